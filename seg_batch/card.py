@@ -1,0 +1,144 @@
+"""The card: the part of a bundle that can be read without Keras.
+
+Frozen pydantic values; unknown keys are refused, and an older schema migrates step by step.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from seg_batch.errors import BundleError
+
+SCHEMA = 1
+RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClassInfo(_Frozen):
+    """One class: its label value, its name and its colour (red, green, blue)."""
+
+    id: int = Field(ge=0, le=65533)
+    name: str
+    colour: tuple[int, int, int]
+
+
+class Normalisation(_Frozen):
+    """``card``: the numbers here. ``source``: mean and std from one pass over each input.
+    ``identity``: values as they are, in physical units."""
+
+    kind: Literal["card", "source", "identity"]
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+
+
+class SkipRule(_Frozen):
+    """Voxels whose first channel is at most ``below`` (physical units) are empty: they get the
+    class ``label``, and tiles of nothing else are not predicted."""
+
+    below: float
+    label: int = 0
+
+
+class Compute(_Frozen):
+    """What one patch costs, measured when the bundle was made."""
+
+    activation_bytes: int = Field(default=0, ge=0, description="working memory per patch")
+    flops: float = Field(default=0, ge=0, description="multiply-adds x 2 per patch")
+
+
+class ModelCard(_Frozen):
+    """Everything needed to use a model, except the model. See design section 7."""
+
+    schema_version: int = SCHEMA
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    kind: Literal["raster", "volume", "any"]
+    rank: Literal[2, 3] | None = Field(default=None, description="spatial rank; None: any")
+    channels: tuple[str, ...] | None = Field(default=None, description="None: any number")
+    classes: tuple[ClassInfo, ...] = Field(min_length=2)
+    patch: tuple[int, ...] | None = None
+    overlap: tuple[int, ...] | None = None
+    margin: tuple[int, ...] | None = None
+    normalisation: Normalisation
+    spacing_mm: tuple[float, ...] | None = None
+    pixel_m: float | None = None
+    orientation: str = Field(default="RAS", pattern=r"^[RLAPSI]{3}$")
+    skip: SkipRule | None = None
+    compute: Compute = Compute()
+    architecture: dict[str, Any] = Field(default_factory=dict)
+    licence: str = ""
+    training_data: str = ""
+    scores: dict[str, Any] = Field(default_factory=dict)
+    weights_sha256: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelCard:
+        if len({c.id for c in self.classes}) != len(self.classes):
+            raise ValueError("two classes share an id")
+        if self.rank is not None and self.rank not in RANKS[self.kind]:
+            raise ValueError(f"a {self.rank}-D model can't be of kind {self.kind}")
+        for name in ("patch", "overlap", "margin"):
+            value = getattr(self, name)
+            if value is not None and self.rank is not None and len(value) != self.rank:
+                raise ValueError(f"{name} {value} does not have rank {self.rank}")
+        if self.normalisation.kind == "card" and self.channels is not None:
+            if not len(self.normalisation.mean) == len(self.normalisation.std) == len(self.channels):
+                raise ValueError("normalisation needs one mean and one std per channel")
+        return self
+
+    @property
+    def label_dtype(self) -> str:
+        """uint8 up to label 253; 254 and 255 stay free for nodata and unwritten."""
+        return "uint8" if max(c.id for c in self.classes) <= 253 else "uint16"
+
+    @property
+    def nodata(self) -> int:
+        """The label of voxels without data in rasters: 255, or 65535 in wide labels."""
+        return 255 if self.label_dtype == "uint8" else 65535
+
+
+def _migrate(data: dict[str, Any]) -> dict[str, Any]:
+    """Bring an older card to this schema. There is only one schema yet."""
+    return data
+
+
+def parse_card(text: str, where: str) -> ModelCard:
+    """The card in ``text``; BundleError in one line when it is not one."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise BundleError(f"{where} is not JSON ({error}): the bundle is damaged, fetch it again") from None
+    if not isinstance(data, dict):
+        raise BundleError(f"{where} is not a JSON object: the bundle is damaged, fetch it again")
+    version = data.get("schema_version", SCHEMA)
+    if isinstance(version, int) and version > SCHEMA:
+        raise BundleError(
+            f"{where} has schema version {version}, this segbatch reads up to {SCHEMA}: "
+            "upgrade segbatch to use this bundle"
+        )
+    try:
+        return ModelCard.model_validate(_migrate(data))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "card"
+        raise BundleError(f"{where}: {field}: {first['msg']}; mend the card") from None
+
+
+def read_card(folder: Path) -> ModelCard:
+    path = folder / "card.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"{path} can't be read ({error}): name a bundle folder with card.json and model.keras"
+        ) from None
+    return parse_card(text, str(path))

@@ -1,0 +1,64 @@
+"""What can go wrong, as types: the command line turns each into one line and an exit status.
+
+A message says what was found, why it hurts and what to do. Every error takes exactly one
+positional argument, so that it survives pickling on its way back from a worker.
+"""
+
+from __future__ import annotations
+
+
+class SegbatchError(Exception):
+    """Base of all errors raised on purpose. ``status`` is the exit status of the command."""
+
+    status = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __reduce__(self):  # type: ignore[no-untyped-def]
+        return type(self), (self.message,)
+
+
+class Refused(SegbatchError):
+    """The run can't begin as asked: bad input, usage or plan. Nothing was written."""
+
+    status = 2
+
+
+class InputError(Refused):
+    """The input file is missing, damaged, or not what the command needs."""
+
+
+class OutputError(Refused):
+    """The output can't be written, or something that is not ours is in its place."""
+
+
+class BundleError(Refused):
+    """The model bundle is unknown, damaged, or from a newer version."""
+
+
+class PlanError(Refused):
+    """The plan can't be carried out: it needs more memory or disk than allowed, or makes no sense."""
+
+
+class StoreError(Refused):
+    """The work store belongs to another plan, or another process is writing to it."""
+
+
+class ClusterError(Refused):
+    """The Dask cluster can't be reached or does not run the same version."""
+
+
+class ReadError(SegbatchError):
+    """A region of the input can't be read although its header could: the block becomes a hole."""
+
+
+class DamagedError(SegbatchError):
+    """What was written does not read back as it was written."""
+
+
+class PartialResult(SegbatchError):
+    """Some blocks failed; the product is marked as partial."""
+
+    status = 3

@@ -1,0 +1,257 @@
+"""Boxes, tiles and blocks: where things are, as pure integer arithmetic.
+
+Spatial tuples are ``(z,) y, x``. A *tile* is a place for one patch; tiles overlap. A *block* is a
+box of the output owned by one task; blocks do not overlap. The *window* of a block is what must
+be read to write it::
+
+        window  +---------------------+      A block sums every tile that touches it, alone and
+                | tile . tile . tile  |      in grid order, so that its bytes depend neither on
+                |   +-------------+   |      the other blocks nor on the workers (law 2).
+                | . |    block    | . |
+                |   +-------------+   |
+                | tile . tile . tile  |
+                +---------------------+
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Half-open integer region ``start <= v < stop`` per axis, in voxels."""
+
+    start: Shape
+    stop: Shape
+
+    def __post_init__(self) -> None:
+        if len(self.start) != len(self.stop):
+            raise ValueError(f"box start {self.start} and stop {self.stop} differ in rank")
+
+    @classmethod
+    def whole(cls, extent: Shape) -> Box:
+        """The box of everything: ``0 <= v < extent``."""
+        return cls((0,) * len(extent), tuple(extent))
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+
+    @property
+    def size(self) -> int:
+        """Number of voxels, 0 when any side is empty or negative."""
+        return math.prod(max(0, n) for n in self.shape)
+
+    def intersection(self, other: Box) -> Box:
+        return Box(
+            tuple(max(a, b) for a, b in zip(self.start, other.start, strict=True)),
+            tuple(min(a, b) for a, b in zip(self.stop, other.stop, strict=True)),
+        )
+
+    def touches(self, other: Box) -> bool:
+        return self.intersection(other).size > 0
+
+    def contains(self, other: Box) -> bool:
+        return self.intersection(other) == other
+
+    def union(self, other: Box) -> Box:
+        """The smallest box holding both."""
+        return Box(
+            tuple(min(a, b) for a, b in zip(self.start, other.start, strict=True)),
+            tuple(max(a, b) for a, b in zip(self.stop, other.stop, strict=True)),
+        )
+
+    def shift(self, by: Shape) -> Box:
+        return Box(
+            tuple(a + d for a, d in zip(self.start, by, strict=True)),
+            tuple(a + d for a, d in zip(self.stop, by, strict=True)),
+        )
+
+    def slices(self, origin: Shape | None = None) -> tuple[slice, ...]:
+        """Slices that pick this box out of an array whose first voxel lies at ``origin``."""
+        origin = origin or (0,) * len(self.start)
+        return tuple(
+            slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, origin, strict=True)
+        )
+
+    def __str__(self) -> str:
+        return ",".join(f"{a}:{b}" for a, b in zip(self.start, self.stop, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A place for one patch. ``box`` reaches past the extent where the extent is smaller than
+    the patch; ``trusted`` is the part (inside the extent) where its taper is not zero."""
+
+    index: Shape
+    box: Box
+    trusted: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The unit of work and of writing: a box of the output owned by one task."""
+
+    index: Shape
+    box: Box
+
+    @property
+    def name(self) -> str:
+        return ".".join(map(str, self.index))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a grid: where its tiles start and where they can be trusted, in voxels.
+
+    ``starts = 0, stride, 2 stride, ...`` and the last one moved back to end at the extent.
+    """
+
+    extent: int
+    patch: int
+    overlap: int
+    margin: int
+
+    def __post_init__(self) -> None:
+        if self.extent < 1 or self.patch < 1:
+            raise ValueError(f"extent {self.extent} and patch {self.patch} must be at least 1")
+        if not 0 <= self.overlap < self.patch:
+            raise ValueError(
+                f"overlap {self.overlap} must be at least 0 and less than the patch {self.patch}"
+            )
+        if self.margin < 0 or 2 * self.margin > self.overlap:
+            raise ValueError(
+                f"margin {self.margin} on both sides of a seam needs an overlap of at least "
+                f"{2 * self.margin}, not {self.overlap}: voxels would be left without a tile"
+            )
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        last = max(0, self.extent - self.patch)
+        stride = self.patch - self.overlap
+        return (*range(0, last, stride), last)
+
+    def trusted(self, i: int) -> tuple[int, int]:
+        """``start, stop`` of tile ``i`` less its margins, which fall away at the extent's ends."""
+        start = self.starts[i]
+        stop = min(start + self.patch, self.extent)
+        return (
+            start + (self.margin if i > 0 else 0),
+            stop - (self.margin if i < len(self.starts) - 1 else 0),
+        )
+
+    def touching(self, start: int, stop: int) -> range:
+        """Indices of the tiles whose trusted part touches ``start <= v < stop``."""
+        hits = [
+            i
+            for i in range(len(self.starts))
+            if self.trusted(i)[0] < stop and start < self.trusted(i)[1]
+        ]
+        return range(hits[0], hits[-1] + 1) if hits else range(0)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All tiles of an extent: a product of per-axis starts, in row-major order."""
+
+    extent: Shape
+    patch: Shape
+    overlap: Shape
+    margin: Shape
+
+    def __post_init__(self) -> None:
+        if not len(self.extent) == len(self.patch) == len(self.overlap) == len(self.margin):
+            raise ValueError(
+                f"extent {self.extent}, patch {self.patch}, overlap {self.overlap} and margin "
+                f"{self.margin} must have one rank"
+            )
+        _ = self.axes
+
+    @cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        sides = zip(self.extent, self.patch, self.overlap, self.margin, strict=True)
+        return tuple(Axis(*side) for side in sides)
+
+    @property
+    def shape(self) -> Shape:
+        """Number of tiles per axis."""
+        return tuple(len(axis.starts) for axis in self.axes)
+
+    def __len__(self) -> int:
+        return math.prod(self.shape)
+
+    def tile(self, index: Shape) -> Tile:
+        start = tuple(axis.starts[i] for axis, i in zip(self.axes, index, strict=True))
+        stop = tuple(a + p for a, p in zip(start, self.patch, strict=True))
+        trusted = [axis.trusted(i) for axis, i in zip(self.axes, index, strict=True)]
+        inside = Box(tuple(a for a, _ in trusted), tuple(b for _, b in trusted))
+        return Tile(tuple(index), Box(start, stop), inside)
+
+    def __iter__(self) -> Iterator[Tile]:
+        return (self.tile(i) for i in itertools.product(*map(range, self.shape)))
+
+    def _ranges(self, box: Box) -> list[range]:
+        sides = zip(self.axes, box.start, box.stop, strict=True)
+        return [axis.touching(a, b) for axis, a, b in sides]
+
+    def touching(self, box: Box) -> Iterator[Tile]:
+        """Tiles whose trusted part touches ``box``, in grid order."""
+        return (self.tile(i) for i in itertools.product(*self._ranges(box)))
+
+    def count(self, box: Box) -> int:
+        """``len(list(self.touching(box)))`` without making the tiles."""
+        return math.prod(map(len, self._ranges(box)))
+
+    def window(self, box: Box) -> Box:
+        """What must be read to write ``box``: the union of the tiles touching it, inside the extent."""
+        ranges = self._ranges(box)
+        first = self.tile(tuple(r[0] for r in ranges)).box
+        last = self.tile(tuple(r[-1] for r in ranges)).box
+        return first.union(last).intersection(Box.whole(self.extent))
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The extent cut into blocks of ``shape`` (the last ones smaller), in row-major order."""
+
+    extent: Shape
+    shape: Shape
+
+    def __post_init__(self) -> None:
+        if len(self.extent) != len(self.shape) or min(self.shape) < 1:
+            raise ValueError(f"blocks of {self.shape} do not fit an extent of {self.extent}")
+
+    @property
+    def counts(self) -> Shape:
+        """Number of blocks per axis."""
+        return tuple(-(-n // s) for n, s in zip(self.extent, self.shape, strict=True))
+
+    def __len__(self) -> int:
+        return math.prod(self.counts)
+
+    def block(self, index: Shape) -> Block:
+        start = tuple(i * s for i, s in zip(index, self.shape, strict=True))
+        stop = tuple(min(a + s, n) for a, s, n in zip(start, self.shape, self.extent, strict=True))
+        return Block(tuple(index), Box(start, stop))
+
+    def __iter__(self) -> Iterator[Block]:
+        return (self.block(i) for i in itertools.product(*map(range, self.counts)))
+
+
+def recompute_factor(grid: Grid, blocks: Blocks) -> float:
+    """Tiles predicted over all blocks, divided by the tiles of the grid (1 = none twice).
+
+    Both are products over axes: ``prod_a sum_b |touching_a(b)| / prod_a |starts_a|``.
+    """
+    factor = 1.0
+    for axis, side, count in zip(grid.axes, blocks.shape, blocks.counts, strict=True):
+        spans = ((b * side, min((b + 1) * side, axis.extent)) for b in range(count))
+        factor *= sum(len(axis.touching(*span)) for span in spans) / len(axis.starts)
+    return factor

@@ -1,0 +1,114 @@
+"""Where voxels lie in the world: the geometry that must come out as it went in (law 7).
+
+Frozen values without any library behind them, JSON in and out, so that plans, stores and reports
+carry them and two of them can be compared in words.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+Affine6 = tuple[float, float, float, float, float, float]
+Affine16 = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class RasterGeoref:
+    """A raster's place: CRS as WKT (None: not georeferenced) and the affine transform.
+
+    ``(X, Y) = (a x + b y + c, d x + e y + f)`` for the outer corner of pixel ``x, y``. Ground
+    control points ``(row, col, X, Y, Z)`` and RPCs stand in for a transform where it is missing.
+    """
+
+    crs_wkt: str | None = None
+    transform: Affine6 = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    metres_per_unit: float | None = None
+    pixel_is_point: bool = False
+    gcps: tuple[tuple[float, float, float, float, float], ...] = ()
+    gcps_crs_wkt: str | None = None
+    rpcs: tuple[tuple[str, str], ...] = ()
+    kind: str = "raster"
+
+    @property
+    def pixel_m2(self) -> float | None:
+        """Area of one pixel in square metres; None where the CRS has no length unit."""
+        if self.metres_per_unit is None:
+            return None
+        a, b, _, d, e, _ = self.transform
+        return abs(a * e - b * d) * self.metres_per_unit**2
+
+
+@dataclass(frozen=True)
+class VolumeGeoref:
+    """A volume's place: the voxel-to-world affine of the file's own ``i, j, k`` order, RAS+, mm.
+
+    ``sform`` and ``qform`` are kept apart with their codes; ``affine`` is the one in force
+    (sform if its code > 0, else qform, else the header's fallback).
+    """
+
+    affine: Affine16
+    sform: Affine16 | None = None
+    sform_code: int = 0
+    qform: Affine16 | None = None
+    qform_code: int = 0
+    units: str = "mm"
+    kind: str = "volume"
+
+    @property
+    def matrix(self) -> np.ndarray:
+        return np.array(self.affine, np.float64)
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Voxel size along ``z, y, x`` (the file's ``k, j, i``)."""
+        sizes = np.sqrt((self.matrix[:3, :3] ** 2).sum(0))
+        return tuple(float(s) for s in sizes[::-1])
+
+    @property
+    def voxel_mm3(self) -> float:
+        return float(abs(np.linalg.det(self.matrix[:3, :3])))
+
+
+Georef = RasterGeoref | VolumeGeoref
+
+
+def to_json(georef: Georef) -> dict[str, Any]:
+    return asdict(georef)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def from_json(data: dict[str, Any]) -> Georef:
+    kind = VolumeGeoref if data.get("kind") == "volume" else RasterGeoref
+    return kind(**{key: _tuples(value) for key, value in data.items()})
+
+
+def _same(a: Any, b: Any, tolerance: float) -> bool:
+    if isinstance(a, float | int) and isinstance(b, float | int):
+        return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(
+            _same(x, y, tolerance) for x, y in zip(a, b, strict=True)
+        )
+    return bool(a == b)
+
+
+def differences(expected: Georef, found: Georef, tolerance: float = 1e-9) -> list[str]:
+    """What differs between two georeferences, one phrase each; empty when they agree.
+
+    Numbers agree within ``tolerance`` (relative, and absolute near zero).
+    """
+    if type(expected) is not type(found):
+        return [f"kind: {expected.kind} became {found.kind}"]
+    before, after = to_json(expected), to_json(found)
+    return [
+        f"{key}: {before[key]} became {after[key]}"
+        for key in before
+        if not _same(_tuples(before[key]), _tuples(after[key]), tolerance)
+    ]

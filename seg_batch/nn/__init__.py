@@ -1,0 +1,20 @@
+"""The closed room: Keras and TensorFlow live here and nowhere else.
+
+Arrays in, arrays out. Importing this package costs nothing; each module below it imports Keras on
+its own, so that planning and ``--help`` never pay for TensorFlow.
+
+==============  ====================================================================
+``blocks``      the pieces of ANU-Net: conv unit, shared up-sampling, attention gate
+``anunet``      their wiring, its configuration, pruning
+``losses``      soft Dice, cross-entropy, focal, their sum over deep-supervision heads
+``fit``         the training loop
+``fold``        batch normalisation folded into the convolutions before it
+``engine``      a model file as a predictor: one fixed shape, one load per process
+``cost``        bytes and operations of one forward pass, from layer shapes alone
+==============  ====================================================================
+"""
+
+import os
+
+# Read by TensorFlow when its library is loaded: silences start-up chatter, keeps errors.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

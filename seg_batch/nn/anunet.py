@@ -1,0 +1,146 @@
+"""ANU-Net: an attention-gated nested U-Net, its configuration and its pruning.
+
+::
+
+    X00 --G00--> X01 --G01--> X02        encoder  X[i][0] = Phi(pool(X[i-1][0]))
+      \\        /  \\          /           lifted   U[i][k] = Up_i(X[i+1][k])
+      X10 --G10--> X11                   gated    G[i][k] = Ag(X[i][k], U[i][k])
+        \\       /                        node     X[i][j] = Phi([G[i][0..j-1], U[i][j-1]])
+        X20                              head_N   on X[0][N]
+
+Each U and each G is computed once and read by every later node of its row; Up_i has one set of
+weights per level. With the default filters, one input channel and one class the network has
+8 950 594 trainable parameters, the number in the paper's own table.
+
+Source: Li et al., Computers & Graphics 90 (2020) 11-20, Eq. 4, Fig. 4-5 and Table 6.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from seg_batch.errors import InputError
+from seg_batch.nn.backend import keras
+from seg_batch.nn.blocks import Tensor, attention_gate, conv_unit, downsample, head, shared_up
+
+
+@dataclass(frozen=True)
+class ANUNetConfig:
+    """What is needed to build the network.
+
+    `rank` 2 or 3; `channels` of the input; `classes` of the output (1: one sigmoid channel, else
+    softmax); `filters` from the full resolution downwards, so ``depth = len(filters) - 1`` and
+    sides must be multiples of ``2 ** depth``; `heads` the levels N whose node X[0][N] gets an
+    output, all of 1..depth when empty.
+    """
+
+    rank: int
+    channels: int
+    classes: int
+    filters: tuple[int, ...] = (32, 64, 128, 256, 512)
+    heads: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(self.rank in (2, 3), f"rank is {self.rank}", "use 2 (images) or 3 (volumes)")
+        _require(self.channels >= 1, f"channels is {self.channels}", "use 1 or more")
+        _require(1 <= self.classes <= 65535, f"classes is {self.classes}", "use 1 to 65535")
+        _require(len(self.filters) >= 2, f"filters are {self.filters}", "give at least two levels")
+        _require(min(self.filters) >= 1, f"filters are {self.filters}", "use positive numbers")
+        known = set(range(1, self.depth + 1))
+        advice = f"use levels between 1 and {self.depth}, in rising order"
+        _require(set(self.heads) <= known, f"heads are {self.heads}", advice)
+        _require(tuple(sorted(set(self.heads))) == self.heads, f"heads are {self.heads}", advice)
+
+    @property
+    def depth(self) -> int:
+        """How often the input is halved; the N of the full network LN."""
+        return len(self.filters) - 1
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels that have a head."""
+        return self.heads or tuple(range(1, self.depth + 1))
+
+    @property
+    def multiple(self) -> int:
+        """Every side of a patch must be a multiple of this."""
+        return int(2**self.depth)
+
+    def gate_width(self, level: int) -> int:
+        """Inner width of a gate: the filters of the level above it, at the top its own.
+
+        Gives the paper's (32, 32, 64, 128) for its filters (32, 64, 128, 256, 512).
+        """
+        return self.filters[max(level - 1, 0)]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `to_json`; raises InputError on unknown or missing keys."""
+        try:
+            values = json.loads(text)
+            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"not an ANU-Net configuration ({error}); use to_json to write one") from error
+
+
+def anunet(config: ANUNetConfig) -> keras.Model:
+    """Build the network: ``(B, *spatial, channels)`` to ``(B, *spatial, classes)`` per head.
+
+    The outputs are probabilities, float32, shallowest head first; one tensor if there is one head.
+    """
+    inputs = keras.Input((None,) * config.rank + (config.channels,), name="image")
+    row = _nodes(inputs, config)
+    outputs = [head(row[n], config.classes, config.rank, f"head_{n}") for n in config.levels]
+    return keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name="anunet")
+
+
+def prune(model: keras.Model, level: int) -> keras.Model:
+    """LN: the part of `model` that head N needs (nodes with i + j <= N), sharing its weights.
+
+    Trains or predicts like any model; its only output is head N. Source: section 3.5.
+    """
+    names = [layer.name for layer in model.layers if layer.name.startswith("head_")]
+    if f"head_{level}" not in names:
+        raise InputError(f"the model has no head_{level}, it has {', '.join(names) or 'none'}; "
+                         "choose one of those levels")
+    return keras.Model(model.inputs[0], model.get_layer(f"head_{level}").output, name=f"anunet_l{level}")
+
+
+def deepest(model: keras.Model) -> keras.Model:
+    """The model for inference: only the last (deepest) head of a deeply supervised one."""
+    return keras.Model(model.inputs[0], model.outputs[-1], name=model.name)
+
+
+def averaged(model: keras.Model) -> keras.Model:
+    """The model for inference whose output is the mean of all heads (costs next to nothing)."""
+    if len(model.outputs) == 1:
+        return deepest(model)
+    mean = keras.layers.Average(name="mean_of_heads", dtype="float32")(model.outputs)
+    return keras.Model(model.inputs[0], mean, name=model.name)
+
+
+def _nodes(inputs: Tensor, config: ANUNetConfig) -> list[Tensor]:
+    """The top row X[0][0..depth] of the network."""
+    rank, filters, depth = config.rank, config.filters, config.depth
+    ups = [shared_up(filters[i], rank, f"up_{i}") for i in range(depth)]
+    node: dict[tuple[int, int], Tensor] = {}
+    gated: dict[tuple[int, int], Tensor] = {}
+    for i in range(depth + 1):
+        x = inputs if i == 0 else downsample(node[i - 1, 0], rank, f"pool_{i}")
+        node[i, 0] = conv_unit(x, filters[i], rank, f"x_{i}_0")
+    for j in range(1, depth + 1):
+        for i in range(depth - j + 1):
+            lifted, k = ups[i](node[i + 1, j - 1]), j - 1
+            gated[i, k] = attention_gate(node[i, k], lifted, config.gate_width(i), rank, f"gate_{i}_{k}")
+            skips = [gated[i, k] for k in range(j)]
+            joined = keras.layers.Concatenate(name=f"x_{i}_{j}_concat")([*skips, lifted])
+            node[i, j] = conv_unit(joined, filters[i], rank, f"x_{i}_{j}")
+    return [node[0, j] for j in range(depth + 1)]
+
+
+def _require(holds: Any, found: str, advice: str) -> None:
+    if not holds:
+        raise InputError(f"ANU-Net cannot be built: {found}; {advice}")

@@ -1,0 +1,47 @@
+"""Keras, imported once and quietly, its GPUs told to take memory only as they need it.
+
+The other modules of this room take `keras` from here. TensorFlow 2.21 greets with some ten lines
+about oneDNN and missing CUDA libraries that TF_CPP_MIN_LOG_LEVEL no longer silences; they would
+bury the one line that the command line has to say. Should the import fail, they are shown.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["keras", "quiet_stderr"]
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Hold back what native code writes to file descriptor 2; give it out if the body raises."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _grow_gpu_memory() -> None:
+    """Has to happen before the first operation; afterwards TensorFlow refuses."""
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+with quiet_stderr():
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        _grow_gpu_memory()

@@ -1,0 +1,91 @@
+"""The pieces of ANU-Net, for images (rank 2) and volumes (rank 3), channels last.
+
+Each piece is a function that composes stock Keras layers, so a saved model contains no class of
+ours and loads with Keras alone. Every layer is named after its place: ``x_0_2_conv1`` is the first
+convolution of node X[0][2], ``up_1_conv`` the transposed convolution shared by level 1.
+
+Source: Li et al., "ANU-Net", Computers & Graphics 90 (2020) 11-20, Eq. 1-4 and Fig. 3-5.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from seg_batch.nn.backend import keras
+
+# A symbolic or a concrete tensor of whatever backend Keras runs on.
+type Tensor = Any
+
+# Keras' default (.99) needs several hundred steps before inference statistics can be trusted;
+# fine-tuning runs are often not much longer than that.
+BATCHNORM_MOMENTUM = 0.95
+
+
+def convolution(rank: int, filters: int, size: int, name: str, **options: Any) -> keras.Layer:
+    """A convolution of `rank` dimensions with bias, "same" borders and He initialisation."""
+    options = {"padding": "same", "kernel_initializer": "he_normal", **options}
+    layer: type[keras.Layer] = getattr(keras.layers, f"Conv{rank}D")
+    return layer(filters, size, name=name, **options)
+
+
+def batchnorm(name: str) -> keras.Layer:
+    return keras.layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, name=name)
+
+
+def conv_unit(x: Tensor, filters: int, rank: int, name: str) -> Tensor:
+    """Phi: (convolution 3 -> batch normalisation -> ReLU) twice; ``(B, *s, c)`` to ``(B, *s, filters)``."""
+    for k in (1, 2):
+        x = convolution(rank, filters, 3, f"{name}_conv{k}")(x)
+        x = batchnorm(f"{name}_bn{k}")(x)
+        x = keras.layers.ReLU(name=f"{name}_relu{k}")(x)
+    return x
+
+
+def downsample(x: Tensor, rank: int, name: str) -> Tensor:
+    """Max-pooling by 2 on every spatial axis."""
+    pool: type[keras.Layer] = getattr(keras.layers, f"MaxPooling{rank}D")
+    return pool(2, name=name)(x)
+
+
+def shared_up(filters: int, rank: int, name: str) -> Callable[[Tensor], Tensor]:
+    """Up: transposed convolution 2, stride 2 -> batch normalisation -> ReLU; doubles every side.
+
+    The layers are made once, here; the function returned may be applied to many nodes and uses the
+    same weights each time, as ANU-Net does with all nodes of one level.
+    """
+    transposed: type[keras.Layer] = getattr(keras.layers, f"Conv{rank}DTranspose")
+    layers = (
+        transposed(filters, 2, strides=2, kernel_initializer="he_normal", name=f"{name}_conv"),
+        batchnorm(f"{name}_bn"),
+        keras.layers.ReLU(name=f"{name}_relu"),
+    )
+
+    def up(x: Tensor) -> Tensor:
+        for layer in layers:
+            x = layer(x)
+        return x
+
+    return up
+
+
+def attention_gate(f: Tensor, g: Tensor, inner: int, rank: int, name: str) -> Tensor:
+    """Ag(f, g) = f * alpha, with one channel of alpha in (0, 1) for all channels of `f` (Eq. 1-3).
+
+    ``alpha = sigmoid(BN(W_t * relu(BN(W_f * f) + BN(W_g * g))))``, all W being 1x1 convolutions
+    with bias. `f` is what is gated, `g` the gating signal, already at the resolution of `f`.
+    """
+    from_f = batchnorm(f"{name}_bn_f")(convolution(rank, inner, 1, f"{name}_conv_f")(f))
+    from_g = batchnorm(f"{name}_bn_g")(convolution(rank, inner, 1, f"{name}_conv_g")(g))
+    both = keras.layers.ReLU(name=f"{name}_relu")(keras.layers.Add(name=f"{name}_add")([from_f, from_g]))
+    theta = batchnorm(f"{name}_bn_t")(convolution(rank, 1, 1, f"{name}_conv_t")(both))
+    alpha = keras.layers.Activation("sigmoid", name=f"{name}_alpha")(theta)
+    return keras.layers.Multiply(name=f"{name}_out")([f, alpha])
+
+
+def head(x: Tensor, classes: int, rank: int, name: str) -> Tensor:
+    """1x1 convolution to class probabilities: softmax, or a sigmoid for a single class.
+
+    Always float32: probabilities rounded to 8 bits of mantissa would show in a blended seam.
+    """
+    activation = "sigmoid" if classes == 1 else "softmax"
+    options = {"activation": activation, "kernel_initializer": "glorot_uniform", "dtype": "float32"}
+    return convolution(rank, classes, 1, name, **options)(x)

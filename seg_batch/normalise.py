@@ -1,0 +1,134 @@
+"""From stored values to what the model sees: physical units, then a fixed affine per channel.
+
+Normalisation never looks at one patch (law 6): its numbers come from the card, or from one pass
+over the source made before work begins. ``Patch values -> clip -> (v - mean) / std``; where a
+channel is not valid (nodata, masked, NaN, infinite) it becomes 0, the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a source read: stored values, which of them count, and how they become physical.
+
+    ``values``: ``(*shape, channels)`` in the file's own dtype. ``valid``: bool of the same shape,
+    or None when everything is valid. ``physical = values * scale + offset``, per channel.
+    """
+
+    values: np.ndarray
+    valid: np.ndarray | None = None
+    scale: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.valid is not None and self.valid.shape != self.values.shape:
+            raise ValueError(f"mask {self.valid.shape} does not match values {self.values.shape}")
+
+    def __getitem__(self, slices: tuple[slice, ...]) -> Pixels:
+        valid = None if self.valid is None else self.valid[slices]
+        return Pixels(self.values[slices], valid, self.scale, self.offset)
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes + (0 if self.valid is None else self.valid.nbytes)
+
+    def physical(self, dtype: np.dtype | type = np.float64) -> np.ndarray:
+        """Values in physical units, ``(*shape, channels)``; unscaled integers stay as they are
+        when ``dtype`` is float64, so that no digit of a large integer is lost."""
+        if self.scale is None or self.offset is None:
+            keep = np.dtype(dtype) == np.float64 and self.values.dtype.kind in "iub"
+            return self.values if keep else self.values.astype(dtype)
+        scale, offset = np.asarray(self.scale, dtype), np.asarray(self.offset, dtype)
+        return self.values.astype(dtype) * scale + offset
+
+    def any_valid(self) -> np.ndarray:
+        """bool ``shape``: where at least one channel is valid."""
+        if self.valid is None:
+            return np.ones(self.values.shape[:-1], bool)
+        return self.valid.any(-1)
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """``x = (clip(physical, low, high) - mean) / std`` per channel, float32; invalid -> 0.
+
+    ``mean`` and ``std`` empty: the identity, which keeps exact physical values (float64 or the
+    file's integers) for predictors that read numbers rather than look at pictures.
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+
+    @property
+    def identity(self) -> bool:
+        return not self.mean
+
+    def dtype(self, stored: np.dtype | type | str) -> np.dtype:
+        """The dtype of what ``__call__`` returns for values stored as ``stored``, unscaled."""
+        stored = np.dtype(stored)
+        return stored if self.identity and stored.kind in "iub" else self._float
+
+    @property
+    def _float(self) -> np.dtype:
+        return np.dtype(np.float64 if self.identity else np.float32)
+
+    def __call__(self, pixels: Pixels) -> np.ndarray:
+        """``(*shape, channels)``; nothing in it is NaN or infinite."""
+        if self.identity:
+            out = pixels.physical(np.float64)
+            return out if pixels.valid is None else np.where(pixels.valid, out, 0)
+        out = np.empty(pixels.values.shape, np.float32)
+        for c in range(out.shape[-1]):
+            self._channel(pixels, c, out[..., c])
+        return out
+
+    def _channel(self, pixels: Pixels, c: int, out: np.ndarray) -> None:
+        """One channel in place: scale, offset, mean and std are one multiplication and one sum."""
+        gain, shift = 1 / self.std[c], -self.mean[c] / self.std[c]
+        scale = 1.0 if pixels.scale is None else pixels.scale[c]
+        offset = 0.0 if pixels.offset is None else pixels.offset[c]
+        values = pixels.values[..., c]
+        dtype = np.float64 if values.dtype.itemsize > 4 else np.float32
+        values = values.astype(dtype)
+        with np.errstate(invalid="ignore", over="ignore"):
+            if self.low is not None and self.high is not None:
+                np.multiply(values, dtype(scale), out=values)
+                np.add(values, dtype(offset), out=values)
+                np.clip(values, self.low[c], self.high[c], out=values)
+                scale, offset = 1.0, 0.0
+            np.multiply(values, dtype(scale * gain), out=values)
+            np.add(values, dtype(offset * gain + shift), out=out, casting="same_kind")
+        if pixels.valid is not None:
+            out[~pixels.valid[..., c]] = 0
+
+
+def from_statistics(pieces: Iterable[Pixels], channels: int) -> Normaliser:
+    """Mean and standard deviation of each channel over valid voxels, from one pass over pieces.
+
+    Pieces are combined pairwise in float64 (Chan, Golub and LeVeque 1979), so that neither a
+    large offset nor the cut into pieces costs digits. A channel without spread gets std 1.
+    """
+    count, mean, squares = (np.zeros(channels) for _ in range(3))
+    for pixels in pieces:
+        physical = pixels.physical(np.float64)
+        for c in range(channels):
+            values = physical[..., c]
+            values = values[pixels.valid[..., c]] if pixels.valid is not None else values
+            if values.size == 0:
+                continue
+            part_mean = float(values.mean(dtype=np.float64))
+            delta, total = part_mean - mean[c], count[c] + values.size
+            squares[c] += float(np.square(values - part_mean).sum(dtype=np.float64))
+            squares[c] += delta**2 * count[c] * values.size / total
+            mean[c] += delta * values.size / total
+            count[c] = total
+    std = np.sqrt(squares / np.maximum(count, 1))
+    return Normaliser(tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist()))
