@@ -1,0 +1,226 @@
+"""Who does the work: threads of this process, or the processes of a Dask cluster.
+
+One scheduler for all (:func:`run_bounded`): a bounded number of futures in flight, submitted in
+the order of the items, each replaced as it ends. Dask appears in this file only. A pool offers
+``submit(function, item) -> future``; a future offers ``add_done_callback`` and ``result``.
+Two items run at once in every process, so that reading, model and writing overlap.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from seg_batch.errors import ClusterError, Refused, SegbatchError
+from seg_batch.machine import cores
+
+IN_FLIGHT = 2
+CONNECT_S = 10
+
+
+class Pool(Protocol):
+    """Where functions run. ``workers``: processes; ``window``: futures in flight at most."""
+
+    workers: int
+    window: int
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any: ...
+
+    def alive(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item: its result, or the error of its last try."""
+
+    item: Any
+    result: Any = None
+    error: BaseException | None = None
+
+
+class InlinePool:
+    """Threads of this process: one reads or writes while another has the model."""
+
+    workers = 1
+
+    def __init__(self, threads: int = IN_FLIGHT) -> None:
+        self.window = threads
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="segbatch")
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        return self._threads.submit(function, *args)
+
+    def alive(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+class DaskPool:
+    """Processes of a Dask cluster: one of our own making, or an existing one by address."""
+
+    def __init__(self, client: Any, cluster: Any = None) -> None:
+        self._client, self._cluster = client, cluster
+        self.workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+        self.window = (IN_FLIGHT + 1) * self.workers
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        return self._client.submit(function, *args, pure=False, retries=0)
+
+    def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+        """``function(*args)`` once on every worker, by worker address."""
+        return dict(self._client.run(function, *args))
+
+    def alive(self) -> bool:
+        return self._client.status == "running"
+
+    def close(self) -> None:
+        self._client.close(timeout=2)
+        if self._cluster is not None:
+            self._cluster.close(timeout=5)
+
+
+def local_pool(workers: int, memory_bytes: int, gpus: int = 0) -> DaskPool:
+    """A Dask cluster of ``workers`` spawned processes here, sharing the cores (one per GPU).
+
+    Dask's own memory limits stay off: the plan has promised less, and a paused worker helps no one.
+    """
+    import dask
+    from distributed import Client, LocalCluster
+
+    share = str(max(1, cores() // workers))
+    environment = {"TF_NUM_INTRAOP_THREADS": share, "TF_NUM_INTEROP_THREADS": "1"}
+    with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
+        cluster = LocalCluster(
+            n_workers=0,
+            threads_per_worker=IN_FLIGHT,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=0,
+            env=environment,
+            silence_logs=50,
+        )
+    client = Client(cluster)
+    if gpus:
+        for gpu in range(workers):
+            cluster.new_spec["options"]["env"] = {**environment, "CUDA_VISIBLE_DEVICES": str(gpu)}
+            cluster.scale(gpu + 1)
+    else:
+        cluster.scale(workers)
+    client.wait_for_workers(workers, timeout=60)
+    return DaskPool(client, cluster)
+
+
+def remote_pool(address: str) -> DaskPool:
+    """The Dask cluster whose scheduler listens at ``address`` (``tcp://`` or ``tls://``)."""
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"no Dask scheduler answers at {address} ({type(error).__name__}): "
+            "start one, or use --cluster local"
+        ) from None
+    try:
+        client.wait_for_workers(1, timeout=CONNECT_S)
+    except TimeoutError:
+        client.close()
+        raise ClusterError(
+            f"the scheduler at {address} has no workers, so nothing would run: "
+            "start dask workers with segbatch installed"
+        ) from None
+    return DaskPool(client)
+
+
+def check_versions(pool: DaskPool, version: str, probe: Callable[[], str]) -> None:
+    """ClusterError unless ``probe()`` gives ``version`` on every worker."""
+    try:
+        found = pool.ask(probe)
+    except Exception as error:
+        raise ClusterError(
+            f"a worker can't import segbatch ({error}): install segbatch {version} on the workers"
+        ) from None
+    wrong = {worker: v for worker, v in found.items() if v != version}
+    if wrong:
+        worker, other = next(iter(wrong.items()))
+        raise ClusterError(
+            f"worker {worker} runs segbatch {other}, this is {version}, so blocks could differ: "
+            "install one version everywhere"
+        )
+
+
+def run_bounded(
+    pool: Pool, function: Callable[..., Any], items: Iterable[Any], *, retries: int = 1
+) -> Iterator[Outcome]:
+    """``function(item)`` for every item, at most ``pool.window`` at once, in order of completion.
+
+    An item that raises is tried again ``retries`` times, unless the error is a refusal that
+    another try can't change. A pool that dies raises ClusterError: what is done is on disk.
+    """
+    ended: queue.Queue[tuple[Any, Any, int]] = queue.Queue()
+    waiting = iter(items)
+    in_flight = 0
+
+    def start(item: Any, tries: int) -> None:
+        future = pool.submit(function, item)
+        future.add_done_callback(lambda f: ended.put((f, item, tries)))
+
+    def start_next() -> int:
+        for item in waiting:
+            start(item, 0)
+            return 1
+        return 0
+
+    for _ in range(pool.window):
+        in_flight += start_next()
+    while in_flight:
+        future, item, tries = _next_ended(ended, pool)
+        outcome = _outcome(future, item)
+        if outcome.error is not None and tries < retries and _worth_retrying(outcome.error):
+            start(item, tries + 1)
+            continue
+        in_flight += start_next() - 1
+        yield outcome
+
+
+def _next_ended(ended: queue.Queue[Any], pool: Pool) -> Any:
+    while True:
+        try:
+            return ended.get(timeout=1)
+        except queue.Empty:
+            if not pool.alive():
+                raise ClusterError(
+                    "the Dask scheduler is gone: start it and run the same command again to resume"
+                ) from None
+
+
+def _outcome(future: Any, item: Any) -> Outcome:
+    try:
+        return Outcome(item, result=future.result())
+    except Exception as error:
+        return Outcome(item, error=error)
+
+
+def _worth_retrying(error: BaseException) -> bool:
+    return not isinstance(error, Refused) and not (
+        isinstance(error, SegbatchError) and error.status == 3
+    )
+
+
+_locks: dict[str, threading.Lock] = {}
+_locks_guard = threading.Lock()
+
+
+def process_lock(name: str) -> threading.Lock:
+    """The lock of that name in this process (for what a process may do only once at a time)."""
+    with _locks_guard:
+        return _locks.setdefault(name, threading.Lock())

@@ -1,0 +1,83 @@
+"""What this machine has: memory, cores, GPUs, disk. Read from the system, no library needed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+
+def cores() -> int:
+    """Processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> int:
+    """NVIDIA devices this process may use (``CUDA_VISIBLE_DEVICES`` is honoured)."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([v for v in visible.split(",") if v.strip() and v.strip() != "-1"])
+    return len([p for p in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)])
+
+
+def _meminfo(key: str) -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name == key:
+            return int(rest.split()[0]) * 1024
+    raise KeyError(key)
+
+
+def _cgroup_bytes() -> int | None:
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            return int(Path(path).read_text())
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def memory_bytes() -> int:
+    """Memory of the machine, or of the container when that is smaller."""
+    try:
+        total = _meminfo("MemTotal")
+    except (OSError, KeyError):
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _cgroup_bytes()
+    return total if limit is None else min(total, limit)
+
+
+def peak_rss_bytes() -> int:
+    """Largest resident memory of this process so far.
+
+    ``VmHWM`` and not ``ru_maxrss``: the latter is inherited from the parent across ``exec``.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def disk_free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def parse_bytes(text: str) -> int:
+    """``"8GiB"``, ``"500MB"``, ``"2e9"`` -> bytes. ValueError when it is none of these."""
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if not match:
+        raise ValueError(f"{text!r} is not a size like 8GiB or 500MB")
+    number, prefix, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(prefix or " "))
+
+
+def show_bytes(n: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(n) < 1024:
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1024
+    return f"{n:.1f} TiB"

@@ -1,0 +1,84 @@
+"""Where results go: default names, and whether what is already there may be replaced."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg_batch.errors import OutputError
+from seg_batch.sinks.product import digest
+from seg_batch.sources.protocol import SourceInfo
+
+ENDINGS = (".nii.gz", ".tiff", ".tif", ".nii", ".zarr", ".png", ".jpeg", ".jpg")
+DEFAULT_ENDING = {"raster": ".tif", "volume": ".nii.gz"}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """All paths of one run, next to each other."""
+
+    product: Path
+
+    @property
+    def store(self) -> Path:
+        return self.product.with_name(self.product.name + ".work.zarr")
+
+    @property
+    def staging(self) -> Path:
+        return self.product.with_name(self.product.name + ".staged")
+
+    @property
+    def report(self) -> Path:
+        return self.product.with_name(self.product.name + ".json")
+
+    @property
+    def probabilities(self) -> Path:
+        """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself."""
+        name, end = split(self.product)
+        return self.product.with_name(f"{name}_probabilities{end}")
+
+
+def split(path: Path) -> tuple[str, str]:
+    """Name and ending, where ``.nii.gz`` is one ending."""
+    lower = path.name.lower()
+    end = next((e for e in ENDINGS if lower.endswith(e)), path.suffix)
+    return path.name[: len(path.name) - len(end)] if end else path.name, end
+
+
+def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = False) -> Outputs:
+    """``<input stem>_labels.tif`` or ``.nii.gz`` in the current folder, or in the folder that
+    ``output`` names, or ``output`` itself."""
+    default = split(Path(info.path))[0] + "_labels" + DEFAULT_ENDING[info.kind]
+    if output is None:
+        return Outputs(Path.cwd() / default)
+    path = Path(output)
+    folder = path.is_dir() and path.suffix != ".zarr"
+    if many or folder or str(output).endswith("/"):
+        return Outputs(path.absolute() / default)
+    return Outputs(path.absolute())
+
+
+def read_report(outputs: Outputs) -> dict[str, Any] | None:
+    """The report beside a product, or None where there is none of ours."""
+    try:
+        report = json.loads(outputs.report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) and "segbatch" in report else None
+
+
+def is_intact(outputs: Outputs, report: dict[str, Any]) -> bool:
+    """True when the product is byte for byte the one its report tells of."""
+    product = report.get("product") or {}
+    return outputs.product.exists() and digest(outputs.product) == product.get("sha256")
+
+
+def refuse_foreign(outputs: Outputs, report: dict[str, Any] | None) -> None:
+    """OutputError when something stands at the output that this report does not tell of."""
+    if outputs.product.exists() and (report is None or not is_intact(outputs, report)):
+        raise OutputError(
+            f"{outputs.product} exists and is not an unchanged result of segbatch, so it would be "
+            "lost: use --overwrite or another -o"
+        )

@@ -1,0 +1,368 @@
+"""What is decided before work begins: grid, blocks, memory, and what must stay equal to resume.
+
+Nothing here reads pixels or imports TensorFlow. A plan is a frozen value, JSON in and out; it
+states bytes per worker before any work and refuses what can't fit (law 5).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from seg_batch import machine
+from seg_batch.card import ModelCard
+from seg_batch.errors import PlanError
+from seg_batch.executors import IN_FLIGHT
+from seg_batch.geometry import Blocks, Box, Grid, Shape, recompute_factor
+from seg_batch.normalise import Normaliser
+from seg_batch.sources.protocol import SourceInfo
+
+CHUNK = {2: 1024, 3: 128}
+# Blocks beyond this gain little (recompute x1.08 in 2-D, x1.12 in 3-D) and cost memory.
+BLOCK_VOXELS = {2: 1 << 24, 3: 1 << 26}
+DEFAULT_PATCH = {2: (512, 512), 3: (64, 64, 64)}
+BASE_BYTES = 420 << 20
+TENSORFLOW_BYTES = 900 << 20
+MEMORY_SHARE = 0.6
+FLOPS_PER_CORE = 100e9
+VOXELS_PER_CORE_S = 10e6
+LAYOUT = 1
+
+
+class View(Protocol):
+    """How the model sees the axes of a file (``sources.view``): boxes go from one to the other."""
+
+    @property
+    def extent(self) -> Shape: ...
+
+    @property
+    def native_extent(self) -> Shape: ...
+
+    def to_view(self, box: Box) -> Box: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for. ``memory_bytes``: per worker process; 0: a share of the machine."""
+
+    overlap: int | None = None
+    taper: str = "hann"
+    probabilities: bool = False
+    precision: str = "auto"
+    memory_bytes: int = 0
+    workers: int = 1
+    batch: int = 0
+    block: Shape | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every decision of one run. Shapes are voxels; ``extent``, ``block`` and ``chunk`` are in the
+    file's own axes, ``view_extent``, ``patch``, ``overlap`` and ``margin`` in the model's view."""
+
+    extent: Shape
+    view_extent: Shape
+    orientation: str
+    patch: Shape
+    overlap: Shape
+    margin: Shape
+    taper: str
+    block: Shape
+    chunk: Shape
+    rank: int
+    batch: int
+    classes: int
+    probabilities: bool
+    precision: str
+    normaliser: dict[str, Any]
+    label_dtype: str
+    nodata: int
+    empty_label: int
+    skip_below: float | None
+    skip_label: int
+    workers: int
+    blocks: int
+    tiles: int
+    recompute: float
+    promised_bytes: int
+    memory_bytes: int
+    disk_bytes: int
+    seconds_estimate: float
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.view_extent, self.patch, self.overlap, self.margin)
+
+    @property
+    def output_blocks(self) -> Blocks:
+        return Blocks(self.extent, self.block)
+
+    @property
+    def tiles_predicted(self) -> int:
+        return round(self.tiles * self.recompute)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Plan:
+        known = {f.name for f in fields(cls)}
+        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+        return cls(**tuples)
+
+
+def make_grid(extent: Shape, card: ModelCard, options: Options) -> tuple[Grid, int]:
+    """The grid over a view of ``extent`` and the model's spatial rank.
+
+    A 2-D model on a volume gets patches one slice thick.
+    """
+    rank = card.rank or len(extent)
+    patch = card.patch or DEFAULT_PATCH[rank]
+    margin = card.margin or (0,) * rank
+    if options.overlap is not None:
+        overlap = tuple(min(options.overlap, p - 1) for p in patch)
+        if max(overlap) < options.overlap:
+            raise PlanError(
+                f"an overlap of {options.overlap} leaves no stride in a patch of {max(patch)}: "
+                f"use less than {max(patch)}"
+            )
+    else:
+        overlap = card.overlap or tuple(p // 8 for p in patch)
+    if options.taper == "crop":
+        margin = tuple(o // 2 for o in overlap)
+    lead = len(extent) - rank
+    try:
+        grid = Grid(extent, (1,) * lead + patch, (0,) * lead + overlap, (0,) * lead + margin)
+    except ValueError as error:
+        raise PlanError(f"{error}; use another --overlap") from None
+    return grid, rank
+
+
+def _sides(extent: int, chunk: int) -> list[int]:
+    """Block sides to choose from along one axis: chunk, 2 chunks, 4 chunks, ..., all of it."""
+    sides = [chunk << k for k in range(32) if chunk << k < extent]
+    return [*sides, -(-extent // chunk) * chunk]
+
+
+def _widest_window(grid: Grid, block: Shape) -> Shape:
+    """The largest window over all blocks, per axis."""
+    widths = []
+    for axis, side in zip(grid.axes, block, strict=True):
+        spans = [
+            axis.touching(start, min(start + side, axis.extent))
+            for start in range(0, axis.extent, side)
+        ]
+        ends = [(axis.starts[s[0]], axis.starts[s[-1]] + axis.patch) for s in spans]
+        widths.append(max(min(b, axis.extent) - a for a, b in ends))
+    return tuple(widths)
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Bytes per voxel and per patch that the memory promise is made of."""
+
+    grid: Grid
+    in_bytes: int
+    channels: int
+    classes: int
+    label_bytes: int
+    probabilities: bool
+    batch: int
+    model_bytes: int
+    activation_bytes: int
+
+    def one_block(self, block: Shape) -> int:
+        """Held window, rolling band, one batch in and out, labels and probabilities, for a block
+        whose shape is given in the view's axes."""
+        side = tuple(min(b, n) for b, n in zip(block, self.grid.extent, strict=True))
+        window = math.prod(_widest_window(self.grid, block)) * self.in_bytes
+        depth = min(self.grid.patch[0], side[0])
+        band = 2 * depth * math.prod(side[1:]) * self.classes * 4
+        patch = math.prod(self.grid.patch) * (self.channels * 12 + self.classes * 16 + 8)
+        out = math.prod(side) * (
+            2 * self.label_bytes + 2 + (self.classes if self.probabilities else 0)
+        )
+        return window + band + self.batch * patch + out
+
+    def process(self, block: Shape, n_blocks: int) -> int:
+        model = self.model_bytes + self.batch * self.activation_bytes
+        return BASE_BYTES + model + min(IN_FLIGHT, n_blocks) * self.one_block(block)
+
+
+def _candidates(extent: Shape, chunk: Shape, limit: int) -> Iterator[Shape]:
+    choices = [_sides(n, c) for n, c in zip(extent, chunk, strict=True)]
+    smallest = tuple(c[0] for c in choices)
+    for block in itertools.product(*choices):
+        if math.prod(map(min, block, extent)) <= limit or block == smallest:
+            yield block
+
+
+def choose_block(
+    costs: _Costs, view: View, chunk: Shape, workers: int, memory_bytes: int
+) -> Shape:
+    """The block (file axes) that ends the run soonest within the memory: least recompute, all
+    workers busy. Of equals, the longest on the first axis, where the band makes length free."""
+    extent = view.native_extent
+    best: tuple[float, int, Shape] | None = None
+    smallest = math.inf
+    for block in _candidates(extent, chunk, BLOCK_VOXELS[len(extent)]):
+        blocks = Blocks(extent, block)
+        seen = view.to_view(Box.whole(block)).shape
+        promised = costs.process(seen, len(blocks))
+        smallest = min(smallest, promised)
+        if promised > memory_bytes:
+            continue
+        rounds = -(-len(blocks) // workers)
+        makespan = recompute_factor(costs.grid, Blocks(costs.grid.extent, seen))
+        makespan *= rounds * workers / len(blocks)
+        choice = (round(makespan, 3), -block[0], block)
+        best = min(best, choice) if best else choice
+    if best is None:
+        raise PlanError(
+            f"the smallest block needs {machine.show_bytes(smallest)} per worker, allowed are "
+            f"{machine.show_bytes(memory_bytes)}: raise --memory or use fewer --workers"
+        )
+    return best[2]
+
+
+def _default_memory(workers: int) -> int:
+    return int(machine.memory_bytes() * MEMORY_SHARE / workers)
+
+
+def _batch(card: ModelCard, options: Options, memory_bytes: int, tiles: int) -> int:
+    """Patches per model call: what fits in a quarter of the memory, at most 16; on a CPU few,
+    since more gain nothing there and the last, padded batch costs more."""
+    if options.batch:
+        return options.batch
+    if card.weights_sha256 == "":
+        return 8
+    most = 16 if machine.gpus() else 4
+    fits = memory_bytes // 4 // max(1, card.compute.activation_bytes)
+    return max(1, min(most, fits, tiles))
+
+
+def make_plan(
+    info: SourceInfo, view: View, card: ModelCard, options: Options, identity: dict[str, Any]
+) -> Plan:
+    """All decisions for one input but the numbers of the normaliser (see ``normalised``).
+
+    ``identity``: what else must stay equal for a run to be resumed (input, model). PlanError when
+    it can't be done in the memory allowed."""
+    grid, rank = make_grid(view.extent, card, options)
+    memory_bytes = options.memory_bytes or _default_memory(options.workers)
+    batch = _batch(card, options, memory_bytes, len(grid))
+    costs = _Costs(
+        grid=grid,
+        in_bytes=info.voxel_bytes,
+        channels=len(info.channels),
+        classes=len(card.classes),
+        label_bytes=np.dtype(card.label_dtype).itemsize,
+        probabilities=options.probabilities,
+        batch=batch,
+        model_bytes=TENSORFLOW_BYTES if card.weights_sha256 else 0,
+        activation_bytes=card.compute.activation_bytes,
+    )
+    chunk = tuple(min(CHUNK[len(info.extent)], n) for n in info.extent)
+    block = options.block or choose_block(costs, view, chunk, options.workers, memory_bytes)
+    block = tuple(-(-min(b, n) // c) * c for b, n, c in zip(block, info.extent, chunk, strict=True))
+    blocks = Blocks(info.extent, block)
+    promised = costs.process(view.to_view(Box.whole(block)).shape, len(blocks))
+    predicted = sum(grid.count(view.to_view(b.box)) for b in blocks)
+    plan = Plan(
+        extent=info.extent,
+        view_extent=view.extent,
+        orientation=card.orientation if info.kind == "volume" else "",
+        patch=grid.patch,
+        overlap=grid.overlap,
+        margin=grid.margin,
+        taper=options.taper,
+        block=block,
+        chunk=chunk,
+        rank=rank,
+        batch=batch,
+        classes=len(card.classes),
+        probabilities=options.probabilities,
+        precision=options.precision,
+        normaliser={},
+        label_dtype=card.label_dtype,
+        nodata=card.nodata,
+        empty_label=_empty_label(info, card),
+        skip_below=card.skip.below if card.skip else None,
+        skip_label=card.skip.label if card.skip else 0,
+        workers=options.workers,
+        blocks=len(blocks),
+        tiles=len(grid),
+        recompute=predicted / len(grid),
+        promised_bytes=promised,
+        memory_bytes=memory_bytes,
+        disk_bytes=_disk_bytes(info, card, options),
+        seconds_estimate=0.0,
+    )
+    check_memory(plan)
+    return replace(plan, seconds_estimate=_seconds(plan, card), fingerprint=identity)
+
+
+def normalised(plan: Plan, normaliser: Normaliser) -> Plan:
+    """The plan with its normaliser's numbers, and so with its whole fingerprint."""
+    plan = replace(plan, normaliser=asdict(normaliser))
+    return replace(plan, fingerprint=_fingerprint(plan, plan.fingerprint))
+
+
+def _empty_label(info: SourceInfo, card: ModelCard) -> int:
+    """Rasters have nodata; volumes have none, so NaN there becomes background where 0 is one."""
+    background = any(c.id == 0 for c in card.classes)
+    return 0 if info.kind == "volume" and background else card.nodata
+
+
+def _disk_bytes(info: SourceInfo, card: ModelCard, options: Options) -> int:
+    """At most: store, plain copy and product, all incompressible."""
+    voxel = np.dtype(card.label_dtype).itemsize
+    voxel += len(card.classes) if options.probabilities else 0
+    return 3 * math.prod(info.extent) * voxel
+
+
+def _seconds(plan: Plan, card: ModelCard) -> float:
+    """Rough: a model at 100 GFLOP/s per core, anything else at 10 million voxels/s per core."""
+    if card.compute.flops:
+        work = plan.tiles_predicted * card.compute.flops
+        return work / (FLOPS_PER_CORE * machine.cores())
+    return math.prod(plan.extent) * plan.recompute / (VOXELS_PER_CORE_S * machine.cores())
+
+
+def check_memory(plan: Plan) -> None:
+    """PlanError when a worker may use less than the plan promises to need."""
+    if plan.promised_bytes > plan.memory_bytes:
+        raise PlanError(
+            f"blocks of {'x'.join(map(str, plan.block))} need "
+            f"{machine.show_bytes(plan.promised_bytes)} per worker, allowed are "
+            f"{machine.show_bytes(plan.memory_bytes)}: raise --memory or use fewer --workers"
+        )
+
+
+def _fingerprint(plan: Plan, identity: dict[str, Any]) -> dict[str, Any]:
+    """What must be equal for two runs to write the same bytes. Blocks, batch and workers are not
+    in it: a resumed run takes over the blocks it finds."""
+    decided = {
+        name: getattr(plan, name)
+        for name in (
+            "extent orientation patch overlap margin taper chunk probabilities precision "
+            "normaliser label_dtype empty_label skip_below skip_label"
+        ).split()
+    }
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in decided.items()}
+    return {"layout": LAYOUT, **plain, **identity}
+
+
+def adopt(plan: Plan, stored: Plan) -> Plan:
+    """The plan of a resumed run: the blocks and batch of the store, the workers of now."""
+    kept = replace(
+        stored, workers=plan.workers, memory_bytes=plan.memory_bytes, fingerprint=plan.fingerprint
+    )
+    check_memory(kept)
+    return kept

@@ -1,0 +1,28 @@
+"""The version of the package, and of the libraries whose versions a result may depend on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+LIBRARIES = (
+    "numpy tensorflow keras dask distributed rasterio nibabel zarr scipy pydantic".split()
+)
+
+
+def package_version() -> str:
+    try:
+        return version("segbatch")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def versions() -> dict[str, str]:
+    """Installed versions by name, without importing anything."""
+    found = {"segbatch": package_version(), "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,252 @@
+"""The work of one process: blocks of one run, read, predicted, stitched and written.
+
+Everything a task needs is in its :class:`Job`, so that any process can do any block, twice if it
+must (law 3). A process opens a job once and keeps it warm for the next block.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.bundles import Model
+from seg_batch.errors import ReadError
+from seg_batch.executors import process_lock
+from seg_batch.geometry import Block, Blocks, Box
+from seg_batch.machine import peak_rss_bytes
+from seg_batch.normalise import Normaliser, Pixels
+from seg_batch.plan import Plan
+from seg_batch.sinks.store import WorkStore
+from seg_batch.sources import open_source
+from seg_batch.sources.view import Oriented
+from seg_batch.stitch import Counts, Empty, Predictor, Stitcher, below, quantised, winners
+from seg_batch.taper import Taper
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, as a worker is told of it. Paths must mean the same on every worker."""
+
+    input: str
+    volume: int | None
+    staged: str | None
+    model: Model
+    plan: Plan
+    store: str
+    key: str
+
+
+class Stopped(Exception):
+    """The run was interrupted between two batches."""
+
+
+@dataclass
+class _Clock:
+    """Seconds spent per stage of one block."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str):  # type: ignore[no-untyped-def]
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+
+def load(model: Model, plan: Plan) -> Predictor:
+    """The predictor of a model in this process; a bundle is loaded once, behind a lock."""
+    if model.function is not None:
+        return model.function
+    from seg_batch.nn.engine import load_predictor
+
+    loaded: Predictor = load_predictor(
+        model.weights,
+        batch=plan.batch,
+        precision=plan.precision,
+        sha256=model.card.weights_sha256,
+    )
+    return loaded
+
+
+class Work:
+    """A job opened in this process."""
+
+    def __init__(self, job: Job) -> None:
+        plan = job.plan
+        self.job = job
+        staged = Path(job.staged) if job.staged else None
+        source = open_source(job.input, volume=job.volume, staged=staged)
+        self.source = Oriented(source, plan.orientation or "RAS")
+        self.store = WorkStore.open(Path(job.store))
+        self.predictor = load(job.model, plan)
+        self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
+        self.empty = Empty(plan.empty_label, plan.skip_below, plan.skip_label)
+        self.on_tiles: Callable[[int], None] = lambda n: None
+        self.stop = threading.Event()
+        self._one_call = threading.Lock()
+
+    def close(self) -> None:
+        self.source.close()
+
+    def _stitcher(self, clock: _Clock) -> Stitcher:
+        plan = self.job.plan
+        numbers = {k: v if v is None else tuple(v) for k, v in plan.normaliser.items()}
+
+        def predictor(patches: np.ndarray) -> np.ndarray:
+            if self.job.model.path is None:
+                with clock.stage("model"):
+                    return self.predictor(patches)
+            with self._one_call, clock.stage("model"):
+                return self.predictor(patches)
+
+        grid = plan.grid
+        return Stitcher(
+            grid=grid,
+            taper=Taper(grid, plan.taper),
+            normaliser=Normaliser(**numbers),
+            predictor=predictor,
+            classes=plan.classes,
+            rank=plan.rank,
+            batch=plan.batch,
+            empty=self.empty,
+        )
+
+    def predict(self, block: Block) -> dict[str, Any]:
+        """Do one block and return its receipt. A block with unreadable parts is written with
+        holes, named in ``unreadable``, and not marked as done."""
+        start = time.perf_counter()
+        clock, counts = _Clock(), Counts()
+        stitcher = self._stitcher(clock)
+        box = self.source.to_view(block.box)
+        window = stitcher.grid.window(box)
+        with clock.stage("read"):
+            held, unreadable = self._hold(window)
+        with clock.stage("stitch"):
+            labels, probabilities = self._stitched(stitcher, held, window, box, counts)
+        self._finish_empty(labels, probabilities, held[box.slices(window.start)], box, unreadable)
+        receipt: dict[str, Any] = {
+            "tiles": counts.tiles,
+            "skipped": counts.skipped,
+            "unreadable": [str(self.source.to_native(hole)) for hole in unreadable],
+            "worker": f"{socket.gethostname()}:{os.getpid()}",
+        }
+        native = self.source.from_view(labels)
+        if probabilities is not None:
+            last = self.source.from_view(np.moveaxis(probabilities, 0, -1))
+            probabilities = np.moveaxis(last, -1, 0)
+        with clock.stage("write"):
+            self.store.write(block, native, probabilities, receipt, done=not unreadable)
+        clock.seconds["stitch"] -= clock.seconds.get("model", 0.0)
+        clock.seconds["total"] = time.perf_counter() - start
+        return {**receipt, "seconds": clock.seconds, "peak_rss_bytes": peak_rss_bytes()}
+
+    def _hold(self, window: Box) -> tuple[Pixels, list[Box]]:
+        """One read of the window; where that fails, whatever can be read of it."""
+        try:
+            return self.source.read(window), []
+        except ReadError:
+            return self._salvage(window)
+
+    def _salvage(self, window: Box) -> tuple[Pixels, list[Box]]:
+        """The window chunk by chunk: unreadable chunks are invalid, and listed."""
+        info = self.source.info
+        values: np.ndarray | None = None
+        valid = np.zeros((*window.shape, len(info.channels)), bool)
+        holes, scale, offset = [], None, None
+        for chunk in Blocks(info.extent, info.chunk):
+            part = chunk.box.intersection(window)
+            if part.size == 0:
+                continue
+            try:
+                pixels = self.source.read(part)
+            except ReadError:
+                holes.append(part)
+                continue
+            if values is None:
+                values = np.zeros(valid.shape, pixels.values.dtype)
+                scale, offset = pixels.scale, pixels.offset
+            inside = part.slices(window.start)
+            values[inside] = pixels.values
+            valid[inside] = True if pixels.valid is None else pixels.valid
+        if values is None:
+            values = np.zeros(valid.shape, info.dtype)
+        return Pixels(values, valid, scale, offset), holes
+
+    def _stitched(
+        self, stitcher: Stitcher, held: Pixels, window: Box, box: Box, counts: Counts
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        labels = np.empty(box.shape, self.ids.dtype)
+        probabilities = None
+        if self.job.plan.probabilities:
+            probabilities = np.empty((self.job.plan.classes, *box.shape), np.uint8)
+        for row, sums in stitcher.sums(held, window, box, counts, self._ticked):
+            first = row - box.start[0]
+            labels[first : first + len(sums)] = winners(sums, self.ids)
+            if probabilities is not None:
+                probabilities[:, first : first + len(sums)] = quantised(sums)
+        return labels, probabilities
+
+    def _ticked(self, tiles: int) -> None:
+        if self.stop.is_set():
+            raise Stopped
+        self.on_tiles(tiles)
+
+    def _finish_empty(
+        self,
+        labels: np.ndarray,
+        probabilities: np.ndarray | None,
+        inside: Pixels,
+        box: Box,
+        unreadable: list[Box],
+    ) -> None:
+        """Empty voxels get their label whether or not their tile was predicted (law 8)."""
+        if self.empty.below is not None:
+            low = below(inside, self.empty)
+            labels[low] = self.empty.below_label
+            if probabilities is not None:
+                sure = (self.ids == self.empty.below_label)[:, None] * np.uint8(255)
+                probabilities[:, low] = sure
+        if inside.valid is not None:
+            without = ~inside.any_valid()
+            labels[without] = self.empty.label
+            if probabilities is not None:
+                probabilities[:, without] = 0
+        for hole in unreadable:
+            part = hole.intersection(box)
+            if part.size:
+                labels[part.slices(box.start)] = self.job.plan.nodata
+
+
+_open: dict[str, Work] = {}
+
+
+def open_work(job: Job) -> Work:
+    """The job, opened once in this process; the one before it is closed."""
+    with process_lock("open work"):
+        if job.key not in _open:
+            close_work()
+            _open[job.key] = Work(job)
+        return _open[job.key]
+
+
+def close_work() -> None:
+    for work in _open.values():
+        work.close()
+    _open.clear()
+
+
+def run_block(job: Job, block: Block) -> dict[str, Any]:
+    """The task: one block of one job, in whatever process it lands."""
+    return open_work(job).predict(block)
