@@ -1,0 +1,59 @@
+# Every target builds .venv when it is missing or stale; nothing else needs to be set up.
+# Another Python:  make demo PYTHON=/path/to/python3.13
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check slow bench clean
+.DELETE_ON_ERROR:
+
+# The first Python that runs and fits. A shim may exist and still fail, so each one is run.
+FITS := import sys; v = sys.version_info; assert (3, 12) <= v < (3, 14)
+ifndef PYTHON
+PYTHON := $(shell for p in python3.13 python3.12 python3; do \
+	$$p -c '$(FITS)' 2>/dev/null && { echo $$p; break; }; done)
+endif
+VERSION := $(shell $(or $(PYTHON),false) -c '$(FITS); print("%d.%d" % v[:2])' 2>/dev/null)
+
+BIN := .venv/bin
+STAMP := .venv/.installed-$(VERSION)
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -q
+
+help:
+	@echo "make demo    a land-cover map and a labelled MR volume, from the packaged samples"
+	@echo "make test    the whole test suite, under 15 minutes"
+	@echo "make check   format, lint, types, layers, fast tests, under 2 minutes"
+	@echo "make slow    tests that take longer"
+	@echo "make bench   speed and memory, as ratios measured in one run"
+	@echo "make clean   remove everything that can be made again"
+
+# A stamp per Python version: another version starts from an empty .venv, as does a broken install.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(VERSION)" || { echo "segbatch needs Python 3.12 or 3.13, but $(or $(PYTHON),python3) gives" \
+	  "'$$($(or $(PYTHON),python3) -V 2>&1 | head -1)': install one of them, or name it:" \
+	  "make PYTHON=/path/to/python3.13" >&2; exit 1; }
+	@echo "Building .venv with $(PYTHON): the first time takes some minutes" >&2
+	@$(PYTHON) -m venv $(if $(wildcard $(STAMP)),,--clear) .venv
+	@$(PIP) install --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/segbatch demo
+
+test: $(STAMP)
+	$(PYTEST)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	HYPOTHESIS_PROFILE=fast $(PYTEST) -m "not slow and not bench and not gpu and not full"
+
+slow: $(STAMP)
+	$(PYTEST) -m slow
+
+bench: $(STAMP)
+	$(BIN)/python tests/benchmarks/all.py
+
+clean:
+	rm -rf .venv* build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find seg_batch tests workflows -name __pycache__ -prune -exec rm -rf {} +

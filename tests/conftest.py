@@ -1,0 +1,54 @@
+"""What all tests share: where the real data lies, quiet libraries, how hard hypothesis tries."""
+
+import os
+from pathlib import Path
+
+# Set before any test imports TensorFlow. The GPU is hidden unless asked for by its number.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NO_SKIPS = os.environ.get("SEGBATCH_NO_SKIPS") == "1"
+
+# Deadlines would measure the machine. In CI the examples are the same every time.
+_REPEAT = os.environ.get("CI") == "true"
+for _name, _examples in {"fast": 15, "default": 60, "deep": 2000}.items():
+    hypothesis.settings.register_profile(
+        _name, deadline=None, max_examples=_examples, derandomize=_REPEAT, print_blob=True
+    )
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data: ``SEGBATCH_DATA``, by default beside the project."""
+    folder = Path(os.environ.get("SEGBATCH_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no real data: set SEGBATCH_DATA")
+    return folder
+
+
+def _no_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Where everything is at hand, a skipped test is one that silently stopped testing."""
+    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} may not be skipped here: {report.longrepr}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    report = yield
+    _no_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    report = yield
+    _no_skip(report)
+    return report
