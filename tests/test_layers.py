@@ -1,0 +1,78 @@
+"""The house (design section 4): each row imports from the rows above it and from its own room.
+
+Lazy imports count: they are how cycles hide. A module that is in no row fails: place it first.
+"""
+
+import ast
+import graphlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "seg_batch"
+
+# Room -> libraries it may use. A room is a module or a folder of them.
+ROWS: list[dict[str, str]] = [
+    {"errors": "", "machine": "", "version": ""},
+    {"geometry": "", "executors": "dask distributed"},
+    {"taper": "numpy", "georef": "numpy", "normalise": "numpy", "card": "pydantic"},
+    {
+        "sources": "numpy rasterio affine nibabel zarr scipy",
+        "sinks": "numpy rasterio affine nibabel zarr numcodecs scipy",
+        "metrics": "numpy scipy",
+        "probe": "numpy",
+    },
+    {"bundles": ""},
+    {"nn": "numpy keras tensorflow"},
+    {"stitch": "numpy", "dataset": "numpy zarr scipy", "augment": "numpy scipy"},
+    {"plan": "numpy"},
+    {"verbs": "numpy"},
+    {"progress": "rich"},
+    {"cli": "typer rich click"},
+]
+ROW = {room: i for i, row in enumerate(ROWS) for room in row}
+LIBRARIES = {room: set(names.split()) for row in ROWS for room, names in row.items()}
+FACE = "seg_batch"  # seg_batch/__init__.py shows what the verbs offer; nothing inside looks at it
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room(name: str) -> str:
+    return name.split(".")[1]
+
+
+def imports(name: str) -> Iterator[str]:
+    """Full names of the modules that ``name`` imports, anywhere in its file."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}:{node.lineno}: write the import out in full"
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (item if item in MODULES else str(node.module) for item in full)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != FACE])
+def test_a_module_imports_only_what_its_row_allows(name: str) -> None:
+    assert room(name) in ROW, f"{name} is in no row of the table: give it one"
+    for other in set(imports(name)):
+        top = other.split(".")[0]
+        if top != FACE:
+            fits = top in sys.stdlib_module_names or top in LIBRARIES[room(name)]
+            assert fits, f"{name} may not use {top}"
+        elif other == FACE or room(other) != room(name):
+            assert other != FACE, f"{name} imports the package's face"
+            assert ROW[room(other)] < ROW[room(name)], f"{name} may not import {other}"
+
+
+def test_no_import_cycles() -> None:
+    ours = {name: {o for o in imports(name) if o in MODULES} for name in MODULES}
+    graphlib.TopologicalSorter(ours).prepare()

@@ -1,0 +1,96 @@
+"""What holds for the project as a whole: its top level, its files, what a command imports."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+ROOT = Path(__file__).resolve().parents[1]
+TOP = {
+    *("seg_batch", "workflows", "tests", "pyproject.toml", "Makefile", "README.md"),
+    *("LICENSE", "CHANGELOG.md", "constraints.txt"),
+}
+# A path or an address of somebody's own machine, or the place they fetch packages from.
+PRIVATE = re.compile(
+    r"(?<![\w.])/(work|root|home|Users|opt|mnt)/\w|[A-Z]:\\Users|file:/{2}|index-url"
+    r"|\b(10\.\d+|192\.168|172\.(1[6-9]|2\d|3[01]))\.\d+\.\d+\b"
+)
+RUN = """
+import sys
+sys.argv = ["segbatch", *sys.argv[1:]]
+from seg_batch.cli import main
+try:
+    status = main()
+except SystemExit as stop:
+    status = stop.code
+assert not status, status
+print("slow:", *{"tensorflow", "keras", "distributed"} & sys.modules.keys(), file=sys.stderr)
+"""
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [Path(name) for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
+
+
+def heavy_imports(*arguments: str) -> str:
+    """Which of the slow libraries a command line has imported by its end."""
+    command = [sys.executable, "-c", RUN, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stderr.rpartition("slow:")[2].strip()
+
+
+def test_the_top_level_is_as_agreed() -> None:
+    names = {path.parts[0] for path in tracked()}
+    assert {name for name in names if not name.startswith(".")} == TOP
+
+
+def test_no_file_tells_of_the_machine_it_was_written_on() -> None:
+    found = []
+    for path in tracked():
+        data = (ROOT / path).read_bytes()
+        if b"\0" not in data:  # text
+            match = PRIVATE.search(data.decode("utf-8"))
+            found += [f"{path}: {match[0]}"] if match else []
+    assert not found
+
+
+def test_every_file_can_be_read_in_one_sitting() -> None:
+    lengths = {
+        path: len((ROOT / path).read_text(encoding="utf-8").splitlines())
+        for path in tracked()
+        if path.parts[0] == "seg_batch" and path.suffix == ".py"
+    }
+    assert not {str(path): n for path, n in lengths.items() if n > 350}
+
+
+@pytest.mark.parametrize("command", [["--help"], ["plan", "--help"], ["predict", "--help"]])
+def test_help_imports_nothing_slow(command: list[str]) -> None:
+    assert heavy_imports(*command) == ""
+
+
+def test_planning_imports_nothing_slow(tmp_path: Path) -> None:
+    scene = tmp_path / "scene.tif"
+    with rasterio.open(
+        scene, "w", driver="GTiff", width=40, height=30, count=1, dtype="uint8",
+        crs="EPSG:32612", transform=rasterio.Affine(30, 0, 5e5, 0, -30, 4e6),
+    ) as file:  # fmt: skip
+        file.write(np.arange(1200, dtype=np.uint8).reshape(1, 30, 40))
+    assert heavy_imports("plan", str(scene), "--model", "probe") == ""
+
+
+def test_help_answers_in_under_a_second() -> None:
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        heavy_imports("--help")
+        took.append(time.perf_counter() - start)
+    assert min(took) < 1
