@@ -81,9 +81,14 @@ class ANUNetConfig:
         """The inverse of `to_json`; raises InputError on unknown or missing keys."""
         try:
             values = json.loads(text)
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+            frozen: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+            }
+            return cls(**frozen)
         except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"not an ANU-Net configuration ({error}); use to_json to write one") from error
+            raise InputError(
+                f"not an ANU-Net configuration ({error}); use to_json to write one"
+            ) from error
 
 
 def anunet(config: ANUNetConfig) -> keras.Model:
@@ -104,9 +109,13 @@ def prune(model: keras.Model, level: int) -> keras.Model:
     """
     names = [layer.name for layer in model.layers if layer.name.startswith("head_")]
     if f"head_{level}" not in names:
-        raise InputError(f"the model has no head_{level}, it has {', '.join(names) or 'none'}; "
-                         "choose one of those levels")
-    return keras.Model(model.inputs[0], model.get_layer(f"head_{level}").output, name=f"anunet_l{level}")
+        raise InputError(
+            f"the model has no head_{level}, it has {', '.join(names) or 'none'}; "
+            "choose one of those levels"
+        )
+    return keras.Model(
+        model.inputs[0], model.get_layer(f"head_{level}").output, name=f"anunet_l{level}"
+    )
 
 
 def deepest(model: keras.Model) -> keras.Model:
@@ -134,7 +143,9 @@ def _nodes(inputs: Tensor, config: ANUNetConfig) -> list[Tensor]:
     for j in range(1, depth + 1):
         for i in range(depth - j + 1):
             lifted, k = ups[i](node[i + 1, j - 1]), j - 1
-            gated[i, k] = attention_gate(node[i, k], lifted, config.gate_width(i), rank, f"gate_{i}_{k}")
+            gated[i, k] = attention_gate(
+                node[i, k], lifted, config.gate_width(i), rank, f"gate_{i}_{k}"
+            )
             skips = [gated[i, k] for k in range(j)]
             joined = keras.layers.Concatenate(name=f"x_{i}_{j}_concat")([*skips, lifted])
             node[i, j] = conv_unit(joined, filters[i], rank, f"x_{i}_{j}")

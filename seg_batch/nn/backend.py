@@ -1,17 +1,19 @@
 """Keras, imported once and quietly, its GPUs told to take memory only as they need it.
 
-The other modules of this room take `keras` from here. TensorFlow 2.21 greets with some ten lines
+The other modules of this room take `keras` and `tf` from here. TensorFlow 2.21 greets with some ten lines
 about oneDNN and missing CUDA libraries that TF_CPP_MIN_LOG_LEVEL no longer silences; they would
 bury the one line that the command line has to say. Should the import fail, they are shown.
 """
 
+import importlib
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["keras", "quiet_stderr"]
+__all__ = ["keras", "quiet_stderr", "tf"]
 
 
 @contextmanager
@@ -32,16 +34,13 @@ def quiet_stderr() -> Iterator[None]:
             os.close(kept)
 
 
-def _grow_gpu_memory() -> None:
-    """Has to happen before the first operation; afterwards TensorFlow refuses."""
-    import tensorflow as tf
-
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
-
-
 with quiet_stderr():
     import keras
 
+    # `engine` and `fit` need TensorFlow; the model and the losses run on any backend of Keras.
+    tf: Any = None
     if keras.backend.backend() == "tensorflow":
-        _grow_gpu_memory()
+        tf = importlib.import_module("tensorflow")
+        # Has to happen before the first operation; afterwards TensorFlow refuses.
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)

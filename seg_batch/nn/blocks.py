@@ -75,7 +75,9 @@ def attention_gate(f: Tensor, g: Tensor, inner: int, rank: int, name: str) -> Te
     """
     from_f = batchnorm(f"{name}_bn_f")(convolution(rank, inner, 1, f"{name}_conv_f")(f))
     from_g = batchnorm(f"{name}_bn_g")(convolution(rank, inner, 1, f"{name}_conv_g")(g))
-    both = keras.layers.ReLU(name=f"{name}_relu")(keras.layers.Add(name=f"{name}_add")([from_f, from_g]))
+    both = keras.layers.ReLU(name=f"{name}_relu")(
+        keras.layers.Add(name=f"{name}_add")([from_f, from_g])
+    )
     theta = batchnorm(f"{name}_bn_t")(convolution(rank, 1, 1, f"{name}_conv_t")(both))
     alpha = keras.layers.Activation("sigmoid", name=f"{name}_alpha")(theta)
     return keras.layers.Multiply(name=f"{name}_out")([f, alpha])

@@ -32,19 +32,20 @@ def fold_batchnorm(model: keras.Model, dtype: str | None = None) -> keras.Model:
         config = layer.get_config()
         if dtype is not None and layer.name not in heads:
             config["dtype"] = dtype
-        if layer.name in pairs:
-            return keras.layers.Identity(name=layer.name, dtype=config["dtype"])
         if layer.name in pairs.values():
             config["use_bias"] = True
         return layer.__class__.from_config(config)
 
-    folded = keras.models.clone_model(model, clone_function=copy)
+    def call(layer: keras.Layer, *inputs: Any, **options: Any) -> Any:
+        return inputs[0] if layer.name in pairs else layer(*inputs, **options)
+
+    folded = keras.models.clone_model(model, clone_function=copy, call_function=call)
     before = {conv: norm for norm, conv in pairs.items()}
     for layer in folded.layers:
         source = model.get_layer(layer.name)
         if layer.name in before:
             layer.set_weights(_folded_weights(source, model.get_layer(before[layer.name])))
-        elif layer.name not in pairs:
+        else:
             layer.set_weights(source.get_weights())
     return folded
 
@@ -66,7 +67,11 @@ def _foldable(model: keras.Model) -> dict[str, str]:
         if not isinstance(layer, keras.layers.BatchNormalization) or len(sources) != 1:
             continue
         (source,) = sources
-        if consumers[source] == {layer.name} and source not in outputs and _is_linear(model, source):
+        if (
+            consumers[source] == {layer.name}
+            and source not in outputs
+            and _is_linear(model, source)
+        ):
             pairs[layer.name] = source
     return pairs
 

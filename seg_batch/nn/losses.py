@@ -20,8 +20,14 @@ type Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 TINY = 1e-7  # keeps logarithms and quotients finite; below the resolution of float32 around 1
 
 
-def dice(truth: Tensor, probability: Tensor, valid: Tensor | None = None, *,
-         smooth: float = 1.0, background: bool = False) -> Tensor:
+def dice(
+    truth: Tensor,
+    probability: Tensor,
+    valid: Tensor | None = None,
+    *,
+    smooth: float = 1.0,
+    background: bool = False,
+) -> Tensor:
     """One minus the soft Dice coefficient, per sample and class, averaged over what is present.
 
     ``1 - (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth)``. A class that a sample's truth does
@@ -41,8 +47,14 @@ def dice(truth: Tensor, probability: Tensor, valid: Tensor | None = None, *,
     return ops.sum(score * present) / ops.maximum(ops.sum(present), 1.0)
 
 
-def cross_entropy(truth: Tensor, probability: Tensor, valid: Tensor | None = None, *,
-                  class_weights: Sequence[float] | None = None, smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    truth: Tensor,
+    probability: Tensor,
+    valid: Tensor | None = None,
+    *,
+    class_weights: Sequence[float] | None = None,
+    smoothing: float = 0.0,
+) -> Tensor:
     """Mean of ``-log p[truth]`` over the valid voxels, each weighted by the weight of its class.
 
     `smoothing` mixes the truth with the uniform distribution (label smoothing).
@@ -53,8 +65,14 @@ def cross_entropy(truth: Tensor, probability: Tensor, valid: Tensor | None = Non
     return _mean(-ops.sum(t * ops.log(p + TINY), axis=-1, keepdims=True), w)
 
 
-def focal(truth: Tensor, probability: Tensor, valid: Tensor | None = None, *,
-          gamma: float = 2.0, class_weights: Sequence[float] | None = None) -> Tensor:
+def focal(
+    truth: Tensor,
+    probability: Tensor,
+    valid: Tensor | None = None,
+    *,
+    gamma: float = 2.0,
+    class_weights: Sequence[float] | None = None,
+) -> Tensor:
     """Mean of ``-(1 - p[truth]) ** gamma * log p[truth]`` (Lin et al., ICCV 2017, Eq. 4)."""
     t, p, w = _prepared(truth, probability, valid)
     w = w * _class_factor(t, class_weights)
@@ -62,15 +80,22 @@ def focal(truth: Tensor, probability: Tensor, valid: Tensor | None = None, *,
     return _mean(-ops.power(ops.maximum(1.0 - sure, 0.0), gamma) * ops.log(sure + TINY), w)
 
 
-def dice_ce(*, dice_weight: float = 1.0, ce_weight: float = 1.0, focal_weight: float = 0.0,
-            background: bool = False, class_weights: Sequence[float] | None = None,
-            smoothing: float = 0.0) -> Loss:
+def dice_ce(
+    *,
+    dice_weight: float = 1.0,
+    ce_weight: float = 1.0,
+    focal_weight: float = 0.0,
+    background: bool = False,
+    class_weights: Sequence[float] | None = None,
+    smoothing: float = 0.0,
+) -> Loss:
     """The default loss: Dice + cross-entropy (+ focal), as a function of the three arguments."""
 
     def loss(truth: Tensor, probability: Tensor, valid: Tensor | None = None) -> Tensor:
         total = dice_weight * dice(truth, probability, valid, background=background)
         total += ce_weight * cross_entropy(
-            truth, probability, valid, class_weights=class_weights, smoothing=smoothing)
+            truth, probability, valid, class_weights=class_weights, smoothing=smoothing
+        )
         if focal_weight:
             total += focal_weight * focal(truth, probability, valid, class_weights=class_weights)
         return total
@@ -78,8 +103,16 @@ def dice_ce(*, dice_weight: float = 1.0, ce_weight: float = 1.0, focal_weight: f
     return loss
 
 
-def paper(truth: Tensor, probability: Tensor, valid: Tensor | None = None, *,
-          alpha: float = 0.25, gamma: float = 2.0, clamp: float = 0.1, smooth: float = 1.0) -> Tensor:
+def paper(
+    truth: Tensor,
+    probability: Tensor,
+    valid: Tensor | None = None,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    clamp: float = 0.1,
+    smooth: float = 1.0,
+) -> Tensor:
     """Eq. 8 of the ANU-Net paper to the letter, with its pole clamped; per class, class 0 left out.
 
     ``1 - (alpha t log(p) / |p - 1/2|^gamma + (2 p t + s) / (p^2 + t^2 + s))`` averaged over voxels.
@@ -94,8 +127,14 @@ def paper(truth: Tensor, probability: Tensor, valid: Tensor | None = None, *,
     return _mean(ops.mean(1.0 - (weighted_ce + overlap), axis=-1, keepdims=True), w)
 
 
-def over_heads(loss: Loss, truth: Tensor, probabilities: Sequence[Tensor] | Tensor,
-               valid: Tensor | None = None, *, weights: Sequence[float] | None = None) -> Tensor:
+def over_heads(
+    loss: Loss,
+    truth: Tensor,
+    probabilities: Sequence[Tensor] | Tensor,
+    valid: Tensor | None = None,
+    *,
+    weights: Sequence[float] | None = None,
+) -> Tensor:
     """Deep supervision: the mean of `loss` over the heads, weighted by `weights` (equal if None)."""
     heads = probabilities if isinstance(probabilities, (list, tuple)) else [probabilities]
     factors = list(weights) if weights is not None else [1.0] * len(heads)
@@ -103,7 +142,9 @@ def over_heads(loss: Loss, truth: Tensor, probabilities: Sequence[Tensor] | Tens
     return sum(terms[1:], terms[0]) / sum(factors)
 
 
-def _prepared(truth: Tensor, probability: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _prepared(
+    truth: Tensor, probability: Tensor, valid: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """One-hot truth and probabilities ``(B, *s, K)``, weights ``(B, *s, 1)``, all float32."""
     p = ops.cast(probability, "float32")
     if p.shape[-1] == 1:
