@@ -1,0 +1,41 @@
+"""Where pixels come from: one protocol, one file per format.
+
+Importing this is cheap: rasterio, nibabel and zarr are loaded when a file of theirs is opened.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seg_batch.errors import InputError
+from seg_batch.sources.detect import RASTERS, detect
+from seg_batch.sources.protocol import Source, SourceInfo
+
+__all__ = ["Source", "SourceInfo", "open_source"]
+
+
+def open_source(
+    path: str | Path, *, volume: int | None = None, staged: Path | None = None
+) -> Source:
+    """Open an image, whatever its format; the first bytes decide which that is.
+
+    ``volume``: which one of a 4-D input, from 0. ``staged``: the uncompressed copy of a
+    ``.nii.gz`` that :func:`seg_batch.sources.staging.stage` made; without it, the source makes a
+    private one at its first read. Raises ``InputError``, in one line, for anything that can't be
+    read whole and unambiguously.
+    """
+    name = detect(path)
+    path = Path(path)
+    if name == "zarr":
+        from seg_batch.sources.zarrs import open_zarr
+
+        return open_zarr(path, volume=volume)
+    if name in RASTERS:
+        from seg_batch.sources.raster import open_raster
+
+        if volume is not None:
+            raise InputError(f"{path}: volume {volume} of a raster: leave out --volume")
+        return open_raster(path, name)
+    from seg_batch.sources.nifti import open_nifti
+
+    return open_nifti(path, volume=volume, staged=staged)

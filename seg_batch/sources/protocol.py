@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
+from seg_batch.errors import ReadError
 from seg_batch.geometry import Box, Shape
 from seg_batch.georef import Georef
 from seg_batch.normalise import Pixels
+
+# The largest piece a library may decode at once: it is allocated whole, whatever the box asks for.
+BLOCK_LIMIT_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
 class SourceInfo:
     """What is known of an input without reading its pixels.
 
-    ``kind``: ``raster`` (extent ``y, x``) or ``volume`` (extent ``z, y, x``). ``chunk``: a box
-    shape that is cheap to read. ``identity``: what a resumed run compares, so that a changed
-    input is noticed (size, modification time, digest of head and tail). ``warnings``: traps
-    found, one sentence each. ``facts``: anything worth showing in ``inspect``.
+    ``kind``: ``raster`` (extent ``y, x``) or ``volume`` (extent ``z, y, x``). ``dtype``: of what
+    ``read`` returns, in native byte order. ``chunk``: a box shape that is cheap to read.
+    ``nodata``: the stored value that means "nothing here", per channel, or None. ``identity``:
+    what a resumed run compares, so that a changed input is noticed (size, modification time,
+    digest of head and tail). ``warnings``: traps found, one sentence each. ``facts``: anything
+    worth showing in ``inspect``; of these ``block_bytes`` counts in the memory of a reader: what
+    is allocated besides the box itself while one stored block is decoded.
     """
 
     path: str
@@ -36,18 +46,20 @@ class SourceInfo:
     @property
     def voxel_bytes(self) -> int:
         """Bytes per voxel of what ``read`` returns at most: values and mask of all channels."""
-        import numpy as np
-
         return len(self.channels) * (np.dtype(self.dtype).itemsize + 1)
+
+    @property
+    def voxels(self) -> int:
+        return math.prod(self.extent)
 
 
 @runtime_checkable
 class Source(Protocol):
     """Where pixels come from. Opened anew in every process; cheap to open; closed after use.
 
-    ``read(box)`` returns exactly the box (inside the extent) as :class:`Pixels`, and raises
-    ``ReadError`` naming the file and the box when the file can't deliver it. It may be called
-    from several threads at once.
+    ``read(box)`` returns exactly the box as :class:`Pixels`. It raises ``ValueError`` for a box
+    that does not lie inside the extent, and ``ReadError`` naming the file and the box when the
+    file can't deliver it. It may be called from several threads at once.
     """
 
     @property
@@ -56,3 +68,33 @@ class Source(Protocol):
     def read(self, box: Box) -> Pixels: ...
 
     def close(self) -> None: ...
+
+
+def require_inside(info: SourceInfo, box: Box) -> None:
+    """``ValueError`` unless ``box`` is not empty and lies inside the extent."""
+    inside = len(box.start) == len(info.extent) and Box.whole(info.extent).contains(box)
+    if not inside or box.size == 0:
+        raise ValueError(f"box {box} is empty or not inside the extent {info.extent}")
+
+
+def one_line(error: BaseException) -> str:
+    """The innermost reason of an error, without line breaks."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def read_error(info: SourceInfo, box: Box, error: BaseException) -> ReadError:
+    return ReadError(
+        f"{info.path}: the box {box} can't be read ({one_line(error)}): the file is damaged "
+        "there; restore it from its origin"
+    )
+
+
+def human_bytes(size: float) -> str:
+    """``1536 -> "1.5 KiB"``."""
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} PiB"
