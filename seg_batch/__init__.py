@@ -1,0 +1,39 @@
+"""segbatch: batch segmentation of large rasters and volumes.
+
+The Python face is small, and imports nothing heavy until it is used::
+
+    import seg_batch
+
+    report = seg_batch.predict("scene.tif", "map.tif", model="landsat8-landcover")
+    source = seg_batch.open_source("ct.nii.gz")
+    seg_batch.train("patches.zarr", "my-bundle")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from seg_batch.version import package_version
+
+if TYPE_CHECKING:
+    from seg_batch.sources import open_source
+    from seg_batch.verbs.predict import predict
+    from seg_batch.verbs.train import train
+
+__version__ = package_version()
+__all__ = ["ModelCard", "open_source", "predict", "train"]
+
+_ROOMS = {
+    "ModelCard": "seg_batch.card",
+    "open_source": "seg_batch.sources",
+    "predict": "seg_batch.verbs.predict",
+    "train": "seg_batch.verbs.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'seg_batch' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_ROOMS[name]), name)

@@ -18,7 +18,7 @@ from seg_batch.probe import PROBE_CARD
 from seg_batch.probe import predict as probe
 from seg_batch.sources.protocol import SourceInfo
 
-PACKAGED = Path(__file__).parent / "bundles"
+PACKAGED = Path(__file__).parent / "data" / "bundles"
 WEIGHTS = "model.keras"
 
 
@@ -68,7 +68,9 @@ def find(name: str) -> Model:
         places = [folder / name for folder in folders() if (folder / name).is_dir()]
         if not places:
             known = ", ".join(m.card.name for m in [*installed(), PROBE])
-            raise BundleError(f"there is no model {name!r}: use the path of a bundle, or one of {known}")
+            raise BundleError(
+                f"there is no model {name!r}: use the path of a bundle, or one of {known}"
+            )
         path = places[0]
     model = Model(read_card(path), path.resolve())
     check_weights(model)
@@ -80,7 +82,9 @@ def check_weights(model: Model) -> None:
     if model.path is None:
         return
     if not model.weights.is_file():
-        raise BundleError(f"{model.path} has no {WEIGHTS}: the bundle is incomplete, fetch it again")
+        raise BundleError(
+            f"{model.path} has no {WEIGHTS}: the bundle is incomplete, fetch it again"
+        )
     if sha256(model.weights) != model.card.weights_sha256:
         raise BundleError(
             f"{model.weights} does not match the hash in its card: the weights were changed or "

@@ -12,25 +12,32 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from seg_batch.errors import ClusterError, Refused, SegbatchError
-from seg_batch.machine import cores
+from seg_batch.machine import cores, gpus
+from seg_batch.version import package_version
 
 IN_FLIGHT = 2
 CONNECT_S = 10
 
 
 class Pool(Protocol):
-    """Where functions run. ``workers``: processes; ``window``: futures in flight at most."""
+    """Where functions run. ``workers``: processes; ``window``: futures in flight at most;
+    ``inline``: whether it is this very process; ``drain`` ends what is still running."""
 
+    name: str
+    inline: bool
     workers: int
     window: int
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any: ...
 
     def alive(self) -> bool: ...
+
+    def drain(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -47,7 +54,7 @@ class Outcome:
 class InlinePool:
     """Threads of this process: one reads or writes while another has the model."""
 
-    workers = 1
+    name, inline, workers = "inline", True, 1
 
     def __init__(self, threads: int = IN_FLIGHT) -> None:
         self.window = threads
@@ -59,14 +66,20 @@ class InlinePool:
     def alive(self) -> bool:
         return True
 
-    def close(self) -> None:
+    def drain(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def close(self) -> None:
+        self.drain()
 
 
 class DaskPool:
     """Processes of a Dask cluster: one of our own making, or an existing one by address."""
 
+    inline = False
+
     def __init__(self, client: Any, cluster: Any = None) -> None:
+        self.name = client.scheduler.address if cluster is None else "local"
         self._client, self._cluster = client, cluster
         self.workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         self.window = (IN_FLIGHT + 1) * self.workers
@@ -79,7 +92,10 @@ class DaskPool:
         return dict(self._client.run(function, *args))
 
     def alive(self) -> bool:
-        return self._client.status == "running"
+        return bool(self._client.status == "running")
+
+    def drain(self) -> None:
+        """Nothing to wait for: a worker's block is written whole, or not marked."""
 
     def close(self) -> None:
         self._client.close(timeout=2)
@@ -87,7 +103,7 @@ class DaskPool:
             self._cluster.close(timeout=5)
 
 
-def local_pool(workers: int, memory_bytes: int, gpus: int = 0) -> DaskPool:
+def local_pool(workers: int, gpus: int = 0) -> DaskPool:
     """A Dask cluster of ``workers`` spawned processes here, sharing the cores (one per GPU).
 
     Dask's own memory limits stay off: the plan has promised less, and a paused worker helps no one.
@@ -138,13 +154,16 @@ def remote_pool(address: str) -> DaskPool:
             f"the scheduler at {address} has no workers, so nothing would run: "
             "start dask workers with segbatch installed"
         ) from None
-    return DaskPool(client)
+    pool = DaskPool(client)
+    check_versions(pool)
+    return pool
 
 
-def check_versions(pool: DaskPool, version: str, probe: Callable[[], str]) -> None:
-    """ClusterError unless ``probe()`` gives ``version`` on every worker."""
+def check_versions(pool: DaskPool) -> None:
+    """ClusterError unless every worker runs this version of the package."""
+    version = package_version()
     try:
-        found = pool.ask(probe)
+        found = pool.ask(package_version)
     except Exception as error:
         raise ClusterError(
             f"a worker can't import segbatch ({error}): install segbatch {version} on the workers"
@@ -156,6 +175,29 @@ def check_versions(pool: DaskPool, version: str, probe: Callable[[], str]) -> No
             f"worker {worker} runs segbatch {other}, this is {version}, so blocks could differ: "
             "install one version everywhere"
         )
+
+
+@contextmanager
+def open_pool(cluster: str, workers: int) -> Iterator[Pool]:
+    """The pool that ``--cluster`` names: ``inline``, ``local``, an address, or ``auto``.
+
+    ``auto`` stays in this process for one worker and makes a local cluster for several.
+    """
+    pool: Pool
+    if cluster == "inline" or (cluster == "auto" and workers == 1):
+        pool = InlinePool()
+    elif cluster in ("auto", "local"):
+        pool = local_pool(workers, gpus())
+    elif "://" in cluster:
+        pool = remote_pool(cluster)
+    else:
+        raise ClusterError(
+            f"--cluster {cluster!r} is unknown: use auto, inline, local or tcp://host:8786"
+        )
+    try:
+        yield pool
+    finally:
+        pool.close()
 
 
 def run_bounded(

@@ -21,6 +21,17 @@ def gpus() -> int:
     return len([p for p in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)])
 
 
+def default_precision() -> str:
+    """``mixed`` where the hardware computes in half precision (GPU, or a CPU with bfloat16)."""
+    if gpus():
+        return "mixed"
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "float32"
+    return "mixed" if re.search(r"\b(avx512_bf16|amx_bf16)\b", flags) else "float32"
+
+
 def _meminfo(key: str) -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
         name, _, rest = line.partition(":")

@@ -29,6 +29,7 @@ DEFAULT_PATCH = {2: (512, 512), 3: (64, 64, 64)}
 BASE_BYTES = 420 << 20
 TENSORFLOW_BYTES = 900 << 20
 MEMORY_SHARE = 0.6
+GPU_BATCH = 16
 FLOPS_PER_CORE = 100e9
 VOXELS_PER_CORE_S = 10e6
 LAYOUT = 1
@@ -203,9 +204,7 @@ def _candidates(extent: Shape, chunk: Shape, limit: int) -> Iterator[Shape]:
             yield block
 
 
-def choose_block(
-    costs: _Costs, view: View, chunk: Shape, workers: int, memory_bytes: int
-) -> Shape:
+def choose_block(costs: _Costs, view: View, chunk: Shape, workers: int, memory_bytes: int) -> Shape:
     """The block (file axes) that ends the run soonest within the memory: least recompute, all
     workers busy. Of equals, the longest on the first axis, where the band makes length free."""
     extent = view.native_extent
@@ -236,15 +235,12 @@ def _default_memory(workers: int) -> int:
 
 
 def _batch(card: ModelCard, options: Options, memory_bytes: int, tiles: int) -> int:
-    """Patches per model call: what fits in a quarter of the memory, at most 16; on a CPU few,
-    since more gain nothing there and the last, padded batch costs more."""
-    if options.batch:
-        return options.batch
-    if card.weights_sha256 == "":
-        return 8
-    most = 16 if machine.gpus() else 4
+    """Patches per model call. One on a CPU, where more gain nothing and padding the last batch
+    costs; on a GPU what fits in a quarter of the memory, at most 16."""
+    if options.batch or not machine.gpus():
+        return options.batch or 1
     fits = memory_bytes // 4 // max(1, card.compute.activation_bytes)
-    return max(1, min(most, fits, tiles))
+    return max(1, min(GPU_BATCH, fits, tiles))
 
 
 def make_plan(
@@ -350,10 +346,7 @@ def _fingerprint(plan: Plan, identity: dict[str, Any]) -> dict[str, Any]:
     in it: a resumed run takes over the blocks it finds."""
     decided = {
         name: getattr(plan, name)
-        for name in (
-            "extent orientation patch overlap margin taper chunk probabilities precision "
-            "normaliser label_dtype empty_label skip_below skip_label"
-        ).split()
+        for name in ["extent", "orientation", "patch", "overlap", "margin", "taper", "chunk", "probabilities", "precision", "normaliser", "label_dtype", "empty_label", "skip_below", "skip_label"]
     }
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in decided.items()}
     return {"layout": LAYOUT, **plain, **identity}

@@ -5,9 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-LIBRARIES = (
-    "numpy tensorflow keras dask distributed rasterio nibabel zarr scipy pydantic".split()
-)
+LIBRARIES = ["numpy", "tensorflow", "keras", "dask", "distributed", "rasterio", "nibabel", "zarr", "scipy", "pydantic"]
 
 
 def package_version() -> str:

@@ -139,6 +139,7 @@ class Work:
         receipt: dict[str, Any] = {
             "tiles": counts.tiles,
             "skipped": counts.skipped,
+            "lost_voxels": sum(hole.intersection(box).size for hole in unreadable),
             "unreadable": [str(self.source.to_native(hole)) for hole in unreadable],
             "worker": f"{socket.gethostname()}:{os.getpid()}",
         }

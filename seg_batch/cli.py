@@ -1,0 +1,296 @@
+"""The command line: it parses, calls one verb, prints, and exits with a status that means it.
+
+0 complete; 1 unexpected fault; 2 bad input, usage or a refused plan; 3 partial result;
+130 interrupted (resumable). Verbs are imported when called, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from seg_batch.errors import PlanError, SegbatchError
+from seg_batch.version import package_version
+
+app = typer.Typer(
+    name="segbatch",
+    help="Segment scenes and volumes larger than memory: resumable, measured, geometry proven.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Input = Annotated[str, typer.Argument(metavar="INPUT", help="GeoTIFF, PNG, JPEG, NIfTI or Zarr.")]
+Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Scenes and volumes.")]
+Output = Annotated[
+    str | None, typer.Option("-o", "--output", help="File, or folder for several inputs.")
+]
+ModelName = Annotated[str | None, typer.Option("--model", help="Bundle by name or path, or probe.")]
+Cluster = Annotated[str, typer.Option(help="auto, inline, local or tcp://host:8786.")]
+Workers = Annotated[int, typer.Option(min=0, help="Processes; 0: one per GPU, or one.")]
+Memory = Annotated[str | None, typer.Option(help="What one worker may use, like 8GiB.")]
+Precision = Annotated[str, typer.Option(help="auto, float32 or mixed.")]
+Overlap = Annotated[int | None, typer.Option(min=0, help="Voxels that neighbouring tiles share.")]
+TaperName = Annotated[
+    str, typer.Option("--taper", help="hann, gaussian, linear, constant or crop.")
+]
+Batch = Annotated[int, typer.Option(min=0, help="Patches per model call; 0: chosen from memory.")]
+BlockShape = Annotated[str | None, typer.Option("--block", help="Block shape, like 2048,2048.")]
+Probabilities = Annotated[bool, typer.Option("--probabilities", help="Keep them too, as uint8.")]
+VolumeIndex = Annotated[int | None, typer.Option("--volume", min=0, help="Which of a 4-D file.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")]
+KeepStore = Annotated[bool, typer.Option("--keep-store", help="Keep the Zarr work store.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"segbatch {package_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _options(
+    overlap: int | None,
+    taper: str,
+    probabilities: bool,
+    precision: str,
+    memory: str | None,
+    workers: int,
+    batch: int,
+    block: str | None,
+) -> Any:
+    """The plan's options, or PlanError naming the one that makes no sense."""
+    from seg_batch.machine import parse_bytes
+    from seg_batch.plan import Options
+    from seg_batch.taper import TAPERS
+
+    if taper not in TAPERS:
+        raise PlanError(f"--taper {taper!r} is unknown: use one of {', '.join(TAPERS)}")
+    if precision not in ("auto", "float32", "mixed"):
+        raise PlanError(f"--precision {precision!r} is unknown: use auto, float32 or mixed")
+    try:
+        memory_bytes = parse_bytes(memory) if memory else 0
+        shape = tuple(int(n) for n in block.split(",")) if block else None
+    except ValueError as error:
+        raise PlanError(f"{error}; sizes look like 8GiB, block shapes like 2048,2048") from None
+    return Options(overlap, taper, probabilities, precision, memory_bytes, workers, batch, shape)
+
+
+@app.command()
+def predict(
+    inputs: Inputs,
+    output: Output = None,
+    model: ModelName = None,
+    cluster: Cluster = "auto",
+    workers: Workers = 0,
+    memory: Memory = None,
+    precision: Precision = "auto",
+    overlap: Overlap = None,
+    taper: TaperName = "hann",
+    batch: Batch = 0,
+    block: BlockShape = None,
+    probabilities: Probabilities = False,
+    volume: VolumeIndex = None,
+    overwrite: Overwrite = False,
+    keep_store: KeepStore = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Segment scenes and volumes. The same command again resumes."""
+    from seg_batch.progress import Bar
+    from seg_batch.verbs.predict import Request, predict_one
+    from seg_batch.verbs.show import summary
+
+    options = _options(overlap, taper, probabilities, precision, memory, workers, batch, block)
+    worst, shown = 0, []
+    for name in inputs:
+        request = Request(
+            input=name,
+            output=output,
+            model=model,
+            options=options,
+            cluster=cluster,
+            volume=volume,
+            overwrite=overwrite,
+            keep_store=keep_store,
+            many=len(inputs) > 1,
+        )
+        try:
+            with Bar(quiet or as_json) as bar:
+                report = predict_one(request, bar)
+        except SegbatchError as error:
+            if len(inputs) == 1:
+                raise
+            typer.echo(f"segbatch: {error.message}", err=True)
+            shown.append({"input": name, "status": "refused", "error": error.message})
+            worst = max(worst, error.status)
+            continue
+        shown.append(report)
+        if report["status"] != "complete":
+            worst = max(worst, 3)
+            typer.echo(f"segbatch: {_partial(report)}", err=True)
+        if not quiet and not as_json:
+            typer.echo(summary(report))
+    if as_json:
+        typer.echo(json.dumps(shown[0] if len(inputs) == 1 else shown))
+    raise typer.Exit(worst)
+
+
+def _partial(report: dict[str, Any]) -> str:
+    first = report["failures"][0]
+    return (
+        f"partial result: {report['blocks']['failed']} of {report['blocks']['total']} blocks "
+        f"failed, the first at {first['box']}: {first['error']}; run the same command again to "
+        "retry them"
+    )
+
+
+@app.command()
+def plan(
+    inputs: Inputs,
+    output: Output = None,
+    model: ModelName = None,
+    cluster: Cluster = "auto",
+    workers: Workers = 0,
+    memory: Memory = None,
+    precision: Precision = "auto",
+    overlap: Overlap = None,
+    taper: TaperName = "hann",
+    batch: Batch = 0,
+    block: BlockShape = None,
+    probabilities: Probabilities = False,
+    volume: VolumeIndex = None,
+    as_json: Json = False,
+) -> None:
+    """Show what predict would do, without doing it: blocks, memory, disk, time."""
+    from seg_batch.verbs.predict import Request, prepare
+    from seg_batch.verbs.show import plan_facts, plan_lines
+
+    options = _options(overlap, taper, probabilities, precision, memory, workers, batch, block)
+    facts = []
+    for name in inputs:
+        request = Request(
+            name, output, model, options, cluster, volume=volume, many=len(inputs) > 1
+        )
+        prepared = prepare(request)
+        facts.append(plan_facts(prepared))
+        if not as_json:
+            typer.echo(plan_lines(prepared))
+    if as_json:
+        typer.echo(json.dumps(facts[0] if len(inputs) == 1 else facts))
+
+
+@app.command()
+def inspect(path: Input, volume: VolumeIndex = None, as_json: Json = False) -> None:
+    """Show what a file is: geometry, channels, nodata, traps found."""
+    from seg_batch.verbs.show import source_facts, source_lines
+
+    facts = source_facts(path, volume)
+    typer.echo(json.dumps(facts) if as_json else source_lines(facts))
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="Show one bundle whole.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the installed bundles, or show one."""
+    from seg_batch.verbs.show import model_facts, model_lines
+
+    facts = model_facts(name)
+    typer.echo(json.dumps(facts) if as_json else model_lines(facts))
+
+
+@app.command()
+def verify(
+    product: Annotated[str, typer.Argument(metavar="PRODUCT")], as_json: Json = False
+) -> None:
+    """Re-check a product against the report beside it."""
+    from seg_batch.verbs.verify import verify_product
+
+    result = verify_product(Path(product))
+    typer.echo(json.dumps(result) if as_json else "\n".join(result["lines"]))
+    raise typer.Exit(0 if result["ok"] else 3)
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        str, typer.Option("-o", "--output", help="Where to put the results.")
+    ] = "demo",
+    quiet: Quiet = False,
+) -> None:
+    """A land-cover map and a labelled MR volume from the packaged samples."""
+    from seg_batch.progress import Bar
+    from seg_batch.verbs.demo import run_demo
+
+    for line in run_demo(Path(folder), lambda: Bar(quiet)):
+        typer.echo(line)
+
+
+def _interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command and leave with its exit status."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    signal.signal(signal.SIGTERM, _interrupted)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        status = app(standalone_mode=False) or 0
+    except typer.Exit as ending:
+        status = ending.exit_code
+    except SegbatchError as error:
+        print(f"segbatch: {error.message}", file=sys.stderr)
+        status = error.status
+    except (KeyboardInterrupt, typer.Abort):
+        print("segbatch: interrupted; run the same command again to resume", file=sys.stderr)
+        status = 130
+    except Exception as error:
+        status = _fault(error)
+    _leave(status)
+
+
+def _fault(error: Exception) -> int:
+    """Usage errors of the parser are 2; anything else is a fault of ours, its traceback kept."""
+    show = getattr(error, "show", None)
+    if show is not None and hasattr(error, "exit_code"):
+        show()
+        return int(error.exit_code)
+    log = Path.home() / ".cache" / "segbatch" / "fault.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)))
+        kept = f"; traceback in {log}"
+    except OSError:
+        kept = ""
+    print(f"segbatch: unexpected {type(error).__name__}: {error}{kept}", file=sys.stderr)
+    return 1
+
+
+def _leave(status: int) -> None:
+    """Leave at once: state is on disk, and worker threads may still be inside a model call."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

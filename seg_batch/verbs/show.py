@@ -1,0 +1,177 @@
+"""Facts about inputs, plans, models and results, as values and as lines for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seg_batch.bundles import find, folders, installed, misfit
+from seg_batch.card import ModelCard
+from seg_batch.georef import RasterGeoref, to_json
+from seg_batch.machine import disk_free_bytes, show_bytes
+from seg_batch.sources import open_source
+from seg_batch.verbs.predict import Prepared
+
+
+def _by(shape: Any) -> str:
+    return " x ".join(str(n) for n in shape)
+
+
+def _rows(pairs: list[tuple[str, Any]]) -> str:
+    width = max(len(key) for key, _ in pairs)
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in pairs)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def summary(report: dict[str, Any]) -> str:
+    """A few lines after a run: what was found, in world units, and where it is."""
+    lines = [f"{report['output']}  ({report['status']}, {_duration(report['seconds'])})"]
+    unit = next((u for u in ("hectares", "millilitres") if u in report["classes"][0]), None)
+    short = {"hectares": "ha", "millilitres": "mL"}.get(unit or "", "")
+    for row in report["classes"]:
+        if row["voxels"]:
+            size = f"{row[unit]:>14,.2f} {short}" if unit else f"{row['voxels']:>14,} voxels"
+            lines.append(f"  {row['name']:<24} {size}  {row['share']:>7.2%}")
+    blocks = report["blocks"]
+    lines.append(
+        f"  {blocks['done']} of {blocks['total']} blocks ({blocks['resumed']} resumed), "
+        f"{report['n_tiles']} tiles, recompute x{report['recompute']:.2f}, peak memory "
+        f"{show_bytes(report['peak_rss_bytes'])} of {show_bytes(report['promised_bytes'])} promised"
+    )
+    return "\n".join(lines)
+
+
+def plan_facts(prepared: Prepared) -> dict[str, Any]:
+    """The plan of one input, JSON-ready."""
+    plan = prepared.plan
+    return {
+        "input": prepared.info.path,
+        "output": str(prepared.outputs.product),
+        "model": prepared.model.card.name,
+        "blocks": {"total": plan.blocks, "shape": list(plan.block)},
+        "n_tiles": plan.tiles,
+        "recompute": round(plan.recompute, 4),
+        "promised_bytes": plan.promised_bytes,
+        "memory_bytes": plan.memory_bytes,
+        "disk_bytes": plan.disk_bytes,
+        "seconds_estimate": round(plan.seconds_estimate, 1),
+        "plan": plan.to_json(),
+    }
+
+
+def plan_lines(prepared: Prepared) -> str:
+    plan, info = prepared.plan, prepared.info
+    free = disk_free_bytes(_existing(prepared))
+    rows = [
+        ("input", f"{info.path}  ({info.kind}, {_by(plan.extent)}, {len(info.channels)} channels)"),
+        ("model", f"{prepared.model.card.name}  ({plan.rank}-D, {plan.precision})"),
+        ("patch", f"{_by(plan.patch)}, overlap {_by(plan.overlap)}, {plan.taper} taper"),
+        ("blocks", f"{plan.blocks} of {_by(plan.block)}, {plan.workers} worker(s)"),
+        ("tiles", f"{plan.tiles}, recompute x{plan.recompute:.2f}, {plan.batch} per model call"),
+        (
+            "memory",
+            f"{show_bytes(plan.promised_bytes)} promised per worker, "
+            f"{show_bytes(plan.memory_bytes)} allowed",
+        ),
+        ("disk", f"at most {show_bytes(plan.disk_bytes)}, {show_bytes(free)} free"),
+        ("time", f"about {_duration(plan.seconds_estimate)} (rough)"),
+        ("output", prepared.outputs.product),
+    ]
+    return _rows(rows + [("warning", w) for w in info.warnings])
+
+
+def _existing(prepared: Prepared) -> Any:
+    folder = prepared.outputs.product.parent
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def source_facts(path: str, volume: int | None) -> dict[str, Any]:
+    """What a file is, and which installed models fit it."""
+    source = open_source(path, volume=volume)
+    try:
+        info = source.info
+    finally:
+        source.close()
+    return {
+        "input": info.path,
+        "format": info.format,
+        "kind": info.kind,
+        "extent": list(info.extent),
+        "channels": list(info.channels),
+        "dtype": info.dtype,
+        "nodata": list(info.nodata),
+        "chunk": list(info.chunk),
+        "georef": to_json(info.georef),
+        "facts": info.facts,
+        "models": {m.card.name: misfit(m.card, info) or "fits" for m in installed()},
+        "warnings": list(info.warnings),
+    }
+
+
+def source_lines(facts: dict[str, Any]) -> str:
+    rows = [
+        ("file", f"{facts['input']}  ({facts['format']})"),
+        ("kind", f"{facts['kind']}, {_by(facts['extent'])} voxels, {facts['dtype']}"),
+        ("channels", f"{len(facts['channels'])}: {', '.join(facts['channels'])}"),
+        ("nodata", ", ".join("none" if n is None else f"{n:g}" for n in facts["nodata"]) or "none"),
+        *_georef_rows(facts["georef"]),
+        *((key, value) for key, value in facts["facts"].items()),
+        *((f"model {name}", verdict) for name, verdict in facts["models"].items()),
+        *(("warning", text) for text in facts["warnings"]),
+    ]
+    return _rows(rows)
+
+
+def _georef_rows(georef: dict[str, Any]) -> list[tuple[str, Any]]:
+    if georef["kind"] == "raster":
+        crs = RasterGeoref(crs_wkt=georef["crs_wkt"]).crs_wkt
+        name = crs.split('"')[1] if crs and '"' in crs else "none"
+        return [("crs", name), ("transform", ", ".join(f"{v:g}" for v in georef["transform"]))]
+    affine = "; ".join(" ".join(f"{v:g}" for v in row) for row in georef["affine"][:3])
+    codes = f"sform {georef['sform_code']}, qform {georef['qform_code']}"
+    return [("affine", affine), ("codes", codes), ("units", georef["units"])]
+
+
+def model_facts(name: str | None) -> dict[str, Any]:
+    """All installed bundles in short, or one whole card."""
+    if name is not None:
+        model = find(name)
+        return {"path": str(model.path or ""), **model.card.model_dump(mode="json")}
+    return {
+        "folders": [str(folder) for folder in folders()],
+        "models": [{"path": str(m.path), **_short(m.card)} for m in installed()],
+    }
+
+
+def _short(card: ModelCard) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "kind": card.kind,
+        "rank": card.rank,
+        "channels": list(card.channels or ()),
+        "classes": [c.name for c in card.classes],
+        "patch": list(card.patch or ()),
+        "scores": card.scores,
+        "licence": card.licence,
+        "description": card.description,
+    }
+
+
+def model_lines(facts: dict[str, Any]) -> str:
+    if "models" not in facts:
+        return _rows([(k, v) for k, v in facts.items() if v not in (None, "", [], {})])
+    lines = []
+    for m in facts["models"]:
+        lines.append(f"{m['name']}  ({m['rank']}-D {m['kind']}, {m['licence']})")
+        lines.append(f"  {m['description']}")
+        lines.append(f"  channels  {', '.join(m['channels'])}")
+        lines.append(f"  classes   {', '.join(m['classes'])}")
+    lines.append("probe  (any input, no network): class = floor(first channel) mod 8")
+    return "\n".join(lines)
