@@ -90,9 +90,9 @@ class ModelCard(_Frozen):
             value = getattr(self, name)
             if value is not None and self.rank is not None and len(value) != self.rank:
                 raise ValueError(f"{name} {value} does not have rank {self.rank}")
-        if self.normalisation.kind == "card" and self.channels is not None:
-            if not len(self.normalisation.mean) == len(self.normalisation.std) == len(self.channels):
-                raise ValueError("normalisation needs one mean and one std per channel")
+        numbers = {len(self.normalisation.mean), len(self.normalisation.std)}
+        if self.normalisation.kind == "card" and numbers != {len(self.channels or ())}:
+            raise ValueError("normalisation needs one mean and one std per channel")
         return self
 
     @property
@@ -116,7 +116,9 @@ def parse_card(text: str, where: str) -> ModelCard:
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise BundleError(f"{where} is not JSON ({error}): the bundle is damaged, fetch it again") from None
+        raise BundleError(
+            f"{where} is not JSON ({error}): the bundle is damaged, fetch it again"
+        ) from None
     if not isinstance(data, dict):
         raise BundleError(f"{where} is not a JSON object: the bundle is damaged, fetch it again")
     version = data.get("schema_version", SCHEMA)

@@ -20,33 +20,33 @@ class SegbatchError(Exception):
         return type(self), (self.message,)
 
 
-class Refused(SegbatchError):
+class RefusedError(SegbatchError):
     """The run can't begin as asked: bad input, usage or plan. Nothing was written."""
 
     status = 2
 
 
-class InputError(Refused):
+class InputError(RefusedError):
     """The input file is missing, damaged, or not what the command needs."""
 
 
-class OutputError(Refused):
+class OutputError(RefusedError):
     """The output can't be written, or something that is not ours is in its place."""
 
 
-class BundleError(Refused):
+class BundleError(RefusedError):
     """The model bundle is unknown, damaged, or from a newer version."""
 
 
-class PlanError(Refused):
+class PlanError(RefusedError):
     """The plan can't be carried out: it needs more memory or disk than allowed, or makes no sense."""
 
 
-class StoreError(Refused):
+class StoreError(RefusedError):
     """The work store belongs to another plan, or another process is writing to it."""
 
 
-class ClusterError(Refused):
+class ClusterError(RefusedError):
     """The Dask cluster can't be reached or does not run the same version."""
 
 
@@ -58,7 +58,7 @@ class DamagedError(SegbatchError):
     """What was written does not read back as it was written."""
 
 
-class PartialResult(SegbatchError):
+class PartialResultError(SegbatchError):
     """Some blocks failed; the product is marked as partial."""
 
     status = 3

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from seg_batch.errors import ClusterError, Refused, SegbatchError
+from seg_batch.errors import ClusterError, RefusedError, SegbatchError
 from seg_batch.machine import cores, gpus
 from seg_batch.version import package_version
 
@@ -253,7 +253,7 @@ def _outcome(future: Any, item: Any) -> Outcome:
 
 
 def _worth_retrying(error: BaseException) -> bool:
-    return not isinstance(error, Refused) and not (
+    return not isinstance(error, RefusedError) and not (
         isinstance(error, SegbatchError) and error.status == 3
     )
 

@@ -93,9 +93,7 @@ def _same(a: Any, b: Any, tolerance: float) -> bool:
     if isinstance(a, float | int) and isinstance(b, float | int):
         return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
     if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(
-            _same(x, y, tolerance) for x, y in zip(a, b, strict=True)
-        )
+        return len(a) == len(b) and all(_same(x, y, tolerance) for x, y in zip(a, b, strict=True))
     return bool(a == b)
 
 

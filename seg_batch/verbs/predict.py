@@ -139,7 +139,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
 def predict_one(request: Request, listener: Listener | None = None) -> dict[str, Any]:
     """Segment one input; returns the report that is also written beside the product.
 
-    Raises a ``Refused`` error before anything is written. When blocks failed, the product is in
+    Raises a ``RefusedError`` error before anything is written. When blocks failed, the product is in
     place with holes, and the report's status is ``partial``.
     """
     start = time.perf_counter()

@@ -45,7 +45,7 @@ class Job:
     key: str
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The run was interrupted between two batches."""
 
 
@@ -201,7 +201,7 @@ class Work:
 
     def _ticked(self, tiles: int) -> None:
         if self.stop.is_set():
-            raise Stopped
+            raise StoppedError
         self.on_tiles(tiles)
 
     def _finish_empty(
