@@ -17,7 +17,7 @@ NO_SKIPS = os.environ.get("SEGBATCH_NO_SKIPS") == "1"
 
 # Deadlines would measure the machine. In CI the examples are the same every time.
 _REPEAT = os.environ.get("CI") == "true"
-for _name, _examples in {"fast": 15, "default": 60, "deep": 2000}.items():
+for _name, _examples in {"fast": 40, "default": 200, "deep": 3000}.items():
     hypothesis.settings.register_profile(
         _name, deadline=None, max_examples=_examples, derandomize=_REPEAT, print_blob=True
     )
