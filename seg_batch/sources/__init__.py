@@ -9,9 +9,10 @@ from pathlib import Path
 
 from seg_batch.errors import InputError
 from seg_batch.sources.detect import RASTERS, detect
+from seg_batch.sources.pieces import corner_traps, pieces
 from seg_batch.sources.protocol import Source, SourceInfo
 
-__all__ = ["Source", "SourceInfo", "open_source"]
+__all__ = ["Source", "SourceInfo", "corner_traps", "open_source", "pieces", "stage"]
 
 
 def open_source(
@@ -19,10 +20,9 @@ def open_source(
 ) -> Source:
     """Open an image, whatever its format; the first bytes decide which that is.
 
-    ``volume``: which one of a 4-D input, from 0. ``staged``: the uncompressed copy of a
-    ``.nii.gz`` that :func:`seg_batch.sources.staging.stage` made; without it, the source makes a
-    private one at its first read. Raises ``InputError``, in one line, for anything that can't be
-    read whole and unambiguously.
+    ``volume``: which one of a 4-D input, from 0. ``staged``: what :func:`stage` returned for this
+    path; without it, a ``.nii.gz`` makes a private copy at its first read. Raises ``InputError``,
+    in one line, for anything that can't be read whole and unambiguously.
     """
     name = detect(path)
     path = Path(path)
@@ -34,8 +34,21 @@ def open_source(
         from seg_batch.sources.raster import open_raster
 
         if volume is not None:
-            raise InputError(f"{path}: volume {volume} of a raster: leave out --volume")
+            raise InputError(f"{path}: a raster has no volume {volume}; leave out --volume")
         return open_raster(path, name)
     from seg_batch.sources.nifti import open_nifti
 
     return open_nifti(path, volume=volume, staged=staged)
+
+
+def stage(path: str | Path, folder: str | Path) -> Path:
+    """What workers should read instead of ``path``: the uncompressed copy of a ``.nii.gz``, made
+    in ``folder`` unless it is there already; anything else is its own copy.
+
+    ``InputError`` when the archive is damaged, ``OutputError`` when the folder can't take it.
+    """
+    if detect(path) != "nifti.gz":
+        return Path(path)
+    from seg_batch.sources import staging
+
+    return staging.stage(Path(path), Path(folder))
