@@ -41,11 +41,12 @@ class Pixels:
     def physical(self, dtype: np.dtype | type = np.float64) -> np.ndarray:
         """Values in physical units, ``(*shape, channels)``; unscaled integers stay as they are
         when ``dtype`` is float64, so that no digit of a large integer is lost."""
-        if self.scale is None or self.offset is None:
+        if self.scale is None and self.offset is None:
             keep = np.dtype(dtype) == np.float64 and self.values.dtype.kind in "iub"
             return self.values if keep else self.values.astype(dtype)
-        scale, offset = np.asarray(self.scale, dtype), np.asarray(self.offset, dtype)
-        return self.values.astype(dtype) * scale + offset
+        scale, offset = np.asarray(self.scale or 1, dtype), np.asarray(self.offset or 0, dtype)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self.values.astype(dtype) * scale + offset
 
     def any_valid(self) -> np.ndarray:
         """bool ``shape``: where at least one channel is valid."""
@@ -84,7 +85,9 @@ class Normaliser:
         """``(*shape, channels)``; nothing in it is NaN or infinite."""
         if self.identity:
             out = pixels.physical(np.float64)
-            return out if pixels.valid is None else np.where(pixels.valid, out, 0)
+            keep = np.isfinite(out) if out.dtype.kind == "f" else np.True_
+            keep = keep if pixels.valid is None else keep & pixels.valid
+            return out if keep is np.True_ else np.where(keep, out, 0)
         out = np.empty(pixels.values.shape, np.float32)
         for c in range(out.shape[-1]):
             self._channel(pixels, c, out[..., c])
@@ -96,7 +99,7 @@ class Normaliser:
         scale = 1.0 if pixels.scale is None else pixels.scale[c]
         offset = 0.0 if pixels.offset is None else pixels.offset[c]
         values = pixels.values[..., c]
-        dtype = np.float64 if values.dtype.itemsize > 4 else np.float32
+        dtype = np.result_type(values, np.float32).type  # float64 from 32-bit integers on
         values = values.astype(dtype)
         with np.errstate(invalid="ignore", over="ignore"):
             if self.low is not None and self.high is not None:
@@ -106,8 +109,11 @@ class Normaliser:
                 scale, offset = 1.0, 0.0
             np.multiply(values, dtype(scale * gain), out=values)
             np.add(values, dtype(offset * gain + shift), out=out, casting="same_kind")
+        keep = np.isfinite(out)  # a source masks NaN; what overflows float32 shows only here
         if pixels.valid is not None:
-            out[~pixels.valid[..., c]] = 0
+            keep &= pixels.valid[..., c]
+        if not keep.all():
+            out[~keep] = 0
 
 
 def from_statistics(pieces: Iterable[Pixels], channels: int) -> Normaliser:
@@ -122,6 +128,7 @@ def from_statistics(pieces: Iterable[Pixels], channels: int) -> Normaliser:
         for c in range(channels):
             values = physical[..., c]
             values = values[pixels.valid[..., c]] if pixels.valid is not None else values
+            values = values[np.isfinite(values)]
             if values.size == 0:
                 continue
             part_mean = float(values.mean(dtype=np.float64))
@@ -131,4 +138,5 @@ def from_statistics(pieces: Iterable[Pixels], channels: int) -> Normaliser:
             mean[c] += delta * values.size / total
             count[c] = total
     std = np.sqrt(squares / np.maximum(count, 1))
-    return Normaliser(tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist()))
+    spread = std > 1e-13 * np.abs(mean)  # less than that is rounding of a constant
+    return Normaliser(tuple(mean.tolist()), tuple(np.where(spread, std, 1.0).tolist()))
