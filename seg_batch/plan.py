@@ -6,45 +6,27 @@ states bytes per worker before any work and refuses what can't fit (law 5).
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from seg_batch import machine
+from seg_batch.budget import TENSORFLOW_BYTES, Costs, View, choose_block
 from seg_batch.card import ModelCard
 from seg_batch.errors import PlanError
-from seg_batch.executors import IN_FLIGHT
-from seg_batch.geometry import Blocks, Box, Grid, Shape, recompute_factor
+from seg_batch.geometry import Blocks, Box, Grid, Shape
 from seg_batch.normalise import Normaliser
 from seg_batch.sources.protocol import SourceInfo
 
 CHUNK = {2: 1024, 3: 128}
-# Blocks beyond this gain little (recompute x1.08 in 2-D, x1.12 in 3-D) and cost memory.
-BLOCK_VOXELS = {2: 1 << 24, 3: 1 << 26}
 DEFAULT_PATCH = {2: (512, 512), 3: (64, 64, 64)}
-BASE_BYTES = 420 << 20
-TENSORFLOW_BYTES = 900 << 20
 MEMORY_SHARE = 0.6
 GPU_BATCH = 16
 FLOPS_PER_CORE = 100e9
 VOXELS_PER_CORE_S = 10e6
 LAYOUT = 1
-
-
-class View(Protocol):
-    """How the model sees the axes of a file (``sources.view``): boxes go from one to the other."""
-
-    @property
-    def extent(self) -> Shape: ...
-
-    @property
-    def native_extent(self) -> Shape: ...
-
-    def to_view(self, box: Box) -> Box: ...
 
 
 @dataclass(frozen=True)
@@ -145,91 +127,6 @@ def make_grid(extent: Shape, card: ModelCard, options: Options) -> tuple[Grid, i
     return grid, rank
 
 
-def _sides(extent: int, chunk: int) -> list[int]:
-    """Block sides to choose from along one axis: chunk, 2 chunks, 4 chunks, ..., all of it."""
-    sides = [chunk << k for k in range(32) if chunk << k < extent]
-    return [*sides, -(-extent // chunk) * chunk]
-
-
-def _widest_window(grid: Grid, block: Shape) -> Shape:
-    """The largest window over all blocks, per axis."""
-    widths = []
-    for axis, side in zip(grid.axes, block, strict=True):
-        spans = [
-            axis.touching(start, min(start + side, axis.extent))
-            for start in range(0, axis.extent, side)
-        ]
-        ends = [(axis.starts[s[0]], axis.starts[s[-1]] + axis.patch) for s in spans]
-        widths.append(max(min(b, axis.extent) - a for a, b in ends))
-    return tuple(widths)
-
-
-@dataclass(frozen=True)
-class _Costs:
-    """Bytes per voxel and per patch that the memory promise is made of."""
-
-    grid: Grid
-    in_bytes: int
-    channels: int
-    classes: int
-    label_bytes: int
-    probabilities: bool
-    batch: int
-    model_bytes: int
-    activation_bytes: int
-
-    def one_block(self, block: Shape) -> int:
-        """Held window, rolling band, one batch in and out, labels and probabilities, for a block
-        whose shape is given in the view's axes."""
-        side = tuple(min(b, n) for b, n in zip(block, self.grid.extent, strict=True))
-        window = math.prod(_widest_window(self.grid, block)) * self.in_bytes
-        depth = min(self.grid.patch[0], side[0])
-        band = 2 * depth * math.prod(side[1:]) * self.classes * 4
-        patch = math.prod(self.grid.patch) * (self.channels * 12 + self.classes * 16 + 8)
-        out = math.prod(side) * (
-            2 * self.label_bytes + 2 + (self.classes if self.probabilities else 0)
-        )
-        return window + band + self.batch * patch + out
-
-    def process(self, block: Shape, n_blocks: int) -> int:
-        model = self.model_bytes + self.batch * self.activation_bytes
-        return BASE_BYTES + model + min(IN_FLIGHT, n_blocks) * self.one_block(block)
-
-
-def _candidates(extent: Shape, chunk: Shape, limit: int) -> Iterator[Shape]:
-    choices = [_sides(n, c) for n, c in zip(extent, chunk, strict=True)]
-    smallest = tuple(c[0] for c in choices)
-    for block in itertools.product(*choices):
-        if math.prod(map(min, block, extent)) <= limit or block == smallest:
-            yield block
-
-
-def choose_block(costs: _Costs, view: View, chunk: Shape, workers: int, memory_bytes: int) -> Shape:
-    """The block (file axes) that ends the run soonest within the memory: least recompute, all
-    workers busy. Of equals, the longest on the first axis, where the band makes length free."""
-    extent = view.native_extent
-    best: tuple[float, int, Shape] | None = None
-    smallest = math.inf
-    for block in _candidates(extent, chunk, BLOCK_VOXELS[len(extent)]):
-        blocks = Blocks(extent, block)
-        seen = view.to_view(Box.whole(block)).shape
-        promised = costs.process(seen, len(blocks))
-        smallest = min(smallest, promised)
-        if promised > memory_bytes:
-            continue
-        rounds = -(-len(blocks) // workers)
-        makespan = recompute_factor(costs.grid, Blocks(costs.grid.extent, seen))
-        makespan *= rounds * workers / len(blocks)
-        choice = (round(makespan, 3), -block[0], block)
-        best = min(best, choice) if best else choice
-    if best is None:
-        raise PlanError(
-            f"the smallest block needs {machine.show_bytes(smallest)} per worker, allowed are "
-            f"{machine.show_bytes(memory_bytes)}: raise --memory or use fewer --workers"
-        )
-    return best[2]
-
-
 def _default_memory(workers: int) -> int:
     return int(machine.memory_bytes() * MEMORY_SHARE / workers)
 
@@ -250,10 +147,10 @@ def make_plan(
 
     ``identity``: what else must stay equal for a run to be resumed (input, model). PlanError when
     it can't be done in the memory allowed."""
-    grid, rank = make_grid(view.extent, card, options)
+    grid, rank = make_grid(view.info.extent, card, options)
     memory_bytes = options.memory_bytes or _default_memory(options.workers)
     batch = _batch(card, options, memory_bytes, len(grid))
-    costs = _Costs(
+    costs = Costs(
         grid=grid,
         in_bytes=info.voxel_bytes,
         channels=len(info.channels),
@@ -265,14 +162,16 @@ def make_plan(
         activation_bytes=card.compute.activation_bytes,
     )
     chunk = tuple(min(CHUNK[len(info.extent)], n) for n in info.extent)
-    block = options.block or choose_block(costs, view, chunk, options.workers, memory_bytes)
+    block = options.block or choose_block(
+        costs, info.extent, view, chunk, options.workers, memory_bytes
+    )
     block = tuple(-(-min(b, n) // c) * c for b, n, c in zip(block, info.extent, chunk, strict=True))
     blocks = Blocks(info.extent, block)
     promised = costs.process(view.to_view(Box.whole(block)).shape, len(blocks))
     predicted = sum(grid.count(view.to_view(b.box)) for b in blocks)
     plan = Plan(
         extent=info.extent,
-        view_extent=view.extent,
+        view_extent=view.info.extent,
         orientation=card.orientation if info.kind == "volume" else "",
         patch=grid.patch,
         overlap=grid.overlap,
@@ -346,7 +245,22 @@ def _fingerprint(plan: Plan, identity: dict[str, Any]) -> dict[str, Any]:
     in it: a resumed run takes over the blocks it finds."""
     decided = {
         name: getattr(plan, name)
-        for name in ["extent", "orientation", "patch", "overlap", "margin", "taper", "chunk", "probabilities", "precision", "normaliser", "label_dtype", "empty_label", "skip_below", "skip_label"]
+        for name in [
+            "extent",
+            "orientation",
+            "patch",
+            "overlap",
+            "margin",
+            "taper",
+            "chunk",
+            "probabilities",
+            "precision",
+            "normaliser",
+            "label_dtype",
+            "empty_label",
+            "skip_below",
+            "skip_label",
+        ]
     }
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in decided.items()}
     return {"layout": LAYOUT, **plain, **identity}

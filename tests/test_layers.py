@@ -26,7 +26,7 @@ ROWS: list[dict[str, str]] = [
     },
     {"bundles": ""},
     {"nn": "numpy keras tensorflow"},
-    {"stitch": "numpy", "dataset": "numpy zarr scipy", "augment": "numpy scipy"},
+    {"budget": "", "stitch": "numpy", "dataset": "numpy zarr scipy", "augment": "numpy scipy"},
     {"plan": "numpy"},
     {"verbs": "numpy"},
     {"progress": "rich"},

@@ -1,0 +1,119 @@
+"""What a block costs in memory and in tiles predicted twice, and the block that costs least.
+
+The promise (law 5) is a sum of arrays that the work of one block is known to hold; the report
+sets it beside what was measured.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from seg_batch import machine
+from seg_batch.errors import PlanError
+from seg_batch.executors import IN_FLIGHT
+from seg_batch.geometry import Blocks, Box, Grid, Shape, recompute_factor
+from seg_batch.sources.protocol import SourceInfo
+
+# Blocks beyond this gain little (recompute x1.08 in 2-D, x1.12 in 3-D) and cost memory.
+BLOCK_VOXELS = {2: 1 << 24, 3: 1 << 26}
+BASE_BYTES = 420 << 20  # interpreter, libraries, GDAL's cache, the export of the product
+TENSORFLOW_BYTES = 900 << 20  # its libraries and arenas, before any patch
+
+
+class View(Protocol):
+    """How the model sees the axes of a file (``sources.view``): boxes go from one to the other."""
+
+    @property
+    def info(self) -> SourceInfo: ...
+
+    def to_view(self, box: Box) -> Box: ...
+
+
+def _sides(extent: int, chunk: int) -> list[int]:
+    """Block sides to choose from along one axis: chunk, 2 chunks, 4 chunks, ..., all of it."""
+    sides = [chunk << k for k in range(32) if chunk << k < extent]
+    return [*sides, -(-extent // chunk) * chunk]
+
+
+def _widest_window(grid: Grid, block: Shape) -> Shape:
+    """The largest window over all blocks, per axis."""
+    widths = []
+    for axis, side in zip(grid.axes, block, strict=True):
+        spans = [
+            axis.touching(start, min(start + side, axis.extent))
+            for start in range(0, axis.extent, side)
+        ]
+        ends = [(axis.starts[s[0]], axis.starts[s[-1]] + axis.patch) for s in spans]
+        widths.append(max(min(b, axis.extent) - a for a, b in ends))
+    return tuple(widths)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Bytes per voxel and per patch that the memory promise is made of."""
+
+    grid: Grid
+    in_bytes: int
+    channels: int
+    classes: int
+    label_bytes: int
+    probabilities: bool
+    batch: int
+    model_bytes: int
+    activation_bytes: int
+
+    def one_block(self, block: Shape) -> int:
+        """Held window, rolling band, one batch in and out, labels and probabilities, for a block
+        whose shape is given in the view's axes."""
+        side = tuple(min(b, n) for b, n in zip(block, self.grid.extent, strict=True))
+        window = math.prod(_widest_window(self.grid, block)) * self.in_bytes
+        depth = min(self.grid.patch[0], side[0])
+        band = 2 * depth * math.prod(side[1:]) * self.classes * 4
+        patch = math.prod(self.grid.patch) * (self.channels * 12 + self.classes * 16 + 8)
+        out = math.prod(side) * (
+            2 * self.label_bytes + 2 + (self.classes if self.probabilities else 0)
+        )
+        return window + band + self.batch * patch + out
+
+    def process(self, block: Shape, n_blocks: int) -> int:
+        model = self.model_bytes + self.batch * self.activation_bytes
+        return BASE_BYTES + model + min(IN_FLIGHT, n_blocks) * self.one_block(block)
+
+
+def _candidates(extent: Shape, chunk: Shape, limit: int) -> Iterator[Shape]:
+    choices = [_sides(n, c) for n, c in zip(extent, chunk, strict=True)]
+    smallest = tuple(c[0] for c in choices)
+    for block in itertools.product(*choices):
+        if math.prod(map(min, block, extent)) <= limit or block == smallest:
+            yield block
+
+
+def choose_block(
+    costs: Costs, extent: Shape, view: View, chunk: Shape, workers: int, memory_bytes: int
+) -> Shape:
+    """The block (file axes) that ends the run soonest within the memory: least recompute, all
+    workers busy. Of equals, the longest on the first axis, where the band makes length free."""
+    best: tuple[float, int, Shape] | None = None
+    smallest = math.inf
+    for block in _candidates(extent, chunk, BLOCK_VOXELS[len(extent)]):
+        blocks = Blocks(extent, block)
+        seen = view.to_view(Box.whole(block)).shape
+        promised = costs.process(seen, len(blocks))
+        smallest = min(smallest, promised)
+        if promised > memory_bytes:
+            continue
+        rounds = -(-len(blocks) // workers)
+        makespan = recompute_factor(costs.grid, Blocks(costs.grid.extent, seen))
+        makespan *= rounds * workers / len(blocks)
+        choice = (round(makespan, 3), -block[0], block)
+        best = min(best, choice) if best else choice
+    if best is None:
+        raise PlanError(
+            f"the smallest block needs {machine.show_bytes(smallest)} per worker, allowed are "
+            f"{machine.show_bytes(memory_bytes)}: raise --memory or use fewer --workers"
+        )
+    return best[2]
