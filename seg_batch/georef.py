@@ -89,24 +89,35 @@ def from_json(data: dict[str, Any]) -> Georef:
     return kind(**{key: _tuples(value) for key, value in data.items()})
 
 
-def _same(a: Any, b: Any, tolerance: float) -> bool:
+def _unit(georef: Georef) -> float:
+    """The largest number in the linear part of the transform: about the size of a voxel."""
+    if isinstance(georef, VolumeGeoref):
+        return float(np.abs(georef.matrix[:3, :3]).max())
+    a, b, _, d, e, _ = georef.transform
+    return max(map(abs, (a, b, d, e)))
+
+
+def _same(a: Any, b: Any, tolerance: float, unit: float) -> bool:
     if isinstance(a, float | int) and isinstance(b, float | int):
-        return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
+        return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance * unit)
     if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(_same(x, y, tolerance) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(
+            _same(x, y, tolerance, unit) for x, y in zip(a, b, strict=True)
+        )
     return bool(a == b)
 
 
 def differences(expected: Georef, found: Georef, tolerance: float = 1e-9) -> list[str]:
     """What differs between two georeferences, one phrase each; empty when they agree.
 
-    Numbers agree within ``tolerance`` (relative, and absolute near zero).
+    Numbers agree within ``tolerance``, relative, or near zero relative to the size of a voxel:
+    an absolute limit would be half a pixel over a scene in degrees.
     """
     if type(expected) is not type(found):
         return [f"kind: {expected.kind} became {found.kind}"]
-    before, after = to_json(expected), to_json(found)
+    before, after, unit = to_json(expected), to_json(found), _unit(expected)
     return [
         f"{key}: {before[key]} became {after[key]}"
         for key in before
-        if not _same(_tuples(before[key]), _tuples(after[key]), tolerance)
+        if not _same(_tuples(before[key]), _tuples(after[key]), tolerance, unit)
     ]
