@@ -9,16 +9,17 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from seg_batch.errors import BundleError
+from seg_batch.geometry import Axis
 
 SCHEMA = 1
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # JSON has no NaN
 
 
 class ClassInfo(_Frozen):
@@ -35,9 +36,20 @@ class Normalisation(_Frozen):
 
     kind: Literal["card", "source", "identity"]
     mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    std: tuple[PositiveFloat, ...] = ()
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _limits(self) -> Normalisation:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high come together or not at all")
+        if self.low is not None and self.high is not None:
+            if not len(self.low) == len(self.high) == len(self.mean):
+                raise ValueError("normalisation needs one low and one high per channel")
+            if any(a >= b for a, b in zip(self.low, self.high, strict=True)):
+                raise ValueError("low must lie below high")
+        return self
 
 
 class SkipRule(_Frozen):
@@ -58,7 +70,7 @@ class Compute(_Frozen):
 class ModelCard(_Frozen):
     """Everything needed to use a model, except the model. See design section 7."""
 
-    schema_version: int = SCHEMA
+    schema_version: int = Field(default=SCHEMA, ge=1, le=SCHEMA, strict=True)
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
     kind: Literal["raster", "volume", "any"]
@@ -90,6 +102,10 @@ class ModelCard(_Frozen):
             value = getattr(self, name)
             if value is not None and self.rank is not None and len(value) != self.rank:
                 raise ValueError(f"{name} {value} does not have rank {self.rank}")
+        if self.patch is not None and self.overlap is not None:
+            margin = self.margin or (0,) * len(self.patch)
+            for side in zip(self.patch, self.patch, self.overlap, margin, strict=True):
+                Axis(*side)  # refuses what can't be a grid, and says why
         numbers = {len(self.normalisation.mean), len(self.normalisation.std)}
         if self.normalisation.kind == "card" and numbers != {len(self.channels or ())}:
             raise ValueError("normalisation needs one mean and one std per channel")
@@ -115,7 +131,7 @@ def parse_card(text: str, where: str) -> ModelCard:
     """The card in ``text``; BundleError in one line when it is not one."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{where} is not JSON ({error}): the bundle is damaged, fetch it again"
         ) from None
