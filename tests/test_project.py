@@ -17,7 +17,7 @@ TOP = {
 }
 # A path or an address of somebody's own machine, or the place they fetch packages from.
 PRIVATE = re.compile(
-    r"(?<![\w.])/(work|root|home|Users|opt|mnt)/\w|[A-Z]:\\Users|file:/{2}|index-url"
+    r"(?<![\w.])/(work|root|home|Users|opt|mnt)/\w|[A-Z]:\\Users|file:/{2}|index[-]url"
     r"|\b(10\.\d+|192\.168|172\.(1[6-9]|2\d|3[01]))\.\d+\.\d+\b"
 )
 RUN = """
