@@ -28,6 +28,7 @@ from seg_batch.sources.nifti_header import (
 )
 from seg_batch.sources.protocol import SourceInfo, read_error, require_inside
 from seg_batch.sources.staging import stage
+from seg_batch.sources.validity import valid_mask
 
 _CHEAP_BYTES = 4 << 20
 _GAP_BYTES = 4 << 10  # a row's unwanted part up to this size is read along: cheaper than a call
@@ -64,9 +65,7 @@ class NiftiSource:
         except (OSError, EOFError) as error:
             raise read_error(self._info, box, error) from error
         values = values[..., None]
-        finite = np.isfinite(values) if values.dtype.kind == "f" else None
-        valid = None if finite is None or finite.all() else finite
-        return Pixels(values, valid, self._scale, self._offset)
+        return Pixels(values, valid_mask(values, (None,)), self._scale, self._offset)
 
     def _descriptor(self) -> int:
         """The open file; a compressed one is staged to a private folder at the first read."""

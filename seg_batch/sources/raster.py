@@ -28,6 +28,7 @@ from seg_batch.sources import raster_checks as checks
 from seg_batch.sources.detect import RASTERS
 from seg_batch.sources.identity import file_identity
 from seg_batch.sources.protocol import SourceInfo, one_line, read_error, require_inside
+from seg_batch.sources.validity import stored_nodata, valid_mask
 
 # GDAL keeps decoded blocks, by default in 5 % of the machine's memory and in every process. 64 MiB
 # hold a row of 512 px tiles over 16 000 columns of four 16-bit bands; reading whole windows needs no more.
@@ -58,11 +59,6 @@ class _Bands:
     dtype: np.dtype
     nodata: tuple[Any, ...]  # per data band, in the stored dtype; None where it can't occur
 
-    @property
-    def always_valid(self) -> bool:
-        some = self.alpha or self.masked or any(value is not None for value in self.nodata)
-        return not some and self.dtype.kind != "f"
-
 
 class RasterSource:
     """One raster file; ``read`` gives ``(y, x, channels)``, a view of the band-first array."""
@@ -87,22 +83,22 @@ class RasterSource:
                 values, opaque = self._fetch(dataset, window)
         except (RasterioError, OSError) as error:
             raise read_error(self._info, box, error) from error
-        valid = _valid(values, opaque, self._bands)
-        valid = None if valid is None else valid.transpose(1, 2, 0)
-        return Pixels(values.transpose(1, 2, 0), valid, self._scale, self._offset)
+        valid = valid_mask(values, self._bands.nodata, opaque)
+        return Pixels(values, valid, self._scale, self._offset)
 
     def _fetch(self, dataset: Any, window: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        """Values ``(C, y, x)`` and where the mask or alpha lets them count; one decode for both."""
-        bands = self._bands
+        """Values ``(y, x, C)``, and where the mask or alpha lets them count ``(y, x, C or 1)``.
+
+        One read for data and alpha: interleaved by pixel, they are decoded together.
+        """
+        bands, count = self._bands, len(self._bands.data)
         held = dataset.read([*bands.data, *bands.alpha], window=window, out_dtype=bands.dtype)
-        values, opaque = held[: len(bands.data)], None
-        if bands.alpha:
-            opaque = (held[len(bands.data) :] != 0).all(0)
+        opaque = (held[count:] != 0).all(0)[None] if bands.alpha else None
         if bands.masked:
-            which = 1 if bands.masked == "dataset" else list(bands.data)
-            mask = dataset.read_masks(which, window=window) != 0
-            opaque = mask if opaque is None else opaque & mask
-        return values, opaque
+            which = [1] if bands.masked == "dataset" else list(bands.data)
+            opaque = dataset.read_masks(which, window=window) != 0
+        opaque = None if opaque is None else opaque.transpose(1, 2, 0)
+        return held[:count].transpose(1, 2, 0), opaque
 
     @contextlib.contextmanager
     def _handle(self) -> Iterator[Any]:
@@ -163,7 +159,7 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
         chunk=_chunk(dataset),
         nodata=tuple(dataset.nodatavals[i] for i in index),
         identity=file_identity(path),
-        warnings=(*_georef_traps(georef), *traps, *decisions, *_band_traps(dataset, bands)),
+        warnings=(*georef_traps(georef), *traps, *decisions, *_band_traps(dataset, bands)),
         facts=_facts(dataset),
     )
     scale = tuple(float(dataset.scales[i]) for i in index)
@@ -211,37 +207,6 @@ def _masked(dataset: Any, data: tuple[int, ...], alpha: list[int]) -> str:
     return "dataset" if all(MaskFlags.per_dataset in f for f in flags) else "band"
 
 
-def stored_nodata(nodata: float | None, dtype: np.dtype) -> Any:
-    """A nodata tag as a value of ``dtype`` to compare with; None where no value can equal it.
-
-    NaN and what overflows to infinity are None too: not finite is invalid in any case.
-    """
-    if nodata is None or not np.isfinite(nodata):
-        return None
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            value = dtype.type(nodata)
-        return value if np.isfinite(value) else None
-    limits = np.iinfo(dtype)
-    fits = float(nodata).is_integer() and limits.min <= nodata <= limits.max
-    return dtype.type(int(nodata)) if fits else None
-
-
-def _valid(values: np.ndarray, opaque: np.ndarray | None, bands: _Bands) -> np.ndarray | None:
-    """bool ``(C, y, x)``, or None when everything counts."""
-    if bands.always_valid:
-        return None
-    valid = np.isfinite(values) if values.dtype.kind == "f" else np.empty(values.shape, bool)
-    for c, nodata in enumerate(bands.nodata):
-        if values.dtype.kind != "f":
-            valid[c] = True if nodata is None else values[c] != nodata
-        elif nodata is not None:
-            valid[c] &= values[c] != nodata
-    if opaque is not None:
-        valid &= opaque
-    return None if valid.all() else valid
-
-
 def _chunk(dataset: Any) -> Shape:
     """The file's own block, repeated until each side is worth a read, inside the extent."""
     block = dataset.block_shapes[0]
@@ -276,7 +241,7 @@ def metres_per_unit(crs: Any) -> float | None:
         return None
 
 
-def _georef_traps(georef: RasterGeoref) -> list[str]:
+def georef_traps(georef: RasterGeoref) -> list[str]:
     placed = georef.crs_wkt or georef.gcps or georef.rpcs
     if not placed and georef.transform == _IDENTITY:
         return ["not georeferenced: the product has no place on the ground and no areas"]
