@@ -64,6 +64,8 @@ def read_layout(path: Path) -> Layout:
     shape, volumes = _shape(path, header)
     offset = int(header["vox_offset"]) or header.sizeof_hdr + 4
     layout = Layout(header, shape, volumes, _dtype(path, header), offset, compressed)
+    if len(head) <= offset and len(head) < _HEAD_BYTES:
+        raise InputError(f"{path}: a NIfTI header without voxels; give the file with its data")
     _check_size(path, layout)
     return layout
 
@@ -118,8 +120,6 @@ def _dtype(path: Path, header: Any) -> np.dtype:
 def _check_size(path: Path, layout: Layout) -> None:
     real, needed = path.stat().st_size, layout.stop_bytes
     too_short = needed > real * (_DEFLATE_RATIO if layout.compressed else 1)
-    if too_short and real <= layout.offset:
-        raise InputError(f"{path}: a NIfTI header without voxels; give the file with its data")
     if too_short:
         raise InputError(
             f"{path}: its header declares {human_bytes(needed)} of voxels, but the file of "

@@ -195,7 +195,7 @@ def _nodata(attributes: dict[str, Any]) -> float | None:
             return float(value)
         except ValueError:
             return float(struct.unpack("<d", base64.b64decode(value))[0])
-    return None if value is None else float(np.float64(value))
+    return None if value is None else float(value)  # type: ignore[arg-type]
 
 
 def _scaling(
