@@ -129,9 +129,3 @@ def name_axes(path: Path, array: Any, named: list[str] | None = None) -> Axes:
 def _role(name: str, length: int) -> str:
     found = (role for role, names in _NAMES.items() if name.lower() in names)
     return next(found, "-" if length == 1 else "?")
-
-
-def runs_code(array: Any) -> bool:
-    """Whether decoding its chunks would unpickle them: a codec that runs what it reads."""
-    parts = ("filters", "compressor", "codecs")
-    return any("pickle" in repr(getattr(array.metadata, part, "")).lower() for part in parts)

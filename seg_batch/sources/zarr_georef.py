@@ -10,7 +10,7 @@ import numpy as np
 
 from seg_batch.errors import InputError
 from seg_batch.georef import Affine6, Georef, RasterGeoref, VolumeGeoref, from_json
-from seg_batch.sources.zarr_axes import Found, runs_code
+from seg_batch.sources.zarr_axes import Found
 
 _MM = {
     "nanometer": 1e-6, "nm": 1e-6, "micrometer": 1e-3, "micron": 1e-3, "um": 1e-3, "µm": 1e-3,
@@ -129,7 +129,7 @@ def coordinates(found: Found, role: str) -> np.ndarray | None:
     if found.group is None or role not in found.axes.roles or name not in found.group:
         return None
     array = found.group[name]
-    if getattr(array, "shape", None) != (found.axes.length(role),) or runs_code(array):
+    if getattr(array, "shape", None) != (found.axes.length(role),):
         return None
     return np.asarray(array[:])
 

@@ -274,12 +274,15 @@ class TestValues:
             )  # fmt: skip
             assert says in refusal(tmp_path / "a.zarr")
 
-    def test_pickles_are_never_read(self, store):
+    @pytest.mark.parametrize("dtype", ["|u1", "|O"])
+    @pytest.mark.parametrize("part", ["filters", "compressor"])
+    def test_pickles_are_never_read(self, store, dtype, part):
         path, _ = store(address(4, 4, dtype="uint8"), ("y", "x"), version=2)
         metadata = json.loads((path / ".zarray").read_text())
-        metadata["compressor"] = {"id": "pickle", "protocol": 4}
+        codec = {"id": "pickle", "protocol": 4}
+        metadata |= {"dtype": dtype, "fill_value": 0, part: [codec] if part == "filters" else codec}
         (path / ".zarray").write_text(json.dumps(metadata))
-        assert "run code" in refusal(path)
+        assert "can't be read" in refusal(path)
 
 
 def test_a_damaged_chunk_fails_there_only(store):
