@@ -118,7 +118,7 @@ def predict(
 ) -> None:
     """Segment scenes and volumes. The same command again resumes."""
     from seg_batch.progress import Bar
-    from seg_batch.verbs.predict import Request, predict_one
+    from seg_batch.verbs.predict import Request, partial_line, predict_one
     from seg_batch.verbs.show import summary
 
     options = _options(overlap, taper, probabilities, precision, memory, workers, batch, block)
@@ -148,21 +148,12 @@ def predict(
         shown.append(report)
         if report["status"] != "complete":
             worst = max(worst, 3)
-            typer.echo(f"segbatch: {_partial(report)}", err=True)
+            typer.echo(f"segbatch: {partial_line(report)}", err=True)
         if not quiet and not as_json:
             typer.echo(summary(report))
     if as_json:
         typer.echo(json.dumps(shown[0] if len(inputs) == 1 else shown))
     raise typer.Exit(worst)
-
-
-def _partial(report: dict[str, Any]) -> str:
-    first = report["failures"][0]
-    return (
-        f"partial result: {report['blocks']['failed']} of {report['blocks']['total']} blocks "
-        f"failed, the first at {first['box']}: {first['error']}; run the same command again to "
-        "retry them"
-    )
 
 
 @app.command()

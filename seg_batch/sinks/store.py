@@ -180,6 +180,11 @@ class WorkStore:
         found.pop("zarr", None)
         return found
 
+    def finish(self, tags: dict[str, str]) -> None:
+        """The store becomes the product: provenance in its attributes, metadata consolidated."""
+        self._group.attrs.update({f"{ATTRIBUTES}_product": tags})
+        zarr.consolidate_metadata(self.path)
+
     def forget(self, block: Block) -> None:
         """Take a block's marker away, so that the next run does it again."""
         (self.path / "done" / f"{block.name}.json").unlink(missing_ok=True)

@@ -18,13 +18,20 @@ from typing import Any, Protocol
 from seg_batch import machine
 from seg_batch.bundles import Model, choose, fitting
 from seg_batch.card import ModelCard
-from seg_batch.errors import BundleError, InputError, SegbatchError, StoreError
+from seg_batch.errors import (
+    BundleError,
+    InputError,
+    PartialResultError,
+    SegbatchError,
+    StoreError,
+)
 from seg_batch.executors import Outcome, Pool, open_pool, run_bounded
 from seg_batch.geometry import Block
 from seg_batch.normalise import Normaliser, from_statistics
 from seg_batch.plan import Options, Plan, adopt, make_plan, normalised
-from seg_batch.sinks.publish import check_output
-from seg_batch.sinks.store import StoreSpec, WorkStore, differences
+from seg_batch.sinks.product import Product, check_output, export, probabilities_spec
+from seg_batch.sinks.spec import ProductSpec
+from seg_batch.sinks.store import StoreSpec, WorkStore, differences, fingerprint_digest
 from seg_batch.sources import open_source, pieces, stage
 from seg_batch.sources.protocol import SourceInfo
 from seg_batch.sources.view import Oriented
@@ -296,7 +303,43 @@ def _run(
         seconds=time.perf_counter() - start,
     )
     write_report(outputs.report, report)
+    if not run.failures and not prepared.request.keep_store:
+        _clean(outputs)
     return report
+
+
+def _export(prepared: Prepared, store: WorkStore, run: Run) -> list[Product]:
+    """The labels, and the probabilities where they were asked for and are not in the same Zarr."""
+    outputs, info = prepared.outputs, prepared.info
+    spec = ProductSpec(
+        extent=info.extent,
+        dtype=prepared.plan.label_dtype,
+        nodata=prepared.plan.nodata if info.kind == "raster" else None,
+        classes=prepared.model.card.classes,
+        georef=info.georef,
+        tags=_provenance(prepared, run),
+        like=Path(info.path) if info.format == "nifti" else None,
+    )
+    products = []
+    zarr_product = outputs.product.suffix == ".zarr"
+    if prepared.plan.probabilities and not zarr_product:
+        products.append(export(store, outputs.probabilities, probabilities_spec(spec)))
+    return [export(store, outputs.product, spec), *products]
+
+
+def _provenance(prepared: Prepared, run: Run) -> dict[str, str]:
+    """What a product says of itself wherever it goes."""
+    tags = {
+        "SEGBATCH_VERSION": f"segbatch {package_version()}",
+        "SEGBATCH_MODEL": prepared.model.card.name,
+        "SEGBATCH_WEIGHTS": prepared.model.card.weights_sha256,
+        "SEGBATCH_INPUT": Path(prepared.info.path).name,
+        "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
+        "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
+        "SEGBATCH_LICENCE": prepared.model.card.licence,
+    }
+    classes = {f"CLASS_{c.id}": c.name for c in prepared.model.card.classes}
+    return {k: v for k, v in {**tags, **classes}.items() if v}
 
 
 def _predict_blocks(job: Job, todo: list[Block], pool: Pool, run: Run, listener: Listener) -> None:
@@ -315,3 +358,48 @@ def _predict_blocks(job: Job, todo: list[Block], pool: Pool, run: Run, listener:
     finally:
         pool.drain()
         close_work()
+
+
+def predict(
+    path: str | Path,
+    output: str | Path | None = None,
+    *,
+    model: ModelLike = None,
+    cluster: str = "inline",
+    volume: int | None = None,
+    overwrite: bool = False,
+    keep_store: bool = False,
+    listener: Listener | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Segment one scene or volume; the Python face of ``segbatch predict``.
+
+    ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
+    ``function(patches) -> probabilities``. ``options``: the fields of ``plan.Options``, such as
+    ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. Returns the report. Raises
+    ``RefusedError`` when nothing was written, ``PartialResultError`` when the product has holes.
+    """
+    request = Request(
+        input=str(path),
+        output=None if output is None else str(output),
+        model=model,
+        options=Options(**options),
+        cluster=cluster,
+        volume=volume,
+        overwrite=overwrite,
+        keep_store=keep_store,
+    )
+    report = predict_one(request, listener)
+    if report["status"] != "complete":
+        raise PartialResultError(partial_line(report))
+    return report
+
+
+def partial_line(report: dict[str, Any]) -> str:
+    """One line about a partial result: how much is missing, where it begins, why."""
+    first = report["failures"][0]
+    return (
+        f"partial result: {report['blocks']['failed']} of {report['blocks']['total']} blocks "
+        f"failed, the first at {first['box']}: {first['error']}; run the same command again to "
+        "retry them"
+    )

@@ -15,6 +15,7 @@ from seg_batch.executors import Outcome
 from seg_batch.georef import RasterGeoref, to_json
 from seg_batch.machine import cores, gpus, memory_bytes, peak_rss_bytes
 from seg_batch.plan import Plan
+from seg_batch.sinks.product import Product
 from seg_batch.sources.protocol import SourceInfo
 from seg_batch.version import package_version, versions
 
@@ -58,16 +59,6 @@ class Run:
     @property
     def done(self) -> int:
         return self.total - len(self.failures)
-
-
-@dataclass(frozen=True)
-class Product:
-    """What ``export`` made: path, bytes, sha256, and how many voxels carry each label value."""
-
-    path: Path
-    bytes: int
-    sha256: str
-    counts: dict[int, int]
 
 
 def _measure(voxels: int, info: SourceInfo) -> dict[str, float]:
