@@ -277,11 +277,12 @@ def _band_traps(dataset: Any, bands: _Bands) -> list[str]:
 
 def _facts(dataset: Any) -> dict[str, Any]:
     structure = dataset.tags(ns="IMAGE_STRUCTURE")
+    layout = {"layout": structure["LAYOUT"]} if "LAYOUT" in structure else {}
     return {
         "driver": dataset.driver,
         "block": list(dataset.block_shapes[0]),
         "block_bytes": checks.block_bytes(dataset),
         "compression": structure.get("COMPRESSION", "none"),
-        "layout": structure.get("LAYOUT", ""),
+        **layout,
         "overviews": dataset.overviews(1),
     }
