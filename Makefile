@@ -51,7 +51,20 @@ check: $(STAMP)
 slow: $(STAMP)
 	$(PYTEST) -m slow
 
-bench: $(STAMP)
+# MONAI is measured against in an environment of its own; torch never meets the package.
+# Where the registry has no CPU build of this torch for a Python, name another: MONAI_PYTHON=python3.12
+ifndef MONAI_PYTHON
+MONAI_PYTHON := $(shell for p in python3.11 python3.12 python3.13; do \
+	$$p -c 'import ensurepip' 2>/dev/null && { echo $$p; break; }; done)
+endif
+.venv-monai/.installed: Makefile
+	@echo "Building .venv-monai with $(MONAI_PYTHON): the first time takes some minutes" >&2
+	@$(MONAI_PYTHON) -m venv --clear .venv-monai
+	@.venv-monai/bin/python -m pip -qq --disable-pip-version-check install \
+	  torch==2.13.0 monai==1.6.1 rasterio numpy
+	@touch $@
+
+bench: $(STAMP) .venv-monai/.installed
 	$(BIN)/python tests/benchmarks/all.py
 
 clean:

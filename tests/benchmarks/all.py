@@ -1,0 +1,16 @@
+"""All benchmarks, or those named: python tests/benchmarks/all.py [efficiency overhead ...]"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ("efficiency", "overhead", "memory", "workers", "monai")
+
+if __name__ == "__main__":
+    folder = Path(__file__).parent
+    failed = [
+        name
+        for name in sys.argv[1:] or NAMES
+        if subprocess.run([sys.executable, str(folder / f"{name}.py")]).returncode
+    ]
+    sys.exit(f"failed: {', '.join(failed)}" if failed else 0)

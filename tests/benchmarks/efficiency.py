@@ -1,0 +1,78 @@
+"""What a run costs on top of its network: wall time of predict, model load aside, over the time of
+the bare compiled forward passes on as many patches. 1.00 would be reading, stitching and writing
+for nothing. Target: at most 1.10."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from timing import DATA, interleaved, make_bundle, make_scene, seconds_of, show
+
+import seg_batch
+from seg_batch.nn.engine import load_predictor
+
+TARGET = 1.10
+
+
+def compare(name: str, scene: Path, bundle: Path, work: Path) -> None:
+    """The model is loaded and compiled by a first run; then whole runs and bare passes in turn."""
+
+    def whole() -> dict:
+        return seg_batch.predict(scene, work / f"{name}{suffix}", model=bundle, overwrite=True)
+
+    suffix = ".tif" if scene.suffix == ".tif" else ".nii.gz"
+    report = whole()
+    plan, n = report["plan"], report["tiles_predicted"]
+    model = load_predictor(
+        bundle / "model.keras",
+        batch=plan["batch"],
+        precision=plan["precision"],
+        sha256=report["model"]["weights_sha256"],
+    )
+    shape = (plan["batch"], *plan["patch"], model.channels)
+    patches = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+    def bare() -> None:
+        for _ in range(-(-n // plan["batch"])):
+            model(patches)
+
+    bare()
+    found = interleaved(3, predict=lambda: seconds_of(whole), forward=lambda: seconds_of(bare))
+    ratio = found["predict"] / found["forward"]
+    show(
+        f"efficiency {name}",
+        f"{found['predict']:.2f} s for the run, {found['forward']:.2f} s for {n} patches alone: "
+        f"x{ratio:.3f} (target x{TARGET:.2f}), {plan['precision']}",
+        ratio=ratio,
+        target=TARGET,
+        **found,
+    )
+
+
+def volume(work: Path) -> Path:
+    """A real CT; where there is none, noise of its size."""
+    real = DATA / "totalsegmentator_ct" / "example_ct.nii.gz"
+    if real.is_file():
+        return real
+    import nibabel
+
+    noise = np.random.default_rng(0).integers(-1000, 1000, (122, 101, 112)).astype(np.int16)
+    nibabel.Nifti1Image(noise, np.diag([3.0, 3, 3, 1])).to_filename(work / "noise.nii.gz")
+    return work / "noise.nii.gz"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        flat = make_bundle(
+            work / "flat", 2, 256, 64, channels=4, classes=8, filters=(16, 32, 64, 128, 256)
+        )
+        compare("2-D", make_scene(work / "scene.tif", 2048), flat, work)
+        deep = make_bundle(
+            work / "deep", 3, 64, 16, channels=1, classes=3, filters=(16, 32, 64, 128)
+        )
+        compare("3-D", volume(work), deep, work)
+
+
+if __name__ == "__main__":
+    main()

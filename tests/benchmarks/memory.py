@@ -1,0 +1,54 @@
+"""Memory does not grow with the scene: peak resident memory of the run on 32768 x 32768 over that
+on 8192 x 8192, same options, probe. Target: at most 1.15, and never more than the plan promised."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from timing import Ran, make_scene, predict, show
+
+SMALL, LARGE = 8192, 32768
+TARGET = 1.15
+MIB = 1 << 20
+
+
+def measure(work: Path, side: int) -> tuple[Ran, int]:
+    """One run and its peak: what the process says of itself or what the system saw, if more."""
+    scene = make_scene(work / "scene.tif", side, compress="zstd", zstd_level=1, num_threads=2)
+    ran = predict(scene, work / "map.tif", "--model", "probe")
+    scene.unlink()
+    peak = max(ran.rss_bytes, ran.report["peak_rss_bytes"])
+    promised = ran.report["promised_bytes"]
+    print(
+        f"{side} x {side}: peak {peak / MIB:.0f} MiB, promised {promised / MIB:.0f} MiB, "
+        f"{side**2 / ran.report['seconds'] / 1e6:.1f} million pixels per second",
+        flush=True,
+    )
+    return ran, peak
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (small, small_peak), (large, large_peak) = (
+            measure(Path(folder), side) for side in (SMALL, LARGE)
+        )
+    kept = all(
+        peak <= ran.report["promised_bytes"]
+        for ran, peak in ((small, small_peak), (large, large_peak))
+    )
+    ratio = large_peak / small_peak
+    show(
+        "memory",
+        f"x{ratio:.3f} for 16 times the pixels (target x{TARGET}), "
+        f"promise {'kept' if kept else 'BROKEN'}",
+        ratio=ratio,
+        target=TARGET,
+        promise_kept=kept,
+        peaks=[small_peak, large_peak],
+        promises=[small.report["promised_bytes"], large.report["promised_bytes"]],
+    )
+    sys.exit(0 if kept else 1)
+
+
+if __name__ == "__main__":
+    main()

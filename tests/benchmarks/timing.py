@@ -1,0 +1,120 @@
+"""What the benchmarks share: fair timing, a command run and measured, inputs made on the spot.
+
+Ratios come from one run, turn by turn (A B A B), so that a busy machine slows both sides alike.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.windows import Window
+
+SEGBATCH = [sys.executable, "-c", "from seg_batch.cli import main; main()"]
+DATA = Path(os.environ.get("SEGBATCH_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+def seconds_of(action: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def interleaved(rounds: int, **sides: Callable[[], float]) -> dict[str, float]:
+    """The median of what each side returns (its own seconds), one round of all after the other."""
+    figures: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            figures[name].append(side())
+    return {name: statistics.median(values) for name, values in figures.items()}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One command: its report, wall time and largest resident memory, seen from outside."""
+
+    report: dict[str, Any]
+    seconds: float
+    rss_bytes: int
+
+
+def run_command(command: list[str]) -> Ran:
+    """Run a command that prints one JSON object; whatever else it does is measured."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    text = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise SystemExit(f"{' '.join(command)} failed with {os.waitstatus_to_exitcode(status)}")
+    return Ran(json.loads(text), time.perf_counter() - start, usage.ru_maxrss * 1024)
+
+
+def predict(scene: Path, output: Path, *options: str) -> Ran:
+    """``segbatch predict`` in a process of its own, from nothing: no earlier result is resumed."""
+    command = [*SEGBATCH, "predict", str(scene), "-o", str(output), "--json", "--overwrite"]
+    return run_command([*command, *options])
+
+
+def show(name: str, text: str, **figures: Any) -> None:
+    """One line for people, one for programs."""
+    print(f"{name}: {text}")
+    print(json.dumps({"benchmark": name, **figures}), flush=True)
+
+
+def make_scene(path: Path, side: int, bands: int = 4, **options: Any) -> Path:
+    """A square uint16 GeoTIFF in tiles: fields of one class, a few to a patch, none alike.
+
+    Written strip by strip, so that a scene of any size needs little memory.
+    """
+    profile = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512}
+    place = {"crs": "EPSG:32612", "transform": rasterio.Affine(30, 0, 3e5, 0, -30, 4.2e6)}
+    shape = {"width": side, "height": side, "count": bands, "dtype": "uint16", "BIGTIFF": "YES"}
+    with rasterio.open(path, "w", **profile, **place, **shape, **options) as file:
+        for top in range(0, side, 512):
+            rows = np.arange(top, min(top + 512, side))
+            fields = np.add.outer(rows // 37 * 3, np.arange(side) // 53 * 5 + 7)
+            strip = np.stack([fields * (b + 1) % 4096 for b in range(bands)]).astype(np.uint16)
+            file.write(strip, window=Window(0, top, side, len(rows)))
+    return path
+
+
+def make_bundle(folder: Path, rank: int, patch: int, overlap: int, **network: Any) -> Path:
+    """A bundle with random weights: what it says means nothing, what it costs is real."""
+    from seg_batch.bundles import sha256
+    from seg_batch.card import ModelCard
+    from seg_batch.nn.anunet import ANUNetConfig, anunet
+    from seg_batch.nn.backend import keras
+    from seg_batch.nn.cost import activation_bytes, forward_flops
+
+    keras.utils.set_random_seed(7)
+    config = ANUNetConfig(rank=rank, **network)
+    model = anunet(ANUNetConfig(rank=rank, **network, heads=(config.depth,)))
+    folder.mkdir(parents=True)
+    model.save(folder / "model.keras")
+    sides, n = (patch,) * rank, config.channels
+    card = ModelCard(
+        name=folder.name,
+        kind="raster" if rank == 2 else "volume",
+        rank=rank,
+        channels=tuple(f"channel {i}" for i in range(n)),
+        classes=[{"id": i, "name": str(i), "colour": (i, i, i)} for i in range(config.classes)],
+        patch=sides,
+        overlap=(overlap,) * rank,
+        normalisation={"kind": "card", "mean": (2000.0,) * n, "std": (1000.0,) * n},
+        compute={
+            "activation_bytes": activation_bytes(model, sides),
+            "flops": forward_flops(model, sides),
+        },
+        weights_sha256=sha256(folder / "model.keras"),
+    )
+    (folder / "card.json").write_text(card.model_dump_json(indent=2))
+    return folder
