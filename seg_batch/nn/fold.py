@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from seg_batch.nn.backend import keras
+from seg_batch.nn.graph import maker, steps
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.Conv3D)
 _TRANSPOSED = (keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
@@ -26,7 +27,7 @@ def fold_batchnorm(model: keras.Model, dtype: str | None = None) -> keras.Model:
     None keeps every layer's own. ``"mixed_bfloat16"`` gives a model that computes in bfloat16.
     """
     pairs = _foldable(model)
-    heads = {tensor._keras_history.operation.name for tensor in model.outputs}
+    heads = {maker(tensor) for tensor in model.outputs}
 
     def copy(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
@@ -40,46 +41,37 @@ def fold_batchnorm(model: keras.Model, dtype: str | None = None) -> keras.Model:
         return inputs[0] if layer.name in pairs else layer(*inputs, **options)
 
     folded = keras.models.clone_model(model, clone_function=copy, call_function=call)
-    before = {conv: norm for norm, conv in pairs.items()}
-    for layer in folded.layers:
-        source = model.get_layer(layer.name)
-        if layer.name in before:
-            layer.set_weights(_folded_weights(source, model.get_layer(before[layer.name])))
-        else:
-            layer.set_weights(source.get_weights())
+    norm_of = {conv: norm for norm, conv in pairs.items()}
+    for source in model.layers:
+        if source.name in norm_of:
+            norm = model.get_layer(norm_of[source.name])
+            folded.get_layer(source.name).set_weights(_folded_weights(source, norm))
+        elif source.weights and source.name not in pairs:
+            folded.get_layer(source.name).set_weights(source.get_weights())
     return folded
 
 
 def _foldable(model: keras.Model) -> dict[str, str]:
     """Names of batch normalisations that can go, each with the convolution it goes into."""
-    producers: dict[str, set[str]] = {}
-    consumers: dict[str, set[str]] = {}
-    for operation in model.operations:
-        for node in operation._inbound_nodes:
-            for tensor in node.input_tensors:
-                producer = tensor._keras_history.operation.name
-                producers.setdefault(operation.name, set()).add(producer)
-                consumers.setdefault(producer, set()).add(operation.name)
-    outputs = {tensor._keras_history.operation.name for tensor in model.outputs}
+    sources: dict[str, set[str]] = {}
+    readers: dict[str, set[str]] = {maker(tensor): {"output"} for tensor in model.outputs}
+    for step in steps(model):
+        for source in step.sources:
+            sources.setdefault(step.name, set()).add(source)
+            readers.setdefault(source, set()).add(step.name)
     pairs = {}
-    for layer in model.layers:
-        sources = producers.get(layer.name, set())
-        if not isinstance(layer, keras.layers.BatchNormalization) or len(sources) != 1:
-            continue
-        (source,) = sources
-        if (
-            consumers[source] == {layer.name}
-            and source not in outputs
-            and _is_linear(model, source)
-        ):
-            pairs[layer.name] = source
+    for norm in model.layers:
+        if isinstance(norm, keras.layers.BatchNormalization) and len(sources[norm.name]) == 1:
+            (source,) = sources[norm.name]
+            if readers[source] == {norm.name} and _is_linear(model.get_layer(source)):
+                pairs[norm.name] = source
     return pairs
 
 
-def _is_linear(model: keras.Model, name: str) -> bool:
-    layer = model.get_layer(name)
-    linear: bool = isinstance(layer, _CONVOLUTIONS + _TRANSPOSED)
-    return linear and layer.activation is keras.activations.linear
+def _is_linear(layer: keras.Layer) -> bool:
+    """Whether `layer` is a convolution and nothing more."""
+    convolution = isinstance(layer, _CONVOLUTIONS + _TRANSPOSED)
+    return convolution and layer.activation is keras.activations.linear
 
 
 def _folded_weights(conv: Any, norm: Any) -> list[np.ndarray]:

@@ -1,0 +1,40 @@
+"""The layers of a model as a graph: who reads what from whom.
+
+The one place that touches Keras' private attributes of functional models.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from seg_batch.nn.backend import keras
+
+
+@dataclass(frozen=True)
+class Step:
+    """One application of one layer; a shared layer has several. Tensors are symbolic."""
+
+    layer: keras.Layer
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+
+    @property
+    def name(self) -> str:
+        return str(self.layer.name)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the layers that made the inputs."""
+        return tuple(maker(tensor) for tensor in self.inputs)
+
+
+def maker(tensor: Any) -> str:
+    """Name of the layer that made a symbolic tensor."""
+    return str(tensor._keras_history.operation.name)
+
+
+def steps(model: keras.Model) -> Iterator[Step]:
+    """All steps of `model`, each after those it needs; the input layers come first."""
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            yield Step(node.operation, tuple(node.input_tensors), tuple(node.output_tensors))
