@@ -65,12 +65,17 @@ class VolumeGeoref:
     @property
     def spacing_mm(self) -> tuple[float, ...]:
         """Voxel size along ``z, y, x`` (the file's ``k, j, i``)."""
-        sizes = np.sqrt((self.matrix[:3, :3] ** 2).sum(0))
+        sizes = np.sqrt((self.matrix[:3, :3] ** 2).sum(0)) * self._unit_mm
         return tuple(float(s) for s in sizes[::-1])
 
     @property
     def voxel_mm3(self) -> float:
-        return float(abs(np.linalg.det(self.matrix[:3, :3])))
+        return float(abs(np.linalg.det(self.matrix[:3, :3])) * self._unit_mm**3)
+
+    @property
+    def _unit_mm(self) -> float:
+        """Length of one unit of the affine; an unknown unit is taken for mm, as everyone does."""
+        return {"meter": 1000.0, "micron": 0.001}.get(self.units, 1.0)
 
 
 Georef = RasterGeoref | VolumeGeoref

@@ -100,7 +100,7 @@ def _place(header: nibabel.Nifti1Header, spec: ProductSpec) -> None:
     georef = spec.georef
     assert isinstance(georef, VolumeGeoref)
     header.set_data_shape(tuple(reversed(spec.extent)))
-    header.set_zooms(tuple(reversed(georef.spacing_mm)))
+    header.set_zooms(tuple(np.sqrt((georef.matrix[:3, :3] ** 2).sum(0))))
     header.set_sform(np.array(georef.sform or georef.affine), georef.sform_code or 1)
     header.set_xyzt_units(georef.units if georef.units in ("mm", "meter", "micron") else None)
 

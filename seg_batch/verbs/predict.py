@@ -184,9 +184,9 @@ def _numbers(prepared: Prepared, listener: Listener) -> tuple[Normaliser, Path |
     """
     rule, request = prepared.model.card.normalisation, prepared.request
     staged = None
-    if prepared.info.format == "nifti" and prepared.info.path.lower().endswith(".gz"):
-        listener.stage("staging the compressed volume")
-        staged = stage(Path(prepared.info.path), prepared.outputs.staging)
+    if prepared.info.format == "nifti":
+        listener.stage("staging the volume")
+        staged = stage(prepared.info.path, prepared.outputs.staging)
     if rule.kind == "identity":
         return Normaliser(), staged
     if rule.kind == "card":

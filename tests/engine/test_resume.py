@@ -1,0 +1,208 @@
+"""Real runs, really killed: the same command goes on, and the bytes are those of one clean run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+
+from seg_batch.card import ClassInfo, ModelCard, Normalisation
+from seg_batch.errors import OutputError, StoreError
+from seg_batch.plan import Options
+from seg_batch.verbs.predict import Request, predict_one
+from tests.engine.files import address_raster, write_raster
+
+BLOCK = ("--block", "1024,1024")
+
+
+def labels_of(path: Path) -> np.ndarray:
+    with rasterio.open(path) as file:
+        return file.read(1)
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """Twelve blocks of 1024; the one pixel of 255 lies in the middle of block 1.1."""
+    values = address_raster((3000, 4000), 1, "uint8")
+    values[0, 1536, 1536] = 255
+    return write_raster(tmp_path / "wide.tif", values)
+
+
+def command(scene: Path, out: Path, *more: str) -> list[str]:
+    start = [sys.executable, "-m", "seg_batch", "predict", str(scene), "-o", str(out)]
+    return [*start, "--model", "probe", *BLOCK, "--json", *more]
+
+
+def markers(out: Path) -> int:
+    return len(list(Path(f"{out}.work.zarr").glob("done/*.*.json")))
+
+
+def killed_after(n: int, arguments: list[str], out: Path, how: int) -> int:
+    """Start the command, send the signal once ``n`` blocks are done; returns its exit status."""
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and markers(out) < n:
+        time.sleep(0.002)
+    process.send_signal(how)
+    return process.wait(60)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_killed_run_resumes(wide: Path, tmp_path: Path, run: Any, how: int) -> None:
+    out = tmp_path / "out.tif"
+    status = killed_after(3, command(wide, out), out, how)
+    assert status == (-9 if how == signal.SIGKILL else 130)
+    assert not out.exists()
+    before = markers(out)
+    assert 3 <= before < 12
+    again = run(*command(wide, out)[3:])
+    assert again.status == 0, again.err
+    assert again.json["blocks"] == {"total": 12, "done": 12, "failed": 0, "resumed": before}
+    assert np.array_equal(labels_of(out), labels_of(wide) % 8)
+    assert not Path(f"{out}.work.zarr").exists()
+
+
+def test_a_finished_run_is_not_done_again(wide: Path, tmp_path: Path, run: Any) -> None:
+    out = tmp_path / "out.tif"
+    run(*command(wide, out)[3:])
+    stamp = out.stat().st_mtime_ns
+    again = run(*command(wide, out)[3:])
+    assert (again.status, again.json["blocks"]["resumed"]) == (0, 12)
+    assert out.stat().st_mtime_ns == stamp
+
+
+def test_another_plan_into_the_same_store_is_refused(wide: Path, tmp_path: Path, run: Any) -> None:
+    out = tmp_path / "out.tif"
+    killed_after(2, command(wide, out), out, signal.SIGKILL)
+    other = run(*command(wide, out, "--overlap", "32")[3:])
+    assert other.status == 2
+    assert "overlap: [64, 64] became [32, 32]" in other.err
+    assert other.err.count("\n") == 1
+    assert markers(out) >= 2, "the refused run must not harm the other"
+    assert run(*command(wide, out, "--overlap", "32", "--overwrite")[3:]).status == 0
+
+
+def test_another_plan_over_a_finished_product_is_refused(scene: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out.tif")
+    predict_one(Request(str(scene), out, model="probe"))
+    other = Request(str(scene), out, model="probe", options=Options(taper="linear"))
+    with pytest.raises(StoreError, match="taper: hann became linear"):
+        predict_one(other)
+
+
+def test_blocks_of_the_first_run_are_taken_over(wide: Path, tmp_path: Path, run: Any) -> None:
+    """Another --memory or --block must not lose work: the bytes do not depend on it."""
+    out = tmp_path / "out.tif"
+    killed_after(3, command(wide, out), out, signal.SIGKILL)
+    base = [a for a in command(wide, out)[3:] if a not in BLOCK]
+    again = run(*base)
+    assert again.status == 0, again.err
+    assert again.json["blocks"]["total"] == 12
+    assert again.json["blocks"]["resumed"] >= 3
+
+
+def test_two_runs_at_once_are_refused(wide: Path, tmp_path: Path, run: Any) -> None:
+    out = tmp_path / "out.tif"
+    first = subprocess.Popen(command(wide, out), stdout=subprocess.DEVNULL)
+    while not markers(out):
+        time.sleep(0.002)
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        second = run(*command(wide, out)[3:])
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    assert second.status == 2
+    assert "another segbatch run" in second.err
+    assert first.wait(60) == 0
+
+
+def test_a_foreign_file_is_not_replaced(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    out.write_text("mine")
+    with pytest.raises(OutputError, match="--overwrite"):
+        predict_one(Request(str(scene), str(out), model="probe"))
+    assert out.read_text() == "mine"
+    predict_one(Request(str(scene), str(out), model="probe", overwrite=True))
+    assert labels_of(out).shape == (700, 533)
+
+
+def test_a_product_changed_by_hand_is_not_replaced(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    predict_one(Request(str(scene), str(out), model="probe"))
+    with out.open("ab") as file:
+        file.write(b"edited")
+    with pytest.raises(OutputError, match="unchanged"):
+        predict_one(Request(str(scene), str(out), model="probe"))
+
+
+def test_a_failed_block_is_a_hole_that_the_next_run_fills(wide: Path, tmp_path: Path) -> None:
+    """The model fails on one block; the product says partial; then it works again."""
+    broken = [True]
+
+    def fragile(patches: np.ndarray) -> np.ndarray:
+        if broken[0] and (patches[..., 0] == 255).any():
+            raise RuntimeError("the model broke")
+        high = (patches[..., 0] > 100).astype(np.float32)
+        return np.stack([1 - high, high], -1)
+
+    classes = tuple(ClassInfo(id=i, name=str(i), colour=(i, i, i)) for i in range(2))
+    rule = Normalisation(kind="identity")
+    card = ModelCard(name="f", kind="raster", rank=2, classes=classes, normalisation=rule)
+    out = tmp_path / "out.tif"
+    request = Request(
+        str(wide), str(out), model=(card, fragile), options=Options(block=(1024, 1024))
+    )
+    report = predict_one(request)
+    assert report["status"] == "partial"
+    assert report["blocks"]["failed"] == 1
+    assert report["failures"][0]["block"] == "1.1"
+    assert "the model broke" in report["failures"][0]["error"]
+    with rasterio.open(out) as file:
+        assert file.tags()["SEGBATCH_STATUS"] == "PARTIAL"
+    expected = (labels_of(wide) > 100).astype(np.uint8)
+    found = labels_of(out)
+    assert (found[1024:2048, 1024:2048] == 255).all()
+    assert np.array_equal(found[found != 255], expected[found != 255])
+    broken[0] = False
+    report = predict_one(request)
+    assert (report["status"], report["blocks"]["failed"]) == ("complete", 0)
+    assert report["blocks"]["resumed"] > 0
+    assert np.array_equal(labels_of(out), expected)
+
+
+@pytest.mark.full
+def test_a_local_cluster_survives_the_death_of_a_worker(
+    wide: Path, tmp_path: Path, run: Any
+) -> None:
+    out = tmp_path / "out.tif"
+    arguments = command(wide, out, "--cluster", "local", "--workers", "2")
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    while not markers(out):
+        time.sleep(0.005)
+    spawned = subprocess.run(
+        ["pgrep", "-f", "multiprocessing.spawn.*spawn_main"], capture_output=True, text=True
+    )
+    victims = [int(pid) for pid in spawned.stdout.split() if _ancestor(int(pid), process.pid)]
+    os.kill(victims[-1], signal.SIGKILL)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
+    assert np.array_equal(labels_of(out), labels_of(wide) % 8)
+
+
+def _ancestor(pid: int, wanted: int) -> bool:
+    while pid > 1:
+        if pid == wanted:
+            return True
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            return False
+        pid = int(status.split("PPid:")[1].split()[0])
+    return False
