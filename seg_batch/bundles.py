@@ -60,7 +60,7 @@ def installed() -> list[Model]:
 
 
 def find(name: str) -> Model:
-    """The bundle of that name or at that path, its weights checked against the card's hash."""
+    """The bundle of that name or at that path; its weights are not checked yet."""
     if name == PROBE_CARD.name:
         return PROBE
     path = Path(name)
@@ -72,15 +72,13 @@ def find(name: str) -> Model:
                 f"there is no model {name!r}: use the path of a bundle, or one of {known}"
             )
         path = places[0]
-    model = Model(read_card(path), path.resolve())
-    check_weights(model)
-    return model
+    return Model(read_card(path), path.resolve())
 
 
-def check_weights(model: Model) -> None:
-    """BundleError unless the weights are the ones the card was written for."""
+def checked(model: Model) -> Model:
+    """The model, if its weights are the ones the card was written for; BundleError otherwise."""
     if model.path is None:
-        return
+        return model
     if not model.weights.is_file():
         raise BundleError(
             f"{model.path} has no {WEIGHTS}: the bundle is incomplete, fetch it again"
@@ -90,6 +88,7 @@ def check_weights(model: Model) -> None:
             f"{model.weights} does not match the hash in its card: the weights were changed or "
             "damaged, so results could not be trusted; fetch the bundle again"
         )
+    return model
 
 
 def sha256(path: Path) -> str:
@@ -114,12 +113,11 @@ def misfit(card: ModelCard, info: SourceInfo) -> str | None:
 def choose(name: str | None, info: SourceInfo) -> Model:
     """The named model if it fits the input; without a name, the only installed one that does."""
     if name is not None:
-        return fitting(find(name), info)
+        return checked(fitting(find(name), info))
     models = installed()
     fits = [m for m in models if misfit(m.card, info) is None]
     if len(fits) == 1:
-        check_weights(fits[0])
-        return fits[0]
+        return checked(fits[0])
     if fits:
         names = ", ".join(m.card.name for m in fits)
         raise BundleError(f"{len(fits)} models fit {info.path}: choose one with --model ({names})")

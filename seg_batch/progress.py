@@ -30,7 +30,8 @@ class Bar:
     """A listener that draws on standard error; silent when that is not a terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
-        console = Console(stderr=True)
+        console = Console(stderr=True, highlight=False, markup=False)
+        self._quiet = quiet
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -58,7 +59,10 @@ class Bar:
     ) -> None:
         self._progress.stop()
 
-    def planned(self, plan: Plan, resumed: int) -> None:
+    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None:
+        if not self._quiet:
+            for text in warnings:
+                self._progress.console.print(f"segbatch: warning: {text}", soft_wrap=True)
         self._total, self._ended = plan.blocks, resumed
         share = (plan.blocks - resumed) / plan.blocks
         self._progress.reset(self._task, total=max(1, round(plan.tiles_predicted * share)))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,9 @@ from seg_batch.card import ModelCard
 from seg_batch.errors import (
     BundleError,
     InputError,
+    OutputError,
     PartialResultError,
+    RefusedError,
     SegbatchError,
     StoreError,
 )
@@ -32,7 +35,7 @@ from seg_batch.plan import Options, Plan, adopt, make_plan, normalised
 from seg_batch.sinks.product import Product, check_output, export, probabilities_spec
 from seg_batch.sinks.spec import ProductSpec
 from seg_batch.sinks.store import StoreSpec, WorkStore, differences, fingerprint_digest
-from seg_batch.sources import open_source, pieces, stage
+from seg_batch.sources import corner_traps, open_source, pieces, stage
 from seg_batch.sources.protocol import SourceInfo
 from seg_batch.sources.view import Oriented
 from seg_batch.verbs.outputs import Outputs, is_intact, outputs_for, read_report, refuse_foreign
@@ -46,7 +49,7 @@ ModelLike = str | Path | tuple[ModelCard, Callable[..., Any]] | None
 class Listener(Protocol):
     """What is told of a run as it goes; the command line draws it, nobody has to listen."""
 
-    def planned(self, plan: Plan, resumed: int) -> None: ...
+    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None: ...
 
     def stage(self, name: str) -> None: ...
 
@@ -58,7 +61,7 @@ class Listener(Protocol):
 class Silent:
     """The listener that does not listen."""
 
-    def planned(self, plan: Plan, resumed: int) -> None: ...
+    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None: ...
 
     def stage(self, name: str) -> None: ...
 
@@ -104,10 +107,11 @@ def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
 
 
 def prepare(request: Request) -> Prepared:
-    """Open the input, choose the model, make the plan. Reads headers only, writes nothing."""
+    """Open the input, choose the model, make the plan. Reads the header and the corners only,
+    writes nothing."""
     source = open_source(request.input, volume=request.volume)
     try:
-        info = source.info
+        info = replace(source.info, warnings=(*source.info.warnings, *corner_traps(source)))
         model = resolve_model(request.model, info)
         options = _settled(request, model)
         view = Oriented(source, model.card.orientation)
@@ -155,23 +159,40 @@ def predict_one(request: Request, listener: Listener | None = None) -> dict[str,
     outputs, overwrite = prepared.outputs, request.overwrite
     check_destination(prepared)
     report = read_report(outputs)
-    normaliser, staged = _numbers(prepared, listener)
-    plan = normalised(prepared.plan, normaliser)
-    prepared = replace(prepared, plan=plan)
-    if report and not overwrite and _is_this(report, plan) and is_intact(outputs, report):
-        _clean(outputs)
-        return _again(report)
-    with open_pool(request.cluster, plan.workers) as pool:
-        store = _open_store(prepared, report)
-        with store.lock():
-            prepared = replace(prepared, plan=adopt(plan, Plan.from_json(store.spec.plan)))
-            return _run(prepared, store, pool, staged, listener, start)
+    with _leaving_nothing_behind(outputs):
+        normaliser, staged = _numbers(prepared, listener)
+        plan = normalised(prepared.plan, normaliser)
+        prepared = replace(prepared, plan=plan)
+        if report and not overwrite and _is_this(report, plan) and is_intact(outputs, report):
+            _clean(outputs)
+            return _again(report)
+        with open_pool(request.cluster, plan.workers) as pool:
+            store = _open_store(prepared, report)
+            with store.lock():
+                prepared = replace(prepared, plan=adopt(plan, Plan.from_json(store.spec.plan)))
+                return _run(prepared, store, pool, staged, listener, start)
+
+
+@contextmanager
+def _leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
+    """A refusal leaves no store or staged copy, unless there is work in it to resume."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except RefusedError:
+        if not any((outputs.store / "done").glob("*.*.json")):
+            _clean(outputs)
+        raise
 
 
 def check_destination(prepared: Prepared) -> None:
     """Refuse an output that can't be written, or that is not ours, before any work."""
-    outputs = prepared.outputs
+    outputs, source = prepared.outputs, Path(prepared.info.path).resolve()
     check_output(outputs.product, prepared.info.kind)
+    product = outputs.product.resolve()
+    if source in (product, *product.parents) or product in source.parents:
+        raise OutputError(f"{product} is or holds the input, which would be lost: use another -o")
     if not prepared.request.overwrite and not outputs.store.exists():
         refuse_foreign(outputs, read_report(outputs))
 
@@ -281,7 +302,7 @@ def _run(
     plan, outputs = prepared.plan, prepared.outputs
     done = store.receipts()
     run = Run(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
-    listener.planned(plan, len(done))
+    listener.planned(plan, len(done), prepared.info.warnings)
     todo = [block for block in plan.output_blocks if block.name not in done]
     job = _job(prepared, staged)
     _predict_blocks(job, todo, pool, run, listener)
@@ -349,6 +370,8 @@ def _predict_blocks(job: Job, todo: list[Block], pool: Pool, run: Run, listener:
         work.on_tiles = listener.tiles
     try:
         for outcome in run_bounded(pool, partial(run_block, job), todo):
+            if isinstance(outcome.error, RefusedError):
+                raise outcome.error
             run.add(outcome)
             listener.block(outcome)
     except BaseException:

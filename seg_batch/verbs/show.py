@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from seg_batch.bundles import find, folders, installed, misfit
+from seg_batch.bundles import checked, find, folders, installed, misfit
 from seg_batch.card import ModelCard
 from seg_batch.georef import RasterGeoref, to_json
 from seg_batch.machine import disk_free_bytes, show_bytes
-from seg_batch.sources import open_source
+from seg_batch.sources import corner_traps, open_source
 from seg_batch.verbs.predict import Prepared
 
 
@@ -97,6 +97,7 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
     source = open_source(path, volume=volume)
     try:
         info = source.info
+        warnings = [*info.warnings, *corner_traps(source)]
     finally:
         source.close()
     return {
@@ -111,7 +112,7 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
         "georef": to_json(info.georef),
         "facts": info.facts,
         "models": {m.card.name: misfit(m.card, info) or "fits" for m in installed()},
-        "warnings": list(info.warnings),
+        "warnings": warnings,
     }
 
 
@@ -142,7 +143,7 @@ def _georef_rows(georef: dict[str, Any]) -> list[tuple[str, Any]]:
 def model_facts(name: str | None) -> dict[str, Any]:
     """All installed bundles in short, or one whole card."""
     if name is not None:
-        model = find(name)
+        model = checked(find(name))
         return {"path": str(model.path or ""), **model.card.model_dump(mode="json")}
     return {
         "folders": [str(folder) for folder in folders()],
