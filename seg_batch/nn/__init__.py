@@ -9,7 +9,10 @@ its own, so that planning and ``--help`` never pay for TensorFlow.
 ``losses``      soft Dice, cross-entropy, focal, their sum over deep-supervision heads
 ``fit``         the training loop
 ``fold``        batch normalisation folded into the convolutions before it
+``loading``     a model file, checked and loaded without running what is in it
 ``engine``      a model file as a predictor: one fixed shape, one load per process
+``graph``       the layers of a model as a graph
+``prefetch``    batches prepared by a thread
 ``cost``        bytes and operations of one forward pass, from layer shapes alone
 ==============  ====================================================================
 """
