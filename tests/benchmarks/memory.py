@@ -14,7 +14,8 @@ MIB = 1 << 20
 
 def measure(work: Path, side: int) -> tuple[Ran, int]:
     """One run and its peak: what the process says of itself or what the system saw, if more."""
-    scene = make_scene(work / "scene.tif", side, compress="zstd", zstd_level=1, num_threads=2)
+    packed = {"compress": "zstd", "zstd_level": 1, "num_threads": 2}
+    scene = make_scene(work / "scene.tif", side, speckle=0, **packed)
     ran = predict(scene, work / "map.tif", "--model", "probe")
     scene.unlink()
     peak = max(ran.rss_bytes, ran.report["peak_rss_bytes"])

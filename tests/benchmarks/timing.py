@@ -8,6 +8,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,16 +47,30 @@ class Ran:
     rss_bytes: int
 
 
+def _peak_rss_bytes(pid: int) -> int:
+    """What the system says of a living process; 0 when it has just ended."""
+    try:
+        return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        return 0
+
+
 def run_command(command: list[str]) -> Ran:
-    """Run a command that prints one JSON object; whatever else it does is measured."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    text = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        raise SystemExit(f"{' '.join(command)} failed with {os.waitstatus_to_exitcode(status)}")
-    return Ran(json.loads(text), time.perf_counter() - start, usage.ru_maxrss * 1024)
+    """Run a command that prints one JSON object; whatever else it does is measured.
+
+    Its memory is looked up while it lives: ``ru_maxrss`` would include that of this process.
+    """
+    with tempfile.TemporaryFile() as out:
+        start, peak = time.perf_counter(), 0
+        with subprocess.Popen(command, stdout=out) as process:
+            while process.poll() is None:
+                peak = max(peak, _peak_rss_bytes(process.pid))
+                time.sleep(0.02)
+        seconds = time.perf_counter() - start
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+        out.seek(0)
+        return Ran(json.load(out), seconds, peak)
 
 
 def predict(scene: Path, output: Path, *options: str) -> Ran:
@@ -70,19 +85,26 @@ def show(name: str, text: str, **figures: Any) -> None:
     print(json.dumps({"benchmark": name, **figures}), flush=True)
 
 
-def make_scene(path: Path, side: int, bands: int = 4, **options: Any) -> Path:
-    """A square uint16 GeoTIFF in tiles: fields of one class, a few to a patch, none alike.
+def make_scene(
+    path: Path, side: int, bands: int = 4, speckle: float = 0.02, **options: Any
+) -> Path:
+    """A square uint16 GeoTIFF in tiles: fields of one value, some dozens to a patch, and a share of
+    stray pixels, so that neither scene nor map is easier to pack than a real one.
 
     Written strip by strip, so that a scene of any size needs little memory.
     """
+    rng = np.random.default_rng(side)
     profile = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512}
     place = {"crs": "EPSG:32612", "transform": rasterio.Affine(30, 0, 3e5, 0, -30, 4.2e6)}
     shape = {"width": side, "height": side, "count": bands, "dtype": "uint16", "BIGTIFF": "YES"}
     with rasterio.open(path, "w", **profile, **place, **shape, **options) as file:
         for top in range(0, side, 512):
             rows = np.arange(top, min(top + 512, side))
-            fields = np.add.outer(rows // 37 * 3, np.arange(side) // 53 * 5 + 7)
-            strip = np.stack([fields * (b + 1) % 4096 for b in range(bands)]).astype(np.uint16)
+            columns = (np.arange(side) // 53 * 5 + 7).astype(np.uint16)
+            fields = np.add.outer((rows // 37 * 3).astype(np.uint16), columns)
+            if speckle:
+                fields += (rng.random(fields.shape, np.float32) < speckle) * np.uint16(3)
+            strip = np.stack([fields * np.uint16(b + 1) % 4096 for b in range(bands)])
             file.write(strip, window=Window(0, top, side, len(rows)))
     return path
 
