@@ -131,6 +131,15 @@ def averaged(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs[0], mean, name=model.name)
 
 
+def filters_of(model: keras.Model) -> tuple[int, ...]:
+    """The filters that an ANU-Net was built with, read from its encoder; () for other models."""
+    widths = {layer.name: layer.filters for layer in model.layers if hasattr(layer, "filters")}
+    found = []
+    while (name := f"x_{len(found)}_0_conv1") in widths:
+        found.append(int(widths[name]))
+    return tuple(found)
+
+
 def _nodes(inputs: Tensor, config: ANUNetConfig) -> list[Tensor]:
     """The top row X[0][0..depth] of the network."""
     rank, filters, depth = config.rank, config.filters, config.depth

@@ -88,6 +88,7 @@ def fit(
     clip_norm: float = 1.0,
     ema: float = 0.99,
     predict_batch: int = 1,
+    seed: int = 0,
     on_row: Callable[[Row], None] | None = None,
 ) -> Fit:
     """Train, and return the checkpoint that scored best.
@@ -96,9 +97,11 @@ def fit(
     floor at whichever comes first. Every `validate_every` steps and at the end, `validate` gets a
     function from ``(n, *patch, C)`` to class probabilities ``(n, *patch, K)`` and returns scores;
     the highest "score" is kept as ``work/best.keras``. Rows go to ``work/history.jsonl`` as they
-    come. `ema` is the weight of the past in the running average, 0 to switch it off.
+    come. `ema` is the weight of the past in the running average, 0 to switch it off. `seed` decides
+    the first weights.
     Raises InputError when the loss stops being a number, or there is not a single batch.
     """
+    keras.utils.set_random_seed(seed)
     model = anunet(network) if isinstance(network, ANUNetConfig) else network
     averaged = keras.models.clone_model(model)
     averaged.set_weights(model.get_weights())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seg_batch.errors import InputError
-from seg_batch.nn.anunet import ANUNetConfig, anunet, averaged, deepest, prune
+from seg_batch.nn.anunet import ANUNetConfig, anunet, averaged, deepest, filters_of, prune
 from seg_batch.nn.backend import keras
 
 FILTERS = (32, 64, 128, 256, 512)
@@ -80,6 +80,13 @@ def test_saved_model_needs_nothing_but_keras(rank: int, tmp_path) -> None:  # ty
     assert {type(layer).__module__.split(".")[0] for layer in again.layers} == {"keras"}
     x = np.random.default_rng(0).normal(size=(1, *(8,) * rank, 1)).astype(np.float32)
     np.testing.assert_array_equal(model(x), again(x))
+
+
+def test_filters_can_be_read_from_a_model() -> None:
+    model = anunet(ANUNetConfig(2, 1, 2, (4, 8, 12)))
+    assert filters_of(deepest(model)) == (4, 8, 12)
+    assert filters_of(prune(model, 1)) == (4, 8)
+    assert filters_of(keras.Sequential([keras.Input((3,))])) == ()
 
 
 def test_configuration_survives_json() -> None:
