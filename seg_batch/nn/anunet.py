@@ -134,7 +134,7 @@ def averaged(model: keras.Model) -> keras.Model:
 def filters_of(model: keras.Model) -> tuple[int, ...]:
     """The filters that an ANU-Net was built with, read from its encoder; () for other models."""
     widths = {layer.name: layer.filters for layer in model.layers if hasattr(layer, "filters")}
-    found = []
+    found: list[int] = []
     while (name := f"x_{len(found)}_0_conv1") in widths:
         found.append(int(widths[name]))
     return tuple(found)
