@@ -1,146 +1,141 @@
-"""NIfTI with the input's header geometry, written slab by slab along its last axis.
+"""NIfTI with the input's header geometry, in constant memory whatever the extent.
 
-Our arrays are ``(z, y, x)``, the file's ``(k, j, i)`` with ``i`` fastest: a slab's bytes in C
-order are the file's bytes. A ``.nii.gz`` is a row of gzip members, one per slab, which every
-reader joins; members are compressed in threads, and carry no time, so that bytes repeat.
+Our arrays are ``(z, y, x)``, the file's ``(k, j, i)`` with ``i`` fastest: C order is file order.
+Boxes of whole chunks go to their places in an uncompressed file; a ``.nii.gz`` is made of that as
+a row of gzip members, which every reader joins. Members are compressed in threads, and carry no
+time, so that bytes repeat.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
+import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
-import nibabel
 import numpy as np
 
-from seg_batch.errors import DamagedError
+from seg_batch.errors import DamagedError, SegbatchError
 from seg_batch.geometry import Box
-from seg_batch.georef import VolumeGeoref, differences
+from seg_batch.georef import differences
 from seg_batch.machine import cores
-from seg_batch.sinks.spec import ProductSpec
-from seg_batch.sources.nifti_header import volume_georef
+from seg_batch.sinks.nifti_head import head, stated
+from seg_batch.sinks.spec import ProductSpec, Read, ahead, samples
+from seg_batch.sources.nifti import open_nifti
+from seg_batch.sources.nifti_header import read_layout, volume_georef
 
-SLAB_BYTES = 16 << 20
-LARGEST_NIFTI1_AXIS = 32767
-INTENT_LABEL = 1002
-COMMENT = 6
-Read = Callable[[Box], np.ndarray]
-
-
-def boxes(spec: ProductSpec) -> Iterator[Box]:
-    """Slabs of whole planes along ``z``, small enough to hold a few."""
-    z, y, x = spec.extent
-    thick = max(1, SLAB_BYTES // (y * x * np.dtype(spec.dtype).itemsize))
-    return (Box((a, 0, 0), (min(a + thick, z), y, x)) for a in range(0, z, thick))
+_PIECE_BYTES = 4 << 20
+_LEVEL = 6  # on labels twice as small as level 1
+_FLOAT32 = 1e-6  # the header keeps its matrices in float32
 
 
-def write_nifti(part: Path, spec: ProductSpec, read: Read, *, compress: bool) -> int:
-    """Write ``part``; ``read(box)`` gives ``(z, y, x)`` labels or ``(classes, z, y, x)``.
-    Returns the CRC of the voxels as they lie in the file."""
+def write_nifti(part: Path, spec: ProductSpec, read: Read, *, again: Read, compress: bool) -> int:
+    """Write ``part``; ``read`` is asked for each box once, ``again`` for a few samples. Returns
+    the CRC of the whole uncompressed file. A file ``plain.nii`` beside it is left when compressed.
+
+    DamagedError when the voxels do not read back from their places.
+    """
+    plain = part.with_name("plain.nii") if compress else part
+    first = head(spec)
+    with plain.open("wb") as file:
+        file.write(first)
+        for box, values in ahead(read, spec.boxes()):
+            bands = values if spec.is_probabilities else values[None]
+            for band, voxels in enumerate(bands):
+                _put(file, len(first), spec, band, box, voxels)
+    _check_voxels(plain, spec, again)
+    with plain.open("rb") as file:
+        return _compress(file, part) if compress else _crc(file)
+
+
+def _put(
+    file: IO[bytes], first: int, spec: ProductSpec, band: int, box: Box, voxels: np.ndarray
+) -> None:
+    """Write a box in the longest runs that are whole in the file: planes, rows, or parts of them."""
+    voxels = np.ascontiguousarray(voxels, np.dtype(spec.dtype).newbyteorder("<"))
+    (z0, y0, x0), (_, ny, nx), (depth, height, width) = box.start, spec.extent, box.shape
+    if width < nx:
+        runs, starts = depth * height, [(z, y) for z in range(depth) for y in range(height)]
+    elif height < ny:
+        runs, starts = depth, [(z, 0) for z in range(depth)]
+    else:
+        runs, starts = 1, [(0, 0)]
+    for run, (z, y) in zip(voxels.reshape(runs, -1), starts, strict=True):
+        voxel = ((band * spec.extent[0] + z0 + z) * ny + y0 + y) * nx + x0
+        _write_at(file.fileno(), memoryview(run.view(np.uint8)), first + voxel * run.itemsize)
+
+
+def _write_at(file: int, data: memoryview, offset: int) -> None:
+    while data:
+        count = os.pwrite(file, data, offset)
+        data, offset = data[count:], offset + count
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: file.read(_PIECE_BYTES), b"")
+
+
+def _crc(file: IO[bytes]) -> int:
     crc = 0
+    for piece in _pieces(file):
+        crc = zlib.crc32(piece, crc)
+    return crc
+
+
+def _compress(plain: IO[bytes], part: Path) -> int:
+    crc, pieces = 0, _pieces(plain)
     with part.open("wb") as file, ThreadPoolExecutor(cores()) as threads:
-        squeeze = _member if compress else bytes
-        file.write(squeeze(_head(spec)))
-        pieces = _pieces(spec, read)
-        while group := list(islice(pieces, cores())):
-            for piece, packed in zip(group, threads.map(squeeze, group), strict=True):
+        while group := list(islice(pieces, 2 * cores())):
+            for piece, packed in zip(group, threads.map(_member, group), strict=True):
                 crc = zlib.crc32(piece, crc)
                 file.write(packed)
     return crc
 
 
 def _member(data: bytes) -> bytes:
-    return gzip.compress(data, 6, mtime=0)
+    return gzip.compress(data, _LEVEL, mtime=0)
 
 
-def _pieces(spec: ProductSpec, read: Read) -> Iterator[bytes]:
-    """The voxels in file order; the class axis of probabilities is the slowest."""
-    for band in range(spec.bands):
-        for box in boxes(spec):
-            values = read(box)
-            yield np.ascontiguousarray(values[band] if spec.is_probabilities else values).tobytes()
-
-
-def _header(spec: ProductSpec) -> nibabel.Nifti1Header:
-    """The input's header where there is one, with the voxels' meaning changed to labels."""
-    large = max(spec.extent) > LARGEST_NIFTI1_AXIS
-    kind = nibabel.Nifti2Header if large else nibabel.Nifti1Header
-    if spec.like is not None:
-        source = nibabel.load(spec.like).header
-        kind = kind if large or source.sizeof_hdr == 348 else nibabel.Nifti2Header
-        header = kind.from_header(source, check=False)
-        _keep_place(header, source)
-    else:
-        header = kind()
-        _place(header, spec)
-    shape = tuple(reversed(spec.extent))
-    header.set_data_shape((*shape, spec.bands) if spec.is_probabilities else shape)
-    header.set_data_dtype(spec.dtype)
-    header.set_slope_inter(1 / 255 if spec.is_probabilities else 1, 0)
-    header["cal_min"] = header["cal_max"] = 0
-    header["intent_code"] = 0 if spec.is_probabilities else INTENT_LABEL
-    header["descrip"] = spec.tags.get("SEGBATCH_VERSION", "segbatch").encode()[:79]
-    return header
-
-
-def _keep_place(header: nibabel.Nifti1Header, source: nibabel.Nifti1Header) -> None:
-    """Bit for bit what the input says of its place: nibabel would work the quaternion out anew."""
-    names = "pixdim qform_code sform_code quatern_b quatern_c quatern_d qoffset_x qoffset_y"
-    for name in f"{names} qoffset_z srow_x srow_y srow_z xyzt_units".split():
-        header[name] = source[name]
-    header["pixdim"][4:] = 1
-
-
-def _place(header: nibabel.Nifti1Header, spec: ProductSpec) -> None:
-    georef = spec.georef
-    assert isinstance(georef, VolumeGeoref)
-    header.set_data_shape(tuple(reversed(spec.extent)))
-    header.set_zooms(tuple(np.sqrt((georef.matrix[:3, :3] ** 2).sum(0))))
-    header.set_sform(np.array(georef.sform or georef.affine), georef.sform_code or 1)
-    header.set_xyzt_units(georef.units if georef.units in ("mm", "meter", "micron") else None)
-
-
-def _head(spec: ProductSpec) -> bytes:
-    """Header, one extension with the provenance, and padding up to the voxels."""
-    header = _header(spec)
-    header = header.as_byteswapped("<")
-    text = json.dumps({**spec.tags, "classes": {c.id: c.name for c in spec.classes}})
-    length = -(-(len(text) + 8) // 16) * 16
-    header["vox_offset"] = header.sizeof_hdr + 4 + length
-    header["magic"] = b"n+1" if header.sizeof_hdr == 348 else header["magic"]
-    extension = np.array([length, COMMENT], "<i4").tobytes() + text.encode().ljust(
-        length - 8, b"\0"
-    )
-    return bytes(header.binaryblock + b"\x01\0\0\0" + extension)
+def _check_voxels(plain: Path, spec: ProductSpec, read: Read) -> None:
+    """What the reader of inputs finds at sampled places is what the store holds there."""
+    with ExitStack() as opened:
+        bands = [
+            opened.enter_context(closing(open_nifti(plain, volume=band)))
+            for band in range(spec.bands)
+        ]
+        for box in samples(spec.extent, 32):
+            expected = read(box).reshape(spec.bands, *box.shape)
+            found = [source.read(box).values[..., 0] for source in bands]
+            if not np.array_equal(found, expected):
+                raise _damaged(plain, [f"voxels differ at {box}"])
 
 
 def check_nifti(part: Path, spec: ProductSpec, crc: int) -> None:
-    """DamagedError unless the closed file reads back: shape, geometry with codes, every voxel."""
-    with part.open("rb") as raw:
-        compressed = raw.read(2) == b"\x1f\x8b"
-    with gzip.open(part) if compressed else part.open("rb") as file:
-        image = nibabel.Nifti2Image if _is_nifti2(spec) else nibabel.Nifti1Image
-        header = image.header_class.from_fileobj(file, check=False)
-        file.seek(int(header["vox_offset"]))
-        found = 0
-        while piece := file.read(SLAB_BYTES):
-            found = zlib.crc32(piece, found)
-    wrong = differences(spec.georef, volume_georef(header), 1e-6)
-    if tuple(header.get_data_shape()[:3]) != tuple(reversed(spec.extent)):
-        wrong.append(f"shape: {tuple(reversed(spec.extent))} became {header.get_data_shape()}")
-    if found != crc:
-        wrong.append("voxels differ")
+    """DamagedError unless the closed file reads back: shape, geometry with codes, every byte."""
+    try:
+        layout = read_layout(part)
+        wrong = differences(stated(spec), volume_georef(layout.header), _FLOAT32)
+        found = layout.shape, layout.volumes, layout.dtype.name
+        with gzip.open(part) if layout.compressed else part.open("rb") as file:
+            same = _crc(file) == crc  # type: ignore[arg-type]
+    except (SegbatchError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise _damaged(part, [str(error)]) from error
+    expected = spec.extent, spec.bands, spec.dtype
+    if found != expected:
+        wrong.append(f"shape, bands and type: {expected} became {found}")
+    if not same:
+        wrong.append("bytes differ")
     if wrong:
-        raise DamagedError(
-            f"{part} does not read back as it was written ({'; '.join(wrong[:3])}): the work store "
-            "is kept; check the disk and run the same command again"
-        )
+        raise _damaged(part, wrong)
 
 
-def _is_nifti2(spec: ProductSpec) -> bool:
-    return _header(spec).sizeof_hdr == 540
+def _damaged(path: Path, wrong: list[str]) -> DamagedError:
+    return DamagedError(
+        f"{path} does not read back as it was written ({'; '.join(wrong[:3])}): the work store "
+        "is kept; check the disk and run the same command again"
+    )

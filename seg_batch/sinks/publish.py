@@ -1,4 +1,8 @@
-"""Putting a finished file in its place: written beside, flushed, then moved in one step."""
+"""Putting a finished product in its place: written beside, flushed, then moved in one step.
+
+Everything that is made on the way lies in the folder ``<name>.part``, which is locked, so that
+two runs can't mix there, and is removed whole, also by the next run after a crash.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seg_batch.errors import OutputError
-from seg_batch.sinks.store import told
+from seg_batch.sinks.disk import flush, held, told
+
+_ASIDE = "earlier"
 
 
 def require_writable(folder: Path) -> None:
@@ -27,37 +33,58 @@ def require_writable(folder: Path) -> None:
 
 @contextmanager
 def publishing(path: Path) -> Iterator[Path]:
-    """The path to write to; what stands at ``path`` changes only if all goes well."""
-    part = path.with_name(f"{path.name}.part")
+    """The path to write to, a file or a folder; what stands at ``path`` changes only if all goes
+    well. OutputError when the disk refuses, or another process is publishing the same."""
+    folder = path.with_name(f"{path.name}.part")
     with told(path):
-        try:
-            yield part
-            flush(part)
-            os.replace(part, path)
-            flush(path.parent)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        folder.mkdir(exist_ok=True)
+        with held(folder, _busy(path)) as handle:
+            if not folder.exists() or os.fstat(handle).st_ino != folder.stat().st_ino:
+                raise _busy(path)  # its last owner removed it while we stood at the door
+            try:
+                _sweep(folder, path)
+                part = folder / path.name
+                yield part
+                flush_all(part)
+                _replace(part, path)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish_folder(folder: Path, path: Path) -> None:
-    """Move a finished folder into place; one that stood there is removed only afterwards."""
-    with told(path):
-        aside = path.with_name(f"{path.name}.old")
-        if path.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-            os.replace(path, aside)
-        os.replace(folder, path)
-        flush(path.parent)
-        if aside.is_dir():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            aside.unlink(missing_ok=True)
+def _busy(path: Path) -> OutputError:
+    return OutputError(f"another segbatch run is writing {path}: wait for it, or use another -o")
 
 
-def flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _sweep(folder: Path, path: Path) -> None:
+    """What a killed run left. Between its two moves the earlier result lies here: put it back."""
+    _restore(folder, path)
+    for left in folder.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def flush_all(path: Path) -> None:
+    """fsync a file, or every file and folder of a tree."""
+    if path.is_dir():
+        for folder, _, names in os.walk(path):
+            for name in names:
+                flush(Path(folder, name))
+            flush(Path(folder))
+    else:
+        flush(path)
+
+
+def _replace(part: Path, path: Path) -> None:
+    """A file replaces a file in one step; where folders are involved, the old one steps aside."""
+    if path.exists() and (part.is_dir() or path.is_dir()):
+        os.replace(path, part.parent / _ASIDE)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        os.replace(part, path)
+    except OSError:
+        _restore(part.parent, path)
+        raise
+    flush(path.parent)
+
+
+def _restore(folder: Path, path: Path) -> None:
+    if (folder / _ASIDE).exists() and not path.exists():
+        os.replace(folder / _ASIDE, path)

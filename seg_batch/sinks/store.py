@@ -1,22 +1,27 @@
 """The work store: a Zarr v3 group that a run fills block by block, and that outlives any crash.
 
+::
+
+    labels/           uint8 or uint16, (z,) y, x
+    probabilities/    uint8, class, (z,) y, x            only when asked for
+    done/<block>.json one marker per finished block: its receipt, checksum and fingerprint
+    done/lock         held by the run that is writing
+
 Order is everything: chunks are written and flushed to disk, then the block's marker. A missing
 chunk means nothing; a marker with the store's own fingerprint means done (law 4).
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
-import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,40 +29,21 @@ import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
-from seg_batch.errors import DamagedError, OutputError, StoreError
-from seg_batch.geometry import Block, Box, Shape
-from seg_batch.georef import Georef, from_json, to_json
+from seg_batch.errors import DamagedError, StoreError
+from seg_batch.geometry import Block, Box
+from seg_batch.sinks.annotate import AXES, annotate
+from seg_batch.sinks.disk import flush, held, told, write_json
+from seg_batch.sinks.spec import StoreSpec
 
 ATTRIBUTES = "segbatch"
-AXES = {2: ("y", "x"), 3: ("z", "y", "x")}
-LEVEL = 1
-_EXACT = {"write_empty_chunks": True}
+# Level 1: on label maps as small as level 3, and faster than the disk. The checksum: without it,
+# 199 of 200 flipped bits came back as wrong labels without a word.
+_CODEC = ZstdCodec(level=1, checksum=True)
+_EXACT = {"write_empty_chunks": True}  # not stored by zarr: asked for at every open
 
 
-@dataclass(frozen=True)
-class StoreSpec:
-    """What a store is made for. ``fill``: the label of what was never written. ``fingerprint``:
-    what must be equal to resume. Shapes are voxels in the file's own axes."""
-
-    extent: Shape
-    chunk: Shape
-    label_dtype: str
-    fill: int
-    n_classes: int
-    probabilities: bool
-    georef: Georef
-    card: dict[str, Any]
-    plan: dict[str, Any]
-    fingerprint: dict[str, Any]
-    versions: dict[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "georef": to_json(self.georef)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> StoreSpec:
-        shapes = {name: tuple(data[name]) for name in ("extent", "chunk")}
-        return cls(**{**data, **shapes, "georef": from_json(data["georef"])})
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
 
 
 def fingerprint_digest(fingerprint: dict[str, Any]) -> str:
@@ -67,7 +53,7 @@ def fingerprint_digest(fingerprint: dict[str, Any]) -> str:
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """One phrase for each part of two fingerprints that differs: ``overlap: 64 became 32``."""
-    before, after = (json.loads(json.dumps(f, default=str)) for f in (before, after))
+    before, after = _plain(before), _plain(after)
     return [
         f"{key}: {before.get(key)} became {after.get(key)}"
         for key in sorted({*before, *after})
@@ -75,49 +61,40 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     ]
 
 
-@contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Errors of the disk, as one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        advice = {
-            errno.ENOSPC: "the disk is full: free some space and run the same command again",
-            errno.EDQUOT: "the disk quota is used up: free some space and run it again",
-            errno.EACCES: "it may not be written: choose another -o",
-            errno.EROFS: "the file system is read-only: choose another -o",
-        }.get(error.errno or 0, "check the disk, then run the same command again")
-        raise OutputError(f"can't write {path} ({error.strerror or error}); {advice}") from error
-
-
 class WorkStore:
-    """An open work store. Different blocks may be written from any thread or process at once."""
+    """An open work store. Different blocks may be written from any thread or process at once,
+    and one block by several: the result is the same."""
 
     def __init__(self, path: Path, spec: StoreSpec) -> None:
         self.path, self.spec = path, spec
         self._digest = fingerprint_digest(spec.fingerprint)
-        self._group = zarr.open_group(path, mode="r+")
+        self._folder = path.stat().st_ino
 
     @classmethod
     def create(cls, path: Path, spec: StoreSpec) -> WorkStore:
-        """Make the store beside, whole, and move it into place."""
+        """Make the store beside, whole, and move it into place.
+
+        StoreError when a store is there already, OutputError when the disk refuses.
+        """
         with told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(dir=path.parent, prefix=path.name + ".part"))
+            _sweep_parts(path)
+            part = path.with_name(f"{path.name}.part-{os.getpid()}")
             try:
                 _create_arrays(part, spec)
-                os.chmod(part, 0o755)
+                if path.exists():
+                    raise StoreError(f"{path} is there already: remove it, or use --overwrite")
                 os.replace(part, path)
-            except BaseException:
+            finally:
                 shutil.rmtree(part, ignore_errors=True)
-                raise
+            flush(path.parent)
         return cls(path, spec)
 
     @classmethod
     def open(cls, path: Path) -> WorkStore:
         """StoreError when there is something else in its place."""
         try:
-            attributes = zarr.open_group(path, mode="r").attrs[ATTRIBUTES]
+            attributes = zarr.open_group(path, mode="r", use_consolidated=False).attrs[ATTRIBUTES]
             spec = StoreSpec.from_json(attributes)  # type: ignore[arg-type]
         except Exception as error:
             raise StoreError(
@@ -126,8 +103,10 @@ class WorkStore:
             ) from error
         return cls(path, spec)
 
-    def _array(self, name: str) -> zarr.Array:
-        return self._group[name].with_config(_EXACT)  # type: ignore[return-value,union-attr]
+    @cached_property
+    def _arrays(self) -> dict[str, Any]:
+        names = ["labels", *(["probabilities"] if self.spec.probabilities else [])]
+        return {name: zarr.open_array(self.path / name, mode="r+", config=_EXACT) for name in names}
 
     def write(
         self,
@@ -138,34 +117,55 @@ class WorkStore:
         *,
         done: bool = True,
     ) -> None:
-        """Write the block's chunks, flush them, then its marker (unless it is damaged)."""
+        """Write the block's chunks, flush them, then its marker (unless it is damaged).
+
+        ``labels`` of the block's shape; ``probabilities`` ``(classes, *shape)`` uint8. ValueError
+        unless the block is made of whole chunks, OutputError when the disk refuses.
+        """
         self._require_aligned(block.box)
         with told(self.path):
-            self._array("labels")[block.box.slices()] = labels
+            self._require_same()
+            self._arrays["labels"][block.box.slices()] = labels
+            if probabilities is not None:
+                self._arrays["probabilities"][(slice(None), *block.box.slices())] = probabilities
             self._flush("labels", block.box)
             if probabilities is not None:
-                self._array("probabilities")[(slice(None), *block.box.slices())] = probabilities
                 self._flush("probabilities", block.box, lead=self.spec.n_classes)
-            if done:
-                crc = zlib.crc32(np.ascontiguousarray(labels).data)
-                marker = {**receipt, "crc32": crc, "fingerprint": self._digest}
-                write_json(self.path / "done" / f"{block.name}.json", marker)
+            if not done:
+                self.forget(block)
+                return
+            marker = {**receipt, "crc32": _crc(labels), "fingerprint": self._digest}
+            self._require_same()
+            write_json(self._marker(block), marker)
+
+    def _marker(self, block: Block) -> Path:
+        return self.path / "done" / f"{block.name}.json"
 
     def _require_aligned(self, box: Box) -> None:
         sides = zip(box.start, box.stop, self.spec.chunk, self.spec.extent, strict=True)
         if any(a % c or (b % c and b != n) for a, b, c, n in sides):
             raise ValueError(f"block {box} is not made of whole chunks of {self.spec.chunk}")
 
+    def _require_same(self) -> None:
+        """A worker that outlived its run must not write into the store that took its place."""
+        if not self.path.exists() or self.path.stat().st_ino != self._folder:
+            raise StoreError(f"{self.path} was replaced while it was being written: run again")
+
     def _flush(self, name: str, box: Box, lead: int = 0) -> None:
-        """fsync the chunk files of the box: a marker must not outlive what it speaks of."""
+        """fsync the chunk files of the box and their folders: a marker must not outlive what it
+        speaks of."""
         spans = [
             range(a // c, -(-b // c))
             for a, b, c in zip(box.start, box.stop, self.spec.chunk, strict=True)
         ]
         spans = [range(lead), *spans] if lead else spans
+        folders = {top := self.path / name / "c", top.parent}
         for index in np.ndindex(*map(len, spans)):
-            place = "/".join(str(span[i]) for span, i in zip(spans, index, strict=True))
-            _fsync(self.path / name / "c" / place)
+            chunk = top.joinpath(*(str(s[i]) for s, i in zip(spans, index, strict=True)))
+            flush(chunk)
+            folders.update(p for p in chunk.parents if p.is_relative_to(top))
+        for folder in folders:
+            flush(folder)
 
     def receipts(self) -> dict[str, dict[str, Any]]:
         """The markers of this fingerprint, by block name; anything else is not done."""
@@ -177,64 +177,87 @@ class WorkStore:
                 continue
             if isinstance(marker, dict) and marker.get("fingerprint") == self._digest:
                 found[path.name.removesuffix(".json")] = marker
-        found.pop("zarr", None)
         return found
-
-    def finish(self, tags: dict[str, str]) -> None:
-        """The store becomes the product: provenance in its attributes, metadata consolidated."""
-        self._group.attrs.update({f"{ATTRIBUTES}_product": tags})
-        zarr.consolidate_metadata(self.path)
 
     def forget(self, block: Block) -> None:
         """Take a block's marker away, so that the next run does it again."""
-        (self.path / "done" / f"{block.name}.json").unlink(missing_ok=True)
+        self._marker(block).unlink(missing_ok=True)
+
+    def verify(self, blocks: Iterable[Block]) -> list[str]:
+        """Names of the blocks without a marker, or whose labels are not those it speaks of."""
+        markers = self.receipts()
+        return [b.name for b in blocks if not self._is_intact(b, markers.get(b.name, {}))]
+
+    def _is_intact(self, block: Block, marker: dict[str, Any]) -> bool:
+        try:
+            return bool(_crc(self.read_labels(block.box)) == marker.get("crc32"))
+        except DamagedError:
+            return False
 
     def read_labels(self, box: Box) -> np.ndarray:
         """``box.shape`` labels; DamagedError where a chunk fails its checksum."""
-        return self._read("labels", box.slices())
+        return self._read("labels", box, box.slices())
 
     def read_probabilities(self, box: Box) -> np.ndarray:
         """``(classes, *box.shape)`` uint8; DamagedError where a chunk fails its checksum."""
-        return self._read("probabilities", (slice(None), *box.slices()))
+        return self._read("probabilities", box, (slice(None), *box.slices()))
 
-    def _read(self, name: str, slices: tuple[slice, ...]) -> np.ndarray:
+    def _read(self, name: str, box: Box, slices: tuple[slice, ...]) -> np.ndarray:
         try:
-            return np.asarray(self._array(name)[slices])
-        except Exception as error:
+            return np.asarray(self._arrays[name][slices])
+        except Exception as error:  # whatever the codec stumbles over
             raise DamagedError(
-                f"{self.path} can't be read back at {name} {slices} ({error}): the disk changed it; "
-                "run the same command with --overwrite"
+                f"{self.path}: the {name} in box {box} do not read back as they were written "
+                f"({error}): check the disk, and run the same command with --overwrite"
             ) from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the store for this process; the system lets go of it even when we are killed."""
-        with (self.path / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise StoreError(
-                    f"another segbatch run is writing to {self.path}: wait for it, or use another -o"
-                ) from None
-            for partial in self.path.rglob("*.partial"):
-                partial.unlink(missing_ok=True)
+        """Hold the store for this process; the system lets go of it even when we are killed.
+
+        StoreError when another run has it. Leftovers of killed writers are swept.
+        """
+        path = self.path / "done" / "lock"
+        with held(path, self._busy(path)) as handle:
+            with told(self.path):
+                self._require_same()
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, str(os.getpid()).encode(), 0)
+                self.sweep()
             yield
+
+    def _busy(self, lock: Path) -> StoreError:
+        try:
+            owner = f" (pid {lock.read_text(encoding='ascii')})"
+        except (OSError, ValueError):
+            owner = ""
+        return StoreError(
+            f"another segbatch run{owner} is writing to {self.path}: wait for it, or use another -o"
+        )
+
+    def sweep(self) -> None:
+        """Remove what writers left that were killed between writing a file and moving it."""
+        for partial in self.path.rglob("*.partial"):
+            partial.unlink(missing_ok=True)
+
+
+def _crc(labels: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(labels).data)
 
 
 def _create_arrays(path: Path, spec: StoreSpec) -> None:
     """Groups and arrays with their metadata; no chunk yet."""
-    rank = len(spec.extent)
-    group = zarr.open_group(path, mode="w", zarr_format=3)
-    codec = ZstdCodec(level=LEVEL, checksum=True)
+    attributes = {ATTRIBUTES: _plain(spec.to_json())}
+    group = zarr.create_group(path, zarr_format=3, overwrite=True, attributes=attributes)
+    axes = AXES[len(spec.extent)]
     group.create_array(
         "labels",
         shape=spec.extent,
         chunks=spec.chunk,
         dtype=spec.label_dtype,
         fill_value=spec.fill,
-        compressors=codec,
-        dimension_names=AXES[rank],
-        attributes=_class_attributes(spec),
+        compressors=_CODEC,
+        dimension_names=axes,
     )
     if spec.probabilities:
         group.create_array(
@@ -243,38 +266,27 @@ def _create_arrays(path: Path, spec: StoreSpec) -> None:
             chunks=(1, *spec.chunk),
             dtype="uint8",
             fill_value=0,
-            compressors=codec,
-            dimension_names=("class", *AXES[rank]),
+            compressors=_CODEC,
+            dimension_names=("class", *axes),
             attributes={"scale_factor": 1 / 255},
         )
     group.create_group("done")
-    group.attrs[ATTRIBUTES] = json.loads(json.dumps(spec.to_json(), default=str))
+    annotate(group, spec)
 
 
-def _class_attributes(spec: StoreSpec) -> dict[str, Any]:
-    """CF's way to say what label values mean."""
-    classes = spec.card["classes"]
-    return {
-        "flag_values": [c["id"] for c in classes],
-        "flag_meanings": " ".join(c["name"].replace(" ", "_") for c in classes),
-        "_FillValue": spec.fill,
-    }
+def _sweep_parts(path: Path) -> None:
+    """Remove stores that a killed process did not finish making."""
+    for part in path.parent.glob(f"{glob.escape(path.name)}.part-*"):
+        pid = part.name.rpartition("-")[2]
+        if pid.isdigit() and not _is_running(int(pid)):
+            shutil.rmtree(part, ignore_errors=True)
 
 
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _is_running(pid: int) -> bool:
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write beside, flush, move into place."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(name, 0o644)
-    os.replace(name, path)
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,84 @@
+"""Writing so that a power cut leaves either the old or the new, and telling what the disk said."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seg_batch.errors import OutputError
+
+_FREE_ENOUGH = 1 << 20
+_FULL = "free some space and run the same command again"
+_ADVICE = {
+    errno.ENOSPC: f"the disk is full: {_FULL}",
+    errno.EDQUOT: f"the disk quota is used up: {_FULL}",
+    errno.EFBIG: "a file may not be this large here: choose another -o",
+    errno.EACCES: "it may not be written: choose another -o",
+    errno.EPERM: "it may not be written: choose another -o",
+    errno.EROFS: "the file system is read-only: choose another -o",
+}
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Errors of the disk, as an ``OutputError`` of one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        advice = _ADVICE.get(error.errno or 0, "check the disk, then run the same command again")
+        raise OutputError(f"can't write {path} ({reason}); {advice}") from error
+
+
+def is_full(folder: Path) -> bool:
+    """Whether there is next to no room, for libraries that do not say why they failed."""
+    return shutil.disk_usage(folder).free < _FREE_ENOUGH
+
+
+def flush(path: Path) -> None:
+    """fsync a file, or a folder and with it the names in it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write beside (``*.partial``), flush, move into place, flush the folder."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    flush(path.parent)
+
+
+@contextmanager
+def held(path: Path, busy: Exception) -> Iterator[int]:
+    """An exclusive lock on a file or folder, as its descriptor; raises ``busy`` when another
+    process (or another open of ours) has it. The system lets go of it even when we are killed."""
+    with told(path):
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield handle
+    finally:
+        os.close(handle)
