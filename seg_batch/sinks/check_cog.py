@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
@@ -31,7 +32,7 @@ def check_cog(part: Path, spec: ProductSpec, read: Read) -> None:
     try:
         with quiet(), rasterio.open(part, driver="GTiff") as file:
             wrong = [*_shape(file, spec), *_place(file, spec), *_pixels(part, file, spec, read)]
-    except (RasterioError, InputError) as error:
+    except (RasterioError, CPLE_BaseError, InputError) as error:
         wrong = [str(error)]
     if wrong:
         raise DamagedError(

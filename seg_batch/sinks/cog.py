@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
@@ -28,7 +29,7 @@ from rasterio.windows import Window
 from seg_batch.errors import OutputError
 from seg_batch.geometry import Box, Shape
 from seg_batch.georef import RasterGeoref
-from seg_batch.sinks.disk import is_full
+from seg_batch.sinks.disk import require_room
 from seg_batch.sinks.overviews import majority, mean
 from seg_batch.sinks.spec import PIECE_BYTES, ProductSpec, Read, ahead
 
@@ -62,22 +63,26 @@ def quiet() -> Iterator[None]:
 
 def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
     """Write ``part``; ``read`` is asked for each box once, top to bottom. Files beside ``part``
-    with names that begin with ``plain.tif`` are left to whoever owns the folder."""
+    with names that begin with ``plain.tif`` are left to whoever owns the folder.
+
+    OutputError when GDAL fails, OSError when the disk is full: libtiff would tell that to standard
+    error and go on, so the room is looked at before.
+    """
     plain = part.with_name("plain.tif")
     try:
-        with quiet():
+        with quiet(), rasterio.Env():
             with rasterio.open(plain, "w", **_profile(spec), **_placement(spec)) as file:
                 _describe(file, spec)
                 _fill(file, spec.boxes(TILE), read)
             _write_overviews(plain, spec)
+            written = sum(path.stat().st_size for path in part.parent.glob("plain.tif*"))
+            require_room(part.parent, written * 3 // 2 + PIECE_BYTES)
             rasterio.shutil.copy(
                 plain, part, driver="COG", BLOCKSIZE=TILE, OVERVIEWS="AUTO", **_PACKING
             )
-    except RasterioError as error:
-        full = is_full(part.parent)
-        advice = "the disk is full: free some space" if full else "check the disk"
+    except (RasterioError, CPLE_BaseError, SystemError) as error:  # the last without a reason
         raise OutputError(
-            f"can't write {part} ({error}); {advice}, then run the same command again"
+            f"can't write {part} ({error}); check the disk, then run the same command again"
         ) from error
 
 
@@ -89,6 +94,7 @@ def _profile(spec: ProductSpec) -> dict[str, Any]:
 
 def _fill(file: Any, boxes: list[Box], read: Read) -> None:
     for box, values in ahead(read, boxes):
+        require_room(Path(file.name).parent, 2 * values.nbytes)
         file.write(values.reshape(file.count, *box.shape), window=_window(box))
 
 

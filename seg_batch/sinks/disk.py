@@ -15,7 +15,6 @@ from typing import Any
 
 from seg_batch.errors import OutputError
 
-_FREE_ENOUGH = 1 << 20
 _FULL = "free some space and run the same command again"
 _ADVICE = {
     errno.ENOSPC: f"the disk is full: {_FULL}",
@@ -38,9 +37,10 @@ def told(path: Path) -> Iterator[None]:
         raise OutputError(f"can't write {path} ({reason}); {advice}") from error
 
 
-def is_full(folder: Path) -> bool:
-    """Whether there is next to no room, for libraries that do not say why they failed."""
-    return shutil.disk_usage(folder).free < _FREE_ENOUGH
+def require_room(folder: Path, size_bytes: int) -> None:
+    """``OSError`` (no space) unless so much is free: for libraries that can't say so themselves."""
+    if shutil.disk_usage(folder).free < size_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def flush(path: Path) -> None:
