@@ -32,6 +32,7 @@ from seg_batch.georef import RasterGeoref
 from seg_batch.sinks.disk import require_room
 from seg_batch.sinks.overviews import majority, mean
 from seg_batch.sinks.spec import PIECE_BYTES, ProductSpec, Read, ahead
+from seg_batch.sources.raster import limit_gdal_cache
 
 TILE = 512
 # DEFLATE, because everything reads it. Level 1: level 6 makes label maps a third smaller and takes
@@ -40,6 +41,8 @@ _PACKING = {"COMPRESS": "DEFLATE", "LEVEL": 1, "NUM_THREADS": "ALL_CPUS", "BIGTI
 # GDAL 3.12 moves control points by half a pixel when it creates a file whose pixels are points, and
 # in the same direction again when it reads it. Should that be mended, check_cog will not pass.
 _POINT_SHIFT = 1.0
+_CACHE_BYTES = 16 << 20
+_CACHED_TILES = 8
 _PLAIN = {
     "driver": "GTiff",
     "tiled": True,
@@ -61,6 +64,17 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _small_cache(spec: ProductSpec) -> Iterator[None]:
+    """Whole tiles are written once and read once: GDAL's cache has nothing to gain from size."""
+    tiles_bytes = _CACHED_TILES * spec.bands * TILE * TILE * np.dtype(spec.dtype).itemsize
+    limit_gdal_cache(max(_CACHE_BYTES, tiles_bytes))
+    try:
+        yield
+    finally:
+        limit_gdal_cache()
+
+
 def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
     """Write ``part``; ``read`` is asked for each box once, top to bottom. Files beside ``part``
     with names that begin with ``plain.tif`` are left to whoever owns the folder.
@@ -70,7 +84,7 @@ def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
     """
     plain = part.with_name("plain.tif")
     try:
-        with quiet(), rasterio.Env():
+        with quiet(), rasterio.Env(), _small_cache(spec):
             with rasterio.open(plain, "w", **_profile(spec), **_placement(spec)) as file:
                 _describe(file, spec)
                 _fill(file, spec.boxes(TILE), read)
