@@ -5,7 +5,18 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-LIBRARIES = ["numpy", "tensorflow", "keras", "dask", "distributed", "rasterio", "nibabel", "zarr", "scipy", "pydantic"]
+LIBRARIES = [
+    "numpy",
+    "tensorflow",
+    "keras",
+    "dask",
+    "distributed",
+    "rasterio",
+    "nibabel",
+    "zarr",
+    "scipy",
+    "pydantic",
+]
 
 
 def package_version() -> str:

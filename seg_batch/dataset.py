@@ -1,0 +1,168 @@
+"""Training batches out of a patch dataset: read when needed, drawn by class, varied, seeded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from seg_batch.errors import InputError
+from seg_batch.geometry import Box, Shape
+from seg_batch.normalise import Normaliser, Pixels
+from seg_batch.recipe import PARTS, Recipe, parse_recipe
+from seg_batch.sinks.patches import FORMAT, VERSION
+
+CACHE_BYTES = 512 << 20
+
+type Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
+type Vary = Callable[..., tuple[np.ndarray, np.ndarray]]
+
+
+class PatchSet:
+    """A patch dataset, read lazily. ``recipe`` is the one it was cut by; ``split`` uint8 ``(N,)``,
+    ``histogram`` int64 ``(N, classes)`` and ``start`` int64 ``(N, axes)`` are in memory."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._group = _open(self.path)
+        attributes = dict(self._group.attrs)
+        self.recipe: Recipe = parse_recipe(attributes["recipe"], f"{path} (recipe)")
+        self.cases: list[dict[str, Any]] = attributes["cases"]
+        self.normaliser = _normaliser(attributes["normaliser"])
+        self.split, self.histogram = self._group["split"][:], self._group["histogram"][:]
+        self.start, self.case = self._group["start"][:], self._group["case"][:]
+        self._image, self._label = self._group["image"], self._group["label"]
+        self.ignore = int(self._label.fill_value)
+        self.patch: Shape = tuple(self._label.shape[1:])
+        one = int(np.prod(self._image.shape[1:])) * 4 + int(np.prod(self.patch))
+        self.read = lru_cache(max(1, CACHE_BYTES // one))(self._read)
+
+    def rows(self, part: str) -> np.ndarray:
+        """Row numbers of ``training``, ``validation`` or ``test``."""
+        return np.flatnonzero(self.split == PARTS.index(part))
+
+    def _read(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """``(*patch, C)`` float32 and ``(*patch)`` class indices; the last ones are kept."""
+        return self._image[row], self._label[row]
+
+    def held(self, part: str) -> list[Held]:
+        """The held-out regions of a part, in order of their case and place."""
+        groups = sorted(self._group["held"].groups(), key=lambda g: _order(g[0]))
+        regions = [Held.of(group, self.ignore) for _, group in groups]
+        return [region for region in regions if region.part == part]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A held-out region: ``box`` is scored, ``window`` (a patch more on each side) can be read.
+
+    Boxes are voxels of the case, whose whole shape is ``extent``, in the model's orientation.
+    """
+
+    case: str
+    part: str
+    extent: Shape
+    box: Box
+    window: Box
+    normaliser: Normaliser
+    scale: tuple[float, ...] | None
+    offset: tuple[float, ...] | None
+    ignore: int
+    group: Any
+
+    @classmethod
+    def of(cls, group: Any, ignore: int) -> Held:
+        facts = dict(group.attrs)
+        start, shape = tuple(facts["start"]), group["labels"].shape
+        return cls(
+            case=facts["case"],
+            part=facts["part"],
+            extent=tuple(facts["extent"]),
+            box=Box(*map(tuple, facts["box"])),
+            window=Box(start, tuple(a + n for a, n in zip(start, shape, strict=True))),
+            normaliser=_normaliser(facts["normaliser"]),
+            scale=facts["scale"] and tuple(facts["scale"]),
+            offset=facts["offset"] and tuple(facts["offset"]),
+            ignore=ignore,
+            group=group,
+        )
+
+    def read(self, box: Box) -> Pixels:
+        """The pixels of a box inside the window, as the source had them."""
+        where = box.slices(self.window.start)
+        valid = self.group["valid"][where]
+        kept = None if valid.all() else valid
+        return Pixels(self.group["values"][where], kept, self.scale, self.offset)
+
+    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        """Class indices and where they count, ``box.shape`` each."""
+        labels = self.group["labels"][box.slices(self.window.start)]
+        return labels, labels != self.ignore
+
+
+def batches(
+    patches: PatchSet, recipe: Recipe, vary: Vary, rng: np.random.Generator
+) -> Iterator[Batch]:
+    """Endless ``(x, labels, valid)``: ``(B, *patch, C)`` float32, ``(B, *patch)`` uint8/16 class
+    indices (0 where ignored), ``(B, *patch)`` bool. ``vary`` is :func:`augment.vary`, which crops
+    and changes them. The same seed gives the same batches."""
+    draw = Draw(patches, recipe.fit.balance)
+    while True:
+        rows = [draw(rng) for _ in range(recipe.fit.batch)]
+        pairs = [
+            vary(*patches.read(row), recipe.fit_patch, recipe.fit.augment, rng) for row in rows
+        ]
+        labels = np.stack([label for _, label in pairs])
+        valid = labels != patches.ignore
+        yield np.stack([image for image, _ in pairs]), np.where(valid, labels, 0), valid
+
+
+class Draw:
+    """Chooses rows of the training part. A share ``balance`` of the draws picks a class uniformly
+    among those that occur and then a patch in proportion to its voxels of it; the rest is uniform."""
+
+    def __init__(self, patches: PatchSet, balance: float) -> None:
+        self.rows, self.balance = patches.rows("training"), balance
+        if len(self.rows) == 0:
+            raise InputError(
+                f"{patches.path} has no training patch: hold out less, or cut smaller patches"
+            )
+        counts = patches.histogram[self.rows].astype(float)
+        present = counts.sum(0) > 0
+        self._shares = (counts[:, present] / counts[:, present].sum(0)).T
+
+    def __call__(self, rng: np.random.Generator) -> int:
+        if rng.random() < self.balance:
+            share = self._shares[rng.integers(len(self._shares))]
+            return int(self.rows[rng.choice(len(share), p=share)])
+        return int(self.rows[rng.integers(len(self.rows))])
+
+
+def _open(path: Path) -> Any:
+    try:
+        group = zarr.open_group(path, mode="r")
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path} is no patch dataset ({type(error).__name__}): make one with segbatch patches"
+        ) from None
+    if group.attrs.get("format") != FORMAT:
+        raise InputError(f"{path} is no patch dataset: make one with segbatch patches")
+    if group.attrs["version"] != VERSION:
+        raise InputError(
+            f"{path} has version {group.attrs['version']}, this segbatch reads {VERSION}: cut it anew"
+        )
+    return group
+
+
+def _normaliser(numbers: dict[str, Any] | None) -> Normaliser:
+    values = {k: None if v is None else tuple(v) for k, v in (numbers or {}).items()}
+    return Normaliser(**values)  # type: ignore[arg-type]
+
+
+def _order(name: str) -> tuple[int, ...]:
+    return tuple(map(int, name.split(".")))
