@@ -118,7 +118,8 @@ def predict(
 ) -> None:
     """Segment scenes and volumes. The same command again resumes."""
     from seg_batch.progress import Bar
-    from seg_batch.verbs.predict import Request, partial_line, predict_one
+    from seg_batch.verbs.predict import partial_line, predict_one
+    from seg_batch.verbs.request import Request
     from seg_batch.verbs.show import summary
 
     options = _options(overlap, taper, probabilities, precision, memory, workers, batch, block)
@@ -174,7 +175,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what predict would do, without doing it: blocks, memory, disk, time."""
-    from seg_batch.verbs.predict import Request, prepare
+    from seg_batch.verbs.request import Request, prepare
     from seg_batch.verbs.show import plan_facts, plan_lines
 
     options = _options(overlap, taper, probabilities, precision, memory, workers, batch, block)

@@ -26,7 +26,8 @@ CONNECT_S = 10
 
 class Pool(Protocol):
     """Where functions run. ``workers``: processes; ``window``: futures in flight at most;
-    ``inline``: whether it is this very process; ``drain`` ends what is still running."""
+    ``inline``: whether it is this very process; ``ask`` calls a function once in every process;
+    ``drain`` ends what is still running."""
 
     name: str
     inline: bool
@@ -34,6 +35,8 @@ class Pool(Protocol):
     window: int
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any: ...
+
+    def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]: ...
 
     def alive(self) -> bool: ...
 
@@ -62,6 +65,9 @@ class InlinePool:
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         return self._threads.submit(function, *args)
+
+    def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+        return {"this process": function(*args)}
 
     def alive(self) -> bool:
         return True

@@ -115,7 +115,9 @@ def export(store: WorkStore, path: Path, spec: ProductSpec) -> Product:
             compress = path.name.lower().endswith(".gz")
             crc = write_nifti(part, spec, read, again=plain, compress=compress)
             check_nifti(part, spec, crc)
-    return Product(path, size(path), digest(path), counter.counts)
+        sha256 = digest(part)
+        store.remember(sha256)
+    return Product(path, size(path), sha256, counter.counts)
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -183,6 +183,18 @@ class WorkStore:
         """Take a block's marker away, so that the next run does it again."""
         self._marker(block).unlink(missing_ok=True)
 
+    def remember(self, sha256: str) -> None:
+        """Note a product that is about to be moved into place: it is ours, even if we die now."""
+        with told(self.path):
+            write_json(self.path / "done" / "exported.json", [*self.exported(), sha256])
+
+    def exported(self) -> list[str]:
+        """sha256 of every product made of this store."""
+        try:
+            return list(json.loads((self.path / "done" / "exported.json").read_text("utf-8")))
+        except (OSError, ValueError):
+            return []
+
     def verify(self, blocks: Iterable[Block]) -> list[str]:
         """Names of the blocks without a marker, or whose labels are not those it speaks of."""
         markers = self.receipts()

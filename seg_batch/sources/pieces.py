@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from seg_batch.errors import ReadError
 from seg_batch.geometry import Blocks, Box, Shape
 from seg_batch.normalise import Pixels
 from seg_batch.sources.protocol import Source, SourceInfo
@@ -49,9 +50,17 @@ def corner_traps(source: Source) -> tuple[str, ...]:
     info = source.info
     if info.kind != "raster" or not info.channels:
         return ()
-    corners = [source.read(box) for box in _corners(info.extent)]
+    corners = [pixels for box in _corners(info.extent) if (pixels := _readable(source, box))]
     found = (_suspect(info, corners, c) for c in range(len(info.channels)))
     return tuple(warning for warning in found if warning)
+
+
+def _readable(source: Source, box: Box) -> Pixels | None:
+    """A damaged corner is found, and told of with its place, when it is really needed."""
+    try:
+        return source.read(box)
+    except ReadError:
+        return None
 
 
 def _corners(extent: Shape) -> list[Box]:

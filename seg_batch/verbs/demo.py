@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from seg_batch.errors import InputError
-from seg_batch.verbs.predict import Listener, Request, predict_one
+from seg_batch.verbs.predict import Listener, predict_one
 from seg_batch.verbs.preview import write_preview
+from seg_batch.verbs.request import Request
 from seg_batch.verbs.show import summary
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seg_batch.errors import OutputError
 from seg_batch.sinks.product import digest
 from seg_batch.sources.protocol import SourceInfo
 
@@ -73,12 +72,3 @@ def is_intact(outputs: Outputs, report: dict[str, Any]) -> bool:
     """True when the product is byte for byte the one its report tells of."""
     product = report.get("product") or {}
     return outputs.product.exists() and digest(outputs.product) == product.get("sha256")
-
-
-def refuse_foreign(outputs: Outputs, report: dict[str, Any] | None) -> None:
-    """OutputError when something stands at the output that this report does not tell of."""
-    if outputs.product.exists() and (report is None or not is_intact(outputs, report)):
-        raise OutputError(
-            f"{outputs.product} exists and is not an unchanged result of segbatch, so it would be "
-            "lost: use --overwrite or another -o"
-        )

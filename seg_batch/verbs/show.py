@@ -9,7 +9,7 @@ from seg_batch.card import ModelCard
 from seg_batch.georef import RasterGeoref, to_json
 from seg_batch.machine import disk_free_bytes, show_bytes
 from seg_batch.sources import corner_traps, open_source
-from seg_batch.verbs.predict import Prepared
+from seg_batch.verbs.request import Prepared
 
 
 def _by(shape: Any) -> str:

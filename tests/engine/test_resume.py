@@ -17,7 +17,8 @@ import rasterio
 from seg_batch.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.errors import OutputError, StoreError
 from seg_batch.plan import Options
-from seg_batch.verbs.predict import Request, predict_one
+from seg_batch.verbs.predict import predict_one
+from seg_batch.verbs.request import Request
 from tests.engine.files import address_raster, write_raster
 
 BLOCK = ("--block", "1024,1024")

@@ -1,0 +1,124 @@
+"""What an earlier run left: go on with it, refuse, or start anew. Nothing is lost by accident."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seg_batch.errors import OutputError, RefusedError, StoreError
+from seg_batch.plan import Plan
+from seg_batch.sinks.product import check_output, digest
+from seg_batch.sinks.spec import StoreSpec
+from seg_batch.sinks.store import WorkStore, differences
+from seg_batch.verbs.outputs import Outputs, is_intact
+from seg_batch.verbs.request import Prepared
+from seg_batch.version import versions
+
+Report = dict[str, Any] | None
+
+
+def check_destination(prepared: Prepared, report: Report) -> None:
+    """Refuse an output that can't be written, is the input, or is not ours, before any work."""
+    outputs, source = prepared.outputs, Path(prepared.info.path).resolve()
+    check_output(outputs.product, prepared.info.kind)
+    product = outputs.product.resolve()
+    if source in (product, *product.parents) or product in source.parents:
+        raise OutputError(f"{product} is or holds the input, which would be lost: use another -o")
+    if prepared.request.overwrite:
+        return
+    known = _known_digests(outputs, report)
+    wanted = [outputs.product]
+    if prepared.plan.probabilities and outputs.product.suffix != ".zarr":
+        wanted.append(outputs.probabilities)
+    for path in wanted:
+        if path.exists() and digest(path) not in known:
+            raise OutputError(
+                f"{path} exists and is not an unchanged result of segbatch, so it would be lost: "
+                "use --overwrite or another -o"
+            )
+
+
+def _known_digests(outputs: Outputs, report: Report) -> set[str]:
+    """Products that are ours: told of by the report, or by a run that died before its report."""
+    told = [(report or {}).get(name) or {} for name in ("product", "probabilities")]
+    known = {entry.get("sha256", "") for entry in told}
+    if (outputs.store / "zarr.json").exists():
+        known |= set(WorkStore.open(outputs.store).exported())
+    return known
+
+
+def finished(prepared: Prepared, report: Report) -> dict[str, Any] | None:
+    """The report of a complete, unchanged product of this very plan, told again; else None."""
+    if not report or prepared.request.overwrite or report["status"] != "complete":
+        return None
+    if _changed(report, prepared.plan) or not is_intact(prepared.outputs, report):
+        return None
+    blocks = {**report["blocks"], "resumed": report["blocks"]["total"]}
+    return {**report, "blocks": blocks, "seconds": 0.0}
+
+
+def _changed(report: dict[str, Any], plan: Plan) -> list[str]:
+    return differences(report["plan"]["fingerprint"], plan.fingerprint)
+
+
+def open_store(prepared: Prepared, report: Report) -> WorkStore:
+    """The store of an earlier try when it has this fingerprint, else a new one.
+
+    StoreError, naming what differs, when the store or the product is of another plan.
+    """
+    outputs, plan = prepared.outputs, prepared.plan
+    overwrite = prepared.request.overwrite
+    if outputs.store.exists():
+        earlier = WorkStore.open(outputs.store)
+        changed = differences(earlier.spec.fingerprint, plan.fingerprint)
+        if not changed:
+            return earlier
+        if overwrite:
+            with earlier.lock():  # another run may be writing to it
+                shutil.rmtree(outputs.store)
+    else:
+        changed = _changed(report, plan) if report and outputs.product.exists() else []
+    if changed and not overwrite:
+        raise StoreError(
+            f"{outputs.product} was begun with another plan ({'; '.join(changed[:3])}), and the two "
+            "can't be mixed: use --overwrite or another -o"
+        )
+    return WorkStore.create(outputs.store, _store_spec(prepared))
+
+
+def _store_spec(prepared: Prepared) -> StoreSpec:
+    plan, card = prepared.plan, prepared.model.card
+    return StoreSpec(
+        extent=plan.extent,
+        chunk=plan.chunk,
+        label_dtype=plan.label_dtype,
+        fill=plan.nodata,
+        n_classes=plan.classes,
+        probabilities=plan.probabilities,
+        georef=prepared.info.georef,
+        card=card.model_dump(mode="json"),
+        plan=plan.to_json(),
+        fingerprint=plan.fingerprint,
+        versions=versions(),
+    )
+
+
+def clean(outputs: Outputs) -> None:
+    """Remove what is needed only until the product stands."""
+    for path in (outputs.store, outputs.staging):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
+    """A refused run takes away what it made itself, unless there is work in it to resume."""
+    begun = outputs.store.exists() or outputs.staging.exists()
+    try:
+        yield
+    except RefusedError:
+        if not begun and not any((outputs.store / "done").glob("*.*.json")):
+            clean(outputs)
+        raise
