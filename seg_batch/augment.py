@@ -86,17 +86,17 @@ def rotation(rank: int, degrees: float, rng: np.random.Generator) -> np.ndarray:
 def recoloured(image: np.ndarray, how: Augment, rng: np.random.Generator) -> np.ndarray:
     """Contrast and brightness (together and per channel), gamma, blur and noise; float32."""
     channels = image.shape[-1]
-    out = image.astype(np.float32)
+    out: np.ndarray = image.astype(np.float32)
     if how.blur and rng.random() < 0.3:
         sigma = (*(rng.uniform(0, how.blur),) * (image.ndim - 1), 0)
         out = gaussian_filter(out, sigma)
     if how.gamma and rng.random() < 0.3:
         power = rng.uniform(1 - how.gamma, 1 / (1 - how.gamma))
         out = np.sign(out) * np.abs(out) ** power
-    gain = 1 + how.gain * rng.normal(size=channels)
-    shift = how.shift * (rng.normal() + 0.5 * rng.normal(size=channels))
+    gain: np.ndarray = 1 + how.gain * rng.normal(size=channels)
+    shift: np.ndarray = how.shift * (rng.normal() + 0.5 * rng.normal(size=channels))
     out = out * gain.astype(np.float32) + shift.astype(np.float32)
     if how.noise:
-        sigma = how.noise * rng.random()
-        out = out + sigma * rng.standard_normal(out.shape, np.float32)
+        amount = how.noise * rng.random()
+        out = out + amount * rng.standard_normal(out.shape, np.float32)
     return np.ascontiguousarray(out, np.float32)

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from seg_batch import cli_train
 from seg_batch.errors import PlanError, SegbatchError
 from seg_batch.version import package_version
 
@@ -238,6 +239,9 @@ def demo(
 
     for line in run_demo(Path(folder), lambda: Bar(quiet)):
         typer.echo(line)
+
+
+cli_train.register(app)
 
 
 def _interrupted(*_: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Pixels:
         if self.valid is not None and self.valid.shape != self.values.shape:
             raise ValueError(f"mask {self.valid.shape} does not match values {self.values.shape}")
 
-    def __getitem__(self, slices: tuple[slice, ...]) -> Pixels:
+    def __getitem__(self, slices: Any) -> Pixels:
         valid = None if self.valid is None else self.valid[slices]
         return Pixels(self.values[slices], valid, self.scale, self.offset)
 

@@ -96,7 +96,9 @@ class Plan:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Plan:
         known = {f.name for f in fields(cls)}
-        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+        tuples: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known
+        }
         return cls(**tuples)
 
 

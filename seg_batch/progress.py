@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -84,3 +85,52 @@ class Bar:
         if self._by_block and outcome.result:
             self._progress.advance(self._task, outcome.result["tiles"])
         self._progress.update(self._task, blocks=self._blocks())
+
+
+class CutBar:
+    """Draws ``patches``: one step per pair."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True, highlight=False, markup=False),
+            transient=True,
+            disable=quiet or not sys.stderr.isatty(),
+        )
+        self._task = self._progress.add_task("opening", total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def stage(self, name: str) -> None:
+        self._progress.update(self._task, description=name)
+
+    def planned(self, total: int) -> None:
+        self._progress.update(self._task, description="cutting", total=total)
+
+    def advanced(self, text: str) -> None:
+        self._progress.update(self._task, description=text, advance=1)
+
+
+class TrainBar(CutBar):
+    """Draws ``train``: loss, score and time left. The bar is whichever limit is nearer."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        super().__init__(quiet)
+        self._score = ""
+
+    def row(self, row: Any, steps: int, minutes: float | None) -> None:
+        done = row.step / steps
+        if minutes:
+            done = max(done, row.seconds / (minutes * 60))
+        if row.scores:
+            self._score = f", score {row.scores['score']:.4f}"
+        text = f"step {row.step}, loss {row.loss:.4f}{self._score}"
+        self._progress.update(self._task, description=text, total=1000, completed=1000 * done)

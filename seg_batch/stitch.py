@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -23,14 +22,9 @@ from seg_batch.geometry import Box, Grid, Shape, Tile
 from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.taper import Taper
 
-
-class Predictor(Protocol):
-    """Array in, array out: ``(n, *patch, channels) -> (n, *patch, classes)``, float32 in 0..1.
-
-    The result for one patch depends neither on ``n`` nor on its neighbours in the batch.
-    """
-
-    def __call__(self, patches: np.ndarray) -> np.ndarray: ...
+# A predictor: array in, array out: ``(n, *patch, channels) -> (n, *patch, classes)``, float32 in
+# 0..1. The result for one patch depends neither on ``n`` nor on its neighbours in the batch.
+Predictor = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ ROWS: list[dict[str, str]] = [
     {"plan": "numpy"},
     {"verbs": "numpy"},
     {"progress": "rich"},
+    {"cli_train": "typer"},
     {"cli": "typer rich click"},
     {"__main__": ""},
 ]

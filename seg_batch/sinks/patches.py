@@ -172,11 +172,11 @@ class Region:
                 compressors=zstd,
                 fill_value=fill,
             )
-        kind = np.uint8 if ignore == 255 else np.uint16
+        label_kind = np.uint8 if ignore == 255 else np.uint16
         group.create_array(
             "labels",
             shape=window.shape,
-            dtype=kind,
+            dtype=label_kind,
             chunks=chunk,
             compressors=zstd,
             fill_value=ignore,

@@ -102,7 +102,9 @@ class Work:
 
     def _stitcher(self, clock: _Clock) -> Stitcher:
         plan = self.job.plan
-        numbers = {k: v if v is None else tuple(v) for k, v in plan.normaliser.items()}
+        numbers: dict[str, Any] = {
+            k: v if v is None else tuple(v) for k, v in plan.normaliser.items()
+        }
 
         def predictor(patches: np.ndarray) -> np.ndarray:
             if self.job.model.path is None:
