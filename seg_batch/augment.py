@@ -93,8 +93,8 @@ def recoloured(image: np.ndarray, how: Augment, rng: np.random.Generator) -> np.
     if how.gamma and rng.random() < 0.3:
         power = rng.uniform(1 - how.gamma, 1 / (1 - how.gamma))
         out = np.sign(out) * np.abs(out) ** power
-    gain: np.ndarray = 1 + how.gain * rng.normal(size=channels)
-    shift: np.ndarray = how.shift * (rng.normal() + 0.5 * rng.normal(size=channels))
+    gain = np.asarray(1 + how.gain * rng.normal(size=channels))
+    shift = np.asarray(how.shift * (rng.normal() + 0.5 * rng.normal(size=channels)))
     out = out * gain.astype(np.float32) + shift.astype(np.float32)
     if how.noise:
         amount = how.noise * rng.random()

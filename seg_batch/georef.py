@@ -64,8 +64,13 @@ class VolumeGeoref:
 
     @property
     def spacing_mm(self) -> tuple[float, ...]:
-        """Voxel size along ``z, y, x`` (the file's ``k, j, i``)."""
-        sizes = np.sqrt((self.matrix[:3, :3] ** 2).sum(0)) * self._unit_mm
+        """Voxel size along ``z, y, x`` (the file's ``k, j, i``), in mm."""
+        return tuple(size * self._unit_mm for size in self.spacing)
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size along ``z, y, x`` in the file's own ``units``."""
+        sizes = np.sqrt((self.matrix[:3, :3] ** 2).sum(0))
         return tuple(float(s) for s in sizes[::-1])
 
     @property

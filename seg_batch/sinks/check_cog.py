@@ -15,7 +15,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from seg_batch.errors import DamagedError, InputError
-from seg_batch.geometry import Box
+from seg_batch.geometry import Box, Shape
 from seg_batch.georef import Georef, RasterGeoref, differences
 from seg_batch.sinks.cog import TILE, palette, quiet
 from seg_batch.sinks.spec import ProductSpec, Read, samples
@@ -57,10 +57,15 @@ def _shape(file: Any, spec: ProductSpec) -> Iterator[str]:
 
 
 def _place(file: Any, spec: ProductSpec) -> list[str]:
-    found = raster_georef(file)
     assert isinstance(spec.georef, RasterGeoref)
-    wrong = differences(spec.georef, _same_words(found, spec.georef), _RELATIVE)
-    moved = _moved(spec.georef, found, spec.extent)
+    return place_changes(spec.georef, raster_georef(file), spec.extent)
+
+
+def place_changes(expected: RasterGeoref, found: RasterGeoref, extent: Shape) -> list[str]:
+    """What differs between the place meant and the place found, less what a GeoTIFF says in
+    other words; corners may move by a millionth of a pixel."""
+    wrong = differences(expected, _same_words(found, expected), _RELATIVE)
+    moved = _moved(expected, found, extent)
     return wrong if moved <= _PIXELS else [*wrong, f"transform: corners moved by {moved} pixels"]
 
 

@@ -90,7 +90,7 @@ def _copy_place(header: Any, source: Any) -> None:
 def _place(header: Any, georef: VolumeGeoref) -> None:
     """The header of a volume that was no NIfTI."""
     header.set_xyzt_units(georef.units if georef.units in ("mm", "meter", "micron") else None)
-    header["pixdim"][1:4] = georef.spacing_mm[::-1]
+    header["pixdim"][1:4] = georef.spacing[::-1]
     if georef.qform is not None and georef.qform_code:
         header.set_qform(np.array(georef.qform), georef.qform_code)
     if georef.sform is not None and georef.sform_code:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from seg_batch.errors import OutputError
-from seg_batch.geometry import Box
-from seg_batch.georef import Georef
+from seg_batch.geometry import Box, Shape
+from seg_batch.georef import Georef, RasterGeoref, VolumeGeoref, differences
 from seg_batch.sinks.publish import publishing, require_writable
 from seg_batch.sinks.spec import ProductSpec, Read
 from seg_batch.sinks.store import WorkStore
@@ -23,6 +23,7 @@ FORMATS = {
     "volume": {".nii": "nifti", ".nii.gz": "nifti", ".zarr": "zarr"},
 }
 _COUNTED = 1 << 20
+_FLOAT32 = 1e-6  # NIfTI headers keep their matrices in float32
 
 
 @dataclass(frozen=True)
@@ -149,13 +150,23 @@ def size(path: Path) -> int:
     return sum(file.stat().st_size for file in _files(path))
 
 
-def read_georef(path: Path) -> Georef:
-    """The geometry of a finished product, read back."""
+def geometry_changes(path: Path, expected: Georef, extent: Shape) -> list[str]:
+    """What a finished product, read back, says otherwise than ``expected``; empty when nothing.
+
+    A NIfTI whose input had no code at all may say so or carry the affine as its sform.
+    """
     source = open_source(path)
-    try:
-        return source.info.georef
-    finally:
-        source.close()
+    found = source.info.georef
+    source.close()
+    if isinstance(expected, RasterGeoref) and isinstance(found, RasterGeoref):
+        from seg_batch.sinks.check_cog import place_changes
+
+        return place_changes(expected, found, extent)
+    plain = differences(expected, found, _FLOAT32)
+    if isinstance(expected, VolumeGeoref) and not (expected.sform_code or expected.qform_code):
+        coded = replace(expected, sform=expected.affine, sform_code=1)
+        plain = min(plain, differences(coded, found, _FLOAT32), key=len)
+    return plain
 
 
 def count_labels(path: Path) -> dict[int, int]:

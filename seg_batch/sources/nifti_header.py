@@ -200,7 +200,7 @@ def _disagreement(georef: VolumeGeoref, extent: Shape) -> list[str]:
                         for i in (0, extent[2])], float)  # fmt: skip
     apart = corners @ (np.array(georef.sform) - np.array(georef.qform)).T
     most = float(np.linalg.norm(apart[:, :3], axis=1).max())
-    if most <= 0.1 * min(georef.spacing_mm):
+    if most <= 0.1 * min(georef.spacing):
         return []
     return [f"sform and qform disagree by up to {most:.3g} mm: the sform is used"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from seg_batch.bundles import installed
 from seg_batch.errors import InputError, SegbatchError
-from seg_batch.georef import differences, from_json
-from seg_batch.sinks.product import count_labels, digest, read_georef
+from seg_batch.georef import from_json
+from seg_batch.sinks.product import count_labels, digest, geometry_changes
 from seg_batch.sources import open_source
 from seg_batch.verbs.outputs import Outputs, read_report
 
@@ -63,13 +63,14 @@ def _bytes(outputs: Outputs, report: dict[str, Any]) -> Check:
 def _readable(path: Path, report: dict[str, Any]) -> list[Check]:
     """Geometry and class counts, read anew from the product."""
     try:
-        georef, counts = read_georef(path), count_labels(path)
+        extent = tuple(report["plan"]["extent"])
+        changed = geometry_changes(path, from_json(report["geometry"]), extent)
+        counts = count_labels(path)
     except (SegbatchError, OSError) as error:
         return [("readable", False, str(error))]
-    changed = differences(from_json(report["geometry"]), georef, 1e-6)
     expected = {int(k): v for k, v in report["product"]["counts"].items()}
     voxels = sum(counts.values())
-    whole = voxels == math.prod(report["plan"]["extent"])
+    whole = voxels == math.prod(extent)
     return [
         ("geometry", not changed, "; ".join(changed) or "as the input's"),
         ("counts", whole and counts == expected, f"{voxels} voxels in {len(counts)} labels"),
