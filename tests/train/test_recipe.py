@@ -1,0 +1,82 @@
+"""A recipe is read strictly, and what is stored is what was read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from seg_batch.errors import InputError
+from seg_batch.recipe import Part, Recipe, parse_recipe, read_recipe
+from tests.train.made import plain_recipe, recipe
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+
+
+@pytest.mark.parametrize("name", ["landsat8-landcover", "hippocampus-mri"])
+def test_the_starter_recipes_come_back_as_they_were(name: str) -> None:
+    found = read_recipe(WORKFLOWS / f"{name}.json")
+    assert found.card.name == name
+    assert parse_recipe(found.model_dump_json(), name) == found
+
+
+@pytest.mark.parametrize("part", [None, "card", "cut", "hold_out", "fit"])
+def test_an_unknown_key_is_refused_by_name(part: str | None) -> None:
+    plain = plain_recipe()
+    (plain[part] if part else plain)["lerning_rate"] = 1
+    with pytest.raises(InputError, match=r"lerning_rate.*mend the recipe") as refused:
+        parse_recipe(json.dumps(plain), "r.json")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"cut": {"patch": [16, 16, 16]}}, "rank, 2"),
+        ({"fit": {"patch": [32, 16]}}, "can't be cropped"),
+        ({"fit": {"augment": {"flip": [2]}}}, "axes 0 to 1"),
+        ({"fit": {"patch": [8, 16], "augment": {"quarter_turns": [0, 1]}}}, "equal fit patch"),
+        ({"fit": {"balance": 1.5}}, "less than or equal to 1"),
+        ({"card": {"kind": "raster", "rank": 3, "patch": [8] * 3, "overlap": [4] * 3}}, "rast"),
+        (
+            {
+                "hold_out": {
+                    "validation": {"boxes": [[[0, 0], [9, 9]]]},
+                    "test": {"boxes": [[[8, 8], [20, 20]]]},
+                }
+            },
+            "touches test box",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        parse_recipe(json.dumps(plain_recipe(2, **changes)), "r.json")
+
+
+def test_a_recipe_that_is_no_file_or_no_json_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="can't be read"):
+        read_recipe(tmp_path / "none.json")
+    (tmp_path / "cut.json").write_text('{"card": ')
+    with pytest.raises(InputError, match="mend the recipe"):
+        read_recipe(tmp_path / "cut.json")
+
+
+def test_values_can_not_be_changed_later() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe().fit.steps = 3  # type: ignore[misc]
+
+
+def test_every_nth_case_from_the_first_is_held_out() -> None:
+    part = Part(every=3, first=1, cases=("odd",))
+    assert [n for n in range(9) if part.has_case("c", n)] == [1, 4, 7]
+    assert part.has_case("odd", 0)
+    assert not any(Part().has_case("c", n) for n in range(5))
+
+
+def test_a_case_of_both_parts_is_test() -> None:
+    found: Recipe = recipe(hold_out={"validation": {"every": 1}, "test": {"cases": ["a"]}})
+    assert [found.hold_out.part_of(c, 0) for c in "ab"] == ["test", "validation"]
