@@ -1,0 +1,85 @@
+"""An existing Dask cluster by address: real scheduler, real workers, processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+
+pytestmark = pytest.mark.full
+
+
+@contextmanager
+def started(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+        cwd="/",  # `-m` puts this first on the path, before PYTHONPATH
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextmanager
+def scheduler(folder: Path) -> Iterator[str]:
+    """The address of a scheduler on loopback."""
+    told = folder / "scheduler.json"
+    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    with started("distributed.cli.dask_scheduler", *options, "--scheduler-file", str(told)):
+        deadline = time.monotonic() + 60
+        while not told.exists() or not told.read_text().strip():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield json.loads(told.read_text())["address"]
+
+
+def worker(address: str, **environment: str) -> Any:
+    options = ("--nthreads", "2", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1")
+    return started("distributed.cli.dask_worker", address, *options, **environment)
+
+
+def test_an_existing_cluster_does_the_work(scene: Path, tmp_path: Path, run: Any) -> None:
+    out = tmp_path / "out.tif"
+    with scheduler(tmp_path) as address, worker(address):
+        ran = run("predict", scene, "-o", out, "--model", "probe", "--cluster", address, "--json")
+    assert ran.status == 0, ran.err
+    assert ran.json["executor"] == address
+    with rasterio.open(scene) as before, rasterio.open(out) as after:
+        assert np.array_equal(after.read(1), before.read(1) % 8)
+
+
+def test_workers_of_another_version_are_refused(scene: Path, tmp_path: Path, run: Any) -> None:
+    other = tmp_path / "other" / "segbatch-9.9.9.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: segbatch\nVersion: 9.9.9\n")
+    out = tmp_path / "out.tif"
+    with scheduler(tmp_path) as address, worker(address, PYTHONPATH=str(other.parent)):
+        ran = run("predict", scene, "-o", out, "--model", "probe", "--cluster", address)
+    assert ran.status == 2
+    assert "9.9.9" in ran.err
+    assert ran.err.count("\n") == 1
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_scheduler_without_workers_is_refused(scene: Path, tmp_path: Path, run: Any) -> None:
+    with scheduler(tmp_path) as address:
+        ran = run(
+            "predict", scene, "-o", tmp_path / "o.tif", "--model", "probe", "--cluster", address
+        )
+    assert ran.status == 2
+    assert "no workers" in ran.err
