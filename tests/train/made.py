@@ -1,76 +1,94 @@
-"""Recipes and small pairs of image and label whose every value tells its place."""
+"""Pairs of image and label for training: the image is its own address, the label follows from it."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rasterio.transform import Affine
 
 from seg_batch.recipe import Recipe
 from tests.engine.files import write_raster, write_volume
 
-CLASSES = [
-    {"id": 1, "name": "one", "colour": [255, 0, 0]},
-    {"id": 7, "name": "seven", "colour": [0, 255, 0]},
-    {"id": 3, "name": "three", "colour": [0, 0, 255]},
-]
-IDS = np.array([c["id"] for c in CLASSES])
+SCENE = (150, 130)
+CASE = (18, 22, 20)
+IDS = np.array([2, 7, 5])
 
 
-def plain_recipe(rank: int = 2, **changes: Any) -> dict[str, Any]:
-    """A recipe as JSON would hold it; ``changes`` replace keys inside its four parts."""
-    parts: dict[str, Any] = {
-        "card": {
-            "name": "made",
-            "kind": {2: "raster", 3: "volume"}[rank],
-            "rank": rank,
-            "channels": ["address"],
-            "classes": CLASSES,
-            "patch": [16] * rank,
-            "overlap": [8] * rank,
-            "normalisation": "identity",
-        },
-        "cut": {"patch": [16] * rank, "overlap": [4] * rank},
-        "hold_out": {},
-        "fit": {"filters": [4, 8], "batch": 2},
+def addresses(shape: tuple[int, ...]) -> np.ndarray:
+    """Another number for every voxel, float32, so that a patch tells which voxels it holds."""
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def class_of(address: np.ndarray) -> np.ndarray:
+    """Class index 0, 1 or 2 of each address; no symmetry, and all classes near everywhere."""
+    whole = np.asarray(address).astype(np.int64)
+    return (whole // 5 + whole // 77) % 3
+
+
+def moved() -> Affine:
+    """The transform of a raster half a pixel beside the others."""
+    return Affine(30, 0, 301920, 0, -30, 4154085)
+
+
+def scene_pair(folder: Path, **profile: Any) -> str:
+    """``image=label``, 150 x 130 pixels; ``profile`` changes how the label is written."""
+    address = addresses(SCENE)
+    image = write_raster(folder / "image.tif", address[None])
+    labels = IDS[class_of(address)].astype(np.uint8)
+    return f"{image}={write_raster(folder / 'label.tif', labels[None], **profile)}"
+
+
+def scene_recipe(**parts: Any) -> Recipe:
+    """A recipe for the scene; ``parts`` replace cut, hold_out or fit."""
+    card = {
+        "name": "made-scene",
+        "kind": "raster",
+        "rank": 2,
+        "channels": ["address"],
+        "classes": _classes(IDS.tolist()),
+        "patch": [32, 32],
+        "overlap": [16, 16],
+        "normalisation": "identity",
     }
-    return {name: {**part, **changes.get(name, {})} for name, part in parts.items()}
+    cut = {"patch": [40, 40], "overlap": [10, 10]}
+    return Recipe.model_validate({"card": card, "cut": cut, **parts})
 
 
-def recipe(rank: int = 2, **changes: Any) -> Recipe:
-    return Recipe.model_validate_json(json.dumps(plain_recipe(rank, **changes)))
-
-
-def addresses(shape: tuple[int, ...], first: int = 0) -> np.ndarray:
-    """Another number for every voxel, so that a patch tells which voxels it holds."""
-    return first + np.arange(np.prod(shape)).reshape(shape)
-
-
-def class_indices(shape: tuple[int, ...]) -> np.ndarray:
-    """0, 1 or 2 by place, without symmetry."""
-    places = np.indices(shape)
-    weights = np.array([5, 3, 7])[: len(shape)]
-    return ((np.tensordot(weights, places, 1) + places[0] * places[-1] // 3) // 4 % 3).astype(int)
-
-
-def raster_pair(folder: Path, shape: tuple[int, int], **profile: Any) -> str:
-    """``image=label`` of one band; at most 65535 pixels."""
-    folder.mkdir(parents=True, exist_ok=True)
-    image = write_raster(folder / "scene.tif", addresses(shape)[None].astype("uint16"), **profile)
-    truth = IDS[class_indices(shape)][None].astype("uint8")
-    return f"{image}={write_raster(folder / 'label.tif', truth)}"
-
-
-def volume_pairs(folder: Path, shapes: list[tuple[int, int, int]], affine: np.ndarray) -> str:
-    """A folder of ``images/`` and ``labels/`` called case_0, case_1, ..., no address twice."""
-    first = 0
+def volumes(folder: Path, n: int) -> Path:
+    """A folder of ``n`` cases of 18 x 22 x 20 voxels, stored LAS: a bright ball, each elsewhere."""
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True)
-    for n, shape in enumerate(shapes):
-        image, truth = addresses(shape, first), IDS[class_indices(shape)]
-        write_volume(folder / f"images/case_{n}.nii.gz", image.astype(np.int32), affine)
-        write_volume(folder / f"labels/case_{n}.nii.gz", truth.astype(np.uint8), affine)
-        first += image.size
-    return str(folder)
+    rng, affine = np.random.default_rng(7), np.diag([-1.0, 1.0, 1.0, 1.0])
+    for case in range(n):
+        centre = rng.uniform(6, 11, 3)
+        places = np.moveaxis(np.indices(CASE), 0, -1)
+        ball = np.linalg.norm(places - centre, axis=-1) < 5
+        image = 100 * ball + rng.normal(40, 10, CASE)
+        write_volume(folder / f"images/case_{case}.nii.gz", image.astype(np.float32), affine)
+        write_volume(folder / f"labels/case_{case}.nii.gz", ball.astype(np.uint8), affine)
+    return folder
+
+
+def volume_recipe(**fit: Any) -> Recipe:
+    """A recipe for the cases: the second validates, the third tests."""
+    card = {
+        "name": "made-volume",
+        "kind": "volume",
+        "rank": 3,
+        "channels": ["T1"],
+        "classes": _classes([0, 1]),
+        "patch": [24, 24, 24],
+        "overlap": [8, 8, 8],
+        "normalisation": "source",
+    }
+    hold_out = {"validation": {"cases": ["case_1"]}, "test": {"cases": ["case_2"]}}
+    small = {"filters": [4, 8], "batch": 2, "learning_rate": 0.01, "ema": 0.8}
+    cut = {"patch": [24, 24, 24], "overlap": [8, 8, 8]}
+    parts = {"card": card, "cut": cut, "hold_out": hold_out, "fit": {**small, **fit}}
+    return Recipe.model_validate(parts)
+
+
+def _classes(ids: list[int]) -> list[dict[str, Any]]:
+    return [{"id": k, "name": f"class {k}", "colour": [k, 9 * k, 200 - k]} for k in ids]

@@ -15,7 +15,7 @@ from seg_batch.recipe import read_recipe
 from seg_batch.verbs.pairs import check, find_pairs
 from seg_batch.verbs.patches import make_patches
 from tests.engine.files import write_raster, write_volume
-from tests.train.made import IDS, class_indices, raster_pair, recipe, volume_pairs
+from tests.train.drafts import IDS, class_indices, raster_pair, recipe, volume_pairs
 
 LANDSAT = Path(__file__).parents[2] / "workflows" / "landsat8-landcover.json"
 
@@ -92,7 +92,7 @@ def test_volumes_a_millimetre_apart_are_refused_but_codes_do_not_matter(tmp_path
 def test_label_values_that_are_no_class_are_refused_and_named(tmp_path: Path) -> None:
     image, _ = raster_pair(tmp_path, (40, 30)).split("=")
     values = IDS[class_indices((40, 30))].astype("uint8")
-    values[3, 4:7], values[30, 2] = 9, 200
+    values[3, 4:7], values[9, 2] = 9, 200
     label = write_raster(tmp_path / "odd.tif", values[None])
     with pytest.raises(InputError, match=r"odd\.tif.*\(9, 200, 4 voxels\)"):
         make_patches([f"{image}={label}"], tmp_path / "out.zarr", recipe())

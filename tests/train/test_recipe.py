@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from seg_batch.errors import InputError
 from seg_batch.recipe import Part, Recipe, parse_recipe, read_recipe
-from tests.train.made import plain_recipe, recipe
+from tests.train.drafts import plain_recipe, recipe
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 
