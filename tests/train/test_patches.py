@@ -13,7 +13,8 @@ from seg_batch.dataset import Draw, PatchSet, batches
 from seg_batch.errors import InputError, OutputError
 from seg_batch.geometry import Box
 from seg_batch.recipe import Recipe
-from seg_batch.verbs.patches import grid_of, make_patches, part_code
+from seg_batch.verbs.cutting import grid_of, part_code
+from seg_batch.verbs.patches import make_patches
 from tests.engine.files import write_raster
 from tests.train.made import (
     IDS,
