@@ -196,6 +196,17 @@ class Recipe(_Frozen):
             raise ValueError("quarter_turns need two axes of equal fit patch side")
         return self
 
+    @model_validator(mode="after")
+    def _boxes_are_regions(self) -> Recipe:
+        axes = {"raster": 2, "volume": 3}[self.card.kind]
+        for start, stop in (*self.hold_out.validation.boxes, *self.hold_out.test.boxes):
+            if not len(start) == len(stop) == axes or any(map(int.__ge__, start, stop)):
+                raise ValueError(
+                    f"the hold_out box {start} to {stop} is no region of a {self.card.kind}: give "
+                    f"two times {axes} voxel numbers, each start below its stop"
+                )
+        return self
+
 
 def parse_recipe(text: str, where: str) -> Recipe:
     """The recipe in ``text``; InputError in one line when it is not one."""

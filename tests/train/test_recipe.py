@@ -41,6 +41,8 @@ def test_an_unknown_key_is_refused_by_name(part: str | None) -> None:
         ({"fit": {"patch": [8, 16], "augment": {"quarter_turns": [0, 1]}}}, "equal fit patch"),
         ({"fit": {"balance": 1.5}}, "less than or equal to 1"),
         ({"card": {"kind": "raster", "rank": 3, "patch": [8] * 3, "overlap": [4] * 3}}, "rast"),
+        ({"hold_out": {"test": {"boxes": [[[0, 0, 0], [9, 9, 9]]]}}}, "no region of a raster"),
+        ({"hold_out": {"test": {"boxes": [[[5, 0], [5, 9]]]}}}, "start below its stop"),
         (
             {
                 "hold_out": {
