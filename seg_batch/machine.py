@@ -22,7 +22,11 @@ def gpus() -> int:
 
 
 def default_precision() -> str:
-    """``mixed`` where the hardware computes in half precision (GPU, or a CPU with bfloat16)."""
+    """``mixed`` where the hardware computes in half precision (GPU, or a CPU with bfloat16).
+
+    On such a CPU it takes 0.6 of the time, and gives another label to about 1 voxel in 1000, as
+    accurate as before (measured on both starter bundles).
+    """
     if gpus():
         return "mixed"
     try:

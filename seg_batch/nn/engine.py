@@ -87,7 +87,7 @@ class KerasPredictor(Batched):
 
     `patches` is float32 ``(n, *patch, channels)``, normalised as the model's card says; the result is
     float32 ``(n, *patch, classes)``, probabilities. A model with one sigmoid output gets two
-    classes, (1 - p, p). `precision` is "float32" or "mixed" (see `resolve_precision`).
+    classes, (1 - p, p). `precision` is "float32" or "mixed" (see `machine.default_precision`).
     Raises BundleError if the file is no model of this kind.
     """
 
@@ -131,32 +131,16 @@ def load_predictor(
 ) -> KerasPredictor:
     """The predictor of `model_path`, loaded once per process however often and wherever asked.
 
-    `sha256` (hex) is compared with the file's first; BundleError if it differs. `precision` may be
-    "auto". The number of threads comes from TF_NUM_INTRAOP_THREADS, read when TensorFlow starts.
+    `sha256` (hex) is compared with the file's first; BundleError if it differs. The number of
+    threads comes from TF_NUM_INTRAOP_THREADS, read when TensorFlow starts.
     """
     path = Path(model_path).resolve()
-    precision = resolve_precision(precision)
     key = (path, stamp(path), batch, precision, sha256)
     with _lock:
         if key not in _loaded_already:
             predictor = KerasPredictor(path, batch=batch, precision=precision, sha256=sha256)
             _loaded_already[key] = predictor
         return _loaded_already[key]
-
-
-def resolve_precision(asked: str = "auto") -> str:
-    """What "auto" means here: "mixed" on a GPU with tensor cores, "float32" otherwise.
-
-    On CPUs bfloat16 is 1.6 times faster where there are instructions for it, but it gives another
-    label to 1.3 in 1000 voxels of an 8-class land cover (to 0.07 of a hippocampus): as accurate,
-    yet not the same, so it has to be asked for.
-    """
-    if asked != "auto":
-        return asked
-    for gpu in tf.config.list_physical_devices("GPU"):
-        details = tf.config.experimental.get_device_details(gpu)
-        return "mixed" if details.get("compute_capability", (0, 0))[0] >= 7 else "float32"
-    return "float32"
 
 
 def compiled(model: keras.Model, shape: tuple[int, ...]) -> Forward:

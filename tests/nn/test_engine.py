@@ -13,7 +13,7 @@ import pytest
 from seg_batch.errors import BundleError, InputError, PlanError
 from seg_batch.nn import engine
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.engine import Batched, KerasPredictor, load_predictor, resolve_precision
+from seg_batch.nn.engine import Batched, KerasPredictor, load_predictor
 
 SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
 
@@ -205,9 +205,3 @@ def test_an_old_keras_is_refused(models, monkeypatch) -> None:  # type: ignore[n
     monkeypatch.setattr(keras, "__version__", "3.14.1")
     with pytest.raises(BundleError, match=r"3\.14\.1"):
         KerasPredictor(models["2d"])
-
-
-def test_precision_is_resolved() -> None:
-    assert resolve_precision("mixed") == "mixed"
-    if not tf.config.list_physical_devices("GPU"):
-        assert resolve_precision("auto") == "float32"
