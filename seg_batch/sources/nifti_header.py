@@ -7,7 +7,6 @@ counts as memory and would grow with the extent.
 from __future__ import annotations
 
 import gzip
-import io
 import logging
 import math
 from dataclasses import dataclass
@@ -74,7 +73,7 @@ def _parse(path: Path, head: bytes) -> Any:
     second = head[4:8] == b"n+2\0"
     kind = nibabel.Nifti2Header if second else nibabel.Nifti1Header
     try:
-        header = kind.from_fileobj(io.BytesIO(head), check=False)
+        header = kind(head[: kind.sizeof_hdr], check=False)  # extensions may be of any length
         header.check_fix(logger=_SILENT, error_level=40)
     except (HeaderDataError, WrapStructError, ValueError) as error:
         raise InputError(f"{path}: a damaged NIfTI header ({error}); copy it again") from error

@@ -366,3 +366,14 @@ class TestRealFiles:
         template = open_source(folder / "nilearn_mni152_t1.nii.gz").info
         assert template.georef.qform_code == 0
         assert template.georef.sform_code == 2
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_a_header_with_long_extensions(tmp_path, kind):
+    values = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    image = kind(values, np.eye(4))
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension(6, b"history " * 5000))
+    image.to_filename(tmp_path / "long.nii.gz")
+    source, pixels = whole(tmp_path / "long.nii.gz")
+    source.close()
+    assert np.array_equal(pixels.values[..., 0], values.T)
