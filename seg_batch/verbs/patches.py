@@ -94,6 +94,7 @@ def make_patches(
 
 
 def _items(checked: list[Checked], recipe: Recipe) -> list[Item]:
+    _cases_exist(recipe, {one.pair.case for one in checked})
     items: list[Item] = []
     first = 0
     for number, one in enumerate(checked):
@@ -103,6 +104,16 @@ def _items(checked: list[Checked], recipe: Recipe) -> list[Item]:
     if all(item.part for item in items):
         raise InputError("every case is held out, nothing is left to train on: hold out fewer")
     return items
+
+
+def _cases_exist(recipe: Recipe, cases: set[str]) -> None:
+    """A misspelt case would be trained on by somebody who believes it held out."""
+    named = {*recipe.hold_out.validation.cases, *recipe.hold_out.test.cases}
+    if unknown := sorted(named - cases):
+        raise InputError(
+            f"the recipe holds out case {unknown[0]}, which no pair is called: correct "
+            f"hold_out, or add its pair (the first cases are {', '.join(sorted(cases)[:5])})"
+        )
 
 
 def _measured(items: list[Item], recipe: Recipe) -> Normaliser | None:

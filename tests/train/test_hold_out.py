@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.dataset import PatchSet
+from seg_batch.errors import InputError
 from seg_batch.geometry import Box, Grid
 from seg_batch.normalise import Normaliser
 from seg_batch.sinks.patches import CODES, UNUSED
@@ -115,3 +116,11 @@ def test_patches_are_what_predict_cuts_and_normalises(
         expected = patches.normaliser(cut(source.read(whole), whole, tile.box, shape))
         np.testing.assert_array_equal(patches.read(row)[0], expected)
     source.close()
+
+
+def test_a_misspelt_case_is_not_silently_trained_on(tmp_path: Path) -> None:
+    folder = volume_pairs(tmp_path / "cases", [(16, 16, 16)] * 2, np.eye(4))
+    hold_out = {"test": {"cases": ["case_01"]}}
+    with pytest.raises(InputError, match=r"case_01, which no pair is called.*case_0, case_1"):
+        make_patches([folder], tmp_path / "d.zarr", recipe(3, hold_out=hold_out))
+    assert not (tmp_path / "d.zarr").exists()
