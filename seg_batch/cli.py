@@ -92,7 +92,7 @@ def _options(
     try:
         memory_bytes = parse_bytes(memory) if memory else 0
         shape = tuple(int(n) for n in block.split(",")) if block else None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise PlanError(f"{error}; sizes look like 8GiB, block shapes like 2048,2048") from None
     return Options(overlap, taper, probabilities, precision, memory_bytes, workers, batch, shape)
 

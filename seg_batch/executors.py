@@ -8,6 +8,7 @@ Two items run at once in every process, so that reading, model and writing overl
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -87,6 +88,8 @@ class DaskPool:
     def __init__(self, client: Any, cluster: Any = None) -> None:
         self.name = client.scheduler.address if cluster is None else "local"
         self._client, self._cluster = client, cluster
+        # A lost scheduler is told of in one line (``run_bounded``), not in Dask's tracebacks.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self.workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         self.window = (IN_FLIGHT + 1) * self.workers
 

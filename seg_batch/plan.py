@@ -164,6 +164,11 @@ def make_plan(
         activation_bytes=card.compute.activation_bytes,
     )
     chunk = tuple(min(CHUNK[len(info.extent)], n) for n in info.extent)
+    if options.block and (len(options.block) != len(info.extent) or min(options.block) < 1):
+        raise PlanError(
+            f"a block of {','.join(map(str, options.block))} does not fit an extent of "
+            f"{','.join(map(str, info.extent))}: --block takes one number from 1 on for each axis"
+        )
     block = options.block or choose_block(
         costs, info.extent, view, chunk, options.workers, memory_bytes
     )

@@ -200,8 +200,19 @@ class WorkStore:
         markers = self.receipts()
         return [b.name for b in blocks if not self._is_intact(b, markers.get(b.name, {}))]
 
+    def forget_damaged(self, blocks: Iterable[Block]) -> None:
+        """Forget every block that does not read back, so that it is done again."""
+        done = self.receipts()
+        marked = [block for block in blocks if block.name in done]
+        damaged = set(self.verify(marked))
+        for block in marked:
+            if block.name in damaged:
+                self.forget(block)
+
     def _is_intact(self, block: Block, marker: dict[str, Any]) -> bool:
         try:
+            if self.spec.probabilities:
+                self.read_probabilities(block.box)
             return bool(_crc(self.read_labels(block.box)) == marker.get("crc32"))
         except DamagedError:
             return False

@@ -11,6 +11,7 @@ from seg_batch.sinks.product import digest
 from seg_batch.sources.protocol import SourceInfo
 
 ENDINGS = (".nii.gz", ".tiff", ".tif", ".nii", ".zarr", ".png", ".jpeg", ".jpg")
+_OURS = {"segbatch", "status", "blocks", "plan", "product"}  # what every report of ours has
 DEFAULT_ENDING = {"raster": ".tif", "volume": ".nii.gz"}
 
 
@@ -65,10 +66,14 @@ def read_report(outputs: Outputs) -> dict[str, Any] | None:
         report = json.loads(outputs.report.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return report if isinstance(report, dict) and "segbatch" in report else None
+    return report if isinstance(report, dict) and report.keys() >= _OURS else None
 
 
 def is_intact(outputs: Outputs, report: dict[str, Any]) -> bool:
-    """True when the product is byte for byte the one its report tells of."""
-    product = report.get("product") or {}
-    return outputs.product.exists() and digest(outputs.product) == product.get("sha256")
+    """True when the product, and probabilities beside it, are byte for byte as its report tells."""
+    told = {outputs.product: report["product"], outputs.probabilities: report.get("probabilities")}
+    return all(
+        path.exists() and digest(path) == product.get("sha256")
+        for path, product in told.items()
+        if product
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import uuid
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from seg_batch.verbs.request import ModelLike, Prepared, Request, prepare
 from seg_batch.verbs.resume import (
     check_destination,
     clean,
+    clean_unused,
     finished,
     leaving_nothing_behind,
     open_store,
@@ -84,13 +86,15 @@ def predict_one(request: Request, listener: Listener | None = None) -> dict[str,
         prepared = replace(prepared, plan=normalised(prepared.plan, normaliser))
         if (told_again := finished(prepared, report)) is not None:
             if not request.keep_store:
-                clean(outputs)
+                clean_unused(outputs)
             return told_again
         with open_pool(request.cluster, prepared.plan.workers) as pool:
             store = open_store(prepared, report)
             with store.lock():
                 plan = adopt(prepared.plan, Plan.from_json(store.spec.plan))
                 prepared = replace(prepared, plan=plan)
+                if request.overwrite:
+                    store.forget_damaged(plan.output_blocks)
                 return _run(prepared, store, pool, staged, listener, start)
 
 
@@ -125,7 +129,7 @@ def _job(prepared: Prepared, staged: Path | None) -> Job:
         model=prepared.model,
         plan=prepared.plan,
         store=str(prepared.outputs.store),
-        key=str(prepared.outputs.store),
+        key=uuid.uuid4().hex,
     )
 
 

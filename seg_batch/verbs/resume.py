@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,11 @@ def check_destination(prepared: Prepared, report: Report) -> None:
         raise OutputError(f"{product} is or holds the input, which would be lost: use another -o")
     if prepared.request.overwrite:
         return
+    if report is None and outputs.report.exists():
+        raise OutputError(
+            f"{outputs.report} exists and is not a report of segbatch, so it would be lost: "
+            "use --overwrite or another -o"
+        )
     known = _known_digests(outputs, report)
     wanted = [outputs.product]
     if prepared.plan.probabilities and outputs.product.suffix != ".zarr":
@@ -72,7 +77,13 @@ def open_store(prepared: Prepared, report: Report) -> WorkStore:
     outputs, plan = prepared.outputs, prepared.plan
     overwrite = prepared.request.overwrite
     if outputs.store.exists():
-        earlier = WorkStore.open(outputs.store)
+        try:
+            earlier = WorkStore.open(outputs.store)
+        except StoreError:
+            if not overwrite:
+                raise
+            shutil.rmtree(outputs.store)
+            return WorkStore.create(outputs.store, _store_spec(prepared))
         changed = differences(earlier.spec.fingerprint, plan.fingerprint)
         if not changed:
             return earlier
@@ -106,6 +117,15 @@ def _store_spec(prepared: Prepared) -> StoreSpec:
     )
 
 
+def clean_unused(outputs: Outputs) -> None:
+    """``clean``, unless another run is at work there."""
+    try:
+        with WorkStore.open(outputs.store).lock() if outputs.store.exists() else nullcontext():
+            clean(outputs)
+    except StoreError:
+        return
+
+
 def clean(outputs: Outputs) -> None:
     """Remove what is needed only until the product stands."""
     for path in (outputs.store, outputs.staging):
@@ -120,5 +140,5 @@ def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
         yield
     except RefusedError:
         if not begun and not any((outputs.store / "done").glob("*.*.json")):
-            clean(outputs)
+            clean_unused(outputs)
         raise

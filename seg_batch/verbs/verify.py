@@ -32,7 +32,7 @@ def verify_product(path: Path) -> dict[str, Any]:
         )
     checks = [
         _complete(report),
-        _bytes(outputs, report),
+        *_bytes(outputs, report),
         *_readable(path, report),
         _input(report),
         _model(report),
@@ -55,9 +55,19 @@ def _complete(report: dict[str, Any]) -> Check:
     return "complete", report["status"] == "complete", found
 
 
-def _bytes(outputs: Outputs, report: dict[str, Any]) -> Check:
-    expected, found = report["product"]["sha256"], digest(outputs.product)
-    return "bytes", expected == found, f"sha256 {found[:16]}, report says {expected[:16]}"
+def _bytes(outputs: Outputs, report: dict[str, Any]) -> list[Check]:
+    """The product's digest, and that of the probabilities beside it where there are any."""
+    checks = [_digest("bytes", outputs.product, report["product"])]
+    if report.get("probabilities"):
+        checks.append(_digest("beside", outputs.probabilities, report["probabilities"]))
+    return checks
+
+
+def _digest(name: str, path: Path, product: dict[str, Any]) -> Check:
+    if not path.exists():
+        return name, False, f"{path} is gone"
+    expected, found = product["sha256"], digest(path)
+    return name, expected == found, f"sha256 {found[:16]}, report says {expected[:16]}"
 
 
 def _readable(path: Path, report: dict[str, Any]) -> list[Check]:

@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,8 @@ from seg_batch.taper import Taper
 
 @dataclass(frozen=True)
 class Job:
-    """One run, as a worker is told of it. Paths must mean the same on every worker."""
+    """One run, as a worker is told of it. Paths must mean the same on every worker; ``key`` is
+    this run's alone, since the same paths may hold other things in the next."""
 
     input: str
     volume: int | None
@@ -96,6 +97,7 @@ class Work:
         self.on_tiles: Callable[[int], None] = lambda n: None
         self.stop = threading.Event()
         self._one_call = threading.Lock()
+        self.users = 0  # blocks being done right now; counted by ``working``
 
     def close(self) -> None:
         self.source.close()
@@ -236,7 +238,7 @@ _open: dict[str, Work] = {}
 
 
 def open_work(job: Job) -> Work:
-    """The job, opened once in this process; the one before it is closed."""
+    """The job, opened once in this process; others are closed, unless a block of theirs runs."""
     with process_lock("open work"):
         if job.key not in _open:
             close_work()
@@ -245,11 +247,25 @@ def open_work(job: Job) -> Work:
 
 
 def close_work() -> None:
-    for work in _open.values():
-        work.close()
-    _open.clear()
+    """Close every job of which no block runs: several runs may share the workers of a cluster."""
+    for key in [key for key, work in _open.items() if not work.users]:
+        _open.pop(key).close()
+
+
+@contextmanager
+def working(job: Job) -> Iterator[Work]:
+    """The job, open for as long as one block of it takes."""
+    with process_lock("users of work"):
+        work = open_work(job)
+        work.users += 1
+    try:
+        yield work
+    finally:
+        with process_lock("users of work"):
+            work.users -= 1
 
 
 def run_block(job: Job, block: Block) -> dict[str, Any]:
     """The task: one block of one job, in whatever process it lands."""
-    return open_work(job).predict(block)
+    with working(job) as work:
+        return work.predict(block)

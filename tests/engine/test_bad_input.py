@@ -182,6 +182,9 @@ def test_plans_that_cannot_be(out: Path, small: Path) -> None:
     refused(predict(small, out, "--memory", "100MiB"), "--memory")
     refused(predict(small, out, "--memory", "lots"), "lots")
     refused(predict(small, out, "--overlap", "512"), "overlap")
+    for block in ("100", "0,0", "-5,5", "a,b"):
+        refused(predict(small, out, "--block", block), "block")
+    refused(predict(small, out, "--memory", "1e400"), "infinity")
     refused(predict(small, out, "--taper", "square"), "square")
     refused(predict(small, out, "--cluster", "moon"), "moon")
     refused(predict(small, out, "--cluster", "tcp://127.0.0.1:9"), "127.0.0.1:9")

@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +19,13 @@ import rasterio
 
 from seg_batch.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.errors import OutputError, StoreError
-from seg_batch.plan import Options
+from seg_batch.normalise import Normaliser
+from seg_batch.plan import Options, normalised
+from seg_batch.verbs import work
 from seg_batch.verbs.predict import predict_one
-from seg_batch.verbs.request import Request
+from seg_batch.verbs.request import Request, prepare
+from seg_batch.verbs.resume import clean_unused, leaving_nothing_behind, open_store
+from seg_batch.verbs.verify import verify_product
 from tests.engine.files import address_raster, write_raster
 
 BLOCK = ("--block", "1024,1024")
@@ -132,6 +139,94 @@ def test_a_foreign_file_is_not_replaced(scene: Path, tmp_path: Path) -> None:
     assert out.read_text() == "mine"
     predict_one(Request(str(scene), str(out), model="probe", overwrite=True))
     assert labels_of(out).shape == (700, 533)
+
+
+def test_a_foreign_report_is_not_replaced(scene: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "out.tif.json"
+    for text in ('{"mine": 1}', '{"segbatch": 1}', "not JSON"):
+        foreign.write_text(text)
+        with pytest.raises(OutputError, match="not a report"):
+            predict_one(Request(str(scene), str(tmp_path / "out.tif"), model="probe"))
+        assert foreign.read_text() == text
+
+
+def test_overwrite_does_a_damaged_block_again(wide: Path, tmp_path: Path, run: Any) -> None:
+    out = tmp_path / "out.tif"
+    killed_after(3, command(wide, out), out, signal.SIGKILL)
+    store = Path(f"{out}.work.zarr")
+    name = min(path.stem for path in store.glob("done/*.*.json"))
+    chunk = store / "labels" / "c" / name.replace(".", "/")
+    damaged = bytearray(chunk.read_bytes())
+    damaged[len(damaged) // 2] ^= 8
+    chunk.write_bytes(damaged)
+    refused = run(*command(wide, out)[3:])
+    assert refused.status == 1
+    assert "--overwrite" in refused.err
+    again = run(*command(wide, out, "--overwrite")[3:])
+    assert again.status == 0, again.err
+    assert again.json["blocks"]["resumed"] == 11
+    assert np.array_equal(labels_of(out), labels_of(wide) % 8)
+
+
+def test_overwrite_replaces_what_is_no_store(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    (tmp_path / "out.tif.work.zarr").mkdir()
+    with pytest.raises(StoreError, match="not a work store"):
+        predict_one(Request(str(scene), str(out), model="probe"))
+    report = predict_one(Request(str(scene), str(out), model="probe", overwrite=True))
+    assert report["status"] == "complete"
+
+
+def test_a_refused_run_leaves_the_store_of_a_running_one(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    prepared = prepare(Request(str(scene), str(out), model="probe"))
+    prepared = replace(prepared, plan=normalised(prepared.plan, Normaliser()))
+    with ExitStack() as running:
+
+        def refused_meanwhile() -> None:
+            with leaving_nothing_behind(prepared.outputs):
+                running.enter_context(open_store(prepared, None).lock())
+                raise StoreError("refused")
+
+        with pytest.raises(StoreError, match="refused"):
+            refused_meanwhile()
+        assert prepared.outputs.store.exists()
+    clean_unused(prepared.outputs)
+    assert not prepared.outputs.store.exists()
+
+
+def test_lost_probabilities_are_made_again(scene: Path, tmp_path: Path) -> None:
+    options = Options(probabilities=True)
+    request = Request(str(scene), str(tmp_path / "out.tif"), model="probe", options=options)
+    predict_one(request)
+    assert verify_product(tmp_path / "out.tif")["ok"]
+    lost = tmp_path / "out_probabilities.tif"
+    lost.unlink()
+    assert not verify_product(tmp_path / "out.tif")["ok"]
+    assert predict_one(request)["status"] == "complete"
+    assert lost.exists()
+
+
+def test_jobs_share_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs on one cluster: neither closes the other's input while a block of it runs."""
+
+    class Fake:
+        def __init__(self, job: Any) -> None:
+            self.users, self.closed = 0, False
+
+        def close(self) -> None:
+            self.closed = True
+
+    monkeypatch.setattr(work, "Work", Fake)
+    one, two = SimpleNamespace(key="one"), SimpleNamespace(key="two")
+    with work.working(one) as first:
+        with work.working(two):
+            assert not first.closed
+        with work.working(one) as same:
+            assert same is first
+    work.close_work()
+    assert first.closed
+    assert not work._open
 
 
 def test_a_product_changed_by_hand_is_not_replaced(scene: Path, tmp_path: Path) -> None:
