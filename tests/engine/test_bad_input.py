@@ -22,6 +22,8 @@ from tests.engine.files import (
     write_volume,
 )
 
+pytestmark = pytest.mark.full  # whole commands in processes of their own
+
 
 def refused(ran: Ran, *words: str) -> None:
     """One line that names what was found, status 2, nothing on standard output."""

@@ -28,6 +28,8 @@ from seg_batch.verbs.resume import clean_unused, leaving_nothing_behind, open_st
 from seg_batch.verbs.verify import verify_product
 from tests.engine.files import address_raster, write_raster
 
+pytestmark = pytest.mark.full  # whole commands in processes of their own
+
 BLOCK = ("--block", "1024,1024")
 
 
