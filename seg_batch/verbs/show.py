@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from seg_batch.bundles import checked, find, folders, installed, misfit
@@ -107,7 +108,7 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
         "extent": list(info.extent),
         "channels": list(info.channels),
         "dtype": info.dtype,
-        "nodata": list(info.nodata),
+        "nodata": [v if v is None or math.isfinite(v) else str(v) for v in info.nodata],
         "chunk": list(info.chunk),
         "georef": to_json(info.georef),
         "facts": info.facts,
