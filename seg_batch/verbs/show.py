@@ -122,7 +122,10 @@ def source_lines(facts: dict[str, Any]) -> str:
         ("file", f"{facts['input']}  ({facts['format']})"),
         ("kind", f"{facts['kind']}, {_by(facts['extent'])} voxels, {facts['dtype']}"),
         ("channels", f"{len(facts['channels'])}: {', '.join(facts['channels'])}"),
-        ("nodata", ", ".join("none" if n is None else f"{n:g}" for n in facts["nodata"]) or "none"),
+        (
+            "nodata",
+            ", ".join("none" if n is None else f"{float(n):g}" for n in facts["nodata"]) or "none",
+        ),
         *_georef_rows(facts["georef"]),
         *((key, value) for key, value in facts["facts"].items()),
         *((f"model {name}", verdict) for name, verdict in facts["models"].items()),
