@@ -50,14 +50,14 @@ def compare(name: str, scene: Path, bundle: Path, work: Path) -> None:
 
 
 def volume(work: Path) -> Path:
-    """A real CT; where there is none, noise of its size."""
-    real = DATA / "totalsegmentator_ct" / "example_ct.nii.gz"
+    """A real head (MNI152, 1 mm); where there is none, noise of its size."""
+    real = DATA / "nifti_awkward" / "nilearn_mni152_t1.nii.gz"
     if real.is_file():
         return real
     import nibabel
 
-    noise = np.random.default_rng(0).integers(-1000, 1000, (122, 101, 112)).astype(np.int16)
-    nibabel.Nifti1Image(noise, np.diag([3.0, 3, 3, 1])).to_filename(work / "noise.nii.gz")
+    noise = np.random.default_rng(0).integers(-1000, 1000, (197, 233, 189)).astype(np.int16)
+    nibabel.Nifti1Image(noise, np.eye(4)).to_filename(work / "noise.nii.gz")
     return work / "noise.nii.gz"
 
 
