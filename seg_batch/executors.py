@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from seg_batch.version import package_version
 
 IN_FLIGHT = 2
 CONNECT_S = 10
+PATIENCE_S = 60
 
 
 class Pool(Protocol):
@@ -92,6 +94,7 @@ class DaskPool:
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self.workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         self.window = (IN_FLIGHT + 1) * self.workers
+        self._last_seen = time.monotonic()
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         return self._client.submit(function, *args, pure=False, retries=0)
@@ -101,7 +104,11 @@ class DaskPool:
         return dict(self._client.run(function, *args))
 
     def alive(self) -> bool:
-        return bool(self._client.status == "running")
+        """False when the scheduler is gone, or has had no worker for a minute."""
+        now = time.monotonic()
+        if self._client.scheduler_info(n_workers=-1)["workers"]:
+            self._last_seen = now
+        return self._client.status == "running" and now - self._last_seen < PATIENCE_S
 
     def drain(self) -> None:
         """Nothing to wait for: a worker's block is written whole, or not marked."""
@@ -250,7 +257,8 @@ def _next_ended(ended: queue.Queue[Any], pool: Pool) -> Any:
         except queue.Empty:
             if not pool.alive():
                 raise ClusterError(
-                    "the Dask scheduler is gone: start it and run the same command again to resume"
+                    "the Dask scheduler or all its workers are gone: start them and run the same "
+                    "command again to resume"
                 ) from None
 
 

@@ -54,11 +54,14 @@ def fingerprint_digest(fingerprint: dict[str, Any]) -> str:
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """One phrase for each part of two fingerprints that differs: ``overlap: 64 became 32``."""
     before, after = _plain(before), _plain(after)
-    return [
-        f"{key}: {before.get(key)} became {after.get(key)}"
-        for key in sorted({*before, *after})
-        if before.get(key) != after.get(key)
-    ]
+    changed = [k for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
+    return [_phrase(key, before.get(key), after.get(key)) for key in changed]
+
+
+def _phrase(key: str, before: Any, after: Any) -> str:
+    if key == "input":
+        return "the input file has changed since"
+    return f"{key}: {before} became {after}"
 
 
 class WorkStore:

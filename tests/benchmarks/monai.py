@@ -12,7 +12,7 @@ from pathlib import Path
 
 from timing import Ran, interleaved, make_bundle, make_scene, predict, run_command, show
 
-SIDE, PATCH, OVERLAP, CLASSES = 1536, 256, 64, 8
+SIDE, PATCH, OVERLAP, CLASSES = 3072, 256, 64, 8
 FILTERS = (16, 32, 64, 128, 256)
 TARGET = 2.0
 ROOT = Path(__file__).parents[2]

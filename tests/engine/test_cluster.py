@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import rasterio
 
+from tests.engine.files import address_raster, segbatch, write_raster
+
 pytestmark = pytest.mark.full
 
 
@@ -74,6 +76,24 @@ def test_workers_of_another_version_are_refused(scene: Path, tmp_path: Path, run
     assert "9.9.9" in ran.err
     assert ran.err.count("\n") == 1
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_all_workers_ends_the_run(tmp_path: Path) -> None:
+    """In one line, with a minute's patience; what is done stays on disk."""
+    values = address_raster((9000, 9000), 1, "uint8")
+    scene, out = write_raster(tmp_path / "large.tif", values), tmp_path / "out.tif"
+    arguments = ["predict", str(scene), "-o", str(out), "--model", "probe", "--block", "1024,1024"]
+    with scheduler(tmp_path) as address:
+        with worker(address):
+            command = [sys.executable, "-m", "seg_batch", *arguments, "--cluster", address]
+            process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+            while not list(Path(f"{out}.work.zarr").glob("done/*.*.json")):
+                time.sleep(0.01)
+        _, err = process.communicate(timeout=150)
+    assert process.returncode == 2
+    assert "workers are gone" in err
+    assert segbatch(*arguments).status == 0
 
 
 def test_a_scheduler_without_workers_is_refused(scene: Path, tmp_path: Path, run: Any) -> None:

@@ -107,6 +107,14 @@ def test_another_plan_over_a_finished_product_is_refused(scene: Path, tmp_path: 
         predict_one(other)
 
 
+def test_a_changed_input_is_noticed(scene: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out.tif")
+    predict_one(Request(str(scene), out, model="probe"))
+    write_raster(scene, address_raster((700, 533), 3, "uint16") + 1)
+    with pytest.raises(StoreError, match="the input file has changed"):
+        predict_one(Request(str(scene), out, model="probe"))
+
+
 def test_blocks_of_the_first_run_are_taken_over(wide: Path, tmp_path: Path, run: Any) -> None:
     """Another --memory or --block must not lose work: the bytes do not depend on it."""
     out = tmp_path / "out.tif"
