@@ -27,6 +27,10 @@ def check_destination(prepared: Prepared, report: Report) -> None:
     product = outputs.product.resolve()
     if source in (product, *product.parents) or product in source.parents:
         raise OutputError(f"{product} is or holds the input, which would be lost: use another -o")
+    if around := next((p for p in product.parents if (p / "zarr.json").exists()), None):
+        raise OutputError(
+            f"{around} is a Zarr store, which a file in it would spoil: use another -o"
+        )
     if prepared.request.overwrite:
         return
     if report is None and outputs.report.exists():

@@ -115,6 +115,8 @@ def test_outputs_that_make_no_sense(tmp_path: Path, out: Path, small: Path, volu
     refused(segbatch("predict", small, "-o", out / "a.nii.gz", "--model", "probe"), ".tif")
     refused(segbatch("predict", volume, "-o", out / "a.tif", "--model", "probe"), ".nii.gz")
     refused(segbatch("predict", small, "-o", out / "a.docx", "--model", "probe"), ".zarr")
+    assert segbatch("predict", small, "-o", tmp_path / "z.zarr", "--model", "probe").status == 0
+    refused(segbatch("predict", small, "-o", tmp_path / "z.zarr" / "a.tif", "--model", "probe"))
     refused(segbatch("predict", small, "-o", "/proc/a.tif", "--model", "probe"), "-o")
     assert list(out.iterdir()) == []
 
