@@ -142,17 +142,8 @@ def _batch(card: ModelCard, options: Options, memory_bytes: int, tiles: int) -> 
     return max(1, min(GPU_BATCH, fits, tiles))
 
 
-def make_plan(
-    info: SourceInfo, view: View, card: ModelCard, options: Options, identity: dict[str, Any]
-) -> Plan:
-    """All decisions for one input but the numbers of the normaliser (see ``normalised``).
-
-    ``identity``: what else must stay equal for a run to be resumed (input, model). PlanError when
-    it can't be done in the memory allowed."""
-    grid, rank = make_grid(view.info.extent, card, options)
-    memory_bytes = options.memory_bytes or _default_memory(options.workers)
-    batch = _batch(card, options, memory_bytes, len(grid))
-    costs = Costs(
+def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batch: int) -> Costs:
+    return Costs(
         grid=grid,
         in_bytes=info.voxel_bytes,
         channels=len(info.channels),
@@ -163,16 +154,34 @@ def make_plan(
         model_bytes=TENSORFLOW_BYTES if card.weights_sha256 else 0,
         activation_bytes=card.compute.activation_bytes,
     )
-    chunk = tuple(min(CHUNK[len(info.extent)], n) for n in info.extent)
-    if options.block and (len(options.block) != len(info.extent) or min(options.block) < 1):
+
+
+def _asked_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:
+    """The block asked for, in whole chunks; PlanError when it makes no sense."""
+    if len(block) != len(extent) or min(block) < 1:
         raise PlanError(
-            f"a block of {','.join(map(str, options.block))} does not fit an extent of "
-            f"{','.join(map(str, info.extent))}: --block takes one number from 1 on for each axis"
+            f"a block of {','.join(map(str, block))} does not fit an extent of "
+            f"{','.join(map(str, extent))}: --block takes one number from 1 on for each axis"
         )
-    block = options.block or choose_block(
-        costs, info.extent, view, chunk, options.workers, memory_bytes
-    )
-    block = tuple(-(-min(b, n) // c) * c for b, n, c in zip(block, info.extent, chunk, strict=True))
+    return tuple(-(-min(b, n) // c) * c for b, n, c in zip(block, extent, chunk, strict=True))
+
+
+def make_plan(
+    info: SourceInfo, view: View, card: ModelCard, options: Options, identity: dict[str, Any]
+) -> Plan:
+    """All decisions for one input but the numbers of the normaliser (see ``normalised``).
+
+    ``identity``: what else must stay equal for a run to be resumed (input, model). PlanError when
+    it can't be done in the memory allowed."""
+    grid, rank = make_grid(view.info.extent, card, options)
+    memory_bytes = options.memory_bytes or _default_memory(options.workers)
+    batch = _batch(card, options, memory_bytes, len(grid))
+    costs = _costs(info, card, options, grid, batch)
+    chunk = tuple(min(CHUNK[len(info.extent)], n) for n in info.extent)
+    if options.block:
+        block = _asked_block(options.block, info.extent, chunk)
+    else:
+        block = choose_block(costs, info.extent, view, chunk, options.workers, memory_bytes)
     blocks = Blocks(info.extent, block)
     promised = costs.process(view.to_view(Box.whole(block)).shape, len(blocks))
     predicted = sum(grid.count(view.to_view(b.box)) for b in blocks)
