@@ -105,10 +105,15 @@ class DaskPool:
 
     def alive(self) -> bool:
         """False when the scheduler is gone, or has had no worker for a minute."""
+        if self._client.status != "running":
+            return False
         now = time.monotonic()
-        if self._client.scheduler_info(n_workers=-1)["workers"]:
-            self._last_seen = now
-        return self._client.status == "running" and now - self._last_seen < PATIENCE_S
+        try:
+            if self._client.nthreads():  # asked anew: scheduler_info is a copy that may be old
+                self._last_seen = now
+        except OSError:
+            return False
+        return now - self._last_seen < PATIENCE_S
 
     def drain(self) -> None:
         """Nothing to wait for: a worker's block is written whole, or not marked."""
