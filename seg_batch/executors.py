@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -94,7 +93,7 @@ class DaskPool:
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self.workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         self.window = (IN_FLIGHT + 1) * self.workers
-        self._last_seen = time.monotonic()
+        self._alone_since: float | None = None
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         return self._client.submit(function, *args, pure=False, retries=0)
@@ -107,13 +106,14 @@ class DaskPool:
         """False when the scheduler is gone, or has had no worker for a minute."""
         if self._client.status != "running":
             return False
-        now = time.monotonic()
         try:
             if self._client.nthreads():  # asked anew: scheduler_info is a copy that may be old
-                self._last_seen = now
+                self._alone_since = None
+                return True
         except OSError:
             return False
-        return now - self._last_seen < PATIENCE_S
+        self._alone_since = self._alone_since or time.monotonic()
+        return time.monotonic() - self._alone_since < PATIENCE_S
 
     def drain(self) -> None:
         """Nothing to wait for: a worker's block is written whole, or not marked."""
@@ -278,13 +278,3 @@ def _worth_retrying(error: BaseException) -> bool:
     return not isinstance(error, RefusedError) and not (
         isinstance(error, SegbatchError) and error.status == 3
     )
-
-
-_locks: dict[str, threading.Lock] = {}
-_locks_guard = threading.Lock()
-
-
-def process_lock(name: str) -> threading.Lock:
-    """The lock of that name in this process (for what a process may do only once at a time)."""
-    with _locks_guard:
-        return _locks.setdefault(name, threading.Lock())

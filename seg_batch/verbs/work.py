@@ -20,7 +20,6 @@ import numpy as np
 
 from seg_batch.bundles import Model
 from seg_batch.errors import ReadError
-from seg_batch.executors import process_lock
 from seg_batch.geometry import Block, Blocks, Box
 from seg_batch.machine import peak_rss_bytes
 from seg_batch.normalise import Normaliser, Pixels
@@ -57,7 +56,7 @@ class _Clock:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def stage(self, name: str):  # type: ignore[no-untyped-def]
+    def stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         try:
             yield
@@ -235,11 +234,12 @@ class Work:
 
 
 _open: dict[str, Work] = {}
+_guard = threading.RLock()  # of what is open in this process, and of who uses it
 
 
 def open_work(job: Job) -> Work:
     """The job, opened once in this process; others are closed, unless a block of theirs runs."""
-    with process_lock("open work"):
+    with _guard:
         if job.key not in _open:
             close_work()
             _open[job.key] = Work(job)
@@ -248,20 +248,21 @@ def open_work(job: Job) -> Work:
 
 def close_work() -> None:
     """Close every job of which no block runs: several runs may share the workers of a cluster."""
-    for key in [key for key, work in _open.items() if not work.users]:
-        _open.pop(key).close()
+    with _guard:
+        for key in [key for key, work in _open.items() if not work.users]:
+            _open.pop(key).close()
 
 
 @contextmanager
 def working(job: Job) -> Iterator[Work]:
     """The job, open for as long as one block of it takes."""
-    with process_lock("users of work"):
+    with _guard:
         work = open_work(job)
         work.users += 1
     try:
         yield work
     finally:
-        with process_lock("users of work"):
+        with _guard:
             work.users -= 1
 
 
