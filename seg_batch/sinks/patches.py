@@ -16,11 +16,7 @@ never written and take no room. Every patch and every region is one exclusive wr
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +25,6 @@ import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
-from seg_batch.errors import OutputError
 from seg_batch.geometry import Blocks, Box, Shape
 from seg_batch.normalise import Pixels
 from seg_batch.recipe import PARTS
@@ -68,28 +63,6 @@ class Index:
     case: np.ndarray
     split: np.ndarray
     histogram: np.ndarray
-
-
-@contextmanager
-def being_written(path: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder beside ``path`` to write to; moved into place at the end, removed on any error."""
-    if path.exists() and not (overwrite and (path / "zarr.json").is_file()):
-        raise OutputError(
-            f"{path} exists: give another -o"
-            + ("" if overwrite else ", or replace an earlier dataset with --overwrite")
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{path.name}.", suffix=".part"))
-    except OSError as error:
-        raise OutputError(f"{path} can't be written ({error.strerror}): give another -o") from None
-    try:
-        yield part
-        shutil.rmtree(path, ignore_errors=True)
-        part.chmod(0o755)
-        os.replace(part, path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def create(path: Path, layout: Layout, attributes: dict[str, Any]) -> None:

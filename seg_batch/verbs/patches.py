@@ -21,6 +21,7 @@ from seg_batch.geometry import Box, Shape
 from seg_batch.normalise import Normaliser, Pixels, from_statistics
 from seg_batch.recipe import Recipe, read_recipe
 from seg_batch.sinks import patches as sink
+from seg_batch.sinks.publish import writing_folder
 from seg_batch.verbs.cutting import Item, Job, cut_pair, grid_of
 from seg_batch.verbs.pairs import Checked, check, find_pairs, open_pair
 from seg_batch.version import versions
@@ -69,7 +70,7 @@ def make_patches(
     listener = listener or Silent()
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
     pairs = find_pairs([str(text) for text in given])
-    with sink.being_written(Path(output), overwrite) as folder:
+    with writing_folder(Path(output), overwrite, "zarr.json") as folder:
         listener.stage("reading headers")
         checked = [check(pair, recipe) for pair in pairs]
         items = _items(checked, recipe)

@@ -8,11 +8,7 @@ regions are scored once, at the end, with the finished bundle.
 from __future__ import annotations
 
 import math
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,9 +18,10 @@ from seg_batch import bundles
 from seg_batch.augment import vary
 from seg_batch.card import Compute, ModelCard
 from seg_batch.dataset import Held, PatchSet, batches
-from seg_batch.errors import InputError, OutputError
+from seg_batch.errors import InputError
 from seg_batch.normalise import Normaliser
 from seg_batch.recipe import Recipe
+from seg_batch.sinks.publish import writing_folder
 from seg_batch.stitch import Predictor
 from seg_batch.verbs.scoring import score
 from seg_batch.version import versions
@@ -80,7 +77,7 @@ def train(
             f"{dataset} holds nothing out for validation, so the best checkpoint can't be told: "
             "add hold_out.validation to the recipe and cut again"
         )
-    with _being_written(path, overwrite) as folder:
+    with writing_folder(path, overwrite, "card.json") as folder:
         listener.stage("training")
         found = _fit(patches, recipe, validation, from_bundle, folder / "work", listener)
         shutil.copyfile(found.path, folder / bundles.WEIGHTS)
@@ -96,29 +93,6 @@ def train(
 def _limited(recipe: Recipe, minutes: float | None, steps: int | None) -> Recipe:
     changed = {k: v for k, v in (("minutes", minutes), ("steps", steps)) if v is not None}
     return recipe.model_copy(update={"fit": recipe.fit.model_copy(update=changed)})
-
-
-@contextmanager
-def _being_written(path: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder beside ``path``; moved into place at the end, removed on any error."""
-    ours = overwrite and (path / "card.json").is_file()
-    if path.exists() and not ours:
-        raise OutputError(
-            f"{path} exists: give another -o"
-            + ("" if overwrite else ", or replace an earlier bundle with --overwrite")
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
-    except OSError as error:
-        raise OutputError(f"{path} can't be written ({error.strerror}): give another -o") from None
-    try:
-        yield part
-        shutil.rmtree(path, ignore_errors=True)
-        part.chmod(0o755)
-        os.replace(part, path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _fit(
