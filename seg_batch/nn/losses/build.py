@@ -1,0 +1,128 @@
+"""A loss from plain values, such as a recipe holds.
+
+::
+
+    build_loss([{"name": "dice"}, {"name": "cross_entropy", "weight": 0.5, "smoothing": 0.1}],
+               background=False, class_weights=None)
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from seg_batch.errors import InputError
+from seg_batch.nn.losses.borders import distance, edge
+from seg_batch.nn.losses.combine import weighted_sum
+from seg_batch.nn.losses.hybrid import paper
+from seg_batch.nn.losses.overlap import dice, focal_tversky, generalised_dice, tversky
+from seg_batch.nn.losses.shapes import Loss
+from seg_batch.nn.losses.voxels import cross_entropy, focal
+from seg_batch.nn.named import nearest
+
+_TERMS: dict[str, tuple[Callable[..., Any], str]] = {
+    "cross_entropy": (cross_entropy, "mean of -log p of the true class"),
+    "focal": (focal, "cross-entropy that looks away from voxels already right"),
+    "dice": (dice, "one minus the Dice of each class in each patch"),
+    "generalised_dice": (generalised_dice, "Dice of all classes together, small ones lifted"),
+    "tversky": (tversky, "Dice with a price each for false positives and false negatives"),
+    "focal_tversky": (focal_tversky, "Tversky with more weight on classes not yet right"),
+    "edge": (edge, "cross-entropy with more weight near borders between classes"),
+    "distance": (distance, "boundary loss: errors cost more the farther from the border"),
+    "paper": (paper, "the hybrid loss printed in the ANU-Net paper, clamped; for comparison"),
+}
+
+# What each name stands for, in one line.
+LOSSES: Mapping[str, str] = MappingProxyType({name: says for name, (_, says) in _TERMS.items()})
+
+# Inclusive limits where "0 or more" will not do.
+_LIMITS: dict[tuple[str, str], tuple[float, float]] = {
+    ("cross_entropy", "smoothing"): (0.0, 0.99),
+    ("focal_tversky", "gamma"): (0.1, 10.0),
+    ("paper", "clamp"): (0.001, 0.5),
+}
+
+
+def build_loss(
+    terms: Sequence[Mapping[str, Any]],
+    *,
+    background: bool,
+    class_weights: Sequence[float] | None = None,
+) -> Loss:
+    """The weighted sum of `terms`, each a name of LOSSES, a "weight" and the loss's own arguments.
+
+    `background` is whether class 0 counts like the others, for terms that ask and do not say it
+    themselves. `class_weights` stand in wherever a term says ``"class_weights": "inverse"``.
+    Raises InputError on a name, an argument or a value that no loss has, with the nearest known.
+    """
+    return weighted_sum([_term(term, background, class_weights) for term in terms])
+
+
+def _term(
+    term: Mapping[str, Any], background: bool, class_weights: Sequence[float] | None
+) -> tuple[float, Loss]:
+    options = dict(term)
+    name, weight = options.pop("name", None), options.pop("weight", 1.0)
+    if name not in _TERMS:
+        raise InputError(f"there is no loss {name!r}; {nearest(name, _TERMS)}")
+    function = _TERMS[name][0]
+    defaults = _defaults(function)
+    for key, value in options.items():
+        if key not in defaults:
+            advice = nearest(key, [*defaults, "weight"])
+            raise InputError(f"the loss {name} has no argument {key!r}; {advice}")
+        if key != "class_weights":
+            _check(name, key, value, defaults[key])
+    _check(name, "weight", weight, 1.0)
+    if "class_weights" in options:
+        options["class_weights"] = _weights(name, options["class_weights"], class_weights)
+    if "background" in defaults:
+        options.setdefault("background", background)
+    return float(weight), partial(function, **options)
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """The keyword arguments of a loss and their defaults."""
+    found = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY}
+
+
+def _check(name: str, key: str, value: Any, default: Any) -> None:
+    """Values are of the kind of their default: bool, whole number from 1, number from 0."""
+    low, high = _LIMITS.get((name, key), (1 if type(default) is int else 0.0, math.inf))
+    if isinstance(default, bool):
+        fits, wanted = isinstance(value, bool), "true or false"
+    else:
+        kinds = (int,) if isinstance(default, int) else (int, float)
+        fits = isinstance(value, kinds) and not isinstance(value, bool)
+        fits = fits and math.isfinite(value) and low <= value <= high
+        wanted = f"a {'whole ' if len(kinds) == 1 else ''}number of {low} or more"
+        wanted += f", at most {high}" if high < math.inf else ""
+    if not fits:
+        raise InputError(f"the loss {name} has {key} = {value!r}; use {wanted}")
+
+
+def _weights(
+    name: str, asked: Any, class_weights: Sequence[float] | None
+) -> tuple[float, ...] | None:
+    """One weight per class: "inverse" is `class_weights`, a list is itself, None is none."""
+    if asked is None:
+        return None
+    if asked == "inverse":
+        if class_weights is None:
+            raise InputError(
+                f"the loss {name} asks for inverse class weights, but the frequencies of the "
+                "classes are not known here; give a list of weights, or none"
+            )
+        return tuple(float(w) for w in class_weights)
+    numbers = isinstance(asked, (list, tuple)) and all(
+        isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in asked
+    )
+    if not numbers or not any(asked):
+        raise InputError(
+            f'the loss {name} has class_weights = {asked!r}; use "inverse" or one number of 0 or '
+            "more per class"
+        )
+    return tuple(float(w) for w in asked)

@@ -1,0 +1,65 @@
+"""Losses made of losses: weighted sums, and one loss over several heads."""
+
+from collections.abc import Sequence
+
+from seg_batch.errors import InputError
+from seg_batch.nn.blocks import Tensor
+from seg_batch.nn.losses.overlap import dice
+from seg_batch.nn.losses.shapes import Loss
+from seg_batch.nn.losses.voxels import cross_entropy, focal
+
+
+def weighted_sum(terms: Sequence[tuple[float, Loss]]) -> Loss:
+    """``sum(weight * loss)``; terms of weight 0 are not computed."""
+    kept = [(weight, loss) for weight, loss in terms if weight]
+    if not kept:
+        raise InputError("a loss without a term teaches nothing; give one a weight above 0")
+
+    def loss(truth: Tensor, probability: Tensor, valid: Tensor | None = None) -> Tensor:
+        parts = [weight * part(truth, probability, valid) for weight, part in kept]
+        return sum(parts[1:], parts[0])
+
+    return loss
+
+
+def dice_ce(
+    *,
+    dice_weight: float = 1.0,
+    ce_weight: float = 1.0,
+    focal_weight: float = 0.0,
+    background: bool = False,
+    class_weights: Sequence[float] | None = None,
+    smoothing: float = 0.0,
+) -> Loss:
+    """The default loss: Dice + cross-entropy (+ focal), as a function of the three arguments."""
+
+    def overlap(t: Tensor, p: Tensor, valid: Tensor | None = None) -> Tensor:
+        return dice(t, p, valid, background=background)
+
+    def entropy(t: Tensor, p: Tensor, valid: Tensor | None = None) -> Tensor:
+        return cross_entropy(t, p, valid, class_weights=class_weights, smoothing=smoothing)
+
+    def hard(t: Tensor, p: Tensor, valid: Tensor | None = None) -> Tensor:
+        return focal(t, p, valid, class_weights=class_weights)
+
+    return weighted_sum([(dice_weight, overlap), (ce_weight, entropy), (focal_weight, hard)])
+
+
+def over_heads(
+    loss: Loss,
+    truth: Tensor,
+    probabilities: Sequence[Tensor] | Tensor,
+    valid: Tensor | None = None,
+    *,
+    weights: Sequence[float] | None = None,
+) -> Tensor:
+    """Deep supervision: the mean of `loss` over the heads, weighted by `weights` (equal if None)."""
+    heads = probabilities if isinstance(probabilities, (list, tuple)) else [probabilities]
+    factors = list(weights) if weights is not None else [1.0] * len(heads)
+    if len(factors) != len(heads) or min(factors) < 0 or sum(factors) <= 0:
+        raise InputError(
+            f"head weights {factors} for {len(heads)} heads: give one number per head, none "
+            "negative and at least one above 0"
+        )
+    terms = [f * loss(truth, p, valid) for f, p in zip(factors, heads, strict=True) if f]
+    return sum(terms[1:], terms[0]) / sum(factors)
