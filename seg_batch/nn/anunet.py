@@ -15,80 +15,16 @@ weights per level. With the default filters, one input channel and one class the
 Source: Li et al., Computers & Graphics 90 (2020) 11-20, Eq. 4, Fig. 4-5 and Table 6.
 """
 
-import json
-from dataclasses import asdict, dataclass
-from typing import Any, Self
-
 from seg_batch.errors import InputError
 from seg_batch.nn.backend import keras
-from seg_batch.nn.blocks import Tensor, attention_gate, conv_unit, downsample, head, shared_up
+from seg_batch.nn.blocks import Tensor, attention_gate, conv_unit, encoder, head, shared_up
+from seg_batch.nn.config import NetworkConfig
 
 
-@dataclass(frozen=True)
-class ANUNetConfig:
-    """What is needed to build the network.
+class ANUNetConfig(NetworkConfig):
+    """What is needed to build an ANU-Net: the fields of `NetworkConfig`, a head at every level."""
 
-    `rank` 2 or 3; `channels` of the input; `classes` of the output (1: one sigmoid channel, else
-    softmax); `filters` from the full resolution downwards, so ``depth = len(filters) - 1`` and
-    sides must be multiples of ``2 ** depth``; `heads` the levels N whose node X[0][N] gets an
-    output, all of 1..depth when empty.
-    """
-
-    rank: int
-    channels: int
-    classes: int
-    filters: tuple[int, ...] = (32, 64, 128, 256, 512)
-    heads: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        _require(self.rank in (2, 3), f"rank is {self.rank}", "use 2 (images) or 3 (volumes)")
-        _require(self.channels >= 1, f"channels is {self.channels}", "use 1 or more")
-        _require(1 <= self.classes <= 65535, f"classes is {self.classes}", "use 1 to 65535")
-        _require(len(self.filters) >= 2, f"filters are {self.filters}", "give at least two levels")
-        _require(min(self.filters) >= 1, f"filters are {self.filters}", "use positive numbers")
-        known = set(range(1, self.depth + 1))
-        advice = f"use levels between 1 and {self.depth}, in rising order"
-        _require(set(self.heads) <= known, f"heads are {self.heads}", advice)
-        _require(tuple(sorted(set(self.heads))) == self.heads, f"heads are {self.heads}", advice)
-
-    @property
-    def depth(self) -> int:
-        """How often the input is halved; the N of the full network LN."""
-        return len(self.filters) - 1
-
-    @property
-    def levels(self) -> tuple[int, ...]:
-        """The levels that have a head."""
-        return self.heads or tuple(range(1, self.depth + 1))
-
-    @property
-    def multiple(self) -> int:
-        """Every side of a patch must be a multiple of this."""
-        return int(2**self.depth)
-
-    def gate_width(self, level: int) -> int:
-        """Inner width of a gate: the filters of the level above it, at the top its own.
-
-        Gives the paper's (32, 32, 64, 128) for its filters (32, 64, 128, 256, 512).
-        """
-        return self.filters[max(level - 1, 0)]
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The inverse of `to_json`; raises InputError on unknown or missing keys."""
-        try:
-            values = json.loads(text)
-            frozen: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-            }
-            return cls(**frozen)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"not an ANU-Net configuration ({error}); use to_json to write one"
-            ) from error
+    title = "ANU-Net"
 
 
 def anunet(config: ANUNetConfig) -> keras.Model:
@@ -114,7 +50,7 @@ def prune(model: keras.Model, level: int) -> keras.Model:
             "choose one of those levels"
         )
     return keras.Model(
-        model.inputs[0], model.get_layer(f"head_{level}").output, name=f"anunet_l{level}"
+        model.inputs[0], model.get_layer(f"head_{level}").output, name=f"{model.name}_l{level}"
     )
 
 
@@ -132,7 +68,7 @@ def averaged(model: keras.Model) -> keras.Model:
 
 
 def filters_of(model: keras.Model) -> tuple[int, ...]:
-    """The filters that an ANU-Net was built with, read from its encoder; () for other models."""
+    """The filters that one of our networks was built with, read from its encoder; () for others."""
     widths = {layer.name: layer.filters for layer in model.layers if hasattr(layer, "filters")}
     found: list[int] = []
     while (name := f"x_{len(found)}_0_conv1") in widths:
@@ -144,11 +80,8 @@ def _nodes(inputs: Tensor, config: ANUNetConfig) -> list[Tensor]:
     """The top row X[0][0..depth] of the network."""
     rank, filters, depth = config.rank, config.filters, config.depth
     ups = [shared_up(filters[i], rank, f"up_{i}") for i in range(depth)]
-    node: dict[tuple[int, int], Tensor] = {}
+    node = {(i, 0): x for i, x in enumerate(encoder(inputs, filters, rank))}
     gated: dict[tuple[int, int], Tensor] = {}
-    for i in range(depth + 1):
-        x = inputs if i == 0 else downsample(node[i - 1, 0], rank, f"pool_{i}")
-        node[i, 0] = conv_unit(x, filters[i], rank, f"x_{i}_0")
     for j in range(1, depth + 1):
         for i in range(depth - j + 1):
             lifted, k = ups[i](node[i + 1, j - 1]), j - 1
@@ -159,8 +92,3 @@ def _nodes(inputs: Tensor, config: ANUNetConfig) -> list[Tensor]:
             joined = keras.layers.Concatenate(name=f"x_{i}_{j}_concat")([*skips, lifted])
             node[i, j] = conv_unit(joined, filters[i], rank, f"x_{i}_{j}")
     return [node[0, j] for j in range(depth + 1)]
-
-
-def _require(holds: Any, found: str, advice: str) -> None:
-    if not holds:
-        raise InputError(f"ANU-Net cannot be built: {found}; {advice}")

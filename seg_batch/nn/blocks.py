@@ -1,13 +1,15 @@
-"""The pieces of ANU-Net, for images (rank 2) and volumes (rank 3), channels last.
+"""The pieces of ANU-Net and of its relatives, for images (rank 2) and volumes (rank 3), channels last.
 
 Each piece is a function that composes stock Keras layers, so a saved model contains no class of
 ours and loads with Keras alone. Every layer is named after its place: ``x_0_2_conv1`` is the first
 convolution of node X[0][2], ``up_1_conv`` the transposed convolution shared by level 1.
 
+With ``norm=False`` a piece is built without its batch normalisations, as in the first U-Nets.
+
 Source: Li et al., "ANU-Net", Computers & Graphics 90 (2020) 11-20, Eq. 1-4 and Fig. 3-5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from seg_batch.nn.backend import keras
@@ -31,11 +33,11 @@ def batchnorm(name: str) -> keras.Layer:
     return keras.layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, name=name)
 
 
-def conv_unit(x: Tensor, filters: int, rank: int, name: str) -> Tensor:
+def conv_unit(x: Tensor, filters: int, rank: int, name: str, norm: bool = True) -> Tensor:
     """Phi: (convolution 3 -> batch normalisation -> ReLU) twice; ``(B, *s, c)`` to ``(B, *s, filters)``."""
     for k in (1, 2):
         x = convolution(rank, filters, 3, f"{name}_conv{k}")(x)
-        x = batchnorm(f"{name}_bn{k}")(x)
+        x = batchnorm(f"{name}_bn{k}")(x) if norm else x
         x = keras.layers.ReLU(name=f"{name}_relu{k}")(x)
     return x
 
@@ -46,7 +48,16 @@ def downsample(x: Tensor, rank: int, name: str) -> Tensor:
     return pool(2, name=name)(x)
 
 
-def shared_up(filters: int, rank: int, name: str) -> Callable[[Tensor], Tensor]:
+def encoder(x: Tensor, filters: Sequence[int], rank: int, *, norm: bool = True) -> list[Tensor]:
+    """``X[0][0], X[1][0], ...``: a unit per level, each on the level above it halved."""
+    levels: list[Tensor] = []
+    for i, width in enumerate(filters):
+        x = downsample(levels[-1], rank, f"pool_{i}") if levels else x
+        levels.append(conv_unit(x, width, rank, f"x_{i}_0", norm))
+    return levels
+
+
+def shared_up(filters: int, rank: int, name: str, norm: bool = True) -> Callable[[Tensor], Tensor]:
     """Up: transposed convolution 2, stride 2 -> batch normalisation -> ReLU; doubles every side.
 
     The layers are made once, here; the function returned may be applied to many nodes and uses the
@@ -55,7 +66,7 @@ def shared_up(filters: int, rank: int, name: str) -> Callable[[Tensor], Tensor]:
     transposed: type[keras.Layer] = getattr(keras.layers, f"Conv{rank}DTranspose")
     layers = (
         transposed(filters, 2, strides=2, kernel_initializer="he_normal", name=f"{name}_conv"),
-        batchnorm(f"{name}_bn"),
+        *([batchnorm(f"{name}_bn")] if norm else []),
         keras.layers.ReLU(name=f"{name}_relu"),
     )
 
@@ -67,18 +78,23 @@ def shared_up(filters: int, rank: int, name: str) -> Callable[[Tensor], Tensor]:
     return up
 
 
-def attention_gate(f: Tensor, g: Tensor, inner: int, rank: int, name: str) -> Tensor:
+def attention_gate(
+    f: Tensor, g: Tensor, inner: int, rank: int, name: str, norm: bool = True
+) -> Tensor:
     """Ag(f, g) = f * alpha, with one channel of alpha in (0, 1) for all channels of `f` (Eq. 1-3).
 
     ``alpha = sigmoid(BN(W_t * relu(BN(W_f * f) + BN(W_g * g))))``, all W being 1x1 convolutions
     with bias. `f` is what is gated, `g` the gating signal, already at the resolution of `f`.
     """
-    from_f = batchnorm(f"{name}_bn_f")(convolution(rank, inner, 1, f"{name}_conv_f")(f))
-    from_g = batchnorm(f"{name}_bn_g")(convolution(rank, inner, 1, f"{name}_conv_g")(g))
-    both = keras.layers.ReLU(name=f"{name}_relu")(
-        keras.layers.Add(name=f"{name}_add")([from_f, from_g])
+
+    def projected(x: Tensor, width: int, part: str) -> Tensor:
+        x = convolution(rank, width, 1, f"{name}_conv_{part}")(x)
+        return batchnorm(f"{name}_bn_{part}")(x) if norm else x
+
+    total = keras.layers.Add(name=f"{name}_add")(
+        [projected(f, inner, "f"), projected(g, inner, "g")]
     )
-    theta = batchnorm(f"{name}_bn_t")(convolution(rank, 1, 1, f"{name}_conv_t")(both))
+    theta = projected(keras.layers.ReLU(name=f"{name}_relu")(total), 1, "t")
     alpha = keras.layers.Activation("sigmoid", name=f"{name}_alpha")(theta)
     return keras.layers.Multiply(name=f"{name}_out")([f, alpha])
 

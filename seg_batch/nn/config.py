@@ -1,0 +1,86 @@
+"""What any of our networks is built from, as one frozen value."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+from seg_batch.errors import InputError
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What is needed to build a network.
+
+    `rank` 2 or 3; `channels` of the input; `classes` of the output (1: one sigmoid channel, else
+    softmax); `filters` from the full resolution downwards, so ``depth = len(filters) - 1`` and
+    sides must be multiples of ``2 ** depth``; `heads` the levels N whose node X[0][N] gets an
+    output, all of `choices` when empty.
+    """
+
+    title: ClassVar[str] = "network"
+
+    rank: int
+    channels: int
+    classes: int
+    filters: tuple[int, ...] = (32, 64, 128, 256, 512)
+    heads: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._require(self.rank in (2, 3), f"rank is {self.rank}", "use 2 (images) or 3 (volumes)")
+        self._require(self.channels >= 1, f"channels is {self.channels}", "use 1 or more")
+        classes, filters = f"classes is {self.classes}", f"filters are {self.filters}"
+        self._require(1 <= self.classes <= 65535, classes, "use 1 to 65535")
+        self._require(len(self.filters) >= 2, filters, "give at least two levels")
+        self._require(min(self.filters) >= 1, filters, "use positive numbers")
+        heads = f"heads are {self.heads}"
+        advice = f"use some of {', '.join(map(str, self.choices))}, in rising order"
+        self._require(set(self.heads) <= set(self.choices), heads, advice)
+        self._require(tuple(sorted(set(self.heads))) == self.heads, heads, advice)
+
+    @property
+    def depth(self) -> int:
+        """How often the input is halved; the N of the full network LN."""
+        return len(self.filters) - 1
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """The levels that can have a head: those of the nodes of the top row."""
+        return tuple(range(1, self.depth + 1))
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels that have a head."""
+        return self.heads or self.choices
+
+    @property
+    def multiple(self) -> int:
+        """Every side of a patch must be a multiple of this."""
+        return int(2**self.depth)
+
+    def gate_width(self, level: int) -> int:
+        """Inner width of a gate: the filters of the level above it, at the top its own.
+
+        Gives the ANU-Net paper's (32, 32, 64, 128) for its filters (32, 64, 128, 256, 512).
+        """
+        return self.filters[max(level - 1, 0)]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `to_json`; raises InputError on unknown or missing keys."""
+        try:
+            values = json.loads(text)
+            frozen: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+            }
+            return cls(**frozen)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"not an {cls.title} configuration ({error}); use to_json to write one"
+            ) from error
+
+    def _require(self, holds: Any, found: str, advice: str) -> None:
+        if not holds:
+            raise InputError(f"{self.title} cannot be built: {found}; {advice}")

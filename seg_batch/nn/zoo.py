@@ -1,0 +1,98 @@
+"""The networks by name, and what can be read back from one that was built."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from seg_batch.errors import InputError
+from seg_batch.nn.anunet import ANUNetConfig, anunet, filters_of
+from seg_batch.nn.backend import keras
+from seg_batch.nn.config import NetworkConfig
+from seg_batch.nn.named import nearest
+from seg_batch.nn.relatives import (
+    AttentionUNetConfig,
+    UNetConfig,
+    UNetPPConfig,
+    attention_unet,
+    unet,
+    unetpp,
+)
+
+type Part = Literal["encoder", "decoder", "head"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network to choose: its configuration, what builds it from one, what it is in one line."""
+
+    config: type[NetworkConfig]
+    builder: Callable[[Any], keras.Model]
+    says: str
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "anunet": Architecture(ANUNetConfig, anunet, "nested, gated skips, a head per level"),
+    "unetpp": Architecture(UNetPPConfig, unetpp, "nested, dense skips, a head per level"),
+    "attention_unet": Architecture(AttentionUNetConfig, attention_unet, "U-Net with gated skips"),
+    "unet": Architecture(UNetConfig, unet, "one decoder node per level, plain skips"),
+}
+
+# Layer names begin with their part; see blocks.py. X[i][0] is the encoder, X[i][j] the decoder.
+_PARTS: tuple[tuple[str, Part], ...] = (
+    (r"(image$|pool_\d+$|x_\d+_0_)", "encoder"),
+    (r"(x_\d+_[1-9]\d*_|up_\d+_|gate_\d+_\d+_)", "decoder"),
+    (r"(head_\d+$|mean_of_heads$)", "head"),
+)
+
+
+def build(
+    arch: str,
+    *,
+    rank: int,
+    channels: int,
+    classes: int,
+    filters: Sequence[int],
+    heads: Sequence[int] = (),
+) -> keras.Model:
+    """The network called `arch`, with new weights: ``(B, *s, channels)`` to ``(B, *s, classes)``.
+
+    One output per head; `heads` as in `NetworkConfig`. Raises InputError on an unknown name, with
+    the nearest known one, and on numbers of which nothing can be built.
+    """
+    known = _known(arch)
+    return known.builder(known.config(rank, channels, classes, tuple(filters), tuple(heads)))
+
+
+def multiple(arch: str, filters: Sequence[int]) -> int:
+    """What every side of a patch must be a multiple of, in voxels."""
+    return _known(arch).config(2, 1, 1, tuple(filters)).multiple
+
+
+def architecture_of(model: keras.Model) -> dict[str, Any]:
+    """``{"name": ..., "filters": [...]}`` for the card; {} for a model that is none of ours.
+
+    A pruned network is one of the same name with fewer filters.
+    """
+    name, filters = str(model.name).partition("_l")[0], filters_of(model)
+    return {"name": name, "filters": list(filters)} if name in ARCHITECTURES and filters else {}
+
+
+def part_of(layer_name: str) -> Part:
+    """Which part of any of our networks a layer belongs to, told by its name.
+
+    To freeze the encoder or to give it a learning rate of its own.
+    """
+    for pattern, part in _PARTS:
+        if re.match(pattern, layer_name):
+            return part
+    raise InputError(
+        f"layer {layer_name!r} belongs to no network of ours, so encoder, decoder and head can't "
+        f"be told apart; use a bundle of {', '.join(ARCHITECTURES)}"
+    )
+
+
+def _known(arch: str) -> Architecture:
+    if arch not in ARCHITECTURES:
+        raise InputError(f"there is no network {arch!r}; {nearest(arch, ARCHITECTURES)}")
+    return ARCHITECTURES[arch]
