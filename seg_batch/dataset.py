@@ -111,12 +111,10 @@ def batches(
     """Endless ``(x, labels, valid)``: ``(B, *patch, C)`` float32, ``(B, *patch)`` uint8/16 class
     indices (0 where ignored), ``(B, *patch)`` bool. ``vary`` is :func:`augment.vary`, which crops
     and changes them. The same seed gives the same batches."""
-    draw = Draw(patches, recipe.fit.balance)
+    draw = Draw(patches, recipe.sampling.balance)
     while True:
         rows = [draw(rng) for _ in range(recipe.fit.batch)]
-        pairs = [
-            vary(*patches.read(row), recipe.fit_patch, recipe.fit.augment, rng) for row in rows
-        ]
+        pairs = [vary(*patches.read(row), recipe.fit_patch, recipe.augment, rng) for row in rows]
         labels = np.stack([label for _, label in pairs])
         valid = labels != patches.ignore
         yield np.stack([image for image, _ in pairs]), np.where(valid, labels, 0), valid

@@ -29,7 +29,7 @@ def main(data: Path, output: Path) -> None:
 
 def landsat(scene: Path, output: Path) -> Path:
     """The test box of the land-cover recipe as a GeoTIFF with its own transform."""
-    recipe, target = read_recipe(HERE / "landsat8-landcover.json"), output / "zion_landsat8.tif"
+    recipe, target = read_recipe(HERE / "landsat8-landcover.yaml"), output / "zion_landsat8.tif"
     with rasterio.open(scene) as file:
         window = _test_window(recipe, file.shape)
         profile = {**file.profile, "height": window.height, "width": window.width}
@@ -49,7 +49,7 @@ def _test_window(recipe: Recipe, shape: tuple[int, int]) -> Window:
 
 def hippocampus(images: Path, output: Path) -> list[Path]:
     """The smallest of the cases that the volume recipe holds out for test, copied as they are."""
-    recipe = read_recipe(HERE / "hippocampus-mri.json")
+    recipe = read_recipe(HERE / "hippocampus-mri.yaml")
     cases = [(n, path.name.removesuffix(".nii.gz"), path) for n, path in _sorted(images)]
     held = [path for n, case, path in cases if recipe.hold_out.part_of(case, n) == "test"]
     for path in held:

@@ -17,7 +17,7 @@ mkdir -p -- "$output"
 # starter NAME PAIRS...: the recipe, the dataset and the bundle all have the name.
 starter() {
   local name=$1 && shift
-  "$command" patches "$@" -o "$output/$name.zarr" --recipe "$recipes/$name.json" --overwrite
+  "$command" patches "$@" -o "$output/$name.zarr" --recipe "$recipes/$name.yaml" --overwrite
   "$command" train "$output/$name.zarr" -o "$output/$name" --overwrite
 }
 

@@ -92,7 +92,7 @@ def train(
 
 def _limited(recipe: Recipe, minutes: float | None, steps: int | None) -> Recipe:
     changed = {k: v for k, v in (("minutes", minutes), ("steps", steps)) if v is not None}
-    return recipe.model_copy(update={"fit": recipe.fit.model_copy(update=changed)})
+    return recipe.changed(fit=changed)
 
 
 def _fit(
@@ -122,15 +122,10 @@ def _fit(
         validate=validate,
         work=work,
         validate_every=how.validate_every,
-        loss=dice_ce(
-            dice_weight=how.dice_weight,
-            ce_weight=how.ce_weight,
-            background=recipe.background is None,
-            smoothing=how.smoothing,
-        ),
-        schedule=Schedule(peak=how.learning_rate),
-        weight_decay=how.weight_decay,
-        ema=how.ema,
+        loss=dice_ce(background=recipe.background is None),
+        schedule=Schedule(peak=recipe.optimiser.learning_rate),
+        weight_decay=recipe.optimiser.weight_decay,
+        ema=recipe.optimiser.ema,
         seed=how.seed,
         on_row=lambda row: listener.row(row, how.steps, how.minutes),
     )
@@ -147,7 +142,7 @@ def _network(recipe: Recipe, from_bundle: str | None) -> Any:
     from seg_batch.nn.fit import adopt
     from seg_batch.nn.loading import load_model
 
-    draft, filters = recipe.card, recipe.fit.filters
+    draft, filters = recipe.card, recipe.network.filters
     source = None
     if from_bundle is not None:
         model = bundles.find(from_bundle)

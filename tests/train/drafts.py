@@ -20,7 +20,7 @@ IDS = np.array([c["id"] for c in CLASSES])
 
 
 def plain_recipe(rank: int = 2, **changes: Any) -> dict[str, Any]:
-    """A recipe as JSON would hold it; ``changes`` replace keys inside its four parts."""
+    """A recipe as JSON would hold it; ``changes`` replace keys inside its parts."""
     parts: dict[str, Any] = {
         "card": {
             "name": "made",
@@ -34,8 +34,10 @@ def plain_recipe(rank: int = 2, **changes: Any) -> dict[str, Any]:
         },
         "cut": {"patch": [16] * rank, "overlap": [4] * rank},
         "hold_out": {},
-        "fit": {"filters": [4, 8], "batch": 2},
+        "network": {"filters": [4, 8]},
+        "fit": {"batch": 2},
     }
+    parts |= {name: {} for name in changes if name not in parts}
     return {name: {**part, **changes.get(name, {})} for name, part in parts.items()}
 
 

@@ -84,9 +84,12 @@ def volume_recipe(**fit: Any) -> Recipe:
         "normalisation": "source",
     }
     hold_out = {"validation": {"cases": ["case_1"]}, "test": {"cases": ["case_2"]}}
-    small = {"filters": [4, 8], "batch": 2, "learning_rate": 0.01, "ema": 0.8}
+    small = {
+        "network": {"filters": [4, 8]},
+        "optimiser": {"learning_rate": 0.01, "ema": 0.8},
+    }
     cut = {"patch": [24, 24, 24], "overlap": [8, 8, 8]}
-    parts = {"card": card, "cut": cut, "hold_out": hold_out, "fit": {**small, **fit}}
+    parts = {"card": card, "cut": cut, "hold_out": hold_out, **small, "fit": {"batch": 2, **fit}}
     return Recipe.model_validate(parts)
 
 

@@ -35,7 +35,8 @@ def write_recipe(folder: Path) -> Path:
         "card": card,
         "cut": {"patch": [40, 40], "overlap": [20, 20]},
         "hold_out": held,
-        "fit": {"batch": 4, "learning_rate": 0.02, "ema": 0.5, "validate_every": 10},
+        "optimiser": {"learning_rate": 0.02, "ema": 0.5},
+        "fit": {"batch": 4, "validate_every": 10},
     }
     path = folder / "recipe.json"
     path.write_text(json.dumps(plain_recipe(2, **changes)))

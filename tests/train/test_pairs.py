@@ -17,7 +17,7 @@ from seg_batch.verbs.patches import make_patches
 from tests.engine.files import write_raster, write_volume
 from tests.train.drafts import IDS, class_indices, raster_pair, recipe, volume_pairs
 
-LANDSAT = Path(__file__).parents[2] / "workflows" / "landsat8-landcover.json"
+LANDSAT = Path(__file__).parents[2] / "workflows" / "landsat8-landcover.yaml"
 
 
 def refused(pair: str, **changes: Any) -> str:

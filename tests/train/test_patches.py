@@ -168,7 +168,7 @@ def test_a_label_on_another_grid_is_refused(tmp_path: Path, profile: Any, said: 
 def test_the_real_label_on_another_grid_is_refused(tmp_path: Path, data: Path) -> None:
     folder = data / "zion_landsat8_nlcd"
     pair = f"{folder / 'landsat8_b2345.tif'}={folder / 'other_grid_nlcd.tif'}"
-    recipe = Path(__file__).resolve().parents[2] / "workflows" / "landsat8-landcover.json"
+    recipe = Path(__file__).resolve().parents[2] / "workflows" / "landsat8-landcover.yaml"
     with pytest.raises(InputError, match=r"extent .* against .*NAD83"):
         make_patches([pair], tmp_path / "d.zarr", recipe)
     assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ WORKFLOWS = Path(__file__).parents[2] / "workflows"
 
 @pytest.mark.parametrize("name", ["landsat8-landcover", "hippocampus-mri"])
 def test_the_starter_recipes_come_back_as_they_were(name: str) -> None:
-    found = read_recipe(WORKFLOWS / f"{name}.json")
+    found = read_recipe(WORKFLOWS / f"{name}.yaml")
     assert found.card.name == name
     assert parse_recipe(found.model_dump_json(), name) == found
 
@@ -37,9 +37,9 @@ def test_an_unknown_key_is_refused_by_name(part: str | None) -> None:
     [
         ({"cut": {"patch": [16, 16, 16]}}, "rank, 2"),
         ({"fit": {"patch": [32, 16]}}, "can't be cropped"),
-        ({"fit": {"augment": {"flip": [2]}}}, "axes 0 to 1"),
-        ({"fit": {"patch": [8, 16], "augment": {"quarter_turns": [0, 1]}}}, "equal fit patch"),
-        ({"fit": {"balance": 1.5}}, "less than or equal to 1"),
+        ({"augment": {"flip": [2]}}, "axes 0 to 1"),
+        ({"fit": {"patch": [8, 16]}, "augment": {"quarter_turns": [0, 1]}}, "equal fit patch"),
+        ({"sampling": {"balance": 1.5}}, "less than or equal to 1"),
         ({"card": {"kind": "raster", "rank": 3, "patch": [8] * 3, "overlap": [4] * 3}}, "rast"),
         ({"hold_out": {"test": {"boxes": [[[0, 0, 0], [9, 9, 9]]]}}}, "no region of a raster"),
         ({"hold_out": {"test": {"boxes": [[[5, 0], [5, 9]]]}}}, "start below its stop"),

@@ -1,0 +1,97 @@
+"""Recipes as text: YAML or JSON in, one line of complaint where it is not a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from seg_batch.errors import InputError
+from seg_batch.recipe.recipe import Recipe
+
+MOST_BYTES = 1 << 20
+
+type Plain = dict[str, Any]
+
+
+def parse_recipe(text: str, where: str) -> Recipe:
+    """The recipe in ``text``; InputError in one line when it is not one."""
+    return recipe_of(parse_plain(text, where), where)
+
+
+def read_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
+    """The recipe in a file, with ``key=value`` settings put over it."""
+    return recipe_of(with_settings(read_plain(path), settings), str(path))
+
+
+def read_plain(path: Path) -> Plain:
+    """The mapping in a YAML or JSON file, not yet checked."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path} is larger than 1 MiB, no recipe is: give a YAML file")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the recipe {path} can't be read ({error}): give a YAML file like those in workflows/"
+        ) from None
+    return parse_plain(text, str(path))
+
+
+def parse_plain(text: str, where: str) -> Plain:
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise InputError(f"{where} is not YAML ({line}): mend it") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{where} holds no keys and values: give a file like those in workflows/")
+    return value
+
+
+def with_settings(plain: Plain, settings: Iterable[str]) -> Plain:
+    """``plain`` with each ``a.b=value`` put in; values are read as YAML."""
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not all(key.split(".")):
+            raise InputError(f"--set {setting!r} is no setting: write it as part.key=value")
+        value: Any = parse_plain(f"v: {text}", f"--set {key}")["v"]
+        for name in reversed(key.split(".")):
+            value = {name: value}
+        plain = merged(plain, value)
+    return plain
+
+
+def merged(base: Plain, over: Plain) -> Plain:
+    """``base`` with everything in ``over`` put over it, mapping by mapping."""
+    out = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merged(out[key], value) if both else value
+    return out
+
+
+def recipe_of(plain: Mapping[str, Any], where: str) -> Recipe:
+    """The checked recipe; InputError names the key, and the nearest one that exists."""
+    try:
+        return Recipe.model_validate(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "recipe"
+        hint = nearest(Recipe, first["loc"]) if first["type"] == "extra_forbidden" else ""
+        raise InputError(f"{where}: {field}: {first['msg']}{hint}; mend the recipe") from None
+
+
+def nearest(model: type[BaseModel], where: tuple[int | str, ...]) -> str:
+    """ "; did you mean x?" for a key that does not exist, when there is one like it."""
+    *path, name = where
+    for step in path:
+        kind = model.model_fields[str(step)].annotation if step in model.model_fields else None
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return ""
+        model = kind
+    close = get_close_matches(str(name), model.model_fields, 1)
+    return f"; did you mean {close[0]}?" if close else ""
