@@ -9,12 +9,20 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    ValidationError,
+    model_validator,
+)
 
 from seg_batch.errors import BundleError
-from seg_batch.geometry import Axis
+from seg_batch.geometry import Axis, Shape
 
-SCHEMA = 1
+SCHEMA = 2
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 
@@ -67,10 +75,29 @@ class Compute(_Frozen):
     flops: float = Field(default=0, ge=0, description="multiply-adds x 2 per patch")
 
 
+class Border(_Frozen):
+    """What was measured about the border of a patch, in voxels per axis of the model's view.
+
+    ``reach``: the outer voxels per side whose labels depend on where the patch lies. ``overlap``
+    and ``margin``: what is recommended for it. ``how``: the numbers behind it.
+    """
+
+    reach: tuple[NonNegativeInt, ...]
+    overlap: tuple[NonNegativeInt, ...]
+    margin: tuple[NonNegativeInt, ...]
+    how: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_rank(self) -> Border:
+        if not len(self.reach) == len(self.overlap) == len(self.margin):
+            raise ValueError("border needs one reach, one overlap and one margin per axis")
+        return self
+
+
 class ModelCard(_Frozen):
     """Everything needed to use a model, except the model. See design section 7."""
 
-    schema_version: int = Field(default=SCHEMA, ge=1, le=SCHEMA, strict=True)
+    schema_version: int = Field(default=SCHEMA, ge=SCHEMA, le=SCHEMA, strict=True)
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
     kind: Literal["raster", "volume", "any"]
@@ -80,6 +107,7 @@ class ModelCard(_Frozen):
     patch: tuple[int, ...] | None = None
     overlap: tuple[int, ...] | None = None
     margin: tuple[int, ...] | None = None
+    border: Border | None = Field(default=None, description="what --overlap auto goes by")
     normalisation: Normalisation
     spacing_mm: tuple[float, ...] | None = None
     pixel_m: float | None = None
@@ -89,8 +117,14 @@ class ModelCard(_Frozen):
     architecture: dict[str, Any] = Field(default_factory=dict)
     licence: str = ""
     training_data: str = ""
+    split: dict[str, Any] = Field(default_factory=dict, description="what was held out, and how")
     scores: dict[str, Any] = Field(default_factory=dict)
     weights_sha256: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _current(cls, data: Any) -> Any:
+        return _migrate(data) if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelCard:
@@ -103,9 +137,11 @@ class ModelCard(_Frozen):
             if value is not None and self.rank is not None and len(value) != self.rank:
                 raise ValueError(f"{name} {value} does not have rank {self.rank}")
         if self.patch is not None and self.overlap is not None:
-            margin = self.margin or (0,) * len(self.patch)
-            for side in zip(self.patch, self.patch, self.overlap, margin, strict=True):
-                Axis(*side)  # refuses what can't be a grid, and says why
+            _check_grid(self.patch, self.overlap, self.margin or (0,) * len(self.patch))
+        if self.border is not None:
+            if self.patch is None or len(self.border.reach) != len(self.patch):
+                raise ValueError("border needs a patch of its rank: it was measured for one")
+            _check_grid(self.patch, self.border.overlap, self.border.margin)
         numbers = {len(self.normalisation.mean), len(self.normalisation.std)}
         if self.normalisation.kind == "card" and numbers != {len(self.channels or ())}:
             raise ValueError("normalisation needs one mean and one std per channel")
@@ -122,8 +158,21 @@ class ModelCard(_Frozen):
         return 255 if self.label_dtype == "uint8" else 65535
 
 
+def _check_grid(patch: Shape, overlap: Shape, margin: Shape) -> None:
+    """ValueError, saying why, where these can't be a grid."""
+    for side in zip(patch, patch, overlap, margin, strict=True):
+        Axis(*side)
+
+
 def _migrate(data: dict[str, Any]) -> dict[str, Any]:
-    """Bring an older card to this schema. There is only one schema yet."""
+    """Bring an older card to this schema, step by step.
+
+    1 -> 2: ``border`` and ``split`` came, both optional: the number is all that changes. Cards
+    inside datasets and work stores come this way too.
+    """
+    version = data.get("schema_version")
+    if type(version) is int and version == 1:
+        data = {**data, "schema_version": 2}
     return data
 
 
@@ -144,7 +193,7 @@ def parse_card(text: str, where: str) -> ModelCard:
             "upgrade segbatch to use this bundle"
         )
     try:
-        return ModelCard.model_validate(_migrate(data))
+        return ModelCard.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "card"

@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -41,7 +41,10 @@ Cluster = Annotated[str, typer.Option(help="auto, inline, local or tcp://host:87
 Workers = Annotated[int, typer.Option(min=0, help="Processes; 0: one per GPU, or one.")]
 Memory = Annotated[str | None, typer.Option(help="What one worker may use, like 8GiB.")]
 Precision = Annotated[str, typer.Option(help="auto, float32 or mixed.")]
-Overlap = Annotated[int | None, typer.Option(min=0, help="Voxels that neighbouring tiles share.")]
+Overlap = Annotated[
+    str | None,
+    typer.Option(help="Voxels that neighbouring tiles share, or auto: as measured for the model."),
+]
 TaperName = Annotated[
     str, typer.Option("--taper", help="hann, gaussian, linear, constant or crop.")
 ]
@@ -70,8 +73,24 @@ def _root(
     pass
 
 
+def _overlap(text: str | None) -> int | Literal["auto"] | None:
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    try:
+        voxels = int(text)
+    except ValueError:
+        voxels = -1
+    if voxels < 0:
+        raise PlanError(
+            f"--overlap {text[:20]!r} is no number of voxels: use one from 0 on, or auto"
+        )
+    return voxels
+
+
 def _options(
-    overlap: int | None,
+    overlap: str | None,
     taper: str,
     probabilities: bool,
     precision: str,
@@ -94,7 +113,9 @@ def _options(
         shape = tuple(int(n) for n in block.split(",")) if block else None
     except (ValueError, OverflowError) as error:
         raise PlanError(f"{error}; sizes look like 8GiB, block shapes like 2048,2048") from None
-    return Options(overlap, taper, probabilities, precision, memory_bytes, workers, batch, shape)
+    return Options(
+        _overlap(overlap), taper, probabilities, precision, memory_bytes, workers, batch, shape
+    )
 
 
 @app.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,9 +31,10 @@ LAYOUT = 1
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked for. ``memory_bytes``: per worker process; 0: a share of the machine."""
+    """What the user asked for. ``memory_bytes``: per worker process; 0: a share of the machine.
+    ``overlap``: voxels; None: the card's; ``auto``: what was measured for the model, if it was."""
 
-    overlap: int | None = None
+    overlap: int | Literal["auto"] | None = None
     taper: str = "hann"
     probabilities: bool = False
     precision: str = "auto"
@@ -102,6 +103,24 @@ class Plan:
         return cls(**tuples)
 
 
+def _overlap_and_margin(
+    patch: Shape, card: ModelCard, asked: int | Literal["auto"] | None
+) -> tuple[Shape, Shape]:
+    """What neighbouring tiles share and what of it is not trusted, in voxels per axis."""
+    if asked == "auto" and card.border is not None:
+        return card.border.overlap, card.border.margin
+    margin = card.margin or (0,) * len(patch)
+    if asked is None or asked == "auto":
+        return card.overlap or tuple(p // 8 for p in patch), margin
+    overlap = tuple(min(asked, p - 1) for p in patch)
+    if max(overlap) < asked:
+        raise PlanError(
+            f"an overlap of {asked} leaves no stride in a patch of {max(patch)}: "
+            f"use less than {max(patch)}"
+        )
+    return overlap, margin
+
+
 def make_grid(extent: Shape, card: ModelCard, options: Options) -> tuple[Grid, int]:
     """The grid over a view of ``extent`` and the model's spatial rank.
 
@@ -109,16 +128,7 @@ def make_grid(extent: Shape, card: ModelCard, options: Options) -> tuple[Grid, i
     """
     rank = card.rank or len(extent)
     patch = card.patch or DEFAULT_PATCH[rank]
-    margin = card.margin or (0,) * rank
-    if options.overlap is not None:
-        overlap = tuple(min(options.overlap, p - 1) for p in patch)
-        if max(overlap) < options.overlap:
-            raise PlanError(
-                f"an overlap of {options.overlap} leaves no stride in a patch of {max(patch)}: "
-                f"use less than {max(patch)}"
-            )
-    else:
-        overlap = card.overlap or tuple(p // 8 for p in patch)
+    overlap, margin = _overlap_and_margin(patch, card, options.overlap)
     if options.taper == "crop":
         margin = tuple(o // 2 for o in overlap)
     lead = len(extent) - rank

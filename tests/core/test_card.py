@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.card import SCHEMA, ModelCard, parse_card, read_card
+import seg_batch
+from seg_batch.card import SCHEMA, Border, ModelCard, parse_card, read_card
 from seg_batch.errors import BundleError
 
+BUNDLES = Path(seg_batch.__file__).parent / "data" / "bundles"
+BORDER = {"reach": [3, 4], "overlap": [8, 8], "margin": [3, 4]}
 NUMBERS = {"mean": [9000.0, 100.0], "std": [300.0, 2.0]}
 
 
@@ -93,6 +96,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "NaN": (card(normalisation=normalisation(mean=[float("nan"), 0.0])), "finite"),
     "infinite": (card(skip={"below": float("-inf")}), "finite"),
+    "border without a patch": (
+        card(patch=None, overlap=None, margin=None, border=dict(BORDER)),
+        "border needs a patch",
+    ),
+    "border of another rank": (card(border={**BORDER, "reach": [3]}), "one reach, one overlap"),
+    "3-D border": (
+        card(border={"reach": [3] * 3, "overlap": [8] * 3, "margin": [3] * 3}),
+        "border needs a patch of its rank",
+    ),
+    "border that is no grid": (card(border={**BORDER, "margin": [5, 4]}), "margin 5"),
+    "border that leaves no stride": (card(border={**BORDER, "overlap": [64, 8]}), "overlap 64"),
+    "negative reach": (card(border={**BORDER, "reach": [-1, 0]}), "border.reach.0"),
+    "unknown key in the border": (card(border={**BORDER, "halo": 3}), "border.halo: Extra"),
     "no such orientation": (card(orientation="RAX"), "orientation"),
 }
 
@@ -127,6 +143,28 @@ def test_a_card_is_read_from_its_folder(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_bytes(b"\xff\xfe{}")
     with pytest.raises(BundleError, match="can't be read"):
         read_card(tmp_path)
+
+
+def test_a_card_of_the_first_schema_is_brought_to_this_one() -> None:
+    first = parse_card(json.dumps(card(schema_version=1)), "card.json")
+    assert first == parse_card(json.dumps(card()), "card.json")
+    assert (first.schema_version, first.border, first.split) == (SCHEMA, None, {})
+    assert ModelCard.model_validate(card(schema_version=1)) == first  # cards inside other files
+
+
+def test_the_cards_of_shipped_bundles_load() -> None:
+    folders = [path.parent for path in BUNDLES.glob("*/card.json")]
+    assert folders
+    for folder in folders:
+        assert read_card(folder).schema_version == SCHEMA
+
+
+def test_border_and_split_come_back_from_json() -> None:
+    made = ModelCard.model_validate(card(border=BORDER, split={"held_out": ["case 3"]}))
+    again = parse_card(made.model_dump_json(), "card.json")
+    assert again == made
+    assert again.border == Border(**BORDER)
+    assert again.split == {"held_out": ["case 3"]}
 
 
 def test_a_card_is_frozen() -> None:
