@@ -27,5 +27,5 @@ def paper(
     t, p = t[..., 1:], p[..., 1:]
     away = ops.maximum(ops.abs(p - 0.5), clamp)
     weighted_ce = alpha * t * ops.log(p + TINY) / ops.power(away, gamma)
-    overlap = (2.0 * p * t + smooth) / (p * p + t * t + smooth)
+    overlap = (2.0 * p * t + smooth) / ops.maximum(p * p + t * t + smooth, TINY)
     return mean(ops.mean(1.0 - (weighted_ce + overlap), axis=-1, keepdims=True), w)

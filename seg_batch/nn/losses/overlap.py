@@ -44,7 +44,7 @@ def generalised_dice(
     present = ops.cast(true > 0, "float32")
     # The weights cancel but for a factor; relative to the smallest class they stay near 1.
     smallest = ops.min(ops.where(true > 0, true, 1e30), axis=-1, keepdims=True)
-    v = present * ops.square(smallest / ops.maximum(true, TINY))
+    v = present * ops.square(smallest / ops.where(true > 0, true, smallest))
     shared, total = ops.sum(v * both, axis=-1), ops.sum(v * (found + true), axis=-1)
     score = 1.0 - _quotient(2.0 * shared, total)
     return _over_present(score, ops.sum(true, axis=-1))

@@ -1,5 +1,6 @@
 """Losses that are a mean over voxels: cross-entropy, focal, distillation, and weights of classes."""
 
+import math
 from collections.abc import Sequence
 
 from seg_batch.errors import InputError
@@ -73,7 +74,7 @@ def inverse_frequency(histogram: Sequence[float], clip: float = 10.0) -> tuple[f
     """
     counts = [float(n) for n in histogram]
     top = max(counts, default=0.0)
-    if not 0 < top < float("inf") or min(counts) < 0 or clip < 1:
+    if not all(0 <= n < math.inf for n in counts) or top == 0 or clip < 1:
         raise InputError(
             f"no class weights from the counts {counts} with clip {clip}: give the voxels of each "
             "class, one above 0 at least, and a clip of 1 or more"
