@@ -14,6 +14,7 @@ from seg_batch.bundles import Model
 from seg_batch.executors import Outcome
 from seg_batch.georef import RasterGeoref, to_json
 from seg_batch.machine import cores, gpus, memory_bytes, peak_rss_bytes
+from seg_batch.metrics.seams import SeamCounts
 from seg_batch.plan import Plan
 from seg_batch.sinks.product import Product
 from seg_batch.sources.protocol import SourceInfo
@@ -88,6 +89,16 @@ def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[
     ]
 
 
+def seam_table(receipts: list[dict[str, Any]], model: Model) -> dict[str, Any] | None:
+    """The seam index over the blocks that counted it (see ``metrics.seams``); None: none did,
+    because an earlier version wrote them."""
+    counted = [SeamCounts.from_json(r["seams"]) for r in receipts if r.get("seams")]
+    if not counted:
+        return None
+    names = [c.name for c in model.card.classes]
+    return sum(counted[1:], counted[0]).summary(names, len(counted))
+
+
 def build_report(
     info: SourceInfo,
     model: Model,
@@ -124,6 +135,7 @@ def build_report(
         "seconds": round(seconds, 3),
         "stages_s": {k: round(v, 3) for k, v in run.stages_s.items()},
         "classes": classes,
+        "seams": seam_table(run.receipts, model),
         "unclassified_voxels": math.prod(info.extent) - classified,
         "product": _product(labels),
         "probabilities": _product(products[1]) if len(products) > 1 else None,

@@ -44,7 +44,16 @@ def summary(report: dict[str, Any]) -> str:
         f"{report['n_tiles']} tiles, recompute x{report['recompute']:.2f}, peak memory "
         f"{show_bytes(report['peak_rss_bytes'])} of {show_bytes(report['promised_bytes'])} promised"
     )
-    return "\n".join(lines)
+    return "\n".join(lines + _seam_lines(report))
+
+
+def _seam_lines(report: dict[str, Any]) -> list[str]:
+    """Nothing where too little was counted to say anything."""
+    seams = report.get("seams") or {}
+    if seams.get("index") is None:
+        return []
+    jump = "" if seams["jump"] is None else f", probabilities jump x{seams['jump']:.2f}"
+    return [f"  seams: x{seams['index']:.2f} the label flips across tile borders{jump}"]
 
 
 def plan_facts(prepared: Prepared) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from seg_batch.bundles import Model
 from seg_batch.errors import ReadError
 from seg_batch.geometry import Block, Blocks, Box
 from seg_batch.machine import peak_rss_bytes
+from seg_batch.metrics.seams import SeamCounter
 from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.plan import Plan
 from seg_batch.sinks.store import WorkStore
@@ -63,6 +64,27 @@ class _Clock:
         finally:
             spent = time.perf_counter() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+
+@dataclass(frozen=True)
+class _Blank:
+    """Voxels of a block that no model decides: ``low`` by the skip rule, ``without`` any data.
+    None where nothing can be."""
+
+    low: np.ndarray | None
+    without: np.ndarray | None
+
+    @classmethod
+    def of(cls, inside: Pixels, empty: Empty) -> _Blank:
+        return cls(
+            low=None if empty.below is None else below(inside, empty),
+            without=None if inside.valid is None else ~inside.any_valid(),
+        )
+
+    def filled(self, rows: slice) -> np.ndarray | None:
+        """bool, True where the model decides; None: everywhere."""
+        parts = [part[rows] for part in (self.low, self.without) if part is not None]
+        return ~np.logical_or.reduce(parts) if parts else None
 
 
 def load(model: Model, plan: Plan) -> Predictor:
@@ -136,12 +158,17 @@ class Work:
         window = stitcher.grid.window(box)
         with clock.stage("read"):
             held, unreadable = self._hold(window)
+        blank = _Blank.of(held[box.slices(window.start)], self.empty)
+        seams = SeamCounter(stitcher.taper, self.ids, box)
         with clock.stage("stitch"):
-            labels, probabilities = self._stitched(stitcher, held, window, box, counts)
-        self._finish_empty(labels, probabilities, held[box.slices(window.start)], box, unreadable)
+            labels, probabilities = self._stitched(
+                stitcher, held, window, box, counts, blank, seams
+            )
+        self._finish_empty(labels, probabilities, blank, box, unreadable)
         receipt: dict[str, Any] = {
             "tiles": counts.tiles,
             "skipped": counts.skipped,
+            "seams": seams.counts.to_json(),
             "lost_voxels": sum(hole.intersection(box).size for hole in unreadable),
             "unreadable": [str(self.source.to_native(hole)) for hole in unreadable],
             "worker": f"{socket.gethostname()}:{os.getpid()}",
@@ -189,17 +216,25 @@ class Work:
         return Pixels(values, valid, scale, offset), holes
 
     def _stitched(
-        self, stitcher: Stitcher, held: Pixels, window: Box, box: Box, counts: Counts
+        self,
+        stitcher: Stitcher,
+        held: Pixels,
+        window: Box,
+        box: Box,
+        counts: Counts,
+        blank: _Blank,
+        seams: SeamCounter,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         labels = np.empty(box.shape, self.ids.dtype)
         probabilities = None
         if self.job.plan.probabilities:
             probabilities = np.empty((self.job.plan.classes, *box.shape), np.uint8)
         for row, sums in stitcher.sums(held, window, box, counts, self._ticked):
-            first = row - box.start[0]
-            labels[first : first + len(sums)] = winners(sums, self.ids)
+            rows = slice(row - box.start[0], row - box.start[0] + len(sums))
+            labels[rows] = winners(sums, self.ids)
+            seams.add(row, sums, labels[rows], blank.filled(rows))
             if probabilities is not None:
-                probabilities[:, first : first + len(sums)] = quantised(sums)
+                probabilities[:, rows] = quantised(sums)
         return labels, probabilities
 
     def _ticked(self, tiles: int) -> None:
@@ -211,22 +246,20 @@ class Work:
         self,
         labels: np.ndarray,
         probabilities: np.ndarray | None,
-        inside: Pixels,
+        blank: _Blank,
         box: Box,
         unreadable: list[Box],
     ) -> None:
         """Empty voxels get their label whether or not their tile was predicted (law 8)."""
-        if self.empty.below is not None:
-            low = below(inside, self.empty)
-            labels[low] = self.empty.below_label
+        if blank.low is not None:
+            labels[blank.low] = self.empty.below_label
             if probabilities is not None:
                 sure = (self.ids == self.empty.below_label)[:, None] * np.uint8(255)
-                probabilities[:, low] = sure
-        if inside.valid is not None:
-            without = ~inside.any_valid()
-            labels[without] = self.empty.label
+                probabilities[:, blank.low] = sure
+        if blank.without is not None:
+            labels[blank.without] = self.empty.label
             if probabilities is not None:
-                probabilities[:, without] = 0
+                probabilities[:, blank.without] = 0
         for hole in unreadable:
             part = hole.intersection(box)
             if part.size:
