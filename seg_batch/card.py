@@ -104,6 +104,10 @@ class ModelCard(_Frozen):
     rank: Literal[2, 3] | None = Field(default=None, description="spatial rank; None: any")
     channels: tuple[str, ...] | None = Field(default=None, description="None: any number")
     classes: tuple[ClassInfo, ...] = Field(min_length=2)
+    background: int | None = Field(
+        default=0,
+        description="id of the class that mean scores leave out; None: every class counts",
+    )
     patch: tuple[int, ...] | None = None
     overlap: tuple[int, ...] | None = None
     margin: tuple[int, ...] | None = None
@@ -146,6 +150,11 @@ class ModelCard(_Frozen):
         if self.normalisation.kind == "card" and numbers != {len(self.channels or ())}:
             raise ValueError("normalisation needs one mean and one std per channel")
         return self
+
+    @property
+    def background_index(self) -> int | None:
+        """Place of the background in ``classes``; None where every class counts."""
+        return next((k for k, c in enumerate(self.classes) if c.id == self.background), None)
 
     @property
     def label_dtype(self) -> str:

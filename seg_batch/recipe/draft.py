@@ -21,6 +21,7 @@ class Draft(Frozen):
 
     ``normalisation``: ``card`` measures mean and std over the training part of all images,
     ``source`` over each image by itself, ``identity`` leaves physical values as they are.
+    ``background``: id of the class that mean scores and Dice losses leave out, if there is one.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Draft(Frozen):
     rank: Literal[2, 3]
     channels: tuple[str, ...] = Field(min_length=1)
     classes: tuple[ClassInfo, ...] = Field(min_length=2)
+    background: int | None = 0
     patch: tuple[int, ...]
     overlap: tuple[int, ...]
     margin: tuple[int, ...] | None = None

@@ -38,8 +38,10 @@ class Recipe(Frozen):
 
     @property
     def background(self) -> int | None:
-        """Index of the class with id 0, which scores leave out of their means; None without."""
-        return next((k for k, c in enumerate(self.card.classes) if c.id == 0), None)
+        """Index of the class that scores leave out of their means; None where every class counts."""
+        return next(
+            (k for k, c in enumerate(self.card.classes) if c.id == self.card.background), None
+        )
 
     def changed(self, **parts: dict[str, Any]) -> Recipe:
         """The recipe with some values of some parts replaced: ``changed(fit={"steps": 10})``."""
