@@ -1,0 +1,40 @@
+"""How much of a class was found against how much there is: volumes in mL, areas in ha.
+
+``error = |P| - |T|`` in voxels, times what one voxel measures: positive where too much was found.
+A class that neither truth nor prediction has is undefined (NaN), as in all other scores.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+CUBIC_MM_PER_ML = 1000
+SQUARE_M_PER_HA = 10_000
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one voxel measures: ``per_voxel`` of ``name`` (``mL``, ``ha``, ``voxels``)."""
+
+    name: str = "voxels"
+    per_voxel: float = 1.0
+
+
+def unit_of(spacing: tuple[float, ...] | None) -> Unit:
+    """mL for volumes with a spacing in mm, ha for scenes with one in m, else voxels."""
+    if spacing is None or len(spacing) not in (2, 3):
+        return Unit()
+    size = math.prod(spacing)
+    if len(spacing) == 3:
+        return Unit("mL", size / CUBIC_MM_PER_ML)
+    return Unit("ha", size / SQUARE_M_PER_HA)
+
+
+def size_errors(matrix: np.ndarray, unit: Unit | None = None) -> np.ndarray:
+    """Signed error per class (K,) of a confusion matrix (K, K), in ``unit`` (default: voxels)."""
+    true, found = matrix.sum(-1), matrix.sum(-2)
+    error = (found - true) * (unit or Unit()).per_voxel
+    return np.where(true + found > 0, error, np.nan)
