@@ -17,18 +17,27 @@ def patches(
     pairs: Annotated[
         list[str],
         typer.Argument(
-            metavar="PAIRS...", help="IMAGE=LABEL, a folder of images/ and labels/, or a CSV."
+            metavar="PAIRS...",
+            help="IMAGE=LABEL, a folder of images/ and labels/, or a manifest (YAML, CSV).",
         ),
     ],
     output: Output,
-    recipe: Annotated[str, typer.Option(help="Classes, cut and hold-out, as JSON.")],
+    recipe: Annotated[str, typer.Option(help="Classes, cut and hold-out, as YAML.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Over the recipe: part.key=value.")
+    ] = None,
+    align: Annotated[
+        str | None, typer.Option(help="nearest: bring labels on another grid to their image's.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option(min=0, help="Of hold_out.folds, from 0.")] = None,
     cluster: Annotated[str, typer.Option(help="auto, inline, local or tcp://host:8786.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Cut pairs of image and label into a patch dataset, with the tiler of predict."""
+    """Cut pairs of image and label into a patch dataset, with the tiler of predict. A killed run goes
+    on when the same command is given again."""
     from seg_batch.progress import CutBar
     from seg_batch.verbs.patches import make_patches
 
@@ -37,6 +46,9 @@ def patches(
             pairs,
             output,
             recipe,
+            settings=settings or (),
+            align=align,
+            fold=fold,
             cluster=cluster,
             workers=workers,
             overwrite=overwrite,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from seg_batch.errors import InputError
+from seg_batch.errors import DamagedError, InputError
 from seg_batch.geometry import Box, Shape
 from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.recipe import PARTS, Recipe, parse_recipe
@@ -25,7 +25,9 @@ type Vary = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 class PatchSet:
     """A patch dataset, read lazily. ``recipe`` is the one it was cut by; ``split`` uint8 ``(N,)``,
-    ``histogram`` int64 ``(N, classes)`` and ``start`` int64 ``(N, axes)`` are in memory."""
+    ``histogram`` int64 ``(N, classes)``, ``start`` int64 ``(N, axes)`` and ``valid`` float32
+    ``(N,)`` (share of voxels with a class) are in memory. ``hold_out``: the resolved split, plain
+    JSON (``recipe.assign.Split``). ``fingerprint``: digest of everything it was cut from and by."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -36,6 +38,9 @@ class PatchSet:
         self.normaliser = _normaliser(attributes["normaliser"])
         self.split, self.histogram = self._group["split"][:], self._group["histogram"][:]
         self.start, self.case = self._group["start"][:], self._group["case"][:]
+        self.valid = self._group["valid"][:]
+        self.hold_out: dict[str, Any] = attributes["split"]
+        self.fingerprint: str = attributes["fingerprint"]
         self._image, self._label = self._group["image"], self._group["label"]
         self.ignore = int(self._label.fill_value)
         self.patch: Shape = tuple(self._label.shape[1:])
@@ -48,7 +53,31 @@ class PatchSet:
 
     def _read(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """``(*patch, C)`` float32 and ``(*patch)`` class indices; the last ones are kept."""
-        return self._image[row], self._label[row]
+        try:
+            return self._image[row], self._label[row]
+        except Exception as error:  # whatever the codec stumbles over
+            raise DamagedError(
+                f"{self.path}: patch {row} does not read back as it was written ({error}): check "
+                "the disk and cut the dataset anew"
+            ) from error
+
+    def require(self, recipe: Recipe) -> None:
+        """InputError unless a training by ``recipe`` can use patches that were cut by another one."""
+        for name in (
+            "kind",
+            "rank",
+            "channels",
+            "classes",
+            "normalisation",
+            "spacing_mm",
+            "pixel_m",
+        ):
+            cut, asked = getattr(self.recipe.card, name), getattr(recipe.card, name)
+            if cut != asked:
+                raise InputError(
+                    f"{self.path} was cut for another card ({name}: {cut} against {asked}): cut it "
+                    "anew by this recipe, or train by its own"
+                )
 
     def held(self, part: str) -> list[Held]:
         """The held-out regions of a part, in order of their case and place."""
@@ -154,6 +183,8 @@ def _open(path: Path) -> Any:
         raise InputError(
             f"{path} has version {group.attrs['version']}, this segbatch reads {VERSION}: cut it anew"
         )
+    if "recipe" not in group.attrs:
+        raise InputError(f"{path} is not finished: run segbatch patches again to go on with it")
     return group
 
 

@@ -117,27 +117,56 @@ class Normaliser:
             out[~keep] = 0
 
 
-def from_statistics(pieces: Iterable[Pixels], channels: int) -> Normaliser:
-    """Mean and standard deviation of each channel over valid voxels, from one pass over pieces.
+@dataclass
+class Moments:
+    """Count, mean and sum of squared deviations per channel, ``(C,)`` float64 each.
 
-    Pieces are combined pairwise in float64 (Chan, Golub and LeVeque 1979), so that neither a
-    large offset nor the cut into pieces costs digits. A channel without spread gets std 1.
+    Pieces are combined pairwise (Chan, Golub and LeVeque 1979), so that neither a large offset nor
+    the cut into pieces costs digits.
     """
-    count, mean, squares = (np.zeros(channels) for _ in range(3))
-    for pixels in pieces:
+
+    count: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def none(cls, channels: int) -> Moments:
+        return cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
+
+    def add(self, pixels: Pixels) -> None:
+        """Take in the valid, finite voxels of a piece."""
         physical = pixels.physical(np.float64)
-        for c in range(channels):
+        for c in range(len(self.count)):
             values = physical[..., c]
             values = values[pixels.valid[..., c]] if pixels.valid is not None else values
             values = values[np.isfinite(values)]
-            if values.size == 0:
-                continue
-            part_mean = float(values.mean(dtype=np.float64))
-            delta, total = part_mean - mean[c], count[c] + values.size
-            squares[c] += float(np.square(values - part_mean).sum(dtype=np.float64))
-            squares[c] += delta**2 * count[c] * values.size / total
-            mean[c] += delta * values.size / total
-            count[c] = total
-    std = np.sqrt(squares / np.maximum(count, 1))
-    spread = std > 1e-13 * np.abs(mean)  # less than that is rounding of a constant
-    return Normaliser(tuple(mean.tolist()), tuple(np.where(spread, std, 1.0).tolist()))
+            if values.size:
+                mean = float(values.mean(dtype=np.float64))
+                squares = float(np.square(values - mean).sum(dtype=np.float64))
+                self._combine(c, values.size, mean, squares)
+
+    def merge(self, other: Moments) -> None:
+        """Take in what another pass has seen."""
+        for c in np.flatnonzero(other.count):
+            self._combine(c, other.count[c], other.mean[c], other.squares[c])
+
+    def _combine(self, c: int, count: float, mean: float, squares: float) -> None:
+        delta, total = mean - self.mean[c], self.count[c] + count
+        self.squares[c] += squares
+        self.squares[c] += delta**2 * self.count[c] * count / total
+        self.mean[c] += delta * count / total
+        self.count[c] = total
+
+    def normaliser(self) -> Normaliser:
+        """Mean and standard deviation; a channel without spread gets std 1."""
+        std = np.sqrt(self.squares / np.maximum(self.count, 1))
+        spread = std > 1e-13 * np.abs(self.mean)  # less than that is rounding of a constant
+        return Normaliser(tuple(self.mean.tolist()), tuple(np.where(spread, std, 1.0).tolist()))
+
+
+def from_statistics(pieces: Iterable[Pixels], channels: int) -> Normaliser:
+    """Mean and standard deviation of each channel over valid voxels, from one pass over pieces."""
+    moments = Moments.none(channels)
+    for pixels in pieces:
+        moments.add(pixels)
+    return moments.normaliser()

@@ -20,7 +20,12 @@ _CORNER = 4
 
 def pieces(source: Source, max_bytes: int = PIECE_BYTES) -> Iterator[Pixels]:
     """Every voxel of the source exactly once, in row-major order of the pieces."""
-    return (source.read(block.box) for block in Blocks(source.info.extent, _slab(source.info, max_bytes)))  # fmt: skip
+    return (source.read(box) for box in piece_boxes(source.info, max_bytes))
+
+
+def piece_boxes(info: SourceInfo, max_bytes: int = PIECE_BYTES) -> Iterator[Box]:
+    """Where the pieces lie: boxes that do not overlap and together are the extent."""
+    return (block.box for block in Blocks(info.extent, _slab(info, max_bytes)))
 
 
 def _slab(info: SourceInfo, max_bytes: int) -> Shape:

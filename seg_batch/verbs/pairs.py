@@ -2,91 +2,111 @@
 
 from __future__ import annotations
 
-import csv
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from seg_batch.errors import InputError
-from seg_batch.georef import Georef, RasterGeoref, differences
+from seg_batch.geometry import Shape
 from seg_batch.recipe import Recipe
-from seg_batch.sources import open_source
+from seg_batch.recipe.manifest import Manifest, read_manifest, stem
+from seg_batch.sources import Source, open_source, stage
+from seg_batch.sources.grids import unlike_grids
 from seg_batch.sources.view import Oriented
 
-# Headers of volumes keep float32; a raster's transform is exact, and 1e-9 of a UTM northing 5 mm.
-TOLERANCE = {"raster": 1e-9, "volume": 1e-5}
-SUFFIXES = (".nii.gz", ".tif", ".tiff", ".nii", ".png", ".jpg", ".jpeg", ".zarr")
+MANIFESTS = (".csv", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One image and its labels, as paths; ``case`` names them in the dataset and the recipe."""
+    """One image and its labels, as paths; ``case`` names them in the dataset and the recipe.
 
-    image: str
+    ``images``: the file, or several that are stacked as channels. ``split``: the part that a
+    manifest puts the case in.
+    """
+
+    images: tuple[str, ...]
     label: str
     case: str
+    split: str | None = None
+
+    @property
+    def image(self) -> str:
+        return self.images[0]
+
+
+@dataclass(frozen=True)
+class Found:
+    """All pairs, sorted by case, and the manifests that some of them come from, by path."""
+
+    pairs: list[Pair]
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+
+    def agreed(self, recipe: Recipe) -> Recipe:
+        """The recipe with what the manifests add; InputError where they contradict it."""
+        for where, manifest in self.manifests.items():
+            recipe = manifest.agreed(recipe, where)
+        return recipe
 
 
 def find_pairs(given: list[str]) -> list[Pair]:
-    """The pairs that the arguments name, sorted by case.
+    """The pairs that the arguments name, sorted by case."""
+    return find(given).pairs
 
-    Each is ``image=label``, a folder with ``images/`` and ``labels/`` of equal file names, or a CSV
-    with the columns image, label and (if wanted) case, its paths relative to the CSV.
-    """
-    pairs = [pair for text in given for pair in _pairs(text)]
-    names = [pair.case for pair in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
+
+def find(given: list[str]) -> Found:
+    """What the arguments name. Each is ``image=label``, a folder with ``images/`` and ``labels/`` of
+    equal file names, or a manifest (YAML or CSV)."""
+    pairs: list[Pair] = []
+    manifests: dict[str, Manifest] = {}
+    for text in given:
+        path = Path(text)
+        if path.suffix.lower() in MANIFESTS and path.is_file():
+            manifests[text] = read_manifest(path)
+            pairs += [Pair(e.image, e.label, e.id, e.split) for e in manifests[text].cases]
+        elif (path / "images").is_dir():
+            pairs += _from_folder(path)
+        else:
+            pairs.append(_one(text))
+    names = sorted(pair.case for pair in pairs)
+    twice = [a for a, b in pairwise(names) if a == b]
     if twice:
-        raise InputError(f"two pairs are called {twice[0]}: name cases in a CSV (image,label,case)")
+        raise InputError(f"two pairs are called {twice[0]}: name cases in a manifest")
     if not pairs:
-        raise InputError("there are no pairs: give image=label, a folder or a CSV")
-    return sorted(pairs, key=lambda pair: pair.case)
+        raise InputError("there are no pairs: give image=label, a folder or a manifest")
+    return Found(sorted(pairs, key=lambda pair: pair.case), manifests)
 
 
-def _pairs(text: str) -> list[Pair]:
-    path = Path(text)
-    if path.suffix.lower() == ".csv" and path.is_file():
-        return _from_csv(path)
-    if (path / "images").is_dir():
-        return _from_folder(path)
+def _one(text: str) -> Pair:
     image, equals, label = text.partition("=")
     if not equals or not image or not label:
         raise InputError(
-            f"{text} is no pair: give image=label, a folder with images/ and labels/, or a CSV"
+            f"{text} is no pair: give image=label, a folder with images/ and labels/, or a manifest"
         )
-    return [Pair(image, label, _stem(Path(image)))]
-
-
-def _stem(path: Path) -> str:
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
+    return Pair((image,), label, stem(image))
 
 
 def _from_folder(folder: Path) -> list[Pair]:
-    images = sorted(p for p in (folder / "images").iterdir() if not p.name.startswith("."))
-    pairs = []
-    for image in images:
-        label = folder / "labels" / image.name
-        if not label.exists():
-            raise InputError(f"{image} has no label at {label}: add it, or take the image away")
-        pairs.append(Pair(str(image), str(label), _stem(image)))
-    return pairs
+    images, labels = _names(folder / "images"), _names(folder / "labels")
+    for name in sorted(images - labels):
+        raise InputError(
+            f"{folder}/images/{name} has no label at {folder}/labels/{name}: add it, or take the "
+            "image away"
+        )
+    for name in sorted(labels - images):
+        raise InputError(
+            f"{folder}/labels/{name} has no image at {folder}/images/{name}: add it, or take the "
+            "label away"
+        )
+    return [
+        Pair((f"{folder}/images/{name}",), f"{folder}/labels/{name}", stem(name)) for name in images
+    ]
 
 
-def _from_csv(path: Path) -> list[Pair]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    pairs = []
-    for number, row in enumerate(rows, 2):
-        image, label = row.get("image"), row.get("label")
-        if not image or not label:
-            raise InputError(f"{path}, line {number}: needs the columns image and label")
-        where = [str(path.parent / name) for name in (image, label)]
-        pairs.append(Pair(where[0], where[1], row.get("case") or _stem(Path(image))))
-    return pairs
+def _names(folder: Path) -> set[str]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return {path.name for path in found if not path.name.startswith(".")}
 
 
 @dataclass(frozen=True)
@@ -94,64 +114,88 @@ class Checked:
     """What is known of a pair once its headers were read, in the recipe's orientation."""
 
     pair: Pair
-    extent: tuple[int, ...]
+    extent: Shape
     identities: dict[str, Any]
+    dtype: str
+    compressed: bool
 
 
-def check(pair: Pair, recipe: Recipe) -> Checked:
-    """Read both headers; InputError unless image and label lie on one grid that the recipe fits."""
-    image, label = open_pair(pair, recipe)
+def check(pair: Pair, recipe: Recipe, align: str | None = None) -> Checked:
+    """Read both headers; InputError unless image and label lie on one grid that the recipe fits.
+
+    ``align="nearest"`` brings a label on another grid to the image's.
+    """
     try:
-        a, b, card = image.info, label.info, recipe.card
-        if a.kind != card.kind:
-            raise InputError(f"{a.path} is a {a.kind}, the recipe is for {card.kind}s")
-        if len(a.channels) != len(card.channels):
-            raise InputError(
-                f"{a.path} has {len(a.channels)} channels, the recipe names {len(card.channels)} "
-                f"({', '.join(card.channels)})"
-            )
-        if len(b.channels) != 1:
-            raise InputError(f"{b.path} has {len(b.channels)} channels, a label image has one")
-        found = [] if a.extent == b.extent else [f"extent {a.extent} against {b.extent}"]
-        found += _unlike(a.georef, b.georef)
-        if found:
+        image, label = open_pair(pair, recipe, align)
+    except InputError as error:
+        raise InputError(f"case {pair.case}: {error.message}") from error
+    try:
+        a, b = image.info, label.info
+        _require_channels(image, label, recipe)
+        if found := unlike_grids(a, b):
             raise InputError(
                 f"{b.path} is not on the grid of {a.path} ({'; '.join(found)}), so labels would be "
-                "cut beside their pixels: resample the label to the image's grid first"
+                "cut beside their pixels: resample the label to the image's grid first, or give "
+                "--align nearest"
             )
-        return Checked(pair, a.extent, {"image": a.identity, "label": b.identity})
+        identities = {"image": a.identity, "label": b.identity}
+        compressed = any(info.facts.get("compressed") is True for info in (a, b))
+        return Checked(pair, a.extent, identities, a.dtype, compressed)
     finally:
         image.close()
         label.close()
 
 
-def open_pair(pair: Pair, recipe: Recipe) -> tuple[Oriented, Oriented]:
-    """Image and label, both seen in the orientation of the recipe."""
-    image = open_source(pair.image)
+def _require_channels(image: Oriented, label: Oriented, recipe: Recipe) -> None:
+    a, b, card = image.info, label.info, recipe.card
+    if a.kind != card.kind:
+        raise InputError(f"{a.path} is a {a.kind}, the recipe is for {card.kind}s")
+    if len(a.channels) != len(card.channels):
+        raise InputError(
+            f"{a.path} has {len(a.channels)} channels, the recipe names {len(card.channels)} "
+            f"({', '.join(card.channels)})"
+        )
+    if len(b.channels) != 1:
+        raise InputError(f"{b.path} has {len(b.channels)} channels, a label image has one")
+
+
+def open_pair(
+    pair: Pair, recipe: Recipe, align: str | None = None, staged: Path | None = None
+) -> tuple[Oriented, Oriented]:
+    """Image and label, both seen in the orientation of the recipe; the label on the image's grid if
+    that is asked for and they differ. ``staged``: a folder for uncompressed copies to share."""
+    image = _open_images(pair.images, staged)
     try:
-        label = open_source(pair.label)
+        label = _open(pair.label, staged)
+        try:
+            if align == "nearest" and unlike_grids(image.info, label.info):
+                from seg_batch.sources.aligned import aligned
+
+                label = aligned(label, image.info)
+        except BaseException:
+            label.close()
+            raise
     except BaseException:
         image.close()
         raise
     return Oriented(image, recipe.card.orientation), Oriented(label, recipe.card.orientation)
 
 
-def _unlike(a: Georef, b: Georef) -> list[str]:
-    """What differs in where the voxels lie; how the header says so (codes, points) does not count."""
-    phrases = differences(a, b, TOLERANCE[a.kind])
-    telling = (
-        ("kind", "crs_wkt", "transform") if isinstance(a, RasterGeoref) else ("kind", "affine")
-    )
-    found = [phrase for phrase in phrases if phrase.partition(":")[0] in telling]
-    return [_crs_names(a, b) if phrase.startswith("crs_wkt") else phrase for phrase in found]
+def _open(path: str, staged: Path | None) -> Source:
+    return open_source(path, staged=None if staged is None else stage(path, staged))
 
 
-def _crs_names(a: Georef, b: Georef) -> str:
-    """Coordinate systems by name: their text fills a page."""
-    names = [_name(getattr(georef, "crs_wkt", None)) for georef in (a, b)]
-    return f"crs: {names[0]} against {names[1]}"
+def _open_images(paths: tuple[str, ...], staged: Path | None) -> Source:
+    if len(paths) == 1:
+        return _open(paths[0], staged)
+    from seg_batch.sources.stacked import Stacked
 
-
-def _name(wkt: str | None) -> str:
-    match = re.search(r'"([^"]+)"', wkt or "")
-    return match.group(1) if match else "none"
+    opened: list[Source] = []
+    try:
+        for path in paths:
+            opened.append(_open(path, staged))
+        return Stacked(opened)
+    except BaseException:
+        for source in opened:
+            source.close()
+        raise

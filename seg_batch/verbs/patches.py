@@ -1,32 +1,39 @@
 """The verb ``patches``: pairs of image and label become a patch dataset, with the tiler of predict.
 
-The coordinator reads headers, lays out the dataset, measures normalisation, and hands out one
-task per pair. What is held out is written as whole regions, as the source has them, so that the
-training can be scored by the production stitcher; no training tile touches a voxel of it.
+The coordinator reads headers, decides the split, surveys every case (labels, statistics, digests),
+lays out the dataset, and hands out tasks that each write a part of it. What is held out is written
+as whole regions, as the source has them, so that the training can be scored by the production
+stitcher; no training tile touches a voxel of it, nor of the gap around it. All lies in a work
+folder beside the output until it is whole: the same command goes on where a killed one ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from seg_batch.errors import InputError
-from seg_batch.executors import open_pool, run_bounded
-from seg_batch.geometry import Box, Shape
-from seg_batch.normalise import Normaliser, Pixels, from_statistics
+from seg_batch.errors import InputError, OutputError, RefusedError
+from seg_batch.executors import Pool, open_pool, run_bounded
+from seg_batch.normalise import Normaliser
 from seg_batch.recipe import Recipe, read_recipe
+from seg_batch.recipe.assign import Split, resolve
 from seg_batch.sinks import patches as sink
-from seg_batch.sinks.publish import writing_folder
-from seg_batch.verbs.cutting import Item, Job, cut_pair, grid_of
-from seg_batch.verbs.pairs import Checked, check, find_pairs, open_pair
-from seg_batch.version import versions
-
-STATISTICS_BYTES = 64 << 20
+from seg_batch.sinks.disk import require_room
+from seg_batch.sinks.patch_work import PatchWork, require_replaceable, work_folder, working
+from seg_batch.sources.protocol import human_bytes
+from seg_batch.verbs import layout
+from seg_batch.verbs.cutting import Job, run_task, staged_folder
+from seg_batch.verbs.layout import Case, Numbers, Task, TileTask, full_rank, grid_of
+from seg_batch.verbs.pairs import Checked, check, find
+from seg_batch.verbs.survey import SurveyItem, SurveyJob, merged, survey
+from seg_batch.version import package_version, versions
 
 
 class Listener(Protocol):
@@ -49,155 +56,326 @@ class Silent:
     def advanced(self, text: str) -> None: ...
 
 
-_COLUMNS = ("start", "case", "split", "histogram")
+@dataclass(frozen=True)
+class Plan:
+    """Everything decided from the headers."""
+
+    recipe: Recipe
+    checked: list[Checked]
+    split: Split
+    cases: list[Case]
+    codes: list[np.ndarray]
+    align: str | None
+    task_bytes: int
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be the same for a run to go on with what another began."""
+        recipe = self.recipe.model_dump(mode="json")
+        cases = {
+            one.pair.case: {"files": [*one.pair.images, one.pair.label], **one.identities}
+            for one in self.checked
+        }
+        return {
+            "dataset version": sink.VERSION,
+            "segbatch": package_version(),
+            **{part: recipe[part] for part in ("card", "cut")},
+            "split": self.split.to_json(),
+            "align": self.align,
+            "task size": self.task_bytes,
+            "cases": cases,
+        }
+
+    @property
+    def layout(self) -> sink.Layout:
+        return sink.Layout(
+            n=sum(map(len, self.codes)),
+            patch=self.recipe.cut.patch,
+            channels=len(self.recipe.card.channels),
+            classes=len(self.recipe.card.classes),
+            spatial=len(self.cases[0].extent),
+        )
 
 
 def make_patches(
-    given: list[str],
+    given: Iterable[str | Path],
     output: str | Path,
     recipe: Recipe | str | Path,
     *,
+    settings: Iterable[str] = (),
+    align: str | None = None,
+    fold: int | None = None,
     cluster: str = "auto",
     workers: int = 1,
     overwrite: bool = False,
     listener: Listener | None = None,
+    task_bytes: int = layout.TASK_BYTES,
 ) -> dict[str, Any]:
     """Cut the pairs into the dataset ``output``; returns the numbers of what is in it.
 
-    Raises InputError for pairs that do not fit each other or the recipe, OutputError for a
-    destination that can't be written; then nothing is left at ``output``.
+    ``settings``: ``part.key=value`` over a recipe file. ``align="nearest"``: labels on another grid
+    are brought to their image's. ``fold``: which fold of ``hold_out.folds``. The bytes depend on
+    none of ``cluster``, ``workers`` and ``task_bytes``. Raises InputError for pairs that do not fit
+    each other or the recipe, with nothing left behind; OutputError for a destination that can't be
+    written; StoreError when another plan was begun there. A killed run is resumed.
     """
-    listener = listener or Silent()
-    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe))
-    pairs = find_pairs([str(text) for text in given])
-    with writing_folder(Path(output), overwrite, "zarr.json") as folder:
-        listener.stage("reading headers")
-        checked = [check(pair, recipe) for pair in pairs]
-        items = _items(checked, recipe)
-        listener.stage("measuring mean and deviation")
-        numbers = _measured(items, recipe)
-        rows = sum(len(grid_of(item.extent, recipe)) for item in items)
-        layout = sink.Layout(
-            n=rows,
-            patch=recipe.cut.patch,
-            channels=len(recipe.card.channels),
-            classes=len(recipe.card.classes),
-            spatial=len(items[0].extent),
-        )
-        sink.create(folder, layout, _attributes(recipe, numbers))
-        listener.planned(len(items))
-        job = Job(str(folder), recipe, numbers)
-        receipts = _cut_all(job, items, cluster, workers, listener)
-        index = sink.Index(*(np.concatenate([r[key] for r in receipts]) for key in _COLUMNS))
-        cases = [_case(c, i, r) for c, i, r in zip(checked, items, receipts, strict=True)]
-        sink.write_index(folder, index, cases)
-    return _summary(output, recipe, index, cases)
+    listener, output = listener or Silent(), Path(output)
+    require_replaceable(output, overwrite)
+    listener.stage("reading headers")
+    plan = make_plan(given, _recipe(recipe, settings, fold), align, task_bytes)
+    before = work_folder(output).exists()
+    with working(output, plan.fingerprint, overwrite) as work:
+        if not work.published:
+            try:
+                with open_pool(cluster, workers) as pool:
+                    _fill(work, plan, pool, listener)
+            except RefusedError:
+                if not before and not work.laid_out:
+                    work.remove()
+                raise
+        found = _summary(output, plan.recipe)
+        work.remove()
+    return found
 
 
-def _items(checked: list[Checked], recipe: Recipe) -> list[Item]:
-    _cases_exist(recipe, {one.pair.case for one in checked})
-    items: list[Item] = []
-    first = 0
-    for number, one in enumerate(checked):
-        part = recipe.hold_out.part_of(one.pair.case, number)
-        items.append(Item(number, one.pair, one.extent, first, part))
-        first += len(grid_of(one.extent, recipe))
-    if all(item.part for item in items):
-        raise InputError("every case is held out, nothing is left to train on: hold out fewer")
-    return items
-
-
-def _cases_exist(recipe: Recipe, cases: set[str]) -> None:
-    """A misspelt case would be trained on by somebody who believes it held out."""
-    named = {*recipe.hold_out.validation.cases, *recipe.hold_out.test.cases}
-    if unknown := sorted(named - cases):
+def _recipe(recipe: Recipe | str | Path, settings: Iterable[str], fold: int | None) -> Recipe:
+    if not isinstance(recipe, Recipe):
+        recipe = read_recipe(Path(recipe), settings)
+    if fold is None:
+        return recipe
+    folds = recipe.hold_out.folds
+    if folds is None or not 0 <= fold < folds.count:
+        have = f"has folds 0 to {folds.count - 1}" if folds else "has no hold_out.folds"
         raise InputError(
-            f"the recipe holds out case {unknown[0]}, which no pair is called: correct "
-            f"hold_out, or add its pair (the first cases are {', '.join(sorted(cases)[:5])})"
+            f"there is no fold {fold}, the recipe {have}: correct --fold or the recipe"
+        )
+    return recipe.changed(hold_out={"folds": {**folds.model_dump(mode="json"), "fold": fold}})
+
+
+def make_plan(
+    given: Iterable[str | Path], recipe: Recipe, align: str | None, task_bytes: int
+) -> Plan:
+    """Read all headers and decide the split; InputError for anything that can't become a dataset."""
+    if align not in (None, "nearest"):
+        raise InputError(f"--align {align!r} is unknown: labels are aligned by nearest only")
+    found = find([str(text) for text in given])
+    recipe = found.agreed(recipe)
+    checked = [check(pair, recipe, align) for pair in found.pairs]
+    extents = {one.pair.case: one.extent for one in checked}
+    named = {pair.case: pair.split for pair in found.pairs if pair.split}
+    patch = full_rank(recipe.card.patch, len(checked[0].extent), max(recipe.card.patch))
+    split = resolve(recipe.hold_out, extents, patch, named)
+    cases = layout.cases_of(checked, recipe, split)
+    codes = [layout.codes(case, recipe) for case in cases]
+    if not any((code == sink.CODES["training"]).any() for code in codes):
+        raise InputError(
+            f"no tile of {recipe.cut.patch} lies outside what is held out and the gap of "
+            f"{split.gap} voxels around it, nothing is left to train on: hold out less, or set "
+            "hold_out.gap"
+        )
+    return Plan(recipe, checked, split, cases, codes, align, task_bytes)
+
+
+def _fill(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> None:
+    """From an empty or half-filled work folder to the dataset in its place."""
+    listener.stage("surveying labels and statistics")
+    surveys = _surveyed(work, plan, pool, listener)
+    _require_classes(plan.recipe, np.sum([s["training"] for s in surveys], axis=0))
+    shared, numbers = _numbers(plan, surveys)
+    regions = [
+        layout.regions_of(case, plan.recipe, n, found)
+        for case, n, found in zip(plan.cases, numbers, surveys, strict=True)
+    ]
+    tasks = _tasks(plan, numbers, regions)
+    done = work.receipts("done")
+    _require_room(work, plan, tasks, regions, done)
+    if not work.laid_out:
+        sink.create(work.dataset, plan.layout, [r for some in regions for r in some])
+        work.lay_out()
+    receipts = _cut(work, plan, tasks, done, pool, listener)
+    index = _index(plan, tasks, receipts)
+    _require_classes(plan.recipe, index.histogram[index.split == sink.CODES["training"]].sum(0))
+    listener.stage("moving the dataset into place")
+    sink.finish(work.dataset, index, _attributes(work, plan, shared, numbers, surveys))
+    work.publish()
+
+
+def _surveyed(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> list[dict[str, Any]]:
+    """What one pass over each case found; those of an earlier run are not done again."""
+    found = work.receipts("survey")
+    names = [str(case.number) for case in plan.cases]
+    items = [
+        SurveyItem(
+            name=name,
+            pair=case.pair,
+            extent=case.extent,
+            held=tuple(box for _, box in case.held),
+            whole=case.whole is not None,
+            gap=case.gap,
+        )
+        for name, case in zip(names, plan.cases, strict=True)
+        if name not in found
+    ]
+    job = SurveyJob(str(work.path), work.digest, plan.recipe, plan.align)
+    listener.planned(len(items))
+    for outcome in run_bounded(pool, partial(survey, job), items):
+        if outcome.error is not None:
+            raise outcome.error
+        found[outcome.item.name] = outcome.result
+        listener.advanced(outcome.item.pair.case)
+    return [found[name] for name in names]
+
+
+def _require_classes(recipe: Recipe, voxels: np.ndarray) -> None:
+    """InputError unless training can see at least two classes."""
+    seen = [c.name for c, n in zip(recipe.card.classes, voxels, strict=True) if n]
+    if len(seen) < 2:
+        only = f"only the class {seen[0]}" if seen else "no class at all"
+        raise InputError(
+            f"the training part shows {only}, nothing can be told apart by it: hold out less, or "
+            "add cases"
         )
 
 
-def _measured(items: list[Item], recipe: Recipe) -> Normaliser | None:
-    """The numbers of all images together, or None where each has its own."""
-    if recipe.card.normalisation == "source":
-        return None
-    if recipe.card.normalisation == "identity":
-        return Normaliser()
-    seen = (piece for item in items if item.part is None for piece in _training(item, recipe))
-    return from_statistics(seen, len(recipe.card.channels))
+def _numbers(plan: Plan, surveys: list[dict[str, Any]]) -> tuple[Normaliser | None, list[Numbers]]:
+    """What all cases share (None where each has its own numbers), and the numbers of each."""
+    kind = plan.recipe.card.normalisation
+    if kind == "source":
+        both = [(s["training_normaliser"], s["normaliser"]) for s in surveys]
+        return None, [Numbers(_normaliser(a), _normaliser(b)) for a, b in both]
+    shared = Normaliser()
+    if kind == "card":
+        shared = merged([s["moments"] for s in surveys], len(plan.recipe.card.channels))
+    return shared, [Numbers(shared, shared)] * len(surveys)
 
 
-def _training(item: Item, recipe: Recipe) -> Iterator[Pixels]:
-    """An image in slabs of bounded size, its held-out voxels invalid."""
-    image, label = open_pair(item.pair, recipe)
-    label.close()
+def _normaliser(numbers: dict[str, Any]) -> Normaliser:
+    return Normaliser(**{k: None if v is None else tuple(v) for k, v in numbers.items()})  # type: ignore[arg-type]
+
+
+def _tasks(plan: Plan, numbers: list[Numbers], regions: list[list[sink.RegionSpec]]) -> list[Task]:
+    """All tasks, case by case; those of a compressed case share its uncompressed copy."""
+    tasks: list[Task] = []
+    for case, own, codes, some in zip(plan.cases, numbers, plan.codes, regions, strict=True):
+        mine: list[Task] = [
+            *layout.tile_tasks(case, plan.recipe, own, codes, plan.task_bytes),
+            *(t for r in some for t in layout.region_tasks(case, r, plan.recipe, plan.task_bytes)),
+        ]
+        shared = plan.checked[case.number].compressed and len(mine) > 1
+        tasks += [replace(task, shared=shared) for task in mine]
+    return tasks
+
+
+def _require_room(
+    work: PatchWork,
+    plan: Plan,
+    tasks: list[Task],
+    regions: list[list[sink.RegionSpec]],
+    done: dict[str, Any],
+) -> None:
+    """OutputError unless what is still to be written fits, before compression."""
+    rows = sum(int((codes != sink.UNUSED).sum()) for codes in plan.codes)
+    classes = len(plan.recipe.card.classes)
+    size = rows * plan.layout.patch_bytes + sum(
+        region.bytes(plan.layout.channels, classes) for some in regions for region in some
+    )
+    left = sum(task.name not in done for task in tasks)
+    size = size * left // len(tasks)
     try:
-        held = [box for _, box in recipe.hold_out.boxes_in(item.extent)]
-        for slab in _slabs(item.extent, image.info.voxel_bytes):
-            pixels = image.read(slab)
-            valid = np.ones(pixels.values.shape, bool) if pixels.valid is None else pixels.valid
-            valid = valid.copy()
-            for box in held:
-                part = box.intersection(slab)
-                if part.size:
-                    valid[part.slices(slab.start)] = False
-            yield Pixels(pixels.values, valid, pixels.scale, pixels.offset)
-    finally:
-        image.close()
+        require_room(work.path, size)
+    except OSError:
+        free = shutil.disk_usage(work.path).free
+        raise OutputError(
+            f"the dataset takes up to {human_bytes(size)} and {human_bytes(free)} are free at "
+            f"{work.output.parent}: make room, cut with less overlap, or choose another -o"
+        ) from None
 
 
-def _slabs(extent: Shape, voxel_bytes: int) -> Iterator[Box]:
-    """The extent in slabs along its first axis."""
-    rest = extent[1:]
-    deep = max(1, STATISTICS_BYTES // (voxel_bytes * int(np.prod(rest))))
-    for a in range(0, extent[0], deep):
-        yield Box((a, *(0 for _ in rest)), (min(a + deep, extent[0]), *rest))
+def _cut(
+    work: PatchWork,
+    plan: Plan,
+    tasks: list[Task],
+    done: dict[str, Any],
+    pool: Pool,
+    listener: Listener,
+) -> dict[str, Any]:
+    """All tasks that have no receipt yet, in any order. The first failure ends it."""
+    todo = [task for task in tasks if task.name not in done]
+    open_tasks = {n: len(list(some)) for n, some in groupby(todo, key=lambda t: t.case.number)}
+    job = Job(str(work.dataset), str(work.path), work.digest, plan.recipe, plan.align)
+    listener.stage("cutting")
+    listener.planned(len(todo))
+    for outcome in run_bounded(pool, partial(run_task, job), todo):
+        if outcome.error is not None:
+            raise outcome.error
+        case = outcome.item.case
+        done[outcome.item.name] = outcome.result
+        open_tasks[case.number] -= 1
+        if open_tasks[case.number] == 0:
+            shutil.rmtree(staged_folder(work.path, case), ignore_errors=True)
+        listener.advanced(case.pair.case)
+    return done
 
 
-def _attributes(recipe: Recipe, numbers: Normaliser | None) -> dict[str, Any]:
+def _index(plan: Plan, tasks: list[Task], receipts: dict[str, Any]) -> sink.Index:
+    found = [receipts[task.name] for task in tasks if isinstance(task, TileTask)]
+    split = np.concatenate([np.array(r["split"], np.uint8) for r in found])
+    histogram = np.concatenate([np.array(r["histogram"], np.int64) for r in found])
+    start = [[tile.box.start for tile in grid_of(case.extent, plan.recipe)] for case in plan.cases]
+    case = [np.full(len(s), c.number, np.int32) for s, c in zip(start, plan.cases, strict=True)]
+    voxels = int(np.prod(plan.recipe.cut.patch))
+    return sink.Index(
+        start=np.concatenate([np.array(s, np.int64) for s in start]),
+        case=np.concatenate(case),
+        split=split,
+        histogram=histogram,
+        valid=(histogram.sum(1) / voxels).astype(np.float32),
+    )
+
+
+def _attributes(
+    work: PatchWork,
+    plan: Plan,
+    shared: Normaliser | None,
+    numbers: list[Numbers],
+    surveys: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """What the dataset says of itself: everything ``train`` needs, and where it all came from."""
     return {
-        "recipe": recipe.model_dump_json(),
-        "normaliser": asdict(numbers) if numbers else None,
-        "cases": [],
+        "recipe": plan.recipe.model_dump_json(),
+        "normaliser": asdict(shared) if shared else None,
+        "cases": [
+            {
+                "case": one.pair.case,
+                "image": " | ".join(Path(path).name for path in one.pair.images),
+                "label": Path(one.pair.label).name,
+                "extent": list(one.extent),
+                "held_out": case.whole,
+                "normaliser": asdict(own.held),
+                "training_normaliser": asdict(own.training),
+                "identities": one.identities,
+                "sha256": found["sha256"],
+            }
+            for one, case, own, found in zip(
+                plan.checked, plan.cases, numbers, surveys, strict=True
+            )
+        ],
+        "split": plan.split.to_json(),
+        "align": plan.align,
+        "fingerprint": work.digest,
         "versions": versions(),
     }
 
 
-def _cut_all(
-    job: Job, items: list[Item], cluster: str, workers: int, listener: Listener
-) -> list[dict[str, Any]]:
-    """All pairs, in any order; the receipts in order. The first failure ends it."""
-    receipts: dict[int, dict[str, Any]] = {}
-    with open_pool(cluster, workers) as pool:
-        for outcome in run_bounded(pool, partial(cut_pair, job), items):
-            if outcome.error is not None:
-                raise outcome.error
-            receipts[outcome.item.number] = outcome.result
-            listener.advanced(outcome.item.pair.case)
-    return [receipts[item.number] for item in items]
-
-
-def _case(checked: Checked, item: Item, receipt: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "case": item.pair.case,
-        "image": Path(item.pair.image).name,
-        "label": Path(item.pair.label).name,
-        "extent": list(item.extent),
-        "held_out": item.part,
-        "normaliser": receipt["normaliser"],
-        "identities": checked.identities,
-    }
-
-
-def _summary(
-    output: str | Path, recipe: Recipe, index: sink.Index, cases: list[dict[str, Any]]
-) -> dict[str, Any]:
-    counts = {name: int((index.split == code).sum()) for name, code in sink.CODES.items()}
-    voxels = index.histogram[index.split == sink.CODES["training"]].sum(0)
+def _summary(output: Path, recipe: Recipe) -> dict[str, Any]:
+    """Counted in the dataset itself, where it now stands."""
+    split, histogram, cases = sink.counted(output)
+    counts = {name: int((split == code).sum()) for name, code in sink.CODES.items()}
+    voxels = histogram[split == sink.CODES["training"]].sum(0)
     names = [c.name for c in recipe.card.classes]
     return {
         "output": str(output),
-        "cases": len(cases),
-        "patches": {**counts, "not_used": int((index.split == sink.UNUSED).sum())},
+        "cases": cases,
+        "patches": {**counts, "not_used": int((split == sink.UNUSED).sum())},
         "training_voxels": dict(zip(names, map(int, voxels), strict=True)),
     }

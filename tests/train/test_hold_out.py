@@ -19,7 +19,7 @@ from seg_batch.normalise import Normaliser
 from seg_batch.sinks.patches import CODES, UNUSED
 from seg_batch.sources import open_source
 from seg_batch.stitch import cut
-from seg_batch.verbs.cutting import grid_of, part_code
+from seg_batch.verbs.layout import grid_of, part_code
 from seg_batch.verbs.patches import make_patches
 from tests.core.strategies import boxes, grids
 from tests.engine.files import write_raster
@@ -61,7 +61,7 @@ SCENES = [
 def test_no_stored_training_patch_shows_a_held_out_pixel(
     tmp_path: Path, shape: tuple[int, int], validation: list[Any], test: list[Any]
 ) -> None:
-    hold_out = {"validation": {"boxes": validation}, "test": {"boxes": test}}
+    hold_out = {"validation": {"boxes": validation}, "test": {"boxes": test}, "gap": 0}
     make_patches([raster_pair(tmp_path, shape)], tmp_path / "d.zarr", recipe(hold_out=hold_out))
     patches, image, truth = PatchSet(tmp_path / "d.zarr"), addresses(shape), class_indices(shape)
     seen = {v for row in patches.rows("training") for v in np.unique(patches.read(row)[0])}

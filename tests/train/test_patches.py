@@ -13,7 +13,7 @@ from seg_batch.dataset import Draw, PatchSet, batches
 from seg_batch.errors import InputError, OutputError
 from seg_batch.geometry import Box
 from seg_batch.recipe import Recipe
-from seg_batch.verbs.cutting import grid_of, part_code
+from seg_batch.verbs.layout import grid_of, part_code
 from seg_batch.verbs.patches import make_patches
 from tests.engine.files import write_raster
 from tests.train.made import (
@@ -31,6 +31,7 @@ HELD: dict[str, Any] = {
     "hold_out": {
         "test": {"boxes": [[[60, 0], [110, 130]]]},
         "validation": {"boxes": [[[0, 90], [40, 130]]]},
+        "gap": 0,
     }
 }
 
