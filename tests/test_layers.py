@@ -24,7 +24,7 @@ ROWS: list[dict[str, str]] = [
     {"bundles": ""},
     {"nn": "numpy keras tensorflow"},
     {"budget": "", "stitch": "numpy", "dataset": "numpy zarr scipy", "augment": "numpy scipy"},
-    {"plan": "numpy"},
+    {"plan": "numpy", "samples": "numpy"},
     {"verbs": "numpy"},
     {"progress": "rich"},
     {"cli_train": "typer"},

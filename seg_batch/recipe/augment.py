@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from seg_batch.recipe.draft import Frozen
 
@@ -10,15 +10,24 @@ from seg_batch.recipe.draft import Frozen
 class Sampling(Frozen):
     """Which patches a step sees.
 
-    ``balance``: share of the samples that pick a class first, evenly among those that occur, and
-    then a place that has it. ``foreground``: share of the samples whose crop is placed on a voxel
-    of any class but the background. ``min_valid``: a patch with a smaller share of labelled voxels
-    is never drawn.
+    ``balance``: share of the samples that take the classes that occur in turn, and then a crop that
+    has a voxel of it. ``foreground``: share of the samples whose crop has a voxel of any class but
+    the background. The rest goes evenly through all patches. ``min_valid``: a patch with a smaller
+    share of labelled voxels is never drawn.
     """
 
     balance: float = Field(default=0.5, ge=0, le=1)
     foreground: float = Field(default=0.0, ge=0, le=1)
     min_valid: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_a_share(self) -> Sampling:
+        if self.balance + self.foreground > 1 + 1e-9:
+            raise ValueError(
+                f"balance {self.balance} and foreground {self.foreground} are shares of the same "
+                "samples: their sum can't be above 1"
+            )
+        return self
 
 
 class Augment(Frozen):
@@ -30,11 +39,12 @@ class Augment(Frozen):
     displacement with a correlation length of ``elastic_smooth`` voxels) warp a share ``warped``
     of the patches. ``crop_shift``: voxels by which a crop may leave its tile, mirrored there.
 
-    In value, the image only: ``gain`` (contrast), ``shift`` (brightness) and ``noise`` are
-    standard deviations, ``gamma`` the largest change of the exponent, ``blur`` the largest sigma in
-    voxels, ``low_resolution`` the largest factor of a coarser grid (1: none), ``drop_band`` the
-    probability that one channel is set to its mean. ``cutmix``: probability that a box is replaced
-    by that of another sample, labels too (Yun et al., ICCV 2019).
+    In value, the image only: ``gain`` (contrast) and ``shift`` (brightness) are standard deviations,
+    ``noise`` the largest one of white noise, ``gamma`` the largest change of the exponent, ``blur``
+    the largest sigma in voxels, ``low_resolution`` the largest factor of a coarser grid (1: none);
+    these last three are taken in 3 of 10 samples. ``drop_band``: probability that one channel is
+    set to its mean. ``cutmix``: probability that a box is replaced by that of another sample,
+    labels too (Yun et al., ICCV 2019).
     """
 
     flip: tuple[int, ...] = ()
