@@ -147,7 +147,7 @@ class Moments:
 
     def merge(self, other: Moments) -> None:
         """Take in what another pass has seen."""
-        for c in np.flatnonzero(other.count):
+        for c in map(int, np.flatnonzero(other.count)):
             self._combine(c, other.count[c], other.mean[c], other.squares[c])
 
     def _combine(self, c: int, count: float, mean: float, squares: float) -> None:

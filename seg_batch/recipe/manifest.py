@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from seg_batch.card import ClassInfo
 from seg_batch.errors import InputError
@@ -177,7 +177,8 @@ def _complaint(path: Path, error: ValidationError) -> str:
     first = error.errors()[0]
     where, hint = first["loc"], ""
     if first["type"] == "extra_forbidden":
-        inner = {"cases": Entry, "classes": ClassInfo}.get(str(where[0]))
+        inners: dict[str, type[BaseModel]] = {"cases": Entry, "classes": ClassInfo}
+        inner = inners.get(str(where[0]))
         hint = nearest(inner, where[2:]) if inner and len(where) > 2 else nearest(Manifest, where)
     field = ".".join(map(str, where)) or "cases"
     return f"{path}: {field}: {first['msg']}{hint}; mend the manifest"

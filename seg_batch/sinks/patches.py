@@ -177,6 +177,19 @@ def finish(path: Path, index: Index, attributes: dict[str, Any]) -> None:
     group.attrs.update(attributes)
 
 
+def adopt(path: Path, fingerprint: str, recipe: str) -> bool:
+    """Whether a finished dataset of this fingerprint stands there; it gets this recipe, whose other
+    parts (fit, loss, ...) may have changed since."""
+    if not (path / "zarr.json").is_file():
+        return False
+    group = zarr.open_group(path, mode="r+")
+    if group.attrs.get("format") != FORMAT or group.attrs.get("fingerprint") != fingerprint:
+        return False
+    if group.attrs["recipe"] != recipe:
+        group.attrs["recipe"] = recipe
+    return True
+
+
 def counted(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
     """Split and histogram of all rows, and the number of cases."""
     group = zarr.open_group(path, mode="r")

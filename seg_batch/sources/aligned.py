@@ -25,6 +25,9 @@ from seg_batch.sources.protocol import Source, SourceInfo, read_error, require_i
 from seg_batch.sources.validity import stored_nodata, valid_mask
 
 
+_TOLERANCE = 1e-6  # of a pixel; GDAL takes 1/8 by default, and can't make a dataset with 0
+
+
 def aligned(label: Source, grid: SourceInfo) -> Source:
     """``label`` on the grid of ``grid``, which is another image's. InputError where no transform
     between the two is known; the label is closed with what is returned."""
@@ -50,7 +53,7 @@ def _info(label: Source, grid: SourceInfo) -> SourceInfo:
 
 
 class AlignedRaster:
-    """A raster warped by GDAL, nearest neighbour, exact at every pixel (no approximated transform)."""
+    """A raster warped by GDAL, nearest neighbour, its transform exact to a millionth of a pixel."""
 
     def __init__(self, label: Source, grid: SourceInfo) -> None:
         self._label, self._info = label, _info(label, grid)
@@ -89,7 +92,7 @@ class AlignedRaster:
             width=width,
             height=height,
             resampling=Resampling.nearest,
-            tolerance=0,
+            tolerance=_TOLERANCE,
             add_alpha=ColorInterp.alpha not in file.colorinterp,
         )
 

@@ -29,7 +29,7 @@ from seg_batch.verbs.layout import (
     reads,
 )
 from seg_batch.verbs.pairs import open_pair
-from seg_batch.verbs.survey import ignored
+from seg_batch.verbs.survey import ignored, readable
 
 READ_BYTES = 64 << 20
 _LABEL_BYTES = 32  # a label as stored, as float64, as a class index, and what sorting them takes
@@ -56,15 +56,16 @@ def run_task(job: Job, task: Task) -> dict[str, Any]:
     """Do it, flush it, then leave its receipt: what the index has to say of its rows."""
     writer, case = sink.Writer(Path(job.store)), task.case
     staged = staged_folder(Path(job.work), case) if task.shared else None
-    image, label = open_pair(case.pair, job.recipe, job.align, staged)
-    try:
-        if isinstance(task, TileTask):
-            found = _cut_band(writer, image, label, task, job)
-        else:
-            found = _copy_band(writer, image, label, task, job.recipe)
-    finally:
-        image.close()
-        label.close()
+    with readable(case.pair):
+        image, label = open_pair(case.pair, job.recipe, job.align, staged)
+        try:
+            if isinstance(task, TileTask):
+                found = _cut_band(writer, image, label, task, job)
+            else:
+                found = _copy_band(writer, image, label, task, job.recipe)
+        finally:
+            image.close()
+            label.close()
     writer.flush()
     note(Path(job.work), job.digest, "done", task.name, found)
     return found

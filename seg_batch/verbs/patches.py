@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -22,18 +22,18 @@ import numpy as np
 from seg_batch.errors import InputError, OutputError, RefusedError
 from seg_batch.executors import Pool, open_pool, run_bounded
 from seg_batch.normalise import Normaliser
-from seg_batch.recipe import Recipe, read_recipe
-from seg_batch.recipe.assign import Split, resolve
+from seg_batch.recipe import Recipe
 from seg_batch.sinks import patches as sink
 from seg_batch.sinks.disk import require_room
 from seg_batch.sinks.patch_work import PatchWork, require_replaceable, work_folder, working
+from seg_batch.sinks.store import fingerprint_digest
 from seg_batch.sources.protocol import human_bytes
 from seg_batch.verbs import layout
 from seg_batch.verbs.cutting import Job, run_task, staged_folder
-from seg_batch.verbs.layout import Case, Numbers, Task, TileTask, full_rank, grid_of
-from seg_batch.verbs.pairs import Checked, check, find
+from seg_batch.verbs.layout import Numbers, Task, TileTask, grid_of
+from seg_batch.verbs.patch_plan import Plan, chosen_recipe, make_plan
 from seg_batch.verbs.survey import SurveyItem, SurveyJob, merged, survey
-from seg_batch.version import package_version, versions
+from seg_batch.version import versions
 
 
 class Listener(Protocol):
@@ -56,47 +56,6 @@ class Silent:
     def advanced(self, text: str) -> None: ...
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything decided from the headers."""
-
-    recipe: Recipe
-    checked: list[Checked]
-    split: Split
-    cases: list[Case]
-    codes: list[np.ndarray]
-    align: str | None
-    task_bytes: int
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What must be the same for a run to go on with what another began."""
-        recipe = self.recipe.model_dump(mode="json")
-        cases = {
-            one.pair.case: {"files": [*one.pair.images, one.pair.label], **one.identities}
-            for one in self.checked
-        }
-        return {
-            "dataset version": sink.VERSION,
-            "segbatch": package_version(),
-            **{part: recipe[part] for part in ("card", "cut")},
-            "split": self.split.to_json(),
-            "align": self.align,
-            "task size": self.task_bytes,
-            "cases": cases,
-        }
-
-    @property
-    def layout(self) -> sink.Layout:
-        return sink.Layout(
-            n=sum(map(len, self.codes)),
-            patch=self.recipe.cut.patch,
-            channels=len(self.recipe.card.channels),
-            classes=len(self.recipe.card.classes),
-            spatial=len(self.cases[0].extent),
-        )
-
-
 def make_patches(
     given: Iterable[str | Path],
     output: str | Path,
@@ -108,21 +67,27 @@ def make_patches(
     cluster: str = "auto",
     workers: int = 1,
     overwrite: bool = False,
+    reuse: bool = False,
     listener: Listener | None = None,
     task_bytes: int = layout.TASK_BYTES,
 ) -> dict[str, Any]:
     """Cut the pairs into the dataset ``output``; returns the numbers of what is in it.
 
     ``settings``: ``part.key=value`` over a recipe file. ``align="nearest"``: labels on another grid
-    are brought to their image's. ``fold``: which fold of ``hold_out.folds``. The bytes depend on
+    are brought to their image's. ``fold``: which fold of ``hold_out.folds``. ``reuse``: a finished
+    dataset of the same plan is taken as it is, with the rest of this recipe. The bytes depend on
     none of ``cluster``, ``workers`` and ``task_bytes``. Raises InputError for pairs that do not fit
     each other or the recipe, with nothing left behind; OutputError for a destination that can't be
     written; StoreError when another plan was begun there. A killed run is resumed.
     """
     listener, output = listener or Silent(), Path(output)
-    require_replaceable(output, overwrite)
+    if not reuse:
+        require_replaceable(output, overwrite)
     listener.stage("reading headers")
-    plan = make_plan(given, _recipe(recipe, settings, fold), align, task_bytes)
+    plan = make_plan(given, chosen_recipe(recipe, settings, fold), align, task_bytes)
+    if reuse and sink.adopt(output, fingerprint_digest(plan.fingerprint), _recipe_text(plan)):
+        return _summary(output, plan.recipe)
+    require_replaceable(output, overwrite)
     before = work_folder(output).exists()
     with working(output, plan.fingerprint, overwrite) as work:
         if not work.published:
@@ -136,44 +101,6 @@ def make_patches(
         found = _summary(output, plan.recipe)
         work.remove()
     return found
-
-
-def _recipe(recipe: Recipe | str | Path, settings: Iterable[str], fold: int | None) -> Recipe:
-    if not isinstance(recipe, Recipe):
-        recipe = read_recipe(Path(recipe), settings)
-    if fold is None:
-        return recipe
-    folds = recipe.hold_out.folds
-    if folds is None or not 0 <= fold < folds.count:
-        have = f"has folds 0 to {folds.count - 1}" if folds else "has no hold_out.folds"
-        raise InputError(
-            f"there is no fold {fold}, the recipe {have}: correct --fold or the recipe"
-        )
-    return recipe.changed(hold_out={"folds": {**folds.model_dump(mode="json"), "fold": fold}})
-
-
-def make_plan(
-    given: Iterable[str | Path], recipe: Recipe, align: str | None, task_bytes: int
-) -> Plan:
-    """Read all headers and decide the split; InputError for anything that can't become a dataset."""
-    if align not in (None, "nearest"):
-        raise InputError(f"--align {align!r} is unknown: labels are aligned by nearest only")
-    found = find([str(text) for text in given])
-    recipe = found.agreed(recipe)
-    checked = [check(pair, recipe, align) for pair in found.pairs]
-    extents = {one.pair.case: one.extent for one in checked}
-    named = {pair.case: pair.split for pair in found.pairs if pair.split}
-    patch = full_rank(recipe.card.patch, len(checked[0].extent), max(recipe.card.patch))
-    split = resolve(recipe.hold_out, extents, patch, named)
-    cases = layout.cases_of(checked, recipe, split)
-    codes = [layout.codes(case, recipe) for case in cases]
-    if not any((code == sink.CODES["training"]).any() for code in codes):
-        raise InputError(
-            f"no tile of {recipe.cut.patch} lies outside what is held out and the gap of "
-            f"{split.gap} voxels around it, nothing is left to train on: hold out less, or set "
-            "hold_out.gap"
-        )
-    return Plan(recipe, checked, split, cases, codes, align, task_bytes)
 
 
 def _fill(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> None:
@@ -333,6 +260,10 @@ def _index(plan: Plan, tasks: list[Task], receipts: dict[str, Any]) -> sink.Inde
     )
 
 
+def _recipe_text(plan: Plan) -> str:
+    return plan.recipe.model_dump_json()
+
+
 def _attributes(
     work: PatchWork,
     plan: Plan,
@@ -342,7 +273,7 @@ def _attributes(
 ) -> dict[str, Any]:
     """What the dataset says of itself: everything ``train`` needs, and where it all came from."""
     return {
-        "recipe": plan.recipe.model_dump_json(),
+        "recipe": _recipe_text(plan),
         "normaliser": asdict(shared) if shared else None,
         "cases": [
             {

@@ -6,13 +6,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seg_batch.errors import InputError
+from seg_batch.errors import InputError, ReadError
 from seg_batch.geometry import Box, Shape
 from seg_batch.normalise import Moments, Normaliser, Pixels, from_statistics
 from seg_batch.recipe import Recipe
@@ -55,9 +56,25 @@ def survey(job: SurveyJob, item: SurveyItem) -> dict[str, Any]:
     ``training``: voxels per class index that training may see; ``moments`` or ``normaliser`` and
     ``training_normaliser``; ``scale`` and ``offset`` of the image; ``sha256`` of its files.
     """
+    with readable(item.pair):
+        found = _looked_at(job, item)
+    note(Path(job.work), job.digest, "survey", item.name, found)
+    return found
+
+
+@contextmanager
+def readable(pair: Pair) -> Iterator[None]:
+    """What can't be read is bad input, and the case is named: nothing is cut around a hole."""
+    try:
+        yield
+    except ReadError as error:
+        raise InputError(f"case {pair.case}: {error.message}, or take the case out") from error
+
+
+def _looked_at(job: SurveyJob, item: SurveyItem) -> dict[str, Any]:
     image, label = open_pair(item.pair, job.recipe, job.align)
     try:
-        found = {
+        return {
             "training": _class_voxels(label, item, job.recipe),
             **_statistics(image, item, job.recipe),
             **_scaling(image),
@@ -66,8 +83,6 @@ def survey(job: SurveyJob, item: SurveyItem) -> dict[str, Any]:
     finally:
         image.close()
         label.close()
-    note(Path(job.work), job.digest, "survey", item.name, found)
-    return found
 
 
 def _class_voxels(label: Oriented, item: SurveyItem, recipe: Recipe) -> list[int]:
