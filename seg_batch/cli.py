@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from seg_batch import cli_train
+from seg_batch import cli_evaluate, cli_train
 from seg_batch.errors import PlanError, SegbatchError
 from seg_batch.version import package_version
 
@@ -263,6 +263,7 @@ def demo(
 
 
 cli_train.register(app)
+cli_evaluate.register(app)
 
 
 def _interrupted(*_: Any) -> None:

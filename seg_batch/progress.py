@@ -134,3 +134,13 @@ class TrainBar(CutBar):
             self._score = f", score {row.scores['score']:.4f}"
         text = f"step {row.step}, loss {row.loss:.4f}{self._score}"
         self._progress.update(self._task, description=text, total=1000, completed=1000 * done)
+
+
+class ScoreBar(CutBar):
+    """Draws ``evaluate``: cases, of which each moves the bar as its parts are done."""
+
+    def planned(self, cases: int) -> None:
+        self._progress.update(self._task, total=cases)
+
+    def moved(self, share: float) -> None:
+        self._progress.advance(self._task, share)

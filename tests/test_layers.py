@@ -25,9 +25,9 @@ ROWS: list[dict[str, str]] = [
     {"nn": "numpy keras tensorflow"},
     {"budget": "", "stitch": "numpy", "dataset": "numpy zarr scipy", "augment": "numpy scipy"},
     {"plan": "numpy", "samples": "numpy"},
-    {"verbs": "numpy"},
+    {"verbs": "numpy jinja2"},
     {"progress": "rich"},
-    {"cli_train": "typer"},
+    {"cli_train": "typer", "cli_evaluate": "typer"},
     {"cli": "typer rich click"},
     {"__main__": ""},
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,15 @@ import numpy as np
 from seg_batch import metrics
 from seg_batch.card import ModelCard
 from seg_batch.dataset import Held
-from seg_batch.geometry import Blocks, Box
-from seg_batch.plan import Options, make_grid
-from seg_batch.stitch import Counts, Empty, Predictor, Stitcher, below, winners
-from seg_batch.taper import Taper
+from seg_batch.plan import Options
+from seg_batch.stitch import Predictor
+from seg_batch.verbs.classes import of_card
+from seg_batch.verbs.counting import Counted, count
+from seg_batch.verbs.held_out import Region, Watch, predicted, to_disk
+from seg_batch.verbs.labelled import PredictedRegion
+from seg_batch.verbs.regions import named, spacing_of_card
 
-BLOCK = {2: 2048, 3: 192}
+PREDICTING = 0.9  # of the time that a region takes; the rest is counting
 
 
 @dataclass(frozen=True)
@@ -65,42 +70,97 @@ class Scored:
 
 
 def score(
-    regions: list[Held], card: ModelCard, predictor: Predictor, taper: str = "hann"
+    regions: Sequence[Region], card: ModelCard, predictor: Predictor, taper: str = "hann"
 ) -> Scored:
-    """Predict every region as ``predict`` would and count what came out right."""
+    """Predict every region as ``predict`` would and count what came out right.
+
+    The quick one, for choosing a checkpoint: confusion matrices only. See ``scores_of``.
+    """
     found: dict[str, metrics.Confusion] = {}
     for region in regions:
         confusion = found.setdefault(region.case, metrics.Confusion(len(card.classes)))
         for box, classes in predicted(region, card, predictor, taper):
-            confusion.add(region.truth(box)[0], classes, region.truth(box)[1])
-    background = next((k for k, c in enumerate(card.classes) if c.id == 0), None)
-    return Scored({case: c.matrix for case, c in found.items()}, background)
+            truth, valid = region.truth(box)
+            confusion.add(truth, classes, valid)
+    return Scored({case: c.matrix for case, c in found.items()}, of_card(card).background)
 
 
-def predicted(
-    region: Held, card: ModelCard, predictor: Predictor, taper: str = "hann"
-) -> Iterator[tuple[Box, np.ndarray]]:
-    """The region block by block: boxes of its case, and the class index of each voxel."""
-    grid, rank = make_grid(region.extent, card, Options(taper=taper))
-    skip = card.skip
-    ids = np.arange(len(card.classes))
-    skipped = int(np.flatnonzero([c.id == skip.label for c in card.classes])[0]) if skip else 0
-    empty = Empty(card.nodata, skip.below if skip else None, skipped)
-    stitcher = Stitcher(
-        grid=grid,
-        taper=Taper(grid, taper),
-        normaliser=region.normaliser,
-        predictor=predictor,
-        classes=len(ids),
-        rank=rank,
-        batch=1,
-        empty=empty,
+def scores_of(
+    regions: Sequence[Held],
+    card: ModelCard,
+    predictor: Predictor,
+    *,
+    options: Options | None = None,
+    work: Path | None = None,
+    on_share: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """All that the card says of held-out regions, as JSON-ready values.
+
+    What ``metrics.summarise`` gives (overall and per class with 95 % intervals, confusion, a row
+    per case), less its rows of classes and cases, and ``calibration`` (``error``, ``bins``) and
+    ``seams`` (see ``metrics.seams``). Predicted labels lie in ``work`` (default: a temporary folder) one
+    region at a time. ``on_share`` is told which share of all regions was done.
+    """
+    watch, cases = Watch(len(card.classes)), {}
+    each = 1 / max(1, len(regions))
+    with tempfile.TemporaryDirectory(dir=work, prefix="scoring-") as folder:
+        for name, region in named(list(regions)):
+            spacing = spacing_of_card(card, len(region.extent))
+            part = PredictedRegion(name, region, np.zeros(0), spacing)
+            _, counted = scored_region(
+                part,
+                card,
+                predictor,
+                options or Options(),
+                Path(folder),
+                watch,
+                lambda share: on_share(share * each),
+            )
+            cases[name] = counted.scores
+    classes = of_card(card)
+    table = summary(cases, classes.names, classes.background)
+    del table["per_class_and_case"]
+    return {**table, **watched(watch, classes.names)}
+
+
+def scored_region(
+    part: PredictedRegion,
+    card: ModelCard,
+    predictor: Predictor,
+    options: Options,
+    folder: Path,
+    watch: Watch,
+    on_share: Callable[[float], None],
+) -> tuple[PredictedRegion, Counted]:
+    """Predict a region to a file in ``folder`` and count it; the region now with its labels."""
+    labels = to_disk(
+        part.region, card, predictor, folder, options, watch, lambda s: on_share(PREDICTING * s)
     )
-    for block in Blocks(region.box.shape, (BLOCK[len(region.extent)],) * len(region.extent)):
-        box = block.box.shift(region.box.start)
-        window = grid.window(box)
-        held = region.read(window)
-        rows = [winners(sums, ids) for _, sums in stitcher.sums(held, window, box, Counts())]
-        classes = np.concatenate(rows)
-        classes[below(held[box.slices(window.start)], empty)] = skipped
-        yield box, classes
+    case = PredictedRegion(part.name, part.region, labels, part.spacing)
+    counted = count(
+        case, len(card.classes), on_block=lambda share: on_share((1 - PREDICTING) * share)
+    )
+    return case, counted
+
+
+def summary(
+    cases: dict[str, metrics.CaseScores], names: list[str], background: int | None
+) -> dict[str, Any]:
+    """``metrics.summarise``, with sizes in mL or ha where all cases have voxels of one size."""
+    units = [metrics.unit_of(scores.spacing) for scores in cases.values()]
+    alike = {(unit.name, f"{unit.per_voxel:.5g}") for unit in units}  # headers keep float32
+    unit = units[0] if len(alike) == 1 else None
+    return metrics.summarise(cases, names, background, unit)
+
+
+def watched(watch: Watch, names: list[str]) -> dict[str, Any]:
+    """Calibration and seams, as the card and the evaluation have them."""
+    calibration, seams = watch.calibration, watch.seams
+    return {
+        "calibration": {
+            "error": metrics.plain(calibration.error),
+            "bins": calibration.table,
+            "of": "the probability of the winning class",
+        },
+        "seams": None if seams is None else seams.summary(names, watch.blocks),
+    }

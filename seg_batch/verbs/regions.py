@@ -1,0 +1,242 @@
+"""What a bundle is evaluated on: the held-out regions of a patch dataset, or cases of a manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch import bundles
+from seg_batch.card import ModelCard
+from seg_batch.dataset import Held, PatchSet
+from seg_batch.errors import InputError
+from seg_batch.geometry import Box, Shape
+from seg_batch.normalise import Normaliser, Pixels, from_statistics
+from seg_batch.plan import Options, make_grid
+from seg_batch.recipe.manifest import Entry, read_manifest
+from seg_batch.sources import open_source, pieces
+from seg_batch.sources.grids import unlike_grids
+from seg_batch.sources.stacked import Stacked
+from seg_batch.sources.view import Oriented
+from seg_batch.verbs.classes import Classes, of_card
+from seg_batch.verbs.held_out import Region
+from seg_batch.verbs.labelled import file_facts, spacing_of
+
+SPLITS = ("test", "validation", "training", "all")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceRegion:
+    """A whole case of a manifest, read from its files. See ``held_out.Region``."""
+
+    case: str
+    sources: tuple[Oriented, Oriented]
+    normaliser: Normaliser
+    classes: Classes
+    ignore: tuple[float, ...]
+
+    @property
+    def extent(self) -> Shape:
+        return self.sources[0].info.extent
+
+    @property
+    def box(self) -> Box:
+        return Box.whole(self.extent)
+
+    def read(self, box: Box) -> Pixels:
+        return self.sources[0].read(box)
+
+    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        image, label = self.sources
+        found, valid = self.classes.indices(label.read(box), self.ignore, label.info.path)
+        return found, valid & image.read(box).any_valid()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A region to come: its name, the spacing of its voxels if known, and what it is made from."""
+
+    name: str
+    region: Held | None
+    entry: Entry | None
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The regions of one split, opened one after the other; ``facts`` say where they are from."""
+
+    card: ModelCard
+    parts: list[Part]
+    ignore: tuple[float, ...]
+    facts: dict[str, Any]
+
+    @contextmanager
+    def open(self, part: Part) -> Iterator[tuple[Region, tuple[float, ...] | None]]:
+        """The region and its spacing; files are closed at the end."""
+        if part.region is not None:
+            yield part.region, spacing_of_card(self.card, len(part.region.extent))
+            return
+        assert part.entry is not None
+        sources = open_entry(part.entry, self.card)
+        try:
+            classes, image = of_card(self.card), sources[0]
+            normaliser = _numbers(self.card, image)
+            region = SourceRegion(part.name, sources, normaliser, classes, self.ignore)
+            yield region, spacing_of(image.info)
+        finally:
+            for source in sources:
+                source.close()
+
+
+def collect(
+    data: Path, split: str, card: ModelCard, options: Options, ignore: tuple[float, ...]
+) -> Collection:
+    """The regions of ``split`` in a patch dataset or a manifest.
+
+    InputError when there are none, or when the data does not fit the card; headers are read and
+    compared here, so that a case that can't be used is named before any work.
+    """
+    if split not in SPLITS:
+        raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
+    if data.suffix.lower() in (".csv", ".yaml", ".yml"):
+        return _of_manifest(data, split, card, ignore)
+    return _of_dataset(data, split, card, options)
+
+
+def spacing_of_card(card: ModelCard, rank: int) -> tuple[float, ...] | None:
+    """What the voxels of a dataset that was cut for this card measure."""
+    if rank == 2:
+        return None if card.pixel_m is None else (card.pixel_m,) * 2
+    return card.spacing_mm
+
+
+def named(regions: list[Held]) -> list[tuple[str, Held]]:
+    """Regions by name: their case, with the box where several lie in one case."""
+    count = Counter(region.case for region in regions)
+    return [(r.case if count[r.case] == 1 else f"{r.case} [{r.box}]", r) for r in regions]
+
+
+def _of_dataset(data: Path, split: str, card: ModelCard, options: Options) -> Collection:
+    patches = PatchSet(data)
+    if split == "training":
+        raise InputError(
+            f"{data} holds the training part as patches, and scores are of whole regions: "
+            "evaluate the manifest it was cut from"
+        )
+    _require_card(patches, card)
+    parts = ["validation", "test"] if split == "all" else [split]
+    found = [region for part in parts for region in patches.held(part)]
+    if not found:
+        raise InputError(f"{data} holds nothing out for {split}: cut it with a hold_out.{split}")
+    for region in found:
+        _require_reach(region, card, options, data)
+    normaliser = _card_numbers(card)
+    regions = [replace(r, normaliser=normaliser) if normaliser else r for r in found]
+    facts = {"path": str(data), "kind": "patch dataset", "recipe": patches.recipe.card.name}
+    return Collection(
+        card,
+        [Part(name, r, None, {"part": r.part, "box": str(r.box)}) for name, r in named(regions)],
+        (),
+        facts,
+    )
+
+
+def _require_card(patches: PatchSet, card: ModelCard) -> None:
+    """InputError where the dataset was cut for another model."""
+    draft = patches.recipe.card
+    pairs = {
+        "kind": (draft.kind, card.kind),
+        "channels": (draft.channels, card.channels),
+        "classes": ([c.id for c in draft.classes], [c.id for c in card.classes]),
+        "orientation": (draft.orientation, card.orientation),
+        "normalisation": (
+            draft.normalisation == "source",
+            card.normalisation.kind == "source",
+        ),
+    }
+    for name, (cut, asked) in pairs.items():
+        if cut != asked:
+            what = f" ({cut} against {asked})" if name != "normalisation" else ""
+            raise InputError(
+                f"{patches.path} was cut for a model with other {name}{what} than {card.name}: "
+                "evaluate it on its own dataset, or on a manifest"
+            )
+
+
+def _require_reach(region: Held, card: ModelCard, options: Options, data: Path) -> None:
+    """A dataset keeps a patch around each region; another model may look further."""
+    grid, _ = make_grid(region.extent, card, options)
+    if not region.window.contains(grid.window(region.box)):
+        raise InputError(
+            f"{data} keeps too little around {region.case} for patches of {grid.patch}: evaluate "
+            "a manifest, which reads from the sources"
+        )
+
+
+def _of_manifest(data: Path, split: str, card: ModelCard, ignore: tuple[float, ...]) -> Collection:
+    manifest = read_manifest(data)
+    entries = [e for e in manifest.cases if split == "all" or e.split == split]
+    if not entries:
+        have = ", ".join(sorted({e.split or "none" for e in manifest.cases}))
+        raise InputError(
+            f"{data} has no case with the split {split} (it has: {have}): use --split all, or name "
+            "splits in the manifest"
+        )
+    if manifest.classes and [c.id for c in manifest.classes] != [c.id for c in card.classes]:
+        raise InputError(f"{data} has other classes than {card.name}: evaluate a bundle of its own")
+    for entry in entries:
+        for source in open_entry(entry, card):
+            source.close()
+    facts = {"path": str(data), "kind": "manifest", **file_facts(data)}
+    parts = [Part(e.id, None, e, _entry_facts(e)) for e in entries]
+    return Collection(card, parts, (*ignore, *manifest.ignore), facts)
+
+
+def _entry_facts(entry: Entry) -> dict[str, Any]:
+    images = [{"path": p, **file_facts(Path(p))} for p in entry.image]
+    label = {"path": entry.label, **file_facts(Path(entry.label))}
+    return {"split": entry.split, "image": images, "truth": label}
+
+
+def open_entry(entry: Entry, card: ModelCard) -> tuple[Oriented, Oriented]:
+    """Image and label in the card's orientation, checked against it and each other."""
+    opened: list[Any] = []
+    try:
+        opened += [open_source(path) for path in entry.image]
+        image = Stacked(opened) if len(opened) > 1 else opened[0]
+        bundles.fitting(bundles.Model(card), image.info)
+        opened.append(open_source(entry.label))
+        label = opened[-1]
+        if len(label.info.channels) != 1:
+            raise InputError(
+                f"{label.info.path} has {len(label.info.channels)} channels, a label image has one"
+            )
+        found = unlike_grids(image.info, label.info)
+        if found:
+            raise InputError(
+                f"{label.info.path} is not on the grid of {image.info.path} ({'; '.join(found)}), so "
+                "voxels would be compared with others: resample the label first"
+            )
+        return Oriented(image, card.orientation), Oriented(label, card.orientation)
+    except BaseException:
+        for source in opened:
+            source.close()
+        raise
+
+
+def _card_numbers(card: ModelCard) -> Normaliser | None:
+    """The numbers of the card; None where each image has its own."""
+    rule = card.normalisation
+    if rule.kind == "identity":
+        return Normaliser()
+    return Normaliser(rule.mean, rule.std, rule.low, rule.high) if rule.kind == "card" else None
+
+
+def _numbers(card: ModelCard, image: Oriented) -> Normaliser:
+    return _card_numbers(card) or from_statistics(pieces(image.source), len(image.info.channels))
