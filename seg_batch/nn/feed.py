@@ -25,6 +25,7 @@ def feed(sample: Sample, start: int, batch: int, threads: int) -> Any:
     """
     shapes = [part.shape for part in sample(start)]
 
+    @tf.autograph.experimental.do_not_convert
     def made(k: Any) -> Any:
         parts = tf.numpy_function(sample, [k], (tf.float32, tf.int32, tf.bool), stateful=False)
         return tuple(tf.ensure_shape(p, s) for p, s in zip(parts, shapes, strict=True))
