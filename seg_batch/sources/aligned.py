@@ -24,7 +24,6 @@ from seg_batch.sources.detect import RASTERS
 from seg_batch.sources.protocol import Source, SourceInfo, read_error, require_inside
 from seg_batch.sources.validity import stored_nodata, valid_mask
 
-
 _TOLERANCE = 1e-6  # of a pixel; GDAL takes 1/8 by default, and can't make a dataset with 0
 
 

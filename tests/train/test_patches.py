@@ -126,16 +126,6 @@ def test_nodata_and_ignored_values_train_nothing(tmp_path: Path) -> None:
         assert (class_of(x[..., 0])[valid] == labels[valid]).all()
 
 
-@pytest.mark.parametrize("workers", [2])
-def test_two_workers_write_what_one_writes(tmp_path: Path, workers: int) -> None:
-    folder, recipe = volumes(tmp_path / "v", 4), volume_recipe()
-    make_patches([str(folder)], tmp_path / "one.zarr", recipe, cluster="inline")
-    make_patches([str(folder)], tmp_path / "two.zarr", recipe, cluster="local", workers=workers)
-    one, two = ({p.relative_to(d): p.read_bytes() for p in sorted(d.rglob("*")) if p.is_file()}
-                for d in (tmp_path / "one.zarr", tmp_path / "two.zarr"))  # fmt: skip
-    assert one == two
-
-
 def test_cases_are_held_out_whole_and_turned_to_the_orientation(tmp_path: Path) -> None:
     folder = volumes(tmp_path / "v", 4)
     made = make_patches([str(folder)], tmp_path / "d.zarr", volume_recipe(), cluster="inline")
