@@ -87,6 +87,14 @@ class SeamCounts:
         return _ratio(self.flips, self.pairs) if self.flips.sum() >= FEWEST else None
 
     @property
+    def error(self) -> float | None:
+        """Standard error of the index if every flip fell by itself; flips come in runs, so that
+        it is rather too small: ``index * sqrt(1 / flips on borders + 1 / flips inside)``."""
+        counts = self.flips.sum(axis=0)
+        known = self.index is not None and counts.min() > 0
+        return self.index * float(np.sqrt((1 / counts).sum())) if known and self.index else None
+
+    @property
     def jump(self) -> float | None:
         """The same for how far probabilities jump; None where they do not move inside."""
         still = self.jumps[:, 1].sum() <= ROUNDING * self.pairs[:, 1].sum()
@@ -116,6 +124,7 @@ class SeamCounts:
         found = zip(names, self.class_index, np.moveaxis(self.class_flips, -1, 0), strict=True)
         return {
             "index": _rounded(self.index),
+            "error": _rounded(self.error),
             "jump": _rounded(self.jump),
             "per_class": {
                 name: {"index": _rounded(index), "flips": _two(flips)}

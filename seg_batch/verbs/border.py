@@ -29,7 +29,9 @@ from seg_batch.stitch import Predictor, cut
 
 LEAST = 0.01  # of the voxels where something is found: less, nobody sees
 SHARE = 0.1  # of what it is at the border: the last tenth would cost more than it gives
-PAIRS = 12  # pairs of patches per axis
+PAIRS = 24  # pairs of patches per axis
+CHANCE = 2.0  # standard deviations by which few voxels may lie above the threshold
+_ROWS = 3  # distances looked at together, since one alone may hold few voxels
 _UNIT = 16  # a network with four poolings sees the same phase of the image after a shift of 16
 _BLEND = 16  # a sixteenth of the patch beyond the margins lets neighbours fade into each other
 
@@ -58,16 +60,19 @@ class _Tally:
         self.moved[d] += np.abs(p - q).sum(dtype=np.float64) / 2
 
     @property
-    def disagreement(self) -> np.ndarray:
-        """``|A != B| / |A or B not the commonest class|`` at each distance; 0 where that is 0/0.
+    def apart(self) -> np.ndarray:
+        """Voxels at each distance whose two labels differ."""
+        return self.voxels - self.agreed.sum(axis=1)
 
-        Of the voxels where something is found, because a volume of little but background would
-        agree on nearly all of its voxels whatever the model did.
+    @property
+    def found(self) -> np.ndarray:
+        """Voxels at each distance that either prediction puts outside the commonest class.
+
+        Only these can tell: a volume of little but background agrees on nearly all of its voxels
+        whatever the model does.
         """
         common = int(self.agreed.sum(axis=0).argmax())
-        found = self.voxels - self.agreed[:, common]
-        apart = self.voxels - self.agreed.sum(axis=1)
-        return np.divide(apart, found, out=np.zeros(len(found)), where=found > 0)
+        return self.voxels - self.agreed[:, common]
 
     @property
     def difference(self) -> np.ndarray:
@@ -82,12 +87,13 @@ def _shift(side: int) -> int:
 
 
 def _place(rng: np.random.Generator, extent: Shape, patch: Shape, axis: int, shift: int) -> Shape:
-    """A random start with room for both patches; 0 where the image is too small (mirrored)."""
+    """A random start: both patches inside the image, or around it along axes where it is too
+    small for them (mirrored there)."""
     room = (
         n - p - (shift if k == axis else 0)
         for k, (n, p) in enumerate(zip(extent, patch, strict=True))
     )
-    return tuple(int(rng.integers(0, max(0, r) + 1)) for r in room)
+    return tuple(int(rng.integers(min(0, r), max(0, r) + 1)) for r in room)
 
 
 def _patch(image: np.ndarray, start: Shape, patch: Shape) -> np.ndarray:
@@ -121,9 +127,13 @@ def _measure(
         return None
     rng, shift = np.random.default_rng((seed, axis)), _shift(patch[axis])
     tally: _Tally | None = None
+    seen: set[tuple[int, Shape]] = set()  # the same pair twice would pass for twice the evidence
     for i in range(pairs):
         image = images[i % len(images)]
         start = _place(rng, image.shape[:-1], patch, axis, shift)
+        if (i % len(images), start) in seen:
+            continue
+        seen.add((i % len(images), start))
         moved = tuple(s + (shift if k == axis else 0) for k, s in enumerate(start))
         first, second = (predictor(_patch(image, at, patch)[None])[0] for at in (start, moved))
         tally = tally or _Tally.zero(patch[axis] // 4, first.shape[-1])
@@ -131,9 +141,23 @@ def _measure(
     return tally
 
 
-def reach(disagreement: np.ndarray, threshold: float) -> int:
-    """The smallest distance from which on the disagreement stays at or below the threshold."""
-    above = np.flatnonzero(disagreement > threshold)
+def _rate(apart: np.ndarray, found: np.ndarray) -> np.ndarray:
+    return np.divide(apart, found, out=np.zeros(len(found)), where=found > 0)
+
+
+def _ahead(counts: np.ndarray) -> np.ndarray:
+    """``sum counts[d : d + _ROWS]`` for every d."""
+    total = np.concatenate([[0], np.cumsum(counts)])
+    stop = np.minimum(np.arange(len(counts)) + _ROWS, len(counts))
+    return np.asarray(total[stop] - total[:-1])
+
+
+def reach(apart: np.ndarray, found: np.ndarray, threshold: float) -> int:
+    """The smallest distance from which on the disagreement ``apart / found`` stays at or below
+    the threshold, but for chance: ``apart <= t found + CHANCE sqrt(t found)``, each over three
+    distances, itself and the next two."""
+    apart, allowed = _ahead(apart), threshold * _ahead(found)
+    above = np.flatnonzero(apart > allowed + CHANCE * np.sqrt(allowed))
     return int(above[-1]) + 1 if len(above) else 0
 
 
@@ -159,10 +183,11 @@ def measure_border(
 
     ``predictor``: ``(1, *patch, channels) -> (1, *patch, classes)``, probabilities. ``images``:
     normalised ``(*spatial, channels)``, mirrored where smaller than a patch and a half. The reach
-    of an axis is the smallest distance (voxels) from which on the label disagreement stays at or
-    below ``max(least, share * max_d disagreement(d))``: an absolute floor, because a network never
-    agrees with itself to the last voxel, and a share, because what reaches far is costly to
-    leave out. A quarter of a patch is all that can be seen; ``how`` says where it reaches
+    of an axis is the smallest distance (voxels) from which on the label disagreement (of the
+    voxels where something is found) stays at or below ``max(least, share * the worst)``: a floor,
+    because a network never agrees with itself to the last voxel, and a share, because what
+    reaches far is costly to leave out. A quarter of a patch is all that can be seen; ``how``
+    holds the curves and says where it reaches
     further. InputError without images.
     """
     if not images or any(image.ndim != len(patch) + 1 for image in images):
@@ -170,12 +195,17 @@ def measure_border(
             f"the border of a {len(patch)}-D patch is measured on images of (*spatial, channels): "
             "give at least one of that rank"
         )
-    found, how = [], []
+    found: list[tuple[int, int, int]] = []
+    how: list[dict[str, Any]] = []
     for axis in range(len(patch)):
         tally = _measure(predictor, patch, images, axis, pairs, seed)
-        curve = np.zeros(0) if tally is None else tally.disagreement
-        threshold = max(least, share * float(curve.max(initial=0.0)))
-        reached = reach(curve, threshold)
+        if tally is None:
+            found.append((0, 0, 0))
+            how.append({"disagreement": [], "difference": [], "voxels": []})
+            continue
+        worst = float(_rate(_ahead(tally.apart), _ahead(tally.found)).max())
+        threshold = max(least, share * worst)
+        reached = reach(tally.apart, tally.found, threshold)
         found.append((reached, *recommended(patch[axis], reached)))
         how.append(_told(tally, threshold, reached))
     reaches, overlap, margin = zip(*found, strict=True)
@@ -183,13 +213,12 @@ def measure_border(
     return Border(reach=reaches, overlap=overlap, margin=margin, how=numbers)
 
 
-def _told(tally: _Tally | None, threshold: float, reached: int) -> dict[str, Any]:
+def _told(tally: _Tally, threshold: float, reached: int) -> dict[str, Any]:
     """The curves of one axis, outermost voxel first."""
-    if tally is None:
-        return {"disagreement": [], "difference": []}
     return {
-        "disagreement": [round(float(v), 5) for v in tally.disagreement],
+        "disagreement": [round(float(v), 5) for v in _rate(tally.apart, tally.found)],
         "difference": [round(float(v), 5) for v in tally.difference],
+        "voxels": tally.found.tolist(),
         "threshold": round(threshold, 5),
         "reaches_further": reached == len(tally.voxels),
     }

@@ -53,7 +53,8 @@ def _seam_lines(report: dict[str, Any]) -> list[str]:
     if seams.get("index") is None:
         return []
     jump = "" if seams["jump"] is None else f", probabilities jump x{seams['jump']:.2f}"
-    return [f"  seams: x{seams['index']:.2f} the label flips across tile borders{jump}"]
+    error = "" if seams.get("error") is None else f" (+-{seams['error']:.2f})"
+    return [f"  seams: x{seams['index']:.2f}{error} the label flips across tile borders{jump}"]
 
 
 def plan_facts(prepared: Prepared) -> dict[str, Any]:

@@ -185,6 +185,15 @@ def test_a_predictor_without_seams_has_an_index_of_one(extent: Shape) -> None:
         assert found.class_index == pytest.approx([1, 1, 1], abs=0.06)
 
 
+def test_the_error_is_how_much_the_index_of_noise_varies() -> None:
+    grid = Grid((130, 110), (32, 24), (8, 6), (0, 0))
+    found = [
+        count(rough(grid.extent, seed), grid, "crop", blind, grid.extent)[0] for seed in range(40)
+    ]
+    spread = np.std([f.index for f in found])
+    assert np.mean([f.error for f in found]) == pytest.approx(spread, rel=0.5)
+
+
 def test_a_predictor_that_leans_has_an_index_above_one_and_a_taper_lowers_it() -> None:
     extent = (700, 500)
     grid = Grid(extent, (40, 32), (12, 8), (0, 0))
