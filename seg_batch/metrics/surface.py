@@ -17,7 +17,9 @@ inverted empirical distribution: always a distance that occurs). The larger of t
 percentiles is taken, as google-deepmind/surface-distance does; percentiles of both directions
 pooled would be smaller wherever one surface is large and right and the other small and wrong.
 That library weighs each piece of surface by its area, at voxel corners; here each surface voxel
-counts once, at its centre, so single values differ by up to a voxel diagonal.
+counts once, at its centre. The maxima differ by at most a voxel diagonal, always; percentile and
+average do so on closed shapes, but not where a mask is riddled with scattered holes: a hole of one
+voxel has 6 surface voxels here and an area of 1.7 voxel faces there, so holes weigh more here.
 
 With no ``T`` and no ``P`` the three are NaN; with one of them only, infinite.
 

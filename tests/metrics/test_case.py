@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_batch.geometry import Box
@@ -32,6 +32,7 @@ def test_blocks_of_any_shape_in_any_order_give_the_same_numbers(data: st.DataObj
     np.testing.assert_array_equal(whole.confusion, counted.matrix)
 
 
+@settings(max_examples=60)
 @given(st.data())
 def test_what_lies_at_invalid_voxels_changes_nothing(data: st.DataObject) -> None:
     truth, found, valid = data.draw(pairs())
@@ -39,6 +40,7 @@ def test_what_lies_at_invalid_voxels_changes_nothing(data: st.DataObject) -> Non
     assert_same(scored(other, found, valid), scored(truth, np.where(valid, found, 0), valid))
 
 
+@settings(max_examples=60)
 @given(st.data())
 def test_invalid_voxels_are_as_if_the_region_ended_there(data: st.DataObject) -> None:
     truth, found, _ = data.draw(pairs())
