@@ -40,6 +40,7 @@ class Samples:
         self.patches, self.recipe = patches, recipe
         self.rows = _usable(patches, recipe.sampling.min_valid)
         self.epoch = len(self.rows)
+        self.fingerprint = patches.fingerprint
         self.histogram: np.ndarray = patches.histogram[self.rows].sum(0, dtype=np.int64)
         self._draw = Draw(self.rows, patches.histogram[self.rows], recipe)
         self._spacing = (recipe.card.spacing_mm or ())[-recipe.card.rank :] or None

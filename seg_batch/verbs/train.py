@@ -12,15 +12,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from seg_batch import bundles
-from seg_batch.augment import vary
 from seg_batch.card import Compute, ModelCard
-from seg_batch.dataset import Held, PatchSet, batches
+from seg_batch.dataset import Held, PatchSet
 from seg_batch.errors import InputError
 from seg_batch.normalise import Normaliser
 from seg_batch.recipe import Recipe
+from seg_batch.samples import Samples
 from seg_batch.sinks.publish import writing_folder
 from seg_batch.stitch import Predictor
 from seg_batch.verbs.scoring import score
@@ -104,8 +102,7 @@ def _fit(
     listener: Listener,
 ) -> Fit:
     """The training loop of ``nn`` with the batches, loss and validation of this dataset."""
-    from seg_batch.nn.fit import Schedule, fit
-    from seg_batch.nn.losses import dice_ce
+    from seg_batch.nn.fit import fit
 
     how, card = recipe.fit, recipe.card.card(patches.normaliser)
 
@@ -116,17 +113,10 @@ def _fit(
 
     return fit(
         _network(recipe, from_bundle),
-        batches(patches, recipe, vary, np.random.default_rng(how.seed)),
-        steps=how.steps,
-        minutes=how.minutes,
+        Samples(patches, recipe),
+        recipe=recipe,
         validate=validate,
         work=work,
-        validate_every=how.validate_every,
-        loss=dice_ce(background=recipe.background is None),
-        schedule=Schedule(peak=recipe.optimiser.learning_rate),
-        weight_decay=recipe.optimiser.weight_decay,
-        ema=recipe.optimiser.ema,
-        seed=how.seed,
         on_row=lambda row: listener.row(row, how.steps, how.minutes),
     )
 
@@ -137,9 +127,9 @@ def _number(value: float) -> float:
 
 
 def _network(recipe: Recipe, from_bundle: str | None) -> Any:
-    """What to fit: the configuration of a new network, or one with the weights of a bundle."""
-    from seg_batch.nn.anunet import ANUNetConfig, anunet
-    from seg_batch.nn.fit import adopt
+    """What to fit: a new network, or one with the weights of a bundle."""
+    from seg_batch.nn.adapt import adapted, fresh
+    from seg_batch.nn.anunet import ANUNetConfig
     from seg_batch.nn.loading import load_model
 
     draft, filters = recipe.card, recipe.network.filters
@@ -155,16 +145,8 @@ def _network(recipe: Recipe, from_bundle: str | None) -> Any:
                 f"a patch of {patch} can't be halved {config.depth} times: every side has to be a "
                 f"multiple of {config.multiple}"
             )
-    if source is None:
-        return config
-    network = anunet(config)
-    if len(adopt(network, source)) == _weighted(network):
-        raise InputError(f"no layer of {from_bundle} fits this dataset: train without --from")
-    return network
-
-
-def _weighted(network: Any) -> int:
-    return sum(1 for layer in network.layers if layer.weights)
+    network = fresh(recipe.changed(network={"filters": filters}))
+    return network if source is None else adapted(network, source).model
 
 
 def _card(patches: PatchSet, recipe: Recipe, found: Fit, folder: Path) -> ModelCard:

@@ -1,124 +1,130 @@
 """The training loop on a task it must learn in seconds."""
 
 import json
-import threading
-from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from seg_batch.errors import InputError
-from seg_batch.nn.anunet import ANUNetConfig, anunet, deepest
-from seg_batch.nn.backend import keras
-from seg_batch.nn.fit import Batch, Schedule, adopt, fit
-from seg_batch.nn.prefetch import prefetched
+from seg_batch.nn.adapt import fresh
+from seg_batch.nn.fit import Fit, Row
+from seg_batch.nn.loading import load_model
+from tests.nn.squares import Squares, accuracy, recipe, trained
 
-CONFIG = ANUNetConfig(rank=2, channels=1, classes=2, filters=(4, 8))
-
-
-def batches(seed: int = 0, n: int = 10**6) -> Iterator[Batch]:
-    """Bright squares in noise."""
-    rng = np.random.default_rng(seed)
-    for _ in range(n):
-        labels = np.zeros((4, 16, 16), np.uint8)
-        for sample in labels:
-            y, x = rng.integers(2, 10, 2)
-            sample[y : y + 5, x : x + 5] = 1
-        image = 2.0 * labels[..., None] + 0.5 * rng.normal(size=(4, 16, 16, 1))
-        yield image.astype(np.float32), labels, np.ones(labels.shape, bool)
+LEARNS = {"learning_rate": 1e-2, "ema": 0.9}
 
 
-def accuracy(predict) -> dict[str, float]:  # type: ignore[no-untyped-def]
-    image, labels, _ = next(batches(seed=99))
-    return {"score": float((predict(image).argmax(-1) == labels).mean())}
+def timeless(rows: tuple[Row, ...]) -> list[Row]:
+    return [replace(row, seconds=0, wait=0) for row in rows]
 
 
-def test_it_learns_keeps_the_best_and_tells_its_history(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    keras.utils.set_random_seed(0)
-    seen = []
-    result = fit(
-        CONFIG,
-        batches(),
-        steps=80,
-        validate=accuracy,
-        work=tmp_path / "work",
-        validate_every=20,
-        log_every=10,
-        schedule=Schedule(peak=1e-2),
-        ema=0.9,
-        on_row=seen.append,
-    )
+def assert_same(one: Fit, other: Fit) -> None:
+    assert timeless(one.history) == timeless(other.history)
+    for a, b in zip(one.model.get_weights(), other.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (one.step, one.scores) == (other.step, other.scores)
+
+
+def test_it_learns_keeps_the_best_and_tells_its_history(tmp_path: Path) -> None:
+    seen: list[Row] = []
+    how = recipe(optimiser=LEARNS, fit={"steps": 80, "validate_every": 30})
+    model = fresh(how)
+    before = model.get_weights()
+    result = trained(tmp_path / "work", how, model=model, on_row=seen.append)
     assert result.scores["score"] > 0.95
-    assert result.path == tmp_path / "work" / "best.keras"
-    lines = [json.loads(s) for s in (tmp_path / "work" / "history.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(10, 81, 10))
-    assert tuple(seen) == result.history
-    scored = [row for row in result.history if row.scores]
-    assert [row.step for row in scored] == [20, 40, 60, 80]
-    best = max(row.scores["score"] for row in scored if row.scores)
-    assert result.scores["score"] == best
+    lines = (tmp_path / "work" / "history.jsonl").read_text().splitlines()
+    assert [Row(**json.loads(line)) for line in lines] == seen == list(result.history)
+    assert [row.step for row in seen] == [20, 30, 40, 60, 80]
+    scored = {row.step: row.scores["score"] for row in seen if row.scores}
+    assert list(scored) == [30, 60, 80]
+    assert result.scores["score"] == max(scored.values()) == scored[result.step]
     assert accuracy(lambda x: np.asarray(result.model(x))) == result.scores
-    assert result.history[-1].loss < result.history[0].loss
+    assert accuracy(lambda x: np.asarray(load_model(result.path)(x))) == result.scores
+    assert seen[-1].loss < seen[0].loss
+    assert all(0 <= row.wait <= 1 for row in seen)
+    assert result.model.name == model.name
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
-def test_a_worse_model_does_not_replace_the_best(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    scores = iter([0.5, 0.9, 0.1])
-    options = {"steps": 3, "validate_every": 1, "work": tmp_path}
-    result = fit(CONFIG, batches(), validate=lambda predict: {"score": next(scores)}, **options)
+def test_same_seed_same_run_and_another_seed_another(tmp_path: Path) -> None:
+    how = recipe()
+    one = trained(tmp_path / "a", how)
+    assert_same(one, trained(tmp_path / "b", how))
+    other = trained(tmp_path / "c", recipe(fit={"seed": 1}))
+    assert timeless(one.history) != timeless(other.history)
+
+
+def test_a_worse_model_does_not_replace_the_best_and_the_earlier_of_equals_stays(
+    tmp_path: Path,
+) -> None:
+    scores = iter([0.5, 0.9, 0.9, 0.1])
+    how = recipe(fit={"steps": 4, "validate_every": 1})
+    result = trained(tmp_path, how, validate=lambda predict: {"score": next(scores)})
     assert (result.step, result.scores) == (2, {"score": 0.9})
 
 
-def test_it_ends_with_the_batches_or_with_the_time(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    options = {"steps": 10**6, "validate": accuracy, "work": tmp_path}
-    assert fit(CONFIG, batches(n=3), **options).history[-1].step == 3
-    result = fit(CONFIG, batches(), minutes=0.02, **options)
-    assert result.history[-1].seconds < 30
-    assert result.history[-1].lr == pytest.approx(Schedule()(1.0))
+def test_it_stops_when_patience_is_at_its_end(tmp_path: Path) -> None:
+    scores = iter([0.5, 0.9, 0.9, 0.1])
+    how = recipe(fit={"steps": 100, "validate_every": 2, "patience": 2})
+    result = trained(tmp_path, how, validate=lambda predict: {"score": next(scores)})
+    assert (result.history[-1].step, result.step) == (8, 4)
 
 
-def test_nothing_to_train_on_and_divergence_are_said(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(InputError, match="not a single batch"):
-        fit(CONFIG, batches(n=0), steps=5, validate=accuracy, work=tmp_path)
-    bad = ((x * np.nan, y, v) for x, y, v in batches())
-    with pytest.raises(InputError, match="diverged"):
-        fit(CONFIG, bad, steps=5, validate=accuracy, work=tmp_path)
+def test_it_ends_with_the_time_and_the_rate_with_it(tmp_path: Path) -> None:
+    how = recipe(fit={"steps": 10**6, "minutes": 0.02, "validate_every": 10**6})
+    result = trained(tmp_path, how)
+    assert 1.2 <= result.history[-1].seconds < 30
+    assert result.history[-1].lr == pytest.approx(how.optimiser.learning_rate * how.schedule.floor)
+    assert result.history[-1].scores
 
 
-def test_an_existing_model_is_trained_further_in_place_of_a_new_one(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    model = deepest(anunet(CONFIG))
-    before = [np.array(w) for w in model.get_weights()]
-    fit(model, batches(), steps=2, validate=accuracy, work=tmp_path)
-    assert not all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
+    one = trained(tmp_path, recipe())
+    assert_same(one, trained(tmp_path, recipe(), validate=lambda predict: 1 / 0))
 
 
-def test_adopted_weights_come_by_name_and_shape() -> None:
-    source = deepest(anunet(CONFIG))
-    model = anunet(ANUNetConfig(2, 1, 5, (4, 8)))
-    assert adopt(model, source) == ["head_1"]
-    np.testing.assert_array_equal(
-        model.get_layer("x_1_0_conv1").get_weights()[0],
-        source.get_layer("x_1_0_conv1").get_weights()[0],
-    )
+def test_examples_are_asked_for_each_so_many_epochs(tmp_path: Path) -> None:
+    steps: list[int] = []
+    how = recipe(fit={"steps": 22, "examples_every": 2})  # an epoch is 20 samples, 5 batches
+    trained(tmp_path, how, on_examples=lambda step, predict: steps.append(step))
+    assert steps == [10, 20]
 
 
-def test_schedule_rises_then_falls() -> None:
-    rate = Schedule(peak=1.0, warmup=0.1, floor=0.01)
-    assert rate(0.0) == pytest.approx(0.01)
-    assert rate(0.05) == pytest.approx(0.5)
-    assert rate(0.1) == pytest.approx(1.0)
-    assert rate(0.55) == pytest.approx(0.505)
-    assert rate(1.0) == rate(2.0) == pytest.approx(0.01)
+def test_a_batch_that_is_not_finite_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
+    bad = Squares(broken=(42,))
+    with pytest.raises(
+        InputError, match=r"step 11 \(learning rate .*case squares, tile 42 hold"
+    ) as told:
+        trained(tmp_path, recipe(), bad)
+    assert "tile 41" not in str(told.value)
+    assert "checkpoint 8 is kept" in str(told.value)
+    assert load_model(tmp_path / "best-00000006.keras")
+    with pytest.raises(InputError, match="step 11"):  # it went on from the checkpoint
+        trained(tmp_path, recipe(), bad)
 
 
-def test_prefetching_keeps_order_passes_errors_and_stops() -> None:
-    def failing() -> Iterator[int]:
-        yield from range(5)
-        raise ValueError("broken")
+def test_divergence_is_said_with_the_batch(tmp_path: Path) -> None:
+    how = recipe(optimiser={"learning_rate": 1e30, "name": "sgd"}, schedule={"warmup": 0})
+    with pytest.raises(InputError, match=r"diverged on case squares, tile \d+; .*learning_rate"):
+        trained(tmp_path, how)
 
-    taken = []
-    with pytest.raises(ValueError, match="broken"), prefetched(failing()) as feed:
-        taken.extend(feed)  # keeps what came before the error? extend takes one by one
-    before = threading.active_count()
-    with prefetched(iter(range(10**9))) as feed:
-        assert [next(feed) for _ in range(3)] == [0, 1, 2]
-    assert threading.active_count() == before
+
+def test_an_error_of_a_sample_is_told_as_it_is(tmp_path: Path) -> None:
+    class Gone(Squares):
+        def __call__(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            if k == 17:
+                raise InputError("the dataset is damaged at row 17")
+            return super().__call__(k)
+
+    with pytest.raises(InputError, match=r"^the dataset is damaged at row 17$"):
+        trained(tmp_path, recipe(), Gone())
+
+
+def test_nothing_to_train_on_is_said(tmp_path: Path) -> None:
+    class Empty(Squares):
+        epoch = 0
+
+    with pytest.raises(InputError, match="not a single sample"):
+        trained(tmp_path, recipe(), Empty())

@@ -1,0 +1,71 @@
+"""A task that a tiny network learns in seconds: bright squares in noise. No pytest in here: the
+processes that tests kill import it too."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.nn.adapt import fresh
+from seg_batch.nn.fit import Fit, PredictFn, fit
+from seg_batch.recipe import Recipe
+
+SIDE = 16
+
+
+class Squares:
+    """Sample k has its own generator; those in `broken` have a NaN in their image."""
+
+    epoch, fingerprint = 20, "squares"
+
+    def __init__(self, seed: int = 0, classes: int = 2, broken: tuple[int, ...] = ()) -> None:
+        self.seed, self.classes, self.broken = seed, classes, broken
+        self.histogram = np.full(classes, 100, np.int64)
+
+    def __call__(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rng = np.random.default_rng([self.seed, k])
+        labels = np.zeros((SIDE, SIDE), np.int32)
+        y, x = rng.integers(2, 10, 2)
+        labels[y : y + 5, x : x + 5] = rng.integers(1, self.classes)
+        image = 2.0 * labels[..., None] + 0.5 * rng.normal(size=(SIDE, SIDE, 1))
+        if k in self.broken:
+            image[3, 3] = np.nan
+        return image.astype(np.float32), labels, np.ones(labels.shape, bool)
+
+    def describe(self, k: int) -> str:
+        return f"case squares, tile {k}"
+
+
+def recipe(classes: int = 2, channels: int = 1, **parts: dict[str, Any]) -> Recipe:
+    """Two levels of few filters, batches of 4, 12 steps, no augmentation."""
+    colours = [(i, i, i) for i in range(classes)]
+    card = {
+        "name": "squares",
+        "kind": "raster",
+        "rank": 2,
+        "channels": [f"c{i}" for i in range(channels)],
+        "classes": [{"id": i, "name": f"k{i}", "colour": c} for i, c in enumerate(colours)],
+        "patch": [SIDE, SIDE],
+        "overlap": [4, 4],
+        "normalisation": "identity",
+    }
+    run = {"batch": 4, "steps": 12, "validate_every": 6, "checkpoint_every": 4}
+    plain = {
+        "card": card,
+        "cut": {"patch": [SIDE, SIDE], "overlap": [4, 4]},
+        "network": {"arch": "unet", "filters": [4, 8]},
+        "fit": run,
+    }
+    return Recipe.model_validate(plain).changed(**parts)
+
+
+def accuracy(predict: PredictFn) -> dict[str, float]:
+    test = Squares(seed=99)
+    image, labels, _ = (np.stack(p) for p in zip(*(test(k) for k in range(4)), strict=True))
+    return {"score": float((predict(image).argmax(-1) == labels).mean())}
+
+
+def trained(work: Path, how: Recipe, samples: Any = None, **options: Any) -> Fit:
+    """A fit from new weights."""
+    options = {"model": fresh(how), "validate": accuracy, **options}
+    return fit(options.pop("model"), samples or Squares(), recipe=how, work=work, **options)
