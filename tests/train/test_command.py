@@ -30,7 +30,7 @@ def bright_scene(folder: Path) -> tuple[Path, Path, np.ndarray]:
 def write_recipe(folder: Path) -> Path:
     classes = [{"id": k, "name": n, "colour": [k, 0, 0]} for k, n in ((1, "dark"), (7, "bright"))]
     card = {"normalisation": "card", "classes": classes, "patch": [32, 32], "overlap": [16, 16]}
-    held = {"validation": {"boxes": [[[0, 0], [48, 64]]]}, "test": {"boxes": [TEST]}}
+    held = {"validation": {"boxes": [[[0, 0], [48, 64]]]}, "test": {"boxes": [TEST]}, "gap": 0}
     changes: dict[str, Any] = {
         "card": card,
         "cut": {"patch": [40, 40], "overlap": [20, 20]},

@@ -25,7 +25,7 @@ def knows(patches: np.ndarray) -> np.ndarray:
 
 
 def test_scores_are_stitched_and_a_perfect_model_is_perfect(tmp_path: Path) -> None:
-    held = {"test": {"boxes": [[[60, 10], [110, 130]]]}}
+    held = {"test": {"boxes": [[[60, 10], [110, 130]]]}, "gap": 0}
     make_patches([scene_pair(tmp_path)], tmp_path / "d.zarr", scene_recipe(hold_out=held))
     patches = PatchSet(tmp_path / "d.zarr")
     regions, card = patches.held("test"), patches.recipe.card.card()
