@@ -18,7 +18,7 @@ ROWS: list[dict[str, str]] = [
     {"errors": "", "machine": "", "version": ""},
     {"geometry": "", "executors": "dask distributed"},
     {"taper": "numpy", "georef": "numpy", "normalise": "numpy", "card": "pydantic"},
-    {"recipe": "pydantic yaml"},
+    {"recipe": "pydantic yaml", "advice": ""},
     {"sources": "numpy rasterio affine nibabel zarr scipy", "metrics": "numpy scipy"},
     {"sinks": "numpy rasterio affine nibabel zarr numcodecs", "probe": "numpy"},
     {"bundles": ""},

@@ -162,8 +162,15 @@ def _require_channels(image: Oriented, label: Oriented, recipe: Recipe) -> None:
 def open_pair(
     pair: Pair, recipe: Recipe, align: str | None = None, staged: Path | None = None
 ) -> tuple[Oriented, Oriented]:
-    """Image and label, both seen in the orientation of the recipe; the label on the image's grid if
-    that is asked for and they differ. ``staged``: a folder for uncompressed copies to share."""
+    """Image and label, both seen in the orientation of the recipe; see :func:`open_seen`."""
+    return open_seen(pair, recipe.card.orientation, align, staged)
+
+
+def open_seen(
+    pair: Pair, orientation: str, align: str | None = None, staged: Path | None = None
+) -> tuple[Oriented, Oriented]:
+    """Image and label, both seen in an orientation; the label on the image's grid if that is asked
+    for and they differ. ``staged``: a folder for uncompressed copies to share."""
     image = _open_images(pair.images, staged)
     try:
         label = _open(pair.label, staged)
@@ -178,7 +185,7 @@ def open_pair(
     except BaseException:
         image.close()
         raise
-    return Oriented(image, recipe.card.orientation), Oriented(label, recipe.card.orientation)
+    return Oriented(image, orientation), Oriented(label, orientation)
 
 
 def _open(path: str, staged: Path | None) -> Source:

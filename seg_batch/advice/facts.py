@@ -1,0 +1,147 @@
+"""What is known of a set of pairs before anything is decided: plain numbers, measured once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+type Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """One case, axes in the order ``(z,) y, x`` of RAS.
+
+    ``spacing``: voxel size per axis, mm for volumes and metres for rasters, or None where the file
+    does not say. ``voxels``: labelled voxels per label value. ``low``, ``high``, ``mean``: of a
+    sample from the middle of the image, physical units.
+    """
+
+    case: str
+    extent: Shape
+    spacing: tuple[float, ...] | None
+    voxels: Mapping[int, int]
+    low: float
+    high: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class Strips:
+    """Where the classes lie along the longest axis: voxels per label value in equal parts of it.
+
+    Part ``k`` covers ``edges[k] <= v < edges[k + 1]`` of ``axis``, over all cases together, and the
+    last part what lies beyond. ``reach``: the largest extent of any case, axis by axis.
+    """
+
+    axis: int
+    edges: tuple[int, ...]
+    voxels: tuple[Mapping[int, int], ...]
+    reach: Shape
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All cases of a set, sorted by name, and the machine that is to train on them.
+
+    ``whole``: images hold whole numbers. ``strips``: measured where there are too few cases to
+    hold some out whole. ``split_given``: a manifest says who is held out. ``gpus`` of 0: the CPU
+    trains.
+    """
+
+    kind: str
+    channels: tuple[str, ...]
+    dtype: str
+    whole: bool
+    cases: tuple[CaseFacts, ...]
+    memory_bytes: int
+    cores: int
+    gpus: int = 0
+    strips: Strips | None = None
+    split_given: bool = False
+    name: str = "my-model"
+
+    @property
+    def voxels(self) -> dict[int, int]:
+        """Labelled voxels per label value over all cases, in order of the values."""
+        total: Counter[int] = Counter()
+        for case in self.cases:
+            total.update(case.voxels)
+        return dict(sorted(total.items()))
+
+    @property
+    def extent(self) -> Shape:
+        """The median extent, axis by axis."""
+        return tuple(
+            int(median(side)) for side in zip(*(c.extent for c in self.cases), strict=True)
+        )
+
+    @property
+    def largest(self) -> Shape:
+        """The largest extent, axis by axis."""
+        return tuple(map(max, zip(*(c.extent for c in self.cases), strict=True)))
+
+    @property
+    def count(self) -> str:
+        return "1 case" if len(self.cases) == 1 else f"{len(self.cases)} cases"
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """The median spacing of the cases that say theirs, axis by axis; None if none does."""
+        known = [c.spacing for c in self.cases if c.spacing]
+        if not known:
+            return None
+        return tuple(round(median(side), 6) for side in zip(*known, strict=True))
+
+    @property
+    def size(self) -> int:
+        """Voxels of all images together."""
+        return sum(_product(case.extent) for case in self.cases)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a setting is what it is. ``key`` is dotted, as for ``--set``; a ``warning`` sets nothing
+    and names the setting that it is about. ``shown``: the value in words, where it is long."""
+
+    key: str
+    value: Any
+    why: str
+    warning: bool = field(default=False, kw_only=True)
+    shown: str = field(default="", kw_only=True)
+
+    def __str__(self) -> str:
+        """``fit.patch = 128 x 128: ...`` on one line."""
+        if self.warning:
+            return f"{self.key}: warning: {self.why}"
+        return f"{self.key} = {self.shown or show(self.value)}: {self.why}"
+
+
+def show(value: Any) -> str:
+    """A setting in few words."""
+    if isinstance(value, dict):
+        if "name" in value:
+            rest = {k: v for k, v in value.items() if k not in ("name", "colour")}
+            return f"{value['name']} ({show(rest)})" if rest else str(value["name"])
+        return ", ".join(f"{k} {show(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        joint = " + " if value and isinstance(value[0], dict) else " x "
+        return joint.join(map(show, value)) if value else "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)
+
+
+def percent(share: float) -> str:
+    """``0.0008 -> "0.08 %"``."""
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def _product(shape: Shape) -> int:
+    out = 1
+    for side in shape:
+        out *= side
+    return out
