@@ -29,5 +29,5 @@ def _write(target: Any, rgb: np.ndarray) -> None:
     profile = {"height": rgb.shape[0], "width": rgb.shape[1], "count": 3, "dtype": "uint8"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(target, "w", driver="PNG", zlevel=9, **profile) as file:
+        with rasterio.open(target, "w", driver="PNG", **profile) as file:
             file.write(np.moveaxis(rgb, -1, 0))

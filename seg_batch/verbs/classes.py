@@ -14,7 +14,7 @@ from seg_batch.card import ClassInfo, ModelCard
 from seg_batch.errors import InputError
 from seg_batch.normalise import Pixels
 
-MOST_FOUND = 256  # more distinct values than this are measurements, not labels
+MOST_FOUND = 64  # more distinct values than this are measurements, not labels
 
 # Where nobody names colours: Okabe and Ito's, which colour-blind readers tell apart.
 _COLOURS = (

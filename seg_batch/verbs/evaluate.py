@@ -6,29 +6,23 @@ its pictures. The result is one JSON-ready dict, and a folder with a page that s
 
 from __future__ import annotations
 
-import csv
-import json
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from seg_batch import bundles, machine
 from seg_batch.card import ModelCard
 from seg_batch.errors import InputError
-from seg_batch.metrics import CaseScores, dice, mean
-from seg_batch.metrics.seams import SeamCounts
 from seg_batch.plan import Options
-from seg_batch.sinks.publish import writing_folder
 from seg_batch.verbs import require
-from seg_batch.verbs.classes import Classes, of_card, of_text
-from seg_batch.verbs.counting import Counted, Labelled, count
+from seg_batch.verbs.classes import of_card, of_text
+from seg_batch.verbs.counting import count
+from seg_batch.verbs.evaluation import Listener, Run, Silent, write, written
 from seg_batch.verbs.held_out import Watch
 from seg_batch.verbs.labelled import (
     FilePair,
@@ -36,37 +30,14 @@ from seg_batch.verbs.labelled import (
     classes_of,
     open_pair,
     provenance,
+    require_one_grid,
 )
 from seg_batch.verbs.matching import Matches, match
-from seg_batch.verbs.page import page
-from seg_batch.verbs.pictures import Gallery, draw
 from seg_batch.verbs.regions import Collection, Part, collect
 from seg_batch.verbs.require import Requirement
-from seg_batch.verbs.scoring import scored_region, summary, watched
-from seg_batch.version import package_version, versions
+from seg_batch.verbs.scoring import scored_region, watched
 
 PICTURES = 20
-RESULT = "evaluation.json"
-
-
-class Listener(Protocol):
-    """What is told of an evaluation as it goes; a case is done when its shares sum to 1."""
-
-    def stage(self, name: str) -> None: ...
-
-    def planned(self, cases: int) -> None: ...
-
-    def moved(self, share: float) -> None: ...
-
-
-class Silent:
-    """The listener that does not listen."""
-
-    def stage(self, name: str) -> None: ...
-
-    def planned(self, cases: int) -> None: ...
-
-    def moved(self, share: float) -> None: ...
 
 
 def evaluate_files(
@@ -94,22 +65,24 @@ def evaluate_files(
     _require_measured(asked, ("ece", "seam_jump"))
     found = match(predictions, truth, images)
     listener = listener or Silent()
-    with _written(output, overwrite) as folder:
+    with written(output, overwrite) as folder:
         listener.stage("reading the classes")
+        for pair in found.cases:
+            require_one_grid(pair)
         table = of_text(classes) if classes else classes_of(found.cases, tuple(ignore))
-        run = _Run(table, asked, pictures, listener)
+        run = Run(table, asked, pictures, listener)
         listener.planned(len(found.cases))
         for pair in found.cases:
             listener.stage(pair.case)
             _add_pair(run, open_pair(pair, table, tuple(ignore)))
         result = run.result("predictions", seams=_seams_of(run), calibration=None)
         result |= {"warnings": _unmatched(found) + run.warnings, "unmatched": _names(found)}
-        _write(folder, result, run)
+        write(folder, result, run)
     return result
 
 
 def evaluate_bundle(
-    model: str,
+    model: str | Path | tuple[ModelCard, Callable[[Any], Any]],
     data: str | Path,
     *,
     split: str = "test",
@@ -123,17 +96,18 @@ def evaluate_bundle(
 ) -> dict[str, Any]:
     """Score a bundle on one ``split`` of a patch dataset or a manifest, stitched as predict does.
 
+    ``model``: a bundle's name or path, or a card with any callable, as for ``predict``.
     ``options``: overlap, taper, precision and batch, as for predict. Else as ``evaluate_files``;
     also counts calibration (``calibration.error``: ECE) and seams. BundleError for a bundle that is
     damaged.
     """
     asked = require.parse(list(requirements))
-    chosen = bundles.checked(bundles.find(model))
+    chosen = _chosen(model)
     options = _settled(options or Options(), chosen)
-    run = _Run(of_card(chosen.card), asked, pictures, listener or Silent())
+    run = Run(of_card(chosen.card), asked, pictures, listener or Silent())
     regions = collect(Path(data), split, chosen.card, options, tuple(ignore))
     with ExitStack() as stack:
-        folder = stack.enter_context(_written(output, overwrite))
+        folder = stack.enter_context(written(output, overwrite))
         work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="work-"))
         run.listener.stage("loading the model")
         predictor, watch = _predictor(chosen, options), Watch(len(chosen.card.classes))
@@ -144,66 +118,11 @@ def evaluate_bundle(
         result = run.result("bundle", **watched(watch, run.classes.names))
         result |= {"split": split, "data": regions.facts, "model": _model_facts(chosen, options)}
         result["warnings"] = _leaks(chosen.card, regions) + run.warnings
-        _write(folder, result, run)
+        write(folder, result, run)
     return result
 
 
-@dataclass
-class _Run:
-    """What is collected while cases are scored."""
-
-    classes: Classes
-    asked: list[Requirement]
-    pictures: int
-    listener: Listener
-    scores: dict[str, CaseScores] = field(default_factory=dict)
-    facts: list[dict[str, Any]] = field(default_factory=list)
-    seams: list[SeamCounts] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    start: float = field(default_factory=time.perf_counter)
-
-    def __post_init__(self) -> None:
-        self.gallery = Gallery(self.pictures)
-        for one in self.asked:
-            one.require_classes(self.classes.names)
-
-    def add(self, case: Labelled, counted: Counted, facts: dict[str, Any]) -> None:
-        self.scores[case.name] = counted.scores
-        self.seams += [counted.seams] if counted.seams else []
-        numbers = {"not_scored": counted.not_scored, "not_predicted": counted.not_predicted}
-        self.facts.append({"case": case.name, "box": str(case.box), **numbers, **facts})
-        if counted.not_predicted:
-            self.warnings.append(
-                f"{case.name}: {counted.not_predicted} voxels with a true class have no prediction; "
-                "they count in no score"
-            )
-        confusion = counted.scores.confusion
-        if not confusion.any():
-            self.warnings.append(f"{case.name}: no voxel has both a true class and a prediction")
-        kept = [k for k in range(len(self.classes)) if k != self.classes.background]
-        self.gallery.offer(mean(dice(confusion)[kept]), case.name, lambda: draw(case, self.classes))
-
-    def result(self, kind: str, **measured: Any) -> dict[str, Any]:
-        """What evaluation.json holds, but for where the cases came from."""
-        names, background = self.classes.names, self.classes.background
-        result: dict[str, Any] = {
-            "segbatch": package_version(),
-            "evaluated": kind,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.perf_counter() - self.start, 3),
-            "classes": self.classes.to_json(),
-            "classes_from": self.classes.origin,
-            "background": None if background is None else names[background],
-            "scores": summary(self.scores, names, background),
-            **measured,
-            "cases": self.facts,
-            "versions": versions(),
-        }
-        result["requirements"] = [one.check(result) for one in self.asked]
-        return result
-
-
-def _add_pair(run: _Run, pair: FilePair) -> None:
+def _add_pair(run: Run, pair: FilePair) -> None:
     try:
         facts = provenance(pair)
         if facts.get("as_written") is False:
@@ -218,7 +137,7 @@ def _add_pair(run: _Run, pair: FilePair) -> None:
 
 
 def _add_region(
-    run: _Run,
+    run: Run,
     regions: Collection,
     part: Part,
     predictor: Callable[[np.ndarray], np.ndarray],
@@ -248,6 +167,12 @@ def _predictor(model: bundles.Model, options: Options) -> Callable[[np.ndarray],
     return loaded
 
 
+def _chosen(model: str | Path | tuple[ModelCard, Callable[[Any], Any]]) -> bundles.Model:
+    if isinstance(model, tuple):
+        return bundles.Model(model[0], function=model[1])
+    return bundles.checked(bundles.find(str(model)))
+
+
 def _settled(options: Options, model: bundles.Model) -> Options:
     """Options with the precision that predict would choose on this machine."""
     if model.path is None:
@@ -273,11 +198,12 @@ def _model_facts(model: bundles.Model, options: Options) -> dict[str, Any]:
 
 def _leaks(card: ModelCard, regions: Collection) -> list[str]:
     """A warning where the card says that the bundle was trained on what is scored here."""
-    cases = card.split.get("cases", {})
-    trained = (
-        {c for c, part in cases.items() if part == "training"} if isinstance(cases, dict) else set()
+    parts = card.split.get("cases", {})
+    seen = sorted(
+        part.case
+        for part in regions.parts
+        if part.whole and parts.get(part.case) in ("training", "boxes")
     )
-    seen = sorted(trained & {part.name for part in regions.parts})
     if not seen:
         return []
     some = ", ".join(seen[:5]) + (", ..." if len(seen) > 5 else "")
@@ -293,7 +219,7 @@ def _require_measured(asked: Iterable[Requirement], names: tuple[str, ...]) -> N
             )
 
 
-def _seams_of(run: _Run) -> dict[str, Any] | None:
+def _seams_of(run: Run) -> dict[str, Any] | None:
     """Of labels only, where segbatch predicted them and so their tiles are known."""
     if not run.seams or len({len(s.pairs) for s in run.seams}) > 1:
         return None
@@ -320,22 +246,3 @@ def _unmatched(found: Matches) -> list[str]:
                 f"{len(paths)} files have no {there} of their name, not scored: {some} ({here})"
             )
     return lines
-
-
-def _written(output: str | Path | None, overwrite: bool) -> AbstractContextManager[Path | None]:
-    """The folder to fill, or None where nothing is to be written."""
-    return nullcontext() if output is None else writing_folder(Path(output), overwrite, RESULT)
-
-
-def _write(folder: Path | None, result: dict[str, Any], run: _Run) -> None:
-    if folder is None:
-        return
-    run.listener.stage("writing")
-    text = json.dumps(result, indent=2, allow_nan=False)
-    (folder / RESULT).write_text(text + "\n", encoding="utf-8")
-    rows = result["scores"]["per_class_and_case"]
-    with (folder / "evaluation.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    (folder / "index.html").write_text(page(result, run.gallery.cases()), encoding="utf-8")

@@ -75,9 +75,43 @@ class FilePair:
 
 
 def open_pair(match: Match, classes: Classes, ignore: tuple[float, ...]) -> FilePair:
-    """Open a case. InputError unless prediction, truth and image lie on one grid, and each label
-    has one channel."""
+    """Open a case of which ``require_one_grid`` holds."""
     report = report_beside(match.found)
+    return FilePair(match.case, _opened(match, report), report, classes, ignore)
+
+
+def require_one_grid(match: Match) -> None:
+    """InputError unless prediction, truth and image lie on one grid, and each label has one
+    channel; nothing but headers is read."""
+    files = _opened(match, report_beside(match.found))
+    try:
+        truth = files["truth"].info
+        for name in ("found", "truth"):
+            info = files[name].info
+            if len(info.channels) != 1:
+                raise InputError(
+                    f"{info.path} has {len(info.channels)} channels, a label image has one: is it "
+                    "an image?"
+                )
+        for name in files.keys() - {"truth"}:
+            _require_like(files[name].info, truth)
+    finally:
+        for file in files.values():
+            file.close()
+
+
+def _require_like(info: SourceInfo, truth: SourceInfo) -> None:
+    differs = [] if info.kind == truth.kind else [f"a {info.kind} against a {truth.kind}"]
+    differs = differs or unlike_grids(info, truth)
+    if differs:
+        raise InputError(
+            f"{info.path} is not on the grid of {truth.path} ({'; '.join(differs)}), so voxels "
+            "would be compared with others: resample one to the grid of the other first"
+        )
+
+
+def _opened(match: Match, report: dict[str, Any]) -> dict[str, Oriented]:
+    """In the orientation that the prediction's tiles were laid in, where that is known."""
     plan = plan_of(report)
     orientation = (plan.orientation if plan else "") or "RAS"
     paths = {"found": match.found, "truth": match.truth, "image": match.image}
@@ -86,31 +120,11 @@ def open_pair(match: Match, classes: Classes, ignore: tuple[float, ...]) -> File
         for name, path in paths.items():
             if path is not None:
                 files[name] = Oriented(open_source(str(path)), orientation)
-        _require_one_grid(files)
-        return FilePair(match.case, files, report, classes, ignore)
     except BaseException:
         for file in files.values():
             file.close()
         raise
-
-
-def _require_one_grid(files: dict[str, Oriented]) -> None:
-    truth = files["truth"].info
-    for name in ("found", "truth"):
-        info = files[name].info
-        if len(info.channels) != 1:
-            raise InputError(
-                f"{info.path} has {len(info.channels)} channels, a label image has one: is it an image?"
-            )
-    for name in files.keys() - {"truth"}:
-        info = files[name].info
-        differs = [] if info.kind == truth.kind else [f"a {info.kind} against a {truth.kind}"]
-        differs = differs or unlike_grids(info, truth)
-        if differs:
-            raise InputError(
-                f"{info.path} is not on the grid of {truth.path} ({'; '.join(differs)}), so voxels "
-                "would be compared with others: resample one to the grid of the other first"
-            )
+    return files
 
 
 def report_beside(path: Path) -> dict[str, Any]:

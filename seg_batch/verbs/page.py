@@ -34,7 +34,7 @@ DISTANCES = ("hausdorff", "hausdorff95", "surface_distance")
 
 DEFINITIONS = (
     ("Dice", "Twice the overlap over the sum of both: 2 |T ∩ P| / (|T| + |P|). 1 is perfect."),
-    ("IoU", "Overlap over union: |T ∩ P| / |T ∪ P|. Always below Dice, and in the same order."),
+    ("IoU", "Overlap over union: |T ∩ P| / |T ∪ P|. Never above Dice, and in the same order."),
     ("Sensitivity", "Which share of the true voxels was found (recall)."),
     ("Precision", "Which share of what was found is true."),
     ("Specificity", "Which share of the voxels of other classes was left to them."),
@@ -110,14 +110,17 @@ def page(result: dict[str, Any], pictures: list[tuple[str, list[View]]]) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    return NONE if value is None else f"{value:.{digits}f}"
+    """Fixed digits, fewer for large numbers: 18218.5 m is no more exact than 18218."""
+    if value is None:
+        return NONE
+    return f"{value:.{0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else digits}f}"
 
 
 def interval(value: dict[str, Any], digits: int = 3) -> str:
     """``0.81 to 0.87``, or nothing."""
     if value["low"] is None or value["high"] is None:
         return ""
-    return f"{value['low']:.{digits}f} to {value['high']:.{digits}f}"
+    return f"{number(value['low'], digits)} to {number(value['high'], digits)}"
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -163,7 +166,6 @@ def _calibration(found: dict[str, Any] | None) -> dict[str, Any] | None:
     """Bars of the plot in a square of 100 x 100, y downwards."""
     if found is None or found["error"] is None:
         return None
-    most = max(b["voxels"] for b in found["bins"])
     total = sum(b["voxels"] for b in found["bins"])
     bars = [
         {
@@ -172,7 +174,6 @@ def _calibration(found: dict[str, Any] | None) -> dict[str, Any] | None:
             "width": 100 * (b["high"] - b["low"]),
             "height": 100 * b["accuracy"],
             "at": 100 * b["probability"],
-            "crowd": 16 * b["voxels"] / most,
             "share": b["voxels"] / total,
         }
         for b in found["bins"]

@@ -32,9 +32,10 @@ SPLITS = ("test", "validation", "training", "all")
 
 @dataclass(frozen=True, eq=False)
 class SourceRegion:
-    """A whole case of a manifest, read from its files. See ``held_out.Region``."""
+    """A case of a manifest, or a box of it, read from its files. See ``held_out.Region``."""
 
     case: str
+    box: Box
     sources: tuple[Oriented, Oriented]
     normaliser: Normaliser
     classes: Classes
@@ -43,10 +44,6 @@ class SourceRegion:
     @property
     def extent(self) -> Shape:
         return self.sources[0].info.extent
-
-    @property
-    def box(self) -> Box:
-        return Box.whole(self.extent)
 
     def read(self, box: Box) -> Pixels:
         return self.sources[0].read(box)
@@ -59,12 +56,23 @@ class SourceRegion:
 
 @dataclass(frozen=True)
 class Part:
-    """A region to come: its name, the spacing of its voxels if known, and what it is made from."""
+    """A region to come: of a dataset, or of a manifest (``box`` None: the whole case). ``held``
+    tells that it is a held-out part of the case and not the case."""
 
     name: str
-    region: Held | None
-    entry: Entry | None
     facts: dict[str, Any]
+    region: Held | None = None
+    entry: Entry | None = None
+    box: Box | None = None
+
+    @property
+    def case(self) -> str:
+        return self.region.case if self.region else self.entry.id if self.entry else self.name
+
+    @property
+    def whole(self) -> bool:
+        """Whether the whole case is scored, and not a box that was held out of it."""
+        return self.region is None and self.box is None
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,8 @@ class Collection:
         try:
             classes, image = of_card(self.card), sources[0]
             normaliser = _numbers(self.card, image)
-            region = SourceRegion(part.name, sources, normaliser, classes, self.ignore)
+            box = part.box or Box.whole(image.info.extent)
+            region = SourceRegion(part.case, box, sources, normaliser, classes, self.ignore)
             yield region, spacing_of(image.info)
         finally:
             for source in sources:
@@ -100,7 +109,8 @@ def collect(
     """The regions of ``split`` in a patch dataset or a manifest.
 
     InputError when there are none, or when the data does not fit the card; headers are read and
-    compared here, so that a case that can't be used is named before any work.
+    compared and labels looked through here, so that a case that can't be used is named before the
+    model sees any.
     """
     if split not in SPLITS:
         raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
@@ -138,10 +148,10 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: Options) -> Co
         _require_reach(region, card, options, data)
     normaliser = _card_numbers(card)
     regions = [replace(r, normaliser=normaliser) if normaliser else r for r in found]
-    facts = {"path": str(data), "kind": "patch dataset", "recipe": patches.recipe.card.name}
+    facts = {"path": str(data), "kind": "patch dataset", "fingerprint": patches.fingerprint}
     return Collection(
         card,
-        [Part(name, r, None, {"part": r.part, "box": str(r.box)}) for name, r in named(regions)],
+        [Part(name, {"part": r.part}, region=r) for name, r in named(regions)],
         (),
         facts,
     )
@@ -181,21 +191,57 @@ def _require_reach(region: Held, card: ModelCard, options: Options, data: Path) 
 
 def _of_manifest(data: Path, split: str, card: ModelCard, ignore: tuple[float, ...]) -> Collection:
     manifest = read_manifest(data)
-    entries = [e for e in manifest.cases if split == "all" or e.split == split]
-    if not entries:
+    chosen = [(e, box) for e in manifest.cases for box in _asked(e, split, card)]
+    if not chosen:
         have = ", ".join(sorted({e.split or "none" for e in manifest.cases}))
         raise InputError(
-            f"{data} has no case with the split {split} (it has: {have}): use --split all, or name "
-            "splits in the manifest"
+            f"{data} has no case with the split {split} (it has: {have}), and the card of "
+            f"{card.name} holds none of them out for it: use --split all, or name splits"
         )
     if manifest.classes and [c.id for c in manifest.classes] != [c.id for c in card.classes]:
         raise InputError(f"{data} has other classes than {card.name}: evaluate a bundle of its own")
-    for entry in entries:
-        for source in open_entry(entry, card):
-            source.close()
+    ignore = (*ignore, *manifest.ignore)
+    for entry, box in chosen:
+        _require_usable(entry, box, card, ignore)
     facts = {"path": str(data), "kind": "manifest", **file_facts(data)}
-    parts = [Part(e.id, None, e, _entry_facts(e)) for e in entries]
-    return Collection(card, parts, (*ignore, *manifest.ignore), facts)
+    count = Counter(entry.id for entry, _ in chosen)
+    parts = [
+        Part(e.id if count[e.id] == 1 else f"{e.id} [{box}]", _entry_facts(e), entry=e, box=box)
+        for e, box in chosen
+    ]
+    return Collection(card, parts, ignore, facts)
+
+
+def _asked(entry: Entry, split: str, card: ModelCard) -> list[Box | None]:
+    """What of a case belongs to ``split``: all of it (None), or boxes. A manifest without a split
+    for it leaves that to what the card says was held out when the bundle was trained."""
+    if split == "all" or entry.split == split:
+        return [None]
+    if entry.split is not None:
+        return []
+    part = card.split.get("cases", {}).get(entry.id)
+    if part == split:
+        return [None]
+    boxes = card.split.get("boxes", {}).get(entry.id, {}) if part == "boxes" else {}
+    return [Box(tuple(start), tuple(stop)) for start, stop in boxes.get(split, [])]
+
+
+def _require_usable(
+    entry: Entry, box: Box | None, card: ModelCard, ignore: tuple[float, ...]
+) -> None:
+    """InputError unless the case can be scored: both headers, and one pass over the labels."""
+    image, label = open_entry(entry, card)
+    try:
+        for piece in pieces(label.source):
+            of_card(card).indices(piece, ignore, label.info.path)
+    finally:
+        image.close()
+        label.close()
+    if box is not None and not Box.whole(image.info.extent).contains(box):
+        raise InputError(
+            f"{card.name} held voxels {box} of {entry.id} out, which {image.info.path} with extent "
+            f"{image.info.extent} does not have: is it another image of that name?"
+        )
 
 
 def _entry_facts(entry: Entry) -> dict[str, Any]:
