@@ -36,13 +36,14 @@ def summarise(
     cases: dict[str, CaseScores],
     names: list[str],
     background: int | None = None,
-    unit: Unit | None = None,
+    unit: Unit | list[Unit] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The cases' scores as JSON-ready values.
 
     ``names`` of the classes; ``background`` the index of the class that overall means leave out
-    (the class with id 0); ``unit`` of sizes (default: voxels). Keys::
+    (the class with id 0); ``unit`` of sizes, or one for each case where voxels
+    differ in size (default: voxels). Keys::
 
         cases, interval_over, level, voxels, size_unit, distance_unit, band_voxels, distances_measured
         overall    accuracy, mean_dice, mean_iou (numbers), accuracy_of_commonest_class
@@ -55,15 +56,18 @@ def summarise(
     """
     if not cases:
         raise ValueError("no cases to summarise")
-    scores, unit = list(cases.values()), unit or Unit()
-    tables = _tables(scores, unit)
+    scores = list(cases.values())
+    units = unit if isinstance(unit, list) else [unit or Unit()] * len(scores)
+    if len({u.name for u in units}) > 1:
+        raise ValueError("sizes in different units have no mean")
+    tables = _tables(scores, units)
     total = np.sum([s.confusion for s in scores], axis=0)
     return {
         "cases": list(cases),
         "interval_over": "cases" if len(cases) > 1 else "blocks",
         "level": 0.95,
         "voxels": int(total.sum()),
-        "size_unit": unit.name,
+        "size_unit": units[0].name,
         "distance_unit": _distance_unit(scores[0]),
         "band_voxels": list(scores[0].reach),
         "distances_measured": all(s.measured for s in scores),
@@ -75,7 +79,7 @@ def summarise(
     }
 
 
-def _tables(scores: list[CaseScores], unit: Unit) -> dict[str, np.ndarray]:
+def _tables(scores: list[CaseScores], units: list[Unit]) -> dict[str, np.ndarray]:
     """Each score as a table of cases and classes, NaN where it is undefined or infinite."""
     matrices = np.array([s.confusion for s in scores])
     tables = {name: share(matrices) for name, share in SHARES.items()}
@@ -83,7 +87,8 @@ def _tables(scores: list[CaseScores], unit: Unit) -> dict[str, np.ndarray]:
     for name in DISTANCES:
         table = np.array([getattr(s, name) for s in scores])
         tables[name] = np.where(np.isfinite(table), table, np.nan)
-    tables["size_error"] = size_errors(matrices, unit)
+    sizes = [size_errors(m, unit) for m, unit in zip(matrices, units, strict=True)]
+    tables["size_error"] = np.array(sizes)
     tables["size_error_absolute"] = np.abs(tables["size_error"])
     return tables
 

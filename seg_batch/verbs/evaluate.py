@@ -226,7 +226,7 @@ def _seams_of(run: Run) -> dict[str, Any] | None:
     total = run.seams[0]
     for one in run.seams[1:]:
         total = total + one
-    return {**total.summary(run.classes.names, len(run.seams)), "jump": None}
+    return {**total.summary(run.classes.names, len(run.seams)), "jump": None, "mean_jump": None}
 
 
 def _names(found: Matches) -> dict[str, list[str]]:

@@ -146,11 +146,10 @@ def scored_region(
 def summary(
     cases: dict[str, metrics.CaseScores], names: list[str], background: int | None
 ) -> dict[str, Any]:
-    """``metrics.summarise``, with sizes in mL or ha where all cases have voxels of one size."""
+    """``metrics.summarise``, with sizes in mL or ha where all cases have voxels that measure so."""
     units = [metrics.unit_of(scores.spacing) for scores in cases.values()]
-    alike = {(unit.name, f"{unit.per_voxel:.5g}") for unit in units}  # headers keep float32
-    unit = units[0] if len(alike) == 1 else None
-    return metrics.summarise(cases, names, background, unit)
+    alike = len({unit.name for unit in units}) == 1
+    return metrics.summarise(cases, names, background, units if alike else None)
 
 
 def watched(watch: Watch, names: list[str]) -> dict[str, Any]:

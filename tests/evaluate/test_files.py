@@ -208,3 +208,16 @@ def test_classes_that_make_no_sense_are_refused() -> None:
             of_text(text)
     assert of_text("landsat8-landcover").names[0] == "water"
     assert replace(of_text("4=a,0=b")).background == 1
+
+
+def test_volumes_of_different_voxels_have_their_sizes_in_ml(tmp_path: Path) -> None:
+    truth, found = labels((24, 20, 9), 5)
+    for part, array in (("truth", truth), ("found", found)):
+        (tmp_path / part).mkdir()
+        for name, spacing in (("a", 1.0), ("b", 2.0)):
+            write_volume(tmp_path / part / f"{name}.nii", array, np.diag([spacing, 1, 5, 1]))
+    scores = evaluate_files(tmp_path / "found", tmp_path / "truth", classes=CLASSES)["scores"]
+    voxels = int((found == 7).sum()) - int((truth == 7).sum())
+    sizes = [r["size_error"] for r in scores["per_class_and_case"] if r["class"] == "water"]
+    assert sizes == pytest.approx([voxels * 0.005, voxels * 0.01], abs=1e-4)
+    assert scores["size_unit"] == "mL"
