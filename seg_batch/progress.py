@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
+from collections import deque
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +23,8 @@ from rich.text import Text
 
 from seg_batch.executors import Outcome
 from seg_batch.plan import Plan
+
+LINE_EVERY_S = 60.0
 
 
 class _TilesPerSecond(ProgressColumn):
@@ -120,20 +125,106 @@ class CutBar:
 
 
 class TrainBar(CutBar):
-    """Draws ``train``: loss, score and time left. The bar is whichever limit is nearer."""
+    """Draws ``train``: step, loss, best score, speed, waiting and time left, on a terminal as a bar,
+    elsewhere as a line after each validation and at least each minute."""
 
     def __init__(self, quiet: bool = False) -> None:
         super().__init__(quiet)
-        self._score = ""
+        self._quiet = quiet
+        self._pace = Pace()
+        self._written = -LINE_EVERY_S
+        self._plain = not quiet and not sys.stderr.isatty()
+        self._progress.columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[left]}"),
+        )
+        self._progress.update(self._task, left="")
 
-    def row(self, row: Any, steps: int, minutes: float | None) -> None:
-        done = row.step / steps
-        if minutes:
-            done = max(done, row.seconds / (minutes * 60))
-        if row.scores:
-            self._score = f", score {row.scores['score']:.4f}"
-        text = f"step {row.step}, loss {row.loss:.4f}{self._score}"
-        self._progress.update(self._task, description=text, total=1000, completed=1000 * done)
+    def stage(self, name: str) -> None:
+        self._progress.reset(self._task, total=None, description=name, left="")
+        if self._plain:
+            self._print(f"segbatch: {name}")
+
+    def planned(self, total: int) -> None:
+        self._progress.update(self._task, total=total, completed=0)
+
+    def row(self, row: Any, steps: int, minutes: float | None, per_step: int = 0) -> None:
+        """A row of the history; ``per_step``: samples in a step, for the speed."""
+        pace = self._pace
+        pace.add(row)
+        done, left = pace.done(steps, minutes), show_s(pace.left_s(steps, minutes))
+        words = pace.words(steps, per_step)
+        self._progress.update(
+            self._task, description=", ".join(words), total=1.0, completed=done, left=f"{left} left"
+        )
+        now = time.monotonic()
+        if self._plain and (row.scores or now - self._written >= LINE_EVERY_S):
+            self._written = now
+            self._print(f"segbatch: {', '.join(words)}, {left} left")
+
+    def _print(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class Pace:
+    """How fast a training goes and how long it will take, from the rows of its history.
+
+    The speed is that of the last ``RECENT`` rows of this process: what was done before a kill, on
+    what may have been another machine, says nothing. Validations are part of the time.
+    """
+
+    RECENT = 20
+
+    def __init__(self) -> None:
+        self._rows: deque[Any] = deque(maxlen=self.RECENT + 1)
+        self.best: tuple[float, int] | None = None
+
+    def add(self, row: Any) -> None:
+        self._rows.append(row)
+        score = (row.scores or {}).get("score")
+        if score is not None and (self.best is None or score > self.best[0]):
+            self.best = score, row.step
+
+    @property
+    def steps_per_s(self) -> float:
+        """0 where nothing is known yet."""
+        first, last = self._rows[0], self._rows[-1]
+        steps, seconds = last.step - first.step, last.seconds - first.seconds
+        if steps <= 0:
+            steps, seconds = last.step, last.seconds
+        return steps / seconds if seconds > 0 else 0.0
+
+    def done(self, steps: int, minutes: float | None) -> float:
+        """0 to 1: by steps or by time, whichever is nearer to its end."""
+        row = self._rows[-1]
+        return min(1.0, max(row.step / steps, row.seconds / (minutes * 60) if minutes else 0.0))
+
+    def left_s(self, steps: int, minutes: float | None) -> float:
+        """Seconds to the nearer limit; infinite where the speed is not known and no time is set."""
+        row, speed = self._rows[-1], self.steps_per_s
+        by_steps = (steps - row.step) / speed if speed else math.inf
+        by_time = minutes * 60 - row.seconds if minutes else math.inf
+        return max(0.0, min(by_steps, by_time))
+
+    def words(self, steps: int, per_step: int) -> list[str]:
+        row = self._rows[-1]
+        words = [f"step {row.step}/{steps}", f"loss {row.loss:.4f}"]
+        if self.best is not None:
+            words.append(f"best {self.best[0]:.4f} at {self.best[1]}")
+        if self.steps_per_s:
+            rate = self.steps_per_s * (per_step or 1)
+            words.append(f"{rate:.3g} {'samples' if per_step else 'steps'}/s")
+        return [*words, f"waiting {row.wait:.0%}"]
+
+
+def show_s(seconds: float) -> str:
+    """``12:05``, ``1:02:05``; ``?`` where it is not known."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class ScoreBar(CutBar):

@@ -13,7 +13,11 @@ TEST_EVERY = 5
 MANY_CASES = 20
 STRIPS = 20
 _TEST, _VALIDATION = 4, 2  # strips each
+SCARCE = 0.05
 _KEPT = 0.5  # of the voxels that a gap of a whole predicted patch must leave to training
+
+
+type Span = tuple[int, int]
 
 
 def choose_hold_out(facts: Facts, sizes: Sizes) -> list[Reason]:
@@ -57,9 +61,11 @@ def _strips(strips: Strips, sizes: Sizes) -> list[Reason]:
     inner = axis - (len(sizes.order) - sizes.rank)  # below 0: slices, which no patch reaches across
     side = 1 if inner < 0 else sizes.cut[inner]
     gaps = [0 if inner < 0 else p[inner] for p in (sizes.card, sizes.fit)]
-    options = [(*_best(strips, side, gap), gap) for gap in gaps]
-    roomy = options[0][1] >= _KEPT
-    (test, validation), left, _ = options[0] if roomy else options[1]
+    options = [_best(strips, side, gap) for gap in gaps]
+    lefts = [_share(strips, free) for _, free in options]
+    roomy = lefts[0] >= _KEPT
+    (test, validation), free = options[0] if roomy else options[1]
+    left = _share(strips, free)
     names = "zyx"[-len(sizes.order) :]
 
     def shown(span: Span) -> str:
@@ -71,20 +77,16 @@ def _strips(strips: Strips, sizes: Sizes) -> list[Reason]:
         Reason("hold_out.validation", {"boxes": [_box(strips, sizes, validation)]}, f"a second strip chooses the checkpoint; {percent(left)} are left to train on", shown=shown(validation)),
     ]  # fmt: skip
     if not roomy:
-        why = f"a whole predicted patch of gap would leave {percent(options[0][1])} to train on"
+        why = f"a whole predicted patch of gap would leave {percent(lefts[0])} to train on"
         lead = [1] * (len(sizes.order) - sizes.rank)
         found.append(Reason("hold_out.gap", [*lead, *sizes.fit], f"a training patch: {why}"))
-    return found + _missing(strips, test, validation)
+    return found + _missing(strips, (test, validation), free)
 
 
-type Span = tuple[int, int]
-
-
-def _best(strips: Strips, side: int, gap: int) -> tuple[tuple[Span, Span], float]:
-    """The strips to test and validate on, and the share of voxels that tiles can be cut from."""
-    pairs = [(t, v, _left(strips, t, v, side, gap)) for t, v in _pairs(len(strips.voxels))]
-    test, validation, left = min(pairs, key=lambda p: _cost(strips, *p))
-    return (test, validation), left
+def _best(strips: Strips, side: int, gap: int) -> tuple[tuple[Span, Span], list[Span]]:
+    """The strips to test and validate on, and the stretches that tiles can be cut from."""
+    options = [(held, _stretches(strips, held, side, gap)) for held in _pairs(len(strips.voxels))]
+    return min(options, key=lambda option: _cost(strips, *option))
 
 
 def _pairs(n: int) -> Iterator[tuple[Span, Span]]:
@@ -94,16 +96,38 @@ def _pairs(n: int) -> Iterator[tuple[Span, Span]]:
                 yield (t, t + _TEST), (v, v + _VALIDATION)
 
 
-def _cost(strips: Strips, test: Span, validation: Span, left: float) -> float:
-    """How unlike the whole the two are, and what is lost to training; classes that are gone from
-    any part cost most."""
-    whole = _counts(strips, (0, len(strips.voxels)))
-    rest = whole - _counts(strips, test) - _counts(strips, validation)
-    parts = {"test": _counts(strips, test), "validation": _counts(strips, validation)}
-    unlike = _unlike(parts["test"], whole) + 0.5 * _unlike(parts["validation"], whole)
-    gone = sum(2 * (not parts["test"][k]) + (not parts["validation"][k]) for k in whole)
-    starved = sum(rest[k] < 0.4 * n for k, n in whole.items())
-    return unlike + 2 * (1 - left) + gone + 2 * starved
+def _share(strips: Strips, free: list[Span]) -> float:
+    return sum(last - first for first, last in free) / strips.edges[-1]
+
+
+def _cost(strips: Strips, held: tuple[Span, Span], free: list[Span]) -> float:
+    """How unlike the whole the two are, what is lost to training, and how short each class comes in
+    each of the three parts: there it may have a quarter of what the part's length lets expect."""
+    n, left = len(strips.voxels), _share(strips, free)
+    whole = _counts(strips, (0, n))
+    test, validation = (_counts(strips, span) for span in held)
+    parts = [
+        (test, _TEST / n, 1.0),
+        (validation, _VALIDATION / n, 0.5),
+        (_seen(strips, free), left, 2.0),
+    ]
+    short = sum(
+        weight * max(0.0, 1 - part[k] / (0.25 * share * whole[k]))
+        for part, share, weight in parts
+        for k in whole
+        if share and whole[k]
+    )
+    unlike = _unlike(test, whole) + 0.5 * _unlike(validation, whole)
+    return unlike + short + 2 * (1 - left) + (0 if left else 2 * len(whole))
+
+
+def _seen(strips: Strips, free: list[Span]) -> Counter[int]:
+    """What training can see: the strips that lie wholly in a stretch."""
+    edges, total = strips.edges, Counter[int]()
+    for k, voxels in enumerate(strips.voxels):
+        if any(first <= edges[k] and edges[k + 1] <= last for first, last in free):
+            total.update(voxels)
+    return total
 
 
 def _unlike(part: Mapping[int, int], whole: Mapping[int, int]) -> float:
@@ -112,20 +136,21 @@ def _unlike(part: Mapping[int, int], whole: Mapping[int, int]) -> float:
     return sum(abs(part.get(k, 0) / a - n / b) for k, n in whole.items()) / 2
 
 
-def _counts(strips: Strips, span: Span) -> Counter[int]:
+def _counts(strips: Strips, span: tuple[int, int | None]) -> Counter[int]:
     total: Counter[int] = Counter()
     for voxels in strips.voxels[slice(*span)]:
         total.update(voxels)
     return total
 
 
-def _left(strips: Strips, test: Span, validation: Span, side: int, gap: int) -> float:
-    """Share of the axis that is covered by stretches a tile fits in, between what is held out."""
+def _stretches(strips: Strips, held: tuple[Span, Span], side: int, gap: int) -> list[Span]:
+    """Where tiles can be cut: from voxel to voxel between what is held out and its gaps, if that is
+    long enough for a tile wherever tiles begin."""
     edges, length = strips.edges, strips.edges[-1]
-    held = sorted((edges[a] - gap, edges[b] + gap) for a, b in (test, validation))
-    stops = [(0, 0), *held, (length, length)]
-    stretches = (max(0, b[0]) - min(length, a[1]) for a, b in pairwise(stops))
-    return sum(n for n in stretches if n >= 1.5 * side) / length
+    shut = sorted((edges[a] - gap, edges[b] + gap) for a, b in held)
+    ends = [(0, 0), *shut, (length, length)]
+    free = ((max(0, a[1]), min(length, b[0])) for a, b in pairwise(ends))
+    return [(first, last) for first, last in free if last - first >= 1.5 * side]
 
 
 def _box(strips: Strips, sizes: Sizes, span: Span) -> list[list[int]]:
@@ -138,12 +163,16 @@ def _box(strips: Strips, sizes: Sizes, span: Span) -> list[list[int]]:
     return [start, stop]
 
 
-def _missing(strips: Strips, test: Span, validation: Span) -> list[Reason]:
-    whole = _counts(strips, (0, len(strips.voxels)))
+def _missing(strips: Strips, held: tuple[Span, Span], free: list[Span]) -> list[Reason]:
+    """A warning for each part that lacks a class, or as good as lacks it."""
+    whole, test, validation = (_counts(strips, span) for span in ((0, None), *held))
     out = []
-    for name, span in (("test", test), ("validation", validation)):
-        gone = [str(k) for k in whole if not _counts(strips, span)[k]]
-        if gone:
-            why = f"class {', '.join(gone)} does not occur in it, so it is not scored there"
-            out.append(Reason(f"hold_out.{name}", None, why, warning=True))
+    for name, part, does in (
+        ("hold_out", _seen(strips, free), "learnt"),
+        ("hold_out.test", test, "scored well"),
+        ("hold_out.validation", validation, "counted in choosing"),
+    ):
+        if scarce := [str(k) for k, n in whole.items() if part[k] < SCARCE * n]:
+            why = f"less than {percent(SCARCE)} of class {', '.join(scarce)} lies there, where it can't be {does}"
+            out.append(Reason(name, None, why, warning=True))
     return out

@@ -1,0 +1,62 @@
+"""Event files for TensorBoard, which need not be installed to write them."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from seg_batch.errors import OutputError
+from seg_batch.nn.backend import tf
+from seg_batch.nn.history import Row
+
+
+class Board:
+    """Writes the rows of a history as scalars, and pictures, into ``folder``.
+
+    Tags: ``train/loss``, ``train/learning_rate``, ``train/wait``, ``validation/<score>``, and what
+    pictures are called. Look at it with ``tensorboard --logdir FOLDER``.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise OutputError(
+                f"can't write TensorBoard logs to {folder} ({reason}): choose another folder"
+            ) from error
+        self._writer: Any = tf.summary.create_file_writer(str(folder))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def row(self, row: Row) -> None:
+        """One row of the history; it is on disk after a validation at the latest."""
+        values = {"train/loss": row.loss, "train/learning_rate": row.lr, "train/wait": row.wait}
+        values |= {f"validation/{name}": value for name, value in (row.scores or {}).items()}
+        with self._writer.as_default(step=row.step):
+            for tag, value in values.items():
+                tf.summary.scalar(tag, value)
+        if row.scores:
+            self._writer.flush()
+
+    def image(self, tag: str, step: int, rgb: np.ndarray) -> None:
+        """One picture, ``(y, x, 3)`` uint8."""
+        with self._writer.as_default(step=step):
+            tf.summary.image(tag, rgb[None])
+
+    def png(self, tag: str, step: int, path: Path) -> None:
+        """One picture out of a PNG file."""
+        self.image(tag, step, tf.io.decode_png(path.read_bytes(), channels=3).numpy())
+
+    def close(self) -> None:
+        self._writer.close()
