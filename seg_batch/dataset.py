@@ -1,8 +1,7 @@
-"""Training batches out of a patch dataset: read when needed, drawn by class, varied, seeded."""
+"""Patch datasets, read when needed, and the regions that are held out beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +17,6 @@ from seg_batch.recipe import PARTS, Recipe, parse_recipe
 from seg_batch.sinks.patches import FORMAT, VERSION
 
 CACHE_BYTES = 512 << 20
-
-type Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
-type Vary = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 class PatchSet:
@@ -45,6 +41,7 @@ class PatchSet:
         self.ignore = int(self._label.fill_value)
         self.patch: Shape = tuple(self._label.shape[1:])
         one = int(np.prod(self._image.shape[1:])) * 4 + int(np.prod(self.patch))
+        # Threads may read at once; the worst that can happen is that a patch is read twice.
         self.read = lru_cache(max(1, CACHE_BYTES // one))(self._read)
 
     def rows(self, part: str) -> np.ndarray:
@@ -132,42 +129,6 @@ class Held:
         """Class indices and where they count, ``box.shape`` each."""
         labels = self.group["labels"][box.slices(self.window.start)]
         return labels, labels != self.ignore
-
-
-def batches(
-    patches: PatchSet, recipe: Recipe, vary: Vary, rng: np.random.Generator
-) -> Iterator[Batch]:
-    """Endless ``(x, labels, valid)``: ``(B, *patch, C)`` float32, ``(B, *patch)`` uint8/16 class
-    indices (0 where ignored), ``(B, *patch)`` bool. ``vary`` is :func:`augment.vary`, which crops
-    and changes them. The same seed gives the same batches."""
-    draw = Draw(patches, recipe.sampling.balance)
-    while True:
-        rows = [draw(rng) for _ in range(recipe.fit.batch)]
-        pairs = [vary(*patches.read(row), recipe.fit_patch, recipe.augment, rng) for row in rows]
-        labels = np.stack([label for _, label in pairs])
-        valid = labels != patches.ignore
-        yield np.stack([image for image, _ in pairs]), np.where(valid, labels, 0), valid
-
-
-class Draw:
-    """Chooses rows of the training part. A share ``balance`` of the draws picks a class uniformly
-    among those that occur and then a patch in proportion to its voxels of it; the rest is uniform."""
-
-    def __init__(self, patches: PatchSet, balance: float) -> None:
-        self.rows, self.balance = patches.rows("training"), balance
-        if len(self.rows) == 0:
-            raise InputError(
-                f"{patches.path} has no training patch: hold out less, or cut smaller patches"
-            )
-        counts = patches.histogram[self.rows].astype(float)
-        present = counts.sum(0) > 0
-        self._shares = (counts[:, present] / counts[:, present].sum(0)).T
-
-    def __call__(self, rng: np.random.Generator) -> int:
-        if rng.random() < self.balance:
-            share = self._shares[rng.integers(len(self._shares))]
-            return int(self.rows[rng.choice(len(share), p=share)])
-        return int(self.rows[rng.integers(len(self.rows))])
 
 
 def _open(path: Path) -> Any:

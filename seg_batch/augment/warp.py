@@ -103,8 +103,8 @@ def displacement(patch: Shape, length: float, rng: np.random.Generator) -> np.nd
     """
     spread = [_spread(side, length / 2) for side in patch]
     field = rng.standard_normal((len(patch), *(s.shape[1] for s in spread)), np.float32)
-    for axis, matrix in enumerate(spread, 1):
-        field = np.moveaxis(np.tensordot(field, matrix, (axis, 1)), -1, axis)
+    for matrix in reversed(spread):  # many small products: a large one would wake BLAS threads
+        field = np.moveaxis(field @ matrix.T, -1, 1)
     return np.ascontiguousarray(field)
 
 

@@ -37,7 +37,8 @@ class Augment(Frozen):
     ``quarter_turns``: two spatial axes of equal patch side. ``rotate_degrees`` (at most, in each
     plane), ``scale`` (0.1: 0.9 to 1.1) and ``elastic`` (standard deviation in voxels of a smooth
     displacement with a correlation length of ``elastic_smooth`` voxels) warp a share ``warped``
-    of the patches. ``crop_shift``: voxels by which a crop may leave its tile, mirrored there.
+    of the patches; beyond a fifth of ``elastic_smooth`` ``elastic`` begins to fold what it moves.
+    ``crop_shift``: voxels by which a crop may leave its tile, mirrored there.
 
     In value, the image only: ``gain`` (contrast) and ``shift`` (brightness) are standard deviations,
     ``noise`` the largest one of white noise, ``gamma`` the largest change of the exponent, ``blur``

@@ -30,8 +30,15 @@ from seg_batch.recipe import Augment
 from tests.train.made import addresses, class_of
 
 SHAPES: list[Any] = [((40, 36), (24, 24)), ((20, 22, 18), (12, 12, 12))]
-BENT = {"rotate_degrees": 25, "scale": 0.2, "elastic": 1.5, "elastic_smooth": 6}
-COLOURS = {"gain": 0.1, "shift": 0.1, "gamma": 0.2, "noise": 0.1, "blur": 0.8, "low_resolution": 2}
+BENT: dict[str, Any] = {"rotate_degrees": 25, "scale": 0.2, "elastic": 1.5, "elastic_smooth": 6}
+COLOURS: dict[str, Any] = {
+    "gain": 0.1,
+    "shift": 0.1,
+    "gamma": 0.2,
+    "noise": 0.1,
+    "blur": 0.8,
+    "low_resolution": 2,
+}
 IGNORE = 255
 
 

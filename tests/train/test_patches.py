@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seg_batch.augment import vary
-from seg_batch.dataset import Draw, PatchSet, batches
+from seg_batch.dataset import PatchSet
 from seg_batch.errors import InputError, OutputError
 from seg_batch.geometry import Box
 from seg_batch.recipe import Recipe
+from seg_batch.samples import Samples
 from seg_batch.verbs.layout import grid_of, part_code
 from seg_batch.verbs.patches import make_patches
 from tests.engine.files import write_raster
@@ -64,9 +64,9 @@ def test_no_training_tile_shows_a_held_out_voxel(tmp_path: Path) -> None:
         assert not np.isin(patches.read(row)[0], forbidden).any()
     for row in patches.rows("test"):
         assert np.isin(patches.read(row)[0], addresses((150, 130))[60:110]).all()
-    draws = batches(patches, patches.recipe, vary, np.random.default_rng(0))
-    for _ in range(5):
-        assert not np.isin(next(draws)[0], forbidden).any()
+    samples = Samples(patches, patches.recipe.changed(augment={"flip": [0, 1], "crop_shift": 9}))
+    for k in range(40):
+        assert not np.isin(samples(k)[0], forbidden).any()
 
 
 def test_numbers_of_normalisation_see_no_held_out_voxel(tmp_path: Path) -> None:
@@ -120,7 +120,8 @@ def test_nodata_and_ignored_values_train_nothing(tmp_path: Path) -> None:
     assert (0, 0) not in starts, "a tile without data is not used"
     assert all(a < 40 for a, _ in starts), "nor one without labels"
     assert patches.histogram[rows].sum() == 29 * 60 - 400 - 60 + 60
-    for x, labels, valid in [next(batches(patches, recipe, vary, np.random.default_rng(1)))]:
+    samples = Samples(patches, recipe)
+    for x, labels, valid in map(samples, range(8)):
         assert x.dtype == np.float32
         assert labels.max() < 3
         assert (class_of(x[..., 0])[valid] == labels[valid]).all()
@@ -194,25 +195,6 @@ def test_a_csv_names_pairs_and_cases(tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text("image,label,case\nimage.tif,label.tif,zion\n")
     make_patches([str(tmp_path / "pairs.csv")], tmp_path / "d.zarr", scene_recipe())
     assert PatchSet(tmp_path / "d.zarr").cases[0]["case"] == "zion"
-
-
-def test_draws_are_balanced_and_repeat(tmp_path: Path) -> None:
-    address = addresses((160, 40))
-    labels = np.full((160, 40), 2, np.uint8)
-    labels[:40] = 7  # one tile of four
-    image = write_raster(tmp_path / "i.tif", address[None])
-    label = write_raster(tmp_path / "l.tif", labels[None])
-    recipe = scene_recipe(cut={"patch": [40, 40], "overlap": [0, 0]})
-    make_patches([f"{image}={label}"], tmp_path / "d.zarr", recipe)
-    patches = PatchSet(tmp_path / "d.zarr")
-    draw, rng = Draw(patches, 1.0), np.random.default_rng(2)
-    share = np.mean([draw(rng) == 0 for _ in range(800)])
-    assert share == pytest.approx(0.5, abs=0.06)
-    share = np.mean([Draw(patches, 0.0)(rng) == 0 for _ in range(800)])
-    assert share == pytest.approx(0.25, abs=0.06)
-    one, two = (next(batches(patches, recipe, vary, np.random.default_rng(9))) for _ in range(2))
-    for a, b in zip(one, two, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_sample_is_the_same_again_in_any_order_from_any_thread(rare: PatchSet)
     made = samples(rare, **parts)
     with ThreadPoolExecutor(4) as pool:
         threads = list(pool.map(made, numbers))
-    backwards = [made(np.int64(k)) for k in reversed(numbers)][::-1]
+    backwards = [made(k) for k in reversed(numbers)][::-1]
     for a, b, c in zip(one, threads, backwards, strict=True):
         assert equal(a, b)
         assert equal(a, c)
