@@ -25,7 +25,7 @@ ROWS: list[dict[str, str]] = [
     {"nn": "numpy keras tensorflow"},
     {"budget": "", "stitch": "numpy", "dataset": "numpy zarr scipy", "augment": "numpy scipy"},
     {"plan": "numpy", "samples": "numpy"},
-    {"verbs": "numpy jinja2"},
+    {"verbs": "numpy jinja2 matplotlib"},
     {"progress": "rich"},
     {"cli_train": "typer", "cli_evaluate": "typer"},
     {"cli": "typer rich click"},

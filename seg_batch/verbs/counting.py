@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
@@ -68,7 +68,7 @@ def count(
     """
     region = case.box
     scorer = CaseScorer(classes, region, case.spacing)
-    seams, unknown, unpredicted = None, 0, 0
+    taper, seams, unknown, unpredicted = case.taper, None, 0, 0
     blocks = Blocks(region.shape, side or (SIDE[len(region.shape)],) * len(region.shape))
     for block in blocks:
         box = block.box.shift(region.start)
@@ -78,16 +78,30 @@ def count(
         inside = box.slices(window.start)
         unknown += int((~valid[inside]).sum())
         unpredicted += int((valid & ~has)[inside].sum())
-        if case.taper is not None:
-            one = _seams(case.taper, classes, box, found[inside], has[inside])
+        if taper is not None:
+            one = _seams(taper, classes, box, window, found, has)
             seams = one if seams is None else seams + one
         on_block(1 / len(blocks))
     return Counted(scorer.finish(), seams, unknown, unpredicted)
 
 
-def _seams(taper: Taper, classes: int, box: Box, found: np.ndarray, has: np.ndarray) -> SeamCounts:
-    """Flips of labels across tile borders; there are no probabilities to jump."""
-    counter = SeamCounter(taper, np.arange(classes), box)
-    nothing = np.broadcast_to(np.float32(0), (*box.shape, 1))
-    counter.add(box.start[0], nothing, np.where(has, found, 0), has)
-    return counter.counts
+def _seams(
+    taper: Taper, classes: int, box: Box, window: Box, found: np.ndarray, has: np.ndarray
+) -> SeamCounts:
+    """Flips of labels across tile borders; there are no probabilities to jump.
+
+    Axis by axis in the box grown by the voxel before it, so that pairs across the faces of blocks
+    are counted, once.
+    """
+    total = SeamCounts.zero(len(box.shape), classes)
+    for axis in range(len(box.shape)):
+        before = list(box.start)
+        before[axis] = max(window.start[axis], before[axis] - 1)
+        grown = Box(tuple(before), box.stop)
+        labels, seen = (array[grown.slices(window.start)] for array in (found, has))
+        counter = SeamCounter(taper, np.arange(classes), grown)
+        nothing = np.broadcast_to(np.float32(0), (*grown.shape, 1))
+        counter.add(grown.start[0], nothing, np.where(seen, labels, 0), seen)
+        for field in fields(SeamCounts):
+            getattr(total, field.name)[axis] = getattr(counter.counts, field.name)[axis]
+    return total

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rasterio.transform import Affine
 
 from seg_batch.errors import InputError, OutputError
+from seg_batch.geometry import Grid
+from seg_batch.taper import Taper
 from seg_batch.verbs.classes import of_text
 from seg_batch.verbs.counting import count
 from seg_batch.verbs.evaluate import evaluate_files
-from seg_batch.verbs.labelled import open_pair
+from seg_batch.verbs.labelled import FilePair, open_pair
 from seg_batch.verbs.matching import Match, match
 from tests.engine.files import segbatch, write_raster, write_volume
 from tests.evaluate.made import IDS, labels, raster_pair, volume_pair
@@ -46,16 +49,30 @@ def test_numbers_are_those_of_the_arrays(tmp_path: Path) -> None:
     assert (scores["size_unit"], scores["distance_unit"]) == ("ha", "m")
 
 
+@dataclass(frozen=True)
+class Tiled:
+    """The pair, as if it had been blended from tiles."""
+
+    pair: FilePair
+    taper: Taper
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.pair, name)
+
+
 @pytest.mark.parametrize("side", [(17, 40), (90, 1), (64, 64), (1000, 1000)])
 def test_blocks_of_any_size_give_the_same_numbers(tmp_path: Path, side: tuple[int, int]) -> None:
     found, truth = raster_pair(tmp_path)
     pair = open_pair(Match("scene", found, truth), of_text(CLASSES), ())
-    whole, parts = count(pair, 3, (90, 130)), count(pair, 3, side)
+    tiled = Tiled(pair, Taper(Grid((90, 130), (24, 30), (7, 8), (0, 0)), "linear"))
+    whole, parts = count(tiled, 3, (90, 130)), count(tiled, 3, side)
     np.testing.assert_array_equal(whole.scores.cells, parts.scores.cells)
     np.testing.assert_array_equal(whole.scores.bands, parts.scores.bands)
     for name in ("hausdorff", "hausdorff95", "surface_distance"):
         np.testing.assert_array_equal(getattr(whole.scores, name), getattr(parts.scores, name))
     assert (whole.not_scored, whole.not_predicted) == (parts.not_scored, parts.not_predicted)
+    assert whole.seams.to_json() == parts.seams.to_json()
+    assert whole.seams.flips.all()
     pair.close()
 
 
@@ -207,7 +224,7 @@ def test_classes_that_make_no_sense_are_refused() -> None:
         with pytest.raises(InputError, match="--classes"):
             of_text(text)
     assert of_text("landsat8-landcover").names[0] == "water"
-    assert replace(of_text("4=a,0=b")).background == 1
+    assert of_text("4=a,0=b").background == 1
 
 
 def test_volumes_of_different_voxels_have_their_sizes_in_ml(tmp_path: Path) -> None:
