@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("efficiency", "overhead", "memory", "workers", "monai")
+NAMES = ("efficiency", "overhead", "memory", "workers", "feed", "monai")
 
 if __name__ == "__main__":
     folder = Path(__file__).parent
