@@ -10,6 +10,8 @@ from seg_batch.errors import OutputError
 from seg_batch.nn.backend import tf
 from seg_batch.nn.history import Row
 
+_SCALAR, _BLOB = 1, 3  # data classes of TensorBoard's summary.proto
+
 
 class Board:
     """Writes the rows of a history as scalars, and pictures, into ``folder``.
@@ -39,20 +41,29 @@ class Board:
     ) -> None:
         self.close()
 
+    # tf.summary.scalar and .image are TensorBoard's own; what they write is a tensor and a tag.
+    def _write(self, tag: str, step: int, tensor: Any, plugin: str, kind: int) -> None:
+        metadata = tf.compat.v1.SummaryMetadata(
+            plugin_data={"plugin_name": plugin}, data_class=kind
+        )
+        with self._writer.as_default(step=step):
+            tf.summary.write(tag, tensor, metadata=metadata)
+
     def row(self, row: Row) -> None:
         """One row of the history; it is on disk after a validation at the latest."""
         values = {"train/loss": row.loss, "train/learning_rate": row.lr, "train/wait": row.wait}
         values |= {f"validation/{name}": value for name, value in (row.scores or {}).items()}
-        with self._writer.as_default(step=row.step):
-            for tag, value in values.items():
-                tf.summary.scalar(tag, value)
+        for tag, value in values.items():
+            self._write(tag, row.step, tf.constant(value, tf.float32), "scalars", _SCALAR)
         if row.scores:
             self._writer.flush()
 
     def image(self, tag: str, step: int, rgb: np.ndarray) -> None:
         """One picture, ``(y, x, 3)`` uint8."""
-        with self._writer.as_default(step=step):
-            tf.summary.image(tag, rgb[None])
+        height, width = rgb.shape[:2]
+        png = tf.io.encode_png(rgb)
+        parts = tf.stack([tf.constant(str(width)), tf.constant(str(height)), png])
+        self._write(tag, step, parts, "images", _BLOB)
 
     def png(self, tag: str, step: int, path: Path) -> None:
         """One picture out of a PNG file."""

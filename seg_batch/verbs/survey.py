@@ -212,10 +212,12 @@ def _scaling(image: Oriented) -> dict[str, Any]:
 
 
 def _digests(pair: Pair) -> dict[str, str]:
-    """sha256 of each file by name, whole; a Zarr folder is known by its identity alone."""
+    """sha256 of each file, whole, by what it is (image 1, ..., label): image and label often share a
+    name. A Zarr folder is known by its identity alone."""
     found = {}
-    for path in (*pair.images, pair.label):
+    named = {f"image {k}": path for k, path in enumerate(pair.images, 1)} | {"label": pair.label}
+    for name, path in named.items():
         if Path(path).is_file():
             with Path(path).open("rb") as file:
-                found[Path(path).name] = hashlib.file_digest(file, "sha256").hexdigest()
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found

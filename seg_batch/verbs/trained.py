@@ -32,8 +32,18 @@ def short(value: Any) -> str:
 
 
 def data_hash(patches: PatchSet) -> str:
-    """Of the bytes of all images and labels and the cases' names, not of when or where they lie."""
-    return short([[case["case"], sorted(case["sha256"].items())] for case in patches.cases])
+    """Of the bytes of all images and labels and the cases' names, not of when or where they lie. Of
+    a Zarr folder, whose bytes nobody read in order, only the metadata and the size count."""
+    return short([[case["case"], _bytes(case)] for case in patches.cases])
+
+
+def _bytes(case: Mapping[str, Any]) -> dict[str, Any]:
+    folders = {
+        name: [identity["sha256_metadata"], identity["size"]]
+        for name, identity in case["identities"].items()
+        if "sha256_metadata" in identity
+    }
+    return {**case["sha256"], **folders}
 
 
 def configuration_hash(recipe: Recipe) -> str:

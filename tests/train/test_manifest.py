@@ -194,7 +194,7 @@ def test_a_dataset_of_stacked_files_is_that_of_one_file(tmp_path: Path) -> None:
     a, b = PatchSet(tmp_path / "d.zarr"), PatchSet(tmp_path / "e.zarr")
     for row in a.rows("training"):
         np.testing.assert_array_equal(a.read(row)[0], b.read(row)[0])
-    assert set(a.cases[0]["sha256"]) == {"scene.tif", "second.tif", "label.tif"}
+    assert set(a.cases[0]["sha256"]) == {"image 1", "image 2", "label"}
 
 
 def test_a_label_without_an_image_is_named(tmp_path: Path) -> None:
