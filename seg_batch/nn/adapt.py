@@ -59,6 +59,9 @@ def adapted(
     same shape: raises InputError where it does not, or where `source` is another architecture.
     """
     theirs = {layer.name: layer for layer in source.layers}
+    extra = sorted(_body(source) - _body(model))
+    if extra:
+        raise InputError(_other(model, source, f"{extra[0]} is in one of them only"))
     first, new, lines = _first(model), [], []
     for layer in (layer for layer in model.layers if layer.weights):
         found = theirs.get(layer.name)
@@ -67,7 +70,7 @@ def adapted(
                 new.append(layer.name)
                 continue
         elif found is None:
-            raise InputError(_other(model, source, f"it has no layer {layer.name}"))
+            raise InputError(_other(model, source, f"{layer.name} is in one of them only"))
         if layer.name in first:
             lines.extend(_fit_first(layer, found, channels, _other(model, source, "")))
         elif _shapes(found) != _shapes(layer):
@@ -83,16 +86,15 @@ def adapted(
 def fitted(kernel: np.ndarray, channels: int, names: Names | None = None) -> np.ndarray:
     """A convolution's kernel ``(*k, c, filters)`` for another number or order of channels.
 
-    A channel whose name the source knows too keeps its part of the kernel. The others share what
-    is left, so that the response to equal channels is kept: each gets the mean over the old channels
-    times ``(c - matched) / (channels - matched)``. Without names nothing matches. If every new
-    channel is known, those that are gone are just left out.
+    A channel whose name the source knows too keeps its part of the kernel. The others share evenly
+    what belonged to the channels that are gone, so the sum over the channels, and with it the response
+    to equal channels, is kept: without names each gets the old mean times ``c / channels``. If every
+    new channel is known, those that are gone are just left out.
     """
-    count, mean = kernel.shape[-2], kernel.mean(axis=-2)
     old = {name: i for i, name in enumerate(names.source)} if names else {}
     matched = [old.get(name) for name in names.model] if names else [None] * channels
-    known = sum(i is not None for i in matched)
-    rest = mean * (count - known) / max(channels - known, 1)
+    gone = [i for i in range(kernel.shape[-2]) if i not in matched]
+    rest = kernel[..., gone, :].sum(axis=-2) / max(matched.count(None), 1)
     parts = [rest if i is None else kernel[..., i, :] for i in matched]
     return np.stack(parts, axis=-2).astype(kernel.dtype)
 
@@ -127,7 +129,11 @@ def _how(names: Names | None) -> str:
         return "each by its name"
     others = "the others" if shared else "each"
     kept = f"{', '.join(shared)} by name, " if shared else ""
-    return f"{kept}{others} from the mean of all"
+    return f"{kept}{others} from the mean of {'those that are gone' if shared else 'all'}"
+
+
+def _body(model: keras.Model) -> set[str]:
+    return {x.name for x in model.layers if x.weights and part_of(x.name) != "head"}
 
 
 def _first(model: keras.Model) -> set[str]:

@@ -146,13 +146,12 @@ class Trainer:
         return [value, *tape.gradient(scaled, sources, unconnected_gradients=none)]
 
     def _apply(self, groups: Sequence["Group"], gradients: Sequence[Any], rate: Any) -> Any:
-        # Keras sums the gradients over the devices, here as many equal ones.
-        shares = [g / self._strategy.num_replicas_in_sync for g in gradients]
+        count = self._strategy.num_replicas_in_sync
         start = 0
         for group in groups:
             stop = start + len(group.variables)
             group.optimiser.learning_rate.assign(rate * group.factor)
-            self._strategy.run(group.optimiser.apply, (shares[start:stop], group.variables))
+            self._strategy.run(group.apply, (gradients[start:stop], count))
             start = stop
         return tf.no_op()
 
@@ -176,6 +175,10 @@ class Group:
 
     def __init__(self, variables: Sequence[Any], made: Any, factor: float) -> None:
         self.variables, self.optimiser, self.factor = list(variables), made, factor
+
+    def apply(self, gradients: Sequence[Any], devices: int) -> None:
+        """On each device: Keras sums the gradients over the devices, here as many equal ones."""
+        self.optimiser.apply([g / devices for g in gradients], self.variables)
 
 
 class Scale:
@@ -260,4 +263,7 @@ def _strategy(devices: int, batch: int) -> Any:
             f"fit.devices is {devices}, but this machine shows {len(known)} {kind}: set it to "
             f"{len(known)}, or make more visible"
         )
-    return tf.distribute.MirroredStrategy([device.name for device in known[:devices]])
+    names = [device.name for device in known[:devices]]
+    # Collective operations go by running numbers, which two optimisers would mix up; our weights
+    # are small enough for one device to sum.
+    return tf.distribute.MirroredStrategy(names, tf.distribute.ReductionToOneDevice())

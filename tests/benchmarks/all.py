@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("efficiency", "overhead", "memory", "workers", "feed", "monai")
+NAMES = ("efficiency", "overhead", "memory", "workers", "feed", "training", "monai")
 
 if __name__ == "__main__":
     folder = Path(__file__).parent

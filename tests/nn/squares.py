@@ -1,13 +1,14 @@
 """A task that a tiny network learns in seconds: bright squares in noise. No pytest in here: the
 processes that tests kill import it too."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from seg_batch.nn.adapt import fresh
-from seg_batch.nn.fit import Fit, PredictFn, fit
+from seg_batch.nn.fit import Fit, PredictFn, Row, fit
 from seg_batch.recipe import Recipe
 
 SIDE = 16
@@ -59,13 +60,26 @@ def recipe(classes: int = 2, channels: int = 1, **parts: dict[str, Any]) -> Reci
     return Recipe.model_validate(plain).changed(**parts)
 
 
-def accuracy(predict: PredictFn) -> dict[str, float]:
+def dice(predict: PredictFn) -> dict[str, float]:
+    """Of the squares."""
     test = Squares(seed=99)
     image, labels, _ = (np.stack(p) for p in zip(*(test(k) for k in range(4)), strict=True))
-    return {"score": float((predict(image).argmax(-1) == labels).mean())}
+    found, truth = predict(image).argmax(-1) > 0, labels > 0
+    return {"score": float(2 * (found & truth).sum() / (found.sum() + truth.sum()))}
 
 
 def trained(work: Path, how: Recipe, samples: Any = None, **options: Any) -> Fit:
     """A fit from new weights."""
-    options = {"model": fresh(how), "validate": accuracy, **options}
+    options = {"model": fresh(how), "validate": dice, **options}
     return fit(options.pop("model"), samples or Squares(), recipe=how, work=work, **options)
+
+
+def timeless(rows: tuple[Row, ...]) -> list[Row]:
+    return [replace(row, seconds=0, wait=0) for row in rows]
+
+
+def assert_same(one: Fit, other: Fit) -> None:
+    assert timeless(one.history) == timeless(other.history)
+    for a, b in zip(one.model.get_weights(), other.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (one.step, one.scores) == (other.step, other.scores)

@@ -1,7 +1,6 @@
 """The training loop on a task it must learn in seconds."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,22 +8,11 @@ import pytest
 
 from seg_batch.errors import InputError
 from seg_batch.nn.adapt import fresh
-from seg_batch.nn.fit import Fit, Row
+from seg_batch.nn.fit import Row
 from seg_batch.nn.loading import load_model
-from tests.nn.squares import Squares, accuracy, recipe, trained
+from tests.nn.squares import Squares, assert_same, dice, recipe, timeless, trained
 
-LEARNS = {"learning_rate": 1e-2, "ema": 0.9}
-
-
-def timeless(rows: tuple[Row, ...]) -> list[Row]:
-    return [replace(row, seconds=0, wait=0) for row in rows]
-
-
-def assert_same(one: Fit, other: Fit) -> None:
-    assert timeless(one.history) == timeless(other.history)
-    for a, b in zip(one.model.get_weights(), other.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert (one.step, one.scores) == (other.step, other.scores)
+LEARNS = {"learning_rate": 2e-2, "ema": 0.9}
 
 
 def test_it_learns_keeps_the_best_and_tells_its_history(tmp_path: Path) -> None:
@@ -33,15 +21,15 @@ def test_it_learns_keeps_the_best_and_tells_its_history(tmp_path: Path) -> None:
     model = fresh(how)
     before = model.get_weights()
     result = trained(tmp_path / "work", how, model=model, on_row=seen.append)
-    assert result.scores["score"] > 0.95
+    assert result.scores["score"] > 0.75
     lines = (tmp_path / "work" / "history.jsonl").read_text().splitlines()
     assert [Row(**json.loads(line)) for line in lines] == seen == list(result.history)
     assert [row.step for row in seen] == [20, 30, 40, 60, 80]
     scored = {row.step: row.scores["score"] for row in seen if row.scores}
     assert list(scored) == [30, 60, 80]
     assert result.scores["score"] == max(scored.values()) == scored[result.step]
-    assert accuracy(lambda x: np.asarray(result.model(x))) == result.scores
-    assert accuracy(lambda x: np.asarray(load_model(result.path)(x))) == result.scores
+    assert dice(lambda x: np.asarray(result.model(x))) == result.scores
+    assert dice(lambda x: np.asarray(load_model(result.path)(x))) == result.scores
     assert seen[-1].loss < seen[0].loss
     assert all(0 <= row.wait <= 1 for row in seen)
     assert result.model.name == model.name
