@@ -11,6 +11,13 @@ Output = Annotated[str, typer.Option("-o", "--output", help="Where the result go
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Over the recipe: part.key=value.")
+]
+Align = Annotated[
+    str | None, typer.Option(help="nearest: bring labels on another grid to their image's.")
+]
+Fold = Annotated[int | None, typer.Option(min=0, help="Of hold_out.folds, from 0.")]
 
 
 def patches(
@@ -23,13 +30,9 @@ def patches(
     ],
     output: Output,
     recipe: Annotated[str, typer.Option(help="Classes, cut and hold-out, as YAML.")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Over the recipe: part.key=value.")
-    ] = None,
-    align: Annotated[
-        str | None, typer.Option(help="nearest: bring labels on another grid to their image's.")
-    ] = None,
-    fold: Annotated[int | None, typer.Option(min=0, help="Of hold_out.folds, from 0.")] = None,
+    settings: Settings = None,
+    align: Align = None,
+    fold: Fold = None,
     cluster: Annotated[str, typer.Option(help="auto, inline, local or tcp://host:8786.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     overwrite: Overwrite = False,
@@ -62,44 +65,56 @@ def patches(
 
 
 def train(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="From segbatch patches.")],
+    data: Annotated[
+        list[str],
+        typer.Argument(metavar="DATA...", help="A dataset, a manifest, or pairs as for patches."),
+    ],
     output: Output,
+    recipe: Annotated[str | None, typer.Option(help="YAML, put over what is advised.")] = None,
+    settings: Settings = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
     steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="anunet, unetpp, attention_unet or unet.")
+    ] = None,
     from_bundle: Annotated[
         str | None, typer.Option("--from", help="Start from the weights of this bundle.")
     ] = None,
-    arch: Annotated[str, typer.Option(help="The network.")] = "anunet",
+    teacher: Annotated[str | None, typer.Option(help="Follow this bundle's outputs, too.")] = None,
+    align: Align = None,
+    fold: Fold = None,
+    tensorboard: Annotated[str | None, typer.Option(help="Folder for event files.")] = None,
+    cluster: Annotated[str, typer.Option(help="Where pairs are cut.")] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that cut pairs.")] = 1,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fit ANU-Net on a patch dataset; writes a bundle, scored on what was held out."""
+    """Fit a network to labelled data; writes a bundle, scored on what was held out. The same
+    command again resumes."""
     from seg_batch.progress import TrainBar
+    from seg_batch.verbs.show import score_lines
     from seg_batch.verbs.train import train as fit
+    from seg_batch.verbs.training_set import Wishes
 
+    asked = {"fit.minutes": minutes, "fit.steps": steps, "network.arch": arch}
+    short = [f"{key}={value}" for key, value in asked.items() if value is not None]
+    wishes = Wishes(recipe, (*(settings or ()), *short), align, fold, cluster, workers)
     with TrainBar(quiet or as_json) as bar:
         card = fit(
-            dataset,
+            data,
             output,
-            minutes=minutes,
-            steps=steps,
+            wishes=wishes,
             from_bundle=from_bundle,
-            arch=arch,
+            teacher=teacher,
+            tensorboard=tensorboard,
             overwrite=overwrite,
             listener=bar,
         )
     if as_json:
         typer.echo(json.dumps(card))
     elif not quiet:
-        for part in ("validation", "test"):
-            if part in card["scores"]:
-                table = card["scores"][part]
-                typer.echo(
-                    f"{part}: accuracy {table['accuracy']:.4f}, mean Dice {table['mean_dice']:.4f}"
-                    f"  ({table['measured_on']})"
-                )
-        typer.echo(output)
+        typer.echo("\n".join([*score_lines(card), output]))
 
 
 def register(app: typer.Typer) -> None:

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -148,6 +149,11 @@ class TrainBar(CutBar):
 
     def planned(self, total: int) -> None:
         self._progress.update(self._task, total=total, completed=0)
+
+    def note(self, lines: Sequence[str]) -> None:
+        """Lines to be read later: they stay."""
+        for line in () if self._quiet else lines:
+            self._progress.console.print(line, soft_wrap=True)
 
     def row(self, row: Any, steps: int, minutes: float | None, per_step: int = 0) -> None:
         """A row of the history; ``per_step``: samples in a step, for the speed."""

@@ -54,7 +54,7 @@ def fit(
     work: Path,
     teacher: keras.Model | None = None,
     on_row: Callable[[Row], None] | None = None,
-    on_examples: Callable[[int, PredictFn], None] | None = None,
+    on_examples: Callable[[int, PredictFn], object] | None = None,
 ) -> Fit:
     """Train a copy of `model` as `recipe` says, and return the state of it that scored best.
 
@@ -90,7 +90,7 @@ def loss_of(recipe: Recipe, histogram: np.ndarray) -> Loss:
     """The recipe's loss; `histogram` is the voxels per class of the training part."""
     how = recipe.loss
     inverse = any(term.get("class_weights") == "inverse" for term in how.terms)
-    weights = inverse_frequency(histogram.tolist(), how.clip) if inverse else None
+    weights = inverse_frequency(histogram.tolist(), how.clip, how.power) if inverse else None
     return build_loss(how.terms, background=recipe.background is None, class_weights=weights)
 
 

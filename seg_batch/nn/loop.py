@@ -59,7 +59,7 @@ class Listeners:
     """Who is told: of each row, and, each so many epochs, of the step with a function that predicts."""
 
     row: Callable[[Row], None] | None = None
-    examples: Callable[[int, PredictFn], None] | None = None
+    examples: Callable[[int, PredictFn], object] | None = None
 
 
 class Clock:

@@ -18,13 +18,14 @@ class Network(Frozen):
 
 class Loss(Frozen):
     """A weighted sum. ``terms``: ``{"name": ..., "weight": ..., ...}``, see ``nn.losses``; a term with
-    ``"class_weights": "inverse"`` weighs classes by inverse frequency in the training part, no
-    class more than ``clip`` times the mean. ``heads``: weights of a deeply supervised network's
+    ``"class_weights": "inverse"`` weighs classes by inverse frequency in the training part to the
+    ``power``, no class more than ``clip`` times the commonest. ``heads``: weights of a deeply supervised network's
     heads, shallowest first (equal if None)."""
 
     terms: tuple[dict[str, Any], ...] = ({"name": "dice"}, {"name": "cross_entropy"})
     heads: tuple[float, ...] | None = None
     clip: float = Field(default=10.0, gt=1)
+    power: float = Field(default=1.0, ge=0, le=1)
 
 
 class Optimiser(Frozen):

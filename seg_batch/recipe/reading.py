@@ -52,6 +52,11 @@ def parse_plain(text: str, where: str) -> Plain:
     return value
 
 
+def as_yaml(recipe: Recipe) -> str:
+    """The whole recipe as text that ``parse_recipe`` reads."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=100)
+
+
 def with_settings(plain: Plain, settings: Iterable[str]) -> Plain:
     """``plain`` with each ``a.b=value`` put in; values are read as YAML."""
     for setting in settings:

@@ -190,3 +190,26 @@ def model_lines(facts: dict[str, Any]) -> str:
         lines.append(f"  classes   {', '.join(m['classes'])}")
     lines.append("probe  (any input, no network): class = floor(first channel) mod 8")
     return "\n".join(lines)
+
+
+def score_lines(card: dict[str, Any]) -> list[str]:
+    """What a trained bundle scored on each held-out part, with 95 % intervals where there are some."""
+    lines = []
+    for part in ("validation", "test"):
+        if part in card["scores"]:
+            found = card["scores"][part]
+            overall, classes = found["overall"], found["classes"]
+            lines.append(
+                f"{part}: accuracy {_interval(overall['accuracy'])}, "
+                f"mean Dice {_interval(overall['mean_dice'])}  ({found['measured_on']})"
+            )
+            lines += [f"  {name}: Dice {_interval(row['dice'])}" for name, row in classes.items()]
+    return lines
+
+
+def _interval(number: dict[str, Any]) -> str:
+    if number["mean"] is None:
+        return "undefined"
+    if number["low"] is None:
+        return f"{number['mean']:.4f}"
+    return f"{number['mean']:.4f} [{number['low']:.4f}, {number['high']:.4f}]"

@@ -1,42 +1,49 @@
-"""The verb ``train``: a patch dataset becomes a bundle, scored on what it never saw.
+"""The verb ``train``: labelled data become a bundle, scored on what it never saw.
 
 Keras is imported inside functions, so that planning and ``--help`` do not pay for it. Which
 checkpoint is best is decided on the validation regions, stitched as in production; the test
-regions are scored once, at the end, with the finished bundle.
+regions are scored once, at the end, with the finished bundle. What a killed training needs to go
+on lies in ``<bundle>.work``, which goes when the bundle is in its place.
 """
 
 from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from seg_batch import bundles
-from seg_batch.card import Compute, ModelCard
 from seg_batch.dataset import Held, PatchSet
-from seg_batch.errors import InputError
-from seg_batch.normalise import Normaliser
+from seg_batch.errors import InputError, OutputError
 from seg_batch.recipe import Recipe
 from seg_batch.samples import Samples
-from seg_batch.sinks.publish import writing_folder
+from seg_batch.sinks.disk import held
+from seg_batch.sinks.publish import require_writable, writing_folder
 from seg_batch.stitch import Predictor
+from seg_batch.verbs.examples import Examples, chosen
+from seg_batch.verbs.finish import fill
 from seg_batch.verbs.scoring import score
-from seg_batch.version import versions
+from seg_batch.verbs.starting import start, teacher_of
+from seg_batch.verbs.training_set import TrainingSet, Wishes, training_set
 
 if TYPE_CHECKING:
     from seg_batch.nn.fit import Fit, Row
 
-ARCHITECTURES = ("anunet",)
-HISTORY = "history.jsonl"
-
 
 class Listener(Protocol):
-    """What is told of a training as it goes. ``row``: step, loss, lr, seconds, scores."""
+    """What is told of a training as it goes. ``row``: step, loss, lr, seconds, wait, scores."""
 
     def stage(self, name: str) -> None: ...
 
-    def row(self, row: Row, steps: int, minutes: float | None) -> None: ...
+    def planned(self, total: int) -> None: ...
+
+    def advanced(self, text: str) -> None: ...
+
+    def note(self, lines: Sequence[str]) -> None: ...
+
+    def row(self, row: Row, steps: int, minutes: float | None, per_step: int = 0) -> None: ...
 
 
 class Silent:
@@ -44,81 +51,130 @@ class Silent:
 
     def stage(self, name: str) -> None: ...
 
-    def row(self, row: Row, steps: int, minutes: float | None) -> None: ...
+    def planned(self, total: int) -> None: ...
+
+    def advanced(self, text: str) -> None: ...
+
+    def note(self, lines: Sequence[str]) -> None: ...
+
+    def row(self, row: Row, steps: int, minutes: float | None, per_step: int = 0) -> None: ...
 
 
 def train(
-    dataset: str | Path,
+    data: str | Path | Sequence[str],
     bundle: str | Path,
     *,
-    minutes: float | None = None,
-    steps: int | None = None,
+    wishes: Wishes | None = None,
     from_bundle: str | None = None,
-    arch: str = "anunet",
+    teacher: str | None = None,
+    tensorboard: str | None = None,
     overwrite: bool = False,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
-    """Train on ``dataset`` and write the bundle folder ``bundle``; returns the card as a dict.
+    """Train on ``data`` and write the bundle folder ``bundle``; returns the card as a dict.
 
-    ``minutes`` and ``steps`` replace those of the dataset's recipe. ``from_bundle``: name or path
-    of a bundle whose weights are the start, wherever layers have the same name and shape. Raises
-    InputError for a dataset that can't be trained on, OutputError for a folder in the way.
+    ``data``: a patch dataset, or what ``segbatch patches`` takes (a manifest, folders, pairs), which
+    is then cut beside the bundle first. ``wishes``: recipe file and settings put over the advice or
+    the dataset's recipe. ``from_bundle``, ``teacher``: names or paths of bundles to start from and to
+    follow. A killed training goes on when called again. Raises InputError for what can't be
+    trained on, OutputError for a folder in the way.
     """
-    if arch not in ARCHITECTURES:
-        raise InputError(f"--arch {arch!r} is unknown: use one of {', '.join(ARCHITECTURES)}")
-    listener, path = listener or Silent(), Path(bundle)
-    patches = PatchSet(dataset)
-    recipe = _limited(patches.recipe, minutes, steps)
-    validation, test = patches.held("validation"), patches.held("test")
-    if not validation:
-        raise InputError(
-            f"{dataset} holds nothing out for validation, so the best checkpoint can't be told: "
-            "add hold_out.validation to the recipe and cut again"
-        )
-    with writing_folder(path, overwrite, "card.json") as folder:
-        listener.stage("training")
-        found = _fit(patches, recipe, validation, from_bundle, folder / "work", listener)
-        shutil.copyfile(found.path, folder / bundles.WEIGHTS)
-        shutil.copyfile(folder / "work" / HISTORY, folder / HISTORY)
-        shutil.rmtree(folder / "work")
-        listener.stage("scoring on what was held out")
-        card = _card(patches, recipe, found, folder)
-        card = _scored(card, folder, {"validation": validation, "test": test}, found)
-        (folder / "card.json").write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    given = [str(data)] if isinstance(data, str | Path) else [str(one) for one in data]
+    listener, path, wishes = listener or Silent(), Path(bundle), wishes or Wishes()
+    _require_free(path, overwrite)
+    with _working(path, overwrite) as work:
+        found = training_set(given, work / "patches.zarr", wishes, listener)
+        listener.note(found.reasons)
+        _require_held_out(found.patches)
+        with ExitStack() as stack:
+            told = listener
+            if tensorboard is not None:
+                told = stack.enter_context(_board(tensorboard, listener))
+            fitted = _fit(found, from_bundle, teacher, work, told)
+        with writing_folder(path, overwrite, "card.json") as folder:
+            card = fill(folder, found, fitted, work, listener)
+    shutil.rmtree(_work_folder(path))
     return card.model_dump(mode="json")
 
 
-def _limited(recipe: Recipe, minutes: float | None, steps: int | None) -> Recipe:
-    changed = {k: v for k, v in (("minutes", minutes), ("steps", steps)) if v is not None}
-    return recipe.changed(fit=changed)
+def _require_free(path: Path, overwrite: bool) -> None:
+    """What ``writing_folder`` would refuse at the end, refused before hours of training."""
+    if path.exists() and not (overwrite and (path / "card.json").is_file()):
+        advice = "" if overwrite else ", or replace an earlier result with --overwrite"
+        raise OutputError(f"{path} exists: give another -o{advice}")
+    require_writable(path.parent)
+
+
+def _work_folder(path: Path) -> Path:
+    return path.with_name(f"{path.name}.work")
+
+
+@contextmanager
+def _working(path: Path, overwrite: bool) -> Iterator[Path]:
+    """The work folder, for this process alone; one of another training is refused by ``fit``. When
+    nothing was begun in it, it goes again."""
+    work = _work_folder(path)
+    work.mkdir(exist_ok=True)
+    busy = OutputError(f"another segbatch run is training {path}: wait for it, or use another -o")
+    try:
+        with held(work, busy):
+            yield work
+    except BaseException:
+        if not any(work.iterdir()):
+            work.rmdir()
+        raise
+
+
+def _require_held_out(patches: PatchSet) -> None:
+    if not patches.held("validation"):
+        raise InputError(
+            f"{patches.path} holds nothing out for validation, so the best checkpoint can't be "
+            "told: add hold_out.validation to the recipe and cut again"
+        )
 
 
 def _fit(
-    patches: PatchSet,
-    recipe: Recipe,
-    validation: list[Held],
+    found: TrainingSet,
     from_bundle: str | None,
+    teacher: str | None,
     work: Path,
     listener: Listener,
 ) -> Fit:
-    """The training loop of ``nn`` with the batches, loss and validation of this dataset."""
+    """The training loop of ``nn`` with the samples, start and validation of this dataset."""
     from seg_batch.nn.fit import fit
 
-    how, card = recipe.fit, recipe.card.card(patches.normaliser)
-
-    def validate(predictor: Predictor) -> dict[str, float]:
-        found = score(validation, card, predictor)
-        scores = {"accuracy": _number(found.accuracy), "mean_dice": _number(found.mean_dice)}
-        return {"score": scores["accuracy" if how.score == "accuracy" else "mean_dice"], **scores}
-
+    recipe, patches = found.recipe, found.patches
+    validation = patches.held("validation")
+    began = start(recipe, from_bundle)
+    listener.note(began.lines)
+    listener.stage("training")
+    how, per_step = recipe.fit, recipe.fit.batch * recipe.optimiser.accumulate
+    card = recipe.card.card(patches.normaliser)
     return fit(
-        _network(recipe, from_bundle),
+        began.model,
         Samples(patches, recipe),
         recipe=recipe,
-        validate=validate,
-        work=work,
-        on_row=lambda row: listener.row(row, how.steps, how.minutes),
+        validate=_validation(validation, recipe, patches),
+        work=work / "fit",
+        teacher=None if teacher is None else teacher_of(recipe, teacher),
+        on_row=lambda row: listener.row(row, how.steps, how.minutes, per_step),
+        on_examples=Examples(work / "examples", chosen(validation, card), card),
     )
+
+
+def _validation(
+    regions: list[Held], recipe: Recipe, patches: PatchSet
+) -> Callable[[Predictor], dict[str, float]]:
+    """Scores of a checkpoint on what is held out for validation; ``score`` decides."""
+    card = recipe.card.card(patches.normaliser)
+    deciding = "accuracy" if recipe.fit.score == "accuracy" else "mean_dice"
+
+    def validate(predictor: Predictor) -> dict[str, float]:
+        found = score(regions, card, predictor)
+        scores = {"accuracy": _number(found.accuracy), "mean_dice": _number(found.mean_dice)}
+        return {"score": scores[deciding], **scores}
+
+    return validate
 
 
 def _number(value: float) -> float:
@@ -126,75 +182,20 @@ def _number(value: float) -> float:
     return 0.0 if math.isnan(value) else round(value, 5)
 
 
-def _network(recipe: Recipe, from_bundle: str | None) -> Any:
-    """What to fit: a new network, or one with the weights of a bundle."""
-    from seg_batch.nn.adapt import adapted, fresh
-    from seg_batch.nn.anunet import ANUNetConfig
-    from seg_batch.nn.loading import load_model
+@contextmanager
+def _board(folder: str, listener: Listener) -> Iterator[Listener]:
+    """A listener that also writes event files for TensorBoard."""
+    from seg_batch.nn.tensorboard import Board
 
-    draft, filters = recipe.card, recipe.network.filters
-    source = None
-    if from_bundle is not None:
-        model = bundles.find(from_bundle)
-        filters = tuple(model.card.architecture.get("filters", filters))
-        source = load_model(model.weights, sha256=model.card.weights_sha256)
-    config = ANUNetConfig(draft.rank, len(draft.channels), len(draft.classes), filters)
-    for patch in {recipe.fit_patch, draft.patch}:
-        if any(side % config.multiple for side in patch):
-            raise InputError(
-                f"a patch of {patch} can't be halved {config.depth} times: every side has to be a "
-                f"multiple of {config.multiple}"
-            )
-    network = fresh(recipe.changed(network={"filters": filters}))
-    return network if source is None else adapted(network, source).model
+    class Both:
+        """Rows to both, the rest to the listener."""
 
+        def __getattr__(self, name: str) -> Any:
+            return getattr(listener, name)
 
-def _card(patches: PatchSet, recipe: Recipe, found: Fit, folder: Path) -> ModelCard:
-    """The card of the bundle, all but its scores."""
-    from seg_batch.nn.anunet import filters_of
-    from seg_batch.nn.cost import activation_bytes, forward_flops
+        def row(self, row: Row, steps: int, minutes: float | None, per_step: int = 0) -> None:
+            board.row(row)
+            listener.row(row, steps, minutes, per_step)
 
-    draft = recipe.card
-    compute = Compute(
-        activation_bytes=activation_bytes(found.model, draft.patch),
-        flops=forward_flops(found.model, draft.patch),
-    )
-    numbers: Normaliser | None = patches.normaliser if draft.normalisation == "card" else None
-    return draft.card(
-        numbers,
-        compute=compute,
-        architecture={"name": "anunet", "filters": list(filters_of(found.model))},
-        weights_sha256=bundles.sha256(folder / bundles.WEIGHTS),
-    )
-
-
-def _scored(card: ModelCard, folder: Path, parts: dict[str, list[Held]], found: Fit) -> ModelCard:
-    """The card with what the finished bundle scores through the production predictor."""
-    from seg_batch.nn.engine import load_predictor
-
-    predictor = load_predictor(
-        folder / bundles.WEIGHTS, precision="float32", sha256=card.weights_sha256
-    )
-    names = [c.name for c in card.classes]
-    scores: dict[str, Any] = {}
-    for part, regions in parts.items():
-        if regions:
-            table = score(regions, card, predictor).table(names)
-            scores[part] = {"measured_on": _measured_on(part, regions), **table}
-    scores["how"] = {"precision": "float32", "taper": "hann", "overlap": list(card.overlap or ())}
-    scores["training"] = {
-        "steps": found.history[-1].step,
-        "best_step": found.step,
-        "minutes": round(found.history[-1].seconds / 60, 1),
-        "versions": versions(),
-    }
-    return card.model_copy(update={"scores": scores})
-
-
-def _measured_on(part: str, regions: list[Held]) -> str:
-    """Which voxels, in words that hold without the dataset."""
-    whole = [region for region in regions if region.box.shape == region.extent]
-    if len(whole) == len(regions):
-        return f"{len(regions)} whole cases that were held out of training"
-    boxes = "; ".join(f"{region.case} [{region.box}]" for region in regions)
-    return f"voxels held out of training: {boxes}"
+    with Board(folder) as board:
+        yield Both()

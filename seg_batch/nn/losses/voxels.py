@@ -65,8 +65,10 @@ def distillation(
     return temperature**2 * mean(apart, weights_of(apart, valid))
 
 
-def inverse_frequency(histogram: Sequence[float], clip: float = 10.0) -> tuple[float, ...]:
-    """Weights of classes from their numbers of voxels: ``min(n_max / n_c, clip)``, scaled to mean 1.
+def inverse_frequency(
+    histogram: Sequence[float], clip: float = 10.0, power: float = 1.0
+) -> tuple[float, ...]:
+    """Weights of classes by voxels: ``min((n_max / n_c) ^ power, clip)``, scaled to mean 1.
 
     The mean is over the classes that occur; one that does not weighs 1, for it has no frequency.
     `clip` is how many times more a rare class may weigh than the commonest one: without it, a class
@@ -79,7 +81,7 @@ def inverse_frequency(histogram: Sequence[float], clip: float = 10.0) -> tuple[f
             f"no class weights from the counts {counts} with clip {clip}: give the voxels of each "
             "class, one above 0 at least, and a clip of 1 or more"
         )
-    raw = [min(top / n, clip) if n else 0.0 for n in counts]
+    raw = [min((top / n) ** power, clip) if n else 0.0 for n in counts]
     middle = sum(raw) / sum(1 for r in raw if r)
     return tuple(r / middle if r else 1.0 for r in raw)
 

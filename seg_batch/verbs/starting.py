@@ -1,0 +1,75 @@
+"""What a training starts from: new weights, those of a bundle, and the teacher it follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from seg_batch import bundles
+from seg_batch.errors import InputError
+from seg_batch.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Start:
+    """``model``: a Keras model; ``lines``: what of a bundle was not simply copied."""
+
+    model: Any
+    lines: tuple[str, ...] = ()
+
+
+def start(recipe: Recipe, from_bundle: str | None) -> Start:
+    """The recipe's network, with the weights of a bundle where one is named.
+
+    Its architecture and filters are then the bundle's. InputError where nothing fits.
+    """
+    from seg_batch.nn.adapt import Names, adapted, fresh
+    from seg_batch.nn.loading import load_model
+
+    if from_bundle is None:
+        _require_sides(recipe)
+        return Start(fresh(recipe))
+    found = bundles.find(from_bundle)
+    theirs, card = found.card, recipe.card
+    source = load_model(found.weights, sha256=theirs.weights_sha256)
+    recipe = recipe.changed(network=_network(theirs.architecture, recipe))
+    _require_sides(recipe)
+    network = fresh(recipe)
+    done = adapted(
+        network,
+        source,
+        channels=Names(theirs.channels or (), card.channels),
+        classes=Names([c.name for c in theirs.classes], [c.name for c in card.classes]),
+    )
+    return Start(done.model, (f"starts from {theirs.name}", *done.lines))
+
+
+def teacher_of(recipe: Recipe, name: str) -> Any:
+    """The model of the bundle to follow; InputError unless it knows the same classes and channels."""
+    from seg_batch.nn.loading import load_model
+
+    found = bundles.find(name)
+    mine, theirs = ([c.id for c in card.classes] for card in (recipe.card, found.card))
+    if mine != theirs or found.card.channels != recipe.card.channels:
+        raise InputError(
+            f"{name} knows other classes or channels than the recipe, so there is nothing to "
+            "follow: choose a teacher that was trained on the same ones"
+        )
+    return load_model(found.weights, sha256=found.card.weights_sha256)
+
+
+def _network(architecture: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+    arch = architecture.get("name", recipe.network.arch)
+    return {"arch": arch, "filters": architecture.get("filters", recipe.network.filters)}
+
+
+def _require_sides(recipe: Recipe) -> None:
+    from seg_batch.nn.zoo import multiple
+
+    times = multiple(recipe.network.arch, recipe.network.filters)
+    for patch in (recipe.fit_patch, recipe.card.patch):
+        if any(side % times for side in patch):
+            raise InputError(
+                f"a patch of {patch} can't be halved {times.bit_length() - 1} times: every side "
+                f"has to be a multiple of {times}"
+            )

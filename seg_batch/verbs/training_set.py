@@ -1,0 +1,127 @@
+"""What a training learns from: a patch dataset as it is, or pairs that are cut beside the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg_batch.advice import yielding
+from seg_batch.dataset import PatchSet
+from seg_batch.errors import InputError
+from seg_batch.recipe import Recipe
+from seg_batch.recipe.reading import merged, read_plain, recipe_of, with_settings
+from seg_batch.verbs.advise import advised
+from seg_batch.verbs.patches import Listener, make_patches
+
+# What may differ between a dataset's card and that of the bundle: words, and how tiles are laid.
+FREE = {"name", "description", "licence", "training_data", "overlap", "margin"}
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """``patches`` to learn from, by ``recipe``; ``reasons`` for what nobody asked for; ``made``: the
+    dataset that was cut for this training only, None where it was given."""
+
+    patches: PatchSet
+    recipe: Recipe
+    reasons: tuple[str, ...] = ()
+    made: Path | None = None
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked for on the command line, put over the recipe file, put over the advice."""
+
+    recipe: str | Path | None = None
+    settings: tuple[str, ...] = ()
+    align: str | None = None
+    fold: int | None = None
+    cluster: str = "auto"
+    workers: int = 1
+
+    def over(self, base: dict[str, Any]) -> dict[str, Any]:
+        """``base`` with the file and then the settings over it."""
+        own = read_plain(Path(self.recipe)) if self.recipe is not None else {}
+        return with_settings(merged(base, own), self.settings)
+
+
+def training_set(
+    data: Sequence[str], beside: Path, wishes: Wishes, listener: Listener
+) -> TrainingSet:
+    """The dataset that ``data`` names, or one cut out of the pairs that it names.
+
+    Pairs are cut into ``beside``, which a killed training finds again. Raises InputError for what
+    can't be learnt from.
+    """
+    if len(data) == 1 and (Path(data[0]) / "zarr.json").is_file():
+        return _given(data[0], wishes)
+    recipe, reasons = _chosen(data, wishes, listener)
+    make_patches(
+        list(data),
+        beside,
+        recipe,
+        align=wishes.align,
+        fold=wishes.fold,
+        cluster=wishes.cluster,
+        workers=wishes.workers,
+        listener=listener,
+        reuse=True,
+    )
+    patches = PatchSet(beside)
+    return TrainingSet(patches, patches.recipe, reasons, made=beside)
+
+
+def _chosen(
+    data: Sequence[str], wishes: Wishes, listener: Listener
+) -> tuple[Recipe, tuple[str, ...]]:
+    """A recipe that says card and cut stands alone; any less is put over what the data advise."""
+    own, where = wishes.over({}), str(wishes.recipe or "recipe")
+    if {"card", "cut"} <= own.keys() and wishes.recipe is not None:
+        return recipe_of(own, where), ()
+    listener.stage("reading headers and labels")
+    advice, reasons = advised(list(data), wishes.align)
+    recipe = recipe_of(wishes.over(yielding(advice, own)), where)
+    return recipe, tuple(str(r) for r in reasons if not _has(own, r.key))
+
+
+def _given(dataset: str, wishes: Wishes) -> TrainingSet:
+    if wishes.align is not None or wishes.fold is not None:
+        raise InputError(
+            f"{dataset} is cut already: --align and --fold belong to segbatch patches, or give pairs"
+        )
+    patches = PatchSet(dataset)
+    plain = wishes.over(patches.recipe.model_dump(mode="json"))
+    recipe = recipe_of(plain, str(wishes.recipe or "--set"))
+    if other := _unlike(recipe, patches.recipe):
+        raise InputError(
+            f"{dataset} was cut for another recipe ({', '.join(other)}), so its patches would be "
+            "learnt wrongly: cut it anew with segbatch patches, or leave these as they were"
+        )
+    return TrainingSet(patches, recipe)
+
+
+def _unlike(a: Recipe, b: Recipe) -> list[str]:
+    """Dotted names of what is cut into a dataset and differs."""
+    card = [
+        f"card.{k}" for k in type(a.card).model_fields if k not in FREE and _at(a, b, "card", k)
+    ]
+    cut = [f"cut.{k}" for k in type(a.cut).model_fields if _at(a, b, "cut", k)]
+    return card + cut + (["hold_out"] if a.hold_out != b.hold_out else [])
+
+
+def _at(a: Recipe, b: Recipe, part: str, key: str) -> bool:
+    return bool(getattr(getattr(a, part), key) != getattr(getattr(b, part), key))
+
+
+def _has(plain: dict[str, Any], key: str) -> bool:
+    """Whether a dotted key, or a part of it that holds no mapping, is set in ``plain``."""
+    value: Any = plain
+    for name in key.split("."):
+        if not isinstance(value, dict):
+            return True
+        if name not in value:
+            return False
+        value = value[name]
+    return True
