@@ -112,10 +112,11 @@ class Trainer:
         return step
 
     def _replica(self, x: Any, labels: Any, valid: Any, variables: Sequence[Any]) -> list[Any]:
-        """``[loss, *gradients]`` on one device: the mean over the accumulated batches ``x[i]``."""
-        rounds = int(x.shape[0])
+        """``[loss, *gradients]`` on one device: the mean over the accumulated batches."""
+        rounds = self.recipe.optimiser.accumulate
         if rounds == 1:
-            return self._gradients(x[0], labels[0], valid[0], variables)
+            return self._gradients(x, labels, valid, variables)
+        x, labels, valid = (self._rounds(values) for values in (x, labels, valid))
 
         def body(i: Any, sums: list[Any]) -> tuple[Any, list[Any]]:
             found = self._gradients(x[i], labels[i], valid[i], variables)
@@ -156,18 +157,21 @@ class Trainer:
         return tf.no_op()
 
     def _shared(self, values: Any) -> Any:
-        """``(accumulate * batch, ...)`` as ``(accumulate, batch, ...)``, each device its part."""
-        rounds, count = self.recipe.optimiser.accumulate, self._strategy.num_replicas_in_sync
-        rows = tf.reshape(values, (rounds, -1, *values.shape[1:]))
+        """``(accumulate * batch, ...)``; of several devices, each gets its part of every batch."""
+        count = self._strategy.num_replicas_in_sync
         if count == 1:
-            return rows
-        part = self.recipe.fit.batch // count
+            return values
+        rows, part = self._rounds(values), self.recipe.fit.batch // count
 
         def mine(context: Any) -> Any:
             first = context.replica_id_in_sync_group * part
-            return rows[:, first : first + part]
+            return tf.reshape(rows[:, first : first + part], (-1, *values.shape[1:]))
 
         return self._strategy.experimental_distribute_values_from_function(mine)
+
+    def _rounds(self, values: Any) -> Any:
+        """``(accumulate * n, ...)`` as ``(accumulate, n, ...)``."""
+        return tf.reshape(values, (self.recipe.optimiser.accumulate, -1, *values.shape[1:]))
 
 
 class Group:

@@ -25,7 +25,7 @@ from seg_batch.recipe.reading import read_recipe
 TARGET, WARM = 0.85, 20
 LANDSAT = Path(__file__).parents[2] / "workflows" / "landsat8-landcover.yaml"
 TINY = {"network": {"arch": "unet", "filters": [8, 16]}, "fit": {"patch": [64, 64], "batch": 4}}
-SIZES = {"tiny": (TINY, 320), "landsat8-landcover": ({}, 120)}
+SIZES = {"tiny": (TINY, 800), "landsat8-landcover": ({}, 120)}
 
 
 class Cached:

@@ -70,6 +70,7 @@ def test_stopped_by_signal_it_goes_on_from_that_very_step(tmp_path: Path, whole:
     assert_same(trained(tmp_path, HOW), whole)
 
 
+@pytest.mark.full
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     tmp_path: Path, whole: Fit
 ) -> None:

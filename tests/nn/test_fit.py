@@ -36,6 +36,7 @@ def test_it_learns_keeps_the_best_and_tells_its_history(tmp_path: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
+@pytest.mark.full
 def test_same_seed_same_run_and_another_seed_another(tmp_path: Path) -> None:
     how = recipe()
     one = trained(tmp_path / "a", how)
@@ -44,6 +45,7 @@ def test_same_seed_same_run_and_another_seed_another(tmp_path: Path) -> None:
     assert timeless(one.history) != timeless(other.history)
 
 
+@pytest.mark.full
 def test_a_worse_model_does_not_replace_the_best_and_the_earlier_of_equals_stays(
     tmp_path: Path,
 ) -> None:
@@ -60,6 +62,7 @@ def test_it_stops_when_patience_is_at_its_end(tmp_path: Path) -> None:
     assert (result.history[-1].step, result.step) == (8, 4)
 
 
+@pytest.mark.full
 def test_it_ends_with_the_time_and_the_rate_with_it(tmp_path: Path) -> None:
     how = recipe(fit={"steps": 10**6, "minutes": 0.02, "validate_every": 10**6})
     result = trained(tmp_path, how)
@@ -68,11 +71,13 @@ def test_it_ends_with_the_time_and_the_rate_with_it(tmp_path: Path) -> None:
     assert result.history[-1].scores
 
 
+@pytest.mark.full
 def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
     one = trained(tmp_path, recipe())
     assert_same(one, trained(tmp_path, recipe(), validate=lambda predict: 1 / 0))
 
 
+@pytest.mark.full
 def test_examples_are_asked_for_each_so_many_epochs(tmp_path: Path) -> None:
     steps: list[int] = []
     how = recipe(fit={"steps": 22, "examples_every": 2})  # an epoch is 20 samples, 5 batches
@@ -93,6 +98,7 @@ def test_a_batch_that_is_not_finite_is_named_and_nothing_is_lost(tmp_path: Path)
         trained(tmp_path, recipe(), bad)
 
 
+@pytest.mark.full
 def test_divergence_is_said_with_the_batch(tmp_path: Path) -> None:
     how = recipe(optimiser={"learning_rate": 1e30, "name": "sgd"}, schedule={"warmup": 0})
     with pytest.raises(InputError, match=r"diverged on case squares, tile \d+; .*learning_rate"):

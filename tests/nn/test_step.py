@@ -139,6 +139,7 @@ def test_one_trace_however_many_steps() -> None:
     assert made.traces == 1
 
 
+@pytest.mark.full
 def test_mixed_precision_computes_in_half_and_keeps_float32(tmp_path: Path) -> None:
     how = recipe(optimiser={"precision": "mixed", "ema": 0.9, "learning_rate": 1e-2})
     made = trainer(how)
@@ -189,6 +190,7 @@ def test_a_student_is_told_to_follow_its_teacher() -> None:
     assert loss == pytest.approx(float(cross_entropy(labels, model(x), valid) + 0.7 * apart), 1e-4)
 
 
+@pytest.mark.full
 def test_a_teacher_alone_can_teach_and_stays_as_it_is(tmp_path: Path) -> None:
     how = recipe(optimiser={"learning_rate": 2e-2, "ema": 0.9}, fit={"steps": 60})
     teacher = trained(tmp_path / "teacher", how).model
