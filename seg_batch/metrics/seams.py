@@ -1,7 +1,8 @@
 """The seam index: how much more often labels flip across a tile border than beside it.
 
 Plane ``p`` of an axis lies between voxels ``p - 1`` and ``p``. It is a *border* where the set of
-tiles with a positive taper changes from one voxel to the next. Each border plane is compared with
+tiles with a positive taper changes from one voxel to the next, or the tile of the largest taper
+(the seam). Each border plane is compared with
 two *inside* planes, ``p - d`` and ``p + d``, as far away as possible up to ``FAR`` voxels while
 both are nearer to ``p`` than to any other border::
 
@@ -40,12 +41,21 @@ _AT_ONCE = 1 << 18  # probabilities gathered at once, so that memory does not fo
 
 
 def border_planes(taper: Taper, axis: int) -> np.ndarray:
-    """Planes (int64, ascending) of one axis where the set of tiles that count changes."""
+    """Planes (int64, ascending) of one axis where the set of tiles that count changes, or the tile
+    that counts most: with tapers that fade to nothing, a label changes hands there."""
+    extent = taper.grid.extent[axis]
+    most, owner = np.zeros(extent, np.float32), np.zeros(extent, np.int64)
     edges: set[int] = set()
-    for start, row in zip(taper.grid.axes[axis].starts, taper.rows[axis], strict=True):
+    for k, (start, row) in enumerate(
+        zip(taper.grid.axes[axis].starts, taper.rows[axis], strict=True)
+    ):
         counts = np.concatenate([[False], row > 0, [False]])
         edges.update((start + np.flatnonzero(counts[1:] != counts[:-1])).tolist())
-    return np.array(sorted(edges - {0, taper.grid.extent[axis]}), np.int64)
+        seen = row[: extent - start]
+        where = start + np.flatnonzero(seen > most[start : start + len(seen)])
+        most[where], owner[where] = seen[where - start], k
+    edges.update((np.flatnonzero(np.diff(owner)) + 1).tolist())
+    return np.array(sorted(edges - {0, extent}), np.int64)
 
 
 def beside(borders: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray]:
