@@ -77,19 +77,19 @@ def _small_cache(spec: ProductSpec) -> Iterator[None]:
 
 def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
     """Write ``part``; ``read`` is asked for each box once, top to bottom. Files beside ``part``
-    with names that begin with ``plain.tif`` are left to whoever owns the folder.
+    with names that begin with ``.plain`` are left to whoever owns the folder.
 
     OutputError when GDAL fails, OSError when the disk is full: libtiff would tell that to standard
     error and go on, so the room is looked at before.
     """
-    plain = part.with_name("plain.tif")
+    plain = part.with_name(".plain.tif")
     try:
         with quiet(), rasterio.Env(), _small_cache(spec):
             with rasterio.open(plain, "w", **_profile(spec), **_placement(spec)) as file:
                 _describe(file, spec)
                 _fill(file, spec.boxes(TILE), read)
             _write_overviews(plain, spec)
-            written = sum(path.stat().st_size for path in part.parent.glob("plain.tif*"))
+            written = sum(path.stat().st_size for path in part.parent.glob(".plain*"))
             require_room(part.parent, written * 3 // 2 + PIECE_BYTES)
             rasterio.shutil.copy(
                 plain, part, driver="COG", BLOCKSIZE=TILE, OVERVIEWS="AUTO", **_PACKING
