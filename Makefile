@@ -2,7 +2,7 @@
 # Another Python:  make demo PYTHON=/path/to/python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow bench clean
+.PHONY: help demo test check slow bench train-starters clean
 .DELETE_ON_ERROR:
 
 # The first Python that runs and fits. A shim may exist and still fail, so each one is run.
@@ -24,6 +24,7 @@ help:
 	@echo "make check   format, lint, types, layers, fast tests, under 2 minutes"
 	@echo "make slow    tests that take longer"
 	@echo "make bench   speed and memory, as ratios measured in one run"
+	@echo "make train-starters   the starter bundles anew, into build/, under 30 minutes each"
 	@echo "make clean   remove everything that can be made again"
 
 # A stamp per Python version: another version starts from an empty .venv, as does a broken install.
@@ -66,6 +67,11 @@ endif
 
 bench: $(STAMP) .venv-monai/.installed
 	$(BIN)/python tests/benchmarks/all.py
+
+# Real data: SEGBATCH_DATA names their folder, see seg_batch/data/samples/README.md.
+train-starters: export SEGBATCH_DATA ?= ../shared/data
+train-starters: $(STAMP)
+	SEGBATCH=$(BIN)/segbatch workflows/train-starter-bundles.sh build
 
 clean:
 	rm -rf .venv* build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,7 +6,8 @@ The Python face is small, and imports nothing heavy until it is used::
 
     report = seg_batch.predict("scene.tif", "map.tif", model="landsat8-landcover")
     source = seg_batch.open_source("ct.nii.gz")
-    seg_batch.train("patches.zarr", "my-bundle")
+    seg_batch.train("manifest.yaml", "my-bundle")
+    scores = seg_batch.evaluate_bundle("my-bundle", "manifest.yaml", split="test")
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from seg_batch.version import package_version
 
 if TYPE_CHECKING:
     from seg_batch.sources import open_source
+    from seg_batch.verbs.evaluate import evaluate_bundle, evaluate_files
     from seg_batch.verbs.predict import predict
     from seg_batch.verbs.train import train
 
 __version__ = package_version()
-__all__ = ["ModelCard", "open_source", "predict", "train"]
+__all__ = ["ModelCard", "evaluate_bundle", "evaluate_files", "open_source", "predict", "train"]
 
 _ROOMS = {
     "ModelCard": "seg_batch.card",
+    "evaluate_bundle": "seg_batch.verbs.evaluate",
+    "evaluate_files": "seg_batch.verbs.evaluate",
     "open_source": "seg_batch.sources",
     "predict": "seg_batch.verbs.predict",
     "train": "seg_batch.verbs.train",
