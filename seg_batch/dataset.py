@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from seg_batch.errors import DamagedError, InputError
+from seg_batch.errors import InputError
 from seg_batch.geometry import Box, Shape
 from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.recipe import PARTS, Recipe, parse_recipe
@@ -32,9 +34,10 @@ class PatchSet:
         self.recipe: Recipe = parse_recipe(attributes["recipe"], f"{path} (recipe)")
         self.cases: list[dict[str, Any]] = attributes["cases"]
         self.normaliser = _normaliser(attributes["normaliser"])
-        self.split, self.histogram = self._group["split"][:], self._group["histogram"][:]
-        self.start, self.case = self._group["start"][:], self._group["case"][:]
-        self.valid = self._group["valid"][:]
+        with _intact(self.path, "its index"):
+            self.split, self.histogram = self._group["split"][:], self._group["histogram"][:]
+            self.start, self.case = self._group["start"][:], self._group["case"][:]
+            self.valid = self._group["valid"][:]
         self.hold_out: dict[str, Any] = attributes["split"]
         self.fingerprint: str = attributes["fingerprint"]
         self._image, self._label = self._group["image"], self._group["label"]
@@ -50,13 +53,8 @@ class PatchSet:
 
     def _read(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """``(*patch, C)`` float32 and ``(*patch)`` class indices; the last ones are kept."""
-        try:
+        with _intact(self.path, f"patch {row}"):
             return self._image[row], self._label[row]
-        except Exception as error:  # whatever the codec stumbles over
-            raise DamagedError(
-                f"{self.path}: patch {row} does not read back as it was written ({error}): check "
-                "the disk and cut the dataset anew"
-            ) from error
 
     def require(self, recipe: Recipe) -> None:
         """InputError unless a training by ``recipe`` can use patches that were cut by another one."""
@@ -121,14 +119,32 @@ class Held:
     def read(self, box: Box) -> Pixels:
         """The pixels of a box inside the window, as the source had them."""
         where = box.slices(self.window.start)
-        valid = self.group["valid"][where]
-        kept = None if valid.all() else valid
-        return Pixels(self.group["values"][where], kept, self.scale, self.offset)
+        with self._intact():
+            values, valid = self.group["values"][where], self.group["valid"][where]
+        return Pixels(values, None if valid.all() else valid, self.scale, self.offset)
 
     def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
         """Class indices and where they count, ``box.shape`` each."""
-        labels = self.group["labels"][box.slices(self.window.start)]
+        with self._intact():
+            labels = self.group["labels"][box.slices(self.window.start)]
         return labels, labels != self.ignore
+
+    def _intact(self) -> AbstractContextManager[None]:
+        where = str(self.group.store_path).removeprefix("file://")
+        return _intact(where, f"what is held out of {self.case}")
+
+
+@contextmanager
+def _intact(path: Path | str, what: str) -> Iterator[None]:
+    """InputError in one line, whatever the codec stumbles over."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{path}: {what} does not read back as it was written ({reason}): check the disk and "
+            "cut the dataset anew"
+        ) from error
 
 
 def _open(path: Path) -> Any:

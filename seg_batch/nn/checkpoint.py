@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.errors import InputError
+from seg_batch.errors import InputError, StoreError
 from seg_batch.nn.loading import file_sha256
 from seg_batch.sinks.disk import flush, told, write_json
 
@@ -66,7 +66,8 @@ class Checkpoints:
     def read(self) -> Checkpoint | None:
         """The newest good one; None if there is none at all.
 
-        Warns of each that is damaged. Raises InputError if all are, or if it is of another training.
+        Warns of each that is damaged. Raises InputError if all are, StoreError if it is of another
+        training.
         """
         steps = self._steps()
         for step in steps:
@@ -106,7 +107,7 @@ class Checkpoints:
     def _require_same(self, notes: Path, theirs: Mapping[str, str]) -> None:
         other = [k for k in {**self.marks, **theirs} if self.marks.get(k) != theirs.get(k)]
         if other:
-            raise InputError(
+            raise StoreError(
                 f"{notes} is of a training with another {' and another '.join(other)}, so this one "
                 "can't go on from it: remove the folder, or use another, or train as before"
             )

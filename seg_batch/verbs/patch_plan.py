@@ -49,6 +49,18 @@ class Plan:
             "cases": cases,
         }
 
+    def require(self, parts: Iterable[str]) -> None:
+        """InputError unless something is held out for each of these parts."""
+        there = {part for case in self.cases for part, _ in case.held} | {
+            c.whole for c in self.cases
+        }
+        for part in parts:
+            if part not in there:
+                raise InputError(
+                    f"nothing is held out for {part}, so the best checkpoint can't be told: add "
+                    f"hold_out.{part} to the recipe, or {part} to the splits of the manifest"
+                )
+
     @property
     def layout(self) -> sink.Layout:
         return sink.Layout(

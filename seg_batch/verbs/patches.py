@@ -68,6 +68,7 @@ def make_patches(
     workers: int = 1,
     overwrite: bool = False,
     reuse: bool = False,
+    needed: Iterable[str] = (),
     listener: Listener | None = None,
     task_bytes: int = layout.TASK_BYTES,
 ) -> dict[str, Any]:
@@ -75,8 +76,8 @@ def make_patches(
 
     ``settings``: ``part.key=value`` over a recipe file. ``align="nearest"``: labels on another grid
     are brought to their image's. ``fold``: which fold of ``hold_out.folds``. ``reuse``: a finished
-    dataset of the same plan is taken as it is, with the rest of this recipe. The bytes depend on
-    none of ``cluster``, ``workers`` and ``task_bytes``. Raises InputError for pairs that do not fit
+    dataset of the same plan is taken as it is, with the rest of this recipe. ``needed``: parts of
+    the split that may not be empty. The bytes depend on none of ``cluster``, ``workers`` and ``task_bytes``. Raises InputError for pairs that do not fit
     each other or the recipe, with nothing left behind; OutputError for a destination that can't be
     written; StoreError when another plan was begun there. A killed run is resumed.
     """
@@ -85,6 +86,7 @@ def make_patches(
         require_replaceable(output, overwrite)
     listener.stage("reading headers")
     plan = make_plan(given, chosen_recipe(recipe, settings, fold), align, task_bytes)
+    plan.require(needed)
     if reuse and sink.adopt(output, fingerprint_digest(plan.fingerprint), _recipe_text(plan)):
         return _summary(output, plan.recipe)
     require_replaceable(output, overwrite)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seg_batch import bundles
+from seg_batch.card import ModelCard
 from seg_batch.errors import InputError
 from seg_batch.recipe import Recipe
 
@@ -16,6 +17,26 @@ class Start:
 
     model: Any
     lines: tuple[str, ...] = ()
+
+
+def require_fitting(recipe: Recipe, from_bundle: str | None, teacher: str | None) -> None:
+    """InputError for what ``start``, ``teacher_of`` or the loss would refuse, found by names and
+    numbers alone, before patches are cut."""
+    from seg_batch.nn.losses import build_loss
+
+    ones = [1.0] * len(recipe.card.classes)
+    build_loss(recipe.loss.terms, background=recipe.background is None, class_weights=ones)
+    if from_bundle is not None:
+        theirs = _trained(from_bundle).card
+        if theirs.rank != recipe.card.rank:
+            raise InputError(
+                f"{from_bundle} is {theirs.rank}-D and the recipe {recipe.card.rank}-D, so its weights "
+                "can't be taken over: choose another --from"
+            )
+        recipe = recipe.changed(network=_network(theirs.architecture, recipe))
+    _require_sides(recipe)
+    if teacher is not None:
+        _require_same(teacher, _trained(teacher).card, recipe)
 
 
 def start(recipe: Recipe, from_bundle: str | None) -> Start:
@@ -29,7 +50,7 @@ def start(recipe: Recipe, from_bundle: str | None) -> Start:
     if from_bundle is None:
         _require_sides(recipe)
         return Start(fresh(recipe))
-    found = bundles.find(from_bundle)
+    found = _trained(from_bundle)
     theirs, card = found.card, recipe.card
     source = load_model(found.weights, sha256=theirs.weights_sha256)
     recipe = recipe.changed(network=_network(theirs.architecture, recipe))
@@ -48,14 +69,26 @@ def teacher_of(recipe: Recipe, name: str) -> Any:
     """The model of the bundle to follow; InputError unless it knows the same classes and channels."""
     from seg_batch.nn.loading import load_model
 
-    found = bundles.find(name)
-    mine, theirs = ([c.id for c in card.classes] for card in (recipe.card, found.card))
-    if mine != theirs or found.card.channels != recipe.card.channels:
+    found = _trained(name)
+    _require_same(name, found.card, recipe)
+    return load_model(found.weights, sha256=found.card.weights_sha256)
+
+
+def _trained(name: str) -> bundles.Model:
+    """A bundle that has weights."""
+    found = bundles.checked(bundles.find(name))
+    if found.path is None:
+        raise InputError(f"{name} has no weights to start from or to follow: name a trained bundle")
+    return found
+
+
+def _require_same(name: str, theirs: ModelCard, recipe: Recipe) -> None:
+    mine, known = ([c.id for c in card.classes] for card in (recipe.card, theirs))
+    if mine != known or theirs.channels != recipe.card.channels:
         raise InputError(
             f"{name} knows other classes or channels than the recipe, so there is nothing to "
             "follow: choose a teacher that was trained on the same ones"
         )
-    return load_model(found.weights, sha256=found.card.weights_sha256)
 
 
 def _network(architecture: dict[str, Any], recipe: Recipe) -> dict[str, Any]:

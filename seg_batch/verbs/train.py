@@ -9,6 +9,7 @@ on lies in ``<bundle>.work``, which goes when the bundle is in its place.
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,16 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from seg_batch.dataset import Held, PatchSet
-from seg_batch.errors import InputError, OutputError
+from seg_batch.errors import InputError, OutputError, StoreError
 from seg_batch.recipe import Recipe
 from seg_batch.samples import Samples
-from seg_batch.sinks.disk import held
+from seg_batch.sinks.disk import held, told
 from seg_batch.sinks.publish import require_writable, writing_folder
 from seg_batch.stitch import Predictor
 from seg_batch.verbs.examples import Examples, chosen
 from seg_batch.verbs.finish import fill
 from seg_batch.verbs.scoring import score
-from seg_batch.verbs.starting import start, teacher_of
+from seg_batch.verbs.starting import require_fitting, start, teacher_of
 from seg_batch.verbs.training_set import TrainingSet, Wishes, training_set
 
 if TYPE_CHECKING:
@@ -76,22 +77,31 @@ def train(
     ``data``: a patch dataset, or what ``segbatch patches`` takes (a manifest, folders, pairs), which
     is then cut beside the bundle first. ``wishes``: recipe file and settings put over the advice or
     the dataset's recipe. ``from_bundle``, ``teacher``: names or paths of bundles to start from and to
-    follow. A killed training goes on when called again. Raises InputError for what can't be
-    trained on, OutputError for a folder in the way.
+    follow. A killed training goes on when called again; ``overwrite`` replaces an earlier bundle,
+    and the beginning of another training in the work folder. Raises InputError for what can't be
+    trained on, with nothing left behind, OutputError for a folder in the way, StoreError for the
+    beginning of another training.
     """
     given = [str(data)] if isinstance(data, str | Path) else [str(one) for one in data]
     listener, path, wishes = listener or Silent(), Path(bundle), wishes or Wishes()
     _require_free(path, overwrite)
-    with _working(path, overwrite) as work:
-        found = training_set(given, work / "patches.zarr", wishes, listener)
+    with _working(path) as work:
+        found = training_set(
+            given,
+            work / "patches.zarr",
+            wishes,
+            listener,
+            check=lambda recipe: require_fitting(recipe, from_bundle, teacher),
+            overwrite=overwrite,
+        )
         listener.note(found.reasons)
         _require_held_out(found.patches)
         with ExitStack() as stack:
-            told = listener
+            ears = listener
             if tensorboard is not None:
-                told = stack.enter_context(_board(tensorboard, listener))
-            fitted = _fit(found, from_bundle, teacher, work, told)
-        with writing_folder(path, overwrite, "card.json") as folder:
+                ears = stack.enter_context(_board(tensorboard, listener))
+            fitted = _fitted(found, from_bundle, teacher, work, ears, overwrite)
+        with told(path), writing_folder(path, overwrite, "card.json") as folder:
             card = fill(folder, found, fitted, work, listener)
     shutil.rmtree(_work_folder(path))
     return card.model_dump(mode="json")
@@ -110,19 +120,22 @@ def _work_folder(path: Path) -> Path:
 
 
 @contextmanager
-def _working(path: Path, overwrite: bool) -> Iterator[Path]:
-    """The work folder, for this process alone; one of another training is refused by ``fit``. When
-    nothing was begun in it, it goes again."""
+def _working(path: Path) -> Iterator[Path]:
+    """The work folder, for this process alone. What is refused before there is a patch or a
+    checkpoint to go on from leaves no such folder."""
     work = _work_folder(path)
-    work.mkdir(exist_ok=True)
     busy = OutputError(f"another segbatch run is training {path}: wait for it, or use another -o")
-    try:
-        with held(work, busy):
+    with told(work):
+        work.mkdir(exist_ok=True)
+    with held(work, busy) as handle:
+        if not work.exists() or os.fstat(handle).st_ino != work.stat().st_ino:
+            raise busy  # its last owner removed it while we stood at the door
+        try:
             yield work
-    except BaseException:
-        if not any(work.iterdir()):
-            work.rmdir()
-        raise
+        except BaseException:
+            if not any([*work.glob("patches.zarr*"), *work.glob("fit/checkpoint-*")]):
+                shutil.rmtree(work, ignore_errors=True)
+            raise
 
 
 def _require_held_out(patches: PatchSet) -> None:
@@ -131,6 +144,25 @@ def _require_held_out(patches: PatchSet) -> None:
             f"{patches.path} holds nothing out for validation, so the best checkpoint can't be "
             "told: add hold_out.validation to the recipe and cut again"
         )
+
+
+def _fitted(
+    found: TrainingSet,
+    from_bundle: str | None,
+    teacher: str | None,
+    work: Path,
+    listener: Listener,
+    overwrite: bool,
+) -> Fit:
+    """The finished training, gone on with where it was; that of another one is removed or refused."""
+    try:
+        return _fit(found, from_bundle, teacher, work, listener)
+    except StoreError as another:
+        if not overwrite:
+            raise StoreError(f"{another.message}, or begin anew with --overwrite") from None
+    for name in ("fit", "examples"):
+        shutil.rmtree(work / name, ignore_errors=True)
+    return _fit(found, from_bundle, teacher, work, listener)
 
 
 def _fit(

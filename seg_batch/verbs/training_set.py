@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,16 +48,26 @@ class Wishes:
 
 
 def training_set(
-    data: Sequence[str], beside: Path, wishes: Wishes, listener: Listener
+    data: Sequence[str],
+    beside: Path,
+    wishes: Wishes,
+    listener: Listener,
+    *,
+    check: Callable[[Recipe], object] = lambda recipe: None,
+    overwrite: bool = False,
 ) -> TrainingSet:
     """The dataset that ``data`` names, or one cut out of the pairs that it names.
 
-    Pairs are cut into ``beside``, which a killed training finds again. Raises InputError for what
-    can't be learnt from.
+    Pairs are cut into ``beside``, which a killed training finds again; ``overwrite``: also where
+    other ones were. ``check`` may refuse the recipe before anything is cut. Raises InputError for
+    what can't be learnt from.
     """
     if len(data) == 1 and (Path(data[0]) / "zarr.json").is_file():
-        return _given(data[0], wishes)
+        given = _given(data[0], wishes)
+        check(given.recipe)
+        return given
     recipe, reasons = _chosen(data, wishes, listener)
+    check(recipe)
     make_patches(
         list(data),
         beside,
@@ -66,8 +76,10 @@ def training_set(
         fold=wishes.fold,
         cluster=wishes.cluster,
         workers=wishes.workers,
+        overwrite=overwrite,
         listener=listener,
         reuse=True,
+        needed=("validation",),
     )
     patches = PatchSet(beside)
     return TrainingSet(patches, patches.recipe, reasons, made=beside)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_batch.errors import InputError, OutputError
+from seg_batch.errors import InputError, OutputError, StoreError
 from seg_batch.nn.checkpoint import Checkpoint, Checkpoints, mark
 from seg_batch.nn.fit import Fit
 from tests.nn.squares import assert_same, dice, recipe, trained
@@ -95,9 +95,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
 def test_another_training_is_refused_and_told_what_differs(tmp_path: Path, whole: Fit) -> None:
     work = whole.path.parent
     other = recipe(optimiser={"learning_rate": 1.0})
-    with pytest.raises(InputError, match=r"another recipe, so .*remove the folder"):
+    with pytest.raises(StoreError, match=r"another recipe, so .*remove the folder"):
         trained(work, other)
-    with pytest.raises(InputError, match="another start"):
+    with pytest.raises(StoreError, match="another start"):
         trained(work, HOW, model=whole.model)
     # what has no bearing on the weights may change
     free = HOW.changed(fit={"checkpoint_every": 7}, card={"licence": "MIT"})

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from rasterio.transform import Affine
 
+from seg_batch.errors import SegbatchError
 from seg_batch.recipe import Recipe
 from tests.engine.files import write_raster, write_volume
 
 SCENE = (150, 130)
 CASE = (18, 22, 20)
 IDS = np.array([2, 7, 5])
+BRIGHT, TEST = (192, 160), ((96, 32), (160, 160))
 
 
 def addresses(shape: tuple[int, ...]) -> np.ndarray:
@@ -91,6 +94,57 @@ def volume_recipe(**fit: Any) -> Recipe:
     cut = {"patch": [24, 24, 24], "overlap": [8, 8, 8]}
     parts = {"card": card, "cut": cut, "hold_out": hold_out, **small, "fit": {"batch": 2, **fit}}
     return Recipe.model_validate(parts)
+
+
+def bright_scene(folder: Path) -> tuple[str, np.ndarray]:
+    """``image=label``, 192 x 160 pixels, and the truth: class 7 is bright, class 1 dark, with noise
+    and a gradient. Learnt in some thirty steps."""
+    rng, (y, x) = np.random.default_rng(11), np.indices(BRIGHT)
+    truth = np.where((np.sin(y / 9) + np.cos(x / 13 + y / 40)) > 0.2, 7, 1).astype("uint8")
+    image = np.where(truth == 7, 9000, 4000) + 3 * y + 5 * x + rng.normal(0, 500, BRIGHT)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = write_raster(folder / "scene.tif", image[None].astype("uint16"))
+    return f"{written}={write_raster(folder / 'label.tif', truth[None])}", truth
+
+
+def bright_recipe(**changes: Any) -> Recipe:
+    """A recipe for the bright scene: 4 steps, 2 boxes held out; ``changes`` as ``Recipe.changed``."""
+    held = {"validation": {"boxes": [[[0, 0], [48, 64]]]}, "test": {"boxes": [TEST]}, "gap": 0}
+    classes = [{"id": k, "name": n, "colour": [k, 0, 0]} for k, n in ((1, "dark"), (7, "bright"))]
+    plain = {
+        "card": {
+            "name": "bright",
+            "kind": "raster",
+            "rank": 2,
+            "channels": ["light"],
+            "classes": classes,
+            "patch": [32, 32],
+            "overlap": [16, 16],
+            "normalisation": "card",
+        },
+        "cut": {"patch": [40, 40], "overlap": [20, 20]},
+        "hold_out": held,
+        "network": {"filters": [4, 8]},
+        "optimiser": {"learning_rate": 0.02, "ema": 0.5},
+        "fit": {"batch": 4, "steps": 4, "validate_every": 2, "checkpoint_every": 1},
+    }
+    return Recipe.model_validate(plain).changed(**changes)
+
+
+def command(*arguments: object) -> None:
+    """The command in this process: it raises what ``main`` turns into a line and an exit status."""
+    from seg_batch.cli import app
+
+    app([str(one) for one in arguments], standalone_mode=False)
+
+
+def refused(*arguments: object) -> str:
+    """The one line that the command refuses with, status 2."""
+    with pytest.raises(SegbatchError) as caught:
+        command(*arguments)
+    assert caught.value.status == 2
+    assert "\n" not in caught.value.message
+    return caught.value.message
 
 
 def _classes(ids: list[int]) -> list[dict[str, Any]]:
