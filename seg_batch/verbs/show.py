@@ -181,7 +181,7 @@ def _short(card: ModelCard) -> dict[str, Any]:
 
 def model_lines(facts: dict[str, Any]) -> str:
     if "models" not in facts:
-        return _rows([(k, v) for k, v in facts.items() if v not in (None, "", [], {})])
+        return _card_lines(facts)
     lines = []
     for m in facts["models"]:
         lines.append(f"{m['name']}  ({m['rank']}-D {m['kind']}, {m['licence']})")
@@ -192,11 +192,26 @@ def model_lines(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _card_lines(card: dict[str, Any]) -> str:
+    """One card for people: tables of numbers stay in the JSON."""
+    border, training = card["border"], card["scores"].get("training", {})
+    told = {
+        **{k: v for k, v in card.items() if k not in ("border", "split", "scores", "compute")},
+        "classes": ", ".join(f"{c['id']} {c['name']}" for c in card["classes"]),
+        "GFLOP per patch": round(card["compute"]["flops"] / 1e9, 2) or None,
+        "border reach": border and border["reach"],
+        "--overlap auto": border and border["overlap"],
+        "trained": training and f"{training.get('steps')} steps, {training.get('minutes')} minutes",
+    }
+    rows = [(k, v) for k, v in told.items() if v not in (None, "", [], {})]
+    return "\n".join([_rows(rows), *score_lines(card)])
+
+
 def score_lines(card: dict[str, Any]) -> list[str]:
     """What a trained bundle scored on each held-out part, with 95 % intervals where there are some."""
     lines = []
     for part in ("validation", "test"):
-        if part in card["scores"]:
+        if "overall" in card["scores"].get(part, {}):
             found = card["scores"][part]
             overall, classes = found["overall"], found["classes"]
             lines.append(
