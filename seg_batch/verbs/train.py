@@ -133,7 +133,7 @@ def _working(path: Path) -> Iterator[Path]:
         try:
             yield work
         except BaseException:
-            if not any([*work.glob("patches.zarr*"), *work.glob("fit/checkpoint-*")]):
+            if not any([*work.glob("patches.zarr*"), *work.glob("fit/checkpoint-*.json")]):
                 shutil.rmtree(work, ignore_errors=True)
             raise
 
