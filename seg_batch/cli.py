@@ -266,6 +266,9 @@ cli_train.register(app)
 cli_evaluate.register(app)
 
 
+INTERRUPTED = 130
+
+
 def _interrupted(*_: Any) -> None:
     raise KeyboardInterrupt
 
@@ -277,6 +280,8 @@ def main() -> None:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         status = app(standalone_mode=False) or 0
+        if status == INTERRUPTED:  # Typer makes an exit of the interrupt
+            raise KeyboardInterrupt
     except typer.Exit as ending:
         status = ending.exit_code
     except SegbatchError as error:
@@ -284,7 +289,7 @@ def main() -> None:
         status = error.status
     except (KeyboardInterrupt, typer.Abort):
         print("segbatch: interrupted; run the same command again to resume", file=sys.stderr)
-        status = 130
+        status = INTERRUPTED
     except Exception as error:
         status = _fault(error)
     _leave(status)
