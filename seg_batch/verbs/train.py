@@ -203,7 +203,7 @@ def _validation(
 
     def validate(predictor: Predictor) -> dict[str, float]:
         found = score(regions, card, predictor)
-        scores = {"accuracy": _number(found.accuracy), "mean_dice": _number(found.mean_dice)}
+        scores = {"accuracy": _number(found.accuracy), "mean_dice": _number(found.mean_dice_of_true)}
         return {"score": scores[deciding], **scores}
 
     return validate
