@@ -11,6 +11,7 @@ import typer
 from seg_batch.errors import InputError, PlanError
 
 UNMET = 3
+MOST_WARNINGS = 10
 
 
 def evaluate(
@@ -76,8 +77,10 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(result, allow_nan=False))
     elif not quiet:
-        for text in result["warnings"]:
+        for text in result["warnings"][:MOST_WARNINGS]:
             typer.echo(f"segbatch: warning: {text}", err=True)
+        if (more := len(result["warnings"]) - MOST_WARNINGS) > 0:
+            typer.echo(f"segbatch: {more} more warnings are on the page", err=True)
         typer.echo("\n".join(_lines(result)))
         typer.echo(str(Path(output) / "index.html"))
     _require_met(result)
@@ -113,7 +116,7 @@ def _options(overlap: str | None, taper: str, precision: str) -> Any:
     if precision not in ("auto", "float32", "mixed"):
         raise PlanError(f"--precision {precision!r} is unknown: use auto, float32 or mixed")
     voxels: int | Literal["auto"] | None = None
-    if overlap is not None and overlap != "auto" and not overlap.isdigit():
+    if overlap is not None and overlap != "auto" and not overlap.isdecimal():
         raise PlanError(f"--overlap {overlap[:20]!r} is no number of voxels: use one, or auto")
     if overlap is not None:
         voxels = "auto" if overlap == "auto" else int(overlap)

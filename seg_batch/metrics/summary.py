@@ -6,7 +6,9 @@ None. With one case the interval is taken over the cells of that case ("interval
 where cells can be added up: not for distances and sizes.
 
 Distances leave out the cases where only truth or only prediction has the class (they would be
-infinite); "one_sided" counts them, and a good distance beside a high count means little.
+infinite); "one_sided" counts them, and a good distance beside a high count means little. Metres,
+millimetres and voxels have no mean: where cases differ so, distances are None, and so is their
+unit.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def summarise(
     """The cases' scores as JSON-ready values.
 
     ``names`` of the classes; ``background`` the index of the class that overall means leave out
-    (the class with id 0); ``unit`` of sizes, or one for each case where voxels
+    (None: every class counts); ``unit`` of sizes, or one for each case where voxels
     differ in size (default: voxels). Keys::
 
         cases, interval_over, level, voxels, size_unit, distance_unit, band_voxels, distances_measured
@@ -60,7 +62,10 @@ def summarise(
     units = unit if isinstance(unit, list) else [unit or Unit()] * len(scores)
     if len({u.name for u in units}) > 1:
         raise ValueError("sizes in different units have no mean")
+    distance_units = {_distance_unit(s) for s in scores}
     tables = _tables(scores, units)
+    if len(distance_units) > 1:
+        tables |= {name: np.full_like(tables[name], np.nan) for name in DISTANCES}
     total = np.sum([s.confusion for s in scores], axis=0)
     return {
         "cases": list(cases),
@@ -68,7 +73,7 @@ def summarise(
         "level": 0.95,
         "voxels": int(total.sum()),
         "size_unit": units[0].name,
-        "distance_unit": _distance_unit(scores[0]),
+        "distance_unit": distance_units.pop() if len(distance_units) == 1 else None,
         "band_voxels": list(scores[0].reach),
         "distances_measured": all(s.measured for s in scores),
         "overall": _overall(scores, tables, total, background, seed),

@@ -55,6 +55,9 @@ class Draft(Frozen):
     @model_validator(mode="after")
     def _makes_a_card(self) -> Draft:
         self.card()
+        names = [c.name for c in self.classes]
+        if len(set(names)) < len(names):
+            raise ValueError("two classes share a name, their scores could not be told apart")
         return self
 
 

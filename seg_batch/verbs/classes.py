@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,10 @@ from seg_batch import bundles
 from seg_batch.card import ClassInfo, ModelCard
 from seg_batch.errors import InputError
 from seg_batch.normalise import Pixels
+from seg_batch.sources.protocol import SourceInfo
 
+LARGEST = 65533  # of label values, as in a card
+_ROW = ("id", "name", "colour")
 MOST_FOUND = 64  # more distinct values than this are measurements, not labels
 
 # Where nobody names colours: Okabe and Ito's, which colour-blind readers tell apart.
@@ -31,10 +35,23 @@ _COLOURS = (
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes that are scored, in the order of all tables; ``origin`` says who named them."""
+    """The classes that are scored, in the order of all tables; ``origin`` says who named them.
+
+    ``background``: index of the class that means over classes leave out; None where all count.
+    InputError where two share a name, since tables go by it.
+    """
 
     table: tuple[ClassInfo, ...]
     origin: str
+    background: int | None = None
+
+    def __post_init__(self) -> None:
+        name, times = Counter(self.names).most_common(1)[0]
+        if times > 1:
+            raise InputError(
+                f"{times} classes are called {name!r} in {self.origin}, their scores could not be "
+                "told apart: give each its own name"
+            )
 
     @property
     def names(self) -> list[str]:
@@ -43,11 +60,6 @@ class Classes:
     @property
     def ids(self) -> np.ndarray:
         return np.array([c.id for c in self.table])
-
-    @property
-    def background(self) -> int | None:
-        """Index of the class with id 0, which means over classes leave out."""
-        return next((k for k, c in enumerate(self.table) if c.id == 0), None)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -86,16 +98,26 @@ class Classes:
 
 
 def of_card(card: ModelCard) -> Classes:
-    return Classes(card.classes, f"the card of {card.name}")
+    return Classes(card.classes, f"the card of {card.name}", card.background_index)
 
 
-def of_report(rows: list[dict[str, Any]], where: str) -> Classes:
-    """The classes that a report beside a prediction lists."""
-    table = (
-        ClassInfo(id=r["id"], name=r["name"], colour=tuple(r["colour"]))  # type: ignore[arg-type]
-        for r in rows
-    )
-    return Classes(tuple(table), where)
+def of_report(report: dict[str, Any], where: str) -> Classes:
+    """The classes that a report beside a prediction lists; InputError where it was meddled with."""
+    rows = report["classes"]
+    try:
+        table = tuple(ClassInfo.model_validate({k: r[k] for k in _ROW}) for r in rows)
+        background = report.get("background", 0)
+        _ = table[0]
+    except (LookupError, TypeError, ValueError):
+        raise InputError(
+            f"{where} lists no classes that can be read: put it away, or give --classes"
+        ) from None
+    return _with_background(table, where, background)
+
+
+def _with_background(table: tuple[ClassInfo, ...], origin: str, id_: int | None = 0) -> Classes:
+    """Where no card speaks of a background, it is the class with id 0."""
+    return Classes(table, origin, next((k for k, c in enumerate(table) if c.id == id_), None))
 
 
 def of_text(text: str) -> Classes:
@@ -108,21 +130,27 @@ def of_text(text: str) -> Classes:
     rows = []
     for number, part in enumerate(text.split(",")):
         value, _, name = part.partition("=")
-        if not value.strip().isdigit() or not name.strip():
+        if not _is_label(value.strip()) or not name.strip():
             raise InputError(
-                f"--classes: {part!r} is no class: write 0=background,3=forest, or name a bundle"
+                f"--classes: {part!r} is no class: write 0=background,3=forest (values up to "
+                f"{LARGEST}), or name a bundle"
             )
         rows.append((int(value), name.strip(), _COLOURS[number % len(_COLOURS)]))
     for what, values in (("value", [r[0] for r in rows]), ("name", [r[1] for r in rows])):
         if len(set(values)) < len(values):
             raise InputError(f"--classes gives one {what} twice: each class has its own")
-    return Classes(tuple(ClassInfo(id=i, name=n, colour=c) for i, n, c in rows), "--classes")
+    table = tuple(ClassInfo(id=i, name=n, colour=c) for i, n, c in rows)
+    return _with_background(table, "--classes")
+
+
+def _is_label(text: str) -> bool:
+    return text.isdecimal() and len(text) <= len(str(LARGEST)) and int(text) <= LARGEST
 
 
 def of_values(values: Iterable[float]) -> Classes:
     """The values themselves, where nobody names them. InputError when they can't be labels."""
     found = sorted(values)
-    odd = [v for v in found if v != int(v) or not 0 <= v <= 65533]
+    odd = [v for v in found if v != int(v) or not 0 <= v <= LARGEST]
     if odd:
         raise InputError(
             f"the files hold values like {odd[0]:g}, which are no labels: give label images "
@@ -133,7 +161,16 @@ def of_values(values: Iterable[float]) -> Classes:
         ClassInfo(id=int(v), name=f"class {int(v)}", colour=c)
         for v, c in zip(found, colours, strict=True)
     )
-    return Classes(tuple(table), "the values found")
+    return _with_background(tuple(table), "the values found")
+
+
+def require_data(info: SourceInfo, ids: Iterable[int], skipped: Iterable[float]) -> None:
+    """InputError where a label file declares a class as nodata: all of it would count nowhere."""
+    for value in {*(info.nodata or ())} & set(ids) - set(skipped):
+        raise InputError(
+            f"{info.path} declares {value:g} as nodata, which is a class here, so none of its voxels "
+            f"would count: take the tag off (gdal_edit.py -unsetnodata), or ignore {value:g}"
+        )
 
 
 def too_many(count: int, path: str | Path) -> InputError:

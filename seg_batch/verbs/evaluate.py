@@ -198,12 +198,7 @@ def _model_facts(model: bundles.Model, options: Options) -> dict[str, Any]:
 
 def _leaks(card: ModelCard, regions: Collection) -> list[str]:
     """A warning where the card says that the bundle was trained on what is scored here."""
-    parts = card.split.get("cases", {})
-    seen = sorted(
-        part.case
-        for part in regions.parts
-        if part.whole and parts.get(part.case) in ("training", "boxes")
-    )
+    seen = sorted({part.case for part in regions.parts if part.seen_by(card)})
     if not seen:
         return []
     some = ", ".join(seen[:5]) + (", ..." if len(seen) > 5 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,11 @@ class FilePair:
 
     @property
     def taper(self) -> Taper | None:
+        """None also beside a report of another image: its tiles lay elsewhere."""
         plan = plan_of(self.report)
-        return Taper(plan.grid, plan.taper) if plan else None
+        if plan is None or plan.view_extent != self.box.shape:
+            return None
+        return Taper(plan.grid, plan.taper)
 
     def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
         return self._labels("truth", box, self.ignore)
@@ -75,9 +78,16 @@ class FilePair:
 
 
 def open_pair(match: Match, classes: Classes, ignore: tuple[float, ...]) -> FilePair:
-    """Open a case of which ``require_one_grid`` holds."""
+    """Open a case of which ``require_one_grid`` holds; InputError where a class is its nodata."""
     report = report_beside(match.found)
-    return FilePair(match.case, _opened(match, report), report, classes, ignore)
+    pair = FilePair(match.case, _opened(match, report), report, classes, ignore)
+    try:
+        for name in ("found", "truth"):
+            tables.require_data(pair.files[name].info, classes.ids.tolist(), ignore)
+    except BaseException:
+        pair.close()
+        raise
+    return pair
 
 
 def require_one_grid(match: Match) -> None:
@@ -138,7 +148,16 @@ def report_beside(path: Path) -> dict[str, Any]:
 
 
 def plan_of(report: dict[str, Any]) -> Plan | None:
-    return Plan.from_json(report["plan"]) if report else None
+    """How the product beside a report was tiled; InputError where that can't be read."""
+    if not report:
+        return None
+    try:
+        return Plan.from_json(report["plan"])
+    except (AttributeError, TypeError, ValueError):
+        raise InputError(
+            f"the report beside {report.get('output', 'a prediction')} has a plan that can't be "
+            "read, from another version or changed by hand: put it away"
+        ) from None
 
 
 def classes_of(cases: list[Match], ignore: tuple[float, ...]) -> Classes:
@@ -150,8 +169,8 @@ def classes_of(cases: list[Match], ignore: tuple[float, ...]) -> Classes:
     for case in cases:
         report = report_beside(case.found)
         if report:
-            classes = tables.of_report(report["classes"], f"{case.found.name}.json")
-            if first is not None and classes.table != first.table:
+            classes = tables.of_report(report, f"{case.found.name}.json")
+            if first is not None and replace(classes, origin=first.origin) != first:
                 raise InputError(
                     f"{classes.origin} lists other classes than {first.origin}: name those of all "
                     "with --classes, or evaluate them apart"

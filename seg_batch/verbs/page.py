@@ -62,7 +62,7 @@ DEFINITIONS = (
         "Means and intervals",
         "Scores of a class are means over cases. The interval would hold 95 % of such means if "
         "cases like these were drawn again (bootstrap). With one case, blocks of it are drawn, "
-        "which tells nothing about other cases. Means over classes leave the background out.",
+        "which tells nothing about other cases. Means over classes leave out the background, if any.",
     ),
     (
         "Calibration error (ECE)",

@@ -14,6 +14,7 @@ from seg_batch.recipe.manifest import Manifest, read_manifest, stem
 from seg_batch.sources import Source, open_source, stage
 from seg_batch.sources.grids import unlike_grids
 from seg_batch.sources.view import Oriented
+from seg_batch.verbs.classes import require_data
 
 MANIFESTS = (".csv", ".yaml", ".yml")
 
@@ -121,7 +122,8 @@ class Checked:
 
 
 def check(pair: Pair, recipe: Recipe, align: str | None = None) -> Checked:
-    """Read both headers; InputError unless image and label lie on one grid that the recipe fits.
+    """Read both headers; InputError unless image and label lie on one grid that the recipe fits,
+    and no class is declared as nodata.
 
     ``align="nearest"`` brings a label on another grid to the image's.
     """
@@ -138,6 +140,7 @@ def check(pair: Pair, recipe: Recipe, align: str | None = None) -> Checked:
                 "cut beside their pixels: resample the label to the image's grid first, or give "
                 "--align nearest"
             )
+        require_data(b, (c.id for c in recipe.card.classes), recipe.cut.ignore)
         identities = {"image": a.identity, "label": b.identity}
         compressed = any(info.facts.get("compressed") is True for info in (a, b))
         return Checked(pair, a.extent, identities, a.dtype, compressed)

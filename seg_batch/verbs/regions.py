@@ -23,7 +23,7 @@ from seg_batch.sources import open_source, pieces
 from seg_batch.sources.grids import unlike_grids
 from seg_batch.sources.stacked import Stacked
 from seg_batch.sources.view import Oriented
-from seg_batch.verbs.classes import Classes, of_card
+from seg_batch.verbs.classes import Classes, of_card, require_data
 from seg_batch.verbs.held_out import Region
 from seg_batch.verbs.labelled import file_facts, spacing_of
 
@@ -56,8 +56,7 @@ class SourceRegion:
 
 @dataclass(frozen=True)
 class Part:
-    """A region to come: of a dataset, or of a manifest (``box`` None: the whole case). ``held``
-    tells that it is a held-out part of the case and not the case."""
+    """A region to come: of a dataset, or of a manifest (``box`` None: the whole case)."""
 
     name: str
     facts: dict[str, Any]
@@ -69,10 +68,13 @@ class Part:
     def case(self) -> str:
         return self.region.case if self.region else self.entry.id if self.entry else self.name
 
-    @property
-    def whole(self) -> bool:
-        """Whether the whole case is scored, and not a box that was held out of it."""
-        return self.region is None and self.box is None
+    def seen_by(self, card: ModelCard) -> bool:
+        """Whether the card says that its bundle was trained on the case, here or around here."""
+        part = card.split.get("cases", {}).get(self.case)
+        if part != "boxes":
+            return part == "training"
+        box = self.region.box if self.region else self.box
+        return box is None or not any(held.contains(box) for held in _held_out(card, self.case))
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,11 @@ def collect(
         raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
     if data.suffix.lower() in (".csv", ".yaml", ".yml"):
         return _of_manifest(data, split, card, ignore)
+    if ignore:
+        raise InputError(
+            f"{data} was cut with the values that it ignores, --ignore can't change them: drop it, "
+            "or evaluate the manifest"
+        )
     return _of_dataset(data, split, card, options)
 
 
@@ -222,8 +229,15 @@ def _asked(entry: Entry, split: str, card: ModelCard) -> list[Box | None]:
     part = card.split.get("cases", {}).get(entry.id)
     if part == split:
         return [None]
-    boxes = card.split.get("boxes", {}).get(entry.id, {}) if part == "boxes" else {}
-    return [Box(tuple(start), tuple(stop)) for start, stop in boxes.get(split, [])]
+    return [*_held_out(card, entry.id, (split,))] if part == "boxes" else []
+
+
+def _held_out(
+    card: ModelCard, case: str, parts: tuple[str, ...] = ("validation", "test")
+) -> Iterator[Box]:
+    """The boxes that were held out of a case when the bundle was trained."""
+    boxes = card.split.get("boxes", {}).get(case, {})
+    return (Box(tuple(start), tuple(stop)) for part in parts for start, stop in boxes.get(part, []))
 
 
 def _require_usable(
@@ -232,8 +246,10 @@ def _require_usable(
     """InputError unless the case can be scored: both headers, and one pass over the labels."""
     image, label = open_entry(entry, card)
     try:
+        classes = of_card(card)
+        require_data(label.info, classes.ids.tolist(), ignore)
         for piece in pieces(label.source):
-            of_card(card).indices(piece, ignore, label.info.path)
+            classes.indices(piece, ignore, label.info.path)
     finally:
         image.close()
         label.close()

@@ -135,6 +135,7 @@ def build_report(
         "seconds": round(seconds, 3),
         "stages_s": {k: round(v, 3) for k, v in run.stages_s.items()},
         "classes": classes,
+        "background": model.card.background,
         "seams": seam_table(run.receipts, model),
         "unclassified_voxels": math.prod(info.extent) - classified,
         "product": _product(labels),

@@ -42,11 +42,20 @@ class Scored:
 
     @property
     def mean_dice(self) -> float:
-        """Over the classes that occur, without the background (the class with id 0)."""
+        """Over the classes that occur, without the background of the card, if it has one."""
         dice = self.dice
         if self.background is not None:
             dice = np.delete(dice, self.background)
         return metrics.mean(dice)
+
+    @property
+    def mean_dice_of_true(self) -> float:
+        """The mean over the classes that the truth has, without the background: what a checkpoint is
+        chosen by. One voxel of a class that is not there would else weigh as much as a class."""
+        there = self.total.sum(1) > 0
+        if self.background is not None:
+            there[self.background] = False
+        return metrics.mean(self.dice[there])
 
     @property
     def accuracy(self) -> float:

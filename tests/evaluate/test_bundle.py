@@ -129,6 +129,42 @@ def test_a_dataset_gives_the_same_numbers_to_evaluate_and_to_train(dataset: Path
     json.dumps(table, allow_nan=False)
 
 
+def test_a_bundle_that_was_trained_on_what_another_dataset_holds_out_is_told_of(
+    dataset: Path,
+) -> None:
+    names, box = ("a_image", "b_image"), {"test": [((0, 62), (90, 122))], "validation": []}
+    for cases, boxes, leaks in (
+        (("training", "boxes"), {"b_image": box}, ["1 of these cases (a_image)"]),
+        (("training", "boxes"), {}, ["2 of these cases (a_image, b_image)"]),
+        (("boxes", "boxes"), dict.fromkeys(names, box), []),
+        (("test", "test"), {}, []),
+    ):
+        split = {"cases": dict(zip(names, cases, strict=True)), "boxes": boxes}
+        model = (CARD.model_copy(update={"split": split}), thirds)
+        warnings = evaluate_bundle(model, dataset)["warnings"]
+        assert len(warnings) == len(leaks)
+        assert all(leak in text for leak, text in zip(leaks, warnings, strict=True))
+
+
+def test_values_to_ignore_are_those_that_a_dataset_was_cut_with(dataset: Path) -> None:
+    with pytest.raises(InputError, match="--ignore can't change them"):
+        evaluate_bundle(MODEL, dataset, ignore=[3])
+
+
+def test_means_go_by_the_background_of_the_card(dataset: Path) -> None:
+    regions = PatchSet(dataset).held("test")
+    for background, left_out in ((None, []), (7, [2])):
+        card = CARD.model_copy(update={"background": background})
+        scored = score(regions, card, thirds)
+        expected = np.delete(scored.dice, left_out).mean()
+        assert scored.mean_dice == pytest.approx(expected)
+        for table in (
+            scores_of(regions, card, thirds),
+            evaluate_bundle((card, thirds), dataset)["scores"],
+        ):
+            assert table["overall"]["mean_dice"]["mean"] == pytest.approx(expected, abs=1e-4)
+
+
 def test_shares_of_the_work_sum_to_one(dataset: Path) -> None:
     shares: list[float] = []
     scores_of(PatchSet(dataset).held("test"), CARD, thirds, on_share=shares.append)

@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from rasterio.transform import Affine
 
 from seg_batch.errors import InputError, OutputError
 from seg_batch.geometry import Grid
 from seg_batch.taper import Taper
-from seg_batch.verbs.classes import of_text
+from seg_batch.verbs.classes import of_card, of_report, of_text
 from seg_batch.verbs.counting import count
 from seg_batch.verbs.evaluate import evaluate_files
 from seg_batch.verbs.labelled import FilePair, open_pair
 from seg_batch.verbs.matching import Match, match
 from tests.engine.files import segbatch, write_raster, write_volume
-from tests.evaluate.made import IDS, labels, raster_pair, volume_pair
+from tests.evaluate.made import CARD, IDS, labels, raster_pair, volume_pair
 
 CLASSES = "0=ground,3=forest,7=water"
 
@@ -238,3 +239,72 @@ def test_volumes_of_different_voxels_have_their_sizes_in_ml(tmp_path: Path) -> N
     sizes = [r["size_error"] for r in scores["per_class_and_case"] if r["class"] == "water"]
     assert sizes == pytest.approx([voxels * 0.005, voxels * 0.01], abs=1e-4)
     assert scores["size_unit"] == "mL"
+
+
+def test_the_background_is_that_of_the_card_or_else_id_0(tmp_path: Path) -> None:
+    rows = [{"id": i, "name": n, "colour": [1, 2, 3]} for i, n in ((0, "ice"), (3, "sea"))]
+    none = of_report({"classes": rows, "background": None}, "a report")
+    other = of_report({"classes": rows, "background": 3}, "a report")
+    older = of_report({"classes": rows}, "a report")
+    assert (none.background, other.background, older.background) == (None, 1, 0)
+    assert of_card(CARD).background == 0
+    assert of_card(CARD.model_copy(update={"background": 7})).background == 2
+    assert of_card(CARD.model_copy(update={"background": None})).background is None
+    with pytest.raises(InputError, match="lists no classes that can be read"):
+        of_report({"classes": [{"id": "many"}]}, "a report")
+
+
+def test_classes_of_one_name_are_refused_because_tables_go_by_it() -> None:
+    twins = (CARD.classes[0], CARD.classes[1].model_copy(update={"name": "ground"}))
+    with pytest.raises(InputError, match="2 classes are called 'ground'"):
+        of_card(CARD.model_copy(update={"classes": twins}))
+
+
+@pytest.mark.parametrize("text", ["70000=ice,1=sea", "²=ice,1=sea", "-1=ice,1=sea"])
+def test_a_value_that_no_class_can_have_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is no class"):
+        of_text(text)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_class_that_a_file_declares_as_nodata_is_refused_unless_it_is_ignored(
+    tmp_path: Path, which: int
+) -> None:
+    files = raster_pair(tmp_path)
+    values, predicted = labels((90, 130), 1)
+    write_raster(files[which], (predicted, values)[which][None], nodata=0)
+    with pytest.raises(InputError, match="declares 0 as nodata, which is a class here"):
+        evaluate_files(*files, classes=CLASSES, ignore=[255])
+    assert evaluate_files(*files, classes=CLASSES, ignore=[0, 255])["scores"]["voxels"] > 0
+
+
+def test_cases_in_other_units_have_no_common_distance(tmp_path: Path) -> None:
+    raster_pair(tmp_path, "a", 1)
+    found, truth = raster_pair(tmp_path, "b", 2)
+    for path in (found, truth):
+        with rasterio.open(path) as file:
+            values = file.read()
+        write_raster(path, values, nodata=255, crs=None)
+    scores = evaluate_files(
+        tmp_path / "found", tmp_path / "truth", classes=CLASSES, output=tmp_path / "out"
+    )["scores"]
+    assert (scores["distance_unit"], scores["size_unit"]) == (None, "voxels")
+    assert scores["classes"]["forest"]["hausdorff"]["mean"] is None
+    assert scores["classes"]["forest"]["dice"]["mean"] is not None
+    assert "measured in different units" in (tmp_path / "out/index.html").read_text()
+
+
+def test_the_tiles_of_another_image_are_not_looked_for(tmp_path: Path) -> None:
+    image = write_raster(tmp_path / "scene.tif", np.arange(6400).reshape(1, 80, 80).astype("int16"))
+    made = segbatch("predict", image, "--model", "probe", "-o", tmp_path / "map.tif", "-q")
+    assert made.status == 0, made.err
+    values = (np.arange(9000) % 8).reshape(1, 100, 90).astype("u1")
+    found = write_raster(tmp_path / "map.tif", values)
+    truth = write_raster(tmp_path / "true.tif", values)
+    result = evaluate_files(found, truth)
+    assert result["seams"] is None
+    assert "is not the file that the report beside it tells of" in result["warnings"][0]
+    report = found.with_name("map.tif.json")
+    report.write_text(json.dumps({**json.loads(report.read_text()), "plan": {"patch": 3}}))
+    with pytest.raises(InputError, match="a plan that can't be read"):
+        evaluate_files(found, truth)

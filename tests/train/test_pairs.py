@@ -125,3 +125,13 @@ def test_pairs_come_from_a_folder_and_from_a_csv(tmp_path: Path) -> None:
     (tmp_path / "cases/labels/case_1.nii.gz").unlink()
     with pytest.raises(InputError, match="has no label"):
         find_pairs([folder])
+
+
+def test_a_class_that_the_label_declares_as_nodata_is_refused_unless_it_is_ignored(
+    tmp_path: Path,
+) -> None:
+    pair = raster_pair(tmp_path, (40, 30))
+    values = IDS[class_indices((40, 30))][None].astype("uint8")
+    write_raster(Path(pair.partition("=")[2]), values, nodata=int(IDS[0]))
+    assert "as nodata, which is a class here" in refused(pair)
+    assert check(find_pairs([pair])[0], recipe(cut={"ignore": [int(IDS[0])]}))
