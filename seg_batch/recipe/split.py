@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from itertools import combinations
 
 from pydantic import Field, model_validator
 
@@ -100,10 +101,12 @@ class HoldOut(Frozen):
 
     @model_validator(mode="after")
     def _apart(self) -> HoldOut:
-        for a in self.validation.boxes:
-            for b in self.test.boxes:
-                if Box(*a).touches(Box(*b)):
-                    raise ValueError(f"validation box {a} touches test box {b}")
+        if both := sorted({*self.validation.cases} & {*self.test.cases}):
+            raise ValueError(f"case {both[0]} is held out for validation and for test")
+        named = [(name, box) for name in PARTS[1:] for box in getattr(self, name).boxes]
+        for (one, a), (other, b) in combinations(named, 2):
+            if Box(*a).touches(Box(*b)):
+                raise ValueError(f"{one} box {a} touches {other} box {b}")
         if any(n < 0 for n in self.gap or ()):
             raise ValueError(f"a gap of {self.gap} voxels is less than none")
         if self.folds and (self.validation.asked or self.test.asked):

@@ -23,10 +23,10 @@ from typing import Any
 
 from seg_batch.errors import OutputError, StoreError
 from seg_batch.sinks.disk import flush, held, told, write_json
+from seg_batch.sinks.patches import FORMAT
 from seg_batch.sinks.publish import flush_all, require_writable
 from seg_batch.sinks.store import fingerprint_digest
 
-_MARK = "zarr.json"
 _LAID_OUT = "laid-out"
 _PUBLISHED = "published"
 _EARLIER = "earlier"
@@ -37,13 +37,22 @@ def work_folder(output: Path) -> Path:
 
 
 def require_replaceable(output: Path, overwrite: bool) -> None:
-    """OutputError when ``output`` exists, unless it is a Zarr store and may be overwritten, or it
+    """OutputError when ``output`` exists, unless it is a patch dataset and may be overwritten, or it
     was just moved there by a run that was killed before it had tidied up."""
     if not output.exists() or _was_published(output):
         return
-    if not (overwrite and (output / _MARK).is_file()):
+    if not (overwrite and _is_dataset(output)):
         advice = "" if overwrite else ", or replace an earlier result with --overwrite"
         raise OutputError(f"{output} exists: give another -o{advice}")
+
+
+def _is_dataset(path: Path) -> bool:
+    """Any version of one; an image in Zarr is somebody's only copy."""
+    try:
+        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        return bool(attributes["format"] == FORMAT)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _was_published(output: Path) -> bool:

@@ -30,7 +30,7 @@ from seg_batch.sinks.store import fingerprint_digest
 from seg_batch.sources.protocol import human_bytes
 from seg_batch.verbs import layout
 from seg_batch.verbs.cutting import Job, run_task, staged_folder
-from seg_batch.verbs.layout import Numbers, Task, TileTask, grid_of
+from seg_batch.verbs.layout import Case, Numbers, Task, TileTask, grid_of
 from seg_batch.verbs.patch_plan import Plan, chosen_recipe, make_plan
 from seg_batch.verbs.survey import SurveyItem, SurveyJob, merged, survey
 from seg_batch.version import versions
@@ -109,6 +109,7 @@ def _fill(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> None:
     """From an empty or half-filled work folder to the dataset in its place."""
     listener.stage("surveying labels and statistics")
     surveys = _surveyed(work, plan, pool, listener)
+    _require_apart(plan, [s["sha256"] for s in surveys])
     _require_classes(plan.recipe, np.sum([s["training"] for s in surveys], axis=0))
     shared, numbers = _numbers(plan, surveys)
     regions = [
@@ -153,6 +154,19 @@ def _surveyed(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> li
         found[outcome.item.name] = outcome.result
         listener.advanced(outcome.item.pair.case)
     return [found[name] for name in names]
+
+
+def _require_apart(plan: Plan, digests: list[dict[str, str]]) -> None:
+    """InputError when one image is two cases of which training sees one and scores are of the other."""
+    first: dict[tuple[str, ...], Case] = {}
+    for case, files in zip(plan.cases, digests, strict=True):
+        image = tuple(digest for name, digest in files.items() if name != "label")
+        other = first.setdefault(image, case) if len(image) == len(case.pair.images) else case
+        if other.held != case.held:
+            raise InputError(
+                f"the cases {other.pair.case} and {case.pair.case} are the same image, and not the "
+                "same of it is held out, so scores would be of what training has seen: leave one out"
+            )
 
 
 def _require_classes(recipe: Recipe, voxels: np.ndarray) -> None:

@@ -236,6 +236,15 @@ def test_a_damaged_or_older_dataset_is_named_and_not_used(tmp_path: Path) -> Non
         PatchSet(out)
 
 
+def test_only_a_dataset_is_overwritten(tmp_path: Path) -> None:
+    given, recipe = scene(tmp_path)
+    out = tmp_path / "image.zarr"
+    zarr.create_array(out, shape=(3,), dtype="u1", attributes={"kept": True})
+    with pytest.raises(OutputError, match=r"image\.zarr exists: give another -o"):
+        make_patches(given, out, recipe, overwrite=True)
+    assert zarr.open_array(out, mode="r").attrs["kept"]
+
+
 def test_a_dataset_cut_for_another_card_is_refused(tmp_path: Path) -> None:
     given, recipe = scene(tmp_path)
     make_patches(given, tmp_path / "d.zarr", recipe)

@@ -169,3 +169,29 @@ def test_folds_by_case(tmp_path: Path) -> None:
     found = PatchSet(tmp_path / "d.zarr").hold_out
     assert sorted(found["cases"].values()) == ["test", "training", "training", "validation"]
     assert found["boxes"] == {}
+
+
+def test_an_image_that_is_two_cases_is_not_trained_on_and_scored(tmp_path: Path) -> None:
+    image, label = raster_pair(tmp_path, (96, 96)).split("=")
+    copy = tmp_path / "copy.tif"
+    copy.write_bytes(Path(image).read_bytes())
+    link = tmp_path / "link.tif"
+    link.symlink_to(image)
+    for other in (copy, link):
+        pairs, out = [f"{image}={label}", f"{other}={label}"], tmp_path / "d.zarr"
+        held = recipe(hold_out={"test": {"cases": [other.stem]}})
+        with pytest.raises(InputError, match="are the same image"):
+            make_patches(pairs, out, held)
+        assert not out.exists()
+        assert not list(tmp_path.glob("*.work"))
+    alike = recipe(hold_out={"test": {"boxes": [[[0, 0], [20, 20]]]}, "gap": 0})
+    make_patches(pairs, out, alike)
+
+
+def test_what_is_held_out_twice_is_refused() -> None:
+    box = [[0, 0], [20, 20]]
+    with pytest.raises(ValueError, match="for validation and for test"):
+        HoldOut.model_validate({"validation": {"cases": ["a"]}, "test": {"cases": ["b", "a"]}})
+    for parts in ({"test": [box, box]}, {"test": [box], "validation": [box]}):
+        with pytest.raises(ValueError, match="touches test box"):
+            HoldOut.model_validate({name: {"boxes": boxes} for name, boxes in parts.items()})
