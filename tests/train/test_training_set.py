@@ -1,0 +1,83 @@
+"""What a training learns from: the order of wishes, advice for what nobody said, datasets as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from seg_batch.errors import InputError
+from seg_batch.recipe import Recipe
+from seg_batch.verbs.patches import make_patches
+from seg_batch.verbs.train import Silent
+from seg_batch.verbs.training_set import TrainingSet, Wishes, training_set
+from tests.train.made import bright_recipe, bright_scene, volumes
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return bright_scene(tmp_path_factory.mktemp("pair"))[0]
+
+
+def found(data: str | Path, folder: Path, *settings: str, **more: Any) -> TrainingSet:
+    wishes = Wishes(settings=settings, **more)
+    return training_set([str(data)], folder / "p.zarr", wishes, Silent())
+
+
+def explained(made: TrainingSet) -> set[str]:
+    """The dotted keys that reasons begin with."""
+    return {line.partition(" ")[0].rstrip(":=") for line in made.reasons}
+
+
+def test_nothing_said_is_advised_and_each_setting_has_a_reason(tmp_path: Path) -> None:
+    made = found(volumes(tmp_path / "v", 5), tmp_path)
+    assert {c.id for c in made.recipe.card.classes} == {0, 1}
+    assert len(made.patches.rows("training")) > 0
+    assert made.patches.held("validation")
+    assert made.made == tmp_path / "p.zarr"
+    assert {"card.patch", "network.filters"} <= explained(made)
+
+
+def test_settings_go_over_the_file_and_the_file_over_the_advice(pair: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    own = {
+        "fit": {"batch": 3, "steps": 7},
+        "network": {"filters": [4, 8]},
+        "hold_out": {"gap": [0, 0]},
+    }
+    file.write_text(yaml.safe_dump(own))
+    made = found(pair, tmp_path, "fit.steps=5", recipe=file)
+    assert (made.recipe.fit.steps, made.recipe.fit.batch) == (5, 3)
+    assert made.recipe.network.filters == (4, 8)
+    assert not explained(made) & {"fit.batch", "fit.steps", "network.filters"}
+    assert "card.patch" in explained(made)
+
+
+def test_a_recipe_of_card_and_cut_stands_alone(pair: str, tmp_path: Path) -> None:
+    file, recipe = tmp_path / "whole.yaml", bright_recipe()
+    file.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    made = found(pair, tmp_path, recipe=file)
+    assert (made.recipe, made.reasons) == (recipe, ())
+    again = found(pair, tmp_path, "fit.steps=9", recipe=file)  # what is cut is found again
+    assert again.recipe == recipe.changed(fit={"steps": 9})
+    assert again.patches.fingerprint == made.patches.fingerprint
+
+
+def test_a_refused_recipe_cuts_nothing(pair: str, tmp_path: Path) -> None:
+    def no(recipe: Recipe) -> None:
+        raise InputError("no")
+
+    with pytest.raises(InputError, match=r"^no$"):
+        training_set([pair], tmp_path / "p.zarr", Wishes(), Silent(), check=no)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dataset_is_learnt_from_by_its_own_recipe(pair: str, tmp_path: Path) -> None:
+    recipe = bright_recipe()
+    make_patches([pair], tmp_path / "d.zarr", recipe)
+    made = found(tmp_path / "d.zarr", tmp_path, "fit.seed=3", "card.overlap=[8, 8]")
+    assert made.recipe == recipe.changed(fit={"seed": 3}, card={"overlap": [8, 8]})
+    assert (made.made, made.reasons) == (None, ())
+    assert not (tmp_path / "p.zarr").exists()
