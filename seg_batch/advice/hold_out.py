@@ -15,6 +15,7 @@ STRIPS = 20
 _TEST, _VALIDATION = 4, 2  # strips each
 SCARCE = 0.05
 _KEPT = 0.5  # of the voxels that a gap of a whole predicted patch must leave to training
+_LEAST = 0.15  # that a narrower gap must leave
 
 
 type Span = tuple[int, int]
@@ -60,12 +61,12 @@ def _strips(strips: Strips, sizes: Sizes) -> list[Reason]:
     axis = sizes.order.index(strips.axis)
     inner = axis - (len(sizes.order) - sizes.rank)  # below 0: slices, which no patch reaches across
     side = 1 if inner < 0 else sizes.cut[inner]
-    gaps = [0 if inner < 0 else p[inner] for p in (sizes.card, sizes.fit)]
-    options = [_best(strips, side, gap) for gap in gaps]
+    gaps = [sizes.card, *(tuple(n // part for n in sizes.fit) for part in (1, 2, 4))]
+    options = [_best(strips, side, 0 if inner < 0 else gap[inner]) for gap in gaps]
     lefts = [_share(strips, free) for _, free in options]
     roomy = lefts[0] >= _KEPT
-    (test, validation), free = options[0] if roomy else options[1]
-    left = _share(strips, free)
+    chosen = 0 if roomy else _narrowed(lefts)
+    ((test, validation), free), left = options[chosen], lefts[chosen]
     names = "zyx"[-len(sizes.order) :]
 
     def shown(span: Span) -> str:
@@ -79,8 +80,15 @@ def _strips(strips: Strips, sizes: Sizes) -> list[Reason]:
     if not roomy:
         why = f"a whole predicted patch of gap would leave {percent(lefts[0])} to train on"
         lead = [1] * (len(sizes.order) - sizes.rank)
-        found.append(Reason("hold_out.gap", [*lead, *sizes.fit], f"a training patch: {why}"))
+        gap = ("", "a", "half a", "a quarter of a")[chosen]
+        found.append(Reason("hold_out.gap", [*lead, *gaps[chosen]], f"{gap} training patch: {why}"))
     return found + _missing(strips, (test, validation), free)
+
+
+def _narrowed(lefts: list[float]) -> int:
+    """A gap of a training patch, or a part of one in a scene so small that nothing would be left."""
+    enough = (k for k, left in enumerate(lefts) if k > 0 and left >= _LEAST)
+    return next(enough, max(range(1, len(lefts)), key=lambda k: lefts[k]))
 
 
 def _best(strips: Strips, side: int, gap: int) -> tuple[tuple[Span, Span], list[Span]]:

@@ -9,10 +9,11 @@ import pytest
 
 from seg_batch.card import read_card
 from seg_batch.geometry import Box
-from seg_batch.recipe import Recipe
+from seg_batch.recipe import Recipe, read_recipe
 from seg_batch.verbs.finish import _middle
 from seg_batch.verbs.show import score_lines
 from seg_batch.verbs.train import train
+from seg_batch.verbs.trained import configuration_hash
 from seg_batch.verbs.training_set import Wishes
 from tests.train.made import bright_recipe, bright_scene, volume_recipe, volumes
 
@@ -52,3 +53,17 @@ def test_nothing_to_test_on_and_pictures_on_the_way(tmp_path: Path) -> None:
     assert len(score_lines(card)) == 3
     shown = {path.name[:11] for path in (tmp_path / "b" / "examples").glob("*.png")}
     assert len(shown) >= 2, shown
+
+
+@pytest.mark.full
+def test_pairs_and_nothing_else(tmp_path: Path) -> None:
+    """No recipe: what the data advise is trained, and stands in the bundle to be used again."""
+    pair, _ = bright_scene(tmp_path)
+    settings = ("fit.steps=2", "fit.batch=2", "network.filters=[4, 4]", "card.patch=[64, 64]")
+    settings = (*settings, "card.overlap=[16, 16]")
+    card = train(pair, tmp_path / "b", wishes=Wishes(settings=settings))
+    assert [c["id"] for c in card["classes"]] == [1, 7]
+    assert card["scores"]["test"]["overall"]["accuracy"]["mean"] > 0
+    recipe = read_recipe(tmp_path / "b" / "recipe.yaml")
+    assert (recipe.network.filters, recipe.card.patch) == ((4, 4), (64, 64))
+    assert configuration_hash(recipe) == card["scores"]["training"]["configuration"]["hash"]

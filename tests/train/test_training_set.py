@@ -40,13 +40,17 @@ def test_nothing_said_is_advised_and_each_setting_has_a_reason(tmp_path: Path) -
     assert {"card.patch", "network.filters"} <= explained(made)
 
 
+def test_one_small_scene_can_be_cut_by_advice_alone(pair: str, tmp_path: Path) -> None:
+    made = found(pair, tmp_path)
+    assert {c.id for c in made.recipe.card.classes} == {1, 7}
+    assert min(len(made.patches.rows("training")), len(made.patches.held("test"))) > 0
+    assert 0 < max(made.patches.hold_out["gap"]) < max(made.recipe.fit_patch)
+    assert "hold_out.gap" in explained(made)
+
+
 def test_settings_go_over_the_file_and_the_file_over_the_advice(pair: str, tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
-    own = {
-        "fit": {"batch": 3, "steps": 7},
-        "network": {"filters": [4, 8]},
-        "hold_out": {"gap": [0, 0]},
-    }
+    own = {"fit": {"batch": 3, "steps": 7}, "network": {"filters": [4, 8]}}
     file.write_text(yaml.safe_dump(own))
     made = found(pair, tmp_path, "fit.steps=5", recipe=file)
     assert (made.recipe.fit.steps, made.recipe.fit.batch) == (5, 3)
