@@ -8,6 +8,7 @@ on lies in ``<bundle>.work``, which goes when the bundle is in its place.
 
 from __future__ import annotations
 
+import glob
 import math
 import os
 import shutil
@@ -130,6 +131,8 @@ def _working(path: Path) -> Iterator[Path]:
     with held(work, busy) as handle:
         if not work.exists() or os.fstat(handle).st_ino != work.stat().st_ino:
             raise busy  # its last owner removed it while we stood at the door
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            shutil.rmtree(left, ignore_errors=True)  # a bundle that was half filled
         try:
             yield work
         except BaseException:
@@ -203,7 +206,10 @@ def _validation(
 
     def validate(predictor: Predictor) -> dict[str, float]:
         found = score(regions, card, predictor)
-        scores = {"accuracy": _number(found.accuracy), "mean_dice": _number(found.mean_dice_of_true)}
+        scores = {
+            "accuracy": _number(found.accuracy),
+            "mean_dice": _number(found.mean_dice_of_true),
+        }
         return {"score": scores[deciding], **scores}
 
     return validate
