@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from seg_batch.card import ClassInfo
 from seg_batch.errors import InputError
 from seg_batch.recipe.draft import Frozen
-from seg_batch.recipe.reading import nearest
+from seg_batch.recipe.reading import NoAliases, nearest
 from seg_batch.recipe.recipe import Recipe
 
 MOST_BYTES = 16 << 20
@@ -121,18 +121,9 @@ def _placed(entry: Entry, path: Path) -> Entry:
     return entry.model_copy(update={"image": image, "label": str(path.parent / entry.label)})
 
 
-class _NoAliases(yaml.SafeLoader):
-    """Aliases let a kilobyte stand for a terabyte; a list of files needs none."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases are not read in a manifest")
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
-
-
 def _from_yaml(text: str, path: Path) -> Any:
     try:
-        value = yaml.load(text, _NoAliases)
+        value = yaml.load(text, NoAliases)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(f"{path} is not YAML ({' '.join(str(error).split())}): mend it") from None
     if not isinstance(value, dict):

@@ -18,6 +18,22 @@ MOST_BYTES = 1 << 20
 type Plain = dict[str, Any]
 
 
+class NoAliases(yaml.SafeLoader):
+    """Aliases let a kilobyte stand for a terabyte; recipes and lists of files need none."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases are not read here, write the value out")
+        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+
+
+class _WrittenOut(yaml.SafeDumper):
+    """Writes what ``NoAliases`` reads."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def parse_recipe(text: str, where: str) -> Recipe:
     """The recipe in ``text``; InputError in one line when it is not one."""
     return recipe_of(parse_plain(text, where), where)
@@ -43,7 +59,7 @@ def read_plain(path: Path) -> Plain:
 
 def parse_plain(text: str, where: str) -> Plain:
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, NoAliases)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         line = " ".join(str(error).split())
         raise InputError(f"{where} is not YAML ({line}): mend it") from None
@@ -54,7 +70,8 @@ def parse_plain(text: str, where: str) -> Plain:
 
 def as_yaml(recipe: Recipe) -> str:
     """The whole recipe as text that ``parse_recipe`` reads."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, width=100)
+    plain = recipe.model_dump(mode="json")
+    return yaml.dump(plain, Dumper=_WrittenOut, sort_keys=False, width=100)
 
 
 def with_settings(plain: Plain, settings: Iterable[str]) -> Plain:

@@ -82,3 +82,10 @@ def test_every_nth_case_from_the_first_is_held_out() -> None:
 def test_a_case_of_both_parts_is_test() -> None:
     found: Recipe = recipe(hold_out={"validation": {"every": 1}, "test": {"cases": ["a"]}})
     assert [found.hold_out.part_of(c, 0) for c in "ab"] == ["test", "validation"]
+
+
+def test_aliases_that_would_grow_without_end_are_refused() -> None:
+    layers = [f"- &h{i} [{', '.join([f'*h{i - 1}'] * 9)}]" for i in range(1, 12)]
+    text = "\n".join(["loss:", *(f"  {line}" for line in ("- &h0 [1]", *layers))])
+    with pytest.raises(InputError, match="aliases are not read here, write the value out"):
+        parse_recipe(text, "a recipe")
