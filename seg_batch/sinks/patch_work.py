@@ -86,6 +86,12 @@ class PatchWork:
     def laid_out(self) -> bool:
         return _LAID_OUT in self.receipts("done")
 
+    def forget(self) -> None:
+        """No task counts as done: the arrays that they wrote are gone, whoever was killed when."""
+        with told(self.path):
+            for receipt in (self.path / "done").iterdir():
+                receipt.unlink(missing_ok=True)
+
     def lay_out(self) -> None:
         """Say that the dataset's arrays are there, whole, and flushed."""
         flush_all(self.dataset)
@@ -180,7 +186,9 @@ def _old(work: PatchWork) -> list[Path]:
     earlier = work.path / _EARLIER
     if earlier.exists() and not work.output.exists():
         os.replace(earlier, work.output)
-    return [entry for entry in work.path.iterdir() if entry.name != "plan.json"]
+    # What says that something is done goes first: a kill may come here too.
+    entries = sorted(work.path.iterdir(), key=lambda entry: entry.name != "done")
+    return [entry for entry in entries if entry.name != "plan.json"]
 
 
 def _another_plan(path: Path, before: dict[str, Any], after: dict[str, Any]) -> str:

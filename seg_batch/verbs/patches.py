@@ -117,6 +117,8 @@ def _fill(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> None:
         for case, n, found in zip(plan.cases, numbers, surveys, strict=True)
     ]
     tasks = _tasks(plan, numbers, regions)
+    if not work.laid_out:
+        work.forget()
     done = work.receipts("done")
     _require_room(work, plan, tasks, regions, done)
     if not work.laid_out:

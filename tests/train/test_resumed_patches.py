@@ -236,6 +236,19 @@ def test_a_damaged_or_older_dataset_is_named_and_not_used(tmp_path: Path) -> Non
         PatchSet(out)
 
 
+def test_receipts_of_arrays_that_are_gone_count_for_nothing(tmp_path: Path) -> None:
+    given, recipe = scene(tmp_path)
+    make_patches(given, tmp_path / "whole.zarr", recipe)
+    out, work = tmp_path / "d.zarr", tmp_path / "d.zarr.work"
+    with pytest.raises(Killed):
+        make_patches(given, out, recipe, listener=Fuse(8), task_bytes=SMALL)
+    assert len(list((work / "done").glob("*.json"))) > 2
+    (work / "done" / "laid-out.json").unlink()  # as a kill would, while the folder is removed
+    make_patches(given, out, recipe, task_bytes=SMALL)
+    one, two = content(tmp_path / "whole.zarr"), content(out)
+    assert {k for k in one if one[k] != two.get(k)} == {"zarr.json"}
+
+
 def test_only_a_dataset_is_overwritten(tmp_path: Path) -> None:
     given, recipe = scene(tmp_path)
     out = tmp_path / "image.zarr"
