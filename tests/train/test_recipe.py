@@ -63,7 +63,7 @@ def test_a_recipe_that_is_no_file_or_no_json_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't be read"):
         read_recipe(tmp_path / "none.json")
     (tmp_path / "cut.json").write_text('{"card": ')
-    with pytest.raises(InputError, match="mend the recipe"):
+    with pytest.raises(InputError, match="is not YAML"):
         read_recipe(tmp_path / "cut.json")
 
 
