@@ -55,7 +55,11 @@ class Draft(Frozen):
     @model_validator(mode="after")
     def _makes_a_card(self) -> Draft:
         self.card()
-        names = [c.name for c in self.classes]
+        ids, names = [c.id for c in self.classes], [c.name for c in self.classes]
+        if self.background not in (None, 0, *ids):
+            raise ValueError(
+                f"background {self.background} is no class: give the id of one, or null"
+            )
         if len(set(names)) < len(names):
             raise ValueError("two classes share a name, their scores could not be told apart")
         return self

@@ -11,7 +11,10 @@ from pydantic import ValidationError
 
 from seg_batch.errors import InputError
 from seg_batch.recipe import Part, Recipe, parse_recipe, read_recipe
-from tests.train.drafts import plain_recipe, recipe
+from seg_batch.recipe.reading import as_yaml
+from tests.train.drafts import CLASSES, plain_recipe, recipe
+
+NAME = {"name": CLASSES[0]["name"]}
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 
@@ -36,6 +39,8 @@ def test_an_unknown_key_is_refused_by_name(part: str | None) -> None:
     ("changes", "why"),
     [
         ({"cut": {"patch": [16, 16, 16]}}, "rank, 2"),
+        ({"card": {"background": 77}}, "background 77 is no class"),
+        ({"card": {"classes": [CLASSES[0], {**CLASSES[1], **NAME}]}}, "two classes share a name"),
         ({"fit": {"patch": [32, 16]}}, "can't be cropped"),
         ({"augment": {"flip": [2]}}, "axes 0 to 1"),
         ({"fit": {"patch": [8, 16]}, "augment": {"quarter_turns": [0, 1]}}, "equal fit patch"),
@@ -65,6 +70,13 @@ def test_a_recipe_that_is_no_file_or_no_json_says_so(tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text('{"card": ')
     with pytest.raises(InputError, match="is not YAML"):
         read_recipe(tmp_path / "cut.json")
+
+
+def test_a_recipe_written_as_yaml_is_read_back() -> None:
+    same = [1, 2]
+    terms = [{"loss": "dice", "weight": same}, {"loss": "focal", "weight": same}]
+    made = recipe(loss={"terms": terms})
+    assert parse_recipe(as_yaml(made), "r.yaml") == made
 
 
 def test_values_can_not_be_changed_later() -> None:
