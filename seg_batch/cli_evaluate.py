@@ -146,12 +146,15 @@ def _number(value: dict[str, Any]) -> str:
 
 
 def _require_met(result: dict[str, Any]) -> None:
-    """A line for each requirement that is not met, and status 3."""
+    """A line for each requirement that is not met, and status 3: truth without a prediction meets none."""
     unmet = [one for one in result["requirements"] if not one["met"]]
+    missing = result.get("unmatched", {}).get("truth", [])
+    if result["requirements"] and missing:
+        typer.echo(f"segbatch: {len(missing)} files of truth have no prediction", err=True)
     for one in unmet:
         found = "nothing, it is undefined here" if one["found"] is None else f"{one['found']:g}"
         typer.echo(f"segbatch: required {one['require']}, found {found}", err=True)
-    if unmet:
+    if unmet or (result["requirements"] and missing):
         raise typer.Exit(UNMET)
 
 

@@ -64,6 +64,14 @@ class Recipe(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _background_is_first(self) -> Recipe:
+        if self.background not in (None, 0):
+            raise ValueError(
+                "the background has to be the first of the classes: losses skip that one"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _boxes_are_regions(self) -> Recipe:
         axes = {"raster": 2, "volume": 3}[self.card.kind]
         for start, stop in (*self.hold_out.validation.boxes, *self.hold_out.test.boxes):

@@ -92,20 +92,20 @@ def _restore(folder: Path, path: Path) -> None:
 
 @contextmanager
 def writing_folder(path: Path, overwrite: bool, mark: str) -> Iterator[Path]:
-    """A folder beside ``path`` to fill; moved into place at the end, removed on any error.
+    """A folder to fill, published as ``path`` at the end; on any error nothing changes.
 
-    OutputError when ``path`` exists, unless ``overwrite`` is given and the file ``mark`` in it says
-    that it is a result of the same kind.
+    OutputError as in ``require_replaceable``.
     """
+    require_replaceable(path, overwrite, mark)
+    with publishing(path) as part:
+        part.mkdir()
+        yield part
+
+
+def require_replaceable(path: Path, overwrite: bool, mark: str) -> None:
+    """OutputError when nothing can be written there, or when ``path`` exists, unless ``overwrite`` is
+    given and the file ``mark`` in it says that it is a result of the same kind."""
     if path.exists() and not (overwrite and (path / mark).is_file()):
         advice = "" if overwrite else ", or replace an earlier result with --overwrite"
         raise OutputError(f"{path} exists: give another -o{advice}")
     require_writable(path.parent)
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
-    try:
-        yield part
-        shutil.rmtree(path, ignore_errors=True)
-        part.chmod(0o755)
-        os.replace(part, path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -8,7 +8,6 @@ on lies in ``<bundle>.work``, which goes when the bundle is in its place.
 
 from __future__ import annotations
 
-import glob
 import math
 import os
 import shutil
@@ -22,7 +21,7 @@ from seg_batch.errors import InputError, OutputError, StoreError
 from seg_batch.recipe import Recipe
 from seg_batch.samples import Samples
 from seg_batch.sinks.disk import held, told
-from seg_batch.sinks.publish import require_writable, writing_folder
+from seg_batch.sinks.publish import require_replaceable, writing_folder
 from seg_batch.stitch import Predictor
 from seg_batch.verbs.examples import Examples, chosen
 from seg_batch.verbs.finish import fill
@@ -85,7 +84,7 @@ def train(
     """
     given = [str(data)] if isinstance(data, str | Path) else [str(one) for one in data]
     listener, path, wishes = listener or Silent(), Path(bundle), wishes or Wishes()
-    _require_free(path, overwrite)
+    require_replaceable(path, overwrite, "card.json")
     with _working(path) as work:
         found = training_set(
             given,
@@ -102,18 +101,10 @@ def train(
             if tensorboard is not None:
                 ears = stack.enter_context(_board(tensorboard, listener))
             fitted = _fitted(found, from_bundle, teacher, work, ears, overwrite)
-        with told(path), writing_folder(path, overwrite, "card.json") as folder:
+        with writing_folder(path, overwrite, "card.json") as folder:
             card = fill(folder, found, fitted, work, listener)
     shutil.rmtree(_work_folder(path))
     return card.model_dump(mode="json")
-
-
-def _require_free(path: Path, overwrite: bool) -> None:
-    """What ``writing_folder`` would refuse at the end, refused before hours of training."""
-    if path.exists() and not (overwrite and (path / "card.json").is_file()):
-        advice = "" if overwrite else ", or replace an earlier result with --overwrite"
-        raise OutputError(f"{path} exists: give another -o{advice}")
-    require_writable(path.parent)
 
 
 def _work_folder(path: Path) -> Path:
@@ -131,8 +122,6 @@ def _working(path: Path) -> Iterator[Path]:
     with held(work, busy) as handle:
         if not work.exists() or os.fstat(handle).st_ino != work.stat().st_ino:
             raise busy  # its last owner removed it while we stood at the door
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            shutil.rmtree(left, ignore_errors=True)  # a bundle that was half filled
         try:
             yield work
         except BaseException:

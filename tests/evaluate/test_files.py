@@ -109,6 +109,7 @@ def test_values_name_the_classes_where_nobody_does(tmp_path: Path) -> None:
     assert list(scores["classes"]) == ["class 0", "class 3", "class 7"]
 
 
+@pytest.mark.full
 def test_the_report_beside_a_prediction_names_its_classes(tmp_path: Path) -> None:
     image = write_raster(tmp_path / "scene.tif", np.arange(6400).reshape(1, 80, 80).astype("int16"))
     made = segbatch("predict", image, "--model", "probe", "-o", tmp_path / "map.tif", "-q")
@@ -294,6 +295,7 @@ def test_cases_in_other_units_have_no_common_distance(tmp_path: Path) -> None:
     assert "measured in different units" in (tmp_path / "out/index.html").read_text()
 
 
+@pytest.mark.full
 def test_the_tiles_of_another_image_are_not_looked_for(tmp_path: Path) -> None:
     image = write_raster(tmp_path / "scene.tif", np.arange(6400).reshape(1, 80, 80).astype("int16"))
     made = segbatch("predict", image, "--model", "probe", "-o", tmp_path / "map.tif", "-q")

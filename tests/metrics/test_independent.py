@@ -23,7 +23,10 @@ from tests.metrics.made import SPACINGS, blob, pairs, scored
 sitk = pytest.importorskip("SimpleITK")
 surface_distance = pytest.importorskip("surface_distance")
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:surface_distance")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:surface_distance"),
+]
 Spacing = tuple[float, ...]
 
 

@@ -106,6 +106,7 @@ def listed(folder: Path, n: int, **splits: str) -> str:
     return str(manifest(folder, {"cases": cases}))
 
 
+@pytest.mark.full
 def test_splits_of_the_manifest_win_and_contradictions_are_refused(tmp_path: Path) -> None:
     given = listed(tmp_path / "v", 4, case_0="test", case_2="validation", case_3="training")
     make_patches([given], tmp_path / "d.zarr", recipe(3))

@@ -101,3 +101,9 @@ def test_aliases_that_would_grow_without_end_are_refused() -> None:
     text = "\n".join(["loss:", *(f"  {line}" for line in ("- &h0 [1]", *layers))])
     with pytest.raises(InputError, match="aliases are not read here, write the value out"):
         parse_recipe(text, "a recipe")
+
+
+def test_a_background_that_losses_would_not_skip_is_refused() -> None:
+    assert parse_recipe(json.dumps(plain_recipe(card={"background": 1})), "r").background == 0
+    with pytest.raises(InputError, match="first of the classes"):
+        parse_recipe(json.dumps(plain_recipe(card={"background": 7})), "r")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+pytestmark = pytest.mark.full  # of real size, or killed for real
+
 import os
 import shutil
 import signal

@@ -109,6 +109,7 @@ def test_every_tile_is_read_once_in_groups_of_bounded_size(most: int) -> None:
         assert around.size <= most or len(group) == 1
 
 
+@pytest.mark.full
 def test_the_command_takes_settings_folds_and_a_manifest(tmp_path: Path) -> None:
     import json
 
