@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-pytestmark = pytest.mark.full  # of real size, or killed for real
-
 import os
 import shutil
 import signal
@@ -22,6 +20,8 @@ from seg_batch.recipe import Recipe
 from seg_batch.sinks.patch_work import work_folder
 from seg_batch.verbs.patches import make_patches
 from tests.train.made import scene_pair, scene_recipe, volume_recipe, volumes
+
+pytestmark = pytest.mark.full  # of real size, or killed for real
 
 HELD = {
     "test": {"boxes": [[[60, 0], [110, 130]]]},
