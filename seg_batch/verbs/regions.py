@@ -18,7 +18,7 @@ from seg_batch.errors import InputError
 from seg_batch.geometry import Box, Shape
 from seg_batch.normalise import Normaliser, Pixels, from_statistics
 from seg_batch.plan import Options, make_grid
-from seg_batch.recipe.manifest import Entry, read_manifest
+from seg_batch.recipe.manifest import Entry
 from seg_batch.sources import open_source, pieces
 from seg_batch.sources.grids import unlike_grids
 from seg_batch.sources.stacked import Stacked
@@ -26,6 +26,7 @@ from seg_batch.sources.view import Oriented
 from seg_batch.verbs.classes import Classes, of_card, require_data
 from seg_batch.verbs.held_out import Region
 from seg_batch.verbs.labelled import file_facts, spacing_of
+from seg_batch.verbs.pairs import MANIFESTS, find
 
 SPLITS = ("test", "validation", "training", "all")
 
@@ -108,7 +109,7 @@ class Collection:
 def collect(
     data: Path, split: str, card: ModelCard, options: Options, ignore: tuple[float, ...]
 ) -> Collection:
-    """The regions of ``split`` in a patch dataset or a manifest.
+    """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair.
 
     InputError when there are none, or when the data does not fit the card; headers are read and
     compared and labels looked through here, so that a case that can't be used is named before the
@@ -116,8 +117,8 @@ def collect(
     """
     if split not in SPLITS:
         raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
-    if data.suffix.lower() in (".csv", ".yaml", ".yml"):
-        return _of_manifest(data, split, card, ignore)
+    if data.suffix.lower() in MANIFESTS or "=" in str(data) or (data / "images").is_dir():
+        return _of_pairs(data, split, card, ignore)
     if ignore:
         raise InputError(
             f"{data} was cut with the values that it ignores, --ignore can't change them: drop it, "
@@ -196,21 +197,26 @@ def _require_reach(region: Held, card: ModelCard, options: Options, data: Path) 
         )
 
 
-def _of_manifest(data: Path, split: str, card: ModelCard, ignore: tuple[float, ...]) -> Collection:
-    manifest = read_manifest(data)
-    chosen = [(e, box) for e in manifest.cases for box in _asked(e, split, card)]
+def _of_pairs(data: Path, split: str, card: ModelCard, ignore: tuple[float, ...]) -> Collection:
+    found = find([str(data)])
+    cases = [
+        Entry.model_validate({"id": p.case, "image": p.images, "label": p.label, "split": p.split})
+        for p in found.pairs
+    ]
+    chosen = [(e, box) for e in cases for box in _asked(e, split, card)]
     if not chosen:
-        have = ", ".join(sorted({e.split or "none" for e in manifest.cases}))
+        have = ", ".join(sorted({e.split or "none" for e in cases}))
         raise InputError(
             f"{data} has no case with the split {split} (it has: {have}), and the card of "
             f"{card.name} holds none of them out for it: use --split all, or name splits"
         )
-    if manifest.classes and [c.id for c in manifest.classes] != [c.id for c in card.classes]:
-        raise InputError(f"{data} has other classes than {card.name}: evaluate a bundle of its own")
-    ignore = (*ignore, *manifest.ignore)
+    for where, manifest in found.manifests.items():
+        if manifest.classes and [c.id for c in manifest.classes] != [c.id for c in card.classes]:
+            raise InputError(f"{where} has other classes than {card.name}: evaluate its own bundle")
+        ignore = (*ignore, *manifest.ignore)
     for entry, box in chosen:
         _require_usable(entry, box, card, ignore)
-    facts = {"path": str(data), "kind": "manifest", **file_facts(data)}
+    facts = {"path": str(data), "kind": "pairs", **(file_facts(data) if data.is_file() else {})}
     count = Counter(entry.id for entry, _ in chosen)
     parts = [
         Part(e.id if count[e.id] == 1 else f"{e.id} [{box}]", _entry_facts(e), entry=e, box=box)
