@@ -130,7 +130,7 @@ class Held:
         return labels, labels != self.ignore
 
     def _intact(self) -> AbstractContextManager[None]:
-        where = str(self.group.store_path).removeprefix("file://")
+        where = Path(self.group.store.root, self.group.path)
         return _intact(where, f"what is held out of {self.case}")
 
 
