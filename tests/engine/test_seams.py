@@ -56,6 +56,7 @@ def run(scene: Path, output: Path, function: Any, **options: Any) -> dict[str, A
     return predict_one(Request(str(scene), str(output), model=(card(), function), options=asked))
 
 
+@pytest.mark.full
 def test_a_run_tells_what_its_product_shows(tmp_path: Path) -> None:
     """The counts of all blocks are those of the labels on disk, block by block."""
     values = noise(EXTENT, nodata=True)
@@ -78,6 +79,7 @@ def test_a_run_tells_what_its_product_shows(tmp_path: Path) -> None:
     assert report["seams"]["index"] == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.full
 def test_a_seam_is_seen_and_said_in_one_line(tmp_path: Path) -> None:
     scene = write_raster(tmp_path / "a.tif", noise(EXTENT))
     plain = run(scene, tmp_path / "straight.tif", probe, taper="crop")

@@ -55,6 +55,7 @@ def test_killed_where_files_are_moved_and_run_again_it_is_the_same(
     assert_same(trained(tmp_path, HOW), whole)
 
 
+@pytest.mark.full
 def test_stopped_by_signal_it_goes_on_from_that_very_step(tmp_path: Path, whole: Fit) -> None:
     def stopping(predict):  # type: ignore[no-untyped-def]
         os.kill(os.getpid(), signal.SIGTERM)
@@ -92,6 +93,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
         assert_same(trained(tmp_path, HOW), whole)
 
 
+@pytest.mark.full
 def test_another_training_is_refused_and_told_what_differs(tmp_path: Path, whole: Fit) -> None:
     work = whole.path.parent
     other = recipe(optimiser={"learning_rate": 1.0})

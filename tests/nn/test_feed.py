@@ -87,6 +87,7 @@ def test_an_error_comes_out_with_its_words() -> None:
         next(running)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not LINUX, reason="reads /proc")
 def test_memory_stays_flat_however_long_it_runs() -> None:
     """2000 batches of 200 kB: keeping one in ten would show."""

@@ -55,6 +55,7 @@ def test_a_worse_model_does_not_replace_the_best_and_the_earlier_of_equals_stays
     assert (result.step, result.scores) == (2, {"score": 0.9})
 
 
+@pytest.mark.full
 def test_it_stops_when_patience_is_at_its_end(tmp_path: Path) -> None:
     scores = iter([0.5, 0.9, 0.9, 0.1])
     how = recipe(fit={"steps": 100, "validate_every": 2, "patience": 2})
@@ -85,6 +86,7 @@ def test_examples_are_asked_for_each_so_many_epochs(tmp_path: Path) -> None:
     assert steps == [10, 20]
 
 
+@pytest.mark.full
 def test_a_batch_that_is_not_finite_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
     bad = Squares(broken=(42,))
     with pytest.raises(
@@ -105,6 +107,7 @@ def test_divergence_is_said_with_the_batch(tmp_path: Path) -> None:
         trained(tmp_path, how)
 
 
+@pytest.mark.full
 def test_an_error_of_a_sample_is_told_as_it_is(tmp_path: Path) -> None:
     class Gone(Squares):
         def __call__(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

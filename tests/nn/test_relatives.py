@@ -86,6 +86,7 @@ def test_attention_unet_is_a_unet_and_a_gate_on_every_skip() -> None:
     assert all(name.startswith("gate_") for name in extra)
 
 
+@pytest.mark.full
 def test_the_nested_ones_differ_in_gates_and_in_what_is_shared() -> None:
     """10 Ups of their own against 4 shared ones, no gates against 10."""
     names = {
@@ -123,6 +124,7 @@ def test_heads_stay_float32_in_mixed_precision(arch: str) -> None:
     assert {keras.backend.standardize_dtype(y.dtype) for y in model.outputs} == {"float32"}
 
 
+@pytest.mark.full
 @EVERY
 @pytest.mark.parametrize("rank", [2, 3])
 def test_saved_model_needs_nothing_but_keras(arch: str, rank: int, tmp_path: Path) -> None:
@@ -136,6 +138,7 @@ def test_saved_model_needs_nothing_but_keras(arch: str, rank: int, tmp_path: Pat
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.full
 @EVERY
 @pytest.mark.parametrize("rank", [2, 3])
 def test_a_gradient_step_lowers_the_loss(arch: str, rank: int) -> None:

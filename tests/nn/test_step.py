@@ -93,6 +93,7 @@ def test_the_average_follows_the_weights() -> None:
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.full
 def test_an_encoder_rate_scales_the_encoder_as_a_lower_rate_would() -> None:
     """Adam's steps do not depend on the size of gradients, so scaling those would do nothing."""
     how, model = {"encoder_rate": 0.25, "weight_decay": 0.1}, plain_network()
@@ -104,6 +105,7 @@ def test_an_encoder_rate_scales_the_encoder_as_a_lower_rate_would() -> None:
             np.testing.assert_allclose(a, b, atol=1e-7)
 
 
+@pytest.mark.full
 def test_a_frozen_encoder_stays_bit_for_bit_and_is_thawed() -> None:
     how = recipe(optimiser={"frozen_epochs": 1})
     model = fresh(how)
