@@ -64,6 +64,7 @@ def test_nodata_stays_nodata_and_areas_add_up(tmp_path: Path) -> None:
         assert row["hectares"] == pytest.approx(row["voxels"] * 0.09)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("block", [(1024, 1024), (2048, 1024), (1024, 3072)])
 def test_three_block_shapes_give_the_same_bytes(tmp_path: Path, block: tuple[int, int]) -> None:
     values = address_raster((1500, 2100), 1, "uint8")
@@ -87,6 +88,7 @@ def test_a_volume_comes_back_in_its_own_orientation(volume: Path, tmp_path: Path
     assert millilitres == pytest.approx(61 * 45 * 37 * 1.5 * 0.9 * 2 / 1000, rel=1e-5)
 
 
+@pytest.mark.full
 def test_a_large_volume_in_several_blocks(tmp_path: Path) -> None:
     values = address_volume((150, 140, 290))
     path = write_volume(tmp_path / "a.nii", values, np.diag([-1.0, 1, 1, 1]))

@@ -34,6 +34,7 @@ def patches(kind: str, n: int, seed: int = 5) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(n, *SHAPES[kind])).astype(np.float32)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("precision", ["float32", "mixed"])
 @pytest.mark.parametrize("kind", ["2d", "3d"])
 def test_a_patch_has_one_result_wherever_it_stands(models, kind: str, precision: str) -> None:  # type: ignore[no-untyped-def]

@@ -54,6 +54,7 @@ def test_shapes_are_known_before_the_first_batch() -> None:
     assert (valid.shape, valid.dtype) == ((4, *SHAPE), tf.bool)
 
 
+@pytest.mark.full
 def test_it_runs_ahead_but_not_for_ever_and_stops_when_nobody_listens() -> None:
     asked: list[int] = []
 

@@ -15,6 +15,7 @@ from tests.nn.squares import Squares, assert_same, dice, recipe, timeless, train
 LEARNS = {"learning_rate": 2e-2, "ema": 0.9}
 
 
+@pytest.mark.full
 def test_it_learns_keeps_the_best_and_tells_its_history(tmp_path: Path) -> None:
     seen: list[Row] = []
     how = recipe(optimiser=LEARNS, fit={"steps": 80, "validate_every": 30})

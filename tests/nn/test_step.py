@@ -65,6 +65,7 @@ def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> No
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_accumulated_batches_equal_one_large_batch(name: str) -> None:
     model = plain_network()

@@ -170,6 +170,7 @@ def _write_all(path: Path) -> None:
         write_block(store, block)
 
 
+@pytest.mark.full
 def test_two_processes_write_the_same_blocks(store: WorkStore) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_write_all, args=(store.path,)) for _ in range(2)]
