@@ -1,6 +1,7 @@
 """What all tests share: where the real data lies, quiet libraries, how hard hypothesis tries."""
 
 import os
+import signal
 from pathlib import Path
 
 # Set before any test imports TensorFlow. The GPU is hidden unless asked for by its number.
@@ -11,6 +12,9 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import hypothesis
 import pytest
+
+# A shell that starts the tests in the background has SIGINT ignored, and processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_SKIPS = os.environ.get("SEGBATCH_NO_SKIPS") == "1"

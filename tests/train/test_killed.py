@@ -71,7 +71,9 @@ def test_killed_while_cutting_and_while_training(whole: dict[str, Any], tmp_path
         "checkpoint-00000002",
     ]
     assert not bundle.exists()
-    (tmp_path / ".b.half.part").mkdir()  # as a kill leaves it while the bundle is filled
+    (tmp_path / "b.part" / "b").mkdir(
+        parents=True
+    )  # as a kill leaves it while the bundle is filled
     _damaged_is_named(work / "fit" / "checkpoint-00000002.npz", whole, bundle)
     assert weights(bundle) == whole["sha256"]
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
