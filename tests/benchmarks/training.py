@@ -92,8 +92,11 @@ class Turns:
 
 def measured(name: str, parts: dict[str, Any], steps: int, work: Path) -> bool:
     """Measure and show one size; whether it reached the target."""
-    recipe = read_recipe(LANDSAT).changed(**parts)
-    recipe = recipe.changed(fit={"steps": steps, "minutes": None, "validate_every": 10**6})
+    recipe = read_recipe(LANDSAT).changed(**parts)  # the bare step is float32, so is the loop
+    recipe = recipe.changed(
+        fit={"steps": steps, "minutes": None, "validate_every": 10**6},
+        optimiser={"precision": "float32"},
+    )
     samples = Cached(recipe)
     turns = Turns(bare_step(recipe, samples))
 
