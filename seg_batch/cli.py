@@ -13,11 +13,12 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from seg_batch import cli_evaluate, cli_train
+from seg_batch.cli_options import Json, Quiet, blending
 from seg_batch.errors import PlanError, SegbatchError
 from seg_batch.version import package_version
 
@@ -54,8 +55,6 @@ Probabilities = Annotated[bool, typer.Option("--probabilities", help="Keep them 
 VolumeIndex = Annotated[int | None, typer.Option("--volume", min=0, help="Which of a 4-D file.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")]
 KeepStore = Annotated[bool, typer.Option("--keep-store", help="Keep the Zarr work store.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
 
 
 def _version(value: bool) -> None:
@@ -73,22 +72,6 @@ def _root(
     pass
 
 
-def _overlap(text: str | None) -> int | Literal["auto"] | None:
-    if text is None:
-        return None
-    if text == "auto":
-        return "auto"
-    try:
-        voxels = int(text)
-    except ValueError:
-        voxels = -1
-    if voxels < 0:
-        raise PlanError(
-            f"--overlap {text[:20]!r} is no number of voxels: use one from 0 on, or auto"
-        )
-    return voxels
-
-
 def _options(
     overlap: str | None,
     taper: str,
@@ -102,19 +85,20 @@ def _options(
     """The plan's options, or PlanError naming the one that makes no sense."""
     from seg_batch.machine import parse_bytes
     from seg_batch.plan import Options
-    from seg_batch.taper import TAPERS
 
-    if taper not in TAPERS:
-        raise PlanError(f"--taper {taper!r} is unknown: use one of {', '.join(TAPERS)}")
-    if precision not in ("auto", "float32", "mixed"):
-        raise PlanError(f"--precision {precision!r} is unknown: use auto, float32 or mixed")
+    blended = blending(overlap, taper, precision)
     try:
         memory_bytes = parse_bytes(memory) if memory else 0
         shape = tuple(int(n) for n in block.split(",")) if block else None
     except (ValueError, OverflowError) as error:
         raise PlanError(f"{error}; sizes look like 8GiB, block shapes like 2048,2048") from None
     return Options(
-        _overlap(overlap), taper, probabilities, precision, memory_bytes, workers, batch, shape
+        **blended,
+        probabilities=probabilities,
+        memory_bytes=memory_bytes,
+        workers=workers,
+        batch=batch,
+        block=shape,
     )
 
 

@@ -4,54 +4,66 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from seg_batch.errors import InputError, PlanError
+from seg_batch.cli_options import Json, Overwrite, Quiet, blending
+from seg_batch.errors import InputError
 
 UNMET = 3
 MOST_WARNINGS = 10
 
 
+Given = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PREDICTIONS TRUTH | DATA",
+        help="Label images against true ones, files or folders; with --model, a patch dataset, a "
+        "manifest, a folder of pairs or IMAGE=LABEL.",
+    ),
+]
+Output = Annotated[str, typer.Option("-o", "--output", help="Folder for the page, JSON and CSV.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Evaluate this bundle on what was held out.")
+]
+Split = Annotated[str, typer.Option(help="test, validation, training or all.")]
+Images = Annotated[
+    str | None, typer.Option(help="The images, file or folder, to show beside the labels.")
+]
+Classes = Annotated[
+    str | None, typer.Option(help="0=background,3=forest, or a bundle that names them.")
+]
+Ignore = Annotated[
+    list[float] | None, typer.Option(help="A label value that counts nowhere; repeatable.")
+]
+Required = Annotated[
+    list[str] | None,
+    typer.Option("--require", help="'dice>=0.8' or 'dice[forest]>=0.84', else status 3."),
+]
+Blending = typer.Option(help="With --model: as for predict.")
+Pictures = Annotated[int, typer.Option(min=0, help="Cases shown, worst and best first.")]
+
+
 def evaluate(
-    given: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PREDICTIONS TRUTH | DATASET",
-            help="Label images against true ones, files or folders; with --model, a patch dataset "
-            "or a manifest.",
-        ),
-    ],
-    output: Annotated[
-        str, typer.Option("-o", "--output", help="Folder for the page, JSON and CSV.")
-    ] = "evaluation",
-    model: Annotated[
-        str | None, typer.Option("--model", help="Evaluate this bundle on what was held out.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="test, validation, training or all.")] = "test",
-    images: Annotated[
-        str | None, typer.Option(help="The images, file or folder, to show beside the labels.")
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="0=background,3=forest, or a bundle that names them.")
-    ] = None,
-    ignore: Annotated[
-        list[float] | None, typer.Option(help="A label value that counts nowhere; repeatable.")
-    ] = None,
-    requirement: Annotated[
-        list[str] | None,
-        typer.Option("--require", help="'dice>=0.8' or 'dice[forest]>=0.84', else status 3."),
-    ] = None,
-    overlap: Annotated[str | None, typer.Option(help="With --model: as for predict.")] = None,
-    taper: Annotated[str, typer.Option(help="With --model: as for predict.")] = "hann",
-    precision: Annotated[str, typer.Option(help="With --model: as for predict.")] = "auto",
-    pictures: Annotated[int, typer.Option(min=0, help="Cases shown, worst and best first.")] = 20,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier one.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
+    given: Given,
+    output: Output = "evaluation",
+    model: Model = None,
+    split: Split = "test",
+    images: Images = None,
+    classes: Classes = None,
+    ignore: Ignore = None,
+    requirement: Required = None,
+    overlap: Annotated[str | None, Blending] = None,
+    taper: Annotated[str, Blending] = "hann",
+    precision: Annotated[str, Blending] = "auto",
+    pictures: Pictures = 20,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score predictions against truth, or a bundle on held-out data; writes a page."""
+    from seg_batch.plan import Options
     from seg_batch.progress import ScoreBar
     from seg_batch.verbs.evaluate import evaluate_bundle, evaluate_files
 
@@ -65,7 +77,7 @@ def evaluate(
     with ScoreBar(quiet or as_json) as bar:
         if model is not None:
             data = _one(given, images, classes)
-            options = _options(overlap, taper, precision)
+            options = Options(**blending(overlap, taper, precision))
             result = evaluate_bundle(
                 model, data, split=split, options=options, listener=bar, **common
             )
@@ -77,13 +89,17 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(result, allow_nan=False))
     elif not quiet:
-        for text in result["warnings"][:MOST_WARNINGS]:
-            typer.echo(f"segbatch: warning: {text}", err=True)
-        if (more := len(result["warnings"]) - MOST_WARNINGS) > 0:
-            typer.echo(f"segbatch: {more} more warnings are on the page", err=True)
+        _warn(result["warnings"])
         typer.echo("\n".join(_lines(result)))
         typer.echo(str(Path(output) / "index.html"))
     _require_met(result)
+
+
+def _warn(lines: list[str]) -> None:
+    for text in lines[:MOST_WARNINGS]:
+        typer.echo(f"segbatch: warning: {text}", err=True)
+    if (more := len(lines) - MOST_WARNINGS) > 0:
+        typer.echo(f"segbatch: {more} more warnings are on the page", err=True)
 
 
 def _one(given: list[str], images: str | None, classes: str | None) -> str:
@@ -107,42 +123,20 @@ def _two(given: list[str]) -> tuple[str, str]:
     return given[0], given[1]
 
 
-def _options(overlap: str | None, taper: str, precision: str) -> Any:
-    from seg_batch.plan import Options
-    from seg_batch.taper import TAPERS
-
-    if taper not in TAPERS:
-        raise PlanError(f"--taper {taper!r} is unknown: use one of {', '.join(TAPERS)}")
-    if precision not in ("auto", "float32", "mixed"):
-        raise PlanError(f"--precision {precision!r} is unknown: use auto, float32 or mixed")
-    voxels: int | Literal["auto"] | None = None
-    if overlap is not None and overlap != "auto" and not overlap.isdecimal():
-        raise PlanError(f"--overlap {overlap[:20]!r} is no number of voxels: use one, or auto")
-    if overlap is not None:
-        voxels = "auto" if overlap == "auto" else int(overlap)
-    return Options(overlap=voxels, taper=taper, precision=precision)
-
-
 def _lines(result: dict[str, Any]) -> list[str]:
+    from seg_batch.verbs.show import interval
+
     scores = result["scores"]
     overall = scores["overall"]
     count = len(scores["cases"])
     lines = [
-        f"{count} {'case' if count == 1 else 'cases'}: mean Dice {_number(overall['mean_dice'])}, "
-        f"accuracy {_number(overall['accuracy'])}"
+        f"{count} {'case' if count == 1 else 'cases'}: mean Dice {interval(overall['mean_dice'])}, "
+        f"accuracy {interval(overall['accuracy'])}"
     ]
     width = max(len(name) for name in scores["classes"])
     for name, row in scores["classes"].items():
-        lines.append(f"  {name:<{width}}  Dice {_number(row['dice'])}")
+        lines.append(f"  {name:<{width}}  Dice {interval(row['dice'])}")
     return lines
-
-
-def _number(value: dict[str, Any]) -> str:
-    if value["mean"] is None:
-        return "undefined"
-    if value["low"] is None:
-        return f"{value['mean']:.4f}"
-    return f"{value['mean']:.4f} ({value['low']:.4f} to {value['high']:.4f})"
 
 
 def _require_met(result: dict[str, Any]) -> None:

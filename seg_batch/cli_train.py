@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
+from seg_batch.cli_options import Json, Overwrite, Quiet
+
 Output = Annotated[str, typer.Option("-o", "--output", help="Where the result goes.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Over the recipe: part.key=value.")
 ]

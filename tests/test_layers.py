@@ -27,6 +27,7 @@ ROWS: list[dict[str, str]] = [
     {"plan": "numpy", "samples": "numpy"},
     {"verbs": "numpy jinja2 matplotlib"},
     {"progress": "rich"},
+    {"cli_options": "typer"},
     {"cli_train": "typer", "cli_evaluate": "typer"},
     {"cli": "typer rich click"},
     {"__main__": ""},

@@ -215,14 +215,15 @@ def score_lines(card: dict[str, Any]) -> list[str]:
             found = card["scores"][part]
             overall, classes = found["overall"], found["classes"]
             lines.append(
-                f"{part}: accuracy {_interval(overall['accuracy'])}, "
-                f"mean Dice {_interval(overall['mean_dice'])}  ({found['measured_on']})"
+                f"{part}: accuracy {interval(overall['accuracy'])}, "
+                f"mean Dice {interval(overall['mean_dice'])}  ({found['measured_on']})"
             )
-            lines += [f"  {name}: Dice {_interval(row['dice'])}" for name, row in classes.items()]
+            lines += [f"  {name}: Dice {interval(row['dice'])}" for name, row in classes.items()]
     return lines
 
 
-def _interval(number: dict[str, Any]) -> str:
+def interval(number: dict[str, Any]) -> str:
+    """``mean [low, high]`` of a number of ``metrics.summarise``."""
     if number["mean"] is None:
         return "undefined"
     if number["low"] is None:

@@ -21,13 +21,11 @@ FREE = {"name", "description", "licence", "training_data", "overlap", "margin"}
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """``patches`` to learn from, by ``recipe``; ``reasons`` for what nobody asked for; ``made``: the
-    dataset that was cut for this training only, None where it was given."""
+    """``patches`` to learn from, by ``recipe``; ``reasons`` for what nobody asked for."""
 
     patches: PatchSet
     recipe: Recipe
     reasons: tuple[str, ...] = ()
-    made: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def training_set(
         needed=("validation",),
     )
     patches = PatchSet(beside)
-    return TrainingSet(patches, patches.recipe, reasons, made=beside)
+    return TrainingSet(patches, patches.recipe, reasons)
 
 
 def _chosen(

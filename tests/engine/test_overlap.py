@@ -10,7 +10,7 @@ import pytest
 import rasterio
 
 from seg_batch.card import Border, ModelCard
-from seg_batch.cli import _overlap
+from seg_batch.cli_options import voxels_of
 from seg_batch.errors import PlanError
 from seg_batch.normalise import Normaliser
 from seg_batch.plan import Options, make_grid, normalised
@@ -91,8 +91,8 @@ def test_a_whole_run_with_auto_is_exact_and_says_what_it_used(scene: Path, tmp_p
 @pytest.mark.parametrize("text", ["many", "-1", "1.5", "", "9" * 5000])
 def test_what_is_no_overlap_is_refused(text: str) -> None:
     with pytest.raises(PlanError, match="no number of voxels"):
-        _overlap(text)
+        voxels_of(text)
 
 
 def test_a_number_a_word_or_nothing() -> None:
-    assert [_overlap(text) for text in ("64", "0", "auto", None)] == [64, 0, "auto", None]
+    assert [voxels_of(text) for text in ("64", "0", "auto", None)] == [64, 0, "auto", None]
