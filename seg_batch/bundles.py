@@ -19,21 +19,25 @@ from seg_batch.probe import predict as probe
 from seg_batch.sources.protocol import SourceInfo
 
 PACKAGED = Path(__file__).parent / "data" / "bundles"
-WEIGHTS = "model.keras"
+WEIGHTS = {"keras": "model.keras", "openvino": "model.xml"}
 
 
 @dataclass(frozen=True)
 class Model:
-    """A card with what computes it: a bundle's folder, or any callable ``array -> array``."""
+    """A card with what computes it: a bundle's folder, or any callable ``array -> array``.
+
+    ``members``: further models whose probabilities are averaged with this one's.
+    """
 
     card: ModelCard
     path: Path | None = None
     function: Callable[[Any], Any] | None = None
+    members: tuple[Model, ...] = ()
 
     @property
     def weights(self) -> Path:
         assert self.path is not None
-        return self.path / WEIGHTS
+        return self.path / WEIGHTS[self.card.format]
 
 
 PROBE = Model(PROBE_CARD, function=probe)
@@ -81,7 +85,7 @@ def checked(model: Model) -> Model:
         return model
     if not model.weights.is_file():
         raise BundleError(
-            f"{model.path} has no {WEIGHTS}: the bundle is incomplete, fetch it again"
+            f"{model.path} has no {model.weights.name}: the bundle is incomplete, fetch it again"
         )
     if sha256(model.weights) != model.card.weights_sha256:
         raise BundleError(

@@ -118,6 +118,13 @@ class ModelCard(_Frozen):
     orientation: str = Field(default="RAS", pattern=r"^[RLAPSI]{3}$")
     skip: SkipRule | None = None
     compute: Compute = Compute()
+    format: Literal["keras", "openvino"] = Field(
+        default="keras", description="model.keras, or model.xml and model.bin"
+    )
+    finer: int = Field(default=1, ge=1, le=8, description="output voxels per input voxel and axis")
+    post: tuple[dict[str, Any], ...] = Field(
+        default=(), description="steps that follow prediction, in order"
+    )
     architecture: dict[str, Any] = Field(default_factory=dict)
     licence: str = ""
     training_data: str = ""

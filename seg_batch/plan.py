@@ -32,12 +32,17 @@ LAYOUT = 1
 @dataclass(frozen=True)
 class Options:
     """What the user asked for. ``memory_bytes``: per worker process; 0: a share of the machine.
-    ``overlap``: voxels; None: the card's; ``auto``: what was measured for the model, if it was."""
+    ``overlap``: voxels; None: the card's; ``auto``: what was measured for the model, if it was.
+    ``tta``: the views of each patch that are predicted and averaged. ``post``: steps that follow
+    prediction, as on the command line; None: the card's."""
 
     overlap: int | Literal["auto"] | None = None
     taper: str = "hann"
     probabilities: bool = False
     precision: str = "auto"
+    engine: str = "auto"
+    tta: str = "none"
+    post: tuple[str, ...] | None = None
     memory_bytes: int = 0
     workers: int = 1
     batch: int = 0
@@ -77,6 +82,10 @@ class Plan:
     memory_bytes: int
     disk_bytes: int
     seconds_estimate: float
+    engine: str = "tensorflow"
+    tta: str = "none"
+    passes: int = 1
+    post: tuple[dict[str, Any], ...] = ()
     fingerprint: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -210,6 +219,8 @@ def make_plan(
         classes=len(card.classes),
         probabilities=options.probabilities,
         precision=options.precision,
+        engine=options.engine,
+        tta=options.tta,
         normaliser={},
         label_dtype=card.label_dtype,
         nodata=card.nodata,
@@ -281,6 +292,8 @@ def _fingerprint(plan: Plan, identity: dict[str, Any]) -> dict[str, Any]:
             "chunk",
             "probabilities",
             "precision",
+            "engine",
+            "tta",
             "normaliser",
             "label_dtype",
             "empty_label",

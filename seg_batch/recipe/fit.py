@@ -10,10 +10,12 @@ from seg_batch.recipe.draft import Frozen
 
 
 class Network(Frozen):
-    """``arch``: a name of ``nn.zoo``. ``filters`` from the full resolution downwards."""
+    """``arch``: a name of ``nn.zoo``. ``filters`` from the full resolution downwards. ``options``: what
+    else the configuration of that network takes, such as ``backbone``."""
 
     arch: str = "anunet"
     filters: tuple[int, ...] = (16, 32, 64, 128)
+    options: dict[str, Any] = {}
 
 
 class Loss(Frozen):

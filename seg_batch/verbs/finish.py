@@ -47,7 +47,7 @@ def fill(
     from seg_batch.nn.engine import load_predictor
 
     patches, recipe = found.patches, found.recipe
-    weights = folder / bundles.WEIGHTS
+    weights = folder / bundles.WEIGHTS["keras"]
     shutil.copyfile(fitted.path, weights)
     sha256 = bundles.sha256(weights)
     predictor = load_predictor(weights, precision="float32", sha256=sha256)
