@@ -53,7 +53,16 @@ class Pixels:
         """bool ``shape``: where at least one channel is valid."""
         if self.valid is None:
             return np.ones(self.values.shape[:-1], bool)
-        return self.valid.any(-1)
+        return np.asarray(self.valid.any(-1))
+
+
+def _finite(pixels: Pixels) -> np.ndarray:
+    """The physical values; 0 where they are invalid or not finite."""
+    out = pixels.physical(np.float64)
+    keep = np.isfinite(out) if out.dtype.kind == "f" else None
+    if pixels.valid is not None:
+        keep = pixels.valid if keep is None else keep & pixels.valid
+    return out if keep is None else np.where(keep, out, 0)
 
 
 @dataclass(frozen=True)
@@ -85,12 +94,9 @@ class Normaliser:
     def __call__(self, pixels: Pixels) -> np.ndarray:
         """``(*shape, channels)``; nothing in it is NaN or infinite."""
         if self.identity:
-            out = pixels.physical(np.float64)
-            keep = np.isfinite(out) if out.dtype.kind == "f" else np.True_
-            keep = keep if pixels.valid is None else keep & pixels.valid
-            return out if keep is np.True_ else np.where(keep, out, 0)
+            return _finite(pixels)
         out = np.empty(pixels.values.shape, np.float32)
-        for c in range(out.shape[-1]):
+        for c in range(pixels.values.shape[-1]):
             self._channel(pixels, c, out[..., c])
         return out
 
