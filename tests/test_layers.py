@@ -24,6 +24,7 @@ ROWS: list[dict[str, str]] = [
     {"bundles": ""},
     {"nn": "numpy keras tensorflow"},
     {"budget": "", "stitch": "numpy", "dataset": "numpy zarr scipy", "augment": "numpy scipy"},
+    {"tta": "numpy", "ensemble": "numpy"},
     {"plan": "numpy", "samples": "numpy"},
     {"verbs": "numpy jinja2 matplotlib"},
     {"progress": "rich"},
