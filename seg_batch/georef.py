@@ -7,7 +7,7 @@ carry them and two of them can be compared in words.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,48 @@ Georef = RasterGeoref | VolumeGeoref
 
 def to_json(georef: Georef) -> dict[str, Any]:
     return asdict(georef)
+
+
+def refined(georef: Georef, factors: tuple[int, ...]) -> Georef:
+    """The same place on a grid with ``factors`` voxels for each voxel, along ``(z,) y, x``.
+
+    Corners stay where they are: ``T' = T * scale(1 / f)`` for a transform, which speaks of corners;
+    ``A' = A * S`` with ``S(v) = (v + 1/2) / f - 1/2`` for an affine, which speaks of centres.
+    """
+    if isinstance(georef, VolumeGeoref):
+        return _refined_volume(georef, factors)
+    fy, fx = factors
+    a, b, c, d, e, f = georef.transform
+    pixels_only = georef.crs_wkt is None and georef.transform == RasterGeoref().transform
+    unplaced = georef.gcps or pixels_only  # an identity in place of a transform
+    return replace(
+        georef,
+        transform=georef.transform if unplaced else (a / fx, b / fy, c, d / fx, e / fy, f),
+        gcps=tuple((row * fy, col * fx, x, y, z) for row, col, x, y, z in georef.gcps),
+        rpcs=tuple((key, _refined_rpc(key, text, fy, fx)) for key, text in georef.rpcs),
+    )
+
+
+def _refined_rpc(key: str, text: str, fy: int, fx: int) -> str:
+    """RPCs count from the centre of the first pixel."""
+    axis, _, name = key.partition("_")
+    f = {"LINE": fy, "SAMP": fx}.get(axis)
+    if f is None or name not in ("OFF", "SCALE"):
+        return text
+    value = float(text)
+    return str((value + 0.5) * f - 0.5 if name == "OFF" else value * f)
+
+
+def _refined_volume(georef: VolumeGeoref, factors: tuple[int, ...]) -> VolumeGeoref:
+    steps = 1 / np.array(factors[::-1], np.float64)
+    change = np.diag([*steps, 1.0])
+    change[:3, 3] = steps / 2 - 0.5
+
+    def moved(matrix: Affine16 | None) -> Affine16 | None:
+        return None if matrix is None else _tuples((np.array(matrix) @ change).tolist())
+
+    affine = moved(georef.affine) or georef.affine
+    return replace(georef, affine=affine, sform=moved(georef.sform), qform=moved(georef.qform))
 
 
 def _tuples(value: Any) -> Any:

@@ -133,7 +133,8 @@ def _overlap_and_margin(
 def make_grid(extent: Shape, card: ModelCard, options: Options) -> tuple[Grid, int]:
     """The grid over a view of ``extent`` and the model's spatial rank.
 
-    A 2-D model on a volume gets patches one slice thick.
+    A 2-D model on a volume gets patches one slice thick. The sides of a ``finer`` model are counted
+    in voxels of its input, ``extent`` and grid in those of its output.
     """
     rank = card.rank or len(extent)
     patch = card.patch or DEFAULT_PATCH[rank]
@@ -141,8 +142,12 @@ def make_grid(extent: Shape, card: ModelCard, options: Options) -> tuple[Grid, i
     if options.taper == "crop":
         margin = tuple(o // 2 for o in overlap)
     lead = len(extent) - rank
+    sides = (
+        (fill,) * lead + tuple(n * card.finer for n in side)
+        for fill, side in ((1, patch), (0, overlap), (0, margin))
+    )
     try:
-        grid = Grid(extent, (1,) * lead + patch, (0,) * lead + overlap, (0,) * lead + margin)
+        grid = Grid(extent, *sides)
     except ValueError as error:
         raise PlanError(f"{error}; use another --overlap") from None
     return grid, rank
@@ -164,7 +169,7 @@ def _batch(card: ModelCard, options: Options, memory_bytes: int, tiles: int) -> 
 def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batch: int) -> Costs:
     return Costs(
         grid=grid,
-        in_bytes=info.voxel_bytes,
+        in_bytes=info.voxel_bytes + _coarse_bytes(info, card),
         channels=len(info.channels),
         classes=len(card.classes),
         label_bytes=np.dtype(card.label_dtype).itemsize,
@@ -173,6 +178,12 @@ def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batc
         model_bytes=TENSORFLOW_BYTES if card.weights_sha256 else 0,
         activation_bytes=card.compute.activation_bytes,
     )
+
+
+def _coarse_bytes(info: SourceInfo, card: ModelCard) -> int:
+    """What a voxel of a finer grid is repeated from is held as well while that is done."""
+    rank = card.rank or len(info.extent)
+    return 0 if card.finer == 1 else -(-info.voxel_bytes // card.finer**rank)
 
 
 def _asked_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:

@@ -44,8 +44,9 @@ def head(spec: ProductSpec) -> bytes:
 
 
 def _header(spec: ProductSpec) -> Any:
-    """What says where the voxels lie is the input's, bit for bit; what they mean is ours; anything
-    else (dates, names and comments of the scan) is left behind."""
+    """What says where the voxels lie is the input's, bit for bit (on a finer grid: all that does not
+    depend on it); what they mean is ours; anything else (dates, names and comments of the scan) is
+    left behind."""
     source = None if spec.like is None else read_layout(spec.like).header
     large = max(spec.extent) > LARGEST_NIFTI1_AXIS or (source and source.sizeof_hdr == 540)
     header = nibabel.Nifti2Header() if large else nibabel.Nifti1Header()
@@ -56,6 +57,7 @@ def _header(spec: ProductSpec) -> Any:
         _place(header, stated(spec))
     else:
         _copy_place(header, source)
+        _refine_place(header, source, spec)
     header.set_slope_inter(1 / 255 if spec.is_probabilities else 1, 0)
     header["intent_code"] = 0 if spec.is_probabilities else INTENT_LABEL
     header["descrip"] = spec.tags.get("SEGBATCH_VERSION", "segbatch").encode()[:79]
@@ -67,7 +69,8 @@ def _shape(spec: ProductSpec, source: Any) -> tuple[int, ...]:
     shape = tuple(reversed(spec.extent))
     if spec.is_probabilities:
         return (*shape, spec.bands)
-    return shape[:2] if source and len(source.get_data_shape()) == 2 else shape
+    flat = source and len(source.get_data_shape()) == 2 and shape[2] == 1
+    return shape[:2] if flat else shape
 
 
 def stated(spec: ProductSpec) -> VolumeGeoref:
@@ -85,6 +88,22 @@ def _copy_place(header: Any, source: Any) -> None:
     for name in _PLACE:
         header[name] = source[name]
     header["pixdim"][:4] = source["pixdim"][:4]
+
+
+def _refine_place(header: Any, source: Any, spec: ProductSpec) -> None:
+    """Sizes and origins of a grid finer than the input's; the rotation stays, digit for digit."""
+    coarse = (*source.get_data_shape()[:3], 1, 1)[:3]
+    factors = np.array(spec.extent[::-1]) // np.array(coarse)
+    if (factors == 1).all():
+        return
+    georef = spec.georef
+    assert isinstance(georef, VolumeGeoref)
+    header["pixdim"][1:4] = source["pixdim"][1:4] / factors
+    if georef.qform is not None:
+        origin = np.array(georef.qform)[:3, 3]
+        header["qoffset_x"], header["qoffset_y"], header["qoffset_z"] = origin
+    if georef.sform is not None:
+        header["srow_x"], header["srow_y"], header["srow_z"] = np.array(georef.sform)[:3]
 
 
 def _place(header: Any, georef: VolumeGeoref) -> None:

@@ -13,6 +13,7 @@ from seg_batch.card import ModelCard
 from seg_batch.errors import BundleError
 from seg_batch.plan import Options, Plan, make_plan
 from seg_batch.sources import corner_traps, open_source
+from seg_batch.sources.finer import finer
 from seg_batch.sources.protocol import SourceInfo
 from seg_batch.sources.view import Oriented
 from seg_batch.verbs.outputs import Outputs, outputs_for
@@ -55,7 +56,10 @@ def prepare(request: Request) -> Prepared:
         info = replace(source.info, warnings=(*source.info.warnings, *corner_traps(source)))
         model = resolve_model(request.model, info)
         options = _settled(request, model)
-        view = Oriented(source, model.card.orientation)
+        card = model.card
+        source = finer(source, card.finer, card.rank, card.orientation)
+        info = replace(source.info, warnings=info.warnings)
+        view = Oriented(source, card.orientation)
         plan = make_plan(info, view, model.card, options, _identity(request, info, model))
     finally:
         source.close()

@@ -27,6 +27,7 @@ from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.plan import Plan
 from seg_batch.sinks.store import WorkStore
 from seg_batch.sources import open_source
+from seg_batch.sources.finer import finer, one_of_each
 from seg_batch.sources.view import Oriented
 from seg_batch.stitch import Counts, Empty, Predictor, Stitcher, below, quantised, winners
 from seg_batch.taper import Taper
@@ -110,9 +111,10 @@ class Work:
         self.job = job
         staged = Path(job.staged) if job.staged else None
         source = open_source(job.input, volume=job.volume, staged=staged)
-        self.source = Oriented(source, plan.orientation or "RAS")
+        card, orientation = job.model.card, plan.orientation or "RAS"
+        self.source = Oriented(finer(source, card.finer, card.rank, orientation), orientation)
         self.store = WorkStore.open(Path(job.store))
-        self.predictor = load(job.model, plan)
+        self.predictor = one_of_each(load(job.model, plan), card.finer)
         self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
         self.empty = Empty(plan.empty_label, plan.skip_below, plan.skip_label)
         self.on_tiles: Callable[[int], None] = lambda n: None
