@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from seg_batch.chain import Step, check
 from seg_batch.errors import BundleError
 from seg_batch.geometry import Axis, Shape
 
@@ -122,8 +123,8 @@ class ModelCard(_Frozen):
         default="keras", description="model.keras, or model.xml and model.bin"
     )
     finer: int = Field(default=1, ge=1, le=8, description="output voxels per input voxel and axis")
-    post: tuple[dict[str, Any], ...] = Field(
-        default=(), description="steps that follow prediction, in order"
+    post: tuple[Step, ...] = Field(
+        default=(), description="steps that follow prediction, in order; see chain.py"
     )
     architecture: dict[str, Any] = Field(default_factory=dict)
     licence: str = ""
@@ -156,12 +157,18 @@ class ModelCard(_Frozen):
         numbers = {len(self.normalisation.mean), len(self.normalisation.std)}
         if self.normalisation.kind == "card" and numbers != {len(self.channels or ())}:
             raise ValueError("normalisation needs one mean and one std per channel")
+        check(self.post, [c.name for c in self.classes], background=self.background_name)
         return self
 
     @property
     def background_index(self) -> int | None:
         """Place of the background in ``classes``; None where every class counts."""
         return next((k for k, c in enumerate(self.classes) if c.id == self.background), None)
+
+    @property
+    def background_name(self) -> str | None:
+        index = self.background_index
+        return None if index is None else self.classes[index].name
 
     @property
     def label_dtype(self) -> str:

@@ -16,10 +16,14 @@ PACKAGE = Path(__file__).resolve().parents[1] / "seg_batch"
 # Room -> libraries it may use. A room is a module or a folder of them.
 ROWS: list[dict[str, str]] = [
     {"errors": "", "machine": "", "version": ""},
-    {"geometry": "", "executors": "dask distributed"},
+    {"geometry": "", "executors": "dask distributed", "chain": "pydantic"},
     {"taper": "numpy", "georef": "numpy", "normalise": "numpy", "card": "pydantic"},
     {"recipe": "pydantic yaml", "advice": ""},
-    {"sources": "numpy rasterio affine nibabel zarr scipy", "metrics": "numpy scipy"},
+    {
+        "sources": "numpy rasterio affine nibabel zarr scipy",
+        "metrics": "numpy scipy",
+        "postprocess": "numpy scipy",
+    },
     {"sinks": "numpy rasterio affine nibabel zarr numcodecs", "probe": "numpy"},
     {"bundles": ""},
     {"nn": "numpy keras tensorflow"},
@@ -29,7 +33,7 @@ ROWS: list[dict[str, str]] = [
     {"verbs": "numpy jinja2 matplotlib"},
     {"progress": "rich"},
     {"cli_options": "typer"},
-    {"cli_train": "typer", "cli_evaluate": "typer"},
+    {"cli_predict": "typer", "cli_train": "typer", "cli_evaluate": "typer"},
     {"cli": "typer rich click"},
     {"__main__": ""},
 ]
