@@ -99,11 +99,15 @@ def attention_gate(
     return keras.layers.Multiply(name=f"{name}_out")([f, alpha])
 
 
-def head(x: Tensor, classes: int, rank: int, name: str) -> Tensor:
-    """1x1 convolution to class probabilities: softmax, or a sigmoid for a single class.
+def head(x: Tensor, classes: int, rank: int, name: str, size: int = 1) -> Tensor:
+    """Convolution of `size` to class probabilities: softmax, or a sigmoid for a single class.
 
     Always float32: probabilities rounded to 8 bits of mantissa would show in a blended seam.
     """
-    activation = "sigmoid" if classes == 1 else "softmax"
-    options = {"activation": activation, "kernel_initializer": "glorot_uniform", "dtype": "float32"}
-    return convolution(rank, classes, 1, name, **options)(x)
+    options = {"kernel_initializer": "glorot_uniform", "dtype": "float32"}
+    return convolution(rank, classes, size, name, activation=probability(classes), **options)(x)
+
+
+def probability(classes: int) -> str:
+    """The activation that makes probabilities of so many classes."""
+    return "sigmoid" if classes == 1 else "softmax"

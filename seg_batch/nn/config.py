@@ -1,23 +1,28 @@
 """What any of our networks is built from, as one frozen value."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self
 
 from seg_batch.errors import InputError
+from seg_batch.nn.named import nearest
+
+RANKS = {2: "2 (images)", 3: "3 (volumes)"}
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What is needed to build a network.
+    """What is needed to build a network; what a subclass adds are its options, with defaults.
 
-    `rank` 2 or 3; `channels` of the input; `classes` of the output (1: one sigmoid channel, else
+    `rank` one of `ranks`; `channels` of the input; `classes` of the output (1: one sigmoid channel, else
     softmax); `filters` from the full resolution downwards, so ``depth = len(filters) - 1`` and
     sides must be multiples of ``2 ** depth``; `heads` the levels N whose node X[0][N] gets an
     output, all of `choices` when empty.
     """
 
     title: ClassVar[str] = "network"
+    ranks: ClassVar[tuple[int, ...]] = (2, 3)
 
     rank: int
     channels: int
@@ -26,7 +31,8 @@ class NetworkConfig:
     heads: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        self._require(self.rank in (2, 3), f"rank is {self.rank}", "use 2 (images) or 3 (volumes)")
+        kinds = " or ".join(RANKS[rank] for rank in self.ranks)
+        self._require(self.rank in self.ranks, f"rank is {self.rank}", f"use {kinds}")
         self._require(self.channels >= 1, f"channels is {self.channels}", "use 1 or more")
         classes, filters = f"classes is {self.classes}", f"filters are {self.filters}"
         self._require(1 <= self.classes <= 65535, classes, "use 1 to 65535")
@@ -64,6 +70,14 @@ class NetworkConfig:
         """
         return self.filters[max(level - 1, 0)]
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What this network has beyond the fields of every network, as JSON writes it."""
+        return {
+            name: list(value) if isinstance(value := getattr(self, name), tuple) else value
+            for name in option_defaults(type(self))
+        }
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
@@ -84,3 +98,45 @@ class NetworkConfig:
     def _require(self, holds: Any, found: str, advice: str) -> None:
         if not holds:
             raise InputError(f"{self.title} cannot be built: {found}; {advice}")
+
+
+@dataclass(frozen=True)
+class OneHeadConfig(NetworkConfig):
+    """What is needed to build a network that is supervised at its end only."""
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        return (self.depth,)
+
+
+def option_defaults(config: type[NetworkConfig]) -> dict[str, Any]:
+    """The options of a network, each with its default."""
+    every = {field.name for field in fields(NetworkConfig)}
+    return {field.name: field.default for field in fields(config) if field.name not in every}
+
+
+def checked_options(config: type[NetworkConfig], options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` as they come from a file, lists as tuples; InputError for those there are not, with
+    the nearest name, and for values of another kind than the default."""
+    known = option_defaults(config)
+    for name, value in options.items():
+        if name not in known:
+            advice = nearest(name, known) if known else "it takes none"
+            raise InputError(f"{config.title} has no option {name!r}; {advice}")
+        if not _alike(value, known[name]):
+            raise InputError(
+                f"{config.title}'s option {name} is {value!r}; give something like {known[name]!r}"
+            )
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """Whether a value is of the kind of a default; None stands for a text that is not given."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, tuple):
+        return isinstance(value, (list, tuple)) and all(_alike(v, default[0]) for v in value)
+    if default is None or isinstance(default, str):
+        return isinstance(value, str) or value is default
+    kinds = (int, float) if isinstance(default, float) else int
+    return isinstance(value, kinds)

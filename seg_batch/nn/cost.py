@@ -18,6 +18,7 @@ FLOAT_BYTES = 4
 # the allocator gaps. Measured on 2-D and 3-D models from 40 to 800 MiB: 1.45 to 2.05 times (without
 # oneDNN: 1.04).
 SLACK = 2.1
+_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")  # of a layer, or of a separable one
 
 
 def forward_flops(model: keras.Model, patch: tuple[int, ...]) -> float:
@@ -84,12 +85,12 @@ def _readers(model: keras.Model) -> dict[int, int]:
 
 def _multiply_adds(step: Step) -> int:
     """Every weight of a kernel meets every voxel once: of the output, or, transposed, of the input."""
-    kernel = getattr(step.layer, "kernel", None)
-    if kernel is None:
-        return 0
     transposed = "Transpose" in type(step.layer).__name__
-    voxels = (step.inputs if transposed else step.outputs)[0].shape[1:-1]
-    return int(prod(voxels) * prod(kernel.shape))
+    voxels = (
+        prod((step.inputs if transposed else step.outputs)[0].shape[1:-1]) if step.inputs else 0
+    )
+    found = (getattr(step.layer, name, None) for name in _KERNELS)
+    return int(sum(voxels * prod(kernel.shape) for kernel in found if kernel is not None))
 
 
 def _bytes(tensor: Any) -> int:

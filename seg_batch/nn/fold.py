@@ -17,6 +17,7 @@ from seg_batch.nn.backend import keras
 from seg_batch.nn.graph import maker, steps
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.Conv3D)
+_SEPARATE = (keras.layers.SeparableConv2D, keras.layers.DepthwiseConv2D)
 _TRANSPOSED = (keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 
 
@@ -70,7 +71,7 @@ def _foldable(model: keras.Model) -> dict[str, str]:
 
 def _is_linear(layer: keras.Layer) -> bool:
     """Whether `layer` is a convolution and nothing more."""
-    convolution = isinstance(layer, _CONVOLUTIONS + _TRANSPOSED)
+    convolution = isinstance(layer, _CONVOLUTIONS + _SEPARATE + _TRANSPOSED)
     return convolution and layer.activation is keras.activations.linear
 
 
@@ -80,8 +81,21 @@ def _folded_weights(conv: Any, norm: Any) -> list[np.ndarray]:
     gamma = np.asarray(norm.gamma, np.float64) if norm.scale else 1.0
     beta = np.asarray(norm.beta, np.float64) if norm.center else 0.0
     scale = gamma / np.sqrt(variance + norm.epsilon)
-    kernel = np.asarray(conv.kernel, np.float64)
-    bias = np.asarray(conv.bias, np.float64) if conv.use_bias else 0.0
-    # The output channels are the last axis of a kernel, of a transposed one the last but one.
-    factor = scale[:, None] if isinstance(conv, _TRANSPOSED) else scale
-    return [(kernel * factor).astype(np.float32), ((bias - mean) * scale + beta).astype(np.float32)]
+    weights = [np.asarray(weight, np.float64) for weight in conv.get_weights()]
+    bias = weights.pop() if conv.use_bias else 0.0
+    *before, kernel = weights  # a separable convolution ends with that of 1 x 1
+    folded = [*before, kernel * _along_outputs(conv, scale), (bias - mean) * scale + beta]
+    return [weight.astype(np.float32) for weight in folded]
+
+
+def _along_outputs(conv: Any, scale: np.ndarray) -> np.ndarray:
+    """`scale`, one per output channel, in a shape that multiplies the last kernel of `conv`.
+
+    The output channels are the last axis; of a transposed kernel the last but one; of a depthwise
+    one both, input by input.
+    """
+    if isinstance(conv, _TRANSPOSED):
+        return scale[:, None]
+    if isinstance(conv, keras.layers.DepthwiseConv2D):
+        return scale.reshape(-1, conv.depth_multiplier)
+    return scale

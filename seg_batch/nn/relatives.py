@@ -8,6 +8,7 @@ network        decoder                gates on the skips heads
 ============== ====================== ================== ==========
 unet           one node per level     no                 one
 attention_unet one node per level     yes                one
+unet3d         as unet, for volumes   no                 one
 unetpp         nested, dense skips    no                 all levels
 anunet         nested, dense skips    yes                all levels
 ============== ====================== ================== ==========
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 
 from seg_batch.nn.backend import keras
 from seg_batch.nn.blocks import Tensor, attention_gate, conv_unit, encoder, head, shared_up
-from seg_batch.nn.config import NetworkConfig
+from seg_batch.nn.config import NetworkConfig, OneHeadConfig
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,18 @@ class UNetPPConfig(NetworkConfig):
 
 
 @dataclass(frozen=True)
-class UNetConfig(NetworkConfig):
-    """What is needed to build a U-Net; its one head is at the deepest level."""
+class UNetConfig(OneHeadConfig):
+    """What is needed to build a U-Net; `norm` is whether it has batch normalisations."""
 
     title = "U-Net"
 
     norm: bool = True
 
-    @property
-    def choices(self) -> tuple[int, ...]:
-        return (self.depth,)
+
+class UNet3DConfig(UNetConfig):
+    """What is needed to build a U-Net of volumes."""
+
+    title, ranks = "3-D U-Net", (3,)
 
 
 class AttentionUNetConfig(UNetConfig):
@@ -57,6 +60,11 @@ def unet(config: UNetConfig) -> keras.Model:
     With filters 32 to 512, without `norm`, for one channel and one class: 7 759 521 parameters.
     """
     return _model(config, "unet")
+
+
+def unet3d(config: UNet3DConfig) -> keras.Model:
+    """Build the U-Net for volumes: that of `unet`, with convolutions of three dimensions."""
+    return _model(config, "unet3d")
 
 
 def attention_unet(config: AttentionUNetConfig) -> keras.Model:

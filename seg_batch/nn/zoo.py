@@ -1,21 +1,27 @@
 """The networks by name, and what can be read back from one that was built."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from seg_batch.errors import InputError
 from seg_batch.nn.anunet import ANUNetConfig, anunet, filters_of
+from seg_batch.nn.archs.lrelu import UNetLReLUConfig, unet_lrelu
+from seg_batch.nn.archs.squeeze import UNetSEConfig, unet_se
+from seg_batch.nn.archs.strided import UNetStridedConfig, unet_strided
+from seg_batch.nn.archs.xception import UNetXceptionConfig, unet_xception
 from seg_batch.nn.backend import keras
-from seg_batch.nn.config import NetworkConfig
+from seg_batch.nn.config import NetworkConfig, checked_options
 from seg_batch.nn.named import nearest
 from seg_batch.nn.relatives import (
     AttentionUNetConfig,
+    UNet3DConfig,
     UNetConfig,
     UNetPPConfig,
     attention_unet,
     unet,
+    unet3d,
     unetpp,
 )
 
@@ -36,13 +42,20 @@ ARCHITECTURES: dict[str, Architecture] = {
     "unetpp": Architecture(UNetPPConfig, unetpp, "nested, dense skips, a head per level"),
     "attention_unet": Architecture(AttentionUNetConfig, attention_unet, "U-Net with gated skips"),
     "unet": Architecture(UNetConfig, unet, "one decoder node per level, plain skips"),
+    "unet3d": Architecture(UNet3DConfig, unet3d, "unet, for volumes only"),
+    "unet_xception": Architecture(
+        UNetXceptionConfig, unet_xception, "separable, residual, no skips"
+    ),
+    "unet_strided": Architecture(UNetStridedConfig, unet_strided, "strided down, dropout"),
+    "unet_lrelu": Architecture(UNetLReLUConfig, unet_lrelu, "no normalisation, L2; can be finer"),
+    "unet_se": Architecture(UNetSEConfig, unet_se, "separable, skips weighed by squeeze"),
 }
 
 # Layer names begin with their part; see blocks.py. X[i][0] is the encoder, X[i][j] the decoder.
 _PARTS: tuple[tuple[str, Part], ...] = (
     (r"(image$|pool_\d+$|x_\d+_0_)", "encoder"),
     (r"(x_\d+_[1-9]\d*_|up_\d+_|gate_\d+_\d+_)", "decoder"),
-    (r"(head_\d+$|mean_of_heads$)", "head"),
+    (r"(head_|mean_of_heads$)", "head"),
 )
 
 
@@ -54,27 +67,41 @@ def build(
     classes: int,
     filters: Sequence[int],
     heads: Sequence[int] = (),
+    **options: Any,
 ) -> keras.Model:
     """The network called `arch`, with new weights: ``(B, *s, channels)`` to ``(B, *s, classes)``.
 
-    One output per head; `heads` as in `NetworkConfig`. Raises InputError on an unknown name, with
-    the nearest known one, and on numbers of which nothing can be built.
+    One output per head; `heads` as in `NetworkConfig`, `options` the further fields of the network's
+    configuration. Raises InputError on an unknown name, of network or option, with the nearest
+    known one, and on numbers of which nothing can be built.
     """
-    known = _known(arch)
-    return known.builder(known.config(rank, channels, classes, tuple(filters), tuple(heads)))
+    found = configuration(
+        arch, filters, options, rank=rank, channels=channels, classes=classes, heads=tuple(heads)
+    )
+    return _known(arch).builder(found)
 
 
-def multiple(arch: str, filters: Sequence[int]) -> int:
+def configuration(
+    arch: str, filters: Sequence[int], options: Mapping[str, Any] | None = None, **numbers: Any
+) -> NetworkConfig:
+    """The checked configuration of a network; `numbers`: rank, channels, classes and heads, if they
+    matter. Raises InputError as `build` does."""
+    config = _known(arch).config
+    given = {"rank": config.ranks[0], "channels": 1, "classes": 1, **numbers}
+    return config(filters=tuple(filters), **given, **checked_options(config, options or {}))
+
+
+def multiple(arch: str, filters: Sequence[int], options: Mapping[str, Any] | None = None) -> int:
     """What every side of a patch must be a multiple of, in voxels."""
-    return _known(arch).config(2, 1, 1, tuple(filters)).multiple
+    return configuration(arch, filters, options).multiple
 
 
 def architecture_of(model: keras.Model) -> dict[str, Any]:
     """``{"name": ..., "filters": [...]}`` for the card; {} for a model that is none of ours.
 
-    A pruned network is one of the same name with fewer filters.
+    A pruned network is one of the same name with fewer filters. Options can't be read from a model.
     """
-    name, filters = str(model.name).partition("_l")[0], filters_of(model)
+    name, filters = re.sub(r"_l\d+$", "", str(model.name)), filters_of(model)
     return {"name": name, "filters": list(filters)} if name in ARCHITECTURES and filters else {}
 
 
