@@ -183,9 +183,10 @@ class CrfStep(_Step):
 
     step: Literal["crf"] = "crf"
     iterations: Annotated[int, Field(ge=1, le=20)] = 5
-    smooth: Annotated[float, Field(ge=0, description="weight of the Gaussian kernel")] = 3.0
-    sigma: Annotated[PositiveFloat, Field(description="its width, voxels")] = 1.0
-    bilateral: Annotated[float, Field(ge=0, description="weight of the bilateral kernel")] = 5.0
+    radius: Annotated[int, Field(ge=1, le=8, description="where kernels end, voxels")] = 3
+    smooth: Annotated[float, Field(ge=0, le=20, description="weight of the Gaussian kernel")] = 1.0
+    sigma: Annotated[PositiveFloat, Field(description="its width, voxels")] = 1.5
+    bilateral: Annotated[float, Field(ge=0, le=20, description="weight of the bilateral one")] = 2.0
     reach: Annotated[PositiveFloat, Field(description="its width in space, voxels")] = 3.0
     contrast: Annotated[PositiveFloat, Field(description="its width in normalised values")] = 0.5
     probabilities: ClassVar[bool] = True

@@ -1,0 +1,1 @@
+"""What is done to a map after prediction, one file per step, the same whatever the blocks."""

@@ -1,0 +1,186 @@
+"""A conditional random field over the probabilities: labels follow the edges of the image.
+
+The fully connected model of Kraehenbuehl and Koltun (NIPS 2011, arXiv:1210.5644) with kernels cut
+off at a radius, as in ConvCRF (Teichmann and Cipolla 2018, arXiv:1805.04777), so that a voxel depends
+on a finite neighbourhood and blocks with a halo give the bytes of the whole image.
+
+Voxels ``i, j`` at ``p_i`` (in units of the finest voxel side), with colours ``f_i`` of ``C`` channels::
+
+    E(x)     = sum_i u_i(x_i) + sum_{i<j} [x_i != x_j] (message weights below)     Potts
+    u_i(l)   = -log max(p_i(l), 1/510)             half a step of stored probabilities
+    a(i, j)  = exp(-|p_i - p_j|^2 / 2 sigma^2)       for |p_i - p_j| <= radius on each axis
+    b(i, j)  = exp(-|p_i - p_j|^2 / 2 reach^2
+                   -|f_i - f_j|^2 / 2 C contrast^2)     for |p_i - p_j| <= radius
+
+Mean field, all voxels at once, ``iterations`` times from ``Q = softmax(-u)``::
+
+    Q~_i(l)  = smooth    sum_{j != i} a(i, j) Q_j(l) / sum_j a(i, j)
+             + bilateral sum_{j != i} b(i, j) Q_j(l) / sum_j b(i, j)
+    Q_i(l)  <- softmax_l(-u_i(l) + Q~_i(l))
+
+Sums run over valid voxels inside the image. Each kernel is divided by its own sum at ``i``, which
+counts ``i`` itself (1): at a border or beside invalid voxels fewer neighbours speak, each louder; a voxel
+unlike all its neighbours hears almost nothing. The division makes the two sides of a pair count
+differently, so E is what the updates follow in the interior, not an energy proved to fall.
+The result is ``argmax_l(-u_i(l) + Q~_i(l))`` of the last iteration, the first of equals. A voxel that is
+not valid keeps the winner of its own probabilities.
+
+Law: the result at a voxel depends on what lies within ``radius * iterations`` along each axis, and on
+nothing else, to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_batch.chain import CrfStep
+from seg_batch.geometry import Blocks, Box, Shape
+from seg_batch.machine import cores
+from seg_batch.postprocess.crf_part import (
+    Array,
+    Bilateral,
+    Flat,
+    Gaussian,
+    Part,
+    half_ball,
+    normalised,
+    winners,
+)
+
+FLOOR = 1 / 510
+PART_BYTES = 128 << 20  # what one thread works in: 2-D parts of some 800 x 800 voxels and 8 classes
+
+
+def halo(step: CrfStep) -> int:
+    """Voxels around a block, on each side and axis, that its result depends on."""
+    return step.radius * step.iterations
+
+
+def refine(
+    probabilities: npt.NDArray,
+    image: npt.NDArray,
+    valid: npt.NDArray[np.bool_] | None,
+    step: CrfStep,
+    *,
+    spacing: tuple[float, ...] | None = None,
+    threads: int | None = None,
+) -> npt.NDArray:
+    """Index of the winning class, ``(*shape)`` uint8 (uint16 above 256 classes).
+
+    ``probabilities`` ``(classes, *shape)``: uint8 (0..255 for 0..1) or floats; ``image`` ``(*shape,
+    channels)``, normalised; a voxel with a value that is not finite counts as not valid. ``spacing``: sides of a
+    voxel, in any unit. Works in parts of about ``PART_BYTES`` per thread; threads: one per core.
+    """
+    shape = probabilities.shape[1:]
+    if image.shape[:-1] != shape:
+        raise ValueError(f"probabilities of {shape} and an image of {image.shape[:-1]} voxels")
+    spacing = tuple(s / min(spacing) for s in spacing) if spacing else (1.0,) * len(shape)
+    valid = np.ones(shape, bool) if valid is None else valid
+    threads = threads or cores()
+    result = np.empty(shape, np.uint8 if len(probabilities) <= 256 else np.uint16)
+
+    def work(core: Box) -> None:
+        held = grown(core, halo(step), shape)
+        inner = core.shift(tuple(-a for a in held.start))
+        at = held.slices()
+        part, belief = prepare(probabilities[:, *at], image[at], valid[at], step, spacing)
+        logits = part.flat.take(part.infer(belief, step.iterations, inner))
+        result[core.slices()] = winners(logits[:, *inner.slices()])
+
+    per_voxel = voxel_bytes(len(probabilities), image.shape[-1], spacing, step)
+    each = part_shape(shape, halo(step), per_voxel, threads)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, (block.box for block in Blocks(shape, each))))
+    return result
+
+
+def grown(box: Box, by: int, extent: Shape) -> Box:
+    """The box and ``by`` voxels around it, as far as the extent goes."""
+    around = Box(tuple(a - by for a in box.start), tuple(b + by for b in box.stop))
+    return around.intersection(Box.whole(extent))
+
+
+def voxel_bytes(classes: int, channels: int, spacing: tuple[float, ...], step: CrfStep) -> int:
+    """What a part holds per voxel: three arrays of the classes, the pairs, colours, mask and scales."""
+    pairs = len(half_ball(step.radius, spacing)) if step.bilateral else 0
+    return 4 * (3 * classes + pairs + channels + 3)
+
+
+def part_shape(extent: Shape, halo: int, per_voxel: int, threads: int) -> Shape:
+    """The extent, its longest side halved until a part with its halo fits ``PART_BYTES`` and no
+    thread is idle; never less than the halo on both sides, where most work would be for the halo."""
+    shape = list(extent)
+    while max(shape) > 4 * halo:
+        held = math.prod(min(n, s + 2 * halo) for n, s in zip(extent, shape, strict=True))
+        if held * per_voxel <= PART_BYTES and len(Blocks(extent, tuple(shape))) >= threads:
+            break
+        longest = shape.index(max(shape))
+        shape[longest] = -(-shape[longest] // 2)
+    return tuple(shape)
+
+
+def prepare(
+    probabilities: npt.NDArray,
+    image: npt.NDArray,
+    valid: npt.NDArray[np.bool_],
+    step: CrfStep,
+    spacing: tuple[float, ...],
+) -> tuple[Part, Array]:
+    """The random field of a part, and the belief it begins with."""
+    flat = Flat(valid.shape, tuple(int(step.radius / s) for s in spacing))
+    usable = valid & np.isfinite(image).all(axis=-1)
+    mask = flat.put(usable[None].astype(np.float32))[0]
+    belief = flat.put(_floored(probabilities))
+    unary = np.zeros_like(belief)
+    for chunk in flat.chunks(len(belief)):
+        np.log(np.maximum(belief[:, chunk], FLOOR), out=unary[:, chunk])
+        normalised(np.exp(unary[:, chunk]), mask[chunk], belief[:, chunk])
+    kernels = (
+        _gaussian(flat, mask, step, spacing),
+        _bilateral(flat, mask, image, usable, step, spacing),
+    )
+    return Part(flat, mask, unary, kernels), belief
+
+
+def _floored(probabilities: npt.NDArray) -> Array:
+    """Between ``FLOOR`` and 1, as float32."""
+    if probabilities.dtype == np.uint8:
+        table = np.maximum(np.arange(256, dtype=np.float32) / np.float32(255), np.float32(FLOOR))
+        return table[probabilities]
+    return np.maximum(probabilities, FLOOR, dtype=np.float32)
+
+
+def _gaussian(
+    flat: Flat, mask: Array, step: CrfStep, spacing: tuple[float, ...]
+) -> Gaussian | None:
+    if not step.smooth:
+        return None
+    taps = tuple(
+        tuple(math.exp(-((k * s / step.sigma) ** 2) / 2) for k in range(1, reach + 1))
+        for s, reach in zip(spacing, flat.reach, strict=True)
+    )
+    return Gaussian.of(flat, mask, taps, step.smooth)
+
+
+def _bilateral(
+    flat: Flat,
+    mask: Array,
+    image: npt.NDArray,
+    usable: npt.NDArray[np.bool_],
+    step: CrfStep,
+    spacing: tuple[float, ...],
+) -> Bilateral | None:
+    if not step.bilateral:
+        return None
+    unit = step.contrast * math.sqrt(2 * image.shape[-1])
+    colour = np.where(usable, np.moveaxis(image, -1, 0), 0).astype(np.float32)
+    colour *= np.float32(1 / unit)
+    ball = [
+        (displacement, square / (2 * step.reach**2))
+        for displacement, square in half_ball(step.radius, spacing)
+    ]
+    return Bilateral.of(flat, flat.put(colour), mask, ball, step.bilateral)
