@@ -15,6 +15,7 @@ its own, so that planning and ``--help`` never pay for TensorFlow.
 ``checkpoint``  the whole state of a training on disk; ``history`` its rows
 ``interrupt``   signals as a flag between two steps
 ``adapt``       what a training begins with: new weights, or fitted ones of another model
+``channels``    a kernel for other channels than it was trained on
 ``fold``        batch normalisation folded into the convolutions before it
 ``loading``     a model file, checked and loaded without running what is in it
 ``engine``      a model file as a predictor: one fixed shape, one load per process

@@ -1,27 +1,13 @@
 """What a training begins with: new weights, or those of a model of other classes or channels."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from seg_batch.errors import InputError
 from seg_batch.nn.backend import keras
-from seg_batch.nn.graph import maker, steps
+from seg_batch.nn.channels import Names, fitted
+from seg_batch.nn.graph import first_weighted
 from seg_batch.nn.zoo import architecture_of, build, part_of
 from seg_batch.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Names:
-    """Names of channels or classes, in order: those of the source, those of the new model."""
-
-    source: Sequence[str]
-    model: Sequence[str]
-
-    @property
-    def same(self) -> bool:
-        return list(self.source) == list(self.model)
 
 
 @dataclass(frozen=True)
@@ -62,7 +48,7 @@ def adapted(
     extra = sorted(_body(source) - _body(model))
     if extra:
         raise InputError(_other(model, source, f"{extra[0]} is in one of them only"))
-    first, new, lines = _first(model), [], []
+    first, new, lines = first_weighted(model), [], []
     for layer in (layer for layer in model.layers if layer.weights):
         found = theirs.get(layer.name)
         if part_of(layer.name) == "head":
@@ -81,22 +67,6 @@ def adapted(
     if new:
         lines.append(f"{' and '.join(new)} new, for {model.outputs[-1].shape[-1]} classes")
     return Adapted(model, tuple(lines))
-
-
-def fitted(kernel: np.ndarray, channels: int, names: Names | None = None) -> np.ndarray:
-    """A convolution's kernel ``(*k, c, filters)`` for another number or order of channels.
-
-    A channel whose name the source knows too keeps its part of the kernel. The others share evenly
-    what belonged to the channels that are gone, so the sum over the channels, and with it the response
-    to equal channels, is kept: without names each gets the old mean times ``c / channels``. If every
-    new channel is known, those that are gone are just left out.
-    """
-    old = {name: i for i, name in enumerate(names.source)} if names else {}
-    matched = [old.get(name) for name in names.model] if names else [None] * channels
-    gone = [i for i in range(kernel.shape[-2]) if i not in matched]
-    rest = kernel[..., gone, :].sum(axis=-2) / max(matched.count(None), 1)
-    parts = [rest if i is None else kernel[..., i, :] for i in matched]
-    return np.stack(parts, axis=-2).astype(kernel.dtype)
 
 
 _SAME = Names((), ())
@@ -134,12 +104,6 @@ def _how(names: Names | None) -> str:
 
 def _body(model: keras.Model) -> set[str]:
     return {x.name for x in model.layers if x.weights and part_of(x.name) != "head"}
-
-
-def _first(model: keras.Model) -> set[str]:
-    """Names of the layers that read the image."""
-    image = maker(model.inputs[0])
-    return {step.name for step in steps(model) if image in step.sources}
 
 
 def _shapes(layer: keras.Layer) -> list[tuple[int, ...]]:

@@ -38,3 +38,12 @@ def steps(model: keras.Model) -> Iterator[Step]:
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             yield Step(node.operation, tuple(node.input_tensors), tuple(node.output_tensors))
+
+
+def first_weighted(model: keras.Model) -> set[str]:
+    """Names of the layers with weights that read the image, be it through layers without (padding)."""
+    reached, found = {maker(model.inputs[0])}, set()
+    for step in steps(model):
+        if step.sources and reached.issuperset(step.sources):
+            (found if getattr(step.layer, "weights", ()) else reached).add(step.name)
+    return found

@@ -44,7 +44,8 @@ def start(recipe: Recipe, from_bundle: str | None) -> Start:
 
     Its architecture and filters are then the bundle's. InputError where nothing fits.
     """
-    from seg_batch.nn.adapt import Names, adapted, fresh
+    from seg_batch.nn.adapt import adapted, fresh
+    from seg_batch.nn.channels import Names
     from seg_batch.nn.loading import load_model
 
     if from_bundle is None:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from seg_batch.errors import InputError
-from seg_batch.nn.adapt import Adapted, Names, adapted, fitted, fresh
+from seg_batch.nn.adapt import Adapted, adapted, fresh
 from seg_batch.nn.anunet import deepest
 from seg_batch.nn.backend import keras
+from seg_batch.nn.channels import Names, fitted
 from tests.nn.squares import recipe
 
 RNG = np.random.default_rng(3)
