@@ -21,6 +21,7 @@ from seg_batch.sources.protocol import SourceInfo
 # Blocks beyond this gain little (recompute x1.08 in 2-D, x1.12 in 3-D) and cost memory.
 BLOCK_VOXELS = {2: 1 << 24, 3: 1 << 26}
 BASE_BYTES = 420 << 20  # interpreter, libraries, GDAL's cache, the export of the product
+MEMBER_BYTES = 150 << 20  # of each further model of an ensemble: its weights, folded and compiled
 TENSORFLOW_BYTES = 900 << 20  # its libraries and arenas, before any patch
 
 
@@ -54,7 +55,8 @@ def _widest_window(grid: Grid, block: Shape) -> Shape:
 
 @dataclass(frozen=True)
 class Costs:
-    """Bytes per voxel and per patch that the memory promise is made of."""
+    """Bytes per voxel and per patch that the memory promise is made of. ``views`` of each patch are
+    averaged, and ``members`` further models, all of which are loaded."""
 
     grid: Grid
     in_bytes: int
@@ -65,6 +67,8 @@ class Costs:
     batch: int
     model_bytes: int
     activation_bytes: int
+    views: int = 1
+    members: int = 0
 
     def one_block(self, block: Shape) -> int:
         """Held window, rolling band, one batch in and out, labels and probabilities, for a block
@@ -74,13 +78,21 @@ class Costs:
         depth = min(self.grid.patch[0], side[0])
         band = 2 * depth * math.prod(side[1:]) * self.classes * 4
         patch = math.prod(self.grid.patch) * (self.channels * 12 + self.classes * 16 + 8)
+        patch += math.prod(self.grid.patch) * self._averaging
         out = math.prod(side) * (
             2 * self.label_bytes + 2 + (self.classes if self.probabilities else 0)
         )
         return window + band + self.batch * patch + out
 
+    @property
+    def _averaging(self) -> int:
+        """Bytes per voxel of a patch: its turned copy, and the sums of views and of members."""
+        sums = self.views.bit_length() - 1 + (self.members > 0)
+        return (self.channels * 4 if self.views > 1 else 0) + sums * self.classes * 4
+
     def process(self, block: Shape, n_blocks: int) -> int:
         model = self.model_bytes + self.batch * self.activation_bytes
+        model += self.members * MEMBER_BYTES if self.model_bytes else 0
         return BASE_BYTES + model + min(IN_FLIGHT, n_blocks) * self.one_block(block)
 
 

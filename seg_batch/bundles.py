@@ -114,10 +114,8 @@ def misfit(card: ModelCard, info: SourceInfo) -> str | None:
     return None
 
 
-def choose(name: str | None, info: SourceInfo) -> Model:
-    """The named model if it fits the input; without a name, the only installed one that does."""
-    if name is not None:
-        return checked(fitting(find(name), info))
+def choose(info: SourceInfo) -> Model:
+    """The only installed model that fits the input."""
     models = installed()
     fits = [m for m in models if misfit(m.card, info) is None]
     if len(fits) == 1:

@@ -17,9 +17,9 @@ from typing import Annotated, Any
 
 import typer
 
-from seg_batch import cli_evaluate, cli_train
-from seg_batch.cli_options import Json, Quiet, blending
-from seg_batch.errors import PlanError, SegbatchError
+from seg_batch import cli_evaluate, cli_predict, cli_train
+from seg_batch.cli_options import Json, Quiet
+from seg_batch.errors import SegbatchError
 from seg_batch.version import package_version
 
 app = typer.Typer(
@@ -33,28 +33,7 @@ app = typer.Typer(
 )
 
 Input = Annotated[str, typer.Argument(metavar="INPUT", help="GeoTIFF, PNG, JPEG, NIfTI or Zarr.")]
-Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Scenes and volumes.")]
-Output = Annotated[
-    str | None, typer.Option("-o", "--output", help="File, or folder for several inputs.")
-]
-ModelName = Annotated[str | None, typer.Option("--model", help="Bundle by name or path, or probe.")]
-Cluster = Annotated[str, typer.Option(help="auto, inline, local or tcp://host:8786.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes; 0: one per GPU, or one.")]
-Memory = Annotated[str | None, typer.Option(help="What one worker may use, like 8GiB.")]
-Precision = Annotated[str, typer.Option(help="auto, float32 or mixed.")]
-Overlap = Annotated[
-    str | None,
-    typer.Option(help="Voxels that neighbouring tiles share, or auto: as measured for the model."),
-]
-TaperName = Annotated[
-    str, typer.Option("--taper", help="hann, gaussian, linear, constant or crop.")
-]
-Batch = Annotated[int, typer.Option(min=0, help="Patches per model call; 0: chosen from memory.")]
-BlockShape = Annotated[str | None, typer.Option("--block", help="Block shape, like 2048,2048.")]
-Probabilities = Annotated[bool, typer.Option("--probabilities", help="Keep them too, as uint8.")]
 VolumeIndex = Annotated[int | None, typer.Option("--volume", min=0, help="Which of a 4-D file.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")]
-KeepStore = Annotated[bool, typer.Option("--keep-store", help="Keep the Zarr work store.")]
 
 
 def _version(value: bool) -> None:
@@ -72,130 +51,7 @@ def _root(
     pass
 
 
-def _options(
-    overlap: str | None,
-    taper: str,
-    probabilities: bool,
-    precision: str,
-    memory: str | None,
-    workers: int,
-    batch: int,
-    block: str | None,
-) -> Any:
-    """The plan's options, or PlanError naming the one that makes no sense."""
-    from seg_batch.machine import parse_bytes
-    from seg_batch.plan import Options
-
-    blended = blending(overlap, taper, precision)
-    try:
-        memory_bytes = parse_bytes(memory) if memory else 0
-        shape = tuple(int(n) for n in block.split(",")) if block else None
-    except (ValueError, OverflowError) as error:
-        raise PlanError(f"{error}; sizes look like 8GiB, block shapes like 2048,2048") from None
-    return Options(
-        **blended,
-        probabilities=probabilities,
-        memory_bytes=memory_bytes,
-        workers=workers,
-        batch=batch,
-        block=shape,
-    )
-
-
-@app.command()
-def predict(
-    inputs: Inputs,
-    output: Output = None,
-    model: ModelName = None,
-    cluster: Cluster = "auto",
-    workers: Workers = 0,
-    memory: Memory = None,
-    precision: Precision = "auto",
-    overlap: Overlap = None,
-    taper: TaperName = "hann",
-    batch: Batch = 0,
-    block: BlockShape = None,
-    probabilities: Probabilities = False,
-    volume: VolumeIndex = None,
-    overwrite: Overwrite = False,
-    keep_store: KeepStore = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Segment scenes and volumes. The same command again resumes."""
-    from seg_batch.progress import Bar
-    from seg_batch.verbs.predict import partial_line, predict_one
-    from seg_batch.verbs.request import Request
-    from seg_batch.verbs.show import summary
-
-    options = _options(overlap, taper, probabilities, precision, memory, workers, batch, block)
-    worst, shown = 0, []
-    for name in inputs:
-        request = Request(
-            input=name,
-            output=output,
-            model=model,
-            options=options,
-            cluster=cluster,
-            volume=volume,
-            overwrite=overwrite,
-            keep_store=keep_store,
-            many=len(inputs) > 1,
-        )
-        try:
-            with Bar(quiet or as_json) as bar:
-                report = predict_one(request, bar)
-        except SegbatchError as error:
-            if len(inputs) == 1:
-                raise
-            typer.echo(f"segbatch: {error.message}", err=True)
-            shown.append({"input": name, "status": "refused", "error": error.message})
-            worst = max(worst, error.status)
-            continue
-        shown.append(report)
-        if report["status"] != "complete":
-            worst = max(worst, 3)
-            typer.echo(f"segbatch: {partial_line(report)}", err=True)
-        if not quiet and not as_json:
-            typer.echo(summary(report))
-    if as_json:
-        typer.echo(json.dumps(shown[0] if len(inputs) == 1 else shown))
-    raise typer.Exit(worst)
-
-
-@app.command()
-def plan(
-    inputs: Inputs,
-    output: Output = None,
-    model: ModelName = None,
-    cluster: Cluster = "auto",
-    workers: Workers = 0,
-    memory: Memory = None,
-    precision: Precision = "auto",
-    overlap: Overlap = None,
-    taper: TaperName = "hann",
-    batch: Batch = 0,
-    block: BlockShape = None,
-    probabilities: Probabilities = False,
-    volume: VolumeIndex = None,
-    as_json: Json = False,
-) -> None:
-    """Show what predict would do, without doing it: blocks, memory, disk, time."""
-    from seg_batch.verbs.request import Request, prepare
-    from seg_batch.verbs.show import plan_facts, plan_lines
-
-    options = _options(overlap, taper, probabilities, precision, memory, workers, batch, block)
-    facts = []
-    for name in inputs:
-        request = Request(
-            name, output, model, options, cluster, volume=volume, many=len(inputs) > 1
-        )
-        prepared = prepare(request)
-        facts.append(plan_facts(prepared))
-        if not as_json:
-            typer.echo(plan_lines(prepared))
-    if as_json:
-        typer.echo(json.dumps(facts[0] if len(inputs) == 1 else facts))
+cli_predict.register(app)
 
 
 @app.command()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from seg_batch.cli_options import Json, Overwrite, Quiet, blending
+from seg_batch.cli_options import Applied, Json, Overwrite, Quiet, spread
 from seg_batch.errors import InputError
 
 UNMET = 3
@@ -24,8 +25,11 @@ Given = Annotated[
     ),
 ]
 Output = Annotated[str, typer.Option("-o", "--output", help="Folder for the page, JSON and CSV.")]
-Model = Annotated[
-    str | None, typer.Option("--model", help="Evaluate this bundle on what was held out.")
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", help="Evaluate this bundle on what was held out; repeatable, as for predict."
+    ),
 ]
 Split = Annotated[str, typer.Option(help="test, validation, training or all.")]
 Images = Annotated[
@@ -41,22 +45,20 @@ Required = Annotated[
     list[str] | None,
     typer.Option("--require", help="'dice>=0.8' or 'dice[forest]>=0.84', else status 3."),
 ]
-Blending = typer.Option(help="With --model: as for predict.")
 Pictures = Annotated[int, typer.Option(min=0, help="Cases shown, worst and best first.")]
 
 
 def evaluate(
     given: Given,
     output: Output = "evaluation",
-    model: Model = None,
+    model: Models = None,
     split: Split = "test",
+    *,
+    applied: Applied,
     images: Images = None,
     classes: Classes = None,
     ignore: Ignore = None,
     requirement: Required = None,
-    overlap: Annotated[str | None, Blending] = None,
-    taper: Annotated[str, Blending] = "hann",
-    precision: Annotated[str, Blending] = "auto",
     pictures: Pictures = 20,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -75,14 +77,14 @@ def evaluate(
         "overwrite": overwrite,
     }
     with ScoreBar(quiet or as_json) as bar:
-        if model is not None:
+        if model:
             data = _one(given, images, classes)
-            options = Options(**blending(overlap, taper, precision))
+            options = Options(**applied.settings())
             result = evaluate_bundle(
                 model, data, split=split, options=options, listener=bar, **common
             )
         else:
-            left, right = _two(given)
+            left, right = _two(given, applied)
             result = evaluate_files(
                 left, right, images=images, classes=classes, listener=bar, **common
             )
@@ -114,7 +116,12 @@ def _one(given: list[str], images: str | None, classes: str | None) -> str:
     return given[0]
 
 
-def _two(given: list[str]) -> tuple[str, str]:
+def _two(given: list[str], applied: Applied) -> tuple[str, str]:
+    for field in fields(applied):
+        if getattr(applied, field.name) != field.default:
+            raise InputError(
+                f"--{field.name} is for a bundle, labels are predicted already: drop it"
+            )
     if len(given) != 2:
         raise InputError(
             f"give PREDICTIONS and TRUTH, {len(given)} paths were given; for a bundle on held-out "
@@ -153,4 +160,4 @@ def _require_met(result: dict[str, Any]) -> None:
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(evaluate)
+    app.command()(spread(evaluate))

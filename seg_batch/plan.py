@@ -14,11 +14,12 @@ import numpy as np
 
 from seg_batch import machine
 from seg_batch.budget import TENSORFLOW_BYTES, Costs, View, choose_block
-from seg_batch.card import ModelCard
+from seg_batch.card import Compute, ModelCard
 from seg_batch.errors import PlanError
 from seg_batch.geometry import Blocks, Box, Grid, Shape
 from seg_batch.normalise import Normaliser
 from seg_batch.sources.protocol import SourceInfo
+from seg_batch.tta import symmetries
 
 CHUNK = {2: 1024, 3: 128}
 DEFAULT_PATCH = {2: (512, 512), 3: (64, 64, 64)}
@@ -180,6 +181,14 @@ def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batc
     )
 
 
+def _together(*cards: ModelCard) -> Compute:
+    """What a patch costs in an ensemble: every member computes, and keeps what it computes in."""
+    return Compute(
+        activation_bytes=sum(card.compute.activation_bytes for card in cards),
+        flops=sum(card.compute.flops for card in cards),
+    )
+
+
 def _coarse_bytes(info: SourceInfo, card: ModelCard) -> int:
     """What a voxel of a finer grid is repeated from is held as well while that is done."""
     rank = card.rank or len(info.extent)
@@ -197,16 +206,25 @@ def _asked_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:
 
 
 def make_plan(
-    info: SourceInfo, view: View, card: ModelCard, options: Options, identity: dict[str, Any]
+    info: SourceInfo,
+    view: View,
+    card: ModelCard,
+    options: Options,
+    identity: dict[str, Any],
+    members: tuple[ModelCard, ...] = (),
 ) -> Plan:
     """All decisions for one input but the numbers of the normaliser (see ``normalised``).
 
-    ``identity``: what else must stay equal for a run to be resumed (input, model). PlanError when
-    it can't be done in the memory allowed."""
+    ``identity``: what else must stay equal for a run to be resumed (input, model). ``members``:
+    the cards of further models that are averaged with this one's. PlanError when it can't be done
+    in the memory allowed."""
     grid, rank = make_grid(view.info.extent, card, options)
+    views = len(symmetries(options.tta, grid.patch[-rank:]))
+    card = card.model_copy(update={"compute": _together(card, *members)})
     memory_bytes = options.memory_bytes or _default_memory(options.workers)
     batch = _batch(card, options, memory_bytes, len(grid))
     costs = _costs(info, card, options, grid, batch)
+    costs = replace(costs, views=views, members=len(members))
     chunk = tuple(min(CHUNK[len(info.extent)], n) for n in info.extent)
     if options.block:
         block = _asked_block(options.block, info.extent, chunk)
@@ -232,6 +250,7 @@ def make_plan(
         precision=options.precision,
         engine=options.engine,
         tta=options.tta,
+        passes=views * (1 + len(members)),
         normaliser={},
         label_dtype=card.label_dtype,
         nodata=card.nodata,
@@ -248,7 +267,8 @@ def make_plan(
         seconds_estimate=0.0,
     )
     check_memory(plan)
-    return replace(plan, seconds_estimate=_seconds(plan, card), fingerprint=identity)
+    seconds = _seconds(plan, views * card.compute.flops)
+    return replace(plan, seconds_estimate=seconds, fingerprint=identity)
 
 
 def normalised(plan: Plan, normaliser: Normaliser) -> Plan:
@@ -270,12 +290,12 @@ def _disk_bytes(info: SourceInfo, card: ModelCard, options: Options) -> int:
     return 3 * math.prod(info.extent) * voxel
 
 
-def _seconds(plan: Plan, card: ModelCard) -> float:
+def _seconds(plan: Plan, tile_flops: float) -> float:
     """Rough: a model at 100 GFLOP/s per core, anything else at 10 million voxels/s per core."""
-    if card.compute.flops:
-        work = plan.tiles_predicted * card.compute.flops
-        return work / (FLOPS_PER_CORE * machine.cores())
-    return math.prod(plan.extent) * plan.recompute / (VOXELS_PER_CORE_S * machine.cores())
+    if tile_flops:
+        return plan.tiles_predicted * tile_flops / (FLOPS_PER_CORE * machine.cores())
+    voxels = math.prod(plan.extent) * plan.recompute * plan.passes
+    return voxels / (VOXELS_PER_CORE_S * machine.cores())
 
 
 def check_memory(plan: Plan) -> None:

@@ -34,8 +34,10 @@ from seg_batch.verbs.labelled import (
 )
 from seg_batch.verbs.matching import Matches, match
 from seg_batch.verbs.regions import Collection, Part, collect
+from seg_batch.verbs.request import OneModel, named_model
 from seg_batch.verbs.require import Requirement
 from seg_batch.verbs.scoring import scored_region, watched
+from seg_batch.verbs.work import load
 
 PICTURES = 20
 
@@ -82,7 +84,7 @@ def evaluate_files(
 
 
 def evaluate_bundle(
-    model: str | Path | tuple[ModelCard, Callable[[Any], Any]],
+    model: OneModel | Sequence[OneModel],
     data: str | Path,
     *,
     split: str = "test",
@@ -96,13 +98,13 @@ def evaluate_bundle(
 ) -> dict[str, Any]:
     """Score a bundle on one ``split`` of a patch dataset or a manifest, stitched as predict does.
 
-    ``model``: a bundle's name or path, or a card with any callable, as for ``predict``.
-    ``options``: overlap, taper, precision and batch, as for predict. Else as ``evaluate_files``;
+    ``model``: a bundle's name or path, a card with any callable, or a list of such, as for
+    ``predict``. ``options``: overlap, taper, precision, tta and batch, as for predict. Else as ``evaluate_files``;
     also counts calibration (``calibration.error``: ECE) and seams. BundleError for a bundle that is
     damaged.
     """
     asked = require.parse(list(requirements))
-    chosen = _chosen(model)
+    chosen = named_model(model)
     options = _settled(options or Options(), chosen)
     run = Run(of_card(chosen.card), asked, pictures, listener or Silent())
     regions = collect(Path(data), split, chosen.card, options, tuple(ignore))
@@ -110,14 +112,15 @@ def evaluate_bundle(
         folder = stack.enter_context(written(output, overwrite))
         work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="work-"))
         run.listener.stage("loading the model")
-        predictor, watch = _predictor(chosen, options), Watch(len(chosen.card.classes))
+        predictor, watch = load(chosen, options), Watch(len(chosen.card.classes))
         run.listener.planned(len(regions.parts))
         for part in regions.parts:
             run.listener.stage(part.name)
             _add_region(run, regions, part, predictor, options, Path(work), watch)
         result = run.result("bundle", **watched(watch, run.classes.names))
         result |= {"split": split, "data": regions.facts, "model": _model_facts(chosen, options)}
-        result["warnings"] = _leaks(chosen.card, regions) + run.warnings
+        leaks = [line for m in (chosen, *chosen.members) for line in _leaks(m.card, regions)]
+        result["warnings"] = leaks + run.warnings
         write(folder, result, run)
     return result
 
@@ -153,26 +156,6 @@ def _add_region(
         run.add(case, counted, part.facts)
 
 
-def _predictor(model: bundles.Model, options: Options) -> Callable[[np.ndarray], np.ndarray]:
-    if model.function is not None:
-        return model.function
-    from seg_batch.nn.engine import load_predictor
-
-    loaded: Callable[[np.ndarray], np.ndarray] = load_predictor(
-        model.weights,
-        batch=options.batch or 1,
-        precision=options.precision,
-        sha256=model.card.weights_sha256,
-    )
-    return loaded
-
-
-def _chosen(model: str | Path | tuple[ModelCard, Callable[[Any], Any]]) -> bundles.Model:
-    if isinstance(model, tuple):
-        return bundles.Model(model[0], function=model[1])
-    return bundles.checked(bundles.find(str(model)))
-
-
 def _settled(options: Options, model: bundles.Model) -> Options:
     """Options with the precision that predict would choose on this machine."""
     if model.path is None:
@@ -186,6 +169,7 @@ def _model_facts(model: bundles.Model, options: Options) -> dict[str, Any]:
     card = model.card
     return {
         "name": card.name,
+        "members": [member.card.name for member in model.members],
         "path": None if model.path is None else str(model.path),
         "weights_sha256": card.weights_sha256,
         "licence": card.licence,
@@ -193,6 +177,7 @@ def _model_facts(model: bundles.Model, options: Options) -> dict[str, Any]:
         "overlap": options.overlap,
         "taper": options.taper,
         "precision": options.precision,
+        "tta": options.tta,
     }
 
 

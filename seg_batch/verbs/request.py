@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from seg_batch import machine
-from seg_batch.bundles import Model, choose, fitting
+from seg_batch.bundles import Model, checked, choose, find, fitting
 from seg_batch.card import ModelCard
+from seg_batch.ensemble import joined
 from seg_batch.errors import BundleError
 from seg_batch.plan import Options, Plan, make_plan
 from seg_batch.sources import corner_traps, open_source
@@ -19,7 +20,8 @@ from seg_batch.sources.view import Oriented
 from seg_batch.verbs.outputs import Outputs, outputs_for
 from seg_batch.version import package_version
 
-ModelLike = str | Path | tuple[ModelCard, Callable[..., Any]] | None
+OneModel = str | Path | tuple[ModelCard, Callable[..., Any]]
+ModelLike = OneModel | Sequence[OneModel] | None
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ def prepare(request: Request) -> Prepared:
         source = finer(source, card.finer, card.rank, card.orientation)
         info = replace(source.info, warnings=info.warnings)
         view = Oriented(source, card.orientation)
-        plan = make_plan(info, view, model.card, options, _identity(request, info, model))
+        members = tuple(member.card for member in model.members)
+        identity = _identity(request, info, model)
+        plan = make_plan(info, view, card, options, identity, members)
     finally:
         source.close()
     outputs = outputs_for(info, request.output, many=request.many)
@@ -68,13 +72,25 @@ def prepare(request: Request) -> Prepared:
 
 
 def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
-    """A bundle by name, path or fit; or a card with any callable ``array -> array``."""
-    if isinstance(model, tuple):
-        card, function = model
-        if not isinstance(card, ModelCard) or not callable(function):
-            raise BundleError("model= takes a bundle's name or path, or (ModelCard, callable)")
-        return fitting(Model(card, function=function), info)
-    return choose(None if model is None else str(model), info)
+    """A bundle by name, path or fit; a card with any callable ``array -> array``; or a list of
+    such, whose probabilities are averaged."""
+    if model is None:
+        return choose(info)
+    return fitting(named_model(model), info)
+
+
+def named_model(model: OneModel | Sequence[OneModel]) -> Model:
+    """The model or models named, their weights checked."""
+    if isinstance(model, str | Path):
+        return checked(find(str(model)))
+    if isinstance(model, list):
+        return joined([named_model(one) for one in model])
+    card, function = model
+    if not isinstance(card, ModelCard) or not callable(function):
+        raise BundleError(
+            "model= takes a bundle's name or path, (ModelCard, callable), or a list of those"
+        )
+    return Model(card, function=function)
 
 
 def _settled(request: Request, model: Model) -> Options:
@@ -93,11 +109,16 @@ def _settled(request: Request, model: Model) -> Options:
 
 def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any]:
     """What must stay equal for a run to be resumed, beside the plan's own decisions."""
-    function = getattr(model.function, "__qualname__", "") if model.function else ""
+    members = (model, *model.members)
+    names, weights = [m.card.name for m in members], [_weights(m) for m in members]
     return {
         "input": info.identity,
         "volume": request.volume,
-        "model": model.card.name,
-        "weights": model.card.weights_sha256 or function,
+        "model": names if model.members else names[0],
+        "weights": weights if model.members else weights[0],
         "segbatch": package_version(),
     }
+
+
+def _weights(model: Model) -> str:
+    return model.card.weights_sha256 or getattr(model.function, "__qualname__", "")

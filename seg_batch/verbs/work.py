@@ -19,18 +19,20 @@ from typing import Any
 import numpy as np
 
 from seg_batch.bundles import Model
+from seg_batch.ensemble import mean
 from seg_batch.errors import ReadError
 from seg_batch.geometry import Block, Blocks, Box
 from seg_batch.machine import peak_rss_bytes
 from seg_batch.metrics.seams import SeamCounter
 from seg_batch.normalise import Normaliser, Pixels
-from seg_batch.plan import Plan
+from seg_batch.plan import Options, Plan
 from seg_batch.sinks.store import WorkStore
 from seg_batch.sources import open_source
 from seg_batch.sources.finer import finer, one_of_each
 from seg_batch.sources.view import Oriented
 from seg_batch.stitch import Counts, Empty, Predictor, Stitcher, below, quantised, winners
 from seg_batch.taper import Taper
+from seg_batch.tta import averaged
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,22 @@ class _Blank:
         return ~np.logical_or.reduce(parts) if parts else None
 
 
-def load(model: Model, plan: Plan) -> Predictor:
-    """The predictor of a model in this process; a bundle is loaded once, behind a lock."""
+def load(model: Model, settled: Plan | Options) -> Predictor:
+    """The predictor of a model in this process: the mean of its members, averaged over views."""
+    members = [_loaded(member, settled) for member in (model, *model.members)]
+    return averaged(mean(members), settled.tta)
+
+
+def _loaded(model: Model, settled: Plan | Options) -> Predictor:
+    """One member; a bundle is loaded once in a process, behind a lock."""
     if model.function is not None:
         return model.function
     from seg_batch.nn.engine import load_predictor
 
     loaded: Predictor = load_predictor(
         model.weights,
-        batch=plan.batch,
-        precision=plan.precision,
+        batch=settled.batch or 1,
+        precision=settled.precision,
         sha256=model.card.weights_sha256,
     )
     return loaded
