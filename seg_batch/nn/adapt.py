@@ -28,6 +28,7 @@ def fresh(recipe: Recipe) -> keras.Model:
         channels=len(card.channels),
         classes=len(card.classes),
         filters=network.filters,
+        **network.options,
     )
 
 

@@ -140,6 +140,7 @@ class Trainer:
             tape.watch([v.value for v in variables])
             heads = self.model(x, training=True)
             value = over_heads(loss, labels, heads, valid, weights=self.recipe.loss.heads)
+            value = sum(self.model.losses, start=value)  # what layers ask of their weights (L2)
             scaled = value if self._scale is None else value * self._scale.value
         # Zeros for a head of weight 0, which the loss never looks at.
         none = tf.UnconnectedGradients.ZERO
