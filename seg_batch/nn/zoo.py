@@ -7,6 +7,13 @@ from typing import Any, Literal
 
 from seg_batch.errors import InputError
 from seg_batch.nn.anunet import ANUNetConfig, anunet, filters_of
+from seg_batch.nn.archs.deeplab import DeepLabConfig, deeplabv3plus
+from seg_batch.nn.archs.encoder_unet import (
+    EncoderUNetConfig,
+    MobileUNetConfig,
+    encoder_unet,
+    mobile_unet,
+)
 from seg_batch.nn.archs.lrelu import UNetLReLUConfig, unet_lrelu
 from seg_batch.nn.archs.squeeze import UNetSEConfig, unet_se
 from seg_batch.nn.archs.strided import UNetStridedConfig, unet_strided
@@ -49,12 +56,19 @@ ARCHITECTURES: dict[str, Architecture] = {
     "unet_strided": Architecture(UNetStridedConfig, unet_strided, "strided down, dropout"),
     "unet_lrelu": Architecture(UNetLReLUConfig, unet_lrelu, "no normalisation, L2; can be finer"),
     "unet_se": Architecture(UNetSEConfig, unet_se, "separable, skips weighed by squeeze"),
+    "encoder_unet": Architecture(
+        EncoderUNetConfig,
+        encoder_unet,
+        "U-Net on a backbone; all but resnet50 and minimalistic squeeze",
+    ),
+    "mobile_unet": Architecture(MobileUNetConfig, mobile_unet, "encoder_unet for small devices"),
+    "deeplabv3plus": Architecture(DeepLabConfig, deeplabv3plus, "ASPP on a backbone"),
 }
 
 # Layer names begin with their part; see blocks.py. X[i][0] is the encoder, X[i][j] the decoder.
 _PARTS: tuple[tuple[str, Part], ...] = (
-    (r"(image$|pool_\d+$|x_\d+_0_)", "encoder"),
-    (r"(x_\d+_[1-9]\d*_|up_\d+_|gate_\d+_\d+_)", "decoder"),
+    (r"(image$|pool_\d+$|x_\d+_0_|encoder_)", "encoder"),
+    (r"(x_\d+_[1-9]\d*_|up_\d+_|gate_\d+_\d+_|decoder_)", "decoder"),
     (r"(head_|mean_of_heads$)", "head"),
 )
 
