@@ -4,26 +4,27 @@ The fully connected model of Kraehenbuehl and Koltun (NIPS 2011, arXiv:1210.5644
 off at a radius, as in ConvCRF (Teichmann and Cipolla 2018, arXiv:1805.04777), so that a voxel depends
 on a finite neighbourhood and blocks with a halo give the bytes of the whole image.
 
-Voxels ``i, j`` at ``p_i`` (in units of the finest voxel side), with colours ``f_i`` of ``C`` channels::
+Voxels ``i, j`` at ``p_i`` (distances in units of the finest voxel side) with colours ``f_i`` of ``C``
+channels, Potts compatibility::
 
-    E(x)     = sum_i u_i(x_i) + sum_{i<j} [x_i != x_j] (message weights below)     Potts
-    u_i(l)   = -log max(p_i(l), 1/510)             half a step of stored probabilities
-    a(i, j)  = exp(-|p_i - p_j|^2 / 2 sigma^2)       for |p_i - p_j| <= radius on each axis
-    b(i, j)  = exp(-|p_i - p_j|^2 / 2 reach^2
-                   -|f_i - f_j|^2 / 2 C contrast^2)     for |p_i - p_j| <= radius
+    E(x)    = sum_i u_i(x_i) + 1/2 sum_i sum_{j != i} w(i, j) [x_i != x_j]
+    u_i(l)  = -log max(P_i(l), 1/510)              1/510: half a step of stored probabilities
+    w(i, j) = smooth a(i, j) / sum_k a(i, k)  +  bilateral b(i, j) / sum_k b(i, k)
+    a(i, j) = exp(-|p_i - p_j|^2 / 2 sigma^2)      for |p_i - p_j| <= radius along each axis
+    b(i, j) = exp(-|p_i - p_j|^2 / 2 reach^2 - |f_i - f_j|^2 / 2 C contrast^2)
+                                                   for |p_i - p_j| <= radius
 
 Mean field, all voxels at once, ``iterations`` times from ``Q = softmax(-u)``::
 
-    Q~_i(l)  = smooth    sum_{j != i} a(i, j) Q_j(l) / sum_j a(i, j)
-             + bilateral sum_{j != i} b(i, j) Q_j(l) / sum_j b(i, j)
-    Q_i(l)  <- softmax_l(-u_i(l) + Q~_i(l))
+    Q~_i(l) = sum_{j != i} w(i, j) Q_j(l)
+    Q_i     = softmax(-u_i + Q~_i)
 
-Sums run over valid voxels inside the image. Each kernel is divided by its own sum at ``i``, which
-counts ``i`` itself (1): at a border or beside invalid voxels fewer neighbours speak, each louder; a voxel
-unlike all its neighbours hears almost nothing. The division makes the two sides of a pair count
-differently, so E is what the updates follow in the interior, not an energy proved to fall.
-The result is ``argmax_l(-u_i(l) + Q~_i(l))`` of the last iteration, the first of equals. A voxel that is
-not valid keeps the winner of its own probabilities.
+``j`` and ``k`` run over valid voxels inside the image. The sums over ``k`` include ``i`` itself (1), so a voxel
+unlike all its neighbours hears almost nothing, and at a border or beside invalid voxels fewer
+neighbours speak, each louder. Divided on one side like this, ``w(i, j)`` and ``w(j, i)`` differ; the update takes
+the first where descent on E would take their mean (what "fully connected" implementations call
+normalisation after filtering). The result is the argmax of the last ``-u_i + Q~_i``, the first of equals.
+A voxel that is not valid keeps the winner of its own probabilities.
 
 Law: the result at a voxel depends on what lies within ``radius * iterations`` along each axis, and on
 nothing else, to the last bit.
@@ -52,7 +53,8 @@ from seg_batch.postprocess.crf_part import (
 )
 
 FLOOR = 1 / 510
-PART_BYTES = 128 << 20  # what one thread works in: 2-D parts of some 800 x 800 voxels and 8 classes
+PART_BYTES = 256 << 20  # what one thread works in: 8 classes in parts of some 1000 x 1000 voxels
+BRIGHTEST = 1e6  # normalised values beyond are taken as this: their squares would overflow
 
 
 def halo(step: CrfStep) -> int:
@@ -105,9 +107,10 @@ def grown(box: Box, by: int, extent: Shape) -> Box:
 
 
 def voxel_bytes(classes: int, channels: int, spacing: tuple[float, ...], step: CrfStep) -> int:
-    """What a part holds per voxel: three arrays of the classes, the pairs, colours, mask and scales."""
+    """What a part holds per voxel: three arrays of the classes, two of the colours, the pairs, the mask
+    and the scales."""
     pairs = len(half_ball(step.radius, spacing)) if step.bilateral else 0
-    return 4 * (3 * classes + pairs + channels + 3)
+    return 4 * (3 * classes + pairs + 2 * channels + 3)
 
 
 def part_shape(extent: Shape, halo: int, per_voxel: int, threads: int) -> Shape:
@@ -151,7 +154,8 @@ def _floored(probabilities: npt.NDArray) -> Array:
     if probabilities.dtype == np.uint8:
         table = np.maximum(np.arange(256, dtype=np.float32) / np.float32(255), np.float32(FLOOR))
         return table[probabilities]
-    return np.maximum(probabilities, FLOOR, dtype=np.float32)
+    floored = np.fmax(probabilities, np.float32(FLOOR), dtype=np.float32)  # NaN, too
+    return np.minimum(floored, 1, out=floored)
 
 
 def _gaussian(
@@ -160,7 +164,7 @@ def _gaussian(
     if not step.smooth:
         return None
     taps = tuple(
-        tuple(math.exp(-((k * s / step.sigma) ** 2) / 2) for k in range(1, reach + 1))
+        tuple(math.exp(-((k * s) ** 2) / (2 * step.sigma**2)) for k in range(1, reach + 1))
         for s, reach in zip(spacing, flat.reach, strict=True)
     )
     return Gaussian.of(flat, mask, taps, step.smooth)
@@ -178,6 +182,7 @@ def _bilateral(
         return None
     unit = step.contrast * math.sqrt(2 * image.shape[-1])
     colour = np.where(usable, np.moveaxis(image, -1, 0), 0).astype(np.float32)
+    np.clip(colour, -BRIGHTEST, BRIGHTEST, out=colour)
     colour *= np.float32(1 / unit)
     ball = [
         (displacement, square / (2 * step.reach**2))

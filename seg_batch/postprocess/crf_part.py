@@ -202,11 +202,11 @@ def normalised(values: Array, valid: Array, out: Array) -> None:
     np.multiply(values, total, out=out)
 
 
-def winners(values: Array) -> npt.NDArray[np.intp]:
+def winners(values: Array) -> npt.NDArray[np.uint16]:
     """Index of the largest along the first axis, the first of equals: ``argmax``, but fast."""
     best, index = values[0].copy(), np.zeros(values.shape[1:], np.uint16)
     for at, value in enumerate(values[1:], 1):
-        index[value > best] = at
+        np.copyto(index, np.uint16(at), where=value > best)
         np.maximum(best, value, out=best)
     return index
 
