@@ -39,6 +39,15 @@ class Model:
         assert self.path is not None
         return self.path / WEIGHTS[self.card.format]
 
+    @property
+    def all(self) -> tuple[Model, ...]:
+        """This model and its members: one, unless it is an ensemble."""
+        return (self, *self.members)
+
+    @property
+    def names(self) -> list[str]:
+        return [model.card.name for model in self.all]
+
 
 PROBE = Model(PROBE_CARD, function=probe)
 

@@ -119,7 +119,7 @@ def evaluate_bundle(
             _add_region(run, regions, part, predictor, options, Path(work), watch)
         result = run.result("bundle", **watched(watch, run.classes.names))
         result |= {"split": split, "data": regions.facts, "model": _model_facts(chosen, options)}
-        leaks = [line for m in (chosen, *chosen.members) for line in _leaks(m.card, regions)]
+        leaks = [line for m in chosen.all for line in _leaks(m.card, regions)]
         result["warnings"] = leaks + run.warnings
         write(folder, result, run)
     return result
@@ -169,7 +169,7 @@ def _model_facts(model: bundles.Model, options: Options) -> dict[str, Any]:
     card = model.card
     return {
         "name": card.name,
-        "members": [member.card.name for member in model.members],
+        "members": model.names[1:],
         "path": None if model.path is None else str(model.path),
         "weights_sha256": card.weights_sha256,
         "licence": card.licence,

@@ -194,16 +194,18 @@ def _export(prepared: Prepared, store: WorkStore, run: Run) -> list[Product]:
 
 def _provenance(prepared: Prepared, run: Run) -> dict[str, str]:
     """What a product says of itself wherever it goes."""
+    model = prepared.model
     tags = {
         "SEGBATCH_VERSION": f"segbatch {package_version()}",
-        "SEGBATCH_MODEL": prepared.model.card.name,
-        "SEGBATCH_WEIGHTS": prepared.model.card.weights_sha256,
+        "SEGBATCH_MODEL": " + ".join(model.names),
+        "SEGBATCH_WEIGHTS": " + ".join(m.card.weights_sha256 for m in model.all),
+        "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
         "SEGBATCH_INPUT": Path(prepared.info.path).name,
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
-        "SEGBATCH_LICENCE": prepared.model.card.licence,
+        "SEGBATCH_LICENCE": " + ".join(dict.fromkeys(m.card.licence for m in model.all)),
     }
-    classes = {f"CLASS_{c.id}": c.name for c in prepared.model.card.classes}
+    classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
     return {k: v for k, v in {**tags, **classes}.items() if v}
 
 

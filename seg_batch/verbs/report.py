@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.bundles import Model
+from seg_batch.card import ModelCard
 from seg_batch.executors import Outcome
 from seg_batch.georef import RasterGeoref, to_json
 from seg_batch.machine import cores, gpus, memory_bytes, peak_rss_bytes
@@ -141,9 +142,8 @@ def build_report(
         "product": _product(labels),
         "probabilities": _product(products[1]) if len(products) > 1 else None,
         "model": {
-            "name": model.card.name,
-            "weights_sha256": model.card.weights_sha256,
-            "licence": model.card.licence,
+            **_told(model.card),
+            "members": [_told(member.card) for member in model.members],
         },
         "plan": plan.to_json(),
         "geometry": to_json(info.georef),
@@ -157,6 +157,14 @@ def build_report(
         "executor": executor,
         "machine": {"cores": cores(), "gpus": gpus(), "memory_bytes": memory_bytes()},
         "versions": versions(),
+    }
+
+
+def _told(card: ModelCard) -> dict[str, str]:
+    return {
+        "name": card.name,
+        "weights_sha256": card.weights_sha256,
+        "licence": card.licence,
     }
 
 

@@ -109,8 +109,7 @@ def _settled(request: Request, model: Model) -> Options:
 
 def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any]:
     """What must stay equal for a run to be resumed, beside the plan's own decisions."""
-    members = (model, *model.members)
-    names, weights = [m.card.name for m in members], [_weights(m) for m in members]
+    names, weights = model.names, [_weights(member) for member in model.all]
     return {
         "input": info.identity,
         "volume": request.volume,

@@ -9,6 +9,7 @@ from seg_batch.bundles import checked, find, folders, installed, misfit
 from seg_batch.card import ModelCard
 from seg_batch.georef import RasterGeoref, to_json
 from seg_batch.machine import disk_free_bytes, show_bytes
+from seg_batch.plan import Plan
 from seg_batch.sources import corner_traps, open_source
 from seg_batch.verbs.request import Prepared
 
@@ -64,6 +65,7 @@ def plan_facts(prepared: Prepared) -> dict[str, Any]:
         "input": prepared.info.path,
         "output": str(prepared.outputs.product),
         "model": prepared.model.card.name,
+        "members": prepared.model.names[1:],
         "blocks": {"total": plan.blocks, "shape": list(plan.block)},
         "n_tiles": plan.tiles,
         "recompute": round(plan.recompute, 4),
@@ -80,8 +82,9 @@ def plan_lines(prepared: Prepared) -> str:
     free = disk_free_bytes(_existing(prepared))
     rows = [
         ("input", f"{info.path}  ({info.kind}, {_by(plan.extent)}, {len(info.channels)} channels)"),
-        ("model", f"{prepared.model.card.name}  ({plan.rank}-D, {plan.precision})"),
+        ("model", f"{' + '.join(prepared.model.names)}  ({plan.rank}-D, {plan.precision})"),
         ("patch", f"{_by(plan.patch)}, overlap {_by(plan.overlap)}, {plan.taper} taper"),
+        *_averaging(plan, len(prepared.model.names)),
         ("blocks", f"{plan.blocks} of {_by(plan.block)}, {plan.workers} worker(s)"),
         ("tiles", f"{plan.tiles}, recompute x{plan.recompute:.2f}, {plan.batch} per model call"),
         (
@@ -94,6 +97,16 @@ def plan_lines(prepared: Prepared) -> str:
         ("output", prepared.outputs.product),
     ]
     return _rows(rows + [("warning", w) for w in info.warnings])
+
+
+def _averaging(plan: Plan, models: int) -> list[tuple[str, str]]:
+    """Nothing where each tile is one call of one model."""
+    if plan.passes == 1:
+        return []
+    views = f"test-time augmentation {plan.tta}: {plan.passes // models} views, "
+    told = "" if plan.tta == "none" else views
+    told += f"{models} models, " if models > 1 else ""
+    return [("averaged", f"{told}{plan.passes} model calls per tile")]
 
 
 def _existing(prepared: Prepared) -> Any:

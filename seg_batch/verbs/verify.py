@@ -35,7 +35,7 @@ def verify_product(path: Path) -> dict[str, Any]:
         *_bytes(outputs, report),
         *_readable(path, report),
         _input(report),
-        _model(report),
+        *map(_model, (report["model"], *report["model"].get("members", ()))),
     ]
     ok = all(passed for _, passed, _ in checks)
     lines = [
@@ -99,8 +99,8 @@ def _input(report: dict[str, Any]) -> Check:
     return "input", same, f"{report['input']} {'unchanged' if same else 'has changed since'}"
 
 
-def _model(report: dict[str, Any]) -> Check:
-    name, weights = report["model"]["name"], report["model"]["weights_sha256"]
+def _model(told: dict[str, Any]) -> Check:
+    name, weights = told["name"], told["weights_sha256"]
     for model in installed():
         if model.card.name == name:
             same = model.card.weights_sha256 == weights

@@ -92,7 +92,7 @@ class _Blank:
 
 def load(model: Model, settled: Plan | Options) -> Predictor:
     """The predictor of a model in this process: the mean of its members, averaged over views."""
-    members = [_loaded(member, settled) for member in (model, *model.members)]
+    members = [_loaded(member, settled) for member in model.all]
     return averaged(mean(members), settled.tta)
 
 
