@@ -183,13 +183,13 @@ class CrfStep(_Step):
     step: Literal["crf"] = "crf"
     iterations: Annotated[int, Field(ge=1, le=20)] = 5
     radius: Annotated[int, Field(ge=1, le=8, description="where kernels end, voxels")] = 3
-    smooth: Annotated[float, Field(ge=0, le=20, description="weight of the Gaussian kernel")] = 1.0
-    sigma: Annotated[float, Field(ge=0.1, le=100, description="its width, voxels")] = 1.5
+    smooth: Annotated[float, Field(ge=0, le=20, description="weight of the Gaussian kernel")] = 0.5
+    sigma: Annotated[float, Field(ge=0.1, le=100, description="its width, voxels")] = 0.7
     bilateral: Annotated[float, Field(ge=0, le=20, description="weight of the bilateral one")] = 2.0
     reach: Annotated[float, Field(ge=0.1, le=100, description="its width in space, voxels")] = 3.0
     contrast: Annotated[
         float, Field(ge=0.001, le=1000, description="its width in normalised values")
-    ] = 0.5
+    ] = 0.2
     probabilities: ClassVar[bool] = True
 
     @classmethod
