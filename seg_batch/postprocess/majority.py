@@ -1,0 +1,51 @@
+"""The majority filter: each voxel takes the label that most voxels around it have."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def majority(labels: np.ndarray, side: int, nodata: int) -> np.ndarray:
+    """With ``n_l`` the voxels of label ``l`` among the ``side ** rank`` around a voxel::
+
+        new = l        where n_l > n_m for every other label m
+              its own  where two labels have as many
+
+    Voxels outside the array and those without data do not count; the latter stay.
+    """
+    most = np.zeros(labels.shape, _counter(side**labels.ndim))
+    found, tied = labels.copy(), np.zeros(labels.shape, bool)
+    for label in np.unique(labels):
+        if label == nodata:
+            continue
+        count = _counted(labels == label, side, most.dtype)
+        more = count > most
+        tied = (tied & ~more) | (count == most)
+        found[more] = label
+        np.maximum(most, count, out=most)
+    keep = tied | (labels == nodata)
+    found[keep] = labels[keep]
+    return found
+
+
+def _counter(most: int) -> np.dtype:
+    return np.min_scalar_type(most)
+
+
+def _counted(here: np.ndarray, side: int, dtype: np.dtype) -> np.ndarray:
+    """How many of the ``side`` along every axis, centred, are True: sums along one axis after another."""
+    count = here.astype(dtype)
+    for axis in range(here.ndim):
+        total = count.copy()
+        for away in range(1, side // 2 + 1):
+            low, high = _apart(here.ndim, axis, away)
+            total[low] += count[high]
+            total[high] += count[low]
+        count = total
+    return count
+
+
+def _apart(rank: int, axis: int, away: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    low, high = ([slice(None)] * rank for _ in range(2))
+    low[axis], high[axis] = slice(None, -away), slice(away, None)
+    return tuple(low), tuple(high)
