@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from seg_batch.chain import CrfStep
 from seg_batch.geometry import Blocks, Box
-from seg_batch.postprocess import crf
+from seg_batch.postprocess import crf, crf_part
 from seg_batch.postprocess.crf import grown, halo, part_shape, prepare, refine, voxel_bytes
 from tests.postprocess.crf_reference import marginals
 
@@ -124,6 +124,16 @@ def test_any_blocks_and_any_threads_give_the_bytes_of_the_whole(
     monkeypatch.setattr(crf, "PART_BYTES", 1 << 20)
     for threads in (1, 3):
         assert (refine(*inputs, step, threads=threads) == labels).all()
+
+
+def test_any_number_of_voxels_in_hand_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many classes: NumPy sums eight or more in another order where they lie side by side."""
+    inputs = made((5, 7), classes=19)
+    step = CrfStep(iterations=2, radius=1)
+    whole = logits(*inputs, step, (1.0, 1.0)).tobytes()
+    for elements in (1, 100, 1000):
+        monkeypatch.setattr(crf_part, "CHUNK_ELEMENTS", elements)
+        assert logits(*inputs, step, (1.0, 1.0)).tobytes() == whole
 
 
 @pytest.mark.parametrize("function", [np.exp, np.log])
