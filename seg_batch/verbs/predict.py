@@ -10,6 +10,7 @@ import math
 import os
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -197,16 +198,21 @@ def _provenance(prepared: Prepared, run: Run) -> dict[str, str]:
     model = prepared.model
     tags = {
         "SEGBATCH_VERSION": f"segbatch {package_version()}",
-        "SEGBATCH_MODEL": " + ".join(model.names),
-        "SEGBATCH_WEIGHTS": " + ".join(m.card.weights_sha256 for m in model.all),
+        "SEGBATCH_MODEL": _together(model.names),
+        "SEGBATCH_WEIGHTS": _together(m.card.weights_sha256 for m in model.all),
         "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
         "SEGBATCH_INPUT": Path(prepared.info.path).name,
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
-        "SEGBATCH_LICENCE": " + ".join(dict.fromkeys(m.card.licence for m in model.all)),
+        "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
     }
     classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
     return {k: v for k, v in {**tags, **classes}.items() if v}
+
+
+def _together(texts: Iterable[str]) -> str:
+    """What an ensemble's members say, each once and in order."""
+    return " + ".join(dict.fromkeys(filter(None, texts)))
 
 
 def _require_shared_paths(pool: Pool, job: Job) -> None:
