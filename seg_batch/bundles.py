@@ -105,8 +105,12 @@ def checked(model: Model) -> Model:
 
 
 def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Of a file; of an OpenVINO model, of both of its: ``model.xml`` and then ``model.bin``."""
+    found = hashlib.sha256()
+    for part in [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]:
+        with part.open("rb") as file:
+            hashlib.file_digest(file, lambda: found)
+    return found.hexdigest()
 
 
 def misfit(card: ModelCard, info: SourceInfo) -> str | None:

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch import bundles
 from seg_batch.errors import InputError, StoreError
-from seg_batch.nn.loading import file_sha256
 from seg_batch.sinks.disk import flush, told, write_json
 
 KEPT = 2
@@ -59,7 +59,7 @@ class Checkpoints:
             flush(beside)
             os.replace(beside, arrays)
             body = {"step": step, "marks": self.marks, "state": dict(state)}
-            body["arrays_sha256"] = file_sha256(arrays)
+            body["arrays_sha256"] = bundles.sha256(arrays)
             write_json(notes, {"body": body, "sha256": _digest(body)})
         self._sweep(step)
 
@@ -95,10 +95,10 @@ class Checkpoints:
         if saved["sha256"] != _digest(body):
             raise ValueError("its JSON is not what was written")
         self._require_same(notes, body["marks"])
-        if body["arrays_sha256"] != file_sha256(arrays):
+        if body["arrays_sha256"] != bundles.sha256(arrays):
             raise ValueError(f"{arrays.name} is not what was written")
         for name, sha256 in body["state"].get("files", {}).items():
-            if file_sha256(self.folder / name) != sha256:
+            if bundles.sha256(self.folder / name) != sha256:
                 raise ValueError(f"{name} is not what was written")
         with np.load(arrays, allow_pickle=False) as file:
             values = tuple(file[str(i)] for i in range(len(file.files)))

@@ -1,11 +1,11 @@
 """A model file, checked and loaded without running anything that is in it."""
 
-import hashlib
 import re
 from pathlib import Path
 
 from seg_batch.errors import BundleError
 from seg_batch.nn.backend import keras
+from seg_batch.nn.weights import stamp, verified
 
 OLDEST_KERAS = (3, 15, 1)  # earlier ones have known holes in load_model
 
@@ -18,10 +18,10 @@ def load_model(path: Path | str, *, sha256: str | None = None) -> keras.Model:
     (hex) is given and differs.
     """
     path = Path(path)
-    _require_safe_keras()
+    require_safe_keras()
     stamp(path)
     if sha256 is not None:
-        _verify(path, sha256)
+        verified(path, sha256)
     try:
         model = keras.models.load_model(path, safe_mode=True, compile=False)
         shapes = (model.input_shape, model.output_shape)
@@ -38,30 +38,7 @@ def load_model(path: Path | str, *, sha256: str | None = None) -> keras.Model:
     return model
 
 
-def file_sha256(path: Path | str) -> str:
-    """The sha256 of a file, hex."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def stamp(path: Path) -> tuple[int, int]:
-    """Changes when the file does, so that a bundle trained anew is loaded anew."""
-    if not path.is_file():
-        raise BundleError(f"there is no model file {path}; check the path of the bundle")
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size
-
-
-def _verify(path: Path, sha256: str) -> None:
-    found = file_sha256(path)
-    if found != sha256.lower():
-        raise BundleError(
-            f"{path} has sha256 {found[:12]}..., its card says {sha256[:12]}...: the file "
-            "is damaged or was exchanged; get the bundle again"
-        )
-
-
-def _require_safe_keras() -> None:
+def require_safe_keras() -> None:
     version = tuple(int(n) for n in re.findall(r"\d+", keras.__version__)[:3])
     if version < OLDEST_KERAS:
         raise BundleError(

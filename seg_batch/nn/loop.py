@@ -9,14 +9,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from seg_batch import bundles
 from seg_batch.errors import InputError
 from seg_batch.nn.anunet import deepest
 from seg_batch.nn.backend import tf
 from seg_batch.nn.checkpoint import Checkpoints
-from seg_batch.nn.engine import Batched, compiled
+from seg_batch.nn.engines.batched import Batched
+from seg_batch.nn.engines.tensorflow import EXHAUSTED, compiled
 from seg_batch.nn.history import History, Row, Scores
 from seg_batch.nn.interrupt import Interrupt
-from seg_batch.nn.loading import file_sha256
 from seg_batch.nn.optimise import share_of_peak, since_best
 from seg_batch.nn.step import Trainer, frozen_steps
 from seg_batch.recipe import Recipe
@@ -94,7 +95,7 @@ class Loop:
         self._validate, self._listeners = validate, listeners
         self._kept = deepest(trainer.averaged)
         size = 8 if tf.config.list_physical_devices("GPU") else 1
-        self._batched = Batched(lambda shape: compiled(self._kept, shape), size)
+        self._batched = Batched(lambda shape: compiled(self._kept, shape), size, EXHAUSTED)
         how = self.recipe.optimiser
         self.per_step = self.recipe.fit.batch * how.accumulate
         self._thaws = frozen_steps(self.recipe, samples.epoch)
@@ -203,7 +204,7 @@ class Loop:
             self._kept.save(beside)
             flush(beside)
             os.replace(beside, self.work / name)
-        return Best(self.step, scores, name, file_sha256(self.work / name))
+        return Best(self.step, scores, name, bundles.sha256(self.work / name))
 
     def _row(self) -> Row:
         """The row of this step; what it tells the mean of is forgotten."""

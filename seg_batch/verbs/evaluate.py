@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch import bundles, machine
+from seg_batch import bundles
 from seg_batch.card import ModelCard
 from seg_batch.errors import InputError
 from seg_batch.plan import Options
@@ -34,7 +34,7 @@ from seg_batch.verbs.labelled import (
 )
 from seg_batch.verbs.matching import Matches, match
 from seg_batch.verbs.regions import Collection, Part, collect
-from seg_batch.verbs.request import OneModel, named_model
+from seg_batch.verbs.request import OneModel, engine_of, named_model
 from seg_batch.verbs.require import Requirement
 from seg_batch.verbs.scoring import scored_region, watched
 from seg_batch.verbs.work import load
@@ -105,7 +105,9 @@ def evaluate_bundle(
     """
     asked = require.parse(list(requirements))
     chosen = named_model(model)
-    options = _settled(options or Options(), chosen)
+    options = options or Options()
+    engine = engine_of(chosen, options)
+    options = replace(options, engine=engine.engine, precision=engine.precision)
     run = Run(of_card(chosen.card), asked, pictures, listener or Silent())
     regions = collect(Path(data), split, chosen.card, options, tuple(ignore))
     with ExitStack() as stack:
@@ -156,15 +158,6 @@ def _add_region(
         run.add(case, counted, part.facts)
 
 
-def _settled(options: Options, model: bundles.Model) -> Options:
-    """Options with the precision that predict would choose on this machine."""
-    if model.path is None:
-        return replace(options, precision="float32")
-    if options.precision == "auto":
-        return replace(options, precision=machine.default_precision())
-    return options
-
-
 def _model_facts(model: bundles.Model, options: Options) -> dict[str, Any]:
     card = model.card
     return {
@@ -176,6 +169,7 @@ def _model_facts(model: bundles.Model, options: Options) -> dict[str, Any]:
         "training_data": card.training_data,
         "overlap": options.overlap,
         "taper": options.taper,
+        "engine": options.engine,
         "precision": options.precision,
         "tta": options.tta,
     }

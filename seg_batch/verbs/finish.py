@@ -44,13 +44,13 @@ def fill(
     ``model.keras``, ``card.json``, ``recipe.yaml``, ``split.json``, ``training.json``, ``history.csv`` and
     ``history.json``, ``curves.png``, ``examples/``: pictures of held-out patches.
     """
-    from seg_batch.nn.engine import load_predictor
+    from seg_batch.nn.engines import load_predictor
 
     patches, recipe = found.patches, found.recipe
     weights = folder / bundles.WEIGHTS["keras"]
     shutil.copyfile(fitted.path, weights)
     sha256 = bundles.sha256(weights)
-    predictor = load_predictor(weights, precision="float32", sha256=sha256)
+    predictor = load_predictor(weights, engine="tensorflow", precision="float32", sha256=sha256)
     validation, test = patches.held("validation"), patches.held("test")
     listener.stage("measuring the border of a patch")
     card = _card(patches, recipe, fitted.model, sha256)
@@ -123,16 +123,16 @@ def _middle(box: Box, most: tuple[int, ...]) -> Box:
 def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCard:
     """The card of the bundle, all but its scores and its border."""
     from seg_batch.nn.cost import activation_bytes, forward_flops
-    from seg_batch.nn.zoo import architecture_of
+    from seg_batch.nn.zoo import described
 
-    draft = recipe.card
+    draft, network = recipe.card, recipe.network
     return draft.card(
         patches.normaliser if draft.normalisation == "card" else None,
         compute=Compute(
             activation_bytes=activation_bytes(model, draft.patch),
             flops=forward_flops(model, draft.patch),
         ),
-        architecture=architecture_of(model),
+        architecture=described(network.arch, network.filters, network.options),
         split=patches.hold_out,
         weights_sha256=sha256,
     )

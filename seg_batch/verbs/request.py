@@ -12,6 +12,8 @@ from seg_batch.bundles import Model, checked, choose, find, fitting
 from seg_batch.card import ModelCard
 from seg_batch.ensemble import joined
 from seg_batch.errors import BundleError
+from seg_batch.nn.engines.choice import Choice
+from seg_batch.nn.engines.choice import choose as choose_engine
 from seg_batch.plan import Options, Plan, make_plan
 from seg_batch.sources import corner_traps, open_source
 from seg_batch.sources.finer import finer
@@ -57,7 +59,8 @@ def prepare(request: Request) -> Prepared:
     try:
         info = replace(source.info, warnings=(*source.info.warnings, *corner_traps(source)))
         model = resolve_model(request.model, info)
-        options = _settled(request, model)
+        engine = engine_of(model, request.options)
+        options = _settled(request, engine)
         card = model.card
         source = finer(source, card.finer, card.rank, card.orientation)
         info = replace(source.info, warnings=info.warnings)
@@ -65,6 +68,7 @@ def prepare(request: Request) -> Prepared:
         members = tuple(member.card for member in model.members)
         identity = _identity(request, info, model)
         plan = make_plan(info, view, card, options, identity, members)
+        plan = replace(plan, engine_why=engine.why)
     finally:
         source.close()
     outputs = outputs_for(info, request.output, many=request.many)
@@ -93,18 +97,26 @@ def named_model(model: OneModel | Sequence[OneModel]) -> Model:
     return Model(card, function=function)
 
 
-def _settled(request: Request, model: Model) -> Options:
+def engine_of(model: Model, options: Options) -> Choice:
+    """What computes the model on this machine; functions compute themselves."""
+    formats = {member.card.format for member in model.all if member.path is not None}
+    if not formats:
+        return Choice("function", "float32", "the model is a function")
+    return choose_engine(
+        options.engine,
+        gpus=machine.gpus(),
+        precision=options.precision,
+        format="openvino" if "openvino" in formats else "keras",
+    )
+
+
+def _settled(request: Request, engine: Choice) -> Options:
     """Options with everything that depends on this machine decided."""
     options = request.options
     workers = options.workers
     if workers <= 0:
         workers = max(1, machine.gpus()) if request.cluster in ("auto", "local") else 1
-    precision = options.precision
-    if model.path is None:
-        precision = "float32"
-    elif precision == "auto":
-        precision = machine.default_precision()
-    return replace(options, workers=workers, precision=precision)
+    return replace(options, workers=workers, engine=engine.engine, precision=engine.precision)
 
 
 def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any]:

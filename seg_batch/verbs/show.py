@@ -45,7 +45,17 @@ def summary(report: dict[str, Any]) -> str:
         f"{report['n_tiles']} tiles, recompute x{report['recompute']:.2f}, peak memory "
         f"{show_bytes(report['peak_rss_bytes'])} of {show_bytes(report['promised_bytes'])} promised"
     )
-    return "\n".join(lines + _seam_lines(report))
+    return "\n".join(lines + _post_lines(report) + _seam_lines(report))
+
+
+def _post_lines(report: dict[str, Any]) -> list[str]:
+    """One line per step after prediction."""
+    lines = []
+    for row in report.get("post", []):
+        objects = row["objects_changed"]
+        told = "" if objects is None else f"{objects:,} objects, "
+        lines.append(f"  {row['words']}: {told}{row['voxels_changed']:,} voxels changed")
+    return lines
 
 
 def _seam_lines(report: dict[str, Any]) -> list[str]:
@@ -82,7 +92,8 @@ def plan_lines(prepared: Prepared) -> str:
     free = disk_free_bytes(_existing(prepared))
     rows = [
         ("input", f"{info.path}  ({info.kind}, {_by(plan.extent)}, {len(info.channels)} channels)"),
-        ("model", f"{' + '.join(prepared.model.names)}  ({plan.rank}-D, {plan.precision})"),
+        ("model", f"{' + '.join(prepared.model.names)}  ({plan.rank}-D)"),
+        ("engine", f"{plan.engine} in {plan.precision}: {plan.engine_why}"),
         ("patch", f"{_by(plan.patch)}, overlap {_by(plan.overlap)}, {plan.taper} taper"),
         *_averaging(plan, len(prepared.model.names)),
         ("blocks", f"{plan.blocks} of {_by(plan.block)}, {plan.workers} worker(s)"),

@@ -20,8 +20,7 @@ import numpy as np
 
 from seg_batch.bundles import Model
 from seg_batch.ensemble import mean
-from seg_batch.errors import ReadError
-from seg_batch.geometry import Block, Blocks, Box
+from seg_batch.geometry import Block, Box
 from seg_batch.machine import peak_rss_bytes
 from seg_batch.metrics.seams import SeamCounter
 from seg_batch.normalise import Normaliser, Pixels
@@ -33,6 +32,7 @@ from seg_batch.sources.view import Oriented
 from seg_batch.stitch import Counts, Empty, Predictor, Stitcher, below, quantised, winners
 from seg_batch.taper import Taper
 from seg_batch.tta import averaged
+from seg_batch.verbs.salvage import hold
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,11 @@ def _loaded(model: Model, settled: Plan | Options) -> Predictor:
     """One member; a bundle is loaded once in a process, behind a lock."""
     if model.function is not None:
         return model.function
-    from seg_batch.nn.engine import load_predictor
+    from seg_batch.nn.engines import load_predictor
 
     loaded: Predictor = load_predictor(
         model.weights,
+        engine=settled.engine,
         batch=settled.batch or 1,
         precision=settled.precision,
         sha256=model.card.weights_sha256,
@@ -167,7 +168,7 @@ class Work:
         box = self.source.to_view(block.box)
         window = stitcher.grid.window(box)
         with clock.stage("read"):
-            held, unreadable = self._hold(window)
+            held, unreadable = hold(self.source, window)
         blank = _Blank.of(held[box.slices(window.start)], self.empty)
         seams = SeamCounter(stitcher.taper, self.ids, box)
         with clock.stage("stitch"):
@@ -193,38 +194,6 @@ class Work:
         clock.seconds["total"] = time.perf_counter() - start
         return {**receipt, "seconds": clock.seconds, "peak_rss_bytes": peak_rss_bytes()}
 
-    def _hold(self, window: Box) -> tuple[Pixels, list[Box]]:
-        """One read of the window; where that fails, whatever can be read of it."""
-        try:
-            return self.source.read(window), []
-        except ReadError:
-            return self._salvage(window)
-
-    def _salvage(self, window: Box) -> tuple[Pixels, list[Box]]:
-        """The window chunk by chunk: unreadable chunks are invalid, and listed."""
-        info = self.source.info
-        values: np.ndarray | None = None
-        valid = np.zeros((*window.shape, len(info.channels)), bool)
-        holes, scale, offset = [], None, None
-        for chunk in Blocks(info.extent, info.chunk):
-            part = chunk.box.intersection(window)
-            if part.size == 0:
-                continue
-            try:
-                pixels = self.source.read(part)
-            except ReadError:
-                holes.append(part)
-                continue
-            if values is None:
-                values = np.zeros(valid.shape, pixels.values.dtype)
-                scale, offset = pixels.scale, pixels.offset
-            inside = part.slices(window.start)
-            values[inside] = pixels.values
-            valid[inside] = True if pixels.valid is None else pixels.valid
-        if values is None:
-            values = np.zeros(valid.shape, info.dtype)
-        return Pixels(values, valid, scale, offset), holes
-
     def _stitched(
         self,
         stitcher: Stitcher,
@@ -237,7 +206,7 @@ class Work:
     ) -> tuple[np.ndarray, np.ndarray | None]:
         labels = np.empty(box.shape, self.ids.dtype)
         probabilities = None
-        if self.job.plan.probabilities:
+        if self.job.plan.keeps_probabilities:
             probabilities = np.empty((self.job.plan.classes, *box.shape), np.uint8)
         for row, sums in stitcher.sums(held, window, box, counts, self._ticked):
             rows = slice(row - box.start[0], row - box.start[0] + len(sums))

@@ -9,7 +9,7 @@ import numpy as np
 from timing import DATA, interleaved, make_bundle, make_scene, seconds_of, show
 
 import seg_batch
-from seg_batch.nn.engine import load_predictor
+from seg_batch.nn.engines import load_predictor
 
 TARGET = 1.10
 
@@ -25,6 +25,7 @@ def compare(name: str, scene: Path, bundle: Path, work: Path) -> None:
     plan, n = report["plan"], report["tiles_predicted"]
     model = load_predictor(
         bundle / "model.keras",
+        engine=plan["engine"],
         batch=plan["batch"],
         precision=plan["precision"],
         sha256=report["model"]["weights_sha256"],

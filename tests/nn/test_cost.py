@@ -14,7 +14,7 @@ from seg_batch.nn.cost import activation_bytes, forward_flops
 MEASURE = """
 import sys
 import numpy as np
-from seg_batch.nn.engine import KerasPredictor
+from seg_batch.nn.engines.tensorflow import KerasPredictor
 path, *shape = sys.argv[1:]
 shape = tuple(map(int, shape))
 predictor = KerasPredictor(path, batch=1)

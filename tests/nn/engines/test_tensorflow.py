@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from seg_batch.errors import BundleError, InputError, PlanError
-from seg_batch.nn import engine
+from seg_batch.nn import engines
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.engine import Batched, KerasPredictor, load_predictor
+from seg_batch.nn.engines import load_predictor
+from seg_batch.nn.engines.batched import Batched
+from seg_batch.nn.engines.tensorflow import EXHAUSTED, KerasPredictor
 
 SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
 
@@ -21,7 +23,7 @@ SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
 DIGESTS = """
 import hashlib, sys
 import numpy as np
-from seg_batch.nn.engine import KerasPredictor
+from seg_batch.nn.engines.tensorflow import KerasPredictor
 for path, shape in ((sys.argv[1], (32, 48, 3)), (sys.argv[2], (16, 24, 20, 1))):
     for precision in ("float32", "mixed"):
         x = np.random.default_rng(5).normal(size=(2, *shape)).astype(np.float32)
@@ -110,7 +112,7 @@ class Fake:
 )
 def test_out_of_memory_halves_the_batch_for_good(error: Exception) -> None:
     fake = Fake(fits=3, error=error)
-    predictor = Batched(fake, batch=8)
+    predictor = Batched(fake, 8, EXHAUSTED)
     x = np.arange(10, dtype=np.float32).reshape(10, 1)
     np.testing.assert_array_equal(predictor(x), 2 * x)
     assert predictor.batch == 2
@@ -120,7 +122,7 @@ def test_out_of_memory_halves_the_batch_for_good(error: Exception) -> None:
 
 
 def test_out_of_memory_at_one_patch_is_said() -> None:
-    predictor = Batched(Fake(fits=0, error=MemoryError()), batch=4)
+    predictor = Batched(Fake(fits=0, error=MemoryError()), 4)
     with pytest.raises(PlanError, match=r"single patch of shape \(5, 1\)"):
         predictor(np.zeros((2, 5, 1), np.float32))
     assert predictor.batch == 1
@@ -130,7 +132,7 @@ def test_out_of_memory_at_one_patch_is_said() -> None:
 SHORT_OF_MEMORY = """
 import resource, sys
 import numpy as np
-from seg_batch.nn.engine import KerasPredictor
+from seg_batch.nn.engines.tensorflow import KerasPredictor
 x = np.random.default_rng(0).normal(size=(3, 16, 16, 1)).astype(np.float32)
 expected = KerasPredictor(sys.argv[1], batch=1)(x)
 predictor = KerasPredictor(sys.argv[1], batch=64)
@@ -169,11 +171,15 @@ def test_wrong_arrays_are_refused(models) -> None:  # type: ignore[no-untyped-de
 
 
 def test_loading_checks_the_hash_and_happens_once(models, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(engine, "_loaded_already", {})
+    monkeypatch.setattr(engines, "_loaded_already", {})
     right = hashlib.sha256(models["2d"].read_bytes()).hexdigest()
     found = []
     threads = [
-        threading.Thread(target=lambda: found.append(load_predictor(models["2d"], sha256=right)))
+        threading.Thread(
+            target=lambda: found.append(
+                load_predictor(models["2d"], sha256=right, engine="tensorflow")
+            )
+        )
         for _ in range(4)
     ]
     for thread in threads:
@@ -181,25 +187,25 @@ def test_loading_checks_the_hash_and_happens_once(models, monkeypatch) -> None: 
     for thread in threads:
         thread.join()
     assert len({id(p) for p in found}) == 1
-    assert load_predictor(str(models["2d"]), sha256=right) is found[0]
+    assert load_predictor(str(models["2d"]), sha256=right, engine="tensorflow") is found[0]
     with pytest.raises(BundleError, match="damaged or was exchanged"):
-        load_predictor(models["2d"], sha256="0" * 64)
+        load_predictor(models["2d"], sha256="0" * 64, engine="tensorflow")
 
 
 def test_damaged_foreign_and_unsafe_files_are_refused(models, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(BundleError, match="no model file"):
-        load_predictor(tmp_path / "none.keras")
+        load_predictor(tmp_path / "none.keras", engine="tensorflow")
     (tmp_path / "cut.keras").write_bytes(models["2d"].read_bytes()[:5000])
     with pytest.raises(BundleError, match="can be loaded safely") as caught:
-        load_predictor(tmp_path / "cut.keras")
+        load_predictor(tmp_path / "cut.keras", engine="tensorflow")
     assert "\n" not in str(caught.value)
     image = keras.Input((8, 8, 1))
     keras.Model(image, keras.layers.Lambda(lambda x: x)(image)).save(tmp_path / "lambda.keras")
     with pytest.raises(BundleError, match="can be loaded safely"):
-        load_predictor(tmp_path / "lambda.keras")
+        load_predictor(tmp_path / "lambda.keras", engine="tensorflow")
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "dense.keras")
     with pytest.raises(BundleError, match="a segmentation model"):
-        load_predictor(tmp_path / "dense.keras")
+        load_predictor(tmp_path / "dense.keras", engine="tensorflow")
 
 
 def test_an_old_keras_is_refused(models, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -1,0 +1,132 @@
+"""Any number of patches through a function that takes exactly so many at a time."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from seg_batch.errors import InputError, PlanError
+
+type Forward = Callable[[np.ndarray], np.ndarray]
+type Shape = tuple[int, ...]
+
+PRECISIONS = ("float32", "mixed")
+
+
+class Batched:
+    """Runs any number of patches through a function that takes exactly `batch` at a time.
+
+    `compiler` makes that function from a full input shape ``(batch, *patch, C)``. When it fails for
+    want of memory (one of `exhausted`) the batch is halved, for good, and the same patches are
+    tried again; at 1 a PlanError says so. Calls from several threads wait for one another: memory
+    is promised for one.
+    """
+
+    def __init__(
+        self,
+        compiler: Callable[[Shape], Forward],
+        batch: int,
+        exhausted: tuple[type[BaseException], ...] = (MemoryError,),
+    ) -> None:
+        if batch < 1:
+            raise InputError(f"the batch is {batch}, there is nothing to run; use 1 or more")
+        self._compiler, self._batch, self._exhausted = compiler, batch, exhausted
+        self._forwards: dict[Shape, Forward] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def batch(self) -> int:
+        """The current batch size; lower than asked for if memory ran out."""
+        return self._batch
+
+    def __call__(self, patches: np.ndarray) -> np.ndarray:
+        """``(n, *patch, C)`` to ``(n, *patch, K)``, float32, for any n >= 1."""
+        with self._lock:
+            parts: list[np.ndarray] = []
+            start = 0
+            while start < len(patches):
+                part = self._run(patches[start : start + self._batch])
+                if part is not None:
+                    parts.append(part)
+                    start += len(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _run(self, part: np.ndarray) -> np.ndarray | None:
+        """The result of `part`; None if it was too much and has to be cut anew."""
+        shape = (self._batch, *part.shape[1:])
+        try:
+            if shape not in self._forwards:
+                self._forwards[shape] = self._compiler(shape)
+            return self._forwards[shape](_padded(part, self._batch))[: len(part)]
+        except self._exhausted as error:
+            self._halve(shape, error)
+            return None
+
+    def _halve(self, shape: Shape, error: BaseException) -> None:
+        if self._batch == 1:
+            raise PlanError(
+                f"not enough memory for a single patch of shape {shape[1:]}; "
+                "use smaller patches, fewer workers or more memory"
+            ) from error
+        self._forwards.clear()
+        self._batch //= 2
+
+
+class ModelPredictor(Batched):
+    """A model with one input of `channels` and one output of `outputs` per voxel, of `rank` axes.
+
+    Patches are float32 ``(n, *patch, channels)``, normalised as the model's card says; the result is
+    float32 ``(n, *patch, classes)``, probabilities. One output is a sigmoid and becomes two classes,
+    (1 - p, p). `precision` is "float32" or "mixed" (see `machine.default_precision`).
+    """
+
+    def __init__(
+        self,
+        compiler: Callable[[Shape], Forward],
+        batch: int,
+        exhausted: tuple[type[BaseException], ...] = (MemoryError,),
+        *,
+        channels: int,
+        rank: int,
+        outputs: int,
+        precision: str,
+    ) -> None:
+        super().__init__(compiler, batch, exhausted)
+        self.channels, self.rank, self.precision = channels, rank, precision
+        self.classes = max(outputs, 2)
+
+    def __call__(self, patches: np.ndarray) -> np.ndarray:
+        if patches.ndim != self.rank + 2 or patches.shape[-1] != self.channels:
+            raise InputError(
+                f"patches of shape {patches.shape}, but the model takes (n, *{self.rank} sides, "
+                f"{self.channels} channels); check the channels and the patch of the card"
+            )
+        if len(patches) == 0:
+            return np.zeros((*patches.shape[:-1], self.classes), np.float32)
+        return super().__call__(patches)
+
+
+def known_precision(precision: str) -> str:
+    """`precision`, or InputError."""
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+    return precision
+
+
+def unfit_shape(shape: Shape) -> InputError:
+    """What to raise for patches that a network can't halve as often as it wants to."""
+    return InputError(
+        f"the model can't take patches of shape {shape[1:]}; every side has to be a "
+        "multiple of 2 to the power of the model's depth"
+    )
+
+
+def two_classes(y: np.ndarray) -> np.ndarray:
+    """Class probabilities of an output that may be one sigmoid per voxel."""
+    return np.concatenate([np.float32(1) - y, y], axis=-1) if y.shape[-1] == 1 else y
+
+
+def _padded(part: np.ndarray, batch: int) -> np.ndarray:
+    """`part` filled up to `batch` patches by repeating its first, which is surely a harmless one."""
+    missing = batch - len(part)
+    return part if missing == 0 else np.concatenate([part, np.repeat(part[:1], missing, axis=0)])

@@ -1,0 +1,88 @@
+"""A Keras model as OpenVINO's own files, made in a process that ends: ``python -m`` this module.
+
+TensorFlow takes 700 MiB and seconds to start; a process that only predicts never pays for it, and
+needs the same memory the first time as ever after.
+
+The way: the batch normalisations are folded, the model is traced with its weights as constants,
+and OpenVINO reads the graph. ``openvino.convert_model`` and ``model.export(format="openvino")``,
+which calls it, fail on Python 3.13 (they delete a local variable in ``exec``, OpenVINO 2026.4), and
+are slower. The sides of a patch stay open: one file does for every patch and batch, and set to a
+shape it computes the same bits as one made for that shape.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+
+from seg_batch import errors
+from seg_batch.errors import BundleError, SegbatchError
+
+ROOT = Path(__file__).parents[3]
+
+
+def convert(weights: Path, xml: Path) -> None:
+    """Write ``xml`` and the ``.bin`` beside it from a ``.keras`` file, in a process of its own.
+
+    BundleError if the file is no model, or one that OpenVINO does not understand.
+    """
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "tensorflow",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+    command = [sys.executable, "-m", __name__, str(weights), str(xml)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode == 2:
+        told = json.loads(done.stdout.splitlines()[-1])
+        raise getattr(errors, told["kind"])(told["message"])
+    if done.returncode:
+        last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        raise BundleError(
+            f"{weights} can't be converted for OpenVINO ({last}); use --engine tensorflow"
+        )
+
+
+def to_openvino(model: Any) -> openvino.Model:
+    """A Keras model (one input, one output) as OpenVINO's, with the same open sides."""
+    from seg_batch.nn.backend import keras, tf
+    from seg_batch.nn.fold import fold_batchnorm
+
+    folded = fold_batchnorm(model)
+    numbers = [(variable, np.asarray(variable)) for variable in folded.variables]
+
+    def forward(x: Any) -> Any:
+        constants = [(variable, tf.constant(value)) for variable, value in numbers]
+        with keras.StatelessScope(state_mapping=constants):
+            return folded(x, training=False)
+
+    signature = [tf.TensorSpec(model.input_shape, tf.float32)]
+    graph = tf.function(forward, input_signature=signature, autograph=False)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "graph.pb"
+        file.write_bytes(graph.get_concrete_function().graph.as_graph_def().SerializeToString())
+        return openvino.Core().read_model(file)
+
+
+def main(weights: str, xml: str) -> int:
+    from seg_batch.nn.loading import load_model
+
+    try:
+        openvino.save_model(to_openvino(load_model(weights)), xml, compress_to_fp16=False)
+    except SegbatchError as error:
+        print(json.dumps({"kind": type(error).__name__, "message": str(error)}))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""Which part of a network keeps float32 where the rest computes in bfloat16.
+
+bfloat16 has 8 bits of mantissa. Rounded to them, the pixels, the weights that see pixels and the
+logits change more labels than everything between, and cost next to nothing in float32: the first
+convolutions up to the first fork (at most `STEM`) and the last one, up to the probabilities. On the
+packaged scene that halves the labels that differ. OpenVINO has no precision per layer, so the
+network is cut in three.
+"""
+
+import openvino
+from openvino import opset8
+from openvino.passes import ConstantFolding, Manager
+
+STEM = 2
+CONVOLUTIONS = frozenset(
+    (
+        "Convolution",
+        "ConvolutionBackpropData",
+        "GroupConvolution",
+        "GroupConvolutionBackpropData",
+        "MatMul",
+    )
+)
+
+type Part = tuple[openvino.Model, str]
+
+
+def parts(model: openvino.Model, precision: str) -> list[Part]:
+    """`model` (every size known) as models to be run one after the other, each with its precision.
+
+    ``f32`` or ``bf16``. A quantised network stays whole, as does what can't be cut. Changes `model`.
+    """
+    if precision == "float32":
+        return [(model, "f32")]
+    if any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
+        return [(model, "bf16")]
+    _fold(model)
+    (image,), results = model.get_parameters(), model.get_results()
+    stem = _after_stem(image.output(0))
+    if stem is None:
+        return [(model, "f32")]
+    found: list[Part] = []
+    if stem.get_node() is not image:
+        found.append((openvino.Model([opset8.result(stem)], [image]), "f32"))
+        image = _cut(stem, [t for t in stem.get_target_inputs() if not _is_result(t.get_node())])
+    head = _head(results[0])
+    if head is None:
+        return [*found, (openvino.Model(results, [image]), "bf16")]
+    features = head.get_source_output()
+    last = _cut(features, [head])
+    found.append((openvino.Model([opset8.result(features)], [image]), "bf16"))
+    return [*found, (openvino.Model(results, [last]), "f32")]
+
+
+def _fold(model: openvino.Model) -> None:
+    """Compute what only depends on shapes, so that it ties no part to another."""
+    manager = Manager()
+    manager.register_pass(ConstantFolding())
+    manager.run_passes(model)
+
+
+def _after_stem(image: openvino.Output) -> openvino.Output | None:
+    """The tensor after the first convolutions; None where nothing else follows."""
+    tensor, convolutions = image, 0
+    while len(readers := list(tensor.get_target_inputs())) == 1:
+        node = readers[0].get_node()
+        if _is_result(node):
+            return None
+        convolutions += node.get_type_name() in CONVOLUTIONS
+        if convolutions > STEM or len(_inputs(node)) != 1:
+            break
+        tensor = node.output(0)
+    return tensor
+
+
+def _head(result: openvino.Node) -> openvino.Input | None:
+    """Where the last convolution reads; None where more than one tensor leads to the result."""
+    node = result
+    while len(inputs := _inputs(node)) == 1:
+        if node.get_type_name() in CONVOLUTIONS:
+            return inputs[0]
+        node = inputs[0].get_source_output().get_node()
+    return None
+
+
+def _inputs(node: openvino.Node) -> list[openvino.Input]:
+    """What is computed, unlike weights and axes."""
+    found = [node.input(i) for i in range(node.get_input_size())]
+    return [i for i in found if i.get_source_output().get_node().get_type_name() != "Constant"]
+
+
+def _cut(tensor: openvino.Output, readers: list[openvino.Input]) -> openvino.Node:
+    """A parameter in the place of `tensor` for these readers."""
+    parameter = opset8.parameter(tensor.get_shape(), tensor.get_element_type())
+    for reader in readers:
+        reader.replace_source_output(parameter.output(0))
+    return parameter
+
+
+def _is_result(node: openvino.Node) -> bool:
+    return bool(node.get_type_name() == "Result")
