@@ -32,7 +32,7 @@ def fold_batchnorm(model: keras.Model, dtype: str | None = None) -> keras.Model:
 
     def copy(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
-        if dtype is not None and layer.name not in heads:
+        if dtype is not None and _may_change(layer, heads):
             config["dtype"] = dtype
         if layer.name in pairs.values():
             config["use_bias"] = True
@@ -52,6 +52,12 @@ def fold_batchnorm(model: keras.Model, dtype: str | None = None) -> keras.Model:
     return folded
 
 
+def _may_change(layer: Any, heads: set[str]) -> bool:
+    """Whether a layer may compute in another type: no output, no logits; a bare operation has none."""
+    last = layer.name in heads or layer.name.startswith("head_")
+    return isinstance(layer, keras.Layer) and not last
+
+
 def _foldable(model: keras.Model) -> dict[str, str]:
     """Names of batch normalisations that can go, each with the convolution it goes into."""
     sources: dict[str, set[str]] = {}
@@ -60,16 +66,16 @@ def _foldable(model: keras.Model) -> dict[str, str]:
         for source in step.sources:
             sources.setdefault(step.name, set()).add(source)
             readers.setdefault(source, set()).add(step.name)
-    pairs = {}
+    pairs, layers = {}, {layer.name: layer for layer in model.layers}
     for norm in model.layers:
         if isinstance(norm, keras.layers.BatchNormalization) and len(sources[norm.name]) == 1:
             (source,) = sources[norm.name]
-            if readers[source] == {norm.name} and _is_linear(model.get_layer(source)):
+            if readers[source] == {norm.name} and _is_linear(layers.get(source)):
                 pairs[norm.name] = source
     return pairs
 
 
-def _is_linear(layer: keras.Layer) -> bool:
+def _is_linear(layer: keras.Layer | None) -> bool:
     """Whether `layer` is a convolution and nothing more."""
     convolution = isinstance(layer, _CONVOLUTIONS + _SEPARATE + _TRANSPOSED)
     return convolution and layer.activation is keras.activations.linear
@@ -77,9 +83,9 @@ def _is_linear(layer: keras.Layer) -> bool:
 
 def _folded_weights(conv: Any, norm: Any) -> list[np.ndarray]:
     """Kernel and bias, computed in float64 so that the only rounding is the last one."""
-    mean, variance = (np.asarray(w, np.float64) for w in (norm.moving_mean, norm.moving_variance))
-    gamma = np.asarray(norm.gamma, np.float64) if norm.scale else 1.0
-    beta = np.asarray(norm.beta, np.float64) if norm.center else 0.0
+    mean, variance = _numbers(norm.moving_mean), _numbers(norm.moving_variance)
+    gamma = _numbers(norm.gamma) if norm.scale else 1.0
+    beta = _numbers(norm.beta) if norm.center else 0.0
     scale = gamma / np.sqrt(variance + norm.epsilon)
     weights = [np.asarray(weight, np.float64) for weight in conv.get_weights()]
     bias = weights.pop() if conv.use_bias else 0.0
@@ -99,3 +105,8 @@ def _along_outputs(conv: Any, scale: np.ndarray) -> np.ndarray:
     if isinstance(conv, keras.layers.DepthwiseConv2D):
         return scale.reshape(-1, conv.depth_multiplier)
     return scale
+
+
+def _numbers(weight: Any) -> np.ndarray:
+    """In float64, from whatever backend holds them."""
+    return keras.ops.convert_to_numpy(weight).astype(np.float64)

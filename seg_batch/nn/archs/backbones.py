@@ -22,6 +22,7 @@ Squeeze-and-excitation is global pooling over the patch: it makes seams that no 
 Sources: He et al., CVPR 2016; Howard et al., ICCV 2019, Tables 1-2; Tan and Le, ICML 2021.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +98,8 @@ def encode(
 
 def _source(config: "BackboneConfig") -> keras.Model:
     """The application as Keras builds it, for 3 channels, with the weights of the file if there is one."""
+    if config.weights is not None and not Path(config.weights).is_file():
+        raise InputError(f"there is no weights file {config.weights}; {_how_to_get(config)}")
     known, shape = BACKBONES[config.backbone], (_SIDE, _SIDE, 3)
     arguments = {**known.arguments, **({"alpha": config.alpha} if known.widths else {})}
     model = getattr(keras.applications, known.function)(
@@ -108,10 +111,10 @@ def _source(config: "BackboneConfig") -> keras.Model:
 
 
 def _load(model: keras.Model, config: "BackboneConfig") -> None:
-    if not Path(str(config.weights)).is_file():
-        raise InputError(f"there is no weights file {config.weights}; {_how_to_get(config)}")
     try:
-        model.load_weights(config.weights)
+        with warnings.catch_warnings():  # Keras warns of what then makes it raise
+            warnings.simplefilter("ignore")
+            model.load_weights(config.weights)
     except Exception as error:  # Keras and h5py raise whatever their parsers meet
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(
