@@ -78,6 +78,14 @@ class NetworkConfig:
             for name in option_defaults(type(self))
         }
 
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What building it takes from files, one line each."""
+        return ()
+
+    def require_files(self) -> None:
+        """InputError if a file that building it reads is not there."""
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 

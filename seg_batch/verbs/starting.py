@@ -8,6 +8,7 @@ from typing import Any
 from seg_batch import bundles
 from seg_batch.card import ModelCard
 from seg_batch.errors import InputError
+from seg_batch.geometry import Shape
 from seg_batch.recipe import Recipe
 
 
@@ -33,29 +34,40 @@ def require_fitting(recipe: Recipe, from_bundle: str | None, teacher: str | None
                 f"{from_bundle} is {theirs.rank}-D and the recipe {recipe.card.rank}-D, so its weights "
                 "can't be taken over: choose another --from"
             )
-        recipe = recipe.changed(network=_network(theirs.architecture, recipe))
-    _require_sides(recipe)
+    recipe = settled(recipe, from_bundle)
+    _require_buildable(recipe)
     if teacher is not None:
         _require_same(teacher, _trained(teacher).card, recipe)
+
+
+def settled(recipe: Recipe, from_bundle: str | None) -> Recipe:
+    """The recipe with the network that is trained: the bundle's, where it starts from one."""
+    if from_bundle is None:
+        return recipe
+    theirs = _trained(from_bundle).card.architecture
+    if "name" not in theirs:
+        return recipe
+    filters = theirs.get("filters", recipe.network.filters)
+    options = theirs.get("options", {})
+    return recipe.changed(network={"arch": theirs["name"], "filters": filters, "options": options})
 
 
 def start(recipe: Recipe, from_bundle: str | None) -> Start:
     """The recipe's network, with the weights of a bundle where one is named.
 
-    Its architecture and filters are then the bundle's. InputError where nothing fits.
+    Its architecture is then the bundle's (`settled`). InputError where nothing fits.
     """
     from seg_batch.nn.adapt import adapted, fresh
     from seg_batch.nn.channels import Names
     from seg_batch.nn.loading import load_model
 
+    recipe = settled(recipe, from_bundle)
+    lines = _require_buildable(recipe)
     if from_bundle is None:
-        _require_sides(recipe)
-        return Start(fresh(recipe))
+        return Start(fresh(recipe), lines)
     found = _trained(from_bundle)
     theirs, card = found.card, recipe.card
     source = load_model(found.weights, sha256=theirs.weights_sha256)
-    recipe = recipe.changed(network=_network(theirs.architecture, recipe))
-    _require_sides(recipe)
     network = fresh(recipe)
     done = adapted(
         network,
@@ -92,18 +104,37 @@ def _require_same(name: str, theirs: ModelCard, recipe: Recipe) -> None:
         )
 
 
-def _network(architecture: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
-    arch = architecture.get("name", recipe.network.arch)
-    return {"arch": arch, "filters": architecture.get("filters", recipe.network.filters)}
+def _require_buildable(recipe: Recipe) -> tuple[str, ...]:
+    """InputError, in one line, for a network or patches of which no training can come; else what
+    there is to say of the network's weights."""
+    from seg_batch.nn.zoo import configuration
 
-
-def _require_sides(recipe: Recipe) -> None:
-    from seg_batch.nn.zoo import multiple
-
-    times = multiple(recipe.network.arch, recipe.network.filters)
+    card, how = recipe.card, recipe.network
+    found = configuration(
+        how.arch,
+        how.filters,
+        how.options,
+        rank=card.rank,
+        channels=len(card.channels),
+        classes=len(card.classes),
+    )
+    if found.options.get("finer", 1) > 1:
+        raise InputError(
+            "network.options.finer is above 1, but patches hold labels on the grid of their image: leave "
+            "it out, or train elsewhere and bring the model with segbatch models import"
+        )
     for patch in (recipe.fit_patch, recipe.card.patch):
-        if any(side % times for side in patch):
-            raise InputError(
-                f"a patch of {patch} can't be halved {times.bit_length() - 1} times: every side "
-                f"has to be a multiple of {times}"
-            )
+        if any(side % found.multiple for side in patch):
+            raise InputError(_misfit(patch, how.arch, found.multiple))
+    found.require_files()
+    return found.said
+
+
+def _misfit(patch: Shape, arch: str, times: int) -> str:
+    near = [(max(side // times, 1) * times, -(-side // times) * times) for side in patch]
+    lower, upper = (" x ".join(map(str, sides)) for sides in zip(*near, strict=True))
+    fits = upper if lower == upper else f"{lower} or {upper}"
+    return (
+        f"a patch of {patch} can't be halved and put together again by {arch}: every side has to be a "
+        f"multiple of {times}; the nearest that fit are {fits}"
+    )

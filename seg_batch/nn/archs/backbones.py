@@ -98,8 +98,7 @@ def encode(
 
 def _source(config: "BackboneConfig") -> keras.Model:
     """The application as Keras builds it, for 3 channels, with the weights of the file if there is one."""
-    if config.weights is not None and not Path(config.weights).is_file():
-        raise InputError(f"there is no weights file {config.weights}; {_how_to_get(config)}")
+    config.require_files()
     known, shape = BACKBONES[config.backbone], (_SIDE, _SIDE, 3)
     arguments = {**known.arguments, **({"alpha": config.alpha} if known.widths else {})}
     model = getattr(keras.applications, known.function)(
@@ -247,6 +246,10 @@ class BackboneConfig(OneHeadConfig):
             return (begins,)
         fit = f"its first layer was fitted from 3 to {self.channels} channels"
         return begins, f"{fit}, each from the mean of all"
+
+    def require_files(self) -> None:
+        if self.weights is not None and not Path(self.weights).is_file():
+            raise InputError(f"there is no weights file {self.weights}; {_how_to_get(self)}")
 
 
 def _how_to_get(config: BackboneConfig) -> str:
