@@ -20,11 +20,11 @@ from tests.engine.files import address_raster, segbatch, write_raster
 pytestmark = pytest.mark.full
 
 
-def make_bundle(folder: Path, rank: int, channels: int) -> Path:
+def make_bundle(folder: Path, rank: int, channels: int, seed: int = 5) -> Path:
     from seg_batch.nn.anunet import ANUNetConfig, anunet, deepest
     from seg_batch.nn.backend import keras
 
-    keras.utils.set_random_seed(5)
+    keras.utils.set_random_seed(seed)
     model = deepest(anunet(ANUNetConfig(rank, channels, 3, (4, 8, 16))))
     folder.mkdir()
     model.save(folder / "model.keras")
