@@ -137,15 +137,12 @@ def prepare(
     flat = Flat(valid.shape, tuple(int(step.radius / s) for s in spacing))
     usable = valid & np.isfinite(image).all(axis=-1)
     mask = flat.put(usable[None].astype(np.float32))[0]
-    belief = flat.put(_floored(probabilities))
-    unary = np.zeros_like(belief)
-    for chunk in flat.chunks(len(belief)):
-        np.log(np.maximum(belief[:, chunk], FLOOR), out=unary[:, chunk])
+    stored = flat.put(probabilities)
+    unary, belief = np.zeros((2, *stored.shape), np.float32)
+    for chunk in flat.chunks(len(stored)):
+        np.log(_floored(stored[:, chunk]), out=unary[:, chunk])
         normalised(np.exp(unary[:, chunk]), mask[chunk], belief[:, chunk])
-    kernels = (
-        _gaussian(flat, mask, step, spacing),
-        _bilateral(flat, mask, image, usable, step, spacing),
-    )
+    kernels = (_gaussian(flat, mask, step, spacing), _bilateral(flat, mask, image, step, spacing))
     return Part(flat, mask, unary, kernels), belief
 
 
@@ -171,21 +168,19 @@ def _gaussian(
 
 
 def _bilateral(
-    flat: Flat,
-    mask: Array,
-    image: npt.NDArray,
-    usable: npt.NDArray[np.bool_],
-    step: CrfStep,
-    spacing: tuple[float, ...],
+    flat: Flat, mask: Array, image: npt.NDArray, step: CrfStep, spacing: tuple[float, ...]
 ) -> Bilateral | None:
     if not step.bilateral:
         return None
     unit = step.contrast * math.sqrt(2 * image.shape[-1])
-    colour = np.where(usable, np.moveaxis(image, -1, 0), 0).astype(np.float32)
-    np.clip(colour, -BRIGHTEST, BRIGHTEST, out=colour)
-    colour *= np.float32(1 / unit)
+    colour = flat.put(np.moveaxis(image, -1, 0).astype(np.float32, copy=False))
+    for chunk in flat.chunks(len(colour)):
+        values = np.nan_to_num(colour[:, chunk])  # those not valid weigh nothing below
+        np.multiply(
+            np.clip(values, -BRIGHTEST, BRIGHTEST), np.float32(1 / unit), out=colour[:, chunk]
+        )
     ball = [
         (displacement, square / (2 * step.reach**2))
         for displacement, square in half_ball(step.radius, spacing)
     ]
-    return Bilateral.of(flat, flat.put(colour), mask, ball, step.bilateral)
+    return Bilateral.of(flat, colour, mask, ball, step.bilateral)
