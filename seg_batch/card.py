@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from seg_batch.chain import Step, check
-from seg_batch.errors import BundleError
+from seg_batch.errors import BundleError, InputError
 from seg_batch.geometry import Axis, Shape
 
 SCHEMA = 2
@@ -218,9 +218,21 @@ def parse_card(text: str, where: str) -> ModelCard:
     try:
         return ModelCard.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "card"
-        raise BundleError(f"{where}: {field}: {first['msg']}; mend the card") from None
+        raise BundleError(f"{where}: {first_problem(error)}; mend the card") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of what a card was refused for: ``field: reason``."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'card'}: {first['msg']}"
+
+
+def make_card(**fields: Any) -> ModelCard:
+    """The card with these fields; InputError in one line where they make none."""
+    try:
+        return ModelCard(**fields)
+    except ValidationError as error:
+        raise InputError(f"no card can be made of this ({first_problem(error)})") from None
 
 
 def read_card(folder: Path) -> ModelCard:

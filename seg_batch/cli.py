@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from seg_batch import cli_evaluate, cli_predict, cli_train
+from seg_batch import cli_evaluate, cli_export, cli_models, cli_predict, cli_train
 from seg_batch.cli_options import Json, Quiet
 from seg_batch.errors import SegbatchError
 from seg_batch.version import package_version
@@ -63,16 +63,7 @@ def inspect(path: Input, volume: VolumeIndex = None, as_json: Json = False) -> N
     typer.echo(json.dumps(facts) if as_json else source_lines(facts))
 
 
-@app.command()
-def models(
-    name: Annotated[str | None, typer.Argument(help="Show one bundle whole.")] = None,
-    as_json: Json = False,
-) -> None:
-    """List the installed bundles, or show one."""
-    from seg_batch.verbs.show import model_facts, model_lines
-
-    facts = model_facts(name)
-    typer.echo(json.dumps(facts) if as_json else model_lines(facts))
+cli_models.register(app)
 
 
 @app.command()
@@ -104,6 +95,7 @@ def demo(
 
 cli_train.register(app)
 cli_evaluate.register(app)
+cli_export.register(app)
 
 
 INTERRUPTED = 130
