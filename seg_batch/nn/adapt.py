@@ -115,10 +115,12 @@ def _other(model: keras.Model, source: keras.Model, reason: str) -> str:
     ours, theirs = architecture_of(model), architecture_of(source)
     text = (
         f"these weights are of {_said(theirs)}, the network to be trained is {_said(ours)}: set "
-        "network.arch and network.filters to those of the bundle, or train without --from"
+        "network.arch, filters and options to those of the bundle, or train without --from"
     )
     return f"{text} ({reason})" if reason else text
 
 
 def _said(what: dict[str, object]) -> str:
-    return f"{what['name']} with filters {what['filters']}" if what else "an unknown network"
+    if not what:
+        return "an unknown network"
+    return " with filters ".join(str(what[key]) for key in ("name", "filters") if key in what)

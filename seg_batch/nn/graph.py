@@ -33,8 +33,15 @@ def maker(tensor: Any) -> str:
     return str(tensor._keras_history.operation.name)
 
 
+def inner(layer: Any) -> keras.Model | None:
+    """The functional model that a layer is, if it is one; a Sequential keeps its own inside."""
+    model = getattr(layer, "_functional", None) or layer
+    return model if hasattr(model, "_nodes_by_depth") else None
+
+
 def steps(model: keras.Model) -> Iterator[Step]:
     """All steps of `model`, each after those it needs; the input layers come first."""
+    model = inner(model) or model
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             yield Step(node.operation, tuple(node.input_tensors), tuple(node.output_tensors))

@@ -110,13 +110,28 @@ def multiple(arch: str, filters: Sequence[int], options: Mapping[str, Any] | Non
     return configuration(arch, filters, options).multiple
 
 
+def described(
+    arch: str, filters: Sequence[int], options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """For the card: ``{"name", "filters", "options"}``, defaults written out, lest they change.
+
+    With rank, channels and classes enough to `build` the network again.
+    """
+    found = configuration(arch, filters, options).options
+    own = {"options": found} if found else {}
+    return {"name": arch, "filters": [int(width) for width in filters], **own}
+
+
 def architecture_of(model: keras.Model) -> dict[str, Any]:
-    """``{"name": ..., "filters": [...]}`` for the card; {} for a model that is none of ours.
+    """What a model tells of itself: its name and, where layers have the names of `blocks`, its
+    filters; {} for a model that is none of ours.
 
     A pruned network is one of the same name with fewer filters. Options can't be read from a model.
     """
-    name, filters = re.sub(r"_l\d+$", "", str(model.name)), filters_of(model)
-    return {"name": name, "filters": list(filters)} if name in ARCHITECTURES and filters else {}
+    name, filters = re.sub(r"_l\d+$", "", str(model.name)), list(filters_of(model))
+    if name not in ARCHITECTURES:
+        return {}
+    return {"name": name, "filters": filters} if filters else {"name": name}
 
 
 def part_of(layer_name: str) -> Part:

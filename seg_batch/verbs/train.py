@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,7 +27,7 @@ from seg_batch.stitch import Predictor
 from seg_batch.verbs.examples import Examples, chosen
 from seg_batch.verbs.finish import fill
 from seg_batch.verbs.scoring import score
-from seg_batch.verbs.starting import require_fitting, start, teacher_of
+from seg_batch.verbs.starting import require_fitting, settled, start, teacher_of
 from seg_batch.verbs.training_set import TrainingSet, Wishes, training_set
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def train(
             check=lambda recipe: require_fitting(recipe, from_bundle, teacher),
             overwrite=overwrite,
         )
+        found = replace(found, recipe=settled(found.recipe, from_bundle))
         listener.note(found.reasons)
         _require_held_out(found.patches)
         with ExitStack() as stack:

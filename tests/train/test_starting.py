@@ -42,7 +42,8 @@ def body(model: Any) -> dict[str, list[np.ndarray]]:
 
 @pytest.mark.full
 def test_another_network_is_trained_by_name(made: dict[str, Any]) -> None:
-    assert made["card"]["architecture"] == {"name": "unet", "filters": [4, 8]}
+    network = {"name": "unet", "filters": [4, 8], "options": {"norm": True}}
+    assert made["card"]["architecture"] == network
     assert made["card"]["scores"]["test"]["overall"]["accuracy"]["mean"] > 0
 
 
@@ -100,5 +101,6 @@ def test_the_probe_has_no_weights() -> None:
 
 def test_sides_that_can_not_be_halved_so_often_are_refused() -> None:
     deep = bright_recipe(network={"filters": [2] * 7})
-    with pytest.raises(InputError, match=r"a patch of \(32, 32\).*multiple of 64"):
+    said = r"a patch of \(32, 32\).*multiple of 64; the nearest that fit are 64 x 64$"
+    with pytest.raises(InputError, match=said):
         require_fitting(deep, None, None)
