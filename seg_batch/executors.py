@@ -75,10 +75,12 @@ class InlinePool:
         return True
 
     def drain(self) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        """What waits is dropped, what runs is waited for; then there may be more to do."""
+        self.close()
+        self._threads = ThreadPoolExecutor(self.window, thread_name_prefix="segbatch")
 
     def close(self) -> None:
-        self.drain()
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
 
 class DaskPool:

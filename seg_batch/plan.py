@@ -13,11 +13,15 @@ from typing import Any, Literal
 import numpy as np
 
 from seg_batch import machine
-from seg_batch.budget import TENSORFLOW_BYTES, Costs, View, choose_block
+from seg_batch.budget import BASE_BYTES, TENSORFLOW_BYTES, Costs, View, choose_block
 from seg_batch.card import Compute, ModelCard
+from seg_batch.chain import AnyStep, from_json, needs_probabilities, parse_chain, to_json
 from seg_batch.errors import PlanError
+from seg_batch.executors import IN_FLIGHT
 from seg_batch.geometry import Blocks, Box, Grid, Shape
 from seg_batch.normalise import Normaliser
+from seg_batch.postprocess.costs import block_bytes, blocks_of
+from seg_batch.postprocess.setting import require_fit
 from seg_batch.sources.protocol import SourceInfo
 from seg_batch.tta import symmetries
 
@@ -84,6 +88,7 @@ class Plan:
     disk_bytes: int
     seconds_estimate: float
     engine: str = "tensorflow"
+    engine_why: str = ""
     tta: str = "none"
     passes: int = 1
     post: tuple[dict[str, Any], ...] = ()
@@ -96,6 +101,23 @@ class Plan:
     @property
     def output_blocks(self) -> Blocks:
         return Blocks(self.extent, self.block)
+
+    @property
+    def chain(self) -> tuple[AnyStep, ...]:
+        """The steps that follow prediction."""
+        return from_json(self.post)
+
+    @property
+    def keeps_probabilities(self) -> bool:
+        """Whether the work store holds them: they were asked for, or a later step needs them."""
+        return self.probabilities or needs_probabilities(self.post)
+
+    @property
+    def of_prediction(self) -> dict[str, Any]:
+        """The part of the fingerprint that the work store answers for: what follows prediction is
+        not in it, so that another chain takes over what was predicted."""
+        kept = {"probabilities": self.keeps_probabilities}
+        return {k: v for k, v in {**self.fingerprint, **kept}.items() if k != "post"}
 
     @property
     def tiles_predicted(self) -> int:
@@ -174,7 +196,7 @@ def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batc
         channels=len(info.channels),
         classes=len(card.classes),
         label_bytes=np.dtype(card.label_dtype).itemsize,
-        probabilities=options.probabilities,
+        probabilities=options.probabilities or needs_probabilities(chain_of(info, card, options)),
         batch=batch,
         model_bytes=TENSORFLOW_BYTES if card.weights_sha256 else 0,
         activation_bytes=card.compute.activation_bytes,
@@ -232,6 +254,8 @@ def make_plan(
         block = choose_block(costs, info.extent, view, chunk, options.workers, memory_bytes)
     blocks = Blocks(info.extent, block)
     promised = costs.process(view.to_view(Box.whole(block)).shape, len(blocks))
+    chain = chain_of(info, card, options)
+    promised = max(promised, _post_bytes(chain, info, card, chunk, options.workers))
     predicted = sum(grid.count(view.to_view(b.box)) for b in blocks)
     plan = Plan(
         extent=info.extent,
@@ -251,6 +275,7 @@ def make_plan(
         engine=options.engine,
         tta=options.tta,
         passes=views * (1 + len(members)),
+        post=to_json(chain),
         normaliser={},
         label_dtype=card.label_dtype,
         nodata=card.nodata,
@@ -283,11 +308,42 @@ def _empty_label(info: SourceInfo, card: ModelCard) -> int:
     return 0 if info.kind == "volume" and background else card.nodata
 
 
+def chain_of(info: SourceInfo, card: ModelCard, options: Options) -> tuple[AnyStep, ...]:
+    """The steps that follow prediction: those asked for, else the card's. PlanError when they do
+    not fit the model or the input."""
+    chain = card.post if options.post is None else parse_chain(options.post)
+    require_fit(chain, card, info.georef)
+    return chain
+
+
+def _post_bytes(
+    chain: tuple[AnyStep, ...], info: SourceInfo, card: ModelCard, chunk: Shape, workers: int
+) -> int:
+    """What a process needs at most while the chain runs; 0 without one."""
+    if not chain:
+        return 0
+    blocks, classes = blocks_of(info.extent, chunk), len(card.classes)
+    shape = tuple(map(min, blocks.shape, info.extent))
+    threads = threads_for(workers)
+    one = block_bytes(chain, shape, classes, info.voxel_bytes, len(info.channels), threads)
+    return BASE_BYTES + min(IN_FLIGHT, len(blocks)) * one
+
+
+def threads_for(workers: int) -> int:
+    """Threads that one block of a step may use, where every process has two in hand."""
+    return max(1, machine.cores() // (workers * IN_FLIGHT))
+
+
 def _disk_bytes(info: SourceInfo, card: ModelCard, options: Options) -> int:
-    """At most: store, plain copy and product, all incompressible."""
-    voxel = np.dtype(card.label_dtype).itemsize
-    voxel += len(card.classes) if options.probabilities else 0
-    return 3 * math.prod(info.extent) * voxel
+    """At most: store, plain copy and product, all incompressible; the maps before and after a step,
+    and probabilities that only a step needs, lie in the store alone."""
+    label = np.dtype(card.label_dtype).itemsize
+    chain = chain_of(info, card, options)
+    voxel = 3 * (label + (len(card.classes) if options.probabilities else 0))
+    voxel += label * min(2, len(chain))
+    if needs_probabilities(chain) and not options.probabilities:
+        voxel += len(card.classes)
+    return math.prod(info.extent) * voxel
 
 
 def _seconds(plan: Plan, tile_flops: float) -> float:
@@ -330,6 +386,7 @@ def _fingerprint(plan: Plan, identity: dict[str, Any]) -> dict[str, Any]:
             "empty_label",
             "skip_below",
             "skip_label",
+            "post",
         ]
     }
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in decided.items()}
@@ -337,9 +394,15 @@ def _fingerprint(plan: Plan, identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def adopt(plan: Plan, stored: Plan) -> Plan:
-    """The plan of a resumed run: the blocks and batch of the store, the workers of now."""
+    """The plan of a resumed run: the blocks and batch of the store, the workers of now, and what
+    is asked now of the steps after prediction."""
     kept = replace(
-        stored, workers=plan.workers, memory_bytes=plan.memory_bytes, fingerprint=plan.fingerprint
+        stored,
+        workers=plan.workers,
+        memory_bytes=plan.memory_bytes,
+        fingerprint=plan.fingerprint,
+        post=plan.post,
+        probabilities=plan.probabilities,
     )
     check_memory(kept)
     return kept

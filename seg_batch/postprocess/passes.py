@@ -29,8 +29,11 @@ class Board(Protocol):
     where it is valid (None: everywhere). ``spacing``: sides of a voxel, in any one unit.
     """
 
-    extent: Shape
-    spacing: tuple[float, ...]
+    @property
+    def extent(self) -> Shape: ...
+
+    @property
+    def spacing(self) -> tuple[float, ...]: ...
 
     def labels(self, box: Box) -> np.ndarray: ...
 

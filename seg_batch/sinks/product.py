@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,22 +89,25 @@ def _counts(bins: np.ndarray) -> dict[int, int]:
     return {int(i): int(bins[i]) for i in np.flatnonzero(bins)}
 
 
-def export(store: WorkStore, path: Path, spec: ProductSpec) -> Product:
+def export(store: WorkStore, path: Path, spec: ProductSpec, labels: str = "labels") -> Product:
     """Labels (or probabilities) of the store as the file that ``path`` names, checked, in place.
+    ``labels``: which of the store's maps.
 
     The store stays as it is. OutputError when the disk refuses, DamagedError when the store or
     the closed product does not read back; what stood at ``path`` is then untouched.
     """
     kind = format_of(path, "raster" if len(spec.extent) == 2 else "volume")
     spec = replace(spec, chunk=store.spec.chunk)
-    plain = store.read_probabilities if spec.is_probabilities else store.read_labels
+    plain: Read = partial(store.read_labels, name=labels)
+    if spec.is_probabilities:
+        plain = store.read_probabilities
     counter = Counter(plain)
     read = plain if spec.is_probabilities else counter
     with publishing(path) as part:
         if kind == "zarr":
             from seg_batch.sinks.zarr_product import write_zarr
 
-            write_zarr(part, store, spec, read)
+            write_zarr(part, store, spec, read, labels)
         elif kind == "cog":
             from seg_batch.sinks.check_cog import check_cog
             from seg_batch.sinks.cog import write_cog

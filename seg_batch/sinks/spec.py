@@ -53,7 +53,7 @@ class StoreSpec:
 class ProductSpec:
     """``extent`` in the file's own axes; ``nodata``: the label of no data (rasters) or None;
     ``tags``: provenance; ``like``: the NIfTI whose header geometry is copied; ``chunk``: a box
-    shape that ``read`` delivers cheaply."""
+    shape that ``read`` delivers cheaply; ``with_probabilities``: a Zarr product keeps them too."""
 
     extent: Shape
     dtype: str
@@ -64,6 +64,7 @@ class ProductSpec:
     tags: dict[str, str] = field(default_factory=dict)
     like: Path | None = None
     chunk: Shape | None = None
+    with_probabilities: bool = True
 
     @property
     def bands(self) -> int:

@@ -3,8 +3,10 @@
 ::
 
     labels/           uint8 or uint16, (z,) y, x
-    probabilities/    uint8, class, (z,) y, x            only when asked for
+    probabilities/    uint8, class, (z,) y, x            when asked for, or a later step needs them
+    post-<try>/       labels after a step that follows prediction; `labels` stay as predicted
     done/<block>.json one marker per finished block: its receipt, checksum and fingerprint
+    done/steps.json   the steps that were done, and where the map after the last of them lies
     done/lock         held by the run that is writing
 
 Order is everything: chunks are written and flushed to disk, then the block's marker. A missing
@@ -18,6 +20,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +32,7 @@ import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
+from seg_batch.chain import describe
 from seg_batch.errors import DamagedError, StoreError
 from seg_batch.geometry import Block, Box
 from seg_batch.sinks.annotate import AXES, annotate
@@ -36,6 +40,7 @@ from seg_batch.sinks.disk import flush, held, told, write_json
 from seg_batch.sinks.spec import StoreSpec
 
 ATTRIBUTES = "segbatch"
+STEP = "post-"  # how the names of maps after a step begin
 # Level 1: on label maps as small as level 3, and faster than the disk. The checksum: without it,
 # 199 of 200 flipped bits came back as wrong labels without a word.
 _CODEC = ZstdCodec(level=1, checksum=True)
@@ -61,6 +66,10 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def _phrase(key: str, before: Any, after: Any) -> str:
     if key == "input":
         return "the input file has changed since"
+    if key == "post":
+        before, after = (
+            "; ".join(map(describe, steps or [])) or "none" for steps in (before, after)
+        )
     return f"{key}: {before} became {after}"
 
 
@@ -107,9 +116,8 @@ class WorkStore:
         return cls(path, spec)
 
     @cached_property
-    def _arrays(self) -> dict[str, Any]:
-        names = ["labels", *(["probabilities"] if self.spec.probabilities else [])]
-        return {name: zarr.open_array(self.path / name, mode="r+", config=_EXACT) for name in names}
+    def _arrays(self) -> _Arrays:
+        return _Arrays(self.path)
 
     def write(
         self,
@@ -140,6 +148,43 @@ class WorkStore:
             marker = {**receipt, "crc32": _crc(labels), "fingerprint": self._digest}
             self._require_same()
             write_json(self._marker(block), marker)
+
+    def new_map(self) -> str:
+        """The name of a new array like ``labels``, for the map after a step: nobody else has it."""
+        name = f"{STEP}{uuid.uuid4().hex[:12]}"
+        with told(self.path):
+            self._require_same()
+            _create_labels(
+                zarr.open_group(self.path, mode="r+", use_consolidated=False), name, self.spec
+            )
+        return name
+
+    def write_map(self, name: str, block: Block, labels: np.ndarray) -> None:
+        """Write the block's chunks of a map and flush them; see ``write``."""
+        self._require_aligned(block.box)
+        with told(self.path):
+            self._require_same()
+            self._arrays[name][block.box.slices()] = labels
+            self._flush(name, block.box)
+
+    def drop_maps(self, keep: str | None = None) -> None:
+        """Remove all maps but the predicted one and ``keep``."""
+        for path in self.path.glob(f"{STEP}*"):
+            if path.name != keep:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def note_steps(self, steps: dict[str, Any]) -> None:
+        """Remember which steps are done; see ``verbs.post``."""
+        with told(self.path):
+            write_json(self.path / "done" / "steps.json", steps)
+
+    def steps(self) -> dict[str, Any]:
+        """What ``note_steps`` was told last; empty when nothing, or it does not read."""
+        try:
+            found = json.loads((self.path / "done" / "steps.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def _marker(self, block: Block) -> Path:
         return self.path / "done" / f"{block.name}.json"
@@ -220,9 +265,10 @@ class WorkStore:
         except DamagedError:
             return False
 
-    def read_labels(self, box: Box) -> np.ndarray:
-        """``box.shape`` labels; DamagedError where a chunk fails its checksum."""
-        return self._read("labels", box, box.slices())
+    def read_labels(self, box: Box, name: str = "labels") -> np.ndarray:
+        """``box.shape`` labels, as predicted or of another map; DamagedError where a chunk fails its
+        checksum."""
+        return self._read(name, box, box.slices())
 
     def read_probabilities(self, box: Box) -> np.ndarray:
         """``(classes, *box.shape)`` uint8; DamagedError where a chunk fails its checksum."""
@@ -267,6 +313,18 @@ class WorkStore:
             partial.unlink(missing_ok=True)
 
 
+class _Arrays(dict[str, Any]):
+    """The arrays of a store, each opened when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = zarr.open_array(self._path / name, mode="r+", config=_EXACT)
+        return self[name]
+
+
 def _crc(labels: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(labels).data)
 
@@ -275,16 +333,7 @@ def _create_arrays(path: Path, spec: StoreSpec) -> None:
     """Groups and arrays with their metadata; no chunk yet."""
     attributes = {ATTRIBUTES: _plain(spec.to_json())}
     group = zarr.create_group(path, zarr_format=3, overwrite=True, attributes=attributes)
-    axes = AXES[len(spec.extent)]
-    group.create_array(
-        "labels",
-        shape=spec.extent,
-        chunks=spec.chunk,
-        dtype=spec.label_dtype,
-        fill_value=spec.fill,
-        compressors=_CODEC,
-        dimension_names=axes,
-    )
+    _create_labels(group, "labels", spec)
     if spec.probabilities:
         group.create_array(
             "probabilities",
@@ -293,11 +342,23 @@ def _create_arrays(path: Path, spec: StoreSpec) -> None:
             dtype="uint8",
             fill_value=0,
             compressors=_CODEC,
-            dimension_names=("class", *axes),
+            dimension_names=("class", *AXES[len(spec.extent)]),
             attributes={"scale_factor": 1 / 255},
         )
     group.create_group("done")
     annotate(group, spec)
+
+
+def _create_labels(group: Any, name: str, spec: StoreSpec) -> None:
+    group.create_array(
+        name,
+        shape=spec.extent,
+        chunks=spec.chunk,
+        dtype=spec.label_dtype,
+        fill_value=spec.fill,
+        compressors=_CODEC,
+        dimension_names=AXES[len(spec.extent)],
+    )
 
 
 def _sweep_parts(path: Path) -> None:

@@ -9,22 +9,31 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import zarr
 
 from seg_batch.sinks.spec import ProductSpec, Read
-from seg_batch.sinks.store import WorkStore
+from seg_batch.sinks.store import STEP, WorkStore
 
 ATTRIBUTES = "segbatch_product"
 _METADATA = "zarr.json"
+_CHUNKS = "c"
 
 
-def write_zarr(part: Path, store: WorkStore, spec: ProductSpec, read: Read) -> None:
+def write_zarr(
+    part: Path, store: WorkStore, spec: ProductSpec, read: Read, labels: str = "labels"
+) -> None:
     """Make the folder ``part``; ``read`` is asked for each box once, so that every chunk's
-    checksum is looked at."""
-    shutil.copytree(store.path, part, copy_function=_link, ignore=_left_behind)
+    checksum is looked at. ``labels``: the map of the store that becomes the product's."""
+    ignore = partial(_left_behind, spec.with_probabilities)
+    shutil.copytree(store.path, part, copy_function=_link, ignore=ignore)
+    if labels != "labels":
+        shutil.rmtree(part / "labels" / _CHUNKS, ignore_errors=True)
+        chunks = store.path / labels / _CHUNKS
+        shutil.copytree(chunks, part / "labels" / _CHUNKS, copy_function=_link, ignore=ignore)
     group = zarr.open_group(part, mode="r+", use_consolidated=False)
     group.attrs[ATTRIBUTES] = spec.tags
     with warnings.catch_warnings():
@@ -34,9 +43,13 @@ def write_zarr(part: Path, store: WorkStore, spec: ProductSpec, read: Read) -> N
         read(box)
 
 
-def _left_behind(folder: str, names: list[str]) -> set[str]:
-    done = {"done"} if "labels" in names else set()
-    return done | {name for name in names if name.endswith(".partial")}
+def _left_behind(with_probabilities: bool, folder: str, names: list[str]) -> set[str]:
+    """What of a folder of the store is no part of the product."""
+    working = {n for n in names if n.endswith(".partial")}
+    if "labels" not in names:
+        return working
+    beside = set() if with_probabilities else {"probabilities"}
+    return working | {"done"} | beside | {n for n in names if n.startswith(STEP)}
 
 
 def _link(source: str, target: str) -> Any:

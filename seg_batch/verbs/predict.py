@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from seg_batch.chain import describe
 from seg_batch.errors import (
     ClusterError,
     InputError,
@@ -32,6 +33,7 @@ from seg_batch.sinks.spec import ProductSpec
 from seg_batch.sinks.store import WorkStore, fingerprint_digest
 from seg_batch.sources import open_source, pieces, stage
 from seg_batch.verbs.outputs import read_report
+from seg_batch.verbs.post import post_process
 from seg_batch.verbs.report import Run, build_report, write_report
 from seg_batch.verbs.request import ModelLike, Prepared, Request, prepare
 from seg_batch.verbs.resume import (
@@ -155,8 +157,9 @@ def _run(
         clean(outputs)
         raise InputError(f"no part of {prepared.info.path} can be read: the file is damaged")
     if run.receipts or run.lost_voxels:
+        mapped = post_process(job, store, pool, listener)
         listener.stage("writing the product")
-        products = _export(prepared, store, run)
+        products = _export(prepared, store, run, mapped.name)
     else:
         raise SegbatchError(f"every block failed; the first: {run.failures[0]['error']}")
     report = build_report(
@@ -167,6 +170,7 @@ def _run(
         products,
         executor=pool.name,
         seconds=time.perf_counter() - start,
+        steps=mapped.steps,
     )
     write_report(outputs.report, report)
     if not run.failures and not prepared.request.keep_store:
@@ -174,8 +178,9 @@ def _run(
     return report
 
 
-def _export(prepared: Prepared, store: WorkStore, run: Run) -> list[Product]:
-    """The labels, and the probabilities where they were asked for and are not in the same Zarr."""
+def _export(prepared: Prepared, store: WorkStore, run: Run, labels: str) -> list[Product]:
+    """The labels, and the probabilities where they were asked for and are not in the same Zarr.
+    ``labels``: the store's map after the last step."""
     outputs, info = prepared.outputs, prepared.info
     spec = ProductSpec(
         extent=info.extent,
@@ -185,12 +190,13 @@ def _export(prepared: Prepared, store: WorkStore, run: Run) -> list[Product]:
         georef=info.georef,
         tags=_provenance(prepared, run),
         like=Path(info.path) if info.format == "nifti" else None,
+        with_probabilities=prepared.plan.probabilities,
     )
     products = []
     zarr_product = outputs.product.suffix == ".zarr"
     if prepared.plan.probabilities and not zarr_product:
         products.append(export(store, outputs.probabilities, probabilities_spec(spec)))
-    return [export(store, outputs.product, spec), *products]
+    return [export(store, outputs.product, spec, labels), *products]
 
 
 def _provenance(prepared: Prepared, run: Run) -> dict[str, str]:
@@ -203,6 +209,7 @@ def _provenance(prepared: Prepared, run: Run) -> dict[str, str]:
         "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
         "SEGBATCH_INPUT": Path(prepared.info.path).name,
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
+        "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
         "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
         "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
     }

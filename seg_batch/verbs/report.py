@@ -109,6 +109,7 @@ def build_report(
     *,
     executor: str,
     seconds: float,
+    steps: tuple[dict[str, Any], ...] = (),
 ) -> dict[str, Any]:
     """The whole report as JSON-ready values."""
     labels = products[0]
@@ -137,6 +138,7 @@ def build_report(
         "stages_s": {k: round(v, 3) for k, v in run.stages_s.items()},
         "classes": classes,
         "background": model.card.background,
+        "post": list(steps),
         "seams": seam_table(run.receipts, model),
         "unclassified_voxels": math.prod(info.extent) - classified,
         "product": _product(labels),

@@ -88,7 +88,11 @@ def open_store(prepared: Prepared, report: Report) -> WorkStore:
                 raise
             shutil.rmtree(outputs.store)
             return WorkStore.create(outputs.store, _store_spec(prepared))
-        changed = differences(earlier.spec.fingerprint, plan.fingerprint)
+        changed = differences(earlier.spec.fingerprint, plan.of_prediction)
+        if not changed and not overwrite and report and outputs.product.exists():
+            changed = _changed(report, plan)  # the same predictions, but another map made of them
+            if changed:
+                raise _other_plan(outputs, changed)
         if not changed:
             return earlier
         if overwrite:
@@ -97,11 +101,15 @@ def open_store(prepared: Prepared, report: Report) -> WorkStore:
     else:
         changed = _changed(report, plan) if report and outputs.product.exists() else []
     if changed and not overwrite:
-        raise StoreError(
-            f"{outputs.product} was begun with another plan ({'; '.join(changed[:3])}), and the two "
-            "can't be mixed: use --overwrite or another -o"
-        )
+        raise _other_plan(outputs, changed)
     return WorkStore.create(outputs.store, _store_spec(prepared))
+
+
+def _other_plan(outputs: Outputs, changed: list[str]) -> StoreError:
+    return StoreError(
+        f"{outputs.product} was begun with another plan ({'; '.join(changed[:3])}), and the two "
+        "can't be mixed: use --overwrite or another -o"
+    )
 
 
 def _store_spec(prepared: Prepared) -> StoreSpec:
@@ -112,11 +120,11 @@ def _store_spec(prepared: Prepared) -> StoreSpec:
         label_dtype=plan.label_dtype,
         fill=plan.nodata,
         n_classes=plan.classes,
-        probabilities=plan.probabilities,
+        probabilities=plan.keeps_probabilities,
         georef=prepared.info.georef,
         card=card.model_dump(mode="json"),
         plan=plan.to_json(),
-        fingerprint=plan.fingerprint,
+        fingerprint=plan.of_prediction,
         versions=versions(),
     )
 
