@@ -68,36 +68,58 @@ def refine(
     valid: npt.NDArray[np.bool_] | None,
     step: CrfStep,
     *,
+    core: Box | None = None,
     spacing: tuple[float, ...] | None = None,
     threads: int | None = None,
 ) -> npt.NDArray:
-    """Index of the winning class, ``(*shape)`` uint8 (uint16 above 256 classes).
+    """Index of the winning class in ``core`` (all of it when None): uint8, uint16 above 256 classes.
 
     ``probabilities`` ``(classes, *shape)``: uint8 (0..255 for 0..1) or floats; ``image`` ``(*shape,
-    channels)``, normalised; a voxel with a value that is not finite counts as not valid. ``spacing``: sides of a
-    voxel, in any unit. Works in parts of about ``PART_BYTES`` per thread; threads: one per core.
+    channels)``, normalised; a voxel with a value that is not finite counts as not valid. ``core`` in
+    voxels of ``shape``: what else there is serves as its halo. ``spacing``: sides of a voxel, in any unit.
+    Works in parts, one per thread at a time (``working_bytes``); threads None: one per core.
     """
     shape = probabilities.shape[1:]
     if image.shape[:-1] != shape:
         raise ValueError(f"probabilities of {shape} and an image of {image.shape[:-1]} voxels")
-    spacing = tuple(s / min(spacing) for s in spacing) if spacing else (1.0,) * len(shape)
     valid = np.ones(shape, bool) if valid is None else valid
-    threads = threads or cores()
-    result = np.empty(shape, np.uint8 if len(probabilities) <= 256 else np.uint16)
+    core, spacing, threads = core or Box.whole(shape), relative(spacing, shape), threads or cores()
+    result = np.empty(core.shape, np.uint8 if len(probabilities) <= 256 else np.uint16)
 
-    def work(core: Box) -> None:
-        held = grown(core, halo(step), shape)
-        inner = core.shift(tuple(-a for a in held.start))
-        at = held.slices()
+    def work(place: Box) -> None:
+        wanted = place.shift(core.start)
+        held = grown(wanted, halo(step), shape)
+        at, inner = held.slices(), wanted.shift(tuple(-a for a in held.start))
         part, belief = prepare(probabilities[:, *at], image[at], valid[at], step, spacing)
         logits = part.flat.take(part.infer(belief, step.iterations, inner))
-        result[core.slices()] = winners(logits[:, *inner.slices()])
+        result[place.slices()] = winners(logits[:, *inner.slices()])
 
-    per_voxel = voxel_bytes(len(probabilities), image.shape[-1], spacing, step)
-    each = part_shape(shape, halo(step), per_voxel, threads)
+    each = voxel_bytes(len(probabilities), image.shape[-1], spacing, step)
+    parts = Blocks(core.shape, part_shape(core.shape, halo(step), each, threads))
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, (block.box for block in Blocks(shape, each))))
+        list(pool.map(work, (part.box for part in parts)))
     return result
+
+
+def working_bytes(
+    core: Shape,
+    classes: int,
+    channels: int,
+    step: CrfStep,
+    spacing: tuple[float, ...] | None,
+    threads: int,
+) -> int:
+    """What ``refine`` holds at most beside what it is given and its result: ``threads`` parts with their
+    halos. More than ``PART_BYTES`` for each only where the halo alone is wider than such a part."""
+    each = voxel_bytes(classes, channels, relative(spacing, core), step)
+    shape = part_shape(core, halo(step), each, threads)
+    parts = min(threads, len(Blocks(core, shape)))
+    return parts * each * math.prod(n + 2 * halo(step) for n in shape)
+
+
+def relative(spacing: tuple[float, ...] | None, shape: Shape) -> tuple[float, ...]:
+    """Sides of a voxel in units of the smallest; None: all alike."""
+    return tuple(s / min(spacing) for s in spacing) if spacing else (1.0,) * len(shape)
 
 
 def grown(box: Box, by: int, extent: Shape) -> Box:
@@ -113,13 +135,13 @@ def voxel_bytes(classes: int, channels: int, spacing: tuple[float, ...], step: C
     return 4 * (3 * classes + pairs + 2 * channels + 3)
 
 
-def part_shape(extent: Shape, halo: int, per_voxel: int, threads: int) -> Shape:
-    """The extent, its longest side halved until a part with its halo fits ``PART_BYTES`` and no
-    thread is idle; never less than the halo on both sides, where most work would be for the halo."""
-    shape = list(extent)
+def part_shape(core: Shape, halo: int, each: int, threads: int) -> Shape:
+    """The core, its longest side halved until a part with its halo, ``each`` bytes a voxel, fits
+    ``PART_BYTES`` and no thread is idle; but not below twice the halo, where the halo is most of the work."""
+    shape = list(core)
     while max(shape) > 4 * halo:
-        held = math.prod(min(n, s + 2 * halo) for n, s in zip(extent, shape, strict=True))
-        if held * per_voxel <= PART_BYTES and len(Blocks(extent, tuple(shape))) >= threads:
+        held = math.prod(n + 2 * halo for n in shape)
+        if held * each <= PART_BYTES and len(Blocks(core, tuple(shape))) >= threads:
             break
         longest = shape.index(max(shape))
         shape[longest] = -(-shape[longest] // 2)

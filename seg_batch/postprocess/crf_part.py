@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,12 +70,13 @@ class Flat:
     def put(self, values: npt.NDArray) -> npt.NDArray:
         """``(n, *extent)`` as ``(n, size)``, zeros around."""
         flat = np.zeros((len(values), *self.padded), values.dtype)
-        flat[(slice(None), *self._inside())] = values
+        flat[:, *self._inside()] = values
         return flat.reshape(len(values), -1)
 
     def take(self, flat: npt.NDArray) -> npt.NDArray:
         """``(..., size)`` as ``(..., *extent)``: a view."""
-        return flat.reshape(*flat.shape[:-1], *self.padded)[(..., *self._inside())]
+        inside: tuple[Any, ...] = (..., *self._inside())
+        return flat.reshape(*flat.shape[:-1], *self.padded)[inside]
 
 
 def moved(chunk: slice, by: int) -> slice:
@@ -162,8 +164,8 @@ class Gaussian:
         kernel = cls(flat.strides, taps, valid)
         total = np.ones(flat.size, np.float32)
         for chunk in flat.chunks(1):
-            total[chunk] = kernel._sum(valid[None], chunk)[0]
-        return cls(flat.strides, taps, np.float32(weight) * valid / np.maximum(total, 1))
+            np.maximum(kernel._sum(valid[None], chunk)[0], 1, out=total[chunk])
+        return cls(flat.strides, taps, np.float32(weight) * valid / total)
 
     def _sum(self, belief: Array, chunk: slice) -> Array:
         """``sum_j k(i, j) belief[:, j]``, ``j = i`` included."""

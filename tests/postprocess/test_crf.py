@@ -1,5 +1,7 @@
 """The random field: equal to its equations, and the same bits whatever the blocks."""
 
+import tracemalloc
+
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from seg_batch.chain import CrfStep
 from seg_batch.geometry import Blocks, Box
 from seg_batch.postprocess import crf, crf_part
-from seg_batch.postprocess.crf import grown, halo, part_shape, prepare, refine, voxel_bytes
+from seg_batch.postprocess.crf import grown, halo, prepare, refine, working_bytes
 from tests.postprocess.crf_reference import marginals
 
 TIE = 1e-4  # probabilities closer than this may win in either order
@@ -222,11 +224,38 @@ def test_slices_too_far_apart_do_not_speak() -> None:
 
 @pytest.mark.parametrize(("extent", "classes"), [((4096, 4096), 8), ((700, 90000), 20)])
 def test_parts_keep_to_their_memory(extent: tuple[int, int], classes: int) -> None:
-    step = CrfStep()
-    each = voxel_bytes(classes, 4, (1.0, 1.0), step)
-    shape = part_shape(extent, halo(step), each, 2)
-    held = np.prod([min(n, s + 2 * halo(step)) for n, s in zip(extent, shape, strict=True)])
-    assert crf.PART_BYTES / 8 < held * each <= crf.PART_BYTES
+    held = working_bytes(extent, classes, 4, CrfStep(), None, threads=3)
+    assert crf.PART_BYTES / 4 < held / 3 <= crf.PART_BYTES
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "channels"), [((300, 280), 4, 3), ((300, 280), 9, 1), ((40, 30, 50), 3, 2)]
+)
+def test_it_holds_no_more_than_it_says(
+    shape: tuple[int, ...], classes: int, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crf, "PART_BYTES", 10 << 20)
+    step = CrfStep(iterations=2, radius=2)
+    probabilities, image, valid = made(shape, classes, channels)
+    tracemalloc.start()
+    try:
+        refine(probabilities, image, valid, step, threads=2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    said = working_bytes(shape, classes, channels, step, None, threads=2)
+    assert said / 3 < peak < said + (5 << 20)  # chunks in hand
+
+
+@given(st.data(), extents(300))
+def test_a_core_is_cut_from_the_whole(data: st.DataObject, shape: tuple[int, ...]) -> None:
+    start = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
+    core = Box(
+        start, tuple(data.draw(st.integers(a + 1, n)) for a, n in zip(start, shape, strict=True))
+    )
+    step, inputs = CrfStep(iterations=2, radius=2, smooth=3), made(shape)
+    found = refine(*inputs, step, core=core, threads=1)
+    assert (found == refine(*inputs, step, threads=1)[core.slices()]).all()
 
 
 def test_an_image_of_another_shape_is_refused() -> None:
