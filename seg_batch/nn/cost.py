@@ -26,7 +26,7 @@ def forward_flops(model: keras.Model, patch: tuple[int, ...]) -> float:
 
     What is left out (normalisation, ReLU, pooling) is a few percent of it.
     """
-    return 2.0 * sum(_multiply_adds(step) for step in steps(_laid_out(model, patch)))
+    return 2.0 * sum(_multiply_adds(step) for step in steps(_sized(model, patch)))
 
 
 def activation_bytes(model: keras.Model, patch: tuple[int, ...]) -> int:
@@ -47,10 +47,14 @@ def activation_bytes(model: keras.Model, patch: tuple[int, ...]) -> int:
 
 def _laid_out(model: keras.Model, patch: tuple[int, ...]) -> keras.Model:
     """The model as it runs (batch normalisation folded), every shape known."""
+    return _sized(fold_batchnorm(model), patch)
+
+
+def _sized(model: keras.Model, patch: tuple[int, ...]) -> keras.Model:
+    """The same layers, every shape known."""
     image = keras.Input(batch_shape=(1, *patch, model.input_shape[-1]))
-    folded = fold_batchnorm(model)
-    inputs = keras.tree.map_structure(lambda _: image, folded.input)
-    return keras.models.clone_model(folded, input_tensors=inputs)
+    inputs = keras.tree.map_structure(lambda _: image, model.input)
+    return keras.models.clone_model(model, input_tensors=inputs)
 
 
 def _in_order_of_readiness(model: keras.Model) -> Iterator[Step]:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from seg_batch.card import ModelCard
 from seg_batch.dataset import Held, PatchSet
 from seg_batch.errors import InputError, OutputError, StoreError
 from seg_batch.recipe import Recipe
@@ -105,8 +106,21 @@ def train(
             fitted = _fitted(found, from_bundle, teacher, work, ears, overwrite)
         with writing_folder(path, overwrite, "card.json") as folder:
             card = fill(folder, found, fitted, work, listener)
+        listener.note(_warnings(card))
     shutil.rmtree(_work_folder(path))
     return card.model_dump(mode="json")
+
+
+def _warnings(card: ModelCard) -> list[str]:
+    """What of the network no blending makes good."""
+    layers = card.architecture.get("whole_patch_layers", [])
+    if not layers:
+        return []
+    count = f"{len(layers)} layers see" if len(layers) > 1 else "a layer sees"
+    return [
+        f"warning: {count} the whole patch, so neighbouring patches may disagree by more than blending "
+        f"removes; compare the seam index of the bundle. {layers[0]}"
+    ]
 
 
 def _work_folder(path: Path) -> Path:
