@@ -36,6 +36,12 @@ def findings(model: keras.Model) -> tuple[Finding, ...]:
     return tuple(dict.fromkeys(_found(model)))
 
 
+def for_card(model: keras.Model) -> dict[str, list[str]]:
+    """What the card says of it beside the architecture; nothing where nothing is found."""
+    found = [finding.line for finding in findings(model)]
+    return {"whole_patch_layers": found} if found else {}
+
+
 def _found(model: keras.Model, prefix: str = "") -> Iterator[Finding]:
     every = list(steps(model))
     for step in (step for step in every if step.inputs):

@@ -17,7 +17,7 @@ import numpy as np
 
 from seg_batch import bundles
 from seg_batch.card import ModelCard
-from seg_batch.errors import InputError
+from seg_batch.errors import BundleError, InputError
 from seg_batch.plan import Options
 from seg_batch.verbs import require
 from seg_batch.verbs.classes import of_card, of_text
@@ -105,6 +105,7 @@ def evaluate_bundle(
     """
     asked = require.parse(list(requirements))
     chosen = named_model(model)
+    _require_same_grid(chosen.card)
     options = options or Options()
     engine = engine_of(chosen, options)
     options = replace(options, engine=engine.engine, precision=engine.precision)
@@ -125,6 +126,14 @@ def evaluate_bundle(
         result["warnings"] = leaks + run.warnings
         write(folder, result, run)
     return result
+
+
+def _require_same_grid(card: ModelCard) -> None:
+    if card.finer > 1:
+        raise BundleError(
+            f"{card.name} makes labels on a grid {card.finer} times finer than its image's, on which "
+            "held-out truth lies: predict, and evaluate the products against labels of their grid"
+        )
 
 
 def _add_pair(run: Run, pair: FilePair) -> None:

@@ -123,6 +123,7 @@ def _middle(box: Box, most: tuple[int, ...]) -> Box:
 def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCard:
     """The card of the bundle, all but its scores and its border."""
     from seg_batch.nn.cost import activation_bytes, forward_flops
+    from seg_batch.nn.lint import for_card
     from seg_batch.nn.zoo import described
 
     draft, network = recipe.card, recipe.network
@@ -132,7 +133,10 @@ def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCa
             activation_bytes=activation_bytes(model, draft.patch),
             flops=forward_flops(model, draft.patch),
         ),
-        architecture=described(network.arch, network.filters, network.options),
+        architecture={
+            **described(network.arch, network.filters, network.options),
+            **for_card(model),
+        },
         split=patches.hold_out,
         weights_sha256=sha256,
     )

@@ -125,6 +125,7 @@ def _normalisation(told: Foreign) -> Normalisation:
 def _measured(card: ModelCard, told: Foreign, made: Wrapped) -> ModelCard:
     """The card with what was found out of the model."""
     from seg_batch.nn.cost import activation_bytes, forward_flops
+    from seg_batch.nn.lint import for_card
     from seg_batch.nn.zoo import architecture_of
 
     overlap = told.overlap or tuple(side // 4 for side in made.patch)
@@ -140,17 +141,9 @@ def _measured(card: ModelCard, told: Foreign, made: Wrapped) -> ModelCard:
             activation_bytes=activation_bytes(made.model, made.patch),
             flops=forward_flops(made.model, made.patch),
         ),
-        "architecture": {**architecture_of(made.model), **_whole_patch(made.model)},
+        "architecture": {**architecture_of(made.model), **for_card(made.model)},
     }
     return make_card(**{**{k: getattr(card, k) for k in type(card).model_fields}, **found})
-
-
-def _whole_patch(model: Any) -> dict[str, list[str]]:
-    """What the linter has to say of the model; nothing where it finds nothing."""
-    from seg_batch.nn.lint import findings
-
-    found = [finding.line for finding in findings(model)]
-    return {"whole_patch_layers": found} if found else {}
 
 
 def imported_lines(result: dict[str, Any]) -> list[str]:

@@ -162,11 +162,12 @@ def build_report(
     }
 
 
-def _told(card: ModelCard) -> dict[str, str]:
+def _told(card: ModelCard) -> dict[str, Any]:
     return {
         "name": card.name,
         "weights_sha256": card.weights_sha256,
         "licence": card.licence,
+        "whole_patch_layers": card.architecture.get("whole_patch_layers", []),
     }
 
 

@@ -13,6 +13,8 @@ from seg_batch.plan import Plan
 from seg_batch.sources import corner_traps, open_source
 from seg_batch.verbs.request import Prepared
 
+WHOLE_PATCH = "whole_patch_layers"  # what the linter of models found, in cards and reports
+
 
 def _by(shape: Any) -> str:
     return " x ".join(str(n) for n in shape)
@@ -65,7 +67,16 @@ def _seam_lines(report: dict[str, Any]) -> list[str]:
         return []
     jump = "" if seams["jump"] is None else f", probabilities jump x{seams['jump']:.2f}"
     error = "" if seams.get("error") is None else f" (+-{seams['error']:.2f})"
-    return [f"  seams: x{seams['index']:.2f}{error} the label flips across tile borders{jump}"]
+    lines = [f"  seams: x{seams['index']:.2f}{error} the label flips across tile borders{jump}"]
+    if layers := report["model"].get(WHOLE_PATCH):
+        lines.append(f"  {_seeing(layers)}, which makes seams that no blending removes")
+    return lines
+
+
+def _seeing(layers: list[str]) -> str:
+    """The first of the layers that the linter found, and how many more."""
+    more = f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
+    return f"{len(layers)} layer(s) see the whole patch: {layers[0]}{more}"
 
 
 def plan_facts(prepared: Prepared) -> dict[str, Any]:
@@ -94,6 +105,7 @@ def plan_lines(prepared: Prepared) -> str:
         ("input", f"{info.path}  ({info.kind}, {_by(plan.extent)}, {len(info.channels)} channels)"),
         ("model", f"{' + '.join(prepared.model.names)}  ({plan.rank}-D)"),
         ("engine", f"{plan.engine} in {plan.precision}: {plan.engine_why}"),
+        *_finer(prepared.model.card),
         ("patch", f"{_by(plan.patch)}, overlap {_by(plan.overlap)}, {plan.taper} taper"),
         *_averaging(plan, len(prepared.model.names)),
         ("blocks", f"{plan.blocks} of {_by(plan.block)}, {plan.workers} worker(s)"),
@@ -108,6 +120,12 @@ def plan_lines(prepared: Prepared) -> str:
         ("output", prepared.outputs.product),
     ]
     return _rows(rows + [("warning", w) for w in info.warnings])
+
+
+def _finer(card: ModelCard) -> list[tuple[str, str]]:
+    """Nothing where the output has the input's grid."""
+    told = f"{card.finer} voxels for each of the input's along each axis; sizes here count those"
+    return [("finer", told)] if card.finer > 1 else []
 
 
 def _averaging(plan: Plan, models: int) -> list[tuple[str, str]]:
@@ -222,6 +240,9 @@ def _card_lines(card: dict[str, Any]) -> str:
     told = {
         **{k: v for k, v in card.items() if k not in ("border", "split", "scores", "compute")},
         "classes": ", ".join(f"{c['id']} {c['name']}" for c in card["classes"]),
+        "architecture": {k: v for k, v in card["architecture"].items() if k != WHOLE_PATCH},
+        "sees whole patch": "; ".join(card["architecture"].get(WHOLE_PATCH, ())),
+        "seam index": _seam_index(card["scores"]),
         "GFLOP per patch": round(card["compute"]["flops"] / 1e9, 2) or None,
         "border reach": border and border["reach"],
         "--overlap auto": border and border["overlap"],
@@ -229,6 +250,12 @@ def _card_lines(card: dict[str, Any]) -> str:
     }
     rows = [(k, v) for k, v in told.items() if v not in (None, "", [], {})]
     return "\n".join([_rows(rows), *score_lines(card)])
+
+
+def _seam_index(scores: dict[str, Any]) -> float | None:
+    """As measured on test regions, else on those of validation (see ``metrics.seams``)."""
+    measured = (scores.get(part, {}).get("seams") for part in ("test", "validation"))
+    return next((s["index"] for s in measured if s and s.get("index") is not None), None)
 
 
 def score_lines(card: dict[str, Any]) -> list[str]:

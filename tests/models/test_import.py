@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 import rasterio
 
-from seg_batch.errors import InputError, OutputError
+from seg_batch.errors import BundleError, InputError, OutputError
 from seg_batch.normalise import Pixels
 from seg_batch.plan import Options
 from seg_batch.stitch import cut
 from seg_batch.taper import Taper
+from seg_batch.verbs.evaluate import evaluate_bundle
 from seg_batch.verbs.importing import Foreign, import_model, imported_lines
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request, prepare
+from seg_batch.verbs.show import model_facts, model_lines, summary
 from tests.engine.files import address_raster, address_volume, segbatch, write_raster, write_volume
 from tests.models.made import by_place, layers, saved, strided_encoder
 
@@ -357,3 +359,29 @@ def test_the_command_says_what_was_made(tmp_path: Path) -> None:
     named = segbatch("models", "landsat8-landcover", "--json").json
     assert named["name"] == "landsat8-landcover"
     assert segbatch("models", "nonesuch").status == 2
+
+
+def test_layers_that_see_the_whole_patch_are_told(tmp_path: Path) -> None:
+    """On import, in the card for people, and beside the seam index that was measured."""
+    image = layers.Input((None, None, 3))
+    x = layers.GroupNormalization(-1, name="levelled")(layers.Conv2D(4, 3, padding="same")(image))
+    model = keras.Model(image, layers.Conv2D(4, 1, activation="softmax")(x))
+    result = import_model(saved(model, tmp_path / "m.keras"), tmp_path / "b", told(patch=(32, 32)))
+    (line,) = result["card"]["architecture"]["whole_patch_layers"]
+    assert line.startswith("levelled (instance normalisation)")
+    assert line in imported_lines(result)
+    assert line in model_lines(model_facts(str(tmp_path / "b")))
+    scene = write_raster(tmp_path / "a.tif", address_raster((150, 130), 3, "uint8"))
+    options = Options(engine="tensorflow")
+    report = predict_one(Request(str(scene), str(tmp_path / "o.tif"), str(tmp_path / "b"), options))
+    assert report["seams"]["index"] is not None
+    assert line in summary(report)
+
+
+def test_a_finer_bundle_is_not_scored_on_the_grid_of_its_image(tmp_path: Path) -> None:
+    image = layers.Input((None, None, 3))
+    x = layers.Conv2DTranspose(4, 2, strides=2, activation="softmax")(image)
+    path = saved(keras.Model(image, x), tmp_path / "m.keras")
+    import_model(path, tmp_path / "b", told(patch=(32, 32)))
+    with pytest.raises(BundleError, match="2 times finer"):
+        evaluate_bundle(str(tmp_path / "b"), tmp_path / "data.zarr", output=None)
