@@ -44,7 +44,8 @@ def block_bytes(
         voxels = math.prod(n + 2 * halo for n in block)
         if isinstance(step, CrfStep):
             each = 2 * classes + input_bytes + 8 * channels + 16
-            most = max(most, voxels * each + threads * crf.PART_BYTES)
+            parts = crf.working_bytes(block, classes, channels, step, None, threads)
+            most = max(most, voxels * each + parts)
         elif isinstance(step, ThresholdStep):
             most = max(most, math.prod(block) * (classes + THRESHOLD_BYTES))
         elif isinstance(step, MajorityStep):

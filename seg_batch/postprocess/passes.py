@@ -71,31 +71,37 @@ class LocalPass:
     def __call__(self, block: Block) -> Rewritten:
         held = around(block.box, self.halo, self.board.extent)
         before = self.board.labels(held)
-        inside = block.box.slices(held.start)
-        after = self._labels(before, held)[inside]
+        core = block.box.shift(tuple(-a for a in held.start))
+        inside = core.slices()
+        after = self._labels(before, held, core)[inside]
         self.board.write(block, after)
         return Rewritten(int((after != before[inside]).sum()))
 
-    def _labels(self, labels: np.ndarray, held: Box) -> np.ndarray:
+    def _labels(self, labels: np.ndarray, held: Box, core: Box) -> np.ndarray:
+        """Of what is held; right in the core, which lies there."""
         if isinstance(self.step, MajorityStep):
             return majority(labels, self.step.side, self.setting.nodata)
         probabilities = self.board.probabilities(held)
         if isinstance(self.step, ThresholdStep):
             return threshold(labels, probabilities, self.step, self.setting)
-        return self._refined(labels, probabilities, held, self.step)
+        return self._refined(labels, probabilities, held, core, self.step)
 
     def _refined(
-        self, labels: np.ndarray, probabilities: np.ndarray, held: Box, step: CrfStep
+        self, labels: np.ndarray, probabilities: np.ndarray, held: Box, core: Box, step: CrfStep
     ) -> np.ndarray:
         """Voxels without data neither change nor speak; see ``crf``."""
         known = (labels != self.setting.nodata) & probabilities.any(0)
         image, valid = self.board.image(held)
         valid = known if valid is None else known & valid
         index = crf.refine(
-            probabilities, image, valid, step, spacing=self.board.spacing, threads=self.threads
+            *(probabilities, image, valid, step),
+            core=core,
+            spacing=self.board.spacing,
+            threads=self.threads,
         )
-        ids = np.array(list(self.setting.ids.values()), labels.dtype)
-        return np.where(valid, ids[index], labels)
+        ids, inside, refined = np.array([*self.setting.ids.values()]), core.slices(), labels.copy()
+        refined[inside] = np.where(valid[inside], ids[index], labels[inside])
+        return refined
 
 
 def around(box: Box, by: int, extent: Shape) -> Box:
