@@ -22,7 +22,13 @@ from seg_batch.sources.protocol import SourceInfo
 BLOCK_VOXELS = {2: 1 << 24, 3: 1 << 26}
 BASE_BYTES = 420 << 20  # interpreter, libraries, GDAL's cache, the export of the product
 MEMBER_BYTES = 150 << 20  # of each further model of an ensemble: its weights, folded and compiled
-TENSORFLOW_BYTES = 900 << 20  # its libraries and arenas, before any patch
+
+# Libraries and arenas before any patch, and the share of the card's activation_bytes (an upper
+# estimate, for TensorFlow) that a patch takes. Measured in fresh processes, both starter bundles, 2-D
+# up to 1024 x 1024, 3-D up to 96 x 112 x 96: TensorFlow 735 MiB and 0.91; OpenVINO, which lays out
+# all its buffers beforehand, 101 MiB and 0.60 in float32, 0.68 where bfloat16 is used as well.
+ENGINE_BYTES = {"openvino": 200 << 20, "tensorflow": 900 << 20, "keras": 900 << 20}
+ACTIVATION_SHARE = {"openvino": 0.75, "tensorflow": 1.0, "keras": 1.0}
 
 
 class View(Protocol):

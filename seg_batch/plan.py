@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from seg_batch import machine
-from seg_batch.budget import BASE_BYTES, TENSORFLOW_BYTES, Costs, View, choose_block
+from seg_batch.budget import ACTIVATION_SHARE, BASE_BYTES, ENGINE_BYTES, Costs, View, choose_block
 from seg_batch.card import Compute, ModelCard
 from seg_batch.chain import AnyStep, from_json, needs_probabilities, parse_chain, to_json
 from seg_batch.errors import PlanError
@@ -21,7 +21,7 @@ from seg_batch.executors import IN_FLIGHT
 from seg_batch.geometry import Blocks, Box, Grid, Shape
 from seg_batch.normalise import Normaliser
 from seg_batch.postprocess.costs import block_bytes, blocks_of
-from seg_batch.postprocess.setting import require_fit
+from seg_batch.postprocess.setting import Setting, require_fit
 from seg_batch.sources.protocol import SourceInfo
 from seg_batch.tta import symmetries
 
@@ -29,7 +29,14 @@ CHUNK = {2: 1024, 3: 128}
 DEFAULT_PATCH = {2: (512, 512), 3: (64, 64, 64)}
 MEMORY_SHARE = 0.6
 GPU_BATCH = 16
-FLOPS_PER_CORE = 100e9
+# Multiply-adds x 2, by engine and precision; measured on wide networks, the lower of 2-D and 3-D.
+FLOPS_PER_CORE = {
+    ("openvino", "mixed"): 300e9,
+    ("openvino", "float32"): 100e9,
+    ("tensorflow", "mixed"): 150e9,
+    ("tensorflow", "float32"): 95e9,
+}
+SLOWEST = 50e9
 VOXELS_PER_CORE_S = 10e6
 LAYOUT = 1
 
@@ -190,6 +197,7 @@ def _batch(card: ModelCard, options: Options, memory_bytes: int, tiles: int) -> 
 
 
 def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batch: int) -> Costs:
+    share = ACTIVATION_SHARE.get(options.engine, 1.0)
     return Costs(
         grid=grid,
         in_bytes=info.voxel_bytes + _coarse_bytes(info, card),
@@ -198,8 +206,8 @@ def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batc
         label_bytes=np.dtype(card.label_dtype).itemsize,
         probabilities=options.probabilities or needs_probabilities(chain_of(info, card, options)),
         batch=batch,
-        model_bytes=TENSORFLOW_BYTES if card.weights_sha256 else 0,
-        activation_bytes=card.compute.activation_bytes,
+        model_bytes=ENGINE_BYTES.get(options.engine, 0) if card.weights_sha256 else 0,
+        activation_bytes=int(share * card.compute.activation_bytes),
     )
 
 
@@ -311,9 +319,14 @@ def _empty_label(info: SourceInfo, card: ModelCard) -> int:
 def chain_of(info: SourceInfo, card: ModelCard, options: Options) -> tuple[AnyStep, ...]:
     """The steps that follow prediction: those asked for, else the card's. PlanError when they do
     not fit the model or the input."""
-    chain = card.post if options.post is None else parse_chain(options.post)
-    require_fit(chain, card, info.georef)
+    chain = asked_chain(card, options)
+    require_fit(chain, card, Setting.of(card, info.georef))
     return chain
+
+
+def asked_chain(card: ModelCard, options: Options) -> tuple[AnyStep, ...]:
+    """The steps of ``options``, else those of the card; not looked at yet."""
+    return card.post if options.post is None else parse_chain(options.post)
 
 
 def _post_bytes(
@@ -347,9 +360,10 @@ def _disk_bytes(info: SourceInfo, card: ModelCard, options: Options) -> int:
 
 
 def _seconds(plan: Plan, tile_flops: float) -> float:
-    """Rough: a model at 100 GFLOP/s per core, anything else at 10 million voxels/s per core."""
+    """Rough: a model at what its engine reaches, anything else at 10 million voxels/s per core."""
+    speed = FLOPS_PER_CORE.get((plan.engine, plan.precision), SLOWEST)
     if tile_flops:
-        return plan.tiles_predicted * tile_flops / (FLOPS_PER_CORE * machine.cores())
+        return plan.tiles_predicted * tile_flops / (speed * machine.cores())
     voxels = math.prod(plan.extent) * plan.recompute * plan.passes
     return voxels / (VOXELS_PER_CORE_S * machine.cores())
 
