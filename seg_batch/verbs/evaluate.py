@@ -37,6 +37,7 @@ from seg_batch.verbs.regions import Collection, Part, collect
 from seg_batch.verbs.request import OneModel, engine_of, named_model
 from seg_batch.verbs.require import Requirement
 from seg_batch.verbs.scoring import scored_region, watched
+from seg_batch.verbs.unseen import unseen
 from seg_batch.verbs.work import load
 
 PICTURES = 20
@@ -123,7 +124,7 @@ def evaluate_bundle(
         result = run.result("bundle", **watched(watch, run.classes.names))
         result |= {"split": split, "data": regions.facts, "model": _model_facts(chosen, options)}
         leaks = [line for m in chosen.all for line in _leaks(m.card, regions)]
-        result["warnings"] = leaks + run.warnings
+        result["warnings"] = unseen(chosen, options.tta) + leaks + run.warnings
         write(folder, result, run)
     return result
 

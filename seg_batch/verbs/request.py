@@ -20,6 +20,7 @@ from seg_batch.sources.finer import finer
 from seg_batch.sources.protocol import SourceInfo
 from seg_batch.sources.view import Oriented
 from seg_batch.verbs.outputs import Outputs, outputs_for
+from seg_batch.verbs.unseen import unseen
 from seg_batch.version import package_version
 
 OneModel = str | Path | tuple[ModelCard, Callable[..., Any]]
@@ -69,6 +70,7 @@ def prepare(request: Request) -> Prepared:
         identity = _identity(request, info, model)
         plan = make_plan(info, view, card, options, identity, members)
         plan = replace(plan, engine_why=engine.why)
+        info = replace(info, warnings=(*info.warnings, *unseen(model, options.tta)))
     finally:
         source.close()
     outputs = outputs_for(info, request.output, many=request.many)

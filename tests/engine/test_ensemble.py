@@ -197,6 +197,20 @@ def test_another_tta_or_member_does_not_mix_with_a_begun_run(scene: Path, tmp_pa
             again("flips", *models)
 
 
+def test_views_that_training_never_saw_are_warned_of(volume: Path, tmp_path: Path) -> None:
+    """Both packaged bundles: the one never saw a mirrored patch, the other mirrored both ways."""
+
+    def warnings(path: Path, model: str, tta: str) -> list[str]:
+        request = Request(str(path), model=model, options=Options(tta=tta))
+        return [w for w in prepare(request).info.warnings if "mirrored" in w]
+
+    (found,) = warnings(volume, "hippocampus-mri", "flips")
+    assert "hippocampus-mri was trained without patches mirrored along z, y, x" in found
+    assert warnings(volume, "hippocampus-mri", "none") == []
+    four = write_raster(tmp_path / "four.tif", address_raster((90, 80), 4, "uint16"))
+    assert warnings(four, "landsat8-landcover", "d4") == []
+
+
 def test_a_patch_that_is_no_square_is_refused_before_any_work(scene: Path, tmp_path: Path) -> None:
     card = CARD.model_copy(update={"patch": (48, 64)})
     request = Request(
