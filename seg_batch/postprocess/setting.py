@@ -64,13 +64,12 @@ def _voxel(georef: Georef | None) -> tuple[str | None, float]:
     return (None, 0.0) if georef is None else ("mL", georef.voxel_mm3 / MM3_PER_ML)
 
 
-def require_fit(chain: tuple[AnyStep, ...], card: ModelCard, georef: Georef) -> None:
-    """PlanError in one line unless the chain can be carried out on maps of this model and place."""
+def require_fit(chain: tuple[AnyStep, ...], card: ModelCard, setting: Setting) -> None:
+    """PlanError in one line unless the chain can be carried out on maps of this model and setting."""
     try:
         check(chain, [c.name for c in card.classes], background=card.background_name)
     except ValueError as error:
         raise PlanError(f"--post {error}") from None
-    setting = Setting.of(card, georef)
     for step in chain:
         if isinstance(step, MinSizeStep):
             for size in [step.size, *step.classes.values()]:

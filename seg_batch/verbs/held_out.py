@@ -15,8 +15,9 @@ from seg_batch.metrics import Calibration
 from seg_batch.metrics.seams import SeamCounter, SeamCounts
 from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.plan import Options, make_grid
-from seg_batch.stitch import Counts, Empty, Predictor, Stitcher, below, winners
+from seg_batch.stitch import Counts, Empty, Predictor, Stitcher, below, quantised, winners
 from seg_batch.taper import Taper
+from seg_batch.verbs.chained import Chained
 
 BLOCK = {2: 2048, 3: 192}
 
@@ -61,12 +62,21 @@ class Watch:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Finished rows of a block: their box, sums, labels and where the model had data."""
+    """Finished rows of a block: their box, sums, labels, where the model had data, and where the
+    skip rule has decided."""
 
     box: Box
     sums: np.ndarray
     labels: np.ndarray
     seen: np.ndarray
+    low: np.ndarray
+
+    def stored(self, skipped: int) -> np.ndarray:
+        """The probabilities as predict stores them: sure of what is skipped, 0 where no data is."""
+        found = quantised(self.sums)
+        found[:, ~self.seen] = 0
+        found[skipped, self.low] = 255
+        return found
 
 
 def predicted(
@@ -78,11 +88,13 @@ def predicted(
     options: Options | None = None,
     watch: Watch | None = None,
     on_share: Callable[[float], None] = lambda share: None,
+    keep: np.ndarray | None = None,
 ) -> Iterator[tuple[Box, np.ndarray]]:
     """The region block by block: boxes of its case, and the class index of each voxel.
 
     ``options`` (overlap, taper, batch) go before ``taper``. ``watch`` counts calibration against the
-    region's truth, and seams. ``on_share`` is told which share of the region was predicted.
+    region's truth, and seams. ``on_share`` is told which share of the region was predicted. ``keep``:
+    an array ``(classes, *region.box.shape)`` of uint8 that gets the probabilities, 0 without data.
     """
     stitcher = _stitcher(region, card, predictor, options or Options(taper=taper))
     side = (BLOCK[len(region.extent)],) * len(region.extent)
@@ -93,6 +105,9 @@ def predicted(
         classes = np.empty(box.shape, np.min_scalar_type(stitcher.classes))
         for rows in _rows(region, stitcher, box, _scaled(on_share, share)):
             classes[rows.box.slices(box.start)] = rows.labels
+            if keep is not None:
+                place = (slice(None), *rows.box.slices(region.box.start))
+                keep[place] = rows.stored(stitcher.empty.below_label)
             if watch is not None:
                 counter.add(rows.box.start[0], rows.sums, rows.labels, rows.seen)
                 truth, valid = region.truth(rows.box)
@@ -139,7 +154,7 @@ def _rows(
         labels = winners(sums, ids)
         labels[low[part]] = stitcher.empty.below_label
         stop = (row + len(sums), *box.stop[1:])
-        yield _Rows(Box((row, *box.start[1:]), stop), sums, labels, seen[part])
+        yield _Rows(Box((row, *box.start[1:]), stop), sums, labels, seen[part], low[part])
 
 
 def to_disk(
@@ -150,13 +165,24 @@ def to_disk(
     options: Options,
     watch: Watch,
     on_share: Callable[[float], None] = lambda share: None,
+    spacing: tuple[float, ...] | None = None,
 ) -> np.ndarray:
-    """The region's class indices as an array on disk, ``region.box.shape``, in ``folder``."""
-    dtype = np.min_scalar_type(len(card.classes))
-    path = folder / "predicted.npy"
-    path.unlink(missing_ok=True)  # an earlier region may still be mapped
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=region.box.shape)
-    steps = predicted(region, card, predictor, options=options, watch=watch, on_share=on_share)
+    """The region's class indices after the chain of ``options``, else of the card, as an array on
+    disk, ``region.box.shape``, in ``folder``. ``spacing``: of its voxels, in metres or mm."""
+    after = Chained.of(card, options, spacing)
+    dtype = np.min_scalar_type(len(card.classes) + 1)  # one more for voxels without data
+    out = _mapped(folder / "predicted.npy", dtype, region.box.shape)
+    shape = (len(card.classes), *region.box.shape)
+    kept = _mapped(folder / "kept.npy", np.dtype("uint8"), shape) if after.keeps else None
+    steps = predicted(
+        region, card, predictor, options=options, watch=watch, on_share=on_share, keep=kept
+    )
     for box, classes in steps:
         out[box.slices(region.box.start)] = classes
+    after.apply(region, out, kept)
     return out
+
+
+def _mapped(path: Path, dtype: np.dtype, shape: Shape) -> np.ndarray:
+    path.unlink(missing_ok=True)  # an earlier region may still be mapped
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)

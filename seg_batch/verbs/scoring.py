@@ -143,7 +143,14 @@ def scored_region(
 ) -> tuple[PredictedRegion, Counted]:
     """Predict a region to a file in ``folder`` and count it; the region now with its labels."""
     labels = to_disk(
-        part.region, card, predictor, folder, options, watch, lambda s: on_share(PREDICTING * s)
+        part.region,
+        card,
+        predictor,
+        folder,
+        options,
+        watch,
+        lambda s: on_share(PREDICTING * s),
+        part.spacing,
     )
     case = PredictedRegion(part.name, part.region, labels, part.spacing)
     counted = count(
