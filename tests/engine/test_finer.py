@@ -25,6 +25,7 @@ from seg_batch.sources import open_source
 from seg_batch.sources.finer import Finer, one_of_each, repeated
 from seg_batch.stitch import cut
 from seg_batch.taper import Taper
+from seg_batch.tta import averaged
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request
 from seg_batch.verbs.verify import verify_product
@@ -355,3 +356,27 @@ def test_memory_is_promised_for_the_fine_grid(tmp_path: Path) -> None:
             memory_bytes=440 << 20,
         )
     assert Axis(2400, 512, 128, 0).starts[-1] == 1888
+
+
+def local(f: int) -> Callable[[Array], Array]:
+    """Depends on the value and on the place in the voxel alone; no symmetry, and no two are equal."""
+
+    def predictor(patches: Array) -> Array:
+        fine = repeated(patches, (1, f, f))[..., :1].astype(np.float64)
+        phases = fine / 17 + places(fine.shape[1:3], f)[None, ..., None] / 3
+        waves = np.exp(2 * np.sin(phases + np.arange(4) * 1.3))
+        return (waves / waves.sum(-1, keepdims=True)).astype(np.float32)
+
+    return predictor
+
+
+def test_views_of_a_patch_are_averaged_on_the_fine_grid(tmp_path: Path) -> None:
+    values = address_raster((90, 90), 1, "uint8")
+    scene = write_raster(tmp_path / "a.tif", values)
+    model = card(4, kind="raster", rank=2, patch=(32, 32), overlap=(8, 8), finer=3)
+    predict(scene, tmp_path / "o.tif", model=(model, local(3)), tta="d4", probabilities=True)
+    expected = averaged(local(3), "d4")(values[0][None, ..., None])[0]
+    with rasterio.open(tmp_path / "o_probabilities.tif") as file:
+        found = np.moveaxis(file.read(), 0, -1)
+    assert np.abs(found - 255 * expected).max() <= 0.51
+    assert np.abs(255 * expected - 255 * local(3)(values[0][None, ..., None])[0]).max() > 10
