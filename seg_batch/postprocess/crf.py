@@ -118,8 +118,9 @@ def working_bytes(
 
 
 def relative(spacing: tuple[float, ...] | None, shape: Shape) -> tuple[float, ...]:
-    """Sides of a voxel in units of the smallest; None: all alike."""
-    return tuple(s / min(spacing) for s in spacing) if spacing else (1.0,) * len(shape)
+    """Sides of a voxel in units of the smallest, to a thousandth: what a header rounds must not put a
+    neighbour out of reach. None: all alike."""
+    return tuple(round(s / min(spacing), 3) for s in spacing) if spacing else (1.0,) * len(shape)
 
 
 def grown(box: Box, by: int, extent: Shape) -> Box:

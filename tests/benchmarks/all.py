@@ -4,7 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("efficiency", "overhead", "memory", "workers", "feed", "training", "monai")
+NAMES = (
+    "efficiency",
+    "overhead",
+    "memory",
+    "workers",
+    "feed",
+    "training",
+    "crf",
+    "crf_gain",
+    "monai",
+)
 
 if __name__ == "__main__":
     folder = Path(__file__).parent

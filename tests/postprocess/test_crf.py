@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from seg_batch.chain import CrfStep
 from seg_batch.geometry import Blocks, Box
 from seg_batch.postprocess import crf, crf_part
+from seg_batch.postprocess.arrays import run_chain
 from seg_batch.postprocess.crf import grown, halo, prepare, refine, working_bytes
+from seg_batch.postprocess.setting import Setting
 from tests.postprocess.crf_reference import marginals
 
 TIE = 1e-4  # probabilities closer than this may win in either order
@@ -256,6 +258,35 @@ def test_a_core_is_cut_from_the_whole(data: st.DataObject, shape: tuple[int, ...
     step, inputs = CrfStep(iterations=2, radius=2, smooth=3), made(shape)
     found = refine(*inputs, step, core=core, threads=1)
     assert (found == refine(*inputs, step, threads=1)[core.slices()]).all()
+
+
+@pytest.mark.parametrize("block", [(4, 9, 31), (3, 4, 5)])
+def test_as_a_step_of_the_chain_it_is_the_same_on_blocks(block: tuple[int, ...]) -> None:
+    probabilities, image, valid = made((7, 18, 31))
+    step, ids, sides = CrfStep(iterations=2, radius=2, smooth=4), (3, 5, 9), (2.0, 1.5, 1.5)
+    labels = np.array(ids, np.uint8)[probabilities.argmax(axis=0)]
+    known = valid & probabilities.any(axis=0)
+    index = refine(probabilities, image, known, step, spacing=sides)
+    expected = np.where(known, np.array(ids)[index], labels)
+    assert (expected != labels).any()
+    setting = Setting(dict(zip("abc", ids, strict=True)), None, 255)
+    run_chain(
+        [step],
+        labels,
+        setting,
+        block=block,
+        probabilities=probabilities,
+        image=lambda box: (image[box.slices()], valid[box.slices()]),
+        spacing=sides,
+    )
+    assert (labels == expected).all()
+
+
+def test_what_a_header_rounds_puts_no_neighbour_out_of_reach() -> None:
+    inputs = made((9, 30), classes=2)
+    step = CrfStep(smooth=6, sigma=3)
+    assert (refine(*inputs, step, spacing=(0.5, 0.50000003)) == refine(*inputs, step)).all()
+    assert (refine(*inputs, step, spacing=(0.5, 0.51)) != refine(*inputs, step)).any()
 
 
 def test_an_image_of_another_shape_is_refused() -> None:
