@@ -26,7 +26,9 @@ ROWS: list[dict[str, str]] = [
     },
     {"sinks": "numpy rasterio affine nibabel zarr numcodecs", "probe": "numpy"},
     {"bundles": ""},
-    {"nn": "numpy keras tensorflow jax torch openvino nncf onnx onnxruntime tf2onnx ai_edge_litert"},
+    {
+        "nn": "numpy keras tensorflow jax torch openvino nncf onnx onnxruntime tf2onnx ai_edge_litert"
+    },
     {"budget": "", "stitch": "numpy", "dataset": "numpy zarr scipy", "augment": "numpy scipy"},
     {"tta": "numpy", "ensemble": "numpy"},
     {"plan": "numpy", "samples": "numpy"},

@@ -97,7 +97,7 @@ class Collection:
         sources = open_entry(part.entry, self.card)
         try:
             classes, image = of_card(self.card), sources[0]
-            normaliser = _numbers(self.card, image)
+            normaliser = numbers_for(self.card, image)
             box = part.box or Box.whole(image.info.extent)
             region = SourceRegion(part.case, box, sources, normaliser, classes, self.ignore)
             yield region, spacing_of(image.info)
@@ -154,7 +154,7 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: Options) -> Co
         raise InputError(f"{data} holds nothing out for {split}: cut it with a hold_out.{split}")
     for region in found:
         _require_reach(region, card, options, data)
-    normaliser = _card_numbers(card)
+    normaliser = card_numbers(card)
     regions = [replace(r, normaliser=normaliser) if normaliser else r for r in found]
     facts = {"path": str(data), "kind": "patch dataset", "fingerprint": patches.fingerprint}
     return Collection(
@@ -298,7 +298,7 @@ def open_entry(entry: Entry, card: ModelCard) -> tuple[Oriented, Oriented]:
         raise
 
 
-def _card_numbers(card: ModelCard) -> Normaliser | None:
+def card_numbers(card: ModelCard) -> Normaliser | None:
     """The numbers of the card; None where each image has its own."""
     rule = card.normalisation
     if rule.kind == "identity":
@@ -306,5 +306,6 @@ def _card_numbers(card: ModelCard) -> Normaliser | None:
     return Normaliser(rule.mean, rule.std, rule.low, rule.high) if rule.kind == "card" else None
 
 
-def _numbers(card: ModelCard, image: Oriented) -> Normaliser:
-    return _card_numbers(card) or from_statistics(pieces(image.source), len(image.info.channels))
+def numbers_for(card: ModelCard, image: Oriented) -> Normaliser:
+    """The numbers of the card, else those of the image, from one pass over it."""
+    return card_numbers(card) or from_statistics(pieces(image.source), len(image.info.channels))

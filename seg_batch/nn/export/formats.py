@@ -1,0 +1,116 @@
+"""The formats by name: what each holds, which library it needs, how exact it has to be."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from seg_batch.errors import InputError
+from seg_batch.nn.named import nearest
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How much an exported model may differ from Keras in float32 on real patches.
+
+    ``difference``: of any probability of any voxel; ``agreement``: the least share of voxels with
+    the same label; ``why``: what makes it differ at all.
+    """
+
+    difference: float
+    agreement: float
+    why: str
+
+
+TOLERANCES = {
+    "same": Tolerance(1e-5, 0.9999, "the same operations in float32, joined in other ways"),
+    "float32": Tolerance(1e-4, 0.9999, "float32 sums in another order, batch norm folded"),
+    "float16": Tolerance(0.05, 0.999, "weights rounded to 11 bits"),
+    "dynamic": Tolerance(
+        0.5, 0.98, "weights in 8 bits, activations in 8 bits of each patch's range"
+    ),
+    "int8": Tolerance(0.7, 0.97, "weights and activations in 8 bits of a range seen beforehand"),
+}
+DICE_LOSS = 0.01  # what int8 may cost in mean Dice, where there is a held-out part to measure it
+
+
+@dataclass(frozen=True)
+class Format:
+    """``file``: its name inside the export's folder. ``module``: of this room. ``libraries``: what
+    has to be importable, for int8 those of ``int8_libraries`` too. ``batch``: patches at once; 0:
+    any number. ``quantize``: the precisions it can be written in."""
+
+    name: str
+    file: str
+    module: str
+    says: str
+    libraries: tuple[str, ...] = ()
+    int8_libraries: tuple[str, ...] = ()
+    batch: int = 0
+    quantize: tuple[str, ...] = ("float32",)
+    tolerance: str = "float32"
+
+    def allowed(self, quantize: str) -> Tolerance:
+        return TOLERANCES[self.tolerance if quantize == "float32" else quantize]
+
+
+FORMATS = {
+    form.name: form
+    for form in (
+        Format("savedmodel", "1", "savedmodel", "TensorFlow Serving"),
+        Format(
+            "tflite",
+            "model.tflite",
+            "tflite",
+            "LiteRT; 3-D in float32 and float16 only",
+            ("ai_edge_litert",),
+            batch=1,
+            quantize=("float32", "float16", "dynamic", "int8"),
+        ),
+        Format(
+            "onnx",
+            "model.onnx",
+            "onnx",
+            "onnxruntime, TensorRT",
+            ("tf2onnx", "onnx", "onnxruntime"),
+        ),
+        Format(
+            "openvino",
+            "model.xml",
+            "openvino",
+            "OpenVINO, a bundle",
+            ("openvino",),
+            ("nncf",),
+            quantize=("float32", "int8"),
+        ),
+        Format("keras", "model.keras", "keras_file", "Keras 3, a bundle", tolerance="same"),
+        Format("h5", "model.h5", "keras_file", "Keras, legacy", tolerance="same"),
+    )
+}
+
+
+def chosen(name: str, quantize: str) -> Format:
+    """The format of that name; InputError with the nearest, or where it can't be so precise."""
+    if name not in FORMATS:
+        raise InputError(f"--to {name!r} is no format of ours; {nearest(name, FORMATS)}")
+    form = FORMATS[name]
+    if quantize not in form.quantize:
+        able = [f"{f.name} ({', '.join(f.quantize)})" for f in FORMATS.values() if f.quantize[1:]]
+        raise InputError(
+            f"{name} can't be written as {quantize!r}, only as {', '.join(form.quantize)}; "
+            f"formats with a choice: {'; '.join(able)}"
+        )
+    return form
+
+
+def require_libraries(form: Format, quantize: str) -> None:
+    """InputError with the line that installs what is missing."""
+    int8 = quantize == "int8" and bool(form.int8_libraries)
+    names = form.libraries + (form.int8_libraries if int8 else ())
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        extra = "int8" if int8 else "cpu" if form.name == "openvino" else "export"
+        raise InputError(
+            f"an export to {form.name} needs {', '.join(missing)}, not installed here: "
+            f"pip install 'segbatch[{extra}]'"
+        )

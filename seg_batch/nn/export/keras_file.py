@@ -1,0 +1,35 @@
+"""Keras' own files: ``.keras``, and HDF5 for tools that read nothing newer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.nn.export.order import INPUT, OUTPUT, Exported, Order, tensor
+
+
+def write(order: Order, folder: Path) -> dict[str, Any]:
+    """The model as it is, not folded: it can be trained on."""
+    from seg_batch.nn.loading import load_model
+
+    model = load_model(order.weights, sha256=order.sha256)
+    model.save(folder / f"model.{order.name}")
+    return {}
+
+
+def read(path: Path) -> Exported:
+    from seg_batch.nn.backend import keras
+    from seg_batch.nn.export.trunk import probabilities
+
+    model = keras.models.load_model(path, safe_mode=True, compile=False)
+
+    def predict(patches: np.ndarray) -> np.ndarray:
+        return np.asarray(probabilities(model, patches))
+
+    tensors = {
+        "input": tensor(INPUT, "float32", model.input_shape),
+        "output": tensor(OUTPUT, "float32", model.output_shape),
+    }
+    return Exported(predict, tensors, {"keras": keras.__version__})

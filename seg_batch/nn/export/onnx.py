@@ -1,0 +1,48 @@
+"""ONNX: for onnxruntime, and on the way to TensorRT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.nn.export.order import INPUT, OUTPUT, Exported, Order, tensor
+
+OPSET = 17  # the newest that tf2onnx writes well and TensorRT 8.6 and later read whole
+
+
+def write(order: Order, folder: Path) -> dict[str, Any]:
+    import tf2onnx
+
+    from seg_batch.nn.backend import tf
+    from seg_batch.nn.export.trunk import input_spec, loaded, probabilities
+
+    model = loaded(order)
+    signature = [input_spec(model, order, None)]
+    function = tf.function(
+        lambda image: {OUTPUT: probabilities(model, image)}, input_signature=signature
+    )
+    tf2onnx.convert.from_function(
+        function, signature, opset=OPSET, output_path=str(folder / "model.onnx")
+    )
+    return {"opset": OPSET, "tf2onnx": tf2onnx.__version__}
+
+
+def read(path: Path) -> Exported:
+    import onnx
+    import onnxruntime
+
+    onnx.checker.check_model(str(path), full_check=True)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def predict(patches: np.ndarray) -> np.ndarray:
+        (found,) = session.run([OUTPUT], {INPUT: patches})
+        return np.asarray(found)
+
+    sides = {"input": session.get_inputs(), "output": session.get_outputs()}
+    tensors = {
+        side: tensor(one.name, one.type.removeprefix("tensor(").rstrip(")"), one.shape)
+        for side, (one,) in sides.items()
+    }
+    return Exported(predict, tensors, {"onnxruntime": onnxruntime.__version__})

@@ -1,0 +1,60 @@
+"""A SavedModel as TensorFlow Serving wants it: ``<model>/1/saved_model.pb``, signature
+``serving_default``, for REST (``{"instances": [...]}``) and gRPC alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.errors import DamagedError
+from seg_batch.nn.export.order import INPUT, OUTPUT, SIGNATURE, Exported, Order, tensor
+
+PREDICT = "tensorflow/serving/predict"
+
+
+def write(order: Order, folder: Path) -> dict[str, Any]:
+    from seg_batch.nn.export.trunk import loaded, write_trunk
+
+    write_trunk(loaded(order), order, folder / "1")
+    return {"signature": SIGNATURE}
+
+
+def read(path: Path) -> Exported:
+    from seg_batch.nn.backend import tf
+
+    tensors = served(path)
+    function = tf.saved_model.load(str(path)).signatures[SIGNATURE]
+
+    def predict(patches: np.ndarray) -> np.ndarray:
+        found: np.ndarray = function(**{INPUT: tf.constant(patches)})[OUTPUT].numpy()
+        return found
+
+    return Exported(predict, tensors, {"tensorflow": tf.__version__})
+
+
+def served(path: Path) -> dict[str, Any]:
+    """Names, dtypes and shapes of the signature in ``saved_model.pb``: all that TensorFlow Serving
+    goes by. DamagedError where the signature is not the one that was asked for."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    from seg_batch.nn.backend import tf
+
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    graph = next(g for g in saved.meta_graphs if "serve" in g.meta_info_def.tags)
+    found = graph.signature_def[SIGNATURE]
+    names = (list(found.inputs), list(found.outputs), found.method_name)
+    if names != ([INPUT], [OUTPUT], PREDICT):
+        raise DamagedError(
+            f"{path} has the signature {names}, which TensorFlow Serving can't offer"
+        )
+
+    def row(name: str, info: Any) -> dict[str, Any]:
+        dtype = tf.dtypes.as_dtype(info.dtype).name
+        return tensor(name, dtype, [d.size for d in info.tensor_shape.dim])
+
+    return {
+        "input": row(INPUT, found.inputs[INPUT]),
+        "output": row(OUTPUT, found.outputs[OUTPUT]),
+    }

@@ -1,0 +1,77 @@
+"""LiteRT (once TensorFlow Lite), for phones and small boards: one patch at a time, of fixed shape.
+
+What was found by trying (ai-edge-litert 2.3.0, TensorFlow 2.21): LiteRT has no 3-D pooling, which
+``planar`` works around without changing a bit. It runs 3-D convolutions, plain and transposed, in
+floating point only: asked for 8 bits, the converter leaves their weights as they are. Such a file
+is refused, since it would be int8 in name only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.errors import InputError
+from seg_batch.nn.export.order import INPUT, OUTPUT, SIGNATURE, Exported, Order, tensor
+
+SMALLER = 0.6  # 8 bits for 32 are a quarter, and the graph itself takes some
+
+
+def write(order: Order, folder: Path) -> dict[str, Any]:
+    import tempfile
+
+    from seg_batch.nn.export.planar import with_planar_pools
+    from seg_batch.nn.export.trunk import loaded, write_trunk
+
+    model = with_planar_pools(loaded(order), order.patch)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="trunk-") as trunk:
+        write_trunk(model, order, Path(trunk), batch=1)
+        found = _converted(Path(trunk), order)
+    bytes_float32 = 4 * model.count_params()
+    if order.quantize in ("dynamic", "int8") and len(found) > SMALLER * bytes_float32:
+        raise InputError(
+            f"LiteRT has no 8-bit form of this network's layers (of {bytes_float32} bytes "
+            f"{len(found)} remain; 3-D convolutions are such): use --quantize float32 or float16, "
+            "or --to openvino --int8"
+        )
+    (folder / "model.tflite").write_bytes(found)
+    return {}
+
+
+def _converted(trunk: Path, order: Order) -> bytes:
+    from seg_batch.nn.backend import tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(trunk), signature_keys=[SIGNATURE])
+    if order.quantize != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if order.quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if order.quantize == "int8":
+        patches = order.calibration
+        assert patches is not None
+        converter.representative_dataset = lambda: ([one[None]] for one in patches)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    found: bytes = converter.convert()
+    return found
+
+
+def read(path: Path) -> Exported:
+    import ai_edge_litert
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    run = interpreter.get_signature_runner(SIGNATURE)
+
+    def predict(patches: np.ndarray) -> np.ndarray:
+        return np.concatenate([run(**{INPUT: one[None]})[OUTPUT] for one in patches])
+
+    def row(name: str, details: dict[str, Any]) -> dict[str, Any]:
+        return tensor(name, np.dtype(details["dtype"]), details["shape"].tolist())
+
+    tensors = {
+        "input": row(INPUT, run.get_input_details()[INPUT]),
+        "output": row(OUTPUT, run.get_output_details()[OUTPUT]),
+    }
+    return Exported(predict, tensors, {"ai-edge-litert": ai_edge_litert.__version__})
