@@ -1,0 +1,275 @@
+"""OpenVINO: the same network as Keras', the same bytes whatever surrounds a patch, files kept safely."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seg_batch import bundles
+from seg_batch.errors import BundleError, InputError, PlanError
+from seg_batch.nn.backend import keras
+from seg_batch.nn.engines import cache, openvino
+from seg_batch.nn.engines.convert import to_openvino
+from seg_batch.nn.engines.openvino import OpenVINOPredictor, _config
+from seg_batch.nn.engines.split import parts
+
+ov = openvino.openvino
+BF16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+PRECISIONS = ["float32", *(["mixed"] if BF16 else [])]
+SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
+
+# Prints digests of predictions, and whether anything heavy was needed for them.
+DIGESTS = """
+import hashlib, sys
+import numpy as np
+from seg_batch.nn.engines import load_predictor
+for path, shape in ((sys.argv[1], (32, 48, 3)), (sys.argv[2], (16, 24, 20, 1))):
+    for precision in sys.argv[3:]:
+        x = np.random.default_rng(5).normal(size=(2, *shape)).astype(np.float32)
+        predictor = load_predictor(path, engine="openvino", batch=2, precision=precision)
+        print(hashlib.sha256(predictor(x).tobytes()).hexdigest())
+print([m for m in ("keras", "tensorflow") if m in sys.modules])
+"""
+
+
+@pytest.fixture(scope="session")
+def bundle_files(models, tmp_path_factory) -> dict[str, Path]:  # type: ignore[no-untyped-def]
+    """The small models as OpenVINO bundles have them: converted here, without a process."""
+    folder = tmp_path_factory.mktemp("openvino")
+    for name, path in models.items():
+        model = keras.models.load_model(path, compile=False)
+        ov.save_model(to_openvino(model), folder / name / "model.xml", compress_to_fp16=False)
+    return {name: folder / name / "model.xml" for name in models}
+
+
+def patches(kind: str, n: int, seed: int = 5) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, *SHAPES[kind])).astype(np.float32)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["2d", "3d"])
+def test_the_engine_equals_the_model(models, bundle_files, kind: str) -> None:  # type: ignore[no-untyped-def]
+    x = patches(kind, 3)
+    plain = np.asarray(keras.models.load_model(models[kind], compile=False)(x))
+    found = OpenVINOPredictor(bundle_files[kind], batch=2)(x)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, plain, atol=1e-5)
+    if BF16:
+        near = OpenVINOPredictor(bundle_files[kind], precision="mixed")(x)
+        np.testing.assert_allclose(near, plain, atol=0.05)
+        assert (near.argmax(-1) == plain.argmax(-1)).mean() > 0.97
+        assert not np.array_equal(near, found)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", ["2d", "3d"])
+def test_a_patch_has_one_result_wherever_it_stands(bundle_files, kind: str, precision: str) -> None:  # type: ignore[no-untyped-def]
+    predictor = OpenVINOPredictor(bundle_files[kind], batch=4, precision=precision)
+    x = patches(kind, 7)
+    alone = predictor(x[:1])[0]
+    for place in range(4):
+        among = patches(kind, 4, seed=place + 10) * 1e3
+        among[place] = x[0]
+        np.testing.assert_array_equal(predictor(among)[place], alone)
+    whole = predictor(x)
+    assert whole.shape == (7, *SHAPES[kind][:-1], predictor.classes)
+    np.testing.assert_array_equal(whole[5], predictor(x[5:6])[0])
+
+
+@pytest.mark.full
+def test_threads_and_processes_do_not_change_a_bit(bundle_files) -> None:  # type: ignore[no-untyped-def]
+    files = [str(bundle_files[kind]) for kind in ("2d", "3d")]
+    told = set()
+    for threads in ("1", "2", "7"):
+        env = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads}
+        command = [sys.executable, "-c", DIGESTS, *files, *PRECISIONS]
+        done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+        told.add(tuple(done.stdout.split()))
+    assert len(told) == 1
+    *digests, heavy = told.pop()
+    assert len(set(digests)) == 2 * len(PRECISIONS)
+    assert heavy == "[]"
+
+
+def test_threads_are_those_of_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "3")
+    assert _config("f32")["INFERENCE_NUM_THREADS"] == 3
+
+
+@pytest.mark.skipif(not BF16, reason="this CPU has no bfloat16")
+@pytest.mark.full
+def test_pixels_and_probabilities_are_never_rounded(bundle_files) -> None:  # type: ignore[no-untyped-def]
+    """The first and the last part run in float32, and together the parts are the whole."""
+    for kind, shape in SHAPES.items():
+        core = ov.Core()
+        model = core.read_model(bundle_files[kind])
+        model.reshape([1, *shape])
+        x = patches(kind, 1)
+        whole = core.compile_model(model, "CPU", _config("f32"))(x)[0].copy()
+        chain = parts(model, "mixed")
+        assert [precision for _, precision in chain] == ["f32", "bf16", "f32"]
+        value = x
+        for part, _ in chain:
+            value = core.compile_model(part, "CPU", _config("f32"))(value)[0].copy()
+        np.testing.assert_allclose(value, whole, atol=1e-6)
+    y = OpenVINOPredictor(bundle_files["2d"], precision="mixed")(patches("2d", 1))
+    coarse = y.view(np.uint32) & 0xFFFF == 0  # what a bfloat16 is in a float32
+    assert coarse.mean() < 0.01
+    np.testing.assert_allclose(y.sum(-1), 1, atol=1e-6)
+
+
+@pytest.mark.full
+def test_a_sigmoid_becomes_two_classes_and_few_layers_are_no_trouble(tmp_path: Path) -> None:
+    image = keras.Input((None, None, 1))
+    model = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(image))
+    ov.save_model(to_openvino(model), tmp_path / "model.xml", compress_to_fp16=False)
+    x = np.random.default_rng(0).normal(size=(2, 4, 4, 1)).astype(np.float32)
+    p = np.asarray(model(x))
+    for precision in PRECISIONS:
+        y = OpenVINOPredictor(tmp_path / "model.xml", precision=precision)(x)
+        np.testing.assert_allclose(y, np.concatenate([1 - p, p], axis=-1), atol=1e-6)
+
+
+@pytest.mark.full
+def test_wrong_arrays_and_files_are_refused(bundle_files, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    predictor = OpenVINOPredictor(bundle_files["2d"])
+    with pytest.raises(InputError, match="3 channels"):
+        predictor(np.zeros((1, 16, 16, 4), np.float32))
+    with pytest.raises(InputError, match="multiple of 2"):
+        predictor(np.zeros((1, 18, 16, 3), np.float32))
+    assert predictor(np.zeros((0, 16, 16, 3), np.float32)).shape == (0, 16, 16, 4)
+    with pytest.raises(BundleError, match="damaged or was exchanged"):
+        OpenVINOPredictor(bundle_files["2d"], sha256="0" * 64)
+    shutil.copytree(bundle_files["2d"].parent, tmp_path / "cut")
+    (tmp_path / "cut" / "model.xml").write_text("<net>")
+    with pytest.raises(BundleError, match="no model that OpenVINO can read") as caught:
+        OpenVINOPredictor(tmp_path / "cut" / "model.xml")
+    assert "\n" not in str(caught.value)
+
+
+def test_bfloat16_is_never_imitated(bundle_files, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    class Plain:
+        def get_property(self, *_: str) -> list[str]:
+            return ["FP32"]
+
+    monkeypatch.setattr(ov, "Core", Plain)
+    with pytest.raises(PlanError, match="use --precision float32"):
+        OpenVINOPredictor(bundle_files["2d"], precision="mixed")
+
+
+def test_the_hash_of_a_bundle_covers_both_files(bundle_files, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    xml = bundle_files["2d"]
+    both = xml.read_bytes() + xml.with_suffix(".bin").read_bytes()
+    assert bundles.sha256(xml) == hashlib.sha256(both).hexdigest()
+
+
+class Converter:
+    """Counts; writes what a real one would, at once."""
+
+    def __init__(self, xml: Path) -> None:
+        self.xml, self.calls = xml, 0
+
+    def __call__(self, weights: Path, xml: Path) -> None:
+        self.calls += 1
+        for suffix in (".xml", ".bin"):
+            shutil.copyfile(self.xml.with_suffix(suffix), xml.with_suffix(suffix))
+
+
+@pytest.fixture
+def bundle(models, bundle_files, tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
+    """A bundle's weights, their hash, and a converter that takes no time."""
+    (tmp_path / "bundle").mkdir()
+    weights = Path(shutil.copy(models["2d"], tmp_path / "bundle" / "model.keras"))
+    converter = Converter(bundle_files["2d"])
+    monkeypatch.setattr(cache, "convert", converter)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    return weights, bundles.sha256(weights), converter
+
+
+def entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def test_a_model_is_converted_once_and_kept_beside_its_bundle(bundle) -> None:  # type: ignore[no-untyped-def]
+    weights, sha256, converter = bundle
+    first = cache.converted(weights, sha256)
+    assert cache.converted(weights, sha256) == first == cache.read(converter.xml)
+    assert converter.calls == 1
+    (entry,) = entries(weights.parent / cache.NAME)
+    assert not entries(cache.user_cache())
+    cache.converted(weights, "0" * 64)  # other weights
+    assert converter.calls == 2
+    assert entry in entries(weights.parent / cache.NAME)
+
+
+@pytest.mark.parametrize("harm", ["model.bin", "model.xml", "sha256", "gone"])
+def test_a_damaged_entry_is_made_anew(bundle, harm: str) -> None:  # type: ignore[no-untyped-def]
+    weights, sha256, converter = bundle
+    good = cache.converted(weights, sha256)
+    (entry,) = entries(weights.parent / cache.NAME)
+    if harm == "gone":
+        (entry / "model.bin").unlink()
+    else:
+        content = bytearray((entry / harm).read_bytes())
+        content[len(content) // 2] ^= 1
+        (entry / harm).write_bytes(content)
+    assert cache.converted(weights, sha256) == good
+    assert converter.calls == 2
+    assert cache.converted(weights, sha256) == good
+    assert converter.calls == 2
+    assert entries(weights.parent / cache.NAME) == [entry]
+
+
+def test_two_processes_may_race(bundle, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    weights, sha256, converter = bundle
+    place = weights.parent / cache.NAME
+
+    def slow(weights: Path, xml: Path) -> None:
+        monkeypatch.setattr(cache, "convert", converter)
+        cache.converted(weights, sha256)  # another process is done first
+        converter(weights, xml)
+
+    monkeypatch.setattr(cache, "convert", slow)
+    assert cache.converted(weights, sha256) == cache.read(converter.xml)
+    assert converter.calls == 2
+    assert len(entries(place)) == 1
+
+
+def test_the_package_is_never_written_to(bundle, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    weights, sha256, converter = bundle
+    monkeypatch.setattr(bundles, "PACKAGED", weights.parents[1])
+    cache.converted(weights, sha256)
+    assert not (weights.parent / cache.NAME).exists()
+    assert len(entries(cache.user_cache())) == 1
+    cache.converted(weights, sha256)
+    assert converter.calls == 1
+
+
+def test_a_folder_that_takes_nothing_leaves_the_users_or_none(bundle, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """A file stands where the folder would be: works for root, too, who may write anywhere."""
+    weights, sha256, converter = bundle
+    (weights.parent / cache.NAME).write_text("in the way")
+    cache.converted(weights, sha256)
+    assert len(entries(cache.user_cache())) == 1
+    monkeypatch.setenv("XDG_CACHE_HOME", str(weights))
+    assert cache.converted(weights, sha256) == cache.read(converter.xml)
+    assert converter.calls == 2
+
+
+@pytest.mark.full
+def test_a_real_conversion_in_a_process_of_its_own(models, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    weights = Path(shutil.copy(models["2d"], tmp_path / "model.keras"))
+    x = patches("2d", 2)
+    plain = np.asarray(keras.models.load_model(weights, compile=False)(x))
+    np.testing.assert_allclose(OpenVINOPredictor(weights)(x), plain, atol=1e-5)
+    bad = tmp_path / "bad" / "model.keras"
+    bad.parent.mkdir()
+    bad.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(BundleError, match="can be loaded safely"):
+        OpenVINOPredictor(bad)
