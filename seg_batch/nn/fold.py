@@ -75,8 +75,8 @@ def _foldable(model: keras.Model) -> dict[str, str]:
     return pairs
 
 
-def _is_linear(layer: keras.Layer | None) -> bool:
-    """Whether `layer` is a convolution and nothing more."""
+def _is_linear(layer: Any) -> bool:
+    """Whether `layer` is a convolution and nothing more; a bare operation (None here) is not."""
     convolution = isinstance(layer, _CONVOLUTIONS + _SEPARATE + _TRANSPOSED)
     return convolution and layer.activation is keras.activations.linear
 

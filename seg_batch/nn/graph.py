@@ -49,7 +49,7 @@ def steps(model: keras.Model) -> Iterator[Step]:
 
 def first_weighted(model: keras.Model) -> set[str]:
     """Names of the layers with weights that read the image, be it through layers without (padding)."""
-    reached, found = {maker(model.inputs[0])}, set()
+    reached, found = {maker(model.inputs[0])}, set[str]()
     for step in steps(model):
         if step.sources and reached.issuperset(step.sources):
             (found if getattr(step.layer, "weights", ()) else reached).add(step.name)

@@ -215,12 +215,12 @@ def taught(loss: Loss, teacher: Any, weight: float, temperature: float) -> Loss:
 
 
 def copied(model: keras.Model, policy: str | None = None) -> keras.Model:
-    """A copy with the same weights; `policy` is the dtype policy of all layers but the outputs."""
+    """A copy with the same weights; `policy` is the dtype policy of all layers but outputs and logits."""
     outputs = {maker(tensor) for tensor in model.outputs}
 
     def copy(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
-        if layer.name not in outputs:
+        if layer.name not in outputs and not layer.name.startswith("head_"):
             config["dtype"] = policy or "float32"
         return layer.__class__.from_config(config)
 
