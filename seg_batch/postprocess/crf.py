@@ -20,14 +20,14 @@ Mean field, all voxels at once, ``iterations`` times from ``Q = softmax(-u)``::
     Q_i     = softmax(-u_i + Q~_i)
 
 ``j`` and ``k`` run over valid voxels inside the image. The sums over ``k`` include ``i`` itself (1), so a voxel
-unlike all its neighbours hears almost nothing, and at a border or beside invalid voxels fewer
-neighbours speak, each louder. Divided on one side like this, ``w(i, j)`` and ``w(j, i)`` differ; the update takes
+unlike all its neighbours hears almost nothing by ``b``, and at a border or beside invalid voxels
+fewer neighbours speak, each louder. Divided on one side like this, ``w(i, j)`` and ``w(j, i)`` differ; the update takes
 the first where descent on E would take their mean (what "fully connected" implementations call
 normalisation after filtering). The result is the argmax of the last ``-u_i + Q~_i``, the first of equals.
 A voxel that is not valid keeps the winner of its own probabilities.
 
 Law: the result at a voxel depends on what lies within ``radius * iterations`` along each axis, and on
-nothing else, to the last bit.
+nothing else, to the last bit (on one kind of processor: ``exp`` and ``log`` are NumPy's).
 """
 
 from __future__ import annotations
@@ -82,6 +82,10 @@ def refine(
     shape = probabilities.shape[1:]
     if image.shape[:-1] != shape:
         raise ValueError(f"probabilities of {shape} and an image of {image.shape[:-1]} voxels")
+    if probabilities.dtype != np.uint8 and probabilities.dtype.kind != "f":
+        raise ValueError(
+            f"probabilities as {probabilities.dtype}: their scale is known for uint8 only"
+        )
     valid = np.ones(shape, bool) if valid is None else valid
     core, spacing, threads = core or Box.whole(shape), relative(spacing, shape), threads or cores()
     result = np.empty(core.shape, np.uint8 if len(probabilities) <= 256 else np.uint16)

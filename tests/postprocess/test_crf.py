@@ -289,7 +289,9 @@ def test_what_a_header_rounds_puts_no_neighbour_out_of_reach() -> None:
     assert (refine(*inputs, step, spacing=(0.5, 0.51)) != refine(*inputs, step)).any()
 
 
-def test_an_image_of_another_shape_is_refused() -> None:
+def test_an_image_of_another_shape_or_another_scale_is_refused() -> None:
     probabilities, image, valid = made((6, 7))
     with pytest.raises(ValueError, match=r"\(6, 7\)"):
         refine(probabilities, image[:5], valid, CrfStep())
+    with pytest.raises(ValueError, match="uint16"):
+        refine(probabilities.astype(np.uint16), image, valid, CrfStep())
