@@ -65,8 +65,8 @@ class Facts:
 
 @dataclass(frozen=True)
 class Local:
-    """The components of one block, with what borders on them: ``found`` by block, ``on_face`` the
-    numbers of those that touch a neighbouring block, in rising order."""
+    """The components of one block: ``labels`` as they are, ``found`` of what matters of them,
+    ``on_face`` the numbers of those that touch a neighbouring block, in rising order."""
 
     block: Block
     labels: np.ndarray
@@ -75,26 +75,46 @@ class Local:
     on_face: np.ndarray
 
 
-def local(window: np.ndarray, held: Box, block: Block, extent: Shape, *, around: bool) -> Local:
-    """The components of ``block``, cut from a ``window`` of labels over ``held``, which reaches one
-    voxel further where the extent does. ``around``: whether their neighbours matter (else low and
-    high mean nothing)."""
+def local(
+    window: np.ndarray,
+    held: Box,
+    block: Block,
+    extent: Shape,
+    *,
+    only: tuple[int, ...] | None = None,
+    rest: int = 0,
+    around: int | None = None,
+) -> Local:
+    """The components of ``block``, cut from a ``window`` of labels over ``held``.
+
+    Labels that are not among ``only`` are taken for ``rest``: fewer components, the same for those
+    that matter. ``around``: the label whose neighbours are looked at; ``held`` then reaches one voxel
+    further than the block where the extent does. Of all others low and high mean nothing.
+    """
     labels = np.ascontiguousarray(window[block.box.slices(held.start)])
-    found = components(labels)
+    found = components(labels if only is None else _merged(labels, only, rest))
     place = np.unravel_index(found.first, labels.shape)
     places = [p + a for p, a in zip(place, block.box.start, strict=True)]
     first = np.ravel_multi_index(places, extent).astype(np.int64)
-    low, high = _around(window, held, block.box, found, extent) if around else (first, first)
+    low = high = first
+    if around is not None:
+        low, high = _around(window, held, block.box, found, extent, around)
     facts = Facts(found.labels, found.sizes, first, low, high)
     faces = [np.unique(face) for face in _faces(found.ids, block.box, extent).values()]
     on_face = np.unique(np.concatenate(faces)) if faces else np.zeros(0, np.int32)
     return Local(block, labels, found, facts, on_face)
 
 
+def _merged(labels: np.ndarray, only: tuple[int, ...], rest: int) -> np.ndarray:
+    table = np.full(np.iinfo(labels.dtype).max + 1, rest, labels.dtype)
+    table[list(only)] = only
+    return table[labels]
+
+
 def _around(
-    window: np.ndarray, held: Box, box: Box, found: Components, extent: Shape
+    window: np.ndarray, held: Box, box: Box, found: Components, extent: Shape, of: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the greatest label that each component borders on."""
+    """The least and the greatest label that each component of the label ``of`` borders on."""
     n = len(found.labels)
     low, high = np.full(n, _FAR, np.int32), np.full(n, NOWHERE, np.int32)
     padding = [
@@ -103,13 +123,13 @@ def _around(
     ]
     wide = np.pad(window.astype(np.int32), padding, constant_values=NOWHERE)
     inner = (slice(1, -1),) * wide.ndim
-    labels = wide[inner]
+    here = wide[inner] == of
     for axis in range(wide.ndim):
         for by in (0, 2):
             beside = [*inner]
-            beside[axis] = slice(by, by + labels.shape[axis])
+            beside[axis] = slice(by, by + here.shape[axis])
             other = wide[tuple(beside)]
-            differ = other != labels
+            differ = here & (other != of)
             np.minimum.at(low, found.ids[differ], other[differ])
             np.maximum.at(high, found.ids[differ], other[differ])
     return low, high

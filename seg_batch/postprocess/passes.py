@@ -125,9 +125,11 @@ class Look:
         return survey(one, self.board.extent, best)
 
     def local(self, block: Block) -> Local:
-        held = around(block.box, int(self.verdict.around), self.board.extent)
+        verdict, extent = self.verdict, self.board.extent
+        held = around(block.box, int(verdict.around is not None), extent)
         window = self.board.labels(held)
-        return local(window, held, block, self.board.extent, around=self.verdict.around)
+        only, rest = verdict.only, verdict.rest
+        return local(window, held, block, extent, only=only, rest=rest, around=verdict.around)
 
 
 def _interior(one: Local) -> np.ndarray:
@@ -185,8 +187,11 @@ class Rewrite:
         if (new == VOTE).any():
             label = self._elected(one, new, label, own)
         label[one.on_face] = np.where(told.new == KEEP, own[one.on_face], told.new)
-        self.look.board.write(told.block, label.astype(one.labels.dtype)[one.found.ids])
         other = label != own
+        there = other[one.found.ids]
+        after = one.labels.copy()
+        after[there] = label[one.found.ids[there]]
+        self.look.board.write(told.block, after)
         inside = other[_interior(one)]
         return Rewritten(int(one.found.sizes[other].sum()), int(inside.sum()))
 

@@ -19,10 +19,18 @@ KEEP, VOTE = -1, -2
 
 
 class Verdict(Protocol):
-    """``around``: whether it looks at what a component borders on."""
+    """``only``: the labels whose components it may change; all others may be taken for one label,
+    ``rest`` (None: every label matters). ``around``: the label of which it wants to know what its
+    components border on (None: of none)."""
 
     @property
-    def around(self) -> bool: ...
+    def only(self) -> tuple[int, ...] | None: ...
+
+    @property
+    def rest(self) -> int: ...
+
+    @property
+    def around(self) -> int | None: ...
 
     def __call__(self, facts: Facts) -> np.ndarray:
         """int32, one per component: ``KEEP``, ``VOTE`` or a label."""
@@ -36,7 +44,16 @@ class Small:
 
     least: tuple[tuple[int, int], ...]
     instead: int
-    around = False
+    around = None
+
+    @property
+    def only(self) -> tuple[int, ...] | None:
+        """Where neighbours vote, theirs matter too."""
+        return None if self.instead == VOTE else tuple(label for label, _ in self.least)
+
+    @property
+    def rest(self) -> int:
+        return self.instead
 
     @classmethod
     def of(cls, step: MinSizeStep, setting: Setting) -> Small:
@@ -60,7 +77,15 @@ class Largest:
     labels: tuple[int, ...]
     instead: int
     stays: tuple[tuple[int, int], ...] = ()
-    around = False
+    around = None
+
+    @property
+    def only(self) -> tuple[int, ...] | None:
+        return None if self.instead == VOTE else self.labels
+
+    @property
+    def rest(self) -> int:
+        return self.instead
 
     @classmethod
     def of(cls, step: LargestStep, setting: Setting) -> Largest:
@@ -91,12 +116,20 @@ class Holes:
 
     labels: tuple[int, ...]
     background: int
-    around = True
+    rest: int
+
+    @property
+    def only(self) -> tuple[int, ...]:
+        return (self.background,)
+
+    @property
+    def around(self) -> int:
+        return self.background
 
     @classmethod
     def of(cls, step: FillHolesStep, setting: Setting) -> Holes:
         assert setting.background is not None  # chain.check saw to it
-        return cls(setting.labels(step.classes), setting.background)
+        return cls(setting.labels(step.classes), setting.background, setting.nodata)
 
     def __call__(self, facts: Facts) -> np.ndarray:
         hole = (facts.label == self.background) & (facts.low == facts.high)
