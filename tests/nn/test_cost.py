@@ -39,6 +39,14 @@ def test_flops_by_hand() -> None:
     assert forward_flops(model, (4, 6)) == 2 * (4 * 6 * 60 + 8 * 12 * 315)
 
 
+def test_flops_of_layers_that_convolve_channels_alone() -> None:
+    image = keras.Input((None, None, 3))
+    alone = keras.layers.DepthwiseConv2D(5, padding="same")(image)
+    model = keras.Model(image, keras.layers.SeparableConv2D(7, 3, padding="same")(alone))
+    # each of 4 x 6 voxels: 5 x 5 per channel; 3 x 3 per channel, then 3 channels to 7
+    assert forward_flops(model, (4, 6)) == 2 * 4 * 6 * (25 * 3 + 9 * 3 + 3 * 7)
+
+
 def test_flops_grow_with_the_patch_and_bytes_too() -> None:
     model = deepest(anunet(ANUNetConfig(3, 1, 2, (4, 8))))
     assert forward_flops(model, (16, 16, 16)) == 8 * forward_flops(model, (8, 8, 8))

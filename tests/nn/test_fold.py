@@ -64,6 +64,19 @@ def test_without_bias_scale_and_centre() -> None:
     assert norms(folded) == 0
 
 
+def test_layers_that_convolve_channels_alone() -> None:
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False)(image)
+    x = keras.layers.SeparableConv2D(4, 3)(keras.layers.BatchNormalization()(x))
+    model = keras.Model(image, keras.layers.BatchNormalization()(x))
+    rng = np.random.default_rng(2)
+    model.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in model.get_weights()])
+    folded = fold_batchnorm(model)
+    x = rng.normal(size=(1, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_allclose(folded(x), model(x), rtol=1e-4)
+    assert norms(folded) == 0
+
+
 def test_other_policy_leaves_the_head_in_float32(models) -> None:  # type: ignore[no-untyped-def]
     folded = fold_batchnorm(keras.models.load_model(models["2d"], compile=False), "mixed_bfloat16")
     assert folded.get_layer("x_0_0_conv1").compute_dtype == "bfloat16"

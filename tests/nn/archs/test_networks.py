@@ -1,5 +1,8 @@
 """Every network that is no relative of ANU-Net: published or hand-summed sizes, saving, learning."""
 
+import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +14,21 @@ from seg_batch.errors import InputError
 from seg_batch.nn.adapt import fresh
 from seg_batch.nn.archs.lrelu import depth_to_space
 from seg_batch.nn.backend import keras
+from seg_batch.nn.config import option_defaults
 from seg_batch.nn.fit import loss_of
 from seg_batch.nn.fold import fold_batchnorm
 from seg_batch.nn.loading import load_model
 from seg_batch.nn.step import Trainer
-from seg_batch.nn.zoo import ARCHITECTURES, architecture_of, build, configuration, multiple, part_of
-from tests.nn.squares import Squares, recipe
+from seg_batch.nn.zoo import (
+    ARCHITECTURES,
+    architecture_of,
+    build,
+    configuration,
+    described,
+    multiple,
+    part_of,
+)
+from tests.nn.squares import Squares, assert_same, recipe, trained
 
 SMALL = (4, 6, 8)
 # Name, rank, options that are not the defaults, what sides are multiples of at three levels.
@@ -132,6 +144,18 @@ def test_configuration_survives_json(
     assert (again, type(again)) == (config, type(config))
     assert options.items() <= config.options.items()
     assert replace(config, channels=5).options == config.options
+
+
+@EVERY
+def test_a_card_says_enough_to_build_it_again(
+    arch: str, rank: int, options: dict[str, Any], sides: int
+) -> None:
+    """With every default written out: a card outlives them."""
+    said = json.loads(json.dumps(described(arch, SMALL, options)))
+    name, filters, written = said["name"], said["filters"], said["options"]
+    again = configuration(name, filters, written, rank=rank, channels=2, classes=3)
+    assert again == configuration(arch, SMALL, options, rank=rank, channels=2, classes=3)
+    assert written.keys() == (option_defaults(type(again)).keys())
 
 
 @pytest.mark.parametrize(
@@ -291,3 +315,16 @@ def test_a_step_counts_what_layers_ask_of_their_weights() -> None:
         found.append(trainer(x, labels, valid, 0.0, 0.5)[0])
     asked = 0.5 * sum(np.sum(kernel**2) for kernel in kernels)
     assert found[1] - found[0] == pytest.approx(asked, rel=1e-4)
+
+
+@pytest.mark.full
+def test_dropout_is_gone_on_with_after_a_stop(tmp_path: Path) -> None:
+    """Its random numbers are part of the checkpoint: the same weights as without a stop."""
+    how = recipe(
+        network={"arch": "unet_strided", "filters": [4, 8]},
+        fit={"steps": 6, "validate_every": 3, "checkpoint_every": 2},
+    )
+    whole = trained(tmp_path / "whole", how)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "cut", how, on_row=lambda row: os.kill(os.getpid(), signal.SIGINT))
+    assert_same(trained(tmp_path / "cut", how), whole)
