@@ -12,10 +12,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import openvino
-
 from seg_batch import bundles
 from seg_batch.nn.engines.convert import convert
+from seg_batch.nn.engines.silent import openvino
 
 NAME = ".openvino"
 XML = "model.xml"

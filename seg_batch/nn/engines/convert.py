@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 
 from seg_batch import errors
 from seg_batch.errors import BundleError, SegbatchError
+from seg_batch.nn.engines.silent import openvino
 
 ROOT = Path(__file__).parents[3]
 
@@ -52,7 +52,7 @@ def convert(weights: Path, xml: Path) -> None:
         )
 
 
-def to_openvino(model: Any) -> openvino.Model:
+def to_openvino(model: Any) -> Any:
     """A Keras model (one input, one output) as OpenVINO's, with the same open sides."""
     from seg_batch.nn.backend import keras, tf
     from seg_batch.nn.fold import fold_batchnorm

@@ -12,9 +12,9 @@ What was measured (OpenVINO 2026.4, Zen 5, two cores) and what it means here:
 import os
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import openvino
 
 from seg_batch import machine
 from seg_batch.errors import BundleError, PlanError
@@ -27,6 +27,7 @@ from seg_batch.nn.engines.batched import (
     unfit_shape,
 )
 from seg_batch.nn.engines.cache import converted, read
+from seg_batch.nn.engines.silent import openvino
 from seg_batch.nn.engines.split import parts
 from seg_batch.nn.weights import verified
 
@@ -103,7 +104,7 @@ def _config(precision: str) -> dict[str, object]:
     }
 
 
-def _parsed(core: openvino.Core, files: tuple[bytes, bytes], path: Path) -> openvino.Model:
+def _parsed(core: Any, files: tuple[bytes, bytes], path: Path) -> Any:
     """From bytes that were checked, not from files that may change meanwhile."""
     xml, numbers = files
     tensor = openvino.Tensor(np.frombuffer(numbers, np.uint8).copy())

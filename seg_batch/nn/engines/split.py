@@ -7,9 +7,9 @@ packaged scene that halves the labels that differ. OpenVINO has no precision per
 network is cut in three.
 """
 
-import openvino
-from openvino import opset8
-from openvino.passes import ConstantFolding, Manager
+from typing import Any
+
+from seg_batch.nn.engines.silent import openvino
 
 STEM = 2
 CONVOLUTIONS = frozenset(
@@ -22,10 +22,10 @@ CONVOLUTIONS = frozenset(
     )
 )
 
-type Part = tuple[openvino.Model, str]
+type Part = tuple[Any, str]
 
 
-def parts(model: openvino.Model, precision: str) -> list[Part]:
+def parts(model: Any, precision: str) -> list[Part]:
     """`model` (every size known) as models to be run one after the other, each with its precision.
 
     ``f32`` or ``bf16``. A quantised network stays whole, as does what can't be cut. Changes `model`.
@@ -41,25 +41,25 @@ def parts(model: openvino.Model, precision: str) -> list[Part]:
         return [(model, "f32")]
     found: list[Part] = []
     if stem.get_node() is not image:
-        found.append((openvino.Model([opset8.result(stem)], [image]), "f32"))
+        found.append((openvino.Model([openvino.opset8.result(stem)], [image]), "f32"))
         image = _cut(stem, [t for t in stem.get_target_inputs() if not _is_result(t.get_node())])
     head = _head(results[0])
     if head is None:
         return [*found, (openvino.Model(results, [image]), "bf16")]
     features = head.get_source_output()
     last = _cut(features, [head])
-    found.append((openvino.Model([opset8.result(features)], [image]), "bf16"))
+    found.append((openvino.Model([openvino.opset8.result(features)], [image]), "bf16"))
     return [*found, (openvino.Model(results, [last]), "f32")]
 
 
-def _fold(model: openvino.Model) -> None:
+def _fold(model: Any) -> None:
     """Compute what only depends on shapes, so that it ties no part to another."""
-    manager = Manager()
-    manager.register_pass(ConstantFolding())
+    manager = openvino.passes.Manager()
+    manager.register_pass(openvino.passes.ConstantFolding())
     manager.run_passes(model)
 
 
-def _after_stem(image: openvino.Output) -> openvino.Output | None:
+def _after_stem(image: Any) -> Any | None:
     """The tensor after the first convolutions; None where nothing else follows."""
     tensor, convolutions = image, 0
     while len(readers := list(tensor.get_target_inputs())) == 1:
@@ -73,7 +73,7 @@ def _after_stem(image: openvino.Output) -> openvino.Output | None:
     return tensor
 
 
-def _head(result: openvino.Node) -> openvino.Input | None:
+def _head(result: Any) -> Any | None:
     """Where the last convolution reads; None where more than one tensor leads to the result."""
     node = result
     while len(inputs := _inputs(node)) == 1:
@@ -83,19 +83,19 @@ def _head(result: openvino.Node) -> openvino.Input | None:
     return None
 
 
-def _inputs(node: openvino.Node) -> list[openvino.Input]:
+def _inputs(node: Any) -> list[Any]:
     """What is computed, unlike weights and axes."""
     found = [node.input(i) for i in range(node.get_input_size())]
     return [i for i in found if i.get_source_output().get_node().get_type_name() != "Constant"]
 
 
-def _cut(tensor: openvino.Output, readers: list[openvino.Input]) -> openvino.Node:
+def _cut(tensor: Any, readers: list[Any]) -> Any:
     """A parameter in the place of `tensor` for these readers."""
-    parameter = opset8.parameter(tensor.get_shape(), tensor.get_element_type())
+    parameter = openvino.opset8.parameter(tensor.get_shape(), tensor.get_element_type())
     for reader in readers:
         reader.replace_source_output(parameter.output(0))
     return parameter
 
 
-def _is_result(node: openvino.Node) -> bool:
+def _is_result(node: Any) -> bool:
     return bool(node.get_type_name() == "Result")

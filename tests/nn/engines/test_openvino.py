@@ -13,12 +13,12 @@ import pytest
 from seg_batch import bundles
 from seg_batch.errors import BundleError, InputError, PlanError
 from seg_batch.nn.backend import keras
-from seg_batch.nn.engines import cache, openvino
+from seg_batch.nn.engines import cache
 from seg_batch.nn.engines.convert import to_openvino
 from seg_batch.nn.engines.openvino import OpenVINOPredictor, _config
+from seg_batch.nn.engines.silent import openvino as ov
 from seg_batch.nn.engines.split import parts
 
-ov = openvino.openvino
 BF16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 PRECISIONS = ["float32", *(["mixed"] if BF16 else [])]
 SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
@@ -95,6 +95,20 @@ def test_threads_and_processes_do_not_change_a_bit(bundle_files) -> None:  # typ
     *digests, heavy = told.pop()
     assert len(set(digests)) == 2 * len(PRECISIONS)
     assert heavy == "[]"
+
+
+@pytest.mark.full
+def test_openvino_tells_nobody(bundle_files, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Its telemetry keeps an identity in the home folder, and sends from a process of its own."""
+    code = (
+        "import os, sys; sys.addaudithook(lambda e, a: e in ('os.fork', 'socket.connect') and os._exit(9)); "
+        "from seg_batch.nn.engines.openvino import OpenVINOPredictor; OpenVINOPredictor(sys.argv[1])"
+    )
+    env = {**os.environ, "HOME": str(tmp_path)}
+    env.pop("CI", None)
+    command = [sys.executable, "-c", code, str(bundle_files["2d"])]
+    subprocess.run(command, env=env, check=True)
+    assert not (tmp_path / "intel").exists()
 
 
 def test_threads_are_those_of_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:

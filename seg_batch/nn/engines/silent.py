@@ -1,0 +1,18 @@
+"""OpenVINO, imported so that it tells nobody.
+
+``import openvino`` forks a process and reports to an analytics service (its dependency
+``openvino-telemetry``, on unless the user opts out) each time. Pixels here may be patients', and
+machines offline; without that dependency OpenVINO works as well, so it is made to seem absent.
+Every module takes `openvino` from here.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # import fails
+
+openvino: Any = importlib.import_module("openvino")
+importlib.import_module("openvino.passes")
+
+__all__ = ["openvino"]
