@@ -21,7 +21,9 @@ from seg_batch.sources.protocol import SourceInfo
 # Blocks beyond this gain little (recompute x1.08 in 2-D, x1.12 in 3-D) and cost memory.
 BLOCK_VOXELS = {2: 1 << 24, 3: 1 << 26}
 BASE_BYTES = 420 << 20  # interpreter, libraries, GDAL's cache, the export of the product
-MEMBER_BYTES = 150 << 20  # of each further model of an ensemble: its weights, folded and compiled
+# Of each further model of an ensemble, beside the activations that its card states. Measured with two
+# and three ANU-Nets of 2 and 34 MiB: TensorFlow 10 to 100 MiB, OpenVINO 55 to 165, activations included.
+MEMBER_BYTES = 150 << 20
 
 # Libraries and arenas before any patch, and the share of the card's activation_bytes (an upper
 # estimate, for TensorFlow) that a patch takes. Measured in fresh processes, both starter bundles, 2-D
