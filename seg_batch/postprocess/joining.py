@@ -121,7 +121,8 @@ def _around(
         (int(a == b == 0), int(c == d == e))
         for a, b, c, d, e in zip(held.start, box.start, held.stop, box.stop, extent, strict=True)
     ]
-    wide = np.pad(window.astype(np.int32), padding, constant_values=NOWHERE)
+    signed = np.int16 if window.dtype == np.uint8 else np.int32  # NOWHERE is no label
+    wide = np.pad(window.astype(signed), padding, constant_values=NOWHERE)
     inner = (slice(1, -1),) * wide.ndim
     here = wide[inner] == of
     for axis in range(wide.ndim):

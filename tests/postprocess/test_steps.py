@@ -139,6 +139,28 @@ def test_thresholds_over_blocks_are_those_of_the_whole(case, data):
     np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.parametrize("block", [(7, 40), (16, 16), (31, 5)])
+def test_a_random_field_over_blocks_is_that_of_the_whole(block):
+    rng = np.random.default_rng(11)
+    labels = rng.integers(0, 4, (31, 40)).astype(np.uint8)
+    labels[10:14, 20:] = NODATA
+    q = np.where(labels == NODATA, 0, rng.integers(1, 90, (4, *labels.shape))).astype(np.uint8)
+    pixels = rng.normal(size=(*labels.shape, 2)).astype(np.float32)
+    dark = rng.random(labels.shape) < 0.05
+
+    def image(box):
+        return pixels[box.slices()], ~dark[box.slices()]
+
+    text = "crf:iterations=2,radius=2,contrast=3"
+    more = {"probabilities": q, "image": image}
+    expected, _ = done(text, labels, None, setting(0), **more)
+    result, _ = done(text, labels, block, setting(0), **more)
+    np.testing.assert_array_equal(result, expected)
+    still = dark | (labels == NODATA)
+    np.testing.assert_array_equal(result[still], labels[still])
+    assert (result != labels).any()
+
+
 def test_with_two_classes_a_threshold_is_the_usual_one():
     q = np.arange(256, dtype=np.uint8)[None, :]
     stored = np.stack([255 - q, q])
@@ -147,6 +169,20 @@ def test_with_two_classes_a_threshold_is_the_usual_one():
         labels = (q > 127).astype(np.uint8)
         run_chain([parse_step(f"threshold:liver={t}")], labels, where, probabilities=stored)
         np.testing.assert_array_equal(labels == 1, q >= 255 * t)
+
+
+@pytest.mark.parametrize("text", ["min_size:9", "largest:liver", "fill_holes", "majority:3"])
+def test_wide_labels_are_treated_alike(text):
+    rng = np.random.default_rng(7)
+    labels = (rng.random((31, 33)) < 0.6).astype(np.uint8)
+    labels[4:9, 20:] = NODATA
+    wide = np.choose(labels // 255 * 2 + labels % 255 % 2, [0, 300, 65535]).astype(np.uint16)
+    narrow, _ = done(text, labels, (8, 9), setting(0))
+    where = Setting({"none": 0, "liver": 300}, 0, 65535)
+    result, _ = done(text, wide, (8, 9), where)
+    for a, b in ((0, 0), (1, 300), (NODATA, 65535)):
+        np.testing.assert_array_equal(narrow == a, result == b)
+    assert (narrow != labels).any()
 
 
 def test_a_snake_through_every_block_is_one_object():
