@@ -74,7 +74,8 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
     steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
     arch: Annotated[
-        str | None, typer.Option(help="anunet, unetpp, attention_unet or unet.")
+        str | None,
+        typer.Option(help="anunet, unet, unet_se and so on: segbatch models --archs lists them."),
     ] = None,
     from_bundle: Annotated[
         str | None, typer.Option("--from", help="Start from the weights of this bundle.")

@@ -152,7 +152,7 @@ def test_a_card_says_enough_to_build_it_again(
 ) -> None:
     """With every default written out: a card outlives them."""
     said = json.loads(json.dumps(described(arch, SMALL, options)))
-    name, filters, written = said["name"], said["filters"], said["options"]
+    name, filters, written = said["name"], said["filters"], said.get("options", {})
     again = configuration(name, filters, written, rank=rank, channels=2, classes=3)
     assert again == configuration(arch, SMALL, options, rank=rank, channels=2, classes=3)
     assert written.keys() == (option_defaults(type(again)).keys())
