@@ -8,7 +8,8 @@
 
 The backbone is halved four times; where it would go on, its kernels get holes instead. ASPP is a 1x1
 convolution beside a 3x3 one per rate, all put together by a 1x1 convolution. A rate of 18 at
-stride 16 reaches 288 voxels: take smaller ones for patches much below the paper's 513.
+stride 16 reaches 288 voxels: take smaller ones for patches much below the paper's 513. TensorFlow
+trains kernels with holes slowly on CPUs.
 
 Source: Chen et al., ECCV 2018, Fig. 2 and section 3.1; the rates of Chen et al., arXiv:1706.05587.
 """

@@ -122,8 +122,14 @@ def test_nothing_deeper_than_asked_is_kept_and_alpha_scales_the_widths() -> None
     assert narrow.count_params() < 15_000
 
 
-@pytest.mark.full
-@SEVERAL
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        pytest.param(QUICK, marks=pytest.mark.full),
+        pytest.param("resnet50", marks=pytest.mark.slow),
+        pytest.param("efficientnet_v2_b0", marks=pytest.mark.slow),
+    ],
+)
 def test_holes_instead_of_strides_see_the_same_voxels(
     trio: Callable[[str], Trio], backbone: str
 ) -> None:
