@@ -47,7 +47,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	HYPOTHESIS_PROFILE=fast $(PYTEST) -m "not slow and not bench and not gpu and not full"
+	HYPOTHESIS_PROFILE=fast $(PYTEST) -m "not slow and not bench and not gpu and not torch and not full"
 
 slow: $(STAMP)
 	$(PYTEST) -m slow

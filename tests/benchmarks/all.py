@@ -6,6 +6,7 @@ from pathlib import Path
 
 NAMES = (
     "efficiency",
+    "engines",
     "overhead",
     "memory",
     "workers",
