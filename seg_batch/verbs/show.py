@@ -7,6 +7,7 @@ from typing import Any
 
 from seg_batch.bundles import checked, find, folders, installed, misfit
 from seg_batch.card import ModelCard
+from seg_batch.chain import describe
 from seg_batch.georef import RasterGeoref, to_json
 from seg_batch.machine import disk_free_bytes, show_bytes
 from seg_batch.plan import Plan
@@ -117,6 +118,7 @@ def plan_lines(prepared: Prepared) -> str:
         ),
         ("disk", f"at most {show_bytes(plan.disk_bytes)}, {show_bytes(free)} free"),
         ("time", f"about {_duration(plan.seconds_estimate)} (rough)"),
+        *(("then", describe(step)) for step in plan.post),
         ("output", prepared.outputs.product),
     ]
     return _rows(rows + [("warning", w) for w in info.warnings])

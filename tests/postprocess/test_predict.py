@@ -18,13 +18,14 @@ from scipy import ndimage
 
 from seg_batch.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.chain import parse_chain
-from seg_batch.errors import PlanError, SegbatchError, StoreError
+from seg_batch.errors import PartialResultError, PlanError, SegbatchError, StoreError
 from seg_batch.plan import Options
 from seg_batch.postprocess.arrays import run_chain
 from seg_batch.postprocess.setting import Setting
 from seg_batch.probe import PROBE_CARD
 from seg_batch.sinks.store import WorkStore
 from seg_batch.verbs import post
+from seg_batch.verbs import predict as verb
 from seg_batch.verbs.predict import predict, predict_one
 from seg_batch.verbs.request import Request
 from tests.engine.files import segbatch, write_raster, write_volume
@@ -281,6 +282,28 @@ def test_a_step_that_is_done_is_not_done_again(
     assert seen == ["majority", "min_size", "largest", "largest", "fill_holes"]
     np.testing.assert_array_equal(labels_of(out), expected(scene, CHAIN))
     assert len(report["post"]) == 4
+
+
+@pytest.mark.full
+def test_a_failed_block_stays_a_hole_until_it_is_done(
+    scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, real = tmp_path / "out.tif", verb.run_block
+    options: dict[str, Any] = {"model": "probe", "post": CHAIN, "block": (1024, 1024)}
+
+    def failing(job: Any, block: Any) -> Any:
+        if block.name == "0.1":
+            raise RuntimeError("no memory")
+        return real(job, block)
+
+    monkeypatch.setattr(verb, "run_block", failing)
+    with pytest.raises(PartialResultError, match="1 of 4 blocks failed"):
+        predict(scene, out, **options)
+    assert (labels_of(out)[:1024, 1024:] == 255).all()
+    assert (labels_of(out)[1030:] != 255).all()
+    monkeypatch.setattr(verb, "run_block", real)
+    assert predict(scene, out, **options)["blocks"]["resumed"] == 3
+    np.testing.assert_array_equal(labels_of(out), expected(scene, CHAIN))
 
 
 @pytest.mark.full
