@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch import machine
 from seg_batch.errors import BundleError, InputError
 from seg_batch.geometry import Shape
 from seg_batch.nn.backend import keras, tf
+from seg_batch.nn.cost import activation_bytes
 from seg_batch.nn.engines import load_predictor
 from seg_batch.nn.foreign import read_model
 from seg_batch.nn.graph import maker
@@ -62,6 +64,7 @@ def wrapped(
     model, notes = _one_output(model, head, path)
     _require_classes(model, classes, path)
     sides, finer = _sides(model, patch, path)
+    _require_memory(model, sides)
     if logits:
         _require_scores(model, sides, path)
         model = _with_probabilities(model)
@@ -235,6 +238,15 @@ def _runnable(model: keras.Model, sides: Shape) -> tuple[keras.Model, tuple[str,
         closed.set_weights(model.get_weights())
         return closed, (f"kept for patches of {_by(sides)} alone: a layer has to know the sides",)
     return model, ()
+
+
+def _require_memory(model: keras.Model, sides: Shape) -> None:
+    needed, there = activation_bytes(model, sides), machine.memory_bytes()
+    if needed > there:
+        raise InputError(
+            f"a patch of {_comma(sides)} needs {machine.show_bytes(needed)} to run, this machine has "
+            f"{machine.show_bytes(there)}: use a smaller --patch"
+        )
 
 
 def _require_factor(factor: int, path: Path) -> int:

@@ -89,9 +89,14 @@ def _card(told: Foreign, path: Path) -> ModelCard:
     if "=" not in text:
         text = ",".join(f"{i}={name}" for i, name in enumerate(text.split(",")))
     classes = of_text(text)
+    if len(classes) < 2:
+        raise InputError("--classes names one class: a map tells at least two apart, like no,yes")
     background = next((c.id for c in classes.table if c.name.lower() == BACKGROUND), None)
     if len(set(told.channels)) < len(told.channels) or not all(told.channels):
         raise InputError("--channels: each channel has a name of its own, like red,green,nir")
+    sizes = (1.0 if told.pixel_m is None else told.pixel_m, *(told.spacing_mm or ()))
+    if min(sizes) <= 0:
+        raise InputError("--pixel-m and --spacing-mm are sizes: above 0")
     return make_card(
         name=told.name or re.sub(r"[^A-Za-z0-9._-]+", "-", path.name),
         description=told.description,
@@ -131,6 +136,8 @@ def _measured(card: ModelCard, told: Foreign, made: Wrapped) -> ModelCard:
     overlap = told.overlap or tuple(side // 4 for side in made.patch)
     if len(overlap) != made.rank:
         raise InputError(f"--overlap: the model is {made.rank}-D, give {made.rank} numbers")
+    if told.spacing_mm is not None and len(told.spacing_mm) != made.rank:
+        raise InputError(f"--spacing-mm: the model is {made.rank}-D, give {made.rank} numbers")
     found = {
         "kind": told.kind or ("raster" if made.rank == 2 else "volume"),
         "rank": made.rank,
