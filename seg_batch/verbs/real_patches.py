@@ -25,7 +25,7 @@ from seg_batch.sources.view import Oriented
 from seg_batch.stitch import cut
 from seg_batch.verbs.held_out import Region
 from seg_batch.verbs.outputs import ENDINGS
-from seg_batch.verbs.regions import card_numbers, collect, numbers_for
+from seg_batch.verbs.regions import card_numbers, collect, numbers_for, require_card
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 
@@ -81,7 +81,7 @@ def is_dataset(path: Path) -> bool:
 def of_training(path: Path, card: ModelCard, most: int) -> RealPatches:
     """Rows of the training part; mirrored where they are smaller than the card's patch."""
     patches = PatchSet(path)
-    collect(path, held_part(path) or "training", card, Options(), ())  # refuses what does not fit
+    require_card(patches, card)
     if card.normalisation.kind == "card" and patches.normaliser != card_numbers(card):
         raise InputError(
             f"{path} was normalised by other numbers than {card.name} goes by, so its patches are "

@@ -147,7 +147,7 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: Options) -> Co
             f"{data} holds the training part as patches, and scores are of whole regions: "
             "evaluate the manifest it was cut from"
         )
-    _require_card(patches, card)
+    require_card(patches, card)
     parts = ["validation", "test"] if split == "all" else [split]
     found = [region for part in parts for region in patches.held(part)]
     if not found:
@@ -165,7 +165,7 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: Options) -> Co
     )
 
 
-def _require_card(patches: PatchSet, card: ModelCard) -> None:
+def require_card(patches: PatchSet, card: ModelCard) -> None:
     """InputError where the dataset was cut for another model."""
     draft = patches.recipe.card
     pairs = {
