@@ -20,7 +20,7 @@ from seg_batch.errors import PlanError
 from seg_batch.executors import IN_FLIGHT
 from seg_batch.geometry import Blocks, Box, Grid, Shape
 from seg_batch.normalise import Normaliser
-from seg_batch.postprocess.costs import block_bytes, blocks_of
+from seg_batch.postprocess.costs import block_bytes, blocks_of, threads_for
 from seg_batch.postprocess.setting import Setting, require_fit
 from seg_batch.sources.protocol import SourceInfo
 from seg_batch.tta import symmetries
@@ -340,11 +340,6 @@ def _post_bytes(
     threads = threads_for(workers)
     one = block_bytes(chain, shape, classes, info.voxel_bytes, len(info.channels), threads)
     return BASE_BYTES + min(IN_FLIGHT, len(blocks)) * one
-
-
-def threads_for(workers: int) -> int:
-    """Threads that one block of a step may use, where every process has two in hand."""
-    return max(1, machine.cores() // (workers * IN_FLIGHT))
 
 
 def _disk_bytes(info: SourceInfo, card: ModelCard, options: Options) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from seg_batch import machine
 from seg_batch.chain import AnyStep, CrfStep, MajorityStep, ThresholdStep
+from seg_batch.executors import IN_FLIGHT
 from seg_batch.geometry import Blocks, Shape
 from seg_batch.postprocess import crf
 
@@ -53,3 +55,8 @@ def block_bytes(
         else:
             most = max(most, math.prod(block) * OBJECT_BYTES)
     return most
+
+
+def threads_for(workers: int) -> int:
+    """Threads that one block of a step may use, where every process has two in hand."""
+    return max(1, machine.cores() // (workers * IN_FLIGHT))

@@ -30,25 +30,16 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import ZstdCodec
 
 from seg_batch.chain import describe
 from seg_batch.errors import DamagedError, StoreError
 from seg_batch.geometry import Block, Box
-from seg_batch.sinks.annotate import AXES, annotate
+from seg_batch.sinks.arrays import ATTRIBUTES, create_arrays, create_labels, plain
 from seg_batch.sinks.disk import flush, held, told, write_json
 from seg_batch.sinks.spec import StoreSpec
 
-ATTRIBUTES = "segbatch"
 STEP = "post-"  # how the names of maps after a step begin
-# Level 1: on label maps as small as level 3, and faster than the disk. The checksum: without it,
-# 199 of 200 flipped bits came back as wrong labels without a word.
-_CODEC = ZstdCodec(level=1, checksum=True)
 _EXACT = {"write_empty_chunks": True}  # not stored by zarr: asked for at every open
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
 
 
 def fingerprint_digest(fingerprint: dict[str, Any]) -> str:
@@ -58,7 +49,7 @@ def fingerprint_digest(fingerprint: dict[str, Any]) -> str:
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """One phrase for each part of two fingerprints that differs: ``overlap: 64 became 32``."""
-    before, after = _plain(before), _plain(after)
+    before, after = plain(before), plain(after)
     changed = [k for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
     return [_phrase(key, before.get(key), after.get(key)) for key in changed]
 
@@ -93,7 +84,7 @@ class WorkStore:
             _sweep_parts(path)
             part = path.with_name(f"{path.name}.part-{os.getpid()}")
             try:
-                _create_arrays(part, spec)
+                create_arrays(part, spec)
                 if path.exists():
                     raise StoreError(f"{path} is there already: remove it, or use --overwrite")
                 os.replace(part, path)
@@ -154,7 +145,7 @@ class WorkStore:
         name = f"{STEP}{uuid.uuid4().hex[:12]}"
         with told(self.path):
             self._require_same()
-            _create_labels(
+            create_labels(
                 zarr.open_group(self.path, mode="r+", use_consolidated=False), name, self.spec
             )
         return name
@@ -327,38 +318,6 @@ class _Arrays(dict[str, Any]):
 
 def _crc(labels: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(labels).data)
-
-
-def _create_arrays(path: Path, spec: StoreSpec) -> None:
-    """Groups and arrays with their metadata; no chunk yet."""
-    attributes = {ATTRIBUTES: _plain(spec.to_json())}
-    group = zarr.create_group(path, zarr_format=3, overwrite=True, attributes=attributes)
-    _create_labels(group, "labels", spec)
-    if spec.probabilities:
-        group.create_array(
-            "probabilities",
-            shape=(spec.n_classes, *spec.extent),
-            chunks=(1, *spec.chunk),
-            dtype="uint8",
-            fill_value=0,
-            compressors=_CODEC,
-            dimension_names=("class", *AXES[len(spec.extent)]),
-            attributes={"scale_factor": 1 / 255},
-        )
-    group.create_group("done")
-    annotate(group, spec)
-
-
-def _create_labels(group: Any, name: str, spec: StoreSpec) -> None:
-    group.create_array(
-        name,
-        shape=spec.extent,
-        chunks=spec.chunk,
-        dtype=spec.label_dtype,
-        fill_value=spec.fill,
-        compressors=_CODEC,
-        dimension_names=AXES[len(spec.extent)],
-    )
 
 
 def _sweep_parts(path: Path) -> None:

@@ -25,8 +25,7 @@ from seg_batch.executors import Pool, run_bounded
 from seg_batch.geometry import Block, Box, Shape
 from seg_batch.georef import Georef, RasterGeoref
 from seg_batch.normalise import Normaliser
-from seg_batch.plan import threads_for
-from seg_batch.postprocess.costs import blocks_of
+from seg_batch.postprocess.costs import blocks_of, threads_for
 from seg_batch.postprocess.run import Done, run_step
 from seg_batch.postprocess.setting import Setting
 from seg_batch.sinks.store import WorkStore
