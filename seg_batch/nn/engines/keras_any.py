@@ -1,4 +1,5 @@
-"""A model file as a predictor on whatever Keras computes with: JAX or PyTorch. No TensorFlow.
+"""A model file as a predictor on whatever Keras computes with: JAX or PyTorch. Needs no TensorFlow
+(Keras itself imports it where it is installed).
 
 One code path for both: Keras' own calls, compiled by JAX where that is the backend; PyTorch runs
 as it is, since its compiler needs a C++ compiler at hand. Not built for speed on CPUs: for GPU
