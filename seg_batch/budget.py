@@ -12,10 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from seg_batch import machine
+from seg_batch.card import ModelCard
+from seg_batch.chain import AnyStep, needs_probabilities
 from seg_batch.errors import PlanError
 from seg_batch.executors import IN_FLIGHT
 from seg_batch.geometry import Blocks, Box, Grid, Shape, recompute_factor
+from seg_batch.postprocess.costs import block_bytes, blocks_of, threads_for
 from seg_batch.sources.protocol import SourceInfo
 
 # Blocks beyond this gain little (recompute x1.08 in 2-D, x1.12 in 3-D) and cost memory.
@@ -137,3 +142,45 @@ def choose_block(
             f"{machine.show_bytes(memory_bytes)}: raise --memory or use fewer --workers"
         )
     return best[2]
+
+
+def post_bytes(
+    chain: tuple[AnyStep, ...], info: SourceInfo, card: ModelCard, chunk: Shape, workers: int
+) -> int:
+    """What a process needs at most while the chain runs; 0 without one."""
+    if not chain:
+        return 0
+    blocks, classes = blocks_of(info.extent, chunk), len(card.classes)
+    shape = tuple(map(min, blocks.shape, info.extent))
+    threads = threads_for(workers)
+    one = block_bytes(chain, shape, classes, info.voxel_bytes, len(info.channels), threads)
+    return BASE_BYTES + min(IN_FLIGHT, len(blocks)) * one
+
+
+def disk_bytes(
+    info: SourceInfo, card: ModelCard, chain: tuple[AnyStep, ...], probabilities: bool
+) -> int:
+    """At most: store, plain copy and product, all incompressible; the maps before and after a step,
+    and probabilities that only a step needs, lie in the store alone."""
+    label = np.dtype(card.label_dtype).itemsize
+    voxel = 3 * (label + (len(card.classes) if probabilities else 0))
+    voxel += label * min(2, len(chain))
+    if needs_probabilities(chain) and not probabilities:
+        voxel += len(card.classes)
+    return math.prod(info.extent) * voxel
+
+
+def coarse_bytes(info: SourceInfo, card: ModelCard) -> int:
+    """What a voxel of a finer grid is repeated from is held as well while that is done."""
+    rank = card.rank or len(info.extent)
+    return 0 if card.finer == 1 else -(-info.voxel_bytes // card.finer**rank)
+
+
+def asked_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:
+    """The block asked for, in whole chunks; PlanError when it makes no sense."""
+    if len(block) != len(extent) or min(block) < 1:
+        raise PlanError(
+            f"a block of {','.join(map(str, block))} does not fit an extent of "
+            f"{','.join(map(str, extent))}: --block takes one number from 1 on for each axis"
+        )
+    return tuple(-(-min(b, n) // c) * c for b, n, c in zip(block, extent, chunk, strict=True))

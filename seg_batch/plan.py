@@ -13,15 +13,23 @@ from typing import Any, Literal
 import numpy as np
 
 from seg_batch import machine
-from seg_batch.budget import ACTIVATION_SHARE, BASE_BYTES, ENGINE_BYTES, Costs, View, choose_block
+from seg_batch.budget import (
+    ACTIVATION_SHARE,
+    ENGINE_BYTES,
+    Costs,
+    View,
+    asked_block,
+    choose_block,
+    coarse_bytes,
+    disk_bytes,
+    post_bytes,
+)
 from seg_batch.card import Compute, ModelCard
-from seg_batch.chain import AnyStep, from_json, needs_probabilities, parse_chain, to_json
+from seg_batch.chain import AnyStep, from_json, needs_probabilities, to_json
 from seg_batch.errors import PlanError
-from seg_batch.executors import IN_FLIGHT
 from seg_batch.geometry import Blocks, Box, Grid, Shape
 from seg_batch.normalise import Normaliser
-from seg_batch.postprocess.costs import block_bytes, blocks_of, threads_for
-from seg_batch.postprocess.setting import Setting, require_fit
+from seg_batch.options import Options, chain_of
 from seg_batch.sources.protocol import SourceInfo
 from seg_batch.tta import symmetries
 
@@ -39,26 +47,6 @@ FLOPS_PER_CORE = {
 SLOWEST = 50e9
 VOXELS_PER_CORE_S = 10e6
 LAYOUT = 1
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asked for. ``memory_bytes``: per worker process; 0: a share of the machine.
-    ``overlap``: voxels; None: the card's; ``auto``: what was measured for the model, if it was.
-    ``tta``: the views of each patch that are predicted and averaged. ``post``: steps that follow
-    prediction, as on the command line; None: the card's."""
-
-    overlap: int | Literal["auto"] | None = None
-    taper: str = "hann"
-    probabilities: bool = False
-    precision: str = "auto"
-    engine: str = "auto"
-    tta: str = "none"
-    post: tuple[str, ...] | None = None
-    memory_bytes: int = 0
-    workers: int = 1
-    batch: int = 0
-    block: Shape | None = None
 
 
 @dataclass(frozen=True)
@@ -200,7 +188,7 @@ def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batc
     share = ACTIVATION_SHARE.get(options.engine, 1.0)
     return Costs(
         grid=grid,
-        in_bytes=info.voxel_bytes + _coarse_bytes(info, card),
+        in_bytes=info.voxel_bytes + coarse_bytes(info, card),
         channels=len(info.channels),
         classes=len(card.classes),
         label_bytes=np.dtype(card.label_dtype).itemsize,
@@ -217,22 +205,6 @@ def _together(*cards: ModelCard) -> Compute:
         activation_bytes=sum(card.compute.activation_bytes for card in cards),
         flops=sum(card.compute.flops for card in cards),
     )
-
-
-def _coarse_bytes(info: SourceInfo, card: ModelCard) -> int:
-    """What a voxel of a finer grid is repeated from is held as well while that is done."""
-    rank = card.rank or len(info.extent)
-    return 0 if card.finer == 1 else -(-info.voxel_bytes // card.finer**rank)
-
-
-def _asked_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:
-    """The block asked for, in whole chunks; PlanError when it makes no sense."""
-    if len(block) != len(extent) or min(block) < 1:
-        raise PlanError(
-            f"a block of {','.join(map(str, block))} does not fit an extent of "
-            f"{','.join(map(str, extent))}: --block takes one number from 1 on for each axis"
-        )
-    return tuple(-(-min(b, n) // c) * c for b, n, c in zip(block, extent, chunk, strict=True))
 
 
 def make_plan(
@@ -257,13 +229,13 @@ def make_plan(
     costs = replace(costs, views=views, members=len(members))
     chunk = tuple(min(CHUNK[len(info.extent)], n) for n in info.extent)
     if options.block:
-        block = _asked_block(options.block, info.extent, chunk)
+        block = asked_block(options.block, info.extent, chunk)
     else:
         block = choose_block(costs, info.extent, view, chunk, options.workers, memory_bytes)
     blocks = Blocks(info.extent, block)
     promised = costs.process(view.to_view(Box.whole(block)).shape, len(blocks))
     chain = chain_of(info, card, options)
-    promised = max(promised, _post_bytes(chain, info, card, chunk, options.workers))
+    promised = max(promised, post_bytes(chain, info, card, chunk, options.workers))
     predicted = sum(grid.count(view.to_view(b.box)) for b in blocks)
     plan = Plan(
         extent=info.extent,
@@ -296,7 +268,7 @@ def make_plan(
         recompute=predicted / len(grid),
         promised_bytes=promised,
         memory_bytes=memory_bytes,
-        disk_bytes=_disk_bytes(info, card, options),
+        disk_bytes=disk_bytes(info, card, chain, options.probabilities),
         seconds_estimate=0.0,
     )
     check_memory(plan)
@@ -314,44 +286,6 @@ def _empty_label(info: SourceInfo, card: ModelCard) -> int:
     """Rasters have nodata; volumes have none, so NaN there becomes background where 0 is one."""
     background = any(c.id == 0 for c in card.classes)
     return 0 if info.kind == "volume" and background else card.nodata
-
-
-def chain_of(info: SourceInfo, card: ModelCard, options: Options) -> tuple[AnyStep, ...]:
-    """The steps that follow prediction: those asked for, else the card's. PlanError when they do
-    not fit the model or the input."""
-    chain = asked_chain(card, options)
-    require_fit(chain, card, Setting.of(card, info.georef))
-    return chain
-
-
-def asked_chain(card: ModelCard, options: Options) -> tuple[AnyStep, ...]:
-    """The steps of ``options``, else those of the card; not looked at yet."""
-    return card.post if options.post is None else parse_chain(options.post)
-
-
-def _post_bytes(
-    chain: tuple[AnyStep, ...], info: SourceInfo, card: ModelCard, chunk: Shape, workers: int
-) -> int:
-    """What a process needs at most while the chain runs; 0 without one."""
-    if not chain:
-        return 0
-    blocks, classes = blocks_of(info.extent, chunk), len(card.classes)
-    shape = tuple(map(min, blocks.shape, info.extent))
-    threads = threads_for(workers)
-    one = block_bytes(chain, shape, classes, info.voxel_bytes, len(info.channels), threads)
-    return BASE_BYTES + min(IN_FLIGHT, len(blocks)) * one
-
-
-def _disk_bytes(info: SourceInfo, card: ModelCard, options: Options) -> int:
-    """At most: store, plain copy and product, all incompressible; the maps before and after a step,
-    and probabilities that only a step needs, lie in the store alone."""
-    label = np.dtype(card.label_dtype).itemsize
-    chain = chain_of(info, card, options)
-    voxel = 3 * (label + (len(card.classes) if options.probabilities else 0))
-    voxel += label * min(2, len(chain))
-    if needs_probabilities(chain) and not options.probabilities:
-        voxel += len(card.classes)
-    return math.prod(info.extent) * voxel
 
 
 def _seconds(plan: Plan, tile_flops: float) -> float:

@@ -29,7 +29,13 @@ ROWS: list[dict[str, str]] = [
     {
         "nn": "numpy keras tensorflow jax torch openvino nncf onnx onnxruntime tf2onnx ai_edge_litert"
     },
-    {"budget": "", "stitch": "numpy", "dataset": "numpy zarr scipy", "augment": "numpy scipy"},
+    {
+        "budget": "numpy",
+        "options": "",
+        "stitch": "numpy",
+        "dataset": "numpy zarr scipy",
+        "augment": "numpy scipy",
+    },
     {"tta": "numpy", "ensemble": "numpy"},
     {"plan": "numpy", "samples": "numpy"},
     {"verbs": "numpy jinja2 matplotlib"},

@@ -17,7 +17,8 @@ from seg_batch.card import ModelCard
 from seg_batch.chain import AnyStep, needs_probabilities
 from seg_batch.geometry import Box
 from seg_batch.normalise import Normaliser, Pixels
-from seg_batch.plan import CHUNK, Options, asked_chain
+from seg_batch.options import Options, asked_chain
+from seg_batch.plan import CHUNK
 from seg_batch.postprocess.arrays import run_chain
 from seg_batch.postprocess.costs import blocks_of
 from seg_batch.postprocess.setting import Setting, require_fit
