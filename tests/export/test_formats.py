@@ -22,7 +22,7 @@ PLAIN, SOLID = "landsat8-landcover", "hippocampus-mri"
 SCENE = Path(verb.__file__).parents[1] / "data" / "samples" / "zion_landsat8.tif"
 
 
-def require_whole(folder: Path, report: dict[str, Any]) -> None:
+def require_whole(model: str, folder: Path, report: dict[str, Any]) -> None:
     """What every export has: the file, the card, and a report whose numbers are within tolerance."""
     told = json.loads((folder / REPORT).read_text())
     assert told == {k: v for k, v in report.items() if k != "output"}
@@ -33,7 +33,7 @@ def require_whole(folder: Path, report: dict[str, Any]) -> None:
     assert (folder / told["file"]).exists()
     patch = told["patch"]
     batch = None if told["batch"] == "any" else 1
-    source = bundles.find(told["model"]).card
+    source = bundles.find(model).card
     sides = {"input": (INPUT, len(source.channels or ())), "output": (OUTPUT, len(source.classes))}
     if told["format"] not in ("keras", "h5"):  # whose sides stay open
         for side, (name, last) in sides.items():
@@ -48,7 +48,7 @@ def require_whole(folder: Path, report: dict[str, Any]) -> None:
 @pytest.mark.full
 def test_onnx(flat: tuple[str, str], tmp_path: Path) -> None:
     report = export(flat[0], "onnx", tmp_path / "out", check=flat[1])
-    require_whole(tmp_path / "out", report)
+    require_whole(flat[0], tmp_path / "out", report)
     assert report["versions"]["opset"] == 17
 
 
@@ -57,7 +57,7 @@ def test_tflite_in_3d_keeps_every_bit_of_its_poolings(
     solid: tuple[str, str], tmp_path: Path
 ) -> None:
     report = export(solid[0], "tflite", tmp_path / "out", check=solid[1])
-    require_whole(tmp_path / "out", report)
+    require_whole(solid[0], tmp_path / "out", report)
     assert report["difference"]["largest"] < 1e-5
 
 
@@ -67,7 +67,7 @@ def test_tensorflow_serving_finds_named_tensors_and_any_batch(
 ) -> None:
     """A version folder and, in ``saved_model.pb``, the signature that REST and gRPC go by."""
     report = export(flat[0], "savedmodel", tmp_path / "out", check=flat[1])
-    require_whole(tmp_path / "out", report)
+    require_whole(flat[0], tmp_path / "out", report)
     found = savedmodel.served(tmp_path / "out" / "1")
     assert found["input"] == {"name": "image", "dtype": "float32", "shape": [None, 32, 48, 3]}
     assert found["output"] == {
@@ -80,7 +80,7 @@ def test_tensorflow_serving_finds_named_tensors_and_any_batch(
 @pytest.mark.full
 def test_h5_can_be_read_by_keras_again(solid: tuple[str, str], tmp_path: Path) -> None:
     report = export(solid[0], "h5", tmp_path / "out", check=solid[1])
-    require_whole(tmp_path / "out", report)
+    require_whole(solid[0], tmp_path / "out", report)
 
 
 @pytest.mark.full
@@ -95,7 +95,7 @@ def test_an_openvino_export_is_a_bundle_that_predicts(
     report = export(
         flat[0], "openvino", tmp_path / "out", quantize=quantize, calibrate=data, check=flat[1]
     )
-    require_whole(tmp_path / "out", report)
+    require_whole(flat[0], tmp_path / "out", report)
     found = bundles.checked(bundles.find(str(tmp_path / "out")))
     name = "int8" if quantize == "int8" else "openvino"
     assert (found.card.name, found.card.format) == (f"flat-{name}", "openvino")
@@ -131,7 +131,7 @@ def test_an_openvino_export_is_a_bundle_that_predicts(
 )
 def test_the_other_formats(tmp_path: Path, model: str, to: str, quantize: str) -> None:
     report = export(model, to, tmp_path / "out", quantize=quantize)
-    require_whole(tmp_path / "out", report)
+    require_whole(model, tmp_path / "out", report)
     if quantize != "float32":
         assert report["size_bytes"] < 0.6 * report["keras_bytes"]
 
