@@ -225,8 +225,7 @@ def make_plan(
     card = card.model_copy(update={"compute": _together(card, *members)})
     memory_bytes = options.memory_bytes or _default_memory(options.workers)
     batch = _batch(card, options, memory_bytes, len(grid))
-    costs = _costs(info, card, options, grid, batch)
-    costs = replace(costs, views=views, members=len(members))
+    costs = replace(_costs(info, card, options, grid, batch), views=views, members=len(members))
     chunk = tuple(min(CHUNK[len(info.extent)], n) for n in info.extent)
     if options.block:
         block = asked_block(options.block, info.extent, chunk)
