@@ -15,7 +15,7 @@ class Network(Frozen):
 
     arch: str = "anunet"
     filters: tuple[int, ...] = (16, 32, 64, 128)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class Loss(Frozen):
