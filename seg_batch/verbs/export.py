@@ -187,11 +187,12 @@ def _difference(found: np.ndarray, expected: np.ndarray) -> dict[str, float]:
 
 
 def _require_alike(difference: dict[str, float], allowed: Tolerance, name: str) -> None:
-    largest, agreement = difference["largest"], difference["label_agreement"]
-    if largest > allowed.difference or agreement < allowed.agreement:
+    largest, mean = difference["largest"], difference["mean"]
+    agreement = difference["label_agreement"]
+    if largest > allowed.difference or mean > allowed.mean or agreement < allowed.agreement:
         raise InputError(
             f"{name} does not say what Keras says: probabilities differ by up to {largest:.2g} "
-            f"(allowed {allowed.difference:g}), labels agree on {agreement:.3%} of the voxels "
+            f"(allowed {allowed.difference:g}) and {mean:.2g} on average ({allowed.mean:g}), labels agree on {agreement:.3%} of the voxels "
             f"(required {allowed.agreement:.2%}); nothing was kept, use another precision or format"
         )
 

@@ -28,6 +28,7 @@ def require_whole(model: str, folder: Path, report: dict[str, Any]) -> None:
     assert told == {k: v for k, v in report.items() if k != "output"}
     allowed, found = told["tolerance"], told["difference"]
     assert 0 <= found["largest"] <= allowed["difference"]
+    assert 0 <= found["mean"] <= allowed["mean"]
     assert allowed["agreement"] <= found["label_agreement"] <= 1
     assert told["size_bytes"] > 10_000
     assert (folder / told["file"]).exists()
@@ -75,12 +76,6 @@ def test_tensorflow_serving_finds_named_tensors_and_any_batch(
         "dtype": "float32",
         "shape": [None, 32, 48, 4],
     }
-
-
-@pytest.mark.full
-def test_h5_can_be_read_by_keras_again(solid: tuple[str, str], tmp_path: Path) -> None:
-    report = export(solid[0], "h5", tmp_path / "out", check=solid[1])
-    require_whole(solid[0], tmp_path / "out", report)
 
 
 @pytest.mark.full
@@ -136,13 +131,12 @@ def test_the_other_formats(tmp_path: Path, model: str, to: str, quantize: str) -
         assert report["size_bytes"] < 0.6 * report["keras_bytes"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("quantize", ["dynamic", "int8"])
-def test_8_bits_in_name_only_are_refused(tmp_path: Path, quantize: str) -> None:
+@pytest.mark.full
+def test_8_bits_in_name_only_are_refused(solid: tuple[str, str], tmp_path: Path) -> None:
     """LiteRT has no 3-D convolution in int8, and its converter says nothing."""
-    calibrate = str(SCENE.with_name("hippocampus_001.nii.gz")) if quantize == "int8" else None
-    with pytest.raises(InputError, match="no 8-bit form"):
-        export(SOLID, "tflite", tmp_path / "out", quantize=quantize, calibrate=calibrate)
+    with pytest.raises(InputError, match="no 8-bit form") as refused:
+        export(solid[0], "tflite", tmp_path / "out", quantize="int8", calibrate=solid[1])
+    assert "--to openvino --int8" in refused.value.message
     assert not list(tmp_path.iterdir())
 
 
@@ -177,5 +171,5 @@ def test_tolerances_are_stated_for_every_precision() -> None:
         for quantize in form.quantize:
             allowed = form.allowed(quantize)
             assert allowed.why
-            assert 0 < allowed.difference < 1
+            assert 0 < allowed.mean < allowed.difference <= 1
             assert 0.95 < allowed.agreement < 1

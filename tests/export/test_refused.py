@@ -11,6 +11,7 @@ import pytest
 
 from seg_batch.errors import BundleError, InputError, OutputError, SegbatchError
 from seg_batch.nn.export import fresh
+from seg_batch.nn.export.formats import Tolerance
 from seg_batch.verbs.export import _difference, _require_alike, export
 from tests.engine.files import segbatch
 
@@ -106,15 +107,16 @@ def test_differences_are_of_probabilities_and_of_labels() -> None:
     assert _difference(found * np.nan, expected) == worst
 
 
-def test_either_limit_alone_refuses() -> None:
-    from seg_batch.nn.export.formats import Tolerance
-
-    allowed = Tolerance(0.1, 0.99, "for the test")
-    _require_alike({"largest": 0.1, "label_agreement": 0.99}, allowed, "x")
+def test_each_limit_alone_refuses() -> None:
+    allowed = Tolerance(0.1, 0.01, 0.99, "for the test")
+    within = {"largest": 0.1, "mean": 0.01, "label_agreement": 0.99}
+    _require_alike(within, allowed, "x")
     with pytest.raises(InputError, match=r"differ by up to 0\.2"):
-        _require_alike({"largest": 0.2, "label_agreement": 1.0}, allowed, "x")
+        _require_alike({**within, "largest": 0.2}, allowed, "x")
+    with pytest.raises(InputError, match=r"0\.02 on average"):
+        _require_alike({**within, "mean": 0.02}, allowed, "x")
     with pytest.raises(InputError, match=r"98\.000%"):
-        _require_alike({"largest": 0.0, "label_agreement": 0.98}, allowed, "x")
+        _require_alike({**within, "label_agreement": 0.98}, allowed, "x")
 
 
 @pytest.mark.full

@@ -13,23 +13,26 @@ from seg_batch.nn.named import nearest
 class Tolerance:
     """How much an exported model may differ from Keras in float32 on real patches.
 
-    ``difference``: of any probability of any voxel; ``agreement``: the least share of voxels with
-    the same label; ``why``: what makes it differ at all.
+    ``difference``: of any probability of any voxel; ``mean``: of all of them on average;
+    ``agreement``: the least share of voxels with the same label; ``why``: what makes it differ.
+    In 8 bits a voxel on the edge of a class may change sides altogether, so there the mean and the
+    labels decide, and the Dice where there is a held-out part.
     """
 
     difference: float
+    mean: float
     agreement: float
     why: str
 
 
 TOLERANCES = {
-    "same": Tolerance(1e-5, 0.9999, "the same operations in float32, joined in other ways"),
-    "float32": Tolerance(1e-4, 0.9999, "float32 sums in another order, batch norm folded"),
-    "float16": Tolerance(0.05, 0.999, "weights rounded to 11 bits"),
+    "same": Tolerance(1e-5, 1e-6, 0.9999, "the same operations in float32, joined in other ways"),
+    "float32": Tolerance(1e-4, 1e-5, 0.9999, "float32 sums in another order, batch norm folded"),
+    "float16": Tolerance(0.05, 1e-3, 0.999, "weights rounded to 11 bits"),
     "dynamic": Tolerance(
-        0.5, 0.98, "weights in 8 bits, activations in 8 bits of each patch's range"
+        1.0, 0.01, 0.98, "weights in 8 bits, activations in 8 bits patch by patch"
     ),
-    "int8": Tolerance(0.7, 0.97, "weights and activations in 8 bits of a range seen beforehand"),
+    "int8": Tolerance(1.0, 0.01, 0.98, "weights and activations in 8 bits of a range seen before"),
 }
 DICE_LOSS = 0.01  # what int8 may cost in mean Dice, where there is a held-out part to measure it
 

@@ -28,28 +28,31 @@ def write(order: Order, folder: Path) -> dict[str, Any]:
     model = with_planar_pools(loaded(order), order.patch)
     with tempfile.TemporaryDirectory(dir=folder, prefix="trunk-") as trunk:
         write_trunk(model, order, Path(trunk), batch=1)
-        found = _converted(Path(trunk), order)
-    bytes_float32 = 4 * model.count_params()
-    if order.quantize in ("dynamic", "int8") and len(found) > SMALLER * bytes_float32:
+        if order.quantize in ("dynamic", "int8"):  # the first is quick, and tells for both
+            _require_smaller(_converted(trunk, "dynamic", None), 4 * model.count_params())
+        found = _converted(trunk, order.quantize, order.calibration)
+    (folder / "model.tflite").write_bytes(found)
+    return {}
+
+
+def _require_smaller(found: bytes, bytes_float32: int) -> None:
+    if len(found) > SMALLER * bytes_float32:
         raise InputError(
             f"LiteRT has no 8-bit form of this network's layers (of {bytes_float32} bytes "
             f"{len(found)} remain; 3-D convolutions are such): use --quantize float32 or float16, "
             "or --to openvino --int8"
         )
-    (folder / "model.tflite").write_bytes(found)
-    return {}
 
 
-def _converted(trunk: Path, order: Order) -> bytes:
+def _converted(trunk: str, quantize: str, patches: np.ndarray | None) -> bytes:
     from seg_batch.nn.backend import tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(trunk), signature_keys=[SIGNATURE])
-    if order.quantize != "float32":
+    converter = tf.lite.TFLiteConverter.from_saved_model(trunk, signature_keys=[SIGNATURE])
+    if quantize != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if order.quantize == "float16":
+    if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if order.quantize == "int8":
-        patches = order.calibration
+    if quantize == "int8":
         assert patches is not None
         converter.representative_dataset = lambda: ([one[None]] for one in patches)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -62,6 +65,7 @@ def read(path: Path) -> Exported:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()  # what it has to say to standard error, it says here
     run = interpreter.get_signature_runner(SIGNATURE)
 
     def predict(patches: np.ndarray) -> np.ndarray:
