@@ -23,7 +23,7 @@ from seg_batch.chain import Step, check
 from seg_batch.errors import BundleError, InputError
 from seg_batch.geometry import Axis, Shape
 
-SCHEMA = 2
+SCHEMA = 3
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 
@@ -190,12 +190,12 @@ def _check_grid(patch: Shape, overlap: Shape, margin: Shape) -> None:
 def _migrate(data: dict[str, Any]) -> dict[str, Any]:
     """Bring an older card to this schema, step by step.
 
-    1 -> 2: ``border`` and ``split`` came, both optional: the number is all that changes. Cards
-    inside datasets and work stores come this way too.
+    1 -> 2: ``border`` and ``split`` came; 2 -> 3: ``format``, ``finer`` and ``post``. All are optional, so
+    the number is all that changes. Cards inside datasets and work stores come this way too.
     """
     version = data.get("schema_version")
-    if type(version) is int and version == 1:
-        data = {**data, "schema_version": 2}
+    if type(version) is int and 1 <= version < SCHEMA:
+        data = {**data, "schema_version": SCHEMA}
     return data
 
 
