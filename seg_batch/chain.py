@@ -7,7 +7,6 @@ A step stands in a card as JSON (``{"step": "min_size", "size": "2mL"}``) or on 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -24,6 +23,7 @@ from pydantic import (
 )
 
 from seg_batch.errors import PlanError
+from seg_batch.named import nearest
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)(ha|mL)?")
 NONE = "none"  # --post none: the card's chain is switched off
@@ -224,12 +224,8 @@ def _no_more(step: str, rest: Iterable[str], takes: str) -> None:
         raise ValueError(f"{argument!r} has no meaning there: {step} takes {takes}")
 
 
-def _nearest(what: str, name: str, known: Iterable[str]) -> str:
-    """``"{what} 'x' is unknown: did you mean 'y'? There are y, z"``."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, 1, 0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{what} {name[:40]!r} is unknown: {hint}there are {', '.join(known)}"
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    return f"there is no {what} {name[:40]!r}; {nearest(name, known)}"
 
 
 def _arguments(text: str) -> Arguments:
@@ -251,7 +247,7 @@ def _reason(error: ValidationError, step: type[AnyStep]) -> str:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"] if part not in STEPS]
     if first["type"] == "extra_forbidden":
-        return _nearest("parameter", place[-1], [k for k in step.model_fields if k != "step"])
+        return _unknown("parameter", place[-1], [k for k in step.model_fields if k != "step"])
     said = first["msg"].removeprefix("Value error, ")
     return ": ".join([*place[-1:], said])
 
@@ -260,7 +256,7 @@ def parse_step(text: str) -> AnyStep:
     """The step that ``name:argument,key=value`` means; PlanError in one line when it means none."""
     name, _, rest = text.partition(":")
     if name not in STEPS:
-        raise PlanError(f"--post {text[:60]!r}: {_nearest('step', name, [*STEPS, NONE])}")
+        raise PlanError(f"--post {text[:60]!r}: {_unknown('step', name, [*STEPS, NONE])}")
     step = STEPS[name]
     try:
         return step.model_validate(step._read(*_arguments(rest)))
@@ -300,7 +296,7 @@ def check(chain: Iterable[AnyStep], classes: Iterable[str], *, background: str |
     for place, step in enumerate(chain):
         for name in step.named():
             if name not in classes:
-                raise ValueError(f"{step.step}: {_nearest('class', name, classes)}")
+                raise ValueError(f"{step.step}: {_unknown('class', name, classes)}")
         if place and step.probabilities:
             raise ValueError(
                 f"{step.step} makes its labels of probabilities, so what comes before it would be "

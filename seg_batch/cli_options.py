@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 from seg_batch.errors import PlanError
+from seg_batch.named import nearest
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -65,8 +66,6 @@ class Applied:
 
 def one_of(option: str, value: str, known: Iterable[str]) -> None:
     """PlanError, with the nearest name, unless ``value`` is one of those known."""
-    from seg_batch.nn.named import nearest
-
     if value not in known:
         raise PlanError(f"there is no --{option} {value[:40]!r}; {nearest(value, known)}")
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from seg_batch.errors import PlanError
 from seg_batch.geometry import Shape
-from seg_batch.nn.named import nearest
+from seg_batch.named import nearest
 from seg_batch.stitch import Predictor
 
 TTA = ("none", "flips", "d4", "d4z")

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "seg_batch"
 
 # Room -> libraries it may use. A room is a module or a folder of them.
 ROWS: list[dict[str, str]] = [
-    {"errors": "", "machine": "", "version": ""},
+    {"errors": "", "machine": "", "named": "", "version": ""},
     {"geometry": "", "executors": "dask distributed", "chain": "pydantic"},
     {"taper": "numpy", "georef": "numpy", "normalise": "numpy", "card": "pydantic"},
     {"recipe": "pydantic yaml", "advice": ""},

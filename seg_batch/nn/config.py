@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self
 
 from seg_batch.errors import InputError
-from seg_batch.nn.named import nearest
+from seg_batch.named import nearest
 
 RANKS = {2: "2 (images)", 3: "3 (volumes)"}
 

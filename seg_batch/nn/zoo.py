@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from seg_batch.errors import InputError
+from seg_batch.named import nearest
 from seg_batch.nn.anunet import ANUNetConfig, anunet, filters_of
 from seg_batch.nn.archs.deeplab import DeepLabConfig, deeplabv3plus
 from seg_batch.nn.archs.encoder_unet import (
@@ -20,7 +21,6 @@ from seg_batch.nn.archs.strided import UNetStridedConfig, unet_strided
 from seg_batch.nn.archs.xception import UNetXceptionConfig, unet_xception
 from seg_batch.nn.backend import keras
 from seg_batch.nn.config import NetworkConfig, checked_options
-from seg_batch.nn.named import nearest
 from seg_batch.nn.relatives import (
     AttentionUNetConfig,
     UNet3DConfig,

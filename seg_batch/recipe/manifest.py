@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import io
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,8 +22,9 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from seg_batch.card import ClassInfo
 from seg_batch.errors import InputError
+from seg_batch.named import nearest
 from seg_batch.recipe.draft import Frozen
-from seg_batch.recipe.reading import NoAliases, nearest
+from seg_batch.recipe.reading import NoAliases, nearest_key
 from seg_batch.recipe.recipe import Recipe
 
 MOST_BYTES = 16 << 20
@@ -136,11 +136,7 @@ def _from_csv(text: str, path: Path) -> dict[str, Any]:
     names = [("id" if name == "case" else name) for name in (rows.fieldnames or ())]
     for name in names:
         if name not in COLUMNS:
-            close = get_close_matches(name, COLUMNS, 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            raise InputError(
-                f"{path} has a column {name!r}{hint}; columns are {', '.join(COLUMNS)}"
-            )
+            raise InputError(f"{path} has a column {name!r}; {nearest(name, COLUMNS)}")
     rows.fieldnames = names
     try:
         return {"cases": [_row(row, f"{path}, line {rows.line_num}") for row in rows]}
@@ -169,7 +165,7 @@ def _complaint(path: Path, error: ValidationError) -> str:
     where, hint = first["loc"], ""
     if first["type"] == "extra_forbidden":
         inners: dict[str, type[BaseModel]] = {"cases": Entry, "classes": ClassInfo}
-        inner = inners.get(str(where[0]))
-        hint = nearest(inner, where[2:]) if inner and len(where) > 2 else nearest(Manifest, where)
+        inner = inners.get(str(where[0])) if len(where) > 2 else None
+        hint = nearest_key(inner, where[2:]) if inner else nearest_key(Manifest, where)
     field = ".".join(map(str, where)) or "cases"
     return f"{path}: {field}: {first['msg']}{hint}; mend the manifest"

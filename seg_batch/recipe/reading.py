@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from seg_batch.errors import InputError
+from seg_batch.named import nearest
 from seg_batch.recipe.recipe import Recipe
 
 MOST_BYTES = 1 << 20
@@ -103,17 +103,16 @@ def recipe_of(plain: Mapping[str, Any], where: str) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "recipe"
-        hint = nearest(Recipe, first["loc"]) if first["type"] == "extra_forbidden" else ""
+        hint = nearest_key(Recipe, first["loc"]) if first["type"] == "extra_forbidden" else ""
         raise InputError(f"{where}: {field}: {first['msg']}{hint}; mend the recipe") from None
 
 
-def nearest(model: type[BaseModel], where: tuple[int | str, ...]) -> str:
-    """ "; did you mean x?" for a key that does not exist, when there is one like it."""
+def nearest_key(model: type[BaseModel], where: tuple[int | str, ...]) -> str:
+    """``"; did you mean x?"`` for a key that does not exist; nothing where it is inside no model."""
     *path, name = where
     for step in path:
         kind = model.model_fields[str(step)].annotation if step in model.model_fields else None
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
             return ""
         model = kind
-    close = get_close_matches(str(name), model.model_fields, 1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"; {nearest(name, model.model_fields)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 import re
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import numpy as np
 
 from seg_batch.errors import InputError
 from seg_batch.metrics import mean
+from seg_batch.named import nearest
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -61,8 +61,7 @@ class Requirement:
         """InputError when it asks for a class that there is not."""
         if self.label is not None and self.label not in names:
             raise InputError(
-                f"--require {self.text}: there is no class {self.label!r}"
-                f"{_near(self.label, names)}; the classes are {', '.join(names)}"
+                f"--require {self.text}: there is no class {self.label!r}; {nearest(self.label, names)}"
             )
 
     def _found(self, result: dict[str, Any]) -> float | None:
@@ -108,8 +107,7 @@ def _parse(text: str) -> Requirement:
     known = [*PER_CLASS, *WHOLE]
     if name not in known:
         raise InputError(
-            f"--require {text}: there is no score {name!r}{_near(name, [*known, *_ALSO])}; "
-            f"there are {', '.join(known)}"
+            f"--require {text}: there is no score {name!r}; {nearest(name, [*known, *_ALSO])}"
         )
     if label is not None and name in WHOLE:
         raise InputError(f"--require {text}: {name} is of all classes together: drop [{label}]")
@@ -120,8 +118,3 @@ def _parse(text: str) -> Requirement:
     if limit != limit:
         raise InputError(f"--require {text}: {number!r} is no number")
     return Requirement(text.strip(), name, label, comparison, limit)
-
-
-def _near(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word.lower(), known, 1, 0.5)
-    return f", did you mean {close[0]}?" if close else ""

@@ -310,7 +310,7 @@ def test_a_damaged_member_is_found_before_any_work(
     [
         ("predict", "--tta", "flip", "did you mean flips?"),
         ("plan", "--engine", "openvin", "did you mean openvino?"),
-        ("plan", "--post", "majorty:3", "did you mean 'majority'?"),
+        ("plan", "--post", "majorty:3", "did you mean majority?"),
     ],
 )
 def test_a_misspelt_value_gets_the_nearest(

@@ -29,12 +29,12 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.errors import InputError
+from seg_batch.named import nearest
 from seg_batch.nn.backend import keras
 from seg_batch.nn.blocks import BATCHNORM_MOMENTUM, Tensor
 from seg_batch.nn.channels import fitted
 from seg_batch.nn.config import OneHeadConfig
 from seg_batch.nn.graph import first_weighted, steps
-from seg_batch.nn.named import nearest
 
 STRIDES = (2, 4, 8, 16, 32)
 

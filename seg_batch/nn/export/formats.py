@@ -6,7 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from seg_batch.errors import InputError
-from seg_batch.nn.named import nearest
+from seg_batch.named import nearest
 
 
 @dataclass(frozen=True)
