@@ -17,8 +17,7 @@ from seg_batch.nn.export.order import Exported, Order, tensor
 def write(order: Order, folder: Path) -> dict[str, Any]:
     import tempfile
 
-    import openvino
-
+    from seg_batch.nn.engines.silent import openvino
     from seg_batch.nn.export.trunk import loaded, write_trunk
 
     with tempfile.TemporaryDirectory(dir=folder, prefix="trunk-") as trunk:
@@ -41,7 +40,7 @@ def _quantised(model: Any, order: Order) -> tuple[Any, dict[str, Any]]:
 
 
 def read(path: Path, precision: str = "f32") -> Exported:
-    import openvino
+    from seg_batch.nn.engines.silent import openvino
 
     core = openvino.Core()
     model = core.read_model(path)
