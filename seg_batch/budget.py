@@ -1,4 +1,4 @@
-"""What a block costs in memory and in tiles predicted twice, and the block that costs least.
+"""What a run costs in memory, disk and time, and the block that costs least.
 
 The promise (law 5) is a sum of arrays that the work of one block is known to hold; the report
 sets it beside what was measured.
@@ -36,6 +36,16 @@ MEMBER_BYTES = 150 << 20
 # all its buffers beforehand, 101 MiB and 0.60 in float32, 0.68 where bfloat16 is used as well.
 ENGINE_BYTES = {"openvino": 200 << 20, "tensorflow": 900 << 20, "keras": 900 << 20}
 ACTIVATION_SHARE = {"openvino": 0.75, "tensorflow": 1.0, "keras": 1.0}
+
+# Multiply-adds x 2, by engine and precision; measured on wide networks, the lower of 2-D and 3-D.
+FLOPS_PER_CORE = {
+    ("openvino", "mixed"): 300e9,
+    ("openvino", "float32"): 100e9,
+    ("tensorflow", "mixed"): 150e9,
+    ("tensorflow", "float32"): 95e9,
+}
+SLOWEST = 50e9
+VOXELS_PER_CORE_S = 10e6
 
 
 class View(Protocol):
@@ -184,3 +194,11 @@ def asked_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:
             f"{','.join(map(str, extent))}: --block takes one number from 1 on for each axis"
         )
     return tuple(-(-min(b, n) // c) * c for b, n, c in zip(block, extent, chunk, strict=True))
+
+
+def seconds(engine: str, precision: str, *, flops: float, voxels: float) -> float:
+    """Rough: a model's ``flops`` at what its engine reaches on all cores; without any (a model that is
+    a function), so many ``voxels`` at 10 million a second and core."""
+    if not flops:
+        return voxels / (VOXELS_PER_CORE_S * machine.cores())
+    return flops / (FLOPS_PER_CORE.get((engine, precision), SLOWEST) * machine.cores())

@@ -65,7 +65,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score predictions against truth, or a bundle on held-out data; writes a page."""
-    from seg_batch.plan import Options
+    from seg_batch.options import Options
     from seg_batch.progress import ScoreBar
     from seg_batch.verbs.evaluate import evaluate_bundle, evaluate_files
 

@@ -46,7 +46,7 @@ class Applied:
     ] = None
 
     def settings(self) -> dict[str, Any]:
-        """Fields of ``plan.Options``; PlanError naming the option that makes no sense."""
+        """Fields of ``options.Options``; PlanError naming the option that makes no sense."""
         from seg_batch.taper import TAPERS
         from seg_batch.tta import TTA
 

@@ -12,7 +12,7 @@ from seg_batch.cli_options import Applied, Json, Quiet, spread
 from seg_batch.errors import PlanError, SegbatchError
 
 if TYPE_CHECKING:
-    from seg_batch.plan import Options
+    from seg_batch.options import Options
     from seg_batch.verbs.request import Request
 
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Scenes and volumes.")]
@@ -49,7 +49,7 @@ class Asked:
     def options(self, applied: Applied) -> Options:
         """The plan's options, or PlanError naming the one that makes no sense."""
         from seg_batch.machine import parse_bytes
-        from seg_batch.plan import Options
+        from seg_batch.options import Options
 
         try:
             memory_bytes = parse_bytes(self.memory) if self.memory else 0

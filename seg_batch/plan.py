@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from seg_batch.budget import (
     coarse_bytes,
     disk_bytes,
     post_bytes,
+    seconds,
 )
 from seg_batch.card import Compute, ModelCard
 from seg_batch.chain import AnyStep, from_json, needs_probabilities, to_json
@@ -31,21 +32,12 @@ from seg_batch.geometry import Blocks, Box, Grid, Shape
 from seg_batch.normalise import Normaliser
 from seg_batch.options import Options, chain_of
 from seg_batch.sources.protocol import SourceInfo
+from seg_batch.tiling import make_grid
 from seg_batch.tta import symmetries
 
 CHUNK = {2: 1024, 3: 128}
-DEFAULT_PATCH = {2: (512, 512), 3: (64, 64, 64)}
 MEMORY_SHARE = 0.6
 GPU_BATCH = 16
-# Multiply-adds x 2, by engine and precision; measured on wide networks, the lower of 2-D and 3-D.
-FLOPS_PER_CORE = {
-    ("openvino", "mixed"): 300e9,
-    ("openvino", "float32"): 100e9,
-    ("tensorflow", "mixed"): 150e9,
-    ("tensorflow", "float32"): 95e9,
-}
-SLOWEST = 50e9
-VOXELS_PER_CORE_S = 10e6
 LAYOUT = 1
 
 
@@ -130,47 +122,6 @@ class Plan:
         return cls(**tuples)
 
 
-def _overlap_and_margin(
-    patch: Shape, card: ModelCard, asked: int | Literal["auto"] | None
-) -> tuple[Shape, Shape]:
-    """What neighbouring tiles share and what of it is not trusted, in voxels per axis."""
-    if asked == "auto" and card.border is not None:
-        return card.border.overlap, card.border.margin
-    margin = card.margin or (0,) * len(patch)
-    if asked is None or asked == "auto":
-        return card.overlap or tuple(p // 8 for p in patch), margin
-    overlap = tuple(min(asked, p - 1) for p in patch)
-    if max(overlap) < asked:
-        raise PlanError(
-            f"an overlap of {asked} leaves no stride in a patch of {max(patch)}: "
-            f"use less than {max(patch)}"
-        )
-    return overlap, margin
-
-
-def make_grid(extent: Shape, card: ModelCard, options: Options) -> tuple[Grid, int]:
-    """The grid over a view of ``extent`` and the model's spatial rank.
-
-    A 2-D model on a volume gets patches one slice thick. The sides of a ``finer`` model are counted
-    in voxels of its input, ``extent`` and grid in those of its output.
-    """
-    rank = card.rank or len(extent)
-    patch = card.patch or DEFAULT_PATCH[rank]
-    overlap, margin = _overlap_and_margin(patch, card, options.overlap)
-    if options.taper == "crop":
-        margin = tuple(o // 2 for o in overlap)
-    lead = len(extent) - rank
-    sides = (
-        (fill,) * lead + tuple(n * card.finer for n in side)
-        for fill, side in ((1, patch), (0, overlap), (0, margin))
-    )
-    try:
-        grid = Grid(extent, *sides)
-    except ValueError as error:
-        raise PlanError(f"{error}; use another --overlap") from None
-    return grid, rank
-
-
 def _default_memory(workers: int) -> int:
     return int(machine.memory_bytes() * MEMORY_SHARE / workers)
 
@@ -234,6 +185,7 @@ def make_plan(
     blocks = Blocks(info.extent, block)
     promised = costs.process(view.to_view(Box.whole(block)).shape, len(blocks))
     chain = chain_of(info, card, options)
+    passes = views * (1 + len(members))
     promised = max(promised, post_bytes(chain, info, card, chunk, options.workers))
     predicted = sum(grid.count(view.to_view(b.box)) for b in blocks)
     plan = Plan(
@@ -253,7 +205,7 @@ def make_plan(
         precision=options.precision,
         engine=options.engine,
         tta=options.tta,
-        passes=views * (1 + len(members)),
+        passes=passes,
         post=to_json(chain),
         normaliser={},
         label_dtype=card.label_dtype,
@@ -268,11 +220,16 @@ def make_plan(
         promised_bytes=promised,
         memory_bytes=memory_bytes,
         disk_bytes=disk_bytes(info, card, chain, options.probabilities),
-        seconds_estimate=0.0,
+        seconds_estimate=seconds(
+            options.engine,
+            options.precision,
+            flops=predicted * views * card.compute.flops,
+            voxels=math.prod(info.extent) * predicted / len(grid) * passes,
+        ),
+        fingerprint=identity,
     )
     check_memory(plan)
-    seconds = _seconds(plan, views * card.compute.flops)
-    return replace(plan, seconds_estimate=seconds, fingerprint=identity)
+    return plan
 
 
 def normalised(plan: Plan, normaliser: Normaliser) -> Plan:
@@ -285,15 +242,6 @@ def _empty_label(info: SourceInfo, card: ModelCard) -> int:
     """Rasters have nodata; volumes have none, so NaN there becomes background where 0 is one."""
     background = any(c.id == 0 for c in card.classes)
     return 0 if info.kind == "volume" and background else card.nodata
-
-
-def _seconds(plan: Plan, tile_flops: float) -> float:
-    """Rough: a model at what its engine reaches, anything else at 10 million voxels/s per core."""
-    speed = FLOPS_PER_CORE.get((plan.engine, plan.precision), SLOWEST)
-    if tile_flops:
-        return plan.tiles_predicted * tile_flops / (speed * machine.cores())
-    voxels = math.prod(plan.extent) * plan.recompute * plan.passes
-    return voxels / (VOXELS_PER_CORE_S * machine.cores())
 
 
 def check_memory(plan: Plan) -> None:

@@ -36,7 +36,7 @@ ROWS: list[dict[str, str]] = [
         "dataset": "numpy zarr scipy",
         "augment": "numpy scipy",
     },
-    {"tta": "numpy", "ensemble": "numpy"},
+    {"tta": "numpy", "ensemble": "numpy", "tiling": ""},
     {"plan": "numpy", "samples": "numpy"},
     {"verbs": "numpy jinja2 matplotlib"},
     {"progress": "rich"},

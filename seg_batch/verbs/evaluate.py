@@ -18,7 +18,7 @@ import numpy as np
 from seg_batch import bundles
 from seg_batch.card import ModelCard
 from seg_batch.errors import BundleError, InputError
-from seg_batch.plan import Options
+from seg_batch.options import Options
 from seg_batch.verbs import require
 from seg_batch.verbs.classes import of_card, of_text
 from seg_batch.verbs.counting import count

@@ -14,9 +14,10 @@ from seg_batch.geometry import Blocks, Box, Shape
 from seg_batch.metrics import Calibration
 from seg_batch.metrics.seams import SeamCounter, SeamCounts
 from seg_batch.normalise import Normaliser, Pixels
-from seg_batch.plan import Options, make_grid
+from seg_batch.options import Options
 from seg_batch.stitch import Counts, Empty, Predictor, Stitcher, below, quantised, winners
 from seg_batch.taper import Taper
+from seg_batch.tiling import make_grid
 from seg_batch.verbs.chained import Chained
 
 BLOCK = {2: 2048, 3: 192}

@@ -27,7 +27,8 @@ from seg_batch.errors import (
 from seg_batch.executors import Outcome, Pool, open_pool, run_bounded
 from seg_batch.geometry import Block
 from seg_batch.normalise import Normaliser, from_statistics
-from seg_batch.plan import Options, Plan, adopt, normalised
+from seg_batch.options import Options
+from seg_batch.plan import Plan, adopt, normalised
 from seg_batch.sinks.product import Product, export, probabilities_spec
 from seg_batch.sinks.spec import ProductSpec
 from seg_batch.sinks.store import WorkStore, fingerprint_digest
@@ -268,7 +269,7 @@ def predict(
     """Segment one scene or volume; the Python face of ``segbatch predict``.
 
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
-    ``function(patches) -> probabilities``. ``options``: the fields of ``plan.Options``, such as
+    ``function(patches) -> probabilities``. ``options``: the fields of ``options.Options``, such as
     ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. Returns the report. Raises
     ``RefusedError`` when nothing was written, ``PartialResultError`` when the product has holes.
     """

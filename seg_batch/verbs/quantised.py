@@ -12,7 +12,7 @@ from seg_batch.card import ModelCard
 from seg_batch.dataset import Held
 from seg_batch.errors import InputError
 from seg_batch.nn.export.formats import DICE_LOSS, Format
-from seg_batch.plan import Options
+from seg_batch.options import Options
 from seg_batch.stitch import Predictor
 from seg_batch.verbs.real_patches import held_part, is_dataset
 from seg_batch.verbs.regions import collect

@@ -19,10 +19,11 @@ from seg_batch.dataset import PatchSet
 from seg_batch.errors import InputError, SegbatchError
 from seg_batch.geometry import Box, Shape
 from seg_batch.normalise import Normaliser, Pixels
-from seg_batch.plan import DEFAULT_PATCH, Options, make_grid
+from seg_batch.options import Options
 from seg_batch.sources import open_source
 from seg_batch.sources.view import Oriented
 from seg_batch.stitch import cut
+from seg_batch.tiling import DEFAULT_PATCH, make_grid
 from seg_batch.verbs.held_out import Region
 from seg_batch.verbs.outputs import ENDINGS
 from seg_batch.verbs.regions import card_numbers, collect, numbers_for, require_card

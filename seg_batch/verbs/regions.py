@@ -17,12 +17,13 @@ from seg_batch.dataset import Held, PatchSet
 from seg_batch.errors import InputError
 from seg_batch.geometry import Box, Shape
 from seg_batch.normalise import Normaliser, Pixels, from_statistics
-from seg_batch.plan import Options, make_grid
+from seg_batch.options import Options
 from seg_batch.recipe.manifest import Entry
 from seg_batch.sources import open_source, pieces
 from seg_batch.sources.grids import unlike_grids
 from seg_batch.sources.stacked import Stacked
 from seg_batch.sources.view import Oriented
+from seg_batch.tiling import make_grid
 from seg_batch.verbs.classes import Classes, of_card, require_data
 from seg_batch.verbs.held_out import Region
 from seg_batch.verbs.labelled import file_facts, spacing_of

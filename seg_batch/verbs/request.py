@@ -14,7 +14,8 @@ from seg_batch.ensemble import joined
 from seg_batch.errors import BundleError
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
-from seg_batch.plan import Options, Plan, make_plan
+from seg_batch.options import Options
+from seg_batch.plan import Plan, make_plan
 from seg_batch.sources import corner_traps, open_source
 from seg_batch.sources.finer import finer
 from seg_batch.sources.protocol import SourceInfo

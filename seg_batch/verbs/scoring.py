@@ -13,7 +13,7 @@ import numpy as np
 from seg_batch import metrics
 from seg_batch.card import ModelCard
 from seg_batch.dataset import Held
-from seg_batch.plan import Options
+from seg_batch.options import Options
 from seg_batch.stitch import Predictor
 from seg_batch.verbs.classes import of_card
 from seg_batch.verbs.counting import Counted, count

@@ -24,7 +24,8 @@ from seg_batch.geometry import Block, Box
 from seg_batch.machine import peak_rss_bytes
 from seg_batch.metrics.seams import SeamCounter
 from seg_batch.normalise import Normaliser, Pixels
-from seg_batch.plan import Options, Plan
+from seg_batch.options import Options
+from seg_batch.plan import Plan
 from seg_batch.sinks.store import WorkStore
 from seg_batch.sources import open_source
 from seg_batch.sources.finer import finer, one_of_each

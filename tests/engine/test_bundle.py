@@ -12,7 +12,7 @@ import rasterio
 
 from seg_batch.bundles import sha256
 from seg_batch.card import ClassInfo, ModelCard, Normalisation
-from seg_batch.plan import Options
+from seg_batch.options import Options
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request
 from tests.engine.files import address_raster, segbatch, write_raster

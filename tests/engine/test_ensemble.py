@@ -16,7 +16,7 @@ from seg_batch.bundles import PROBE, Model
 from seg_batch.card import ClassInfo, ModelCard, Normalisation, SkipRule
 from seg_batch.ensemble import joined, mean
 from seg_batch.errors import BundleError, PlanError, StoreError
-from seg_batch.plan import Options
+from seg_batch.options import Options
 from seg_batch.verbs.evaluate import evaluate_bundle
 from seg_batch.verbs.predict import predict, predict_one
 from seg_batch.verbs.request import Request, prepare

@@ -20,11 +20,12 @@ from seg_batch.errors import PlanError
 from seg_batch.geometry import Axis, Box, Grid
 from seg_batch.georef import RasterGeoref, VolumeGeoref, refined
 from seg_batch.normalise import Pixels
-from seg_batch.plan import Options, make_grid
+from seg_batch.options import Options
 from seg_batch.sources import open_source
 from seg_batch.sources.finer import Finer, one_of_each, repeated
 from seg_batch.stitch import cut
 from seg_batch.taper import Taper
+from seg_batch.tiling import make_grid
 from seg_batch.tta import averaged
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request

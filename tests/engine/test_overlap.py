@@ -13,9 +13,11 @@ from seg_batch.card import Border, ModelCard
 from seg_batch.cli_options import voxels_of
 from seg_batch.errors import PlanError
 from seg_batch.normalise import Normaliser
-from seg_batch.plan import Options, make_grid, normalised
+from seg_batch.options import Options
+from seg_batch.plan import normalised
 from seg_batch.probe import PROBE_CARD, predict
 from seg_batch.sinks.store import fingerprint_digest
+from seg_batch.tiling import make_grid
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request, prepare
 

@@ -13,7 +13,7 @@ import zarr
 
 import seg_batch
 from seg_batch.card import ClassInfo, ModelCard, Normalisation, SkipRule
-from seg_batch.plan import Options
+from seg_batch.options import Options
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request
 from seg_batch.verbs.verify import verify_product

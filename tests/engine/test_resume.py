@@ -20,7 +20,8 @@ import rasterio
 from seg_batch.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.errors import OutputError, StoreError
 from seg_batch.normalise import Normaliser
-from seg_batch.plan import Options, normalised
+from seg_batch.options import Options
+from seg_batch.plan import normalised
 from seg_batch.verbs import work
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request, prepare

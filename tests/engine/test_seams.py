@@ -13,7 +13,8 @@ import rasterio
 from seg_batch.card import ModelCard
 from seg_batch.executors import Outcome
 from seg_batch.metrics.seams import SeamCounter, SeamCounts
-from seg_batch.plan import Options, Plan
+from seg_batch.options import Options
+from seg_batch.plan import Plan
 from seg_batch.probe import CLASSES, PROBE_CARD
 from seg_batch.probe import predict as probe
 from seg_batch.sinks.store import WorkStore

@@ -13,7 +13,7 @@ import yaml
 
 from seg_batch.dataset import PatchSet
 from seg_batch.errors import InputError
-from seg_batch.plan import Options
+from seg_batch.options import Options
 from seg_batch.recipe import Recipe
 from seg_batch.verbs.evaluate import evaluate_bundle
 from seg_batch.verbs.patches import make_patches

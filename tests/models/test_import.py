@@ -15,7 +15,7 @@ import rasterio
 
 from seg_batch.errors import BundleError, InputError, OutputError
 from seg_batch.normalise import Pixels
-from seg_batch.plan import Options
+from seg_batch.options import Options
 from seg_batch.stitch import cut
 from seg_batch.taper import Taper
 from seg_batch.verbs.evaluate import evaluate_bundle

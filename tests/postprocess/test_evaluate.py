@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seg_batch.errors import PlanError
-from seg_batch.plan import Options
+from seg_batch.options import Options
 from seg_batch.verbs.evaluate import evaluate_bundle, evaluate_files
 from seg_batch.verbs.predict import predict
 from tests.evaluate.made import CARD, scene, thirds

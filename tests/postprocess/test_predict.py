@@ -19,7 +19,7 @@ from scipy import ndimage
 from seg_batch.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.chain import parse_chain
 from seg_batch.errors import PartialResultError, PlanError, SegbatchError, StoreError
-from seg_batch.plan import Options
+from seg_batch.options import Options
 from seg_batch.postprocess.arrays import run_chain
 from seg_batch.postprocess.setting import Setting
 from seg_batch.probe import PROBE_CARD

@@ -14,7 +14,7 @@ import rasterio
 from seg_batch.bundles import sha256
 from seg_batch.card import read_card
 from seg_batch.dataset import PatchSet
-from seg_batch.plan import Options
+from seg_batch.options import Options
 from seg_batch.recipe import read_recipe
 from seg_batch.verbs.evaluate import evaluate_bundle
 from seg_batch.verbs.patches import make_patches
