@@ -24,6 +24,7 @@ from seg_batch.errors import BundleError, InputError
 from seg_batch.geometry import Axis, Shape
 
 SCHEMA = 3
+WHOLE_PATCH = "whole_patch_layers"  # in cards and reports: what the linter of models found
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 

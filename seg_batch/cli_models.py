@@ -49,14 +49,10 @@ def models(
     if archs:
         from seg_batch.verbs.archs import arch_facts, arch_lines
 
-        facts: Any = arch_facts()
-        typer.echo(json.dumps(facts) if as_json else _joined(arch_lines(facts)))
+        facts = arch_facts()
+        typer.echo(json.dumps(facts) if as_json else "\n".join(arch_lines(facts)))
         return
     _show(None, as_json)
-
-
-def _joined(lines: Any) -> str:
-    return lines if isinstance(lines, str) else "\n".join(lines)
 
 
 @app.command(SHOW, hidden=True)

@@ -16,7 +16,6 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
 
-ENGINES = ("auto", "openvino", "tensorflow", "keras")
 PRECISIONS = ("auto", "float32", "mixed")
 
 
@@ -47,6 +46,7 @@ class Applied:
 
     def settings(self) -> dict[str, Any]:
         """Fields of ``options.Options``; PlanError naming the option that makes no sense."""
+        from seg_batch.nn.engines.choice import ENGINES
         from seg_batch.taper import TAPERS
         from seg_batch.tta import TTA
 

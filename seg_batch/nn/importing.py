@@ -1,31 +1,25 @@
 """Any Keras model of the right shape as one that a bundle can hold: one input, one output, channels
 last, probabilities on the grid of the input or on one a whole number of times finer.
 
-Sizes are found out by laying the model out on shapes alone, which takes a millisecond; that the
-numbers are probabilities is seen in one real pass over one patch.
+Which patches it takes is found out in ``sides``; that the numbers are probabilities is seen in one
+real pass over one patch.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seg_batch import machine
 from seg_batch.errors import BundleError, InputError
 from seg_batch.geometry import Shape
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.cost import activation_bytes
 from seg_batch.nn.engines import load_predictor
 from seg_batch.nn.foreign import read_model
 from seg_batch.nn.graph import maker
+from seg_batch.nn.sides import comma, require_memory, sides_of
 
-SIDE = {2: 256, 3: 64}  # of a patch, where neither the model nor the user says one
-FINEST = 8
-_ROUND = 6720  # 2^6 3 5 7: every stride that a network is likely to have divides it
-_STRIDES = [m for m in range(1, 257) if _ROUND % m == 0]
-_PRIMES = (11, 13)
 _SUM = 0.01  # how far the sum of probabilities may be from 1: bfloat16 has 8 bits
 
 
@@ -63,8 +57,8 @@ def wrapped(
     _require_input(model, channels, path)
     model, notes = _one_output(model, head, path)
     _require_classes(model, classes, path)
-    sides, finer = _sides(model, patch, path)
-    _require_memory(model, sides)
+    sides, finer = sides_of(model, patch, path)
+    require_memory(model, sides)
     if logits:
         _require_scores(model, sides, path)
         model = _with_probabilities(model)
@@ -145,83 +139,6 @@ def _with_probabilities(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, layer(model.output), name=model.name)
 
 
-# -- sizes
-
-
-def finer_of(model: keras.Model, sides: Sequence[int]) -> int | None:
-    """Output voxels per input voxel and axis for a patch of `sides`; None: no whole number of them, or
-    the model can't take such a patch."""
-    shape = _laid(model, sides)
-    if shape is None:
-        return None
-    times = {out / side for out, side in zip(shape, sides, strict=True)}
-    factor = times.pop()
-    return int(factor) if not times and factor.is_integer() and factor >= 1 else None
-
-
-def _laid(model: keras.Model, sides: Sequence[int]) -> tuple[int, ...] | None:
-    """The sides of what the model makes of a patch, from shapes alone; None: it can't take it."""
-    try:
-        found = model(keras.KerasTensor((1, *sides, model.input_shape[-1])))
-    except Exception:  # whatever a layer says of shapes that do not fit
-        return None
-    shape = tuple(found.shape[1:-1])
-    return shape if all(isinstance(n, int) for n in shape) else None
-
-
-def multiples(model: keras.Model) -> Shape | None:
-    """What each side of a patch has to be a multiple of; None where nothing tried will do."""
-    fixed = model.input_shape[1:-1]
-    found = [
-        side or next((m for m in _STRIDES if _fits(model, axis, m)), 0)
-        for axis, side in enumerate(fixed)
-    ]
-    return tuple(found) if all(found) else None
-
-
-def _fits(model: keras.Model, axis: int, multiple: int) -> bool:
-    """Whether sides that are multiples of it, and of nothing else in common, go along one axis."""
-    even = [side or _ROUND for side in model.input_shape[1:-1]]
-    tried = ([*even[:axis], multiple * prime, *even[axis + 1 :]] for prime in _PRIMES)
-    return all(finer_of(model, sides) for sides in tried)
-
-
-def _sides(model: keras.Model, asked: Shape | None, path: Path) -> tuple[Shape, int]:
-    """The patch, and how much finer the output is; InputError where it does not fit."""
-    rank = len(model.input_shape) - 2
-    if asked is not None and (len(asked) != rank or min(asked) < 1):
-        raise InputError(f"--patch {_comma(asked)}: the model is {rank}-D, give {rank} sides")
-    fixed = model.input_shape[1:-1]
-    if all(fixed):
-        return _of_fixed(model, fixed, asked, path)
-    step = multiples(model)
-    if step is None:
-        raise _unlike(model, asked or (SIDE[rank],) * rank, path)
-    sides = asked or tuple(-(-SIDE[rank] // m) * m for m in step)
-    factor = finer_of(model, sides)
-    if factor is None:
-        near = [_comma(s) for s in _nearest(model, sides, step)]
-        raise InputError(
-            f"a patch of {_comma(sides)} does not fit {path}, whose sides are multiples of "
-            f"{_comma(step)}: use --patch {' or '.join(near)}"
-        )
-    return sides, _require_factor(factor, path)
-
-
-def _of_fixed(
-    model: keras.Model, fixed: Shape, asked: Shape | None, path: Path
-) -> tuple[Shape, int]:
-    if asked not in (None, fixed):
-        raise InputError(
-            f"{path} was built for patches of {_comma(fixed)} alone, not {_comma(asked or ())}: leave "
-            "out --patch, or build it with sides of None"
-        )
-    factor = finer_of(model, fixed)
-    if factor is None:
-        raise _unlike(model, fixed, path)
-    return fixed, _require_factor(factor, path)
-
-
 def _runnable(model: keras.Model, sides: Shape) -> tuple[keras.Model, tuple[str, ...]]:
     """The model as it can be compiled and exported: for `sides` alone where a layer of it (Keras'
     bilinear up-sampling is one) has to know them, and what to say of that."""
@@ -238,44 +155,6 @@ def _runnable(model: keras.Model, sides: Shape) -> tuple[keras.Model, tuple[str,
         closed.set_weights(model.get_weights())
         return closed, (f"kept for patches of {_by(sides)} alone: a layer has to know the sides",)
     return model, ()
-
-
-def _require_memory(model: keras.Model, sides: Shape) -> None:
-    needed, there = activation_bytes(model, sides), machine.memory_bytes()
-    if needed > there:
-        raise InputError(
-            f"a patch of {_comma(sides)} needs {machine.show_bytes(needed)} to run, this machine has "
-            f"{machine.show_bytes(there)}: use a smaller --patch"
-        )
-
-
-def _require_factor(factor: int, path: Path) -> int:
-    if factor > FINEST:
-        raise InputError(
-            f"{path} gives {factor} voxels per voxel and axis, more than {FINEST}: such a product "
-            "would be mostly invented; end the model at a coarser grid"
-        )
-    return factor
-
-
-def _unlike(model: keras.Model, sides: Shape, path: Path) -> InputError:
-    found = _laid(model, sides)
-    gives = "nothing that could be laid out" if found is None else _comma(found)
-    return InputError(
-        f"{path} gives {gives} for a patch of {_comma(sides)}: the output's grid has to be the "
-        "input's, or a whole number of times finer along all axes; pad with padding='same' and "
-        "upsample to the input's sides"
-    )
-
-
-def _nearest(model: keras.Model, sides: Shape, step: Shape) -> Iterable[Shape]:
-    """The nearest patches below and above that fit, each side a multiple of its step."""
-    below = tuple(max(m, n // m * m) for n, m in zip(sides, step, strict=True))
-    above = tuple(-(-n // m) * m for n, m in zip(sides, step, strict=True))
-    return [s for s in dict.fromkeys((below, above)) if finer_of(model, s)]
-
-
-# -- numbers
 
 
 def _require_probabilities(model: keras.Model, sides: Shape, finer: int, path: Path) -> None:
@@ -331,14 +210,10 @@ def _run(model: keras.Model, patch: np.ndarray) -> np.ndarray:
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise InputError(
-            f"the model can't run a patch of {_comma(patch.shape[1:-1])} ({reason}): try another "
+            f"the model can't run a patch of {comma(patch.shape[1:-1])} ({reason}): try another "
             "--patch, or save it again with sides of None"
         ) from error
     return np.asarray(keras.ops.convert_to_numpy(found))
-
-
-def _comma(shape: Iterable[Any]) -> str:
-    return ",".join(str(n) for n in shape)
 
 
 def _by(shape: Iterable[Any]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from seg_batch.card import WHOLE_PATCH
 from seg_batch.nn.backend import keras
 from seg_batch.nn.graph import Step, inner, steps
 
@@ -39,7 +40,7 @@ def findings(model: keras.Model) -> tuple[Finding, ...]:
 def for_card(model: keras.Model) -> dict[str, list[str]]:
     """What the card says of it beside the architecture; nothing where nothing is found."""
     found = [finding.line for finding in findings(model)]
-    return {"whole_patch_layers": found} if found else {}
+    return {WHOLE_PATCH: found} if found else {}
 
 
 def _found(model: keras.Model, prefix: str = "") -> Iterator[Finding]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from seg_batch.errors import InputError
 from seg_batch.verbs.predict import Listener, predict_one
 from seg_batch.verbs.preview import write_preview
+from seg_batch.verbs.real_patches import SAMPLES
 from seg_batch.verbs.request import Request
 from seg_batch.verbs.show import summary
-
-SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 
 
 def run_demo(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from seg_batch import bundles
-from seg_batch.card import Compute, ModelCard, Normalisation, make_card, read_card
+from seg_batch.card import WHOLE_PATCH, Compute, ModelCard, Normalisation, make_card, read_card
 from seg_batch.errors import InputError
 from seg_batch.geometry import Shape
 from seg_batch.sinks.publish import require_replaceable, writing_folder
@@ -164,7 +164,7 @@ def imported_lines(result: dict[str, Any]) -> list[str]:
         f"{len(card['classes'])} classes, patch {by}{grid}, {gigaflop:.3g} GFLOP per patch",
         f"normalisation {card['normalisation']['kind']}: {_MEANING[card['normalisation']['kind']]}",
         *result["notes"],
-        *card["architecture"].get("whole_patch_layers", ()),
+        *card["architecture"].get(WHOLE_PATCH, ()),
     ]
     return [*lines, result["path"]]
 

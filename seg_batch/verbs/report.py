@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.bundles import Model
-from seg_batch.card import ModelCard
+from seg_batch.card import WHOLE_PATCH, ModelCard
 from seg_batch.executors import Outcome
 from seg_batch.georef import RasterGeoref, to_json
 from seg_batch.machine import cores, gpus, memory_bytes, peak_rss_bytes
@@ -167,7 +167,7 @@ def _told(card: ModelCard) -> dict[str, Any]:
         "name": card.name,
         "weights_sha256": card.weights_sha256,
         "licence": card.licence,
-        "whole_patch_layers": card.architecture.get("whole_patch_layers", []),
+        WHOLE_PATCH: card.architecture.get(WHOLE_PATCH, []),
     }
 
 

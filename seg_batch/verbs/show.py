@@ -6,15 +6,13 @@ import math
 from typing import Any
 
 from seg_batch.bundles import checked, find, folders, installed, misfit
-from seg_batch.card import ModelCard
+from seg_batch.card import WHOLE_PATCH, ModelCard
 from seg_batch.chain import describe
 from seg_batch.georef import RasterGeoref, to_json
 from seg_batch.machine import disk_free_bytes, show_bytes
 from seg_batch.plan import Plan
 from seg_batch.sources import corner_traps, open_source
 from seg_batch.verbs.request import Prepared
-
-WHOLE_PATCH = "whole_patch_layers"  # what the linter of models found, in cards and reports
 
 
 def _by(shape: Any) -> str:

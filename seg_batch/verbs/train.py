@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from seg_batch.card import ModelCard
+from seg_batch.card import WHOLE_PATCH, ModelCard
 from seg_batch.dataset import Held, PatchSet
 from seg_batch.errors import InputError, OutputError, StoreError
 from seg_batch.recipe import Recipe
@@ -113,7 +113,7 @@ def train(
 
 def _warnings(card: ModelCard) -> list[str]:
     """What of the network no blending makes good."""
-    layers = card.architecture.get("whole_patch_layers", [])
+    layers = card.architecture.get(WHOLE_PATCH, [])
     if not layers:
         return []
     count = f"{len(layers)} layers see" if len(layers) > 1 else "a layer sees"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from seg_batch.bundles import Model
 from seg_batch.errors import SegbatchError
 from seg_batch.recipe import read_recipe
+from seg_batch.sinks.annotate import AXES
 from seg_batch.tta import symmetries
-
-AXES = {2: ("y", "x"), 3: ("z", "y", "x")}
 
 
 def unseen(model: Model, tta: str) -> list[str]:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import numpy as np
 
 from seg_batch.errors import InputError, PlanError
+from seg_batch.geometry import Shape
 
 type Forward = Callable[[np.ndarray], np.ndarray]
-type Shape = tuple[int, ...]
 
 PRECISIONS = ("float32", "mixed")
 
