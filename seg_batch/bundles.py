@@ -18,7 +18,7 @@ from seg_batch.probe import PROBE_CARD
 from seg_batch.probe import predict as probe
 from seg_batch.sources.protocol import SourceInfo
 
-PACKAGED = Path(__file__).parent / "data" / "bundles"
+PACKAGED = Path(__file__).resolve().parent / "data" / "bundles"
 WEIGHTS = {"keras": "model.keras", "openvino": "model.xml"}
 
 
@@ -92,10 +92,11 @@ def checked(model: Model) -> Model:
     """The model, if its weights are the ones the card was written for; BundleError otherwise."""
     if model.path is None:
         return model
-    if not model.weights.is_file():
-        raise BundleError(
-            f"{model.path} has no {model.weights.name}: the bundle is incomplete, fetch it again"
-        )
+    for part in parts(model.weights):
+        if not part.is_file():
+            raise BundleError(
+                f"{model.path} has no {part.name}: the bundle is incomplete, fetch it again"
+            )
     if sha256(model.weights) != model.card.weights_sha256:
         raise BundleError(
             f"{model.weights} does not match the hash in its card: the weights were changed or "
@@ -104,10 +105,15 @@ def checked(model: Model) -> Model:
     return model
 
 
+def parts(path: Path) -> list[Path]:
+    """The files of a model: itself; of an OpenVINO model ``model.xml`` and then ``model.bin``."""
+    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+
+
 def sha256(path: Path) -> str:
-    """Of a file; of an OpenVINO model, of both of its: ``model.xml`` and then ``model.bin``."""
+    """Of all ``parts`` of a model, one after the other."""
     found = hashlib.sha256()
-    for part in [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]:
+    for part in parts(path):
         with part.open("rb") as file:
             hashlib.file_digest(file, lambda: found)
     return found.hexdigest()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seg_batch.errors import SegbatchError
 from seg_batch.geometry import Box, Grid, Shape, Tile
 from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.taper import Taper
@@ -189,6 +190,11 @@ class Stitcher:
         expected = (*shape[:-1], self.classes)
         if found.shape != expected:
             raise ValueError(f"the model gave {found.shape} for patches {shape}, not {expected}")
+        if not np.isfinite(found.sum(dtype=np.float32)):  # as labels they would all be the first
+            raise SegbatchError(
+                "the model gave values that are not finite, of which no labels can be made: its "
+                "weights are damaged, or the input is far from what it was trained on"
+            )
         return found.reshape(*patches.shape[:-1], self.classes)
 
 

@@ -23,6 +23,7 @@ class NetworkConfig:
 
     title: ClassVar[str] = "network"
     ranks: ClassVar[tuple[int, ...]] = (2, 3)
+    by_level: ClassVar[bool] = True  # as many filters as levels are wished for
 
     rank: int
     channels: int

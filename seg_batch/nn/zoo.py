@@ -105,6 +105,12 @@ def configuration(
     return config(filters=tuple(filters), **given, **checked_options(config, options or {}))
 
 
+def own_filters(arch: str) -> tuple[int, ...] | None:
+    """The filters of a network that has no use for those of another; None where any suit it."""
+    config = _known(arch).config
+    return None if config.by_level else config.filters
+
+
 def multiple(arch: str, filters: Sequence[int], options: Mapping[str, Any] | None = None) -> int:
     """What every side of a patch must be a multiple of, in voxels."""
     return configuration(arch, filters, options).multiple

@@ -89,11 +89,23 @@ def _chosen(
     """A recipe that says card and cut stands alone; any less is put over what the data advise."""
     own, where = wishes.over({}), str(wishes.recipe or "recipe")
     if {"card", "cut"} <= own.keys() and wishes.recipe is not None:
-        return recipe_of(own, where), ()
+        return _suited(recipe_of(own, where), own), ()
     listener.stage("reading headers and labels")
     advice, reasons = advised(list(data), wishes.align)
-    recipe = recipe_of(wishes.over(yielding(advice, own)), where)
-    return recipe, tuple(str(r) for r in reasons if not _has(own, r.key))
+    advisable = recipe_of(wishes.over(yielding(advice, own)), where)
+    recipe = _suited(advisable, own)
+    unused = set() if recipe == advisable else {"network.filters"}
+    return recipe, tuple(str(r) for r in reasons if r.key not in unused and not _has(own, r.key))
+
+
+def _suited(recipe: Recipe, own: dict[str, Any]) -> Recipe:
+    """Filters that nobody asked for are those of levels: a network without takes its own."""
+    from seg_batch.nn.zoo import own_filters
+
+    if not _has(own, "network.arch") or _has(own, "network.filters"):
+        return recipe
+    filters = own_filters(recipe.network.arch)
+    return recipe if filters is None else recipe.changed(network={"filters": filters})
 
 
 def _given(dataset: str, wishes: Wishes) -> TrainingSet:
@@ -104,6 +116,8 @@ def _given(dataset: str, wishes: Wishes) -> TrainingSet:
     patches = PatchSet(dataset)
     plain = wishes.over(patches.recipe.model_dump(mode="json"))
     recipe = recipe_of(plain, str(wishes.recipe or "--set"))
+    if recipe.network.arch != patches.recipe.network.arch:
+        recipe = _suited(recipe, wishes.over({}))
     if other := _unlike(recipe, patches.recipe):
         raise InputError(
             f"{dataset} was cut for another recipe ({', '.join(other)}), so its patches would be "

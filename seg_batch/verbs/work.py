@@ -20,6 +20,7 @@ import numpy as np
 
 from seg_batch.bundles import Model
 from seg_batch.ensemble import mean
+from seg_batch.errors import BundleError
 from seg_batch.geometry import Block, Box
 from seg_batch.machine import peak_rss_bytes
 from seg_batch.metrics.seams import SeamCounter
@@ -103,13 +104,18 @@ def _loaded(model: Model, settled: Plan | Options) -> Predictor:
         return model.function
     from seg_batch.nn.engines import load_predictor
 
-    loaded: Predictor = load_predictor(
+    loaded = load_predictor(
         model.weights,
         engine=settled.engine,
         batch=settled.batch or 1,
         precision=settled.precision,
         sha256=model.card.weights_sha256,
     )
+    if loaded.classes != len(model.card.classes):
+        raise BundleError(
+            f"{model.weights} tells {loaded.classes} classes apart and its card names "
+            f"{len(model.card.classes)}, so no map could be made: get the bundle again"
+        )
     return loaded
 
 

@@ -5,11 +5,14 @@ The predictor depends on the position inside the patch, so that a seam can be se
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seg_batch.errors import SegbatchError
 from seg_batch.geometry import Blocks, Box, Grid
 from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.stitch import Counts, Empty, Stitcher, cut, quantised, winners
@@ -136,6 +139,19 @@ def test_a_small_image_is_mirrored_at_its_border() -> None:
     row = Pixels(np.arange(3.0, dtype=np.float32).reshape(1, 3, 1))
     found = cut(row, Box((0, 0), (1, 3)), Box((0, 0), (2, 8)), (1, 3))
     assert found.values[..., 0].tolist() == [[0, 1, 2, 2, 1, 0, 0, 1]] * 2
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_no_labels(value: float) -> None:
+    grid = Grid((12, 12), (8, 8), (4, 4), (0, 0))
+
+    def broken(patches: np.ndarray) -> np.ndarray:
+        found = crooked(patches)
+        found[-1, -1, -1, 0] = value
+        return found
+
+    with pytest.raises(SegbatchError, match="not finite"):
+        by_blocks(address((12, 12)), replace(make(grid), predictor=broken), (12, 12))
 
 
 def test_a_model_with_the_wrong_classes_is_named() -> None:

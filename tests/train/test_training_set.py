@@ -58,6 +58,23 @@ def test_settings_go_over_the_file_and_the_file_over_the_advice(pair: str, tmp_p
     assert "card.patch" in explained(made)
 
 
+@pytest.mark.full
+def test_a_network_without_levels_takes_its_own_filters_unless_some_are_asked_for(
+    pair: str, tmp_path: Path
+) -> None:
+    arch = "network.arch=deeplabv3plus"
+    made = found(pair, tmp_path, arch)
+    assert made.recipe.network.filters == (256, 256)
+    assert "network.filters" not in explained(made)
+    assert "card.patch" in explained(made)
+    asked = found(pair, tmp_path, arch, "network.filters=[8, 8]")
+    assert asked.recipe.network.filters == (8, 8)
+    plain = found(pair, tmp_path / "plain")
+    again = found(tmp_path / "plain" / "p.zarr", tmp_path, arch)
+    assert len(plain.recipe.network.filters) > 2
+    assert again.recipe.network.filters == (256, 256)
+
+
 def test_a_recipe_of_card_and_cut_stands_alone(pair: str, tmp_path: Path) -> None:
     file, recipe = tmp_path / "whole.yaml", bright_recipe()
     file.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))

@@ -77,6 +77,7 @@ class DeepLabConfig(BackboneConfig):
     the mean over the whole patch to ASPP, as in the paper, which makes seams; off by default."""
 
     title = "DeepLabv3+"
+    by_level = False
 
     filters: tuple[int, ...] = (256, 256)
     rates: tuple[int, ...] = (6, 12, 18)

@@ -5,11 +5,13 @@ and our own code that converts. It is made beside its place and moved there whol
 processes may race for it; what is read is compared with its hash, and a damaged entry made anew.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from seg_batch import bundles
@@ -18,20 +20,21 @@ from seg_batch.nn.engines.silent import openvino
 
 NAME = ".openvino"
 XML = "model.xml"
+MAKING, STALE_S = "making-", 3600.0
 MADE_BY = ("engines/convert.py", "fold.py", "graph.py")
 
 
 def converted(weights: Path, sha256: str) -> tuple[bytes, bytes]:
     """Description and numbers (``.xml``, ``.bin``) of the ``.keras`` file of this hash."""
-    key, places = _key(sha256), [place for place in _places(weights) if _usable(place)]
+    key, places = _key(sha256), _places(weights)
     for place in places:
         if found := _intact(place / key):
             return found
-    open_ones = [place for place in places if os.access(place, os.W_OK)]
-    if not open_ones:
-        with tempfile.TemporaryDirectory() as folder:
-            return _made(weights, Path(folder))
-    return _added(weights, open_ones[0] / key)
+    for place in filter(_takes_more, places):
+        _sweep(place)
+        return _added(weights, place / key)
+    with tempfile.TemporaryDirectory() as folder:
+        return _made(weights, Path(folder))
 
 
 def read(xml: Path) -> tuple[bytes, bytes]:
@@ -52,12 +55,20 @@ def _places(weights: Path) -> list[Path]:
     return [weights.parent / NAME, user_cache()]
 
 
-def _usable(place: Path) -> bool:
+def _takes_more(place: Path) -> bool:
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return place.is_dir()
-    return True
+        return False
+    return os.access(place, os.W_OK)
+
+
+def _sweep(place: Path) -> None:
+    """What killed processes left; of a live one nothing is as old as that."""
+    for left in place.glob(f"{MAKING}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 @functools.cache
@@ -79,7 +90,9 @@ def _made(weights: Path, folder: Path) -> tuple[bytes, bytes]:
 
 
 def _added(weights: Path, entry: Path) -> tuple[bytes, bytes]:
-    with tempfile.TemporaryDirectory(dir=entry.parent, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        dir=entry.parent, prefix=MAKING, ignore_cleanup_errors=True
+    ) as folder:
         made = Path(folder) / entry.name
         found = _made(weights, made)
         _put(made, entry)

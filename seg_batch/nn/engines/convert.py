@@ -40,7 +40,8 @@ def convert(weights: Path, xml: Path) -> None:
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "PYTHONPATH": os.pathsep.join(paths),
     }
-    command = [sys.executable, "-m", __name__, str(weights), str(xml)]
+    # -P: the current folder, where anybody's numpy.py may lie, is no place to import from.
+    command = [sys.executable, "-P", "-m", __name__, str(weights), str(xml)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode == 2:
         told = json.loads(done.stdout.splitlines()[-1])
@@ -63,7 +64,7 @@ def to_openvino(model: Any) -> Any:
     def forward(x: Any) -> Any:
         constants = [(variable, tf.constant(value)) for variable, value in numbers]
         with keras.StatelessScope(state_mapping=constants):
-            return folded(x, training=False)
+            return tf.cast(folded(x, training=False), tf.float32)  # mixed models may end in float16
 
     signature = [tf.TensorSpec(model.input_shape, tf.float32)]
     graph = tf.function(forward, input_signature=signature, autograph=False)

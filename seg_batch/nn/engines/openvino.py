@@ -111,15 +111,22 @@ def _parsed(core: Any, files: tuple[bytes, bytes], path: Path) -> Any:
     try:
         model = core.read_model(xml, tensor)
         ends = [*model.inputs, *model.outputs]
-        shapes = [end.partial_shape for end in ends]
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise BundleError(
             f"{path} is no model that OpenVINO can read ({reason}); get the bundle again"
         ) from error
-    if len(model.inputs) != 1 or not all(len(s) in (4, 5) and s[-1].is_static for s in shapes):
+    one_of_each = len(model.inputs) == len(model.outputs) == 1
+    if not (one_of_each and all(map(_is_image, ends))):
+        found = ", ".join(f"{end.partial_shape} {end.element_type.to_string()}" for end in ends)
         raise BundleError(
-            f"{path} has inputs and outputs {', '.join(map(str, shapes))}; a segmentation model "
-            "has one of each, (batch, *spatial, channels)"
+            f"{path} has inputs and outputs {found}; a segmentation model "
+            "has one of each, (batch, *spatial, channels), of floats"
         )
     return model
+
+
+def _is_image(end: Any) -> bool:
+    shape = end.partial_shape
+    known = shape.rank.is_static and len(shape) in (4, 5) and shape[-1].is_static
+    return bool(known and end.element_type == openvino.Type.f32)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from seg_batch import bundles
+from seg_batch.bundles import Model
+from seg_batch.card import ModelCard
 from seg_batch.errors import BundleError, InputError, PlanError
 from seg_batch.nn.backend import keras
 from seg_batch.nn.engines import cache
@@ -18,6 +20,8 @@ from seg_batch.nn.engines.convert import to_openvino
 from seg_batch.nn.engines.openvino import OpenVINOPredictor, _config
 from seg_batch.nn.engines.silent import openvino as ov
 from seg_batch.nn.engines.split import parts
+from seg_batch.options import Options
+from seg_batch.verbs.work import load
 
 BF16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 PRECISIONS = ["float32", *(["mixed"] if BF16 else [])]
@@ -167,6 +171,58 @@ def test_wrong_arrays_and_files_are_refused(bundle_files, tmp_path: Path) -> Non
     assert "\n" not in str(caught.value)
 
 
+def hostile(kind: str) -> ov.Model:
+    """A description that OpenVINO reads, and that is no segmentation model."""
+    op, open_sides = ov.opset8, ov.PartialShape([-1, -1, -1, 3])
+    if kind == "rank":
+        image = op.parameter(ov.PartialShape.dynamic(), np.float32)
+    else:
+        image = op.parameter(open_sides, np.int32 if kind == "whole numbers" else np.float32)
+    found = [op.relu(image), op.abs(image)] if kind == "two outputs" else [op.relu(image)]
+    found = [op.convert(y, "f64") for y in found] if kind == "double" else found
+    return ov.Model(found, [image])
+
+
+@pytest.mark.parametrize("kind", ["rank", "whole numbers", "two outputs", "double"])
+def test_descriptions_of_something_else_are_refused(tmp_path: Path, kind: str) -> None:
+    ov.save_model(hostile(kind), tmp_path / "model.xml", compress_to_fp16=False)
+    with pytest.raises(BundleError, match="has inputs and outputs") as caught:
+        OpenVINOPredictor(tmp_path / "model.xml")
+    assert "\n" not in str(caught.value)
+
+
+def bundle_of(model: ov.Model, folder: Path, classes: int) -> Model:
+    """An OpenVINO bundle whose card vouches for it."""
+    ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
+    table = [{"id": k, "name": f"k{k}", "colour": (k, k, k)} for k in range(classes)]
+    card = ModelCard(
+        name="x",
+        kind="raster",
+        rank=2,
+        format="openvino",
+        classes=table,
+        normalisation={"kind": "identity"},
+        weights_sha256=bundles.sha256(folder / "model.xml"),
+    )
+    return Model(card, folder)
+
+
+def test_a_card_of_other_classes_than_the_model_is_refused(tmp_path: Path) -> None:
+    image = ov.opset8.parameter(ov.PartialShape([-1, -1, -1, 3]), np.float32)
+    made = bundle_of(ov.Model([ov.opset8.relu(image)], [image]), tmp_path, 2)
+    with pytest.raises(BundleError, match="3 classes apart and its card names 2"):
+        load(made, Options(engine="openvino", precision="float32"))
+
+
+def test_a_bundle_without_its_second_file_is_incomplete(tmp_path: Path) -> None:
+    image = ov.opset8.parameter(ov.PartialShape([-1, -1, -1, 3]), np.float32)
+    made = bundle_of(ov.Model([ov.opset8.relu(image)], [image]), tmp_path, 3)
+    assert bundles.checked(made) is made
+    made.weights.with_suffix(".bin").unlink()
+    with pytest.raises(BundleError, match=r"has no model\.bin"):
+        bundles.checked(made)
+
+
 def test_bfloat16_is_never_imitated(bundle_files, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     class Plain:
         def get_property(self, *_: str) -> list[str]:
@@ -276,8 +332,34 @@ def test_a_folder_that_takes_nothing_leaves_the_users_or_none(bundle, monkeypatc
     assert converter.calls == 2
 
 
+def test_what_killed_conversions_left_goes_and_what_is_at_work_stays(bundle) -> None:  # type: ignore[no-untyped-def]
+    weights, sha256, _ = bundle
+    place = weights.parent / cache.NAME
+    left, live = place / f"{cache.MAKING}left", place / f"{cache.MAKING}live"
+    for folder in (left, live):
+        (folder / "entry").mkdir(parents=True)
+    os.utime(left, (0, 0))
+    cache.converted(weights, sha256)
+    assert not left.exists()
+    assert live.exists()
+
+
+def test_a_bundle_whose_model_is_cached_elsewhere_is_left_as_it_is(bundle, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    weights, sha256, converter = bundle
+    monkeypatch.setattr(bundles, "PACKAGED", weights.parents[1])
+    cache.converted(weights, sha256)  # into the user's cache
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(weights.parents[1] / "home"))
+    cache.converted(weights, sha256)
+    assert converter.calls == 1
+    assert not (weights.parent / cache.NAME).exists()
+
+
 @pytest.mark.full
 def test_a_real_conversion_in_a_process_of_its_own(models, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """And nothing is imported from the current folder, which may be anybody's."""
+    (tmp_path / "numpy.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path)
     weights = Path(shutil.copy(models["2d"], tmp_path / "model.keras"))
     x = patches("2d", 2)
     plain = np.asarray(keras.models.load_model(weights, compile=False)(x))
