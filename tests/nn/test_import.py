@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -15,5 +17,6 @@ def test_the_package_imports_neither_keras_nor_tensorflow() -> None:
     assert loaded.stdout.split() == ["False", "False"]
 
 
+@pytest.mark.full
 def test_tensorflow_starts_without_chatter() -> None:
     assert run("from seg_batch.nn.backend import tf; tf.ones(2) + 1").stderr == ""

@@ -24,8 +24,9 @@ from seg_batch.nn.zoo import ARCHITECTURES, architecture_of, build, multiple, pa
 
 WIDE = (32, 64, 128, 256, 512)
 SMALL = (4, 6, 8)
-RELATIVES = ("anunet", "unetpp", "attention_unet", "unet")
-EVERY = pytest.mark.parametrize("arch", RELATIVES)
+# The dear ones; anunet has fast tests of its own.
+GATED = [pytest.param(arch, marks=pytest.mark.full) for arch in ("anunet", "attention_unet")]
+EVERY = pytest.mark.parametrize("arch", ["unetpp", "unet", *GATED])
 
 
 def small(arch: str, rank: int = 2, classes: int = 3) -> keras.Model:

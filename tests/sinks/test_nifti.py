@@ -172,7 +172,16 @@ def test_any_extent_without_a_header_to_copy(
     assert isinstance(image, nibabel.Nifti2Image if max(extent) > 32767 else nibabel.Nifti1Image)
 
 
-@pytest.mark.parametrize("box", [(3, 5, 7), (3, 5, 12), (3, 11, 12), (1, 1, 1), (9, 11, 12)])
+@pytest.mark.parametrize(
+    "box",
+    [
+        (3, 5, 7),
+        (3, 5, 12),
+        (3, 11, 12),
+        pytest.param((1, 1, 1), marks=pytest.mark.full),
+        (9, 11, 12),
+    ],
+)
 def test_boxes_of_any_shape_find_their_places(
     tmp_path: Path, box: Shape, monkeypatch: pytest.MonkeyPatch
 ) -> None:

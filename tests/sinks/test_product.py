@@ -194,9 +194,15 @@ def write_in_another_process(
 
 @pytest.mark.parametrize(
     ("name", "limit"),
-    [("a.tif", 20_000), ("a.tif", 60_000), ("a.nii", 3000), ("a.nii.gz", 200), ("a.nii.gz", 3000),
-     ("b.zarr", 100)],
-)  # fmt: skip
+    [
+        pytest.param("a.tif", 20_000, marks=pytest.mark.full),
+        ("a.tif", 60_000),
+        pytest.param("a.nii", 3000, marks=pytest.mark.full),
+        pytest.param("a.nii.gz", 200, marks=pytest.mark.full),
+        ("a.nii.gz", 3000),
+        ("b.zarr", 100),
+    ],
+)
 def test_a_file_that_may_not_grow(tmp_path: Path, name: str, limit: int) -> None:
     """One line, the earlier result as it was, nothing left behind."""
     full_store(tmp_path / "s", VOLUME if "nii" in name else store_spec((2000, 1700), (256, 256)))
@@ -216,7 +222,16 @@ def test_a_store_that_may_not_grow(tmp_path: Path) -> None:
     assert WorkStore.open(tmp_path / "t").receipts() == {}
 
 
-@pytest.mark.parametrize("name", ["a.tif", "a.nii", "a.nii.gz", "a.zarr", "store"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "store",
+        *(
+            pytest.param(f"a.{ending}", marks=pytest.mark.full)
+            for ending in ("tif", "nii", "nii.gz", "zarr")
+        ),
+    ],
+)
 def test_a_full_disk(tmp_path: Path, name: str) -> None:
     """A file system of 64 KiB, in a name space of its own."""
     disk = tmp_path / "disk"

@@ -66,7 +66,7 @@ def test_threads_do_not_change_a_bit(models) -> None:  # type: ignore[no-untyped
     assert len(set(digests.pop())) == 4
 
 
-@pytest.mark.parametrize("kind", ["2d", "3d"])
+@pytest.mark.parametrize("kind", ["2d", pytest.param("3d", marks=pytest.mark.full)])
 def test_the_engine_equals_the_model(models, kind: str) -> None:  # type: ignore[no-untyped-def]
     x = patches(kind, 3)
     plain = keras.models.load_model(models[kind], compile=False)
