@@ -136,8 +136,8 @@ def _made(asked: _Asked, folder: Path, listener: Listener) -> tuple[dict[str, An
     listener.stage("running what was written")
     found = fresh.run(form.module, folder / form.file, compared.values, form.batch)
     allowed = form.allowed(asked.quantize)
-    difference = _difference(found.probabilities, written.keras.probabilities)
-    _require_alike(difference, allowed, asked.name)
+    difference = difference_of(found.probabilities, written.keras.probabilities)
+    require_alike(difference, allowed, asked.name)
     report = {
         **_facts(asked, folder),
         "tensors": found.tensors,
@@ -172,7 +172,7 @@ def _ordered(asked: _Asked) -> tuple[Order, RealPatches | None]:
     return order, learnt
 
 
-def _difference(found: np.ndarray, expected: np.ndarray) -> dict[str, float]:
+def difference_of(found: np.ndarray, expected: np.ndarray) -> dict[str, float]:
     """Of probabilities ``(n, *patch, K)``: the largest and the mean, and the share of equal labels.
     All ones and no label where they can't be compared at all."""
     if found.shape != expected.shape or not np.isfinite(found).all():
@@ -186,7 +186,7 @@ def _difference(found: np.ndarray, expected: np.ndarray) -> dict[str, float]:
     }
 
 
-def _require_alike(difference: dict[str, float], allowed: Tolerance, name: str) -> None:
+def require_alike(difference: dict[str, float], allowed: Tolerance, name: str) -> None:
     largest, mean = difference["largest"], difference["mean"]
     agreement = difference["label_agreement"]
     if largest > allowed.difference or mean > allowed.mean or agreement < allowed.agreement:

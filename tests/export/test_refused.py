@@ -12,7 +12,7 @@ import pytest
 from seg_batch.errors import BundleError, InputError, OutputError, SegbatchError
 from seg_batch.nn.export import fresh
 from seg_batch.nn.export.formats import Tolerance
-from seg_batch.verbs.export import _difference, _require_alike, export
+from seg_batch.verbs.export import difference_of, export, require_alike
 from tests.engine.files import segbatch
 
 BUNDLE = "landsat8-landcover"
@@ -98,25 +98,25 @@ def test_images_that_do_not_fit(tmp_path: Path) -> None:
 def test_differences_are_of_probabilities_and_of_labels() -> None:
     expected = np.array([[[0.9, 0.1], [0.6, 0.4]]], np.float32)
     found = np.array([[[0.8, 0.2], [0.4, 0.6]]], np.float32)
-    difference = _difference(found, expected)
+    difference = difference_of(found, expected)
     assert difference["largest"] == pytest.approx(0.2)
     assert difference["mean"] == pytest.approx(0.15)
     assert difference["label_agreement"] == 0.5
     worst = {"largest": 1.0, "mean": 1.0, "label_agreement": 0.0}
-    assert _difference(found[..., :1], expected) == worst
-    assert _difference(found * np.nan, expected) == worst
+    assert difference_of(found[..., :1], expected) == worst
+    assert difference_of(found * np.nan, expected) == worst
 
 
 def test_each_limit_alone_refuses() -> None:
     allowed = Tolerance(0.1, 0.01, 0.99, "for the test")
     within = {"largest": 0.1, "mean": 0.01, "label_agreement": 0.99}
-    _require_alike(within, allowed, "x")
+    require_alike(within, allowed, "x")
     with pytest.raises(InputError, match=r"differ by up to 0\.2"):
-        _require_alike({**within, "largest": 0.2}, allowed, "x")
+        require_alike({**within, "largest": 0.2}, allowed, "x")
     with pytest.raises(InputError, match=r"0\.02 on average"):
-        _require_alike({**within, "mean": 0.02}, allowed, "x")
+        require_alike({**within, "mean": 0.02}, allowed, "x")
     with pytest.raises(InputError, match=r"98\.000%"):
-        _require_alike({**within, "label_agreement": 0.98}, allowed, "x")
+        require_alike({**within, "label_agreement": 0.98}, allowed, "x")
 
 
 @pytest.mark.full
