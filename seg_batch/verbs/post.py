@@ -31,7 +31,7 @@ from seg_batch.postprocess.setting import Setting
 from seg_batch.sinks.store import WorkStore
 from seg_batch.sources import open_source
 from seg_batch.sources.finer import finer
-from seg_batch.verbs.salvage import hold
+from seg_batch.sources.salvage import hold
 from seg_batch.verbs.work import Job
 
 PREDICTED = "labels"

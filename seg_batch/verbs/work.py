@@ -30,11 +30,11 @@ from seg_batch.plan import Plan
 from seg_batch.sinks.store import WorkStore
 from seg_batch.sources import open_source
 from seg_batch.sources.finer import finer, one_of_each
+from seg_batch.sources.salvage import hold
 from seg_batch.sources.view import Oriented
 from seg_batch.stitch import Counts, Empty, Predictor, Stitcher, below, quantised, winners
 from seg_batch.taper import Taper
 from seg_batch.tta import averaged
-from seg_batch.verbs.salvage import hold
 
 
 @dataclass(frozen=True)

@@ -223,18 +223,26 @@ def test_a_bundle_without_its_second_file_is_incomplete(tmp_path: Path) -> None:
         bundles.checked(made)
 
 
-def test_bfloat16_is_never_imitated(bundle_files, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+def test_bfloat16_is_never_imitated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Plain:
         def get_property(self, *_: str) -> list[str]:
             return ["FP32"]
 
     monkeypatch.setattr(ov, "Core", Plain)
     with pytest.raises(PlanError, match="use --precision float32"):
-        OpenVINOPredictor(bundle_files["2d"], precision="mixed")
+        OpenVINOPredictor(tmp_path / "model.xml", precision="mixed")
 
 
-def test_the_hash_of_a_bundle_covers_both_files(bundle_files, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    xml = bundle_files["2d"]
+def written(folder: Path) -> Path:
+    """Two files of a few bytes: what is kept, hashed and moved is never parsed."""
+    folder.mkdir()
+    (folder / "model.xml").write_bytes(b"description")
+    (folder / "model.bin").write_bytes(bytes(range(256)))
+    return folder / "model.xml"
+
+
+def test_the_hash_of_a_bundle_covers_both_files(tmp_path: Path) -> None:
+    xml = written(tmp_path / "made")
     both = xml.read_bytes() + xml.with_suffix(".bin").read_bytes()
     assert bundles.sha256(xml) == hashlib.sha256(both).hexdigest()
 
@@ -252,11 +260,12 @@ class Converter:
 
 
 @pytest.fixture
-def bundle(models, bundle_files, tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
+def bundle(tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
     """A bundle's weights, their hash, and a converter that takes no time."""
     (tmp_path / "bundle").mkdir()
-    weights = Path(shutil.copy(models["2d"], tmp_path / "bundle" / "model.keras"))
-    converter = Converter(bundle_files["2d"])
+    weights = tmp_path / "bundle" / "model.keras"
+    weights.write_bytes(b"weights")
+    converter = Converter(written(tmp_path / "made"))
     monkeypatch.setattr(cache, "convert", converter)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     return weights, bundles.sha256(weights), converter
