@@ -293,6 +293,8 @@ def adopt(plan: Plan, stored: Plan) -> Plan:
         fingerprint=plan.fingerprint,
         post=plan.post,
         probabilities=plan.probabilities,
+        promised_bytes=max(stored.promised_bytes, plan.promised_bytes),
+        disk_bytes=max(stored.disk_bytes, plan.disk_bytes),
     )
     check_memory(kept)
     return kept

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from seg_batch.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.chain import parse_chain
 from seg_batch.errors import PartialResultError, PlanError, SegbatchError, StoreError
 from seg_batch.options import Options
+from seg_batch.plan import Plan, adopt
 from seg_batch.postprocess.arrays import run_chain
 from seg_batch.postprocess.setting import Setting
 from seg_batch.probe import PROBE_CARD
@@ -27,7 +29,7 @@ from seg_batch.sinks.store import WorkStore
 from seg_batch.verbs import post
 from seg_batch.verbs import predict as verb
 from seg_batch.verbs.predict import predict, predict_one
-from seg_batch.verbs.request import Request
+from seg_batch.verbs.request import Request, prepare
 from tests.engine.files import segbatch, write_raster, write_volume
 
 CHAIN = ("majority:3", "min_size:12,residue 5=0.9ha", "largest:residue 3", "fill_holes")
@@ -237,6 +239,22 @@ def test_on_the_command_line_it_is_one_line_and_status_2(small: Path, tmp_path: 
     assert (ran.status, ran.err.count("\n")) == (2, 1)
     assert "did you mean largest?" in ran.err
     assert not (tmp_path / "o.tif.work.zarr").exists()
+
+
+def test_a_resumed_plan_promises_what_its_own_chain_needs(scene: Path) -> None:
+    """Many threads of a field take more than the prediction that it begins with."""
+
+    def planned(*chain: str) -> Plan:
+        options = Options(probabilities=True, post=chain, block=(1024, 1024))
+        return prepare(Request(str(scene), model="probe", options=options)).plan
+
+    before, now = planned(), planned("crf")
+    assert now.promised_bytes > before.promised_bytes
+    kept = adopt(now, before)
+    assert kept.promised_bytes >= now.promised_bytes
+    assert kept.disk_bytes >= now.disk_bytes
+    with pytest.raises(PlanError, match="need"):
+        adopt(replace(now, memory_bytes=before.promised_bytes), before)
 
 
 @pytest.mark.full
