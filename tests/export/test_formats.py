@@ -78,8 +78,13 @@ def test_tensorflow_serving_finds_named_tensors_and_any_batch(
     }
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("quantize", ["float32", "int8"])
+@pytest.mark.parametrize(
+    "quantize",
+    [
+        pytest.param("float32", marks=pytest.mark.slow),
+        pytest.param("int8", marks=pytest.mark.full),
+    ],
+)
 def test_an_openvino_export_is_a_bundle_that_predicts(
     flat: tuple[str, str], tmp_path: Path, quantize: str
 ) -> None:

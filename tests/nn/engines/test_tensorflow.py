@@ -58,7 +58,7 @@ def test_a_patch_has_one_result_wherever_it_stands(models, kind: str, precision:
 def test_threads_do_not_change_a_bit(models) -> None:  # type: ignore[no-untyped-def]
     command = [sys.executable, "-c", DIGESTS, str(models["2d"]), str(models["3d"])]
     digests = set()
-    for threads in ("1", "2", "7"):
+    for threads in ("1", "7"):
         env = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads}
         done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
         digests.add(tuple(done.stdout.split()))
