@@ -28,8 +28,6 @@ from tests.models.made import by_place, layers, saved, strided_encoder
 
 from seg_batch.nn.backend import keras  # isort: skip
 
-pytestmark = pytest.mark.full
-
 
 def told(**fields: Any) -> Foreign:
     return Foreign(**{"channels": ("r", "g", "b"), "classes": "a,b,c,d", **fields})
@@ -56,6 +54,7 @@ def whole(model: Any, values: np.ndarray, plan: Any) -> np.ndarray:
     return total
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("build", "channels", "classes", "patch"),
     [(by_place, 3, 4, (40, 24)), (strided_encoder, 2, 3, None)],
@@ -85,6 +84,7 @@ def test_a_wrapped_model_predicts_a_scene(
     assert len(np.unique(found)) > 1
 
 
+@pytest.mark.full
 def test_a_volume_model_of_one_sigmoid_channel(tmp_path: Path) -> None:
     model = by_place(1, 1, 3, activation="sigmoid")
     said = Foreign(("T1",), "background,tumour", patch=(16, 16, 16), mean=(10.0,), std=(300.0,))
@@ -98,6 +98,7 @@ def test_a_volume_model_of_one_sigmoid_channel(tmp_path: Path) -> None:
     assert set(np.unique(found)) == {0, 1}
 
 
+@pytest.mark.full
 def test_a_super_resolving_model_is_found_to_be_one(tmp_path: Path) -> None:
     """The leaky U-Net with its finer head: three voxels per voxel, and the COG says so."""
     from seg_batch.nn.zoo import build
@@ -121,6 +122,7 @@ def test_a_super_resolving_model_is_found_to_be_one(tmp_path: Path) -> None:
     assert segbatch("verify", tmp_path / "o.tif").status == 0
 
 
+@pytest.mark.full
 def test_the_last_of_several_outputs_is_taken_and_said(tmp_path: Path) -> None:
     image = layers.Input((None, None, 3))
     x = layers.Conv2D(4, 3, padding="same")(image)
@@ -152,6 +154,7 @@ def test_raw_scores_are_refused_or_get_a_softmax(tmp_path: Path) -> None:
         import_model(each, tmp_path / "c", told(patch=(16, 16)))
 
 
+@pytest.mark.full
 def test_the_stride_is_found_and_the_nearest_patches_are_told(tmp_path: Path) -> None:
     path = saved(strided_encoder(3, 4), tmp_path / "m.keras")
     with pytest.raises(InputError, match=r"multiples of 8,8: use --patch 96,96 or 104,104"):
@@ -165,6 +168,7 @@ def test_the_stride_is_found_and_the_nearest_patches_are_told(tmp_path: Path) ->
         import_model(fixed, tmp_path / "d", told(patch=(96, 96)))
 
 
+@pytest.mark.full
 def test_strides_that_are_no_powers_of_two(tmp_path: Path) -> None:
     """3 down one axis of a volume and 2 along the others."""
     image = layers.Input((None, None, None, 3))
@@ -230,6 +234,7 @@ def with_lambda_activation() -> Any:
     return keras.Model(image, layers.Conv2D(4, 1, name="top", activation=lambda x: x)(image))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("build", "words"),
     [
@@ -299,6 +304,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -330,6 +336,7 @@ def test_words_that_make_no_card(tmp_path: Path, fields: dict[str, Any], words: 
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.full
 def test_an_earlier_bundle_survives_unless_told_otherwise(tmp_path: Path) -> None:
     path = saved(by_place(), tmp_path / "m.keras")
     import_model(path, tmp_path / "b", told(patch=(16, 16)))
@@ -344,6 +351,7 @@ def test_an_earlier_bundle_survives_unless_told_otherwise(tmp_path: Path) -> Non
     assert json.loads((tmp_path / "b" / "card.json").read_text())["patch"] == [24, 24]
 
 
+@pytest.mark.full
 def test_the_command_says_what_was_made(tmp_path: Path) -> None:
     path = saved(by_place(), tmp_path / "m.keras")
     words = (
@@ -367,6 +375,7 @@ def test_the_command_says_what_was_made(tmp_path: Path) -> None:
     assert segbatch("models", "nonesuch").status == 2
 
 
+@pytest.mark.full
 def test_layers_that_see_the_whole_patch_are_told(tmp_path: Path) -> None:
     """On import, in the card for people, and beside the seam index that was measured."""
     image = layers.Input((None, None, 3))
@@ -384,6 +393,7 @@ def test_layers_that_see_the_whole_patch_are_told(tmp_path: Path) -> None:
     assert line in summary(report)
 
 
+@pytest.mark.full
 def test_a_finer_bundle_is_not_scored_on_the_grid_of_its_image(tmp_path: Path) -> None:
     image = layers.Input((None, None, 3))
     x = layers.Conv2DTranspose(4, 2, strides=2, activation="softmax")(image)

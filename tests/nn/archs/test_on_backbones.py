@@ -23,8 +23,6 @@ from seg_batch.nn.step import Trainer
 from seg_batch.nn.zoo import build, configuration, multiple, part_of
 from tests.nn.squares import recipe
 
-pytestmark = pytest.mark.full
-
 LIGHT = "mobilenet_v3_small_minimalistic"
 # Name, filters, options, what sides are multiples of.
 CASES: list[tuple[str, tuple[int, ...], dict[str, Any], int]] = [
@@ -86,6 +84,7 @@ def backbone_of(name: str, channels: int = 4) -> keras.Model:
     return getattr(keras.applications, name)(**options, input_tensor=shape, minimalistic=True)
 
 
+@pytest.mark.full
 def test_parameters_are_those_of_the_backbone_and_of_the_decoder_by_hand(
     models: Callable[[str], keras.Model],
 ) -> None:
@@ -98,6 +97,7 @@ def test_parameters_are_those_of_the_backbone_and_of_the_decoder_by_hand(
     assert model.count_params() == whole + decoder + (4 + 1) * 3
 
 
+@pytest.mark.full
 def test_parameters_of_aspp_and_its_decoder_by_hand(models: Callable[[str], keras.Model]) -> None:
     """A 1x1 branch, two with rates, the image level, 1x1 over all of them; 48 from stride 4."""
     model, whole = models("deeplabv3plus"), backbone_of("MobileNetV3Small").count_params()
@@ -111,6 +111,7 @@ def test_parameters_of_aspp_and_its_decoder_by_hand(models: Callable[[str], kera
 # -- what they compute
 
 
+@pytest.mark.full
 @EVERY
 def test_probabilities_on_any_multiple_of_the_stride(
     models: Callable[[str], keras.Model], arch: str
@@ -123,6 +124,7 @@ def test_probabilities_on_any_multiple_of_the_stride(
     np.testing.assert_allclose(y.sum(-1), 1.0, atol=1e-5)
 
 
+@pytest.mark.full
 @EVERY
 def test_a_saved_model_needs_nothing_but_keras(
     models: Callable[[str], keras.Model], arch: str, tmp_path: Path
@@ -136,6 +138,7 @@ def test_a_saved_model_needs_nothing_but_keras(
     np.testing.assert_array_equal(again(x), model(x))
 
 
+@pytest.mark.full
 @EVERY
 def test_folded_equals_unfolded(models: Callable[[str], keras.Model], arch: str) -> None:
     """Depthwise or not, what follows a convolution goes; that of ASPP follows the image level's sum."""
@@ -150,6 +153,7 @@ def test_folded_equals_unfolded(models: Callable[[str], keras.Model], arch: str)
     assert {kinds[name] for name in kinds if part_of(name) != "head"} == {"bfloat16"}
 
 
+@pytest.mark.full
 def test_costs_of_depthwise_kernels_by_hand() -> None:
     """Depthwise 3x3, stride 2, on 2 channels; then a separable one to 5, its kernels at each output."""
     x = keras.Input((None, None, 2))
@@ -159,6 +163,7 @@ def test_costs_of_depthwise_kernels_by_hand() -> None:
     assert forward_flops(model, (8, 12)) == 2 * 4 * 6 * (9 * 4 + 9 * 4 + 4 * 5)
 
 
+@pytest.mark.full
 def test_a_separable_decoder_costs_less(models: Callable[[str], keras.Model]) -> None:
     light = models("mobile_unet")
     filters = CASE["mobile_unet"][1]
@@ -168,6 +173,7 @@ def test_a_separable_decoder_costs_less(models: Callable[[str], keras.Model]) ->
     assert activation_bytes(light, (64, 64)) > 0
 
 
+@pytest.mark.full
 def test_image_level_pooling_is_what_the_paper_puts_beside_the_branches() -> None:
     """Added after its part of the last 1x1 convolution, as concatenating the pooled map would give."""
     model = lively("deeplabv3plus")
@@ -191,6 +197,7 @@ def truth_of(x: np.ndarray) -> np.ndarray:
     return (x[..., 0] > 0).astype(np.int32) + (x[..., 1] > 1)
 
 
+@pytest.mark.full
 @EVERY
 def test_a_step_lowers_the_loss(arch: str) -> None:
     model, x = lively(arch), image(32, 64)
@@ -203,6 +210,7 @@ def test_a_step_lowers_the_loss(arch: str) -> None:
     assert float(loss(truth, model(x, training=True))) < float(before)
 
 
+@pytest.mark.full
 def test_a_frozen_encoder_is_left_alone() -> None:
     """Kernels and running averages, too; all the rest learns."""
     _, filters, options, _ = CASE["encoder_unet"]
@@ -219,6 +227,7 @@ def test_a_frozen_encoder_is_left_alone() -> None:
     assert changed == {"decoder", "head"}
 
 
+@pytest.mark.full
 def test_fine_tuning_fits_the_first_layer_of_a_backbone(
     models: Callable[[str], keras.Model],
 ) -> None:
