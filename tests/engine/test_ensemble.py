@@ -221,6 +221,7 @@ def test_a_patch_that_is_no_square_is_refused_before_any_work(scene: Path, tmp_p
     assert list(tmp_path.iterdir()) == [scene]
 
 
+@pytest.mark.full
 def test_a_bundle_is_scored_with_views_and_members(tmp_path: Path) -> None:
     """``evaluate`` scores what ``predict`` maps: the mean over members, then over views."""
     image, label = labelled_scene(tmp_path, "a", 1)

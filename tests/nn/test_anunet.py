@@ -47,6 +47,7 @@ def test_output_is_probabilities_per_head(rank: int) -> None:
         assert keras.backend.standardize_dtype(head.dtype) == "float32"
 
 
+@pytest.mark.full
 def test_pruned_model_shares_weights_and_equals_its_head() -> None:
     model = anunet(ANUNetConfig(2, 1, 2, (4, 8, 12, 16)))
     x = np.random.default_rng(0).normal(size=(1, 16, 16, 1)).astype(np.float32)
@@ -72,7 +73,7 @@ def test_a_missing_head_is_named() -> None:
         prune(model, 1)
 
 
-@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("rank", [2, pytest.param(3, marks=pytest.mark.full)])
 def test_saved_model_needs_nothing_but_keras(rank: int, tmp_path) -> None:  # type: ignore[no-untyped-def]
     model = deepest(anunet(ANUNetConfig(rank, 1, 2, (4, 8, 12))))
     model.save(tmp_path / "m.keras")

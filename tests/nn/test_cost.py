@@ -53,6 +53,7 @@ def test_flops_grow_with_the_patch_and_bytes_too() -> None:
     assert activation_bytes(model, (16, 16, 16)) == 8 * activation_bytes(model, (8, 8, 8))
 
 
+@pytest.mark.full
 def test_bytes_cover_the_widest_layer() -> None:
     """At the last node five maps are read while their concatenation is written."""
     model = deepest(anunet(ANUNetConfig(2, 1, 2, (8, 8, 8, 8, 8))))

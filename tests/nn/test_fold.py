@@ -77,6 +77,7 @@ def test_layers_that_convolve_channels_alone() -> None:
     assert norms(folded) == 0
 
 
+@pytest.mark.full
 def test_other_policy_leaves_the_head_in_float32(models) -> None:  # type: ignore[no-untyped-def]
     folded = fold_batchnorm(keras.models.load_model(models["2d"], compile=False), "mixed_bfloat16")
     assert folded.get_layer("x_0_0_conv1").compute_dtype == "bfloat16"

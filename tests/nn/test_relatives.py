@@ -24,9 +24,9 @@ from seg_batch.nn.zoo import ARCHITECTURES, architecture_of, build, multiple, pa
 
 WIDE = (32, 64, 128, 256, 512)
 SMALL = (4, 6, 8)
-# The dear ones; anunet has fast tests of its own.
-GATED = [pytest.param(arch, marks=pytest.mark.full) for arch in ("anunet", "attention_unet")]
-EVERY = pytest.mark.parametrize("arch", ["unetpp", "unet", *GATED])
+# The dear ones only in `make test`; anunet has fast tests of its own.
+DEAR = [pytest.param(a, marks=pytest.mark.full) for a in ("anunet", "unetpp", "attention_unet")]
+EVERY = pytest.mark.parametrize("arch", ["unet", *DEAR])
 
 
 def small(arch: str, rank: int = 2, classes: int = 3) -> keras.Model:
@@ -77,6 +77,7 @@ def test_parameters_by_hand(rank: int) -> None:
         assert model.count_params() == number, arch
 
 
+@pytest.mark.full
 def test_attention_unet_is_a_unet_and_a_gate_on_every_skip() -> None:
     config = AttentionUNetConfig(2, 1, 1, WIDE)
     with_gates, without = attention_unet(config), unet(UNetConfig(2, 1, 1, WIDE))
@@ -213,6 +214,7 @@ def test_sides_must_be_multiples_of(arch: str) -> None:
         model(np.zeros((1, 6, 8, 2), np.float32))
 
 
+@pytest.mark.full
 def test_a_pruned_network_is_one_of_fewer_levels() -> None:
     for arch in ("anunet", "unetpp"):
         part = prune(small(arch), 1)

@@ -104,7 +104,11 @@ def test_the_place_comes_through(tmp_path: Path, georef: RasterGeoref) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize(
-    "extent", [(1, 1), (1, 1500), (1500, 1), (511, 513), (512, 512), (1030, 700), (2100, 1900)]
+    "extent",
+    [
+        *[(1, 1), (1, 1500), (1500, 1), (511, 513), (512, 512), (1030, 700)],
+        pytest.param((2100, 1900), marks=pytest.mark.full),
+    ],
 )
 def test_any_extent(tmp_path: Path, extent: Shape, dtype: str) -> None:
     fill = 255 if dtype == "uint8" else 65535

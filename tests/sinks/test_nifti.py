@@ -177,9 +177,7 @@ def test_any_extent_without_a_header_to_copy(
     [
         (3, 5, 7),
         (3, 5, 12),
-        (3, 11, 12),
-        pytest.param((1, 1, 1), marks=pytest.mark.full),
-        (9, 11, 12),
+        *(pytest.param(b, marks=pytest.mark.full) for b in [(3, 11, 12), (1, 1, 1), (9, 11, 12)]),
     ],
 )
 def test_boxes_of_any_shape_find_their_places(

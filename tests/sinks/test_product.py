@@ -199,8 +199,8 @@ def write_in_another_process(
         ("a.tif", 60_000),
         pytest.param("a.nii", 3000, marks=pytest.mark.full),
         pytest.param("a.nii.gz", 200, marks=pytest.mark.full),
-        ("a.nii.gz", 3000),
-        ("b.zarr", 100),
+        pytest.param("a.nii.gz", 3000, marks=pytest.mark.full),
+        pytest.param("b.zarr", 100, marks=pytest.mark.full),
     ],
 )
 def test_a_file_that_may_not_grow(tmp_path: Path, name: str, limit: int) -> None:

@@ -73,6 +73,7 @@ def test_the_engine_equals_the_model(models, kind: str) -> None:  # type: ignore
     np.testing.assert_allclose(KerasPredictor(models[kind], batch=2)(x), plain(x), atol=1e-5)
 
 
+@pytest.mark.full
 def test_mixed_precision_is_near(models) -> None:  # type: ignore[no-untyped-def]
     x = patches("2d", 2)
     exact, near = (KerasPredictor(models["2d"], precision=p)(x) for p in ("float32", "mixed"))
