@@ -108,6 +108,7 @@ def _interrupted(*_: Any) -> None:
 def main() -> None:
     """Run the command and leave with its exit status."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["PYTHONSAFEPATH"] = "1"  # our processes import nothing from the current folder
     signal.signal(signal.SIGTERM, _interrupted)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:

@@ -103,3 +103,15 @@ def test_a_scheduler_without_workers_is_refused(scene: Path, tmp_path: Path, run
         )
     assert ran.status == 2
     assert "no workers" in ran.err
+
+
+@pytest.mark.full
+def test_workers_import_nothing_from_the_current_folder(tmp_path: Path) -> None:
+    """The installed command, for ``python -m`` takes the current folder in by itself."""
+    scene = write_raster(tmp_path / "scene.tif", address_raster((64, 64), 1, "uint8"))
+    (tmp_path / "pickle.py").write_text("open('imported', 'w').close()")
+    command = [str(Path(sys.executable).parent / "segbatch"), "predict", str(scene)]
+    command += ["--model", "probe", "--cluster", "local", "-q"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "imported").exists()
