@@ -83,6 +83,8 @@ def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
     such, whose probabilities are averaged."""
     if model is None:
         return choose(info)
+    if isinstance(model, str | Path):  # what does not fit is said before weights are read
+        return checked(fitting(find(str(model)), info))
     return fitting(named_model(model), info)
 
 
