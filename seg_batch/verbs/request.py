@@ -83,17 +83,26 @@ def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
     such, whose probabilities are averaged."""
     if model is None:
         return choose(info)
-    if isinstance(model, str | Path):  # what does not fit is said before weights are read
-        return checked(fitting(find(str(model)), info))
-    return fitting(named_model(model), info)
+    found = fitting(_found(model), info)  # said before weights are read
+    return _checked(found)
 
 
 def named_model(model: OneModel | Sequence[OneModel]) -> Model:
     """The model or models named, their weights checked."""
+    return _checked(_found(model))
+
+
+def _checked(model: Model) -> Model:
+    for member in model.all:
+        checked(member)
+    return model
+
+
+def _found(model: OneModel | Sequence[OneModel]) -> Model:
     if isinstance(model, str | Path):
-        return checked(find(str(model)))
+        return find(str(model))
     if isinstance(model, list):
-        return joined([named_model(one) for one in model])
+        return joined([_found(one) for one in model])
     card, function = model
     if not isinstance(card, ModelCard) or not callable(function):
         raise BundleError(
