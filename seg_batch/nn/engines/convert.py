@@ -22,7 +22,7 @@ import numpy as np
 
 from seg_batch import errors
 from seg_batch.errors import BundleError, SegbatchError
-from seg_batch.nn.engines.silent import openvino
+from seg_batch.nn.engines.silent import core, openvino
 
 ROOT = Path(__file__).parents[3]
 
@@ -71,7 +71,7 @@ def to_openvino(model: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.pb"
         file.write_bytes(graph.get_concrete_function().graph.as_graph_def().SerializeToString())
-        return openvino.Core().read_model(file)
+        return core().read_model(file)
 
 
 def main(weights: str, xml: str) -> int:

@@ -27,7 +27,7 @@ from seg_batch.nn.engines.batched import (
     unfit_shape,
 )
 from seg_batch.nn.engines.cache import converted, read
-from seg_batch.nn.engines.silent import openvino
+from seg_batch.nn.engines.silent import core, openvino
 from seg_batch.nn.engines.split import parts
 from seg_batch.nn.weights import verified
 
@@ -47,7 +47,7 @@ class OpenVINOPredictor(ModelPredictor):
         precision: str = "float32",
         sha256: str | None = None,
     ) -> None:
-        self._core = openvino.Core()
+        self._core = core()
         if known_precision(precision) == "mixed" and "BF16" not in self._core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):

@@ -6,6 +6,7 @@ machines offline; without that dependency OpenVINO works as well, so it is made 
 Every module takes `openvino` from here.
 """
 
+import functools
 import importlib
 import sys
 from typing import Any
@@ -15,4 +16,14 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # 
 openvino: Any = importlib.import_module("openvino")
 importlib.import_module("openvino.passes")
 
-__all__ = ["openvino"]
+__all__ = ["core", "openvino"]
+
+
+@functools.cache
+def core() -> Any:
+    """The one core of this process, which stays.
+
+    A core gives the thread that compiles with it a stack for signals, and frees that when it goes:
+    with a second one alive, the next SIGINT or SIGTERM of the process would run on freed memory.
+    """
+    return openvino.Core()

@@ -40,11 +40,10 @@ def _quantised(model: Any, order: Order) -> tuple[Any, dict[str, Any]]:
 
 
 def read(path: Path, precision: str = "f32") -> Exported:
-    from seg_batch.nn.engines.silent import openvino
+    from seg_batch.nn.engines.silent import core, openvino
 
-    core = openvino.Core()
-    model = core.read_model(path)
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    model = core().read_model(path)
+    compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
 
     def predict(patches: np.ndarray) -> np.ndarray:
         return np.array(compiled(patches)[0], np.float32)

@@ -18,12 +18,13 @@ from seg_batch.nn.backend import keras
 from seg_batch.nn.engines import cache
 from seg_batch.nn.engines.convert import to_openvino
 from seg_batch.nn.engines.openvino import OpenVINOPredictor, _config
+from seg_batch.nn.engines.silent import core
 from seg_batch.nn.engines.silent import openvino as ov
 from seg_batch.nn.engines.split import parts
 from seg_batch.options import Options
 from seg_batch.verbs.work import load
 
-BF16 = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+BF16 = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 PRECISIONS = ["float32", *(["mixed"] if BF16 else [])]
 SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
 
@@ -125,16 +126,15 @@ def test_threads_are_those_of_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pixels_and_probabilities_are_never_rounded(bundle_files) -> None:  # type: ignore[no-untyped-def]
     """The first and the last part run in float32, and together the parts are the whole."""
     for kind, shape in SHAPES.items():
-        core = ov.Core()
-        model = core.read_model(bundle_files[kind])
+        model = core().read_model(bundle_files[kind])
         model.reshape([1, *shape])
         x = patches(kind, 1)
-        whole = core.compile_model(model, "CPU", _config("f32"))(x)[0].copy()
+        whole = core().compile_model(model, "CPU", _config("f32"))(x)[0].copy()
         chain = parts(model, "mixed")
         assert [precision for _, precision in chain] == ["f32", "bf16", "f32"]
         value = x
         for part, _ in chain:
-            value = core.compile_model(part, "CPU", _config("f32"))(value)[0].copy()
+            value = core().compile_model(part, "CPU", _config("f32"))(value)[0].copy()
         np.testing.assert_allclose(value, whole, atol=1e-6)
     y = OpenVINOPredictor(bundle_files["2d"], precision="mixed")(patches("2d", 1))
     coarse = y.view(np.uint32) & 0xFFFF == 0  # what a bfloat16 is in a float32
