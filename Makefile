@@ -17,6 +17,9 @@ BIN := .venv/bin
 STAMP := .venv/.installed-$(VERSION)
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -q
+# Test processes, of some 3 GiB each. Files stay whole: their tests share what is costly to make.
+JOBS := 2
+SHARED := -n $(JOBS) --dist loadfile
 
 help:
 	@echo "make demo    a land-cover map and a labelled MR volume, from the packaged samples"
@@ -41,13 +44,13 @@ demo: $(STAMP)
 	@$(BIN)/segbatch demo
 
 test: $(STAMP)
-	$(PYTEST)
+	$(PYTEST) $(SHARED)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	HYPOTHESIS_PROFILE=fast $(PYTEST) -m "not slow and not bench and not gpu and not torch and not full"
+	HYPOTHESIS_PROFILE=fast $(PYTEST) $(SHARED) -m "not slow and not bench and not gpu and not torch and not full"
 
 slow: $(STAMP)
 	$(PYTEST) -m slow

@@ -24,7 +24,9 @@ from seg_batch.errors import BundleError, InputError
 from seg_batch.geometry import Axis, Shape
 
 SCHEMA = 3
-WHOLE_PATCH = "whole_patch_layers"  # in cards and reports: what the linter of models found
+# Keys of `ModelCard.architecture`: what sides of patches are multiples of; what the linter found.
+MULTIPLE = "multiple"
+WHOLE_PATCH = "whole_patch_layers"  # in reports, too
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 

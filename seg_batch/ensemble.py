@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from seg_batch.bundles import Model
-from seg_batch.card import ModelCard
+from seg_batch.card import MULTIPLE, ModelCard
 from seg_batch.errors import BundleError
 from seg_batch.geometry import Shape
 from seg_batch.stitch import Predictor
@@ -90,11 +90,11 @@ def _difference(first: ModelCard, other: ModelCard) -> str | None:
 
 
 def _takes(card: ModelCard, patch: Shape | None) -> bool:
-    """Whether the model can run on patches of that shape: its own, or any that it can halve as often
-    as it has levels. A model that was compiled for one shape has only that."""
+    """Whether the model can run on patches of that shape: its own, or any whose sides are multiples
+    of the card's. A model that was compiled for one shape has only that."""
     if card.patch is None or patch in (None, card.patch):
         return True
-    levels = len(card.architecture.get("filters", ()))
-    if card.format != "keras" or not levels:
+    steps = card.architecture.get(MULTIPLE)
+    if card.format != "keras" or steps is None or len(steps) != len(patch):
         return False
-    return all(side % 2 ** (levels - 1) == 0 for side in patch)
+    return all(side % step == 0 for side, step in zip(patch, steps, strict=True))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from seg_batch import bundles
-from seg_batch.card import Border, Compute, ModelCard
+from seg_batch.card import MULTIPLE, Border, Compute, ModelCard
 from seg_batch.dataset import Held, PatchSet
 from seg_batch.geometry import Box
 from seg_batch.recipe import Recipe
@@ -124,9 +124,10 @@ def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCa
     """The card of the bundle, all but its scores and its border."""
     from seg_batch.nn.cost import activation_bytes, forward_flops
     from seg_batch.nn.lint import for_card
-    from seg_batch.nn.zoo import described
+    from seg_batch.nn.zoo import described, multiple
 
     draft, network = recipe.card, recipe.network
+    built = (network.arch, network.filters, network.options)
     return draft.card(
         patches.normaliser if draft.normalisation == "card" else None,
         compute=Compute(
@@ -134,7 +135,8 @@ def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCa
             flops=forward_flops(model, draft.patch),
         ),
         architecture={
-            **described(network.arch, network.filters, network.options),
+            **described(*built),
+            MULTIPLE: (multiple(*built),) * len(draft.patch),
             **for_card(model),
         },
         split=patches.hold_out,

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from seg_batch import bundles
-from seg_batch.card import WHOLE_PATCH, Compute, ModelCard, Normalisation, make_card, read_card
+from seg_batch.card import (
+    MULTIPLE,
+    WHOLE_PATCH,
+    Compute,
+    ModelCard,
+    Normalisation,
+    make_card,
+    read_card,
+)
 from seg_batch.errors import InputError
 from seg_batch.geometry import Shape
 from seg_batch.sinks.publish import require_replaceable, writing_folder
@@ -131,6 +139,7 @@ def _measured(card: ModelCard, told: Foreign, made: Wrapped) -> ModelCard:
     """The card with what was found out of the model."""
     from seg_batch.nn.cost import activation_bytes, forward_flops
     from seg_batch.nn.lint import for_card
+    from seg_batch.nn.sides import multiples
     from seg_batch.nn.zoo import architecture_of
 
     overlap = told.overlap or tuple(side // 4 for side in made.patch)
@@ -148,7 +157,11 @@ def _measured(card: ModelCard, told: Foreign, made: Wrapped) -> ModelCard:
             activation_bytes=activation_bytes(made.model, made.patch),
             flops=forward_flops(made.model, made.patch),
         ),
-        "architecture": {**architecture_of(made.model), **for_card(made.model)},
+        "architecture": {
+            **architecture_of(made.model),
+            MULTIPLE: multiples(made.model),
+            **for_card(made.model),
+        },
     }
     return make_card(**{**{k: getattr(card, k) for k in type(card).model_fields}, **found})
 

@@ -114,7 +114,7 @@ def test_members_that_differ_are_refused_by_name(changed: dict[str, Any], said: 
 
 def test_what_does_not_meet_the_patches_may_differ() -> None:
     """Another patch, where the network's levels allow it; overlap, colours, scores."""
-    free = {"patch": (64, 64), "overlap": (8, 8), "architecture": {"filters": [4, 8, 16]}}
+    free = {"patch": (64, 64), "overlap": (8, 8), "architecture": {"multiple": (4, 4)}}
     found = joined([Model(CARD, function=A), Model(OTHER.model_copy(update=free), function=B)])
     assert (found.card, found.names) == (CARD, ["one", "other"])
     compiled = OTHER.model_copy(update={**free, "format": "openvino"})

@@ -1,8 +1,10 @@
-"""Converted models, kept: beside their bundle where that can be written to, else in the user's cache.
+"""Converted models, kept in the user's cache.
 
-An entry is a folder named after all that its content follows from: the weights, OpenVINO's version
-and our own code that converts. It is made beside its place and moved there whole, so any number of
-processes may race for it; what is read is compared with its hash, and a damaged entry made anew.
+Not beside their bundle: whoever hands a bundle on could lay a conversion of another model there, and
+no hash in the card would tell. An entry is a folder named after all that its content follows from: the
+weights, OpenVINO's version and our own code that converts. It is made beside its place and moved there
+whole, so any number of processes may race for it; what is read is compared with its hash, and a damaged
+entry made anew. What was not used for half a year goes.
 """
 
 import contextlib
@@ -18,23 +20,26 @@ from seg_batch import bundles
 from seg_batch.nn.engines.convert import convert
 from seg_batch.nn.engines.silent import openvino
 
-NAME = ".openvino"
 XML = "model.xml"
 MAKING, STALE_S = "making-", 3600.0
+UNUSED_S = 180 * 86400.0
 MADE_BY = ("engines/convert.py", "fold.py", "graph.py")
 
 
 def converted(weights: Path, sha256: str) -> tuple[bytes, bytes]:
     """Description and numbers (``.xml``, ``.bin``) of the ``.keras`` file of this hash."""
-    key, places = _key(sha256), _places(weights)
-    for place in places:
-        if found := _intact(place / key):
-            return found
-    for place in filter(_takes_more, places):
-        _sweep(place)
-        return _added(weights, place / key)
-    with tempfile.TemporaryDirectory() as folder:
-        return _made(weights, Path(folder))
+    entry = user_cache() / _key(sha256)
+    if found := _intact(entry):
+        with contextlib.suppress(OSError):
+            os.utime(entry)
+        return found
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(entry.parent)
+        return _added(weights, entry)
+    except OSError:  # read-only or full: nothing is kept
+        with tempfile.TemporaryDirectory() as folder:
+            return _made(weights, Path(folder))
 
 
 def read(xml: Path) -> tuple[bytes, bytes]:
@@ -48,27 +53,13 @@ def user_cache() -> Path:
     return home / "segbatch" / "openvino"
 
 
-def _places(weights: Path) -> list[Path]:
-    """Bundles inside the package are never written to: it may be under version control."""
-    if weights.is_relative_to(bundles.PACKAGED):
-        return [user_cache()]
-    return [weights.parent / NAME, user_cache()]
-
-
-def _takes_more(place: Path) -> bool:
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(place, os.W_OK)
-
-
 def _sweep(place: Path) -> None:
-    """What killed processes left; of a live one nothing is as old as that."""
-    for left in place.glob(f"{MAKING}*"):
+    """What killed processes left (of a live one nothing is as old as that), and what nobody uses."""
+    for entry in place.iterdir():
+        kept_s = STALE_S if entry.name.startswith(MAKING) else UNUSED_S
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE_S:
-                shutil.rmtree(left, ignore_errors=True)
+            if time.time() - entry.stat().st_mtime > kept_s:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 @functools.cache

@@ -1,0 +1,136 @@
+"""Converted models, kept: once, whole, never believed when damaged or laid elsewhere."""
+
+import hashlib
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from seg_batch import bundles
+from seg_batch.nn.engines import cache
+
+
+def written(folder: Path) -> Path:
+    """Two files of a few bytes: what is kept, hashed and moved is never parsed."""
+    folder.mkdir()
+    (folder / "model.xml").write_bytes(b"description")
+    (folder / "model.bin").write_bytes(bytes(range(256)))
+    return folder / "model.xml"
+
+
+def test_the_hash_of_a_bundle_covers_both_files(tmp_path: Path) -> None:
+    xml = written(tmp_path / "made")
+    both = xml.read_bytes() + xml.with_suffix(".bin").read_bytes()
+    assert bundles.sha256(xml) == hashlib.sha256(both).hexdigest()
+
+
+class Converter:
+    """Counts; writes what a real one would, at once."""
+
+    def __init__(self, xml: Path) -> None:
+        self.xml, self.calls = xml, 0
+
+    def __call__(self, weights: Path, xml: Path) -> None:
+        self.calls += 1
+        for suffix in (".xml", ".bin"):
+            shutil.copyfile(self.xml.with_suffix(suffix), xml.with_suffix(suffix))
+
+
+@pytest.fixture
+def bundle(tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
+    """A bundle's weights, their hash, and a converter that takes no time."""
+    (tmp_path / "bundle").mkdir()
+    weights = tmp_path / "bundle" / "model.keras"
+    weights.write_bytes(b"weights")
+    converter = Converter(written(tmp_path / "made"))
+    monkeypatch.setattr(cache, "convert", converter)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    return weights, bundles.sha256(weights), converter
+
+
+def entries() -> list[Path]:
+    folder = cache.user_cache()
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def test_a_model_is_converted_once_and_kept(bundle) -> None:  # type: ignore[no-untyped-def]
+    weights, sha256, converter = bundle
+    first = cache.converted(weights, sha256)
+    assert cache.converted(weights, sha256) == first == cache.read(converter.xml)
+    assert converter.calls == 1
+    (entry,) = entries()
+    cache.converted(weights, "0" * 64)  # other weights
+    assert converter.calls == 2
+    assert entry in entries()
+
+
+@pytest.mark.parametrize("harm", ["model.bin", "model.xml", "sha256", "gone"])
+def test_a_damaged_entry_is_made_anew(bundle, harm: str) -> None:  # type: ignore[no-untyped-def]
+    weights, sha256, converter = bundle
+    good = cache.converted(weights, sha256)
+    (entry,) = entries()
+    if harm == "gone":
+        (entry / "model.bin").unlink()
+    else:
+        content = bytearray((entry / harm).read_bytes())
+        content[len(content) // 2] ^= 1
+        (entry / harm).write_bytes(content)
+    assert cache.converted(weights, sha256) == good
+    assert converter.calls == 2
+    assert cache.converted(weights, sha256) == good
+    assert converter.calls == 2
+    assert entries() == [entry]
+
+
+def test_two_processes_may_race(bundle, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    weights, sha256, converter = bundle
+
+    def slow(weights: Path, xml: Path) -> None:
+        monkeypatch.setattr(cache, "convert", converter)
+        cache.converted(weights, sha256)  # another process is done first
+        converter(weights, xml)
+
+    monkeypatch.setattr(cache, "convert", slow)
+    assert cache.converted(weights, sha256) == cache.read(converter.xml)
+    assert converter.calls == 2
+    assert len(entries()) == 1
+
+
+def test_a_bundle_is_never_written_to_nor_believed(bundle) -> None:  # type: ignore[no-untyped-def]
+    """What lies in its folder under the right name is not the conversion, whatever it says."""
+    weights, sha256, converter = bundle
+    cache.converted(weights, sha256)
+    (entry,) = entries()
+    assert os.listdir(weights.parent) == [weights.name]
+    shutil.move(entry, weights.parent / entry.name)
+    cache.converted(weights, sha256)
+    assert converter.calls == 2
+
+
+def test_without_a_place_for_it_nothing_is_kept(bundle, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """A file stands where the folder would be: works for root, too, who may write anywhere."""
+    weights, sha256, converter = bundle
+    monkeypatch.setenv("XDG_CACHE_HOME", str(weights))
+    assert cache.converted(weights, sha256) == cache.read(converter.xml)
+    assert cache.converted(weights, sha256) == cache.read(converter.xml)
+    assert converter.calls == 2
+
+
+def test_what_killed_conversions_left_goes_and_what_is_at_work_stays(bundle) -> None:  # type: ignore[no-untyped-def]
+    weights, sha256, _ = bundle
+    left, live, unused, used = (
+        cache.user_cache() / name
+        for name in (f"{cache.MAKING}left", f"{cache.MAKING}live", "unused", "used")
+    )
+    for folder in (left, live, unused, used):
+        (folder / "entry").mkdir(parents=True)
+    os.utime(left, (0, 0))
+    os.utime(unused, (0, 0))
+    os.utime(used, (time.time() - 2 * cache.STALE_S,) * 2)
+    cache.converted(weights, sha256)
+    assert not left.exists()
+    assert not unused.exists()
+    assert live.exists()
+    assert used.exists()
