@@ -120,6 +120,7 @@ import sys
 import numpy as np
 from seg_batch.nn.engines.openvino import OpenVINOPredictor
 from seg_batch.nn.engines.silent import openvino
+from seg_batch.nn.export.openvino import read
 made = []
 class Counted(openvino.Core):
     def __init__(self):
