@@ -16,9 +16,14 @@ PACKAGE = Path(__file__).resolve().parents[1] / "seg_batch"
 # Room -> libraries it may use. A room is a module or a folder of them.
 ROWS: list[dict[str, str]] = [
     {"errors": "", "machine": "", "named": "", "version": ""},
-    {"geometry": "", "executors": "dask distributed", "chain": "pydantic"},
+    {
+        "geometry": "",
+        "executors": "dask distributed cryptography pydantic yaml",
+        "chain": "pydantic",
+        "journal": "",
+    },
     {"taper": "numpy", "georef": "numpy", "normalise": "numpy", "card": "pydantic"},
-    {"recipe": "pydantic yaml", "advice": ""},
+    {"recipe": "pydantic yaml", "advice": "", "workflow": "pydantic yaml"},
     {
         "sources": "numpy rasterio affine nibabel zarr scipy",
         "metrics": "numpy scipy",
@@ -39,6 +44,8 @@ ROWS: list[dict[str, str]] = [
     {"tta": "numpy", "ensemble": "numpy", "tiling": ""},
     {"plan": "numpy", "samples": "numpy"},
     {"verbs": "numpy jinja2 matplotlib"},
+    {"batch": "numpy"},
+    {"morning": "numpy jinja2 matplotlib"},
     {"progress": "rich"},
     {"cli_options": "typer"},
     {
@@ -47,6 +54,7 @@ ROWS: list[dict[str, str]] = [
         "cli_evaluate": "typer",
         "cli_export": "typer",
         "cli_models": "typer",
+        "cli_run": "typer",
     },
     {"cli": "typer rich click"},
     {"__main__": ""},

@@ -1,0 +1,12 @@
+"""Who does the work: threads of this process, or the processes of a Dask cluster.
+
+One scheduler for all (`run_bounded`): a bounded number of futures in flight, submitted in the order
+of the items, each replaced as it ends. Dask appears in this room only. A pool offers
+``submit(function, item) -> future``; a future offers ``add_done_callback`` and ``result``.
+"""
+
+from seg_batch.executors.bounded import run_bounded
+from seg_batch.executors.launch import open_pool
+from seg_batch.executors.pool import IN_FLIGHT, Outcome, Pool
+
+__all__ = ["IN_FLIGHT", "Outcome", "Pool", "open_pool", "run_bounded"]

@@ -1,0 +1,1 @@
+"""Workflow files: validated YAML, the inputs they name, where results go."""
