@@ -46,6 +46,14 @@ class StoreError(RefusedError):
     """The work store belongs to another plan, or another process is writing to it."""
 
 
+class DiskFullError(OutputError):
+    """The disk, or a quota on it, is full: every input would fail, so the whole run stops."""
+
+
+class BusyError(StoreError, OutputError):
+    """Another run is writing here: it may be done soon, so another try may succeed."""
+
+
 class ClusterError(RefusedError):
     """The Dask cluster can't be reached or does not run the same version."""
 
@@ -62,3 +70,9 @@ class PartialResultError(SegbatchError):
     """Some blocks failed; the product is marked as partial."""
 
     status = 3
+
+
+class StoppedError(SegbatchError):
+    """The run was asked to stop before its end; what is done is on disk, so it can be resumed."""
+
+    status = 130

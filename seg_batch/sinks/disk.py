@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seg_batch.errors import OutputError
+from seg_batch.errors import DiskFullError, OutputError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL = "free some space and run the same command again"
 _ADVICE = {
     errno.ENOSPC: f"the disk is full: {_FULL}",
@@ -28,13 +29,15 @@ _ADVICE = {
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Errors of the disk, as an ``OutputError`` of one line that says what to do."""
+    """Errors of the disk, as an ``OutputError`` of one line that says what to do; ``DiskFullError``
+    where space is all that is missing."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         advice = _ADVICE.get(error.errno or 0, "check the disk, then run the same command again")
-        raise OutputError(f"can't write {path} ({reason}); {advice}") from error
+        kind = DiskFullError if error.errno in FULL else OutputError
+        raise kind(f"can't write {path} ({reason}); {advice}") from error
 
 
 def require_room(folder: Path, size_bytes: int) -> None:

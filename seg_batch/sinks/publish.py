@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from seg_batch.errors import OutputError
+from seg_batch.errors import BusyError, OutputError
 from seg_batch.sinks.disk import flush, held, told
 
 _ASIDE = "earlier"
@@ -51,8 +51,8 @@ def publishing(path: Path) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _busy(path: Path) -> OutputError:
-    return OutputError(f"another segbatch run is writing {path}: wait for it, or use another -o")
+def _busy(path: Path) -> BusyError:
+    return BusyError(f"another segbatch run is writing {path}: wait for it, or use another -o")
 
 
 def _sweep(folder: Path, path: Path) -> None:

@@ -32,7 +32,7 @@ import numpy as np
 import zarr
 
 from seg_batch.chain import describe
-from seg_batch.errors import DamagedError, StoreError
+from seg_batch.errors import BusyError, DamagedError, StoreError
 from seg_batch.geometry import Block, Box
 from seg_batch.sinks.arrays import ATTRIBUTES, create_arrays, create_labels, plain
 from seg_batch.sinks.disk import flush, held, told, write_json
@@ -289,12 +289,12 @@ class WorkStore:
                 self.sweep()
             yield
 
-    def _busy(self, lock: Path) -> StoreError:
+    def _busy(self, lock: Path) -> BusyError:
         try:
             owner = f" (pid {lock.read_text(encoding='ascii')})"
         except (OSError, ValueError):
             owner = ""
-        return StoreError(
+        return BusyError(
             f"another segbatch run{owner} is writing to {self.path}: wait for it, or use another -o"
         )
 
