@@ -1,0 +1,70 @@
+"""What is told of a night as it goes. The command line draws it, the log writes it down; nobody has
+to listen. Calls come from several threads, never two at once."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from seg_batch.executors import Outcome
+
+
+class Listener(Protocol):
+    """``key``: the input's path as the workflow gives it; ``facts`` and ``result``: as the journal's
+    events "surveyed" and "done" hold them."""
+
+    def pool(self, name: str, workers: int, dashboard: str | None) -> None: ...
+
+    def surveyed(self, done: int, total: int) -> None: ...
+
+    def planned(self, totals: dict[str, Any]) -> None:
+        """Before the first input: ``inputs``, ``done`` (before), ``refused``, ``blocks``, ``tiles``,
+        ``seconds_estimate``, of what is still to do."""
+
+    def started(self, key: str, facts: dict[str, Any]) -> None: ...
+
+    def stage(self, key: str, name: str) -> None: ...
+
+    def block(self, key: str, outcome: Outcome) -> None:
+        """A block of an input of several has ended."""
+
+    def done(self, key: str, result: dict[str, Any]) -> None: ...
+
+    def failed(self, key: str, error: str, status: int) -> None:
+        """Set aside: 2 refused, 3 failed."""
+
+    def retried(self, key: str, error: str, wait_s: float) -> None: ...
+
+    def worker(self, event: str, worker: str, why: str) -> None:
+        """``lost``, ``dropped`` or ``straggler``."""
+
+    def stopping(self, why: str) -> None: ...
+
+    def ended(self, status: int, why: str) -> None: ...
+
+
+class Silent:
+    """The listener that does not listen."""
+
+    def pool(self, name: str, workers: int, dashboard: str | None) -> None: ...
+
+    def surveyed(self, done: int, total: int) -> None: ...
+
+    def planned(self, totals: dict[str, Any]) -> None: ...
+
+    def started(self, key: str, facts: dict[str, Any]) -> None: ...
+
+    def stage(self, key: str, name: str) -> None: ...
+
+    def block(self, key: str, outcome: Outcome) -> None: ...
+
+    def done(self, key: str, result: dict[str, Any]) -> None: ...
+
+    def failed(self, key: str, error: str, status: int) -> None: ...
+
+    def retried(self, key: str, error: str, wait_s: float) -> None: ...
+
+    def worker(self, event: str, worker: str, why: str) -> None: ...
+
+    def stopping(self, why: str) -> None: ...
+
+    def ended(self, status: int, why: str) -> None: ...
