@@ -1,1 +1,8 @@
 """What happened in a run, on disk: an append-only journal, its owner, and what it adds up to."""
+
+from seg_batch.journal.events import Journal
+from seg_batch.journal.lock import Tenure, hold
+from seg_batch.journal.run import open_run
+from seg_batch.journal.state import InputState, State, Totals, fold
+
+__all__ = ["InputState", "Journal", "State", "Tenure", "Totals", "fold", "hold", "open_run"]

@@ -1,0 +1,43 @@
+"""A run folder opened by its one coordinator: the lock held, the journal open, a takeover told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from seg_batch.journal.events import NAME, Journal
+from seg_batch.journal.lock import LIMIT_S, Tenure, hold, leave
+
+
+def taken_over_line(tenure: Tenure) -> str | None:
+    """What a person is told of a takeover; None when there was none."""
+    if tenure.taken_over is None:
+        return None
+    return f"taking over this run from {tenure.taken_over}: {tenure.why}"
+
+
+@contextmanager
+def open_run(
+    folder: Path,
+    *,
+    limit_s: float = LIMIT_S,
+    say: Callable[[str], None] = lambda line: None,
+    on_lost: Callable[[str], None] = leave,
+) -> Iterator[Journal]:
+    """The journal of the run in ``folder``, for the one process that may append to it.
+
+    ``say`` is told when the run was taken over from an owner that is dead. BusyError when its
+    owner lives; see ``lock.hold``.
+    """
+    with (
+        hold(folder, limit_s=limit_s, on_lost=on_lost) as tenure,
+        closing(Journal(folder / NAME, tenure)) as journal,
+    ):
+        if (line := taken_over_line(tenure)) and tenure.taken_over:
+            say(line)
+            earlier = tenure.taken_over
+            journal.append(
+                "taken_over", from_host=earlier.host, from_pid=earlier.pid, why=tenure.why
+            )
+        yield journal
