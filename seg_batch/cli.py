@@ -17,7 +17,14 @@ from typing import Annotated, Any
 
 import typer
 
-from seg_batch import cli_evaluate, cli_export, cli_models, cli_predict, cli_train
+from seg_batch import (
+    cli_evaluate,
+    cli_export,
+    cli_models,
+    cli_predict,
+    cli_status,
+    cli_train,
+)
 from seg_batch.cli_options import Json, Quiet
 from seg_batch.errors import SegbatchError
 from seg_batch.version import package_version
@@ -96,6 +103,7 @@ def demo(
 cli_train.register(app)
 cli_evaluate.register(app)
 cli_export.register(app)
+cli_status.register(app)
 
 
 INTERRUPTED = 130
