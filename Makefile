@@ -2,7 +2,7 @@
 # Another Python:  make demo PYTHON=/path/to/python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check slow bench train-starters clean
+.PHONY: help demo test test-slurm test-hosts check slow bench train-starters clean
 .DELETE_ON_ERROR:
 
 # The first Python that runs and fits. A shim may exist and still fail, so each one is run.
@@ -24,6 +24,8 @@ SHARED := -n $(JOBS) --dist loadfile
 help:
 	@echo "make demo    a land-cover map and a labelled MR volume, from the packaged samples"
 	@echo "make test    the whole test suite, under 15 minutes"
+	@echo "make test-slurm   jobs of a real SLURM, started on this machine; needs root, slurm-wlm and munge"
+	@echo "make test-hosts   hosts in network namespaces, links cut in mid-run; needs root"
 	@echo "make check   format, lint, types, layers, fast tests, under 2 minutes"
 	@echo "make slow    tests that take longer"
 	@echo "make bench   speed and memory, as ratios measured in one run"
@@ -46,11 +48,17 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(PYTEST) $(SHARED)
 
+# These two need what not every machine has: where it is missing they say what, and are skipped.
+test-slurm test-hosts: test-%: $(STAMP)
+	@why="$$(tests/$*/missing.sh)"; if [ -n "$$why" ]; then \
+	  echo "SKIPPED: make $@ was not run on this machine:" >&2; echo "$$why" | sed 's/^/    /' >&2; \
+	else echo '$(PYTEST) -m $* tests/$*'; $(PYTEST) -m $* tests/$*; fi
+
 check: $(STAMP)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	HYPOTHESIS_PROFILE=fast $(PYTEST) $(SHARED) -m "not slow and not bench and not gpu and not torch and not full"
+	HYPOTHESIS_PROFILE=fast $(PYTEST) $(SHARED) -m "not slow and not bench and not gpu and not torch and not slurm and not hosts and not full"
 
 slow: $(STAMP)
 	$(PYTEST) -m slow

@@ -1,0 +1,73 @@
+"""Four hosts: a Dask scheduler and supervised workers on three, and one for the coordinator."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.hosts.net import Hosts, network
+
+# A lost host is noticed after some seconds instead of minutes: the tests wait for that.
+NOTICED_S = 5
+PATIENCE = {
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": f"{NOTICED_S}s",
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": f"{NOTICED_S}s",
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": f"{NOTICED_S}s",
+}
+WORKERS = ("worker1", "worker2")
+# As systemd would: a worker that has lost its scheduler ends, and is started again.
+SUPERVISED = 'while :; do "$@"; sleep 1; done'
+PORT = 8786
+
+
+@dataclass(frozen=True)
+class Farm:
+    """The hosts, and a scheduler with workers on them."""
+
+    hosts: Hosts
+    address: str
+    environment: dict[str, str]
+
+
+@contextmanager
+def farm(folder: Path, protocol: str = "tcp", **environment: str) -> Iterator[Farm]:
+    """Scheduler and workers, each on its host; ``environment``: more for all of them."""
+    everywhere = {**os.environ, **PATIENCE, "DASK_DISTRIBUTED__DASHBOARD__ENABLED": "False"}
+    everywhere |= environment
+    with network("scheduler", *WORKERS, "coordinator") as hosts:
+        address = f"{protocol}://{hosts.address('scheduler')}:{PORT}"
+
+        def start(host: str, *words: str) -> None:
+            with (folder / f"{host}.log").open("ab") as log:
+                subprocess.Popen(
+                    hosts.on(host, *words),
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=everywhere, cwd="/",
+                )  # fmt: skip
+
+        module = (sys.executable, "-m")
+        own = ("--no-dashboard", "--protocol", protocol, "--host")
+        start(
+            "scheduler", *module, "distributed.cli.dask_scheduler", *own,
+            hosts.address("scheduler"), "--port", str(PORT),
+        )  # fmt: skip
+        for host in WORKERS:
+            start(
+                host, "sh", "-c", SUPERVISED, "supervisor", *module, "distributed.cli.dask_worker",
+                address, *own, hosts.address(host), "--nthreads", "2", "--no-nanny",
+            )  # fmt: skip
+        _wait_for_workers(folder)
+        yield Farm(hosts, address, everywhere)
+
+
+def _wait_for_workers(folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    log = folder / "scheduler.log"
+    while log.read_text().count("Register worker") < len(WORKERS):
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)

@@ -1,0 +1,69 @@
+"""A SLURM of one node on this machine, beside any other: started, asked, stopped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PREFIX = "segbatch-slurm-"  # and the id of the process that owns it
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """A running SLURM; with ``environment`` its commands talk to it and to no other."""
+
+    environment: dict[str, str]
+
+    def call(self, *words: str) -> str:
+        done = subprocess.run(
+            words, capture_output=True, text=True, env=self.environment, timeout=20, check=True
+        )
+        return done.stdout
+
+    def jobs(self, state: str = "all") -> list[str]:
+        """Ids of the jobs in the queue, in order; ``state``: only those, like ``running``."""
+        return sorted(self.call("squeue", "-h", "-o", "%A", "-t", state).split(), key=int)
+
+    def cancel(self, *jobs: str) -> None:
+        self.call("scancel", *jobs)
+
+    def wait_for_jobs(self, n: int, state: str, within_s: float = 60) -> None:
+        """Until exactly ``n`` jobs are in this state."""
+        deadline = time.monotonic() + within_s
+        while len(self.jobs(state)) != n:
+            assert time.monotonic() < deadline, self.call("squeue")
+            time.sleep(0.2)
+
+
+def down(folder: Path) -> None:
+    subprocess.run([HERE / "down.sh", folder], check=True, timeout=60)
+
+
+def sweep() -> None:
+    """Ends what test runs that no longer live have left behind."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        if not Path(f"/proc/{folder.name.removeprefix(PREFIX)}").exists():
+            down(folder)
+
+
+@contextmanager
+def one_node() -> Iterator[Slurm]:
+    """Up, and down again whatever happens."""
+    sweep()
+    folder = Path(tempfile.gettempdir()) / f"{PREFIX}{os.getpid()}"
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    environment = {**os.environ, "PATH": path, "PYTHON": sys.executable}
+    try:
+        subprocess.run([HERE / "up.sh", folder], env=environment, check=True, timeout=60)
+        yield Slurm({**environment, "SLURM_CONF": str(folder / "slurm.conf")})
+    finally:
+        if folder.exists():
+            down(folder)
