@@ -30,6 +30,10 @@ class InputError(RefusedError):
     """The input file is missing, damaged, or not what the command needs."""
 
 
+class WorkflowError(InputError):
+    """The workflow file, or a list that it names, says what can't be done: at which line, and why."""
+
+
 class OutputError(RefusedError):
     """The output can't be written, or something that is not ours is in its place."""
 
@@ -64,6 +68,10 @@ class ReadError(SegbatchError):
 
 class DamagedError(SegbatchError):
     """What was written does not read back as it was written."""
+
+
+class PassingError(SegbatchError):
+    """A fault that another try may not meet: a disk that stumbled, a worker that was lost."""
 
 
 class PartialResultError(SegbatchError):
