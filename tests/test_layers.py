@@ -23,7 +23,7 @@ ROWS: list[dict[str, str]] = [
         "journal": "",
     },
     {"taper": "numpy", "georef": "numpy", "normalise": "numpy", "card": "pydantic"},
-    {"recipe": "pydantic yaml", "advice": "", "workflow": "pydantic yaml"},
+    {"recipe": "pydantic yaml", "advice": ""},
     {
         "sources": "numpy rasterio affine nibabel zarr scipy",
         "metrics": "numpy scipy",
@@ -42,7 +42,7 @@ ROWS: list[dict[str, str]] = [
         "augment": "numpy scipy",
     },
     {"tta": "numpy", "ensemble": "numpy", "tiling": ""},
-    {"plan": "numpy", "samples": "numpy"},
+    {"plan": "numpy", "samples": "numpy", "workflow": "pydantic yaml"},
     {"verbs": "numpy jinja2 matplotlib"},
     {"batch": "numpy"},
     {"morning": "numpy jinja2 matplotlib"},
