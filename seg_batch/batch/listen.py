@@ -3,7 +3,9 @@ to listen. Calls come from several threads, never two at once."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, cast
 
 from seg_batch.executors import Outcome
 
@@ -68,3 +70,42 @@ class Silent:
     def stopping(self, why: str) -> None: ...
 
     def ended(self, status: int, why: str) -> None: ...
+
+
+class Together(Silent):
+    """Several listeners as one, told in their order."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in _TOLD:
+            return object.__getattribute__(self, name)
+
+        def told(*values: Any) -> None:
+            for listener in self._listeners:
+                getattr(listener, name)(*values)
+
+        return told
+
+
+_TOLD = frozenset(name for name in vars(Silent) if not name.startswith("_"))
+
+
+def one_at_a_time(listener: Listener) -> Listener:
+    """The listener as several threads may call it."""
+    return cast(Listener, _OneAtATime(listener))
+
+
+class _OneAtATime:
+    def __init__(self, listener: Listener) -> None:
+        self._listener, self._guard = listener, threading.RLock()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        method = getattr(self._listener, name)
+
+        def called(*told: Any) -> None:
+            with self._guard:
+                method(*told)
+
+        return called

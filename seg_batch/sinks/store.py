@@ -229,10 +229,7 @@ class WorkStore:
 
     def exported(self) -> list[str]:
         """sha256 of every product made of this store."""
-        try:
-            return list(json.loads((self.path / "done" / "exported.json").read_text("utf-8")))
-        except (OSError, ValueError):
-            return []
+        return exported(self.path)
 
     def verify(self, blocks: Iterable[Block]) -> list[str]:
         """Names of the blocks without a marker, or whose labels are not those it speaks of."""
@@ -302,6 +299,14 @@ class WorkStore:
         """Remove what writers left that were killed between writing a file and moving it."""
         for partial in self.path.rglob("*.partial"):
             partial.unlink(missing_ok=True)
+
+
+def exported(store: Path) -> list[str]:
+    """sha256 of every product made of the store at this path; none where there is no store."""
+    try:
+        return list(json.loads((store / "done" / "exported.json").read_text("utf-8")))
+    except (OSError, ValueError):
+        return []
 
 
 class _Arrays(dict[str, Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +13,38 @@ from seg_batch.sources.protocol import SourceInfo
 
 ENDINGS = (".nii.gz", ".tiff", ".tif", ".nii", ".zarr", ".png", ".jpeg", ".jpg")
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # what every report of ours has
+ATTEMPT = "try-"  # how the name of an attempt begins
 DEFAULT_ENDING = {"raster": ".tif", "volume": ".nii.gz"}
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """All paths of one run, next to each other."""
+    """All paths of one run, next to each other. ``attempt``: what is made on the way carries this
+    name, so that two attempts at one product never meet; empty: the next run goes on with it."""
 
     product: Path
+    attempt: str = ""
 
     @property
     def store(self) -> Path:
-        return self.product.with_name(self.product.name + ".work.zarr")
+        return self._beside("work.zarr")
 
     @property
     def staging(self) -> Path:
-        return self.product.with_name(self.product.name + ".staged")
+        return self._beside("staged")
+
+    def _beside(self, end: str) -> Path:
+        middle = f".{self.attempt}" if self.attempt else ""
+        return self.product.with_name(f"{self.product.name}{middle}.{end}")
+
+    def attempts(self) -> list[Path]:
+        """What attempts at this product have left, or are at work in."""
+        name = glob.escape(self.product.name)
+        return sorted(self.product.parent.glob(f"{name}.{ATTEMPT}*"))
+
+    def stores(self) -> list[Path]:
+        """The work stores of this product, of whatever attempt."""
+        return [Outputs(self.product).store, *self.attempts()]
 
     @property
     def report(self) -> Path:

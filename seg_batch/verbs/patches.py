@@ -10,7 +10,7 @@ folder beside the output until it is whole: the same command goes on where a kil
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import groupby
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from seg_batch.errors import InputError, OutputError, RefusedError
-from seg_batch.executors import Pool, open_pool, run_bounded
+from seg_batch.executors import Needs, Pool, open_pool, run_bounded
 from seg_batch.normalise import Normaliser
 from seg_batch.recipe import Recipe
 from seg_batch.sinks import patches as sink
@@ -64,7 +64,7 @@ def make_patches(
     settings: Iterable[str] = (),
     align: str | None = None,
     fold: int | None = None,
-    cluster: str = "auto",
+    cluster: str | Mapping[str, Any] = "auto",
     workers: int = 1,
     overwrite: bool = False,
     reuse: bool = False,
@@ -94,7 +94,7 @@ def make_patches(
     with working(output, plan.fingerprint, overwrite) as work:
         if not work.published:
             try:
-                with open_pool(cluster, workers) as pool:
+                with open_pool(cluster, workers, _needs(plan, output)) as pool:
                     _fill(work, plan, pool, listener)
             except RefusedError:
                 if not before and not work.laid_out:
@@ -103,6 +103,12 @@ def make_patches(
         found = _summary(output, plan.recipe)
         work.remove()
     return found
+
+
+def _needs(plan: Plan, output: Path) -> Needs:
+    """Of the pairs, whether the first is seen stands for all."""
+    pair = plan.cases[0].pair
+    return Needs(inputs=(*map(str, pair.images), str(pair.label)), outputs=(str(output.parent),))
 
 
 def _fill(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> None:

@@ -7,25 +7,28 @@ State is on disk only: any process may die at any instruction, and the same comm
 from __future__ import annotations
 
 import math
-import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
+from threading import Event
 from typing import Any, Protocol
 
 from seg_batch.chain import describe
 from seg_batch.errors import (
-    ClusterError,
     InputError,
     PartialResultError,
     RefusedError,
     SegbatchError,
+    StoppedError,
 )
 from seg_batch.executors import Outcome, Pool, open_pool, run_bounded
 from seg_batch.geometry import Block
+from seg_batch.named import visible
 from seg_batch.normalise import Normaliser, from_statistics
 from seg_batch.options import Options
 from seg_batch.plan import Plan, adopt, normalised
@@ -33,6 +36,7 @@ from seg_batch.sinks.product import Product, export, probabilities_spec
 from seg_batch.sinks.spec import ProductSpec
 from seg_batch.sinks.store import WorkStore, fingerprint_digest
 from seg_batch.sources import open_source, pieces, stage
+from seg_batch.verbs.needs import needs_of
 from seg_batch.verbs.outputs import read_report
 from seg_batch.verbs.post import post_process
 from seg_batch.verbs.report import Run, build_report, write_report
@@ -45,7 +49,7 @@ from seg_batch.verbs.resume import (
     leaving_nothing_behind,
     open_store,
 )
-from seg_batch.verbs.work import Job, close_work, open_work, run_block
+from seg_batch.verbs.work import Job, close_work, run_block, working
 from seg_batch.version import package_version
 
 
@@ -73,9 +77,17 @@ class Silent:
     def block(self, outcome: Outcome) -> None: ...
 
 
-def predict_one(request: Request, listener: Listener | None = None) -> dict[str, Any]:
+def predict_one(
+    request: Request,
+    listener: Listener | None = None,
+    *,
+    pool: Pool | None = None,
+    stop: Event | None = None,
+) -> dict[str, Any]:
     """Segment one input; returns the report that is also written beside the product.
 
+    ``pool``: that of a run of many inputs; else the request's own is opened. Once ``stop`` is set no
+    block is begun, those in hand are finished, and ``StoppedError`` is raised if any are left.
     Raises ``RefusedError`` before anything is written. When blocks failed, the product is in
     place with holes, and the report's status is ``partial``.
     """
@@ -92,14 +104,26 @@ def predict_one(request: Request, listener: Listener | None = None) -> dict[str,
             if not request.keep_store:
                 clean_unused(outputs)
             return told_again
-        with open_pool(request.cluster, prepared.plan.workers) as pool:
+        with _pool(pool, prepared, staged) as workers:
             store = open_store(prepared, report)
             with store.lock():
                 plan = adopt(prepared.plan, Plan.from_json(store.spec.plan))
                 prepared = replace(prepared, plan=plan)
                 if request.overwrite:
                     store.forget_damaged(plan.output_blocks)
-                return _run(prepared, store, pool, staged, listener, start)
+                return _run(prepared, store, workers, staged, listener, start, stop or Event())
+
+
+def _pool(
+    given: Pool | None, prepared: Prepared, staged: Path | None
+) -> AbstractContextManager[Pool]:
+    """The pool given, or one of this run's own, whose workers were asked whether they fit it."""
+    if given:
+        return nullcontext(given)
+    plan, source = prepared.plan, staged or prepared.info.path
+    folder = prepared.outputs.product.parent
+    needs = needs_of(prepared.model, plan, inputs=[source], outputs=[folder])
+    return open_pool(prepared.request.cluster, plan.workers, needs)
 
 
 def _numbers(prepared: Prepared, listener: Listener) -> tuple[Normaliser, Path | None]:
@@ -144,16 +168,16 @@ def _run(
     staged: Path | None,
     listener: Listener,
     start: float,
+    stop: Event,
 ) -> dict[str, Any]:
     """All blocks that are not done yet, then the product and its report."""
     plan, outputs = prepared.plan, prepared.outputs
     done = store.receipts()
     run = Run(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
-    listener.planned(plan, len(done), prepared.info.warnings)
+    listener.planned(plan, len(done), (*prepared.info.warnings, *pool.advice))
     todo = [block for block in plan.output_blocks if block.name not in done]
     job = _job(prepared, staged)
-    _require_shared_paths(pool, job)
-    _predict_blocks(job, todo, pool, run, listener)
+    _predict_blocks(job, todo, pool, run, listener, stop)
     if run.lost_voxels == math.prod(plan.extent):
         clean(outputs)
         raise InputError(f"no part of {prepared.info.path} can be read: the file is damaged")
@@ -162,7 +186,8 @@ def _run(
         listener.stage("writing the product")
         products = _export(prepared, store, run, mapped.name)
     else:
-        raise SegbatchError(f"every block failed; the first: {run.failures[0]['error']}")
+        first = run.failures[0]["error"]
+        raise SegbatchError(f"every block failed; the first: {first}") from run.cause
     report = build_report(
         prepared.info,
         prepared.model,
@@ -208,7 +233,7 @@ def _provenance(prepared: Prepared, run: Run) -> dict[str, str]:
         "SEGBATCH_MODEL": _together(model.names),
         "SEGBATCH_WEIGHTS": _together(m.card.weights_sha256 for m in model.all),
         "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
-        "SEGBATCH_INPUT": Path(prepared.info.path).name,
+        "SEGBATCH_INPUT": visible(Path(prepared.info.path).name),
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
         "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
@@ -223,35 +248,36 @@ def _together(texts: Iterable[str]) -> str:
     return " + ".join(dict.fromkeys(filter(None, texts)))
 
 
-def _require_shared_paths(pool: Pool, job: Job) -> None:
-    """Workers elsewhere must see the input and the store under the same paths."""
-    for path in (job.staged or job.input, job.store):
-        blind = [worker for worker, sees in pool.ask(os.path.exists, path).items() if not sees]
-        if blind:
-            raise ClusterError(
-                f"worker {blind[0]} does not see {path}: put input and output on a file system "
-                "that all workers share"
-            )
-
-
-def _predict_blocks(job: Job, todo: list[Block], pool: Pool, run: Run, listener: Listener) -> None:
+def _predict_blocks(
+    job: Job, todo: list[Block], pool: Pool, run: Run, listener: Listener, stop: Event
+) -> None:
     """Hand out the blocks and take in what becomes of them; on any interruption stop the rest."""
-    work = open_work(job) if todo and pool.inline else None
-    if work is not None:
-        work.on_tiles = listener.tiles
-    try:
-        for outcome in run_bounded(pool, partial(run_block, job), todo):
+    with _opened(job, pool, listener) if todo else nullcontext():
+        begun = takewhile(lambda _: not stop.is_set(), todo)
+        for outcome in run_bounded(pool, partial(run_block, job), begun):
             if isinstance(outcome.error, RefusedError):
                 raise outcome.error
             run.add(outcome)
             listener.block(outcome)
-    except BaseException:
+    if len(run.receipts) + len(run.failures) < run.total:
+        raise StoppedError("stopped as asked; run the same command again to resume")
+
+
+@contextmanager
+def _opened(job: Job, pool: Pool, listener: Listener) -> Iterator[None]:
+    """The job at work in the pool; when this ends, no block of it runs in this process."""
+    with ExitStack() as last_first:
+        last_first.callback(close_work)
+        work = last_first.enter_context(working(job)) if pool.inline else None
+        last_first.callback(pool.drain)
         if work is not None:
-            work.stop.set()
-        raise
-    finally:
-        pool.drain()
-        close_work()
+            work.on_tiles = listener.tiles
+        try:
+            yield
+        except BaseException:
+            if work is not None:
+                work.stop.set()  # its blocks end at their next batch
+            raise
 
 
 def predict(
@@ -259,7 +285,7 @@ def predict(
     output: str | Path | None = None,
     *,
     model: ModelLike = None,
-    cluster: str = "inline",
+    cluster: str | Mapping[str, Any] = "inline",
     volume: int | None = None,
     overwrite: bool = False,
     keep_store: bool = False,

@@ -23,6 +23,7 @@ from seg_batch.version import package_version, versions
 
 SQUARE_METRES_PER_HECTARE = 10_000
 CUBIC_MM_PER_ML = 1000
+UNREADABLE = "the input can't be read at"  # how such a failure begins: another try may read it
 
 
 @dataclass
@@ -36,10 +37,12 @@ class Run:
     failures: list[dict[str, str]] = field(default_factory=list)
     stages_s: dict[str, float] = field(default_factory=dict)
     peak_rss_bytes: int = 0
+    cause: BaseException | None = None  # of the first failure, where it was an error
 
     def add(self, outcome: Outcome) -> None:
         """Take in one ended block: done, damaged (parts unreadable) or failed."""
         if outcome.error is not None:
+            self.cause = self.cause or outcome.error
             self.fail(outcome.item, f"{type(outcome.error).__name__}: {outcome.error}")
             return
         receipt = outcome.result
@@ -51,7 +54,7 @@ class Run:
             more = len(receipt["unreadable"]) - 3
             where += f" and {more} more" if more > 0 else ""
             self.lost_voxels += receipt["lost_voxels"]
-            self.fail(outcome.item, f"the input can't be read at {where}")
+            self.fail(outcome.item, f"{UNREADABLE} {where}")
         else:
             self.receipts.append(receipt)
 
@@ -88,6 +91,16 @@ def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[
         }
         for i, c in known.items()
     ]
+
+
+def spells(receipts: list[dict[str, Any]]) -> dict[str, list[list[float]]]:
+    """Per worker when it was at which block, ``[start, stop]`` in unix seconds, in that order; of
+    blocks that an earlier version wrote, nothing is known."""
+    found: dict[str, list[list[float]]] = {}
+    for receipt in receipts:
+        if "spell" in receipt:
+            found.setdefault(receipt["worker"], []).append(receipt["spell"])
+    return {worker: sorted(each) for worker, each in sorted(found.items())}
 
 
 def seam_table(receipts: list[dict[str, Any]], model: Model) -> dict[str, Any] | None:
@@ -136,6 +149,7 @@ def build_report(
         "peak_rss_bytes": max(run.peak_rss_bytes, peak_rss_bytes()),
         "seconds": round(seconds, 3),
         "stages_s": {k: round(v, 3) for k, v in run.stages_s.items()},
+        "spells": spells(run.receipts),
         "classes": classes,
         "background": model.card.background,
         "post": list(steps),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from seg_batch.bundles import Model, checked, choose, find, fitting
 from seg_batch.card import ModelCard
 from seg_batch.ensemble import joined
 from seg_batch.errors import BundleError
+from seg_batch.executors import ClusterSpec, read_spec
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 from seg_batch.options import Options
-from seg_batch.plan import Plan, make_plan
+from seg_batch.plan import MEMORY_SHARE, Plan, make_plan
 from seg_batch.sources import corner_traps, open_source
 from seg_batch.sources.finer import finer
 from seg_batch.sources.protocol import SourceInfo
@@ -30,17 +31,19 @@ ModelLike = OneModel | Sequence[OneModel] | None
 
 @dataclass(frozen=True)
 class Request:
-    """One predict command for one input. ``many``: the output names a folder."""
+    """One predict command for one input. ``many``: the output names a folder. ``attempt``: see
+    ``outputs.Outputs``."""
 
     input: str
     output: str | None = None
     model: ModelLike = None
     options: Options = field(default_factory=Options)
-    cluster: str = "auto"
+    cluster: str | Mapping[str, Any] | ClusterSpec = "auto"
     volume: int | None = None
     overwrite: bool = False
     keep_store: bool = False
     many: bool = False
+    attempt: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def prepare(request: Request) -> Prepared:
     finally:
         source.close()
     outputs = outputs_for(info, request.output, many=request.many)
-    return Prepared(request, info, model, plan, outputs)
+    return Prepared(request, info, model, plan, replace(outputs, attempt=request.attempt))
 
 
 def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
@@ -126,11 +129,20 @@ def engine_of(model: Model, options: Options) -> Choice:
 
 def _settled(request: Request, engine: Choice) -> Options:
     """Options with everything that depends on this machine decided."""
-    options = request.options
-    workers = options.workers
+    options, spec = request.options, read_spec(request.cluster)
+    workers, memory_bytes = spec.most_workers or options.workers, options.memory_bytes
     if workers <= 0:
-        workers = max(1, machine.gpus()) if request.cluster in ("auto", "local") else 1
-    return replace(options, workers=workers, engine=engine.engine, precision=engine.precision)
+        workers = max(1, machine.gpus()) if spec.cluster in ("auto", "local") else 1
+    if not memory_bytes and not spec.here:  # each worker has its own; a machine like this, if not told
+        has = spec.worker_memory_bytes or machine.memory_bytes()
+        memory_bytes = int(has * MEMORY_SHARE)
+    return replace(
+        options,
+        workers=workers,
+        memory_bytes=memory_bytes,
+        engine=engine.engine,
+        precision=engine.precision,
+    )
 
 
 def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from seg_batch.errors import OutputError, RefusedError, StoreError
 from seg_batch.plan import Plan
 from seg_batch.sinks.product import check_output, digest
 from seg_batch.sinks.spec import StoreSpec
-from seg_batch.sinks.store import WorkStore, differences
-from seg_batch.verbs.outputs import Outputs, is_intact
+from seg_batch.sinks.store import WorkStore, differences, exported
+from seg_batch.verbs.outputs import Outputs, is_intact, read_report
 from seg_batch.verbs.request import Prepared
 from seg_batch.version import versions
 
@@ -38,25 +38,27 @@ def check_destination(prepared: Prepared, report: Report) -> None:
             f"{outputs.report} exists and is not a report of segbatch, so it would be lost: "
             "use --overwrite or another -o"
         )
-    known = _known_digests(outputs, report)
     wanted = [outputs.product]
     if prepared.plan.probabilities and outputs.product.suffix != ".zarr":
         wanted.append(outputs.probabilities)
     for path in wanted:
-        if path.exists() and digest(path) not in known:
+        if path.exists() and digest(path) not in _known_digests(outputs):
             raise OutputError(
                 f"{path} exists and is not an unchanged result of segbatch, so it would be lost: "
                 "use --overwrite or another -o"
             )
 
 
-def _known_digests(outputs: Outputs, report: Report) -> set[str]:
-    """Products that are ours: told of by the report, or by a run that died before its report."""
-    told = [(report or {}).get(name) or {} for name in ("product", "probabilities")]
-    known = {entry.get("sha256", "") for entry in told}
-    if (outputs.store / "zarr.json").exists():
-        known |= set(WorkStore.open(outputs.store).exported())
-    return known
+def _known_digests(outputs: Outputs) -> set[str]:
+    """Products that are ours: told of by a run that died before its report, or by the report.
+
+    Stores first: a run that ends meanwhile writes its report before it removes its store."""
+    known: set[str] = set()
+    for store in outputs.stores():
+        known |= set(exported(store))
+    report = read_report(outputs) or {}
+    told = [report.get(name) or {} for name in ("product", "probabilities")]
+    return known | {entry.get("sha256", "") for entry in told}
 
 
 def finished(prepared: Prepared, report: Report) -> dict[str, Any] | None:
@@ -139,15 +141,30 @@ def clean_unused(outputs: Outputs) -> None:
 
 
 def clean(outputs: Outputs) -> None:
-    """Remove what is needed only until the product stands."""
-    for path in (outputs.store, outputs.staging):
+    """Remove what is needed only until the product stands, of all attempts at it."""
+    for path in (outputs.store, outputs.staging, *outputs.attempts()):
         shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
+def removing(*paths: Path) -> Iterator[None]:
+    """Remove the paths in the end, however it comes."""
+    try:
+        yield
+    finally:
+        for path in paths:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
 def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
-    """A refused run takes away what it made itself, unless there is work in it to resume."""
+    """A refused run takes away what it made itself, unless there is work in it to resume; an attempt,
+    which nobody resumes, takes it away whatever happened."""
     begun = outputs.store.exists() or outputs.staging.exists()
+    if outputs.attempt:
+        with removing(outputs.store, outputs.staging):
+            yield
+        return
     try:
         yield
     except RefusedError:

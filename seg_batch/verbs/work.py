@@ -20,7 +20,7 @@ import numpy as np
 
 from seg_batch.bundles import Model
 from seg_batch.ensemble import mean
-from seg_batch.errors import BundleError
+from seg_batch.errors import BundleError, StoppedError
 from seg_batch.geometry import Block, Box
 from seg_batch.machine import peak_rss_bytes
 from seg_batch.metrics.seams import SeamCounter
@@ -35,6 +35,7 @@ from seg_batch.sources.view import Oriented
 from seg_batch.stitch import Counts, Empty, Predictor, Stitcher, below, quantised, winners
 from seg_batch.taper import Taper
 from seg_batch.tta import averaged
+from seg_batch.verbs.room import ROOM
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,6 @@ class Job:
     plan: Plan
     store: str
     key: str
-
-
-class StoppedError(Exception):
-    """The run was interrupted between two batches."""
 
 
 @dataclass
@@ -169,7 +166,7 @@ class Work:
     def predict(self, block: Block) -> dict[str, Any]:
         """Do one block and return its receipt. A block with unreadable parts is written with
         holes, named in ``unreadable``, and not marked as done."""
-        start = time.perf_counter()
+        start, began = time.perf_counter(), time.time()
         clock, counts = _Clock(), Counts()
         stitcher = self._stitcher(clock)
         box = self.source.to_view(block.box)
@@ -190,6 +187,7 @@ class Work:
             "lost_voxels": sum(hole.intersection(box).size for hole in unreadable),
             "unreadable": [str(self.source.to_native(hole)) for hole in unreadable],
             "worker": f"{socket.gethostname()}:{os.getpid()}",
+            "spell": [round(began, 3), round(time.time(), 3)],  # unix s, all but the writing
         }
         native = self.source.from_view(labels)
         if probabilities is not None:
@@ -225,7 +223,7 @@ class Work:
 
     def _ticked(self, tiles: int) -> None:
         if self.stop.is_set():
-            raise StoppedError
+            raise StoppedError("the run was stopped between two batches")
         self.on_tiles(tiles)
 
     def _finish_empty(
@@ -252,29 +250,35 @@ class Work:
                 labels[part.slices(box.start)] = self.job.plan.nodata
 
 
-_open: dict[str, Work] = {}
+IDLE = 2  # jobs kept open of which no block runs: those of a night take turns
+
+_open: dict[str, Work] = {}  # the one used last stands last
 _guard = threading.RLock()  # of what is open in this process, and of who uses it
 
 
 def open_work(job: Job) -> Work:
-    """The job, opened once in this process; others are closed, unless a block of theirs runs."""
+    """The job, opened once in this process; of the others few stay open, and all that are used."""
     with _guard:
-        if job.key not in _open:
-            close_work()
-            _open[job.key] = Work(job)
-        return _open[job.key]
+        work = _open.pop(job.key, None)
+        if work is None:
+            close_work(keep=IDLE - 1)
+            work = Work(job)
+        _open[job.key] = work
+        return work
 
 
-def close_work() -> None:
-    """Close every job of which no block runs: several runs may share the workers of a cluster."""
+def close_work(keep: int = 0) -> None:
+    """Close all jobs of which no block runs but the ``keep`` used last: several runs may share the
+    workers of a cluster."""
     with _guard:
-        for key in [key for key, work in _open.items() if not work.users]:
+        idle = [key for key, work in _open.items() if not work.users]
+        for key in idle[: len(idle) - keep]:
             _open.pop(key).close()
 
 
 @contextmanager
 def working(job: Job) -> Iterator[Work]:
-    """The job, open for as long as one block of it takes."""
+    """The job, open for as long as it is used."""
     with _guard:
         work = open_work(job)
         work.users += 1
@@ -286,6 +290,6 @@ def working(job: Job) -> Iterator[Work]:
 
 
 def run_block(job: Job, block: Block) -> dict[str, Any]:
-    """The task: one block of one job, in whatever process it lands."""
-    with working(job) as work:
+    """The task: one block of one job, in whatever process it lands, when there is room for it."""
+    with working(job) as work, ROOM.for_block(job.plan):
         return work.predict(block)

@@ -1,0 +1,99 @@
+"""What a night keeps of an input: a few facts of its plan, and of its report what a morning needs.
+
+Both go into the journal, one line each, and are all that the coordinator holds of an input, so that
+its memory does not grow with their number. A report whole lies beside its product.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from seg_batch.verbs.outputs import Outputs
+from seg_batch.verbs.request import Prepared
+
+WARNINGS = 5  # and failures 3: of more, the report beside the product tells
+
+
+def facts_of(prepared: Prepared) -> dict[str, Any]:
+    """Of the event "surveyed"; JSON-ready."""
+    plan, info = prepared.plan, prepared.info
+    return {
+        "kind": info.kind,
+        "extent": list(plan.extent),
+        "blocks": plan.blocks,
+        "tiles": plan.tiles,
+        "voxels": _product(plan.extent),
+        "promised_bytes": plan.promised_bytes,
+        "memory_bytes": plan.memory_bytes,
+        "disk_bytes": plan.disk_bytes,
+        "seconds_estimate": round(plan.seconds_estimate, 2),
+        "output": str(prepared.outputs.product),
+        "model": " + ".join(prepared.model.names),
+        "engine": plan.engine,
+        "precision": plan.precision,
+        "warnings": _short(list(info.warnings)),
+    }
+
+
+def _product(extent: tuple[int, ...]) -> int:
+    found = 1
+    for n in extent:
+        found *= n
+    return found
+
+
+def result_of(report: dict[str, Any], path: str, began: float, worker: str) -> dict[str, Any]:
+    """Of the event "done"; JSON-ready, below 4 kB. ``path``: the input; ``began``: unix seconds;
+    ``worker``: the process that did it, or that led those who did."""
+    product, seams = report["product"], report["seams"] or {}
+    return {
+        "status": report["status"],
+        "output": report["output"],
+        "report": str(Outputs(Path(report["output"])).report),
+        "product": {
+            "sha256": product["sha256"],
+            "bytes": product["bytes"],
+            "mtime_ns": stamp(report["output"])[1],
+        },
+        "source": list(stamp(path)),
+        "seconds": round(time.time() - began, 3),
+        "stages_s": report["stages_s"],
+        "tiles": report["tiles_predicted"],
+        "tiles_skipped": report["tiles_skipped"],
+        "blocks": report["blocks"],
+        "promised_bytes": report["promised_bytes"],
+        "peak_rss_bytes": report["peak_rss_bytes"],
+        "worker": worker,
+        "classes": [_class(row) for row in report["classes"] if row["voxels"]][:12],
+        "seam_index": seams.get("index"),
+        "warnings": _short(report["source"]["warnings"]),
+        "failures": [_failure(one) for one in report["failures"][:3]],
+        "began": round(began, 3),
+        "finished": round(time.time(), 3),
+    }
+
+
+def stamp(path: str) -> tuple[int, int]:
+    """Size and modification time (ns) of a file, or of the folder that a Zarr is; zeros: gone."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+def _class(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+
+
+def _failure(one: dict[str, str]) -> dict[str, str]:
+    return {k: v[:200] for k, v in one.items()}
+
+
+def _short(warnings: list[str]) -> list[str]:
+    kept = [text[:200] for text in warnings[:WARNINGS]]
+    more = len(warnings) - len(kept)
+    return [*kept, f"and {more} more"] if more > 0 else kept

@@ -1,0 +1,155 @@
+"""The inputs in hand: small ones as tasks of the pool, large ones led by threads of this process.
+
+All share one pool, so that one input is read or written while another computes.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from seg_batch.batch.facts import result_of
+from seg_batch.batch.listen import Listener
+from seg_batch.batch.queue import Item, may_lead
+from seg_batch.batch.small import here, run_small
+from seg_batch.batch.stop import Stop
+from seg_batch.errors import StoppedError
+from seg_batch.executors import Outcome, Pool, run_bounded
+from seg_batch.plan import Plan
+from seg_batch.verbs.predict import predict_one
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of an input in hand. ``item`` None: the error is the whole night's."""
+
+    item: Item | None
+    result: dict[str, Any] | None = None
+    error: BaseException | None = None
+
+
+class Lent:
+    """A pool that somebody else will need when this input is done: it is not drained or closed."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def drain(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class InHand:
+    """Takes inputs in hand and tells what became of each. ``begin`` is called before each, and says
+    whether it may begin."""
+
+    def __init__(
+        self, pool: Pool, stop: Stop, listener: Listener, begin: Callable[[Item], bool]
+    ) -> None:
+        self._pool, self._stop, self._listener, self._begin = pool, stop, listener, begin
+        self._ended: queue.Queue[Ended] = queue.Queue()
+        self._blocks: dict[str, int] = {}  # left of each large input in hand
+        self._fewer = threading.Condition()
+
+    def run(self, items: list[Item]) -> Iterator[Ended]:
+        """All of them, in the order of their end; those that were not begun before ``stop`` was asked
+        for are not told of, nor those that it broke off."""
+        kinds = (
+            (self._small, [i for i in items if i.small]),
+            (
+                self._large,
+                [i for i in items if not i.small],
+            ),
+        )
+        threads = [self._thread(work, part) for work, part in kinds if part]
+        while any(thread.is_alive() for thread in threads) or not self._ended.empty():
+            try:
+                yield self._ended.get(timeout=0.2)
+            except queue.Empty:
+                continue
+
+    def _thread(self, work: Callable[[Any], None], what: Any) -> threading.Thread:
+        def caught() -> None:
+            try:
+                work(what)
+            except BaseException as error:
+                self._ended.put(Ended(None, error=error))
+
+        thread = threading.Thread(target=caught, daemon=True)
+        thread.start()
+        return thread
+
+    def _small(self, items: list[Item]) -> None:
+        begun = (item for item in items if not self._stop.asked.is_set() and self._begin(item))
+        for outcome in run_bounded(self._pool, run_small, begun, retries=0):
+            self._ended.put(Ended(outcome.item, outcome.result, outcome.error))
+
+    def _large(self, items: list[Item]) -> None:
+        threads = []
+        for item in items:
+            with self._fewer:
+                while not self._may_lead():
+                    self._fewer.wait(1)
+            if self._stop.asked.is_set() or not self._begin(item):
+                break
+            self._blocks[item.key] = item.blocks
+            threads.append(self._thread(self._lead, item))
+        for thread in threads:
+            thread.join()
+
+    def _may_lead(self) -> bool:
+        in_hand = list(self._blocks.values())
+        return self._stop.asked.is_set() or may_lead(in_hand, self._pool.window)
+
+    def _lead(self, item: Item) -> None:
+        began, told = time.time(), _Told(self, item.key)
+        try:
+            report = predict_one(item.request, told, pool=Lent(self._pool), stop=self._stop.asked)
+            result = result_of(report, item.request.input, began, here())
+            ended = Ended(item, {**result, "workers": dict(told.workers.most_common(20))})
+        except StoppedError:
+            return
+        except Exception as error:
+            ended = Ended(item, error=error)
+        finally:
+            with self._fewer:
+                self._blocks.pop(item.key)
+                self._fewer.notify_all()
+        self._ended.put(ended)
+
+    def block_ended(self, key: str, outcome: Outcome) -> None:
+        self._listener.block(key, outcome)
+        with self._fewer:
+            self._blocks[key] -= 1
+            self._fewer.notify_all()
+
+    def stage(self, key: str, name: str) -> None:
+        self._listener.stage(key, name)
+
+
+class _Told:
+    """The listener of one large input. ``workers``: blocks done by each."""
+
+    def __init__(self, hand: InHand, key: str) -> None:
+        self._hand, self._key = hand, key
+        self.workers: Counter[str] = Counter()
+
+    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None: ...
+
+    def stage(self, name: str) -> None:
+        self._hand.stage(self._key, name)
+
+    def tiles(self, n: int) -> None: ...
+
+    def block(self, outcome: Outcome) -> None:
+        if outcome.result:
+            self.workers[outcome.result["worker"]] += 1
+        self._hand.block_ended(self._key, outcome)

@@ -1,0 +1,246 @@
+"""One night: a workflow's inputs surveyed, done, and told of; alone, unattended, and resumable.
+
+All state is on disk, in the run folder's journal and beside the products. A coordinator that is
+killed at any instruction loses nothing but what was in hand, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seg_batch.batch.earlier import enter
+from seg_batch.batch.in_hand import Ended, InHand
+from seg_batch.batch.listen import Listener, Silent, one_at_a_time
+from seg_batch.batch.orders import Orders, orders_of
+from seg_batch.batch.queue import Item, largest_first
+from seg_batch.batch.retry import is_full, is_passing, wait_s
+from seg_batch.batch.stop import Stop
+from seg_batch.batch.survey import item_of, survey
+from seg_batch.errors import ClusterError, RefusedError, SegbatchError
+from seg_batch.executors import Pool, open_pool
+from seg_batch.journal import Journal, open_run
+from seg_batch.machine import disk_free_bytes, show_bytes
+from seg_batch.verbs.report import UNREADABLE
+from seg_batch.version import package_version
+from seg_batch.workflow.schema import Workflow
+
+COMPLETE, SOME_ASIDE, STOPPED = 0, 3, 130
+
+
+def run_night(
+    workflow: Workflow,
+    listener: Listener | None = None,
+    *,
+    overwrite: bool = False,
+    pool: Pool | None = None,
+    stop: Stop | None = None,
+) -> dict[str, Any]:
+    """Do a workflow of one prediction, or what is left of it; returns what became of it.
+
+    ``status``: 0 complete; 3 some inputs set aside, failed or partial; 130 stopped, resumable. Raises
+    ``RefusedError`` where nothing could begin: BusyError when another run has the folder, StoreError
+    when that holds another workflow's. ``pool``: one that stays open; ``stop``: the caller's, who then
+    listens to signals.
+    """
+    orders = orders_of(workflow, overwrite=overwrite)
+    return Night(orders, listener or Silent(), stop).run(pool)
+
+
+class Night:
+    """The state of one night in its coordinator: the journal, counts, and what is in hand."""
+
+    def __init__(self, orders: Orders, listener: Listener, stop: Stop | None = None) -> None:
+        self.orders, self.listener = orders, one_at_a_time(listener)
+        self._foreign_stop = stop is not None
+        self.stop = stop or Stop()
+        self.stop.tell = self._stopping
+        self.counts: Counter[str] = Counter()
+        self.journal: Journal
+
+    def run(self, pool: Pool | None = None) -> dict[str, Any]:
+        began, orders = time.time(), self.orders
+        orders.folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held, ExitStack() as opened:
+            self.journal = held.enter_context(open_run(orders.folder))
+            done = enter(orders)
+            if not self._foreign_stop:
+                held.enter_context(self.stop.watching(orders.limits.deadline))
+            self.journal.append(
+                "begun",
+                workflow_sha256=orders.fingerprint,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                segbatch=package_version(),
+            )
+            try:
+                pool = pool or opened.enter_context(open_pool(orders.cluster, orders.workers))
+                self._work(pool, done)
+            except KeyboardInterrupt:
+                opened.pop_all()  # at once: the system takes our processes with us
+                self._end(STOPPED, "interrupted at once")
+                raise
+            except SegbatchError as error:
+                self._end(error.status, error.message)
+                raise
+            return self._told(began)
+
+    def _work(self, pool: Pool, done: dict[str, dict[str, Any]]) -> None:
+        self.listener.pool(pool.name, pool.workers, getattr(pool, "dashboard", None))
+        items = self._surveyed(pool, done)
+        hand = InHand(pool, self.stop, self.listener, self._begin)
+        for attempt in range(1, self.orders.limits.retries + 2):
+            again: list[Item] = []
+            for ended in hand.run(largest_first(items)):
+                again.extend(self._taken(ended))
+            items = [replace(item, attempt=attempt + 1) for item in again]
+            if not items or self.stop.asked.wait(wait_s(attempt)):
+                return
+
+    def _surveyed(self, pool: Pool, done: dict[str, dict[str, Any]]) -> list[Item]:
+        """What is to be done; what can't be is set aside."""
+        requests = self.orders.on(pool)
+        todo = {key: request for key, request in requests.items() if key not in done}
+        resumed = len(requests) - len(todo)
+        total = len(requests) + len(self.orders.refused)
+        self.counts.update(complete=resumed, resumed=resumed, inputs=total)
+        for key, error in self.orders.refused.items():
+            self._refuse(key, error)
+        items = []
+        for n, found in enumerate(survey(pool, todo, self.stop.asked.is_set), start=1):
+            self.listener.surveyed(n, len(todo))
+            if "facts" not in found:
+                self._refuse(found["key"], found["error"])
+                continue
+            self.journal.append("surveyed", found["key"], facts=found["facts"])
+            items.append(item_of(found["key"], todo[found["key"]], found["facts"]))
+        self.listener.planned(self._totals(items))
+        return items
+
+    def _begin(self, item: Item) -> bool:
+        """Whether the input may begin; if so, that is told of."""
+        free = disk_free_bytes(_existing(Path(item.output).parent))
+        if free < item.disk_bytes:
+            self.stop.ask(
+                f"{item.key} may need {show_bytes(item.disk_bytes)} of disk at {item.output}, where "
+                f"{show_bytes(free)} are free: free some space and run the same command again",
+                fault=True,
+            )
+            return False
+        self.journal.append("started", item.key, attempt=item.attempt, worker=None)
+        self.listener.started(item.key, item.facts())
+        return True
+
+    def _taken(self, ended: Ended) -> list[Item]:
+        """Take in what became of an input; it is returned where it is to be tried again."""
+        item, error = ended.item, ended.error
+        if item is None or isinstance(error, ClusterError) or (error and is_full(error)):
+            self._fatal(error)
+            return []
+        if error is None:
+            assert ended.result is not None
+            why = _may_heal(ended.result)
+        else:
+            why = _text(error) if is_passing(error) else ""
+        if why and item.attempt <= self.orders.limits.retries:
+            wait = wait_s(item.attempt)
+            self.journal.append("retried", item.key, attempt=item.attempt, error=why, wait_s=wait)
+            self.listener.retried(item.key, why, wait)
+            return [item]
+        self._settle(item, ended.result, error)
+        return []
+
+    def _fatal(self, error: BaseException | None) -> None:
+        """What no other input would escape: the night stops, and can be resumed."""
+        assert error is not None
+        if not (isinstance(error, ClusterError) or is_full(error)):
+            raise error
+        self.stop.ask(_text(error), fault=True)
+
+    def _settle(
+        self, item: Item, result: dict[str, Any] | None, error: BaseException | None
+    ) -> None:
+        if result is not None:
+            self.journal.append("done", item.key, outcome=result)
+            self.counts[result["status"]] += 1
+            self.listener.done(item.key, result)
+            self._enough()
+        elif isinstance(error, RefusedError) and not is_passing(error):
+            self._refuse(item.key, error.message)
+        else:
+            assert error is not None
+            text = _text(error)
+            self.journal.append(
+                "failed", item.key, error=text, status=3, worker=None, attempts=item.attempt
+            )
+            self.counts["failed"] += 1
+            self.listener.failed(item.key, text, 3)
+            self._enough()
+
+    def _refuse(self, key: str, error: str) -> None:
+        self.journal.append("refused", key, error=error)
+        self.counts["refused"] += 1
+        self.listener.failed(key, error, 2)
+        self._enough()
+
+    def _enough(self) -> None:
+        most, aside = self.orders.limits.stop_after, self._aside()
+        if most is not None and aside >= most:
+            self.stop.ask(f"{aside} inputs have failed or were set aside, as many as were allowed")
+
+    def _aside(self) -> int:
+        return sum(self.counts[status] for status in ("partial", "refused", "failed"))
+
+    def _stopping(self, why: str) -> None:
+        self.journal.append("stopping", why=why)
+        self.listener.stopping(why)
+
+    def _totals(self, items: list[Item]) -> dict[str, Any]:
+        return {
+            "inputs": self.counts["inputs"],
+            "done": self.counts["resumed"],
+            "refused": self.counts["refused"],
+            "blocks": sum(item.blocks for item in items),
+            "tiles": sum(item.tiles for item in items),
+            "seconds_estimate": round(sum(item.seconds for item in items), 1),
+        }
+
+    def _told(self, began: float) -> dict[str, Any]:
+        counts = self.counts
+        left = counts["inputs"] - counts["complete"] - self._aside()
+        status = STOPPED if left else SOME_ASIDE if self._aside() else COMPLETE
+        why = self.stop.why if left else "all inputs have come to an end"
+        self._end(status, why)
+        names = ("inputs", "complete", "resumed", "partial", "refused", "failed")
+        return {
+            "status": status,
+            "why": why,
+            "run": str(self.orders.folder),
+            **{name: counts[name] for name in names},
+            "left": left,
+            "seconds": round(time.time() - began, 3),
+        }
+
+    def _end(self, status: int, why: str) -> None:
+        self.journal.append("ended", status=status, why=why)
+        self.listener.ended(status, why)
+
+
+def _text(error: BaseException) -> str:
+    return error.message if isinstance(error, SegbatchError) else f"{type(error).__name__}: {error}"
+
+
+def _may_heal(result: dict[str, Any]) -> str:
+    """Why a partial result may become whole by itself; empty where it will not."""
+    unread = [one["error"] for one in result["failures"] if one["error"].startswith(UNREADABLE)]
+    return unread[0] if unread else ""
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.is_dir())

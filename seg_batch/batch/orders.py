@@ -1,0 +1,102 @@
+"""What a night is told to do: inputs, how, where, within what limits. Decided before anything runs."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from seg_batch import machine
+from seg_batch.executors import Pool
+from seg_batch.plan import MEMORY_SHARE
+from seg_batch.verbs.request import Request
+from seg_batch.workflow.inputs import Entry, listed
+from seg_batch.workflow.schema import Workflow
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``deadline``: unix seconds; ``stop_after``: inputs failed or set aside; None: no limit.
+    ``retries``: further tries for what may pass."""
+
+    deadline: float | None = None
+    stop_after: int | None = None
+    retries: int = 3
+
+
+@dataclass(frozen=True)
+class Orders:
+    """One night. ``requests``: one per input, by its key, in the order of the workflow; ``refused``:
+    those set aside before they were looked at, with the reason. ``overwrite``: begin anew, and replace
+    what stands at the outputs."""
+
+    folder: Path
+    fingerprint: str
+    workflow: dict[str, Any]
+    requests: dict[str, Request]
+    refused: dict[str, str] = field(default_factory=dict)
+    cluster: Any = "auto"
+    workers: int = 1
+    limits: Limits = field(default_factory=Limits)
+    overwrite: bool = False
+
+    def on(self, pool: Pool) -> dict[str, Request]:
+        """The requests as they are done on this pool. An input is cut for all workers only where there
+        are fewer inputs than workers."""
+        each = max(1, -(-pool.workers // max(1, len(self.requests))))
+        share = memory_share(pool)
+
+        def settled(request: Request) -> Request:
+            asked = request.options
+            memory_bytes = asked.memory_bytes or share
+            return replace(request, options=replace(asked, workers=each, memory_bytes=memory_bytes))
+
+        return {key: settled(request) for key, request in self.requests.items()}
+
+
+def memory_share(pool: Pool) -> int:
+    """Bytes that a worker may use where nobody said: its part of its machine, of all the least."""
+    found = list(pool.ask(_memory).values()) or [_memory()]
+    neighbours = Counter(host for host, _ in found)
+    return int(min(size * MEMORY_SHARE / neighbours[host] for host, size in found))
+
+
+def _memory() -> tuple[str, int]:
+    return socket.gethostname(), machine.memory_bytes()
+
+
+def orders_of(workflow: Workflow, *, overwrite: bool = False) -> Orders:
+    """What a workflow of one prediction means, now and here. WorkflowError where its inputs can't be
+    listed."""
+    found = listed(workflow)
+    return Orders(
+        folder=Path(workflow.run_folder),
+        fingerprint=workflow.sha256,
+        workflow=workflow.to_json(),
+        requests={one.key: _request(workflow, one, overwrite) for one in found.entries},
+        refused={one.key: one.error for one in found.refused},
+        cluster=workflow.cluster,
+        workers=workflow.workers or max(1, machine.gpus()),
+        limits=Limits(
+            deadline=workflow.limits.deadline(datetime.now()),
+            stop_after=workflow.on_failure.stop_after,
+            retries=workflow.on_failure.retries,
+        ),
+        overwrite=overwrite,
+    )
+
+
+def _request(workflow: Workflow, entry: Entry, overwrite: bool) -> Request:
+    names = entry.model or workflow.model
+    model = None if names is None else names[0] if len(names) == 1 else list(names)
+    return Request(
+        input=entry.path,
+        output=entry.output,
+        model=model,
+        options=workflow.plan_options(),
+        volume=entry.volume,
+        overwrite=overwrite,
+    )

@@ -1,0 +1,83 @@
+"""The survey: every input's header read and its plan made, on the workers, before any is begun.
+
+What can't be done is known then, with the reason; the rest is ordered by what it will take.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import batched
+from typing import Any
+
+from seg_batch.batch.facts import facts_of
+from seg_batch.batch.queue import Item
+from seg_batch.batch.small import here
+from seg_batch.errors import ClusterError, SegbatchError
+from seg_batch.executors import Pool, run_bounded
+from seg_batch.verbs.request import Request, prepare
+
+TOGETHER = 8  # inputs per task: to look at one takes some milliseconds, as does to hand one out
+
+Asked = tuple[str, Request]
+
+
+def look(asked: tuple[Asked, ...]) -> list[dict[str, Any]]:
+    """The task: ``{"facts": ...}``, or ``{"error": ...}`` for each input."""
+    return [_look(key, request) for key, request in asked]
+
+
+def _look(key: str, request: Request) -> dict[str, Any]:
+    try:
+        return {"key": key, "facts": facts_of(prepare(request))}
+    except SegbatchError as error:
+        text = error.message
+    except Exception as error:  # a file can break its reader in ways that nobody has thought of
+        text = f"{request.input} can't be read ({type(error).__name__}: {error}): check the file"
+    return {"key": key, "error": text, "seen": os.path.exists(request.input), "worker": here()}
+
+
+def survey(
+    pool: Pool, requests: dict[str, Request], stop: Callable[[], bool]
+) -> Iterator[dict[str, Any]]:
+    """What ``look`` tells of each input, as it comes; ends early once ``stop``.
+
+    ClusterError where a worker does not see an input that is there: every other would be missing, too.
+    """
+    groups = (group for group in batched(requests.items(), TOGETHER) if not stop())
+    for outcome in run_bounded(pool, look, groups):
+        if outcome.error is not None:
+            yield from ({"key": key, "error": _lost(outcome.error)} for key, _ in outcome.item)
+            continue
+        for found in outcome.result:
+            _require_seen(found, requests[found["key"]])
+            yield found
+
+
+def _lost(error: BaseException) -> str:
+    return f"the workers that looked at it were lost ({error}): run the same command again"
+
+
+def _require_seen(found: dict[str, Any], request: Request) -> None:
+    if not found.get("seen", True) and os.path.exists(request.input):
+        raise ClusterError(
+            f"worker {found['worker']} does not see {request.input}: put inputs and outputs on a file "
+            "system that all workers share"
+        )
+
+
+def item_of(key: str, request: Request, facts: dict[str, Any]) -> Item:
+    """What is to be done. Engine and precision are now settled, so that whichever worker does it, and
+    however often, the bytes are the same."""
+    options = replace(request.options, engine=facts["engine"], precision=facts["precision"])
+    return Item(
+        key=key,
+        request=replace(request, options=options),
+        blocks=facts["blocks"],
+        tiles=facts["tiles"],
+        disk_bytes=facts["disk_bytes"],
+        seconds=facts["seconds_estimate"] or facts["voxels"] * 1e-8,
+        promised_bytes=facts["promised_bytes"],
+        output=facts["output"],
+    )
