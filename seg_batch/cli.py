@@ -22,6 +22,7 @@ from seg_batch import (
     cli_export,
     cli_models,
     cli_predict,
+    cli_report,
     cli_status,
     cli_train,
 )
@@ -104,6 +105,7 @@ cli_train.register(app)
 cli_evaluate.register(app)
 cli_export.register(app)
 cli_status.register(app)
+cli_report.register(app)
 
 
 INTERRUPTED = 130

@@ -1,6 +1,7 @@
-"""Advice for a name that is not known: the one that was meant, or all that there are."""
+"""Names: which one was meant where one is not known, and how any may be shown."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -11,6 +12,22 @@ def nearest(found: object, known: Iterable[str]) -> str:
     names = {_plain(name): name for name in known}
     close = difflib.get_close_matches(_plain(str(found)[:80]), names, n=1, cutoff=0.5)
     return f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(names.values())}"
+
+
+def visible(text: str) -> str:
+    """The text with what can't be seen written out: control characters, marks that turn the
+    direction of reading, bytes of a file name that are no text become ``\\x1b``, ``\\u202e``."""
+    return "".join(c if unicodedata.category(c) not in _UNSEEN else _written_out(c) for c in text)
+
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def _written_out(character: str) -> str:
+    escaped = character.encode(
+        "unicode_escape" if character < "\x80" else "ascii", "backslashreplace"
+    )
+    return escaped.decode("ascii")
 
 
 def _plain(name: str) -> str:

@@ -55,6 +55,7 @@ ROWS: list[dict[str, str]] = [
         "cli_export": "typer",
         "cli_models": "typer",
         "cli_run": "typer",
+        "cli_report": "typer",
         "cli_status": "typer",
     },
     {"cli": "typer rich click"},

@@ -77,26 +77,38 @@ class RasterSource:
     def read(self, box: Box) -> Pixels:
         """``Pixels`` of shape ``(*box.shape, channels)``; ``ReadError`` where data is damaged."""
         require_inside(self._info, box)
-        window = tuple(zip(box.start, box.stop, strict=True))
+        return self._pixels(box, tuple(zip(box.start, box.stop, strict=True)))
+
+    def reduced(self, shape: Shape) -> Pixels:
+        """The whole raster as ``(*shape, channels)``: nearest voxels, from overviews if it has
+        them; ``ReadError`` where data is damaged."""
+        return self._pixels(Box.whole(self._info.extent), None, shape)
+
+    def _pixels(self, box: Box, window: Any, shape: Shape | None = None) -> Pixels:
         try:
             with self._handle() as dataset:
-                values, opaque = self._fetch(dataset, window)
+                values, opaque = self._fetch(dataset, window, shape)
         except (RasterioError, OSError) as error:
             raise read_error(self._info, box, error) from error
         valid = valid_mask(values, self._bands.nodata, opaque)
         return Pixels(values, valid, self._scale, self._offset)
 
-    def _fetch(self, dataset: Any, window: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    def _fetch(
+        self, dataset: Any, window: Any, shape: Shape | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Values ``(y, x, C)``, and where the mask or alpha lets them count ``(y, x, C or 1)``.
 
         One read for data and alpha: interleaved by pixel, they are decoded together.
         """
         bands, count = self._bands, len(self._bands.data)
-        held = dataset.read([*bands.data, *bands.alpha], window=window, out_dtype=bands.dtype)
+        both = [*bands.data, *bands.alpha]
+        out = None if shape is None else (len(both), *shape)
+        held = dataset.read(both, window=window, out_shape=out, out_dtype=bands.dtype)
         opaque = (held[count:] != 0).all(0)[None] if bands.alpha else None
         if bands.masked:
             which = [1] if bands.masked == "dataset" else list(bands.data)
-            opaque = dataset.read_masks(which, window=window) != 0
+            out = None if shape is None else (len(which), *shape)
+            opaque = dataset.read_masks(which, window=window, out_shape=out) != 0
         opaque = None if opaque is None else opaque.transpose(1, 2, 0)
         return held[:count].transpose(1, 2, 0), opaque
 

@@ -1,0 +1,35 @@
+"""The command ``report``, added to the command line by ``register``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seg_batch.cli_options import Json
+
+
+def report(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's folder, or the folder of its outputs.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Write the report of a run again, from its journal: a page, JSON, JUnit XML, metrics."""
+    from seg_batch.journal.status import run_folder
+    from seg_batch.morning import write
+
+    folder = run_folder(Path(run))
+    facts = write(folder)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    counts = ", ".join(f"{n} {status}" for status, n in facts["statuses"].items() if n)
+    typer.echo(f"{facts['name']}: {facts['verdict']} ({counts or 'no inputs'})")
+    typer.echo(f"report: {folder / 'report.html'}")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(report)

@@ -1,0 +1,83 @@
+"use strict";
+const root = document.documentElement, find = (what, within = document) => within.querySelector(what);
+
+const dark = matchMedia("(prefers-color-scheme: dark)"), theme = find("#theme");
+const isDark = () => root.dataset.theme ? root.dataset.theme === "dark" : dark.matches;
+const named = () => { theme.textContent = isDark() ? "Light" : "Dark"; };
+theme.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; named(); });
+dark.addEventListener("change", named);
+named();
+
+const opacity = find("#labels");
+opacity?.addEventListener("input", () => root.style.setProperty("--labels", opacity.value / 100));
+
+const table = find("#table"), search = find("#search"), status = find("#status"), count = find("#count");
+const groups = table ? [...table.tBodies] : [];
+const rows = groups.map(group => ({
+  group, status: group.dataset.status, text: group.dataset.text,
+  cells: [...group.rows[0].cells].map(cell => {
+    const value = cell.dataset.value;
+    return value === undefined ? cell.textContent.trim() : value === "" ? null : Number(value);
+  }),
+}));
+
+function filter() {
+  const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  let shown = 0;
+  for (const row of rows) {
+    const of = status.value;
+    const fits = (!of || row.status === of || (of === "not complete" && row.status !== "complete"))
+      && words.every(word => row.text.includes(word));
+    row.group.hidden = !fits;
+    shown += fits;
+  }
+  count.textContent = `${shown} of ${rows.length} shown`;
+}
+
+function sort(head, i) {
+  const up = head.getAttribute("aria-sort") !== "ascending";
+  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  rows.sort((a, b) => {
+    const x = a.cells[i], y = b.cells[i];
+    if (x === null || y === null) return (x === null) - (y === null);
+    const order = typeof x === "number" ? x - y : x.localeCompare(y);
+    return up ? order : -order;
+  });
+  table.append(...rows.map(row => row.group));
+}
+
+function unfold(button, open) {
+  button.setAttribute("aria-expanded", String(open));
+  document.getElementById(button.getAttribute("aria-controls")).hidden = !open;
+}
+
+function show(hash) {
+  const target = hash.length > 1 && document.getElementById(hash.slice(1));
+  if (!target || !table?.contains(target)) return;
+  target.hidden = false;
+  const button = find(".open", target);
+  if (button) unfold(button, true);
+  target.scrollIntoView({ block: "center" });
+}
+
+if (table) {
+  [...table.tHead.rows[0].cells].forEach((head, i) => find("button", head).addEventListener("click", () => sort(head, i)));
+  table.addEventListener("click", event => {
+    const button = event.target.closest(".open");
+    if (button) unfold(button, button.getAttribute("aria-expanded") !== "true");
+  });
+  search.addEventListener("input", filter);
+  status.addEventListener("change", filter);
+  addEventListener("keydown", event => {
+    if (event.key === "/" && !/^(INPUT|SELECT)$/.test(document.activeElement.tagName)) { event.preventDefault(); search.focus(); }
+    if (event.key === "Escape" && document.activeElement === search) { search.value = ""; filter(); }
+  });
+  addEventListener("hashchange", () => show(location.hash));
+  document.addEventListener("click", event => {
+    const link = event.target.closest("a[href^='#']");
+    if (link) show(link.hash);
+  });
+  show(location.hash);
+  filter();
+}

@@ -1,0 +1,132 @@
+"""``report.html``: one file that opens from disk, fetches nothing, and runs no script but its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from seg_batch.morning import shown
+from seg_batch.morning.gallery import Gallery
+from seg_batch.morning.night import MEANING
+from seg_batch.morning.timeline import timeline
+
+TEMPLATES = Path(__file__).resolve().parents[1] / "data" / "pages"
+WRONG = ("refused", "failed", "partial", "unfinished")
+MOST_DETAILS = 2000  # inputs whose details are in the page; those of the others are in the JSON
+MOST_WRONG = 500
+
+# Key, heading, how it is shown. Every column sorts by its number.
+COLUMNS = (
+    ("seconds", "Time", shown.duration),
+    ("voxels_per_s", "Voxels/s", shown.number),
+    ("tiles", "Tiles", shown.whole),
+    ("skipped_share", "Skipped", shown.share),
+    ("promised_bytes", "Promised", shown.size),
+    ("peak_rss_bytes", "Measured", shown.size),
+    ("seam_index", "Seam index", shown.number),
+    ("attempts", "Attempts", shown.whole),
+    ("warnings", "Warnings", shown.whole),
+)
+
+
+def page(facts: dict[str, Any], gallery: Gallery) -> str:
+    """The HTML of ``report.json`` and the quicklooks, as text."""
+    script = (TEMPLATES / "morning.js").read_text(encoding="utf-8")
+    totals, inputs = facts["totals"], facts["inputs"]
+    return (
+        _environment()
+        .get_template("morning.html.j2")
+        .render(
+            facts=facts,
+            totals=totals,
+            policy=_policy(script),
+            script=script,
+            style=(TEMPLATES / "morning.css").read_text(encoding="utf-8"),
+            headline=_headline(facts),
+            wrong=[row for row in inputs if row["status"] in WRONG],
+            most_wrong=MOST_WRONG,
+            rows=[_row(i, row) for i, row in enumerate(inputs)],
+            columns=COLUMNS,
+            most_details=MOST_DETAILS,
+            meaning=MEANING,
+            places={row["input"]: i for i, row in enumerate(inputs)},
+            pictures=[_picture(p) for p in gallery.pictures],
+            left_out=gallery.left_out,
+            timeline=timeline(facts),
+            units=[
+                u for u in ("hectares", "millilitres") if any(u in c for c in totals["classes"])
+            ],
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("shown", "moment", "clock", "duration", "size", "whole", "share", "number"):
+        environment.filters[name] = getattr(shown, name)
+    environment.filters["folder"] = lambda path: "/".join(str(path).split("/")[:-1])
+    environment.filters["file"] = lambda path: str(path).rstrip("/").split("/")[-1]
+    return environment
+
+
+def _policy(script: str) -> str:
+    """No network at all, and no script but the one whose digest this is."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _headline(facts: dict[str, Any]) -> str:
+    """What nobody may overlook, in a sentence."""
+    counts, total = facts["statuses"], facts["totals"]["inputs"]
+    if facts["verdict"] == "complete":
+        return f"All {total} inputs are complete" if total > 1 else "The one input is complete"
+    missing = total - counts["complete"]
+    parts = [f"{n} {status}" for status, n in counts.items() if n and status != "complete"]
+    told = f"{missing} of {total} inputs {'is' if missing == 1 else 'are'} not complete"
+    if not missing:
+        told = f"No input is missing, {total} are complete" if total else "There was no input"
+    end = "" if facts["ended"] else "the run has not ended: it is still going, or was killed"
+    return "; ".join(filter(None, [f"{told}{': ' if parts else ''}{', '.join(parts)}", end]))
+
+
+def _row(place: int, row: dict[str, Any]) -> dict[str, Any]:
+    values = {**row, "warnings": len(row["warnings"])}
+    cells = [(show(values[key]), values[key]) for key, _, show in COLUMNS]
+    over = (row["peak_rss_bytes"] or 0) > (row["promised_bytes"] or float("inf"))
+    return {"place": place, "told": row, "cells": cells, "over": over}
+
+
+def _picture(picture: Any) -> dict[str, Any]:
+    views = [
+        {
+            "title": view.title,
+            "image": _data("jpeg", view.image),
+            "labels": _data("png", view.labels),
+            "aspect": f"{max(0.1, min(10.0, view.aspect)):.4f}",
+            "letters": tuple(view.letters),
+            "window": view.window,
+        }
+        for view in picture.views
+    ]
+    windows = dict.fromkeys(v["window"] for v in views)
+    return {"told": picture, "views": views, "windows": [w for w in windows if w]}
+
+
+def _data(kind: str, content: bytes | None) -> str:
+    """A data URI, or nothing."""
+    if content is None:
+        return ""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,68 @@
+"""Who worked when. An input of one block is done by one worker; of one of several, the report beside
+its product tells which worker was at which block, while a coordinator led them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from seg_batch.morning.night import Night, Spell
+
+LEADING = " (leading)"
+
+
+def workers(night: Night, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Per worker its spells, how long it had any work, and its longest time without between two.
+
+    ``rows``: of the report, for where the products' own reports are.
+    """
+    large = {row["input"]: row for row in rows if row["blocks"].get("total", 1) > 1}
+    per: dict[str, list[Spell]] = {}
+    for spell in night.spells:
+        leading = LEADING if spell.input in large and spell.ended == "done" else ""
+        per.setdefault(spell.worker + leading, []).append(spell)
+    for row in large.values():
+        for spell in _blocks(row):
+            per.setdefault(spell.worker, []).append(spell)
+    begins = [session.start for session in night.sessions]
+    return [_worker(name, per[name], begins) for name in sorted(per)]
+
+
+def _blocks(row: dict[str, Any]) -> Iterator[Spell]:
+    try:
+        found = json.loads(Path(row["report"]).read_text(encoding="utf-8"))["spells"]
+        for worker, times in found.items():
+            for start, stop in times:
+                yield Spell(row["input"], str(worker), float(start), float(stop), "done")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return  # moved away since, or written by an earlier version
+
+
+def _worker(name: str, spells: list[Spell], begins: list[float]) -> dict[str, Any]:
+    spells = sorted(spells, key=lambda s: (s.start, s.stop, s.input))
+    return {
+        "worker": name,
+        **_busy(spells, begins),
+        "spells": [
+            {"input": s.input, "start": s.start, "stop": s.stop, "ended": s.ended} for s in spells
+        ],
+    }
+
+
+def _busy(spells: list[Spell], begins: list[float]) -> dict[str, float]:
+    """A gap in which no coordinator ran is nobody's idleness."""
+    merged: list[list[float]] = []
+    for spell in spells:
+        if merged and spell.start <= merged[-1][1]:
+            merged[-1][1] = max(merged[-1][1], spell.stop)
+        else:
+            merged.append([spell.start, spell.stop])
+    gaps = [
+        b[0] - a[1]
+        for a, b in pairwise(merged)
+        if not any(a[1] < begun <= b[0] for begun in begins)
+    ]
+    return {"busy_s": sum(b - a for a, b in merged), "longest_gap_s": max(gaps, default=0.0)}

@@ -1,0 +1,60 @@
+"""Write the report of a run into its folder, from what lies there: at any time, again and again."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from seg_batch.errors import InputError
+from seg_batch.journal import Journal
+from seg_batch.journal.events import NAME
+from seg_batch.morning.facts import facts_of
+from seg_batch.morning.gallery import gallery
+from seg_batch.morning.junit import junit
+from seg_batch.morning.metrics_file import metrics
+from seg_batch.morning.night import night
+from seg_batch.morning.page import page
+
+TOLD = ("name", "model", "models", "options", "post", "outputs")  # a workflow's hooks hold secrets
+
+
+def write(folder: str | Path) -> dict[str, Any]:
+    """``report.json``, ``report.xml``, ``metrics.prom`` and ``report.html`` in the run's folder;
+    returns what ``report.json`` says. ``InputError`` where there is no journal."""
+    folder = Path(folder)
+    if not (folder / NAME).is_file():
+        raise InputError(
+            f"{folder} is no run folder (it has no {NAME}): give the one that 'segbatch run' printed"
+        )
+    workflow = _workflow(folder)
+    settings = {key: workflow[key] for key in TOLD if workflow.get(key)}
+    told = night(Journal.read(folder / NAME))
+    facts = facts_of(told, str(workflow.get("name") or folder.name), settings)
+    # The cheap ones first: what machines read is there even if a picture takes its time.
+    _put(folder / "report.json", (json.dumps(facts, indent=1) + "\n").encode())
+    _put(folder / "report.xml", junit(facts))
+    _put(folder / "metrics.prom", metrics(facts).encode())
+    _put(folder / "report.html", page(facts, gallery(facts)).encode())
+    return facts
+
+
+def _workflow(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "workflow.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Beside, to disk, into place: whoever reads it meanwhile sees the old one whole."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(name, 0o644)
+    os.replace(name, path)
