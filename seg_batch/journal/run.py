@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,12 +18,17 @@ def taken_over_line(tenure: Tenure) -> str | None:
     return f"taking over this run from {tenure.taken_over}: {tenure.why}"
 
 
+def on_terminal(line: str) -> None:
+    """A line for a person, on standard error."""
+    print(f"segbatch: {line}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def open_run(
     folder: Path,
     *,
     limit_s: float = LIMIT_S,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = on_terminal,
     on_lost: Callable[[str], None] = leave,
 ) -> Iterator[Journal]:
     """The journal of the run in ``folder``, for the one process that may append to it.

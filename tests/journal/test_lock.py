@@ -1,0 +1,148 @@
+"""One owner, always: real processes race for run folders that are free, held, or left by the dead."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from seg_batch.errors import BusyError, StoreError
+from seg_batch.journal import Journal, hold, open_run
+from seg_batch.journal import lock as locks
+from seg_batch.journal.events import NAME
+from seg_batch.journal.lock import Held, Owner, holder
+from tests.journal.made import BEGUN, Holder
+
+RACES, RACERS = 100, 4
+
+
+def left(folder: Path, owner: Owner, age_s: float = 0.0) -> Path:
+    """A lock as ``owner`` would have left it."""
+    path = folder / "lock" / "3.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(asdict(owner)))
+    os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+ELSEWHERE = Owner("other-host", 7, "another boot", "1", "token")
+
+
+def test_a_second_one_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+    with hold(tmp_path) as tenure:
+        assert tenure.taken_over is None
+        with pytest.raises(BusyError, match=rf"pid {os.getpid()} on .*, heard of 0 s ago"):
+            hold(tmp_path).__enter__()
+    with hold(tmp_path) as tenure:
+        assert (tenure.number, tenure.taken_over) == (2, None)
+    assert [path.name for path in (tmp_path / "lock").iterdir()] == ["2.json"]
+
+
+def test_another_host_is_believed_until_its_heartbeat_is_old(tmp_path: Path) -> None:
+    path = left(tmp_path, ELSEWHERE, age_s=50)
+    with pytest.raises(BusyError, match="pid 7 on other-host, heard of 50 s ago"):
+        hold(tmp_path).__enter__()
+    os.utime(path, (time.time() - 61,) * 2)
+    lines: list[str] = []
+    with open_run(tmp_path, say=lines.append):
+        pass
+    assert lines == ["taking over this run from pid 7 on other-host: it was last heard of 61 s ago"]
+    (event,) = Journal.read(tmp_path / NAME)
+    assert (event["event"], event["from_host"], event["from_pid"]) == (
+        "taken_over",
+        "other-host",
+        7,
+    )
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_its_owner(tmp_path: Path) -> None:
+    left(tmp_path, replace(Owner.here(), started="1"))
+    with hold(tmp_path) as tenure:
+        assert tenure.why == "its process is gone"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1, "what": 2}'])
+def test_a_lock_that_does_not_read_counts_by_its_age(tmp_path: Path, text: str) -> None:
+    """Its writer is about to fill it, or was killed before it did."""
+    path = left(tmp_path, ELSEWHERE)
+    path.write_text(text)
+    with pytest.raises(BusyError, match="left no name"):
+        hold(tmp_path).__enter__()
+    os.utime(path, (0, 0))
+    with hold(tmp_path) as tenure:
+        assert tenure.number == 4
+
+
+def test_who_looked_too_long_ago_withdraws(tmp_path: Path) -> None:
+    """It found tenure 3 dead; since then 4 came and went, and 5 holds the run."""
+    earlier = Held(3, ELSEWHERE, 100.0)
+    left(tmp_path, ELSEWHERE).rename(tmp_path / "lock" / "5.json")
+    with pytest.raises(BusyError):
+        locks._begin(tmp_path / "lock", earlier, "old")
+    assert [path.name for path in (tmp_path / "lock").iterdir()] == ["5.json"]
+
+
+def test_a_run_folder_that_is_removed_is_no_longer_ours(tmp_path: Path) -> None:
+    with open_run(tmp_path) as journal:
+        next((tmp_path / "lock").iterdir()).unlink()
+        with pytest.raises(StoreError, match="was removed"):
+            journal.append("begun", **BEGUN)
+    assert holder(tmp_path) is None
+
+
+@pytest.mark.full
+def test_a_heartbeat_keeps_a_run(tmp_path: Path) -> None:
+    with hold(tmp_path, limit_s=0.5):
+        time.sleep(1.2)
+        with pytest.raises(BusyError):
+            hold(tmp_path, limit_s=0.5).__enter__()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dead", [False, True])
+def test_of_many_racers_exactly_one_wins(tmp_path: Path, dead: bool) -> None:
+    """100 races of four processes for a folder that is free, or whose owner was killed."""
+    with ExitStack() as stack:
+        racers = [stack.enter_context(Holder()) for _ in range(RACERS)]
+        for race in range(RACES):
+            folder = tmp_path / str(race)
+            if dead:
+                assert racers[race % RACERS].ask("die", folder) == "ok"
+            for racer in racers:
+                racer.tell("take", folder)
+            heard = [racer.hear() for racer in racers]
+            won = [i for i, text in enumerate(heard) if text.startswith("ok")]
+            assert len(won) == 1, heard
+            assert ("taking over" in heard[won[0]]) == dead
+            assert sum("belongs to another segbatch run" in text for text in heard) == RACERS - 1
+            assert racers[won[0]].ask("release") == "ok"
+            events = [event["event"] for event in Journal.read(folder / NAME)]
+            assert events == ["taken_over"] * dead
+
+
+@pytest.mark.full
+def test_who_was_suspended_too_long_writes_nothing_more(tmp_path: Path) -> None:
+    with Holder(limit_s=1.0) as first, Holder(limit_s=1.0) as second:
+        first.tell("loop", tmp_path)
+        for _ in range(5):
+            first.hear()
+        first.process.send_signal(signal.SIGSTOP)
+        assert "belongs to another" in second.ask("take", tmp_path)
+        time.sleep(1.5)
+        assert "taking over this run" in second.ask("take", tmp_path)
+        first.process.send_signal(signal.SIGCONT)
+        assert first.process.wait(10) == 2
+        assert "has taken over this run" in (first.process.stderr.read())  # type: ignore[union-attr]
+        assert second.ask("append", "mine") == "ok"
+        events = [(event["event"], event["input"]) for event in Journal.read(tmp_path / NAME)]
+        assert events[-2:] == [("taken_over", None), ("refused", "mine")]
+        lines = (tmp_path / NAME).read_text().splitlines()  # all of them, also those not read
+        tenures = [json.loads(line)["tenure"] for line in lines]
+        assert tenures == [1] * (len(lines) - 2) + [2, 2]
+        assert second.ask("release") == "ok"
