@@ -2,7 +2,7 @@
 # Another Python:  make demo PYTHON=/path/to/python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slurm test-hosts check slow bench train-starters clean
+.PHONY: help demo test test-slurm test-hosts check slow chaos bench train-starters clean
 .DELETE_ON_ERROR:
 
 # The first Python that runs and fits. A shim may exist and still fail, so each one is run.
@@ -28,6 +28,7 @@ help:
 	@echo "make test-hosts   hosts in network namespaces, links cut in mid-run; needs root"
 	@echo "make check   format, lint, types, layers, fast tests, under 2 minutes"
 	@echo "make slow    tests that take longer"
+	@echo "make chaos   a night of 20 inputs killed, stopped, starved and misread, against a quiet one"
 	@echo "make bench   speed and memory, as ratios measured in one run"
 	@echo "make train-starters   the starter bundles anew, into build/, under 30 minutes each"
 	@echo "make clean   remove everything that can be made again"
@@ -62,6 +63,10 @@ check: $(STAMP)
 
 slow: $(STAMP)
 	$(PYTEST) -m slow
+
+# Some of it needs root (a tmpfs that fills) and says so where it was skipped.
+chaos: $(STAMP)
+	$(BIN)/python tests/chaos/chaos.py
 
 # MONAI is measured against in an environment of its own; torch never meets the package.
 # Where the registry has no CPU build of this torch for a Python, name another: MONAI_PYTHON=python3.12
