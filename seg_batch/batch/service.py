@@ -1,0 +1,135 @@
+"""``segbatch watch`` from start to end: one owner, warm workers, the loop, and commands after each wave."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from seg_batch import machine
+from seg_batch.batch.arrivals import Book
+from seg_batch.batch.hooks import run_hooks
+from seg_batch.batch.listen import Listener
+from seg_batch.batch.night import SOME_ASIDE
+from seg_batch.batch.stop import Stop
+from seg_batch.batch.tidy import Tidying
+from seg_batch.batch.watch import BOOK, Rules, Watch, require_apart
+from seg_batch.batch.waves import LOG, Waves
+from seg_batch.errors import InputError, WorkflowError
+from seg_batch.executors import open_pool
+from seg_batch.journal import hold
+from seg_batch.journal.run import taken_over_line
+from seg_batch.logs import RunLog
+from seg_batch.workflow.schema import Workflow
+
+REPORT = "report.html"
+RARELY = 20  # of the time, one part in so many may go into reports
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is watched, by which rules, and what is made of it. The workflow's own inputs do not
+    matter. ``report``: makes the report of a run folder after each wave."""
+
+    tidying: Tidying
+    rules: Rules
+    workflow: Workflow
+    overwrite: bool = False
+    report: Callable[[Path], object] = lambda folder: None
+
+    @property
+    def run(self) -> Path:
+        """Where the book lies, and a run folder for each day."""
+        output = Path(self.workflow.outputs.folder).absolute()
+        return output / ".segbatch" / f"watch-{self.tidying.folder.name}"
+
+
+def serve(service: Service, listener: Listener, say: Callable[[str], None]) -> int:
+    """Watch until told to end; the exit status: 0; 3 where something was set aside, or a fault like a
+    full disk ended it; 130 where an arrival in hand was cut short. RefusedError where watching can't begin."""
+    _require(service)
+    workflow = service.workflow
+    with ExitStack() as last_first:
+        enter = last_first.enter_context
+        service.run.mkdir(parents=True, exist_ok=True)
+        tenure = enter(hold(service.run))
+        log = enter(RunLog(service.run / LOG))
+
+        def noted(text: str) -> None:
+            log.write("warning", "watch", text)
+            say(text)
+
+        if line := taken_over_line(tenure):
+            noted(line)
+        book = enter(closing(Book(service.run / BOOK)))
+        stop = Stop(listener.stopping)
+        enter(stop.watching(workflow.limits.deadline(datetime.now())))
+        pool = enter(open_pool(workflow.cluster, workflow.workers or max(1, machine.gpus())))
+        after = _After(service, noted)
+        last_first.callback(after.rest)
+        waves = Waves(
+            workflow,
+            service.run,
+            pool,
+            stop,
+            overwrite=service.overwrite,
+            ended=after.wave,
+        )
+        watch = Watch(service.tidying, service.rules, waves, book, listener, noted)
+        status = watch.run(stop.asked)
+        return SOME_ASIDE if stop.fault else status
+
+
+def _require(service: Service) -> None:
+    folder, outputs = service.tidying.folder, service.workflow.outputs
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder, so nothing can arrive there: make it first")
+    require_apart(folder, Path(outputs.folder))
+    if service.workflow.steps:
+        raise WorkflowError("watch does one prediction of each arrival: leave out the steps")
+    if "{index" in outputs.pattern:
+        raise WorkflowError(
+            f"{outputs.pattern!r} counts inputs, and those of a hot folder have no end: name "
+            "products after their {stem}"
+        )
+    service.tidying.require_folders()
+
+
+class _After:
+    """What follows each wave: the report of the day, then the commands of ``on_finish``. No failure of
+    theirs ends the watch. A report that takes long is made more rarely, and once at the end."""
+
+    def __init__(self, service: Service, noted: Callable[[str], None]) -> None:
+        self._service, self._noted = service, noted
+        self._next = 0.0
+        self._owed: Path | None = None
+
+    def wave(self, folder: Path, status: int) -> None:
+        if self._owed not in (None, folder):
+            self.rest()  # of a day that is over
+        self._owed = folder
+        if time.monotonic() >= self._next:
+            self.rest()
+        run_hooks(
+            self._service.workflow.on_finish,
+            run=folder,
+            status=status,
+            report=folder / REPORT,
+            failed=lambda command, why: self._noted(f"on_finish {command}: {why}"),
+        )
+
+    def rest(self) -> None:
+        """The report that is still owed, if any."""
+        if (folder := self._owed) is None:
+            return
+        began = time.monotonic()
+        try:
+            self._service.report(folder)
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            self._noted(f"the report of {folder} could not be made ({why})")
+        self._owed = None
+        self._next = time.monotonic() + RARELY * (time.monotonic() - began)

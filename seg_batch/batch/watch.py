@@ -1,0 +1,214 @@
+"""A hot folder: what arrives there whole is segmented, once, and moved away or marked.
+
+    look -> settled or declared complete -> segmented -> noted in the book -> moved or marked
+
+All that must be known after a kill is on the disk: blocks in their work store, fates in the book. An
+arrival that was in hand when the process died is taken again and goes on from its last block; one
+that was finished and not noted is recognised by its product.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from seg_batch.batch.arrivals import (
+    CHANGED,
+    Book,
+    Fate,
+    Glance,
+    Look,
+    Settling,
+    glance_at,
+    look,
+    marked,
+)
+from seg_batch.batch.listen import Listener
+from seg_batch.batch.tidy import Tidying
+from seg_batch.errors import InputError, OutputError
+
+BOOK = "arrivals.jsonl"
+WAVE = 64  # arrivals that are handed over at once
+PATIENCE_S = 300.0  # between tries, at most, while the disk is full or the folder gone
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When an arrival is complete: still for ``settle_s``, or declared by ``marker``. ``every_s``:
+    between looks. ``once``: end when nothing is left to do."""
+
+    settle_s: float = 10.0
+    every_s: float = 5.0
+    marker: str | None = None
+    once: bool = False
+
+
+class Engine(Protocol):
+    """What segments: it tells the listener of the end of each input, by its key. One that it does not
+    tell of was stopped, and comes again."""
+
+    def segment(self, inputs: dict[str, Path], listener: Listener, *, overwrite: bool) -> None: ...
+
+
+class Watch:
+    """One hot folder under one owner. ``say``: hears what a person should know."""
+
+    def __init__(
+        self,
+        tidying: Tidying,
+        rules: Rules,
+        engine: Engine,
+        book: Book,
+        listener: Listener,
+        say: Callable[[str], None],
+    ) -> None:
+        self.folder = tidying.folder
+        self._tidying, self._rules, self._engine = tidying, rules, engine
+        self._book, self._listener, self._say = book, listener, say
+        self._settling = Settling(rules.settle_s)
+        self._said: set[str] = set()
+        self._failed = False
+
+    def run(self, stop: threading.Event) -> int:
+        """Until ``stop`` is set. 0; 3 where something was set aside; 130 where work was cut short."""
+        look(self.folder)  # a folder that is wrong from the start is refused
+        began, pause = time.monotonic(), self._rules.every_s
+        while not stop.is_set():
+            seen = self._seen()
+            ready = self._ready(seen) if seen is not None else []
+            ended = self._take(ready, stop) if ready else 0
+            if stop.is_set():
+                return 130 if ended < len(ready) else self._status()
+            settled = time.monotonic() - began > self._rules.settle_s
+            if self._rules.once and seen is not None and not ready and settled:
+                break
+            if not ended:
+                stop.wait(pause)
+            troubled = seen is None or (ready and not ended)
+            pause = min(PATIENCE_S, pause * 2) if troubled else self._rules.every_s
+        return self._status()
+
+    def _status(self) -> int:
+        return 3 if self._failed else 0
+
+    def _seen(self) -> Look | None:
+        """A look, with everything in it that is dealt with tidied away; None while the folder
+        can't be listed: a mount may come back."""
+        try:
+            seen = look(self.folder)
+        except InputError as error:
+            self._say_once(error.message)
+            return None
+        if not seen.whole:
+            self._say_once(
+                f"{self.folder} holds too much to look at in one go, so some arrivals may wait for "
+                "ever: move what is done away (--move-to)"
+            )
+        for name in sorted(seen.images):
+            if fate := self._book.of(name, seen.images[name]):
+                self._tidy(fate, seen)
+        return seen
+
+    def _ready(self, seen: Look) -> list[str]:
+        """Names of complete arrivals that are not dealt with."""
+        new = {
+            name: glance
+            for name, glance in seen.images.items()
+            if self._book.of(name, glance) is None
+        }
+        still = self._settling.settled(new, time.monotonic())
+        if self._rules.marker is None:
+            return still[:WAVE]
+        declared = set(marked(seen, self._rules.marker))
+        return sorted(declared & new.keys())[:WAVE]
+
+    def _take(self, names: list[str], stop: threading.Event) -> int:
+        """Hand them over; returns how many were dealt with."""
+        ended = 0
+        for overwrite in (False, True):
+            some = [name for name in names if self._was_changed(name) is overwrite]
+            glances = {name: glance_at(self.folder / name) for name in some}
+            taken = {name: glance for name, glance in glances.items() if glance is not None}
+            if taken and not stop.is_set():
+                noting = _Noting(self, taken)
+                inputs = {key: self.folder / name for key, name in noting.names.items()}
+                self._engine.segment(inputs, noting, overwrite=overwrite)
+                ended += noting.ended
+            ended += len(some) - len(taken)  # gone again before anyone began
+        return ended
+
+    def _was_changed(self, name: str) -> bool:
+        fate = self._book.last(name)
+        return fate is not None and fate.fate == CHANGED
+
+    def key(self, name: str) -> str:
+        """The path, with a number where arrivals of this name came before: each has its own story."""
+        before = self._book.times(name)
+        return f"{self.folder / name}" + (f" ({before + 1})" if before else "")
+
+    def note(self, name: str, glance: Glance, why: str, output: str | None) -> None:
+        """Write down what became of an arrival, and tidy it away."""
+        if glance_at(self.folder / name) != glance:
+            self._book.write(name, glance, CHANGED, "", output)
+            self._say(f"{name} changed while it was segmented: it is segmented again")
+            return
+        self._failed = self._failed or bool(why)
+        fate = self._book.write(name, glance, "failed" if why else "done", why, output)
+        self._tidy(fate, look(self.folder))
+
+    def _tidy(self, fate: Fate, seen: Look) -> None:
+        try:
+            self._tidying.finish(fate, seen)
+        except (OSError, InputError) as error:
+            self._say_once(
+                f"{fate.name} is {fate.fate} and stays where it is ({error}); it is not taken again"
+            )
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._say(text)
+
+
+class _Noting:
+    """A listener that notes the fates of one wave, and passes everything on."""
+
+    def __init__(self, watch: Watch, taken: dict[str, Glance]) -> None:
+        self._watch, self._taken = watch, taken
+        self.names = {watch.key(name): name for name in taken}
+        self.ended = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._watch._listener, name)
+
+    def done(self, key: str, result: dict[str, Any]) -> None:
+        self._watch._listener.done(key, result)
+        why = "" if result["status"] == "complete" else _partial(result)
+        self._note(key, why, result["output"])
+
+    def failed(self, key: str, error: str, status: int) -> None:
+        self._watch._listener.failed(key, error, status)
+        self._note(key, error, None)
+
+    def _note(self, key: str, why: str, output: str | None) -> None:
+        name = self.names[key]
+        self._watch.note(name, self._taken[name], why, output)
+        self.ended += 1
+
+
+def _partial(result: dict[str, Any]) -> str:
+    first = (result.get("failures") or [{}])[0].get("error", "some blocks failed")
+    return f"the product is partial: {first}"
+
+
+def require_apart(folder: Path, output: Path) -> None:
+    """OutputError when products would arrive in the watched folder."""
+    if folder.resolve() == output.resolve():
+        raise OutputError(
+            f"{output} is the watched folder, where every product would arrive as an input: "
+            "use another -o"
+        )

@@ -1,0 +1,112 @@
+"""What arrives in a hot folder, wave by wave, as nights of one workflow in one pool that stays warm.
+
+All waves of a day share a run folder, so that each day has its journal, its log and its report, and
+none of them grows for ever.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seg_batch.batch.listen import Listener, Silent, Together
+from seg_batch.batch.night import Night
+from seg_batch.batch.orders import Orders, orders_of
+from seg_batch.batch.stop import Stop
+from seg_batch.executors import Pool, gather_logs
+from seg_batch.journal import Journal, fold
+from seg_batch.journal.events import NAME
+from seg_batch.logs import Logged, RunLog, recording, worker_line
+from seg_batch.workflow.parts import Inputs
+from seg_batch.workflow.schema import Workflow
+
+LOG = "log.jsonl"
+
+
+class Waves:
+    """``folder``: under which each day has a run folder. ``overwrite``: replace products of earlier
+    arrivals of the same name. ``ended``: called after each wave with its run folder and status."""
+
+    def __init__(
+        self,
+        workflow: Workflow,
+        folder: Path,
+        pool: Pool,
+        stop: Stop,
+        *,
+        overwrite: bool = False,
+        ended: Callable[[Path, int], None] = lambda folder, status: None,
+    ) -> None:
+        self._workflow, self._folder, self._pool = workflow, folder, pool
+        self._stop, self._overwrite, self._ended = stop, overwrite, ended
+        self._log: RunLog | None = None
+        gather_logs(pool, self._worker_said)
+
+    def segment(self, inputs: dict[str, Path], listener: Listener, *, overwrite: bool) -> None:
+        """Do them all; ``listener`` hears what became of each, by its key, unless it was stopped."""
+        orders = self._orders(inputs, overwrite or self._overwrite)
+        orders.folder.mkdir(parents=True, exist_ok=True)
+        told = _Told(listener)
+        with RunLog(orders.folder / LOG) as log, recording(log):
+            self._log = log
+            try:
+                night = Night(orders, Together(Logged(log), told), self._stop)
+                status = night.run(self._pool)["status"]
+            finally:
+                self._log = None
+        if not self._stop.asked.is_set():
+            told.rest(orders)
+        self._ended(orders.folder, status)
+
+    def _orders(self, inputs: dict[str, Path], overwrite: bool) -> Orders:
+        workflow, keys = self._workflow, {str(path): key for key, path in inputs.items()}
+        volume = workflow.inputs.volume if workflow.inputs else None
+        named = Inputs(paths=tuple(keys), volume=volume)
+        orders = orders_of(workflow.model_copy(update={"inputs": named}), overwrite=overwrite)
+        return replace(
+            orders,
+            folder=self._folder / f"{time.strftime('%Y-%m-%d')}-{workflow.sha256[:8]}",
+            requests={keys[path]: request for path, request in orders.requests.items()},
+            refused={keys[path]: why for path, why in orders.refused.items()},
+            overwrite=False,  # of the run folder, which all waves share
+        )
+
+    def _worker_said(self, told: dict[str, Any]) -> None:
+        if (log := self._log) is not None:
+            worker_line(log, told)
+
+
+class _Told(Silent):
+    """Passes on what is told of inputs, and remembers of which their end was told."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._ended: set[str] = set()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("_") or name in ("done", "failed", "rest"):
+            return object.__getattribute__(self, name)
+        return getattr(self._listener, name)
+
+    def done(self, key: str, result: dict[str, Any]) -> None:
+        self._ended.add(key)
+        self._listener.done(key, result)
+
+    def failed(self, key: str, error: str, status: int) -> None:
+        self._ended.add(key)
+        self._listener.failed(key, error, status)
+
+    def rest(self, orders: Orders) -> None:
+        """Those that the night had nothing to do for: they were complete, and the process died before
+        anyone could note it."""
+        untold = (orders.requests.keys() | orders.refused.keys()) - self._ended
+        if not untold:
+            return
+        state = fold(Journal.read(orders.folder / NAME))
+        for key in sorted(untold):
+            one = state.inputs.get(key)
+            if one is not None and one.outcome is not None:
+                self._listener.done(key, dict(one.outcome))
