@@ -92,6 +92,13 @@ class Bar:
             self._progress.advance(self._task, outcome.result["tiles"])
         self._progress.update(self._task, blocks=self._blocks())
 
+    def worker(self, event: str, worker: str, why: str) -> None:
+        """A worker sent away is told of; that a block is tried again is not."""
+        if event == "dropped" and not self._quiet:
+            self._progress.console.print(
+                f"segbatch: worker {worker} was sent away: {why}", soft_wrap=True
+            )
+
 
 class CutBar:
     """Draws ``patches``: one step per pair."""

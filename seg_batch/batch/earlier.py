@@ -29,9 +29,7 @@ def enter(orders: Orders) -> dict[str, dict[str, Any]]:
         aside = orders.folder / f"journal-until-{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
         (orders.folder / NAME).rename(aside)
         events = []
-    write_json(
-        orders.folder / WORKFLOW, {"fingerprint": orders.fingerprint, "workflow": orders.workflow}
-    )
+    write_json(orders.folder / WORKFLOW, {**orders.workflow, "fingerprint": orders.fingerprint})
     return {key: result for key, result in _complete(events).items() if is_unchanged(result)}
 
 

@@ -49,12 +49,18 @@ class Lent:
 
 class InHand:
     """Takes inputs in hand and tells what became of each. ``begin`` is called before each, and says
-    whether it may begin."""
+    whether it may begin; ``tell(event, worker, why)`` hears of workers and stragglers."""
 
     def __init__(
-        self, pool: Pool, stop: Stop, listener: Listener, begin: Callable[[Item], bool]
+        self,
+        pool: Pool,
+        stop: Stop,
+        listener: Listener,
+        begin: Callable[[Item], bool],
+        tell: Callable[[str, str, str], None],
     ) -> None:
-        self._pool, self._stop, self._listener, self._begin = pool, stop, listener, begin
+        self._pool, self._stop, self._listener = pool, stop, listener
+        self._begin, self.tell = begin, tell
         self._ended: queue.Queue[Ended] = queue.Queue()
         self._blocks: dict[str, int] = {}  # left of each large input in hand
         self._fewer = threading.Condition()
@@ -88,8 +94,10 @@ class InHand:
         return thread
 
     def _small(self, items: list[Item]) -> None:
-        begun = (item for item in items if not self._stop.asked.is_set() and self._begin(item))
-        for outcome in run_bounded(self._pool, run_small, begun, retries=0):
+        begun = (item for item in items if self._begin(item))
+        for outcome in run_bounded(
+            self._pool, run_small, begun, stop=self._stop.asked, tell=self.tell
+        ):
             self._ended.put(Ended(outcome.item, outcome.result, outcome.error))
 
     def _large(self, items: list[Item]) -> None:
@@ -148,6 +156,9 @@ class _Told:
         self._hand.stage(self._key, name)
 
     def tiles(self, n: int) -> None: ...
+
+    def worker(self, event: str, worker: str, why: str) -> None:
+        self._hand.tell(event, worker, why if event == "dropped" else f"{self._key}: {why}")
 
     def block(self, outcome: Outcome) -> None:
         if outcome.result:

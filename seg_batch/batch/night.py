@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -41,16 +42,19 @@ def run_night(
     overwrite: bool = False,
     pool: Pool | None = None,
     stop: Stop | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    opened: Callable[[Pool], None] = lambda pool: None,
 ) -> dict[str, Any]:
     """Do a workflow of one prediction, or what is left of it; returns what became of it.
 
     ``status``: 0 complete; 3 some inputs set aside, failed or partial; 130 stopped, resumable. Raises
     ``RefusedError`` where nothing could begin: BusyError when another run has the folder, StoreError
     when that holds another workflow's. ``pool``: one that stays open; ``stop``: the caller's, who then
-    listens to signals.
+    listens to signals. ``say`` is told what a person should know, ``opened`` hears of the pool.
     """
     orders = orders_of(workflow, overwrite=overwrite)
-    return Night(orders, listener or Silent(), stop).run(pool)
+    night = Night(orders, listener or Silent(), stop)
+    return night.run(pool, say=say, opened=opened)
 
 
 class Night:
@@ -64,26 +68,29 @@ class Night:
         self.counts: Counter[str] = Counter()
         self.journal: Journal
 
-    def run(self, pool: Pool | None = None) -> dict[str, Any]:
+    def run(
+        self,
+        pool: Pool | None,
+        *,
+        say: Callable[[str], None],
+        opened: Callable[[Pool], None],
+    ) -> dict[str, Any]:
         began, orders = time.time(), self.orders
         orders.folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as held, ExitStack() as opened:
-            self.journal = held.enter_context(open_run(orders.folder))
+        with ExitStack() as held, ExitStack() as ours:
+            self.journal = held.enter_context(open_run(orders.folder, say=say))
             done = enter(orders)
             if not self._foreign_stop:
                 held.enter_context(self.stop.watching(orders.limits.deadline))
-            self.journal.append(
-                "begun",
-                workflow_sha256=orders.fingerprint,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                segbatch=package_version(),
-            )
+            self._begun()
             try:
-                pool = pool or opened.enter_context(open_pool(orders.cluster, orders.workers))
+                pool = pool or ours.enter_context(open_pool(orders.cluster, orders.workers))
+                opened(pool)
+                for line in pool.advice:
+                    say(line)
                 self._work(pool, done)
             except KeyboardInterrupt:
-                opened.pop_all()  # at once: the system takes our processes with us
+                ours.pop_all()  # at once: the system takes our processes with us
                 self._end(STOPPED, "interrupted at once")
                 raise
             except SegbatchError as error:
@@ -91,10 +98,19 @@ class Night:
                 raise
             return self._told(began)
 
+    def _begun(self) -> None:
+        self.journal.append(
+            "begun",
+            workflow_sha256=self.orders.fingerprint,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            segbatch=package_version(),
+        )
+
     def _work(self, pool: Pool, done: dict[str, dict[str, Any]]) -> None:
         self.listener.pool(pool.name, pool.workers, getattr(pool, "dashboard", None))
         items = self._surveyed(pool, done)
-        hand = InHand(pool, self.stop, self.listener, self._begin)
+        hand = InHand(pool, self.stop, self.listener, self._begin, self._worker)
         for attempt in range(1, self.orders.limits.retries + 2):
             again: list[Item] = []
             for ended in hand.run(largest_first(items)):
@@ -125,7 +141,7 @@ class Night:
 
     def _begin(self, item: Item) -> bool:
         """Whether the input may begin; if so, that is told of."""
-        free = disk_free_bytes(_existing(Path(item.output).parent))
+        free = disk_free_bytes(existing(Path(item.output).parent))
         if free < item.disk_bytes:
             self.stop.ask(
                 f"{item.key} may need {show_bytes(item.disk_bytes)} of disk at {item.output}, where "
@@ -147,7 +163,8 @@ class Night:
             assert ended.result is not None
             why = _may_heal(ended.result)
         else:
-            why = _text(error) if is_passing(error) else ""
+            # The pool has tried a small one again already.
+            why = _text(error) if is_passing(error) and not item.small else ""
         if why and item.attempt <= self.orders.limits.retries:
             wait = wait_s(item.attempt)
             self.journal.append("retried", item.key, attempt=item.attempt, error=why, wait_s=wait)
@@ -197,6 +214,11 @@ class Night:
     def _aside(self) -> int:
         return sum(self.counts[status] for status in ("partial", "refused", "failed"))
 
+    def _worker(self, event: str, worker: str, why: str) -> None:
+        if event == "dropped":
+            self.journal.append("worker_dropped", worker=worker, why=why)
+        self.listener.worker(event, worker, why)
+
     def _stopping(self, why: str) -> None:
         self.journal.append("stopping", why=why)
         self.listener.stopping(why)
@@ -242,5 +264,6 @@ def _may_heal(result: dict[str, Any]) -> str:
     return unread[0] if unread else ""
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there already."""
     return next(path for path in (folder, *folder.parents) if path.is_dir())

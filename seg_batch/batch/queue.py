@@ -31,6 +31,9 @@ class Item:
     output: str
     attempt: int = 1
 
+    def __str__(self) -> str:
+        return self.key
+
     @property
     def small(self) -> bool:
         return self.blocks == 1

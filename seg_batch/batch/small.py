@@ -16,8 +16,6 @@ from typing import Any
 
 from seg_batch.batch.facts import result_of
 from seg_batch.batch.queue import Item
-from seg_batch.batch.retry import is_full, is_passing
-from seg_batch.errors import DiskFullError, PassingError, SegbatchError
 from seg_batch.verbs.outputs import ATTEMPT
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request
@@ -29,13 +27,9 @@ def here() -> str:
 
 
 def run_small(item: Item) -> dict[str, Any]:
-    """The task. Raises what ``predict_one`` does, with a passing fault as ``PassingError`` and a full
-    disk as ``DiskFullError``: causes do not survive the way back."""
+    """The task: the result of ``facts.result_of``, or what ``predict_one`` raises."""
     began = time.time()
-    try:
-        report = predict_one(attempt_at(item.request))
-    except Exception as error:
-        raise told_apart(error) from error
+    report = predict_one(attempt_at(item.request))
     return result_of(report, item.request.input, began, here())
 
 
@@ -43,13 +37,3 @@ def attempt_at(request: Request) -> Request:
     """The request with a work store of this attempt alone, done in this process."""
     name = f"{ATTEMPT}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     return replace(request, attempt=name, cluster="inline")
-
-
-def told_apart(error: Exception) -> Exception:
-    """The error as one whose type says by itself what can be done about it."""
-    text = str(error) if isinstance(error, SegbatchError) else f"{type(error).__name__}: {error}"
-    if is_full(error):
-        return DiskFullError(text)
-    if is_passing(error):
-        return PassingError(text)
-    return error if isinstance(error, SegbatchError) else SegbatchError(text)

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
@@ -64,6 +63,8 @@ class Listener(Protocol):
 
     def block(self, outcome: Outcome) -> None: ...
 
+    def worker(self, event: str, worker: str, why: str) -> None: ...
+
 
 class Silent:
     """The listener that does not listen."""
@@ -75,6 +76,8 @@ class Silent:
     def tiles(self, n: int) -> None: ...
 
     def block(self, outcome: Outcome) -> None: ...
+
+    def worker(self, event: str, worker: str, why: str) -> None: ...
 
 
 def predict_one(
@@ -253,8 +256,8 @@ def _predict_blocks(
 ) -> None:
     """Hand out the blocks and take in what becomes of them; on any interruption stop the rest."""
     with _opened(job, pool, listener) if todo else nullcontext():
-        begun = takewhile(lambda _: not stop.is_set(), todo)
-        for outcome in run_bounded(pool, partial(run_block, job), begun):
+        work = partial(run_block, job)
+        for outcome in run_bounded(pool, work, todo, stop=stop, tell=listener.worker):
             if isinstance(outcome.error, RefusedError):
                 raise outcome.error
             run.add(outcome)

@@ -133,7 +133,9 @@ def _settled(request: Request, engine: Choice) -> Options:
     workers, memory_bytes = spec.most_workers or options.workers, options.memory_bytes
     if workers <= 0:
         workers = max(1, machine.gpus()) if spec.cluster in ("auto", "local") else 1
-    if not memory_bytes and not spec.here:  # each worker has its own; a machine like this, if not told
+    if (
+        not memory_bytes and not spec.here
+    ):  # each worker has its own; a machine like this, if not told
         has = spec.worker_memory_bytes or machine.memory_bytes()
         memory_bytes = int(has * MEMORY_SHARE)
     return replace(
