@@ -71,7 +71,7 @@ class RunLog:
         if self._file.tell() and os.pread(self._file.fileno(), 1, self._file.tell() - 1) != b"\n":
             self._file.write(b"\n")  # a kill in the middle of a line: the next one stands alone
 
-    def write(self, level: str, event: str, text: str = "", **fields: Any) -> None:
+    def write(self, level: str, event: str, text: Any = "", **fields: Any) -> None:
         """Fields that are None are left out."""
         told = {"t": round(time.time(), 3), "level": level, "source": here(), "event": event}
         more = {"text": text or None, **fields}

@@ -76,6 +76,7 @@ def serve(service: Service, listener: Listener, say: Callable[[str], None]) -> i
             pool,
             stop,
             overwrite=service.overwrite,
+            say=noted,
             ended=after.wave,
         )
         watch = Watch(service.tidying, service.rules, waves, book, listener, noted)

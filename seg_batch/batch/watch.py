@@ -27,7 +27,7 @@ from seg_batch.batch.arrivals import (
     look,
     marked,
 )
-from seg_batch.batch.listen import Listener
+from seg_batch.batch.listen import Listener, Silent, Together
 from seg_batch.batch.tidy import Tidying
 from seg_batch.errors import InputError, OutputError
 
@@ -136,8 +136,9 @@ class Watch:
             if taken and not stop.is_set():
                 noting = _Noting(self, taken)
                 inputs = {key: self.folder / name for key, name in noting.names.items()}
-                self._engine.segment(inputs, noting, overwrite=overwrite)
-                ended += noting.ended
+                told = Together(self._listener, noting)
+                self._engine.segment(inputs, told, overwrite=overwrite)
+                ended += noting.count
             ended += len(some) - len(taken)  # gone again before anyone began
         return ended
 
@@ -174,30 +175,26 @@ class Watch:
             self._say(text)
 
 
-class _Noting:
-    """A listener that notes the fates of one wave, and passes everything on."""
+class _Noting(Silent):
+    """Notes the fates of one wave. ``names``: of its inputs, by key; ``count``: how many had an end."""
 
     def __init__(self, watch: Watch, taken: dict[str, Glance]) -> None:
         self._watch, self._taken = watch, taken
         self.names = {watch.key(name): name for name in taken}
-        self.ended = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._watch._listener, name)
+        self.count = 0
 
     def done(self, key: str, result: dict[str, Any]) -> None:
-        self._watch._listener.done(key, result)
-        why = "" if result["status"] == "complete" else _partial(result)
-        self._note(key, why, result["output"])
+        self._note(
+            key, "" if result["status"] == "complete" else _partial(result), result["output"]
+        )
 
     def failed(self, key: str, error: str, status: int) -> None:
-        self._watch._listener.failed(key, error, status)
         self._note(key, error, None)
 
     def _note(self, key: str, why: str, output: str | None) -> None:
         name = self.names[key]
         self._watch.note(name, self._taken[name], why, output)
-        self.ended += 1
+        self.count += 1
 
 
 def _partial(result: dict[str, Any]) -> str:

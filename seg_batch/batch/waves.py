@@ -17,7 +17,7 @@ from seg_batch.batch.night import Night
 from seg_batch.batch.orders import Orders, orders_of
 from seg_batch.batch.stop import Stop
 from seg_batch.executors import Pool, gather_logs
-from seg_batch.journal import Journal, fold
+from seg_batch.journal import Journal, State, fold
 from seg_batch.journal.events import NAME
 from seg_batch.logs import Logged, RunLog, recording, worker_line
 from seg_batch.workflow.parts import Inputs
@@ -38,10 +38,12 @@ class Waves:
         stop: Stop,
         *,
         overwrite: bool = False,
-        ended: Callable[[Path, int], None] = lambda folder, status: None,
+        say: Callable[[str], None],
+        ended: Callable[[Path, int], None],
     ) -> None:
         self._workflow, self._folder, self._pool = workflow, folder, pool
-        self._stop, self._overwrite, self._ended = stop, overwrite, ended
+        self._stop, self._overwrite = stop, overwrite
+        self._say, self._said, self._ended = say, set[str](), ended
         self._log: RunLog | None = None
         gather_logs(pool, self._worker_said)
 
@@ -49,17 +51,18 @@ class Waves:
         """Do them all; ``listener`` hears what became of each, by its key, unless it was stopped."""
         orders = self._orders(inputs, overwrite or self._overwrite)
         orders.folder.mkdir(parents=True, exist_ok=True)
-        told = _Told(listener)
+        ends = _Ends()
         with RunLog(orders.folder / LOG) as log, recording(log):
             self._log = log
             try:
-                night = Night(orders, Together(Logged(log), told), self._stop)
-                status = night.run(self._pool)["status"]
+                night = Night(orders, Together(Logged(log), listener, ends), self._stop)
+                told = night.run(self._pool, say=self._say_once, opened=lambda pool: None)
             finally:
                 self._log = None
+                self._stop.tell = listener.stopping  # the night's journal is closed
         if not self._stop.asked.is_set():
-            told.rest(orders)
-        self._ended(orders.folder, status)
+            _tell_rest(orders, ends.told, listener)
+        self._ended(orders.folder, told["status"])
 
     def _orders(self, inputs: dict[str, Path], overwrite: bool) -> Orders:
         workflow, keys = self._workflow, {str(path): key for key, path in inputs.items()}
@@ -74,39 +77,35 @@ class Waves:
             overwrite=False,  # of the run folder, which all waves share
         )
 
+    def _say_once(self, text: str) -> None:
+        """What one night says of the pool, all would."""
+        if text not in self._said:
+            self._said.add(text)
+            self._say(text)
+
     def _worker_said(self, told: dict[str, Any]) -> None:
         if (log := self._log) is not None:
             worker_line(log, told)
 
 
-class _Told(Silent):
-    """Passes on what is told of inputs, and remembers of which their end was told."""
+class _Ends(Silent):
+    """Remembers of which inputs the end was told."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._ended: set[str] = set()
-
-    def __getattribute__(self, name: str) -> Any:
-        if name.startswith("_") or name in ("done", "failed", "rest"):
-            return object.__getattribute__(self, name)
-        return getattr(self._listener, name)
+    def __init__(self) -> None:
+        self.told: set[str] = set()
 
     def done(self, key: str, result: dict[str, Any]) -> None:
-        self._ended.add(key)
-        self._listener.done(key, result)
+        self.told.add(key)
 
     def failed(self, key: str, error: str, status: int) -> None:
-        self._ended.add(key)
-        self._listener.failed(key, error, status)
+        self.told.add(key)
 
-    def rest(self, orders: Orders) -> None:
-        """Those that the night had nothing to do for: they were complete, and the process died before
-        anyone could note it."""
-        untold = (orders.requests.keys() | orders.refused.keys()) - self._ended
-        if not untold:
-            return
-        state = fold(Journal.read(orders.folder / NAME))
-        for key in sorted(untold):
-            one = state.inputs.get(key)
-            if one is not None and one.outcome is not None:
-                self._listener.done(key, dict(one.outcome))
+
+def _tell_rest(orders: Orders, told: set[str], listener: Listener) -> None:
+    """Of inputs that the night had nothing to do for: they were complete already, when the process
+    died before anyone could note it."""
+    untold = orders.requests.keys() - told
+    state = fold(Journal.read(orders.folder / NAME)) if untold else State()
+    for key in sorted(untold & state.inputs.keys()):
+        if (result := state.inputs[key].outcome) is not None:
+            listener.done(key, dict(result))
