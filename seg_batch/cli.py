@@ -18,13 +18,16 @@ from typing import Annotated, Any
 import typer
 
 from seg_batch import (
+    cli_cluster,
     cli_evaluate,
     cli_export,
     cli_models,
     cli_predict,
     cli_report,
+    cli_run,
     cli_status,
     cli_train,
+    cli_watch,
 )
 from seg_batch.cli_options import Json, Quiet
 from seg_batch.errors import SegbatchError
@@ -104,8 +107,11 @@ def demo(
 cli_train.register(app)
 cli_evaluate.register(app)
 cli_export.register(app)
+cli_cluster.register(app)
 cli_status.register(app)
+cli_watch.register(app)
 cli_report.register(app)
+cli_run.register(app)
 
 
 INTERRUPTED = 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from itertools import takewhile
 from pathlib import Path
 
 
@@ -15,10 +16,17 @@ def cores() -> int:
 
 def gpus() -> int:
     """NVIDIA devices this process may use (``CUDA_VISIBLE_DEVICES`` is honoured)."""
+    return len(gpu_names())
+
+
+def gpu_names() -> tuple[str, ...]:
+    """Those devices, as ``CUDA_VISIBLE_DEVICES`` names them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([v for v in visible.split(",") if v.strip() and v.strip() != "-1"])
-    return len([p for p in Path("/dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", p.name)])
+        names = (name.strip() for name in visible.split(","))
+        return tuple(takewhile(lambda name: name not in ("", "-1"), names))  # so CUDA reads it
+    found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*"))
+    return tuple(map(str, sorted(int(name[1]) for name in found if name)))
 
 
 def default_precision() -> str:
@@ -64,6 +72,14 @@ def memory_bytes() -> int:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _cgroup_bytes()
     return total if limit is None else min(total, limit)
+
+
+def available_bytes() -> int:
+    """Memory that new work can take without swapping, as the kernel estimates it."""
+    try:
+        return _meminfo("MemAvailable")
+    except (OSError, KeyError):
+        return memory_bytes()
 
 
 def peak_rss_bytes() -> int:

@@ -22,7 +22,7 @@ ROWS: list[dict[str, str]] = [
         "chain": "pydantic",
         "journal": "",
     },
-    {"taper": "numpy", "georef": "numpy", "normalise": "numpy", "card": "pydantic"},
+    {"taper": "numpy", "georef": "numpy", "normalise": "numpy", "card": "pydantic", "logs": ""},
     {"recipe": "pydantic yaml", "advice": ""},
     {
         "sources": "numpy rasterio affine nibabel zarr scipy",
@@ -47,6 +47,7 @@ ROWS: list[dict[str, str]] = [
     {"batch": "numpy"},
     {"morning": "numpy jinja2 matplotlib"},
     {"progress": "rich"},
+    {"live": "rich"},
     {"cli_options": "typer"},
     {
         "cli_predict": "typer",
@@ -57,7 +58,9 @@ ROWS: list[dict[str, str]] = [
         "cli_run": "typer",
         "cli_report": "typer",
         "cli_status": "typer",
+        "cli_cluster": "typer",
     },
+    {"cli_watch": "typer"},
     {"cli": "typer rich click"},
     {"__main__": ""},
 ]

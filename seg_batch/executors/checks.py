@@ -1,25 +1,123 @@
-"""What is asked of every worker before it gets any work."""
+"""Before any work every worker is asked once what it has; one that does not fit refuses the run.
+
+Paths are tried in both directions: each worker must read a file that was written here beside the
+output, and here the file must be read that each worker wrote.
+"""
 
 from __future__ import annotations
 
-from seg_batch.errors import ClusterError
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seg_batch.errors import ClusterError, OutputError
+from seg_batch.executors.facts import (
+    BASE,
+    Needs,
+    crowded,
+    facts,
+    identity,
+    misfit,
+    read_soon,
+    versions,
+)
 from seg_batch.executors.pool import Pool
 from seg_batch.version import package_version
 
+type Answers = dict[str, dict[str, Any]]  # worker -> its facts
 
-def check_versions(pool: Pool) -> None:
-    """ClusterError unless every worker runs this version of the package."""
-    version = package_version()
+
+def check_workers(pool: Pool, needs: Needs) -> tuple[Needs, Answers]:
+    """The needs with everything settled, and what each worker said of itself.
+
+    Raises ClusterError, in one line that names a worker, what it has and what is needed.
+    """
+    settled = replace(
+        needs,
+        versions=versions((*BASE, *needs.libraries)),
+        identities=tuple((path, identity(path)) for path in needs.inputs),
+        outputs=tuple(dict.fromkeys(str(_standing(Path(f))) for f in needs.outputs)),
+    )
+    with _probing(settled.outputs) as probe:
+        asked = replace(settled, probe=probe if settled.outputs else "")
+        answers = _answers(pool, asked)
+        settled = replace(settled, device=_device(answers))
+        for worker, found in answers.items():
+            if why := misfit(found, settled) or _unseen(found, asked):
+                raise ClusterError(f"worker {worker} {why}")
+    if needs.memory_bytes:
+        _require_memory(pool, needs.memory_bytes, answers)
+    return settled, answers
+
+
+def _answers(pool: Pool, needs: Needs) -> Answers:
+    found: Answers = {}
+    for worker, answer in pool.answers(facts, needs).items():
+        if isinstance(answer, ImportError):
+            raise ClusterError(
+                f"worker {worker} can't import segbatch ({answer}): install segbatch "
+                f"{package_version()} on the workers"
+            )
+        if isinstance(answer, TimeoutError):
+            raise ClusterError(
+                f"worker {worker} does not answer, so nothing is known of it: end it, or look "
+                "whether its disk or network hangs"
+            )
+        if isinstance(answer, Exception):
+            why = f"{type(answer).__name__}: {answer}"
+            raise ClusterError(f"worker {worker} can't be asked what it has ({why}): restart it")
+        found[worker] = answer
+    return found
+
+
+def _device(answers: Answers) -> str:
+    """The device of most workers, which all must have."""
+    return Counter(found["device"] for found in answers.values()).most_common(1)[0][0]
+
+
+def _require_memory(pool: Pool, needed: int, answers: Answers) -> None:
+    beside = Counter(found["host"] for found in answers.values())
+    limits = pool.memory_limits()
+    for worker, found in answers.items():
+        if why := crowded(needed, found, beside[found["host"]], limits.get(worker, 0)):
+            raise ClusterError(f"worker {worker} {why}")
+
+
+def _standing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists already."""
+    folder = folder.absolute()
+    return next(f for f in (folder, *folder.parents) if f.is_dir())
+
+
+@contextmanager
+def _probing(folders: tuple[str, ...]) -> Iterator[str]:
+    """A file of that name and content in each folder; it and those of the workers are removed."""
+    probe = f".segbatch-probe-{uuid.uuid4().hex}"
     try:
-        found = pool.ask(package_version)
-    except Exception as error:
-        raise ClusterError(
-            f"a worker can't import segbatch ({error}): install segbatch {version} on the workers"
-        ) from None
-    wrong = {worker: v for worker, v in found.items() if v != version}
-    if wrong:
-        worker, other = next(iter(wrong.items()))
-        raise ClusterError(
-            f"worker {worker} runs segbatch {other}, this is {version}, so blocks could differ: "
-            "install one version everywhere"
-        )
+        for folder in folders:
+            try:
+                Path(folder, probe).write_text(probe)
+            except OSError as error:
+                raise OutputError(
+                    f"{folder} can't be written ({error.strerror}): choose another -o"
+                ) from None
+        yield probe
+    finally:
+        for folder in folders:
+            for path in Path(folder).glob(f"{probe}*"):
+                path.unlink(missing_ok=True)
+
+
+def _unseen(found: dict[str, Any], needs: Needs) -> str | None:
+    """Why what a worker wrote beside the output can't be trusted to arrive here."""
+    for folder, name in found["outputs"].items():
+        if needs.probe and read_soon(Path(folder, name)) != name:
+            return (
+                f"writes to a {folder} that is another one here: put the output on a file system "
+                "that all workers share"
+            )
+    return None

@@ -2,43 +2,142 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any
 
+from seg_batch.errors import ClusterError
+from seg_batch.executors import late
+from seg_batch.executors.facts import Needs
 from seg_batch.executors.pool import IN_FLIGHT
+from seg_batch.executors.workers import Health
 
-PATIENCE_S = 60
+PATIENCE_S = 60  # without any worker
+ANSWER_S = 60  # for one worker to answer one question
+KNOWN_S = 1.0  # how old the number of workers may be
 
 
 class DaskPool:
-    """Processes of a Dask cluster: one of our own making, or an existing one by address."""
+    """Processes of a Dask cluster: one of our own making, or an existing one by address.
+
+    ``needs``: what ``check_workers`` settled; a worker that comes later and lacks some of it takes
+    itself out before its first task, and stands in ``dropped`` with the reason.
+    """
 
     inline = False
 
-    def __init__(self, client: Any, cluster: Any = None) -> None:
-        self.name = client.scheduler.address if cluster is None else "local"
+    def __init__(self, client: Any, cluster: Any = None, name: str | None = None) -> None:
+        self.name = name or client.scheduler.address
+        self.needs: Needs | None = None
+        self.advice: tuple[str, ...] = ()
+        self.dashboard: str | None = None
+        self.dropped: dict[str, str] = {}
+        self.health = Health()
         self._client, self._cluster = client, cluster
         # A lost scheduler is told of in one line (``run_bounded``), not in Dask's tracebacks.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-        self.workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-        self.window = (IN_FLIGHT + 1) * self.workers
+        self._known: tuple[str, ...] = ()
+        self._known_at = -KNOWN_S
         self._alone_since: float | None = None
+        client.subscribe_topic(late.TOPIC, self._left)
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
-        return self._client.submit(function, *args, pure=False, retries=0)
+    @property
+    def workers(self) -> int:
+        """How many there are, which may change at any time; 1 when there is none."""
+        if time.monotonic() - self._known_at >= KNOWN_S:
+            self.workers_now()
+        return max(1, len(self._known))
+
+    @property
+    def window(self) -> int:
+        return (IN_FLIGHT + 1) * self.workers
+
+    def workers_now(self) -> tuple[str, ...]:
+        """The addresses of the workers there are, asked anew; what was known if nobody answers."""
+        with suppress(OSError):
+            self._known = tuple(self._client.nthreads())
+        self._known_at = time.monotonic()
+        return self._known
+
+    def submit(self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()) -> Any:
+        """A future of ``function(*args)``; on a worker in ``avoid`` only where there is no other."""
+        name = getattr(getattr(function, "func", function), "__name__", "task")
+        call = (
+            (function, *args) if self.needs is None else (late.fitting, self.needs, function, *args)
+        )
+        others = [w for w in self.workers_now() if w not in avoid] if avoid else []
+        return self._client.submit(
+            *call,
+            key=f"{name}-{uuid.uuid4().hex}",
+            pure=False,
+            retries=0,
+            workers=others or None,
+            allow_other_workers=bool(others),  # else it would wait for ever once they are gone
+        )
+
+    def placed(self) -> dict[str, str]:
+        """Which worker has what: key of a future -> address. What waits for a worker is not in it."""
+        try:
+            processing = self._client.processing()
+        except OSError:
+            return {}
+        return {key: worker for worker, keys in processing.items() for key in keys}
 
     def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
-        """``function(*args)`` once on every worker, by worker address."""
-        return dict(self._client.run(function, *args))
+        """``function(*args)`` once on every worker, by worker address; the first error is raised."""
+        answers = self.answers(function, *args)
+        for worker, answer in answers.items():
+            if isinstance(answer, TimeoutError):
+                raise ClusterError(f"worker {worker} does not answer: end it, and try again")
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def answers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+        """Like ``ask``, with each worker's exception as its answer. One that is silent for a minute
+        holds up nobody else: its answer is a TimeoutError."""
+
+        async def one(worker: str) -> Any:
+            call = self._client.run(
+                late.answered, function, *args, workers=[worker], on_error="return"
+            )
+            try:
+                return (await asyncio.wait_for(call, ANSWER_S)).get(worker, OSError("it is gone"))
+            except (TimeoutError, OSError) as error:
+                return error
+
+        async def everyone() -> dict[str, Any]:
+            workers = list(await self._client.nthreads())
+            found = await asyncio.gather(*map(one, workers))
+            return dict(zip(workers, found, strict=True))
+
+        return dict(self._client.sync(everyone))
+
+    def memory_limits(self) -> dict[str, int]:
+        """What Dask was told each worker may take, in bytes; 0: no limit."""
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        return {worker: int(told.get("memory_limit") or 0) for worker, told in workers.items()}
+
+    def retire(self, worker: str, why: str) -> None:
+        """Send a worker away: it gets no further task, and its process ends. What it had in hand is
+        done again elsewhere."""
+        self.dropped[worker] = why
+        with suppress(OSError):  # if the scheduler is gone, ``alive`` will tell
+            self._client.retire_workers([worker], close_workers=True)
+
+    def _left(self, event: tuple[float, dict[str, str]]) -> None:
+        self.dropped[event[1]["worker"]] = event[1]["why"]
 
     def alive(self) -> bool:
         """False when the scheduler is gone, or has had no worker for a minute."""
         if self._client.status != "running":
             return False
         try:
-            if self._client.nthreads():  # asked anew: scheduler_info is a copy that may be old
+            if self._client.nthreads():
                 self._alone_since = None
                 return True
         except OSError:

@@ -1,20 +1,69 @@
-"""Dask clusters: one of our own making on this machine, or an existing one by address."""
+"""From a cluster spec to a pool: of our own making on this machine, by a class, or by address."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from seg_batch.errors import ClusterError
-from seg_batch.executors.checks import check_versions
+from seg_batch.executors.certs import passing_certs, security_of
+from seg_batch.executors.checks import check_workers
 from seg_batch.executors.dask_pool import DaskPool
+from seg_batch.executors.deploy import LOOPBACK, lifetime_advice, opens_to_others, started
+from seg_batch.executors.facts import Needs
+from seg_batch.executors.gpu import cuda_cluster, environment
 from seg_batch.executors.pool import IN_FLIGHT, InlinePool, Pool
-from seg_batch.machine import cores, gpus
+from seg_batch.executors.spec import ClusterSpec, read_spec
 
 CONNECT_S = 10
+LOCAL_S = 60  # for all processes of this machine to start
 
 
-def local_pool(workers: int, gpus: int = 0) -> DaskPool:
+@contextmanager
+def open_pool(
+    cluster: str | Mapping[str, Any] | ClusterSpec, workers: int, needs: Needs | None = None
+) -> Iterator[Pool]:
+    """The pool that ``--cluster`` names: a word, an address, a YAML file, or what such a file holds.
+
+    ``auto`` stays in this process for one worker and makes a local cluster for several. Every worker
+    is asked whether it has what the run ``needs`` before the pool is handed out; ClusterError, in one
+    line, says what is wrong.
+    """
+    spec = read_spec(cluster)
+    if spec.cluster == "inline" or (spec.cluster == "auto" and workers == 1):
+        inline = InlinePool()
+        try:
+            yield inline
+        finally:
+            inline.close()
+        return
+    with ExitStack() as last_first:
+        pool = _dask_pool(spec, workers, last_first)
+        needs = needs or Needs()
+        if spec.here:  # the plan has shared out this machine's memory
+            needs = replace(needs, memory_bytes=0)
+        pool.needs, answers = check_workers(pool, needs)
+        pool.advice += _unused_gpus(needs, answers)
+        yield pool
+
+
+def _dask_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPool:
+    if spec.cluster in ("auto", "local"):
+        pool = local_pool(workers)
+    elif "://" in spec.cluster:
+        pool = remote_pool(spec)
+    else:
+        return class_pool(spec, workers, last_first)
+    last_first.callback(pool.close)
+    return pool
+
+
+def local_pool(workers: int) -> DaskPool:
     """A Dask cluster of ``workers`` spawned processes here, sharing the cores (one per GPU).
 
     Dask's own memory limits stay off: the plan has promised less, and a paused worker helps no one.
@@ -22,72 +71,93 @@ def local_pool(workers: int, gpus: int = 0) -> DaskPool:
     import dask
     from distributed import Client, LocalCluster
 
-    share = str(max(1, cores() // workers))
-    environment = {"TF_NUM_INTRAOP_THREADS": share, "TF_NUM_INTEROP_THREADS": "1"}
+    arguments = {
+        "threads_per_worker": IN_FLIGHT,
+        "host": "127.0.0.1",
+        "dashboard_address": LOOPBACK,
+        "memory_limit": 0,
+        "silence_logs": 50,
+    }
     with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
-        cluster = LocalCluster(
-            n_workers=0,
-            threads_per_worker=IN_FLIGHT,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            memory_limit=0,
-            env=environment,
-            silence_logs=50,
-        )
-    client = Client(cluster)
-    if gpus:
-        for gpu in range(workers):
-            cluster.new_spec["options"]["env"] = {**environment, "CUDA_VISIBLE_DEVICES": str(gpu)}
-            cluster.scale(gpu + 1)
-    else:
-        cluster.scale(workers)
-    client.wait_for_workers(workers, timeout=60)
-    return DaskPool(client, cluster)
-
-
-def remote_pool(address: str) -> DaskPool:
-    """The Dask cluster whose scheduler listens at ``address`` (``tcp://`` or ``tls://``)."""
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ClusterError(
-            f"no Dask scheduler answers at {address} ({type(error).__name__}): "
-            "start one, or use --cluster local"
-        ) from None
-    try:
-        client.wait_for_workers(1, timeout=CONNECT_S)
-    except TimeoutError:
-        client.close()
-        raise ClusterError(
-            f"the scheduler at {address} has no workers, so nothing would run: "
-            "start dask workers with segbatch installed"
-        ) from None
-    pool = DaskPool(client)
-    check_versions(pool)
+        cluster = cuda_cluster(workers, **arguments)
+        if cluster is None:
+            cluster = LocalCluster(
+                n_workers=0, processes=True, env=environment(0, workers), **arguments
+            )
+            for worker in range(workers):
+                cluster.new_spec["options"]["env"] = environment(worker, workers)
+                cluster.scale(worker + 1)
+    client = Client(cluster, set_as_default=False)
+    client.wait_for_workers(workers, timeout=LOCAL_S)
+    pool = DaskPool(client, cluster, "local")
+    pool.dashboard = _dashboard(cluster.scheduler)
     return pool
 
 
-@contextmanager
-def open_pool(cluster: str, workers: int) -> Iterator[Pool]:
-    """The pool that ``--cluster`` names: ``inline``, ``local``, an address, or ``auto``.
+def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPool:
+    """A cluster of the class that ``spec`` names; closed again by ``last_first``."""
+    import dask
+    from distributed import Client
 
-    ``auto`` stays in this process for one worker and makes a local cluster for several.
-    """
-    pool: Pool
-    if cluster == "inline" or (cluster == "auto" and workers == 1):
-        pool = InlinePool()
-    elif cluster in ("auto", "local"):
-        pool = local_pool(workers, gpus())
-    elif "://" in cluster:
-        pool = remote_pool(cluster)
-    else:
-        raise ClusterError(
-            f"--cluster {cluster!r} is unknown: use auto, inline, local or tcp://host:8786"
-        )
+    advice = lifetime_advice(spec)
+    certs = Path(spec.security) if spec.security else None
+    if certs is None and opens_to_others(spec):
+        certs = passing_certs()
+        last_first.callback(shutil.rmtree, certs, ignore_errors=True)
+    count = spec.most_workers or workers
+    with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
+        cluster = started(spec, count, certs)
+    last_first.callback(cluster.close, timeout=5)
+    client = Client(cluster, set_as_default=False)
+    name = spec.cluster.rpartition(".")[2]
+    pool = DaskPool(client, name=name)
+    last_first.callback(pool.close)
+    first = count if spec.here and not spec.adapt else 1
+    _await_workers(client, first, spec.wait_s, f"of {name} came within {spec.wait}: look at its "
+                   "queue, or give it longer (wait: 2h)")  # fmt: skip
+    pool.advice = advice
+    pool.dashboard = _dashboard(getattr(cluster, "scheduler", None))
+    return pool
+
+
+def remote_pool(spec: ClusterSpec) -> DaskPool:
+    """The Dask cluster whose scheduler listens at an address (``tcp://`` or ``tls://``)."""
+    from distributed import Client
+
+    address = spec.cluster
+    security = security_of(Path(spec.security)) if spec.security else None
     try:
-        yield pool
-    finally:
-        pool.close()
+        client = Client(address, timeout=CONNECT_S, set_as_default=False, security=security)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"no Dask scheduler answers at {address} ({type(error).__name__}): start one, "
+            + ("look whether it has a certificate of the same set, " if security else "")
+            + "or use --cluster local"
+        ) from None
+    _await_workers(client, 1, CONNECT_S, f"at {address}, so nothing would run: start dask workers "
+                   "with segbatch installed")  # fmt: skip
+    return DaskPool(client)
+
+
+def _await_workers(client: Any, number: int, limit_s: float, why: str) -> None:
+    try:
+        client.wait_for_workers(number, timeout=limit_s)
+    except TimeoutError:
+        client.close(timeout=2)
+        raise ClusterError(f"there are no workers {why}") from None
+
+
+def _dashboard(scheduler: Any) -> str | None:
+    """Where the scheduler of this process shows its pages: with bokeh the live ones, else tables."""
+    server = getattr(scheduler, "http_server", None)
+    if server is None:
+        return None
+    page = "status" if find_spec("bokeh") else "info/main/workers.html"
+    return f"http://{server.address}:{server.port}/{page}"
+
+
+def _unused_gpus(needs: Needs, answers: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    idle = sum(found["gpus"] > 0 for found in answers.values())
+    if not idle or needs.on_gpu or not needs.libraries:
+        return ()
+    return (f"{idle} workers have a GPU that this plan leaves idle: --engine tensorflow uses it",)

@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from seg_batch.executors.workers import Health
+
+HERE = "this process"  # as a worker
 IN_FLIGHT = 2  # items at once in every process, so that reading, model and writing overlap
 
 
 class Pool(Protocol):
     """Where functions run. ``workers``: processes; ``window``: futures in flight at most;
-    ``inline``: whether it is this very process; ``ask`` calls a function once in every process;
-    ``drain`` ends what is still running."""
+    ``inline``: whether it is this very process; ``ask`` calls a function once in every process, and
+    ``answers`` gives exceptions as answers; ``drain`` ends what is still running; ``retire`` sends a
+    worker away for good. ``advice``: lines for the user; ``dashboard``: its address, if there is one;
+    ``dropped``: workers sent away, with the reason. ``submit`` uses a worker in
+    ``avoid`` only where there is no other; ``placed`` tells which worker has what, by ``future.key``.
+    ``health``: who fails and who succeeds. ``workers`` and ``window`` may change."""
 
     name: str
     inline: bool
-    workers: int
-    window: int
+    advice: tuple[str, ...]
+    dashboard: str | None
+    dropped: dict[str, str]
+    health: Health
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Any: ...
+    @property
+    def workers(self) -> int: ...
+
+    @property
+    def window(self) -> int: ...
+
+    def submit(
+        self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()
+    ) -> Any: ...
+
+    def placed(self) -> dict[str, str]: ...
 
     def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]: ...
+
+    def answers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]: ...
+
+    def memory_limits(self) -> dict[str, int]: ...
+
+    def workers_now(self) -> tuple[str, ...]: ...
+
+    def retire(self, worker: str, why: str) -> None: ...
 
     def alive(self) -> bool: ...
 
@@ -38,22 +65,46 @@ class Outcome:
     item: Any
     result: Any = None
     error: BaseException | None = None
+    worker: str = ""  # who did it, or tried last; "": lost
 
 
 class InlinePool:
     """Threads of this process: one reads or writes while another has the model."""
 
     name, inline, workers = "inline", True, 1
+    advice: tuple[str, ...] = ()
+    dashboard: str | None = None
 
     def __init__(self, threads: int = IN_FLIGHT) -> None:
         self.window = threads
+        self.dropped: dict[str, str] = {}
+        self.health = Health()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="segbatch")
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
+    def submit(self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()) -> Any:
         return self._threads.submit(function, *args)
 
+    def placed(self) -> dict[str, str]:
+        """Nothing is ever elsewhere than here."""
+        return {}
+
     def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
-        return {"this process": function(*args)}
+        return {HERE: function(*args)}
+
+    def answers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+        try:
+            return self.ask(function, *args)
+        except Exception as error:
+            return {HERE: error}
+
+    def memory_limits(self) -> dict[str, int]:
+        return {}
+
+    def workers_now(self) -> tuple[str, ...]:
+        return (HERE,)
+
+    def retire(self, worker: str, why: str) -> None:
+        """This process can't be sent away: it has nobody else to give its work to."""
 
     def alive(self) -> bool:
         return True

@@ -1,0 +1,254 @@
+"""The Dask cluster classes that a spec may name: found, completed with what our work needs, started.
+
+What a spec's arguments leave open is settled here: as many tasks at once as a plan promises memory
+for, no pausing and spilling (the plan has promised less), pages of the scheduler on loopback only,
+and for a queue certificates of this run's own when no others are named.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from seg_batch.errors import ClusterError
+from seg_batch.executors.certs import security_of
+from seg_batch.executors.gpu import environment
+from seg_batch.executors.pool import IN_FLIGHT
+from seg_batch.executors.spec import CLASSES, ClusterSpec, seconds
+from seg_batch.named import nearest
+
+LOOPBACK = "127.0.0.1:0"
+STAGGER = 0.05  # of a lifetime: workers end one after another
+MEMORY_OFF = tuple(f"DASK_DISTRIBUTED__WORKER__MEMORY__{what}=False"
+                   for what in ("TARGET", "SPILL", "PAUSE", "TERMINATE"))  # fmt: skip
+
+
+def started(spec: ClusterSpec, workers: int, certs: Path | None) -> Any:
+    """The cluster that ``spec`` names, asked for ``workers`` processes (or its own bounds).
+
+    ClusterError, in one line, for a library that is missing, an argument that is unknown, and
+    whatever the class itself complains of.
+    """
+    factory = class_of(spec.cluster)
+    _require_known(spec, factory)
+    arguments = _COMPLETED.get(_family(spec), _as_given)(spec, workers)
+    if certs is not None:
+        arguments["security"] = security_of(certs)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cluster = factory(**arguments)
+        _scale(cluster, spec, workers)
+    except ImportError as error:
+        raise _missing(spec.cluster, error) from None
+    except Exception as error:
+        why = " ".join(str(error).split())[:300]
+        raise ClusterError(
+            f"{spec.cluster} can't be started ({type(error).__name__}: {why}): mend its arguments"
+        ) from None
+    return cluster
+
+
+def class_of(name: str) -> Callable[..., Any]:
+    """One of ``CLASSES``, imported."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        raise _missing(name, error) from None
+
+
+def _missing(name: str, error: Exception) -> ClusterError:
+    return ClusterError(
+        f"{name} needs a library that is not installed ({error}): pip install {CLASSES[name]}"
+    )
+
+
+def _family(spec: ClusterSpec) -> str:
+    return "queue" if spec.cluster.startswith("dask_jobqueue.") else spec.cluster.rpartition(".")[2]
+
+
+def _scale(cluster: Any, spec: ClusterSpec, workers: int) -> None:
+    """Ask for the processes. Jobs of a queue end before the work does (lifetime, ``scancel``, a node
+    that fails), so there the number is kept up; elsewhere a nanny restarts what dies."""
+    if spec.adapt:
+        cluster.adapt(minimum=spec.adapt.minimum, maximum=spec.adapt.maximum)
+    elif _family(spec) == "queue":
+        cluster.adapt(minimum=workers, maximum=workers)
+    elif _family(spec) in ("LocalCluster", "KubeCluster"):
+        cluster.scale(workers)
+
+
+def _known(factory: Any) -> set[str]:
+    """Names of the arguments that a class and what it passes them on to take."""
+    if not inspect.isclass(factory):
+        return set()
+    makers = [*factory.__mro__, *getattr(factory, "job_cls", object).__mro__]
+    if factory.__module__.startswith("distributed."):
+        from distributed import Nanny, Worker
+
+        makers += [*Nanny.__mro__, *Worker.__mro__]
+    found = {
+        name
+        for maker in makers
+        if "__init__" in vars(maker) and maker is not object
+        for name, parameter in inspect.signature(maker.__init__).parameters.items()
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    }
+    return found - {"self"}
+
+
+def _require_known(spec: ClusterSpec, factory: Any) -> None:
+    if _family(spec) not in ("queue", "LocalCluster"):
+        return  # they complain themselves
+    known = _known(factory)
+    for name in spec.arguments:
+        if name not in known:
+            raise ClusterError(
+                f"{spec.cluster} takes no argument {name!r}; {nearest(name, sorted(known))}"
+            )
+
+
+def _as_given(spec: ClusterSpec, workers: int) -> dict[str, Any]:
+    return dict(spec.arguments)
+
+
+def _local(spec: ClusterSpec, workers: int) -> dict[str, Any]:
+    given = dict(spec.arguments)
+    lifetime = {} if spec.lifetime_s is None else {"lifetime": spec.lifetime_s}
+    return {
+        "threads_per_worker": IN_FLIGHT,
+        "processes": True,
+        "memory_limit": 0,
+        "dashboard_address": LOOPBACK,
+        "silence_logs": 50,
+        **lifetime,
+        **given,
+        "n_workers": 0,
+        "env": {**environment(0, workers), **given.get("env", {})},
+    }
+
+
+def _cuda(spec: ClusterSpec, workers: int) -> dict[str, Any]:
+    own = {"threads_per_worker": IN_FLIGHT, "memory_limit": 0, "dashboard_address": LOOPBACK}
+    counted = {"n_workers": workers} if spec.workers else {}
+    return {**own, "silence_logs": 50, **counted, **spec.arguments}
+
+
+def _kubernetes(spec: ClusterSpec, workers: int) -> dict[str, Any]:
+    return {"n_workers": spec.adapt.minimum if spec.adapt else workers, **spec.arguments}
+
+
+def _ssh(spec: ClusterSpec, workers: int) -> dict[str, Any]:
+    given = dict(spec.arguments)
+    lifetime = {} if spec.lifetime_s is None else {"lifetime": spec.lifetime}
+    worker = {"nthreads": IN_FLIGHT, "memory_limit": 0, **lifetime}
+    return {
+        **given,
+        "worker_options": {**worker, **given.get("worker_options", {})},
+        "scheduler_options": {"dashboard_address": LOOPBACK, **given.get("scheduler_options", {})},
+    }
+
+
+def _queue(spec: ClusterSpec, workers: int) -> dict[str, Any]:
+    given = dict(spec.arguments)
+    extra = ["--nthreads", str(IN_FLIGHT), "--dashboard-address", LOOPBACK]
+    if spec.lifetime_s is not None:
+        stagger = spec.lifetime_s * STAGGER
+        extra += ["--lifetime", f"{spec.lifetime_s - stagger:.0f}s"]
+        extra += ["--lifetime-stagger", f"{stagger:.0f}s"]
+    done = {
+        "processes": 1,
+        **given,
+        "worker_extra_args": [*extra, *given.get("worker_extra_args", [])],
+        "scheduler_options": {"dashboard_address": LOOPBACK, **given.get("scheduler_options", {})},
+    }
+    if spec.cluster != "dask_jobqueue.local.LocalCluster":  # its jobs are no scripts
+        share = max(1, int(given.get("cores", 1)) // int(done["processes"]))
+        threads = (f"TF_NUM_INTRAOP_THREADS={share}", "TF_NUM_INTEROP_THREADS=1")
+        settings = ("PYTHONSAFEPATH=1", *threads, *MEMORY_OFF)
+        lines = [f"export {setting}" for setting in settings]
+        done["job_script_prologue"] = [*lines, *given.get("job_script_prologue", [])]
+    return done
+
+
+_COMPLETED: Mapping[str, Callable[[ClusterSpec, int], dict[str, Any]]] = {
+    "queue": _queue,
+    "LocalCluster": _local,
+    "LocalCUDACluster": _cuda,
+    "KubeCluster": _kubernetes,
+    "SSHCluster": _ssh,
+}
+
+
+def opens_to_others(spec: ClusterSpec) -> bool:
+    """Whether the scheduler listens where other hosts reach it, and we make it."""
+    return _family(spec) == "queue"
+
+
+def walltime_s(spec: ClusterSpec) -> float | None:
+    """How long a job of this spec may run: its own argument, or the site's Dask settings."""
+    if _family(spec) != "queue":
+        return None
+    told = spec.arguments.get("walltime")
+    if told is None:
+        import dask
+
+        class_of(spec.cluster)  # reads the site's settings
+        queue = spec.cluster.rpartition(".")[2].removesuffix("Cluster").lower()
+        told = dask.config.get(f"jobqueue.{queue}.walltime", None)
+    return None if told is None else _queue_seconds(str(told))
+
+
+_CLOCK = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
+
+
+def _queue_seconds(text: str) -> float | None:
+    """``"04:00:00"``, ``"1-12"``, ``"90"`` (minutes) or ``"30:00"`` (minutes and seconds), as SLURM
+    reads them; None for what has no end."""
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None:
+        return None
+    days, *rest = match.groups()
+    numbers = [int(part) for part in rest if part is not None]
+    if days is None:  # [minutes], [minutes, seconds] or [hours, minutes, seconds]
+        numbers = [0] * (len(numbers) < 3) + numbers
+    hours, minutes, second = [*numbers, 0, 0][:3]
+    return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + second
+
+
+def lifetime_advice(spec: ClusterSpec) -> tuple[str, ...]:
+    """A line where jobs would be ended by their wall time in the middle of a block.
+
+    ClusterError for a lifetime that is not before it.
+    """
+    limit = walltime_s(spec)
+    if limit is None or "--lifetime" in spec.arguments.get("worker_extra_args", []):
+        return ()
+    best = _shown(limit - max(120.0, limit * STAGGER)) if limit > 240 else _shown(limit / 2)
+    if spec.lifetime_s is None:
+        return (
+            f"jobs end after {_shown(limit)}, in the middle of a block: set lifetime: {best} in the "
+            "cluster spec, and workers hand over before that",
+        )
+    if spec.lifetime_s >= limit:
+        raise ClusterError(
+            f"lifetime: {spec.lifetime} is not before the jobs' end after {_shown(limit)}, so "
+            f"blocks would be lost: use {best} or a longer walltime"
+        )
+    return ()
+
+
+def _shown(length_s: float) -> str:
+    """As ``spec.seconds`` reads it, in whole minutes from two on."""
+    if length_s < 120:
+        return f"{int(length_s)}s"
+    hours, minutes = divmod(int(length_s) // 60, 60)
+    text = (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "")
+    assert seconds(text) <= length_s
+    return text
