@@ -157,12 +157,12 @@ class Tenure:
     def check(self) -> None:
         """StoreError when the run is no longer ours: write nothing more."""
         held = _newest(self._path.parent, 0.0)
-        if held is None or not self._path.exists():
+        if held is None or held.number < self.number:
             raise StoreError(
                 f"{self._path} was removed, so this run may have another owner and stops: run the "
                 "same command again to resume"
             )
-        if held.number != self.number:
+        if held.number > self.number:
             raise StoreError(
                 f"{held.owner} has taken over this run, since it was not heard of for too long; "
                 "nothing more is written here"

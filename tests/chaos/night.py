@@ -66,7 +66,7 @@ class Night:
         self.workflow.write_text(
             f"name: night\ninputs: {self.inputs}\nmodel: probe\noutputs: {self.products}\n"
             f"cluster: {self.cluster}\nworkers: {self.workers}\n"
-            "limits: {memory: 512MiB}\n"
+            "limits: {memory: 700MiB}\n"
         )
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seg_batch.errors import DamagedError
@@ -34,11 +34,11 @@ def keys(path: Path) -> list[str]:
     return [event["input"] for event in Journal.read(path)]
 
 
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(facts=VALUES, key=KEYS)
-def test_what_is_read_is_what_was_told(
-    tmp_path_factory: pytest.TempPathFactory, facts: object, key: str
-) -> None:
-    path = tmp_path_factory.mktemp("j") / NAME
+def test_what_is_read_is_what_was_told(tmp_path: Path, facts: object, key: str) -> None:
+    path = tmp_path / NAME
+    path.unlink(missing_ok=True)
     assert Journal.read(path) == []
     journal = Journal(path)
     told = journal.append("surveyed", key, facts=facts, more=facts)
