@@ -17,7 +17,7 @@ class SegbatchError(Exception):
         self.message = message
 
     def __reduce__(self):  # type: ignore[no-untyped-def]
-        return type(self), (self.message,)
+        return type(self), (self.message,), self.__dict__  # notes travel, too
 
 
 class RefusedError(SegbatchError):

@@ -1,69 +1,150 @@
-"""One scheduler for all pools: a bounded number of futures in flight, in the order of the items."""
+"""One scheduler for all pools: a bounded number of futures in flight, in the order of the items.
+
+What becomes of an item that fails, or of a worker on which nothing works, is decided by ``Course``.
+"""
 
 from __future__ import annotations
 
 import queue
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from seg_batch.errors import ClusterError, RefusedError, SegbatchError
+from seg_batch.errors import ClusterError, DiskFullError, RefusedError
+from seg_batch.executors.carried import Carried, Carrying
+from seg_batch.executors.course import Attempt, Course
+from seg_batch.executors.faults import fault_of
 from seg_batch.executors.pool import Outcome, Pool
+
+# ``tell(event, worker, why)``: "dropped" (a worker), "straggler" or "retried" (an item on it).
+Tell = Callable[[str, str, str], None]
+
+
+def _silent(event: str, worker: str, why: str) -> None: ...
 
 
 def run_bounded(
-    pool: Pool, function: Callable[..., Any], items: Iterable[Any], *, retries: int = 1
+    pool: Pool,
+    function: Callable[..., Any],
+    items: Iterable[Any],
+    *,
+    retries: int = 1,
+    stop: threading.Event | None = None,
+    tell: Tell = _silent,
 ) -> Iterator[Outcome]:
     """``function(item)`` for every item, at most ``pool.window`` at once, in order of completion.
 
-    An item that raises is tried again ``retries`` times, unless the error is a refusal that
-    another try can't change. A pool that dies raises ClusterError: what is done is on disk.
+    It must be harmless to do an item twice, even at once: stragglers are begun elsewhere too, and
+    the first result counts. Faults that may pass are tried again after 1, 4 and 16 s, refusals never,
+    others ``retries`` times; elsewhere, where there is another worker. A worker on which nothing
+    works is sent away. Once ``stop`` is set nothing is begun; what is in flight is waited for, and
+    items without an outcome are left undone.
+
+    Raises ClusterError when the pool dies and DiskFullError when there is no space: what is done is
+    on disk.
     """
-    ended: queue.Queue[tuple[Any, Any, int]] = queue.Queue()
-    waiting = iter(items)
-    in_flight = 0
-
-    def start(item: Any, tries: int) -> None:
-        future = pool.submit(function, item)
-        future.add_done_callback(lambda f: ended.put((f, item, tries)))
-
-    def start_next() -> int:
-        for item in waiting:
-            start(item, 0)
-            return 1
-        return 0
-
-    for _ in range(pool.window):
-        in_flight += start_next()
-    while in_flight:
-        future, item, tries = _next_ended(ended, pool)
-        outcome = _outcome(future, item)
-        if outcome.error is not None and tries < retries and _worth_retrying(outcome.error):
-            start(item, tries + 1)
-            continue
-        in_flight += start_next() - 1
-        yield outcome
+    course = Course(items, pool.health, pool.workers_now, retries)
+    yield from _Bounded(pool, function, course, stop or threading.Event(), tell).outcomes()
 
 
-def _next_ended(ended: queue.Queue[Any], pool: Pool) -> Any:
-    while True:
+class _Bounded:
+    """A course, carried out on a pool."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        function: Callable[..., Any],
+        course: Course,
+        stop: threading.Event,
+        tell: Tell,
+    ) -> None:
+        self._pool, self._course, self._stop, self._tell = pool, course, stop, tell
+        self._function = Carrying(function)
+        self._ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
+        self._futures: dict[Attempt, Any] = {}
+
+    def outcomes(self) -> Iterator[Outcome]:
+        self._begin_more()
+        while self._course.busy:
+            outcome = self._next_end()
+            self._begin_more()
+            if outcome is not None:
+                yield outcome
+
+    def _begin_more(self) -> None:
+        if self._stop.is_set():
+            self._course.close()
+        while attempt := self._course.next(time.monotonic(), self._pool.window):
+            self._submit(attempt)
+
+    def _submit(self, attempt: Attempt) -> None:
+        future = self._pool.submit(self._function, attempt.item, avoid=attempt.avoid)
+        self._futures[attempt] = future
+        future.add_done_callback(lambda _: self._ended.put(attempt))
+
+    def _next_end(self) -> Outcome | None:
         try:
-            return ended.get(timeout=1)
+            attempt = self._ended.get(timeout=self._course.wait_s(time.monotonic()))
         except queue.Empty:
-            if not pool.alive():
-                raise ClusterError(
-                    "the Dask scheduler or all its workers are gone: start them and run the same "
-                    "command again to resume"
-                ) from None
+            self._require_alive()
+            self._copy_late()
+            return None
+        future = self._futures.pop(attempt, None)
+        return None if future is None else self._take(attempt, _carried(future))
+
+    def _take(self, attempt: Attempt, carried: Carried) -> Outcome | None:
+        error, worker = carried.error, carried.worker
+        text = "" if error is None else f"{type(error).__name__}: {error}"
+        end = self._course.ended(attempt, worker, carried.fault, time.monotonic(), text)
+        for rival in end.rivals:
+            self._futures.pop(rival).cancel()
+        for other, why in end.hopeless.items():
+            self._pool.retire(other, why)
+            self._tell("dropped", other, why)
+        if end.what == "again":
+            self._require_alive()
+            self._tell("retried", worker, f"{text}; again in {end.wait_s:g} s")
+        if end.what == "full":
+            raise _full(error)
+        if end.what in ("done", "failed"):
+            return Outcome(attempt.item, carried.result, error, worker)
+        return None
+
+    def _copy_late(self) -> None:
+        """Begin stragglers elsewhere, too: those that a worker has, and that another could do."""
+        now = time.monotonic()
+        found = self._course.late(now, self._pool.window)
+        placed = self._pool.placed() if found else {}
+        for attempt in found:
+            futures = [self._futures[rival] for rival in self._course.rivals(attempt)]
+            at = [placed.get(getattr(future, "key", ""), "") for future in futures]
+            if not all(at) or not set(self._pool.workers_now()) - set(at):
+                continue
+            self._submit(self._course.copy(attempt, at, now))
+            seconds = now - attempt.begun
+            self._tell("straggler", at[-1], f"{attempt.item}: {seconds:.0f} s, begun elsewhere too")
+
+    def _require_alive(self) -> None:
+        if not self._pool.alive():
+            raise ClusterError(
+                "the Dask scheduler or all its workers are gone: start them and run the same "
+                "command again to resume"
+            )
 
 
-def _outcome(future: Any, item: Any) -> Outcome:
+def _carried(future: Any) -> Carried:
+    """Of a future that is done. One whose worker was lost, or that was taken back, has no end."""
     try:
-        return Outcome(item, result=future.result())
+        return future.result()  # type: ignore[no-any-return]
     except Exception as error:
-        return Outcome(item, error=error)
+        return Carried("", error=error, fault=fault_of(error))
 
 
-def _worth_retrying(error: BaseException) -> bool:
-    return not isinstance(error, RefusedError) and not (
-        isinstance(error, SegbatchError) and error.status == 3
+def _full(error: BaseException | None) -> RefusedError:
+    if isinstance(error, DiskFullError):
+        return error
+    return DiskFullError(
+        f"a disk is full ({error}), so every item would fail: free some space and run the same "
+        "command again to resume"
     )

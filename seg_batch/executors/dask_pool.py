@@ -7,6 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -70,7 +71,7 @@ class DaskPool:
             (function, *args) if self.needs is None else (late.fitting, self.needs, function, *args)
         )
         others = [w for w in self.workers_now() if w not in avoid] if avoid else []
-        return self._client.submit(
+        future = self._client.submit(
             *call,
             key=f"{name}-{uuid.uuid4().hex}",
             pure=False,
@@ -78,14 +79,27 @@ class DaskPool:
             workers=others or None,
             allow_other_workers=bool(others),  # else it would wait for ever once they are gone
         )
+        return self._fetched(future)
+
+    def _fetched(self, future: Any) -> Future[Any]:
+        """Done when the result is here. It may never come: a worker can be done and then suspended,
+        or cut off, and whoever asked Dask's own future would wait with it."""
+
+        async def fetch() -> Any:
+            return await self._client.gather(future, asynchronous=True)
+
+        fetched = asyncio.run_coroutine_threadsafe(fetch(), self._client.loop.asyncio_loop)
+        fetched.key = future.key  # type: ignore[attr-defined]
+        return fetched
 
     def placed(self) -> dict[str, str]:
-        """Which worker has what: key of a future -> address. What waits for a worker is not in it."""
+        """Which worker has what, or its result: key of a future -> address. What waits for a worker
+        is not in it."""
         try:
-            processing = self._client.processing()
+            having = [*self._client.processing().items(), *self._client.has_what().items()]
         except OSError:
             return {}
-        return {key: worker for worker, keys in processing.items() for key in keys}
+        return {key: worker for worker, keys in having for key in keys}
 
     def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
         """``function(*args)`` once on every worker, by worker address; the first error is raised."""

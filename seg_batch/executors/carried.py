@@ -1,0 +1,66 @@
+"""What runs around an item where it is done, so that its end tells by whom, and why."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from seg_batch.executors.faults import Fault, fault_of
+from seg_batch.executors.pool import HERE
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The end of one attempt: the result, or the error with what is behind it."""
+
+    worker: str
+    result: Any = None
+    error: BaseException | None = None
+    fault: Fault | None = None
+
+
+class Carrying:
+    """``function``, whose end comes back as ``Carried``; nothing is raised but what ends a thread.
+
+    ``func``: that function, after which pools name a task (as with ``functools.partial``).
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.func = getattr(function, "func", function)
+
+    def __call__(self, item: Any) -> Carried:
+        worker = this_worker()
+        try:
+            return Carried(worker, result=self.function(item))
+        except Exception as error:
+            return Carried(worker, error=_portable(error, worker), fault=fault_of(error))
+
+
+def this_worker() -> str:
+    """The name of this process in its pool; ``pool.ask`` uses the same."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return HERE
+    try:
+        return str(distributed.get_worker().address)
+    except ValueError:  # this thread is not a worker's
+        return HERE
+
+
+def _portable(error: Exception, worker: str) -> Exception:
+    """The error as it may travel: with where it was raised written down, and one that survives
+    pickling (many libraries' don't)."""
+    if worker == HERE:
+        return error
+    where = "".join(traceback.format_exception(error)).rstrip()
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(f"on worker {worker}:\n{where}")
+    return error

@@ -1,0 +1,182 @@
+"""The course of one run: what waits, what is in flight, what comes next. No clock, no thread, no pool:
+it is told the time and what happened, and decides. ``bounded`` acts on it, the simulation too.
+
+    waiting -> in flight -> done
+                  |  ^
+                  v  |  (later, elsewhere)
+                failed -> given up
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from seg_batch.executors.faults import Fault
+from seg_batch.executors.stragglers import LEAST_S, late
+from seg_batch.executors.workers import Health
+
+BACK_OFF_S = (1.0, 4.0, 16.0)  # before the second, third and fourth try after faults that may pass
+FORGIVEN = 3  # failures of an item on workers that have not done anything yet
+COPIES = 3  # of one item in flight, at most
+REMEMBERED = 255  # finished items whose times count
+TICK_S = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """One try of an item. ``avoid``: workers that it should not go to."""
+
+    number: int
+    item: Any
+    begun: float
+    avoid: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class End:
+    """What an ended attempt means for its item: ``again`` after ``wait_s``, or that ``rivals`` are no
+    longer needed."""
+
+    what: Literal["done", "again", "failed", "full", "ignored"]
+    wait_s: float = 0.0
+    rivals: tuple[Attempt, ...] = ()
+    hopeless: dict[str, str] = field(default_factory=dict)  # workers, and why
+
+
+@dataclass
+class _Begun:
+    """An item that was begun and is not over."""
+
+    item: Any
+    in_flight: list[Attempt] = field(default_factory=list)
+    failed: dict[str, int] = field(default_factory=dict)  # where, as ``Health.failed`` says
+    forgiven: int = 0
+    tries: int = 0  # failures that are the item's own
+
+
+class Course:
+    """``workers``: the names of those that there are now; asked only after a failure."""
+
+    def __init__(
+        self,
+        items: Iterable[Any],
+        health: Health,
+        workers: Callable[[], Collection[str]],
+        retries: int = 1,
+        least_s: float = LEAST_S,
+    ) -> None:
+        self._waiting: Iterator[tuple[int, Any]] = enumerate(items)
+        self._exhausted, self._closed = False, False
+        self._health, self._workers, self._retries = health, workers, retries
+        self._least_s = least_s
+        self._begun: dict[int, _Begun] = {}
+        self._later: list[tuple[float, int]] = []  # a heap: when, which
+        self._seconds: deque[float] = deque(maxlen=REMEMBERED)
+        self.in_flight = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to wait for, once ``next`` has been asked."""
+        return self.in_flight > 0 or bool(self._later)
+
+    def wait_s(self, now: float) -> float:
+        """How long nothing needs to be decided unless something ends."""
+        return max(0.0, min(TICK_S, self._later[0][0] - now)) if self._later else TICK_S
+
+    def next(self, now: float, window: int) -> Attempt | None:
+        """What is to be submitted now; None when ``window`` are in flight or nothing is due."""
+        if self.in_flight >= window:
+            return None
+        if self._later and self._later[0][0] <= now:
+            return self._attempt(heapq.heappop(self._later)[1], now)
+        for number, item in self._waiting:
+            self._begun[number] = _Begun(item)
+            return self._attempt(number, now)
+        self._exhausted = True
+        return None
+
+    def close(self) -> None:
+        """Begin nothing more, not even another try; what is in flight goes on."""
+        self._waiting, self._exhausted, self._closed = iter(()), True, True
+        for _, number in self._later:
+            del self._begun[number]
+        self._later.clear()
+
+    def late(self, now: float, window: int) -> list[Attempt]:
+        """Stragglers that are worth a copy: nothing waits, and there is room."""
+        if not self._exhausted or self._later:
+            return []
+        newest = {n: one.in_flight[-1] for n, one in self._begun.items()}
+        begun = {
+            n: attempt.begun
+            for n, attempt in newest.items()
+            if len(self._begun[n].in_flight) < COPIES
+        }
+        found = late(now, begun, self._seconds, self._least_s)
+        return [newest[n] for n in found[: max(0, window - self.in_flight)]]
+
+    def copy(self, attempt: Attempt, avoid: Collection[str], now: float) -> Attempt:
+        """Another attempt at the same item, beside the one in flight."""
+        return self._attempt(attempt.number, now, frozenset(avoid))
+
+    def rivals(self, attempt: Attempt) -> list[Attempt]:
+        """All attempts in flight at the item, this one among them."""
+        return list(self._begun[attempt.number].in_flight)
+
+    def _attempt(self, number: int, now: float, avoid: frozenset[str] = frozenset()) -> Attempt:
+        one = self._begun[number]
+        attempt = Attempt(number, one.item, now, avoid | frozenset(one.failed))
+        one.in_flight.append(attempt)
+        self.in_flight += 1
+        return attempt
+
+    def ended(
+        self, attempt: Attempt, worker: str, fault: Fault | None, now: float, error: str = ""
+    ) -> End:
+        """``fault``: None when it succeeded; ``worker``: "" when nobody knows. Only the first success
+        of an item counts."""
+        one = self._begun.get(attempt.number)
+        if one is None or attempt not in one.in_flight:
+            return End("ignored")
+        one.in_flight.remove(attempt)
+        self.in_flight -= 1
+        if fault is None:
+            return self._done(attempt, one, worker, now)
+        wait_s = self._again_in(one, worker, fault, error)
+        if fault == "full" and wait_s is None:
+            return End("full")
+        if one.in_flight:
+            return End("ignored")  # a copy is at work: it decides
+        if wait_s is None or self._closed:
+            del self._begun[attempt.number]
+            return End("failed" if wait_s is None else "ignored")
+        heapq.heappush(self._later, (now + wait_s, attempt.number))
+        return End("again", wait_s)
+
+    def _done(self, attempt: Attempt, one: _Begun, worker: str, now: float) -> End:
+        self._seconds.append(now - attempt.begun)
+        self.in_flight -= len(one.in_flight)
+        del self._begun[attempt.number]
+        hopeless = self._health.succeeded(worker, one.failed)
+        return End("done", rivals=tuple(one.in_flight), hopeless=hopeless)
+
+    def _again_in(self, one: _Begun, worker: str, fault: Fault, error: str) -> float | None:
+        """Seconds until the next try; None: there is none."""
+        if fault == "final":
+            return None
+        elsewhere = bool(set(self._workers()) - set(one.failed) - {worker})
+        if worker:
+            one.failed[worker] = self._health.failed(worker, error)
+        if worker and elsewhere and one.forgiven < FORGIVEN and not self._health.proven(worker):
+            one.forgiven += 1
+            return 0.0
+        one.tries += 1
+        if fault == "full" or (fault == "unable" and not elsewhere):
+            return None
+        if fault == "passing":
+            return BACK_OFF_S[one.tries - 1] if one.tries <= len(BACK_OFF_S) else None
+        return 0.0 if one.tries <= self._retries else None

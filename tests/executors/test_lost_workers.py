@@ -1,0 +1,153 @@
+"""Workers that hang, die, or can do nothing: real processes of a real cluster."""
+
+import errno
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seg_batch.errors import BundleError, DiskFullError
+from seg_batch.executors import run_bounded
+from seg_batch.executors.dask_pool import DaskPool
+from seg_batch.executors.launch import local_pool
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[DaskPool]:
+    """Three processes. The tests run in the order of this file: some leave fewer."""
+    pool = local_pool(3)
+    yield pool
+    pool.close()
+
+
+class Told:
+    """What a run tells."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str, str]] = []
+
+    def __call__(self, event: str, worker: str, why: str) -> None:
+        self.events.append((event, worker, why))
+
+    def of(self, event: str) -> list[tuple[str, str]]:
+        return [(worker, why) for kind, worker, why in self.events if kind == event]
+
+
+def test_a_suspended_workers_items_are_done_elsewhere(pool: DaskPool, tmp_path: Path) -> None:
+    """Dask itself would wait for minutes; the late results, once it goes on, change nothing."""
+    pids = pool.ask(os.getpid)
+    worker, pid = next(iter(pids.items()))
+
+    def slow(item: int) -> int:
+        (tmp_path / f"{item}-{os.getpid()}").touch()
+        time.sleep(0.1)
+        return item
+
+    told, ended, start = Told(), [], time.monotonic()
+    try:
+        for outcome in run_bounded(pool, slow, range(40), tell=told):
+            if not ended:
+                os.kill(pid, signal.SIGSTOP)
+            ended.append(outcome.item)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert sorted(ended) == list(range(40))
+    assert time.monotonic() - start < 20
+    assert {name for name, _ in told.of("straggler")} == {worker}
+    assert not told.of("dropped")
+    again = list(run_bounded(pool, slow, range(100, 140)))
+    assert sorted(o.result for o in again) == list(range(100, 140))
+
+
+def test_a_killed_workers_items_are_done_again(pool: DaskPool) -> None:
+    pids = list(pool.ask(os.getpid).values())
+
+    def item(n: int) -> int:
+        time.sleep(0.05)
+        return n
+
+    ended = []
+    for outcome in run_bounded(pool, item, range(60)):
+        ended.append(outcome.result)
+        if len(ended) in (10, 30):
+            os.kill(pids.pop(), signal.SIGKILL)
+    assert sorted(ended) == list(range(60))
+    deadline = time.monotonic() + 30
+    while len(pool.workers_now()) < 3:  # their nannies start them again
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def failing(error: Exception, bad: set[int]) -> Any:
+    def item(n: int) -> int:
+        if os.getpid() in bad:
+            raise error
+        time.sleep(0.05)
+        return n
+
+    return item
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), BundleError("the weights are damaged")],
+    ids=["its disk is full", "its model can't load"],
+)
+def test_a_worker_on_which_nothing_works_is_sent_away(pool: DaskPool, error: Exception) -> None:
+    pids = pool.ask(os.getpid)
+    bad = next(iter(pids))
+    told = Told()
+    outcomes = list(run_bounded(pool, failing(error, {pids[bad]}), range(60), tell=told))
+    assert sorted(o.item for o in outcomes) == list(range(60))
+    assert not [o.error for o in outcomes if o.error]
+    assert bad not in {o.worker for o in outcomes}
+    [(worker, why)] = told.of("dropped")
+    assert worker == bad
+    assert str(error) in why
+    assert bad not in pool.workers_now()
+    assert pool.dropped[bad] == why
+
+
+def test_a_disk_that_is_full_for_all_ends_the_run(pool: DaskPool) -> None:
+    everywhere = failing(OSError(errno.ENOSPC, "full"), set(pool.ask(os.getpid).values()))
+    with pytest.raises(DiskFullError):
+        list(run_bounded(pool, everywhere, range(60)))
+
+
+def test_an_item_that_nobody_can_do_costs_no_worker(pool: DaskPool) -> None:
+    before = set(pool.workers_now())
+
+    def item(n: int) -> int:
+        if n % 5 == 0:
+            raise ValueError(f"item {n}")
+        return n
+
+    outcomes = list(run_bounded(pool, item, range(60)))
+    failed = Counter(o.item for o in outcomes if o.error)
+    assert failed == Counter(range(0, 60, 5))
+    assert set(pool.workers_now()) == before
+    error = next(o.error for o in outcomes if o.error)
+    assert "on worker" in error.__notes__[0]
+    assert "raise ValueError" in error.__notes__[0]
+
+
+def test_stopped_between_items(pool: DaskPool) -> None:
+    stop, ended = threading.Event(), []
+
+    def item(n: int) -> int:
+        time.sleep(0.05)
+        return n
+
+    for outcome in run_bounded(pool, item, range(1000), stop=stop):
+        ended.append(outcome.item)
+        stop.set()
+    assert sorted(ended) == list(range(len(ended)))
+    assert len(ended) <= 2 * pool.window
