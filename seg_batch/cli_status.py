@@ -33,7 +33,10 @@ SAID = {
 
 def status(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's folder, or the folder of its outputs.")
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run's folder, the folder of its outputs, or its workflow file."
+        ),
     ],
     watch: Annotated[
         bool, typer.Option("--watch", help="Again every two seconds, until the run ends.")
@@ -43,7 +46,7 @@ def status(
     """How a run stands, from any terminal: inputs, blocks, rate, time left, failures, owner."""
     from seg_batch.journal.status import run_folder, status_of
 
-    folder = run_folder(Path(run))
+    folder = run_folder(_named(run))
     while True:
         facts = status_of(folder, _blocks_done)
         text = json.dumps(facts) if as_json else "\n".join(status_lines(facts))
@@ -53,6 +56,15 @@ def status(
         if not watch or facts["state"] not in ("running", "stopping"):
             return
         time.sleep(EVERY_S)
+
+
+def _named(run: str) -> Path:
+    """The run folder of a workflow file, or the path itself."""
+    if not run.endswith((".yaml", ".yml")):
+        return Path(run)
+    from seg_batch.workflow import read
+
+    return Path(read(run).run_folder)
 
 
 def _blocks_done(one: Any) -> int:

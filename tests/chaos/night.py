@@ -30,10 +30,10 @@ def make_inputs(folder: Path, scenes: int = 12, volumes: int = 8) -> None:
         pixels, profile = file.read(), file.profile
     for i in range(scenes):
         part = np.roll(pixels, (13 * i, 29 * i), (1, 2))
-        large = i % 4 == 3
-        part = np.pad(part, ((0, 0), (0, 1900), (0, 1700)), "reflect") if large else part
-        part = part[:, : part.shape[1] - 7 * i, : part.shape[2] - 11 * i]
-        shape = {"height": part.shape[1], "width": part.shape[2]}
+        if i % 4 == 3:
+            part = np.pad(part[:1], ((0, 0), (0, 3900), (0, 3800)), "reflect")
+        part = part[:, : part.shape[1] - 7 * i, : part.shape[2] - 5 * i]
+        shape = dict(zip(("count", "height", "width"), part.shape, strict=True))
         place = {"transform": profile["transform"] @ Affine.translation(100 * i, 0)}
         tiles = {"tiled": True, "blockxsize": 256, "blockysize": 256}
         with rasterio.open(
@@ -66,7 +66,7 @@ class Night:
         self.workflow.write_text(
             f"name: night\ninputs: {self.inputs}\nmodel: probe\noutputs: {self.products}\n"
             f"cluster: {self.cluster}\nworkers: {self.workers}\n"
-            "limits: {memory: 700MiB}\n"
+            "limits: {memory: 1GiB}\n"
         )
 
     @property
