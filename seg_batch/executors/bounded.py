@@ -41,8 +41,8 @@ def run_bounded(
     works is sent away. Once ``stop`` is set nothing is begun; what is in flight is waited for, and
     items without an outcome are left undone.
 
-    Raises ClusterError when the pool dies and DiskFullError when there is no space: what is done is
-    on disk.
+    Raises ClusterError when the pool dies, and DiskFullError when there is no space (for two workers,
+    where there are several: one may have a disk of its own). What is done is on disk.
     """
     course = Course(items, pool.health, pool.workers_now, retries)
     yield from _Bounded(pool, function, course, stop or threading.Event(), tell).outcomes()

@@ -169,13 +169,17 @@ class Course:
         if fault == "final":
             return None
         elsewhere = bool(set(self._workers()) - set(one.failed) - {worker})
+        if fault == "full":  # it may be this worker's own disk, until another says the same
+            again = elsewhere and not one.failed
+            one.failed[worker] = self._health.failed(worker, error)
+            return 0.0 if again else None
         if worker:
             one.failed[worker] = self._health.failed(worker, error)
         if worker and elsewhere and one.forgiven < FORGIVEN and not self._health.proven(worker):
             one.forgiven += 1
             return 0.0
         one.tries += 1
-        if fault == "full" or (fault == "unable" and not elsewhere):
+        if fault == "unable" and not elsewhere:
             return None
         if fault == "passing":
             return BACK_OFF_S[one.tries - 1] if one.tries <= len(BACK_OFF_S) else None

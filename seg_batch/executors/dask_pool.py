@@ -86,7 +86,7 @@ class DaskPool:
         or cut off, and whoever asked Dask's own future would wait with it."""
 
         async def fetch() -> Any:
-            return await self._client.gather(future, asynchronous=True)
+            return await future
 
         fetched = asyncio.run_coroutine_threadsafe(fetch(), self._client.loop.asyncio_loop)
         fetched.key = future.key  # type: ignore[attr-defined]

@@ -175,9 +175,16 @@ def test_once_closed_nothing_begins_not_even_another_try() -> None:
 
 def test_a_full_disk_ends_the_run_unless_it_may_be_that_workers_own() -> None:
     course, flying = begun(10, 10)
-    course.ended(flying[0], "a", None, 1.0)
-    assert course.ended(flying[1], "b", "full", 1.0).what == "again"  # b has done nothing yet
+    course.ended(flying[0], "b", None, 1.0)
+    assert course.ended(flying[1], "b", "full", 1.0).what == "again"
     again = course.next(1.0, 10)
     assert again is not None
     assert again.avoid == {"b"}
     assert course.ended(again, "a", "full", 2.0).what == "full"
+
+
+def test_alone_a_full_disk_ends_the_run_at_once() -> None:
+    course = Course(range(3), Health(), lambda: ["only"])
+    attempt = course.next(0.0, 2)
+    assert attempt is not None
+    assert course.ended(attempt, "only", "full", 1.0).what == "full"

@@ -61,7 +61,7 @@ def test_a_suspended_workers_items_are_done_elsewhere(pool: DaskPool, tmp_path: 
         os.kill(pid, signal.SIGCONT)
     assert sorted(ended) == list(range(40))
     assert time.monotonic() - start < 20
-    assert {name for name, _ in told.of("straggler")} == {worker}
+    assert worker in {name for name, _ in told.of("straggler")}
     assert not told.of("dropped")
     again = list(run_bounded(pool, slow, range(100, 140)))
     assert sorted(o.result for o in again) == list(range(100, 140))
