@@ -84,8 +84,10 @@ def local_pool(workers: int) -> DaskPool:
             cluster = LocalCluster(
                 n_workers=0, processes=True, env=environment(0, workers), **arguments
             )
-            for worker in range(workers):
-                cluster.new_spec["options"]["env"] = environment(worker, workers)
+            plain = cluster.new_spec
+            for worker in range(workers):  # each with a spec of its own: it is read when it starts
+                own = {**plain["options"], "env": environment(worker, workers)}
+                cluster.new_spec = {**plain, "options": own}
                 cluster.scale(worker + 1)
     client = Client(cluster, set_as_default=False)
     client.wait_for_workers(workers, timeout=LOCAL_S)

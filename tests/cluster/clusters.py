@@ -12,15 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @contextmanager
 def process(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """``python -m COMMAND`` in a folder where the package does not lie; ended with the block."""
+    """``python -m COMMAND``, which can import the functions of these tests; ended with the block.
+
+    The current folder is another one, for ``-m`` puts that first on the path."""
+    path = os.pathsep.join(filter(None, (environment.pop("PYTHONPATH", ""), str(ROOT))))
     started = subprocess.Popen(
         [sys.executable, "-m", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, "PYTHONPATH": path},
         cwd="/",
     )
     try:

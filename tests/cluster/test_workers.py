@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from seg_batch.errors import ClusterError, OutputError
 from seg_batch.executors import Needs, open_pool, run_bounded
 from seg_batch.executors.checks import check_workers
-from seg_batch.executors.facts import crowded, facts, identity, misfit, sha256, versions
+from seg_batch.executors.facts import BASE, crowded, facts, identity, misfit, sha256, versions
 from seg_batch.executors.pool import InlinePool
 from tests.cluster.clusters import of_another_version, scheduler, worker
 from tests.engine.files import segbatch
@@ -180,14 +181,12 @@ def test_another_version_and_a_blind_worker_are_refused(scene: Path, tmp_path: P
         assert ran.err.count("\n") == 1
         assert not list(tmp_path.glob("out*"))
         with worker(address):
-            narrow = segbatch(*arguments, address, "--memory", "512GiB")
-            assert narrow.status in (0, 2), narrow.err
             checked = segbatch(
                 "cluster", "check", address, "--path", scene, "-o", tmp_path, "--json"
             )
             assert checked.status == 0, checked.err
             (found,) = checked.json["workers"].values()
-            assert found["versions"]["segbatch"] == found["versions"]["segbatch"]
+            assert found["versions"] == dict(versions((*BASE,)))
             assert found["inputs"] == {str(scene): identity(str(scene))}
 
 
@@ -207,16 +206,17 @@ def test_a_late_worker_of_another_version_takes_itself_out(tmp_path: Path) -> No
         worker(address) as good,
         open_pool(address, 1, Needs(outputs=(str(done),))) as pool,
     ):
-        results = run_bounded(pool, partial(_slowly, str(done)), range(150))
+        until_it_is_out = takewhile(lambda n: not pool.dropped and n < 1000, count())
+        results = run_bounded(pool, partial(_slowly, str(done)), until_it_is_out)
         first = next(results)
         with worker(address, **of_another_version(tmp_path)) as late:
             outcomes = [first, *results]
             late.wait(30)
-        assert [outcome.error for outcome in outcomes] == [None] * 150
+        assert not any(outcome.error for outcome in outcomes)
         assert {outcome.result for outcome in outcomes} == {good.pid}
         (why,) = pool.dropped.values()
         assert "9.9.9" in why
-    assert len(list(done.iterdir())) == 150
+    assert len(list(done.iterdir())) == len(outcomes)
 
 
 @pytest.mark.full
@@ -228,15 +228,16 @@ def test_retired_workers_stay_away_and_their_work_is_done(tmp_path: Path) -> Non
         next(results)
         pool.retire(first, "every block fails there")
         assert all(outcome.error is None for outcome in results)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while pool.workers_now() != (second,):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert pool.dropped == {first: "every block fails there"}
         assert pool.ask(os.getpid) == {second: pids[second]}
         assert pool.window == 3
-        with pytest.raises(ProcessLookupError):
-            os.kill(pids[first], 0)
+        while Path("/proc", str(pids[first])).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 @pytest.mark.full
