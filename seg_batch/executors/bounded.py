@@ -104,7 +104,8 @@ class _Bounded:
             self._tell("dropped", other, why)
         if end.what == "again":
             self._require_alive()
-            self._tell("retried", worker, f"{text}; again in {end.wait_s:g} s")
+            why = f"{_name(attempt.item)}: {text}; again in {end.wait_s:g} s"
+            self._tell("retried", worker, why)
         if end.what == "full":
             raise _full(error)
         if end.what in ("done", "failed"):
@@ -123,7 +124,9 @@ class _Bounded:
                 continue
             self._submit(self._course.copy(attempt, at, now))
             seconds = now - attempt.begun
-            self._tell("straggler", at[-1], f"{attempt.item}: {seconds:.0f} s, begun elsewhere too")
+            self._tell(
+                "straggler", at[-1], f"{_name(attempt.item)}: {seconds:.0f} s, begun elsewhere too"
+            )
 
     def _require_alive(self) -> None:
         if not self._pool.alive():
@@ -131,6 +134,11 @@ class _Bounded:
                 "the Dask scheduler or all its workers are gone: start them and run the same "
                 "command again to resume"
             )
+
+
+def _name(item: Any) -> str:
+    """What people call a block (``name``), an input (``key``), or anything else."""
+    return str(getattr(item, "name", None) or getattr(item, "key", None) or item)[:200]
 
 
 def _carried(future: Any) -> Carried:

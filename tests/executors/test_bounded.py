@@ -89,7 +89,7 @@ def test_a_fault_that_passes_is_waited_for_and_told(pool: InlinePool) -> None:
     )
     assert outcome.result == 7
     assert begun[1] - begun[0] >= 1
-    assert told == ["retried: OSError: [Errno 5] Input/output error; again in 1 s"]
+    assert told == ["retried: 7: OSError: [Errno 5] Input/output error; again in 1 s"]
 
 
 def test_a_full_disk_ends_it_at_once(pool: InlinePool) -> None:
