@@ -14,8 +14,8 @@ from types import TracebackType
 
 from tests.engine.files import address_raster, segbatch, write_raster
 
-SIDE = 8192
-BLOCKS = 64
+SIDE = 6144
+BLOCKS = 36
 
 
 @dataclass(frozen=True)

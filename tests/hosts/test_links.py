@@ -17,7 +17,7 @@ from tests.hosts.runs import BLOCKS, Reference, Running, command, sha256
 
 pytestmark = pytest.mark.hosts
 
-CUT_S = 2 * NOTICED_S + 2  # longer than it takes anyone to notice
+CUT_S = NOTICED_S + 4  # longer than it takes both ends to notice
 
 
 @pytest.fixture
