@@ -72,7 +72,18 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("shown", "moment", "clock", "duration", "size", "whole", "share", "number"):
+    for name in (
+        "shown",
+        "moment",
+        "clock",
+        "duration",
+        "size",
+        "whole",
+        "share",
+        "number",
+        "day",
+        "counted",
+    ):
         environment.filters[name] = getattr(shown, name)
     environment.filters["folder"] = lambda path: "/".join(str(path).split("/")[:-1])
     environment.filters["file"] = lambda path: str(path).rstrip("/").split("/")[-1]
@@ -116,6 +127,7 @@ def _picture(picture: Any) -> dict[str, Any]:
             "image": _data("jpeg", view.image),
             "labels": _data("png", view.labels),
             "aspect": f"{max(0.1, min(10.0, view.aspect)):.4f}",
+            "width": f"{view.width:.4g}",
             "letters": tuple(view.letters),
             "window": view.window,
         }

@@ -44,12 +44,13 @@ PLANES = (
 @dataclass(frozen=True)
 class View:
     """One picture: ``image`` a JPEG or None, ``labels`` a PNG whose background is transparent, or
-    None; ``aspect`` = width / height in the world; ``letters``: left, right, above, below."""
+    None; ``aspect`` = width / height and ``width``, both in the world; ``letters``: left, right, above, below."""
 
     title: str
     image: bytes | None
     labels: bytes | None
     aspect: float
+    width: float = 1.0
     letters: str = ""
     window: str = ""
 
@@ -117,14 +118,15 @@ def _view(
     labels = None if colour is None else png_bytes(colour if axis is None else colour[::-1])
     georef = info.georef
     if axis is None or isinstance(georef, RasterGeoref):
-        return View("", image, labels, _raster_aspect(info), "", window)
+        return View("", image, labels, _raster_aspect(info), window=window)
     sides = [n * s for n, s in zip(info.extent, georef.spacing, strict=True)]
     height, width = (side for k, side in enumerate(sides) if k != axis)
     name, letters = PLANES[axis]
     at = int(middle[axis] * info.extent[axis])
     title = f"{name}, slice {at + 1} of {info.extent[axis]}"
     placed = georef.sform_code > 0 or georef.qform_code > 0
-    return View(title, image, labels, width / height, letters if placed else "", window)
+    letters = letters if placed else ""
+    return View(title, image, labels, width / height, width, letters, window)
 
 
 def _raster_aspect(info: SourceInfo) -> float:

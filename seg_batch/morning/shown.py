@@ -30,6 +30,16 @@ def clock(seconds: float | None) -> str:
     return NONE if seconds is None else datetime.fromtimestamp(seconds).strftime("%H:%M:%S")
 
 
+def day(seconds: float) -> str:
+    """Unix seconds as day and time: ``11-21 06:30``."""
+    return datetime.fromtimestamp(seconds).strftime("%m-%d %H:%M")
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 warning``, ``2 warnings``."""
+    return f"{whole(count)} {noun}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float | None) -> str:
     """``0.42 s``, ``12.5 s``, ``3:05 min``, ``2:14:09 h``."""
     if seconds is None:

@@ -24,19 +24,23 @@ def workers(night: Night, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for spell in night.spells:
         leading = LEADING if spell.input in large and spell.ended == "done" else ""
         per.setdefault(spell.worker + leading, []).append(spell)
-    for row in large.values():
-        for spell in _blocks(row):
-            per.setdefault(spell.worker, []).append(spell)
     begins = [session.start for session in night.sessions]
+    whole = (min(begins), night.sessions[-1].stop) if begins else (0.0, 0.0)
+    for row in large.values():
+        for spell in _blocks(row, *whole):
+            per.setdefault(spell.worker, []).append(spell)
     return [_worker(name, per[name], begins) for name in sorted(per)]
 
 
-def _blocks(row: dict[str, Any]) -> Iterator[Spell]:
+def _blocks(row: dict[str, Any], first: float, last: float) -> Iterator[Spell]:
+    """Within the time that the journal tells of: a worker's clock may be another."""
     try:
         found = json.loads(Path(row["report"]).read_text(encoding="utf-8"))["spells"]
         for worker, times in found.items():
             for start, stop in times:
-                yield Spell(row["input"], str(worker), float(start), float(stop), "done")
+                start, stop = max(first, float(start)), min(last, float(stop))
+                if start <= stop:
+                    yield Spell(row["input"], str(worker), start, stop, "done")
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return  # moved away since, or written by an earlier version
 

@@ -1,0 +1,335 @@
+"""The page: self-contained, honest, safe from the names in it, and usable with keys alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seg_batch.morning import gallery, page, write
+from seg_batch.morning.shown import clock, duration, number, share, whole
+from seg_batch.named import visible
+from tests.engine.files import segbatch
+from tests.morning.browser import CHROMIUM, Browser, browser
+from tests.morning.made import HOSTILE, Told, head, product, scene, small_night
+from tests.morning.test_facts import FACTS, RESULT
+from tests.morning.test_quicklook import pixels
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and all text that is not style or script."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self._skip = "", False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._skip = tag in ("style", "script")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._skip = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self._skip else data
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
+    run = small_night(tmp_path_factory.mktemp("night"))
+    return write(run), (run / "report.html").read_text(encoding="utf-8"), run
+
+
+def test_the_page_fetches_nothing_and_runs_one_script(made: tuple) -> None:
+    page = Page(made[1])
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "action", "data", "poster", "srcset"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:")), (tag, value)
+        assert not {name for name in attributes if name.startswith("on")}
+        assert tag not in ("form", "iframe", "object", "embed", "base")
+    assert "@import" not in made[1]
+    assert "url(" not in made[1]
+    (script,) = re.findall(r"<script>(.*?)</script>", made[1], re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    metas = [a for t, a in page.tags if t == "meta"]
+    (policy,) = [a["content"] for a in metas if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}'" in policy
+
+
+def test_names_are_shown_and_never_obeyed(made: tuple) -> None:
+    text = made[1]
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    assert visible(HOSTILE) in Page(text).text
+    assert "<script>alert" not in text
+    assert "mend its <path>" in Page(text).text
+
+
+def test_inner_links_lead_somewhere(made: tuple) -> None:
+    page = Page(made[1])
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    targets = {a["href"] for t, a in page.tags if t == "a"}
+    assert targets <= {f"#{name}" for name in ids}
+    assert {a["aria-controls"] for _, a in page.tags if "aria-controls" in a} <= set(ids)
+    assert all(a.get("alt") for t, a in page.tags if t == "img")
+
+
+def test_what_is_not_complete_stands_first_and_in_the_title(made: tuple) -> None:
+    facts, text, run = made
+    title = re.search("<title>(.*?)</title>", text)
+    assert title is not None
+    assert "4 of 6 inputs are not complete: 1 refused, 1 failed, 1 partial, 1 waiting" in title[1]
+    order = [re.search(rf'<tbody id="[^"]*" data-status="{s}"', text) for s in facts["statuses"]]
+    at = [found.start() for found in order if found]
+    assert at == sorted(at)
+    assert len(at) == 5
+    assert text.index("gone.tif does not exist") < text.index('id="inputs"')
+    assert json.loads((run / "report.json").read_text()) == facts
+    assert sorted(p.name for p in run.iterdir()) == [
+        "journal.jsonl",
+        "metrics.prom",
+        "report.html",
+        "report.json",
+        "report.xml",
+        "workflow.json",
+    ]
+
+
+def test_details_are_those_of_the_rows(made: tuple) -> None:
+    facts, text, _ = made
+    shown = Page(text).text
+    for row in facts["inputs"]:
+        for c in row["classes"]:
+            unit = "hectares" if "hectares" in c else "millilitres"
+            assert number(c[unit]) in shown
+            assert share(c["share"]) in shown
+        if row["seconds"]:
+            assert duration(row["seconds"]) in shown
+            assert row["product"]["sha256"] in shown
+            assert all(f"{k} {duration(s)}" in shown for k, s in row["stages_s"].items())
+    assert "Repeated after" in shown
+    assert "worker died" in shown
+    assert "worker lost" in shown
+
+
+@pytest.mark.parametrize("lines", [[], [("surveyed", "a", {"facts": FACTS})]])
+def test_a_run_that_has_done_nothing_has_a_report(tmp_path: Path, lines: list) -> None:
+    told = Told(tmp_path)
+    for kind, key, fields in lines:
+        told.tell(1, kind, key, **fields)
+    facts = write(told.write())
+    text = (tmp_path / "report.html").read_text()
+    assert facts["verdict"] == "unfinished"
+    assert "the run has not ended" in text
+
+
+def test_an_empty_journal_has_a_report(tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").write_text("")
+    assert write(tmp_path)["verdict"] == "unfinished"
+
+
+def test_numbers_read_well() -> None:
+    assert duration(None) == "–"
+    assert [duration(s) for s in (0.123, 12.34, 59.94, 59.96, 125, 7384)] == [
+        *("0.12 s", "12.3 s", "59.9 s", "1:00 min", "2:05 min", "2:03:04 h")
+    ]
+    assert whole(1234567) == "1\u00a0234\u00a0567"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", clock(0.0))
+    assert visible("a\x1b\n\u202e\udc80é") == "a\\x1b\\n\\u202e\\udc80é"
+
+
+@pytest.mark.full
+def test_the_command_writes_it_again(made: tuple) -> None:
+    facts, _, run = made
+    (run / "report.html").unlink()
+    ran = segbatch("report", run)
+    assert ran.status == 0, ran.err
+    assert "1 refused, 1 failed" in ran.out
+    assert (run / "report.html").is_file()
+    assert json.loads((run / "report.json").read_text())["statuses"] == facts["statuses"]
+    refused = segbatch("report", run.parent)
+    assert refused.status == 2
+    assert "journal.jsonl" in refused.err
+
+
+@pytest.fixture(scope="module")
+def shown(made: tuple, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
+    with browser(tmp_path_factory.mktemp("browser")) as opened:
+        opened.open(made[2] / "report.html")
+        yield opened
+
+
+def quiet(shown: Browser) -> None:
+    assert shown.said == []
+    assert {url.split(":")[0] for url in shown.asked} <= {"file", "data"}
+
+
+@pytest.mark.full
+def test_a_browser_shows_it_without_a_word_or_a_request(made: tuple, shown: Browser) -> None:
+    quiet(shown)
+    assert shown.value("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert shown.value("document.images.length") == 2 * 2 + 3 * 2
+    for width in (1280, 400):
+        shown.size(width, 900)
+        assert shown.value("document.documentElement.scrollWidth") <= width
+    shown.size(1280, 900)
+    ratios = shown.value(
+        "[...document.querySelectorAll('.pic')].map(p => "
+        "[p.clientWidth / p.clientHeight, Number(getComputedStyle(p).getPropertyValue('--aspect'))])"
+    )
+    assert all(abs(found / told - 1) < 0.03 for found, told in ratios), ratios
+
+
+@pytest.mark.full
+def test_a_script_in_a_name_would_be_stopped_by_the_policy(
+    made: tuple, shown: Browser, tmp_path: Path
+) -> None:
+    """Were a name not escaped, its script would still not run, and nothing would be fetched."""
+    file = tmp_path / "attacked.html"
+    attack = "<script>document.title='owned'</script><img src='http://127.0.0.1:9/x'></body>"
+    file.write_text(made[1].replace("</body>", attack), encoding="utf-8")
+    shown.open(file)
+    assert shown.value("document.title") != "owned"
+    assert "Content Security Policy" in " ".join(shown.said)
+    shown.said.clear()
+    shown.asked.clear()
+    shown.open(made[2] / "report.html")
+    quiet(shown)
+
+
+@pytest.mark.full
+def test_light_and_dark_differ_and_can_be_switched(made: tuple, shown: Browser) -> None:
+    def paper() -> int:
+        return int(pixels(shown.shot())[3, 3, :3].max())
+
+    for scheme, other in (("light", "dark"), ("dark", "light")):
+        shown.scheme(scheme)
+        shown.open(made[2] / "report.html")
+        assert (paper() > 200) == (scheme == "light")
+        shown.tab_to("it.id === 'theme'")
+        shown.press("Enter")
+        assert (paper() > 200) == (other == "light")
+    shown.scheme("light")
+    quiet(shown)
+
+
+def visible_names(shown: Browser) -> list[str]:
+    return shown.value(
+        "[...document.querySelectorAll('#table > tbody:not([hidden])')]"
+        ".map(t => t.rows[0].cells[0].textContent.trim())"
+    )
+
+
+@pytest.mark.full
+def test_keys_find_sort_and_unfold(made: tuple, shown: Browser) -> None:
+    shown.open(made[2] / "report.html")
+    names = visible_names(shown)
+    assert len(names) == 6
+    shown.press("/")
+    shown.write("HEAD")
+    assert visible_names(shown) == ["head.nii.gz"]
+    assert shown.value("document.querySelector('#count').textContent") == "1 of 6 shown"
+    shown.press("Escape")
+    assert visible_names(shown) == names
+    shown.press("Tab")
+    shown.write("not")  # what is selected by its first letters
+    assert visible_names(shown) == names[:4]
+    shown.press("Home")
+    assert visible_names(shown) == names
+    shown.tab_to("it.textContent === 'Time'")
+    shown.press("Enter")
+    timed = [row for row in made[0]["inputs"] if row["seconds"]]
+    by_time = [
+        visible(row["input"].split("/")[-1]) for row in sorted(timed, key=lambda r: r["seconds"])
+    ]
+    assert visible_names(shown)[:3] == by_time
+    shown.press("Enter")
+    assert visible_names(shown)[:3] == by_time[::-1], "what has no time stays last"
+    assert shown.value("document.querySelector('[aria-sort]').ariaSort") == "descending"
+    shown.tab_to("it.className === 'open'")
+    shown.press("Enter")
+    opened = shown.value("document.querySelectorAll('.more:not([hidden])').length")
+    assert opened == 1
+    quiet(shown)
+
+
+@pytest.mark.full
+def test_labels_fade_by_a_slider(made: tuple, shown: Browser) -> None:
+    shown.open(made[2] / "report.html")
+    shown.value("document.querySelector('#pictures').scrollIntoView()")
+    shown.tab_to("it.id === 'labels'")
+    before = pixels(shown.shot()).astype(int)
+    shown.press("Home")
+    assert shown.value("getComputedStyle(document.querySelector('.over-image')).opacity") == "0"
+    after = pixels(shown.shot()).astype(int)
+    assert np.abs(before - after).max() > 60
+
+
+@pytest.mark.full
+def test_a_thousand_inputs_stay_usable(
+    shown: Browser, tmp_path: Path, made: tuple, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(gallery, "MOST", 20)
+    told = Told(tmp_path / "run")
+    results = [product(scene(tmp_path / "a.tif", (500, 700), 3), tmp_path / "a_labels.tif")]
+    results.append(product(head(tmp_path / "h.nii.gz", (90, 80, 70)), tmp_path / "h_labels.nii.gz"))
+    for k in range(1000):
+        key = str(tmp_path / f"{k:04}.tif")
+        facts, result = results[k % 2]
+        told.tell(1, "surveyed", key, facts=facts)
+        told.done(2 + k * 3, 2 + k % 7, key, result, f"nighthost:{k % 4}")
+    told.tell(5, "refused", "z.tif", error="no such file")
+    facts = write(told.end(3100, 3))
+    file = tmp_path / "run/report.html"
+    assert facts["statuses"] == {
+        **dict.fromkeys(facts["statuses"], 0),
+        "refused": 1,
+        "complete": 1000,
+    }
+    text = file.read_text()
+    assert "980 are left out" in text
+    drawn = sum(map(len, re.findall(r'src="(data:[^"]*)"', text)))
+    assert len(text) - drawn + gallery.BYTES * 4 / 3 < 20e6, "with all pictures that it may have"
+    shown.open(file)
+    assert visible_names(shown)[0] == "z.tif"
+    took = shown.value(
+        "(() => { const t = performance.now(); document.querySelectorAll('#table th button')[2].click();"
+        "document.querySelector('#table').getBoundingClientRect(); return performance.now() - t; })()"
+    )
+    assert took < 5000, "sorting must not hang"
+    times = shown.value(
+        "[...document.querySelectorAll('#table > tbody')].map(t => t.rows[0].cells[2].dataset.value)"
+    )
+    numbers = [float(t) for t in times if t]
+    assert numbers == sorted(numbers)
+    assert len(numbers) == 1000
+    shown.press("/")
+    shown.write("0077")
+    assert visible_names(shown) == ["0077.tif"]
+    quiet(shown)
+
+
+def test_details_beyond_the_limit_are_in_the_json_only(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(page, "MOST_DETAILS", 2)
+    told = Told(tmp_path)
+    for k in range(4):
+        told.done(1, 1, f"/nowhere/{k}.tif", RESULT, "h:1")
+    write(told.end(9))
+    text = (tmp_path / "report.html").read_text()
+    assert text.count('class="more"') == 2
+    assert "Details of the first 2 inputs" in text
