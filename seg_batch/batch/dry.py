@@ -8,7 +8,7 @@ from typing import Any
 from seg_batch.batch.night import existing
 from seg_batch.batch.orders import Orders, orders_of
 from seg_batch.batch.survey import survey
-from seg_batch.executors import InlinePool
+from seg_batch.executors.pool import InlinePool
 from seg_batch.machine import disk_free_bytes, show_bytes
 from seg_batch.workflow.schema import Workflow
 
@@ -51,7 +51,7 @@ def _totals(orders: Orders, facts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def plan_lines(plan: dict[str, Any]) -> list[str]:
     """One line per input, refused ones with the reason, and what it comes to."""
-    rows = [("input", "tiles", "blocks", "time", "disk", "memory")]
+    rows: list[tuple[str, ...]] = [("input", "tiles", "blocks", "time", "disk", "memory")]
     for key, one in plan["inputs"].items():
         rows.append((key, *_numbers(one, one["promised_bytes"])))
     totals = plan["totals"]

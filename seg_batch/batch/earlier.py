@@ -56,7 +56,7 @@ def _complete(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The last result of every input whose last word was that it is done."""
     found: dict[str, dict[str, Any]] = {}
     for event in events:
-        key = event.get("input")
+        key = str(event.get("input"))
         if event["event"] == "done" and event["outcome"]["status"] == "complete":
             found[key] = event["outcome"]
         elif event["event"] in ("done", "failed", "refused"):

@@ -29,7 +29,7 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
         "promised_bytes": plan.promised_bytes,
         "memory_bytes": plan.memory_bytes,
         "disk_bytes": plan.disk_bytes,
-        "seconds_estimate": round(plan.seconds_estimate, 2),
+        "seconds_estimate": round(plan.seconds_estimate, 5),
         "output": str(prepared.outputs.product),
         "model": " + ".join(prepared.model.names),
         "engine": plan.engine,

@@ -77,7 +77,7 @@ def item_of(key: str, request: Request, facts: dict[str, Any]) -> Item:
         blocks=facts["blocks"],
         tiles=facts["tiles"],
         disk_bytes=facts["disk_bytes"],
-        seconds=facts["seconds_estimate"] or facts["voxels"] * 1e-8,
+        seconds=facts["seconds_estimate"],
         promised_bytes=facts["promised_bytes"],
         output=facts["output"],
     )
