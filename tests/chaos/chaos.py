@@ -209,9 +209,9 @@ class Chaos:
         return {"tmpfs_bytes": size, "status": status, "whole_products_then": whole}
 
     def bad_reads(self) -> dict[str, Any]:
-        """A tenth of all reads fail with EIO: complete, or partial and saying so; with a disk
+        """One of fifty reads fails with EIO: complete, or partial and saying so; with a disk
         that reads again the same command completes."""
-        night = self.night("eio", env={"CHAOS_EIO": "0.1"})
+        night = self.night("eio", env={"CHAOS_EIO": "0.02"})
         first = night.finish()
         require(first in (COMPLETE, PARTIAL), f"ended with {first}", night)
         same = night.digests() == self.expected

@@ -113,6 +113,16 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
+def test_a_run_is_named_by_its_workflow_too(tmp_path: Path) -> None:
+    file = tmp_path / "night.yaml"
+    file.write_text(f"name: night\ninputs: {tmp_path}/*.tif\noutputs: {tmp_path}/out\n")
+    with open_run(tmp_path / "out" / ".segbatch" / "night") as journal:
+        journal.append("begun", **BEGUN)
+    shown = segbatch("status", file, "--json")
+    assert shown.json["state"] == "stopped", shown.err
+
+
+@pytest.mark.full
 def test_a_dead_coordinator_is_told(tmp_path: Path) -> None:
     with Holder() as holder:
         assert holder.ask("die", tmp_path) == "ok"
