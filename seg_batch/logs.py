@@ -17,11 +17,13 @@ import re
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from seg_batch.errors import SegbatchError
 from seg_batch.executors import Outcome
 
 _TEXT = 4000  # characters of one value: a traceback is cut, not the disk filled
@@ -52,7 +54,7 @@ _REMEDIES = (
     ),
     (r"can't be read at|unreadable", "the input is damaged there: copy it again from its origin"),
 )
-_OTHERWISE = "run the same command again; if it fails again, read the traceback in the log"
+_OTHERWISE = "run the same command again; if it stays, it is a fault of segbatch: report this line"
 
 
 def here() -> str:
@@ -106,6 +108,8 @@ def remedy(error: str) -> str:
         if re.search(pattern, error):
             return words
     found, _, todo = error.rpartition(": ")
+    if re.fullmatch(r"\w*(Error|Exception)", found):
+        return _OTHERWISE
     if ";" in todo:  # "can't write x (why); do this"
         todo = todo.rpartition("; ")[2]
     return todo if found and len(todo.split()) > 2 else _OTHERWISE
@@ -122,6 +126,13 @@ def failure(
         "cause": error,
         "remedy": remedy(error),
     }
+
+
+def _trace(error: BaseException) -> str | None:
+    """Of errors that nobody foresaw; those of ours say all in their one line."""
+    if isinstance(error, SegbatchError):
+        return None
+    return "".join(traceback.format_exception(error))
 
 
 class Logged:
@@ -155,7 +166,7 @@ class Logged:
         if outcome.error is not None:
             error = f"{type(outcome.error).__name__}: {outcome.error}"
             told = failure(error, key=key, block=block, worker=worker)
-            self._log.write("error", "block failed", **told)
+            self._log.write("error", "block failed", trace=_trace(outcome.error), **told)
             return
         receipt = outcome.result or {}
         worker = receipt.get("worker", worker)
@@ -235,6 +246,6 @@ def recording(log: RunLog) -> Iterator[None]:
 
 
 def worker_line(log: RunLog, told: dict[str, Any]) -> None:
-    """One line that a worker sent: ``worker``, ``level``, ``logger``, ``text``."""
+    """One line that a worker sent: ``process``, ``level``, ``logger``, ``text``."""
     level = told.get("level", "warning")
-    log.write(level, "library", told["text"], worker=told["worker"], logger=told.get("logger"))
+    log.write(level, "library", told["text"], worker=told["process"], logger=told.get("logger"))

@@ -75,7 +75,7 @@ def _run(command: list[str], environment: dict[str, str], limit_s: float) -> str
         except BaseException:  # the run itself is told to end
             _end(process)
             raise
-    return None if status == 0 else f"it ended with status {status}{_tail(said)}"
+        return None if status == 0 else f"it ended with status {status}{_tail(said)}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

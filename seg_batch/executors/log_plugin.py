@@ -35,7 +35,7 @@ class _Sender(logging.Handler):
             if self._is_news(record.name, text):
                 level = "error" if record.levelno >= logging.ERROR else "warning"
                 self._send(
-                    {"worker": self._source, "level": level, "logger": record.name, "text": text}
+                    {"process": self._source, "level": level, "logger": record.name, "text": text}
                 )
         except Exception:  # a line that can't be told must not fail the block it is about
             return

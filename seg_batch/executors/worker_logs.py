@@ -10,7 +10,7 @@ from seg_batch.executors.pool import Pool
 
 def gather_logs(pool: Pool, told: Callable[[dict[str, Any]], None]) -> None:
     """From now on ``told`` hears each warning and error of each worker, those that come later too:
-    ``worker``, ``level``, ``logger``, ``text``. It is called from a thread of the pool.
+    ``process`` (host:pid), ``level``, ``logger``, ``text``. It is called from a thread of the pool.
 
     Nothing to do for a pool in this process, whose libraries log here anyway.
     """

@@ -1,0 +1,60 @@
+"""Commands after a run: real ones, that succeed, fail, hang, or leave something behind."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from seg_batch.batch.hooks import run_hooks
+
+TELL = "import os; print(*(os.environ[f'SEGBATCH_{k}'] for k in ('RUN', 'STATUS', 'REPORT')))"
+
+
+def ran(tmp_path: Path, *commands: list[str], limit_s: float = 20) -> tuple[int, list[str]]:
+    said: list[str] = []
+    good = run_hooks(
+        commands,
+        run=tmp_path,
+        status=3,
+        report=tmp_path / "report.html",
+        failed=lambda command, why: said.append(why),
+        limit_s=limit_s,
+    )
+    return good, said
+
+
+def test_a_command_is_told_of_the_run_and_no_shell_reads_it(tmp_path: Path) -> None:
+    out = tmp_path / "told"
+    write = f"{TELL[:-1]}, sys.argv[1], file=open({str(out)!r}, 'w'))".replace("os;", "os, sys;")
+    assert ran(tmp_path, [sys.executable, "-c", write, "$(id); *"]) == (1, [])
+    assert out.read_text() == f"{tmp_path} 3 {tmp_path}/report.html $(id); *\n"
+
+
+def test_failures_are_told_of_and_the_next_command_runs(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    good, said = ran(
+        tmp_path,
+        [str(tmp_path / "no-such-command")],
+        ["false"],
+        [sys.executable, "-c", "import sys; sys.exit('no route to host')"],
+        ["touch", str(mark)],
+    )
+    assert good == 1
+    assert mark.exists()
+    assert said[0].startswith("it can't be run")
+    assert said[1:] == ["it ended with status 1", "it ended with status 1: no route to host"]
+
+
+def test_a_command_that_hangs_is_killed_with_all_that_it_began(tmp_path: Path) -> None:
+    began = time.monotonic()
+    script = f"(sleep 60; touch {tmp_path}/late) & echo began; sleep 60"
+    good, said = ran(tmp_path, ["sh", "-c", script], limit_s=0.3)
+    assert (good, said) == (0, ["it took longer than 0.3 s and was killed: began"])
+    assert time.monotonic() - began < 10
+
+
+def test_a_process_left_behind_holds_nothing_up(tmp_path: Path) -> None:
+    began = time.monotonic()
+    assert ran(tmp_path, ["sh", "-c", "sleep 5 & exit 0"]) == (1, [])
+    assert time.monotonic() - began < 4

@@ -1,0 +1,129 @@
+"""The loop of a watch where time and the folder play tricks, with an engine that does next to nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seg_batch.batch.arrivals import Book
+from seg_batch.batch.listen import Listener, Silent
+from seg_batch.batch.tidy import Tidying
+from seg_batch.batch.watch import Rules, Watch
+
+RULES = Rules(settle_s=0.02, every_s=0.005)
+Trick = Callable[[dict[str, Path]], None]
+
+
+class Engine:
+    """Tells that each input is done, after the next of its tricks; None: it tells nothing."""
+
+    def __init__(self, *tricks: Trick | None) -> None:
+        self._tricks = list(tricks)
+        self.calls: list[tuple[list[str], bool]] = []
+
+    def segment(self, inputs: dict[str, Path], listener: Listener, *, overwrite: bool) -> None:
+        self.calls.append((sorted(inputs), overwrite))
+        trick = self._tricks.pop(0) if self._tricks else lambda _: None
+        if trick is not None:
+            trick(inputs)
+            for key in inputs:
+                listener.done(key, {"status": "complete", "output": "x", "failures": []})
+
+
+class Running:
+    def __init__(self, folder: Path, engine: Engine, rules: Rules = RULES) -> None:
+        self.said: list[str] = []
+        self.book = Book(folder.parent / "book")
+        self.stop = threading.Event()
+        watch = Watch(Tidying(folder), rules, engine, self.book, Silent(), self.said.append)
+        self._thread = threading.Thread(target=watch.run, args=(self.stop,))
+        self._thread.start()
+
+    def until(self, true: Callable[[], Any]) -> None:
+        for _ in range(2000):
+            if true():
+                return
+            threading.Event().wait(0.005)
+        raise AssertionError("it never came")
+
+    def close(self) -> None:
+        self.stop.set()
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+        self.book.close()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Callable[[Engine], Running]]:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.tif").write_text("first")
+    running: list[Running] = []
+
+    def start(engine: Engine) -> Running:
+        running.append(Running(tmp_path / "in", engine))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()
+
+
+def grow(inputs: dict[str, Path]) -> None:
+    for path in inputs.values():
+        path.write_text("second, longer")
+
+
+def test_what_changes_in_hand_is_done_again_over_the_mixture(
+    watched: Callable[[Engine], Running], tmp_path: Path
+) -> None:
+    engine = Engine(grow)
+    running = watched(engine)
+    path = str(tmp_path / "in" / "a.tif")
+    running.until(lambda: (tmp_path / "in" / "a.tif.segbatch-done").exists())
+    assert engine.calls == [([path], False), ([f"{path} (2)"], True)]
+    assert "changed while" in running.said[0]
+
+
+def test_what_is_not_told_of_comes_again(
+    watched: Callable[[Engine], Running], tmp_path: Path
+) -> None:
+    engine = Engine(None, None)
+    running = watched(engine)
+    running.until(lambda: (tmp_path / "in" / "a.tif.segbatch-done").exists())
+    assert len(engine.calls) == 3
+
+
+def test_a_folder_that_goes_away_may_come_back(
+    watched: Callable[[Engine], Running], tmp_path: Path
+) -> None:
+    engine = Engine()
+    running = watched(engine)
+    running.until(lambda: (tmp_path / "in" / "a.tif.segbatch-done").exists())
+    (tmp_path / "in").rename(tmp_path / "away")
+    running.until(lambda: running.said)
+    (tmp_path / "away" / "b.tif").write_text("new")
+    (tmp_path / "away").rename(tmp_path / "in")
+    running.until(lambda: (tmp_path / "in" / "b.tif.segbatch-done").exists())
+    assert [key for keys, _ in engine.calls for key in keys] == [
+        str(tmp_path / "in" / name) for name in ("a.tif", "b.tif")
+    ]
+    assert len(running.said) == 1
+    assert "can't be listed" in running.said[0]
+
+
+def test_what_goes_away_before_anyone_began_is_forgotten(
+    watched: Callable[[Engine], Running], tmp_path: Path
+) -> None:
+    def take_away(inputs: dict[str, Path]) -> None:
+        (tmp_path / "in" / "a.tif").unlink(missing_ok=True)
+
+    engine = Engine(take_away)
+    running = watched(engine)
+    running.until(lambda: engine.calls)
+    (tmp_path / "in" / "b.tif").write_text("b")
+    running.until(lambda: (tmp_path / "in" / "b.tif.segbatch-done").exists())
+    assert [len(keys) for keys, _ in engine.calls] == [1, 1]

@@ -1,0 +1,318 @@
+"""``segbatch watch`` as a service: real processes, real files, real kills.
+
+Each arrival is segmented once, whatever happens to the process; the products are those of ``predict``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from tests.engine.files import Ran, address_raster, segbatch, write_raster
+
+pytestmark = pytest.mark.full
+
+QUICK = ("--model", "probe", "--settle", "0.3", "--every", "0.1", "--cluster", "inline")
+
+
+@pytest.fixture
+def hot(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return folder
+
+
+def scene(path: Path, shift: int = 0, shape: tuple[int, int] = (90, 70)) -> Path:
+    """A small scene, moved into place as a careful sender does."""
+    part = path.with_name(f".{path.name}.part")
+    write_raster(part, address_raster(shape, 1, "uint8") + np.uint8(shift))
+    return part.rename(path)
+
+
+def labels(path: Path) -> np.ndarray:
+    with rasterio.open(path) as file:
+        return file.read(1)
+
+
+def once(hot: Path, *more: object) -> Ran:
+    return segbatch("watch", hot, "-o", hot.parent / "out", *QUICK, "--once", *more)
+
+
+@contextmanager
+def watching(hot: Path, *more: object) -> Iterator[subprocess.Popen[bytes]]:
+    command = ("watch", hot, "-o", hot.parent / "out", *QUICK, *more)
+    with (hot.parent / "said").open("ab") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "seg_batch", *map(str, command)], stdout=said, stderr=said
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+def until(true: Callable[[], object], within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def ended(process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> int:
+    process.send_signal(how)
+    return process.wait(60)
+
+
+def fates(hot: Path) -> list[tuple[str, str]]:
+    """Every fate in the book, in order."""
+    book = hot.parent / "out" / ".segbatch" / "watch-in" / "arrivals.jsonl"
+    told = [json.loads(line) for line in book.read_text().splitlines()] if book.exists() else []
+    return [(one["name"], one["fate"]) for one in told]
+
+
+def begun(hot: Path) -> list[str]:
+    """The inputs that any wave began, in order."""
+    lines = [
+        json.loads(line)
+        for path in (hot.parent / "out" / ".segbatch" / "watch-in").glob("*/journal.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    return [Path(one["input"]).name for one in lines if one["event"] == "started"]
+
+
+def test_good_and_bad_arrivals_each_go_where_they_belong(hot: Path, tmp_path: Path) -> None:
+    scene(hot / "good [1].tif")
+    (hot / "bad.tif").write_bytes(b"II*\0 and then nothing")
+    (hot / "empty.nii.gz").touch()
+    (hot / "coming.tif.part").write_bytes(b"half")
+    (hot / "notes.txt").write_text("no image")
+    ran = once(hot, "--move-to", tmp_path / "done", "--failed-to", tmp_path / "bad")
+    assert ran.status == 3, ran.err
+    assert sorted(p.name for p in hot.iterdir()) == ["coming.tif.part", "notes.txt"]
+    assert [p.name for p in (tmp_path / "done").iterdir()] == ["good [1].tif"]
+    reasons = {
+        name: json.loads((tmp_path / "bad" / f"{name}.segbatch-failed").read_text())["why"]
+        for name in ("bad.tif", "empty.nii.gz")
+    }
+    assert "the file is empty" in reasons["empty.nii.gz"]
+    alone = tmp_path / "alone.tif"
+    segbatch("predict", tmp_path / "done" / "good [1].tif", "-o", alone, "--model", "probe")
+    assert np.array_equal(labels(tmp_path / "out" / "good [1]_labels.tif"), labels(alone))
+
+
+def test_an_arrival_is_done_once_until_it_changes(hot: Path) -> None:
+    scene(hot / "a.tif")
+    assert once(hot).status == 0
+    stamp = (hot.parent / "out" / "a_labels.tif").stat().st_mtime_ns
+    (hot / "a.tif.segbatch-done").unlink()  # as after a kill between the product and the book
+    next((hot.parent / "out" / ".segbatch").rglob("arrivals.jsonl")).unlink()
+    assert once(hot).status == 0
+    assert (begun(hot), fates(hot)) == (["a.tif"], [("a.tif", "done")])
+    assert (hot / "a.tif.segbatch-done").exists()
+    scene(hot / "a.tif", shift=3)
+    refused = once(hot)
+    assert refused.status == 3
+    assert "--overwrite" in refused.err
+    assert (hot.parent / "out" / "a_labels.tif").stat().st_mtime_ns == stamp, "nothing is lost"
+    scene(hot / "a.tif", shift=5)
+    assert once(hot, "--overwrite").status == 0
+    assert np.array_equal(labels(hot.parent / "out" / "a_labels.tif"), labels(hot / "a.tif") % 8)
+
+
+def test_a_file_that_grows_is_left_alone_until_it_is_whole(hot: Path, tmp_path: Path) -> None:
+    data = scene(tmp_path / "whole.tif", shape=(400, 300)).read_bytes()
+    with watching(hot) as process, (hot / "slow.tif").open("wb") as file:
+        until(lambda: (tmp_path / "out" / ".segbatch" / "watch-in" / "lock").exists())
+        step = len(data) // 12
+        for start in range(0, len(data), step):  # never still for 0.3 s, for some 1.8 s
+            file.write(data[start : start + step])
+            file.flush()
+            time.sleep(0.15)
+        until(lambda: fates(hot))
+        assert ended(process) == 0
+    assert fates(hot) == [("slow.tif", "done")]
+
+
+def test_a_marker_declares_an_image_complete(hot: Path) -> None:
+    scene(hot / "a.tif")
+    scene(hot / "b.tif")
+    (hot / "a.tif.done").touch()
+    assert once(hot, "--marker", ".done").status == 0
+    assert fates(hot) == [("a.tif", "done")]
+
+
+def test_killed_at_any_moment_nothing_is_lost_or_done_twice(hot: Path, tmp_path: Path) -> None:
+    """``kill -9`` as fates are noted, a little later each time; the last one finishes."""
+    names = [f"{i}.tif" for i in range(8)]
+    for i, name in enumerate(names):
+        scene(hot / name, shift=i)
+    originals = {name: labels(hot / name) for name in names}
+    done = tmp_path / "done"
+    for n in range(3):
+        with watching(hot, "--move-to", done):
+            until(lambda: (tmp_path / "out" / ".segbatch" / "watch-in" / "lock").exists())
+            before = len(fates(hot))
+            until(lambda: len(fates(hot)) > before or len(before_done(done)) == 8)  # noqa: B023
+            time.sleep(0.003 * n)
+    assert once(hot, "--move-to", done).status == 0
+    assert before_done(done) == names
+    assert sorted(fates(hot)) == [(name, "done") for name in names], "each has one fate"
+    for name in names:
+        product = tmp_path / "out" / name.replace(".tif", "_labels.tif")
+        assert np.array_equal(labels(product), originals[name] % 8)
+
+
+def before_done(done: Path) -> list[str]:
+    return sorted(p.name for p in done.iterdir()) if done.exists() else []
+
+
+def test_sigterm_finishes_the_block_in_hand_and_the_rest_waits(hot: Path, tmp_path: Path) -> None:
+    scene(hot / "wide.tif", shape=(3000, 4000))
+    store = tmp_path / "out" / "wide_labels.tif.work.zarr"
+
+    def markers() -> int:
+        return len(list(store.glob("done/*.*.json")))
+
+    with watching(hot, "--block", "1024,1024") as process:
+        until(lambda: markers() >= 2)
+        assert ended(process) == 130
+    left = markers()
+    assert 2 <= left < 12
+    assert not fates(hot)
+    assert once(hot, "--block", "1024,1024").status == 0
+    report = json.loads((tmp_path / "out" / "wide_labels.tif.json").read_text())
+    assert report["blocks"] == {"total": 12, "done": 12, "failed": 0, "resumed": left}
+
+
+def test_an_idle_watch_ends_with_0(hot: Path, tmp_path: Path) -> None:
+    with watching(hot) as process:
+        scene(hot / "a.tif")
+        until(lambda: fates(hot))
+        until(lambda: (hot / "a.tif.segbatch-done").exists())
+        time.sleep(0.5)
+        assert ended(process, signal.SIGINT) == 0
+    assert (tmp_path / "out" / ".segbatch" / "watch-in").is_dir()
+
+
+def test_a_folder_has_one_watcher(hot: Path) -> None:
+    with watching(hot):
+        until(lambda: list((hot.parent / "out").glob(".segbatch/*/lock/*.json")))
+        second = once(hot)
+    assert second.status == 2
+    assert "belongs to another segbatch run" in second.err
+    assert second.err.count("\n") == 1
+
+
+def test_waves_share_warm_workers(hot: Path, tmp_path: Path) -> None:
+    """Two waves are done by the same two processes."""
+    with watching(hot, "--cluster", "local", "--workers", "2") as process:
+        for wave in range(2):
+            for i in range(4):
+                scene(hot / f"{wave}-{i}.tif", shift=i)
+            until(lambda: len(fates(hot)) == 4 * (wave + 1))  # noqa: B023
+        assert ended(process) == 0
+    reports = [json.loads(p.read_text()) for p in (tmp_path / "out").glob("*.tif.json")]
+    assert len(reports) == 8
+    run = next((tmp_path / "out" / ".segbatch" / "watch-in").glob("*/journal.jsonl")).parent
+    events = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
+    workers = {e["outcome"]["worker"] for e in events if e["event"] == "done"}
+    assert len(workers) <= 2, "no process was started for the second wave"
+    assert (run / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ((), "watch needs -o"),
+        (("-o", "IN"), "every product would arrive as an input"),
+        (("-o", "OUT", "--move-to", "IN"), "would arrive again"),
+        (("-o", "OUT", "--marker", "done"), "no ending"),
+        (("-o", "OUT", "--taper", "han"), "hann"),
+    ],
+)
+def test_what_can_not_work_is_refused_in_one_line(
+    hot: Path, more: tuple[str, ...], why: str
+) -> None:
+    words = [{"IN": hot, "OUT": hot.parent / "out"}.get(word, word) for word in more]
+    ran = segbatch("watch", hot, *words, "--once")
+    assert ran.status == 2
+    assert why in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    ran = segbatch("watch", tmp_path / "no", "-o", tmp_path / "out", "--once")
+    assert ran.status == 2
+    assert "no folder" in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_workflow_says_how_and_its_commands_follow_each_wave(hot: Path, tmp_path: Path) -> None:
+    scene(hot / "a.tif")
+    told = tmp_path / "told"
+    (tmp_path / "night.yaml").write_text(f"""
+name: inbox
+inputs: in
+model: probe
+cluster: inline
+outputs: {{folder: made, pattern: "seg_{{stem}}"}}
+on_finish:
+  - [sh, -c, 'echo "$SEGBATCH_STATUS" > {told}']
+  - [no-such-command]
+""")
+    ran = segbatch("watch", hot, "--workflow", tmp_path / "night.yaml", "--once", "--settle", "0.2")
+    assert ran.status == 0, ran.err
+    assert (tmp_path / "made" / "seg_a.tif").exists()
+    assert told.read_text() == "0\n"
+    assert "no-such-command: it can't be run" in ran.err
+
+
+def test_a_folder_that_can_not_be_written_is_still_watched(hot: Path, tmp_path: Path) -> None:
+    scene(hot / "a.tif")
+    if os.geteuid() == 0:
+        subprocess.run(["chattr", "+i", hot], check=False, capture_output=True)
+    else:
+        hot.chmod(0o555)
+    try:
+        if os.access(hot, os.W_OK) and not _is_locked(hot):
+            pytest.skip("this folder can be written by us whatever we do")
+        for _ in range(2):
+            ran = once(hot)
+            assert ran.status == 0
+            assert "stays where it is" in ran.err
+    finally:
+        subprocess.run(["chattr", "-i", hot], check=False, capture_output=True)
+        hot.chmod(0o755)
+    assert begun(hot) == ["a.tif"]
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        (folder / "try").touch()
+    except OSError:
+        return True
+    (folder / "try").unlink()
+    return False
+
+
+def test_a_zarr_store_arrives_as_one(hot: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made.zarr"
+    segbatch("predict", scene(tmp_path / "x.tif"), "-o", made, "--model", "probe")
+    shutil.copytree(made, hot / ".x.zarr")
+    (hot / ".x.zarr").rename(hot / "x.zarr")
+    ran = once(hot, "--move-to", tmp_path / "done")
+    assert fates(hot), ran.err
+    assert fates(hot)[0][0] == "x.zarr"
