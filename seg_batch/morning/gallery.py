@@ -68,13 +68,23 @@ def _picture(row: dict[str, Any]) -> Picture:
     damaged by now, and a library may fail on them in its own way."""
     try:
         report = _report(row)
-        labels = row["output"] if row["status"] != "failed" else None
-        views = draw(report.get("input", row["input"]), labels, report)
         background = report.get("background")
         classes = tuple(c for c in report.get("classes", ()) if c["id"] != background)
-        return Picture(row["input"], views, classes)
+        views, why = _drawn(row, report)
+        return Picture(row["input"], views, classes, why)
     except Exception as error:
         return Picture(row["input"], why=one_line(error))
+
+
+def _drawn(row: dict[str, Any], report: dict[str, Any]) -> tuple[tuple[View, ...], str]:
+    """The views; where the image can't be drawn, of the labels alone, and why."""
+    image = report.get("input", row["input"])
+    if row["status"] == "failed":
+        return draw(image, None, report), ""
+    try:
+        return draw(image, row["output"], report), ""
+    except Exception as error:
+        return draw(None, row["output"], report), f"the image is missing: {one_line(error)}"
 
 
 def _report(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 from seg_batch.morning import gallery as module
 from seg_batch.morning.gallery import gallery
 from seg_batch.morning.quicklook import View
+from tests.morning.made import product as made
+from tests.morning.made import scene
 
 
 def row(key: str, status: str = "complete") -> dict[str, Any]:
@@ -45,3 +47,18 @@ def test_what_can_not_be_drawn_says_why(tmp_path: Path) -> None:
     broken = {**row("a.tif"), "report": str(tmp_path / "none.json")}
     (picture,) = gallery({"inputs": [broken], "slowest": []}).pictures
     assert "No such file" in picture.why
+
+
+def test_an_input_that_was_moved_away_leaves_its_labels(tmp_path: Path) -> None:
+    image, product = scene(tmp_path / "a.tif"), tmp_path / "a_labels.tif"
+    _, result = made(image, product)
+    moved = {**row(str(image)), "output": str(product), "report": result["report"]}
+    facts = {"inputs": [moved], "slowest": []}
+    (whole,) = gallery(facts).pictures
+    assert whole.why == ""
+    assert whole.views[0].image is not None
+    image.rename(tmp_path / "elsewhere.tif")
+    (left,) = gallery(facts).pictures
+    assert left.views[0].image is None
+    assert left.views[0].labels == whole.views[0].labels
+    assert "no such file" in left.why
