@@ -1,0 +1,207 @@
+"""Whole nights in this process: products, what is set aside, what another try finds."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import Affine
+
+from seg_batch.batch.listen import Silent
+from seg_batch.batch.night import run_night
+from seg_batch.batch.stop import Stop
+from seg_batch.errors import BusyError, StoreError
+from seg_batch.journal import Journal, open_run
+from seg_batch.verbs.outputs import ATTEMPT
+from seg_batch.workflow import Workflow
+from tests.batch.conftest import products
+from tests.engine.files import address_raster, write_raster
+
+Made = Callable[..., Workflow]
+
+
+def events(workflow: Workflow) -> list[dict[str, Any]]:
+    return Journal.read(Path(workflow.run_folder) / "journal.jsonl")
+
+
+def counted(workflow: Workflow, kind: str) -> Counter[str]:
+    return Counter(
+        Path(event["input"]).name for event in events(workflow) if event["event"] == kind
+    )
+
+
+@pytest.mark.full
+def test_products_are_those_of_predict_alone(night: Made, alone: dict[str, bytes]) -> None:
+    told = run_night(night())
+    assert (told["status"], told["complete"], told["refused"]) == (3, 7, 1)
+    out = Path(night().outputs.folder)
+    assert products(out) == alone
+    left = [path.name for path in out.iterdir() if ".work." in path.name or ATTEMPT in path.name]
+    assert not left
+    results = [event["outcome"] for event in events(night()) if event["event"] == "done"]
+    assert all(len(str(result)) < 4000 for result in results)
+    assert counted(night(), "refused") == {"bad.tif": 1}
+
+
+@pytest.mark.full
+def test_the_same_night_again_touches_nothing(night: Made) -> None:
+    run_night(night())
+    out = Path(night().outputs.folder)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.*")}
+    told = run_night(night())
+    assert (told["status"], told["resumed"], told["complete"]) == (3, 7, 7)
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.*")} == before
+    assert set(counted(night(), "started").values()) == {1}
+
+
+@pytest.mark.full
+def test_a_lost_product_is_made_again_and_no_other(night: Made, alone: dict[str, bytes]) -> None:
+    run_night(night())
+    lost = Path(night().outputs.folder) / "small2_labels.tif"
+    lost.unlink()
+    assert run_night(night())["resumed"] == 6
+    assert lost.read_bytes() == alone[lost.name]
+    assert [name for name, n in counted(night(), "started").items() if n > 1] == ["small2.tif"]
+
+
+@pytest.mark.full
+def test_largest_first(night: Made, scenes: Path) -> None:
+    class Order(Silent):
+        def __init__(self) -> None:
+            self.small: list[str] = []
+
+        def started(self, key: str, facts: dict[str, Any]) -> None:
+            if facts["blocks"] == 1:
+                self.small.append(Path(key).name)
+
+    order = Order()
+    run_night(night(inputs=str(scenes / "small*.tif")), order)
+    assert order.small == [f"small{i}.tif" for i in reversed(range(5))]
+
+
+class Stopping(Silent):
+    """Asks to stop when the first input of a kind is in hand."""
+
+    def __init__(self, stop: Stop, blocks: int) -> None:
+        self.stop, self.blocks = stop, blocks
+
+    def started(self, key: str, facts: dict[str, Any]) -> None:
+        if (facts["blocks"] > 1) == (self.blocks > 1):
+            self.stop.ask("enough for today")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("blocks", [1, 6])
+def test_a_stopped_night_goes_on(
+    night: Made, scenes: Path, alone: dict[str, bytes], blocks: int
+) -> None:
+    """In hand is finished, nothing else is begun; the next try does the rest, and only that."""
+    workflow = night(inputs=str(scenes / "[sl]*.tif"))
+    stop = Stop()
+    listener = Stopping(stop, blocks)
+    told = run_night(workflow, listener, stop=stop)
+    assert (told["status"], told["why"]) == (130, "enough for today")
+    assert told["left"] == 7 - told["complete"] > 0
+    assert events(workflow)[-1]["status"] == 130
+    assert run_night(workflow)["resumed"] == told["complete"]
+    assert products(Path(workflow.outputs.folder)) == alone
+
+
+def damaged(path: Path) -> Path:
+    """A scene one tile of which does not decode."""
+    write_raster(path, address_raster((600, 500), 1, "uint8"))
+    with rasterio.open(path) as file:
+        at = int(file.get_tag_item("BLOCK_OFFSET_0_1", "TIFF", bidx=1))
+    data = bytearray(path.read_bytes())
+    data[at : at + 200] = b"\xff" * 200
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.full
+def test_a_damaged_input_makes_a_partial_product(night: Made, scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    damaged(tmp_path / "in" / "hole.tif")
+    shutil.copy(scenes / "small0.tif", tmp_path / "in")
+    told = run_night(night(inputs=str(tmp_path / "in"), on_failure={"retries": 0}))
+    assert (told["status"], told["partial"], told["complete"]) == (3, 1, 1)
+    with rasterio.open(tmp_path / "out" / "hole_labels.tif") as file:
+        assert file.tags()["SEGBATCH_STATUS"] == "PARTIAL"
+    assert not list((tmp_path / "out").glob(f"*{ATTEMPT}*"))
+
+
+@pytest.mark.full
+def test_what_can_not_be_read_is_tried_again(night: Made, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    damaged(tmp_path / "in" / "hole.tif")
+    workflow = night(inputs=str(tmp_path / "in"), on_failure={"retries": 1})
+    assert run_night(workflow)["partial"] == 1
+    assert counted(workflow, "retried") == {"hole.tif": 1}
+    assert counted(workflow, "started") == {"hole.tif": 2}
+
+
+def test_too_many_bad_inputs_stop_the_night(night: Made, scenes: Path) -> None:
+    told = run_night(night(on_failure={"stop_after": 1}))
+    assert told["status"] == 130
+    assert "as many as were allowed" in told["why"]
+    assert told["complete"] == 0
+
+
+def test_too_little_disk_stops_before_anything_is_touched(
+    night: Made, scenes: Path, tmp_path: Path
+) -> None:
+    """A scene of 600 000 x 600 000 that nobody has room for."""
+    (tmp_path / "in").mkdir()
+    vast = tmp_path / "in" / "vast.tif"
+    profile = {"driver": "GTiff", "width": 600_000, "height": 600_000, "count": 1, "dtype": "uint8"}
+    options = {"tiled": True, "blockxsize": 4096, "blockysize": 4096, "SPARSE_OK": "TRUE"}
+    place = {"crs": "EPSG:32612", "transform": Affine(30, 0, 301905, 0, -30, 4154085)}
+    with rasterio.open(vast, "w", **profile, **options, **place, BIGTIFF="YES"):
+        pass
+    told = run_night(night(inputs=str(tmp_path / "in"), options={"block": [65536, 65536]},
+                           limits={"memory": "200GiB"}))  # fmt: skip
+    assert (told["status"], told["left"]) == (130, 1)
+    assert "free some space" in told["why"]
+    assert not list((tmp_path / "out").glob("vast*"))
+
+
+@pytest.mark.full
+def test_another_workflow_is_refused_in_the_same_folder(night: Made, scenes: Path) -> None:
+    one = {"inputs": str(scenes / "small0.tif")}
+    run_night(night(**one))
+    other = night(**one, options={"block": [1024, 1024], "taper": "linear"})
+    with pytest.raises(StoreError, match="another workflow"):
+        run_night(other)
+    assert run_night(other, overwrite=True)["complete"] == 1
+    assert len(list(Path(other.run_folder).glob("journal-until-*"))) == 1
+
+
+@pytest.mark.full
+def test_more_inputs_go_on_with_the_same_night(night: Made, scenes: Path) -> None:
+    run_night(night(inputs=str(scenes / "small0.tif")))
+    told = run_night(night(inputs=str(scenes / "small[01].tif")))
+    assert (told["status"], told["resumed"], told["complete"]) == (0, 1, 2)
+
+
+def test_a_night_has_one_owner(night: Made, scenes: Path) -> None:
+    workflow = night(inputs=str(scenes / "small0.tif"))
+    Path(workflow.run_folder).mkdir(parents=True)
+    with (
+        open_run(Path(workflow.run_folder)),
+        pytest.raises(BusyError, match="another segbatch run"),
+    ):
+        run_night(workflow)
+    assert run_night(workflow)["status"] == 0
+
+
+@pytest.mark.full
+def test_volumes(night: Made, volumes: Path) -> None:
+    told = run_night(night(inputs=str(volumes), options={}))
+    assert (told["status"], told["complete"]) == (0, 2)
+    assert np.all([path.stat().st_size > 0 for path in Path(told["run"]).glob("*.jsonl")])
