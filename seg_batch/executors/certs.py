@@ -3,7 +3,7 @@
 Whoever can reach a Dask scheduler can run code on every worker, so over a network each end proves
 itself with a certificate of one private authority (CA). Its key is used once and never written: no
 more certificates of it can be made, by nobody. Dask compares no host names; belonging is the proof.
-A client's certificate does not let it act as a scheduler or a worker.
+With a client's certificate nobody can pose as a scheduler; it does let its owner add workers.
 """
 
 from __future__ import annotations

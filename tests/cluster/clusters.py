@@ -42,7 +42,7 @@ def tls(folder: Path, role: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def scheduler(folder: Path, certs: Path | None = None) -> Iterator[str]:
+def scheduler(folder: Path, certs: Path | None = None, role: str = "scheduler") -> Iterator[str]:
     """The address of a scheduler on loopback."""
     told = folder / "scheduler.json"
     options = [
@@ -55,7 +55,7 @@ def scheduler(folder: Path, certs: Path | None = None) -> Iterator[str]:
         str(told),
     ]
     if certs is not None:
-        options += ["--protocol", "tls", *tls(certs, "scheduler")]
+        options += ["--protocol", "tls", *tls(certs, role)]
     with process("distributed.cli.dask_scheduler", *options):
         deadline = time.monotonic() + 60
         while not told.exists() or not told.read_text().strip():

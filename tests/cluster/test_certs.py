@@ -129,7 +129,7 @@ def test_a_cluster_with_certificates_does_the_work(
 
 @pytest.mark.full
 def test_strangers_are_turned_away(certs: Path, tmp_path: Path) -> None:
-    """No certificate, one of another set, or a client's where a worker's is asked for."""
+    """Clients and workers with no certificate, or one of another set."""
     from distributed import Client, Security
 
     foreign = tmp_path / "foreign"
@@ -147,10 +147,16 @@ def test_strangers_are_turned_away(certs: Path, tmp_path: Path) -> None:
             Client(address, security=bare, timeout=3, set_as_default=False)
         with worker(address, *tls(foreign, "worker"), "--death-timeout", "4") as stranger:
             stranger.wait(60)
-        with worker(address, *tls(certs, "client"), "--death-timeout", "4") as pretender:
-            pretender.wait(60)
         assert pool.workers_now() == (only,)
         assert pool.ask(os.getpid)  # and those inside work on
+
+
+@pytest.mark.full
+def test_no_scheduler_can_be_made_with_the_certificate_of_a_client(
+    certs: Path, tmp_path: Path
+) -> None:
+    with scheduler(tmp_path, certs, "client") as address:
+        refused("no Dask scheduler answers", {"cluster": address, "security": str(certs)})
 
 
 def refused(told: str, cluster: dict[str, str]) -> None:
