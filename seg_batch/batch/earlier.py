@@ -19,7 +19,7 @@ WORKFLOW = "workflow.json"
 
 
 def enter(orders: Orders) -> dict[str, dict[str, Any]]:
-    """The run folder is made ready; returns the results of what is complete in it.
+    """The run folder is made ready; returns the results of those inputs that are complete in it.
 
     StoreError when it holds the run of another workflow, unless ``overwrite``, which moves that run's
     journal aside, as it does one that came to its end.
@@ -30,7 +30,12 @@ def enter(orders: Orders) -> dict[str, dict[str, Any]]:
         (orders.folder / NAME).rename(aside)
         events = []
     write_json(orders.folder / WORKFLOW, {**orders.workflow, "fingerprint": orders.fingerprint})
-    return {key: result for key, result in _complete(events).items() if is_unchanged(result)}
+    earlier = _complete(events)
+    return {
+        key: earlier[key]
+        for key, request in orders.requests.items()
+        if key in earlier and is_unchanged(earlier[key], request.input)
+    }
 
 
 def _begin_anew(orders: Orders, events: list[dict[str, Any]]) -> bool:
@@ -64,8 +69,11 @@ def _complete(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def is_unchanged(result: dict[str, Any]) -> bool:
-    """Whether the product is as it was when it was told of: by size and time, else by its hash."""
+def is_unchanged(result: dict[str, Any], source: str) -> bool:
+    """Whether input and product are as they were when the product was told of: by size and time, the
+    product else by its hash. An input that is gone can't be made anything else of."""
+    if stamp(source) not in ((0, 0), tuple(result["source"])):
+        return False
     product, path = result["product"], Path(result["output"])
     size, mtime_ns = stamp(str(path))
     if not mtime_ns:

@@ -79,6 +79,7 @@ class Night:
         orders.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held, ExitStack() as ours:
             self.journal = held.enter_context(open_run(orders.folder, say=say))
+            held.callback(self._deaf)
             done = enter(orders)
             if not self._foreign_stop:
                 held.enter_context(self.stop.watching(orders.limits.deadline))
@@ -97,6 +98,10 @@ class Night:
                 self._end(error.status, error.message)
                 raise
             return self._told(began)
+
+    def _deaf(self) -> None:
+        """The journal is about to close: a stop that outlives this night tells others."""
+        self.stop.tell = self.listener.stopping
 
     def _begun(self) -> None:
         self.journal.append(

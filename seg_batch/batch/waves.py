@@ -59,7 +59,7 @@ class Waves:
                 told = night.run(self._pool, say=self._say_once, opened=lambda pool: None)
             finally:
                 self._log = None
-                self._stop.tell = listener.stopping  # the night's journal is closed
+                self._stop.tell = listener.stopping  # no longer into the log of that night
         if not self._stop.asked.is_set():
             _tell_rest(orders, ends.told, listener)
         self._ended(orders.folder, told["status"])

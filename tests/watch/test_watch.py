@@ -316,3 +316,24 @@ def test_a_zarr_store_arrives_as_one(hot: Path, tmp_path: Path) -> None:
     ran = once(hot, "--move-to", tmp_path / "done")
     assert fates(hot), ran.err
     assert fates(hot)[0][0] == "x.zarr"
+
+
+def test_each_wave_has_a_status_of_its_own(hot: Path, tmp_path: Path) -> None:
+    """All waves of a day share a journal; what earlier ones did is none of the next one's business."""
+    (tmp_path / "night.yaml").write_text(f"""
+name: inbox
+inputs: in
+model: probe
+cluster: inline
+outputs: made
+on_finish:
+  - [sh, -c, 'echo "$SEGBATCH_STATUS" >> {tmp_path}/told']
+""")
+    more = ("--workflow", tmp_path / "night.yaml", "--once", "--settle", "0.2")
+    for wave in range(3):
+        scene(hot / f"{wave}.tif")
+        if wave == 1:
+            (hot / "bad.tif").touch()
+        ran = segbatch("watch", hot, *more)
+        assert ran.status == (3 if wave == 1 else 0), ran.err
+    assert (tmp_path / "told").read_text().split() == ["0", "3", "0"]
