@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
@@ -15,6 +16,13 @@ from seg_batch.named import nearest
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
+
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run's folder, the folder of its outputs, or its workflow file."
+    ),
+]
 
 PRECISIONS = ("auto", "float32", "mixed")
 
@@ -117,3 +125,14 @@ def _parameters(parameter: inspect.Parameter, bag: Any) -> list[inspect.Paramete
         )
         for f in fields(bag)
     ]
+
+
+def run_named(run: str) -> Path:
+    """The run folder that the argument ``Run`` means; InputError where there is none."""
+    from seg_batch.journal.status import run_folder
+
+    if not run.endswith((".yaml", ".yml")):
+        return run_folder(Path(run))
+    from seg_batch.workflow import read
+
+    return run_folder(Path(read(run).run_folder))

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from seg_batch.cli_options import Json
+from seg_batch.cli_options import Json, Run, run_named
 
 
-def report(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's folder, or the folder of its outputs.")
-    ],
-    as_json: Json = False,
-) -> None:
+def report(run: Run, as_json: Json = False) -> None:
     """Write the report of a run again, from its journal: a page, JSON, JUnit XML, metrics."""
-    from seg_batch.journal.status import run_folder
     from seg_batch.morning import write
 
-    folder = run_folder(Path(run))
+    folder = run_named(run)
     facts = write(folder)
     if as_json:
         typer.echo(json.dumps(facts))

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from seg_batch.cli_options import Json
+from seg_batch.cli_options import Json, Run, run_named
 
 EVERY_S = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
@@ -32,21 +32,16 @@ SAID = {
 
 
 def status(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN", help="A run's folder, the folder of its outputs, or its workflow file."
-        ),
-    ],
+    run: Run,
     watch: Annotated[
         bool, typer.Option("--watch", help="Again every two seconds, until the run ends.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """How a run stands, from any terminal: inputs, blocks, rate, time left, failures, owner."""
-    from seg_batch.journal.status import run_folder, status_of
+    from seg_batch.journal.status import status_of
 
-    folder = run_folder(_named(run))
+    folder = run_named(run)
     while True:
         facts = status_of(folder, _blocks_done)
         text = json.dumps(facts) if as_json else "\n".join(status_lines(facts))
@@ -56,15 +51,6 @@ def status(
         if not watch or facts["state"] not in ("running", "stopping"):
             return
         time.sleep(EVERY_S)
-
-
-def _named(run: str) -> Path:
-    """The run folder of a workflow file, or the path itself."""
-    if not run.endswith((".yaml", ".yml")):
-        return Path(run)
-    from seg_batch.workflow import read
-
-    return Path(read(run).run_folder)
 
 
 def _blocks_done(one: Any) -> int:

@@ -24,6 +24,7 @@ MEANING = {
     "waiting": "its turn has not come",
     "complete": "done",
 }
+NOT_TOLD = "(worker not told)"  # of attempts that failed, the journal may not know who made them
 MARKERS = ("worker_lost", "worker_dropped", "straggler", "taken_over", "stopping")
 
 
@@ -124,7 +125,7 @@ class _Clock:
         """``told``: what knows the worker, and of what is done also when it really worked."""
         if key in self._open:
             named, start = self._open.pop(key)
-            worker = str(told.get("worker") or named or "coordinator")
+            worker = str(told.get("worker") or named or NOT_TOLD)
             start, stop = float(told.get("began") or start), float(told.get("finished") or at)
             self.spells.append(Spell(key, worker, start, max(start, stop), ended))
 

@@ -85,7 +85,6 @@ def _environment() -> Environment:
         "counted",
     ):
         environment.filters[name] = getattr(shown, name)
-    environment.filters["folder"] = lambda path: "/".join(str(path).split("/")[:-1])
     environment.filters["file"] = lambda path: str(path).rstrip("/").split("/")[-1]
     return environment
 
@@ -102,15 +101,18 @@ def _policy(script: str) -> str:
 def _headline(facts: dict[str, Any]) -> str:
     """What nobody may overlook, in a sentence."""
     counts, total = facts["statuses"], facts["totals"]["inputs"]
-    if facts["verdict"] == "complete":
-        return f"All {total} inputs are complete" if total > 1 else "The one input is complete"
     missing = total - counts["complete"]
-    parts = [f"{n} {status}" for status, n in counts.items() if n and status != "complete"]
-    told = f"{missing} of {total} inputs {'is' if missing == 1 else 'are'} not complete"
-    if not missing:
-        told = f"No input is missing, {total} are complete" if total else "There was no input"
-    end = "" if facts["ended"] else "the run has not ended: it is still going, or was killed"
-    return "; ".join(filter(None, [f"{told}{': ' if parts else ''}{', '.join(parts)}", end]))
+    if missing:
+        parts = [f"{n} {status}" for status, n in counts.items() if n and status != "complete"]
+        verb = "is" if missing == 1 else "are"
+        told = f"{missing} of {total} inputs {verb} not complete: {', '.join(parts)}"
+    elif facts["verdict"] == "complete":
+        return f"All {total} inputs are complete" if total > 1 else "The one input is complete"
+    else:
+        told = f"{shown.counted(total, 'input')} complete, and not all were looked at"
+    if facts["ended"]:
+        return told
+    return f"{told}; the run has not ended: it is still going, or was killed"
 
 
 def _row(place: int, row: dict[str, Any]) -> dict[str, Any]:

@@ -141,6 +141,15 @@ def test_an_empty_journal_has_a_report(tmp_path: Path) -> None:
     assert write(tmp_path)["verdict"] == "unfinished"
 
 
+def test_a_run_that_was_stopped_while_looking_does_not_call_itself_complete(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    told.done(1, 1, "/nowhere/a.tif", RESULT, "h:1")
+    write(told.end(9, 130, "SIGTERM"))
+    text = (tmp_path / "report.html").read_text()
+    assert "1 input complete, and not all were looked at" in text
+    assert 'class="verdict complete"' not in text
+
+
 def test_numbers_read_well() -> None:
     assert duration(None) == "–"
     assert [duration(s) for s in (0.123, 12.34, 59.94, 59.96, 125, 7384)] == [
