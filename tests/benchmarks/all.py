@@ -15,6 +15,10 @@ NAMES = (
     "crf",
     "crf_gain",
     "monai",
+    "simulation",
+    "warmth",
+    "leaks",
+    "scale",
 )
 
 if __name__ == "__main__":
