@@ -90,7 +90,8 @@ def local_pool(workers: int) -> DaskPool:
                 cluster.new_spec = {**plain, "options": own}
                 cluster.scale(worker + 1)
     client = Client(cluster, set_as_default=False)
-    client.wait_for_workers(workers, timeout=LOCAL_S)
+    _await_workers(client, workers, LOCAL_S, f"on this machine after {LOCAL_S} s: it has too much else "
+                   "to do, or they die as they start; run the same command again, or with fewer")  # fmt: skip
     pool = DaskPool(client, cluster, "local")
     pool.dashboard = _dashboard(cluster.scheduler)
     return pool

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -108,8 +109,12 @@ class Chaos:
         """SIGKILL of a random worker every few seconds, until the run is complete."""
         night = self.night("workers", env={"CHAOS_SLOW_S": "0.3"})
         process, killed = night.start(), 0
+        wait_until(night.log.exists)
+        pause_s = max(
+            2.0, self.quiet_s / 8
+        )  # where starting a worker takes longer, there is no end
         while process.poll() is None:
-            time.sleep(self.random.uniform(1.0, 3.0))
+            time.sleep(self.random.uniform(0.5, 1.5) * pause_s)
             victims = workers_of(process.pid)
             if victims and process.poll() is None:
                 _signal(self.random.choice(victims), signal.SIGKILL)
@@ -152,7 +157,8 @@ class Chaos:
         patience = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "4s", "CHAOS_SLOW_S": "0.3"}
         night = self.night("stopped", env=patience)
         process = night.start()
-        wait_until(lambda: night.log.exists() and workers_of(process.pid))
+        wait_until(night.log.exists)
+        require(workers_of(process.pid), "no worker", night)
         victim = self.random.choice(workers_of(process.pid))
         _signal(victim, signal.SIGSTOP)
         time.sleep(12)
@@ -168,10 +174,11 @@ class Chaos:
         and the first, awake again, writes nothing more."""
         night = self.night("suspended", env={"CHAOS_SLOW_S": "0.3"})
         first = night.start()
-        wait_until(lambda: night.log.exists())
+        wait_until(night.log.exists)
         first.send_signal(signal.SIGSTOP)
         require(night.finish() == 2, "a second coordinator was not refused", night)
         time.sleep(62)
+        threading.Thread(target=first.wait, daemon=True).start()  # else its pid would stay
         status = night.finish()
         first.send_signal(signal.SIGCONT)
         ended = first.wait(30)

@@ -179,7 +179,7 @@ def end_session(session: int) -> None:
             continue
 
 
-def wait_until(true: object, limit_s: float = 60.0) -> bool:
+def wait_until(true: object, limit_s: float = 120.0) -> bool:
     """Whether ``true()`` became true in time."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
