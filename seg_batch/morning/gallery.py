@@ -15,7 +15,7 @@ from seg_batch.sources.protocol import one_line
 MOST = 60
 SLOWEST = 10
 NOT_COMPLETE = 30
-BYTES = 9 << 20  # of pictures; a third more in the page, as text
+BYTES = 6 << 20  # of pictures; a third more in the page, as text
 SECONDS = 180.0
 
 

@@ -34,7 +34,7 @@ def write(folder: str | Path) -> dict[str, Any]:
     told = night(Journal.read(folder / NAME))
     facts = facts_of(told, str(workflow.get("name") or folder.name), settings)
     # The cheap ones first: what machines read is there even if a picture takes its time.
-    _put(folder / "report.json", (json.dumps(facts, indent=1) + "\n").encode())
+    _put(folder / "report.json", (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
     _put(folder / "report.xml", junit(facts))
     _put(folder / "metrics.prom", metrics(facts).encode())
     _put(folder / "report.html", page(facts, gallery(facts)).encode())

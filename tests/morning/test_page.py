@@ -77,6 +77,25 @@ def test_names_are_shown_and_never_obeyed(made: tuple) -> None:
     assert "mend its <path>" in Page(text).text
 
 
+def test_bytes_that_are_no_text_break_nothing(tmp_path: Path) -> None:
+    """A name of bytes that are no UTF-8 comes as lone surrogates, which no file can hold."""
+    bad = "a\udcff\u2066<b>\x00"
+    told = Told(tmp_path, bad)
+    told.tell(1, "refused", bad, error=bad)
+    told.tell(1, "surveyed", bad + "2", facts={**FACTS, "model": bad, "warnings": [bad]})
+    told.tell(2, "started", bad + "2", attempt=1, worker=bad)
+    told.tell(3, "worker_lost", worker=bad, why=bad)
+    classes = [{**RESULT["classes"][0], "name": bad}]
+    failures = [{"block": "0", "box": bad, "error": bad}] * 2
+    holes = {"status": "partial", "classes": classes, "failures": failures, "warnings": [bad]}
+    told.done(4, 1, bad + "3", {**RESULT, **holes}, bad)
+    write(told.end(9, 3, bad))
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert visible(bad) in Page(text).text
+    assert "<b>\\x00" not in text
+    assert not re.search("[\x00-\x09\x0b-\x1f\u2066]", text)
+
+
 def test_inner_links_lead_somewhere(made: tuple) -> None:
     page = Page(made[1])
     ids = [a["id"] for _, a in page.tags if "id" in a]
