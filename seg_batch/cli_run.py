@@ -28,10 +28,12 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Segment the inputs of a workflow, unattended. The same command again resumes."""
+    """Segment the inputs of a workflow, or do its steps, unattended. The same command again resumes."""
     from seg_batch.workflow import read
 
     workflow = read(file, settings or ())
+    if workflow.steps:
+        _steps(workflow, dry_run, overwrite, as_json, quiet)
     if dry_run:
         _show_plan(workflow, overwrite, as_json)
         return
@@ -58,6 +60,44 @@ def _run(workflow: Workflow, overwrite: bool, quiet: bool) -> dict[str, Any]:
 
     with Board(quiet) as board:
         return run_unattended(workflow, board, board.say, write, overwrite=overwrite)
+
+
+def _steps(workflow: Workflow, dry_run: bool, overwrite: bool, as_json: bool, quiet: bool) -> None:
+    """Plan the steps or do them, and leave."""
+    from seg_batch.batch.step_plan import plan_steps, step_lines
+    from seg_batch.batch.steps import run_steps
+    from seg_batch.live import Board
+    from seg_batch.morning import write
+    from seg_batch.progress import CutBar, ScoreBar, TrainBar
+
+    if dry_run:
+        plan = plan_steps(workflow)
+        typer.echo(json.dumps(plan) if as_json else "\n".join(step_lines(plan)))
+        raise typer.Exit(3 if plan["refused"] else 0)
+    bars = {"patches": CutBar, "train": TrainBar, "evaluate": ScoreBar, "predict": Board}
+    told = run_steps(
+        workflow,
+        lambda do: bars[do](quiet or as_json),
+        lambda line: typer.echo(f"segbatch: {line}", err=True),
+        write,
+        overwrite=overwrite,
+    )
+    if as_json:
+        typer.echo(json.dumps(told))
+    elif not quiet:
+        typer.echo("\n".join(_step_lines(told)))
+    if told["status"] and not as_json:
+        typer.echo(f"segbatch: {told['why']}", err=True)
+    raise typer.Exit(told["status"])
+
+
+def _step_lines(told: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{one['name']}: {one['status']}{' before' if one['before'] else ''}  {one['output']}"
+        for one in told["steps"]
+    ]
+    lines += [f"{name}: not begun" for name in told["left"]]
+    return [*lines, f"report: {told['report']}"] if told["report"] else lines
 
 
 def _summary(told: dict[str, Any]) -> str:

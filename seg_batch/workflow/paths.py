@@ -1,6 +1,8 @@
 """Paths in a workflow: environment variables, results of earlier steps, and where a relative one
 starts.
 
+A relative path starts at the folder of the file that it stands in, or, where it begins with a variable
+that the environment gives, at the current folder: what was typed in a shell starts where that stands.
 All are settled while the file is read, so that a workflow means the same wherever it goes on.
 """
 
@@ -11,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
@@ -19,6 +22,7 @@ from seg_batch.named import nearest
 from seg_batch.workflow.tree import Text
 
 _NAMED = re.compile(r"\$\{([^{}]*)\}")
+_EQUALS = re.compile(r"=(?![^{}]*\})")  # not within a variable
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _RESULT = re.compile(r"steps\.([^.]+)\.output")
 
@@ -77,7 +81,11 @@ def _settled(value: object, info: ValidationInfo) -> object:
     if "\0" in value:
         raise ValueError("a path can't hold a zero byte")
     found = expanded(value, reading)
-    return Text(found, value.folder) if isinstance(value, Text) else found
+    if not isinstance(value, Text):
+        return found
+    begins = _NAMED.match(value)
+    typed = begins is not None and reading.env.get(begins[1].partition(":-")[0])
+    return Text(found, Path.cwd() if typed else value.folder)
 
 
 def path_of(value: object, info: ValidationInfo) -> object:
@@ -99,11 +107,10 @@ def _if_path(value: object, info: ValidationInfo) -> object:
 
 
 def _pair(value: object, info: ValidationInfo) -> object:
-    value = _settled(value, info)
     if not isinstance(value, Text):
-        return value
-    sides = [os.path.join(value.folder, side) if side else side for side in value.split("=", 1)]
-    return "=".join(sides)
+        return _settled(value, info)
+    sides = [Text(side, value.folder) for side in _EQUALS.split(value, maxsplit=1)]
+    return "=".join(str(path_of(side, info)) for side in sides)
 
 
 def _plain(value: str) -> str:

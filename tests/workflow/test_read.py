@@ -164,9 +164,9 @@ def test_a_cluster_is_a_word_an_address_a_file_or_a_spec(tmp_path: Path) -> None
     assert spec.security is None
     assert read(written(tmp_path, SLURM), env={"SEGBATCH_TLS": "/keys"}).cluster.security == "/keys"
     keys = read(
-        written(tmp_path, SLURM + "  security: ${K}/keys\n"), env={"K": "k"}
+        written(tmp_path, SLURM + "  security: ${K}/keys\n"), env={"K": "/k"}
     ).cluster.security
-    assert keys == f"{tmp_path}/k/keys"
+    assert keys == "/k/keys"
     arguments = pickle.loads(pickle.dumps(spec)).arguments
     assert arguments == spec.arguments == {"cores": 2, "memory": "4GB", "walltime": "01:00:00"}
 
@@ -194,6 +194,32 @@ def test_variables_are_replaced_and_nothing_else(parts: list[tuple[str, str]]) -
     text, wanted = ("".join(part) for part in zip(*parts, strict=True)) if parts else ("", "")
     if not re.search(r"\$\$\{", text):
         assert expanded(text, Reading({"A": "one", "E": ""})) == wanted
+
+
+def test_what_was_typed_in_a_shell_starts_where_that_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    text = (
+        "inputs: ['${A}/*', '${B:-b}', 'x/${A}', '${A:-z}']\noutputs: ${A}\n"
+        "model: ['${A}', '${C}']\n"
+    )
+    found = read(written(tmp_path, text), env={"A": "a", "C": "./c"})
+    paths = [os.path.relpath(path, tmp_path) for path in found.inputs.paths]
+    assert paths == ["here/a/*", "b", "x/a", "here/a"]
+    assert found.outputs.folder == str(here / "a")
+    assert found.model == ("a", f"{here}/./c")
+
+
+def test_both_sides_of_a_pair_are_paths(tmp_path: Path) -> None:
+    text = (
+        "outputs: o\nsteps:\n  - {do: train, data: ['a/i.tif=${L:-x=y}/l.tif', plain], output: b}\n"
+    )
+    for env, label in (({}, f"{tmp_path}/x=y"), ({"L": "/l"}, "/l")):
+        train = read(written(tmp_path, text), env=env).steps[0]
+        assert train.data == (f"{tmp_path}/a/i.tif={label}/l.tif", f"{tmp_path}/plain")
 
 
 def test_the_home_folder_is_a_variable_like_others() -> None:
