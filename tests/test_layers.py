@@ -18,7 +18,7 @@ ROWS: list[dict[str, str]] = [
     {"errors": "", "machine": "", "named": "", "version": ""},
     {
         "geometry": "",
-        "executors": "dask distributed cryptography pydantic yaml",
+        "executors": "dask distributed dask_cuda cryptography pydantic yaml",
         "chain": "pydantic",
         "journal": "",
     },

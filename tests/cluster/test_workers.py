@@ -19,6 +19,7 @@ from seg_batch.errors import ClusterError, OutputError
 from seg_batch.executors import Needs, open_pool, run_bounded
 from seg_batch.executors.checks import check_workers
 from seg_batch.executors.facts import BASE, crowded, facts, identity, misfit, sha256, versions
+from seg_batch.executors.gpu import cuda_cluster
 from seg_batch.executors.pool import InlinePool
 from tests.cluster.clusters import of_another_version, scheduler, worker
 from tests.engine.files import segbatch
@@ -180,6 +181,11 @@ def test_another_version_and_a_blind_worker_are_refused(scene: Path, tmp_path: P
         assert "runs segbatch 9.9.9" in ran.err
         assert ran.err.count("\n") == 1
         assert not list(tmp_path.glob("out*"))
+        with worker(address, "--memory-limit", "100MB"):
+            ran = segbatch(*arguments, address)
+        assert ran.status == 2
+        assert "95.4 MiB of memory free and the plan needs" in ran.err
+        assert not list(tmp_path.glob("out*"))
         with worker(address):
             checked = segbatch(
                 "cluster", "check", address, "--path", scene, "-o", tmp_path, "--json"
@@ -309,3 +315,29 @@ def test_a_local_cluster_is_started_by_no_import(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False None ('this process',)", done.stderr
+
+
+STAND_IN = """
+from distributed import LocalCluster
+
+class LocalCUDACluster(LocalCluster):
+    def __init__(self, n_workers, CUDA_VISIBLE_DEVICES, **arguments):
+        assert n_workers == len(CUDA_VISIBLE_DEVICES), CUDA_VISIBLE_DEVICES
+        told = {"OF_DASK_CUDA": ",".join(CUDA_VISIBLE_DEVICES)}
+        super().__init__(n_workers=n_workers, env=told, **arguments)
+"""
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("four_gpus")
+def test_dask_cuda_is_used_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for it that takes what it takes: no release of it goes with every Dask."""
+    (tmp_path / "dask_cuda.py").write_text(STAND_IN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with open_pool("local", 2) as pool:
+        assert set(pool.ask(_env, "OF_DASK_CUDA").values()) == {"2,3"}
+    sys.modules.pop("dask_cuda")
+    (tmp_path / "dask_cuda.py").write_text("raise TypeError('made for another Dask')")
+    assert cuda_cluster(2) is None
