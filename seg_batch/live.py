@@ -34,7 +34,7 @@ class Running:
     blocks: int
     tiles: int
     since: float
-    stage: str = ""
+    stage: str = "segmenting"
     ended: int = 0
     counted: int = 0
 
@@ -55,6 +55,7 @@ class Tally:
     running: dict[str, Running] = field(default_factory=dict)
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
     lost: int = 0
+    first: float | None = None  # when the first input was begun
     _pace: deque[tuple[float, int]] = field(default_factory=deque)
 
     def planned(self, totals: dict[str, Any]) -> None:
@@ -63,6 +64,7 @@ class Tally:
         self.blocks, self.tiles = [0, totals.get("blocks", 0)], [0, totals.get("tiles", 0)]
 
     def started(self, key: str, facts: dict[str, Any], now: float) -> None:
+        self.first = now if self.first is None else self.first
         self.running[key] = Running(facts.get("blocks") or 1, facts.get("tiles") or 0, now)
 
     def block(self, key: str, result: dict[str, Any] | None, now: float) -> None:
@@ -71,11 +73,12 @@ class Tally:
             return
         one.ended += 1
         self.blocks[0] += 1
+        # An equal share each: tiles on the border of blocks are predicted by several.
+        share = round(one.tiles * min(1.0, one.ended / one.blocks)) - one.counted
+        one.counted += share
+        self._count(share, now)
         if result:
-            tiles = min(one.tiles - one.counted, result["tiles"] + result.get("skipped", 0))
-            one.counted += tiles
-            self._count(tiles, now)
-            self.seen(result.get("worker"), result.get("peak_rss_bytes", 0), tiles, now)
+            self.seen(result.get("worker"), result["peak_rss_bytes"], result["tiles"], now)
 
     def over(self, key: str, now: float) -> Running | None:
         """An input has ended, however: what it was thought to need is no more ahead."""
@@ -107,7 +110,7 @@ class Tally:
 
     def per_s(self, now: float) -> float:
         """Tiles per second of the last five minutes; 0 where nothing is known yet."""
-        span = min(RECENT_S, now - self.began)
+        span = min(RECENT_S, now - (self.began if self.first is None else self.first))
         recent = sum(n for t, n in self._pace if now - t <= RECENT_S)
         return recent / span if span > 0 else 0.0
 
@@ -193,6 +196,7 @@ class Board:
     def planned(self, totals: dict[str, Any]) -> None:
         with self._guard:
             self._tally.planned(totals)
+            self._stage = ""
 
     def started(self, key: str, facts: dict[str, Any]) -> None:
         with self._guard:
@@ -219,8 +223,8 @@ class Board:
             one = tally.over(key, now)
             tally.done += complete
             tally.partial += not complete
-            tiles = one.tiles - one.counted if one is not None else 0
-            tally.seen(result.get("worker"), result.get("peak_rss_bytes", 0), tiles, now)
+            if one is not None and one.blocks == 1:  # else the blocks told of their workers
+                tally.seen(result.get("worker"), result["peak_rss_bytes"], one.tiles, now)
         if not complete:
             first = (result.get("failures") or [{}])[0].get("error", "some blocks failed")
             self.say(f"{key}: partial result in {result.get('output')}: {first}")
@@ -230,7 +234,8 @@ class Board:
             self._tally.over(key, time.monotonic())
             self._tally.refused += status == 2
             self._tally.failed += status != 2
-        self.say(f"{'set aside' if status == 2 else 'failed'}: {key}: {error}")
+        about = error if error.startswith(key) else f"{key}: {error}"
+        self.say(f"{'set aside' if status == 2 else 'failed'}: {about}")
 
     def retried(self, key: str, error: str, wait_s: float) -> None:
         with self._guard:
@@ -272,8 +277,9 @@ def drawn(tally: Tally, now: float, pool: str, stage: str) -> RenderableType:
     if not tally.inputs:
         return Group(*parts, Text(stage or "surveying the inputs"))
     done, total = tally.tiles
-    parts += [Text(tally.counts()), ProgressBar(total=max(1, total), completed=done, width=60)]
-    parts.append(Text(tally.speed(now)))
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(ProgressBar(total=max(1, total), completed=done, width=40), Text(tally.speed(now)))
+    parts += [Text(tally.counts()), bar]
     if stage:
         parts.append(Text(stage))
     if tally.running:
