@@ -1,0 +1,168 @@
+"""Nights as commands on real clusters of processes, of which some are killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seg_batch.journal import Journal
+from tests.batch.conftest import products
+from tests.engine.files import segbatch
+
+pytestmark = pytest.mark.full
+
+PATIENCE_S = 200
+IN_FLIGHT = 6  # small inputs that the pool of two workers has, or will have next
+
+
+@pytest.fixture
+def workflow(scenes: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "night.yaml"
+    path.write_text(
+        f"inputs: {scenes}/[sl]*.tif\nmodel: probe\noutputs: {tmp_path / 'out'}\n"
+        "options: {block: [1024, 1024]}\ncluster: local\nworkers: 2\n"
+    )
+    return path
+
+
+def run_folder(workflow: Path) -> Path:
+    return workflow.parent / "out" / ".segbatch" / "night"
+
+
+def events(workflow: Path) -> list[dict[str, Any]]:
+    return Journal.read(run_folder(workflow) / "journal.jsonl")
+
+
+def started(workflow: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "seg_batch", "run", str(workflow), "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def until(workflow: Path, reached: Callable[[list[dict[str, Any]]], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not reached(events(workflow)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def some_done(found: list[dict[str, Any]]) -> bool:
+    return any(event["event"] == "done" for event in found)
+
+
+def some_started(found: list[dict[str, Any]]) -> bool:
+    return any(event["event"] == "started" for event in found)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, out, err
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes of a local cluster that do the work: spawned by their nannies' process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if entry.name.isdigit() and int(fields[1]) == pid and b"spawn_main" in command:
+            found.append(int(entry.name))
+    return found
+
+
+def test_a_local_cluster_makes_the_same_products(
+    workflow: Path, tmp_path: Path, alone: dict[str, bytes]
+) -> None:
+    ran = segbatch("run", workflow, "--json")
+    assert ran.status == 0, ran.err
+    assert ran.json["complete"] == 7
+    assert products(tmp_path / "out") == alone
+    workers = {e["outcome"]["worker"] for e in events(workflow) if e["event"] == "done"}
+    assert len(workers) == 3, "two processes, and the one that leads what is large"
+    assert (run_folder(workflow) / "report.html").exists()
+
+
+def test_a_killed_coordinator_loses_only_what_was_in_hand(
+    workflow: Path, tmp_path: Path, alone: dict[str, bytes]
+) -> None:
+    process = started(workflow)
+    until(workflow, some_done)
+    process.kill()
+    ended(process)
+    done = {e["input"] for e in events(workflow) if e["event"] == "done"}
+    again = segbatch("run", workflow, "--json")
+    assert again.status == 0, again.err
+    assert products(tmp_path / "out") == alone
+    assert again.json["resumed"] == len(done)
+    begun = Counter(e["input"] for e in events(workflow) if e["event"] == "started")
+    assert all(begun[key] == 1 for key in done)
+    assert sum(n - 1 for n in begun.values()) <= IN_FLIGHT + 2
+    assert any(e["event"] == "taken_over" for e in events(workflow))
+    assert not list((tmp_path / "out").glob("*.work.zarr"))
+    assert not list((tmp_path / "out").glob("*.staged"))
+
+
+def test_a_killed_worker_costs_nothing(
+    workflow: Path, tmp_path: Path, alone: dict[str, bytes]
+) -> None:
+    process = started(workflow)
+    until(workflow, some_started)
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    status, out, err = ended(process)
+    assert status == 0, err
+    assert json.loads(out)["complete"] == 7
+    assert products(tmp_path / "out") == alone
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_finishes_what_is_in_hand(
+    workflow: Path, tmp_path: Path, alone: dict[str, bytes], number: signal.Signals
+) -> None:
+    process = started(workflow)
+    until(workflow, some_started)
+    process.send_signal(number)
+    status, out, err = ended(process)
+    told = json.loads(out)
+    assert status == (130 if told["left"] else 0), err
+    found = events(workflow)
+    stopping = next(e for e in found if e["event"] == "stopping")
+    assert stopping["why"] == f"{number.name} received"
+    assert not [e for e in found if e["event"] == "started" and e["t"] > stopping["t"] + 1]
+    assert segbatch("run", workflow, "--json").status == 0
+    assert products(tmp_path / "out") == alone
+
+
+def test_two_signals_end_it_at_once(
+    workflow: Path, tmp_path: Path, alone: dict[str, bytes]
+) -> None:
+    process = started(workflow)
+    until(workflow, some_started)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    status, _, err = ended(process)
+    assert status == 130, err
+    assert segbatch("run", workflow, "--json").status == 0
+    assert products(tmp_path / "out") == alone
+
+
+def test_a_dry_run_writes_nothing(workflow: Path, tmp_path: Path) -> None:
+    (tmp_path / "missing.txt").write_text(f"{tmp_path}/none.tif\n")
+    ran = segbatch("run", workflow, "--dry-run", "--json")
+    assert ran.status == 0, ran.err
+    assert ran.json["totals"]["blocks"] == 5 + 2 * 6
+    assert not (tmp_path / "out").exists()
+    shown = segbatch("run", workflow, "--dry-run", "--set", f"inputs.list={tmp_path}/missing.txt")
+    assert shown.status == 3
+    assert "none.tif" in shown.out

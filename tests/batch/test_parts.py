@@ -1,0 +1,155 @@
+"""The parts of a night that decide: order, room, waiting, stopping."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seg_batch.batch.earlier import is_unchanged
+from seg_batch.batch.facts import stamp
+from seg_batch.batch.queue import FEWEST_LED, MOST_LED, Item, largest_first, may_lead
+from seg_batch.batch.retry import wait_s
+from seg_batch.batch.stop import Stop
+from seg_batch.sinks.product import digest
+from seg_batch.verbs.request import Request
+from seg_batch.verbs.room import Room
+
+
+def item(seconds: float, key: str = "") -> Item:
+    return Item(key, Request(key), 1, 1, 0, seconds, 0, "")
+
+
+@given(st.lists(st.integers(0, 5)))
+def test_largest_first_and_equals_as_given(seconds: list[int]) -> None:
+    items = [item(s, str(i)) for i, s in enumerate(seconds)]
+    found = largest_first(items)
+    assert sorted(found, key=lambda i: int(i.key)) == items
+    for one, two in pairwise(found):
+        assert (-one.seconds, int(one.key)) < (-two.seconds, int(two.key))
+
+
+@given(st.lists(st.integers(1, 50), max_size=80), st.integers(1, 300))
+def test_as_many_are_led_as_fill_the_window(blocks: list[int], window: int) -> None:
+    """At the end of the night or sooner: fewer would leave workers idle, one more has no use."""
+    led: list[int] = []
+    for n in blocks:
+        if not may_lead(led, window):
+            break
+        led.append(n)
+    if len(led) < len(blocks):
+        assert len(led) >= FEWEST_LED
+        assert sum(led) >= window or len(led) == MOST_LED
+    if len(led) > FEWEST_LED:
+        assert sum(led[:-1]) < window
+    assert len(led) <= MOST_LED
+
+
+def test_waits_grow() -> None:
+    assert [wait_s(n) for n in (1, 2, 3)] == [1, 4, 16]
+
+
+def test_a_room_holds_no_more_than_its_limit() -> None:
+    """20 threads with shares of all sizes; one that is too large for any company goes alone."""
+    room, held, most, guard = Room(), [0], [0], threading.Lock()
+    dice = random.Random(5)
+    shares = [dice.randint(1, 60) for _ in range(19)] + [150]
+    alone: list[int] = []
+
+    def work(share: int) -> None:
+        with room.taking(share, 100):
+            with guard:
+                held[0] += share
+                alone.append(held[0]) if share > 100 else most.append(held[0])
+            time.sleep(0.001)
+            with guard:
+                held[0] -= share
+
+    threads = [threading.Thread(target=work, args=(share,)) for share in shares]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert max(most) <= 100
+    assert max(most) > 60, "they do share it"
+    assert alone == [150]
+
+
+def test_a_room_is_left_when_the_work_fails() -> None:
+    room = Room()
+    with pytest.raises(ValueError), room.taking(90, 100):
+        raise ValueError
+    with room.taking(90, 100):
+        pass
+
+
+def test_only_the_first_reason_to_stop_counts() -> None:
+    told: list[str] = []
+    stop = Stop(told.append)
+    stop.ask("the disk is full", fault=True)
+    stop.ask("it is late")
+    assert (told, stop.why, stop.fault) == (["the disk is full"], "the disk is full", True)
+
+
+def test_the_clock_stops_a_night() -> None:
+    stop = Stop()
+    with stop.watching(time.time() + 0.05):
+        assert stop.asked.wait(5)
+    assert "time" in stop.why
+
+
+def test_a_night_that_ended_is_not_stopped_by_its_clock() -> None:
+    stop = Stop()
+    with stop.watching(time.time() + 0.05):
+        pass
+    assert not stop.asked.wait(0.1)
+
+
+def test_the_first_signal_asks_and_the_second_interrupts() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    stop = Stop()
+    with stop.watching():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.asked.wait(5)
+        assert stop.why == "SIGTERM received"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_product_is_known_by_size_and_time_or_by_its_hash(tmp_path: Path) -> None:
+    path, source = tmp_path / "out.tif", tmp_path / "in.tif"
+    path.write_bytes(b"labels")
+    source.write_bytes(b"image")
+    size, mtime_ns = stamp(str(path))
+    product = {"bytes": size, "mtime_ns": mtime_ns, "sha256": digest(path)}
+    result = {"output": str(path), "product": product, "source": list(stamp(str(source)))}
+    assert is_unchanged(result, str(source))
+    os.utime(path, ns=(1, 1))
+    assert is_unchanged(result, str(source)), "copied back from a tape, say"
+    path.write_bytes(b"LABELS")
+    assert not is_unchanged(result, str(source))
+    path.write_bytes(b"longer labels")
+    assert not is_unchanged(result, str(source))
+    path.write_bytes(b"labels")
+    assert is_unchanged(result, str(source))
+    source.write_bytes(b"another image")
+    assert not is_unchanged(result, str(source)), "the product is of what is no more"
+    source.unlink()
+    assert is_unchanged(result, str(source)), "what is gone can't be segmented anew"
+    path.unlink()
+    assert not is_unchanged(result, str(source))
+
+
+def test_an_item_is_small_when_it_has_one_block() -> None:
+    assert item(1).small
+    assert not replace(item(1), blocks=2).small
