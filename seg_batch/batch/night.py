@@ -28,6 +28,7 @@ from seg_batch.errors import ClusterError, RefusedError, SegbatchError
 from seg_batch.executors import Pool, open_pool
 from seg_batch.journal import Journal, open_run
 from seg_batch.machine import disk_free_bytes, show_bytes
+from seg_batch.verbs.needs import shared_needs
 from seg_batch.verbs.report import UNREADABLE
 from seg_batch.version import package_version
 from seg_batch.workflow.schema import Workflow
@@ -85,7 +86,8 @@ class Night:
                 held.enter_context(self.stop.watching(orders.limits.deadline))
             self._begun()
             try:
-                pool = pool or ours.enter_context(open_pool(orders.cluster, orders.workers))
+                needs = shared_needs(orders.requests.values())
+                pool = pool or ours.enter_context(open_pool(orders.cluster, orders.workers, needs))
                 opened(pool)
                 for line in pool.advice:
                     say(line)

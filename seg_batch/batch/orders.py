@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch import machine
-from seg_batch.executors import Pool
+from seg_batch.executors import HERE, Pool
 from seg_batch.plan import MEMORY_SHARE
 from seg_batch.verbs.request import Request
 from seg_batch.workflow.inputs import Entry, listed
@@ -59,9 +59,14 @@ class Orders:
 
 def memory_share(pool: Pool) -> int:
     """Bytes that a worker may use where nobody said: its part of its machine, of all the least."""
-    found = list(pool.ask(_memory).values()) or [_memory()]
-    neighbours = Counter(host for host, _ in found)
-    return int(min(size * MEMORY_SHARE / neighbours[host] for host, size in found))
+    found = pool.ask(_memory) or {HERE: _memory()}
+    neighbours = Counter(host for host, _ in found.values())
+    limits = pool.memory_limits()  # of a job, which the size of its machine does not tell
+    parts = [
+        min(size / neighbours[host], limits.get(worker) or size)
+        for worker, (host, size) in found.items()
+    ]
+    return int(min(parts) * MEMORY_SHARE)
 
 
 def _memory() -> tuple[str, int]:

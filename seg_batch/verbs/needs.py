@@ -4,30 +4,81 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from seg_batch.bundles import Model
+from seg_batch.errors import SegbatchError
 from seg_batch.executors import Needs
 from seg_batch.plan import Plan
+from seg_batch.verbs.request import Request, engine_of, named_model
 
 # Engine -> the libraries whose versions can change a result.
 _LIBRARIES = {"openvino": ("openvino",), "tensorflow": ("tensorflow", "keras"), "keras": ("keras",)}
+
+MOST_FOLDERS = 16  # that are tried on every worker before a run of many inputs
 
 
 def needs_of(
     model: Model, plan: Plan, *, inputs: Iterable[str | Path], outputs: Iterable[str | Path]
 ) -> Needs:
     """Those of a prediction: ``inputs`` are read as they stand, ``outputs`` are folders written to."""
-    bundles = [member for member in model.all if member.path is not None]
-    libraries = _LIBRARIES.get(plan.engine, ())
-    if plan.engine == "keras":
-        libraries += (os.environ.get("KERAS_BACKEND", "tensorflow"),)
-    return Needs(
-        libraries=libraries if bundles else (),
-        weights=tuple((str(m.weights), m.card.weights_sha256) for m in bundles),
+    return replace(
+        _of_model(model, plan.engine, plan.precision),
         memory_bytes=plan.promised_bytes,
-        on_gpu=bool(bundles) and plan.engine != "openvino",
-        mixed=bool(bundles) and plan.precision == "mixed",
         inputs=tuple(map(str, inputs)),
         outputs=tuple(map(str, outputs)),
+    )
+
+
+def shared_needs(requests: Iterable[Request]) -> Needs:
+    """Those of many predictions in one pool: all folders written to and all models named; the first
+    input stands for the others. What is wrong with a request is said when it is prepared."""
+    found = list(requests)
+    needs = Needs(
+        inputs=tuple(request.input for request in found[:1]),
+        outputs=tuple(dict.fromkeys(str(_folder(request)) for request in found))[:MOST_FOLDERS],
+    )
+    for request in {repr(request.model): request for request in found}.values():
+        if request.model is None:
+            continue
+        try:
+            model = named_model(request.model)
+            engine = engine_of(model, request.options)
+        except SegbatchError:
+            continue
+        needs = _joined(needs, _of_model(model, engine.engine, engine.precision))
+    return needs
+
+
+def _folder(request: Request) -> Path:
+    if request.output is None:
+        return Path.cwd()
+    path = Path(request.output).absolute()
+    return path if request.many or path.is_dir() else path.parent
+
+
+def _joined(one: Needs, other: Needs) -> Needs:
+    return replace(
+        one,
+        libraries=tuple(dict.fromkeys((*one.libraries, *other.libraries))),
+        weights=tuple(dict.fromkeys((*one.weights, *other.weights))),
+        on_gpu=one.on_gpu or other.on_gpu,
+        mixed=one.mixed or other.mixed,
+    )
+
+
+def _of_model(model: Model, engine: str, precision: str) -> Needs:
+    """What computes it; a function comes with its task and needs nothing."""
+    bundles = [member for member in model.all if member.path is not None]
+    if not bundles:
+        return Needs()
+    libraries = _LIBRARIES.get(engine, ())
+    if engine == "keras":
+        libraries += (os.environ.get("KERAS_BACKEND", "tensorflow"),)
+    return Needs(
+        libraries=libraries,
+        weights=tuple((str(m.weights), m.card.weights_sha256) for m in bundles),
+        on_gpu=engine != "openvino",
+        mixed=precision == "mixed",
     )
