@@ -162,3 +162,16 @@ def test_no_scheduler_can_be_made_with_the_certificate_of_a_client(
 def refused(told: str, cluster: dict[str, str]) -> None:
     with pytest.raises(ClusterError, match=told), open_pool(cluster, 1):
         pass
+
+
+@pytest.mark.full
+def test_the_command_says_how_the_set_is_used(tmp_path: Path) -> None:
+    folder = tmp_path / "certs"
+    made = segbatch("cluster", "certs", folder, "--host", "node1", "--days", "3")
+    assert made.status == 0, made.err
+    for role in ("scheduler", "worker"):
+        assert f"--tls-key {folder}/{role}-key.pem" in made.out
+    require_sound(folder)
+    again = segbatch("cluster", "certs", folder)
+    assert (again.status, again.err.count("\n")) == (2, 1)
+    assert "never overwritten" in again.err
