@@ -42,7 +42,7 @@ class Service:
 
     @property
     def run(self) -> Path:
-        """Where the book lies, and a run folder for each day."""
+        """Where the book lies; the run folder of each day lies beside it."""
         output = Path(self.workflow.outputs.folder).absolute()
         return output / ".segbatch" / f"watch-{self.tidying.folder.name}"
 

@@ -27,7 +27,7 @@ LOG = "log.jsonl"
 
 
 class Waves:
-    """``folder``: under which each day has a run folder. ``overwrite``: replace products of earlier
+    """``folder``: of the watch, beside which each day has a run folder. ``overwrite``: replace products of earlier
     arrivals of the same name. ``ended``: called after each wave with its run folder and status."""
 
     def __init__(
@@ -68,10 +68,11 @@ class Waves:
         workflow, keys = self._workflow, {str(path): key for key, path in inputs.items()}
         volume = workflow.inputs.volume if workflow.inputs else None
         named = Inputs(paths=tuple(keys), volume=volume)
+        day = time.strftime("%Y-%m-%d")
         orders = orders_of(workflow.model_copy(update={"inputs": named}), overwrite=overwrite)
         return replace(
             orders,
-            folder=self._folder / f"{time.strftime('%Y-%m-%d')}-{workflow.sha256[:8]}",
+            folder=self._folder.with_name(f"{self._folder.name}-{day}-{workflow.sha256[:8]}"),
             requests={keys[path]: request for path, request in orders.requests.items()},
             refused={keys[path]: why for path, why in orders.refused.items()},
             overwrite=False,  # of the run folder, which all waves share

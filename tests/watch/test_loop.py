@@ -21,8 +21,8 @@ Trick = Callable[[dict[str, Path]], None]
 class Engine:
     """Tells that each input is done, after the next of its tricks; None: it tells nothing."""
 
-    def __init__(self, *tricks: Trick | None) -> None:
-        self._tricks = list(tricks)
+    def __init__(self, *tricks: Trick | None, status: str = "complete") -> None:
+        self._tricks, self._status = list(tricks), status
         self.calls: list[tuple[list[str], bool]] = []
 
     def segment(self, inputs: dict[str, Path], listener: Listener, *, overwrite: bool) -> None:
@@ -31,7 +31,8 @@ class Engine:
         if trick is not None:
             trick(inputs)
             for key in inputs:
-                listener.done(key, {"status": "complete", "output": "x", "failures": []})
+                failures = [{"error": "rows 5 to 9 can't be read"}] * (self._status == "partial")
+                listener.done(key, {"status": self._status, "output": "x", "failures": failures})
 
 
 class Running:
@@ -127,3 +128,14 @@ def test_what_goes_away_before_anyone_began_is_forgotten(
     (tmp_path / "in" / "b.tif").write_text("b")
     running.until(lambda: (tmp_path / "in" / "b.tif.segbatch-done").exists())
     assert [len(keys) for keys, _ in engine.calls] == [1, 1]
+
+
+def test_a_partial_product_is_no_success(
+    watched: Callable[[Engine], Running], tmp_path: Path
+) -> None:
+    running = watched(Engine(status="partial"))
+    running.until(lambda: (tmp_path / "in" / "a.tif.segbatch-failed").exists())
+    fate = running.book.last("a.tif")
+    assert fate is not None
+    assert (fate.fate, fate.output) == ("failed", "x")
+    assert fate.why == "the product is partial: rows 5 to 9 can't be read"

@@ -87,7 +87,7 @@ def begun(hot: Path) -> list[str]:
     """The inputs that any wave began, in order."""
     lines = [
         json.loads(line)
-        for path in (hot.parent / "out" / ".segbatch" / "watch-in").glob("*/journal.jsonl")
+        for path in (hot.parent / "out" / ".segbatch").glob("watch-in-*/journal.jsonl")
         for line in path.read_text().splitlines()
     ]
     return [Path(one["input"]).name for one in lines if one["event"] == "started"]
@@ -216,6 +216,7 @@ def test_a_folder_has_one_watcher(hot: Path) -> None:
     assert second.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_waves_share_warm_workers(hot: Path, tmp_path: Path) -> None:
     """Two waves are done by the same two processes."""
     with watching(hot, "--cluster", "local", "--workers", "2") as process:
@@ -226,7 +227,7 @@ def test_waves_share_warm_workers(hot: Path, tmp_path: Path) -> None:
         assert ended(process) == 0
     reports = [json.loads(p.read_text()) for p in (tmp_path / "out").glob("*.tif.json")]
     assert len(reports) == 8
-    run = next((tmp_path / "out" / ".segbatch" / "watch-in").glob("*/journal.jsonl")).parent
+    run = next((tmp_path / "out" / ".segbatch").glob("watch-in-*/journal.jsonl")).parent
     events = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
     workers = {e["outcome"]["worker"] for e in events if e["event"] == "done"}
     assert len(workers) <= 2, "no process was started for the second wave"
@@ -276,6 +277,8 @@ on_finish:
     ran = segbatch("watch", hot, "--workflow", tmp_path / "night.yaml", "--once", "--settle", "0.2")
     assert ran.status == 0, ran.err
     assert (tmp_path / "made" / "seg_a.tif").exists()
+    status = segbatch("status", tmp_path / "made", "--json")
+    assert status.json["state"] == "ended"
     assert told.read_text() == "0\n"
     assert "no-such-command: it can't be run" in ran.err
 
