@@ -86,6 +86,7 @@ def test_a_set_that_can_not_be_trusted_is_refused(tmp_path: Path) -> None:
         require_sound(tmp_path / "old")
 
 
+@pytest.mark.full
 def test_sets_of_killed_runs_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     program = "from seg_batch.executors.certs import passing_certs; print(passing_certs())"

@@ -126,6 +126,7 @@ def test_bounds_that_adapt() -> None:
         assert most == 2
 
 
+@pytest.mark.full
 def test_planning_on_a_cluster_asks_nobody(scene: Path, tmp_path: Path) -> None:
     """Memory is that of a job, workers are those of the spec, and no Dask is imported."""
     arguments = {"cores": 8, "memory": "24GB", "walltime": "01:00:00"}

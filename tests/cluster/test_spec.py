@@ -118,6 +118,7 @@ def test_certificates_are_found_beside_the_file_and_by_the_environment(
         read_spec("tcp://host:8786")
 
 
+@pytest.mark.full
 def test_reading_a_spec_imports_no_dask(tmp_path: Path) -> None:
     program = (
         "import sys; from seg_batch.executors import read_spec; read_spec(sys.argv[1]); "

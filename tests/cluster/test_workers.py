@@ -307,6 +307,7 @@ def test_the_dashboard_is_on_loopback_only() -> None:
         assert local
 
 
+@pytest.mark.full
 def test_a_local_cluster_is_started_by_no_import(tmp_path: Path) -> None:
     program = (
         "import sys; from seg_batch.executors import open_pool\n"
