@@ -18,6 +18,7 @@ TEMPLATES = Path(__file__).resolve().parents[1] / "data" / "pages"
 WRONG = ("refused", "failed", "partial", "unfinished")
 MOST_DETAILS = 2000  # inputs whose details are in the page; those of the others are in the JSON
 MOST_WRONG = 500
+MOST_ROWS = 500  # shown at first: laying out a table of thousands takes a browser seconds
 
 # Key, heading, how it is shown. Every column sorts by its number.
 COLUMNS = (
@@ -49,6 +50,7 @@ def page(facts: dict[str, Any], gallery: Gallery) -> str:
             headline=_headline(facts),
             wrong=[row for row in inputs if row["status"] in WRONG],
             most_wrong=MOST_WRONG,
+            most_rows=MOST_ROWS,
             rows=[_row(i, row) for i, row in enumerate(inputs)],
             columns=COLUMNS,
             most_details=MOST_DETAILS,

@@ -335,11 +335,12 @@ def test_a_thousand_inputs_stay_usable(
     assert len(text) - drawn + gallery.BYTES * 4 / 3 < 20e6, "with all pictures that it may have"
     shown.open(file)
     assert visible_names(shown)[0] == "z.tif"
+    assert len(visible_names(shown)) == page.MOST_ROWS
     took = shown.value(
         "(() => { const t = performance.now(); document.querySelectorAll('#table th button')[2].click();"
         "document.querySelector('#table').getBoundingClientRect(); return performance.now() - t; })()"
     )
-    assert took < 5000, "sorting must not hang"
+    assert took < 2000, "sorting must not hang"
     times = shown.value(
         "[...document.querySelectorAll('#table > tbody')].map(t => t.rows[0].cells[2].dataset.value)"
     )
@@ -349,6 +350,12 @@ def test_a_thousand_inputs_stay_usable(
     shown.press("/")
     shown.write("0077")
     assert visible_names(shown) == ["0077.tif"]
+    shown.press("Escape")
+    shown.tab_to("it.id === 'all'")
+    shown.press("Enter")
+    assert len(visible_names(shown)) == 1001
+    shown.value("location.hash = '#input-700'")
+    assert shown.value("!document.querySelector('#more-700').hidden")
     quiet(shown)
 
 

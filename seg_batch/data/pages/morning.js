@@ -11,7 +11,8 @@ named();
 const opacity = find("#labels");
 opacity?.addEventListener("input", () => root.style.setProperty("--labels", opacity.value / 100));
 
-const table = find("#table"), search = find("#search"), status = find("#status"), count = find("#count");
+const table = find("#table"), search = find("#search"), status = find("#status"), count = find("#count"), all = find("#all");
+let most = table ? Number(table.dataset.most) : 0;
 const groups = table ? [...table.tBodies] : [];
 const rows = groups.map(group => ({
   group, status: group.dataset.status, text: group.dataset.text,
@@ -22,16 +23,17 @@ const rows = groups.map(group => ({
 }));
 
 function filter() {
-  const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-  let shown = 0;
+  const words = search.value.toLowerCase().split(/\s+/).filter(Boolean), of = status.value;
+  let fitting = 0;
   for (const row of rows) {
-    const of = status.value;
     const fits = (!of || row.status === of || (of === "not complete" && row.status !== "complete"))
       && words.every(word => row.text.includes(word));
-    row.group.hidden = !fits;
-    shown += fits;
+    fitting += fits;
+    row.group.hidden = !fits || fitting > most;
   }
-  count.textContent = `${shown} of ${rows.length} shown`;
+  count.textContent = `${Math.min(fitting, most)} of ${rows.length} shown`;
+  all.hidden = fitting <= most;
+  all.textContent = `Show all ${fitting}`;
 }
 
 function sort(head, i) {
@@ -45,6 +47,7 @@ function sort(head, i) {
     return up ? order : -order;
   });
   table.append(...rows.map(row => row.group));
+  filter();
 }
 
 function unfold(button, open) {
@@ -69,6 +72,7 @@ if (table) {
   });
   search.addEventListener("input", filter);
   status.addEventListener("change", filter);
+  all.addEventListener("click", () => { most = Infinity; filter(); search.focus(); });
   addEventListener("keydown", event => {
     if (event.key === "/" && !/^(INPUT|SELECT)$/.test(document.activeElement.tagName)) { event.preventDefault(); search.focus(); }
     if (event.key === "Escape" && document.activeElement === search) { search.value = ""; filter(); }
@@ -78,6 +82,6 @@ if (table) {
     const link = event.target.closest("a[href^='#']");
     if (link) show(link.hash);
   });
-  show(location.hash);
   filter();
+  show(location.hash);
 }
