@@ -34,7 +34,7 @@ def enter(orders: Orders) -> dict[str, dict[str, Any]]:
     return {
         key: earlier[key]
         for key, request in orders.requests.items()
-        if key in earlier and is_unchanged(earlier[key], request.input)
+        if key in earlier and _is_of(earlier[key], request.input) and is_unchanged(earlier[key])
     }
 
 
@@ -69,11 +69,14 @@ def _complete(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def is_unchanged(result: dict[str, Any], source: str) -> bool:
-    """Whether input and product are as they were when the product was told of: by size and time, the
-    product else by its hash. An input that is gone can't be made anything else of."""
-    if stamp(source) not in ((0, 0), tuple(result["source"])):
-        return False
+def _is_of(result: dict[str, Any], source: str) -> bool:
+    """Whether the input is the one that the product was made of: by size and time. Of one that is
+    gone nothing else can be made."""
+    return stamp(source) in ((0, 0), tuple(result["source"]))
+
+
+def is_unchanged(result: dict[str, Any]) -> bool:
+    """Whether the product is as it was when it was told of: by size and time, else by its hash."""
     product, path = result["product"], Path(result["output"])
     size, mtime_ns = stamp(str(path))
     if not mtime_ns:
