@@ -114,10 +114,10 @@ class Record:
 
 
 def _of_night(run: Path) -> str:
-    """Of the products of all inputs, in whatever order they were done."""
+    """Of the products of all inputs, in whatever order they were done; of one made again, another."""
     done = [event for event in Journal.read(run / NAME) if event["event"] == "done"]
-    last = {event["input"]: event["outcome"]["product"]["sha256"] for event in done}
-    return hashlib.sha256(json.dumps(sorted(last.items())).encode()).hexdigest()
+    last = {event["input"]: event["outcome"]["product"] for event in done}
+    return hashlib.sha256(json.dumps(last, sort_keys=True).encode()).hexdigest()
 
 
 def _texts(plain: Any) -> Iterator[str]:

@@ -23,12 +23,12 @@ from seg_batch.batch.earlier import enter
 from seg_batch.batch.facts import stamp
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.orders import Orders
+from seg_batch.batch.step_anew import forget
 from seg_batch.batch.step_record import Record
 from seg_batch.batch.step_verbs import Bars, DoneBy, doing
 from seg_batch.batch.unattended import Write
 from seg_batch.errors import SegbatchError
 from seg_batch.journal import Journal, open_run
-from seg_batch.journal.events import NAME
 from seg_batch.version import package_version
 from seg_batch.workflow.schema import Workflow
 from seg_batch.workflow.steps import AnyStep, Predict
@@ -134,7 +134,7 @@ class _Chain:
         if isinstance(step, Predict):
             replaced = self.overwrite and not self.record.is_same(step)
             if not self.record.is_same(step):
-                _set_aside(self.record.run_folder(step) / NAME)
+                forget(self.record.run_folder(step))
         sources, before = self.record.sources(step), list(stamp(str(self.record.mark(step))))
         event = self.journal.append("started", step.name, attempt=1, sources=sources, before=before)
         self.record.add(event)
@@ -180,12 +180,6 @@ class _Chain:
             "left": [step.name for step in self.workflow.steps if step.name not in names],
             "report": self.report,
         }
-
-
-def _set_aside(journal: Path) -> None:
-    """What a night did with another model is not what this one has done."""
-    if journal.exists():
-        journal.rename(journal.with_name(f"journal-until-{time.time_ns()}.jsonl"))
 
 
 @contextmanager
