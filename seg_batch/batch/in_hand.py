@@ -31,6 +31,7 @@ class Ended:
     item: Item | None
     result: dict[str, Any] | None = None
     error: BaseException | None = None
+    worker: str = ""
 
 
 class Lent:
@@ -98,7 +99,7 @@ class InHand:
         for outcome in run_bounded(
             self._pool, run_small, begun, stop=self._stop.asked, tell=self.tell
         ):
-            self._ended.put(Ended(outcome.item, outcome.result, outcome.error))
+            self._ended.put(Ended(outcome.item, outcome.result, outcome.error, outcome.worker))
 
     def _large(self, items: list[Item]) -> None:
         threads = []

@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from seg_batch.batch.aside import write_aside
 from seg_batch.batch.earlier import enter
 from seg_batch.batch.in_hand import Ended, InHand
+from seg_batch.batch.ledger import Ledger
 from seg_batch.batch.listen import Listener, Silent, one_at_a_time
 from seg_batch.batch.orders import Orders, orders_of
 from seg_batch.batch.queue import Item, largest_first
@@ -66,8 +67,8 @@ class Night:
         self._foreign_stop = stop is not None
         self.stop = stop or Stop()
         self.stop.tell = self._stopping
-        self.counts: Counter[str] = Counter()
         self.journal: Journal
+        self.ledger: Ledger
 
     def run(
         self,
@@ -80,6 +81,7 @@ class Night:
         orders.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held, ExitStack() as ours:
             self.journal = held.enter_context(open_run(orders.folder, say=say))
+            self.ledger = Ledger(self.journal, self.listener)
             held.callback(self._deaf)
             done = enter(orders)
             if not self._foreign_stop:
@@ -117,7 +119,7 @@ class Night:
     def _work(self, pool: Pool, done: dict[str, dict[str, Any]]) -> None:
         self.listener.pool(pool.name, pool.workers, getattr(pool, "dashboard", None))
         items = self._surveyed(pool, done)
-        hand = InHand(pool, self.stop, self.listener, self._begin, self._worker)
+        hand = InHand(pool, self.stop, self.listener, self._begin, self.ledger.worker)
         for attempt in range(1, self.orders.limits.retries + 2):
             again: list[Item] = []
             for ended in hand.run(largest_first(items)):
@@ -132,7 +134,7 @@ class Night:
         todo = {key: request for key, request in requests.items() if key not in done}
         resumed = len(requests) - len(todo)
         total = len(requests) + len(self.orders.refused)
-        self.counts.update(complete=resumed, resumed=resumed, inputs=total)
+        self.ledger.open(total, resumed)
         for key, error in self.orders.refused.items():
             self._refuse(key, error)
         items = []
@@ -156,8 +158,7 @@ class Night:
                 fault=True,
             )
             return False
-        self.journal.append("started", item.key, attempt=item.attempt, worker=None)
-        self.listener.started(item.key, item.facts())
+        self.ledger.started(item)
         return True
 
     def _taken(self, ended: Ended) -> list[Item]:
@@ -173,11 +174,9 @@ class Night:
             # The pool has tried a small one again already.
             why = _text(error) if is_passing(error) and not item.small else ""
         if why and item.attempt <= self.orders.limits.retries:
-            wait = wait_s(item.attempt)
-            self.journal.append("retried", item.key, attempt=item.attempt, error=why, wait_s=wait)
-            self.listener.retried(item.key, why, wait)
+            self.ledger.retried(item, why, wait_s(item.attempt))
             return [item]
-        self._settle(item, ended.result, error)
+        self._settle(item, ended)
         return []
 
     def _fatal(self, error: BaseException | None) -> None:
@@ -187,65 +186,47 @@ class Night:
             raise error
         self.stop.ask(_text(error), fault=True)
 
-    def _settle(
-        self, item: Item, result: dict[str, Any] | None, error: BaseException | None
-    ) -> None:
-        if result is not None:
-            self.journal.append("done", item.key, outcome=result)
-            self.counts[result["status"]] += 1
-            self.listener.done(item.key, result)
-            self._enough()
+    def _settle(self, item: Item, ended: Ended) -> None:
+        error = ended.error
+        if ended.result is not None:
+            self.ledger.done(item.key, ended.result)
         elif isinstance(error, RefusedError) and not is_passing(error):
-            self._refuse(item.key, error.message)
+            self.ledger.refused(item.key, error.message)
         else:
             assert error is not None
-            text = _text(error)
-            self.journal.append(
-                "failed", item.key, error=text, status=3, worker=None, attempts=item.attempt
-            )
-            self.counts["failed"] += 1
-            self.listener.failed(item.key, text, 3)
-            self._enough()
+            self.ledger.failed(item, _text(error), ended.worker)
+        self._enough()
 
     def _refuse(self, key: str, error: str) -> None:
-        self.journal.append("refused", key, error=error)
-        self.counts["refused"] += 1
-        self.listener.failed(key, error, 2)
+        self.ledger.refused(key, error)
         self._enough()
 
     def _enough(self) -> None:
-        most, aside = self.orders.limits.stop_after, self._aside()
+        most, aside = self.orders.limits.stop_after, self.ledger.aside
         if most is not None and aside >= most:
             self.stop.ask(f"{aside} inputs have failed or were set aside, as many as were allowed")
-
-    def _aside(self) -> int:
-        return sum(self.counts[status] for status in ("partial", "refused", "failed"))
-
-    def _worker(self, event: str, worker: str, why: str) -> None:
-        if event == "dropped":
-            self.journal.append("worker_dropped", worker=worker, why=why)
-        self.listener.worker(event, worker, why)
 
     def _stopping(self, why: str) -> None:
         self.journal.append("stopping", why=why)
         self.listener.stopping(why)
 
     def _totals(self, items: list[Item]) -> dict[str, Any]:
+        counts = self.ledger.counts
         return {
-            "inputs": self.counts["inputs"],
-            "done": self.counts["resumed"],
-            "refused": self.counts["refused"],
+            "inputs": counts["inputs"],
+            "done": counts["resumed"],
+            "refused": counts["refused"],
             "blocks": sum(item.blocks for item in items),
             "tiles": sum(item.tiles for item in items),
             "seconds_estimate": round(sum(item.seconds for item in items), 1),
         }
 
     def _told(self, began: float) -> dict[str, Any]:
-        counts = self.counts
-        left = counts["inputs"] - counts["complete"] - self._aside()
-        status = STOPPED if left else SOME_ASIDE if self._aside() else COMPLETE
+        counts, left = self.ledger.counts, self.ledger.left
+        status = STOPPED if left else SOME_ASIDE if self.ledger.aside else COMPLETE
         why = self.stop.why if left else "all inputs have come to an end"
         self._end(status, why)
+        write_aside(self.orders)
         names = ("inputs", "complete", "resumed", "partial", "refused", "failed")
         return {
             "status": status,

@@ -56,11 +56,16 @@ def flush(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """``write_text`` of a value as JSON."""
+    write_text(path, json.dumps(value))
+
+
+def write_text(path: Path, text: str) -> None:
     """Write beside (``*.partial``), flush, move into place, flush the folder."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)

@@ -146,6 +146,26 @@ def test_what_can_not_be_read_is_tried_again(night: Made, tmp_path: Path) -> Non
     assert counted(workflow, "started") == {"hole.tif": 2}
 
 
+@pytest.mark.full
+def test_what_is_set_aside_is_a_list_for_another_night(
+    night: Made, scenes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    hole = damaged(tmp_path / "in" / "hole.tif")
+    shutil.copy(scenes / "bad.tif", tmp_path / "in")
+    shutil.copy(scenes / "small0.tif", tmp_path / "in")
+    workflow = night(inputs=str(tmp_path / "in"), on_failure={"retries": 0})
+    aside = Path(run_night(workflow)["run"]) / "set-aside.txt"
+    assert aside.read_text().count("\n#") + 1 == 2
+    assert "# partial: the input can't be read at" in aside.read_text()
+    again = Path(shutil.copy(aside, tmp_path / "list.txt"))
+    for path in (hole, tmp_path / "in" / "bad.tif"):
+        shutil.copy(scenes / "small1.tif", path)
+    mended = night(inputs={"list": str(again)}, name="mended", outputs=str(tmp_path / "two"))
+    assert run_night(mended)["complete"] == 2
+    assert not (Path(mended.run_folder) / "set-aside.txt").exists()
+
+
 def test_too_many_bad_inputs_stop_the_night(night: Made, scenes: Path) -> None:
     told = run_night(night(on_failure={"stop_after": 1}))
     assert told["status"] == 130

@@ -1,0 +1,37 @@
+"""The quarantine file: the inputs that did not come out whole, each with its reason, as a list.
+
+Once what it tells of is mended, it can be given to another workflow: ``inputs: {list: set-aside.txt}``.
+"""
+
+from __future__ import annotations
+
+from seg_batch.batch.orders import Orders
+from seg_batch.journal import Journal, fold
+from seg_batch.journal.events import NAME as JOURNAL
+from seg_batch.journal.state import FAILED, PARTIAL, REFUSED
+from seg_batch.sinks.disk import write_text
+
+NAME = "set-aside.txt"
+
+
+def write_aside(orders: Orders) -> None:
+    """Make it from the journal; where there is nothing to tell, there is no file."""
+    path = orders.folder / NAME
+    lines = [
+        f"# {one.status}: {_line(one.error or '')}\n{_line(_path(orders, key))}\n"
+        for key, one in fold(Journal.read(orders.folder / JOURNAL)).inputs.items()
+        if one.status in (REFUSED, FAILED, PARTIAL)
+        and (key in orders.requests or key in orders.refused)
+    ]
+    if lines:
+        write_text(path, "".join(lines))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _path(orders: Orders, key: str) -> str:
+    return orders.requests[key].input if key in orders.requests else key
+
+
+def _line(text: str) -> str:
+    return " ".join(text.splitlines())

@@ -1,0 +1,62 @@
+"""What has become of a night's inputs: each fate counted, written into the journal, and told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from seg_batch.batch.listen import Listener
+from seg_batch.batch.queue import Item
+from seg_batch.journal import Journal
+
+ASIDE = ("partial", "refused", "failed")  # what makes a night less than complete
+
+
+class Ledger:
+    """``counts``: inputs by fate, and ``inputs`` in all, ``resumed``: complete before this night."""
+
+    def __init__(self, journal: Journal, listener: Listener) -> None:
+        self._journal, self._listener = journal, listener
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def aside(self) -> int:
+        return sum(self.counts[fate] for fate in ASIDE)
+
+    @property
+    def left(self) -> int:
+        return self.counts["inputs"] - self.counts["complete"] - self.aside
+
+    def open(self, inputs: int, resumed: int) -> None:
+        self.counts.update(inputs=inputs, resumed=resumed, complete=resumed)
+
+    def started(self, item: Item) -> None:
+        self._journal.append("started", item.key, attempt=item.attempt, worker=None)
+        self._listener.started(item.key, item.facts())
+
+    def retried(self, item: Item, why: str, wait_s: float) -> None:
+        self._journal.append("retried", item.key, attempt=item.attempt, error=why, wait_s=wait_s)
+        self._listener.retried(item.key, why, wait_s)
+
+    def done(self, key: str, result: dict[str, Any]) -> None:
+        self._journal.append("done", key, outcome=result)
+        self.counts[result["status"]] += 1
+        self._listener.done(key, result)
+
+    def refused(self, key: str, error: str) -> None:
+        self._journal.append("refused", key, error=error)
+        self.counts["refused"] += 1
+        self._listener.failed(key, error, 2)
+
+    def failed(self, item: Item, error: str, worker: str) -> None:
+        self._journal.append(
+            "failed", item.key, error=error, status=3, worker=worker or None, attempts=item.attempt
+        )
+        self.counts["failed"] += 1
+        self._listener.failed(item.key, error, 3)
+
+    def worker(self, event: str, worker: str, why: str) -> None:
+        """``dropped``, ``straggler`` or ``retried``; the journal keeps the first."""
+        if event == "dropped":
+            self._journal.append("worker_dropped", worker=worker, why=why)
+        self._listener.worker(event, worker, why)
