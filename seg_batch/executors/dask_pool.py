@@ -19,6 +19,7 @@ from seg_batch.executors.workers import Health
 
 PATIENCE_S = 60  # without any worker
 ANSWER_S = 60  # for one worker to answer one question
+LEAVING_S = 45  # until Dask notices that a worker is gone, whose link was cut
 KNOWN_S = 1.0  # how old the number of workers may be
 
 
@@ -113,8 +114,24 @@ class DaskPool:
 
     def answers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
         """Like ``ask``, with each worker's exception as its answer. One that is silent for a minute
-        holds up nobody else: its answer is a TimeoutError."""
+        holds up nobody else: its answer is a TimeoutError. One that can't be reached may be gone and
+        still be listed: all are asked again until it answers or has left the list."""
+        until = time.monotonic() + LEAVING_S
+        while True:
+            found = self._answers(function, *args)
+            lost = [
+                isinstance(a, OSError) and not isinstance(a, TimeoutError) for a in found.values()
+            ]
+            if (found and not any(lost)) or time.monotonic() > until:
+                break
+            time.sleep(1)
+        if not found:
+            raise ClusterError(
+                f"all workers of {self.name} are gone, so nothing would run: start them again"
+            )
+        return found
 
+    def _answers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
         async def one(worker: str) -> Any:
             call = self._client.run(
                 late.answered, function, *args, workers=[worker], on_error="return"

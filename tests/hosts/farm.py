@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.hosts.net import Hosts, network
+from tests.hosts.runs import Running
 
 # A lost host is noticed after seconds instead of minutes: the tests wait for that. Dask takes no
 # fewer than 11 for a connection.
@@ -35,12 +36,19 @@ class Farm:
     address: str
     environment: dict[str, str]
 
+    def running(self, words: list[str], out: Path) -> Running:
+        """A command started on the coordinator's host."""
+        return Running(self.hosts.on("coordinator", *words), out, self.environment)
+
 
 @contextmanager
-def farm(folder: Path, protocol: str = "tcp", **environment: str) -> Iterator[Farm]:
-    """Scheduler and workers, each on its host; ``environment``: more for all of them."""
-    everywhere = {**os.environ, **PATIENCE, "DASK_DISTRIBUTED__DASHBOARD__ENABLED": "False"}
-    everywhere |= environment
+def farm(folder: Path, certs: Path | None = None) -> Iterator[Farm]:
+    """Scheduler and workers, each on its host, with its logs in ``folder``; over TLS with the
+    certificates in ``certs``."""
+    protocol = "tls" if certs else "tcp"
+    everywhere = {**os.environ, **PATIENCE}
+    if certs:
+        everywhere["SEGBATCH_TLS"] = str(certs)
     with network("scheduler", *WORKERS, "coordinator") as hosts:
         address = f"{protocol}://{hosts.address('scheduler')}:{PORT}"
 
@@ -54,16 +62,24 @@ def farm(folder: Path, protocol: str = "tcp", **environment: str) -> Iterator[Fa
         module = (sys.executable, "-m")
         own = ("--no-dashboard", "--protocol", protocol, "--host")
         start(
-            "scheduler", *module, "distributed.cli.dask_scheduler", *own,
-            hosts.address("scheduler"), "--port", str(PORT),
+            "scheduler", *module, "distributed.cli.dask_scheduler", *_keys(certs, "scheduler"),
+            "--port", str(PORT), *own, hosts.address("scheduler"),
         )  # fmt: skip
         for host in WORKERS:
             start(
                 host, "sh", "-c", SUPERVISED, "supervisor", *module, "distributed.cli.dask_worker",
-                address, *own, hosts.address(host), "--nthreads", "2", "--no-nanny",
+                address, *_keys(certs, "worker"), "--nthreads", "2", "--no-nanny",
+                *own, hosts.address(host),
             )  # fmt: skip
         _wait_for_workers(folder)
         yield Farm(hosts, address, everywhere)
+
+
+def _keys(certs: Path | None, role: str) -> list[str]:
+    if certs is None:
+        return []
+    files = {"ca-file": "ca.pem", "cert": f"{role}.pem", "key": f"{role}-key.pem"}
+    return [part for key, file in files.items() for part in (f"--tls-{key}", f"{certs}/{file}")]
 
 
 def _wait_for_workers(folder: Path) -> None:

@@ -12,32 +12,62 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import yaml
+
 from tests.engine.files import address_raster, segbatch, write_raster
 
-SIDE = 6144
-BLOCKS = 36
+SIDE, SMALL_SIDE = 6144, 700
+BLOCKS = 36  # of the large scene
+PATIENCE_S = 240  # with a machine that has other things to do
+APPLIED = {"tta": "d4", "block": [1024, 1024]}  # slow enough to be disturbed
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A scene of ``BLOCKS`` blocks and what one quiet process makes of it."""
+    """A scene of ``BLOCKS`` blocks and three of one block, and the products of a quiet process:
+    name -> sha256."""
 
-    scene: Path
-    sha256: str
+    scenes: Path
+    products: dict[str, str]
 
-    def arguments(self, out: Path, *more: str) -> list[str]:
-        """``predict`` of this scene into ``out``, slow enough to be disturbed."""
-        told = ["--model", "probe", "--tta", "d4", "--block", "1024,1024", "--json"]
-        return ["predict", str(self.scene), "-o", str(out), *told, *more]
+    def predict(self, out: Path, cluster: object, name: str = "large") -> list[str]:
+        """The command for one scene, by default the large one."""
+        scene = str(self.scenes / f"{name}.tif")
+        return command("predict", scene, "-o", f"{out}/", *_OPTIONS, "--cluster", str(cluster))
+
+    def run(self, out: Path, cluster: object) -> list[str]:
+        """The command for all of them, as a workflow with its run folder in ``out``."""
+        workflow = {
+            "name": "night",
+            "inputs": str(self.scenes),
+            "model": "probe",
+            "options": APPLIED,
+            "outputs": str(out),
+            "cluster": str(cluster),
+        }
+        path = out.with_suffix(".yaml")
+        path.write_text(yaml.safe_dump(workflow))
+        return command("run", str(path), "--json")
+
+
+_OPTIONS = ("--model", "probe", "--tta", "d4", "--block", "1024,1024", "--json")
 
 
 def made_reference(folder: Path) -> Reference:
-    scene = write_raster(folder / "scene.tif", address_raster((SIDE, SIDE), 1, "uint8"))
-    reference, out = Reference(scene, ""), folder / "quiet.tif"
-    ran = segbatch(*reference.arguments(out, "--cluster", "inline"))
+    scenes, quiet = folder / "scenes", folder / "quiet"
+    scenes.mkdir()
+    sides = {"large": SIDE} | {f"small{i}": SMALL_SIDE + i for i in range(3)}
+    for name, side in sides.items():
+        write_raster(scenes / f"{name}.tif", address_raster((side, side), 1, "uint8"))
+    ran = segbatch("predict", *sorted(scenes.iterdir()), "-o", f"{quiet}/", *_OPTIONS)
     assert ran.status == 0, ran.err
-    assert ran.json["blocks"]["total"] == BLOCKS
-    return Reference(scene, sha256(out))
+    assert [report["blocks"]["total"] for report in ran.json] == [BLOCKS, 1, 1, 1]
+    return Reference(scenes, products(quiet))
+
+
+def products(folder: Path) -> dict[str, str]:
+    """Name -> sha256 of all maps in ``folder``."""
+    return {path.name: sha256(path) for path in folder.glob("*.tif")}
 
 
 def sha256(path: Path) -> str:
@@ -49,10 +79,10 @@ def command(*arguments: str) -> list[str]:
 
 
 class Running:
-    """A started command that writes ``out``; used as a context, it does not outlive the test."""
+    """A started command with products in ``out``; as a context, it does not outlive the test."""
 
     def __init__(self, words: list[str], out: Path, environment: dict[str, str]) -> None:
-        self.out = out
+        self._store = out / "large_labels.tif.work.zarr"
         self._process = subprocess.Popen(
             words,
             stdout=subprocess.PIPE,
@@ -80,9 +110,9 @@ class Running:
         self._process.communicate(timeout=10)
 
     def receipts(self) -> list[dict[str, str]]:
-        """Of the blocks done so far; none when the product is in place."""
+        """Of the large scene's blocks done so far; none when its product is in place."""
         read = []
-        for path in Path(f"{self.out}.work.zarr").glob("done/*.*.json"):
+        for path in self._store.glob("done/*.*.json"):
             with suppress(FileNotFoundError):  # the run ends meanwhile
                 read.append(json.loads(path.read_text("utf-8")))
         return read
@@ -90,10 +120,10 @@ class Running:
     def wait_for_blocks(self, n: int, hosts: int = 1, processes: int = 1) -> None:
         """Until ``n`` blocks are done, by so many hosts and processes; fails where the run ended
         before."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not self._has_done(n, hosts, processes):
             assert self._process.poll() is None, self._process.communicate()
-            assert time.monotonic() < deadline, self.receipts()
+            assert time.monotonic() < deadline, len(self.receipts())
             time.sleep(0.02)
 
     def _has_done(self, n: int, hosts: int, processes: int) -> bool:
@@ -105,7 +135,7 @@ class Running:
         """Whether blocks are still to be done."""
         return self._process.poll() is None and 0 < len(self.receipts()) < BLOCKS
 
-    def end(self, timeout: float = 120) -> tuple[int, str, str]:
+    def end(self, timeout: float = PATIENCE_S) -> tuple[int, str, str]:
         """Exit status and both streams."""
         out, err = self._process.communicate(timeout=timeout)
         return self._process.returncode, out, err

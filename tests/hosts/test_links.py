@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.files import segbatch
 from tests.hosts.farm import NOTICED_S, WORKERS, Farm, farm
-from tests.hosts.runs import BLOCKS, Reference, Running, command, sha256
+from tests.hosts.runs import BLOCKS, Reference, Running, products
 
 pytestmark = pytest.mark.hosts
 
@@ -22,7 +23,7 @@ CUT_S = NOTICED_S + 4  # longer than it takes both ends to notice
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    return tmp_path / "out.tif"
+    return tmp_path / "out"
 
 
 @pytest.fixture
@@ -31,54 +32,90 @@ def plain(tmp_path: Path) -> Iterator[Farm]:
         yield started
 
 
-def started(reference: Reference, there: Farm, out: Path) -> Running:
-    """The run, from the coordinator's host."""
-    words = command(*reference.arguments(out, "--cluster", there.address))
-    return Running(there.hosts.on("coordinator", *words), out, there.environment)
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[Farm]:
+    """Scheduler, workers and coordinator with certificates; their link carries nothing in clear."""
+    assert segbatch("cluster", "certs", tmp_path / "certs").status == 0
+    with farm(tmp_path, tmp_path / "certs") as started:
+        yield started
+
+
+def predicting(reference: Reference, there: Farm, out: Path) -> Running:
+    """``predict`` of the large scene, from the coordinator's host."""
+    return there.running(reference.predict(out, there.address), out)
+
+
+def only_product(out: Path) -> tuple[str, str]:
+    """Its name and sha256."""
+    (product,) = products(out).items()
+    return product
+
+
+def cut_in_mid_run(running: Running, there: Farm, *hosts: str) -> None:
+    """Once both workers have done blocks; restored when everybody has noticed."""
+    running.wait_for_blocks(4, hosts=2)
+    there.hosts.cut(*hosts)
+    time.sleep(CUT_S)
+    assert running.is_working(), "what the cut host had in hand is not done"
+    there.hosts.restore(*hosts)
 
 
 def test_a_link_cut_and_restored_changes_no_byte(
     reference: Reference, plain: Farm, out: Path
 ) -> None:
-    with started(reference, plain, out) as running:
-        running.wait_for_blocks(4, hosts=2)
-        plain.hosts.cut("worker1")
-        time.sleep(CUT_S)
-        plain.hosts.restore("worker1")
+    with predicting(reference, plain, out) as running:
+        cut_in_mid_run(running, plain, "worker1")
+        status, _, err = running.end()
+    assert status == 0, err
+    assert only_product(out) in reference.products.items()
+
+
+def test_a_night_goes_through_a_cut_link_with_certificates(
+    reference: Reference, secured: Farm, out: Path
+) -> None:
+    with secured.running(reference.run(out, secured.address), out) as running:
+        cut_in_mid_run(running, secured, "worker1")
         status, printed, err = running.end()
     assert status == 0, err
-    assert json.loads(printed)["status"] == "complete"
-    assert sha256(out) == reference.sha256
+    assert json.loads(printed)["complete"] == len(reference.products)
+    assert products(out) == reference.products
+
+
+def test_a_host_that_is_gone_and_still_listed_holds_up_nobody(
+    reference: Reference, plain: Farm, out: Path
+) -> None:
+    plain.hosts.cut("worker1")
+    words = reference.predict(out, plain.address, "small0")
+    with plain.running(words, out) as running:
+        status, _, err = running.end()
+    assert status == 0, err
+    assert only_product(out) in reference.products.items()
 
 
 def test_all_workers_cut_off_come_back(reference: Reference, plain: Farm, out: Path) -> None:
     """Within the minute of patience the run goes on by itself."""
-    with started(reference, plain, out) as running:
-        running.wait_for_blocks(4, hosts=2)
-        plain.hosts.cut(*WORKERS)
-        time.sleep(CUT_S)
-        assert running.is_working()
-        plain.hosts.restore(*WORKERS)
+    with predicting(reference, plain, out) as running:
+        cut_in_mid_run(running, plain, *WORKERS)
         status, _, err = running.end()
     assert status == 0, err
-    assert sha256(out) == reference.sha256
+    assert only_product(out) in reference.products.items()
 
 
 def test_a_lost_scheduler_is_told_of_and_the_same_command_completes(
     reference: Reference, plain: Farm, out: Path
 ) -> None:
-    with started(reference, plain, out) as running:
+    with predicting(reference, plain, out) as running:
         running.wait_for_blocks(4)
         plain.hosts.cut("scheduler")
         status, _, err = running.end()
     assert status == 2
     assert "resume" in err
     assert err.count("\n") == 1, "one line, no traceback"
-    assert not out.exists()
+    assert not products(out)
     assert 4 <= len(running.receipts()) < BLOCKS
     plain.hosts.restore("scheduler")
-    with started(reference, plain, out) as again:
+    with predicting(reference, plain, out) as again:
         status, printed, err = again.end()
     assert status == 0, err
     assert json.loads(printed)["blocks"]["resumed"] >= 4
-    assert sha256(out) == reference.sha256
+    assert only_product(out) in reference.products.items()

@@ -28,17 +28,17 @@ class Slurm:
         )
         return done.stdout
 
-    def jobs(self, state: str = "all") -> list[str]:
-        """Ids of the jobs in the queue, in order; ``state``: only those, like ``running``."""
+    def jobs(self, state: str = "pending,running,completing") -> list[str]:
+        """Ids of the jobs in these states, in order; by default of all that have not ended."""
         return sorted(self.call("squeue", "-h", "-o", "%A", "-t", state).split(), key=int)
 
     def cancel(self, *jobs: str) -> None:
         self.call("scancel", *jobs)
 
-    def wait_for_jobs(self, n: int, state: str, within_s: float = 60) -> None:
-        """Until exactly ``n`` jobs are in this state."""
+    def wait_until_empty(self, within_s: float = 60) -> None:
+        """Until every job has ended."""
         deadline = time.monotonic() + within_s
-        while len(self.jobs(state)) != n:
+        while self.jobs():
             assert time.monotonic() < deadline, self.call("squeue")
             time.sleep(0.2)
 
