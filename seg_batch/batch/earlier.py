@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from seg_batch.batch.orders import Orders
 from seg_batch.errors import StoreError
 from seg_batch.journal import Journal
 from seg_batch.journal.events import NAME
-from seg_batch.sinks.disk import write_json
+from seg_batch.sinks.disk import flush, write_json
 from seg_batch.sinks.product import digest
 
 WORKFLOW = "workflow.json"
@@ -26,8 +28,7 @@ def enter(orders: Orders) -> dict[str, dict[str, Any]]:
     """
     events = Journal.read(orders.folder / NAME)
     if events and _begin_anew(orders, events):
-        aside = orders.folder / f"journal-until-{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
-        (orders.folder / NAME).rename(aside)
+        _put_aside(orders.folder)
         events = []
     write_json(orders.folder / WORKFLOW, {**orders.workflow, "fingerprint": orders.fingerprint})
     earlier = _complete(events)
@@ -36,6 +37,14 @@ def enter(orders: Orders) -> dict[str, dict[str, Any]]:
         for key, request in orders.requests.items()
         if key in earlier and _is_of(earlier[key], request.input) and is_unchanged(earlier[key])
     }
+
+
+def _put_aside(folder: Path) -> None:
+    """Keep the journal under another name and empty it: it stays the same file, since it is open."""
+    aside = folder / f"journal-until-{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
+    shutil.copyfile(folder / NAME, aside)
+    flush(aside)
+    os.truncate(folder / NAME, 0)
 
 
 def _begin_anew(orders: Orders, events: list[dict[str, Any]]) -> bool:

@@ -199,7 +199,10 @@ def test_another_workflow_is_refused_in_the_same_folder(night: Made, scenes: Pat
     with pytest.raises(StoreError, match="another workflow"):
         run_night(other)
     assert run_night(other, overwrite=True)["complete"] == 1
-    assert len(list(Path(other.run_folder).glob("journal-until-*"))) == 1
+    aside = list(Path(other.run_folder).glob("journal-until-*"))
+    assert Journal.read(aside[0])[-1]["event"] == "ended"
+    assert events(other)[0]["event"] == "begun"
+    assert run_night(other)["resumed"] == 1
 
 
 @pytest.mark.full
@@ -207,6 +210,21 @@ def test_more_inputs_go_on_with_the_same_night(night: Made, scenes: Path) -> Non
     run_night(night(inputs=str(scenes / "small0.tif")))
     told = run_night(night(inputs=str(scenes / "small[01].tif")))
     assert (told["status"], told["resumed"], told["complete"]) == (0, 1, 2)
+
+
+@pytest.mark.full
+def test_an_input_that_changed_is_told_of_and_made_anew_if_asked(
+    night: Made, scenes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    path = Path(shutil.copy(scenes / "small0.tif", tmp_path / "in"))
+    workflow = night(inputs=str(path))
+    assert run_night(workflow)["status"] == 0
+    write_raster(path, address_raster((300, 333), 1, "uint8") + np.uint8(1))
+    assert run_night(workflow)["refused"] == 1
+    aside = [event for event in events(workflow) if event["event"] == "refused"]
+    assert "the input file has changed" in aside[0]["error"]
+    assert run_night(workflow, overwrite=True)["complete"] == 1
 
 
 def test_a_night_has_one_owner(night: Made, scenes: Path) -> None:
