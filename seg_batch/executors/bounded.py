@@ -65,12 +65,16 @@ class _Bounded:
         self._futures: dict[Attempt, Any] = {}
 
     def outcomes(self) -> Iterator[Outcome]:
-        self._begin_more()
-        while self._course.busy:
-            outcome = self._next_end()
+        try:
             self._begin_more()
-            if outcome is not None:
-                yield outcome
+            while self._course.busy:
+                outcome = self._next_end()
+                self._begin_more()
+                if outcome is not None:
+                    yield outcome
+        finally:  # whoever leaves early wants none of the rest done
+            for future in self._futures.values():
+                future.cancel()
 
     def _begin_more(self) -> None:
         if self._stop.is_set():

@@ -87,7 +87,10 @@ class DaskPool:
         or cut off, and whoever asked Dask's own future would wait with it."""
 
         async def fetch() -> Any:
-            return await future
+            try:
+                return await future
+            finally:
+                future.release()  # not when the garbage is collected: until then it is worked on
 
         fetched = asyncio.run_coroutine_threadsafe(fetch(), self._client.loop.asyncio_loop)
         fetched.key = future.key  # type: ignore[attr-defined]

@@ -10,7 +10,6 @@ tenth (in the first, the model is loaded and every path is taken for the first t
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import sys
 import tempfile
@@ -19,12 +18,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import rasterio
 from nights import resident_bytes
-from timing import make_bundle, make_scene, show
+from rasterio.windows import Window
+from timing import make_bundle, show
 
 import seg_batch
 
-TARGET, SIDE, MIB = 1.03, 256, 1 << 20
+TARGET, MIB = 1.03, 1 << 20
+BLOCK = (1024, 128)  # no block has fewer rows than a chunk, so the scene is narrow and very high
+
+
+def narrow_scene(path: Path, blocks: int) -> Path:
+    """One column of blocks, one uint8 band; noise of which no two blocks have the same."""
+    rows, width = BLOCK
+    place = {"crs": "EPSG:32612", "transform": rasterio.Affine(1, 0, 3e5, 0, -1, 4.2e6)}
+    shape = {"width": width, "height": rows * blocks, "count": 1, "dtype": "uint8"}
+    tiles = {"tiled": True, "blockxsize": width, "blockysize": 128}
+    rng = np.random.default_rng(blocks)
+    with rasterio.open(path, "w", driver="GTiff", **tiles, **place, **shape) as file:
+        for block in range(blocks):
+            pixels = rng.integers(0, 8, (1, rows, width), np.uint8)
+            file.write(pixels, window=Window(0, rows * block, width, rows))
+    return path
 
 
 class Worker:
@@ -53,7 +70,7 @@ def grown(name: str, scene: Path, work: Path, model: Any, **options: Any) -> flo
         model=model,
         cluster="local",
         workers=1,
-        block=(SIDE, SIDE),
+        block=BLOCK,
         listener=told,
         **options,
     )
@@ -80,11 +97,10 @@ def main() -> None:
     asked.add_argument("--blocks", type=int, default=5000)
     asked.add_argument("--only", choices=("probe", "anunet"))
     told = asked.parse_args()
-    side = SIDE * math.isqrt(told.blocks - 1) + SIDE
     good = True
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        scene = make_scene(work / "scene.tif", side, bands=1)
+        scene = narrow_scene(work / "scene.tif", told.blocks)
         network = {"channels": 1, "classes": 4, "filters": (4, 8, 16)}
         models = {"probe": "probe", "anunet": make_bundle(work / "bundle", 2, 128, 32, **network)}
         for name, model in models.items():

@@ -93,15 +93,17 @@ def test_a_fault_that_passes_is_waited_for_and_told(pool: InlinePool) -> None:
 
 
 def test_a_full_disk_ends_it_at_once(pool: InlinePool) -> None:
+    begun = []
+
     def write(item: int) -> int:
+        begun.append(item)
         if item == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
         return item
 
-    outcomes = run_bounded(pool, write, range(1000))
-    assert sorted(next(outcomes).item for _ in range(3)) == [0, 1, 2]
     with pytest.raises(DiskFullError, match="free some space"):
-        list(outcomes)
+        list(run_bounded(pool, write, range(1000)))
+    assert len(begun) < 100
 
 
 def test_once_stopped_what_is_in_hand_ends_and_nothing_begins(pool: InlinePool) -> None:

@@ -151,3 +151,18 @@ def test_stopped_between_items(pool: DaskPool) -> None:
         stop.set()
     assert sorted(ended) == list(range(len(ended)))
     assert len(ended) <= 2 * pool.window
+
+
+def test_what_nobody_wants_any_more_is_taken_back(pool: DaskPool) -> None:
+    def item(n: int) -> int:
+        time.sleep(0.2)
+        return n
+
+    outcomes = run_bounded(pool, item, range(1000))
+    next(outcomes)
+    assert pool._client.futures
+    outcomes.close()
+    deadline = time.monotonic() + 10
+    while pool._client.futures or pool.placed():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
