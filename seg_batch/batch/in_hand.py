@@ -95,11 +95,16 @@ class InHand:
         return thread
 
     def _small(self, items: list[Item]) -> None:
-        begun = (item for item in items if self._begin(item))
         for outcome in run_bounded(
-            self._pool, run_small, begun, stop=self._stop.asked, tell=self.tell
+            self._pool, run_small, self._begun(items), stop=self._stop.asked, tell=self.tell
         ):
             self._ended.put(Ended(outcome.item, outcome.result, outcome.error, outcome.worker))
+
+    def _begun(self, items: list[Item]) -> Iterator[Item]:
+        for item in items:
+            if self._stop.asked.is_set() or not self._begin(item):
+                return
+            yield item
 
     def _large(self, items: list[Item]) -> None:
         threads = []

@@ -36,6 +36,8 @@ from seg_batch.workflow.schema import Workflow
 
 COMPLETE, SOME_ASIDE, STOPPED = 0, 3, 130
 
+_LEFT_OPEN: list[ExitStack] = []  # pools of interrupted nights: to let go of one would close it
+
 
 def run_night(
     workflow: Workflow,
@@ -95,7 +97,7 @@ class Night:
                     say(line)
                 self._work(pool, done)
             except KeyboardInterrupt:
-                ours.pop_all()  # at once: the system takes our processes with us
+                _LEFT_OPEN.append(ours.pop_all())  # at once: our processes end with this one
                 self._end(STOPPED, "interrupted at once")
                 raise
             except SegbatchError as error:

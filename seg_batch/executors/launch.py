@@ -18,6 +18,7 @@ from seg_batch.executors.deploy import LOOPBACK, lifetime_advice, opens_to_other
 from seg_batch.executors.facts import Needs
 from seg_batch.executors.gpu import cuda_cluster, environment
 from seg_batch.executors.pool import IN_FLIGHT, InlinePool, Pool
+from seg_batch.executors.signals import unheard
 from seg_batch.executors.spec import ClusterSpec, read_spec
 
 CONNECT_S = 10
@@ -78,7 +79,7 @@ def local_pool(workers: int) -> DaskPool:
         "memory_limit": 0,
         "silence_logs": 50,
     }
-    with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
+    with unheard(), dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
         cluster = cuda_cluster(workers, **arguments)
         if cluster is None:
             cluster = LocalCluster(
@@ -108,7 +109,7 @@ def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPo
         certs = passing_certs()
         last_first.callback(shutil.rmtree, certs, ignore_errors=True)
     count = spec.most_workers or workers
-    with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
+    with unheard(), dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
         cluster = started(spec, count, certs)
     last_first.callback(cluster.close, timeout=5)
     client = Client(cluster, set_as_default=False)

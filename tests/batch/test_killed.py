@@ -45,7 +45,13 @@ def events(workflow: Path) -> list[dict[str, Any]]:
 
 def started(workflow: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "seg_batch", "run", str(workflow), "--json"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, to which signals are sent as by a terminal
+    )
 
 
 def until(workflow: Path, reached: Callable[[list[dict[str, Any]]], bool]) -> None:
@@ -132,7 +138,7 @@ def test_one_signal_finishes_what_is_in_hand(
 ) -> None:
     process = started(workflow)
     until(workflow, some_started)
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     status, out, err = ended(process)
     told = json.loads(out)
     assert status == (130 if told["left"] else 0), err
@@ -140,6 +146,9 @@ def test_one_signal_finishes_what_is_in_hand(
     stopping = next(e for e in found if e["event"] == "stopping")
     assert stopping["why"] == f"{number.name} received"
     assert not [e for e in found if e["event"] == "started" and e["t"] > stopping["t"] + 1]
+    begun = {e["input"] for e in found if e["event"] == "started"}
+    small = {key for key in begun if "small" in key}
+    assert small <= {e["input"] for e in found if e["event"] == "done"}, "none was broken off"
     assert segbatch("run", workflow, "--json").status == 0
     assert products(tmp_path / "out") == alone
 
@@ -149,11 +158,12 @@ def test_two_signals_end_it_at_once(
 ) -> None:
     process = started(workflow)
     until(workflow, some_started)
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGTERM)
     status, _, err = ended(process)
     assert status == 130, err
-    assert segbatch("run", workflow, "--json").status == 0
+    again = segbatch("run", workflow, "--json")
+    assert again.status == 0, again.err
     assert products(tmp_path / "out") == alone
 
 
@@ -163,6 +173,8 @@ def test_a_dry_run_writes_nothing(workflow: Path, tmp_path: Path) -> None:
     assert ran.status == 0, ran.err
     assert ran.json["totals"]["blocks"] == 5 + 2 * 6
     assert not (tmp_path / "out").exists()
-    shown = segbatch("run", workflow, "--dry-run", "--set", f"inputs.list={tmp_path}/missing.txt")
+    shown = segbatch(
+        "run", workflow, "--dry-run", "--set", f"inputs={{list: {tmp_path}/missing.txt}}"
+    )
     assert shown.status == 3
     assert "none.tif" in shown.out
