@@ -35,10 +35,18 @@ class Farm:
     hosts: Hosts
     address: str
     environment: dict[str, str]
+    log: Path  # of the scheduler
 
     def running(self, words: list[str], out: Path) -> Running:
         """A command started on the coordinator's host."""
         return Running(self.hosts.on("coordinator", *words), out, self.environment)
+
+    def wait_for(self, line: str, times: int) -> None:
+        """Until the scheduler has said this so often."""
+        deadline = time.monotonic() + 60
+        while (said := self.log.read_text()).count(line) < times:
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
 
 
 @contextmanager
@@ -60,7 +68,7 @@ def farm(folder: Path, certs: Path | None = None) -> Iterator[Farm]:
                 )  # fmt: skip
 
         module = (sys.executable, "-m")
-        own = ("--no-dashboard", "--protocol", protocol, "--host")
+        own = ("--dashboard-address", "127.0.0.1:0", "--protocol", protocol, "--host")
         start(
             "scheduler", *module, "distributed.cli.dask_scheduler", *_keys(certs, "scheduler"),
             "--port", str(PORT), *own, hosts.address("scheduler"),
@@ -71,8 +79,9 @@ def farm(folder: Path, certs: Path | None = None) -> Iterator[Farm]:
                 address, *_keys(certs, "worker"), "--nthreads", "2", "--no-nanny",
                 *own, hosts.address(host),
             )  # fmt: skip
-        _wait_for_workers(folder)
-        yield Farm(hosts, address, everywhere)
+        started = Farm(hosts, address, everywhere, folder / "scheduler.log")
+        started.wait_for("Register worker", len(WORKERS))
+        yield started
 
 
 def _keys(certs: Path | None, role: str) -> list[str]:
@@ -80,11 +89,3 @@ def _keys(certs: Path | None, role: str) -> list[str]:
         return []
     files = {"ca-file": "ca.pem", "cert": f"{role}.pem", "key": f"{role}-key.pem"}
     return [part for key, file in files.items() for part in (f"--tls-{key}", f"{certs}/{file}")]
-
-
-def _wait_for_workers(folder: Path) -> None:
-    deadline = time.monotonic() + 60
-    log = folder / "scheduler.log"
-    while log.read_text().count("Register worker") < len(WORKERS):
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
