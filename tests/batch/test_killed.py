@@ -132,7 +132,9 @@ def test_a_killed_worker_costs_nothing(
     assert products(tmp_path / "out") == alone
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_one_signal_finishes_what_is_in_hand(
     workflow: Path, tmp_path: Path, alone: dict[str, bytes], number: signal.Signals
 ) -> None:
@@ -153,6 +155,7 @@ def test_one_signal_finishes_what_is_in_hand(
     assert products(tmp_path / "out") == alone
 
 
+@pytest.mark.slow
 def test_two_signals_end_it_at_once(
     workflow: Path, tmp_path: Path, alone: dict[str, bytes]
 ) -> None:
