@@ -183,6 +183,14 @@ class DaskPool:
         """Nothing to wait for: a worker's block is written whole, or not marked."""
 
     def close(self) -> None:
-        self._client.close(timeout=2)
+        with suppress(OSError):
+            self._client.close(timeout=2)
         if self._cluster is not None:
-            self._cluster.close(timeout=5)
+            end(self._cluster)
+
+
+def end(cluster: Any) -> None:
+    """Close a Dask cluster; one that takes too long ends with this process, and spoils nothing that is
+    done (a TimeoutError is an OSError)."""
+    with suppress(OSError):
+        cluster.close(timeout=5)

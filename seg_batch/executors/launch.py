@@ -13,7 +13,7 @@ from typing import Any
 from seg_batch.errors import ClusterError
 from seg_batch.executors.certs import passing_certs, security_of
 from seg_batch.executors.checks import check_workers
-from seg_batch.executors.dask_pool import DaskPool
+from seg_batch.executors.dask_pool import DaskPool, end
 from seg_batch.executors.deploy import LOOPBACK, lifetime_advice, opens_to_others, started
 from seg_batch.executors.facts import Needs
 from seg_batch.executors.gpu import cuda_cluster, environment
@@ -111,7 +111,7 @@ def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPo
     count = spec.most_workers or workers
     with unheard(), dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
         cluster = started(spec, count, certs)
-    last_first.callback(cluster.close, timeout=5)
+    last_first.callback(end, cluster)
     client = Client(cluster, set_as_default=False)
     name = spec.cluster.rpartition(".")[2]
     pool = DaskPool(client, name=name)
