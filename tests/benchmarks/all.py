@@ -14,6 +14,7 @@ NAMES = (
     "training",
     "crf",
     "crf_gain",
+    "post",
     "monai",
 )
 

@@ -58,7 +58,7 @@ def to_openvino(model: Any) -> Any:
     from seg_batch.nn.backend import keras, tf
     from seg_batch.nn.fold import fold_batchnorm
 
-    folded = fold_batchnorm(model)
+    folded = _with_open_sides(fold_batchnorm(model))
     numbers = [(variable, np.asarray(variable)) for variable in folded.variables]
 
     def forward(x: Any) -> Any:
@@ -72,6 +72,31 @@ def to_openvino(model: Any) -> Any:
         file = Path(folder) / "graph.pb"
         file.write_bytes(graph.get_concrete_function().graph.as_graph_def().SerializeToString())
         return core().read_model(file)
+
+
+def _with_open_sides(model: Any) -> Any:
+    """The model with layers that can be traced for any sides: Keras' own enlarging can't, but for
+    that by nearest neighbours (its `resize` compares sides with 0, which a graph can't)."""
+    from seg_batch.nn.backend import keras, tf
+
+    def smooth(layer: Any) -> bool:
+        return isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation != "nearest"
+
+    class Enlarged(keras.layers.UpSampling2D):
+        def call(self, inputs: Any) -> Any:
+            sides = tf.shape(inputs)[1:3] * self.size
+            return tf.image.resize(inputs, sides, method=self.interpolation)
+
+    if not any(map(smooth, model.layers)):
+        return model
+    copy = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: (Enlarged if smooth(layer) else type(layer)).from_config(
+            layer.get_config()
+        ),
+    )
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def main(weights: str, xml: str) -> int:
