@@ -7,6 +7,7 @@ from pathlib import Path
 NAMES = (
     "efficiency",
     "engines",
+    "archs",
     "overhead",
     "memory",
     "workers",

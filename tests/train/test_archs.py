@@ -29,8 +29,7 @@ def test_a_strided_one_learns_and_its_card_builds_it_again(tmp_path: Path) -> No
     card = trained(tmp_path, "unet_strided", "network.options.dropout=[0.1, 0.2]")
     said = card["architecture"]
     options = {"dropout": [0.1, 0.2], "slope": 0.2}
-    named = {"name": "unet_strided", "filters": [4, 8], "options": options}
-    assert said == {**named, "multiple": [2, 2]}
+    assert said == {"name": "unet_strided", "filters": [4, 8], "options": options}
     assert card["scores"]["test"]["overall"]["accuracy"]["mean"] > 0.8
     build(said["name"], rank=2, channels=1, classes=2, filters=said["filters"], **said["options"])
 

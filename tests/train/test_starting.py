@@ -42,7 +42,7 @@ def body(model: Any) -> dict[str, list[np.ndarray]]:
 
 @pytest.mark.full
 def test_another_network_is_trained_by_name(made: dict[str, Any]) -> None:
-    network = {"name": "unet", "filters": [4, 8], "options": {"norm": True}, "multiple": [2, 2]}
+    network = {"name": "unet", "filters": [4, 8], "options": {"norm": True}}
     assert made["card"]["architecture"] == network
     assert made["card"]["scores"]["test"]["overall"]["accuracy"]["mean"] > 0
 
