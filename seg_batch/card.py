@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveFloat,
+    PositiveInt,
     ValidationError,
     model_validator,
 )
@@ -24,9 +25,7 @@ from seg_batch.errors import BundleError, InputError
 from seg_batch.geometry import Axis, Shape
 
 SCHEMA = 3
-# Keys of `ModelCard.architecture`: what sides of patches are multiples of; what the linter found.
-MULTIPLE = "multiple"
-WHOLE_PATCH = "whole_patch_layers"  # in reports, too
+WHOLE_PATCH = "whole_patch_layers"  # in cards and reports: what the linter of models found
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 
@@ -113,6 +112,9 @@ class ModelCard(_Frozen):
         description="id of the class that mean scores leave out; None: every class counts",
     )
     patch: tuple[int, ...] | None = None
+    multiple: tuple[PositiveInt, ...] | None = Field(
+        default=None, description="what sides of other patches must be multiples of; None: no other"
+    )
     overlap: tuple[int, ...] | None = None
     margin: tuple[int, ...] | None = None
     border: Border | None = Field(default=None, description="what --overlap auto goes by")
@@ -147,7 +149,7 @@ class ModelCard(_Frozen):
             raise ValueError("two classes share an id")
         if self.rank is not None and self.rank not in RANKS[self.kind]:
             raise ValueError(f"a {self.rank}-D model can't be of kind {self.kind}")
-        for name in ("patch", "overlap", "margin"):
+        for name in ("patch", "multiple", "overlap", "margin"):
             value = getattr(self, name)
             if value is not None and self.rank is not None and len(value) != self.rank:
                 raise ValueError(f"{name} {value} does not have rank {self.rank}")
@@ -193,7 +195,7 @@ def _check_grid(patch: Shape, overlap: Shape, margin: Shape) -> None:
 def _migrate(data: dict[str, Any]) -> dict[str, Any]:
     """Bring an older card to this schema, step by step.
 
-    1 -> 2: ``border`` and ``split`` came; 2 -> 3: ``format``, ``finer`` and ``post``. All are optional, so
+    1 -> 2: ``border`` and ``split`` came; 2 -> 3: ``format``, ``finer``, ``multiple`` and ``post``. All are optional, so
     the number is all that changes. Cards inside datasets and work stores come this way too.
     """
     version = data.get("schema_version")

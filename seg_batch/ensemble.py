@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from seg_batch.bundles import Model
-from seg_batch.card import MULTIPLE, ModelCard
+from seg_batch.card import ModelCard
 from seg_batch.errors import BundleError
 from seg_batch.geometry import Shape
 from seg_batch.stitch import Predictor
@@ -94,7 +94,6 @@ def _takes(card: ModelCard, patch: Shape | None) -> bool:
     of the card's. A model that was compiled for one shape has only that."""
     if card.patch is None or patch in (None, card.patch):
         return True
-    steps = card.architecture.get(MULTIPLE)
-    if card.format != "keras" or steps is None or len(steps) != len(patch):
+    if card.multiple is None or len(card.multiple) != len(patch):
         return False
-    return all(side % step == 0 for side, step in zip(patch, steps, strict=True))
+    return all(side % step == 0 for side, step in zip(patch, card.multiple, strict=True))

@@ -226,6 +226,7 @@ def _own_card(asked: _Asked, folder: Path) -> ModelCard:
     }
     if name != "keras":
         own["name"] = f"{card.name}-{'int8' if asked.quantize == 'int8' else name}"
+        own["multiple"] = None  # it was written for one patch
     return card.model_copy(update=own)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from seg_batch import bundles
-from seg_batch.card import MULTIPLE, Border, Compute, ModelCard
+from seg_batch.card import Border, Compute, ModelCard
 from seg_batch.dataset import Held, PatchSet
 from seg_batch.geometry import Box
 from seg_batch.recipe import Recipe
@@ -134,9 +134,9 @@ def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCa
             activation_bytes=activation_bytes(model, draft.patch),
             flops=forward_flops(model, draft.patch),
         ),
+        multiple=(multiple(*built),) * len(draft.patch),
         architecture={
             **described(*built),
-            MULTIPLE: (multiple(*built),) * len(draft.patch),
             **for_card(model),
         },
         split=patches.hold_out,

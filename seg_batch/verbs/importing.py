@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seg_batch import bundles
 from seg_batch.card import (
-    MULTIPLE,
     WHOLE_PATCH,
     Compute,
     ModelCard,
@@ -157,11 +156,8 @@ def _measured(card: ModelCard, told: Foreign, made: Wrapped) -> ModelCard:
             activation_bytes=activation_bytes(made.model, made.patch),
             flops=forward_flops(made.model, made.patch),
         ),
-        "architecture": {
-            **architecture_of(made.model),
-            MULTIPLE: multiples(made.model),
-            **for_card(made.model),
-        },
+        "multiple": None if any(made.model.input_shape[1:-1]) else multiples(made.model),
+        "architecture": {**architecture_of(made.model), **for_card(made.model)},
     }
     return make_card(**{**{k: getattr(card, k) for k in type(card).model_fields}, **found})
 

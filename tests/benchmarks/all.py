@@ -7,6 +7,7 @@ from pathlib import Path
 NAMES = (
     "efficiency",
     "engines",
+    "archs",
     "overhead",
     "memory",
     "workers",
@@ -14,6 +15,7 @@ NAMES = (
     "training",
     "crf",
     "crf_gain",
+    "post",
     "monai",
     "simulation",
     "warmth",

@@ -1,12 +1,14 @@
 """What each network costs beside ANU-Net: parameters, operations, forward time in both CPU engines
-as a ratio to anunet (turn by turn, in one process), memory of a forward pass. Images of 4 channels,
-8 classes, one patch of 256 x 256; TensorFlow in float32, OpenVINO as it runs by default.
+as a ratio to anunet (turn by turn, in one process), peak memory of a process. Images of 4 channels,
+8 classes, one patch of 256 x 256 (volumes: 64 x 64 x 64, beside ANU-Net for volumes); TensorFlow in
+float32, OpenVINO as it runs by default.
 
 ``python tests/benchmarks/archs.py [--width 32] [NAME ...]``: widths of the sources, or all networks
 with the same ones: 32, doubled at each level. Ends with a table in Markdown.
 """
 
 import argparse
+import math
 import subprocess
 import sys
 import tempfile
@@ -16,28 +18,24 @@ from typing import Any
 import numpy as np
 from timing import interleaved, seconds_of, show
 
-CHANNELS, CLASSES, SIDE, ROUNDS = 4, 8, 256, 5
+CHANNELS, CLASSES, ROUNDS = 4, 8, 5
+PATCH = {2: (256, 256), 3: (64, 64, 64)}
 ENGINES = ("tensorflow", "openvino")
 COLUMNS = (
     *("network", "parameters", "receptive field", "GFLOP per megavoxel"),
-    *("TensorFlow, time / anunet", "OpenVINO, time / anunet", "memory of a patch, MiB"),
+    *("TensorFlow, time / anunet", "OpenVINO, time / anunet", "peak memory, MiB"),
 )
 
-# A fresh process: how much its resident memory rose at most while the network ran.
+# A fresh process: its largest resident memory, libraries and weights included.
 MEMORY = """
 import sys
 import numpy as np
-from archs import CHANNELS, SIDE, loaded
-def status(key):
-    lines = open("/proc/self/status").read().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024
+from archs import CHANNELS, PATCH, loaded
+from seg_batch.machine import peak_rss_bytes
 predictor = loaded(sys.argv[1], sys.argv[2])
-predictor(np.zeros((1, 64, 64, CHANNELS), np.float32))
-open("/proc/self/clear_refs", "w").write("5")
-before = status("VmRSS")
 for _ in range(3):
-    predictor(np.ones((1, SIDE, SIDE, CHANNELS), np.float32))
-print(status("VmHWM") - before)
+    predictor(np.ones((1, *PATCH[predictor.rank], CHANNELS), np.float32))
+print(peak_rss_bytes())
 """
 
 
@@ -60,7 +58,7 @@ def widths(name: str, width: int | None) -> tuple[int, ...]:
     return source if width is None else tuple(width * 2**i for i in range(len(source)))
 
 
-def made(name: str, width: int | None, folder: Path) -> tuple[Path, dict[str, Any]]:
+def made(name: str, rank: int, width: int | None, folder: Path) -> tuple[Path, dict[str, Any]]:
     """The network with new weights in a file, and what is known of it without running it."""
     from seg_batch.nn.anunet import deepest
     from seg_batch.nn.cost import activation_bytes, forward_flops
@@ -68,22 +66,22 @@ def made(name: str, width: int | None, folder: Path) -> tuple[Path, dict[str, An
     from seg_batch.nn.zoo import build
 
     filters = widths(name, width)
-    model = deepest(build(name, rank=2, channels=CHANNELS, classes=CLASSES, filters=filters))
-    path = folder / f"{name}.keras"
+    model = deepest(build(name, rank=rank, channels=CHANNELS, classes=CLASSES, filters=filters))
+    path = folder / f"{name}-{rank}.keras"
     model.save(path)
-    patch = (SIDE, SIDE)
+    patch = PATCH[rank]
     return path, {
         "filters": filters,
         "parameters": model.count_params(),
         "receptive_field": receptive_field(model)[0],
-        "gflop_per_megavoxel": forward_flops(model, patch) / SIDE**2 * 1e-3,
+        "gflop_per_megavoxel": forward_flops(model, patch) / math.prod(patch) * 1e-3,
         "estimated_bytes": activation_bytes(model, patch),
     }
 
 
-def times(one: Path, other: Path) -> dict[str, float]:
+def times(one: Path, other: Path, rank: int) -> dict[str, float]:
     """``{"tensorflow": ratio, "tensorflow_s": seconds, ...}`` of `one` against `other`."""
-    patch = np.random.default_rng(0).normal(size=(1, SIDE, SIDE, CHANNELS)).astype(np.float32)
+    patch = np.random.default_rng(0).normal(size=(1, *PATCH[rank], CHANNELS)).astype(np.float32)
     found: dict[str, float] = {}
     for engine in ENGINES:
         sides = {"one": loaded(str(one), engine), "other": loaded(str(other), engine)}
@@ -116,17 +114,18 @@ def row(name: str, facts: dict[str, Any]) -> str:
 def main() -> None:
     from seg_batch.nn.zoo import ARCHITECTURES
 
-    flat = [name for name, one in ARCHITECTURES.items() if 2 in one.config.ranks]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=flat)
+    parser.add_argument("names", nargs="*", default=list(ARCHITECTURES))
     parser.add_argument("--width", type=int)
     asked = parser.parse_args()
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        house, _ = made("anunet", asked.width, Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        house = {rank: made("anunet", rank, asked.width, folder)[0] for rank in PATCH}
         for name in asked.names:
-            path, facts = made(name, asked.width, Path(folder))
-            facts |= times(path, house)
+            rank = ARCHITECTURES[name].config.ranks[0]
+            path, facts = made(name, rank, asked.width, folder)
+            facts |= times(path, house[rank], rank)
             facts |= {f"{engine}_bytes": memory_bytes(path, engine) for engine in ENGINES}
             told = ", ".join(f"x{facts[e]:.2f} the time of anunet in {e}" for e in ENGINES)
             show(f"archs {name}", told, network=name, **facts)

@@ -112,14 +112,22 @@ def test_members_that_differ_are_refused_by_name(changed: dict[str, Any], said: 
     assert refused.value.status == 2
 
 
-def test_what_does_not_meet_the_patches_may_differ() -> None:
-    """Another patch, where the network's levels allow it; overlap, colours, scores."""
-    free = {"patch": (64, 64), "overlap": (8, 8), "architecture": {"multiple": (4, 4)}}
-    found = joined([Model(CARD, function=A), Model(OTHER.model_copy(update=free), function=B)])
-    assert (found.card, found.names) == (CARD, ["one", "other"])
-    compiled = OTHER.model_copy(update={**free, "format": "openvino"})
-    with pytest.raises(BundleError, match="for its patch"):
-        joined([Model(CARD, function=A), Model(compiled, function=B)])
+@pytest.mark.parametrize(
+    ("multiple", "takes"),
+    [((4, 4), True), ((16, 48), True), ((32, 32), False), ((4, 4, 4), False), (None, False)],
+)
+def test_another_patch_goes_where_the_card_says_so(
+    multiple: tuple[int, ...] | None, takes: bool
+) -> None:
+    """The first member's patch is (48, 48). Overlap, colours and scores may differ anyway."""
+    free = {"patch": (64, 64), "overlap": (8, 8), "multiple": multiple}
+    models = [Model(CARD, function=A), Model(OTHER.model_copy(update=free), function=B)]
+    if takes:
+        found = joined(models)
+        assert (found.card, found.names) == (CARD, ["one", "other"])
+    else:
+        with pytest.raises(BundleError, match="for its patch"):
+            joined(models)
 
 
 def test_the_same_model_twice_is_refused(scene: Path) -> None:

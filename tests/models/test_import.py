@@ -163,7 +163,8 @@ def test_the_stride_is_found_and_the_nearest_patches_are_told(tmp_path: Path) ->
         import_model(path, tmp_path / "b", told(patch=(8, 100)))
     assert import_model(path, tmp_path / "b", told(patch=(96, 8)))["card"]["patch"] == [96, 8]
     fixed = saved(strided_encoder(3, 4, side=64), tmp_path / "f.keras")
-    assert import_model(fixed, tmp_path / "c", told())["card"]["patch"] == [64, 64]
+    card = import_model(fixed, tmp_path / "c", told())["card"]
+    assert (card["patch"], card["multiple"]) == ([64, 64], None)
     with pytest.raises(InputError, match="64,64 alone"):
         import_model(fixed, tmp_path / "d", told(patch=(96, 96)))
 
@@ -387,8 +388,7 @@ def test_layers_that_see_the_whole_patch_are_told(tmp_path: Path) -> None:
     assert line in imported_lines(result)
     assert line in model_lines(model_facts(str(tmp_path / "b")))
     scene = write_raster(tmp_path / "a.tif", address_raster((150, 130), 3, "uint8"))
-    options = Options(engine="tensorflow")
-    report = predict_one(Request(str(scene), str(tmp_path / "o.tif"), str(tmp_path / "b"), options))
+    report = predict_one(Request(str(scene), str(tmp_path / "o.tif"), str(tmp_path / "b")))
     assert report["seams"]["index"] is not None
     assert line in summary(report)
 

@@ -85,6 +85,7 @@ def test_a_bundle_is_whole_and_its_card_says_what_was_measured(scene: dict[str, 
     assert read_card(bundle).model_dump(mode="json") == card
     assert card["weights_sha256"] == sha256(bundle / "model.keras")
     assert card["architecture"] == {"name": "anunet", "filters": [4, 8]}
+    assert card["multiple"] == [2, 2]
     assert min(card["compute"]["activation_bytes"], card["compute"]["flops"]) > 0
     assert len(card["normalisation"]["mean"]) == len(card["normalisation"]["std"]) == 1
     assert read_recipe(bundle / "recipe.yaml") == scene["recipe"]

@@ -27,19 +27,20 @@ MADE_BY = ("engines/convert.py", "fold.py", "graph.py")
 
 
 def converted(weights: Path, sha256: str) -> tuple[bytes, bytes]:
-    """Description and numbers (``.xml``, ``.bin``) of the ``.keras`` file of this hash."""
-    entry = user_cache() / _key(sha256)
-    if found := _intact(entry):
-        with contextlib.suppress(OSError):
-            os.utime(entry)
-        return found
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(entry.parent)
-        return _added(weights, entry)
-    except OSError:  # read-only or full: nothing is kept
-        with tempfile.TemporaryDirectory() as folder:
-            return _made(weights, Path(folder))
+    """Description and numbers (``.xml``, ``.bin``) of the ``.keras`` file of this hash.
+
+    Where the cache can't be written to, or is full, nothing is kept.
+    """
+    key = _key(sha256)
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
+        if found := _intact(user_cache() / key):
+            os.utime(user_cache() / key)
+            return found
+    with tempfile.TemporaryDirectory() as folder:
+        found = _made(weights, Path(folder))
+        with contextlib.suppress(OSError, RuntimeError):
+            _keep(Path(folder), user_cache() / key)
+    return found
 
 
 def read(xml: Path) -> tuple[bytes, bytes]:
@@ -74,20 +75,21 @@ def _key(sha256: str) -> str:
 
 
 def _made(weights: Path, folder: Path) -> tuple[bytes, bytes]:
-    folder.mkdir(exist_ok=True)
     convert(weights, folder / XML)
-    (folder / "sha256").write_text(bundles.sha256(folder / XML))
     return read(folder / XML)
 
 
-def _added(weights: Path, entry: Path) -> tuple[bytes, bytes]:
+def _keep(files: Path, entry: Path) -> None:
+    """Copy what was made into the cache: beside its place, then there in one move."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(entry.parent)
     with tempfile.TemporaryDirectory(
         dir=entry.parent, prefix=MAKING, ignore_cleanup_errors=True
     ) as folder:
         made = Path(folder) / entry.name
-        found = _made(weights, made)
+        shutil.copytree(files, made)
+        (made / "sha256").write_text(bundles.sha256(made / XML))
         _put(made, entry)
-    return found
 
 
 def _intact(entry: Path) -> tuple[bytes, bytes] | None:

@@ -47,10 +47,15 @@ def convert(weights: Path, xml: Path) -> None:
         told = json.loads(done.stdout.splitlines()[-1])
         raise getattr(errors, told["kind"])(told["message"])
     if done.returncode:
-        last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
         raise BundleError(
-            f"{weights} can't be converted for OpenVINO ({last}); use --engine tensorflow"
+            f"{weights} can't be converted for OpenVINO ({_reason(done)}); use --engine tensorflow"
         )
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """The line that tells most: the operation that OpenVINO lacks, else the last one."""
+    lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+    return next((line.strip() for line in lines if "No conversion rule" in line), lines[-1])
 
 
 def to_openvino(model: Any) -> Any:
@@ -58,7 +63,7 @@ def to_openvino(model: Any) -> Any:
     from seg_batch.nn.backend import keras, tf
     from seg_batch.nn.fold import fold_batchnorm
 
-    folded = fold_batchnorm(model)
+    folded = _with_open_sides(fold_batchnorm(model))
     numbers = [(variable, np.asarray(variable)) for variable in folded.variables]
 
     def forward(x: Any) -> Any:
@@ -67,11 +72,34 @@ def to_openvino(model: Any) -> Any:
             return tf.cast(folded(x, training=False), tf.float32)  # mixed models may end in float16
 
     signature = [tf.TensorSpec(model.input_shape, tf.float32)]
-    graph = tf.function(forward, input_signature=signature, autograph=False)
+    traced = tf.function(forward, input_signature=signature, autograph=False)
+    graph = traced.get_concrete_function().graph
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.pb"
-        file.write_bytes(graph.get_concrete_function().graph.as_graph_def().SerializeToString())
-        return core().read_model(file)
+        file.write_bytes(graph.as_graph_def().SerializeToString())
+        found = core().read_model(file)
+    # A graph names no outputs, so each tensor that nothing reads became one (SiLU leaves such).
+    result = found.output(graph.outputs[0].name).node
+    return openvino.Model([result], found.get_parameters(), found.get_friendly_name())
+
+
+def _with_open_sides(model: Any) -> Any:
+    """The model with layers that can be traced for any sides: Keras' own bilinear enlarging can't
+    (its `resize` compares sides with 0, which a graph can't)."""
+    from seg_batch.nn.backend import keras, tf
+    from seg_batch.nn.graph import inner
+
+    class Enlarged(keras.layers.UpSampling2D):
+        def call(self, inputs: Any) -> Any:
+            sides = tf.shape(inputs)[1:3] * self.size
+            return tf.image.resize(inputs, sides, method=self.interpolation)
+
+    def copy(layer: Any) -> Any:
+        if isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "bilinear":
+            return Enlarged.from_config(layer.get_config())
+        return _with_open_sides(layer) if inner(layer) else layer
+
+    return keras.models.clone_model(model, clone_function=copy)
 
 
 def main(weights: str, xml: str) -> int:

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -61,6 +63,9 @@ def test_a_model_is_converted_once_and_kept(bundle) -> None:  # type: ignore[no-
     assert cache.converted(weights, sha256) == first == cache.read(converter.xml)
     assert converter.calls == 1
     (entry,) = entries()
+    os.utime(entry, (0, 0))
+    cache.converted(weights, sha256)
+    assert time.time() - entry.stat().st_mtime < 60  # used, so it stays
     cache.converted(weights, "0" * 64)  # other weights
     assert converter.calls == 2
     assert entry in entries()
@@ -116,6 +121,31 @@ def test_without_a_place_for_it_nothing_is_kept(bundle, monkeypatch) -> None:  #
     assert cache.converted(weights, sha256) == cache.read(converter.xml)
     assert cache.converted(weights, sha256) == cache.read(converter.xml)
     assert converter.calls == 2
+
+
+# Converts by copying, and from then on no file may grow past 100 bytes, as on a full disk.
+FULL = """
+import resource, shutil, signal, sys
+from pathlib import Path
+from seg_batch import bundles
+from seg_batch.nn.engines import cache
+weights, made = map(Path, sys.argv[1:])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+def convert(_, xml):
+    for suffix in (".xml", ".bin"):
+        shutil.copyfile(made.with_suffix(suffix), xml.with_suffix(suffix))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+cache.convert = convert
+assert cache.converted(weights, bundles.sha256(weights)) == cache.read(made)
+"""
+
+
+@pytest.mark.full
+def test_a_full_cache_is_done_without(bundle) -> None:  # type: ignore[no-untyped-def]
+    weights, _, converter = bundle
+    command = [sys.executable, "-c", FULL, str(weights), str(converter.xml)]
+    subprocess.run(command, check=True)
+    assert entries() == []
 
 
 def test_what_killed_conversions_left_goes_and_what_is_at_work_stays(bundle) -> None:  # type: ignore[no-untyped-def]
