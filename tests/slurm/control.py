@@ -35,9 +35,9 @@ class Slurm:
     def cancel(self, *jobs: str) -> None:
         self.call("scancel", *jobs)
 
-    def wait_until_empty(self, within_s: float = 60) -> None:
-        """Until every job has ended."""
-        deadline = time.monotonic() + within_s
+    def wait_until_empty(self) -> None:
+        """Until every job has ended; one that finds no scheduler does so after a minute."""
+        deadline = time.monotonic() + 180
         while self.jobs():
             assert time.monotonic() < deadline, self.call("squeue")
             time.sleep(0.2)
