@@ -8,6 +8,7 @@ A step stands in a card as JSON (``{"step": "min_size", "size": "2mL"}``) or on 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -56,23 +57,24 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Arguments = tuple[list[str], dict[str, str]]  # of a step's text: plain ones, and key=value
 
 
-class _Step(BaseModel):
+class _Step(BaseModel, ABC):
     """``probabilities``: made of them, not of labels; such a step comes first or not at all."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     probabilities: ClassVar[bool] = False
 
     @classmethod
+    @abstractmethod
     def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
         """The fields that the arguments of the text form mean."""
-        raise NotImplementedError
 
     def named(self) -> tuple[str, ...]:
         """Names of the classes it speaks of."""
         return tuple(getattr(self, "classes", ()))
 
+    @abstractmethod
     def in_words(self) -> str:
-        raise NotImplementedError
+        """What the step does, for the plan and the report."""
 
 
 class ThresholdStep(_Step):

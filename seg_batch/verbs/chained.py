@@ -15,7 +15,7 @@ import numpy as np
 
 from seg_batch.card import ModelCard
 from seg_batch.chain import AnyStep, needs_probabilities
-from seg_batch.geometry import Box
+from seg_batch.geometry import Box, Shape
 from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.options import Options, asked_chain
 from seg_batch.plan import CHUNK
@@ -24,8 +24,11 @@ from seg_batch.postprocess.costs import blocks_of
 from seg_batch.postprocess.setting import Setting, require_fit
 
 
-class Region(Protocol):
-    """What of ``held_out.Region`` a chain needs."""
+class Seen(Protocol):
+    """Pixels of a region: ``box`` is what counts; ``read`` reaches a patch further, within ``extent``."""
+
+    @property
+    def extent(self) -> Shape: ...
 
     @property
     def box(self) -> Box: ...
@@ -62,7 +65,7 @@ class Chained:
     def keeps(self) -> bool:
         return needs_probabilities(self.chain)
 
-    def apply(self, region: Region, labels: np.ndarray, kept: np.ndarray | None) -> None:
+    def apply(self, region: Seen, labels: np.ndarray, kept: np.ndarray | None) -> None:
         """Change ``labels`` of the region in place; voxels without data count for nothing and end
         as the first class, which is nowhere scored."""
         if not self.chain:

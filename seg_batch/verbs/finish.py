@@ -135,10 +135,7 @@ def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCa
             flops=forward_flops(model, draft.patch),
         ),
         multiple=(multiple(*built),) * len(draft.patch),
-        architecture={
-            **described(*built),
-            **for_card(model),
-        },
+        architecture={**described(*built), **for_card(model)},
         split=patches.hold_out,
         weights_sha256=sha256,
     )

@@ -13,35 +13,23 @@ from seg_batch.card import ModelCard
 from seg_batch.geometry import Blocks, Box, Shape
 from seg_batch.metrics import Calibration
 from seg_batch.metrics.seams import SeamCounter, SeamCounts
-from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.options import Options
 from seg_batch.stitch import Counts, Empty, Predictor, Stitcher, below, quantised, winners
 from seg_batch.taper import Taper
 from seg_batch.tiling import make_grid
-from seg_batch.verbs.chained import Chained
+from seg_batch.verbs.chained import Chained, Seen
 
 BLOCK = {2: 2048, 3: 192}
 
 
-class Region(Protocol):
-    """Pixels with a truth. ``box`` is scored; ``read`` reaches a patch further, within ``extent``.
+class Region(Seen, Protocol):
+    """Pixels with a truth, of a case; ``box`` is scored.
 
     ``truth(box)``: class indices and where they count, ``box.shape`` each.
     """
 
     @property
     def case(self) -> str: ...
-
-    @property
-    def extent(self) -> Shape: ...
-
-    @property
-    def box(self) -> Box: ...
-
-    @property
-    def normaliser(self) -> Normaliser: ...
-
-    def read(self, box: Box) -> Pixels: ...
 
     def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]: ...
 

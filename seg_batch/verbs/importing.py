@@ -13,14 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from seg_batch import bundles
-from seg_batch.card import (
-    WHOLE_PATCH,
-    Compute,
-    ModelCard,
-    Normalisation,
-    make_card,
-    read_card,
-)
+from seg_batch.card import WHOLE_PATCH, Compute, ModelCard, Normalisation, make_card, read_card
 from seg_batch.errors import InputError
 from seg_batch.geometry import Shape
 from seg_batch.sinks.publish import require_replaceable, writing_folder

@@ -24,7 +24,7 @@ from seg_batch.sources import open_source
 from seg_batch.sources.view import Oriented
 from seg_batch.stitch import cut
 from seg_batch.tiling import DEFAULT_PATCH, make_grid
-from seg_batch.verbs.held_out import Region
+from seg_batch.verbs.chained import Seen
 from seg_batch.verbs.outputs import ENDINGS
 from seg_batch.verbs.regions import card_numbers, collect, numbers_for, require_card
 
@@ -148,14 +148,10 @@ def _fits(path: Path, card: ModelCard) -> bool:
 
 @dataclass(frozen=True)
 class _Image:
-    """A whole image as a ``held_out.Region`` without a truth."""
+    """A whole image."""
 
     view: Oriented
     normaliser: Normaliser
-
-    @property
-    def case(self) -> str:
-        return self.view.info.path
 
     @property
     def extent(self) -> Shape:
@@ -168,9 +164,6 @@ class _Image:
     def read(self, box: Box) -> Pixels:
         return self.view.read(box)
 
-    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        raise NotImplementedError("an image to compare on has no labels")
-
 
 def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
     with closing(open_source(path)) as source:
@@ -180,7 +173,7 @@ def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
         return tiles(_Image(view, numbers_for(card, view)), card, most)
 
 
-def tiles(region: Region, card: ModelCard, most: int) -> list[np.ndarray]:
+def tiles(region: Seen, card: ModelCard, most: int) -> list[np.ndarray]:
     """At most ``most`` tiles of a region, spread over it, ``(*patch, channels)`` each."""
     coarse = card.model_copy(update={"finer": 1})  # the model's input is what counts here
     grid, rank = make_grid(region.extent, coarse, Options())

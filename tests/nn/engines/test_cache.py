@@ -89,18 +89,38 @@ def test_a_damaged_entry_is_made_anew(bundle, harm: str) -> None:  # type: ignor
     assert entries() == [entry]
 
 
-def test_two_processes_may_race(bundle, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+# Converts by copying, slowly enough that all racers convert.
+RACER = """
+import shutil, sys, time
+from pathlib import Path
+from seg_batch import bundles
+from seg_batch.nn.engines import cache
+weights, made = map(Path, sys.argv[1:])
+def convert(_, xml):
+    for suffix in (".xml", ".bin"):
+        shutil.copyfile(made.with_suffix(suffix), xml.with_suffix(suffix))
+    time.sleep(0.5)
+cache.convert = convert
+assert cache.converted(weights, bundles.sha256(weights)) == cache.read(made)
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("damaged", [False, True])
+def test_processes_may_race(bundle, damaged: bool) -> None:  # type: ignore[no-untyped-def]
     weights, sha256, converter = bundle
-
-    def slow(weights: Path, xml: Path) -> None:
-        monkeypatch.setattr(cache, "convert", converter)
-        cache.converted(weights, sha256)  # another process is done first
-        converter(weights, xml)
-
-    monkeypatch.setattr(cache, "convert", slow)
-    assert cache.converted(weights, sha256) == cache.read(converter.xml)
-    assert converter.calls == 2
-    assert len(entries()) == 1
+    good = cache.converted(weights, sha256)
+    (entry,) = entries()
+    if damaged:
+        (entry / "model.bin").write_bytes(b"")
+    else:
+        shutil.rmtree(entry)
+    command = [sys.executable, "-c", RACER, str(weights), str(converter.xml)]
+    racers = [subprocess.Popen(command) for _ in range(4)]
+    assert [racer.wait(60) for racer in racers] == [0] * 4
+    assert entries() == [entry]
+    assert cache.converted(weights, sha256) == good
+    assert converter.calls == 1
 
 
 def test_a_bundle_is_never_written_to_nor_believed(bundle) -> None:  # type: ignore[no-untyped-def]
