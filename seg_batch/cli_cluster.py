@@ -36,7 +36,7 @@ def certs(
     Its authority's key is not kept, so nobody can add to the set; connections without a certificate
     of it are refused.
     """
-    from seg_batch.executors.certs import make_certs
+    from seg_batch.executors.cluster.certs import make_certs
 
     made = Path(folder).absolute()
     make_certs(made, host or (), days)
@@ -68,9 +68,9 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Start or reach the cluster, ask every worker what it has, and end it again."""
-    from seg_batch.executors.checks import check_workers
-    from seg_batch.executors.facts import Needs
-    from seg_batch.executors.launch import open_pool
+    from seg_batch.executors.cluster.checks import check_workers
+    from seg_batch.executors.cluster.facts import Needs
+    from seg_batch.executors.cluster.launch import open_pool
 
     needs = Needs(inputs=tuple(path or ()), outputs=tuple(output or ()))
     with open_pool(spec, workers) as pool:

@@ -35,7 +35,8 @@ class Asked:
         ),
     ] = None
     cluster: Annotated[
-        str, typer.Option(help="auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml.")
+        str,
+        typer.Option(help="auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml."),
     ] = "auto"
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per GPU, or one.")] = 0
     memory: Annotated[str | None, typer.Option(help="What one worker may use, like 8GiB.")] = None

@@ -64,11 +64,11 @@ def _run(workflow: Workflow, overwrite: bool, quiet: bool) -> dict[str, Any]:
 
 def _steps(workflow: Workflow, dry_run: bool, overwrite: bool, as_json: bool, quiet: bool) -> None:
     """Plan the steps or do them, and leave."""
-    from seg_batch.batch.step_plan import plan_steps, step_lines
-    from seg_batch.batch.steps import run_steps
     from seg_batch.live import Board
     from seg_batch.morning import write
     from seg_batch.progress import CutBar, ScoreBar, TrainBar
+    from seg_batch.steps.plan import plan_steps, step_lines
+    from seg_batch.steps.run import run_steps
 
     if dry_run:
         plan = plan_steps(workflow)

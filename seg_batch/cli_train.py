@@ -33,7 +33,8 @@ def patches(
     align: Align = None,
     fold: Fold = None,
     cluster: Annotated[
-        str, typer.Option(help="auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml.")
+        str,
+        typer.Option(help="auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml."),
     ] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     overwrite: Overwrite = False,

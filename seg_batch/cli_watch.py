@@ -44,11 +44,11 @@ def watch(
     quiet: Quiet = False,
 ) -> None:
     """Segment what arrives in a folder, each once, until told to end (Ctrl-C, SIGTERM)."""
-    from seg_batch.batch.service import Service, serve
-    from seg_batch.batch.tidy import Tidying
-    from seg_batch.batch.watch import Rules
     from seg_batch.live import Board
     from seg_batch.morning import write
+    from seg_batch.watch.loop import Rules
+    from seg_batch.watch.service import Service, serve
+    from seg_batch.watch.tidy import Tidying
 
     if marker is not None and not marker.startswith("."):
         raise PlanError(f"--marker {marker!r} is no ending of a name: use one like .done")

@@ -45,6 +45,7 @@ ROWS: list[dict[str, str]] = [
     {"plan": "numpy", "samples": "numpy", "workflow": "pydantic yaml"},
     {"verbs": "numpy jinja2 matplotlib"},
     {"batch": "numpy"},
+    {"steps": "", "watch": ""},
     {"morning": "numpy jinja2 matplotlib"},
     {"progress": "rich"},
     {"live": "rich"},

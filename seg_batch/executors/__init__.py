@@ -6,11 +6,11 @@ of the items, each replaced as it ends. Dask appears in this room only. A pool o
 """
 
 from seg_batch.executors.bounded import run_bounded
-from seg_batch.executors.facts import Needs
-from seg_batch.executors.launch import open_pool
+from seg_batch.executors.cluster.facts import Needs
+from seg_batch.executors.cluster.launch import open_pool
+from seg_batch.executors.cluster.spec import ClusterSpec, read_spec
+from seg_batch.executors.cluster.worker_logs import gather_logs
 from seg_batch.executors.pool import HERE, IN_FLIGHT, Outcome, Pool
-from seg_batch.executors.spec import ClusterSpec, read_spec
-from seg_batch.executors.worker_logs import gather_logs
 
 __all__ = [
     "HERE",

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from seg_batch.executors.faults import Fault
+from seg_batch.executors.health import Health
 from seg_batch.executors.stragglers import LEAST_S, late
-from seg_batch.executors.workers import Health
 
 BACK_OFF_S = (1.0, 4.0, 16.0)  # before the second, third and fourth try after faults that may pass
 FORGIVEN = 3  # failures of an item on workers that have not done anything yet

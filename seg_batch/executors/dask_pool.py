@@ -12,10 +12,10 @@ from contextlib import suppress
 from typing import Any
 
 from seg_batch.errors import ClusterError
-from seg_batch.executors import late
-from seg_batch.executors.facts import Needs
+from seg_batch.executors.cluster import late
+from seg_batch.executors.cluster.facts import Needs
+from seg_batch.executors.health import Health
 from seg_batch.executors.pool import IN_FLIGHT
-from seg_batch.executors.workers import Health
 
 PATIENCE_S = 60  # without any worker
 ANSWER_S = 60  # for one worker to answer one question

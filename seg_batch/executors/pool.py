@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from seg_batch.executors.workers import Health
+from seg_batch.executors.health import Health
 
 HERE = "this process"  # as a worker
 IN_FLIGHT = 2  # items at once in every process, so that reading, model and writing overlap

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo
 
-from seg_batch.executors.spec import TLS_FOLDER, WORDS, ClusterSpec
+from seg_batch.executors.cluster.spec import TLS_FOLDER, WORDS, ClusterSpec
 from seg_batch.workflow.paths import Reading, path_of
 
 

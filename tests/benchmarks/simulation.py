@@ -38,8 +38,8 @@ from typing import Any
 from timing import make_bundle, make_scene, show
 
 from seg_batch.executors.course import Attempt, Course
+from seg_batch.executors.health import Health
 from seg_batch.executors.pool import IN_FLIGHT
-from seg_batch.executors.workers import Health
 
 TARGET, WORKERS = 0.95, 64
 SPREAD, STRAGGLERS, FACTOR, FACTOR_SPREAD = 0.25, 0.02, 5.0, 0.8
@@ -234,7 +234,7 @@ def measured_blocks() -> tuple[float, float]:
 def measured_cost(n: int = 3000) -> float:
     """Processor seconds of coordinator and scheduler for a block that does nothing."""
     from seg_batch.executors import run_bounded
-    from seg_batch.executors.launch import local_pool
+    from seg_batch.executors.cluster.launch import local_pool
 
     pool = local_pool(2)
     try:

@@ -13,8 +13,8 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from seg_batch.errors import ClusterError, OutputError
-from seg_batch.executors.certs import ROLES, make_certs, passing_certs, require_sound
-from seg_batch.executors.launch import open_pool
+from seg_batch.executors.cluster.certs import ROLES, make_certs, passing_certs, require_sound
+from seg_batch.executors.cluster.launch import open_pool
 from tests.cluster.clusters import scheduler, tls, worker
 from tests.engine.files import segbatch
 
@@ -89,7 +89,7 @@ def test_a_set_that_can_not_be_trusted_is_refused(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_sets_of_killed_runs_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    program = "from seg_batch.executors.certs import passing_certs; print(passing_certs())"
+    program = "from seg_batch.executors.cluster.certs import passing_certs; print(passing_certs())"
     told = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )

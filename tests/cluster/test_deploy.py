@@ -15,7 +15,7 @@ import yaml
 
 from seg_batch.errors import ClusterError
 from seg_batch.executors import ClusterSpec, open_pool, read_spec
-from seg_batch.executors.deploy import class_of, started
+from seg_batch.executors.cluster.deploy import class_of, started
 from tests.engine.files import segbatch
 
 

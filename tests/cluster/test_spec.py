@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.errors import ClusterError
-from seg_batch.executors.deploy import lifetime_advice, walltime_s
-from seg_batch.executors.spec import CLASSES, ClusterSpec, read_spec, seconds
+from seg_batch.executors.cluster.deploy import lifetime_advice, walltime_s
+from seg_batch.executors.cluster.spec import CLASSES, ClusterSpec, read_spec, seconds
 
 READY = sorted((Path(__file__).resolve().parents[2] / "workflows" / "clusters").glob("*.yaml"))
 QUEUE = {"cluster": "dask_jobqueue.SLURMCluster"}

@@ -17,9 +17,17 @@ import pytest
 
 from seg_batch.errors import ClusterError, OutputError
 from seg_batch.executors import Needs, open_pool, run_bounded
-from seg_batch.executors.checks import check_workers
-from seg_batch.executors.facts import BASE, crowded, facts, identity, misfit, sha256, versions
-from seg_batch.executors.gpu import cuda_cluster
+from seg_batch.executors.cluster.checks import check_workers
+from seg_batch.executors.cluster.facts import (
+    BASE,
+    crowded,
+    facts,
+    identity,
+    misfit,
+    sha256,
+    versions,
+)
+from seg_batch.executors.cluster.gpu import cuda_cluster
 from seg_batch.executors.pool import InlinePool
 from tests.cluster.clusters import of_another_version, scheduler, worker
 from tests.engine.files import segbatch
@@ -102,7 +110,7 @@ def nothing(there: Path) -> None: ...
 def test_what_is_not_shared_is_refused(
     here: Path, change: Any, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seg_batch.executors.facts.LATE_S", 0.2)
+    monkeypatch.setattr("seg_batch.executors.cluster.facts.LATE_S", 0.2)
     pool = Elsewhere(here, other(here, change))
     with pytest.raises(ClusterError, match=told) as error:
         check_workers(pool, needs_of(here))
@@ -115,7 +123,7 @@ def test_a_worker_that_only_reads_is_told_from_one_that_writes_too(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files come from here to there and not back, as with a copy that is synchronised."""
-    monkeypatch.setattr("seg_batch.executors.facts.LATE_S", 0.2)
+    monkeypatch.setattr("seg_batch.executors.cluster.facts.LATE_S", 0.2)
     there = other(here, nothing)
 
     class Synchronised(Elsewhere):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from seg_batch.executors.course import BACK_OFF_S, COPIES, FORGIVEN, Attempt, Course
 from seg_batch.executors.faults import Fault
-from seg_batch.executors.workers import Health
+from seg_batch.executors.health import Health
 
 
 @dataclass

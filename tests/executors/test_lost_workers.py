@@ -14,8 +14,8 @@ import pytest
 
 from seg_batch.errors import BundleError, DiskFullError
 from seg_batch.executors import run_bounded
+from seg_batch.executors.cluster.launch import local_pool
 from seg_batch.executors.dask_pool import DaskPool
-from seg_batch.executors.launch import local_pool
 
 pytestmark = pytest.mark.full
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seg_batch.executors import open_pool
-from seg_batch.executors.signals import ENDING, unheard
+from seg_batch.executors.cluster.signals import ENDING, unheard
 
 pytestmark = pytest.mark.full
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.batch.arrivals import CHANGED, Book, Glance, Settling, glance_at, look, marked
 from seg_batch.errors import InputError
+from seg_batch.watch.arrivals import CHANGED, Book, Glance, Settling, glance_at, look, marked
 
 names = st.sampled_from(["a.tif", "b.nii.gz", "c.zarr"])
 glances = st.tuples(st.integers(0, 2), st.integers(0, 2), st.just(1))

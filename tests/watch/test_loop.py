@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from seg_batch.batch.arrivals import Book
 from seg_batch.batch.listen import Listener, Silent
-from seg_batch.batch.tidy import Tidying
-from seg_batch.batch.watch import Rules, Watch
+from seg_batch.watch.arrivals import Book
+from seg_batch.watch.loop import Rules, Watch
+from seg_batch.watch.tidy import Tidying
 
 RULES = Rules(settle_s=0.02, every_s=0.005)
 Trick = Callable[[dict[str, Path]], None]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from seg_batch.batch.arrivals import Fate, look
-from seg_batch.batch.tidy import Tidying
 from seg_batch.errors import OutputError
+from seg_batch.watch.arrivals import Fate, look
+from seg_batch.watch.tidy import Tidying
 
 
 def fate(name: str, why: str = "") -> Fate:

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import rasterio
 
-from seg_batch.batch.step_plan import plan_steps, step_lines
-from seg_batch.batch.steps import run_steps
 from seg_batch.errors import StoreError
 from seg_batch.live import Board
 from seg_batch.morning import write
 from seg_batch.progress import CutBar, ScoreBar, TrainBar
 from seg_batch.recipe.reading import as_yaml
+from seg_batch.steps.plan import plan_steps, step_lines
+from seg_batch.steps.run import run_steps
 from seg_batch.verbs.predict import predict
 from seg_batch.workflow import read
 from tests.engine.files import write_raster

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from seg_batch.batch.arrivals import (
+from seg_batch.batch.listen import Listener, Silent, Together
+from seg_batch.errors import InputError, OutputError
+from seg_batch.watch.arrivals import (
     CHANGED,
     Book,
     Fate,
@@ -27,9 +29,7 @@ from seg_batch.batch.arrivals import (
     look,
     marked,
 )
-from seg_batch.batch.listen import Listener, Silent, Together
-from seg_batch.batch.tidy import Tidying
-from seg_batch.errors import InputError, OutputError
+from seg_batch.watch.tidy import Tidying
 
 BOOK = "arrivals.jsonl"
 WAVE = 64  # arrivals that are handed over at once

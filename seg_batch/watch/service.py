@@ -10,19 +10,19 @@ from datetime import datetime
 from pathlib import Path
 
 from seg_batch import machine
-from seg_batch.batch.arrivals import Book
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.listen import Listener
 from seg_batch.batch.night import SOME_ASIDE
 from seg_batch.batch.stop import Stop
-from seg_batch.batch.tidy import Tidying
-from seg_batch.batch.watch import BOOK, Rules, Watch, require_apart
-from seg_batch.batch.waves import LOG, Waves
 from seg_batch.errors import InputError, WorkflowError
 from seg_batch.executors import open_pool
 from seg_batch.journal import hold
 from seg_batch.journal.run import taken_over_line
 from seg_batch.logs import RunLog
+from seg_batch.watch.arrivals import Book
+from seg_batch.watch.loop import BOOK, Rules, Watch, require_apart
+from seg_batch.watch.tidy import Tidying
+from seg_batch.watch.waves import LOG, Waves
 from seg_batch.workflow.schema import Workflow
 
 REPORT = "report.html"

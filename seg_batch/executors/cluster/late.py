@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from seg_batch.executors.facts import Needs, facts, misfit
+from seg_batch.executors.cluster.facts import Needs, facts, misfit
 
 TOPIC = "segbatch-unfit"
 LEAVE_S = 30.0

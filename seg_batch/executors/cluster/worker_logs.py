@@ -16,7 +16,7 @@ def gather_logs(pool: Pool, told: Callable[[dict[str, Any]], None]) -> None:
     """
     if pool.inline:
         return
-    from seg_batch.executors.log_plugin import TOPIC, GatherLogs
+    from seg_batch.executors.cluster.log_plugin import TOPIC, GatherLogs
 
     client = pool._client  # type: ignore[attr-defined]  # of the same room: a DaskPool
     client.subscribe_topic(TOPIC, lambda event: told(event[1]))

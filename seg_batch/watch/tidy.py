@@ -10,9 +10,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg_batch.batch.arrivals import DONE, FAILED, Fate, Look, stem
 from seg_batch.errors import OutputError
 from seg_batch.verbs.outputs import split
+from seg_batch.watch.arrivals import DONE, FAILED, Fate, Look, stem
 
 
 @dataclass(frozen=True)

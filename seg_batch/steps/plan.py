@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.dry import plan_lines, plan_night
-from seg_batch.batch.step_record import Record
 from seg_batch.bundles import find
 from seg_batch.errors import SegbatchError
+from seg_batch.steps.record import Record
 from seg_batch.verbs.layout import TASK_BYTES
 from seg_batch.verbs.patch_plan import chosen_recipe, make_plan
 from seg_batch.workflow import listed

@@ -23,12 +23,12 @@ from seg_batch.batch.earlier import enter
 from seg_batch.batch.facts import stamp
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.orders import Orders
-from seg_batch.batch.step_anew import forget
-from seg_batch.batch.step_record import Record
-from seg_batch.batch.step_verbs import Bars, DoneBy, doing
 from seg_batch.batch.unattended import Write
 from seg_batch.errors import SegbatchError
 from seg_batch.journal import Journal, open_run
+from seg_batch.steps.anew import forget
+from seg_batch.steps.record import Record
+from seg_batch.steps.verbs import Bars, DoneBy, doing
 from seg_batch.version import package_version
 from seg_batch.workflow.schema import Workflow
 from seg_batch.workflow.steps import AnyStep, Predict

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.errors import ClusterError
-from seg_batch.executors.certs import security_of
-from seg_batch.executors.gpu import environment
+from seg_batch.executors.cluster.certs import security_of
+from seg_batch.executors.cluster.gpu import environment
+from seg_batch.executors.cluster.spec import CLASSES, ClusterSpec, seconds
 from seg_batch.executors.pool import IN_FLIGHT
-from seg_batch.executors.spec import CLASSES, ClusterSpec, seconds
 from seg_batch.named import nearest
 
 LOOPBACK = "127.0.0.1:0"

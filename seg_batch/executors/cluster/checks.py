@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.errors import ClusterError, OutputError
-from seg_batch.executors.facts import (
+from seg_batch.executors.cluster.facts import (
     BASE,
     Needs,
     crowded,

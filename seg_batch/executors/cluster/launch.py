@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.errors import ClusterError
-from seg_batch.executors.certs import passing_certs, security_of
-from seg_batch.executors.checks import check_workers
+from seg_batch.executors.cluster.certs import passing_certs, security_of
+from seg_batch.executors.cluster.checks import check_workers
+from seg_batch.executors.cluster.deploy import LOOPBACK, lifetime_advice, opens_to_others, started
+from seg_batch.executors.cluster.facts import Needs
+from seg_batch.executors.cluster.gpu import cuda_cluster, environment
+from seg_batch.executors.cluster.signals import unheard
+from seg_batch.executors.cluster.spec import ClusterSpec, read_spec
 from seg_batch.executors.dask_pool import DaskPool, end
-from seg_batch.executors.deploy import LOOPBACK, lifetime_advice, opens_to_others, started
-from seg_batch.executors.facts import Needs
-from seg_batch.executors.gpu import cuda_cluster, environment
 from seg_batch.executors.pool import IN_FLIGHT, InlinePool, Pool
-from seg_batch.executors.signals import unheard
-from seg_batch.executors.spec import ClusterSpec, read_spec
 
 CONNECT_S = 10
 LOCAL_S = 60  # for all processes of this machine to start
