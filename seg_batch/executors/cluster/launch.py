@@ -16,6 +16,7 @@ from seg_batch.executors.cluster.checks import check_workers
 from seg_batch.executors.cluster.deploy import LOOPBACK, lifetime_advice, opens_to_others, started
 from seg_batch.executors.cluster.facts import Needs
 from seg_batch.executors.cluster.gpu import cuda_cluster, environment
+from seg_batch.executors.cluster.settings import our_settings
 from seg_batch.executors.cluster.signals import unheard
 from seg_batch.executors.cluster.spec import ClusterSpec, read_spec
 from seg_batch.executors.dask_pool import DaskPool, end
@@ -49,6 +50,7 @@ def open_pool(
         if spec.here:  # the plan has shared out this machine's memory
             needs = replace(needs, memory_bytes=0)
         pool.needs, answers = check_workers(pool, needs)
+        pool.introduce()
         pool.advice += _unused_gpus(needs, answers)
         yield pool
 
@@ -69,7 +71,6 @@ def local_pool(workers: int) -> DaskPool:
 
     Dask's own memory limits stay off: the plan has promised less, and a paused worker helps no one.
     """
-    import dask
     from distributed import Client, LocalCluster
 
     arguments = {
@@ -79,7 +80,7 @@ def local_pool(workers: int) -> DaskPool:
         "memory_limit": 0,
         "silence_logs": 50,
     }
-    with unheard(), dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
+    with unheard(), our_settings():
         cluster = cuda_cluster(workers, **arguments)
         if cluster is None:
             cluster = LocalCluster(
@@ -100,7 +101,6 @@ def local_pool(workers: int) -> DaskPool:
 
 def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPool:
     """A cluster of the class that ``spec`` names; closed again by ``last_first``."""
-    import dask
     from distributed import Client
 
     advice = lifetime_advice(spec)
@@ -109,7 +109,7 @@ def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPo
         certs = passing_certs()
         last_first.callback(shutil.rmtree, certs, ignore_errors=True)
     count = spec.most_workers or workers
-    with unheard(), dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
+    with unheard(), our_settings():
         cluster = started(spec, count, certs)
     last_first.callback(end, cluster)
     client = Client(cluster, set_as_default=False)

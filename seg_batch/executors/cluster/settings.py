@@ -1,0 +1,27 @@
+"""How Dask is set where its scheduler is started by us.
+
+Each task waits at the scheduler until a worker is free, so that none waits behind a slow one. What
+Dask measures of itself is turned down: at its own pace a scheduler without work takes 4 % of a core
+(38 ms a second, measured; 7 with these), which over a night of small inputs is more than their tasks.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+SETTINGS = {
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.tick.limit": "30s",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.admin.system-monitor.log-length": 1800,  # an hour
+    "distributed.admin.system-monitor.disk": False,
+}
+
+
+def our_settings() -> AbstractContextManager[object]:
+    """For as long as scheduler and workers are being started: they keep what they found then."""
+    import dask
+
+    return dask.config.set(SETTINGS)
