@@ -1,9 +1,10 @@
 """The journal: what happened in a run, one JSON object per line, appended and never changed.
 
-Each append is one write and one fsync, so a line is whole or torn, and a torn one can only be the
-last. It is never glued to what comes next: whoever appends after it cancels it with the control
-character CAN. Each line carries the number of the tenure (see ``lock``) it was written under; a
-line of an earlier tenure behind one of a later is a word of somebody suspended, and not read.
+Each append is one write, so a line is whole or torn, and a torn one can only be the last; what could
+not be found out again is seen to the disk (fsync), with all before it. A torn line is never glued to
+what comes next: whoever appends after it cancels it with the control character CAN. Each line carries
+the number of the tenure (see ``lock``) it was written under; a line of an earlier tenure behind one
+of a later is a word of somebody suspended, and not read.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ OF_RUNS: dict[str, frozenset[str]] = {
     "taken_over": frozenset({"from_host", "from_pid"}),
 }
 KINDS = OF_INPUTS | OF_RUNS
+# May be lost with the machine (never with the process): whoever goes on finds it out again.
+LIGHT = frozenset({"surveyed", "started", "straggler"})
+OURS_S = 0.2  # for so long the lock is taken to be still ours
 
 Event = dict[str, Any]
 
@@ -48,19 +52,20 @@ Event = dict[str, Any]
 class Journal:
     """The journal open for appending, by one owner, from any of its threads.
 
-    With a ``tenure``, every append first makes sure that the lock is still held and raises its
-    StoreError when it is not.
+    With a ``tenure``, an append first makes sure that the lock is still held, if the last look is
+    older than a moment, and raises its StoreError when it is not. A suspended owner looks again.
     """
 
     def __init__(self, path: Path, tenure: Tenure | None = None) -> None:
         self.path = path
         self._tenure = tenure
         self._guard = threading.Lock()
+        self._ours_until = 0.0
         self._torn = not _ends_whole(path)
         self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def append(self, kind: str, input: str | None = None, **fields: Any) -> Event:
-        """Write one event and see it to the disk; returns it as it will be read.
+        """Write one event, and see it to the disk unless it is light; returns it as it will be read.
 
         ValueError for a kind that is unknown or does not tell what it must; DiskFullError or another
         OutputError when the disk refuses.
@@ -72,13 +77,20 @@ class Journal:
         event |= fields
         line = json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with self._guard:
-            if self._tenure is not None:
-                self._tenure.check()
+            self._require_ours()
             try:
                 self._write(line)
+                if kind not in LIGHT:
+                    os.fsync(self._handle)
             except OSError as error:
                 raise _refused(self.path, error) from error
         return event
+
+    def _require_ours(self) -> None:
+        now = time.monotonic()
+        if self._tenure is not None and now >= self._ours_until:
+            self._tenure.check()
+            self._ours_until = now + OURS_S
 
     def _write(self, line: bytes) -> None:
         if self._torn:
@@ -87,7 +99,6 @@ class Journal:
         written = os.write(self._handle, line)
         while written < len(line):  # a full disk takes a part, and says why when asked again
             written += os.write(self._handle, line[written:])
-        os.fsync(self._handle)
         self._torn = False
 
     def close(self) -> None:
