@@ -74,6 +74,10 @@ class PassingError(SegbatchError):
     """A fault that another try may not meet: a disk that stumbled, a worker that was lost."""
 
 
+class UnreadableError(InputError, PassingError):
+    """No part of an input can be read although its header could: damaged, or its disk stumbles."""
+
+
 class PartialResultError(SegbatchError):
     """Some blocks failed; the product is marked as partial."""
 

@@ -78,10 +78,17 @@ class InHand:
         )
         threads = [self._thread(work, part) for work, part in kinds if part]
         while any(thread.is_alive() for thread in threads) or not self._ended.empty():
+            self._hear_losses()
             try:
                 yield self._ended.get(timeout=0.2)
             except queue.Empty:
                 continue
+        self._hear_losses()
+
+    def _hear_losses(self) -> None:
+        """Tell of workers that died since this was last called."""
+        for worker, why in self._pool.losses():
+            self.tell("lost", worker, why)
 
     def _thread(self, work: Callable[[Any], None], what: Any) -> threading.Thread:
         def caught() -> None:
@@ -132,7 +139,7 @@ class InHand:
         except StoppedError:
             return
         except Exception as error:
-            ended = Ended(item, error=error)
+            ended = Ended(item, error=error, worker=told.failed_on or here())
         finally:
             with self._fewer:
                 self._blocks.pop(item.key)
@@ -150,11 +157,13 @@ class InHand:
 
 
 class _Told:
-    """The listener of one large input. ``workers``: blocks done by each."""
+    """The listener of one large input. ``workers``: blocks done by each; ``failed_on``: where one
+    failed last."""
 
     def __init__(self, hand: InHand, key: str) -> None:
         self._hand, self._key = hand, key
         self.workers: Counter[str] = Counter()
+        self.failed_on = ""
 
     def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None: ...
 
@@ -169,4 +178,6 @@ class _Told:
     def block(self, outcome: Outcome) -> None:
         if outcome.result:
             self.workers[outcome.result["worker"]] += 1
+        if outcome.error is not None:
+            self.failed_on = outcome.worker
         self._hand.block_ended(self._key, outcome)

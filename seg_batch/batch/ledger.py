@@ -38,6 +38,10 @@ class Ledger:
         self._journal.append("retried", item.key, attempt=item.attempt, error=why, wait_s=wait_s)
         self._listener.retried(item.key, why, wait_s)
 
+    def withdrawn(self, item: Item) -> None:
+        self._journal.append("withdrawn", item.key)
+        self._listener.withdrawn(item.key)
+
     def done(self, key: str, result: dict[str, Any]) -> None:
         self._journal.append("done", key, outcome=result)
         self.counts[result["status"]] += 1
@@ -56,7 +60,7 @@ class Ledger:
         self._listener.failed(item.key, error, 3)
 
     def worker(self, event: str, worker: str, why: str) -> None:
-        """``dropped``, ``straggler`` or ``retried``; the journal keeps the first."""
-        if event == "dropped":
-            self._journal.append("worker_dropped", worker=worker, why=why)
+        """``lost``, ``dropped``, ``straggler`` or ``retried``; the journal keeps the first two."""
+        if event in ("lost", "dropped"):
+            self._journal.append(f"worker_{event}", worker=worker, why=why)
         self._listener.worker(event, worker, why)

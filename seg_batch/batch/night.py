@@ -19,6 +19,7 @@ from seg_batch.batch.aside import write_aside
 from seg_batch.batch.earlier import enter
 from seg_batch.batch.in_hand import Ended, InHand
 from seg_batch.batch.ledger import Ledger
+from seg_batch.batch.leftovers import sweep
 from seg_batch.batch.listen import Listener, Silent, one_at_a_time
 from seg_batch.batch.orders import Orders, orders_of
 from seg_batch.batch.queue import Item, largest_first
@@ -85,6 +86,7 @@ class Night:
             self.journal = held.enter_context(open_run(orders.folder, say=say))
             self.ledger = Ledger(self.journal, self.listener)
             held.callback(self._deaf)
+            held.callback(sweep, orders)
             done = enter(orders)
             if not self._foreign_stop:
                 held.enter_context(self.stop.watching(orders.limits.deadline))

@@ -105,14 +105,15 @@ class _Bounded:
             self._futures.pop(rival).cancel()
         for other, why in end.hopeless.items():
             self._pool.retire(other, why)
-            self._tell("dropped", other, why)
+            self._tell("dropped", self._pool.known_as(other), why)
         if end.what == "again":
             self._require_alive()
             why = f"{_name(attempt.item)}: {text}; again in {end.wait_s:g} s"
-            self._tell("retried", worker, why)
+            self._tell("retried", self._pool.known_as(worker), why)
         if end.what == "full":
             raise _full(error)
         if end.what in ("done", "failed"):
+            worker = self._pool.known_as(worker or _lost_on(error))
             return Outcome(attempt.item, carried.result, error, worker)
         return None
 
@@ -128,9 +129,8 @@ class _Bounded:
                 continue
             self._submit(self._course.copy(attempt, at, now))
             seconds = now - attempt.begun
-            self._tell(
-                "straggler", at[-1], f"{_name(attempt.item)}: {seconds:.0f} s, begun elsewhere too"
-            )
+            why = f"{_name(attempt.item)}: {seconds:.0f} s, begun elsewhere too"
+            self._tell("straggler", self._pool.known_as(at[-1]), why)
 
     def _require_alive(self) -> None:
         if not self._pool.alive():
@@ -151,6 +151,11 @@ def _carried(future: Any) -> Carried:
         return future.result()  # type: ignore[no-any-return]
     except Exception as error:
         return Carried("", error=error, fault=fault_of(error))
+
+
+def _lost_on(error: BaseException | None) -> str:
+    """The last of several workers that died with an item in hand; nobody can say that it was its fault."""
+    return str(getattr(getattr(error, "last_worker", None), "address", ""))
 
 
 def _full(error: BaseException | None) -> RefusedError:

@@ -14,6 +14,7 @@ from typing import Any
 from seg_batch.errors import ClusterError
 from seg_batch.executors.cluster import late
 from seg_batch.executors.cluster.facts import Needs
+from seg_batch.executors.cluster.losses import Losses
 from seg_batch.executors.health import Health
 from seg_batch.executors.pool import IN_FLIGHT
 
@@ -45,6 +46,8 @@ class DaskPool:
         self._known: tuple[str, ...] = ()
         self._known_at = -KNOWN_S
         self._alone_since: float | None = None
+        self._names: dict[str, str] = {}
+        self._losses = Losses(client)
         client.subscribe_topic(late.TOPIC, self._left)
 
     @property
@@ -165,6 +168,23 @@ class DaskPool:
 
     def _left(self, event: tuple[float, dict[str, str]]) -> None:
         self.dropped[event[1]["worker"]] = event[1]["why"]
+
+    def introduce(self) -> None:
+        """Have all workers, those that come later too, tell their host and pid."""
+        from seg_batch.executors.cluster.names import TOPIC, TellName
+
+        self._client.subscribe_topic(TOPIC, self._named)
+        self._client.register_plugin(TellName())
+
+    def _named(self, event: tuple[float, dict[str, str]]) -> None:
+        self._names[event[1]["worker"]] = event[1]["process"]
+
+    def known_as(self, worker: str) -> str:
+        return self._names.get(worker, worker)
+
+    def losses(self) -> list[tuple[str, str]]:
+        found = [(worker, why) for worker, why in self._losses.told() if worker not in self.dropped]
+        return [(self.known_as(worker), why) for worker, why in found]
 
     def alive(self) -> bool:
         """False when the scheduler is gone, or has had no worker for a minute."""

@@ -20,7 +20,9 @@ class Pool(Protocol):
     worker away for good. ``advice``: lines for the user; ``dashboard``: its address, if there is one;
     ``dropped``: workers sent away, with the reason. ``submit`` uses a worker in
     ``avoid`` only where there is no other; ``placed`` tells which worker has what, by ``future.key``.
-    ``health``: who fails and who succeeds. ``workers`` and ``window`` may change."""
+    ``health``: who fails and who succeeds. ``losses``: workers that died since it was last asked,
+    with the reason; ``known_as``: what people call a worker, host:pid where it has told.
+    ``workers`` and ``window`` may change."""
 
     name: str
     inline: bool
@@ -50,6 +52,10 @@ class Pool(Protocol):
     def workers_now(self) -> tuple[str, ...]: ...
 
     def retire(self, worker: str, why: str) -> None: ...
+
+    def known_as(self, worker: str) -> str: ...
+
+    def losses(self) -> list[tuple[str, str]]: ...
 
     def alive(self) -> bool: ...
 
@@ -105,6 +111,12 @@ class InlinePool:
 
     def retire(self, worker: str, why: str) -> None:
         """This process can't be sent away: it has nobody else to give its work to."""
+
+    def known_as(self, worker: str) -> str:
+        return worker
+
+    def losses(self) -> list[tuple[str, str]]:
+        return []
 
     def alive(self) -> bool:
         return True

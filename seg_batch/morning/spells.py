@@ -9,13 +9,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from seg_batch.journal.events import Event
 from seg_batch.morning.night import Night, Spell
 
 LEADING = " (leading)"
+GONE = ("worker_lost", "worker_dropped")
 
 
 def workers(night: Night, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Per worker its spells, how long it had any work, and its longest time without between two.
+    """Per worker its spells, how long it had any work, its longest time without between two, and when
+    and why it was lost or sent away, if it was.
 
     ``rows``: of the report, for where the products' own reports are.
     """
@@ -29,7 +32,10 @@ def workers(night: Night, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in large.values():
         for spell in _blocks(row, *whole):
             per.setdefault(spell.worker, []).append(spell)
-    return [_worker(name, per[name], begins) for name in sorted(per)]
+    gone = {str(one["worker"]): one for one in night.markers if one["event"] in GONE}
+    for worker in gone:
+        per.setdefault(worker, [])
+    return [_worker(name, per[name], begins, gone.get(name)) for name in sorted(per)]
 
 
 def _blocks(row: dict[str, Any], first: float, last: float) -> Iterator[Spell]:
@@ -45,11 +51,14 @@ def _blocks(row: dict[str, Any], first: float, last: float) -> Iterator[Spell]:
         return  # moved away since, or written by an earlier version
 
 
-def _worker(name: str, spells: list[Spell], begins: list[float]) -> dict[str, Any]:
+def _worker(
+    name: str, spells: list[Spell], begins: list[float], gone: Event | None
+) -> dict[str, Any]:
     spells = sorted(spells, key=lambda s: (s.start, s.stop, s.input))
     return {
         "worker": name,
         **_busy(spells, begins),
+        "gone": {"t": gone["t"], "why": gone["why"]} if gone else None,
         "spells": [
             {"input": s.input, "start": s.start, "stop": s.stop, "ended": s.ended} for s in spells
         ],

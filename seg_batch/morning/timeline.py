@@ -30,12 +30,14 @@ class Bar:
 
 @dataclass(frozen=True)
 class Lanes:
-    """A worker's lanes of bars, how long it was busy in seconds, and its longest gap."""
+    """A worker's lanes of bars, how long it was busy in seconds, and its longest gap. ``gone``: when it
+    was lost or sent away, as its place and in unix seconds, and why."""
 
     worker: str
     lanes: tuple[tuple[Bar, ...], ...]
     busy_s: float
     longest_gap_s: float
+    gone: tuple[float, float, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,13 @@ def timeline(facts: dict[str, Any]) -> Timeline | None:
     start, stop = min(ends), max(ends)
     scale = WIDTH / (stop - start)
     workers = tuple(
-        Lanes(w["worker"], _lanes(w["spells"], start, scale), w["busy_s"], w["longest_gap_s"])
+        Lanes(
+            w["worker"],
+            _lanes(w["spells"], start, scale),
+            w["busy_s"],
+            w["longest_gap_s"],
+            _gone(w["gone"], start, scale),
+        )
         for w in facts["workers"]
     )
     away = tuple(
@@ -73,6 +81,12 @@ def timeline(facts: dict[str, Any]) -> Timeline | None:
         if b["begun"] > a["last"]
     )
     return Timeline(start, stop, workers, _ticks(start, stop, scale), away)
+
+
+def _gone(
+    told: dict[str, Any] | None, start: float, scale: float
+) -> tuple[float, float, str] | None:
+    return ((told["t"] - start) * scale, told["t"], str(told["why"])) if told else None
 
 
 def _lanes(spells: list[dict[str, Any]], start: float, scale: float) -> tuple[tuple[Bar, ...], ...]:

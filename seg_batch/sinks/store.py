@@ -23,7 +23,7 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -334,6 +334,10 @@ def _sweep_parts(path: Path) -> None:
 
 
 def _is_running(pid: int) -> bool:
+    """One that has ended and was not waited for runs no more."""
+    with suppress(OSError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

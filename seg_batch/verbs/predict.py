@@ -19,11 +19,11 @@ from typing import Any, Protocol
 
 from seg_batch.chain import describe
 from seg_batch.errors import (
-    InputError,
     PartialResultError,
     RefusedError,
     SegbatchError,
     StoppedError,
+    UnreadableError,
 )
 from seg_batch.executors import Outcome, Pool, open_pool, run_bounded
 from seg_batch.geometry import Block
@@ -183,7 +183,10 @@ def _run(
     _predict_blocks(job, todo, pool, run, listener, stop)
     if run.lost_voxels == math.prod(plan.extent):
         clean(outputs)
-        raise InputError(f"no part of {prepared.info.path} can be read: the file is damaged")
+        raise UnreadableError(
+            f"no part of {prepared.info.path} can be read: if its disk is well, the file is damaged, "
+            "so copy it again from its origin"
+        )
     if run.receipts or run.lost_voxels:
         mapped = post_process(job, store, pool, listener)
         listener.stage("writing the product")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -125,11 +126,23 @@ def test_a_killed_worker_costs_nothing(
 ) -> None:
     process = started(workflow)
     until(workflow, some_started)
-    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    victim = workers_of(process.pid)[0]
+    os.kill(victim, signal.SIGKILL)
     status, out, err = ended(process)
     assert status == 0, err
     assert json.loads(out)["complete"] == 7
     assert products(tmp_path / "out") == alone
+    name = f"{socket.gethostname()}:{victim}"
+    (lost,) = (e for e in events(workflow) if e["event"] == "worker_lost")
+    assert lost["worker"] == name
+    assert "its process ended" in lost["why"]
+    log = (run_folder(workflow) / "log.jsonl").read_text().splitlines()
+    (line,) = (told for told in map(json.loads, log) if told["event"] == "worker lost")
+    assert (line["worker"], line["text"]) == (name, lost["why"])
+    report = json.loads((run_folder(workflow) / "report.json").read_text())
+    (lane,) = (one for one in report["workers"] if one["worker"] == name)
+    assert lane["gone"] == {"t": lost["t"], "why": lost["why"]}
+    assert "its process ended" in (run_folder(workflow) / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,11 @@ def test_the_same_night_again_touches_nothing(night: Made) -> None:
     run_night(night())
     out = Path(night().outputs.folder)
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.*")}
+    others = out / f"other_labels.tif.{ATTEMPT}h-1-2.work.zarr"
+    for left in (out / f"small0_labels.tif.{ATTEMPT}h-1-2.work.zarr", others):
+        left.mkdir()  # of an attempt that was killed after another one had succeeded
     told = run_night(night())
+    others.rmdir()  # nothing of this night
     assert (told["status"], told["resumed"], told["complete"]) == (3, 7, 7)
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.*")} == before
     assert set(counted(night(), "started").values()) == {1}

@@ -16,6 +16,7 @@ from seg_batch.errors import (
     PassingError,
     SegbatchError,
     StoppedError,
+    UnreadableError,
 )
 from seg_batch.executors.carried import Carrying
 from seg_batch.executors.faults import fault_of
@@ -38,6 +39,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (BundleError("no weights"), "unable"),
         (BusyError("another run"), "passing"),
         (PassingError("lost"), "passing"),
+        (UnreadableError("no part of it"), "passing"),
         (OSError(errno.EIO, "I/O"), "passing"),
         (CancelledError(), "passing"),
         (MemoryError(), "passing"),

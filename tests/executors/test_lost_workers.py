@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -69,21 +70,32 @@ def test_a_suspended_workers_items_are_done_elsewhere(pool: DaskPool, tmp_path: 
 
 def test_a_killed_workers_items_are_done_again(pool: DaskPool) -> None:
     pids = list(pool.ask(os.getpid).values())
+    pool.introduce()
+    assert not pool.losses()
 
     def item(n: int) -> int:
         time.sleep(0.05)
         return n
 
-    ended = []
+    ended, killed = [], []
     for outcome in run_bounded(pool, item, range(60)):
         ended.append(outcome.result)
         if len(ended) in (10, 30):
-            os.kill(pids.pop(), signal.SIGKILL)
+            killed.append(pids.pop())
+            os.kill(killed[-1], signal.SIGKILL)
     assert sorted(ended) == list(range(60))
+    lost = dict(pool.losses())
+    assert list(lost) == [f"{socket.gethostname()}:{pid}" for pid in killed]
+    assert all("its process ended" in why for why in lost.values())
+    assert not pool.losses(), "each is told of once"
     deadline = time.monotonic() + 30
     while len(pool.workers_now()) < 3:  # their nannies start them again
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    pids = list(pool.ask(os.getpid).values())
+    assert {pool.known_as(worker) for worker in pool.workers_now()} == {
+        f"{socket.gethostname()}:{pid}" for pid in pids
+    }, "those that came later, too"
 
 
 def failing(error: Exception, bad: set[int]) -> Any:
@@ -108,12 +120,14 @@ def test_a_worker_on_which_nothing_works_is_sent_away(pool: DaskPool, error: Exc
     outcomes = list(run_bounded(pool, failing(error, {pids[bad]}), range(60), tell=told))
     assert sorted(o.item for o in outcomes) == list(range(60))
     assert not [o.error for o in outcomes if o.error]
-    assert bad not in {o.worker for o in outcomes}
+    named = pool.known_as(bad)
+    assert named not in {o.worker for o in outcomes}
     [(worker, why)] = told.of("dropped")
-    assert worker == bad
+    assert worker == named
     assert str(error) in why
     assert bad not in pool.workers_now()
     assert pool.dropped[bad] == why
+    assert named not in dict(pool.losses()), "it was sent away"
 
 
 def test_a_disk_that_is_full_for_all_ends_the_run(pool: DaskPool) -> None:

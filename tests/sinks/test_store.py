@@ -271,11 +271,14 @@ def test_a_store_in_place_is_not_replaced(store: WorkStore) -> None:
 def test_half_made_stores_of_dead_processes_are_swept(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    for pid in (dead.pid, 1):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # ended, and its pid is still taken
+    for pid in (dead.pid, ended.pid, 1):
         (tmp_path / f"s.part-{pid}").mkdir()
     (tmp_path / "s.part-list").mkdir()
     WorkStore.create(tmp_path / "s", SPEC)
     assert {p.name for p in tmp_path.iterdir()} == {"s", "s.part-1", "s.part-list"}
+    ended.wait()
 
 
 def test_a_worker_that_outlived_its_run_writes_nowhere(store: WorkStore) -> None:

@@ -1,0 +1,35 @@
+"""What attempts leave beside the products when they are ended with their process: taken away.
+
+An attempt takes its own work store away, and the one that succeeds those of all others at its input.
+That leaves those of stragglers that began after it ended, or were in the middle of something: they lose
+the race and are killed with their workers. So a night looks once more when its workers are gone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from seg_batch.batch.orders import Orders
+from seg_batch.journal import Journal, fold
+from seg_batch.journal.events import NAME as JOURNAL
+from seg_batch.journal.state import COMPLETE
+from seg_batch.verbs.outputs import ATTEMPT
+
+_MARK = f".{ATTEMPT}"
+
+
+def sweep(orders: Orders) -> None:
+    """Remove what attempts at inputs that are complete have left; each folder is listed once."""
+    inputs = fold(Journal.read(orders.folder / JOURNAL)).inputs.values()
+    outputs = {
+        str(one.outcome["output"]) for one in inputs if one.status == COMPLETE and one.outcome
+    }
+    for folder in {os.path.dirname(output) for output in outputs}:
+        with suppress(FileNotFoundError):
+            names = [name for name in os.listdir(folder) if _MARK in name]
+            for name in names:
+                if os.path.join(folder, name.rpartition(_MARK)[0]) in outputs:
+                    shutil.rmtree(Path(folder, name), ignore_errors=True)
