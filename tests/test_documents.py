@@ -97,18 +97,21 @@ def test_readme_names_all_keys_of_a_step(step: type[BaseModel]) -> None:
     assert set(re.findall(r"`(\w+)`", row)) == own_keys(step).keys() - {"do", "name"}
 
 
+def anchors(text: str) -> set[str]:
+    """Of the headings of a document, as GitHub names them."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", line).replace(" ", "-").lower() for line in headings}
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
-    headings = {
-        re.sub(r"[^\w -]", "", line).strip().replace(" ", "-").lower()
-        for line in re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if target.startswith("#"):
-            assert target[1:] in headings, target
-        elif "://" not in target:
-            assert (ROOT / name).parent.joinpath(target).exists(), target
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        there = (ROOT / name).parent / path if path else ROOT / name
+        assert "://" in target or there.exists(), target
+        if anchor and "://" not in target:
+            assert anchor in anchors(there.read_text(encoding="utf-8")), target
 
 
 def test_tests_that_readme_names_are_there() -> None:
