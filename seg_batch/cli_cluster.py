@@ -44,7 +44,11 @@ def certs(
     for role in ("scheduler", "worker"):
         own = f"--tls-ca-file {made}/ca.pem --tls-cert {made}/{role}.pem"
         address = " tls://HOST:8786" if role == "worker" else " --protocol tls"
-        lines.append(f"dask {role}{address} {own} --tls-key {made}/{role}-key.pem")
+        pages = (
+            "127.0.0.1:8787" if role == "scheduler" else "127.0.0.1:0"
+        )  # they ask for no certificate
+        more = f"--tls-key {made}/{role}-key.pem --dashboard-address {pages}"
+        lines.append(f"dask {role}{address} {own} {more}")
     lines.append(f"SEGBATCH_TLS={made} segbatch predict INPUT --cluster tls://HOST:8786")
     typer.echo("\n".join(lines))
 

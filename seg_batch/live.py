@@ -24,6 +24,7 @@ from seg_batch.machine import show_bytes
 from seg_batch.progress import LINE_EVERY_S, show_s
 
 RECENT_S = 300.0  # the speed is that of the last five minutes
+GONE = ("lost", "dropped")  # what may befall a worker
 ROWS = 12  # inputs and workers that are shown, of each
 
 
@@ -49,12 +50,10 @@ class Tally:
     partial: int = 0
     failed: int = 0
     refused: int = 0
-    retried: int = 0
     blocks: list[int] = field(default_factory=lambda: [0, 0])
     tiles: list[int] = field(default_factory=lambda: [0, 0])
     running: dict[str, Running] = field(default_factory=dict)
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    lost: int = 0
     first: float | None = None  # when the first input was begun
     _pace: deque[tuple[float, int]] = field(default_factory=deque)
 
@@ -88,13 +87,12 @@ class Tally:
             self._count(one.tiles - one.counted, now)
         return one
 
-    def again(self, key: str) -> None:
+    def back(self, key: str) -> None:
         """It goes back to those that wait, with all that it still needs."""
         one = self.running.pop(key, None)
         if one is not None:
             self.blocks[0] -= min(one.blocks, one.ended)
             self.tiles[0] -= one.counted
-        self.retried += 1
 
     def seen(self, worker: str | None, rss: int, tiles: int, now: float) -> None:
         if worker:
@@ -239,15 +237,18 @@ class Board:
 
     def retried(self, key: str, error: str, wait_s: float) -> None:
         with self._guard:
-            self._tally.again(key)
+            self._tally.back(key)
         self.say(f"{key}: tried again in {wait_s:g} s: {error}")
+
+    def withdrawn(self, key: str) -> None:
+        with self._guard:
+            self._tally.back(key)
 
     def worker(self, event: str, worker: str, why: str) -> None:
         with self._guard:
-            if event != "straggler":
-                self._tally.lost += 1
+            if event in GONE:
                 self._tally.workers.pop(worker, None)
-        self.say(f"worker {worker} {event}: {why}" if event != "straggler" else why)
+        self.say(f"worker {worker} {event}: {why}" if event in GONE else why)
 
     def stopping(self, why: str) -> None:
         self._stage = f"stopping: {why}"

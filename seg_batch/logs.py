@@ -206,6 +206,9 @@ class Logged:
     def retried(self, key: str, error: str, wait_s: float) -> None:
         self._log.write("warning", "retried", wait_s=wait_s, **failure(error, key=key))
 
+    def withdrawn(self, key: str) -> None:
+        self._log.write("info", "withdrawn", input=key)
+
     def worker(self, event: str, worker: str, why: str) -> None:
         self._log.write("warning", f"worker {event}", why, worker=worker)
 

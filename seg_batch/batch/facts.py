@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.verbs.outputs import Outputs
+from seg_batch.verbs.report import UNREADABLE
 from seg_batch.verbs.request import Prepared
 
 WARNINGS = 5  # and failures 3: of more, the report beside the product tells
@@ -74,6 +75,12 @@ def result_of(report: dict[str, Any], path: str, began: float, worker: str) -> d
         "began": round(began, 3),
         "finished": round(time.time(), 3),
     }
+
+
+def may_heal(result: dict[str, Any]) -> str:
+    """Why a partial result may become whole by itself; empty where it will not."""
+    unread = [one["error"] for one in result["failures"] if one["error"].startswith(UNREADABLE)]
+    return unread[0] if unread else ""
 
 
 def stamp(path: str) -> tuple[int, int]:

@@ -10,28 +10,32 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from seg_batch.batch.facts import result_of
+from seg_batch.batch.ledger import Ledger, in_words
 from seg_batch.batch.listen import Listener
 from seg_batch.batch.queue import Item, may_lead
 from seg_batch.batch.small import here, run_small
 from seg_batch.batch.stop import Stop
 from seg_batch.errors import StoppedError
-from seg_batch.executors import Outcome, Pool, run_bounded
+from seg_batch.executors import Outcome, Pool, Tries, run_bounded
+from seg_batch.executors.faults import Fault, fault_of
 from seg_batch.plan import Plan
 from seg_batch.verbs.predict import predict_one
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of an input in hand. ``item`` None: the error is the whole night's."""
+    """What became of an input in hand. ``item`` None: the error is the whole night's; ``fault``: what
+    was behind it where it was raised."""
 
     item: Item | None
     result: dict[str, Any] | None = None
     error: BaseException | None = None
     worker: str = ""
+    fault: Fault | None = None
 
 
 class Lent:
@@ -50,7 +54,8 @@ class Lent:
 
 class InHand:
     """Takes inputs in hand and tells what became of each. ``begin`` is called before each, and says
-    whether it may begin; ``tell(event, worker, why)`` hears of workers and stragglers."""
+    whether it may begin; the ledger hears of workers, and of the further tries of small inputs, at
+    most ``retries`` of each: those of large ones are the night's, for their blocks have had theirs."""
 
     def __init__(
         self,
@@ -58,10 +63,12 @@ class InHand:
         stop: Stop,
         listener: Listener,
         begin: Callable[[Item], bool],
-        tell: Callable[[str, str, str], None],
+        ledger: Ledger,
+        retries: int,
     ) -> None:
         self._pool, self._stop, self._listener = pool, stop, listener
-        self._begin, self.tell = begin, tell
+        self._begin, self._ledger, self._retries = begin, ledger, retries
+        self.tell = ledger.worker
         self._ended: queue.Queue[Ended] = queue.Queue()
         self._blocks: dict[str, int] = {}  # left of each large input in hand
         self._fewer = threading.Condition()
@@ -70,11 +77,8 @@ class InHand:
         """All of them, in the order of their end; those that were not begun before ``stop`` was asked
         for are not told of, nor those that it broke off."""
         kinds = (
-            (self._small, [i for i in items if i.small]),
-            (
-                self._large,
-                [i for i in items if not i.small],
-            ),
+            (self._small, [item for item in items if item.small]),
+            (self._large, [item for item in items if not item.small]),
         )
         threads = [self._thread(work, part) for work, part in kinds if part]
         while any(thread.is_alive() for thread in threads) or not self._ended.empty():
@@ -95,17 +99,33 @@ class InHand:
             try:
                 work(what)
             except BaseException as error:
-                self._ended.put(Ended(None, error=error))
+                self._ended.put(Ended(None, error=error, fault=fault_of(error)))
 
         thread = threading.Thread(target=caught, daemon=True)
         thread.start()
         return thread
 
     def _small(self, items: list[Item]) -> None:
+        out = _Out(self._ledger)
         for outcome in run_bounded(
-            self._pool, run_small, self._begun(items), stop=self._stop.asked, tell=self.tell
+            self._pool,
+            run_small,
+            map(out.begun, self._begun(items)),
+            retries=min(1, self._retries),
+            most=self._retries,
+            stop=self._stop.asked,
+            tell=self._of_workers,
+            tries=out,
         ):
-            self._ended.put(Ended(outcome.item, outcome.result, outcome.error, outcome.worker))
+            item = out.back(outcome.item, outcome.attempt)
+            ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)
+            self._ended.put(ended)
+        for item in list(out.items.values()):
+            self._ledger.withdrawn(item)
+
+    def _of_workers(self, event: str, worker: str, why: str) -> None:
+        if event != "retried":  # of that the ledger hears as it hears of large inputs
+            self.tell(event, worker, why)
 
     def _begun(self, items: list[Item]) -> Iterator[Item]:
         for item in items:
@@ -139,7 +159,8 @@ class InHand:
         except StoppedError:
             return
         except Exception as error:
-            ended = Ended(item, error=error, worker=told.failed_on or here())
+            worker = told.failed_on or here()
+            ended = Ended(item, error=error, worker=worker, fault=fault_of(error))
         finally:
             with self._fewer:
                 self._blocks.pop(item.key)
@@ -154,6 +175,28 @@ class InHand:
 
     def stage(self, key: str, name: str) -> None:
         self._listener.stage(key, name)
+
+
+class _Out(Tries):
+    """The small inputs that are handed out, by key; tells the ledger of their further tries."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.items: dict[str, Item] = {}
+
+    def begun(self, item: Item, which: int = 1) -> Item:
+        self.items[item.key] = replace(item, attempt=which)
+        if which > 1:
+            self._ledger.started(self.items[item.key])
+        return item
+
+    def retried(self, item: Item, which: int, error: BaseException, wait_s: float) -> None:
+        self._ledger.retried(self.back(item, which), in_words(error), wait_s)
+
+    def back(self, item: Item, which: int) -> Item:
+        """As it comes back from this attempt."""
+        del self.items[item.key]
+        return replace(item, attempt=which)
 
 
 class _Told:

@@ -7,9 +7,15 @@ from typing import Any
 
 from seg_batch.batch.listen import Listener
 from seg_batch.batch.queue import Item
+from seg_batch.errors import SegbatchError
 from seg_batch.journal import Journal
 
 ASIDE = ("partial", "refused", "failed")  # what makes a night less than complete
+
+
+def in_words(error: BaseException) -> str:
+    """An error as the journal keeps it; ours say all in their one line."""
+    return error.message if isinstance(error, SegbatchError) else f"{type(error).__name__}: {error}"
 
 
 class Ledger:

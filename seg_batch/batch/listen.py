@@ -36,8 +36,11 @@ class Listener(Protocol):
 
     def retried(self, key: str, error: str, wait_s: float) -> None: ...
 
+    def withdrawn(self, key: str) -> None:
+        """It was handed out, and taken back before anybody began it."""
+
     def worker(self, event: str, worker: str, why: str) -> None:
-        """``lost``, ``dropped`` or ``straggler``."""
+        """``lost`` or ``dropped``: the worker; ``straggler`` or ``retried``: a block on it."""
 
     def stopping(self, why: str) -> None: ...
 
@@ -64,6 +67,8 @@ class Silent:
     def failed(self, key: str, error: str, status: int) -> None: ...
 
     def retried(self, key: str, error: str, wait_s: float) -> None: ...
+
+    def withdrawn(self, key: str) -> None: ...
 
     def worker(self, event: str, worker: str, why: str) -> None: ...
 

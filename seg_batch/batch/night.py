@@ -10,28 +10,28 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.aside import write_aside
 from seg_batch.batch.earlier import enter
+from seg_batch.batch.facts import may_heal
 from seg_batch.batch.in_hand import Ended, InHand
-from seg_batch.batch.ledger import Ledger
+from seg_batch.batch.ledger import Ledger, in_words
 from seg_batch.batch.leftovers import sweep
 from seg_batch.batch.listen import Listener, Silent, one_at_a_time
 from seg_batch.batch.orders import Orders, orders_of
 from seg_batch.batch.queue import Item, largest_first
-from seg_batch.batch.retry import is_full, is_passing, wait_s
 from seg_batch.batch.stop import Stop
 from seg_batch.batch.survey import item_of, survey
 from seg_batch.errors import ClusterError, RefusedError, SegbatchError
 from seg_batch.executors import Pool, open_pool
+from seg_batch.executors.faults import back_off_s
 from seg_batch.journal import Journal, open_run
 from seg_batch.machine import disk_free_bytes, show_bytes
 from seg_batch.verbs.needs import shared_needs
-from seg_batch.verbs.report import UNREADABLE
 from seg_batch.version import package_version
 from seg_batch.workflow.schema import Workflow
 
@@ -92,8 +92,7 @@ class Night:
                 held.enter_context(self.stop.watching(orders.limits.deadline))
             self._begun()
             try:
-                needs = shared_needs(orders.requests.values())
-                pool = pool or ours.enter_context(open_pool(orders.cluster, orders.workers, needs))
+                pool = pool or ours.enter_context(self._own_pool())
                 opened(pool)
                 for line in pool.advice:
                     say(line)
@@ -106,6 +105,10 @@ class Night:
                 self._end(error.status, error.message)
                 raise
             return self._told(began)
+
+    def _own_pool(self) -> AbstractContextManager[Pool]:
+        orders = self.orders
+        return open_pool(orders.cluster, orders.workers, shared_needs(orders.requests.values()))
 
     def _deaf(self) -> None:
         """The journal is about to close: a stop that outlives this night tells others."""
@@ -123,13 +126,14 @@ class Night:
     def _work(self, pool: Pool, done: dict[str, dict[str, Any]]) -> None:
         self.listener.pool(pool.name, pool.workers, getattr(pool, "dashboard", None))
         items = self._surveyed(pool, done)
-        hand = InHand(pool, self.stop, self.listener, self._begin, self.ledger.worker)
-        for attempt in range(1, self.orders.limits.retries + 2):
+        retries = self.orders.limits.retries
+        hand = InHand(pool, self.stop, self.listener, self._begin, self.ledger, retries)
+        for attempt in range(1, retries + 2):
             again: list[Item] = []
             for ended in hand.run(largest_first(items)):
                 again.extend(self._taken(ended))
             items = [replace(item, attempt=attempt + 1) for item in again]
-            if not items or self.stop.asked.wait(wait_s(attempt)):
+            if not items or self.stop.asked.wait(back_off_s(attempt)):
                 return
 
     def _surveyed(self, pool: Pool, done: dict[str, dict[str, Any]]) -> list[Item]:
@@ -167,38 +171,34 @@ class Night:
 
     def _taken(self, ended: Ended) -> list[Item]:
         """Take in what became of an input; it is returned where it is to be tried again."""
-        item, error = ended.item, ended.error
-        if item is None or isinstance(error, ClusterError) or (error and is_full(error)):
-            self._fatal(error)
+        item = ended.item
+        if item is None or isinstance(ended.error, ClusterError) or ended.fault == "full":
+            self._fatal(ended)
             return []
-        if error is None:
-            assert ended.result is not None
-            why = _may_heal(ended.result)
-        else:
-            # The pool has tried a small one again already.
-            why = _text(error) if is_passing(error) and not item.small else ""
+        # A small one has had all its tries: the pool knows where they failed.
+        why = "" if item.small else _may_pass(ended)
         if why and item.attempt <= self.orders.limits.retries:
-            self.ledger.retried(item, why, wait_s(item.attempt))
+            self.ledger.retried(item, why, back_off_s(item.attempt))
             return [item]
         self._settle(item, ended)
         return []
 
-    def _fatal(self, error: BaseException | None) -> None:
+    def _fatal(self, ended: Ended) -> None:
         """What no other input would escape: the night stops, and can be resumed."""
-        assert error is not None
-        if not (isinstance(error, ClusterError) or is_full(error)):
-            raise error
-        self.stop.ask(_text(error), fault=True)
+        assert ended.error is not None
+        if not (isinstance(ended.error, ClusterError) or ended.fault == "full"):
+            raise ended.error
+        self.stop.ask(in_words(ended.error), fault=True)
 
     def _settle(self, item: Item, ended: Ended) -> None:
         error = ended.error
         if ended.result is not None:
             self.ledger.done(item.key, ended.result)
-        elif isinstance(error, RefusedError) and not is_passing(error):
+        elif isinstance(error, RefusedError) and ended.fault != "passing":
             self.ledger.refused(item.key, error.message)
         else:
             assert error is not None
-            self.ledger.failed(item, _text(error), ended.worker)
+            self.ledger.failed(item, in_words(error), ended.worker)
         self._enough()
 
     def _refuse(self, key: str, error: str) -> None:
@@ -246,14 +246,12 @@ class Night:
         self.listener.ended(status, why)
 
 
-def _text(error: BaseException) -> str:
-    return error.message if isinstance(error, SegbatchError) else f"{type(error).__name__}: {error}"
-
-
-def _may_heal(result: dict[str, Any]) -> str:
-    """Why a partial result may become whole by itself; empty where it will not."""
-    unread = [one["error"] for one in result["failures"] if one["error"].startswith(UNREADABLE)]
-    return unread[0] if unread else ""
+def _may_pass(ended: Ended) -> str:
+    """Why another try may succeed; empty where it will not."""
+    if ended.result is not None:
+        return may_heal(ended.result)
+    assert ended.error is not None
+    return in_words(ended.error) if ended.fault == "passing" else ""
 
 
 def existing(folder: Path) -> Path:

@@ -14,8 +14,9 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from seg_batch.batch.facts import result_of
+from seg_batch.batch.facts import may_heal, result_of
 from seg_batch.batch.queue import Item
+from seg_batch.executors import Doubtful
 from seg_batch.verbs.outputs import ATTEMPT
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request
@@ -26,11 +27,12 @@ def here() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def run_small(item: Item) -> dict[str, Any]:
+def run_small(item: Item) -> dict[str, Any] | Doubtful:
     """The task: the result of ``facts.result_of``, or what ``predict_one`` raises."""
     began = time.time()
     report = predict_one(attempt_at(item.request))
-    return result_of(report, item.request.input, began, here())
+    result = result_of(report, item.request.input, began, here())
+    return Doubtful(result, why) if (why := may_heal(result)) else result
 
 
 def attempt_at(request: Request) -> Request:

@@ -5,7 +5,8 @@ of the items, each replaced as it ends. Dask appears in this room only. A pool o
 ``submit(function, item) -> future``; a future offers ``add_done_callback`` and ``result``.
 """
 
-from seg_batch.executors.bounded import run_bounded
+from seg_batch.executors.bounded import Tries, run_bounded
+from seg_batch.executors.carried import Doubtful
 from seg_batch.executors.cluster.facts import Needs
 from seg_batch.executors.cluster.launch import open_pool
 from seg_batch.executors.cluster.spec import ClusterSpec, read_spec
@@ -16,9 +17,11 @@ __all__ = [
     "HERE",
     "IN_FLIGHT",
     "ClusterSpec",
+    "Doubtful",
     "Needs",
     "Outcome",
     "Pool",
+    "Tries",
     "gather_logs",
     "open_pool",
     "read_spec",

@@ -24,28 +24,41 @@ Tell = Callable[[str, str, str], None]
 def _silent(event: str, worker: str, why: str) -> None: ...
 
 
+class Tries:
+    """Hears of the further tries of an item: that there will be one ``wait_s`` after attempt
+    ``which``, and that ``which`` is handed out. This one does not listen."""
+
+    def retried(self, item: Any, which: int, error: BaseException, wait_s: float) -> None: ...
+
+    def begun(self, item: Any, which: int) -> Any: ...
+
+
 def run_bounded(
     pool: Pool,
     function: Callable[..., Any],
     items: Iterable[Any],
     *,
     retries: int = 1,
+    most: int | None = None,
     stop: threading.Event | None = None,
     tell: Tell = _silent,
+    tries: Tries | None = None,
 ) -> Iterator[Outcome]:
     """``function(item)`` for every item, at most ``pool.window`` at once, in order of completion.
 
     It must be harmless to do an item twice, even at once: stragglers are begun elsewhere too, and
     the first result counts. Faults that may pass are tried again after 1, 4 and 16 s, refusals never,
-    others ``retries`` times; elsewhere, where there is another worker. A worker on which nothing
-    works is sent away. Once ``stop`` is set nothing is begun; what is in flight is waited for, and
+    others ``retries`` times; elsewhere, where there is another worker. ``most``: further tries of an
+    item in all; as many then if the fault may pass. A worker on which nothing works is sent away. Once
+    ``stop`` is set nothing is begun: what a worker has begun is waited for, the rest is taken back, and
     items without an outcome are left undone.
 
     Raises ClusterError when the pool dies, and DiskFullError when there is no space (for two workers,
     where there are several: one may have a disk of its own). What is done is on disk.
     """
-    course = Course(items, pool.health, pool.workers_now, retries)
-    yield from _Bounded(pool, function, course, stop or threading.Event(), tell).outcomes()
+    course = Course(items, pool.health, pool.workers_now, retries, most)
+    run = _Bounded(pool, function, course, stop or threading.Event(), tell, tries or Tries())
+    yield from run.outcomes()
 
 
 class _Bounded:
@@ -58,8 +71,10 @@ class _Bounded:
         course: Course,
         stop: threading.Event,
         tell: Tell,
+        tries: Tries,
     ) -> None:
-        self._pool, self._course, self._stop, self._tell = pool, course, stop, tell
+        self._pool, self._course, self._stop = pool, course, stop
+        self._tell, self._tries, self._stopped = tell, tries, False
         self._function = Carrying(function)
         self._ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
         self._futures: dict[Attempt, Any] = {}
@@ -77,10 +92,20 @@ class _Bounded:
                 future.cancel()
 
     def _begin_more(self) -> None:
-        if self._stop.is_set():
+        if self._stop.is_set() and not self._stopped:
+            self._stopped = True
             self._course.close()
+            self._take_back()
         while attempt := self._course.next(time.monotonic(), self._pool.window):
+            if attempt.which > 1:
+                self._tries.begun(attempt.item, attempt.which)
             self._submit(attempt)
+
+    def _take_back(self) -> None:
+        free = set(map(id, self._pool.take_back(list(self._futures.values()))))
+        for attempt in [one for one, future in self._futures.items() if id(future) in free]:
+            del self._futures[attempt]
+            self._course.take_back(attempt)
 
     def _submit(self, attempt: Attempt) -> None:
         future = self._pool.submit(self._function, attempt.item, avoid=attempt.avoid)
@@ -110,11 +135,15 @@ class _Bounded:
             self._require_alive()
             why = f"{_name(attempt.item)}: {text}; again in {end.wait_s:g} s"
             self._tell("retried", self._pool.known_as(worker), why)
+            if error is not None:
+                self._tries.retried(attempt.item, attempt.which, error, end.wait_s)
         if end.what == "full":
             raise _full(error)
         if end.what in ("done", "failed"):
             worker = self._pool.known_as(worker or _lost_on(error))
-            return Outcome(attempt.item, carried.result, error, worker)
+            error = None if carried.result is not None else error
+            which, fault = attempt.which, carried.fault
+            return Outcome(attempt.item, carried.result, error, worker, which, fault)
         return None
 
     def _copy_late(self) -> None:

@@ -9,18 +9,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from seg_batch.errors import PassingError, StoppedError
+from seg_batch.executors.cluster.begun import begin, this_task
 from seg_batch.executors.faults import Fault, fault_of
 from seg_batch.executors.pool import HERE
 
 
 @dataclass(frozen=True)
 class Carried:
-    """The end of one attempt: the result, or the error with what is behind it."""
+    """The end of one attempt: the result, the error with what is behind it, or both (``Doubtful``)."""
 
     worker: str
     result: Any = None
     error: BaseException | None = None
     fault: Fault | None = None
+
+
+@dataclass(frozen=True)
+class Doubtful:
+    """What a function returns whose ``result`` another try may better, and why; it counts if no try
+    is left."""
+
+    result: Any
+    why: str
 
 
 class Carrying:
@@ -35,8 +46,13 @@ class Carrying:
 
     def __call__(self, item: Any) -> Carried:
         worker = this_worker()
+        if not begin(this_task()):
+            return Carried(worker, error=StoppedError("it was taken back"), fault="final")
         try:
-            return Carried(worker, result=self.function(item))
+            result = self.function(item)
+            if isinstance(result, Doubtful):
+                return Carried(worker, result.result, PassingError(result.why), "passing")
+            return Carried(worker, result)
         except Exception as error:
             return Carried(worker, error=_portable(error, worker), fault=fault_of(error))
 

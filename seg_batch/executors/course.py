@@ -15,11 +15,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from seg_batch.executors.faults import Fault
+from seg_batch.executors.faults import Fault, back_off_s
 from seg_batch.executors.health import Health
 from seg_batch.executors.stragglers import LEAST_S, late
 
-BACK_OFF_S = (1.0, 4.0, 16.0)  # before the second, third and fourth try after faults that may pass
+PATIENCE = 3  # further tries after faults that may pass, unless it is told otherwise
 FORGIVEN = 3  # failures of an item on workers that have not done anything yet
 COPIES = 3  # of one item in flight, at most
 REMEMBERED = 255  # finished items whose times count
@@ -28,11 +28,13 @@ TICK_S = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """One try of an item. ``avoid``: workers that it should not go to."""
+    """One try of an item. ``which``: from 1, copies count as one; ``avoid``: workers that it should
+    not go to."""
 
     number: int
     item: Any
     begun: float
+    which: int = 1
     avoid: frozenset[str] = frozenset()
 
 
@@ -56,10 +58,12 @@ class _Begun:
     failed: dict[str, int] = field(default_factory=dict)  # where, as ``Health.failed`` says
     forgiven: int = 0
     tries: int = 0  # failures that are the item's own
+    again: int = 0  # further tries so far, whatever they were for
 
 
 class Course:
-    """``workers``: the names of those that there are now; asked only after a failure."""
+    """``workers``: the names of those that there are now; asked only after a failure. ``retries``:
+    further tries after faults that nobody knows; ``most``: after faults of any kind, in all."""
 
     def __init__(
         self,
@@ -67,12 +71,13 @@ class Course:
         health: Health,
         workers: Callable[[], Collection[str]],
         retries: int = 1,
+        most: int | None = None,
         least_s: float = LEAST_S,
     ) -> None:
         self._waiting: Iterator[tuple[int, Any]] = enumerate(items)
         self._exhausted, self._closed = False, False
         self._health, self._workers, self._retries = health, workers, retries
-        self._least_s = least_s
+        self._most, self._least_s = most, least_s
         self._begun: dict[int, _Begun] = {}
         self._later: list[tuple[float, int]] = []  # a heap: when, which
         self._seconds: deque[float] = deque(maxlen=REMEMBERED)
@@ -106,6 +111,14 @@ class Course:
             del self._begun[number]
         self._later.clear()
 
+    def take_back(self, attempt: Attempt) -> None:
+        """It was never begun."""
+        one = self._begun[attempt.number]
+        one.in_flight.remove(attempt)
+        self.in_flight -= 1
+        if not one.in_flight:
+            del self._begun[attempt.number]
+
     def late(self, now: float, window: int) -> list[Attempt]:
         """Stragglers that are worth a copy: nothing waits, and there is room."""
         if not self._exhausted or self._later:
@@ -129,7 +142,8 @@ class Course:
 
     def _attempt(self, number: int, now: float, avoid: frozenset[str] = frozenset()) -> Attempt:
         one = self._begun[number]
-        attempt = Attempt(number, one.item, now, avoid | frozenset(one.failed))
+        which = one.again + 1
+        attempt = Attempt(number, one.item, now, which, avoid | frozenset(one.failed))
         one.in_flight.append(attempt)
         self.in_flight += 1
         return attempt
@@ -154,6 +168,7 @@ class Course:
         if wait_s is None or self._closed:
             del self._begun[attempt.number]
             return End("failed" if wait_s is None else "ignored")
+        one.again += 1
         heapq.heappush(self._later, (now + wait_s, attempt.number))
         return End("again", wait_s)
 
@@ -175,6 +190,8 @@ class Course:
             return 0.0 if again else None
         if worker:
             one.failed[worker] = self._health.failed(worker, error)
+        if self._most is not None and one.again >= self._most:
+            return None
         if worker and elsewhere and one.forgiven < FORGIVEN and not self._health.proven(worker):
             one.forgiven += 1
             return 0.0
@@ -182,5 +199,6 @@ class Course:
         if fault == "unable" and not elsewhere:
             return None
         if fault == "passing":
-            return BACK_OFF_S[one.tries - 1] if one.tries <= len(BACK_OFF_S) else None
+            patience = PATIENCE if self._most is None else self._most
+            return back_off_s(one.tries) if one.tries <= patience else None
         return 0.0 if one.tries <= self._retries else None

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from seg_batch.errors import ClusterError
-from seg_batch.executors.cluster import late
+from seg_batch.executors.cluster import begun, late
 from seg_batch.executors.cluster.facts import Needs
 from seg_batch.executors.cluster.losses import Losses
 from seg_batch.executors.health import Health
@@ -20,6 +20,7 @@ from seg_batch.executors.pool import IN_FLIGHT
 
 PATIENCE_S = 60  # without any worker
 ANSWER_S = 60  # for one worker to answer one question
+TAKE_BACK_S = 5  # to say what it has begun
 LEAVING_S = 45  # until Dask notices that a worker is gone, whose link was cut
 KNOWN_S = 1.0  # how old the number of workers may be
 
@@ -108,6 +109,16 @@ class DaskPool:
             return {}
         return {key: worker for worker, keys in having for key in keys}
 
+    def take_back(self, futures: Collection[Any]) -> list[Any]:
+        """A worker that is silent keeps what it has."""
+        keys = [future.key for future in futures]
+        answers = self._answers(begun.keep_back, keys, limit_s=TAKE_BACK_S)
+        kept = {key for told in answers.values() if isinstance(told, list) for key in told}
+        silent = {worker for worker, told in answers.items() if not isinstance(told, list)}
+        if silent:
+            kept |= {key for key, worker in self.placed().items() if worker in silent}
+        return [future for future in futures if future.key not in kept and future.cancel()]
+
     def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
         """``function(*args)`` once on every worker, by worker address; the first error is raised."""
         answers = self.answers(function, *args)
@@ -137,13 +148,15 @@ class DaskPool:
             )
         return found
 
-    def _answers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+    def _answers(
+        self, function: Callable[..., Any], *args: Any, limit_s: float = ANSWER_S
+    ) -> dict[str, Any]:
         async def one(worker: str) -> Any:
             call = self._client.run(
                 late.answered, function, *args, workers=[worker], on_error="return"
             )
             try:
-                return (await asyncio.wait_for(call, ANSWER_S)).get(worker, OSError("it is gone"))
+                return (await asyncio.wait_for(call, limit_s)).get(worker, OSError("it is gone"))
             except (TimeoutError, OSError) as error:
                 return error
 

@@ -42,6 +42,11 @@ def fault_of(error: BaseException) -> Fault:
     return "passing" if _is_of_the_world(error) else "other"
 
 
+def back_off_s(failures: int) -> float:
+    """How long to wait after so many failures of one thing that may pass: 1, 4, 16, then 60 s."""
+    return min(60.0, 4.0 ** (failures - 1))
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error

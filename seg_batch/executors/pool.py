@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from seg_batch.executors.faults import Fault
 from seg_batch.executors.health import Health
 
 HERE = "this process"  # as a worker
@@ -20,7 +21,8 @@ class Pool(Protocol):
     worker away for good. ``advice``: lines for the user; ``dashboard``: its address, if there is one;
     ``dropped``: workers sent away, with the reason. ``submit`` uses a worker in
     ``avoid`` only where there is no other; ``placed`` tells which worker has what, by ``future.key``.
-    ``health``: who fails and who succeeds. ``losses``: workers that died since it was last asked,
+    ``health``: who fails and who succeeds. ``take_back`` cancels those of the futures that nobody has
+    begun, and returns them. ``losses``: workers that died since it was last asked,
     with the reason; ``known_as``: what people call a worker, host:pid where it has told.
     ``workers`` and ``window`` may change."""
 
@@ -42,6 +44,8 @@ class Pool(Protocol):
     ) -> Any: ...
 
     def placed(self) -> dict[str, str]: ...
+
+    def take_back(self, futures: Collection[Any]) -> list[Any]: ...
 
     def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]: ...
 
@@ -72,6 +76,8 @@ class Outcome:
     result: Any = None
     error: BaseException | None = None
     worker: str = ""  # who did it, or tried last; "": lost
+    attempt: int = 1  # how often it was tried
+    fault: Fault | None = None  # what was behind the error where it was raised
 
 
 class InlinePool:
@@ -93,6 +99,9 @@ class InlinePool:
     def placed(self) -> dict[str, str]:
         """Nothing is ever elsewhere than here."""
         return {}
+
+    def take_back(self, futures: Collection[Any]) -> list[Any]:
+        return [future for future in futures if future.cancel()]
 
     def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
         return {HERE: function(*args)}

@@ -29,6 +29,7 @@ OF_INPUTS: dict[str, frozenset[str]] = {
     "refused": frozenset({"error"}),
     "started": frozenset({"attempt"}),
     "retried": frozenset({"attempt", "error", "wait_s"}),
+    "withdrawn": frozenset(),  # handed out, and taken back before anybody began it
     "done": frozenset({"outcome"}),
     "failed": frozenset({"error", "status"}),
     "straggler": frozenset({"block", "seconds"}),

@@ -211,6 +211,10 @@ def _retried(before: InputState, event: Event) -> dict[str, Any]:
     return {"status": WAITING, "error": event["error"], "again_at": again_at}
 
 
+def _withdrawn(before: InputState, event: Event) -> dict[str, Any]:
+    return {"status": WAITING, "worker": None, "attempts": max(0, before.attempts - 1)}
+
+
 def _done(before: InputState, event: Event) -> dict[str, Any]:
     outcome = event["outcome"]
     failures = outcome.get("failures") or [{}]
@@ -241,6 +245,7 @@ _CHANGES = {
     "surveyed": _surveyed,
     "started": _started,
     "retried": _retried,
+    "withdrawn": _withdrawn,
     "done": _done,
     "failed": _failed,
     "refused": _refused,

@@ -111,6 +111,8 @@ class _Clock:
         elif kind == "started":
             self._close(event["input"], at, "lost", {})
             self._open[event["input"]] = str(event.get("worker") or ""), at
+        elif kind == "withdrawn":
+            self._open.pop(event["input"], None)
         elif kind in ("done", "failed", "retried"):
             self._close(event["input"], at, kind, event.get("outcome") or event)
         self._now = max(self._now, at)

@@ -180,7 +180,8 @@ def _run(
     listener.planned(plan, len(done), (*prepared.info.warnings, *pool.advice))
     todo = [block for block in plan.output_blocks if block.name not in done]
     job = _job(prepared, staged)
-    _predict_blocks(job, todo, pool, run, listener, stop)
+    most = 0 if prepared.request.attempt else None  # an attempt is made again as a whole
+    _predict_blocks(job, todo, pool, run, listener, stop, most)
     if run.lost_voxels == math.prod(plan.extent):
         clean(outputs)
         raise UnreadableError(
@@ -255,12 +256,19 @@ def _together(texts: Iterable[str]) -> str:
 
 
 def _predict_blocks(
-    job: Job, todo: list[Block], pool: Pool, run: Run, listener: Listener, stop: Event
+    job: Job,
+    todo: list[Block],
+    pool: Pool,
+    run: Run,
+    listener: Listener,
+    stop: Event,
+    most: int | None,
 ) -> None:
-    """Hand out the blocks and take in what becomes of them; on any interruption stop the rest."""
+    """Hand out the blocks and take in what becomes of them; on any interruption stop the rest.
+    ``most``: further tries of a block."""
     with _opened(job, pool, listener) if todo else nullcontext():
         work = partial(run_block, job)
-        for outcome in run_bounded(pool, work, todo, stop=stop, tell=listener.worker):
+        for outcome in run_bounded(pool, work, todo, most=most, stop=stop, tell=listener.worker):
             if isinstance(outcome.error, RefusedError):
                 raise outcome.error
             run.add(outcome)

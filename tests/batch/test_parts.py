@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from seg_batch.batch.earlier import is_unchanged
 from seg_batch.batch.facts import stamp
 from seg_batch.batch.queue import FEWEST_LED, MOST_LED, Item, largest_first, may_lead
-from seg_batch.batch.retry import wait_s
 from seg_batch.batch.stop import Stop
 from seg_batch.sinks.product import digest
 from seg_batch.verbs.request import Request
@@ -52,10 +51,6 @@ def test_as_many_are_led_as_fill_the_window(blocks: list[int], window: int) -> N
     if len(led) > FEWEST_LED:
         assert sum(led[:-1]) < window
     assert len(led) <= MOST_LED
-
-
-def test_waits_grow() -> None:
-    assert [wait_s(n) for n in (1, 2, 3)] == [1, 4, 16]
 
 
 def test_a_room_holds_no_more_than_its_limit() -> None:

@@ -10,6 +10,8 @@ import pytest
 
 from seg_batch.errors import DiskFullError, InputError
 from seg_batch.executors import run_bounded
+from seg_batch.executors.bounded import Tries
+from seg_batch.executors.carried import Doubtful
 from seg_batch.executors.pool import InlinePool
 
 
@@ -90,6 +92,33 @@ def test_a_fault_that_passes_is_waited_for_and_told(pool: InlinePool) -> None:
     assert outcome.result == 7
     assert begun[1] - begun[0] >= 1
     assert told == ["retried: 7: OSError: [Errno 5] Input/output error; again in 1 s"]
+
+
+class Noted(Tries):
+    """Each further try, as it is told of."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+
+    def retried(self, item: int, which: int, error: BaseException, wait_s: float) -> None:
+        self.told.append((str(error), which))
+
+    def begun(self, item: int, which: int) -> None:
+        self.told.append(("begun", which))
+
+
+@pytest.mark.full  # it waits a second
+@pytest.mark.parametrize("most", [0, 1])
+def test_a_doubtful_result_counts_if_no_try_betters_it(pool: InlinePool, most: int) -> None:
+    tries = iter(range(100))
+    noted = Noted()
+
+    def seldom_whole(item: int) -> Doubtful:
+        return Doubtful(next(tries), "a hole")
+
+    [outcome] = run_bounded(pool, seldom_whole, [0], most=most, tries=noted)
+    assert (outcome.result, outcome.error, outcome.attempt) == (most, None, most + 1)
+    assert noted.told == [("a hole", 1), ("begun", 2)] * most
 
 
 def test_a_full_disk_ends_it_at_once(pool: InlinePool) -> None:

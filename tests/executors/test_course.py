@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.executors.course import BACK_OFF_S, COPIES, FORGIVEN, Attempt, Course
+from seg_batch.executors.course import COPIES, FORGIVEN, PATIENCE, Attempt, Course
 from seg_batch.executors.faults import Fault
 from seg_batch.executors.health import Health
 
@@ -33,9 +33,9 @@ class World:
         others = [w for w in self.workers() if w not in attempt.avoid]
         return rng.choice(others or self.workers())
 
-    def run(self, n: int, window: int, retries: int) -> None:
+    def run(self, n: int, window: int, retries: int, most: int | None = None) -> None:
         rng = random.Random(self.seed)
-        course = Course(range(n), Health(), self.workers, retries)
+        course = Course(range(n), Health(), self.workers, retries, most)
         flying: list[tuple[Attempt, str]] = []
         while True:
             while attempt := course.next(self.now, window):
@@ -80,8 +80,18 @@ def test_items_fail_if_nobody_can_do_them_and_never_for_their_worker(
     for item, fault in world.doomed.items():
         if fault == "final":
             assert world.tries[item] == 1
-        most = len(BACK_OFF_S) if fault == "passing" else retries
+        most = PATIENCE if fault == "passing" else retries
         assert world.tries[item] <= 1 + FORGIVEN + most
+
+
+@given(worlds, st.integers(1, 12), st.integers(0, 5))
+def test_no_item_is_tried_more_often_than_allowed(world: World, window: int, most: int) -> None:
+    """Whatever the faults, and whoever's; one that passes is tried as often where it is the item's."""
+    world.run(31, window, 1, most)
+    assert max(world.tries.values()) <= 1 + most
+    if not world.bad:
+        passing = [item for item, fault in world.doomed.items() if fault == "passing"]
+        assert all(world.tries[item] == 1 + most for item in passing)
 
 
 @given(worlds)
@@ -134,6 +144,17 @@ def test_no_copy_while_anything_waits_or_there_is_no_room() -> None:
         course.ended(attempt, "a", None, 51.0)
     assert course.next(51.0, 10) is None
     assert course.late(100.0, 10) == [flying[0]]
+
+
+def test_what_is_taken_back_was_never_there() -> None:
+    course, attempts = begun(5, 3)
+    course.close()
+    for attempt in attempts[:2]:
+        course.take_back(attempt)
+    assert course.in_flight == 1
+    assert course.ended(attempts[0], "a", None, 1.0).what == "ignored"
+    assert course.ended(attempts[2], "a", None, 1.0).what == "done"
+    assert not course.busy
 
 
 def test_the_first_result_counts_and_the_other_is_ignored() -> None:

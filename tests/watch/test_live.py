@@ -39,7 +39,7 @@ def test_what_is_done_never_passes_what_there_is(script: list[tuple[str, str, in
             tally.done += 1
             ended.add(key)
         elif what == "again" and key in tally.running:
-            tally.again(key)
+            tally.back(key)
         in_hand = [tally.running[k] for k in tally.running]
         assert tally.blocks[0] == 3 * len(ended) + sum(one.ended for one in in_hand)
         assert tally.tiles[0] == 10 * len(ended) + sum(one.counted for one in in_hand)

@@ -23,7 +23,7 @@ from seg_batch.executors.dask_pool import DaskPool, end
 from seg_batch.executors.pool import IN_FLIGHT, InlinePool, Pool
 
 CONNECT_S = 10
-LOCAL_S = 60  # for all processes of this machine to start
+LOCAL_S = 300  # for all processes of this machine to start, busy as it may be
 
 
 @contextmanager

@@ -1,0 +1,72 @@
+"""A run that is stopped finishes what its workers have begun, and nothing else is ever begun."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seg_batch.executors import open_pool, run_bounded
+from seg_batch.executors.cluster.begun import begin, keep_back
+from seg_batch.executors.dask_pool import DaskPool
+
+ITEM_S = 0.6
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9))))
+def test_a_task_is_begun_or_taken_back_and_never_both(drawn: list[tuple[bool, int]]) -> None:
+    names = [uuid.uuid4().hex for _ in range(10)]
+    begun, back = set(), set()
+    for begins, n in drawn:
+        key = names[n]
+        if begins:
+            assert begin(key) is (key not in back)
+            begun |= {key} - back
+        else:
+            assert keep_back([key]) == [key] * (key in begun)
+            back |= {key} - begun
+    assert not begun & back
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[DaskPool]:
+    with open_pool("local", 2) as pool:
+        yield pool
+
+
+@pytest.mark.full
+def test_what_no_worker_has_begun_never_begins(pool: DaskPool, tmp_path: Path) -> None:
+    """Each item leaves a file as it begins; all whose file is there end, and no other comes."""
+
+    def item(n: int) -> int:
+        (tmp_path / f"{n}").touch()
+        time.sleep(ITEM_S * (1 + n % 5 / 5))  # no two end together
+        return n
+
+    def items() -> Iterator[int]:
+        nonlocal handed_out
+        while True:
+            handed_out += 1
+            yield handed_out
+
+    stop, asked, handed_out = threading.Event(), 0.0, 0
+    ended = []
+    for outcome in run_bounded(pool, item, items(), stop=stop):
+        assert outcome.error is None
+        ended.append(outcome.item)
+        if len(ended) == 6:
+            stop.set()
+            asked = time.monotonic()
+    assert time.monotonic() - asked < 5
+    begun = {int(path.name) for path in tmp_path.iterdir()}
+    assert set(ended) == begun
+    assert len(begun) < handed_out, "some were not begun"
+    time.sleep(2 * ITEM_S)
+    assert {int(path.name) for path in tmp_path.iterdir()} == begun
+    assert len(list(run_bounded(pool, abs, range(20)))) == 20, "the pool goes on to serve others"
