@@ -9,23 +9,33 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
+from seg_batch.journal import Journal
+from seg_batch.journal.events import NAME as JOURNAL
+
 SAMPLES = Path(__file__).resolve().parents[2] / "seg_batch" / "data" / "samples"
 FAULTS = Path(__file__).with_name("faults")
 WORKERS = 3
+MANIFEST, NETWORK = "inputs.csv", "hippocampus-mri"
 
 
 def make_inputs(folder: Path, scenes: int = 12, volumes: int = 8) -> None:
     """Scenes and volumes of real pixels; every fourth scene is mirrored on until it has several
-    blocks. No two are alike."""
+    blocks. No two are alike. A manifest gives the scenes to the probe, all of whose voxels tell where
+    they are, and the volumes to a trained network."""
     folder.mkdir(parents=True, exist_ok=True)
+    rows = [f"scene{i:02}.tif,probe" for i in range(scenes)]
+    rows += [f"volume{i:02}.nii.gz,{NETWORK}" for i in range(volumes)]
+    (folder / MANIFEST).write_text("\n".join(["input,model", *rows, ""]))
     with rasterio.open(SAMPLES / "zion_landsat8.tif") as file:
         pixels, profile = file.read(), file.profile
     for i in range(scenes):
@@ -64,7 +74,7 @@ class Night:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.workflow.write_text(
-            f"name: night\ninputs: {self.inputs}\nmodel: probe\noutputs: {self.products}\n"
+            f"name: night\ninputs: {{manifest: {self.inputs / MANIFEST}}}\noutputs: {self.products}\n"
             f"cluster: {self.cluster}\nworkers: {self.workers}\n"
             "limits: {memory: 1GiB}\n"
         )
@@ -142,6 +152,14 @@ class Night:
                 found[int(session) - 1][path, block] += 1
         return found
 
+    def faults(self) -> int:
+        """Reads that were made to fail."""
+        told = Path(f"{self.log}.eio")
+        return len(told.read_text().splitlines()) if told.exists() else 0
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in Journal.read(self.run / JOURNAL) if event["event"] == kind]
+
     def repeated(self) -> list[int]:
         """For each session but the first: blocks begun that an earlier one had begun as well."""
         sessions, before, counts = self.begun(), set(), []
@@ -173,10 +191,13 @@ def workers_of(session: int) -> list[int]:
 def end_session(session: int) -> None:
     """Kill whatever a session left."""
     for pid in processes(session):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+        kill(pid)
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """Send a signal; somebody who is gone already needs none."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def wait_until(true: object, limit_s: float = 120.0) -> bool:

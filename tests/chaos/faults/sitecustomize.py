@@ -2,7 +2,8 @@
 
 The package knows nothing of this. Environment:
 
-CHAOS_LOG     a file that gets a line for each block as it is begun: session, input, block
+CHAOS_LOG     a file that gets a line for each block as it is begun: session, input, block; beside it
+              .eio, with one for each read that was made to fail
 CHAOS_SLOW_S  so many seconds every read takes longer
 CHAOS_EIO     a share (0 to 1) of all reads, or a part of a file's name all of whose reads, fail
 """
@@ -17,6 +18,13 @@ import time
 from functools import wraps
 
 
+def tell(end, line):
+    path = os.environ["CHAOS_LOG"] + end
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(handle, f"{line}\n".encode())
+    os.close(handle)
+
+
 def patch_source(module):
     source = module.RasterSource if hasattr(module, "RasterSource") else module.NiftiSource
     fetch = source._fetch
@@ -27,6 +35,7 @@ def patch_source(module):
         time.sleep(slow_s)
         name = not share.replace(".", "").isdigit()
         if share and (share in str(self._path) if name else random.random() < float(share)):
+            tell(".eio", str(self._path))
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(self._path))
         return fetch(self, *arguments, **named)
 
@@ -38,10 +47,8 @@ def patch_work(module):
 
     @wraps(predict)
     def logged(self, block):
-        line = f"{os.environ.get('CHAOS_SESSION', 0)}\t{self.job.input}\t{block.name}\n"
-        handle = os.open(os.environ["CHAOS_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        os.write(handle, line.encode())
-        os.close(handle)
+        line = f"{os.environ.get('CHAOS_SESSION', 0)}\t{self.job.input}\t{block.name}"
+        tell("", line)
         return predict(self, block)
 
     if "CHAOS_LOG" in os.environ:
