@@ -18,7 +18,7 @@ import pytest
 
 from seg_batch.journal import Journal
 from tests.batch.conftest import products
-from tests.engine.files import segbatch
+from tests.engine.files import address_raster, segbatch, write_raster
 
 pytestmark = pytest.mark.full
 
@@ -163,9 +163,44 @@ def test_one_signal_finishes_what_is_in_hand(
     assert not [e for e in found if e["event"] == "started" and e["t"] > stopping["t"] + 1]
     begun = {e["input"] for e in found if e["event"] == "started"}
     small = {key for key in begun if "small" in key}
-    assert small <= {e["input"] for e in found if e["event"] == "done"}, "none was broken off"
+    assert small <= inputs_of("done", found) | inputs_of("withdrawn", found), "none was broken off"
     assert segbatch("run", workflow, "--json").status == 0
     assert products(tmp_path / "out") == alone
+
+
+def inputs_of(kind: str, found: list[dict[str, Any]]) -> set[str]:
+    return {e["input"] for e in found if e["event"] == kind}
+
+
+def test_one_signal_begins_nothing_that_was_only_handed_out(tmp_path: Path) -> None:
+    """Small inputs that wait in the cluster are taken back: the journal says so, and no file of theirs
+    was ever made."""
+    (tmp_path / "in").mkdir()
+    first = write_raster(
+        tmp_path / "in" / "00.tif", address_raster((3000, 3000), 1, "uint8"), nodata=None
+    )
+    for n in range(1, 14):
+        os.link(first, first.with_name(f"{n:02}.tif"))
+    workflow = tmp_path / "night.yaml"
+    workflow.write_text(
+        "inputs: in\nmodel: probe\noutputs: out\noptions: {block: [4096, 4096]}\n"
+        "cluster: local\nworkers: 2\n"
+    )
+    process = started(workflow)
+    until(workflow, some_done)
+    process.send_signal(signal.SIGTERM)
+    status, out, err = ended(process)
+    found, told = events(workflow), json.loads(out)
+    assert (status, told["left"] > 0) == (130, True), err
+    begun, done, back = (inputs_of(kind, found) for kind in ("started", "done", "withdrawn"))
+    assert begun == done | back
+    assert back, "some were handed out and not begun"
+    assert not done & back
+    made = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")}
+    assert {name[:2] for name in made} == {Path(key).stem for key in done}
+    assert segbatch("status", tmp_path / "out", "--json").json["inputs"]["waiting"] == told["left"]
+    report = json.loads((run_folder(workflow) / "report.json").read_text())
+    assert report["statuses"]["unfinished"] == 0
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -13,12 +14,14 @@ import pytest
 import rasterio
 from rasterio.transform import Affine
 
+from seg_batch.batch import survey
 from seg_batch.batch.listen import Silent
 from seg_batch.batch.night import run_night
 from seg_batch.batch.stop import Stop
-from seg_batch.errors import BusyError, StoreError
+from seg_batch.errors import BusyError, InputError, StoreError
 from seg_batch.journal import Journal, open_run
 from seg_batch.verbs.outputs import ATTEMPT
+from seg_batch.verbs.request import Prepared, Request, prepare
 from seg_batch.workflow import Workflow
 from tests.batch.conftest import products
 from tests.engine.files import address_raster, write_raster
@@ -148,6 +151,25 @@ def test_what_can_not_be_read_is_tried_again(night: Made, tmp_path: Path) -> Non
     assert run_night(workflow)["partial"] == 1
     assert counted(workflow, "retried") == {"hole.tif": 1}
     assert counted(workflow, "started") == {"hole.tif": 2}
+    (again,) = [event for event in events(workflow) if event["event"] == "retried"]
+    assert (again["attempt"], again["wait_s"]) == (1, 1)
+    assert "can't be read at" in again["error"]
+
+
+@pytest.mark.full  # it waits a second
+def test_a_header_that_a_disk_gave_at_the_second_time(
+    night: Made, scenes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stumbles = [OSError(errno.EIO, "Input/output error")]
+
+    def prepared(request: Request) -> Prepared:
+        if stumbles:
+            raise InputError(f"{request.input} can't be read") from stumbles.pop()
+        return prepare(request)
+
+    monkeypatch.setattr(survey, "prepare", prepared)
+    assert run_night(night(inputs=str(scenes / "small0.tif")))["complete"] == 1
+    assert not stumbles
 
 
 @pytest.mark.full
