@@ -190,8 +190,10 @@ class _Out(Tries):
             self._ledger.started(self.items[item.key])
         return item
 
-    def retried(self, item: Item, which: int, error: BaseException, wait_s: float) -> None:
-        self._ledger.retried(self.back(item, which), in_words(error), wait_s)
+    def retried(
+        self, item: Item, which: int, error: BaseException, wait_s: float, worker: str
+    ) -> None:
+        self._ledger.retried(self.back(item, which), in_words(error), wait_s, worker)
 
     def back(self, item: Item, which: int) -> Item:
         """As it comes back from this attempt."""

@@ -40,8 +40,9 @@ class Ledger:
         self._journal.append("started", item.key, attempt=item.attempt, worker=None)
         self._listener.started(item.key, item.facts())
 
-    def retried(self, item: Item, why: str, wait_s: float) -> None:
-        self._journal.append("retried", item.key, attempt=item.attempt, error=why, wait_s=wait_s)
+    def retried(self, item: Item, why: str, wait_s: float, worker: str) -> None:
+        told = {"attempt": item.attempt, "error": why, "wait_s": wait_s, "worker": worker or None}
+        self._journal.append("retried", item.key, **told)
         self._listener.retried(item.key, why, wait_s)
 
     def withdrawn(self, item: Item) -> None:

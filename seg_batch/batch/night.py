@@ -178,7 +178,8 @@ class Night:
         # A small one has had all its tries: the pool knows where they failed.
         why = "" if item.small else _may_pass(ended)
         if why and item.attempt <= self.orders.limits.retries:
-            self.ledger.retried(item, why, back_off_s(item.attempt))
+            worker = ended.worker or str((ended.result or {}).get("worker") or "")
+            self.ledger.retried(item, why, back_off_s(item.attempt), worker)
             return [item]
         self._settle(item, ended)
         return []

@@ -6,6 +6,7 @@ What can't be done is known then, with the reason; the rest is ordered by what i
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import batched
@@ -16,8 +17,10 @@ from seg_batch.batch.queue import Item
 from seg_batch.batch.small import here
 from seg_batch.errors import ClusterError, SegbatchError
 from seg_batch.executors import Pool, run_bounded
+from seg_batch.executors.faults import back_off_s, fault_of
 from seg_batch.verbs.request import Request, prepare
 
+LOOKS = 3  # further ones at an input whose disk stumbles
 TOGETHER = 8  # inputs per task: to look at one takes some milliseconds, as does to hand one out
 
 Asked = tuple[str, Request]
@@ -28,10 +31,13 @@ def look(asked: tuple[Asked, ...]) -> list[dict[str, Any]]:
     return [_look(key, request) for key, request in asked]
 
 
-def _look(key: str, request: Request) -> dict[str, Any]:
+def _look(key: str, request: Request, failures: int = 0) -> dict[str, Any]:
     try:
         return {"key": key, "facts": facts_of(prepare(request))}
     except SegbatchError as error:
+        if fault_of(error) == "passing" and failures < LOOKS:
+            time.sleep(back_off_s(failures + 1))
+            return _look(key, request, failures + 1)
         text = error.message
     except Exception as error:  # a file can break its reader in ways that nobody has thought of
         text = f"{request.input} can't be read ({type(error).__name__}: {error}): check the file"

@@ -28,7 +28,9 @@ class Tries:
     """Hears of the further tries of an item: that there will be one ``wait_s`` after attempt
     ``which``, and that ``which`` is handed out. This one does not listen."""
 
-    def retried(self, item: Any, which: int, error: BaseException, wait_s: float) -> None: ...
+    def retried(
+        self, item: Any, which: int, error: BaseException, wait_s: float, worker: str
+    ) -> None: ...
 
     def begun(self, item: Any, which: int) -> Any: ...
 
@@ -134,9 +136,10 @@ class _Bounded:
         if end.what == "again":
             self._require_alive()
             why = f"{_name(attempt.item)}: {text}; again in {end.wait_s:g} s"
-            self._tell("retried", self._pool.known_as(worker), why)
+            worker = self._pool.known_as(worker or _lost_on(error))
+            self._tell("retried", worker, why)
             if error is not None:
-                self._tries.retried(attempt.item, attempt.which, error, end.wait_s)
+                self._tries.retried(attempt.item, attempt.which, error, end.wait_s, worker)
         if end.what == "full":
             raise _full(error)
         if end.what in ("done", "failed"):

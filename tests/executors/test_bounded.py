@@ -12,7 +12,7 @@ from seg_batch.errors import DiskFullError, InputError
 from seg_batch.executors import run_bounded
 from seg_batch.executors.bounded import Tries
 from seg_batch.executors.carried import Doubtful
-from seg_batch.executors.pool import InlinePool
+from seg_batch.executors.pool import HERE, InlinePool
 
 
 @pytest.fixture
@@ -100,7 +100,10 @@ class Noted(Tries):
     def __init__(self) -> None:
         self.told: list[tuple[str, int]] = []
 
-    def retried(self, item: int, which: int, error: BaseException, wait_s: float) -> None:
+    def retried(
+        self, item: int, which: int, error: BaseException, wait_s: float, worker: str
+    ) -> None:
+        assert worker == HERE
         self.told.append((str(error), which))
 
     def begun(self, item: int, which: int) -> None:
