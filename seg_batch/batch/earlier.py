@@ -27,7 +27,9 @@ def enter(orders: Orders) -> dict[str, dict[str, Any]]:
     journal aside, as it does one that came to its end.
     """
     events = Journal.read(orders.folder / NAME)
-    if events and _begin_anew(orders, events):
+    # One that was killed at once has told of no workflow, and whoever took it over says only that.
+    begun = any(event["event"] != "taken_over" for event in events)
+    if begun and _begin_anew(orders, events):
         _put_aside(orders.folder)
         events = []
     write_json(orders.folder / WORKFLOW, {**orders.workflow, "fingerprint": orders.fingerprint})

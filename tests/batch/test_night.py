@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -251,6 +254,29 @@ def test_an_input_that_changed_is_told_of_and_made_anew_if_asked(
     aside = [event for event in events(workflow) if event["event"] == "refused"]
     assert "the input file has changed" in aside[0]["error"]
     assert run_night(workflow, overwrite=True)["complete"] == 1
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from seg_batch.journal import open_run
+with open_run(Path(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.full
+def test_a_coordinator_killed_before_it_began_leaves_a_night_to_begin(
+    night: Made, scenes: Path
+) -> None:
+    """Twice: it holds the folder and has told nothing of what it would do there."""
+    workflow = night(inputs=str(scenes / "small0.tif"))
+    Path(workflow.run_folder).mkdir(parents=True)
+    for _ in range(2):
+        command = [sys.executable, "-c", KILLED, workflow.run_folder]
+        assert subprocess.run(command).returncode == -signal.SIGKILL
+    assert [event["event"] for event in events(workflow)] == ["taken_over"]
+    assert run_night(workflow)["status"] == 0
 
 
 def test_a_night_has_one_owner(night: Made, scenes: Path) -> None:
