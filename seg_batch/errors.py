@@ -6,6 +6,11 @@ positional argument, so that it survives pickling on its way back from a worker.
 
 from __future__ import annotations
 
+import errno
+
+# What the system says of a disk or a link that may be well in a moment.
+STUMBLES = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ECONNRESET)
+
 
 class SegbatchError(Exception):
     """Base of all errors raised on purpose. ``status`` is the exit status of the command."""

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError
 from typing import Literal
 
 from seg_batch.errors import (
+    STUMBLES,
     BundleError,
     BusyError,
     DiskFullError,
@@ -23,7 +24,6 @@ from seg_batch.errors import (
 Fault = Literal["final", "unable", "passing", "full", "other"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-STUMBLES = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ECONNRESET)
 
 
 def fault_of(error: BaseException) -> Fault:

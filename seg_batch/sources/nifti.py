@@ -18,6 +18,7 @@ import numpy as np
 from seg_batch.errors import InputError, SegbatchError
 from seg_batch.geometry import Box, Shape
 from seg_batch.normalise import Pixels
+from seg_batch.sources.again import Again
 from seg_batch.sources.identity import file_identity
 from seg_batch.sources.nifti_header import (
     Layout,
@@ -41,7 +42,7 @@ class NiftiSource:
         self._path, self._info, self._layout = path, info, layout
         self._first = first  # byte at which the volume begins
         self._scale, self._offset = scaling(layout)
-        self._lock = threading.Lock()
+        self._lock, self._again = threading.Lock(), Again()
         self._file: int | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._plain: Path | None = None if layout.compressed else path
@@ -61,7 +62,7 @@ class NiftiSource:
         """``Pixels`` of shape ``(*box.shape, 1)``; ``ReadError`` where the file fails."""
         require_inside(self._info, box)
         try:
-            values = self._fetch(self._descriptor(), box)
+            values = self._again(lambda: self._fetch(self._descriptor(), box))
         except (OSError, EOFError) as error:
             raise read_error(self._info, box, error) from error
         values = values[..., None]

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from seg_batch.errors import ReadError
+from seg_batch.errors import STUMBLES, ReadError
 from seg_batch.geometry import Box, Shape
 from seg_batch.georef import Georef
 from seg_batch.normalise import Pixels
@@ -85,10 +85,13 @@ def one_line(error: BaseException) -> str:
 
 
 def read_error(info: SourceInfo, box: Box, error: BaseException) -> ReadError:
-    return ReadError(
-        f"{info.path}: the box {box} can't be read ({one_line(error)}): the file is damaged "
-        "there; restore it from its origin"
+    stumbled = isinstance(error, OSError) and error.errno in STUMBLES
+    remedy = (
+        "check the disk or the network mount that it lies on"
+        if stumbled
+        else "the file is damaged there; restore it from its origin"
     )
+    return ReadError(f"{info.path}: the box {box} can't be read ({one_line(error)}): {remedy}")
 
 
 def human_bytes(size: float) -> str:

@@ -25,6 +25,7 @@ from seg_batch.geometry import Box, Shape
 from seg_batch.georef import RasterGeoref
 from seg_batch.normalise import Pixels
 from seg_batch.sources import raster_checks as checks
+from seg_batch.sources.again import Again
 from seg_batch.sources.detect import RASTERS
 from seg_batch.sources.identity import file_identity
 from seg_batch.sources.protocol import SourceInfo, one_line, read_error, require_inside
@@ -67,7 +68,7 @@ class RasterSource:
         self._path, self._info, self._bands = path, info, bands
         self._scale, self._offset = scaling
         self._idle: list[Any] = []
-        self._lock = threading.Lock()
+        self._lock, self._again = threading.Lock(), Again()
         self._closed = False
 
     @property
@@ -87,7 +88,7 @@ class RasterSource:
     def _pixels(self, box: Box, window: Any, shape: Shape | None = None) -> Pixels:
         try:
             with self._handle() as dataset:
-                values, opaque = self._fetch(dataset, window, shape)
+                values, opaque = self._again(lambda: self._fetch(dataset, window, shape))
         except (RasterioError, OSError) as error:
             raise read_error(self._info, box, error) from error
         valid = valid_mask(values, self._bands.nodata, opaque)

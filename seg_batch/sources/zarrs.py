@@ -18,6 +18,7 @@ import zarr
 from seg_batch.errors import InputError, SegbatchError
 from seg_batch.geometry import Box, Shape
 from seg_batch.normalise import Pixels
+from seg_batch.sources.again import Again
 from seg_batch.sources.identity import tree_identity
 from seg_batch.sources.protocol import (
     BLOCK_LIMIT_BYTES,
@@ -41,7 +42,7 @@ class ZarrSource:
 
     def __init__(self, found: Found, info: SourceInfo, moment: int) -> None:
         self._array, self._axes, self._info = found.array, found.axes, info
-        self._moment = moment
+        self._moment, self._again = moment, Again()
         self._nodata = tuple(stored_nodata(value, np.dtype(info.dtype)) for value in info.nodata)
         self._scale, self._offset = _scaling(found.attributes, len(info.channels))
 
@@ -53,7 +54,7 @@ class ZarrSource:
         """``Pixels`` of shape ``(*box.shape, channels)``; ``ReadError`` for a damaged chunk."""
         require_inside(self._info, box)
         try:
-            values = np.asarray(self._array[self._index(box)])
+            values = self._again(lambda: np.asarray(self._array[self._index(box)]))
         except Exception as error:  # each codec has errors of its own
             raise read_error(self._info, box, error) from error
         kept = [role for role in self._axes.roles if role in "zyxc"]
