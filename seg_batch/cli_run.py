@@ -97,7 +97,7 @@ def _step_lines(told: dict[str, Any]) -> list[str]:
         for one in told["steps"]
     ]
     lines += [f"{name}: not begun" for name in told["left"]]
-    return [*lines, f"report: {told['report']}"] if told["report"] else lines
+    return [*lines, f"report: {told['report']}"]
 
 
 def _summary(told: dict[str, Any]) -> str:

@@ -17,7 +17,8 @@ ENDED = ("refused", "failed", "partial", "complete")
 
 
 def facts_of(night: Night, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """``report.json``. ``settings``: what of the workflow is worth telling."""
+    """``report.json``. ``settings``: what of the workflow is worth telling. In a workflow of steps these
+    are its inputs, and ``steps`` tells more of them."""
     inputs = [_input(told, night) for told in night.inputs]
     inputs.sort(key=lambda row: STATUSES.index(row["status"]))
     counts = Counter(row["status"] for row in inputs)
@@ -31,6 +32,7 @@ def facts_of(night: Night, name: str, settings: dict[str, Any]) -> dict[str, Any
         "sessions": [_session(session) for session in night.sessions],
         "totals": _totals(night, inputs),
         "inputs": inputs,
+        "steps": [],
         "slowest": [r["input"] for r in sorted(timed, key=lambda r: -r["seconds"])[:SLOWEST]],
         "workers": workers(night, inputs),
         "events": [dict(event) for event in night.markers],
@@ -104,6 +106,8 @@ def _error(told: InputState, result: dict[str, Any]) -> str:
         return ""
     if not result:
         return told.error or ""
+    if "why" in result:  # of a step
+        return str(result["why"])
     failures, blocks = result.get("failures") or [], result.get("blocks") or {}
     first = f", the first at {failures[0]['box']}: {failures[0]['error']}" if failures else ""
     return f"{blocks.get('failed', '?')} of {blocks.get('total', '?')} blocks failed{first}"

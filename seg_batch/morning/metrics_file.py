@@ -39,7 +39,10 @@ def _metrics(facts: dict[str, Any]) -> Iterator[tuple[str, str, list[Sample]]]:
         yield "run_begun_timestamp_seconds", "When the run was first begun.", [({}, begun)]
         yield "run_last_timestamp_seconds", "The last event of the run.", [({}, last)]
     statuses = [({"status": k}, float(v)) for k, v in facts["statuses"].items()]
-    yield "inputs", "Inputs by status.", statuses
+    if facts["steps"]:
+        yield "steps", "Steps by status.", statuses
+    else:
+        yield "inputs", "Inputs by status.", statuses
     stages = [({"stage": k}, float(v)) for k, v in totals["stages_s"].items()]
     yield "stage_seconds", "Seconds of all workers in each stage of blocks.", stages
     for key, name, help_text in _TOTALS:

@@ -103,15 +103,16 @@ def _policy(script: str) -> str:
 def _headline(facts: dict[str, Any]) -> str:
     """What nobody may overlook, in a sentence."""
     counts, total = facts["statuses"], facts["totals"]["inputs"]
+    noun = "step" if facts["steps"] else "input"
     missing = total - counts["complete"]
     if missing:
         parts = [f"{n} {status}" for status, n in counts.items() if n and status != "complete"]
         verb = "is" if missing == 1 else "are"
-        told = f"{missing} of {total} inputs {verb} not complete: {', '.join(parts)}"
+        told = f"{missing} of {total} {noun}s {verb} not complete: {', '.join(parts)}"
     elif facts["verdict"] == "complete":
-        return f"All {total} inputs are complete" if total > 1 else "The one input is complete"
+        return f"All {total} {noun}s are complete" if total > 1 else f"The one {noun} is complete"
     else:
-        told = f"{shown.counted(total, 'input')} complete, and not all were looked at"
+        told = f"{shown.counted(total, noun)} complete, and not all were looked at"
     if facts["ended"]:
         return told
     return f"{told}; the run has not ended: it is still going, or was killed"

@@ -12,13 +12,22 @@ from seg_batch.errors import InputError
 from seg_batch.journal import Journal
 from seg_batch.journal.events import NAME
 from seg_batch.morning.facts import facts_of
-from seg_batch.morning.gallery import gallery
+from seg_batch.morning.gallery import Gallery, gallery
 from seg_batch.morning.junit import junit
 from seg_batch.morning.metrics_file import metrics
 from seg_batch.morning.night import night
 from seg_batch.morning.page import page
+from seg_batch.morning.steps import in_order, steps_of
 
-TOLD = ("name", "model", "models", "options", "post", "outputs")  # a workflow's hooks hold secrets
+TOLD = (
+    "name",
+    "model",
+    "models",
+    "options",
+    "post",
+    "outputs",
+    "steps",
+)  # a workflow's hooks hold secrets
 
 
 def write(folder: str | Path) -> dict[str, Any]:
@@ -32,12 +41,17 @@ def write(folder: str | Path) -> dict[str, Any]:
     workflow = _workflow(folder)
     settings = {key: workflow[key] for key in TOLD if workflow.get(key)}
     told = night(Journal.read(folder / NAME))
+    if workflow.get("steps"):
+        told = in_order(told, workflow)
     facts = facts_of(told, str(workflow.get("name") or folder.name), settings)
+    if workflow.get("steps"):
+        facts |= {"steps": steps_of(told, workflow, facts["inputs"], folder), "workers": []}
+    pictures = Gallery((), 0) if facts["steps"] else gallery(facts)
     # The cheap ones first: what machines read is there even if a picture takes its time.
     _put(folder / "report.json", (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
     _put(folder / "report.xml", junit(facts))
     _put(folder / "metrics.prom", metrics(facts).encode())
-    _put(folder / "report.html", page(facts, gallery(facts)).encode())
+    _put(folder / "report.html", page(facts, pictures).encode())
     return facts
 
 

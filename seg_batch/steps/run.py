@@ -23,7 +23,7 @@ from seg_batch.batch.earlier import enter
 from seg_batch.batch.facts import stamp
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.orders import Orders
-from seg_batch.batch.unattended import Write
+from seg_batch.batch.unattended import REPORT, Write
 from seg_batch.errors import SegbatchError
 from seg_batch.journal import Journal, open_run
 from seg_batch.steps.anew import forget
@@ -50,21 +50,33 @@ def run_steps(
     ``status``: 0 complete; 3 a prediction set inputs aside, or a requirement was not met, which ends
     the run; 130 stopped; else that of the step that was refused, for the reason ``why``. Raises
     ``RefusedError`` where nothing could begin, KeyboardInterrupt where the user ends it. ``bars``: who
-    listens to a step; ``write``: makes the report of a prediction's run folder.
+    listens to a step; ``write``: makes the report of a run folder, of this one and of predictions'.
     """
     folder = Path(workflow.run_folder)
     folder.mkdir(parents=True, exist_ok=True)
     with open_run(folder, say=say) as journal:
         by = DoneBy(workflow, bars, say, write)
-        told = _Chain(workflow, folder, journal, by, overwrite).run()
+        chain = _Chain(workflow, folder, journal, by, overwrite)
+        try:
+            told = chain.run()
+        finally:  # whoever ends it wants to know, too, how far it came
+            if chain.begun:
+                _report(folder, write, say)
     run_hooks(
         workflow.on_finish,
         run=folder,
         status=told["status"],
-        report=Path(told["report"] or folder),
+        report=folder / REPORT,
         failed=lambda what, why: say(f"{what}: {why}"),
     )
     return told
+
+
+def _report(folder: Path, write: Write, say: Callable[[str], None]) -> None:
+    try:
+        write(folder)
+    except Exception as error:
+        say(f"the report could not be made: {type(error).__name__}: {error}")
 
 
 class _Chain:
@@ -77,7 +89,7 @@ class _Chain:
         self.overwrite = overwrite
         self.deadline = workflow.limits.deadline(datetime.now())
         self.told: list[dict[str, Any]] = []
-        self.report: str | None = None
+        self.begun = False
 
     def run(self) -> dict[str, Any]:
         enter(self.orders())
@@ -89,6 +101,7 @@ class _Chain:
             pid=os.getpid(),
             segbatch=package_version(),
         )
+        self.begun = True
         worst = 0
         for step in self.workflow.steps:
             status, why = self.step(step)
@@ -144,18 +157,19 @@ class _Chain:
 
     def ended(self, step: AnyStep, result: dict[str, Any], seconds: float) -> tuple[int, str]:
         status = int(result["status"])
-        self.report = result.get("report", self.report)
         if status not in (0, ASIDE):
             self.tell(step, "stopped", seconds)
             return status, f"{step.name}: {result['why']}"
-        self.done(step, seconds, "partial" if status else "complete")
-        self.tell(step, "partial" if status else "complete", seconds)
         unmet = result.get("unmet")
+        self.done(step, seconds, (unmet or "some inputs were set aside") if status else "")
+        self.tell(step, "partial" if status else "complete", seconds)
         return status, f"{step.name}: {unmet}; the steps after it were not begun" if unmet else ""
 
-    def done(self, step: AnyStep, seconds: float, status: str = "complete") -> None:
+    def done(self, step: AnyStep, seconds: float, why: str = "") -> None:
+        """``why`` it is partial."""
         outcome = {
-            "status": status,
+            "status": "partial" if why else "complete",
+            "why": why,
             "output": str(self.record.mark(step)),
             "product": self.record.product(step),
             "seconds": seconds,
@@ -178,7 +192,7 @@ class _Chain:
             "run": str(self.folder),
             "steps": self.told,
             "left": [step.name for step in self.workflow.steps if step.name not in names],
-            "report": self.report,
+            "report": str(self.folder / REPORT),
         }
 
 

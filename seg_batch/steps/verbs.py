@@ -36,8 +36,8 @@ class DoneBy:
 
 
 def doing(step: AnyStep, by: DoneBy, left_s: float | None, overwrite: bool) -> dict[str, Any]:
-    """Do one step to its end; ``status`` as that of the command, ``report`` of a prediction, and of an
-    evaluation what is ``unmet``. ``left_s``: seconds that the run has left."""
+    """Do one step to its end; ``status`` as that of the command, and of an evaluation what is
+    ``unmet``. ``left_s``: seconds that the run has left."""
     if isinstance(step, Predict):
         return _predict(step, by, left_s, overwrite)
     with by.bars(step.do) as bar:

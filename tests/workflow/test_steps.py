@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from seg_batch.steps.run import run_steps
 from seg_batch.verbs.predict import predict
 from seg_batch.workflow import read
 from tests.engine.files import write_raster
+from tests.morning.browser import CHROMIUM, browser
 from tests.train.made import bright_recipe, bright_scene
 
 BARS = {"patches": CutBar, "train": TrainBar, "evaluate": ScoreBar, "predict": Board}
@@ -142,6 +145,55 @@ def test_a_requirement_that_is_not_met_ends_the_run(night: Path) -> None:
     shutil.copy(night / "out/labels/one_labels.tif", night / "truth/one_labels.tif")
     told = run(night)
     assert (told["status"], words(told)) == (0, ["before", *["complete"] * 3])
+
+
+def test_the_report_names_each_step_and_leads_to_its_own(night: Path) -> None:
+    (night / "in/bad.tif").write_text("bad")
+    write_raster(night / "truth/one_labels.tif", np.zeros((1, 90, 70), np.uint8))
+    told = run(night)
+    run_folder = Path(told["run"])
+    assert told["report"] == str(run_folder / "report.html")
+    found = json.loads((run_folder / "report.json").read_text())
+    assert [(one["name"], one["status"]) for one in found["steps"]] == [
+        ("patches", "complete"),
+        ("predict", "partial"),
+        ("score", "partial"),
+        ("again", "waiting"),
+    ]
+    cut, predicted, score, again = found["steps"]
+    assert predicted["counts"] == {"complete": 2, "refused": 1}
+    assert predicted["why"] == "some inputs were set aside"
+    assert "required accuracy>=0.99" in score["why"]
+    assert (cut["page"], again["page"], again["seconds"]) == (None, None, None)
+    for one in (predicted, score):
+        assert (run_folder / one["page"]).is_file()
+        assert one["seconds"] > 0
+    assert found["verdict"] == "unfinished"
+    cases = ElementTree.parse(run_folder / "report.xml").findall(".//testcase")
+    assert [(case.get("name"), len(case)) for case in cases] == [
+        *(("predict", 1), ("score", 1), ("again", 1), ("patches", 0)),
+    ]
+    page = (run_folder / "report.html").read_text()
+    assert "3 of 4 steps are not complete" in page
+    assert (
+        'segbatch_steps{run="night",status="complete"} 1.0'
+        in (run_folder / "metrics.prom").read_text()
+    )
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+def test_a_browser_follows_the_links_of_the_report(night: Path, tmp_path: Path) -> None:
+    run_folder = Path(run(night)["run"])
+    with browser(tmp_path) as shown:
+        shown.open(run_folder / "report.html")
+        assert shown.value("document.querySelector('.verdict').innerText").startswith(
+            "✓ All 4 steps"
+        )
+        links = shown.value("[...document.querySelectorAll('#steps ~ * td a')].map(a => a.href)")
+        assert len(links) == 3, "two nights and a score"
+        for link in links:
+            shown.open(Path(unquote(urlparse(link).path)))
+        assert not shown.said
 
 
 def test_a_refused_step_ends_the_run_and_the_same_command_goes_on(night: Path) -> None:
