@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from seg_batch.errors import InputError
 from seg_batch.morning.facts import facts_of
 from seg_batch.morning.night import night
+from seg_batch.morning.timeline import timeline
 from seg_batch.morning.write import write
 from tests.morning.made import BEGUN, Told
 
@@ -134,6 +135,22 @@ def test_spells_tell_what_ended_how_and_gaps_are_only_idleness(tmp_path: Path) -
     assert at == [(2, 4, "retried"), (6, 7, "lost"), (51, 55, "done")]
     assert (second["busy_s"], second["longest_gap_s"]) == (7, 2)
     assert (first["worker"], first["busy_s"], first["longest_gap_s"]) == ("h:1", 4, 0)
+
+
+def test_a_lane_ends_where_its_worker_was_lost(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    told.done(1, 4, "a", RESULT, "h:1")
+    told.tell(6, "worker_lost", worker="h:1", why="its process ended")
+    told.tell(7, "worker_dropped", worker="h:2", why="nothing works there")
+    told.done(8, 4, "b", RESULT, "h:3")
+    gone = {w["worker"]: w["gone"] for w in facts(told)["workers"]}
+    assert gone["h:1"] == {"t": BEGUN + 6, "why": "its process ended"}
+    assert gone["h:2"] == {"t": BEGUN + 7, "why": "nothing works there"}
+    assert gone["h:3"] is None
+    lanes = {lane.worker: lane for lane in timeline(facts(told)).workers}
+    (bar,) = lanes["h:1"].lanes[0]
+    assert bar.x + bar.width < lanes["h:1"].gone[0] < lanes["h:2"].gone[0]
+    assert lanes["h:2"].lanes == ()
 
 
 def test_blocks_of_a_large_input_are_told_of_their_workers(tmp_path: Path) -> None:
