@@ -27,6 +27,7 @@ A block knows only itself: pairs across its faces are left out.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,12 @@ def beside(borders: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray]:
     far = np.minimum(FAR, np.minimum(room[:-1], room[1:]))
     kept, far = borders[far > 0], far[far > 0]
     return kept, np.sort(np.concatenate([kept - far, kept + far]))
+
+
+@lru_cache(maxsize=12)
+def _counted_planes(taper: Taper, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the whole extent; all blocks of a run share a taper, and to look at every tile takes time."""
+    return beside(border_planes(taper, axis), taper.grid.extent[axis])
 
 
 @dataclass(frozen=True)
@@ -187,9 +194,9 @@ class SeamCounter:
         self._planes = [
             [
                 planes[(box.start[axis] < planes) & (planes < box.stop[axis])]
-                for planes in beside(border_planes(taper, axis), extent)
+                for planes in _counted_planes(taper, axis)
             ]
-            for axis, extent in enumerate(taper.grid.extent)
+            for axis in range(len(taper.grid.extent))
         ]
         self._origin = box.start
         self._last: _Slab | None = None

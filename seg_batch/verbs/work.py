@@ -127,6 +127,7 @@ class Work:
         card, orientation = job.model.card, plan.orientation or "RAS"
         self.source = Oriented(finer(source, card.finer, card.rank, orientation), orientation)
         self.store = WorkStore.open(Path(job.store))
+        self.taper = Taper(plan.grid, plan.taper)  # once: it is of the whole extent
         self.predictor = one_of_each(load(job.model, plan), card.finer)
         self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
         self.empty = Empty(plan.empty_label, plan.skip_below, plan.skip_label)
@@ -151,10 +152,9 @@ class Work:
             with self._one_call, clock.stage("model"):
                 return self.predictor(patches)
 
-        grid = plan.grid
         return Stitcher(
-            grid=grid,
-            taper=Taper(grid, plan.taper),
+            grid=self.taper.grid,
+            taper=self.taper,
             normaliser=Normaliser(**numbers),
             predictor=predictor,
             classes=plan.classes,
