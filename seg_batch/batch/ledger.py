@@ -67,7 +67,9 @@ class Ledger:
         self._listener.failed(item.key, error, 3)
 
     def worker(self, event: str, worker: str, why: str) -> None:
-        """``lost``, ``dropped``, ``straggler`` or ``retried``; the journal keeps the first two."""
+        """``lost``, ``dropped``, ``straggler`` or ``retried``; the journal keeps all but the last."""
         if event in ("lost", "dropped"):
             self._journal.append(f"worker_{event}", worker=worker, why=why)
+        elif event == "straggler":
+            self._journal.append(event, worker=worker, why=why)
         self._listener.worker(event, worker, why)

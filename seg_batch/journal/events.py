@@ -32,12 +32,12 @@ OF_INPUTS: dict[str, frozenset[str]] = {
     "withdrawn": frozenset(),  # handed out, and taken back before anybody began it
     "done": frozenset({"outcome"}),
     "failed": frozenset({"error", "status"}),
-    "straggler": frozenset({"block", "seconds"}),
 }
 OF_RUNS: dict[str, frozenset[str]] = {
     "begun": frozenset({"workflow_sha256", "host", "pid", "segbatch"}),
     "worker_lost": frozenset({"worker", "why"}),
     "worker_dropped": frozenset({"worker", "why"}),
+    "straggler": frozenset({"worker", "why"}),
     "stopping": frozenset({"why"}),
     "ended": frozenset({"status", "why"}),
     "taken_over": frozenset({"from_host", "from_pid"}),

@@ -116,6 +116,8 @@ class State:
             self._begin(event)
         elif kind == "taken_over":
             self._counts["takeovers"] += 1
+        elif kind == "straggler":
+            self._counts["stragglers"] += 1
         elif kind in ("worker_lost", "worker_dropped"):
             self._worker(event["worker"], event["t"], lost=event["why"])
         elif kind == "stopping":
@@ -134,9 +136,6 @@ class State:
             self._set(key, event, status=WAITING, worker=None)
 
     def _of_input(self, kind: str, event: Event) -> None:
-        if kind == "straggler":
-            self._counts["stragglers"] += 1
-            return
         key = event["input"]
         before = self.inputs.get(key) or InputState(key)
         changes = _CHANGES[kind](before, event)

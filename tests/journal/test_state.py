@@ -27,12 +27,12 @@ OF_INPUTS = st.one_of(
     st.builds(lambda k: event("retried", k, attempt=1, error="slow", wait_s=4), KEYS),
     st.builds(lambda k, o: event("done", k, outcome=o), KEYS, OUTCOMES),
     st.builds(lambda k, w: event("failed", k, error="no", status=1, worker=w), KEYS, WORKERS),
-    st.builds(lambda k: event("straggler", k, block="0.1", seconds=3.0), KEYS),
 )  # fmt: skip
 OF_RUNS = st.one_of(
     st.just(begun()),
     st.just(event("worker_lost", None, worker="w1", why="killed")),
     st.just(event("worker_dropped", None, worker="w2", why="fails")),
+    st.just(event("straggler", None, worker="w1", why="b.tif: 0.1: 9 s")),
     st.just(event("stopping", None, why="06:30")),
     st.just(event("ended", None, status=0, why="complete")),
     st.just(event("taken_over", None, from_host="h", from_pid=1)),
@@ -44,11 +44,7 @@ EVENTS = st.lists(st.one_of(OF_INPUTS, OF_INPUTS, OF_RUNS), max_size=40).map(
 
 def slow_status(events: list[dict[str, Any]], key: str) -> str | None:
     """The status of one input, from its last event that tells one and what came behind it."""
-    told = [
-        (i, e)
-        for i, e in enumerate(events)
-        if e["input"] == key and e["event"] != "straggler"
-    ]  # fmt: skip
+    told = [(i, e) for i, e in enumerate(events) if e["input"] == key]
     if not told:
         return None
     while told[-1][1]["event"] == "surveyed" and len(told) > 1:
