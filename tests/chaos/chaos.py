@@ -114,9 +114,7 @@ class Chaos:
         night = self.night("workers", env={"CHAOS_SLOW_S": "0.3"})
         process, killed = night.start(), 0
         wait_until(night.log.exists)
-        pause_s = max(
-            2.0, self.quiet_s / 8
-        )  # where starting a worker takes longer, there is no end
+        pause_s = max(2.0, self.quiet_s / 8)  # else no worker lives to do anything
         while process.poll() is None:
             time.sleep(self.random.uniform(0.5, 1.5) * pause_s)
             victims = workers_of(process.pid)
@@ -179,7 +177,8 @@ class Chaos:
         end_session(process.pid)
         require(status == COMPLETE, f"ended with {status}", night)
         self.check(night)
-        return {"stopped_s": 12, "patience_s": 4}
+        told = {kind: len(night.events(kind)) for kind in ("worker_lost", "straggler")}
+        return {"stopped_s": 12, "patience_s": 4, **told}
 
     def stopped_coordinator(self) -> dict[str, Any]:
         """SIGSTOP of the coordinator for longer than its lock allows: another takes the run over,
