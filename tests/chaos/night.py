@@ -157,8 +157,10 @@ class Night:
         told = Path(f"{self.log}.eio")
         return len(told.read_text().splitlines()) if told.exists() else 0
 
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in Journal.read(self.run / JOURNAL) if event["event"] == kind]
+    def events(self, kind: str = "") -> list[dict[str, Any]]:
+        """Of the journal, all or of one kind."""
+        found = Journal.read(self.run / JOURNAL)
+        return [event for event in found if kind in ("", event["event"])]
 
     def repeated(self) -> list[int]:
         """For each session but the first: blocks begun that an earlier one had begun as well."""
