@@ -7,15 +7,27 @@ positional argument, so that it survives pickling on its way back from a worker.
 from __future__ import annotations
 
 import errno
+from enum import IntEnum
 
 # What the system says of a disk or a link that may be well in a moment.
 STUMBLES = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ECONNRESET)
 
 
+class Exit(IntEnum):
+    """Exit statuses. ``PARTIAL``: the end was reached, and not all was made as asked; ``STOPPED``:
+    it was not, and the same command goes on."""
+
+    COMPLETE = 0
+    FAULT = 1
+    REFUSED = 2
+    PARTIAL = 3
+    STOPPED = 130
+
+
 class SegbatchError(Exception):
     """Base of all errors raised on purpose. ``status`` is the exit status of the command."""
 
-    status = 1
+    status = Exit.FAULT
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -28,7 +40,7 @@ class SegbatchError(Exception):
 class RefusedError(SegbatchError):
     """The run can't begin as asked: bad input, usage or plan. Nothing was written."""
 
-    status = 2
+    status = Exit.REFUSED
 
 
 class InputError(RefusedError):
@@ -86,10 +98,10 @@ class UnreadableError(InputError, PassingError):
 class PartialResultError(SegbatchError):
     """Some blocks failed; the product is marked as partial."""
 
-    status = 3
+    status = Exit.PARTIAL
 
 
 class StoppedError(SegbatchError):
     """The run was asked to stop before its end; what is done is on disk, so it can be resumed."""
 
-    status = 130
+    status = Exit.STOPPED

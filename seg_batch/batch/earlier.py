@@ -11,7 +11,7 @@ from typing import Any
 
 from seg_batch.batch.facts import stamp
 from seg_batch.batch.orders import Orders
-from seg_batch.errors import StoreError
+from seg_batch.errors import Exit, StoreError
 from seg_batch.journal import Journal
 from seg_batch.journal.events import NAME
 from seg_batch.sinks.disk import flush, write_json
@@ -52,7 +52,8 @@ def _put_aside(folder: Path) -> None:
 def _begin_anew(orders: Orders, events: list[dict[str, Any]]) -> bool:
     if _fingerprint(orders.folder / WORKFLOW) == orders.fingerprint:
         last = events[-1]
-        return orders.overwrite and last["event"] == "ended" and last["status"] == 0
+        over = last["event"] == "ended" and last["status"] in (Exit.COMPLETE, Exit.PARTIAL)
+        return orders.overwrite and over
     if not orders.overwrite:
         raise StoreError(
             f"{orders.folder} holds the run of another workflow (the file was changed since, or --set "

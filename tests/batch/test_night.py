@@ -71,6 +71,19 @@ def test_the_same_night_again_touches_nothing(night: Made) -> None:
 
 
 @pytest.mark.full
+def test_overwrite_makes_anew_what_came_to_its_end(night: Made, scenes: Path) -> None:
+    """Also where some were refused."""
+    workflow = night(inputs={"paths": [str(scenes / "small0.tif"), str(scenes / "bad.tif")]})
+    product = Path(workflow.outputs.folder) / "small0_labels.tif"
+    assert run_night(workflow)["status"] == 3
+    before = product.stat().st_mtime_ns
+    told = run_night(workflow, overwrite=True)
+    assert (told["status"], told["resumed"], told["refused"]) == (3, 0, 1)
+    assert product.stat().st_mtime_ns > before
+    assert set(counted(workflow, "started").values()) == {1}
+
+
+@pytest.mark.full
 def test_a_lost_product_is_made_again_and_no_other(night: Made, alone: dict[str, bytes]) -> None:
     run_night(night())
     lost = Path(night().outputs.folder) / "small2_labels.tif"
