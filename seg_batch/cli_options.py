@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from seg_batch.errors import PlanError
+from seg_batch.errors import PlanError, StoppedError
 from seg_batch.named import nearest
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
@@ -125,6 +125,12 @@ def _parameters(parameter: inspect.Parameter, bag: Any) -> list[inspect.Paramete
         )
         for f in fields(bag)
     ]
+
+
+def stopped(why: str) -> StoppedError:
+    """That a run was stopped, why, and how it goes on, said once."""
+    more = "" if "same command" in why else "; run the same command again to resume"
+    return StoppedError(f"stopped: {why}{more}")
 
 
 def run_named(run: str) -> Path:

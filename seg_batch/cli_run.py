@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seg_batch.cli_options import Json, Overwrite, Quiet
+from seg_batch.cli_options import Json, Overwrite, Quiet, stopped
+from seg_batch.errors import StoppedError
 
 if TYPE_CHECKING:
     from seg_batch.workflow.schema import Workflow
@@ -42,6 +43,8 @@ def run(
         typer.echo(json.dumps(told))
     elif not quiet:
         typer.echo(_summary(told))
+    if told["left"]:
+        raise stopped(told["why"])
     raise typer.Exit(told["status"])
 
 
@@ -58,7 +61,7 @@ def _run(workflow: Workflow, overwrite: bool, quiet: bool) -> dict[str, Any]:
     from seg_batch.live import Board
     from seg_batch.morning import write
 
-    with Board(quiet) as board:
+    with Board(quiet, last_line=False) as board:
         return run_unattended(workflow, board, board.say, write, overwrite=overwrite)
 
 
@@ -86,6 +89,8 @@ def _steps(workflow: Workflow, dry_run: bool, overwrite: bool, as_json: bool, qu
         typer.echo(json.dumps(told))
     elif not quiet:
         typer.echo("\n".join(_step_lines(told)))
+    if told["status"] == StoppedError.status:
+        raise stopped(told["why"])
     if told["status"] and not as_json:
         typer.echo(f"segbatch: {told['why']}", err=True)
     raise typer.Exit(told["status"])
@@ -104,12 +109,10 @@ def _summary(told: dict[str, Any]) -> str:
     counts = [
         f"{told[name]} {name}" for name in ("complete", "partial", "refused", "failed", "left")
     ]
+    if told["resumed"]:
+        counts[0] += f" ({told['resumed']} of them before)"
     said = ", ".join(text for text in counts if not text.startswith("0 "))
-    resumed = f" ({told['resumed']} of them before)" if told["resumed"] else ""
-    lines = [f"{told['inputs']} inputs: {said or 'nothing to do'}{resumed}"]
-    if told["left"]:
-        lines.append(f"stopped: {told['why']}; run the same command again to resume")
-    return "\n".join([*lines, f"report: {told['report']}"])
+    return f"{told['inputs']} inputs: {said or 'nothing to do'}\nreport: {told['report']}"
 
 
 def register(app: typer.Typer) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from seg_batch.cli_options import Json, Run, run_named
+from seg_batch.named import about
 
 EVERY_S = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
@@ -72,7 +73,7 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
         *_rows(
             "last failures",
             [
-                f"{one['input']} ({WORDS[one['status']]}): {one['error']}"
+                f"{WORDS[one['status']]}: {about(one['input'], one['error'])}"
                 for one in facts["failures"]
             ],
         ),

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seg_batch.cli_options import Applied, Quiet, spread
+from seg_batch.cli_options import Applied, Quiet, spread, stopped
 from seg_batch.cli_predict import Asked, Overwrite
-from seg_batch.errors import PlanError
+from seg_batch.errors import PlanError, StoppedError
 
 if TYPE_CHECKING:
     from seg_batch.workflow import Workflow
@@ -62,6 +62,8 @@ def watch(
     )
     with Board(quiet) as board:
         status = serve(service, board, board.say)
+    if status == StoppedError.status:
+        raise stopped("what was in hand is still in the folder")
     raise typer.Exit(status)
 
 

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from seg_batch.executors import Outcome
 from seg_batch.machine import show_bytes
+from seg_batch.named import about
 from seg_batch.progress import LINE_EVERY_S, show_s
 
 RECENT_S = 300.0  # the speed is that of the last five minutes
@@ -126,7 +127,8 @@ class Tally:
         words = [f"{self.done} of {self.inputs} inputs done"]
         kinds = ("partial", "failed", "refused")
         words += [f"{n} {name}" for name in kinds if (n := getattr(self, name))]
-        return ", ".join([*words, f"{len(self.running)} running, {self.waiting} waiting"])
+        still = {"running": len(self.running), "waiting": self.waiting}
+        return ", ".join([*words, *(f"{n} {name}" for name, n in still.items() if n)])
 
     def speed(self, now: float) -> str:
         blocks = f"{self.blocks[0]}/{self.blocks[1]} blocks"
@@ -139,11 +141,14 @@ def plain(text: str) -> str:
 
 
 class Board:
-    """Draws a night. ``with Board(quiet) as board:`` and give it to whatever runs the night."""
+    """Draws a night. ``with Board(quiet) as board:`` and give it to whatever runs the night.
+    ``last_line``: whether it sums up each night; else whoever runs it does."""
 
-    def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
+    def __init__(
+        self, quiet: bool = False, console: Console | None = None, last_line: bool = True
+    ) -> None:
         self._console = console or Console(stderr=True, highlight=False, markup=False)
-        self._quiet = quiet
+        self._quiet, self._last_line = quiet, last_line
         self._guard = threading.RLock()
         self._tally = Tally(time.monotonic())
         self._pool = self._stage = ""
@@ -232,13 +237,12 @@ class Board:
             self._tally.over(key, time.monotonic())
             self._tally.refused += status == 2
             self._tally.failed += status != 2
-        about = error if error.startswith(key) else f"{key}: {error}"
-        self.say(f"{'set aside' if status == 2 else 'failed'}: {about}")
+        self.say(f"{'set aside' if status == 2 else 'failed'}: {about(key, error)}")
 
     def retried(self, key: str, error: str, wait_s: float) -> None:
         with self._guard:
             self._tally.back(key)
-        self.say(f"{key}: tried again in {wait_s:g} s: {error}")
+        self.say(f"tried again in {wait_s:g} s: {about(key, error)}")
 
     def withdrawn(self, key: str) -> None:
         with self._guard:
@@ -257,7 +261,8 @@ class Board:
     def ended(self, status: int, why: str) -> None:
         with self._guard:
             line = f"{self._tally.counts()}; {why}"
-        self.say(line)
+        if self._last_line:
+            self.say(line)
 
     def _drawn(self) -> RenderableType:
         with self._guard:

@@ -1,4 +1,4 @@
-"""Names: which one was meant where one is not known, and how any may be shown."""
+"""Names: which one was meant where one is not known, how any may be shown, and shown once."""
 
 import difflib
 import unicodedata
@@ -12,6 +12,11 @@ def nearest(found: object, known: Iterable[str]) -> str:
     names = {_plain(name): name for name in known}
     close = difflib.get_close_matches(_plain(str(found)[:80]), names, n=1, cutoff=0.5)
     return f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(names.values())}"
+
+
+def about(name: str, text: str) -> str:
+    """``name: text``, with the name once where the text begins with it."""
+    return text if text.startswith((f"{name}:", f"{name} ")) else f"{name}: {text}"
 
 
 def visible(text: str) -> str:

@@ -10,6 +10,7 @@ from seg_batch.batch.orders import Orders, orders_of
 from seg_batch.batch.survey import survey
 from seg_batch.executors.pool import InlinePool
 from seg_batch.machine import disk_free_bytes, show_bytes
+from seg_batch.named import about
 from seg_batch.workflow.schema import Workflow
 
 SUMS = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate")
@@ -66,7 +67,7 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         )
         for row in rows
     ]
-    lines += [f"refused  {key}: {error}" for key, error in plan["refused"].items()]
+    lines += [f"refused  {about(key, error)}" for key, error in plan["refused"].items()]
     lines.append(
         f"{totals['workers']} worker(s), each within the memory of its largest input; disk at most, "
         f"{show_bytes(totals['disk_free_bytes'])} free; times are rough"

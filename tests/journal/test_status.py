@@ -51,7 +51,7 @@ def test_status_of_a_run_that_goes_on(tmp_path: Path) -> None:
     lines = status_lines(facts)
     assert "inputs   4: 1 complete, 1 running, 1 set aside, 1 failed" in lines
     assert any(line.startswith("  b.tif: 3 of 8 blocks, 0:0") and "try 2" in line for line in lines)
-    assert "  c.tif (set aside): c.tif is empty" in lines
+    assert "  set aside: c.tif is empty" in lines
 
 
 def test_time_left_follows_from_this_coordinator_only() -> None:
@@ -84,6 +84,11 @@ def test_the_states_of_a_run(tmp_path: Path) -> None:
         journal.append("begun", **BEGUN)
         journal.append("ended", status=0, why="complete")
     assert status_of(tmp_path)["state"] == "ended"
+    with open_run(tmp_path) as journal:
+        journal.append("begun", **BEGUN)
+        journal.append("ended", status=130, why="SIGTERM received")
+    facts = status_of(tmp_path)
+    assert (facts["state"], facts["why"]) == ("stopped", "SIGTERM received")
 
 
 def test_which_run_is_meant(tmp_path: Path) -> None:
