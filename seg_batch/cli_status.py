@@ -6,30 +6,28 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seg_batch.cli_options import Json, Run, run_named
 from seg_batch.named import about
 
+if TYPE_CHECKING:
+    from seg_batch.journal import InputState
+    from seg_batch.journal.status import BlockDone
+
 EVERY_S = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
-WORDS = {
-    "complete": "complete",
-    "partial": "partial",
-    "running": "running",
-    "waiting": "waiting",
-    "refused": "set aside",
-    "failed": "failed",
-}
 SAID = {
     "running": "running",
     "stopping": "stopping",
     "ended": "ended",
-    "stopped": "stopped: run the same command again to resume",
-    "dead": "dead, its coordinator is gone: run the same command again to resume",
+    "stopped": "stopped",
+    "dead": "dead, its coordinator is gone",
 }
+ALIVE = ("running", "stopping")
+GO_ON = ": run the same command again to resume"
 
 
 def status(
@@ -42,27 +40,52 @@ def status(
     """How a run stands, from any terminal: inputs, blocks, rate, time left, failures, owner."""
     from seg_batch.journal.status import status_of
 
-    folder = run_named(run)
+    folder, blocks_done = run_named(run), BlocksOnDisk()
     while True:
-        facts = status_of(folder, _blocks_done)
+        facts = status_of(folder, blocks_done)
         text = json.dumps(facts) if as_json else "\n".join(status_lines(facts))
         if watch and not as_json and sys.stdout.isatty():
             text = HOME_AND_CLEAR + text
         typer.echo(text)
-        if not watch or facts["state"] not in ("running", "stopping"):
+        if not watch or facts["state"] not in ALIVE:
             return
         time.sleep(EVERY_S)
 
 
-def _blocks_done(one: Any) -> int:
-    """Markers in the work store of an input that is running."""
-    from seg_batch.verbs.outputs import Outputs
+class BlocksOnDisk:
+    """The blocks on disk of an input that has not ended, from the markers in its work store, each of
+    which is read once."""
 
-    output = (one.facts or {}).get("output")
-    if not output:
-        return 0
-    folder = Outputs(Path(output)).store / "done"
-    return min(one.blocks, sum(1 for _ in folder.glob("*.*.json")))
+    def __init__(self) -> None:
+        self._known: dict[str, BlockDone] = {}
+
+    def __call__(self, one: InputState) -> list[BlockDone]:
+        from seg_batch.verbs.outputs import Outputs
+
+        output = (one.facts or {}).get("output")
+        if not output:
+            return []
+        paths = (Outputs(Path(output)).store / "done").glob("*.*.json")
+        return [done for path in paths if (done := self._read(path)) is not None][: one.blocks]
+
+    def _read(self, path: Path) -> BlockDone | None:
+        """None: it was taken away meanwhile."""
+        from seg_batch.journal.status import BlockDone
+
+        if str(path) not in self._known:
+            try:
+                at, marker = path.stat().st_mtime, path.read_bytes()
+            except OSError:
+                return None
+            self._known[str(path)] = BlockDone(at, _worker_in(marker))
+        return self._known[str(path)]
+
+
+def _worker_in(marker: bytes) -> str:
+    try:
+        return str(json.loads(marker)["worker"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def status_lines(facts: dict[str, Any]) -> list[str]:
@@ -72,10 +95,7 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
         *_rows("running", [_running(one) for one in facts["running"]]),
         *_rows(
             "last failures",
-            [
-                f"{WORDS[one['status']]}: {about(one['input'], one['error'])}"
-                for one in facts["failures"]
-            ],
+            [f"{one['status']}: {about(one['input'], one['error'])}" for one in facts["failures"]],
         ),
         *_rows("workers", [_worker(one) for one in facts["workers"]]),
     ]
@@ -83,11 +103,10 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
 
 def _head(facts: dict[str, Any]) -> list[str]:
     inputs, blocks = facts["inputs"], facts["blocks"]
-    counts = [f"{inputs[name]} {word}" for name, word in WORDS.items() if inputs[name]]
-    why = f" ({facts['why']})" if facts["why"] else ""
+    counts = [f"{n} {word}" for word, n in inputs.items() if n and word != "total"]
     lines = [
         f"run      {facts['run']}",
-        f"state    {SAID[facts['state']]}{why}",
+        f"state    {_state(facts)}",
         f"inputs   {inputs['total']}: {', '.join(counts) or 'not surveyed yet'}",
         f"blocks   {blocks['done']} of {blocks['total']}",
     ]
@@ -100,11 +119,21 @@ def _head(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _state(facts: dict[str, Any]) -> str:
+    why = facts["why"] or ""
+    resumable = facts["state"] in ("stopped", "dead") and "same command" not in why
+    return f"{SAID[facts['state']]}{f' ({why})' if why else ''}{GO_ON if resumable else ''}"
+
+
 def _pace(facts: dict[str, Any]) -> str:
-    parts = [f"{_clock(facts['seconds'])} so far", f"{facts['inputs_per_hour']:g} inputs/h"]
+    alive = facts["state"] in ALIVE
+    took = _clock(facts["seconds"]) + (" so far" if alive else "")
+    parts = [took]
+    if facts["inputs_per_hour"]:
+        parts.append(f"{facts['inputs_per_hour']:g} inputs/h")
     if facts["voxels_per_s"]:
         parts.append(f"{facts['voxels_per_s'] / 1e6:.3g} Mvoxel/s")
-    if facts["inputs"]["waiting"] or facts["inputs"]["running"]:
+    if facts["state"] == "running" and facts["left_s"] != 0:
         left = facts["left_s"]
         parts.append("time left not known yet" if left is None else f"about {_clock(left)} left")
     return ", ".join(parts)
@@ -118,8 +147,8 @@ def _owner(owner: dict[str, Any]) -> str:
 
 
 def _events(facts: dict[str, Any]) -> str:
-    names = {"retries": "retries", "stragglers": "stragglers", "takeovers": "takeovers"}
-    parts = [f"{facts[key]} {name}" for key, name in names.items() if facts[key]]
+    one = {"retries": "retry", "stragglers": "straggler", "takeovers": "takeover"}
+    parts = [f"{facts[key]} {one[key] if facts[key] == 1 else key}" for key in one if facts[key]]
     if facts["sessions"] > 1:
         parts.append(f"begun {facts['sessions']} times")
     return ", ".join(parts)
@@ -134,7 +163,14 @@ def _running(one: dict[str, Any]) -> str:
 
 def _worker(one: dict[str, Any]) -> str:
     gone = f", gone: {one['lost']}" if one["lost"] else ""
-    return f"{one['name']}: {one['ended']} inputs, last told {_clock(one['silent_s'])} ago{gone}"
+    kinds = {"ended": "input", "blocks": "block"}
+    did = [_counted(one[key], noun) for key, noun in kinds.items() if one[key]]
+    told = f"{one['name']}: {', '.join(did) or 'nothing done'}"
+    return f"{told}, last told {_clock(one['silent_s'])} ago{gone}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _rows(title: str, rows: list[str]) -> list[str]:

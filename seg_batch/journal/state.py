@@ -49,10 +49,12 @@ class InputState:
 
 @dataclass(frozen=True)
 class WorkerState:
-    """One worker as the journal knows it. ``lost``: why it is gone; None while it is not."""
+    """One worker as the journal knows it. ``ended``: inputs that it did alone; ``blocks``: of those
+    that several share; ``lost``: why it is gone; None while it is not."""
 
     name: str
     ended: int = 0
+    blocks: int = 0
     seen: float = 0.0
     lost: str | None = None
 
@@ -144,10 +146,18 @@ class State:
         self._set(key, event, **changes)
         if kind in ("done", "failed"):
             self._counts["session_ended"] += 1
-            self._counts["session_voxels"] += before.voxels if kind == "done" else 0
-            self._worker(self.inputs[key].worker, event["t"], ended=1)
+            self._counts["session_voxels"] += _new_voxels(self.inputs[key]) if kind == "done" else 0
+            self._worked(self.inputs[key], event)
         elif kind == "started":
             self._worker(event.get("worker"), event["t"])
+
+    def _worked(self, one: InputState, event: Event) -> None:
+        """Whoever did it: of an input of several blocks not the coordinator, which led the workers."""
+        shared = event.get("outcome", {}).get("workers")
+        for name, blocks in (shared or {}).items():
+            self._worker(name, event["t"], blocks=blocks)
+        if shared is None and (event["event"] == "done" or one.blocks == 1):
+            self._worker(one.worker, event["t"], ended=1)
 
     def _set(self, key: str, event: Event, **changes: Any) -> None:
         before = self.inputs.get(key)
@@ -170,12 +180,12 @@ class State:
             self._counts["blocks_done"] += sign * _done_blocks(one)
             self._counts["voxels_done"] += sign * one.voxels
 
-    def _worker(
-        self, name: str | None, seen: float, ended: int = 0, lost: str | None = None
-    ) -> None:
+    def _worker(self, name: str | None, seen: float, lost: str | None = None, **more: int) -> None:
+        """``more``: how many more of what it has done."""
         if name:
             one = self.workers.get(name) or WorkerState(name)
-            self.workers[name] = replace(one, ended=one.ended + ended, seen=seen, lost=lost)
+            counts = {key: getattr(one, key) + n for key, n in more.items()}
+            self.workers[name] = replace(one, seen=seen, lost=lost, **counts)
 
 
 _COUNTED = (
@@ -187,6 +197,13 @@ _COUNTED = (
 def _done_blocks(one: InputState) -> int:
     blocks = (one.outcome or {}).get("blocks") or {}
     return int(blocks.get("done", one.blocks))
+
+
+def _new_voxels(one: InputState) -> int:
+    """Of a done input: those that were not found done when it was begun."""
+    blocks = (one.outcome or {}).get("blocks") or {}
+    old = min(1.0, blocks.get("resumed", 0) / (blocks.get("total") or 1))
+    return round(one.voxels * (1 - old))
 
 
 def _surveyed(before: InputState, event: Event) -> dict[str, Any]:

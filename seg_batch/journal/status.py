@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seg_batch.errors import InputError
+from seg_batch.errors import Exit, InputError
 from seg_batch.journal.events import NAME, Journal
 from seg_batch.journal.lock import LIMIT_S, Held, holder
 from seg_batch.journal.state import (
@@ -23,7 +23,6 @@ from seg_batch.journal.state import (
 )
 
 SHOWN_FAILURES = 5
-STOPPED = 130  # the exit status of a run that has more to do
 RUNS = ".segbatch"  # where an output folder keeps its runs
 
 ALIVE = ("running", "stopping")
@@ -113,7 +112,7 @@ def _run_state(state: State, held: Held | None) -> str:
         if held.stale(LIMIT_S):
             return "dead"
         return "stopping" if state.stopping else "running"
-    if state.ended is None or state.ended["status"] == STOPPED:
+    if state.ended is None or state.ended["status"] == Exit.STOPPED:
         return "stopped"
     return "ended"
 

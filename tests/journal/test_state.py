@@ -103,6 +103,20 @@ def test_totals_are_the_sums_over_the_inputs(events: list[dict[str, Any]]) -> No
     assert (totals.takeovers, totals.sessions) == (kinds["taken_over"], kinds["begun"])
 
 
+def test_an_input_of_several_blocks_is_its_workers_and_not_its_leaders() -> None:
+    facts = {"blocks": 4, "voxels": 100}
+    state = fold([begun(1), event("surveyed", "a", 2, facts=facts)])
+    done = {**outcome(blocks=4), "worker": "coordinator", "workers": {"w1": 3, "w2": 1}}
+    state.add(event("done", "a", 3, outcome=done))
+    assert {w.name: (w.ended, w.blocks) for w in state.workers.values()} == {
+        "w1": (0, 3),
+        "w2": (0, 1),
+    }
+    state.add(event("surveyed", "b", 4, facts=facts))
+    state.add(event("failed", "b", 5, error="no", status=3, worker="coordinator"))
+    assert "coordinator" not in state.workers
+
+
 def test_the_story_of_one_input() -> None:
     state = fold([begun(1), event("surveyed", "a", 2, facts={"blocks": 4, "voxels": 100})])
     state.add(event("started", "a", 3, attempt=1, worker="w1"))

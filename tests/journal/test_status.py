@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from seg_batch.cli_status import status_lines
+from seg_batch.cli_status import BlocksOnDisk, status_lines
 from seg_batch.errors import InputError
 from seg_batch.journal import Journal, hold, open_run
 from seg_batch.journal.events import NAME
-from seg_batch.journal.status import run_folder, status_of
+from seg_batch.journal.state import fold
+from seg_batch.journal.status import BlockDone, _pace, run_folder, status_of
 from tests.engine.files import segbatch
-from tests.journal.made import BEGUN, Holder, outcome
+from tests.journal.made import BEGUN, Holder, begun, event, outcome
 
 
 def told(journal: Journal, folder: Path) -> None:
-    """Four inputs: complete, running (3 of 8 blocks), set aside, failed."""
+    """Four inputs: complete, running (3 of 8 blocks), refused, failed."""
     journal.append("begun", **BEGUN)
     for key, blocks in (("a.tif", 2), ("b.tif", 8), ("d.tif", 1)):
         facts = {"blocks": blocks, "voxels": 1000 * blocks, "output": str(folder / key)}
@@ -29,14 +31,16 @@ def told(journal: Journal, folder: Path) -> None:
     journal.append("worker_lost", worker="w2", why="killed")
     markers = folder / "b.tif.work.zarr" / "done"
     markers.mkdir(parents=True)
-    for name in ("0.0.json", "0.1.json", "1.0.json", "steps.json", "lock"):
+    for name, worker in (("0.0", "w1"), ("0.1", "w3"), ("1.0", "w3")):
+        (markers / f"{name}.json").write_text(json.dumps({"worker": worker}))
+    for name in ("steps.json", "lock"):
         (markers / name).touch()
 
 
 def test_status_of_a_run_that_goes_on(tmp_path: Path) -> None:
     with open_run(tmp_path) as journal:
         told(journal, tmp_path)
-        facts = status_of(tmp_path, lambda one: 3)
+        facts = status_of(tmp_path, BlocksOnDisk())
     assert facts["state"] == "running"
     assert facts["owner"]["pid"] > 0
     assert facts["owner"]["heartbeat_age_s"] < 5
@@ -46,31 +50,61 @@ def test_status_of_a_run_that_goes_on(tmp_path: Path) -> None:
     }
     assert facts["blocks"] == {"total": 10, "done": 5}
     assert [one["input"] for one in facts["failures"]] == ["d.tif", "c.tif"]
-    lost = {worker["name"]: worker["lost"] for worker in facts["workers"]}
-    assert lost == {"w1": None, "w2": "killed"}
+    did = {w["name"]: (w["ended"], w["blocks"], w["lost"]) for w in facts["workers"]}
+    assert did == {"w1": (1, 1, None), "w2": (1, 0, "killed"), "w3": (0, 2, None)}
     lines = status_lines(facts)
-    assert "inputs   4: 1 complete, 1 running, 1 set aside, 1 failed" in lines
+    assert "inputs   4: 1 complete, 1 running, 1 refused, 1 failed" in lines
+    assert any(line.startswith("  w1: 1 input, 1 block, last told") for line in lines)
     assert any(line.startswith("  b.tif: 3 of 8 blocks, 0:0") and "try 2" in line for line in lines)
-    assert "  set aside: c.tif is empty" in lines
+    assert "  refused: c.tif is empty" in lines
+
+
+@pytest.mark.parametrize(
+    "why", ["SIGINT received", "free some space and run the same command again"]
+)
+def test_nothing_runs_after_a_stop_and_nothing_is_promised(tmp_path: Path, why: str) -> None:
+    with open_run(tmp_path) as journal:
+        told(journal, tmp_path)
+        journal.append("stopping", why=why)
+        journal.append("ended", status=130, why=why)
+    facts = status_of(tmp_path, BlocksOnDisk())
+    assert facts["state"] == "stopped"
+    assert (facts["inputs"]["running"], facts["inputs"]["waiting"]) == (0, 1)
+    assert (facts["running"], facts["left_s"], facts["voxels_per_s"]) == ([], None, None)
+    assert facts["blocks"] == {"total": 10, "done": 5}, "what is on disk is done"
+    lines = status_lines(facts)
+    assert [line for line in lines if line.startswith("state    stopped (" + why)] == lines[1:2]
+    assert "\n".join(lines).count("same command again") == 1
+    assert "left" not in "\n".join(lines)
 
 
 def test_time_left_follows_from_this_coordinator_only() -> None:
     """100 s for 2 of 10 thousand voxels, whatever was done before it began."""
-    from seg_batch.journal.state import fold
-    from seg_batch.journal.status import _pace
-    from tests.journal.made import begun, event
-
     events = [event("surveyed", k, 0, facts={"voxels": 1000}) for k in "abcdefghij"]
     events += [event("done", k, 1, outcome=outcome()) for k in "ab"]
     events += [begun(1000), *(event("done", k, 1050, outcome=outcome()) for k in "cd")]
     state = fold(events)
-    pace = _pace(state, state.totals(), 1100.0)
-    assert pace == {
+    assert _pace(state, state.totals(), {}, 1100.0) == {
         "seconds": 100.0,
         "inputs_per_hour": 72.0,
         "voxels_per_s": 20.0,
         "left_s": 300.0,
     }
+
+
+def test_blocks_of_inputs_that_have_not_ended_count_for_the_pace() -> None:
+    """Of 2 inputs of 8 blocks and 8 thousand voxels each: one was begun before with 4 blocks on disk and
+    has 2 more since; the other, half of it found done, is complete."""
+    facts = {"voxels": 8000, "blocks": 8}
+    blocks = {"total": 8, "done": 8, "failed": 0, "resumed": 4}
+    events = [begun(1000), *(event("surveyed", k, 1000, facts=facts) for k in "ab")]
+    events += [event("started", k, 1001, attempt=1) for k in "ab"]
+    events += [event("done", "b", 1050, outcome={**outcome(), "blocks": blocks})]
+    state = fold(events)
+    done = [BlockDone(at, "w1") for at in (900, 901, 902, 903, 1060, 1070)]
+    pace = _pace(state, state.totals(), {"a": done}, 1100.0)
+    assert (pace["voxels_per_s"], pace["left_s"]) == (60.0, round(2000 / 60, 1))
+    assert _pace(state, state.totals(), {"a": [*done, *done]}, 1100.0)["left_s"] == 0.0
 
 
 def test_the_states_of_a_run(tmp_path: Path) -> None:
