@@ -76,11 +76,10 @@ class InHand:
     def run(self, items: list[Item]) -> Iterator[Ended]:
         """All of them, in the order of their end; those that were not begun before ``stop`` was asked
         for are not told of, nor those that it broke off."""
-        kinds = (
-            (self._small, [item for item in items if item.small]),
-            (self._large, [item for item in items if not item.small]),
-        )
-        threads = [self._thread(work, part) for work, part in kinds if part]
+        small = [item for item in items if item.small]
+        large = [item for item in items if not item.small]
+        threads = [self._thread(self._small, small)] if small else []
+        threads += [self._thread(self._large, large)] if large else []
         while any(thread.is_alive() for thread in threads) or not self._ended.empty():
             self._hear_losses()
             try:
@@ -116,6 +115,7 @@ class InHand:
             stop=self._stop.asked,
             tell=self._of_workers,
             tries=out,
+            seconds=lambda item: item.seconds,
         ):
             item = out.back(outcome.item, outcome.attempt)
             ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)
@@ -173,6 +173,15 @@ class InHand:
             self._blocks[key] -= 1
             self._fewer.notify_all()
 
+    def planned(self, key: str, blocks: int, resumed: int) -> None:
+        """A large input is read: ``resumed`` of its blocks were done before."""
+        self._listener.stage(key, "segmenting")
+        if resumed:
+            self._listener.resumed(key, resumed)
+        with self._fewer:
+            self._blocks[key] = blocks - resumed
+            self._fewer.notify_all()
+
     def stage(self, key: str, name: str) -> None:
         self._listener.stage(key, name)
 
@@ -210,7 +219,8 @@ class _Told:
         self.workers: Counter[str] = Counter()
         self.failed_on = ""
 
-    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None: ...
+    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None:
+        self._hand.planned(self._key, plan.blocks, resumed)
 
     def stage(self, name: str) -> None:
         self._hand.stage(self._key, name)

@@ -6,9 +6,12 @@ What becomes of an item that fails, or of a worker on which nothing works, is de
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from seg_batch.errors import ClusterError, DiskFullError, RefusedError
@@ -16,6 +19,7 @@ from seg_batch.executors.carried import Carried, Carrying
 from seg_batch.executors.course import Attempt, Course
 from seg_batch.executors.faults import fault_of
 from seg_batch.executors.pool import Outcome, Pool
+from seg_batch.executors.together import MOST, TASK_S, Each, parts
 
 # ``tell(event, worker, why)``: "dropped" (a worker), "straggler" or "retried" (an item on it).
 Tell = Callable[[str, str, str], None]
@@ -45,21 +49,25 @@ def run_bounded(
     stop: threading.Event | None = None,
     tell: Tell = _silent,
     tries: Tries | None = None,
+    seconds: Callable[[Any], float] | None = None,
 ) -> Iterator[Outcome]:
-    """``function(item)`` for every item, at most ``pool.window`` at once, in order of completion.
+    """``function(item)`` for every item, at most ``pool.window`` tasks at once, in order of completion.
 
     It must be harmless to do an item twice, even at once: stragglers are begun elsewhere too, and
     the first result counts. Faults that may pass are tried again after 1, 4 and 16 s, refusals never,
     others ``retries`` times; elsewhere, where there is another worker. ``most``: further tries of an
     item in all; as many then if the fault may pass. A worker on which nothing works is sent away. Once
     ``stop`` is set nothing is begun: what a worker has begun is waited for, the rest is taken back, and
-    items without an outcome are left undone.
+    items without an outcome are left undone. ``seconds``: what an item is expected to take; several
+    that take little are one task of a worker.
 
     Raises ClusterError when the pool dies, and DiskFullError when there is no space (for two workers,
     where there are several: one may have a disk of its own). What is done is on disk.
     """
     course = Course(items, pool.health, pool.workers_now, retries, most)
-    run = _Bounded(pool, function, course, stop or threading.Event(), tell, tries or Tries())
+    run = _Bounded(
+        pool, function, course, stop or threading.Event(), tell, tries or Tries(), seconds
+    )
     yield from run.outcomes()
 
 
@@ -74,12 +82,15 @@ class _Bounded:
         stop: threading.Event,
         tell: Tell,
         tries: Tries,
+        seconds: Callable[[Any], float] | None,
     ) -> None:
         self._pool, self._course, self._stop = pool, course, stop
+        self._seconds = None if pool.inline else seconds
         self._tell, self._tries, self._stopped = tell, tries, False
         self._function = Carrying(function)
         self._ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
         self._futures: dict[Attempt, Any] = {}
+        self._left: Counter[int] = Counter()  # id of a task in flight -> its items without an end
 
     def outcomes(self) -> Iterator[Outcome]:
         try:
@@ -98,21 +109,57 @@ class _Bounded:
             self._stopped = True
             self._course.close()
             self._take_back()
-        while attempt := self._course.next(time.monotonic(), self._pool.window):
+        group: list[Attempt] = []
+        while attempt := self._next(bool(group)):
             if attempt.which > 1:
                 self._tries.begun(attempt.item, attempt.which)
-            self._submit(attempt)
+            if self._seconds is None or attempt.which > 1:
+                self._submit([attempt])
+                continue
+            group.append(attempt)
+            if len(group) == MOST or sum(self._seconds(a.item) for a in group) >= TASK_S:
+                self._submit(group)
+                group = []
+        if group:
+            self._submit(group)
+
+    def _next(self, begun: bool) -> Attempt | None:
+        """What is due, while there is room for its task; it may go into one that is ``begun``."""
+        room = begun or len(self._left) < self._pool.window
+        return self._course.next(time.monotonic(), sys.maxsize if room else 0)
 
     def _take_back(self) -> None:
         free = set(map(id, self._pool.take_back(list(self._futures.values()))))
         for attempt in [one for one, future in self._futures.items() if id(future) in free]:
-            del self._futures[attempt]
+            self._forget(attempt)
             self._course.take_back(attempt)
 
-    def _submit(self, attempt: Attempt) -> None:
-        future = self._pool.submit(self._function, attempt.item, avoid=attempt.avoid)
-        self._futures[attempt] = future
-        future.add_done_callback(lambda _: self._ended.put(attempt))
+    def _submit(self, attempts: list[Attempt]) -> None:
+        first = attempts[0]
+        if len(attempts) == 1:
+            task = self._pool.submit(self._function, first.item, avoid=first.avoid)
+            futures = [task]
+        else:
+            task = self._pool.submit(Each(self._function), tuple(one.item for one in attempts))
+            futures = parts(task, len(attempts))
+        self._left[id(task)] = len(attempts)
+        for attempt, future in zip(attempts, futures, strict=True):
+            self._futures[attempt] = future
+        task.add_done_callback(partial(self._task_ended, attempts))
+
+    def _task_ended(self, attempts: list[Attempt], _: Any) -> None:
+        for attempt in attempts:
+            self._ended.put(attempt)
+
+    def _forget(self, attempt: Attempt) -> Any:
+        """Its future, which is waited for no longer; None when it was not."""
+        future = self._futures.pop(attempt, None)
+        if future is not None:
+            task = id(getattr(future, "task", future))
+            self._left[task] -= 1
+            if not self._left[task]:
+                del self._left[task]
+        return future
 
     def _next_end(self) -> Outcome | None:
         try:
@@ -121,7 +168,7 @@ class _Bounded:
             self._require_alive()
             self._copy_late()
             return None
-        future = self._futures.pop(attempt, None)
+        future = self._forget(attempt)
         return None if future is None else self._take(attempt, _carried(future))
 
     def _take(self, attempt: Attempt, carried: Carried) -> Outcome | None:
@@ -129,7 +176,7 @@ class _Bounded:
         text = "" if error is None else f"{type(error).__name__}: {error}"
         end = self._course.ended(attempt, worker, carried.fault, time.monotonic(), text)
         for rival in end.rivals:
-            self._futures.pop(rival).cancel()
+            self._forget(rival).cancel()
         for other, why in end.hopeless.items():
             self._pool.retire(other, why)
             self._tell("dropped", self._pool.known_as(other), why)
@@ -159,7 +206,7 @@ class _Bounded:
             at = [placed.get(getattr(future, "key", ""), "") for future in futures]
             if not all(at) or not set(self._pool.workers_now()) - set(at):
                 continue
-            self._submit(self._course.copy(attempt, at, now))
+            self._submit([self._course.copy(attempt, at, now)])
             seconds = now - attempt.begun
             why = f"{_name(attempt.item)}: {seconds:.0f} s, begun elsewhere too"
             self._tell("straggler", self._pool.known_as(at[-1]), why)

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 from seg_batch.errors import PassingError, StoppedError
@@ -37,12 +38,22 @@ class Doubtful:
 class Carrying:
     """``function``, whose end comes back as ``Carried``; nothing is raised but what ends a thread.
 
-    ``func``: that function, after which pools name a task (as with ``functools.partial``).
+    ``func``: that function, after which pools name a task (as with ``functools.partial``). It is
+    pickled once for all tasks, since it may hold a whole plan, and unpickled once in a process.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.func = getattr(function, "func", function)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Packed, (self._packed,)
+
+    @cached_property
+    def _packed(self) -> bytes:
+        from distributed.protocol.pickle import dumps
+
+        return bytes(dumps(self.function))
 
     def __call__(self, item: Any) -> Carried:
         worker = this_worker()
@@ -55,6 +66,23 @@ class Carrying:
             return Carried(worker, result)
         except Exception as error:
             return Carried(worker, error=_portable(error, worker), fault=fault_of(error))
+
+
+class Packed:
+    """A ``Carrying`` on its way: the scheduler hands it on without a look inside."""
+
+    def __init__(self, packed: bytes) -> None:
+        self.packed = packed
+
+    def __call__(self, item: Any) -> Carried:
+        return _carrying(self.packed)(item)
+
+
+@lru_cache(maxsize=4)
+def _carrying(packed: bytes) -> Carrying:
+    from distributed.protocol.pickle import loads
+
+    return Carrying(loads(packed))
 
 
 def this_worker() -> str:

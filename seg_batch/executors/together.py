@@ -1,0 +1,55 @@
+"""Short items go to a worker together, as one task: to hand one out costs the coordinator milliseconds.
+
+Each item still has an end, further tries and copies of its own, and those are handed out alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from seg_batch.executors.carried import Carried, Carrying
+
+TASK_S = 0.25  # that a task should take, at least
+MOST = 8  # items: what else an item costs is not in its expected time
+
+
+class Each:
+    """The task: ``function`` for one item after another."""
+
+    def __init__(self, function: Carrying) -> None:
+        self.function = function
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        return self.function.func
+
+    def __call__(self, items: Sequence[Any]) -> list[Carried]:
+        return [self.function(item) for item in items]
+
+
+class Part:
+    """The future of one item of a task; the task is cancelled when nobody wants any of its parts."""
+
+    def __init__(self, task: Any, index: int, wanted: set[int]) -> None:
+        self.task, self._index, self._wanted = task, index, wanted
+        wanted.add(index)
+
+    @property
+    def key(self) -> str:
+        return str(getattr(self.task, "key", ""))
+
+    def result(self) -> Any:
+        return self.task.result()[self._index]
+
+    def cancel(self) -> bool:
+        self._wanted.discard(self._index)
+        if self._wanted:
+            return not (self.task.running() or self.task.done())
+        return bool(self.task.cancel())
+
+
+def parts(task: Any, number: int) -> list[Part]:
+    """Of a task with so many items, in their order."""
+    wanted: set[int] = set()
+    return [Part(task, index, wanted) for index in range(number)]

@@ -1,0 +1,145 @@
+"""Short items that go to a worker as one task: each has the end it would have had alone."""
+
+import os
+import pickle
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seg_batch.errors import InputError
+from seg_batch.executors import run_bounded
+from seg_batch.executors.bounded import Tries
+from seg_batch.executors.carried import Carrying
+from seg_batch.executors.cluster.launch import local_pool
+from seg_batch.executors.dask_pool import DaskPool
+from seg_batch.executors.pool import InlinePool
+from seg_batch.executors.together import MOST, TASK_S
+
+
+class Elsewhere(InlinePool):
+    """A pool as if its tasks left the process: all that goes there is pickled. Counts them."""
+
+    inline = False  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks, self.most = 0, 0
+        self._in_flight, self._guard = 0, threading.Lock()
+
+    def submit(self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()) -> Any:
+        packed = pickle.dumps((function, args))
+        with self._guard:
+            self.tasks += 1
+            self._in_flight += 1
+            self.most = max(self.most, self._in_flight)
+        return self._threads.submit(self._do, packed)
+
+    def _do(self, packed: bytes) -> Any:
+        function, args = pickle.loads(packed)
+        try:
+            return function(*args)
+        finally:
+            with self._guard:
+                self._in_flight -= 1
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Elsewhere]:
+    pool = Elsewhere()
+    yield pool
+    pool.close()
+
+
+def odd_is_refused(item: tuple[int, float]) -> int:
+    if item[0] % 2:
+        raise InputError(f"{item[0]} is odd")
+    return item[0] ** 2
+
+
+@given(st.lists(st.sampled_from([0.0, TASK_S / 3, TASK_S, 9.0]), max_size=60))
+def test_each_item_ends_as_it_does_alone(pool: Elsewhere, seconds: list[float]) -> None:
+    items = list(enumerate(seconds))
+    pool.tasks = pool.most = 0
+    found = list(run_bounded(pool, odd_is_refused, items, seconds=lambda item: item[1]))
+    alone = list(run_bounded(pool, odd_is_refused, items))
+    assert sorted((o.item, o.result, str(o.error)) for o in found) == sorted(
+        (o.item, o.result, str(o.error)) for o in alone
+    )
+
+
+def test_short_items_share_a_task_and_long_ones_do_not(pool: Elsewhere) -> None:
+    for seconds, tasks in ((0.0, 40 / MOST), (TASK_S / 2, 20), (TASK_S, 40)):
+        pool.tasks = pool.most = 0
+        items = [(2 * n, seconds) for n in range(40)]
+        assert len(list(run_bounded(pool, odd_is_refused, items, seconds=lambda i: i[1]))) == 40
+        assert pool.tasks == tasks
+        assert pool.most <= pool.window
+
+
+class Fails:
+    """Fails once for each item of its own, for a reason that passes."""
+
+    failed: ClassVar[Counter[int]] = Counter()
+
+    def __call__(self, item: int) -> int:
+        self.failed[item] += 1
+        if item % 3 == 0 and self.failed[item] == 1:
+            raise RuntimeError("once")
+        return item
+
+
+def test_one_that_fails_is_tried_again_alone_and_its_neighbours_are_not(pool: Elsewhere) -> None:
+    class Told(Tries):
+        again: ClassVar[list[int]] = []
+
+        def begun(self, item: Any, which: int) -> None:
+            self.again.append(item)
+
+    Fails.failed.clear()
+    found = list(run_bounded(pool, Fails(), range(16), seconds=lambda _: 0.0, tries=Told()))
+    assert sorted(o.result for o in found) == list(range(16))
+    assert sorted(Told.again) == [0, 3, 6, 9, 12, 15]
+    assert {item: n for item, n in Fails.failed.items() if n > 1} == dict.fromkeys(Told.again, 2)
+
+
+def test_what_all_tasks_share_is_pickled_once() -> None:
+    class Large:
+        pickled = 0
+
+        def __call__(self, item: int) -> int:
+            return item + 1
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            Large.pickled += 1
+            return (int, ("7",))
+
+    function = Carrying(Large())
+    assert len({pickle.dumps(function) for _ in range(5)}) == 1
+    assert Large.pickled == 1
+
+
+@pytest.mark.full
+def test_an_item_that_kills_its_worker_takes_no_neighbour_with_it(tmp_path: Path) -> None:
+    def deadly(item: int) -> int:
+        if item == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
+
+    pool: DaskPool = local_pool(2)
+    try:
+        found = {
+            o.item: o for o in run_bounded(pool, deadly, range(12), most=1, seconds=lambda _: 0.0)
+        }
+    finally:
+        pool.close()
+    assert found[5].error is not None
+    assert [o.result for item, o in sorted(found.items()) if item != 5] == [
+        n for n in range(12) if n != 5
+    ]
