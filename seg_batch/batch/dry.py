@@ -69,8 +69,8 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     ]
     lines += [f"refused  {about(key, error)}" for key, error in plan["refused"].items()]
     lines.append(
-        f"{totals['workers']} worker(s), each within the memory of its largest input; disk at most, "
-        f"{show_bytes(totals['disk_free_bytes'])} free; times are rough"
+        f"{totals['workers']} worker(s), each within the memory of its largest input; disk: at most, "
+        f"{show_bytes(totals['disk_free_bytes'])} are free; times are rough"
     )
     return [*lines, *_too_much(totals)]
 
@@ -78,6 +78,12 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
 def _too_much(totals: dict[str, Any]) -> list[str]:
     """What will not fit, as far as it is known."""
     lines = []
+    needed, free = totals["disk_bytes"], totals["disk_free_bytes"]
+    if needed > free:
+        lines.append(
+            f"the disk may fill up: it takes {show_bytes(needed)} at most, and {show_bytes(free)} are "
+            "free; the run would stop there and could go on later"
+        )
     if totals["deadline"] is not None:
         left = max(0.0, totals["deadline"] - time.time())
         late = totals["seconds_estimate"] - left

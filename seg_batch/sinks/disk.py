@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -34,10 +35,19 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
-        advice = _ADVICE.get(error.errno or 0, "check the disk, then run the same command again")
-        kind = DiskFullError if error.errno in FULL else OutputError
+        first = _first(error) if isinstance(error, shutil.Error) else error
+        reason = first.strerror or str(first) or type(first).__name__
+        advice = _ADVICE.get(first.errno or 0, "check the disk, then run the same command again")
+        kind = DiskFullError if first.errno in FULL else OutputError
         raise kind(f"can't write {path} ({reason}); {advice}") from error
+
+
+def _first(error: shutil.Error) -> OSError:
+    """What befell the first file of a tree that was copied: of each there is only its text."""
+    told = error.args[0]
+    text = str(told[0][-1]) if isinstance(told, list) and told else str(error)
+    number = re.match(r"\[Errno (\d+)\]", text)
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(text)
 
 
 def require_room(folder: Path, size_bytes: int) -> None:

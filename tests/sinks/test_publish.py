@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from seg_batch.errors import OutputError
+from seg_batch.errors import DiskFullError, OutputError
 from seg_batch.sinks.publish import publishing, require_writable
 
 
@@ -88,6 +90,24 @@ KILLED = (
     "with publishing(pathlib.Path(sys.argv[1])) as part:\n"
     "    part.mkdir(); (part / 'chunk').write_text('new')\n"
 )
+
+
+def test_a_tree_that_finds_the_disk_full_says_so_in_one_line(tmp_path: Path) -> None:
+    """``shutil`` tells of the files of a tree in one error that has no number."""
+    for name in ("labels/0", "labels/1", "zarr.json"):
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).touch()
+
+    def full(source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source, None, target)
+
+    with pytest.raises(DiskFullError) as refused, publishing(tmp_path / "out.zarr") as part:
+        shutil.copytree(tmp_path / "tree", part, copy_function=full)
+    assert refused.value.message == (
+        f"can't write {tmp_path / 'out.zarr'} (No space left on device); the disk is full: free some "
+        "space and run the same command again"
+    )
+    assert names(tmp_path) == {"tree"}
 
 
 def test_killed_between_the_two_moves_of_a_folder(tmp_path: Path) -> None:
