@@ -108,8 +108,9 @@ def _is_open(one: InputState) -> bool:
 def _run_state(state: State, held: Held | None) -> str:
     """``running``, ``stopping``, ``ended``, ``stopped`` (there is more to do) or ``dead`` (its owner
     is)."""
-    if held is not None and not held.owner.released:
-        if held.stale(LIMIT_S):
+    stale = held.stale(LIMIT_S) if held is not None else None
+    if held is not None and not held.owner.released and not (stale and state.ended):
+        if stale:
             return "dead"
         return "stopping" if state.stopping else "running"
     if state.ended is None or state.ended["status"] == Exit.STOPPED:

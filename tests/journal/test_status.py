@@ -166,4 +166,7 @@ def test_a_dead_coordinator_is_told(tmp_path: Path) -> None:
     with Holder() as holder:
         assert holder.ask("die", tmp_path) == "ok"
         facts = status_of(tmp_path)
-    assert (facts["state"], facts["owner"]["stale"]) == ("dead", "its process is gone")
+        assert (facts["state"], facts["owner"]["stale"]) == ("dead", "its process is gone")
+        with (tmp_path / NAME).open("a") as journal:  # it could not let go: its disk was full
+            journal.write('{"t": 1, "event": "ended", "status": 0, "why": ""}\n')
+        assert status_of(tmp_path)["state"] == "ended"
