@@ -5,139 +5,29 @@ Both are listeners (see ``batch.listen``) and show the same tally. All of it goe
 
 from __future__ import annotations
 
-import math
 import sys
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass, field
 from typing import Any, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
+from rich.measure import Measurement
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from seg_batch.errors import Exit
 from seg_batch.executors import Outcome
 from seg_batch.machine import show_bytes
-from seg_batch.named import about
+from seg_batch.named import about, visible
 from seg_batch.progress import LINE_EVERY_S, show_s
+from seg_batch.tally import Tally
 
-RECENT_S = 300.0  # the speed is that of the last five minutes
 GONE = ("lost", "dropped")  # what may befall a worker
 ROWS = 12  # inputs and workers that are shown, of each
-
-
-@dataclass
-class Running:
-    """An input in hand."""
-
-    blocks: int
-    tiles: int
-    since: float
-    stage: str = "segmenting"
-    ended: int = 0
-    counted: int = 0
-
-
-@dataclass
-class Tally:
-    """What is known of the night from what was told. ``tiles`` and ``blocks``: (done, total)."""
-
-    began: float
-    inputs: int = 0
-    done: int = 0
-    partial: int = 0
-    failed: int = 0
-    refused: int = 0
-    blocks: list[int] = field(default_factory=lambda: [0, 0])
-    tiles: list[int] = field(default_factory=lambda: [0, 0])
-    running: dict[str, Running] = field(default_factory=dict)
-    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    first: float | None = None  # when the first input was begun
-    _pace: deque[tuple[float, int]] = field(default_factory=deque)
-
-    def planned(self, totals: dict[str, Any]) -> None:
-        self.inputs = totals["inputs"]
-        self.done, self.refused = totals.get("done", 0), totals.get("refused", 0)
-        self.blocks, self.tiles = [0, totals.get("blocks", 0)], [0, totals.get("tiles", 0)]
-
-    def started(self, key: str, facts: dict[str, Any], now: float) -> None:
-        self.first = now if self.first is None else self.first
-        self.running[key] = Running(facts.get("blocks") or 1, facts.get("tiles") or 0, now)
-
-    def block(self, key: str, result: dict[str, Any] | None, now: float) -> None:
-        one = self.running.get(key)
-        if one is None:
-            return
-        one.ended += 1
-        self.blocks[0] += 1
-        # An equal share each: tiles on the border of blocks are predicted by several.
-        share = round(one.tiles * min(1.0, one.ended / one.blocks)) - one.counted
-        one.counted += share
-        self._count(share, now)
-        if result:
-            self.seen(result.get("worker"), result["peak_rss_bytes"], result["tiles"], now)
-
-    def over(self, key: str, now: float) -> Running | None:
-        """An input has ended, however: what it was thought to need is no more ahead."""
-        one = self.running.pop(key, None)
-        if one is not None:
-            self.blocks[0] += one.blocks - min(one.blocks, one.ended)
-            self._count(one.tiles - one.counted, now)
-        return one
-
-    def back(self, key: str) -> None:
-        """It goes back to those that wait, with all that it still needs."""
-        one = self.running.pop(key, None)
-        if one is not None:
-            self.blocks[0] -= min(one.blocks, one.ended)
-            self.tiles[0] -= one.counted
-
-    def seen(self, worker: str | None, rss: int, tiles: int, now: float) -> None:
-        if worker:
-            one = self.workers.setdefault(worker, {"rss": 0, "tiles": 0})
-            one["rss"], one["seen"] = max(one["rss"], rss), now
-            one["tiles"] += tiles
-
-    def _count(self, tiles: int, now: float) -> None:
-        self.tiles[0] += tiles
-        self._pace.append((now, tiles))
-        while self._pace and now - self._pace[0][0] > RECENT_S:
-            self._pace.popleft()
-
-    def per_s(self, now: float) -> float:
-        """Tiles per second of the last five minutes; 0 where nothing is known yet."""
-        span = min(RECENT_S, now - (self.began if self.first is None else self.first))
-        recent = sum(n for t, n in self._pace if now - t <= RECENT_S)
-        return recent / span if span > 0 else 0.0
-
-    def left_s(self, now: float) -> float:
-        """Seconds; infinite where the speed is not known."""
-        left, speed = self.tiles[1] - self.tiles[0], self.per_s(now)
-        return max(0.0, left / speed) if speed else (0.0 if left <= 0 else math.inf)
-
-    @property
-    def waiting(self) -> int:
-        ended = self.done + self.partial + self.failed + self.refused
-        return max(0, self.inputs - ended - len(self.running))
-
-    def counts(self) -> str:
-        words = [f"{self.done} of {self.inputs} inputs done"]
-        kinds = ("partial", "failed", "refused")
-        words += [f"{n} {name}" for name in kinds if (n := getattr(self, name))]
-        still = {"running": len(self.running), "waiting": self.waiting}
-        return ", ".join([*words, *(f"{n} {name}" for name, n in still.items() if n)])
-
-    def speed(self, now: float) -> str:
-        blocks = f"{self.blocks[0]}/{self.blocks[1]} blocks"
-        return f"{blocks}, {self.per_s(now):.3g} tiles/s, {show_s(self.left_s(now))} left"
-
-
-def plain(text: str) -> str:
-    """File names are anybody's: nothing that would move a terminal's cursor, and one line."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+NAME = 16  # columns that a name needs, at least
 
 
 class Board:
@@ -150,8 +40,10 @@ class Board:
         self._console = console or Console(stderr=True, highlight=False, markup=False)
         self._quiet, self._last_line = quiet, last_line
         self._guard = threading.RLock()
-        self._tally = Tally(time.monotonic())
-        self._pool = self._stage = ""
+        self._began = time.monotonic()
+        self._tally = Tally(self._began)
+        self._pool = self._idle = ""
+        self._stage = "starting the workers"
         self._over = threading.Event()
         self._live = Live(
             console=self._console,
@@ -180,7 +72,8 @@ class Board:
             with self._guard:
                 tally, now = self._tally, time.monotonic()
                 text = f"{tally.counts()}; {tally.speed(now)}" if tally.inputs else self._stage
-            if text:
+                idle = not tally.inputs and self._idle
+            if text and not idle:
                 self.say(text)
 
     def say(self, text: str) -> None:
@@ -190,8 +83,10 @@ class Board:
 
     def pool(self, name: str, workers: int, dashboard: str | None) -> None:
         where = f"; dashboard {dashboard}" if dashboard else ""
-        self._pool = f"{workers} worker{'s' * (workers != 1)}, {name}{where}"
-        self.say(self._pool)
+        text = f"{workers} worker{'s' * (workers != 1)}, {name}{where}"
+        if text != self._pool:  # else an earlier night had the same
+            self.say(text)
+        self._pool, self._stage = text, "surveying the inputs"
 
     def surveyed(self, done: int, total: int) -> None:
         self._stage = f"surveyed {done} of {total} inputs"
@@ -212,6 +107,10 @@ class Board:
             if one := self._tally.running.get(key):
                 one.stage = name
 
+    def resumed(self, key: str, blocks: int) -> None:
+        with self._guard:
+            self._tally.resumed(key, blocks)
+
     def block(self, key: str, outcome: Outcome) -> None:
         with self._guard:
             self._tally.block(key, outcome.result, time.monotonic())
@@ -223,7 +122,7 @@ class Board:
         complete = result.get("status") == "complete"
         with self._guard:
             tally, now = self._tally, time.monotonic()
-            one = tally.over(key, now)
+            one = tally.over(key, now, done=True)
             tally.done += complete
             tally.partial += not complete
             if one is not None and one.blocks == 1:  # else the blocks told of their workers
@@ -232,14 +131,14 @@ class Board:
             first = (result.get("failures") or [{}])[0].get("error", "some blocks failed")
             self.say(f"{key}: partial result in {result.get('output')}: {first}")
 
-    def failed(self, key: str, error: str, status: int) -> None:
+    def failed(self, key: str, error: str, status: int, worker: str = "") -> None:
         with self._guard:
-            self._tally.over(key, time.monotonic())
+            self._tally.over(key, time.monotonic(), done=False)
             self._tally.refused += status == 2
             self._tally.failed += status != 2
-        self.say(f"{'set aside' if status == 2 else 'failed'}: {about(key, error)}")
+        self.say(f"{'refused' if status == 2 else 'failed'}: {about(key, error)}")
 
-    def retried(self, key: str, error: str, wait_s: float) -> None:
+    def retried(self, key: str, error: str, wait_s: float, worker: str = "") -> None:
         with self._guard:
             self._tally.back(key)
         self.say(f"tried again in {wait_s:g} s: {about(key, error)}")
@@ -255,39 +154,52 @@ class Board:
         self.say(f"worker {worker} {event}: {why}" if event in GONE else why)
 
     def stopping(self, why: str) -> None:
-        self._stage = f"stopping: {why}"
+        with self._guard:
+            self._stage, self._tally.stopping = f"stopping: {why}", True
         self.say(self._stage)
 
     def ended(self, status: int, why: str) -> None:
         with self._guard:
-            line = f"{self._tally.counts()}; {why}"
-        if self._last_line:
+            self._tally.running.clear()  # what was broken off waits for the next night
+            line = self._tally.counts() + (
+                f"; {why}" if status not in (Exit.COMPLETE, Exit.PARTIAL) else ""
+            )
+            self._stage = self._idle or "closing the workers"
+        if self._last_line and self._tally.inputs:
             self.say(line)
+
+    def idle(self, text: str) -> None:
+        """Nothing is in hand until the next night; ``text`` says how things stand."""
+        with self._guard:
+            self._tally = Tally(time.monotonic())
+            told, self._idle, self._stage = self._idle, text, text
+        if text != told and not self._terminal:
+            self.say(text)
 
     def _drawn(self) -> RenderableType:
         with self._guard:
-            return drawn(self._tally, time.monotonic(), self._pool, self._stage)
+            since = f"{show_s(time.monotonic() - self._began)} since the start"
+            return drawn(self._tally, time.monotonic(), self._stage, since)
 
 
 def print_line(console: Console, text: str) -> None:
     """Whole, however narrow the terminal; straight to the stream where there is no table."""
     if console.is_terminal:
-        console.print(plain(text), soft_wrap=True)
+        console.print(visible(text), soft_wrap=True)
     else:
-        print(plain(text), file=console.file or sys.stderr, flush=True)
+        print(visible(text), file=console.file or sys.stderr, flush=True)
 
 
-def drawn(tally: Tally, now: float, pool: str, stage: str) -> RenderableType:
+def drawn(tally: Tally, now: float, stage: str, since: str) -> RenderableType:
     """The table of a tally at the time ``now``."""
-    parts: list[RenderableType] = [Text(f"{pool}  {show_s(now - tally.began)} since the start")]
     if not tally.inputs:
-        return Group(*parts, Text(stage or "surveying the inputs"))
+        return Text(f"{visible(stage)}; {since}")
     done, total = tally.tiles
-    bar = Table.grid(padding=(0, 1))
+    bar = Table.grid(Column(ratio=1), Column(no_wrap=True), padding=(0, 1))
     bar.add_row(ProgressBar(total=max(1, total), completed=done, width=40), Text(tally.speed(now)))
-    parts += [Text(tally.counts()), bar]
+    parts: list[RenderableType] = [Text(f"{tally.counts()}; {since}"), bar]
     if stage:
-        parts.append(Text(stage))
+        parts.append(Text(visible(stage)))
     if tally.running:
         parts.append(_inputs(tally, now))
     if tally.workers:
@@ -296,23 +208,44 @@ def drawn(tally: Tally, now: float, pool: str, stage: str) -> RenderableType:
 
 
 def _inputs(tally: Tally, now: float) -> Table:
-    table = Table("input", "blocks", "stage", "for", box=None, pad_edge=False)
+    table = _table("input", "blocks", "stage", "for")
     for key, one in list(tally.running.items())[:ROWS]:
         blocks = f"{one.ended}/{one.blocks}"
-        table.add_row(Text(plain(key)), blocks, one.stage, show_s(now - one.since))
+        table.add_row(_Name(tally.short(key)), blocks, one.stage, show_s(now - one.since))
     if len(tally.running) > ROWS:
-        table.add_row(f"and {len(tally.running) - ROWS} more", "", "", "")
+        table.add_row(f"and {len(tally.running) - ROWS} more")
     return table
 
 
 def _workers(tally: Tally, now: float) -> Table:
-    table = Table("worker", "memory, at most", "tiles", "heard of", box=None, pad_edge=False)
+    table = _table("worker", "memory, at most", "tiles", "heard of")
     named = sorted(tally.workers.items())
     for name, one in named[:ROWS]:
-        memory = show_bytes(one["rss"])
-        table.add_row(
-            Text(plain(name)), memory, f"{one['tiles']}", f"{show_s(now - one['seen'])} ago"
-        )
+        heard = f"{show_s(now - one['seen'])} ago"
+        table.add_row(_Name(name), show_bytes(one["rss"]), f"{one['tiles']}", heard)
     if len(named) > ROWS:
-        table.add_row(f"and {len(named) - ROWS} more", "", "", "")
+        table.add_row(f"and {len(named) - ROWS} more")
     return table
+
+
+def _table(name: str, *others: str) -> Table:
+    """Only names give way where the terminal is narrow."""
+    columns = [Column(name), *(Column(other, no_wrap=True) for other in others)]
+    return Table(*columns, box=None, pad_edge=False)
+
+
+class _Name:
+    """A name as it may be shown, cut at its front: what tells files apart stands at the end."""
+
+    def __init__(self, name: str) -> None:
+        self._name = visible(name)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        whole = cell_len(self._name)
+        return Measurement(min(NAME, whole), whole).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        name, width = self._name, options.max_width
+        if cell_len(name) > width:
+            name = "\N{HORIZONTAL ELLIPSIS}" + set_cell_size(name[::-1], width - 1)[::-1]
+        yield Text(name, no_wrap=True)

@@ -3,9 +3,9 @@
     {"t": unix seconds, "level": "info" | "warning" | "error", "source": "host:pid" or a worker,
      "event": one word, "text": one line, ...}
 
-A failure also says ``input``, ``block``, ``worker``, ``cause`` and ``remedy``. The journal holds what a
-run needs to go on, and every line of it is fsynced; the log holds what people need, and a full disk
-that refuses it stops nothing.
+A failure also says ``input``, ``block``, ``worker``, ``cause`` and ``remedy``, as far as they are
+known. The journal holds what a run needs to go on, and every line of it is fsynced; the log holds what
+people need, and a full disk that refuses it stops nothing.
 """
 
 from __future__ import annotations
@@ -118,11 +118,11 @@ def remedy(error: str) -> str:
 def failure(
     error: str, *, key: str | None, block: str | None = None, worker: str | None = None
 ) -> dict[str, Any]:
-    """The five things that every failure names. ``worker``: this process, where none is told."""
+    """The five things that a failure names; None: not known."""
     return {
         "input": key,
         "block": block,
-        "worker": worker or here(),
+        "worker": worker or None,
         "cause": error,
         "remedy": remedy(error),
     }
@@ -160,6 +160,9 @@ class Logged:
     def stage(self, key: str, name: str) -> None:
         self._log.write("info", "stage", name, input=key)
 
+    def resumed(self, key: str, blocks: int) -> None:
+        self._log.write("info", "resumed", input=key, blocks=blocks)
+
     def block(self, key: str, outcome: Outcome) -> None:
         block = getattr(outcome.item, "name", str(outcome.item))
         worker = getattr(outcome, "worker", None)
@@ -195,16 +198,17 @@ class Logged:
                 one.get("error", ""),
                 key=key,
                 block=one.get("block"),
-                worker=one.get("worker") or result.get("worker"),
+                worker=None if "workers" in result else result.get("worker"),
             )
             self._log.write("error", "missing", f"missing in {result.get('output')}", **named)
 
-    def failed(self, key: str, error: str, status: int) -> None:
+    def failed(self, key: str, error: str, status: int, worker: str = "") -> None:
         event = "refused" if status == 2 else "failed"
-        self._log.write("error", event, status=status, **failure(error, key=key))
+        self._log.write("error", event, status=status, **failure(error, key=key, worker=worker))
 
-    def retried(self, key: str, error: str, wait_s: float) -> None:
-        self._log.write("warning", "retried", wait_s=wait_s, **failure(error, key=key))
+    def retried(self, key: str, error: str, wait_s: float, worker: str = "") -> None:
+        told = failure(error, key=key, worker=worker)
+        self._log.write("warning", "retried", wait_s=wait_s, **told)
 
     def withdrawn(self, key: str) -> None:
         self._log.write("info", "withdrawn", input=key)

@@ -48,6 +48,7 @@ ROWS: list[dict[str, str]] = [
     {"steps": "", "watch": ""},
     {"morning": "numpy jinja2 matplotlib"},
     {"progress": "rich"},
+    {"tally": ""},
     {"live": "rich"},
     {"cli_options": "typer"},
     {

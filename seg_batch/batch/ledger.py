@@ -10,6 +10,7 @@ from seg_batch.batch.queue import Item
 from seg_batch.errors import SegbatchError
 from seg_batch.journal import Journal
 
+IN_JOURNAL = {"lost": "worker_lost", "dropped": "worker_dropped", "straggler": "straggler"}
 ASIDE = ("partial", "refused", "failed")  # what makes a night less than complete
 
 
@@ -43,7 +44,7 @@ class Ledger:
     def retried(self, item: Item, why: str, wait_s: float, worker: str) -> None:
         told = {"attempt": item.attempt, "error": why, "wait_s": wait_s, "worker": worker or None}
         self._journal.append("retried", item.key, **told)
-        self._listener.retried(item.key, why, wait_s)
+        self._listener.retried(item.key, why, wait_s, worker)
 
     def withdrawn(self, item: Item) -> None:
         self._journal.append("withdrawn", item.key)
@@ -54,22 +55,21 @@ class Ledger:
         self.counts[result["status"]] += 1
         self._listener.done(key, result)
 
-    def refused(self, key: str, error: str) -> None:
-        self._journal.append("refused", key, error=error)
+    def refused(self, key: str, error: str, worker: str = "") -> None:
+        self._journal.append("refused", key, error=error, worker=worker or None)
         self.counts["refused"] += 1
-        self._listener.failed(key, error, 2)
+        self._listener.failed(key, error, 2, worker)
 
     def failed(self, item: Item, error: str, worker: str) -> None:
         self._journal.append(
             "failed", item.key, error=error, status=3, worker=worker or None, attempts=item.attempt
         )
         self.counts["failed"] += 1
-        self._listener.failed(item.key, error, 3)
+        self._listener.failed(item.key, error, 3, worker)
 
     def worker(self, event: str, worker: str, why: str) -> None:
-        """``lost``, ``dropped``, ``straggler`` or ``retried``; the journal keeps all but the last."""
-        if event in ("lost", "dropped"):
-            self._journal.append(f"worker_{event}", worker=worker, why=why)
-        elif event == "straggler":
-            self._journal.append(event, worker=worker, why=why)
+        """``lost`` or ``dropped``: the worker; ``straggler`` or ``retried``: a block on it, or an
+        input. The journal keeps all but the last: of blocks, what matters is on disk."""
+        if kind := IN_JOURNAL.get(event):
+            self._journal.append(kind, worker=worker, why=why)
         self._listener.worker(event, worker, why)

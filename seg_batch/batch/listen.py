@@ -26,15 +26,18 @@ class Listener(Protocol):
 
     def stage(self, key: str, name: str) -> None: ...
 
+    def resumed(self, key: str, blocks: int) -> None:
+        """So many blocks of an input of several were on disk when it was begun."""
+
     def block(self, key: str, outcome: Outcome) -> None:
         """A block of an input of several has ended."""
 
     def done(self, key: str, result: dict[str, Any]) -> None: ...
 
-    def failed(self, key: str, error: str, status: int) -> None:
-        """Set aside: 2 refused, 3 failed."""
+    def failed(self, key: str, error: str, status: int, worker: str = "") -> None:
+        """``status``: 2 refused, 3 failed; ``worker``: where, if that is known."""
 
-    def retried(self, key: str, error: str, wait_s: float) -> None: ...
+    def retried(self, key: str, error: str, wait_s: float, worker: str = "") -> None: ...
 
     def withdrawn(self, key: str) -> None:
         """It was handed out, and taken back before anybody began it."""
@@ -60,13 +63,15 @@ class Silent:
 
     def stage(self, key: str, name: str) -> None: ...
 
+    def resumed(self, key: str, blocks: int) -> None: ...
+
     def block(self, key: str, outcome: Outcome) -> None: ...
 
     def done(self, key: str, result: dict[str, Any]) -> None: ...
 
-    def failed(self, key: str, error: str, status: int) -> None: ...
+    def failed(self, key: str, error: str, status: int, worker: str = "") -> None: ...
 
-    def retried(self, key: str, error: str, wait_s: float) -> None: ...
+    def retried(self, key: str, error: str, wait_s: float, worker: str = "") -> None: ...
 
     def withdrawn(self, key: str) -> None: ...
 
@@ -77,24 +82,23 @@ class Silent:
     def ended(self, status: int, why: str) -> None: ...
 
 
-class Together(Silent):
+def together(*listeners: Listener) -> Listener:
     """Several listeners as one, told in their order."""
+    return cast(Listener, _Together(listeners))
 
-    def __init__(self, *listeners: Listener) -> None:
+
+class _Together:
+    def __init__(self, listeners: tuple[Listener, ...]) -> None:
         self._listeners = listeners
 
-    def __getattribute__(self, name: str) -> Any:
-        if name not in _TOLD:
-            return object.__getattribute__(self, name)
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        methods = [getattr(listener, name) for listener in self._listeners]
 
-        def told(*values: Any) -> None:
-            for listener in self._listeners:
-                getattr(listener, name)(*values)
+        def called(*told: Any) -> None:
+            for method in methods:
+                method(*told)
 
-        return told
-
-
-_TOLD = frozenset(name for name in vars(Silent) if not name.startswith("_"))
+        return called
 
 
 def one_at_a_time(listener: Listener) -> Listener:

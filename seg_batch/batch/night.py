@@ -149,7 +149,7 @@ class Night:
         for n, found in enumerate(survey(pool, todo, self.stop.asked.is_set), start=1):
             self.listener.surveyed(n, len(todo))
             if "facts" not in found:
-                self._refuse(found["key"], found["error"])
+                self._refuse(found["key"], found["error"], found.get("worker", ""))
                 continue
             self.journal.append("surveyed", found["key"], facts=found["facts"])
             items.append(item_of(found["key"], todo[found["key"]], found["facts"]))
@@ -196,14 +196,14 @@ class Night:
         if ended.result is not None:
             self.ledger.done(item.key, ended.result)
         elif isinstance(error, RefusedError) and ended.fault != "passing":
-            self.ledger.refused(item.key, error.message)
+            self.ledger.refused(item.key, error.message, ended.worker)
         else:
             assert error is not None
             self.ledger.failed(item, in_words(error), ended.worker)
         self._enough()
 
-    def _refuse(self, key: str, error: str) -> None:
-        self.ledger.refused(key, error)
+    def _refuse(self, key: str, error: str, worker: str = "") -> None:
+        self.ledger.refused(key, error, worker)
         self._enough()
 
     def _enough(self) -> None:

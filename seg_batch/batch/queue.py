@@ -29,6 +29,7 @@ class Item:
     seconds: float
     promised_bytes: int
     output: str
+    warnings: tuple[str, ...] = ()
     attempt: int = 1
 
     def __str__(self) -> str:
@@ -40,7 +41,7 @@ class Item:
 
     def facts(self) -> dict[str, Any]:
         """What a listener is told of it."""
-        names = ("blocks", "tiles", "disk_bytes", "promised_bytes", "output")
+        names = ("blocks", "tiles", "disk_bytes", "promised_bytes", "output", "warnings")
         return {name: getattr(self, name) for name in names} | {"seconds_estimate": self.seconds}
 
 

@@ -86,4 +86,5 @@ def item_of(key: str, request: Request, facts: dict[str, Any]) -> Item:
         seconds=facts["seconds_estimate"],
         promised_bytes=facts["promised_bytes"],
         output=facts["output"],
+        warnings=tuple(facts["warnings"]),
     )

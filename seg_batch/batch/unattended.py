@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.hooks import run_hooks
-from seg_batch.batch.listen import Listener, Together
+from seg_batch.batch.listen import Listener, together
 from seg_batch.batch.night import run_night
 from seg_batch.executors import gather_logs
 from seg_batch.logs import Logged, RunLog, recording, worker_line
@@ -33,7 +33,7 @@ def run_unattended(
     with RunLog(folder / LOG) as log, recording(log):
         told = run_night(
             workflow,
-            Together(listener, Logged(log)),
+            together(listener, Logged(log)),
             overwrite=overwrite,
             say=say,
             opened=lambda pool: gather_logs(pool, partial(worker_line, log)),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from seg_batch.batch.listen import Listener, Silent, Together
+from seg_batch.batch.listen import Listener, Silent, together
 from seg_batch.errors import InputError, OutputError
 from seg_batch.watch.arrivals import (
     CHANGED,
@@ -136,7 +136,7 @@ class Watch:
             if taken and not stop.is_set():
                 noting = _Noting(self, taken)
                 inputs = {key: self.folder / name for key, name in noting.names.items()}
-                told = Together(self._listener, noting)
+                told = together(self._listener, noting)
                 self._engine.segment(inputs, told, overwrite=overwrite)
                 ended += noting.count
             ended += len(some) - len(taken)  # gone again before anyone began
@@ -188,7 +188,7 @@ class _Noting(Silent):
             key, "" if result["status"] == "complete" else _partial(result), result["output"]
         )
 
-    def failed(self, key: str, error: str, status: int) -> None:
+    def failed(self, key: str, error: str, status: int, worker: str = "") -> None:
         self._note(key, error, None)
 
     def _note(self, key: str, why: str, output: str | None) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.listen import Listener, Silent, Together
+from seg_batch.batch.listen import Listener, Silent, together
 from seg_batch.batch.night import Night
 from seg_batch.batch.orders import Orders, orders_of
 from seg_batch.batch.stop import Stop
@@ -55,7 +55,7 @@ class Waves:
         with RunLog(orders.folder / LOG) as log, recording(log):
             self._log = log
             try:
-                night = Night(orders, Together(Logged(log), listener, ends), self._stop)
+                night = Night(orders, together(Logged(log), listener, ends), self._stop)
                 told = night.run(self._pool, say=self._say_once, opened=lambda pool: None)
             finally:
                 self._log = None
@@ -98,7 +98,7 @@ class _Ends(Silent):
     def done(self, key: str, result: dict[str, Any]) -> None:
         self.told.add(key)
 
-    def failed(self, key: str, error: str, status: int) -> None:
+    def failed(self, key: str, error: str, status: int, worker: str = "") -> None:
         self.told.add(key)
 
 

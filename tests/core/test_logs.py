@@ -83,20 +83,22 @@ def test_a_failure_names_input_block_worker_cause_and_remedy(tmp_path: Path) -> 
     }
     with RunLog(tmp_path / "log.jsonl") as log:
         told = Logged(log)
-        told.block("a.tif", Outcome(block, error=ReadError("strip 3 is damaged")))
+        told.block("a.tif", Outcome(block, error=ReadError("strip 3 is damaged"), worker="h:5"))
         told.block("a.tif", Outcome(block, result=hurt))
         told.done("a.tif", partial)
-        told.failed("a.tif", "a.tif: the file is empty; copy it again", 2)
-        told.retried("a.tif", "OSError: [Errno 5] Input/output error", 4.0)
+        told.failed("a.tif", "a.tif: the file is empty; copy it again", 2, "h:8")
+        told.failed("a.tif", "a.tif: there is no such file", 2)
+        told.retried("a.tif", "OSError: [Errno 5] Input/output error", 4.0, "h:6")
     failed = [one for one in lines(tmp_path / "log.jsonl") if "cause" in one]
     assert [one["event"] for one in failed] == [
-        *("block failed", "block failed", "missing", "refused", "retried")
+        *("block failed", "block failed", "missing", "refused", "refused", "retried")
     ]
     for one in failed:
-        assert {"input", "worker", "cause", "remedy"} <= one.keys(), one
+        assert {"input", "cause", "remedy"} <= one.keys(), one
         assert one["input"] == "a.tif"
-    assert [one.get("block") for one in failed] == ["1.2", "1.2", "0.0", None, None]
-    assert failed[1]["worker"] == "h:7"
+    assert [one.get("block") for one in failed] == ["1.2", "1.2", "0.0", None, None, None]
+    workers = [one.get("worker") for one in failed]
+    assert workers == ["h:5", "h:7", "h:9", "h:8", None, "h:6"], "never who only wrote it down"
 
 
 def test_a_failure_is_one_line_of_json_whatever_its_words(tmp_path: Path) -> None:
