@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from seg_batch.errors import ClusterError
@@ -216,10 +216,22 @@ class DaskPool:
         """Nothing to wait for: a worker's block is written whole, or not marked."""
 
     def close(self) -> None:
-        with suppress(OSError):
+        with _unsaid("distributed.scheduler"), suppress(OSError):
             self._client.close(timeout=2)
         if self._cluster is not None:
             end(self._cluster)
+
+
+@contextmanager
+def _unsaid(name: str) -> Iterator[None]:
+    """A scheduler of this process may complain that its client has left, which is what we want."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def end(cluster: Any) -> None:
