@@ -112,7 +112,8 @@ def _summary(told: dict[str, Any]) -> str:
     if told["resumed"]:
         counts[0] += f" ({told['resumed']} of them before)"
     said = ", ".join(text for text in counts if not text.startswith("0 "))
-    return f"{told['inputs']} inputs: {said or 'nothing to do'}\nreport: {told['report']}"
+    inputs = f"{told['inputs']} input{'s' * (told['inputs'] != 1)}"
+    return f"{inputs}: {said or 'nothing to do'}\nreport: {told['report']}"
 
 
 def register(app: typer.Typer) -> None:

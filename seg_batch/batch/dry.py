@@ -56,7 +56,7 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     for key, one in plan["inputs"].items():
         rows.append((key, *_numbers(one, one["promised_bytes"])))
     totals = plan["totals"]
-    rows.append((f"in all, {totals['inputs']} inputs", *_numbers(totals, totals["memory_bytes"])))
+    rows.append((f"in all: {totals['inputs']}", *_numbers(totals, totals["memory_bytes"])))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -69,8 +69,8 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     ]
     lines += [f"refused  {about(key, error)}" for key, error in plan["refused"].items()]
     lines.append(
-        f"{totals['workers']} worker(s), each within the memory of its largest input; disk: at most, "
-        f"{show_bytes(totals['disk_free_bytes'])} are free; times are rough"
+        f"{totals['workers']} worker(s), each within the memory of its largest input; sizes on disk "
+        f"are upper bounds, {show_bytes(totals['disk_free_bytes'])} are free; times are rough"
     )
     return [*lines, *_too_much(totals)]
 

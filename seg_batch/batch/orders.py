@@ -81,7 +81,7 @@ def orders_of(workflow: Workflow, *, overwrite: bool = False) -> Orders:
         folder=Path(workflow.run_folder),
         fingerprint=workflow.sha256,
         workflow=workflow.to_json(),
-        requests={one.key: _request(workflow, one, overwrite) for one in found.entries},
+        requests={one.key: request_of(workflow, one, overwrite) for one in found.entries},
         refused={one.key: one.error for one in found.refused},
         cluster=workflow.cluster,
         workers=workflow.workers or max(1, machine.gpus()),
@@ -94,7 +94,8 @@ def orders_of(workflow: Workflow, *, overwrite: bool = False) -> Orders:
     )
 
 
-def _request(workflow: Workflow, entry: Entry, overwrite: bool) -> Request:
+def request_of(workflow: Workflow, entry: Entry, overwrite: bool = False) -> Request:
+    """One input as the verb takes it."""
     names = entry.model or workflow.model
     model = None if names is None else names[0] if len(names) == 1 else list(names)
     return Request(

@@ -13,16 +13,19 @@ from seg_batch import machine
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.listen import Listener
 from seg_batch.batch.night import SOME_ASIDE
+from seg_batch.batch.orders import request_of
 from seg_batch.batch.stop import Stop
 from seg_batch.errors import InputError, WorkflowError
-from seg_batch.executors import open_pool
+from seg_batch.executors import Needs, open_pool
 from seg_batch.journal import hold
 from seg_batch.journal.run import taken_over_line
 from seg_batch.logs import RunLog
+from seg_batch.verbs.needs import shared_needs
 from seg_batch.watch.arrivals import Book
 from seg_batch.watch.loop import BOOK, Rules, Watch, require_apart
 from seg_batch.watch.tidy import Tidying
 from seg_batch.watch.waves import LOG, Waves
+from seg_batch.workflow.inputs import Entry
 from seg_batch.workflow.schema import Workflow
 
 REPORT = "report.html"
@@ -67,7 +70,8 @@ def serve(service: Service, listener: Listener, say: Callable[[str], None]) -> i
         book = enter(closing(Book(service.run / BOOK)))
         stop = Stop(listener.stopping)
         enter(stop.watching(workflow.limits.deadline(datetime.now())))
-        pool = enter(open_pool(workflow.cluster, workflow.workers or max(1, machine.gpus())))
+        workers = workflow.workers or max(1, machine.gpus())
+        pool = enter(open_pool(workflow.cluster, workers, _needs(service)))
         after = _After(service, noted)
         last_first.callback(after.rest)
         waves = Waves(
@@ -82,6 +86,13 @@ def serve(service: Service, listener: Listener, say: Callable[[str], None]) -> i
         watch = Watch(service.tidying, service.rules, waves, book, listener, noted)
         status = watch.run(stop.asked)
         return SOME_ASIDE if stop.fault else status
+
+
+def _needs(service: Service) -> Needs:
+    """What every worker must have: the watched folder in sight, that of the products to write to, and
+    the models that are named."""
+    folder, output = str(service.tidying.folder), service.workflow.outputs.folder
+    return shared_needs([request_of(service.workflow, Entry(folder, folder, output))])
 
 
 def _require(service: Service) -> None:

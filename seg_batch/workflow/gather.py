@@ -67,7 +67,7 @@ def _named_by(text: str, volume: int | None, known: Known) -> list[Wish]:
         return [Wish(text, where, error=f"{text}: can't be read ({error.strerror}): check it")]
     if images:
         return [Wish(path, where, volume=volume) for path in images]
-    none = f"no image in it, by ending ({', '.join(IMAGES)}), but products: check the path"
+    none = f"no image there, by ending ({', '.join(IMAGES)}); products do not count: check the path"
     return [Wish(text, where, error=f"{text}: {none}")]
 
 
