@@ -109,6 +109,25 @@ def parse_bytes(text: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** " kmgt".index(prefix or " "))
 
 
+_LENGTH = re.compile(
+    r"(?:(\d{1,8}(?:\.\d+)?)d)?\s*(?:(\d{1,8}(?:\.\d+)?)h)?\s*"
+    r"(?:(\d{1,8}(?:\.\d+)?)m(?:in)?)?\s*(?:(\d{1,8}(?:\.\d+)?)s)?",
+    re.ASCII,
+)
+
+
+def parse_seconds(text: str) -> float:
+    """``"90s"``, ``"55m"``, ``"90min"``, ``"1h 30m"``, ``"1.5h"`` or ``"1d"`` -> seconds. ValueError when it
+    is none of these."""
+    match = _LENGTH.fullmatch(text.strip())
+    parts = [float(part or 0) for part in match.groups()] if match else []
+    if not sum(parts):
+        raise ValueError(
+            f"{text[:40]!r} is no length of time: write one like 90s, 55m, 1h30m or 2d"
+        )
+    return sum(part * unit for part, unit in zip(parts, (86400, 3600, 60, 1), strict=True))
+
+
 def show_bytes(n: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(n) < 1024:

@@ -16,9 +16,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "seg_batch"
 # Room -> libraries it may use. A room is a module or a folder of them.
 ROWS: list[dict[str, str]] = [
     {"errors": "", "machine": "", "named": "", "version": ""},
+    {"yaml_tree": "yaml"},
     {
         "geometry": "",
-        "executors": "dask distributed dask_cuda cryptography pydantic yaml",
+        "executors": "dask distributed dask_cuda cryptography pydantic",
         "chain": "pydantic",
         "journal": "",
     },

@@ -17,15 +17,15 @@ import io
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from seg_batch.card import ClassInfo
 from seg_batch.errors import InputError
 from seg_batch.named import nearest
 from seg_batch.recipe.draft import Frozen
-from seg_batch.recipe.reading import NoAliases, nearest_key
+from seg_batch.recipe.reading import nearest_key
 from seg_batch.recipe.recipe import Recipe
+from seg_batch.yaml_tree import parse_tree, text_of
 
 MOST_BYTES = 16 << 20
 COLUMNS = ("id", "image", "label", "split")
@@ -96,12 +96,7 @@ def _shown(value: Any) -> str:
 def read_manifest(path: Path) -> Manifest:
     """The manifest in a file, its paths made relative to the working folder, as InputError in one
     line where it is none; no image is opened."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path} is larger than 16 MiB, no manifest is: give a YAML or CSV")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the manifest {path} can't be read ({error}): check it") from None
+    text = text_of(path, MOST_BYTES)
     plain = _from_csv(text, path) if path.suffix.lower() == ".csv" else _from_yaml(text, path)
     try:
         found = Manifest.model_validate(plain)
@@ -122,10 +117,7 @@ def _placed(entry: Entry, path: Path) -> Entry:
 
 
 def _from_yaml(text: str, path: Path) -> Any:
-    try:
-        value = yaml.load(text, NoAliases)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError(f"{path} is not YAML ({' '.join(str(error).split())}): mend it") from None
+    value = parse_tree(text, str(path)).plain
     if not isinstance(value, dict):
         raise InputError(f"{path} is no manifest: give a list of cases under the key cases")
     return value

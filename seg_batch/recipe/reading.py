@@ -12,26 +12,9 @@ from pydantic import BaseModel, ValidationError
 from seg_batch.errors import InputError
 from seg_batch.named import nearest
 from seg_batch.recipe.recipe import Recipe
-
-MOST_BYTES = 1 << 20
+from seg_batch.yaml_tree import Written, parse_tree, text_of
 
 type Plain = dict[str, Any]
-
-
-class NoAliases(yaml.SafeLoader):
-    """Aliases let a kilobyte stand for a terabyte; recipes and lists of files need none."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases are not read here, write the value out")
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
-
-
-class _WrittenOut(yaml.SafeDumper):
-    """Writes what ``NoAliases`` reads."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
 
 def parse_recipe(text: str, where: str) -> Recipe:
@@ -46,23 +29,11 @@ def read_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
 
 def read_plain(path: Path) -> Plain:
     """The mapping in a YAML or JSON file, not yet checked."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path} is larger than 1 MiB, no recipe is: give a YAML file")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the recipe {path} can't be read ({error}): give a YAML file like those in workflows/"
-        ) from None
-    return parse_plain(text, str(path))
+    return parse_plain(text_of(path), str(path))
 
 
 def parse_plain(text: str, where: str) -> Plain:
-    try:
-        value = yaml.load(text, NoAliases)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        line = " ".join(str(error).split())
-        raise InputError(f"{where} is not YAML ({line}): mend it") from None
+    value = parse_tree(text, where).plain
     if not isinstance(value, dict):
         raise InputError(f"{where} holds no keys and values: give a file like those in workflows/")
     return value
@@ -71,7 +42,7 @@ def parse_plain(text: str, where: str) -> Plain:
 def as_yaml(recipe: Recipe) -> str:
     """The whole recipe as text that ``parse_recipe`` reads."""
     plain = recipe.model_dump(mode="json")
-    return yaml.dump(plain, Dumper=_WrittenOut, sort_keys=False, width=100)
+    return yaml.dump(plain, Dumper=Written, sort_keys=False, width=100)
 
 
 def with_settings(plain: Plain, settings: Iterable[str]) -> Plain:
@@ -80,7 +51,7 @@ def with_settings(plain: Plain, settings: Iterable[str]) -> Plain:
         key, equals, text = setting.partition("=")
         if not equals or not all(key.split(".")):
             raise InputError(f"--set {setting!r} is no setting: write it as part.key=value")
-        value: Any = parse_plain(f"v: {text}", f"--set {key}")["v"]
+        value = parse_tree(text, f"--set {key}").plain
         for name in reversed(key.split(".")):
             value = {name: value}
         plain = merged(plain, value)

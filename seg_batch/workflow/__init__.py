@@ -4,7 +4,7 @@
 ``read``      a YAML file and ``--set`` become a Workflow, or one line of complaint
 ``schema``    the Workflow; ``parts`` and ``steps``: what it is made of
 ``values``    what is written in words: sizes, durations, times, names of choices
-``tree``      YAML with the line and column of everything; ``settings``: --set
+``settings``  ``--set``: values put over the file
 ``paths``     variables in paths, and where relative ones start
 ``complaint`` what pydantic found, as place, key and what is allowed
 ``inputs``    the inputs that a workflow names, each with its output; ``naming``

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from seg_batch.errors import WorkflowError
 from seg_batch.named import nearest
-from seg_batch.workflow.tree import Place, Tree, Where
+from seg_batch.yaml_tree import Place, Tree, Where
 
 type Model = type[BaseModel]
 
@@ -29,8 +29,8 @@ def complaint(error: ValidationError, tree: Tree, model: Model) -> WorkflowError
 def _fault(one: Any, tree: Tree, model: Model) -> tuple[Place, str]:
     where = tree.found(one["loc"])
     if one["type"] == "extra_forbidden":
-        return _place(tree.keys, where), _unknown(where, one["loc"], model)
-    place = _place(tree.values, where)
+        return tree.place(where, of_key=True), _unknown(where, one["loc"], model)
+    place = tree.place(where)
     name = ".".join(map(str, where)) or "the workflow"
     if one["type"] == "missing":
         return place, f"{name} lacks the key {one['loc'][-1]!r}: add it"
@@ -38,14 +38,6 @@ def _fault(one: Any, tree: Tree, model: Model) -> tuple[Place, str]:
         inside = ", ".join(keys_in(models_at(model, one["loc"])))
         return place, f"{name} takes keys and values ({inside}), found {_shown(one['input'])}"
     return place, f"{name}: {_words(one)}"
-
-
-def _place(places: dict[Where, Place], where: Where) -> Place:
-    """Of ``where``, or of the innermost thing around it that has one."""
-    for length in range(len(where), -1, -1):
-        if where[:length] in places:
-            return places[where[:length]]
-    return Place(0, 0, next(iter(places.values())).source) if places else Place(0, 0, "workflow")
 
 
 def _unknown(where: Where, loc: Where, model: Model) -> str:

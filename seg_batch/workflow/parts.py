@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from seg_batch.machine import parse_bytes
+from seg_batch.machine import parse_bytes, parse_seconds
 from seg_batch.recipe.draft import Frozen
 from seg_batch.workflow.naming import check_pattern
 from seg_batch.workflow.paths import GlobText, NameText, PathText
@@ -21,7 +21,6 @@ from seg_batch.workflow.values import (
     TimeOfDay,
     Tta,
     next_time,
-    seconds,
     several,
 )
 
@@ -98,13 +97,9 @@ class Limits(Frozen):
         """0: a share of the machine."""
         return parse_bytes(self.memory) if self.memory else 0
 
-    @property
-    def wall_s(self) -> float | None:
-        return seconds(self.wall_time) if self.wall_time else None
-
     def deadline(self, now: datetime) -> float | None:
         """When to stop, in unix seconds, for a run that begins ``now`` (local time); None: never."""
-        ends = [now.timestamp() + seconds(self.wall_time)] if self.wall_time else []
+        ends = [now.timestamp() + parse_seconds(self.wall_time)] if self.wall_time else []
         ends += [next_time(self.stop_at, now).timestamp()] if self.stop_at else []
         return min(ends, default=None)
 

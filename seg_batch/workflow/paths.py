@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from seg_batch.named import nearest
-from seg_batch.workflow.tree import Text
+from seg_batch.yaml_tree import Text
 
 _NAMED = re.compile(r"\$\{([^{}]*)\}")
 _EQUALS = re.compile(r"=(?![^{}]*\})")  # not within a variable

@@ -14,7 +14,7 @@ from seg_batch.workflow.complaint import complaint
 from seg_batch.workflow.paths import Reading
 from seg_batch.workflow.schema import Workflow
 from seg_batch.workflow.settings import with_settings
-from seg_batch.workflow.tree import Place, Tree, read_tree
+from seg_batch.yaml_tree import Place, Tree, read_tree
 
 
 def read(

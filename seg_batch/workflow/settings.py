@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.errors import WorkflowError
-from seg_batch.workflow.tree import Place, Tree, Where, parse_tree
+from seg_batch.yaml_tree import Place, Tree, Where, parse_tree
 
 
 def with_settings(tree: Tree, settings: Iterable[str]) -> Tree:

@@ -11,10 +11,9 @@ from pydantic import AfterValidator, Field
 
 from seg_batch.chain import NONE, parse_chain
 from seg_batch.errors import PlanError
-from seg_batch.machine import parse_bytes
+from seg_batch.machine import parse_bytes, parse_seconds
 from seg_batch.named import nearest
 
-_DURATION = re.compile(r"(?:(\d{1,4}(?:\.\d+)?)h)?\s*(?:(\d{1,6})m(?:in)?)?\s*(?:(\d{1,8})s)?")
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 
 
@@ -58,17 +57,8 @@ def _is_size(text: str) -> str:
     raise ValueError(f"{text[:40]!r} is no size: write one like 8GiB or 500MB")
 
 
-def seconds(text: str) -> float:
-    """``"8h" -> 28800``, ``"1h30m" -> 5400``, ``"45s" -> 45``; ValueError for anything else."""
-    match = _DURATION.fullmatch(text.strip())
-    parts = [float(part or 0) for part in match.groups()] if match else []
-    if not sum(parts):
-        raise ValueError(f"{text[:40]!r} is no duration: write one like 8h, 90m or 1h30m")
-    return sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=True))
-
-
 def _is_duration(text: str) -> str:
-    seconds(text)
+    parse_seconds(text)
     return text
 
 

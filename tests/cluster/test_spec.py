@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,13 @@ from hypothesis import strategies as st
 
 from seg_batch.errors import ClusterError
 from seg_batch.executors.cluster.deploy import lifetime_advice, walltime_s
-from seg_batch.executors.cluster.spec import CLASSES, ClusterSpec, read_spec, seconds
+from seg_batch.executors.cluster.spec import CLASSES, ClusterSpec, read_spec
+from seg_batch.machine import parse_seconds
+from seg_batch.workflow import read
+from seg_batch.workflow.parts import Limits
 
 READY = sorted((Path(__file__).resolve().parents[2] / "workflows" / "clusters").glob("*.yaml"))
+NOON = datetime(2026, 1, 15, 12)
 QUEUE = {"cluster": "dask_jobqueue.SLURMCluster"}
 
 
@@ -45,6 +50,20 @@ def test_a_file_says_the_same_as_its_mapping(tmp_path: Path) -> None:
 
 def test_both_names_of_a_class() -> None:
     assert read_spec({"cluster": "dask.distributed.LocalCluster"}).cluster.startswith("distributed")
+
+
+@pytest.mark.parametrize("walltime", ["12:00:00", "'12:00:00'", "1-12:00:00"])
+def test_a_file_and_a_workflow_read_the_same_words(tmp_path: Path, walltime: str) -> None:
+    """``12:00:00`` is no number of seconds: SLURM would take it for minutes."""
+    text = f"cluster: dask_jobqueue.SLURMCluster\narguments: {{walltime: {walltime}, cores: 2}}\n"
+    path = tmp_path / "queue.yaml"
+    path.write_text(text)
+    night = tmp_path / "night.yaml"
+    night.write_text("inputs: a\noutputs: o\ncluster:\n  " + text.replace("\n", "\n  "))
+    spec = read_spec(str(path))
+    assert spec == read(night, env={}).cluster
+    assert spec.arguments["walltime"] == walltime.strip("'")
+    assert walltime_s(spec) == (3600 * 12 if "-" not in walltime else 3600 * 36)
 
 
 WRONG = [
@@ -83,13 +102,15 @@ def test_what_is_wrong_is_said_in_one_line(cluster: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("cluster: [", "not YAML"),
+        ("cluster: [", "spec.yaml:1:11: not YAML"),
         ("- a\n- b", "names no cluster"),
         ("workers: 2", "names no cluster"),
         ("cluster: &a local\nsecurity: *a", "aliases"),
-        ("cluster: !!python/object/apply:os.system ['true']", "not YAML"),
-        ("cluster: local\n" + "#" * 70000, "64 KiB"),
-        ("cluster: \x00", "not YAML"),
+        ("cluster: !!python/object/apply:os.system ['true']", "1:10: the tag"),
+        ("cluster: local\n" + "#" * 1_100_000, "1 MiB"),
+        ("cluster: \x00", "1:10: a control character"),
+        ("cluster: local\nwait: 5m\nliftime: 5m\n", "3:1: unknown key 'liftime'; did you mean"),
+        ("cluster: local\nwait: soon\n", "yaml:1:1: 'soon' is no length"),
     ],
 )
 def test_hostile_files(tmp_path: Path, text: str, told: str) -> None:
@@ -129,16 +150,37 @@ def test_reading_a_spec_imports_no_dask(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
-@given(st.integers(0, 9), st.integers(0, 99), st.integers(1, 99))
-def test_lengths_of_time(hours: int, minutes: int, second: int) -> None:
-    text = f"{hours}h{minutes}m{second}s"
-    assert seconds(text) == hours * 3600 + minutes * 60 + second
+COUNTS = st.tuples(*[st.none() | st.integers(0, 999) | st.sampled_from([0.5, 1.25])] * 4)
 
 
-@pytest.mark.parametrize("text", ["", "5", "m", "5 m", "-5m", "0s", "5m!", "1e3s", "٣m3x"])
+@given(COUNTS, st.sampled_from(["m", "min"]), st.sampled_from(["", " "]))
+def test_lengths_of_time(counts: tuple[float | None, ...], minute: str, between: str) -> None:
+    """In a cluster's file as in a workflow."""
+    named = [
+        (n, unit) for n, unit in zip(counts, ("d", "h", minute, "s"), strict=True) if n is not None
+    ]
+    text = between.join(f"{n}{unit}" for n, unit in named)
+    units = {"d": 86400, "h": 3600, minute: 60, "s": 1}
+    total = sum(n * units[unit] for n, unit in named)
+    if total:
+        assert parse_seconds(text) == parse_seconds(f" {text} ") == total
+        spec = ClusterSpec.model_validate({**QUEUE, "lifetime": text})
+        assert (spec.lifetime_s, Limits(wall_time=text).deadline(NOON)) == (
+            total,
+            NOON.timestamp() + total,
+        )
+    else:
+        with pytest.raises(ValueError, match="no length of time"):
+            parse_seconds(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "5", "m", "5 m", "-5m", "0s", "5m!", "1e3s", "٣m3x", "٣m", "8 hours", "9" * 400 + "h"],
+)
 def test_what_is_no_length_of_time(text: str) -> None:
     with pytest.raises(ValueError):
-        seconds(text)
+        parse_seconds(text)
 
 
 def queue(walltime: str, **more: str) -> ClusterSpec:

@@ -60,7 +60,7 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\ncases: [*b, *b]\n"
         ({"cases": []}, "at least 1"),
         ({"cases": [{**CASE, "image": []}]}, "at least 1"),
         ("[1, 2]", "no manifest"),
-        ("cases: [", "is not YAML"),
+        ("cases: [", r"m\.yaml:1:9: not YAML"),
         (BOMB, "aliases are not read"),
     ],
 )

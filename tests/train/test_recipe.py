@@ -68,7 +68,7 @@ def test_a_recipe_that_is_no_file_or_no_json_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can't be read"):
         read_recipe(tmp_path / "none.json")
     (tmp_path / "cut.json").write_text('{"card": ')
-    with pytest.raises(InputError, match="is not YAML"):
+    with pytest.raises(InputError, match=r"cut\.json:1:10: not YAML"):
         read_recipe(tmp_path / "cut.json")
 
 
@@ -76,6 +76,12 @@ def test_a_recipe_written_as_yaml_is_read_back() -> None:
     same = [1, 2]
     terms = [{"loss": "dice", "weight": same}, {"loss": "focal", "weight": same}]
     made = recipe(loss={"terms": terms})
+    assert parse_recipe(as_yaml(made), "r.yaml") == made
+
+
+@pytest.mark.parametrize("name", ["08", "1e3", "12:00:00", "yes", "~", "2026-11-21", "0o17", ".5"])
+def test_a_name_that_looks_like_a_number_stays_a_name(name: str) -> None:
+    made = recipe(hold_out={"test": {"cases": [name]}})
     assert parse_recipe(as_yaml(made), "r.yaml") == made
 
 
@@ -99,7 +105,7 @@ def test_a_case_of_both_parts_is_test() -> None:
 def test_aliases_that_would_grow_without_end_are_refused() -> None:
     layers = [f"- &h{i} [{', '.join([f'*h{i - 1}'] * 9)}]" for i in range(1, 12)]
     text = "\n".join(["loss:", *(f"  {line}" for line in ("- &h0 [1]", *layers))])
-    with pytest.raises(InputError, match="aliases are not read here, write the value out"):
+    with pytest.raises(InputError, match="aliases are not read here: write the value out"):
         parse_recipe(text, "a recipe")
 
 

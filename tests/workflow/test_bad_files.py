@@ -52,7 +52,11 @@ FAULTS = {
     "negative": (GOOD + "workers: -1\n", "3:10", ["greater than or equal to 0"]),
     "number for words": (GOOD + "limits:\n  memory: 8\n", "4:11", ["limits.memory", "string"]),
     "no size": (GOOD + "limits:\n  memory: much\n", "4:11", ["'much' is no size", "8GiB"]),
-    "no duration": (GOOD + "limits: {wall_time: 8 hours}\n", "3:21", ["no duration", "1h30m"]),
+    "no duration": (
+        GOOD + "limits: {wall_time: 8 hours}\n",
+        "3:21",
+        ["no length of time", "1h30m"],
+    ),
     "no time": (GOOD + "limits:\n  stop_at: 24:30\n", "4:12", ["'24:30'", "06:30"]),
     "a nightly sexagesimal": (GOOD + "limits:\n  stop_at: 6.30\n", "4:12", ["stop_at"]),
     "step after": (GOOD + "post:\n- largest\n- min_sise:2mL\n", "5:3", ["min_sise", "min_size"]),

@@ -19,7 +19,7 @@ from seg_batch.errors import WorkflowError
 from seg_batch.options import Options
 from seg_batch.workflow import Workflow, read
 from seg_batch.workflow.paths import Reading, expanded
-from seg_batch.workflow.values import next_time, seconds
+from seg_batch.workflow.values import next_time
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 WHOLE = """
@@ -67,7 +67,7 @@ def test_everything_that_may_be_said_is_read(tmp_path: Path) -> None:
     assert found.outputs.formats.volume == "nii.gz"
     assert found.run_folder == "/out/x/.segbatch/whole"
     assert (found.cluster, found.workers) == ("tcp://localhost:8786", 3)
-    assert (found.limits.memory_bytes, found.limits.wall_s) == (8 << 30, 5400)
+    assert (found.limits.memory_bytes, found.limits.wall_time) == (8 << 30, "1h30m")
     assert (found.on_failure.retries, found.on_failure.stop_after) == (0, 7)
     assert found.on_finish == (("mail", "-s", "done", "me"), ("touch", "a; b"))
     assert found.plan_options() == Options(
@@ -242,17 +242,6 @@ def test_a_folder_with_brackets_is_no_pattern(tmp_path: Path) -> None:
     found = read(written(folder, "inputs: '*.tif'\noutputs: o\n"))
     assert found.inputs.paths == (f"{tmp_path}/run[[]1]/*.tif",)
     assert found.outputs.folder == f"{folder}/o"
-
-
-@given(st.integers(0, 99), st.integers(0, 999), st.integers(0, 999))
-def test_durations(h: int, m: int, s: int) -> None:
-    total = 3600 * h + 60 * m + s
-    for text in (f"{h}h{m}m{s}s", f"{h}h {m}min {s}s", f"{total}s", f" {h}h{m}m{s}s "):
-        if total:
-            assert seconds(text) == total
-        else:
-            with pytest.raises(ValueError, match="no duration"):
-                seconds(text)
 
 
 @pytest.fixture(params=["UTC", "Europe/Berlin", "America/St_Johns"])

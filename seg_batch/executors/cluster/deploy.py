@@ -18,8 +18,9 @@ from typing import Any
 from seg_batch.errors import ClusterError
 from seg_batch.executors.cluster.certs import security_of
 from seg_batch.executors.cluster.gpu import environment
-from seg_batch.executors.cluster.spec import CLASSES, ClusterSpec, seconds
+from seg_batch.executors.cluster.spec import CLASSES, ClusterSpec
 from seg_batch.executors.pool import IN_FLIGHT
+from seg_batch.machine import parse_seconds
 from seg_batch.named import nearest
 
 LOOPBACK = "127.0.0.1:0"
@@ -245,10 +246,10 @@ def lifetime_advice(spec: ClusterSpec) -> tuple[str, ...]:
 
 
 def _shown(length_s: float) -> str:
-    """As ``spec.seconds`` reads it, in whole minutes from two on."""
+    """As ``parse_seconds`` reads it, in whole minutes from two on."""
     if length_s < 120:
         return f"{int(length_s)}s"
     hours, minutes = divmod(int(length_s) // 60, 60)
     text = (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "")
-    assert seconds(text) <= length_s
+    assert parse_seconds(text) <= length_s
     return text

@@ -20,17 +20,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from seg_batch.errors import ClusterError
-from seg_batch.machine import parse_bytes
+from seg_batch.errors import ClusterError, WorkflowError
+from seg_batch.machine import parse_bytes, parse_seconds
 from seg_batch.named import nearest
+from seg_batch.yaml_tree import Tree, Where, parse_tree, text_of
 
 WORDS = ("auto", "inline", "local")
 ADDRESS = re.compile(r"(tcp|tls)://[^\s/@]+:\d{1,5}")
 TLS_FOLDER = "SEGBATCH_TLS"
-MOST_BYTES = 1 << 16
 
 # Class -> what pip installs for it. Nothing else is ever imported for a spec.
 CLASSES = {
@@ -100,11 +99,11 @@ class ClusterSpec(BaseModel):
 
     @property
     def lifetime_s(self) -> float | None:
-        return None if self.lifetime is None else seconds(self.lifetime)
+        return None if self.lifetime is None else parse_seconds(self.lifetime)
 
     @property
     def wait_s(self) -> float:
-        return seconds(self.wait)
+        return parse_seconds(self.wait)
 
     @model_validator(mode="before")
     @classmethod
@@ -126,7 +125,7 @@ class ClusterSpec(BaseModel):
             raise ValueError("workers and adapt exclude each other: give one of them")
         assert self.worker_memory_bytes >= 0  # ValueError where it is no size
         for length in filter(None, (self.wait, self.lifetime)):
-            seconds(length)
+            parse_seconds(length)
         self._require_keys_fit()
         return self
 
@@ -161,28 +160,6 @@ def _unknown(cluster: str) -> str:
     )
 
 
-_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def seconds(text: str) -> float:
-    """``"90s"``, ``"55m"``, ``"3h50m"`` or ``"1d"`` in seconds; ValueError when it is none."""
-    parts = _PART.findall(text)
-    total = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    if "".join(number + unit for number, unit in parts) != text or total <= 0:
-        raise ValueError(f"{text[:40]!r} is no length of time: write it like 90s, 55m or 3h50m")
-    return total
-
-
-class _NoAliases(yaml.SafeLoader):
-    """Aliases let a kilobyte stand for a terabyte; a cluster needs none."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("aliases are not read here, write the value out")
-        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
-
-
 def read_spec(given: str | Mapping[str, Any] | ClusterSpec) -> ClusterSpec:
     """The spec that a command line, a workflow or a file gives.
 
@@ -191,38 +168,30 @@ def read_spec(given: str | Mapping[str, Any] | ClusterSpec) -> ClusterSpec:
     if isinstance(given, ClusterSpec):
         return given
     if isinstance(given, Mapping):
-        return _checked(given, "cluster", Path.cwd())
+        return _checked(Tree(given), "cluster", Path.cwd())
     if given in WORDS or "://" in given:
-        return _checked({"cluster": given}, "--cluster", Path.cwd())
+        return _checked(Tree({"cluster": given}), "--cluster", Path.cwd())
     path = Path(given)
     if path.suffix not in (".yaml", ".yml"):
         raise ClusterError(f"--cluster {_unknown(given)}; {nearest(given, WORDS)}")
-    return _checked(_plain(path), str(path), path.absolute().parent)
+    return _checked(_said_in(path), str(path), path.absolute().parent)
 
 
-def _plain(path: Path) -> Mapping[str, Any]:
+def _said_in(path: Path) -> Tree:
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ClusterError(f"{path} is larger than 64 KiB, no cluster spec is: name another")
-        value = yaml.load(path.read_text(encoding="utf-8"), _NoAliases)
-    except OSError as error:
-        raise ClusterError(
-            f"the cluster spec {path} can't be read ({error.strerror}): name a file like those in "
-            "workflows/clusters"
-        ) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        line = " ".join(str(error).split())
-        raise ClusterError(f"{path} is not YAML ({line}): mend it") from None
-    if not isinstance(value, dict) or "cluster" not in value:
+        tree = parse_tree(text_of(path), str(path))
+    except WorkflowError as error:
+        raise ClusterError(f"the cluster spec {error.message}") from None
+    if not isinstance(tree.plain, dict) or "cluster" not in tree.plain:
         raise ClusterError(
             f"{path} names no cluster: give it a line like cluster: dask_jobqueue.SLURMCluster"
         )
-    return value
+    return tree
 
 
-def _checked(given: Mapping[str, Any], where: str, folder: Path) -> ClusterSpec:
-    """The spec in ``given``; a relative ``security`` is seen from ``folder``."""
-    given = dict(given)
+def _checked(said: Tree, where: str, folder: Path) -> ClusterSpec:
+    """The spec in ``said``; a relative ``security`` is seen from ``folder``."""
+    given = dict(said.plain)
     folder_of_keys = given.get("security")
     if folder_of_keys is None and given.get("cluster") not in WORDS:
         folder_of_keys = os.environ.get(TLS_FOLDER) or None
@@ -231,15 +200,19 @@ def _checked(given: Mapping[str, Any], where: str, folder: Path) -> ClusterSpec:
     try:
         return ClusterSpec.model_validate(given)
     except ValidationError as error:
-        raise ClusterError(f"{where}: {_first(error)}") from None
+        loc, unknown, what = _first(error)
+        place = said.place(loc, of_key=unknown) if said.values else where
+        raise ClusterError(f"{place}: {what}") from None
 
 
-def _first(error: ValidationError) -> str:
-    """The first complaint, with the nearest key where one is not known."""
+def _first(error: ValidationError) -> tuple[Where, bool, str]:
+    """The first complaint: of what; whether that is a key which is not known; and in words, with the
+    nearest key."""
     first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
+    loc = first["loc"]
+    key = ".".join(map(str, loc))
     if first["type"] == "extra_forbidden":
-        model = Adapt if first["loc"][0] == "adapt" else ClusterSpec
-        return f"unknown key {key!r}; {nearest(first['loc'][-1], model.model_fields)}"
+        model = Adapt if loc[0] == "adapt" else ClusterSpec
+        return loc, True, f"unknown key {key!r}; {nearest(loc[-1], model.model_fields)}"
     what = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {what}" if key else what
+    return loc, False, f"{key}: {what}" if key else what

@@ -1,7 +1,8 @@
-"""YAML with places: what a workflow file says, and the line and column where it says it.
+"""YAML with places: what a file says, and the line and column where it says it.
 
-Read by the rules of YAML 1.2: ``yes``, ``on`` and ``22:30`` are text, ``1e3`` is a number. What a
-workflow has no use for, and an attacker has, is refused: aliases, tags, endless nesting.
+All that people write for us (workflows, cluster specs, recipes, manifests) is read here, by the rules of
+YAML 1.2: ``yes``, ``on`` and ``12:00:00`` are text, ``1e3`` is a number. What none of them has a use for,
+and an attacker has, is refused: aliases, tags, endless nesting.
 """
 
 from __future__ import annotations
@@ -72,6 +73,14 @@ class Tree:
                 steps.append(step)
         return tuple(steps)
 
+    def place(self, where: Where, *, of_key: bool = False) -> Place:
+        """Of ``where``, or of the innermost thing around it that has one."""
+        places = self.keys if of_key else self.values
+        for length in range(len(where), -1, -1):
+            if where[:length] in places:
+                return places[where[:length]]
+        return Place(0, 0, next(iter(self.values.values())).source)
+
 
 def _has(plain: Any, step: int | str) -> bool:
     if isinstance(plain, list):
@@ -91,12 +100,19 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
         if isinstance(event, yaml.AliasEvent):
             raise _refused(event, "aliases are not read here: write the value out")
         if self.deep >= MOST_DEEP:
-            raise _refused(event, f"more than {MOST_DEEP} levels: no workflow is so deep")
+            raise _refused(event, f"more than {MOST_DEEP} levels: nothing here is so deep")
         self.deep += 1
         try:
             return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
         finally:
             self.deep -= 1
+
+
+class Written(yaml.SafeDumper):
+    """Writes what is read here: texts that would be numbers are quoted, nothing is an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 _CORE = "tag:yaml.org,2002:"
@@ -106,7 +122,8 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):
-    _Loader.add_implicit_resolver(_CORE + _tag, re.compile(rf"(?:{_pattern})\Z"), list(_first))
+    for _either in (_Loader, Written):
+        _either.add_implicit_resolver(_CORE + _tag, re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 
 def _refused(event: Any, why: str) -> yaml.MarkedYAMLError:
@@ -114,29 +131,32 @@ def _refused(event: Any, why: str) -> yaml.MarkedYAMLError:
 
 
 def read_tree(path: Path) -> Tree:
-    """What the file says; WorkflowError, with line and column, where it is not YAML."""
+    """What the file says, its texts as ``Text``; WorkflowError, with line and column, where it is not
+    YAML."""
+    return parse_tree(text_of(path), str(path), path.absolute().parent)
+
+
+def text_of(path: Path, most_bytes: int = MOST_BYTES) -> str:
+    """The text of a file in UTF-8; WorkflowError where it is none, or too large to be meant."""
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(most_bytes + 1)
     except OSError as error:
+        raise WorkflowError(f"{path}: can't be read ({error.strerror}): check the path") from None
+    if len(data) > most_bytes:
         raise WorkflowError(
-            f"{path}: can't be read ({error.strerror}): give a file like those in workflows/"
-        ) from None
-    if len(data) > MOST_BYTES:
-        raise WorkflowError(
-            f"{path}: larger than 1 MiB, no workflow is: list many inputs in a file of their own "
-            "(inputs: {list: files.txt})"
+            f"{path}: larger than {most_bytes >> 20} MiB: is it the right file? Long lists of inputs "
+            "go into files of their own (inputs: {list: files.txt})"
         )
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         place = _at(data[: error.start].decode("utf-8", "replace"), str(path))
         raise WorkflowError(f"{place}: not UTF-8: store the file as UTF-8") from None
-    return parse_tree(text, str(path), path.absolute().parent)
 
 
-def parse_tree(text: str, source: str, folder: Path) -> Tree:
-    """What ``text`` says; ``folder``: where its relative paths start."""
+def parse_tree(text: str, source: str, folder: Path | None = None) -> Tree:
+    """What ``text`` says; ``folder``: where its relative paths start, where texts are to know that."""
     try:
         node = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
@@ -150,7 +170,7 @@ def parse_tree(text: str, source: str, folder: Path) -> Tree:
             f"{place}: a control character, which YAML can't hold: remove it"
         ) from None
     except RecursionError:
-        raise WorkflowError(f"{source}: nested too deeply: no workflow is so deep") from None
+        raise WorkflowError(f"{source}: nested too deeply: nothing here is so deep") from None
     tree = Tree(None)
     if node is None:
         return tree
@@ -174,7 +194,7 @@ def _at(before: str, source: str) -> Place:
 class _Built:
     """Nodes made into plain values; what was where goes into the tree."""
 
-    def __init__(self, tree: Tree, source: str, folder: Path) -> None:
+    def __init__(self, tree: Tree, source: str, folder: Path | None) -> None:
         self.tree, self.source, self.folder = tree, source, folder
 
     def value(self, node: Any, where: Where) -> Any:
@@ -208,7 +228,7 @@ class _Built:
     def scalar(self, node: Any) -> Any:
         text, kind = node.value, node.tag.removeprefix(_CORE)
         if kind == "str":
-            return Text(text, self.folder)
+            return text if self.folder is None else Text(text, self.folder)
         if kind in ("int", "float"):
             if len(text) > MOST_DIGITS:
                 raise WorkflowError(
