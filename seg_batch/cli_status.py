@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from seg_batch.cli_options import Json, Run, run_named
 from seg_batch.named import about
-
-if TYPE_CHECKING:
-    from seg_batch.journal import InputState
-    from seg_batch.journal.status import BlockDone
 
 EVERY_S = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
@@ -38,6 +33,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """How a run stands, from any terminal: inputs, blocks, rate, time left, failures, owner."""
+    from seg_batch.batch.facts import BlocksOnDisk
     from seg_batch.journal.status import status_of
 
     folder, blocks_done = run_named(run), BlocksOnDisk()
@@ -50,42 +46,6 @@ def status(
         if not watch or facts["state"] not in ALIVE:
             return
         time.sleep(EVERY_S)
-
-
-class BlocksOnDisk:
-    """The blocks on disk of an input that has not ended, from the markers in its work store, each of
-    which is read once."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, BlockDone] = {}
-
-    def __call__(self, one: InputState) -> list[BlockDone]:
-        from seg_batch.verbs.outputs import Outputs
-
-        output = (one.facts or {}).get("output")
-        if not output:
-            return []
-        paths = (Outputs(Path(output)).store / "done").glob("*.*.json")
-        return [done for path in paths if (done := self._read(path)) is not None][: one.blocks]
-
-    def _read(self, path: Path) -> BlockDone | None:
-        """None: it was taken away meanwhile."""
-        from seg_batch.journal.status import BlockDone
-
-        if str(path) not in self._known:
-            try:
-                at, marker = path.stat().st_mtime, path.read_bytes()
-            except OSError:
-                return None
-            self._known[str(path)] = BlockDone(at, _worker_in(marker))
-        return self._known[str(path)]
-
-
-def _worker_in(marker: bytes) -> str:
-    try:
-        return str(json.loads(marker)["worker"])
-    except (ValueError, KeyError, TypeError):
-        return ""
 
 
 def status_lines(facts: dict[str, Any]) -> list[str]:

@@ -6,11 +6,14 @@ its memory does not grow with their number. A report whole lies beside its produ
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
+from seg_batch.journal import InputState
+from seg_batch.journal.status import BlockDone
 from seg_batch.verbs.outputs import Outputs
 from seg_batch.verbs.report import UNREADABLE
 from seg_batch.verbs.request import Prepared
@@ -90,6 +93,40 @@ def stamp(path: str) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return found.st_size, found.st_mtime_ns
+
+
+class BlocksOnDisk:
+    """The blocks on disk of an input that has not ended, from the markers in its work store, each of
+    which is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, BlockDone] = {}
+
+    def __call__(self, one: InputState) -> list[BlockDone]:
+        output = (one.facts or {}).get("output")
+        if not output:
+            return []
+        paths = (Outputs(Path(output)).store / "done").glob("*.*.json")
+        return [done for path in paths if (done := self._read(path)) is not None][: one.blocks]
+
+    def _read(self, path: Path) -> BlockDone | None:
+        """None: it was taken away meanwhile."""
+        if str(path) not in self._known:
+            try:
+                at, marker = path.stat().st_mtime, path.read_bytes()
+            except OSError:
+                return None
+            self._known[str(path)] = _block_done(marker, at)
+        return self._known[str(path)]
+
+
+def _block_done(marker: bytes, at: float) -> BlockDone:
+    try:
+        receipt = json.loads(marker)
+        start, stop = map(float, receipt["spell"])
+        return BlockDone(stop, start, str(receipt["worker"]))
+    except (ValueError, KeyError, TypeError):
+        return BlockDone(at, at)
 
 
 def _class(row: dict[str, Any]) -> dict[str, Any]:

@@ -30,10 +30,11 @@ ALIVE = ("running", "stopping")
 
 @dataclass(frozen=True)
 class BlockDone:
-    """A block on disk of an input that has not ended. ``at``: unix seconds; ``worker``: empty where
-    it is not known."""
+    """A block on disk of an input that has not ended. ``at``, ``began``: unix seconds; ``worker``:
+    empty where it is not known."""
 
     at: float
+    began: float
     worker: str = ""
 
 

@@ -6,20 +6,30 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from seg_batch.batch.facts import BlocksOnDisk
+from seg_batch.errors import Exit
 from seg_batch.journal import InputState
 from seg_batch.morning.night import STATUSES, Night, Session, status
 from seg_batch.morning.spells import workers
 from seg_batch.version import package_version
 
 SLOWEST = 10
-STOPPED = 130  # the exit status of a run that has more to do
+GO_ON = "the same command goes on"
 ENDED = ("refused", "failed", "partial", "complete")
 
 
 def facts_of(night: Night, name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """``report.json``. ``settings``: what of the workflow is worth telling. In a workflow of steps these
     are its inputs, and ``steps`` tells more of them."""
-    inputs = [_input(told, night) for told in night.inputs]
+    on_disk = BlocksOnDisk()
+    blocks = {one.key: on_disk(one) for one in night.inputs if _has_blocks(one)}
+    spent: dict[str, float] = {}
+    for spell in night.spells:
+        spent[spell.input] = spent.get(spell.input, 0.0) + spell.stop - spell.start
+    inputs = [
+        _input(one, night, spent.get(one.key, 0.0), len(blocks.get(one.key, ())))
+        for one in night.inputs
+    ]
     inputs.sort(key=lambda row: STATUSES.index(row["status"]))
     counts = Counter(row["status"] for row in inputs)
     timed = [row for row in inputs if row["seconds"] is not None]
@@ -34,18 +44,23 @@ def facts_of(night: Night, name: str, settings: dict[str, Any]) -> dict[str, Any
         "inputs": inputs,
         "steps": [],
         "slowest": [r["input"] for r in sorted(timed, key=lambda r: -r["seconds"])[:SLOWEST]],
-        "workers": workers(night, inputs),
+        "workers": workers(night, inputs, blocks),
         "events": [dict(event) for event in night.markers],
         "workflow": settings,
     }
 
 
+def _has_blocks(told: InputState) -> bool:
+    """Whether it has no report yet that would tell of its blocks on disk."""
+    return status(told) == "unfinished" and told.blocks > 1
+
+
 def _verdict(night: Night, counts: Counter[str]) -> str:
     """``complete``; ``unfinished``: there is work left or no end is told; ``not complete``."""
     last = night.sessions[-1] if night.sessions else None
-    if last is not None and last.status == 0 and set(counts) == {"complete"}:
+    if last is not None and last.status == Exit.COMPLETE and set(counts) == {"complete"}:
         return "complete"
-    stopped = last is None or last.status in (None, STOPPED)
+    stopped = last is None or last.status in (None, Exit.STOPPED)
     left = counts["waiting"] or counts["unfinished"] or stopped
     return "unfinished" if left else "not complete"
 
@@ -62,19 +77,21 @@ def _session(session: Session) -> dict[str, Any]:
     }
 
 
-def _input(told: InputState, night: Night) -> dict[str, Any]:
-    """One row. Numbers are those of the product's report where there is one, else None."""
+def _input(told: InputState, night: Night, spent: float, on_disk: int) -> dict[str, Any]:
+    """One row. Numbers are those of the product's report where there is one, else None. ``spent``:
+    seconds of all its attempts, for the report tells of the last only; ``on_disk``: blocks."""
     word = status(told)
     result = dict(told.outcome or {}) if word in ("complete", "partial") else {}
     facts = dict(told.facts or {})
-    seconds, voxels = result.get("seconds"), facts.get("voxels")
+    seconds = round(spent, 3) if result and spent else result.get("seconds")
+    voxels = facts.get("voxels")
     return {
         "input": told.key,
         "status": word,
-        "error": _error(told, result),
+        "error": _unfinished(told, night, on_disk) or _error(told, result),
         "attempts": told.attempts,
         "retries": list(night.retried.get(told.key, ())),
-        "worker": told.worker,
+        "workers": sorted(result.get("workers") or ([told.worker] if told.worker else [])),
         "stopped": told.since if word in ENDED else None,
         "seconds": seconds,
         "estimated_s": facts.get("seconds_estimate"),
@@ -86,7 +103,7 @@ def _input(told: InputState, night: Night) -> dict[str, Any]:
         "tiles": result.get("tiles"),
         "tiles_skipped": result.get("tiles_skipped"),
         "skipped_share": _skipped(result),
-        "blocks": result.get("blocks") or {},
+        "blocks": result.get("blocks") or _planned(told, on_disk),
         "promised_bytes": result.get("promised_bytes") or facts.get("promised_bytes"),
         "peak_rss_bytes": result.get("peak_rss_bytes"),
         "classes": result.get("classes") or [],
@@ -98,6 +115,24 @@ def _input(told: InputState, night: Night) -> dict[str, Any]:
         "report": result.get("report"),
         "product": {"bytes": None, "sha256": None, **(result.get("product") or {})},
     }
+
+
+def _planned(told: InputState, done: int) -> dict[str, int]:
+    """Where no result tells of blocks; nothing of an input that was not surveyed."""
+    return {"total": told.blocks, "done": done} if told.facts else {}
+
+
+def _unfinished(told: InputState, night: Night, done: int) -> str:
+    """Why it has no end, and what is to be done; empty of those that have, or have not begun."""
+    if status(told) != "unfinished":
+        return ""
+    last = night.sessions[-1] if night.sessions else None
+    if last is not None and last.ended:
+        why = f"stopped before its end ({last.why})" if last.why else "stopped before its end"
+    else:
+        why = "no end is told: it is still going, or was killed"
+    blocks = f", {done} of {told.blocks} blocks are on disk" if told.blocks > 1 else ""
+    return f"{why}{blocks}" if GO_ON in why else f"{why}{blocks}: {GO_ON}"
 
 
 def _error(told: InputState, result: dict[str, Any]) -> str:
@@ -142,13 +177,14 @@ def _changed(result: dict[str, Any]) -> list[str]:
 def _totals(night: Night, inputs: list[dict[str, Any]]) -> dict[str, Any]:
     done = [row for row in inputs if row["status"] in ("complete", "partial")]
     seconds = sum(s.stop - s.start for s in night.sessions)
+    worked = sum(s.stop - s.start for s in night.sessions if _has_worked(s, night))
     voxels = sum(row["voxels"] or 0 for row in done)
     kinds = Counter(event["event"] for event in night.markers)
     return {
         "inputs": len(inputs),
         "seconds": seconds,
         "voxels": voxels,
-        "voxels_per_s": voxels / seconds if seconds else None,
+        "voxels_per_s": voxels / worked if worked else None,
         "tiles": sum(row["tiles"] or 0 for row in done),
         "tiles_skipped": sum(row["tiles_skipped"] or 0 for row in done),
         "blocks": _sums(row["blocks"] for row in done),
@@ -165,11 +201,16 @@ def _totals(night: Night, inputs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _has_worked(session: Session, night: Night) -> bool:
+    """A command that found nothing left to do has no speed."""
+    return any(session.start <= spell.start <= session.stop for spell in night.spells)
+
+
 def _sums(rows: Any) -> dict[str, float]:
     total: Counter[str] = Counter()
     for row in rows:
         total.update({k: v for k, v in row.items() if isinstance(v, int | float)})
-    return dict(total)
+    return {k: round(v, 6) for k, v in total.items()}
 
 
 def _classes(done: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -184,5 +225,5 @@ def _classes(done: list[dict[str, Any]]) -> list[dict[str, Any]]:
             kept["inputs"] += bool(c["voxels"])
             for unit in ("hectares", "millilitres"):
                 if unit in c:
-                    kept[unit] = kept.get(unit, 0.0) + c[unit]
+                    kept[unit] = round(kept.get(unit, 0.0) + c[unit], 6)
     return sorted(found.values(), key=lambda c: (str(c["model"]), -c["voxels"]))

@@ -51,7 +51,7 @@ def _metrics(facts: dict[str, Any]) -> Iterator[tuple[str, str, list[Sample]]]:
     for unit in ("hectares", "millilitres"):
         samples: list[Sample] = [
             ({"model": str(c["model"]), "id": str(c["id"]), "class": c["name"]}, c[unit])
-            for c in totals["classes"]
+            for c in sorted(totals["classes"], key=lambda c: (str(c["model"]), c["id"]))
             if unit in c
         ]
         if samples:

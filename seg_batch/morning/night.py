@@ -17,10 +17,10 @@ from seg_batch.journal.state import RUNNING
 # In the order in which a reader wants them.
 STATUSES = ("refused", "failed", "partial", "unfinished", "waiting", "complete")
 MEANING = {
-    "refused": "set aside before any work",
+    "refused": "set aside: trying again would not help",
     "failed": "no product",
     "partial": "a product with holes",
-    "unfinished": "begun, and no end told",
+    "unfinished": "begun, and not ended",
     "waiting": "its turn has not come",
     "complete": "done",
 }
@@ -30,7 +30,8 @@ MARKERS = ("worker_lost", "worker_dropped", "straggler", "taken_over", "stopping
 
 @dataclass(frozen=True)
 class Spell:
-    """One attempt at one input. ``ended``: done, retried, failed, or lost (no end is told)."""
+    """One attempt at one input. ``ended``: done, retried, failed, refused, stopped (with its session)
+    or lost (no end is told). ``worker``: who did it, or led those who did."""
 
     input: str
     worker: str
@@ -47,6 +48,7 @@ class Session:
     start: float
     stop: float
     host: str = ""
+    pid: int = 0
     version: str = ""
     ended: bool = False
     status: int | None = None
@@ -99,6 +101,7 @@ class _Clock:
     def __init__(self) -> None:
         self.spells: list[Spell] = []
         self.sessions: list[Session] = []
+        self._large: set[str] = set()
         self._open: dict[str, tuple[str, float]] = {}
         self._now = 0.0
 
@@ -107,27 +110,34 @@ class _Clock:
         if kind == "begun":
             self.abandon()
             host, version = str(event["host"]), str(event["segbatch"])
-            self.sessions.append(Session(at, at, host, version))
+            self.sessions.append(Session(at, at, host, int(event["pid"]), version))
+        elif kind == "surveyed" and (event["facts"].get("blocks") or 1) > 1:
+            self._large.add(event["input"])
         elif kind == "started":
             self._close(event["input"], at, "lost", {})
             self._open[event["input"]] = str(event.get("worker") or ""), at
         elif kind == "withdrawn":
             self._open.pop(event["input"], None)
-        elif kind in ("done", "failed", "retried"):
+        elif kind in ("done", "failed", "refused", "retried"):
             self._close(event["input"], at, kind, event.get("outcome") or event)
+        elif kind == "ended":
+            self.abandon(at, "stopped")
         self._now = max(self._now, at)
         self._alive(kind, event)
 
-    def abandon(self) -> None:
+    def abandon(self, at: float | None = None, ended: str = "lost") -> None:
         """Nothing more is told of what is open."""
         for key in list(self._open):
-            self._close(key, self._now, "lost", {})
+            self._close(key, self._now if at is None else at, ended, {})
 
     def _close(self, key: str, at: float, ended: str, told: dict[str, Any]) -> None:
         """``told``: what knows the worker, and of what is done also when it really worked."""
         if key in self._open:
             named, start = self._open.pop(key)
-            worker = str(told.get("worker") or named or NOT_TOLD)
+            if ended != "done" and key in self._large and self.sessions:
+                worker = f"{self.sessions[-1].host}:{self.sessions[-1].pid}"
+            else:
+                worker = str(told.get("worker") or named or NOT_TOLD)
             start, stop = float(told.get("began") or start), float(told.get("finished") or at)
             self.spells.append(Spell(key, worker, start, max(start, stop), ended))
 

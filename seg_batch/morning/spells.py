@@ -4,33 +4,38 @@ its product tells which worker was at which block, while a coordinator led them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from seg_batch.journal.events import Event
+from seg_batch.journal.status import BlockDone
 from seg_batch.morning.night import Night, Spell
 
 LEADING = " (leading)"
 GONE = ("worker_lost", "worker_dropped")
 
 
-def workers(night: Night, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def workers(
+    night: Night, rows: list[dict[str, Any]], blocks: Mapping[str, Sequence[BlockDone]]
+) -> list[dict[str, Any]]:
     """Per worker its spells, how long it had any work, its longest time without between two, and when
     and why it was lost or sent away, if it was.
 
-    ``rows``: of the report, for where the products' own reports are.
+    ``rows``: of the report, for where the products' own reports are; ``blocks``: of those without.
     """
     large = {row["input"]: row for row in rows if row["blocks"].get("total", 1) > 1}
     per: dict[str, list[Spell]] = {}
     for spell in night.spells:
-        leading = LEADING if spell.input in large and spell.ended == "done" else ""
+        leading = LEADING if spell.input in large else ""
         per.setdefault(spell.worker + leading, []).append(spell)
     begins = [session.start for session in night.sessions]
     whole = (min(begins), night.sessions[-1].stop) if begins else (0.0, 0.0)
-    for row in large.values():
-        for spell in _blocks(row, *whole):
+    told = [spell for row in large.values() for spell in _blocks(row, *whole)]
+    told += [_within(key, b.worker, b.began, b.at, *whole) for key in blocks for b in blocks[key]]
+    for spell in told:
+        if spell.worker and spell.start <= spell.stop:
             per.setdefault(spell.worker, []).append(spell)
     gone = {str(one["worker"]): one for one in night.markers if one["event"] in GONE}
     for worker in gone:
@@ -39,16 +44,18 @@ def workers(night: Night, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _blocks(row: dict[str, Any], first: float, last: float) -> Iterator[Spell]:
-    """Within the time that the journal tells of: a worker's clock may be another."""
     try:
         found = json.loads(Path(row["report"]).read_text(encoding="utf-8"))["spells"]
         for worker, times in found.items():
             for start, stop in times:
-                start, stop = max(first, float(start)), min(last, float(stop))
-                if start <= stop:
-                    yield Spell(row["input"], str(worker), start, stop, "done")
+                yield _within(row["input"], str(worker), float(start), float(stop), first, last)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return  # moved away since, or written by an earlier version
+
+
+def _within(key: str, worker: str, start: float, stop: float, first: float, last: float) -> Spell:
+    """In the time that the journal tells of: a worker's clock may be another."""
+    return Spell(key, worker, max(first, start), min(last, stop), "done")
 
 
 def _worker(

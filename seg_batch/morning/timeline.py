@@ -19,7 +19,8 @@ MOST_TICKS = 10
 
 @dataclass(frozen=True)
 class Bar:
-    """``x`` and ``width`` in units of the drawing; ``ended``: the worst of what it stands for."""
+    """``x`` and ``width`` in units of the drawing; ``ended``: as all ``count`` spells that it stands
+    for; ``title``: the input of the first of them."""
 
     x: float
     width: float
@@ -50,9 +51,6 @@ class Timeline:
     workers: tuple[Lanes, ...]
     ticks: tuple[tuple[float, float], ...]
     away: tuple[tuple[float, float], ...]
-
-
-_WORST = ("done", "retried", "lost", "failed")
 
 
 def timeline(facts: dict[str, Any]) -> Timeline | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
-from seg_batch.cli_status import BlocksOnDisk, status_lines
+from seg_batch.batch.facts import BlocksOnDisk
+from seg_batch.cli_status import status_lines
 from seg_batch.errors import InputError
 from seg_batch.journal import Journal, hold, open_run
 from seg_batch.journal.events import NAME
@@ -31,8 +33,11 @@ def told(journal: Journal, folder: Path) -> None:
     journal.append("worker_lost", worker="w2", why="killed")
     markers = folder / "b.tif.work.zarr" / "done"
     markers.mkdir(parents=True)
+    now = time.time()
     for name, worker in (("0.0", "w1"), ("0.1", "w3"), ("1.0", "w3")):
-        (markers / f"{name}.json").write_text(json.dumps({"worker": worker}))
+        (markers / f"{name}.json").write_text(
+            json.dumps({"worker": worker, "spell": [now - 2, now]})
+        )
     for name in ("steps.json", "lock"):
         (markers / name).touch()
 
@@ -101,7 +106,7 @@ def test_blocks_of_inputs_that_have_not_ended_count_for_the_pace() -> None:
     events += [event("started", k, 1001, attempt=1) for k in "ab"]
     events += [event("done", "b", 1050, outcome={**outcome(), "blocks": blocks})]
     state = fold(events)
-    done = [BlockDone(at, "w1") for at in (900, 901, 902, 903, 1060, 1070)]
+    done = [BlockDone(at, at - 1, "w1") for at in (900, 901, 902, 903, 1060, 1070)]
     pace = _pace(state, state.totals(), {"a": done}, 1100.0)
     assert (pace["voxels_per_s"], pace["left_s"]) == (60.0, round(2000 / 60, 1))
     assert _pace(state, state.totals(), {"a": [*done, *done]}, 1100.0)["left_s"] == 0.0

@@ -169,7 +169,67 @@ def test_blocks_of_a_large_input_are_told_of_their_workers(tmp_path: Path) -> No
     assert [w["worker"] for w in facts(told)["workers"]] == ["h:1 (leading)"]
 
 
+def test_what_was_stopped_says_why_how_far_it_came_and_that_it_goes_on(tmp_path: Path) -> None:
+    """One of 6 blocks, 2 of them on disk, and one small, whose worker fell silent."""
+    output = tmp_path / "a.tif"
+    markers = tmp_path / "a.tif.work.zarr" / "done"
+    markers.mkdir(parents=True)
+    for name, worker, spell in (("0.0", "h:2", [3, 5]), ("0.1", "h:3", [3, 90])):
+        times = [BEGUN + t for t in spell]
+        (markers / f"{name}.json").write_text(json.dumps({"worker": worker, "spell": times}))
+    told = Told(tmp_path / "run")
+    told.tell(1, "surveyed", "a", facts={**FACTS, "blocks": 6, "output": str(output)})
+    told.tell(1, "surveyed", "b", facts=FACTS)
+    told.tell(1, "surveyed", "c", facts=FACTS)
+    told.tell(2, "started", "a", attempt=1)
+    told.tell(2, "started", "b", attempt=1)
+    told.tell(4, "stopping", why="SIGINT received")
+    killed = facts(told)
+    told.tell(9, "ended", status=130, why="SIGINT received")
+    found = facts(told)
+    assert {key: row_of(found, key)["error"] for key in "abc"} == {
+        "a": "stopped before its end (SIGINT received), 2 of 6 blocks are on disk: the same command goes on",
+        "b": "stopped before its end (SIGINT received): the same command goes on",
+        "c": "",
+    }
+    assert row_of(found, "a")["blocks"] == {"total": 6, "done": 2}
+    lanes = {
+        w["worker"]: [(s["start"] - BEGUN, s["stop"] - BEGUN, s["ended"]) for s in w["spells"]]
+        for w in found["workers"]
+    }
+    assert lanes == {
+        "(worker not told)": [(2, 9, "stopped")],
+        "nighthost:7 (leading)": [(2, 9, "stopped")],
+        "h:2": [(3, 5, "done")],
+        "h:3": [(3, 9, "done")],
+    }
+    assert row_of(killed, "b")["error"].startswith(
+        "no end is told: it is still going, or was killed"
+    )
+
+
+def test_a_resumed_input_took_as_long_as_all_its_sessions(tmp_path: Path) -> None:
+    blocks = {"total": 18, "done": 18, "failed": 0, "resumed": 12}
+    told = Told(tmp_path)
+    told.tell(1, "surveyed", "a", facts={**FACTS, "blocks": 18})
+    told.tell(2, "started", "a", attempt=1)
+    told.tell(59, "ended", status=130, why="SIGINT received")
+    told.tell(100, "begun", workflow_sha256="", host="x", pid=1, segbatch="0.1.0")
+    shared = {"h:2": 4, "h:3": 2}
+    told.done(101, 13, "a", {**RESULT, "blocks": blocks, "workers": shared}, "x:1")
+    told.tell(120, "ended", status=0, why="")
+    told.tell(200, "begun", workflow_sha256="", host="x", pid=2, segbatch="0.1.0")
+    told.tell(900, "ended", status=0, why="")
+    found = facts(told)
+    row = row_of(found, "a")
+    assert (row["seconds"], row["voxels_per_s"]) == (57 + 13, 100 / 70)
+    assert row["workers"] == ["h:2", "h:3"], "not the coordinator, which led them"
+    assert found["totals"]["seconds"] == 59 + 20 + 700
+    assert found["totals"]["voxels_per_s"] == 100 / 79, "the last found nothing left to do"
+
+
 KINDS = st.sampled_from(["surveyed", "refused", "started", "retried", "done", "failed"])
+OF_RUNS = st.sampled_from(["begun", "ended"])
 FIELDS = {
     "surveyed": {"facts": FACTS},
     "refused": {"error": "no"},
@@ -177,26 +237,51 @@ FIELDS = {
     "retried": {"attempt": 1, "error": "lost", "wait_s": 1},
     "done": {"outcome": RESULT},
     "failed": {"error": "no", "status": 3},
+    "begun": {"workflow_sha256": "", "host": "x", "pid": 1, "segbatch": "0.1.0"},
+    "ended": {"status": 130, "why": ""},
 }
+OF_INPUTS = st.tuples(KINDS, st.sampled_from("abc"), st.integers(0, 5))
+TOLD = st.lists(
+    OF_INPUTS | OF_INPUTS | st.tuples(OF_RUNS, st.none(), st.integers(0, 5)), max_size=30
+)
 
 
-@given(st.lists(st.tuples(KINDS, st.sampled_from("abc"), st.integers(0, 5)), max_size=30))
-def test_totals_are_sums_over_rows_and_every_input_has_one(told: list) -> None:
+def events_of(told: list) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     at = BEGUN
     for kind, key, pause in told:
         at += pause
         events.append({"t": at, "event": kind, "input": key, **FIELDS[kind]})
-    found = facts_of(night(events), "n", {})
+    return events
+
+
+@given(TOLD)
+def test_a_spell_ends_as_the_next_event_of_its_input_says(told: list) -> None:
+    events = events_of(told)
+    ends = {"begun": "lost", "started": "lost", "ended": "stopped"}
+    expected = []
+    for i, event in enumerate(events):
+        if event["event"] == "started":
+            own = (e for e in events[i + 1 :] if e["input"] in (None, event["input"]))
+            after = next((e["event"] for e in own if e["event"] != "surveyed"), "begun")
+            expected.append((event["input"], event["t"], ends.get(after, after)))
+    found = [(spell.input, spell.start, spell.ended) for spell in night(events).spells]
+    assert sorted(found) == sorted(expected)
+
+
+@given(TOLD)
+def test_totals_are_sums_over_rows_and_every_input_has_one(told: list) -> None:
+    found = facts_of(night(events_of(told)), "n", {})
     rows = found["inputs"]
-    assert sorted(row["input"] for row in rows) == sorted({key for _, key, _ in told})
+    last = {key: kind for kind, key, _ in told if key}
+    assert sorted(row["input"] for row in rows) == sorted(last)
     assert sum(found["statuses"].values()) == len(rows)
-    last = {key: kind for kind, key, _ in told}
     for row in rows:
         if last[row["input"]] in ("refused", "failed"):
             assert row["status"] == last[row["input"]]
         if row["status"] == "complete":
             assert ("done", row["input"]) in {(kind, key) for kind, key, _ in told}
+        assert (row["status"] == "unfinished") == ("goes on" in row["error"])
     done = [row for row in rows if row["status"] in ("complete", "partial")]
     assert found["totals"]["tiles"] == sum(row["tiles"] for row in done)
     assert sum(c["voxels"] for c in found["totals"]["classes"]) == 5 * len(done)
