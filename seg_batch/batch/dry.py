@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from seg_batch.batch.night import existing
-from seg_batch.batch.orders import Orders, orders_of
+from seg_batch.batch.orders import Orders, orders_of, require_named
 from seg_batch.batch.survey import survey
 from seg_batch.executors.pool import InlinePool
 from seg_batch.machine import disk_free_bytes, show_bytes
@@ -19,6 +19,7 @@ SUMS = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate")
 def plan_night(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
     """What ``run_night`` would do with every input, decided here and without workers; nothing is
     written. ``inputs``: facts by key; ``refused``: reasons by key; ``totals``."""
+    require_named(workflow)
     orders = orders_of(workflow, overwrite=overwrite)
     pool = InlinePool()
     pool.workers = orders.workers

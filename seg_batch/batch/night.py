@@ -22,7 +22,7 @@ from seg_batch.batch.in_hand import Ended, InHand
 from seg_batch.batch.ledger import Ledger, in_words
 from seg_batch.batch.leftovers import sweep
 from seg_batch.batch.listen import Listener, Silent, one_at_a_time
-from seg_batch.batch.orders import Orders, orders_of
+from seg_batch.batch.orders import Orders, orders_of, require_named
 from seg_batch.batch.queue import Item, largest_first
 from seg_batch.batch.stop import Stop
 from seg_batch.batch.survey import item_of, survey
@@ -57,6 +57,7 @@ def run_night(
     when that holds another workflow's. ``pool``: one that stays open; ``stop``: the caller's, who then
     listens to signals. ``say`` is told what a person should know, ``opened`` hears of the pool.
     """
+    require_named(workflow)
     orders = orders_of(workflow, overwrite=overwrite)
     night = Night(orders, listener or Silent(), stop)
     return night.run(pool, say=say, opened=opened)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch import machine
-from seg_batch.executors import HERE, Pool
+from seg_batch.errors import SegbatchError, WorkflowError
+from seg_batch.executors import HERE, Pool, read_spec
 from seg_batch.plan import MEMORY_SHARE
-from seg_batch.verbs.request import Request
+from seg_batch.verbs.request import Request, named_model
 from seg_batch.workflow.inputs import Entry, listed
 from seg_batch.workflow.schema import Workflow
 
@@ -94,15 +95,31 @@ def orders_of(workflow: Workflow, *, overwrite: bool = False) -> Orders:
     )
 
 
+def require_named(workflow: Workflow) -> None:
+    """What the workflow names for all its inputs has to be there, before any of them is looked at.
+
+    WorkflowError where it is not the model, ClusterError where it is not the cluster's file.
+    """
+    read_spec(workflow.cluster)
+    if (model := _as_asked(workflow.model)) is None:
+        return
+    try:
+        named_model(model)
+    except SegbatchError as error:
+        raise WorkflowError(f"{workflow.name}: model: {error.message}") from None
+
+
 def request_of(workflow: Workflow, entry: Entry, overwrite: bool = False) -> Request:
     """One input as the verb takes it."""
-    names = entry.model or workflow.model
-    model = None if names is None else names[0] if len(names) == 1 else list(names)
     return Request(
         input=entry.path,
         output=entry.output,
-        model=model,
+        model=_as_asked(entry.model or workflow.model),
         options=workflow.plan_options(),
         volume=entry.volume,
         overwrite=overwrite,
     )
+
+
+def _as_asked(names: tuple[str, ...] | None) -> str | list[str] | None:
+    return names[0] if names and len(names) == 1 else list(names or ()) or None

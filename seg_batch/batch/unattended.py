@@ -9,7 +9,8 @@ from typing import Any
 
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.listen import Listener, together
-from seg_batch.batch.night import run_night
+from seg_batch.batch.night import Night
+from seg_batch.batch.orders import orders_of, require_named
 from seg_batch.executors import gather_logs
 from seg_batch.logs import Logged, RunLog, recording, worker_line
 from seg_batch.workflow.schema import Workflow
@@ -28,15 +29,15 @@ def run_unattended(
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """``run_night``, and what belongs to it. ``say`` is told what a person should know; ``write``
-    makes the report of a run folder. What fails in them never changes what became of the night."""
-    folder = Path(workflow.run_folder)
+    makes the report of a run folder. What fails in them never changes what became of the night. Where
+    the night can't begin, nothing is written."""
+    require_named(workflow)
+    orders = orders_of(workflow, overwrite=overwrite)
+    folder = orders.folder
     with RunLog(folder / LOG) as log, recording(log):
-        told = run_night(
-            workflow,
-            together(listener, Logged(log)),
-            overwrite=overwrite,
-            say=say,
-            opened=lambda pool: gather_logs(pool, partial(worker_line, log)),
+        night = Night(orders, together(listener, Logged(log)))
+        told = night.run(
+            None, say=say, opened=lambda pool: gather_logs(pool, partial(worker_line, log))
         )
 
         def failed(what: str, why: str) -> None:

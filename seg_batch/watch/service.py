@@ -13,7 +13,7 @@ from seg_batch import machine
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.listen import Listener
 from seg_batch.batch.night import SOME_ASIDE
-from seg_batch.batch.orders import request_of
+from seg_batch.batch.orders import request_of, require_named
 from seg_batch.batch.stop import Stop
 from seg_batch.errors import InputError, WorkflowError
 from seg_batch.executors import Needs, open_pool
@@ -100,6 +100,7 @@ def _require(service: Service) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder, so nothing can arrive there: make it first")
     require_apart(folder, Path(outputs.folder))
+    require_named(service.workflow)
     if service.workflow.steps:
         raise WorkflowError("watch does one prediction of each arrival: leave out the steps")
     if "{index" in outputs.pattern:

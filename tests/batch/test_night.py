@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import rasterio
 from rasterio.transform import Affine
 
 from seg_batch.batch import survey
+from seg_batch.batch.dry import plan_night
 from seg_batch.batch.listen import Silent
 from seg_batch.batch.night import run_night
 from seg_batch.batch.stop import Stop
-from seg_batch.errors import BusyError, InputError, StoreError
+from seg_batch.batch.unattended import run_unattended
+from seg_batch.errors import BusyError, InputError, RefusedError, StoreError
 from seg_batch.journal import Journal, open_run
 from seg_batch.verbs.outputs import ATTEMPT
 from seg_batch.verbs.request import Prepared, Request, prepare
@@ -290,6 +293,27 @@ def test_a_coordinator_killed_before_it_began_leaves_a_night_to_begin(
         assert subprocess.run(command).returncode == -signal.SIGKILL
     assert [event["event"] for event in events(workflow)] == ["taken_over"]
     assert run_night(workflow)["status"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": "no-such"}, "night: model: there is no model 'no-such'"),
+        ({"model": ["probe", "no-such"]}, "there is no model 'no-such'"),
+        ({"cluster": "no-such.yaml"}, "no-such.yaml: can't be read"),
+        ({"inputs": {"list": "no-such.txt"}}, "no-such.txt: can't be read"),
+    ],
+)
+def test_what_all_inputs_need_is_looked_for_before_any_is_touched(
+    night: Made, changes: dict[str, Any], said: str
+) -> None:
+    workflow = night(**changes)
+    unattended = partial(run_unattended, say=print, write=print)
+    for done in (run_night, lambda w: unattended(w, Silent()), plan_night):
+        with pytest.raises(RefusedError, match=said) as refused:
+            done(workflow)
+        assert refused.value.status == 2
+    assert not Path(workflow.outputs.folder).exists()
 
 
 def test_a_night_has_one_owner(night: Made, scenes: Path) -> None:
