@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from seg_batch.errors import Exit
 from seg_batch.morning import shown
+from seg_batch.morning.facts import GO_ON
 from seg_batch.morning.gallery import Gallery
 from seg_batch.morning.night import MEANING
 from seg_batch.morning.timeline import timeline
@@ -19,6 +23,15 @@ WRONG = ("refused", "failed", "partial", "unfinished")
 MOST_DETAILS = 2000  # inputs whose details are in the page; those of the others are in the JSON
 MOST_WRONG = 500
 MOST_ROWS = 500  # shown at first: laying out a table of thousands takes a browser seconds
+
+# Of events, as they are counted.
+NOUNS = {
+    "worker_lost": "lost worker",
+    "worker_dropped": "worker sent away",
+    "straggler": "straggler",
+    "taken_over": "takeover",
+    "stopping": "stop",
+}
 
 # Key, heading, how it is shown. Every column sorts by its number.
 COLUMNS = (
@@ -39,7 +52,7 @@ def page(facts: dict[str, Any], gallery: Gallery) -> str:
     script = (TEMPLATES / "morning.js").read_text(encoding="utf-8")
     totals, inputs = facts["totals"], facts["inputs"]
     return (
-        _environment()
+        _environment(_tails(row["input"] for row in inputs))
         .get_template("morning.html.j2")
         .render(
             facts=facts,
@@ -48,6 +61,8 @@ def page(facts: dict[str, Any], gallery: Gallery) -> str:
             script=script,
             style=(TEMPLATES / "morning.css").read_text(encoding="utf-8"),
             headline=_headline(facts),
+            why=_why(facts),
+            happened=_happened(facts["events"]),
             wrong=[row for row in inputs if row["status"] in WRONG],
             most_wrong=MOST_WRONG,
             most_rows=MOST_ROWS,
@@ -66,7 +81,7 @@ def page(facts: dict[str, Any], gallery: Gallery) -> str:
     )
 
 
-def _environment() -> Environment:
+def _environment(tails: dict[str, str]) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -81,14 +96,34 @@ def _environment() -> Environment:
         "duration",
         "size",
         "whole",
+        "short",
         "share",
         "number",
         "day",
         "counted",
     ):
         environment.filters[name] = getattr(shown, name)
-    environment.filters["file"] = lambda path: str(path).rstrip("/").split("/")[-1]
+    environment.filters["file"] = lambda path: tails.get(path, str(path))
     return environment
+
+
+def _tails(paths: Iterable[str]) -> dict[str, str]:
+    """The last part of each path, and of those that share it as many as tell them apart."""
+    found: dict[str, str] = {}
+    alike: dict[str, list[str]] = {"": list(dict.fromkeys(map(str, paths)))}
+    depth = 0
+    while alike:
+        depth += 1
+        groups = defaultdict(list)
+        for path in (path for group in alike.values() for path in group):
+            groups["/".join(path.rstrip("/").split("/")[-depth:])].append(path)
+        alone = {group[0]: tail for tail, group in groups.items() if len(group) == 1}
+        alike = {tail: group for tail, group in groups.items() if len(group) > 1}
+        if depth > max((path.count("/") for group in alike.values() for path in group), default=0):
+            alone |= {path: path for group in alike.values() for path in group}
+            alike = {}
+        found |= alone
+    return found
 
 
 def _policy(script: str) -> str:
@@ -114,8 +149,27 @@ def _headline(facts: dict[str, Any]) -> str:
     else:
         told = f"{shown.counted(total, noun)} complete, and not all were looked at"
     if facts["ended"]:
-        return told
-    return f"{told}; the run has not ended: it is still going, or was killed"
+        return f"{told}; {GO_ON}" if facts["verdict"] == "unfinished" else told
+    return f"{told}; the run has not ended: it is still going, or was killed and {GO_ON}"
+
+
+def _why(facts: dict[str, Any]) -> str:
+    """Why the run ended where that says more than the headline: of a night that came to its end,
+    nothing."""
+    last = facts["sessions"][-1] if facts["sessions"] else {"status": None, "why": ""}
+    came = (Exit.COMPLETE,) if facts["steps"] else (Exit.COMPLETE, Exit.PARTIAL)
+    return "" if last["status"] in came else str(last["why"])
+
+
+def _happened(events: list[dict[str, Any]]) -> str:
+    """``2 stragglers, 1 stop``."""
+    kinds = Counter(event["event"] for event in events)
+    return ", ".join(_counted(n, NOUNS[kind]) for kind, n in kinds.items())
+
+
+def _counted(n: int, noun: str) -> str:
+    first, space, rest = noun.partition(" sent")
+    return f"{shown.counted(n, first)}{space}{rest}"
 
 
 def _row(place: int, row: dict[str, Any]) -> dict[str, Any]:

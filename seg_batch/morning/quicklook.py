@@ -34,9 +34,11 @@ CT_AIR = -500.0
 CT_WINDOW = (-160.0, 240.0)
 
 # Per axis across: name, and what is left, right, above, below once the first axis is turned upright.
+# As radiologists look: from the feet and from the front, so that the patient's right is on the left.
+SEEN = "LAS"
 PLANES = (
-    ("axial", "LRAP"),
-    ("coronal", "LRSI"),
+    ("axial", "RLAP"),
+    ("coronal", "RLSI"),
     ("sagittal", "PASI"),
 )
 
@@ -81,7 +83,7 @@ def _open(path: str | Path | None, volume: int | None, opened: list[Oriented]) -
     if path is None:
         return None
     source = open_source(path, volume=volume)
-    opened.append(Oriented(source, "RAS"))
+    opened.append(Oriented(source, SEEN))
     if source.info.voxels > LARGEST_VOXELS and not source.info.facts.get("overviews"):
         size = human_bytes(source.info.voxels * source.info.voxel_bytes)
         raise InputError(f"{size} without overviews are too much to read for a picture")
@@ -123,6 +125,8 @@ def _view(
     height, width = (side for k, side in enumerate(sides) if k != axis)
     name, letters = PLANES[axis]
     at = int(middle[axis] * info.extent[axis])
+    if name == "sagittal":  # counted as the others are: from the feet, the back, the left
+        at = info.extent[axis] - 1 - at
     title = f"{name}, slice {at + 1} of {info.extent[axis]}"
     placed = georef.sform_code > 0 or georef.qform_code > 0
     letters = letters if placed else ""

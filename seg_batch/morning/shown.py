@@ -60,6 +60,14 @@ def whole(count: float | None) -> str:
     return NONE if count is None else f"{round(count):,}".replace(",", "\N{NO-BREAK SPACE}")
 
 
+def short(count: float | None) -> str:
+    """``197 531 080 754`` as ``197.5 G``: what is cut off can't read as another number."""
+    if count is None or abs(count) < 1e6:
+        return number(count)
+    scale, letter = next((s, x) for s, x in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if count >= s)
+    return f"{count / scale:.4g}\N{NO-BREAK SPACE}{letter}"
+
+
 def share(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.1f} %"
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from seg_batch.morning import gallery, page, write
-from seg_batch.morning.shown import clock, duration, number, share, whole
+from seg_batch.morning.shown import clock, duration, number, share, short, whole
 from seg_batch.named import visible
 from tests.engine.files import segbatch
 from tests.morning.browser import CHROMIUM, Browser, browser
@@ -165,14 +165,45 @@ def test_a_run_that_was_stopped_while_looking_does_not_call_itself_complete(tmp_
     told.done(1, 1, "/nowhere/a.tif", RESULT, "h:1")
     write(told.end(9, 130, "SIGTERM"))
     text = (tmp_path / "report.html").read_text()
-    assert "1 input complete, and not all were looked at" in text
+    assert "1 input complete, and not all were looked at; the same command goes on" in text
+    assert "It ended because: SIGTERM" in text
     assert 'class="verdict complete"' not in text
+
+
+def test_inputs_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    assert page._tails(
+        ["/a/x/s.tif", "/b/x/s.tif", "/b/y/s.tif", "/b/t.tif", "s.tif", "/a/z/"]
+    ) == {
+        "/a/x/s.tif": "a/x/s.tif",
+        "/b/x/s.tif": "b/x/s.tif",
+        "/b/y/s.tif": "y/s.tif",
+        "/b/t.tif": "t.tif",
+        "s.tif": "s.tif",
+        "/a/z/": "z",
+    }
+
+
+def test_events_are_counted_by_what_they_are(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    told.done(1, 4, "/nowhere/a.tif", RESULT, "h:1")
+    told.tell(2, "straggler", worker="h:1", why="a: 0.1: 40 s, begun elsewhere too")
+    told.tell(3, "straggler", worker="h:1", why="a: 0.2: 40 s, begun elsewhere too")
+    told.tell(3, "worker_dropped", worker="h:1", why="nothing works there")
+    told.tell(4, "stopping", why="SIGTERM received")
+    facts = write(told.end(9, 130, "SIGTERM received"))
+    assert facts["totals"]["stragglers"] == 2
+    text = (tmp_path / "report.html").read_text()
+    assert "<summary>2 stragglers, 1 worker sent away, 1 stop</summary>" in text
+    assert "segbatch_stragglers{" in (tmp_path / "metrics.prom").read_text()
 
 
 def test_numbers_read_well() -> None:
     assert duration(None) == "–"
     assert [duration(s) for s in (0.123, 12.34, 59.94, 59.96, 125, 7384)] == [
         *("0.12 s", "12.3 s", "59.9 s", "1:00 min", "2:05 min", "2:03:04 h")
+    ]
+    assert [short(n) for n in (None, 999_999, 1_234_567, 197_531_080_754, 2e12)] == [
+        *("–", "999\u00a0999", "1.235\u00a0M", "197.5\u00a0G", "2\u00a0T")
     ]
     assert whole(1234567) == "1\u00a0234\u00a0567"
     assert re.fullmatch(r"\d\d:\d\d:\d\d", clock(0.0))
@@ -215,7 +246,15 @@ def test_a_browser_shows_it_without_a_word_or_a_request(made: tuple, shown: Brow
     for width in (1280, 400):
         shown.size(width, 900)
         assert shown.value("document.documentElement.scrollWidth") <= width
-    shown.size(1280, 900)
+    shown.size(400, 900)
+    cut = "[...document.querySelectorAll('.tile *')].some(t => t.scrollWidth > t.clientWidth)"
+    shown.value(
+        "document.querySelectorAll('.tile .big')[2].textContent = '197\u00a0531\u00a0080\u00a0754'"
+    )
+    assert not shown.value(cut), "a number that is cut off reads as another"
+    reason = "document.querySelector('.stacked td:last-child').getBoundingClientRect().right"
+    assert shown.value(reason) <= 400, "why stands where it is read"
+    shown.open(made[2] / "report.html")
     ratios = shown.value(
         "[...document.querySelectorAll('.pic')].map(p => "
         "[p.clientWidth / p.clientHeight, Number(getComputedStyle(p).getPropertyValue('--aspect'))])"

@@ -121,14 +121,15 @@ def test_a_volume_is_cut_in_three_and_turned_upright(tmp_path: Path, letters: st
     assert [v.title for v in (axial, coronal, sagittal)] == [
         "axial, slice 7 of 9",
         "coronal, slice 13 of 20",
-        "sagittal, slice 17 of 24",
+        "sagittal, slice 18 of 24",
     ]
-    assert [v.letters for v in (axial, coronal, sagittal)] == ["LRAP", "LRSI", "PASI"]
+    assert [v.letters for v in (axial, coronal, sagittal)] == ["RLAP", "RLSI", "PASI"]
     assert axial.aspect == pytest.approx(24 / 30)
     assert coronal.aspect == pytest.approx(24 / 27)
     assert sagittal.aspect == pytest.approx(30 / 27)
     seen = [pixels(v.labels)[..., 3] > 0 for v in (axial, coronal, sagittal)]
-    planes = (labels[:, :, 6].T, labels[:, 12].T, labels[16].T)
+    # x runs to the right of the patient, which is on the left of the picture.
+    planes = (labels[::-1, :, 6].T, labels[::-1, 12].T, labels[17].T)
     for shown, plane in zip(seen, planes, strict=True):
         assert (shown == (plane[::-1] > 0)).all()
 
