@@ -14,30 +14,66 @@ from seg_batch.yaml_tree import Place, Tree, Where
 type Model = type[BaseModel]
 
 
+# What pydantic calls a kind of value -> what a person writes.
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text (in quotes)",
+}
+_OF_KIND = ("type", "parsing", "from_float", "parsing_size")
+
+
 def complaint(error: ValidationError, tree: Tree, model: Model) -> WorkflowError:
     """The fault that stands first in the file; of the others, where they are."""
     found = error.errors(include_url=False)
     locs = {one["loc"][:length] for one in found for length in range(len(one["loc"]))}
-    told = [one for one in found if one["type"] != "too_short" or one["loc"] not in locs]
-    faults = sorted({_fault(one, tree, model) for one in told})
+    together: dict[tuple[Where, bool], list[Any]] = {}  # one value may be wrong for several reasons
+    for one in found:
+        if one["type"] != "too_short" or one["loc"] not in locs:
+            known = one["type"] != "extra_forbidden"
+            together.setdefault((tree.found(one["loc"]), known), []).append(one)
+    faults = sorted(_fault(where, ones, tree, model) for (where, _), ones in together.items())
     place, said = faults[0]
     others = list(dict.fromkeys(str(other) for other, _ in faults[1:] if other != place))
     more = f" (further faults: {', '.join(others[:5])})" if others else ""
     return WorkflowError(f"{place}: {said}{more}")
 
 
-def _fault(one: Any, tree: Tree, model: Model) -> tuple[Place, str]:
-    where = tree.found(one["loc"])
+def _fault(where: Where, ones: list[Any], tree: Tree, model: Model) -> tuple[Place, str]:
+    wanted = {one["type"]: _wanted(one, model) for one in ones}
+    one = next((one for one in ones if not wanted[one["type"]]), ones[0])
     if one["type"] == "extra_forbidden":
         return tree.place(where, of_key=True), _unknown(where, one["loc"], model)
     place = tree.place(where)
     name = ".".join(map(str, where)) or "the workflow"
     if one["type"] == "missing":
         return place, f"{name} lacks the key {one['loc'][-1]!r}: add it"
+    if all(wanted.values()):
+        found = one["ctx"]["tag"] if "tag" in one.get("ctx", ()) else one["input"]
+        takes = " or ".join(dict.fromkeys(wanted.values()))
+        return place, f"{name}: found {_shown(found)}, it takes {takes}"
+    return place, f"{name}: {_words(one)}"
+
+
+def _wanted(one: Any, model: Model) -> str:
+    """What the value should be; empty where it is of the right kind, or something else is wrong."""
     if one["type"] in ("model_type", "model_attributes_type", "dict_type"):
         inside = ", ".join(keys_in(models_at(model, one["loc"])))
-        return place, f"{name} takes keys and values ({inside}), found {_shown(one['input'])}"
-    return place, f"{name}: {_words(one)}"
+        return f"keys and values ({inside})" if inside else "keys and values"
+    if one["type"] in ("literal_error", "union_tag_invalid"):
+        context = one["ctx"]
+        return str(context.get("expected") or context["expected_tags"])
+    if one["type"] == "tuple_type":
+        return f"a list, written like {_as_list(one['input'])}"
+    kind, _, why = one["type"].partition("_")
+    return _KINDS.get(kind, "") if why in _OF_KIND else ""
+
+
+def _as_list(value: Any) -> str:
+    """What was meant by words, or by numbers between commas, as the list that it should have been."""
+    text = str(value)[:60]
+    return f"[{text}]" if "," in text else f"[{', '.join(text.split())}]"
 
 
 def _unknown(where: Where, loc: Where, model: Model) -> str:
@@ -52,13 +88,10 @@ def _words(one: Any) -> str:
         return str(one["ctx"]["error"])
     if one["type"] == "union_tag_not_found":
         return "it lacks the key 'do', the command that it runs: add it"
-    if one["type"] in ("literal_error", "union_tag_invalid"):
-        context = one["ctx"]
-        expected = context.get("expected") or context["expected_tags"]
-        found = context["tag"] if "tag" in context else one["input"]
-        return f"found {_shown(found)}, allowed: {expected.replace(' or ', ', ')}"
-    said = one["msg"].removeprefix("Input ").replace("Tuple should", "it should")
-    return f"found {_shown(one['input'])}, {said.replace('should', 'it should', 'it' not in said)}"
+    if one["type"] == "string_pattern_mismatch":
+        return f"found {_shown(one['input'])}, it takes letters, digits, - and _"
+    said = one["msg"].partition(" after validation")[0].partition("should ")[2]
+    return f"found {_shown(one['input'])}, it should {said}"
 
 
 def _shown(value: Any) -> str:

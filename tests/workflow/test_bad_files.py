@@ -47,10 +47,32 @@ FAULTS = {
         ["'half'", "float32", "mixed"],
     ),
     "wrong engine": (GOOD + "options: {engine: onnx}\n", "3:19", ["'onnx'", "openvino"]),
-    "wrong type": (GOOD + "workers: many\n", "3:10", ["workers", "'many'", "integer"]),
-    "bool for a number": (GOOD + "workers: true\n", "3:10", ["workers", "integer"]),
+    "wrong type": (GOOD + "workers: many\n", "3:10", ["workers", "'many'", "a whole number"]),
+    "bool for a number": (GOOD + "workers: true\n", "3:10", ["workers", "a whole number"]),
+    "text for a list": (
+        GOOD + 'options: {block: "16,64,64"}\n',
+        "3:18",
+        ["options.block: found '16,64,64', it takes a list, written like [16,64,64]"],
+    ),
+    "a number or a word": (
+        GOOD + "options: {overlap: many}\n",
+        "3:20",
+        ["options.overlap: found 'many', it takes a whole number or 'auto'"],
+    ),
+    "too small a number or a word": (
+        GOOD + "options: {overlap: -1}\n",
+        "3:20",
+        ["found -1, it should be greater than or equal to 0"],
+    ),
+    "a doubtful bool": (GOOD + "options: {probabilities: perhaps}\n", "3:26", ["true or false"]),
+    "a name with spaces": (GOOD + "name: a b\n", "3:7", ["'a b', it takes letters, digits"]),
+    "a number for a cluster": (GOOD + "cluster: 3\n", "3:10", ["text (in quotes) or keys and"]),
     "negative": (GOOD + "workers: -1\n", "3:10", ["greater than or equal to 0"]),
-    "number for words": (GOOD + "limits:\n  memory: 8\n", "4:11", ["limits.memory", "string"]),
+    "number for words": (
+        GOOD + "limits:\n  memory: 8\n",
+        "4:11",
+        ["limits.memory", "text (in quotes)"],
+    ),
     "no size": (GOOD + "limits:\n  memory: much\n", "4:11", ["'much' is no size", "8GiB"]),
     "no duration": (
         GOOD + "limits: {wall_time: 8 hours}\n",
@@ -99,7 +121,11 @@ FAULTS = {
     "no such variable": ("inputs: ${NOWHERE}/a\noutputs: o\n", "1:9", ["NOWHERE is not set", ":-"]),
     "open variable": ("inputs: a\noutputs: ${OUT\n", "2:10", ["not closed"]),
     "bad variable": ("inputs: a\noutputs: ${O-T}\n", "2:10", ["${O-T} is no variable"]),
-    "a shell line": (GOOD + "on_finish: ['mail me']\n", "3:13", ["on_finish.0", "'mail me'"]),
+    "a shell line": (
+        GOOD + "on_finish: ['mail me']\n",
+        "3:13",
+        ["on_finish.0: found 'mail me', it takes a list", "[mail, me]"],
+    ),
     "an empty command": (GOOD + "on_finish: [[]]\n", "3:13", ["on_finish.0", "at least 1"]),
     "retries": (GOOD + "on_failure: {retries: 99}\n", "3:23", ["less than or equal to 20"]),
     "block": (GOOD + "options: {block: [64]}\n", "3:18", ["options.block", "at least 2"]),
@@ -115,7 +141,7 @@ FAULTS = {
     "bounds": (
         GOOD + "cluster:\n  adapt: {minimum: x, maximum: 2}\n",
         "4:20",
-        ["cluster.adapt.minimum", "integer"],
+        ["cluster.adapt.minimum", "whole number"],
     ),
     "no command": ("outputs: o\nsteps:\n  - data: d\n", "3:5", ["steps.0", "'do'"]),
     "wrong command": (
@@ -184,6 +210,15 @@ def test_a_fault_is_told_in_one_line_with_its_place(name: str, tmp_path: Path) -
     assert "\n" not in said
     assert all(word in said for word in words), said
     assert refused.value.status == 2
+    python = (
+        "valid tuple",
+        "valid int",
+        "valid str",
+        "valid bool",
+        "after validation",
+        "unable to",
+    )
+    assert not any(word in said for word in python), said
 
 
 def test_the_fault_that_stands_first_is_told_and_the_others_are_counted(tmp_path: Path) -> None:
