@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -149,9 +150,10 @@ class Axis:
 
     def touching(self, start: int, stop: int) -> range:
         """Indices of the tiles whose trusted part touches ``start <= v < stop``."""
+        first, last = bisect_right(self.starts, start - self.patch), bisect_left(self.starts, stop)
         hits = [
             i
-            for i in range(len(self.starts))
+            for i in range(first, last)
             if self.trusted(i)[0] < stop and start < self.trusted(i)[1]
         ]
         return range(hits[0], hits[-1] + 1) if hits else range(0)
