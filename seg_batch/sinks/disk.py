@@ -21,10 +21,10 @@ _FULL = "free some space and run the same command again"
 _ADVICE = {
     errno.ENOSPC: f"the disk is full: {_FULL}",
     errno.EDQUOT: f"the disk quota is used up: {_FULL}",
-    errno.EFBIG: "a file may not be this large here: choose another -o",
-    errno.EACCES: "it may not be written: choose another -o",
-    errno.EPERM: "it may not be written: choose another -o",
-    errno.EROFS: "the file system is read-only: choose another -o",
+    errno.EFBIG: "a file may not be this large here: choose another output",
+    errno.EACCES: "it may not be written: choose another output",
+    errno.EPERM: "it may not be written: choose another output",
+    errno.EROFS: "the file system is read-only: choose another output",
 }
 
 

@@ -43,7 +43,7 @@ def require_replaceable(output: Path, overwrite: bool) -> None:
         return
     if not (overwrite and _is_dataset(output)):
         advice = "" if overwrite else ", or replace an earlier result with --overwrite"
-        raise OutputError(f"{output} exists: give another -o{advice}")
+        raise OutputError(f"{output} exists: give another output{advice}")
 
 
 def _is_dataset(path: Path) -> bool:
@@ -146,7 +146,9 @@ def working(output: Path, fingerprint: dict[str, Any], overwrite: bool) -> Itera
     """
     require_writable(output.parent)
     work = PatchWork(output, fingerprint_digest(fingerprint))
-    busy = OutputError(f"another segbatch run is writing {output}: wait for it, or use another -o")
+    busy = OutputError(
+        f"another segbatch run is writing {output}: wait for it, or use another output"
+    )
     with told(work.path):
         work.path.mkdir(exist_ok=True)
     with held(work.path, busy) as handle:

@@ -51,7 +51,7 @@ def format_of(path: Path, kind: str) -> str:
 def check_output(path: Path, kind: str) -> None:
     """Before any work: the name must make sense and the folder be writable."""
     if format_of(path, kind) != "zarr" and path.is_dir():
-        raise OutputError(f"{path} is a folder: use another -o")
+        raise OutputError(f"{path} is a folder: use another output")
     require_writable(path.parent)
 
 

@@ -27,7 +27,7 @@ def require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(
-            f"{folder} can't be written ({error.strerror or error}): choose another -o"
+            f"{folder} can't be written ({error.strerror or error}): choose another output"
         ) from None
 
 
@@ -52,7 +52,7 @@ def publishing(path: Path) -> Iterator[Path]:
 
 
 def _busy(path: Path) -> BusyError:
-    return BusyError(f"another segbatch run is writing {path}: wait for it, or use another -o")
+    return BusyError(f"another segbatch run is writing {path}: wait for it, or use another output")
 
 
 def _sweep(folder: Path, path: Path) -> None:
@@ -107,5 +107,5 @@ def require_replaceable(path: Path, overwrite: bool, mark: str) -> None:
     given and the file ``mark`` in it says that it is a result of the same kind."""
     if path.exists() and not (overwrite and (path / mark).is_file()):
         advice = "" if overwrite else ", or replace an earlier result with --overwrite"
-        raise OutputError(f"{path} exists: give another -o{advice}")
+        raise OutputError(f"{path} exists: give another output{advice}")
     require_writable(path.parent)

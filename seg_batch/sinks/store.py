@@ -292,7 +292,7 @@ class WorkStore:
         except (OSError, ValueError):
             owner = ""
         return BusyError(
-            f"another segbatch run{owner} is writing to {self.path}: wait for it, or use another -o"
+            f"another segbatch run{owner} is writing to {self.path}: wait for it, or use another output"
         )
 
     def sweep(self) -> None:

@@ -238,7 +238,7 @@ def _require_room(
         free = shutil.disk_usage(work.path).free
         raise OutputError(
             f"the dataset takes up to {human_bytes(size)} and {human_bytes(free)} are free at "
-            f"{work.output.parent}: make room, cut with less overlap, or choose another -o"
+            f"{work.output.parent}: make room, cut with less overlap, or choose another output"
         ) from None
 
 

@@ -26,17 +26,19 @@ def check_destination(prepared: Prepared, report: Report) -> None:
     check_output(outputs.product, prepared.info.kind)
     product = outputs.product.resolve()
     if source in (product, *product.parents) or product in source.parents:
-        raise OutputError(f"{product} is or holds the input, which would be lost: use another -o")
+        raise OutputError(
+            f"{product} is or holds the input, which would be lost: use another output"
+        )
     if around := next((p for p in product.parents if (p / "zarr.json").exists()), None):
         raise OutputError(
-            f"{around} is a Zarr store, which a file in it would spoil: use another -o"
+            f"{around} is a Zarr store, which a file in it would spoil: use another output"
         )
     if prepared.request.overwrite:
         return
     if report is None and outputs.report.exists():
         raise OutputError(
             f"{outputs.report} exists and is not a report of segbatch, so it would be lost: "
-            "use --overwrite or another -o"
+            "use --overwrite or another output"
         )
     wanted = [outputs.product]
     if prepared.plan.probabilities and outputs.product.suffix != ".zarr":
@@ -45,7 +47,7 @@ def check_destination(prepared: Prepared, report: Report) -> None:
         if path.exists() and digest(path) not in _known_digests(outputs):
             raise OutputError(
                 f"{path} exists and is not an unchanged result of segbatch, so it would be lost: "
-                "use --overwrite or another -o"
+                "use --overwrite or another output"
             )
 
 
@@ -110,7 +112,7 @@ def open_store(prepared: Prepared, report: Report) -> WorkStore:
 def _other_plan(outputs: Outputs, changed: list[str]) -> StoreError:
     return StoreError(
         f"{outputs.product} was begun with another plan ({'; '.join(changed[:3])}), and the two "
-        "can't be mixed: use --overwrite or another -o"
+        "can't be mixed: use --overwrite or another output"
     )
 
 

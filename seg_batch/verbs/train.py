@@ -132,7 +132,9 @@ def _working(path: Path) -> Iterator[Path]:
     """The work folder, for this process alone. What is refused before there is a patch or a
     checkpoint to go on from leaves no such folder."""
     work = _work_folder(path)
-    busy = OutputError(f"another segbatch run is training {path}: wait for it, or use another -o")
+    busy = OutputError(
+        f"another segbatch run is training {path}: wait for it, or use another output"
+    )
     with told(work):
         work.mkdir(exist_ok=True)
     with held(work, busy) as handle:

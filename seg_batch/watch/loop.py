@@ -207,5 +207,5 @@ def require_apart(folder: Path, output: Path) -> None:
     if folder.resolve() == output.resolve():
         raise OutputError(
             f"{output} is the watched folder, where every product would arrive as an input: "
-            "use another -o"
+            "use another output"
         )

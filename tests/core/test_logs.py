@@ -62,7 +62,7 @@ def test_a_disk_that_refuses_stops_nothing() -> None:
         ("MemoryError: Unable to allocate 8 GiB", "--memory"),
         ("a.tif: the file is empty; copy it again from its origin", "copy it again from"),
         (
-            "x.tif exists and is not ours, so it would be lost: use --overwrite or another -o",
+            "x.tif exists and is not ours, so it would be lost: use --overwrite or another output",
             "use --ov",
         ),
         ("ValueError: operands could not be broadcast", "report this line"),

@@ -109,7 +109,7 @@ def test_an_existing_dataset_stays_unless_it_may_be_replaced(tmp_path: Path) -> 
         make_patches([pair], out, recipe())
     make_patches([pair], out, recipe(cut={"overlap": [0, 0]}), overwrite=True)
     (tmp_path / "mine").mkdir()
-    with pytest.raises(OutputError, match="give another -o"):
+    with pytest.raises(OutputError, match="give another output"):
         make_patches([pair], tmp_path / "mine", recipe(), overwrite=True)
 
 

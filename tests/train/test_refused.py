@@ -239,7 +239,9 @@ def test_a_place_that_is_taken_or_closed(given: dict[str, Path], tmp_path: Path)
     (taken / "mine").write_text("")
     before = sorted(tmp_path.rglob("*"))
     for more in ((), ("--overwrite",)):
-        assert "exists: give another -o" in refused("train", given["dataset"], "-o", taken, *more)
+        assert "exists: give another output" in refused(
+            "train", given["dataset"], "-o", taken, *more
+        )
     closed = taken / "mine" / "b"
     assert "can't be written" in refused("train", given["dataset"], "-o", closed)
     assert sorted(tmp_path.rglob("*")) == before

@@ -255,7 +255,7 @@ def test_only_a_dataset_is_overwritten(tmp_path: Path) -> None:
     given, recipe = scene(tmp_path)
     out = tmp_path / "image.zarr"
     zarr.create_array(out, shape=(3,), dtype="u1", attributes={"kept": True})
-    with pytest.raises(OutputError, match=r"image\.zarr exists: give another -o"):
+    with pytest.raises(OutputError, match=r"image\.zarr exists: give another output"):
         make_patches(given, out, recipe, overwrite=True)
     assert zarr.open_array(out, mode="r").attrs["kept"]
 

@@ -103,7 +103,7 @@ def _probing(folders: tuple[str, ...]) -> Iterator[str]:
                 Path(folder, probe).write_text(probe)
             except OSError as error:
                 raise OutputError(
-                    f"{folder} can't be written ({error.strerror}): choose another -o"
+                    f"{folder} can't be written ({error.strerror}): choose another output"
                 ) from None
         yield probe
     finally:
