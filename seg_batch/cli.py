@@ -30,7 +30,7 @@ from seg_batch import (
     cli_watch,
 )
 from seg_batch.cli_options import Json, Quiet
-from seg_batch.errors import SegbatchError
+from seg_batch.errors import Exit, SegbatchError
 from seg_batch.version import package_version
 
 app = typer.Typer(
@@ -107,14 +107,11 @@ def demo(
 cli_train.register(app)
 cli_evaluate.register(app)
 cli_export.register(app)
-cli_cluster.register(app)
-cli_status.register(app)
-cli_watch.register(app)
-cli_report.register(app)
 cli_run.register(app)
-
-
-INTERRUPTED = 130
+cli_watch.register(app)
+cli_status.register(app)
+cli_report.register(app)
+cli_cluster.register(app)
 
 
 def _interrupted(*_: Any) -> None:
@@ -128,8 +125,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupted)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
-        status = app(standalone_mode=False) or 0
-        if status == INTERRUPTED:  # Typer makes an exit of the interrupt
+        status = app(standalone_mode=False) or Exit.COMPLETE
+        if status == Exit.STOPPED:  # Typer makes an exit of the interrupt
             raise KeyboardInterrupt
     except typer.Exit as ending:
         status = ending.exit_code
@@ -138,7 +135,7 @@ def main() -> None:
         status = error.status
     except (KeyboardInterrupt, typer.Abort):
         print("segbatch: interrupted; run the same command again to resume", file=sys.stderr)
-        status = INTERRUPTED
+        status = Exit.STOPPED
     except Exception as error:
         status = _fault(error)
     _leave(status)

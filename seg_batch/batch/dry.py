@@ -8,6 +8,7 @@ from typing import Any
 from seg_batch.batch.night import existing
 from seg_batch.batch.orders import Orders, orders_of, require_named
 from seg_batch.batch.survey import survey
+from seg_batch.executors import read_spec
 from seg_batch.executors.pool import InlinePool
 from seg_batch.machine import disk_free_bytes, show_bytes
 from seg_batch.named import about
@@ -48,6 +49,7 @@ def _totals(orders: Orders, facts: list[dict[str, Any]]) -> dict[str, Any]:
         "workers": orders.workers,
         "disk_free_bytes": disk_free_bytes(existing(orders.folder)),
         "deadline": orders.limits.deadline,
+        "one_machine": read_spec(orders.cluster).here,
     }
 
 
@@ -72,6 +74,11 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     lines.append(
         f"{totals['workers']} worker(s), each within the memory of its largest input; sizes on disk "
         f"are upper bounds, {show_bytes(totals['disk_free_bytes'])} are free; times are rough"
+        + (
+            ""
+            if totals["one_machine"]
+            else ", and those of one machine like this: several share them"
+        )
     )
     return [*lines, *_too_much(totals)]
 

@@ -19,7 +19,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from seg_batch.batch import survey
-from seg_batch.batch.dry import plan_night
+from seg_batch.batch.dry import plan_lines, plan_night
 from seg_batch.batch.listen import Silent
 from seg_batch.batch.night import run_night
 from seg_batch.batch.stop import Stop
@@ -293,6 +293,15 @@ def test_a_coordinator_killed_before_it_began_leaves_a_night_to_begin(
         assert subprocess.run(command).returncode == -signal.SIGKILL
     assert [event["event"] for event in events(workflow)] == ["taken_over"]
     assert run_night(workflow)["status"] == 0
+
+
+def test_a_plan_says_of_how_many_machines_its_times_are(night: Made, scenes: Path) -> None:
+    one = {"inputs": str(scenes / "small0.tif")}
+    (alone,) = [line for line in plan_lines(plan_night(night(**one))) if "rough" in line]
+    far = plan_night(night(**one, cluster="tcp://127.0.0.1:1"))  # nobody is asked
+    (shared,) = [line for line in plan_lines(far) if "rough" in line]
+    assert alone.endswith("times are rough")
+    assert shared == f"{alone}, and those of one machine like this: several share them"
 
 
 @pytest.mark.parametrize(
