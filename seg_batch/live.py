@@ -160,13 +160,13 @@ class Board:
 
     def ended(self, status: int, why: str) -> None:
         with self._guard:
-            self._tally.running.clear()  # what was broken off waits for the next night
-            line = self._tally.counts() + (
-                f"; {why}" if status not in (Exit.COMPLETE, Exit.PARTIAL) else ""
-            )
-            self._stage = self._idle or "closing the workers"
-        if self._last_line and self._tally.inputs:
-            self.say(line)
+            tally, self._tally = self._tally, Tally(time.monotonic())
+            tally.running.clear()  # what was broken off waits for the next night
+            counts = tally.counts()
+            self._stage = self._idle or f"{counts}; closing the workers"
+        if self._last_line and tally.inputs:
+            at_the_end = status in (Exit.COMPLETE, Exit.PARTIAL)
+            self.say(counts if at_the_end else f"{counts}; {why}")
 
     def idle(self, text: str) -> None:
         """Nothing is in hand until the next night; ``text`` says how things stand."""

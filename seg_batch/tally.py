@@ -139,7 +139,9 @@ class Tally:
         blocks = f"{self.blocks[0]}/{self.blocks[1]} blocks"
         if self.stopping:
             return f"{blocks}, what workers have in hand is finished"
-        return f"{blocks}, {self.per_s(now):.3g} tiles/s, {show_s(self.left_s(now))} left"
+        if speed := self.per_s(now):
+            return f"{blocks}, {speed:.3g} tiles/s, {show_s(self.left_s(now))} left"
+        return blocks
 
     def short(self, key: str) -> str:
         """An input's path without the folder that all have in common."""

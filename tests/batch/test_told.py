@@ -1,0 +1,89 @@
+"""What is told of a night as it goes: on the terminal, in the log, in the journal."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rasterio.transform import Affine
+from rich.console import Console
+
+from seg_batch.batch.listen import Silent, together
+from seg_batch.batch.night import run_night
+from seg_batch.batch.stop import Stop
+from seg_batch.batch.unattended import run_unattended
+from seg_batch.executors import Outcome
+from seg_batch.journal import Journal
+from seg_batch.live import Board
+from seg_batch.workflow import Workflow
+from tests.engine.files import address_raster, write_raster
+
+Made = Callable[..., Workflow]
+FLAT = Affine(
+    1, 0, 0, 0, -2, 0
+)  # pixels that lie nowhere, and no identity: GDAL would warn of that
+
+
+@pytest.mark.full
+def test_warnings_of_inputs_and_who_refused_one(night: Made, tmp_path: Path) -> None:
+    """By a worker that is not the coordinator."""
+    folder, out = tmp_path / "in", io.StringIO()
+    folder.mkdir()
+    nowhere = folder / "nowhere.tif"
+    write_raster(nowhere, address_raster((300, 333), 1, "uint8"), crs=None, transform=FLAT)
+    (folder / "cut.tif").write_bytes(nowhere.read_bytes()[:60])
+    workflow = night(inputs=str(folder), cluster="local", workers=1)
+    with Board(console=Console(file=out, highlight=False, markup=False)) as board:
+        told = run_unattended(workflow, board, board.say, lambda folder: None)
+    assert (told["complete"], told["refused"]) == (1, 1)
+    log = (Path(workflow.run_folder) / "log.jsonl").read_text().splitlines()
+    lines = [json.loads(line) for line in log]
+    (warned,) = [line for line in lines if line["event"] == "input"]
+    assert warned["input"] == str(nowhere)
+    assert f"segbatch: warning: {nowhere}: {warned['text']}" in out.getvalue().splitlines()
+    workers = {
+        event["event"]: event.get("worker") or event["outcome"]["worker"]
+        for event in Journal.read(Path(workflow.run_folder) / "journal.jsonl")
+        if event["event"] in ("refused", "done")
+    }
+    assert workers["refused"] == workers["done"]
+    assert not workers["refused"].endswith(f":{os.getpid()}")
+    assert [line["worker"] for line in lines if line["event"] == "refused"] == [workers["done"]]
+
+
+class Heard(Silent):
+    """Blocks done before and now; asks to stop when the second one has ended."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop, self.before, self.now = stop, 0, 0
+
+    def resumed(self, key: str, blocks: int) -> None:
+        self.before += blocks
+
+    def block(self, key: str, outcome: Outcome) -> None:
+        self.now += 1
+        if self.now == 2:
+            self.stop.ask("enough")
+
+
+@pytest.mark.full
+def test_blocks_that_are_on_disk_are_told_of_once(night: Made, scenes: Path) -> None:
+    workflow = night(inputs=str(scenes / "large0.tif"))
+    heard: list[Heard] = []
+    told: dict[str, Any] = {"left": 1}
+    while told["left"]:
+        heard.append(Heard(Stop()))
+        board = Board(quiet=True)
+        told = run_night(workflow, together(heard[-1], board), stop=heard[-1].stop)
+        assert len(heard) < 6
+    assert len(heard) > 1
+    done = 0
+    for one in heard:
+        assert one.before == done
+        done += one.now
+    assert done == 6
