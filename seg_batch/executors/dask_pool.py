@@ -15,6 +15,7 @@ from seg_batch.errors import ClusterError
 from seg_batch.executors.cluster import begun, late
 from seg_batch.executors.cluster.facts import Needs
 from seg_batch.executors.cluster.losses import Losses
+from seg_batch.executors.cluster.revive import revive
 from seg_batch.executors.health import Health
 from seg_batch.executors.pool import IN_FLIGHT
 
@@ -22,6 +23,7 @@ PATIENCE_S = 60  # without any worker
 ANSWER_S = 60  # for one worker to answer one question
 TAKE_BACK_S = 5  # to say what it has begun
 LEAVING_S = 45  # until Dask notices that a worker is gone, whose link was cut
+REVIVE_S = 5.0  # between two looks for processes that died as they started
 KNOWN_S = 1.0  # how old the number of workers may be
 
 
@@ -42,6 +44,8 @@ class DaskPool:
         self.dropped: dict[str, str] = {}
         self.health = Health()
         self._client, self._cluster = client, cluster
+        self._made = len(cluster.worker_spec) if cluster is not None else 0
+        self._revived_at = time.monotonic()
         # A lost scheduler is told of in one line (``run_bounded``), not in Dask's tracebacks.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self._known: tuple[str, ...] = ()
@@ -67,7 +71,14 @@ class DaskPool:
         with suppress(OSError):
             self._known = tuple(self._client.nthreads())
         self._known_at = time.monotonic()
+        self._revive()
         return self._known
+
+    def _revive(self) -> None:
+        wanted = self._made - len(self.dropped)
+        if len(self._known) < wanted and self._known_at - self._revived_at >= REVIVE_S:
+            self._revived_at = self._known_at
+            revive(self._cluster, wanted)
 
     def submit(self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()) -> Any:
         """A future of ``function(*args)``; on a worker in ``avoid`` only where there is no other."""

@@ -114,7 +114,7 @@ class Chaos:
         night = self.night("workers", env={"CHAOS_SLOW_S": "0.3"})
         process, killed = night.start(), 0
         wait_until(night.log.exists)
-        pause_s = max(2.0, self.quiet_s / 8)  # else no worker lives to do anything
+        pause_s = max(3.0, self.quiet_s / 4)  # else no worker lives to do anything
         while process.poll() is None:
             time.sleep(self.random.uniform(0.5, 1.5) * pause_s)
             victims = workers_of(process.pid)
@@ -287,10 +287,10 @@ SCENES: tuple[Callable[[Chaos], dict[str, Any]], ...] = (
     Chaos.bad_reads,
     Chaos.bad_file,
     Chaos.workers,
+    Chaos.coordinator,
     Chaos.stopped_worker,
     Chaos.scheduler,
     Chaos.full_disk,
-    Chaos.coordinator,
     Chaos.stopped_coordinator,
     Chaos.two_coordinators,
 )

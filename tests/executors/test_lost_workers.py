@@ -8,13 +8,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from seg_batch.errors import BundleError, DiskFullError
-from seg_batch.executors import run_bounded
+from seg_batch.executors import dask_pool, run_bounded
 from seg_batch.executors.cluster.launch import local_pool
 from seg_batch.executors.dask_pool import DaskPool
 
@@ -96,6 +97,29 @@ def test_a_killed_workers_items_are_done_again(pool: DaskPool) -> None:
     assert {pool.known_as(worker) for worker in pool.workers_now()} == {
         f"{socket.gethostname()}:{pid}" for pid in pids
     }, "those that came later, too"
+
+
+@pytest.mark.slow
+def test_workers_that_die_as_they_start_come_back(
+    pool: DaskPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their nannies give them up."""
+    monkeypatch.setattr(dask_pool, "REVIVE_S", 0.5)
+    before, nannies = set(pool.ask(os.getpid).values()), list(pool._cluster.workers.values())
+    deadline = time.monotonic() + 60
+    while not all(nanny.status.name == "closed" for nanny in nannies):
+        assert time.monotonic() < deadline
+        for nanny in nannies:
+            if nanny.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(nanny.pid, signal.SIGKILL)
+        time.sleep(0.1)
+    deadline = time.monotonic() + 60
+    while len(pool.workers_now()) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert not before & set(pool.ask(os.getpid).values())
+    assert sorted(o.result for o in run_bounded(pool, abs, range(20))) == list(range(20))
 
 
 def failing(error: Exception, bad: set[int]) -> Any:
