@@ -63,7 +63,7 @@ def watch(
     with Board(quiet) as board:
         status = serve(service, board, board.say)
     if status == StoppedError.status:
-        raise stopped("what was in hand is still in the folder")
+        raise stopped("what is left waits in the folder")
     raise typer.Exit(status)
 
 
