@@ -60,8 +60,8 @@ def watch(
         overwrite=overwrite,
         report=write,
     )
-    with Board(quiet) as board:
-        status = serve(service, board, board.say)
+    with Board(quiet, last_line=False) as board:
+        status = serve(service, board, board.say, board.idle)
     if status == StoppedError.status:
         raise stopped("what is left waits in the folder")
     raise typer.Exit(status)

@@ -42,7 +42,7 @@ class Board:
         self._guard = threading.RLock()
         self._began = time.monotonic()
         self._tally = Tally(self._began)
-        self._pool = self._idle = ""
+        self._pool = self._idle = self._halt = ""
         self._stage = "starting the workers"
         self._over = threading.Event()
         self._live = Live(
@@ -66,6 +66,8 @@ class Board:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._live.stop()
+        if self._idle and self._terminal:  # where there was a table, nothing is left of it
+            self.say(self._idle)
 
     def _each_minute(self) -> None:
         while not self._over.wait(LINE_EVERY_S):
@@ -155,8 +157,9 @@ class Board:
 
     def stopping(self, why: str) -> None:
         with self._guard:
-            self._stage, self._tally.stopping = f"stopping: {why}", True
-        self.say(self._stage)
+            self._halt = self._stage = f"stopping: {why}"
+            self._tally.stopping = True
+        self.say(self._halt)
 
     def ended(self, status: int, why: str) -> None:
         with self._guard:
@@ -172,7 +175,8 @@ class Board:
         """Nothing is in hand until the next night; ``text`` says how things stand."""
         with self._guard:
             self._tally = Tally(time.monotonic())
-            told, self._idle, self._stage = self._idle, text, text
+            told, self._idle = self._idle, text
+            self._stage = f"{text}; {self._halt}" if self._halt else text
         if text != told and not self._terminal:
             self.say(text)
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from seg_batch.batch.listen import Listener, Silent, together
-from seg_batch.errors import InputError, OutputError
+from seg_batch.errors import Exit, InputError, OutputError
 from seg_batch.watch.arrivals import (
     CHANGED,
     Book,
@@ -55,7 +56,8 @@ class Engine(Protocol):
 
 
 class Watch:
-    """One hot folder under one owner. ``say``: hears what a person should know."""
+    """One hot folder under one owner. ``say``: hears what a person should know; ``resting``: what became
+    of the arrivals so far, by fate, each time that nothing is in hand."""
 
     def __init__(
         self,
@@ -65,24 +67,28 @@ class Watch:
         book: Book,
         listener: Listener,
         say: Callable[[str], None],
+        resting: Callable[[Counter[str]], None] = lambda fates: None,
     ) -> None:
         self.folder = tidying.folder
         self._tidying, self._rules, self._engine = tidying, rules, engine
         self._book, self._listener, self._say = book, listener, say
         self._settling = Settling(rules.settle_s)
         self._said: set[str] = set()
-        self._failed = False
+        self._resting, self._fates = resting, Counter[str]()
 
     def run(self, stop: threading.Event) -> int:
         """Until ``stop`` is set. 0; 3 where something was set aside; 130 where work was cut short."""
         look(self.folder)  # a folder that is wrong from the start is refused
         began, pause = time.monotonic(), self._rules.every_s
+        self._resting(self._fates)
         while not stop.is_set():
             seen = self._seen()
             ready = self._ready(seen) if seen is not None else []
             ended = self._take(ready, stop) if ready else 0
+            if ended:
+                self._resting(self._fates)
             if stop.is_set():
-                return 130 if ended < len(ready) else self._status()
+                return Exit.STOPPED if ended < len(ready) else self._status()
             settled = time.monotonic() - began > self._rules.settle_s
             if self._rules.once and seen is not None and not ready and settled:
                 break
@@ -93,7 +99,7 @@ class Watch:
         return self._status()
 
     def _status(self) -> int:
-        return 3 if self._failed else 0
+        return Exit.PARTIAL if self._fates["failed"] else Exit.COMPLETE
 
     def _seen(self) -> Look | None:
         """A look, with everything in it that is dealt with tidied away; None while the folder
@@ -157,8 +163,8 @@ class Watch:
             self._book.write(name, glance, CHANGED, "", output)
             self._say(f"{name} changed while it was segmented: it is segmented again")
             return
-        self._failed = self._failed or bool(why)
         fate = self._book.write(name, glance, "failed" if why else "done", why, output)
+        self._fates[fate.fate] += 1
         self._tidy(fate, look(self.folder))
 
     def _tidy(self, fate: Fate, seen: Look) -> None:

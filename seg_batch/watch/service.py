@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -12,10 +13,9 @@ from pathlib import Path
 from seg_batch import machine
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.listen import Listener
-from seg_batch.batch.night import SOME_ASIDE
 from seg_batch.batch.orders import request_of, require_named
 from seg_batch.batch.stop import Stop
-from seg_batch.errors import InputError, WorkflowError
+from seg_batch.errors import Exit, InputError, WorkflowError
 from seg_batch.executors import Needs, open_pool
 from seg_batch.journal import hold
 from seg_batch.journal.run import taken_over_line
@@ -50,9 +50,15 @@ class Service:
         return output / ".segbatch" / f"watch-{self.tidying.folder.name}"
 
 
-def serve(service: Service, listener: Listener, say: Callable[[str], None]) -> int:
+def serve(
+    service: Service,
+    listener: Listener,
+    say: Callable[[str], None],
+    idle: Callable[[str], None] = lambda text: None,
+) -> int:
     """Watch until told to end; the exit status: 0; 3 where something was set aside, or a fault like a
-    full disk ended it; 130 where an arrival in hand was cut short. RefusedError where watching can't begin."""
+    full disk ended it; 130 where an arrival in hand was cut short. RefusedError where watching can't begin.
+    ``idle`` is told how things stand each time that nothing is in hand."""
     _require(service)
     workflow = service.workflow
     with ExitStack() as last_first:
@@ -83,9 +89,22 @@ def serve(service: Service, listener: Listener, say: Callable[[str], None]) -> i
             say=noted,
             ended=after.wave,
         )
-        watch = Watch(service.tidying, service.rules, waves, book, listener, noted)
+
+        def resting(fates: Counter[str]) -> None:
+            idle(standing(service.tidying.folder, fates, after.report))
+
+        watch = Watch(service.tidying, service.rules, waves, book, listener, noted, resting)
+        log.write("info", "begun", f"watching {service.tidying.folder}")
         status = watch.run(stop.asked)
-        return SOME_ASIDE if stop.fault else status
+        log.write("info", "ended", stop.why, status=status)
+        return Exit.PARTIAL if stop.fault else status
+
+
+def standing(folder: Path, fates: Counter[str], report: Path | None) -> str:
+    """How a watch stands, in one line."""
+    counts = ", ".join(f"{fates[fate]} {fate}" for fate in ("done", "failed") if fates[fate])
+    told = f"watching {folder}" + (f": {counts} so far" if counts else "")
+    return f"{told}; report {report}" if report else told
 
 
 def _needs(service: Service) -> Needs:
@@ -119,6 +138,7 @@ class _After:
         self._service, self._noted = service, noted
         self._next = 0.0
         self._owed: Path | None = None
+        self.report: Path | None = None  # the last one that was made
 
     def wave(self, folder: Path, status: int) -> None:
         if self._owed not in (None, folder):
@@ -141,6 +161,7 @@ class _After:
         began = time.monotonic()
         try:
             self._service.report(folder)
+            self.report = folder / REPORT
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             self._noted(f"the report of {folder} could not be made ({why})")

@@ -108,6 +108,14 @@ def test_good_and_bad_arrivals_each_go_where_they_belong(hot: Path, tmp_path: Pa
         for name in ("bad.tif", "empty.nii.gz")
     }
     assert "the file is empty" in reasons["empty.nii.gz"]
+    first, *_, last = [line for line in ran.err.splitlines() if "watching" in line]
+    assert first == f"segbatch: watching {hot}"
+    words, _, report = last.partition("; report ")
+    assert words == f"segbatch: watching {hot}: 1 done, 2 failed so far"
+    assert Path(report).stat().st_size
+    log = (tmp_path / "out" / ".segbatch" / "watch-in" / "log.jsonl").read_text().splitlines()
+    told = [json.loads(line) for line in log]
+    assert (told[0]["event"], told[-1]["event"], told[-1]["status"]) == ("begun", "ended", 3)
     alone = tmp_path / "alone.tif"
     segbatch("predict", tmp_path / "done" / "good [1].tif", "-o", alone, "--model", "probe")
     assert np.array_equal(labels(tmp_path / "out" / "good [1]_labels.tif"), labels(alone))
