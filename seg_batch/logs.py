@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import re
-import socket
 import threading
 import time
 import traceback
@@ -25,6 +24,7 @@ from typing import Any
 
 from seg_batch.errors import SegbatchError
 from seg_batch.executors import Outcome
+from seg_batch.machine import here
 
 _TEXT = 4000  # characters of one value: a traceback is cut, not the disk filled
 _PASSING = "it is tried again on its own; if it stays,"
@@ -55,11 +55,6 @@ _REMEDIES = (
     (r"can't be read at|unreadable", "the input is damaged there: copy it again from its origin"),
 )
 _OTHERWISE = "run the same command again; if it stays, it is a fault of segbatch: report this line"
-
-
-def here() -> str:
-    """This process, as receipts name workers."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class RunLog:

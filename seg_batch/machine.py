@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 from itertools import takewhile
 from pathlib import Path
 
@@ -94,6 +95,17 @@ def peak_rss_bytes() -> int:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def here() -> str:
+    """This process, as receipts, journal and logs name it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def existing(folder: Path) -> Path:
+    """The folder, absolute, or the nearest above it that is there already."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
 def disk_free_bytes(folder: Path) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from seg_batch.batch.night import existing
 from seg_batch.batch.orders import Orders, orders_of, require_named
 from seg_batch.batch.survey import survey
 from seg_batch.executors import read_spec
 from seg_batch.executors.pool import InlinePool
-from seg_batch.machine import disk_free_bytes, show_bytes
+from seg_batch.machine import disk_free_bytes, existing, show_bytes
 from seg_batch.named import about
 from seg_batch.workflow.schema import Workflow
 

@@ -17,11 +17,12 @@ from seg_batch.batch.facts import result_of
 from seg_batch.batch.ledger import Ledger, in_words
 from seg_batch.batch.listen import Listener
 from seg_batch.batch.queue import Item, may_lead
-from seg_batch.batch.small import here, run_small
+from seg_batch.batch.small import run_small
 from seg_batch.batch.stop import Stop
 from seg_batch.errors import StoppedError
 from seg_batch.executors import Outcome, Pool, Tries, run_bounded
 from seg_batch.executors.faults import Fault, fault_of
+from seg_batch.machine import here
 from seg_batch.plan import Plan
 from seg_batch.verbs.predict import predict_one
 

@@ -6,8 +6,6 @@ killed at any instruction loses nothing but what was in hand, and the same comma
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -26,16 +24,13 @@ from seg_batch.batch.orders import Orders, orders_of, require_named
 from seg_batch.batch.queue import Item, largest_first
 from seg_batch.batch.stop import Stop
 from seg_batch.batch.survey import item_of, survey
-from seg_batch.errors import ClusterError, RefusedError, SegbatchError
+from seg_batch.errors import ClusterError, Exit, RefusedError, SegbatchError
 from seg_batch.executors import Pool, open_pool
 from seg_batch.executors.faults import back_off_s
-from seg_batch.journal import Journal, open_run
-from seg_batch.machine import disk_free_bytes, show_bytes
+from seg_batch.journal import Journal, begin, open_run
+from seg_batch.machine import disk_free_bytes, existing, show_bytes
 from seg_batch.verbs.needs import shared_needs
-from seg_batch.version import package_version
 from seg_batch.workflow.schema import Workflow
-
-COMPLETE, SOME_ASIDE, STOPPED = 0, 3, 130
 
 _LEFT_OPEN: list[ExitStack] = []  # pools of interrupted nights: to let go of one would close it
 
@@ -52,79 +47,71 @@ def run_night(
 ) -> dict[str, Any]:
     """Do a workflow of one prediction, or what is left of it; returns what became of it.
 
-    ``status``: 0 complete; 3 some inputs set aside, failed or partial; 130 stopped, resumable. Raises
-    ``RefusedError`` where nothing could begin: BusyError when another run has the folder, StoreError
-    when that holds another workflow's. ``pool``: one that stays open; ``stop``: the caller's, who then
-    listens to signals. ``say`` is told what a person should know, ``opened`` hears of the pool.
+    ``status``: 0 complete; 3 some inputs set aside, that is refused, failed or partial; 130 stopped,
+    resumable. Raises ``RefusedError`` where nothing could begin: BusyError when another run has the
+    folder, StoreError when that holds another workflow's. ``pool``: one that stays open; ``stop``: the
+    caller's, who then listens to signals. ``say`` is told what a person should know, ``opened`` hears
+    of the pool.
     """
     require_named(workflow)
     orders = orders_of(workflow, overwrite=overwrite)
-    night = Night(orders, listener or Silent(), stop)
-    return night.run(pool, say=say, opened=opened)
+    return carry_out(orders, listener or Silent(), pool=pool, stop=stop, say=say, opened=opened)
 
 
-class Night:
+def carry_out(
+    orders: Orders,
+    listener: Listener,
+    *,
+    pool: Pool | None = None,
+    stop: Stop | None = None,
+    say: Callable[[str], None],
+    opened: Callable[[Pool], None],
+) -> dict[str, Any]:
+    """``run_night`` for orders that are settled already."""
+    began = time.time()
+    orders.folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held, ExitStack() as ours:
+        journal = held.enter_context(open_run(orders.folder, say=say))
+        night = _Night(orders, journal, one_at_a_time(listener), stop or Stop())
+        held.callback(night.deaf)
+        held.callback(sweep, orders)
+        done = enter(orders)
+        if stop is None:
+            held.enter_context(night.stop.watching(orders.limits.deadline))
+        begin(journal, orders.fingerprint)
+        try:
+            pool = pool or ours.enter_context(_pool_for(orders))
+            opened(pool)
+            for line in pool.advice:
+                say(line)
+            night.work(pool, done)
+        except KeyboardInterrupt:
+            _LEFT_OPEN.append(ours.pop_all())  # at once: our processes end with this one
+            night.end(Exit.STOPPED, "interrupted at once")
+            raise
+        except SegbatchError as error:
+            night.end(error.status, error.message)
+            raise
+        return night.told(began)
+
+
+def _pool_for(orders: Orders) -> AbstractContextManager[Pool]:
+    return open_pool(orders.cluster, orders.workers, shared_needs(orders.requests.values()))
+
+
+class _Night:
     """The state of one night in its coordinator: the journal, counts, and what is in hand."""
 
-    def __init__(self, orders: Orders, listener: Listener, stop: Stop | None = None) -> None:
-        self.orders, self.listener = orders, one_at_a_time(listener)
-        self._foreign_stop = stop is not None
-        self.stop = stop or Stop()
+    def __init__(self, orders: Orders, journal: Journal, listener: Listener, stop: Stop) -> None:
+        self.orders, self.journal, self.listener, self.stop = orders, journal, listener, stop
+        self.ledger = Ledger(journal, listener)
         self.stop.tell = self._stopping
-        self.journal: Journal
-        self.ledger: Ledger
 
-    def run(
-        self,
-        pool: Pool | None,
-        *,
-        say: Callable[[str], None],
-        opened: Callable[[Pool], None],
-    ) -> dict[str, Any]:
-        began, orders = time.time(), self.orders
-        orders.folder.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as held, ExitStack() as ours:
-            self.journal = held.enter_context(open_run(orders.folder, say=say))
-            self.ledger = Ledger(self.journal, self.listener)
-            held.callback(self._deaf)
-            held.callback(sweep, orders)
-            done = enter(orders)
-            if not self._foreign_stop:
-                held.enter_context(self.stop.watching(orders.limits.deadline))
-            self._begun()
-            try:
-                pool = pool or ours.enter_context(self._own_pool())
-                opened(pool)
-                for line in pool.advice:
-                    say(line)
-                self._work(pool, done)
-            except KeyboardInterrupt:
-                _LEFT_OPEN.append(ours.pop_all())  # at once: our processes end with this one
-                self._end(STOPPED, "interrupted at once")
-                raise
-            except SegbatchError as error:
-                self._end(error.status, error.message)
-                raise
-            return self._told(began)
-
-    def _own_pool(self) -> AbstractContextManager[Pool]:
-        orders = self.orders
-        return open_pool(orders.cluster, orders.workers, shared_needs(orders.requests.values()))
-
-    def _deaf(self) -> None:
+    def deaf(self) -> None:
         """The journal is about to close: a stop that outlives this night tells others."""
         self.stop.tell = self.listener.stopping
 
-    def _begun(self) -> None:
-        self.journal.append(
-            "begun",
-            workflow_sha256=self.orders.fingerprint,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            segbatch=package_version(),
-        )
-
-    def _work(self, pool: Pool, done: dict[str, dict[str, Any]]) -> None:
+    def work(self, pool: Pool, done: dict[str, dict[str, Any]]) -> None:
         self.listener.pool(pool.name, pool.workers, getattr(pool, "dashboard", None))
         items = self._surveyed(pool, done)
         retries = self.orders.limits.retries
@@ -138,7 +125,7 @@ class Night:
                 return
 
     def _surveyed(self, pool: Pool, done: dict[str, dict[str, Any]]) -> list[Item]:
-        """What is to be done; what can't be is set aside."""
+        """What is to be done; what can't be is refused."""
         requests = self.orders.on(pool)
         todo = {key: request for key, request in requests.items() if key not in done}
         resumed = len(requests) - len(todo)
@@ -210,7 +197,7 @@ class Night:
     def _enough(self) -> None:
         most, aside = self.orders.limits.stop_after, self.ledger.aside
         if most is not None and aside >= most:
-            self.stop.ask(f"{aside} inputs have failed or were set aside, as many as were allowed")
+            self.stop.ask(f"{aside} inputs were set aside, as many as were allowed")
 
     def _stopping(self, why: str) -> None:
         self.journal.append("stopping", why=why)
@@ -227,11 +214,11 @@ class Night:
             "seconds_estimate": round(sum(item.seconds for item in items), 1),
         }
 
-    def _told(self, began: float) -> dict[str, Any]:
+    def told(self, began: float) -> dict[str, Any]:
         counts, left = self.ledger.counts, self.ledger.left
-        status = STOPPED if left else SOME_ASIDE if self.ledger.aside else COMPLETE
+        status = Exit.STOPPED if left else Exit.PARTIAL if self.ledger.aside else Exit.COMPLETE
         why = self.stop.why if left else "all inputs have come to an end"
-        self._end(status, why)
+        self.end(status, why)
         write_aside(self.orders)
         names = ("inputs", "complete", "resumed", "partial", "refused", "failed")
         return {
@@ -243,7 +230,7 @@ class Night:
             "seconds": round(time.time() - began, 3),
         }
 
-    def _end(self, status: int, why: str) -> None:
+    def end(self, status: int, why: str) -> None:
         self.journal.append("ended", status=status, why=why)
         self.listener.ended(status, why)
 
@@ -254,8 +241,3 @@ def _may_pass(ended: Ended) -> str:
         return may_heal(ended.result)
     assert ended.error is not None
     return in_words(ended.error) if ended.fault == "passing" else ""
-
-
-def existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there already."""
-    return next(path for path in (folder, *folder.parents) if path.is_dir())

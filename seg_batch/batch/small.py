@@ -17,14 +17,10 @@ from typing import Any
 from seg_batch.batch.facts import may_heal, result_of
 from seg_batch.batch.queue import Item
 from seg_batch.executors import Doubtful
+from seg_batch.machine import here
 from seg_batch.verbs.outputs import ATTEMPT
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request
-
-
-def here() -> str:
-    """This process, as receipts and the journal name it."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def run_small(item: Item) -> dict[str, Any] | Doubtful:

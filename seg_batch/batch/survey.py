@@ -14,10 +14,10 @@ from typing import Any
 
 from seg_batch.batch.facts import facts_of
 from seg_batch.batch.queue import Item
-from seg_batch.batch.small import here
 from seg_batch.errors import ClusterError, SegbatchError
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.executors.faults import back_off_s, fault_of
+from seg_batch.machine import here
 from seg_batch.verbs.request import Request, prepare
 
 LOOKS = 3  # further ones at an input whose disk stumbles

@@ -9,7 +9,7 @@ from typing import Any
 
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.listen import Listener, together
-from seg_batch.batch.night import Night
+from seg_batch.batch.night import carry_out
 from seg_batch.batch.orders import orders_of, require_named
 from seg_batch.executors import gather_logs
 from seg_batch.logs import Logged, RunLog, recording, worker_line
@@ -35,9 +35,11 @@ def run_unattended(
     orders = orders_of(workflow, overwrite=overwrite)
     folder = orders.folder
     with RunLog(folder / LOG) as log, recording(log):
-        night = Night(orders, together(listener, Logged(log)))
-        told = night.run(
-            None, say=say, opened=lambda pool: gather_logs(pool, partial(worker_line, log))
+        told = carry_out(
+            orders,
+            together(listener, Logged(log)),
+            say=say,
+            opened=lambda pool: gather_logs(pool, partial(worker_line, log)),
         )
 
         def failed(what: str, why: str) -> None:

@@ -2,7 +2,17 @@
 
 from seg_batch.journal.events import Journal
 from seg_batch.journal.lock import Tenure, hold
-from seg_batch.journal.run import open_run
+from seg_batch.journal.run import begin, open_run
 from seg_batch.journal.state import InputState, State, Totals, fold
 
-__all__ = ["InputState", "Journal", "State", "Tenure", "Totals", "fold", "hold", "open_run"]
+__all__ = [
+    "InputState",
+    "Journal",
+    "State",
+    "Tenure",
+    "Totals",
+    "begin",
+    "fold",
+    "hold",
+    "open_run",
+]

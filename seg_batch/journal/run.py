@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -9,6 +11,7 @@ from pathlib import Path
 
 from seg_batch.journal.events import NAME, Journal
 from seg_batch.journal.lock import LIMIT_S, Tenure, hold, leave
+from seg_batch.version import package_version
 
 
 def taken_over_line(tenure: Tenure) -> str | None:
@@ -16,6 +19,17 @@ def taken_over_line(tenure: Tenure) -> str | None:
     if tenure.taken_over is None:
         return None
     return f"taking over this run from {tenure.taken_over}: {tenure.why}"
+
+
+def begin(journal: Journal, workflow_sha256: str) -> None:
+    """Tell which workflow is begun, by whom."""
+    journal.append(
+        "begun",
+        workflow_sha256=workflow_sha256,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        segbatch=package_version(),
+    )
 
 
 def on_terminal(line: str) -> None:

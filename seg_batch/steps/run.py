@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,16 +23,14 @@ from seg_batch.batch.facts import stamp
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.orders import Orders
 from seg_batch.batch.unattended import REPORT, Write
-from seg_batch.errors import SegbatchError
-from seg_batch.journal import Journal, open_run
+from seg_batch.errors import Exit, SegbatchError
+from seg_batch.journal import Journal, begin, open_run
 from seg_batch.steps.anew import forget
 from seg_batch.steps.record import Record
 from seg_batch.steps.verbs import Bars, DoneBy, doing
-from seg_batch.version import package_version
 from seg_batch.workflow.schema import Workflow
 from seg_batch.workflow.steps import AnyStep, Predict
 
-ASIDE, STOPPED = 3, 130
 OVER = "the time allowed is over"
 
 
@@ -94,13 +91,7 @@ class _Chain:
     def run(self) -> dict[str, Any]:
         enter(self.orders())
         self.record = Record(self.workflow, self.folder)
-        self.journal.append(
-            "begun",
-            workflow_sha256=self.workflow.sha256,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            segbatch=package_version(),
-        )
+        begin(self.journal, self.workflow.sha256)
         self.begun = True
         worst = 0
         for step in self.workflow.steps:
@@ -122,7 +113,7 @@ class _Chain:
     def step(self, step: AnyStep) -> tuple[int, str]:
         """Do one step, if there is a need; returns its status, and why the run ends with it."""
         if self.is_over():
-            return STOPPED, OVER
+            return Exit.STOPPED, OVER
         if step.do != "predict" and self.record.stands(step):  # a night knows itself what is left
             if self.record.of(step.name).before is not None:
                 self.done(step, 0.0)
@@ -137,9 +128,9 @@ class _Chain:
             return error.status, f"{step.name}: {error.message}"
         except KeyboardInterrupt:
             if not self.is_over():
-                self.end(STOPPED, "interrupted")
+                self.end(Exit.STOPPED, "interrupted")
                 raise
-            return STOPPED, OVER
+            return Exit.STOPPED, OVER
 
     def do(self, step: AnyStep) -> dict[str, Any]:
         """What an earlier run of ours left in the place of the result may be replaced."""
@@ -157,7 +148,7 @@ class _Chain:
 
     def ended(self, step: AnyStep, result: dict[str, Any], seconds: float) -> tuple[int, str]:
         status = int(result["status"])
-        if status not in (0, ASIDE):
+        if status not in (Exit.COMPLETE, Exit.PARTIAL):
             self.tell(step, "stopped", seconds)
             return status, f"{step.name}: {result['why']}"
         unmet = result.get("unmet")

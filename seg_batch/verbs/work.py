@@ -6,8 +6,6 @@ must (law 3). A process opens a job once and keeps it warm for the next block.
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +20,7 @@ from seg_batch.bundles import Model
 from seg_batch.ensemble import mean
 from seg_batch.errors import BundleError, StoppedError
 from seg_batch.geometry import Block, Box
-from seg_batch.machine import peak_rss_bytes
+from seg_batch.machine import here, peak_rss_bytes
 from seg_batch.metrics.seams import SeamCounter
 from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.options import Options
@@ -186,7 +184,7 @@ class Work:
             "seams": seams.counts.to_json(),
             "lost_voxels": sum(hole.intersection(box).size for hole in unreadable),
             "unreadable": [str(self.source.to_native(hole)) for hole in unreadable],
-            "worker": f"{socket.gethostname()}:{os.getpid()}",
+            "worker": here(),
             "spell": [round(began, 3), round(time.time(), 3)],  # unix s, all but the writing
         }
         native = self.source.from_view(labels)

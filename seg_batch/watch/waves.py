@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.listen import Listener, Silent, together
-from seg_batch.batch.night import Night
+from seg_batch.batch.night import carry_out
 from seg_batch.batch.orders import Orders, orders_of
 from seg_batch.batch.stop import Stop
 from seg_batch.executors import Pool, gather_logs
@@ -55,8 +55,14 @@ class Waves:
         with RunLog(orders.folder / LOG) as log, recording(log):
             self._log = log
             try:
-                night = Night(orders, together(Logged(log), listener, ends), self._stop)
-                told = night.run(self._pool, say=self._say_once, opened=lambda pool: None)
+                told = carry_out(
+                    orders,
+                    together(Logged(log), listener, ends),
+                    pool=self._pool,
+                    stop=self._stop,
+                    say=self._say_once,
+                    opened=lambda pool: None,
+                )
             finally:
                 self._log = None
                 self._stop.tell = listener.stopping  # no longer into the log of that night

@@ -26,6 +26,7 @@ from seg_batch.executors.cluster.facts import (
     versions,
 )
 from seg_batch.executors.pool import Pool
+from seg_batch.machine import existing
 from seg_batch.version import package_version
 
 type Answers = dict[str, dict[str, Any]]  # worker -> its facts
@@ -40,7 +41,7 @@ def check_workers(pool: Pool, needs: Needs) -> tuple[Needs, Answers]:
         needs,
         versions=versions((*BASE, *needs.libraries)),
         identities=tuple((path, identity(path)) for path in needs.inputs),
-        outputs=tuple(dict.fromkeys(str(_standing(Path(f))) for f in needs.outputs)),
+        outputs=tuple(dict.fromkeys(str(existing(Path(f))) for f in needs.outputs)),
     )
     with _probing(settled.outputs) as probe:
         asked = replace(settled, probe=probe if settled.outputs else "")
@@ -85,12 +86,6 @@ def _require_memory(pool: Pool, needed: int, answers: Answers) -> None:
     for worker, found in answers.items():
         if why := crowded(needed, found, beside[found["host"]], limits.get(worker, 0)):
             raise ClusterError(f"worker {worker} {why}")
-
-
-def _standing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists already."""
-    folder = folder.absolute()
-    return next(f for f in (folder, *folder.parents) if f.is_dir())
 
 
 @contextmanager

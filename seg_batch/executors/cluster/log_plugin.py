@@ -8,13 +8,13 @@ the middle of somebody's block. This file imports ``distributed``: ``worker_logs
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 from distributed import WorkerPlugin
+
+from seg_batch.machine import here
 
 TOPIC = "segbatch-log"
 REPEAT_S = 60.0  # the same line of one worker is sent once in this time
@@ -27,7 +27,7 @@ class _Sender(logging.Handler):
         super().__init__(logging.WARNING)
         self._send = send
         self._sent: dict[tuple[str, str], float] = {}
-        self._source = f"{socket.gethostname()}:{os.getpid()}"
+        self._source = here()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -6,11 +6,11 @@ it late.
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import Any
 
 from distributed import WorkerPlugin
+
+from seg_batch.machine import here
 
 TOPIC = "segbatch-name"
 
@@ -19,5 +19,5 @@ class TellName(WorkerPlugin):
     name = "segbatch-names"
 
     def setup(self, worker: Any) -> None:
-        told = {"worker": worker.address, "process": f"{socket.gethostname()}:{os.getpid()}"}
+        told = {"worker": worker.address, "process": here()}
         worker.log_event(TOPIC, told)
