@@ -62,7 +62,7 @@ class WorkerState:
 @dataclass(frozen=True)
 class Totals:
     """All inputs: how many have each status, and how much of the work is in complete ones.
-    ``session_*``: since the present coordinator began."""
+    ``session_*``: since the present coordinator began; ``session_first``: when it began an input."""
 
     inputs: int = 0
     by_status: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -75,6 +75,7 @@ class Totals:
     takeovers: int = 0
     sessions: int = 0
     session_began: float | None = None
+    session_first: float | None = None
     session_ended: int = 0
     session_voxels: int = 0
 
@@ -96,6 +97,7 @@ class State:
         self._counts: Counter[str] = Counter()
         self._by_status: Counter[str] = Counter()
         self._session_began: float | None = None
+        self._session_first: float | None = None
 
     def add(self, event: Event) -> None:
         """Take in the next event."""
@@ -110,6 +112,7 @@ class State:
             inputs=len(self.inputs),
             by_status=MappingProxyType({name: self._by_status[name] for name in STATUSES}),
             session_began=self._session_began,
+            session_first=self._session_first,
             **{name: self._counts[name] for name in _COUNTED},
         )
 
@@ -131,7 +134,7 @@ class State:
         """A new coordinator: what the earlier one had in hand waits again, its workers are gone."""
         self.begun, self.stopping, self.ended = event, None, None
         self.workers.clear()
-        self._session_began = event["t"]
+        self._session_began, self._session_first = event["t"], None
         self._counts["sessions"] += 1
         self._counts["session_ended"] = self._counts["session_voxels"] = 0
         for key in [key for key, one in self.inputs.items() if one.status == RUNNING]:
@@ -149,6 +152,8 @@ class State:
             self._counts["session_voxels"] += _new_voxels(self.inputs[key]) if kind == "done" else 0
             self._worked(self.inputs[key], event)
         elif kind == "started":
+            if self._session_first is None:
+                self._session_first = event["t"]
             self._worker(event.get("worker"), event["t"])
 
     def _worked(self, one: InputState, event: Event) -> None:

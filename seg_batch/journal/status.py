@@ -139,17 +139,19 @@ def _pace(
     state: State, totals: Totals, blocks: Mapping[str, Sequence[BlockDone]], now: float
 ) -> dict[str, float | None]:
     """The speed of this coordinator only: what was done before it, on what may have been another
-    machine, says nothing about what is left. A block counts as its share of its input."""
+    machine, says nothing about what is left. A block counts as its share of its input; before the first
+    input workers start."""
     began = totals.session_began
     if began is None:
         return dict(_NO_PACE)
-    seconds = max((state.ended["t"] if state.ended else now) - began, 1e-3)
+    end = state.ended["t"] if state.ended else now
+    seconds = max(end - began, 1e-3)
     voxels, left = float(totals.session_voxels), float(totals.voxels - totals.voxels_done)
     for key, done in blocks.items():
         one = state.inputs[key]
         voxels += _share(one, sum(block.at >= began for block in done))
         left -= _share(one, len(done))
-    speed = voxels / seconds
+    speed = voxels / max(end - (totals.session_first or began), 1e-3)
     if not totals.open:
         left_s: float | None = 0.0
     else:

@@ -178,13 +178,14 @@ def _totals(night: Night, inputs: list[dict[str, Any]]) -> dict[str, Any]:
     done = [row for row in inputs if row["status"] in ("complete", "partial")]
     seconds = sum(s.stop - s.start for s in night.sessions)
     worked = sum(s.stop - s.start for s in night.sessions if _has_worked(s, night))
+    on_disk = sum(map(_voxels_on_disk, inputs))
     voxels = sum(row["voxels"] or 0 for row in done)
     kinds = Counter(event["event"] for event in night.markers)
     return {
         "inputs": len(inputs),
         "seconds": seconds,
         "voxels": voxels,
-        "voxels_per_s": voxels / worked if worked else None,
+        "voxels_per_s": (voxels + on_disk) / worked if worked else None,
         "tiles": sum(row["tiles"] or 0 for row in done),
         "tiles_skipped": sum(row["tiles_skipped"] or 0 for row in done),
         "blocks": _sums(row["blocks"] for row in done),
@@ -199,6 +200,13 @@ def _totals(night: Night, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         "warnings": sum(len(row["warnings"]) for row in inputs),
         "classes": _classes(done),
     }
+
+
+def _voxels_on_disk(row: dict[str, Any]) -> float:
+    """Of an input that has not ended: those in blocks that are done."""
+    if row["status"] != "unfinished" or not row["blocks"]:
+        return 0.0
+    return (row["voxels"] or 0) * float(row["blocks"]["done"] / row["blocks"]["total"])
 
 
 def _has_worked(session: Session, night: Night) -> bool:

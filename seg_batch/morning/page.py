@@ -72,6 +72,7 @@ def page(facts: dict[str, Any], gallery: Gallery) -> str:
             meaning=MEANING,
             places={row["input"]: i for i, row in enumerate(inputs)},
             pictures=[_picture(p) for p in gallery.pictures],
+            oriented=any(view.letters for p in gallery.pictures for view in p.views),
             left_out=gallery.left_out,
             timeline=timeline(facts),
             units=[

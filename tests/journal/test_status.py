@@ -102,13 +102,14 @@ def test_blocks_of_inputs_that_have_not_ended_count_for_the_pace() -> None:
     has 2 more since; the other, half of it found done, is complete."""
     facts = {"voxels": 8000, "blocks": 8}
     blocks = {"total": 8, "done": 8, "failed": 0, "resumed": 4}
-    events = [begun(1000), *(event("surveyed", k, 1000, facts=facts) for k in "ab")]
-    events += [event("started", k, 1001, attempt=1) for k in "ab"]
+    events = [begun(990), *(event("surveyed", k, 999, facts=facts) for k in "ab")]
+    events += [event("started", k, 1000, attempt=1) for k in "ab"]
     events += [event("done", "b", 1050, outcome={**outcome(), "blocks": blocks})]
     state = fold(events)
     done = [BlockDone(at, at - 1, "w1") for at in (900, 901, 902, 903, 1060, 1070)]
     pace = _pace(state, state.totals(), {"a": done}, 1100.0)
     assert (pace["voxels_per_s"], pace["left_s"]) == (60.0, round(2000 / 60, 1))
+    assert pace["seconds"] == 110
     assert _pace(state, state.totals(), {"a": [*done, *done]}, 1100.0)["left_s"] == 0.0
 
 

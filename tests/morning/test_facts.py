@@ -193,6 +193,7 @@ def test_what_was_stopped_says_why_how_far_it_came_and_that_it_goes_on(tmp_path:
         "c": "",
     }
     assert row_of(found, "a")["blocks"] == {"total": 6, "done": 2}
+    assert found["totals"]["voxels_per_s"] == pytest.approx(100 * 2 / 6 / 9)
     lanes = {
         w["worker"]: [(s["start"] - BEGUN, s["stop"] - BEGUN, s["ended"]) for s in w["spells"]]
         for w in found["workers"]
