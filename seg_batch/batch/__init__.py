@@ -1,1 +1,1 @@
-"""Many inputs in one run: surveyed, queued, predicted, set aside or retried, resumable."""
+"""Many inputs in one run: surveyed, queued, predicted, retried or set aside, resumable."""

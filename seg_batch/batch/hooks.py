@@ -3,7 +3,7 @@
 They are run without a shell, one after the other, with
 
     SEGBATCH_RUN      the run folder
-    SEGBATCH_STATUS   the exit status of the run: 0 complete, 3 partial or inputs set aside, 130 stopped
+    SEGBATCH_STATUS   the exit status of the run: 0 complete, 3 inputs set aside, 130 stopped
     SEGBATCH_REPORT   the report of the run, report.html
 
 in their environment. What becomes of them never changes the exit status.

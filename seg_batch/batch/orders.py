@@ -20,7 +20,7 @@ from seg_batch.workflow.schema import Workflow
 
 @dataclass(frozen=True)
 class Limits:
-    """``deadline``: unix seconds; ``stop_after``: inputs failed or set aside; None: no limit.
+    """``deadline``: unix seconds; ``stop_after``: inputs set aside (see ``ledger``); None: no limit.
     ``retries``: further tries for what may pass."""
 
     deadline: float | None = None
@@ -31,7 +31,7 @@ class Limits:
 @dataclass(frozen=True)
 class Orders:
     """One night. ``requests``: one per input, by its key, in the order of the workflow; ``refused``:
-    those set aside before they were looked at, with the reason. ``overwrite``: begin anew, and replace
+    those that can be no input, with the reason. ``overwrite``: begin anew, and replace
     what stands at the outputs."""
 
     folder: Path

@@ -1,6 +1,6 @@
 """The inputs that a workflow names, each with the output that will be made of it.
 
-Each is looked at only as far as its first bytes. What can't be an input is set aside with the
+Each is looked at only as far as its first bytes. What can't be an input is refused with the
 reason; it never stops the others.
 """
 

@@ -108,7 +108,7 @@ class OnFailure(Frozen):
     """``retries``: further tries of an input for what may pass (a lost worker, a failed read), after
     1, 4, 16 and then every 60 s; what is refused is not tried again. Of steps it is the inputs of a
     prediction that are tried again, no step as a whole. ``stop_after``: the run stops when so many
-    inputs have failed; None: it always goes on."""
+    inputs are set aside, that is refused, failed or partial; None: it always goes on."""
 
     retries: Annotated[int, Field(strict=True, ge=0, le=20)] = 3
     stop_after: Positive | None = None
