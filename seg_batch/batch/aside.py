@@ -5,6 +5,8 @@ Once what it tells of is mended, it can be given to another workflow: ``inputs: 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from seg_batch.batch.orders import Orders
 from seg_batch.journal import Journal, fold
 from seg_batch.journal.events import NAME as JOURNAL
@@ -12,6 +14,7 @@ from seg_batch.journal.state import FAILED, PARTIAL, REFUSED
 from seg_batch.sinks.disk import write_text
 
 NAME = "set-aside.txt"
+REPORTS = (NAME, "report.html", "report.json", "report.xml", "metrics.prom")
 
 
 def write_aside(orders: Orders) -> None:
@@ -27,6 +30,12 @@ def write_aside(orders: Orders) -> None:
         write_text(path, "".join(lines))
     else:
         path.unlink(missing_ok=True)
+
+
+def forget_reports(folder: Path) -> None:
+    """Remove what tells of a stand that is no more; the journal has all of it."""
+    for name in REPORTS:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _path(orders: Orders, key: str) -> str:

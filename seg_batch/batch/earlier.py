@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from seg_batch.batch.aside import forget_reports
 from seg_batch.batch.facts import stamp
 from seg_batch.batch.orders import Orders
 from seg_batch.errors import Exit, StoreError
@@ -47,6 +48,7 @@ def _put_aside(folder: Path) -> None:
     shutil.copyfile(folder / NAME, aside)
     flush(aside)
     os.truncate(folder / NAME, 0)
+    forget_reports(folder)
 
 
 def _begin_anew(orders: Orders, events: list[dict[str, Any]]) -> bool:

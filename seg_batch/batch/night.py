@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.aside import write_aside
+from seg_batch.batch.aside import forget_reports, write_aside
 from seg_batch.batch.earlier import enter
 from seg_batch.batch.facts import may_heal
 from seg_batch.batch.in_hand import Ended, InHand
@@ -88,9 +88,11 @@ def carry_out(
         except KeyboardInterrupt:
             _LEFT_OPEN.append(ours.pop_all())  # at once: our processes end with this one
             night.end(Exit.STOPPED, "interrupted at once")
+            forget_reports(orders.folder)  # to make them anew takes longer than at once
             raise
         except SegbatchError as error:
             night.end(error.status, error.message)
+            forget_reports(orders.folder)
             raise
         return night.told(began)
 

@@ -19,6 +19,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from seg_batch.batch import survey
+from seg_batch.batch.aside import REPORTS
 from seg_batch.batch.dry import plan_lines, plan_night
 from seg_batch.batch.listen import Silent
 from seg_batch.batch.night import run_night
@@ -241,9 +242,14 @@ def test_another_workflow_is_refused_in_the_same_folder(night: Made, scenes: Pat
     one = {"inputs": str(scenes / "small0.tif")}
     run_night(night(**one))
     other = night(**one, options={"block": [1024, 1024], "taper": "linear"})
+    outdated = [Path(other.run_folder) / name for name in REPORTS]
+    for path in outdated:
+        path.write_text("of the first")
     with pytest.raises(StoreError, match="another workflow"):
         run_night(other)
+    assert all(path.exists() for path in outdated), "it is still the first's folder"
     assert run_night(other, overwrite=True)["complete"] == 1
+    assert not any(path.exists() for path in outdated)
     aside = list(Path(other.run_folder).glob("journal-until-*"))
     assert Journal.read(aside[0])[-1]["event"] == "ended"
     assert events(other)[0]["event"] == "begun"

@@ -17,6 +17,7 @@ from seg_batch.batch.listen import Silent, together
 from seg_batch.batch.night import run_night
 from seg_batch.batch.stop import Stop
 from seg_batch.batch.unattended import run_unattended
+from seg_batch.errors import ClusterError
 from seg_batch.executors import Outcome
 from seg_batch.journal import Journal
 from seg_batch.live import Board
@@ -87,3 +88,22 @@ def test_blocks_that_are_on_disk_are_told_of_once(night: Made, scenes: Path) -> 
         assert one.before == done
         done += one.now
     assert done == 6
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ClusterError("no worker came")])
+def test_a_night_that_broke_off_leaves_no_report_of_an_earlier_stand(
+    night: Made, scenes: Path, error: Any
+) -> None:
+    workflow = night(inputs=str(scenes / "small0.tif"))
+    run_night(workflow)
+    (Path(workflow.run_folder) / "metrics.prom").write_text("complete")
+
+    def opened(pool: object) -> None:
+        raise error
+
+    with pytest.raises((KeyboardInterrupt, ClusterError)):
+        run_night(workflow, opened=opened)
+    assert not (Path(workflow.run_folder) / "metrics.prom").exists()
+    journal = Journal.read(Path(workflow.run_folder) / "journal.jsonl")
+    assert journal[-1]["event"] == "ended"
