@@ -2,7 +2,8 @@
 
 An attempt takes its own work store away, and the one that succeeds those of all others at its input.
 That leaves those of stragglers that began after it ended, or were in the middle of something: they lose
-the race and are killed with their workers. So a night looks once more when its workers are gone.
+the race and are killed with their workers. A block of a large input that is written late brings back
+parts of its store. So a night looks once more when its workers are gone.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from seg_batch.journal.events import NAME as JOURNAL
 from seg_batch.journal.state import COMPLETE
 from seg_batch.verbs.outputs import ATTEMPT
 
-_MARK = f".{ATTEMPT}"
+_MARK, _STORE = f".{ATTEMPT}", ".work.zarr"
 
 
 def sweep(orders: Orders) -> None:
@@ -29,7 +30,7 @@ def sweep(orders: Orders) -> None:
     }
     for folder in {os.path.dirname(output) for output in outputs}:
         with suppress(FileNotFoundError):
-            names = [name for name in os.listdir(folder) if _MARK in name]
-            for name in names:
-                if os.path.join(folder, name.rpartition(_MARK)[0]) in outputs:
+            for name in os.listdir(folder):
+                of = name.rpartition(_MARK)[0] or name.removesuffix(_STORE)
+                if of != name and os.path.join(folder, of) in outputs:
                     shutil.rmtree(Path(folder, name), ignore_errors=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from seg_batch.plan import Plan
 from seg_batch.sinks.product import check_output, digest
 from seg_batch.sinks.spec import StoreSpec
 from seg_batch.sinks.store import WorkStore, differences, exported
-from seg_batch.verbs.outputs import Outputs, is_intact, read_report
+from seg_batch.verbs.outputs import ATTEMPT, Outputs, is_intact, read_report
 from seg_batch.verbs.request import Prepared
 from seg_batch.version import versions
 
@@ -84,6 +85,7 @@ def open_store(prepared: Prepared, report: Report) -> WorkStore:
     """
     outputs, plan = prepared.outputs, prepared.plan
     overwrite = prepared.request.overwrite
+    _remove_remnant(outputs.store)
     if outputs.store.exists():
         try:
             earlier = WorkStore.open(outputs.store)
@@ -135,6 +137,7 @@ def _store_spec(prepared: Prepared) -> StoreSpec:
 
 def clean_unused(outputs: Outputs) -> None:
     """``clean``, unless another run is at work there."""
+    _remove_remnant(outputs.store)
     try:
         with WorkStore.open(outputs.store).lock() if outputs.store.exists() else nullcontext():
             clean(outputs)
@@ -142,8 +145,23 @@ def clean_unused(outputs: Outputs) -> None:
         return
 
 
+def _remove_remnant(store: Path) -> None:
+    """What a worker that outlived its run wrote where the store had been: chunks and nothing else, for
+    stores come and go whole."""
+    names = {path.name for path in store.iterdir()} if store.is_dir() else set()
+    if names and names <= {"labels", "probabilities"}:
+        shutil.rmtree(store, ignore_errors=True)
+
+
 def clean(outputs: Outputs) -> None:
-    """Remove what is needed only until the product stands, of all attempts at it."""
+    """Remove what is needed only until the product stands, of all attempts at it.
+
+    First it gets the name of an attempt: killed half way, this leaves no half store to be resumed.
+    """
+    over = Outputs(outputs.product, f"{ATTEMPT}over-{uuid.uuid4().hex[:8]}")
+    for path, aside in ((outputs.store, over.store), (outputs.staging, over.staging)):
+        with suppress(OSError):
+            path.rename(aside)
     for path in (outputs.store, outputs.staging, *outputs.attempts()):
         shutil.rmtree(path, ignore_errors=True)
 

@@ -188,6 +188,48 @@ def test_overwrite_replaces_what_is_no_store(scene: Path, tmp_path: Path) -> Non
     assert report["status"] == "complete"
 
 
+@pytest.mark.parametrize("again", ["finished", "anew"])
+def test_what_a_late_worker_wrote_where_the_store_was_is_removed(
+    scene: Path, tmp_path: Path, again: str
+) -> None:
+    out = tmp_path / "out.tif"
+    request = Request(str(scene), str(out), model="probe")
+    whole = predict_one(request)
+    chunk = tmp_path / "out.tif.work.zarr/labels/c/0/0"
+    chunk.parent.mkdir(parents=True)
+    chunk.touch()
+    if again == "anew":
+        out.unlink()
+    assert predict_one(request)["product"]["sha256"] == whole["product"]["sha256"]
+    assert not chunk.exists()
+    assert not list(tmp_path.glob("*.work.zarr"))
+
+
+KILLED_CLEANING = """
+import os, shutil, signal, sys
+from pathlib import Path
+from seg_batch.verbs.predict import predict
+
+def killed(path, **_):
+    if (lock := Path(path) / "done" / "lock").exists():
+        lock.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+shutil.rmtree = killed
+predict(sys.argv[1], sys.argv[2], model="probe")
+"""
+
+
+def test_killed_as_it_cleans_up_a_run_is_still_finished(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    command = [sys.executable, "-c", KILLED_CLEANING, str(scene), str(out)]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    assert list(tmp_path.glob("*.work.zarr"))
+    again = predict_one(Request(str(scene), str(out), model="probe"))
+    assert (again["status"], again["blocks"]["resumed"]) == ("complete", 1)
+    assert not list(tmp_path.glob("*.work.zarr"))
+
+
 def test_a_refused_run_leaves_the_store_of_a_running_one(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.tif"
     prepared = prepare(Request(str(scene), str(out), model="probe"))
