@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -102,7 +103,12 @@ def _step_lines(told: dict[str, Any]) -> list[str]:
         for one in told["steps"]
     ]
     lines += [f"{name}: not begun" for name in told["left"]]
-    return [*lines, f"report: {told['report']}"]
+    return [*lines, *_where(told)]
+
+
+def _where(told: dict[str, Any]) -> list[str]:
+    """A full disk may have kept the report from being written."""
+    return [f"report: {told['report']}"] if Path(told["report"]).is_file() else []
 
 
 def _summary(told: dict[str, Any]) -> str:
@@ -113,7 +119,7 @@ def _summary(told: dict[str, Any]) -> str:
         counts[0] += f" ({told['resumed']} of them before)"
     said = ", ".join(text for text in counts if not text.startswith("0 "))
     inputs = f"{told['inputs']} input{'s' * (told['inputs'] != 1)}"
-    return f"{inputs}: {said or 'nothing to do'}\nreport: {told['report']}"
+    return "\n".join([f"{inputs}: {said or 'nothing to do'}", *_where(told)])
 
 
 def register(app: typer.Typer) -> None:
