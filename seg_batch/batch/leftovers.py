@@ -3,7 +3,8 @@
 An attempt takes its own work store away, and the one that succeeds those of all others at its input.
 That leaves those of stragglers that began after it ended, or were in the middle of something: they lose
 the race and are killed with their workers. A block of a large input that is written late brings back
-parts of its store. So a night looks once more when its workers are gone.
+parts of its store. So a night looks once more when its workers are gone. What is at work, on a cluster
+that lives on or for another workflow, is left alone and takes itself away.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from seg_batch.journal import Journal, fold
 from seg_batch.journal.events import NAME as JOURNAL
 from seg_batch.journal.state import COMPLETE
 from seg_batch.verbs.outputs import ATTEMPT
+from seg_batch.verbs.resume import is_at_work
 
 _MARK, _STORE = f".{ATTEMPT}", ".work.zarr"
 
@@ -32,5 +34,6 @@ def sweep(orders: Orders) -> None:
         with suppress(FileNotFoundError):
             for name in os.listdir(folder):
                 of = name.rpartition(_MARK)[0] or name.removesuffix(_STORE)
-                if of != name and os.path.join(folder, of) in outputs:
-                    shutil.rmtree(Path(folder, name), ignore_errors=True)
+                path = Path(folder, name)
+                if of != name and os.path.join(folder, of) in outputs and not is_at_work(path):
+                    shutil.rmtree(path, ignore_errors=True)

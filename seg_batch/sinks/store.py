@@ -188,7 +188,7 @@ class WorkStore:
     def _require_same(self) -> None:
         """A worker that outlived its run must not write into the store that took its place."""
         if not self.path.exists() or self.path.stat().st_ino != self._folder:
-            raise StoreError(f"{self.path} was replaced while it was being written: run again")
+            raise BusyError(f"{self.path} was replaced while it was being written: run again")
 
     def _flush(self, name: str, box: Box, lead: int = 0) -> None:
         """fsync the chunk files of the box and their folders: a marker must not outlive what it
@@ -329,11 +329,11 @@ def _sweep_parts(path: Path) -> None:
     """Remove stores that a killed process did not finish making."""
     for part in path.parent.glob(f"{glob.escape(path.name)}.part-*"):
         pid = part.name.rpartition("-")[2]
-        if pid.isdigit() and not _is_running(int(pid)):
+        if pid.isdigit() and not is_running(int(pid)):
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """One that has ended and was not waited for runs no more."""
     with suppress(OSError):
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

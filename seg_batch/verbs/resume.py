@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from seg_batch.errors import OutputError, RefusedError, StoreError
+from seg_batch.errors import BusyError, OutputError, RefusedError, StoreError
 from seg_batch.plan import Plan
+from seg_batch.sinks.disk import held
 from seg_batch.sinks.product import check_output, digest
 from seg_batch.sinks.spec import StoreSpec
-from seg_batch.sinks.store import WorkStore, differences, exported
+from seg_batch.sinks.store import WorkStore, differences, exported, is_running
 from seg_batch.verbs.outputs import ATTEMPT, Outputs, is_intact, read_report
 from seg_batch.verbs.request import Prepared
 from seg_batch.version import versions
 
 Report = dict[str, Any] | None
+_AT_WORK = re.compile(rf"\.{ATTEMPT}(.+)-(\d+)-[0-9a-f]+\.\w")  # see batch.small: host, pid
 
 
 def check_destination(prepared: Prepared, report: Report) -> None:
@@ -157,13 +161,31 @@ def clean(outputs: Outputs) -> None:
     """Remove what is needed only until the product stands, of all attempts at it.
 
     First it gets the name of an attempt: killed half way, this leaves no half store to be resumed.
+    Attempts at work end by themselves: to take their stores away would make them fail.
     """
     over = Outputs(outputs.product, f"{ATTEMPT}over-{uuid.uuid4().hex[:8]}")
     for path, aside in ((outputs.store, over.store), (outputs.staging, over.staging)):
         with suppress(OSError):
             path.rename(aside)
-    for path in (outputs.store, outputs.staging, *outputs.attempts()):
+    left = [path for path in outputs.attempts() if not is_at_work(path)]
+    for path in (outputs.store, outputs.staging, over.store, over.staging, *left):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def is_at_work(path: Path) -> bool:
+    """Whether somebody holds this work store, or that beside this staged copy; of what is held by nobody
+    yet, whether the process that made it lives on this machine."""
+    lock = path.with_name(path.name.replace(".staged", ".work.zarr")) / "done" / "lock"
+    if lock.exists():
+        try:
+            with held(lock, BusyError("")):
+                return False
+        except BusyError:
+            return True
+        except OutputError:
+            return False
+    found = _AT_WORK.search(path.name)
+    return bool(found) and found[1] == socket.gethostname() and is_running(int(found[2]))
 
 
 @contextmanager

@@ -1,0 +1,80 @@
+"""What attempts leave beside a product: those at work keep it, the rest is removed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from seg_batch.batch.night import run_night
+from seg_batch.batch.small import attempt_at
+from seg_batch.errors import BusyError
+from seg_batch.executors.faults import fault_of
+from seg_batch.sinks.store import WorkStore
+from seg_batch.verbs.outputs import Outputs
+from seg_batch.verbs.request import Request
+from seg_batch.verbs.resume import clean
+from seg_batch.workflow import Workflow
+from tests.sinks.made import store_spec
+
+
+def attempt(product: Path) -> Outputs:
+    return Outputs(product, attempt_at(Request(str(product))).attempt)
+
+
+def of_another(path: Path, process: int, host: str | None = None) -> Path:
+    """The name of a folder as a process of that number would have made it."""
+    name = path.name.replace(f"-{os.getpid()}-", f"-{process}-")
+    return path.with_name(name.replace(os.uname().nodename, host or os.uname().nodename))
+
+
+def test_an_attempt_at_work_keeps_its_store_when_another_one_ends(tmp_path: Path) -> None:
+    """Whatever machine it is on: a worker that outlived its coordinator, say."""
+    outputs = attempt(tmp_path / "x.tif")
+    here, staged = (
+        of_another(p, os.getpid(), "far-away") for p in (outputs.store, outputs.staging)
+    )
+    staged.mkdir()
+    with WorkStore.create(here, store_spec((8, 8), (4, 4))).lock():
+        clean(Outputs(outputs.product))
+        assert set(tmp_path.iterdir()) == {here, staged}
+    clean(Outputs(outputs.product))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_attempt_that_is_about_to_hold_its_store_keeps_it_while_its_process_lives(
+    tmp_path: Path,
+) -> None:
+    outputs = attempt(tmp_path / "x.tif")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    gone = [of_another(path, dead.pid) for path in (outputs.store, outputs.staging)]
+    far = of_another(outputs.staging, os.getpid(), "far-away")
+    for path in (outputs.store, outputs.staging, *gone, far):
+        path.mkdir()
+    clean(Outputs(outputs.product))
+    assert set(tmp_path.iterdir()) == {outputs.store, outputs.staging}
+
+
+def test_a_store_that_was_taken_away_may_be_made_again(tmp_path: Path) -> None:
+    store = WorkStore.create(tmp_path / "x.work.zarr", store_spec((8, 8), (4, 4)))
+    shutil.rmtree(store.path)
+    with pytest.raises(BusyError) as raised:
+        store.new_map()
+    assert fault_of(raised.value) == "passing", "the input is well"
+
+
+@pytest.mark.full
+def test_a_night_leaves_what_others_are_at_in_its_folder(
+    night: Callable[..., Workflow], scenes: Path
+) -> None:
+    workflow = night(inputs=str(scenes / "small0.tif"))
+    assert run_night(workflow)["complete"] == 1
+    others = attempt(Path(workflow.outputs.folder) / "small0_labels.tif").store
+    others.mkdir()
+    assert run_night(workflow)["resumed"] == 1
+    assert others.exists()
