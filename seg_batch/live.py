@@ -20,9 +20,9 @@ from rich.text import Text
 
 from seg_batch.errors import Exit
 from seg_batch.executors import Outcome
-from seg_batch.machine import show_bytes
+from seg_batch.machine import show_bytes, show_s
 from seg_batch.named import about, visible
-from seg_batch.progress import LINE_EVERY_S, show_s
+from seg_batch.progress import LINE_EVERY_S
 from seg_batch.tally import Tally
 
 GONE = ("lost", "dropped")  # what may befall a worker
@@ -202,7 +202,7 @@ def drawn(tally: Tally, now: float, stage: str, since: str) -> RenderableType:
     bar = Table.grid(Column(ratio=1), Column(no_wrap=True), padding=(0, 1))
     bar.add_row(ProgressBar(total=max(1, total), completed=done, width=40), Text(tally.speed(now)))
     parts: list[RenderableType] = [Text(f"{tally.counts()}; {since}"), bar]
-    if stage:
+    if stage and not tally.stopping:  # of that the bar tells, and the line above the table
         parts.append(Text(visible(stage)))
     if tally.running:
         parts.append(_inputs(tally, now))
