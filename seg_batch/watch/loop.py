@@ -115,8 +115,9 @@ class Watch:
                 "ever: move what is done away (--move-to)"
             )
         for name in sorted(seen.images):
-            if fate := self._book.of(name, seen.images[name]):
-                self._tidy(fate, seen)
+            fate = self._book.of(name, seen.images[name])
+            if fate is not None and not self._tidying.is_tidy(fate, seen):
+                self._tidy(fate)
         return seen
 
     def _ready(self, seen: Look) -> list[str]:
@@ -165,12 +166,12 @@ class Watch:
             return
         fate = self._book.write(name, glance, "failed" if why else "done", why, output)
         self._fates[fate.fate] += 1
-        self._tidy(fate, look(self.folder))
+        self._tidy(fate)
 
-    def _tidy(self, fate: Fate, seen: Look) -> None:
+    def _tidy(self, fate: Fate) -> None:
         try:
-            self._tidying.finish(fate, seen)
-        except (OSError, InputError) as error:
+            self._tidying.finish(fate)
+        except OSError as error:
             self._say_once(
                 f"{fate.name} is {fate.fate} and stays where it is ({error}); it is not taken again"
             )

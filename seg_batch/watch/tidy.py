@@ -1,18 +1,24 @@
 """What is done with an arrival that is dealt with: moved away, or marked where it lies.
 
 Both may be done twice, and again after a kill at any moment: the book has noted the fate before.
+A move takes two steps, since nothing tells a file system to move what has not changed: the image is
+set aside under a hidden name, looked at once more, and goes on only if it is what was segmented.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from seg_batch.errors import OutputError
 from seg_batch.verbs.outputs import split
-from seg_batch.watch.arrivals import DONE, FAILED, Fate, Look, stem
+from seg_batch.watch.arrivals import DONE, FAILED, Fate, Look, glance_at, stem
+
+ASIDE = ".segbatch-moving"
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,8 @@ class Tidying:
     marker: str | None = None
 
     def require_folders(self) -> None:
-        """Make the folders; OutputError unless a rename can take a file there in one step."""
+        """Make the folders, and put back what a kill left set aside; OutputError unless a rename can
+        take a file there in one step."""
         for target in filter(None, (self.done_to, self.failed_to)):
             try:
                 target.mkdir(parents=True, exist_ok=True)
@@ -43,35 +50,98 @@ class Tidying:
                     f"{target} is on another file system than {self.folder}, and a move that is "
                     "killed would leave half a copy: name a folder on the same one"
                 )
+        for aside in self.folder.glob(f".*{ASIDE}"):
+            try:
+                self._put_back(aside)
+            except OSError as error:
+                why = (
+                    f"{aside} can't have its name back ({error.strerror}), and would never be seen"
+                )
+                raise OutputError(f"{why}: rename it, or check the permissions") from error
 
-    def finish(self, fate: Fate, seen: Look) -> None:
-        """Move or mark the image unless that is done; OSError when the folder refuses."""
-        target = self.done_to if fate.fate == "done" else self.failed_to
-        mark = fate.name + (DONE if fate.fate == "done" else FAILED)
-        if target is not None:
-            self._move(fate, target, seen)
-        elif mark not in seen.others:
-            write_mark(self.folder / mark, fate)
+    def is_tidy(self, fate: Fate, seen: Look) -> bool:
+        """Whether nothing is left to do: it is marked, and may stay where it is."""
+        return self._target(fate) is None and _mark(fate) in seen.others
 
-    def _move(self, fate: Fate, target: Path, seen: Look) -> None:
+    def finish(self, fate: Fate) -> None:
+        """Move or mark the image; OSError when the folder refuses."""
+        target = self._target(fate)
+        if target is None:
+            write_mark(self.folder / _mark(fate), fate)
+        else:
+            self._move(fate, target)
+
+    def forget(self, name: str) -> None:
+        """Remove what an earlier arrival of this name is marked with; OSError as above."""
+        for mark in (DONE, FAILED):
+            (self.folder / (name + mark)).unlink(missing_ok=True)
+
+    def _target(self, fate: Fate) -> Path | None:
+        return self.done_to if fate.fate == "done" else self.failed_to
+
+    def _move(self, fate: Fate, target: Path) -> None:
+        """Unless another file has come in the place of the image: that one arrives."""
+        aside = self.folder / f".{fate.name}{ASIDE}"
+        if os.path.lexists(aside):
+            self._put_back(aside)
+        os.rename(self.folder / fate.name, aside)
+        try:
+            if glance_at(aside) == fate.glance:
+                self._move_on(fate, aside, target)
+        finally:
+            if os.path.lexists(aside):
+                self._put_back(aside)
+
+    def _move_on(self, fate: Fate, aside: Path, target: Path) -> None:
         """What goes along goes first: after a kill the image is still there to be moved."""
-        free = _free(target / fate.name)
-        if fate.why:
-            write_mark(target / (free.name + FAILED), fate)
-        if self.marker is not None:  # else it would declare the next file of this name complete
-            for text in {fate.name + self.marker, stem(fate.name) + self.marker} & seen.others:
-                os.replace(self.folder / text, target / (free.name + self.marker))
-        os.rename(self.folder / fate.name, free)
+        with free_name(target / fate.name) as free:
+            if fate.why:
+                write_mark(target / (free.name + FAILED), fate)
+            if self.marker is not None:  # else it would declare the next file of this name complete
+                for text in {fate.name + self.marker, stem(fate.name) + self.marker}:
+                    if os.path.lexists(self.folder / text):
+                        os.replace(self.folder / text, target / (free.name + self.marker))
+            os.rename(aside, free)
+
+    def _put_back(self, aside: Path) -> None:
+        name = aside.name.removesuffix(ASIDE).removeprefix(".")
+        with free_name(self.folder / name) as free:
+            os.rename(aside, free)
 
 
-def _free(path: Path) -> Path:
-    """``path``, or ``scan-2.nii.gz`` and so on where that is taken."""
+@contextmanager
+def free_name(path: Path) -> Iterator[Path]:
+    """``path``, or ``scan-2.nii.gz`` and so on where that is taken; nobody else is given it within.
+
+    Reserved by a hidden file beside it, since a hard link is refused for the files of other users,
+    on some file systems, and for folders.
+    """
     name, end = split(path)
     tried, n = path, 1
-    while os.path.lexists(tried):
+    while True:
+        hidden = tried.with_name(f".{tried.name}.segbatch-reserved")
+        if _reserve(hidden):
+            if not os.path.lexists(tried):  # asked once it is ours
+                break
+            hidden.unlink()
         n += 1
         tried = path.with_name(f"{name}-{n}{end}")
-    return tried
+    try:
+        yield tried
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def _reserve(hidden: Path) -> bool:
+    try:
+        os.close(os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _mark(fate: Fate) -> str:
+    return fate.name + (DONE if fate.fate == "done" else FAILED)
 
 
 def write_mark(path: Path, fate: Fate) -> None:

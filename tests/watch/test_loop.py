@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,6 +130,27 @@ def test_what_goes_away_before_anyone_began_is_forgotten(
     (tmp_path / "in" / "b.tif").write_text("b")
     running.until(lambda: (tmp_path / "in" / "b.tif.segbatch-done").exists())
     assert [len(keys) for keys, _ in engine.calls] == [1, 1]
+
+
+def test_a_folder_that_fails_while_a_fate_is_noted_ends_nothing(
+    watched: Callable[[Engine], Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hot = tmp_path / "in"
+
+    def refuse(path: Any) -> Any:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    def go_stale(inputs: dict[str, Path]) -> None:
+        (hot / ".a.tif.segbatch-done.part").mkdir()  # no mark can be written
+        monkeypatch.setattr(os, "scandir", refuse)
+
+    running = watched(Engine(go_stale))
+    running.until(lambda: len(running.said) > 1)
+    assert "a.tif is done and stays where it is" in running.said[0]
+    assert "can't be listed" in running.said[1]
+    monkeypatch.undo()
+    (hot / ".a.tif.segbatch-done.part").rmdir()
+    running.until(lambda: (hot / "a.tif.segbatch-done").exists())
 
 
 def test_a_partial_product_is_no_success(
