@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from seg_batch.cli_options import Json, Run, run_named
+from seg_batch.machine import show_s
 from seg_batch.named import about
 
 EVERY_S = 2.0
@@ -87,7 +88,7 @@ def _state(facts: dict[str, Any]) -> str:
 
 def _pace(facts: dict[str, Any]) -> str:
     alive = facts["state"] in ALIVE
-    took = _clock(facts["seconds"]) + (" so far" if alive else "")
+    took = show_s(facts["seconds"]) + (" so far" if alive else "")
     parts = [took]
     if facts["inputs_per_hour"]:
         parts.append(f"{facts['inputs_per_hour']:g} inputs/h")
@@ -95,7 +96,7 @@ def _pace(facts: dict[str, Any]) -> str:
         parts.append(f"{facts['voxels_per_s'] / 1e6:.3g} Mvoxel/s")
     if facts["state"] == "running" and facts["left_s"] != 0:
         left = facts["left_s"]
-        parts.append("time left not known yet" if left is None else f"about {_clock(left)} left")
+        parts.append("time left not known yet" if left is None else f"about {show_s(left)} left")
     return ", ".join(parts)
 
 
@@ -118,7 +119,7 @@ def _running(one: dict[str, Any]) -> str:
     where = f", {one['worker']}" if one["worker"] else ""
     again = f", try {one['attempt']}" if one["attempt"] > 1 else ""
     blocks = f"{one['blocks_done']} of {one['blocks']} blocks, " if one["blocks"] > 1 else ""
-    return f"{one['input']}: {blocks}{_clock(one['seconds'])}{again}{where}"
+    return f"{one['input']}: {blocks}{show_s(one['seconds'])}{again}{where}"
 
 
 def _worker(one: dict[str, Any]) -> str:
@@ -126,7 +127,7 @@ def _worker(one: dict[str, Any]) -> str:
     kinds = {"ended": "input", "blocks": "block"}
     did = [_counted(one[key], noun) for key, noun in kinds.items() if one[key]]
     told = f"{one['name']}: {', '.join(did) or 'nothing done'}"
-    return f"{told}, last told {_clock(one['silent_s'])} ago{gone}"
+    return f"{told}, last told {show_s(one['silent_s'])} ago{gone}"
 
 
 def _counted(count: int, noun: str) -> str:
@@ -135,12 +136,6 @@ def _counted(count: int, noun: str) -> str:
 
 def _rows(title: str, rows: list[str]) -> list[str]:
     return [title, *(f"  {row}" for row in rows)] if rows else []
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def register(app: typer.Typer) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 from enum import IntEnum
 
-# What the system says of a disk or a link that may be well in a moment.
+# What the system says of a disk with no space, or a quota with none left; and of a disk or a link that
+# may be well in a moment.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 STUMBLES = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ECONNRESET)
 
 

@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.text import Text
 
 from seg_batch.executors import Outcome
+from seg_batch.machine import show_s
 from seg_batch.plan import Plan
 
 LINE_EVERY_S = 60.0
@@ -229,15 +230,6 @@ class Pace:
             rate = self.steps_per_s * (per_step or 1)
             words.append(f"{rate:.3g} {'samples' if per_step else 'steps'}/s")
         return [*words, f"waiting {row.wait:.0%}"]
-
-
-def show_s(seconds: float) -> str:
-    """``12:05``, ``1:02:05``; ``?`` where it is not known."""
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class ScoreBar(CutBar):

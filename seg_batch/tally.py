@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from seg_batch.progress import show_s
+from seg_batch.machine import show_s
 
 RECENT_S = 300.0  # the speed is that of the last five minutes
 

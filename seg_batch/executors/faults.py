@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from typing import Literal
 
 from seg_batch.errors import (
+    FULL,
     STUMBLES,
     BundleError,
     BusyError,
@@ -22,8 +22,6 @@ from seg_batch.errors import (
 # final: no try changes it.      unable: this worker can't, another may.
 # passing: the world may mend it. full: there is no space left.  other: nobody knows.
 Fault = Literal["final", "unable", "passing", "full", "other"]
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def fault_of(error: BaseException) -> Fault:

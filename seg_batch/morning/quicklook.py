@@ -16,11 +16,12 @@ import numpy as np
 from seg_batch.errors import InputError
 from seg_batch.geometry import Blocks, Box, Shape
 from seg_batch.georef import RasterGeoref
+from seg_batch.machine import show_bytes
 from seg_batch.morning.shown import number
 from seg_batch.normalise import Pixels
 from seg_batch.sinks.picture import jpeg_bytes, png_bytes
 from seg_batch.sources import open_source
-from seg_batch.sources.protocol import Source, SourceInfo, human_bytes
+from seg_batch.sources.protocol import Source, SourceInfo
 from seg_batch.sources.thin import thin
 from seg_batch.sources.view import Oriented
 
@@ -85,7 +86,7 @@ def _open(path: str | Path | None, volume: int | None, opened: list[Oriented]) -
     source = open_source(path, volume=volume)
     opened.append(Oriented(source, SEEN))
     if source.info.voxels > LARGEST_VOXELS and not source.info.facts.get("overviews"):
-        size = human_bytes(source.info.voxels * source.info.voxel_bytes)
+        size = show_bytes(source.info.voxels * source.info.voxel_bytes)
         raise InputError(f"{size} without overviews are too much to read for a picture")
     return opened[-1]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
+from seg_batch.machine import show_bytes
 from seg_batch.named import visible
-from seg_batch.sources.protocol import human_bytes
 
 NONE = "–"
 LONGEST_TEXT = 2000
@@ -52,7 +52,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float | None) -> str:
-    return NONE if count is None else human_bytes(count)
+    return NONE if count is None else show_bytes(count)
 
 
 def whole(count: float | None) -> str:

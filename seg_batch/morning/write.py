@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from seg_batch.morning.metrics_file import metrics
 from seg_batch.morning.night import night
 from seg_batch.morning.page import page
 from seg_batch.morning.steps import in_order, steps_of
+from seg_batch.sinks.disk import write_bytes
 
 TOLD = (
     "name",
@@ -48,10 +47,12 @@ def write(folder: str | Path) -> dict[str, Any]:
         facts |= {"steps": steps_of(told, workflow, facts["inputs"], folder), "workers": []}
     pictures = Gallery((), 0) if facts["steps"] else gallery(facts)
     # The cheap ones first: what machines read is there even if a picture takes its time.
-    _put(folder / "report.json", (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
-    _put(folder / "report.xml", junit(facts))
-    _put(folder / "metrics.prom", metrics(facts).encode())
-    _put(folder / "report.html", page(facts, pictures).encode())
+    write_bytes(
+        folder / "report.json", (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode()
+    )
+    write_bytes(folder / "report.xml", junit(facts))
+    write_bytes(folder / "metrics.prom", metrics(facts).encode())
+    write_bytes(folder / "report.html", page(facts, pictures).encode())
     return facts
 
 
@@ -61,18 +62,3 @@ def _workflow(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Beside, to disk, into place: whoever reads it meanwhile sees the old one whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from seg_batch.card import ClassInfo
 from seg_batch.errors import InputError
-from seg_batch.named import nearest
+from seg_batch.named import nearest, split
 from seg_batch.recipe.draft import Frozen
 from seg_batch.recipe.reading import nearest_key
 from seg_batch.recipe.recipe import Recipe
@@ -29,7 +29,6 @@ from seg_batch.yaml_tree import parse_tree, text_of
 
 MOST_BYTES = 16 << 20
 COLUMNS = ("id", "image", "label", "split")
-_SUFFIXES = (".nii.gz", ".tif", ".tiff", ".nii", ".png", ".jpg", ".jpeg", ".zarr")
 
 
 class Entry(Frozen):
@@ -107,8 +106,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def stem(name: str) -> str:
     """The name of a file without its folder and the suffix of its format."""
-    name = Path(name).name
-    return next((name[: -len(s)] for s in _SUFFIXES if name.lower().endswith(s)), name)
+    return split(Path(name).name)[0]
 
 
 def _placed(entry: Entry, path: Path) -> Entry:

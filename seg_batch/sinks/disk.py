@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seg_batch.errors import DiskFullError, OutputError
+from seg_batch.errors import FULL, DiskFullError, OutputError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL = "free some space and run the same command again"
 _ADVICE = {
     errno.ENOSPC: f"the disk is full: {_FULL}",
@@ -71,11 +70,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write beside (``*.partial``), flush, move into place, flush the folder."""
+    """``write_bytes`` of text as UTF-8, in which bytes of file names come through."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write beside (``*.partial``), flush, move into place, flush the folder: whoever reads it meanwhile
+    sees the old one whole."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)

@@ -21,7 +21,7 @@ from nibabel.wrapstruct import WrapStructError
 from seg_batch.errors import InputError
 from seg_batch.geometry import Shape
 from seg_batch.georef import Affine16, VolumeGeoref
-from seg_batch.sources.protocol import human_bytes
+from seg_batch.machine import show_bytes
 
 _HEAD_BYTES = 1024
 _DEFLATE_RATIO = 1040  # deflate can't do better than 1032 : 1
@@ -121,8 +121,8 @@ def _check_size(path: Path, layout: Layout) -> None:
     too_short = needed > real * (_DEFLATE_RATIO if layout.compressed else 1)
     if too_short:
         raise InputError(
-            f"{path}: its header declares {human_bytes(needed)} of voxels, but the file of "
-            f"{human_bytes(real)} can't hold them: it is cut short or its header is damaged; "
+            f"{path}: its header declares {show_bytes(needed)} of voxels, but the file of "
+            f"{show_bytes(real)} can't hold them: it is cut short or its header is damaged; "
             "copy it again from its origin"
         )
 

@@ -92,12 +92,3 @@ def read_error(info: SourceInfo, box: Box, error: BaseException) -> ReadError:
         else "the file is damaged there; restore it from its origin"
     )
     return ReadError(f"{info.path}: the box {box} can't be read ({one_line(error)}): {remedy}")
-
-
-def human_bytes(size: float) -> str:
-    """``1536 -> "1.5 KiB"``."""
-    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:.3g} PiB"

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from seg_batch.errors import InputError
-from seg_batch.sources.protocol import BLOCK_LIMIT_BYTES, human_bytes
+from seg_batch.machine import show_bytes
+from seg_batch.sources.protocol import BLOCK_LIMIT_BYTES
 
 _TIB = 1 << 40
 _LOOKS = 2048
@@ -34,14 +35,14 @@ def check_size(path: Path, dataset: Any) -> None:
     size = f"{dataset.count} x {dataset.height} x {dataset.width}"
     if claimed > 1024 * _TIB or (claimed > _TIB and claimed > 10_000 * real):
         raise InputError(
-            f"{path}: declares {size} pixels, {human_bytes(claimed)}, in a file of "
-            f"{human_bytes(real)}, which can't be true; check how it was made, or crop it"
+            f"{path}: declares {size} pixels, {show_bytes(claimed)}, in a file of "
+            f"{show_bytes(real)}, which can't be true; check how it was made, or crop it"
         )
     if block_bytes(dataset) > BLOCK_LIMIT_BYTES:
         rows, columns = dataset.block_shapes[0]
         raise InputError(
             f"{path}: stored in blocks of {rows} x {columns} pixels, each of which takes "
-            f"{human_bytes(block_bytes(dataset))} to decode; "
+            f"{show_bytes(block_bytes(dataset))} to decode; "
             "rewrite it with gdal_translate -co TILED=YES"
         )
 

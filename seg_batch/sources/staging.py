@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seg_batch.errors import InputError, OutputError
+from seg_batch.machine import show_bytes
 from seg_batch.sources.identity import file_identity
 from seg_batch.sources.nifti_header import Layout, read_layout
-from seg_batch.sources.protocol import human_bytes
 
 _PIECE_BYTES = 4 << 20
 _SLACK_BYTES = 16 << 20  # some writers pad; more than this after the voxels is not padding
@@ -39,7 +39,7 @@ def stage(path: Path, folder: Path) -> Path:
     except OSError as error:
         raise OutputError(
             f"{folder}: the uncompressed copy of {path.name} can't be written "
-            f"({error.strerror or error}); free {human_bytes(layout.stop_bytes)} there"
+            f"({error.strerror or error}); free {show_bytes(layout.stop_bytes)} there"
         ) from error
     return target
 
@@ -55,8 +55,8 @@ def _make_room(path: Path, folder: Path, layout: Layout) -> None:
     free = shutil.disk_usage(folder).free
     if free < layout.stop_bytes:
         raise OutputError(
-            f"{folder}: {path.name} takes {human_bytes(layout.stop_bytes)} uncompressed, and only "
-            f"{human_bytes(free)} are free there; make room"
+            f"{folder}: {path.name} takes {show_bytes(layout.stop_bytes)} uncompressed, and only "
+            f"{show_bytes(free)} are free there; make room"
         )
 
 
@@ -86,7 +86,7 @@ def _inflated(path: Path, layout: Layout) -> Iterator[bytes]:
                 total += len(piece)
                 if total > layout.stop_bytes + _SLACK_BYTES:
                     raise InputError(
-                        f"{path}: goes on after the {human_bytes(layout.stop_bytes)} that its "
+                        f"{path}: goes on after the {show_bytes(layout.stop_bytes)} that its "
                         "header declares; it is damaged or made to fill the disk: don't use it"
                     )
                 yield piece
@@ -96,6 +96,6 @@ def _inflated(path: Path, layout: Layout) -> Iterator[bytes]:
         ) from error
     if total < layout.stop_bytes:
         raise InputError(
-            f"{path}: holds {human_bytes(total)} of the {human_bytes(layout.stop_bytes)} that its "
+            f"{path}: holds {show_bytes(total)} of the {show_bytes(layout.stop_bytes)} that its "
             "header declares: the volume is cut short; copy it again from its origin"
         )

@@ -17,13 +17,13 @@ import zarr
 
 from seg_batch.errors import InputError, SegbatchError
 from seg_batch.geometry import Box, Shape
+from seg_batch.machine import show_bytes
 from seg_batch.normalise import Pixels
 from seg_batch.sources.again import Again
 from seg_batch.sources.identity import tree_identity
 from seg_batch.sources.protocol import (
     BLOCK_LIMIT_BYTES,
     SourceInfo,
-    human_bytes,
     one_line,
     read_error,
     require_inside,
@@ -154,7 +154,7 @@ def _check(path: Path, found: Found) -> np.dtype:
         )
     if _chunk_bytes(found) > BLOCK_LIMIT_BYTES:
         raise InputError(
-            f"{path}: chunks of {human_bytes(_chunk_bytes(found))}, each of which is decoded "
+            f"{path}: chunks of {show_bytes(_chunk_bytes(found))}, each of which is decoded "
             "whole; rechunk it to less than 1 GiB"
         )
     return dtype.newbyteorder("=")

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seg_batch.errors import InputError
-from seg_batch.verbs.outputs import ENDINGS, split
+from seg_batch.named import IMAGES
+from seg_batch.verbs.outputs import split
 
 ENDING_OF_LABELS = ("_labels", "_label")
 
@@ -83,14 +84,14 @@ def _listed(path: Path) -> dict[str, Path]:
             )
         named[stem(file)] = file
     if not named:
-        raise InputError(f"{path} holds no raster and no volume ({', '.join(ENDINGS)})")
+        raise InputError(f"{path} holds no raster and no volume ({', '.join(IMAGES)})")
     return named
 
 
 def _offered(file: Path) -> bool:
     name = file.name.lower()
     working = name.endswith((".work.zarr", ".part")) or split(file)[0].endswith("_probabilities")
-    return not name.startswith(".") and name.endswith(ENDINGS) and not working
+    return not name.startswith(".") and name.endswith(IMAGES) and not working
 
 
 def stem(path: Path) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seg_batch import named
 from seg_batch.sinks.product import digest
 from seg_batch.sources.protocol import SourceInfo
 
-ENDINGS = (".nii.gz", ".tiff", ".tif", ".nii", ".zarr", ".png", ".jpeg", ".jpg")
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # what every report of ours has
 ATTEMPT = "try-"  # how the name of an attempt begins
 DEFAULT_ENDING = {"raster": ".tif", "volume": ".nii.gz"}
@@ -59,9 +59,8 @@ class Outputs:
 
 def split(path: Path) -> tuple[str, str]:
     """Name and ending, where ``.nii.gz`` is one ending."""
-    lower = path.name.lower()
-    end = next((e for e in ENDINGS if lower.endswith(e)), path.suffix)
-    return path.name[: len(path.name) - len(end)] if end else path.name, end
+    name, ending = named.split(path.name)
+    return (name, ending) if ending else (path.stem, path.suffix)
 
 
 def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = False) -> Outputs:

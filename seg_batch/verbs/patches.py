@@ -21,13 +21,13 @@ import numpy as np
 
 from seg_batch.errors import InputError, OutputError, RefusedError
 from seg_batch.executors import Needs, Pool, open_pool, run_bounded
+from seg_batch.machine import show_bytes
 from seg_batch.normalise import Normaliser
 from seg_batch.recipe import Recipe
 from seg_batch.sinks import patches as sink
 from seg_batch.sinks.disk import require_room
 from seg_batch.sinks.patch_work import PatchWork, require_replaceable, work_folder, working
 from seg_batch.sinks.store import fingerprint_digest
-from seg_batch.sources.protocol import human_bytes
 from seg_batch.verbs import layout
 from seg_batch.verbs.cutting import Job, run_task, staged_folder
 from seg_batch.verbs.layout import Case, Numbers, Task, TileTask, grid_of
@@ -237,7 +237,7 @@ def _require_room(
     except OSError:
         free = shutil.disk_usage(work.path).free
         raise OutputError(
-            f"the dataset takes up to {human_bytes(size)} and {human_bytes(free)} are free at "
+            f"the dataset takes up to {show_bytes(size)} and {show_bytes(free)} are free at "
             f"{work.output.parent}: make room, cut with less overlap, or choose another output"
         ) from None
 

@@ -18,6 +18,7 @@ from seg_batch.card import ModelCard
 from seg_batch.dataset import PatchSet
 from seg_batch.errors import InputError, SegbatchError
 from seg_batch.geometry import Box, Shape
+from seg_batch.named import IMAGES
 from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.options import Options
 from seg_batch.sources import open_source
@@ -25,7 +26,6 @@ from seg_batch.sources.view import Oriented
 from seg_batch.stitch import cut
 from seg_batch.tiling import DEFAULT_PATCH, make_grid
 from seg_batch.verbs.chained import Seen
-from seg_batch.verbs.outputs import ENDINGS
 from seg_batch.verbs.regions import card_numbers, collect, numbers_for, require_card
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
@@ -123,7 +123,7 @@ def of_images(path: Path, card: ModelCard, most: int) -> RealPatches:
 def _files(path: Path) -> list[Path]:
     if path.suffix.lower() == ".zarr" or not path.is_dir():
         return [path]
-    files = sorted(f for f in path.iterdir() if f.name.lower().endswith(ENDINGS))
+    files = sorted(f for f in path.iterdir() if f.name.lower().endswith(IMAGES))
     if not files:
         raise InputError(f"{path} holds no raster and no volume: name images, or a patch dataset")
     return files

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.errors import InputError
+from seg_batch.named import IMAGES
 from seg_batch.verbs.outputs import split
 
 DONE, FAILED = ".segbatch-done", ".segbatch-failed"
 CHANGED = "changed"  # while it was in hand: to be taken again, over what was made of it
-IMAGES = (".nii.gz", ".nii", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".zarr")
 TEMPORARY = ("~", ".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".swp")
 LOOK_LIMIT = 100_000  # names of one look: a folder of millions must not stop everything
 TREE_LIMIT = 10_000  # files of one Zarr that a look takes in

@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
+from seg_batch.named import IMAGES, split
 from seg_batch.workflow.lists import rows_of_list, rows_of_manifest
-from seg_batch.workflow.naming import IMAGES, split
 from seg_batch.workflow.parts import Inputs
 from seg_batch.workflow.wish import Wish
 

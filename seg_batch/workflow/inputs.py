@@ -10,10 +10,11 @@ import os
 from dataclasses import dataclass
 
 from seg_batch.errors import InputError, OutputError, SegbatchError
+from seg_batch.named import split
 from seg_batch.sources import open_source
 from seg_batch.sources.detect import detect
 from seg_batch.workflow.gather import gathered
-from seg_batch.workflow.naming import named, split
+from seg_batch.workflow.naming import named
 from seg_batch.workflow.parts import Outputs
 from seg_batch.workflow.schema import Workflow
 from seg_batch.workflow.wish import Wish

@@ -7,10 +7,9 @@ import re
 import string
 from pathlib import PurePath
 
-from seg_batch.named import nearest
+from seg_batch.named import nearest, split
 
 FIELDS = ("stem", "parent", "name", "index")
-IMAGES = (".nii.gz", ".nii", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".zarr")
 
 
 def check_pattern(pattern: str) -> str:
@@ -34,12 +33,6 @@ def check_pattern(pattern: str) -> str:
             f"{pattern!r} ends in {ending}, and endings follow from formats: leave it out here"
         )
     return pattern
-
-
-def split(path: str) -> tuple[str, str]:
-    """What stands before the ending of an image, and the ending, empty where it is none of these."""
-    ending = next((end for end in IMAGES if path.lower().endswith(end)), "")
-    return path[: len(path) - len(ending)], path[len(path) - len(ending) :]
 
 
 def _check_field(name: str, spec: str, conversion: str | None) -> None:

@@ -16,8 +16,9 @@ import rasterio
 
 from seg_batch.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.dataset import PatchSet
+from seg_batch.machine import show_s
 from seg_batch.nn.history import Row
-from seg_batch.progress import Pace, TrainBar, show_s
+from seg_batch.progress import Pace, TrainBar
 from seg_batch.recipe import Recipe
 from seg_batch.verbs.curves import (
     coloured,

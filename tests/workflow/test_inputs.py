@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.errors import SegbatchError, WorkflowError
+from seg_batch.named import split
 from seg_batch.workflow import Listing, Workflow, listed, read
 from seg_batch.workflow.gather import excluded
-from seg_batch.workflow.naming import check_pattern, named, split
+from seg_batch.workflow.naming import check_pattern, named
 
 TIFF = b"II*\0" + bytes(60)
 NIFTI = bytes(344) + b"n+1\0"
