@@ -162,7 +162,7 @@ def parse_tree(text: str, source: str, folder: Path | None = None) -> Tree:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Place(mark.line + 1, mark.column + 1, source) if mark else Place(0, 0, source)
-        line = text.split("\n")[mark.line] if mark else ""
+        line = "".join(text.splitlines()[mark.line : mark.line + 1]) if mark else ""
         raise WorkflowError(f"{place}: {_words(error, line)}") from None
     except yaml.reader.ReaderError as error:
         place = _at(text[: error.position], source)

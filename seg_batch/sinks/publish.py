@@ -28,7 +28,7 @@ def require_writable(folder: Path) -> None:
     except OSError as error:
         raise OutputError(
             f"{folder} can't be written ({error.strerror or error}): choose another output"
-        ) from None
+        ) from error
 
 
 @contextmanager

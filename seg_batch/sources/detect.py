@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -70,6 +71,8 @@ def is_nifti(head: bytes) -> bool:
 
 def _head(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait for its writer
+            raise InputError(f"{path}: no regular file, so it can't be an image; check the path")
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except FileNotFoundError:

@@ -132,7 +132,6 @@ class Work:
         self.on_tiles: Callable[[int], None] = lambda n: None
         self.stop = threading.Event()
         self._one_call = threading.Lock()
-        self.users = 0  # blocks being done right now; counted by ``working``
 
     def close(self) -> None:
         self.source.close()
@@ -250,41 +249,50 @@ class Work:
 
 IDLE = 2  # jobs kept open of which no block runs: those of a night take turns
 
-_open: dict[str, Work] = {}  # the one used last stands last
-_guard = threading.RLock()  # of what is open in this process, and of who uses it
+
+@dataclass
+class _Door:
+    """One job of this process. ``users``: blocks being done right now, or about to be."""
+
+    opening: threading.Lock = field(default_factory=threading.Lock)
+    work: Work | None = None
+    users: int = 0
 
 
-def open_work(job: Job) -> Work:
-    """The job, opened once in this process; of the others few stay open, and all that are used."""
+_open: dict[str, _Door] = {}  # the one used last stands last
+_guard = (
+    threading.RLock()
+)  # of what is open in this process, and of who uses it; never held for long
+
+
+@contextmanager
+def working(job: Job) -> Iterator[Work]:
+    """The job, opened once in this process, for as long as it is used; of the others few stay open. To
+    open one holds up nobody who works at another."""
     with _guard:
-        work = _open.pop(job.key, None)
-        if work is None:
+        door = _open.pop(job.key, None)
+        if door is None:
             close_work(keep=IDLE - 1)
-            work = Work(job)
-        _open[job.key] = work
-        return work
+        door = _open.setdefault(job.key, door or _Door())
+        door.users += 1
+    try:
+        with door.opening:
+            door.work = door.work or Work(job)
+        yield door.work
+    finally:
+        with _guard:
+            door.users -= 1
 
 
 def close_work(keep: int = 0) -> None:
     """Close all jobs of which no block runs but the ``keep`` used last: several runs may share the
     workers of a cluster."""
     with _guard:
-        idle = [key for key, work in _open.items() if not work.users]
+        idle = [key for key, door in _open.items() if not door.users]
         for key in idle[: len(idle) - keep]:
-            _open.pop(key).close()
-
-
-@contextmanager
-def working(job: Job) -> Iterator[Work]:
-    """The job, open for as long as it is used."""
-    with _guard:
-        work = open_work(job)
-        work.users += 1
-    try:
-        yield work
-    finally:
-        with _guard:
-            work.users -= 1
+            work = _open.pop(key).work
+            if work is not None:
+                work.close()
 
 
 def run_block(job: Job, block: Block) -> dict[str, Any]:

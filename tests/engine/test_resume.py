@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -267,16 +268,31 @@ def test_jobs_share_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Fake:
         def __init__(self, job: Any) -> None:
-            self.users, self.closed = 0, False
+            self.closed = False
+            if job.key == "slow":
+                opening.set()
+                assert go_on.wait(20)
 
         def close(self) -> None:
             self.closed = True
 
+    opening, go_on = threading.Event(), threading.Event()
     monkeypatch.setattr(work, "Work", Fake)
-    one, two = SimpleNamespace(key="one"), SimpleNamespace(key="two")
+    one, two, slow = (SimpleNamespace(key=key) for key in ("one", "two", "slow"))
+
+    def work_slowly() -> None:
+        with work.working(slow):
+            pass
+
     with work.working(one) as first:
         with work.working(two):
             assert not first.closed
+        thread = threading.Thread(target=work_slowly)
+        thread.start()
+        assert opening.wait(20)
+        with work.working(two):
+            go_on.set()
+        thread.join(20)
         with work.working(one) as same:
             assert same is first
     work.close_work()

@@ -192,12 +192,12 @@ def passing_certs() -> Path:
     """A set for one run, in the user's own cache folder, which compute nodes are taken to share.
     Those that killed runs of this host left are removed."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segbatch" / "tls"
-    mine = f"{socket.gethostname()}-"
+    mine = f"{socket.gethostname()}_"  # no host's name has one
     cache.mkdir(parents=True, exist_ok=True)
     for left in cache.glob(f"{mine}*"):
-        pid = left.name.removeprefix(mine).partition("-")[0]
+        pid = left.name.removeprefix(mine).partition("_")[0]
         if pid.isdigit() and not Path("/proc", pid).exists():
             shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{mine}{os.getpid()}-", dir=cache))
+    folder = Path(tempfile.mkdtemp(prefix=f"{mine}{os.getpid()}_", dir=cache))
     make_certs(folder, [socket.gethostname()], days=30)
     return folder

@@ -6,6 +6,7 @@ output, and here the file must be read that each worker wrote.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -55,6 +56,33 @@ def check_workers(pool: Pool, needs: Needs) -> tuple[Needs, Answers]:
     return settled, answers
 
 
+def require_same_scheduler(client: Any) -> None:
+    """ClusterError when a scheduler that was there before us has other versions: it reads each task."""
+    here, address = dict(versions(BASE)), client.scheduler.address
+    try:
+        there = dict(client.run_on_scheduler(versions, BASE))
+    except Exception as error:  # of whatever its Python makes of ours
+        client.close(timeout=2)
+        raise ClusterError(
+            f"the Dask scheduler at {address} can't run segbatch ({type(error).__name__}: {error}): "
+            f"install segbatch {package_version()} there, too"
+        ) from None
+    for name, wanted in here.items():
+        if there.get(name) != wanted:
+            client.close(timeout=2)
+            raise ClusterError(
+                f"the Dask scheduler at {address} has {name} {there.get(name)}, where {wanted} is "
+                "needed: give it the same environment"
+            )
+
+
+def of_latecomers(needs: Needs) -> Needs:
+    """What a worker must have that comes when the run is under way: of the inputs the folders, for
+    what is done may have been moved away since."""
+    folders = dict.fromkeys(os.path.dirname(path) or "." for path, _ in needs.identities)
+    return replace(needs, identities=tuple((folder, identity(folder)) for folder in folders))
+
+
 def _answers(pool: Pool, needs: Needs) -> Answers:
     found: Answers = {}
     for worker, answer in pool.answers(facts, needs).items():
@@ -99,7 +127,7 @@ def _probing(folders: tuple[str, ...]) -> Iterator[str]:
             except OSError as error:
                 raise OutputError(
                     f"{folder} can't be written ({error.strerror}): choose another output"
-                ) from None
+                ) from error
         yield probe
     finally:
         for folder in folders:

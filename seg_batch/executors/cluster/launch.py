@@ -12,7 +12,7 @@ from typing import Any
 
 from seg_batch.errors import ClusterError
 from seg_batch.executors.cluster.certs import passing_certs, security_of
-from seg_batch.executors.cluster.checks import check_workers
+from seg_batch.executors.cluster.checks import check_workers, of_latecomers, require_same_scheduler
 from seg_batch.executors.cluster.deploy import LOOPBACK, lifetime_advice, opens_to_others, started
 from seg_batch.executors.cluster.facts import Needs
 from seg_batch.executors.cluster.gpu import cuda_cluster, environment
@@ -49,7 +49,8 @@ def open_pool(
         needs = needs or Needs()
         if spec.here:  # the plan has shared out this machine's memory
             needs = replace(needs, memory_bytes=0)
-        pool.needs, answers = check_workers(pool, needs)
+        settled, answers = check_workers(pool, needs)
+        pool.needs = of_latecomers(settled)
         pool.introduce()
         pool.advice += _unused_gpus(needs, answers)
         yield pool
@@ -137,6 +138,7 @@ def remote_pool(spec: ClusterSpec) -> DaskPool:
             + ("look whether it has a certificate of the same set, " if security else "")
             + "or use --cluster local"
         ) from None
+    require_same_scheduler(client)
     _await_workers(client, 1, CONNECT_S, f"at {address}, so nothing would run: start dask workers "
                    "with segbatch installed")  # fmt: skip
     return DaskPool(client)
