@@ -44,6 +44,7 @@ class Board:
         self._tally = Tally(self._began)
         self._pool = self._idle = self._halt = ""
         self._stage = "starting the workers"
+        self._again: set[str] = set()  # inputs whose warnings were told
         self._over = threading.Event()
         self._live = Live(
             console=self._console,
@@ -101,8 +102,9 @@ class Board:
     def started(self, key: str, facts: dict[str, Any]) -> None:
         with self._guard:
             self._tally.started(key, facts, time.monotonic())
-        for warning in facts.get("warnings") or ():
-            self.say(f"warning: {key}: {warning}")
+        if key not in self._again:
+            for warning in facts.get("warnings") or ():
+                self.say(f"warning: {key}: {warning}")
 
     def stage(self, key: str, name: str) -> None:
         with self._guard:
@@ -143,7 +145,9 @@ class Board:
     def retried(self, key: str, error: str, wait_s: float, worker: str = "") -> None:
         with self._guard:
             self._tally.back(key)
-        self.say(f"tried again in {wait_s:g} s: {about(key, error)}")
+            self._again.add(key)
+        when = f"in {wait_s:g} s" if wait_s else "at once"
+        self.say(f"tried again {when}: {about(key, error)}")
 
     def withdrawn(self, key: str) -> None:
         with self._guard:

@@ -48,6 +48,19 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     ]
 
 
+def test_another_try_says_when_and_warns_of_nothing_again() -> None:
+    out = io.StringIO()
+    with Board(console=Console(file=out, highlight=False, markup=False)) as board:
+        for wait_s in (0.0, 4.0):
+            board.started("a.tif", {"warnings": ["no CRS"]})
+            board.retried("a.tif", "a.tif: it stumbled", wait_s)
+    assert out.getvalue().splitlines() == [
+        "segbatch: warning: a.tif: no CRS",
+        "segbatch: tried again at once: a.tif: it stumbled",
+        "segbatch: tried again in 4 s: a.tif: it stumbled",
+    ]
+
+
 def test_on_a_terminal_there_is_a_table_and_what_matters_stays_above_it() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
