@@ -10,20 +10,36 @@ it is told the time and what happened, and decides. ``bounded`` acts on it, the 
 from __future__ import annotations
 
 import heapq
+import statistics
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from seg_batch.executors.faults import Fault, back_off_s
 from seg_batch.executors.health import Health
-from seg_batch.executors.stragglers import LEAST_S, late
 
 PATIENCE = 3  # further tries after faults that may pass, unless it is told otherwise
 FORGIVEN = 3  # failures of an item on workers that have not done anything yet
 COPIES = 3  # of one item in flight, at most
 REMEMBERED = 255  # finished items whose times count
 TICK_S = 1.0
+LATE = 3.0  # times the median: an item that takes so long is begun elsewhere, too
+LEAST_DONE = 8  # items, before their median says anything
+LEAST_S = 2.0  # that an item may always take: what is over in a moment is not worth a copy
+
+
+def late[K: Hashable](
+    now: float, begun: Mapping[K, float], seconds: Collection[float], least_s: float = LEAST_S
+) -> list[K]:
+    """Keys of ``begun`` (when each was submitted) that are late, the longest in flight first.
+
+    ``seconds``: how long finished ones were in flight. ``now`` and ``begun`` are of one clock.
+    """
+    if len(seconds) < LEAST_DONE or not begun:
+        return []
+    limit = max(least_s, LATE * statistics.median(seconds))
+    return sorted((k for k, at in begun.items() if now - at > limit), key=lambda k: begun[k])
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
 from seg_batch.named import IMAGES, split
-from seg_batch.workflow.lists import rows_of_list, rows_of_manifest
+from seg_batch.workflow.lists import Wish, rows_of_list, rows_of_manifest
 from seg_batch.workflow.parts import Inputs
-from seg_batch.workflow.wish import Wish
 
 _UNFINISHED = (".work.zarr", ".staged", ".part")
 type Known = Callable[[str], set[str]]

@@ -14,10 +14,10 @@ from seg_batch.named import split
 from seg_batch.sources import open_source
 from seg_batch.sources.detect import detect
 from seg_batch.workflow.gather import gathered
+from seg_batch.workflow.lists import Wish
 from seg_batch.workflow.naming import named
 from seg_batch.workflow.parts import Outputs
 from seg_batch.workflow.schema import Workflow
-from seg_batch.workflow.wish import Wish
 
 _KINDS = {"geotiff": "raster", "png": "raster", "jpeg": "raster"}
 _KINDS |= {"nifti": "volume", "nifti.gz": "volume"}

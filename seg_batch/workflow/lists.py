@@ -1,4 +1,4 @@
-"""Inputs listed in files of their own: a CSV manifest, or one path per line."""
+"""Inputs as they were named; and those that files of their own name: a CSV manifest, or one path per line."""
 
 from __future__ import annotations
 
@@ -6,13 +6,37 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from seg_batch.errors import WorkflowError
 from seg_batch.named import nearest
-from seg_batch.workflow.wish import Wish
 
 MOST_BYTES = 64 << 20
 COLUMNS = ("input", "output", "volume", "model")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """``path``, named by ``where`` (``inputs.paths``, or a line of a list); ``output``: its name below
+    the output folder; ``error``: why it can be no input, as far as that is known already."""
+
+    path: str
+    where: str
+    output: str | None = None
+    volume: int | None = None
+    model: tuple[str, ...] | None = None
+    error: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What the run calls it."""
+        path = os.path.abspath(self.path) if self.error is None else self.path
+        return path if self.volume is None else f"{path}#{self.volume}"
+
+    @property
+    def asked(self) -> tuple[object, ...]:
+        """All that was said of it: who names a file twice with the same words means it once."""
+        return (self.key, self.output, self.volume, self.model)
 
 
 def rows_of_list(path: str, volume: int | None) -> Iterator[Wish]:

@@ -5,8 +5,8 @@ import statistics
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seg_batch.executors.course import late
 from seg_batch.executors.health import Health
-from seg_batch.executors.stragglers import late
 
 times = st.floats(0, 1000, allow_nan=False)
 
