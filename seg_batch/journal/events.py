@@ -9,15 +9,15 @@ of a later is a word of somebody suspended, and not read.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from seg_batch.errors import DamagedError, DiskFullError, OutputError
+from seg_batch.errors import FULL, DamagedError, DiskFullError, OutputError, StoreError
 from seg_batch.journal.lock import Tenure
 
 NAME = "journal.jsonl"
@@ -46,6 +46,7 @@ KINDS = OF_INPUTS | OF_RUNS
 # May be lost with the machine (never with the process): whoever goes on finds it out again.
 LIGHT = frozenset({"surveyed", "started", "straggler"})
 OURS_S = 0.2  # for so long the lock is taken to be still ours
+TENURE = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backslash before it
 
 Event = dict[str, Any]
 
@@ -69,7 +70,7 @@ class Journal:
         """Write one event, and see it to the disk unless it is light; returns it as it will be read.
 
         ValueError for a kind that is unknown or does not tell what it must; DiskFullError or another
-        OutputError when the disk refuses.
+        OutputError when the disk refuses; StoreError after ``close``.
         """
         _require_kind(kind, input, fields)
         event: Event = {"t": round(time.time(), 3), "event": kind, "input": input}
@@ -78,6 +79,8 @@ class Journal:
         event |= fields
         line = json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with self._guard:
+            if self._handle < 0:
+                raise StoreError(f"{self.path} is closed, so {kind!r} can't be told any more")
             self._require_ours()
             try:
                 self._write(line)
@@ -103,7 +106,11 @@ class Journal:
         self._torn = False
 
     def close(self) -> None:
-        os.close(self._handle)
+        """Nothing is written any more; least of all into a file that gets the number of this one."""
+        with self._guard:
+            handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
 
     @staticmethod
     def read(path: Path) -> list[Event]:
@@ -119,8 +126,16 @@ class Journal:
         return _in_force(_parsed(path, data.split(b"\n")[:-1]))
 
 
+def highest_tenure(path: Path) -> int:
+    """The highest number of a tenure that wrote to the journal at ``path``; 0 where there is none."""
+    try:
+        return max(map(int, TENURE.findall(path.read_bytes())), default=0)
+    except FileNotFoundError:
+        return 0
+
+
 def _refused(path: Path, error: OSError) -> OutputError:
-    kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else OutputError
+    kind = DiskFullError if error.errno in FULL else OutputError
     return kind(
         f"can't write {path} ({error.strerror}), so what is done could not be told later: make room "
         "or check the disk, then run the same command again to resume"

@@ -8,8 +8,11 @@ The highest number rules. A tenure's file is written by its owner alone, who tou
 seconds. Whoever finds the newest tenure let go, or its owner dead, creates the next number, and
 exclusively: of any number of racers exactly one succeeds. Nothing is renamed or removed on the
 way, so nobody can take away by mistake what another has just won. An owner that was suspended
-finds a higher number than its own and stops before it writes anything more.
+finds a higher number than its own and stops before it writes anything more. Numbers go on where the
+lines of the journal are, so a ``lock`` folder may be removed.
 
+An owner that can't be seen from here, since it is on another host, or was on this one before it was
+started anew, is watched: it lives if its heartbeat is heard, and is dead if it is silent for too long.
 Ages are differences of two times that the file system itself gave, so clocks need not agree.
 """
 
@@ -32,6 +35,7 @@ from seg_batch.errors import BusyError, OutputError, StoreError
 
 LIMIT_S = 60.0  # an owner not heard of for so long is taken to be dead
 BEATS = 6  # heartbeats within the limit
+LOOKS = 60  # at an owner's heartbeat within the limit
 NAME = "lock"
 
 
@@ -52,15 +56,17 @@ class Owner:
         pid = os.getpid()
         return cls(os.uname().nodename, pid, _place(), _started(pid) or "", uuid.uuid4().hex)
 
+    def is_visible(self) -> bool:
+        """Whether its process would be seen from here. Copies of a machine have other names."""
+        return bool(self.place) and (self.host, self.place) == (os.uname().nodename, _place())
+
     def is_gone(self) -> bool:
-        """True when it certainly runs no more: known only within its own place."""
-        if not self.place or self.place != _place():
-            return False
-        return _started(self.pid) != self.started
+        """True when it certainly runs no more."""
+        return self.is_visible() and _started(self.pid) != self.started
 
     def wake(self) -> None:
         """Let an owner that was suspended here find out that it is one no more."""
-        if self.place and self.place == _place() and not self.is_gone():
+        if self.is_visible() and not self.is_gone():
             with suppress(OSError):
                 os.kill(self.pid, signal.SIGCONT)
 
@@ -87,11 +93,13 @@ def _started(pid: int) -> str | None:
 
 @dataclass(frozen=True)
 class Held:
-    """The newest tenure of a run folder, as anybody finds it. ``age_s``: since its heartbeat."""
+    """The newest tenure of a run folder, as anybody finds it. ``beat``: when it was last heard of, by
+    the clock of the file system; ``age_s``: seconds since then."""
 
     number: int
     owner: Owner
     age_s: float
+    beat: float = 0.0
 
     def stale(self, limit_s: float) -> str | None:
         """Why its owner is taken to be dead; None when it is not."""
@@ -115,7 +123,7 @@ def _newest(room: Path, now: float) -> Held | None:
                 text, beat = file.read(), os.fstat(file.fileno()).st_mtime
         except FileNotFoundError:
             continue  # of one who came too late and withdrew
-        return Held(number, _owner(text), max(0.0, now - beat))
+        return Held(number, _owner(text), max(0.0, now - beat), beat)
     return None
 
 
@@ -192,15 +200,21 @@ def leave(message: str) -> None:
 
 @contextmanager
 def hold(
-    folder: Path, *, limit_s: float = LIMIT_S, on_lost: Callable[[str], None] = leave
+    folder: Path,
+    *,
+    limit_s: float = LIMIT_S,
+    on_lost: Callable[[str], None] = leave,
+    say: Callable[[str], None] = lambda line: None,
+    floor: int = 0,
 ) -> Iterator[Tenure]:
     """Be the one coordinator of the run in ``folder``.
 
-    BusyError, naming the owner, when another one is alive, that is, was heard of within
-    ``limit_s``. ``on_lost`` is called once, from a thread, with the reason, when the run was taken
-    over while this process was suspended.
+    BusyError, naming the owner, when another one is alive: its process is, or a heartbeat of it is
+    heard. For that one waits, ``limit_s`` at most, and ``say`` is told so. ``on_lost`` is called once,
+    from a thread, with the reason, when the run was taken over while this process was suspended.
+    ``floor``: the highest number of a tenure that the journal knows of.
     """
-    tenure = _take(folder / NAME, limit_s)
+    tenure = _take(folder / NAME, limit_s, say, floor)
     over = threading.Event()
     beating = threading.Thread(
         target=_beat, args=(tenure, over, limit_s / BEATS, on_lost), daemon=True, name="heartbeat"
@@ -228,16 +242,14 @@ def _beat(
             continue  # a disk that stumbles: the next beat may succeed
 
 
-def _take(room: Path, limit_s: float) -> Tenure:
+def _take(room: Path, limit_s: float, say: Callable[[str], None], floor: int) -> Tenure:
     try:
         room.mkdir(parents=True, exist_ok=True)
         earlier = _newest(room, _now(room))
         why = None
         if earlier is not None and not earlier.owner.released:
-            why = earlier.stale(limit_s)
-            if why is None:
-                raise _busy(room, earlier)
-        tenure = _begin(room, earlier, why)
+            why = earlier.stale(limit_s) or _silent(room, earlier, limit_s, say)
+        tenure = _begin(room, earlier, why, floor)
     except OSError as error:
         raise OutputError(
             f"can't write {room} ({error.strerror}), so the run could have two owners: check the "
@@ -248,16 +260,33 @@ def _take(room: Path, limit_s: float) -> Tenure:
     return tenure
 
 
-def _begin(room: Path, earlier: Held | None, why: str | None) -> Tenure:
-    number, owner = (earlier.number if earlier else 0) + 1, Owner.here()
+def _silent(room: Path, earlier: Held, limit_s: float, say: Callable[[str], None]) -> str | None:
+    """Why an owner that can't be seen is dead, once that is known; BusyError once it is heard of."""
+    if earlier.owner.is_visible():
+        raise _busy(room, earlier)
+    say(
+        f"{room.parent} belongs to {earlier.owner}, heard of {earlier.age_s:.0f} s ago: waiting for "
+        f"its next heartbeat, {limit_s - earlier.age_s:.0f} s at most"
+    )
+    held: Held | None = earlier
+    while held and (held.number, held.beat) == (earlier.number, earlier.beat):
+        if why := held.stale(limit_s):
+            return why
+        time.sleep(limit_s / LOOKS)
+        held = _newest(room, _now(room))
+    if held and held.number == earlier.number and held.owner.released:
+        return None
+    raise _busy(room, held)
+
+
+def _begin(room: Path, earlier: Held | None, why: str | None, floor: int = 0) -> Tenure:
+    number, owner = max(earlier.number if earlier else 0, floor) + 1, Owner.here()
     path = room / f"{number}.json"
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+        handle = _claim(path, owner)
     except FileExistsError:
         raise _busy(room, _newest(room, _now(room))) from None
     try:
-        os.write(handle, json.dumps(asdict(owner)).encode())
-        os.fsync(handle)
         if _highest(room) != number:  # what was newest when we looked has had successors since
             raise _busy(room, _newest(room, _now(room)))
     except BaseException:
@@ -269,6 +298,29 @@ def _begin(room: Path, earlier: Held | None, why: str | None) -> Tenure:
         if stem.isdigit() and int(stem) < number:
             (room / name).unlink(missing_ok=True)
     return Tenure(path, handle, owner, earlier, why)
+
+
+def _claim(path: Path, owner: Owner) -> int:
+    """Create the file of a tenure, whole: a kill leaves none or one that names its owner. Returns it
+    open; FileExistsError for all but one."""
+    part = path.with_name(f".{owner.token}")
+    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+    try:
+        os.write(handle, json.dumps(asdict(owner)).encode())
+        os.fsync(handle)
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: for a moment the file is empty
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+            os.replace(part, path)
+    except BaseException:
+        os.close(handle)
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+    return handle
 
 
 def _busy(room: Path, held: Held | None) -> BusyError:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from seg_batch.journal.events import NAME, Journal
+from seg_batch.journal.events import NAME, Journal, highest_tenure
 from seg_batch.journal.lock import LIMIT_S, Tenure, hold, leave
 from seg_batch.version import package_version
 
@@ -47,11 +47,17 @@ def open_run(
 ) -> Iterator[Journal]:
     """The journal of the run in ``folder``, for the one process that may append to it.
 
-    ``say`` is told when the run was taken over from an owner that is dead. BusyError when its
-    owner lives; see ``lock.hold``.
+    ``say`` is told when the run was taken over from an owner that is dead, or when one waits to know
+    whether it is. BusyError when its owner lives; see ``lock.hold``.
     """
     with (
-        hold(folder, limit_s=limit_s, on_lost=on_lost) as tenure,
+        hold(
+            folder,
+            limit_s=limit_s,
+            on_lost=on_lost,
+            say=say,
+            floor=highest_tenure(folder / NAME),
+        ) as tenure,
         closing(Journal(folder / NAME, tenure)) as journal,
     ):
         if (line := taken_over_line(tenure)) and tenure.taken_over:

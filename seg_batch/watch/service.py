@@ -64,7 +64,7 @@ def serve(
     with ExitStack() as last_first:
         enter = last_first.enter_context
         service.run.mkdir(parents=True, exist_ok=True)
-        tenure = enter(hold(service.run))
+        tenure = enter(hold(service.run, say=say))
         log = enter(RunLog(service.run / LOG))
 
         def noted(text: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seg_batch.errors import DamagedError
+from seg_batch.errors import DamagedError, StoreError
 from seg_batch.journal.events import NAME, Journal
 from tests.journal.made import BEGUN, Holder
 
@@ -145,6 +145,16 @@ def test_the_word_of_an_earlier_tenure_is_not_read(tmp_path: Path) -> None:
     second.close()
 
 
+def test_what_is_told_after_the_end_goes_into_no_other_file(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / NAME)
+    journal.close()
+    with (tmp_path / "product").open("wb"):  # gets the number of the file that was closed
+        with pytest.raises(StoreError, match="is closed"):
+            journal.append("refused", "a", error="")
+        journal.close()
+    assert (tmp_path / "product").read_bytes() == b""
+
+
 @pytest.mark.full
 def test_what_was_told_is_there_after_a_kill(tmp_path: Path) -> None:
     """Ten writers, each killed as it writes: every append that returned is read, in order."""
@@ -154,7 +164,8 @@ def test_what_was_told_is_there_after_a_kill(tmp_path: Path) -> None:
             writer.tell("loop", tmp_path)
             heard = [writer.hear() for _ in range(20)]
             writer.process.send_signal(signal.SIGKILL)
-            heard += writer.process.communicate()[0].split()
+            assert writer.process.stdout is not None
+            heard += writer.process.stdout.read().split()  # what was buffered, too
         found = [e["input"] for e in Journal.read(tmp_path / NAME) if e["event"] == "refused"]
         mine = found[len(told) :]
         assert found[: len(told)] == told

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -32,6 +35,7 @@ def left(folder: Path, owner: Owner, age_s: float = 0.0) -> Path:
 
 
 ELSEWHERE = Owner("other-host", 7, "another boot", "1", "token")
+BEFORE = replace(ELSEWHERE, host=os.uname().nodename)  # of this host, before it was started anew
 
 
 def test_a_second_one_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
@@ -44,11 +48,36 @@ def test_a_second_one_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "lock").iterdir()] == ["2.json"]
 
 
-def test_another_host_is_believed_until_its_heartbeat_is_old(tmp_path: Path) -> None:
-    path = left(tmp_path, ELSEWHERE, age_s=50)
-    with pytest.raises(BusyError, match="pid 7 on other-host, heard of 50 s ago"):
-        hold(tmp_path).__enter__()
-    os.utime(path, (time.time() - 61,) * 2)
+@pytest.mark.parametrize("owner", [ELSEWHERE, BEFORE], ids=["other host", "other boot"])
+def test_who_can_not_be_seen_is_alive_if_it_is_heard(tmp_path: Path, owner: Owner) -> None:
+    path, lines = left(tmp_path, owner, age_s=5), list[str]()
+    threading.Timer(0.05, os.utime, [path]).start()
+    with pytest.raises(BusyError, match=f"pid 7 on {owner.host}, heard of 0 s ago"):
+        hold(tmp_path, limit_s=8, say=lines.append).__enter__()
+    assert "heard of 5 s ago: waiting for its next heartbeat, 3 s at most" in lines[0]
+
+
+@pytest.mark.parametrize("owner", [ELSEWHERE, BEFORE], ids=["other host", "other boot"])
+def test_who_can_not_be_seen_is_dead_once_it_is_silent_for_too_long(
+    tmp_path: Path, owner: Owner
+) -> None:
+    left(tmp_path, owner)
+    began = time.monotonic()
+    with hold(tmp_path, limit_s=0.2) as tenure:
+        assert time.monotonic() - began > 0.15
+        assert (tenure.number, tenure.taken_over) == (4, owner)
+
+
+def test_who_lets_go_while_it_is_waited_for_is_not_taken_over(tmp_path: Path) -> None:
+    path = left(tmp_path, ELSEWHERE)
+    free = json.dumps(asdict(replace(ELSEWHERE, released=True)))
+    threading.Timer(0.05, path.write_text, [free]).start()
+    with hold(tmp_path, limit_s=6) as tenure:
+        assert (tenure.number, tenure.taken_over) == (4, None)
+
+
+def test_another_host_is_taken_over_when_its_heartbeat_is_old(tmp_path: Path) -> None:
+    left(tmp_path, ELSEWHERE, age_s=61)
     lines: list[str] = []
     with open_run(tmp_path, say=lines.append):
         pass
@@ -72,11 +101,40 @@ def test_a_lock_that_does_not_read_counts_by_its_age(tmp_path: Path, text: str) 
     """Its writer is about to fill it, or was killed before it did."""
     path = left(tmp_path, ELSEWHERE)
     path.write_text(text)
+    threading.Timer(0.05, path.touch).start()
     with pytest.raises(BusyError, match="left no name"):
-        hold(tmp_path).__enter__()
+        hold(tmp_path, limit_s=6).__enter__()
     os.utime(path, (0, 0))
     with hold(tmp_path) as tenure:
         assert tenure.number == 4
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_file_of_a_tenure_is_whole_and_is_created_once(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    path, owners = tmp_path / "1.json", [Owner.here(), Owner.here()]
+    os.close(locks._claim(path, owners[0]))
+    with pytest.raises(FileExistsError):
+        locks._claim(path, owners[1])
+    assert json.loads(path.read_text()) == asdict(owners[0])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def test_numbers_go_on_when_the_lock_folder_was_removed(tmp_path: Path) -> None:
+    for key in ("a", "b", "c"):
+        with open_run(tmp_path) as journal:
+            journal.append("refused", key, error='a quote: "tenure":99')
+        if key == "b":
+            shutil.rmtree(tmp_path / "lock")
+    assert [event["input"] for event in Journal.read(tmp_path / NAME)] == ["a", "b", "c"]
+    assert [path.name for path in (tmp_path / "lock").iterdir()] == ["3.json"]
 
 
 def test_who_looked_too_long_ago_withdraws(tmp_path: Path) -> None:
