@@ -17,12 +17,14 @@ from seg_batch.journal import Journal
 from seg_batch.journal.events import NAME
 from seg_batch.sinks.disk import flush, write_json
 from seg_batch.sinks.product import digest
+from seg_batch.verbs.outputs import Outputs
 
 WORKFLOW = "workflow.json"
 
 
 def enter(orders: Orders) -> dict[str, dict[str, Any]]:
-    """The run folder is made ready; returns the results of those inputs that are complete in it.
+    """The run folder is made ready; returns the results of those inputs that are complete in it, their
+    products as they were; what they are to be made of now only a survey tells (see ``stands``).
 
     StoreError when it holds the run of another workflow, unless ``overwrite``, which moves that run's
     journal aside, as it does one that came to its end.
@@ -37,8 +39,8 @@ def enter(orders: Orders) -> dict[str, dict[str, Any]]:
     earlier = _complete(events)
     return {
         key: earlier[key]
-        for key, request in orders.requests.items()
-        if key in earlier and _is_of(earlier[key], request.input) and is_unchanged(earlier[key])
+        for key in orders.requests
+        if key in earlier and is_unchanged(earlier[key])
     }
 
 
@@ -83,18 +85,28 @@ def _complete(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _is_of(result: dict[str, Any], source: str) -> bool:
-    """Whether the input is the one that the product was made of: by size and time. Of one that is
-    gone nothing else can be made."""
-    return stamp(source) in ((0, 0), tuple(result["source"]))
+def stands(result: dict[str, Any], found: dict[str, Any]) -> bool:
+    """Whether a complete result is what would be made of the input as the survey found it: of the same
+    input and model, at the same place. Of one that is gone nothing else can be made."""
+    if "facts" not in found:
+        return not found.get("seen")
+    facts = found["facts"]
+    return (facts["of"], facts["output"]) == (result.get("of"), result["output"])
 
 
 def is_unchanged(result: dict[str, Any]) -> bool:
-    """Whether the product is as it was when it was told of: by size and time, else by its hash."""
-    product, path = result["product"], Path(result["output"])
+    """Whether product and probabilities are as they were when they were told of."""
+    outputs = Outputs(Path(result["output"]))
+    told = {
+        outputs.product: result["product"],
+        outputs.probabilities: result.get("probabilities"),
+    }
+    return all(_is_same(path, made) for path, made in told.items() if made)
+
+
+def _is_same(path: Path, made: dict[str, Any]) -> bool:
+    """By size and time, else by its hash."""
     size, mtime_ns = stamp(str(path))
-    if not mtime_ns:
+    if not mtime_ns or size != made["bytes"]:
         return False
-    if path.is_file() and size != product["bytes"]:
-        return False
-    return mtime_ns == product["mtime_ns"] or digest(path) == product["sha256"]
+    return mtime_ns == made["mtime_ns"] or digest(path) == made["sha256"]

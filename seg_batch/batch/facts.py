@@ -7,18 +7,22 @@ its memory does not grow with their number. A report whole lies beside its produ
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from seg_batch.journal import InputState
 from seg_batch.journal.status import BlockDone
+from seg_batch.sinks.product import files_in
+from seg_batch.sinks.store import fingerprint_digest
 from seg_batch.verbs.outputs import Outputs
 from seg_batch.verbs.report import UNREADABLE
 from seg_batch.verbs.request import Prepared
 
 WARNINGS = 5  # and failures 3: of more, the report beside the product tells
+# Of a fingerprint: what differs from input to input, or may change under its name. The rest the
+# workflow says, but for the engine, which depends on the machine.
+OF = ("input", "volume", "model", "weights")
 
 
 def facts_of(prepared: Prepared) -> dict[str, Any]:
@@ -35,6 +39,7 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
         "disk_bytes": plan.disk_bytes,
         "seconds_estimate": round(plan.seconds_estimate, 5),
         "output": str(prepared.outputs.product),
+        "of": _of(plan.fingerprint),
         "model": " + ".join(prepared.model.names),
         "engine": plan.engine,
         "precision": plan.precision,
@@ -49,20 +54,17 @@ def _product(extent: tuple[int, ...]) -> int:
     return found
 
 
-def result_of(report: dict[str, Any], path: str, began: float, worker: str) -> dict[str, Any]:
-    """Of the event "done"; JSON-ready, below 4 kB. ``path``: the input; ``began``: unix seconds;
-    ``worker``: the process that did it, or that led those who did."""
-    product, seams = report["product"], report["seams"] or {}
+def result_of(report: dict[str, Any], began: float, worker: str) -> dict[str, Any]:
+    """Of the event "done"; JSON-ready, below 4 kB. ``began``: unix seconds; ``worker``: the process
+    that did it, or that led those who did."""
+    seams = report["seams"] or {}
     return {
         "status": report["status"],
         "output": report["output"],
         "report": str(Outputs(Path(report["output"])).report),
-        "product": {
-            "sha256": product["sha256"],
-            "bytes": product["bytes"],
-            "mtime_ns": stamp(report["output"])[1],
-        },
-        "source": list(stamp(path)),
+        "product": _made(report["product"]),
+        "probabilities": _made(report["probabilities"]),
+        "of": _of(report["plan"]["fingerprint"]),
         "seconds": round(time.time() - began, 3),
         "stages_s": report["stages_s"],
         "tiles": report["tiles_predicted"],
@@ -80,6 +82,19 @@ def result_of(report: dict[str, Any], path: str, began: float, worker: str) -> d
     }
 
 
+def _of(fingerprint: dict[str, Any]) -> str:
+    """What a product is made of, as a digest."""
+    return fingerprint_digest({name: fingerprint[name] for name in OF})
+
+
+def _made(product: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What tells whether a file that was made is still the same."""
+    if product is None:
+        return None
+    told = {name: product[name] for name in ("sha256", "bytes")}
+    return {**told, "mtime_ns": stamp(product["path"])[1]}
+
+
 def may_heal(result: dict[str, Any]) -> str:
     """Why a partial result may become whole by itself; empty where it will not."""
     unread = [one["error"] for one in result["failures"] if one["error"].startswith(UNREADABLE)]
@@ -87,12 +102,12 @@ def may_heal(result: dict[str, Any]) -> str:
 
 
 def stamp(path: str) -> tuple[int, int]:
-    """Size and modification time (ns) of a file, or of the folder that a Zarr is; zeros: gone."""
+    """Size and modification time (ns) of a file, or of all that are in a Zarr; zeros: gone."""
     try:
-        found = os.stat(path)
+        found = [file.stat() for file in files_in(Path(path))]
     except OSError:
         return 0, 0
-    return found.st_size, found.st_mtime_ns
+    return sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0)
 
 
 class BlocksOnDisk:

@@ -155,7 +155,7 @@ class InHand:
         began, told = time.time(), _Told(self, item.key)
         try:
             report = predict_one(item.request, told, pool=Lent(self._pool), stop=self._stop.asked)
-            result = result_of(report, item.request.input, began, here())
+            result = result_of(report, began, here())
             ended = Ended(item, {**result, "workers": dict(told.workers.most_common(20))})
         except StoppedError:
             return

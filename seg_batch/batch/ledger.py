@@ -37,6 +37,11 @@ class Ledger:
     def open(self, inputs: int, resumed: int) -> None:
         self.counts.update(inputs=inputs, resumed=resumed, complete=resumed)
 
+    def anew(self) -> None:
+        """One that was complete before is not what would be made now."""
+        for fate in ("resumed", "complete"):
+            self.counts[fate] -= 1
+
     def started(self, item: Item) -> None:
         self._journal.append("started", item.key, attempt=item.attempt, worker=None)
         self._listener.started(item.key, item.facts())

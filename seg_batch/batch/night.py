@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.aside import forget_reports, write_aside
-from seg_batch.batch.earlier import enter
+from seg_batch.batch.earlier import enter, stands
 from seg_batch.batch.facts import may_heal
 from seg_batch.batch.in_hand import Ended, InHand
 from seg_batch.batch.ledger import Ledger, in_words
@@ -127,22 +127,24 @@ class _Night:
                 return
 
     def _surveyed(self, pool: Pool, done: dict[str, dict[str, Any]]) -> list[Item]:
-        """What is to be done; what can't be is refused."""
+        """What is to be done; what can't be is refused. ``done``: what need not, if it stands."""
         requests = self.orders.on(pool)
-        todo = {key: request for key, request in requests.items() if key not in done}
-        resumed = len(requests) - len(todo)
-        total = len(requests) + len(self.orders.refused)
-        self.ledger.open(total, resumed)
+        self.ledger.open(len(requests) + len(self.orders.refused), len(done))
         for key, error in self.orders.refused.items():
             self._refuse(key, error)
         items = []
-        for n, found in enumerate(survey(pool, todo, self.stop.asked.is_set), start=1):
-            self.listener.surveyed(n, len(todo))
+        for n, found in enumerate(survey(pool, requests, self.stop.asked.is_set), start=1):
+            self.listener.surveyed(n, len(requests))
+            key = found["key"]
+            if key in done:
+                if stands(done[key], found):
+                    continue
+                self.ledger.anew()
             if "facts" not in found:
-                self._refuse(found["key"], found["error"], found.get("worker", ""))
+                self._refuse(key, found["error"], found.get("worker", ""))
                 continue
-            self.journal.append("surveyed", found["key"], facts=found["facts"])
-            items.append(item_of(found["key"], todo[found["key"]], found["facts"]))
+            self.journal.append("surveyed", key, facts=found["facts"])
+            items.append(item_of(key, requests[key], found["facts"]))
         self.listener.planned(self._totals(items))
         return items
 

@@ -27,7 +27,7 @@ def run_small(item: Item) -> dict[str, Any] | Doubtful:
     """The task: the result of ``facts.result_of``, or what ``predict_one`` raises."""
     began = time.time()
     report = predict_one(attempt_at(item.request))
-    result = result_of(report, item.request.input, began, here())
+    result = result_of(report, began, here())
     return Doubtful(result, why) if (why := may_heal(result)) else result
 
 

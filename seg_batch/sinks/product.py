@@ -125,7 +125,7 @@ def export(store: WorkStore, path: Path, spec: ProductSpec, labels: str = "label
     return Product(path, size(path), sha256, counter.counts)
 
 
-def _files(path: Path) -> Iterator[Path]:
+def files_in(path: Path) -> Iterator[Path]:
     """A file, or the files of a folder in a fixed order."""
     if path.is_file():
         yield path
@@ -143,7 +143,7 @@ def digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     total = hashlib.sha256()
-    for file_path in _files(path):
+    for file_path in files_in(path):
         total.update(str(file_path.relative_to(path)).encode())
         with file_path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
@@ -151,7 +151,7 @@ def digest(path: Path) -> str:
 
 
 def size(path: Path) -> int:
-    return sum(file.stat().st_size for file in _files(path))
+    return sum(file.stat().st_size for file in files_in(path))
 
 
 def geometry_changes(path: Path, expected: Georef, extent: Shape) -> list[str]:

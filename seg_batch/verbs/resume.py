@@ -185,7 +185,7 @@ def is_at_work(path: Path) -> bool:
         except OutputError:
             return False
     found = _AT_WORK.search(path.name)
-    return bool(found) and found[1] == socket.gethostname() and is_running(int(found[2]))
+    return found is not None and found[1] == socket.gethostname() and is_running(int(found[2]))
 
 
 @contextmanager

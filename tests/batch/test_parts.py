@@ -138,6 +138,21 @@ def test_a_product_is_known_by_size_and_time_or_by_its_hash(tmp_path: Path) -> N
     assert not is_unchanged(result)
 
 
+def test_a_product_in_many_files_is_known_by_all_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "out.zarr"
+    (path / "c").mkdir(parents=True)
+    for name in ("zarr.json", "c/0", "c/1"):
+        (path / name).write_bytes(b"chunk")
+    size, mtime_ns = stamp(str(path))
+    product = {"bytes": size, "mtime_ns": mtime_ns, "sha256": digest(path)}
+    result = {"output": str(path), "product": product}
+    assert is_unchanged(result)
+    (path / "c/1").write_bytes(b"CHUNK")
+    assert not is_unchanged(result)
+    (path / "c/1").unlink()
+    assert not is_unchanged(result)
+
+
 def test_an_item_is_small_when_it_has_one_block() -> None:
     assert item(1).small
     assert not replace(item(1), blocks=2).small

@@ -52,7 +52,7 @@ def product(path: Path, output: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """``(facts, result)`` of a real run of the built-in predictor over ``path``."""
     request = Request(str(path), str(output), "probe", Options(), "inline")
     facts = facts_of(prepare(request))
-    return facts, result_of(predict_one(request), str(path), 0.0, "nighthost:1")
+    return facts, result_of(predict_one(request), 0.0, "nighthost:1")
 
 
 def scene(path: Path, shape: tuple[int, int] = (90, 130), bands: int = 1) -> Path:

@@ -1,0 +1,97 @@
+"""A night resumes a product only where it would make the same one now."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zarr
+
+from seg_batch.batch.earlier import stands
+from seg_batch.batch.facts import facts_of
+from seg_batch.batch.night import run_night
+from seg_batch.bundles import find
+from seg_batch.journal import Journal
+from seg_batch.verbs.request import Request, prepare
+from seg_batch.workflow import Workflow
+
+Made = Callable[..., Workflow]
+
+
+def said(workflow: Workflow, kind: str = "refused") -> list[str]:
+    events = Journal.read(Path(workflow.run_folder) / "journal.jsonl")
+    return [event["error"] for event in events if event["event"] == kind]
+
+
+def facts(path: Path, **asked: Any) -> dict[str, Any]:
+    return facts_of(
+        prepare(Request(str(path), f"{path.parent}/out/", **{"model": "probe", **asked}))
+    )
+
+
+def test_a_result_stands_for_the_same_input_model_and_place(scenes: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(scenes / "small0.tif", tmp_path))
+    first = facts(path)
+    result = {"of": first["of"], "output": first["output"]}
+    assert stands(result, {"facts": facts(path)})
+    assert stands(result, {"seen": False, "error": "gone"}), "nothing else can be made of it"
+    assert not stands(result, {"seen": True, "error": "damaged"})
+    probe = find("probe").card.model_copy(update={"weights_sha256": ""})
+
+    def other(patches: Any) -> Any:
+        return patches
+
+    assert not stands(result, {"facts": facts(path, model=(probe, other))})
+    assert not stands(result, {"facts": {**first, "output": f"{tmp_path}/other.tif"}})
+    os.utime(path, ns=(1, 1))
+    assert not stands(result, {"facts": facts(path)})
+
+
+def test_one_chunk_of_a_zarr_makes_it_another_input(tmp_path: Path) -> None:
+    path = tmp_path / "in.zarr"
+    array = zarr.create_array(
+        path, shape=(200, 300), chunks=(100, 100), dtype="uint8", dimension_names=["y", "x"]
+    )
+    array[:] = 7
+    before = facts(path)["of"]
+    assert facts(path)["of"] == before
+    at = path.stat().st_mtime_ns
+    zarr.open_array(path, mode="r+")[150:, 250:] = 8
+    assert path.stat().st_mtime_ns == at, "the folder itself says nothing"
+    assert facts(path)["of"] != before
+
+
+@pytest.mark.full
+def test_products_that_changed_places_are_told_of(
+    night: Made, scenes: Path, tmp_path: Path
+) -> None:
+    def listed(*names: str) -> Workflow:
+        rows = [f"{scenes}/small{i}.tif,{name}" for i, name in enumerate(names)]
+        (tmp_path / "list.csv").write_text("\n".join(["input,output", *rows, ""]))
+        return night(inputs={"manifest": str(tmp_path / "list.csv")})
+
+    assert run_night(listed("one", "two"))["complete"] == 2
+    assert run_night(listed("one", "two"))["resumed"] == 2
+    told = run_night(listed("two", "one"))
+    assert (told["status"], told["resumed"], told["refused"]) == (3, 0, 2)
+    assert all("the input file has changed" in why for why in said(listed("two", "one")))
+
+
+@pytest.mark.full
+def test_lost_probabilities_are_made_again(night: Made, scenes: Path) -> None:
+    workflow = night(
+        inputs=str(scenes / "small0.tif"), options={"block": [1024, 1024], "probabilities": True}
+    )
+    run_night(workflow)
+    (made,) = Path(workflow.outputs.folder).glob("*_probabilities.tif")
+    before = made.read_bytes()
+    made.write_bytes(b"x" * len(before))
+    assert run_night(workflow)["refused"] == 1, "it may be somebody's"
+    made.unlink()
+    assert run_night(workflow)["complete"] == 1
+    assert made.read_bytes() == before
+    assert run_night(workflow)["resumed"] == 1
