@@ -183,9 +183,9 @@ def _totals(night: Night, inputs: list[dict[str, Any]]) -> dict[str, Any]:
     kinds = Counter(event["event"] for event in night.markers)
     return {
         "inputs": len(inputs),
-        "seconds": seconds,
+        "seconds": round(seconds, 3),
         "voxels": voxels,
-        "voxels_per_s": (voxels + on_disk) / worked if worked else None,
+        "voxels_per_s": round((voxels + on_disk) / worked, 3) if worked else None,
         "tiles": sum(row["tiles"] or 0 for row in done),
         "tiles_skipped": sum(row["tiles_skipped"] or 0 for row in done),
         "blocks": _sums(row["blocks"] for row in done),
