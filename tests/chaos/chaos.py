@@ -114,7 +114,7 @@ class Chaos:
         night = self.night("workers", env={"CHAOS_SLOW_S": "0.3"})
         process, killed = night.start(), 0
         wait_until(night.log.exists)
-        pause_s = max(3.0, self.quiet_s / 4)  # else no worker lives to do anything
+        pause_s = min(6.0, max(3.0, self.quiet_s / 4))  # else no worker lives to do anything
         while process.poll() is None:
             time.sleep(self.random.uniform(0.5, 1.5) * pause_s)
             victims = workers_of(process.pid)
@@ -186,12 +186,12 @@ class Chaos:
         night = self.night("suspended", env={"CHAOS_SLOW_S": "0.3"})
         first = night.start()
         wait_until(night.log.exists)
-        first.sendkill(signal.SIGSTOP)
+        first.send_signal(signal.SIGSTOP)
         require(night.finish() == 2, "a second coordinator was not refused", night)
         time.sleep(62)
         threading.Thread(target=first.wait, daemon=True).start()  # else its pid would stay
         status = night.finish()
-        first.sendkill(signal.SIGCONT)
+        first.send_signal(signal.SIGCONT)
         ended = first.wait(30)
         end_session(first.pid)
         require(status == COMPLETE, f"ended with {status}", night)
