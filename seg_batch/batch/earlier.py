@@ -13,8 +13,9 @@ from seg_batch.batch.aside import forget_reports
 from seg_batch.batch.facts import stamp
 from seg_batch.batch.orders import Orders
 from seg_batch.errors import Exit, StoreError
-from seg_batch.journal import Journal
+from seg_batch.journal import Journal, fold
 from seg_batch.journal.events import NAME
+from seg_batch.journal.state import COMPLETE
 from seg_batch.sinks.disk import flush, write_json
 from seg_batch.sinks.product import digest
 from seg_batch.verbs.outputs import Outputs
@@ -42,6 +43,16 @@ def enter(orders: Orders) -> dict[str, dict[str, Any]]:
         for key in orders.requests
         if key in earlier and is_unchanged(earlier[key])
     }
+
+
+def dropped(orders: Orders) -> list[str]:
+    """Inputs that the journal tells of and that the workflow names no more, unless they are complete:
+    what was set aside and then taken away lets no night be less than complete."""
+    if orders.of_many:
+        return []
+    known = fold(Journal.read(orders.folder / NAME)).inputs
+    gone = known.keys() - orders.requests.keys() - orders.refused.keys()
+    return [key for key in known if key in gone and known[key].status != COMPLETE]
 
 
 def _put_aside(folder: Path) -> None:

@@ -6,6 +6,7 @@ killed at any instruction loses nothing but what was in hand, and the same comma
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.aside import forget_reports, write_aside
-from seg_batch.batch.earlier import enter, stands
+from seg_batch.batch.earlier import dropped, enter, stands
 from seg_batch.batch.facts import may_heal
 from seg_batch.batch.in_hand import Ended, InHand
 from seg_batch.batch.ledger import Ledger, in_words
@@ -79,6 +80,8 @@ def carry_out(
         if stop is None:
             held.enter_context(night.stop.watching(orders.limits.deadline))
         begin(journal, orders.fingerprint)
+        for key in dropped(orders):
+            journal.append("dropped", key)
         try:
             pool = pool or ours.enter_context(_pool_for(orders))
             opened(pool)
@@ -107,6 +110,7 @@ class _Night:
     def __init__(self, orders: Orders, journal: Journal, listener: Listener, stop: Stop) -> None:
         self.orders, self.journal, self.listener, self.stop = orders, journal, listener, stop
         self.ledger = Ledger(journal, listener)
+        self._guard, self._over = threading.Lock(), False
         self.stop.tell = self._stopping
 
     def deaf(self) -> None:
@@ -204,7 +208,9 @@ class _Night:
             self.stop.ask(f"{aside} inputs were set aside, as many as were allowed")
 
     def _stopping(self, why: str) -> None:
-        self.journal.append("stopping", why=why)
+        with self._guard:
+            if not self._over:  # a signal may come while the pool closes
+                self.journal.append("stopping", why=why)
         self.listener.stopping(why)
 
     def _totals(self, items: list[Item]) -> dict[str, Any]:
@@ -235,7 +241,9 @@ class _Night:
         }
 
     def end(self, status: int, why: str) -> None:
-        self.journal.append("ended", status=status, why=why)
+        with self._guard:
+            self._over = True
+            self.journal.append("ended", status=status, why=why)
         self.listener.ended(status, why)
 
 

@@ -32,7 +32,7 @@ class Limits:
 class Orders:
     """One night. ``requests``: one per input, by its key, in the order of the workflow; ``refused``:
     those that can be no input, with the reason. ``overwrite``: begin anew, and replace
-    what stands at the outputs."""
+    what stands at the outputs. ``of_many``: other orders share the folder."""
 
     folder: Path
     fingerprint: str
@@ -43,6 +43,7 @@ class Orders:
     workers: int = 1
     limits: Limits = field(default_factory=Limits)
     overwrite: bool = False
+    of_many: bool = False
 
     def on(self, pool: Pool) -> dict[str, Request]:
         """The requests as they are done on this pool. An input is cut for all workers only where there

@@ -32,6 +32,7 @@ OF_INPUTS: dict[str, frozenset[str]] = {
     "withdrawn": frozenset(),  # handed out, and taken back before anybody began it
     "done": frozenset({"outcome"}),
     "failed": frozenset({"error", "status"}),
+    "dropped": frozenset(),  # no input of the workflow any more
 }
 OF_RUNS: dict[str, frozenset[str]] = {
     "begun": frozenset({"workflow_sha256", "host", "pid", "segbatch"}),

@@ -104,6 +104,8 @@ class State:
         kind = event["event"]
         if event.get("input") is None:
             self._of_run(kind, event)
+        elif kind == "dropped":
+            self._drop(event["input"])
         else:
             self._of_input(kind, event)
 
@@ -155,6 +157,10 @@ class State:
             if self._session_first is None:
                 self._session_first = event["t"]
             self._worker(event.get("worker"), event["t"])
+
+    def _drop(self, key: str) -> None:
+        if (before := self.inputs.pop(key, None)) is not None:
+            self._count(before, -1)
 
     def _worked(self, one: InputState, event: Event) -> None:
         """Whoever did it: of an input of several blocks not the coordinator, which led the workers."""
@@ -212,9 +218,7 @@ def _new_voxels(one: InputState) -> int:
 
 
 def _surveyed(before: InputState, event: Event) -> dict[str, Any]:
-    """Whoever surveys an input means to do it, unless it is complete."""
-    if before.status == COMPLETE:
-        return {"facts": event["facts"]}
+    """Whoever surveys an input means to do it: it is new, or has to be done anew."""
     return {"facts": event["facts"], "status": WAITING, "error": None, "attempts": 0}
 
 

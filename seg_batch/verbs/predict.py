@@ -47,6 +47,7 @@ from seg_batch.verbs.resume import (
     finished,
     leaving_nothing_behind,
     open_store,
+    require_same_input,
 )
 from seg_batch.verbs.work import Job, close_work, run_block, working
 from seg_batch.version import package_version
@@ -190,6 +191,7 @@ def _run(
         )
     if run.receipts or run.lost_voxels:
         mapped = post_process(job, store, pool, listener)
+        require_same_input(prepared)
         listener.stage("writing the product")
         products = _export(prepared, store, run, mapped.name)
     else:

@@ -11,12 +11,13 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from seg_batch.errors import BusyError, OutputError, RefusedError, StoreError
+from seg_batch.errors import BusyError, InputError, OutputError, RefusedError, StoreError
 from seg_batch.plan import Plan
 from seg_batch.sinks.disk import held
 from seg_batch.sinks.product import check_output, digest
 from seg_batch.sinks.spec import StoreSpec
 from seg_batch.sinks.store import WorkStore, differences, exported, is_running
+from seg_batch.sources import open_source
 from seg_batch.verbs.outputs import ATTEMPT, Outputs, is_intact, read_report
 from seg_batch.verbs.request import Prepared
 from seg_batch.version import versions
@@ -137,6 +138,19 @@ def _store_spec(prepared: Prepared) -> StoreSpec:
         fingerprint=plan.of_prediction,
         versions=versions(),
     )
+
+
+def require_same_input(prepared: Prepared) -> None:
+    """InputError when the input is another file than at the beginning: what was predicted is of both.
+    One that is gone was the same for as long as it was read."""
+    info, outputs = prepared.info, prepared.outputs
+    if not Path(info.path).exists():
+        return
+    source = open_source(prepared.request.input, volume=prepared.request.volume)
+    source.close()
+    if source.info.identity != info.identity:
+        clean(outputs)
+        raise InputError(f"{info.path} changed while it was segmented: run the same command again")
 
 
 def clean_unused(outputs: Outputs) -> None:

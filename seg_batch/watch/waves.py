@@ -82,6 +82,7 @@ class Waves:
             requests={keys[path]: request for path, request in orders.requests.items()},
             refused={keys[path]: why for path, why in orders.refused.items()},
             overwrite=False,  # of the run folder, which all waves share
+            of_many=True,
         )
 
     def _say_once(self, text: str) -> None:

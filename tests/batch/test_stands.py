@@ -13,9 +13,11 @@ import zarr
 
 from seg_batch.batch.earlier import stands
 from seg_batch.batch.facts import facts_of
+from seg_batch.batch.listen import Silent
 from seg_batch.batch.night import run_night
 from seg_batch.bundles import find
-from seg_batch.journal import Journal
+from seg_batch.journal import Journal, fold
+from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request, prepare
 from seg_batch.workflow import Workflow
 
@@ -95,3 +97,45 @@ def test_lost_probabilities_are_made_again(night: Made, scenes: Path) -> None:
     assert run_night(workflow)["complete"] == 1
     assert made.read_bytes() == before
     assert run_night(workflow)["resumed"] == 1
+
+
+@pytest.mark.full
+def test_what_was_set_aside_and_taken_away_is_forgotten(
+    night: Made, scenes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("small0.tif", "small1.tif", "bad.tif"):
+        shutil.copy(scenes / name, tmp_path / "in")
+    workflow = night(inputs=str(tmp_path / "in"))
+    assert run_night(workflow)["status"] == 3
+    (tmp_path / "in" / "bad.tif").unlink()
+    (tmp_path / "in" / "small1.tif").unlink()
+    assert run_night(workflow)["status"] == 0
+    known = fold(Journal.read(Path(workflow.run_folder) / "journal.jsonl"))
+    assert [Path(key).name for key in known.inputs] == ["small0.tif", "small1.tif"]
+    assert known.totals().by_status["complete"] == 2
+
+
+@pytest.mark.full
+def test_an_input_that_changes_while_it_is_segmented_is_begun_anew(
+    night: Made, scenes: Path, tmp_path: Path
+) -> None:
+    """Half of it would be of the one, half of the other."""
+    path = Path(shutil.copy(scenes / "large0.tif", tmp_path))
+
+    class Changing(Silent):
+        blocks = 0
+
+        def block(self, key: str, outcome: Any) -> None:
+            self.blocks += 1
+            if self.blocks == 3:
+                shutil.copyfile(scenes / "large1.tif", path)
+
+    workflow = night(inputs=str(path))
+    assert run_night(workflow, Changing())["refused"] == 1
+    assert "changed while it was segmented" in said(workflow)[0]
+    assert run_night(workflow)["complete"] == 1
+    alone = Path(str(tmp_path / "alone.tif"))
+    predict_one(Request(str(path), str(alone), model="probe", cluster="inline"))
+    (made,) = Path(workflow.outputs.folder).glob("*.tif")
+    assert made.read_bytes() == alone.read_bytes()

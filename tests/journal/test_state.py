@@ -26,6 +26,7 @@ OF_INPUTS = st.one_of(
     st.builds(lambda k, n, w: event("started", k, attempt=n, worker=w), KEYS, st.integers(1, 4), WORKERS),
     st.builds(lambda k: event("retried", k, attempt=1, error="slow", wait_s=4), KEYS),
     st.builds(lambda k, o: event("done", k, outcome=o), KEYS, OUTCOMES),
+    st.builds(lambda k: event("dropped", k), KEYS),
     st.builds(lambda k, w: event("failed", k, error="no", status=1, worker=w), KEYS, WORKERS),
 )  # fmt: skip
 OF_RUNS = st.one_of(
@@ -45,12 +46,8 @@ EVENTS = st.lists(st.one_of(OF_INPUTS, OF_INPUTS, OF_RUNS), max_size=40).map(
 def slow_status(events: list[dict[str, Any]], key: str) -> str | None:
     """The status of one input, from its last event that tells one and what came behind it."""
     told = [(i, e) for i, e in enumerate(events) if e["input"] == key]
-    if not told:
+    if not told or told[-1][1]["event"] == "dropped":
         return None
-    while told[-1][1]["event"] == "surveyed" and len(told) > 1:
-        if slow_status(events[: told[-1][0]], key) != "complete":
-            break
-        told.pop()  # it is complete and stays so
     at, last = told[-1]
     if last["event"] == "started":
         anew = any(e["event"] == "begun" for e in events[at:])
