@@ -107,3 +107,24 @@ def test_a_night_that_broke_off_leaves_no_report_of_an_earlier_stand(
     assert not (Path(workflow.run_folder) / "metrics.prom").exists()
     journal = Journal.read(Path(workflow.run_folder) / "journal.jsonl")
     assert journal[-1]["event"] == "ended"
+
+
+class Late(Silent):
+    """Somebody who asks to stop when the night has told that it is over."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop, self.heard = stop, list[str]()
+
+    def stopping(self, why: str) -> None:
+        self.heard.append(why)
+
+    def ended(self, status: int, why: str) -> None:
+        self.stop.ask("too late")
+
+
+def test_a_signal_after_the_end_is_no_event_of_the_night(night: Made, scenes: Path) -> None:
+    workflow, late = night(inputs=str(scenes / "bad.tif")), Late(Stop())
+    assert run_night(workflow, late, stop=late.stop)["status"] == 3
+    assert late.heard == ["too late"]
+    last = Journal.read(Path(workflow.run_folder) / "journal.jsonl")[-1]
+    assert (last["event"], last["status"]) == ("ended", 3)
