@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,19 +126,26 @@ class Settling:
 def marked(seen: Look, marker: str) -> list[str]:
     """Images that whoever sent them has declared complete: ``scan.nii.gz`` by
     ``scan.nii.gz.done``, or ``scan.done``, where ``marker`` is ``.done``."""
-    return sorted(
-        name for name in seen.images if {name + marker, stem(name) + marker} & seen.others
-    )
+    return sorted(name for name in seen.images if markers(name, marker) & seen.others)
 
 
-def stem(name: str) -> str:
-    return split(Path(name))[0]
+def markers(name: str, marker: str) -> set[str]:
+    """Names of the files that declare an image complete."""
+    return {name + marker, split(Path(name))[0] + marker}
+
+
+def marker_at(path: Path, marker: str | None) -> Glance | None:
+    """The newest of what declares the image at ``path`` complete; None where nothing does."""
+    texts = markers(path.name, marker) if marker is not None else set()
+    found = filter(None, (glance_at(path.with_name(text)) for text in texts))
+    return max(found, key=lambda glance: glance[1], default=None)
 
 
 @dataclass(frozen=True)
 class Fate:
     """What became of one arrival. ``glance``: as it was when it was taken; ``fate``: done, failed or
-    changed; ``why``: the reason of a failure, else empty; ``output``: the product, where there is one."""
+    changed; ``why``: the reason of a failure, else empty; ``output``: the product, where there is one;
+    ``marker``: what declared it complete, which declares no later arrival so."""
 
     name: str
     glance: Glance
@@ -146,28 +153,34 @@ class Fate:
     why: str = ""
     output: str | None = None
     t: float = 0.0
+    marker: Glance | None = None
 
 
 class Book:
     """Fates, appended to a file and never forgotten: each arrival is dealt with once, by name and
-    glance. A file that is replaced or touched is another arrival."""
+    glance. A file that is replaced or touched is another arrival. ``damaged``: how many lines of the
+    file do not read."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fates: dict[str, Fate] = {}
         self._times: Counter[str] = Counter()
-        whole = 0
+        self.damaged = whole = 0
         if path.exists():
             for line in path.read_bytes().splitlines(keepends=True):
                 if not line.endswith(b"\n"):
                     break  # torn by a kill
                 whole += len(line)
-                self._take(json.loads(line))
+                try:
+                    self._take(json.loads(line))
+                except (ValueError, TypeError, AttributeError):
+                    self.damaged += 1
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.ftruncate(self._handle, whole)
 
     def _take(self, told: dict[str, Any]) -> Fate:
-        fate = Fate(**{**told, "glance": tuple(told["glance"])})
+        glances = {key: tuple(told[key]) for key in ("glance", "marker") if told.get(key)}
+        fate = Fate(**{**told, **glances})
         self._fates[fate.name] = fate
         self._times[fate.name] += 1
         return fate
@@ -186,9 +199,9 @@ class Book:
         """How many arrivals of this name were dealt with."""
         return self._times[name]
 
-    def write(self, name: str, glance: Glance, fate: str, why: str, output: str | None) -> Fate:
-        """Note it for good: on the disk when this returns. OSError when the disk refuses."""
-        told = asdict(Fate(name, glance, fate, why, output, round(time.time(), 3)))
+    def write(self, fate: Fate) -> Fate:
+        """Note it for good, with the time: on the disk when this returns. OSError when the disk refuses."""
+        told = asdict(replace(fate, t=round(time.time(), 3)))
         line = json.dumps(told).encode() + b"\n"
         size = os.fstat(self._handle).st_size
         try:

@@ -13,7 +13,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ from seg_batch.watch.arrivals import (
     glance_at,
     look,
     marked,
+    marker_at,
 )
 from seg_batch.watch.tidy import Tidying
 
@@ -84,7 +86,7 @@ class Watch:
         while not stop.is_set():
             seen = self._seen()
             ready = self._ready(seen) if seen is not None else []
-            ended = self._take(ready, stop) if ready else 0
+            ended = self._take(seen, ready, stop) if seen is not None and ready else 0
             if ended:
                 self._resting(self._fates)
             if stop.is_set():
@@ -130,24 +132,47 @@ class Watch:
         still = self._settling.settled(new, time.monotonic())
         if self._rules.marker is None:
             return still[:WAVE]
-        declared = set(marked(seen, self._rules.marker))
-        return sorted(declared & new.keys())[:WAVE]
+        declared = sorted(name for name in marked(seen, self._rules.marker) if name in new)
+        anew = [name for name in declared if self._is_declared_anew(name)]
+        for name in sorted(set(declared).intersection(still).difference(anew)):
+            self._say_once(
+                f"{name} has come again, and only the {self._rules.marker} of the one before declares "
+                "it complete: touch that once it is"
+            )
+        return anew[:WAVE]
 
-    def _take(self, names: list[str], stop: threading.Event) -> int:
-        """Hand them over; returns how many were dealt with."""
+    def _is_declared_anew(self, name: str) -> bool:
+        before, marker = self._book.last(name), self._marker(name)
+        return marker is not None and (before is None or before.marker != marker)
+
+    def _marker(self, name: str) -> Glance | None:
+        return marker_at(self.folder / name, self._rules.marker)
+
+    def _take(self, seen: Look, names: list[str], stop: threading.Event) -> int:
+        """Hand them over as they were when they were found ready; returns how many were dealt with."""
         ended = 0
         for overwrite in (False, True):
             some = [name for name in names if self._was_changed(name) is overwrite]
-            glances = {name: glance_at(self.folder / name) for name in some}
-            taken = {name: glance for name, glance in glances.items() if glance is not None}
+            taken = [self._arrival(name, seen.images[name]) for name in some]
+            taken = [one for one in taken if glance_at(self.folder / one.name) == one.glance]
             if taken and not stop.is_set():
+                self._forget(taken)
                 noting = _Noting(self, taken)
                 inputs = {key: self.folder / name for key, name in noting.names.items()}
                 told = together(self._listener, noting)
                 self._engine.segment(inputs, told, overwrite=overwrite)
                 ended += noting.count
-            ended += len(some) - len(taken)  # gone again before anyone began
+            ended += len(some) - len(taken)  # gone or changed again before anyone began
         return ended
+
+    def _arrival(self, name: str, glance: Glance) -> Fate:
+        return Fate(name, glance, CHANGED, marker=self._marker(name))
+
+    def _forget(self, taken: list[Fate]) -> None:
+        """Marks of earlier arrivals: they would contradict those of these."""
+        for one in taken:
+            with suppress(OSError):
+                self._tidying.forget(one.name)
 
     def _was_changed(self, name: str) -> bool:
         fate = self._book.last(name)
@@ -158,13 +183,15 @@ class Watch:
         before = self._book.times(name)
         return f"{self.folder / name}" + (f" ({before + 1})" if before else "")
 
-    def note(self, name: str, glance: Glance, why: str, output: str | None) -> None:
+    def note(self, taken: Fate, why: str, output: str | None) -> None:
         """Write down what became of an arrival, and tidy it away."""
-        if glance_at(self.folder / name) != glance:
-            self._book.write(name, glance, CHANGED, "", output)
-            self._say(f"{name} changed while it was segmented: it is segmented again")
+        if glance_at(self.folder / taken.name) != taken.glance:
+            self._book.write(replace(taken, output=output))
+            self._say(f"{taken.name} changed while it was segmented: it is segmented again")
             return
-        fate = self._book.write(name, glance, "failed" if why else "done", why, output)
+        fate = self._book.write(
+            replace(taken, fate="failed" if why else "done", why=why, output=output)
+        )
         self._fates[fate.fate] += 1
         self._tidy(fate)
 
@@ -185,9 +212,10 @@ class Watch:
 class _Noting(Silent):
     """Notes the fates of one wave. ``names``: of its inputs, by key; ``count``: how many had an end."""
 
-    def __init__(self, watch: Watch, taken: dict[str, Glance]) -> None:
-        self._watch, self._taken = watch, taken
-        self.names = {watch.key(name): name for name in taken}
+    def __init__(self, watch: Watch, taken: list[Fate]) -> None:
+        self._watch = watch
+        self._taken = {watch.key(one.name): one for one in taken}
+        self.names = {key: one.name for key, one in self._taken.items()}
         self.count = 0
 
     def done(self, key: str, result: dict[str, Any]) -> None:
@@ -199,8 +227,7 @@ class _Noting(Silent):
         self._note(key, error, None)
 
     def _note(self, key: str, why: str, output: str | None) -> None:
-        name = self.names[key]
-        self._watch.note(name, self._taken[name], why, output)
+        self._watch.note(self._taken[key], why, output)
         self.count += 1
 
 

@@ -74,6 +74,11 @@ def serve(
         if line := taken_over_line(tenure):
             noted(line)
         book = enter(closing(Book(service.run / BOOK)))
+        if book.damaged:
+            noted(
+                f"{book.damaged} lines of {service.run / BOOK} do not read and are passed over: what they "
+                "told of is taken again"
+            )
         stop = Stop(listener.stopping)
         enter(stop.watching(workflow.limits.deadline(datetime.now())))
         workers = workflow.workers or max(1, machine.gpus())

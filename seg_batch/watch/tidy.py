@@ -16,7 +16,7 @@ from pathlib import Path
 
 from seg_batch.errors import OutputError
 from seg_batch.verbs.outputs import split
-from seg_batch.watch.arrivals import DONE, FAILED, Fate, Look, glance_at, stem
+from seg_batch.watch.arrivals import DONE, FAILED, Fate, Look, glance_at, markers
 
 ASIDE = ".segbatch-moving"
 
@@ -98,7 +98,7 @@ class Tidying:
             if fate.why:
                 write_mark(target / (free.name + FAILED), fate)
             if self.marker is not None:  # else it would declare the next file of this name complete
-                for text in {fate.name + self.marker, stem(fate.name) + self.marker}:
+                for text in markers(fate.name, self.marker):
                     if os.path.lexists(self.folder / text):
                         os.replace(self.folder / text, target / (free.name + self.marker))
             os.rename(aside, free)

@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.errors import InputError
-from seg_batch.watch.arrivals import CHANGED, Book, Glance, Settling, glance_at, look, marked
+from seg_batch.watch.arrivals import (
+    CHANGED,
+    Book,
+    Fate,
+    Glance,
+    Settling,
+    glance_at,
+    look,
+    marked,
+    marker_at,
+)
 
 names = st.sampled_from(["a.tif", "b.nii.gz", "c.zarr"])
 glances = st.tuples(st.integers(0, 2), st.integers(0, 2), st.just(1))
@@ -75,6 +85,10 @@ def test_a_marker_may_follow_the_name_or_the_stem(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "a.nii.gz.done", "b.nii.gz", "b.done", "c.tif", "d.done"):
         (tmp_path / name).touch()
     assert marked(look(tmp_path), ".done") == ["a.nii.gz", "b.nii.gz"]
+    (tmp_path / "a.done").write_text("the newer one")
+    assert marker_at(tmp_path / "a.nii.gz", ".done") == glance_at(tmp_path / "a.done")
+    assert marker_at(tmp_path / "c.tif", ".done") is None
+    assert marker_at(tmp_path / "a.nii.gz", None) is None
 
 
 def test_a_folder_that_is_not_there_is_told_of(tmp_path: Path) -> None:
@@ -88,12 +102,13 @@ GLANCE = (5, 7, 1)
 def test_a_book_remembers_by_name_and_glance(tmp_path: Path) -> None:
     path = tmp_path / "run" / "arrivals.jsonl"
     book = Book(path)
-    book.write("ä\udcff.tif", GLANCE, "done", "", "out.tif")
-    book.write("b.tif", GLANCE, "failed", "empty", None)
-    book.write("c.tif", GLANCE, CHANGED, "", "out.tif")
+    book.write(Fate("ä\udcff.tif", GLANCE, "done", output="out.tif", marker=GLANCE))
+    book.write(Fate("b.tif", GLANCE, "failed", "empty"))
+    book.write(Fate("c.tif", GLANCE, CHANGED))
     book.close()
     again = Book(path)
     assert again.of("ä\udcff.tif", GLANCE).output == "out.tif"
+    assert again.last("ä\udcff.tif").marker == GLANCE
     assert again.of("ä\udcff.tif", (5, 8, 1)) is None, "touched: another arrival"
     assert again.of("b.tif", GLANCE).why == "empty"
     assert again.of("c.tif", GLANCE) is None, "what changed in hand is taken again"
@@ -102,18 +117,32 @@ def test_a_book_remembers_by_name_and_glance(tmp_path: Path) -> None:
     again.close()
 
 
+@pytest.mark.parametrize("line", [b"\0\0", b"[]", b'{"name": "b.tif"}', b'{"glance": 1}', b"\xff"])
+def test_a_damaged_line_is_passed_over_and_counted(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "arrivals.jsonl"
+    for name in ("a.tif", "c.tif"):
+        book = Book(path)
+        book.write(Fate(name, GLANCE, "done"))
+        book.close()
+        path.write_bytes(path.read_bytes() + line + b"\n")
+    book = Book(path)
+    assert book.damaged == 2
+    assert all(book.of(name, GLANCE) for name in ("a.tif", "c.tif"))
+    book.close()
+
+
 @pytest.mark.parametrize("cut", [1, 10, 40])
 def test_a_torn_line_is_forgotten_and_never_glued_to_the_next(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "arrivals.jsonl"
     book = Book(path)
     for name in ("a.tif", "b.tif"):
-        book.write(name, GLANCE, "done", "", None)
+        book.write(Fate(name, GLANCE, "done"))
     book.close()
     path.write_bytes(path.read_bytes()[:-cut])
     book = Book(path)
     assert book.of("a.tif", GLANCE)
     assert book.of("b.tif", GLANCE) is None
-    book.write("c.tif", GLANCE, "done", "", None)
+    book.write(Fate("c.tif", GLANCE, "done"))
     book.close()
     assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == [
         "a.tif",

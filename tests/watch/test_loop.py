@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from seg_batch.batch.listen import Listener, Silent
-from seg_batch.watch.arrivals import Book
+from seg_batch.watch.arrivals import Book, glance_at
 from seg_batch.watch.loop import Rules, Watch
 from seg_batch.watch.tidy import Tidying
 
@@ -61,13 +62,13 @@ class Running:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Callable[[Engine], Running]]:
+def watched(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.tif").write_text("first")
     running: list[Running] = []
 
-    def start(engine: Engine) -> Running:
-        running.append(Running(tmp_path / "in", engine))
+    def start(engine: Engine, rules: Rules = RULES) -> Running:
+        running.append(Running(tmp_path / "in", engine, rules))
         return running[-1]
 
     yield start
@@ -130,6 +131,65 @@ def test_what_goes_away_before_anyone_began_is_forgotten(
     (tmp_path / "in" / "b.tif").write_text("b")
     running.until(lambda: (tmp_path / "in" / "b.tif.segbatch-done").exists())
     assert [len(keys) for keys, _ in engine.calls] == [1, 1]
+
+
+def test_what_changes_before_its_turn_must_settle_again(
+    watched: Callable[[Engine], Running], tmp_path: Path
+) -> None:
+    """An arrival that changed in hand is taken after those that did not."""
+    hot, at = tmp_path / "in", list[float]()
+
+    def write(name: str) -> Trick:
+        def trick(inputs: dict[str, Path]) -> None:
+            (hot / name).write_text(f"{name} after {sorted(inputs)}")
+            at.append(time.monotonic())
+
+        return trick
+
+    def both(inputs: dict[str, Path]) -> None:
+        write("a.tif")(inputs)
+        write("b.tif")(inputs)
+
+    engine = Engine(both, write("a.tif"), lambda _: at.append(time.monotonic()))
+    running = watched(engine)
+    running.until(lambda: (hot / "a.tif.segbatch-done").exists())
+    assert [[Path(key).name for key in keys] for keys, _ in engine.calls] == [
+        ["a.tif"],
+        ["b.tif"],
+        ["a.tif (2)"],
+    ]
+    assert at[3] - at[2] >= RULES.settle_s
+
+
+def test_the_marker_of_the_one_before_declares_nothing(
+    watched: Callable[..., Running], tmp_path: Path
+) -> None:
+    image, marker = tmp_path / "in" / "a.tif", tmp_path / "in" / "a.tif.ok"
+    done = tmp_path / "in" / "a.tif.segbatch-done"
+    marker.touch()
+    engine = Engine()
+    running = watched(engine, Rules(settle_s=0.02, every_s=0.005, marker=".ok"))
+    running.until(done.exists)
+    image.write_text("half of the second")
+    running.until(lambda: running.said)
+    assert "a.tif has come again, and only the .ok of the one before" in running.said[0]
+    assert len(engine.calls) == 1
+    image.write_text("the whole of the second")
+    marker.write_text("again")
+    running.until(lambda: running.book.of("a.tif", glance_at(image)))
+    assert engine.calls[-1] == ([f"{image} (2)"], False)
+    assert len(engine.calls) == 2
+
+
+def test_no_mark_of_an_earlier_arrival_stays(
+    watched: Callable[[Engine], Running], tmp_path: Path
+) -> None:
+    marks = [tmp_path / "in" / f"a.tif.segbatch-{fate}" for fate in ("done", "failed")]
+    for mark in marks:
+        mark.write_text("of an earlier one")
+    running = watched(Engine(status="partial"))
+    running.until(lambda: marks[1].exists() and "rows 5 to 9" in marks[1].read_text())
+    assert not marks[0].exists()
 
 
 def test_a_folder_that_fails_while_a_fate_is_noted_ends_nothing(
