@@ -6,10 +6,9 @@ import base64
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from seg_batch.errors import Exit
 from seg_batch.morning import shown
@@ -17,8 +16,10 @@ from seg_batch.morning.facts import GO_ON
 from seg_batch.morning.gallery import Gallery
 from seg_batch.morning.night import MEANING
 from seg_batch.morning.timeline import timeline
+from seg_batch.verbs.page import TEMPLATES, environment
 
-TEMPLATES = Path(__file__).resolve().parents[1] / "data" / "pages"
+FILTERS = {"shown", "moment", "clock", "duration", "size", "whole", "short"}
+FILTERS |= {"share", "number", "day", "counted"}
 WRONG = ("refused", "failed", "partial", "unfinished")
 MOST_DETAILS = 2000  # inputs whose details are in the page; those of the others are in the JSON
 MOST_WRONG = 500
@@ -52,7 +53,7 @@ def page(facts: dict[str, Any], gallery: Gallery) -> str:
     script = (TEMPLATES / "morning.js").read_text(encoding="utf-8")
     totals, inputs = facts["totals"], facts["inputs"]
     return (
-        _environment(_tails(row["input"] for row in inputs))
+        _templates(_tails(row["input"] for row in inputs))
         .get_template("morning.html.j2")
         .render(
             facts=facts,
@@ -82,30 +83,9 @@ def page(facts: dict[str, Any], gallery: Gallery) -> str:
     )
 
 
-def _environment(tails: dict[str, str]) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in (
-        "shown",
-        "moment",
-        "clock",
-        "duration",
-        "size",
-        "whole",
-        "short",
-        "share",
-        "number",
-        "day",
-        "counted",
-    ):
-        environment.filters[name] = getattr(shown, name)
-    environment.filters["file"] = lambda path: tails.get(path, str(path))
-    return environment
+def _templates(tails: dict[str, str]) -> Environment:
+    filters = {name: getattr(shown, name) for name in FILTERS}
+    return environment(**filters, file=lambda path: tails.get(path, str(path)))
 
 
 def _tails(paths: Iterable[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +78,26 @@ DEFINITIONS = (
 )
 
 
-def page(result: dict[str, Any], pictures: list[tuple[str, list[View]]]) -> str:
-    """The HTML of a result with the pictures of some of its cases, as text."""
-    environment = Environment(
+def environment(**filters: Callable[..., str]) -> Environment:
+    """The templates of pages, with these filters: all is escaped, and nothing may be left out."""
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "interval": interval, "percent": percent}
+    made.filters |= filters
+    return made
+
+
+def page(result: dict[str, Any], pictures: list[tuple[str, list[View]]]) -> str:
+    """The HTML of a result with the pictures of some of its cases, as text."""
+    templates = environment(number=number, interval=interval, percent=percent)
     scores = result["scores"]
     units = dict.fromkeys(DISTANCES, scores["distance_unit"])
     units |= dict.fromkeys(("size_error", "size_error_absolute"), scores["size_unit"])
-    return environment.get_template("evaluate.html.j2").render(
+    return templates.get_template("evaluate.html.j2").render(
         result=result,
         scores=scores,
         tables={
