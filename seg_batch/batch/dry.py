@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from seg_batch.batch.earlier import begins_anew, complete, stands
 from seg_batch.batch.orders import Orders, orders_of, require_named
 from seg_batch.batch.survey import survey
 from seg_batch.executors import read_spec
@@ -18,15 +19,19 @@ SUMS = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate")
 
 def plan_night(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
     """What ``run_night`` would do with every input, decided here and without workers; nothing is
-    written. ``inputs``: facts by key; ``refused``: reasons by key; ``totals``."""
+    written. ``inputs``: facts by key; ``complete``: keys of those that need not be done again;
+    ``refused``: reasons by key; ``totals``. RefusedError where ``run_night`` raises it."""
     require_named(workflow)
     orders = orders_of(workflow, overwrite=overwrite)
+    earlier = {} if begins_anew(orders) else complete(orders)
     pool = InlinePool()
     pool.workers = orders.workers
     try:
         found = list(survey(pool, orders.on(pool), lambda: False))
     finally:
         pool.close()
+    done = {one["key"] for one in found if stands(earlier.get(one["key"]), one)}
+    found = [one for one in found if one["key"] not in done]
     facts = {one["key"]: one["facts"] for one in found if "facts" in one}
     late = {one["key"]: one["error"] for one in found if "facts" not in one}
     inputs = {key: facts[key] for key in orders.requests if key in facts}
@@ -34,6 +39,7 @@ def plan_night(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]
         "workflow": workflow.name,
         "run": str(orders.folder),
         "inputs": inputs,
+        "complete": sorted(done),
         "refused": {**orders.refused, **late},
         "totals": _totals(orders, list(inputs.values())),
     }
@@ -69,6 +75,8 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         )
         for row in rows
     ]
+    if plan["complete"]:
+        lines.append(f"complete before: {len(plan['complete'])}")
     lines += [f"refused  {about(key, error)}" for key, error in plan["refused"].items()]
     lines.append(
         f"{totals['workers']} worker(s), each within the memory of its largest input; sizes on disk "

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,21 @@ WORKFLOW = "workflow.json"
 
 
 def enter(orders: Orders) -> dict[str, dict[str, Any]]:
-    """The run folder is made ready; returns the results of those inputs that are complete in it, their
-    products as they were; what they are to be made of now only a survey tells (see ``stands``).
+    """The run folder is made ready; returns what is ``complete`` in it.
 
     StoreError when it holds the run of another workflow, unless ``overwrite``, which moves that run's
     journal aside, as it does one that came to its end.
     """
-    events = Journal.read(orders.folder / NAME)
-    # One that was killed at once has told of no workflow, and whoever took it over says only that.
-    begun = any(event["event"] != "taken_over" for event in events)
-    if begun and _begin_anew(orders, events):
+    if begins_anew(orders):
         _put_aside(orders.folder)
-        events = []
     write_json(orders.folder / WORKFLOW, {**orders.workflow, "fingerprint": orders.fingerprint})
-    earlier = _complete(events)
+    return complete(orders)
+
+
+def complete(orders: Orders) -> dict[str, dict[str, Any]]:
+    """The results of those inputs that are complete in the run folder, their products as they were;
+    what they are to be made of now only a survey tells (see ``stands``)."""
+    earlier = _complete(Journal.read(orders.folder / NAME))
     return {
         key: earlier[key]
         for key in orders.requests
@@ -55,6 +57,23 @@ def dropped(orders: Orders) -> list[str]:
     return [key for key in known if key in gone and known[key].status != COMPLETE]
 
 
+def feared(orders: Orders) -> set[str]:
+    """Inputs that were in hand twice when a run died without a word. One of them may be what kills it,
+    such as a file that crashes its reader; so they are done when all others are."""
+    deaths, in_hand = Counter[str](), set[str]()
+    for event in Journal.read(orders.folder / NAME):
+        kind, key = event["event"], event["input"]
+        if kind == "started":
+            in_hand.add(key)
+        elif kind in ("done", "failed", "refused", "retried", "withdrawn"):
+            in_hand.discard(key)
+        elif kind in ("begun", "ended"):
+            deaths.update(in_hand if kind == "begun" else ())
+            in_hand.clear()
+    deaths.update(in_hand)
+    return {key for key, n in deaths.items() if n > 1}
+
+
 def _put_aside(folder: Path) -> None:
     """Keep the journal under another name and empty it: it stays the same file, since it is open."""
     aside = folder / f"journal-until-{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
@@ -64,7 +83,12 @@ def _put_aside(folder: Path) -> None:
     forget_reports(folder)
 
 
-def _begin_anew(orders: Orders, events: list[dict[str, Any]]) -> bool:
+def begins_anew(orders: Orders) -> bool:
+    """Whether the run in the folder is put aside; StoreError as for ``enter``."""
+    events = Journal.read(orders.folder / NAME)
+    # One that was killed at once has told of no workflow, and whoever took it over says only that.
+    if all(event["event"] == "taken_over" for event in events):
+        return False
     if _fingerprint(orders.folder / WORKFLOW) == orders.fingerprint:
         last = events[-1]
         over = last["event"] == "ended" and last["status"] in (Exit.COMPLETE, Exit.PARTIAL)
@@ -96,11 +120,11 @@ def _complete(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def stands(result: dict[str, Any], found: dict[str, Any]) -> bool:
-    """Whether a complete result is what would be made of the input as the survey found it: of the same
+def stands(result: dict[str, Any] | None, found: dict[str, Any]) -> bool:
+    """Whether a complete result, if there is any, is what would be made of the input as the survey found it: of the same
     input and model, at the same place. Of one that is gone nothing else can be made."""
-    if "facts" not in found:
-        return not found.get("seen")
+    if result is None or "facts" not in found:
+        return result is not None and not found.get("seen")
     facts = found["facts"]
     return (facts["of"], facts["output"]) == (result.get("of"), result["output"])
 

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.facts import result_of
@@ -24,6 +25,7 @@ from seg_batch.executors import Outcome, Pool, Tries, run_bounded
 from seg_batch.executors.faults import Fault, fault_of
 from seg_batch.machine import here
 from seg_batch.plan import Plan
+from seg_batch.verbs.outputs import Outputs, read_report
 from seg_batch.verbs.predict import predict_one
 
 
@@ -185,6 +187,14 @@ class InHand:
 
     def stage(self, key: str, name: str) -> None:
         self._listener.stage(key, name)
+
+
+def standing(item: Item) -> dict[str, Any] | None:
+    """The result of an earlier try whose partial product stands: what there is when another one failed."""
+    report = read_report(Outputs(Path(item.output))) if item.attempt > 1 else None
+    if report is None or report["status"] == "complete":
+        return None
+    return result_of(report, time.time(), here())
 
 
 class _Out(Tries):

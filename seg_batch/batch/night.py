@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.aside import forget_reports, write_aside
-from seg_batch.batch.earlier import dropped, enter, stands
+from seg_batch.batch.earlier import dropped, enter, feared, stands
 from seg_batch.batch.facts import may_heal
-from seg_batch.batch.in_hand import Ended, InHand
+from seg_batch.batch.in_hand import Ended, InHand, standing
 from seg_batch.batch.ledger import Ledger, in_words
 from seg_batch.batch.leftovers import sweep
 from seg_batch.batch.listen import Listener, Silent, one_at_a_time
@@ -111,6 +111,7 @@ class _Night:
         self.orders, self.journal, self.listener, self.stop = orders, journal, listener, stop
         self.ledger = Ledger(journal, listener)
         self._guard, self._over = threading.Lock(), False
+        self.feared = feared(orders)  # done after all the rest
         self.stop.tell = self._stopping
 
     def deaf(self) -> None:
@@ -122,6 +123,11 @@ class _Night:
         items = self._surveyed(pool, done)
         retries = self.orders.limits.retries
         hand = InHand(pool, self.stop, self.listener, self._begin, self.ledger, retries)
+        self._do(hand, [item for item in items if item.key not in self.feared])
+        self._do(hand, [item for item in items if item.key in self.feared])
+
+    def _do(self, hand: InHand, items: list[Item]) -> None:
+        retries = self.orders.limits.retries
         for attempt in range(1, retries + 2):
             again: list[Item] = []
             for ended in hand.run(largest_first(items)):
@@ -188,9 +194,9 @@ class _Night:
         self.stop.ask(in_words(ended.error), fault=True)
 
     def _settle(self, item: Item, ended: Ended) -> None:
-        error = ended.error
-        if ended.result is not None:
-            self.ledger.done(item.key, ended.result)
+        error, result = ended.error, ended.result or standing(item)
+        if result is not None:
+            self.ledger.done(item.key, result)
         elif isinstance(error, RefusedError) and ended.fault != "passing":
             self.ledger.refused(item.key, error.message, ended.worker)
         else:

@@ -34,16 +34,16 @@ def _planned(workflow: Workflow, record: Record, step: AnyStep) -> dict[str, Any
     if not isinstance(step, Predict) and record.stands(step):
         return {**told, "stands": True}
     try:
-        return {**told, "stands": False, **_facts(workflow, step, waits)}
+        return {**told, "stands": False, **_facts(workflow, record, step, waits)}
     except SegbatchError as error:
         return {**told, "stands": False, "error": error.message}
 
 
-def _facts(workflow: Workflow, step: AnyStep, waits: list[str]) -> dict[str, Any]:
+def _facts(workflow: Workflow, record: Record, step: AnyStep, waits: list[str]) -> dict[str, Any]:
     if isinstance(step, Predict):
         alone = workflow.of_step(step)
         if not waits:
-            night = plan_night(alone)
+            night = plan_night(alone, overwrite=not record.is_same(step))
             return {"night": night, "refused": night["refused"]}
         found = listed(alone)
         refused = {one.key: one.error for one in found.refused}

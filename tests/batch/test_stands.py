@@ -11,15 +11,19 @@ from typing import Any
 import pytest
 import zarr
 
-from seg_batch.batch.earlier import stands
+from seg_batch.batch.dry import plan_lines, plan_night
+from seg_batch.batch.earlier import enter, feared, stands
 from seg_batch.batch.facts import facts_of
 from seg_batch.batch.listen import Silent
 from seg_batch.batch.night import run_night
+from seg_batch.batch.orders import orders_of
 from seg_batch.bundles import find
-from seg_batch.journal import Journal, fold
+from seg_batch.errors import StoreError
+from seg_batch.journal import Journal, begin, fold, open_run
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request, prepare
 from seg_batch.workflow import Workflow
+from tests.batch.test_night import damaged
 
 Made = Callable[..., Workflow]
 
@@ -139,3 +143,93 @@ def test_an_input_that_changes_while_it_is_segmented_is_begun_anew(
     predict_one(Request(str(path), str(alone), model="probe", cluster="inline"))
     (made,) = Path(workflow.outputs.folder).glob("*.tif")
     assert made.read_bytes() == alone.read_bytes()
+
+
+class Order(Silent):
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+
+    def started(self, key: str, facts: dict[str, Any]) -> None:
+        self.begun.append(Path(key).name)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_what_was_in_hand_at_two_deaths_is_done_last(
+    night: Made, scenes: Path, deaths: int
+) -> None:
+    """The largest, which else is first: it may crash its reader, and would keep all others from an end."""
+    workflow = night(inputs=str(scenes / "small[234].tif"))
+    orders = orders_of(workflow)
+    orders.folder.mkdir(parents=True)
+    (key,) = (key for key in orders.requests if "small4" in key)
+    for _ in range(deaths):
+        with open_run(orders.folder) as journal:
+            enter(orders)
+            begin(journal, orders.fingerprint)
+            journal.append("started", key, attempt=1)
+    order = Order()
+    assert run_night(workflow, order)["complete"] == 3
+    assert order.begun.index("small4.tif") == (0 if deaths == 1 else 2)
+    assert feared(orders) == (set() if deaths == 1 else {key})
+
+
+def test_an_input_is_not_feared_for_what_was_told_of_it(night: Made, scenes: Path) -> None:
+    orders = orders_of(night(inputs=str(scenes / "small0.tif")))
+    (key,) = orders.requests
+    told = {
+        "done": {"outcome": {"status": "partial"}},
+        "withdrawn": {},
+        "failed": {"error": "", "status": 3},
+    }
+    orders.folder.mkdir(parents=True)
+    with open_run(orders.folder) as journal:
+        for kind, fields in [*told.items()] * 2:
+            begin(journal, orders.fingerprint)
+            journal.append("started", key, attempt=1)
+            journal.append(kind, key, **fields)
+        for _ in range(3):
+            begin(journal, orders.fingerprint)
+            journal.append("started", key, attempt=1)
+            journal.append("ended", status=130, why="interrupted at once")
+        assert not feared(orders)
+        for _ in range(2):
+            begin(journal, orders.fingerprint)
+            journal.append("started", key, attempt=1)
+    assert feared(orders) == {key}
+
+
+@pytest.mark.full
+def test_a_plan_is_of_what_is_left_and_refused_where_the_night_is(
+    night: Made, scenes: Path
+) -> None:
+    assert run_night(night(inputs=str(scenes / "small0.tif")))["complete"] == 1
+    two = night(inputs=str(scenes / "small[01].tif"))
+    before = {path: path.stat().st_mtime_ns for path in Path(two.outputs.folder).rglob("*")}
+    plan = plan_night(two)
+    assert [Path(key).name for key in plan["complete"]] == ["small0.tif"]
+    assert [Path(key).name for key in plan["inputs"]] == ["small1.tif"]
+    assert plan["totals"]["inputs"] == 1
+    assert "complete before: 1" in plan_lines(plan)
+    other = night(inputs=str(scenes / "small0.tif"), post="majority:3")
+    with pytest.raises(StoreError, match="another workflow"):
+        plan_night(other)
+    assert len(plan_night(other, overwrite=True)["inputs"]) == 1
+    after = {path: path.stat().st_mtime_ns for path in Path(two.outputs.folder).rglob("*")}
+    assert after == before
+
+
+@pytest.mark.full
+def test_a_partial_product_is_told_of_though_a_further_try_is_refused(
+    night: Made, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    hole = damaged(tmp_path / "in" / "hole.tif")
+
+    class Removing(Silent):
+        def retried(self, *told: Any) -> None:
+            hole.unlink()
+
+    told = run_night(night(inputs=str(hole), on_failure={"retries": 1}), Removing())
+    assert (told["status"], told["partial"], told["refused"]) == (3, 1, 0)
+    assert len(list((tmp_path / "out").glob("hole_labels.tif"))) == 1
