@@ -3,8 +3,9 @@
 They are run without a shell, one after the other, with
 
     SEGBATCH_RUN      the run folder
-    SEGBATCH_STATUS   the exit status of the run: 0 complete, 3 inputs set aside, 130 stopped
-    SEGBATCH_REPORT   the report of the run, report.html
+    SEGBATCH_STATUS   the exit status of the run: 0 complete, 1 fault, 2 it could not begin,
+                      3 inputs set aside, 130 stopped
+    SEGBATCH_REPORT   the report of the run, report.html; of one that never began there is none
 
 in their environment. What becomes of them never changes the exit status.
 """
