@@ -4,8 +4,9 @@
      "event": one word, "text": one line, ...}
 
 A failure also says ``input``, ``block``, ``worker``, ``cause`` and ``remedy``, as far as they are
-known. The journal holds what a run needs to go on, and every line of it is fsynced; the log holds what
-people need, and a full disk that refuses it stops nothing.
+known. The journal holds what a run needs to go on, and what can't be found out again is on disk before
+the run goes on (see ``journal.events``); the log holds what people need, and a disk that fills up and
+refuses its lines stops nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seg_batch.errors import SegbatchError
+from seg_batch.errors import FULL, DiskFullError, OutputError, SegbatchError
 from seg_batch.executors import Outcome
 from seg_batch.machine import here
 
@@ -58,12 +59,20 @@ _OTHERWISE = "run the same command again; if it stays, it is a fault of segbatch
 
 
 class RunLog:
-    """Appends lines, from any thread; each is written whole or not at all."""
+    """Appends lines, from any thread; each is written whole or not at all. OutputError where it can't
+    be made: then there is no run either."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("ab+", buffering=0)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab+", buffering=0)
+        except OSError as error:
+            kind = DiskFullError if error.errno in FULL else OutputError
+            raise kind(
+                f"can't write {path} ({error.strerror}), nor anything else there: make room, or choose "
+                "another output folder"
+            ) from error
         self._guard = threading.Lock()
         if self._file.tell() and os.pread(self._file.fileno(), 1, self._file.tell() - 1) != b"\n":
             self._file.write(b"\n")  # a kill in the middle of a line: the next one stands alone

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ from seg_batch.batch.queue import Item, largest_first
 from seg_batch.batch.stop import Stop
 from seg_batch.batch.survey import item_of, survey
 from seg_batch.errors import ClusterError, Exit, RefusedError, SegbatchError
-from seg_batch.executors import Pool, open_pool
+from seg_batch.executors import Pool, open_pool, read_spec, require_memory
 from seg_batch.executors.faults import back_off_s
+from seg_batch.executors.pool import InlinePool
 from seg_batch.journal import Journal, begin, open_run
 from seg_batch.machine import disk_free_bytes, existing, show_bytes
+from seg_batch.sinks.disk import told as on_disk
 from seg_batch.verbs.needs import shared_needs
 from seg_batch.workflow.schema import Workflow
 
@@ -70,7 +72,8 @@ def carry_out(
 ) -> dict[str, Any]:
     """``run_night`` for orders that are settled already."""
     began = time.time()
-    orders.folder.mkdir(parents=True, exist_ok=True)
+    with on_disk(orders.folder):
+        orders.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held, ExitStack() as ours:
         journal = held.enter_context(open_run(orders.folder, say=say))
         night = _Night(orders, journal, one_at_a_time(listener), stop or Stop())
@@ -83,11 +86,13 @@ def carry_out(
         for key in dropped(orders):
             journal.append("dropped", key)
         try:
-            pool = pool or ours.enter_context(_pool_for(orders))
-            opened(pool)
-            for line in pool.advice:
-                say(line)
-            night.work(pool, done)
+            if pool is not None or not night.is_over(done):
+                own = pool is None
+                pool = pool or ours.enter_context(_pool_for(orders))
+                opened(pool)
+                for line in pool.advice:
+                    say(line)
+                night.work(pool, done, own=own)
         except KeyboardInterrupt:
             _LEFT_OPEN.append(ours.pop_all())  # at once: our processes end with this one
             night.end(Exit.STOPPED, "interrupted at once")
@@ -118,9 +123,25 @@ class _Night:
         """The journal is about to close: a stop that outlives this night tells others."""
         self.stop.tell = self.listener.stopping
 
-    def work(self, pool: Pool, done: dict[str, dict[str, Any]]) -> None:
+    def is_over(self, done: dict[str, dict[str, Any]]) -> bool:
+        """Whether every input is done, and stands; then that is told, and no worker is needed."""
+        if not self.orders.requests.keys() <= done.keys():
+            return False
+        with closing(InlinePool()) as here:
+            found = survey(here, self.orders.on(here), self.stop.asked.is_set)
+            if not all(stands(done[one["key"]], one) for one in found):
+                return False
+        self._open(done)
+        self.listener.planned(self._totals([]))
+        return True
+
+    def work(self, pool: Pool, done: dict[str, dict[str, Any]], *, own: bool) -> None:
+        """``own``: the pool was opened for this night, and its workers were not asked for memory."""
         self.listener.pool(pool.name, pool.workers, getattr(pool, "dashboard", None))
+        self._open(done)
         items = self._surveyed(pool, done)
+        if own and items and not read_spec(self.orders.cluster).here:
+            require_memory(pool, max(item.promised_bytes for item in items))
         retries = self.orders.limits.retries
         hand = InHand(pool, self.stop, self.listener, self._begin, self.ledger, retries)
         self._do(hand, [item for item in items if item.key not in self.feared])
@@ -136,13 +157,15 @@ class _Night:
             if not items or self.stop.asked.wait(back_off_s(attempt)):
                 return
 
+    def _open(self, done: dict[str, dict[str, Any]]) -> None:
+        orders = self.orders
+        self.ledger.open(len(orders.requests) + len(orders.refused), len(done))
+        for key, error in orders.refused.items():
+            self._refuse(key, error)
+
     def _surveyed(self, pool: Pool, done: dict[str, dict[str, Any]]) -> list[Item]:
         """What is to be done; what can't be is refused. ``done``: what need not, if it stands."""
-        requests = self.orders.on(pool)
-        self.ledger.open(len(requests) + len(self.orders.refused), len(done))
-        for key, error in self.orders.refused.items():
-            self._refuse(key, error)
-        items = []
+        requests, items = self.orders.on(pool), []
         for n, found in enumerate(survey(pool, requests, self.stop.asked.is_set), start=1):
             self.listener.surveyed(n, len(requests))
             key = found["key"]

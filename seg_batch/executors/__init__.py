@@ -7,6 +7,7 @@ of the items, each replaced as it ends. Dask appears in this room only. A pool o
 
 from seg_batch.executors.bounded import Tries, run_bounded
 from seg_batch.executors.carried import Doubtful
+from seg_batch.executors.cluster.checks import require_memory
 from seg_batch.executors.cluster.facts import Needs
 from seg_batch.executors.cluster.launch import open_pool
 from seg_batch.executors.cluster.spec import ClusterSpec, read_spec
@@ -25,5 +26,6 @@ __all__ = [
     "gather_logs",
     "open_pool",
     "read_spec",
+    "require_memory",
     "run_bounded",
 ]

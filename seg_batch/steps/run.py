@@ -25,6 +25,7 @@ from seg_batch.batch.orders import Orders
 from seg_batch.batch.unattended import REPORT, Write
 from seg_batch.errors import Exit, SegbatchError
 from seg_batch.journal import Journal, begin, open_run
+from seg_batch.sinks.disk import told as on_disk
 from seg_batch.steps.anew import forget
 from seg_batch.steps.record import Record
 from seg_batch.steps.verbs import Bars, DoneBy, doing
@@ -50,7 +51,8 @@ def run_steps(
     listens to a step; ``write``: makes the report of a run folder, of this one and of predictions'.
     """
     folder = Path(workflow.run_folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with on_disk(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with open_run(folder, say=say) as journal:
         by = DoneBy(workflow, bars, say, write)
         chain = _Chain(workflow, folder, journal, by, overwrite)

@@ -33,7 +33,8 @@ def needs_of(
 
 def shared_needs(requests: Iterable[Request]) -> Needs:
     """Those of many predictions in one pool: all folders written to and all models named; the first
-    input stands for the others. What is wrong with a request is said when it is prepared."""
+    input stands for the others. What memory they take is known when they are prepared, as is what is
+    wrong with one: see ``require_memory``."""
     found = list(requests)
     needs = Needs(
         inputs=tuple(request.input for request in found[:1]),

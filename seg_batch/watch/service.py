@@ -20,6 +20,7 @@ from seg_batch.executors import Needs, open_pool
 from seg_batch.journal import hold
 from seg_batch.journal.run import taken_over_line
 from seg_batch.logs import RunLog
+from seg_batch.sinks.disk import told as on_disk
 from seg_batch.verbs.needs import shared_needs
 from seg_batch.watch.arrivals import Book
 from seg_batch.watch.loop import BOOK, Rules, Watch, require_apart
@@ -63,7 +64,8 @@ def serve(
     workflow = service.workflow
     with ExitStack() as last_first:
         enter = last_first.enter_context
-        service.run.mkdir(parents=True, exist_ok=True)
+        with on_disk(service.run):
+            service.run.mkdir(parents=True, exist_ok=True)
         tenure = enter(hold(service.run, say=say))
         log = enter(RunLog(service.run / LOG))
 

@@ -50,7 +50,6 @@ class Waves:
     def segment(self, inputs: dict[str, Path], listener: Listener, *, overwrite: bool) -> None:
         """Do them all; ``listener`` hears what became of each, by its key, unless it was stopped."""
         orders = self._orders(inputs, overwrite or self._overwrite)
-        orders.folder.mkdir(parents=True, exist_ok=True)
         ends = _Ends()
         with RunLog(orders.folder / LOG) as log, recording(log):
             self._log = log

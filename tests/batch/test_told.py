@@ -6,18 +6,22 @@ import io
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
+from distributed import LocalCluster
 from rasterio.transform import Affine
 from rich.console import Console
 
 from seg_batch.batch.listen import Silent, together
-from seg_batch.batch.night import run_night
+from seg_batch.batch.night import carry_out, run_night
+from seg_batch.batch.orders import orders_of
 from seg_batch.batch.stop import Stop
 from seg_batch.batch.unattended import run_unattended
-from seg_batch.errors import ClusterError
+from seg_batch.errors import ClusterError, OutputError
 from seg_batch.executors import Outcome
 from seg_batch.journal import Journal
 from seg_batch.live import Board
@@ -98,6 +102,7 @@ def test_a_night_that_broke_off_leaves_no_report_of_an_earlier_stand(
     workflow = night(inputs=str(scenes / "small0.tif"))
     run_night(workflow)
     (Path(workflow.run_folder) / "metrics.prom").write_text("complete")
+    Path(workflow.outputs.folder, "small0_labels.tif").unlink()
 
     def opened(pool: object) -> None:
         raise error
@@ -128,3 +133,52 @@ def test_a_signal_after_the_end_is_no_event_of_the_night(night: Made, scenes: Pa
     assert late.heard == ["too late"]
     last = Journal.read(Path(workflow.run_folder) / "journal.jsonl")[-1]
     assert (last["event"], last["status"]) == ("ended", 3)
+
+
+@pytest.mark.full
+def test_workers_with_too_little_memory_are_refused_before_anything_is_begun(
+    night: Made, scenes: Path
+) -> None:
+    """Such as have less than the largest input may take, where somebody said how much it may."""
+    kept_awake = {f"distributed.worker.memory.{k}": False for k in ("target", "spill", "pause")}
+    with (
+        dask.config.set(kept_awake),
+        LocalCluster(
+            n_workers=1,
+            processes=False,
+            protocol="tcp",
+            memory_limit="64MiB",
+            dashboard_address=":0",
+        ) as cluster,
+    ):
+        workflow = night(
+            inputs=str(scenes / "small0.tif"),
+            cluster=cluster.scheduler_address,
+            limits={"memory": "4GiB"},
+        )
+        with pytest.raises(ClusterError, match=r"has 64\.0 MiB of memory free"):
+            run_night(workflow)
+    told = [event["event"] for event in Journal.read(Path(workflow.run_folder) / "journal.jsonl")]
+    assert (told[-1], "started" in told) == ("ended", False)
+
+
+@pytest.mark.full
+def test_a_night_with_nothing_left_to_do_asks_for_no_workers(night: Made, scenes: Path) -> None:
+    one = {"paths": [str(scenes / "small0.tif"), "no such.tif"]}
+    assert run_night(night(inputs=one))["complete"] == 1
+    workflow = night(inputs=one)
+    orders = replace(orders_of(workflow), cluster="nowhere.yaml")
+    told = carry_out(orders, Silent(), say=print, opened=print)
+    assert (told["status"], told["resumed"], told["complete"], told["refused"]) == (3, 1, 1, 1)
+    Path(str(orders.requests[str(scenes / "small0.tif")].output)).unlink()
+    with pytest.raises(ClusterError):
+        carry_out(orders, Silent(), say=print, opened=print)
+
+
+def test_an_output_folder_that_can_not_be_made_is_told_in_one_line(
+    night: Made, scenes: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    workflow = night(inputs=str(scenes), outputs=str(tmp_path / "file" / "out"))
+    with pytest.raises(OutputError, match="can't write"):
+        run_unattended(workflow, Silent(), print, print)

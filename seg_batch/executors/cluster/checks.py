@@ -7,6 +7,7 @@ output, and here the file must be read that each worker wrote.
 from __future__ import annotations
 
 import os
+import socket
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -27,8 +28,10 @@ from seg_batch.executors.cluster.facts import (
     versions,
 )
 from seg_batch.executors.pool import Pool
-from seg_batch.machine import existing
+from seg_batch.machine import existing, is_running
 from seg_batch.version import package_version
+
+PROBE = ".segbatch-probe-"  # pid, host and a name of its own follow
 
 type Answers = dict[str, dict[str, Any]]  # worker -> its facts
 
@@ -52,8 +55,13 @@ def check_workers(pool: Pool, needs: Needs) -> tuple[Needs, Answers]:
             if why := misfit(found, settled) or _unseen(found, asked):
                 raise ClusterError(f"worker {worker} {why}")
     if needs.memory_bytes:
-        _require_memory(pool, needs.memory_bytes, answers)
+        _require_free(pool, needs.memory_bytes, answers)
     return settled, answers
+
+
+def require_memory(pool: Pool, needed_bytes: int) -> None:
+    """ClusterError where a worker has less free memory than one process is promised to take."""
+    _require_free(pool, needed_bytes, _answers(pool, Needs()))
 
 
 def require_same_scheduler(client: Any) -> None:
@@ -108,7 +116,7 @@ def _device(answers: Answers) -> str:
     return Counter(found["device"] for found in answers.values()).most_common(1)[0][0]
 
 
-def _require_memory(pool: Pool, needed: int, answers: Answers) -> None:
+def _require_free(pool: Pool, needed: int, answers: Answers) -> None:
     beside = Counter(found["host"] for found in answers.values())
     limits = pool.memory_limits()
     for worker, found in answers.items():
@@ -119,7 +127,7 @@ def _require_memory(pool: Pool, needed: int, answers: Answers) -> None:
 @contextmanager
 def _probing(folders: tuple[str, ...]) -> Iterator[str]:
     """A file of that name and content in each folder; it and those of the workers are removed."""
-    probe = f".segbatch-probe-{uuid.uuid4().hex}"
+    probe = f"{PROBE}{os.getpid()}_{socket.gethostname()}_{uuid.uuid4().hex}"
     try:
         for folder in folders:
             try:
@@ -131,8 +139,16 @@ def _probing(folders: tuple[str, ...]) -> Iterator[str]:
         yield probe
     finally:
         for folder in folders:
-            for path in Path(folder).glob(f"{probe}*"):
-                path.unlink(missing_ok=True)
+            for path in Path(folder).glob(f"{PROBE}*"):
+                if path.name.startswith(probe) or _is_orphan(path.name):
+                    path.unlink(missing_ok=True)
+
+
+def _is_orphan(probe: str) -> bool:
+    """Whether its coordinator was killed on this machine, and could not remove it."""
+    pid, _, rest = probe.removeprefix(PROBE).partition("_")
+    here = rest.rpartition("_")[0] == socket.gethostname()
+    return here and pid.isdigit() and not is_running(int(pid))
 
 
 def _unseen(found: dict[str, Any], needs: Needs) -> str | None:

@@ -215,5 +215,6 @@ def crowded(needed: int, found: dict[str, Any], beside: int, limit: int) -> str 
         return None
     return (
         f"has {show_bytes(free)} of memory free and the plan needs {show_bytes(needed)} per worker: "
-        f"use --memory {int(free * 0.9) >> 20}MiB, larger workers, or fewer on one host"
+        f"use --memory {int(free * 0.9) >> 20}MiB (in a workflow limits.memory), larger workers, or "
+        "fewer on one host"
     )
