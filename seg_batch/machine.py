@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -47,6 +48,20 @@ def has_bfloat16() -> bool:
     except OSError:
         return False
     return re.search(r"\b(avx512_bf16|amx_bf16)\b", flags) is not None
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process; one that has ended and was not waited for runs no more."""
+    with suppress(OSError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _meminfo(key: str) -> int:

@@ -21,7 +21,7 @@ from seg_batch.journal.state import COMPLETE
 from seg_batch.verbs.outputs import ATTEMPT
 from seg_batch.verbs.resume import is_at_work
 
-_MARK, _STORE = f".{ATTEMPT}", ".work.zarr"
+_MARK, _STORE, _PART = f".{ATTEMPT}", ".work.zarr", ".part"
 
 
 def sweep(orders: Orders) -> None:
@@ -33,7 +33,20 @@ def sweep(orders: Orders) -> None:
     for folder in {os.path.dirname(output) for output in outputs}:
         with suppress(FileNotFoundError):
             for name in os.listdir(folder):
-                of = name.rpartition(_MARK)[0] or name.removesuffix(_STORE)
-                path = Path(folder, name)
+                of, path = _product(name), Path(folder, name)
                 if of != name and os.path.join(folder, of) in outputs and not is_at_work(path):
-                    shutil.rmtree(path, ignore_errors=True)
+                    _remove(path)
+
+
+def _product(name: str) -> str:
+    """Of which product it is a leftover; empty or its own name where it is none."""
+    if name.endswith(_PART):  # of a report that was being written
+        return name.rpartition(".json")[0]
+    return name.rpartition(_MARK)[0] or name.removesuffix(_STORE)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ import zarr
 from seg_batch.chain import describe
 from seg_batch.errors import BusyError, DamagedError, StoreError
 from seg_batch.geometry import Block, Box
+from seg_batch.machine import is_running
 from seg_batch.sinks.arrays import ATTRIBUTES, create_arrays, create_labels, plain
 from seg_batch.sinks.disk import flush, held, told, write_json
 from seg_batch.sinks.spec import StoreSpec
@@ -331,17 +332,3 @@ def _sweep_parts(path: Path) -> None:
         pid = part.name.rpartition("-")[2]
         if pid.isdigit() and not is_running(int(pid)):
             shutil.rmtree(part, ignore_errors=True)
-
-
-def is_running(pid: int) -> bool:
-    """One that has ended and was not waited for runs no more."""
-    with suppress(OSError):
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state not in "ZX"
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.errors import BusyError, InputError, OutputError, RefusedError, StoreError
+from seg_batch.machine import is_running
 from seg_batch.plan import Plan
 from seg_batch.sinks.disk import held
 from seg_batch.sinks.product import check_output, digest
 from seg_batch.sinks.spec import StoreSpec
-from seg_batch.sinks.store import WorkStore, differences, exported, is_running
+from seg_batch.sinks.store import WorkStore, differences, exported
 from seg_batch.sources import open_source
 from seg_batch.verbs.outputs import ATTEMPT, Outputs, is_intact, read_report
 from seg_batch.verbs.request import Prepared

@@ -67,6 +67,7 @@ def test_the_same_night_again_touches_nothing(night: Made) -> None:
     others = out / f"other_labels.tif.{ATTEMPT}h-1-2.work.zarr"
     for left in (out / f"small0_labels.tif.{ATTEMPT}h-1-2.work.zarr", others):
         left.mkdir()  # of an attempt that was killed after another one had succeeded
+    (out / "small1_labels.tif.json1a_b2c3d.part").touch()
     told = run_night(night())
     others.rmdir()  # nothing of this night
     assert (told["status"], told["resumed"], told["complete"]) == (3, 7, 7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -81,6 +82,18 @@ def test_a_shared_folder_fits_and_nothing_is_left_in_it(here: Path) -> None:
     assert sorted(here.iterdir()) == before
     assert misfit(answers["tcp://elsewhere:1"], settled) is None
     assert settled.probe == ""
+
+
+def test_probes_of_a_killed_coordinator_go_with_those_of_the_next(here: Path) -> None:
+    before = sorted(here.iterdir())
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    host, mine = socket.gethostname(), []
+    for pid, name in ((dead.pid, host), (os.getpid(), host), (dead.pid, "elsewhere")):
+        mine.append(here / f".segbatch-probe-{pid}_{name}_0123-4567")
+        mine[-1].touch()
+    check_workers(Elsewhere(here, here), needs_of(here))
+    assert sorted(here.iterdir()) == sorted([*before, *mine[1:]])
 
 
 def other(here: Path, change: Any) -> Path:
