@@ -50,7 +50,8 @@ class InputError(RefusedError):
 
 
 class WorkflowError(InputError):
-    """The workflow file, or a list that it names, says what can't be done: at which line, and why."""
+    """A workflow, or another file that people write for us, says what can't be done: at which line, and
+    why."""
 
 
 class OutputError(RefusedError):

@@ -110,7 +110,7 @@ def test_what_is_wrong_is_said_in_one_line(cluster: str, told: str) -> None:
         ("cluster: local\n" + "#" * 1_100_000, "1 MiB"),
         ("cluster: \x00", "1:10: a control character"),
         ("cluster: local\nwait: 5m\nliftime: 5m\n", "3:1: unknown key 'liftime'; did you mean"),
-        ("cluster: local\nwait: soon\n", "yaml:1:1: 'soon' is no length"),
+        ("cluster: local\nwait: soon\n", "yaml:2:7: wait: 'soon' is no length"),
     ],
 )
 def test_hostile_files(tmp_path: Path, text: str, told: str) -> None:

@@ -138,6 +138,11 @@ FAULTS = {
     ),
     "a class": (GOOD + "cluster:\n  cluster: os.system\n", "4:3", ["no cluster class 'os.system'"]),
     "a cluster's key": (GOOD + "cluster:\n  wait: 5m\n  liftime: 5m\n", "5:3", ["mean lifetime"]),
+    "a cluster's length": (
+        GOOD + "cluster:\n  cluster: dask_jobqueue.SLURMCluster\n  lifetime: soon\n",
+        "5:13",
+        ["cluster.lifetime: 'soon' is no length of time"],
+    ),
     "bounds": (
         GOOD + "cluster:\n  adapt: {minimum: x, maximum: 2}\n",
         "4:20",

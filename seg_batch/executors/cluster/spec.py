@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from seg_batch.errors import ClusterError, WorkflowError
 from seg_batch.machine import parse_bytes, parse_seconds
@@ -112,6 +112,12 @@ class ClusterSpec(BaseModel):
             return {**given, "cluster": str(given["cluster"]).removeprefix("dask.")}
         return given
 
+    @field_validator("lifetime", "wait")
+    @classmethod
+    def _a_length(cls, given: str | None) -> str | None:
+        assert given is None or parse_seconds(given) > 0  # ValueError where it is none
+        return given
+
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         known = self.cluster in (*WORDS, *CLASSES) or ADDRESS.fullmatch(self.cluster)
@@ -124,8 +130,6 @@ class ClusterSpec(BaseModel):
         if self.adapt and self.workers:
             raise ValueError("workers and adapt exclude each other: give one of them")
         assert self.worker_memory_bytes >= 0  # ValueError where it is no size
-        for length in filter(None, (self.wait, self.lifetime)):
-            parse_seconds(length)
         self._require_keys_fit()
         return self
 
