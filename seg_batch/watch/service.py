@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -46,9 +48,12 @@ class Service:
 
     @property
     def run(self) -> Path:
-        """Where the book lies; the run folder of each day lies beside it."""
+        """Where the book lies; the run folder of each day lies beside it. Watched folders of one name may
+        have one output folder."""
         output = Path(self.workflow.outputs.folder).absolute()
-        return output / ".segbatch" / f"watch-{self.tidying.folder.name}"
+        folder = self.tidying.folder.resolve()
+        its_own = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+        return output / ".segbatch" / f"watch-{folder.name}-{its_own}"
 
 
 def serve(

@@ -15,7 +15,9 @@ import pytest
 from seg_batch.batch.listen import Listener, Silent
 from seg_batch.watch.arrivals import Book, glance_at
 from seg_batch.watch.loop import Rules, Watch
+from seg_batch.watch.service import Service
 from seg_batch.watch.tidy import Tidying
+from seg_batch.workflow import Workflow
 
 RULES = Rules(settle_s=0.02, every_s=0.005)
 Trick = Callable[[dict[str, Path]], None]
@@ -222,3 +224,16 @@ def test_a_partial_product_is_no_success(
     assert fate is not None
     assert (fate.fate, fate.output) == ("failed", "x")
     assert fate.why == "the product is partial: rows 5 to 9 can't be read"
+
+
+def test_folders_of_one_name_have_books_of_their_own(tmp_path: Path) -> None:
+    workflow = Workflow.model_validate(
+        {"name": "w", "inputs": "x", "outputs": str(tmp_path / "out")}
+    )
+    (tmp_path / "b" / "in").mkdir(parents=True)
+    (tmp_path / "a").symlink_to("b")
+    one, same, other = (
+        Service(Tidying(tmp_path / name / "in"), Rules(), workflow).run for name in "bac"
+    )
+    assert one == same != other
+    assert {one.parent, other.parent} == {tmp_path / "out" / ".segbatch"}
