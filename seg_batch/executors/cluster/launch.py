@@ -16,7 +16,7 @@ from seg_batch.executors.cluster.checks import check_workers, of_latecomers, req
 from seg_batch.executors.cluster.deploy import LOOPBACK, lifetime_advice, opens_to_others, started
 from seg_batch.executors.cluster.facts import Needs
 from seg_batch.executors.cluster.gpu import cuda_cluster, environment
-from seg_batch.executors.cluster.settings import SETTINGS, our_settings
+from seg_batch.executors.cluster.settings import our_settings
 from seg_batch.executors.cluster.signals import unheard
 from seg_batch.executors.cluster.spec import ClusterSpec, read_spec
 from seg_batch.executors.dask_pool import DaskPool, end
@@ -84,8 +84,9 @@ def local_pool(workers: int) -> DaskPool:
     with unheard(), our_settings():
         cluster = cuda_cluster(workers, **arguments)
         if cluster is None:
-            first = {"env": environment(0, workers), "config": SETTINGS}
-            cluster = LocalCluster(n_workers=0, processes=True, **first, **arguments)
+            cluster = LocalCluster(
+                n_workers=0, processes=True, env=environment(0, workers), **arguments
+            )
             plain = cluster.new_spec
             for worker in range(workers):  # each with a spec of its own: it is read when it starts
                 own = {**plain["options"], "env": environment(worker, workers)}

@@ -21,7 +21,8 @@ SETTINGS = {
 
 
 def our_settings() -> AbstractContextManager[object]:
-    """For as long as scheduler and workers are being started: they keep what they found then."""
+    """For as long as a scheduler is being started: it keeps what it found then. Its workers have Dask's
+    own: with these, they end with noise on the terminal."""
     import dask
 
     return dask.config.set(SETTINGS)
