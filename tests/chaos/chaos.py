@@ -114,7 +114,7 @@ class Chaos:
         night = self.night("workers", env={"CHAOS_SLOW_S": "0.3"})
         process, killed = night.start(), 0
         wait_until(night.log.exists)
-        pause_s = min(6.0, max(3.0, self.quiet_s / 4))  # else no worker lives to do anything
+        pause_s = max(3.0, self.quiet_s / 6)  # else no worker lives to do anything
         while process.poll() is None:
             time.sleep(self.random.uniform(0.5, 1.5) * pause_s)
             victims = workers_of(process.pid)
