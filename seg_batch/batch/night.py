@@ -234,7 +234,7 @@ class _Night:
     def _enough(self) -> None:
         most, aside = self.orders.limits.stop_after, self.ledger.aside
         if most is not None and aside >= most:
-            self.stop.ask(f"{aside} inputs were set aside, as many as were allowed")
+            self.stop.ask(f"inputs set aside: {aside}, as many as were allowed")
 
     def _stopping(self, why: str) -> None:
         with self._guard:
