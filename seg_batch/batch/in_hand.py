@@ -23,6 +23,7 @@ from seg_batch.batch.stop import Stop
 from seg_batch.errors import StoppedError
 from seg_batch.executors import Outcome, Pool, Tries, run_bounded
 from seg_batch.executors.faults import Fault, fault_of
+from seg_batch.executors.together import group_size
 from seg_batch.machine import here
 from seg_batch.plan import Plan
 from seg_batch.verbs.outputs import Outputs, read_report
@@ -119,6 +120,7 @@ class InHand:
             tell=self._of_workers,
             tries=out,
             seconds=lambda item: item.seconds,
+            together=group_size(len(items), self._pool.workers),
         ):
             item = out.back(outcome.item, outcome.attempt)
             ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)

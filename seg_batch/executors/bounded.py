@@ -50,6 +50,7 @@ def run_bounded(
     tell: Tell = _silent,
     tries: Tries | None = None,
     seconds: Callable[[Any], float] | None = None,
+    together: int = MOST,
 ) -> Iterator[Outcome]:
     """``function(item)`` for every item, at most ``pool.window`` tasks at once, in order of completion.
 
@@ -59,14 +60,14 @@ def run_bounded(
     item in all; as many then if the fault may pass. A worker on which nothing works is sent away. Once
     ``stop`` is set nothing is begun: what a worker has begun is waited for, the rest is taken back, and
     items without an outcome are left undone. ``seconds``: what an item is expected to take; several
-    that take little are one task of a worker.
+    that take little, ``together`` at most, are one task of a worker.
 
     Raises ClusterError when the pool dies, and DiskFullError when there is no space (for two workers,
     where there are several: one may have a disk of its own). What is done is on disk.
     """
     course = Course(items, pool.health, pool.workers_now, retries, most)
     run = _Bounded(
-        pool, function, course, stop or threading.Event(), tell, tries or Tries(), seconds
+        pool, function, course, stop or threading.Event(), tell, tries or Tries(), seconds, together
     )
     yield from run.outcomes()
 
@@ -83,9 +84,10 @@ class _Bounded:
         tell: Tell,
         tries: Tries,
         seconds: Callable[[Any], float] | None,
+        together: int,
     ) -> None:
         self._pool, self._course, self._stop = pool, course, stop
-        self._seconds = None if pool.inline else seconds
+        self._seconds, self._together = None if pool.inline else seconds, together
         self._tell, self._tries, self._stopped = tell, tries, False
         self._function = Carrying(function)
         self._ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
@@ -117,7 +119,7 @@ class _Bounded:
                 self._submit([attempt])
                 continue
             group.append(attempt)
-            if len(group) == MOST or sum(self._seconds(a.item) for a in group) >= TASK_S:
+            if len(group) >= self._together or sum(self._seconds(a.item) for a in group) >= TASK_S:
                 self._submit(group)
                 group = []
         if group:

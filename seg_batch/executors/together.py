@@ -14,6 +14,11 @@ TASK_S = 0.25  # that a task should take, at least
 MOST = 8  # items: what else an item costs is not in its expected time
 
 
+def group_size(items: int, workers: int) -> int:
+    """How many of so many items may go together, so that every worker has several tasks."""
+    return max(1, min(MOST, items // (8 * workers)))
+
+
 class Each:
     """The task: ``function`` for one item after another."""
 

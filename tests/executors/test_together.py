@@ -20,7 +20,7 @@ from seg_batch.executors.carried import Carrying
 from seg_batch.executors.cluster.launch import local_pool
 from seg_batch.executors.dask_pool import DaskPool
 from seg_batch.executors.pool import InlinePool
-from seg_batch.executors.together import MOST, TASK_S
+from seg_batch.executors.together import MOST, TASK_S, group_size
 
 
 class Elsewhere(InlinePool):
@@ -143,3 +143,7 @@ def test_an_item_that_kills_its_worker_takes_no_neighbour_with_it(tmp_path: Path
     assert [o.result for item, o in sorted(found.items()) if item != 5] == [
         n for n in range(12) if n != 5
     ]
+
+
+def test_few_items_go_alone_so_that_every_worker_has_some() -> None:
+    assert [group_size(n, 3) for n in (0, 1, 24, 48, 10_000)] == [1, 1, 1, 2, MOST]
