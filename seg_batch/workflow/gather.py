@@ -8,6 +8,8 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from heapq import heappop, heappush
+from itertools import dropwhile, islice
 
 from seg_batch.named import IMAGES, split
 from seg_batch.workflow.lists import Wish, rows_of_list, rows_of_manifest
@@ -59,7 +61,7 @@ def _named_by(text: str, volume: int | None, known: Known) -> list[Wish]:
     elif os.path.lexists(text) or not glob.has_magic(text):
         return [Wish(text, where, volume=volume)]
     else:
-        paths = glob.iglob(text, recursive=True)
+        paths = iter(set(_matching(text)))
     try:
         images = sorted(path for path in paths if _is_image(path) and not _is_product(path, known))
     except OSError as error:
@@ -67,7 +69,50 @@ def _named_by(text: str, volume: int | None, known: Known) -> list[Wish]:
     if images:
         return [Wish(path, where, volume=volume) for path in images]
     none = f"no image there, by ending ({', '.join(IMAGES)}); products do not count: check the path"
-    return [Wish(text, where, error=f"{text}: {none}")]
+    deeper = f", or write {text.rstrip('/')}/**/* for those in folders below" * _has_folders(text)
+    return [Wish(text, where, error=f"{text}: {none}{deeper}")]
+
+
+def _has_folders(text: str) -> bool:
+    return os.path.isdir(text) and len(list(islice(_folders([os.path.join(text, "")]), 2))) > 1
+
+
+def _matching(pattern: str) -> Iterator[str]:
+    """What ``glob`` finds, but for folders behind links: ``**`` enters each once, since a link may lead
+    to a folder above it."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    at = parts.index("**")
+    head, tail = parts[:at], list(dropwhile("**".__eq__, parts[at:]))
+    for folder in _folders(glob.iglob("/".join([*head, ""])) if head else [""]):
+        yield from _matching(glob.escape(folder) + ("/".join(tail) or "*"))
+
+
+def _folders(first: Iterable[str]) -> Iterator[str]:
+    """Those and all below, each with a slash at its end; not hidden ones, nor those within a Zarr store.
+    Of several ways to one the way without a link counts."""
+    seen: set[tuple[int, int]] = set()
+    plain: list[str] = []
+    links: list[str] = []
+    for folder in first:
+        heappush(links if os.path.islink(folder.rstrip("/")) else plain, folder)
+    while plain or links:
+        folder = heappop(plain or links)
+        try:
+            info = os.stat(folder or ".")
+            names = [one.name for one in os.scandir(folder or ".") if os.path.isdir(one.path)]
+        except OSError:  # as glob does
+            continue
+        if (info.st_dev, info.st_ino) in seen:
+            continue
+        seen.add((info.st_dev, info.st_ino))
+        yield folder
+        for name in names:
+            if not name.startswith(".") and not name.lower().endswith(".zarr"):
+                path = os.path.join(folder, name)
+                heappush(links if os.path.islink(path) else plain, f"{path}/")
 
 
 def _is_image(path: str) -> bool:

@@ -325,6 +325,32 @@ def test_a_list_that_is_not_there_stops_the_night(tmp_path: Path) -> None:
             listed(made(tmp_path, {kind: "gone"}))
 
 
+def test_links_lead_to_each_folder_once(tmp_path: Path) -> None:
+    put(tmp_path / "root", "x.tif", "z/y.tif")
+    put(tmp_path / "far", "w.tif")
+    for link, target in (
+        ("up", "."),
+        ("z/top", ".."),
+        ("a", "z"),
+        ("b", "../far"),
+        ("round", "round"),
+    ):
+        (tmp_path / "root" / link).symlink_to(target)
+    for pattern in ("**/*.tif", "**", "**/**/*.tif"):
+        found = listed(made(tmp_path, f"root/{pattern}"))
+        paths = [os.path.relpath(one.path, tmp_path / "root") for one in found.entries]
+        assert (paths, reasons(found)) == (["b/w.tif", "x.tif", "z/y.tif"], [])
+
+
+def test_images_that_lie_deeper_are_pointed_at(tmp_path: Path) -> None:
+    put(tmp_path / "root", "p1/x.tif")
+    (tmp_path / "empty").mkdir()
+    above, empty = reasons(listed(made(tmp_path, {"paths": ["root", "empty"]})))
+    (pattern,) = re.findall(r"or write (\S+) for", above)
+    assert [Path(one.path).name for one in listed(made(tmp_path, pattern)).entries] == ["x.tif"]
+    assert "**" not in empty
+
+
 def test_hostile_names_are_names(tmp_path: Path) -> None:
     hostile = [
         "a\nb.tif",
