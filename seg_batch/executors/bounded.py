@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from seg_batch.errors import ClusterError, DiskFullError, RefusedError
-from seg_batch.executors.carried import Carried, Carrying
+from seg_batch.executors.carried import Carried, Carrying, TakenBackError
 from seg_batch.executors.course import Attempt, Course
 from seg_batch.executors.faults import fault_of
 from seg_batch.executors.pool import Outcome, Pool
@@ -171,7 +171,13 @@ class _Bounded:
             self._copy_late()
             return None
         future = self._forget(attempt)
-        return None if future is None else self._take(attempt, _carried(future))
+        if future is None:
+            return None
+        carried = _carried(future)
+        if isinstance(carried.error, TakenBackError):
+            self._course.take_back(attempt)
+            return None
+        return self._take(attempt, carried)
 
     def _take(self, attempt: Attempt, carried: Carried) -> Outcome | None:
         error, worker = carried.error, carried.worker

@@ -26,6 +26,10 @@ class Carried:
     fault: Fault | None = None
 
 
+class TakenBackError(StoppedError):
+    """The end of a task that reached a thread of its worker when nobody wanted it any more."""
+
+
 @dataclass(frozen=True)
 class Doubtful:
     """What a function returns whose ``result`` another try may better, and why; it counts if no try
@@ -58,7 +62,7 @@ class Carrying:
     def __call__(self, item: Any) -> Carried:
         worker = this_worker()
         if not begin(this_task()):
-            return Carried(worker, error=StoppedError("it was taken back"), fault="final")
+            return Carried(worker, error=TakenBackError("it was not begun"), fault="final")
         try:
             result = self.function(item)
             if isinstance(result, Doubtful):

@@ -99,11 +99,14 @@ class DaskPool:
 
     def _fetched(self, future: Any) -> Future[Any]:
         """Done when the result is here. It may never come: a worker can be done and then suspended,
-        or cut off, and whoever asked Dask's own future would wait with it."""
+        or cut off, and whoever asked Dask's own future would wait with it.
+
+        Dask brings the results of several in one go, and whoever is cancelled while waiting for that
+        would cancel it for all: hence the shield."""
 
         async def fetch() -> Any:
             try:
-                return await future
+                return await asyncio.shield(future)
             finally:
                 future.release()  # not when the garbage is collected: until then it is worked on
 

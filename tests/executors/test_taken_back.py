@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from seg_batch.executors import open_pool, run_bounded
 from seg_batch.executors.cluster.begun import begin, keep_back
 from seg_batch.executors.dask_pool import DaskPool
+from seg_batch.executors.together import TASK_S
 
-ITEM_S = 0.6
+ITEM_S = 1.2  # longer than a run needs to notice that it is to stop
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9))))
@@ -40,13 +41,23 @@ def pool() -> Iterator[DaskPool]:
         yield pool
 
 
+def stop_once_begun(folder: Path, stop: threading.Event) -> None:
+    while not any(folder.iterdir()):
+        time.sleep(0.01)
+    stop.set()
+
+
 @pytest.mark.full
-def test_what_no_worker_has_begun_never_begins(pool: DaskPool, tmp_path: Path) -> None:
-    """Each item leaves a file as it begins; all whose file is there end, and no other comes."""
+@pytest.mark.parametrize("together", [1, 4])
+def test_what_no_worker_has_begun_never_begins(
+    pool: DaskPool, tmp_path: Path, together: int
+) -> None:
+    """Each item leaves a file as it begins; all whose file is there end, and no other comes. Of items
+    that go ``together`` as one task all are begun, or none."""
 
     def item(n: int) -> int:
         (tmp_path / f"{n}").touch()
-        time.sleep(ITEM_S * (1 + n % 5 / 5))  # no two end together
+        time.sleep(ITEM_S / together * (1 + n % 5 / 5))  # no two end at once
         return n
 
     def items() -> Iterator[int]:
@@ -55,18 +66,17 @@ def test_what_no_worker_has_begun_never_begins(pool: DaskPool, tmp_path: Path) -
             handed_out += 1
             yield handed_out
 
-    stop, asked, handed_out = threading.Event(), 0.0, 0
-    ended = []
-    for outcome in run_bounded(pool, item, items(), stop=stop):
+    stop, handed_out = threading.Event(), 0
+    seconds = None if together == 1 else lambda n: TASK_S / together
+    ended: list[int] = []
+    threading.Thread(target=stop_once_begun, args=(tmp_path, stop), daemon=True).start()
+    for outcome in run_bounded(pool, item, items(), stop=stop, seconds=seconds):
         assert outcome.error is None
         ended.append(outcome.item)
-        if len(ended) == 6:
-            stop.set()
-            asked = time.monotonic()
-    assert time.monotonic() - asked < 5
     begun = {int(path.name) for path in tmp_path.iterdir()}
     assert set(ended) == begun
     assert len(begun) < handed_out, "some were not begun"
-    time.sleep(2 * ITEM_S)
+    assert (handed_out - len(begun)) % together == 0
+    time.sleep(ITEM_S)
     assert {int(path.name) for path in tmp_path.iterdir()} == begun
     assert len(list(run_bounded(pool, abs, range(20)))) == 20, "the pool goes on to serve others"
