@@ -29,7 +29,9 @@ def watch(
     every: Annotated[float, typer.Option(min=0.05, help="Seconds between looks.")] = 5.0,
     marker: Annotated[
         str | None,
-        typer.Option(help="Ending, like .done, of the file that declares an image complete."),
+        typer.Option(
+            help="Ending, like .done, of the file that declares an image complete, written anew for each."
+        ),
     ] = None,
     move_to: Annotated[
         str | None, typer.Option(help="Folder for inputs that are done; else they are marked.")
