@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from seg_batch.batch.earlier import begins_anew, complete, stands
+from seg_batch.batch.earlier import earlier, stands
 from seg_batch.batch.orders import Orders, orders_of, require_named
 from seg_batch.batch.survey import survey
 from seg_batch.executors import read_spec
@@ -23,14 +23,15 @@ def plan_night(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]
     ``refused``: reasons by key; ``totals``. RefusedError where ``run_night`` raises it."""
     require_named(workflow)
     orders = orders_of(workflow, overwrite=overwrite)
-    earlier = {} if begins_anew(orders) else complete(orders)
+    known = earlier(orders)
+    before = known.complete if known else {}
     pool = InlinePool()
     pool.workers = orders.workers
     try:
         found = list(survey(pool, orders.on(pool), lambda: False))
     finally:
         pool.close()
-    done = {one["key"] for one in found if stands(earlier.get(one["key"]), one)}
+    done = {one["key"] for one in found if stands(before.get(one["key"]), one)}
     found = [one for one in found if one["key"] not in done]
     facts = {one["key"]: one["facts"] for one in found if "facts" in one}
     late = {one["key"]: one["error"] for one in found if "facts" not in one}

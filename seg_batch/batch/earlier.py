@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from seg_batch.batch.facts import stamp
 from seg_batch.batch.orders import Orders
 from seg_batch.errors import Exit, StoreError
 from seg_batch.journal import Journal, fold
-from seg_batch.journal.events import NAME
+from seg_batch.journal.events import NAME, Event
 from seg_batch.journal.state import COMPLETE
 from seg_batch.sinks.disk import flush, write_json
 from seg_batch.sinks.product import digest
@@ -24,44 +25,55 @@ from seg_batch.verbs.outputs import Outputs
 WORKFLOW = "workflow.json"
 
 
-def enter(orders: Orders) -> dict[str, dict[str, Any]]:
-    """The run folder is made ready; returns what is ``complete`` in it.
+@dataclass(frozen=True)
+class Earlier:
+    """``complete``: results of inputs whose products are as they were; what they are to be made of now
+    only a survey tells (see ``stands``). ``feared``: see there. ``dropped``: inputs that the workflow
+    names no more, but for complete ones: what was set aside and then taken away makes no night less
+    than complete."""
+
+    complete: dict[str, dict[str, Any]]
+    feared: set[str]
+    dropped: list[str]
+
+
+def enter(orders: Orders) -> Earlier:
+    """The run folder is made ready; returns what is known of it.
 
     StoreError when it holds the run of another workflow, unless ``overwrite``, which moves that run's
     journal aside, as it does one that came to its end.
     """
-    if begins_anew(orders):
+    known = earlier(orders)
+    if known is None:
         _put_aside(orders.folder)
     write_json(orders.folder / WORKFLOW, {**orders.workflow, "fingerprint": orders.fingerprint})
-    return complete(orders)
+    return known or Earlier({}, set(), [])
 
 
-def complete(orders: Orders) -> dict[str, dict[str, Any]]:
-    """The results of those inputs that are complete in the run folder, their products as they were;
-    what they are to be made of now only a survey tells (see ``stands``)."""
-    earlier = _complete(Journal.read(orders.folder / NAME))
-    return {
-        key: earlier[key]
-        for key in orders.requests
-        if key in earlier and is_unchanged(earlier[key])
+def earlier(orders: Orders) -> Earlier | None:
+    """What is known in the run folder; None where it is to be put aside. StoreError as for ``enter``."""
+    events = Journal.read(orders.folder / NAME)
+    if _begins_anew(orders, events):
+        return None
+    inputs = fold(events).inputs
+    done = {
+        key: dict(one.outcome)
+        for key, one in inputs.items()
+        if one.status == COMPLETE and one.outcome
     }
+    gone = [key for key in inputs if key not in orders.requests and key not in orders.refused]
+    return Earlier(
+        {key: done[key] for key in orders.requests if key in done and is_unchanged(done[key])},
+        feared(events),
+        [] if orders.of_many else [key for key in gone if key not in done],
+    )
 
 
-def dropped(orders: Orders) -> list[str]:
-    """Inputs that the journal tells of and that the workflow names no more, unless they are complete:
-    what was set aside and then taken away lets no night be less than complete."""
-    if orders.of_many:
-        return []
-    known = fold(Journal.read(orders.folder / NAME)).inputs
-    gone = known.keys() - orders.requests.keys() - orders.refused.keys()
-    return [key for key in known if key in gone and known[key].status != COMPLETE]
-
-
-def feared(orders: Orders) -> set[str]:
+def feared(events: list[Event]) -> set[str]:
     """Inputs that were in hand twice when a run died without a word. One of them may be what kills it,
     such as a file that crashes its reader; so they are done when all others are."""
     deaths, in_hand = Counter[str](), set[str]()
-    for event in Journal.read(orders.folder / NAME):
+    for event in events:
         kind, key = event["event"], event["input"]
         if kind == "started":
             in_hand.add(key)
@@ -83,9 +95,7 @@ def _put_aside(folder: Path) -> None:
     forget_reports(folder)
 
 
-def begins_anew(orders: Orders) -> bool:
-    """Whether the run in the folder is put aside; StoreError as for ``enter``."""
-    events = Journal.read(orders.folder / NAME)
+def _begins_anew(orders: Orders, events: list[Event]) -> bool:
     # One that was killed at once has told of no workflow, and whoever took it over says only that.
     if all(event["event"] == "taken_over" for event in events):
         return False
@@ -108,21 +118,9 @@ def _fingerprint(path: Path) -> str:
         return ""
 
 
-def _complete(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The last result of every input whose last word was that it is done."""
-    found: dict[str, dict[str, Any]] = {}
-    for event in events:
-        key = str(event.get("input"))
-        if event["event"] == "done" and event["outcome"]["status"] == "complete":
-            found[key] = event["outcome"]
-        elif event["event"] in ("done", "failed", "refused"):
-            found.pop(key, None)
-    return found
-
-
 def stands(result: dict[str, Any] | None, found: dict[str, Any]) -> bool:
-    """Whether a complete result, if there is any, is what would be made of the input as the survey found it: of the same
-    input and model, at the same place. Of one that is gone nothing else can be made."""
+    """Whether a complete result, if there is any, is what would be made of the input as the survey found
+    it: of the same input and model, at the same place. Of one that is gone nothing else can be made."""
     if result is None or "facts" not in found:
         return result is not None and not found.get("seen")
     facts = found["facts"]

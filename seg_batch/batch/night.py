@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.aside import forget_reports, write_aside
-from seg_batch.batch.earlier import dropped, enter, feared, stands
+from seg_batch.batch.earlier import Earlier, enter, stands
 from seg_batch.batch.facts import may_heal
 from seg_batch.batch.in_hand import Ended, InHand, standing
 from seg_batch.batch.ledger import Ledger, in_words
@@ -79,20 +79,20 @@ def carry_out(
         night = _Night(orders, journal, one_at_a_time(listener), stop or Stop())
         held.callback(night.deaf)
         held.callback(sweep, orders)
-        done = enter(orders)
+        earlier = enter(orders)
         if stop is None:
             held.enter_context(night.stop.watching(orders.limits.deadline))
         begin(journal, orders.fingerprint)
-        for key in dropped(orders):
+        for key in earlier.dropped:
             journal.append("dropped", key)
         try:
-            if pool is not None or not night.is_over(done):
+            if pool is not None or not night.is_over(earlier.complete):
                 own = pool is None
                 pool = pool or ours.enter_context(_pool_for(orders))
                 opened(pool)
                 for line in pool.advice:
                     say(line)
-                night.work(pool, done, own=own)
+                night.work(pool, earlier, own=own)
         except KeyboardInterrupt:
             _LEFT_OPEN.append(ours.pop_all())  # at once: our processes end with this one
             night.end(Exit.STOPPED, "interrupted at once")
@@ -116,7 +116,6 @@ class _Night:
         self.orders, self.journal, self.listener, self.stop = orders, journal, listener, stop
         self.ledger = Ledger(journal, listener)
         self._guard, self._over = threading.Lock(), False
-        self.feared = feared(orders)  # done after all the rest
         self.stop.tell = self._stopping
 
     def deaf(self) -> None:
@@ -135,17 +134,17 @@ class _Night:
         self.listener.planned(self._totals([]))
         return True
 
-    def work(self, pool: Pool, done: dict[str, dict[str, Any]], *, own: bool) -> None:
+    def work(self, pool: Pool, earlier: Earlier, *, own: bool) -> None:
         """``own``: the pool was opened for this night, and its workers were not asked for memory."""
         self.listener.pool(pool.name, pool.workers, getattr(pool, "dashboard", None))
-        self._open(done)
-        items = self._surveyed(pool, done)
+        self._open(earlier.complete)
+        items = self._surveyed(pool, earlier.complete)
         if own and items and not read_spec(self.orders.cluster).here:
             require_memory(pool, max(item.promised_bytes for item in items))
         retries = self.orders.limits.retries
         hand = InHand(pool, self.stop, self.listener, self._begin, self.ledger, retries)
-        self._do(hand, [item for item in items if item.key not in self.feared])
-        self._do(hand, [item for item in items if item.key in self.feared])
+        self._do(hand, [item for item in items if item.key not in earlier.feared])
+        self._do(hand, [item for item in items if item.key in earlier.feared])
 
     def _do(self, hand: InHand, items: list[Item]) -> None:
         retries = self.orders.limits.retries

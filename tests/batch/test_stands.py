@@ -20,6 +20,7 @@ from seg_batch.batch.orders import orders_of
 from seg_batch.bundles import find
 from seg_batch.errors import StoreError
 from seg_batch.journal import Journal, begin, fold, open_run
+from seg_batch.journal.events import NAME
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request, prepare
 from seg_batch.workflow import Workflow
@@ -171,7 +172,7 @@ def test_what_was_in_hand_at_two_deaths_is_done_last(
     order = Order()
     assert run_night(workflow, order)["complete"] == 3
     assert order.begun.index("small4.tif") == (0 if deaths == 1 else 2)
-    assert feared(orders) == (set() if deaths == 1 else {key})
+    assert feared(Journal.read(orders.folder / NAME)) == (set() if deaths == 1 else {key})
 
 
 def test_an_input_is_not_feared_for_what_was_told_of_it(night: Made, scenes: Path) -> None:
@@ -192,11 +193,11 @@ def test_an_input_is_not_feared_for_what_was_told_of_it(night: Made, scenes: Pat
             begin(journal, orders.fingerprint)
             journal.append("started", key, attempt=1)
             journal.append("ended", status=130, why="interrupted at once")
-        assert not feared(orders)
+        assert not feared(Journal.read(journal.path))
         for _ in range(2):
             begin(journal, orders.fingerprint)
             journal.append("started", key, attempt=1)
-    assert feared(orders) == {key}
+    assert feared(Journal.read(orders.folder / NAME)) == {key}
 
 
 @pytest.mark.full
@@ -233,3 +234,22 @@ def test_a_partial_product_is_told_of_though_a_further_try_is_refused(
     told = run_night(night(inputs=str(hole), on_failure={"retries": 1}), Removing())
     assert (told["status"], told["partial"], told["refused"]) == (3, 1, 0)
     assert len(list((tmp_path / "out").glob("hole_labels.tif"))) == 1
+
+
+@pytest.mark.full
+def test_a_night_killed_before_it_did_an_input_anew_is_not_complete(
+    night: Made, scenes: Path, tmp_path: Path
+) -> None:
+    """The input was changed, surveyed, and then put back: it is told of once more."""
+    workflow = night(inputs=str(scenes / "small0.tif"))
+    run_night(workflow)
+    orders = orders_of(workflow)
+    (key,) = orders.requests
+    with open_run(orders.folder) as journal:
+        assert list(enter(orders).complete) == [key]
+        begin(journal, orders.fingerprint)
+        journal.append("surveyed", key, facts={"blocks": 1})
+    journal_of = orders.folder / NAME
+    assert fold(Journal.read(journal_of)).totals().open == 1
+    assert run_night(workflow)["status"] == 0
+    assert fold(Journal.read(journal_of)).totals().by_status["complete"] == 1
