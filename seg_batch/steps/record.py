@@ -2,14 +2,13 @@
 again.
 
 The result of a step stands when it is as the step left it, and was made of what the steps before it
-have left now.
+have left now, and of the files that it names as they are now.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -20,13 +19,15 @@ from seg_batch.batch.facts import stamp
 from seg_batch.journal import Journal
 from seg_batch.journal.events import NAME
 from seg_batch.sinks.product import digest
+from seg_batch.steps.files import digest_of, texts, within
 from seg_batch.workflow.schema import Workflow
 from seg_batch.workflow.steps import AnyStep, Predict
 
 # What is in the folder of a result, and is written last.
 MARKS = {"patches": "zarr.json", "train": "card.json", "evaluate": "evaluation.json"}
 
-Sources = dict[str, str]  # name of an earlier step -> sha256 of what it left
+Sources = dict[str, str]  # name of an earlier step, or FILES -> sha256 of what it left, or of them
+FILES = "its files"  # no step is called so
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,21 @@ class Record:
 
     def used(self, step: AnyStep) -> list[AnyStep]:
         """The earlier steps whose results this one names."""
-        texts = set(_texts(step.model_dump(mode="json")))
+        named = set(texts(step.model_dump(mode="json")))
         earlier = takewhile(lambda other: other.name != step.name, self._workflow.steps)
-        return [other for other in earlier if any(_within(text, other.result) for text in texts)]
+        return [other for other in earlier if any(_names(text, other.result) for text in named)]
 
     def sources(self, step: AnyStep) -> Sources:
-        """What the steps that it uses have left."""
+        """What the steps that it uses have left, and the files that it names; a night looks at its own
+        itself."""
         outcomes = {other.name: self.of(other.name).outcome for other in self.used(step)}
-        return {name: one["product"]["sha256"] for name, one in outcomes.items() if one}
+        left = {name: one["product"]["sha256"] for name, one in outcomes.items() if one}
+        if isinstance(step, Predict):
+            return left
+        return {**left, FILES: digest_of(step, [one.result for one in self._workflow.steps])}
 
     def is_same(self, step: AnyStep) -> bool:
-        """Whether the step was begun with what the earlier ones have left now."""
+        """Whether the step was begun with what the earlier ones have left now, and with such files."""
         return self.of(step.name).sources == self.sources(step)
 
     def is_ours(self, step: AnyStep) -> bool:
@@ -120,13 +125,5 @@ def _of_night(run: Path) -> str:
     return hashlib.sha256(json.dumps(last, sort_keys=True).encode()).hexdigest()
 
 
-def _texts(plain: Any) -> Iterator[str]:
-    if isinstance(plain, str):
-        yield plain
-    elif isinstance(plain, dict | list):
-        for value in plain.values() if isinstance(plain, dict) else plain:
-            yield from _texts(value)
-
-
-def _within(text: str, path: str) -> bool:
-    return any(side == path or side.startswith(f"{path}/") for side in text.split("="))
+def _names(text: str, path: str) -> bool:
+    return any(within(side, path) for side in text.split("="))

@@ -23,10 +23,12 @@ from seg_batch.live import Board
 from seg_batch.morning import write
 from seg_batch.progress import CutBar, ScoreBar, TrainBar
 from seg_batch.recipe.reading import as_yaml
+from seg_batch.steps.files import digest_of
 from seg_batch.steps.plan import plan_steps, step_lines
 from seg_batch.steps.run import run_steps
 from seg_batch.verbs.predict import predict
 from seg_batch.workflow import read
+from seg_batch.workflow.steps import Evaluate
 from tests.engine.files import write_raster
 from tests.morning.browser import CHROMIUM, browser
 from tests.train.made import bright_recipe, bright_scene
@@ -133,6 +135,40 @@ def test_what_was_made_of_something_else_is_made_again(night: Path) -> None:
     assert (told["status"], words(told)) == (0, ["before", *["complete"] * 3])
     assert json.loads((night / "out/score/evaluation.json").read_text()) != score
     assert (night / "out/second/one_labels_labels.tif").read_bytes() != old
+
+
+def test_what_was_made_of_other_files_is_made_again(night: Path) -> None:
+    assert run(night, "steps.score.require=[]")["status"] == 0
+    (night / "label.tif").touch()  # as it was
+    scored = night / "truth/one_labels.tif"
+    write_raster(scored, np.zeros((1, 90, 70), np.uint8))
+    told = run(night, "steps.score.require=[]")
+    assert words(told) == ["before", "complete", "complete", "complete"]
+    (night / "recipe.yaml").write_text((night / "recipe.yaml").read_text() + "\n# changed\n")
+    assert words(run(night, "steps.score.require=[]"))[::2] == ["complete", "before"]
+
+
+def test_the_files_of_a_step_are_known_by_what_is_in_them(tmp_path: Path) -> None:
+    (tmp_path / "truth/deep").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    files = [tmp_path / name for name in ("a.csv", "truth/b.tif", "truth/deep/c.tif")]
+    others = [
+        tmp_path / name for name in ("truth/.lock", "truth/b.tif.aux.xml", "out/page", "z.tif")
+    ]
+    for path in files + others:
+        path.write_text("first")
+    truth, output, images = (str(tmp_path / name) for name in ("truth", "out", "a.*"))
+    step = Evaluate.model_construct(truth=truth, output=output, images=images)
+    found = [digest_of(step, [str(tmp_path / "out")])]
+    for path in others:
+        path.write_text("changed")
+        assert digest_of(step, [str(tmp_path / "out")]) == found[0], path
+    for path in files:
+        path.write_text("changed")
+        found.append(digest_of(step, [str(tmp_path / "out")]))
+    files[1].unlink()
+    found.append(digest_of(step, [str(tmp_path / "out")]))
+    assert len(set(found)) == 5
 
 
 def test_a_requirement_that_is_not_met_ends_the_run(night: Path) -> None:
