@@ -31,6 +31,7 @@ from seg_batch import (
 )
 from seg_batch.cli_options import Json, Quiet
 from seg_batch.errors import Exit, SegbatchError
+from seg_batch.named import legible
 from seg_batch.version import package_version
 
 app = typer.Typer(
@@ -131,7 +132,7 @@ def main() -> None:
     except typer.Exit as ending:
         status = ending.exit_code
     except SegbatchError as error:
-        print(f"segbatch: {error.message}", file=sys.stderr)
+        print(f"segbatch: {legible(error.message)}", file=sys.stderr)
         status = error.status
     except (KeyboardInterrupt, typer.Abort):
         print("segbatch: interrupted; run the same command again to resume", file=sys.stderr)
@@ -154,7 +155,8 @@ def _fault(error: Exception) -> int:
         kept = f"; traceback in {log}"
     except OSError:
         kept = ""
-    print(f"segbatch: unexpected {type(error).__name__}: {error}{kept}", file=sys.stderr)
+    text = legible(f"{type(error).__name__}: {error}{kept}")
+    print(f"segbatch: unexpected {text}", file=sys.stderr)
     return 1
 
 

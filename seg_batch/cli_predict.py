@@ -10,6 +10,7 @@ import typer
 
 from seg_batch.cli_options import Applied, Json, Quiet, spread
 from seg_batch.errors import PlanError, SegbatchError
+from seg_batch.named import legible
 
 if TYPE_CHECKING:
     from seg_batch.options import Options
@@ -110,7 +111,7 @@ def predict(
         except SegbatchError as error:
             if not request.many:
                 raise
-            typer.echo(f"segbatch: {error.message}", err=True)
+            typer.echo(f"segbatch: {legible(error.message)}", err=True)
             shown.append({"input": request.input, "status": "refused", "error": error.message})
             worst = max(worst, error.status)
             continue

@@ -10,6 +10,7 @@ import typer
 
 from seg_batch.cli_options import Json, Overwrite, Quiet, stopped
 from seg_batch.errors import StoppedError
+from seg_batch.named import visible
 
 if TYPE_CHECKING:
     from seg_batch.workflow.schema import Workflow
@@ -82,7 +83,7 @@ def _steps(workflow: Workflow, dry_run: bool, overwrite: bool, as_json: bool, qu
     told = run_steps(
         workflow,
         lambda do: bars[do](quiet or as_json),
-        lambda line: typer.echo(f"segbatch: {line}", err=True),
+        lambda line: typer.echo(f"segbatch: {visible(line)}", err=True),
         write,
         overwrite=overwrite,
     )
@@ -93,7 +94,7 @@ def _steps(workflow: Workflow, dry_run: bool, overwrite: bool, as_json: bool, qu
     if told["status"] == StoppedError.status:
         raise stopped(told["why"])
     if told["status"] and not as_json:
-        typer.echo(f"segbatch: {told['why']}", err=True)
+        typer.echo(f"segbatch: {visible(told['why'])}", err=True)
     raise typer.Exit(told["status"])
 
 

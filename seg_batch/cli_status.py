@@ -11,7 +11,7 @@ import typer
 
 from seg_batch.cli_options import Json, Run, run_named
 from seg_batch.machine import show_s
-from seg_batch.named import about
+from seg_batch.named import about, visible
 
 EVERY_S = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
@@ -51,7 +51,7 @@ def status(
 
 def status_lines(facts: dict[str, Any]) -> list[str]:
     """``status_of``'s facts for people, one line each."""
-    return [
+    lines = [
         *_head(facts),
         *_rows("running", [_running(one) for one in facts["running"]]),
         *_rows(
@@ -60,6 +60,7 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
         ),
         *_rows("workers", [_worker(one) for one in facts["workers"]]),
     ]
+    return [visible(line) for line in lines]
 
 
 def _head(facts: dict[str, Any]) -> list[str]:

@@ -34,6 +34,11 @@ def visible(text: str) -> str:
     return "".join(c if unicodedata.category(c) not in _UNSEEN else _written_out(c) for c in text)
 
 
+def legible(text: str) -> str:
+    """``visible``, line by line."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 

@@ -11,7 +11,7 @@ from seg_batch.batch.survey import survey
 from seg_batch.executors import read_spec
 from seg_batch.executors.pool import InlinePool
 from seg_batch.machine import disk_free_bytes, existing, show_bytes
-from seg_batch.named import about
+from seg_batch.named import about, visible
 from seg_batch.workflow.schema import Workflow
 
 SUMS = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate")
@@ -63,7 +63,7 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     """One line per input, refused ones with the reason, and what it comes to."""
     rows: list[tuple[str, ...]] = [("input", "tiles", "blocks", "time", "disk", "memory")]
     for key, one in plan["inputs"].items():
-        rows.append((key, *_numbers(one, one["promised_bytes"])))
+        rows.append((visible(key), *_numbers(one, one["promised_bytes"])))
     totals = plan["totals"]
     rows.append((f"in all: {totals['inputs']}", *_numbers(totals, totals["memory_bytes"])))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -78,7 +78,7 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     ]
     if plan["complete"]:
         lines.append(f"complete before: {len(plan['complete'])}")
-    lines += [f"refused  {about(key, error)}" for key, error in plan["refused"].items()]
+    lines += [f"refused  {visible(about(key, error))}" for key, error in plan["refused"].items()]
     lines.append(
         f"{totals['workers']} worker(s), each within the memory of its largest input; sizes on disk "
         f"are upper bounds, {show_bytes(totals['disk_free_bytes'])} are free; times are rough"

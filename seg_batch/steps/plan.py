@@ -9,6 +9,7 @@ from typing import Any
 from seg_batch.batch.dry import plan_lines, plan_night
 from seg_batch.bundles import find
 from seg_batch.errors import SegbatchError
+from seg_batch.named import visible
 from seg_batch.steps.record import Record
 from seg_batch.verbs.layout import TASK_BYTES
 from seg_batch.verbs.patch_plan import chosen_recipe, make_plan
@@ -66,7 +67,8 @@ def step_lines(plan: dict[str, Any]) -> list[str]:
         lines.append(f"{number}. {one['name']}: {_words(one)} -> {one['output']}")
         if "night" in one:
             lines += [f"   {line}" for line in plan_lines({**one["night"], "refused": {}})]
-    return [*lines, *(f"refused  {key}: {error}" for key, error in plan["refused"].items())]
+    lines += [f"refused  {key}: {error}" for key, error in plan["refused"].items()]
+    return [visible(line) for line in lines]
 
 
 def _words(one: dict[str, Any]) -> str:

@@ -16,14 +16,18 @@ from distributed import LocalCluster
 from rasterio.transform import Affine
 from rich.console import Console
 
+from seg_batch.batch.dry import plan_lines, plan_night
+from seg_batch.batch.facts import BlocksOnDisk
 from seg_batch.batch.listen import Silent, together
 from seg_batch.batch.night import carry_out, run_night
 from seg_batch.batch.orders import orders_of
 from seg_batch.batch.stop import Stop
 from seg_batch.batch.unattended import run_unattended
+from seg_batch.cli_status import status_lines
 from seg_batch.errors import ClusterError, OutputError
 from seg_batch.executors import Outcome
 from seg_batch.journal import Journal
+from seg_batch.journal.status import status_of
 from seg_batch.live import Board
 from seg_batch.workflow import Workflow
 from tests.engine.files import address_raster, write_raster
@@ -182,3 +186,19 @@ def test_an_output_folder_that_can_not_be_made_is_told_in_one_line(
     workflow = night(inputs=str(scenes), outputs=str(tmp_path / "file" / "out"))
     with pytest.raises(OutputError, match="can't write"):
         run_unattended(workflow, Silent(), print, print)
+
+
+def test_no_name_of_a_file_reaches_the_terminal_unseen(night: Made, tmp_path: Path) -> None:
+    """It could move the cursor, set the title, or forge a line."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "\x1b]0;evil\x07\nrefused  other.tif: \u202e.tif").write_text("no image")
+    (folder / os.fsdecode(b"\xff.tif")).write_text("no image")
+    workflow = night(inputs=str(folder))
+    plan = plan_night(workflow)
+    facts = {"tiles": 1, "blocks": 1, "seconds_estimate": 1, "disk_bytes": 1, "promised_bytes": 1}
+    lines = plan_lines({**plan, "inputs": dict.fromkeys(plan["refused"], facts)})
+    run_night(workflow)
+    lines += status_lines(status_of(Path(workflow.run_folder), BlocksOnDisk()))
+    assert sum("evil" in line for line in lines) == 3
+    assert [line for line in lines if not line.isprintable()] == []
