@@ -33,7 +33,7 @@ class Earlier:
     than complete."""
 
     complete: dict[str, dict[str, Any]]
-    feared: set[str]
+    feared: dict[str, int]
     dropped: list[str]
 
 
@@ -47,7 +47,7 @@ def enter(orders: Orders) -> Earlier:
     if known is None:
         _put_aside(orders.folder)
     write_json(orders.folder / WORKFLOW, {**orders.workflow, "fingerprint": orders.fingerprint})
-    return known or Earlier({}, set(), [])
+    return known or Earlier({}, {}, [])
 
 
 def earlier(orders: Orders) -> Earlier | None:
@@ -69,9 +69,9 @@ def earlier(orders: Orders) -> Earlier | None:
     )
 
 
-def feared(events: list[Event]) -> set[str]:
-    """Inputs that were in hand twice when a run died without a word. One of them may be what kills it,
-    such as a file that crashes its reader; so they are done when all others are."""
+def feared(events: list[Event]) -> dict[str, int]:
+    """Inputs that were in hand when a run died without a word, and how often, from twice on. One of them
+    may be what kills it, such as a file that crashes its reader; so they are done after all others."""
     deaths, in_hand = Counter[str](), set[str]()
     for event in events:
         kind, key = event["event"], event["input"]
@@ -83,7 +83,7 @@ def feared(events: list[Event]) -> set[str]:
             deaths.update(in_hand if kind == "begun" else ())
             in_hand.clear()
     deaths.update(in_hand)
-    return {key for key, n in deaths.items() if n > 1}
+    return {key: n for key, n in deaths.items() if n > 1}
 
 
 def _put_aside(folder: Path) -> None:

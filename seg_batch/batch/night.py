@@ -22,7 +22,7 @@ from seg_batch.batch.ledger import Ledger, in_words
 from seg_batch.batch.leftovers import sweep
 from seg_batch.batch.listen import Listener, Silent, one_at_a_time
 from seg_batch.batch.orders import Orders, orders_of, require_named
-from seg_batch.batch.queue import Item, largest_first
+from seg_batch.batch.queue import Item, largest_first, rounds
 from seg_batch.batch.stop import Stop
 from seg_batch.batch.survey import item_of, survey
 from seg_batch.errors import ClusterError, Exit, RefusedError, SegbatchError
@@ -143,8 +143,8 @@ class _Night:
             require_memory(pool, max(item.promised_bytes for item in items))
         retries = self.orders.limits.retries
         hand = InHand(pool, self.stop, self.listener, self._begin, self.ledger, retries)
-        self._do(hand, [item for item in items if item.key not in earlier.feared])
-        self._do(hand, [item for item in items if item.key in earlier.feared])
+        for some in rounds(items, earlier.feared, alone=pool.inline):
+            self._do(hand, some)
 
     def _do(self, hand: InHand, items: list[Item]) -> None:
         retries = self.orders.limits.retries

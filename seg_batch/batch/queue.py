@@ -7,8 +7,9 @@ coordinator leads it. What fits beside what in a worker's memory is decided ther
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from seg_batch.verbs.request import Request
@@ -48,6 +49,17 @@ class Item:
 def largest_first(items: Iterable[Item]) -> list[Item]:
     """By the time they are expected to take; equals in the order given."""
     return sorted(items, key=lambda item: -item.seconds)
+
+
+def rounds(items: Iterable[Item], feared: Mapping[str, int], alone: bool) -> list[list[Item]]:
+    """What is done before what else begins: all that nobody fears, then the feared ones, those that were
+    in hand at fewer deaths first. ``alone``: each of them by itself, where it can end this process."""
+    deaths = sorted(items, key=lambda item: feared.get(item.key, 0))
+    found = [list(some) for _, some in groupby(deaths, key=lambda item: feared.get(item.key, 0))]
+    if not alone:
+        return found
+    calm = [some for some in found if some[0].key not in feared]
+    return calm + [[item] for some in found for item in some if item.key in feared]
 
 
 def may_lead(in_hand: Sequence[int], window: int) -> bool:

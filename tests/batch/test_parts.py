@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from seg_batch.batch.earlier import is_unchanged
 from seg_batch.batch.facts import stamp
-from seg_batch.batch.queue import FEWEST_LED, MOST_LED, Item, largest_first, may_lead
+from seg_batch.batch.queue import FEWEST_LED, MOST_LED, Item, largest_first, may_lead, rounds
 from seg_batch.batch.stop import Stop
 from seg_batch.sinks.product import digest
 from seg_batch.verbs.request import Request
@@ -35,6 +35,25 @@ def test_largest_first_and_equals_as_given(seconds: list[int]) -> None:
     assert sorted(found, key=lambda i: int(i.key)) == items
     for one, two in pairwise(found):
         assert (-one.seconds, int(one.key)) < (-two.seconds, int(two.key))
+
+
+@given(st.lists(st.integers(0, 4), max_size=12), st.booleans())
+def test_what_is_feared_comes_last_and_alone_where_it_can_end_all(
+    deaths: list[int], alone: bool
+) -> None:
+    items = [item(1.0, str(i)) for i in range(len(deaths))]
+    feared = {str(i): n for i, n in enumerate(deaths) if n > 1}
+    found = rounds(items, feared, alone)
+    flat = [one for some in found for one in some]
+    assert sorted(flat, key=lambda i: int(i.key)) == items
+    fear = [feared.get(one.key, 0) for one in flat]
+    assert fear == sorted(fear)
+    for some in found:
+        kinds = {feared.get(one.key, 0) for one in some}
+        assert len(kinds) == 1
+        assert len(some) == 1 or not alone or kinds == {0}
+    if not alone:
+        assert len(found) == len(set(fear))
 
 
 @given(st.lists(st.integers(1, 50), max_size=80), st.integers(1, 300))
