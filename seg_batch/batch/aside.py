@@ -11,6 +11,7 @@ from seg_batch.batch.orders import Orders
 from seg_batch.journal import Journal, fold
 from seg_batch.journal.events import NAME as JOURNAL
 from seg_batch.journal.state import FAILED, PARTIAL, REFUSED
+from seg_batch.named import visible
 from seg_batch.sinks.disk import write_text
 
 NAME = "set-aside.txt"
@@ -21,7 +22,7 @@ def write_aside(orders: Orders) -> None:
     """Make it from the journal; where there is nothing to tell, there is no file."""
     path = orders.folder / NAME
     lines = [
-        f"# {one.status}: {_line(one.error or '')}\n{_line(_path(orders, key))}\n"
+        f"# {one.status}: {visible(one.error or '')}\n{_listed(_path(orders, key))}\n"
         for key, one in fold(Journal.read(orders.folder / JOURNAL)).inputs.items()
         if one.status in (REFUSED, FAILED, PARTIAL)
         and (key in orders.requests or key in orders.refused)
@@ -42,5 +43,8 @@ def _path(orders: Orders, key: str) -> str:
     return orders.requests[key].input if key in orders.requests else key
 
 
-def _line(text: str) -> str:
-    return " ".join(text.splitlines())
+def _listed(path: str) -> str:
+    """The path, where a list of lines can hold it."""
+    if path.splitlines() == [path] and path == path.strip():
+        return path
+    return f"# can't be listed, so name it by a pattern: {visible(path)}"

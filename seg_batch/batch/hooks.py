@@ -34,7 +34,8 @@ def run_hooks(
     failed: Callable[[str, str], None],
     limit_s: float = LIMIT_S,
 ) -> int:
-    """Run each command; returns how many succeeded. ``failed(command, why)`` hears of the others."""
+    """Run each command; returns how many succeeded. ``failed(word, why)`` hears of the others, by
+    their first words."""
     environment = {
         **os.environ,
         "SEGBATCH_RUN": str(run),
@@ -46,7 +47,7 @@ def run_hooks(
         why = _run(list(command), environment, limit_s)
         good += why is None
         if why is not None:
-            failed(" ".join(command), why)
+            failed(command[0] if command else "", why)  # what follows may be secret
     return good
 
 

@@ -18,7 +18,7 @@ from seg_batch.batch.orders import Orders
 from seg_batch.journal import Journal, fold
 from seg_batch.journal.events import NAME as JOURNAL
 from seg_batch.journal.state import COMPLETE
-from seg_batch.verbs.outputs import ATTEMPT
+from seg_batch.verbs.outputs import ATTEMPT, ON_THE_WAY
 from seg_batch.verbs.resume import is_at_work
 
 _MARK, _STORE, _PART = f".{ATTEMPT}", ".work.zarr", ".part"
@@ -42,7 +42,10 @@ def _product(name: str) -> str:
     """Of which product it is a leftover; empty or its own name where it is none."""
     if name.endswith(_PART):  # of a report that was being written
         return name.rpartition(".json")[0]
-    return name.rpartition(_MARK)[0] or name.removesuffix(_STORE)
+    product, mark, _ = name.rpartition(_MARK)
+    if mark:
+        return product if name.endswith(ON_THE_WAY) else ""
+    return name.removesuffix(_STORE)
 
 
 def _remove(path: Path) -> None:

@@ -143,6 +143,10 @@ def open_raster(path: Path, name: str) -> RasterSource:
     try:
         with _open(path, name) as dataset:
             return _describe(path, name, dataset)
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{path}: its name holds bytes that are no UTF-8, and GDAL can't open it: rename it"
+        ) from None
     except (RasterioError, OSError) as error:
         raise InputError(
             f"{path}: can't be opened as {name.upper()} ({one_line(error)}); "

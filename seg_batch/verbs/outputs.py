@@ -14,6 +14,7 @@ from seg_batch.sources.protocol import SourceInfo
 
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # what every report of ours has
 ATTEMPT = "try-"  # how the name of an attempt begins
+ON_THE_WAY = (".work.zarr", ".staged")  # how the names end of what is no product
 DEFAULT_ENDING = {"raster": ".tif", "volume": ".nii.gz"}
 
 
@@ -40,7 +41,8 @@ class Outputs:
     def attempts(self) -> list[Path]:
         """What attempts at this product have left, or are at work in."""
         name = glob.escape(self.product.name)
-        return sorted(self.product.parent.glob(f"{name}.{ATTEMPT}*"))
+        found = self.product.parent.glob(f"{name}.{ATTEMPT}*")
+        return sorted(path for path in found if path.name.endswith(ON_THE_WAY))
 
     def stores(self) -> list[Path]:
         """The work stores of this product, of whatever attempt."""

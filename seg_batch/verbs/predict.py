@@ -249,7 +249,8 @@ def _provenance(prepared: Prepared, run: Run) -> dict[str, str]:
         "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
     }
     classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
-    return {k: v for k, v in {**tags, **classes}.items() if v}
+    # Formats keep no blanks around a tag: a name may begin with one.
+    return {k: told for k, v in {**tags, **classes}.items() if (told := v.strip())}
 
 
 def _together(texts: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from seg_batch.sources import open_source
 from seg_batch.sources.detect import detect
 from seg_batch.workflow.gather import gathered
 from seg_batch.workflow.lists import Wish
-from seg_batch.workflow.naming import named
+from seg_batch.workflow.naming import is_ours, named
 from seg_batch.workflow.parts import Outputs
 from seg_batch.workflow.schema import Workflow
 
@@ -141,6 +141,11 @@ def output_of(wish: Wish, index: int, outputs: Outputs) -> str:
     path = os.path.normpath(os.path.join(folder, name))
     if not path.startswith(os.path.join(folder, "")):
         raise OutputError(f"{wish.where}: the output {name[:80]!r} is not in {folder}: rename it")
+    if is_ours(os.path.relpath(path, folder)):
+        raise OutputError(
+            f"{wish.where}: {name[:80]!r} is the name of something that segbatch makes on the way: "
+            "rename it"
+        )
     return path
 
 

@@ -9,6 +9,7 @@ from pathlib import PurePath
 
 from seg_batch.named import nearest, split
 
+_ON_THE_WAY = re.compile(r"\.work\.zarr(/|$)|\.(part|staged|partial)(/|$)|\.try-|(^|/)\.segbatch")
 FIELDS = ("stem", "parent", "name", "index")
 
 
@@ -33,6 +34,11 @@ def check_pattern(pattern: str) -> str:
             f"{pattern!r} ends in {ending}, and endings follow from formats: leave it out here"
         )
     return pattern
+
+
+def is_ours(name: str) -> bool:
+    """Whether an output of this name, below the output folder, could be one of the run's own files."""
+    return _ON_THE_WAY.search(name) is not None
 
 
 def _check_field(name: str, spec: str, conversion: str | None) -> None:

@@ -106,6 +106,14 @@ def _if_path(value: object, info: ValidationInfo) -> object:
     return path_of(value, info) if isinstance(value, str) and "/" in value else value
 
 
+def program_of(value: object, info: ValidationInfo) -> object:
+    """The words of a command; the first may be a path, which starts at the folder of its file."""
+    if not isinstance(value, list | tuple) or not value or not isinstance(value[0], Text):
+        return value
+    first = os.path.join(value[0].folder, value[0]) if "/" in value[0] else value[0]
+    return [first, *value[1:]]
+
+
 def _pair(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, Text):
         return _settled(value, info)

@@ -13,13 +13,16 @@ from seg_batch.options import Options
 from seg_batch.recipe.draft import Frozen
 from seg_batch.workflow.cluster import Cluster
 from seg_batch.workflow.parts import Applied, Inputs, Limits, Models, OnFailure, Outputs
+from seg_batch.workflow.paths import program_of
 from seg_batch.workflow.steps import Name, Predict, Step
 from seg_batch.workflow.values import Count, Post, several
 
 # What products are made of. The rest says how, where and when, and may change before a run goes on.
 MADE_OF = ("model", "options", "post", "outputs", "steps")
 Command = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    Field(min_length=1),
+    BeforeValidator(program_of),
 ]  # words, never a line for a shell
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
 
+from seg_batch.batch.earlier import enter
 from seg_batch.batch.hooks import run_hooks
+from seg_batch.batch.orders import Orders
+from seg_batch.journal import open_run
+from seg_batch.workflow import Workflow
 
 TELL = "import os; print(*(os.environ[f'SEGBATCH_{k}'] for k in ('RUN', 'STATUS', 'REPORT')))"
 
@@ -58,3 +63,21 @@ def test_a_process_left_behind_holds_nothing_up(tmp_path: Path) -> None:
     began = time.monotonic()
     assert ran(tmp_path, ["sh", "-c", "sleep 5 & exit 0"]) == (1, [])
     assert time.monotonic() - began < 4
+
+
+def test_what_follows_the_first_word_of_a_command_is_told_nowhere(tmp_path: Path) -> None:
+    said: list[str] = []
+    run_hooks(
+        [["false", "secret"]],
+        run=tmp_path,
+        status=0,
+        report=tmp_path,
+        failed=lambda *t: said.extend(t),
+    )
+    assert said == ["false", "it ended with status 1"]
+    workflow = {"name": "night", "inputs": "x", "outputs": str(tmp_path)}
+    flow = Workflow.model_validate({**workflow, "on_finish": [["curl", "-H", "secret"]]})
+    with open_run(tmp_path):
+        enter(Orders(tmp_path, flow.sha256, flow.to_json(), {}))
+    kept = json.loads((tmp_path / "workflow.json").read_text())
+    assert kept["on_finish"] == [["curl"]]

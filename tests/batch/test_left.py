@@ -78,3 +78,26 @@ def test_a_night_leaves_what_others_are_at_in_its_folder(
     others.mkdir()
     assert run_night(workflow)["resumed"] == 1
     assert others.exists()
+
+
+@pytest.mark.full
+def test_names_that_libraries_stumble_over(
+    night: Callable[..., Workflow], scenes: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in (" blank.tif", "b.tif", os.fsdecode(b"\xff.tif")):
+        shutil.copy(scenes / "small0.tif", folder / name)
+    (folder / "bad\nname.tif").write_text("no image")
+    workflow = night(inputs=str(folder))
+    out = Path(workflow.outputs.folder)
+    out.mkdir()
+    notes = out / "b_labels.tif.try-again.txt"
+    notes.write_text("mine")
+    told = run_night(workflow)
+    assert (told["complete"], told["refused"]) == (2, 2)
+    assert notes.exists(), "no attempt of ours"
+    aside = Path(workflow.run_folder, "set-aside.txt").read_bytes()
+    assert aside.count(b"rename it") == 1
+    named = [line for line in aside.splitlines() if not line.startswith(b"#")]
+    assert named == [os.fsencode(folder) + b"/\xff.tif"]

@@ -30,6 +30,10 @@ def jobs(**more: Any) -> dict[str, Any]:
     return {"cluster": "dask_jobqueue.local.LocalCluster", "arguments": arguments, **more}
 
 
+def queue(**arguments: Any) -> dict[str, Any]:
+    return {"cluster": "dask_jobqueue.SLURMCluster", "arguments": arguments}
+
+
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
@@ -37,6 +41,11 @@ def jobs(**more: Any) -> dict[str, Any]:
         (jobs(arguments={"memory": "1GB"}), "can't be started"),
         ({"cluster": "distributed.LocalCluster", "arguments": {"memori_limit": 0}}, "memory_limit"),
         ({"cluster": "distributed.LocalCluster", "arguments": {"host": "999.1.1.1"}}, "started"),
+        ({"cluster": "distributed.LocalCluster", "arguments": {"env": "A=1"}}, "no mapping"),
+        (queue(worker_extra_args="--foo"), "'--foo' is no list of words"),
+        (queue(processes=0), "processes: 0 is no whole number"),
+        (queue(cores="two"), "cores: 'two' is no whole number"),
+        (queue(job_script_prologue={"a": 1}), "no list of words"),
     ],
 )
 def test_bad_arguments(spec: dict[str, Any], told: str) -> None:

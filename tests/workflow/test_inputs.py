@@ -351,6 +351,16 @@ def test_images_that_lie_deeper_are_pointed_at(tmp_path: Path) -> None:
     assert "**" not in empty
 
 
+@pytest.mark.parametrize(
+    "output", ["a.tif.work.zarr", ".segbatch/night/lock/9", "a.tif.try-x.zarr", "a.work.zarr/b"]
+)
+def test_no_output_is_called_as_what_is_made_on_the_way(output: str, tmp_path: Path) -> None:
+    put(tmp_path, "x.tif")
+    (tmp_path / "m.csv").write_text(f"input,output\nx.tif,{output}\n")
+    (why,) = reasons(listed(made(tmp_path, {"manifest": "m.csv"})))
+    assert "rename it" in why
+
+
 def test_hostile_names_are_names(tmp_path: Path) -> None:
     hostile = [
         "a\nb.tif",

@@ -236,6 +236,13 @@ def test_variables_count_in_paths_only(tmp_path: Path) -> None:
         read(written(tmp_path, "inputs: a\noutputs: o\nworkers: ${A}\n"), env={"A": "1"})
 
 
+def test_a_command_of_a_path_starts_at_the_folder_of_its_file(tmp_path: Path) -> None:
+    text = "inputs: a\noutputs: o\non_finish: [[./hook.sh, ./a], [/bin/true], [mail, a/b]]\n"
+    found = read(written(tmp_path, text), env={})
+    assert found.on_finish == ((f"{tmp_path}/./hook.sh", "./a"), ("/bin/true",), ("mail", "a/b"))
+    assert type(found).model_validate(found.to_json()) == found
+
+
 def test_a_folder_with_brackets_is_no_pattern(tmp_path: Path) -> None:
     folder = tmp_path / "run[1]"
     folder.mkdir()

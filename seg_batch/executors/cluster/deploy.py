@@ -131,7 +131,7 @@ def _local(spec: ClusterSpec, workers: int) -> dict[str, Any]:
         **lifetime,
         **given,
         "n_workers": 0,
-        "env": {**environment(0, workers), **given.get("env", {})},
+        "env": {**environment(0, workers), **_mapping(given, "env")},
     }
 
 
@@ -151,8 +151,11 @@ def _ssh(spec: ClusterSpec, workers: int) -> dict[str, Any]:
     worker = {"nthreads": IN_FLIGHT, "memory_limit": 0, **lifetime}
     return {
         **given,
-        "worker_options": {**worker, **given.get("worker_options", {})},
-        "scheduler_options": {"dashboard_address": LOOPBACK, **given.get("scheduler_options", {})},
+        "worker_options": {**worker, **_mapping(given, "worker_options")},
+        "scheduler_options": {
+            "dashboard_address": LOOPBACK,
+            **_mapping(given, "scheduler_options"),
+        },
     }
 
 
@@ -164,18 +167,49 @@ def _queue(spec: ClusterSpec, workers: int) -> dict[str, Any]:
         extra += ["--lifetime", f"{spec.lifetime_s - stagger:.0f}s"]
         extra += ["--lifetime-stagger", f"{stagger:.0f}s"]
     done = {
-        "processes": 1,
         **given,
-        "worker_extra_args": [*extra, *given.get("worker_extra_args", [])],
-        "scheduler_options": {"dashboard_address": LOOPBACK, **given.get("scheduler_options", {})},
+        "processes": _whole(given, "processes"),
+        "worker_extra_args": [*extra, *_words(given, "worker_extra_args")],
+        "scheduler_options": {
+            "dashboard_address": LOOPBACK,
+            **_mapping(given, "scheduler_options"),
+        },
     }
     if spec.cluster != "dask_jobqueue.local.LocalCluster":  # its jobs are no scripts
-        share = max(1, int(given.get("cores", 1)) // int(done["processes"]))
+        share = max(1, _whole(given, "cores") // _whole(given, "processes"))
         threads = (f"TF_NUM_INTRAOP_THREADS={share}", "TF_NUM_INTEROP_THREADS=1")
         settings = ("PYTHONSAFEPATH=1", *threads, *MEMORY_OFF)
         lines = [f"export {setting}" for setting in settings]
-        done["job_script_prologue"] = [*lines, *given.get("job_script_prologue", [])]
+        done["job_script_prologue"] = [*lines, *_words(given, "job_script_prologue")]
     return done
+
+
+def _words(given: Mapping[str, Any], name: str) -> list[str]:
+    """A list among the arguments; empty where it is not given. ClusterError for anything else: a
+    text would be taken letter by letter."""
+    found = given.get(name)
+    if found is None:
+        return []
+    if isinstance(found, list) and all(isinstance(word, str) for word in found):
+        return found
+    raise ClusterError(f"arguments: {name}: {found!r} is no list of words: write [one, two]")
+
+
+def _mapping(given: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = given.get(name)
+    if found is None or isinstance(found, dict):
+        return found or {}
+    raise ClusterError(f"arguments: {name}: {found!r} is no mapping: write {{name: value}}")
+
+
+def _whole(given: Mapping[str, Any], name: str) -> int:
+    """A number from 1 on; 1 where it is not given."""
+    found = given.get(name)
+    if found is None:
+        return 1
+    if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+        return found
+    raise ClusterError(f"arguments: {name}: {found!r} is no whole number from 1 on: write one")
 
 
 _COMPLETED: Mapping[str, Callable[[ClusterSpec, int], dict[str, Any]]] = {
@@ -229,7 +263,7 @@ def lifetime_advice(spec: ClusterSpec) -> tuple[str, ...]:
     ClusterError for a lifetime that is not before it.
     """
     limit = walltime_s(spec)
-    if limit is None or "--lifetime" in spec.arguments.get("worker_extra_args", []):
+    if limit is None or "--lifetime" in _words(spec.arguments, "worker_extra_args"):
         return ()
     best = _shown(limit - max(120.0, limit * STAGGER)) if limit > 240 else _shown(limit / 2)
     if spec.lifetime_s is None:
