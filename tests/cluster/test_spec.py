@@ -120,6 +120,7 @@ def test_hostile_files(tmp_path: Path, text: str, told: str) -> None:
         read_spec(str(path))
 
 
+@pytest.mark.full
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with suppress(ClusterError):  # and nothing else

@@ -138,6 +138,7 @@ def test_the_same_model_twice_is_refused(scene: Path) -> None:
     assert joined([PROBE]) == PROBE
 
 
+@pytest.mark.full
 def test_the_map_is_that_of_the_mean(scene: Path, tmp_path: Path) -> None:
     """Members in a run against one predictor that averages by hand; report and tags name both."""
     options = {"probabilities": True, "batch": 3}
@@ -189,6 +190,7 @@ def test_the_plan_shows_what_it_costs(scene: Path) -> None:
     assert "flips: 4 views, 4 model calls" in planned(1, "flips")[1]
 
 
+@pytest.mark.full
 def test_another_tta_or_member_does_not_mix_with_a_begun_run(scene: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "out.tif")
 

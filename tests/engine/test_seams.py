@@ -102,6 +102,7 @@ class StopAfter(Silent):
             raise KeyboardInterrupt
 
 
+@pytest.mark.full
 def test_blocks_of_an_earlier_version_are_left_out_and_that_is_said(tmp_path: Path) -> None:
     scene = write_raster(tmp_path / "a.tif", noise(EXTENT))
     output = tmp_path / "out.tif"

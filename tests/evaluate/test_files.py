@@ -178,6 +178,7 @@ def test_what_is_no_label_image_is_refused(tmp_path: Path) -> None:
         evaluate_files(volume, truth)
 
 
+@pytest.mark.full
 def test_the_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     found, truth = raster_pair(tmp_path)
     out = tmp_path / "out"

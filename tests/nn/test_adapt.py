@@ -40,6 +40,7 @@ def same_but(found: Adapted, old: keras.Model) -> set[str]:
     }
 
 
+@pytest.mark.full
 def test_the_same_task_takes_everything() -> None:
     old = source()
     found = adapted(deepest(new()), old)
@@ -48,6 +49,7 @@ def test_the_same_task_takes_everything() -> None:
     np.testing.assert_array_equal(found.model(x), old(x))
 
 
+@pytest.mark.full
 def test_other_classes_get_a_new_head_on_the_kept_body() -> None:
     old = source()
     found = adapted(new(classes=5), old)

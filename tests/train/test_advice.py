@@ -85,6 +85,7 @@ def any_facts(draw: st.DrawFn) -> Facts:
     )
 
 
+@pytest.mark.full
 @given(any_facts())
 @settings(max_examples=60, deadline=None, phases=[Phase.generate])
 def test_whatever_the_facts_the_advice_is_a_recipe_that_can_be_cut_and_trained(

@@ -77,6 +77,7 @@ def test_no_stored_training_patch_shows_a_held_out_pixel(
             )
 
 
+@pytest.mark.full
 def test_no_voxel_of_a_held_out_case_is_trained_on_and_truth_is_turned_with_it(
     tmp_path: Path,
 ) -> None:
