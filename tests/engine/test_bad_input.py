@@ -117,7 +117,7 @@ def test_outputs_that_make_no_sense(tmp_path: Path, out: Path, small: Path, volu
     refused(segbatch("predict", small, "-o", out / "a.docx", "--model", "probe"), ".zarr")
     assert segbatch("predict", small, "-o", tmp_path / "z.zarr", "--model", "probe").status == 0
     refused(segbatch("predict", small, "-o", tmp_path / "z.zarr" / "a.tif", "--model", "probe"))
-    refused(segbatch("predict", small, "-o", "/proc/a.tif", "--model", "probe"), "-o")
+    refused(segbatch("predict", small, "-o", "/proc/a.tif", "--model", "probe"), "another output")
     assert list(out.iterdir()) == []
 
 

@@ -90,13 +90,13 @@ def test_a_killed_workers_items_are_done_again(pool: DaskPool) -> None:
     assert all("its process ended" in why for why in lost.values())
     assert not pool.losses(), "each is told of once"
     deadline = time.monotonic() + 30
-    while len(pool.workers_now()) < 3:  # their nannies start them again
-        assert time.monotonic() < deadline
+    while True:  # their nannies start them again, and then they say who they are
+        pids = list(pool.ask(os.getpid).values())
+        named = {pool.known_as(worker) for worker in pool.workers_now()}
+        if len(pids) == 3 and named == {f"{socket.gethostname()}:{pid}" for pid in pids}:
+            break
+        assert time.monotonic() < deadline, "those that came later are known, too"
         time.sleep(0.1)
-    pids = list(pool.ask(os.getpid).values())
-    assert {pool.known_as(worker) for worker in pool.workers_now()} == {
-        f"{socket.gethostname()}:{pid}" for pid in pids
-    }, "those that came later, too"
 
 
 @pytest.mark.slow
