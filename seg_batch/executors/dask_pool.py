@@ -18,6 +18,7 @@ from seg_batch.executors.cluster.losses import Losses
 from seg_batch.executors.cluster.revive import revive
 from seg_batch.executors.health import Health
 from seg_batch.executors.pool import IN_FLIGHT
+from seg_batch.machine import here
 
 PATIENCE_S = 60  # without any worker
 ANSWER_S = 60  # for one worker to answer one question
@@ -202,6 +203,9 @@ class DaskPool:
 
         self._client.subscribe_topic(TOPIC, self._named)
         self._client.register_plugin(TellName())
+        # Those there are now may have told before the scheduler knew that we listen.
+        told = self._answers(here)
+        self._names |= {worker: name for worker, name in told.items() if isinstance(name, str)}
 
     def _named(self, event: tuple[float, dict[str, str]]) -> None:
         self._names[event[1]["worker"]] = event[1]["process"]
