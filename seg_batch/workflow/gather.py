@@ -116,13 +116,14 @@ def _folders(first: Iterable[str]) -> Iterator[str]:
 
 
 def _is_image(path: str) -> bool:
-    """Whether its name says that it is an image: a file, or a Zarr store, and not a part of one."""
+    """Whether its name says that it is an image: a file, or a Zarr store, and not a part of one. One that
+    can't be opened, like a link to nothing, is an image that will be refused."""
     name = os.path.basename(path)
     if name.startswith(".") or name.endswith(_UNFINISHED) or not split(name)[1]:
         return False
     if any(part.lower().endswith(".zarr") for part in path.split("/")[:-1]):
         return False
-    return os.path.isfile(path) or (name.lower().endswith(".zarr") and os.path.isdir(path))
+    return name.lower().endswith(".zarr") or not os.path.isdir(path)
 
 
 def _is_product(path: str, known: Known) -> bool:

@@ -232,6 +232,17 @@ def test_what_can_be_no_input_is_set_aside_and_the_rest_goes_on(tmp_path: Path) 
         assert "\n" not in said
 
 
+def test_a_link_to_nothing_in_a_folder_is_told_of(tmp_path: Path) -> None:
+    put(tmp_path, "good.tif")
+    (tmp_path / "lost.tif").symlink_to(tmp_path / "nowhere.tif")
+    (tmp_path / "folder.tif").mkdir()
+    for inputs in (f"{tmp_path}/", f"{tmp_path}/*"):
+        found = listed(made(tmp_path, inputs))
+        assert names(found, tmp_path) == {"good.tif": "good_labels.tif"}
+        assert [one.key for one in found.refused] == [f"{tmp_path}/lost.tif"]
+        assert "no such file" in reasons(found)[0]
+
+
 def test_of_two_inputs_with_one_output_the_later_is_set_aside(tmp_path: Path) -> None:
     put(tmp_path, "a/x.tif", "b/x.tif", "c/x.png", "c/x.nii")
     found = listed(made(tmp_path, ["a/*", "b/*", "c/*"]))
