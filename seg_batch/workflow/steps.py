@@ -3,6 +3,7 @@ which later steps may call ``${steps.NAME.output}``."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
@@ -36,9 +37,9 @@ class _Step(Frozen):
         return self
 
     @property
+    @abstractmethod
     def result(self) -> str:
         """The path of what it makes."""
-        raise NotImplementedError
 
 
 class Predict(_Step):
