@@ -19,7 +19,7 @@ import pytest
 import rasterio
 
 from seg_batch.card import ClassInfo, ModelCard, Normalisation
-from seg_batch.errors import OutputError, StoreError
+from seg_batch.errors import StoreError
 from seg_batch.normalise import Normaliser
 from seg_batch.options import Options
 from seg_batch.plan import normalised
@@ -101,22 +101,6 @@ def test_another_plan_into_the_same_store_is_refused(wide: Path, tmp_path: Path,
     assert run(*command(wide, out, "--overlap", "32", "--overwrite")[3:]).status == 0
 
 
-def test_another_plan_over_a_finished_product_is_refused(scene: Path, tmp_path: Path) -> None:
-    out = str(tmp_path / "out.tif")
-    predict_one(Request(str(scene), out, model="probe"))
-    other = Request(str(scene), out, model="probe", options=Options(taper="linear"))
-    with pytest.raises(StoreError, match="taper: hann became linear"):
-        predict_one(other)
-
-
-def test_a_changed_input_is_noticed(scene: Path, tmp_path: Path) -> None:
-    out = str(tmp_path / "out.tif")
-    predict_one(Request(str(scene), out, model="probe"))
-    write_raster(scene, address_raster((700, 533), 3, "uint16") + 1)
-    with pytest.raises(StoreError, match="the input file has changed"):
-        predict_one(Request(str(scene), out, model="probe"))
-
-
 def test_blocks_of_the_first_run_are_taken_over(wide: Path, tmp_path: Path, run: Any) -> None:
     """Another --memory or --block must not lose work: the bytes do not depend on it."""
     out = tmp_path / "out.tif"
@@ -143,25 +127,6 @@ def test_two_runs_at_once_are_refused(wide: Path, tmp_path: Path, run: Any) -> N
     assert first.wait(60) == 0
 
 
-def test_a_foreign_file_is_not_replaced(scene: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.tif"
-    out.write_text("mine")
-    with pytest.raises(OutputError, match="--overwrite"):
-        predict_one(Request(str(scene), str(out), model="probe"))
-    assert out.read_text() == "mine"
-    predict_one(Request(str(scene), str(out), model="probe", overwrite=True))
-    assert labels_of(out).shape == (700, 533)
-
-
-def test_a_foreign_report_is_not_replaced(scene: Path, tmp_path: Path) -> None:
-    foreign = tmp_path / "out.tif.json"
-    for text in ('{"mine": 1}', '{"segbatch": 1}', "not JSON"):
-        foreign.write_text(text)
-        with pytest.raises(OutputError, match="not a report"):
-            predict_one(Request(str(scene), str(tmp_path / "out.tif"), model="probe"))
-        assert foreign.read_text() == text
-
-
 def test_overwrite_does_a_damaged_block_again(wide: Path, tmp_path: Path, run: Any) -> None:
     out = tmp_path / "out.tif"
     killed_after(3, command(wide, out), out, signal.SIGKILL)
@@ -178,15 +143,6 @@ def test_overwrite_does_a_damaged_block_again(wide: Path, tmp_path: Path, run: A
     assert again.status == 0, again.err
     assert again.json["blocks"]["resumed"] == 11
     assert np.array_equal(labels_of(out), labels_of(wide) % 8)
-
-
-def test_overwrite_replaces_what_is_no_store(scene: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.tif"
-    (tmp_path / "out.tif.work.zarr").mkdir()
-    with pytest.raises(StoreError, match="not a work store"):
-        predict_one(Request(str(scene), str(out), model="probe"))
-    report = predict_one(Request(str(scene), str(out), model="probe", overwrite=True))
-    assert report["status"] == "complete"
 
 
 @pytest.mark.parametrize("again", ["finished", "anew"])
@@ -298,15 +254,6 @@ def test_jobs_share_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     work.close_work()
     assert first.closed
     assert not work._open
-
-
-def test_a_product_changed_by_hand_is_not_replaced(scene: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.tif"
-    predict_one(Request(str(scene), str(out), model="probe"))
-    with out.open("ab") as file:
-        file.write(b"edited")
-    with pytest.raises(OutputError, match="unchanged"):
-        predict_one(Request(str(scene), str(out), model="probe"))
 
 
 def test_a_failed_block_is_a_hole_that_the_next_run_fills(wide: Path, tmp_path: Path) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-import gzip
 import json
 import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,40 +15,13 @@ from hypothesis import strategies as st
 
 from seg_batch.errors import SegbatchError, WorkflowError
 from seg_batch.named import split
-from seg_batch.workflow import Listing, Workflow, listed, read
+from seg_batch.workflow import Workflow, listed
 from seg_batch.workflow.gather import excluded
-from seg_batch.workflow.naming import check_pattern, named
+from tests.workflow.listings import made, names, put, reasons
 
 TIFF = b"II*\0" + bytes(60)
 NIFTI = bytes(344) + b"n+1\0"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(9)
-
-
-def put(folder: Path, *names: str) -> None:
-    """Files whose first bytes are those of their ending, and no more."""
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = PNG if name.endswith(".png") else NIFTI if ".nii" in name else TIFF
-        path.write_bytes(gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
-
-
-def made(folder: Path, inputs: Any, **more: Any) -> Workflow:
-    text = json.dumps({"inputs": inputs, "outputs": {"folder": "out"}, **more})
-    (folder / "night.yaml").write_text(text)
-    return read(folder / "night.yaml", env={})
-
-
-def names(found: Listing, folder: Path) -> dict[str, str]:
-    """Inputs below the folder, and their outputs below ``out``."""
-    return {
-        os.path.relpath(one.path, folder): os.path.relpath(one.output, folder / "out")
-        for one in found.entries
-    }
-
-
-def reasons(found: Listing) -> list[str]:
-    return [one.error for one in found.refused]
 
 
 FOLDERS = ("", "a", "a/b", "c", ".h")
@@ -129,41 +100,6 @@ def test_patterns_find_the_images_that_match(
 )
 def test_exclusions(path: str, patterns: list[str]) -> None:
     assert excluded(f"/{path}", patterns) == slow_excluded(path, patterns)
-
-
-@given(
-    parts=st.lists(
-        st.one_of(
-            st.sampled_from(["{stem}", "{parent}", "{name}", "{index}", "{index:03}"]),
-            st.text(alphabet="ab_-. ", min_size=1, max_size=3),
-        ),
-        min_size=1,
-        max_size=5,
-    ),
-    path=st.tuples(
-        st.text(alphabet="pq{}.", min_size=1, max_size=4).filter(lambda t: t.strip(".")),
-        st.text(alphabet="xy{}.", min_size=1, max_size=4),
-        st.sampled_from([".tif", ".nii.gz", ".NII", ".txt", ""]),
-    ),
-    index=st.integers(1, 2000),
-)
-def test_names_are_made_of_their_parts(
-    parts: list[str], path: tuple[str, str, str], index: int
-) -> None:
-    pattern = "".join(parts)
-    parent, stem, ending = path
-    name = stem + ending
-    known = next((e for e in (".nii.gz", ".nii", ".tif") if name.lower().endswith(e)), "")
-    values = {
-        "{stem}": name[: len(name) - len(known)],
-        "{parent}": parent,
-        "{name}": name,
-        "{index}": str(index),
-        "{index:03}": str(index).rjust(3, "0"),
-    }
-    wanted = "".join(values.get(part, part) for part in parts)
-    if pattern != ".." and not split(pattern)[1]:
-        assert named(check_pattern(pattern), f"/r/{parent}/{name}", index) == wanted
 
 
 def test_inputs_are_named_in_five_ways_and_keep_their_order(tmp_path: Path) -> None:
@@ -293,23 +229,6 @@ def test_an_input_named_twice_counts_once_unless_the_wishes_differ(tmp_path: Pat
     assert "named twice" in reasons(found)[0]
 
 
-@pytest.mark.parametrize("output", ["../x", "a/../../x", "/tmp/x"])
-def test_no_output_leaves_its_folder(output: str, tmp_path: Path) -> None:
-    put(tmp_path, "x.tif")
-    (tmp_path / "m.csv").write_text(f"input,output\nx.tif,{output}\n")
-    found = listed(made(tmp_path, {"manifest": "m.csv"}))
-    assert (found.entries, len(found.refused)) == ((), 1)
-    assert "is not in" in reasons(found)[0]
-
-
-def test_a_stem_of_dots_does_not_leave_the_folder_either(tmp_path: Path) -> None:
-    put(tmp_path, "...tif")
-    (tmp_path / "l.txt").write_text("...tif\n")
-    pattern = {"folder": "out", "pattern": "{stem}/x"}
-    found = listed(made(tmp_path, {"list": "l.txt"}, outputs=pattern))
-    assert (found.entries, len(found.refused)) == ((), 1)
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -362,41 +281,6 @@ def test_images_that_lie_deeper_are_pointed_at(tmp_path: Path) -> None:
     assert "**" not in empty
 
 
-@pytest.mark.parametrize(
-    "output", ["a.tif.work.zarr", ".segbatch/night/lock/9", "a.tif.try-x.zarr", "a.work.zarr/b"]
-)
-def test_no_output_is_called_as_what_is_made_on_the_way(output: str, tmp_path: Path) -> None:
-    put(tmp_path, "x.tif")
-    (tmp_path / "m.csv").write_text(f"input,output\nx.tif,{output}\n")
-    (why,) = reasons(listed(made(tmp_path, {"manifest": "m.csv"})))
-    assert "rename it" in why
-
-
-def test_hostile_names_are_names(tmp_path: Path) -> None:
-    hostile = [
-        "a\nb.tif",
-        "${HOME}.tif",
-        "{stem}.tif",
-        "-o.tif",
-        "é\u202e.tif",
-        "<b>'\".tif",
-        "*[a].tif",
-    ]
-    put(tmp_path, *(f"in/{name}" for name in hostile))
-    raw = os.fsencode(tmp_path / "in") + b"/\xff.tif"
-    with open(raw, "wb") as file:
-        file.write(TIFF)
-    found = listed(made(tmp_path, "in"))
-    assert not found.refused
-    stems = {os.path.basename(one.output).removesuffix("_labels.tif") for one in found.entries}
-    assert stems == {name.removesuffix(".tif") for name in (*hostile, "\udcff.tif")}
-    assert listed(made(tmp_path, "in/*")).entries == found.entries
-    (tmp_path / "l.txt").write_bytes(b"in/\xff.tif\nin/*[a].tif\nin/a\0.tif\n")
-    of_list = listed(made(tmp_path, {"list": "l.txt"}))
-    assert len(of_list.entries) == 2
-    assert "zero byte" in reasons(of_list)[0]
-
-
 def test_a_folder_that_can_not_be_read_is_set_aside(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
@@ -411,10 +295,3 @@ def test_a_workflow_of_steps_has_no_inputs_of_its_own() -> None:
     flow = Workflow.model_validate({"name": "n", "outputs": "o", "steps": steps})
     with pytest.raises(SegbatchError, match="workflow of steps"):
         listed(flow)
-
-
-def test_the_index_counts_inputs_in_their_order(tmp_path: Path) -> None:
-    put(tmp_path, "b/2.tif", "b/1.tif", "a/3.tif")
-    outputs = {"folder": "out", "pattern": "{index:02}"}
-    found = listed(made(tmp_path, ["b", "a"], outputs=outputs))
-    assert names(found, tmp_path) == {"b/1.tif": "01.tif", "b/2.tif": "02.tif", "a/3.tif": "03.tif"}
