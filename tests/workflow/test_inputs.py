@@ -17,12 +17,7 @@ from seg_batch.errors import SegbatchError, WorkflowError
 from seg_batch.named import split
 from seg_batch.workflow import Workflow, listed
 from seg_batch.workflow.gather import excluded
-from tests.workflow.listings import made, names, put, reasons
-
-TIFF = b"II*\0" + bytes(60)
-NIFTI = bytes(344) + b"n+1\0"
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(9)
-
+from tests.workflow.listings import NIFTI, made, names, put, reasons
 
 FOLDERS = ("", "a", "a/b", "c", ".h")
 FILES = ("x.tif", "y.TIF", "z.nii.gz", "x.nii", "p.png", "t.txt", ".s.tif", "q.tif.part", "a b.tif")

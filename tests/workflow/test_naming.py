@@ -12,11 +12,7 @@ from hypothesis import strategies as st
 from seg_batch.named import split
 from seg_batch.workflow import listed
 from seg_batch.workflow.naming import check_pattern, named
-from tests.workflow.listings import made, names, put, reasons
-
-TIFF = b"II*\0" + bytes(60)
-NIFTI = bytes(344) + b"n+1\0"
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(9)
+from tests.workflow.listings import TIFF, made, names, put, reasons
 
 
 @given(
