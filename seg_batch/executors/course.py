@@ -75,6 +75,7 @@ class _Begun:
     forgiven: int = 0
     tries: int = 0  # failures that are the item's own
     again: int = 0  # further tries so far, whatever they were for
+    suspect: bool = False  # a worker died with it in hand, and perhaps by it
 
 
 class Course:
@@ -96,24 +97,32 @@ class Course:
         self._most, self._least_s = most, least_s
         self._begun: dict[int, _Begun] = {}
         self._later: list[tuple[float, int]] = []  # a heap: when, which
+        self._suspects: list[tuple[float, int]] = []  # the same, of those that may kill a worker
         self._seconds: deque[float] = deque(maxlen=REMEMBERED)
         self.in_flight = 0
 
     @property
     def busy(self) -> bool:
         """Whether there is anything to wait for, once ``next`` has been asked."""
-        return self.in_flight > 0 or bool(self._later)
+        return self.in_flight > 0 or bool(self._later) or bool(self._suspects)
 
     def wait_s(self, now: float) -> float:
         """How long nothing needs to be decided unless something ends."""
-        return max(0.0, min(TICK_S, self._later[0][0] - now)) if self._later else TICK_S
+        return max(0.0, min([TICK_S, *(heap[0][0] - now for heap in self._again())]))
+
+    def _again(self) -> list[list[tuple[float, int]]]:
+        """Heaps of what may have a further try. Suspects have theirs one at a time, so that the next
+        worker that dies tells which of them it was."""
+        tried = self._suspects and any(o.suspect and o.in_flight for o in self._begun.values())
+        return [heap for heap in (self._later, [] if tried else self._suspects) if heap]
 
     def next(self, now: float, window: int) -> Attempt | None:
         """What is to be submitted now; None when ``window`` are in flight or nothing is due."""
         if self.in_flight >= window:
             return None
-        if self._later and self._later[0][0] <= now:
-            return self._attempt(heapq.heappop(self._later)[1], now)
+        for heap in self._again():
+            if heap[0][0] <= now:
+                return self._attempt(heapq.heappop(heap)[1], now)
         for number, item in self._waiting:
             self._begun[number] = _Begun(item)
             return self._attempt(number, now)
@@ -123,9 +132,10 @@ class Course:
     def close(self) -> None:
         """Begin nothing more, not even another try; what is in flight goes on."""
         self._waiting, self._exhausted, self._closed = iter(()), True, True
-        for _, number in self._later:
-            del self._begun[number]
-        self._later.clear()
+        for heap in (self._later, self._suspects):
+            for _, number in heap:
+                del self._begun[number]
+            heap.clear()
 
     def take_back(self, attempt: Attempt) -> None:
         """It was never begun."""
@@ -137,9 +147,9 @@ class Course:
 
     def late(self, now: float, window: int) -> list[Attempt]:
         """Stragglers that are worth a copy: nothing waits, and there is room."""
-        if not self._exhausted or self._later:
+        if not self._exhausted or self._again():
             return []
-        newest = {n: one.in_flight[-1] for n, one in self._begun.items()}
+        newest = {n: one.in_flight[-1] for n, one in self._begun.items() if one.in_flight}
         begun = {
             n: attempt.begun
             for n, attempt in newest.items()
@@ -185,7 +195,10 @@ class Course:
             del self._begun[attempt.number]
             return End("failed" if wait_s is None else "ignored")
         one.again += 1
-        heapq.heappush(self._later, (now + wait_s, attempt.number))
+        one.suspect |= fault == "passing" and not worker
+        heapq.heappush(
+            self._suspects if one.suspect else self._later, (now + wait_s, attempt.number)
+        )
         return End("again", wait_s)
 
     def _done(self, attempt: Attempt, one: _Begun, worker: str, now: float) -> End:

@@ -132,6 +132,55 @@ def one_left() -> Course:
     return course
 
 
+@given(st.integers(0, 2**32), st.sets(st.integers(0, 30), max_size=3), st.integers(2, 12))
+def test_who_dies_beside_a_deadly_item_is_not_given_up_with_it(
+    seed: int, deadly: set[int], window: int
+) -> None:
+    """Whatever a worker has in hand ends with it, and nobody says why. Each deadly item can take
+    another with it once: from then on it is tried apart from all that it may have hit."""
+    rng = random.Random(seed)
+    most = max(1, len(deadly))
+    course = Course(range(31), Health(), lambda: "ab", most=most)
+    flying: list[tuple[Attempt, str]] = []
+    ends: Counter[tuple[int, str]] = Counter()
+    now = 0.0
+    while True:
+        while attempt := course.next(now, window):
+            flying.append((attempt, rng.choice("ab")))
+        if not course.busy:
+            break
+        now += course.wait_s(now) + 1e-6
+        if not flying:
+            continue
+        attempt, worker = flying.pop(rng.randrange(len(flying)))
+        hit = [(attempt, worker)]
+        if attempt.item in deadly:
+            hit += [one for one in flying if one[1] == worker]
+            flying = [one for one in flying if one[1] != worker]
+        for one, _ in hit:
+            end = (
+                course.ended(one, "", "passing", now)
+                if attempt.item in deadly
+                else course.ended(one, worker, None, now)
+            )
+            ends[one.item, end.what] += 1
+    given_up = {item for item, what in ends if what == "failed"}
+    assert given_up == deadly
+    assert {item for item, what in ends if what == "done"} == set(range(31)) - deadly
+
+
+def test_a_hung_suspect_is_copied_though_others_wait_for_its_end() -> None:
+    course, flying = begun(12, 12)
+    for attempt in flying[:3]:
+        assert course.ended(attempt, "", "passing", 1.0).what == "again"
+    for attempt in flying[3:]:
+        course.ended(attempt, "a", None, 1.0)
+    tried = course.next(50.0, 12)
+    assert course.next(50.0, 12) is None
+    assert course.late(500.0, 12) == [tried]
+    assert 0 < course.wait_s(500.0) <= 1.0
+
+
 def test_no_copy_while_anything_waits_or_there_is_no_room() -> None:
     course, flying = begun(20, 10)
     for attempt in flying[1:]:
@@ -188,9 +237,10 @@ def test_copies_are_few() -> None:
 def test_once_closed_nothing_begins_not_even_another_try() -> None:
     course, flying = begun(20, 10)
     assert course.ended(flying[0], "a", "passing", 1.0).what == "again"
+    assert course.ended(flying[1], "", "passing", 1.0).what == "again"
     course.close()
-    assert course.ended(flying[1], "b", "other", 1.0).what == "ignored"
-    assert [course.ended(a, "a", None, 2.0).what for a in flying[2:]] == ["done"] * 8
+    assert course.ended(flying[2], "b", "other", 1.0).what == "ignored"
+    assert [course.ended(a, "a", None, 2.0).what for a in flying[3:]] == ["done"] * 7
     assert (course.next(100.0, 10), course.busy) == (None, False)
 
 
