@@ -13,6 +13,7 @@ its tiles (law 2).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from seg_batch.errors import SegbatchError
 from seg_batch.geometry import Box, Grid, Shape, Tile
 from seg_batch.normalise import Normaliser, Pixels
 from seg_batch.taper import Taper
+
+ROWS_VOXELS = 1 << 18  # that are looked at together, of all channels
 
 # A predictor: array in, array out: ``(n, *patch, channels) -> (n, *patch, classes)``, float32 in
 # 0..1. The result for one patch depends neither on ``n`` nor on its neighbours in the batch.
@@ -76,6 +79,12 @@ def is_empty(patch: Pixels, empty: Empty) -> bool:
     if patch.valid is None and empty.below is None:
         return False
     return not (patch.any_valid() & ~below(patch, empty)).any()
+
+
+def all_empty(held: Pixels, empty: Empty) -> bool:
+    """``is_empty`` of a whole window, some rows at a time: most that hold anything do so early."""
+    rows = max(1, ROWS_VOXELS // max(1, math.prod(held.values.shape[1:])))
+    return all(is_empty(held[r : r + rows], empty) for r in range(0, len(held.values), rows))
 
 
 @dataclass

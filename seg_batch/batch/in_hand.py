@@ -21,9 +21,8 @@ from seg_batch.batch.queue import Item, may_lead
 from seg_batch.batch.small import run_small
 from seg_batch.batch.stop import Stop
 from seg_batch.errors import StoppedError
-from seg_batch.executors import Outcome, Pool, Tries, run_bounded
+from seg_batch.executors import Outcome, Pool, Tries, group_size, run_bounded
 from seg_batch.executors.faults import Fault, fault_of
-from seg_batch.executors.together import group_size
 from seg_batch.machine import here
 from seg_batch.plan import Plan
 from seg_batch.verbs.outputs import Outputs, read_report

@@ -13,6 +13,7 @@ from seg_batch.executors.cluster.launch import open_pool
 from seg_batch.executors.cluster.spec import ClusterSpec, read_spec
 from seg_batch.executors.cluster.worker_logs import gather_logs
 from seg_batch.executors.pool import HERE, IN_FLIGHT, Outcome, Pool
+from seg_batch.executors.together import group_size
 
 __all__ = [
     "HERE",
@@ -24,6 +25,7 @@ __all__ = [
     "Pool",
     "Tries",
     "gather_logs",
+    "group_size",
     "open_pool",
     "read_spec",
     "require_memory",

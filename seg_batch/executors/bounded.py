@@ -19,7 +19,7 @@ from seg_batch.executors.carried import Carried, Carrying, TakenBackError
 from seg_batch.executors.course import Attempt, Course
 from seg_batch.executors.faults import fault_of
 from seg_batch.executors.pool import Outcome, Pool
-from seg_batch.executors.together import MOST, TASK_S, Each, parts
+from seg_batch.executors.together import TASK_S, Each, Recent, parts
 
 # ``tell(event, worker, why)``: "dropped" (a worker), "straggler" or "retried" (an item on it).
 Tell = Callable[[str, str, str], None]
@@ -50,7 +50,7 @@ def run_bounded(
     tell: Tell = _silent,
     tries: Tries | None = None,
     seconds: Callable[[Any], float] | None = None,
-    together: int = MOST,
+    together: int = 1,
 ) -> Iterator[Outcome]:
     """``function(item)`` for every item, at most ``pool.window`` tasks at once, in order of completion.
 
@@ -59,8 +59,8 @@ def run_bounded(
     others ``retries`` times; elsewhere, where there is another worker. ``most``: further tries of an
     item in all; as many then if the fault may pass. A worker on which nothing works is sent away. Once
     ``stop`` is set nothing is begun: what a worker has begun is waited for, the rest is taken back, and
-    items without an outcome are left undone. ``seconds``: what an item is expected to take; several
-    that take little, ``together`` at most, are one task of a worker.
+    items without an outcome are left undone. Several items that take little are one task of a worker,
+    ``together`` at most; ``seconds``: what each is expected to take, else as those that ended lately.
 
     Raises ClusterError when the pool dies, and DiskFullError when there is no space (for two workers,
     where there are several: one may have a disk of its own). What is done is on disk.
@@ -87,7 +87,8 @@ class _Bounded:
         together: int,
     ) -> None:
         self._pool, self._course, self._stop = pool, course, stop
-        self._seconds, self._together = None if pool.inline else seconds, together
+        self._recent = Recent()
+        self._seconds, self._together = seconds or self._recent, 1 if pool.inline else together
         self._tell, self._tries, self._stopped = tell, tries, False
         self._function = Carrying(function)
         self._ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
@@ -115,7 +116,7 @@ class _Bounded:
         while attempt := self._next(bool(group)):
             if attempt.which > 1:
                 self._tries.begun(attempt.item, attempt.which)
-            if self._seconds is None or attempt.which > 1:
+            if self._together == 1 or attempt.which > 1:
                 self._submit([attempt])
                 continue
             group.append(attempt)
@@ -181,6 +182,8 @@ class _Bounded:
 
     def _take(self, attempt: Attempt, carried: Carried) -> Outcome | None:
         error, worker = carried.error, carried.worker
+        if error is None:
+            self._recent.ended(carried.seconds)
         text = "" if error is None else f"{type(error).__name__}: {error}"
         end = self._course.ended(attempt, worker, carried.fault, time.monotonic(), text)
         for rival in end.rivals:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ class Carried:
     result: Any = None
     error: BaseException | None = None
     fault: Fault | None = None
+    seconds: float = 0.0  # that it took, where there is no error
 
 
 class TakenBackError(StoppedError):
@@ -63,11 +65,12 @@ class Carrying:
         worker = this_worker()
         if not begin(this_task()):
             return Carried(worker, error=TakenBackError("it was not begun"), fault="final")
+        began = time.perf_counter()
         try:
             result = self.function(item)
             if isinstance(result, Doubtful):
                 return Carried(worker, result.result, PassingError(result.why), "passing")
-            return Carried(worker, result)
+            return Carried(worker, result, seconds=time.perf_counter() - began)
         except Exception as error:
             return Carried(worker, error=_portable(error, worker), fault=fault_of(error))
 

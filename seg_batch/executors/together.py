@@ -5,6 +5,8 @@ Each item still has an end, further tries and copies of its own, and those are h
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,11 +14,26 @@ from seg_batch.executors.carried import Carried, Carrying
 
 TASK_S = 0.25  # that a task should take, at least
 MOST = 8  # items: what else an item costs is not in its expected time
+REMEMBERED, FIRST = 32, 8  # ended items that say what the next one takes, and how many must
 
 
 def group_size(items: int, workers: int) -> int:
     """How many of so many items may go together, so that every worker has several tasks."""
     return max(1, min(MOST, items // (8 * workers)))
+
+
+class Recent:
+    """What the next item is expected to take: as long as the slowest of those that ended lately, and
+    unknown (infinity) before the first few have. In seconds."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=REMEMBERED)
+
+    def ended(self, seconds: float) -> None:
+        self._seconds.append(seconds)
+
+    def __call__(self, item: Any) -> float:
+        return max(self._seconds) if len(self._seconds) >= FIRST else math.inf
 
 
 class Each:

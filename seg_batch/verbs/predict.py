@@ -25,7 +25,7 @@ from seg_batch.errors import (
     StoppedError,
     UnreadableError,
 )
-from seg_batch.executors import Outcome, Pool, open_pool, run_bounded
+from seg_batch.executors import Outcome, Pool, group_size, open_pool, run_bounded
 from seg_batch.geometry import Block
 from seg_batch.named import visible
 from seg_batch.normalise import Normaliser, from_statistics
@@ -270,8 +270,15 @@ def _predict_blocks(
     """Hand out the blocks and take in what becomes of them; on any interruption stop the rest.
     ``most``: further tries of a block."""
     with _opened(job, pool, listener) if todo else nullcontext():
-        work = partial(run_block, job)
-        for outcome in run_bounded(pool, work, todo, most=most, stop=stop, tell=listener.worker):
+        for outcome in run_bounded(
+            pool,
+            partial(run_block, job),
+            todo,
+            most=most,
+            stop=stop,
+            tell=listener.worker,
+            together=group_size(len(todo), pool.workers),
+        ):
             if isinstance(outcome.error, RefusedError):
                 raise outcome.error
             run.add(outcome)

@@ -30,7 +30,16 @@ from seg_batch.sources import open_source
 from seg_batch.sources.finer import finer, one_of_each
 from seg_batch.sources.salvage import hold
 from seg_batch.sources.view import Oriented
-from seg_batch.stitch import Counts, Empty, Predictor, Stitcher, below, quantised, winners
+from seg_batch.stitch import (
+    Counts,
+    Empty,
+    Predictor,
+    Stitcher,
+    all_empty,
+    below,
+    quantised,
+    winners,
+)
 from seg_batch.taper import Taper
 from seg_batch.tta import averaged
 from seg_batch.verbs.room import ROOM
@@ -210,6 +219,10 @@ class Work:
         probabilities = None
         if self.job.plan.keeps_probabilities:
             probabilities = np.empty((self.job.plan.classes, *box.shape), np.uint8)
+        if all_empty(held, self.empty):  # and all its voxels: ``_finish_empty`` gives their labels
+            counts.tiles = counts.skipped = stitcher.grid.count(box)
+            self._ticked(counts.tiles)
+            return labels, probabilities
         for row, sums in stitcher.sums(held, window, box, counts, self._ticked):
             rows = slice(row - box.start[0], row - box.start[0] + len(sums))
             labels[rows] = winners(sums, self.ids)

@@ -156,6 +156,34 @@ def test_a_skip_rule_changes_only_how_much_is_predicted(tmp_path: Path) -> None:
     assert np.array_equal(found, np.where(values <= -500, 0, 7))
 
 
+@pytest.mark.parametrize("low", [None, 40.0])
+def test_blocks_of_nothing_are_as_they_would_be_in_a_block_with_more(
+    tmp_path: Path, low: float | None
+) -> None:
+    values = address_raster((1100, 600), 1, "uint8") + np.uint8(4)
+    values[:, 130:, :560] = 0 if low is None else 30
+    scene = write_raster(tmp_path / "a.tif", values, nodata=0)
+
+    def crooked(patches: np.ndarray) -> np.ndarray:
+        ramp = np.linspace(0.2, 0.8, patches.shape[2], dtype=np.float32)
+        high = ramp * (patches[..., 0] > 100) + np.float32(0.1)
+        return np.stack([1 - high, high], -1)
+
+    card = two_classes(kind="raster", rank=2, patch=(32, 32), overlap=(8, 8))
+    if low is not None:
+        card = card.model_copy(update={"skip": SkipRule(below=low, label=7)})
+    told, maps = [], []
+    for name, block in (("small", (512, 512)), ("whole", (1100, 600))):
+        out = tmp_path / f"{name}.zarr"
+        told.append(predict(scene, out, model=(card, crooked), probabilities=True, block=block))
+        group = zarr.open_group(out, mode="r")
+        maps.append((group["labels"][:], group["probabilities"][:]))
+    seams = [{k: v for k, v in one["seams"].items() if k != "blocks"} for one in told]
+    assert seams[0] == seams[1]
+    assert all(np.array_equal(a, b) for a, b in zip(*maps, strict=True))
+    assert (maps[0][0][130:, :560] == (255 if low is None else 7)).all()
+
+
 def test_probabilities_are_kept_beside_the_labels(scene: Path, tmp_path: Path) -> None:
     predict(scene, tmp_path / "out.tif", probabilities=True)
     with rasterio.open(tmp_path / "out_probabilities.tif") as file:

@@ -5,7 +5,9 @@ The predictor depends on the position inside the patch, so that a seam can be se
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,7 +17,16 @@ from hypothesis import strategies as st
 from seg_batch.errors import SegbatchError
 from seg_batch.geometry import Blocks, Box, Grid
 from seg_batch.normalise import Normaliser, Pixels
-from seg_batch.stitch import Counts, Empty, Stitcher, cut, quantised, winners
+from seg_batch.stitch import (
+    Counts,
+    Empty,
+    Stitcher,
+    all_empty,
+    cut,
+    is_empty,
+    quantised,
+    winners,
+)
 from seg_batch.taper import TAPERS, Taper
 
 CLASSES = 3
@@ -122,6 +133,23 @@ def test_skipping_changes_no_voxel_that_is_not_empty(grid: Grid, seed: int) -> N
     assert counts.skipped == sum(
         not cut(held, Box.whole(grid.extent), t.box, grid.extent).any_valid().any() for t in grid
     )
+
+
+@given(grids(), st.integers(0, 2**32 - 1), st.sampled_from([None, 0.5]), st.booleans())
+def test_a_window_is_empty_if_no_voxel_of_it_needs_the_model(
+    grid: Grid, seed: int, low: float | None, masked: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    rare = rng.random((*grid.extent, 2)) < 2 / math.prod(grid.extent)
+    values = np.where(rare, 1.0, 0.0) if low is not None else rng.random((*grid.extent, 2))
+    held, empty = Pixels(values, rare if masked else None), Empty(255, low)
+    asked = [is_empty(held[index], empty) for index in np.ndindex(grid.extent)]
+    with patch("seg_batch.stitch.ROWS_VOXELS", 4):
+        found = all_empty(held, empty)
+    assert found is all(asked) is is_empty(held, empty)
+    if found:
+        whole = Box.whole(grid.extent)
+        assert all(is_empty(cut(held, whole, t.box, grid.extent), empty) for t in grid)
 
 
 def test_the_predictor_can_see_a_seam() -> None:

@@ -21,7 +21,9 @@ ITEM_S = 1.2  # longer than a run needs to notice that it is to stop
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9))))
-def test_a_task_is_begun_or_taken_back_and_never_both(drawn: list[tuple[bool, int]]) -> None:
+def test_nothing_begins_once_it_is_taken_back_and_what_has_begun_is_told(
+    drawn: list[tuple[bool, int]],
+) -> None:
     names = [uuid.uuid4().hex for _ in range(10)]
     begun, back = set(), set()
     for begins, n in drawn:
@@ -31,8 +33,7 @@ def test_a_task_is_begun_or_taken_back_and_never_both(drawn: list[tuple[bool, in
             begun |= {key} - back
         else:
             assert keep_back([key]) == [key] * (key in begun)
-            back |= {key} - begun
-    assert not begun & back
+            back |= {key}
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,8 @@ def stop_once_begun(folder: Path, stop: threading.Event) -> None:
 def test_what_no_worker_has_begun_never_begins(
     pool: DaskPool, tmp_path: Path, together: int
 ) -> None:
-    """Each item leaves a file as it begins; all whose file is there end, and no other comes. Of items
-    that go ``together`` as one task all are begun, or none."""
+    """Each item leaves a file as it begins; all whose file is there end, and no other comes, though
+    several go ``together`` as one task."""
 
     def item(n: int) -> int:
         (tmp_path / f"{n}").touch()
@@ -67,16 +68,16 @@ def test_what_no_worker_has_begun_never_begins(
             yield handed_out
 
     stop, handed_out = threading.Event(), 0
-    seconds = None if together == 1 else lambda n: TASK_S / together
     ended: list[int] = []
     threading.Thread(target=stop_once_begun, args=(tmp_path, stop), daemon=True).start()
-    for outcome in run_bounded(pool, item, items(), stop=stop, seconds=seconds):
+    for outcome in run_bounded(
+        pool, item, items(), stop=stop, seconds=lambda n: TASK_S / together, together=together
+    ):
         assert outcome.error is None
         ended.append(outcome.item)
     begun = {int(path.name) for path in tmp_path.iterdir()}
     assert set(ended) == begun
     assert len(begun) < handed_out, "some were not begun"
-    assert (handed_out - len(begun)) % together == 0
     time.sleep(ITEM_S)
     assert {int(path.name) for path in tmp_path.iterdir()} == begun
     assert len(list(run_bounded(pool, abs, range(20)))) == 20, "the pool goes on to serve others"

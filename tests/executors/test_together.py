@@ -1,9 +1,11 @@
 """Short items that go to a worker as one task: each has the end it would have had alone."""
 
+import math
 import os
 import pickle
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from seg_batch.executors.carried import Carrying
 from seg_batch.executors.cluster.launch import local_pool
 from seg_batch.executors.dask_pool import DaskPool
 from seg_batch.executors.pool import InlinePool
-from seg_batch.executors.together import MOST, TASK_S, group_size
+from seg_batch.executors.together import FIRST, MOST, REMEMBERED, TASK_S, Recent, group_size
 
 
 class Elsewhere(InlinePool):
@@ -67,7 +69,9 @@ def odd_is_refused(item: tuple[int, float]) -> int:
 def test_each_item_ends_as_it_does_alone(pool: Elsewhere, seconds: list[float]) -> None:
     items = list(enumerate(seconds))
     pool.tasks = pool.most = 0
-    found = list(run_bounded(pool, odd_is_refused, items, seconds=lambda item: item[1]))
+    found = list(
+        run_bounded(pool, odd_is_refused, items, seconds=lambda item: item[1], together=MOST)
+    )
     alone = list(run_bounded(pool, odd_is_refused, items))
     assert sorted((o.item, o.result, str(o.error)) for o in found) == sorted(
         (o.item, o.result, str(o.error)) for o in alone
@@ -78,9 +82,38 @@ def test_short_items_share_a_task_and_long_ones_do_not(pool: Elsewhere) -> None:
     for seconds, tasks in ((0.0, 40 / MOST), (TASK_S / 2, 20), (TASK_S, 40)):
         pool.tasks = pool.most = 0
         items = [(2 * n, seconds) for n in range(40)]
-        assert len(list(run_bounded(pool, odd_is_refused, items, seconds=lambda i: i[1]))) == 40
+        assert (
+            len(
+                list(
+                    run_bounded(pool, odd_is_refused, items, seconds=lambda i: i[1], together=MOST)
+                )
+            )
+            == 40
+        )
         assert pool.tasks == tasks
         assert pool.most <= pool.window
+
+
+@pytest.mark.parametrize(("seconds", "shared"), [(0.0, True), (TASK_S, False)])
+def test_what_items_take_is_seen_from_those_that_ended(
+    pool: Elsewhere, seconds: float, shared: bool
+) -> None:
+    pool.tasks = 0
+    items = range(16 if seconds else 100)
+    outcomes = run_bounded(pool, lambda item: time.sleep(seconds), items, together=MOST)
+    assert sorted(outcome.item for outcome in outcomes) == list(items)
+    assert (pool.tasks < len(items)) is shared
+
+
+def test_one_slow_item_is_remembered_for_a_while() -> None:
+    recent = Recent()
+    for n in range(FIRST):
+        assert recent("any") == math.inf
+        recent.ended(9.0 if n == 2 else 0.1)
+    assert recent("any") == 9.0
+    for _ in range(REMEMBERED):
+        recent.ended(0.1)
+    assert recent("any") == 0.1
 
 
 class Fails:
@@ -103,7 +136,9 @@ def test_one_that_fails_is_tried_again_alone_and_its_neighbours_are_not(pool: El
             self.again.append(item)
 
     Fails.failed.clear()
-    found = list(run_bounded(pool, Fails(), range(16), seconds=lambda _: 0.0, tries=Told()))
+    found = list(
+        run_bounded(pool, Fails(), range(16), seconds=lambda _: 0.0, together=MOST, tries=Told())
+    )
     assert sorted(o.result for o in found) == list(range(16))
     assert sorted(Told.again) == [0, 3, 6, 9, 12, 15]
     assert {item: n for item, n in Fails.failed.items() if n > 1} == dict.fromkeys(Told.again, 2)
@@ -135,7 +170,10 @@ def test_an_item_that_kills_its_worker_takes_no_neighbour_with_it(tmp_path: Path
     pool: DaskPool = local_pool(2)
     try:
         found = {
-            o.item: o for o in run_bounded(pool, deadly, range(12), most=1, seconds=lambda _: 0.0)
+            o.item: o
+            for o in run_bounded(
+                pool, deadly, range(12), most=1, seconds=lambda _: 0.0, together=MOST
+            )
         }
     finally:
         pool.close()

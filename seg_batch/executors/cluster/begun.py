@@ -1,7 +1,8 @@
 """What a worker has begun, so that a run that is stopped can take back the rest.
 
 A task that was handed out waits, in the scheduler or in a worker, and only the worker knows when it
-begins. Both happen under one lock: a task is begun or taken back, never both.
+begins. Both happen under one lock: an item is begun or taken back, never both. A task of several items
+begins each of them, so the rest of one that is at work is taken back too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _taken_back: set[str] = set()
 
 
 def begin(key: str) -> bool:
-    """Whether the task may begin; if so, that is noted. ``""``: a task that nobody can take back."""
+    """Whether an item of the task may begin; if so, that is noted. ``""``: a task that nobody can take back."""
     with _guard:
         if key in _taken_back:
             return False
@@ -32,9 +33,9 @@ def begin(key: str) -> bool:
 
 
 def keep_back(keys: Collection[str]) -> list[str]:
-    """Those of the tasks that this worker has begun; it will not begin any other of them."""
+    """Those of the tasks that this worker has begun; no item of any of them will begin from now on."""
     with _guard:
-        _taken_back.update(key for key in keys if key not in _begun)
+        _taken_back.update(keys)
         return [key for key in keys if key in _begun]
 
 
