@@ -72,7 +72,7 @@ def local_pool(workers: int) -> DaskPool:
 
     Dask's own memory limits stay off: the plan has promised less, and a paused worker helps no one.
     """
-    from distributed import Client, LocalCluster
+    from distributed import LocalCluster
 
     arguments = {
         "threads_per_worker": IN_FLIGHT,
@@ -92,7 +92,7 @@ def local_pool(workers: int) -> DaskPool:
                 own = {**plain["options"], "env": environment(worker, workers)}
                 cluster.new_spec = {**plain, "options": own}
                 cluster.scale(worker + 1)
-    client = Client(cluster, set_as_default=False)
+    client = _client(cluster)
     _await_workers(client, workers, LOCAL_S, f"on this machine after {LOCAL_S} s: it has too much else "
                    "to do, or they die as they start; run the same command again, or with fewer")  # fmt: skip
     pool = DaskPool(client, cluster, "local")
@@ -102,8 +102,6 @@ def local_pool(workers: int) -> DaskPool:
 
 def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPool:
     """A cluster of the class that ``spec`` names; closed again by ``last_first``."""
-    from distributed import Client
-
     advice = lifetime_advice(spec)
     certs = Path(spec.security) if spec.security else None
     if certs is None and opens_to_others(spec):
@@ -113,7 +111,7 @@ def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPo
     with unheard(), our_settings():
         cluster = started(spec, count, certs)
     last_first.callback(end, cluster)
-    client = Client(cluster, set_as_default=False)
+    client = _client(cluster)
     name = spec.cluster.rpartition(".")[2]
     pool = DaskPool(client, name=name)
     last_first.callback(pool.close)
@@ -127,12 +125,10 @@ def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPo
 
 def remote_pool(spec: ClusterSpec) -> DaskPool:
     """The Dask cluster whose scheduler listens at an address (``tcp://`` or ``tls://``)."""
-    from distributed import Client
-
     address = spec.cluster
     security = security_of(Path(spec.security)) if spec.security else None
     try:
-        client = Client(address, timeout=CONNECT_S, set_as_default=False, security=security)
+        client = _client(address, timeout=CONNECT_S, security=security)
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(
             f"no Dask scheduler answers at {address} ({type(error).__name__}): start one, "
@@ -143,6 +139,13 @@ def remote_pool(spec: ClusterSpec) -> DaskPool:
     _await_workers(client, 1, CONNECT_S, f"at {address}, so nothing would run: start dask workers "
                    "with segbatch installed")  # fmt: skip
     return DaskPool(client)
+
+
+def _client(of: Any, **arguments: Any) -> Any:
+    from distributed import Client
+
+    with our_settings():  # it keeps a log of its own of what it sent
+        return Client(of, set_as_default=False, **arguments)
 
 
 def _await_workers(client: Any, number: int, limit_s: float, why: str) -> None:
