@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ class RasterSource:
         self._path, self._info, self._bands = path, info, bands
         self._scale, self._offset = scaling
         self._idle: list[Any] = []
+        # Workers end with their sources open; left to the end of Python, rasterio prints that it can't.
+        weakref.finalize(self, _close_all, self._idle)
         self._lock, self._again = threading.Lock(), Again()
         self._closed = False
 
@@ -133,9 +136,13 @@ class RasterSource:
 
     def close(self) -> None:
         with self._lock:
-            self._closed, idle, self._idle = True, self._idle, []
-        for dataset in idle:
-            dataset.close()
+            self._closed = True
+            _close_all(self._idle)
+
+
+def _close_all(datasets: list[Any]) -> None:
+    while datasets:
+        datasets.pop().close()
 
 
 def open_raster(path: Path, name: str) -> RasterSource:

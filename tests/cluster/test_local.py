@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seg_batch.executors import open_pool
 from seg_batch.executors.cluster.gpu import cuda_cluster
+from seg_batch.executors.cluster.settings import SETTINGS
+from tests.engine.files import segbatch
 
 
 def _env(name: str) -> str | None:
@@ -62,6 +65,30 @@ def test_a_local_cluster_is_started_by_no_import(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False None ('this process',)", done.stderr
+
+
+def _settings() -> dict[str, Any]:
+    import dask
+
+    return {name: dask.config.get(name) for name in SETTINGS}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("cluster", ["local", "distributed.LocalCluster"])
+def test_every_worker_has_our_settings(cluster: str) -> None:
+    """Also one that starts late. With Dask's own profiler a worker that lives long grows."""
+    spec = cluster if cluster == "local" else {"cluster": cluster, "workers": 2}
+    with open_pool(spec, 2) as pool:
+        assert list(pool.ask(_settings).values()) == [SETTINGS, SETTINGS]
+
+
+@pytest.mark.full
+def test_workers_end_without_a_word(scene: Path, tmp_path: Path) -> None:
+    """Though the file they read is still open then."""
+    out = tmp_path / "out.tif"
+    asked = ("--model", "probe", "--cluster", "local", "--workers", 2, "--quiet")
+    ran = segbatch("predict", scene, "-o", out, *asked)
+    assert (ran.status, ran.err) == (0, "")
 
 
 STAND_IN = """

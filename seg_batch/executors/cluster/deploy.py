@@ -18,6 +18,7 @@ from typing import Any
 from seg_batch.errors import ClusterError
 from seg_batch.executors.cluster.certs import security_of
 from seg_batch.executors.cluster.gpu import environment
+from seg_batch.executors.cluster.settings import SETTINGS
 from seg_batch.executors.cluster.spec import CLASSES, ClusterSpec
 from seg_batch.executors.pool import IN_FLIGHT
 from seg_batch.machine import parse_seconds
@@ -27,6 +28,7 @@ LOOPBACK = "127.0.0.1:0"
 STAGGER = 0.05  # of a lifetime: workers end one after another
 MEMORY_OFF = tuple(f"DASK_DISTRIBUTED__WORKER__MEMORY__{what}=False"
                    for what in ("TARGET", "SPILL", "PAUSE", "TERMINATE"))  # fmt: skip
+PROFILER_OFF = "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False"
 
 
 def started(spec: ClusterSpec, workers: int, certs: Path | None) -> Any:
@@ -132,13 +134,14 @@ def _local(spec: ClusterSpec, workers: int) -> dict[str, Any]:
         **given,
         "n_workers": 0,
         "env": {**environment(0, workers), **_mapping(given, "env")},
+        "config": {**SETTINGS, **_mapping(given, "config")},
     }
 
 
 def _cuda(spec: ClusterSpec, workers: int) -> dict[str, Any]:
     own = {"threads_per_worker": IN_FLIGHT, "memory_limit": 0, "dashboard_address": LOOPBACK}
     counted = {"n_workers": workers} if spec.workers else {}
-    return {**own, "silence_logs": 50, **counted, **spec.arguments}
+    return {**own, "silence_logs": 50, "config": SETTINGS, **counted, **spec.arguments}
 
 
 def _kubernetes(spec: ClusterSpec, workers: int) -> dict[str, Any]:
@@ -178,7 +181,7 @@ def _queue(spec: ClusterSpec, workers: int) -> dict[str, Any]:
     if spec.cluster != "dask_jobqueue.local.LocalCluster":  # its jobs are no scripts
         share = max(1, _whole(given, "cores") // _whole(given, "processes"))
         threads = (f"TF_NUM_INTRAOP_THREADS={share}", "TF_NUM_INTEROP_THREADS=1")
-        settings = ("PYTHONSAFEPATH=1", *threads, *MEMORY_OFF)
+        settings = ("PYTHONSAFEPATH=1", *threads, *MEMORY_OFF, PROFILER_OFF)
         lines = [f"export {setting}" for setting in settings]
         done["job_script_prologue"] = [*lines, *_words(given, "job_script_prologue")]
     return done

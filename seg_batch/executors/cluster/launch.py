@@ -16,7 +16,7 @@ from seg_batch.executors.cluster.checks import check_workers, of_latecomers, req
 from seg_batch.executors.cluster.deploy import LOOPBACK, lifetime_advice, opens_to_others, started
 from seg_batch.executors.cluster.facts import Needs
 from seg_batch.executors.cluster.gpu import cuda_cluster, environment
-from seg_batch.executors.cluster.settings import our_settings
+from seg_batch.executors.cluster.settings import SETTINGS, our_settings
 from seg_batch.executors.cluster.signals import unheard
 from seg_batch.executors.cluster.spec import ClusterSpec, read_spec
 from seg_batch.executors.dask_pool import DaskPool, end
@@ -80,6 +80,7 @@ def local_pool(workers: int) -> DaskPool:
         "dashboard_address": LOOPBACK,
         "memory_limit": 0,
         "silence_logs": 50,
+        "config": SETTINGS,
     }
     with unheard(), our_settings():
         cluster = cuda_cluster(workers, **arguments)
