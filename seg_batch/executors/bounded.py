@@ -16,7 +16,7 @@ from typing import Any
 
 from seg_batch.errors import ClusterError, DiskFullError, RefusedError
 from seg_batch.executors.carried import Carried, Carrying, TakenBackError
-from seg_batch.executors.course import Attempt, Course
+from seg_batch.executors.course import TICK_S, Attempt, Course
 from seg_batch.executors.faults import fault_of
 from seg_batch.executors.pool import Outcome, Pool
 from seg_batch.executors.together import TASK_S, Each, Recent, parts
@@ -61,6 +61,7 @@ def run_bounded(
     ``stop`` is set nothing is begun: what a worker has begun is waited for, the rest is taken back, and
     items without an outcome are left undone. Several items that take little are one task of a worker,
     ``together`` at most; ``seconds``: what each is expected to take, else as those that ended lately.
+    What a task has not begun when it took too long is handed out anew.
 
     Raises ClusterError when the pool dies, and DiskFullError when there is no space (for two workers,
     where there are several: one may have a disk of its own). What is done is on disk.
@@ -116,11 +117,13 @@ class _Bounded:
         while attempt := self._next(bool(group)):
             if attempt.which > 1:
                 self._tries.begun(attempt.item, attempt.which)
-            if self._together == 1 or attempt.which > 1:
+            alone = self._together == 1 or attempt.which > 1
+            if alone:
                 self._submit([attempt])
-                continue
-            group.append(attempt)
-            if len(group) >= self._together or sum(self._seconds(a.item) for a in group) >= TASK_S:
+            else:
+                group.append(attempt)
+            long = sum(self._seconds(one.item) for one in group) >= TASK_S
+            if group and (alone or long or len(group) >= self._together):
                 self._submit(group)
                 group = []
         if group:
@@ -128,8 +131,12 @@ class _Bounded:
 
     def _next(self, begun: bool) -> Attempt | None:
         """What is due, while there is room for its task; it may go into one that is ``begun``."""
-        room = begun or len(self._left) < self._pool.window
+        room = begun or self._room() > 0
         return self._course.next(time.monotonic(), sys.maxsize if room else 0)
+
+    def _room(self) -> int:
+        """For how many more tasks."""
+        return self._pool.window - len(self._left)
 
     def _take_back(self) -> None:
         free = set(map(id, self._pool.take_back(list(self._futures.values()))))
@@ -166,7 +173,8 @@ class _Bounded:
 
     def _next_end(self) -> Outcome | None:
         try:
-            attempt = self._ended.get(timeout=self._course.wait_s(time.monotonic()))
+            wait_s = self._course.wait_s(time.monotonic()) if self._room() > 0 else TICK_S
+            attempt = self._ended.get(timeout=wait_s)
         except queue.Empty:
             self._require_alive()
             self._copy_late()
@@ -176,7 +184,7 @@ class _Bounded:
             return None
         carried = _carried(future)
         if isinstance(carried.error, TakenBackError):
-            self._course.take_back(attempt)
+            self._course.take_back(attempt, time.monotonic())
             return None
         return self._take(attempt, carried)
 
@@ -210,7 +218,7 @@ class _Bounded:
     def _copy_late(self) -> None:
         """Begin stragglers elsewhere, too: those that a worker has, and that another could do."""
         now = time.monotonic()
-        found = self._course.late(now, self._pool.window)
+        found = self._course.late(now, self._room())
         placed = self._pool.placed() if found else {}
         for attempt in found:
             futures = [self._futures[rival] for rival in self._course.rivals(attempt)]

@@ -29,7 +29,8 @@ class Carried:
 
 
 class TakenBackError(StoppedError):
-    """The end of a task that reached a thread of its worker when nobody wanted it any more."""
+    """The end of an item that was not begun: nobody wanted it any more, or those before it in its task
+    took too long."""
 
 
 @dataclass(frozen=True)

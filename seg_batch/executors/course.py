@@ -108,11 +108,11 @@ class Course:
 
     def wait_s(self, now: float) -> float:
         """How long nothing needs to be decided unless something ends."""
-        return max(0.0, min([TICK_S, *(heap[0][0] - now for heap in self._again())]))
+        return max(0.0, min([TICK_S, *(heap[0][0] - now for heap in self._heaps())]))
 
-    def _again(self) -> list[list[tuple[float, int]]]:
-        """Heaps of what may have a further try. Suspects have theirs one at a time, so that the next
-        worker that dies tells which of them it was."""
+    def _heaps(self) -> list[list[tuple[float, int]]]:
+        """Of what may have a further try. Suspects have theirs one at a time, so that the next worker
+        that dies tells which of them it was; where one hangs, the others wait with it."""
         tried = self._suspects and any(o.suspect and o.in_flight for o in self._begun.values())
         return [heap for heap in (self._later, [] if tried else self._suspects) if heap]
 
@@ -120,7 +120,7 @@ class Course:
         """What is to be submitted now; None when ``window`` are in flight or nothing is due."""
         if self.in_flight >= window:
             return None
-        for heap in self._again():
+        for heap in self._heaps():
             if heap[0][0] <= now:
                 return self._attempt(heapq.heappop(heap)[1], now)
         for number, item in self._waiting:
@@ -137,17 +137,21 @@ class Course:
                 del self._begun[number]
             heap.clear()
 
-    def take_back(self, attempt: Attempt) -> None:
-        """It was never begun."""
+    def take_back(self, attempt: Attempt, now: float = 0.0) -> None:
+        """It was never begun, and waits again, unless nothing begins any more."""
         one = self._begun[attempt.number]
         one.in_flight.remove(attempt)
         self.in_flight -= 1
-        if not one.in_flight:
+        if one.in_flight:
+            return
+        if self._closed:
             del self._begun[attempt.number]
+        else:
+            heapq.heappush(self._suspects if one.suspect else self._later, (now, attempt.number))
 
-    def late(self, now: float, window: int) -> list[Attempt]:
-        """Stragglers that are worth a copy: nothing waits, and there is room."""
-        if not self._exhausted or self._again():
+    def late(self, now: float, room: int) -> list[Attempt]:
+        """Stragglers that are worth a copy: nothing waits, and there is room for so many."""
+        if not self._exhausted or self._heaps():
             return []
         newest = {n: one.in_flight[-1] for n, one in self._begun.items() if one.in_flight}
         begun = {
@@ -156,7 +160,7 @@ class Course:
             if len(self._begun[n].in_flight) < COPIES
         }
         found = late(now, begun, self._seconds, self._least_s)
-        return [newest[n] for n in found[: max(0, window - self.in_flight)]]
+        return [newest[n] for n in found[: max(0, room)]]
 
     def copy(self, attempt: Attempt, avoid: Collection[str], now: float) -> Attempt:
         """Another attempt at the same item, beside the one in flight."""

@@ -106,8 +106,10 @@ class DaskPool:
         would cancel it for all: hence the shield."""
 
         async def fetch() -> Any:
+            result = asyncio.ensure_future(future)
+            result.add_done_callback(_heard)
             try:
-                return await asyncio.shield(future)
+                return await asyncio.shield(result)
             finally:
                 future.release()  # not when the garbage is collected: until then it is worked on
 
@@ -238,6 +240,12 @@ class DaskPool:
             self._client.close(timeout=2)
         if self._cluster is not None:
             end(self._cluster)
+
+
+def _heard(result: asyncio.Future[Any]) -> None:
+    """Of an error that nobody waits for any more asyncio would print a traceback."""
+    if not result.cancelled():
+        result.exception()
 
 
 @contextmanager

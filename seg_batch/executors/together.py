@@ -6,13 +6,15 @@ Each item still has an end, further tries and copies of its own, and those are h
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from seg_batch.executors.carried import Carried, Carrying
+from seg_batch.executors.carried import Carried, Carrying, TakenBackError
 
 TASK_S = 0.25  # that a task should take, at least
+PATIENCE_S = 1.0  # after which a task begins no further item
 MOST = 8  # items: what else an item costs is not in its expected time
 REMEMBERED, FIRST = 32, 8  # ended items that say what the next one takes, and how many must
 
@@ -37,7 +39,7 @@ class Recent:
 
 
 class Each:
-    """The task: ``function`` for one item after another."""
+    """The task: ``function`` for one item after another, as long as they are as short as expected."""
 
     def __init__(self, function: Carrying) -> None:
         self.function = function
@@ -47,7 +49,14 @@ class Each:
         return self.function.func
 
     def __call__(self, items: Sequence[Any]) -> list[Carried]:
-        return [self.function(item) for item in items]
+        until = time.monotonic() + PATIENCE_S
+        first, *others = items
+        return [self.function(first), *(self._in_time(item, until) for item in others)]
+
+    def _in_time(self, item: Any, until: float) -> Carried:
+        if time.monotonic() < until:
+            return self.function(item)
+        return Carried("", error=TakenBackError("its task took too long"), fault="final")
 
 
 class Part:

@@ -141,8 +141,9 @@ class RasterSource:
 
 
 def _close_all(datasets: list[Any]) -> None:
-    while datasets:
-        datasets.pop().close()
+    with contextlib.suppress(IndexError):  # another thread may have taken the last one
+        while True:
+            datasets.pop().close()
 
 
 def open_raster(path: Path, name: str) -> RasterSource:

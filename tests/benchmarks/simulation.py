@@ -193,7 +193,8 @@ class Cluster:
     def tick(self) -> None:
         """Once a second the run looks for stragglers."""
         placed = {w.attempt: w.name for w in self.there.values() if w.attempt is not None}
-        for attempt in self.course.late(self.now, (IN_FLIGHT + 1) * len(self.there)):
+        room = (IN_FLIGHT + 1) * len(self.there) - self.course.in_flight
+        for attempt in self.course.late(self.now, room):
             at = [placed.get(rival, "") for rival in self.course.rivals(attempt)]
             if all(at):
                 self.queue.append(self.course.copy(attempt, at, self.now))

@@ -14,6 +14,7 @@ import zarr
 import seg_batch
 from seg_batch.card import ClassInfo, ModelCard, Normalisation, SkipRule
 from seg_batch.options import Options
+from seg_batch.stitch import Stitcher
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request
 from seg_batch.verbs.verify import verify_product
@@ -158,7 +159,7 @@ def test_a_skip_rule_changes_only_how_much_is_predicted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("low", [None, 40.0])
 def test_blocks_of_nothing_are_as_they_would_be_in_a_block_with_more(
-    tmp_path: Path, low: float | None
+    tmp_path: Path, low: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = address_raster((1100, 600), 1, "uint8") + np.uint8(4)
     values[:, 130:, :560] = 0 if low is None else 30
@@ -172,12 +173,15 @@ def test_blocks_of_nothing_are_as_they_would_be_in_a_block_with_more(
     card = two_classes(kind="raster", rank=2, patch=(32, 32), overlap=(8, 8))
     if low is not None:
         card = card.model_copy(update={"skip": SkipRule(below=low, label=7)})
-    told, maps = [], []
+    told, maps, stitched = [], [], []
+    sums = Stitcher.sums
+    monkeypatch.setattr(Stitcher, "sums", lambda *asked: stitched.append(1) or sums(*asked))
     for name, block in (("small", (512, 512)), ("whole", (1100, 600))):
         out = tmp_path / f"{name}.zarr"
         told.append(predict(scene, out, model=(card, crooked), probabilities=True, block=block))
         group = zarr.open_group(out, mode="r")
         maps.append((group["labels"][:], group["probabilities"][:]))
+    assert len(stitched) < sum(one["blocks"]["total"] for one in told), "one block is of nothing"
     seams = [{k: v for k, v in one["seams"].items() if k != "blocks"} for one in told]
     assert seams[0] == seams[1]
     assert all(np.array_equal(a, b) for a, b in zip(*maps, strict=True))

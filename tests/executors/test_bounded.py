@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from seg_batch.errors import DiskFullError, InputError
+from seg_batch.errors import DiskFullError, InputError, PassingError
 from seg_batch.executors import run_bounded
 from seg_batch.executors.bounded import Tries
 from seg_batch.executors.carried import Doubtful
@@ -39,6 +39,23 @@ def test_every_item_has_one_outcome_and_few_are_in_hand(pool: InlinePool) -> Non
     assert sorted((o.item, o.result) for o in outcomes) == [(n, n**2) for n in range(50)]
     assert most == pool.window
     assert {o.worker for o in outcomes} == {"this process"}
+
+
+def test_a_try_that_is_due_waits_for_room_and_asks_nobody_meanwhile(pool: InlinePool) -> None:
+    tries: Counter[int] = Counter()
+    asked: list[float] = []
+
+    def slow(item: int) -> int:
+        tries[item] += 1
+        if item == 0 and tries[item] == 1:
+            raise PassingError("not now")
+        time.sleep(2)  # a second longer than until the next try
+        return item
+
+    pool.alive = lambda: asked.append(time.monotonic()) or True  # type: ignore[method-assign, func-returns-value]
+    outcomes = list(run_bounded(pool, slow, range(5)))
+    assert sorted(o.result for o in outcomes) == list(range(5))
+    assert len(asked) < 100, "it waits, and does not turn and turn"
 
 
 def test_items_are_asked_for_as_they_are_needed(pool: InlinePool) -> None:

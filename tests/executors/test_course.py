@@ -177,7 +177,7 @@ def test_a_hung_suspect_is_copied_though_others_wait_for_its_end() -> None:
         course.ended(attempt, "a", None, 1.0)
     tried = course.next(50.0, 12)
     assert course.next(50.0, 12) is None
-    assert course.late(500.0, 12) == [tried]
+    assert course.late(500.0, 11) == [tried]
     assert 0 < course.wait_s(500.0) <= 1.0
 
 
@@ -188,14 +188,24 @@ def test_no_copy_while_anything_waits_or_there_is_no_room() -> None:
     assert course.late(100.0, 10) == []  # ten more wait
     rest = [course.next(50.0, 11) for _ in range(10)]
     assert course.next(50.0, 10) is None
-    assert course.late(100.0, 10) == []  # no room
+    assert course.late(100.0, 0) == []  # no room
     for attempt in rest:
         course.ended(attempt, "a", None, 51.0)
     assert course.next(51.0, 10) is None
     assert course.late(100.0, 10) == [flying[0]]
 
 
-def test_what_is_taken_back_was_never_there() -> None:
+def test_what_is_taken_back_waits_again_and_counts_as_no_try() -> None:
+    course, attempts = begun(5, 3)
+    course.take_back(attempts[1], 1.0)
+    assert course.in_flight == 2
+    again = course.next(1.0, 3)
+    assert again is not None
+    assert (again.item, again.which) == (attempts[1].item, 1)
+    assert course.ended(attempts[1], "a", None, 1.0).what == "ignored"
+
+
+def test_what_is_taken_back_once_closed_was_never_there() -> None:
     course, attempts = begun(5, 3)
     course.close()
     for attempt in attempts[:2]:

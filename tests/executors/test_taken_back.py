@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.executors import open_pool, run_bounded
+from seg_batch.executors.carried import Carrying, TakenBackError
 from seg_batch.executors.cluster.begun import begin, keep_back
 from seg_batch.executors.dask_pool import DaskPool
-from seg_batch.executors.together import TASK_S
+from seg_batch.executors.together import TASK_S, Each
 
 ITEM_S = 1.2  # longer than a run needs to notice that it is to stop
 
@@ -46,6 +47,25 @@ def stop_once_begun(folder: Path, stop: threading.Event) -> None:
     while not any(folder.iterdir()):
         time.sleep(0.01)
     stop.set()
+
+
+@pytest.mark.full
+def test_the_rest_of_a_task_that_is_at_work_is_taken_back(pool: DaskPool, tmp_path: Path) -> None:
+    def item(n: int) -> int:
+        (tmp_path / f"{n}").touch()
+        while not (tmp_path / "taken back").exists():
+            time.sleep(0.01)
+        return n
+
+    task = pool.submit(Each(Carrying(item)), range(3))
+    while not (tmp_path / "0").exists():
+        time.sleep(0.01)
+    assert pool.take_back([task]) == []
+    (tmp_path / "taken back").touch()
+    first, *others = task.result()
+    assert first.result == 0
+    assert [type(one.error) for one in others] == [TakenBackError] * 2
+    assert not (tmp_path / "1").exists()
 
 
 @pytest.mark.full

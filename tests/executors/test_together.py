@@ -22,7 +22,15 @@ from seg_batch.executors.carried import Carrying
 from seg_batch.executors.cluster.launch import local_pool
 from seg_batch.executors.dask_pool import DaskPool
 from seg_batch.executors.pool import InlinePool
-from seg_batch.executors.together import FIRST, MOST, REMEMBERED, TASK_S, Recent, group_size
+from seg_batch.executors.together import (
+    FIRST,
+    MOST,
+    PATIENCE_S,
+    REMEMBERED,
+    TASK_S,
+    Recent,
+    group_size,
+)
 
 
 class Elsewhere(InlinePool):
@@ -82,14 +90,10 @@ def test_short_items_share_a_task_and_long_ones_do_not(pool: Elsewhere) -> None:
     for seconds, tasks in ((0.0, 40 / MOST), (TASK_S / 2, 20), (TASK_S, 40)):
         pool.tasks = pool.most = 0
         items = [(2 * n, seconds) for n in range(40)]
-        assert (
-            len(
-                list(
-                    run_bounded(pool, odd_is_refused, items, seconds=lambda i: i[1], together=MOST)
-                )
-            )
-            == 40
+        outcomes = run_bounded(
+            pool, odd_is_refused, items, seconds=lambda item: item[1], together=MOST
         )
+        assert len(list(outcomes)) == 40
         assert pool.tasks == tasks
         assert pool.most <= pool.window
 
@@ -103,6 +107,18 @@ def test_what_items_take_is_seen_from_those_that_ended(
     outcomes = run_bounded(pool, lambda item: time.sleep(seconds), items, together=MOST)
     assert sorted(outcome.item for outcome in outcomes) == list(items)
     assert (pool.tasks < len(items)) is shared
+
+
+def test_what_a_task_that_takes_too_long_has_not_begun_is_handed_out_anew(pool: Elsewhere) -> None:
+    def slow(item: int) -> int:
+        time.sleep(0.6 * PATIENCE_S)
+        return item
+
+    pool.tasks = 0
+    outcomes = list(run_bounded(pool, slow, range(8), seconds=lambda _: 0.0, together=8))
+    assert sorted(o.result for o in outcomes) == list(range(8))
+    assert {o.attempt for o in outcomes} == {1}, "that was no try"
+    assert pool.tasks >= 4, "no task does more than two"
 
 
 def test_one_slow_item_is_remembered_for_a_while() -> None:
@@ -181,6 +197,35 @@ def test_an_item_that_kills_its_worker_takes_no_neighbour_with_it(tmp_path: Path
     assert [o.result for item, o in sorted(found.items()) if item != 5] == [
         n for n in range(12) if n != 5
     ]
+
+
+@pytest.mark.full
+def test_a_task_of_several_that_hangs_is_begun_elsewhere_too(tmp_path: Path) -> None:
+    def hangs_once(item: int) -> int:
+        if item == 150:
+            try:
+                (tmp_path / "hung").touch(exist_ok=False)
+            except FileExistsError:
+                return item
+            time.sleep(600)
+        time.sleep(0.01)
+        return item
+
+    told: list[str] = []
+    pool = local_pool(2)
+    try:
+        outcomes = run_bounded(
+            pool,
+            hangs_once,
+            range(200),
+            seconds=lambda _: 0.0,
+            together=MOST,
+            tell=lambda event, worker, why: told.append(event),
+        )
+        assert sorted(o.result for o in outcomes) == list(range(200))
+    finally:
+        pool.close()
+    assert "straggler" in told
 
 
 def test_few_items_go_alone_so_that_every_worker_has_some() -> None:

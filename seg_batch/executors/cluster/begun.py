@@ -26,6 +26,7 @@ def begin(key: str) -> bool:
         if key in _taken_back:
             return False
         if key:
+            _begun.pop(key, None)
             _begun[key] = None
         if len(_begun) > REMEMBERED:
             _begun.pop(next(iter(_begun)))

@@ -28,7 +28,8 @@ LOOPBACK = "127.0.0.1:0"
 STAGGER = 0.05  # of a lifetime: workers end one after another
 MEMORY_OFF = tuple(f"DASK_DISTRIBUTED__WORKER__MEMORY__{what}=False"
                    for what in ("TARGET", "SPILL", "PAUSE", "TERMINATE"))  # fmt: skip
-PROFILER_OFF = "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False"
+KEEPING_LITTLE = ("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False",
+                  "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH=20")  # fmt: skip
 
 
 def started(spec: ClusterSpec, workers: int, certs: Path | None) -> Any:
@@ -141,7 +142,8 @@ def _local(spec: ClusterSpec, workers: int) -> dict[str, Any]:
 def _cuda(spec: ClusterSpec, workers: int) -> dict[str, Any]:
     own = {"threads_per_worker": IN_FLIGHT, "memory_limit": 0, "dashboard_address": LOOPBACK}
     counted = {"n_workers": workers} if spec.workers else {}
-    return {**own, "silence_logs": 50, "config": SETTINGS, **counted, **spec.arguments}
+    config = {**SETTINGS, **_mapping(spec.arguments, "config")}
+    return {**own, "silence_logs": 50, **counted, **spec.arguments, "config": config}
 
 
 def _kubernetes(spec: ClusterSpec, workers: int) -> dict[str, Any]:
@@ -181,7 +183,7 @@ def _queue(spec: ClusterSpec, workers: int) -> dict[str, Any]:
     if spec.cluster != "dask_jobqueue.local.LocalCluster":  # its jobs are no scripts
         share = max(1, _whole(given, "cores") // _whole(given, "processes"))
         threads = (f"TF_NUM_INTRAOP_THREADS={share}", "TF_NUM_INTEROP_THREADS=1")
-        settings = ("PYTHONSAFEPATH=1", *threads, *MEMORY_OFF, PROFILER_OFF)
+        settings = ("PYTHONSAFEPATH=1", *threads, *MEMORY_OFF, *KEEPING_LITTLE)
         lines = [f"export {setting}" for setting in settings]
         done["job_script_prologue"] = [*lines, *_words(given, "job_script_prologue")]
     return done
