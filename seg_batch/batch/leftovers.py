@@ -2,7 +2,7 @@
 
 An attempt takes its own work store away, and the one that succeeds those of all others at its input.
 That leaves those of stragglers that began after it ended, or were in the middle of something: they lose
-the race and are killed with their workers. A block of a large input that is written late brings back
+the race and are killed with their workers, perhaps with their product half in place. A block of a large input that is written late brings back
 parts of its store. So a night looks once more when its workers are gone. What is at work, on a cluster
 that lives on or for another workflow, is left alone and takes itself away.
 """
@@ -10,6 +10,7 @@ that lives on or for another workflow, is left alone and takes itself away.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +19,12 @@ from seg_batch.batch.orders import Orders
 from seg_batch.journal import Journal, fold
 from seg_batch.journal.events import NAME as JOURNAL
 from seg_batch.journal.state import COMPLETE
-from seg_batch.verbs.outputs import ATTEMPT, ON_THE_WAY
+from seg_batch.sinks.publish import PART, tidy
+from seg_batch.verbs.outputs import ATTEMPT, ON_THE_WAY, Outputs
 from seg_batch.verbs.resume import is_at_work
 
-_MARK, _STORE, _PART = f".{ATTEMPT}", ".work.zarr", ".part"
+_MARK, _STORE = f".{ATTEMPT}", ".work.zarr"
+_MAKING = re.compile(r"\.part-\d+$")  # a store that was being made
 
 
 def sweep(orders: Orders) -> None:
@@ -30,21 +33,25 @@ def sweep(orders: Orders) -> None:
     outputs = {
         str(one.outcome["output"]) for one in inputs if one.status == COMPLETE and one.outcome
     }
+    published = outputs | {str(Outputs(Path(output)).probabilities) for output in outputs}
     for folder in {os.path.dirname(output) for output in outputs}:
         with suppress(FileNotFoundError):
             for name in os.listdir(folder):
                 of, path = _product(name), Path(folder, name)
-                if of != name and os.path.join(folder, of) in outputs and not is_at_work(path):
+                product = Path(folder, name.removesuffix(PART))
+                if name.endswith(PART) and str(product) in published:
+                    tidy(product)
+                elif of != name and os.path.join(folder, of) in outputs and not is_at_work(path):
                     _remove(path)
 
 
 def _product(name: str) -> str:
     """Of which product it is a leftover; empty or its own name where it is none."""
-    if name.endswith(_PART):  # of a report that was being written
+    if name.endswith(PART):  # of a report that was being written
         return name.rpartition(".json")[0]
-    product, mark, _ = name.rpartition(_MARK)
+    product, mark, attempt = name.rpartition(_MARK)
     if mark:
-        return product if name.endswith(ON_THE_WAY) else ""
+        return product if _MAKING.sub("", attempt).endswith(ON_THE_WAY) else ""
     return name.removesuffix(_STORE)
 
 

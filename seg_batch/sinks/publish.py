@@ -10,12 +10,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seg_batch.errors import BusyError, OutputError
 from seg_batch.sinks.disk import flush, held, told
 
+PART = ".part"  # how the name of that folder ends
 _ASIDE = "earlier"
 
 
@@ -35,11 +36,11 @@ def require_writable(folder: Path) -> None:
 def publishing(path: Path) -> Iterator[Path]:
     """The path to write to, a file or a folder; what stands at ``path`` changes only if all goes
     well. OutputError when the disk refuses, or another process is publishing the same."""
-    folder = path.with_name(f"{path.name}.part")
+    folder = path.with_name(path.name + PART)
     with told(path):
         folder.mkdir(exist_ok=True)
         with held(folder, _busy(path)) as handle:
-            if not folder.exists() or os.fstat(handle).st_ino != folder.stat().st_ino:
+            if not _is(folder, handle):
                 raise _busy(path)  # its last owner removed it while we stood at the door
             try:
                 _sweep(folder, path)
@@ -49,6 +50,26 @@ def publishing(path: Path) -> Iterator[Path]:
                 _replace(part, path)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def tidy(path: Path) -> None:
+    """Take away what a killed process left on its way to ``path``, and put back what had stepped aside
+    for it; nothing is done where somebody is at work."""
+    folder = path.with_name(path.name + PART)
+    if not folder.is_dir():
+        return
+    with suppress(BusyError), held(folder, _busy(path)) as handle:
+        if _is(folder, handle):
+            _sweep(folder, path)
+            shutil.rmtree(folder, ignore_errors=True)
+        elif (
+            folder.is_file()
+        ):  # it went away as we came, and to lock what is not there makes a file
+            folder.unlink(missing_ok=True)
+
+
+def _is(folder: Path, handle: int) -> bool:
+    return folder.is_dir() and os.fstat(handle).st_ino == folder.stat().st_ino
 
 
 def _busy(path: Path) -> BusyError:

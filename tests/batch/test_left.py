@@ -81,6 +81,30 @@ def test_a_night_leaves_what_others_are_at_in_its_folder(
 
 
 @pytest.mark.full
+def test_what_killed_attempts_were_making_is_taken_away(
+    night: Callable[..., Workflow], scenes: Path
+) -> None:
+    """They lost the race, and nobody comes after them at this input."""
+    workflow = night(inputs=str(scenes / "small0.tif"))
+    assert run_night(workflow)["complete"] == 1
+    product = Path(workflow.outputs.folder) / "small0_labels.tif"
+    made = set(product.parent.iterdir())
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    store = of_another(attempt(product).store, dead.pid)
+    mine = product.with_name("notes.part")
+    for path in (
+        store.with_name(f"{store.name}.part-{dead.pid}"),
+        product.with_name(f"{product.name}.part"),
+        product.with_name("small0_labels_probabilities.tif.part"),
+        mine,
+    ):
+        (path / "half").mkdir(parents=True)
+    assert run_night(workflow)["resumed"] == 1
+    assert set(product.parent.iterdir()) == made | {mine}
+
+
+@pytest.mark.full
 def test_names_that_libraries_stumble_over(
     night: Callable[..., Workflow], scenes: Path, tmp_path: Path
 ) -> None:

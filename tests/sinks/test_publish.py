@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from seg_batch.errors import DiskFullError, OutputError
-from seg_batch.sinks.publish import publishing, require_writable
+from seg_batch.sinks.publish import publishing, require_writable, tidy
 
 
 def names(folder: Path) -> set[str]:
@@ -122,6 +122,16 @@ def test_killed_between_the_two_moves_of_a_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == {"a.zarr"}
 
 
+def test_what_was_killed_on_its_way_is_taken_away_without_a_next_run(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    make(path, "old", folder=True)
+    assert subprocess.run([sys.executable, "-c", KILLED, str(path)]).returncode == 9
+    for _ in range(2):
+        tidy(path)
+        assert content(path) == "old"
+        assert names(tmp_path) == {"a.zarr"}
+
+
 HOLD = (
     "import sys, pathlib\n"
     "from seg_batch.sinks.publish import publishing\n"
@@ -147,6 +157,8 @@ def other(tmp_path: Path):
 
 
 def test_two_runs_do_not_collide(tmp_path: Path, other: subprocess.Popen[str]) -> None:
+    tidy(tmp_path / "a.tif")
+    assert names(tmp_path) == {"a.tif.part"}, "it is at work"
     with pytest.raises(OutputError, match="another segbatch run"), publishing(tmp_path / "a.tif"):
         pass
     other.communicate()
