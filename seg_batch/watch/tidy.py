@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from seg_batch.errors import OutputError
+from seg_batch.machine import here, is_running
 from seg_batch.verbs.outputs import split
 from seg_batch.watch.arrivals import DONE, FAILED, Fate, Look, glance_at, markers
 
 ASIDE = ".segbatch-moving"
+RESERVED = ".segbatch-reserved"
+UNKNOWN_S = 60  # for which a reservation may be without the name of its process
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Tidying:
     marker: str | None = None
 
     def require_folders(self) -> None:
-        """Make the folders, and put back what a kill left set aside; OutputError unless a rename can
-        take a file there in one step."""
+        """Make the folders, put back what a kill left set aside, and forget what it had reserved;
+        OutputError unless a rename can take a file there in one step."""
         for target in filter(None, (self.done_to, self.failed_to)):
             try:
                 target.mkdir(parents=True, exist_ok=True)
@@ -50,6 +54,8 @@ class Tidying:
                     f"{target} is on another file system than {self.folder}, and a move that is "
                     "killed would leave half a copy: name a folder on the same one"
                 )
+            _forget_dead(target)
+        _forget_dead(self.folder)
         for aside in self.folder.glob(f".*{ASIDE}"):
             try:
                 self._put_back(aside)
@@ -119,7 +125,7 @@ def free_name(path: Path) -> Iterator[Path]:
     name, end = split(path)
     tried, n = path, 1
     while True:
-        hidden = tried.with_name(f".{tried.name}.segbatch-reserved")
+        hidden = tried.with_name(f".{tried.name}{RESERVED}")
         if _reserve(hidden):
             if not os.path.lexists(tried):  # asked once it is ours
                 break
@@ -134,10 +140,28 @@ def free_name(path: Path) -> Iterator[Path]:
 
 def _reserve(hidden: Path) -> bool:
     try:
-        os.close(os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        handle = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
+    try:
+        os.write(handle, os.fsencode(here()))
+    finally:
+        os.close(handle)
     return True
+
+
+def _forget_dead(folder: Path) -> None:
+    """Remove reservations of processes of this machine that are gone. One that another removes at the
+    same time, or that can't be removed, only keeps a name from being used."""
+    for hidden in folder.glob(f".*{RESERVED}"):
+        with suppress(OSError):
+            host, _, pid = hidden.read_text(encoding="utf-8", errors="replace").rpartition(":")
+            if pid.isdigit():
+                dead = host == here().rpartition(":")[0] and not is_running(int(pid))
+            else:
+                dead = time.time() - hidden.stat().st_mtime > UNKNOWN_S
+            if dead:
+                hidden.unlink()
 
 
 def _mark(fate: Fate) -> str:

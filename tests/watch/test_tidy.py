@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,30 @@ def test_what_a_kill_left_set_aside_comes_back_beside_what_came_since(folder: Pa
         "a.nii.gz": "since then",
         "a-2.nii.gz": "a",
     }
+
+
+def test_names_that_the_dead_had_reserved_are_free_again(folder: Path, tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    done.mkdir()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    host = os.uname().nodename
+    old, new = (done / f".{name}.segbatch-reserved" for name in ("old", "new"))
+    for path, owner in (
+        (done / ".a.nii.gz.segbatch-reserved", f"{host}:{dead.pid}"),
+        (done / ".far.segbatch-reserved", f"far-away:{dead.pid}"),
+        (old, ""),
+        (new, ""),
+    ):
+        path.write_text(owner)
+    os.utime(old, (1e9, 1e9))
+    tidying = Tidying(folder, done_to=done)
+    with free_name(done / "ours") as ours:
+        tidying.require_folders()
+        tidying.finish(fate(folder / "a.nii.gz"))
+        hidden = f".{ours.name}.segbatch-reserved"
+        left = {"a.nii.gz", ".far.segbatch-reserved", new.name, hidden}
+        assert {path.name for path in done.iterdir()} == left
 
 
 def test_folders_where_a_move_would_go_wrong_are_refused(folder: Path, tmp_path: Path) -> None:
