@@ -22,7 +22,7 @@ from seg_batch.watch.arrivals import DONE, FAILED, Fate, Look, glance_at, marker
 
 ASIDE = ".segbatch-moving"
 RESERVED = ".segbatch-reserved"
-UNKNOWN_S = 60  # for which a reservation may be without the name of its process
+UNKNOWN_S = 60  # for which a reservation of nobody knows whom holds
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Tidying:
 def free_name(path: Path) -> Iterator[Path]:
     """``path``, or ``scan-2.nii.gz`` and so on where that is taken; nobody else is given it within.
 
-    Reserved by a hidden file beside it, since a hard link is refused for the files of other users,
+    Reserved by a hidden name beside it, since a hard link is refused for the files of other users,
     on some file systems, and for folders.
     """
     name, end = split(path)
@@ -139,14 +139,17 @@ def free_name(path: Path) -> Iterator[Path]:
 
 
 def _reserve(hidden: Path) -> bool:
+    """As a link to the name of our process: a link is made in one step with what it says. Where a file
+    system has none, as a file that says nothing."""
     try:
-        handle = os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        os.symlink(here(), hidden)
     except FileExistsError:
         return False
-    try:
-        os.write(handle, os.fsencode(here()))
-    finally:
-        os.close(handle)
+    except OSError:
+        try:
+            os.close(os.open(hidden, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        except FileExistsError:
+            return False
     return True
 
 
@@ -155,9 +158,10 @@ def _forget_dead(folder: Path) -> None:
     same time, or that can't be removed, only keeps a name from being used."""
     for hidden in folder.glob(f".*{RESERVED}"):
         with suppress(OSError):
-            host, _, pid = hidden.read_text(encoding="utf-8", errors="replace").rpartition(":")
-            if pid.isdigit():
-                dead = host == here().rpartition(":")[0] and not is_running(int(pid))
+            if hidden.is_symlink():
+                host, _, pid = os.readlink(hidden).rpartition(":")
+                ours = host == here().rpartition(":")[0] and pid.isdigit()
+                dead = ours and not is_running(int(pid))
             else:
                 dead = time.time() - hidden.stat().st_mtime > UNKNOWN_S
             if dead:

@@ -118,13 +118,10 @@ def test_names_that_the_dead_had_reserved_are_free_again(folder: Path, tmp_path:
     dead.wait()
     host = os.uname().nodename
     old, new = (done / f".{name}.segbatch-reserved" for name in ("old", "new"))
-    for path, owner in (
-        (done / ".a.nii.gz.segbatch-reserved", f"{host}:{dead.pid}"),
-        (done / ".far.segbatch-reserved", f"far-away:{dead.pid}"),
-        (old, ""),
-        (new, ""),
-    ):
-        path.write_text(owner)
+    (done / ".a.nii.gz.segbatch-reserved").symlink_to(f"{host}:{dead.pid}")
+    (done / ".far.segbatch-reserved").symlink_to(f"far-away:{dead.pid}")
+    old.touch()
+    new.touch()
     os.utime(old, (1e9, 1e9))
     tidying = Tidying(folder, done_to=done)
     with free_name(done / "ours") as ours:
