@@ -2,9 +2,10 @@
 
 An attempt takes its own work store away, and the one that succeeds those of all others at its input.
 That leaves those of stragglers that began after it ended, or were in the middle of something: they lose
-the race and are killed with their workers, perhaps with their product half in place. A block of a large input that is written late brings back
-parts of its store. So a night looks once more when its workers are gone. What is at work, on a cluster
-that lives on or for another workflow, is left alone and takes itself away.
+the race and are killed with their workers, perhaps with their product half in place. A block of a large
+input that is written late brings back parts of its store. So a night looks once more when its workers
+are gone. What is at work, on a cluster that lives on or for another workflow, is left alone and takes
+itself away.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from seg_batch.batch.orders import Orders
+from seg_batch.errors import OutputError
 from seg_batch.journal import Journal, fold
 from seg_batch.journal.events import NAME as JOURNAL
 from seg_batch.journal.state import COMPLETE
@@ -40,7 +42,8 @@ def sweep(orders: Orders) -> None:
                 of, path = _product(name), Path(folder, name)
                 product = Path(folder, name.removesuffix(PART))
                 if name.endswith(PART) and str(product) in published:
-                    tidy(product)
+                    with suppress(OutputError):  # what can't be removed spoils no night
+                        tidy(product)
                 elif of != name and os.path.join(folder, of) in outputs and not is_at_work(path):
                     _remove(path)
 

@@ -54,17 +54,15 @@ def publishing(path: Path) -> Iterator[Path]:
 
 def tidy(path: Path) -> None:
     """Take away what a killed process left on its way to ``path``, and put back what had stepped aside
-    for it; nothing is done where somebody is at work."""
+    for it; nothing is done where somebody is at work. OutputError when the disk refuses."""
     folder = path.with_name(path.name + PART)
     if not folder.is_dir():
         return
-    with suppress(BusyError), held(folder, _busy(path)) as handle:
+    with told(path), suppress(BusyError), held(folder, _busy(path)) as handle:
         if _is(folder, handle):
             _sweep(folder, path)
             shutil.rmtree(folder, ignore_errors=True)
-        elif (
-            folder.is_file()
-        ):  # it went away as we came, and to lock what is not there makes a file
+        elif folder.is_file():  # the folder went away as we came, so that the lock made a file
             folder.unlink(missing_ok=True)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +80,10 @@ def test_every_worker_has_our_settings(cluster: str) -> None:
     spec = cluster if cluster == "local" else {"cluster": cluster, "workers": 2}
     with open_pool(spec, 2) as pool:
         assert list(pool.ask(_settings).values()) == [SETTINGS, SETTINGS]
-        made = getattr(pool, "_cluster", None)
-        if made is not None:
-            made.scale(3)
-            while len(answers := pool.ask(_settings)) < 3:
-                time.sleep(0.1)
-            assert list(answers.values()) == [SETTINGS] * 3
+        if cluster == "local":
+            pool._cluster.scale(3)  # type: ignore[attr-defined]
+            pool._client.wait_for_workers(3, timeout=60)  # type: ignore[attr-defined]
+            assert list(pool.ask(_settings).values()) == [SETTINGS] * 3
 
 
 @pytest.mark.full

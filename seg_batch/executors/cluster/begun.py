@@ -21,7 +21,8 @@ _taken_back: set[str] = set()
 
 
 def begin(key: str) -> bool:
-    """Whether an item of the task may begin; if so, that is noted. ``""``: a task that nobody can take back."""
+    """Whether an item of the task may begin; if so, that is noted. ``""``: a task that nobody can take
+    back."""
     with _guard:
         if key in _taken_back:
             return False

@@ -28,8 +28,10 @@ LOOPBACK = "127.0.0.1:0"
 STAGGER = 0.05  # of a lifetime: workers end one after another
 MEMORY_OFF = tuple(f"DASK_DISTRIBUTED__WORKER__MEMORY__{what}=False"
                    for what in ("TARGET", "SPILL", "PAUSE", "TERMINATE"))  # fmt: skip
-KEEPING_LITTLE = ("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False",
-                  "DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH=20")  # fmt: skip
+KEEPING_LITTLE = tuple(
+    f"DASK_{name.upper().replace('.', '__').replace('-', '_')}={SETTINGS[name]}"
+    for name in ("distributed.worker.profile.enabled", "distributed.admin.low-level-log-length")
+)
 
 
 def started(spec: ClusterSpec, workers: int, certs: Path | None) -> Any:
