@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +29,7 @@ from seg_batch.verbs.request import Request, prepare
 from seg_batch.verbs.resume import clean_unused, leaving_nothing_behind, open_store
 from seg_batch.verbs.verify import verify_product
 from tests.engine.files import address_raster, write_raster
+from tests.patience import PATIENCE_S, Gate, until
 
 pytestmark = pytest.mark.full  # whole commands in processes of their own
 
@@ -57,13 +58,32 @@ def markers(out: Path) -> int:
     return len(list(Path(f"{out}.work.zarr").glob("done/*.*.json")))
 
 
+@contextmanager
+def standing_after(
+    n: int, arguments: list[str], folder: Path, **streams: Any
+) -> Iterator[tuple[subprocess.Popen[str], Gate]]:
+    """The command in a process that stands still once ``n`` blocks are done, in each process that
+    does some."""
+    gate = Gate(folder, "*.work.zarr/done/*.*.json", after=n)
+    process = subprocess.Popen(
+        arguments, text=True, env={**os.environ, **gate.environment}, **streams
+    )
+    try:
+        gate.wait(process)
+        yield process, gate
+    finally:
+        process.kill()
+        process.wait(PATIENCE_S)
+
+
 def killed_after(n: int, arguments: list[str], out: Path, how: int) -> int:
     """Start the command, send the signal once ``n`` blocks are done; returns its exit status."""
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and markers(out) < n:
-        time.sleep(0.002)
-    process.send_signal(how)
-    return process.wait(60)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with standing_after(n, arguments, out.parent, **quiet) as (process, gate):
+        until(lambda: markers(out) >= n)
+        process.send_signal(how)
+        gate.open()  # what is in hand ends, if anything does
+        return process.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -114,17 +134,13 @@ def test_blocks_of_the_first_run_are_taken_over(wide: Path, tmp_path: Path, run:
 
 def test_two_runs_at_once_are_refused(wide: Path, tmp_path: Path, run: Any) -> None:
     out = tmp_path / "out.tif"
-    first = subprocess.Popen(command(wide, out), stdout=subprocess.DEVNULL)
-    while not markers(out):
-        time.sleep(0.002)
-    os.kill(first.pid, signal.SIGSTOP)
-    try:
+    with standing_after(1, command(wide, out), tmp_path, stdout=subprocess.DEVNULL) as running:
+        first, gate = running
         second = run(*command(wide, out)[3:])
-    finally:
-        os.kill(first.pid, signal.SIGCONT)
+        gate.open()
+        assert first.wait(PATIENCE_S) == 0
     assert second.status == 2
     assert "another segbatch run" in second.err
-    assert first.wait(60) == 0
 
 
 def test_overwrite_does_a_damaged_block_again(wide: Path, tmp_path: Path, run: Any) -> None:
@@ -227,7 +243,7 @@ def test_jobs_share_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
             self.closed = False
             if job.key == "slow":
                 opening.set()
-                assert go_on.wait(20)
+                assert go_on.wait(PATIENCE_S)
 
         def close(self) -> None:
             self.closed = True
@@ -245,10 +261,11 @@ def test_jobs_share_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
             assert not first.closed
         thread = threading.Thread(target=work_slowly)
         thread.start()
-        assert opening.wait(20)
+        assert opening.wait(PATIENCE_S)
         with work.working(two):
             go_on.set()
-        thread.join(20)
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
         with work.working(one) as same:
             assert same is first
     work.close_work()
@@ -297,15 +314,13 @@ def test_a_local_cluster_survives_the_death_of_a_worker(
 ) -> None:
     out = tmp_path / "out.tif"
     arguments = command(wide, out, "--cluster", "local", "--workers", "2")
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-    while not markers(out):
-        time.sleep(0.005)
-    spawned = subprocess.run(
-        ["pgrep", "-f", "multiprocessing.spawn.*spawn_main"], capture_output=True, text=True
-    )
-    victims = [int(pid) for pid in spawned.stdout.split() if _ancestor(int(pid), process.pid)]
-    os.kill(victims[-1], signal.SIGKILL)
-    printed, _ = process.communicate(timeout=120)
+    with standing_after(1, arguments, tmp_path, stdout=subprocess.PIPE) as (process, gate):
+        (victim, *_) = gate.standing()
+        assert _ancestor(victim, process.pid)
+        assert victim != process.pid
+        os.kill(victim, signal.SIGKILL)
+        gate.open()
+        printed, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, printed
     assert np.array_equal(labels_of(out), labels_of(wide) % 8)
 
