@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 # Set before any test imports TensorFlow. The GPU is hidden unless asked for by its number.
@@ -14,6 +16,10 @@ os.environ["XDG_CACHE_HOME"] = str(Path(__file__).resolve().parents[1] / ".pytes
 
 import hypothesis
 import pytest
+
+from tests import hardware
+
+hardware.imitate()  # before any test imports OpenVINO
 
 # A shell that starts the tests in the background has SIGINT ignored, and processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,9 +45,25 @@ def data() -> Path:
     return folder
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest itself looks for marks that skip
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what ``@pytest.mark.needs(...)`` more than there is; a report carries it as a property."""
+    names = hardware.known(name for mark in item.iter_markers("needs") for name in mark.args)
+    missing = next(filter(hardware.lacks, names), None)
+    if missing is not None:
+        item.user_properties.append(("lacks", missing))
+        item.add_marker(pytest.mark.skip(reason=f"needs {missing}"), append=False)
+
+
+def _lacking(report: pytest.TestReport | pytest.CollectReport) -> str | None:
+    """What the machine lacks for a test that was skipped for want of it."""
+    return dict(getattr(report, "user_properties", ())).get("lacks")
+
+
 def _no_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Where everything is at hand, a skipped test is one that silently stopped testing."""
-    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+    """Where everything that can be installed is, a skipped test silently stopped testing."""
+    allowed = _lacking(report) is not None or hasattr(report, "wasxfail")
+    if NO_SKIPS and report.skipped and not allowed:
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid} may not be skipped here: {report.longrepr}"
 
@@ -58,3 +80,13 @@ def pytest_make_collect_report():
     report = yield
     _no_skip(report)
     return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """What this machine lacked, and for how many tests: the last line before pytest's own."""
+    yield
+    counts = Counter(filter(None, map(_lacking, terminalreporter.getreports("skipped"))))
+    if counts:
+        told = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+        terminalreporter.write_line(f"skipped for want of: {told}")

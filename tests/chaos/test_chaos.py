@@ -10,6 +10,13 @@ import pytest
 from tests.chaos.chaos import SCENES, Chaos
 
 pytestmark = pytest.mark.slow
+type Scene = Callable[[Chaos], dict[str, Any]]
+
+
+def needing(scene: Scene) -> Any:
+    """With what it needs of the machine: one mounts a disk for all of a night's processes."""
+    marks = [pytest.mark.needs("root", "mount")] if scene is Chaos.full_disk else []
+    return pytest.param(scene, id=scene.__name__, marks=marks)
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +24,6 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Chaos:
     return Chaos(tmp_path_factory.mktemp("chaos"), kills=4, seed=1, scenes=8, volumes=4)
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
-def test_the_night_ends_as_a_quiet_one(
-    chaos: Chaos, scene: Callable[[Chaos], dict[str, Any]]
-) -> None:
+@pytest.mark.parametrize("scene", [needing(scene) for scene in SCENES])
+def test_the_night_ends_as_a_quiet_one(chaos: Chaos, scene: Scene) -> None:
     scene(chaos)

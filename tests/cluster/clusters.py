@@ -20,7 +20,8 @@ def process(*command: str, **environment: str) -> Iterator[subprocess.Popen[byte
     """``python -m COMMAND``, which can import the functions of these tests; ended with the block.
 
     The current folder is another one, for ``-m`` puts that first on the path."""
-    path = os.pathsep.join(filter(None, (environment.pop("PYTHONPATH", ""), str(ROOT))))
+    before = environment.pop("PYTHONPATH", os.environ.get("PYTHONPATH"))
+    path = os.pathsep.join(filter(None, (before, str(ROOT))))
     started = subprocess.Popen(
         [sys.executable, "-m", *command],
         stdout=subprocess.DEVNULL,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,8 +21,7 @@ from seg_batch.verbs.matching import Match
 from seg_batch.verbs.pictures import MARKS, Gallery, View, draw
 from tests.evaluate.made import labels, raster_pair, volume_pair
 from tests.evaluate.test_files import CLASSES
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+from tests.morning.browser import CHROMIUM
 
 
 class Page(HTMLParser):
@@ -204,11 +202,10 @@ def test_the_middle_of_a_volume_is_where_the_foreground_is(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.needs("chromium")
 def test_a_browser_shows_it_in_both_schemes_and_sorts_a_table(
     made: tuple[dict, str], tmp_path: Path
 ) -> None:
-    if BROWSER is None:
-        pytest.skip("no Chromium here")
     page = tmp_path / "index.html"
     click = (
         "<script>document.querySelectorAll('table.sortable th button')[0].click();"
@@ -225,7 +222,7 @@ def test_a_browser_shows_it_in_both_schemes_and_sorts_a_table(
         f"--user-data-dir={tmp_path / 'profile'}",
     ]
     done = subprocess.run(
-        [BROWSER, *flags, "--dump-dom", page.as_uri()],
+        [CHROMIUM, *flags, "--dump-dom", page.as_uri()],
         capture_output=True,
         text=True,
         timeout=90,
@@ -238,7 +235,7 @@ def test_a_browser_shows_it_in_both_schemes_and_sorts_a_table(
         shot = tmp_path / f"{scheme}.png"
         subprocess.run(
             [
-                BROWSER,
+                CHROMIUM,
                 *flags,
                 f"--blink-settings=preferredColorScheme={scheme}",
                 "--window-size=420,900",

@@ -12,15 +12,15 @@ import pytest
 
 from seg_batch.morning import gallery, page, write
 from seg_batch.named import visible
-from tests.morning.browser import CHROMIUM, Browser, browser
+from tests.morning.browser import Browser, browser
 from tests.morning.made import Told, head, product, scene
 from tests.morning.test_quicklook import pixels
+
+pytestmark = pytest.mark.needs("chromium")
 
 
 @pytest.fixture(scope="module")
 def shown(made: tuple, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here")
     with browser(tmp_path_factory.mktemp("browser")) as opened:
         opened.open(made[2] / "report.html")
         yield opened

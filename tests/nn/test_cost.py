@@ -61,7 +61,7 @@ def test_bytes_cover_the_widest_layer() -> None:
 
 
 @pytest.mark.full
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.needs("linux")
 @pytest.mark.parametrize(
     ("rank", "filters", "patch"),
     [(2, (16, 32, 64, 128, 256), (512, 512)), (3, (8, 16, 32), (80,) * 3)],

@@ -17,7 +17,6 @@ from seg_batch.nn.backend import tf
 from seg_batch.nn.feed import feed
 
 SHAPE = (6, 5)
-LINUX = Path("/proc/self/statm").exists()
 
 
 def sample(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,7 +88,7 @@ def test_an_error_comes_out_with_its_words() -> None:
 
 
 @pytest.mark.full
-@pytest.mark.skipif(not LINUX, reason="reads /proc")
+@pytest.mark.needs("linux")
 def test_memory_stays_flat_however_long_it_runs() -> None:
     """2000 batches of 200 kB: keeping one in ten would show."""
 

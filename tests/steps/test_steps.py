@@ -30,7 +30,7 @@ from seg_batch.verbs.predict import predict
 from seg_batch.workflow import read
 from seg_batch.workflow.steps import Evaluate
 from tests.engine.files import write_raster
-from tests.morning.browser import CHROMIUM, browser
+from tests.morning.browser import browser
 from tests.train.made import bright_recipe, bright_scene
 
 BARS = {"patches": CutBar, "train": TrainBar, "evaluate": ScoreBar, "predict": Board}
@@ -217,7 +217,7 @@ def test_the_report_names_each_step_and_leads_to_its_own(night: Path) -> None:
     )
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+@pytest.mark.needs("chromium")
 def test_a_browser_follows_the_links_of_the_report(night: Path, tmp_path: Path) -> None:
     run_folder = Path(run(night)["run"])
     with browser(tmp_path) as shown:

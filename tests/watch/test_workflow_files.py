@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -51,7 +50,7 @@ def webhook() -> str:
     server.shutdown()
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.needs("curl")
 def test_the_webhook_posts_the_report_and_mail_is_sent_only_when_it_is_due(
     tmp_path: Path, webhook: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

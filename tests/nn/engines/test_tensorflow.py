@@ -145,7 +145,7 @@ print(predictor.batch)
 
 
 @pytest.mark.slow  # TensorFlow waits ten seconds for memory before it gives up
-@pytest.mark.skipif(sys.platform != "linux", reason="limits address space")
+@pytest.mark.needs("linux")  # limits address space
 def test_a_real_allocation_failure_halves_the_batch(tmp_path: Path) -> None:
     """Of an allocation by TensorFlow, that is: where oneDNN's own fail, the process may die."""
     image = keras.Input((None, None, 1))
