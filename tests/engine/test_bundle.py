@@ -15,6 +15,7 @@ from seg_batch.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.options import Options
 from seg_batch.verbs.predict import predict_one
 from seg_batch.verbs.request import Request
+from tests import hardware
 from tests.engine.files import address_raster, segbatch, write_raster
 
 pytestmark = pytest.mark.full
@@ -60,20 +61,41 @@ def read(path: Path) -> np.ndarray:
         return file.read()
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed"])
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [
+        ("openvino", "float32"),
+        pytest.param("openvino", "mixed", marks=pytest.mark.needs("bfloat16")),
+        ("tensorflow", "mixed"),  # imitated where the CPU has no bfloat16
+    ],
+)
 def test_blocks_do_not_change_a_byte(
-    flat: Path, wide: Path, tmp_path: Path, precision: str
+    flat: Path, wide: Path, tmp_path: Path, engine: str, precision: str
 ) -> None:
     """Probabilities too, which would show the last bit of a sum."""
     found = []
     for n, block in enumerate([(2048, 3072), (1024, 1024), (2048, 1024)]):
         out = tmp_path / f"{n}.tif"
-        options = Options(block=block, probabilities=True, precision=precision)
+        options = Options(block=block, probabilities=True, engine=engine, precision=precision)
         report = predict_one(Request(str(wide), str(out), model=str(flat), options=options))
         assert report["plan"]["precision"] == precision
         found.append(read(out).tobytes() + read(tmp_path / f"{n}_probabilities.tif").tobytes())
     assert len(set(found)) == 1
     assert len(np.unique(np.frombuffer(found[0], np.uint8))) > 100
+
+
+def test_a_cpu_without_bfloat16_takes_float32_and_refuses_openvino_the_other(
+    flat: Path, wide: Path, tmp_path: Path
+) -> None:
+    without = {"PYTHONPATH": str(hardware.WITHOUT_BFLOAT16)}
+    words = ("predict", wide, "-o", tmp_path / "o.tif", "--model", flat)
+    refused = segbatch(*words, "--precision", "mixed", **without)
+    assert (refused.status, refused.err.count("\n")) == (2, 1), refused.err
+    assert "does not compute in bfloat16" in refused.err
+    assert "--precision float32" in refused.err
+    assert not list(tmp_path.glob("o*"))
+    ran = segbatch(*words, "--json", **without)
+    assert (ran.json["plan"]["engine"], ran.json["plan"]["precision"]) == ("openvino", "float32")
 
 
 def test_workers_do_not_change_a_byte(flat: Path, wide: Path, tmp_path: Path) -> None:

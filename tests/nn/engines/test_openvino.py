@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_batch import bundles
+from seg_batch import bundles, machine
 from seg_batch.bundles import Model
 from seg_batch.card import ModelCard
 from seg_batch.errors import BundleError, InputError, PlanError
@@ -18,12 +18,10 @@ from seg_batch.nn.engines.convert import to_openvino
 from seg_batch.nn.engines.openvino import OpenVINOPredictor, _config
 from seg_batch.nn.engines.silent import core
 from seg_batch.nn.engines.silent import openvino as ov
-from seg_batch.nn.engines.split import parts
 from seg_batch.options import Options
 from seg_batch.verbs.work import load
 
-BF16 = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-PRECISIONS = ["float32", *(["mixed"] if BF16 else [])]
+PRECISIONS = ["float32", pytest.param("mixed", marks=pytest.mark.needs("bfloat16"))]
 SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
 
 # Prints digests of predictions, and whether anything heavy was needed for them.
@@ -32,10 +30,9 @@ import hashlib, sys
 import numpy as np
 from seg_batch.nn.engines import load_predictor
 for path, shape in ((sys.argv[1], (32, 48, 3)), (sys.argv[2], (16, 24, 20, 1))):
-    for precision in sys.argv[3:]:
-        x = np.random.default_rng(5).normal(size=(2, *shape)).astype(np.float32)
-        predictor = load_predictor(path, engine="openvino", batch=2, precision=precision)
-        print(hashlib.sha256(predictor(x).tobytes()).hexdigest())
+    x = np.random.default_rng(5).normal(size=(2, *shape)).astype(np.float32)
+    predictor = load_predictor(path, engine="openvino", batch=2, precision=sys.argv[3])
+    print(hashlib.sha256(predictor(x).tobytes()).hexdigest())
 print([m for m in ("keras", "tensorflow") if m in sys.modules])
 """
 
@@ -62,11 +59,19 @@ def test_the_engine_equals_the_model(models, bundle_files, kind: str) -> None:  
     found = OpenVINOPredictor(bundle_files[kind], batch=2)(x)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, plain, atol=1e-5)
-    if BF16:
-        near = OpenVINOPredictor(bundle_files[kind], precision="mixed")(x)
-        np.testing.assert_allclose(near, plain, atol=0.05)
-        assert (near.argmax(-1) == plain.argmax(-1)).mean() > 0.97
-        assert not np.array_equal(near, found)
+
+
+@pytest.mark.needs("bfloat16")
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["2d", "3d"])
+def test_mixed_precision_is_near(bundle_files, kind: str) -> None:  # type: ignore[no-untyped-def]
+    x = patches(kind, 3)
+    exact, near = (
+        OpenVINOPredictor(bundle_files[kind], precision=p)(x) for p in ("float32", "mixed")
+    )
+    np.testing.assert_allclose(near, exact, atol=0.05)
+    assert (near.argmax(-1) == exact.argmax(-1)).mean() > 0.97
+    assert not np.array_equal(near, exact)
 
 
 @pytest.mark.full
@@ -86,17 +91,18 @@ def test_a_patch_has_one_result_wherever_it_stands(bundle_files, kind: str, prec
 
 
 @pytest.mark.full
-def test_threads_and_processes_do_not_change_a_bit(bundle_files) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_threads_and_processes_do_not_change_a_bit(bundle_files, precision: str) -> None:  # type: ignore[no-untyped-def]
     files = [str(bundle_files[kind]) for kind in ("2d", "3d")]
     told = set()
     for threads in ("1", "2", "7"):
         env = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads}
-        command = [sys.executable, "-c", DIGESTS, *files, *PRECISIONS]
+        command = [sys.executable, "-c", DIGESTS, *files, precision]
         done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
         told.add(tuple(done.stdout.split()))
     assert len(told) == 1
     *digests, heavy = told.pop()
-    assert len(set(digests)) == 2 * len(PRECISIONS)
+    assert len(set(digests)) == 2
     assert heavy == "[]"
 
 
@@ -146,37 +152,47 @@ def test_threads_are_those_of_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _config("f32")["INFERENCE_NUM_THREADS"] == 3
 
 
-@pytest.mark.skipif(not BF16, reason="this CPU has no bfloat16")
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["2d", "3d"])
+def test_the_parts_of_a_network_are_together_the_whole(  # type: ignore[no-untyped-def]
+    bundle_files, all_in_float32: list[str], kind: str
+) -> None:
+    """And of those that mixed precision makes, the first and the last are to run in float32."""
+    x = patches(kind, 2)
+    whole = OpenVINOPredictor(bundle_files[kind])(x)
+    assert all_in_float32 == ["f32"]
+    parts = OpenVINOPredictor(bundle_files[kind], precision="mixed")(x)
+    assert all_in_float32[1:] == ["f32", "bf16", "f32"]
+    np.testing.assert_allclose(parts, whole, atol=1e-6)
+
+
+@pytest.mark.needs("bfloat16")
 @pytest.mark.full
 def test_pixels_and_probabilities_are_never_rounded(bundle_files) -> None:  # type: ignore[no-untyped-def]
-    """The first and the last part run in float32, and together the parts are the whole."""
-    for kind, shape in SHAPES.items():
-        model = core().read_model(bundle_files[kind])
-        model.reshape([1, *shape])
-        x = patches(kind, 1)
-        whole = core().compile_model(model, "CPU", _config("f32"))(x)[0].copy()
-        chain = parts(model, "mixed")
-        assert [precision for _, precision in chain] == ["f32", "bf16", "f32"]
-        value = x
-        for part, _ in chain:
-            value = core().compile_model(part, "CPU", _config("f32"))(value)[0].copy()
-        np.testing.assert_allclose(value, whole, atol=1e-6)
     y = OpenVINOPredictor(bundle_files["2d"], precision="mixed")(patches("2d", 1))
     coarse = y.view(np.uint32) & 0xFFFF == 0  # what a bfloat16 is in a float32
     assert coarse.mean() < 0.01
     np.testing.assert_allclose(y.sum(-1), 1, atol=1e-6)
 
 
+def test_openvino_can_do_what_a_plan_thinks_of_this_cpu() -> None:
+    """A plan does not ask OpenVINO: that takes longer than all of the planning."""
+    able = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert able or not machine.has_bfloat16()
+
+
 @pytest.mark.full
-def test_a_sigmoid_becomes_two_classes_and_few_layers_are_no_trouble(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_sigmoid_becomes_two_classes_and_few_layers_are_no_trouble(
+    tmp_path: Path, precision: str
+) -> None:
     image = keras.Input((None, None, 1))
     model = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid")(image))
     ov.save_model(to_openvino(model), tmp_path / "model.xml", compress_to_fp16=False)
     x = np.random.default_rng(0).normal(size=(2, 4, 4, 1)).astype(np.float32)
     p = np.asarray(model(x))
-    for precision in PRECISIONS:
-        y = OpenVINOPredictor(tmp_path / "model.xml", precision=precision)(x)
-        np.testing.assert_allclose(y, np.concatenate([1 - p, p], axis=-1), atol=1e-6)
+    y = OpenVINOPredictor(tmp_path / "model.xml", precision=precision)(x)
+    np.testing.assert_allclose(y, np.concatenate([1 - p, p], axis=-1), atol=1e-6)
 
 
 @pytest.mark.full

@@ -1,0 +1,38 @@
+"""What OpenVINO's precision "mixed" can be tested with on any CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seg_batch.nn.engines import openvino as engine
+from seg_batch.nn.engines.silent import core
+
+
+class Able:
+    """The core of this process, of a CPU that computes in bfloat16."""
+
+    def get_property(self, *_: str) -> list[str]:
+        return ["FP32", "BF16"]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(core(), name)
+
+
+@pytest.fixture
+def all_in_float32(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """``mixed`` cuts networks and hands on arrays as ever, but each part computes in float32.
+
+    Gives the precisions that were asked for instead, part by part.
+    """
+    asked: list[str] = []
+    plain = engine._config("f32")
+
+    def config(precision: str) -> dict[str, object]:
+        asked.append(precision)
+        return plain
+
+    monkeypatch.setattr(engine, "core", Able)
+    monkeypatch.setattr(engine, "_config", config)
+    return asked
