@@ -32,9 +32,9 @@ event, pattern, after, folder = (os.environ["GATE_" + name] for name in ("EVENT"
 passed, guard = 0, threading.Lock()
 
 
-def stand(mine):
-    with open(mine, "w"):
-        pass
+def stand(mine, path):
+    with open(mine, "w") as file:
+        file.write(path)
     while os.path.exists(mine) and not os.path.exists(os.path.join(folder, "open")):
         if not os.path.isdir(folder):  # the test is over
             return
@@ -45,13 +45,14 @@ def watch(name, arguments):
     global passed
     if name != event:
         return
-    if not fnmatch(str(arguments[1 if name == "os.rename" else 0]), pattern):
+    path = str(arguments[1 if name == "os.rename" else 0])
+    if not fnmatch(path, pattern):
         return
     with guard:
         passed += 1
         free = passed <= int(after)
     if not free:
-        stand(os.path.join(folder, f"{os.getpid()}-{threading.get_native_id()}"))
+        stand(os.path.join(folder, f"{os.getpid()}-{threading.get_native_id()}"), path)
 
 
 sys.addaudithook(watch)

@@ -8,9 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ import pytest
 from seg_batch.journal import Journal
 from tests.batch.conftest import products
 from tests.engine.files import address_raster, segbatch, write_raster
+from tests.patience import PATIENCE_S, Gate, until
 
 pytestmark = pytest.mark.full
 
-PATIENCE_S = 200
-IN_FLIGHT = 6  # small inputs that the pool of two workers has, or will have next
+AT_WORK = 4  # tasks that the pool of two workers does at once
+IN_FLIGHT = 6  # those that it has, or will have next
+BEGINS_A_SMALL_ONE = "*.try-*-*-*.work.zarr"  # its store is moved into place
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def events(workflow: Path) -> list[dict[str, Any]]:
     return Journal.read(run_folder(workflow) / "journal.jsonl")
 
 
-def started(workflow: Path) -> subprocess.Popen[str]:
+def started(workflow: Path, **environment: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "seg_batch", "run", str(workflow), "--json"]
     return subprocess.Popen(
         command,
@@ -52,22 +54,28 @@ def started(workflow: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # a group of its own, to which signals are sent as by a terminal
+        env={**os.environ, **environment},
     )
 
 
-def until(workflow: Path, reached: Callable[[list[dict[str, Any]]], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached(events(workflow)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+@contextmanager
+def standing(workflow: Path, after: int = 1) -> Iterator[tuple[subprocess.Popen[str], Gate]]:
+    """A night of which a worker stands still before it begins a small input; each process has begun
+    ``after`` of them before, at most."""
+    gate = Gate(workflow.parent, BEGINS_A_SMALL_ONE, after=after)
+    process = started(workflow, **gate.environment)
+    try:
+        gate.wait(process)
+        yield process, gate
+    finally:
+        process.kill()
+        gate.open()
+        process.communicate()
 
 
-def some_done(found: list[dict[str, Any]]) -> bool:
-    return any(event["event"] == "done" for event in found)
-
-
-def some_started(found: list[dict[str, Any]]) -> bool:
-    return any(event["event"] == "started" for event in found)
+def is_told(workflow: Path, kind: str, times: int = 1) -> bool:
+    """Whether the journal tells of so many such events."""
+    return sum(event["event"] == kind for event in events(workflow)) >= times
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -104,10 +112,10 @@ def test_a_local_cluster_makes_the_same_products(
 def test_a_killed_coordinator_loses_only_what_was_in_hand(
     workflow: Path, tmp_path: Path, alone: dict[str, bytes]
 ) -> None:
-    process = started(workflow)
-    until(workflow, some_done)
-    process.kill()
-    ended(process)
+    with standing(workflow) as (process, _):
+        until(lambda: is_told(workflow, "done"), "an end", process)
+        process.kill()
+        ended(process)
     done = {e["input"] for e in events(workflow) if e["event"] == "done"}
     again = segbatch("run", workflow, "--json")
     assert again.status == 0, again.err
@@ -124,11 +132,12 @@ def test_a_killed_coordinator_loses_only_what_was_in_hand(
 def test_a_killed_worker_costs_nothing(
     workflow: Path, tmp_path: Path, alone: dict[str, bytes]
 ) -> None:
-    process = started(workflow)
-    until(workflow, some_started)
-    victim = workers_of(process.pid)[0]
-    os.kill(victim, signal.SIGKILL)
-    status, out, err = ended(process)
+    with standing(workflow) as (process, gate):
+        victim = gate.standing()[0]
+        assert victim in workers_of(process.pid)
+        os.kill(victim, signal.SIGKILL)
+        gate.open()
+        status, out, err = ended(process)
     assert status == 0, err
     assert json.loads(out)["complete"] == 7
     assert products(tmp_path / "out") == alone
@@ -151,16 +160,18 @@ def test_a_killed_worker_costs_nothing(
 def test_one_signal_finishes_what_is_in_hand(
     workflow: Path, tmp_path: Path, alone: dict[str, bytes], number: signal.Signals
 ) -> None:
-    process = started(workflow)
-    until(workflow, some_started)
-    os.killpg(process.pid, number)
-    status, out, err = ended(process)
+    with standing(workflow) as (process, gate):
+        os.killpg(process.pid, number)
+        until(lambda: is_told(workflow, "stopping"), "the stop", process)
+        gate.open()
+        status, out, err = ended(process)
     told = json.loads(out)
     assert status == (130 if told["left"] else 0), err
     found = events(workflow)
-    stopping = next(e for e in found if e["event"] == "stopping")
-    assert stopping["why"] == f"{number.name} received"
-    assert not [e for e in found if e["event"] == "started" and e["t"] > stopping["t"] + 1]
+    (at,) = (n for n, e in enumerate(found) if e["event"] == "stopping")
+    assert found[at]["why"] == f"{number.name} received"
+    late = [e for e in found[at:] if e["event"] == "started"]
+    assert len(late) <= 2, "one small and one large that were about to be begun"
     begun = {e["input"] for e in found if e["event"] == "started"}
     small = {key for key in begun if "small" in key}
     assert small <= inputs_of("done", found) | inputs_of("withdrawn", found), "none was broken off"
@@ -172,29 +183,50 @@ def inputs_of(kind: str, found: list[dict[str, Any]]) -> set[str]:
     return {e["input"] for e in found if e["event"] == kind}
 
 
+STANDS_UNTIL_TAKEN_BACK = """
+import os, sys, time
+from pathlib import Path
+
+gate = Path(os.environ["AT_WORK"])
+
+
+def watch(name, arguments):
+    if name == "os.mkdir" and ".try-" in str(arguments[0]):
+        Path(gate, str(arguments[0]).replace("/", "_")).touch()
+        while not sys.modules["seg_batch.executors.cluster.begun"]._taken_back and gate.exists():
+            time.sleep(0.01)
+
+
+sys.addaudithook(watch)
+"""
+
+
 def test_one_signal_begins_nothing_that_was_only_handed_out(tmp_path: Path) -> None:
     """Small inputs that wait in the cluster are taken back: the journal says so, and no file of theirs
-    was ever made."""
+    was ever made. Those at work are held there until their worker has heard that."""
     (tmp_path / "in").mkdir()
-    first = write_raster(
-        tmp_path / "in" / "00.tif", address_raster((3000, 3000), 1, "uint8"), nodata=None
-    )
+    first = write_raster(tmp_path / "in" / "00.tif", address_raster((300, 300), 1, "uint8"))
     for n in range(1, 14):
         os.link(first, first.with_name(f"{n:02}.tif"))
     workflow = tmp_path / "night.yaml"
-    workflow.write_text(
-        "inputs: in\nmodel: probe\noutputs: out\noptions: {block: [4096, 4096]}\n"
-        "cluster: local\nworkers: 2\n"
-    )
-    process = started(workflow)
-    until(workflow, some_started)  # the first ones take seconds: their workers are still cold
-    process.send_signal(signal.SIGTERM)
-    status, out, err = ended(process)
+    workflow.write_text("inputs: in\nmodel: probe\noutputs: out\ncluster: local\nworkers: 2\n")
+    (code, at_work) = (tmp_path / "code", tmp_path / "at work")
+    code.mkdir()
+    at_work.mkdir()
+    (code / "sitecustomize.py").write_text(STANDS_UNTIL_TAKEN_BACK)
+    with started(workflow, PYTHONPATH=str(code), AT_WORK=str(at_work)) as process:
+        try:
+            until(lambda: is_told(workflow, "started", IN_FLIGHT), "so many begun", process)
+            until(lambda: len(list(at_work.iterdir())) == AT_WORK, "so many at work", process)
+            process.send_signal(signal.SIGTERM)
+            status, out, err = ended(process)
+        finally:
+            process.kill()
     found, told = events(workflow), json.loads(out)
     assert (status, told["left"] > 0) == (130, True), err
     begun, done, back = (inputs_of(kind, found) for kind in ("started", "done", "withdrawn"))
     assert begun == done | back
-    assert back, "some were handed out and not begun"
+    assert (len(done), len(back)) == (AT_WORK, IN_FLIGHT - AT_WORK)
     assert not done & back
     made = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")}
     assert {name[:2] for name in made} == {Path(key).stem for key in done}
@@ -207,11 +239,10 @@ def test_one_signal_begins_nothing_that_was_only_handed_out(tmp_path: Path) -> N
 def test_two_signals_end_it_at_once(
     workflow: Path, tmp_path: Path, alone: dict[str, bytes]
 ) -> None:
-    process = started(workflow)
-    until(workflow, some_started)
-    os.killpg(process.pid, signal.SIGINT)
-    os.killpg(process.pid, signal.SIGTERM)
-    status, _, err = ended(process)
+    with standing(workflow) as (process, _):
+        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGTERM)
+        status, _, err = ended(process)
     assert status == 130, err
     again = segbatch("run", workflow, "--json")
     assert again.status == 0, again.err
