@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from seg_batch.errors import DamagedError, StoreError
 from seg_batch.journal.events import NAME, Journal
 from tests.journal.made import BEGUN, Holder
+from tests.patience import PATIENCE_S
 
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text())  # fmt: skip
 VALUES = st.recursive(PLAIN, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(), v))
@@ -201,7 +202,7 @@ journal.append("refused", "room again", error="")
 def test_a_disk_that_takes_no_more_is_told_and_nothing_is_glued(tmp_path: Path) -> None:
     path = tmp_path / NAME
     done = subprocess.run(
-        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode == 0, done.stderr
     assert keys(path) == [*done.stdout.split(), "room again"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -43,12 +44,13 @@ def told(journal: Journal, folder: Path) -> None:
 
 
 def test_status_of_a_run_that_goes_on(tmp_path: Path) -> None:
+    began = time.time()
     with open_run(tmp_path) as journal:
         told(journal, tmp_path)
         facts = status_of(tmp_path, BlocksOnDisk())
     assert facts["state"] == "running"
     assert facts["owner"]["pid"] > 0
-    assert facts["owner"]["heartbeat_age_s"] < 5
+    assert 0 <= facts["owner"]["heartbeat_age_s"] <= time.time() - began + 1
     assert facts["inputs"] == {
         **{"total": 4, "complete": 1, "partial": 0, "running": 1, "waiting": 0},
         **{"refused": 1, "failed": 1},
@@ -60,7 +62,7 @@ def test_status_of_a_run_that_goes_on(tmp_path: Path) -> None:
     lines = status_lines(facts)
     assert "inputs   4: 1 complete, 1 running, 1 refused, 1 failed" in lines
     assert any(line.startswith("  w1: 1 input, 1 block, last told") for line in lines)
-    assert any(line.startswith("  b.tif: 3 of 8 blocks, 0:0") and "try 2" in line for line in lines)
+    assert any(re.match(r"  b\.tif: 3 of 8 blocks, \d+:\d\d.*try 2", line) for line in lines)
     assert "  refused: c.tif is empty" in lines
 
 
