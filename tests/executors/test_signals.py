@@ -11,6 +11,7 @@ import pytest
 
 from seg_batch.executors import open_pool
 from seg_batch.executors.cluster.signals import ENDING, unheard
+from tests.patience import until
 
 pytestmark = pytest.mark.full
 
@@ -33,11 +34,8 @@ def test_workers_outlive_what_a_terminal_sends() -> None:
         time.sleep(0.5)
         assert pool.ask(blocked) == before
         os.kill(next(iter(before.values()))[0], signal.SIGKILL)
-        deadline = time.monotonic() + 60
-        while len(after := pool.answers(blocked)) < 2 or set(after) == set(before):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert all(deaf for _, deaf in after.values()), "those begun later, too"
+        until(lambda: len(after := pool.answers(blocked)) == 2 and set(after) != set(before))
+        assert all(deaf for _, deaf in pool.ask(blocked).values()), "those begun later, too"
 
 
 def test_the_coordinator_hears_again_afterwards() -> None:

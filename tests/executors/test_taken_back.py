@@ -7,18 +7,20 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.executors import open_pool, run_bounded
+from seg_batch.executors import dask_pool, open_pool, run_bounded
 from seg_batch.executors.carried import Carrying, TakenBackError
 from seg_batch.executors.cluster.begun import begin, keep_back
 from seg_batch.executors.dask_pool import DaskPool
 from seg_batch.executors.together import TASK_S, Each
+from tests.patience import PATIENCE_S, until
 
-ITEM_S = 1.2  # longer than a run needs to notice that it is to stop
+AT_WORK = 4  # items that the pool does at once
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9))))
@@ -43,10 +45,10 @@ def pool() -> Iterator[DaskPool]:
         yield pool
 
 
-def stop_once_begun(folder: Path, stop: threading.Event) -> None:
-    while not any(folder.iterdir()):
-        time.sleep(0.01)
-    stop.set()
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker is taken to be silent because the machine is slow."""
+    monkeypatch.setattr(dask_pool, "TAKE_BACK_S", PATIENCE_S)
 
 
 @pytest.mark.full
@@ -58,8 +60,7 @@ def test_the_rest_of_a_task_that_is_at_work_is_taken_back(pool: DaskPool, tmp_pa
         return n
 
     task = pool.submit(Each(Carrying(item)), range(3))
-    while not (tmp_path / "0").exists():
-        time.sleep(0.01)
+    until((tmp_path / "0").exists)
     assert pool.take_back([task]) == []
     (tmp_path / "taken back").touch()
     first, *others = task.result()
@@ -71,14 +72,17 @@ def test_the_rest_of_a_task_that_is_at_work_is_taken_back(pool: DaskPool, tmp_pa
 @pytest.mark.full
 @pytest.mark.parametrize("together", [1, 4])
 def test_what_no_worker_has_begun_never_begins(
-    pool: DaskPool, tmp_path: Path, together: int
+    pool: DaskPool, tmp_path: Path, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each item leaves a file as it begins; all whose file is there end, and no other comes, though
-    several go ``together`` as one task."""
+    """Each item leaves a file as it begins, and is at work until the rest was taken back. All whose file
+    is there end, and no other comes, though several go ``together`` as one task."""
+    begun, over = tmp_path / "begun", tmp_path / "taken back"
+    begun.mkdir()
 
     def item(n: int) -> int:
-        (tmp_path / f"{n}").touch()
-        time.sleep(ITEM_S / together * (1 + n % 5 / 5))  # no two end at once
+        (begun / f"{n}").touch()
+        while not over.exists():
+            time.sleep(0.01)
         return n
 
     def items() -> Iterator[int]:
@@ -87,17 +91,30 @@ def test_what_no_worker_has_begun_never_begins(
             handed_out += 1
             yield handed_out
 
+    def taken_back(futures: Any) -> Any:
+        try:
+            return take_back(futures)
+        finally:
+            over.touch()
+
+    def stop_once_begun() -> None:
+        until(lambda: handed_out == pool.window * together)
+        until(lambda: len(list(begun.iterdir())) == AT_WORK)
+        stop.set()
+
+    take_back = pool.take_back
+    monkeypatch.setattr(pool, "take_back", taken_back)
     stop, handed_out = threading.Event(), 0
     ended: list[int] = []
-    threading.Thread(target=stop_once_begun, args=(tmp_path, stop), daemon=True).start()
+    threading.Thread(target=stop_once_begun, daemon=True).start()
     for outcome in run_bounded(
         pool, item, items(), stop=stop, seconds=lambda n: TASK_S / together, together=together
     ):
         assert outcome.error is None
         ended.append(outcome.item)
-    begun = {int(path.name) for path in tmp_path.iterdir()}
-    assert set(ended) == begun
-    assert len(begun) < handed_out, "some were not begun"
-    time.sleep(ITEM_S)
-    assert {int(path.name) for path in tmp_path.iterdir()} == begun
+    found = {int(path.name) for path in begun.iterdir()}
+    assert set(ended) == found
+    assert len(found) == AT_WORK < handed_out, "some were not begun"
+    time.sleep(1)
+    assert {int(path.name) for path in begun.iterdir()} == found
     assert len(list(run_bounded(pool, abs, range(20)))) == 20, "the pool goes on to serve others"

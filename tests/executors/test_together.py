@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.errors import InputError
-from seg_batch.executors import run_bounded
+from seg_batch.executors import carried, run_bounded, together
 from seg_batch.executors.bounded import Tries
 from seg_batch.executors.carried import Carrying
 from seg_batch.executors.cluster.launch import local_pool
@@ -67,6 +68,30 @@ def pool() -> Iterator[Elsewhere]:
     pool.close()
 
 
+class Clock(threading.local):
+    """A clock of each thread, which goes on only where a task says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+CLOCK = Clock()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks and their items take what ``CLOCK`` says, and not what the machine makes of it."""
+    monkeypatch.setattr(together, "time", SimpleNamespace(monotonic=CLOCK))
+    monkeypatch.setattr(carried, "time", SimpleNamespace(perf_counter=CLOCK))
+
+
+def takes(item: tuple[int, float]) -> int:
+    CLOCK.now += item[1]
+    return item[0]
+
+
 def odd_is_refused(item: tuple[int, float]) -> int:
     if item[0] % 2:
         raise InputError(f"{item[0]} is odd")
@@ -86,6 +111,7 @@ def test_each_item_ends_as_it_does_alone(pool: Elsewhere, seconds: list[float]) 
     )
 
 
+@pytest.mark.usefixtures("clock")
 def test_short_items_share_a_task_and_long_ones_do_not(pool: Elsewhere) -> None:
     for seconds, tasks in ((0.0, 40 / MOST), (TASK_S / 2, 20), (TASK_S, 40)):
         pool.tasks = pool.most = 0
@@ -98,24 +124,23 @@ def test_short_items_share_a_task_and_long_ones_do_not(pool: Elsewhere) -> None:
         assert pool.most <= pool.window
 
 
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(("seconds", "shared"), [(0.0, True), (TASK_S, False)])
 def test_what_items_take_is_seen_from_those_that_ended(
     pool: Elsewhere, seconds: float, shared: bool
 ) -> None:
     pool.tasks = 0
-    items = range(16 if seconds else 100)
-    outcomes = run_bounded(pool, lambda item: time.sleep(seconds), items, together=MOST)
-    assert sorted(outcome.item for outcome in outcomes) == list(items)
+    items = [(n, seconds) for n in range(100)]
+    outcomes = run_bounded(pool, takes, items, together=MOST)
+    assert sorted(outcome.item for outcome in outcomes) == items
     assert (pool.tasks < len(items)) is shared
 
 
+@pytest.mark.usefixtures("clock")
 def test_what_a_task_that_takes_too_long_has_not_begun_is_handed_out_anew(pool: Elsewhere) -> None:
-    def slow(item: int) -> int:
-        time.sleep(0.6 * PATIENCE_S)
-        return item
-
     pool.tasks = 0
-    outcomes = list(run_bounded(pool, slow, range(8), seconds=lambda _: 0.0, together=8))
+    items = [(n, 0.6 * PATIENCE_S) for n in range(8)]
+    outcomes = list(run_bounded(pool, takes, items, seconds=lambda _: 0.0, together=8))
     assert sorted(o.result for o in outcomes) == list(range(8))
     assert {o.attempt for o in outcomes} == {1}, "that was no try"
     assert pool.tasks >= 4, "no task does more than two"
