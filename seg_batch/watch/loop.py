@@ -9,6 +9,7 @@ that was finished and not noted is recognised by its product.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -75,13 +76,14 @@ class Watch:
         self._tidying, self._rules, self._engine = tidying, rules, engine
         self._book, self._listener, self._say = book, listener, say
         self._settling = Settling(rules.settle_s)
+        self._first, self._waited = math.inf, False  # since the first look, for long enough
         self._said: set[str] = set()
         self._resting, self._fates = resting, Counter[str]()
 
     def run(self, stop: threading.Event) -> int:
         """Until ``stop`` is set. 0; 3 where something was set aside; 130 where work was cut short."""
         look(self.folder)  # a folder that is wrong from the start is refused
-        began, pause = time.monotonic(), self._rules.every_s
+        pause = self._rules.every_s
         self._resting(self._fates)
         while not stop.is_set():
             seen = self._seen()
@@ -91,8 +93,7 @@ class Watch:
                 self._resting(self._fates)
             if stop.is_set():
                 return Exit.STOPPED if ended < len(ready) else self._status()
-            settled = time.monotonic() - began > self._rules.settle_s
-            if self._rules.once and seen is not None and not ready and settled:
+            if self._rules.once and seen is not None and not ready and self._waited:
                 break
             if not ended:
                 stop.wait(pause)
@@ -129,7 +130,10 @@ class Watch:
             for name, glance in seen.images.items()
             if self._book.of(name, glance) is None
         }
-        still = self._settling.settled(new, time.monotonic())
+        now = time.monotonic()
+        still = self._settling.settled(new, now)
+        self._first = min(self._first, now)
+        self._waited = now - self._first > self._rules.settle_s
         if self._rules.marker is None:
             return still[:WAVE]
         declared = sorted(name for name in marked(seen, self._rules.marker) if name in new)

@@ -18,6 +18,7 @@ from seg_batch.watch.loop import Rules, Watch
 from seg_batch.watch.service import Service
 from seg_batch.watch.tidy import Tidying
 from seg_batch.workflow import Workflow
+from tests.patience import PATIENCE_S, until
 
 RULES = Rules(settle_s=0.02, every_s=0.005)
 Trick = Callable[[dict[str, Path]], None]
@@ -50,15 +51,11 @@ class Running:
         self._thread.start()
 
     def until(self, true: Callable[[], Any]) -> None:
-        for _ in range(2000):
-            if true():
-                return
-            threading.Event().wait(0.005)
-        raise AssertionError("it never came")
+        until(true)
 
     def close(self) -> None:
         self.stop.set()
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         self.book.close()
 
@@ -76,6 +73,13 @@ def watched(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     yield start
     for one in running:
         one.close()
+
+
+def arrive(path: Path, text: str) -> None:
+    """Whole, at one moment."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    part.rename(path)
 
 
 def grow(inputs: dict[str, Path]) -> None:
@@ -101,6 +105,26 @@ def test_what_is_not_told_of_comes_again(
     running = watched(engine)
     running.until(lambda: (tmp_path / "in" / "a.tif.segbatch-done").exists())
     assert len(engine.calls) == 3
+
+
+def test_a_watch_that_looks_once_takes_what_lies_there_however_long_a_look_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, scandir = tmp_path / "in", os.scandir
+
+    def slowly(path: Any) -> Any:
+        time.sleep(3 * RULES.settle_s)
+        return scandir(path)
+
+    folder.mkdir()
+    (folder / "a.tif").write_text("first")
+    monkeypatch.setattr(os, "scandir", slowly)
+    engine, rules = Engine(), Rules(RULES.settle_s, RULES.every_s, once=True)
+    book = Book(tmp_path / "book")
+    watch = Watch(Tidying(folder), rules, engine, book, Silent(), lambda _: None)
+    assert watch.run(threading.Event()) == 0
+    assert engine.calls == [([str(folder / "a.tif")], False)]
+    book.close()
 
 
 def test_a_folder_that_goes_away_may_come_back(
@@ -130,7 +154,7 @@ def test_what_goes_away_before_anyone_began_is_forgotten(
     engine = Engine(take_away)
     running = watched(engine)
     running.until(lambda: engine.calls)
-    (tmp_path / "in" / "b.tif").write_text("b")
+    arrive(tmp_path / "in" / "b.tif", "b")
     running.until(lambda: (tmp_path / "in" / "b.tif.segbatch-done").exists())
     assert [len(keys) for keys, _ in engine.calls] == [1, 1]
 

@@ -12,15 +12,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 
 from tests.engine.files import Ran, address_raster, segbatch, write_raster
+from tests.patience import PATIENCE_S, Gate, until
 
 pytestmark = pytest.mark.full
 
@@ -52,46 +54,49 @@ def once(hot: Path, *more: object) -> Ran:
 
 
 @contextmanager
-def watching(hot: Path, *more: object) -> Iterator[subprocess.Popen[bytes]]:
+def watching(
+    hot: Path, *more: object, gate: Gate | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     command = ("watch", hot, "-o", hot.parent / "out", *QUICK, *more)
     with (hot.parent / "said").open("ab") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "seg_batch", *map(str, command)], stdout=said, stderr=said
+            [sys.executable, "-m", "seg_batch", *map(str, command)],
+            stdout=said,
+            stderr=said,
+            env={**os.environ, **(gate.environment if gate else {})},
         )
     try:
         yield process
     finally:
         process.kill()
-        process.wait(30)
-
-
-def until(true: Callable[[], object], within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        process.wait(PATIENCE_S)
 
 
 def ended(process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> int:
     process.send_signal(how)
-    return process.wait(60)
+    return process.wait(PATIENCE_S)
+
+
+def whole_lines(path: Path) -> list[Any]:
+    """What was written so far; the last line may be on its way."""
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
 
 
 def fates(hot: Path) -> list[tuple[str, str]]:
     """Every fate in the book, in order."""
     books = hot.parent.glob(f"{BOOK}/arrivals.jsonl")
-    told = [json.loads(line) for book in books for line in book.open()]
-    return [(one["name"], one["fate"]) for one in told]
+    return [(one["name"], one["fate"]) for book in books for one in whole_lines(book)]
+
+
+def told(hot: Path) -> list[dict[str, Any]]:
+    """What the journals of all waves tell."""
+    journals = (hot.parent / "out" / ".segbatch").glob("watch-in-*/journal.jsonl")
+    return [one for journal in journals for one in whole_lines(journal)]
 
 
 def begun(hot: Path) -> list[str]:
     """The inputs that any wave began, in order."""
-    lines = [
-        json.loads(line)
-        for path in (hot.parent / "out" / ".segbatch").glob("watch-in-*/journal.jsonl")
-        for line in path.read_text().splitlines()
-    ]
-    return [Path(one["input"]).name for one in lines if one["event"] == "started"]
+    return [Path(one["input"]).name for one in told(hot) if one["event"] == "started"]
 
 
 def test_good_and_bad_arrivals_each_go_where_they_belong(hot: Path, tmp_path: Path) -> None:
@@ -141,15 +146,19 @@ def test_an_arrival_is_done_once_until_it_changes(hot: Path) -> None:
 
 
 def test_a_file_that_grows_is_left_alone_until_it_is_whole(hot: Path, tmp_path: Path) -> None:
+    """Every look finds it longer than the one before, however much time there was between them."""
     data = scene(tmp_path / "whole.tif", shape=(400, 300)).read_bytes()
-    with watching(hot) as process, (hot / "slow.tif").open("wb") as file:
-        until(lambda: list(tmp_path.glob(f"{BOOK}/lock")))
+    gate = Gate(tmp_path, str(hot), event="os.scandir")
+    with watching(hot, gate=gate) as process, (hot / "slow.tif").open("wb") as file:
         step = len(data) // 12
-        for start in range(0, len(data), step):  # never still for 0.3 s, for some 1.8 s
+        for start in range(0, len(data), step):
+            gate.wait(process)
             file.write(data[start : start + step])
             file.flush()
-            time.sleep(0.15)
-        until(lambda: fates(hot))
+            time.sleep(0.05)  # with the others, longer than a file must be still
+            gate.step(process)
+        gate.open()
+        until(lambda: fates(hot), process=process)
         assert ended(process) == 0
     assert fates(hot) == [("slow.tif", "done")]
 
@@ -194,9 +203,14 @@ def test_sigterm_finishes_the_block_in_hand_and_the_rest_waits(hot: Path, tmp_pa
     def markers() -> int:
         return len(list(store.glob("done/*.*.json")))
 
-    with watching(hot, "--block", "1024,1024") as process:
+    gate = Gate(tmp_path, f"{store}/done/*.*.json", after=2)
+    with watching(hot, "--block", "1024,1024", gate=gate) as process:
+        gate.wait(process)
         until(lambda: markers() >= 2)
-        assert ended(process) == 130
+        process.send_signal(signal.SIGTERM)
+        until(lambda: any(one["event"] == "stopping" for one in told(hot)), process=process)
+        gate.open()
+        assert process.wait(PATIENCE_S) == 130
     left = markers()
     assert 2 <= left < 12
     assert not fates(hot)
@@ -206,11 +220,13 @@ def test_sigterm_finishes_the_block_in_hand_and_the_rest_waits(hot: Path, tmp_pa
 
 
 def test_an_idle_watch_ends_with_0(hot: Path, tmp_path: Path) -> None:
+    def said() -> str:
+        return (tmp_path / "said").read_text()
+
     with watching(hot) as process:
         scene(hot / "a.tif")
-        until(lambda: fates(hot))
-        until(lambda: (hot / "a.tif.segbatch-done").exists())
-        time.sleep(0.5)
+        until(lambda: "watching" in said() and "1 done so far" in said(), process=process)
+        assert (hot / "a.tif.segbatch-done").exists()
         assert ended(process, signal.SIGINT) == 0
     assert list(tmp_path.glob(BOOK))
 
