@@ -6,34 +6,37 @@ import json
 import os
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+from tests.patience import PATIENCE_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def process(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """``python -m COMMAND``, which can import the functions of these tests; ended with the block.
+def process(*command: str, says: str = "", **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``python -m COMMAND``, which can import the functions of these tests, once it has said ``says``;
+    ended with the block.
 
     The current folder is another one, for ``-m`` puts that first on the path."""
-    before = environment.pop("PYTHONPATH", os.environ.get("PYTHONPATH"))
-    path = os.pathsep.join(filter(None, (before, str(ROOT))))
-    started = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **environment, "PYTHONPATH": path},
-        cwd="/",
-    )
-    try:
-        yield started
-    finally:
-        started.terminate()
-        started.communicate(timeout=30)
+    path = os.pathsep.join(filter(None, (environment.pop("PYTHONPATH", ""), str(ROOT))))
+    with tempfile.NamedTemporaryFile() as said:
+        started = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env={**os.environ, **environment, "PYTHONPATH": path},
+            cwd="/",
+        )
+        try:
+            until(lambda: says in Path(said.name).read_text(), says, started)
+            yield started
+        finally:
+            started.terminate()
+            started.wait(PATIENCE_S)
 
 
 def tls(folder: Path, role: str) -> tuple[str, ...]:
@@ -58,17 +61,19 @@ def scheduler(folder: Path, certs: Path | None = None, role: str = "scheduler") 
     if certs is not None:
         options += ["--protocol", "tls", *tls(certs, role)]
     with process("distributed.cli.dask_scheduler", *options):
-        deadline = time.monotonic() + 60
-        while not told.exists() or not told.read_text().strip():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: told.exists() and told.read_text().strip())
         yield json.loads(told.read_text())["address"]
 
 
-def worker(address: str, *options: str, **environment: str) -> Any:
-    """A worker of that scheduler, with no nanny around it."""
+@contextmanager
+def worker(
+    address: str, *options: str, registers: bool = True, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of that scheduler, with no nanny around it, that it has taken in (if it ``registers``)."""
     own = ("--nthreads", "2", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1")
-    return process("distributed.cli.dask_worker", address, *own, *options, **environment)
+    command = ("distributed.cli.dask_worker", address, *own, *options)
+    with process(*command, says="Registered to" if registers else "", **environment) as started:
+        yield started
 
 
 def of_another_version(folder: Path) -> dict[str, str]:

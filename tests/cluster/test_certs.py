@@ -17,6 +17,7 @@ from seg_batch.executors.cluster.certs import ROLES, make_certs, passing_certs, 
 from seg_batch.executors.cluster.launch import open_pool
 from tests.cluster.clusters import scheduler, tls, worker
 from tests.engine.files import segbatch
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,11 @@ def test_sets_of_killed_runs_are_swept(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     program = "from seg_batch.executors.cluster.certs import passing_certs; print(passing_certs())"
     told = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
     )
     left = Path(told.stdout.strip())
     assert left.is_dir()
@@ -146,8 +151,9 @@ def test_strangers_are_turned_away(certs: Path, tmp_path: Path) -> None:
         bare = Security(tls_ca_file=str(certs / "ca.pem"), require_encryption=True)
         with pytest.raises((OSError, TypeError)):
             Client(address, security=bare, timeout=3, set_as_default=False)
-        with worker(address, *tls(foreign, "worker"), "--death-timeout", "4") as stranger:
-            stranger.wait(60)
+        options = (*tls(foreign, "worker"), "--death-timeout", "4")
+        with worker(address, *options, registers=False) as stranger:
+            stranger.wait(PATIENCE_S)
         assert pool.workers_now() == (only,)
         assert pool.ask(os.getpid)  # and those inside work on
 

@@ -17,6 +17,7 @@ from seg_batch.errors import ClusterError
 from seg_batch.executors import ClusterSpec, open_pool, read_spec
 from seg_batch.executors.cluster.deploy import class_of, started
 from tests.engine.files import segbatch
+from tests.patience import until
 
 
 def written(path: Path, **spec: Any) -> str:
@@ -90,10 +91,7 @@ def test_a_queue_keeps_up_its_workers_and_is_encrypted(
     soon = {"distributed.deploy.lost-worker-timeout": "1s"}
     with dask.config.set(soon), open_pool(spec, 1) as pool:
         assert pool.name == "LocalCluster"
-        deadline = time.monotonic() + 60
-        while len(pool.workers_now()) < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        until(lambda: len(pool.workers_now()) == 2)
         before = pool.workers_now()
         assert all(address.startswith("tls://") for address in before)
         assert len(list(cache.iterdir())) == 1
@@ -101,9 +99,7 @@ def test_a_queue_keeps_up_its_workers_and_is_encrypted(
         assert list(pool.memory_limits().values()) == pytest.approx([3e9, 3e9], rel=0.01)
         pids = pool.ask(os.getpid)
         os.kill(pids[before[0]], 9)
-        while before[0] in pool.workers_now() or len(pool.workers_now()) < 2:
-            assert time.monotonic() < deadline, pool.workers_now()
-            time.sleep(0.5)
+        until(lambda: before[0] not in (now := pool.workers_now()) and len(now) == 2)
     assert not list(cache.iterdir())
 
 
@@ -120,19 +116,25 @@ def test_a_spec_file_runs_a_scene(scene: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_bounds_that_adapt() -> None:
+def test_bounds_that_adapt(tmp_path: Path) -> None:
+    """Tasks that wait bring a second worker, and no third."""
+    enough = tmp_path / "enough"
+
+    def waiting() -> None:
+        while not enough.exists():
+            time.sleep(0.05)
+
     spec = ClusterSpec.model_validate(
         {"cluster": "distributed.LocalCluster", "adapt": {"minimum": 1, "maximum": 2}}
     )
     with open_pool(spec, 1) as pool:
         assert len(pool.workers_now()) == 1
-        waiting = [pool.submit(time.sleep, 1.5) for _ in range(12)]
-        most, deadline = 0, time.monotonic() + 30
-        while not all(future.done() for future in waiting):
-            assert time.monotonic() < deadline
-            most = max(most, len(pool.workers_now()))
-            time.sleep(0.2)
-        assert most == 2
+        tasks = [pool.submit(waiting) for _ in range(12)]
+        until(lambda: len(pool.workers_now()) == 2)
+        time.sleep(1)  # in which a third one might be asked for
+        assert len(pool.workers_now()) == 2
+        enough.touch()
+        until(lambda: all(task.done() for task in tasks))
 
 
 @pytest.mark.full

@@ -14,6 +14,7 @@ from seg_batch.executors import open_pool
 from seg_batch.executors.cluster.gpu import cuda_cluster
 from seg_batch.executors.cluster.settings import SETTINGS
 from tests.engine.files import segbatch
+from tests.patience import PATIENCE_S
 
 
 def _env(name: str) -> str | None:
@@ -42,7 +43,7 @@ def test_the_dashboard_is_on_loopback_only() -> None:
     with open_pool("local", 1) as pool:
         assert pool.dashboard is not None
         assert pool.dashboard.startswith("http://127.0.0.1:")
-        with urlopen(pool.dashboard, timeout=10) as page:
+        with urlopen(pool.dashboard, timeout=PATIENCE_S) as page:
             text = page.read().decode()
         (address,) = pool.workers_now()
         assert address in text
@@ -82,7 +83,7 @@ def test_every_worker_has_our_settings(cluster: str) -> None:
         assert list(pool.ask(_settings).values()) == [SETTINGS, SETTINGS]
         if cluster == "local":
             pool._cluster.scale(3)  # type: ignore[attr-defined]
-            pool._client.wait_for_workers(3, timeout=60)  # type: ignore[attr-defined]
+            pool._client.wait_for_workers(3, timeout=PATIENCE_S)  # type: ignore[attr-defined]
             assert list(pool.ask(_settings).values()) == [SETTINGS] * 3
 
 

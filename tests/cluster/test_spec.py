@@ -19,6 +19,7 @@ from seg_batch.executors.cluster.spec import CLASSES, ClusterSpec, read_spec
 from seg_batch.machine import parse_seconds
 from seg_batch.workflow import read
 from seg_batch.workflow.parts import Limits
+from tests.patience import PATIENCE_S
 
 READY = sorted((Path(__file__).resolve().parents[2] / "workflows" / "clusters").glob("*.yaml"))
 NOON = datetime(2026, 1, 15, 12)
@@ -147,7 +148,7 @@ def test_reading_a_spec_imports_no_dask(tmp_path: Path) -> None:
         "print(*{m.split('.')[0] for m in sys.modules} & {'dask', 'distributed', 'dask_jobqueue'})"
     )
     command = [sys.executable, "-c", program, str(READY[-2])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 

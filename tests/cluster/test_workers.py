@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -29,8 +30,10 @@ from seg_batch.executors.cluster.facts import (
     versions,
 )
 from seg_batch.executors.pool import InlinePool
+from seg_batch.machine import is_running
 from tests.cluster.clusters import of_another_version, scheduler, worker
 from tests.engine.files import segbatch
+from tests.patience import PATIENCE_S, until
 
 
 class Elsewhere(InlinePool):
@@ -232,12 +235,15 @@ def test_a_late_worker_of_another_version_takes_itself_out(tmp_path: Path) -> No
         worker(address) as good,
         open_pool(address, 1, Needs(outputs=(str(done),))) as pool,
     ):
-        until_it_is_out = takewhile(lambda n: not pool.dropped and n < 1000, count())
+        patience = time.monotonic() + PATIENCE_S
+        until_it_is_out = takewhile(
+            lambda n: not pool.dropped and time.monotonic() < patience, count()
+        )
         results = run_bounded(pool, partial(_slowly, str(done)), until_it_is_out)
         first = next(results)
         with worker(address, **of_another_version(tmp_path)) as late:
             outcomes = [first, *results]
-            late.wait(30)
+            late.wait(PATIENCE_S)
         assert not any(outcome.error for outcome in outcomes)
         assert {outcome.result for outcome in outcomes} == {good.pid}
         (why,) = pool.dropped.values()
@@ -254,30 +260,42 @@ def test_retired_workers_stay_away_and_their_work_is_done(tmp_path: Path) -> Non
         next(results)
         pool.retire(first, "every block fails there")
         assert all(outcome.error is None for outcome in results)
-        deadline = time.monotonic() + 60
-        while pool.workers_now() != (second,):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: pool.workers_now() == (second,))
         assert pool.dropped == {first: "every block fails there"}
         assert pool.ask(os.getpid) == {second: pids[second]}
         assert pool.window == 3
-        while Path("/proc", str(pids[first])).exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: not is_running(pids[first]))
+
+
+class PatientAsyncio:
+    """``asyncio``, but that the time to answer begins when another one has answered."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def wait_for(self, call: Any, limit_s: float) -> Any:
+        task = asyncio.ensure_future(call)
+        while not self.answered and not task.done():
+            await asyncio.wait([task], timeout=0.05)
+        answer = await asyncio.wait_for(task, 0.5)
+        self.answered += 1
+        return answer
 
 
 @pytest.mark.full
 def test_a_worker_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seg_batch.executors.dask_pool.ANSWER_S", 2)
     with (
         scheduler(tmp_path) as address,
         worker(address),
         worker(address) as stuck,
         open_pool(address, 1) as pool,
     ):
-        while len(pool.workers_now()) < 2:
-            time.sleep(0.1)
+        until(lambda: len(pool.workers_now()) == 2)
         pids = {pid: name for name, pid in pool.ask(os.getpid).items()}
+        monkeypatch.setattr("seg_batch.executors.dask_pool.asyncio", PatientAsyncio())
         stuck.send_signal(signal.SIGSTOP)
         try:
             with pytest.raises(ClusterError, match="does not answer") as error:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +11,11 @@ import numpy as np
 import pytest
 import rasterio
 
+from tests.cluster.clusters import of_another_version, scheduler, worker
 from tests.engine.files import address_raster, segbatch, write_raster
+from tests.patience import PATIENCE_S, Gate, until
 
 pytestmark = pytest.mark.full
-
-
-@contextmanager
-def started(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, **environment},
-        cwd="/",  # `-m` puts this first on the path, before PYTHONPATH
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-@contextmanager
-def scheduler(folder: Path) -> Iterator[str]:
-    """The address of a scheduler on loopback."""
-    told = folder / "scheduler.json"
-    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-    with started("distributed.cli.dask_scheduler", *options, "--scheduler-file", str(told)):
-        deadline = time.monotonic() + 60
-        while not told.exists() or not told.read_text().strip():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        yield json.loads(told.read_text())["address"]
-
-
-def worker(address: str, **environment: str) -> Any:
-    options = ("--nthreads", "2", "--no-dashboard", "--no-nanny", "--host", "127.0.0.1")
-    return started("distributed.cli.dask_worker", address, *options, **environment)
 
 
 def test_an_existing_cluster_does_the_work(scene: Path, tmp_path: Path, run: Any) -> None:
@@ -66,11 +29,8 @@ def test_an_existing_cluster_does_the_work(scene: Path, tmp_path: Path, run: Any
 
 
 def test_workers_of_another_version_are_refused(scene: Path, tmp_path: Path, run: Any) -> None:
-    other = tmp_path / "other" / "segbatch-9.9.9.dist-info"
-    other.mkdir(parents=True)
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: segbatch\nVersion: 9.9.9\n")
     out = tmp_path / "out.tif"
-    with scheduler(tmp_path) as address, worker(address, PYTHONPATH=str(other.parent)):
+    with scheduler(tmp_path) as address, worker(address, **of_another_version(tmp_path)):
         ran = run("predict", scene, "-o", out, "--model", "probe", "--cluster", address)
     assert ran.status == 2
     assert "9.9.9" in ran.err
@@ -84,13 +44,15 @@ def test_a_cluster_that_loses_all_workers_ends_the_run(tmp_path: Path) -> None:
     values = address_raster((9000, 9000), 1, "uint8")
     scene, out = write_raster(tmp_path / "large.tif", values), tmp_path / "out.tif"
     arguments = ["predict", str(scene), "-o", str(out), "--model", "probe", "--block", "1024,1024"]
+    gate = Gate(tmp_path, f"{out}.work.zarr/done/*.*.json", after=1)
     with scheduler(tmp_path) as address:
-        with worker(address):
+        with worker(address, **gate.environment) as lost:
             command = [sys.executable, "-m", "seg_batch", *arguments, "--cluster", address]
             process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-            while not list(Path(f"{out}.work.zarr").glob("done/*.*.json")):
-                time.sleep(0.01)
-        _, err = process.communicate(timeout=150)
+            gate.wait(process)
+            until(lambda: list(Path(f"{out}.work.zarr").glob("done/*.*.json")), process=process)
+            lost.kill()
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert "workers are gone" in err
     assert segbatch(*arguments).status == 0
@@ -112,6 +74,6 @@ def test_workers_import_nothing_from_the_current_folder(tmp_path: Path) -> None:
     (tmp_path / "pickle.py").write_text("open('imported', 'w').close()")
     command = [str(Path(sys.executable).parent / "segbatch"), "predict", str(scene)]
     command += ["--model", "probe", "--cluster", "local", "-q"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr) == (0, "")
     assert not (tmp_path / "imported").exists()
