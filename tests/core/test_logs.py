@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ import pytest
 from seg_batch.errors import ReadError
 from seg_batch.executors import Outcome, gather_logs, open_pool
 from seg_batch.logs import Logged, RunLog, failure, recording, remedy, worker_line
+from tests.patience import until
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -135,9 +135,7 @@ def test_what_libraries_warn_of_in_workers_comes_home(tmp_path: Path) -> None:
     with RunLog(path) as log, open_pool("local", 2) as pool:
         gather_logs(pool, lambda told: worker_line(log, told))
         here = set(pool.ask(_complain, 3)) and pool.ask(_pid)
-        deadline = time.monotonic() + 20
-        while len(lines(path)) < 4 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        until(lambda: path.read_text().count("\n") >= 4, "all that was told")
     told = lines(path)
     pids = {str(pid) for pid in here.values()}
     assert {one["worker"].rpartition(":")[2] for one in told} == pids

@@ -15,6 +15,7 @@ import pytest
 
 from seg_batch.nn.backend import tf
 from seg_batch.nn.feed import feed
+from tests.patience import until
 
 SHAPE = (6, 5)
 
@@ -63,16 +64,24 @@ def test_it_runs_ahead_but_not_for_ever_and_stops_when_nobody_listens() -> None:
 
     before, running = threading.active_count(), iter(feed(noted, 0, 2, 2))
     next(running)
-    time.sleep(0.3)
-    ahead = len(asked)
-    assert 4 < ahead < 20, "a few batches are ready"
+    until(lambda: len(asked) > 4, "the first of those that are kept ready")
+    assert settled(asked) < 20, "a few batches are ready"
     del running
     gc.collect()
-    time.sleep(0.1)
-    stopped = len(asked)
-    time.sleep(0.2)
-    assert len(asked) == stopped
+    assert settled(asked) < 20
     assert threading.active_count() <= before + 3
+
+
+def settled(asked: list[int]) -> int:
+    """How many were asked for, once no more are."""
+
+    def at_rest() -> bool:
+        before = len(asked)
+        time.sleep(0.3)
+        return len(asked) == before
+
+    until(at_rest)
+    return len(asked)
 
 
 def test_an_error_comes_out_with_its_words() -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
+import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from seg_batch.verbs import predict as verb
 from seg_batch.verbs.predict import predict, predict_one
 from seg_batch.verbs.request import Request, prepare
 from tests.engine.files import segbatch, write_raster, write_volume
+from tests.patience import Gate
 
 CHAIN = ("majority:3", "min_size:12,residue 5=0.9ha", "largest:residue 3", "fill_holes")
 STEPS = [word for step in CHAIN for word in ("--post", step)]
@@ -329,15 +329,16 @@ def test_killed_in_a_step_it_goes_on(scene: Path, tmp_path: Path) -> None:
     clean, out = tmp_path / "clean.tif", tmp_path / "out.tif"
     predict(scene, clean, model="probe", post=CHAIN)
     command = [sys.executable, "-m", "seg_batch", "predict", str(scene), "--model", "probe", *STEPS]
-    maps, seen = Path(f"{out}.work.zarr"), set()
-    process = subprocess.Popen(
-        [*command, "-o", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while process.poll() is None and len(seen) < 2:  # the second step has begun
-        seen |= {path.name for path in maps.glob("post-*")}
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
+    maps = Path(f"{out}.work.zarr")
+    gate = Gate(tmp_path, f"{maps}/done/steps.json", after=1)
+    with subprocess.Popen(
+        [*command, "-o", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **gate.environment},
+    ) as process:
+        gate.wait(process)  # the second step is made, and nobody knows of it yet
+        process.kill()
     assert not out.exists()
     assert len(json.loads((maps / "done" / "steps.json").read_text())["steps"]) >= 1
     predict(scene, out, model="probe", post=CHAIN)

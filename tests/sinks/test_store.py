@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from seg_batch.errors import DamagedError, OutputError, StoreError
 from seg_batch.geometry import Blocks, Box
 from seg_batch.sinks.store import StoreSpec, WorkStore, differences
+from tests.patience import PATIENCE_S
 from tests.sinks.made import (
     OBLIQUE,
     full_store,
@@ -177,7 +178,7 @@ def test_two_processes_write_the_same_blocks(store: WorkStore) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE_S)
     assert [p.exitcode for p in processes] == [0, 0]
     assert store.verify(BLOCKS) == []
 

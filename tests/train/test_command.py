@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import rasterio
 
 from tests.engine.files import segbatch
+from tests.patience import PATIENCE_S, Gate
 from tests.train.made import bright_recipe, bright_scene
 
 
@@ -59,12 +60,14 @@ def test_stopped_by_signal_it_says_so_and_goes_on(given: dict[str, Any], tmp_pat
     bundle, fit = tmp_path / "b", tmp_path / "b.work" / "fit"
     train = ("train", given["pair"], "-o", bundle, "--recipe", given["recipe"], "-q")
     command = [sys.executable, "-m", "seg_batch", *map(str, train)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
-        until = time.monotonic() + 120
-        while not list(fit.glob("checkpoint-*.json")) and time.monotonic() < until:
-            time.sleep(0.05)
+    gate = Gate(tmp_path, f"{fit}/checkpoint-*.json", after=1)
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, **gate.environment}
+    ) as running:
+        gate.wait(running)
         running.send_signal(signal.SIGTERM)
-        _, err = running.communicate(timeout=60)
+        gate.open()
+        _, err = running.communicate(timeout=PATIENCE_S)
     assert (running.returncode, err.count("\n")) == (130, 1), err
     assert "run the same command again to resume" in err
     assert not bundle.exists()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from seg_batch.errors import InputError, OutputError, StoreError
 from seg_batch.recipe import Recipe
 from seg_batch.sinks.patch_work import work_folder
 from seg_batch.verbs.patches import make_patches
+from tests.patience import Gate
 from tests.train.made import scene_pair, scene_recipe, volume_recipe, volumes
 
 pytestmark = pytest.mark.full  # of real size, or killed for real
@@ -122,16 +121,14 @@ def test_a_killed_process_leaves_what_the_next_one_finishes(tmp_path: Path, rece
     make_patches(given, tmp_path / "whole.zarr", recipe, task_bytes=SMALL)
     out = tmp_path / "d.zarr"
     arguments = [given[0], str(out), str(tmp_path / "r.json"), str(SMALL)]
-    run = subprocess.Popen([sys.executable, "-c", KILLED, *arguments])
-    until = time.monotonic() + 60
-    while run.poll() is None and time.monotonic() < until:
-        if len(list((work_folder(out) / "done").glob("*.json"))) > receipts:
-            os.kill(run.pid, signal.SIGKILL)
-        time.sleep(0.001)
-    run.wait()
-    if run.returncode == -signal.SIGKILL:
-        assert not out.exists()
-        make_patches(given, out, recipe, task_bytes=SMALL)
+    gate = Gate(tmp_path, f"{work_folder(out)}/done/*.json", after=receipts)
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments], env={**os.environ, **gate.environment}
+    ) as run:
+        gate.wait(run)
+        run.kill()
+    assert not out.exists()
+    make_patches(given, out, recipe, task_bytes=SMALL)
     assert content(out) == content(tmp_path / "whole.zarr")
     assert not work_folder(out).exists()
 
