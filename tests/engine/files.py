@@ -14,6 +14,8 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
+from tests.patience import PATIENCE_S
+
 
 def address_raster(shape: tuple[int, int], bands: int, dtype: str) -> np.ndarray:
     """``(bands, y, x)``: every pixel tells its row, column and band; no symmetry."""
@@ -77,6 +79,6 @@ def segbatch(*arguments: object, cwd: Path | None = None, **environment: str) ->
         text=True,
         cwd=cwd,
         env={**os.environ, **environment},
-        timeout=300,
+        timeout=2 * PATIENCE_S,
     )
     return Ran(done)

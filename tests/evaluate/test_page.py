@@ -22,6 +22,7 @@ from seg_batch.verbs.pictures import MARKS, Gallery, View, draw
 from tests.evaluate.made import labels, raster_pair, volume_pair
 from tests.evaluate.test_files import CLASSES
 from tests.morning.browser import CHROMIUM
+from tests.patience import PATIENCE_S
 
 
 class Page(HTMLParser):
@@ -225,7 +226,7 @@ def test_a_browser_shows_it_in_both_schemes_and_sorts_a_table(
         [CHROMIUM, *flags, "--dump-dom", page.as_uri()],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_S,
         env={**os.environ, "HOME": str(tmp_path)},
     )
     assert 'data-first="a &lt;script&gt;"' in done.stdout
@@ -243,7 +244,7 @@ def test_a_browser_shows_it_in_both_schemes_and_sorts_a_table(
                 page.as_uri(),
             ],
             capture_output=True,
-            timeout=90,
+            timeout=PATIENCE_S,
             env={**os.environ, "HOME": str(tmp_path)},
         )
         corners.append(pixels(shot.read_bytes())[2, 2, :3].tolist())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from tests.hosts.net import Hosts, network
 from tests.hosts.runs import Running
+from tests.patience import Gate, until
 
 # A lost host is noticed after seconds instead of minutes: the tests wait for that. Dask takes no
 # fewer than 11 for a connection.
@@ -36,6 +36,7 @@ class Farm:
     address: str
     environment: dict[str, str]
     log: Path  # of the scheduler
+    gate: Gate  # at which workers stand once each has done some blocks of the large scene
 
     def running(self, words: list[str], out: Path) -> Running:
         """A command started on the coordinator's host."""
@@ -43,10 +44,7 @@ class Farm:
 
     def wait_for(self, line: str, times: int) -> None:
         """Until the scheduler has said this so often."""
-        deadline = time.monotonic() + 60
-        while (said := self.log.read_text()).count(line) < times:
-            assert time.monotonic() < deadline, said
-            time.sleep(0.1)
+        until(lambda: self.log.read_text().count(line) >= times, line)
 
 
 @contextmanager
@@ -54,7 +52,8 @@ def farm(folder: Path, certs: Path | None = None) -> Iterator[Farm]:
     """Scheduler and workers, each on its host, with its logs in ``folder``; over TLS with the
     certificates in ``certs``."""
     protocol = "tls" if certs else "tcp"
-    everywhere = {**os.environ, **PATIENCE}
+    gate = Gate(folder, "*/large_labels.tif.work.zarr/done/*.*.json", after=6)
+    everywhere = {**os.environ, **PATIENCE, **gate.environment}
     if certs:
         everywhere["SEGBATCH_TLS"] = str(certs)
     with network("scheduler", *WORKERS, "coordinator") as hosts:
@@ -79,7 +78,7 @@ def farm(folder: Path, certs: Path | None = None) -> Iterator[Farm]:
                 address, *_keys(certs, "worker"), "--nthreads", "2", "--no-nanny",
                 *own, hosts.address(host),
             )  # fmt: skip
-        started = Farm(hosts, address, everywhere, folder / "scheduler.log")
+        started = Farm(hosts, address, everywhere, folder / "scheduler.log", gate)
         started.wait_for("Register worker", len(WORKERS))
         yield started
 

@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import PATIENCE_S
+
 PREFIX = "segbatch-test-"
 SWITCH = "switch"
 
@@ -25,7 +27,9 @@ SWITCH = "switch"
 def ip(*arguments: str) -> str:
     environment = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
     command = ["ip", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=20)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=PATIENCE_S
+    )
     if done.returncode:
         raise OSError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout

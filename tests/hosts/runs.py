@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from types import TracebackType
 import yaml
 
 from tests.engine.files import address_raster, segbatch, write_raster
+from tests.patience import PATIENCE_S, until
 
 SIDE, SMALL_SIDE = 6144, 700
 BLOCKS = 36  # of the large scene
-PATIENCE_S = 240  # with a machine that has other things to do
 APPLIED = {"tta": "d4", "block": [1024, 1024]}  # slow enough to be disturbed
 
 
@@ -103,11 +102,11 @@ class Running:
     ) -> None:
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(PATIENCE_S)
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=PATIENCE_S)
 
     def receipts(self) -> list[dict[str, str]]:
         """Of the large scene's blocks done so far; none when its product is in place."""
@@ -120,11 +119,7 @@ class Running:
     def wait_for_blocks(self, n: int, hosts: int = 1, processes: int = 1) -> None:
         """Until ``n`` blocks are done, by so many hosts and processes; fails where the run ended
         before."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not self._has_done(n, hosts, processes):
-            assert self._process.poll() is None, self._process.communicate()
-            assert time.monotonic() < deadline, len(self.receipts())
-            time.sleep(0.02)
+        until(lambda: self._has_done(n, hosts, processes), f"{n} blocks", self._process)
 
     def _has_done(self, n: int, hosts: int, processes: int) -> bool:
         done = [receipt["worker"] for receipt in self.receipts()]

@@ -54,6 +54,7 @@ def cut_in_mid_run(running: Running, there: Farm, *hosts: str) -> None:
     running.wait_for_blocks(4, hosts=2)
     there.hosts.cut(*hosts)
     assert running.is_working()
+    there.gate.open()
     there.wait_for("Remove worker", len(hosts))
     time.sleep(NOTICED_S)
     there.hosts.restore(*hosts)
@@ -107,6 +108,7 @@ def test_a_lost_scheduler_is_told_of_and_the_same_command_completes(
     with predicting(reference, plain, out) as running:
         running.wait_for_blocks(4)
         plain.hosts.cut("scheduler")
+        plain.gate.open()
         status, _, err = running.end()
     assert status == 2
     assert "resume" in err

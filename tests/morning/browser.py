@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import hardware
+from tests.patience import PATIENCE_S
 
 CHROMIUM = hardware.browser()
 FLAGS = (
@@ -60,7 +61,7 @@ class Browser:
                 return told["result"]
             self._hear(told)
 
-    def _next(self, limit_s: float = 60.0) -> dict[str, Any]:
+    def _next(self, limit_s: float = PATIENCE_S) -> dict[str, Any]:
         until = time.monotonic() + limit_s
         while b"\0" not in self._rest:
             ready, _, _ = select.select([self._receive], [], [], until - time.monotonic())
@@ -80,7 +81,7 @@ class Browser:
         """Show the file, and wait until it is loaded."""
         self.size(width, height)
         self.call("Page.navigate", url=page.as_uri())
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE_S
         while self.value("document.readyState + document.URL") != "complete" + page.as_uri():
             assert time.monotonic() < until, "the page does not load"
             time.sleep(0.02)

@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.patience import PATIENCE_S, until
 
 HERE = Path(__file__).resolve().parent
 PREFIX = "segbatch-slurm-"  # and the id of the process that owns it
@@ -24,7 +25,12 @@ class Slurm:
 
     def call(self, *words: str) -> str:
         done = subprocess.run(
-            words, capture_output=True, text=True, env=self.environment, timeout=20, check=True
+            words,
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            timeout=PATIENCE_S,
+            check=True,
         )
         return done.stdout
 
@@ -37,14 +43,11 @@ class Slurm:
 
     def wait_until_empty(self) -> None:
         """Until every job has ended; one that finds no scheduler does so after a minute."""
-        deadline = time.monotonic() + 180
-        while self.jobs():
-            assert time.monotonic() < deadline, self.call("squeue")
-            time.sleep(0.2)
+        until(lambda: not self.jobs(), "the end of all jobs")
 
 
 def down(folder: Path) -> None:
-    subprocess.run([HERE / "down.sh", folder], check=True, timeout=60)
+    subprocess.run([HERE / "down.sh", folder], check=True, timeout=PATIENCE_S)
 
 
 def sweep() -> None:
@@ -62,7 +65,7 @@ def one_node() -> Iterator[Slurm]:
     path = f"{os.environ['PATH']}:/usr/sbin"
     environment = {**os.environ, "PATH": path, "PYTHON": sys.executable}
     try:
-        subprocess.run([HERE / "up.sh", folder], env=environment, check=True, timeout=60)
+        subprocess.run([HERE / "up.sh", folder], env=environment, check=True, timeout=PATIENCE_S)
         yield Slurm({**environment, "SLURM_CONF": str(folder / "slurm.conf")})
     finally:
         if folder.exists():
