@@ -37,14 +37,18 @@ MEMBER_BYTES = 150 << 20
 ENGINE_BYTES = {"openvino": 200 << 20, "tensorflow": 900 << 20, "keras": 900 << 20}
 ACTIVATION_SHARE = {"openvino": 0.75, "tensorflow": 1.0, "keras": 1.0}
 
-# Multiply-adds x 2, by engine and precision; measured on wide networks, the lower of 2-D and 3-D.
+# Multiply-adds x 2 a second, by engine and precision, with AVX-512. Measured: OpenVINO in bfloat16 300e9
+# (Zen 5, wide networks) and 130e9 (Zen 4, the starters); in float32 100e9 and 76e9; TensorFlow 150e9 and
+# 130e9, 95e9 and 76e9.
 FLOPS_PER_CORE = {
-    ("openvino", "mixed"): 300e9,
-    ("openvino", "float32"): 100e9,
-    ("tensorflow", "mixed"): 150e9,
-    ("tensorflow", "float32"): 95e9,
+    ("openvino", "mixed"): 200e9,
+    ("openvino", "float32"): 90e9,
+    ("tensorflow", "mixed"): 140e9,
+    ("tensorflow", "float32"): 85e9,
 }
-SLOWEST = 50e9
+# With AVX2: OpenVINO 32e9 (Zen 3, busy) to 94e9 (Zen 4), TensorFlow 39e9 to 66e9, mixed or not.
+FLOPS_BELOW_AVX512 = {"openvino": 55e9, "tensorflow": 45e9}
+SLOWEST = 30e9
 VOXELS_PER_CORE_S = 10e6
 
 
@@ -201,4 +205,8 @@ def seconds(engine: str, precision: str, *, flops: float, voxels: float) -> floa
     a function), so many ``voxels`` at 10 million a second and core."""
     if not flops:
         return voxels / (VOXELS_PER_CORE_S * machine.cores())
-    return flops / (FLOPS_PER_CORE.get((engine, precision), SLOWEST) * machine.cores())
+    if machine.gpus() or machine.has_avx512():
+        rate = FLOPS_PER_CORE.get((engine, precision), SLOWEST)
+    else:
+        rate = FLOPS_BELOW_AVX512.get(engine, SLOWEST)
+    return flops / (rate * machine.cores())

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import re
 import shutil
 import socket
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
+
+# Values of ONEDNN_MAX_CPU_ISA that end below AVX-512, and below bfloat16.
+BELOW_AVX512 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2"})
+BELOW_BFLOAT16 = BELOW_AVX512 | {"AVX512_CORE", "AVX512_CORE_VNNI"}
 
 
 def cores() -> int:
@@ -42,12 +47,48 @@ def default_precision() -> str:
 
 
 def has_bfloat16() -> bool:
-    """Whether the CPU computes in bfloat16, rather than imitating it."""
+    """Whether the CPU computes in bfloat16, rather than imitating it, and libraries may use that."""
+    return may_use_bfloat16() and _has_flag("avx512_bf16", "amx_bf16")
+
+
+def may_use_bfloat16() -> bool:
+    """Whether ``ONEDNN_MAX_CPU_ISA`` leaves bfloat16 to oneDNN, which computes for TensorFlow and
+    OpenVINO: it names the highest set of instructions that is used."""
+    return _highest_isa() not in BELOW_BFLOAT16
+
+
+def has_avx512() -> bool:
+    """Whether the CPU has what oneDNN calls AVX512_CORE, and oneDNN may use it."""
+    return _highest_isa() not in BELOW_AVX512 and _has_flag("avx512bw")
+
+
+def _highest_isa() -> str:
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+
+
+def _has_flag(*names: str) -> bool:
+    return re.search(rf"\b({'|'.join(names)})\b", _cpuinfo()) is not None
+
+
+def cpu() -> str:
+    """What the instructions that libraries choose follow from: vendor, model, flags, and the limit set
+    to oneDNN."""
+    kinds = r"vendor_id|cpu family|model|model name|flags|Features|CPU part"
+    told = re.findall(rf"^(?:{kinds})\s*:.*$", _cpuinfo().partition("\n\n")[0], re.MULTILINE)
+    return "\n".join([platform.machine(), platform.processor(), _highest_isa(), *told])
+
+
+def _cpuinfo() -> str:
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        return Path("/proc/cpuinfo").read_text()
     except OSError:
-        return False
-    return re.search(r"\b(avx512_bf16|amx_bf16)\b", flags) is not None
+        return ""
+
+
+def user_cache(kind: str) -> Path:
+    """``$XDG_CACHE_HOME/segbatch/<kind>``; RuntimeError where there is no home folder."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "segbatch" / kind
 
 
 def is_running(pid: int) -> bool:

@@ -29,10 +29,6 @@ def is_linux() -> bool:
     return sys.platform == "linux" and Path("/proc/self/statm").exists()
 
 
-def has_avx512() -> bool:
-    return is_linux() and " avx512f " in Path("/proc/cpuinfo").read_text()
-
-
 def browser() -> str | None:
     return shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -65,7 +61,7 @@ def _works(*command: str) -> bool:
 
 NEEDS: dict[str, Callable[[], bool]] = {
     "bfloat16": machine.has_bfloat16,  # a CPU that computes in it
-    "avx512": has_avx512,
+    "avx512": machine.has_avx512,
     "gpu": lambda: machine.gpus() > 0,  # one that CUDA_VISIBLE_DEVICES shows
     "memory": lambda: machine.available_bytes() >= 8 * GIB,
     "linux": is_linux,  # its /proc, its limits of a process

@@ -34,6 +34,10 @@ def quiet_stderr() -> Iterator[None]:
             os.close(kept)
 
 
+# Else TensorFlow takes oneDNN only on some CPUs. Its own convolutions split sums among threads, so that
+# last bits would depend on how many there are.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 with quiet_stderr():
     import keras
 

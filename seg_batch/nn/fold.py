@@ -32,7 +32,7 @@ def fold_batchnorm(model: keras.Model, dtype: str | None = None) -> keras.Model:
 
     def copy(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
-        if dtype is not None and _may_change(layer, heads):
+        if dtype is not None and may_change(layer, heads):
             config["dtype"] = dtype
         if layer.name in pairs.values():
             config["use_bias"] = True
@@ -52,7 +52,7 @@ def fold_batchnorm(model: keras.Model, dtype: str | None = None) -> keras.Model:
     return folded
 
 
-def _may_change(layer: Any, heads: set[str]) -> bool:
+def may_change(layer: Any, heads: set[str]) -> bool:
     """Whether a layer may compute in another type: no output, no logits; a bare operation has none."""
     last = layer.name in heads or layer.name.startswith("head_")
     return isinstance(layer, keras.Layer) and not last

@@ -41,6 +41,7 @@ from seg_batch.stitch import (
     winners,
 )
 from seg_batch.taper import Taper
+from seg_batch.tiling import DEFAULT_PATCH
 from seg_batch.tta import averaged
 from seg_batch.verbs.room import ROOM
 
@@ -114,6 +115,7 @@ def _loaded(model: Model, settled: Plan | Options) -> Predictor:
         batch=settled.batch or 1,
         precision=settled.precision,
         sha256=model.card.weights_sha256,
+        patch=model.card.patch or DEFAULT_PATCH.get(model.card.rank or 0),
     )
     if loaded.classes != len(model.card.classes):
         raise BundleError(

@@ -78,6 +78,10 @@ class ModelPredictor(Batched):
     Patches are float32 ``(n, *patch, channels)``, normalised as the model's card says; the result is
     float32 ``(n, *patch, classes)``, probabilities. One output is a sigmoid and becomes two classes,
     (1 - p, p). `precision` is "float32" or "mixed" (see `machine.default_precision`).
+
+    On a CPU (`gpu` false) the model is called with one patch at a time, whatever `batch` says. It costs
+    nothing there, and a patch can't have another result for its place or its neighbours in a batch:
+    vectorised loops end in a scalar tail, whose last bits differ (DESIGN.md, D51).
     """
 
     def __init__(
@@ -90,8 +94,9 @@ class ModelPredictor(Batched):
         rank: int,
         outputs: int,
         precision: str,
+        gpu: bool = False,
     ) -> None:
-        super().__init__(compiler, batch, exhausted)
+        super().__init__(compiler, batch if gpu else min(batch, 1), exhausted)
         self.channels, self.rank, self.precision = channels, rank, precision
         self.classes = max(outputs, 2)
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from seg_batch import bundles
+from seg_batch import bundles, machine
 from seg_batch.nn.engines.convert import convert
 from seg_batch.nn.engines.silent import openvino
 
@@ -50,8 +50,7 @@ def read(xml: Path) -> tuple[bytes, bytes]:
 
 def user_cache() -> Path:
     """``$XDG_CACHE_HOME/segbatch/openvino``."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "segbatch" / "openvino"
+    return machine.user_cache("openvino")
 
 
 def _sweep(place: Path) -> None:

@@ -1,8 +1,11 @@
-"""Which engine a run takes, and why. Imports none of them: it looks whether they are there."""
+"""Which engine a run takes, and why. It looks whether they are there; only `class_of` imports one."""
 
+import importlib
 import os
+import socket
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 from seg_batch import machine
 from seg_batch.errors import PlanError
@@ -14,6 +17,13 @@ INSTALL = {
     "tensorflow": "pip install tensorflow",
     "jax": "pip install jax",
     "torch": "pip install torch",
+}
+
+
+CLASSES = {
+    "openvino": ("seg_batch.nn.engines.openvino", "OpenVINOPredictor"),
+    "tensorflow": ("seg_batch.nn.engines.tensorflow", "KerasPredictor"),
+    "keras": ("seg_batch.nn.engines.keras_any", "AnyKerasPredictor"),
 }
 
 
@@ -86,3 +96,16 @@ def _precision(asked: str, engine: str, gpus: int) -> str:
     if engine == "keras" and not gpus:
         return "float32"  # JAX and PyTorch gain nothing from bfloat16 on a CPU
     return machine.default_precision()
+
+
+def class_of(engine: str) -> type[Any]:
+    """PlanError where the engine is not installed: a worker need not have what the planner has."""
+    module, name = CLASSES[engine]
+    try:
+        found: type[Any] = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise PlanError(
+            f"{error.name} is not installed on {socket.gethostname()}: "
+            f"{INSTALL.get(error.name or '', 'install it')}, or use another --engine"
+        ) from error
+    return found

@@ -3,14 +3,18 @@
 
 One code path for both: Keras' own calls, compiled by JAX where that is the backend; PyTorch runs
 as it is, since its compiler needs a C++ compiler at hand. Not built for speed on CPUs: for GPU
-machines that have one of the two and no TensorFlow.
+machines that have one of the two and no TensorFlow. On a CPU it takes one thread, since both split
+sums among threads (JAX in three dimensions), and float32: bfloat16 gains nothing there, and without
+AVX-512 JAX made NaN of it.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seg_batch.errors import PlanError
 from seg_batch.nn.backend import keras
 from seg_batch.nn.engines.batched import (
     Forward,
@@ -37,8 +41,15 @@ class AnyKerasPredictor(ModelPredictor):
         batch: int = 1,
         precision: str = "float32",
         sha256: str | None = None,
+        threads: int | None = None,
     ) -> None:
+        gpu = _started()
         policy = "mixed_bfloat16" if known_precision(precision) == "mixed" else None
+        if policy and not gpu:
+            raise PlanError(
+                f"Keras on {keras.backend.backend()} gains nothing from bfloat16 on a CPU, which "
+                "--precision mixed asks it for: use --precision float32"
+            )
         model = load_model(weights, sha256=sha256)
         folded = fold_batchnorm(model, policy)
         super().__init__(
@@ -48,7 +59,22 @@ class AnyKerasPredictor(ModelPredictor):
             rank=len(model.input_shape) - 2,
             outputs=int(model.output_shape[-1]),
             precision=precision,
+            gpu=gpu,
         )
+
+
+def _started() -> bool:
+    """Start JAX or PyTorch, on a CPU with one thread; whether there is a GPU."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        os.environ.setdefault("NPROC", "1")  # what XLA goes by, read when it starts
+        return bool(jax.default_backend() != "cpu")
+    import torch
+
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
+    return bool(torch.cuda.is_available())
 
 
 def compiled(model: keras.Model, shape: Shape) -> Forward:

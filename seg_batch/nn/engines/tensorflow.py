@@ -1,26 +1,35 @@
 """A model file as a predictor on TensorFlow.
 
-What was measured (Keras 3.15.1, TensorFlow 2.21 with oneDNN, Zen 5) and what it means here:
+What was measured (Keras 3.15.1, TensorFlow 2.21, Zen 4 and 5) and what it means here:
 
-- The result of a patch does not depend on its place in the batch, on its neighbours, nor on the
-  number of threads. It can depend on the *size* of the batch, in the last bits, where layers get
-  small; so a run keeps one size, and short batches are padded.
-- One patch at a time is as fast per patch as eight, on CPUs.
+- With oneDNN on AVX-512 a patch has one result to the last bit for any number of threads. Below it, and
+  without oneDNN, sums can be split among threads: `steady` says how many are taken then. TensorFlow
+  itself turns to oneDNN only where the CPU has instructions for neural networks (Zen 3 has none);
+  `backend` asks for it always.
+- One patch at a time is as fast per patch as eight, on CPUs. On GPUs the result can depend on the
+  *size* of the batch, in the last bits, where layers get small; so a run keeps one size, and short
+  batches are padded.
 - Folding batch normalisation saves a fifth of the time; freezing the variables as well saves less
   than a twentieth more, by private functions, and is not done.
-- ``precision="mixed"`` (bfloat16) takes 0.6 of the time on CPUs that have it.
+- ``precision="mixed"`` (bfloat16) takes 0.6 of the time on CPUs that have it. Elsewhere TensorFlow's
+  kernels for it are slow and split sums among threads: numbers are rounded to bfloat16 between layers
+  that compute in float32 (`rounding`).
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seg_batch import machine
 from seg_batch.errors import PlanError
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.engines.batched import Forward, ModelPredictor, known_precision, unfit_shape
+from seg_batch.nn.engines.steady import ANY, is_known
 from seg_batch.nn.fold import fold_batchnorm
 from seg_batch.nn.loading import load_model
+from seg_batch.nn.rounding import rounded
 
 if tf is None:
     raise PlanError(
@@ -44,12 +53,15 @@ class KerasPredictor(ModelPredictor):
         batch: int = 1,
         precision: str = "float32",
         sha256: str | None = None,
+        threads: int | None = None,
     ) -> None:
         known_precision(precision)
+        _limit(threads)  # before TensorFlow starts with as many as it likes
         model = load_model(weights, sha256=sha256)
-        if tf.config.list_physical_devices("GPU"):
+        gpu = bool(tf.config.list_physical_devices("GPU"))
+        if gpu:
             _steady_gpu(precision)
-        folded = fold_batchnorm(model, _policy() if precision == "mixed" else None)
+        folded = _computing(model, precision, gpu)
         super().__init__(
             lambda shape: compiled(folded, shape),
             batch,
@@ -58,7 +70,38 @@ class KerasPredictor(ModelPredictor):
             rank=len(model.input_shape) - 2,
             outputs=int(model.output_shape[-1]),
             precision=precision,
+            gpu=gpu,
         )
+
+
+def _limit(threads: int | None) -> None:
+    """One thread where that is asked for, or where nobody has proved (None) that more are as good.
+
+    PlanError where TensorFlow has started with more, and one was asked for.
+    """
+    any_number = machine.gpus() or is_known("tensorflow") if threads is None else threads == ANY
+    if any_number or os.environ.get("TF_NUM_INTRAOP_THREADS") == "1":
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+    except RuntimeError as error:
+        if threads is not None:
+            raise PlanError(
+                "TensorFlow has started in this process, and with more than one thread its last bits "
+                "would depend on how many: set TF_NUM_INTRAOP_THREADS=1 before, or use --engine openvino"
+            ) from error
+
+
+def _computing(model: keras.Model, precision: str, gpu: bool) -> keras.Model:
+    """The model in the form that computes: float16 has the finer mantissa and GPUs are fast at it;
+    CPUs compute in bfloat16, or as if they did."""
+    if precision == "float32":
+        return fold_batchnorm(model)
+    if gpu:
+        return fold_batchnorm(model, "mixed_float16")
+    if machine.has_bfloat16():
+        return fold_batchnorm(model, "mixed_bfloat16")
+    return rounded(fold_batchnorm(model))
 
 
 def compiled(model: keras.Model, shape: tuple[int, ...]) -> Forward:
@@ -85,11 +128,6 @@ def compiled(model: keras.Model, shape: tuple[int, ...]) -> Forward:
         return y
 
     return run
-
-
-def _policy() -> str:
-    """float16 has the finer mantissa and GPUs are fast at it; CPUs compute in bfloat16 only."""
-    return "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
 
 
 def _steady_gpu(precision: str) -> None:
