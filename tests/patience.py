@@ -33,10 +33,11 @@ passed, guard = 0, threading.Lock()
 
 
 def stand(mine, path):
+    end = time.monotonic() + 600
     with open(mine, "w") as file:
         file.write(path)
     while os.path.exists(mine) and not os.path.exists(os.path.join(folder, "open")):
-        if not os.path.isdir(folder):  # the test is over
+        if not os.path.isdir(folder) or time.monotonic() > end:  # the test is over
             return
         time.sleep(0.005)
 

@@ -55,8 +55,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_rest_of_a_task_that_is_at_work_is_taken_back(pool: DaskPool, tmp_path: Path) -> None:
     def item(n: int) -> int:
         (tmp_path / f"{n}").touch()
-        while not (tmp_path / "taken back").exists():
-            time.sleep(0.01)
+        until((tmp_path / "taken back").exists)
         return n
 
     task = pool.submit(Each(Carrying(item)), range(3))
@@ -81,8 +80,7 @@ def test_what_no_worker_has_begun_never_begins(
 
     def item(n: int) -> int:
         (begun / f"{n}").touch()
-        while not over.exists():
-            time.sleep(0.01)
+        until(over.exists)
         return n
 
     def items() -> Iterator[int]:
