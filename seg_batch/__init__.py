@@ -14,24 +14,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from seg_batch.version import package_version
+from seg_batch.core.versions import package_version
 
 if TYPE_CHECKING:
-    from seg_batch.sources import open_source
-    from seg_batch.verbs.evaluate import evaluate_bundle, evaluate_files
-    from seg_batch.verbs.predict import predict
-    from seg_batch.verbs.train import train
+    from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
+    from seg_batch.inference.predict import predict
+    from seg_batch.io.sources import open_source
+    from seg_batch.training.train import train
 
 __version__ = package_version()
 __all__ = ["ModelCard", "evaluate_bundle", "evaluate_files", "open_source", "predict", "train"]
 
 _ROOMS = {
-    "ModelCard": "seg_batch.card",
-    "evaluate_bundle": "seg_batch.verbs.evaluate",
-    "evaluate_files": "seg_batch.verbs.evaluate",
-    "open_source": "seg_batch.sources",
-    "predict": "seg_batch.verbs.predict",
-    "train": "seg_batch.verbs.train",
+    "ModelCard": "seg_batch.config.card",
+    "evaluate_bundle": "seg_batch.evaluation.evaluate",
+    "evaluate_files": "seg_batch.evaluation.evaluate",
+    "open_source": "seg_batch.io.sources",
+    "predict": "seg_batch.inference.predict",
+    "train": "seg_batch.training.train",
 }
 
 

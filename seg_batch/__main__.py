@@ -1,6 +1,6 @@
 """``python -m seg_batch`` is ``segbatch``."""
 
-from seg_batch.cli import main
+from seg_batch.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -17,7 +17,7 @@ os.environ["XDG_CACHE_HOME"] = str(Path(__file__).resolve().parents[1] / ".pytes
 import hypothesis
 import pytest
 
-from tests import hardware
+from tests.support import hardware
 
 hardware.imitate()  # before any test imports OpenVINO
 

@@ -14,11 +14,11 @@ import typer
 import yaml
 from pydantic import BaseModel
 
-from seg_batch.cli import app
-from seg_batch.executors.cluster.spec import ClusterSpec, read_spec
-from seg_batch.workflow import read
-from seg_batch.workflow.schema import Workflow
-from seg_batch.workflow.steps import AnyStep
+from seg_batch.cli.main import app
+from seg_batch.config.cluster import ClusterSpec, read_spec
+from seg_batch.config.workflow import read
+from seg_batch.config.workflow.schema import Workflow
+from seg_batch.config.workflow.steps import AnyStep
 from tests.test_layers import ROWS
 
 ROOT = Path(__file__).resolve().parents[1]

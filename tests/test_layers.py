@@ -1,76 +1,73 @@
-"""The house (design section 4): each row imports from the rows above it and from its own room.
+"""The house: each row of packages imports from the rows above it and from its own package.
 
-Lazy imports count: they are how cycles hide. A module that is in no row fails: place it first.
+Lazy imports count: they are how cycles hide. Imports for type checkers alone count too, but for
+those in ``TYPES``. A package or module that is in no row fails: place it first.
 """
 
 import ast
 import graphlib
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "seg_batch"
+MOST_IN_A_FOLDER = 15
 
-# Room -> libraries it may use. A room is a module or a folder of them.
+# Package -> libraries it may use. Those on one row do not know each other.
 ROWS: list[dict[str, str]] = [
-    {"errors": "", "machine": "", "named": "", "version": ""},
-    {"yaml_tree": "yaml"},
+    {"core": "numpy"},
+    {"config": "pydantic yaml"},
     {
-        "geometry": "",
-        "executors": "dask distributed dask_cuda cryptography pydantic",
-        "chain": "pydantic",
-        "journal": "",
+        "executors": "dask distributed dask_cuda cryptography",
+        "io": "numpy scipy rasterio affine nibabel zarr numcodecs jinja2",
+        "nn": "numpy keras tensorflow jax torch openvino nncf onnx onnxruntime tf2onnx ai_edge_litert",
     },
-    {"taper": "numpy", "georef": "numpy", "normalise": "numpy", "card": "pydantic", "logs": ""},
-    {"recipe": "pydantic yaml", "advice": ""},
-    {
-        "sources": "numpy rasterio affine nibabel zarr scipy",
-        "metrics": "numpy scipy",
-        "postprocess": "numpy scipy",
-    },
-    {"sinks": "numpy rasterio affine nibabel zarr numcodecs", "probe": "numpy"},
-    {"bundles": ""},
-    {
-        "nn": "numpy keras tensorflow jax torch openvino nncf onnx onnxruntime tf2onnx ai_edge_litert"
-    },
-    {
-        "budget": "numpy",
-        "options": "",
-        "stitch": "numpy",
-        "dataset": "numpy zarr scipy",
-        "augment": "numpy scipy",
-    },
-    {"tta": "numpy", "ensemble": "numpy", "tiling": ""},
-    {"plan": "numpy", "samples": "numpy", "workflow": "pydantic yaml"},
-    {"verbs": "numpy jinja2 matplotlib"},
-    {"batch": "numpy"},
-    {"steps": "", "watch": ""},
-    {"morning": "numpy jinja2 matplotlib"},
-    {"progress": "rich"},
-    {"tally": ""},
-    {"live": "rich"},
-    {"cli_options": "typer"},
-    {
-        "cli_predict": "typer",
-        "cli_train": "typer",
-        "cli_evaluate": "typer",
-        "cli_export": "typer",
-        "cli_models": "typer",
-        "cli_run": "typer",
-        "cli_report": "typer",
-        "cli_status": "typer",
-        "cli_cluster": "typer",
-    },
-    {"cli_watch": "typer"},
-    {"cli": "typer rich click"},
+    {"inference": "numpy scipy"},
+    {"datasets": "numpy zarr scipy"},
+    {"evaluation": "numpy scipy"},
+    {"training": "numpy matplotlib", "conversion": "numpy"},
+    {"batch": "numpy jinja2"},
+    {"cli": "typer rich click numpy"},
     {"__main__": ""},
 ]
+# The same within a package: what stands in no row of it is ``REST``, whose members may know each
+# other; where there is no ``REST``, everything has to be placed.
+REST = "*"
+INSIDE: dict[str, list[str]] = {
+    "core": [
+        "errors hardware text versions resources run_files",
+        "geometry units files",
+        "taper georef normalise callbacks",
+    ],
+    "config": [
+        "yaml_source postprocess predict_options",
+        "card cluster overrides validation",
+        "recipe",
+        "workflow",
+    ],
+    "io": ["sources pictures html", "sinks"],
+    "inference": ["probe postprocess sliding_window", "bundles costs", "ensemble plan", REST],
+    "datasets": ["split store augment", "patch_set work_folder", "samples", REST],
+    "evaluation": ["metrics", REST],
+    "training": ["autoconfig", REST],
+    "batch": ["journal inputs run_log", REST, "steps watch", "report"],
+    "cli": [
+        "display options",
+        "cluster demo evaluate export models predict report run status train",
+        "watch",
+        "main",
+    ],
+}
+# Importer -> what it names for type checkers only, from a row below.
+TYPES = {"seg_batch.core.callbacks": "seg_batch.executors"}
 ROW = {room: i for i, row in enumerate(ROWS) for room in row}
 LIBRARIES = {room: set(names.split()) for row in ROWS for room, names in row.items()}
 CLOSED = {"seg_batch.nn.backend.keras", "seg_batch.nn.backend.tf"}  # not by the back door either
-FACE = "seg_batch"  # seg_batch/__init__.py shows what the verbs offer; nothing inside looks at it
+FACE = "seg_batch"  # seg_batch/__init__.py shows what users call; nothing inside looks at it
 
 
 def module_name(path: Path) -> str:
@@ -81,13 +78,19 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def room(name: str) -> str:
-    return name.partition(".")[2].split(".")[0]
+def room(name: str, depth: int = 1) -> str:
+    """The package of a module; ``depth`` 2: the module or folder in it. Empty for what is above."""
+    return "".join(name.split(".")[depth : depth + 1])
 
 
-def imports(name: str) -> Iterator[str]:
-    """Full names of the modules that ``name`` imports, anywhere in its file."""
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+@cache
+def parsed(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+def imports(name: str, tree: ast.AST) -> Iterator[str]:
+    """Full names of the modules that ``name`` imports, anywhere in this part of its file."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -97,19 +100,63 @@ def imports(name: str) -> Iterator[str]:
             yield from (item if item in MODULES else str(node.module) for item in full)
 
 
+def for_types(name: str) -> set[str]:
+    """What it imports where ``TYPE_CHECKING``."""
+    return {
+        other
+        for node in ast.walk(parsed(name))
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for other in imports(name, node)
+    }
+
+
+def place_inside(package: str, part: str) -> int:
+    """The row of a module or folder within its package."""
+    rows = [row.split() for row in INSIDE[package]]
+    places = [i for i, row in enumerate(rows) if part in row] or [
+        i for i, row in enumerate(rows) if REST in row
+    ]
+    assert places, f"{package}.{part} is in no row of INSIDE: give it one"
+    return places[0]
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if name != FACE])
 def test_a_module_imports_only_what_its_row_allows(name: str) -> None:
     assert room(name) in ROW, f"{name} is in no row of the table: give it one"
-    for other in set(imports(name)):
+    for other in set(imports(name, parsed(name))):
         top = other.split(".")[0]
         if top != FACE:
             fits = top in sys.stdlib_module_names or top in LIBRARIES[room(name)]
             assert fits, f"{name} may not use {top}"
         elif other == FACE or room(other) != room(name):
             assert other != FACE, f"{name} imports the package's face"
+            if TYPES.get(name) == other:
+                assert other in for_types(name)
+                continue
             assert ROW[room(other)] < ROW[room(name)], f"{name} may not import {other}"
 
 
+@pytest.mark.parametrize("package", INSIDE)
+def test_order_within_a_package(package: str) -> None:
+    free = INSIDE[package].index(REST) if REST in INSIDE[package] else -1
+    for name in (name for name in MODULES if room(name) == package and room(name, 2)):
+        here = place_inside(package, room(name, 2))
+        for other in set(imports(name, parsed(name))):
+            part = room(other, 2)
+            if room(other) != package or part in ("", room(name, 2)):
+                continue
+            there = place_inside(package, part)
+            assert there < here or here == there == free, f"{name} may not import {other}"
+
+
 def test_no_import_cycles() -> None:
-    ours = {name: {o for o in imports(name) if o in MODULES} for name in MODULES}
+    ours = {}
+    for name in MODULES:
+        ours[name] = {other for other in imports(name, parsed(name)) if other in MODULES}
+        ours[name] -= {TYPES.get(name, "")}
     graphlib.TopologicalSorter(ours).prepare()
+
+
+def test_no_folder_is_too_full_to_be_read() -> None:
+    full = Counter(path.parent.relative_to(PACKAGE) for path in MODULES.values())
+    assert not {str(folder): n for folder, n in full.items() if n > MOST_IN_A_FOLDER}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import hardware
+from tests.support import hardware
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.full  # each in a process of its own

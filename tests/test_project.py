@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from tests.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP = {
@@ -24,10 +24,10 @@ PRIVATE = re.compile(
 RUN = """
 import sys
 sys.argv = ["segbatch", *sys.argv[1:]]
-from seg_batch import cli
-cli._leave = sys.exit  # and not at once
+from seg_batch.cli import main
+main._leave = sys.exit  # and not at once
 try:
-    cli.main()
+    main.main()
 except SystemExit as stop:
     assert not stop.code, stop.code
 print("imported:", *{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)

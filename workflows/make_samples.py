@@ -12,7 +12,7 @@ from pathlib import Path
 import rasterio
 from rasterio.windows import Window
 
-from seg_batch.recipe import Recipe, read_recipe
+from seg_batch.config.recipe import Recipe, read_recipe
 
 HERE = Path(__file__).parent
 SAMPLES = HERE.parent / "seg_batch" / "data" / "samples"

@@ -12,13 +12,13 @@ from dataclasses import replace
 from itertools import batched
 from typing import Any
 
-from seg_batch.batch.facts import facts_of
-from seg_batch.batch.queue import Item
-from seg_batch.errors import ClusterError, SegbatchError
+from seg_batch.batch.job import Item
+from seg_batch.batch.summaries import facts_of
+from seg_batch.core.errors import ClusterError, SegbatchError
+from seg_batch.core.hardware import here
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.executors.faults import back_off_s, fault_of
-from seg_batch.machine import here
-from seg_batch.verbs.request import Request, prepare
+from seg_batch.inference.request import Request, prepare
 
 LOOKS = 3  # further ones at an input whose disk stumbles
 TOGETHER = 8  # inputs per task: to look at one takes some milliseconds, as does to hand one out

@@ -5,20 +5,18 @@ of the items, each replaced as it ends. Dask appears in this room only. A pool o
 ``submit(function, item) -> future``; a future offers ``add_done_callback`` and ``result``.
 """
 
-from seg_batch.executors.bounded import Tries, run_bounded
-from seg_batch.executors.carried import Doubtful
-from seg_batch.executors.cluster.checks import require_memory
-from seg_batch.executors.cluster.facts import Needs
 from seg_batch.executors.cluster.launch import open_pool
-from seg_batch.executors.cluster.spec import ClusterSpec, read_spec
+from seg_batch.executors.cluster.preflight import require_memory
+from seg_batch.executors.cluster.requirements import Needs
 from seg_batch.executors.cluster.worker_logs import gather_logs
 from seg_batch.executors.pool import HERE, IN_FLIGHT, Outcome, Pool
-from seg_batch.executors.together import group_size
+from seg_batch.executors.scheduler import Tries, run_bounded
+from seg_batch.executors.task import Doubtful
+from seg_batch.executors.task_grouping import group_size
 
 __all__ = [
     "HERE",
     "IN_FLIGHT",
-    "ClusterSpec",
     "Doubtful",
     "Needs",
     "Outcome",
@@ -27,7 +25,6 @@ __all__ = [
     "gather_logs",
     "group_size",
     "open_pool",
-    "read_spec",
     "require_memory",
     "run_bounded",
 ]

@@ -11,14 +11,14 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from seg_batch.errors import ClusterError
-from seg_batch.executors.cluster import begun, late
-from seg_batch.executors.cluster.facts import Needs
-from seg_batch.executors.cluster.losses import Losses
-from seg_batch.executors.cluster.revive import revive
-from seg_batch.executors.health import Health
+from seg_batch.core.errors import ClusterError
+from seg_batch.core.hardware import here
+from seg_batch.executors import task
+from seg_batch.executors.cluster import worker_admission
+from seg_batch.executors.cluster.requirements import Needs
+from seg_batch.executors.cluster.worker_events import Losses, revive
 from seg_batch.executors.pool import IN_FLIGHT
-from seg_batch.machine import here
+from seg_batch.executors.worker_health import Health
 
 PATIENCE_S = 60  # without any worker
 ANSWER_S = 60  # for one worker to answer one question
@@ -54,7 +54,7 @@ class DaskPool:
         self._alone_since: float | None = None
         self._names: dict[str, str] = {}
         self._losses = Losses(client)
-        client.subscribe_topic(late.TOPIC, self._left)
+        client.subscribe_topic(worker_admission.TOPIC, self._left)
 
     @property
     def workers(self) -> int:
@@ -85,7 +85,9 @@ class DaskPool:
         """A future of ``function(*args)``; on a worker in ``avoid`` only where there is no other."""
         name = getattr(getattr(function, "func", function), "__name__", "task")
         call = (
-            (function, *args) if self.needs is None else (late.fitting, self.needs, function, *args)
+            (function, *args)
+            if self.needs is None
+            else (worker_admission.fitting, self.needs, function, *args)
         )
         others = [w for w in self.workers_now() if w not in avoid] if avoid else []
         future = self._client.submit(
@@ -129,7 +131,7 @@ class DaskPool:
     def take_back(self, futures: Collection[Any]) -> list[Any]:
         """A worker that is silent keeps what it has."""
         keys = [future.key for future in futures]
-        answers = self._answers(begun.keep_back, keys, limit_s=TAKE_BACK_S)
+        answers = self._answers(task.keep_back, keys, limit_s=TAKE_BACK_S)
         kept = {key for told in answers.values() if isinstance(told, list) for key in told}
         silent = {worker for worker, told in answers.items() if not isinstance(told, list)}
         if silent:
@@ -170,7 +172,7 @@ class DaskPool:
     ) -> dict[str, Any]:
         async def one(worker: str) -> Any:
             call = self._client.run(
-                late.answered, function, *args, workers=[worker], on_error="return"
+                worker_admission.answered, function, *args, workers=[worker], on_error="return"
             )
             try:
                 return (await asyncio.wait_for(call, limit_s)).get(worker, OSError("it is gone"))
@@ -201,9 +203,9 @@ class DaskPool:
 
     def introduce(self) -> None:
         """Have all workers, those that come later too, tell their host and pid."""
-        from seg_batch.executors.cluster.names import TOPIC, TellName
+        from seg_batch.executors.cluster.worker_plugins import NAME_TOPIC, TellName
 
-        self._client.subscribe_topic(TOPIC, self._named)
+        self._client.subscribe_topic(NAME_TOPIC, self._named)
         self._client.register_plugin(TellName())
         # Those there are now may have told before the scheduler knew that we listen.
         told = self._answers(here)

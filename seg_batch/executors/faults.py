@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from typing import Literal
 
-from seg_batch.errors import (
+from seg_batch.core.errors import (
     FULL,
     STUMBLES,
     BundleError,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from seg_batch.executors.faults import Fault
-from seg_batch.executors.health import Health
+from seg_batch.executors.worker_health import Health
 
 HERE = "this process"  # as a worker
 IN_FLIGHT = 2  # items at once in every process, so that reading, model and writing overlap

@@ -41,7 +41,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 with quiet_stderr():
     import keras
 
-    # `engine` and `fit` need TensorFlow; the model and the losses run on any backend of Keras.
+    # `engines` and `training` need TensorFlow; the model and the losses run on any backend of Keras.
     tf: Any = None
     if keras.backend.backend() == "tensorflow":
         tf = importlib.import_module("tensorflow")

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from seg_batch.errors import BundleError
+from seg_batch.core.errors import BundleError
 from seg_batch.nn.backend import keras
 from seg_batch.nn.weights import stamp, verified
 

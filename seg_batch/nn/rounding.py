@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch.nn.analysis.batchnorm_folding import may_change
+from seg_batch.nn.analysis.graph import maker
 from seg_batch.nn.backend import keras
-from seg_batch.nn.fold import may_change
-from seg_batch.nn.graph import maker
 
 
 def rounded(model: keras.Model) -> keras.Model:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from seg_batch.bundles import sha256 as sha256_of
-from seg_batch.errors import BundleError
+from seg_batch.core.errors import BundleError
+from seg_batch.core.files import sha256 as sha256_of
 
 
 def stamp(path: Path) -> tuple[int, int]:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seg_batch.verbs.predict import predict_one
-from seg_batch.verbs.request import Request
-from seg_batch.workflow import Workflow
-from tests.engine.files import address_raster, address_volume, write_raster, write_volume
+from seg_batch.config.workflow import Workflow
+from seg_batch.inference.predict import predict_one
+from seg_batch.inference.request import Request
+from tests.support.files import address_raster, address_volume, write_raster, write_volume
 
 BLOCK = [1024, 1024]
 
@@ -44,10 +44,6 @@ def alone(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     folder = tmp_path_factory.mktemp("alone")
     for path in sorted(scenes.glob("[sl]*.tif")):
         predict_one(Request(str(path), f"{folder}/", model="probe", cluster="inline"))
-    return {path.name: path.read_bytes() for path in folder.glob("*.tif")}
-
-
-def products(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.tif")}
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from seg_batch.batch.earlier import enter
 from seg_batch.batch.hooks import run_hooks
-from seg_batch.batch.orders import Orders
-from seg_batch.journal import open_run
-from seg_batch.machine import is_running
-from seg_batch.workflow import Workflow
-from tests.patience import PATIENCE_S, until
+from seg_batch.batch.job import Orders
+from seg_batch.batch.journal import open_run
+from seg_batch.batch.resume import enter
+from seg_batch.config.workflow import Workflow
+from seg_batch.core.hardware import is_running
+from tests.support.patience import PATIENCE_S, until
 
 TELL = "import os; print(*(os.environ[f'SEGBATCH_{k}'] for k in ('RUN', 'STATUS', 'REPORT')))"
 

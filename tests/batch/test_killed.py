@@ -16,10 +16,9 @@ from typing import Any
 
 import pytest
 
-from seg_batch.journal import Journal
-from tests.batch.conftest import products
-from tests.engine.files import address_raster, segbatch, write_raster
-from tests.patience import PATIENCE_S, Gate, until
+from seg_batch.batch.journal import Journal
+from tests.support.files import address_raster, products, segbatch, write_raster
+from tests.support.patience import PATIENCE_S, Gate, until
 
 pytestmark = pytest.mark.full
 
@@ -193,7 +192,7 @@ gate = Path(os.environ["AT_WORK"])
 def watch(name, arguments):
     if name == "os.mkdir" and ".try-" in str(arguments[0]):
         Path(gate, str(arguments[0]).replace("/", "_")).touch()
-        while not sys.modules["seg_batch.executors.cluster.begun"]._taken_back and gate.exists():
+        while not sys.modules["seg_batch.executors.task"]._taken_back and gate.exists():
             time.sleep(0.01)
 
 

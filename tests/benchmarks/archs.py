@@ -31,7 +31,7 @@ MEMORY = """
 import sys
 import numpy as np
 from archs import CHANNELS, PATCH, loaded
-from seg_batch.machine import peak_rss_bytes
+from seg_batch.core.hardware import peak_rss_bytes
 predictor = loaded(sys.argv[1], sys.argv[2])
 for _ in range(3):
     predictor(np.ones((1, *PATCH[predictor.rank], CHANNELS), np.float32))
@@ -41,7 +41,7 @@ print(peak_rss_bytes())
 
 def loaded(path: str, engine: str) -> Any:
     """The predictor; OpenVINO in bfloat16 where the CPU has it."""
-    from seg_batch.errors import PlanError
+    from seg_batch.core.errors import PlanError
     from seg_batch.nn.engines import load_predictor
 
     try:
@@ -52,7 +52,7 @@ def loaded(path: str, engine: str) -> Any:
 
 
 def widths(name: str, width: int | None) -> tuple[int, ...]:
-    from seg_batch.nn.zoo import ARCHITECTURES
+    from seg_batch.nn.networks.registry import ARCHITECTURES
 
     source = ARCHITECTURES[name].config.filters
     return source if width is None else tuple(width * 2**i for i in range(len(source)))
@@ -60,10 +60,10 @@ def widths(name: str, width: int | None) -> tuple[int, ...]:
 
 def made(name: str, rank: int, width: int | None, folder: Path) -> tuple[Path, dict[str, Any]]:
     """The network with new weights in a file, and what is known of it without running it."""
-    from seg_batch.nn.anunet import deepest
-    from seg_batch.nn.cost import activation_bytes, forward_flops
-    from seg_batch.nn.receptive import receptive_field
-    from seg_batch.nn.zoo import build
+    from seg_batch.nn.analysis.flops import activation_bytes, forward_flops
+    from seg_batch.nn.analysis.receptive_field import receptive_field
+    from seg_batch.nn.networks.anunet import deepest
+    from seg_batch.nn.networks.registry import build
 
     filters = widths(name, width)
     model = deepest(build(name, rank=rank, channels=CHANNELS, classes=CLASSES, filters=filters))
@@ -112,7 +112,7 @@ def row(name: str, facts: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    from seg_batch.nn.zoo import ARCHITECTURES
+    from seg_batch.nn.networks.registry import ARCHITECTURES
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(ARCHITECTURES))

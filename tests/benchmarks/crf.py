@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from timing import interleaved, seconds_of, show
 
-from seg_batch.chain import CrfStep
-from seg_batch.machine import cores
-from seg_batch.postprocess.crf import refine
+from seg_batch.config.postprocess import CrfStep
+from seg_batch.core.hardware import cores
+from seg_batch.inference.postprocess.crf import refine
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-from tests.postprocess.crf_reference import marginals  # noqa: E402
+from tests.support.postprocess.crf_reference import marginals  # noqa: E402
 
 SMALL, LARGE = 2048, 4096
 TARGET, GROWTH = 1e6, 1.15

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from timing import interleaved, make_bundle, seconds_of, show
 
-from seg_batch.machine import has_bfloat16
+from seg_batch.core.hardware import has_bfloat16
 from seg_batch.nn.engines import load_predictor
 
 NETWORKS: dict[str, tuple[int, int, dict[str, Any], float]] = {

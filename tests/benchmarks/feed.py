@@ -13,16 +13,16 @@ from typing import Any
 
 from timing import DATA, interleaved, seconds_of, show
 
-from seg_batch.dataset import PatchSet
-from seg_batch.machine import cores
-from seg_batch.nn.feed import feed
-from seg_batch.nn.fit import loss_of
-from seg_batch.nn.step import Trainer
-from seg_batch.nn.zoo import build
-from seg_batch.recipe import Recipe
-from seg_batch.recipe.reading import read_recipe
-from seg_batch.samples import Samples
-from seg_batch.verbs.patches import make_patches
+from seg_batch.config.recipe import Recipe
+from seg_batch.config.recipe.reading import read_recipe
+from seg_batch.core.hardware import cores
+from seg_batch.datasets.build import make_patches
+from seg_batch.datasets.patch_set import PatchSet
+from seg_batch.datasets.samples import Samples
+from seg_batch.nn.networks.registry import build
+from seg_batch.nn.training.fit import loss_of
+from seg_batch.nn.training.input_pipeline import feed
+from seg_batch.nn.training.step import Trainer
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 ZION = DATA / "zion_landsat8_nlcd"

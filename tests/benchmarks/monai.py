@@ -39,7 +39,7 @@ def monai(scene: Path, output: Path, mode: str, filters: tuple[int, ...]) -> Ran
 
 def parameters(filters: tuple[int, ...]) -> int:
     """Of our network with one head, so that both sides are seen to have the same wiring."""
-    from seg_batch.nn.anunet import ANUNetConfig, anunet
+    from seg_batch.nn.networks.anunet import ANUNetConfig, anunet
 
     model = anunet(ANUNetConfig(2, 4, CLASSES, filters, heads=(len(filters) - 1,)))
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)

@@ -39,7 +39,7 @@ class Gate(nn.Module):
 
 
 class ANUNet(nn.Module):
-    """The wiring of seg_batch.nn.anunet with the last head only; the benchmark compares the counts
+    """The wiring of seg_batch.nn.networks.anunet with the last head only; the benchmark compares the counts
     of parameters."""
 
     def __init__(self, channels: int, classes: int, filters: list[int]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 from timing import interleaved, make_scene, predict, seconds_of, show
 
-from seg_batch.machine import cores
+from seg_batch.core.hardware import cores
 
 SIDE = 8192
 TARGET = 15e6

@@ -1,4 +1,4 @@
-"""A simulated cluster, scheduled by the very decisions of a run (``executors.course``): how many of 64
+"""A simulated cluster, scheduled by the very decisions of a run (``executors.retry_state``): how many of 64
 workers are busy over a night, what 1 000 would be, and where the coordinator can't follow any more.
 Target: 64 workers at least 95 % busy, from the first block to the end of the last.
 
@@ -37,9 +37,9 @@ from typing import Any
 
 from timing import make_bundle, make_scene, show
 
-from seg_batch.executors.course import Attempt, Course
-from seg_batch.executors.health import Health
 from seg_batch.executors.pool import IN_FLIGHT
+from seg_batch.executors.retry_state import Attempt, Course
+from seg_batch.executors.worker_health import Health
 
 TARGET, WORKERS = 0.95, 64
 SPREAD, STRAGGLERS, FACTOR, FACTOR_SPREAD = 0.25, 0.02, 5.0, 0.8

@@ -19,7 +19,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-SEGBATCH = [sys.executable, "-c", "from seg_batch.cli import main; main()"]
+SEGBATCH = [sys.executable, "-c", "from seg_batch.cli.main import main; main()"]
 DATA = Path(os.environ.get("SEGBATCH_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
@@ -111,11 +111,11 @@ def make_scene(
 
 def make_bundle(folder: Path, rank: int, patch: int, overlap: int, **network: Any) -> Path:
     """A bundle with random weights: what it says means nothing, what it costs is real."""
-    from seg_batch.bundles import sha256
-    from seg_batch.card import ModelCard
-    from seg_batch.nn.anunet import ANUNetConfig, anunet
+    from seg_batch.config.card import ModelCard
+    from seg_batch.core.files import sha256
+    from seg_batch.nn.analysis.flops import activation_bytes, forward_flops
     from seg_batch.nn.backend import keras
-    from seg_batch.nn.cost import activation_bytes, forward_flops
+    from seg_batch.nn.networks.anunet import ANUNetConfig, anunet
 
     keras.utils.set_random_seed(7)
     config = ANUNetConfig(rank=rank, **network)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from timing import show
 
-from seg_batch.nn.adapt import fresh
+from seg_batch.config.recipe import Recipe
+from seg_batch.config.recipe.reading import read_recipe
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.fit import fit, loss_of
-from seg_batch.nn.history import Row
 from seg_batch.nn.losses import over_heads
-from seg_batch.recipe import Recipe
-from seg_batch.recipe.reading import read_recipe
+from seg_batch.nn.training.fit import fit, loss_of
+from seg_batch.nn.training.history import Row
+from seg_batch.nn.training.transfer import fresh
 
 TARGET, WARM = 0.85, 20
 LANDSAT = Path(__file__).parents[2] / "workflows" / "landsat8-landcover.yaml"

@@ -26,8 +26,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from seg_batch.batch.journal.lease import holder
 from seg_batch.executors import IN_FLIGHT
-from seg_batch.journal.lock import holder
 from tests.chaos.cluster import Cluster
 from tests.chaos.night import (
     WORKERS,

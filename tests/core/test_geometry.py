@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.geometry import Axis, Blocks, Box, Grid, recompute_factor
-from tests.core.strategies import axes, boxes, grids, grids_with_box, holds, voxels
+from seg_batch.core.geometry import Axis, Blocks, Box, Grid, recompute_factor
+from tests.support.strategies import axes, boxes, grids, grids_with_box, holds, voxels
 
 SMALL = (7, 6)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.georef import RasterGeoref, VolumeGeoref, differences, from_json, to_json
+from seg_batch.core.georef import RasterGeoref, VolumeGeoref, differences, from_json, to_json
 
 numbers = st.floats(-1e7, 1e7)
 texts = st.text(max_size=9)

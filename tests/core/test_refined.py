@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.transform import from_gcps
 
-from seg_batch.georef import RasterGeoref, VolumeGeoref, refined
+from seg_batch.core.georef import RasterGeoref, VolumeGeoref, refined
 
 
 @given(st.lists(st.integers(1, 5), min_size=3, max_size=3), st.integers(0, 1000))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.geometry import Axis, Grid
-from seg_batch.taper import TAPERS, Taper, rows
-from tests.core.strategies import axes, grids
+from seg_batch.core.geometry import Axis, Grid
+from seg_batch.core.taper import TAPERS, Taper, rows
+from tests.support.strategies import axes, grids
 
 tapers = st.sampled_from(TAPERS)
 

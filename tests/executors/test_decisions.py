@@ -5,8 +5,8 @@ import statistics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.executors.course import late
-from seg_batch.executors.health import Health
+from seg_batch.executors.retry_state import late
+from seg_batch.executors.worker_health import Health
 
 times = st.floats(0, 1000, allow_nan=False)
 

@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from seg_batch.errors import (
+from seg_batch.core.errors import (
     BundleError,
     BusyError,
     ClusterError,
@@ -18,8 +18,8 @@ from seg_batch.errors import (
     StoppedError,
     UnreadableError,
 )
-from seg_batch.executors.carried import Carrying
 from seg_batch.executors.faults import fault_of
+from seg_batch.executors.task import Carrying
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from seg_batch.errors import BundleError, DiskFullError
+from seg_batch.core.errors import BundleError, DiskFullError
 from seg_batch.executors import dask_pool, run_bounded
 from seg_batch.executors.cluster.launch import local_pool
 from seg_batch.executors.dask_pool import DaskPool
-from tests.patience import until
+from tests.support.patience import until
 
 pytestmark = pytest.mark.full
 

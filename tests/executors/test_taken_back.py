@@ -14,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.executors import dask_pool, open_pool, run_bounded
-from seg_batch.executors.carried import Carrying, TakenBackError
-from seg_batch.executors.cluster.begun import begin, keep_back
 from seg_batch.executors.dask_pool import DaskPool
-from seg_batch.executors.together import TASK_S, Each
-from tests.patience import PATIENCE_S, until
+from seg_batch.executors.task import Carrying, TakenBackError, begin, keep_back
+from seg_batch.executors.task_grouping import TASK_S, Each
+from tests.support.patience import PATIENCE_S, until
 
 AT_WORK = 4  # items that the pool does at once
 

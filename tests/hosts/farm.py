@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.hosts.net import Hosts, network
 from tests.hosts.runs import Running
-from tests.patience import Gate, until
+from tests.support.patience import Gate, until
 
 # A lost host is noticed after seconds instead of minutes: the tests wait for that. Dask takes no
 # fewer than 11 for a connection.

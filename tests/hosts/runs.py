@@ -13,8 +13,8 @@ from types import TracebackType
 
 import yaml
 
-from tests.engine.files import address_raster, segbatch, write_raster
-from tests.patience import PATIENCE_S, until
+from tests.support.files import address_raster, segbatch, write_raster
+from tests.support.patience import PATIENCE_S, until
 
 SIDE, SMALL_SIDE = 6144, 700
 BLOCKS = 36  # of the large scene

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.files import segbatch
 from tests.hosts.farm import NOTICED_S, WORKERS, Farm, farm
 from tests.hosts.runs import BLOCKS, Reference, Running, products
+from tests.support.files import segbatch
 
 pytestmark = pytest.mark.hosts
 

@@ -3,28 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from seg_batch.nn.anunet import ANUNetConfig, anunet, deepest
 from seg_batch.nn.backend import keras
-
-SMALL_2D = ANUNetConfig(rank=2, channels=3, classes=4, filters=(8, 16, 32))
-SMALL_3D = ANUNetConfig(rank=3, channels=1, classes=3, filters=(4, 8, 16))
-
-
-def lively(config: ANUNetConfig, seed: int = 0) -> keras.Model:
-    """A model whose batch normalisations do something: fresh ones are almost the identity."""
-    keras.utils.set_random_seed(seed)
-    model = deepest(anunet(config))
-    rng = np.random.default_rng(seed)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            n = layer.gamma.shape[0]
-            gamma, variance = rng.uniform(0.5, 1.5, (2, n))
-            beta, mean = rng.normal(0.0, 0.2, (2, n))
-            layer.set_weights([gamma, beta, mean, variance])
-    return model
+from seg_batch.nn.networks.anunet import ANUNetConfig
+from tests.support.nn.small_models import SMALL_2D, SMALL_3D, lively
 
 
 @pytest.fixture(scope="session")

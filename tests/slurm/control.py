@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.patience import PATIENCE_S, until
+from tests.support.patience import PATIENCE_S, until
 
 HERE = Path(__file__).resolve().parent
 PREFIX = "segbatch-slurm-"  # and the id of the process that owns it

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.dataset import PatchSet
+from seg_batch.datasets.patch_set import PatchSet
 from tests.support import kept
 from tests.support.digests import of_array
 from tests.support.record_inputs import (

@@ -21,8 +21,8 @@ from pathlib import Path
 import click
 import typer
 
-from seg_batch.cli import app
-from seg_batch.errors import SegbatchError
+from seg_batch.cli.main import app
+from seg_batch.core.errors import SegbatchError
 
 HERE = "--cluster inline --memory 2GiB"
 EXACT = f"{HERE} --precision float32 --engine tensorflow"

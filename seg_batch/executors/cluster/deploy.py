@@ -15,14 +15,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from seg_batch.errors import ClusterError
-from seg_batch.executors.cluster.certs import security_of
-from seg_batch.executors.cluster.gpu import environment
-from seg_batch.executors.cluster.settings import SETTINGS
-from seg_batch.executors.cluster.spec import CLASSES, ClusterSpec
+from seg_batch.config.cluster import CLASSES, ClusterSpec
+from seg_batch.core.errors import ClusterError
+from seg_batch.core.text import nearest
+from seg_batch.core.units import parse_seconds
+from seg_batch.executors.cluster.certificates import security_of
+from seg_batch.executors.cluster.dask_settings import SETTINGS, environment
 from seg_batch.executors.pool import IN_FLIGHT
-from seg_batch.machine import parse_seconds
-from seg_batch.named import nearest
 
 LOOPBACK = "127.0.0.1:0"
 STAGGER = 0.05  # of a lifetime: workers end one after another

@@ -10,15 +10,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from seg_batch.errors import ClusterError
-from seg_batch.executors.cluster.certs import passing_certs, security_of
-from seg_batch.executors.cluster.checks import check_workers, of_latecomers, require_same_scheduler
+from seg_batch.config.cluster import ClusterSpec, read_spec
+from seg_batch.core.errors import ClusterError
+from seg_batch.executors.cluster.certificates import passing_certs, security_of
+from seg_batch.executors.cluster.dask_settings import (
+    SETTINGS,
+    cuda_cluster,
+    environment,
+    our_settings,
+    unheard,
+)
 from seg_batch.executors.cluster.deploy import LOOPBACK, lifetime_advice, opens_to_others, started
-from seg_batch.executors.cluster.facts import Needs
-from seg_batch.executors.cluster.gpu import cuda_cluster, environment
-from seg_batch.executors.cluster.settings import SETTINGS, our_settings
-from seg_batch.executors.cluster.signals import unheard
-from seg_batch.executors.cluster.spec import ClusterSpec, read_spec
+from seg_batch.executors.cluster.preflight import (
+    check_workers,
+    of_latecomers,
+    require_same_scheduler,
+)
+from seg_batch.executors.cluster.requirements import Needs
 from seg_batch.executors.dask_pool import DaskPool, end
 from seg_batch.executors.pool import IN_FLIGHT, InlinePool, Pool
 

@@ -16,8 +16,8 @@ def gather_logs(pool: Pool, told: Callable[[dict[str, Any]], None]) -> None:
     """
     if pool.inline:
         return
-    from seg_batch.executors.cluster.log_plugin import TOPIC, GatherLogs
+    from seg_batch.executors.cluster.worker_plugins import LOG_TOPIC, GatherLogs
 
     client = pool._client  # type: ignore[attr-defined]  # of the same room: a DaskPool
-    client.subscribe_topic(TOPIC, lambda event: told(event[1]))
+    client.subscribe_topic(LOG_TOPIC, lambda event: told(event[1]))
     client.register_plugin(GatherLogs())

@@ -1,14 +1,15 @@
 """What computes a model: arrays in, class probabilities out, in batches of one fixed shape.
 
-==============  =============================================================
-``choice``      which engine a run takes, and why; imports none of them
-``batched``     batches of one size; what every engine's predictor shares
-``tensorflow``  Keras on TensorFlow: GPUs, and wherever nothing else is
-``openvino``    OpenVINO on CPUs; ``convert`` makes its files from Keras models,
-                ``cache`` keeps them, ``split`` says what stays float32
-``keras_any``   Keras on JAX or PyTorch, as KERAS_BACKEND says
-``steady``      how many threads an engine may have here without changing a bit
-==============  =============================================================
+==================  =================================================================
+``choice``          which engine a run takes, and why; imports none of them
+``batched``         batches of one size; what every engine's predictor shares
+``tensorflow``      Keras on TensorFlow: GPUs, and wherever nothing else is
+``openvino``        OpenVINO on CPUs; ``openvino_convert`` makes its files from Keras
+                    models, ``openvino_cache`` keeps them, ``openvino_precision`` says what
+                    stays float32
+``keras_backends``  Keras on JAX or PyTorch, as KERAS_BACKEND says
+``steady``          how many threads an engine may have here without changing a bit
+==================  =================================================================
 
 Importing this package imports no engine; `load_predictor` imports the one it is asked for.
 """
@@ -17,9 +18,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from seg_batch.geometry import Shape
+from seg_batch.config.predict_options import ENGINES
+from seg_batch.core.geometry import Shape
 from seg_batch.nn.engines.batched import ModelPredictor
-from seg_batch.nn.engines.choice import CLASSES, ENGINES, choose, class_of
+from seg_batch.nn.engines.choice import CLASSES, choose, class_of
 from seg_batch.nn.engines.steady import threads_for
 from seg_batch.nn.weights import stamp
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from seg_batch.errors import InputError, PlanError
-from seg_batch.geometry import Shape
+from seg_batch.core.errors import InputError, PlanError
+from seg_batch.core.geometry import Shape
 
 type Forward = Callable[[np.ndarray], np.ndarray]
 
@@ -77,7 +77,7 @@ class ModelPredictor(Batched):
 
     Patches are float32 ``(n, *patch, channels)``, normalised as the model's card says; the result is
     float32 ``(n, *patch, classes)``, probabilities. One output is a sigmoid and becomes two classes,
-    (1 - p, p). `precision` is "float32" or "mixed" (see `machine.default_precision`).
+    (1 - p, p). `precision` is "float32" or "mixed" (see `core.hardware.default_precision`).
 
     On a CPU (`gpu` false) the model is called with one patch at a time, whatever `batch` says. It costs
     nothing there, and a patch can't have another result for its place or its neighbours in a batch:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from seg_batch import machine
-from seg_batch.errors import PlanError
+from seg_batch.config.predict_options import ENGINES
+from seg_batch.core import hardware
+from seg_batch.core.errors import PlanError
 
-ENGINES = ("auto", "openvino", "tensorflow", "keras")
 OTHERS = ("jax", "torch")  # what Keras computes with where not with TensorFlow
 INSTALL = {
     "openvino": "pip install 'segbatch[cpu]'",
@@ -23,7 +23,7 @@ INSTALL = {
 CLASSES = {
     "openvino": ("seg_batch.nn.engines.openvino", "OpenVINOPredictor"),
     "tensorflow": ("seg_batch.nn.engines.tensorflow", "KerasPredictor"),
-    "keras": ("seg_batch.nn.engines.keras_any", "AnyKerasPredictor"),
+    "keras": ("seg_batch.nn.engines.keras_backends", "AnyKerasPredictor"),
 }
 
 
@@ -92,10 +92,10 @@ def _precision(asked: str, engine: str, gpus: int) -> str:
     if asked != "auto":
         return asked
     if engine == "openvino":
-        return "mixed" if machine.has_bfloat16() else "float32"
+        return "mixed" if hardware.has_bfloat16() else "float32"
     if engine == "keras" and not gpus:
         return "float32"  # JAX and PyTorch gain nothing from bfloat16 on a CPU
-    return machine.default_precision()
+    return hardware.default_precision()
 
 
 def class_of(engine: str) -> type[Any]:

@@ -5,7 +5,7 @@ What was measured (OpenVINO 2026.4, Zen 5, two cores) and what it means here:
 - A patch has one result to the last bit for any number of threads, in float32 and in bfloat16, with
   the instructions of any x86-64 (SSE4.1, AVX2, AVX-512). Where nobody has tested it: `steady`.
 - ``precision="mixed"`` is bfloat16, refused where the CPU does not compute in it: elsewhere it
-  would quietly be something else, and workers would differ. What stays float32: `split`.
+  would quietly be something else, and workers would differ. What stays float32: `openvino_precision`.
 - Threads are not pinned to cores: several processes would all take the first ones.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch import machine
-from seg_batch.errors import BundleError, PlanError
+from seg_batch.core import hardware
+from seg_batch.core.errors import BundleError, PlanError
 from seg_batch.nn.engines.batched import (
     Forward,
     ModelPredictor,
@@ -26,16 +26,16 @@ from seg_batch.nn.engines.batched import (
     two_classes,
     unfit_shape,
 )
-from seg_batch.nn.engines.cache import converted, read
-from seg_batch.nn.engines.silent import core, openvino
-from seg_batch.nn.engines.split import parts
+from seg_batch.nn.engines.openvino_cache import converted, read
+from seg_batch.nn.engines.openvino_import import core, openvino
+from seg_batch.nn.engines.openvino_precision import parts
 from seg_batch.nn.weights import verified
 
 
 class OpenVINOPredictor(ModelPredictor):
     """The model in a ``.keras`` file, or in ``model.xml`` and ``model.bin``; see `ModelPredictor`.
 
-    A ``.keras`` file is converted once (`cache`). Raises BundleError if the file is no model of
+    A ``.keras`` file is converted once (`openvino_cache`). Raises BundleError if the file is no model of
     this kind, PlanError if the CPU has no bfloat16 and `precision` is "mixed".
     """
 
@@ -96,11 +96,11 @@ class OpenVINOPredictor(ModelPredictor):
 def _has_bfloat16(core: Any) -> bool:
     """OpenVINO lists what the CPU can do, even where oneDNN may not use it."""
     listed = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return listed and machine.may_use_bfloat16()
+    return listed and hardware.may_use_bfloat16()
 
 
 def _config(precision: str, threads: int | None = None) -> dict[str, object]:
-    threads = threads or int(os.environ.get("TF_NUM_INTRAOP_THREADS") or machine.cores())
+    threads = threads or int(os.environ.get("TF_NUM_INTRAOP_THREADS") or hardware.cores())
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_batch import machine
-from seg_batch.errors import PlanError
-from seg_batch.geometry import Shape
+from seg_batch.core import hardware
+from seg_batch.core.errors import PlanError
+from seg_batch.core.geometry import Shape
+from seg_batch.core.resources import PACKAGE
 
-ROOT = Path(__file__).parents[3]
 THREADS = (1, 2, 7)
 ANY = 0  # as many threads as the process was given
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
@@ -36,9 +36,9 @@ def threads_for(engine: str, weights: Path, sha256: str, precision: str, patch: 
 
     `patch` is the spatial shape of the patches to come, in voxels. A line is logged for 1.
     """
-    if machine.gpus() or is_known(engine):
+    if hardware.gpus() or is_known(engine):
         return ANY
-    told = [engine, version(engine), sha256, precision, str(patch), machine.cpu()]
+    told = [engine, version(engine), sha256, precision, str(patch), hardware.cpu()]
     told.append(os.environ.get(ONEDNN, ""))
     file = hashlib.sha256("|".join(told).encode()).hexdigest()[:32]
     answer = _kept(file) or _tried(engine, weights, precision, patch)
@@ -62,7 +62,7 @@ def is_known(engine: str) -> bool:
     if engine == "keras":
         return True  # one thread on CPUs anyway
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    onednn = os.environ.get(ONEDNN, "1") != "0" and machine.has_avx512()
+    onednn = os.environ.get(ONEDNN, "1") != "0" and hardware.has_avx512()
     return x86 and (engine == "openvino" or onednn)
 
 
@@ -72,7 +72,7 @@ def _tried(engine: str, weights: Path, precision: str, patch: Shape) -> str:
 
 
 def _digest(engine: str, weights: Path, precision: str, patch: Shape, threads: int) -> str:
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **os.environ,
         "TF_NUM_INTRAOP_THREADS": str(threads),
@@ -92,7 +92,7 @@ def _digest(engine: str, weights: Path, precision: str, patch: Shape, threads: i
 
 def _kept(file: str) -> str | None:
     with contextlib.suppress(OSError, RuntimeError, UnicodeDecodeError):
-        answer = (machine.user_cache("threads") / file).read_text()
+        answer = (hardware.user_cache("threads") / file).read_text()
         return answer if answer in ("same", "different") else None
     return None
 
@@ -100,7 +100,7 @@ def _kept(file: str) -> str | None:
 def _keep(file: str, answer: str) -> None:
     """Written beside its place and moved there; where there is no place, it is tried again each time."""
     with contextlib.suppress(OSError, RuntimeError):
-        folder = machine.user_cache("threads")
+        folder = hardware.user_cache("threads")
         folder.mkdir(parents=True, exist_ok=True)
         made = folder / f"{file}.{os.getpid()}"
         made.write_text(answer)

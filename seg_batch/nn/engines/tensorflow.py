@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch import machine
-from seg_batch.errors import PlanError
+from seg_batch.core import hardware
+from seg_batch.core.errors import PlanError
+from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.engines.batched import Forward, ModelPredictor, known_precision, unfit_shape
 from seg_batch.nn.engines.steady import ANY, is_known
-from seg_batch.nn.fold import fold_batchnorm
 from seg_batch.nn.loading import load_model
 from seg_batch.nn.rounding import rounded
 
@@ -79,7 +79,7 @@ def _limit(threads: int | None) -> None:
 
     PlanError where TensorFlow has started with more, and one was asked for.
     """
-    any_number = machine.gpus() or is_known("tensorflow") if threads is None else threads == ANY
+    any_number = hardware.gpus() or is_known("tensorflow") if threads is None else threads == ANY
     if any_number or os.environ.get("TF_NUM_INTRAOP_THREADS") == "1":
         return
     try:
@@ -99,7 +99,7 @@ def _computing(model: keras.Model, precision: str, gpu: bool) -> keras.Model:
         return fold_batchnorm(model)
     if gpu:
         return fold_batchnorm(model, "mixed_float16")
-    if machine.has_bfloat16():
+    if hardware.has_bfloat16():
         return fold_batchnorm(model, "mixed_bfloat16")
     return rounded(fold_batchnorm(model))
 

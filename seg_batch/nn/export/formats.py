@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
-from seg_batch.errors import InputError
-from seg_batch.named import nearest
+from seg_batch.core.errors import InputError
+from seg_batch.core.text import nearest
 
 
 @dataclass(frozen=True)

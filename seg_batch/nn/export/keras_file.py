@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.nn.export.order import INPUT, OUTPUT, Exported, Order, tensor
+from seg_batch.nn.export.job import INPUT, OUTPUT, Exported, Order, tensor
 
 
 def write(order: Order, folder: Path) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def write(order: Order, folder: Path) -> dict[str, Any]:
 
 def read(path: Path) -> Exported:
     from seg_batch.nn.backend import keras
-    from seg_batch.nn.export.trunk import probabilities
+    from seg_batch.nn.export.saved_graph import probabilities
 
     model = keras.models.load_model(path, safe_mode=True, compile=False)
 

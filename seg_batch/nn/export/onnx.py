@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.nn.export.order import INPUT, OUTPUT, Exported, Order, tensor
+from seg_batch.nn.export.job import INPUT, OUTPUT, Exported, Order, tensor
 
 OPSET = 17  # the newest that tf2onnx writes well and TensorRT 8.6 and later read whole
 
@@ -16,7 +16,7 @@ def write(order: Order, folder: Path) -> dict[str, Any]:
     import tf2onnx
 
     from seg_batch.nn.backend import tf
-    from seg_batch.nn.export.trunk import input_spec, loaded, probabilities
+    from seg_batch.nn.export.saved_graph import input_spec, loaded, probabilities
 
     model = loaded(order)
     signature = [input_spec(model, order, None)]

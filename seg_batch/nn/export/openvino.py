@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.nn.export.order import Exported, Order, tensor
+from seg_batch.nn.export.job import Exported, Order, tensor
 
 
 def write(order: Order, folder: Path) -> dict[str, Any]:
     import tempfile
 
-    from seg_batch.nn.engines.silent import openvino
-    from seg_batch.nn.export.trunk import loaded, write_trunk
+    from seg_batch.nn.engines.openvino_import import openvino
+    from seg_batch.nn.export.saved_graph import loaded, write_trunk
 
     with tempfile.TemporaryDirectory(dir=folder, prefix="trunk-") as trunk:
         write_trunk(loaded(order), order, Path(trunk))
@@ -40,7 +40,7 @@ def _quantised(model: Any, order: Order) -> tuple[Any, dict[str, Any]]:
 
 
 def read(path: Path, precision: str = "f32") -> Exported:
-    from seg_batch.nn.engines.silent import core, openvino
+    from seg_batch.nn.engines.openvino_import import core, openvino
 
     model = core().read_model(path)
     compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})

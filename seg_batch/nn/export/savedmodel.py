@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.errors import DamagedError
-from seg_batch.nn.export.order import INPUT, OUTPUT, SIGNATURE, Exported, Order, tensor
+from seg_batch.core.errors import DamagedError
+from seg_batch.nn.export.job import INPUT, OUTPUT, SIGNATURE, Exported, Order, tensor
 
 PREDICT = "tensorflow/serving/predict"
 
 
 def write(order: Order, folder: Path) -> dict[str, Any]:
-    from seg_batch.nn.export.trunk import loaded, write_trunk
+    from seg_batch.nn.export.saved_graph import loaded, write_trunk
 
     write_trunk(loaded(order), order, folder / "1")
     return {"signature": SIGNATURE}

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.errors import InputError
-from seg_batch.nn.export.order import INPUT, OUTPUT, SIGNATURE, Exported, Order, tensor
+from seg_batch.core.errors import InputError
+from seg_batch.nn.export.job import INPUT, OUTPUT, SIGNATURE, Exported, Order, tensor
 
 SMALLER = 0.6  # 8 bits for 32 are a quarter, and the graph itself takes some
 
@@ -23,7 +23,7 @@ def write(order: Order, folder: Path) -> dict[str, Any]:
     import tempfile
 
     from seg_batch.nn.export.planar import with_planar_pools
-    from seg_batch.nn.export.trunk import loaded, write_trunk
+    from seg_batch.nn.export.saved_graph import loaded, write_trunk
 
     model = with_planar_pools(loaded(order), order.patch)
     with tempfile.TemporaryDirectory(dir=folder, prefix="trunk-") as trunk:

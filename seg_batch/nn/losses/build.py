@@ -13,14 +13,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from seg_batch.errors import InputError
-from seg_batch.named import nearest
-from seg_batch.nn.losses.borders import distance, edge
+from seg_batch.core.errors import InputError
+from seg_batch.core.text import nearest
+from seg_batch.nn.losses.boundary import distance, edge
 from seg_batch.nn.losses.combine import weighted_sum
 from seg_batch.nn.losses.hybrid import paper
 from seg_batch.nn.losses.overlap import dice, focal_tversky, generalised_dice, tversky
 from seg_batch.nn.losses.shapes import Loss
-from seg_batch.nn.losses.voxels import cross_entropy, focal
+from seg_batch.nn.losses.voxelwise import cross_entropy, focal
 
 _TERMS: dict[str, tuple[Callable[..., Any], str]] = {
     "cross_entropy": (cross_entropy, "mean of -log p of the true class"),

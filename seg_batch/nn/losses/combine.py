@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from seg_batch.errors import InputError
-from seg_batch.nn.blocks import Tensor
+from seg_batch.core.errors import InputError
 from seg_batch.nn.losses.overlap import dice
 from seg_batch.nn.losses.shapes import Loss
-from seg_batch.nn.losses.voxels import cross_entropy, focal
+from seg_batch.nn.losses.voxelwise import cross_entropy, focal
+from seg_batch.nn.networks.blocks import Tensor
 
 
 def weighted_sum(terms: Sequence[tuple[float, Loss]]) -> Loss:

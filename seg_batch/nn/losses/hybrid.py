@@ -1,8 +1,8 @@
 """The loss of the ANU-Net paper."""
 
 from seg_batch.nn.backend import keras
-from seg_batch.nn.blocks import Tensor
 from seg_batch.nn.losses.shapes import TINY, mean, prepared
+from seg_batch.nn.networks.blocks import Tensor
 
 ops = keras.ops
 

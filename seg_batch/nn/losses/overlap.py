@@ -1,8 +1,8 @@
 """Losses that compare sets: Dice, generalised Dice, Tversky and focal Tversky."""
 
 from seg_batch.nn.backend import keras
-from seg_batch.nn.blocks import Tensor
 from seg_batch.nn.losses.shapes import TINY, prepared, spatial
+from seg_batch.nn.networks.blocks import Tensor
 
 ops = keras.ops
 

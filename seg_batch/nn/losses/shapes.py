@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from seg_batch.errors import InputError
+from seg_batch.core.errors import InputError
 from seg_batch.nn.backend import keras
-from seg_batch.nn.blocks import Tensor
+from seg_batch.nn.networks.blocks import Tensor
 
 ops = keras.ops
 

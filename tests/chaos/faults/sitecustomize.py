@@ -56,9 +56,9 @@ def patch_work(module):
 
 
 PATCHES = {
-    "seg_batch.sources.raster": patch_source,
-    "seg_batch.sources.nifti": patch_source,
-    "seg_batch.verbs.work": patch_work,
+    "seg_batch.io.sources.formats.raster": patch_source,
+    "seg_batch.io.sources.formats.nifti": patch_source,
+    "seg_batch.inference.worker": patch_work,
 }
 
 

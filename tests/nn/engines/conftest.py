@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from seg_batch.nn.engines import openvino as engine
-from seg_batch.nn.engines.silent import core
+from seg_batch.nn.engines.openvino_import import core
 
 
 class Able:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from seg_batch.errors import PlanError
+from seg_batch.core.errors import PlanError
 from seg_batch.nn.engines import choice
 from seg_batch.nn.engines.choice import Choice, choose
 
@@ -15,7 +15,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Libraries that are installed, and no word from the environment."""
     installed = {"openvino", "tensorflow"}
     monkeypatch.setattr(choice, "find_spec", lambda name: name if name in installed else None)
-    monkeypatch.setattr(choice.machine, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(choice.hardware, "has_bfloat16", lambda: True)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     return installed
 
@@ -35,7 +35,7 @@ def test_without_openvino_tensorflow_says_what_to_install(here: set[str]) -> Non
 
 
 def test_the_precision_is_what_the_cpu_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice.machine, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(choice.hardware, "has_bfloat16", lambda: False)
     assert choose("auto", gpus=0).precision == "float32"
     assert choose("openvino", gpus=1).precision == "float32"  # the GPU is not its own
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_batch import machine
-from seg_batch.bundles import sha256
+from seg_batch.core import hardware
+from seg_batch.core.files import sha256
 from seg_batch.nn.backend import keras
 from seg_batch.nn.engines import steady
 from seg_batch.nn.engines.tensorflow import KerasPredictor
@@ -25,7 +25,7 @@ LAWS = """
 import hashlib, sys
 from pathlib import Path
 import numpy as np
-from seg_batch.bundles import sha256
+from seg_batch.core.files import sha256
 from seg_batch.nn.engines import load_predictor
 engine, trial, *files = sys.argv[1:]
 SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
@@ -142,7 +142,7 @@ def test_mixed_is_rounded_where_bfloat16_is_imitated(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rounded between layers: away from float32, and near to what such hardware gives."""
-    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(hardware, "has_bfloat16", lambda: False)
     for kind, shape in {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}.items():
         x = np.random.default_rng(5).normal(size=(2, *shape)).astype(np.float32)
         exact, found = (KerasPredictor(models[kind], precision=p)(x) for p in ("float32", "mixed"))
@@ -156,7 +156,7 @@ def test_rounding_is_near_to_the_hardware(
 ) -> None:
     x = np.random.default_rng(5).normal(size=(2, 32, 48, 3)).astype(np.float32)
     exact, real = (KerasPredictor(models["2d"], precision=p)(x) for p in ("float32", "mixed"))
-    monkeypatch.setattr(machine, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(hardware, "has_bfloat16", lambda: False)
     found = KerasPredictor(models["2d"], precision="mixed")(x)
     assert np.abs(found - real).mean() < np.abs(exact - real).mean()
 

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from seg_batch.errors import BundleError
-from seg_batch.nn.anunet import deepest
+from seg_batch.core.errors import BundleError
 from seg_batch.nn.backend import keras
-from seg_batch.nn.engines.convert import convert, to_openvino
 from seg_batch.nn.engines.openvino import OpenVINOPredictor
-from seg_batch.nn.engines.silent import openvino as ov
-from seg_batch.nn.zoo import ARCHITECTURES, build, multiple
+from seg_batch.nn.engines.openvino_convert import convert, to_openvino
+from seg_batch.nn.engines.openvino_import import openvino as ov
+from seg_batch.nn.networks.anunet import deepest
+from seg_batch.nn.networks.registry import ARCHITECTURES, build, multiple
 
 LIGHT = {"backbone": "mobilenet_v3_small_minimalistic"}
 # Filters and options that make a network small; (4, 6, 8) and none for the others.

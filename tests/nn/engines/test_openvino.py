@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_batch import bundles, machine
-from seg_batch.bundles import Model
-from seg_batch.card import ModelCard
-from seg_batch.errors import BundleError, InputError, PlanError
+from seg_batch.config.card import ModelCard
+from seg_batch.config.predict_options import Options
+from seg_batch.core import files, hardware
+from seg_batch.core.errors import BundleError, InputError, PlanError
+from seg_batch.inference import bundles
+from seg_batch.inference.bundles import Model
+from seg_batch.inference.worker import load
 from seg_batch.nn.backend import keras
-from seg_batch.nn.engines.convert import to_openvino
 from seg_batch.nn.engines.openvino import OpenVINOPredictor, _config
-from seg_batch.nn.engines.silent import core
-from seg_batch.nn.engines.silent import openvino as ov
-from seg_batch.options import Options
-from seg_batch.verbs.work import load
+from seg_batch.nn.engines.openvino_convert import to_openvino
+from seg_batch.nn.engines.openvino_import import core
+from seg_batch.nn.engines.openvino_import import openvino as ov
 
 PRECISIONS = ["float32", pytest.param("mixed", marks=pytest.mark.needs("bfloat16"))]
 SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
@@ -125,7 +126,7 @@ CORES = """
 import sys
 import numpy as np
 from seg_batch.nn.engines.openvino import OpenVINOPredictor
-from seg_batch.nn.engines.silent import openvino
+from seg_batch.nn.engines.openvino_import import openvino
 from seg_batch.nn.export.openvino import read
 made = []
 class Counted(openvino.Core):
@@ -178,7 +179,7 @@ def test_pixels_and_probabilities_are_never_rounded(bundle_files) -> None:  # ty
 def test_openvino_can_do_what_a_plan_thinks_of_this_cpu() -> None:
     """A plan does not ask OpenVINO: that takes longer than all of the planning."""
     able = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    assert able or not machine.has_bfloat16()
+    assert able or not hardware.has_bfloat16()
 
 
 @pytest.mark.full
@@ -243,7 +244,7 @@ def bundle_of(model: ov.Model, folder: Path, classes: int) -> Model:
         format="openvino",
         classes=table,
         normalisation={"kind": "identity"},
-        weights_sha256=bundles.sha256(folder / "model.xml"),
+        weights_sha256=files.sha256(folder / "model.xml"),
     )
     return Model(card, folder)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_batch.errors import BundleError, InputError, PlanError
+from seg_batch.core.errors import BundleError, InputError, PlanError
 from seg_batch.nn import engines
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.engines import load_predictor

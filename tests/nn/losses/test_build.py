@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from seg_batch.errors import InputError
+from seg_batch.core.errors import InputError
 from seg_batch.nn.losses import (
     LOSSES,
     build_loss,

@@ -1,0 +1,272 @@
+"""The inputs in hand: small ones as tasks of the pool, large ones led by threads of this process.
+
+All share one pool, so that one input is read or written while another computes. A small input is done
+whole in one task: read, predicted, written and reported by one worker. Nothing but the request goes
+there and a compact result comes back, so thousands cost the coordinator little; the model stays loaded
+in the process. Whatever a task makes on the way has a name of its own, so a worker that was thought
+dead and is not disturbs nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from seg_batch.batch.job import Item, may_lead
+from seg_batch.batch.outcomes import Ledger, in_words
+from seg_batch.batch.shutdown import Stop
+from seg_batch.batch.summaries import may_heal, result_of
+from seg_batch.core.callbacks import Listener
+from seg_batch.core.errors import StoppedError
+from seg_batch.core.hardware import here
+from seg_batch.core.run_files import ATTEMPT
+from seg_batch.executors import Doubtful, Outcome, Pool, Tries, group_size, run_bounded
+from seg_batch.executors.faults import Fault, fault_of
+from seg_batch.inference.outputs import Outputs, read_report
+from seg_batch.inference.plan import Plan
+from seg_batch.inference.predict import predict_one
+from seg_batch.inference.request import Request
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of an input in hand. ``item`` None: the error is the whole night's; ``fault``: what
+    was behind it where it was raised."""
+
+    item: Item | None
+    result: dict[str, Any] | None = None
+    error: BaseException | None = None
+    worker: str = ""
+    fault: Fault | None = None
+
+
+class Lent:
+    """A pool that somebody else will need when this input is done: it is not drained or closed."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def drain(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class InHand:
+    """Takes inputs in hand and tells what became of each. ``begin`` is called before each, and says
+    whether it may begin; the ledger hears of workers, and of the further tries of small inputs, at
+    most ``retries`` of each: those of large ones are the night's, for their blocks have had theirs."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        stop: Stop,
+        listener: Listener,
+        begin: Callable[[Item], bool],
+        ledger: Ledger,
+        retries: int,
+    ) -> None:
+        self._pool, self._stop, self._listener = pool, stop, listener
+        self._begin, self._ledger, self._retries = begin, ledger, retries
+        self.tell = ledger.worker
+        self._ended: queue.Queue[Ended] = queue.Queue()
+        self._blocks: dict[str, int] = {}  # left of each large input in hand
+        self._fewer = threading.Condition()
+
+    def run(self, items: list[Item]) -> Iterator[Ended]:
+        """All of them, in the order of their end; those that were not begun before ``stop`` was asked
+        for are not told of, nor those that it broke off."""
+        small = [item for item in items if item.small]
+        large = [item for item in items if not item.small]
+        threads = [self._thread(self._small, small)] if small else []
+        threads += [self._thread(self._large, large)] if large else []
+        while any(thread.is_alive() for thread in threads) or not self._ended.empty():
+            self._hear_losses()
+            try:
+                yield self._ended.get(timeout=0.2)
+            except queue.Empty:
+                continue
+        self._hear_losses()
+
+    def _hear_losses(self) -> None:
+        """Tell of workers that died since this was last called."""
+        for worker, why in self._pool.losses():
+            self.tell("lost", worker, why)
+
+    def _thread(self, work: Callable[[Any], None], what: Any) -> threading.Thread:
+        def caught() -> None:
+            try:
+                work(what)
+            except BaseException as error:
+                self._ended.put(Ended(None, error=error, fault=fault_of(error)))
+
+        thread = threading.Thread(target=caught, daemon=True)
+        thread.start()
+        return thread
+
+    def _small(self, items: list[Item]) -> None:
+        out = _Out(self._ledger)
+        for outcome in run_bounded(
+            self._pool,
+            run_small,
+            map(out.begun, self._begun(items)),
+            retries=min(1, self._retries),
+            most=self._retries,
+            stop=self._stop.asked,
+            tell=self._of_workers,
+            tries=out,
+            seconds=lambda item: item.seconds,
+            together=group_size(len(items), self._pool.workers),
+        ):
+            item = out.back(outcome.item, outcome.attempt)
+            ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)
+            self._ended.put(ended)
+        for item in list(out.items.values()):
+            self._ledger.withdrawn(item)
+
+    def _of_workers(self, event: str, worker: str, why: str) -> None:
+        if event != "retried":  # of that the ledger hears as it hears of large inputs
+            self.tell(event, worker, why)
+
+    def _begun(self, items: list[Item]) -> Iterator[Item]:
+        for item in items:
+            if self._stop.asked.is_set() or not self._begin(item):
+                return
+            yield item
+
+    def _large(self, items: list[Item]) -> None:
+        threads = []
+        for item in items:
+            with self._fewer:
+                while not self._may_lead():
+                    self._fewer.wait(1)
+            if self._stop.asked.is_set() or not self._begin(item):
+                break
+            self._blocks[item.key] = item.blocks
+            threads.append(self._thread(self._lead, item))
+        for thread in threads:
+            thread.join()
+
+    def _may_lead(self) -> bool:
+        in_hand = list(self._blocks.values())
+        return self._stop.asked.is_set() or may_lead(in_hand, self._pool.window)
+
+    def _lead(self, item: Item) -> None:
+        began, told = time.time(), _Told(self, item.key)
+        try:
+            report = predict_one(item.request, told, pool=Lent(self._pool), stop=self._stop.asked)
+            result = result_of(report, began, here())
+            ended = Ended(item, {**result, "workers": dict(told.workers.most_common(20))})
+        except StoppedError:
+            return
+        except Exception as error:
+            worker = told.failed_on or here()
+            ended = Ended(item, error=error, worker=worker, fault=fault_of(error))
+        finally:
+            with self._fewer:
+                self._blocks.pop(item.key)
+                self._fewer.notify_all()
+        self._ended.put(ended)
+
+    def block_ended(self, key: str, outcome: Outcome) -> None:
+        self._listener.block(key, outcome)
+        with self._fewer:
+            self._blocks[key] -= 1
+            self._fewer.notify_all()
+
+    def planned(self, key: str, blocks: int, resumed: int) -> None:
+        """A large input is read: ``resumed`` of its blocks were done before."""
+        self._listener.stage(key, "segmenting")
+        if resumed:
+            self._listener.resumed(key, resumed)
+        with self._fewer:
+            self._blocks[key] = blocks - resumed
+            self._fewer.notify_all()
+
+    def stage(self, key: str, name: str) -> None:
+        self._listener.stage(key, name)
+
+
+def standing(item: Item) -> dict[str, Any] | None:
+    """The result of an earlier try whose partial product stands: what there is when another one failed."""
+    report = read_report(Outputs(Path(item.output))) if item.attempt > 1 else None
+    if report is None or report["status"] == "complete":
+        return None
+    return result_of(report, time.time(), here())
+
+
+class _Out(Tries):
+    """The small inputs that are handed out, by key; tells the ledger of their further tries."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.items: dict[str, Item] = {}
+
+    def begun(self, item: Item, which: int = 1) -> Item:
+        self.items[item.key] = replace(item, attempt=which)
+        if which > 1:
+            self._ledger.started(self.items[item.key])
+        return item
+
+    def retried(
+        self, item: Item, which: int, error: BaseException, wait_s: float, worker: str
+    ) -> None:
+        self._ledger.retried(self.back(item, which), in_words(error), wait_s, worker)
+
+    def back(self, item: Item, which: int) -> Item:
+        """As it comes back from this attempt."""
+        del self.items[item.key]
+        return replace(item, attempt=which)
+
+
+class _Told:
+    """The listener of one large input. ``workers``: blocks done by each; ``failed_on``: where one
+    failed last."""
+
+    def __init__(self, hand: InHand, key: str) -> None:
+        self._hand, self._key = hand, key
+        self.workers: Counter[str] = Counter()
+        self.failed_on = ""
+
+    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None:
+        self._hand.planned(self._key, plan.blocks, resumed)
+
+    def stage(self, name: str) -> None:
+        self._hand.stage(self._key, name)
+
+    def tiles(self, n: int) -> None: ...
+
+    def worker(self, event: str, worker: str, why: str) -> None:
+        self._hand.tell(event, worker, why if event == "dropped" else f"{self._key}: {why}")
+
+    def block(self, outcome: Outcome) -> None:
+        if outcome.result:
+            self.workers[outcome.result["worker"]] += 1
+        if outcome.error is not None:
+            self.failed_on = outcome.worker
+        self._hand.block_ended(self._key, outcome)
+
+
+def run_small(item: Item) -> dict[str, Any] | Doubtful:
+    """The task: the result of ``summaries.result_of``, or what ``predict_one`` raises."""
+    began = time.time()
+    report = predict_one(attempt_at(item.request))
+    result = result_of(report, began, here())
+    return Doubtful(result, why) if (why := may_heal(result)) else result
+
+
+def attempt_at(request: Request) -> Request:
+    """The request with a work store of this attempt alone, done in this process."""
+    name = f"{ATTEMPT}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return replace(request, attempt=name, cluster="inline")

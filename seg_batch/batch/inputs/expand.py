@@ -1,0 +1,156 @@
+"""What a workflow's ``inputs`` name, path by path, before anything is known of the files."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from heapq import heappop, heappush
+from itertools import dropwhile, islice
+
+from seg_batch.batch.inputs.tables import Wish, rows_of_list, rows_of_manifest
+from seg_batch.config.workflow.parts import Inputs
+from seg_batch.core.text import IMAGES, split
+
+_UNFINISHED = (".work.zarr", ".staged", ".part")
+type Known = Callable[[str], set[str]]
+
+
+def gathered(inputs: Inputs) -> list[Wish]:
+    """All that is named, in the order of the workflow; each pattern and folder sorted by name.
+
+    From patterns and folders come images only, by the ending of their names, and no product of
+    segbatch: where outputs lie beside inputs, a second run would take the first one's for inputs.
+    A pattern that matches nothing is itself there, with the reason.
+    """
+    known = cache(products)  # each folder is looked through once
+    found: list[Wish] = []
+    for text in inputs.paths:
+        found += _named_by(text, inputs.volume, known)
+    if inputs.manifest:
+        found += rows_of_manifest(inputs.manifest, inputs.volume)
+    if inputs.list:
+        found += rows_of_list(inputs.list, inputs.volume)
+    return [wish for wish in found if wish.error or not excluded(wish.path, inputs.exclude)]
+
+
+def excluded(path: str, patterns: Iterable[str]) -> bool:
+    """Whether a pattern matches the path's last parts, as many as it has itself; or, where it ends in
+    a slash, folders anywhere in the path."""
+    parts = path.split("/")
+    for pattern in patterns:
+        wanted = pattern.strip("/").split("/")
+        ends = range(1, len(parts)) if pattern.endswith("/") else range(len(parts), len(parts) + 1)
+        if any(_matches(parts[:end][-len(wanted) :], wanted) for end in ends):
+            return True
+    return False
+
+
+def _matches(parts: list[str], wanted: list[str]) -> bool:
+    return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
+
+
+def _named_by(text: str, volume: int | None, known: Known) -> list[Wish]:
+    """What one of ``paths`` names: a file or store, the images in a folder, or those that match."""
+    where = "inputs.paths"
+    if os.path.isdir(text) and not text.rstrip("/").lower().endswith(".zarr"):
+        paths: Iterator[str] = (entry.path for entry in os.scandir(text))
+    elif os.path.lexists(text) or not glob.has_magic(text):
+        return [Wish(text, where, volume=volume)]
+    else:
+        paths = iter(set(_matching(text)))
+    try:
+        images = sorted(path for path in paths if _is_image(path) and not _is_product(path, known))
+    except OSError as error:
+        return [Wish(text, where, error=f"{text}: can't be read ({error.strerror}): check it")]
+    if images:
+        return [Wish(path, where, volume=volume) for path in images]
+    none = f"no image there, by ending ({', '.join(IMAGES)}); products do not count: check the path"
+    deeper = f", or write {text.rstrip('/')}/**/* for those in folders below" * _has_folders(text)
+    return [Wish(text, where, error=f"{text}: {none}{deeper}")]
+
+
+def _has_folders(text: str) -> bool:
+    return os.path.isdir(text) and len(list(islice(_folders([os.path.join(text, "")]), 2))) > 1
+
+
+def _matching(pattern: str) -> Iterator[str]:
+    """What ``glob`` finds, but for folders behind links: ``**`` enters each once, since a link may lead
+    to a folder above it."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    at = parts.index("**")
+    head, tail = parts[:at], list(dropwhile("**".__eq__, parts[at:]))
+    for folder in _folders(glob.iglob("/".join([*head, ""])) if head else [""]):
+        yield from _matching(glob.escape(folder) + ("/".join(tail) or "*"))
+
+
+def _folders(first: Iterable[str]) -> Iterator[str]:
+    """Those and all below, each with a slash at its end; not hidden ones, nor those within a Zarr store.
+    Of several ways to one the way without a link counts."""
+    seen: set[tuple[int, int]] = set()
+    plain: list[str] = []
+    links: list[str] = []
+    for folder in first:
+        heappush(links if os.path.islink(folder.rstrip("/")) else plain, folder)
+    while plain or links:
+        folder = heappop(plain or links)
+        try:
+            info = os.stat(folder or ".")
+            names = [one.name for one in os.scandir(folder or ".") if os.path.isdir(one.path)]
+        except OSError:  # as glob does
+            continue
+        if (info.st_dev, info.st_ino) in seen:
+            continue
+        seen.add((info.st_dev, info.st_ino))
+        yield folder
+        for name in names:
+            if not name.startswith(".") and not name.lower().endswith(".zarr"):
+                path = os.path.join(folder, name)
+                heappush(links if os.path.islink(path) else plain, f"{path}/")
+
+
+def _is_image(path: str) -> bool:
+    """Whether its name says that it is an image: a file, or a Zarr store, and not a part of one. One that
+    can't be opened, like a link to nothing, is an image that will be refused."""
+    name = os.path.basename(path)
+    if name.startswith(".") or name.endswith(_UNFINISHED) or not split(name)[1]:
+        return False
+    if any(part.lower().endswith(".zarr") for part in path.split("/")[:-1]):
+        return False
+    return name.lower().endswith(".zarr") or not os.path.isdir(path)
+
+
+def _is_product(path: str, known: Known) -> bool:
+    folder, name = os.path.split(path)
+    return name in known(folder)
+
+
+def products(folder: str) -> set[str]:
+    """Names of the products of segbatch in a folder: a report of ours lies beside them, or the work
+    store of a run that has not written its report yet."""
+    names = set(os.listdir(folder or "."))
+    found = {name.partition(".try-")[0] for name in names if ".try-" in name}
+    found |= {name.removesuffix(".work.zarr") for name in names if name.endswith(".work.zarr")}
+    for name in names:
+        product = name.removesuffix(".json")
+        if product != name and product in names and _is_report(os.path.join(folder, name)):
+            found.add(product)
+    for product in tuple(found):
+        stem, ending = split(product)
+        found.add(f"{stem}_probabilities{ending}")
+    return found
+
+
+def _is_report(path: str) -> bool:
+    try:
+        with open(path, encoding="utf-8") as file:
+            report = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(report, dict) and report.keys() >= {"segbatch", "status", "plan", "product"}

@@ -1,0 +1,95 @@
+"""Which inputs get a quicklook, within limits of number, bytes and time, and their pictures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg_batch.batch.report.quicklook import View, draw
+from seg_batch.io.sources.protocol import one_line
+
+MOST = 60
+SLOWEST = 10
+NOT_COMPLETE = 30
+BYTES = 6 << 20  # of pictures; a third more in the page, as text
+SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The quicklook of one input; ``why``: what kept it from being drawn."""
+
+    input: str
+    views: tuple[View, ...] = ()
+    classes: tuple[dict[str, Any], ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """``pictures`` in the order of the table; ``left_out``: inputs with a product that have none."""
+
+    pictures: tuple[Picture, ...]
+    left_out: int
+
+
+def gallery(facts: dict[str, Any]) -> Gallery:
+    """Pictures of what is not complete, of the slowest, and of the first of the others."""
+    rows = {row["input"]: row for row in facts["inputs"]}
+    drawable = [
+        row for row in facts["inputs"] if row["status"] in ("complete", "partial", "failed")
+    ]
+    drawn: dict[str, Picture] = {}
+    left, until = BYTES, time.monotonic() + SECONDS
+    for key in _order(facts, drawable):
+        if left <= 0 or time.monotonic() > until:
+            break
+        drawn[key] = _picture(rows[key])
+        left -= sum(len(v.image or b"") + len(v.labels or b"") for v in drawn[key].views)
+    pictures = tuple(drawn[key] for key in rows if key in drawn)
+    return Gallery(pictures, len(drawable) - len(pictures))
+
+
+def _order(facts: dict[str, Any], drawable: list[dict[str, Any]]) -> Iterator[str]:
+    """Keys, the most wanted first, each once, ``MOST`` in all."""
+    wanted = [r["input"] for r in drawable if r["status"] != "complete"][:NOT_COMPLETE]
+    known = {row["input"] for row in drawable}
+    wanted += [key for key in facts["slowest"][:SLOWEST] if key in known]
+    wanted += [r["input"] for r in drawable]
+    yield from list(dict.fromkeys(wanted))[:MOST]
+
+
+def _picture(row: dict[str, Any]) -> Picture:
+    """The picture of one row. Whatever goes wrong is told in its place: inputs may be gone or
+    damaged by now, and a library may fail on them in its own way."""
+    try:
+        report = _report(row)
+        background = report.get("background")
+        classes = tuple(c for c in report.get("classes", ()) if c["id"] != background)
+        views, why = _drawn(row, report)
+        return Picture(row["input"], views, classes, why)
+    except Exception as error:
+        return Picture(row["input"], why=one_line(error))
+
+
+def _drawn(row: dict[str, Any], report: dict[str, Any]) -> tuple[tuple[View, ...], str]:
+    """The views; where the image can't be drawn, of the labels alone, and why."""
+    image = report.get("input", row["input"])
+    if row["status"] == "failed":
+        return draw(image, None, report), ""
+    try:
+        return draw(image, row["output"], report), ""
+    except Exception as error:
+        return draw(None, row["output"], report), f"the image is missing: {one_line(error)}"
+
+
+def _report(row: dict[str, Any]) -> dict[str, Any]:
+    """The product's own report; for an input without one, what the row knows."""
+    if row["report"] is None or row["status"] == "failed":
+        return {}
+    found = json.loads(Path(row["report"]).read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {}

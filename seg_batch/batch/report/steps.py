@@ -1,0 +1,80 @@
+"""A workflow of steps as its report tells it: a step is there what an input is in a night.
+
+What became of the inputs of a prediction stands in the report of its own night, to which a link leads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from seg_batch.batch.journal import InputState, Journal, fold
+from seg_batch.batch.journal.events import NAME
+from seg_batch.batch.report.history import STATUSES, Night, Spell, status
+
+# Where the page of a step lies, in the folder of its result.
+PAGES = {"evaluate": "index.html", "predict": "report.html"}
+
+
+def in_order(told: Night, workflow: Mapping[str, Any]) -> Night:
+    """The night with every step of the workflow as an input, in their order, begun or not."""
+    names = [str(step["name"]) for step in workflow["steps"]]
+    known = {one.key: one for one in told.inputs}
+    return replace(told, inputs=tuple(known.get(name) or InputState(name) for name in names))
+
+
+def steps_of(
+    told: Night, workflow: Mapping[str, Any], rows: list[dict[str, Any]], folder: Path
+) -> list[dict[str, Any]]:
+    """One row per step: ``begun`` in unix seconds, ``seconds`` of its last try, ``counts`` of the inputs
+    of a prediction, ``page``: its own report, as a link from the run's ``folder``."""
+    errors = {row["input"]: row["error"] for row in rows}
+    spells = {spell.input: spell for spell in told.spells}  # the last of each
+    found = []
+    for state, step in zip(told.inputs, workflow["steps"], strict=True):
+        run = _run_folder(workflow, step) if step["do"] == "predict" else None
+        spell = spells.get(state.key)
+        found.append(
+            {
+                "name": state.key,
+                "do": step["do"],
+                "status": status(state),
+                "why": errors[state.key],
+                "begun": spell and spell.start,
+                "seconds": _seconds(state, spell),
+                "counts": _counts(run) if run and spell else {},
+                "output": _result(step),
+                "page": _page(run or Path(_result(step)), step, folder) if spell else None,
+            }
+        )
+    return found
+
+
+def _seconds(state: InputState, spell: Spell | None) -> float | None:
+    if spell is None:
+        return None
+    told = (state.outcome or {}).get("seconds") if spell.ended == "done" else None
+    return float(told) if told is not None else spell.stop - spell.start
+
+
+def _result(step: Mapping[str, Any]) -> str:
+    return str(step["outputs"]["folder"] if step["do"] == "predict" else step["output"])
+
+
+def _run_folder(workflow: Mapping[str, Any], step: Mapping[str, Any]) -> Path:
+    return Path(_result(step), ".segbatch", f"{workflow['name']}-{step['name']}")
+
+
+def _counts(run: Path) -> dict[str, int]:
+    """Inputs by status; those that there are."""
+    states = [status(one) for one in fold(Journal.read(run / NAME)).inputs.values()]
+    return {word: n for word in reversed(STATUSES) if (n := states.count(word))}
+
+
+def _page(made: Path, step: Mapping[str, Any], folder: Path) -> str | None:
+    page = made / PAGES.get(step["do"], "")
+    return quote(os.path.relpath(page, folder)) if page.is_file() else None

@@ -1,0 +1,64 @@
+"""Write the report of a run into its folder, from what lies there: at any time, again and again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from seg_batch.batch.journal import Journal
+from seg_batch.batch.journal.events import NAME
+from seg_batch.batch.report.gallery import Gallery, gallery
+from seg_batch.batch.report.history import night
+from seg_batch.batch.report.html_page import page
+from seg_batch.batch.report.junit import junit
+from seg_batch.batch.report.prometheus import metrics
+from seg_batch.batch.report.steps import in_order, steps_of
+from seg_batch.batch.report.summary import facts_of
+from seg_batch.core.errors import InputError
+from seg_batch.core.files import write_bytes
+
+TOLD = (
+    "name",
+    "model",
+    "models",
+    "options",
+    "post",
+    "outputs",
+    "steps",
+)  # a workflow's hooks hold secrets
+
+
+def write(folder: str | Path) -> dict[str, Any]:
+    """``report.json``, ``report.xml``, ``metrics.prom`` and ``report.html`` in the run's folder;
+    returns what ``report.json`` says. ``InputError`` where there is no journal."""
+    folder = Path(folder)
+    if not (folder / NAME).is_file():
+        raise InputError(
+            f"{folder} is no run folder (it has no {NAME}): give the one that 'segbatch run' printed"
+        )
+    workflow = _workflow(folder)
+    settings = {key: workflow[key] for key in TOLD if workflow.get(key)}
+    told = night(Journal.read(folder / NAME))
+    if workflow.get("steps"):
+        told = in_order(told, workflow)
+    facts = facts_of(told, str(workflow.get("name") or folder.name), settings)
+    if workflow.get("steps"):
+        facts |= {"steps": steps_of(told, workflow, facts["inputs"], folder), "workers": []}
+    pictures = Gallery((), 0) if facts["steps"] else gallery(facts)
+    # The cheap ones first: what machines read is there even if a picture takes its time.
+    write_bytes(
+        folder / "report.json", (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode()
+    )
+    write_bytes(folder / "report.xml", junit(facts))
+    write_bytes(folder / "metrics.prom", metrics(facts).encode())
+    write_bytes(folder / "report.html", page(facts, pictures).encode())
+    return facts
+
+
+def _workflow(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "workflow.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,118 @@
+"""What arrives in a hot folder, wave by wave, as nights of one workflow in one pool that stays warm.
+
+All waves of a day share a run folder, so that each day has its journal, its log and its report, and
+none of them grows for ever.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from seg_batch.batch.job import Orders, orders_of
+from seg_batch.batch.journal import Journal, State, fold
+from seg_batch.batch.journal.events import NAME
+from seg_batch.batch.run_log import Logged, RunLog, recording, worker_line
+from seg_batch.batch.runner import carry_out
+from seg_batch.batch.shutdown import Stop
+from seg_batch.config.workflow.parts import Inputs
+from seg_batch.config.workflow.schema import Workflow
+from seg_batch.core.callbacks import Listener, Silent, together
+from seg_batch.executors import Pool, gather_logs
+
+LOG = "log.jsonl"
+
+
+class Waves:
+    """``folder``: of the watch, beside which each day has a run folder. ``overwrite``: replace products of earlier
+    arrivals of the same name. ``ended``: called after each wave with its run folder and status."""
+
+    def __init__(
+        self,
+        workflow: Workflow,
+        folder: Path,
+        pool: Pool,
+        stop: Stop,
+        *,
+        overwrite: bool = False,
+        say: Callable[[str], None],
+        ended: Callable[[Path, int], None],
+    ) -> None:
+        self._workflow, self._folder, self._pool = workflow, folder, pool
+        self._stop, self._overwrite = stop, overwrite
+        self._say, self._said, self._ended = say, set[str](), ended
+        self._log: RunLog | None = None
+        gather_logs(pool, self._worker_said)
+
+    def segment(self, inputs: dict[str, Path], listener: Listener, *, overwrite: bool) -> None:
+        """Do them all; ``listener`` hears what became of each, by its key, unless it was stopped."""
+        orders = self._orders(inputs, overwrite or self._overwrite)
+        ends = _Ends()
+        with RunLog(orders.folder / LOG) as log, recording(log):
+            self._log = log
+            try:
+                told = carry_out(
+                    orders,
+                    together(Logged(log), listener, ends),
+                    pool=self._pool,
+                    stop=self._stop,
+                    say=self._say_once,
+                    opened=lambda pool: None,
+                )
+            finally:
+                self._log = None
+                self._stop.tell = listener.stopping  # no longer into the log of that night
+        if not self._stop.asked.is_set():
+            _tell_rest(orders, ends.told, listener)
+        self._ended(orders.folder, told["status"])
+
+    def _orders(self, inputs: dict[str, Path], overwrite: bool) -> Orders:
+        workflow, keys = self._workflow, {str(path): key for key, path in inputs.items()}
+        volume = workflow.inputs.volume if workflow.inputs else None
+        named = Inputs(paths=tuple(keys), volume=volume)
+        day = time.strftime("%Y-%m-%d")
+        orders = orders_of(workflow.model_copy(update={"inputs": named}), overwrite=overwrite)
+        return replace(
+            orders,
+            folder=self._folder.with_name(f"{self._folder.name}-{day}-{workflow.sha256[:8]}"),
+            requests={keys[path]: request for path, request in orders.requests.items()},
+            refused={keys[path]: why for path, why in orders.refused.items()},
+            overwrite=False,  # of the run folder, which all waves share
+            of_many=True,
+        )
+
+    def _say_once(self, text: str) -> None:
+        """What one night says of the pool, all would."""
+        if text not in self._said:
+            self._said.add(text)
+            self._say(text)
+
+    def _worker_said(self, told: dict[str, Any]) -> None:
+        if (log := self._log) is not None:
+            worker_line(log, told)
+
+
+class _Ends(Silent):
+    """Remembers of which inputs the end was told."""
+
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+
+    def done(self, key: str, result: dict[str, Any]) -> None:
+        self.told.add(key)
+
+    def failed(self, key: str, error: str, status: int, worker: str = "") -> None:
+        self.told.add(key)
+
+
+def _tell_rest(orders: Orders, told: set[str], listener: Listener) -> None:
+    """Of inputs that the night had nothing to do for: they were complete already, when the process
+    died before anyone could note it."""
+    untold = orders.requests.keys() - told
+    state = fold(Journal.read(orders.folder / NAME)) if untold else State()
+    for key in sorted(untold & state.inputs.keys()):
+        if (result := state.inputs[key].outcome) is not None:
+            listener.done(key, dict(result))

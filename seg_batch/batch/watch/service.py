@@ -1,0 +1,181 @@
+"""``segbatch watch`` from start to end: one owner, warm workers, the loop, and commands after each wave."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from seg_batch.batch.hooks import run_hooks
+from seg_batch.batch.inputs.listing import Entry
+from seg_batch.batch.job import request_of, require_named
+from seg_batch.batch.journal import hold
+from seg_batch.batch.journal.run import taken_over_line
+from seg_batch.batch.run_log import RunLog
+from seg_batch.batch.shutdown import Stop
+from seg_batch.batch.watch.archive import Tidying
+from seg_batch.batch.watch.arrivals import Book
+from seg_batch.batch.watch.batches import LOG, Waves
+from seg_batch.batch.watch.loop import BOOK, Rules, Watch, require_apart
+from seg_batch.config.workflow.schema import Workflow
+from seg_batch.core import hardware
+from seg_batch.core.callbacks import Listener
+from seg_batch.core.errors import Exit, InputError, WorkflowError
+from seg_batch.core.files import told as on_disk
+from seg_batch.executors import Needs, open_pool
+from seg_batch.inference.worker_requirements import shared_needs
+
+REPORT = "report.html"
+RARELY = 20  # of the time, one part in so many may go into reports
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is watched, by which rules, and what is made of it. The workflow's own inputs do not
+    matter. ``report``: makes the report of a run folder after each wave."""
+
+    tidying: Tidying
+    rules: Rules
+    workflow: Workflow
+    overwrite: bool = False
+    report: Callable[[Path], object] = lambda folder: None
+
+    @property
+    def run(self) -> Path:
+        """Where the book lies; the run folder of each day lies beside it. Watched folders of one name may
+        have one output folder."""
+        output = Path(self.workflow.outputs.folder).absolute()
+        folder = self.tidying.folder.resolve()
+        its_own = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+        return output / ".segbatch" / f"watch-{folder.name}-{its_own}"
+
+
+def serve(
+    service: Service,
+    listener: Listener,
+    say: Callable[[str], None],
+    idle: Callable[[str], None] = lambda text: None,
+) -> int:
+    """Watch until told to end; the exit status: 0; 3 where something was set aside, or a fault like a
+    full disk ended it; 130 where an arrival in hand was cut short. RefusedError where watching can't begin.
+    ``idle`` is told how things stand each time that nothing is in hand."""
+    _require(service)
+    workflow = service.workflow
+    with ExitStack() as last_first:
+        enter = last_first.enter_context
+        with on_disk(service.run):
+            service.run.mkdir(parents=True, exist_ok=True)
+        tenure = enter(hold(service.run, say=say))
+        log = enter(RunLog(service.run / LOG))
+
+        def noted(text: str) -> None:
+            log.write("warning", "watch", text)
+            say(text)
+
+        if line := taken_over_line(tenure):
+            noted(line)
+        book = enter(closing(Book(service.run / BOOK)))
+        if book.damaged:
+            noted(
+                f"{book.damaged} lines of {service.run / BOOK} do not read and are passed over: what they "
+                "told of is taken again"
+            )
+        stop = Stop(listener.stopping)
+        enter(stop.watching(workflow.limits.deadline(datetime.now())))
+        workers = workflow.workers or max(1, hardware.gpus())
+        pool = enter(open_pool(workflow.cluster, workers, _needs(service)))
+        after = _After(service, noted)
+        last_first.callback(after.rest)
+        waves = Waves(
+            workflow,
+            service.run,
+            pool,
+            stop,
+            overwrite=service.overwrite,
+            say=noted,
+            ended=after.wave,
+        )
+
+        def resting(fates: Counter[str]) -> None:
+            idle(standing(service.tidying.folder, fates, after.report))
+
+        watch = Watch(service.tidying, service.rules, waves, book, listener, noted, resting)
+        log.write("info", "begun", f"watching {service.tidying.folder}")
+        status = watch.run(stop.asked)
+        log.write("info", "ended", stop.why, status=status)
+        return Exit.PARTIAL if stop.fault else status
+
+
+def standing(folder: Path, fates: Counter[str], report: Path | None) -> str:
+    """How a watch stands, in one line."""
+    counts = ", ".join(f"{fates[fate]} {fate}" for fate in ("done", "failed") if fates[fate])
+    told = f"watching {folder}" + (f": {counts} so far" if counts else "")
+    return f"{told}; report {report}" if report else told
+
+
+def _needs(service: Service) -> Needs:
+    """What every worker must have: the watched folder in sight, that of the products to write to, and
+    the models that are named."""
+    folder, output = str(service.tidying.folder), service.workflow.outputs.folder
+    return shared_needs([request_of(service.workflow, Entry(folder, folder, output))])
+
+
+def _require(service: Service) -> None:
+    folder, outputs = service.tidying.folder, service.workflow.outputs
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder, so nothing can arrive there: make it first")
+    require_apart(folder, Path(outputs.folder))
+    require_named(service.workflow)
+    if service.workflow.steps:
+        raise WorkflowError("watch does one prediction of each arrival: leave out the steps")
+    if "{index" in outputs.pattern:
+        raise WorkflowError(
+            f"{outputs.pattern!r} counts inputs, and those of a hot folder have no end: name "
+            "products after their {stem}"
+        )
+    service.tidying.require_folders()
+
+
+class _After:
+    """What follows each wave: the report of the day, then the commands of ``on_finish``. No failure of
+    theirs ends the watch. A report that takes long is made more rarely, and once at the end."""
+
+    def __init__(self, service: Service, noted: Callable[[str], None]) -> None:
+        self._service, self._noted = service, noted
+        self._next = 0.0
+        self._owed: Path | None = None
+        self.report: Path | None = None  # the last one that was made
+
+    def wave(self, folder: Path, status: int) -> None:
+        if self._owed not in (None, folder):
+            self.rest()  # of a day that is over
+        self._owed = folder
+        if time.monotonic() >= self._next:
+            self.rest()
+        run_hooks(
+            self._service.workflow.on_finish,
+            run=folder,
+            status=status,
+            report=folder / REPORT,
+            failed=lambda command, why: self._noted(f"on_finish {command}: {why}"),
+        )
+
+    def rest(self) -> None:
+        """The report that is still owed, if any."""
+        if (folder := self._owed) is None:
+            return
+        began = time.monotonic()
+        try:
+            self._service.report(folder)
+            self.report = folder / REPORT
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            self._noted(f"the report of {folder} could not be made ({why})")
+        self._owed = None
+        self._next = time.monotonic() + RARELY * (time.monotonic() - began)

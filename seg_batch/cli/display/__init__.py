@@ -1,0 +1,1 @@
+"""What a terminal shows: progress bars, the table of a run, lines of facts."""

@@ -1,0 +1,283 @@
+"""Facts about inputs, plans, models and results, as values and as lines for a person."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from seg_batch.config.card import WHOLE_PATCH, ModelCard
+from seg_batch.config.postprocess import describe
+from seg_batch.core.georef import RasterGeoref, to_json
+from seg_batch.core.hardware import disk_free_bytes
+from seg_batch.core.units import show_bytes
+from seg_batch.inference.bundles import checked, find, folders, installed, misfit
+from seg_batch.inference.plan import Plan
+from seg_batch.inference.request import Prepared
+from seg_batch.io.sources import corner_traps, open_source
+
+
+def _by(shape: Any) -> str:
+    return " x ".join(str(n) for n in shape)
+
+
+def _rows(pairs: list[tuple[str, Any]]) -> str:
+    width = max(len(key) for key, _ in pairs)
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in pairs)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def summary(report: dict[str, Any]) -> str:
+    """A few lines after a run: what was found, in world units, and where it is."""
+    lines = [f"{report['output']}  ({report['status']}, {_duration(report['seconds'])})"]
+    unit = next((u for u in ("hectares", "millilitres") if u in report["classes"][0]), None)
+    short = {"hectares": "ha", "millilitres": "mL"}.get(unit or "", "")
+    for row in report["classes"]:
+        if row["voxels"]:
+            size = f"{row[unit]:>14,.2f} {short}" if unit else f"{row['voxels']:>14,} voxels"
+            lines.append(f"  {row['name']:<24} {size}  {row['share']:>7.2%}")
+    blocks = report["blocks"]
+    lines.append(
+        f"  {blocks['done']} of {blocks['total']} blocks ({blocks['resumed']} resumed), "
+        f"{report['n_tiles']} tiles, recompute x{report['recompute']:.2f}, peak memory "
+        f"{show_bytes(report['peak_rss_bytes'])} of {show_bytes(report['promised_bytes'])} promised"
+    )
+    return "\n".join(lines + _post_lines(report) + _seam_lines(report))
+
+
+def _post_lines(report: dict[str, Any]) -> list[str]:
+    """One line per step after prediction."""
+    lines = []
+    for row in report.get("post", []):
+        objects = row["objects_changed"]
+        told = "" if objects is None else f"{objects:,} objects, "
+        lines.append(f"  {row['words']}: {told}{row['voxels_changed']:,} voxels changed")
+    return lines
+
+
+def _seam_lines(report: dict[str, Any]) -> list[str]:
+    """Nothing where too little was counted to say anything."""
+    seams = report.get("seams") or {}
+    if seams.get("index") is None:
+        return []
+    jump = "" if seams["jump"] is None else f", probabilities jump x{seams['jump']:.2f}"
+    error = "" if seams.get("error") is None else f" (+-{seams['error']:.2f})"
+    lines = [f"  seams: x{seams['index']:.2f}{error} the label flips across tile borders{jump}"]
+    if layers := report["model"].get(WHOLE_PATCH):
+        lines.append(f"  {_seeing(layers)}, which makes seams that no blending removes")
+    return lines
+
+
+def _seeing(layers: list[str]) -> str:
+    """The first of the layers that the linter found, and how many more."""
+    more = f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
+    return f"{len(layers)} layer(s) see the whole patch: {layers[0]}{more}"
+
+
+def plan_facts(prepared: Prepared) -> dict[str, Any]:
+    """The plan of one input, JSON-ready."""
+    plan = prepared.plan
+    return {
+        "input": prepared.info.path,
+        "output": str(prepared.outputs.product),
+        "model": prepared.model.card.name,
+        "members": prepared.model.names[1:],
+        "blocks": {"total": plan.blocks, "shape": list(plan.block)},
+        "n_tiles": plan.tiles,
+        "recompute": round(plan.recompute, 4),
+        "promised_bytes": plan.promised_bytes,
+        "memory_bytes": plan.memory_bytes,
+        "disk_bytes": plan.disk_bytes,
+        "seconds_estimate": round(plan.seconds_estimate, 1),
+        "plan": plan.to_json(),
+    }
+
+
+def plan_lines(prepared: Prepared) -> str:
+    plan, info = prepared.plan, prepared.info
+    free = disk_free_bytes(_existing(prepared))
+    rows = [
+        ("input", f"{info.path}  ({info.kind}, {_by(plan.extent)}, {len(info.channels)} channels)"),
+        ("model", f"{' + '.join(prepared.model.names)}  ({plan.rank}-D)"),
+        ("engine", f"{plan.engine} in {plan.precision}: {plan.engine_why}"),
+        *_finer(prepared.model.card),
+        ("patch", f"{_by(plan.patch)}, overlap {_by(plan.overlap)}, {plan.taper} taper"),
+        *_averaging(plan, len(prepared.model.names)),
+        ("blocks", f"{plan.blocks} of {_by(plan.block)}, {plan.workers} worker(s)"),
+        ("tiles", f"{plan.tiles}, recompute x{plan.recompute:.2f}, {plan.batch} per model call"),
+        (
+            "memory",
+            f"{show_bytes(plan.promised_bytes)} promised per worker, "
+            f"{show_bytes(plan.memory_bytes)} allowed",
+        ),
+        ("disk", f"at most {show_bytes(plan.disk_bytes)}, {show_bytes(free)} free"),
+        ("time", f"about {_duration(plan.seconds_estimate)} (rough)"),
+        *(("then", describe(step)) for step in plan.post),
+        ("output", prepared.outputs.product),
+    ]
+    return _rows(rows + [("warning", w) for w in info.warnings])
+
+
+def _finer(card: ModelCard) -> list[tuple[str, str]]:
+    """Nothing where the output has the input's grid."""
+    told = f"{card.finer} voxels for each of the input's along each axis; sizes here count those"
+    return [("finer", told)] if card.finer > 1 else []
+
+
+def _averaging(plan: Plan, models: int) -> list[tuple[str, str]]:
+    """Nothing where each tile is one call of one model."""
+    if plan.passes == 1:
+        return []
+    views = f"test-time augmentation {plan.tta}: {plan.passes // models} views, "
+    told = "" if plan.tta == "none" else views
+    told += f"{models} models, " if models > 1 else ""
+    return [("averaged", f"{told}{plan.passes} model calls per tile")]
+
+
+def _existing(prepared: Prepared) -> Any:
+    folder = prepared.outputs.product.parent
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def source_facts(path: str, volume: int | None) -> dict[str, Any]:
+    """What a file is, and which installed models fit it."""
+    source = open_source(path, volume=volume)
+    try:
+        info = source.info
+        warnings = [*info.warnings, *corner_traps(source)]
+    finally:
+        source.close()
+    return {
+        "input": info.path,
+        "format": info.format,
+        "kind": info.kind,
+        "extent": list(info.extent),
+        "channels": list(info.channels),
+        "dtype": info.dtype,
+        "nodata": [v if v is None or math.isfinite(v) else str(v) for v in info.nodata],
+        "chunk": list(info.chunk),
+        "georef": to_json(info.georef),
+        "facts": info.facts,
+        "models": {m.card.name: misfit(m.card, info) or "fits" for m in installed()},
+        "warnings": warnings,
+    }
+
+
+def source_lines(facts: dict[str, Any]) -> str:
+    rows = [
+        ("file", f"{facts['input']}  ({facts['format']})"),
+        ("kind", f"{facts['kind']}, {_by(facts['extent'])} voxels, {facts['dtype']}"),
+        ("channels", f"{len(facts['channels'])}: {', '.join(facts['channels'])}"),
+        (
+            "nodata",
+            ", ".join("none" if n is None else f"{float(n):g}" for n in facts["nodata"]) or "none",
+        ),
+        *_georef_rows(facts["georef"]),
+        *((key, value) for key, value in facts["facts"].items()),
+        *((f"model {name}", verdict) for name, verdict in facts["models"].items()),
+        *(("warning", text) for text in facts["warnings"]),
+    ]
+    return _rows(rows)
+
+
+def _georef_rows(georef: dict[str, Any]) -> list[tuple[str, Any]]:
+    if georef["kind"] == "raster":
+        crs = RasterGeoref(crs_wkt=georef["crs_wkt"]).crs_wkt
+        name = crs.split('"')[1] if crs and '"' in crs else "none"
+        return [("crs", name), ("transform", ", ".join(f"{v:g}" for v in georef["transform"]))]
+    affine = "; ".join(" ".join(f"{v:g}" for v in row) for row in georef["affine"][:3])
+    codes = f"sform {georef['sform_code']}, qform {georef['qform_code']}"
+    return [("affine", affine), ("codes", codes), ("units", georef["units"])]
+
+
+def model_facts(name: str | None) -> dict[str, Any]:
+    """All installed bundles in short, or one whole card."""
+    if name is not None:
+        model = checked(find(name))
+        return {"path": str(model.path or ""), **model.card.model_dump(mode="json")}
+    return {
+        "folders": [str(folder) for folder in folders()],
+        "models": [{"path": str(m.path), **_short(m.card)} for m in installed()],
+    }
+
+
+def _short(card: ModelCard) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "kind": card.kind,
+        "rank": card.rank,
+        "channels": list(card.channels or ()),
+        "classes": [c.name for c in card.classes],
+        "patch": list(card.patch or ()),
+        "scores": card.scores,
+        "licence": card.licence,
+        "description": card.description,
+    }
+
+
+def model_lines(facts: dict[str, Any]) -> str:
+    if "models" not in facts:
+        return _card_lines(facts)
+    lines = []
+    for m in facts["models"]:
+        lines.append(f"{m['name']}  ({m['rank']}-D {m['kind']}, {m['licence']})")
+        lines.append(f"  {m['description']}")
+        lines.append(f"  channels  {', '.join(m['channels'])}")
+        lines.append(f"  classes   {', '.join(m['classes'])}")
+    lines.append("probe  (any input, no network): class = floor(first channel) mod 8")
+    return "\n".join(lines)
+
+
+def _card_lines(card: dict[str, Any]) -> str:
+    """One card for people: tables of numbers stay in the JSON."""
+    border, training = card["border"], card["scores"].get("training", {})
+    told = {
+        **{k: v for k, v in card.items() if k not in ("border", "split", "scores", "compute")},
+        "classes": ", ".join(f"{c['id']} {c['name']}" for c in card["classes"]),
+        "architecture": {k: v for k, v in card["architecture"].items() if k != WHOLE_PATCH},
+        "sees whole patch": "; ".join(card["architecture"].get(WHOLE_PATCH, ())),
+        "seam index": _seam_index(card["scores"]),
+        "GFLOP per patch": round(card["compute"]["flops"] / 1e9, 2) or None,
+        "border reach": border and border["reach"],
+        "--overlap auto": border and border["overlap"],
+        "trained": training and f"{training.get('steps')} steps, {training.get('minutes')} minutes",
+    }
+    rows = [(k, v) for k, v in told.items() if v not in (None, "", [], {})]
+    return "\n".join([_rows(rows), *score_lines(card)])
+
+
+def _seam_index(scores: dict[str, Any]) -> float | None:
+    """As measured on test regions, else on those of validation (see ``sliding_window.seams``)."""
+    measured = (scores.get(part, {}).get("seams") for part in ("test", "validation"))
+    return next((s["index"] for s in measured if s and s.get("index") is not None), None)
+
+
+def score_lines(card: dict[str, Any]) -> list[str]:
+    """What a trained bundle scored on each held-out part, with 95 % intervals where there are some."""
+    lines = []
+    for part in ("validation", "test"):
+        if "overall" in card["scores"].get(part, {}):
+            found = card["scores"][part]
+            overall, classes = found["overall"], found["classes"]
+            lines.append(
+                f"{part}: accuracy {interval(overall['accuracy'])}, "
+                f"mean Dice {interval(overall['mean_dice'])}  ({found['measured_on']})"
+            )
+            lines += [f"  {name}: Dice {interval(row['dice'])}" for name, row in classes.items()]
+    return lines
+
+
+def interval(number: dict[str, Any]) -> str:
+    """``mean [low, high]`` of a number of ``metrics.summarise``."""
+    if number["mean"] is None:
+        return "undefined"
+    if number["low"] is None:
+        return f"{number['mean']:.4f}"
+    return f"{number['mean']:.4f} [{number['low']:.4f}, {number['high']:.4f}]"

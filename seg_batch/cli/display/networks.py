@@ -1,0 +1,89 @@
+"""``segbatch models --archs``: the networks that ``train --arch`` can build, each with its costs.
+
+Every network is built at the widths of its source and looked at; that takes Keras, and seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+CHANNELS, CLASSES = 4, 8  # of the image and of the map that costs are told for
+COLUMNS = ("network", "for", "parameters", "field", "GFLOP/MVx", "sides", "what it is")
+KINDS = {2: "images", 3: "volumes"}
+
+
+def arch_facts() -> list[dict[str, Any]]:
+    """One row per network, JSON-ready.
+
+    ``name``, ``ranks``, ``says``; ``filters`` and ``options``: the defaults that the rest is for; ``rank``: 2, or 3
+    where a network is for volumes only; ``parameters``; ``receptive_field``: voxels per axis, null for
+    the whole patch; ``gflop_per_megavoxel``: of the forward pass, multiply-adds x 2; ``multiple``: what
+    sides of a patch must be a multiple of; ``whole_patch``: what the linter says of it.
+    """
+    from seg_batch.nn.networks.registry import ARCHITECTURES
+
+    return [_facts(name) for name in ARCHITECTURES]
+
+
+def _facts(name: str) -> dict[str, Any]:
+    from seg_batch.nn.analysis.flops import forward_flops
+    from seg_batch.nn.analysis.global_layers import findings
+    from seg_batch.nn.analysis.receptive_field import receptive_field
+    from seg_batch.nn.networks.anunet import deepest
+    from seg_batch.nn.networks.registry import ARCHITECTURES, configuration
+
+    known = ARCHITECTURES[name]
+    filters = known.config.filters
+    config = configuration(name, filters, channels=CHANNELS, classes=CLASSES)
+    model = deepest(known.builder(config))
+    patch = (4 * config.multiple,) * config.rank
+    voxels = patch[0] ** config.rank
+    return {
+        "name": name,
+        "says": known.says,
+        "ranks": list(known.config.ranks),
+        "rank": config.rank,
+        "filters": list(filters),
+        "options": config.options,
+        "parameters": int(model.count_params()),
+        "receptive_field": list(receptive_field(model)),
+        "gflop_per_megavoxel": round(forward_flops(model, patch) / voxels * 1e-3, 1),
+        "multiple": config.multiple,
+        "whole_patch": [one.line for one in findings(model)],
+    }
+
+
+def arch_lines(facts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The facts as a table for people, and under it what its numbers are for."""
+    rows = [COLUMNS, *(_row(one) for one in facts)]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS))]
+    table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return [
+        *table,
+        "",
+        f"For {CHANNELS} channels, {CLASSES} classes and the widths of the source (2-D where there is a "
+        "choice): parameters in all;",
+        "field: voxels per axis that one result can depend on; GFLOP per million voxels of one forward "
+        "pass;",
+        "sides: what the sides of a patch must be a multiple of. Others by network.filters and options:",
+        *(f"  {one['name']}: {_written(one['options'])}" for one in facts if one["options"]),
+    ]
+
+
+def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
+    fields = dict.fromkeys("whole patch" if n is None else str(n) for n in one["receptive_field"])
+    return (
+        one["name"],
+        ", ".join(KINDS[rank] for rank in one["ranks"]),
+        f"{one['parameters']:,}",
+        " x ".join(fields),
+        f"{one['gflop_per_megavoxel']:,.0f}",
+        str(one["multiple"]),
+        one["says"],
+    )
+
+
+def _written(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in options.items())

@@ -1,0 +1,259 @@
+"""What a person sees of a night as it goes: a table on a terminal, else a line a minute.
+
+Both are listeners (see ``core.callbacks``) and show the same tally. All of it goes to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any, Self
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.measure import Measurement
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
+from rich.text import Text
+
+from seg_batch.cli.display.bars import LINE_EVERY_S
+from seg_batch.cli.display.tally import Tally
+from seg_batch.core.errors import Exit
+from seg_batch.core.text import about, visible
+from seg_batch.core.units import show_bytes, show_s
+from seg_batch.executors import Outcome
+
+GONE = ("lost", "dropped")  # what may befall a worker
+ROWS = 12  # inputs and workers that are shown, of each
+NAME = 16  # columns that a name needs, at least
+
+
+class Board:
+    """Draws a night. ``with Board(quiet) as board:`` and give it to whatever runs the night.
+    ``last_line``: whether it sums up each night; else whoever runs it does."""
+
+    def __init__(
+        self, quiet: bool = False, console: Console | None = None, last_line: bool = True
+    ) -> None:
+        self._console = console or Console(stderr=True, highlight=False, markup=False)
+        self._quiet, self._last_line = quiet, last_line
+        self._guard = threading.RLock()
+        self._began = time.monotonic()
+        self._tally = Tally(self._began)
+        self._pool = self._idle = self._halt = ""
+        self._stage = "starting the workers"
+        self._again: set[str] = set()  # inputs whose warnings were told
+        self._over = threading.Event()
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._drawn,
+            refresh_per_second=4,
+            transient=True,
+        )
+
+    @property
+    def _terminal(self) -> bool:
+        return self._console.is_terminal
+
+    def __enter__(self) -> Self:
+        if not self._quiet and self._terminal:
+            self._live.start()
+        elif not self._quiet:
+            threading.Thread(target=self._each_minute, daemon=True, name="lines").start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._live.stop()
+        if self._idle and self._terminal:  # where there was a table, nothing is left of it
+            self.say(self._idle)
+
+    def _each_minute(self) -> None:
+        while not self._over.wait(LINE_EVERY_S):
+            with self._guard:
+                tally, now = self._tally, time.monotonic()
+                text = f"{tally.counts()}; {tally.speed(now)}" if tally.inputs else self._stage
+                idle = not tally.inputs and self._idle
+            if text and not idle:
+                self.say(text)
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the table."""
+        if not self._quiet:
+            print_line(self._console, f"segbatch: {text}")
+
+    def pool(self, name: str, workers: int, dashboard: str | None) -> None:
+        where = f"; dashboard {dashboard}" if dashboard else ""
+        text = f"{workers} worker{'s' * (workers != 1)}, {name}{where}"
+        if text != self._pool:  # else an earlier night had the same
+            self.say(text)
+        self._pool, self._stage = text, "surveying the inputs"
+
+    def surveyed(self, done: int, total: int) -> None:
+        self._stage = f"surveyed {done} of {total} inputs"
+
+    def planned(self, totals: dict[str, Any]) -> None:
+        with self._guard:
+            self._tally.planned(totals)
+            self._stage = ""
+
+    def started(self, key: str, facts: dict[str, Any]) -> None:
+        with self._guard:
+            self._tally.started(key, facts, time.monotonic())
+        if key not in self._again:
+            for warning in facts.get("warnings") or ():
+                self.say(f"warning: {key}: {warning}")
+
+    def stage(self, key: str, name: str) -> None:
+        with self._guard:
+            if one := self._tally.running.get(key):
+                one.stage = name
+
+    def resumed(self, key: str, blocks: int) -> None:
+        with self._guard:
+            self._tally.resumed(key, blocks)
+
+    def block(self, key: str, outcome: Outcome) -> None:
+        with self._guard:
+            self._tally.block(key, outcome.result, time.monotonic())
+        if outcome.error is not None:
+            block = getattr(outcome.item, "name", outcome.item)
+            self.say(f"{key}: block {block} failed: {outcome.error}")
+
+    def done(self, key: str, result: dict[str, Any]) -> None:
+        complete = result.get("status") == "complete"
+        with self._guard:
+            tally, now = self._tally, time.monotonic()
+            one = tally.over(key, now, done=True)
+            tally.done += complete
+            tally.partial += not complete
+            if one is not None and one.blocks == 1:  # else the blocks told of their workers
+                tally.seen(result.get("worker"), result["peak_rss_bytes"], one.tiles, now)
+        if not complete:
+            first = (result.get("failures") or [{}])[0].get("error", "some blocks failed")
+            self.say(f"{key}: partial result in {result.get('output')}: {first}")
+
+    def failed(self, key: str, error: str, status: int, worker: str = "") -> None:
+        with self._guard:
+            self._tally.over(key, time.monotonic(), done=False)
+            self._tally.refused += status == 2
+            self._tally.failed += status != 2
+        self.say(f"{'refused' if status == 2 else 'failed'}: {about(key, error)}")
+
+    def retried(self, key: str, error: str, wait_s: float, worker: str = "") -> None:
+        with self._guard:
+            self._tally.back(key)
+            self._again.add(key)
+        when = f"in {wait_s:g} s" if wait_s else "at once"
+        self.say(f"tried again {when}: {about(key, error)}")
+
+    def withdrawn(self, key: str) -> None:
+        with self._guard:
+            self._tally.back(key)
+
+    def worker(self, event: str, worker: str, why: str) -> None:
+        with self._guard:
+            if event in GONE:
+                self._tally.workers.pop(worker, None)
+        self.say(f"worker {worker} {event}: {why}" if event in GONE else why)
+
+    def stopping(self, why: str) -> None:
+        with self._guard:
+            self._halt = self._stage = f"stopping: {why}"
+            self._tally.stopping = True
+        self.say(self._halt)
+
+    def ended(self, status: int, why: str) -> None:
+        with self._guard:
+            tally, self._tally = self._tally, Tally(time.monotonic())
+            tally.running.clear()  # what was broken off waits for the next night
+            counts = tally.counts()
+            self._stage = self._idle or f"{counts}; closing the workers"
+        if self._last_line and tally.inputs:
+            at_the_end = status in (Exit.COMPLETE, Exit.PARTIAL)
+            self.say(counts if at_the_end else f"{counts}; {why}")
+
+    def idle(self, text: str) -> None:
+        """Nothing is in hand until the next night; ``text`` says how things stand."""
+        with self._guard:
+            self._tally = Tally(time.monotonic())
+            told, self._idle = self._idle, text
+            self._stage = f"{text}; {self._halt}" if self._halt else text
+        if text != told and not self._terminal:
+            self.say(text)
+
+    def _drawn(self) -> RenderableType:
+        with self._guard:
+            since = f"{show_s(time.monotonic() - self._began)} since the start"
+            return drawn(self._tally, time.monotonic(), self._stage, since)
+
+
+def print_line(console: Console, text: str) -> None:
+    """Whole, however narrow the terminal; straight to the stream where there is no table."""
+    if console.is_terminal:
+        console.print(visible(text), soft_wrap=True)
+    else:
+        print(visible(text), file=console.file or sys.stderr, flush=True)
+
+
+def drawn(tally: Tally, now: float, stage: str, since: str) -> RenderableType:
+    """The table of a tally at the time ``now``."""
+    if not tally.inputs:
+        return Text(f"{visible(stage)}; {since}")
+    done, total = tally.tiles
+    bar = Table.grid(Column(ratio=1), Column(no_wrap=True), padding=(0, 1))
+    bar.add_row(ProgressBar(total=max(1, total), completed=done, width=40), Text(tally.speed(now)))
+    parts: list[RenderableType] = [Text(f"{tally.counts()}; {since}"), bar]
+    if stage and not tally.stopping:  # of that the bar tells, and the line above the table
+        parts.append(Text(visible(stage)))
+    if tally.running:
+        parts.append(_inputs(tally, now))
+    if tally.workers:
+        parts.append(_workers(tally, now))
+    return Group(*parts)
+
+
+def _inputs(tally: Tally, now: float) -> Table:
+    table = _table("input", "blocks", "stage", "for")
+    for key, one in list(tally.running.items())[:ROWS]:
+        blocks = f"{one.ended}/{one.blocks}"
+        table.add_row(_Name(tally.short(key)), blocks, one.stage, show_s(now - one.since))
+    if len(tally.running) > ROWS:
+        table.add_row(f"and {len(tally.running) - ROWS} more")
+    return table
+
+
+def _workers(tally: Tally, now: float) -> Table:
+    table = _table("worker", "memory, at most", "tiles", "heard of")
+    named = sorted(tally.workers.items())
+    for name, one in named[:ROWS]:
+        heard = f"{show_s(now - one['seen'])} ago"
+        table.add_row(_Name(name), show_bytes(one["rss"]), f"{one['tiles']}", heard)
+    if len(named) > ROWS:
+        table.add_row(f"and {len(named) - ROWS} more")
+    return table
+
+
+def _table(name: str, *others: str) -> Table:
+    """Only names give way where the terminal is narrow."""
+    columns = [Column(name), *(Column(other, no_wrap=True) for other in others)]
+    return Table(*columns, box=None, pad_edge=False)
+
+
+class _Name:
+    """A name as it may be shown, cut at its front: what tells files apart stands at the end."""
+
+    def __init__(self, name: str) -> None:
+        self._name = visible(name)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        whole = cell_len(self._name)
+        return Measurement(min(NAME, whole), whole).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        name, width = self._name, options.max_width
+        if cell_len(name) > width:
+            name = "\N{HORIZONTAL ELLIPSIS}" + set_cell_size(name[::-1], width - 1)[::-1]
+        yield Text(name, no_wrap=True)

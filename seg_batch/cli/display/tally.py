@@ -1,0 +1,155 @@
+"""What is known of a night from what was told of it: how much is done, how fast, how long it will take."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from seg_batch.core.units import show_s
+
+RECENT_S = 300.0  # the speed is that of the last five minutes
+
+
+@dataclass
+class Running:
+    """An input in hand: its blocks and tiles, how many of them have ended, and what is done now."""
+
+    blocks: int
+    tiles: int
+    since: float
+    stage: str
+    ended: int = 0
+    counted: int = 0
+
+
+@dataclass
+class Tally:
+    """``tiles`` and ``blocks``: [done, total]; ``folder``: above all inputs that were in hand."""
+
+    began: float
+    inputs: int = 0
+    done: int = 0
+    partial: int = 0
+    failed: int = 0
+    refused: int = 0
+    blocks: list[int] = field(default_factory=lambda: [0, 0])
+    tiles: list[int] = field(default_factory=lambda: [0, 0])
+    running: dict[str, Running] = field(default_factory=dict)
+    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    folder: str | None = None
+    stopping: bool = False
+    first: float | None = None  # when the first input was begun
+    _pace: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def planned(self, totals: dict[str, Any]) -> None:
+        self.inputs = totals["inputs"]
+        self.done, self.refused = totals.get("done", 0), totals.get("refused", 0)
+        self.blocks, self.tiles = [0, totals.get("blocks", 0)], [0, totals.get("tiles", 0)]
+
+    def started(self, key: str, facts: dict[str, Any], now: float) -> None:
+        """A small one is handed out: which worker begins it when is not told."""
+        self.first = now if self.first is None else self.first
+        blocks = facts.get("blocks") or 1
+        stage = "handed out" if blocks == 1 else "opening"
+        self.running[key] = Running(blocks, facts.get("tiles") or 0, now, stage)
+        self.folder = _common(self.folder, os.path.dirname(key))
+
+    def resumed(self, key: str, blocks: int) -> None:
+        """They were done before: no work of this night, so they say nothing of its speed."""
+        if one := self.running.get(key):
+            self._ended(one, blocks)
+
+    def block(self, key: str, result: dict[str, Any] | None, now: float) -> None:
+        one = self.running.get(key)
+        if one is None:
+            return
+        share = self._ended(one, 1)
+        if result:
+            self._predicted(share, now)
+            self.seen(result.get("worker"), result["peak_rss_bytes"], result["tiles"], now)
+
+    def over(self, key: str, now: float, *, done: bool) -> Running | None:
+        """An input has ended. What was thought to be ahead of it is done, or falls away."""
+        one = self.running.pop(key, None)
+        if one is None:
+            return None
+        blocks, tiles = one.blocks - min(one.blocks, one.ended), one.tiles - one.counted
+        if done:
+            self.blocks[0] += blocks
+            self.tiles[0] += tiles
+            self._predicted(tiles, now)
+        else:
+            self.blocks[1] -= blocks
+            self.tiles[1] -= tiles
+        return one
+
+    def back(self, key: str) -> None:
+        """It goes back to those that wait, with all that it still needs."""
+        one = self.running.pop(key, None)
+        if one is not None:
+            self.blocks[0] -= min(one.blocks, one.ended)
+            self.tiles[0] -= one.counted
+
+    def seen(self, worker: str | None, rss: int, tiles: int, now: float) -> None:
+        if worker:
+            one = self.workers.setdefault(worker, {"rss": 0, "tiles": 0})
+            one["rss"], one["seen"] = max(one["rss"], rss), now
+            one["tiles"] += tiles
+
+    def _ended(self, one: Running, blocks: int) -> int:
+        """Returns their tiles: an equal share each, since several blocks predict those on borders."""
+        one.ended += blocks
+        share = round(one.tiles * min(1.0, one.ended / one.blocks)) - one.counted
+        one.counted += share
+        self.blocks[0] += blocks
+        self.tiles[0] += share
+        return share
+
+    def _predicted(self, tiles: int, now: float) -> None:
+        self._pace.append((now, tiles))
+        while now - self._pace[0][0] > RECENT_S:
+            self._pace.popleft()
+
+    def per_s(self, now: float) -> float:
+        """Tiles per second of the last five minutes; 0 where nothing is known yet."""
+        span = min(RECENT_S, now - (self.began if self.first is None else self.first))
+        recent = sum(n for t, n in self._pace if now - t <= RECENT_S)
+        return recent / span if span > 0 else 0.0
+
+    def left_s(self, now: float) -> float:
+        """Seconds; infinite where the speed is not known."""
+        left, speed = self.tiles[1] - self.tiles[0], self.per_s(now)
+        return max(0.0, left / speed) if speed else (0.0 if left <= 0 else math.inf)
+
+    @property
+    def waiting(self) -> int:
+        ended = self.done + self.partial + self.failed + self.refused
+        return max(0, self.inputs - ended - len(self.running))
+
+    def counts(self) -> str:
+        words = [f"{self.done} of {self.inputs} inputs done"]
+        kinds = ("partial", "failed", "refused", "waiting")
+        named = {name: getattr(self, name) for name in kinds} | {"in hand": len(self.running)}
+        return ", ".join([*words, *(f"{n} {name}" for name, n in named.items() if n)])
+
+    def speed(self, now: float) -> str:
+        blocks = f"{self.blocks[0]}/{self.blocks[1]} blocks"
+        if self.stopping:
+            return f"{blocks}, what workers have in hand is finished"
+        if speed := self.per_s(now):
+            return f"{blocks}, {speed:.3g} tiles/s, {show_s(self.left_s(now))} left"
+        return blocks
+
+    def short(self, key: str) -> str:
+        """An input's path without the folder that all have in common."""
+        return key.removeprefix(os.path.join(self.folder or "", ""))
+
+
+def _common(folder: str | None, other: str) -> str:
+    try:
+        return other if folder is None else os.path.commonpath([folder, other])
+    except ValueError:  # one is absolute, one is not
+        return ""

@@ -1,0 +1,167 @@
+"""The command line: it parses, calls one verb, prints, and exits with a status that means it.
+
+0 complete; 1 unexpected fault; 2 bad input, usage or a refused plan; 3 partial result;
+130 interrupted (resumable). Verbs are imported when called, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from seg_batch.cli import (
+    cluster,
+    evaluate,
+    export,
+    models,
+    predict,
+    report,
+    run,
+    status,
+    train,
+    watch,
+)
+from seg_batch.cli.options import Json, Quiet
+from seg_batch.core.errors import Exit, SegbatchError
+from seg_batch.core.text import legible
+from seg_batch.core.versions import package_version
+
+app = typer.Typer(
+    name="segbatch",
+    help="Segment scenes and volumes larger than memory: resumable, measured, geometry proven.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Input = Annotated[str, typer.Argument(metavar="INPUT", help="GeoTIFF, PNG, JPEG, NIfTI or Zarr.")]
+VolumeIndex = Annotated[int | None, typer.Option("--volume", min=0, help="Which of a 4-D file.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"segbatch {package_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+predict.register(app)
+
+
+@app.command()
+def inspect(path: Input, volume: VolumeIndex = None, as_json: Json = False) -> None:
+    """Show what a file is: geometry, channels, nodata, traps found."""
+    from seg_batch.cli.display.lines import source_facts, source_lines
+
+    facts = source_facts(path, volume)
+    typer.echo(json.dumps(facts) if as_json else source_lines(facts))
+
+
+models.register(app)
+
+
+@app.command()
+def verify(
+    product: Annotated[str, typer.Argument(metavar="PRODUCT")], as_json: Json = False
+) -> None:
+    """Re-check a product against the report beside it."""
+    from seg_batch.inference.verify import verify_product
+
+    result = verify_product(Path(product))
+    typer.echo(json.dumps(result) if as_json else "\n".join(result["lines"]))
+    raise typer.Exit(0 if result["ok"] else 3)
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        str, typer.Option("-o", "--output", help="Where to put the results.")
+    ] = "demo",
+    quiet: Quiet = False,
+) -> None:
+    """A land-cover map and a labelled MR volume from the packaged samples."""
+    from seg_batch.cli.demo import run_demo
+    from seg_batch.cli.display.bars import Bar
+
+    for line in run_demo(Path(folder), lambda: Bar(quiet)):
+        typer.echo(line)
+
+
+train.register(app)
+evaluate.register(app)
+export.register(app)
+run.register(app)
+watch.register(app)
+status.register(app)
+report.register(app)
+cluster.register(app)
+
+
+def _interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command and leave with its exit status."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["PYTHONSAFEPATH"] = "1"  # our processes import nothing from the current folder
+    signal.signal(signal.SIGTERM, _interrupted)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        status = app(standalone_mode=False) or Exit.COMPLETE
+        if status == Exit.STOPPED:  # Typer makes an exit of the interrupt
+            raise KeyboardInterrupt
+    except typer.Exit as ending:
+        status = ending.exit_code
+    except SegbatchError as error:
+        print(f"segbatch: {legible(error.message)}", file=sys.stderr)
+        status = error.status
+    except (KeyboardInterrupt, typer.Abort):
+        print("segbatch: interrupted; run the same command again to resume", file=sys.stderr)
+        status = Exit.STOPPED
+    except Exception as error:
+        status = _fault(error)
+    _leave(status)
+
+
+def _fault(error: Exception) -> int:
+    """Usage errors of the parser are 2; anything else is a fault of ours, its traceback kept."""
+    show = getattr(error, "show", None)
+    if show is not None and hasattr(error, "exit_code"):
+        show()
+        return int(error.exit_code)
+    log = Path.home() / ".cache" / "segbatch" / "fault.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)))
+        kept = f"; traceback in {log}"
+    except OSError:
+        kept = ""
+    text = legible(f"{type(error).__name__}: {error}{kept}")
+    print(f"segbatch: unexpected {text}", file=sys.stderr)
+    return 1
+
+
+def _leave(status: int) -> None:
+    """Leave at once: state is on disk, and worker threads may still be inside a model call."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

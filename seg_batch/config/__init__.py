@@ -1,0 +1,1 @@
+"""What people write, as checked values: cards, recipes, workflows, options, clusters."""

@@ -1,0 +1,251 @@
+"""The card: the part of a bundle that can be read without Keras.
+
+Frozen pydantic values; unknown keys are refused, and an older schema migrates step by step.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from seg_batch.config.postprocess import Step, check
+from seg_batch.core.errors import BundleError, InputError
+from seg_batch.core.geometry import Axis, Shape
+
+SCHEMA = 3
+WHOLE_PATCH = "whole_patch_layers"  # in cards and reports: what the linter of models found
+RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # JSON has no NaN
+
+
+class ClassInfo(_Frozen):
+    """One class: its label value, its name and its colour (red, green, blue)."""
+
+    id: int = Field(ge=0, le=65533)
+    name: str
+    colour: tuple[int, int, int]
+
+
+class Normalisation(_Frozen):
+    """``card``: the numbers here. ``source``: mean and std from one pass over each input.
+    ``identity``: values as they are, in physical units."""
+
+    kind: Literal["card", "source", "identity"]
+    mean: tuple[float, ...] = ()
+    std: tuple[PositiveFloat, ...] = ()
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _limits(self) -> Normalisation:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high come together or not at all")
+        if self.low is not None and self.high is not None:
+            if not len(self.low) == len(self.high) == len(self.mean):
+                raise ValueError("normalisation needs one low and one high per channel")
+            if any(a >= b for a, b in zip(self.low, self.high, strict=True)):
+                raise ValueError("low must lie below high")
+        return self
+
+
+class SkipRule(_Frozen):
+    """Voxels whose first channel is at most ``below`` (physical units) are empty: they get the
+    class ``label``, and tiles of nothing else are not predicted."""
+
+    below: float
+    label: int = 0
+
+
+class Compute(_Frozen):
+    """What one patch costs, measured when the bundle was made."""
+
+    activation_bytes: int = Field(default=0, ge=0, description="working memory per patch")
+    flops: float = Field(default=0, ge=0, description="multiply-adds x 2 per patch")
+
+
+class Border(_Frozen):
+    """What was measured about the border of a patch, in voxels per axis of the model's view.
+
+    ``reach``: the outer voxels per side whose labels depend on where the patch lies. ``overlap``
+    and ``margin``: what is recommended for it. ``how``: the numbers behind it.
+    """
+
+    reach: tuple[NonNegativeInt, ...]
+    overlap: tuple[NonNegativeInt, ...]
+    margin: tuple[NonNegativeInt, ...]
+    how: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_rank(self) -> Border:
+        if not len(self.reach) == len(self.overlap) == len(self.margin):
+            raise ValueError("border needs one reach, one overlap and one margin per axis")
+        return self
+
+
+class ModelCard(_Frozen):
+    """Everything needed to use a model, except the model. See design section 7."""
+
+    schema_version: int = Field(default=SCHEMA, ge=SCHEMA, le=SCHEMA, strict=True)
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    kind: Literal["raster", "volume", "any"]
+    rank: Literal[2, 3] | None = Field(default=None, description="spatial rank; None: any")
+    channels: tuple[str, ...] | None = Field(default=None, description="None: any number")
+    classes: tuple[ClassInfo, ...] = Field(min_length=2)
+    background: int | None = Field(
+        default=0,
+        description="id of the class that mean scores leave out; None: every class counts",
+    )
+    patch: tuple[int, ...] | None = None
+    multiple: tuple[PositiveInt, ...] | None = Field(
+        default=None, description="what sides of other patches must be multiples of; None: no other"
+    )
+    overlap: tuple[int, ...] | None = None
+    margin: tuple[int, ...] | None = None
+    border: Border | None = Field(default=None, description="what --overlap auto goes by")
+    normalisation: Normalisation
+    spacing_mm: tuple[float, ...] | None = None
+    pixel_m: float | None = None
+    orientation: str = Field(default="RAS", pattern=r"^[RLAPSI]{3}$")
+    skip: SkipRule | None = None
+    compute: Compute = Compute()
+    format: Literal["keras", "openvino"] = Field(
+        default="keras", description="model.keras, or model.xml and model.bin"
+    )
+    finer: int = Field(default=1, ge=1, le=8, description="output voxels per input voxel and axis")
+    post: tuple[Step, ...] = Field(
+        default=(), description="steps that follow prediction, in order; see chain.py"
+    )
+    architecture: dict[str, Any] = Field(default_factory=dict)
+    licence: str = ""
+    training_data: str = ""
+    split: dict[str, Any] = Field(default_factory=dict, description="what was held out, and how")
+    scores: dict[str, Any] = Field(default_factory=dict)
+    weights_sha256: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _current(cls, data: Any) -> Any:
+        return _migrate(data) if isinstance(data, dict) else data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelCard:
+        if len({c.id for c in self.classes}) != len(self.classes):
+            raise ValueError("two classes share an id")
+        if self.rank is not None and self.rank not in RANKS[self.kind]:
+            raise ValueError(f"a {self.rank}-D model can't be of kind {self.kind}")
+        for name in ("patch", "multiple", "overlap", "margin"):
+            value = getattr(self, name)
+            if value is not None and self.rank is not None and len(value) != self.rank:
+                raise ValueError(f"{name} {value} does not have rank {self.rank}")
+        if self.patch is not None and self.overlap is not None:
+            _check_grid(self.patch, self.overlap, self.margin or (0,) * len(self.patch))
+        if self.border is not None:
+            if self.patch is None or len(self.border.reach) != len(self.patch):
+                raise ValueError("border needs a patch of its rank: it was measured for one")
+            _check_grid(self.patch, self.border.overlap, self.border.margin)
+        numbers = {len(self.normalisation.mean), len(self.normalisation.std)}
+        if self.normalisation.kind == "card" and numbers != {len(self.channels or ())}:
+            raise ValueError("normalisation needs one mean and one std per channel")
+        check(self.post, [c.name for c in self.classes], background=self.background_name)
+        return self
+
+    @property
+    def background_index(self) -> int | None:
+        """Place of the background in ``classes``; None where every class counts."""
+        return next((k for k, c in enumerate(self.classes) if c.id == self.background), None)
+
+    @property
+    def background_name(self) -> str | None:
+        index = self.background_index
+        return None if index is None else self.classes[index].name
+
+    @property
+    def label_dtype(self) -> str:
+        """uint8 up to label 253; 254 and 255 stay free for nodata and unwritten."""
+        return "uint8" if max(c.id for c in self.classes) <= 253 else "uint16"
+
+    @property
+    def nodata(self) -> int:
+        """The label of voxels without data in rasters: 255, or 65535 in wide labels."""
+        return 255 if self.label_dtype == "uint8" else 65535
+
+
+def _check_grid(patch: Shape, overlap: Shape, margin: Shape) -> None:
+    """ValueError, saying why, where these can't be a grid."""
+    for side in zip(patch, patch, overlap, margin, strict=True):
+        Axis(*side)
+
+
+def _migrate(data: dict[str, Any]) -> dict[str, Any]:
+    """Bring an older card to this schema, step by step.
+
+    1 -> 2: ``border`` and ``split`` came; 2 -> 3: ``format``, ``finer``, ``multiple`` and ``post``. All are optional, so
+    the number is all that changes. Cards inside datasets and work stores come this way too.
+    """
+    version = data.get("schema_version")
+    if type(version) is int and 1 <= version < SCHEMA:
+        data = {**data, "schema_version": SCHEMA}
+    return data
+
+
+def parse_card(text: str, where: str) -> ModelCard:
+    """The card in ``text``; BundleError in one line when it is not one."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{where} is not JSON ({error}): the bundle is damaged, fetch it again"
+        ) from None
+    if not isinstance(data, dict):
+        raise BundleError(f"{where} is not a JSON object: the bundle is damaged, fetch it again")
+    version = data.get("schema_version", SCHEMA)
+    if isinstance(version, int) and version > SCHEMA:
+        raise BundleError(
+            f"{where} has schema version {version}, this segbatch reads up to {SCHEMA}: "
+            "upgrade segbatch to use this bundle"
+        )
+    try:
+        return ModelCard.model_validate(data)
+    except ValidationError as error:
+        raise BundleError(f"{where}: {first_problem(error)}; mend the card") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of what a card was refused for: ``field: reason``."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'card'}: {first['msg']}"
+
+
+def make_card(**fields: Any) -> ModelCard:
+    """The card with these fields; InputError in one line where they make none."""
+    try:
+        return ModelCard(**fields)
+    except ValidationError as error:
+        raise InputError(f"no card can be made of this ({first_problem(error)})") from None
+
+
+def read_card(folder: Path) -> ModelCard:
+    path = folder / "card.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"{path} can't be read ({error}): name a bundle folder with card.json and model.keras"
+        ) from None
+    return parse_card(text, str(path))

@@ -1,0 +1,74 @@
+"""What is to be learnt and how it is cut: the card of the bundle to be, and the dataset's tiles."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
+from seg_batch.core.normalise import Normaliser
+
+
+class Frozen(BaseModel):
+    """The base of all recipe values: frozen, unknown keys refused, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Draft(Frozen):
+    """The card of the bundle to be: all but what only the training can tell.
+
+    ``normalisation``: ``card`` measures mean and std over the training part of all images,
+    ``source`` over each image by itself, ``identity`` leaves physical values as they are.
+    ``background``: id of the class that mean scores and Dice losses leave out, if there is one.
+    """
+
+    name: str
+    description: str = ""
+    kind: Literal["raster", "volume"]
+    rank: Literal[2, 3]
+    channels: tuple[str, ...] = Field(min_length=1)
+    classes: tuple[ClassInfo, ...] = Field(min_length=2)
+    background: int | None = 0
+    patch: tuple[int, ...]
+    overlap: tuple[int, ...]
+    margin: tuple[int, ...] | None = None
+    normalisation: Literal["card", "source", "identity"]
+    spacing_mm: tuple[float, ...] | None = None
+    pixel_m: float | None = None
+    orientation: str = "RAS"
+    skip: SkipRule | None = None
+    licence: str = ""
+    training_data: str = ""
+
+    def card(self, numbers: Normaliser | None = None, **measured: Any) -> ModelCard:
+        """The card with the normaliser's numbers (kind ``card``) and whatever was measured."""
+        rule = Normalisation(kind=self.normalisation)
+        if self.normalisation == "card":
+            filler = (1.0,) * len(self.channels)
+            mean, std = (numbers.mean, numbers.std) if numbers else (filler, filler)
+            rule = Normalisation(kind="card", mean=mean, std=std)
+        drafted = {name: getattr(self, name) for name in type(self).model_fields}
+        return ModelCard(**{**drafted, "normalisation": rule, **measured})
+
+    @model_validator(mode="after")
+    def _makes_a_card(self) -> Draft:
+        self.card()
+        ids, names = [c.id for c in self.classes], [c.name for c in self.classes]
+        if self.background not in (None, 0, *ids):
+            raise ValueError(
+                f"background {self.background} is no class: give the id of one, or null"
+            )
+        if len(set(names)) < len(names):
+            raise ValueError("two classes share a name, their scores could not be told apart")
+        return self
+
+
+class Cut(Frozen):
+    """The tiles of the dataset. They may be larger than what the model is trained on, so that
+    each step crops at another place. ``ignore``: label values that are no class, besides nodata."""
+
+    patch: tuple[int, ...]
+    overlap: tuple[int, ...]
+    ignore: tuple[int, ...] = (255,)

@@ -1,0 +1,88 @@
+"""What is fitted, to which loss, with which steps."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from seg_batch.config.recipe.card_draft import Frozen
+
+
+class Network(Frozen):
+    """``arch``: a name of ``networks.registry``. ``filters`` from the full resolution downwards. ``options``: what
+    else the configuration of that network takes, such as ``backbone``."""
+
+    arch: str = "anunet"
+    filters: tuple[int, ...] = (16, 32, 64, 128)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Loss(Frozen):
+    """A weighted sum. ``terms``: ``{"name": ..., "weight": ..., ...}``, see ``nn.losses``; a term with
+    ``"class_weights": "inverse"`` weighs classes by inverse frequency in the training part to the
+    ``power``, no class more than ``clip`` times the commonest. ``heads``: weights of a deeply supervised network's
+    heads, shallowest first (equal if None)."""
+
+    terms: tuple[dict[str, Any], ...] = ({"name": "dice"}, {"name": "cross_entropy"})
+    heads: tuple[float, ...] | None = None
+    clip: float = Field(default=10.0, gt=1)
+    power: float = Field(default=1.0, ge=0, le=1)
+
+
+class Optimiser(Frozen):
+    """``accumulate``: batches whose gradients are averaged for one step. ``ema``: weight of the past
+    in the running average of the weights, which is what is validated and kept (0: off).
+    ``encoder_rate``: learning rate of the encoder, as a part of that of the rest.
+    ``frozen_epochs``: epochs at the start in which the encoder stays as it is."""
+
+    name: Literal["adamw", "adam", "sgd", "lion", "rmsprop", "nadam"] = "adamw"
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    clip_norm: float = Field(default=1.0, gt=0)
+    accumulate: int = Field(default=1, ge=1)
+    ema: float = Field(default=0.99, ge=0, lt=1)
+    precision: Literal["float32", "mixed"] = "float32"
+    encoder_rate: float = Field(default=1.0, ge=0, le=1)
+    frozen_epochs: float = Field(default=0.0, ge=0)
+
+
+class Schedule(Frozen):
+    """The learning rate over the run: a linear ``warmup`` (share of the run), then down to ``floor``
+    (share of the peak) along a half cosine, a polynomial of ``power``, or, for ``plateau``, by
+    ``factor`` whenever ``patience`` validations brought nothing better."""
+
+    name: Literal["cosine", "polynomial", "plateau", "constant"] = "cosine"
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    floor: float = Field(default=0.01, ge=0, le=1)
+    power: float = Field(default=0.9, gt=0)
+    factor: float = Field(default=0.5, gt=0, lt=1)
+    patience: int = Field(default=5, ge=1)
+
+
+class Distil(Frozen):
+    """How much the student follows a teacher (Hinton et al., 2015)."""
+
+    weight: float = Field(default=0.5, ge=0)
+    temperature: float = Field(default=2.0, gt=0)
+
+
+class Fit(Frozen):
+    """The run. ``patch``: side of the training crops (default: the card's). ``score``: what decides
+    which checkpoint is best. ``minutes`` ends training early, and the learning rate follows
+    whichever limit is nearer. ``patience``: validations without a better score after which
+    training stops (0: never). Checkpoints are written every ``checkpoint_every`` steps."""
+
+    patch: tuple[int, ...] | None = None
+    batch: int = Field(default=8, ge=1)
+    steps: int = Field(default=2000, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    validate_every: int = Field(default=100, ge=1)
+    checkpoint_every: int = Field(default=100, ge=1)
+    patience: int = Field(default=0, ge=0)
+    examples_every: int = Field(default=0, ge=0)
+    score: Literal["accuracy", "dice"] = "dice"
+    seed: int = 0
+    devices: int = Field(default=1, ge=1)
+    distil: Distil = Distil()

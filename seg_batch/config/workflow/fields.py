@@ -1,0 +1,111 @@
+"""The values that a workflow writes in words: names of choices, sizes, durations, times of day."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from seg_batch.config.postprocess import NONE, parse_chain
+from seg_batch.core.errors import PlanError
+from seg_batch.core.text import nearest
+from seg_batch.core.units import parse_bytes, parse_seconds
+
+_TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+
+
+def one_of(known: Callable[[], Iterable[str]]) -> AfterValidator:
+    """A validator for names of a list, which is asked for only when there is something to check."""
+
+    def check(value: str) -> str:
+        if value not in (names := tuple(known())):
+            near = nearest(value, names)
+            hint = f"; {near}" if near.startswith("did") else ""
+            raise ValueError(f"there is no {value[:40]!r}: use {', '.join(names)}{hint}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _engines() -> Iterable[str]:
+    from seg_batch.config.predict_options import ENGINES
+
+    return ENGINES
+
+
+def _tapers() -> Iterable[str]:
+    from seg_batch.core.taper import TAPERS
+
+    return TAPERS
+
+
+def _tta() -> Iterable[str]:
+    from seg_batch.config.predict_options import TTA
+
+    return TTA
+
+
+def _is_size(text: str) -> str:
+    try:
+        if parse_bytes(text) > 0:
+            return text
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"{text[:40]!r} is no size: write one like 8GiB or 500MB")
+
+
+def _is_duration(text: str) -> str:
+    parse_seconds(text)
+    return text
+
+
+def _is_time(text: str) -> str:
+    if _TIME.fullmatch(text) is None:
+        raise ValueError(f"{text[:40]!r} is no time of day: write one like 06:30")
+    return text
+
+
+def next_time(text: str, now: datetime) -> datetime:
+    """When it is next ``text`` ("06:30") on the clock on the wall, after ``now`` (local time, which
+    may be naive). Tomorrow's is meant where today's has gone by, whatever clocks do in that night."""
+    hour, minute = map(int, text.split(":"))
+    for days in (0, 1):
+        day = (now + timedelta(days=days)).replace(tzinfo=None)
+        then = day.replace(hour=hour, minute=minute, second=0, microsecond=0).astimezone()
+        if then > now.astimezone():
+            return then
+    raise AssertionError("tomorrow is later than today")
+
+
+def _is_step(text: str) -> str:
+    try:
+        parse_chain([text])
+    except PlanError as error:
+        raise ValueError(error.message.removeprefix("--post ")) from None
+    return text
+
+
+def _stands_alone(steps: tuple[str, ...]) -> tuple[str, ...]:
+    if NONE in steps and len(steps) > 1:
+        raise ValueError("none stands alone: drop it, or the other steps")
+    return steps
+
+
+def several(value: object) -> object:
+    """One text as a list of it."""
+    return [value] if isinstance(value, str) else value
+
+
+Engine = Annotated[str, one_of(_engines)]
+Taper = Annotated[str, one_of(_tapers)]
+Tta = Annotated[str, one_of(_tta)]
+Size = Annotated[str, AfterValidator(_is_size)]
+Duration = Annotated[str, AfterValidator(_is_duration)]
+TimeOfDay = Annotated[str, AfterValidator(_is_time)]
+PostStep = Annotated[str, AfterValidator(_is_step)]
+Post = Annotated[tuple[PostStep, ...], Field(min_length=1), AfterValidator(_stands_alone)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Positive = Annotated[int, Field(strict=True, ge=1)]

@@ -1,0 +1,56 @@
+"""How an output is called after its input: ``{stem}``, ``{parent}``, ``{name}``, ``{index}``."""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+from pathlib import PurePath
+
+from seg_batch.core.text import nearest, split
+
+_ON_THE_WAY = re.compile(r"\.work\.zarr(/|$)|\.(part|staged|partial)(/|$)|\.try-|(^|/)\.segbatch")
+FIELDS = ("stem", "parent", "name", "index")
+
+
+def check_pattern(pattern: str) -> str:
+    """The pattern, if it is one; ValueError saying what it may hold."""
+    if not pattern or "\0" in pattern:
+        raise ValueError("the pattern is empty: write one like {stem}_labels")
+    try:
+        parts = list(string.Formatter().parse(pattern))
+    except ValueError as error:
+        raise ValueError(
+            f"{pattern!r} is no pattern ({error}): write one like {{stem}}_labels"
+        ) from None
+    for _, name, spec, conversion in parts:
+        if name is not None:
+            _check_field(name, spec or "", conversion)
+    steps = PurePath(pattern).parts
+    if pattern.startswith("/") or pattern.endswith("/") or ".." in steps:
+        raise ValueError(f"{pattern!r} leaves the output folder, or names none in it: name a file")
+    if ending := split(pattern)[1]:
+        raise ValueError(
+            f"{pattern!r} ends in {ending}, and endings follow from formats: leave it out here"
+        )
+    return pattern
+
+
+def is_ours(name: str) -> bool:
+    """Whether an output of this name, below the output folder, could be one of the run's own files."""
+    return _ON_THE_WAY.search(name) is not None
+
+
+def _check_field(name: str, spec: str, conversion: str | None) -> None:
+    if name not in FIELDS:
+        raise ValueError(f"there is no {{{name[:40]}}}: {nearest(name, FIELDS)}")
+    if conversion or (spec and name != "index") or not re.fullmatch(r"(0[1-9])?", spec):
+        raise ValueError(f"{{{name}}} takes no format; {{index:04}} pads with zeros to four digits")
+
+
+def named(pattern: str, path: str, index: int) -> str:
+    """The name, below the output folder and without an ending, of what is made of ``path``, the
+    ``index``-th input counted from 1."""
+    parent = os.path.basename(os.path.dirname(path))
+    name = os.path.basename(path)
+    return pattern.format(stem=split(name)[0], parent=parent, name=name, index=index)

@@ -1,0 +1,128 @@
+"""The steps of a workflow, one class per command. Each names the one thing that it makes, ``output``,
+which later steps may call ``${steps.NAME.output}``."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
+
+from seg_batch.config.recipe.card_draft import Frozen
+from seg_batch.config.workflow.fields import Count, Positive, Post, several
+from seg_batch.config.workflow.parts import Applied, Inputs, Models, Outputs
+from seg_batch.config.workflow.paths import NameText, PairText, PathText, Reading
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$")]
+Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(several)]
+Data = Annotated[tuple[PairText, ...], Field(min_length=1), BeforeValidator(several)]
+
+
+class _Step(Frozen):
+    """``name``: by default that of its command."""
+
+    name: Name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _called(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("do"), str):
+            return {"name": value["do"], **value}
+        return value
+
+    @model_validator(mode="after")
+    def _known(self, info: ValidationInfo) -> Self:
+        if isinstance(info.context, Reading):
+            info.context.outputs[self.name] = self.result
+        return self
+
+    @property
+    @abstractmethod
+    def result(self) -> str:
+        """The path of what it makes."""
+
+
+class Predict(_Step):
+    """Segment inputs, each into a product in the folder of ``outputs``."""
+
+    do: Literal["predict"]
+    inputs: Inputs
+    model: Models | None = None
+    options: Applied = Applied()
+    post: Annotated[Post, BeforeValidator(several)] | None = None
+    outputs: Outputs
+
+    @property
+    def result(self) -> str:
+        return self.outputs.folder
+
+
+class Patches(_Step):
+    """Cut pairs into the patch dataset ``output``; the arguments of ``segbatch patches``."""
+
+    do: Literal["patches"]
+    data: Data
+    output: PathText
+    recipe: PathText
+    settings: Words = Field(default=(), alias="set")
+    align: Literal["nearest"] | None = None
+    fold: Count | None = None
+
+    @property
+    def result(self) -> str:
+        return self.output
+
+
+class Train(_Step):
+    """Fit a network to data and write the bundle ``output``; the arguments of ``segbatch train``."""
+
+    do: Literal["train"]
+    data: Data
+    output: PathText
+    recipe: PathText | None = None
+    settings: Words = Field(default=(), alias="set")
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    steps: Positive | None = None
+    arch: str | None = None
+    from_bundle: NameText | None = Field(default=None, alias="from")
+    teacher: NameText | None = None
+    align: Literal["nearest"] | None = None
+    fold: Count | None = None
+
+    @property
+    def result(self) -> str:
+        return self.output
+
+
+class Evaluate(_Step):
+    """Score a model on held-out ``data``, or ``predictions`` against ``truth``, into the folder
+    ``output``; the arguments of ``segbatch evaluate``."""
+
+    do: Literal["evaluate"]
+    data: PathText | None = None
+    model: Models | None = None
+    predictions: PathText | None = None
+    truth: PathText | None = None
+    output: PathText
+    split: Literal["test", "validation", "training", "all"] = "test"
+    options: Applied = Applied()
+    images: PathText | None = None
+    classes: str | None = None
+    ignore: tuple[float, ...] = ()
+    require: Words = ()
+    pictures: Count = 20
+
+    @property
+    def result(self) -> str:
+        return self.output
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        given = {k for k in ("data", "model", "predictions", "truth") if getattr(self, k)}
+        if given not in ({"data", "model"}, {"predictions", "truth"}):
+            raise ValueError("it takes data and a model, or predictions and truth")
+        return self
+
+
+AnyStep = Predict | Patches | Train | Evaluate
+Step = Annotated[AnyStep, Field(discriminator="do")]

@@ -1,0 +1,1 @@
+"""Bundles to the formats of other runtimes, and Keras models to bundles."""

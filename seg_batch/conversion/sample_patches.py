@@ -1,0 +1,200 @@
+"""Real patches, as the model sees them: to compare an exported model on, and to calibrate int8.
+
+From a patch dataset, from images, or from the packaged samples; cut and normalised like
+everything that is predicted, spread evenly over what there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seg_batch.config.card import ModelCard
+from seg_batch.config.predict_options import Options
+from seg_batch.core.errors import InputError, SegbatchError
+from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.resources import SAMPLES
+from seg_batch.core.text import IMAGES
+from seg_batch.datasets.patch_set import PatchSet
+from seg_batch.evaluation.held_out_cases import card_numbers, collect, numbers_for, require_card
+from seg_batch.evaluation.postprocess_region import Seen
+from seg_batch.inference.bundles import misfit
+from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH, make_grid
+from seg_batch.inference.sliding_window.stitch import cut
+from seg_batch.io.sources import open_source
+from seg_batch.io.sources.views.oriented import Oriented
+
+
+@dataclass(frozen=True)
+class RealPatches:
+    """float32 ``(n, *patch, channels)``, normalised, and where they are from, in words."""
+
+    values: np.ndarray
+    origin: str
+
+
+def patch_of(card: ModelCard) -> Shape:
+    """The patch that a model is exported for: the card's, else what predict would take."""
+    return card.patch or DEFAULT_PATCH[card.rank or 2]
+
+
+def for_comparing(card: ModelCard, most: int, named: str | None) -> RealPatches:
+    """Patches of a dataset's held-out part, of images, or (without a name) of packaged samples.
+
+    InputError where nothing fits the card.
+    """
+    if named is None:
+        return _of_samples(card, most)
+    if is_dataset(Path(named)):
+        return of_held_out(Path(named), card, most)
+    return of_images(Path(named), card, most)
+
+
+def for_calibrating(card: ModelCard, most: int, named: str) -> RealPatches:
+    """Patches of a dataset's training part, or of images."""
+    path = Path(named)
+    return of_training(path, card, most) if is_dataset(path) else of_images(path, card, most)
+
+
+def held_part(dataset: Path) -> str | None:
+    """The part of a dataset that scores are measured on: test, else validation, if there is any."""
+    patches = PatchSet(dataset)
+    return next((part for part in ("test", "validation") if patches.held(part)), None)
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether it is a patch dataset; InputError where it is one that can't be used."""
+    try:
+        PatchSet(path)
+    except SegbatchError as error:
+        if "is not finished" in error.message or "has version" in error.message:
+            raise
+        return False
+    return True
+
+
+def of_training(path: Path, card: ModelCard, most: int) -> RealPatches:
+    """Rows of the training part; mirrored where they are smaller than the card's patch."""
+    patches = PatchSet(path)
+    require_card(patches, card)
+    if card.normalisation.kind == "card" and patches.normaliser != card_numbers(card):
+        raise InputError(
+            f"{path} was normalised by other numbers than {card.name} goes by, so its patches are "
+            "not what the model sees: cut it anew from the data of the card"
+        )
+    rows = patches.rows("training")
+    if len(rows) == 0:
+        raise InputError(f"{path} has no training patch to calibrate on: give another --calibrate")
+    side = patch_of(card)
+    images = [_fitted(patches.read(int(row))[0], side) for row in _spread(rows, most)]
+    return RealPatches(np.stack(images), f"{len(images)} training patches of {path.name}")
+
+
+def of_held_out(path: Path, card: ModelCard, most: int) -> RealPatches:
+    """Tiles of the regions that were held out of training, as predict would cut them."""
+    part = held_part(path)
+    if part is None:
+        raise InputError(f"{path} holds nothing out to compare on: give images with --check")
+    regions = collect(path, part, card, Options(), ())
+    each = -(-most // len(regions.parts))
+    found: list[np.ndarray] = []
+    for one in _spread(np.arange(len(regions.parts)), most):
+        with regions.open(regions.parts[int(one)]) as (region, _):
+            found += tiles(region, card, each)
+    return RealPatches(np.stack(found[:most]), f"{len(found[:most])} {part} patches of {path.name}")
+
+
+def of_images(path: Path, card: ModelCard, most: int) -> RealPatches:
+    """Tiles of an image, or of the images in a folder; InputError when they don't fit the card."""
+    files = _files(path)
+    each = -(-most // len(files))
+    found: list[np.ndarray] = []
+    for file in _spread(np.arange(len(files)), most):
+        found += _of_image(files[int(file)], card, each)
+    return RealPatches(np.stack(found[:most]), f"{len(found[:most])} patches of {path.name}")
+
+
+def _files(path: Path) -> list[Path]:
+    if path.suffix.lower() == ".zarr" or not path.is_dir():
+        return [path]
+    files = sorted(f for f in path.iterdir() if f.name.lower().endswith(IMAGES))
+    if not files:
+        raise InputError(f"{path} holds no raster and no volume: name images, or a patch dataset")
+    return files
+
+
+def _of_samples(card: ModelCard, most: int) -> RealPatches:
+    fits = [path for path in _files(SAMPLES) if _fits(path, card)]
+    if not fits:
+        raise InputError(
+            f"no packaged sample fits {card.name}, and an export is compared with Keras on real "
+            "patches only: give an image or a patch dataset with --check"
+        )
+    found = [tile for path in fits for tile in _of_image(path, card, -(-most // len(fits)))]
+    names = ", ".join(path.name for path in fits)
+    return RealPatches(np.stack(found[:most]), f"{len(found[:most])} patches of {names}")
+
+
+def _fits(path: Path, card: ModelCard) -> bool:
+    with closing(open_source(path)) as source:
+        return misfit(card, source.info) is None
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A whole image."""
+
+    view: Oriented
+    normaliser: Normaliser
+
+    @property
+    def extent(self) -> Shape:
+        return self.view.info.extent
+
+    @property
+    def box(self) -> Box:
+        return Box.whole(self.extent)
+
+    def read(self, box: Box) -> Pixels:
+        return self.view.read(box)
+
+
+def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
+    with closing(open_source(path)) as source:
+        if reason := misfit(card, source.info):
+            raise InputError(f"{path} does not fit {card.name}: {reason}; give other images")
+        view = Oriented(source, card.orientation)
+        return tiles(_Image(view, numbers_for(card, view)), card, most)
+
+
+def tiles(region: Seen, card: ModelCard, most: int) -> list[np.ndarray]:
+    """At most ``most`` tiles of a region, spread over it, ``(*patch, channels)`` each."""
+    coarse = card.model_copy(update={"finer": 1})  # the model's input is what counts here
+    grid, rank = make_grid(region.extent, coarse, Options())
+    inside = np.array([tile.index for tile in grid.touching(region.box)])
+    found = []
+    for index in _spread(inside, most):
+        box = grid.tile(tuple(map(int, index))).box
+        window = box.intersection(Box.whole(region.extent))
+        pixels = cut(region.read(window), window, box, region.extent)
+        patch = region.normaliser(pixels)
+        found.append(patch.reshape(patch.shape[-1 - rank :]).astype(np.float32))
+    return found
+
+
+def _spread(items: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """At most ``most`` of the items, at even distances."""
+    return iter(items[np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)])
+
+
+def _fitted(image: np.ndarray, patch: Shape) -> np.ndarray:
+    """The middle of an image, or the image mirrored at its border, in the shape of a patch."""
+    extent = image.shape[:-1]
+    start = tuple((n - p) // 2 if n > p else 0 for n, p in zip(extent, patch, strict=True))
+    box = Box(start, tuple(a + p for a, p in zip(start, patch, strict=True)))
+    return cut(Pixels(image), Box.whole(extent), box, extent).values

@@ -1,0 +1,125 @@
+"""Writing so that a power cut leaves either the old or the new, and telling what the disk said.
+
+Also the files that a model's weights are in, and their hash.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seg_batch.core.errors import FULL, DiskFullError, OutputError
+
+_FULL = "free some space and run the same command again"
+_ADVICE = {
+    errno.ENOSPC: f"the disk is full: {_FULL}",
+    errno.EDQUOT: f"the disk quota is used up: {_FULL}",
+    errno.EFBIG: "a file may not be this large here: choose another output",
+    errno.EACCES: "it may not be written: choose another output",
+    errno.EPERM: "it may not be written: choose another output",
+    errno.EROFS: "the file system is read-only: choose another output",
+}
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Errors of the disk, as an ``OutputError`` of one line that says what to do; ``DiskFullError``
+    where space is all that is missing."""
+    try:
+        yield
+    except OSError as error:
+        first = _first(error) if isinstance(error, shutil.Error) else error
+        reason = first.strerror or str(first) or type(first).__name__
+        advice = _ADVICE.get(first.errno or 0, "check the disk, then run the same command again")
+        kind = DiskFullError if first.errno in FULL else OutputError
+        raise kind(f"can't write {path} ({reason}); {advice}") from error
+
+
+def _first(error: shutil.Error) -> OSError:
+    """What befell the first file of a tree that was copied: of each there is only its text."""
+    told = error.args[0]
+    text = str(told[0][-1]) if isinstance(told, list) and told else str(error)
+    number = re.match(r"\[Errno (\d+)\]", text)
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(text)
+
+
+def require_room(folder: Path, size_bytes: int) -> None:
+    """``OSError`` (no space) unless so much is free: for libraries that can't say so themselves."""
+    if shutil.disk_usage(folder).free < size_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def flush(path: Path) -> None:
+    """fsync a file, or a folder and with it the names in it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """``write_text`` of a value as JSON."""
+    write_text(path, json.dumps(value))
+
+
+def write_text(path: Path, text: str) -> None:
+    """``write_bytes`` of text as UTF-8, in which bytes of file names come through."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write beside (``*.partial``), flush, move into place, flush the folder: whoever reads it meanwhile
+    sees the old one whole."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    flush(path.parent)
+
+
+@contextmanager
+def held(path: Path, busy: Exception) -> Iterator[int]:
+    """An exclusive lock on a file or folder, as its descriptor; raises ``busy`` when another
+    process (or another open of ours) has it. The system lets go of it even when we are killed."""
+    with told(path):
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def parts(path: Path) -> list[Path]:
+    """The files of a model: itself; of an OpenVINO model ``model.xml`` and then ``model.bin``."""
+    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+
+
+def sha256(path: Path) -> str:
+    """Of all ``parts`` of a model, one after the other."""
+    found = hashlib.sha256()
+    for part in parts(path):
+        with part.open("rb") as file:
+            hashlib.file_digest(file, lambda: found)
+    return found.hexdigest()

@@ -1,0 +1,168 @@
+"""What this machine has: memory, cores, GPUs, disk. Read from the system, no library needed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import socket
+from contextlib import suppress
+from itertools import takewhile
+from pathlib import Path
+
+# Values of ONEDNN_MAX_CPU_ISA that end below AVX-512, and below bfloat16.
+BELOW_AVX512 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2"})
+BELOW_BFLOAT16 = BELOW_AVX512 | {"AVX512_CORE", "AVX512_CORE_VNNI"}
+
+
+def cores() -> int:
+    """Processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> int:
+    """NVIDIA devices this process may use (``CUDA_VISIBLE_DEVICES`` is honoured)."""
+    return len(gpu_names())
+
+
+def gpu_names() -> tuple[str, ...]:
+    """Those devices, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        names = (name.strip() for name in visible.split(","))
+        return tuple(takewhile(lambda name: name not in ("", "-1"), names))  # so CUDA reads it
+    found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*"))
+    return tuple(map(str, sorted(int(name[1]) for name in found if name)))
+
+
+def default_precision() -> str:
+    """``mixed`` where the hardware computes in half precision (GPU, or a CPU with bfloat16).
+
+    On such a CPU it takes 0.6 of the time, and gives another label to about 1 voxel in 1000, as
+    accurate as before (measured on both starter bundles).
+    """
+    return "mixed" if gpus() or has_bfloat16() else "float32"
+
+
+def has_bfloat16() -> bool:
+    """Whether the CPU computes in bfloat16, rather than imitating it, and libraries may use that."""
+    return may_use_bfloat16() and _has_flag("avx512_bf16", "amx_bf16")
+
+
+def may_use_bfloat16() -> bool:
+    """Whether ``ONEDNN_MAX_CPU_ISA`` leaves bfloat16 to oneDNN, which computes for TensorFlow and
+    OpenVINO: it names the highest set of instructions that is used."""
+    return _highest_isa() not in BELOW_BFLOAT16
+
+
+def has_avx512() -> bool:
+    """Whether the CPU has what oneDNN calls AVX512_CORE, and oneDNN may use it."""
+    return _highest_isa() not in BELOW_AVX512 and _has_flag("avx512bw")
+
+
+def _highest_isa() -> str:
+    return os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+
+
+def _has_flag(*names: str) -> bool:
+    return re.search(rf"\b({'|'.join(names)})\b", _cpuinfo()) is not None
+
+
+def cpu() -> str:
+    """What the instructions that libraries choose follow from: vendor, model, flags, and the limit set
+    to oneDNN."""
+    kinds = r"vendor_id|cpu family|model|model name|flags|Features|CPU part"
+    told = re.findall(rf"^(?:{kinds})\s*:.*$", _cpuinfo().partition("\n\n")[0], re.MULTILINE)
+    return "\n".join([platform.machine(), platform.processor(), _highest_isa(), *told])
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+
+
+def user_cache(kind: str) -> Path:
+    """``$XDG_CACHE_HOME/segbatch/<kind>``; RuntimeError where there is no home folder."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "segbatch" / kind
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process; one that has ended and was not waited for runs no more."""
+    with suppress(OSError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _meminfo(key: str) -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name == key:
+            return int(rest.split()[0]) * 1024
+    raise KeyError(key)
+
+
+def _cgroup_bytes() -> int | None:
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            return int(Path(path).read_text())
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def memory_bytes() -> int:
+    """Memory of the machine, or of the container when that is smaller."""
+    try:
+        total = _meminfo("MemTotal")
+    except (OSError, KeyError):
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _cgroup_bytes()
+    return total if limit is None else min(total, limit)
+
+
+def available_bytes() -> int:
+    """Memory that new work can take without swapping, as the kernel estimates it."""
+    try:
+        return _meminfo("MemAvailable")
+    except (OSError, KeyError):
+        return memory_bytes()
+
+
+def peak_rss_bytes() -> int:
+    """Largest resident memory of this process so far.
+
+    ``VmHWM`` and not ``ru_maxrss``: the latter is inherited from the parent across ``exec``.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def here() -> str:
+    """This process, as receipts, journal and logs name it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def existing(folder: Path) -> Path:
+    """The folder, absolute, or the nearest above it that is there already."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
+
+
+def disk_free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free

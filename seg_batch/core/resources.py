@@ -1,0 +1,11 @@
+"""Where the files that come with the package lie."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+PACKAGE = Path(str(files("seg_batch"))).resolve()
+BUNDLES = PACKAGE / "data" / "bundles"
+PAGES = PACKAGE / "data" / "pages"
+SAMPLES = PACKAGE / "data" / "samples"

@@ -1,0 +1,99 @@
+"""Tapers: how much each tile counts at each of its voxels. All tapers sum to one everywhere.
+
+A grid is a product of per-axis starts, so a tile's taper is an outer product of per-axis rows.
+Each row is normalised along its own axis beforehand::
+
+    row_i(v) = w_i(v - start_i) / sum_j w_j(v - start_j)        sum_i row_i(v) = 1
+
+hence no count array, no division after the fact, no second pass and no NaN (law 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, reduce
+
+import numpy as np
+
+from seg_batch.core.geometry import Axis, Grid, Tile
+
+
+def _hann(u: np.ndarray) -> np.ndarray:
+    return np.sin(np.pi * u) ** 2
+
+
+def _gaussian(u: np.ndarray) -> np.ndarray:
+    """Standard deviation of one eighth of the patch, as nnU-Net uses (Isensee et al. 2021)."""
+    return np.exp(-0.5 * ((u - 0.5) * 8) ** 2)
+
+
+def _linear(u: np.ndarray) -> np.ndarray:
+    return 1 - np.abs(2 * u - 1)
+
+
+def _constant(u: np.ndarray) -> np.ndarray:
+    return np.ones_like(u)
+
+
+PROFILES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "hann": _hann,
+    "gaussian": _gaussian,
+    "linear": _linear,
+    "constant": _constant,
+}
+TAPERS = (*PROFILES, "crop")
+
+
+def _crop_rows(axis: Axis, length: int) -> list[np.ndarray]:
+    """Each voxel belongs to one tile: the seam lies in the middle of each overlap."""
+    owner = np.zeros(axis.extent, np.int64)
+    for i in range(1, len(axis.starts)):
+        seam = (axis.starts[i] + axis.starts[i - 1] + axis.patch) // 2
+        owner[seam:] = i
+    return [(owner[s : s + length] == i).astype(np.float32) for i, s in enumerate(axis.starts)]
+
+
+def rows(axis: Axis, name: str) -> list[np.ndarray]:
+    """The normalised row of each tile of ``axis``: float32, length ``min(patch, extent)``."""
+    length = min(axis.patch, axis.extent)
+    if name == "crop":
+        return _crop_rows(axis, length)
+    profile = PROFILES[name]((np.arange(axis.patch) + 0.5) / axis.patch)
+    raw, total = [], np.zeros(axis.extent)
+    for i, start in enumerate(axis.starts):
+        first, stop = axis.trusted(i)
+        row = np.zeros(length)
+        row[first - start : stop - start] = profile[first - start : stop - start]
+        raw.append(row)
+        total[start : start + length] += row
+    return [
+        (row / total[s : s + length]).astype(np.float32)
+        for row, s in zip(raw, axis.starts, strict=True)
+    ]
+
+
+class Taper:
+    """The tapers of all tiles of a grid. ``weights(tile)`` has the tile's shape inside the extent.
+
+    Tiles away from the border share their rows, so only a few arrays are ever made.
+    """
+
+    def __init__(self, grid: Grid, name: str = "hann") -> None:
+        if name not in TAPERS:
+            raise ValueError(f"taper {name!r} is not one of {', '.join(TAPERS)}")
+        self.grid, self.name = grid, name
+        self._made: dict[tuple[bytes, ...], np.ndarray] = {}
+
+    @cached_property
+    def rows(self) -> list[list[np.ndarray]]:
+        return [rows(axis, self.name) for axis in self.grid.axes]
+
+    def weights(self, tile: Tile) -> np.ndarray:
+        """``w(z, y, x) = row_z(z) row_y(y) row_x(x)``, float32, shared between calls: read only."""
+        parts = [axis_rows[i] for axis_rows, i in zip(self.rows, tile.index, strict=True)]
+        key = tuple(part.tobytes() for part in parts)
+        if key not in self._made:
+            made = reduce(np.multiply.outer, parts)
+            made.flags.writeable = False
+            self._made[key] = made
+        return self._made[key]

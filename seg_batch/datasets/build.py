@@ -1,0 +1,335 @@
+"""The verb ``patches``: pairs of image and label become a patch dataset, with the tiler of predict.
+
+The coordinator reads headers, decides the split, surveys every case (labels, statistics, digests),
+lays out the dataset, and hands out tasks that each write a part of it. What is held out is written
+as whole regions, as the source has them, so that the training can be scored by the production
+stitcher; no training tile touches a voxel of it, nor of the gap around it. All lies in a work
+folder beside the output until it is whole: the same command goes on where a killed one ended.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from seg_batch.config.recipe import Recipe
+from seg_batch.core.errors import InputError, OutputError, RefusedError
+from seg_batch.core.files import require_room
+from seg_batch.core.normalise import Normaliser
+from seg_batch.core.units import show_bytes
+from seg_batch.core.versions import versions
+from seg_batch.datasets import layout, store
+from seg_batch.datasets.cutting import Job, run_task, staged_folder
+from seg_batch.datasets.layout import Case, Numbers, Task, TileTask, grid_of
+from seg_batch.datasets.plan import Plan, chosen_recipe, make_plan
+from seg_batch.datasets.survey import SurveyItem, SurveyJob, merged, survey
+from seg_batch.datasets.work_folder import PatchWork, require_replaceable, work_folder, working
+from seg_batch.executors import Needs, Pool, open_pool, run_bounded
+from seg_batch.io.sinks.work_store import fingerprint_digest
+
+
+class Listener(Protocol):
+    """What is told as pairs are cut."""
+
+    def stage(self, name: str) -> None: ...
+
+    def planned(self, total: int) -> None: ...
+
+    def advanced(self, text: str) -> None: ...
+
+
+class Silent:
+    """The listener that does not listen."""
+
+    def stage(self, name: str) -> None: ...
+
+    def planned(self, total: int) -> None: ...
+
+    def advanced(self, text: str) -> None: ...
+
+
+def make_patches(
+    given: Iterable[str | Path],
+    output: str | Path,
+    recipe: Recipe | str | Path,
+    *,
+    settings: Iterable[str] = (),
+    align: str | None = None,
+    fold: int | None = None,
+    cluster: str | Mapping[str, Any] = "auto",
+    workers: int = 1,
+    overwrite: bool = False,
+    reuse: bool = False,
+    needed: Iterable[str] = (),
+    listener: Listener | None = None,
+    task_bytes: int = layout.TASK_BYTES,
+) -> dict[str, Any]:
+    """Cut the pairs into the dataset ``output``; returns the numbers of what is in it.
+
+    ``settings``: ``part.key=value`` over a recipe file. ``align="nearest"``: labels on another grid
+    are brought to their image's. ``fold``: which fold of ``hold_out.folds``. ``reuse``: a finished
+    dataset of the same plan is taken as it is, with the rest of this recipe. ``needed``: parts of
+    the split that may not be empty. The bytes depend on none of ``cluster``, ``workers`` and ``task_bytes``. Raises InputError for pairs that do not fit
+    each other or the recipe, with nothing left behind; OutputError for a destination that can't be
+    written; StoreError when another plan was begun there. A killed run is resumed.
+    """
+    listener, output = listener or Silent(), Path(output)
+    if not reuse:
+        require_replaceable(output, overwrite)
+    listener.stage("reading headers")
+    plan = make_plan(given, chosen_recipe(recipe, settings, fold), align, task_bytes)
+    plan.require(needed)
+    if reuse and store.adopt(output, fingerprint_digest(plan.fingerprint), _recipe_text(plan)):
+        return _summary(output, plan.recipe)
+    require_replaceable(output, overwrite)
+    before = work_folder(output).exists()
+    with working(output, plan.fingerprint, overwrite) as work:
+        if not work.published:
+            try:
+                with open_pool(cluster, workers, _needs(plan, output)) as pool:
+                    _fill(work, plan, pool, listener)
+            except RefusedError:
+                if not before and not work.laid_out:
+                    work.remove()
+                raise
+        found = _summary(output, plan.recipe)
+        work.remove()
+    return found
+
+
+def _needs(plan: Plan, output: Path) -> Needs:
+    """Of the pairs, whether the first is seen stands for all."""
+    pair = plan.cases[0].pair
+    return Needs(inputs=(*map(str, pair.images), str(pair.label)), outputs=(str(output.parent),))
+
+
+def _fill(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> None:
+    """From an empty or half-filled work folder to the dataset in its place."""
+    listener.stage("surveying labels and statistics")
+    surveys = _surveyed(work, plan, pool, listener)
+    _require_apart(plan, [s["sha256"] for s in surveys])
+    _require_classes(plan.recipe, np.sum([s["training"] for s in surveys], axis=0))
+    shared, numbers = _numbers(plan, surveys)
+    regions = [
+        layout.regions_of(case, plan.recipe, n, found)
+        for case, n, found in zip(plan.cases, numbers, surveys, strict=True)
+    ]
+    tasks = _tasks(plan, numbers, regions)
+    if not work.laid_out:
+        work.forget()
+    done = work.receipts("done")
+    _require_room(work, plan, tasks, regions, done)
+    if not work.laid_out:
+        store.create(work.dataset, plan.layout, [r for some in regions for r in some])
+        work.lay_out()
+    receipts = _cut(work, plan, tasks, done, pool, listener)
+    index = _index(plan, tasks, receipts)
+    _require_classes(plan.recipe, index.histogram[index.split == store.CODES["training"]].sum(0))
+    listener.stage("moving the dataset into place")
+    store.finish(work.dataset, index, _attributes(work, plan, shared, numbers, surveys))
+    work.publish()
+
+
+def _surveyed(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> list[dict[str, Any]]:
+    """What one pass over each case found; those of an earlier run are not done again."""
+    found = work.receipts("survey")
+    names = [str(case.number) for case in plan.cases]
+    items = [
+        SurveyItem(
+            name=name,
+            pair=case.pair,
+            extent=case.extent,
+            held=tuple(box for _, box in case.held),
+            whole=case.whole is not None,
+            gap=case.gap,
+        )
+        for name, case in zip(names, plan.cases, strict=True)
+        if name not in found
+    ]
+    job = SurveyJob(str(work.path), work.digest, plan.recipe, plan.align)
+    listener.planned(len(items))
+    for outcome in run_bounded(pool, partial(survey, job), items):
+        if outcome.error is not None:
+            raise outcome.error
+        found[outcome.item.name] = outcome.result
+        listener.advanced(outcome.item.pair.case)
+    return [found[name] for name in names]
+
+
+def _require_apart(plan: Plan, digests: list[dict[str, str]]) -> None:
+    """InputError when one image is two cases of which training sees one and scores are of the other."""
+    first: dict[tuple[str, ...], Case] = {}
+    for case, files in zip(plan.cases, digests, strict=True):
+        image = tuple(digest for name, digest in files.items() if name != "label")
+        other = first.setdefault(image, case) if len(image) == len(case.pair.images) else case
+        if other.held != case.held:
+            raise InputError(
+                f"the cases {other.pair.case} and {case.pair.case} are the same image, and not the "
+                "same of it is held out, so scores would be of what training has seen: leave one out"
+            )
+
+
+def _require_classes(recipe: Recipe, voxels: np.ndarray) -> None:
+    """InputError unless training can see at least two classes."""
+    seen = [c.name for c, n in zip(recipe.card.classes, voxels, strict=True) if n]
+    if len(seen) < 2:
+        only = f"only the class {seen[0]}" if seen else "no class at all"
+        raise InputError(
+            f"the training part shows {only}, nothing can be told apart by it: hold out less, or "
+            "add cases"
+        )
+
+
+def _numbers(plan: Plan, surveys: list[dict[str, Any]]) -> tuple[Normaliser | None, list[Numbers]]:
+    """What all cases share (None where each has its own numbers), and the numbers of each."""
+    kind = plan.recipe.card.normalisation
+    if kind == "source":
+        both = [(s["training_normaliser"], s["normaliser"]) for s in surveys]
+        return None, [Numbers(_normaliser(a), _normaliser(b)) for a, b in both]
+    shared = Normaliser()
+    if kind == "card":
+        shared = merged([s["moments"] for s in surveys], len(plan.recipe.card.channels))
+    return shared, [Numbers(shared, shared)] * len(surveys)
+
+
+def _normaliser(numbers: dict[str, Any]) -> Normaliser:
+    return Normaliser(**{k: None if v is None else tuple(v) for k, v in numbers.items()})  # type: ignore[arg-type]
+
+
+def _tasks(plan: Plan, numbers: list[Numbers], regions: list[list[store.RegionSpec]]) -> list[Task]:
+    """All tasks, case by case; those of a compressed case share its uncompressed copy."""
+    tasks: list[Task] = []
+    for case, own, codes, some in zip(plan.cases, numbers, plan.codes, regions, strict=True):
+        mine: list[Task] = [
+            *layout.tile_tasks(case, plan.recipe, own, codes, plan.task_bytes),
+            *(t for r in some for t in layout.region_tasks(case, r, plan.recipe, plan.task_bytes)),
+        ]
+        shared = plan.checked[case.number].compressed and len(mine) > 1
+        tasks += [replace(task, shared=shared) for task in mine]
+    return tasks
+
+
+def _require_room(
+    work: PatchWork,
+    plan: Plan,
+    tasks: list[Task],
+    regions: list[list[store.RegionSpec]],
+    done: dict[str, Any],
+) -> None:
+    """OutputError unless what is still to be written fits, before compression."""
+    rows = sum(int((codes != store.UNUSED).sum()) for codes in plan.codes)
+    classes = len(plan.recipe.card.classes)
+    size = rows * plan.layout.patch_bytes + sum(
+        region.bytes(plan.layout.channels, classes) for some in regions for region in some
+    )
+    left = sum(task.name not in done for task in tasks)
+    size = size * left // len(tasks)
+    try:
+        require_room(work.path, size)
+    except OSError:
+        free = shutil.disk_usage(work.path).free
+        raise OutputError(
+            f"the dataset takes up to {show_bytes(size)} and {show_bytes(free)} are free at "
+            f"{work.output.parent}: make room, cut with less overlap, or choose another output"
+        ) from None
+
+
+def _cut(
+    work: PatchWork,
+    plan: Plan,
+    tasks: list[Task],
+    done: dict[str, Any],
+    pool: Pool,
+    listener: Listener,
+) -> dict[str, Any]:
+    """All tasks that have no receipt yet, in any order. The first failure ends it."""
+    todo = [task for task in tasks if task.name not in done]
+    open_tasks = {n: len(list(some)) for n, some in groupby(todo, key=lambda t: t.case.number)}
+    job = Job(str(work.dataset), str(work.path), work.digest, plan.recipe, plan.align)
+    listener.stage("cutting")
+    listener.planned(len(todo))
+    for outcome in run_bounded(pool, partial(run_task, job), todo):
+        if outcome.error is not None:
+            raise outcome.error
+        case = outcome.item.case
+        done[outcome.item.name] = outcome.result
+        open_tasks[case.number] -= 1
+        if open_tasks[case.number] == 0:
+            shutil.rmtree(staged_folder(work.path, case), ignore_errors=True)
+        listener.advanced(case.pair.case)
+    return done
+
+
+def _index(plan: Plan, tasks: list[Task], receipts: dict[str, Any]) -> store.Index:
+    found = [receipts[task.name] for task in tasks if isinstance(task, TileTask)]
+    split = np.concatenate([np.array(r["split"], np.uint8) for r in found])
+    histogram = np.concatenate([np.array(r["histogram"], np.int64) for r in found])
+    start = [[tile.box.start for tile in grid_of(case.extent, plan.recipe)] for case in plan.cases]
+    case = [np.full(len(s), c.number, np.int32) for s, c in zip(start, plan.cases, strict=True)]
+    voxels = int(np.prod(plan.recipe.cut.patch))
+    return store.Index(
+        start=np.concatenate([np.array(s, np.int64) for s in start]),
+        case=np.concatenate(case),
+        split=split,
+        histogram=histogram,
+        valid=(histogram.sum(1) / voxels).astype(np.float32),
+    )
+
+
+def _recipe_text(plan: Plan) -> str:
+    return plan.recipe.model_dump_json()
+
+
+def _attributes(
+    work: PatchWork,
+    plan: Plan,
+    shared: Normaliser | None,
+    numbers: list[Numbers],
+    surveys: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """What the dataset says of itself: everything ``train`` needs, and where it all came from."""
+    return {
+        "recipe": _recipe_text(plan),
+        "normaliser": asdict(shared) if shared else None,
+        "cases": [
+            {
+                "case": one.pair.case,
+                "image": " | ".join(Path(path).name for path in one.pair.images),
+                "label": Path(one.pair.label).name,
+                "extent": list(one.extent),
+                "held_out": case.whole,
+                "normaliser": asdict(own.held),
+                "training_normaliser": asdict(own.training),
+                "identities": one.identities,
+                "sha256": found["sha256"],
+            }
+            for one, case, own, found in zip(
+                plan.checked, plan.cases, numbers, surveys, strict=True
+            )
+        ],
+        "split": plan.split.to_json(),
+        "align": plan.align,
+        "fingerprint": work.digest,
+        "versions": versions(),
+    }
+
+
+def _summary(output: Path, recipe: Recipe) -> dict[str, Any]:
+    """Counted in the dataset itself, where it now stands."""
+    split, histogram, cases = store.counted(output)
+    counts = {name: int((split == code).sum()) for name, code in store.CODES.items()}
+    voxels = histogram[split == store.CODES["training"]].sum(0)
+    names = [c.name for c in recipe.card.classes]
+    return {
+        "output": str(output),
+        "cases": cases,
+        "patches": {**counts, "not_used": int((split == store.UNUSED).sum())},
+        "training_voxels": dict(zip(names, map(int, voxels), strict=True)),
+    }

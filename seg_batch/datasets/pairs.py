@@ -1,0 +1,211 @@
+"""Pairs of image and label: finding them, and refusing those that do not lie on one grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from seg_batch.config.recipe import Recipe
+from seg_batch.config.recipe.manifest import Manifest, read_manifest, stem
+from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Shape
+from seg_batch.datasets.label_classes import require_data
+from seg_batch.io.sources import Source, open_source, stage
+from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.same_grid import unlike_grids
+
+MANIFESTS = (".csv", ".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One image and its labels, as paths; ``case`` names them in the dataset and the recipe.
+
+    ``images``: the file, or several that are stacked as channels. ``split``: the part that a
+    manifest puts the case in.
+    """
+
+    images: tuple[str, ...]
+    label: str
+    case: str
+    split: str | None = None
+
+    @property
+    def image(self) -> str:
+        return self.images[0]
+
+
+@dataclass(frozen=True)
+class Found:
+    """All pairs, sorted by case, and the manifests that some of them come from, by path."""
+
+    pairs: list[Pair]
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+
+    def agreed(self, recipe: Recipe) -> Recipe:
+        """The recipe with what the manifests add; InputError where they contradict it."""
+        for where, manifest in self.manifests.items():
+            recipe = manifest.agreed(recipe, where)
+        return recipe
+
+
+def find_pairs(given: list[str]) -> list[Pair]:
+    """The pairs that the arguments name, sorted by case."""
+    return find(given).pairs
+
+
+def find(given: list[str]) -> Found:
+    """What the arguments name. Each is ``image=label``, a folder with ``images/`` and ``labels/`` of
+    equal file names, or a manifest (YAML or CSV)."""
+    pairs: list[Pair] = []
+    manifests: dict[str, Manifest] = {}
+    for text in given:
+        path = Path(text)
+        if path.suffix.lower() in MANIFESTS and path.is_file():
+            manifests[text] = read_manifest(path)
+            pairs += [Pair(e.image, e.label, e.id, e.split) for e in manifests[text].cases]
+        elif (path / "images").is_dir():
+            pairs += _from_folder(path)
+        else:
+            pairs.append(_one(text))
+    names = sorted(pair.case for pair in pairs)
+    twice = [a for a, b in pairwise(names) if a == b]
+    if twice:
+        raise InputError(f"two pairs are called {twice[0]}: name cases in a manifest")
+    if not pairs:
+        raise InputError("there are no pairs: give image=label, a folder or a manifest")
+    return Found(sorted(pairs, key=lambda pair: pair.case), manifests)
+
+
+def _one(text: str) -> Pair:
+    image, equals, label = text.partition("=")
+    if not equals or not image or not label:
+        raise InputError(
+            f"{text} is no pair: give image=label, a folder with images/ and labels/, or a manifest"
+        )
+    return Pair((image,), label, stem(image))
+
+
+def _from_folder(folder: Path) -> list[Pair]:
+    images, labels = _names(folder / "images"), _names(folder / "labels")
+    for name in sorted(images - labels):
+        raise InputError(
+            f"{folder}/images/{name} has no label at {folder}/labels/{name}: add it, or take the "
+            "image away"
+        )
+    for name in sorted(labels - images):
+        raise InputError(
+            f"{folder}/labels/{name} has no image at {folder}/images/{name}: add it, or take the "
+            "label away"
+        )
+    return [
+        Pair((f"{folder}/images/{name}",), f"{folder}/labels/{name}", stem(name)) for name in images
+    ]
+
+
+def _names(folder: Path) -> set[str]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return {path.name for path in found if not path.name.startswith(".")}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known of a pair once its headers were read, in the recipe's orientation."""
+
+    pair: Pair
+    extent: Shape
+    identities: dict[str, Any]
+    dtype: str
+    compressed: bool
+
+
+def check(pair: Pair, recipe: Recipe, align: str | None = None) -> Checked:
+    """Read both headers; InputError unless image and label lie on one grid that the recipe fits,
+    and no class is declared as nodata.
+
+    ``align="nearest"`` brings a label on another grid to the image's.
+    """
+    try:
+        image, label = open_pair(pair, recipe, align)
+    except InputError as error:
+        raise InputError(f"case {pair.case}: {error.message}") from error
+    try:
+        a, b = image.info, label.info
+        _require_channels(image, label, recipe)
+        if found := unlike_grids(a, b):
+            raise InputError(
+                f"{b.path} is not on the grid of {a.path} ({'; '.join(found)}), so labels would be "
+                "cut beside their pixels: resample the label to the image's grid first, or give "
+                "--align nearest"
+            )
+        require_data(b, (c.id for c in recipe.card.classes), recipe.cut.ignore)
+        identities = {"image": a.identity, "label": b.identity}
+        compressed = any(info.facts.get("compressed") is True for info in (a, b))
+        return Checked(pair, a.extent, identities, a.dtype, compressed)
+    finally:
+        image.close()
+        label.close()
+
+
+def _require_channels(image: Oriented, label: Oriented, recipe: Recipe) -> None:
+    a, b, card = image.info, label.info, recipe.card
+    if a.kind != card.kind:
+        raise InputError(f"{a.path} is a {a.kind}, the recipe is for {card.kind}s")
+    if len(a.channels) != len(card.channels):
+        raise InputError(
+            f"{a.path} has {len(a.channels)} channels, the recipe names {len(card.channels)} "
+            f"({', '.join(card.channels)})"
+        )
+    if len(b.channels) != 1:
+        raise InputError(f"{b.path} has {len(b.channels)} channels, a label image has one")
+
+
+def open_pair(
+    pair: Pair, recipe: Recipe, align: str | None = None, staged: Path | None = None
+) -> tuple[Oriented, Oriented]:
+    """Image and label, both seen in the orientation of the recipe; see :func:`open_seen`."""
+    return open_seen(pair, recipe.card.orientation, align, staged)
+
+
+def open_seen(
+    pair: Pair, orientation: str, align: str | None = None, staged: Path | None = None
+) -> tuple[Oriented, Oriented]:
+    """Image and label, both seen in an orientation; the label on the image's grid if that is asked
+    for and they differ. ``staged``: a folder for uncompressed copies to share."""
+    image = _open_images(pair.images, staged)
+    try:
+        label = _open(pair.label, staged)
+        try:
+            if align == "nearest" and unlike_grids(image.info, label.info):
+                from seg_batch.io.sources.views.aligned import aligned
+
+                label = aligned(label, image.info)
+        except BaseException:
+            label.close()
+            raise
+    except BaseException:
+        image.close()
+        raise
+    return Oriented(image, orientation), Oriented(label, orientation)
+
+
+def _open(path: str, staged: Path | None) -> Source:
+    return open_source(path, staged=None if staged is None else stage(path, staged))
+
+
+def _open_images(paths: tuple[str, ...], staged: Path | None) -> Source:
+    if len(paths) == 1:
+        return _open(paths[0], staged)
+    from seg_batch.io.sources.views.stacked import Stacked
+
+    opened: list[Source] = []
+    try:
+        for path in paths:
+            opened.append(_open(path, staged))
+        return Stacked(opened)
+    except BaseException:
+        for source in opened:
+            source.close()
+        raise

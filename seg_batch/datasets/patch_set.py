@@ -1,0 +1,174 @@
+"""Patch datasets, read when needed, and the regions that are held out beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from seg_batch.config.recipe import PARTS, Recipe, parse_recipe
+from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.datasets.store import FORMAT, VERSION
+
+CACHE_BYTES = 512 << 20
+
+
+class PatchSet:
+    """A patch dataset, read lazily. ``recipe`` is the one it was cut by; ``split`` uint8 ``(N,)``,
+    ``histogram`` int64 ``(N, classes)``, ``start`` int64 ``(N, axes)`` and ``valid`` float32
+    ``(N,)`` (share of voxels with a class) are in memory. ``hold_out``: the resolved split, plain
+    JSON (``split.Split``). ``fingerprint``: digest of everything it was cut from and by."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._group = _open(self.path)
+        attributes = dict(self._group.attrs)
+        self.recipe: Recipe = parse_recipe(attributes["recipe"], f"{path} (recipe)")
+        self.cases: list[dict[str, Any]] = attributes["cases"]
+        self.normaliser = _normaliser(attributes["normaliser"])
+        with _intact(self.path, "its index"):
+            self.split, self.histogram = self._group["split"][:], self._group["histogram"][:]
+            self.start, self.case = self._group["start"][:], self._group["case"][:]
+            self.valid = self._group["valid"][:]
+        self.hold_out: dict[str, Any] = attributes["split"]
+        self.fingerprint: str = attributes["fingerprint"]
+        self._image, self._label = self._group["image"], self._group["label"]
+        self.ignore = int(self._label.fill_value)
+        self.patch: Shape = tuple(self._label.shape[1:])
+        one = int(np.prod(self._image.shape[1:])) * 4 + int(np.prod(self.patch))
+        # Threads may read at once; the worst that can happen is that a patch is read twice.
+        self.read = lru_cache(max(1, CACHE_BYTES // one))(self._read)
+
+    def rows(self, part: str) -> np.ndarray:
+        """Row numbers of ``training``, ``validation`` or ``test``."""
+        return np.flatnonzero(self.split == PARTS.index(part))
+
+    def _read(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """``(*patch, C)`` float32 and ``(*patch)`` class indices; the last ones are kept."""
+        with _intact(self.path, f"patch {row}"):
+            return self._image[row], self._label[row]
+
+    def require(self, recipe: Recipe) -> None:
+        """InputError unless a training by ``recipe`` can use patches that were cut by another one."""
+        for name in (
+            "kind",
+            "rank",
+            "channels",
+            "classes",
+            "normalisation",
+            "spacing_mm",
+            "pixel_m",
+        ):
+            cut, asked = getattr(self.recipe.card, name), getattr(recipe.card, name)
+            if cut != asked:
+                raise InputError(
+                    f"{self.path} was cut for another card ({name}: {cut} against {asked}): cut it "
+                    "anew by this recipe, or train by its own"
+                )
+
+    def held(self, part: str) -> list[Held]:
+        """The held-out regions of a part, in order of their case and place."""
+        groups = sorted(self._group["held"].groups(), key=lambda g: _order(g[0]))
+        regions = [Held.of(group, self.ignore) for _, group in groups]
+        return [region for region in regions if region.part == part]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A held-out region: ``box`` is scored, ``window`` (a patch more on each side) can be read.
+
+    Boxes are voxels of the case, whose whole shape is ``extent``, in the model's orientation.
+    """
+
+    case: str
+    part: str
+    extent: Shape
+    box: Box
+    window: Box
+    normaliser: Normaliser
+    scale: tuple[float, ...] | None
+    offset: tuple[float, ...] | None
+    ignore: int
+    group: Any
+
+    @classmethod
+    def of(cls, group: Any, ignore: int) -> Held:
+        facts = dict(group.attrs)
+        start, shape = tuple(facts["start"]), group["labels"].shape
+        return cls(
+            case=facts["case"],
+            part=facts["part"],
+            extent=tuple(facts["extent"]),
+            box=Box(*map(tuple, facts["box"])),
+            window=Box(start, tuple(a + n for a, n in zip(start, shape, strict=True))),
+            normaliser=_normaliser(facts["normaliser"]),
+            scale=facts["scale"] and tuple(facts["scale"]),
+            offset=facts["offset"] and tuple(facts["offset"]),
+            ignore=ignore,
+            group=group,
+        )
+
+    def read(self, box: Box) -> Pixels:
+        """The pixels of a box inside the window, as the source had them."""
+        where = box.slices(self.window.start)
+        with self._intact():
+            values, valid = self.group["values"][where], self.group["valid"][where]
+        return Pixels(values, None if valid.all() else valid, self.scale, self.offset)
+
+    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        """Class indices and where they count, ``box.shape`` each."""
+        with self._intact():
+            labels = self.group["labels"][box.slices(self.window.start)]
+        return labels, labels != self.ignore
+
+    def _intact(self) -> AbstractContextManager[None]:
+        where = Path(self.group.store.root, self.group.path)
+        return _intact(where, f"what is held out of {self.case}")
+
+
+@contextmanager
+def _intact(path: Path | str, what: str) -> Iterator[None]:
+    """InputError in one line, whatever the codec stumbles over."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{path}: {what} does not read back as it was written ({reason}): check the disk and "
+            "cut the dataset anew"
+        ) from error
+
+
+def _open(path: Path) -> Any:
+    try:
+        group = zarr.open_group(path, mode="r")
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path} is no patch dataset ({type(error).__name__}): make one with segbatch patches"
+        ) from None
+    if group.attrs.get("format") != FORMAT:
+        raise InputError(f"{path} is no patch dataset: make one with segbatch patches")
+    if group.attrs["version"] != VERSION:
+        raise InputError(
+            f"{path} has version {group.attrs['version']}, this segbatch reads {VERSION}: cut it anew"
+        )
+    if "recipe" not in group.attrs:
+        raise InputError(f"{path} is not finished: run segbatch patches again to go on with it")
+    return group
+
+
+def _normaliser(numbers: dict[str, Any] | None) -> Normaliser:
+    values = {k: None if v is None else tuple(v) for k, v in (numbers or {}).items()}
+    return Normaliser(**values)  # type: ignore[arg-type]
+
+
+def _order(name: str) -> tuple[int, ...]:
+    return tuple(map(int, name.split(".")))

@@ -1,0 +1,231 @@
+"""The verb ``evaluate``: predictions against truth, or a bundle on what was held out.
+
+Cases are scored one after the other and block by block; of each remain its counts and, for some,
+its pictures. The result is one JSON-ready dict, and a folder with a page that shows it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.config.card import ModelCard
+from seg_batch.config.predict_options import Options
+from seg_batch.core.errors import BundleError, InputError
+from seg_batch.datasets.label_classes import of_card, of_text
+from seg_batch.evaluation import thresholds
+from seg_batch.evaluation.file_pairs import (
+    FilePair,
+    PredictedRegion,
+    classes_of,
+    open_pair,
+    provenance,
+    require_one_grid,
+)
+from seg_batch.evaluation.held_out_cases import Collection, Part, collect
+from seg_batch.evaluation.matching import Matches, match
+from seg_batch.evaluation.predict_region import Watch
+from seg_batch.evaluation.result import Listener, Run, Silent, write, written
+from seg_batch.evaluation.score import scored_region, watched
+from seg_batch.evaluation.score_case import count
+from seg_batch.evaluation.thresholds import Requirement
+from seg_batch.inference import bundles
+from seg_batch.inference.request import OneModel, engine_of, named_model, unseen
+from seg_batch.inference.worker import load
+
+PICTURES = 20
+
+
+def evaluate_files(
+    predictions: str | Path,
+    truth: str | Path,
+    *,
+    output: str | Path | None = None,
+    images: str | Path | None = None,
+    classes: str | None = None,
+    ignore: Sequence[float] = (),
+    requirements: Sequence[str] = (),
+    pictures: int = PICTURES,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Score label images against true ones, files or folders, matched by name.
+
+    ``classes``: ``0=background,3=forest`` or a bundle; default: those of the report beside each
+    prediction, else the values found. ``ignore``: values that count nowhere, besides nodata.
+    ``output``: a folder for evaluation.json, evaluation.csv and index.html; None: nothing is
+    written. Returns what evaluation.json holds. InputError for files that can't be compared,
+    naming what differs; OutputError for a folder in the way.
+    """
+    asked = thresholds.parse(list(requirements))
+    _require_measured(asked, ("ece", "seam_jump"))
+    found = match(predictions, truth, images)
+    listener = listener or Silent()
+    with written(output, overwrite) as folder:
+        listener.stage("reading the classes")
+        for pair in found.cases:
+            require_one_grid(pair)
+        table = of_text(classes) if classes else classes_of(found.cases, tuple(ignore))
+        run = Run(table, asked, pictures, listener)
+        listener.planned(len(found.cases))
+        for pair in found.cases:
+            listener.stage(pair.case)
+            _add_pair(run, open_pair(pair, table, tuple(ignore)))
+        result = run.result("predictions", seams=_seams_of(run), calibration=None)
+        result |= {"warnings": _unmatched(found) + run.warnings, "unmatched": _names(found)}
+        write(folder, result, run)
+    return result
+
+
+def evaluate_bundle(
+    model: OneModel | Sequence[OneModel],
+    data: str | Path,
+    *,
+    split: str = "test",
+    output: str | Path | None = None,
+    options: Options | None = None,
+    ignore: Sequence[float] = (),
+    requirements: Sequence[str] = (),
+    pictures: int = PICTURES,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Score a bundle on one ``split`` of a patch dataset or a manifest, stitched as predict does.
+
+    ``model``: a bundle's name or path, a card with any callable, or a list of such, as for
+    ``predict``. ``options``: overlap, taper, precision, tta and batch, as for predict. Else as ``evaluate_files``;
+    also counts calibration (``calibration.error``: ECE) and seams. BundleError for a bundle that is
+    damaged.
+    """
+    asked = thresholds.parse(list(requirements))
+    chosen = named_model(model)
+    _require_same_grid(chosen.card)
+    options = options or Options()
+    engine = engine_of(chosen, options)
+    options = replace(options, engine=engine.engine, precision=engine.precision)
+    run = Run(of_card(chosen.card), asked, pictures, listener or Silent())
+    regions = collect(Path(data), split, chosen.card, options, tuple(ignore))
+    with ExitStack() as stack:
+        folder = stack.enter_context(written(output, overwrite))
+        work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="work-"))
+        run.listener.stage("loading the model")
+        predictor, watch = load(chosen, options), Watch(len(chosen.card.classes))
+        run.listener.planned(len(regions.parts))
+        for part in regions.parts:
+            run.listener.stage(part.name)
+            _add_region(run, regions, part, predictor, options, Path(work), watch)
+        result = run.result("bundle", **watched(watch, run.classes.names))
+        result |= {"split": split, "data": regions.facts, "model": _model_facts(chosen, options)}
+        leaks = [line for m in chosen.all for line in _leaks(m.card, regions)]
+        result["warnings"] = unseen(chosen, options.tta) + leaks + run.warnings
+        write(folder, result, run)
+    return result
+
+
+def _require_same_grid(card: ModelCard) -> None:
+    if card.finer > 1:
+        raise BundleError(
+            f"{card.name} makes labels on a grid {card.finer} times finer than its image's, on which "
+            "held-out truth lies: predict, and evaluate the products against labels of their grid"
+        )
+
+
+def _add_pair(run: Run, pair: FilePair) -> None:
+    try:
+        facts = provenance(pair)
+        if facts.get("as_written") is False:
+            run.warnings.append(
+                f"{facts['found']['path']} is not the file that the report beside it tells of"
+            )
+        if facts.get("status") == "partial":
+            run.warnings.append(f"{facts['found']['path']} is marked as partial: it has holes")
+        run.add(pair, count(pair, len(pair.classes), on_block=run.listener.moved), facts)
+    finally:
+        pair.close()
+
+
+def _add_region(
+    run: Run,
+    regions: Collection,
+    part: Part,
+    predictor: Callable[[np.ndarray], np.ndarray],
+    options: Options,
+    work: Path,
+    watch: Watch,
+) -> None:
+    with regions.open(part) as (region, spacing):
+        empty = PredictedRegion(part.name, region, np.zeros(0), spacing)
+        case, counted = scored_region(
+            empty, regions.card, predictor, options, work, watch, run.listener.moved
+        )
+        run.add(case, counted, part.facts)
+
+
+def _model_facts(model: bundles.Model, options: Options) -> dict[str, Any]:
+    card = model.card
+    return {
+        "name": card.name,
+        "members": model.names[1:],
+        "path": None if model.path is None else str(model.path),
+        "weights_sha256": card.weights_sha256,
+        "licence": card.licence,
+        "training_data": card.training_data,
+        "overlap": options.overlap,
+        "taper": options.taper,
+        "engine": options.engine,
+        "precision": options.precision,
+        "tta": options.tta,
+    }
+
+
+def _leaks(card: ModelCard, regions: Collection) -> list[str]:
+    """A warning where the card says that the bundle was trained on what is scored here."""
+    seen = sorted({part.case for part in regions.parts if part.seen_by(card)})
+    if not seen:
+        return []
+    some = ", ".join(seen[:5]) + (", ..." if len(seen) > 5 else "")
+    return [f"{card.name} was trained on {len(seen)} of these cases ({some}): scores flatter it"]
+
+
+def _require_measured(asked: Iterable[Requirement], names: tuple[str, ...]) -> None:
+    for one in asked:
+        if one.name in names:
+            raise InputError(
+                f"--require {one.text}: {one.name} needs the model's probabilities, and label files "
+                "have none: use --model"
+            )
+
+
+def _seams_of(run: Run) -> dict[str, Any] | None:
+    """Of labels only, where segbatch predicted them and so their tiles are known."""
+    if not run.seams or len({len(s.pairs) for s in run.seams}) > 1:
+        return None
+    total = run.seams[0]
+    for one in run.seams[1:]:
+        total = total + one
+    return {**total.summary(run.classes.names, len(run.seams)), "jump": None, "mean_jump": None}
+
+
+def _names(found: Matches) -> dict[str, list[str]]:
+    return {
+        "predictions": [str(path) for path in found.only_found],
+        "truth": [str(path) for path in found.only_truth],
+    }
+
+
+def _unmatched(found: Matches) -> list[str]:
+    lines = []
+    pairs = (("prediction", "truth", found.only_found), ("truth", "prediction", found.only_truth))
+    for here, there, paths in pairs:
+        if paths:
+            some = ", ".join(p.name for p in paths[:5]) + (", ..." if len(paths) > 5 else "")
+            lines.append(
+                f"{len(paths)} files have no {there} of their name, not scored: {some} ({here})"
+            )
+    return lines

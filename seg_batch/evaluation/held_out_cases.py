@@ -1,0 +1,312 @@
+"""What a bundle is evaluated on: the held-out regions of a patch dataset, or cases of a manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.config.card import ModelCard
+from seg_batch.config.predict_options import Options
+from seg_batch.config.recipe.manifest import Entry
+from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.normalise import Normaliser, Pixels, from_statistics
+from seg_batch.datasets.label_classes import Classes, of_card, require_data
+from seg_batch.datasets.pairs import MANIFESTS, find
+from seg_batch.datasets.patch_set import Held, PatchSet
+from seg_batch.evaluation.file_pairs import file_facts, spacing_of
+from seg_batch.evaluation.predict_region import Region
+from seg_batch.inference import bundles
+from seg_batch.inference.sliding_window.grid import make_grid
+from seg_batch.io.sources import open_source, pieces
+from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.same_grid import unlike_grids
+from seg_batch.io.sources.views.stacked import Stacked
+
+SPLITS = ("test", "validation", "training", "all")
+
+
+@dataclass(frozen=True, eq=False)
+class SourceRegion:
+    """A case of a manifest, or a box of it, read from its files. See ``predict_region.Region``."""
+
+    case: str
+    box: Box
+    sources: tuple[Oriented, Oriented]
+    normaliser: Normaliser
+    classes: Classes
+    ignore: tuple[float, ...]
+
+    @property
+    def extent(self) -> Shape:
+        return self.sources[0].info.extent
+
+    def read(self, box: Box) -> Pixels:
+        return self.sources[0].read(box)
+
+    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        image, label = self.sources
+        found, valid = self.classes.indices(label.read(box), self.ignore, label.info.path)
+        return found, valid & image.read(box).any_valid()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A region to come: of a dataset, or of a manifest (``box`` None: the whole case)."""
+
+    name: str
+    facts: dict[str, Any]
+    region: Held | None = None
+    entry: Entry | None = None
+    box: Box | None = None
+
+    @property
+    def case(self) -> str:
+        return self.region.case if self.region else self.entry.id if self.entry else self.name
+
+    def seen_by(self, card: ModelCard) -> bool:
+        """Whether the card says that its bundle was trained on the case, here or around here."""
+        part = card.split.get("cases", {}).get(self.case)
+        if part != "boxes":
+            return part == "training"
+        box = self.region.box if self.region else self.box
+        return box is None or not any(held.contains(box) for held in _held_out(card, self.case))
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The regions of one split, opened one after the other; ``facts`` say where they are from."""
+
+    card: ModelCard
+    parts: list[Part]
+    ignore: tuple[float, ...]
+    facts: dict[str, Any]
+
+    @contextmanager
+    def open(self, part: Part) -> Iterator[tuple[Region, tuple[float, ...] | None]]:
+        """The region and its spacing; files are closed at the end."""
+        if part.region is not None:
+            yield part.region, spacing_of_card(self.card, len(part.region.extent))
+            return
+        assert part.entry is not None
+        sources = open_entry(part.entry, self.card)
+        try:
+            classes, image = of_card(self.card), sources[0]
+            normaliser = numbers_for(self.card, image)
+            box = part.box or Box.whole(image.info.extent)
+            region = SourceRegion(part.case, box, sources, normaliser, classes, self.ignore)
+            yield region, spacing_of(image.info)
+        finally:
+            for source in sources:
+                source.close()
+
+
+def collect(
+    data: Path, split: str, card: ModelCard, options: Options, ignore: tuple[float, ...]
+) -> Collection:
+    """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair.
+
+    InputError when there are none, or when the data does not fit the card; headers are read and
+    compared and labels looked through here, so that a case that can't be used is named before the
+    model sees any.
+    """
+    if split not in SPLITS:
+        raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
+    if data.suffix.lower() in MANIFESTS or "=" in str(data) or (data / "images").is_dir():
+        return _of_pairs(data, split, card, ignore)
+    if ignore:
+        raise InputError(
+            f"{data} was cut with the values that it ignores, --ignore can't change them: drop it, "
+            "or evaluate the manifest"
+        )
+    return _of_dataset(data, split, card, options)
+
+
+def spacing_of_card(card: ModelCard, rank: int) -> tuple[float, ...] | None:
+    """What the voxels of a dataset that was cut for this card measure."""
+    if rank == 2:
+        return None if card.pixel_m is None else (card.pixel_m,) * 2
+    return card.spacing_mm
+
+
+def named(regions: list[Held]) -> list[tuple[str, Held]]:
+    """Regions by name: their case, with the box where several lie in one case."""
+    count = Counter(region.case for region in regions)
+    return [(r.case if count[r.case] == 1 else f"{r.case} [{r.box}]", r) for r in regions]
+
+
+def _of_dataset(data: Path, split: str, card: ModelCard, options: Options) -> Collection:
+    patches = PatchSet(data)
+    if split == "training":
+        raise InputError(
+            f"{data} holds the training part as patches, and scores are of whole regions: "
+            "evaluate the manifest it was cut from"
+        )
+    require_card(patches, card)
+    parts = ["validation", "test"] if split == "all" else [split]
+    found = [region for part in parts for region in patches.held(part)]
+    if not found:
+        raise InputError(f"{data} holds nothing out for {split}: cut it with a hold_out.{split}")
+    for region in found:
+        _require_reach(region, card, options, data)
+    normaliser = card_numbers(card)
+    regions = [replace(r, normaliser=normaliser) if normaliser else r for r in found]
+    facts = {"path": str(data), "kind": "patch dataset", "fingerprint": patches.fingerprint}
+    return Collection(
+        card,
+        [Part(name, {"part": r.part}, region=r) for name, r in named(regions)],
+        (),
+        facts,
+    )
+
+
+def require_card(patches: PatchSet, card: ModelCard) -> None:
+    """InputError where the dataset was cut for another model."""
+    draft = patches.recipe.card
+    pairs = {
+        "kind": (draft.kind, card.kind),
+        "channels": (draft.channels, card.channels),
+        "classes": ([c.id for c in draft.classes], [c.id for c in card.classes]),
+        "orientation": (draft.orientation, card.orientation),
+        "normalisation": (
+            draft.normalisation == "source",
+            card.normalisation.kind == "source",
+        ),
+    }
+    for name, (cut, asked) in pairs.items():
+        if cut != asked:
+            what = f" ({cut} against {asked})" if name != "normalisation" else ""
+            raise InputError(
+                f"{patches.path} was cut for a model with other {name}{what} than {card.name}: "
+                "evaluate it on its own dataset, or on a manifest"
+            )
+
+
+def _require_reach(region: Held, card: ModelCard, options: Options, data: Path) -> None:
+    """A dataset keeps a patch around each region; another model may look further."""
+    grid, _ = make_grid(region.extent, card, options)
+    if not region.window.contains(grid.window(region.box)):
+        raise InputError(
+            f"{data} keeps too little around {region.case} for patches of {grid.patch}: evaluate "
+            "a manifest, which reads from the sources"
+        )
+
+
+def _of_pairs(data: Path, split: str, card: ModelCard, ignore: tuple[float, ...]) -> Collection:
+    found = find([str(data)])
+    cases = [
+        Entry.model_validate({"id": p.case, "image": p.images, "label": p.label, "split": p.split})
+        for p in found.pairs
+    ]
+    chosen = [(e, box) for e in cases for box in _asked(e, split, card)]
+    if not chosen:
+        have = ", ".join(sorted({e.split or "none" for e in cases}))
+        raise InputError(
+            f"{data} has no case with the split {split} (it has: {have}), and the card of "
+            f"{card.name} holds none of them out for it: use --split all, or name splits"
+        )
+    for where, manifest in found.manifests.items():
+        if manifest.classes and [c.id for c in manifest.classes] != [c.id for c in card.classes]:
+            raise InputError(f"{where} has other classes than {card.name}: evaluate its own bundle")
+        ignore = (*ignore, *manifest.ignore)
+    for entry, box in chosen:
+        _require_usable(entry, box, card, ignore)
+    facts = {"path": str(data), "kind": "pairs", **(file_facts(data) if data.is_file() else {})}
+    count = Counter(entry.id for entry, _ in chosen)
+    parts = [
+        Part(e.id if count[e.id] == 1 else f"{e.id} [{box}]", _entry_facts(e), entry=e, box=box)
+        for e, box in chosen
+    ]
+    return Collection(card, parts, ignore, facts)
+
+
+def _asked(entry: Entry, split: str, card: ModelCard) -> list[Box | None]:
+    """What of a case belongs to ``split``: all of it (None), or boxes. A manifest without a split
+    for it leaves that to what the card says was held out when the bundle was trained."""
+    if split == "all" or entry.split == split:
+        return [None]
+    if entry.split is not None:
+        return []
+    part = card.split.get("cases", {}).get(entry.id)
+    if part == split:
+        return [None]
+    return [*_held_out(card, entry.id, (split,))] if part == "boxes" else []
+
+
+def _held_out(
+    card: ModelCard, case: str, parts: tuple[str, ...] = ("validation", "test")
+) -> Iterator[Box]:
+    """The boxes that were held out of a case when the bundle was trained."""
+    boxes = card.split.get("boxes", {}).get(case, {})
+    return (Box(tuple(start), tuple(stop)) for part in parts for start, stop in boxes.get(part, []))
+
+
+def _require_usable(
+    entry: Entry, box: Box | None, card: ModelCard, ignore: tuple[float, ...]
+) -> None:
+    """InputError unless the case can be scored: both headers, and one pass over the labels."""
+    image, label = open_entry(entry, card)
+    try:
+        classes = of_card(card)
+        require_data(label.info, classes.ids.tolist(), ignore)
+        for piece in pieces(label.source):
+            classes.indices(piece, ignore, label.info.path)
+    finally:
+        image.close()
+        label.close()
+    if box is not None and not Box.whole(image.info.extent).contains(box):
+        raise InputError(
+            f"{card.name} held voxels {box} of {entry.id} out, which {image.info.path} with extent "
+            f"{image.info.extent} does not have: is it another image of that name?"
+        )
+
+
+def _entry_facts(entry: Entry) -> dict[str, Any]:
+    images = [{"path": p, **file_facts(Path(p))} for p in entry.image]
+    label = {"path": entry.label, **file_facts(Path(entry.label))}
+    return {"split": entry.split, "image": images, "truth": label}
+
+
+def open_entry(entry: Entry, card: ModelCard) -> tuple[Oriented, Oriented]:
+    """Image and label in the card's orientation, checked against it and each other."""
+    opened: list[Any] = []
+    try:
+        opened += [open_source(path) for path in entry.image]
+        image = Stacked(opened) if len(opened) > 1 else opened[0]
+        bundles.fitting(bundles.Model(card), image.info)
+        opened.append(open_source(entry.label))
+        label = opened[-1]
+        if len(label.info.channels) != 1:
+            raise InputError(
+                f"{label.info.path} has {len(label.info.channels)} channels, a label image has one"
+            )
+        found = unlike_grids(image.info, label.info)
+        if found:
+            raise InputError(
+                f"{label.info.path} is not on the grid of {image.info.path} ({'; '.join(found)}), so "
+                "voxels would be compared with others: resample the label first"
+            )
+        return Oriented(image, card.orientation), Oriented(label, card.orientation)
+    except BaseException:
+        for source in opened:
+            source.close()
+        raise
+
+
+def card_numbers(card: ModelCard) -> Normaliser | None:
+    """The numbers of the card; None where each image has its own."""
+    rule = card.normalisation
+    if rule.kind == "identity":
+        return Normaliser()
+    return Normaliser(rule.mean, rule.std, rule.low, rule.high) if rule.kind == "card" else None
+
+
+def numbers_for(card: ModelCard, image: Oriented) -> Normaliser:
+    """The numbers of the card, else those of the image, from one pass over it."""
+    return card_numbers(card) or from_statistics(pieces(image.source), len(image.info.channels))

@@ -1,0 +1,113 @@
+"""Which prediction belongs to which truth, and to which image: by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seg_batch.core.errors import InputError
+from seg_batch.core.text import IMAGES
+from seg_batch.inference.outputs import split
+
+ENDING_OF_LABELS = ("_labels", "_label")
+
+
+@dataclass(frozen=True)
+class Match:
+    """One case: the paths of what was predicted, of what is true, and of its image if known."""
+
+    case: str
+    found: Path
+    truth: Path
+    image: Path | None = None
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The cases, sorted by name, and the files without a partner."""
+
+    cases: list[Match]
+    only_found: list[Path] = field(default_factory=list)
+    only_truth: list[Path] = field(default_factory=list)
+
+
+def match(found: str | Path, truth: str | Path, images: str | Path | None = None) -> Matches:
+    """Pair files by their stem, less ``_labels``; one file is paired with one file of any name.
+
+    InputError: a path that is missing, a folder where a file is needed to fit the other, two files
+    of one folder with the same stem, or nothing that matches.
+    """
+    left, right = _listed(Path(found)), _listed(Path(truth))
+    if _is_file(Path(found)) and _is_file(Path(truth)):
+        (name,) = left
+        pairs = {name: (left[name], next(iter(right.values())))}
+    else:
+        pairs = {name: (left[name], right[name]) for name in left if name in right}
+    if not pairs:
+        raise InputError(_nothing(found, truth, left, right))
+    pictures = _pictures(images, list(pairs))
+    used = {path for pair in pairs.values() for path in pair}
+    return Matches(
+        [Match(n, a, b, pictures.get(n)) for n, (a, b) in sorted(pairs.items())],
+        [p for p in left.values() if p not in used],
+        [p for p in right.values() if p not in used],
+    )
+
+
+def _pictures(images: str | Path | None, cases: list[str]) -> dict[str, Path]:
+    if images is None:
+        return {}
+    listed = _listed(Path(images))
+    if _is_file(Path(images)) and len(cases) == 1:
+        return {cases[0]: next(iter(listed.values()))}
+    return listed
+
+
+def _is_file(path: Path) -> bool:
+    """Zarr products are folders, and one thing all the same."""
+    return path.is_file() or path.suffix.lower() == ".zarr"
+
+
+def _listed(path: Path) -> dict[str, Path]:
+    """Rasters and volumes by their stem."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist: name a label image, or a folder of them")
+    if _is_file(path):
+        return {stem(path): path}
+    named: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        if not _offered(file):
+            continue
+        if stem(file) in named:
+            raise InputError(
+                f"{named[stem(file)]} and {file} are both called {stem(file)}: keep one of them"
+            )
+        named[stem(file)] = file
+    if not named:
+        raise InputError(f"{path} holds no raster and no volume ({', '.join(IMAGES)})")
+    return named
+
+
+def _offered(file: Path) -> bool:
+    name = file.name.lower()
+    working = name.endswith((".work.zarr", ".part")) or split(file)[0].endswith("_probabilities")
+    return not name.startswith(".") and name.endswith(IMAGES) and not working
+
+
+def stem(path: Path) -> str:
+    """``scene_labels.tif -> scene``."""
+    name = split(path)[0]
+    for ending in ENDING_OF_LABELS:
+        if name.endswith(ending) and name != ending:
+            return name[: -len(ending)]
+    return name
+
+
+def _nothing(
+    found: str | Path, truth: str | Path, left: dict[str, Path], right: dict[str, Path]
+) -> str:
+    some = [", ".join(list(names)[:3]) for names in (left, right)]
+    return (
+        f"no file of {found} ({some[0]}) is called like one of {truth} ({some[1]}): name them "
+        "alike (an ending _labels does not count), or give two files"
+    )

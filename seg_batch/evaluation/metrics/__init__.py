@@ -1,0 +1,48 @@
+"""Scores: of voxels, of surfaces, of sizes, of probabilities; block by block, any size.
+
+``CaseScorer`` takes one case block by block and gives its ``CaseScores``; ``summarise`` makes of
+many cases what a card and a report say, with intervals. Every definition stands where it is
+computed: `confusion` (Dice and its family), `surface` (distances, bands), `size` (mL, ha),
+`intervals` (the bootstrap), `calibration` (ECE).
+"""
+
+from seg_batch.evaluation.metrics.calibration import Calibration
+from seg_batch.evaluation.metrics.case import CaseScorer, CaseScores
+from seg_batch.evaluation.metrics.confusion import (
+    Confusion,
+    accuracy,
+    commonest,
+    dice,
+    iou,
+    mean,
+    per_case,
+    plain,
+    precision,
+    sensitivity,
+    specificity,
+)
+from seg_batch.evaluation.metrics.intervals import bootstrap
+from seg_batch.evaluation.metrics.size import Unit, size_errors, unit_of
+from seg_batch.evaluation.metrics.summary import summarise
+
+__all__ = [
+    "Calibration",
+    "CaseScorer",
+    "CaseScores",
+    "Confusion",
+    "Unit",
+    "accuracy",
+    "bootstrap",
+    "commonest",
+    "dice",
+    "iou",
+    "mean",
+    "per_case",
+    "plain",
+    "precision",
+    "sensitivity",
+    "size_errors",
+    "specificity",
+    "summarise",
+    "unit_of",
+]

@@ -1,0 +1,94 @@
+"""The chain on a held-out region, so that a bundle is scored on what predict would write.
+
+A region stands alone: objects end at its border, and the random field does not look past it. That is what
+predict does where the region is a whole case; of a box within a larger one it differs near the border, and
+``largest`` is the largest within the box.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from seg_batch.config.card import ModelCard
+from seg_batch.config.postprocess import AnyStep, needs_probabilities
+from seg_batch.config.predict_options import Options
+from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.inference.plan import CHUNK, asked_chain
+from seg_batch.inference.postprocess.array_chain import run_chain
+from seg_batch.inference.postprocess.costs import blocks_of
+from seg_batch.inference.postprocess.label_context import Setting, require_fit
+
+
+class Seen(Protocol):
+    """Pixels of a region: ``box`` is what counts; ``read`` reaches a patch further, within ``extent``."""
+
+    @property
+    def extent(self) -> Shape: ...
+
+    @property
+    def box(self) -> Box: ...
+
+    @property
+    def normaliser(self) -> Normaliser: ...
+
+    def read(self, box: Box) -> Pixels: ...
+
+
+@dataclass(frozen=True)
+class Chained:
+    """The steps, and the setting in which labels are class indices."""
+
+    chain: tuple[AnyStep, ...]
+    setting: Setting
+    spacing: tuple[float, ...] | None
+
+    @classmethod
+    def of(cls, card: ModelCard, options: Options, spacing: tuple[float, ...] | None) -> Chained:
+        """PlanError where the chain does not fit the model or voxels of this spacing."""
+        chain = asked_chain(card, options)
+        unit, each = None, 0.0
+        if spacing is not None:
+            unit, each = ("ha", 1e-4) if len(spacing) == 2 else ("mL", 1e-3)
+            each *= math.prod(spacing)
+        ids = {c.name: k for k, c in enumerate(card.classes)}
+        nodata = np.iinfo(np.min_scalar_type(len(ids) + 1)).max
+        setting = Setting(ids, card.background_index, int(nodata), unit, each)
+        require_fit(chain, card, setting)
+        return cls(chain, setting, spacing)
+
+    @property
+    def keeps(self) -> bool:
+        return needs_probabilities(self.chain)
+
+    def apply(self, region: Seen, labels: np.ndarray, kept: np.ndarray | None) -> None:
+        """Change ``labels`` of the region in place; voxels without data count for nothing and end
+        as the first class, which is nowhere scored."""
+        if not self.chain:
+            return
+        chunk = (CHUNK[labels.ndim],) * labels.ndim
+        blocks = blocks_of(labels.shape, chunk)
+        for block in blocks:
+            there = region.read(block.box.shift(region.box.start)).any_valid()
+            labels[block.box.slices()][~there] = self.setting.nodata
+
+        def image(box: Box) -> tuple[np.ndarray, np.ndarray | None]:
+            pixels = region.read(box.shift(region.box.start))
+            return region.normaliser(pixels), pixels.any_valid()
+
+        run_chain(
+            self.chain,
+            labels,
+            self.setting,
+            block=blocks.shape,
+            probabilities=kept,
+            image=image,
+            spacing=self.spacing,
+        )
+        for block in blocks:
+            part = labels[block.box.slices()]
+            part[part == self.setting.nodata] = 0

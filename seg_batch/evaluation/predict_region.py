@@ -1,0 +1,185 @@
+"""A held-out region through the production stitcher, and what is counted on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from seg_batch.config.card import ModelCard
+from seg_batch.config.predict_options import Options
+from seg_batch.core.geometry import Blocks, Box, Shape
+from seg_batch.core.taper import Taper
+from seg_batch.evaluation.metrics import Calibration
+from seg_batch.evaluation.postprocess_region import Chained, Seen
+from seg_batch.inference.sliding_window.grid import make_grid
+from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
+from seg_batch.inference.sliding_window.stitch import (
+    Counts,
+    Empty,
+    Predictor,
+    Stitcher,
+    below,
+    quantised,
+    winners,
+)
+
+BLOCK = {2: 2048, 3: 192}
+
+
+class Region(Seen, Protocol):
+    """Pixels with a truth, of a case; ``box`` is scored.
+
+    ``truth(box)``: class indices and where they count, ``box.shape`` each.
+    """
+
+    @property
+    def case(self) -> str: ...
+
+    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@dataclass
+class Watch:
+    """Calibration and seams, summed over regions while they are predicted."""
+
+    classes: int
+    calibration: Calibration = field(default_factory=Calibration)
+    seams: SeamCounts | None = None
+    blocks: int = 0
+
+    def add_seams(self, counts: SeamCounts) -> None:
+        """Volumes and scenes have other axes: a dataset has one kind only."""
+        self.seams = counts if self.seams is None else self.seams + counts
+        self.blocks += 1
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Finished rows of a block: their box, sums, labels, where the model had data, and where the
+    skip rule has decided."""
+
+    box: Box
+    sums: np.ndarray
+    labels: np.ndarray
+    seen: np.ndarray
+    low: np.ndarray
+
+    def stored(self, skipped: int) -> np.ndarray:
+        """The probabilities as predict stores them: sure of what is skipped, 0 where no data is."""
+        found = quantised(self.sums)
+        found[:, ~self.seen] = 0
+        found[skipped, self.low] = 255
+        return found
+
+
+def predicted(
+    region: Region,
+    card: ModelCard,
+    predictor: Predictor,
+    taper: str = "hann",
+    *,
+    options: Options | None = None,
+    watch: Watch | None = None,
+    on_share: Callable[[float], None] = lambda share: None,
+    keep: np.ndarray | None = None,
+) -> Iterator[tuple[Box, np.ndarray]]:
+    """The region block by block: boxes of its case, and the class index of each voxel.
+
+    ``options`` (overlap, taper, batch) go before ``taper``. ``watch`` counts calibration against the
+    region's truth, and seams. ``on_share`` is told which share of the region was predicted. ``keep``:
+    an array ``(classes, *region.box.shape)`` of uint8 that gets the probabilities, 0 without data.
+    """
+    stitcher = _stitcher(region, card, predictor, options or Options(taper=taper))
+    side = (BLOCK[len(region.extent)],) * len(region.extent)
+    for block in Blocks(region.box.shape, side):
+        box = block.box.shift(region.box.start)
+        share = box.size / region.box.size / stitcher.grid.count(box)
+        counter = SeamCounter(stitcher.taper, np.arange(stitcher.classes), box)
+        classes = np.empty(box.shape, np.min_scalar_type(stitcher.classes))
+        for rows in _rows(region, stitcher, box, _scaled(on_share, share)):
+            classes[rows.box.slices(box.start)] = rows.labels
+            if keep is not None:
+                place = (slice(None), *rows.box.slices(region.box.start))
+                keep[place] = rows.stored(stitcher.empty.below_label)
+            if watch is not None:
+                counter.add(rows.box.start[0], rows.sums, rows.labels, rows.seen)
+                truth, valid = region.truth(rows.box)
+                sure = np.clip(rows.sums.max(-1), 0, 1)
+                watch.calibration.add(sure, truth == rows.labels, valid & rows.seen)
+        if watch is not None:
+            watch.add_seams(counter.counts)
+        yield box, classes
+
+
+def _scaled(on_share: Callable[[float], None], each: float) -> Callable[[int], None]:
+    return lambda tiles: on_share(tiles * each)
+
+
+def _stitcher(region: Region, card: ModelCard, predictor: Predictor, options: Options) -> Stitcher:
+    grid, rank = make_grid(region.extent, card, options)
+    skip = card.skip
+    skipped = next(k for k, c in enumerate(card.classes) if c.id == skip.label) if skip else 0
+    return Stitcher(
+        grid=grid,
+        taper=Taper(grid, options.taper),
+        normaliser=region.normaliser,
+        predictor=predictor,
+        classes=len(card.classes),
+        rank=rank,
+        batch=options.batch or 1,
+        empty=Empty(card.nodata, skip.below if skip else None, skipped),
+    )
+
+
+def _rows(
+    region: Region, stitcher: Stitcher, box: Box, on_tiles: Callable[[int], None]
+) -> Iterator[_Rows]:
+    """The rows of a block as they are finished; empty voxels have their label, as in predict."""
+    window = stitcher.grid.window(box)
+    held = region.read(window)
+    inside = held[box.slices(window.start)]
+    low, seen = below(inside, stitcher.empty), inside.any_valid()
+    seen &= ~low
+    ids = np.arange(stitcher.classes)
+    for row, sums in stitcher.sums(held, window, box, Counts(), on_tiles):
+        first = row - box.start[0]
+        part = slice(first, first + len(sums))
+        labels = winners(sums, ids)
+        labels[low[part]] = stitcher.empty.below_label
+        stop = (row + len(sums), *box.stop[1:])
+        yield _Rows(Box((row, *box.start[1:]), stop), sums, labels, seen[part], low[part])
+
+
+def to_disk(
+    region: Region,
+    card: ModelCard,
+    predictor: Predictor,
+    folder: Path,
+    options: Options,
+    watch: Watch,
+    on_share: Callable[[float], None] = lambda share: None,
+    spacing: tuple[float, ...] | None = None,
+) -> np.ndarray:
+    """The region's class indices after the chain of ``options``, else of the card, as an array on
+    disk, ``region.box.shape``, in ``folder``. ``spacing``: of its voxels, in metres or mm."""
+    after = Chained.of(card, options, spacing)
+    dtype = np.min_scalar_type(len(card.classes) + 1)  # one more for voxels without data
+    out = _mapped(folder / "predicted.npy", dtype, region.box.shape)
+    shape = (len(card.classes), *region.box.shape)
+    kept = _mapped(folder / "kept.npy", np.dtype("uint8"), shape) if after.keeps else None
+    steps = predicted(
+        region, card, predictor, options=options, watch=watch, on_share=on_share, keep=kept
+    )
+    for box, classes in steps:
+        out[box.slices(region.box.start)] = classes
+    after.apply(region, out, kept)
+    return out
+
+
+def _mapped(path: Path, dtype: np.dtype, shape: Shape) -> np.ndarray:
+    path.unlink(missing_ok=True)  # an earlier region may still be mapped
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)

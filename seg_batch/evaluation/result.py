@@ -1,0 +1,119 @@
+"""What is collected while cases are scored, and the folder that it becomes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from seg_batch.core.versions import package_version, versions
+from seg_batch.datasets.label_classes import Classes
+from seg_batch.evaluation.html_page import page
+from seg_batch.evaluation.metrics import CaseScores, dice, mean
+from seg_batch.evaluation.overlays import Gallery, draw
+from seg_batch.evaluation.score import summary
+from seg_batch.evaluation.score_case import Counted, Labelled
+from seg_batch.evaluation.thresholds import Requirement
+from seg_batch.inference.sliding_window.seams import SeamCounts
+from seg_batch.io.sinks.publish import writing_folder
+
+RESULT = "evaluation.json"
+
+
+class Listener(Protocol):
+    """What is told of an evaluation as it goes; a case is done when its shares sum to 1."""
+
+    def stage(self, name: str) -> None: ...
+
+    def planned(self, cases: int) -> None: ...
+
+    def moved(self, share: float) -> None: ...
+
+
+class Silent:
+    """The listener that does not listen."""
+
+    def stage(self, name: str) -> None: ...
+
+    def planned(self, cases: int) -> None: ...
+
+    def moved(self, share: float) -> None: ...
+
+
+@dataclass
+class Run:
+    """What is collected while cases are scored."""
+
+    classes: Classes
+    asked: list[Requirement]
+    pictures: int
+    listener: Listener
+    scores: dict[str, CaseScores] = field(default_factory=dict)
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    seams: list[SeamCounts] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    start: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self.gallery = Gallery(self.pictures)
+        for one in self.asked:
+            one.require_classes(self.classes.names)
+
+    def add(self, case: Labelled, counted: Counted, facts: dict[str, Any]) -> None:
+        self.scores[case.name] = counted.scores
+        self.seams += [counted.seams] if counted.seams else []
+        numbers = {"not_scored": counted.not_scored, "not_predicted": counted.not_predicted}
+        self.facts.append({"case": case.name, "box": str(case.box), **numbers, **facts})
+        if counted.not_predicted:
+            self.warnings.append(
+                f"{case.name}: {counted.not_predicted} voxels with a true class have no prediction; "
+                "they count in no score"
+            )
+        confusion = counted.scores.confusion
+        if not confusion.any():
+            self.warnings.append(f"{case.name}: no voxel has both a true class and a prediction")
+        kept = [k for k in range(len(self.classes)) if k != self.classes.background]
+        self.gallery.offer(mean(dice(confusion)[kept]), case.name, lambda: draw(case, self.classes))
+
+    def result(self, kind: str, **measured: Any) -> dict[str, Any]:
+        """What evaluation.json holds, but for where the cases came from."""
+        names, background = self.classes.names, self.classes.background
+        result: dict[str, Any] = {
+            "segbatch": package_version(),
+            "evaluated": kind,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - self.start, 3),
+            "classes": self.classes.to_json(),
+            "classes_from": self.classes.origin,
+            "background": None if background is None else names[background],
+            "scores": summary(self.scores, names, background),
+            **measured,
+            "cases": self.facts,
+            "versions": versions(),
+        }
+        result["requirements"] = [one.check(result) for one in self.asked]
+        return result
+
+
+def written(output: str | Path | None, overwrite: bool) -> AbstractContextManager[Path | None]:
+    """The folder to fill, or None where nothing is to be written."""
+    return nullcontext() if output is None else writing_folder(Path(output), overwrite, RESULT)
+
+
+def write(folder: Path | None, result: dict[str, Any], run: Run) -> None:
+    if folder is None:
+        return
+    run.listener.stage("writing")
+    text = json.dumps(result, indent=2, allow_nan=False)
+    (folder / RESULT).write_text(text + "\n", encoding="utf-8")
+    rows = result["scores"]["per_class_and_case"]
+    with (folder / "evaluation.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "index.html").write_text(page(result, run.gallery.cases()), encoding="utf-8")

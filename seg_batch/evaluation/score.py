@@ -1,0 +1,181 @@
+"""Scores of a model on held-out regions, stitched by the production stitcher, never on patches."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.config.card import ModelCard
+from seg_batch.config.predict_options import Options
+from seg_batch.datasets.label_classes import of_card
+from seg_batch.datasets.patch_set import Held
+from seg_batch.evaluation import metrics
+from seg_batch.evaluation.file_pairs import PredictedRegion
+from seg_batch.evaluation.held_out_cases import named, spacing_of_card
+from seg_batch.evaluation.predict_region import Region, Watch, predicted, to_disk
+from seg_batch.evaluation.score_case import Counted, count
+from seg_batch.inference.sliding_window.stitch import Predictor
+
+PREDICTING = 0.9  # of the time that a region takes; the rest is counting
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The confusion matrices of the cases, int64 ``(classes, classes)`` each, in their order."""
+
+    cases: dict[str, np.ndarray]
+    background: int | None
+
+    @property
+    def total(self) -> np.ndarray:
+        return np.sum(list(self.cases.values()), axis=0)
+
+    @property
+    def dice(self) -> np.ndarray:
+        """Per class: the mean over cases, or of all voxels together where there is one case."""
+        return metrics.per_case(list(self.cases.values()))
+
+    @property
+    def mean_dice(self) -> float:
+        """Over the classes that occur, without the background of the card, if it has one."""
+        dice = self.dice
+        if self.background is not None:
+            dice = np.delete(dice, self.background)
+        return metrics.mean(dice)
+
+    @property
+    def mean_dice_of_true(self) -> float:
+        """The mean over the classes that the truth has, without the background: what a checkpoint is
+        chosen by. One voxel of a class that is not there would else weigh as much as a class."""
+        there = self.total.sum(1) > 0
+        if self.background is not None:
+            there[self.background] = False
+        return metrics.mean(self.dice[there])
+
+    @property
+    def accuracy(self) -> float:
+        return metrics.accuracy(self.total)
+
+    def table(self, names: list[str]) -> dict[str, Any]:
+        """For the card. A class that neither truth nor map has is None."""
+        total = self.total
+        iou = dict(zip(names, metrics.plain(metrics.iou(total)), strict=True))
+        dice = dict(zip(names, metrics.plain(self.dice), strict=True))
+        return {
+            "cases": list(self.cases),
+            "voxels": int(total.sum()),
+            "accuracy": metrics.plain(self.accuracy),
+            "accuracy_of_commonest_class": metrics.plain(metrics.commonest(total)),
+            "mean_dice": metrics.plain(self.mean_dice),
+            "dice": dice,
+            "iou": iou,
+            "true_voxels": dict(zip(names, map(int, total.sum(1)), strict=True)),
+        }
+
+
+def score(
+    regions: Sequence[Region], card: ModelCard, predictor: Predictor, taper: str = "hann"
+) -> Scored:
+    """Predict every region as ``predict`` would and count what came out right.
+
+    The quick one, for choosing a checkpoint: confusion matrices only. See ``scores_of``.
+    """
+    found: dict[str, metrics.Confusion] = {}
+    for region in regions:
+        confusion = found.setdefault(region.case, metrics.Confusion(len(card.classes)))
+        for box, classes in predicted(region, card, predictor, taper):
+            truth, valid = region.truth(box)
+            confusion.add(truth, classes, valid)
+    return Scored({case: c.matrix for case, c in found.items()}, of_card(card).background)
+
+
+def scores_of(
+    regions: Sequence[Held],
+    card: ModelCard,
+    predictor: Predictor,
+    *,
+    options: Options | None = None,
+    work: Path | None = None,
+    on_share: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """All that the card says of held-out regions, as JSON-ready values.
+
+    What ``metrics.summarise`` gives (overall and per class with 95 % intervals, confusion, a row
+    per case), less its rows of classes and cases, and ``calibration`` (``error``, ``bins``) and
+    ``seams`` (see ``sliding_window.seams``). Predicted labels lie in ``work`` (default: a temporary folder) one
+    region at a time. ``on_share`` is told which share of all regions was done.
+    """
+    watch, cases = Watch(len(card.classes)), {}
+    each = 1 / max(1, len(regions))
+    with tempfile.TemporaryDirectory(dir=work, prefix="scoring-") as folder:
+        for name, region in named(list(regions)):
+            spacing = spacing_of_card(card, len(region.extent))
+            part = PredictedRegion(name, region, np.zeros(0), spacing)
+            _, counted = scored_region(
+                part,
+                card,
+                predictor,
+                options or Options(),
+                Path(folder),
+                watch,
+                lambda share: on_share(share * each),
+            )
+            cases[name] = counted.scores
+    classes = of_card(card)
+    table = summary(cases, classes.names, classes.background)
+    del table["per_class_and_case"]
+    return {**table, **watched(watch, classes.names)}
+
+
+def scored_region(
+    part: PredictedRegion,
+    card: ModelCard,
+    predictor: Predictor,
+    options: Options,
+    folder: Path,
+    watch: Watch,
+    on_share: Callable[[float], None],
+) -> tuple[PredictedRegion, Counted]:
+    """Predict a region to a file in ``folder`` and count it; the region now with its labels."""
+    labels = to_disk(
+        part.region,
+        card,
+        predictor,
+        folder,
+        options,
+        watch,
+        lambda s: on_share(PREDICTING * s),
+        part.spacing,
+    )
+    case = PredictedRegion(part.name, part.region, labels, part.spacing)
+    counted = count(
+        case, len(card.classes), on_block=lambda share: on_share((1 - PREDICTING) * share)
+    )
+    return case, counted
+
+
+def summary(
+    cases: dict[str, metrics.CaseScores], names: list[str], background: int | None
+) -> dict[str, Any]:
+    """``metrics.summarise``, with sizes in mL or ha where all cases have voxels that measure so."""
+    units = [metrics.unit_of(scores.spacing) for scores in cases.values()]
+    alike = len({unit.name for unit in units}) == 1
+    return metrics.summarise(cases, names, background, units if alike else None)
+
+
+def watched(watch: Watch, names: list[str]) -> dict[str, Any]:
+    """Calibration and seams, as the card and the evaluation have them."""
+    calibration, seams = watch.calibration, watch.seams
+    return {
+        "calibration": {
+            "error": metrics.plain(calibration.error),
+            "bins": calibration.table,
+            "of": "the probability of the winning class",
+        },
+        "seams": None if seams is None else seams.summary(names, watch.blocks),
+    }

@@ -1,0 +1,107 @@
+"""Counting one case block by block, whatever its labels come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+
+from seg_batch.core.geometry import Blocks, Box, Shape
+from seg_batch.core.normalise import Pixels
+from seg_batch.core.taper import Taper
+from seg_batch.evaluation.metrics import CaseScorer, CaseScores
+from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
+
+SIDE = {2: 1024, 3: 128}
+
+
+class Labelled(Protocol):
+    """A case with truth and prediction on one grid: ``box`` of it is scored.
+
+    ``truth(box)`` and ``found(box)``: class indices and where they count, ``box.shape`` each.
+    ``image(box)``: the pixels there, None where no image is known. ``spacing``: length of a voxel
+    per axis (mm, m), None where unknown. ``taper``: how tiles were blended, if that is known.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def box(self) -> Box: ...
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None: ...
+
+    @property
+    def taper(self) -> Taper | None: ...
+
+    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def found(self, box: Box) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def image(self, box: Box) -> Pixels | None: ...
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What one case gave. ``not_scored``: voxels without a true class. ``not_predicted``: voxels
+    with a true class for which the prediction says nothing; they count in no score."""
+
+    scores: CaseScores
+    seams: SeamCounts | None
+    not_scored: int
+    not_predicted: int
+
+
+def count(
+    case: Labelled,
+    classes: int,
+    side: Shape | None = None,
+    on_block: Callable[[float], None] = lambda share: None,
+) -> Counted:
+    """Score a case in blocks of ``side`` voxels; any ``side`` gives the same numbers.
+
+    Memory follows the block with its halo and the length of the surfaces, not the extent.
+    ``on_block`` is told which share of the case was done.
+    """
+    region = case.box
+    scorer = CaseScorer(classes, region, case.spacing)
+    taper, seams, unknown, unpredicted = case.taper, None, 0, 0
+    blocks = Blocks(region.shape, side or (SIDE[len(region.shape)],) * len(region.shape))
+    for block in blocks:
+        box = block.box.shift(region.start)
+        window = scorer.window(box)
+        (truth, valid), (found, has) = case.truth(window), case.found(window)
+        scorer.add(box, window, truth, found, valid & has)
+        inside = box.slices(window.start)
+        unknown += int((~valid[inside]).sum())
+        unpredicted += int((valid & ~has)[inside].sum())
+        if taper is not None:
+            one = _seams(taper, classes, box, window, found, has)
+            seams = one if seams is None else seams + one
+        on_block(1 / len(blocks))
+    return Counted(scorer.finish(), seams, unknown, unpredicted)
+
+
+def _seams(
+    taper: Taper, classes: int, box: Box, window: Box, found: np.ndarray, has: np.ndarray
+) -> SeamCounts:
+    """Flips of labels across tile borders; there are no probabilities to jump.
+
+    Axis by axis in the box grown by the voxel before it, so that pairs across the faces of blocks
+    are counted, once.
+    """
+    total = SeamCounts.zero(len(box.shape), classes)
+    for axis in range(len(box.shape)):
+        before = list(box.start)
+        before[axis] = max(window.start[axis], before[axis] - 1)
+        grown = Box(tuple(before), box.stop)
+        labels, seen = (array[grown.slices(window.start)] for array in (found, has))
+        counter = SeamCounter(taper, np.arange(classes), grown)
+        nothing = np.broadcast_to(np.float32(0), (*grown.shape, 1))
+        counter.add(grown.start[0], nothing, np.where(seen, labels, 0), seen)
+        for field in fields(SeamCounts):
+            getattr(total, field.name)[axis] = getattr(counter.counts, field.name)[axis]
+    return total

@@ -1,0 +1,220 @@
+"""What a run needs of its workers, and what a worker says of itself. No Dask here.
+
+The same question is put to every worker before the work, and again, in the worker, when one that
+came late gets its first task: ``misfit(facts(needs), needs)`` is None, or why it may not take part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import socket
+import time
+import uuid
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from seg_batch.core import hardware
+from seg_batch.core.units import show_bytes
+
+BASE = ("segbatch", "python", "dask", "distributed", "numpy")  # these agree in every run
+LATE_S = 5.0  # how long a network file system may take to show a new file elsewhere
+_HEAD = 1 << 16  # bytes of an input by which it is known again
+
+type Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What every worker must have.
+
+    ``libraries``: names whose versions must be those of here, beside ``BASE``. ``weights``: path and
+    sha256 of each model. ``memory_bytes``: what one process is planned to take; 0: not asked.
+    ``on_gpu``: the engine uses a GPU where there is one; ``mixed``: it computes in half precision. On
+    another device it gives other bytes. ``inputs`` and ``outputs``: paths to read, and folders to
+    write in. The rest is settled by ``preflight.check_workers``.
+    """
+
+    libraries: tuple[str, ...] = ()
+    weights: Pairs = ()
+    memory_bytes: int = 0
+    on_gpu: bool = False
+    mixed: bool = False
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    versions: Pairs = ()
+    identities: Pairs = ()
+    device: str = ""
+    probe: str = ""
+
+
+def versions(names: tuple[str, ...]) -> Pairs:
+    """Installed versions, by name; ``"none"`` for what is not there."""
+    return tuple((name, _version(name)) for name in names)
+
+
+def _version(name: str) -> str:
+    if name == "python":
+        return ".".join(platform.python_version_tuple()[:2])
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
+
+
+def device(needs: Needs) -> str:
+    """What a network computes on here, as far as the bytes of its result depend on it."""
+    if needs.on_gpu and hardware.gpus():
+        return "GPU"
+    if needs.mixed:
+        return "CPU with bfloat16" if hardware.has_bfloat16() else "CPU without bfloat16"
+    return "CPU"
+
+
+def identity(path: str) -> str:
+    """By what a file is known to be the same one elsewhere: its size and how it begins."""
+    try:
+        if os.path.isdir(path):
+            return "a folder"
+        with open(path, "rb") as file:
+            head = hashlib.sha256(file.read(_HEAD)).hexdigest()[:12]
+        return f"{os.path.getsize(path)} bytes beginning {head}"
+    except OSError:
+        return "nothing"
+
+
+def sha256(path: str) -> str:
+    """Of a model's weights: of ``model.xml`` followed by its ``model.bin``, or of the one file."""
+    found = hashlib.sha256()
+    try:
+        for part in [path, *([path[:-4] + ".bin"] if path.endswith(".xml") else [])]:
+            with open(part, "rb") as file:
+                hashlib.file_digest(file, lambda: found)
+    except OSError:
+        return "nothing"
+    return found.hexdigest()
+
+
+def facts(needs: Needs) -> dict[str, Any]:
+    """What this process has of what is needed. Plain values: they travel between versions."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "versions": dict(versions(tuple(name for name, _ in needs.versions))),
+        "weights": {path: sha256(path) for path, _ in needs.weights},
+        "inputs": {path: identity(path) for path, _ in needs.identities},
+        "outputs": {folder: _probed(Path(folder), needs.probe) for folder in needs.outputs},
+        "device": device(needs),
+        "gpus": hardware.gpus(),
+        "cores": hardware.cores(),
+        "free_bytes": free_bytes(),
+        "rss_bytes": rss_bytes(),
+    }
+
+
+def _probed(folder: Path, probe: str) -> str:
+    """Read the coordinator's probe in ``folder`` and write one of our own; its name, or ``""`` where
+    that is not possible. Without a probe, whether there is such a folder: its own name."""
+    if not probe:
+        return str(folder) if folder.is_dir() else ""
+    if read_soon(folder / probe) != probe:
+        return ""
+    own = folder / f"{probe}-{uuid.uuid4().hex}"
+    try:
+        own.write_text(own.name)
+    except OSError:
+        return ""
+    return own.name
+
+
+def read_soon(path: Path) -> str:
+    """The text of a small file that should be there, or ``""``."""
+    deadline = time.monotonic() + LATE_S
+    while True:
+        try:
+            return path.read_text()
+        except OSError:
+            if time.monotonic() > deadline or not path.parent.is_dir():
+                return ""
+            time.sleep(0.1)
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
+
+
+def free_bytes() -> int:
+    """Memory that can still be taken on this host, or in the control group of this job."""
+    return max(0, min([hardware.available_bytes(), *_cgroups_free()]))
+
+
+def _cgroups_free() -> list[int]:
+    """For the group of this process and those around it that have a limit (cgroup v2)."""
+    try:
+        own = Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2].lstrip("/")
+    except OSError:
+        return []
+    root = Path("/sys/fs/cgroup")
+    found = []
+    for group in [root / own, *(root / own).parents]:
+        if root not in (group, *group.parents):
+            break
+        try:
+            limit = int((group / "memory.max").read_text())
+            used = int((group / "memory.current").read_text())
+            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        found.append(limit - used + int(stat.get("inactive_file", 0)))
+    return found
+
+
+def misfit(found: dict[str, Any], needs: Needs) -> str | None:
+    """Why a worker with these facts can't do the work, to follow its name; None when it can."""
+    for name, wanted in needs.versions:
+        if (has := found["versions"].get(name)) != wanted:
+            what = f"has no {name}" if has == "none" else f"runs {name} {has}"
+            return (
+                f"{what}, this is {wanted}, so blocks could differ: install one version everywhere"
+            )
+    for path, wanted in needs.weights:
+        if (has := found["weights"].get(path)) != wanted:
+            what = "does not see" if has == "nothing" else f"has other weights ({str(has)[:12]}) at"
+            return f"{what} {path}, needed are {wanted[:12]}: {_SHARE}"
+    for path, wanted in needs.identities:
+        if (has := found["inputs"].get(path)) != wanted:
+            what = "does not see" if has == "nothing" else f"sees another file ({has}) at"
+            return f"{what} {path}: {_SHARE}"
+    for folder in needs.outputs:
+        if not found["outputs"].get(folder):
+            return f"does not see what is written to {folder}, or can't write there: {_SHARE}"
+    if needs.device and found["device"] != needs.device:
+        return (
+            f"computes on a {found['device']} and others on a {needs.device}, so blocks would "
+            "differ: use workers of one kind, or --engine openvino --precision float32"
+        )
+    return None
+
+
+_SHARE = "put model, input and output on a file system that all workers share"
+
+
+def crowded(needed: int, found: dict[str, Any], beside: int, limit: int) -> str | None:
+    """Why ``beside`` workers on one host, each of which may take ``needed`` bytes, do not fit into
+    what ``found`` says is free; ``limit``: what Dask lets each have (0: no limit)."""
+    free = found["free_bytes"] // beside + found["rss_bytes"]
+    free = min(free, limit) if limit else free
+    if needed <= free:
+        return None
+    return (
+        f"has {show_bytes(free)} of memory free and the plan needs {show_bytes(needed)} per worker: "
+        f"use --memory {int(free * 0.9) >> 20}MiB (in a workflow limits.memory), larger workers, or "
+        "fewer on one host"
+    )

@@ -1,0 +1,48 @@
+"""What runs in a worker around a task or a question.
+
+Workers come after a run has begun: jobs that waited in a queue, processes restarted by their nanny.
+Each checks itself before its first task. One that does not fit says why, leaves the cluster and
+gives its task back; Dask lets such workers join, whatever their plugins raise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from seg_batch.executors.cluster.requirements import Needs, facts, misfit
+
+TOPIC = "segbatch-unfit"
+LEAVE_S = 30.0
+
+_fits: set[Needs] = set()
+
+
+async def answered(function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)`` beside the worker's event loop, which goes on meanwhile."""
+    return await asyncio.to_thread(function, *args)
+
+
+def fitting(needs: Needs, function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)``, in a worker that has what the run needs."""
+    if needs not in _fits:
+        if why := misfit(facts(needs), needs):
+            _leave(why)
+        _fits.add(needs)
+    return function(*args)
+
+
+def _leave(why: str) -> None:
+    """Retire this worker; raises what makes Dask do the task elsewhere."""
+    from distributed import Reschedule, get_worker
+    from distributed.core import Status
+
+    worker = get_worker()
+    worker.log_event(TOPIC, {"worker": worker.address, "why": why})
+    worker.loop.add_callback(worker.close_gracefully, restart=False, reason=why)
+    deadline = time.monotonic() + LEAVE_S
+    while worker.status == Status.running and time.monotonic() < deadline:
+        time.sleep(0.02)
+    raise Reschedule

@@ -1,0 +1,140 @@
+"""Finding bundles: those inside the package, in the user's folders, or by path. No Keras here.
+
+A bundle is a folder with ``model.keras`` and ``card.json``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg_batch.config.card import ModelCard, read_card
+from seg_batch.core.errors import BundleError, SegbatchError
+from seg_batch.core.files import parts, sha256
+from seg_batch.core.resources import BUNDLES
+from seg_batch.inference.probe import PROBE_CARD
+from seg_batch.inference.probe import predict as probe
+from seg_batch.io.sources.protocol import SourceInfo
+
+WEIGHTS = {"keras": "model.keras", "openvino": "model.xml"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A card with what computes it: a bundle's folder, or any callable ``array -> array``.
+
+    ``members``: further models whose probabilities are averaged with this one's.
+    """
+
+    card: ModelCard
+    path: Path | None = None
+    function: Callable[[Any], Any] | None = None
+    members: tuple[Model, ...] = ()
+
+    @property
+    def weights(self) -> Path:
+        assert self.path is not None
+        return self.path / WEIGHTS[self.card.format]
+
+    @property
+    def all(self) -> tuple[Model, ...]:
+        """This model and its members: one, unless it is an ensemble."""
+        return (self, *self.members)
+
+    @property
+    def names(self) -> list[str]:
+        return [model.card.name for model in self.all]
+
+
+PROBE = Model(PROBE_CARD, function=probe)
+
+
+def folders() -> list[Path]:
+    """Where bundles are looked for: ``$SEGBATCH_BUNDLES``, the user's data folder, the package."""
+    named = [Path(p) for p in os.environ.get("SEGBATCH_BUNDLES", "").split(os.pathsep) if p]
+    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    return [*named, home / "segbatch" / "bundles", BUNDLES]
+
+
+def installed() -> list[Model]:
+    """All bundles found, the first of a name; a damaged card is left out (``find`` explains it)."""
+    found: dict[str, Model] = {}
+    for folder in folders():
+        for card in sorted(folder.glob("*/card.json")):
+            try:
+                model = Model(read_card(card.parent), card.parent)
+            except SegbatchError:
+                continue
+            found.setdefault(model.card.name, model)
+    return list(found.values())
+
+
+def find(name: str) -> Model:
+    """The bundle of that name or at that path; its weights are not checked yet."""
+    if name == PROBE_CARD.name:
+        return PROBE
+    path = Path(name)
+    if not path.is_dir():
+        places = [folder / name for folder in folders() if (folder / name).is_dir()]
+        if not places:
+            known = ", ".join(m.card.name for m in [*installed(), PROBE])
+            raise BundleError(
+                f"there is no model {name!r}: use the path of a bundle, or one of {known}"
+            )
+        path = places[0]
+    return Model(read_card(path), path.resolve())
+
+
+def checked(model: Model) -> Model:
+    """The model, if its weights are the ones the card was written for; BundleError otherwise."""
+    if model.path is None:
+        return model
+    for part in parts(model.weights):
+        if not part.is_file():
+            raise BundleError(
+                f"{model.path} has no {part.name}: the bundle is incomplete, fetch it again"
+            )
+    if sha256(model.weights) != model.card.weights_sha256:
+        raise BundleError(
+            f"{model.weights} does not match the hash in its card: the weights were changed or "
+            "damaged, so results could not be trusted; fetch the bundle again"
+        )
+    return model
+
+
+def misfit(card: ModelCard, info: SourceInfo) -> str | None:
+    """Why the model can't take the input, in a few words; None when it can."""
+    if card.kind not in (info.kind, "any"):
+        return f"it is for {card.kind}s and the input is a {info.kind}"
+    if card.rank is not None and card.rank > len(info.extent):
+        return f"it is {card.rank}-D and the input has {len(info.extent)} spatial axes"
+    if card.channels is not None and len(card.channels) != len(info.channels):
+        return (
+            f"it needs {len(card.channels)} channels ({', '.join(card.channels)}) and the input "
+            f"has {len(info.channels)}"
+        )
+    return None
+
+
+def choose(info: SourceInfo) -> Model:
+    """The only installed model that fits the input."""
+    models = installed()
+    fits = [m for m in models if misfit(m.card, info) is None]
+    if len(fits) == 1:
+        return checked(fits[0])
+    if fits:
+        names = ", ".join(m.card.name for m in fits)
+        raise BundleError(f"{len(fits)} models fit {info.path}: choose one with --model ({names})")
+    why = "; ".join(f"{m.card.name}: {misfit(m.card, info)}" for m in models)
+    raise BundleError(f"no installed model fits {info.path} ({why}): name one with --model")
+
+
+def fitting(model: Model, info: SourceInfo) -> Model:
+    if reason := misfit(model.card, info):
+        raise BundleError(
+            f"model {model.card.name} does not fit {info.path}: {reason}; choose another --model"
+        )
+    return model

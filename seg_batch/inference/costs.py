@@ -1,0 +1,212 @@
+"""What a run costs in memory, disk and time, and the block that costs least.
+
+The promise (law 5) is a sum of arrays that the work of one block is known to hold; the report
+sets it beside what was measured.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from seg_batch.config.card import ModelCard
+from seg_batch.config.postprocess import AnyStep, needs_probabilities
+from seg_batch.core import hardware, units
+from seg_batch.core.errors import PlanError
+from seg_batch.core.geometry import Blocks, Box, Grid, Shape, recompute_factor
+from seg_batch.executors import IN_FLIGHT
+from seg_batch.inference.postprocess.costs import block_bytes, blocks_of, threads_for
+from seg_batch.io.sources.protocol import SourceInfo
+
+# Blocks beyond this gain little (recompute x1.08 in 2-D, x1.12 in 3-D) and cost memory.
+BLOCK_VOXELS = {2: 1 << 24, 3: 1 << 26}
+BASE_BYTES = 420 << 20  # interpreter, libraries, GDAL's cache, the export of the product
+# Of each further model of an ensemble, beside the activations that its card states. Measured with two
+# and three ANU-Nets of 2 and 34 MiB: TensorFlow 10 to 100 MiB, OpenVINO 55 to 165, activations included.
+MEMBER_BYTES = 150 << 20
+
+# Libraries and arenas before any patch, and the share of the card's activation_bytes (an upper
+# estimate, for TensorFlow) that a patch takes. Measured in fresh processes, both starter bundles, 2-D
+# up to 1024 x 1024, 3-D up to 96 x 112 x 96: TensorFlow 735 MiB and 0.91; OpenVINO, which lays out
+# all its buffers beforehand, 101 MiB and 0.60 in float32, 0.68 where bfloat16 is used as well.
+ENGINE_BYTES = {"openvino": 200 << 20, "tensorflow": 900 << 20, "keras": 900 << 20}
+ACTIVATION_SHARE = {"openvino": 0.75, "tensorflow": 1.0, "keras": 1.0}
+
+# Multiply-adds x 2 a second, by engine and precision, with AVX-512. Measured: OpenVINO in bfloat16 300e9
+# (Zen 5, wide networks) and 130e9 (Zen 4, the starters); in float32 100e9 and 76e9; TensorFlow 150e9 and
+# 130e9, 95e9 and 76e9.
+FLOPS_PER_CORE = {
+    ("openvino", "mixed"): 200e9,
+    ("openvino", "float32"): 90e9,
+    ("tensorflow", "mixed"): 140e9,
+    ("tensorflow", "float32"): 85e9,
+}
+# With AVX2: OpenVINO 32e9 (Zen 3, busy) to 94e9 (Zen 4), TensorFlow 39e9 to 66e9, mixed or not.
+FLOPS_BELOW_AVX512 = {"openvino": 55e9, "tensorflow": 45e9}
+SLOWEST = 30e9
+VOXELS_PER_CORE_S = 10e6
+
+
+class View(Protocol):
+    """How the model sees the axes of a file (``views.oriented``): boxes go from one to the other."""
+
+    @property
+    def info(self) -> SourceInfo: ...
+
+    def to_view(self, box: Box) -> Box: ...
+
+
+def _sides(extent: int, chunk: int) -> list[int]:
+    """Block sides to choose from along one axis: chunk, 2 chunks, 4 chunks, ..., all of it."""
+    sides = [chunk << k for k in range(32) if chunk << k < extent]
+    return [*sides, -(-extent // chunk) * chunk]
+
+
+def _widest_window(grid: Grid, block: Shape) -> Shape:
+    """The largest window over all blocks, per axis."""
+    widths = []
+    for axis, side in zip(grid.axes, block, strict=True):
+        spans = [
+            axis.touching(start, min(start + side, axis.extent))
+            for start in range(0, axis.extent, side)
+        ]
+        ends = [(axis.starts[s[0]], axis.starts[s[-1]] + axis.patch) for s in spans]
+        widths.append(max(min(b, axis.extent) - a for a, b in ends))
+    return tuple(widths)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Bytes per voxel and per patch that the memory promise is made of. ``views`` of each patch are
+    averaged, and ``members`` further models, all of which are loaded."""
+
+    grid: Grid
+    in_bytes: int
+    channels: int
+    classes: int
+    label_bytes: int
+    probabilities: bool
+    batch: int
+    model_bytes: int
+    activation_bytes: int
+    views: int = 1
+    members: int = 0
+
+    def one_block(self, block: Shape) -> int:
+        """Held window, rolling band, one batch in and out, labels and probabilities, for a block
+        whose shape is given in the view's axes."""
+        side = tuple(min(b, n) for b, n in zip(block, self.grid.extent, strict=True))
+        window = math.prod(_widest_window(self.grid, block)) * self.in_bytes
+        depth = min(self.grid.patch[0], side[0])
+        band = 2 * depth * math.prod(side[1:]) * self.classes * 4
+        patch = math.prod(self.grid.patch) * (self.channels * 12 + self.classes * 16 + 8)
+        patch += math.prod(self.grid.patch) * self._averaging
+        out = math.prod(side) * (
+            2 * self.label_bytes + 2 + (self.classes if self.probabilities else 0)
+        )
+        return window + band + self.batch * patch + out
+
+    @property
+    def _averaging(self) -> int:
+        """Bytes per voxel of a patch: its turned copy, and the sums of views and of members."""
+        sums = self.views.bit_length() - 1 + (self.members > 0)
+        return (self.channels * 4 if self.views > 1 else 0) + sums * self.classes * 4
+
+    def process(self, block: Shape, n_blocks: int) -> int:
+        model = self.model_bytes + self.batch * self.activation_bytes
+        model += self.members * MEMBER_BYTES if self.model_bytes else 0
+        return BASE_BYTES + model + min(IN_FLIGHT, n_blocks) * self.one_block(block)
+
+
+def _candidates(extent: Shape, chunk: Shape, limit: int) -> Iterator[Shape]:
+    choices = [_sides(n, c) for n, c in zip(extent, chunk, strict=True)]
+    smallest = tuple(c[0] for c in choices)
+    for block in itertools.product(*choices):
+        if math.prod(map(min, block, extent)) <= limit or block == smallest:
+            yield block
+
+
+def choose_block(
+    costs: Costs, extent: Shape, view: View, chunk: Shape, workers: int, memory_bytes: int
+) -> Shape:
+    """The block (file axes) that ends the run soonest within the memory: least recompute, all
+    workers busy. Of equals, the longest on the first axis, where the band makes length free."""
+    best: tuple[float, int, Shape] | None = None
+    smallest = math.inf
+    for block in _candidates(extent, chunk, BLOCK_VOXELS[len(extent)]):
+        blocks = Blocks(extent, block)
+        seen = view.to_view(Box.whole(block)).shape
+        promised = costs.process(seen, len(blocks))
+        smallest = min(smallest, promised)
+        if promised > memory_bytes:
+            continue
+        rounds = -(-len(blocks) // workers)
+        makespan = recompute_factor(costs.grid, Blocks(costs.grid.extent, seen))
+        makespan *= rounds * workers / len(blocks)
+        choice = (round(makespan, 3), -block[0], block)
+        best = min(best, choice) if best else choice
+    if best is None:
+        raise PlanError(
+            f"the smallest block needs {units.show_bytes(smallest)} per worker, allowed are "
+            f"{units.show_bytes(memory_bytes)}: raise --memory or use fewer --workers"
+        )
+    return best[2]
+
+
+def post_bytes(
+    chain: tuple[AnyStep, ...], info: SourceInfo, card: ModelCard, chunk: Shape, workers: int
+) -> int:
+    """What a process needs at most while the chain runs; 0 without one."""
+    if not chain:
+        return 0
+    blocks, classes = blocks_of(info.extent, chunk), len(card.classes)
+    shape = tuple(map(min, blocks.shape, info.extent))
+    threads = threads_for(workers)
+    one = block_bytes(chain, shape, classes, info.voxel_bytes, len(info.channels), threads)
+    return BASE_BYTES + min(IN_FLIGHT, len(blocks)) * one
+
+
+def disk_bytes(
+    info: SourceInfo, card: ModelCard, chain: tuple[AnyStep, ...], probabilities: bool
+) -> int:
+    """At most: store, plain copy and product, all incompressible; the maps before and after a step,
+    and probabilities that only a step needs, lie in the store alone."""
+    label = np.dtype(card.label_dtype).itemsize
+    voxel = 3 * (label + (len(card.classes) if probabilities else 0))
+    voxel += label * min(2, len(chain))
+    if needs_probabilities(chain) and not probabilities:
+        voxel += len(card.classes)
+    return math.prod(info.extent) * voxel
+
+
+def coarse_bytes(info: SourceInfo, card: ModelCard) -> int:
+    """What a voxel of a finer grid is repeated from is held as well while that is done."""
+    rank = card.rank or len(info.extent)
+    return 0 if card.finer == 1 else -(-info.voxel_bytes // card.finer**rank)
+
+
+def asked_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:
+    """The block asked for, in whole chunks; PlanError when it makes no sense."""
+    if len(block) != len(extent) or min(block) < 1:
+        raise PlanError(
+            f"a block of {','.join(map(str, block))} does not fit an extent of "
+            f"{','.join(map(str, extent))}: --block takes one number from 1 on for each axis"
+        )
+    return tuple(-(-min(b, n) // c) * c for b, n, c in zip(block, extent, chunk, strict=True))
+
+
+def seconds(engine: str, precision: str, *, flops: float, voxels: float) -> float:
+    """Rough: a model's ``flops`` at what its engine reaches on all cores; without any (a model that is
+    a function), so many ``voxels`` at 10 million a second and core."""
+    if not flops:
+        return voxels / (VOXELS_PER_CORE_S * hardware.cores())
+    if hardware.gpus() or hardware.has_avx512():
+        rate = FLOPS_PER_CORE.get((engine, precision), SLOWEST)
+    else:
+        rate = FLOPS_BELOW_AVX512.get(engine, SLOWEST)
+    return flops / (rate * hardware.cores())

@@ -1,0 +1,99 @@
+"""An ensemble: several models whose probabilities are averaged, as one model.
+
+All members see the patch that the stitcher cut and normalised for the first, whose card is that of the
+run; so they must agree in everything that says what goes in and what comes out::
+
+    mean(p1, ..., pn)(x) = ( p1(x) + ... + pn(x) ) / n        float32, summed in this order
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from seg_batch.config.card import ModelCard
+from seg_batch.core.errors import BundleError
+from seg_batch.core.geometry import Shape
+from seg_batch.inference.bundles import Model
+from seg_batch.inference.sliding_window.stitch import Predictor
+
+# What members must share, by the word for it in a message.
+ALIKE: dict[str, Callable[[ModelCard], str]] = {
+    "classes": lambda card: ", ".join(f"{c.id}={c.name}" for c in card.classes),
+    "channels": lambda card: ", ".join(card.channels or ("any",)),
+    "kind": lambda card: card.kind,
+    "rank": lambda card: str(card.rank),
+    "orientation": lambda card: card.orientation,
+    "normalisation": lambda card: str(card.normalisation),
+    "skip rule": lambda card: str(card.skip),
+    "output grid": lambda card: f"{card.finer} voxels per input voxel and axis",
+}
+LONG = 200  # characters of a difference that is named, not shown
+
+
+def mean(predictors: Sequence[Predictor]) -> Predictor:
+    """The mean of the members' probabilities; the predictor itself where there is one."""
+    first, *others = predictors
+    if not others:
+        return first
+
+    def predict(patches: np.ndarray) -> np.ndarray:
+        total = first(patches).astype(np.float32)  # a copy: others are added in place
+        for predictor in others:
+            total += predictor(patches)
+        total /= np.float32(len(predictors))
+        return total
+
+    return predict
+
+
+def joined(models: Sequence[Model]) -> Model:
+    """The first model with the others as its members; itself where it is alone.
+
+    BundleError, naming the member and what differs, for models that can't be averaged; and for the
+    same model twice, which would change nothing but the time.
+    """
+    if not models:
+        raise BundleError("no model is named: name one with --model, or leave it away")
+    first, *others = models
+    for n, model in enumerate(others, 1):
+        if any(_same(model, earlier) for earlier in models[:n]):
+            raise BundleError(
+                f"model {model.card.name} is named twice, which changes nothing and costs as much "
+                "again: name it once"
+            )
+        if other := _difference(first.card, model.card):
+            raise BundleError(
+                f"model {model.card.name} can't be averaged with {first.card.name} for its {other}: "
+                "name models for the same task"
+            )
+    return replace(first, members=tuple(others))
+
+
+def _same(one: Model, other: Model) -> bool:
+    if one.path is None or other.path is None:
+        return one.function is other.function
+    return one.card.weights_sha256 == other.card.weights_sha256
+
+
+def _difference(first: ModelCard, other: ModelCard) -> str | None:
+    """What keeps two models from being averaged, in a few words; None when nothing does."""
+    for word, of in ALIKE.items():
+        if (theirs := of(other)) != (ours := of(first)):
+            shown = f" ({theirs} against {ours})"
+            return f"{word}{shown if len(shown) < LONG else ''}"
+    if not _takes(other, first.patch):
+        return f"patch ({other.patch}, which can't be {first.patch})"
+    return None
+
+
+def _takes(card: ModelCard, patch: Shape | None) -> bool:
+    """Whether the model can run on patches of that shape: its own, or any whose sides are multiples
+    of the card's. A model that was compiled for one shape has only that."""
+    if card.patch is None or patch in (None, card.patch):
+        return True
+    if card.multiple is None or len(card.multiple) != len(patch):
+        return False
+    return all(side % step == 0 for side, step in zip(patch, card.multiple, strict=True))

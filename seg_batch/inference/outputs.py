@@ -1,0 +1,98 @@
+"""Where results go: default names, and whether what is already there may be replaced."""
+
+from __future__ import annotations
+
+import glob
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg_batch.core import text
+from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY
+from seg_batch.io.sinks.product import digest
+from seg_batch.io.sources.protocol import SourceInfo
+
+_OURS = {"segbatch", "status", "blocks", "plan", "product"}  # what every report of ours has
+
+
+DEFAULT_ENDING = {"raster": ".tif", "volume": ".nii.gz"}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """All paths of one run, next to each other. ``attempt``: what is made on the way carries this
+    name, so that two attempts at one product never meet; empty: the next run goes on with it."""
+
+    product: Path
+    attempt: str = ""
+
+    @property
+    def store(self) -> Path:
+        return self._beside("work.zarr")
+
+    @property
+    def staging(self) -> Path:
+        return self._beside("staged")
+
+    def _beside(self, end: str) -> Path:
+        middle = f".{self.attempt}" if self.attempt else ""
+        return self.product.with_name(f"{self.product.name}{middle}.{end}")
+
+    def attempts(self) -> list[Path]:
+        """What attempts at this product have left, or are at work in."""
+        name = glob.escape(self.product.name)
+        found = self.product.parent.glob(f"{name}.{ATTEMPT}*")
+        return sorted(path for path in found if path.name.endswith(ON_THE_WAY))
+
+    def stores(self) -> list[Path]:
+        """The work stores of this product, of whatever attempt."""
+        return [Outputs(self.product).store, *self.attempts()]
+
+    @property
+    def report(self) -> Path:
+        return self.product.with_name(self.product.name + ".json")
+
+    @property
+    def probabilities(self) -> Path:
+        """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself."""
+        name, end = split(self.product)
+        return self.product.with_name(f"{name}_probabilities{end}")
+
+
+def split(path: Path) -> tuple[str, str]:
+    """Name and ending, where ``.nii.gz`` is one ending."""
+    name, ending = text.split(path.name)
+    return (name, ending) if ending else (path.stem, path.suffix)
+
+
+def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = False) -> Outputs:
+    """``<input stem>_labels.tif`` or ``.nii.gz`` in the current folder, or in the folder that
+    ``output`` names, or ``output`` itself."""
+    default = split(Path(info.path))[0] + "_labels" + DEFAULT_ENDING[info.kind]
+    if output is None:
+        return Outputs(Path.cwd() / default)
+    path = Path(output)
+    folder = path.is_dir() and path.suffix != ".zarr"
+    if many or folder or str(output).endswith("/"):
+        return Outputs(path.absolute() / default)
+    return Outputs(path.absolute())
+
+
+def read_report(outputs: Outputs) -> dict[str, Any] | None:
+    """The report beside a product, or None where there is none of ours."""
+    try:
+        report = json.loads(outputs.report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) and report.keys() >= _OURS else None
+
+
+def is_intact(outputs: Outputs, report: dict[str, Any]) -> bool:
+    """True when the product, and probabilities beside it, are byte for byte as its report tells."""
+    told = {outputs.product: report["product"], outputs.probabilities: report.get("probabilities")}
+    return all(
+        path.exists() and digest(path) == product.get("sha256")
+        for path, product in told.items()
+        if product
+    )

@@ -1,0 +1,234 @@
+"""Objects over blocks: components found block by block, and then joined.
+
+A block labels its own components; those on the faces towards other blocks are told to the coordinator,
+which joins what meets there::
+
+    block a   . . 2 2|2 2 . .   block b     one label on both sides of a face: one component,
+              . . 2 2|2 . . .               whose facts are those of its parts put together
+              . 3 3 3|. . . .
+
+The coordinator holds the facts of the components on faces between blocks (some 100 bytes each) and
+the faces whose other side is still to come: nothing that grows with what lies inside the blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from seg_batch.core.geometry import Block, Blocks, Box, Shape
+from seg_batch.inference.postprocess.components import Components, components, united
+
+NOWHERE = -1  # the label beyond the border of the extent
+_FAR = np.iinfo(np.int32).max
+_LAST = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of some components, one entry each: label, size in voxels, the index of the
+    first voxel in the extent (C order), and the least and the greatest label across their faces
+    (``NOWHERE`` beyond the extent; of a component that no other borders on, low > high)."""
+
+    label: np.ndarray
+    size: np.ndarray
+    first: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, chosen: np.ndarray) -> Facts:
+        parts = (self.label, self.size, self.first, self.low, self.high)
+        return Facts(*(part[chosen] for part in parts))
+
+    def grouped(self, groups: np.ndarray) -> Facts:
+        """The facts of parts put together: entry ``g`` of what has ``groups == g``."""
+        n = int(groups.max(initial=-1)) + 1
+        label, size = np.zeros(n, self.label.dtype), np.zeros(n, np.int64)
+        first, low = np.full(n, _LAST), np.full(n, _FAR, np.int32)
+        high = np.full(n, NOWHERE, np.int32)
+        label[groups] = self.label
+        np.add.at(size, groups, self.size)
+        np.minimum.at(first, groups, self.first)
+        np.minimum.at(low, groups, self.low)
+        np.maximum.at(high, groups, self.high)
+        return Facts(label, size, first, low, high)
+
+    @staticmethod
+    def joined(parts: list[Facts]) -> Facts:
+        names = ("label", "size", "first", "low", "high")
+        return Facts(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+
+@dataclass(frozen=True)
+class Local:
+    """The components of one block: ``labels`` as they are, ``found`` of what matters of them,
+    ``on_face`` the numbers of those that touch a neighbouring block, in rising order."""
+
+    block: Block
+    labels: np.ndarray
+    found: Components
+    facts: Facts
+    on_face: np.ndarray
+
+
+def local(
+    window: np.ndarray,
+    held: Box,
+    block: Block,
+    extent: Shape,
+    *,
+    only: tuple[int, ...] | None = None,
+    rest: int = 0,
+    around: int | None = None,
+) -> Local:
+    """The components of ``block``, cut from a ``window`` of labels over ``held``.
+
+    Labels that are not among ``only`` are taken for ``rest``: fewer components, the same for those
+    that matter. ``around``: the label whose neighbours are looked at; ``held`` then reaches one voxel
+    further than the block where the extent does. Of all others low and high mean nothing.
+    """
+    labels = np.ascontiguousarray(window[block.box.slices(held.start)])
+    found = components(labels if only is None else _merged(labels, only, rest))
+    place = np.unravel_index(found.first, labels.shape)
+    places = [p + a for p, a in zip(place, block.box.start, strict=True)]
+    first = np.ravel_multi_index(places, extent).astype(np.int64)
+    low = high = first
+    if around is not None:
+        low, high = _around(window, held, block.box, found, extent, around)
+    facts = Facts(found.labels, found.sizes, first, low, high)
+    faces = [np.unique(face) for face in _faces(found.ids, block.box, extent).values()]
+    on_face = np.unique(np.concatenate(faces)) if faces else np.zeros(0, np.int32)
+    return Local(block, labels, found, facts, on_face)
+
+
+def _merged(labels: np.ndarray, only: tuple[int, ...], rest: int) -> np.ndarray:
+    table = np.full(np.iinfo(labels.dtype).max + 1, rest, labels.dtype)
+    table[list(only)] = only
+    return table[labels]
+
+
+def _around(
+    window: np.ndarray, held: Box, box: Box, found: Components, extent: Shape, of: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest label that each component of the label ``of`` borders on."""
+    n = len(found.labels)
+    low, high = np.full(n, _FAR, np.int32), np.full(n, NOWHERE, np.int32)
+    padding = [
+        (int(a == b == 0), int(c == d == e))
+        for a, b, c, d, e in zip(held.start, box.start, held.stop, box.stop, extent, strict=True)
+    ]
+    signed = np.int16 if window.dtype == np.uint8 else np.int32  # NOWHERE is no label
+    wide = np.pad(window.astype(signed), padding, constant_values=NOWHERE)
+    inner = (slice(1, -1),) * wide.ndim
+    here = wide[inner] == of
+    for axis in range(wide.ndim):
+        for by in (0, 2):
+            beside = [*inner]
+            beside[axis] = slice(by, by + here.shape[axis])
+            other = wide[tuple(beside)]
+            differ = here & (other != of)
+            np.minimum.at(low, found.ids[differ], other[differ])
+            np.maximum.at(high, found.ids[differ], other[differ])
+    return low, high
+
+
+def _faces(ids: np.ndarray, box: Box, extent: Shape) -> dict[tuple[int, int], np.ndarray]:
+    """The outer plane of ``ids`` on each face that another block lies behind, by axis and side."""
+    found = {}
+    for axis, (a, b, n) in enumerate(zip(box.start, box.stop, extent, strict=True)):
+        if a > 0:
+            found[axis, 0] = ids.take(0, axis)
+        if b < n:
+            found[axis, 1] = ids.take(-1, axis)
+    return found
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one block tells the coordinator: the facts of the components on its faces, where they lie
+    there, and ``interior``: whatever a step makes of those that touch no other block."""
+
+    block: Block
+    facts: Facts
+    faces: dict[tuple[int, int], np.ndarray]
+    interior: object
+
+
+def survey(one: Local, extent: Shape, interior: object) -> Survey:
+    """Faces number the components as ``facts`` does."""
+    faces = {
+        side: np.searchsorted(one.on_face, ids).astype(np.int32)
+        for side, ids in _faces(one.found.ids, one.block.box, extent).items()
+    }
+    return Survey(one.block, one.facts.take(one.on_face), faces, interior)
+
+
+@dataclass
+class Merger:
+    """The coordinator's side: takes surveys in any order, joins what meets at faces.
+
+    ``contacts``: also note how many voxel faces two components of different labels share across a
+    face of blocks (for votes); rows of ``first, second, faces``.
+    """
+
+    blocks: Blocks
+    contacts: bool = False
+    _facts: list[Facts] = field(default_factory=list)
+    _parts: dict[Shape, slice] = field(default_factory=dict)
+    _total: int = 0
+    _waiting: dict[tuple[Shape, int], tuple[int, Facts, np.ndarray]] = field(default_factory=dict)
+    _pairs: list[np.ndarray] = field(default_factory=list)
+    _contacts: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, found: Survey) -> None:
+        start = self._total
+        self._total += len(found.facts)
+        self._parts[found.block.index] = slice(start, self._total)
+        self._facts.append(found.facts)
+        for (axis, side), ids in found.faces.items():
+            mine = start, found.facts, ids
+            index = list(found.block.index)
+            index[axis] -= 1 - side  # a face is known by the block before it
+            key = tuple(index), axis
+            if key in self._waiting:
+                self._meet(self._waiting.pop(key), mine)
+            else:
+                self._waiting[key] = mine
+
+    def _meet(self, a: tuple[int, Facts, np.ndarray], b: tuple[int, Facts, np.ndarray]) -> None:
+        (start_a, facts_a, ids_a), (start_b, facts_b, ids_b) = a, b
+        keys = ids_a.astype(np.int64).reshape(-1) * len(facts_b) + ids_b.reshape(-1)
+        keys, counts = np.unique(keys, return_counts=True)
+        i, j = np.divmod(keys, len(facts_b))
+        same = facts_a.label[i] == facts_b.label[j]
+        rows = np.stack([start_a + i, start_b + j, counts])
+        self._pairs.append(rows[:2, same])
+        if self.contacts:
+            self._contacts.append(rows[:, ~same])
+
+    def merged(self) -> Merged:
+        """Once every block was added."""
+        facts = Facts.joined(self._facts)
+        pairs = np.concatenate(self._pairs or [np.zeros((2, 0), np.int64)], 1)
+        contacts = np.concatenate(self._contacts or [np.zeros((3, 0), np.int64)], 1)
+        roots = united(len(facts), pairs) if len(facts) else np.zeros(0, np.int32)
+        return Merged(self._parts, roots, facts.grouped(roots), contacts)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The whole components on faces between blocks: ``facts`` of each, and ``roots``, which of them
+    the parts are that each block told of; ``contacts``: see ``Merger``, in numbers of parts."""
+
+    parts: dict[Shape, slice]
+    roots: np.ndarray
+    facts: Facts
+    contacts: np.ndarray
+
+    def of(self, block: Block) -> np.ndarray:
+        """Which whole component each component on the block's faces belongs to."""
+        return self.roots[self.parts[block.index]]

@@ -1,0 +1,62 @@
+"""What steps after prediction cost, and the blocks they work in: known before any work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from seg_batch.config.postprocess import AnyStep, CrfStep, MajorityStep, ThresholdStep
+from seg_batch.core import hardware
+from seg_batch.core.geometry import Blocks, Shape
+from seg_batch.executors import IN_FLIGHT
+from seg_batch.inference.postprocess import crf
+
+BLOCK_VOXELS = 1 << 21
+# Working memory per voxel, measured on maps of pure noise, where every voxel is an object.
+OBJECT_BYTES = 160
+MAJORITY_BYTES = 20
+THRESHOLD_BYTES = 24
+
+
+def blocks_of(extent: Shape, chunk: Shape) -> Blocks:
+    """The blocks of every step: whole chunks, some two million voxels, longest on the first axis.
+
+    They follow from the extent alone: neither memory nor workers nor the blocks of the prediction
+    change them.
+    """
+    shape = list(chunk)
+    for axis in range(len(shape)):
+        while shape[axis] < extent[axis] and 2 * math.prod(shape) <= BLOCK_VOXELS:
+            shape[axis] *= 2
+    return Blocks(extent, tuple(shape))
+
+
+def block_bytes(
+    chain: Iterable[AnyStep],
+    block: Shape,
+    classes: int,
+    input_bytes: int,
+    channels: int,
+    threads: int,
+) -> int:
+    """Bytes that one block needs at most over the steps of a chain; ``input_bytes``: of one voxel."""
+    most = 0
+    for step in chain:
+        halo = crf.halo(step) if isinstance(step, CrfStep) else 16
+        voxels = math.prod(n + 2 * halo for n in block)
+        if isinstance(step, CrfStep):
+            each = 2 * classes + input_bytes + 8 * channels + 16
+            parts = crf.working_bytes(block, classes, channels, step, None, threads)
+            most = max(most, voxels * each + parts)
+        elif isinstance(step, ThresholdStep):
+            most = max(most, math.prod(block) * (classes + THRESHOLD_BYTES))
+        elif isinstance(step, MajorityStep):
+            most = max(most, voxels * MAJORITY_BYTES)
+        else:
+            most = max(most, math.prod(block) * OBJECT_BYTES)
+    return most
+
+
+def threads_for(workers: int) -> int:
+    """Threads that one block of a step may use, where every process has two in hand."""
+    return max(1, hardware.cores() // (workers * IN_FLIGHT))

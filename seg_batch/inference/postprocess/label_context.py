@@ -1,0 +1,77 @@
+"""What a step needs to know of the map it works on: labels by name, and what a voxel measures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from seg_batch.config.card import ModelCard
+from seg_batch.config.postprocess import AnyStep, MinSizeStep, check, measured
+from seg_batch.core.errors import PlanError
+from seg_batch.core.georef import Georef, RasterGeoref
+
+M2_PER_HA = 10_000
+MM3_PER_ML = 1000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """``ids``: the label of each class, in the order of the probabilities; ``background``: its label
+    or None; ``nodata``: the label of no data, which every step leaves alone; ``unit`` and ``each``: how many
+    ``ha`` or ``mL`` a voxel is (None: neither)."""
+
+    ids: dict[str, int]
+    background: int | None
+    nodata: int
+    unit: str | None = None
+    each: float = 0.0
+
+    @classmethod
+    def of(cls, card: ModelCard, georef: Georef | None) -> Setting:
+        ids = {c.name: c.id for c in card.classes}
+        unit, each = _voxel(georef)
+        index = card.background_index
+        background = None if index is None else card.classes[index].id
+        return cls(ids, background, card.nodata, unit, each)
+
+    def labels(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """The labels of classes; of no names those of all classes but the background."""
+        if names:
+            return tuple(self.ids[name] for name in names)
+        return tuple(i for i in self.ids.values() if i != self.background)
+
+    def voxels(self, size: str) -> int:
+        """The fewest voxels that measure ``size`` or more; PlanError where its unit says nothing."""
+        value, unit = measured(size)
+        if unit == "voxels":
+            return math.ceil(value)
+        if unit != self.unit:
+            raise PlanError(f"min_size: {size} can't be counted in voxels here: {_WHY[unit]}")
+        return math.ceil(value / self.each * (1 - 1e-12))  # 0.3 ha of 0.1 ha are three voxels
+
+
+_WHY = {
+    "ha": "hectares need a raster with a metric CRS; give the size in voxels",
+    "mL": "millilitres are for volumes; give the size in voxels, or in ha where the CRS is metric",
+}
+
+
+def _voxel(georef: Georef | None) -> tuple[str | None, float]:
+    if isinstance(georef, RasterGeoref):
+        if georef.crs_wkt is None or georef.pixel_m2 is None:
+            return None, 0.0
+        return "ha", georef.pixel_m2 / M2_PER_HA
+    return (None, 0.0) if georef is None else ("mL", georef.voxel_mm3 / MM3_PER_ML)
+
+
+def require_fit(chain: tuple[AnyStep, ...], card: ModelCard, setting: Setting) -> None:
+    """PlanError in one line unless the chain can be carried out on maps of this model and setting."""
+    try:
+        check(chain, [c.name for c in card.classes], background=card.background_name)
+    except ValueError as error:
+        raise PlanError(f"--post {error}") from None
+    for step in chain:
+        if isinstance(step, MinSizeStep):
+            for size in [step.size, *step.classes.values()]:
+                if size is not None:
+                    setting.voxels(size)

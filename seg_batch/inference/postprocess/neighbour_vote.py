@@ -1,0 +1,57 @@
+"""What takes the place of a removed object where a model has no background: its neighbours vote.
+
+Each face between a voxel of the object and a voxel of an object that is not removed is one vote for
+the label behind it; most votes win, of equals the smallest label. Voxels without data and other removed
+objects have no vote; an object that gets none stays as it is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seg_batch.inference.postprocess.component_merge import Local, Merged
+from seg_batch.inference.postprocess.components import sides
+
+_LABELS = 1 << 16  # more than there are
+
+
+def votes(one: Local, removed: np.ndarray, nodata: int) -> np.ndarray:
+    """int64 ``(3, n)``: component, label, number of votes, of all votes within the block.
+
+    ``removed``: bool, for each component of the block.
+    """
+    ids, labels = one.found.ids, one.labels
+    gone, silent = removed[ids], labels == nodata
+    keys = []
+    for axis in range(ids.ndim):
+        low, high = sides(ids.ndim, axis)
+        for here, there in ((low, high), (high, low)):
+            heard = gone[here] & ~gone[there] & ~silent[there]
+            keys.append(ids[here][heard].astype(np.int64) * _LABELS + labels[there][heard])
+    found, counts = np.unique(np.concatenate(keys), return_counts=True)
+    return np.stack([*np.divmod(found, _LABELS), counts])
+
+
+def across(merged: Merged, removed: np.ndarray, nodata: int) -> np.ndarray:
+    """The same across the faces of blocks, components numbered as in ``merged.facts``."""
+    one, other, counts = merged.contacts
+    found = []
+    for a, b in ((one, other), (other, one)):
+        a, b = merged.roots[a], merged.roots[b]
+        heard = removed[a] & ~removed[b] & (merged.facts.label[b] != nodata)
+        found.append(np.stack([a[heard], merged.facts.label[b][heard], counts[heard]]))
+    return np.concatenate(found, 1)
+
+
+def elected(ballots: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The label each component gets, ``own`` for those without a vote; ``ballots`` ``(3, n)``: rows
+    of component, label, votes, in any order and any number of parts."""
+    component, label, count = ballots
+    keys, place = np.unique(component * _LABELS + label, return_inverse=True)
+    total = np.bincount(place, count, len(keys)).astype(np.int64)
+    component, label = np.divmod(keys, _LABELS)
+    order = np.lexsort((label, -total, component))
+    winner, first = np.unique(component[order], return_index=True)
+    result = own.astype(np.int32)
+    result[winner] = label[order][first]
+    return result

@@ -1,0 +1,127 @@
+"""A step of the chain over all blocks of a map, wherever the blocks are done.
+
+::
+
+    threshold, majority, crf          every block with its halo -> rewritten
+    min_size, largest, fill_holes     every block: look -> joined in the coordinator
+                                      (no background: every block: votes -> counted there)
+                                      every block: rewritten
+
+Equal to the same step on the whole array, whatever the blocks and the order they end in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seg_batch.config.postprocess import (
+    AnyStep,
+    CrfStep,
+    FillHolesStep,
+    LargestStep,
+    MajorityStep,
+    MinSizeStep,
+    ThresholdStep,
+)
+from seg_batch.core.geometry import Blocks
+from seg_batch.inference.postprocess.block_passes import (
+    Board,
+    LocalPass,
+    Look,
+    Rewrite,
+    Told,
+    Vote,
+    changed,
+)
+from seg_batch.inference.postprocess.component_merge import Facts, Merged, Merger
+from seg_batch.inference.postprocess.label_context import Setting
+from seg_batch.inference.postprocess.neighbour_vote import across, elected
+from seg_batch.inference.postprocess.object_rules import VOTE, Holes, Largest, Small, Verdict
+
+# ``each(function, items)``: the results, in any order; raises when one can't be had.
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a step did: voxels with another label than before; objects with another label (None:
+    the step knows no objects)."""
+
+    voxels: int
+    objects: int | None = None
+
+
+def one_by_one(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """``Each`` in this very thread."""
+    return map(function, items)
+
+
+def run_step(
+    step: AnyStep, board: Board, setting: Setting, blocks: Blocks, each: Each, threads: int = 1
+) -> Done:
+    """Do ``step`` on the whole map of ``board``; every block is written once."""
+    if isinstance(step, ThresholdStep | MajorityStep | CrfStep):
+        work = LocalPass(board, step, setting, threads)
+        return Done(sum(done.changed for done in each(work, blocks)))
+    return _on_objects(_verdict(step, setting), board, setting, blocks, each)
+
+
+def _verdict(step: MinSizeStep | LargestStep | FillHolesStep, setting: Setting) -> Any:
+    if isinstance(step, MinSizeStep):
+        return Small.of(step, setting)
+    if isinstance(step, LargestStep):
+        return Largest.of(step, setting)
+    return Holes.of(step, setting)
+
+
+def _on_objects(
+    verdict: Verdict, board: Board, setting: Setting, blocks: Blocks, each: Each
+) -> Done:
+    merger = Merger(blocks, contacts=setting.background is None)
+    inside: list[Facts] = []
+    for found in each(Look(board, verdict), blocks):
+        merger.add(found)
+        if found.interior is not None:
+            inside.append(found.interior)
+    merged = merger.merged()
+    if isinstance(verdict, Largest):
+        verdict = verdict.decided(verdict.best(Facts.joined([*inside, merged.facts])))
+    look = Look(board, verdict)
+    new = verdict(merged.facts)
+    removed = new == VOTE
+    if removed.any():
+        new = _voted(merged, new, look, setting, blocks, each)
+    voxels, objects = 0, changed(merged.facts, new)
+    for done in each(Rewrite(look, setting.nodata), _told(merged, removed, new, blocks)):
+        voxels, objects = voxels + done.changed, objects + done.objects
+    return Done(voxels, objects)
+
+
+def _voted(
+    merged: Merged,
+    new: np.ndarray,
+    look: Look,
+    setting: Setting,
+    blocks: Blocks,
+    each: Each,
+) -> np.ndarray:
+    """``new`` with the label that was voted for in the place of ``VOTE``."""
+    removed = new == VOTE
+    ballots = [across(merged, removed, setting.nodata)]
+    told = (t for t in _told(merged, removed, new, blocks) if t.removed.any())
+    for block, found in each(Vote(look, setting.nodata), told):
+        part = found.copy()
+        part[0] = merged.of(block)[found[0]]
+        ballots.append(part)
+    chosen = elected(np.concatenate(ballots, 1), merged.facts.label)
+    return np.where(removed, chosen, new).astype(np.int32)
+
+
+def _told(merged: Merged, removed: np.ndarray, new: np.ndarray, blocks: Blocks) -> Iterator[Told]:
+    for block in blocks:
+        roots = merged.of(block)
+        yield Told(block, removed[roots], new[roots])

@@ -1,0 +1,45 @@
+"""Thresholds of classes on the probabilities as stored: ``q = round(255 p)``, passed at ``q >= 255 t``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seg_batch.config.postprocess import ThresholdStep
+from seg_batch.inference.postprocess.label_context import Setting
+
+
+def threshold(
+    labels: np.ndarray, probabilities: np.ndarray, step: ThresholdStep, setting: Setting
+) -> np.ndarray:
+    """New labels by the equation of ``ThresholdStep``; ``probabilities`` ``(classes, *shape)`` uint8.
+
+    Voxels without data, whose probabilities are all 0 or whose label says so, stay as they are.
+    """
+    limits = [step.classes.get(name) for name in setting.ids]
+    ids = np.array(list(setting.ids.values()), labels.dtype)
+    found = _otherwise(labels, probabilities, limits, ids, setting)
+    best = np.zeros(labels.shape, np.float32)
+    for k, limit in enumerate(limits):
+        if limit is None:
+            continue
+        ratio = probabilities[k] / np.float32(255 * limit)
+        better = (probabilities[k] >= 255 * limit) & (ratio > best)
+        found[better], best[better] = ids[k], ratio[better]
+    known = (labels != setting.nodata) & probabilities.any(0)
+    return np.where(known, found, labels)
+
+
+def _otherwise(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    limits: list[float | None],
+    ids: np.ndarray,
+    setting: Setting,
+) -> np.ndarray:
+    """The labels where no class passes its threshold."""
+    free = [k for k, limit in enumerate(limits) if limit is None]
+    if free:
+        return np.asarray(ids[free][probabilities[free].argmax(0)])
+    if setting.background is None:
+        return labels.copy()
+    return np.full_like(labels, setting.background)

@@ -1,0 +1,188 @@
+"""The chain over a work store: from the labels as predicted to the labels of the product.
+
+Every step reads one map of the store and writes another, so that a killed run does again the step that it
+was in, and no more: a step is done when ``done/steps.json`` says so, after all of its chunks. Predictions
+stay as they are; another chain, or blocks that failed and come later, begin from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from seg_batch.config.postprocess import AnyStep, describe, to_json
+from seg_batch.core.errors import SegbatchError
+from seg_batch.core.geometry import Block, Box, Shape
+from seg_batch.core.georef import Georef, RasterGeoref
+from seg_batch.core.normalise import Normaliser
+from seg_batch.executors import Pool, run_bounded
+from seg_batch.inference.postprocess.costs import blocks_of, threads_for
+from seg_batch.inference.postprocess.label_context import Setting
+from seg_batch.inference.postprocess.run import Done, run_step
+from seg_batch.inference.worker import Job
+from seg_batch.io.sinks.work_store import WorkStore
+from seg_batch.io.sources import open_source
+from seg_batch.io.sources.tolerant_read import hold
+from seg_batch.io.sources.views.upsampled import finer
+
+PREDICTED = "labels"
+
+
+class Listener(Protocol):
+    """What is told before each step."""
+
+    def stage(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """The map that becomes the product, and one row per step for the report."""
+
+    name: str = PREDICTED
+    steps: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class StoreBoard:
+    """A ``passes.Board`` of a work store: the map ``before`` is read, the map ``after`` written. It
+    goes to the workers as paths and numbers; each opens the store itself."""
+
+    job: Job
+    before: str
+    after: str
+
+    @cached_property
+    def _store(self) -> WorkStore:
+        return WorkStore.open(Path(self.job.store))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"job": self.job, "before": self.before, "after": self.after}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    @property
+    def extent(self) -> Shape:
+        return self.job.plan.extent
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        return spacing_of(self._store.spec.georef)
+
+    def labels(self, box: Box) -> np.ndarray:
+        return self._store.read_labels(box, self.before)
+
+    def probabilities(self, box: Box) -> np.ndarray:
+        return self._store.read_probabilities(box)
+
+    def image(self, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
+        """The input as the model saw it, in the file's own axes; what can't be read is not valid."""
+        job, card = self.job, self.job.model.card
+        source = open_source(
+            job.input, volume=job.volume, staged=Path(job.staged) if job.staged else None
+        )
+        try:
+            pixels, _ = hold(finer(source, card.finer, card.rank, card.orientation), box)
+        finally:
+            source.close()
+        numbers: dict[str, Any] = {
+            k: v if v is None else tuple(v) for k, v in job.plan.normaliser.items()
+        }
+        valid = None if pixels.valid is None else pixels.any_valid()
+        return Normaliser(**numbers)(pixels), valid
+
+    def write(self, block: Block, labels: np.ndarray) -> None:
+        self._store.write_map(self.after, block, labels)
+
+
+def spacing_of(georef: Georef) -> tuple[float, ...]:
+    """Sides of a voxel along the file's axes, in the unit of its georeference."""
+    if isinstance(georef, RasterGeoref):
+        a, b, _, d, e, _ = georef.transform
+        return math.hypot(b, e), math.hypot(a, d)
+    return georef.spacing
+
+
+def post_process(job: Job, store: WorkStore, pool: Pool, listener: Listener) -> Mapped:
+    """Do the steps of the plan that are not done yet, each over all blocks.
+
+    A store with blocks missing is treated as it is: what is missing has no data, objects end there.
+    SegbatchError when a block of a step can't be done.
+    """
+    chain = job.plan.chain
+    basis = _basis(store, job.plan.blocks)
+    name, rows = _done_before(store, basis, chain)
+    store.drop_maps(keep=name)
+    setting = Setting.of(job.model.card, store.spec.georef)
+    blocks = blocks_of(job.plan.extent, store.spec.chunk)
+    threads = threads_for(pool.workers)
+    for step in chain[len(rows) :]:
+        listener.stage(describe(step))
+        start = time.perf_counter()
+        after = store.new_map()
+        board = StoreBoard(job, name, after)
+        done = run_step(step, board, setting, blocks, partial(_in_pool, pool), threads)
+        rows = [*rows, _row(step, done, time.perf_counter() - start)]
+        store.note_steps({"basis": basis, "map": after, "steps": rows})
+        name = after
+        store.drop_maps(keep=name)
+    return Mapped(name, tuple(rows))
+
+
+def _row(step: AnyStep, done: Done, seconds: float) -> dict[str, Any]:
+    return {
+        "step": to_json([step])[0],
+        "words": describe(step),
+        "voxels_changed": done.voxels,
+        "objects_changed": done.objects,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _basis(store: WorkStore, blocks: int) -> str | None:
+    """What the steps begin with: a digest of all predicted labels; None while blocks are missing,
+    since what then lies in the store may change."""
+    receipts = store.receipts()
+    if len(receipts) < blocks:
+        return None
+    told = sorted((name, receipt["crc32"]) for name, receipt in receipts.items())
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _done_before(
+    store: WorkStore, basis: str | None, chain: tuple[AnyStep, ...]
+) -> tuple[str, list[dict[str, Any]]]:
+    """The map that an earlier run came to, and the rows of its steps; the predicted one if none."""
+    noted = store.steps()
+    rows = noted.get("steps", [])
+    steps = [row["step"] for row in rows]
+    if basis is None or noted.get("basis") != basis or not (store.path / noted["map"]).exists():
+        return PREDICTED, []
+    if steps != list(to_json(chain[: len(steps)])):
+        return PREDICTED, []
+    return noted["map"], rows
+
+
+def _call(function: Callable[[Any], Any], item: Any) -> Any:
+    return function(item)  # pools name a task after its function: a name, not a value's text
+
+
+def _in_pool(pool: Pool, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    for outcome in run_bounded(pool, partial(_call, function), items):
+        if isinstance(outcome.error, SegbatchError):
+            raise outcome.error
+        if outcome.error is not None:
+            raise SegbatchError(
+                f"a step after prediction failed ({type(outcome.error).__name__}: {outcome.error}); "
+                "run the same command again, or with --post none"
+            ) from outcome.error
+        yield outcome.result

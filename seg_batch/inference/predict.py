@@ -1,0 +1,349 @@
+"""The main verb: one scene or volume in, one map out, resumable at any moment.
+
+The coordinator decides, hands out blocks, and at the end turns the work store into the product.
+State is on disk only: any process may die at any instruction, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Any, Protocol
+
+from seg_batch.config.postprocess import describe
+from seg_batch.config.predict_options import Options
+from seg_batch.core.errors import (
+    PartialResultError,
+    RefusedError,
+    SegbatchError,
+    StoppedError,
+    UnreadableError,
+)
+from seg_batch.core.geometry import Block
+from seg_batch.core.normalise import Normaliser, from_statistics
+from seg_batch.core.text import visible
+from seg_batch.core.versions import package_version
+from seg_batch.executors import Outcome, Pool, group_size, open_pool, run_bounded
+from seg_batch.inference.outputs import read_report
+from seg_batch.inference.plan import Plan, adopt, normalised
+from seg_batch.inference.postprocess_run import post_process
+from seg_batch.inference.report import Run, build_report, write_report
+from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
+from seg_batch.inference.resume import (
+    check_destination,
+    clean,
+    clean_unused,
+    finished,
+    leaving_nothing_behind,
+    open_store,
+    require_same_input,
+)
+from seg_batch.inference.worker import Job, close_work, run_block, working
+from seg_batch.inference.worker_requirements import needs_of
+from seg_batch.io.sinks.product import Product, export, probabilities_spec
+from seg_batch.io.sinks.spec import ProductSpec
+from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
+from seg_batch.io.sources import open_source, pieces, stage
+
+
+class Listener(Protocol):
+    """What is told of a run as it goes; the command line draws it, nobody has to listen."""
+
+    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None: ...
+
+    def stage(self, name: str) -> None: ...
+
+    def tiles(self, n: int) -> None: ...
+
+    def block(self, outcome: Outcome) -> None: ...
+
+    def worker(self, event: str, worker: str, why: str) -> None: ...
+
+
+class Silent:
+    """The listener that does not listen."""
+
+    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None: ...
+
+    def stage(self, name: str) -> None: ...
+
+    def tiles(self, n: int) -> None: ...
+
+    def block(self, outcome: Outcome) -> None: ...
+
+    def worker(self, event: str, worker: str, why: str) -> None: ...
+
+
+def predict_one(
+    request: Request,
+    listener: Listener | None = None,
+    *,
+    pool: Pool | None = None,
+    stop: Event | None = None,
+) -> dict[str, Any]:
+    """Segment one input; returns the report that is also written beside the product.
+
+    ``pool``: that of a run of many inputs; else the request's own is opened. Once ``stop`` is set no
+    block is begun, those in hand are finished, and ``StoppedError`` is raised if any are left.
+    Raises ``RefusedError`` before anything is written. When blocks failed, the product is in
+    place with holes, and the report's status is ``partial``.
+    """
+    start = time.perf_counter()
+    listener = listener or Silent()
+    prepared = prepare(request)
+    outputs = prepared.outputs
+    report = read_report(outputs)
+    check_destination(prepared, report)
+    with leaving_nothing_behind(outputs):
+        normaliser, staged = _numbers(prepared, listener)
+        prepared = replace(prepared, plan=normalised(prepared.plan, normaliser))
+        if (told_again := finished(prepared, report)) is not None:
+            if not request.keep_store:
+                clean_unused(outputs)
+            return told_again
+        with _pool(pool, prepared, staged) as workers:
+            store = open_store(prepared, report)
+            with store.lock():
+                plan = adopt(prepared.plan, Plan.from_json(store.spec.plan))
+                prepared = replace(prepared, plan=plan)
+                if request.overwrite:
+                    store.forget_damaged(plan.output_blocks)
+                return _run(prepared, store, workers, staged, listener, start, stop or Event())
+
+
+def _pool(
+    given: Pool | None, prepared: Prepared, staged: Path | None
+) -> AbstractContextManager[Pool]:
+    """The pool given, or one of this run's own, whose workers were asked whether they fit it."""
+    if given:
+        return nullcontext(given)
+    plan, source = prepared.plan, staged or prepared.info.path
+    folder = prepared.outputs.product.parent
+    needs = needs_of(prepared.model, plan, inputs=[source], outputs=[folder])
+    return open_pool(prepared.request.cluster, plan.workers, needs)
+
+
+def _numbers(prepared: Prepared, listener: Listener) -> tuple[Normaliser, Path | None]:
+    """The normaliser, and the staged copy of a compressed volume.
+
+    Staging and the pass for statistics happen once, here, so that every worker reads the same
+    plain file and uses the same numbers (law 6).
+    """
+    rule, request = prepared.model.card.normalisation, prepared.request
+    staged = None
+    if prepared.info.format == "nifti":
+        listener.stage("staging the volume")
+        staged = stage(prepared.info.path, prepared.outputs.staging)
+    if rule.kind == "identity":
+        return Normaliser(), staged
+    if rule.kind == "card":
+        return Normaliser(rule.mean, rule.std, rule.low, rule.high), staged
+    listener.stage("measuring mean and deviation")
+    source = open_source(request.input, volume=request.volume, staged=staged)
+    try:
+        return from_statistics(pieces(source), len(prepared.info.channels)), staged
+    finally:
+        source.close()
+
+
+def _job(prepared: Prepared, staged: Path | None) -> Job:
+    return Job(
+        input=prepared.info.path,
+        volume=prepared.request.volume,
+        staged=str(staged) if staged else None,
+        model=prepared.model,
+        plan=prepared.plan,
+        store=str(prepared.outputs.store),
+        key=uuid.uuid4().hex,
+    )
+
+
+def _run(
+    prepared: Prepared,
+    store: WorkStore,
+    pool: Pool,
+    staged: Path | None,
+    listener: Listener,
+    start: float,
+    stop: Event,
+) -> dict[str, Any]:
+    """All blocks that are not done yet, then the product and its report."""
+    plan, outputs = prepared.plan, prepared.outputs
+    done = store.receipts()
+    run = Run(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
+    listener.planned(plan, len(done), (*prepared.info.warnings, *pool.advice))
+    todo = [block for block in plan.output_blocks if block.name not in done]
+    job = _job(prepared, staged)
+    most = 0 if prepared.request.attempt else None  # an attempt is made again as a whole
+    _predict_blocks(job, todo, pool, run, listener, stop, most)
+    if run.lost_voxels == math.prod(plan.extent):
+        clean(outputs)
+        raise UnreadableError(
+            f"no part of {prepared.info.path} can be read: if its disk is well, the file is damaged, "
+            "so copy it again from its origin"
+        )
+    if run.receipts or run.lost_voxels:
+        mapped = post_process(job, store, pool, listener)
+        require_same_input(prepared)
+        listener.stage("writing the product")
+        products = _export(prepared, store, run, mapped.name)
+    else:
+        first = run.failures[0]["error"]
+        raise SegbatchError(f"every block failed; the first: {first}") from run.cause
+    report = build_report(
+        prepared.info,
+        prepared.model,
+        plan,
+        run,
+        products,
+        executor=pool.name,
+        seconds=time.perf_counter() - start,
+        steps=mapped.steps,
+    )
+    write_report(outputs.report, report)
+    if not run.failures and not prepared.request.keep_store:
+        clean(outputs)
+    return report
+
+
+def _export(prepared: Prepared, store: WorkStore, run: Run, labels: str) -> list[Product]:
+    """The labels, and the probabilities where they were asked for and are not in the same Zarr.
+    ``labels``: the store's map after the last step."""
+    outputs, info = prepared.outputs, prepared.info
+    spec = ProductSpec(
+        extent=info.extent,
+        dtype=prepared.plan.label_dtype,
+        nodata=prepared.plan.nodata if info.kind == "raster" else None,
+        classes=prepared.model.card.classes,
+        georef=info.georef,
+        tags=_provenance(prepared, run),
+        like=Path(info.path) if info.format == "nifti" else None,
+        with_probabilities=prepared.plan.probabilities,
+    )
+    products = []
+    zarr_product = outputs.product.suffix == ".zarr"
+    if prepared.plan.probabilities and not zarr_product:
+        products.append(export(store, outputs.probabilities, probabilities_spec(spec)))
+    return [export(store, outputs.product, spec, labels), *products]
+
+
+def _provenance(prepared: Prepared, run: Run) -> dict[str, str]:
+    """What a product says of itself wherever it goes."""
+    model = prepared.model
+    tags = {
+        "SEGBATCH_VERSION": f"segbatch {package_version()}",
+        "SEGBATCH_MODEL": _together(model.names),
+        "SEGBATCH_WEIGHTS": _together(m.card.weights_sha256 for m in model.all),
+        "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
+        "SEGBATCH_INPUT": visible(Path(prepared.info.path).name),
+        "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
+        "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
+        "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
+        "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
+    }
+    classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
+    # Formats keep no blanks around a tag: a name may begin with one.
+    return {k: told for k, v in {**tags, **classes}.items() if (told := v.strip())}
+
+
+def _together(texts: Iterable[str]) -> str:
+    """What an ensemble's members say, each once and in order."""
+    return " + ".join(dict.fromkeys(filter(None, texts)))
+
+
+def _predict_blocks(
+    job: Job,
+    todo: list[Block],
+    pool: Pool,
+    run: Run,
+    listener: Listener,
+    stop: Event,
+    most: int | None,
+) -> None:
+    """Hand out the blocks and take in what becomes of them; on any interruption stop the rest.
+    ``most``: further tries of a block."""
+    with _opened(job, pool, listener) if todo else nullcontext():
+        for outcome in run_bounded(
+            pool,
+            partial(run_block, job),
+            todo,
+            most=most,
+            stop=stop,
+            tell=listener.worker,
+            together=group_size(len(todo), pool.workers),
+        ):
+            if isinstance(outcome.error, RefusedError):
+                raise outcome.error
+            run.add(outcome)
+            listener.block(outcome)
+    if len(run.receipts) + len(run.failures) < run.total:
+        raise StoppedError("stopped as asked; run the same command again to resume")
+
+
+@contextmanager
+def _opened(job: Job, pool: Pool, listener: Listener) -> Iterator[None]:
+    """The job at work in the pool; when this ends, no block of it runs in this process."""
+    with ExitStack() as last_first:
+        last_first.callback(close_work)
+        work = last_first.enter_context(working(job)) if pool.inline else None
+        last_first.callback(pool.drain)
+        if work is not None:
+            work.on_tiles = listener.tiles
+        try:
+            yield
+        except BaseException:
+            if work is not None:
+                work.stop.set()  # its blocks end at their next batch
+            raise
+
+
+def predict(
+    path: str | Path,
+    output: str | Path | None = None,
+    *,
+    model: ModelLike = None,
+    cluster: str | Mapping[str, Any] = "inline",
+    volume: int | None = None,
+    overwrite: bool = False,
+    keep_store: bool = False,
+    listener: Listener | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Segment one scene or volume; the Python face of ``segbatch predict``.
+
+    ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
+    ``function(patches) -> probabilities``. ``options``: the fields of ``config.predict_options.Options``, such as
+    ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. Returns the report. Raises
+    ``RefusedError`` when nothing was written, ``PartialResultError`` when the product has holes.
+    """
+    request = Request(
+        input=str(path),
+        output=None if output is None else str(output),
+        model=model,
+        options=Options(**options),
+        cluster=cluster,
+        volume=volume,
+        overwrite=overwrite,
+        keep_store=keep_store,
+    )
+    report = predict_one(request, listener)
+    if report["status"] != "complete":
+        raise PartialResultError(partial_line(report))
+    return report
+
+
+def partial_line(report: dict[str, Any]) -> str:
+    """One line about a partial result: how much is missing, where it begins, why."""
+    first = report["failures"][0]
+    return (
+        f"partial result: {report['blocks']['failed']} of {report['blocks']['total']} blocks "
+        f"failed, the first at {first['box']}: {first['error']}; run the same command again to "
+        "retry them"
+    )

@@ -1,0 +1,214 @@
+"""The report beside each product: what was asked, decided, promised, measured and found."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seg_batch.config.card import WHOLE_PATCH, ModelCard
+from seg_batch.core.georef import RasterGeoref, to_json
+from seg_batch.core.hardware import cores, gpus, memory_bytes, peak_rss_bytes
+from seg_batch.core.versions import package_version, versions
+from seg_batch.executors import Outcome
+from seg_batch.inference.bundles import Model
+from seg_batch.inference.plan import Plan
+from seg_batch.inference.sliding_window.seams import SeamCounts
+from seg_batch.io.sinks.product import Product
+from seg_batch.io.sources.protocol import SourceInfo
+
+SQUARE_METRES_PER_HECTARE = 10_000
+CUBIC_MM_PER_ML = 1000
+UNREADABLE = "the input can't be read at"  # how such a failure begins: another try may read it
+
+
+@dataclass
+class Run:
+    """What is collected while blocks end: receipts of now and of before, and failures."""
+
+    total: int
+    resumed: int = 0
+    lost_voxels: int = 0
+    receipts: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    stages_s: dict[str, float] = field(default_factory=dict)
+    peak_rss_bytes: int = 0
+    cause: BaseException | None = None  # of the first failure, where it was an error
+
+    def add(self, outcome: Outcome) -> None:
+        """Take in one ended block: done, damaged (parts unreadable) or failed."""
+        if outcome.error is not None:
+            self.cause = self.cause or outcome.error
+            self.fail(outcome.item, f"{type(outcome.error).__name__}: {outcome.error}")
+            return
+        receipt = outcome.result
+        self.peak_rss_bytes = max(self.peak_rss_bytes, receipt["peak_rss_bytes"])
+        for stage, seconds in receipt["seconds"].items():
+            self.stages_s[stage] = self.stages_s.get(stage, 0.0) + seconds
+        if receipt["unreadable"]:
+            where = "; ".join(receipt["unreadable"][:3])
+            more = len(receipt["unreadable"]) - 3
+            where += f" and {more} more" if more > 0 else ""
+            self.lost_voxels += receipt["lost_voxels"]
+            self.fail(outcome.item, f"{UNREADABLE} {where}")
+        else:
+            self.receipts.append(receipt)
+
+    def fail(self, block: Any, why: str) -> None:
+        self.failures.append({"block": block.name, "box": str(block.box), "error": why})
+
+    @property
+    def done(self) -> int:
+        return self.total - len(self.failures)
+
+
+def _measure(voxels: int, info: SourceInfo) -> dict[str, float]:
+    """Hectares for a raster whose CRS has a length unit, millilitres for a volume."""
+    georef = info.georef
+    if isinstance(georef, RasterGeoref):
+        if georef.crs_wkt is None or georef.pixel_m2 is None:
+            return {}
+        return {"hectares": voxels * georef.pixel_m2 / SQUARE_METRES_PER_HECTARE}
+    return {"millilitres": voxels * georef.voxel_mm3 / CUBIC_MM_PER_ML}
+
+
+def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[dict[str, Any]]:
+    """One row per class: id, name, colour, voxels, share of all classified voxels, and size."""
+    known = {c.id: c for c in model.card.classes}
+    classified = sum(counts.get(i, 0) for i in known)
+    return [
+        {
+            "id": i,
+            "name": c.name,
+            "colour": list(c.colour),
+            "voxels": counts.get(i, 0),
+            "share": counts.get(i, 0) / classified if classified else 0.0,
+            **_measure(counts.get(i, 0), info),
+        }
+        for i, c in known.items()
+    ]
+
+
+def spells(receipts: list[dict[str, Any]]) -> dict[str, list[list[float]]]:
+    """Per worker when it was at which block, ``[start, stop]`` in unix seconds, in that order; of
+    blocks that an earlier version wrote, nothing is known."""
+    found: dict[str, list[list[float]]] = {}
+    for receipt in receipts:
+        if "spell" in receipt:
+            found.setdefault(receipt["worker"], []).append(receipt["spell"])
+    return {worker: sorted(each) for worker, each in sorted(found.items())}
+
+
+def seam_table(receipts: list[dict[str, Any]], model: Model) -> dict[str, Any] | None:
+    """The seam index over the blocks that counted it (see ``sliding_window.seams``); None: none did,
+    because an earlier version wrote them."""
+    counted = [SeamCounts.from_json(r["seams"]) for r in receipts if r.get("seams")]
+    if not counted:
+        return None
+    names = [c.name for c in model.card.classes]
+    return sum(counted[1:], counted[0]).summary(names, len(counted))
+
+
+def build_report(
+    info: SourceInfo,
+    model: Model,
+    plan: Plan,
+    run: Run,
+    products: list[Product],
+    *,
+    executor: str,
+    seconds: float,
+    steps: tuple[dict[str, Any], ...] = (),
+) -> dict[str, Any]:
+    """The whole report as JSON-ready values."""
+    labels = products[0]
+    classes = class_table(labels.counts, model, info)
+    classified = sum(row["voxels"] for row in classes)
+    predicted = sum(r["tiles"] for r in run.receipts)
+    return {
+        "segbatch": package_version(),
+        "status": "partial" if run.failures else "complete",
+        "input": info.path,
+        "output": str(labels.path),
+        "blocks": {
+            "total": run.total,
+            "done": run.done,
+            "failed": len(run.failures),
+            "resumed": run.resumed,
+        },
+        "failures": run.failures,
+        "n_tiles": plan.tiles,
+        "tiles_predicted": predicted,
+        "tiles_skipped": sum(r["skipped"] for r in run.receipts),
+        "recompute": round(predicted / plan.tiles, 4) if run.done == run.total else plan.recompute,
+        "promised_bytes": plan.promised_bytes,
+        "peak_rss_bytes": max(run.peak_rss_bytes, peak_rss_bytes()),
+        "seconds": round(seconds, 3),
+        "stages_s": {k: round(v, 3) for k, v in run.stages_s.items()},
+        "spells": spells(run.receipts),
+        "classes": classes,
+        "background": model.card.background,
+        "post": list(steps),
+        "seams": seam_table(run.receipts, model),
+        "unclassified_voxels": math.prod(info.extent) - classified,
+        "product": _product(labels),
+        "probabilities": _product(products[1]) if len(products) > 1 else None,
+        "model": {
+            **_told(model.card),
+            "members": [_told(member.card) for member in model.members],
+        },
+        "plan": plan.to_json(),
+        "geometry": to_json(info.georef),
+        "source": {
+            "format": info.format,
+            "channels": list(info.channels),
+            "dtype": info.dtype,
+            "identity": info.identity,
+            "warnings": list(info.warnings),
+        },
+        "executor": executor,
+        "machine": {"cores": cores(), "gpus": gpus(), "memory_bytes": memory_bytes()},
+        "versions": versions(),
+    }
+
+
+def _told(card: ModelCard) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "weights_sha256": card.weights_sha256,
+        "licence": card.licence,
+        WHOLE_PATCH: card.architecture.get(WHOLE_PATCH, []),
+    }
+
+
+def _product(product: Product) -> dict[str, Any]:
+    return {
+        "path": str(product.path),
+        "bytes": product.bytes,
+        "sha256": product.sha256,
+        "counts": {str(k): v for k, v in sorted(product.counts.items())},
+    }
+
+
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Write beside, flush to disk, move into place."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(report, file, indent=2, allow_nan=False, default=_plain)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(name, 0o644)
+    os.replace(name, path)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,0 +1,193 @@
+"""What was asked for, and what was decided before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from seg_batch.config.card import ModelCard
+from seg_batch.config.cluster import ClusterSpec, read_spec
+from seg_batch.config.predict_options import Options
+from seg_batch.config.recipe import read_recipe
+from seg_batch.core import hardware
+from seg_batch.core.errors import BundleError, SegbatchError
+from seg_batch.core.versions import package_version
+from seg_batch.inference.bundles import Model, checked, choose, find, fitting
+from seg_batch.inference.ensemble import joined
+from seg_batch.inference.outputs import Outputs, outputs_for
+from seg_batch.inference.plan import MEMORY_SHARE, Plan, make_plan
+from seg_batch.inference.sliding_window.tta import symmetries
+from seg_batch.io.sinks.zarr_attributes import AXES
+from seg_batch.io.sources import corner_traps, open_source
+from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.upsampled import finer
+from seg_batch.nn.engines.choice import Choice
+from seg_batch.nn.engines.choice import choose as choose_engine
+
+OneModel = str | Path | tuple[ModelCard, Callable[..., Any]]
+ModelLike = OneModel | Sequence[OneModel] | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One predict command for one input. ``many``: the output names a folder. ``attempt``: see
+    ``outputs.Outputs``."""
+
+    input: str
+    output: str | None = None
+    model: ModelLike = None
+    options: Options = field(default_factory=Options)
+    cluster: str | Mapping[str, Any] | ClusterSpec = "auto"
+    volume: int | None = None
+    overwrite: bool = False
+    keep_store: bool = False
+    many: bool = False
+    attempt: str = ""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything decided for one request, before anything is written."""
+
+    request: Request
+    info: SourceInfo
+    model: Model
+    plan: Plan
+    outputs: Outputs
+
+
+def prepare(request: Request) -> Prepared:
+    """Open the input, choose the model, make the plan. Reads the header and the corners only,
+    writes nothing."""
+    source = open_source(request.input, volume=request.volume)
+    try:
+        info = replace(source.info, warnings=(*source.info.warnings, *corner_traps(source)))
+        model = resolve_model(request.model, info)
+        engine = engine_of(model, request.options)
+        options = _settled(request, engine)
+        card = model.card
+        source = finer(source, card.finer, card.rank, card.orientation)
+        info = replace(source.info, warnings=info.warnings)
+        view = Oriented(source, card.orientation)
+        members = tuple(member.card for member in model.members)
+        identity = _identity(request, info, model)
+        plan = make_plan(info, view, card, options, identity, members)
+        plan = replace(plan, engine_why=engine.why)
+        info = replace(info, warnings=(*info.warnings, *unseen(model, options.tta)))
+    finally:
+        source.close()
+    outputs = outputs_for(info, request.output, many=request.many)
+    return Prepared(request, info, model, plan, replace(outputs, attempt=request.attempt))
+
+
+def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
+    """A bundle by name, path or fit; a card with any callable ``array -> array``; or a list of
+    such, whose probabilities are averaged."""
+    if model is None:
+        return choose(info)
+    found = fitting(_found(model), info)  # said before weights are read
+    return _checked(found)
+
+
+def named_model(model: OneModel | Sequence[OneModel]) -> Model:
+    """The model or models named, their weights checked."""
+    return _checked(_found(model))
+
+
+def _checked(model: Model) -> Model:
+    for member in model.all:
+        checked(member)
+    return model
+
+
+def _found(model: OneModel | Sequence[OneModel]) -> Model:
+    if isinstance(model, str | Path):
+        return find(str(model))
+    if isinstance(model, list):
+        return joined([_found(one) for one in model])
+    card, function = model
+    if not isinstance(card, ModelCard) or not callable(function):
+        raise BundleError(
+            "model= takes a bundle's name or path, (ModelCard, callable), or a list of those"
+        )
+    return Model(card, function=function)
+
+
+def engine_of(model: Model, options: Options) -> Choice:
+    """What computes the model on this machine; functions compute themselves."""
+    formats = {member.card.format for member in model.all if member.path is not None}
+    if not formats:
+        return Choice("function", "float32", "the model is a function")
+    return choose_engine(
+        options.engine,
+        gpus=hardware.gpus(),
+        precision=options.precision,
+        format="openvino" if "openvino" in formats else "keras",
+    )
+
+
+def _settled(request: Request, engine: Choice) -> Options:
+    """Options with everything that depends on this machine decided."""
+    options, spec = request.options, read_spec(request.cluster)
+    workers, memory_bytes = spec.most_workers or options.workers, options.memory_bytes
+    if workers <= 0:
+        workers = max(1, hardware.gpus()) if spec.cluster in ("auto", "local") else 1
+    if (
+        not memory_bytes and not spec.here
+    ):  # each worker has its own; a machine like this, if not told
+        has = spec.worker_memory_bytes or hardware.memory_bytes()
+        memory_bytes = int(has * MEMORY_SHARE)
+    return replace(
+        options,
+        workers=workers,
+        memory_bytes=memory_bytes,
+        engine=engine.engine,
+        precision=engine.precision,
+    )
+
+
+def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any]:
+    """What must stay equal for a run to be resumed, beside the plan's own decisions."""
+    names, weights = model.names, [_weights(member) for member in model.all]
+    return {
+        "input": info.identity,
+        "volume": request.volume,
+        "model": names if model.members else names[0],
+        "weights": weights if model.members else weights[0],
+        "segbatch": package_version(),
+    }
+
+
+def _weights(model: Model) -> str:
+    return model.card.weights_sha256 or getattr(model.function, "__qualname__", "")
+
+
+def unseen(model: Model, tta: str) -> list[str]:
+    """A line for each member whose recipe never mirrored an axis that ``tta`` mirrors.
+
+    Nothing is said of a model that has no recipe beside it. What a mirrored patch does to a model
+    that never saw one depends on the data: left and right, say, may be what it goes by.
+    """
+    found = {member.card.name: _axes(member, tta) for member in model.all}
+    return [
+        f"{name} was trained without patches mirrored along {', '.join(axes)}, which --tta {tta} "
+        "shows it: the map may be much worse; compare both with segbatch evaluate"
+        for name, axes in found.items()
+        if axes
+    ]
+
+
+def _axes(model: Model, tta: str) -> list[str]:
+    """The axes that ``tta`` mirrors and the model's training did not."""
+    card = model.card
+    if tta == "none" or model.path is None or card.rank is None or card.patch is None:
+        return []
+    try:
+        seen = read_recipe(model.path / "recipe.yaml").augment.flip
+    except SegbatchError:
+        return []
+    mirrored = {axis for view in symmetries(tta, card.patch) for axis in view.flipped}
+    return [AXES[card.rank][axis] for axis in sorted(mirrored - set(seen))]

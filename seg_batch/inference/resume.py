@@ -1,0 +1,231 @@
+"""What an earlier run left: go on with it, refuse, or start anew. Nothing is lost by accident."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+from seg_batch.core.errors import BusyError, InputError, OutputError, RefusedError, StoreError
+from seg_batch.core.files import held
+from seg_batch.core.hardware import is_running
+from seg_batch.core.run_files import ATTEMPT
+from seg_batch.core.versions import versions
+from seg_batch.inference.outputs import Outputs, is_intact, read_report
+from seg_batch.inference.plan import Plan
+from seg_batch.inference.request import Prepared
+from seg_batch.io.sinks.product import check_output, digest
+from seg_batch.io.sinks.spec import StoreSpec
+from seg_batch.io.sinks.work_store import WorkStore, differences, exported
+from seg_batch.io.sources import open_source
+
+Report = dict[str, Any] | None
+_AT_WORK = re.compile(rf"\.{ATTEMPT}(.+)-(\d+)-[0-9a-f]+\.\w")  # see batch.small: host, pid
+
+
+def check_destination(prepared: Prepared, report: Report) -> None:
+    """Refuse an output that can't be written, is the input, or is not ours, before any work."""
+    outputs, source = prepared.outputs, Path(prepared.info.path).resolve()
+    check_output(outputs.product, prepared.info.kind)
+    product = outputs.product.resolve()
+    if source in (product, *product.parents) or product in source.parents:
+        raise OutputError(
+            f"{product} is or holds the input, which would be lost: use another output"
+        )
+    if around := next((p for p in product.parents if (p / "zarr.json").exists()), None):
+        raise OutputError(
+            f"{around} is a Zarr store, which a file in it would spoil: use another output"
+        )
+    if prepared.request.overwrite:
+        return
+    if report is None and outputs.report.exists():
+        raise OutputError(
+            f"{outputs.report} exists and is not a report of segbatch, so it would be lost: "
+            "use --overwrite or another output"
+        )
+    wanted = [outputs.product]
+    if prepared.plan.probabilities and outputs.product.suffix != ".zarr":
+        wanted.append(outputs.probabilities)
+    for path in wanted:
+        if path.exists() and digest(path) not in _known_digests(outputs):
+            raise OutputError(
+                f"{path} exists and is not an unchanged result of segbatch, so it would be lost: "
+                "use --overwrite or another output"
+            )
+
+
+def _known_digests(outputs: Outputs) -> set[str]:
+    """Products that are ours: told of by a run that died before its report, or by the report.
+
+    Stores first: a run that ends meanwhile writes its report before it removes its store."""
+    known: set[str] = set()
+    for store in outputs.stores():
+        known |= set(exported(store))
+    report = read_report(outputs) or {}
+    told = [report.get(name) or {} for name in ("product", "probabilities")]
+    return known | {entry.get("sha256", "") for entry in told}
+
+
+def finished(prepared: Prepared, report: Report) -> dict[str, Any] | None:
+    """The report of a complete, unchanged product of this very plan, told again; else None."""
+    if not report or prepared.request.overwrite or report["status"] != "complete":
+        return None
+    if _changed(report, prepared.plan) or not is_intact(prepared.outputs, report):
+        return None
+    blocks = {**report["blocks"], "resumed": report["blocks"]["total"]}
+    return {**report, "blocks": blocks, "seconds": 0.0}
+
+
+def _changed(report: dict[str, Any], plan: Plan) -> list[str]:
+    return differences(report["plan"]["fingerprint"], plan.fingerprint)
+
+
+def open_store(prepared: Prepared, report: Report) -> WorkStore:
+    """The store of an earlier try when it has this fingerprint, else a new one.
+
+    StoreError, naming what differs, when the store or the product is of another plan.
+    """
+    outputs, plan = prepared.outputs, prepared.plan
+    overwrite = prepared.request.overwrite
+    _remove_remnant(outputs.store)
+    if outputs.store.exists():
+        try:
+            earlier = WorkStore.open(outputs.store)
+        except StoreError:
+            if not overwrite:
+                raise
+            shutil.rmtree(outputs.store)
+            return WorkStore.create(outputs.store, _store_spec(prepared))
+        changed = differences(earlier.spec.fingerprint, plan.of_prediction)
+        if not changed and not overwrite and report and outputs.product.exists():
+            changed = _changed(report, plan)  # the same predictions, but another map made of them
+            if changed:
+                raise _other_plan(outputs, changed)
+        if not changed:
+            return earlier
+        if overwrite:
+            with earlier.lock():  # another run may be writing to it
+                shutil.rmtree(outputs.store)
+    else:
+        changed = _changed(report, plan) if report and outputs.product.exists() else []
+    if changed and not overwrite:
+        raise _other_plan(outputs, changed)
+    return WorkStore.create(outputs.store, _store_spec(prepared))
+
+
+def _other_plan(outputs: Outputs, changed: list[str]) -> StoreError:
+    return StoreError(
+        f"{outputs.product} was begun with another plan ({'; '.join(changed[:3])}), and the two "
+        "can't be mixed: use --overwrite or another output"
+    )
+
+
+def _store_spec(prepared: Prepared) -> StoreSpec:
+    plan, card = prepared.plan, prepared.model.card
+    return StoreSpec(
+        extent=plan.extent,
+        chunk=plan.chunk,
+        label_dtype=plan.label_dtype,
+        fill=plan.nodata,
+        n_classes=plan.classes,
+        probabilities=plan.keeps_probabilities,
+        georef=prepared.info.georef,
+        card=card.model_dump(mode="json"),
+        plan=plan.to_json(),
+        fingerprint=plan.of_prediction,
+        versions=versions(),
+    )
+
+
+def require_same_input(prepared: Prepared) -> None:
+    """InputError when the input is another file than at the beginning: what was predicted is of both.
+    One that is gone was the same for as long as it was read."""
+    info, outputs = prepared.info, prepared.outputs
+    if not Path(info.path).exists():
+        return
+    source = open_source(prepared.request.input, volume=prepared.request.volume)
+    source.close()
+    if source.info.identity != info.identity:
+        clean(outputs)
+        raise InputError(f"{info.path} changed while it was segmented: run the same command again")
+
+
+def clean_unused(outputs: Outputs) -> None:
+    """``clean``, unless another run is at work there."""
+    _remove_remnant(outputs.store)
+    try:
+        with WorkStore.open(outputs.store).lock() if outputs.store.exists() else nullcontext():
+            clean(outputs)
+    except StoreError:
+        return
+
+
+def _remove_remnant(store: Path) -> None:
+    """What a worker that outlived its run wrote where the store had been: chunks and nothing else, for
+    stores come and go whole."""
+    names = {path.name for path in store.iterdir()} if store.is_dir() else set()
+    if names and names <= {"labels", "probabilities"}:
+        shutil.rmtree(store, ignore_errors=True)
+
+
+def clean(outputs: Outputs) -> None:
+    """Remove what is needed only until the product stands, of all attempts at it.
+
+    First it gets the name of an attempt: killed half way, this leaves no half store to be resumed.
+    Attempts at work end by themselves: to take their stores away would make them fail.
+    """
+    over = Outputs(outputs.product, f"{ATTEMPT}over-{uuid.uuid4().hex[:8]}")
+    for path, aside in ((outputs.store, over.store), (outputs.staging, over.staging)):
+        with suppress(OSError):
+            path.rename(aside)
+    left = [path for path in outputs.attempts() if not is_at_work(path)]
+    for path in (outputs.store, outputs.staging, over.store, over.staging, *left):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def is_at_work(path: Path) -> bool:
+    """Whether somebody holds this work store, or that beside this staged copy; of what is held by nobody
+    yet, whether the process that made it lives on this machine."""
+    lock = path.with_name(path.name.replace(".staged", ".work.zarr")) / "done" / "lock"
+    if lock.exists():
+        try:
+            with held(lock, BusyError("")):
+                return False
+        except BusyError:
+            return True
+        except OutputError:
+            return False
+    found = _AT_WORK.search(path.name)
+    return found is not None and found[1] == socket.gethostname() and is_running(int(found[2]))
+
+
+@contextmanager
+def removing(*paths: Path) -> Iterator[None]:
+    """Remove the paths in the end, however it comes."""
+    try:
+        yield
+    finally:
+        for path in paths:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
+    """A refused run takes away what it made itself, unless there is work in it to resume; an attempt,
+    which nobody resumes, takes it away whatever happened."""
+    begun = outputs.store.exists() or outputs.staging.exists()
+    if outputs.attempt:
+        with removing(outputs.store, outputs.staging):
+            yield
+        return
+    try:
+        yield
+    except RefusedError:
+        if not begun and not any((outputs.store / "done").glob("*.*.json")):
+            clean_unused(outputs)
+        raise

@@ -1,0 +1,1 @@
+"""Patches on a grid: cut, predicted in several views, weighted, added up, seams measured."""

@@ -1,0 +1,247 @@
+"""The seam index: how much more often labels flip across a tile border than beside it.
+
+Plane ``p`` of an axis lies between voxels ``p - 1`` and ``p``. It is a *border* where the set of
+tiles with a positive taper changes from one voxel to the next, or the tile of the largest taper
+(the seam). Each border plane is compared with
+two *inside* planes, ``p - d`` and ``p + d``, as far away as possible up to ``FAR`` voxels while
+both are nearer to ``p`` than to any other border::
+
+    tiles of the axis   ██████████████████████          border planes  |
+                                        ██████████████  inside planes  :
+                                :   |   :   :   |   :
+
+Neighbours on both sides, because a scene is not the same everywhere: what changes steadily along
+an axis, such as more edges towards its middle, falls out of the comparison. Borders nearer than
+three voxels to the next, or to the end of the extent, have nothing beside them and are left out.
+
+Over neighbouring pairs of voxels ``a, b`` on either side of a plane, each with data::
+
+    flip = label(a) != label(b)          jump = sum_k |p_k(a) - p_k(b)| / 2    (total variation)
+
+    index = sum_axis flips on borders / sum_axis pairs on borders * rate of flips inside
+
+Axis by axis, because a thick slice flips more often than a row. 1 means that no seam can be seen.
+A block knows only itself: pairs across its faces are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from seg_batch.core.geometry import Box
+from seg_batch.core.taper import Taper
+
+FAR = 16
+FEWEST = 60  # flips, of which a third lies on borders by chance: of fewer, a ratio says nothing
+ROUNDING = 1e-6  # a mean jump below this is float32, not the model
+_AT_ONCE = 1 << 18  # probabilities gathered at once, so that memory does not follow the block
+
+
+def border_planes(taper: Taper, axis: int) -> np.ndarray:
+    """Planes (int64, ascending) of one axis where the set of tiles that count changes, or the tile
+    that counts most: with tapers that fade to nothing, a label changes hands there."""
+    extent = taper.grid.extent[axis]
+    most, owner = np.zeros(extent, np.float32), np.zeros(extent, np.int64)
+    edges: set[int] = set()
+    for k, (start, row) in enumerate(
+        zip(taper.grid.axes[axis].starts, taper.rows[axis], strict=True)
+    ):
+        counts = np.concatenate([[False], row > 0, [False]])
+        edges.update((start + np.flatnonzero(counts[1:] != counts[:-1])).tolist())
+        seen = row[: extent - start]
+        where = start + np.flatnonzero(seen > most[start : start + len(seen)])
+        most[where], owner[where] = seen[where - start], k
+    edges.update((np.flatnonzero(np.diff(owner)) + 1).tolist())
+    return np.array(sorted(edges - {0, extent}), np.int64)
+
+
+def beside(borders: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray]:
+    """``(border, inside)``: the border planes with room beside them, and two planes for each."""
+    if not len(borders):
+        return borders, borders
+    gaps = np.diff(borders)
+    room = np.concatenate([[borders[0] - 1], (gaps - 1) // 2, [extent - borders[-1] - 1]])
+    far = np.minimum(FAR, np.minimum(room[:-1], room[1:]))
+    kept, far = borders[far > 0], far[far > 0]
+    return kept, np.sort(np.concatenate([kept - far, kept + far]))
+
+
+@lru_cache(maxsize=12)
+def _counted_planes(taper: Taper, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the whole extent; all blocks of a run share a taper, and to look at every tile takes time."""
+    return beside(border_planes(taper, axis), taper.grid.extent[axis])
+
+
+@dataclass(frozen=True)
+class SeamCounts:
+    """What was counted; ``+`` adds. Each is ``(axes, 2)``, borders first and inside second, those
+    of classes ``(axes, 2, classes)``. A pair involves the classes of both its voxels."""
+
+    pairs: np.ndarray
+    flips: np.ndarray
+    jumps: np.ndarray
+    class_pairs: np.ndarray
+    class_flips: np.ndarray
+
+    @classmethod
+    def zero(cls, axes: int, classes: int) -> SeamCounts:
+        shapes = [(axes, 2)] * 3 + [(axes, 2, classes)] * 2
+        types = [np.int64, np.int64, np.float64, np.int64, np.int64]
+        return cls(*(np.zeros(s, t) for s, t in zip(shapes, types, strict=True)))
+
+    def __add__(self, other: SeamCounts) -> SeamCounts:
+        names = [f.name for f in fields(self)]
+        return SeamCounts(*(getattr(self, name) + getattr(other, name) for name in names))
+
+    @property
+    def index(self) -> float | None:
+        """Flips on borders over those expected there; None where fewer than ``FEWEST`` were
+        found in all, or none inside (the counts then tell)."""
+        return _ratio(self.flips, self.pairs) if self.flips.sum() >= FEWEST else None
+
+    @property
+    def error(self) -> float | None:
+        """Standard error of the index if every flip fell by itself; flips come in runs, so that
+        it is rather too small: ``index * sqrt(1 / flips on borders + 1 / flips inside)``."""
+        counts = self.flips.sum(axis=0)
+        known = self.index is not None and counts.min() > 0
+        return self.index * float(np.sqrt((1 / counts).sum())) if known and self.index else None
+
+    @property
+    def jump(self) -> float | None:
+        """The same for how far probabilities jump; None where they do not move inside."""
+        still = self.jumps[:, 1].sum() <= ROUNDING * self.pairs[:, 1].sum()
+        return None if still else _ratio(self.jumps, self.pairs)
+
+    @property
+    def class_index(self) -> list[float | None]:
+        """The index of each class: its flips, over the pairs that involve it."""
+        flips, pairs = np.moveaxis(self.class_flips, -1, 0), np.moveaxis(self.class_pairs, -1, 0)
+        return [
+            _ratio(f, p) if f.sum() >= FEWEST else None for f, p in zip(flips, pairs, strict=True)
+        ]
+
+    def _mean_jump(self) -> list[float | None]:
+        totals = zip(self.jumps.sum(axis=0).tolist(), self.pairs.sum(axis=0).tolist(), strict=True)
+        return [round(jump / n, 6) if n else None for jump, n in totals]
+
+    def to_json(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name).tolist() for f in fields(self)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> SeamCounts:
+        return cls(*(np.array(data[f.name]) for f in fields(cls)))
+
+    def summary(self, names: list[str], blocks: int) -> dict[str, Any]:
+        """For a report: the indices, and over how many pairs, flips and blocks they were taken."""
+        found = zip(names, self.class_index, np.moveaxis(self.class_flips, -1, 0), strict=True)
+        return {
+            "index": _rounded(self.index),
+            "error": _rounded(self.error),
+            "jump": _rounded(self.jump),
+            "per_class": {
+                name: {"index": _rounded(index), "flips": _two(flips)}
+                for name, index, flips in found
+            },
+            "pairs": _two(self.pairs),
+            "flips": _two(self.flips),
+            "mean_jump": dict(zip(("border", "inside"), self._mean_jump(), strict=True)),
+            "blocks": blocks,
+        }
+
+
+def _two(counts: np.ndarray) -> dict[str, int]:
+    border, inside = counts.sum(axis=0).tolist()
+    return {"border": border, "inside": inside}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _ratio(found: np.ndarray, pairs: np.ndarray) -> float | None:
+    """``sum_axis found_border / sum_axis pairs_border * found_inside / pairs_inside``."""
+    both = (pairs > 0).all(axis=1)
+    expected = (pairs[both, 0] * found[both, 1] / pairs[both, 1]).sum()
+    return float(found[both, 0].sum() / expected) if expected > 0 else None
+
+
+@dataclass(frozen=True)
+class _Slab:
+    """Some rows of a block: sums ``(rows, *width, classes)``, labels and validity without the last."""
+
+    sums: np.ndarray
+    labels: np.ndarray
+    valid: np.ndarray | None
+
+    def take(self, index: np.ndarray, axis: int) -> _Slab:
+        valid = None if self.valid is None else self.valid.take(index, axis)
+        return _Slab(self.sums.take(index, axis), self.labels.take(index, axis), valid)
+
+
+class SeamCounter:
+    """Counts one block as its rows are finished, top to bottom, in the axes of the taper's grid.
+
+    ``ids``: the label of each class, in the order of the sums' last axis.
+    """
+
+    def __init__(self, taper: Taper, ids: np.ndarray, box: Box) -> None:
+        self._ids, self._row = ids, box.start[0]
+        self._planes = [
+            [
+                planes[(box.start[axis] < planes) & (planes < box.stop[axis])]
+                for planes in _counted_planes(taper, axis)
+            ]
+            for axis in range(len(taper.grid.extent))
+        ]
+        self._origin = box.start
+        self._last: _Slab | None = None
+        self.counts = SeamCounts.zero(len(box.start), len(ids))
+
+    def add(
+        self, row: int, sums: np.ndarray, labels: np.ndarray, valid: np.ndarray | None = None
+    ) -> None:
+        """Take in the rows from ``row`` on: sums ``(rows, *width, classes)``, labels and valid
+        ``(rows, *width)``. Rows come without gaps; nothing is kept but a copy of the last."""
+        slab = _Slab(sums, labels, valid)
+        stop = row + len(sums)
+        for kind, planes in enumerate(self._planes[0]):
+            if self._last is not None and row in planes:
+                self._tally(0, kind, self._last, slab.take(np.array([0]), 0))
+            self._gather(slab, 0, kind, planes[(row < planes) & (planes < stop)] - row)
+        for axis in range(1, sums.ndim - 1):
+            for kind, planes in enumerate(self._planes[axis]):
+                self._gather(slab, axis, kind, planes - self._origin[axis])
+        self._last = None
+        if any(stop in planes for planes in self._planes[0]):
+            self._last = slab.take(np.array([len(sums) - 1]), 0)
+
+    def _gather(self, slab: _Slab, axis: int, kind: int, planes: np.ndarray) -> None:
+        each = slab.sums.size // slab.sums.shape[axis]
+        step = max(1, _AT_ONCE // each)
+        for i in range(0, len(planes), step):
+            some = planes[i : i + step]
+            self._tally(axis, kind, slab.take(some - 1, axis), slab.take(some, axis))
+
+    def _tally(self, axis: int, kind: int, a: _Slab, b: _Slab) -> None:
+        """Count the pairs ``a[v], b[v]`` of which both have data."""
+        jumps = np.abs(a.sums - b.sums).sum(axis=-1)
+        before, after = a.labels, b.labels
+        if a.valid is not None and b.valid is not None:
+            both = a.valid & b.valid
+            jumps, before, after = jumps[both], before[both], after[both]
+        same = self._histogram(before[before == after])
+        involved = self._histogram(before) + self._histogram(after) - same
+        counts = self.counts
+        counts.pairs[axis, kind] += before.size
+        counts.flips[axis, kind] += before.size - same.sum()
+        counts.jumps[axis, kind] += jumps.sum(dtype=np.float64) / 2
+        counts.class_pairs[axis, kind] += involved
+        counts.class_flips[axis, kind] += involved - same
+
+    def _histogram(self, labels: np.ndarray) -> np.ndarray:
+        return np.bincount(labels.ravel(), minlength=int(self._ids.max()) + 1)[self._ids]

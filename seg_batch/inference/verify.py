@@ -1,0 +1,108 @@
+"""Re-check a finished product against the report beside it: bytes, geometry, counts, model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from seg_batch.core.errors import InputError, SegbatchError
+from seg_batch.core.georef import from_json
+from seg_batch.inference.bundles import installed
+from seg_batch.inference.outputs import Outputs, read_report
+from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
+from seg_batch.io.sources import open_source
+
+Check = tuple[str, bool, str]
+
+
+def verify_product(path: Path) -> dict[str, Any]:
+    """Every check as ``(name, passed, what was found)``, ``ok``, and lines to print.
+
+    InputError when there is no product, or no report of ours beside it.
+    """
+    outputs = Outputs(path.absolute())
+    if not path.exists():
+        raise InputError(f"{path} does not exist: name a product of segbatch predict")
+    report = read_report(outputs)
+    if report is None:
+        raise InputError(
+            f"{outputs.report} is missing or not a report of segbatch, so there is nothing to "
+            "check against: keep the .json beside its product"
+        )
+    checks = [
+        _complete(report),
+        *_bytes(outputs, report),
+        *_readable(path, report),
+        _input(report),
+        *map(_model, (report["model"], *report["model"].get("members", ()))),
+    ]
+    ok = all(passed for _, passed, _ in checks)
+    lines = [
+        f"{'ok  ' if passed else 'FAIL'}  {name:<10} {found}" for name, passed, found in checks
+    ]
+    return {
+        "product": str(path),
+        "ok": ok,
+        "checks": [{"name": n, "ok": p, "found": f} for n, p, f in checks],
+        "lines": [*lines, f"{path}: {'verified' if ok else 'NOT verified'}"],
+    }
+
+
+def _complete(report: dict[str, Any]) -> Check:
+    blocks = report["blocks"]
+    found = f"{report['status']}, {blocks['done']} of {blocks['total']} blocks"
+    return "complete", report["status"] == "complete", found
+
+
+def _bytes(outputs: Outputs, report: dict[str, Any]) -> list[Check]:
+    """The product's digest, and that of the probabilities beside it where there are any."""
+    checks = [_digest("bytes", outputs.product, report["product"])]
+    if report.get("probabilities"):
+        checks.append(_digest("beside", outputs.probabilities, report["probabilities"]))
+    return checks
+
+
+def _digest(name: str, path: Path, product: dict[str, Any]) -> Check:
+    if not path.exists():
+        return name, False, f"{path} is gone"
+    expected, found = product["sha256"], digest(path)
+    return name, expected == found, f"sha256 {found[:16]}, report says {expected[:16]}"
+
+
+def _readable(path: Path, report: dict[str, Any]) -> list[Check]:
+    """Geometry and class counts, read anew from the product."""
+    try:
+        extent = tuple(report["plan"]["extent"])
+        changed = geometry_changes(path, from_json(report["geometry"]), extent)
+        counts = count_labels(path)
+    except (SegbatchError, OSError) as error:
+        return [("readable", False, str(error))]
+    expected = {int(k): v for k, v in report["product"]["counts"].items()}
+    voxels = sum(counts.values())
+    whole = voxels == math.prod(extent)
+    return [
+        ("geometry", not changed, "; ".join(changed) or "as the input's"),
+        ("counts", whole and counts == expected, f"{voxels} voxels in {len(counts)} labels"),
+    ]
+
+
+def _input(report: dict[str, Any]) -> Check:
+    """The input may be gone by now, but if it is there it should be the one that was used."""
+    if not Path(report["input"]).exists():
+        return "input", True, f"{report['input']} is gone: not checked"
+    source = open_source(report["input"], volume=report["plan"]["fingerprint"].get("volume"))
+    try:
+        same = source.info.identity == report["source"]["identity"]
+    finally:
+        source.close()
+    return "input", same, f"{report['input']} {'unchanged' if same else 'has changed since'}"
+
+
+def _model(told: dict[str, Any]) -> Check:
+    name, weights = told["name"], told["weights_sha256"]
+    for model in installed():
+        if model.card.name == name:
+            same = model.card.weights_sha256 == weights
+            return "model", same, f"{name} {'as installed' if same else 'differs from installed'}"
+    return "model", True, f"{name} is not installed here: not checked"

@@ -1,0 +1,316 @@
+"""The work of one process: blocks of one run, read, predicted, stitched and written.
+
+Everything a task needs is in its :class:`Job`, so that any process can do any block, twice if it
+must (law 3). A process opens a job once and keeps it warm for the next block.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.config.predict_options import Options
+from seg_batch.core.errors import BundleError, StoppedError
+from seg_batch.core.geometry import Block, Box
+from seg_batch.core.hardware import here, peak_rss_bytes
+from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.taper import Taper
+from seg_batch.inference.bundles import Model
+from seg_batch.inference.ensemble import mean
+from seg_batch.inference.plan import Plan
+from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH
+from seg_batch.inference.sliding_window.seams import SeamCounter
+from seg_batch.inference.sliding_window.stitch import (
+    Counts,
+    Empty,
+    Predictor,
+    Stitcher,
+    all_empty,
+    below,
+    quantised,
+    winners,
+)
+from seg_batch.inference.sliding_window.tta import averaged
+from seg_batch.inference.worker_requirements import ROOM
+from seg_batch.io.sinks.work_store import WorkStore
+from seg_batch.io.sources import open_source
+from seg_batch.io.sources.tolerant_read import hold
+from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.upsampled import finer, one_of_each
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, as a worker is told of it. Paths must mean the same on every worker; ``key`` is
+    this run's alone, since the same paths may hold other things in the next."""
+
+    input: str
+    volume: int | None
+    staged: str | None
+    model: Model
+    plan: Plan
+    store: str
+    key: str
+
+
+@dataclass
+class _Clock:
+    """Seconds spent per stage of one block."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+
+@dataclass(frozen=True)
+class _Blank:
+    """Voxels of a block that no model decides: ``low`` by the skip rule, ``without`` any data.
+    None where nothing can be."""
+
+    low: np.ndarray | None
+    without: np.ndarray | None
+
+    @classmethod
+    def of(cls, inside: Pixels, empty: Empty) -> _Blank:
+        return cls(
+            low=None if empty.below is None else below(inside, empty),
+            without=None if inside.valid is None else ~inside.any_valid(),
+        )
+
+    def filled(self, rows: slice) -> np.ndarray | None:
+        """bool, True where the model decides; None: everywhere."""
+        parts = [part[rows] for part in (self.low, self.without) if part is not None]
+        return ~np.logical_or.reduce(parts) if parts else None
+
+
+def load(model: Model, settled: Plan | Options) -> Predictor:
+    """The predictor of a model in this process: the mean of its members, averaged over views."""
+    members = [_loaded(member, settled) for member in model.all]
+    return averaged(mean(members), settled.tta)
+
+
+def _loaded(model: Model, settled: Plan | Options) -> Predictor:
+    """One member; a bundle is loaded once in a process, behind a lock."""
+    if model.function is not None:
+        return model.function
+    from seg_batch.nn.engines import load_predictor
+
+    loaded = load_predictor(
+        model.weights,
+        engine=settled.engine,
+        batch=settled.batch or 1,
+        precision=settled.precision,
+        sha256=model.card.weights_sha256,
+        patch=model.card.patch or DEFAULT_PATCH.get(model.card.rank or 0),
+    )
+    if loaded.classes != len(model.card.classes):
+        raise BundleError(
+            f"{model.weights} tells {loaded.classes} classes apart and its card names "
+            f"{len(model.card.classes)}, so no map could be made: get the bundle again"
+        )
+    return loaded
+
+
+class Work:
+    """A job opened in this process."""
+
+    def __init__(self, job: Job) -> None:
+        plan = job.plan
+        self.job = job
+        staged = Path(job.staged) if job.staged else None
+        source = open_source(job.input, volume=job.volume, staged=staged)
+        card, orientation = job.model.card, plan.orientation or "RAS"
+        self.source = Oriented(finer(source, card.finer, card.rank, orientation), orientation)
+        self.store = WorkStore.open(Path(job.store))
+        self.taper = Taper(plan.grid, plan.taper)  # once: it is of the whole extent
+        self.predictor = one_of_each(load(job.model, plan), card.finer)
+        self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
+        self.empty = Empty(plan.empty_label, plan.skip_below, plan.skip_label)
+        self.on_tiles: Callable[[int], None] = lambda n: None
+        self.stop = threading.Event()
+        self._one_call = threading.Lock()
+
+    def close(self) -> None:
+        self.source.close()
+
+    def _stitcher(self, clock: _Clock) -> Stitcher:
+        plan = self.job.plan
+        numbers: dict[str, Any] = {
+            k: v if v is None else tuple(v) for k, v in plan.normaliser.items()
+        }
+
+        def predictor(patches: np.ndarray) -> np.ndarray:
+            if self.job.model.path is None:
+                with clock.stage("model"):
+                    return self.predictor(patches)
+            with self._one_call, clock.stage("model"):
+                return self.predictor(patches)
+
+        return Stitcher(
+            grid=self.taper.grid,
+            taper=self.taper,
+            normaliser=Normaliser(**numbers),
+            predictor=predictor,
+            classes=plan.classes,
+            rank=plan.rank,
+            batch=plan.batch,
+            empty=self.empty,
+        )
+
+    def predict(self, block: Block) -> dict[str, Any]:
+        """Do one block and return its receipt. A block with unreadable parts is written with
+        holes, named in ``unreadable``, and not marked as done."""
+        start, began = time.perf_counter(), time.time()
+        clock, counts = _Clock(), Counts()
+        stitcher = self._stitcher(clock)
+        box = self.source.to_view(block.box)
+        window = stitcher.grid.window(box)
+        with clock.stage("read"):
+            held, unreadable = hold(self.source, window)
+        blank = _Blank.of(held[box.slices(window.start)], self.empty)
+        seams = SeamCounter(stitcher.taper, self.ids, box)
+        with clock.stage("stitch"):
+            labels, probabilities = self._stitched(
+                stitcher, held, window, box, counts, blank, seams
+            )
+        self._finish_empty(labels, probabilities, blank, box, unreadable)
+        receipt: dict[str, Any] = {
+            "tiles": counts.tiles,
+            "skipped": counts.skipped,
+            "seams": seams.counts.to_json(),
+            "lost_voxels": sum(hole.intersection(box).size for hole in unreadable),
+            "unreadable": [str(self.source.to_native(hole)) for hole in unreadable],
+            "worker": here(),
+            "spell": [round(began, 3), round(time.time(), 3)],  # unix s, all but the writing
+        }
+        native = self.source.from_view(labels)
+        if probabilities is not None:
+            last = self.source.from_view(np.moveaxis(probabilities, 0, -1))
+            probabilities = np.moveaxis(last, -1, 0)
+        with clock.stage("write"):
+            self.store.write(block, native, probabilities, receipt, done=not unreadable)
+        clock.seconds["stitch"] -= clock.seconds.get("model", 0.0)
+        clock.seconds["total"] = time.perf_counter() - start
+        return {**receipt, "seconds": clock.seconds, "peak_rss_bytes": peak_rss_bytes()}
+
+    def _stitched(
+        self,
+        stitcher: Stitcher,
+        held: Pixels,
+        window: Box,
+        box: Box,
+        counts: Counts,
+        blank: _Blank,
+        seams: SeamCounter,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        labels = np.empty(box.shape, self.ids.dtype)
+        probabilities = None
+        if self.job.plan.keeps_probabilities:
+            probabilities = np.empty((self.job.plan.classes, *box.shape), np.uint8)
+        if all_empty(held, self.empty):  # and all its voxels: ``_finish_empty`` gives their labels
+            counts.tiles = counts.skipped = stitcher.grid.count(box)
+            self._ticked(counts.tiles)
+            return labels, probabilities
+        for row, sums in stitcher.sums(held, window, box, counts, self._ticked):
+            rows = slice(row - box.start[0], row - box.start[0] + len(sums))
+            labels[rows] = winners(sums, self.ids)
+            seams.add(row, sums, labels[rows], blank.filled(rows))
+            if probabilities is not None:
+                probabilities[:, rows] = quantised(sums)
+        return labels, probabilities
+
+    def _ticked(self, tiles: int) -> None:
+        if self.stop.is_set():
+            raise StoppedError("the run was stopped between two batches")
+        self.on_tiles(tiles)
+
+    def _finish_empty(
+        self,
+        labels: np.ndarray,
+        probabilities: np.ndarray | None,
+        blank: _Blank,
+        box: Box,
+        unreadable: list[Box],
+    ) -> None:
+        """Empty voxels get their label whether or not their tile was predicted (law 8)."""
+        if blank.low is not None:
+            labels[blank.low] = self.empty.below_label
+            if probabilities is not None:
+                sure = (self.ids == self.empty.below_label)[:, None] * np.uint8(255)
+                probabilities[:, blank.low] = sure
+        if blank.without is not None:
+            labels[blank.without] = self.empty.label
+            if probabilities is not None:
+                probabilities[:, blank.without] = 0
+        for hole in unreadable:
+            part = hole.intersection(box)
+            if part.size:
+                labels[part.slices(box.start)] = self.job.plan.nodata
+
+
+IDLE = 2  # jobs kept open of which no block runs: those of a night take turns
+
+
+@dataclass
+class _Door:
+    """One job of this process. ``users``: blocks being done right now, or about to be."""
+
+    opening: threading.Lock = field(default_factory=threading.Lock)
+    work: Work | None = None
+    users: int = 0
+
+
+_open: dict[str, _Door] = {}  # the one used last stands last
+_guard = (
+    threading.RLock()
+)  # of what is open in this process, and of who uses it; never held for long
+
+
+@contextmanager
+def working(job: Job) -> Iterator[Work]:
+    """The job, opened once in this process, for as long as it is used; of the others few stay open. To
+    open one holds up nobody who works at another."""
+    with _guard:
+        door = _open.pop(job.key, None)
+        if door is None:
+            close_work(keep=IDLE - 1)
+        door = _open.setdefault(job.key, door or _Door())
+        door.users += 1
+    try:
+        with door.opening:
+            door.work = door.work or Work(job)
+        yield door.work
+    finally:
+        with _guard:
+            door.users -= 1
+
+
+def close_work(keep: int = 0) -> None:
+    """Close all jobs of which no block runs but the ``keep`` used last: several runs may share the
+    workers of a cluster."""
+    with _guard:
+        idle = [key for key, door in _open.items() if not door.users]
+        for key in idle[: len(idle) - keep]:
+            work = _open.pop(key).work
+            if work is not None:
+                work.close()
+
+
+def run_block(job: Job, block: Block) -> dict[str, Any]:
+    """The task: one block of one job, in whatever process it lands, when there is room for it."""
+    with working(job) as work, ROOM.for_block(job.plan):
+        return work.predict(block)

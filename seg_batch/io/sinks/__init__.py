@@ -1,0 +1,1 @@
+"""Where results go: the work store of a run, and products in their formats."""

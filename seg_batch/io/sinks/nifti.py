@@ -1,0 +1,141 @@
+"""NIfTI with the input's header geometry, in constant memory whatever the extent.
+
+Our arrays are ``(z, y, x)``, the file's ``(k, j, i)`` with ``i`` fastest: C order is file order.
+Boxes of whole chunks go to their places in an uncompressed file; a ``.nii.gz`` is made of that as
+a row of gzip members, which every reader joins. Members are compressed in threads, and carry no
+time, so that bytes repeat.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from seg_batch.core.errors import DamagedError, SegbatchError
+from seg_batch.core.geometry import Box
+from seg_batch.core.georef import differences
+from seg_batch.core.hardware import cores
+from seg_batch.io.sinks.nifti_header import head, stated
+from seg_batch.io.sinks.spec import ProductSpec, Read, ahead, samples
+from seg_batch.io.sources.formats.nifti import open_nifti
+from seg_batch.io.sources.formats.nifti_header import read_layout, volume_georef
+
+_PIECE_BYTES = 4 << 20
+_LEVEL = 6  # on labels twice as small as level 1
+_FLOAT32 = 1e-6  # the header keeps its matrices in float32
+
+
+def write_nifti(part: Path, spec: ProductSpec, read: Read, *, again: Read, compress: bool) -> int:
+    """Write ``part``; ``read`` is asked for each box once, ``again`` for a few samples. Returns
+    the CRC of the whole uncompressed file. A file ``plain.nii`` beside it is left when compressed.
+
+    DamagedError when the voxels do not read back from their places.
+    """
+    plain = part.with_name("plain.nii") if compress else part
+    first = head(spec)
+    with plain.open("wb") as file:
+        file.write(first)
+        for box, values in ahead(read, spec.boxes()):
+            bands = values if spec.is_probabilities else values[None]
+            for band, voxels in enumerate(bands):
+                _put(file, len(first), spec, band, box, voxels)
+    _check_voxels(plain, spec, again)
+    with plain.open("rb") as file:
+        return _compress(file, part) if compress else _crc(file)
+
+
+def _put(
+    file: IO[bytes], first: int, spec: ProductSpec, band: int, box: Box, voxels: np.ndarray
+) -> None:
+    """Write a box in the longest runs that are whole in the file: planes, rows, or parts of them."""
+    voxels = np.ascontiguousarray(voxels, np.dtype(spec.dtype).newbyteorder("<"))
+    (z0, y0, x0), (_, ny, nx), (depth, height, width) = box.start, spec.extent, box.shape
+    if width < nx:
+        runs, starts = depth * height, [(z, y) for z in range(depth) for y in range(height)]
+    elif height < ny:
+        runs, starts = depth, [(z, 0) for z in range(depth)]
+    else:
+        runs, starts = 1, [(0, 0)]
+    for run, (z, y) in zip(voxels.reshape(runs, -1), starts, strict=True):
+        voxel = ((band * spec.extent[0] + z0 + z) * ny + y0 + y) * nx + x0
+        _write_at(file.fileno(), memoryview(run.view(np.uint8)), first + voxel * run.itemsize)
+
+
+def _write_at(file: int, data: memoryview, offset: int) -> None:
+    while data:
+        count = os.pwrite(file, data, offset)
+        data, offset = data[count:], offset + count
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: file.read(_PIECE_BYTES), b"")
+
+
+def _crc(file: IO[bytes]) -> int:
+    crc = 0
+    for piece in _pieces(file):
+        crc = zlib.crc32(piece, crc)
+    return crc
+
+
+def _compress(plain: IO[bytes], part: Path) -> int:
+    crc, pieces = 0, _pieces(plain)
+    with part.open("wb") as file, ThreadPoolExecutor(cores()) as threads:
+        while group := list(islice(pieces, 2 * cores())):
+            for piece, packed in zip(group, threads.map(_member, group), strict=True):
+                crc = zlib.crc32(piece, crc)
+                file.write(packed)
+    return crc
+
+
+def _member(data: bytes) -> bytes:
+    return gzip.compress(data, _LEVEL, mtime=0)
+
+
+def _check_voxels(plain: Path, spec: ProductSpec, read: Read) -> None:
+    """What the reader of inputs finds at sampled places is what the store holds there."""
+    with ExitStack() as opened:
+        bands = [
+            opened.enter_context(closing(open_nifti(plain, volume=band)))
+            for band in range(spec.bands)
+        ]
+        for box in samples(spec.extent, 32):
+            expected = read(box).reshape(spec.bands, *box.shape)
+            found = [source.read(box).values[..., 0] for source in bands]
+            if not np.array_equal(found, expected):
+                raise _damaged(plain, [f"voxels differ at {box}"])
+
+
+def check_nifti(part: Path, spec: ProductSpec, crc: int) -> None:
+    """DamagedError unless the closed file reads back: shape, geometry with codes, every byte."""
+    try:
+        layout = read_layout(part)
+        wrong = differences(stated(spec), volume_georef(layout.header), _FLOAT32)
+        found = layout.shape, layout.volumes, layout.dtype.name
+        with gzip.open(part) if layout.compressed else part.open("rb") as file:
+            same = _crc(file) == crc  # type: ignore[arg-type]
+    except (SegbatchError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise _damaged(part, [str(error)]) from error
+    expected = spec.extent, spec.bands, spec.dtype
+    if found != expected:
+        wrong.append(f"shape, bands and type: {expected} became {found}")
+    if not same:
+        wrong.append("bytes differ")
+    if wrong:
+        raise _damaged(part, wrong)
+
+
+def _damaged(path: Path, wrong: list[str]) -> DamagedError:
+    return DamagedError(
+        f"{path} does not read back as it was written ({'; '.join(wrong[:3])}): the work store "
+        "is kept; check the disk and run the same command again"
+    )

@@ -1,0 +1,116 @@
+"""The bytes of a NIfTI product before its voxels: the input's header, made to mean labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from seg_batch.core.georef import VolumeGeoref
+from seg_batch.io.sinks.spec import ProductSpec
+from seg_batch.io.sources.formats.nifti_header import read_layout
+
+LARGEST_NIFTI1_AXIS = 32767
+INTENT_LABEL = 1002
+COMMENT = 6
+_PLACE = [
+    "qform_code",
+    "sform_code",
+    "quatern_b",
+    "quatern_c",
+    "quatern_d",
+    "qoffset_x",
+    "qoffset_y",
+    "qoffset_z",
+    "srow_x",
+    "srow_y",
+    "srow_z",
+    "xyzt_units",
+]
+
+
+def head(spec: ProductSpec) -> bytes:
+    """Header, one comment extension with provenance and classes as JSON, padding; little-endian."""
+    header = _header(spec).as_byteswapped("<")
+    classes = {c.id: c.name for c in spec.classes}
+    text = json.dumps({**spec.tags, "classes": classes}).encode()
+    length = -(-(len(text) + 8) // 16) * 16
+    header["vox_offset"] = header.sizeof_hdr + 4 + length
+    sizes = np.array([length, COMMENT], "<i4").tobytes()
+    return bytes(header.binaryblock + b"\x01\0\0\0" + sizes + text.ljust(length - 8, b"\0"))
+
+
+def _header(spec: ProductSpec) -> Any:
+    """What says where the voxels lie is the input's, bit for bit (on a finer grid: all that does not
+    depend on it); what they mean is ours; anything else (dates, names and comments of the scan) is
+    left behind."""
+    source = None if spec.like is None else read_layout(spec.like).header
+    large = max(spec.extent) > LARGEST_NIFTI1_AXIS or (source and source.sizeof_hdr == 540)
+    header = nibabel.Nifti2Header() if large else nibabel.Nifti1Header()
+    header["magic"] = b"n+2\0\r\n\x1a\n" if large else b"n+1\0"
+    header.set_data_shape(_shape(spec, source))
+    header.set_data_dtype(spec.dtype)
+    if source is None:
+        _place(header, stated(spec))
+    else:
+        _copy_place(header, source)
+        _refine_place(header, source, spec)
+    header.set_slope_inter(1 / 255 if spec.is_probabilities else 1, 0)
+    header["intent_code"] = 0 if spec.is_probabilities else INTENT_LABEL
+    header["descrip"] = spec.tags.get("SEGBATCH_VERSION", "segbatch").encode()[:79]
+    return header
+
+
+def _shape(spec: ProductSpec, source: Any) -> tuple[int, ...]:
+    """``i, j, k`` and for probabilities the class; an image of one slice keeps its two axes."""
+    shape = tuple(reversed(spec.extent))
+    if spec.is_probabilities:
+        return (*shape, spec.bands)
+    flat = source and len(source.get_data_shape()) == 2 and shape[2] == 1
+    return shape[:2] if flat else shape
+
+
+def stated(spec: ProductSpec) -> VolumeGeoref:
+    """What the header will say of the place: an affine without any code becomes an sform, code 1
+    (scanner), unless it comes from a NIfTI header whose voxel sizes say the same."""
+    georef = spec.georef
+    assert isinstance(georef, VolumeGeoref)
+    if spec.like is not None or georef.sform_code or georef.qform_code:
+        return georef
+    return replace(georef, sform=georef.affine, sform_code=1)
+
+
+def _copy_place(header: Any, source: Any) -> None:
+    """Field by field: nibabel would work the quaternion out anew."""
+    for name in _PLACE:
+        header[name] = source[name]
+    header["pixdim"][:4] = source["pixdim"][:4]
+
+
+def _refine_place(header: Any, source: Any, spec: ProductSpec) -> None:
+    """Sizes and origins of a grid finer than the input's; the rotation stays, digit for digit."""
+    coarse = (*source.get_data_shape()[:3], 1, 1)[:3]
+    factors = np.array(spec.extent[::-1]) // np.array(coarse)
+    if (factors == 1).all():
+        return
+    georef = spec.georef
+    assert isinstance(georef, VolumeGeoref)
+    header["pixdim"][1:4] = source["pixdim"][1:4] / factors
+    if georef.qform is not None:
+        origin = np.array(georef.qform)[:3, 3]
+        header["qoffset_x"], header["qoffset_y"], header["qoffset_z"] = origin
+    if georef.sform is not None:
+        header["srow_x"], header["srow_y"], header["srow_z"] = np.array(georef.sform)[:3]
+
+
+def _place(header: Any, georef: VolumeGeoref) -> None:
+    """The header of a volume that was no NIfTI."""
+    header.set_xyzt_units(georef.units if georef.units in ("mm", "meter", "micron") else None)
+    header["pixdim"][1:4] = georef.spacing[::-1]
+    if georef.qform is not None and georef.qform_code:
+        header.set_qform(np.array(georef.qform), georef.qform_code)
+    if georef.sform is not None and georef.sform_code:
+        header.set_sform(np.array(georef.sform), georef.sform_code)

@@ -1,0 +1,130 @@
+"""Putting a finished product in its place: written beside, flushed, then moved in one step.
+
+Everything that is made on the way lies in the folder ``<name>.part``, which is locked, so that
+two runs can't mix there, and is removed whole, also by the next run after a crash.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from seg_batch.core.errors import BusyError, OutputError
+from seg_batch.core.files import flush, held, told
+
+PART = ".part"  # how the name of that folder ends
+_ASIDE = "earlier"
+
+
+def require_writable(folder: Path) -> None:
+    """Make the folder if need be; OutputError when nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{folder} can't be written ({error.strerror or error}): choose another output"
+        ) from error
+
+
+@contextmanager
+def publishing(path: Path) -> Iterator[Path]:
+    """The path to write to, a file or a folder; what stands at ``path`` changes only if all goes
+    well. OutputError when the disk refuses, or another process is publishing the same."""
+    folder = path.with_name(path.name + PART)
+    with told(path):
+        folder.mkdir(exist_ok=True)
+        with held(folder, _busy(path)) as handle:
+            if not _is(folder, handle):
+                raise _busy(path)  # its last owner removed it while we stood at the door
+            try:
+                _sweep(folder, path)
+                part = folder / path.name
+                yield part
+                flush_all(part)
+                _replace(part, path)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def tidy(path: Path) -> None:
+    """Take away what a killed process left on its way to ``path``, and put back what had stepped aside
+    for it; nothing is done where somebody is at work. OutputError when the disk refuses."""
+    folder = path.with_name(path.name + PART)
+    if not folder.is_dir():
+        return
+    with told(path), suppress(BusyError), held(folder, _busy(path)) as handle:
+        if _is(folder, handle):
+            _sweep(folder, path)
+            shutil.rmtree(folder, ignore_errors=True)
+        elif folder.is_file():  # the folder went away as we came, so that the lock made a file
+            folder.unlink(missing_ok=True)
+
+
+def _is(folder: Path, handle: int) -> bool:
+    return folder.is_dir() and os.fstat(handle).st_ino == folder.stat().st_ino
+
+
+def _busy(path: Path) -> BusyError:
+    return BusyError(f"another segbatch run is writing {path}: wait for it, or use another output")
+
+
+def _sweep(folder: Path, path: Path) -> None:
+    """What a killed run left. Between its two moves the earlier result lies here: put it back."""
+    _restore(folder, path)
+    for left in folder.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def flush_all(path: Path) -> None:
+    """fsync a file, or every file and folder of a tree."""
+    if path.is_dir():
+        for folder, _, names in os.walk(path):
+            for name in names:
+                flush(Path(folder, name))
+            flush(Path(folder))
+    else:
+        flush(path)
+
+
+def _replace(part: Path, path: Path) -> None:
+    """A file replaces a file in one step; where folders are involved, the old one steps aside."""
+    if path.exists() and (part.is_dir() or path.is_dir()):
+        os.replace(path, part.parent / _ASIDE)
+    try:
+        os.replace(part, path)
+    except OSError:
+        _restore(part.parent, path)
+        raise
+    flush(path.parent)
+
+
+def _restore(folder: Path, path: Path) -> None:
+    if (folder / _ASIDE).exists() and not path.exists():
+        os.replace(folder / _ASIDE, path)
+
+
+@contextmanager
+def writing_folder(path: Path, overwrite: bool, mark: str) -> Iterator[Path]:
+    """A folder to fill, published as ``path`` at the end; on any error nothing changes.
+
+    OutputError as in ``require_replaceable``.
+    """
+    require_replaceable(path, overwrite, mark)
+    with publishing(path) as part:
+        part.mkdir()
+        yield part
+
+
+def require_replaceable(path: Path, overwrite: bool, mark: str) -> None:
+    """OutputError when nothing can be written there, or when ``path`` exists, unless ``overwrite`` is
+    given and the file ``mark`` in it says that it is a result of the same kind."""
+    if path.exists() and not (overwrite and (path / mark).is_file()):
+        advice = "" if overwrite else ", or replace an earlier result with --overwrite"
+        raise OutputError(f"{path} exists: give another output{advice}")
+    require_writable(path.parent)

@@ -1,0 +1,108 @@
+"""What a store and a product are to be, whatever the format, and in what order they are read."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.config.card import ClassInfo
+from seg_batch.core.geometry import Blocks, Box, Shape
+from seg_batch.core.georef import Georef, from_json, to_json
+
+# ``read(box)`` gives labels of the box's shape, or probabilities ``(classes, *shape)``.
+Read = Callable[[Box], np.ndarray]
+
+PIECE_BYTES = 8 << 20
+_SIDE = {2: 1024, 3: 128}
+
+
+@dataclass(frozen=True)
+class StoreSpec:
+    """What a store is made for. ``fill``: the label of what was never written. ``fingerprint``:
+    what must be equal to resume. Shapes are voxels in the file's own axes."""
+
+    extent: Shape
+    chunk: Shape
+    label_dtype: str
+    fill: int
+    n_classes: int
+    probabilities: bool
+    georef: Georef
+    card: dict[str, Any]
+    plan: dict[str, Any]
+    fingerprint: dict[str, Any]
+    versions: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "georef": to_json(self.georef)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> StoreSpec:
+        shapes = {name: tuple(data[name]) for name in ("extent", "chunk")}
+        return cls(**{**data, **shapes, "georef": from_json(data["georef"])})
+
+
+@dataclass(frozen=True)
+class ProductSpec:
+    """``extent`` in the file's own axes; ``nodata``: the label of no data (rasters) or None;
+    ``tags``: provenance; ``like``: the NIfTI whose header geometry is copied; ``chunk``: a box
+    shape that ``read`` delivers cheaply; ``with_probabilities``: a Zarr product keeps them too."""
+
+    extent: Shape
+    dtype: str
+    nodata: int | None
+    classes: tuple[ClassInfo, ...]
+    georef: Georef
+    is_probabilities: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+    like: Path | None = None
+    chunk: Shape | None = None
+    with_probabilities: bool = True
+
+    @property
+    def bands(self) -> int:
+        return len(self.classes) if self.is_probabilities else 1
+
+    def halved(self) -> ProductSpec:
+        """The same at half the resolution, as the overview of a raster is."""
+        return replace(self, extent=tuple(-(-n // 2) for n in self.extent), chunk=None)
+
+    def boxes(self, multiple: int = 1, piece_bytes: int = PIECE_BYTES) -> list[Box]:
+        """The extent in boxes of whole chunks (whole multiples of ``multiple`` too), grown from
+        the last axis to the first up to ``piece_bytes``, however large the extent."""
+        side = _SIDE[len(self.extent)]
+        chunk = self.chunk or tuple(min(n, side) for n in self.extent)
+        shape = [-(-c // multiple) * multiple for c in chunk]
+        voxels = piece_bytes // (self.bands * np.dtype(self.dtype).itemsize)
+        for axis in reversed(range(len(shape))):
+            shape[axis] *= max(1, voxels // math.prod(shape))
+            shape[axis] = min(shape[axis], -(-self.extent[axis] // multiple) * multiple)
+        return [block.box for block in Blocks(self.extent, tuple(shape))]
+
+
+def ahead(read: Read, boxes: list[Box]) -> Iterator[tuple[Box, np.ndarray]]:
+    """``(box, read(box))`` in order; the next box is read while the caller works on this one."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(read, boxes[0])
+        for box, following in zip(boxes, [*boxes[1:], None], strict=True):
+            values = coming.result()
+            if following is not None:
+                coming = thread.submit(read, following)
+            yield box, values
+
+
+def samples(extent: Shape, side: int = 128) -> list[Box]:
+    """Boxes at the corners, at the centre and at eight places between, always the same ones."""
+    rng = np.random.default_rng(0)
+    corners = np.array(list(itertools.product((0.0, 1.0), repeat=len(extent))))
+    places = np.concatenate([corners, 0 * corners[:1] + 0.5, rng.random((8, len(extent)))])
+    size = np.minimum(extent, side)
+    starts = {tuple((place * (extent - size)).astype(int).tolist()) for place in places}
+    return [Box(start, tuple((start + size).tolist())) for start in sorted(starts)]

@@ -1,0 +1,54 @@
+"""The arrays of a work store, as they are made: shapes, codecs, names; no chunk yet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import zarr
+from zarr.codecs import ZstdCodec
+
+from seg_batch.io.sinks.spec import StoreSpec
+from seg_batch.io.sinks.zarr_attributes import AXES, annotate
+
+ATTRIBUTES = "segbatch"
+# Level 1: on label maps as small as level 3, and faster than the disk. The checksum: without it,
+# 199 of 200 flipped bits came back as wrong labels without a word.
+_CODEC = ZstdCodec(level=1, checksum=True)
+
+
+def plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def create_arrays(path: Path, spec: StoreSpec) -> None:
+    """Groups and arrays with their metadata; no chunk yet."""
+    attributes = {ATTRIBUTES: plain(spec.to_json())}
+    group = zarr.create_group(path, zarr_format=3, overwrite=True, attributes=attributes)
+    create_labels(group, "labels", spec)
+    if spec.probabilities:
+        group.create_array(
+            "probabilities",
+            shape=(spec.n_classes, *spec.extent),
+            chunks=(1, *spec.chunk),
+            dtype="uint8",
+            fill_value=0,
+            compressors=_CODEC,
+            dimension_names=("class", *AXES[len(spec.extent)]),
+            attributes={"scale_factor": 1 / 255},
+        )
+    group.create_group("done")
+    annotate(group, spec)
+
+
+def create_labels(group: Any, name: str, spec: StoreSpec) -> None:
+    group.create_array(
+        name,
+        shape=spec.extent,
+        chunks=spec.chunk,
+        dtype=spec.label_dtype,
+        fill_value=spec.fill,
+        compressors=_CODEC,
+        dimension_names=AXES[len(spec.extent)],
+    )

@@ -1,0 +1,334 @@
+"""The work store: a Zarr v3 group that a run fills block by block, and that outlives any crash.
+
+::
+
+    labels/           uint8 or uint16, (z,) y, x
+    probabilities/    uint8, class, (z,) y, x            when asked for, or a later step needs them
+    post-<try>/       labels after a step that follows prediction; `labels` stay as predicted
+    done/<block>.json one marker per finished block: its receipt, checksum and fingerprint
+    done/steps.json   the steps that were done, and where the map after the last of them lies
+    done/lock         held by the run that is writing
+
+Order is everything: chunks are written and flushed to disk, then the block's marker. A missing
+chunk means nothing; a marker with the store's own fingerprint means done (law 4).
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from seg_batch.config.postprocess import describe
+from seg_batch.core.errors import BusyError, DamagedError, StoreError
+from seg_batch.core.files import flush, held, told, write_json
+from seg_batch.core.geometry import Block, Box
+from seg_batch.core.hardware import is_running
+from seg_batch.io.sinks.spec import StoreSpec
+from seg_batch.io.sinks.work_arrays import ATTRIBUTES, create_arrays, create_labels, plain
+
+STEP = "post-"  # how the names of maps after a step begin
+_EXACT = {"write_empty_chunks": True}  # not stored by zarr: asked for at every open
+
+
+def fingerprint_digest(fingerprint: dict[str, Any]) -> str:
+    text = json.dumps(fingerprint, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """One phrase for each part of two fingerprints that differs: ``overlap: 64 became 32``."""
+    before, after = plain(before), plain(after)
+    changed = [k for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
+    return [_phrase(key, before.get(key), after.get(key)) for key in changed]
+
+
+def _phrase(key: str, before: Any, after: Any) -> str:
+    if key == "input":
+        return "the input file has changed since"
+    if key == "post":
+        before, after = (
+            "; ".join(map(describe, steps or [])) or "none" for steps in (before, after)
+        )
+    return f"{key}: {before} became {after}"
+
+
+class WorkStore:
+    """An open work store. Different blocks may be written from any thread or process at once,
+    and one block by several: the result is the same."""
+
+    def __init__(self, path: Path, spec: StoreSpec) -> None:
+        self.path, self.spec = path, spec
+        self._digest = fingerprint_digest(spec.fingerprint)
+        self._folder = path.stat().st_ino
+
+    @classmethod
+    def create(cls, path: Path, spec: StoreSpec) -> WorkStore:
+        """Make the store beside, whole, and move it into place.
+
+        StoreError when a store is there already, OutputError when the disk refuses.
+        """
+        with told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep_parts(path)
+            part = path.with_name(f"{path.name}.part-{os.getpid()}")
+            try:
+                create_arrays(part, spec)
+                if path.exists():
+                    raise StoreError(f"{path} is there already: remove it, or use --overwrite")
+                os.replace(part, path)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+            flush(path.parent)
+        return cls(path, spec)
+
+    @classmethod
+    def open(cls, path: Path) -> WorkStore:
+        """StoreError when there is something else in its place."""
+        try:
+            attributes = zarr.open_group(path, mode="r", use_consolidated=False).attrs[ATTRIBUTES]
+            spec = StoreSpec.from_json(attributes)  # type: ignore[arg-type]
+        except Exception as error:
+            raise StoreError(
+                f"{path} is not a work store of this version ({type(error).__name__}), so it can't "
+                "be resumed: remove it, or use --overwrite"
+            ) from error
+        return cls(path, spec)
+
+    @cached_property
+    def _arrays(self) -> _Arrays:
+        return _Arrays(self.path)
+
+    def write(
+        self,
+        block: Block,
+        labels: np.ndarray,
+        probabilities: np.ndarray | None,
+        receipt: dict[str, Any],
+        *,
+        done: bool = True,
+    ) -> None:
+        """Write the block's chunks, flush them, then its marker (unless it is damaged).
+
+        ``labels`` of the block's shape; ``probabilities`` ``(classes, *shape)`` uint8. ValueError
+        unless the block is made of whole chunks, OutputError when the disk refuses.
+        """
+        self._require_aligned(block.box)
+        with told(self.path):
+            self._require_same()
+            self._arrays["labels"][block.box.slices()] = labels
+            if probabilities is not None:
+                self._arrays["probabilities"][(slice(None), *block.box.slices())] = probabilities
+            self._flush("labels", block.box)
+            if probabilities is not None:
+                self._flush("probabilities", block.box, lead=self.spec.n_classes)
+            if not done:
+                self.forget(block)
+                return
+            marker = {**receipt, "crc32": _crc(labels), "fingerprint": self._digest}
+            self._require_same()
+            write_json(self._marker(block), marker)
+
+    def new_map(self) -> str:
+        """The name of a new array like ``labels``, for the map after a step: nobody else has it."""
+        name = f"{STEP}{uuid.uuid4().hex[:12]}"
+        with told(self.path):
+            self._require_same()
+            create_labels(
+                zarr.open_group(self.path, mode="r+", use_consolidated=False), name, self.spec
+            )
+        return name
+
+    def write_map(self, name: str, block: Block, labels: np.ndarray) -> None:
+        """Write the block's chunks of a map and flush them; see ``write``."""
+        self._require_aligned(block.box)
+        with told(self.path):
+            self._require_same()
+            self._arrays[name][block.box.slices()] = labels
+            self._flush(name, block.box)
+
+    def drop_maps(self, keep: str | None = None) -> None:
+        """Remove all maps but the predicted one and ``keep``."""
+        for path in self.path.glob(f"{STEP}*"):
+            if path.name != keep:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def note_steps(self, steps: dict[str, Any]) -> None:
+        """Remember which steps are done; see ``inference.postprocess_run``."""
+        with told(self.path):
+            write_json(self.path / "done" / "steps.json", steps)
+
+    def steps(self) -> dict[str, Any]:
+        """What ``note_steps`` was told last; empty when nothing, or it does not read."""
+        try:
+            found = json.loads((self.path / "done" / "steps.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _marker(self, block: Block) -> Path:
+        return self.path / "done" / f"{block.name}.json"
+
+    def _require_aligned(self, box: Box) -> None:
+        sides = zip(box.start, box.stop, self.spec.chunk, self.spec.extent, strict=True)
+        if any(a % c or (b % c and b != n) for a, b, c, n in sides):
+            raise ValueError(f"block {box} is not made of whole chunks of {self.spec.chunk}")
+
+    def _require_same(self) -> None:
+        """A worker that outlived its run must not write into the store that took its place."""
+        if not self.path.exists() or self.path.stat().st_ino != self._folder:
+            raise BusyError(f"{self.path} was replaced while it was being written: run again")
+
+    def _flush(self, name: str, box: Box, lead: int = 0) -> None:
+        """fsync the chunk files of the box and their folders: a marker must not outlive what it
+        speaks of."""
+        spans = [
+            range(a // c, -(-b // c))
+            for a, b, c in zip(box.start, box.stop, self.spec.chunk, strict=True)
+        ]
+        spans = [range(lead), *spans] if lead else spans
+        folders = {top := self.path / name / "c", top.parent}
+        for index in np.ndindex(*map(len, spans)):
+            chunk = top.joinpath(*(str(s[i]) for s, i in zip(spans, index, strict=True)))
+            flush(chunk)
+            folders.update(p for p in chunk.parents if p.is_relative_to(top))
+        for folder in folders:
+            flush(folder)
+
+    def receipts(self) -> dict[str, dict[str, Any]]:
+        """The markers of this fingerprint, by block name; anything else is not done."""
+        found = {}
+        for path in (self.path / "done").glob("*.json"):
+            try:
+                marker = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(marker, dict) and marker.get("fingerprint") == self._digest:
+                found[path.name.removesuffix(".json")] = marker
+        return found
+
+    def forget(self, block: Block) -> None:
+        """Take a block's marker away, so that the next run does it again."""
+        self._marker(block).unlink(missing_ok=True)
+
+    def remember(self, sha256: str) -> None:
+        """Note a product that is about to be moved into place: it is ours, even if we die now."""
+        with told(self.path):
+            write_json(self.path / "done" / "exported.json", [*self.exported(), sha256])
+
+    def exported(self) -> list[str]:
+        """sha256 of every product made of this store."""
+        return exported(self.path)
+
+    def verify(self, blocks: Iterable[Block]) -> list[str]:
+        """Names of the blocks without a marker, or whose labels are not those it speaks of."""
+        markers = self.receipts()
+        return [b.name for b in blocks if not self._is_intact(b, markers.get(b.name, {}))]
+
+    def forget_damaged(self, blocks: Iterable[Block]) -> None:
+        """Forget every block that does not read back, so that it is done again."""
+        done = self.receipts()
+        marked = [block for block in blocks if block.name in done]
+        damaged = set(self.verify(marked))
+        for block in marked:
+            if block.name in damaged:
+                self.forget(block)
+
+    def _is_intact(self, block: Block, marker: dict[str, Any]) -> bool:
+        try:
+            if self.spec.probabilities:
+                self.read_probabilities(block.box)
+            return bool(_crc(self.read_labels(block.box)) == marker.get("crc32"))
+        except DamagedError:
+            return False
+
+    def read_labels(self, box: Box, name: str = "labels") -> np.ndarray:
+        """``box.shape`` labels, as predicted or of another map; DamagedError where a chunk fails its
+        checksum."""
+        return self._read(name, box, box.slices())
+
+    def read_probabilities(self, box: Box) -> np.ndarray:
+        """``(classes, *box.shape)`` uint8; DamagedError where a chunk fails its checksum."""
+        return self._read("probabilities", box, (slice(None), *box.slices()))
+
+    def _read(self, name: str, box: Box, slices: tuple[slice, ...]) -> np.ndarray:
+        try:
+            return np.asarray(self._arrays[name][slices])
+        except Exception as error:  # whatever the codec stumbles over
+            raise DamagedError(
+                f"{self.path}: the {name} in box {box} do not read back as they were written "
+                f"({error}): check the disk, and run the same command with --overwrite"
+            ) from error
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the store for this process; the system lets go of it even when we are killed.
+
+        StoreError when another run has it. Leftovers of killed writers are swept.
+        """
+        path = self.path / "done" / "lock"
+        with held(path, self._busy(path)) as handle:
+            with told(self.path):
+                self._require_same()
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, str(os.getpid()).encode(), 0)
+                self.sweep()
+            yield
+
+    def _busy(self, lock: Path) -> BusyError:
+        try:
+            owner = f" (pid {lock.read_text(encoding='ascii')})"
+        except (OSError, ValueError):
+            owner = ""
+        return BusyError(
+            f"another segbatch run{owner} is writing to {self.path}: wait for it, or use another output"
+        )
+
+    def sweep(self) -> None:
+        """Remove what writers left that were killed between writing a file and moving it."""
+        for partial in self.path.rglob("*.partial"):
+            partial.unlink(missing_ok=True)
+
+
+def exported(store: Path) -> list[str]:
+    """sha256 of every product made of the store at this path; none where there is no store."""
+    try:
+        return list(json.loads((store / "done" / "exported.json").read_text("utf-8")))
+    except (OSError, ValueError):
+        return []
+
+
+class _Arrays(dict[str, Any]):
+    """The arrays of a store, each opened when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = zarr.open_array(self._path / name, mode="r+", config=_EXACT)
+        return self[name]
+
+
+def _crc(labels: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(labels).data)
+
+
+def _sweep_parts(path: Path) -> None:
+    """Remove stores that a killed process did not finish making."""
+    for part in path.parent.glob(f"{glob.escape(path.name)}.part-*"):
+        pid = part.name.rpartition("-")[2]
+        if pid.isdigit() and not is_running(int(pid)):
+            shutil.rmtree(part, ignore_errors=True)

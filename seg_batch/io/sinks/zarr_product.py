@@ -1,0 +1,62 @@
+"""The store as the product: its arrays without its markers, provenance added, metadata joined.
+
+Chunks are hard links where the file system has them, so that this costs no room and the store
+stays whole: a partial run resumes in it. No chunk is ever changed in place, only replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from seg_batch.io.sinks.spec import ProductSpec, Read
+from seg_batch.io.sinks.work_store import STEP, WorkStore
+
+ATTRIBUTES = "segbatch_product"
+_METADATA = "zarr.json"
+_CHUNKS = "c"
+
+
+def write_zarr(
+    part: Path, store: WorkStore, spec: ProductSpec, read: Read, labels: str = "labels"
+) -> None:
+    """Make the folder ``part``; ``read`` is asked for each box once, so that every chunk's
+    checksum is looked at. ``labels``: the map of the store that becomes the product's."""
+    ignore = partial(_left_behind, spec.with_probabilities)
+    shutil.copytree(store.path, part, copy_function=_link, ignore=ignore)
+    if labels != "labels":
+        shutil.rmtree(part / "labels" / _CHUNKS, ignore_errors=True)
+        chunks = store.path / labels / _CHUNKS
+        shutil.copytree(chunks, part / "labels" / _CHUNKS, copy_function=_link, ignore=ignore)
+    group = zarr.open_group(part, mode="r+", use_consolidated=False)
+    group.attrs[ATTRIBUTES] = spec.tags
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata", category=UserWarning)
+        zarr.consolidate_metadata(part)
+    for box in spec.boxes():
+        read(box)
+
+
+def _left_behind(with_probabilities: bool, folder: str, names: list[str]) -> set[str]:
+    """What of a folder of the store is no part of the product."""
+    working = {n for n in names if n.endswith(".partial")}
+    if "labels" not in names:
+        return working
+    beside = set() if with_probabilities else {"probabilities"}
+    return working | {"done"} | beside | {n for n in names if n.startswith(STEP)}
+
+
+def _link(source: str, target: str) -> Any:
+    if Path(source).name == _METADATA:
+        return shutil.copy2(source, target)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target

@@ -1,0 +1,54 @@
+"""Where pixels come from: one protocol, one file per format.
+
+Importing this is cheap: rasterio, nibabel and zarr are loaded when a file of theirs is opened.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seg_batch.core.errors import InputError
+from seg_batch.io.sources.detect import RASTERS, detect
+from seg_batch.io.sources.iterate import corner_traps, pieces
+from seg_batch.io.sources.protocol import Source, SourceInfo
+
+__all__ = ["Source", "SourceInfo", "corner_traps", "open_source", "pieces", "stage"]
+
+
+def open_source(
+    path: str | Path, *, volume: int | None = None, staged: Path | None = None
+) -> Source:
+    """Open an image, whatever its format; the first bytes decide which that is.
+
+    ``volume``: which one of a 4-D input, from 0. ``staged``: what :func:`stage` returned for this
+    path; without it, a ``.nii.gz`` makes a private copy at its first read. Raises ``InputError``,
+    in one line, for anything that can't be read whole and unambiguously.
+    """
+    name = detect(path)
+    path = Path(path)
+    if name == "zarr":
+        from seg_batch.io.sources.formats.zarr_array import open_zarr
+
+        return open_zarr(path, volume=volume)
+    if name in RASTERS:
+        from seg_batch.io.sources.formats.raster import open_raster
+
+        if volume is not None:
+            raise InputError(f"{path}: a raster has no volume {volume}; leave out --volume")
+        return open_raster(path, name)
+    from seg_batch.io.sources.formats.nifti import open_nifti
+
+    return open_nifti(path, volume=volume, staged=staged)
+
+
+def stage(path: str | Path, folder: str | Path) -> Path:
+    """What workers should read instead of ``path``: the uncompressed copy of a ``.nii.gz``, made
+    in ``folder`` unless it is there already; anything else is its own copy.
+
+    ``InputError`` when the archive is damaged, ``OutputError`` when the folder can't take it.
+    """
+    if detect(path) != "nifti.gz":
+        return Path(path)
+    from seg_batch.io.sources.formats import nifti_staging
+
+    return nifti_staging.stage(Path(path), Path(folder))

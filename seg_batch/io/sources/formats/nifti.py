@@ -1,0 +1,186 @@
+"""NIfTI-1 and NIfTI-2, ``.nii`` and ``.nii.gz``, of either byte order.
+
+The extent is ``z, y, x`` = the file's ``k, j, i``: the file stores ``i`` fastest, so that this is
+its own order and nothing is rearranged. Raw numbers are read; slope and intercept travel beside
+them. Reads go to the file descriptor, never through a memory map: mapped pages count as memory.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from seg_batch.core.errors import InputError, SegbatchError
+from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.formats.nifti_header import (
+    Layout,
+    georef_traps,
+    read_layout,
+    scaling,
+    volume_georef,
+)
+from seg_batch.io.sources.formats.nifti_staging import stage
+from seg_batch.io.sources.identity import file_identity
+from seg_batch.io.sources.protocol import SourceInfo, read_error, require_inside
+from seg_batch.io.sources.tolerant_read import Again
+from seg_batch.io.sources.valid_mask import valid_mask
+
+_CHEAP_BYTES = 4 << 20
+_GAP_BYTES = 4 << 10  # a row's unwanted part up to this size is read along: cheaper than a call
+
+
+class NiftiSource:
+    """One 3-D volume of a NIfTI file; ``read`` gives ``(z, y, x, 1)``."""
+
+    def __init__(self, path: Path, info: SourceInfo, layout: Layout, first: int) -> None:
+        self._path, self._info, self._layout = path, info, layout
+        self._first = first  # byte at which the volume begins
+        self._scale, self._offset = scaling(layout)
+        self._lock, self._again = threading.Lock(), Again()
+        self._file: int | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._plain: Path | None = None if layout.compressed else path
+        self._closed = False
+
+    @property
+    def info(self) -> SourceInfo:
+        return self._info
+
+    def use_staged(self, staged: Path) -> None:
+        """Read from this uncompressed copy instead of making one; ``InputError`` if not whole."""
+        if not staged.is_file() or staged.stat().st_size < self._layout.stop_bytes:
+            raise InputError(f"{staged}: not a whole copy of {self._path}; remove it and run again")
+        self._plain = staged
+
+    def read(self, box: Box) -> Pixels:
+        """``Pixels`` of shape ``(*box.shape, 1)``; ``ReadError`` where the file fails."""
+        require_inside(self._info, box)
+        try:
+            values = self._again(lambda: self._fetch(self._descriptor(), box))
+        except (OSError, EOFError) as error:
+            raise read_error(self._info, box, error) from error
+        values = values[..., None]
+        return Pixels(values, valid_mask(values, (None,)), self._scale, self._offset)
+
+    def _descriptor(self) -> int:
+        """The open file; a compressed one is staged to a private folder at the first read."""
+        with self._lock:
+            if self._closed:
+                raise ValueError(f"{self._path}: read after close")
+            if self._plain is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="segbatch-")
+                self._plain = stage(self._path, Path(self._folder.name))
+            if self._file is None:
+                self._file = os.open(self._plain, os.O_RDONLY)
+            return self._file
+
+    def _fetch(self, file: int, box: Box) -> np.ndarray:
+        """The box in native byte order, by as few and as large reads as waste little."""
+        out = np.empty(box.shape, self._layout.dtype)
+        (_, ny, nx), (_, y0, x0), (_, y1, x1) = self._layout.shape, box.start, box.stop
+        gap = (nx - (x1 - x0)) * out.itemsize
+        if y1 - y0 == ny and gap == 0:
+            self._fill(file, out, box.start)
+        elif gap == 0:
+            for n, z in enumerate(range(box.start[0], box.stop[0])):
+                self._fill(file, out[n], (z, y0, 0))
+        elif gap <= _GAP_BYTES:
+            rows = np.empty((y1 - y0, nx), out.dtype)
+            for n, z in enumerate(range(box.start[0], box.stop[0])):
+                self._fill(file, rows, (z, y0, 0))
+                out[n] = rows[:, x0:x1]
+        else:
+            for n, m in np.ndindex(*box.shape[:2]):
+                self._fill(file, out[n, m], (box.start[0] + n, y0 + m, x0))
+        if out.dtype.isnative:
+            return out
+        return out.byteswap(inplace=True).view(out.dtype.newbyteorder("="))
+
+    def _fill(self, file: int, out: np.ndarray, start: Shape) -> None:
+        """Fill a contiguous array with the bytes from voxel ``start`` on."""
+        voxel = np.ravel_multi_index(start, self._layout.shape)
+        offset = self._first + int(voxel) * out.itemsize
+        buffer = memoryview(out.reshape(-1).view(np.uint8))
+        while buffer:
+            count = os.preadv(file, [buffer], offset)
+            if count == 0:
+                raise EOFError("the file ends before its voxels do")
+            buffer, offset = buffer[count:], offset + count
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._file is not None:
+                os.close(self._file)
+            if self._folder is not None:
+                self._folder.cleanup()
+            self._file = self._folder = None
+
+
+def open_nifti(path: Path, *, volume: int | None = None, staged: Path | None = None) -> NiftiSource:
+    """Open one volume of a NIfTI file; ``InputError`` in one line for what can't be used."""
+    try:
+        layout = read_layout(path)
+        info = _describe(path, layout, volume)
+    except (OSError, EOFError, ValueError) as error:
+        if isinstance(error, SegbatchError):
+            raise
+        raise InputError(f"{path}: can't be read as NIfTI ({error}); copy it again") from error
+    first = layout.offset + (volume or 0) * layout.volume_bytes
+    source = NiftiSource(path, info, layout, first)
+    if staged is not None and layout.compressed:
+        source.use_staged(Path(staged))
+    return source
+
+
+def _describe(path: Path, layout: Layout, volume: int | None) -> SourceInfo:
+    _check_volume(path, layout.volumes, volume)
+    try:
+        georef = volume_georef(layout.header)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: its affine can't be inverted ({error}), so that no voxel has a place; "
+            "mend the header (nibabel: image.set_sform)"
+        ) from error
+    return SourceInfo(
+        path=str(path),
+        format="nifti",
+        kind="volume",
+        extent=layout.shape,
+        channels=("intensity",),
+        dtype=layout.dtype.newbyteorder("=").name,
+        georef=georef,
+        chunk=_chunk(layout),
+        nodata=(None,),
+        identity=file_identity(path),
+        warnings=tuple(georef_traps(georef, layout.shape)),
+        facts={
+            "orientation": "".join(nibabel.aff2axcodes(georef.matrix)),
+            "volumes": layout.volumes,
+            "compressed": layout.compressed,
+            "byte_order": "big" if layout.header.endianness == ">" else "little",
+            "block_bytes": layout.volume_bytes // layout.shape[0],
+        },
+    )
+
+
+def _check_volume(path: Path, volumes: int, volume: int | None) -> None:
+    if volume is None and volumes > 1:
+        raise InputError(
+            f"{path}: a 4-D image of {volumes} volumes; choose one with --volume K "
+            f"(0 to {volumes - 1})"
+        )
+    if volume is not None and not 0 <= volume < volumes:
+        raise InputError(f"{path}: there is no volume {volume}; it holds {volumes}, counted from 0")
+
+
+def _chunk(layout: Layout) -> Shape:
+    """Whole planes, some MiB of them: they lie in one piece."""
+    plane = layout.volume_bytes // layout.shape[0]
+    return (min(layout.shape[0], max(1, _CHEAP_BYTES // plane)), *layout.shape[1:])

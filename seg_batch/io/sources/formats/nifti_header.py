@@ -1,0 +1,214 @@
+"""What a NIfTI header says, checked: shape, dtype, where the voxels lie and what they mean.
+
+nibabel parses the header; the voxels are read by our own reader, since a memory-mapped volume
+counts as memory and would grow with the extent.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Shape
+from seg_batch.core.georef import Affine16, VolumeGeoref
+from seg_batch.core.units import show_bytes
+
+_HEAD_BYTES = 1024
+_DEFLATE_RATIO = 1040  # deflate can't do better than 1032 : 1
+_CIFTI_INTENTS = range(3000, 3100)
+# nibabel tells what it mends in a header through a logger; we warn in our own words.
+_SILENT = logging.Logger("nifti")
+_SILENT.addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the voxels of a NIfTI file lie. ``shape`` is ``(k, j, i)`` of one volume, ``dtype``
+    as stored (maybe big-endian), ``offset`` and ``stop_bytes`` count in the uncompressed file."""
+
+    header: Any
+    shape: Shape
+    volumes: int
+    dtype: np.dtype
+    offset: int
+    compressed: bool
+
+    @property
+    def volume_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def stop_bytes(self) -> int:
+        """Size of the uncompressed file, as far as it holds voxels."""
+        return self.offset + self.volumes * self.volume_bytes
+
+
+def read_layout(path: Path) -> Layout:
+    """Parse and check the header of a ``.nii`` or ``.nii.gz``; ``InputError`` in one line."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if compressed else path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    header = _parse(path, head)
+    shape, volumes = _shape(path, header)
+    offset = int(header["vox_offset"]) or header.sizeof_hdr + 4
+    layout = Layout(header, shape, volumes, _dtype(path, header), offset, compressed)
+    if len(head) <= offset and len(head) < _HEAD_BYTES:
+        raise InputError(f"{path}: a NIfTI header without voxels; give the file with its data")
+    _check_size(path, layout)
+    return layout
+
+
+def _parse(path: Path, head: bytes) -> Any:
+    second = head[4:8] == b"n+2\0"
+    kind = nibabel.Nifti2Header if second else nibabel.Nifti1Header
+    try:
+        header = kind(head[: kind.sizeof_hdr], check=False)  # extensions may be of any length
+        header.check_fix(logger=_SILENT, error_level=40)
+    except (HeaderDataError, WrapStructError, ValueError) as error:
+        raise InputError(f"{path}: a damaged NIfTI header ({error}); copy it again") from error
+    if int(header["intent_code"]) in _CIFTI_INTENTS:
+        raise InputError(
+            f"{path}: a CIFTI file, whose rows are brain ordinates and not places in a volume; "
+            "extract a volume first (wb_command -cifti-separate)"
+        )
+    return header
+
+
+def _shape(path: Path, header: Any) -> tuple[Shape, int]:
+    """``(k, j, i)`` and the number of volumes; a 2-D image is a volume of one slice."""
+    try:
+        shape = tuple(int(n) for n in header.get_data_shape())
+    except HeaderDataError as error:
+        raise InputError(f"{path}: a damaged NIfTI header ({error}); copy it again") from error
+    if len(shape) < 2 or min(shape) < 1:
+        raise InputError(
+            f"{path}: a NIfTI header with the shape {shape}, which holds no image; "
+            "give a 2-D, 3-D or 4-D image"
+        )
+    i, j, k = (*shape, 1)[:3]
+    more = [n for n in shape[3:] if n > 1]
+    if len(more) > 1:
+        raise InputError(
+            f"{path}: a NIfTI image of {len(shape)} dimensions {shape}; extract one 3-D volume first"
+        )
+    return (k, j, i), math.prod(more)
+
+
+def _dtype(path: Path, header: Any) -> np.dtype:
+    dtype = header.get_data_dtype()
+    if dtype.kind in "iuf" and dtype.itemsize <= 8:
+        return dtype
+    what = "complex" if dtype.kind == "c" else "RGB" if dtype.fields else str(dtype)
+    raise InputError(
+        f"{path}: {what} voxels, which a model can't take as one number each; "
+        "convert to a real quantity (its magnitude, one colour, float64) first"
+    )
+
+
+def _check_size(path: Path, layout: Layout) -> None:
+    real, needed = path.stat().st_size, layout.stop_bytes
+    too_short = needed > real * (_DEFLATE_RATIO if layout.compressed else 1)
+    if too_short:
+        raise InputError(
+            f"{path}: its header declares {show_bytes(needed)} of voxels, but the file of "
+            f"{show_bytes(real)} can't hold them: it is cut short or its header is damaged; "
+            "copy it again from its origin"
+        )
+
+
+def scaling(layout: Layout) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """``scale, offset`` of the one channel, or None twice: slope 0 or NaN means "as stored"."""
+    slope, inter = float(layout.header["scl_slope"]), float(layout.header["scl_inter"])
+    if slope == 0 or not math.isfinite(slope):
+        return None, None
+    inter = inter if math.isfinite(inter) else 0.0
+    return (None, None) if (slope, inter) == (1.0, 0.0) else ((slope,), (inter,))
+
+
+def volume_georef(header: Any) -> VolumeGeoref:
+    """The place of a nibabel NIfTI header, as a value; for inputs and for products read back.
+
+    ``units`` is nibabel's word: ``mm``, ``meter``, ``micron`` or ``unknown``. A qform that can't
+    be computed is None. Raises ``ValueError`` when the affine in force can't be inverted.
+    """
+    sform, sform_code = header.get_sform(coded=True)
+    try:
+        qform, qform_code = header.get_qform(coded=True)
+    except (HeaderDataError, ValueError):  # a quaternion longer than 1
+        qform, qform_code = None, int(header["qform_code"])
+    if sform is not None:
+        affine = sform
+    elif qform_code:
+        affine = qform
+    else:
+        affine = header.get_base_affine()
+    if affine is None or not is_invertible(affine):
+        raise ValueError(f"{'sform' if sform is not None else 'qform'} is singular")
+    return VolumeGeoref(
+        affine=_tuples(affine),
+        sform=None if sform is None else _tuples(sform),
+        sform_code=int(sform_code or 0),
+        qform=None if qform is None else _tuples(qform),
+        qform_code=int(qform_code or 0),
+        units=str(header.get_xyzt_units()[0]),
+    )
+
+
+def is_invertible(affine: np.ndarray) -> bool:
+    """Finite, and its three axes span a volume (judged free of their lengths)."""
+    affine = np.asarray(affine, np.float64)
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or (lengths == 0).any():
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-6)
+
+
+def _tuples(matrix: np.ndarray) -> Affine16:
+    return tuple(tuple(float(v) for v in row) for row in matrix)
+
+
+def georef_traps(georef: VolumeGeoref, extent: Shape) -> list[str]:
+    """What is odd about a volume's place, one sentence each."""
+    traps = []
+    if not (georef.sform_code or georef.qform_code):
+        traps.append("neither sform nor qform is set: orientation is a guess from voxel sizes")
+    elif georef.qform_code and georef.qform is None:
+        traps.append("the qform's quaternion is damaged: the sform alone is used")
+    elif georef.qform_code and georef.sform_code:
+        traps += _disagreement(georef, extent)
+    if georef.units == "unknown":
+        traps.append("units of length are not stated: millimetres are assumed")
+    elif georef.units != "mm":
+        traps.append(f"units of length are {georef.units}, not millimetres")
+    return traps + _skew(georef.matrix)
+
+
+def _disagreement(georef: VolumeGeoref, extent: Shape) -> list[str]:
+    corners = np.array([(i, j, k, 1) for k in (0, extent[0]) for j in (0, extent[1])
+                        for i in (0, extent[2])], float)  # fmt: skip
+    apart = corners @ (np.array(georef.sform) - np.array(georef.qform)).T
+    most = float(np.linalg.norm(apart[:, :3], axis=1).max())
+    if most <= 0.1 * min(georef.spacing):
+        return []
+    return [f"sform and qform disagree by up to {most:.3g} mm: the sform is used"]
+
+
+def _skew(matrix: np.ndarray) -> list[str]:
+    """Oblique and sheared axes, in degrees."""
+    axes = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
+    oblique = float(np.degrees(nibabel.affines.obliquity(matrix)).max())
+    between = np.abs((axes.T @ axes)[np.triu_indices(3, 1)]).max()
+    shear = float(np.degrees(np.arcsin(min(1.0, between))))
+    traps = [f"axes are oblique by {oblique:.1f} degrees"] if oblique > 0.1 else []
+    return [*traps, f"axes are sheared by {shear:.1f} degrees"] if shear > 0.1 else traps

@@ -1,0 +1,101 @@
+"""A compressed volume made plain once: a slice of a ``.nii.gz`` costs reading from its start."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from seg_batch.core.errors import InputError, OutputError
+from seg_batch.core.units import show_bytes
+from seg_batch.io.sources.formats.nifti_header import Layout, read_layout
+from seg_batch.io.sources.identity import file_identity
+
+_PIECE_BYTES = 4 << 20
+_SLACK_BYTES = 16 << 20  # some writers pad; more than this after the voxels is not padding
+
+
+def stage(path: Path, folder: Path) -> Path:
+    """The uncompressed copy of a ``.nii.gz`` in ``folder``, made now unless it is there whole.
+
+    Memory stays at a few MiB; the file appears under its name only when complete, and that name
+    carries a digest of the original, so that no other file's copy is taken for it. A ``.nii`` is
+    its own copy. ``InputError`` when the archive is cut short, damaged or larger than its header
+    says; ``OutputError`` when the folder can't take it.
+    """
+    layout = read_layout(path)
+    if not layout.compressed:
+        return path
+    target = folder / staged_name(path)
+    if target.is_file() and target.stat().st_size == layout.stop_bytes:
+        return target
+    try:
+        _make_room(path, folder, layout)
+        _write(path, target, layout)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: the uncompressed copy of {path.name} can't be written "
+            f"({error.strerror or error}); free {show_bytes(layout.stop_bytes)} there"
+        ) from error
+    return target
+
+
+def staged_name(path: Path) -> str:
+    stem = path.name.lower().removesuffix(".gz").removesuffix(".nii")
+    identity = file_identity(path)
+    return f"{stem}-{identity['sha256_ends'][:8]}-{identity['mtime_ns']:x}.nii"
+
+
+def _make_room(path: Path, folder: Path, layout: Layout) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < layout.stop_bytes:
+        raise OutputError(
+            f"{folder}: {path.name} takes {show_bytes(layout.stop_bytes)} uncompressed, and only "
+            f"{show_bytes(free)} are free there; make room"
+        )
+
+
+def _write(path: Path, target: Path, layout: Layout) -> None:
+    """Through a file of its own name, so that two processes staging at once do no harm."""
+    handle, name = tempfile.mkstemp(prefix=target.name + ".", suffix=".part", dir=target.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            left = layout.stop_bytes
+            for piece in _inflated(path, layout):
+                file.write(piece[:left])
+                left = max(0, left - len(piece))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _inflated(path: Path, layout: Layout) -> Iterator[bytes]:
+    """The whole archive in pieces, its checksums verified by the time the last one is out."""
+    total = 0
+    try:
+        with gzip.open(path) as file:
+            while piece := file.read(_PIECE_BYTES):
+                total += len(piece)
+                if total > layout.stop_bytes + _SLACK_BYTES:
+                    raise InputError(
+                        f"{path}: goes on after the {show_bytes(layout.stop_bytes)} that its "
+                        "header declares; it is damaged or made to fill the disk: don't use it"
+                    )
+                yield piece
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path}: the gzip data is cut short or damaged ({error}); copy it again"
+        ) from error
+    if total < layout.stop_bytes:
+        raise InputError(
+            f"{path}: holds {show_bytes(total)} of the {show_bytes(layout.stop_bytes)} that its "
+            "header declares: the volume is cut short; copy it again from its origin"
+        )

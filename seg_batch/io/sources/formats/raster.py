@@ -1,0 +1,313 @@
+"""GeoTIFF, COG, BigTIFF, PNG and JPEG, through rasterio with the driver pinned.
+
+A channel is invalid where it equals its band's nodata, where the mask or alpha band is 0, and
+where it is NaN or infinite. Values stay as stored; scale and offset travel beside them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.env import set_gdal_config
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+
+from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.georef import RasterGeoref
+from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.detect import RASTERS
+from seg_batch.io.sources.formats import raster_checks as checks
+from seg_batch.io.sources.identity import file_identity
+from seg_batch.io.sources.protocol import SourceInfo, one_line, read_error, require_inside
+from seg_batch.io.sources.tolerant_read import Again
+from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
+
+# GDAL keeps decoded blocks, by default in 5 % of the machine's memory and in every process. 64 MiB
+# hold a row of 512 px tiles over 16 000 columns of four 16-bit bands; reading whole windows needs no more.
+GDAL_CACHE_BYTES = 64 << 20
+_GDAL_THREADS = "2"  # decoding of one read; readers of several blocks are the caller's threads
+_CHEAP_SIDE = 512
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+# Said once in ``info.warnings`` instead, for the same files.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+
+def limit_gdal_cache(size_bytes: int = GDAL_CACHE_BYTES) -> None:
+    """Set GDAL's block cache, one per process: part of what a worker's memory promise counts."""
+    set_gdal_config("GDAL_CACHEMAX", int(size_bytes))
+
+
+limit_gdal_cache()
+
+
+@dataclass(frozen=True)
+class _Bands:
+    """What each band of a file is for: data, alpha, or described by a mask band."""
+
+    data: tuple[int, ...]
+    alpha: tuple[int, ...]
+    masked: str  # "" | "dataset" | "band"
+    dtype: np.dtype
+    nodata: tuple[Any, ...]  # per data band, in the stored dtype; None where it can't occur
+
+
+class RasterSource:
+    """One raster file; ``read`` gives ``(y, x, channels)``, a view of the band-first array."""
+
+    def __init__(self, path: Path, info: SourceInfo, bands: _Bands, scaling: tuple) -> None:
+        self._path, self._info, self._bands = path, info, bands
+        self._scale, self._offset = scaling
+        self._idle: list[Any] = []
+        # Workers end with their sources open; left to the end of Python, rasterio prints that it can't.
+        weakref.finalize(self, _close_all, self._idle)
+        self._lock, self._again = threading.Lock(), Again()
+        self._closed = False
+
+    @property
+    def info(self) -> SourceInfo:
+        return self._info
+
+    def read(self, box: Box) -> Pixels:
+        """``Pixels`` of shape ``(*box.shape, channels)``; ``ReadError`` where data is damaged."""
+        require_inside(self._info, box)
+        return self._pixels(box, tuple(zip(box.start, box.stop, strict=True)))
+
+    def reduced(self, shape: Shape) -> Pixels:
+        """The whole raster as ``(*shape, channels)``: nearest voxels, from overviews if it has
+        them; ``ReadError`` where data is damaged."""
+        return self._pixels(Box.whole(self._info.extent), None, shape)
+
+    def _pixels(self, box: Box, window: Any, shape: Shape | None = None) -> Pixels:
+        try:
+            with self._handle() as dataset:
+                values, opaque = self._again(lambda: self._fetch(dataset, window, shape))
+        except (RasterioError, OSError) as error:
+            raise read_error(self._info, box, error) from error
+        valid = valid_mask(values, self._bands.nodata, opaque)
+        return Pixels(values, valid, self._scale, self._offset)
+
+    def _fetch(
+        self, dataset: Any, window: Any, shape: Shape | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values ``(y, x, C)``, and where the mask or alpha lets them count ``(y, x, C or 1)``.
+
+        One read for data and alpha: interleaved by pixel, they are decoded together.
+        """
+        bands, count = self._bands, len(self._bands.data)
+        both = [*bands.data, *bands.alpha]
+        out = None if shape is None else (len(both), *shape)
+        held = dataset.read(both, window=window, out_shape=out, out_dtype=bands.dtype)
+        opaque = (held[count:] != 0).all(0)[None] if bands.alpha else None
+        if bands.masked:
+            which = [1] if bands.masked == "dataset" else list(bands.data)
+            out = None if shape is None else (len(which), *shape)
+            opaque = dataset.read_masks(which, window=window, out_shape=out) != 0
+        opaque = None if opaque is None else opaque.transpose(1, 2, 0)
+        return held[:count].transpose(1, 2, 0), opaque
+
+    @contextlib.contextmanager
+    def _handle(self) -> Iterator[Any]:
+        """A dataset handle that no other thread uses meanwhile; as many as there are readers."""
+        with self._lock:
+            if self._closed:
+                raise ValueError(f"{self._path}: read after close")
+            dataset = self._idle.pop() if self._idle else None
+        dataset = dataset or _open(self._path, self._info.format)
+        try:
+            yield dataset
+        finally:
+            with self._lock:
+                keep = not self._closed
+                if keep:
+                    self._idle.append(dataset)
+            if not keep:
+                dataset.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            _close_all(self._idle)
+
+
+def _close_all(datasets: list[Any]) -> None:
+    with contextlib.suppress(IndexError):  # another thread may have taken the last one
+        while True:
+            datasets.pop().close()
+
+
+def open_raster(path: Path, name: str) -> RasterSource:
+    """Open a raster of format ``name`` (a key of ``RASTERS``), or ``InputError`` in one line."""
+    try:
+        with _open(path, name) as dataset:
+            return _describe(path, name, dataset)
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{path}: its name holds bytes that are no UTF-8, and GDAL can't open it: rename it"
+        ) from None
+    except (RasterioError, OSError) as error:
+        raise InputError(
+            f"{path}: can't be opened as {name.upper()} ({one_line(error)}); "
+            "the file is damaged: copy it again from its origin"
+        ) from error
+
+
+def _open(path: Path, name: str) -> Any:
+    options = {"NUM_THREADS": _GDAL_THREADS} if name == "geotiff" else {}
+    return rasterio.open(path.absolute(), driver=RASTERS[name], sharing=False, **options)
+
+
+def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
+    checks.check_size(path, dataset)
+    traps = checks.check_complete(path, name, dataset)
+    bands, decisions = _roles(path, name, dataset)
+    index = [b - 1 for b in bands.data]
+    georef = raster_georef(dataset)
+    info = SourceInfo(
+        path=str(path),
+        format=name,
+        kind="raster",
+        extent=(dataset.height, dataset.width),
+        channels=tuple(dataset.descriptions[i] or f"band{i + 1}" for i in index),
+        dtype=bands.dtype.name,
+        georef=georef,
+        chunk=_chunk(dataset),
+        nodata=tuple(dataset.nodatavals[i] for i in index),
+        identity=file_identity(path),
+        warnings=(*georef_traps(georef), *traps, *decisions, *_band_traps(dataset, bands)),
+        facts=_facts(dataset),
+    )
+    scale = tuple(float(dataset.scales[i]) for i in index)
+    offset = tuple(float(dataset.offsets[i]) for i in index)
+    plain = set(scale) == {1.0} and set(offset) == {0.0}
+    return RasterSource(path, info, bands, (None, None) if plain else (scale, offset))
+
+
+def _roles(path: Path, name: str, dataset: Any) -> tuple[_Bands, list[str]]:
+    """Sort the bands into data and alpha, and say where that was a decision."""
+    if any("complex" in dtype for dtype in dataset.dtypes):
+        raise InputError(
+            f"{path}: complex data ({dataset.dtypes[0]}), of which a model can't see the phase; "
+            "write its amplitude or another real quantity and give that"
+        )
+    marked = [b for b, c in zip(dataset.indexes, dataset.colorinterp, strict=True)
+              if c == ColorInterp.alpha and dataset.count > 1]  # fmt: skip
+    alpha = [b for b in marked if name == "png" or _hides(dataset, b)]
+    traps = [
+        f"band {b} is marked as alpha but does not look like a mask: it is read as data"
+        for b in marked
+        if b not in alpha
+    ]
+    data = tuple(b for b in dataset.indexes if b not in alpha)
+    dtype = np.result_type(*(dataset.dtypes[b - 1] for b in data))
+    nodata = tuple(stored_nodata(dataset.nodatavals[b - 1], dtype) for b in data)
+    return _Bands(data, tuple(alpha), _masked(dataset, data, marked), dtype, nodata), traps
+
+
+def _hides(dataset: Any, band: int) -> bool:
+    """Whether a band marked as alpha has no name of its own and looks like opacity."""
+    if (dataset.descriptions[band - 1] or "alpha").lower() not in ("alpha", "a"):
+        return False
+    try:
+        return checks.is_opacity(dataset, band)
+    except RasterioError:
+        return True  # damaged where we looked: the reader will say so with the box
+
+
+def _masked(dataset: Any, data: tuple[int, ...], alpha: list[int]) -> str:
+    flags = [dataset.mask_flag_enums[b - 1] for b in data]
+    known = {MaskFlags.all_valid, MaskFlags.nodata, MaskFlags.alpha}
+    if alpha or all(set(f) & known for f in flags):
+        return ""
+    return "dataset" if all(MaskFlags.per_dataset in f for f in flags) else "band"
+
+
+def _chunk(dataset: Any) -> Shape:
+    """The file's own block, repeated until each side is worth a read, inside the extent."""
+    block = dataset.block_shapes[0]
+    extent = (dataset.height, dataset.width)
+    return tuple(
+        min(n, -(-_CHEAP_SIDE // b) * b if b < _CHEAP_SIDE else b)
+        for b, n in zip(block, extent, strict=True)
+    )
+
+
+def raster_georef(dataset: Any) -> RasterGeoref:
+    """The place of an open rasterio dataset, as a value; for inputs and for products read back."""
+    crs = dataset.crs
+    gcps, gcps_crs = dataset.gcps
+    rpcs = dataset.rpcs.to_gdal() if dataset.rpcs else {}
+    return RasterGeoref(
+        crs_wkt=crs.to_wkt() if crs else None,
+        transform=tuple(float(v) for v in dataset.transform[:6]),  # type: ignore[arg-type]
+        metres_per_unit=metres_per_unit(crs),
+        pixel_is_point=dataset.tags().get("AREA_OR_POINT", "").lower() == "point",
+        gcps=tuple((g.row, g.col, g.x, g.y, g.z or 0.0) for g in gcps),
+        gcps_crs_wkt=gcps_crs.to_wkt() if gcps_crs else None,
+        rpcs=tuple(sorted((key, str(value)) for key, value in rpcs.items())),
+    )
+
+
+def metres_per_unit(crs: Any) -> float | None:
+    """Length of one unit of a projected CRS in metres; None where a unit is an angle or unknown."""
+    try:
+        return float(crs.linear_units_factor[1]) if crs and crs.is_projected else None
+    except (CRSError, RasterioError):
+        return None
+
+
+def georef_traps(georef: RasterGeoref) -> list[str]:
+    placed = georef.crs_wkt or georef.gcps or georef.rpcs
+    if not placed and georef.transform == _IDENTITY:
+        return ["not georeferenced: the product has no place on the ground and no areas"]
+    traps = []
+    if not placed:
+        traps.append("a transform without a CRS: the product has no areas")
+    elif not georef.crs_wkt:
+        traps.append("placed by control points or RPCs only: the product has no areas")
+    a, b, _, d, e, _ = georef.transform
+    if a * e - b * d == 0:
+        traps.append("the transform is singular: the product has no areas")
+    if b or d:
+        traps.append("the raster is rotated or sheared against its CRS")
+    if e > 0 and not (b or d) and georef.crs_wkt:
+        traps.append("rows run northward (south-up)")
+    if "Pseudo-Mercator" in (georef.crs_wkt or "") or "Mercator_1SP" in (georef.crs_wkt or ""):
+        traps.append("Mercator coordinates stretch areas with latitude: hectares are too large")
+    return traps
+
+
+def _band_traps(dataset: Any, bands: _Bands) -> list[str]:
+    traps = []
+    if any(dataset.colorinterp[b - 1] == ColorInterp.palette for b in bands.data):
+        traps.append("palette image: its one channel holds colour numbers, not brightness")
+    for b, stored in zip(bands.data, bands.nodata, strict=True):
+        nodata = dataset.nodatavals[b - 1]
+        if nodata is not None and np.isfinite(nodata) and stored is None:
+            traps.append(f"nodata {nodata:g} of band {b} can't occur in {bands.dtype}: ignored")
+    if dataset.subdatasets:
+        traps.append(f"the file holds {len(dataset.subdatasets)} images: the first is read")
+    return traps
+
+
+def _facts(dataset: Any) -> dict[str, Any]:
+    structure = dataset.tags(ns="IMAGE_STRUCTURE")
+    layout = {"layout": structure["LAYOUT"]} if "LAYOUT" in structure else {}
+    return {
+        "driver": dataset.driver,
+        "block": list(dataset.block_shapes[0]),
+        "block_bytes": checks.block_bytes(dataset),
+        "compression": structure.get("COMPRESSION", "none"),
+        **layout,
+        "overviews": dataset.overviews(1),
+    }

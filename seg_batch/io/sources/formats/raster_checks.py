@@ -1,0 +1,143 @@
+"""What can be known to be wrong with a raster before any of it is read.
+
+Every check looks at the header and at file sizes only (PNG, which GDAL reads without a word when
+it is cut short, is walked once through its checksums; an alpha band is looked at in five places).
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.core.errors import InputError
+from seg_batch.core.units import show_bytes
+from seg_batch.io.sources.protocol import BLOCK_LIMIT_BYTES
+
+_TIB = 1 << 40
+_LOOKS = 2048
+_PEEK = 64
+
+
+def check_size(path: Path, dataset: Any) -> None:
+    """Refuse what no file of this size can hold, and blocks that can't be decoded in memory.
+
+    Reading goes box by box, so that a large extent alone is no danger, and a sparse or well
+    compressed file may rightly be far smaller than its pixels. But a few MiB that claim more than
+    a TiB are a mistake or an attack.
+    """
+    itemsize = max(np.dtype(d).itemsize for d in dataset.dtypes)
+    claimed, real = dataset.width * dataset.height * dataset.count * itemsize, path.stat().st_size
+    size = f"{dataset.count} x {dataset.height} x {dataset.width}"
+    if claimed > 1024 * _TIB or (claimed > _TIB and claimed > 10_000 * real):
+        raise InputError(
+            f"{path}: declares {size} pixels, {show_bytes(claimed)}, in a file of "
+            f"{show_bytes(real)}, which can't be true; check how it was made, or crop it"
+        )
+    if block_bytes(dataset) > BLOCK_LIMIT_BYTES:
+        rows, columns = dataset.block_shapes[0]
+        raise InputError(
+            f"{path}: stored in blocks of {rows} x {columns} pixels, each of which takes "
+            f"{show_bytes(block_bytes(dataset))} to decode; "
+            "rewrite it with gdal_translate -co TILED=YES"
+        )
+
+
+def block_bytes(dataset: Any) -> int:
+    """Bytes of one decoded block: of all bands where they are interleaved by pixel."""
+    rows, columns = dataset.block_shapes[0]
+    structure = dataset.tags(ns="IMAGE_STRUCTURE")
+    bands = dataset.count if structure.get("INTERLEAVE") == "PIXEL" else 1
+    return int(rows * columns * bands * max(np.dtype(d).itemsize for d in dataset.dtypes))
+
+
+def check_complete(path: Path, name: str, dataset: Any) -> list[str]:
+    """``InputError`` where the end of the file is missing; a warning where one block is cut.
+
+    A block that begins in the file and ends outside of it is damage in one place: the rest can be
+    used, and reading will say where it stops. A block that begins outside is a missing end.
+    """
+    cut = False
+    if name == "geotiff":
+        missing, cut = _tiff_ends(path, dataset)
+    else:
+        missing = not (_png_complete(path) if name == "png" else _jpeg_complete(path))
+    if missing:
+        raise InputError(
+            f"{path}: the file is cut short or damaged: pixels that its header promises are not "
+            "there; copy it again from its origin"
+        )
+    return ["the file ends within a block: some pixels can't be read"] if cut else []
+
+
+def _tiff_ends(path: Path, dataset: Any) -> tuple[bool, bool]:
+    """Of up to 2048 blocks spread evenly, and the last one: does any begin outside the file (or
+    do all end outside)? Does any end outside?"""
+    size = path.stat().st_size
+    rows, columns = dataset.block_shapes[0]
+    down, across = -(-dataset.height // rows), -(-dataset.width // columns)
+    looks = sorted({*range(0, down * across, max(1, down * across // _LOOKS)), down * across - 1})
+    starts, stops = [], []
+    for band, block in itertools.product({1, dataset.count}, looks):
+        at = f"{block % across}_{block // across}"
+        start = dataset.get_tag_item(f"BLOCK_OFFSET_{at}", "TIFF", bidx=band)
+        length = dataset.get_tag_item(f"BLOCK_SIZE_{at}", "TIFF", bidx=band)
+        if start and length:
+            starts.append(int(start))
+            stops.append(int(start) + int(length))
+    if not starts:
+        return False, False
+    return max(starts) >= size or min(stops) > size, max(stops) > size
+
+
+def _png_complete(path: Path) -> bool:
+    """Whether every chunk is there with its checksum, up to IEND."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if not _png_chunk(file, kind, length):
+                return False
+            if kind == b"IEND":
+                return True
+    return False
+
+
+def _png_chunk(file: Any, kind: bytes, length: int) -> bool:
+    checksum = zlib.crc32(kind)
+    while length:
+        piece = file.read(min(length, 1 << 20))
+        if not piece:
+            return False
+        checksum, length = zlib.crc32(piece, checksum), length - len(piece)
+    return bool(file.read(4) == struct.pack(">I", checksum))
+
+
+def _jpeg_complete(path: Path) -> bool:
+    """Whether an end-of-image marker stands in the last MiB (pixels can't contain one)."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - (1 << 20)))
+        return b"\xff\xd9" in file.read()
+
+
+def is_opacity(dataset: Any, band: int) -> bool:
+    """Whether a band marked as alpha is one: mostly 0 and full in five places of the raster.
+
+    GDAL marks the fourth of four 8-bit bands as alpha unless told otherwise, so that near infrared
+    often goes by that name; as a mask it would hide every dark pixel and drop a channel.
+    """
+    dtype = np.dtype(dataset.dtypes[band - 1])
+    full = np.iinfo(dtype).max if dtype.kind in "iu" else 1.0
+    height, width = dataset.height, dataset.width
+    seen = extreme = 0
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)):
+        row, column = int(y * max(0, height - _PEEK)), int(x * max(0, width - _PEEK))
+        window = ((row, min(height, row + _PEEK)), (column, min(width, column + _PEEK)))
+        values = dataset.read(band, window=window)
+        seen += values.size
+        extreme += int(np.count_nonzero((values == 0) | (values == full)))
+    return 2 * extreme >= seen

@@ -1,0 +1,131 @@
+"""Which array of a Zarr store holds the image, and what each of its axes means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Shape
+
+_NAMES = {
+    "z": {"z", "depth", "slice", "plane"},
+    "y": {"y", "lat", "latitude", "row", "rows", "northing", "height"},
+    "x": {"x", "lon", "longitude", "col", "cols", "column", "columns", "easting", "width"},
+    "c": {"c", "channel", "channels", "band", "bands"},
+    "t": {"t", "time"},
+}
+_HOW = (
+    "name its axes: dimension_names (Zarr v3) or the attribute _ARRAY_DIMENSIONS (v2), "
+    'for example ["c", "y", "x"] or ["z", "y", "x"]'
+)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The meaning of each axis of an array: ``z``, ``y``, ``x``, ``c``, ``t`` or ``-`` (length 1)."""
+
+    roles: tuple[str, ...]
+    names: tuple[str, ...]
+    shape: Shape
+
+    @property
+    def spatial(self) -> tuple[str, ...]:
+        return tuple(role for role in "zyx" if role in self.roles)
+
+    @property
+    def extent(self) -> Shape:
+        return tuple(self.length(role) for role in self.spatial)
+
+    def length(self, role: str) -> int:
+        return self.shape[self.roles.index(role)] if role in self.roles else 1
+
+    def name(self, role: str) -> str:
+        return self.names[self.roles.index(role)] if role in self.roles else role
+
+
+@dataclass(frozen=True)
+class Found:
+    """An array to read, the group around it (None if it stands alone), and its axes.
+
+    ``ome``: the multiscales entry it belongs to, or an empty dict. ``folder``: of the array.
+    """
+
+    array: Any
+    group: Any
+    axes: Axes
+    ome: dict[str, Any]
+    folder: Path
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the group, overridden by those of the array."""
+        around = {} if self.group is None else dict(self.group.attrs)
+        return {**around, **dict(self.array.attrs)}
+
+
+def find(path: Path, node: Any, parent: Any) -> Found:
+    """Choose the array: the node itself, or of a group our ``labels``, the full resolution of an
+    OME image, or the only array that fits. ``InputError`` otherwise."""
+    if not hasattr(node, "members"):
+        return Found(node, parent, name_axes(path, node), {}, path)
+    scales = multiscales(node)
+    if "segbatch" in node.attrs and "labels" in node:
+        name, ome = "labels", scales
+    elif scales:
+        name, ome = str(scales["datasets"][0]["path"]), scales
+    else:
+        name, ome = _only(path, node), {}
+    if name not in node or hasattr(node[name], "members"):
+        raise InputError(f"{path}: its metadata names an array {name}, which is not there")
+    array = node[name]
+    named = [a["name"] for a in ome.get("axes", []) if isinstance(a, dict)]
+    return Found(array, node, name_axes(path, array, named), ome, path / name)
+
+
+def multiscales(group: Any) -> dict[str, Any]:
+    """The first OME-NGFF multiscales entry of a group (0.4 or 0.5), or an empty dict."""
+    ome = group.attrs.get("ome")
+    entries = (ome if isinstance(ome, dict) else group.attrs).get("multiscales")
+    entry = entries[0] if isinstance(entries, list) and entries else {}
+    return entry if isinstance(entry, dict) and entry.get("datasets") else {}
+
+
+def _only(path: Path, group: Any) -> str:
+    fitting = [name for name, array in sorted(group.arrays()) if _fits(path, array)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise InputError(
+            f"{path}: holds {len(fitting)} images ({', '.join(fitting[:8])}); "
+            f"give the path of one, like {path / fitting[0]}"
+        )
+    raise InputError(f"{path}: a Zarr group without an array that could be an image; {_HOW}")
+
+
+def _fits(path: Path, array: Any) -> bool:
+    try:
+        return array.ndim >= 2 and bool(name_axes(path, array))
+    except InputError:
+        return False
+
+
+def name_axes(path: Path, array: Any, named: list[str] | None = None) -> Axes:
+    """The axes of an array by OME, ``dimension_names`` or ``_ARRAY_DIMENSIONS``."""
+    names = named or getattr(array.metadata, "dimension_names", None)
+    names = names or array.attrs.get("_ARRAY_DIMENSIONS") or ()
+    if len(names) != array.ndim or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: an array of shape {array.shape} without axis names; {_HOW}")
+    roles = tuple(_role(name, n) for name, n in zip(names, array.shape, strict=True))
+    if "?" in roles or any(roles.count(role) > 1 for role in "zyxct") or not {"y", "x"} <= {*roles}:
+        raise InputError(
+            f"{path}: axes {tuple(names)} of lengths {array.shape}, of which each must be one of "
+            f"z, y, x, channel or time, and y and x must be there; {_HOW}"
+        )
+    return Axes(roles, tuple(names), tuple(array.shape))
+
+
+def _role(name: str, length: int) -> str:
+    found = (role for role, names in _NAMES.items() if name.lower() in names)
+    return next(found, "-" if length == 1 else "?")

@@ -1,0 +1,94 @@
+"""What every source offers: enough to plan without reading, and one way to read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from seg_batch.core.errors import STUMBLES, ReadError
+from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.georef import Georef
+from seg_batch.core.normalise import Pixels
+
+# The largest piece a library may decode at once: it is allocated whole, whatever the box asks for.
+BLOCK_LIMIT_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What is known of an input without reading its pixels.
+
+    ``kind``: ``raster`` (extent ``y, x``) or ``volume`` (extent ``z, y, x``). ``dtype``: of what
+    ``read`` returns, in native byte order. ``chunk``: a box shape that is cheap to read.
+    ``nodata``: the stored value that means "nothing here", per channel, or None. ``identity``:
+    what a resumed run compares, so that a changed input is noticed (size, modification time,
+    digest of head and tail). ``warnings``: traps found, one sentence each. ``facts``: anything
+    worth showing in ``inspect``; of these ``block_bytes`` counts in the memory of a reader: what
+    is allocated besides the box itself while one stored block is decoded.
+    """
+
+    path: str
+    format: str
+    kind: str
+    extent: Shape
+    channels: tuple[str, ...]
+    dtype: str
+    georef: Georef
+    chunk: Shape
+    nodata: tuple[float | None, ...] = ()
+    identity: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def voxel_bytes(self) -> int:
+        """Bytes per voxel of what ``read`` returns at most: values and mask of all channels."""
+        return len(self.channels) * (np.dtype(self.dtype).itemsize + 1)
+
+    @property
+    def voxels(self) -> int:
+        return math.prod(self.extent)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where pixels come from. Opened anew in every process; cheap to open; closed after use.
+
+    ``read(box)`` returns exactly the box as :class:`Pixels`. It raises ``ValueError`` for a box
+    that does not lie inside the extent, and ``ReadError`` naming the file and the box when the
+    file can't deliver it. It may be called from several threads at once.
+    """
+
+    @property
+    def info(self) -> SourceInfo: ...
+
+    def read(self, box: Box) -> Pixels: ...
+
+    def close(self) -> None: ...
+
+
+def require_inside(info: SourceInfo, box: Box) -> None:
+    """``ValueError`` unless ``box`` is not empty and lies inside the extent."""
+    inside = len(box.start) == len(info.extent) and Box.whole(info.extent).contains(box)
+    if not inside or box.size == 0:
+        raise ValueError(f"box {box} is empty or not inside the extent {info.extent}")
+
+
+def one_line(error: BaseException) -> str:
+    """The innermost reason of an error, without line breaks."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def read_error(info: SourceInfo, box: Box, error: BaseException) -> ReadError:
+    stumbled = isinstance(error, OSError) and error.errno in STUMBLES
+    remedy = (
+        "check the disk or the network mount that it lies on"
+        if stumbled
+        else "the file is damaged there; restore it from its origin"
+    )
+    return ReadError(f"{info.path}: the box {box} can't be read ({one_line(error)}): {remedy}")

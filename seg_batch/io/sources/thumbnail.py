@@ -1,0 +1,67 @@
+"""A few voxels of a large source, evenly spread, without holding the rest: for pictures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from seg_batch.core.errors import ReadError
+from seg_batch.core.geometry import Blocks, Box, Shape
+from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.protocol import Source
+from seg_batch.io.sources.tolerant_read import hold
+
+AT_ONCE_BYTES = 32 << 20  # of one read, which is what memory follows
+
+
+def thin(source: Source, box: Box, shape: Shape) -> Pixels:
+    """``shape`` voxels of ``box``, each the one in the middle of its share: ``(*shape, channels)``.
+
+    A whole raster file is read by GDAL, from its overviews where it has them; anything else, and
+    what is damaged, block by block. What can't be read is invalid, never an error.
+    """
+    reduced = getattr(source, "reduced", None)
+    if reduced is not None and box == Box.whole(source.info.extent):
+        try:
+            return reduced(shape)
+        except ReadError:  # damaged somewhere: the blocks below tell where
+            pass
+    return _by_blocks(source, box, shape)
+
+
+def _by_blocks(source: Source, box: Box, shape: Shape) -> Pixels:
+    places = [
+        a + ((np.arange(m) + 0.5) * n / m).astype(np.int64)
+        for a, n, m in zip(box.start, box.shape, shape, strict=True)
+    ]
+    channels = len(source.info.channels)
+    values: np.ndarray | None = None
+    valid = np.zeros((*shape, channels), bool)
+    scaling: tuple = (None, None)
+    for block in Blocks(box.shape, _side(box.shape, source.info.voxel_bytes)):
+        part = block.box.shift(box.start)
+        spans = [
+            slice(int(np.searchsorted(at, a)), int(np.searchsorted(at, b)))
+            for at, a, b in zip(places, part.start, part.stop, strict=True)
+        ]
+        if any(span.start == span.stop for span in spans):
+            continue
+        pixels, _ = hold(source, part)
+        inner = np.ix_(*(at[s] - a for at, s, a in zip(places, spans, part.start, strict=True)))
+        if values is None:
+            values = np.zeros(valid.shape, pixels.values.dtype)
+            scaling = pixels.scale, pixels.offset
+        values[tuple(spans)] = pixels.values[inner]
+        valid[tuple(spans)] = True if pixels.valid is None else pixels.valid[inner]
+    assert values is not None
+    return Pixels(values, valid, *scaling)
+
+
+def _side(shape: Shape, voxel_bytes: int) -> Shape:
+    """The box of one read: the whole, halved along its longest axis until it is small enough."""
+    side = list(shape)
+    while math.prod(side) * voxel_bytes > AT_ONCE_BYTES and max(side) > 1:
+        longest = side.index(max(side))
+        side[longest] = -(-side[longest] // 2)
+    return tuple(side)

@@ -1,0 +1,147 @@
+"""A volume seen in a chosen orientation, without copying it.
+
+A scanner may store a head with any axis first and in either direction; a model knows one way. The
+view permutes and flips axes so that its ``x, y, z`` run to the letters of the orientation (RAS: to
+the Right, Anterior, Superior). What comes out of the model goes back by the inverse, exactly::
+
+    native (z, y, x) --flip, transpose--> view (z, y, x) --model--> --transpose, flip--> native
+
+Only the closest axes are matched; an oblique volume stays oblique, nothing is resampled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.georef import Affine16, RasterGeoref, VolumeGeoref
+from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.protocol import Source, SourceInfo
+
+_PAIRS = ({"L", "R"}, {"P", "A"}, {"I", "S"})
+
+
+class Oriented:
+    """A source in view space. A raster has no anatomy: its view is the source itself.
+
+    ``info``: extent, chunk and georef as the view has them. ``orientation``: three letters, one
+    of L/R, P/A, I/S each, in any order; ``ValueError`` otherwise.
+    """
+
+    def __init__(self, source: Source, orientation: str = "RAS") -> None:
+        self._source = source
+        rank = len(source.info.extent)
+        self._axes, self._flips = tuple(range(rank)), (False,) * rank
+        georef = source.info.georef
+        if isinstance(georef, VolumeGeoref):
+            self._axes, self._flips = _steps(georef.matrix, orientation)
+        self._info = self._seen(source.info)
+
+    @property
+    def source(self) -> Source:
+        return self._source
+
+    @property
+    def info(self) -> SourceInfo:
+        return self._info
+
+    @property
+    def identity(self) -> bool:
+        """Whether the view is the source as stored."""
+        return self._axes == tuple(range(len(self._axes))) and not any(self._flips)
+
+    def read(self, box: Box) -> Pixels:
+        """The box of view space, as views of what the source read in its own."""
+        pixels = self._source.read(self.to_native(box))
+        valid = None if pixels.valid is None else self.to_view_array(pixels.valid)
+        values = self.to_view_array(pixels.values)
+        return Pixels(values, valid, pixels.scale, pixels.offset)
+
+    def close(self) -> None:
+        self._source.close()
+
+    def to_native(self, box: Box) -> Box:
+        """Where a box of view space lies in the file."""
+        start, stop = [0] * len(self._axes), [0] * len(self._axes)
+        for v, (n, flip) in enumerate(zip(self._axes, self._flips, strict=True)):
+            length = self._info.extent[v]
+            a, b = box.start[v], box.stop[v]
+            start[n], stop[n] = (length - b, length - a) if flip else (a, b)
+        return Box(tuple(start), tuple(stop))
+
+    def to_view(self, box: Box) -> Box:
+        """Where a box of the file lies in view space."""
+        start, stop = [], []
+        for v, (n, flip) in enumerate(zip(self._axes, self._flips, strict=True)):
+            length = self._info.extent[v]
+            a, b = box.start[n], box.stop[n]
+            start.append(length - b if flip else a)
+            stop.append(length - a if flip else b)
+        return Box(tuple(start), tuple(stop))
+
+    def to_view_array(self, array: np.ndarray) -> np.ndarray:
+        """An array over a native box as one over the same box in view space; later axes stay."""
+        rest = range(len(self._axes), array.ndim)
+        return array.transpose(*self._axes, *rest)[self._mirror]
+
+    def from_view(self, array: np.ndarray) -> np.ndarray:
+        """An array over a view box as one over the same box in the file; later axes stay."""
+        rest = range(len(self._axes), array.ndim)
+        back = np.argsort(self._axes)
+        return array[self._mirror].transpose(*back, *rest)
+
+    @property
+    def _mirror(self) -> tuple[slice, ...]:
+        return tuple(slice(None, None, -1 if flip else 1) for flip in self._flips)
+
+    def _shape(self, shape: Shape) -> Shape:
+        return tuple(shape[n] for n in self._axes)
+
+    def _seen(self, info: SourceInfo) -> SourceInfo:
+        if isinstance(info.georef, RasterGeoref):
+            return info
+        change = _view_to_native(self._axes, self._flips, info.extent)
+        return replace(
+            info,
+            extent=self._shape(info.extent),
+            chunk=self._shape(info.chunk),
+            georef=_moved(info.georef, change),
+        )
+
+
+def _steps(affine: np.ndarray, orientation: str) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """For each view axis ``z, y, x``: the native axis it shows, and whether it runs backwards."""
+    from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+    letters = orientation.upper()
+    if len(letters) != 3 or any(len(pair & set(letters)) != 1 for pair in _PAIRS):
+        raise ValueError(f"orientation {orientation!r} must name L or R, P or A, and I or S, once")
+    # Row i of nibabel's table: the view axis (0 = x) of file axis i, and its direction.
+    table = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(letters)))
+    axes, flips = [0, 0, 0], [False, False, False]
+    for i, (to, direction) in enumerate(table):
+        v = 2 - int(to)
+        axes[v], flips[v] = 2 - i, bool(direction < 0)
+    return tuple(axes), tuple(flips)
+
+
+def _view_to_native(axes: tuple[int, ...], flips: tuple[bool, ...], extent: Shape) -> np.ndarray:
+    """4 x 4: the file's ``i, j, k`` of a voxel from its view's ``x, y, z``."""
+    change = np.zeros((4, 4))
+    change[3, 3] = 1
+    for v, (n, flip) in enumerate(zip(axes, flips, strict=True)):
+        change[2 - n, 2 - v] = -1 if flip else 1
+        change[2 - n, 3] = extent[n] - 1 if flip else 0
+    return change
+
+
+def _moved(georef: VolumeGeoref, change: np.ndarray) -> VolumeGeoref:
+    def moved(matrix: Affine16 | None) -> Affine16 | None:
+        if matrix is None:
+            return None
+        return tuple(tuple(float(v) for v in row) for row in np.array(matrix) @ change)
+
+    affine = moved(georef.affine) or georef.affine
+    return replace(georef, affine=affine, sform=moved(georef.sform), qform=moved(georef.qform))

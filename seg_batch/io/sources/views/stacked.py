@@ -1,0 +1,81 @@
+"""Several files seen as one image: their channels one after another, on one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Box
+from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.protocol import Source, SourceInfo, require_inside
+from seg_batch.io.sources.views.same_grid import unlike_grids
+
+
+class Stacked:
+    """``read`` gives ``(*shape, channels of all files)`` in the common dtype of their values."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        """``InputError`` unless all files lie on one grid, naming what differs."""
+        self._sources = tuple(sources)
+        for other in self._sources[1:]:
+            _require_one_grid(self._sources[0].info, other.info)
+        self._info = _stacked_info([source.info for source in self._sources])
+
+    @property
+    def info(self) -> SourceInfo:
+        return self._info
+
+    def read(self, box: Box) -> Pixels:
+        require_inside(self._info, box)
+        parts = [source.read(box) for source in self._sources]
+        values = np.concatenate([p.values for p in parts], -1, dtype=self._info.dtype)
+        valid = None
+        if any(p.valid is not None for p in parts):
+            valid = np.concatenate([_mask(p) for p in parts], -1)
+        return Pixels(values, valid, _numbers(parts, "scale", 1.0), _numbers(parts, "offset", 0.0))
+
+    def close(self) -> None:
+        for source in self._sources:
+            source.close()
+
+
+def _mask(pixels: Pixels) -> np.ndarray:
+    return np.ones(pixels.values.shape, bool) if pixels.valid is None else pixels.valid
+
+
+def _numbers(parts: list[Pixels], name: str, neutral: float) -> tuple[float, ...] | None:
+    found = [(getattr(p, name), p.values.shape[-1]) for p in parts]
+    if all(numbers is None for numbers, _ in found):
+        return None
+    return tuple(v for numbers, n in found for v in (numbers or (neutral,) * n))
+
+
+def _require_one_grid(first: SourceInfo, other: SourceInfo) -> None:
+    if found := unlike_grids(first, other):
+        raise InputError(
+            f"{other.path} can't be stacked on {first.path} ({'; '.join(found)}), their channels "
+            "would show different places: bring both to one grid first"
+        )
+
+
+def _stacked_info(infos: list[SourceInfo]) -> SourceInfo:
+    names = [
+        Path(i.path).name.partition(".")[0] if len(i.channels) == 1 else channel
+        for i in infos
+        for channel in i.channels
+    ]
+    blocks = sum(int(i.facts.get("block_bytes", 0)) for i in infos)
+    return replace(
+        infos[0],
+        path=", ".join(i.path for i in infos),
+        channels=tuple(names),
+        dtype=np.result_type(*(i.dtype for i in infos)).name,
+        nodata=tuple(value for i in infos for value in (i.nodata or (None,) * len(i.channels))),
+        identity={"files": [i.identity for i in infos]},
+        warnings=tuple(warning for i in infos for warning in i.warnings),
+        facts={**infos[0].facts, "block_bytes": blocks},
+    )

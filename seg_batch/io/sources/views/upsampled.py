@@ -1,0 +1,104 @@
+"""A source on the finer grid of what a super-resolving model makes of it.
+
+Such a model has ``f`` output voxels for each voxel of its input and axis. Everything between
+source and sink counts output voxels, so the input is shown on that grid, each voxel repeated; the
+predictor is handed one of each again::
+
+    file   | a | b |   --Finer--> | a a a | b b b |   --tiler, normaliser-->   a a a b b b
+    product| 0 1 2 | 3 4 5 |   <--stitcher, sink--   0 1 2 3 4 5   <--model--   a     b
+
+Tiles start at whole voxels of the file, since extent, patch and overlap are all multiples of
+``f``; mirroring at a border repeats what mirroring the file would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.georef import refined
+from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.protocol import Source, SourceInfo, require_inside
+from seg_batch.io.sources.views.oriented import Oriented
+
+
+class Finer:
+    """``source`` with ``factors`` voxels for each of its own, along its own ``(z,) y, x``.
+
+    ``value'(v) = value(floor(v / f))``; the extent is ``f`` times the source's, in the same place.
+    """
+
+    def __init__(self, source: Source, factors: Shape) -> None:
+        self._source, self._factors = source, factors
+        self._info = _seen(source.info, factors)
+
+    @property
+    def info(self) -> SourceInfo:
+        return self._info
+
+    def read(self, box: Box) -> Pixels:
+        require_inside(self._info, box)
+        sides = list(zip(box.start, box.stop, self._factors, strict=True))
+        start = tuple(a // f for a, _, f in sides)
+        pixels = self._source.read(Box(start, tuple(-(-b // f) for _, b, f in sides)))
+        inside = box.slices(tuple(a * f for a, f in zip(start, self._factors, strict=True)))
+        valid = None if pixels.valid is None else repeated(pixels.valid, self._factors)[inside]
+        values = repeated(pixels.values, self._factors)[inside]
+        return Pixels(values, valid, pixels.scale, pixels.offset)
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _seen(info: SourceInfo, factors: Shape) -> SourceInfo:
+    def times(shape: Shape) -> Shape:
+        return tuple(n * f for n, f in zip(shape, factors, strict=True))
+
+    return replace(
+        info,
+        extent=times(info.extent),
+        chunk=times(info.chunk),
+        georef=refined(info.georef, factors),
+        facts={**info.facts, "finer": list(factors)},
+    )
+
+
+def repeated(array: np.ndarray, factors: Shape) -> np.ndarray:
+    """``array`` ``(*shape, channels)`` with each voxel repeated ``factors`` times; one allocation."""
+    pairs = [n for pair in zip(array.shape, factors, strict=False) for n in pair]
+    out = np.empty((*pairs, array.shape[-1]), array.dtype)
+    out[...] = np.expand_dims(array, tuple(range(1, len(pairs), 2)))
+    shape = (n * f for n, f in zip(array.shape, factors, strict=False))
+    return out.reshape(*shape, array.shape[-1])
+
+
+def finer(source: Source, factor: int, rank: int | None, orientation: str) -> Source:
+    """The source on the grid of a model of ``rank`` spatial axes (None: all) with ``factor`` output
+    voxels per input voxel; the source itself where that is one.
+
+    A 2-D model makes the slices of a volume finer, as ``orientation`` lays them, not their number.
+    """
+    if factor == 1:
+        return source
+    extent = source.info.extent
+    rank = rank or len(extent)
+    factors = Box.whole((1,) * (len(extent) - rank) + (factor,) * rank)
+    return Finer(source, Oriented(source, orientation).to_native(factors).shape)
+
+
+def one_of_each(
+    predictor: Callable[[np.ndarray], np.ndarray], factor: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The predictor of a model with ``factor`` output voxels per input voxel and axis, for patches
+    on the output's grid: it sees each voxel of the file once."""
+    if factor == 1:
+        return predictor
+
+    def predict(patches: np.ndarray) -> np.ndarray:
+        step = (slice(None, None, factor),) * (patches.ndim - 2)
+        return predictor(np.ascontiguousarray(patches[:, *step]))
+
+    return predict

@@ -1,5 +1,0 @@
-"""The report of a run, made from its journal and the reports of its products."""
-
-from seg_batch.morning.write import write
-
-__all__ = ["write"]

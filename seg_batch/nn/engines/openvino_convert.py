@@ -1,0 +1,116 @@
+"""A Keras model as OpenVINO's own files, made in a process that ends: ``python -m`` this module.
+
+TensorFlow takes 700 MiB and seconds to start; a process that only predicts never pays for it, and
+needs the same memory the first time as ever after.
+
+The way: the batch normalisations are folded, the model is traced with its weights as constants,
+and OpenVINO reads the graph. ``openvino.convert_model`` and ``model.export(format="openvino")``,
+which calls it, fail on Python 3.13 (they delete a local variable in ``exec``, OpenVINO 2026.4), and
+are slower. The sides of a patch stay open: one file does for every patch and batch, and set to a
+shape it computes the same bits as one made for that shape.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.core import errors
+from seg_batch.core.errors import BundleError, SegbatchError
+from seg_batch.core.resources import PACKAGE
+from seg_batch.nn.engines.openvino_import import core, openvino
+
+
+def convert(weights: Path, xml: Path) -> None:
+    """Write ``xml`` and the ``.bin`` beside it from a ``.keras`` file, in a process of its own.
+
+    BundleError if the file is no model, or one that OpenVINO does not understand.
+    """
+    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "tensorflow",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+    # -P: the current folder, where anybody's numpy.py may lie, is no place to import from.
+    command = [sys.executable, "-P", "-m", __name__, str(weights), str(xml)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode == 2:
+        told = json.loads(done.stdout.splitlines()[-1])
+        raise getattr(errors, told["kind"])(told["message"])
+    if done.returncode:
+        raise BundleError(
+            f"{weights} can't be converted for OpenVINO ({_reason(done)}); use --engine tensorflow"
+        )
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """The line that tells most: the operation that OpenVINO lacks, else the last one."""
+    lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+    return next((line.strip() for line in lines if "No conversion rule" in line), lines[-1])
+
+
+def to_openvino(model: Any) -> Any:
+    """A Keras model (one input, one output) as OpenVINO's, with the same open sides."""
+    from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
+    from seg_batch.nn.backend import keras, tf
+
+    folded = _with_open_sides(fold_batchnorm(model))
+    numbers = [(variable, np.asarray(variable)) for variable in folded.variables]
+
+    def forward(x: Any) -> Any:
+        constants = [(variable, tf.constant(value)) for variable, value in numbers]
+        with keras.StatelessScope(state_mapping=constants):
+            return tf.cast(folded(x, training=False), tf.float32)  # mixed models may end in float16
+
+    signature = [tf.TensorSpec(model.input_shape, tf.float32)]
+    traced = tf.function(forward, input_signature=signature, autograph=False)
+    graph = traced.get_concrete_function().graph
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "graph.pb"
+        file.write_bytes(graph.as_graph_def().SerializeToString())
+        found = core().read_model(file)
+    # A graph names no outputs, so each tensor that nothing reads became one (SiLU leaves such).
+    result = found.output(graph.outputs[0].name).node
+    return openvino.Model([result], found.get_parameters(), found.get_friendly_name())
+
+
+def _with_open_sides(model: Any) -> Any:
+    """The model with layers that can be traced for any sides: Keras' own bilinear enlarging can't
+    (its `resize` compares sides with 0, which a graph can't)."""
+    from seg_batch.nn.analysis.graph import inner
+    from seg_batch.nn.backend import keras, tf
+
+    class Enlarged(keras.layers.UpSampling2D):
+        def call(self, inputs: Any) -> Any:
+            sides = tf.shape(inputs)[1:3] * self.size
+            return tf.image.resize(inputs, sides, method=self.interpolation)
+
+    def copy(layer: Any) -> Any:
+        if isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "bilinear":
+            return Enlarged.from_config(layer.get_config())
+        return _with_open_sides(layer) if inner(layer) else layer
+
+    return keras.models.clone_model(model, clone_function=copy)
+
+
+def main(weights: str, xml: str) -> int:
+    from seg_batch.nn.loading import load_model
+
+    try:
+        openvino.save_model(to_openvino(load_model(weights)), xml, compress_to_fp16=False)
+    except SegbatchError as error:
+        print(json.dumps({"kind": type(error).__name__, "message": str(error)}))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,91 @@
+"""Losses that are a mean over voxels: cross-entropy, focal, distillation, and weights of classes."""
+
+import math
+from collections.abc import Sequence
+
+from seg_batch.core.errors import InputError
+from seg_batch.nn.backend import keras
+from seg_batch.nn.losses.shapes import TINY, class_factor, mean, per_class, prepared, weights_of
+from seg_batch.nn.networks.blocks import Tensor
+
+ops = keras.ops
+
+
+def cross_entropy(
+    truth: Tensor,
+    probability: Tensor,
+    valid: Tensor | None = None,
+    *,
+    class_weights: Sequence[float] | None = None,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """Mean of ``-log p[truth]`` over the valid voxels, each weighted by the weight of its class.
+
+    `smoothing` mixes the truth with the uniform distribution (label smoothing, Szegedy et al. 2016).
+    """
+    t, p, w = prepared(truth, probability, valid)
+    return mean(surprise(t, p, smoothing), w * class_factor(t, class_weights))
+
+
+def surprise(t: Tensor, p: Tensor, smoothing: float = 0.0) -> Tensor:
+    """``-sum_c t_c log p_c`` at each voxel, ``(B, *s, 1)``, of a truth smoothed by `smoothing`."""
+    t = t * (1.0 - smoothing) + smoothing / t.shape[-1]
+    return -ops.sum(t * ops.log(p + TINY), axis=-1, keepdims=True)
+
+
+def focal(
+    truth: Tensor,
+    probability: Tensor,
+    valid: Tensor | None = None,
+    *,
+    gamma: float = 2.0,
+    class_weights: Sequence[float] | None = None,
+) -> Tensor:
+    """Mean of ``-(1 - p[truth]) ** gamma * log p[truth]`` (Lin et al., ICCV 2017, Eq. 4)."""
+    t, p, w = prepared(truth, probability, valid)
+    sure = ops.sum(t * p, axis=-1, keepdims=True)
+    # Not below TINY: a power of 0 has no finite gradient when gamma is less than 1.
+    unsure = ops.power(ops.maximum(1.0 - sure, TINY), gamma)
+    return mean(-unsure * ops.log(sure + TINY), w * class_factor(t, class_weights))
+
+
+def distillation(
+    teacher: Tensor, student: Tensor, valid: Tensor | None = None, temperature: float = 2.0
+) -> Tensor:
+    """``T^2 KL(q_teacher || q_student)``, mean over valid voxels, ``q = softmax(log(p) / T)``.
+
+    `teacher` and `student` are probabilities ``(B, *s, C)``; their logits are not needed, because a
+    softmax forgets what the logarithm of a probability lacks. The factor keeps the gradient's size
+    independent of the temperature. Source: Hinton et al. 2015, section 2.
+    """
+    if temperature <= 0:
+        raise InputError(f"a temperature of {temperature} has no softmax; use one above 0, say 2")
+    log_q, log_s = (_softened(per_class(p), temperature) for p in (teacher, student))
+    apart = ops.sum(ops.exp(log_q) * (log_q - log_s), axis=-1, keepdims=True)
+    return temperature**2 * mean(apart, weights_of(apart, valid))
+
+
+def inverse_frequency(
+    histogram: Sequence[float], clip: float = 10.0, power: float = 1.0
+) -> tuple[float, ...]:
+    """Weights of classes by voxels: ``min((n_max / n_c) ^ power, clip)``, scaled to mean 1.
+
+    The mean is over the classes that occur; one that does not weighs 1, for it has no frequency.
+    `clip` is how many times more a rare class may weigh than the commonest one: without it, a class
+    of 0.1 % would leave the others next to nothing. Raises InputError where no class occurs.
+    """
+    counts = [float(n) for n in histogram]
+    top = max(counts, default=0.0)
+    if not all(0 <= n < math.inf for n in counts) or top == 0 or clip < 1:
+        raise InputError(
+            f"no class weights from the counts {counts} with clip {clip}: give the voxels of each "
+            "class, one above 0 at least, and a clip of 1 or more"
+        )
+    raw = [min((top / n) ** power, clip) if n else 0.0 for n in counts]
+    middle = sum(raw) / sum(1 for r in raw if r)
+    return tuple(r / middle if r else 1.0 for r in raw)
+
+
+def _softened(p: Tensor, temperature: float) -> Tensor:
+    """``log softmax(log(p) / T)`` over the classes."""
+    return ops.log_softmax(ops.log(p + TINY) / temperature, axis=-1)

@@ -1,0 +1,141 @@
+"""Training: a model, samples by number and a recipe become the model that validated best.
+
+The loop knows nothing of files or patches. Because sample k is a function of k alone, step s (from
+0) takes the samples ``s * n .. (s + 1) * n - 1``, n being ``accumulate * batch``, and to go on
+after a kill is to know s. What is validated, kept and returned is a running average of the weights
+(EMA), which is steadier than the weights themselves.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_batch.config.recipe import Recipe
+from seg_batch.core.errors import InputError, SegbatchError
+from seg_batch.core.hardware import cores
+from seg_batch.nn.backend import keras, tf
+from seg_batch.nn.loading import load_model
+from seg_batch.nn.losses import Loss, build_loss, inverse_frequency
+from seg_batch.nn.training.checkpoint import Checkpoints, mark
+from seg_batch.nn.training.history import Row, Scores
+from seg_batch.nn.training.input_pipeline import feed
+from seg_batch.nn.training.loop import Listeners, Loop, PredictFn, SamplesLike, Validate
+from seg_batch.nn.training.step import Trainer
+
+__all__ = ["Fit", "PredictFn", "Row", "SamplesLike", "Scores", "Validate", "fit", "loss_of"]
+
+# What may change between two runs of one training.
+_FREE = {
+    "card": {"name", "description", "licence", "training_data"},
+    "fit": {"checkpoint_every", "examples_every"},
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a run leaves: the best model (one output), its file, its step and scores, all rows."""
+
+    model: keras.Model
+    path: Path
+    step: int
+    scores: Scores
+    history: tuple[Row, ...]
+
+
+def fit(
+    model: keras.Model,
+    samples: SamplesLike,
+    *,
+    recipe: Recipe,
+    validate: Validate,
+    work: Path,
+    teacher: keras.Model | None = None,
+    on_row: Callable[[Row], None] | None = None,
+    on_examples: Callable[[int, PredictFn], object] | None = None,
+) -> Fit:
+    """Train a copy of `model` as `recipe` says, and return the state of it that scored best.
+
+    `validate` gets a function from ``(n, *patch, C)`` to probabilities ``(n, *patch, K)`` and returns
+    scores; the highest "score" is kept, the earlier of equals. Rows go to ``work/history.jsonl``
+    and to `on_row`; `on_examples` is called with the step and that function each
+    ``fit.examples_every`` epochs. `teacher`: probabilities to follow (``fit.distil``).
+
+    Law: run again with the same `work` after a kill at any moment, it leaves the same weights and
+    the same history but for seconds and wait, on one CPU and where ``fit.minutes`` does not cut.
+    Raises InputError when loss or gradients stop being numbers (naming the samples), when `work` holds
+    another training or only damaged checkpoints, when teacher or devices do not fit; OutputError
+    for a full disk; KeyboardInterrupt, after a checkpoint, on SIGINT and SIGTERM.
+    """
+    if samples.epoch < 1:
+        raise InputError("there is not a single sample to train on; check the dataset's split")
+    _require_alike(model, teacher)
+    checkpoints = Checkpoints(Path(work), _marks(model, samples, recipe, teacher))
+    trainer = Trainer(model, recipe, loss_of(recipe, samples.histogram), teacher)
+    loop = Loop(trainer, samples, validate, checkpoints, Listeners(on_row, on_examples))
+    source = _Source(samples)
+    try:
+        loop.run(lambda start: feed(source, start, loop.per_step, cores()))
+    except tf.errors.OpError as error:
+        raise source.error or error from None
+    assert loop.best is not None
+    path = loop.work / loop.best.file
+    rows = tuple(loop.history.rows)
+    return Fit(load_model(path), path, loop.best.step, loop.best.scores, rows)
+
+
+def loss_of(recipe: Recipe, histogram: np.ndarray) -> Loss:
+    """The recipe's loss; `histogram` is the voxels per class of the training part."""
+    how = recipe.loss
+    inverse = any(term.get("class_weights") == "inverse" for term in how.terms)
+    weights = inverse_frequency(histogram.tolist(), how.clip, how.power) if inverse else None
+    return build_loss(how.terms, background=recipe.background is None, class_weights=weights)
+
+
+class _Source:
+    """The samples, with the error that TensorFlow would turn into its own remembered."""
+
+    def __init__(self, samples: SamplesLike) -> None:
+        self._samples = samples
+        self.error: SegbatchError | None = None
+
+    def __call__(self, k: int) -> Any:
+        try:
+            return self._samples(int(k))
+        except SegbatchError as error:
+            self.error = error
+            raise
+
+
+def _require_alike(model: keras.Model, teacher: keras.Model | None) -> None:
+    """A teacher has to take the same channels and know the same classes."""
+    if teacher is None:
+        return
+    for what, ours, theirs in (
+        ("channels", model.inputs[0].shape[-1], teacher.inputs[0].shape[-1]),
+        ("classes", model.outputs[-1].shape[-1], teacher.outputs[-1].shape[-1]),
+        ("dimensions", len(model.inputs[0].shape) - 2, len(teacher.inputs[0].shape) - 2),
+    ):
+        if ours != theirs:
+            raise InputError(
+                f"the teacher has {theirs} {what}, this model {ours}, so there is nothing to "
+                "follow: choose a teacher that was trained on the same channels and classes"
+            )
+
+
+def _marks(
+    model: keras.Model, samples: SamplesLike, recipe: Recipe, teacher: keras.Model | None
+) -> dict[str, str]:
+    """Hashes of all that decides a training, named as a refusal names them."""
+    plain = recipe.model_dump(mode="json")
+    for part, names in _FREE.items():
+        plain[part] = {k: v for k, v in plain[part].items() if k not in names}
+    known = (samples.epoch, [int(n) for n in samples.histogram])
+    return {
+        "recipe": mark(plain),
+        "dataset": mark(*known, str(getattr(samples, "fingerprint", ""))),
+        "start": mark(*model.get_weights()),
+        "teacher": mark(*(teacher.get_weights() if teacher else ())),
+    }

@@ -1,0 +1,58 @@
+"""What a training has to tell, row by row, in a file that survives a kill."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from seg_batch.core.files import flush, told
+
+type Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the history.
+
+    `loss`: mean since the row before. `lr`: of the next step. `seconds`: of training so far, over all
+    runs. `wait`: share of the time since the row before in which the step waited for data.
+    `scores` are there only after a validation; their "score" decides.
+    """
+
+    step: int
+    loss: float
+    lr: float
+    seconds: float
+    wait: float = 0.0
+    scores: Scores | None = None
+
+
+class History:
+    """The rows so far and their file, one JSON object per line."""
+
+    def __init__(self, path: Path, rows: Iterable[Row] = ()) -> None:
+        """`rows` replace whatever the file holds: later ones are of steps that will run again."""
+        self.path, self.rows = path, list(rows)
+        beside = path.with_name(path.name + ".partial")
+        with told(path):
+            beside.write_text("".join(map(_line, self.rows)), encoding="utf-8")
+            flush(beside)
+            os.replace(beside, path)
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        with told(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(row))
+
+    def scores(self) -> list[float]:
+        """The deciding score of each validation."""
+        return [row.scores["score"] for row in self.rows if row.scores]
+
+    def has(self, step: int, *, scored: bool = False) -> bool:
+        last = self.rows[-1] if self.rows else None
+        return last is not None and last.step == step and (last.scores is not None or not scored)
+
+
+def _line(row: Row) -> str:
+    return json.dumps(asdict(row)) + "\n"

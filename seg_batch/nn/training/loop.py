@@ -1,0 +1,265 @@
+"""The loop of a training: step, note, validate, keep, go on where it was cut off."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from seg_batch.config.recipe import Recipe
+from seg_batch.core import files
+from seg_batch.core.errors import InputError
+from seg_batch.core.files import flush, told
+from seg_batch.nn.backend import tf
+from seg_batch.nn.engines.batched import Batched
+from seg_batch.nn.engines.tensorflow import EXHAUSTED, compiled
+from seg_batch.nn.networks.anunet import deepest
+from seg_batch.nn.training.checkpoint import Checkpoints
+from seg_batch.nn.training.history import History, Row, Scores
+from seg_batch.nn.training.optimiser import share_of_peak, since_best
+from seg_batch.nn.training.signals import Interrupt
+from seg_batch.nn.training.step import Trainer, frozen_steps
+
+type Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
+type PredictFn = Callable[[np.ndarray], np.ndarray]
+type Validate = Callable[[PredictFn], Scores]
+
+LOG_EVERY = 20
+NAMED = 8  # samples of a bad batch that a message names
+
+
+class SamplesLike(Protocol):
+    """Training samples by number: ``(x (*patch, C) float32, labels (*patch) int32, valid bool)``."""
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def histogram(self) -> np.ndarray: ...
+
+    def __call__(self, k: int) -> Sample: ...
+
+    def describe(self, k: int) -> str: ...
+
+
+@dataclass(frozen=True)
+class Best:
+    """The validation that scored highest so far, and the file of its model."""
+
+    step: int
+    scores: Scores
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is told: of each row, and, each so many epochs, of the step with a function that predicts."""
+
+    row: Callable[[Row], None] | None = None
+    examples: Callable[[int, PredictFn], object] | None = None
+
+
+class Clock:
+    """Seconds of training, those before a kill included, and the progress by steps or by time."""
+
+    def __init__(self, recipe: Recipe, before: float = 0.0) -> None:
+        self.steps, self.start = recipe.fit.steps, time.monotonic() - before
+        minutes = recipe.fit.minutes
+        self.limit_s = math.inf if minutes is None else minutes * 60.0
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+    def progress(self, step: int) -> float:
+        """Whichever limit is nearer; 1 at the end."""
+        return max(step / self.steps, self.seconds() / self.limit_s)
+
+
+class Loop:
+    """One training, from its start or its last checkpoint to its end."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        samples: SamplesLike,
+        validate: Validate,
+        checkpoints: Checkpoints,
+        listeners: Listeners,
+    ) -> None:
+        self.recipe, self.trainer, self.samples = trainer.recipe, trainer, samples
+        self.work, self._checkpoints = checkpoints.folder, checkpoints
+        self._validate, self._listeners = validate, listeners
+        self._kept = deepest(trainer.averaged)
+        size = 8 if tf.config.list_physical_devices("GPU") else 1
+        self._batched = Batched(lambda shape: compiled(self._kept, shape), size, EXHAUSTED)
+        how = self.recipe.optimiser
+        self.per_step = self.recipe.fit.batch * how.accumulate
+        self._thaws = frozen_steps(self.recipe, samples.epoch)
+        self._interrupt = Interrupt()
+        self._begin()
+
+    def run(self, batches: Callable[[int], Any]) -> None:
+        """Train to the end. `batches` makes the feed from the number of its first sample.
+
+        Raises KeyboardInterrupt, after a checkpoint, when asked to stop by SIGINT or SIGTERM.
+        """
+        with self._interrupt:
+            feed, done = None, self._settled()
+            while not done:
+                feed = feed or iter(batches(self.step * self.per_step))
+                self._step(feed)
+                done = self._settled()
+
+    def _begin(self) -> None:
+        """The state of the last checkpoint; without one, that of step 0."""
+        found = self._checkpoints.read()
+        state = found.state if found else {}
+        self.step = found.step if found else 0
+        rows = [Row(**row) for row in state.get("rows", ())]
+        self.history = History(self.work / "history.jsonl", rows)
+        self.best = Best(**state["best"]) if state.get("best") else None
+        self._losses: list[float] = list(state.get("losses", ()))
+        self._waited_s = 0.0
+        if found:
+            self._restore(found.values)
+        self.clock = Clock(self.recipe, float(state.get("seconds", 0.0)))
+        self._row_s, self._saved = self.clock.seconds(), self.step
+
+    def _restore(self, values: tuple[np.ndarray, ...]) -> None:
+        variables = self.trainer.variables()
+        shapes = [tuple(v.shape) for v in variables]
+        if shapes != [v.shape for v in values]:
+            raise InputError(
+                f"the checkpoint in {self.work} was written with other versions of the libraries: "
+                "remove the folder and train from the start"
+            )
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        progress = self.clock.progress(self.step)
+        share = share_of_peak(self.recipe.schedule, progress, self.history.scores())
+        return self.recipe.optimiser.learning_rate * share
+
+    def _step(self, feed: Any) -> None:
+        start = time.monotonic()
+        x, labels, valid = next(feed)
+        self._waited_s += time.monotonic() - start
+        rate, frozen = self.rate(), self.step < self._thaws
+        decay = min(self.recipe.optimiser.ema, (self.step + 1) / (self.step + 11))
+        loss, sound = self.trainer(x, labels, valid, rate, decay, frozen=frozen)
+        if not sound:
+            raise InputError(self._diverged(loss, rate))
+        self.step += 1
+        self._losses.append(loss)
+
+    def _settled(self) -> bool:
+        """Do what is due after a step, unless it was done before a kill; whether this is the end."""
+        how, step = self.recipe.fit, self.step
+        over = self.clock.progress(step) >= 1.0 or self._stale()
+        if (over or (step and step % how.validate_every == 0)) and step:
+            if not self.history.has(step, scored=True):
+                self._check()
+            over = over or self._stale()
+        elif step and step % LOG_EVERY == 0 and not self.history.has(step):
+            self._note(self._row())
+        self._examples()
+        if self._saved != step and (step % how.checkpoint_every == 0 or self._interrupt.asked):
+            self._save()
+        if self._interrupt.asked and not over:
+            raise KeyboardInterrupt
+        return over
+
+    def _stale(self) -> bool:
+        patience = self.recipe.fit.patience
+        return patience > 0 and since_best(self.history.scores()) >= patience
+
+    def _check(self) -> None:
+        """Validate, keep the model if no earlier one scored higher, note and save."""
+        try:
+            scores = self._validate(self.predict)
+        except KeyboardInterrupt:
+            self._save()  # as before the validation, which will be the first thing to do
+            raise
+        if self.best is None or _number(scores) > _number(self.best.scores):
+            self.best = self._keep(scores)
+        self._note(replace(self._row(), scores=scores))
+        self._save()
+
+    def predict(self, patches: np.ndarray) -> np.ndarray:
+        """``(n, *patch, C)`` to class probabilities ``(n, *patch, K)``, by the averaged weights."""
+        if self._interrupt.asked:
+            raise KeyboardInterrupt
+        return self._batched(patches)
+
+    def _keep(self, scores: Scores) -> Best:
+        name = f"best-{self.step:08d}.keras"
+        beside = self.work / f"partial-{name}"
+        with told(self.work / name):
+            self._kept.save(beside)
+            flush(beside)
+            os.replace(beside, self.work / name)
+        return Best(self.step, scores, name, files.sha256(self.work / name))
+
+    def _row(self) -> Row:
+        """The row of this step; what it tells the mean of is forgotten."""
+        loss = sum(self._losses) / max(len(self._losses), 1)
+        now = self.clock.seconds()
+        wait = self._waited_s / max(now - self._row_s, 1e-9)
+        self._losses, self._waited_s, self._row_s = [], 0.0, now
+        return Row(self.step, round(loss, 6), self.rate(), round(now, 2), round(wait, 4))
+
+    def _note(self, row: Row) -> None:
+        self.history.add(row)
+        if self._listeners.row is not None:
+            self._listeners.row(row)
+
+    def _examples(self) -> None:
+        """Called each `examples_every` epochs."""
+        each, tell = self.recipe.fit.examples_every, self._listeners.examples
+        if each and tell is not None and self.step:
+            seen, span = self.step * self.per_step, each * self.samples.epoch
+            if (seen - self.per_step) // span < seen // span:
+                tell(self.step, self.predict)
+
+    def _save(self) -> None:
+        state = {
+            "seconds": self.clock.seconds(),
+            "rows": [asdict(row) for row in self.history.rows],
+            "losses": self._losses,
+            "best": asdict(self.best) if self.best else None,
+            "files": {self.best.file: self.best.sha256} if self.best else {},
+        }
+        values = [np.asarray(v.numpy()) for v in self.trainer.variables()]
+        self._checkpoints.write(self.step, state, values)
+        self._saved = self.step
+
+    def _diverged(self, loss: float, rate: float) -> str:
+        first = self.step * self.per_step
+        batch = range(first, first + self.per_step)
+        broken = [k for k in batch if not np.isfinite(self.samples(k)[0]).all()]
+        if broken:
+            why = "the images of {} hold values that are no numbers: mend or leave them out"
+        else:
+            why = "training has diverged on {}: set a lower optimiser.learning_rate"
+        kept = f"; checkpoint {self._saved} is kept" if self._saved else ""
+        found = "loss" if not math.isfinite(loss) else "gradient"
+        value = loss if found == "loss" else "not finite"
+        return (
+            f"the {found} is {value} at step {self.step + 1} (learning rate {rate:.2g}); "
+            f"{why.format(self._named(broken or list(batch)))}{kept}"
+        )
+
+    def _named(self, numbers: list[int]) -> str:
+        names = list(dict.fromkeys(self.samples.describe(k) for k in numbers))
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return "; ".join(names[:NAMED]) + more
+
+
+def _number(scores: Scores) -> float:
+    return -math.inf if math.isnan(scores["score"]) else scores["score"]

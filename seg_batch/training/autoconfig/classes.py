@@ -1,0 +1,99 @@
+"""Which classes there are: ids as found, a name and a colour each, and which one is background."""
+
+from __future__ import annotations
+
+import colorsys
+from typing import Any
+
+from seg_batch.training.autoconfig.dataset_stats import Facts, Reason, percent
+
+# Okabe and Ito (2008), then the "muted" scheme of Paul Tol: told apart with any colour vision.
+COLOURS = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
+    (204, 121, 167), (51, 34, 136), (136, 204, 238), (68, 170, 153), (17, 119, 51), (153, 153, 51),
+    (221, 204, 119), (204, 102, 119), (136, 34, 85), (170, 68, 153),
+)  # fmt: skip
+BLACK = (0, 0, 0)
+IGNORE = 255
+_GOLDEN = 0.618033988749895
+
+
+def colours(n: int) -> list[tuple[int, int, int]]:
+    """``n`` different colours, none black; safe for the colour-blind as far as there are such."""
+    found = list(COLOURS[:n])
+    k = 0
+    while len(found) < n:
+        hue, light = (k * _GOLDEN) % 1, 0.35 + 0.1 * (k % 5)
+        red, green, blue = (round(255 * v) for v in colorsys.hls_to_rgb(hue, light, 0.9))
+        if (red, green, blue) not in found:
+            found.append((red, green, blue))
+        k += 1
+    return found
+
+
+def ignored(facts: Facts) -> tuple[int, ...]:
+    """255 says "not labelled" where it is found beside two other values or more."""
+    values = facts.voxels
+    return (IGNORE,) if IGNORE in values and len(values) > 2 else ()
+
+
+def background(facts: Facts) -> int | None:
+    """0 in volumes; in rasters where it fills more than half of what is labelled."""
+    voxels = shares(facts)
+    if 0 in voxels and (facts.kind == "volume" or voxels[0] > 0.5):
+        return 0
+    return None
+
+
+def shares(facts: Facts) -> dict[int, float]:
+    """Share of each class in the labelled voxels."""
+    counts = {k: n for k, n in facts.voxels.items() if k not in ignored(facts)}
+    total = max(1, sum(counts.values()))
+    return {k: n / total for k, n in counts.items()}
+
+
+def choose_classes(facts: Facts) -> list[Reason]:
+    found, skip, ground = shares(facts), ignored(facts), background(facts)
+    palette = iter(colours(len(found)))
+    table: list[dict[str, Any]] = [
+        {"id": 0, "name": "background", "colour": list(BLACK)}
+        if k == ground
+        else {"id": k, "name": f"class {k}", "colour": list(next(palette))}
+        for k in found
+    ]
+    parts = ", ".join(f"{k}: {percent(share)}" for k, share in found.items())
+    why = f"values found in the labels of {facts.count}, share of voxels {parts}"
+    return [
+        Reason("card.classes", table, why, shown=", ".join(c["name"] for c in table)),
+        Reason("card.background", ground, _why_background(facts, ground)),
+        Reason("cut.ignore", list(skip), _why_ignore(facts, skip)),
+        *_scarce(facts, found),
+    ]
+
+
+def _why_background(facts: Facts, ground: int | None) -> str:
+    if ground is None:
+        return "no class is what is left over, so every class counts in scores and losses"
+    if facts.kind == "volume":
+        return "in volumes 0 is what is not labelled, left out of mean scores"
+    return "0 fills more than half of the labels, so it is left out of mean scores"
+
+
+def _why_ignore(facts: Facts, skip: tuple[int, ...]) -> str:
+    if skip:
+        return "255 occurs beside two other values or more, which means not labelled by custom"
+    if IGNORE in facts.voxels:
+        return "255 is one of two values, so it is a class"
+    return "255 does not occur as a label"
+
+
+def _scarce(facts: Facts, found: dict[int, float]) -> list[Reason]:
+    """A warning where a class can't be both learnt and scored."""
+    many = len(facts.cases) >= 5
+    out = []
+    for k in found:
+        having = [case.case for case in facts.cases if case.voxels.get(k)]
+        if many and len(having) < 3:
+            why = f"class {k} occurs in {', '.join(having)} only: it can't be learnt, chosen by and scored"
+            out.append(Reason("hold_out", None, why, warning=True))
+    return out

@@ -1,0 +1,184 @@
+"""Rank, spacing, patches, network and batch: what follows from extents, memory and cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from seg_batch.training.autoconfig.dataset_stats import Facts, Reason, Shape, show
+
+ANISOTROPIC = 3.0
+ODD_SPACING = 0.2
+FEW_CASES = 5  # with fewer, parts of each case are held out, and a patch must fit beside them
+DEEPEST = 4  # voxels a side that the lowest level keeps
+# A training step of ANU-Net held 430 to 870 bytes per voxel and filter of the first level, and took two
+# cores 0.4 microseconds per voxel and filter (measured in 2-D and 3-D, 8 to 32 filters).
+BYTES_PER_FILTER = 900
+MEMORY_SHARE = 0.35  # of the machine's: the rest is for the system, the reader, the validation
+VOXELS_PER_CORE = {2: 48 << 10, 3: 40 << 10}
+VOXELS_ON_GPU = 2 << 20
+FIRST_FILTERS = {(2, False): 16, (3, False): 8, (2, True): 32, (3, True): 16}
+DEPTH = {False: 3, True: 4}
+LEAST_BATCH, MOST_BATCH = {2: 6, 3: 2}, 16
+SMALL_SET = 50_000_000  # voxels; larger sets are cut with less overlap, to spare the disk
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What other choices need of these. ``order``: the facts' axes in the order of the recipe's
+    view; ``fit``, ``cut`` and ``card``: sides of the patches; ``stride`` of the cut."""
+
+    rank: int
+    order: tuple[int, ...]
+    fit: Shape
+    cut: Shape
+    card: Shape
+    stride: Shape
+    batch: int
+    filters: tuple[int, ...]
+
+
+def choose_sizes(facts: Facts) -> tuple[Sizes, list[Reason]]:
+    rank, order, reasons = _rank(facts)
+    room, gpu = _room(facts, order)[-rank:], facts.gpus > 0
+    depth, first = _depth(room, DEPTH[gpu]), FIRST_FILTERS[rank, gpu]
+    side, allowed = 1 << depth, _voxels_per_step(facts, rank, first)
+    fit = _fit_patch(room, side, allowed // LEAST_BATCH[rank])
+    batch = max(1, min(MOST_BATCH, allowed // prod(fit)))
+    card = _card_patch(facts, order, fit, side)
+    cut = _cut_patch(facts, room, fit, card, side)
+    stride = _stride(facts, fit, cut)
+    filters = tuple(first << k for k in range(depth + 1))
+    sizes = Sizes(rank, order, fit, cut, card, stride, batch, filters)
+    return sizes, [*reasons, *_spacing(facts, order), *_reasons(facts, sizes, allowed)]
+
+
+def _rank(facts: Facts) -> tuple[int, tuple[int, ...], list[Reason]]:
+    """The rank, and the axes such that slices of a 2-D model lie across the coarsest one."""
+    axes, spacing = tuple(range(len(facts.extent))), facts.spacing
+    if facts.kind == "raster":
+        return 2, axes, [Reason("card.rank", 2, "rasters have two axes")]
+    if spacing is None or max(spacing) <= ANISOTROPIC * sorted(spacing)[1]:
+        sizes = "unknown spacing" if spacing is None else f"spacing {show(spacing)} mm"
+        why = f"{sizes} is not coarser than 3 : 1 along any axis"
+        if min(facts.extent) >= 2 * DEEPEST:
+            return 3, axes, [Reason("card.rank", 3, why)]
+        why = f"only {min(facts.extent)} slices: nothing to look at across them"
+        spacing = tuple(1 / n for n in facts.extent)
+    else:
+        why = f"spacing {show(spacing)} mm is coarser than 3 : 1 along one axis, so slices are seen one by one"
+    coarse = spacing.index(max(spacing))
+    order = (coarse, *(a for a in axes if a != coarse))
+    letters = "".join("SAR"[a] for a in reversed(order))
+    ways = "slices lie across the axis with the coarsest voxels"
+    return 2, order, [Reason("card.rank", 2, why), Reason("card.orientation", letters, ways)]
+
+
+def _room(facts: Facts, order: tuple[int, ...]) -> Shape:
+    """The median extent in the recipe's view; where strips are held out, what is left between."""
+    extent = list(facts.extent)
+    if facts.strips is not None:
+        extent[facts.strips.axis] = int(extent[facts.strips.axis] * 0.3)
+    return tuple(max(1, extent[a]) for a in order)
+
+
+def _depth(room: Shape, most: int) -> int:
+    fitting = [d for d in range(1, most + 1) if min(room) >> d >= DEEPEST]
+    return max(fitting, default=1)
+
+
+def _voxels_per_step(facts: Facts, rank: int, first: int) -> int:
+    """What the cores can do in half a second, or the GPU; less where memory is short."""
+    able = VOXELS_ON_GPU if facts.gpus else VOXELS_PER_CORE[rank] * facts.cores
+    return max(1, min(able, int(MEMORY_SHARE * facts.memory_bytes / (BYTES_PER_FILTER * first))))
+
+
+def _fit_patch(room: Shape, side: int, most: int) -> Shape:
+    """The largest patch inside ``room`` of at most ``most`` voxels, sides multiples of ``side``.
+
+    The side that is largest beside its extent shrinks first, as in nnU-Net (Isensee et al. 2021);
+    of a scene, whose sides mean nothing, a square is left.
+    """
+    patch = [max(side, n // side * side) for n in room]
+    if len(room) == 2:
+        patch = [min(patch)] * 2
+    while prod(patch) > most and max(patch) > side:
+        if len(room) == 2:
+            patch = [patch[0] - side] * 2
+            continue
+        longest = max((a for a in range(3) if patch[a] > side), key=lambda a: patch[a] / room[a])
+        patch[longest] -= side
+    return tuple(patch)
+
+
+def _card_patch(facts: Facts, order: tuple[int, ...], fit: Shape, side: int) -> Shape:
+    """What is predicted at once: a whole volume, the largest or else the median one, if that is at most
+    four training patches; else sides up to twice (2-D) or one and a half times (3-D) as long."""
+    wholes = []
+    for extent in (facts.largest, facts.extent):
+        wholes.append(tuple(max(side, -(-extent[a] // side) * side) for a in order[-len(fit) :]))
+        if len(fit) == 3 and prod(wholes[-1]) <= 4 * prod(fit):
+            return wholes[-1]
+    times = 2 if len(fit) == 2 else 1.5
+    pairs = zip(wholes[-1], fit, strict=True)
+    return tuple(min(e, int(times * f) // side * side) for e, f in pairs)
+
+
+def _cut_patch(facts: Facts, room: Shape, fit: Shape, card: Shape, side: int) -> Shape:
+    """Larger than a training patch, by half in 2-D; the whole volume where that is predicted whole."""
+    if len(fit) == 3:
+        roomy = facts.strips is None or all(c <= r for c, r in zip(card, room, strict=True))
+        return tuple(map(max, fit, card)) if roomy else fit
+    larger = (3 * f // 2 // side * side for f in fit)
+    return tuple(max(f, min(n, m)) for f, n, m in zip(fit, room, larger, strict=True))
+
+
+def _stride(facts: Facts, fit: Shape, cut: Shape) -> Shape:
+    """Half a training patch; a whole one where the dataset would grow too large."""
+    part = 2 if facts.size <= SMALL_SET else 1
+    return tuple(max(1, min(c, f // part)) for f, c in zip(fit, cut, strict=True))
+
+
+def _spacing(facts: Facts, order: tuple[int, ...]) -> list[Reason]:
+    spacing = facts.spacing
+    key = "card.pixel_m" if facts.kind == "raster" else "card.spacing_mm"
+    if spacing is None:
+        return []
+    raster = facts.kind == "raster"
+    value = spacing[0] if raster else [spacing[a] for a in order]
+    found = [Reason(key, value, f"the median of {facts.count}")]
+    odd = [case.case for case in facts.cases if case.spacing and _odd(case.spacing, spacing)]
+    if odd:
+        names = ", ".join(odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
+        why = f"{names} differ by more than 20 % from it, and nothing is resampled: train without, or resample first"
+        found.append(Reason(key, None, why, warning=True))
+    return found
+
+
+def _odd(mine: tuple[float, ...], median: tuple[float, ...]) -> bool:
+    return any(abs(a / b - 1) > ODD_SPACING for a, b in zip(mine, median, strict=True) if b)
+
+
+def _reasons(facts: Facts, sizes: Sizes, allowed: int) -> list[Reason]:
+    rank, fit, cut, card = sizes.rank, sizes.fit, sizes.cut, sizes.card
+    machine = "a GPU" if facts.gpus else f"{facts.cores} cores"
+    side = 1 << (len(sizes.filters) - 1)
+    share = 2 if rank == 3 else 4
+    overlap = [c - s for c, s in zip(cut, sizes.stride, strict=True)]
+    voxels = f"{allowed / 1000:.0f} thousand voxels, what {machine} and {facts.memory_bytes >> 30} GiB allow a step"
+    return [
+        Reason("network.filters", list(sizes.filters), f"{sizes.filters[0]} at full resolution suit {machine}; halved {len(sizes.filters) - 1} times, a patch keeps {min(fit) // side} voxels a side"),
+        Reason("fit.patch", list(fit), f"inside the median extent {show(facts.extent)}, sides multiples of {side}, so that {LEAST_BATCH[rank]} fit in {voxels}"),
+        Reason("fit.batch", sizes.batch, f"as many patches as fit in {voxels}, {MOST_BATCH} at most"),
+        Reason("card.patch", list(card), _why_card(facts, sizes)),
+        Reason("card.overlap", [c // share for c in card], f"{'half' if share == 2 else 'a quarter of'} a patch, until training has measured the border (--overlap auto)"),
+        Reason("cut.patch", list(cut), "larger than fit.patch, so that each step crops at another place" if cut != fit else "that of fit.patch: there is no room for more"),
+        Reason("cut.overlap", overlap, f"tiles begin every {show(sizes.stride)} voxels: {facts.size / 1e6:.3g} million voxels are {'few' if facts.size <= SMALL_SET else 'many, and the disk is spared'}"),
+    ]  # fmt: skip
+
+
+def _why_card(facts: Facts, sizes: Sizes) -> str:
+    for name, extent in (("largest", facts.largest), ("median", facts.extent)):
+        if all(c >= extent[a] for c, a in zip(sizes.card, sizes.order[-sizes.rank :], strict=True)):
+            return f"holds the {name} extent {show(extent)} whole, without seams"
+    return "larger than fit.patch: prediction needs less memory than training, and has fewer seams"

@@ -1,0 +1,211 @@
+"""The facts that advice is drawn from: headers, one streaming pass over the labels, and a look at
+the middle of each image."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from seg_batch.core import hardware
+from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Box
+from seg_batch.core.georef import RasterGeoref
+from seg_batch.core.normalise import Pixels
+from seg_batch.datasets.pairs import Pair, find, open_seen
+from seg_batch.io.sources.iterate import piece_boxes
+from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.training.autoconfig import (
+    FEW_CASES,
+    STRIPS,
+    CaseFacts,
+    Facts,
+    Reason,
+    Strips,
+    advise,
+)
+
+SAMPLE_VOXELS = 1 << 20
+MOST_VALUES = 256  # more distinct values than this are numbered objects or measurements
+
+
+def advised(
+    given: list[str], align: str | None = None
+) -> tuple[dict[str, Any], tuple[Reason, ...]]:
+    """The advice for what the arguments of ``train`` or ``patches`` name. Classes, channels and
+    ignored values that a manifest names are taken from it."""
+    found = find(given)
+    ignore = {value for manifest in found.manifests.values() for value in manifest.ignore}
+    plain, reasons = advise(facts_of(found.pairs, align=align, ignore=ignore))
+    said: dict[str, Any] = {}
+    for manifest in found.manifests.values():
+        if manifest.channels is not None:
+            said["channels"] = list(manifest.channels)
+        if manifest.classes is not None:
+            said["classes"] = [c.model_dump(mode="json") for c in manifest.classes]
+    plain["card"].update(said)
+    return plain, tuple(r for r in reasons if r.key.removeprefix("card.") not in said)
+
+
+def facts_of(
+    pairs: Sequence[Pair],
+    *,
+    align: str | None = None,
+    ignore: Collection[int] = (),
+    gpus: int | None = None,
+) -> Facts:
+    """What is known of these pairs and this machine. Memory is bounded whatever their size.
+
+    ``ignore``: label values that are no class, besides nodata. Raises InputError, naming the file, where kinds or channels differ between images, or where
+    label values are fractions or too many to be classes.
+    """
+    pairs = sorted(pairs, key=lambda pair: pair.case)
+    infos = [_header(pair, align) for pair in pairs]
+    _require_alike(infos)
+    strips = _Strips.over(infos) if len(pairs) < FEW_CASES else None
+    looked = [_look(pair, align, ignore, strips) for pair in pairs]
+    first = infos[0]
+    return Facts(
+        kind=first.kind,
+        channels=_channels(first.channels),
+        dtype=first.dtype,
+        whole=all(whole for _, whole in looked),
+        cases=tuple(case for case, _ in looked),
+        memory_bytes=hardware.memory_bytes(),
+        cores=hardware.cores(),
+        gpus=hardware.gpus() if gpus is None else gpus,
+        strips=None if strips is None else strips.found(),
+        split_given=any(pair.split for pair in pairs),
+    )
+
+
+def _header(pair: Pair, align: str | None) -> SourceInfo:
+    image, label = open_seen(pair, "RAS", align)
+    image.close()
+    label.close()
+    return image.info
+
+
+def _require_alike(infos: list[SourceInfo]) -> None:
+    first = infos[0]
+    for info in infos[1:]:
+        for what, a, b in (
+            ("kind", first.kind, info.kind),
+            ("number of channels", len(first.channels), len(info.channels)),
+        ):
+            if a != b:
+                raise InputError(
+                    f"{info.path} has another {what} than {first.path} ({b} against {a}), and one "
+                    "model sees one: take it out"
+                )
+
+
+def _channels(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, or numbers where two are the same."""
+    if len(set(names)) == len(names):
+        return tuple(names)
+    return tuple(f"channel {k}" for k in range(1, len(names) + 1))
+
+
+def _look(
+    pair: Pair, align: str | None, ignore: Collection[int], strips: _Strips | None
+) -> tuple[CaseFacts, bool]:
+    """The facts of a case, and whether its image holds whole numbers."""
+    image, label = open_seen(pair, "RAS", align)
+    try:
+        values = _sample(image)
+        case = CaseFacts(
+            case=pair.case,
+            extent=image.info.extent,
+            spacing=_spacing(image.info),
+            voxels=_classes(label, ignore, strips),
+            low=float(values.min()),
+            high=float(values.max()),
+            mean=float(values.mean()),
+        )
+        return case, bool((values == np.round(values)).all())
+    finally:
+        image.close()
+        label.close()
+
+
+def _sample(image: Oriented) -> np.ndarray:
+    """Valid values of the middle of an image, all channels, physical; a zero where there is none."""
+    extent = image.info.extent
+    part = min(1.0, (SAMPLE_VOXELS / math.prod(extent)) ** (1 / len(extent)))
+    shape = [max(1, int(n * part)) for n in extent]
+    start = tuple((n - m) // 2 for n, m in zip(extent, shape, strict=True))
+    pixels = image.read(Box(start, tuple(a + m for a, m in zip(start, shape, strict=True))))
+    values = pixels.physical(np.float64)
+    keep = np.isfinite(values) if pixels.valid is None else np.isfinite(values) & pixels.valid
+    return values[keep] if keep.any() else np.zeros(1)
+
+
+def _spacing(info: SourceInfo) -> tuple[float, ...] | None:
+    """mm per axis of a volume, metres of a raster; None where the file does not say."""
+    georef = info.georef
+    if isinstance(georef, RasterGeoref):
+        return None if georef.pixel_m2 is None else (math.sqrt(georef.pixel_m2),) * 2
+    return georef.spacing_mm
+
+
+def _classes(label: Oriented, ignore: Collection[int], strips: _Strips | None) -> dict[int, int]:
+    """Voxels per label value, from one pass."""
+    voxels: Counter[int] = Counter()
+    for box in piece_boxes(label.info):
+        pixels = label.read(box)
+        voxels += _counted(pixels, ignore, label.info.path)
+        if len(voxels) > MOST_VALUES:
+            raise InputError(
+                f"{label.info.path} has more than {MOST_VALUES} different values, which are "
+                "numbered objects or measurements and no classes: give a class per voxel"
+            )
+        if strips is not None:
+            strips.add(box, pixels, ignore, label.info.path)
+    return dict(sorted(voxels.items()))
+
+
+def _counted(pixels: Pixels, ignore: Collection[int], path: str) -> Counter[int]:
+    values = pixels.physical(np.float64)[..., 0]
+    values = values if pixels.valid is None else values[pixels.valid[..., 0]]
+    found, counts = np.unique(values, return_counts=True)
+    if (odd := found[found != np.round(found)]).size:
+        raise InputError(
+            f"{path} has the value {odd[0]:g}, and labels are whole numbers: give a class per voxel"
+        )
+    pairs = zip(map(int, found), map(int, counts), strict=True)
+    return Counter({value: n for value, n in pairs if value not in ignore})
+
+
+class _Strips:
+    """Voxels per label value in equal parts of the longest axis of the smallest case."""
+
+    def __init__(self, axis: int, length: int, reach: tuple[int, ...]) -> None:
+        self.axis, self.reach = axis, reach
+        parts = min(STRIPS, length)
+        self.edges = [length * k // parts for k in range(parts + 1)]
+        self.voxels: list[Counter[int]] = [Counter() for _ in range(parts)]
+
+    @classmethod
+    def over(cls, infos: list[SourceInfo]) -> _Strips:
+        least = tuple(map(min, zip(*(info.extent for info in infos), strict=True)))
+        reach = tuple(map(max, zip(*(info.extent for info in infos), strict=True)))
+        return cls(least.index(max(least)), max(least), reach)
+
+    def add(self, box: Box, pixels: Pixels, ignore: Collection[int], path: str) -> None:
+        """Count what was read of ``box``, part by part."""
+        first, last = box.start[self.axis], box.stop[self.axis]
+        inner = [e - first for e in self.edges[1:-1]]
+        cuts = [0, *(min(max(e, 0), last - first) for e in inner), last - first]
+        for k, (a, b) in enumerate(pairwise(cuts)):
+            if b > a:
+                part = pixels[(slice(None),) * self.axis + (slice(a, b),)]
+                self.voxels[k] += _counted(part, ignore, path)
+
+    def found(self) -> Strips:
+        return Strips(self.axis, tuple(self.edges), tuple(map(dict, self.voxels)), self.reach)

@@ -1,0 +1,151 @@
+"""From the best checkpoint to a bundle: weights, card with measured scores, and what is to be seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from seg_batch.config.card import Border, Compute, ModelCard
+from seg_batch.config.recipe import Recipe
+from seg_batch.config.recipe.reading import as_yaml
+from seg_batch.core import files
+from seg_batch.core.geometry import Box
+from seg_batch.datasets.patch_set import Held, PatchSet
+from seg_batch.evaluation.score import scores_of
+from seg_batch.inference import bundles
+from seg_batch.inference.sliding_window.stitch import Predictor
+from seg_batch.training.border_effect import measure_border
+from seg_batch.training.curves import write_curves, write_history
+from seg_batch.training.examples import Examples, chosen
+from seg_batch.training.provenance import summary
+from seg_batch.training.training_set import TrainingSet
+
+if TYPE_CHECKING:
+    from seg_batch.nn.training.fit import Fit
+
+IMAGES = 8  # regions that the border of a patch is measured on
+SIDE = {2: 1024, 3: 128}  # of what is read of each
+
+
+class Listener(Protocol):
+    """What is told while a bundle is filled."""
+
+    def stage(self, name: str) -> None: ...
+
+
+def fill(
+    folder: Path, found: TrainingSet, fitted: Fit, work: Path, listener: Listener
+) -> ModelCard:
+    """Write the bundle into ``folder`` and return its card.
+
+    ``model.keras``, ``card.json``, ``recipe.yaml``, ``split.json``, ``training.json``, ``history.csv`` and
+    ``history.json``, ``curves.png``, ``examples/``: pictures of held-out patches.
+    """
+    from seg_batch.nn.engines import load_predictor
+
+    patches, recipe = found.patches, found.recipe
+    weights = folder / bundles.WEIGHTS["keras"]
+    shutil.copyfile(fitted.path, weights)
+    sha256 = files.sha256(weights)
+    predictor = load_predictor(weights, engine="tensorflow", precision="float32", sha256=sha256)
+    validation, test = patches.held("validation"), patches.held("test")
+    listener.stage("measuring the border of a patch")
+    card = _card(patches, recipe, fitted.model, sha256)
+    card = card.model_copy(update={"border": _border(validation, card, predictor)})
+    told = summary(patches, recipe, fitted.history, fitted.step)
+    scores: dict[str, Any] = {}
+    for part, regions in (("validation", validation), ("test", test)):
+        if regions:
+            listener.stage(f"scoring {part}")
+            measured = {"measured_on": _measured_on(part, regions)}
+            scores[part] = {**measured, **scores_of(regions, card, predictor)}
+    how = {"precision": "float32", "taper": "hann", "overlap": list(card.overlap or ())}
+    card = card.model_copy(update={"scores": {**scores, "how": how, "training": told}})
+    write_history(folder, fitted.history)
+    write_curves(folder / "curves.png", fitted.history, fitted.step)
+    _pictures(folder / "examples", work / "examples", validation, card, predictor, fitted.step)
+    _write(folder, card, recipe, patches, told)
+    return card
+
+
+def _write(
+    folder: Path, card: ModelCard, recipe: Recipe, patches: PatchSet, told: dict[str, Any]
+) -> None:
+    (folder / "recipe.yaml").write_text(as_yaml(recipe), encoding="utf-8")
+    for name, value in (
+        ("split.json", patches.hold_out),
+        ("training.json", told),
+        ("card.json", card.model_dump(mode="json")),
+    ):
+        (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _pictures(
+    folder: Path,
+    earlier: Path,
+    regions: list[Held],
+    card: ModelCard,
+    predictor: Predictor,
+    step: int,
+) -> None:
+    """What was drawn while training, and the finished model on the same patches."""
+    if earlier.is_dir():
+        shutil.copytree(earlier, folder)
+
+    def one_by_one(x: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.asarray(predictor(one[None])) for one in x])
+
+    Examples(folder, chosen(regions, card), card)(step, one_by_one)
+
+
+def _border(regions: list[Held], card: ModelCard, predictor: Predictor) -> Border | None:
+    """Measured on the middles of some held-out regions, which 2-D models see slice by slice."""
+    assert card.patch is not None
+    rank, images = len(card.patch), []
+    for region in regions[:IMAGES]:
+        lead = len(region.extent) - rank
+        box = _middle(region.window, (1,) * lead + (SIDE[rank],) * rank)
+        image = region.normaliser(region.read(box))
+        images.append(image.reshape(*image.shape[lead:]))
+    return measure_border(predictor, card.patch, images)
+
+
+def _middle(box: Box, most: tuple[int, ...]) -> Box:
+    """The middle of a box, of at most ``most`` voxels per axis."""
+    side = [min(n, m) for n, m in zip(box.shape, most, strict=True)]
+    start = tuple(a + (n - s) // 2 for a, n, s in zip(box.start, box.shape, side, strict=True))
+    return Box(start, tuple(a + s for a, s in zip(start, side, strict=True)))
+
+
+def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCard:
+    """The card of the bundle, all but its scores and its border."""
+    from seg_batch.nn.analysis.flops import activation_bytes, forward_flops
+    from seg_batch.nn.analysis.global_layers import for_card
+    from seg_batch.nn.networks.registry import described, multiple
+
+    draft, network = recipe.card, recipe.network
+    built = (network.arch, network.filters, network.options)
+    return draft.card(
+        patches.normaliser if draft.normalisation == "card" else None,
+        compute=Compute(
+            activation_bytes=activation_bytes(model, draft.patch),
+            flops=forward_flops(model, draft.patch),
+        ),
+        multiple=(multiple(*built),) * len(draft.patch),
+        architecture={**described(*built), **for_card(model)},
+        split=patches.hold_out,
+        weights_sha256=sha256,
+    )
+
+
+def _measured_on(part: str, regions: list[Held]) -> str:
+    """Which voxels, in words that hold without the dataset."""
+    whole = [region for region in regions if region.box.shape == region.extent]
+    if len(whole) == len(regions):
+        return f"{len(regions)} whole cases that were held out of training"
+    boxes = "; ".join(f"{region.case} [{region.box}]" for region in regions)
+    return f"voxels held out of training: {boxes}"

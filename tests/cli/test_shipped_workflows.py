@@ -1,0 +1,112 @@
+"""The workflows that come with segbatch, run as a user would, on small inputs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import rasterio
+from rasterio.windows import Window
+
+from seg_batch.batch.inputs.listing import listed
+from seg_batch.config.workflow import read
+from seg_batch.core.resources import SAMPLES
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+
+
+def run(name: str, *more: str, **env: str) -> dict:
+    command = [sys.executable, "-m", "seg_batch", "run", str(WORKFLOWS / f"{name}.yaml"), "--json"]
+    done = subprocess.run(
+        [*command, *more], env={**os.environ, **env}, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode in (0, 3), done.stderr
+    return json.loads(done.stdout)
+
+
+def volumes(folder: Path) -> Path:
+    """Two people's volumes, one of them twice, and files that are to be left out."""
+    for person in ("ann", "bob"):
+        (folder / person).mkdir(parents=True)
+        shutil.copy(SAMPLES / "hippocampus_001.nii.gz", folder / person / "ct.nii.gz")
+    shutil.copy(SAMPLES / "hippocampus_143.nii.gz", folder / "bob" / "ct_2.nii.gz")
+    (folder / "bob" / "ct_seg.nii.gz").touch()
+    (folder / "ann" / "scouts").mkdir()
+    (folder / "ann" / "scouts" / "s.nii").touch()
+    return folder
+
+
+def scenes(folder: Path) -> Path:
+    folder.mkdir()
+    with rasterio.open(SAMPLES / "zion_landsat8.tif") as file:
+        for n, corner in enumerate(((0, 0), (200, 100))):
+            window = Window(*corner, 200, 160)
+            profile = {
+                **file.profile,
+                "width": 200,
+                "height": 160,
+                "transform": file.window_transform(window),
+            }
+            profile |= {"driver": "GTiff", "tiled": False}
+            with rasterio.open(folder / f"scene_{n}.tif", "w", **profile) as cut:
+                cut.write(file.read(window=window))
+    return folder
+
+
+def test_overnight_ct_names_its_inputs_and_outputs(tmp_path: Path) -> None:
+    data = volumes(tmp_path / "scans")
+    flow = read(
+        WORKFLOWS / "overnight_ct.yaml", env={"DATA": str(data), "OUT": str(tmp_path / "out")}
+    )
+    found = listed(flow)
+    outputs = {os.path.relpath(one.output, tmp_path / "out") for one in found.entries}
+    assert outputs == {"ann/ct_labels.nii.gz", "bob/ct_labels.nii.gz", "bob/ct_2_labels.nii.gz"}
+    assert not found.refused
+
+
+@pytest.mark.full
+def test_overnight_ct(tmp_path: Path) -> None:
+    data, out = volumes(tmp_path / "scans"), tmp_path / "out"
+    again = ("--set", "limits.memory=2GiB")
+    told = run("overnight_ct", *again, DATA=str(data), OUT=str(out))
+    assert (told["status"], told["complete"]) == (0, 3)
+    ann, bob = (nibabel.load(out / name / "ct_labels.nii.gz") for name in ("ann", "bob"))
+    assert np.array_equal(np.asanyarray(ann.dataobj), np.asanyarray(bob.dataobj))
+    told = run("overnight_ct", *again, DATA=str(data), OUT=str(out))
+    assert (told["complete"], told["resumed"]) == (3, 3)
+
+
+@pytest.mark.full
+def test_landcover(tmp_path: Path) -> None:
+    data, out = scenes(tmp_path / "scenes"), tmp_path / "out"
+    told = run("landcover", SCENES=str(data), OUT=str(out))
+    assert (told["status"], told["complete"]) == (0, 2)
+    with rasterio.open(out / "scene_0_labels.tif") as product:
+        assert product.shape == (160, 200)
+        assert set(np.unique(product.read(1))) <= {*range(1, 9), 255}
+
+
+@pytest.mark.slow
+def test_finetune(tmp_path: Path, data: Path) -> None:
+    source, new = data / "msd_hippocampus", tmp_path / "new"
+    cases = sorted(path.name for path in (source / "images").iterdir())
+    for part in ("images", "labels"):
+        (tmp_path / "labelled" / part).mkdir(parents=True)
+        for name in cases[:6]:
+            shutil.copy(source / part / name, tmp_path / "labelled" / part)
+    new.mkdir()
+    shutil.copy(source / "images" / cases[6], new)
+    env = {"DATA": str(tmp_path / "labelled"), "NEW": str(new), "OUT": str(tmp_path / "out")}
+    told = run("finetune", "--set", "steps.train.steps=4", **env)
+    assert told["status"] == 0
+    assert [one["status"] for one in told["steps"]] == ["complete"] * 4
+    assert list((tmp_path / "out/labels").glob("*_labels.nii.gz"))
+    again = run("finetune", "--set", "steps.train.steps=4", **env)
+    assert [one["before"] for one in again["steps"]] == [True, True, True, False]
