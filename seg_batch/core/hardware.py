@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import socket
@@ -62,19 +61,12 @@ def has_avx512() -> bool:
 
 
 def _highest_isa() -> str:
-    return os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    limits = (os.environ.get(f"{prefix}_MAX_CPU_ISA", "") for prefix in ("ONEDNN", "DNNL"))
+    return next(filter(None, limits), "").upper()
 
 
 def _has_flag(*names: str) -> bool:
     return re.search(rf"\b({'|'.join(names)})\b", _cpuinfo()) is not None
-
-
-def cpu() -> str:
-    """What the instructions that libraries choose follow from: vendor, model, flags, and the limit set
-    to oneDNN."""
-    kinds = r"vendor_id|cpu family|model|model name|flags|Features|CPU part"
-    told = re.findall(rf"^(?:{kinds})\s*:.*$", _cpuinfo().partition("\n\n")[0], re.MULTILINE)
-    return "\n".join([platform.machine(), platform.processor(), _highest_isa(), *told])
 
 
 def _cpuinfo() -> str:

@@ -200,13 +200,14 @@ def asked_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:
     return tuple(-(-min(b, n) // c) * c for b, n, c in zip(block, extent, chunk, strict=True))
 
 
-def seconds(engine: str, precision: str, *, flops: float, voxels: float) -> float:
+def seconds(engine: str, precision: str, *, flops: float, voxels: float, workers: int) -> float:
     """Rough: a model's ``flops`` at what its engine reaches on all cores; without any (a model that is
     a function), so many ``voxels`` at 10 million a second and core."""
+    cores, fast = hardware.cores(), bool(hardware.gpus()) or hardware.has_avx512()
     if not flops:
-        return voxels / (VOXELS_PER_CORE_S * hardware.cores())
-    if hardware.gpus() or hardware.has_avx512():
-        rate = FLOPS_PER_CORE.get((engine, precision), SLOWEST)
-    else:
-        rate = FLOPS_BELOW_AVX512.get(engine, SLOWEST)
-    return flops / (rate * hardware.cores())
+        return voxels / (VOXELS_PER_CORE_S * cores)
+    if not hardware.gpus() and (engine == "keras" or (engine == "tensorflow" and not fast)):
+        cores = min(cores, max(workers, 1))  # they take one thread each (nn.engines.steady)
+    if fast:
+        return flops / (FLOPS_PER_CORE.get((engine, precision), SLOWEST) * cores)
+    return flops / (FLOPS_BELOW_AVX512.get(engine, SLOWEST) * cores)

@@ -232,6 +232,7 @@ def make_plan(
             options.precision,
             flops=predicted * views * card.compute.flops,
             voxels=math.prod(info.extent) * predicted / len(grid) * passes,
+            workers=options.workers,
         ),
         fingerprint=identity,
     )

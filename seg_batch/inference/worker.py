@@ -25,7 +25,6 @@ from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.ensemble import mean
 from seg_batch.inference.plan import Plan
-from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH
 from seg_batch.inference.sliding_window.seams import SeamCounter
 from seg_batch.inference.sliding_window.stitch import (
     Counts,
@@ -115,7 +114,6 @@ def _loaded(model: Model, settled: Plan | Options) -> Predictor:
         batch=settled.batch or 1,
         precision=settled.precision,
         sha256=model.card.weights_sha256,
-        patch=model.card.patch or DEFAULT_PATCH.get(model.card.rank or 0),
     )
     if loaded.classes != len(model.card.classes):
         raise BundleError(

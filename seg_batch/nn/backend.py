@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["keras", "quiet_stderr", "tf"]
+__all__ = ["ONEDNN", "keras", "quiet_stderr", "tf"]
 
 
 @contextmanager
@@ -36,7 +36,9 @@ def quiet_stderr() -> Iterator[None]:
 
 # Else TensorFlow takes oneDNN only on some CPUs. Its own convolutions split sums among threads, so that
 # last bits would depend on how many there are.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+_early = "tensorflow" in sys.modules  # it has chosen before we could say anything
+_asked = os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+ONEDNN = not _early and _asked.lower() not in ("0", "false")
 
 with quiet_stderr():
     import keras

@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.config.predict_options import ENGINES
-from seg_batch.core.geometry import Shape
 from seg_batch.nn.engines.batched import ModelPredictor
 from seg_batch.nn.engines.choice import CLASSES, choose, class_of
-from seg_batch.nn.engines.steady import threads_for
 from seg_batch.nn.weights import stamp
 
 __all__ = ["CLASSES", "ENGINES", "choose", "load_predictor"]
@@ -38,21 +36,17 @@ def load_predictor(
     batch: int = 1,
     precision: str = "float32",
     sha256: str | None = None,
-    patch: Shape | None = None,
 ) -> ModelPredictor:
     """The predictor of a bundle's weights, loaded once per process however often and wherever asked.
 
     `engine` is one of `CLASSES` (see `choose`). `sha256` (hex) is compared with the file's first;
     BundleError if it differs. The number of threads comes from TF_NUM_INTRAOP_THREADS, read when
-    the engine starts; it is 1 where another could change a bit of patches of the sides `patch`, if
-    they are given (see `steady`).
+    the engine starts; an engine takes one where their number could change a bit (see `steady`).
     """
     path = Path(weights).resolve()
-    key = (path, stamp(path), engine, batch, precision, sha256, patch)
+    key = (path, stamp(path), engine, batch, precision, sha256)
     with _lock:
         if key not in _loaded_already:
-            options = {"batch": batch, "precision": precision, "sha256": sha256}
-            if patch is not None and sha256 is not None:
-                options["threads"] = threads_for(engine, path, sha256, precision, patch)
-            _loaded_already[key] = class_of(engine)(path, **options)
+            made = class_of(engine)(path, batch=batch, precision=precision, sha256=sha256)
+            _loaded_already[key] = made
         return _loaded_already[key]

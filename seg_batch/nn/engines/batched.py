@@ -96,7 +96,7 @@ class ModelPredictor(Batched):
         precision: str,
         gpu: bool = False,
     ) -> None:
-        super().__init__(compiler, batch if gpu else min(batch, 1), exhausted)
+        super().__init__(compiler, batch if gpu or batch < 1 else 1, exhausted)
         self.channels, self.rank, self.precision = channels, rank, precision
         self.classes = max(outputs, 2)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch.core import hardware
 from seg_batch.core.errors import PlanError
 from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
 from seg_batch.nn.backend import keras
@@ -41,14 +42,13 @@ class AnyKerasPredictor(ModelPredictor):
         batch: int = 1,
         precision: str = "float32",
         sha256: str | None = None,
-        threads: int | None = None,
     ) -> None:
         gpu = _started()
         policy = "mixed_bfloat16" if known_precision(precision) == "mixed" else None
         if policy and not gpu:
             raise PlanError(
-                f"Keras on {keras.backend.backend()} gains nothing from bfloat16 on a CPU, which "
-                "--precision mixed asks it for: use --precision float32"
+                f"Keras on {keras.backend.backend()} has no GPU here, and on a CPU nothing to gain from "
+                "--precision mixed: use --precision float32"
             )
         model = load_model(weights, sha256=sha256)
         folded = fold_batchnorm(model, policy)
@@ -64,17 +64,27 @@ class AnyKerasPredictor(ModelPredictor):
 
 
 def _started() -> bool:
-    """Start JAX or PyTorch, on a CPU with one thread; whether there is a GPU."""
-    if keras.backend.backend() == "jax":
-        import jax
+    """Start JAX or PyTorch, on a CPU with one thread; whether there is a GPU that it uses.
 
-        os.environ.setdefault("NPROC", "1")  # what XLA goes by, read when it starts
+    JAX that runs already keeps its threads.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if not torch.cuda.is_available():
+            torch.set_num_threads(1)
+        return bool(torch.cuda.is_available())
+    import jax
+
+    before = os.environ.get("NPROC")
+    if not hardware.gpus():
+        os.environ["NPROC"] = "1"  # how many threads XLA takes, read when it starts
+    try:
         return bool(jax.default_backend() != "cpu")
-    import torch
-
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)
-    return bool(torch.cuda.is_available())
+    finally:
+        os.environ.pop("NPROC", None)
+        if before is not None:
+            os.environ["NPROC"] = before
 
 
 def compiled(model: keras.Model, shape: Shape) -> Forward:

@@ -3,7 +3,7 @@
 What was measured (OpenVINO 2026.4, Zen 5, two cores) and what it means here:
 
 - A patch has one result to the last bit for any number of threads, in float32 and in bfloat16, with
-  the instructions of any x86-64 (SSE4.1, AVX2, AVX-512). Where nobody has tested it: `steady`.
+  the instructions of any x86-64 (SSE4.1, AVX2, AVX-512). Elsewhere each network is tried (`steady`).
 - ``precision="mixed"`` is bfloat16, refused where the CPU does not compute in it: elsewhere it
   would quietly be something else, and workers would differ. What stays float32: `openvino_precision`.
 - Threads are not pinned to cores: several processes would all take the first ones.
@@ -29,6 +29,7 @@ from seg_batch.nn.engines.batched import (
 from seg_batch.nn.engines.openvino_cache import converted, read
 from seg_batch.nn.engines.openvino_import import core, openvino
 from seg_batch.nn.engines.openvino_precision import parts
+from seg_batch.nn.engines.steady import is_x86, steadied
 from seg_batch.nn.weights import verified
 
 
@@ -46,9 +47,8 @@ class OpenVINOPredictor(ModelPredictor):
         batch: int = 1,
         precision: str = "float32",
         sha256: str | None = None,
-        threads: int | None = None,
     ) -> None:
-        self._core, self._threads = core(), threads
+        self._core = core()
         if known_precision(precision) == "mixed" and not _has_bfloat16(self._core):
             raise PlanError(
                 "this CPU does not compute in bfloat16, which --precision mixed asks OpenVINO for: "
@@ -70,11 +70,15 @@ class OpenVINOPredictor(ModelPredictor):
 
     def _compile(self, shape: Shape) -> Forward:
         """The network for arrays of exactly `shape`; InputError if it can't take that."""
+        many = self._compiled(shape)
+        return many if is_x86() else steadied(many, lambda: self._compiled(shape, 1), shape)
+
+    def _compiled(self, shape: Shape, threads: int | None = None) -> Forward:
         model = self._model.clone()
         try:
             model.reshape(list(shape))
             compiled = [
-                self._core.compile_model(part, "CPU", _config(precision, self._threads))
+                self._core.compile_model(part, "CPU", _config(precision, threads))
                 for part, precision in parts(model, self.precision)
             ]
             chain = [part.create_infer_request() for part in compiled]

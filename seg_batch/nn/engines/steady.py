@@ -1,121 +1,93 @@
-"""Whether the number of threads can change what an engine computes here (law 2), and what follows.
+"""How many threads an engine may have without changing a bit of its results (law 2).
 
-Workers have as many threads as their number leaves them, so bytes may not depend on it. Where `is_known`
-says so the tests prove that they do not. Elsewhere a bundle is tried when it is first loaded: one patch,
-in processes with different numbers of threads. Where the results differ the engine gets one thread. The
-answer is kept in the user's cache, by all that it follows from. ``python -m`` this module is such a
-process.
+Workers have as many threads as their number leaves them, so bytes may not depend on it. Libraries
+promise nothing here. Where the tests show that no number of threads matters all are taken, elsewhere one.
 """
 
-import contextlib
-import hashlib
+import json
 import logging
-import os
 import platform
-import subprocess
-import sys
-from importlib.metadata import version
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from seg_batch.core import hardware
-from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Shape
-from seg_batch.core.resources import PACKAGE
+from seg_batch.nn.engines.batched import Forward
 
-THREADS = (1, 2, 7)
-ANY = 0  # as many threads as the process was given
-ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# Layers that oneDNN and TensorFlow compute with AVX-512 without splitting a sum among threads. A mean
+# over the whole patch (group normalisation, global pooling) is such a sum.
+LOCAL_LAYERS = frozenset(
+    {
+        *("Activation", "Add", "BatchNormalization", "Concatenate", "Dropout", "InputLayer"),
+        *("LeakyReLU", "Multiply", "ReLU", "UpSampling2D", "UpSampling3D", "ZeroPadding2D"),
+        *("Conv2D", "Conv2DTranspose", "Conv3D", "Conv3DTranspose", "DepthwiseConv2D"),
+        *("MaxPooling2D", "MaxPooling3D", "SeparableConv2D"),
+    }
+)
+# Modules of what a configuration names beside layers.
+PARTS = ("keras.initializers", "keras.regularizers", "keras.constraints", "keras.src.models")
+
+LARGEST_CONFIG = 64 << 20  # bytes; a longer one is cut, so that it is no JSON
 
 _log = logging.getLogger(__name__)
 
 
-def threads_for(engine: str, weights: Path, sha256: str, precision: str, patch: Shape) -> int:
-    """1 where another number of threads could change a bit of what `engine` computes, else `ANY`.
+def is_x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64")
 
-    `patch` is the spatial shape of the patches to come, in voxels. A line is logged for 1.
+
+def tensorflow_may_thread(weights: Path, *, onednn: bool) -> bool:
+    """Whether TensorFlow's results on a CPU are the same for any number of threads, for this model.
+
+    They are with oneDNN on AVX-512, for layers that look at a part of the patch only. Below AVX-512
+    oneDNN splits sums of convolutions in two dimensions (``gemm:jit``), and TensorFlow's own
+    convolutions do everywhere.
     """
-    if hardware.gpus() or is_known(engine):
-        return ANY
-    told = [engine, version(engine), sha256, precision, str(patch), hardware.cpu()]
-    told.append(os.environ.get(ONEDNN, ""))
-    file = hashlib.sha256("|".join(told).encode()).hexdigest()[:32]
-    answer = _kept(file) or _tried(engine, weights, precision, patch)
-    _keep(file, answer)
-    if answer == "same":
-        return ANY
+    return onednn and is_x86() and hardware.has_avx512() and layers_of(weights) <= LOCAL_LAYERS
+
+
+def layers_of(weights: Path) -> set[str]:
+    """Names of the layers in a ``.keras`` file, and of operations, which have a module before them.
+
+    Empty for what can't be read: the engine says why when it loads the file.
+    """
+    try:
+        with zipfile.ZipFile(weights) as file, file.open("config.json") as config:
+            return set(_layers(json.loads(config.read(LARGEST_CONFIG))))
+    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile):
+        return set()
+
+
+def _layers(config: Any) -> Iterator[str]:
+    if isinstance(config, dict):
+        module, name = str(config.get("module") or "keras"), config.get("class_name")
+        if name and module == "keras.layers":
+            yield str(name)
+        elif name and module != "keras" and not module.startswith(PARTS):
+            yield f"{module}.{name}"
+    if isinstance(config, (dict, list)):
+        for value in config.values() if isinstance(config, dict) else config:
+            yield from _layers(value)
+
+
+def steadied(many: Forward, one: Callable[[], Forward], shape: Shape) -> Forward:
+    """`many` (threads), if noise of `shape` gives the bits there that `one` thread gives; else the latter,
+    and a line that says so."""
+    noise = np.random.default_rng(0).standard_normal(shape, np.float32)
+    alone = one()
+    if np.array_equal(many(noise), alone(noise), equal_nan=True):
+        return many
+    warn_of_one_thread("OpenVINO")
+    return alone
+
+
+def warn_of_one_thread(engine: str) -> None:
     _log.warning(
-        "%s computes with one thread: with this model its last bits depend on how many there are; "
-        "take more workers for speed, or --engine openvino",
+        "%s computes with one thread: the last bits of this model depend on how many there are on "
+        "this CPU; more workers use more cores",
         engine,
     )
-    return 1
-
-
-def is_known(engine: str) -> bool:
-    """Whether the tests prove that on this kind of CPU no number of threads changes a bit.
-
-    OpenVINO's convolutions never split a sum among threads, on any x86-64. oneDNN's in TensorFlow do
-    below AVX-512, in two dimensions (``gemm:jit``), and TensorFlow's own do everywhere.
-    """
-    if engine == "keras":
-        return True  # one thread on CPUs anyway
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    onednn = os.environ.get(ONEDNN, "1") != "0" and hardware.has_avx512()
-    return x86 and (engine == "openvino" or onednn)
-
-
-def _tried(engine: str, weights: Path, precision: str, patch: Shape) -> str:
-    digests = {_digest(engine, weights, precision, patch, threads) for threads in THREADS}
-    return "same" if len(digests) == 1 else "different"
-
-
-def _digest(engine: str, weights: Path, precision: str, patch: Shape, threads: int) -> str:
-    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {
-        **os.environ,
-        "TF_NUM_INTRAOP_THREADS": str(threads),
-        "PYTHONPATH": os.pathsep.join(paths),
-    }
-    sides = ",".join(map(str, patch))
-    # -P: the current folder, where anybody's numpy.py may lie, is no place to import from.
-    command = [sys.executable, "-P", "-m", __name__, engine, str(weights), precision, sides]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise PlanError(
-            f"{engine} could not be tried with {threads} threads ({reason}): use another --engine"
-        )
-    return done.stdout.split()[-1]
-
-
-def _kept(file: str) -> str | None:
-    with contextlib.suppress(OSError, RuntimeError, UnicodeDecodeError):
-        answer = (hardware.user_cache("threads") / file).read_text()
-        return answer if answer in ("same", "different") else None
-    return None
-
-
-def _keep(file: str, answer: str) -> None:
-    """Written beside its place and moved there; where there is no place, it is tried again each time."""
-    with contextlib.suppress(OSError, RuntimeError):
-        folder = hardware.user_cache("threads")
-        folder.mkdir(parents=True, exist_ok=True)
-        made = folder / f"{file}.{os.getpid()}"
-        made.write_text(answer)
-        made.replace(folder / file)
-
-
-def main(engine: str, weights: str, precision: str, sides: str) -> None:
-    """Print the digest of one patch of noise, computed by `engine`."""
-    from seg_batch.nn.engines.choice import class_of
-
-    predictor = class_of(engine)(weights, precision=precision, threads=ANY)
-    shape = (1, *map(int, sides.split(",")), predictor.channels)
-    patch = np.random.default_rng(0).standard_normal(shape, np.float32)
-    print(hashlib.sha256(predictor(patch).tobytes()).hexdigest())
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

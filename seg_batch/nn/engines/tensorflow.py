@@ -2,10 +2,9 @@
 
 What was measured (Keras 3.15.1, TensorFlow 2.21, Zen 4 and 5) and what it means here:
 
-- With oneDNN on AVX-512 a patch has one result to the last bit for any number of threads. Below it, and
-  without oneDNN, sums can be split among threads: `steady` says how many are taken then. TensorFlow
-  itself turns to oneDNN only where the CPU has instructions for neural networks (Zen 3 has none);
-  `backend` asks for it always.
+- With oneDNN on AVX-512 a patch has one result to the last bit for any number of threads, if no layer
+  sums over the whole patch. Else there is one thread (`steady`). TensorFlow itself turns to oneDNN only
+  where the CPU has instructions for neural networks (Zen 3 has none); `backend` asks for it always.
 - One patch at a time is as fast per patch as eight, on CPUs. On GPUs the result can depend on the
   *size* of the batch, in the last bits, where layers get small; so a run keeps one size, and short
   batches are padded.
@@ -16,6 +15,7 @@ What was measured (Keras 3.15.1, TensorFlow 2.21, Zen 4 and 5) and what it means
   that compute in float32 (`rounding`).
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ import numpy as np
 from seg_batch.core import hardware
 from seg_batch.core.errors import PlanError
 from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
-from seg_batch.nn.backend import keras, tf
+from seg_batch.nn.backend import ONEDNN, keras, tf
 from seg_batch.nn.engines.batched import Forward, ModelPredictor, known_precision, unfit_shape
-from seg_batch.nn.engines.steady import ANY, is_known
+from seg_batch.nn.engines.steady import tensorflow_may_thread, warn_of_one_thread
 from seg_batch.nn.loading import load_model
 from seg_batch.nn.rounding import rounded
 
@@ -37,6 +37,7 @@ if tf is None:
         "unset KERAS_BACKEND, or use --engine keras"
     )
 
+_log = logging.getLogger(__name__)
 EXHAUSTED = (tf.errors.ResourceExhaustedError, MemoryError)
 
 
@@ -53,12 +54,12 @@ class KerasPredictor(ModelPredictor):
         batch: int = 1,
         precision: str = "float32",
         sha256: str | None = None,
-        threads: int | None = None,
     ) -> None:
         known_precision(precision)
-        _limit(threads)  # before TensorFlow starts with as many as it likes
-        model = load_model(weights, sha256=sha256)
         gpu = bool(tf.config.list_physical_devices("GPU"))
+        if not gpu and not tensorflow_may_thread(Path(weights), onednn=ONEDNN):
+            _take_one_thread()
+        model = load_model(weights, sha256=sha256)
         if gpu:
             _steady_gpu(precision)
         folded = _computing(model, precision, gpu)
@@ -74,22 +75,18 @@ class KerasPredictor(ModelPredictor):
         )
 
 
-def _limit(threads: int | None) -> None:
-    """One thread where that is asked for, or where nobody has proved (None) that more are as good.
-
-    PlanError where TensorFlow has started with more, and one was asked for.
-    """
-    any_number = hardware.gpus() or is_known("tensorflow") if threads is None else threads == ANY
-    if any_number or os.environ.get("TF_NUM_INTRAOP_THREADS") == "1":
+def _take_one_thread() -> None:
+    """Has to happen before TensorFlow starts; afterwards all there is to do is to say so."""
+    if os.environ.get("TF_NUM_INTRAOP_THREADS") == "1":
         return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
-    except RuntimeError as error:
-        if threads is not None:
-            raise PlanError(
-                "TensorFlow has started in this process, and with more than one thread its last bits "
-                "would depend on how many: set TF_NUM_INTRAOP_THREADS=1 before, or use --engine openvino"
-            ) from error
+        warn_of_one_thread("TensorFlow")
+    except RuntimeError:
+        _log.warning(
+            "TensorFlow had started before this model was loaded, with more threads than one: another "
+            "number of them may give other last bits; TF_NUM_INTRAOP_THREADS=1 makes them exact"
+        )
 
 
 def _computing(model: keras.Model, precision: str, gpu: bool) -> keras.Model:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from seg_batch.core import hardware
-from seg_batch.core.files import sha256
 from seg_batch.nn.backend import keras
 from seg_batch.nn.engines import steady
+from seg_batch.nn.engines.openvino import OpenVINOPredictor
 from seg_batch.nn.engines.tensorflow import KerasPredictor
 
 pytestmark = pytest.mark.full
@@ -25,35 +25,34 @@ LAWS = """
 import hashlib, sys
 from pathlib import Path
 import numpy as np
-from seg_batch.core.files import sha256
 from seg_batch.nn.engines import load_predictor
-engine, trial, *files = sys.argv[1:]
-SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
+engine, *files = sys.argv[1:]
+SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1), "mean": (128, 128, 1)}
 for file in map(Path, files):
     shape = SHAPES[file.stem]
-    tried = {"sha256": sha256(file), "patch": shape[:-1]} if trial == "trial" else {}
     x = np.random.default_rng(5).normal(size=(11, *shape)).astype(np.float32)
-    for precision in ("float32", "mixed") if (engine, trial) == ("tensorflow", "") else ("float32",):
-        def load(batch):
-            return load_predictor(file, engine=engine, batch=batch, precision=precision, **tried)
-        whole = load(4)(x)
+    for precision in ("float32", "mixed") if engine == "tensorflow" else ("float32",):
+        predictor = load_predictor(file, engine=engine, batch=4, precision=precision)
+        whole = predictor(x)
         for place in range(4):
             among = np.random.default_rng(place).normal(size=(4, *shape)).astype(np.float32) * 1e3
             among[place] = x[7]
-            assert np.array_equal(load(4)(among)[place], whole[7]), (engine, precision, place)
+            assert np.array_equal(predictor(among)[place], whole[7]), (engine, precision, place)
         print(hashlib.sha256(whole.tobytes()).hexdigest())
 """
 
 
-def digests(engine: str, files: list[Path], trial: str = "", **environment: str) -> list[str]:
+def digests(engine: str, files: list[Path], **environment: str) -> list[str]:
     env = {**os.environ, **environment}
-    command = [sys.executable, "-c", LAWS, engine, trial, *map(str, files)]
+    command = [sys.executable, "-c", LAWS, engine, *map(str, files)]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [line for line in done.stdout.split() if len(line) == 64]
 
 
-@pytest.mark.parametrize("isa", ["SSE41", "AVX2", "AVX512_CORE"])
+@pytest.mark.parametrize(
+    "isa", ["SSE41", "AVX2", pytest.param("AVX512_CORE", marks=pytest.mark.needs("avx512"))]
+)
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
 def test_a_patch_has_one_result_with_any_instructions(
     models: dict[str, Path], engine: str, isa: str
@@ -77,7 +76,7 @@ def test_instructions_are_really_reduced(models: dict[str, Path]) -> None:
 
 
 def test_the_result_of_keras_on_jax_does_not_depend_on_the_number_of_cores(tmp_path: Path) -> None:
-    """In three dimensions XLA splits sums among threads, of which it takes one per core."""
+    """In three dimensions XLA splits sums among threads, of which it takes as many as NPROC says."""
     image = keras.Input((None, None, None, 1))
     y = image
     for _ in range(3):
@@ -85,57 +84,63 @@ def test_the_result_of_keras_on_jax_does_not_depend_on_the_number_of_cores(tmp_p
     keras.Model(image, keras.layers.Conv3D(3, 1, activation="softmax")(y)).save(
         tmp_path / "3d.keras"
     )
-    cores = sorted(os.sched_getaffinity(0))
-    found = []
-    for some in (cores, cores[:1]):
-        os.sched_setaffinity(0, some)
-        try:
-            found.append(digests("keras", [tmp_path / "3d.keras"], KERAS_BACKEND="jax"))
-        finally:
-            os.sched_setaffinity(0, cores)
+    file = tmp_path / "3d.keras"
+    found = [digests("keras", [file], KERAS_BACKEND="jax", NPROC=cores) for cores in ("1", "2")]
     assert len(found[0]) == 1
     assert found[0] == found[1]
 
 
-def test_an_engine_that_fails_the_trial_gets_one_thread(
-    models: dict[str, Path], tmp_path: Path
-) -> None:
-    """TensorFlow without AVX-512: the trial finds that, says so, keeps it, and the bytes hold."""
-    environment = {"ONEDNN_MAX_CPU_ISA": "AVX2", "XDG_CACHE_HOME": str(tmp_path)}
-    found = [
-        digests(
-            "tensorflow", [models["2d"]], "trial", TF_NUM_INTRAOP_THREADS=threads, **environment
-        )
-        for threads in ("7", "2")
-    ]
-    (answer,) = (tmp_path / "segbatch" / "threads").iterdir()
-    assert answer.read_text() == "different"
+def of_a_mean(folder: Path) -> Path:
+    """A model with a sum over the whole patch, which TensorFlow splits among threads on any CPU."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((None, None, 1))
+    y = keras.layers.GroupNormalization(1)(keras.layers.Conv2D(4, 3, padding="same")(image))
+    keras.Model(image, keras.layers.Conv2D(3, 1, activation="softmax")(y)).save(
+        folder / "mean.keras"
+    )
+    return folder / "mean.keras"
+
+
+def test_a_model_that_sums_over_the_patch_gets_one_thread(tmp_path: Path) -> None:
+    file = of_a_mean(tmp_path)
+    found = [digests("tensorflow", [file], TF_NUM_INTRAOP_THREADS=n) for n in ("1", "7")]
     assert found[0] == found[1]
 
 
-def test_one_answer_is_kept_for_all_that_it_follows_from(
-    models: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_what_decides_on_threads(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(steady, "is_known", lambda engine: False)
-    hashed = sha256(models["2d"])
+    monkeypatch.setattr(hardware, "has_avx512", lambda: True)
+    monkeypatch.setattr(steady, "is_x86", lambda: True)
+    may = steady.tensorflow_may_thread
+    assert may(models["2d"], onednn=True)
+    assert not may(models["2d"], onednn=False)
+    assert not may(of_a_mean(tmp_path), onednn=True)
+    image = keras.Input((8, 8, 2))
+    keras.Model(image, keras.ops.mean(image, axis=(1, 2), keepdims=True)).save(tmp_path / "o.keras")
+    assert not may(tmp_path / "o.keras", onednn=True), "an operation that is no layer"
+    monkeypatch.setattr(hardware, "has_avx512", lambda: False)
+    assert not may(models["2d"], onednn=True)
 
-    def threads(precision: str = "float32", side: int = 32) -> int:
-        return steady.threads_for("openvino", models["2d"], hashed, precision, (side, 32))
 
-    assert threads() == steady.ANY
-    (kept,) = (tmp_path / "segbatch" / "threads").iterdir()
-    assert kept.read_text() == "same"
-    kept.write_text("different")
-    assert threads() == 1
+def test_openvino_on_another_cpu_is_tried(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its networks hold here, so all threads stay; what depends on them gets one, and a line."""
+    x = np.random.default_rng(5).normal(size=(1, 32, 48, 3)).astype(np.float32)
+    expected = OpenVINOPredictor(models["2d"])(x)
+    monkeypatch.setattr("seg_batch.nn.engines.openvino.is_x86", lambda: False)
+    np.testing.assert_array_equal(OpenVINOPredictor(models["2d"])(x), expected)
+    assert not caplog.text
+    found = steady.steadied(lambda x: x + 1e-7, lambda: lambda x: x, x.shape)
+    np.testing.assert_array_equal(found(x), x)
     assert "one thread" in caplog.text
-    kept.write_text("damaged")
-    assert threads() == steady.ANY
-    assert threads(side=48) == steady.ANY
-    assert len(list(kept.parent.iterdir())) == 2
+
+
+def test_a_damaged_file_names_no_layers(tmp_path: Path) -> None:
+    (tmp_path / "m.keras").write_bytes(b"PK no model")
+    assert steady.layers_of(tmp_path / "m.keras") == set()
+    assert steady.layers_of(tmp_path / "none.keras") == set()
 
 
 def test_mixed_is_rounded_where_bfloat16_is_imitated(
