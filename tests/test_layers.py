@@ -57,7 +57,7 @@ INSIDE: dict[str, list[str]] = {
     "batch": ["journal inputs run_log", REST, "steps watch", "report"],
     "cli": [
         "display options",
-        "cluster demo evaluate export models predict report run status train",
+        "cluster demo docs evaluate export models predict report run status train",
         "watch",
         "main",
     ],

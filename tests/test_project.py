@@ -77,8 +77,10 @@ def test_every_file_can_be_read_in_one_sitting() -> None:
     assert not {str(path): n for path, n in lengths.items() if n > 350}
 
 
-@pytest.mark.parametrize("command", [["--help"], ["plan", "--help"], ["predict", "--help"]])
-def test_help_imports_nothing_slow(command: list[str]) -> None:
+@pytest.mark.parametrize(
+    "command", [["--help"], ["plan", "--help"], ["predict", "--help"], ["docs"]]
+)
+def test_help_and_docs_import_nothing_slow(command: list[str]) -> None:
     assert not imported(*command) & SLOW
 
 

@@ -19,6 +19,7 @@ import typer
 
 from seg_batch.cli import (
     cluster,
+    docs,
     evaluate,
     export,
     models,
@@ -113,6 +114,7 @@ watch.register(app)
 status.register(app)
 report.register(app)
 cluster.register(app)
+docs.register(app)
 
 
 def _interrupted(*_: Any) -> None:

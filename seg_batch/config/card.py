@@ -104,16 +104,16 @@ class ModelCard(_Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
     kind: Literal["raster", "volume", "any"]
-    rank: Literal[2, 3] | None = Field(default=None, description="spatial rank; None: any")
-    channels: tuple[str, ...] | None = Field(default=None, description="None: any number")
+    rank: Literal[2, 3] | None = Field(default=None, description="spatial rank; none: any")
+    channels: tuple[str, ...] | None = Field(default=None, description="none: any number")
     classes: tuple[ClassInfo, ...] = Field(min_length=2)
     background: int | None = Field(
         default=0,
-        description="id of the class that mean scores leave out; None: every class counts",
+        description="id of the class that mean scores leave out; none: every class counts",
     )
     patch: tuple[int, ...] | None = None
     multiple: tuple[PositiveInt, ...] | None = Field(
-        default=None, description="what sides of other patches must be multiples of; None: no other"
+        default=None, description="what sides of other patches must be multiples of; none: no other"
     )
     overlap: tuple[int, ...] | None = None
     margin: tuple[int, ...] | None = None
@@ -128,9 +128,7 @@ class ModelCard(_Frozen):
         default="keras", description="model.keras, or model.xml and model.bin"
     )
     finer: int = Field(default=1, ge=1, le=8, description="output voxels per input voxel and axis")
-    post: tuple[Step, ...] = Field(
-        default=(), description="steps that follow prediction, in order; see chain.py"
-    )
+    post: tuple[Step, ...] = Field(default=(), description="steps that follow prediction, in order")
     architecture: dict[str, Any] = Field(default_factory=dict)
     licence: str = ""
     training_data: str = ""

@@ -1,0 +1,47 @@
+"""The command ``docs``, added to the command line by ``register``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from seg_batch.core.errors import InputError
+from seg_batch.core.resources import DOCS
+from seg_batch.core.text import nearest
+
+
+def docs(
+    page: Annotated[
+        str | None, typer.Argument(metavar="PAGE", help="Its name; none: list all pages.")
+    ] = None,
+) -> None:
+    """List the pages of the manual, or show one."""
+    pages = {path.stem: path for path in sorted(DOCS.glob("*.md"))}
+    if page is None:
+        wide = max(map(len, pages))
+        for name, path in pages.items():
+            typer.echo(f"{name:{wide}}  {_what_it_is(path.read_text(encoding='utf-8'))}")
+        typer.echo("\nsegbatch docs PAGE shows one.")
+        return
+    name = page.removesuffix(".md")
+    if name not in pages:
+        raise InputError(f"there is no page {page[:40]!r}; {nearest(name, pages)}")
+    text = pages[name].read_text(encoding="utf-8")
+    if not sys.stdout.isatty():
+        typer.echo(text, nl=False)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console().print(Markdown(text))
+
+
+def _what_it_is(text: str) -> str:
+    """The first line below the title: what the page tells, in one sentence."""
+    return next(line for line in text.splitlines()[1:] if line)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(docs)
