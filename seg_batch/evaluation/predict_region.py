@@ -15,19 +15,13 @@ from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.taper import Taper
 from seg_batch.evaluation.metrics import Calibration
 from seg_batch.evaluation.postprocess_region import Chained, Seen
+from seg_batch.inference.sliding_window.block import Rows, predict_block
 from seg_batch.inference.sliding_window.grid import make_grid
-from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
-from seg_batch.inference.sliding_window.stitch import (
-    Counts,
-    Empty,
-    Predictor,
-    Stitcher,
-    below,
-    quantised,
-    winners,
-)
+from seg_batch.inference.sliding_window.seams import SeamCounts
+from seg_batch.inference.sliding_window.stitch import Empty, Predictor, Stitcher
 
 BLOCK = {2: 2048, 3: 192}
+NOWHERE = 0  # the class of voxels without data, of which none is scored
 
 
 class Region(Seen, Protocol):
@@ -57,25 +51,6 @@ class Watch:
         self.blocks += 1
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Finished rows of a block: their box, sums, labels, where the model had data, and where the
-    skip rule has decided."""
-
-    box: Box
-    sums: np.ndarray
-    labels: np.ndarray
-    seen: np.ndarray
-    low: np.ndarray
-
-    def stored(self, skipped: int) -> np.ndarray:
-        """The probabilities as predict stores them: sure of what is skipped, 0 where no data is."""
-        found = quantised(self.sums)
-        found[:, ~self.seen] = 0
-        found[skipped, self.low] = 255
-        return found
-
-
 def predicted(
     region: Region,
     card: ModelCard,
@@ -94,25 +69,37 @@ def predicted(
     an array ``(classes, *region.box.shape)`` of uint8 that gets the probabilities, 0 without data.
     """
     stitcher = _stitcher(region, card, predictor, options or Options(taper=taper))
+    ids = np.arange(stitcher.classes, dtype=np.min_scalar_type(stitcher.classes))
     side = (BLOCK[len(region.extent)],) * len(region.extent)
     for block in Blocks(region.box.shape, side):
         box = block.box.shift(region.box.start)
         share = box.size / region.box.size / stitcher.grid.count(box)
-        counter = SeamCounter(stitcher.taper, np.arange(stitcher.classes), box)
-        classes = np.empty(box.shape, np.min_scalar_type(stitcher.classes))
-        for rows in _rows(region, stitcher, box, _scaled(on_share, share)):
-            classes[rows.box.slices(box.start)] = rows.labels
-            if keep is not None:
-                place = (slice(None), *rows.box.slices(region.box.start))
-                keep[place] = rows.stored(stitcher.empty.below_label)
-            if watch is not None:
-                counter.add(rows.box.start[0], rows.sums, rows.labels, rows.seen)
-                truth, valid = region.truth(rows.box)
-                sure = np.clip(rows.sums.max(-1), 0, 1)
-                watch.calibration.add(sure, truth == rows.labels, valid & rows.seen)
+        found = predict_block(
+            stitcher,
+            lambda window: (region.read(window), []),
+            box,
+            ids,
+            probabilities=None if keep is None else keep[:, *block.box.slices()],
+            on_tiles=_scaled(on_share, share),
+            on_rows=_calibrated(region, watch),
+        )
         if watch is not None:
-            watch.add_seams(counter.counts)
-        yield box, classes
+            watch.add_seams(found.seams)
+        yield box, found.labels
+
+
+def _calibrated(region: Region, watch: Watch | None) -> Callable[[Rows], None]:
+    """How sure the model is, where it decides, against the region's truth."""
+    if watch is None:
+        return lambda rows: None
+
+    def add(rows: Rows) -> None:
+        truth, valid = region.truth(rows.box)
+        counted = valid if rows.decided is None else valid & rows.decided
+        sure = np.clip(rows.sums.max(-1), 0, 1)
+        watch.calibration.add(sure, truth == rows.labels, counted)
+
+    return add
 
 
 def _scaled(on_share: Callable[[float], None], each: float) -> Callable[[int], None]:
@@ -131,27 +118,8 @@ def _stitcher(region: Region, card: ModelCard, predictor: Predictor, options: Op
         classes=len(card.classes),
         rank=rank,
         batch=options.batch or 1,
-        empty=Empty(card.nodata, skip.below if skip else None, skipped),
+        empty=Empty(NOWHERE, skip.below if skip else None, skipped),
     )
-
-
-def _rows(
-    region: Region, stitcher: Stitcher, box: Box, on_tiles: Callable[[int], None]
-) -> Iterator[_Rows]:
-    """The rows of a block as they are finished; empty voxels have their label, as in predict."""
-    window = stitcher.grid.window(box)
-    held = region.read(window)
-    inside = held[box.slices(window.start)]
-    low, seen = below(inside, stitcher.empty), inside.any_valid()
-    seen &= ~low
-    ids = np.arange(stitcher.classes)
-    for row, sums in stitcher.sums(held, window, box, Counts(), on_tiles):
-        first = row - box.start[0]
-        part = slice(first, first + len(sums))
-        labels = winners(sums, ids)
-        labels[low[part]] = stitcher.empty.below_label
-        stop = (row + len(sums), *box.stop[1:])
-        yield _Rows(Box((row, *box.start[1:]), stop), sums, labels, seen[part], low[part])
 
 
 def to_disk(

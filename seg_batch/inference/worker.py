@@ -25,17 +25,8 @@ from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.ensemble import mean
 from seg_batch.inference.plan import Plan
-from seg_batch.inference.sliding_window.seams import SeamCounter
-from seg_batch.inference.sliding_window.stitch import (
-    Counts,
-    Empty,
-    Predictor,
-    Stitcher,
-    all_empty,
-    below,
-    quantised,
-    winners,
-)
+from seg_batch.inference.sliding_window.block import BlockResult, predict_block
+from seg_batch.inference.sliding_window.stitch import Empty, Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import averaged
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
@@ -73,27 +64,6 @@ class _Clock:
         finally:
             spent = time.perf_counter() - start
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
-
-
-@dataclass(frozen=True)
-class _Blank:
-    """Voxels of a block that no model decides: ``low`` by the skip rule, ``without`` any data.
-    None where nothing can be."""
-
-    low: np.ndarray | None
-    without: np.ndarray | None
-
-    @classmethod
-    def of(cls, inside: Pixels, empty: Empty) -> _Blank:
-        return cls(
-            low=None if empty.below is None else below(inside, empty),
-            without=None if inside.valid is None else ~inside.any_valid(),
-        )
-
-    def filled(self, rows: slice) -> np.ndarray | None:
-        """bool, True where the model decides; None: everywhere."""
-        parts = [part[rows] for part in (self.low, self.without) if part is not None]
-        return ~np.logical_or.reduce(parts) if parts else None
 
 
 def load(model: Model, settled: Plan | Options) -> Predictor:
@@ -137,7 +107,7 @@ class Work:
         self.taper = Taper(plan.grid, plan.taper)  # once: it is of the whole extent
         self.predictor = one_of_each(load(job.model, plan), card.finer)
         self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
-        self.empty = Empty(plan.empty_label, plan.skip_below, plan.skip_label)
+        self.empty = Empty(plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata)
         self.on_tiles: Callable[[int], None] = lambda n: None
         self.stop = threading.Event()
         self._one_call = threading.Lock()
@@ -173,91 +143,56 @@ class Work:
         """Do one block and return its receipt. A block with unreadable parts is written with
         holes, named in ``unreadable``, and not marked as done."""
         start, began = time.perf_counter(), time.time()
-        clock, counts = _Clock(), Counts()
-        stitcher = self._stitcher(clock)
+        clock = _Clock()
         box = self.source.to_view(block.box)
-        window = stitcher.grid.window(box)
-        with clock.stage("read"):
-            held, unreadable = hold(self.source, window)
-        blank = _Blank.of(held[box.slices(window.start)], self.empty)
-        seams = SeamCounter(stitcher.taper, self.ids, box)
         with clock.stage("stitch"):
-            labels, probabilities = self._stitched(
-                stitcher, held, window, box, counts, blank, seams
-            )
-        self._finish_empty(labels, probabilities, blank, box, unreadable)
-        receipt: dict[str, Any] = {
-            "tiles": counts.tiles,
-            "skipped": counts.skipped,
-            "seams": seams.counts.to_json(),
-            "lost_voxels": sum(hole.intersection(box).size for hole in unreadable),
-            "unreadable": [str(self.source.to_native(hole)) for hole in unreadable],
-            "worker": here(),
-            "spell": [round(began, 3), round(time.time(), 3)],  # unix s, all but the writing
-        }
-        native = self.source.from_view(labels)
+            found, probabilities = self._predicted(box, clock)
+        receipt = {**self._receipt(found, box), "spell": [round(began, 3), round(time.time(), 3)]}
+        native = self.source.from_view(found.labels)
         if probabilities is not None:
             last = self.source.from_view(np.moveaxis(probabilities, 0, -1))
             probabilities = np.moveaxis(last, -1, 0)
         with clock.stage("write"):
-            self.store.write(block, native, probabilities, receipt, done=not unreadable)
-        clock.seconds["stitch"] -= clock.seconds.get("model", 0.0)
+            self.store.write(block, native, probabilities, receipt, done=not found.unreadable)
+        clock.seconds["stitch"] -= clock.seconds["read"] + clock.seconds.get("model", 0.0)
         clock.seconds["total"] = time.perf_counter() - start
         return {**receipt, "seconds": clock.seconds, "peak_rss_bytes": peak_rss_bytes()}
 
-    def _stitched(
-        self,
-        stitcher: Stitcher,
-        held: Pixels,
-        window: Box,
-        box: Box,
-        counts: Counts,
-        blank: _Blank,
-        seams: SeamCounter,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        labels = np.empty(box.shape, self.ids.dtype)
-        probabilities = None
-        if self.job.plan.keeps_probabilities:
-            probabilities = np.empty((self.job.plan.classes, *box.shape), np.uint8)
-        if all_empty(held, self.empty):  # and all its voxels: ``_finish_empty`` gives their labels
-            counts.tiles = counts.skipped = stitcher.grid.count(box)
-            self._ticked(counts.tiles)
-            return labels, probabilities
-        for row, sums in stitcher.sums(held, window, box, counts, self._ticked):
-            rows = slice(row - box.start[0], row - box.start[0] + len(sums))
-            labels[rows] = winners(sums, self.ids)
-            seams.add(row, sums, labels[rows], blank.filled(rows))
-            if probabilities is not None:
-                probabilities[:, rows] = quantised(sums)
-        return labels, probabilities
+    def _predicted(self, box: Box, clock: _Clock) -> tuple[BlockResult, np.ndarray | None]:
+        """The block, and its probabilities where the plan keeps them."""
+
+        def read(window: Box) -> tuple[Pixels, list[Box]]:
+            with clock.stage("read"):
+                return hold(self.source, window)
+
+        plan = self.job.plan
+        shape = (plan.classes, *box.shape)
+        probabilities = np.empty(shape, np.uint8) if plan.keeps_probabilities else None
+        found = predict_block(
+            self._stitcher(clock),
+            read,
+            box,
+            self.ids,
+            probabilities=probabilities,
+            on_tiles=self._ticked,
+        )
+        return found, probabilities
+
+    def _receipt(self, found: BlockResult, box: Box) -> dict[str, Any]:
+        """Less ``spell``: in unix seconds, all but the writing."""
+        return {
+            "tiles": found.tiles,
+            "skipped": found.skipped,
+            "seams": found.seams.to_json(),
+            "lost_voxels": sum(hole.intersection(box).size for hole in found.unreadable),
+            "unreadable": [str(self.source.to_native(hole)) for hole in found.unreadable],
+            "worker": here(),
+        }
 
     def _ticked(self, tiles: int) -> None:
         if self.stop.is_set():
             raise StoppedError("the run was stopped between two batches")
         self.on_tiles(tiles)
-
-    def _finish_empty(
-        self,
-        labels: np.ndarray,
-        probabilities: np.ndarray | None,
-        blank: _Blank,
-        box: Box,
-        unreadable: list[Box],
-    ) -> None:
-        """Empty voxels get their label whether or not their tile was predicted (law 8)."""
-        if blank.low is not None:
-            labels[blank.low] = self.empty.below_label
-            if probabilities is not None:
-                sure = (self.ids == self.empty.below_label)[:, None] * np.uint8(255)
-                probabilities[:, blank.low] = sure
-        if blank.without is not None:
-            labels[blank.without] = self.empty.label
-            if probabilities is not None:
-                probabilities[:, blank.without] = 0
-        for hole in unreadable:
-            part = hole.intersection(box)
-            if part.size:
-                labels[part.slices(box.start)] = self.job.plan.nodata
 
 
 IDLE = 2  # jobs kept open of which no block runs: those of a night take turns

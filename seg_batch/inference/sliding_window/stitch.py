@@ -34,11 +34,18 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 @dataclass(frozen=True)
 class Empty:
     """Which voxels are empty, and what they get: no valid channel -> ``label``; first channel at
-    most ``below`` (physical units) -> ``below_label``. Tiles of nothing else are not predicted."""
+    most ``below`` (physical units) -> ``below_label``. Tiles of nothing else are not predicted.
+    Of the voxels without a valid channel, those that could not be read -> ``unreadable_label``
+    (None: ``label``)."""
 
     label: int
     below: float | None = None
     below_label: int = 0
+    unreadable_label: int | None = None
+
+    @property
+    def unreadable(self) -> int:
+        return self.label if self.unreadable_label is None else self.unreadable_label
 
 
 def _mirrored(start: int, stop: int, extent: int) -> np.ndarray:

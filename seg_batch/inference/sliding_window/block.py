@@ -1,0 +1,134 @@
+"""One block, from its window to its labels: the one loop of predicting and of scoring.
+
+The window is read once and stitched (``stitch``). Rows become labels as they are finished, and
+probabilities where those are kept; their sums are freed with them. Voxels that no model decides
+get what ``Empty`` says, whether or not their tile was predicted (law 8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from seg_batch.core.geometry import Box
+from seg_batch.core.normalise import Pixels
+from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
+from seg_batch.inference.sliding_window.stitch import (
+    Counts,
+    Empty,
+    Stitcher,
+    all_empty,
+    below,
+    quantised,
+    winners,
+)
+
+# The pixels of a window, and the boxes of it that could not be read: those are invalid in the pixels.
+Read = Callable[[Box], tuple[Pixels, list[Box]]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Finished rows of a block. ``sums``: see ``Stitcher.sums``. ``decided``: bool, True where the
+    model decides the label; None: everywhere."""
+
+    box: Box
+    sums: np.ndarray
+    labels: np.ndarray
+    decided: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """``labels``: ``box.shape``, in the dtype of the ids. ``tiles``: all that touch the block, of
+    which ``skipped`` are empty. ``unreadable``: boxes of the window, reaching past the block."""
+
+    labels: np.ndarray
+    seams: SeamCounts
+    tiles: int
+    skipped: int
+    unreadable: list[Box]
+
+
+@dataclass(frozen=True)
+class _Blank:
+    """Voxels of a block that no model decides: ``low`` by the skip rule, ``without`` any data; None
+    where nothing can be. ``sure``: uint8 ``(classes, 1)``, 255 for the class of the skip rule."""
+
+    empty: Empty
+    low: np.ndarray | None
+    without: np.ndarray | None
+    sure: np.ndarray
+
+    @classmethod
+    def of(cls, inside: Pixels, empty: Empty, ids: np.ndarray) -> _Blank:
+        return cls(
+            empty,
+            low=None if empty.below is None else below(inside, empty),
+            without=None if inside.valid is None else ~inside.any_valid(),
+            sure=(ids == empty.below_label)[:, None] * np.uint8(255),
+        )
+
+    def decided(self, rows: slice) -> np.ndarray | None:
+        """bool, True where the model decides; None: everywhere."""
+        parts = [part[rows] for part in (self.low, self.without) if part is not None]
+        return ~np.logical_or.reduce(parts) if parts else None
+
+    def fill(self, rows: slice, labels: np.ndarray, probabilities: np.ndarray | None) -> None:
+        """Set these voxels in the given rows of a block's labels and probabilities."""
+        rules = ((self.low, self.empty.below_label, self.sure), (self.without, self.empty.label, 0))
+        for where, label, found in rules:
+            if where is not None:
+                labels[rows][where[rows]] = label
+                if probabilities is not None:
+                    probabilities[:, rows][:, where[rows]] = found
+
+
+def predict_block(
+    stitcher: Stitcher,
+    read: Read,
+    box: Box,
+    ids: np.ndarray,
+    *,
+    probabilities: np.ndarray | None = None,
+    on_tiles: Callable[[int], None] = lambda n: None,
+    on_rows: Callable[[Rows], None] = lambda rows: None,
+) -> BlockResult:
+    """Read the window of ``box`` and label the box; ``ids``: the label of each class.
+
+    ``probabilities``: uint8 ``(classes, *box.shape)``, filled where given. ``on_tiles`` is told how
+    many more tiles are done. ``on_rows`` gets rows top to bottom, valid until it returns; a block
+    whose whole window is empty has none.
+    """
+    window = stitcher.grid.window(box)
+    held, unreadable = read(window)
+    blank = _Blank.of(held[box.slices(window.start)], stitcher.empty, ids)
+    labels, counts = np.empty(box.shape, ids.dtype), Counts()
+    seams = SeamCounter(stitcher.taper, ids, box)
+    if all_empty(held, stitcher.empty):
+        counts.tiles = counts.skipped = stitcher.grid.count(box)
+        on_tiles(counts.tiles)
+        blank.fill(slice(None), labels, probabilities)
+    else:
+        for row, sums in stitcher.sums(held, window, box, counts, on_tiles):
+            rows = slice(row - box.start[0], row - box.start[0] + len(sums))
+            labels[rows] = winners(sums, ids)
+            if probabilities is not None:
+                probabilities[:, rows] = quantised(sums)
+            blank.fill(rows, labels, probabilities)
+            place = Box((row, *box.start[1:]), (row + len(sums), *box.stop[1:]))
+            finished = Rows(place, sums, labels[rows], blank.decided(rows))
+            seams.add(row, sums, finished.labels, finished.decided)
+            on_rows(finished)
+    _mark(labels, box, unreadable, stitcher.empty)
+    return BlockResult(labels, seams.counts, counts.tiles, counts.skipped, unreadable)
+
+
+def _mark(labels: np.ndarray, box: Box, unreadable: list[Box], empty: Empty) -> None:
+    """Set the voxels that could not be read, which hold no data."""
+    for hole in unreadable:
+        part = hole.intersection(box)
+        if part.size:
+            labels[part.slices(box.start)] = empty.unreadable
