@@ -11,6 +11,7 @@ import typer
 
 from seg_batch.cli.options import Applied, Json, Overwrite, Quiet, spread
 from seg_batch.core.errors import InputError
+from seg_batch.core.run_files import EVALUATION_PAGE
 
 UNMET = 3
 MOST_WARNINGS = 10
@@ -93,7 +94,7 @@ def evaluate(
     elif not quiet:
         _warn(result["warnings"])
         typer.echo("\n".join(_lines(result)))
-        typer.echo(str(Path(output) / "index.html"))
+        typer.echo(str(Path(output) / EVALUATION_PAGE))
     _require_met(result)
 
 

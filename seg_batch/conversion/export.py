@@ -18,6 +18,7 @@ from seg_batch.conversion import int8_scores, sample_patches
 from seg_batch.conversion.sample_patches import RealPatches
 from seg_batch.core import files
 from seg_batch.core.errors import BundleError, InputError, OutputError
+from seg_batch.core.run_files import CARD
 from seg_batch.core.units import show_bytes
 from seg_batch.core.versions import package_version
 from seg_batch.inference import bundles
@@ -86,7 +87,7 @@ def export(
     path = _folder(output, asked.name)
     with writing_folder(path, overwrite, REPORT) as folder:
         report, card = _made(asked, folder, listener or Silent())
-        _write_json(folder / "card.json", card.model_dump(mode="json"))
+        _write_json(folder / CARD, card.model_dump(mode="json"))
         _write_json(folder / REPORT, report)
     return {"output": str(path), **report}
 

@@ -14,7 +14,7 @@ from typing import Any
 from seg_batch.core.errors import BusyError, InputError, OutputError, RefusedError, StoreError
 from seg_batch.core.files import held
 from seg_batch.core.hardware import is_running
-from seg_batch.core.run_files import ATTEMPT
+from seg_batch.core.run_files import ATTEMPT, STAGED, STORE
 from seg_batch.core.versions import versions
 from seg_batch.inference.outputs import Outputs, is_intact, read_report
 from seg_batch.inference.plan import Plan
@@ -191,7 +191,7 @@ def clean(outputs: Outputs) -> None:
 def is_at_work(path: Path) -> bool:
     """Whether somebody holds this work store, or that beside this staged copy; of what is held by nobody
     yet, whether the process that made it lives on this machine."""
-    lock = path.with_name(path.name.replace(".staged", ".work.zarr")) / "done" / "lock"
+    lock = path.with_name(path.name.replace(STAGED, STORE)) / "done" / "lock"
     if lock.exists():
         try:
             with held(lock, BusyError("")):

@@ -36,6 +36,7 @@ from seg_batch.core.errors import BusyError, DamagedError, StoreError
 from seg_batch.core.files import flush, held, told, write_json
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import is_running
+from seg_batch.core.run_files import PART, PARTIAL
 from seg_batch.io.sinks.spec import StoreSpec
 from seg_batch.io.sinks.work_arrays import ATTRIBUTES, create_arrays, create_labels, plain
 
@@ -83,7 +84,7 @@ class WorkStore:
         with told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep_parts(path)
-            part = path.with_name(f"{path.name}.part-{os.getpid()}")
+            part = path.with_name(f"{path.name}{PART}-{os.getpid()}")
             try:
                 create_arrays(part, spec)
                 if path.exists():
@@ -298,7 +299,7 @@ class WorkStore:
 
     def sweep(self) -> None:
         """Remove what writers left that were killed between writing a file and moving it."""
-        for partial in self.path.rglob("*.partial"):
+        for partial in self.path.rglob(f"*{PARTIAL}"):
             partial.unlink(missing_ok=True)
 
 
@@ -328,7 +329,7 @@ def _crc(labels: np.ndarray) -> int:
 
 def _sweep_parts(path: Path) -> None:
     """Remove stores that a killed process did not finish making."""
-    for part in path.parent.glob(f"{glob.escape(path.name)}.part-*"):
+    for part in path.parent.glob(f"{glob.escape(path.name)}{PART}-*"):
         pid = part.name.rpartition("-")[2]
         if pid.isdigit() and not is_running(int(pid)):
             shutil.rmtree(part, ignore_errors=True)

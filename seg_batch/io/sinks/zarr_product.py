@@ -15,6 +15,7 @@ from typing import Any
 
 import zarr
 
+from seg_batch.core.run_files import PARTIAL
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import STEP, WorkStore
 
@@ -45,7 +46,7 @@ def write_zarr(
 
 def _left_behind(with_probabilities: bool, folder: str, names: list[str]) -> set[str]:
     """What of a folder of the store is no part of the product."""
-    working = {n for n in names if n.endswith(".partial")}
+    working = {n for n in names if n.endswith(PARTIAL)}
     if "labels" not in names:
         return working
     beside = set() if with_probabilities else {"probabilities"}
