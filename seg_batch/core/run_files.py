@@ -1,6 +1,7 @@
 """What files and folders are called that segbatch leaves beside products and in run folders.
 
-A name that several modules know is spelled here and nowhere else.
+A name that several modules know is spelled here and nowhere else. What is in a work store only
+``io.sinks.store_folder`` knows.
 """
 
 from __future__ import annotations

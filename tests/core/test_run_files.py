@@ -25,6 +25,8 @@ BEGINS = r"(?<!\w)"
 WITHIN = re.compile(
     "|".join(rf"{BEGINS * n[0].isalpha()}{re.escape(n)}(?!\w)" for n in sorted(NAMES - TOO_COMMON))
 )
+# Folders within a place that one module owns: nobody else goes there.
+OWNED = {"done", "lock", "exported.json", "steps.json", "staged"}
 
 
 def texts(tree: ast.AST) -> Iterator[ast.Constant]:
@@ -43,14 +45,29 @@ def spelled(source: str) -> list[str]:
     ]
 
 
+def entered(source: str) -> list[str]:
+    """Owned folders and files that are joined to a path as literals in this text."""
+    joined = [
+        node.right
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
+    ]
+    return [
+        f"{node.lineno}: {node.value!r}"
+        for node in joined
+        if isinstance(node, ast.Constant) and node.value in OWNED
+    ]
+
+
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != HOME]
 
 
-def test_spelled_nowhere_else() -> None:
+@pytest.mark.parametrize("look", [spelled, entered])
+def test_spelled_nowhere_else(look) -> None:
     found = {
         str(path.relative_to(PACKAGE)): lines
         for path in MODULES
-        if (lines := spelled(path.read_text(encoding="utf-8")))
+        if (lines := look(path.read_text(encoding="utf-8")))
     }
     assert not found
 
@@ -74,6 +91,11 @@ def test_is_seen(line: str) -> None:
 )
 def test_is_another_word(line: str) -> None:
     assert not spelled(line)
+
+
+def test_folder_is_seen() -> None:
+    assert entered('store / "done" / name')
+    assert not entered('fate == "done"')
 
 
 def test_beside() -> None:
