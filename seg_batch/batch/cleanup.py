@@ -21,21 +21,31 @@ from pathlib import Path
 
 from seg_batch.batch.job import Orders
 from seg_batch.batch.journal import Journal, fold
-from seg_batch.batch.journal.events import NAME as JOURNAL
 from seg_batch.batch.journal.state import COMPLETE, FAILED, PARTIAL, REFUSED
 from seg_batch.core.errors import OutputError
 from seg_batch.core.files import write_text
-from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY
+from seg_batch.core.run_files import (
+    ATTEMPT,
+    FACTS,
+    JOURNAL,
+    JUNIT,
+    METRICS,
+    ON_THE_WAY,
+    PAGE,
+    PART,
+    REPORT,
+    SET_ASIDE,
+    STORE,
+)
 from seg_batch.core.text import visible
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.resume import is_at_work
-from seg_batch.io.sinks.publish import PART, tidy
+from seg_batch.io.sinks.publish import tidy
 
-_MARK, _STORE = f".{ATTEMPT}", ".work.zarr"
-_MAKING = re.compile(r"\.part-\d+$")  # a store that was being made
+_MARK = f".{ATTEMPT}"
+_MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being made
 
-NAME = "set-aside.txt"
-REPORTS = (NAME, "report.html", "report.json", "report.xml", "metrics.prom")
+REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS)
 
 
 def sweep(orders: Orders) -> None:
@@ -60,11 +70,11 @@ def sweep(orders: Orders) -> None:
 def _product(name: str) -> str:
     """Of which product it is a leftover; empty or its own name where it is none."""
     if name.endswith(PART):  # of a report that was being written
-        return name.rpartition(".json")[0]
+        return name.rpartition(REPORT)[0]
     product, mark, attempt = name.rpartition(_MARK)
     if mark:
         return product if _MAKING.sub("", attempt).endswith(ON_THE_WAY) else ""
-    return name.removesuffix(_STORE)
+    return name.removesuffix(STORE)
 
 
 def _remove(path: Path) -> None:
@@ -76,7 +86,7 @@ def _remove(path: Path) -> None:
 
 def write_aside(orders: Orders) -> None:
     """Make it from the journal; where there is nothing to tell, there is no file."""
-    path = orders.folder / NAME
+    path = orders.folder / SET_ASIDE
     lines = [
         f"# {one.status}: {visible(one.error or '')}\n{_listed(_path(orders, key))}\n"
         for key, one in fold(Journal.read(orders.folder / JOURNAL)).inputs.items()

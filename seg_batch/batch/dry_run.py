@@ -12,7 +12,7 @@ from seg_batch.config.cluster import read_spec
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.hardware import disk_free_bytes, existing
 from seg_batch.core.text import about, visible
-from seg_batch.core.units import show_bytes
+from seg_batch.core.units import duration_roughly, show_bytes, with_commas
 from seg_batch.executors.pool import InlinePool
 
 SUMS = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate")
@@ -105,23 +105,16 @@ def _too_much(totals: dict[str, Any]) -> list[str]:
         left = max(0.0, totals["deadline"] - time.time())
         late = totals["seconds_estimate"] - left
         when = time.strftime("%a %H:%M", time.localtime(totals["deadline"]))
-        more = f", {hours(late)} too early for all of it" if late > 0 else ""
+        more = f", {duration_roughly(late)} too early for all of it" if late > 0 else ""
         lines.append(f"it stops at {when}{more}")
     return lines
 
 
 def _numbers(one: dict[str, Any], memory_bytes: int) -> tuple[str, ...]:
     return (
-        f"{one['tiles']:,}",
-        f"{one['blocks']:,}",
-        hours(one["seconds_estimate"]),
+        with_commas(one["tiles"]),
+        with_commas(one["blocks"]),
+        duration_roughly(one["seconds_estimate"]),
         show_bytes(one["disk_bytes"]),
         show_bytes(memory_bytes),
     )
-
-
-def hours(seconds: float) -> str:
-    """``41 s``, ``12 min``, ``3.4 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -21,6 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from seg_batch.core.units import plain_s
+
 LIMIT_S = 60.0
 _TAIL = 2000  # bytes of what a command said that are kept
 
@@ -73,7 +75,7 @@ def _run(command: list[str], environment: dict[str, str], limit_s: float) -> str
             status = process.wait(limit_s)
         except subprocess.TimeoutExpired:
             _end(process)
-            return f"it took longer than {limit_s:g} s and was killed{_tail(said)}"
+            return f"it took longer than {plain_s(limit_s)} and was killed{_tail(said)}"
         except BaseException:  # the run itself is told to end
             _end(process)
             raise

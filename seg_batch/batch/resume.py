@@ -14,15 +14,14 @@ from typing import Any
 from seg_batch.batch.cleanup import forget_reports
 from seg_batch.batch.job import Orders
 from seg_batch.batch.journal import Journal, fold
-from seg_batch.batch.journal.events import NAME, Event
+from seg_batch.batch.journal.events import Event
 from seg_batch.batch.journal.state import COMPLETE
 from seg_batch.batch.summaries import stamp
 from seg_batch.core.errors import Exit, StoreError
 from seg_batch.core.files import flush, write_json
+from seg_batch.core.run_files import JOURNAL, WORKFLOW, kept_journal
 from seg_batch.inference.outputs import Outputs
 from seg_batch.io.sinks.product import digest
-
-WORKFLOW = "workflow.json"
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def enter(orders: Orders) -> Earlier:
 
 def earlier(orders: Orders) -> Earlier | None:
     """What is known in the run folder; None where it is to be put aside. StoreError as for ``enter``."""
-    events = Journal.read(orders.folder / NAME)
+    events = Journal.read(orders.folder / JOURNAL)
     if _begins_anew(orders, events):
         return None
     inputs = fold(events).inputs
@@ -91,10 +90,10 @@ def feared(events: list[Event]) -> dict[str, int]:
 
 def _put_aside(folder: Path) -> None:
     """Keep the journal under another name and empty it: it stays the same file, since it is open."""
-    aside = folder / f"journal-until-{time.strftime('%Y%m%dT%H%M%S')}.jsonl"
-    shutil.copyfile(folder / NAME, aside)
+    aside = folder / kept_journal(time.strftime("%Y%m%dT%H%M%S"))
+    shutil.copyfile(folder / JOURNAL, aside)
     flush(aside)
-    os.truncate(folder / NAME, 0)
+    os.truncate(folder / JOURNAL, 0)
     forget_reports(folder)
 
 

@@ -17,16 +17,13 @@ from seg_batch.batch.cleanup import forget_reports
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.job import Orders, orders_of, require_named
 from seg_batch.batch.journal import begin, open_run
-from seg_batch.batch.journal.events import NAME as JOURNAL
-from seg_batch.batch.resume import WORKFLOW
 from seg_batch.batch.run_log import Logged, RunLog, recording, worker_line
 from seg_batch.batch.runner import carry_out
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.callbacks import Listener, together
 from seg_batch.core.errors import SegbatchError, StoreError
+from seg_batch.core.run_files import JOURNAL, LOG, PAGE, WORKFLOW
 from seg_batch.executors import gather_logs
-
-LOG, REPORT = "log.jsonl", "report.html"
 
 Say = Callable[[str], None]
 Write = Callable[[Path], Any]
@@ -67,7 +64,7 @@ def run_unattended(
             raise
         after.report()
         after.commands(told["status"])
-    return {**told, "report": str(folder / REPORT)}
+    return {**told, "report": str(folder / PAGE)}
 
 
 def _settled(workflow: Workflow, overwrite: bool, say: Say) -> Orders:
@@ -112,7 +109,7 @@ class _Afterwards:
             self._workflow.on_finish,
             run=self._folder,
             status=status,
-            report=self._folder / REPORT,
+            report=self._folder / PAGE,
             failed=self._failed,
         )
 

@@ -17,6 +17,7 @@ from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.report import UNREADABLE
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import files_in
+from seg_batch.io.sinks.store_folder import StoreFolder
 from seg_batch.io.sinks.work_store import fingerprint_digest
 
 WARNINGS = 5  # and failures 3: of more, the report beside the product tells
@@ -121,7 +122,7 @@ class BlocksOnDisk:
         output = (one.facts or {}).get("output")
         if not output:
             return []
-        paths = (Outputs(Path(output)).store / "done").glob("*.*.json")
+        paths = StoreFolder(Outputs(Path(output)).store).markers()
         return [done for path in paths if (done := self._read(path)) is not None][: one.blocks]
 
     def _read(self, path: Path) -> BlockDone | None:

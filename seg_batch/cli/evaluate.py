@@ -11,6 +11,8 @@ import typer
 
 from seg_batch.cli.options import Applied, Json, Overwrite, Quiet, spread
 from seg_batch.core.errors import InputError
+from seg_batch.core.run_files import EVALUATION_PAGE
+from seg_batch.core.units import counted_plainly
 
 UNMET = 3
 MOST_WARNINGS = 10
@@ -93,7 +95,7 @@ def evaluate(
     elif not quiet:
         _warn(result["warnings"])
         typer.echo("\n".join(_lines(result)))
-        typer.echo(str(Path(output) / "index.html"))
+        typer.echo(str(Path(output) / EVALUATION_PAGE))
     _require_met(result)
 
 
@@ -137,7 +139,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
     overall = scores["overall"]
     count = len(scores["cases"])
     lines = [
-        f"{count} {'case' if count == 1 else 'cases'}: mean Dice {interval(overall['mean_dice'])}, "
+        f"{counted_plainly(count, 'case')}: mean Dice {interval(overall['mean_dice'])}, "
         f"accuracy {interval(overall['accuracy'])}"
     ]
     width = max(len(name) for name in scores["classes"])

@@ -7,6 +7,7 @@ import json
 import typer
 
 from seg_batch.cli.options import Json, Run, run_named
+from seg_batch.core.run_files import PAGE
 
 
 def report(run: Run, as_json: Json = False) -> None:
@@ -20,7 +21,7 @@ def report(run: Run, as_json: Json = False) -> None:
         return
     counts = ", ".join(f"{n} {status}" for status, n in facts["statuses"].items() if n)
     typer.echo(f"{facts['name']}: {facts['verdict']} ({counts or 'no inputs'})")
-    typer.echo(f"report: {folder / 'report.html'}")
+    typer.echo(f"report: {folder / PAGE}")
 
 
 def register(app: typer.Typer) -> None:

@@ -11,6 +11,7 @@ import typer
 from seg_batch.cli.options import Json, Overwrite, Quiet, stopped
 from seg_batch.core.errors import StoppedError
 from seg_batch.core.text import visible
+from seg_batch.core.units import counted_plainly
 
 if TYPE_CHECKING:
     from seg_batch.config.workflow.schema import Workflow
@@ -119,7 +120,7 @@ def _summary(told: dict[str, Any]) -> str:
     if told["resumed"]:
         counts[0] += f" ({told['resumed']} of them before)"
     said = ", ".join(text for text in counts if not text.startswith("0 "))
-    inputs = f"{told['inputs']} input{'s' * (told['inputs'] != 1)}"
+    inputs = counted_plainly(told["inputs"], "input")
     return "\n".join([f"{inputs}: {said or 'nothing to do'}", *_where(told)])
 
 

@@ -11,7 +11,7 @@ import typer
 
 from seg_batch.cli.options import Json, Run, run_named
 from seg_batch.core.text import about, visible
-from seg_batch.core.units import show_s
+from seg_batch.core.units import counted_plainly, show_s, whole_s
 
 EVERY_S = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
@@ -105,7 +105,8 @@ def _owner(owner: dict[str, Any]) -> str:
     if owner["released"]:
         return f"none; the last was pid {owner['pid']} on {owner['host']}"
     stale = f": {owner['stale']}" if owner["stale"] else ""
-    return f"pid {owner['pid']} on {owner['host']}, heard of {owner['heartbeat_age_s']:.0f} s ago{stale}"
+    age = whole_s(owner["heartbeat_age_s"])
+    return f"pid {owner['pid']} on {owner['host']}, heard of {age} ago{stale}"
 
 
 def _events(facts: dict[str, Any]) -> str:
@@ -126,13 +127,9 @@ def _running(one: dict[str, Any]) -> str:
 def _worker(one: dict[str, Any]) -> str:
     gone = f", gone: {one['lost']}" if one["lost"] else ""
     kinds = {"ended": "input", "blocks": "block"}
-    did = [_counted(one[key], noun) for key, noun in kinds.items() if one[key]]
+    did = [counted_plainly(one[key], noun) for key, noun in kinds.items() if one[key]]
     told = f"{one['name']}: {', '.join(did) or 'nothing done'}"
     return f"{told}, last told {show_s(one['silent_s'])} ago{gone}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _rows(title: str, rows: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ from pydantic import (
 from seg_batch.config.postprocess import Step, check
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Axis, Shape
+from seg_batch.core.run_files import CARD
 
 SCHEMA = 3
 WHOLE_PATCH = "whole_patch_layers"  # in cards and reports: what the linter of models found
@@ -239,11 +240,11 @@ def make_card(**fields: Any) -> ModelCard:
 
 
 def read_card(folder: Path) -> ModelCard:
-    path = folder / "card.json"
+    path = folder / CARD
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(
-            f"{path} can't be read ({error}): name a bundle folder with card.json and model.keras"
+            f"{path} can't be read ({error}): name a bundle folder with {CARD} and model.keras"
         ) from None
     return parse_card(text, str(path))

@@ -21,6 +21,7 @@ from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
 from seg_batch.core.errors import WorkflowError
+from seg_batch.core.units import whole_mib
 
 MOST_BYTES = 1 << 20
 MOST_DEEP = 40
@@ -145,8 +146,8 @@ def text_of(path: Path, most_bytes: int = MOST_BYTES) -> str:
         raise WorkflowError(f"{path}: can't be read ({error.strerror}): check the path") from None
     if len(data) > most_bytes:
         raise WorkflowError(
-            f"{path}: larger than {most_bytes >> 20} MiB: is it the right file? Long lists of inputs "
-            "go into files of their own (inputs: {list: files.txt})"
+            f"{path}: larger than {whole_mib(most_bytes)}: is it the right file? Long lists "
+            "of inputs go into files of their own (inputs: {list: files.txt})"
         )
     try:
         return data.decode("utf-8-sig")

@@ -18,7 +18,8 @@ from seg_batch.conversion import int8_scores, sample_patches
 from seg_batch.conversion.sample_patches import RealPatches
 from seg_batch.core import files
 from seg_batch.core.errors import BundleError, InputError, OutputError
-from seg_batch.core.units import show_bytes
+from seg_batch.core.run_files import CARD
+from seg_batch.core.units import share_in_line, show_bytes
 from seg_batch.core.versions import package_version
 from seg_batch.inference import bundles
 from seg_batch.inference.bundles import Model
@@ -86,7 +87,7 @@ def export(
     path = _folder(output, asked.name)
     with writing_folder(path, overwrite, REPORT) as folder:
         report, card = _made(asked, folder, listener or Silent())
-        _write_json(folder / "card.json", card.model_dump(mode="json"))
+        _write_json(folder / CARD, card.model_dump(mode="json"))
         _write_json(folder / REPORT, report)
     return {"output": str(path), **report}
 
@@ -193,8 +194,8 @@ def require_alike(difference: dict[str, float], allowed: Tolerance, name: str) -
     if largest > allowed.difference or mean > allowed.mean or agreement < allowed.agreement:
         raise InputError(
             f"{name} does not say what Keras says: probabilities differ by up to {largest:.2g} "
-            f"(allowed {allowed.difference:g}) and {mean:.2g} on average ({allowed.mean:g}), labels agree on {agreement:.3%} of the voxels "
-            f"(required {allowed.agreement:.2%}); nothing was kept, use another precision or format"
+            f"(allowed {allowed.difference:g}) and {mean:.2g} on average ({allowed.mean:g}), labels agree on {share_in_line(agreement, 3)} of the voxels "
+            f"(required {share_in_line(allowed.agreement, 2)}); nothing was kept, use another precision or format"
         )
 
 
@@ -245,7 +246,7 @@ def lines(report: dict[str, Any]) -> str:
         f"  {report['quantize']}, patches of {'x'.join(map(str, report['patch']))}, "
         f"{report['batch']} at once",
         f"  against Keras on {report['patches']['from']}: probabilities differ by up to "
-        f"{difference['largest']:.2g}, labels agree on {difference['label_agreement']:.4%}",
+        f"{difference['largest']:.2g}, labels agree on {share_in_line(difference['label_agreement'], 4)}",
         f"  {seconds[report['format']]:.3f} s per patch here, Keras unfolded {seconds['keras']:.3f} s",
     ]
     return "\n".join(told + ([] if dice is None else [f"  {int8_scores.line(dice)}"]))

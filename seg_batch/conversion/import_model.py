@@ -23,6 +23,7 @@ from seg_batch.config.card import (
 from seg_batch.core import files
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
+from seg_batch.core.run_files import CARD
 from seg_batch.datasets.label_classes import of_text
 from seg_batch.inference import bundles
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
@@ -30,7 +31,6 @@ from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 if TYPE_CHECKING:
     from seg_batch.nn.wrap_foreign import Wrapped
 
-CARD = "card.json"
 BACKGROUND = "background"  # a class of this name is left out of mean scores
 
 

@@ -11,6 +11,7 @@ from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import Options
 from seg_batch.conversion.sample_patches import held_part, is_dataset
 from seg_batch.core.errors import InputError
+from seg_batch.core.units import counted_plainly
 from seg_batch.datasets.patch_set import Held
 from seg_batch.evaluation.held_out_cases import collect
 from seg_batch.evaluation.score import scores_of
@@ -66,7 +67,7 @@ def _compared(
     }
     cases = len({region.case for region in regions})
     return {
-        "measured_on": f"the {part} part of {cases} case{'s' if cases != 1 else ''}, held out",
+        "measured_on": f"the {part} part of {counted_plainly(cases, 'case')}, held out",
         "float32": a,
         "int8": b,
         "loss": None if a is None or b is None else round(a - b, 4),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import FULL, DiskFullError, OutputError
+from seg_batch.core.run_files import PARTIAL
 
 _FULL = "free some space and run the same command again"
 _ADVICE = {
@@ -81,7 +82,7 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write beside (``*.partial``), flush, move into place, flush the folder: whoever reads it meanwhile
     sees the old one whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".partial")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=PARTIAL)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

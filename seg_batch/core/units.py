@@ -13,6 +13,7 @@ from seg_batch.core.text import visible
 
 NONE = "–"
 LONGEST_TEXT = 2000
+MINUTE, HOUR, DAY = 60, 3600, 86400
 
 _LENGTH = re.compile(
     r"(?:(\d{1,8}(?:\.\d+)?)d)?\s*(?:(\d{1,8}(?:\.\d+)?)h)?\s*"
@@ -45,8 +46,18 @@ def day(seconds: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 warning``, ``2 warnings``."""
-    return f"{whole(count)} {noun}{'' if count == 1 else 's'}"
+    """``1 warning``, ``2 warnings``, for pages: ``1 234 warnings``."""
+    return f"{whole(count)} {plural(count, noun)}"
+
+
+def counted_plainly(count: int, noun: str) -> str:
+    """``1 case``, ``1234 cases``, for lines of text."""
+    return f"{count} {plural(count, noun)}"
+
+
+def plural(count: int, noun: str) -> str:
+    """The noun as it follows the count."""
+    return noun if count == 1 else f"{noun}s"
 
 
 def duration(seconds: float | None) -> str:
@@ -55,13 +66,60 @@ def duration(seconds: float | None) -> str:
         return NONE
     if seconds < 59.95:
         return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
+    return f"{show_s(seconds)} {'h' if round(seconds) >= HOUR else 'min'}"
+
+
+def duration_in_words(seconds: float) -> str:
+    """``41 s``, ``3 min 5 s``."""
+    minutes, rest = divmod(round(seconds), MINUTE)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def duration_told(seconds: float) -> str:
+    """``12.5 s``, ``3 min 5 s``, ``2.3 h``."""
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds) // MINUTE
+    return duration_in_words(seconds) if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def duration_roughly(seconds: float) -> str:
+    """``41 s``, ``12 min``, ``3.4 h``: of what is only estimated."""
+    if seconds < 90:
+        return whole_s(seconds)
+    return f"{seconds / MINUTE:.0f} min" if seconds < 5400 else f"{seconds / HOUR:.1f} h"
+
+
+def duration_to_write(seconds: float) -> str:
+    """As ``parse_seconds`` reads it, never longer: ``95s``; from two on in minutes, ``1h30m``."""
+    if seconds < 120:
+        return f"{int(seconds)}s"
+    hours, minutes = divmod(int(seconds) // MINUTE, 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "")
+
+
+def whole_s(seconds: float) -> str:
+    """``41 s``, of any length."""
+    return f"{seconds:.0f} s"
+
+
+def plain_s(seconds: float) -> str:
+    """``0.5 s``, ``600 s``: as somebody has set it."""
+    return f"{seconds:g} s"
 
 
 def size(count: float | None) -> str:
     return NONE if count is None else show_bytes(count)
+
+
+def with_commas(count: int) -> str:
+    """``1234567`` as ``1,234,567``, for lines of text."""
+    return f"{count:,}"
+
+
+def with_spaces(count: int) -> str:
+    """``1234567`` as ``1 234 567``; ``whole`` keeps it on one line."""
+    return with_commas(count).replace(",", " ")
 
 
 def whole(count: float | None) -> str:
@@ -77,8 +135,19 @@ def short(count: float | None) -> str:
     return f"{count / scale:.4g}\N{NO-BREAK SPACE}{letter}"
 
 
-def share(value: float | None) -> str:
-    return NONE if value is None else f"{100 * value:.1f} %"
+def share(value: float | None, digits: int = 1) -> str:
+    """``0.123`` as ``12.3 %``."""
+    return NONE if value is None else f"{100 * value:.{digits}f} %"
+
+
+def share_roughly(value: float) -> str:
+    """``0.0008`` as ``0.08 %``, ``0.123`` as ``12 %``."""
+    return f"{100 * value:.2g} %" if value < 0.1 else share(value, 0)
+
+
+def share_in_line(value: float, digits: int = 1) -> str:
+    """``0.123`` as ``12.3%``, for lines of text."""
+    return f"{value:.{digits}%}"
 
 
 def number(value: float | None) -> str:
@@ -106,7 +175,7 @@ def parse_seconds(text: str) -> float:
         raise ValueError(
             f"{text[:40]!r} is no length of time: write one like 90s, 55m, 1h30m or 2d"
         )
-    return sum(part * unit for part, unit in zip(parts, (86400, 3600, 60, 1), strict=True))
+    return sum(part * unit for part, unit in zip(parts, (DAY, HOUR, MINUTE, 1), strict=True))
 
 
 def show_bytes(n: float) -> str:
@@ -118,10 +187,25 @@ def show_bytes(n: float) -> str:
     return f"{n:.1f} TiB"
 
 
+def whole_mib(n: int) -> str:
+    """``"64 MiB"``, rounded down: of a limit."""
+    return f"{n >> 20} MiB"
+
+
+def whole_gib(n: int) -> str:
+    """``"15 GiB"``, rounded down."""
+    return f"{n >> 30} GiB"
+
+
+def bytes_to_write(n: int) -> str:
+    """As ``parse_bytes`` reads it, never more: ``"640MiB"``."""
+    return f"{n >> 20}MiB"
+
+
 def show_s(seconds: float) -> str:
     """``12:05``, ``1:02:05``; ``?`` where it is not known."""
     if not math.isfinite(seconds):
         return "?"
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, rest = divmod(round(seconds), MINUTE)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -30,7 +30,14 @@ from seg_batch.datasets.cutting import Job, run_task, staged_folder
 from seg_batch.datasets.layout import Case, Numbers, Task, TileTask, grid_of
 from seg_batch.datasets.plan import Plan, chosen_recipe, make_plan
 from seg_batch.datasets.survey import SurveyItem, SurveyJob, merged, survey
-from seg_batch.datasets.work_folder import PatchWork, require_replaceable, work_folder, working
+from seg_batch.datasets.work_folder import (
+    DONE,
+    SURVEY,
+    PatchWork,
+    require_replaceable,
+    work_folder,
+    working,
+)
 from seg_batch.executors import Needs, Pool, open_pool, run_bounded
 from seg_batch.io.sinks.work_store import fingerprint_digest
 
@@ -124,7 +131,7 @@ def _fill(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> None:
     tasks = _tasks(plan, numbers, regions)
     if not work.laid_out:
         work.forget()
-    done = work.receipts("done")
+    done = work.receipts(DONE)
     _require_room(work, plan, tasks, regions, done)
     if not work.laid_out:
         store.create(work.dataset, plan.layout, [r for some in regions for r in some])
@@ -139,7 +146,7 @@ def _fill(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> None:
 
 def _surveyed(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> list[dict[str, Any]]:
     """What one pass over each case found; those of an earlier run are not done again."""
-    found = work.receipts("survey")
+    found = work.receipts(SURVEY)
     names = [str(case.number) for case in plan.cases]
     items = [
         SurveyItem(

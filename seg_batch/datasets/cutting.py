@@ -19,7 +19,7 @@ from seg_batch.datasets import store
 from seg_batch.datasets.layout import Case, RegionTask, Task, TileTask, grid_of, part_code, reads
 from seg_batch.datasets.pairs import open_pair
 from seg_batch.datasets.survey import ignored, readable
-from seg_batch.datasets.work_folder import note
+from seg_batch.datasets.work_folder import DONE, STAGED, note
 from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.io.sources.views.oriented import Oriented
 
@@ -41,7 +41,7 @@ class Job:
 
 def staged_folder(work: Path, case: Case) -> Path:
     """Where tasks share the uncompressed copies of one case."""
-    return work / "staged" / str(case.number)
+    return work / STAGED / str(case.number)
 
 
 def run_task(job: Job, task: Task) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def run_task(job: Job, task: Task) -> dict[str, Any]:
             image.close()
             label.close()
     writer.flush()
-    note(Path(job.work), job.digest, "done", task.name, found)
+    note(Path(job.work), job.digest, DONE, task.name, found)
     return found
 
 

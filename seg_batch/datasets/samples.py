@@ -14,6 +14,7 @@ import numpy as np
 from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.units import share_in_line
 from seg_batch.datasets.augment import cutmix, mixed_box, moved, place, recoloured
 from seg_batch.datasets.patch_set import PatchSet
 
@@ -136,8 +137,8 @@ def _usable(patches: PatchSet, min_valid: float) -> np.ndarray:
     if len(kept) == 0:
         most = labelled.max() / np.prod(patches.patch)
         raise InputError(
-            f"{patches.path} has no training patch of which {min_valid:.0%} is labelled (the best "
-            f"has {most:.0%}): lower sampling.min_valid"
+            f"{patches.path} has no training patch of which {share_in_line(min_valid, 0)} is labelled "
+            f"(the best has {share_in_line(most, 0)}): lower sampling.min_valid"
         )
     return kept
 

@@ -19,7 +19,7 @@ from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Moments, Normaliser, Pixels, from_statistics
 from seg_batch.datasets.pairs import Pair, open_pair
 from seg_batch.datasets.split import around
-from seg_batch.datasets.work_folder import note
+from seg_batch.datasets.work_folder import SURVEY, note
 from seg_batch.io.sources import pieces
 from seg_batch.io.sources.iterate import piece_boxes
 from seg_batch.io.sources.views.oriented import Oriented
@@ -58,7 +58,7 @@ def survey(job: SurveyJob, item: SurveyItem) -> dict[str, Any]:
     """
     with readable(item.pair):
         found = _looked_at(job, item)
-    note(Path(job.work), job.digest, "survey", item.name, found)
+    note(Path(job.work), job.digest, SURVEY, item.name, found)
     return found
 
 

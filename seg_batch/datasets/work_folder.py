@@ -23,17 +23,20 @@ from typing import Any
 
 from seg_batch.core.errors import OutputError, StoreError
 from seg_batch.core.files import flush, held, told, write_json
+from seg_batch.core.run_files import PARTIAL, WORK, beside
 from seg_batch.datasets.store import FORMAT
 from seg_batch.io.sinks.publish import flush_all, require_writable
 from seg_batch.io.sinks.work_store import fingerprint_digest
 
+SURVEY, DONE, STAGED = "survey", "done", "staged"  # folders in it
+_PLAN = "plan.json"
 _LAID_OUT = "laid-out"
 _PUBLISHED = "published"
 _EARLIER = "earlier"
 
 
 def work_folder(output: Path) -> Path:
-    return output.with_name(f"{output.name}.work")
+    return beside(output, WORK)
 
 
 def require_replaceable(output: Path, overwrite: bool) -> None:
@@ -57,7 +60,7 @@ def _is_dataset(path: Path) -> bool:
 
 def _was_published(output: Path) -> bool:
     work = work_folder(output)
-    return (work / "done" / f"{_PUBLISHED}.json").exists() and not (work / "dataset").exists()
+    return (work / DONE / f"{_PUBLISHED}.json").exists() and not (work / "dataset").exists()
 
 
 class PatchWork:
@@ -65,7 +68,7 @@ class PatchWork:
 
     def __init__(self, output: Path, digest: str) -> None:
         self.output, self.path, self.digest = output, work_folder(output), digest
-        self.dataset, self.staged = self.path / "dataset", self.path / "staged"
+        self.dataset, self.staged = self.path / "dataset", self.path / STAGED
 
     def receipts(self, kind: str) -> dict[str, Any]:
         """The readable receipts of this plan in ``survey`` or ``done``, by name."""
@@ -84,28 +87,28 @@ class PatchWork:
 
     @property
     def laid_out(self) -> bool:
-        return _LAID_OUT in self.receipts("done")
+        return _LAID_OUT in self.receipts(DONE)
 
     def forget(self) -> None:
         """No task counts as done: the arrays that they wrote are gone, whoever was killed when."""
         with told(self.path):
-            for receipt in (self.path / "done").iterdir():
+            for receipt in (self.path / DONE).iterdir():
                 receipt.unlink(missing_ok=True)
 
     def lay_out(self) -> None:
         """Say that the dataset's arrays are there, whole, and flushed."""
         flush_all(self.dataset)
-        self.note("done", _LAID_OUT, {})
+        self.note(DONE, _LAID_OUT, {})
 
     @property
     def published(self) -> bool:
-        return _was_published(self.output) and _PUBLISHED in self.receipts("done")
+        return _was_published(self.output) and _PUBLISHED in self.receipts(DONE)
 
     def publish(self) -> None:
         """Move the finished dataset into place; what stood there steps aside first."""
         with told(self.output):
             flush_all(self.dataset)
-            self.note("done", _PUBLISHED, {})
+            self.note(DONE, _PUBLISHED, {})
             if self.output.exists():
                 _remove(self.path / _EARLIER)
                 os.replace(self.output, self.path / _EARLIER)
@@ -118,8 +121,8 @@ class PatchWork:
         if earlier.exists() and not self.output.exists():
             os.replace(earlier, self.output)
         # What says that all is done, and whose this is, goes last: a kill may come here too.
-        for entry in sorted(self.path.iterdir(), key=lambda e: e.name in ("done", "plan.json")):
-            if entry.name != "plan.json":
+        for entry in sorted(self.path.iterdir(), key=lambda e: e.name in (DONE, _PLAN)):
+            if entry.name != _PLAN:
                 _remove(entry)
         shutil.rmtree(self.path, ignore_errors=True)
 
@@ -156,20 +159,20 @@ def working(output: Path, fingerprint: dict[str, Any], overwrite: bool) -> Itera
             raise busy  # its last owner removed it while we stood at the door
         _adopt(work, fingerprint, overwrite)
         with told(work.path):
-            for kind in ("survey", "done", "staged"):
+            for kind in (SURVEY, DONE, STAGED):
                 (work.path / kind).mkdir(exist_ok=True)
-            for partial in work.path.rglob("*.partial"):
+            for partial in work.path.rglob(f"*{PARTIAL}"):
                 partial.unlink(missing_ok=True)
         yield work
 
 
 def _adopt(work: PatchWork, fingerprint: dict[str, Any], overwrite: bool) -> None:
-    plan = work.path / "plan.json"
+    plan = work.path / _PLAN
     try:
         before = json.loads(plan.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         before = None
-        if any(entry.suffix != ".partial" for entry in work.path.iterdir()):
+        if any(entry.suffix != PARTIAL for entry in work.path.iterdir()):
             raise OutputError(
                 f"{work.path} is no work folder of segbatch, and one is needed there: move it away"
             ) from None
@@ -189,8 +192,8 @@ def _old(work: PatchWork) -> list[Path]:
     if earlier.exists() and not work.output.exists():
         os.replace(earlier, work.output)
     # What says that something is done goes first: a kill may come here too.
-    entries = sorted(work.path.iterdir(), key=lambda entry: entry.name != "done")
-    return [entry for entry in entries if entry.name != "plan.json"]
+    entries = sorted(work.path.iterdir(), key=lambda entry: entry.name != DONE)
+    return [entry for entry in entries if entry.name != _PLAN]
 
 
 def _another_plan(path: Path, before: dict[str, Any], after: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from seg_batch.core.files import sha256
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
+from seg_batch.core.run_files import REPORT, beside
 from seg_batch.core.taper import Taper
 from seg_batch.datasets import label_classes as tables
 from seg_batch.datasets.label_classes import Classes
@@ -140,7 +141,7 @@ def _opened(match: Match, report: dict[str, Any]) -> dict[str, Oriented]:
 def report_beside(path: Path) -> dict[str, Any]:
     """What segbatch wrote about a product, ``{}`` where there is nothing of the kind."""
     try:
-        report = json.loads(path.with_name(path.name + ".json").read_text(encoding="utf-8"))
+        report = json.loads(beside(path, REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     ours = isinstance(report, dict) and {"segbatch", "classes", "plan", "model"} <= report.keys()
@@ -169,7 +170,7 @@ def classes_of(cases: list[Match], ignore: tuple[float, ...]) -> Classes:
     for case in cases:
         report = report_beside(case.found)
         if report:
-            classes = tables.of_report(report, f"{case.found.name}.json")
+            classes = tables.of_report(report, f"{case.found.name}{REPORT}")
             if first is not None and replace(classes, origin=first.origin) != first:
                 raise InputError(
                     f"{classes.origin} lists other classes than {first.origin}: name those of all "

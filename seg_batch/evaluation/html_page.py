@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from seg_batch.core.units import share, with_spaces
 from seg_batch.evaluation.overlays import View, legend
 from seg_batch.io.html import environment
 
@@ -76,7 +77,7 @@ DEFINITIONS = (
 
 def page(result: dict[str, Any], pictures: list[tuple[str, list[View]]]) -> str:
     """The HTML of a result with the pictures of some of its cases, as text."""
-    templates = environment(number=number, interval=interval, percent=percent)
+    templates = environment(number=number, interval=interval, percent=share, spaced=with_spaces)
     scores = result["scores"]
     units = dict.fromkeys(DISTANCES, scores["distance_unit"])
     units |= dict.fromkeys(("size_error", "size_error_absolute"), scores["size_unit"])
@@ -111,10 +112,6 @@ def interval(value: dict[str, Any], digits: int = 3) -> str:
     if value["low"] is None or value["high"] is None:
         return ""
     return f"{number(value['low'], digits)} to {number(value['high'], digits)}"
-
-
-def percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f} %"
 
 
 def _title(result: dict[str, Any]) -> str:

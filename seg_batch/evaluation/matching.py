@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seg_batch.core.errors import InputError
+from seg_batch.core.run_files import PART, PROBABILITIES, STORE
 from seg_batch.core.text import IMAGES
 from seg_batch.inference.outputs import split
 
@@ -90,7 +91,7 @@ def _listed(path: Path) -> dict[str, Path]:
 
 def _offered(file: Path) -> bool:
     name = file.name.lower()
-    working = name.endswith((".work.zarr", ".part")) or split(file)[0].endswith("_probabilities")
+    working = name.endswith((STORE, PART)) or split(file)[0].endswith(PROBABILITIES)
     return not name.startswith(".") and name.endswith(IMAGES) and not working
 
 

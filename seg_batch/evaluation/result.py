@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from seg_batch.core.run_files import EVALUATION, EVALUATION_PAGE
 from seg_batch.core.versions import package_version, versions
 from seg_batch.datasets.label_classes import Classes
 from seg_batch.evaluation.html_page import page
@@ -21,8 +22,6 @@ from seg_batch.evaluation.score_case import Counted, Labelled
 from seg_batch.evaluation.thresholds import Requirement
 from seg_batch.inference.sliding_window.seams import SeamCounts
 from seg_batch.io.sinks.publish import writing_folder
-
-RESULT = "evaluation.json"
 
 
 class Listener(Protocol):
@@ -102,7 +101,7 @@ class Run:
 
 def written(output: str | Path | None, overwrite: bool) -> AbstractContextManager[Path | None]:
     """The folder to fill, or None where nothing is to be written."""
-    return nullcontext() if output is None else writing_folder(Path(output), overwrite, RESULT)
+    return nullcontext() if output is None else writing_folder(Path(output), overwrite, EVALUATION)
 
 
 def write(folder: Path | None, result: dict[str, Any], run: Run) -> None:
@@ -110,10 +109,10 @@ def write(folder: Path | None, result: dict[str, Any], run: Run) -> None:
         return
     run.listener.stage("writing")
     text = json.dumps(result, indent=2, allow_nan=False)
-    (folder / RESULT).write_text(text + "\n", encoding="utf-8")
+    (folder / EVALUATION).write_text(text + "\n", encoding="utf-8")
     rows = result["scores"]["per_class_and_case"]
     with (folder / "evaluation.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    (folder / "index.html").write_text(page(result, run.gallery.cases()), encoding="utf-8")
+    (folder / EVALUATION_PAGE).write_text(page(result, run.gallery.cases()), encoding="utf-8")

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from seg_batch.core.errors import ClusterError, DiskFullError, RefusedError
+from seg_batch.core.units import plain_s, whole_s
 from seg_batch.executors.faults import fault_of
 from seg_batch.executors.pool import Outcome, Pool
 from seg_batch.executors.retry_state import TICK_S, Attempt, Course
@@ -201,7 +202,7 @@ class _Bounded:
             self._tell("dropped", self._pool.known_as(other), why)
         if end.what == "again":
             self._require_alive()
-            why = f"{_name(attempt.item)}: {text}; again in {end.wait_s:g} s"
+            why = f"{_name(attempt.item)}: {text}; again in {plain_s(end.wait_s)}"
             worker = self._pool.known_as(worker or _lost_on(error))
             self._tell("retried", worker, why)
             if error is not None:
@@ -227,7 +228,7 @@ class _Bounded:
                 continue
             self._submit([self._course.copy(attempt, at, now)])
             seconds = now - attempt.begun
-            why = f"{_name(attempt.item)}: {seconds:.0f} s, begun elsewhere too"
+            why = f"{_name(attempt.item)}: {whole_s(seconds)}, begun elsewhere too"
             self._tell("straggler", self._pool.known_as(at[-1]), why)
 
     def _require_alive(self) -> None:

@@ -15,6 +15,7 @@ from seg_batch.config.card import ModelCard, read_card
 from seg_batch.core.errors import BundleError, SegbatchError
 from seg_batch.core.files import parts, sha256
 from seg_batch.core.resources import BUNDLES
+from seg_batch.core.run_files import CARD
 from seg_batch.inference.probe import PROBE_CARD
 from seg_batch.inference.probe import predict as probe
 from seg_batch.io.sources.protocol import SourceInfo
@@ -63,7 +64,7 @@ def installed() -> list[Model]:
     """All bundles found, the first of a name; a damaged card is left out (``find`` explains it)."""
     found: dict[str, Model] = {}
     for folder in folders():
-        for card in sorted(folder.glob("*/card.json")):
+        for card in sorted(folder.glob(f"*/{CARD}")):
             try:
                 model = Model(read_card(card.parent), card.parent)
             except SegbatchError:

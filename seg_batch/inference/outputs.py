@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core import text
-from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY
+from seg_batch.core.run_files import (
+    ATTEMPT,
+    ON_THE_WAY,
+    PROBABILITIES,
+    REPORT,
+    STAGED,
+    STORE,
+    beside,
+)
 from seg_batch.io.sinks.product import digest
 from seg_batch.io.sources.protocol import SourceInfo
 
@@ -29,15 +37,15 @@ class Outputs:
 
     @property
     def store(self) -> Path:
-        return self._beside("work.zarr")
+        return self._beside(STORE)
 
     @property
     def staging(self) -> Path:
-        return self._beside("staged")
+        return self._beside(STAGED)
 
     def _beside(self, end: str) -> Path:
         middle = f".{self.attempt}" if self.attempt else ""
-        return self.product.with_name(f"{self.product.name}{middle}.{end}")
+        return self.product.with_name(f"{self.product.name}{middle}{end}")
 
     def attempts(self) -> list[Path]:
         """What attempts at this product have left, or are at work in."""
@@ -51,13 +59,13 @@ class Outputs:
 
     @property
     def report(self) -> Path:
-        return self.product.with_name(self.product.name + ".json")
+        return beside(self.product, REPORT)
 
     @property
     def probabilities(self) -> Path:
         """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself."""
         name, end = split(self.product)
-        return self.product.with_name(f"{name}_probabilities{end}")
+        return self.product.with_name(f"{name}{PROBABILITIES}{end}")
 
 
 def split(path: Path) -> tuple[str, str]:

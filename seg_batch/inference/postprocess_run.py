@@ -165,7 +165,7 @@ def _done_before(
     noted = store.steps()
     rows = noted.get("steps", [])
     steps = [row["step"] for row in rows]
-    if basis is None or noted.get("basis") != basis or not (store.path / noted["map"]).exists():
+    if basis is None or noted.get("basis") != basis or not store.has_map(noted["map"]):
         return PREDICTED, []
     if steps != list(to_json(chain[: len(steps)])):
         return PREDICTED, []

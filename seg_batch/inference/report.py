@@ -13,6 +13,7 @@ from typing import Any
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.core.georef import RasterGeoref, to_json
 from seg_batch.core.hardware import cores, gpus, memory_bytes, peak_rss_bytes
+from seg_batch.core.run_files import PART
 from seg_batch.core.versions import package_version, versions
 from seg_batch.executors import Outcome
 from seg_batch.inference.bundles import Model
@@ -196,7 +197,7 @@ def _product(product: Product) -> dict[str, Any]:
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
     """Write beside, flush to disk, move into place."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=PART)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(report, file, indent=2, allow_nan=False, default=_plain)
         file.write("\n")

@@ -11,17 +11,17 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from seg_batch.core.errors import BusyError, InputError, OutputError, RefusedError, StoreError
-from seg_batch.core.files import held
+from seg_batch.core.errors import InputError, OutputError, RefusedError, StoreError
 from seg_batch.core.hardware import is_running
-from seg_batch.core.run_files import ATTEMPT
+from seg_batch.core.run_files import ATTEMPT, STAGED, STORE
 from seg_batch.core.versions import versions
 from seg_batch.inference.outputs import Outputs, is_intact, read_report
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import check_output, digest
 from seg_batch.io.sinks.spec import StoreSpec
-from seg_batch.io.sinks.work_store import WorkStore, differences, exported
+from seg_batch.io.sinks.store_folder import StoreFolder
+from seg_batch.io.sinks.work_store import WorkStore, differences
 from seg_batch.io.sources import open_source
 
 Report = dict[str, Any] | None
@@ -65,7 +65,7 @@ def _known_digests(outputs: Outputs) -> set[str]:
     Stores first: a run that ends meanwhile writes its report before it removes its store."""
     known: set[str] = set()
     for store in outputs.stores():
-        known |= set(exported(store))
+        known |= set(StoreFolder(store).exported())
     report = read_report(outputs) or {}
     told = [report.get(name) or {} for name in ("product", "probabilities")]
     return known | {entry.get("sha256", "") for entry in told}
@@ -166,10 +166,7 @@ def clean_unused(outputs: Outputs) -> None:
 
 
 def _remove_remnant(store: Path) -> None:
-    """What a worker that outlived its run wrote where the store had been: chunks and nothing else, for
-    stores come and go whole."""
-    names = {path.name for path in store.iterdir()} if store.is_dir() else set()
-    if names and names <= {"labels", "probabilities"}:
+    if StoreFolder(store).is_remnant():
         shutil.rmtree(store, ignore_errors=True)
 
 
@@ -191,15 +188,9 @@ def clean(outputs: Outputs) -> None:
 def is_at_work(path: Path) -> bool:
     """Whether somebody holds this work store, or that beside this staged copy; of what is held by nobody
     yet, whether the process that made it lives on this machine."""
-    lock = path.with_name(path.name.replace(".staged", ".work.zarr")) / "done" / "lock"
-    if lock.exists():
-        try:
-            with held(lock, BusyError("")):
-                return False
-        except BusyError:
-            return True
-        except OutputError:
-            return False
+    folder = StoreFolder(path.with_name(path.name.replace(STAGED, STORE)))
+    if (answer := folder.is_held()) is not None:
+        return answer
     found = _AT_WORK.search(path.name)
     return found is not None and found[1] == socket.gethostname() and is_running(int(found[2]))
 
@@ -226,6 +217,6 @@ def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
     try:
         yield
     except RefusedError:
-        if not begun and not any((outputs.store / "done").glob("*.*.json")):
+        if not begun and not any(StoreFolder(outputs.store).markers()):
             clean_unused(outputs)
         raise

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seg_batch.core.units import duration_in_words, share_in_line
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -60,8 +62,8 @@ def write_curves(path: Path, rows: Sequence[Row], best_step: int | None = None) 
         if best_step is not None:
             axes.axvline(best_step, color=_GREY, linestyle=":", linewidth=1)
     if rows:
-        waited = _waited(rows)
-        figure.suptitle(f"{rows[-1].step} steps in {_time(rows[-1].seconds)}, waiting {waited:.1%}")
+        took, waited = duration_in_words(rows[-1].seconds), share_in_line(_waited(rows))
+        figure.suptitle(f"{rows[-1].step} steps in {took}, waiting {waited}")
     figure.savefig(path)
 
 
@@ -122,11 +124,6 @@ def _waited(rows: Sequence[Row]) -> float:
     ends = np.array([r.seconds for r in rows])
     spans = np.diff(ends, prepend=0.0)
     return float((spans * [r.wait for r in rows]).sum() / max(float(spans.sum()), 1e-9))
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def write_examples(

@@ -13,6 +13,7 @@ import numpy as np
 from seg_batch.config.recipe import PARTS, Recipe
 from seg_batch.core import hardware, units
 from seg_batch.core.geometry import Blocks
+from seg_batch.core.units import counted_plainly, share_in_line, with_commas
 from seg_batch.core.versions import versions
 from seg_batch.datasets.patch_set import Held, PatchSet
 
@@ -128,12 +129,14 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     return [
         f"data {data['hash']} ({amounts})",
         f"configuration {found['configuration']['hash']}, {found['steps']} steps, "
-        f"{found['samples']:,} samples, {found['epochs']:g} epochs in {found['minutes']:g} minutes, "
-        f"{found['waited']:.1%} of it waiting for data; best at step {found['best_step']}",
+        f"{with_commas(found['samples'])} samples, {found['epochs']:g} epochs in "
+        f"{found['minutes']:g} minutes, {share_in_line(found['waited'])} of it waiting for data; "
+        f"best at step {found['best_step']}",
     ]
 
 
 def _amount(name: str, part: Mapping[str, Any]) -> str:
     cases, voxels = len(part["cases"]), sum(part["voxels"].values())
-    what = f"{part['patches']:,} patches" if name == PARTS[0] else f"{voxels:,} voxels"
-    return f"{name}: {what} of {cases} case{'s' if cases != 1 else ''}"
+    amount, unit = (part["patches"], "patches") if name == PARTS[0] else (voxels, "voxels")
+    what = f"{with_commas(amount)} {unit}"
+    return f"{name}: {what} of {counted_plainly(cases, 'case')}"

@@ -21,6 +21,7 @@ from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError, OutputError, StoreError
 from seg_batch.core.files import held, told
+from seg_batch.core.run_files import CARD, CHECKPOINT, WORK, beside
 from seg_batch.datasets.patch_set import Held, PatchSet
 from seg_batch.datasets.samples import Samples
 from seg_batch.evaluation.score import score
@@ -86,7 +87,7 @@ def train(
     """
     given = [str(data)] if isinstance(data, str | Path) else [str(one) for one in data]
     listener, path, wishes = listener or Silent(), Path(bundle), wishes or Wishes()
-    require_replaceable(path, overwrite, "card.json")
+    require_replaceable(path, overwrite, CARD)
     with _working(path) as work:
         found = training_set(
             given,
@@ -104,7 +105,7 @@ def train(
             if tensorboard is not None:
                 ears = stack.enter_context(_board(tensorboard, listener))
             fitted = _fitted(found, from_bundle, teacher, work, ears, overwrite)
-        with writing_folder(path, overwrite, "card.json") as folder:
+        with writing_folder(path, overwrite, CARD) as folder:
             card = fill(folder, found, fitted, work, listener)
         listener.note(_warnings(card))
     shutil.rmtree(_work_folder(path))
@@ -124,7 +125,7 @@ def _warnings(card: ModelCard) -> list[str]:
 
 
 def _work_folder(path: Path) -> Path:
-    return path.with_name(f"{path.name}.work")
+    return beside(path, WORK)
 
 
 @contextmanager
@@ -143,7 +144,7 @@ def _working(path: Path) -> Iterator[Path]:
         try:
             yield work
         except BaseException:
-            if not any([*work.glob("patches.zarr*"), *work.glob("fit/checkpoint-*.json")]):
+            if not any([*work.glob("patches.zarr*"), *work.glob(f"fit/{CHECKPOINT}*.json")]):
                 shutil.rmtree(work, ignore_errors=True)
             raise
 

@@ -14,6 +14,7 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.reading import as_yaml
 from seg_batch.core import files
 from seg_batch.core.geometry import Box
+from seg_batch.core.run_files import CARD
 from seg_batch.datasets.patch_set import Held, PatchSet
 from seg_batch.evaluation.score import scores_of
 from seg_batch.inference import bundles
@@ -79,7 +80,7 @@ def _write(
     for name, value in (
         ("split.json", patches.hold_out),
         ("training.json", told),
-        ("card.json", card.model_dump(mode="json")),
+        (CARD, card.model_dump(mode="json")),
     ):
         (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 

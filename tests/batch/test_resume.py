@@ -14,13 +14,13 @@ import zarr
 from seg_batch.batch.dry_run import plan_lines, plan_night
 from seg_batch.batch.job import orders_of
 from seg_batch.batch.journal import Journal, begin, fold, open_run
-from seg_batch.batch.journal.events import NAME
 from seg_batch.batch.resume import enter, feared, stands
 from seg_batch.batch.runner import run_night
 from seg_batch.batch.summaries import facts_of
 from seg_batch.config.workflow import Workflow
 from seg_batch.core.callbacks import Silent
 from seg_batch.core.errors import StoreError
+from seg_batch.core.run_files import JOURNAL
 from seg_batch.inference.bundles import find
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request, prepare
@@ -172,7 +172,7 @@ def test_what_was_in_hand_at_two_deaths_is_done_last(
     order = Order()
     assert run_night(workflow, order)["complete"] == 3
     assert order.begun.index("small4.tif") == (0 if deaths == 1 else 2)
-    assert feared(Journal.read(orders.folder / NAME)) == ({} if deaths == 1 else {key: 2})
+    assert feared(Journal.read(orders.folder / JOURNAL)) == ({} if deaths == 1 else {key: 2})
 
 
 def test_an_input_is_not_feared_for_what_was_told_of_it(night: Made, scenes: Path) -> None:
@@ -197,7 +197,7 @@ def test_an_input_is_not_feared_for_what_was_told_of_it(night: Made, scenes: Pat
         for _ in range(2):
             begin(journal, orders.fingerprint)
             journal.append("started", key, attempt=1)
-    assert feared(Journal.read(orders.folder / NAME)) == {key: 2}
+    assert feared(Journal.read(orders.folder / JOURNAL)) == {key: 2}
 
 
 @pytest.mark.full
@@ -249,7 +249,7 @@ def test_a_night_killed_before_it_did_an_input_anew_is_not_complete(
         assert list(enter(orders).complete) == [key]
         begin(journal, orders.fingerprint)
         journal.append("surveyed", key, facts={"blocks": 1})
-    journal_of = orders.folder / NAME
+    journal_of = orders.folder / JOURNAL
     assert fold(Journal.read(journal_of)).totals().open == 1
     assert run_night(workflow)["status"] == 0
     assert fold(Journal.read(journal_of)).totals().by_status["complete"] == 1

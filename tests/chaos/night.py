@@ -20,7 +20,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from seg_batch.batch.journal import Journal
-from seg_batch.batch.journal.events import NAME as JOURNAL
+from seg_batch.core.run_files import JOURNAL
 
 SAMPLES = Path(__file__).resolve().parents[2] / "seg_batch" / "data" / "samples"
 FAULTS = Path(__file__).with_name("faults")

@@ -13,9 +13,11 @@ from itertools import dropwhile, islice
 
 from seg_batch.batch.inputs.tables import Wish, rows_of_list, rows_of_manifest
 from seg_batch.config.workflow.parts import Inputs
+from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY, PART, PROBABILITIES, REPORT, STORE
 from seg_batch.core.text import IMAGES, split
 
-_UNFINISHED = (".work.zarr", ".staged", ".part")
+_UNFINISHED = (*ON_THE_WAY, PART)
+_MARK = f".{ATTEMPT}"
 type Known = Callable[[str], set[str]]
 
 
@@ -135,15 +137,15 @@ def products(folder: str) -> set[str]:
     """Names of the products of segbatch in a folder: a report of ours lies beside them, or the work
     store of a run that has not written its report yet."""
     names = set(os.listdir(folder or "."))
-    found = {name.partition(".try-")[0] for name in names if ".try-" in name}
-    found |= {name.removesuffix(".work.zarr") for name in names if name.endswith(".work.zarr")}
+    found = {name.partition(_MARK)[0] for name in names if _MARK in name}
+    found |= {name.removesuffix(STORE) for name in names if name.endswith(STORE)}
     for name in names:
-        product = name.removesuffix(".json")
+        product = name.removesuffix(REPORT)
         if product != name and product in names and _is_report(os.path.join(folder, name)):
             found.add(product)
     for product in tuple(found):
         stem, ending = split(product)
-        found.add(f"{stem}_probabilities{ending}")
+        found.add(f"{stem}{PROBABILITIES}{ending}")
     return found
 
 

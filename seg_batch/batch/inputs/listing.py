@@ -15,6 +15,7 @@ from seg_batch.config.workflow.output_names import is_ours, named
 from seg_batch.config.workflow.parts import Outputs
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.errors import InputError, OutputError, SegbatchError
+from seg_batch.core.run_files import PROBABILITIES
 from seg_batch.core.text import split
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.detect import detect
@@ -125,7 +126,7 @@ class _Listed:
         """The files that the input becomes."""
         stem, ending = split(entry.output)
         beside = self.probabilities and ending != ".zarr"
-        return [entry.output, *([f"{stem}_probabilities{ending}"] if beside else [])]
+        return [entry.output, *([f"{stem}{PROBABILITIES}{ending}"] if beside else [])]
 
 
 def output_of(wish: Wish, index: int, outputs: Outputs) -> str:

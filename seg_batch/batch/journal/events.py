@@ -20,7 +20,6 @@ from typing import Any
 from seg_batch.batch.journal.lease import Tenure
 from seg_batch.core.errors import FULL, DamagedError, DiskFullError, OutputError, StoreError
 
-NAME = "journal.jsonl"
 CANCEL = b"\x18"
 
 # Kind of event -> what it must tell. More may be told.

@@ -32,6 +32,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from seg_batch.core.errors import BusyError, OutputError, StoreError
+from seg_batch.core.units import whole_s
 
 LIMIT_S = 60.0  # an owner not heard of for so long is taken to be dead
 BEATS = 6  # heartbeats within the limit
@@ -106,7 +107,7 @@ class Held:
         if self.owner.is_gone():
             return "its process is gone"
         if self.age_s > limit_s:
-            return f"it was last heard of {self.age_s:.0f} s ago"
+            return f"it was last heard of {whole_s(self.age_s)} ago"
         return None
 
 
@@ -265,8 +266,8 @@ def _silent(room: Path, earlier: Held, limit_s: float, say: Callable[[str], None
     if earlier.owner.is_visible():
         raise _busy(room, earlier)
     say(
-        f"{room.parent} belongs to {earlier.owner}, heard of {earlier.age_s:.0f} s ago: waiting for "
-        f"its next heartbeat, {limit_s - earlier.age_s:.0f} s at most"
+        f"{room.parent} belongs to {earlier.owner}, heard of {whole_s(earlier.age_s)} ago: "
+        f"waiting for its next heartbeat, {whole_s(limit_s - earlier.age_s)} at most"
     )
     held: Held | None = earlier
     while held and (held.number, held.beat) == (earlier.number, earlier.beat):
@@ -324,7 +325,7 @@ def _claim(path: Path, owner: Owner) -> int:
 
 
 def _busy(room: Path, held: Held | None) -> BusyError:
-    who = f"{held.owner}, heard of {held.age_s:.0f} s ago" if held else "another process"
+    who = f"{held.owner}, heard of {whole_s(held.age_s)} ago" if held else "another process"
     return BusyError(
         f"{room.parent} belongs to another segbatch run ({who}), and two would mix their work: "
         "wait for it, or stop it first"

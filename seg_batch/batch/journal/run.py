@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from seg_batch.batch.journal.events import NAME, Journal, highest_tenure
+from seg_batch.batch.journal.events import Journal, highest_tenure
 from seg_batch.batch.journal.lease import LIMIT_S, Tenure, hold, leave
+from seg_batch.core.run_files import JOURNAL
 from seg_batch.core.versions import package_version
 
 
@@ -56,9 +57,9 @@ def open_run(
             limit_s=limit_s,
             on_lost=on_lost,
             say=say,
-            floor=highest_tenure(folder / NAME),
+            floor=highest_tenure(folder / JOURNAL),
         ) as tenure,
-        closing(Journal(folder / NAME, tenure)) as journal,
+        closing(Journal(folder / JOURNAL, tenure)) as journal,
     ):
         if (line := taken_over_line(tenure)) and tenure.taken_over:
             say(line)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.journal.events import NAME, Journal
+from seg_batch.batch.journal.events import Journal
 from seg_batch.batch.journal.lease import LIMIT_S, Held, holder
 from seg_batch.batch.journal.state import (
     ENDED,
@@ -21,9 +21,9 @@ from seg_batch.batch.journal.state import (
     fold,
 )
 from seg_batch.core.errors import Exit, InputError
+from seg_batch.core.run_files import JOURNAL, RUNS
 
 SHOWN_FAILURES = 5
-RUNS = ".segbatch"  # where an output folder keeps its runs
 
 ALIVE = ("running", "stopping")
 
@@ -46,16 +46,16 @@ def run_folder(path: Path) -> Path:
 
     InputError when there is none, or more than one to choose from.
     """
-    if (path / NAME).exists():
+    if (path / JOURNAL).exists():
         return path
-    found = sorted(journal.parent for journal in path.glob(f"{RUNS}/*/{NAME}"))
+    found = sorted(journal.parent for journal in path.glob(f"{RUNS}/*/{JOURNAL}"))
     if len(found) == 1:
         return found[0]
     if found:
         names = ", ".join(str(folder) for folder in found)
         raise InputError(f"{path} has {len(found)} runs: name one of {names}")
     raise InputError(
-        f"{path} is no run folder (it has no {NAME}): give the one that 'segbatch run' printed, or "
+        f"{path} is no run folder (it has no {JOURNAL}): give the one that 'segbatch run' printed, or "
         "the folder of its outputs"
     )
 
@@ -67,7 +67,7 @@ def status_of(
     of several, which the journal does not tell. Times in seconds; the speed, and what is left, are
     told of a run that goes on or has come to its end. Nothing runs where no coordinator lives."""
     now = time.time() if now is None else now
-    state, held = fold(Journal.read(folder / NAME)), holder(folder)
+    state, held = fold(Journal.read(folder / JOURNAL)), holder(folder)
     totals, run_state = state.totals(), _run_state(state, held)
     alive = run_state in ALIVE
     blocks = {one.key: done_in(one) for one in state.inputs.values() if _is_open(one)}

@@ -13,11 +13,11 @@ from typing import Any
 from urllib.parse import quote
 
 from seg_batch.batch.journal import InputState, Journal, fold
-from seg_batch.batch.journal.events import NAME
 from seg_batch.batch.report.history import STATUSES, Night, Spell, status
+from seg_batch.core.run_files import EVALUATION_PAGE, JOURNAL, PAGE, RUNS
 
 # Where the page of a step lies, in the folder of its result.
-PAGES = {"evaluate": "index.html", "predict": "report.html"}
+PAGES = {"evaluate": EVALUATION_PAGE, "predict": PAGE}
 
 
 def in_order(told: Night, workflow: Mapping[str, Any]) -> Night:
@@ -66,12 +66,12 @@ def _result(step: Mapping[str, Any]) -> str:
 
 
 def _run_folder(workflow: Mapping[str, Any], step: Mapping[str, Any]) -> Path:
-    return Path(_result(step), ".segbatch", f"{workflow['name']}-{step['name']}")
+    return Path(_result(step), RUNS, f"{workflow['name']}-{step['name']}")
 
 
 def _counts(run: Path) -> dict[str, int]:
     """Inputs by status; those that there are."""
-    states = [status(one) for one in fold(Journal.read(run / NAME)).inputs.values()]
+    states = [status(one) for one in fold(Journal.read(run / JOURNAL)).inputs.values()]
     return {word: n for word in reversed(STATUSES) if (n := states.count(word))}
 
 

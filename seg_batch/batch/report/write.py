@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.journal import Journal
-from seg_batch.batch.journal.events import NAME
 from seg_batch.batch.report.gallery import Gallery, gallery
 from seg_batch.batch.report.history import night
 from seg_batch.batch.report.html_page import page
@@ -17,6 +16,7 @@ from seg_batch.batch.report.steps import in_order, steps_of
 from seg_batch.batch.report.summary import facts_of
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import write_bytes
+from seg_batch.core.run_files import FACTS, JOURNAL, JUNIT, METRICS, PAGE, WORKFLOW
 
 TOLD = (
     "name",
@@ -33,13 +33,13 @@ def write(folder: str | Path) -> dict[str, Any]:
     """``report.json``, ``report.xml``, ``metrics.prom`` and ``report.html`` in the run's folder;
     returns what ``report.json`` says. ``InputError`` where there is no journal."""
     folder = Path(folder)
-    if not (folder / NAME).is_file():
+    if not (folder / JOURNAL).is_file():
         raise InputError(
-            f"{folder} is no run folder (it has no {NAME}): give the one that 'segbatch run' printed"
+            f"{folder} is no run folder (it has no {JOURNAL}): give the one that 'segbatch run' printed"
         )
     workflow = _workflow(folder)
     settings = {key: workflow[key] for key in TOLD if workflow.get(key)}
-    told = night(Journal.read(folder / NAME))
+    told = night(Journal.read(folder / JOURNAL))
     if workflow.get("steps"):
         told = in_order(told, workflow)
     facts = facts_of(told, str(workflow.get("name") or folder.name), settings)
@@ -47,18 +47,16 @@ def write(folder: str | Path) -> dict[str, Any]:
         facts |= {"steps": steps_of(told, workflow, facts["inputs"], folder), "workers": []}
     pictures = Gallery((), 0) if facts["steps"] else gallery(facts)
     # The cheap ones first: what machines read is there even if a picture takes its time.
-    write_bytes(
-        folder / "report.json", (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode()
-    )
-    write_bytes(folder / "report.xml", junit(facts))
-    write_bytes(folder / "metrics.prom", metrics(facts).encode())
-    write_bytes(folder / "report.html", page(facts, pictures).encode())
+    write_bytes(folder / FACTS, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(folder / JUNIT, junit(facts))
+    write_bytes(folder / METRICS, metrics(facts).encode())
+    write_bytes(folder / PAGE, page(facts, pictures).encode())
     return facts
 
 
 def _workflow(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "workflow.json").read_text(encoding="utf-8"))
+        found = json.loads((folder / WORKFLOW).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from seg_batch.batch.journal import Journal
-from seg_batch.batch.journal.events import NAME
 from seg_batch.batch.resume import is_unchanged
+from seg_batch.core.run_files import JOURNAL, kept_journal
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.resume import clean
 
@@ -16,7 +16,7 @@ from seg_batch.inference.resume import clean
 def forget(run: Path) -> None:
     """Remove what the night in this run folder has made, as far as it is as that night left it, and
     what it had begun. Its journal goes last: a kill in between is made good by the next call."""
-    journal = run / NAME
+    journal = run / JOURNAL
     products: dict[str, bool] = {}
     for event in Journal.read(journal):
         if event["event"] == "surveyed":
@@ -30,7 +30,7 @@ def forget(run: Path) -> None:
             for path in (outputs.probabilities, outputs.product, outputs.report):
                 _remove(path)
     if journal.exists():
-        journal.rename(run / f"journal-until-{time.time_ns()}.jsonl")
+        journal.rename(run / kept_journal(time.time_ns()))
 
 
 def _remove(path: Path) -> None:

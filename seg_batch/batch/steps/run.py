@@ -22,7 +22,7 @@ from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.job import Orders
 from seg_batch.batch.journal import Journal, begin, open_run
 from seg_batch.batch.resume import enter
-from seg_batch.batch.run import REPORT, Write
+from seg_batch.batch.run import Write
 from seg_batch.batch.steps.commands import Bars, DoneBy, doing
 from seg_batch.batch.steps.invalidate import forget
 from seg_batch.batch.steps.up_to_date import Record
@@ -31,6 +31,7 @@ from seg_batch.config.workflow.schema import Workflow
 from seg_batch.config.workflow.steps import AnyStep, Predict
 from seg_batch.core.errors import Exit, SegbatchError
 from seg_batch.core.files import told as on_disk
+from seg_batch.core.run_files import PAGE
 
 OVER = "the time allowed is over"
 
@@ -65,7 +66,7 @@ def run_steps(
         workflow.on_finish,
         run=folder,
         status=told["status"],
-        report=folder / REPORT,
+        report=folder / PAGE,
         failed=lambda what, why: say(f"{what}: {why}"),
     )
     return told
@@ -185,7 +186,7 @@ class _Chain:
             "run": str(self.folder),
             "steps": self.told,
             "left": [step.name for step in self.workflow.steps if step.name not in names],
-            "report": str(self.folder / REPORT),
+            "report": str(self.folder / PAGE),
         }
 
 

@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.journal import Journal
-from seg_batch.batch.journal.events import NAME
-from seg_batch.batch.resume import WORKFLOW
 from seg_batch.batch.steps.input_digest import digest_of, texts, within
 from seg_batch.batch.summaries import stamp
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.config.workflow.steps import AnyStep, Predict
+from seg_batch.core.run_files import CARD, EVALUATION, JOURNAL, WORKFLOW
 from seg_batch.io.sinks.product import digest
 
 # What is in the folder of a result, and is written last.
-MARKS = {"patches": "zarr.json", "train": "card.json", "evaluate": "evaluation.json"}
+MARKS = {"patches": "zarr.json", "train": CARD, "evaluate": EVALUATION}
 
 Sources = dict[str, str]  # name of an earlier step, or FILES -> sha256 of what it left, or of them
 FILES = "its files"  # no step is called so
@@ -46,7 +45,7 @@ class Record:
     def __init__(self, workflow: Workflow, folder: Path) -> None:
         self._workflow = workflow
         self._known: dict[str, Known] = {}
-        for event in Journal.read(folder / NAME):
+        for event in Journal.read(folder / JOURNAL):
             if event["event"] in ("started", "done"):
                 self.add(event)
 
@@ -120,7 +119,7 @@ class Record:
 
 def _of_night(run: Path) -> str:
     """Of the products of all inputs, in whatever order they were done; of one made again, another."""
-    done = [event for event in Journal.read(run / NAME) if event["event"] == "done"]
+    done = [event for event in Journal.read(run / JOURNAL) if event["event"] == "done"]
     last = {event["input"]: event["outcome"]["product"] for event in done}
     return hashlib.sha256(json.dumps(last, sort_keys=True).encode()).hexdigest()
 

@@ -15,13 +15,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg_batch.batch.watch.arrivals import DONE, FAILED, Fate, Look, glance_at, markers
+from seg_batch.batch.watch.arrivals import Fate, Look, glance_at, markers
 from seg_batch.core.errors import OutputError
 from seg_batch.core.hardware import here, is_running
+from seg_batch.core.run_files import MARKED_DONE, MARKED_FAILED, MOVING, PART, RESERVED
 from seg_batch.inference.outputs import split
 
-ASIDE = ".segbatch-moving"
-RESERVED = ".segbatch-reserved"
 UNKNOWN_S = 60  # for which a reservation of nobody knows whom holds
 
 
@@ -56,7 +55,7 @@ class Tidying:
                 )
             _forget_dead(target)
         _forget_dead(self.folder)
-        for aside in self.folder.glob(f".*{ASIDE}"):
+        for aside in self.folder.glob(f".*{MOVING}"):
             try:
                 self._put_back(aside)
             except OSError as error:
@@ -79,7 +78,7 @@ class Tidying:
 
     def forget(self, name: str) -> None:
         """Remove what an earlier arrival of this name is marked with; OSError as above."""
-        for mark in (DONE, FAILED):
+        for mark in (MARKED_DONE, MARKED_FAILED):
             (self.folder / (name + mark)).unlink(missing_ok=True)
 
     def _target(self, fate: Fate) -> Path | None:
@@ -87,7 +86,7 @@ class Tidying:
 
     def _move(self, fate: Fate, target: Path) -> None:
         """Unless another file has come in the place of the image: that one arrives."""
-        aside = self.folder / f".{fate.name}{ASIDE}"
+        aside = self.folder / f".{fate.name}{MOVING}"
         if os.path.lexists(aside):
             self._put_back(aside)
         os.rename(self.folder / fate.name, aside)
@@ -102,7 +101,7 @@ class Tidying:
         """What goes along goes first: after a kill the image is still there to be moved."""
         with free_name(target / fate.name) as free:
             if fate.why:
-                write_mark(target / (free.name + FAILED), fate)
+                write_mark(target / (free.name + MARKED_FAILED), fate)
             if self.marker is not None:  # else it would declare the next file of this name complete
                 for text in markers(fate.name, self.marker):
                     if os.path.lexists(self.folder / text):
@@ -110,7 +109,7 @@ class Tidying:
             os.rename(aside, free)
 
     def _put_back(self, aside: Path) -> None:
-        name = aside.name.removesuffix(ASIDE).removeprefix(".")
+        name = aside.name.removesuffix(MOVING).removeprefix(".")
         with free_name(self.folder / name) as free:
             os.rename(aside, free)
 
@@ -169,12 +168,12 @@ def _forget_dead(folder: Path) -> None:
 
 
 def _mark(fate: Fate) -> str:
-    return fate.name + (DONE if fate.fate == "done" else FAILED)
+    return fate.name + (MARKED_DONE if fate.fate == "done" else MARKED_FAILED)
 
 
 def write_mark(path: Path, fate: Fate) -> None:
     """What became of an image, for people and scripts."""
     told = {"fate": fate.fate, "why": fate.why, "output": fate.output, "t": fate.t}
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}{PART}")
     part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     os.replace(part, path)

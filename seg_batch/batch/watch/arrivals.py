@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import InputError
+from seg_batch.core.run_files import PART, PARTIAL
 from seg_batch.core.text import IMAGES
 from seg_batch.inference.outputs import split
 
-DONE, FAILED = ".segbatch-done", ".segbatch-failed"
 CHANGED = "changed"  # while it was in hand: to be taken again, over what was made of it
-TEMPORARY = ("~", ".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".swp")
+TEMPORARY = ("~", PART, PARTIAL, ".filepart", ".tmp", ".temp", ".crdownload", ".swp")
 LOOK_LIMIT = 100_000  # names of one look: a folder of millions must not stop everything
 TREE_LIMIT = 10_000  # files of one Zarr that a look takes in
 

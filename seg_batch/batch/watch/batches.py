@@ -14,16 +14,14 @@ from typing import Any
 
 from seg_batch.batch.job import Orders, orders_of
 from seg_batch.batch.journal import Journal, State, fold
-from seg_batch.batch.journal.events import NAME
 from seg_batch.batch.run_log import Logged, RunLog, recording, worker_line
 from seg_batch.batch.runner import carry_out
 from seg_batch.batch.shutdown import Stop
 from seg_batch.config.workflow.parts import Inputs
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.callbacks import Listener, Silent, together
+from seg_batch.core.run_files import JOURNAL, LOG
 from seg_batch.executors import Pool, gather_logs
-
-LOG = "log.jsonl"
 
 
 class Waves:
@@ -112,7 +110,7 @@ def _tell_rest(orders: Orders, told: set[str], listener: Listener) -> None:
     """Of inputs that the night had nothing to do for: they were complete already, when the process
     died before anyone could note it."""
     untold = orders.requests.keys() - told
-    state = fold(Journal.read(orders.folder / NAME)) if untold else State()
+    state = fold(Journal.read(orders.folder / JOURNAL)) if untold else State()
     for key in sorted(untold & state.inputs.keys()):
         if (result := state.inputs[key].outcome) is not None:
             listener.done(key, dict(result))

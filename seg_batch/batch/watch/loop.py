@@ -35,7 +35,6 @@ from seg_batch.batch.watch.arrivals import (
 from seg_batch.core.callbacks import Listener, Silent, together
 from seg_batch.core.errors import Exit, InputError, OutputError
 
-BOOK = "arrivals.jsonl"
 WAVE = 64  # arrivals that are handed over at once
 PATIENCE_S = 300.0  # between tries, at most, while the disk is full or the folder gone
 

@@ -21,17 +21,17 @@ from seg_batch.batch.run_log import RunLog
 from seg_batch.batch.shutdown import Stop
 from seg_batch.batch.watch.archive import Tidying
 from seg_batch.batch.watch.arrivals import Book
-from seg_batch.batch.watch.batches import LOG, Waves
-from seg_batch.batch.watch.loop import BOOK, Rules, Watch, require_apart
+from seg_batch.batch.watch.batches import Waves
+from seg_batch.batch.watch.loop import Rules, Watch, require_apart
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import hardware
 from seg_batch.core.callbacks import Listener
 from seg_batch.core.errors import Exit, InputError, WorkflowError
 from seg_batch.core.files import told as on_disk
+from seg_batch.core.run_files import ARRIVALS, LOG, PAGE, RUNS
 from seg_batch.executors import Needs, open_pool
 from seg_batch.inference.worker_requirements import shared_needs
 
-REPORT = "report.html"
 RARELY = 20  # of the time, one part in so many may go into reports
 
 
@@ -53,7 +53,7 @@ class Service:
         output = Path(self.workflow.outputs.folder).absolute()
         folder = self.tidying.folder.resolve()
         its_own = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
-        return output / ".segbatch" / f"watch-{folder.name}-{its_own}"
+        return output / RUNS / f"watch-{folder.name}-{its_own}"
 
 
 def serve(
@@ -80,10 +80,10 @@ def serve(
 
         if line := taken_over_line(tenure):
             noted(line)
-        book = enter(closing(Book(service.run / BOOK)))
+        book = enter(closing(Book(service.run / ARRIVALS)))
         if book.damaged:
             noted(
-                f"{book.damaged} lines of {service.run / BOOK} do not read and are passed over: what they "
+                f"{book.damaged} lines of {service.run / ARRIVALS} do not read and are passed over: what they "
                 "told of is taken again"
             )
         stop = Stop(listener.stopping)
@@ -162,7 +162,7 @@ class _After:
             self._service.workflow.on_finish,
             run=folder,
             status=status,
-            report=folder / REPORT,
+            report=folder / PAGE,
             failed=lambda command, why: self._noted(f"on_finish {command}: {why}"),
         )
 
@@ -173,7 +173,7 @@ class _After:
         began = time.monotonic()
         try:
             self._service.report(folder)
-            self.report = folder / REPORT
+            self.report = folder / PAGE
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             self._noted(f"the report of {folder} could not be made ({why})")

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from seg_batch.core.units import show_s
+from seg_batch.core.units import share_in_line, show_s
 from seg_batch.executors import Outcome
 from seg_batch.inference.plan import Plan
 
@@ -229,7 +229,7 @@ class Pace:
         if self.steps_per_s:
             rate = self.steps_per_s * (per_step or 1)
             words.append(f"{rate:.3g} {'samples' if per_step else 'steps'}/s")
-        return [*words, f"waiting {row.wait:.0%}"]
+        return [*words, f"waiting {share_in_line(row.wait, 0)}"]
 
 
 class ScoreBar(CutBar):

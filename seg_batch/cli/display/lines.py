@@ -9,7 +9,7 @@ from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.config.postprocess import describe
 from seg_batch.core.georef import RasterGeoref, to_json
 from seg_batch.core.hardware import disk_free_bytes
-from seg_batch.core.units import show_bytes
+from seg_batch.core.units import duration_told, share_in_line, show_bytes, with_commas
 from seg_batch.inference.bundles import checked, find, folders, installed, misfit
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.request import Prepared
@@ -25,22 +25,16 @@ def _rows(pairs: list[tuple[str, Any]]) -> str:
     return "\n".join(f"{key:<{width}}  {value}" for key, value in pairs)
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 90 else f"{minutes / 60:.1f} h"
-
-
 def summary(report: dict[str, Any]) -> str:
     """A few lines after a run: what was found, in world units, and where it is."""
-    lines = [f"{report['output']}  ({report['status']}, {_duration(report['seconds'])})"]
+    lines = [f"{report['output']}  ({report['status']}, {duration_told(report['seconds'])})"]
     unit = next((u for u in ("hectares", "millilitres") if u in report["classes"][0]), None)
     short = {"hectares": "ha", "millilitres": "mL"}.get(unit or "", "")
     for row in report["classes"]:
         if row["voxels"]:
-            size = f"{row[unit]:>14,.2f} {short}" if unit else f"{row['voxels']:>14,} voxels"
-            lines.append(f"  {row['name']:<24} {size}  {row['share']:>7.2%}")
+            voxels = f"{with_commas(row['voxels']):>14} voxels"
+            size = f"{row[unit]:>14,.2f} {short}" if unit else voxels
+            lines.append(f"  {row['name']:<24} {size}  {share_in_line(row['share'], 2):>7}")
     blocks = report["blocks"]
     lines.append(
         f"  {blocks['done']} of {blocks['total']} blocks ({blocks['resumed']} resumed), "
@@ -55,8 +49,8 @@ def _post_lines(report: dict[str, Any]) -> list[str]:
     lines = []
     for row in report.get("post", []):
         objects = row["objects_changed"]
-        told = "" if objects is None else f"{objects:,} objects, "
-        lines.append(f"  {row['words']}: {told}{row['voxels_changed']:,} voxels changed")
+        told = "" if objects is None else f"{with_commas(objects)} objects, "
+        lines.append(f"  {row['words']}: {told}{with_commas(row['voxels_changed'])} voxels changed")
     return lines
 
 
@@ -116,7 +110,7 @@ def plan_lines(prepared: Prepared) -> str:
             f"{show_bytes(plan.memory_bytes)} allowed",
         ),
         ("disk", f"at most {show_bytes(plan.disk_bytes)}, {show_bytes(free)} free"),
-        ("time", f"about {_duration(plan.seconds_estimate)} (rough)"),
+        ("time", f"about {duration_told(plan.seconds_estimate)} (rough)"),
         *(("then", describe(step)) for step in plan.post),
         ("output", prepared.outputs.product),
     ]

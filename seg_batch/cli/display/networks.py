@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from seg_batch.core.units import with_commas
+
 CHANNELS, CLASSES = 4, 8  # of the image and of the map that costs are told for
 COLUMNS = ("network", "for", "parameters", "field", "GFLOP/MVx", "sides", "what it is")
 KINDS = {2: "images", 3: "volumes"}
@@ -77,9 +79,9 @@ def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         one["name"],
         ", ".join(KINDS[rank] for rank in one["ranks"]),
-        f"{one['parameters']:,}",
+        with_commas(one["parameters"]),
         " x ".join(fields),
-        f"{one['gflop_per_megavoxel']:,.0f}",
+        with_commas(round(one["gflop_per_megavoxel"])),
         str(one["multiple"]),
         one["says"],
     )

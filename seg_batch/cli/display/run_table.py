@@ -22,7 +22,7 @@ from seg_batch.cli.display.bars import LINE_EVERY_S
 from seg_batch.cli.display.tally import Tally
 from seg_batch.core.errors import Exit
 from seg_batch.core.text import about, visible
-from seg_batch.core.units import show_bytes, show_s
+from seg_batch.core.units import counted_plainly, plain_s, show_bytes, show_s
 from seg_batch.executors import Outcome
 
 GONE = ("lost", "dropped")  # what may befall a worker
@@ -86,7 +86,7 @@ class Board:
 
     def pool(self, name: str, workers: int, dashboard: str | None) -> None:
         where = f"; dashboard {dashboard}" if dashboard else ""
-        text = f"{workers} worker{'s' * (workers != 1)}, {name}{where}"
+        text = f"{counted_plainly(workers, 'worker')}, {name}{where}"
         if text != self._pool:  # else an earlier night had the same
             self.say(text)
         self._pool, self._stage = text, "surveying the inputs"
@@ -146,7 +146,7 @@ class Board:
         with self._guard:
             self._tally.back(key)
             self._again.add(key)
-        when = f"in {wait_s:g} s" if wait_s else "at once"
+        when = f"in {plain_s(wait_s)}" if wait_s else "at once"
         self.say(f"tried again {when}: {about(key, error)}")
 
     def withdrawn(self, key: str) -> None:

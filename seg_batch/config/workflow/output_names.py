@@ -7,9 +7,11 @@ import re
 import string
 from pathlib import PurePath
 
+from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY, PART, PARTIAL, RUNS
 from seg_batch.core.text import nearest, split
 
-_ON_THE_WAY = re.compile(r"\.work\.zarr(/|$)|\.(part|staged|partial)(/|$)|\.try-|(^|/)\.segbatch")
+_ENDINGS = "|".join(map(re.escape, (*ON_THE_WAY, PART, PARTIAL)))
+_ON_THE_WAY = re.compile(rf"({_ENDINGS})(/|$)|\.{ATTEMPT}|(^|/){re.escape(RUNS)}")
 FIELDS = ("stem", "parent", "name", "index")
 
 

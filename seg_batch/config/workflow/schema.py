@@ -16,6 +16,7 @@ from seg_batch.config.workflow.fields import Count, Post, several
 from seg_batch.config.workflow.parts import Applied, Inputs, Limits, Models, OnFailure, Outputs
 from seg_batch.config.workflow.paths import program_of
 from seg_batch.config.workflow.steps import Name, Predict, Step
+from seg_batch.core.run_files import RUNS
 
 # What products are made of. The rest says how, where and when, and may change before a run goes on.
 MADE_OF = ("model", "options", "post", "outputs", "steps")
@@ -51,7 +52,7 @@ class Workflow(Frozen):
     @property
     def run_folder(self) -> str:
         """Where the journal and the report of a run lie."""
-        return os.path.join(self.outputs.folder, ".segbatch", self.name)
+        return os.path.join(self.outputs.folder, RUNS, self.name)
 
     @property
     def sha256(self) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from seg_batch.config.cluster import CLASSES, ClusterSpec
 from seg_batch.core.errors import ClusterError
 from seg_batch.core.text import nearest
-from seg_batch.core.units import parse_seconds
+from seg_batch.core.units import duration_to_write
 from seg_batch.executors.cluster.certificates import security_of
 from seg_batch.executors.cluster.dask_settings import SETTINGS, environment
 from seg_batch.executors.pool import IN_FLIGHT
@@ -271,25 +271,16 @@ def lifetime_advice(spec: ClusterSpec) -> tuple[str, ...]:
     limit = walltime_s(spec)
     if limit is None or "--lifetime" in _words(spec.arguments, "worker_extra_args"):
         return ()
-    best = _shown(limit - max(120.0, limit * STAGGER)) if limit > 240 else _shown(limit / 2)
+    end = duration_to_write(limit)
+    best = duration_to_write(limit - max(120.0, limit * STAGGER) if limit > 240 else limit / 2)
     if spec.lifetime_s is None:
         return (
-            f"jobs end after {_shown(limit)}, in the middle of a block: set lifetime: {best} in the "
+            f"jobs end after {end}, in the middle of a block: set lifetime: {best} in the "
             "cluster spec, and workers hand over before that",
         )
     if spec.lifetime_s >= limit:
         raise ClusterError(
-            f"lifetime: {spec.lifetime} is not before the jobs' end after {_shown(limit)}, so "
+            f"lifetime: {spec.lifetime} is not before the jobs' end after {end}, so "
             f"blocks would be lost: use {best} or a longer walltime"
         )
     return ()
-
-
-def _shown(length_s: float) -> str:
-    """As ``parse_seconds`` reads it, in whole minutes from two on."""
-    if length_s < 120:
-        return f"{int(length_s)}s"
-    hours, minutes = divmod(int(length_s) // 60, 60)
-    text = (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "")
-    assert parse_seconds(text) <= length_s
-    return text

@@ -18,6 +18,7 @@ from typing import Any
 
 from seg_batch.core.errors import ClusterError, OutputError
 from seg_batch.core.hardware import existing, is_running
+from seg_batch.core.run_files import PROBE
 from seg_batch.core.versions import package_version
 from seg_batch.executors.cluster.requirements import (
     BASE,
@@ -30,8 +31,6 @@ from seg_batch.executors.cluster.requirements import (
     versions,
 )
 from seg_batch.executors.pool import Pool
-
-PROBE = ".segbatch-probe-"  # pid, host and a name of its own follow
 
 type Answers = dict[str, dict[str, Any]]  # worker -> its facts
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core import hardware
-from seg_batch.core.units import show_bytes
+from seg_batch.core.units import bytes_to_write, show_bytes
 
 BASE = ("segbatch", "python", "dask", "distributed", "numpy")  # these agree in every run
 LATE_S = 5.0  # how long a network file system may take to show a new file elsewhere
@@ -215,6 +215,6 @@ def crowded(needed: int, found: dict[str, Any], beside: int, limit: int) -> str 
         return None
     return (
         f"has {show_bytes(free)} of memory free and the plan needs {show_bytes(needed)} per worker: "
-        f"use --memory {int(free * 0.9) >> 20}MiB (in a workflow limits.memory), larger workers, or "
-        "fewer on one host"
+        f"use --memory {bytes_to_write(int(free * 0.9))} (in a workflow limits.memory), larger "
+        "workers, or fewer on one host"
     )

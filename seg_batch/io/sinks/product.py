@@ -14,6 +14,7 @@ import numpy as np
 from seg_batch.core.errors import OutputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, differences
+from seg_batch.core.run_files import PARTIAL
 from seg_batch.io.sinks.publish import publishing, require_writable
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import WorkStore
@@ -133,7 +134,7 @@ def files_in(path: Path) -> Iterator[Path]:
     for folder, names, files in os.walk(path):
         names.sort()
         for name in sorted(files):
-            if not name.endswith(".partial"):
+            if not name.endswith(PARTIAL):
                 yield Path(folder) / name
 
 

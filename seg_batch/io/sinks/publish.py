@@ -15,8 +15,8 @@ from pathlib import Path
 
 from seg_batch.core.errors import BusyError, OutputError
 from seg_batch.core.files import flush, held, told
+from seg_batch.core.run_files import PART, beside
 
-PART = ".part"  # how the name of that folder ends
 _ASIDE = "earlier"
 
 
@@ -36,7 +36,7 @@ def require_writable(folder: Path) -> None:
 def publishing(path: Path) -> Iterator[Path]:
     """The path to write to, a file or a folder; what stands at ``path`` changes only if all goes
     well. OutputError when the disk refuses, or another process is publishing the same."""
-    folder = path.with_name(path.name + PART)
+    folder = beside(path, PART)
     with told(path):
         folder.mkdir(exist_ok=True)
         with held(folder, _busy(path)) as handle:
@@ -55,7 +55,7 @@ def publishing(path: Path) -> Iterator[Path]:
 def tidy(path: Path) -> None:
     """Take away what a killed process left on its way to ``path``, and put back what had stepped aside
     for it; nothing is done where somebody is at work. OutputError when the disk refuses."""
-    folder = path.with_name(path.name + PART)
+    folder = beside(path, PART)
     if not folder.is_dir():
         return
     with told(path), suppress(BusyError), held(folder, _busy(path)) as handle:

@@ -10,6 +10,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from seg_batch.io.sinks.spec import StoreSpec
+from seg_batch.io.sinks.store_folder import DONE
 from seg_batch.io.sinks.zarr_attributes import AXES, annotate
 
 ATTRIBUTES = "segbatch"
@@ -38,7 +39,7 @@ def create_arrays(path: Path, spec: StoreSpec) -> None:
             dimension_names=("class", *AXES[len(spec.extent)]),
             attributes={"scale_factor": 1 / 255},
         )
-    group.create_group("done")
+    group.create_group(DONE)
     annotate(group, spec)
 
 

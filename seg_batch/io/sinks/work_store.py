@@ -4,10 +4,7 @@
 
     labels/           uint8 or uint16, (z,) y, x
     probabilities/    uint8, class, (z,) y, x            when asked for, or a later step needs them
-    post-<try>/       labels after a step that follows prediction; `labels` stay as predicted
-    done/<block>.json one marker per finished block: its receipt, checksum and fingerprint
-    done/steps.json   the steps that were done, and where the map after the last of them lies
-    done/lock         held by the run that is writing
+    done/...          what ``store_folder`` tells of
 
 Order is everything: chunks are written and flushed to disk, then the block's marker. A missing
 chunk means nothing; a marker with the store's own fingerprint means done (law 4).
@@ -36,10 +33,11 @@ from seg_batch.core.errors import BusyError, DamagedError, StoreError
 from seg_batch.core.files import flush, held, told, write_json
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import is_running
+from seg_batch.core.run_files import PART
 from seg_batch.io.sinks.spec import StoreSpec
+from seg_batch.io.sinks.store_folder import STEP, StoreFolder
 from seg_batch.io.sinks.work_arrays import ATTRIBUTES, create_arrays, create_labels, plain
 
-STEP = "post-"  # how the names of maps after a step begin
 _EXACT = {"write_empty_chunks": True}  # not stored by zarr: asked for at every open
 
 
@@ -65,12 +63,13 @@ def _phrase(key: str, before: Any, after: Any) -> str:
     return f"{key}: {before} became {after}"
 
 
-class WorkStore:
+class WorkStore(StoreFolder):
     """An open work store. Different blocks may be written from any thread or process at once,
     and one block by several: the result is the same."""
 
     def __init__(self, path: Path, spec: StoreSpec) -> None:
-        self.path, self.spec = path, spec
+        super().__init__(path)
+        self.spec = spec
         self._digest = fingerprint_digest(spec.fingerprint)
         self._folder = path.stat().st_ino
 
@@ -83,7 +82,7 @@ class WorkStore:
         with told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep_parts(path)
-            part = path.with_name(f"{path.name}.part-{os.getpid()}")
+            part = path.with_name(f"{path.name}{PART}-{os.getpid()}")
             try:
                 create_arrays(part, spec)
                 if path.exists():
@@ -139,7 +138,7 @@ class WorkStore:
                 return
             marker = {**receipt, "crc32": _crc(labels), "fingerprint": self._digest}
             self._require_same()
-            write_json(self._marker(block), marker)
+            write_json(self.marker(block.name), marker)
 
     def new_map(self) -> str:
         """The name of a new array like ``labels``, for the map after a step: nobody else has it."""
@@ -165,22 +164,6 @@ class WorkStore:
             if path.name != keep:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def note_steps(self, steps: dict[str, Any]) -> None:
-        """Remember which steps are done; see ``inference.postprocess_run``."""
-        with told(self.path):
-            write_json(self.path / "done" / "steps.json", steps)
-
-    def steps(self) -> dict[str, Any]:
-        """What ``note_steps`` was told last; empty when nothing, or it does not read."""
-        try:
-            found = json.loads((self.path / "done" / "steps.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def _marker(self, block: Block) -> Path:
-        return self.path / "done" / f"{block.name}.json"
-
     def _require_aligned(self, box: Box) -> None:
         sides = zip(box.start, box.stop, self.spec.chunk, self.spec.extent, strict=True)
         if any(a % c or (b % c and b != n) for a, b, c, n in sides):
@@ -199,7 +182,7 @@ class WorkStore:
             for a, b, c in zip(box.start, box.stop, self.spec.chunk, strict=True)
         ]
         spans = [range(lead), *spans] if lead else spans
-        folders = {top := self.path / name / "c", top.parent}
+        folders = {top := self.chunks(name), top.parent}
         for index in np.ndindex(*map(len, spans)):
             chunk = top.joinpath(*(str(s[i]) for s, i in zip(spans, index, strict=True)))
             flush(chunk)
@@ -210,7 +193,7 @@ class WorkStore:
     def receipts(self) -> dict[str, dict[str, Any]]:
         """The markers of this fingerprint, by block name; anything else is not done."""
         found = {}
-        for path in (self.path / "done").glob("*.json"):
+        for path in self.markers():
             try:
                 marker = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError):
@@ -221,16 +204,7 @@ class WorkStore:
 
     def forget(self, block: Block) -> None:
         """Take a block's marker away, so that the next run does it again."""
-        self._marker(block).unlink(missing_ok=True)
-
-    def remember(self, sha256: str) -> None:
-        """Note a product that is about to be moved into place: it is ours, even if we die now."""
-        with told(self.path):
-            write_json(self.path / "done" / "exported.json", [*self.exported(), sha256])
-
-    def exported(self) -> list[str]:
-        """sha256 of every product made of this store."""
-        return exported(self.path)
+        self.marker(block.name).unlink(missing_ok=True)
 
     def verify(self, blocks: Iterable[Block]) -> list[str]:
         """Names of the blocks without a marker, or whose labels are not those it speaks of."""
@@ -278,8 +252,7 @@ class WorkStore:
 
         StoreError when another run has it. Leftovers of killed writers are swept.
         """
-        path = self.path / "done" / "lock"
-        with held(path, self._busy(path)) as handle:
+        with held(self.lock_file, self._busy()) as handle:
             with told(self.path):
                 self._require_same()
                 os.ftruncate(handle, 0)
@@ -287,27 +260,14 @@ class WorkStore:
                 self.sweep()
             yield
 
-    def _busy(self, lock: Path) -> BusyError:
+    def _busy(self) -> BusyError:
         try:
-            owner = f" (pid {lock.read_text(encoding='ascii')})"
+            owner = f" (pid {self.lock_file.read_text(encoding='ascii')})"
         except (OSError, ValueError):
             owner = ""
         return BusyError(
             f"another segbatch run{owner} is writing to {self.path}: wait for it, or use another output"
         )
-
-    def sweep(self) -> None:
-        """Remove what writers left that were killed between writing a file and moving it."""
-        for partial in self.path.rglob("*.partial"):
-            partial.unlink(missing_ok=True)
-
-
-def exported(store: Path) -> list[str]:
-    """sha256 of every product made of the store at this path; none where there is no store."""
-    try:
-        return list(json.loads((store / "done" / "exported.json").read_text("utf-8")))
-    except (OSError, ValueError):
-        return []
 
 
 class _Arrays(dict[str, Any]):
@@ -328,7 +288,7 @@ def _crc(labels: np.ndarray) -> int:
 
 def _sweep_parts(path: Path) -> None:
     """Remove stores that a killed process did not finish making."""
-    for part in path.parent.glob(f"{glob.escape(path.name)}.part-*"):
+    for part in path.parent.glob(f"{glob.escape(path.name)}{PART}-*"):
         pid = part.name.rpartition("-")[2]
         if pid.isdigit() and not is_running(int(pid)):
             shutil.rmtree(part, ignore_errors=True)

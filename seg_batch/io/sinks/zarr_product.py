@@ -16,11 +16,11 @@ from typing import Any
 import zarr
 
 from seg_batch.io.sinks.spec import ProductSpec, Read
-from seg_batch.io.sinks.work_store import STEP, WorkStore
+from seg_batch.io.sinks.store_folder import StoreFolder, left_behind
+from seg_batch.io.sinks.work_store import WorkStore
 
 ATTRIBUTES = "segbatch_product"
 _METADATA = "zarr.json"
-_CHUNKS = "c"
 
 
 def write_zarr(
@@ -31,9 +31,9 @@ def write_zarr(
     ignore = partial(_left_behind, spec.with_probabilities)
     shutil.copytree(store.path, part, copy_function=_link, ignore=ignore)
     if labels != "labels":
-        shutil.rmtree(part / "labels" / _CHUNKS, ignore_errors=True)
-        chunks = store.path / labels / _CHUNKS
-        shutil.copytree(chunks, part / "labels" / _CHUNKS, copy_function=_link, ignore=ignore)
+        place = StoreFolder(part).chunks("labels")
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(store.chunks(labels), place, copy_function=_link, ignore=ignore)
     group = zarr.open_group(part, mode="r+", use_consolidated=False)
     group.attrs[ATTRIBUTES] = spec.tags
     with warnings.catch_warnings():
@@ -44,12 +44,8 @@ def write_zarr(
 
 
 def _left_behind(with_probabilities: bool, folder: str, names: list[str]) -> set[str]:
-    """What of a folder of the store is no part of the product."""
-    working = {n for n in names if n.endswith(".partial")}
-    if "labels" not in names:
-        return working
-    beside = set() if with_probabilities else {"probabilities"}
-    return working | {"done"} | beside | {n for n in names if n.startswith(STEP)}
+    """``left_behind`` as ``copytree`` asks for it."""
+    return left_behind(names, with_probabilities)
 
 
 def _link(source: str, target: str) -> Any:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from seg_batch.core.run_files import PARTIAL
+
 _END_BYTES = 64 << 10
 _FILES = 100_000
 _METADATA = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
@@ -58,5 +60,5 @@ def _files(folder: Path):  # type: ignore[no-untyped-def]
     for root, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            if not name.endswith(".partial"):
+            if not name.endswith(PARTIAL):
                 yield Path(root, name)

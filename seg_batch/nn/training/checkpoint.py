@@ -25,6 +25,7 @@ import numpy as np
 from seg_batch.core import files
 from seg_batch.core.errors import InputError, StoreError
 from seg_batch.core.files import flush, told, write_json
+from seg_batch.core.run_files import CHECKPOINT, PARTIAL
 
 KEPT = 2
 
@@ -52,7 +53,7 @@ class Checkpoints:
     def write(self, step: int, state: Mapping[str, Any], values: Sequence[np.ndarray]) -> None:
         """Write one, flushed, and remove all but the newest two. Raises OutputError (disk)."""
         arrays, notes = self._paths(step)
-        beside = arrays.with_suffix(".partial")
+        beside = arrays.with_suffix(PARTIAL)
         with told(arrays):
             with beside.open("wb") as file:
                 np.savez(file, allow_pickle=False, **{str(i): v for i, v in enumerate(values)})
@@ -114,7 +115,7 @@ class Checkpoints:
 
     def _steps(self) -> list[int]:
         """Newest first."""
-        names = [p.stem.partition("-")[2] for p in self.folder.glob("checkpoint-*.json")]
+        names = [p.stem.partition("-")[2] for p in self.folder.glob(f"{CHECKPOINT}*.json")]
         return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     def _sweep(self, newest: int) -> None:
@@ -123,7 +124,7 @@ class Checkpoints:
         kept = {path.name for step in steps for path in self._paths(step)}
         for step in steps:
             kept.update(self._files(step))
-        for pattern in ("checkpoint-*", "*.partial", "partial-*", "best-*"):
+        for pattern in (f"{CHECKPOINT}*", f"*{PARTIAL}", "partial-*", "best-*"):
             for path in self.folder.glob(pattern):
                 if path.name not in kept:
                     path.unlink(missing_ok=True)
@@ -136,7 +137,7 @@ class Checkpoints:
         return []
 
     def _paths(self, step: int) -> tuple[Path, Path]:
-        stem = f"checkpoint-{step:08d}"
+        stem = f"{CHECKPOINT}{step:08d}"
         return self.folder / f"{stem}.npz", self.folder / f"{stem}.json"
 
 

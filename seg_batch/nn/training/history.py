@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from seg_batch.core.files import flush, told
+from seg_batch.core.run_files import PARTIAL, beside
 
 type Scores = dict[str, float]
 
@@ -34,11 +35,11 @@ class History:
     def __init__(self, path: Path, rows: Iterable[Row] = ()) -> None:
         """`rows` replace whatever the file holds: later ones are of steps that will run again."""
         self.path, self.rows = path, list(rows)
-        beside = path.with_name(path.name + ".partial")
+        fresh = beside(path, PARTIAL)
         with told(path):
-            beside.write_text("".join(map(_line, self.rows)), encoding="utf-8")
-            flush(beside)
-            os.replace(beside, path)
+            fresh.write_text("".join(map(_line, self.rows)), encoding="utf-8")
+            flush(fresh)
+            os.replace(fresh, path)
 
     def add(self, row: Row) -> None:
         self.rows.append(row)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import colorsys
 from typing import Any
 
-from seg_batch.training.autoconfig.dataset_stats import Facts, Reason, percent
+from seg_batch.core.units import share_roughly
+from seg_batch.training.autoconfig.dataset_stats import Facts, Reason
 
 # Okabe and Ito (2008), then the "muted" scheme of Paul Tol: told apart with any colour vision.
 COLOURS = (
@@ -61,7 +62,7 @@ def choose_classes(facts: Facts) -> list[Reason]:
         else {"id": k, "name": f"class {k}", "colour": list(next(palette))}
         for k in found
     ]
-    parts = ", ".join(f"{k}: {percent(share)}" for k, share in found.items())
+    parts = ", ".join(f"{k}: {share_roughly(share)}" for k, share in found.items())
     why = f"values found in the labels of {facts.count}, share of voxels {parts}"
     return [
         Reason("card.classes", table, why, shown=", ".join(c["name"] for c in table)),

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from seg_batch.core.units import counted_plainly
+
 type Shape = tuple[int, ...]
 
 
@@ -86,7 +88,7 @@ class Facts:
 
     @property
     def count(self) -> str:
-        return "1 case" if len(self.cases) == 1 else f"{len(self.cases)} cases"
+        return counted_plainly(len(self.cases), "case")
 
     @property
     def spacing(self) -> tuple[float, ...] | None:
@@ -133,11 +135,6 @@ def show(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "none" if value is None else str(value)
-
-
-def percent(share: float) -> str:
-    """``0.0008 -> "0.08 %"``."""
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
 
 
 def _product(shape: Shape) -> int:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from seg_batch.training.autoconfig.dataset_stats import Facts, Reason, Strips, percent
+from seg_batch.core.units import share_roughly
+from seg_batch.training.autoconfig.dataset_stats import Facts, Reason, Strips
 from seg_batch.training.autoconfig.patch_size import FEW_CASES, Sizes
 
 TEST_EVERY = 5
@@ -75,10 +76,10 @@ def _strips(strips: Strips, sizes: Sizes) -> list[Reason]:
 
     found = [
         Reason("hold_out.test", {"boxes": [_box(strips, sizes, test)]}, "too few cases to hold one out; of all strips the one whose classes are most like those of all", shown=shown(test)),
-        Reason("hold_out.validation", {"boxes": [_box(strips, sizes, validation)]}, f"a second strip chooses the checkpoint; {percent(left)} are left to train on", shown=shown(validation)),
+        Reason("hold_out.validation", {"boxes": [_box(strips, sizes, validation)]}, f"a second strip chooses the checkpoint; {share_roughly(left)} are left to train on", shown=shown(validation)),
     ]  # fmt: skip
     if not roomy:
-        why = f"a whole predicted patch of gap would leave {percent(lefts[0])} to train on"
+        why = f"a whole predicted patch of gap would leave {share_roughly(lefts[0])} to train on"
         lead = [1] * (len(sizes.order) - sizes.rank)
         gap = ("", "a", "half a", "a quarter of a")[chosen]
         found.append(Reason("hold_out.gap", [*lead, *gaps[chosen]], f"{gap} training patch: {why}"))
@@ -181,6 +182,6 @@ def _missing(strips: Strips, held: tuple[Span, Span], free: list[Span]) -> list[
         ("hold_out.validation", validation, "counted in choosing"),
     ):
         if scarce := [str(k) for k, n in whole.items() if part[k] < SCARCE * n]:
-            why = f"less than {percent(SCARCE)} of class {', '.join(scarce)} lies there, where it can't be {does}"
+            why = f"less than {share_roughly(SCARCE)} of class {', '.join(scarce)} lies there, where it can't be {does}"
             out.append(Reason(name, None, why, warning=True))
     return out

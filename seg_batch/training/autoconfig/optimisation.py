@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from math import prod
 
+from seg_batch.core.units import share_roughly
 from seg_batch.training.autoconfig.classes import background, shares
-from seg_batch.training.autoconfig.dataset_stats import Facts, Reason, percent
+from seg_batch.training.autoconfig.dataset_stats import Facts, Reason
 from seg_batch.training.autoconfig.patch_size import Sizes
 
 RARE, TINY = 0.01, 0.001
@@ -51,7 +52,7 @@ def choose_loss(facts: Facts) -> list[Reason]:
         front = {k: share for k, share in shares(facts).items() if k != ground}
         tiny = [k for k, share in front.items() if share < TINY]
         second = "focal" if tiny else "cross_entropy"
-        why = f"Dice counts a class of {percent(min(front.values()))} like any other, and {second.replace('_', '-')} is steady from the start"
+        why = f"Dice counts a class of {share_roughly(min(front.values()))} like any other, and {second.replace('_', '-')} is steady from the start"
         why += "; focal, since almost all voxels are soon right" if tiny else ""
         return [Reason("loss.terms", [{"name": "dice"}, {"name": second}], why)]
     plain = {"name": "cross_entropy", "smoothing": 0.05}
@@ -73,7 +74,7 @@ def choose_sampling(facts: Facts, sizes: Sizes) -> list[Reason]:
     needed = math.ceil(20 * OFTEN * n / sizes.batch) / 20
     balance = min(MOST_BALANCED, needed)
     seen = min(1.0, balance * sizes.batch / n)
-    why = f"{_named(facts, rare)} are rare: taken in turn, each of {n} classes is asked for in {percent(seen)} of the batches of {sizes.batch}"
+    why = f"{_named(facts, rare)} are rare: taken in turn, each of {n} classes is asked for in {share_roughly(seen)} of the batches of {sizes.batch}"
     return [Reason("sampling.balance", balance, why)]
 
 
@@ -81,20 +82,20 @@ def _foreground(facts: Facts, sizes: Sizes) -> list[Reason]:
     """nnU-Net's third (Isensee et al. 2021), where an even draw would often show background only."""
     extent = [facts.extent[a] for a in sizes.order[-sizes.rank :]]
     if sizes.rank == len(facts.extent) and prod(sizes.fit) >= 0.4 * prod(extent):
-        why = f"a patch covers {percent(min(1, prod(sizes.fit) / prod(extent)))} of the median case, so any crop shows the classes"
+        why = f"a patch covers {share_roughly(min(1, prod(sizes.fit) / prod(extent)))} of the median case, so any crop shows the classes"
         return [Reason("sampling.balance", 0.0, why), Reason("sampling.foreground", 0.0, why)]
     ground = background(facts)
     front = {k: share for k, share in shares(facts).items() if k != ground}
     tiny = min(front.values()) < TINY
     share = 0.5 if tiny else 0.33
-    why = f"classes fill {percent(sum(front.values()))} of the voxels, a patch a small part of a case: crops without any teach little"
+    why = f"classes fill {share_roughly(sum(front.values()))} of the voxels, a patch a small part of a case: crops without any teach little"
     found = [
         Reason("sampling.balance", 0.0, "foreground sees to it"),
         Reason("sampling.foreground", share, why),
     ]
     if len(front) > 1 and tiny:
         rarest = min(front, key=front.__getitem__)
-        text = f"class {rarest} is {percent(front[rarest])} only: in turn with the others"
+        text = f"class {rarest} is {share_roughly(front[rarest])} only: in turn with the others"
         return [Reason("sampling.balance", 0.33, text), Reason("sampling.foreground", 0.33, why)]
     return found
 
@@ -159,4 +160,4 @@ def _named(facts: Facts, classes: list[int]) -> str:
     found = shares(facts)
     rarest = min(classes, key=found.__getitem__)
     more = f" and {len(classes) - 1} more" if len(classes) > 1 else ""
-    return f"class {rarest} of {percent(found[rarest])}{more}"
+    return f"class {rarest} of {share_roughly(found[rarest])}{more}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from seg_batch.core.units import whole_gib
 from seg_batch.training.autoconfig.dataset_stats import Facts, Reason, Shape, show
 
 ANISOTROPIC = 3.0
@@ -165,7 +166,7 @@ def _reasons(facts: Facts, sizes: Sizes, allowed: int) -> list[Reason]:
     side = 1 << (len(sizes.filters) - 1)
     share = 2 if rank == 3 else 4
     overlap = [c - s for c, s in zip(cut, sizes.stride, strict=True)]
-    voxels = f"{allowed / 1000:.0f} thousand voxels, what {machine} and {facts.memory_bytes >> 30} GiB allow a step"
+    voxels = f"{allowed / 1000:.0f} thousand voxels, what {machine} and {whole_gib(facts.memory_bytes)} allow a step"
     return [
         Reason("network.filters", list(sizes.filters), f"{sizes.filters[0]} at full resolution suit {machine}; halved {len(sizes.filters) - 1} times, a patch keeps {min(fit) // side} voxels a side"),
         Reason("fit.patch", list(fit), f"inside the median extent {show(facts.extent)}, sides multiples of {side}, so that {LEAST_BATCH[rank]} fit in {voxels}"),

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seg_batch.batch.journal.events import NAME, Journal
+from seg_batch.batch.journal.events import Journal
 from seg_batch.core.errors import DamagedError, StoreError
+from seg_batch.core.run_files import JOURNAL
 from tests.support.batch.journal import BEGUN, Holder
 from tests.support.patience import PATIENCE_S
 
@@ -38,7 +39,7 @@ def keys(path: Path) -> list[str]:
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(facts=VALUES, key=KEYS)
 def test_what_is_read_is_what_was_told(tmp_path: Path, facts: object, key: str) -> None:
-    path = tmp_path / NAME
+    path = tmp_path / JOURNAL
     path.unlink(missing_ok=True)
     assert Journal.read(path) == []
     journal = Journal(path)
@@ -49,7 +50,7 @@ def test_what_is_read_is_what_was_told(tmp_path: Path, facts: object, key: str) 
 
 
 def test_a_tail_torn_anywhere_is_dropped_and_never_glued_to_what_comes_next(tmp_path: Path) -> None:
-    path = tmp_path / NAME
+    path = tmp_path / JOURNAL
     written(path, ["a", "b", "c"])
     data = path.read_bytes()
     ends = [i + 1 for i, byte in enumerate(data) if byte == ord("\n")]
@@ -67,7 +68,7 @@ def test_a_tail_torn_anywhere_is_dropped_and_never_glued_to_what_comes_next(tmp_
 
 
 def test_a_tail_of_zeros_after_a_power_cut_is_dropped(tmp_path: Path) -> None:
-    path = tmp_path / NAME
+    path = tmp_path / JOURNAL
     for tail in (b"\0" * 100, b"\0" * 100 + b"\n", b'{"t":1,"ev\0\0\0\0\0}\n'):
         path.unlink(missing_ok=True)
         written(path, ["a"])
@@ -79,16 +80,16 @@ def test_a_tail_of_zeros_after_a_power_cut_is_dropped(tmp_path: Path) -> None:
 
 
 def test_damage_in_the_middle_is_told_with_its_line(tmp_path: Path) -> None:
-    path = tmp_path / NAME
+    path = tmp_path / JOURNAL
     written(path, ["a", "b", "c"])
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([lines[0], lines[1][:-1], lines[2], b""]))
-    with pytest.raises(DamagedError, match=rf"{NAME}:2 does not read"):
+    with pytest.raises(DamagedError, match=rf"{JOURNAL}:2 does not read"):
         Journal.read(path)
 
 
 def test_unknown_kinds_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / NAME
+    path = tmp_path / JOURNAL
     journal = Journal(path)
     with pytest.raises(ValueError, match="no event is called 'finished'"):
         journal.append("finished", "a")
@@ -103,12 +104,12 @@ def test_unknown_kinds_are_refused(tmp_path: Path) -> None:
     journal.close()
     assert path.read_bytes() == b""
     path.write_text('{"t": 1, "event": "paused", "input": null}\n{"t": 1, "event": "x"}\n')
-    with pytest.raises(DamagedError, match=rf"{NAME}:1: event 'paused' is unknown"):
+    with pytest.raises(DamagedError, match=rf"{JOURNAL}:1: event 'paused' is unknown"):
         Journal.read(path)
 
 
 def test_threads_append_whole_lines(tmp_path: Path) -> None:
-    path = tmp_path / NAME
+    path = tmp_path / JOURNAL
     journal = Journal(path)
     together = threading.Barrier(8)
 
@@ -132,7 +133,7 @@ def test_threads_append_whole_lines(tmp_path: Path) -> None:
 
 def test_the_word_of_an_earlier_tenure_is_not_read(tmp_path: Path) -> None:
     """It was checked while the run was held, and written after it was taken over."""
-    path = tmp_path / NAME
+    path = tmp_path / JOURNAL
     first, second = (
         Journal(path, SimpleNamespace(number=n, check=lambda: None))  # type: ignore[arg-type]
         for n in (1, 2)
@@ -147,7 +148,7 @@ def test_the_word_of_an_earlier_tenure_is_not_read(tmp_path: Path) -> None:
 
 
 def test_what_is_told_after_the_end_goes_into_no_other_file(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / NAME)
+    journal = Journal(tmp_path / JOURNAL)
     journal.close()
     with (tmp_path / "product").open("wb"):  # gets the number of the file that was closed
         with pytest.raises(StoreError, match="is closed"):
@@ -167,7 +168,7 @@ def test_what_was_told_is_there_after_a_kill(tmp_path: Path) -> None:
             writer.process.send_signal(signal.SIGKILL)
             assert writer.process.stdout is not None
             heard += writer.process.stdout.read().split()  # what was buffered, too
-        found = [e["input"] for e in Journal.read(tmp_path / NAME) if e["event"] == "refused"]
+        found = [e["input"] for e in Journal.read(tmp_path / JOURNAL) if e["event"] == "refused"]
         mine = found[len(told) :]
         assert found[: len(told)] == told
         assert mine[: len(heard)] == heard
@@ -200,7 +201,7 @@ journal.append("refused", "room again", error="")
 
 @pytest.mark.full
 def test_a_disk_that_takes_no_more_is_told_and_nothing_is_glued(tmp_path: Path) -> None:
-    path = tmp_path / NAME
+    path = tmp_path / JOURNAL
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, timeout=PATIENCE_S
     )

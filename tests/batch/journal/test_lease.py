@@ -17,9 +17,9 @@ import pytest
 
 from seg_batch.batch.journal import Journal, hold, open_run
 from seg_batch.batch.journal import lease as locks
-from seg_batch.batch.journal.events import NAME
 from seg_batch.batch.journal.lease import Held, Owner, holder
 from seg_batch.core.errors import BusyError, StoreError
+from seg_batch.core.run_files import JOURNAL
 from tests.support.batch.journal import BEGUN, Holder
 from tests.support.patience import PATIENCE_S, until
 
@@ -98,7 +98,7 @@ def test_another_host_is_taken_over_when_its_heartbeat_is_old(tmp_path: Path) ->
     (line,) = lines
     said = "taking over this run from pid 7 on other-host: it was last heard of "
     assert int(line.removeprefix(said).removesuffix(" s ago")) >= 61
-    (event,) = Journal.read(tmp_path / NAME)
+    (event,) = Journal.read(tmp_path / JOURNAL)
     assert (event["event"], event["from_host"], event["from_pid"]) == (
         "taken_over",
         "other-host",
@@ -149,7 +149,7 @@ def test_numbers_go_on_when_the_lock_folder_was_removed(tmp_path: Path) -> None:
             journal.append("refused", key, error='a quote: "tenure":99')
         if key == "b":
             shutil.rmtree(tmp_path / "lock")
-    assert [event["input"] for event in Journal.read(tmp_path / NAME)] == ["a", "b", "c"]
+    assert [event["input"] for event in Journal.read(tmp_path / JOURNAL)] == ["a", "b", "c"]
     assert [path.name for path in (tmp_path / "lock").iterdir()] == ["3.json"]
 
 
@@ -199,7 +199,7 @@ def test_of_many_racers_exactly_one_wins(tmp_path: Path, dead: bool) -> None:
             assert ("taking over" in heard[won[0]]) == dead
             assert sum("belongs to another segbatch run" in text for text in heard) == RACERS - 1
             assert racers[won[0]].ask("release") == "ok"
-            events = [event["event"] for event in Journal.read(folder / NAME)]
+            events = [event["event"] for event in Journal.read(folder / JOURNAL)]
             assert events == ["taken_over"] * dead
 
 
@@ -218,9 +218,9 @@ def test_who_was_suspended_too_long_writes_nothing_more(tmp_path: Path) -> None:
         assert first.process.wait(PATIENCE_S) == 2
         assert "has taken over this run" in (first.process.stderr.read())  # type: ignore[union-attr]
         assert second.ask("append", "mine") == "ok"
-        events = [(event["event"], event["input"]) for event in Journal.read(tmp_path / NAME)]
+        events = [(event["event"], event["input"]) for event in Journal.read(tmp_path / JOURNAL)]
         assert events[-2:] == [("taken_over", None), ("refused", "mine")]
-        lines = (tmp_path / NAME).read_text().splitlines()  # all of them, also those not read
+        lines = (tmp_path / JOURNAL).read_text().splitlines()  # all of them, also those not read
         tenures = [json.loads(line)["tenure"] for line in lines]
         assert tenures.count(2) == 2
         late = tenures[tenures.index(2) :].count(1)

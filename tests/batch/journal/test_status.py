@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from seg_batch.batch.journal import Journal, hold, open_run
-from seg_batch.batch.journal.events import NAME
 from seg_batch.batch.journal.state import fold
 from seg_batch.batch.journal.status import BlockDone, _pace, run_folder, status_of
 from seg_batch.batch.summaries import BlocksOnDisk
 from seg_batch.cli.status import status_lines
 from seg_batch.core.errors import InputError
+from seg_batch.core.run_files import JOURNAL
 from tests.support.batch.journal import BEGUN, Holder, begun, event, outcome
 from tests.support.files import segbatch
 
@@ -134,14 +134,14 @@ def test_the_states_of_a_run(tmp_path: Path) -> None:
 
 
 def test_which_run_is_meant(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"it has no {NAME}"):
+    with pytest.raises(InputError, match=f"it has no {JOURNAL}"):
         run_folder(tmp_path)
     first, second = (tmp_path / ".segbatch" / name for name in ("one", "two"))
     first.mkdir(parents=True)
-    (first / NAME).touch()
+    (first / JOURNAL).touch()
     assert run_folder(tmp_path) == run_folder(first) == first
     second.mkdir()
-    (second / NAME).touch()
+    (second / JOURNAL).touch()
     with pytest.raises(InputError, match=r"has 2 runs: name one of .*one, .*two"):
         run_folder(tmp_path)
 
@@ -175,6 +175,6 @@ def test_a_dead_coordinator_is_told(tmp_path: Path) -> None:
         assert holder.ask("die", tmp_path) == "ok"
         facts = status_of(tmp_path)
         assert (facts["state"], facts["owner"]["stale"]) == ("dead", "its process is gone")
-        with (tmp_path / NAME).open("a") as journal:  # it could not let go: its disk was full
+        with (tmp_path / JOURNAL).open("a") as journal:  # it could not let go: its disk was full
             journal.write('{"t": 1, "event": "ended", "status": 0, "why": ""}\n')
         assert status_of(tmp_path)["state"] == "ended"

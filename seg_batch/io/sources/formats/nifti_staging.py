@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seg_batch.core.errors import InputError, OutputError
+from seg_batch.core.run_files import PART
 from seg_batch.core.units import show_bytes
 from seg_batch.io.sources.formats.nifti_header import Layout, read_layout
 from seg_batch.io.sources.identity import file_identity
@@ -62,7 +63,7 @@ def _make_room(path: Path, folder: Path, layout: Layout) -> None:
 
 def _write(path: Path, target: Path, layout: Layout) -> None:
     """Through a file of its own name, so that two processes staging at once do no harm."""
-    handle, name = tempfile.mkstemp(prefix=target.name + ".", suffix=".part", dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=target.name + ".", suffix=PART, dir=target.parent)
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
