@@ -44,9 +44,8 @@ FINGERPRINT = "fingerprint"  # dropped where it is a digest: paths are in it
 TIMED = ("seconds", "wait")  # columns of tables
 DIGITS = 6
 PROCESS = re.compile(rf"\b{re.escape(socket.gethostname())}:\d+\b")
-DIGEST = re.compile(
-    r"\bsha256 [0-9a-f]{16}\b"
-)  # of a product whose plan holds an estimate of seconds
+# Of a product that keeps its plan, and that an estimate of seconds, which the machine decides.
+DIGEST = re.compile(r"\b(sha256|report says) [0-9a-f]{16}\b")
 XML_TIMES = re.compile(r' (time|timestamp|hostname)="[^"]*"')
 PROM_TIMES = re.compile(r"seconds|per_second|rss_bytes|product_bytes")
 PICTURES = re.compile(r"data:image/\w+;base64,([A-Za-z0-9+/=]+)")

@@ -76,14 +76,14 @@ class KerasPredictor(ModelPredictor):
 
 
 def _take_one_thread() -> None:
-    """Has to happen before TensorFlow starts; afterwards all there is to do is to say so."""
+    """Has to happen before TensorFlow starts; afterwards all there is to do is to log it."""
     if os.environ.get("TF_NUM_INTRAOP_THREADS") == "1":
         return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         warn_of_one_thread("TensorFlow")
     except RuntimeError:
-        _log.warning(
+        _log.info(  # a check of a model or the end of a training, nearly always
             "TensorFlow had started before this model was loaded, with more threads than one: another "
             "number of them may give other last bits; TF_NUM_INTRAOP_THREADS=1 makes them exact"
         )
