@@ -8,6 +8,7 @@ import json
 import logging
 import platform
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ LOCAL_LAYERS = frozenset(
 PARTS = ("keras.initializers", "keras.regularizers", "keras.constraints", "keras.src.models")
 
 LARGEST_CONFIG = 64 << 20  # bytes; a longer one is cut, so that it is no JSON
+# Of files that are cut, damaged, nested without end, encrypted or packed in an unknown way.
+UNREADABLE = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ def layers_of(weights: Path) -> set[str]:
     try:
         with zipfile.ZipFile(weights) as file, file.open("config.json") as config:
             return set(_layers(json.loads(config.read(LARGEST_CONFIG))))
-    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile):
+    except UNREADABLE:
         return set()
 
 

@@ -3,9 +3,11 @@
 Each set of instructions is tried in processes of its own, since libraries choose when they start.
 """
 
+import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,19 @@ def test_a_damaged_file_names_no_layers(tmp_path: Path) -> None:
     (tmp_path / "m.keras").write_bytes(b"PK no model")
     assert steady.layers_of(tmp_path / "m.keras") == set()
     assert steady.layers_of(tmp_path / "none.keras") == set()
+    with zipfile.ZipFile(tmp_path / "z.keras", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(
+            "config.json",
+            json.dumps(
+                {"module": "keras.layers", "class_name": "ReLU"}
+                | dict.fromkeys(map(str, range(99)), 0)
+            ),
+        )
+    assert steady.layers_of(tmp_path / "z.keras") == {"ReLU"}
+    damaged = bytearray((tmp_path / "z.keras").read_bytes())
+    damaged[50:60] = b"\xff" * 10  # within what is packed: zlib's own error
+    (tmp_path / "z.keras").write_bytes(damaged)
+    assert steady.layers_of(tmp_path / "z.keras") == set()
 
 
 def test_mixed_is_rounded_where_bfloat16_is_imitated(
