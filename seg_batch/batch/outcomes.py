@@ -7,7 +7,8 @@ from typing import Any
 
 from seg_batch.batch.job import Item
 from seg_batch.batch.journal import Journal
-from seg_batch.core.callbacks import Listener
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
 
 IN_JOURNAL = {"lost": "worker_lost", "dropped": "worker_dropped", "straggler": "straggler"}
@@ -22,8 +23,8 @@ def in_words(error: BaseException) -> str:
 class Ledger:
     """``counts``: inputs by fate, and ``inputs`` in all, ``resumed``: complete before this night."""
 
-    def __init__(self, journal: Journal, listener: Listener) -> None:
-        self._journal, self._listener = journal, listener
+    def __init__(self, journal: Journal, callback: Callback) -> None:
+        self._journal, self._callback = journal, callback
         self.counts: Counter[str] = Counter()
 
     @property
@@ -44,37 +45,36 @@ class Ledger:
 
     def started(self, item: Item) -> None:
         self._journal.append("started", item.key, attempt=item.attempt, worker=None)
-        self._listener.started(item.key, item.facts())
+        self._callback.on(events.InputStarted(item.key, item.facts()))
 
     def retried(self, item: Item, why: str, wait_s: float, worker: str) -> None:
         told = {"attempt": item.attempt, "error": why, "wait_s": wait_s, "worker": worker or None}
         self._journal.append("retried", item.key, **told)
-        self._listener.retried(item.key, why, wait_s, worker)
+        self._callback.on(events.InputRetried(item.key, why, wait_s, worker))
 
     def withdrawn(self, item: Item) -> None:
         self._journal.append("withdrawn", item.key)
-        self._listener.withdrawn(item.key)
+        self._callback.on(events.InputWithdrawn(item.key))
 
     def done(self, key: str, result: dict[str, Any]) -> None:
         self._journal.append("done", key, outcome=result)
         self.counts[result["status"]] += 1
-        self._listener.done(key, result)
+        self._callback.on(events.InputDone(key, result))
 
     def refused(self, key: str, error: str, worker: str = "") -> None:
         self._journal.append("refused", key, error=error, worker=worker or None)
         self.counts["refused"] += 1
-        self._listener.failed(key, error, 2, worker)
+        self._callback.on(events.InputFailed(key, error, 2, worker))
 
     def failed(self, item: Item, error: str, worker: str) -> None:
         self._journal.append(
             "failed", item.key, error=error, status=3, worker=worker or None, attempts=item.attempt
         )
         self.counts["failed"] += 1
-        self._listener.failed(item.key, error, 3, worker)
+        self._callback.on(events.InputFailed(item.key, error, 3, worker))
 
-    def worker(self, event: str, worker: str, why: str) -> None:
-        """``lost`` or ``dropped``: the worker; ``straggler`` or ``retried``: a block on it, or an
-        input. The journal keeps all but the last: of blocks, what matters is on disk."""
-        if kind := IN_JOURNAL.get(event):
-            self._journal.append(kind, worker=worker, why=why)
-        self._listener.worker(event, worker, why)
+    def worker(self, trouble: events.WorkerTrouble) -> None:
+        """The journal keeps all but ``retried``: of blocks, what matters is on disk."""
+        if kind := IN_JOURNAL.get(trouble.kind):
+            self._journal.append(kind, worker=trouble.worker, why=trouble.why)
+        self._callback.on(trouble)

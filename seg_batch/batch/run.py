@@ -17,10 +17,10 @@ from seg_batch.batch.cleanup import forget_reports
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.job import Orders, orders_of, require_named
 from seg_batch.batch.journal import begin, open_run
-from seg_batch.batch.run_log import Logged, RunLog, recording, worker_line
+from seg_batch.batch.run_log import LogWriter, RunLog, recording, worker_line
 from seg_batch.batch.runner import carry_out
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.core.callbacks import Listener, together
+from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import SegbatchError, StoreError
 from seg_batch.core.run_files import JOURNAL, LOG, PAGE, WORKFLOW
 from seg_batch.executors import gather_logs
@@ -31,7 +31,7 @@ Write = Callable[[Path], Any]
 
 def run_unattended(
     workflow: Workflow,
-    listener: Listener,
+    callback: Callback,
     say: Say,
     write: Write,
     *,
@@ -49,7 +49,7 @@ def run_unattended(
             held.enter_context(recording(log))
             told = carry_out(
                 orders,
-                together(listener, Logged(log)),
+                Callbacks(callback, LogWriter(log)),
                 say=say,
                 opened=lambda pool: gather_logs(pool, partial(worker_line, log)),
             )

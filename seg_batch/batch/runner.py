@@ -25,7 +25,8 @@ from seg_batch.batch.summaries import may_heal
 from seg_batch.batch.survey import item_of, survey
 from seg_batch.config.cluster import read_spec
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.core.callbacks import Listener, Silent, one_at_a_time
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import ClusterError, Exit, RefusedError, SegbatchError
 from seg_batch.core.files import told as on_disk
 from seg_batch.core.hardware import disk_free_bytes, existing
@@ -40,7 +41,7 @@ _LEFT_OPEN: list[ExitStack] = []  # pools of interrupted nights: to let go of on
 
 def run_night(
     workflow: Workflow,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     *,
     overwrite: bool = False,
     pool: Pool | None = None,
@@ -58,12 +59,12 @@ def run_night(
     """
     require_named(workflow)
     orders = orders_of(workflow, overwrite=overwrite)
-    return carry_out(orders, listener or Silent(), pool=pool, stop=stop, say=say, opened=opened)
+    return carry_out(orders, callback or Callback(), pool=pool, stop=stop, say=say, opened=opened)
 
 
 def carry_out(
     orders: Orders,
-    listener: Listener,
+    callback: Callback,
     *,
     pool: Pool | None = None,
     stop: Stop | None = None,
@@ -76,8 +77,8 @@ def carry_out(
         orders.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held, ExitStack() as ours:
         journal = held.enter_context(open_run(orders.folder, say=say))
-        night = _Night(orders, journal, one_at_a_time(listener), stop or Stop())
-        held.callback(night.deaf)
+        night = _Night(orders, journal, Callbacks(callback), stop or Stop())
+        held.callback(night.release_stop)
         held.callback(sweep, orders)
         earlier = enter(orders)
         if stop is None:
@@ -112,15 +113,15 @@ def _pool_for(orders: Orders) -> AbstractContextManager[Pool]:
 class _Night:
     """The state of one night in its coordinator: the journal, counts, and what is in hand."""
 
-    def __init__(self, orders: Orders, journal: Journal, listener: Listener, stop: Stop) -> None:
-        self.orders, self.journal, self.listener, self.stop = orders, journal, listener, stop
-        self.ledger = Ledger(journal, listener)
+    def __init__(self, orders: Orders, journal: Journal, callback: Callback, stop: Stop) -> None:
+        self.orders, self.journal, self.callback, self.stop = orders, journal, callback, stop
+        self.ledger = Ledger(journal, callback)
         self._guard, self._over = threading.Lock(), False
         self.stop.tell = self._stopping
 
-    def deaf(self) -> None:
-        """The journal is about to close: a stop that outlives this night tells others."""
-        self.stop.tell = self.listener.stopping
+    def release_stop(self) -> None:
+        """The journal is about to close: a stop that outlives this run tells the callback alone."""
+        self.stop.tell = lambda why: self.callback.on(events.Stopping(why))
 
     def is_over(self, done: dict[str, dict[str, Any]]) -> bool:
         """Whether every input is done, and stands; then that is told, and no worker is needed."""
@@ -131,18 +132,19 @@ class _Night:
             if not all(stands(done[one["key"]], one) for one in found):
                 return False
         self._open(done)
-        self.listener.planned(self._totals([]))
+        self.callback.on(self._totals([]))
         return True
 
     def work(self, pool: Pool, earlier: Earlier, *, own: bool) -> None:
         """``own``: the pool was opened for this night, and its workers were not asked for memory."""
-        self.listener.pool(pool.name, pool.workers, getattr(pool, "dashboard", None))
+        dashboard = getattr(pool, "dashboard", None)
+        self.callback.on(events.PoolOpened(pool.name, pool.workers, dashboard))
         self._open(earlier.complete)
         items = self._surveyed(pool, earlier.complete)
         if own and items and not read_spec(self.orders.cluster).here:
             require_memory(pool, max(item.promised_bytes for item in items))
         retries = self.orders.limits.retries
-        hand = InHand(pool, self.stop, self.listener, self._begin, self.ledger, retries)
+        hand = InHand(pool, self.stop, self.callback, self._begin, self.ledger, retries)
         for some in rounds(items, earlier.feared, alone=pool.inline):
             self._do(hand, some)
 
@@ -166,7 +168,7 @@ class _Night:
         """What is to be done; what can't be is refused. ``done``: what need not, if it stands."""
         requests, items = self.orders.on(pool), []
         for n, found in enumerate(survey(pool, requests, self.stop.asked.is_set), start=1):
-            self.listener.surveyed(n, len(requests))
+            self.callback.on(events.Surveyed(n, len(requests)))
             key = found["key"]
             if key in done:
                 if stands(done[key], found):
@@ -177,7 +179,7 @@ class _Night:
                 continue
             self.journal.append("surveyed", key, facts=found["facts"])
             items.append(item_of(key, requests[key], found["facts"]))
-        self.listener.planned(self._totals(items))
+        self.callback.on(self._totals(items))
         return items
 
     def _begin(self, item: Item) -> bool:
@@ -239,18 +241,18 @@ class _Night:
         with self._guard:
             if not self._over:  # a signal may come while the pool closes
                 self.journal.append("stopping", why=why)
-        self.listener.stopping(why)
+        self.callback.on(events.Stopping(why))
 
-    def _totals(self, items: list[Item]) -> dict[str, Any]:
+    def _totals(self, items: list[Item]) -> events.RunPlanned:
         counts = self.ledger.counts
-        return {
-            "inputs": counts["inputs"],
-            "done": counts["resumed"],
-            "refused": counts["refused"],
-            "blocks": sum(item.blocks for item in items),
-            "tiles": sum(item.tiles for item in items),
-            "seconds_estimate": round(sum(item.seconds for item in items), 1),
-        }
+        return events.RunPlanned(
+            inputs=counts["inputs"],
+            done=counts["resumed"],
+            refused=counts["refused"],
+            blocks=sum(item.blocks for item in items),
+            tiles=sum(item.tiles for item in items),
+            seconds_estimate=round(sum(item.seconds for item in items), 1),
+        )
 
     def told(self, began: float) -> dict[str, Any]:
         counts, left = self.ledger.counts, self.ledger.left
@@ -272,7 +274,7 @@ class _Night:
         with self._guard:
             self._over = True
             self.journal.append("ended", status=status, why=why)
-        self.listener.ended(status, why)
+        self.callback.on(events.RunEnded(status, why))
 
 
 def _may_pass(ended: Ended) -> str:
