@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.job import Item, may_lead
-from seg_batch.batch.outcomes import Ledger, in_words
+from seg_batch.batch.outcomes import in_words
 from seg_batch.batch.shutdown import Stop
 from seg_batch.batch.summaries import may_heal, result_of
 from seg_batch.core import events
@@ -74,12 +74,10 @@ class InHand:
         stop: Stop,
         callback: Callback,
         begin: Callable[[Item], bool],
-        ledger: Ledger,
         retries: int,
     ) -> None:
         self._pool, self._stop, self.callback = pool, stop, callback
-        self._begin, self._ledger, self._retries = begin, ledger, retries
-        self.tell = ledger.worker
+        self._begin, self._retries = begin, retries
         self._ended: queue.Queue[Ended] = queue.Queue()
         self._blocks: dict[str, int] = {}  # left of each large input in hand
         self._fewer = threading.Condition()
@@ -102,7 +100,7 @@ class InHand:
     def _hear_losses(self) -> None:
         """Tell of workers that died since this was last called."""
         for worker, why in self._pool.losses():
-            self.tell(events.WorkerTrouble("lost", worker, why))
+            self.callback.on(events.WorkerTrouble("lost", worker, why))
 
     def _thread(self, work: Callable[[Any], None], what: Any) -> threading.Thread:
         def caught() -> None:
@@ -116,7 +114,7 @@ class InHand:
         return thread
 
     def _small(self, items: list[Item]) -> None:
-        out = _Out(self._ledger)
+        out = _Out(self.callback)
         for outcome in run_bounded(
             self._pool,
             run_small,
@@ -133,7 +131,7 @@ class InHand:
             ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)
             self._ended.put(ended)
         for item in list(out.items.values()):
-            self._ledger.withdrawn(item)
+            self.callback.on(events.InputWithdrawn(item.key))
 
     def _begun(self, items: list[Item]) -> Iterator[Item]:
         for item in items:
@@ -200,28 +198,30 @@ def standing(item: Item) -> dict[str, Any] | None:
 
 
 class _Out(Tries, Callback):
-    """The small inputs that are handed out, by key; tells the ledger of their further tries, and of
-    what befalls workers."""
+    """The small inputs that are handed out, by key; tells of their further tries, and of what befalls
+    workers."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, callback: Callback) -> None:
+        self._callback = callback
         self.items: dict[str, Item] = {}
 
     def begun(self, item: Item, which: int = 1) -> Item:
         self.items[item.key] = replace(item, attempt=which)
         if which > 1:
-            self._ledger.started(self.items[item.key])
+            self._callback.on(events.InputStarted(item.key, item.facts(), which))
         return item
 
     def retried(
         self, item: Item, which: int, error: BaseException, wait_s: float, worker: str
     ) -> None:
-        self._ledger.retried(self.back(item, which), in_words(error), wait_s, worker)
+        del self.items[item.key]
+        why = in_words(error)
+        self._callback.on(events.InputRetried(item.key, why, wait_s, worker, which))
 
     def on(self, event: events.Event) -> None:
         match event:
             case events.WorkerTrouble(kind) if kind != "retried":  # ``retried`` tells of that
-                self._ledger.worker(event)
+                self._callback.on(event)
 
     def back(self, item: Item, which: int) -> Item:
         """As it comes back from this attempt."""
@@ -245,9 +245,9 @@ class _OfInput(Callback):
             case events.Stage():
                 self._hand.callback.on(replace(event, key=self._key))
             case events.WorkerTrouble("dropped"):
-                self._hand.tell(event)
+                self._hand.callback.on(event)
             case events.WorkerTrouble(why=why):
-                self._hand.tell(replace(event, why=f"{self._key}: {why}"))
+                self._hand.callback.on(replace(event, why=f"{self._key}: {why}"))
             case events.BlockEnded():
                 self._block(replace(event, key=self._key))
 

@@ -37,11 +37,12 @@ def run_unattended(
     *,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """``run_night``, and what belongs to it. ``say`` is told what a person should know; ``write``
-    makes the report of a run folder. What fails in them never changes what became of the night. Where
-    the night can't begin, nothing is written but into a run folder that holds it already."""
+    """Do a workflow of one prediction, or what is left of it, and what belongs to it. ``say`` is told what
+    a person should know; ``write`` makes the report of a run folder. What fails in them never changes
+    what became of the run. Where the run can't begin, nothing is written but into a run folder that
+    holds it already. Returns what ``carry_out`` does, and where the report is."""
     folder = Path(workflow.run_folder)
-    after = _Afterwards(workflow, say, write)
+    after = Afterwards(workflow, say, write)
     with ExitStack() as held:
         try:
             orders = _settled(workflow, overwrite, say)
@@ -90,8 +91,9 @@ def _is_ours(workflow: Workflow) -> bool:
     return bool(known == workflow.sha256) and (folder / JOURNAL).exists()
 
 
-class _Afterwards:
-    """What follows a night, with its log where it came to one."""
+class Afterwards:
+    """What follows a run: its report and the commands, with its log where it came to one. No failure of
+    theirs changes what became of the run."""
 
     def __init__(self, workflow: Workflow, say: Say, write: Write) -> None:
         self._workflow, self._say, self._write = workflow, say, write

@@ -6,7 +6,6 @@ killed at any instruction loses nothing but what was in hand, and the same comma
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -16,7 +15,7 @@ from typing import Any
 
 from seg_batch.batch.cleanup import forget_reports, sweep, write_aside
 from seg_batch.batch.dispatch import Ended, InHand, standing
-from seg_batch.batch.job import Item, Orders, largest_first, orders_of, require_named, rounds
+from seg_batch.batch.job import Item, Orders, largest_first, rounds
 from seg_batch.batch.journal import Journal, begin, open_run
 from seg_batch.batch.outcomes import Ledger, in_words
 from seg_batch.batch.resume import Earlier, enter, stands
@@ -24,7 +23,6 @@ from seg_batch.batch.shutdown import Stop
 from seg_batch.batch.summaries import may_heal
 from seg_batch.batch.survey import item_of, survey
 from seg_batch.config.cluster import read_spec
-from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import ClusterError, Exit, RefusedError, SegbatchError
@@ -39,29 +37,6 @@ from seg_batch.inference.worker_requirements import shared_needs
 _LEFT_OPEN: list[ExitStack] = []  # pools of interrupted nights: to let go of one would close it
 
 
-def run_night(
-    workflow: Workflow,
-    callback: Callback | None = None,
-    *,
-    overwrite: bool = False,
-    pool: Pool | None = None,
-    stop: Stop | None = None,
-    say: Callable[[str], None] = lambda line: None,
-    opened: Callable[[Pool], None] = lambda pool: None,
-) -> dict[str, Any]:
-    """Do a workflow of one prediction, or what is left of it; returns what became of it.
-
-    ``status``: 0 complete; 3 some inputs set aside, that is refused, failed or partial; 130 stopped,
-    resumable. Raises ``RefusedError`` where nothing could begin: BusyError when another run has the
-    folder, StoreError when that holds another workflow's. ``pool``: one that stays open; ``stop``: the
-    caller's, who then listens to signals. ``say`` is told what a person should know, ``opened`` hears
-    of the pool.
-    """
-    require_named(workflow)
-    orders = orders_of(workflow, overwrite=overwrite)
-    return carry_out(orders, callback or Callback(), pool=pool, stop=stop, say=say, opened=opened)
-
-
 def carry_out(
     orders: Orders,
     callback: Callback,
@@ -71,7 +46,14 @@ def carry_out(
     say: Callable[[str], None],
     opened: Callable[[Pool], None],
 ) -> dict[str, Any]:
-    """``run_night`` for orders that are settled already."""
+    """Do the orders, or what is left of them; returns what became of them.
+
+    ``status``: 0 complete; 3 some inputs set aside, that is refused, failed or partial; 130 stopped,
+    resumable. Raises ``RefusedError`` where nothing could begin: BusyError when another run has the
+    folder, StoreError when that holds another workflow's. ``pool``: one that stays open; ``stop``: the
+    caller's, who then listens to signals. ``say`` is told what a person should know, ``opened`` hears
+    of the pool.
+    """
     began = time.time()
     with on_disk(orders.folder):
         orders.folder.mkdir(parents=True, exist_ok=True)
@@ -115,13 +97,11 @@ class _Night:
 
     def __init__(self, orders: Orders, journal: Journal, callback: Callback, stop: Stop) -> None:
         self.orders, self.journal, self.callback, self.stop = orders, journal, callback, stop
-        self.ledger = Ledger(journal, callback)
-        self._guard, self._over = threading.Lock(), False
-        self.stop.tell = self._stopping
+        self.ledger = self.stop.callback = Ledger(journal, callback)
 
     def release_stop(self) -> None:
         """The journal is about to close: a stop that outlives this run tells the callback alone."""
-        self.stop.tell = lambda why: self.callback.on(events.Stopping(why))
+        self.stop.callback = self.callback
 
     def is_over(self, done: dict[str, dict[str, Any]]) -> bool:
         """Whether every input is done, and stands; then that is told, and no worker is needed."""
@@ -132,19 +112,19 @@ class _Night:
             if not all(stands(done[one["key"]], one) for one in found):
                 return False
         self._open(done)
-        self.callback.on(self._totals([]))
+        self.ledger.on(self._totals([]))
         return True
 
     def work(self, pool: Pool, earlier: Earlier, *, own: bool) -> None:
         """``own``: the pool was opened for this night, and its workers were not asked for memory."""
         dashboard = getattr(pool, "dashboard", None)
-        self.callback.on(events.PoolOpened(pool.name, pool.workers, dashboard))
+        self.ledger.on(events.PoolOpened(pool.name, pool.workers, dashboard))
         self._open(earlier.complete)
         items = self._surveyed(pool, earlier.complete)
         if own and items and not read_spec(self.orders.cluster).here:
             require_memory(pool, max(item.promised_bytes for item in items))
         retries = self.orders.limits.retries
-        hand = InHand(pool, self.stop, self.callback, self._begin, self.ledger, retries)
+        hand = InHand(pool, self.stop, self.ledger, self._begin, retries)
         for some in rounds(items, earlier.feared, alone=pool.inline):
             self._do(hand, some)
 
@@ -168,7 +148,7 @@ class _Night:
         """What is to be done; what can't be is refused. ``done``: what need not, if it stands."""
         requests, items = self.orders.on(pool), []
         for n, found in enumerate(survey(pool, requests, self.stop.asked.is_set), start=1):
-            self.callback.on(events.Surveyed(n, len(requests)))
+            self.ledger.on(events.Surveyed(n, len(requests)))
             key = found["key"]
             if key in done:
                 if stands(done[key], found):
@@ -179,7 +159,7 @@ class _Night:
                 continue
             self.journal.append("surveyed", key, facts=found["facts"])
             items.append(item_of(key, requests[key], found["facts"]))
-        self.callback.on(self._totals(items))
+        self.ledger.on(self._totals(items))
         return items
 
     def _begin(self, item: Item) -> bool:
@@ -192,7 +172,7 @@ class _Night:
                 fault=True,
             )
             return False
-        self.ledger.started(item)
+        self.ledger.on(events.InputStarted(item.key, item.facts(), item.attempt))
         return True
 
     def _taken(self, ended: Ended) -> list[Item]:
@@ -205,7 +185,8 @@ class _Night:
         why = "" if item.small else _may_pass(ended)
         if why and item.attempt <= self.orders.limits.retries:
             worker = ended.worker or str((ended.result or {}).get("worker") or "")
-            self.ledger.retried(item, why, back_off_s(item.attempt), worker)
+            wait_s = back_off_s(item.attempt)
+            self.ledger.on(events.InputRetried(item.key, why, wait_s, worker, item.attempt))
             return [item]
         self._settle(item, ended)
         return []
@@ -220,28 +201,23 @@ class _Night:
     def _settle(self, item: Item, ended: Ended) -> None:
         error, result = ended.error, ended.result or standing(item)
         if result is not None:
-            self.ledger.done(item.key, result)
+            self.ledger.on(events.InputDone(item.key, result))
         elif isinstance(error, RefusedError) and ended.fault != "passing":
-            self.ledger.refused(item.key, error.message, ended.worker)
+            self.ledger.on(events.InputFailed(item.key, error.message, 2, ended.worker))
         else:
             assert error is not None
-            self.ledger.failed(item, in_words(error), ended.worker)
+            why, worker, attempts = in_words(error), ended.worker, item.attempt
+            self.ledger.on(events.InputFailed(item.key, why, 3, worker, attempts))
         self._enough()
 
     def _refuse(self, key: str, error: str, worker: str = "") -> None:
-        self.ledger.refused(key, error, worker)
+        self.ledger.on(events.InputFailed(key, error, 2, worker))
         self._enough()
 
     def _enough(self) -> None:
         most, aside = self.orders.limits.stop_after, self.ledger.aside
         if most is not None and aside >= most:
             self.stop.ask(f"inputs set aside: {aside}, as many as were allowed")
-
-    def _stopping(self, why: str) -> None:
-        with self._guard:
-            if not self._over:  # a signal may come while the pool closes
-                self.journal.append("stopping", why=why)
-        self.callback.on(events.Stopping(why))
 
     def _totals(self, items: list[Item]) -> events.RunPlanned:
         counts = self.ledger.counts
@@ -271,10 +247,7 @@ class _Night:
         }
 
     def end(self, status: int, why: str) -> None:
-        with self._guard:
-            self._over = True
-            self.journal.append("ended", status=status, why=why)
-        self.callback.on(events.RunEnded(status, why))
+        self.ledger.on(events.RunEnded(status, why))
 
 
 def _may_pass(ended: Ended) -> str:

@@ -128,10 +128,11 @@ class RunPlanned(Event):
 
 @dataclass(frozen=True)
 class InputStarted(Event):
-    """``facts``: as the journal's event "surveyed" holds them."""
+    """``facts``: as the journal's event "surveyed" holds them; ``attempt``: 1 for its first try."""
 
     key: str
     facts: dict[str, Any]
+    attempt: int = 1
 
 
 @dataclass(frozen=True)
@@ -153,22 +154,24 @@ class InputDone(Event):
 
 @dataclass(frozen=True)
 class InputFailed(Event):
-    """``status``: 2 refused, 3 failed; ``worker``: where, if that is known."""
+    """``status``: 2 refused, 3 failed; ``worker``: where, if that is known; ``attempts``: how many failed."""
 
     key: str
     error: str
     status: int
     worker: str = ""
+    attempts: int = 1
 
 
 @dataclass(frozen=True)
 class InputRetried(Event):
-    """It failed, and is tried again in ``wait_s``."""
+    """Its ``attempt`` failed, and it is tried again in ``wait_s``."""
 
     key: str
     error: str
     wait_s: float
     worker: str = ""
+    attempt: int = 1
 
 
 @dataclass(frozen=True)

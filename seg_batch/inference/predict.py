@@ -296,8 +296,9 @@ def predict(
 
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
     ``function(patches) -> probabilities``. ``options``: the fields of ``config.predict_options.Options``, such as
-    ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. Returns the report. Raises
-    ``RefusedError`` when nothing was written, ``PartialResultError`` when the product has holes.
+    ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
+    (``core.events``) as they happen. Returns the report. Raises ``RefusedError`` when nothing was
+    written, ``PartialResultError`` when the product has holes.
     """
     request = Request(
         input=str(path),

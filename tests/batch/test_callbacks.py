@@ -21,7 +21,7 @@ from seg_batch.batch.job import orders_of
 from seg_batch.batch.journal import Journal
 from seg_batch.batch.journal.status import status_of
 from seg_batch.batch.run import run_unattended
-from seg_batch.batch.runner import carry_out, run_night
+from seg_batch.batch.runner import carry_out
 from seg_batch.batch.shutdown import Stop
 from seg_batch.batch.summaries import BlocksOnDisk
 from seg_batch.cli.display.run_table import RunTable
@@ -30,6 +30,7 @@ from seg_batch.config.workflow import Workflow
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import ClusterError, OutputError
+from tests.support.batch.nights import run_night
 from tests.support.files import address_raster, write_raster
 
 Made = Callable[..., Workflow]

@@ -15,7 +15,6 @@ from seg_batch.batch.dry_run import plan_lines, plan_night
 from seg_batch.batch.job import orders_of
 from seg_batch.batch.journal import Journal, begin, fold, open_run
 from seg_batch.batch.resume import enter, feared, stands
-from seg_batch.batch.runner import run_night
 from seg_batch.batch.summaries import facts_of
 from seg_batch.config.workflow import Workflow
 from seg_batch.core import events
@@ -25,6 +24,7 @@ from seg_batch.core.run_files import JOURNAL
 from seg_batch.inference.bundles import find
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request, prepare
+from tests.support.batch.nights import run_night
 from tests.support.files import damaged
 
 Made = Callable[..., Workflow]

@@ -23,7 +23,6 @@ from seg_batch.batch.cleanup import REPORTS
 from seg_batch.batch.dry_run import plan_lines, plan_night
 from seg_batch.batch.journal import Journal, open_run
 from seg_batch.batch.run import run_unattended
-from seg_batch.batch.runner import run_night
 from seg_batch.batch.shutdown import Stop
 from seg_batch.config.workflow import Workflow
 from seg_batch.core import events
@@ -31,6 +30,7 @@ from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import BusyError, InputError, RefusedError, StoreError
 from seg_batch.core.run_files import ATTEMPT
 from seg_batch.inference.request import Prepared, Request, prepare
+from tests.support.batch.nights import run_night
 from tests.support.files import address_raster, damaged, products, write_raster
 
 Made = Callable[..., Workflow]

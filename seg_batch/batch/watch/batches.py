@@ -63,8 +63,7 @@ class Waves:
                 )
             finally:
                 self._log = None
-                # No longer into the log of that run.
-                self._stop.tell = lambda why: callback.on(events.Stopping(why))
+                self._stop.callback = callback  # no longer into the log of that run
         if not self._stop.asked.is_set():
             _tell_rest(orders, ends.keys, callback)
         self._ended(orders.folder, told["status"])

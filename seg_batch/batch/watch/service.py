@@ -80,7 +80,7 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
                 f"{book.damaged} lines of {service.run / ARRIVALS} do not read and are passed over: what they "
                 "told of is taken again"
             )
-        stop = Stop(lambda why: callback.on(events.Stopping(why)))
+        stop = Stop(callback)
         enter(stop.watching(workflow.limits.deadline(datetime.now())))
         workers = workflow.workers or max(1, hardware.gpus())
         pool = enter(open_pool(workflow.cluster, workers, _needs(service)))

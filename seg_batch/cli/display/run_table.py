@@ -1,4 +1,4 @@
-"""What a person sees of a night as it goes: a table on a terminal, else a line a minute.
+"""What a person sees of a run as it goes: a table on a terminal, else a line a minute.
 
 Both show the same tally of the events (see ``core.callbacks``). All of it goes to standard error.
 """

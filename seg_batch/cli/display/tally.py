@@ -1,4 +1,4 @@
-"""What is known of a night from what was told of it: how much is done, how fast, how long it will take."""
+"""What is known of a run from its events: how much is done, how fast, how long it will take."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Running:
 
     @property
     def blocks_left(self) -> int:
-        return self.blocks - min(self.blocks, self.ended)
+        return max(0, self.blocks - self.ended)
 
     @property
     def tiles_left(self) -> int:
@@ -56,19 +56,19 @@ class Tally:
 
     def take(self, event: events.Event, now: float) -> None:
         """Count what an event tells; what it tells of an input that is not in hand says nothing."""
-        one = self.running.get(getattr(event, "key", ""))
+        item = self.running.get(getattr(event, "key", ""))
         match event:
             case events.RunPlanned(inputs, done, refused, blocks, tiles):
                 self.inputs, self.done, self.refused = inputs, done, refused
                 self.blocks, self.tiles = [0, blocks], [0, tiles]
             case events.InputStarted(key, facts):
                 self._started(key, facts, now)
-            case events.Stage(text) if one:
-                one.stage = text
-            case events.InputResumed(_, blocks) if one:
-                self._ended(one, blocks)  # no work of this run, so it says nothing of its speed
-            case events.BlockEnded(receipt=receipt) if one:
-                self._block(one, receipt, now)
+            case events.Stage(text) if item:
+                item.stage = text
+            case events.InputResumed(_, blocks) if item:
+                self._ended(item, blocks)  # no work of this run, so it says nothing of its speed
+            case events.BlockEnded(receipt=receipt) if item:
+                self._block(item, receipt, now)
             case events.InputDone(key, result):
                 self._done(key, result, now)
             case events.InputFailed(key, _, status):
@@ -87,8 +87,8 @@ class Tally:
         self.running[key] = Running(blocks, facts.get("tiles") or 0, now, stage)
         self.folder = _common(self.folder, os.path.dirname(key))
 
-    def _block(self, one: Running, receipt: dict[str, Any] | None, now: float) -> None:
-        share = self._ended(one, 1)
+    def _block(self, item: Running, receipt: dict[str, Any] | None, now: float) -> None:
+        share = self._ended(item, 1)
         if receipt:
             self._predicted(share, now)
             self.seen(receipt.get("worker"), receipt["peak_rss_bytes"], receipt["tiles"], now)
@@ -97,38 +97,38 @@ class Tally:
         complete = result.get("status") == "complete"
         self.done += complete
         self.partial += not complete
-        if one := self.running.pop(key, None):
-            self.blocks[0] += one.blocks_left
-            self.tiles[0] += one.tiles_left
-            self._predicted(one.tiles_left, now)
-            if one.blocks == 1:  # else the blocks told of their workers
-                self.seen(result.get("worker"), result["peak_rss_bytes"], one.tiles, now)
+        if item := self.running.pop(key, None):
+            self.blocks[0] += item.blocks_left
+            self.tiles[0] += item.tiles_left
+            self._predicted(item.tiles_left, now)
+            if item.blocks == 1:  # else the blocks told of their workers
+                self.seen(result.get("worker"), result["peak_rss_bytes"], item.tiles, now)
 
     def _failed(self, key: str, status: int) -> None:
         """What was thought to be ahead of it falls away."""
         self.refused += status == 2
         self.failed += status != 2
-        if one := self.running.pop(key, None):
-            self.blocks[1] -= one.blocks_left
-            self.tiles[1] -= one.tiles_left
+        if item := self.running.pop(key, None):
+            self.blocks[1] -= item.blocks_left
+            self.tiles[1] -= item.tiles_left
 
     def _back(self, key: str) -> None:
         """It goes back to those that wait, with all that it still needs."""
-        if one := self.running.pop(key, None):
-            self.blocks[0] -= min(one.blocks, one.ended)
-            self.tiles[0] -= one.counted
+        if item := self.running.pop(key, None):
+            self.blocks[0] -= min(item.blocks, item.ended)
+            self.tiles[0] -= item.counted
 
     def seen(self, worker: str | None, rss: int, tiles: int, now: float) -> None:
         if worker:
-            one = self.workers.setdefault(worker, {"rss": 0, "tiles": 0})
-            one["rss"], one["seen"] = max(one["rss"], rss), now
-            one["tiles"] += tiles
+            known = self.workers.setdefault(worker, {"rss": 0, "tiles": 0})
+            known["rss"], known["seen"] = max(known["rss"], rss), now
+            known["tiles"] += tiles
 
-    def _ended(self, one: Running, blocks: int) -> int:
+    def _ended(self, item: Running, blocks: int) -> int:
         """Returns their tiles: an equal share each, since several blocks predict those on borders."""
-        one.ended += blocks
-        share = round(one.tiles * min(1.0, one.ended / one.blocks)) - one.counted
-        one.counted += share
+        item.ended += blocks
+        share = round(item.tiles * min(1.0, item.ended / item.blocks)) - item.counted
+        item.counted += share
         self.blocks[0] += blocks
         self.tiles[0] += share
         return share

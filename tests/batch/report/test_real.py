@@ -10,11 +10,11 @@ import pytest
 
 from seg_batch.batch.journal import Journal
 from seg_batch.batch.report import write
-from seg_batch.batch.runner import run_night
 from seg_batch.batch.shutdown import Stop
 from seg_batch.config.workflow import Workflow
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
+from tests.support.batch.nights import run_night
 from tests.support.files import address_raster, write_raster
 
 
