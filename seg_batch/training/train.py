@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
+from seg_batch.config.command_options import TrainOverrides
 from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError, OutputError, StoreError
 from seg_batch.core.files import held, told
@@ -29,7 +30,7 @@ from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 from seg_batch.training.examples import Examples, chosen
 from seg_batch.training.initial_weights import require_fitting, settled, start, teacher_of
-from seg_batch.training.training_set import TrainingSet, Wishes, training_set
+from seg_batch.training.training_set import TrainingSet, training_set
 from seg_batch.training.write_bundle import fill
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def train(
     data: str | Path | Sequence[str],
     bundle: str | Path,
     *,
-    wishes: Wishes | None = None,
+    wishes: TrainOverrides | None = None,
     from_bundle: str | None = None,
     teacher: str | None = None,
     tensorboard: str | None = None,
@@ -86,7 +87,7 @@ def train(
     beginning of another training.
     """
     given = [str(data)] if isinstance(data, str | Path) else [str(one) for one in data]
-    listener, path, wishes = listener or Silent(), Path(bundle), wishes or Wishes()
+    listener, path, wishes = listener or Silent(), Path(bundle), wishes or TrainOverrides()
     require_replaceable(path, overwrite, CARD)
     with _working(path) as work:
         found = training_set(
