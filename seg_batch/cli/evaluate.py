@@ -1,4 +1,4 @@
-"""The command ``evaluate``, added to the command line by ``register``."""
+"""The command ``evaluate``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from seg_batch.cli.options import Json, Overwrite, Quiet, spread
+from seg_batch.cli.options import Json, Overwrite, Quiet
 from seg_batch.config.command_options import EvaluateOptions
 from seg_batch.config.options import declared
 from seg_batch.config.predict_options import ModelOptions, PredictOptions
@@ -130,7 +130,3 @@ def _require_met(result: dict[str, Any]) -> None:
         typer.echo(f"segbatch: required {one['require']}, found {found}", err=True)
     if unmet or (result["requirements"] and missing):
         raise typer.Exit(UNMET)
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(spread(evaluate))

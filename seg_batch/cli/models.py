@@ -1,4 +1,4 @@
-"""The commands ``models``, ``models NAME`` and ``models import``, added by ``register``."""
+"""The commands ``models``, ``models NAME`` and ``models import``."""
 
 from __future__ import annotations
 
@@ -87,7 +87,3 @@ def import_(
 
 
 app.command("import")(spread(import_))
-
-
-def register(parent: typer.Typer) -> None:
-    parent.add_typer(app, name="models")

@@ -1,4 +1,4 @@
-"""The commands ``predict`` and ``plan``, added to the command line by ``register``."""
+"""The commands ``predict`` and ``plan``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seg_batch.cli.options import Json, Quiet, spread
+from seg_batch.cli.options import Json, Quiet
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.text import legible
@@ -82,8 +82,3 @@ def plan(
             typer.echo(plan_lines(prepared))
     if as_json:
         typer.echo(json.dumps(facts[0] if len(inputs) == 1 else facts))
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(spread(predict))
-    app.command()(spread(plan))

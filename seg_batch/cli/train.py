@@ -1,4 +1,4 @@
-"""The commands ``patches`` and ``train``, added to the command line by ``register``."""
+"""The commands ``patches`` and ``train``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from seg_batch.cli.options import Json, Overwrite, Quiet, spread
+from seg_batch.cli.options import Json, Overwrite, Quiet
 from seg_batch.config.command_options import CutOptions, StartOptions, TrainOverrides
 
 Output = Annotated[str, typer.Option("-o", "--output", help="Where the result goes.")]
@@ -66,8 +66,3 @@ def train(
         typer.echo(json.dumps(card))
     elif not quiet:
         typer.echo("\n".join([*score_lines(card), output]))
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(spread(patches))
-    app.command()(spread(train))

@@ -1,4 +1,4 @@
-"""The command ``watch``, added to the command line by ``register``."""
+"""The command ``watch``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seg_batch.cli.options import Quiet, spread, stopped
+from seg_batch.cli.options import Quiet, stopped
 from seg_batch.cli.predict import Overwrite
 from seg_batch.config.options import unsaid
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
@@ -93,7 +93,3 @@ def _workflow(
     plain["outputs"]["folder"] = str(Path(arguments.output).absolute())
     plain["limits"]["memory"] = str(options.memory_bytes) if options.memory_bytes else None
     return Workflow.model_validate(plain)
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(spread(watch))
