@@ -44,7 +44,9 @@ INSIDE: dict[str, list[str]] = {
         "taper georef normalise callbacks",
     ],
     "config": [
-        "yaml_source postprocess predict_options",
+        "options yaml_source postprocess",
+        "predict_options",
+        "command_options",
         "card cluster overrides validation",
         "recipe",
         "workflow",

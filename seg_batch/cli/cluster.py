@@ -1,4 +1,4 @@
-"""The commands ``cluster certs`` and ``cluster check``, added to the command line by ``register``."""
+"""The commands ``cluster certs`` and ``cluster check``."""
 
 from __future__ import annotations
 
@@ -99,7 +99,3 @@ def _lines(told: dict[str, Any]) -> list[str]:
             f"python {found['versions']['python']}, dask {found['versions']['dask']}"
         )
     return [*lines, *(f"advice: {line}" for line in told["advice"])]
-
-
-def register(parent: typer.Typer) -> None:
-    parent.add_typer(app, name="cluster")

@@ -1,4 +1,4 @@
-"""The command ``docs``, added to the command line by ``register``."""
+"""The command ``docs``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,3 @@ def docs(
 def _what_it_is(text: str) -> str:
     """The first line below the title: what the page tells, in one sentence."""
     return next(line for line in text.splitlines()[1:] if line)
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(docs)

@@ -1,15 +1,17 @@
-"""The command ``evaluate``, added to the command line by ``register``."""
+"""The command ``evaluate``."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from seg_batch.cli.options import Applied, Json, Overwrite, Quiet, spread
+from seg_batch.cli.options import Json, Overwrite, Quiet
+from seg_batch.config.command_options import EvaluateOptions
+from seg_batch.config.options import declared
+from seg_batch.config.predict_options import ModelOptions, PredictOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.run_files import EVALUATION_PAGE
 from seg_batch.core.units import counted_plainly
@@ -33,63 +35,32 @@ Models = Annotated[
         "--model", help="Evaluate this bundle on what was held out; repeatable, as for predict."
     ),
 ]
-Split = Annotated[str, typer.Option(help="test, validation, training or all.")]
-Images = Annotated[
-    str | None, typer.Option(help="The images, file or folder, to show beside the labels.")
-]
-Classes = Annotated[
-    str | None, typer.Option(help="0=background,3=forest, or a bundle that names them.")
-]
-Ignore = Annotated[
-    list[float] | None, typer.Option(help="A label value that counts nowhere; repeatable.")
-]
-Required = Annotated[
-    list[str] | None,
-    typer.Option("--require", help="'dice>=0.8' or 'dice[forest]>=0.84', else status 3."),
-]
-Pictures = Annotated[int, typer.Option(min=0, help="Cases shown, worst and best first.")]
 
 
 def evaluate(
     given: Given,
     output: Output = "evaluation",
     model: Models = None,
-    split: Split = "test",
     *,
-    applied: Applied,
-    images: Images = None,
-    classes: Classes = None,
-    ignore: Ignore = None,
-    requirement: Required = None,
-    pictures: Pictures = 20,
+    how: EvaluateOptions,
+    applied: ModelOptions,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Score predictions against truth, or a bundle on held-out data; writes a page."""
     from seg_batch.cli.display.bars import ScoreBar
-    from seg_batch.config.predict_options import Options
     from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
 
-    common: dict[str, Any] = {
-        "output": output,
-        "ignore": ignore or [],
-        "requirements": requirement or [],
-        "pictures": pictures,
-        "overwrite": overwrite,
-    }
     with ScoreBar(quiet or as_json) as bar:
+        common: dict[str, Any] = {"output": output, "overwrite": overwrite, "callback": bar}
         if model:
-            data = _one(given, images, classes)
-            options = Options(**applied.settings())
-            result = evaluate_bundle(
-                model, data, split=split, options=options, callback=bar, **common
-            )
+            data, options = _one(given, how), PredictOptions(**vars(applied))
+            common |= {"options": options, **how.keywords("split")}
+            result = evaluate_bundle(model, data, **common)
         else:
-            left, right = _two(given, applied)
-            result = evaluate_files(
-                left, right, images=images, classes=classes, callback=bar, **common
-            )
+            common |= how.keywords("images", "classes")
+            result = evaluate_files(*_two(given, applied), **common)
     if as_json:
         typer.echo(json.dumps(result, allow_nan=False))
     elif not quiet:
@@ -106,23 +77,23 @@ def _warn(lines: list[str]) -> None:
         typer.echo(f"segbatch: {more} more warnings are on the page", err=True)
 
 
-def _one(given: list[str], images: str | None, classes: str | None) -> str:
+def _one(given: list[str], how: EvaluateOptions) -> str:
     if len(given) != 1:
         raise InputError(
             f"--model takes one patch dataset or manifest, {len(given)} paths were given: evaluate "
             "label files without --model"
         )
-    for name, value in (("--images", images), ("--classes", classes)):
-        if value is not None:
-            raise InputError(f"{name} is for label files, a bundle knows its own: drop it")
+    for name in ("images", "classes"):
+        if getattr(how, name) is not None:
+            raise InputError(f"--{name} is for label files, a bundle knows its own: drop it")
     return given[0]
 
 
-def _two(given: list[str], applied: Applied) -> tuple[str, str]:
-    for field in fields(applied):
-        if getattr(applied, field.name) != field.default:
+def _two(given: list[str], applied: ModelOptions) -> tuple[str, str]:
+    for name, option in declared(ModelOptions).items():
+        if getattr(applied, name) != option.unsaid:
             raise InputError(
-                f"--{field.name} is for a bundle, labels are predicted already: drop it"
+                f"{option.flag} is for a bundle, labels are predicted already: drop it"
             )
     if len(given) != 2:
         raise InputError(
@@ -159,7 +130,3 @@ def _require_met(result: dict[str, Any]) -> None:
         typer.echo(f"segbatch: required {one['require']}, found {found}", err=True)
     if unmet or (result["requirements"] and missing):
         raise typer.Exit(UNMET)
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(spread(evaluate))

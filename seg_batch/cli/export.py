@@ -1,4 +1,4 @@
-"""The command ``export``, added to the command line by ``register``."""
+"""The command ``export``."""
 
 from __future__ import annotations
 
@@ -71,7 +71,3 @@ def export(
         typer.echo(json.dumps(report))
     elif not quiet:
         typer.echo(lines(report))
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(export)

@@ -30,7 +30,7 @@ from seg_batch.cli import (
     train,
     watch,
 )
-from seg_batch.cli.options import Json, Quiet
+from seg_batch.cli.options import Json, Quiet, spread
 from seg_batch.core.errors import Exit, SegbatchError
 from seg_batch.core.text import legible
 from seg_batch.core.versions import package_version
@@ -64,10 +64,6 @@ def _root(
     pass
 
 
-predict.register(app)
-
-
-@app.command()
 def inspect(path: Input, volume: VolumeIndex = None, as_json: Json = False) -> None:
     """Show what a file is: geometry, channels, nodata, traps found."""
     from seg_batch.cli.display.lines import source_facts, source_lines
@@ -76,10 +72,6 @@ def inspect(path: Input, volume: VolumeIndex = None, as_json: Json = False) -> N
     typer.echo(json.dumps(facts) if as_json else source_lines(facts))
 
 
-models.register(app)
-
-
-@app.command()
 def verify(
     product: Annotated[str, typer.Argument(metavar="PRODUCT")], as_json: Json = False
 ) -> None:
@@ -91,7 +83,6 @@ def verify(
     raise typer.Exit(0 if result["ok"] else 3)
 
 
-@app.command()
 def demo(
     folder: Annotated[
         str, typer.Option("-o", "--output", help="Where to put the results.")
@@ -106,15 +97,25 @@ def demo(
         typer.echo(line)
 
 
-train.register(app)
-evaluate.register(app)
-export.register(app)
-run.register(app)
-watch.register(app)
-status.register(app)
-report.register(app)
-cluster.register(app)
-docs.register(app)
+for command in (
+    predict.predict,
+    predict.plan,
+    inspect,
+    verify,
+    demo,
+    train.patches,
+    train.train,
+    evaluate.evaluate,
+    export.export,
+    run.run,
+    watch.watch,
+    status.status,
+    report.report,
+    docs.docs,
+):
+    app.command()(spread(command))
+app.add_typer(models.app, name="models")
+app.add_typer(cluster.app, name="cluster")
 
 
 def _interrupted(*_: Any) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import MISSING, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from seg_batch.core.errors import PlanError, StoppedError
-from seg_batch.core.text import nearest
+from seg_batch.config.options import Option, declared
+from seg_batch.core.errors import StoppedError
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -24,85 +24,21 @@ Run = Annotated[
     ),
 ]
 
-PRECISIONS = ("auto", "float32", "mixed")
-
-
-@dataclass(frozen=True)
-class Applied:
-    """How a model is applied to patches, and what follows; each field is an option."""
-
-    engine: Annotated[str, typer.Option(help="auto, openvino, tensorflow or keras.")] = "auto"
-    precision: Annotated[str, typer.Option(help="auto, float32 or mixed.")] = "auto"
-    tta: Annotated[
-        str,
-        typer.Option(help="Average over views of each patch: none, flips, d4 or d4z."),
-    ] = "none"
-    overlap: Annotated[
-        str | None,
-        typer.Option(
-            help="Voxels that neighbouring tiles share, or auto: as measured for the model."
-        ),
-    ] = None
-    taper: Annotated[str, typer.Option(help="hann, gaussian, linear, constant or crop.")] = "hann"
-    post: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="STEP",
-            help="A step that follows prediction, repeatable; none: not even those of the card.",
-        ),
-    ] = None
-
-    def settings(self) -> dict[str, Any]:
-        """Fields of ``config.predict_options.Options``; PlanError naming the option that makes no sense."""
-        from seg_batch.config.predict_options import ENGINES, TTA
-        from seg_batch.core.taper import TAPERS
-
-        one_of("engine", self.engine, ENGINES)
-        one_of("precision", self.precision, PRECISIONS)
-        one_of("tta", self.tta, TTA)
-        one_of("taper", self.taper, TAPERS)
-        return {
-            "engine": self.engine,
-            "precision": self.precision,
-            "tta": self.tta,
-            "overlap": voxels_of(self.overlap),
-            "taper": self.taper,
-            "post": tuple(self.post) if self.post else None,
-        }
-
-
-def one_of(option: str, value: str, known: Iterable[str]) -> None:
-    """PlanError, with the nearest name, unless ``value`` is one of those known."""
-    if value not in known:
-        raise PlanError(f"there is no --{option} {value[:40]!r}; {nearest(value, known)}")
-
-
-def voxels_of(overlap: str | None) -> int | Literal["auto"] | None:
-    """What ``--overlap`` says: a number, auto, or nothing."""
-    if overlap is None or overlap == "auto":
-        return "auto" if overlap else None
-    if not (overlap.isascii() and overlap.isdecimal() and len(overlap) < 10):
-        raise PlanError(
-            f"--overlap {overlap[:20]!r} is no number of voxels: use one from 0 on, or auto"
-        )
-    return int(overlap)
-
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the fields of its dataclass parameters as parameters of its own.
+    """The command with the options that its dataclass parameters declare as parameters of its own.
 
-    Typer reads a command's options from its signature, so options that commands share are written
-    once, as a dataclass like ``Applied``: ``f(bag: Bag)`` with ``Bag(a, b)`` is read as ``f(a, b)``.
+    Typer reads a command's options from its signature: ``f(bag: Bag)`` with ``Bag(a, b)`` is read as
+    ``f(a, b)``, and called with the checked values. PlanError or InputError names the option that makes no sense.
     """
-    own = inspect.signature(command, eval_str=True)
-    bags: dict[str, Any] = {
-        p.name: p.annotation for p in own.parameters.values() if is_dataclass(p.annotation)
-    }
-    parameters = [q for p in own.parameters.values() for q in _parameters(p, bags.get(p.name))]
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    bags: dict[str, Any] = {p.name: p.annotation for p in own if is_dataclass(p.annotation)}
+    options = {name: declared(bag) for name, bag in bags.items()}
+    parameters = [q for p in own for q in _parameters(p, options.get(p.name))]
 
     def called(**given: Any) -> None:
         filled = {
-            name: bag(**{f.name: given.pop(f.name) for f in fields(bag)})
+            name: bag(**{n: o.value(given.pop(n), o.flag) for n, o in options[name].items()})
             for name, bag in bags.items()
         }
         command(**given, **filled)
@@ -113,17 +49,41 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-def _parameters(parameter: inspect.Parameter, bag: Any) -> list[inspect.Parameter]:
-    """The parameter itself, or one for each field of its bag; all by keyword."""
-    if bag is None:
+def _parameters(
+    parameter: inspect.Parameter, options: dict[str, Option] | None
+) -> list[inspect.Parameter]:
+    """The parameter itself, or one for each option that it stands for; all by keyword."""
+    if options is None:
         return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
-    hints = get_type_hints(bag, include_extras=True)
-    return [
-        inspect.Parameter(
-            f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name]
-        )
-        for f in fields(bag)
-    ]
+    return [_parameter(one) for one in options.values()]
+
+
+def _parameter(one: Option) -> inspect.Parameter:
+    kind, default = _parsed(one), one.unsaid
+    if default is MISSING:
+        default = inspect.Parameter.empty
+    elif one.read or not isinstance(default, str | int | float):
+        kind, default = kind | None, None
+    said = typer.Option(
+        *(one.flags or ([one.flag] if kind is bool else [])),
+        help=one.help,
+        metavar=one.metavar,
+        min=None if one.free or one.read else one.least,
+    )
+    return inspect.Parameter(
+        one.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, said],
+    )
+
+
+def _parsed(one: Option) -> Any:
+    """The type that Typer makes of what is typed: text where we read it, or check it ourselves."""
+    kind = one.kinds[0]
+    if one.read or str in one.kinds or (one.free and get_origin(kind) is Literal):
+        return str
+    return list[get_args(kind)[0]] if get_origin(kind) in (tuple, list) else kind  # type: ignore[misc]
 
 
 def stopped(why: str) -> StoppedError:

@@ -1,4 +1,4 @@
-"""The command ``report``, added to the command line by ``register``."""
+"""The command ``report``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,3 @@ def report(run: Run, as_json: Json = False) -> None:
     counts = ", ".join(f"{n} {status}" for status, n in facts["statuses"].items() if n)
     typer.echo(f"{facts['name']}: {facts['verdict']} ({counts or 'no inputs'})")
     typer.echo(f"report: {folder / PAGE}")
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(report)

@@ -1,4 +1,4 @@
-"""The command ``run``, added to the command line by ``register``."""
+"""The command ``run``."""
 
 from __future__ import annotations
 
@@ -122,7 +122,3 @@ def _summary(told: dict[str, Any]) -> str:
     said = ", ".join(text for text in counts if not text.startswith("0 "))
     inputs = counted_plainly(told["inputs"], "input")
     return "\n".join([f"{inputs}: {said or 'nothing to do'}", *_where(told)])
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(run)

@@ -1,4 +1,4 @@
-"""The command ``status``, added to the command line by ``register``."""
+"""The command ``status``."""
 
 from __future__ import annotations
 
@@ -134,7 +134,3 @@ def _worker(one: dict[str, Any]) -> str:
 
 def _rows(title: str, rows: list[str]) -> list[str]:
     return [title, *(f"  {row}" for row in rows)] if rows else []
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(status)

@@ -1,4 +1,4 @@
-"""The command ``watch``, added to the command line by ``register``."""
+"""The command ``watch``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seg_batch.cli.options import Applied, Quiet, spread, stopped
-from seg_batch.cli.predict import Asked, Overwrite
+from seg_batch.cli.options import Quiet, stopped
+from seg_batch.cli.predict import Overwrite
+from seg_batch.config.options import unsaid
+from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core.errors import PlanError, StoppedError
 
 if TYPE_CHECKING:
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 
 def watch(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where images arrive.")],
-    asked: Asked,
-    applied: Applied,
+    arguments: RequestArguments,
+    options: PredictOptions,
     workflow: Annotated[
         str | None,
         typer.Option(help="A workflow that says how; its inputs are those that arrive."),
@@ -58,7 +60,7 @@ def watch(
     service = Service(
         tidying=Tidying(Path(folder).absolute(), done_to, bad_to, marker),
         rules=Rules(settle, every, marker, once),
-        workflow=_workflow(workflow, asked, applied, folder),
+        workflow=_workflow(workflow, arguments, options, folder),
         overwrite=overwrite,
         report=write,
     )
@@ -69,37 +71,25 @@ def watch(
     raise typer.Exit(status)
 
 
-def _workflow(path: str | None, asked: Asked, applied: Applied, folder: str) -> Workflow:
+def _workflow(
+    path: str | None, arguments: RequestArguments, options: PredictOptions, folder: str
+) -> Workflow:
     """That of the file, or one made of the options; PlanError where both are given, or neither."""
     from seg_batch.config.workflow import Workflow, read
+    from seg_batch.config.workflow.option_keys import keys_saying
 
     if path is not None:
-        if (asked, applied) != (Asked(), Applied()):
+        if (arguments, options) != (unsaid(RequestArguments), unsaid(PredictOptions)):
             raise PlanError(
                 "--workflow says how to segment: give it, or options like -o and --model"
             )
         return read(Path(path))
-    if asked.output is None:
+    if arguments.output is None:
         raise PlanError(
             "watch needs -o FOLDER for its products, or --workflow FILE, which names one"
         )
-    options = asked.options(applied)
-    how = {**applied.settings(), "probabilities": options.probabilities, "batch": options.batch}
-    post = how.pop("post")
-    return Workflow.model_validate(
-        {
-            "name": "watch",
-            "inputs": {"paths": [folder], "volume": asked.volume},
-            "model": asked.model,
-            "options": {**how, "block": options.block},
-            "outputs": {"folder": str(Path(asked.output).absolute())},
-            "post": post,
-            "cluster": asked.cluster,
-            "workers": asked.workers,
-            "limits": {"memory": asked.memory},
-        }
-    )
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(spread(watch))
+    plain = {"name": "watch", **keys_saying(arguments, options)}
+    plain["inputs"]["paths"] = [folder]
+    plain["outputs"]["folder"] = str(Path(arguments.output).absolute())
+    plain["limits"]["memory"] = str(options.memory_bytes) if options.memory_bytes else None
+    return Workflow.model_validate(plain)

@@ -1,32 +1,110 @@
-"""The options of a prediction, and the names that some of them take."""
+"""The options of a prediction, each declared here and nowhere else."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from seg_batch.config.options import option
+from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Shape
+from seg_batch.core.units import parse_bytes
 
 ENGINES = ("auto", "openvino", "tensorflow", "keras")
-
+PRECISIONS = ("auto", "float32", "mixed")
 TTA = ("none", "flips", "d4", "d4z")
+CLUSTERS = "auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml."
+
+
+def _tapers() -> Iterable[str]:
+    from seg_batch.core.taper import TAPERS
+
+    return TAPERS
+
+
+def _voxels(where: str, text: str) -> int | str:
+    if text != "auto" and not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise PlanError(f"{where} {text[:20]!r} is no number of voxels: use one from 0 on, or auto")
+    return text if text == "auto" else int(text)
+
+
+def _written(parse: Callable[[str], Any], empty: Any) -> Callable[[str, str], Any]:
+    def read(_: str, text: str) -> Any:
+        try:
+            return parse(text) if text else empty
+        except (ValueError, OverflowError) as error:
+            raise PlanError(f"{error}; sizes look like 8GiB, block shapes like 2048,2048") from None
+
+    return read
+
+
+_size = _written(parse_bytes, 0)
+_sides = _written(lambda text: tuple(map(int, text.split(","))), None)
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the user asked for. ``memory_bytes``: per worker process; 0: a share of the machine.
+class ModelOptions:
+    """How a model is applied to patches, and what follows.
+
     ``overlap``: voxels; None: the card's; ``auto``: what was measured for the model, if it was.
     ``tta``: the views of each patch that are predicted and averaged. ``post``: steps that follow
     prediction, as on the command line; None: the card's."""
 
-    overlap: int | Literal["auto"] | None = None
-    taper: str = "hann"
-    probabilities: bool = False
-    precision: str = "auto"
-    engine: str = "auto"
-    tta: str = "none"
-    post: tuple[str, ...] | None = None
-    memory_bytes: int = 0
-    workers: int = 1
-    batch: int = 0
-    block: Shape | None = None
+    engine: str = option("auto", "auto, openvino, tensorflow or keras.", known=lambda: ENGINES)
+    precision: str = option("auto", "auto, float32 or mixed.", known=lambda: PRECISIONS)
+    tta: str = option(
+        "none", "Average over views of each patch: none, flips, d4 or d4z.", known=lambda: TTA
+    )
+    taper: str = option("hann", "hann, gaussian, linear, constant or crop.", known=_tapers)
+    overlap: int | Literal["auto"] | None = option(
+        None,
+        "Voxels that neighbouring tiles share, or auto: as measured for the model.",
+        read=_voxels,
+        least=0,
+    )
+    post: tuple[str, ...] | None = option(
+        None,
+        "A step that follows prediction, repeatable; none: not even those of the card.",
+        metavar="STEP",
+        key="post",
+    )
+
+
+@dataclass(frozen=True)
+class PredictOptions(ModelOptions):
+    """What the user asked for. ``memory_bytes``: per worker process; 0: a share of the machine."""
+
+    probabilities: bool = option(False, "Keep them too, as uint8.")
+    batch: int = option(0, "Patches per model call; 0: chosen from memory.", least=0)
+    block: Shape | None = option(None, "Block shape, like 2048,2048.", read=_sides)
+    workers: int = option(1, "Processes; 0: one per GPU, or one.", least=0, unsaid=0, key="workers")
+    memory_bytes: int = option(
+        0,
+        "What one worker may use, like 8GiB.",
+        flags=("--memory",),
+        read=_size,
+        key="limits.memory",
+    )
+
+
+@dataclass(frozen=True)
+class RequestArguments:
+    """What a request says beside its input and its options."""
+
+    output: str | None = option(
+        None,
+        "File, or folder for several inputs.",
+        flags=("-o", "--output"),
+        key="outputs.folder",
+    )
+    model: list[str] | None = option(
+        None,
+        "Bundle by name or path, or probe; repeatable: probabilities are averaged.",
+        key="model",
+    )
+    cluster: str = option("auto", CLUSTERS, key="cluster")
+    volume: int | None = option(None, "Which of a 4-D file.", least=0, key="inputs.volume")
+
+
+Options = PredictOptions

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from seg_batch.config.card import (
     WHOLE_PATCH,
@@ -20,9 +19,9 @@ from seg_batch.config.card import (
     make_card,
     read_card,
 )
+from seg_batch.config.command_options import ImportOptions
 from seg_batch.core import files
 from seg_batch.core.errors import InputError
-from seg_batch.core.geometry import Shape
 from seg_batch.core.run_files import CARD
 from seg_batch.datasets.label_classes import of_text
 from seg_batch.inference import bundles
@@ -34,31 +33,8 @@ if TYPE_CHECKING:
 BACKGROUND = "background"  # a class of this name is left out of mean scores
 
 
-@dataclass(frozen=True)
-class Foreign:
-    """What is known of a model beside its file. ``patch`` and ``overlap``: voxels per axis;
-    ``classes``: ``background,forest`` or ``0=background,3=forest``, in the model's order;
-    ``normalisation``: None is ``card`` where ``mean`` and ``std`` are given, else ``identity``."""
-
-    channels: tuple[str, ...]
-    classes: str
-    patch: Shape | None = None
-    overlap: Shape | None = None
-    normalisation: Literal["identity", "source", "card"] | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    kind: Literal["raster", "volume"] | None = None
-    name: str | None = None
-    description: str = ""
-    licence: str = ""
-    pixel_m: float | None = None
-    spacing_mm: tuple[float, ...] | None = None
-    head: str | None = None
-    logits: bool = False
-
-
 def import_model(
-    file: str | Path, bundle: str | Path, told: Foreign, *, overwrite: bool = False
+    file: str | Path, bundle: str | Path, told: ImportOptions, *, overwrite: bool = False
 ) -> dict[str, Any]:
     """Write the bundle folder ``bundle`` for the model in ``file``; ``path``, ``card`` and ``notes``.
 
@@ -91,7 +67,7 @@ def import_model(
     return {"path": str(path), "notes": list(made.notes), "card": card.model_dump(mode="json")}
 
 
-def _card(told: Foreign, path: Path) -> ModelCard:
+def _card(told: ImportOptions, path: Path) -> ModelCard:
     """All of the card that does not depend on the model; InputError for words that make none."""
     text = told.classes
     if "=" not in text:
@@ -119,7 +95,7 @@ def _card(told: Foreign, path: Path) -> ModelCard:
     )
 
 
-def _normalisation(told: Foreign) -> Normalisation:
+def _normalisation(told: ImportOptions) -> Normalisation:
     kind = told.normalisation or ("card" if told.mean or told.std else "identity")
     if kind != "card":
         if told.mean or told.std:
@@ -135,7 +111,7 @@ def _normalisation(told: Foreign) -> Normalisation:
     return Normalisation(kind="card", mean=told.mean, std=told.std)
 
 
-def _measured(card: ModelCard, told: Foreign, made: Wrapped) -> ModelCard:
+def _measured(card: ModelCard, told: ImportOptions, made: Wrapped) -> ModelCard:
     """The card with what was found out of the model."""
     from seg_batch.nn.analysis.flops import activation_bytes, forward_flops
     from seg_batch.nn.analysis.global_layers import for_card

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
+from seg_batch.config.command_options import TrainOverrides
 from seg_batch.config.recipe import Recipe
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
@@ -31,7 +32,7 @@ from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 from seg_batch.training.examples import Examples, chosen
 from seg_batch.training.initial_weights import require_fitting, settled, start, teacher_of
-from seg_batch.training.training_set import TrainingSet, Wishes, training_set
+from seg_batch.training.training_set import TrainingSet, training_set
 from seg_batch.training.write_bundle import fill
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def train(
     data: str | Path | Sequence[str],
     bundle: str | Path,
     *,
-    wishes: Wishes | None = None,
+    wishes: TrainOverrides | None = None,
     from_bundle: str | None = None,
     teacher: str | None = None,
     tensorboard: str | None = None,
@@ -60,7 +61,7 @@ def train(
     beginning of another training.
     """
     given = [str(data)] if isinstance(data, str | Path) else [str(one) for one in data]
-    callback, path, wishes = callback or Callback(), Path(bundle), wishes or Wishes()
+    callback, path, wishes = callback or Callback(), Path(bundle), wishes or TrainOverrides()
     require_replaceable(path, overwrite, CARD)
     with _working(path) as work:
         found = training_set(

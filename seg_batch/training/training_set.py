@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seg_batch.config.command_options import TrainOverrides
 from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.reading import merged, read_plain, recipe_of, with_settings
 from seg_batch.core import events
@@ -30,27 +31,10 @@ class TrainingSet:
     reasons: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What was asked for on the command line, put over the recipe file, put over the advice."""
-
-    recipe: str | Path | None = None
-    settings: tuple[str, ...] = ()
-    align: str | None = None
-    fold: int | None = None
-    cluster: str = "auto"
-    workers: int = 1
-
-    def over(self, base: dict[str, Any]) -> dict[str, Any]:
-        """``base`` with the file and then the settings over it."""
-        own = read_plain(Path(self.recipe)) if self.recipe is not None else {}
-        return with_settings(merged(base, own), self.settings)
-
-
 def training_set(
     data: Sequence[str],
     beside: Path,
-    wishes: Wishes,
+    overrides: TrainOverrides,
     callback: Callback,
     *,
     check: Callable[[Recipe], object] = lambda recipe: None,
@@ -63,19 +47,19 @@ def training_set(
     what can't be learnt from.
     """
     if len(data) == 1 and (Path(data[0]) / "zarr.json").is_file():
-        given = _given(data[0], wishes)
+        given = _given(data[0], overrides)
         check(given.recipe)
         return given
-    recipe, reasons = _chosen(data, wishes, callback)
+    recipe, reasons = _chosen(data, overrides, callback)
     check(recipe)
     make_patches(
         list(data),
         beside,
         recipe,
-        align=wishes.align,
-        fold=wishes.fold,
-        cluster=wishes.cluster,
-        workers=wishes.workers,
+        align=overrides.align,
+        fold=overrides.fold,
+        cluster=overrides.cluster,
+        workers=overrides.workers,
         overwrite=overwrite,
         callback=callback,
         reuse=True,
@@ -86,18 +70,24 @@ def training_set(
 
 
 def _chosen(
-    data: Sequence[str], wishes: Wishes, callback: Callback
+    data: Sequence[str], overrides: TrainOverrides, callback: Callback
 ) -> tuple[Recipe, tuple[str, ...]]:
     """A recipe that says card and cut stands alone; any less is put over what the data advise."""
-    own, where = wishes.over({}), str(wishes.recipe or "recipe")
-    if {"card", "cut"} <= own.keys() and wishes.recipe is not None:
+    own, where = _over(overrides, {}), str(overrides.recipe or "recipe")
+    if {"card", "cut"} <= own.keys() and overrides.recipe is not None:
         return _suited(recipe_of(own, where), own), ()
     callback.on(events.Stage("reading headers and labels"))
-    advice, reasons = advised(list(data), wishes.align)
-    advisable = recipe_of(wishes.over(yielding(advice, own)), where)
+    advice, reasons = advised(list(data), overrides.align)
+    advisable = recipe_of(_over(overrides, yielding(advice, own)), where)
     recipe = _suited(advisable, own)
     unused = set() if recipe == advisable else {"network.filters"}
     return recipe, tuple(str(r) for r in reasons if r.key not in unused and not _has(own, r.key))
+
+
+def _over(overrides: TrainOverrides, base: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with the file and then the settings over it."""
+    own = read_plain(Path(overrides.recipe)) if overrides.recipe is not None else {}
+    return with_settings(merged(base, own), overrides.all_settings)
 
 
 def _suited(recipe: Recipe, own: dict[str, Any]) -> Recipe:
@@ -110,16 +100,16 @@ def _suited(recipe: Recipe, own: dict[str, Any]) -> Recipe:
     return recipe if filters is None else recipe.changed(network={"filters": filters})
 
 
-def _given(dataset: str, wishes: Wishes) -> TrainingSet:
-    if wishes.align is not None or wishes.fold is not None:
+def _given(dataset: str, overrides: TrainOverrides) -> TrainingSet:
+    if overrides.align is not None or overrides.fold is not None:
         raise InputError(
             f"{dataset} is cut already: --align and --fold belong to segbatch patches, or give pairs"
         )
     patches = PatchSet(dataset)
-    plain = wishes.over(patches.recipe.model_dump(mode="json"))
-    recipe = recipe_of(plain, str(wishes.recipe or "--set"))
+    plain = _over(overrides, patches.recipe.model_dump(mode="json"))
+    recipe = recipe_of(plain, str(overrides.recipe or "--set"))
     if recipe.network.arch != patches.recipe.network.arch:
-        recipe = _suited(recipe, wishes.over({}))
+        recipe = _suited(recipe, _over(overrides, {}))
     if other := _unlike(recipe, patches.recipe):
         raise InputError(
             f"{dataset} was cut for another recipe ({', '.join(other)}), so its patches would be "

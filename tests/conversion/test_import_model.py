@@ -13,8 +13,9 @@ import pytest
 import rasterio
 
 from seg_batch.cli.display.lines import model_facts, model_lines, summary
+from seg_batch.config.command_options import ImportOptions
 from seg_batch.config.predict_options import Options
-from seg_batch.conversion.import_model import Foreign, import_model, imported_lines
+from seg_batch.conversion.import_model import import_model, imported_lines
 from seg_batch.core.errors import BundleError, InputError, OutputError
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.taper import Taper
@@ -28,8 +29,8 @@ from tests.support.nn.foreign_models import by_place, layers, saved, strided_enc
 from seg_batch.nn.backend import keras  # isort: skip
 
 
-def told(**fields: Any) -> Foreign:
-    return Foreign(**{"channels": ("r", "g", "b"), "classes": "a,b,c,d", **fields})
+def told(**fields: Any) -> ImportOptions:
+    return ImportOptions(**{"channels": ("r", "g", "b"), "classes": "a,b,c,d", **fields})
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,7 @@ def test_a_wrapped_model_predicts_a_scene(
     """Tile by tile what the model itself gives, blended; whatever its layers are called."""
     model = build(channels, classes)
     names = ",".join(f"k{i}" for i in range(classes))
-    said = Foreign(tuple("rgb"[:channels]), names, patch=patch, licence="CC0-1.0")
+    said = ImportOptions(tuple("rgb"[:channels]), names, patch=patch, licence="CC0-1.0")
     result = import_model(saved(model, tmp_path / "m.keras"), tmp_path / "mine", said)
     assert result["card"]["patch"] == list(patch or (256, 256))
     assert result["card"]["compute"]["flops"] > 0
@@ -86,7 +87,9 @@ def test_a_wrapped_model_predicts_a_scene(
 @pytest.mark.full
 def test_a_volume_model_of_one_sigmoid_channel(tmp_path: Path) -> None:
     model = by_place(1, 1, 3, activation="sigmoid")
-    said = Foreign(("T1",), "background,tumour", patch=(16, 16, 16), mean=(10.0,), std=(300.0,))
+    said = ImportOptions(
+        ("T1",), "background,tumour", patch=(16, 16, 16), mean=(10.0,), std=(300.0,)
+    )
     result = import_model(saved(model, tmp_path / "m.keras"), tmp_path / "b", said)
     card = result["card"]
     assert (card["kind"], card["rank"], card["background"]) == ("volume", 3, 0)

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seg_batch.conversion.import_model import Foreign, import_model
+from seg_batch.config.command_options import ImportOptions
+from seg_batch.conversion.import_model import import_model
 from seg_batch.core.errors import InputError
 from tests.support.nn.foreign_models import by_place, layers, saved
 
 from seg_batch.nn.backend import keras  # isort: skip
 
 
-def told(**fields: Any) -> Foreign:
-    return Foreign(**{"channels": ("r", "g", "b"), "classes": "a,b,c,d", **fields})
+def told(**fields: Any) -> ImportOptions:
+    return ImportOptions(**{"channels": ("r", "g", "b"), "classes": "a,b,c,d", **fields})
 
 
 @pytest.fixture(autouse=True)

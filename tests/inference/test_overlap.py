@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from seg_batch.cli.options import voxels_of
 from seg_batch.config.card import Border, ModelCard
+from seg_batch.config.options import declared
 from seg_batch.config.predict_options import Options
 from seg_batch.core.errors import PlanError
 from seg_batch.core.normalise import Normaliser
@@ -90,11 +90,15 @@ def test_a_whole_run_with_auto_is_exact_and_says_what_it_used(scene: Path, tmp_p
     assert predict_one(request)["seconds"] == 0.0  # the same command again: told again
 
 
+def overlap_of(text: str | None) -> object:
+    return declared(Options)["overlap"].value(text, "--overlap")
+
+
 @pytest.mark.parametrize("text", ["many", "-1", "1.5", "", "9" * 5000])
 def test_what_is_no_overlap_is_refused(text: str) -> None:
     with pytest.raises(PlanError, match="no number of voxels"):
-        voxels_of(text)
+        overlap_of(text)
 
 
 def test_a_number_a_word_or_nothing() -> None:
-    assert [voxels_of(text) for text in ("64", "0", "auto", None)] == [64, 0, "auto", None]
+    assert [overlap_of(text) for text in ("64", "0", "auto", None)] == [64, 0, "auto", None]

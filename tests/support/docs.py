@@ -21,18 +21,18 @@ from pydantic_core import PydanticUndefined
 from seg_batch.config import postprocess
 from seg_batch.config.card import ModelCard
 from seg_batch.config.cluster import CLASSES, ClusterSpec
+from seg_batch.config.options import declared
 from seg_batch.config.postprocess import STEPS
-from seg_batch.config.predict_options import ENGINES, TTA
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import Network, Part, Recipe
 from seg_batch.config.recipe.manifest import Manifest
 from seg_batch.config.workflow import Workflow, fields, paths
 from seg_batch.config.workflow.cluster import Cluster
-from seg_batch.config.workflow.parts import Applied, Inputs, Outputs
+from seg_batch.config.workflow.parts import Inputs, OptionKeys, Outputs
 from seg_batch.config.workflow.schema import Command
 from seg_batch.config.workflow.steps import AnyStep, Evaluate, Name, Patches, Predict, Train
 from seg_batch.core import errors
 from seg_batch.core.resources import DOCS
-from seg_batch.core.taper import TAPERS
 
 HOW = "python -m tests.support.docs --write"
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n\n).*?(\n\n<!-- end -->)", re.DOTALL)
@@ -46,11 +46,10 @@ def _words(names: Any) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+_OPTIONS = get_type_hints(OptionKeys, include_extras=True)
 # Values that are written as text, and what they take.
 _SAID = [
-    (fields.Engine, _words(ENGINES)),
-    (fields.Taper, _words(TAPERS)),
-    (fields.Tta, _words(TTA)),
+    *((_OPTIONS[o.name], _words(o.known())) for o in declared(PredictOptions).values() if o.known),
     (fields.Size, "a size, like `8GiB`"),
     (fields.Duration, "a time, like `10h`"),
     (fields.TimeOfDay, "a time of day, like `06:30`"),
@@ -73,7 +72,11 @@ _PLAIN = {
     dict: "keys and values",
 }
 _PLURAL = re.compile(r"(?:\ba |(?=text))(whole number|number|path|pattern|name|step|list|text)\b")
-_ELSEWHERE = {Applied: "options", Inputs: "inputs", Outputs: "outputs"}  # told once, in a workflow
+_ELSEWHERE = {
+    OptionKeys: "options",
+    Inputs: "inputs",
+    Outputs: "outputs",
+}  # told once, in a workflow
 # What a validator of the model checks, not a type.
 _CHECKED = {
     (ClusterSpec, "cluster"): "a word, an address, or a class, below",

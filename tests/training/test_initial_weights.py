@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seg_batch.config.command_options import TrainOverrides
 from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError
 from seg_batch.inference import bundles
 from seg_batch.nn.loading import load_model
 from seg_batch.training.initial_weights import require_fitting, start, teacher_of
 from seg_batch.training.train import train
-from seg_batch.training.training_set import Wishes
 from tests.support.training.pairs import bright_recipe, bright_scene, volume_recipe
 
 
@@ -25,7 +25,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     pair, _ = bright_scene(folder)
     path = folder / "recipe.yaml"
     path.write_text(bright_recipe(network={"arch": "unet"}).model_dump_json())
-    card = train([pair], folder / "b", wishes=Wishes(recipe=path))
+    card = train([pair], folder / "b", wishes=TrainOverrides(recipe=path))
     return {"pair": pair, "recipe": path, "bundle": str(folder / "b"), "card": card}
 
 
@@ -67,7 +67,7 @@ def test_other_classes_and_channels_start_from_all_that_they_share(made: dict[st
 
 @pytest.mark.full
 def test_a_teacher_changes_what_is_learnt(made: dict[str, Any], tmp_path: Path) -> None:
-    wishes = Wishes(recipe=made["recipe"])
+    wishes = TrainOverrides(recipe=made["recipe"])
     train(made["pair"], tmp_path / "b", wishes=wishes, teacher=made["bundle"])
     one, two = (load_model(Path(b) / "model.keras") for b in (made["bundle"], tmp_path / "b"))
     pairs = zip(one.get_weights(), two.get_weights(), strict=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seg_batch.config.command_options import TrainOverrides
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import OutputError, StoreError
@@ -20,7 +21,6 @@ from seg_batch.core.files import held
 from seg_batch.datasets.build import make_patches
 from seg_batch.nn.loading import load_model
 from seg_batch.training.train import train
-from seg_batch.training.training_set import Wishes
 from tests.support.training.pairs import bright_recipe, bright_scene
 
 KILLED = """
@@ -50,7 +50,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     manifest, recipe = folder / "cases.csv", folder / "recipe.yaml"
     manifest.write_text("id,image,label\nscene,scene.tif,label.tif\n")
     recipe.write_text(bright_recipe().model_dump_json())
-    train(manifest, folder / "b", wishes=Wishes(recipe=recipe))
+    train(manifest, folder / "b", wishes=TrainOverrides(recipe=recipe))
     return {"data": manifest, "recipe": recipe, "sha256": weights(folder / "b"), "folder": folder}
 
 
@@ -87,7 +87,7 @@ def _damaged_is_named(arrays: Path, whole: dict[str, Any], bundle: Path) -> None
     content[len(content) // 2] ^= 1
     arrays.write_bytes(content)
     with pytest.warns(UserWarning, match="checkpoint-00000002.json is damaged"):
-        train(whole["data"], bundle, wishes=Wishes(recipe=whole["recipe"]))
+        train(whole["data"], bundle, wishes=TrainOverrides(recipe=whole["recipe"]))
 
 
 @pytest.mark.full
@@ -115,11 +115,11 @@ def test_another_training_in_the_way_is_refused_or_begun_anew(
 ) -> None:
     bundle = tmp_path / "b"
     for settings in (("fit.seed=5",), ("cut.overlap=[8, 8]",)):
-        other = Wishes(recipe=whole["recipe"], settings=settings)
+        other = TrainOverrides(recipe=whole["recipe"], settings=settings)
         with pytest.raises(StopError):
             train(whole["data"], bundle, wishes=other, callback=Stops())
         assert any((tmp_path / "b.work" / "fit").glob("checkpoint-*"))
-        same = Wishes(recipe=whole["recipe"])
+        same = TrainOverrides(recipe=whole["recipe"])
         with pytest.raises((StoreError, OutputError), match="--overwrite"):
             train(whole["data"], bundle, wishes=same)
         assert any((tmp_path / "b.work" / "fit").glob("checkpoint-*")), "the other one is kept"
@@ -132,7 +132,7 @@ def test_another_training_in_the_way_is_refused_or_begun_anew(
 @pytest.mark.full
 def test_overwrite_goes_on_with_the_same_training(whole: dict[str, Any], tmp_path: Path) -> None:
     """A killed command with --overwrite, given again, does not begin anew."""
-    bundle, wishes = tmp_path / "b", Wishes(recipe=whole["recipe"])
+    bundle, wishes = tmp_path / "b", TrainOverrides(recipe=whole["recipe"])
     bundle.mkdir()
     (bundle / "card.json").write_text("an earlier bundle")
     with pytest.raises(StopError):
@@ -152,6 +152,6 @@ def test_two_at_once_are_refused(whole: dict[str, Any], tmp_path: Path) -> None:
     work = tmp_path / "b.work"
     work.mkdir()
     with held(work, OSError()), pytest.raises(OutputError, match="another segbatch run"):
-        train(whole["data"], tmp_path / "b", wishes=Wishes(recipe=whole["recipe"]))
+        train(whole["data"], tmp_path / "b", wishes=TrainOverrides(recipe=whole["recipe"]))
     assert work.is_dir(), "it is the other one's"
     os.rmdir(work)

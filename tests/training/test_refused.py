@@ -16,6 +16,7 @@ import rasterio
 import yaml
 import zarr
 
+from seg_batch.config.command_options import TrainOverrides
 from seg_batch.config.recipe import Recipe
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
@@ -24,7 +25,6 @@ from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.datasets.samples import Samples
 from seg_batch.training.train import train
-from seg_batch.training.training_set import Wishes
 from tests.support.files import write_raster
 from tests.support.training.pairs import bright_recipe, bright_scene, command, refused
 
@@ -223,7 +223,7 @@ def test_a_disk_that_refuses(given: dict[str, Path], tmp_path: Path) -> None:
     with largest(3000):
         assert "can't write" in refused(*short)
     assert list(tmp_path.iterdir()) == []
-    wishes = Wishes(settings=("fit.steps=2",))
+    wishes = TrainOverrides(settings=("fit.steps=2",))
     with largest(10_000_000), pytest.raises(OutputError, match="can't write") as caught:
         train(given["dataset"], tmp_path / "b", wishes=wishes, callback=Shrinks("scoring test"))
     assert "\n" not in caught.value.message

@@ -12,6 +12,7 @@ import pytest
 import rasterio
 
 from seg_batch.config.card import read_card
+from seg_batch.config.command_options import TrainOverrides
 from seg_batch.config.predict_options import Options
 from seg_batch.config.recipe import read_recipe
 from seg_batch.core.files import sha256
@@ -22,7 +23,6 @@ from seg_batch.evaluation.score import score
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
 from seg_batch.training.train import train
-from seg_batch.training.training_set import Wishes
 from tests.support.training.pairs import (
     TEST,
     bright_recipe,
@@ -146,7 +146,7 @@ def test_a_bundle_from_volumes_is_what_predict_takes(tmp_path: Path) -> None:
     assert found > 0.6, "a bright ball is easy to learn"
     assert card["split"]["cases"]["case_2"] == "test"
     assert found == pytest.approx(_dice_of_product(tmp_path, "case_2"), abs=1e-4)
-    more = Wishes(settings=("fit.steps=2",))
+    more = TrainOverrides(settings=("fit.steps=2",))
     again = train(tmp_path / "d.zarr", tmp_path / "c", wishes=more, from_bundle=str(tmp_path / "b"))
     began = again["scores"]["validation"]["overall"]["mean_dice"]["mean"]
     assert began > 0.5, "it began where the other ended"

@@ -9,11 +9,11 @@ import pytest
 
 from seg_batch.cli.display.lines import score_lines
 from seg_batch.config.card import read_card
+from seg_batch.config.command_options import TrainOverrides
 from seg_batch.config.recipe import Recipe, read_recipe
 from seg_batch.core.geometry import Box
 from seg_batch.training.provenance import configuration_hash
 from seg_batch.training.train import train
-from seg_batch.training.training_set import Wishes
 from seg_batch.training.write_bundle import _middle
 from tests.support.training.pairs import bright_recipe, bright_scene, volume_recipe, volumes
 
@@ -21,7 +21,7 @@ from tests.support.training.pairs import bright_recipe, bright_scene, volume_rec
 def trained(data: object, folder: Path, recipe: Recipe) -> dict[str, Any]:
     path = folder / "recipe.yaml"
     path.write_text(recipe.model_dump_json())
-    return train(str(data), folder / "b", wishes=Wishes(recipe=path))
+    return train(str(data), folder / "b", wishes=TrainOverrides(recipe=path))
 
 
 def test_the_middle_of_a_box() -> None:
@@ -61,7 +61,7 @@ def test_pairs_and_nothing_else(tmp_path: Path) -> None:
     pair, _ = bright_scene(tmp_path)
     settings = ("fit.steps=2", "fit.batch=2", "network.filters=[4, 4]", "card.patch=[64, 64]")
     settings = (*settings, "card.overlap=[16, 16]")
-    card = train(pair, tmp_path / "b", wishes=Wishes(settings=settings))
+    card = train(pair, tmp_path / "b", wishes=TrainOverrides(settings=settings))
     assert [c["id"] for c in card["classes"]] == [1, 7]
     assert card["scores"]["test"]["overall"]["accuracy"]["mean"] > 0
     recipe = read_recipe(tmp_path / "b" / "recipe.yaml")

@@ -70,7 +70,8 @@ class _Listed:
     """Entries and refusals as they come, by key."""
 
     def __init__(self, workflow: Workflow) -> None:
-        self.outputs, self.probabilities = workflow.outputs, workflow.options.probabilities
+        self.outputs = workflow.outputs
+        self.probabilities = workflow.plan_options().probabilities
         self.entries: dict[str, Entry] = {}
         self.refused: dict[str, str] = {}
 

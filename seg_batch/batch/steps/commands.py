@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 from seg_batch.batch.run import Write, run_unattended
-from seg_batch.config.predict_options import Options
+from seg_batch.config.command_options import (
+    CutOptions,
+    EvaluateOptions,
+    StartOptions,
+    TrainOverrides,
+)
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.config.workflow.steps import AnyStep, Evaluate, Patches, Predict, Train
 from seg_batch.core.callbacks import Callback
 from seg_batch.datasets.build import make_patches
 from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
 from seg_batch.training.train import train
-from seg_batch.training.training_set import Wishes
 
 Bars = Callable[[str], AbstractContextManager[Callback]]  # of a step of this command
 
@@ -61,53 +65,31 @@ def _predict(step: Predict, by: DoneBy, left_s: float | None, overwrite: bool) -
 
 
 def _patches(step: Patches, by: DoneBy, overwrite: bool, bar: Callback) -> None:
+    cut = replace(step.of(CutOptions), **by.cutting)
     make_patches(
-        step.data,
-        step.output,
-        step.recipe,
-        settings=step.settings,
-        align=step.align,
-        fold=step.fold,
-        overwrite=overwrite,
-        callback=bar,
-        **by.cutting,
+        step.data, step.output, step.recipe, overwrite=overwrite, callback=bar, **vars(cut)
     )
 
 
 def _train(step: Train, by: DoneBy, overwrite: bool, bar: Callback) -> None:
-    asked = {"fit.minutes": step.minutes, "fit.steps": step.steps, "network.arch": step.arch}
-    short = [f"{key}={value}" for key, value in asked.items() if value is not None]
-    wishes = Wishes(step.recipe, (*step.settings, *short), step.align, step.fold, **by.cutting)
-    train(
-        step.data,
-        step.output,
-        wishes=wishes,
-        from_bundle=step.from_bundle,
-        teacher=step.teacher,
-        overwrite=overwrite,
-        callback=bar,
-    )
+    overrides = replace(step.of(TrainOverrides), **by.cutting)
+    start = vars(step.of(StartOptions))
+    train(step.data, step.output, wishes=overrides, overwrite=overwrite, callback=bar, **start)
 
 
 def _evaluate(step: Evaluate, overwrite: bool, bar: Callback) -> dict[str, Any]:
-    common: dict[str, Any] = {
-        "output": step.output,
-        "ignore": step.ignore,
-        "requirements": step.require,
-        "pictures": step.pictures,
-        "overwrite": overwrite,
-        "callback": bar,
-    }
+    how = step.of(EvaluateOptions)
+    common: dict[str, Any] = {"output": step.output, "overwrite": overwrite, "callback": bar}
     if step.model is not None:
         assert step.data is not None
         models = step.model[0] if len(step.model) == 1 else list(step.model)
-        options = Options(**step.options.model_dump())
-        found = evaluate_bundle(models, step.data, split=step.split, options=options, **common)
+        common |= {"options": step.options.of(PredictOptions), **how.keywords("split")}
+        found = evaluate_bundle(models, step.data, **common)
     else:
         assert step.predictions is not None
         assert step.truth is not None
-        score = partial(evaluate_files, step.predictions, step.truth)
-        found = score(images=step.images, classes=step.classes, **common)
+        common |= how.keywords("images", "classes")
+        found = evaluate_files(step.predictions, step.truth, **common)
     unmet = [
         f"required {one['require']}, found {one['found']}"
         for one in found["requirements"]

@@ -9,6 +9,7 @@ from typing import Any
 from seg_batch.batch.dry_run import plan_lines, plan_night
 from seg_batch.batch.inputs.listing import listed
 from seg_batch.batch.steps.up_to_date import Record
+from seg_batch.config.command_options import CutOptions, StartOptions, TrainOverrides
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.config.workflow.steps import AnyStep, Patches, Predict, Train
 from seg_batch.core.errors import SegbatchError
@@ -50,13 +51,15 @@ def _facts(workflow: Workflow, record: Record, step: AnyStep, waits: list[str]) 
         refused = {one.key: one.error for one in found.refused}
         return {"inputs": len(found.entries), "refused": refused}
     if isinstance(step, Patches) and not waits:
-        recipe = chosen_recipe(step.recipe, step.settings, step.fold)
-        plan = make_plan(step.data, recipe, step.align, TASK_BYTES)
+        cut = step.of(CutOptions)
+        recipe = chosen_recipe(step.recipe, cut.settings, cut.fold)
+        plan = make_plan(step.data, recipe, cut.align, TASK_BYTES)
         return {"cases": len(plan.cases), "patches": plan.layout.n}
     if isinstance(step, Train):
-        if step.from_bundle is not None and not waits:
-            find(step.from_bundle)
-        return {"minutes": step.minutes, "steps": step.steps}
+        begun_with, overrides = step.of(StartOptions).from_bundle, step.of(TrainOverrides)
+        if begun_with is not None and not waits:
+            find(begun_with)
+        return {"minutes": overrides.minutes, "steps": overrides.steps}
     return {}
 
 

@@ -1,51 +1,18 @@
-"""The values that a workflow writes in words: names of choices, sizes, durations, times of day."""
+"""The values that a workflow writes in words: sizes, durations, times of day."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from seg_batch.config.postprocess import NONE, parse_chain
 from seg_batch.core.errors import PlanError
-from seg_batch.core.text import nearest
 from seg_batch.core.units import parse_bytes, parse_seconds
 
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
-
-
-def one_of(known: Callable[[], Iterable[str]]) -> AfterValidator:
-    """A validator for names of a list, which is asked for only when there is something to check."""
-
-    def check(value: str) -> str:
-        if value not in (names := tuple(known())):
-            near = nearest(value, names)
-            hint = f"; {near}" if near.startswith("did") else ""
-            raise ValueError(f"there is no {value[:40]!r}: use {', '.join(names)}{hint}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _engines() -> Iterable[str]:
-    from seg_batch.config.predict_options import ENGINES
-
-    return ENGINES
-
-
-def _tapers() -> Iterable[str]:
-    from seg_batch.core.taper import TAPERS
-
-    return TAPERS
-
-
-def _tta() -> Iterable[str]:
-    from seg_batch.config.predict_options import TTA
-
-    return TTA
 
 
 def _is_size(text: str) -> str:
@@ -99,9 +66,6 @@ def several(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Engine = Annotated[str, one_of(_engines)]
-Taper = Annotated[str, one_of(_tapers)]
-Tta = Annotated[str, one_of(_tta)]
 Size = Annotated[str, AfterValidator(_is_size)]
 Duration = Annotated[str, AfterValidator(_is_duration)]
 TimeOfDay = Annotated[str, AfterValidator(_is_time)]
@@ -109,3 +73,4 @@ PostStep = Annotated[str, AfterValidator(_is_step)]
 Post = Annotated[tuple[PostStep, ...], Field(min_length=1), AfterValidator(_stands_alone)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
+Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(several)]

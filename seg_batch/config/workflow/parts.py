@@ -7,19 +7,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe.card_draft import Frozen
 from seg_batch.config.workflow.fields import (
     Count,
     Duration,
-    Engine,
     Positive,
     Size,
-    Taper,
     TimeOfDay,
-    Tta,
     next_time,
     several,
 )
+from seg_batch.config.workflow.option_keys import Keys, with_keys_of
 from seg_batch.config.workflow.output_names import check_pattern
 from seg_batch.config.workflow.paths import GlobText, NameText, PathText
 from seg_batch.core.units import parse_bytes, parse_seconds
@@ -51,17 +50,9 @@ class Inputs(Frozen):
         return self
 
 
-class Applied(Frozen):
+@with_keys_of(PredictOptions)
+class OptionKeys(Keys):
     """How a model is applied; the options of ``predict`` by the same names."""
-
-    engine: Engine = "auto"
-    precision: Literal["auto", "float32", "mixed"] = "auto"
-    tta: Tta = "none"
-    taper: Taper = "hann"
-    overlap: Count | Literal["auto"] | None = None
-    probabilities: bool = False
-    batch: Count = 0
-    block: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=3)] | None = None
 
 
 class Formats(Frozen):

@@ -9,11 +9,19 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe.card_draft import Frozen
 from seg_batch.config.workflow.cluster import Cluster
 from seg_batch.config.workflow.fields import Count, Post, several
-from seg_batch.config.workflow.parts import Applied, Inputs, Limits, Models, OnFailure, Outputs
+from seg_batch.config.workflow.option_keys import options_of
+from seg_batch.config.workflow.parts import (
+    Inputs,
+    Limits,
+    Models,
+    OnFailure,
+    OptionKeys,
+    Outputs,
+)
 from seg_batch.config.workflow.paths import program_of
 from seg_batch.config.workflow.steps import Name, Predict, Step
 from seg_batch.core.run_files import RUNS
@@ -39,7 +47,7 @@ class Workflow(Frozen):
     name: Name
     inputs: Inputs | None = None
     model: Models | None = None
-    options: Applied = Applied()
+    options: OptionKeys = OptionKeys()
     post: Annotated[Post, BeforeValidator(several)] | None = None
     outputs: Outputs
     cluster: Cluster = "auto"
@@ -65,16 +73,9 @@ class Workflow(Frozen):
         """What ``Workflow.model_validate`` takes back."""
         return self.model_dump(mode="json", by_alias=True)
 
-    def plan_options(self) -> Options:
+    def plan_options(self) -> PredictOptions:
         """The options of each input's plan."""
-        block = self.options.block
-        return Options(
-            **self.options.model_dump(exclude={"block"}),
-            block=block and tuple(block),
-            post=self.post,
-            memory_bytes=self.limits.memory_bytes,
-            workers=self.workers,
-        )
+        return options_of(PredictOptions, self)
 
     def of_step(self, step: Predict) -> Workflow:
         """The workflow of this one step: what it says itself, the rest as here."""

@@ -8,17 +8,22 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
-from seg_batch.config.recipe.card_draft import Frozen
-from seg_batch.config.workflow.fields import Count, Positive, Post, several
-from seg_batch.config.workflow.parts import Applied, Inputs, Models, Outputs
-from seg_batch.config.workflow.paths import NameText, PairText, PathText, Reading
+from seg_batch.config.command_options import (
+    CutOptions,
+    EvaluateOptions,
+    StartOptions,
+    TrainOverrides,
+)
+from seg_batch.config.workflow.fields import Post, several
+from seg_batch.config.workflow.option_keys import Keys, with_keys_of
+from seg_batch.config.workflow.parts import Inputs, Models, OptionKeys, Outputs
+from seg_batch.config.workflow.paths import PairText, PathText, Reading
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$")]
-Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(several)]
 Data = Annotated[tuple[PairText, ...], Field(min_length=1), BeforeValidator(several)]
 
 
-class _Step(Frozen):
+class _Step(Keys):
     """``name``: by default that of its command."""
 
     name: Name
@@ -48,7 +53,7 @@ class Predict(_Step):
     do: Literal["predict"]
     inputs: Inputs
     model: Models | None = None
-    options: Applied = Applied()
+    options: OptionKeys = OptionKeys()
     post: Annotated[Post, BeforeValidator(several)] | None = None
     outputs: Outputs
 
@@ -57,6 +62,7 @@ class Predict(_Step):
         return self.outputs.folder
 
 
+@with_keys_of(CutOptions)
 class Patches(_Step):
     """Cut pairs into the patch dataset ``output``; the arguments of ``segbatch patches``."""
 
@@ -64,36 +70,26 @@ class Patches(_Step):
     data: Data
     output: PathText
     recipe: PathText
-    settings: Words = Field(default=(), alias="set")
-    align: Literal["nearest"] | None = None
-    fold: Count | None = None
 
     @property
     def result(self) -> str:
         return self.output
 
 
+@with_keys_of(TrainOverrides, StartOptions)
 class Train(_Step):
     """Fit a network to data and write the bundle ``output``; the arguments of ``segbatch train``."""
 
     do: Literal["train"]
     data: Data
     output: PathText
-    recipe: PathText | None = None
-    settings: Words = Field(default=(), alias="set")
-    minutes: Annotated[float, Field(gt=0)] | None = None
-    steps: Positive | None = None
-    arch: str | None = None
-    from_bundle: NameText | None = Field(default=None, alias="from")
-    teacher: NameText | None = None
-    align: Literal["nearest"] | None = None
-    fold: Count | None = None
 
     @property
     def result(self) -> str:
         return self.output
 
 
+@with_keys_of(EvaluateOptions)
 class Evaluate(_Step):
     """Score a model on held-out ``data``, or ``predictions`` against ``truth``, into the folder
     ``output``; the arguments of ``segbatch evaluate``."""
@@ -104,13 +100,7 @@ class Evaluate(_Step):
     predictions: PathText | None = None
     truth: PathText | None = None
     output: PathText
-    split: Literal["test", "validation", "training", "all"] = "test"
-    options: Applied = Applied()
-    images: PathText | None = None
-    classes: str | None = None
-    ignore: tuple[float, ...] = ()
-    require: Words = ()
-    pictures: Count = 20
+    options: OptionKeys = OptionKeys()
 
     @property
     def result(self) -> str:

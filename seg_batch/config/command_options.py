@@ -1,0 +1,143 @@
+"""The options of ``patches``, ``train``, ``evaluate`` and ``models import``, each declared once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from seg_batch.config.options import option
+from seg_batch.config.predict_options import CLUSTERS
+from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Shape
+
+_settings = partial(option, (), "Over the recipe: part.key=value.", flags=("--set",))
+_align = partial(option, None, "nearest: bring labels on another grid to their image's.", free=True)
+_fold = partial(option, None, "Of hold_out.folds, from 0.", least=0)
+
+
+@dataclass(frozen=True)
+class CutOptions:
+    """How and where pairs are cut into patches."""
+
+    settings: tuple[str, ...] = _settings()
+    align: Literal["nearest"] | None = _align()
+    fold: int | None = _fold()
+    cluster: str | Mapping[str, Any] = option("auto", CLUSTERS, key="")
+    workers: int = option(1, "Processes.", least=1, key="")
+
+
+@dataclass(frozen=True)
+class TrainOverrides:
+    """What is put over the advice or the recipe of a dataset: the file ``recipe``, over it ``settings``,
+    over them the options that are short for one. ``align`` to ``workers``: as for ``CutOptions``."""
+
+    recipe: str | Path | None = option(None, "YAML, put over what is advised.", text="path")
+    settings: tuple[str, ...] = _settings()
+    minutes: float | None = option(None, "Stop after so long.", free=True)
+    steps: int | None = option(None, "Stop after so many steps.", free=True, least=1)
+    arch: str | None = option(
+        None, "anunet, unet, unet_se and so on: segbatch models --archs lists them."
+    )
+    align: Literal["nearest"] | None = _align()
+    fold: int | None = _fold()
+    cluster: str | Mapping[str, Any] = option("auto", "Where pairs are cut.", key="")
+    workers: int = option(1, "Processes that cut pairs.", least=1, key="")
+
+    @property
+    def all_settings(self) -> tuple[str, ...]:
+        """As ``--set`` takes them."""
+        short = {"fit.minutes": self.minutes, "fit.steps": self.steps, "network.arch": self.arch}
+        said = (f"{key}={value}" for key, value in short.items() if value is not None)
+        return (*self.settings, *said)
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """What a training starts from and follows, and who looks on."""
+
+    from_bundle: str | None = option(
+        None, "Start from the weights of this bundle.", flags=("--from",), text="name"
+    )
+    teacher: str | None = option(None, "Follow this bundle's outputs, too.", text="name")
+    tensorboard: str | None = option(None, "Folder for event files.", key="")
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What is scored, how it is shown, and what is required of it."""
+
+    split: Literal["test", "validation", "training", "all"] = option(
+        "test", "test, validation, training or all.", free=True
+    )
+    images: str | None = option(
+        None, "The images, file or folder, to show beside the labels.", text="path"
+    )
+    classes: str | None = option(None, "0=background,3=forest, or a bundle that names them.")
+    ignore: tuple[float, ...] = option((), "A label value that counts nowhere; repeatable.")
+    requirements: tuple[str, ...] = option(
+        (), "'dice>=0.8' or 'dice[forest]>=0.84', else status 3.", flags=("--require",)
+    )
+    pictures: int = option(20, "Cases shown, worst and best first.", least=0)
+
+    def keywords(self, *own: str) -> dict[str, Any]:
+        """Those of ``evaluate_bundle`` and ``evaluate_files`` alike, and of one of them its ``own``."""
+        return {name: getattr(self, name) for name in ("ignore", "requirements", "pictures", *own)}
+
+
+def _numbers(where: str, text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise InputError(f"{where} {text!r} is no list of numbers: write them like 1.5,2,0.25")
+    return numbers
+
+
+def _voxels(where: str, text: str) -> Shape:
+    numbers = _numbers(where, text)
+    if any(n != int(n) or n < 0 for n in numbers):
+        raise InputError(f"{where} {text!r} is no list of voxels: write them like 256,256")
+    return tuple(map(int, numbers))
+
+
+def _names(_: str, text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+_PER_AXIS: dict[str, Any] = {"metavar": "N,N", "read": _voxels}
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What is known of a model beside its file. ``patch`` and ``overlap``: voxels per axis;
+    ``classes``: ``background,forest`` or ``0=background,3=forest``, in the model's order;
+    ``normalisation``: None is ``card`` where ``mean`` and ``std`` are given, else ``identity``."""
+
+    channels: tuple[str, ...] = option(
+        MISSING, "red,green,blue: names, in the model's order.", read=_names
+    )
+    classes: str = option(
+        MISSING, "background,forest or 0=background,3=forest, in the model's order."
+    )
+    patch: Shape | None = option(None, "Voxels per axis.", **_PER_AXIS)
+    overlap: Shape | None = option(None, "Voxels per axis.", **_PER_AXIS)
+    normalisation: Literal["identity", "source", "card"] | None = option(
+        None, "What the model was trained on; card takes --mean and --std."
+    )
+    mean: tuple[float, ...] = option((), "One per channel, like 104.2,99.1.", read=_numbers)
+    std: tuple[float, ...] = option((), "One per channel.", read=_numbers)
+    kind: Literal["raster", "volume"] | None = option(None, "What it is for.")
+    name: str | None = option(None, "Of the bundle; its folder's, if not given.")
+    description: str = option("", "In one sentence.")
+    licence: str = option("", "Of the weights.")
+    pixel_m: float | None = option(None, "Pixel size it was trained at.")
+    spacing_mm: tuple[float, ...] | None = option(
+        None, "Voxel size it was trained at, z,y,x.", read=_numbers
+    )
+    head: str | None = option(None, "Which of several outputs; the last, if not given.")
+    logits: bool = option(False, "It ends in raw scores: add a softmax.")
