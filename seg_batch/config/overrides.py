@@ -1,4 +1,4 @@
-"""``--set part.key=value``: a value put over the workflow file, read as YAML."""
+"""``--set part.key=value``: values put over a file, each read as YAML."""
 
 from __future__ import annotations
 
@@ -11,26 +11,34 @@ from seg_batch.config.yaml_source import Place, Tree, Where, parse_tree
 from seg_batch.core.errors import WorkflowError
 
 
+def parse_setting(text: str, folder: Path | None = None) -> tuple[list[str], Tree, str]:
+    """The path ``[part, key]`` of a setting, its value, and its name in messages.
+
+    Relative paths in the value start at ``folder``. WorkflowError for text of another form.
+    """
+    name, equals, value = text.partition("=")
+    path = name.split(".")
+    if not equals or not all(path):
+        raise WorkflowError(f"--set {text[:80]!r} is no setting: write it as part.key=value")
+    source = f"--set {name[:80]}"
+    return path, parse_tree(value, source, folder), source
+
+
 def with_settings(tree: Tree, settings: Iterable[str]) -> Tree:
-    """``tree`` with each setting put in. A relative path in one starts at the current folder.
+    """``tree`` with each setting put in. A relative path in a setting starts at the current folder.
 
     An item of a list is named by its number from 0, a step also by its name:
-    ``steps.train.minutes=5``. WorkflowError for what is no setting or leads nowhere.
+    ``steps.train.minutes=5``. WorkflowError for a setting of another form, or one that leads nowhere.
     """
     for text in settings:
-        name, equals, value = text.partition("=")
-        path = name.split(".")
-        if not equals or not all(path):
-            raise WorkflowError(f"--set {text[:80]!r} is no setting: write it as part.key=value")
-        source = f"--set {name[:80]}"
-        tree = _put(tree, path, parse_tree(value, source, Path.cwd()), source)
+        tree = _put(tree, *parse_setting(text, Path.cwd()))
     return tree
 
 
 def _put(tree: Tree, path: list[str], value: Tree, source: str) -> Tree:
-    """A copy of the tree in which ``value`` stands at ``path``, at the place ``source``."""
+    """A copy of ``tree`` with ``value`` at ``path``, its position being ``source``."""
     where: Where = ()
-    plain = parent = _copied(tree.plain if tree.plain is not None else {})
+    plain = parent = _copy(tree.plain if tree.plain is not None else {})
     for depth, name in enumerate(path):
         key = _key(parent, name, ".".join(path[:depth]), source)
         where = (*where, key)
@@ -44,23 +52,21 @@ def _put(tree: Tree, path: list[str], value: Tree, source: str) -> Tree:
 
 
 def _places(tree: Tree, where: Where, source: str) -> dict[str, dict[Where, Place]]:
-    """The places of the tree, of which all at and below ``where`` are now ``source``."""
-    here, n = Place(0, 0, source), len(where)
-    keys, values = (
-        {at: place for at, place in places.items() if at[:n] != where}
-        for places in (tree.keys, tree.values)
-    )
-    for depth in range(1, n + 1):
-        keys.setdefault(where[:depth], here)
-        values.setdefault(where[:depth], here)
-    return {"keys": keys, "values": values}
+    """The positions in ``tree``; at ``where`` and below they are now ``source``."""
+    here, length = Place(0, 0, source), len(where)
+    changed = {}
+    for name, places in (("keys", tree.keys), ("values", tree.values)):
+        changed[name] = {at: place for at, place in places.items() if at[:length] != where}
+        for depth in range(1, length + 1):
+            changed[name].setdefault(where[:depth], here)
+    return changed
 
 
 def _key(parent: Any, name: str, so_far: str, source: str) -> int | str:
     if isinstance(parent, dict):
         return name
     if isinstance(parent, list):
-        names = [_name(item) for item in parent]
+        names = [_step_name(item) for item in parent]
         if name in names:
             return names.index(name)
         if name.isascii() and name.isdecimal() and int(name[:9]) < len(parent):
@@ -72,12 +78,12 @@ def _key(parent: Any, name: str, so_far: str, source: str) -> int | str:
     )
 
 
-def _name(item: Any) -> str | None:
-    """What a step is called."""
+def _step_name(item: Any) -> str | None:
     return item.get("name", item.get("do")) if isinstance(item, dict) else None
 
 
-def _copied(plain: Any) -> Any:
+def _copy(plain: Any) -> Any:
+    """A deep copy that keeps each ``Text`` with its folder."""
     if isinstance(plain, dict):
-        return {key: _copied(value) for key, value in plain.items()}
-    return [_copied(value) for value in plain] if isinstance(plain, list) else plain
+        return {key: _copy(value) for key, value in plain.items()}
+    return [_copy(value) for value in plain] if isinstance(plain, list) else plain

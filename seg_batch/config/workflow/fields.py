@@ -1,4 +1,4 @@
-"""The values that a workflow writes in words: sizes, durations, times of day."""
+"""Types of values in workflows: sizes, durations, times of day, post-processing steps."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def _is_time(text: str) -> str:
 
 
 def next_time(text: str, now: datetime) -> datetime:
-    """When it is next ``text`` ("06:30") on the clock on the wall, after ``now`` (local time, which
-    may be naive). Tomorrow's is meant where today's has gone by, whatever clocks do in that night."""
+    """The next local time ``text`` ("06:30") after ``now`` (local, may be naive): tomorrow's where today's
+    has passed, also where the clocks change in between."""
     hour, minute = map(int, text.split(":"))
     for days in (0, 1):
         day = (now + timedelta(days=days)).replace(tzinfo=None)
@@ -62,7 +62,7 @@ def _stands_alone(steps: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def several(value: object) -> object:
-    """One text as a list of it."""
+    """A single text as a list of one."""
     return [value] if isinstance(value, str) else value
 
 
