@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from seg_batch.config.validation import Frozen, keys_in, models_at
+from seg_batch.config.validation import Duration, Frozen, keys_in, models_at
 from seg_batch.config.yaml_source import Tree, parse_tree, text_of
 from seg_batch.core.errors import ClusterError, WorkflowError
 from seg_batch.core.text import nearest
@@ -73,8 +73,8 @@ class ClusterSpec(Frozen):
     workers: Annotated[int, Field(ge=0)] = 0
     adapt: Adapt | None = None
     security: str | None = None
-    lifetime: str | None = None
-    wait: str = "10m"
+    lifetime: Duration | None = None
+    wait: Duration = "10m"
 
     @property
     def here(self) -> bool:
@@ -109,12 +109,6 @@ class ClusterSpec(Frozen):
         if isinstance(data, Mapping) and str(data.get("cluster", "")).startswith("dask.distrib"):
             return {**data, "cluster": str(data["cluster"]).removeprefix("dask.")}
         return data
-
-    @field_validator("lifetime", "wait")
-    @classmethod
-    def _is_duration(cls, text: str | None) -> str | None:
-        assert text is None or parse_seconds(text) > 0  # ValueError where it is no duration
-        return text
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

@@ -57,17 +57,17 @@ class Option:
         kinds = get_args(self.hint) if union else [self.hint]
         return tuple(kind for kind in kinds if kind is not NoneType)
 
-    def value(self, given: Any, where: str) -> Any:
-        """The checked value; PlanError (or the error of ``read``) where ``given`` is none."""
-        if given is None or given == []:
+    def value(self, raw: Any, where: str) -> Any:
+        """The checked value; PlanError (or the error of ``read``) where ``raw`` is none."""
+        if raw is None or raw == []:
             return self.unsaid
-        if isinstance(given, list):
-            return get_origin(self.kinds[0])(given)
-        if self.read and isinstance(given, str):
-            return self.read(where, given)
-        if self.known and given not in (names := tuple(self.known())):
-            raise PlanError(f"there is no {where} {given[:40]!r}; {nearest(given, names)}")
-        return given
+        if isinstance(raw, list):
+            return get_origin(self.kinds[0])(raw)
+        if self.read and isinstance(raw, str):
+            return self.read(where, raw)
+        if self.known and raw not in (names := tuple(self.known())):
+            raise PlanError(f"there is no {where} {raw[:40]!r}; {nearest(raw, names)}")
+        return raw
 
 
 def option(default: Any, help: str, **declaration: Any) -> Any:

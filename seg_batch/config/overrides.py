@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,34 +30,32 @@ def with_settings(tree: Tree, settings: Iterable[str]) -> Tree:
     ``steps.train.minutes=5``. WorkflowError for a setting of another form, or one that leads nowhere.
     """
     for text in settings:
-        tree = _put(tree, *parse_setting(text, Path.cwd()))
+        path, value, source = parse_setting(text, Path.cwd())
+        root = {} if tree.plain is None else tree.plain
+        plain, where = _put(root, path, value.plain, source)
+        tree = Tree(plain, _places(tree.keys, where, source), _places(tree.values, where, source))
     return tree
 
 
-def _put(tree: Tree, path: list[str], value: Tree, source: str) -> Tree:
-    """A copy of ``tree`` with ``value`` at ``path``, its position being ``source``."""
+def _put(
+    parent: Any, path: list[str], value: Any, source: str, depth: int = 0
+) -> tuple[Any, Where]:
+    """A copy of ``parent`` with ``value`` at ``path[depth:]``, and the keys and indices of those steps."""
+    key = _key(parent, path[depth], ".".join(path[:depth]), source)
     where: Where = ()
-    plain = parent = _copy(tree.plain if tree.plain is not None else {})
-    for depth, name in enumerate(path):
-        key = _key(parent, name, ".".join(path[:depth]), source)
-        where = (*where, key)
-        if depth == len(path) - 1:
-            parent[key] = value.plain
-        else:
-            if isinstance(parent, dict) and parent.get(key) is None:
-                parent[key] = {}
-            parent = parent[key]
-    return replace(tree, plain=plain, **_places(tree, where, source))
+    if depth < len(path) - 1:
+        is_new = isinstance(parent, dict) and parent.get(key) is None
+        value, where = _put({} if is_new else parent[key], path, value, source, depth + 1)
+    copy = parent.copy()
+    copy[key] = value
+    return copy, (key, *where)
 
 
-def _places(tree: Tree, where: Where, source: str) -> dict[str, dict[Where, Place]]:
-    """The positions in ``tree``; at ``where`` and below they are now ``source``."""
-    here, length = Place(0, 0, source), len(where)
-    changed = {}
-    for name, places in (("keys", tree.keys), ("values", tree.values)):
-        changed[name] = {at: place for at, place in places.items() if at[:length] != where}
-        for depth in range(1, length + 1):
-            changed[name].setdefault(where[:depth], here)
+def _places(places: dict[Where, Place], where: Where, source: str) -> dict[Where, Place]:
+    """The positions; at ``where`` and below they are now ``source``."""
+    changed = {at: place for at, place in places.items() if at[: len(where)] != where}
+    for depth in range(1, len(where) + 1):
+        changed.setdefault(where[:depth], Place(0, 0, source))
     return changed
 
 
@@ -80,10 +77,3 @@ def _key(parent: Any, name: str, so_far: str, source: str) -> int | str:
 
 def _step_name(item: Any) -> str | None:
     return item.get("name", item.get("do")) if isinstance(item, dict) else None
-
-
-def _copy(plain: Any) -> Any:
-    """A deep copy that keeps each ``Text`` with its folder."""
-    if isinstance(plain, dict):
-        return {key: _copy(value) for key, value in plain.items()}
-    return [_copy(value) for value in plain] if isinstance(plain, list) else plain

@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     TypeAdapter,
@@ -21,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from seg_batch.config.validation import Frozen
+from seg_batch.config.validation import Frozen, checked_by
 from seg_batch.core.errors import PlanError
 from seg_batch.core.text import nearest
 
@@ -38,34 +37,55 @@ def measured(size: str) -> tuple[float, str]:
     return float(match[1]), match[2] or "voxels"
 
 
-def _is_size(size: str) -> str:
-    measured(size)
-    return size
-
-
-def _is_odd(side: int) -> int:
+def _check_odd(side: int) -> None:
     if side % 2 == 0:
         raise ValueError(f"a side of {side} has no centre: use an odd one")
-    return side
 
 
 Size = Annotated[
-    str, BeforeValidator(lambda v: str(v) if type(v) is int else v), AfterValidator(_is_size)
+    str, BeforeValidator(lambda v: str(v) if type(v) is int else v), checked_by(measured)
 ]
 Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class _TextForm(NamedTuple):
+    """The fields for the arguments of a step's text; empty: it takes no such argument.
+
+    ``takes``: what it takes, in messages. ``first``: for one plain argument. ``plain``: for all of them.
+    ``keyed``: for the mapping of the arguments ``key=value``; ``*``: each is a field of its own.
+    """
+
+    takes: str
+    first: str = ""
+    plain: str = ""
+    keyed: str = ""
 
 
 class _Step(Frozen, ABC):
     """``probabilities``: the step reads probabilities, not labels, and so comes first."""
 
     probabilities: ClassVar[bool] = False
+    text_form: ClassVar[_TextForm]
 
     @classmethod
-    @abstractmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        """The fields that the arguments of the text form stand for."""
+    def from_text(cls, arguments: str) -> Self:
+        """The step with the arguments of its text form; ValueError for others."""
+        plain, keyed = _split(arguments)
+        form, fields, rest = cls.text_form, dict[str, Any](), plain
+        if form.plain:
+            fields[form.plain], rest = plain, []
+        elif form.first and plain:
+            fields[form.first], *rest = plain
+        for argument in rest if form.keyed else [*rest, *keyed]:
+            step = cls.model_fields["step"].default
+            raise ValueError(f"{argument!r} has no meaning there: {step} takes {form.takes}")
+        if form.keyed == "*":
+            fields |= keyed
+        elif form.keyed:
+            fields[form.keyed] = keyed
+        return cls.model_validate(fields)
 
-    def named(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
         """The names of its classes."""
         return tuple(getattr(self, "classes", ()))
 
@@ -90,11 +110,7 @@ class ThresholdStep(_Step):
     step: Literal["threshold"] = "threshold"
     classes: dict[str, Share] = Field(min_length=1)
     probabilities: ClassVar[bool] = True
-
-    @classmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        _no_more("threshold", plain, "class=probability")
-        return {"classes": keyed}
+    text_form = _TextForm("class=probability", keyed="classes")
 
     def in_words(self) -> str:
         each = ", ".join(f"{name} from {least:g} on" for name, least in self.classes.items())
@@ -108,17 +124,13 @@ class MinSizeStep(_Step):
     step: Literal["min_size"] = "min_size"
     size: Size | None = None
     classes: dict[str, Size] = Field(default_factory=dict)
+    text_form = _TextForm("one size for all classes", first="size", keyed="classes")
 
     @model_validator(mode="after")
     def _some(self) -> Self:
         if self.size is None and not self.classes:
             raise ValueError("it needs a size, or one for each class, like min_size:50")
         return self
-
-    @classmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        _no_more("min_size", plain[1:], "one size for all classes")
-        return {"size": plain[0] if plain else None, "classes": keyed}
 
     def in_words(self) -> str:
         sizes = {"": self.size} if self.size else {}
@@ -135,11 +147,7 @@ class FillHolesStep(_Step):
 
     step: Literal["fill_holes"] = "fill_holes"
     classes: tuple[str, ...] = ()
-
-    @classmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        _no_more("fill_holes", keyed, "names of classes")
-        return {"classes": plain}
+    text_form = _TextForm("names of classes", plain="classes")
 
     def in_words(self) -> str:
         return f"holes in {', '.join(self.classes) or 'every class'} are filled"
@@ -150,11 +158,7 @@ class LargestStep(_Step):
 
     step: Literal["largest"] = "largest"
     classes: tuple[str, ...] = ()
-
-    @classmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        _no_more("largest", keyed, "names of classes")
-        return {"classes": plain}
+    text_form = _TextForm("names of classes", plain="classes")
 
     def in_words(self) -> str:
         return f"only the largest object of {', '.join(self.classes) or 'every class'} stays"
@@ -165,12 +169,8 @@ class MajorityStep(_Step):
     voxels around it, and keeps its own where two are equally frequent."""
 
     step: Literal["majority"] = "majority"
-    side: Annotated[int, Field(ge=3, le=31), AfterValidator(_is_odd)] = 3
-
-    @classmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        _no_more("majority", [*plain[1:], *keyed], "one odd side, like majority:3")
-        return {"side": plain[0]} if plain else {}
+    side: Annotated[int, Field(ge=3, le=31), checked_by(_check_odd)] = 3
+    text_form = _TextForm("one odd side, like majority:3", first="side")
 
     def in_words(self) -> str:
         return f"majority of {self.side} voxels a side"
@@ -192,11 +192,7 @@ class CrfStep(_Step):
         float, Field(ge=0.001, le=1000, description="its width in normalised values")
     ] = 0.2
     probabilities: ClassVar[bool] = True
-
-    @classmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        _no_more("crf", plain, "key=value")
-        return dict(keyed)
+    text_form = _TextForm("key=value", keyed="*")
 
     def in_words(self) -> str:
         return (
@@ -213,16 +209,11 @@ STEPS: dict[str, type[AnyStep]] = {
 _CHAIN: TypeAdapter[tuple[AnyStep, ...]] = TypeAdapter(tuple[Step, ...])
 
 
-def _no_more(step: str, rest: Iterable[str], takes: str) -> None:
-    for argument in rest:
-        raise ValueError(f"{argument!r} has no meaning there: {step} takes {takes}")
-
-
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
     return f"there is no {what} {name[:40]!r}; {nearest(name, known)}"
 
 
-def _arguments(text: str) -> tuple[list[str], dict[str, str]]:
+def _split(text: str) -> tuple[list[str], dict[str, str]]:
     """The plain arguments of a step's text, and those of the form ``key=value``."""
     plain: list[str] = []
     keyed: dict[str, str] = {}
@@ -253,7 +244,7 @@ def parse_step(text: str) -> AnyStep:
         raise PlanError(f"--post {text[:60]!r}: {_unknown('step', name, [*STEPS, NONE])}")
     step = STEPS[name]
     try:
-        return step.model_validate(step._read(*_arguments(rest)))
+        return step.from_text(rest)
     except ValueError as error:  # pydantic's are ValueErrors
         reason = _reason(error, step) if isinstance(error, ValidationError) else error
         raise PlanError(f"--post {text[:60]!r}: {reason}") from None
@@ -287,7 +278,7 @@ def check(chain: Iterable[AnyStep], classes: Iterable[str], *, background: str |
     """ValueError in one line unless the chain fits these class names and can run in its order."""
     classes = tuple(classes)
     for place, step in enumerate(chain):
-        for name in step.named():
+        for name in step.class_names():
             if name not in classes:
                 raise ValueError(f"{step.step}: {_unknown('class', name, classes)}")
         if place and step.probabilities:
@@ -303,7 +294,8 @@ def _check_background(step: AnyStep, background: str | None) -> None:
         raise ValueError(
             "fill_holes fills holes of background, and this model has none: use min_size or majority"
         )
-    if isinstance(step, MinSizeStep | FillHolesStep | LargestStep) and background in step.named():
+    of_objects = isinstance(step, MinSizeStep | FillHolesStep | LargestStep)
+    if of_objects and background in step.class_names():
         raise ValueError(f"{step.step}: {background!r} is the background, it has no objects")
 
 

@@ -1,17 +1,31 @@
-"""The base of all checked values, and pydantic's complaints as one line: where, which key, what is allowed."""
+"""The base of checked values, and the faults found in them as one line: where, which key, what is allowed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, get_args
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from seg_batch.config.yaml_source import Place, Tree, Where
 from seg_batch.core.errors import WorkflowError
 from seg_batch.core.text import nearest
+from seg_batch.core.units import parse_seconds
 
 type Model = type[BaseModel]
+
+
+def checked_by(check: Callable[[Any], object]) -> AfterValidator:
+    """The validator that keeps a value for which ``check`` raises no ValueError."""
+
+    def same(value: Any) -> Any:
+        check(value)
+        return value
+
+    return AfterValidator(same)
+
+
+Duration = Annotated[str, checked_by(parse_seconds)]
 
 
 class Frozen(BaseModel):
@@ -33,7 +47,7 @@ _OF_TYPE = ("type", "parsing", "from_float", "parsing_size")
 def first_problem(error: ValidationError, whole: str, model: Model | None = None) -> str:
     """The first fault as ``key: reason``; ``whole`` names a fault of no key.
 
-    A misspelt key of ``model`` is told with the nearest one that exists.
+    An unknown key of ``model`` comes with the nearest one that exists.
     """
     first = error.errors()[0]
     where, hint = first["loc"], ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +84,25 @@ def _has(plain: Any, step: int | str) -> bool:
 
 
 class _Loader(yaml.BaseLoader):
+    """Composes the nodes of a text, and builds plain values of them with their positions."""
+
     deep = 0
+
+    def __init__(self, text: str, source: str, folder: Path | None) -> None:
+        self.source, self.folder = source, folder
+        self.keys: dict[Where, Place] = {}
+        self.values: dict[Where, Place] = {}
+        super().__init__(text)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
-            raise _Refused("aliases are not read here: write the value out", event.start_mark)
+            raise WorkflowError(
+                f"{self.place(event)}: aliases are not read here: write the value out"
+            )
         if self.deep >= MOST_DEEP:
-            raise _Refused(
-                f"more than {MOST_DEEP} levels: nothing here is so deep", event.start_mark
+            raise WorkflowError(
+                f"{self.place(event)}: more than {MOST_DEEP} levels: nothing here is so deep"
             )
         self.deep += 1
         try:
@@ -100,12 +110,52 @@ class _Loader(yaml.BaseLoader):
         finally:
             self.deep -= 1
 
+    def value(self, node: Any, where: Where = ()) -> Any:
+        self.values[where] = self.place(node)
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node)
+        if node.tag != _CORE + node.id[:3]:  # of a sequence or a mapping: seq, map
+            raise self.tagged(node)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*where, i)) for i, item in enumerate(node.value)]
+        return {key: self.value(item, (*where, key)) for key, item in self.pairs(node, where)}
 
-class _Refused(yaml.MarkedYAMLError):
-    """YAML that is valid and not read here."""
+    def pairs(self, node: Any, where: Where) -> Iterator[tuple[str, Any]]:
+        """The keys, checked to be distinct texts, with the nodes of their values."""
+        for key_node, item in node.value:
+            place = self.place(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise WorkflowError(
+                    f"{place}: a key is a word, and this is a list or mapping: mend it"
+                )
+            key = key_node.value
+            if first := self.keys.get((*where, key)):
+                raise WorkflowError(
+                    f"{place}: the key {key[:60]!r} stands there twice, first in line "
+                    f"{first.line}: one of them would be lost, drop one"
+                )
+            self.keys[(*where, key)] = place
+            yield key, item
 
-    def __init__(self, problem: str, mark: Any) -> None:
-        super().__init__(problem=problem, problem_mark=mark)
+    def scalar(self, node: Any) -> Any:
+        text, kind = node.value, node.tag.removeprefix(_CORE)
+        if kind == "str":
+            return text if self.folder is None else Text(text, self.folder)
+        if kind in ("int", "float") and len(text) > MOST_DIGITS:
+            raise WorkflowError(f"{self.place(node)}: a number of {len(text)} digits: shorten it")
+        try:
+            return _PARSE[kind](text)
+        except (KeyError, ValueError):  # another tag, or one that does not fit, such as !!int x
+            raise self.tagged(node) from None
+
+    def tagged(self, node: Any) -> WorkflowError:
+        return WorkflowError(
+            f"{self.place(node)}: the tag {node.tag.replace(_CORE, '!!')[:60]!r} is not read here: "
+            "write the value alone"
+        )
+
+    def place(self, node: Any) -> Place:
+        return _place(node.start_mark, self.source)
 
 
 class Written(yaml.SafeDumper):
@@ -161,12 +211,15 @@ def text_of(path: Path, most_bytes: int = MOST_BYTES) -> str:
 def parse_tree(text: str, source: str, folder: Path | None = None) -> Tree:
     """The values of ``text``; with a ``folder``, at which relative paths start, its texts as ``Text``."""
     try:
-        node = _Loader(text).get_single_node()  # type: ignore[no-untyped-call]
+        loader = _Loader(text, source, folder)
+        node = loader.get_single_node()  # type: ignore[no-untyped-call]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Place(mark.line + 1, mark.column + 1, source) if mark else Place(0, 0, source)
+        place = _place(mark, source) if mark else Place(0, 0, source)
         line = "".join(text.splitlines()[mark.line : mark.line + 1]) if mark else ""
-        raise WorkflowError(f"{place}: {_words(error, line)}") from None
+        hint = "quote what holds ${...} between {} or []" if "${" in line else "mend it"
+        problem = " ".join(filter(None, [error.context, error.problem]))
+        raise WorkflowError(f"{place}: not YAML ({problem}): {hint}") from None
     except yaml.reader.ReaderError as error:
         place = _after(text[: error.position], source)
         raise WorkflowError(
@@ -174,76 +227,15 @@ def parse_tree(text: str, source: str, folder: Path | None = None) -> Tree:
         ) from None
     except RecursionError:
         raise WorkflowError(f"{source}: nested too deeply: nothing here is so deep") from None
-    tree = Tree(None)
-    return tree if node is None else replace(tree, plain=_Builder(tree, source, folder).value(node))
+    plain = None if node is None else loader.value(node)
+    return Tree(plain, loader.keys, loader.values)
 
 
-def _words(error: yaml.MarkedYAMLError, line: str) -> str:
-    problem = " ".join(filter(None, [error.context, error.problem]))
-    if isinstance(error, _Refused):
-        return problem
-    hint = ": quote what holds ${...} between {} or []" if "${" in line else ": mend it"
-    return f"not YAML ({problem}){hint}"
+def _place(mark: Any, source: str) -> Place:
+    return Place(mark.line + 1, mark.column + 1, source)
 
 
 def _after(before: str, source: str) -> Place:
     """The position right after the text ``before``."""
     lines = before.split("\n")
     return Place(len(lines), len(lines[-1]) + 1, source)
-
-
-@dataclass(frozen=True)
-class _Builder:
-    """Turns nodes into plain values, and notes their positions in ``tree``."""
-
-    tree: Tree
-    source: str
-    folder: Path | None
-
-    def value(self, node: Any, where: Where = ()) -> Any:
-        self.tree.values[where] = self.place(node)
-        if isinstance(node, yaml.ScalarNode):
-            return self.scalar(node)
-        if node.tag != _CORE + node.id[:3]:  # of a sequence or a mapping: seq, map
-            raise self.tagged(node)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, (*where, i)) for i, item in enumerate(node.value)]
-        return {key: self.value(item, (*where, key)) for key, item in self.pairs(node, where)}
-
-    def pairs(self, node: Any, where: Where) -> Iterator[tuple[str, Any]]:
-        """The keys, checked to be distinct texts, with the nodes of their values."""
-        seen: dict[str, Place] = {}
-        for key_node, item in node.value:
-            place = self.place(key_node)
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise WorkflowError(
-                    f"{place}: a key is a word, and this is a list or mapping: mend it"
-                )
-            key = key_node.value
-            if key in seen:
-                raise WorkflowError(
-                    f"{place}: the key {key[:60]!r} stands there twice, first in line "
-                    f"{seen[key].line}: one of them would be lost, drop one"
-                )
-            seen[key] = self.tree.keys[(*where, key)] = place
-            yield key, item
-
-    def scalar(self, node: Any) -> Any:
-        text, kind = node.value, node.tag.removeprefix(_CORE)
-        if kind == "str":
-            return text if self.folder is None else Text(text, self.folder)
-        if kind in ("int", "float") and len(text) > MOST_DIGITS:
-            raise WorkflowError(f"{self.place(node)}: a number of {len(text)} digits: shorten it")
-        try:
-            return _PARSE[kind](text)
-        except (KeyError, ValueError):  # another tag, or one that does not fit, such as !!int x
-            raise self.tagged(node) from None
-
-    def tagged(self, node: Any) -> WorkflowError:
-        return WorkflowError(
-            f"{self.place(node)}: the tag {node.tag.replace(_CORE, '!!')[:60]!r} is not read here: "
-            "write the value alone"
-        )
-
-    def place(self, node: Any) -> Place:
-        return Place(node.start_mark.line + 1, node.start_mark.column + 1, self.source)

@@ -26,6 +26,7 @@ from seg_batch.config.postprocess import STEPS
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import Network, Part, Recipe
 from seg_batch.config.recipe.manifest import Manifest
+from seg_batch.config.validation import Duration
 from seg_batch.config.workflow import Workflow, fields, paths
 from seg_batch.config.workflow.cluster import Cluster
 from seg_batch.config.workflow.parts import Inputs, OptionKeys, Outputs
@@ -51,7 +52,7 @@ _OPTIONS = get_type_hints(OptionKeys, include_extras=True)
 _SAID = [
     *((_OPTIONS[o.name], _words(o.known())) for o in declared(PredictOptions).values() if o.known),
     (fields.Size, "a size, like `8GiB`"),
-    (fields.Duration, "a time, like `10h`"),
+    (Duration, "a time, like `10h`"),
     (fields.TimeOfDay, "a time of day, like `06:30`"),
     (fields.PostStep, "a step, like `min_size:2mL`"),
     (postprocess.Size, "a size: voxels, or like `0.5ha`, `2mL`"),

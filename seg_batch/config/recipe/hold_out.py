@@ -102,10 +102,10 @@ class HoldOut(Frozen):
     def _apart(self) -> HoldOut:
         if both := sorted({*self.validation.cases} & {*self.test.cases}):
             raise ValueError(f"case {both[0]} is held out for validation and for test")
-        named = [(name, box) for name in PARTS[1:] for box in getattr(self, name).boxes]
-        for (one, a), (other, b) in combinations(named, 2):
+        boxes = [(name, box) for name in PARTS[1:] for box in getattr(self, name).boxes]
+        for (part, a), (other, b) in combinations(boxes, 2):
             if Box(*a).touches(Box(*b)):
-                raise ValueError(f"{one} box {a} touches {other} box {b}")
+                raise ValueError(f"{part} box {a} touches {other} box {b}")
         if any(n < 0 for n in self.gap or ()):
             raise ValueError(f"a gap of {self.gap} voxels is less than none")
         if self.folds and (self.validation.asked or self.test.asked):

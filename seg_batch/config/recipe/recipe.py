@@ -59,10 +59,6 @@ class Recipe(Frozen):
             raise ValueError(f"flip and quarter_turns name axes 0 to {rank - 1}")
         if turns and self.fit_patch[turns[0]] != self.fit_patch[turns[1]]:
             raise ValueError("quarter_turns need two axes of equal fit patch side")
-        return self
-
-    @model_validator(mode="after")
-    def _check_background(self) -> Recipe:
         if self.background not in (None, 0):
             raise ValueError(
                 "the background has to be the first of the classes: losses skip that one"

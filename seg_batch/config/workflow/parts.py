@@ -8,10 +8,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.config.validation import Frozen
+from seg_batch.config.validation import Duration, Frozen
 from seg_batch.config.workflow.fields import (
     Count,
-    Duration,
     Positive,
     Size,
     TimeOfDay,

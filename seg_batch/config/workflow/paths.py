@@ -73,7 +73,7 @@ def _result(name: str, outputs: Mapping[str, str]) -> str:
 
 
 def _resolved(value: object, info: ValidationInfo) -> object:
-    """Text with its variables replaced. Values that come from no file have none."""
+    """Text with its variables replaced. Values that come from no file are resolved already."""
     reading = info.context
     if not isinstance(value, str) or not isinstance(reading, Reading):
         return value
