@@ -15,15 +15,8 @@ from seg_batch.core.units import counted_plainly, show_s, whole_s
 
 EVERY_S = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
-SAID = {
-    "running": "running",
-    "stopping": "stopping",
-    "ended": "ended",
-    "stopped": "stopped",
-    "dead": "dead, its coordinator is gone",
-}
 ALIVE = ("running", "stopping")
-GO_ON = ": run the same command again to resume"
+RESUME = ": run the same command again to resume"
 
 
 def status(
@@ -33,7 +26,7 @@ def status(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """How a run stands, from any terminal: inputs, blocks, rate, time left, failures, owner."""
+    """The state of a run, from any terminal: inputs, blocks, rate, time left, failures, owner."""
     from seg_batch.batch.journal.status import status_of
     from seg_batch.batch.summaries import BlocksOnDisk
 
@@ -50,16 +43,15 @@ def status(
 
 
 def status_lines(facts: dict[str, Any]) -> list[str]:
-    """``status_of``'s facts for people, one line each."""
-    lines = [
-        *_head(facts),
-        *_rows("running", [_running(one) for one in facts["running"]]),
-        *_rows(
-            "last failures",
-            [f"{one['status']}: {about(one['input'], one['error'])}" for one in facts["failures"]],
-        ),
-        *_rows("workers", [_worker(one) for one in facts["workers"]]),
-    ]
+    """The facts of ``status_of`` as lines of text."""
+    lines = _head(facts)
+    for title, key, line_of in (
+        ("running", "running", _running),
+        ("last failures", "failures", _failure),
+        ("workers", "workers", _worker),
+    ):
+        if facts[key]:
+            lines += [title, *(f"  {line_of(row)}" for row in facts[key])]
     return [visible(line) for line in lines]
 
 
@@ -82,15 +74,14 @@ def _head(facts: dict[str, Any]) -> list[str]:
 
 
 def _state(facts: dict[str, Any]) -> str:
-    why = facts["why"] or ""
-    resumable = facts["state"] in ("stopped", "dead") and "same command" not in why
-    return f"{SAID[facts['state']]}{f' ({why})' if why else ''}{GO_ON if resumable else ''}"
+    state, reason = facts["state"], facts["why"] or ""
+    resumable = state in ("stopped", "dead") and "same command" not in reason
+    gone = ", its coordinator is gone" if state == "dead" else ""
+    return f"{state}{gone}{f' ({reason})' if reason else ''}{RESUME if resumable else ''}"
 
 
 def _pace(facts: dict[str, Any]) -> str:
-    alive = facts["state"] in ALIVE
-    took = show_s(facts["seconds"]) + (" so far" if alive else "")
-    parts = [took]
+    parts = [show_s(facts["seconds"]) + (" so far" if facts["state"] in ALIVE else "")]
     if facts["inputs_per_hour"]:
         parts.append(f"{facts['inputs_per_hour']:g} inputs/h")
     if facts["voxels_per_s"]:
@@ -110,27 +101,28 @@ def _owner(owner: dict[str, Any]) -> str:
 
 
 def _events(facts: dict[str, Any]) -> str:
-    one = {"retries": "retry", "stragglers": "straggler", "takeovers": "takeover"}
-    parts = [f"{facts[key]} {one[key] if facts[key] == 1 else key}" for key in one if facts[key]]
+    singular = {"retries": "retry", "stragglers": "straggler", "takeovers": "takeover"}
+    counts = {key: facts[key] for key in singular if facts[key]}
+    parts = [f"{n} {singular[key] if n == 1 else key}" for key, n in counts.items()]
     if facts["sessions"] > 1:
         parts.append(f"begun {facts['sessions']} times")
     return ", ".join(parts)
 
 
-def _running(one: dict[str, Any]) -> str:
-    where = f", {one['worker']}" if one["worker"] else ""
-    again = f", try {one['attempt']}" if one["attempt"] > 1 else ""
-    blocks = f"{one['blocks_done']} of {one['blocks']} blocks, " if one["blocks"] > 1 else ""
-    return f"{one['input']}: {blocks}{show_s(one['seconds'])}{again}{where}"
+def _running(item: dict[str, Any]) -> str:
+    where = f", {item['worker']}" if item["worker"] else ""
+    attempt = f", try {item['attempt']}" if item["attempt"] > 1 else ""
+    blocks = f"{item['blocks_done']} of {item['blocks']} blocks, " if item["blocks"] > 1 else ""
+    return f"{item['input']}: {blocks}{show_s(item['seconds'])}{attempt}{where}"
 
 
-def _worker(one: dict[str, Any]) -> str:
-    gone = f", gone: {one['lost']}" if one["lost"] else ""
+def _failure(item: dict[str, Any]) -> str:
+    return f"{item['status']}: {about(item['input'], item['error'])}"
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    gone = f", gone: {worker['lost']}" if worker["lost"] else ""
     kinds = {"ended": "input", "blocks": "block"}
-    did = [counted_plainly(one[key], noun) for key, noun in kinds.items() if one[key]]
-    told = f"{one['name']}: {', '.join(did) or 'nothing done'}"
-    return f"{told}, last told {show_s(one['silent_s'])} ago{gone}"
-
-
-def _rows(title: str, rows: list[str]) -> list[str]:
-    return [title, *(f"  {row}" for row in rows)] if rows else []
+    done = [counted_plainly(worker[key], noun) for key, noun in kinds.items() if worker[key]]
+    silent = f"last told {show_s(worker['silent_s'])} ago"
+    return f"{worker['name']}: {', '.join(done) or 'nothing done'}, {silent}{gone}"
