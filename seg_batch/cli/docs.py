@@ -22,7 +22,10 @@ def docs(
     if page is None:
         width = max(map(len, pages))
         for name, path in pages.items():
-            typer.echo(f"{name:{width}}  {_summary(path.read_text(encoding='utf-8'))}")
+            lines = path.read_text(encoding="utf-8").splitlines()
+            typer.echo(
+                f"{name:{width}}  {next(filter(None, lines[1:]))}"
+            )  # what is below the title
         typer.echo("\nsegbatch docs PAGE shows one.")
         return
     name = page.removesuffix(".md")
@@ -36,8 +39,3 @@ def docs(
     from rich.markdown import Markdown
 
     Console().print(Markdown(text))
-
-
-def _summary(text: str) -> str:
-    """The first line below the title: the subject of the page, in one sentence."""
-    return next(line for line in text.splitlines()[1:] if line)

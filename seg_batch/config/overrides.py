@@ -63,7 +63,8 @@ def _key(parent: Any, name: str, so_far: str, source: str) -> int | str:
     if isinstance(parent, dict):
         return name
     if isinstance(parent, list):
-        names = [_step_name(item) for item in parent]
+        steps = (item if isinstance(item, dict) else {} for item in parent)
+        names = [step.get("name", step.get("do")) for step in steps]
         if name in names:
             return names.index(name)
         if name.isascii() and name.isdecimal() and int(name[:9]) < len(parent):
@@ -73,7 +74,3 @@ def _key(parent: Any, name: str, so_far: str, source: str) -> int | str:
         f"{source}: {so_far} is {str(parent)[:60]!r} in the file and holds no keys: set it as a whole, "
         f"as in --set '{so_far}={{{name}: ...}}'"
     )
-
-
-def _step_name(item: Any) -> str | None:
-    return item.get("name", item.get("do")) if isinstance(item, dict) else None

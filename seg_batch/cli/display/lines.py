@@ -93,12 +93,14 @@ def plan_facts(prepared: Prepared) -> dict[str, Any]:
 def plan_lines(prepared: Prepared) -> str:
     """The plan of one input, as lines of a name and a value."""
     plan, info, product = prepared.plan, prepared.info, prepared.outputs.product
+    finer = prepared.model.card.finer
+    finer_text = f"{finer} voxels for each of the input's along each axis; sizes here count those"
     free = disk_free_bytes(next(folder for folder in product.parents if folder.exists()))
     rows = [
         ("input", f"{info.path}  ({info.kind}, {_by(plan.extent)}, {len(info.channels)} channels)"),
         ("model", f"{' + '.join(prepared.model.names)}  ({plan.rank}-D)"),
         ("engine", f"{plan.engine} in {plan.precision}: {plan.engine_why}"),
-        *_finer(prepared.model.card),
+        *([("finer", finer_text)] if finer > 1 else []),
         ("patch", f"{_by(plan.patch)}, overlap {_by(plan.overlap)}, {plan.taper} taper"),
         *_averaging(plan, len(prepared.model.names)),
         ("blocks", f"{plan.blocks} of {_by(plan.block)}, {plan.workers} worker(s)"),
@@ -114,12 +116,6 @@ def plan_lines(prepared: Prepared) -> str:
         ("output", product),
     ]
     return _rows(rows + [("warning", w) for w in info.warnings])
-
-
-def _finer(card: ModelCard) -> list[tuple[str, str]]:
-    """The super-resolution factor; nothing where the output has the input's grid."""
-    text = f"{card.finer} voxels for each of the input's along each axis; sizes here count those"
-    return [("finer", text)] if card.finer > 1 else []
 
 
 def _averaging(plan: Plan, models: int) -> list[tuple[str, str]]:

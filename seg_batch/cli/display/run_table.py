@@ -39,6 +39,7 @@ class RunTable(Callback):
         self, quiet: bool = False, console: Console | None = None, last_line: bool = True
     ) -> None:
         self._console = console or Console(stderr=True, highlight=False, markup=False)
+        self._terminal = self._console.is_terminal
         self._quiet, self._last_line = quiet, last_line
         self._guard = threading.RLock()
         self._began = time.monotonic()
@@ -53,10 +54,6 @@ class RunTable(Callback):
             refresh_per_second=4,
             transient=True,
         )
-
-    @property
-    def _terminal(self) -> bool:
-        return self._console.is_terminal
 
     def __enter__(self) -> Self:
         if not self._quiet and self._terminal:
@@ -81,9 +78,14 @@ class RunTable(Callback):
                 self.say(text)
 
     def say(self, text: str) -> None:
-        """A line that stays, above the table."""
-        if not self._quiet:
-            print_line(self._console, f"segbatch: {text}")
+        """Print a line that stays above the table, whole on a narrow terminal too."""
+        if self._quiet:
+            return
+        line = visible(f"segbatch: {text}")
+        if self._terminal:
+            self._console.print(line, soft_wrap=True)
+        else:
+            print(line, file=self._console.file or sys.stderr, flush=True)
 
     def on(self, event: events.Event) -> None:
         with self._guard:
@@ -159,14 +161,6 @@ def line_of(event: events.Event) -> str:
         case events.Stopping(why):
             return f"stopping: {why}"
     return ""
-
-
-def print_line(console: Console, text: str) -> None:
-    """Print the whole line, on a narrow terminal too; straight to the stream where there is no table."""
-    if console.is_terminal:
-        console.print(visible(text), soft_wrap=True)
-    else:
-        print(visible(text), file=console.file or sys.stderr, flush=True)
 
 
 def drawn(tally: Tally, now: float, stage: str, since: str) -> RenderableType:

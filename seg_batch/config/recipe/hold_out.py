@@ -52,12 +52,9 @@ class Folds(Frozen):
         """The part of every unit, by name. Folds differ in size by one unit at most, and a unit is in
         the test part of exactly one fold. The order is that of SHA-256 digests, so it is the same on every
         machine and version."""
-        order = sorted(units, key=self._digest)
+        order = sorted(units, key=lambda u: hashlib.sha256(f"{self.seed}\0{u}".encode()).digest())
         role = {self.fold: "test", (self.fold + 1) % self.count: "validation"}
         return {unit: role.get(i % self.count, "training") for i, unit in enumerate(order)}
-
-    def _digest(self, unit: str) -> bytes:
-        return hashlib.sha256(f"{self.seed}\0{unit}".encode()).digest()
 
     @model_validator(mode="after")
     def _is_possible(self) -> Folds:
