@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,5 @@ def _slices(report: dict[str, Any]) -> tuple[Pixels, Pixels]:
 
 
 def _whole(source: Source) -> Pixels:
-    try:
+    with closing(source):
         return source.read(Box.whole(source.info.extent))
-    finally:
-        source.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,8 @@ def evaluate_files(
         listener.planned(len(found.cases))
         for pair in found.cases:
             listener.stage(pair.case)
-            _add_pair(run, open_pair(pair, table, tuple(ignore)))
+            with closing(open_pair(pair, table, tuple(ignore))) as opened:
+                _add_pair(run, opened)
         result = run.result("predictions", seams=_seams_of(run), calibration=None)
         result |= {"warnings": _unmatched(found) + run.warnings, "unmatched": _names(found)}
         write(folder, result, run)
@@ -137,17 +138,14 @@ def _require_same_grid(card: ModelCard) -> None:
 
 
 def _add_pair(run: Run, pair: FilePair) -> None:
-    try:
-        facts = provenance(pair)
-        if facts.get("as_written") is False:
-            run.warnings.append(
-                f"{facts['found']['path']} is not the file that the report beside it tells of"
-            )
-        if facts.get("status") == "partial":
-            run.warnings.append(f"{facts['found']['path']} is marked as partial: it has holes")
-        run.add(pair, count(pair, len(pair.classes), on_block=run.listener.moved), facts)
-    finally:
-        pair.close()
+    facts = provenance(pair)
+    if facts.get("as_written") is False:
+        run.warnings.append(
+            f"{facts['found']['path']} is not the file that the report beside it tells of"
+        )
+    if facts.get("status") == "partial":
+        run.warnings.append(f"{facts['found']['path']} is marked as partial: it has holes")
+    run.add(pair, count(pair, len(pair.classes), on_block=run.listener.moved), facts)
 
 
 def _add_region(
