@@ -68,7 +68,7 @@ def draw(case: Labelled, classes: Classes) -> list[View]:
     places = _centre(case, classes) if len(case.box.shape) == 3 else ()
     parts = planes(case.box, places)
     images: list[np.ndarray | None] = [None] * len(parts)
-    if case.image(Box(case.box.start, tuple(a + 1 for a in case.box.start))) is not None:
+    if case.image(Box.at(case.box.start, (1,) * len(case.box.shape))) is not None:
         images = [*stretch([_sampled(image, *part) for part in parts])[0]]
     return [_view(case, classes, *part, rgb) for part, rgb in zip(parts, images, strict=True)]
 

@@ -49,7 +49,7 @@ def _patch(region: Held, card: ModelCard) -> tuple[np.ndarray, np.ndarray, np.nd
     start = tuple(
         max(0, min(m - s // 2, n - s)) for m, s, n in zip(middle, side, region.extent, strict=True)
     )
-    box = Box(start, tuple(a + s for a, s in zip(start, side, strict=True)))
+    box = Box.at(start, side)
     known = box.intersection(region.window)
     labels, counts = region.truth(known)
     truth = Pixels(np.stack([labels, counts.astype(labels.dtype)], -1))
