@@ -16,6 +16,7 @@ import numpy as np
 
 from seg_batch.core.units import duration_in_words, share_in_line
 from seg_batch.io.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from seg_batch.training.provenance import waited
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,8 +63,8 @@ def write_curves(path: Path, rows: Sequence[Row], best_step: int | None = None) 
         if best_step is not None:
             axes.axvline(best_step, color=_GREY, linestyle=":", linewidth=1)
     if rows:
-        took, waited = duration_in_words(rows[-1].seconds), share_in_line(_waited(rows))
-        figure.suptitle(f"{rows[-1].step} steps in {took}, waiting {waited}")
+        took, idle = duration_in_words(rows[-1].seconds), share_in_line(waited(rows))
+        figure.suptitle(f"{rows[-1].step} steps in {took}, waiting {idle}")
     figure.savefig(path)
 
 
@@ -117,10 +118,3 @@ def _draw_scores(axes: Axes, rows: Sequence[Row], best_step: int | None) -> None
     axes.set(ylabel="score on validation")
     if scored:
         axes.legend(loc="lower right", frameon=False)
-
-
-def _waited(rows: Sequence[Row]) -> float:
-    """Share of the whole time in which the step waited for data: rows weigh by their length."""
-    ends = np.array([r.seconds for r in rows])
-    spans = np.diff(ends, prepend=0.0)
-    return float((spans * [r.wait for r in rows]).sum() / max(float(spans.sum()), 1e-9))

@@ -17,7 +17,7 @@ from timing import show
 from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.reading import read_recipe
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.losses import over_heads
+from seg_batch.nn.losses.combine import over_heads
 from seg_batch.nn.training.fit import fit, loss_of
 from seg_batch.nn.training.history import Row
 from seg_batch.nn.training.transfer import fresh

@@ -23,8 +23,10 @@ from seg_batch.config.card import ModelCard
 from seg_batch.config.cluster import CLASSES, ClusterSpec
 from seg_batch.config.postprocess import STEPS
 from seg_batch.config.predict_options import ENGINES, TTA
-from seg_batch.config.recipe import Network, Part, Recipe
+from seg_batch.config.recipe import Recipe
+from seg_batch.config.recipe.hold_out import Part
 from seg_batch.config.recipe.manifest import Manifest
+from seg_batch.config.recipe.training import Network
 from seg_batch.config.workflow import Workflow, fields, paths
 from seg_batch.config.workflow.cluster import Cluster
 from seg_batch.config.workflow.parts import Applied, Inputs, Outputs

@@ -1,4 +1,4 @@
-"""ANU-Net: an attention-gated nested U-Net, its configuration and its pruning.
+"""ANU-Net: an attention-gated nested U-Net, and its configuration.
 
 ::
 
@@ -15,7 +15,6 @@ weights per level. With the default filters, one input channel and one class the
 Source: Li et al., Computers & Graphics 90 (2020) 11-20, Eq. 4, Fig. 4-5 and Table 6.
 """
 
-from seg_batch.core.errors import InputError
 from seg_batch.nn.backend import keras
 from seg_batch.nn.networks.blocks import Tensor, attention_gate, conv_unit, encoder, head, shared_up
 from seg_batch.nn.networks.config import NetworkConfig
@@ -38,33 +37,9 @@ def anunet(config: ANUNetConfig) -> keras.Model:
     return keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name="anunet")
 
 
-def prune(model: keras.Model, level: int) -> keras.Model:
-    """LN: the part of `model` that head N needs (nodes with i + j <= N), sharing its weights.
-
-    Trains or predicts like any model; its only output is head N. Source: section 3.5.
-    """
-    names = [layer.name for layer in model.layers if layer.name.startswith("head_")]
-    if f"head_{level}" not in names:
-        raise InputError(
-            f"the model has no head_{level}, it has {', '.join(names) or 'none'}; "
-            "choose one of those levels"
-        )
-    return keras.Model(
-        model.inputs[0], model.get_layer(f"head_{level}").output, name=f"{model.name}_l{level}"
-    )
-
-
 def deepest(model: keras.Model) -> keras.Model:
     """The model for inference: only the last (deepest) head of a deeply supervised one."""
     return keras.Model(model.inputs[0], model.outputs[-1], name=model.name)
-
-
-def averaged(model: keras.Model) -> keras.Model:
-    """The model for inference whose output is the mean of all heads (costs next to nothing)."""
-    if len(model.outputs) == 1:
-        return deepest(model)
-    mean = keras.layers.Average(name="mean_of_heads", dtype="float32")(model.outputs)
-    return keras.Model(model.inputs[0], mean, name=model.name)
 
 
 def filters_of(model: keras.Model) -> tuple[int, ...]:
