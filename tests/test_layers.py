@@ -1,7 +1,7 @@
 """The house: each row of packages imports from the rows above it and from its own package.
 
-Lazy imports count: they are how cycles hide. Imports for type checkers alone count too, but for
-those in ``TYPES``. A package or module that is in no row fails: place it first.
+Lazy imports count: they are how cycles hide. So do imports for type checkers alone. A package or
+module that is in no row fails: place it first.
 """
 
 import ast
@@ -39,7 +39,7 @@ ROWS: list[dict[str, str]] = [
 REST = "*"
 INSIDE: dict[str, list[str]] = {
     "core": [
-        "errors hardware text versions resources run_files",
+        "errors hardware text versions resources run_files events",
         "geometry units files",
         "taper georef normalise callbacks",
     ],
@@ -62,8 +62,6 @@ INSIDE: dict[str, list[str]] = {
         "main",
     ],
 }
-# Importer -> what it names for type checkers only, from a row below.
-TYPES = {"seg_batch.core.callbacks": "seg_batch.executors"}
 ROW = {room: i for i, row in enumerate(ROWS) for room in row}
 LIBRARIES = {room: set(names.split()) for row in ROWS for room, names in row.items()}
 CLOSED = {"seg_batch.nn.backend.keras", "seg_batch.nn.backend.tf"}  # not by the back door either
@@ -100,16 +98,6 @@ def imports(name: str, tree: ast.AST) -> Iterator[str]:
             yield from (item if item in MODULES else str(node.module) for item in full)
 
 
-def for_types(name: str) -> set[str]:
-    """What it imports where ``TYPE_CHECKING``."""
-    return {
-        other
-        for node in ast.walk(parsed(name))
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for other in imports(name, node)
-    }
-
-
 def place_inside(package: str, part: str) -> int:
     """The row of a module or folder within its package."""
     rows = [row.split() for row in INSIDE[package]]
@@ -130,9 +118,6 @@ def test_a_module_imports_only_what_its_row_allows(name: str) -> None:
             assert fits, f"{name} may not use {top}"
         elif other == FACE or room(other) != room(name):
             assert other != FACE, f"{name} imports the package's face"
-            if TYPES.get(name) == other:
-                assert other in for_types(name)
-                continue
             assert ROW[room(other)] < ROW[room(name)], f"{name} may not import {other}"
 
 
@@ -153,7 +138,6 @@ def test_no_import_cycles() -> None:
     ours = {}
     for name in MODULES:
         ours[name] = {other for other in imports(name, parsed(name)) if other in MODULES}
-        ours[name] -= {TYPES.get(name, "")}
     graphlib.TopologicalSorter(ours).prepare()
 
 

@@ -22,17 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.job import Item, may_lead
-from seg_batch.batch.outcomes import Ledger, in_words
+from seg_batch.batch.outcomes import in_words
 from seg_batch.batch.shutdown import Stop
 from seg_batch.batch.summaries import may_heal, result_of
-from seg_batch.core.callbacks import Listener
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import StoppedError
 from seg_batch.core.hardware import here
 from seg_batch.core.run_files import ATTEMPT
-from seg_batch.executors import Doubtful, Outcome, Pool, Tries, group_size, run_bounded
+from seg_batch.executors import Doubtful, Pool, Tries, group_size, run_bounded
 from seg_batch.executors.faults import Fault, fault_of
 from seg_batch.inference.outputs import Outputs, read_report
-from seg_batch.inference.plan import Plan
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
 
@@ -72,14 +72,12 @@ class InHand:
         self,
         pool: Pool,
         stop: Stop,
-        listener: Listener,
+        callback: Callback,
         begin: Callable[[Item], bool],
-        ledger: Ledger,
         retries: int,
     ) -> None:
-        self._pool, self._stop, self._listener = pool, stop, listener
-        self._begin, self._ledger, self._retries = begin, ledger, retries
-        self.tell = ledger.worker
+        self._pool, self._stop, self.callback = pool, stop, callback
+        self._begin, self._retries = begin, retries
         self._ended: queue.Queue[Ended] = queue.Queue()
         self._blocks: dict[str, int] = {}  # left of each large input in hand
         self._fewer = threading.Condition()
@@ -102,7 +100,7 @@ class InHand:
     def _hear_losses(self) -> None:
         """Tell of workers that died since this was last called."""
         for worker, why in self._pool.losses():
-            self.tell("lost", worker, why)
+            self.callback.on(events.WorkerTrouble("lost", worker, why))
 
     def _thread(self, work: Callable[[Any], None], what: Any) -> threading.Thread:
         def caught() -> None:
@@ -116,7 +114,7 @@ class InHand:
         return thread
 
     def _small(self, items: list[Item]) -> None:
-        out = _Out(self._ledger)
+        out = _Out(self.callback)
         for outcome in run_bounded(
             self._pool,
             run_small,
@@ -124,7 +122,7 @@ class InHand:
             retries=min(1, self._retries),
             most=self._retries,
             stop=self._stop.asked,
-            tell=self._of_workers,
+            callback=out,
             tries=out,
             seconds=lambda item: item.seconds,
             together=group_size(len(items), self._pool.workers),
@@ -133,11 +131,7 @@ class InHand:
             ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)
             self._ended.put(ended)
         for item in list(out.items.values()):
-            self._ledger.withdrawn(item)
-
-    def _of_workers(self, event: str, worker: str, why: str) -> None:
-        if event != "retried":  # of that the ledger hears as it hears of large inputs
-            self.tell(event, worker, why)
+            self.callback.on(events.InputWithdrawn(item.key))
 
     def _begun(self, items: list[Item]) -> Iterator[Item]:
         for item in items:
@@ -163,7 +157,7 @@ class InHand:
         return self._stop.asked.is_set() or may_lead(in_hand, self._pool.window)
 
     def _lead(self, item: Item) -> None:
-        began, told = time.time(), _Told(self, item.key)
+        began, told = time.time(), _OfInput(self, item.key)
         try:
             report = predict_one(item.request, told, pool=Lent(self._pool), stop=self._stop.asked)
             result = result_of(report, began, here())
@@ -179,23 +173,20 @@ class InHand:
                 self._fewer.notify_all()
         self._ended.put(ended)
 
-    def block_ended(self, key: str, outcome: Outcome) -> None:
-        self._listener.block(key, outcome)
+    def block_ended(self, event: events.BlockEnded) -> None:
+        self.callback.on(event)
         with self._fewer:
-            self._blocks[key] -= 1
+            self._blocks[event.key] -= 1
             self._fewer.notify_all()
 
     def planned(self, key: str, blocks: int, resumed: int) -> None:
         """A large input is read: ``resumed`` of its blocks were done before."""
-        self._listener.stage(key, "segmenting")
+        self.callback.on(events.Stage("segmenting", key))
         if resumed:
-            self._listener.resumed(key, resumed)
+            self.callback.on(events.InputResumed(key, resumed))
         with self._fewer:
             self._blocks[key] = blocks - resumed
             self._fewer.notify_all()
-
-    def stage(self, key: str, name: str) -> None:
-        self._listener.stage(key, name)
 
 
 def standing(item: Item) -> dict[str, Any] | None:
@@ -206,23 +197,31 @@ def standing(item: Item) -> dict[str, Any] | None:
     return result_of(report, time.time(), here())
 
 
-class _Out(Tries):
-    """The small inputs that are handed out, by key; tells the ledger of their further tries."""
+class _Out(Tries, Callback):
+    """The small inputs that are handed out, by key; tells of their further tries, and of what befalls
+    workers."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, callback: Callback) -> None:
+        self._callback = callback
         self.items: dict[str, Item] = {}
 
     def begun(self, item: Item, which: int = 1) -> Item:
         self.items[item.key] = replace(item, attempt=which)
         if which > 1:
-            self._ledger.started(self.items[item.key])
+            self._callback.on(events.InputStarted(item.key, item.facts(), which))
         return item
 
     def retried(
         self, item: Item, which: int, error: BaseException, wait_s: float, worker: str
     ) -> None:
-        self._ledger.retried(self.back(item, which), in_words(error), wait_s, worker)
+        del self.items[item.key]
+        why = in_words(error)
+        self._callback.on(events.InputRetried(item.key, why, wait_s, worker, which))
+
+    def on(self, event: events.Event) -> None:
+        match event:
+            case events.WorkerTrouble(kind) if kind != "retried":  # ``retried`` tells of that
+                self._callback.on(event)
 
     def back(self, item: Item, which: int) -> Item:
         """As it comes back from this attempt."""
@@ -230,32 +229,34 @@ class _Out(Tries):
         return replace(item, attempt=which)
 
 
-class _Told:
-    """The listener of one large input. ``workers``: blocks done by each; ``failed_on``: where one
-    failed last."""
+class _OfInput(Callback):
+    """Sends on what happens to one large input. ``workers``: blocks done by each; ``failed_on``: where
+    one failed last."""
 
     def __init__(self, hand: InHand, key: str) -> None:
         self._hand, self._key = hand, key
         self.workers: Counter[str] = Counter()
         self.failed_on = ""
 
-    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None:
-        self._hand.planned(self._key, plan.blocks, resumed)
+    def on(self, event: events.Event) -> None:
+        match event:
+            case events.BlocksPlanned(blocks=blocks, resumed=resumed):
+                self._hand.planned(self._key, blocks, resumed)
+            case events.Stage():
+                self._hand.callback.on(replace(event, key=self._key))
+            case events.WorkerTrouble("dropped"):
+                self._hand.callback.on(event)
+            case events.WorkerTrouble(why=why):
+                self._hand.callback.on(replace(event, why=f"{self._key}: {why}"))
+            case events.BlockEnded():
+                self._block(replace(event, key=self._key))
 
-    def stage(self, name: str) -> None:
-        self._hand.stage(self._key, name)
-
-    def tiles(self, n: int) -> None: ...
-
-    def worker(self, event: str, worker: str, why: str) -> None:
-        self._hand.tell(event, worker, why if event == "dropped" else f"{self._key}: {why}")
-
-    def block(self, outcome: Outcome) -> None:
-        if outcome.result:
-            self.workers[outcome.result["worker"]] += 1
-        if outcome.error is not None:
-            self.failed_on = outcome.worker
-        self._hand.block_ended(self._key, outcome)
+    def _block(self, event: events.BlockEnded) -> None:
+        if event.receipt:
+            self.workers[event.receipt["worker"]] += 1
+        if event.error is not None:
+            self.failed_on = event.worker
+        self._hand.block_ended(event)
 
 
 def run_small(item: Item) -> dict[str, Any] | Doubtful:

@@ -19,9 +19,9 @@ SUMS = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate")
 
 
 def plan_night(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
-    """What ``run_night`` would do with every input, decided here and without workers; nothing is
+    """What a run would do with every input, decided here and without workers; nothing is
     written. ``inputs``: facts by key; ``complete``: keys of those that need not be done again;
-    ``refused``: reasons by key; ``totals``. RefusedError where ``run_night`` raises it."""
+    ``refused``: reasons by key; ``totals``. RefusedError where a run raises it."""
     require_named(workflow)
     orders = orders_of(workflow, overwrite=overwrite)
     known = earlier(orders)

@@ -161,7 +161,7 @@ class Item:
         return self.blocks == 1
 
     def facts(self) -> dict[str, Any]:
-        """What a listener is told of it."""
+        """What is told of it when it is started."""
         names = ("blocks", "tiles", "disk_bytes", "promised_bytes", "output", "warnings")
         return {name: getattr(self, name) for name in names} | {"seconds_estimate": self.seconds}
 

@@ -1,15 +1,16 @@
-"""What has become of a night's inputs: each fate counted, written into the journal, and told."""
+"""What has become of a run's inputs: each fate counted, written into the journal, and told."""
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from typing import Any
 
-from seg_batch.batch.job import Item
 from seg_batch.batch.journal import Journal
-from seg_batch.core.callbacks import Listener
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
 
+# Of troubles with blocks the journal keeps stragglers only: what matters of blocks is on disk.
 IN_JOURNAL = {"lost": "worker_lost", "dropped": "worker_dropped", "straggler": "straggler"}
 ASIDE = ("partial", "refused", "failed")  # what makes a night less than complete
 
@@ -19,11 +20,13 @@ def in_words(error: BaseException) -> str:
     return error.message if isinstance(error, SegbatchError) else f"{type(error).__name__}: {error}"
 
 
-class Ledger:
-    """``counts``: inputs by fate, and ``inputs`` in all, ``resumed``: complete before this night."""
+class Ledger(Callback):
+    """Takes down the events of a run, then sends them on. ``counts``: inputs by fate, and ``inputs`` in
+    all, ``resumed``: complete before this run."""
 
-    def __init__(self, journal: Journal, listener: Listener) -> None:
-        self._journal, self._listener = journal, listener
+    def __init__(self, journal: Journal, callback: Callback) -> None:
+        self._journal, self._callback = journal, callback
+        self._guard, self._ended = threading.Lock(), False
         self.counts: Counter[str] = Counter()
 
     @property
@@ -42,39 +45,36 @@ class Ledger:
         for fate in ("resumed", "complete"):
             self.counts[fate] -= 1
 
-    def started(self, item: Item) -> None:
-        self._journal.append("started", item.key, attempt=item.attempt, worker=None)
-        self._listener.started(item.key, item.facts())
+    def on(self, event: events.Event) -> None:
+        """What the run needs to go on is in the journal before anybody else hears of it."""
+        with self._guard:
+            self._note(event)
+        self._callback.on(event)
 
-    def retried(self, item: Item, why: str, wait_s: float, worker: str) -> None:
-        told = {"attempt": item.attempt, "error": why, "wait_s": wait_s, "worker": worker or None}
-        self._journal.append("retried", item.key, **told)
-        self._listener.retried(item.key, why, wait_s, worker)
-
-    def withdrawn(self, item: Item) -> None:
-        self._journal.append("withdrawn", item.key)
-        self._listener.withdrawn(item.key)
-
-    def done(self, key: str, result: dict[str, Any]) -> None:
-        self._journal.append("done", key, outcome=result)
-        self.counts[result["status"]] += 1
-        self._listener.done(key, result)
-
-    def refused(self, key: str, error: str, worker: str = "") -> None:
-        self._journal.append("refused", key, error=error, worker=worker or None)
-        self.counts["refused"] += 1
-        self._listener.failed(key, error, 2, worker)
-
-    def failed(self, item: Item, error: str, worker: str) -> None:
-        self._journal.append(
-            "failed", item.key, error=error, status=3, worker=worker or None, attempts=item.attempt
-        )
-        self.counts["failed"] += 1
-        self._listener.failed(item.key, error, 3, worker)
-
-    def worker(self, event: str, worker: str, why: str) -> None:
-        """``lost`` or ``dropped``: the worker; ``straggler`` or ``retried``: a block on it, or an
-        input. The journal keeps all but the last: of blocks, what matters is on disk."""
-        if kind := IN_JOURNAL.get(event):
-            self._journal.append(kind, worker=worker, why=why)
-        self._listener.worker(event, worker, why)
+    def _note(self, event: events.Event) -> None:
+        append = self._journal.append
+        match event:
+            case events.InputStarted(key, attempt=attempt):
+                append("started", key, attempt=attempt, worker=None)
+            case events.InputRetried(key, error, wait_s, worker, attempt):
+                fields = {"wait_s": wait_s, "worker": worker or None}
+                append("retried", key, attempt=attempt, error=error, **fields)
+            case events.InputWithdrawn(key):
+                append("withdrawn", key)
+            case events.InputDone(key, result):
+                append("done", key, outcome=result)
+                self.counts[result["status"]] += 1
+            case events.InputFailed(key, error, 2, worker):
+                append("refused", key, error=error, worker=worker or None)
+                self.counts["refused"] += 1
+            case events.InputFailed(key, error, status, worker, attempts):
+                fields = {"status": status, "worker": worker or None, "attempts": attempts}
+                append("failed", key, error=error, **fields)
+                self.counts["failed"] += 1
+            case events.WorkerTrouble(kind, worker, why) if kind in IN_JOURNAL:
+                append(IN_JOURNAL[kind], worker=worker, why=why)
+            case events.Stopping(why) if not self._ended:  # a signal may come while the pool closes
+                append("stopping", why=why)
+            case events.RunEnded(status, why):
+                self._ended = True
+                append("ended", status=status, why=why)

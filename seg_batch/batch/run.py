@@ -17,10 +17,10 @@ from seg_batch.batch.cleanup import forget_reports
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.job import Orders, orders_of, require_named
 from seg_batch.batch.journal import begin, open_run
-from seg_batch.batch.run_log import Logged, RunLog, recording, worker_line
+from seg_batch.batch.run_log import LogWriter, RunLog, recording, worker_line
 from seg_batch.batch.runner import carry_out
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.core.callbacks import Listener, together
+from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import SegbatchError, StoreError
 from seg_batch.core.run_files import JOURNAL, LOG, PAGE, WORKFLOW
 from seg_batch.executors import gather_logs
@@ -31,17 +31,18 @@ Write = Callable[[Path], Any]
 
 def run_unattended(
     workflow: Workflow,
-    listener: Listener,
+    callback: Callback,
     say: Say,
     write: Write,
     *,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """``run_night``, and what belongs to it. ``say`` is told what a person should know; ``write``
-    makes the report of a run folder. What fails in them never changes what became of the night. Where
-    the night can't begin, nothing is written but into a run folder that holds it already."""
+    """Do a workflow of one prediction, or what is left of it, and what belongs to it. ``say`` is told what
+    a person should know; ``write`` makes the report of a run folder. What fails in them never changes
+    what became of the run. Where the run can't begin, nothing is written but into a run folder that
+    holds it already. Returns what ``carry_out`` does, and where the report is."""
     folder = Path(workflow.run_folder)
-    after = _Afterwards(workflow, say, write)
+    after = Afterwards(workflow, say, write)
     with ExitStack() as held:
         try:
             orders = _settled(workflow, overwrite, say)
@@ -49,7 +50,7 @@ def run_unattended(
             held.enter_context(recording(log))
             told = carry_out(
                 orders,
-                together(listener, Logged(log)),
+                Callbacks(callback, LogWriter(log)),
                 say=say,
                 opened=lambda pool: gather_logs(pool, partial(worker_line, log)),
             )
@@ -90,8 +91,9 @@ def _is_ours(workflow: Workflow) -> bool:
     return bool(known == workflow.sha256) and (folder / JOURNAL).exists()
 
 
-class _Afterwards:
-    """What follows a night, with its log where it came to one."""
+class Afterwards:
+    """What follows a run: its report and the commands, with its log where it came to one. No failure of
+    theirs changes what became of the run."""
 
     def __init__(self, workflow: Workflow, say: Say, write: Write) -> None:
         self._workflow, self._say, self._write = workflow, say, write

@@ -23,9 +23,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import FULL, DiskFullError, OutputError, SegbatchError
 from seg_batch.core.hardware import here
-from seg_batch.executors import Outcome
 
 _TEXT = 4000  # characters of one value: a traceback is cut, not the disk filled
 _PASSING = "it is tried again on its own; if it stays,"
@@ -139,92 +140,76 @@ def _trace(error: BaseException) -> str | None:
     return "".join(traceback.format_exception(error))
 
 
-class Logged:
-    """A listener (see ``core.callbacks``) that writes what it is told into the log."""
+class LogWriter(Callback):
+    """Writes the events of a run into its log."""
 
     def __init__(self, log: RunLog) -> None:
         self._log = log
 
-    def pool(self, name: str, workers: int, dashboard: str | None) -> None:
-        self._log.write("info", "pool", pool=name, workers=workers, dashboard=dashboard)
+    def on(self, event: events.Event) -> None:
+        match event:
+            case events.Surveyed(done, total) if done == total:
+                self._log.write("info", "surveyed", inputs=total)
+            case events.InputStarted(key, facts):
+                self._started(key, facts)
+            case events.BlockEnded():
+                self._block(event)
+            case events.InputDone(key, result):
+                self._done(key, result)
+            case events.InputFailed() | events.InputRetried():
+                self._failed(event)
+            case events.WorkerTrouble(kind, worker, why):
+                self._log.write("warning", f"worker {kind}", why, worker=worker)
+            case events.Stopping(why):
+                self._log.write("warning", "stopping", why)
+            case events.RunEnded(status, why):
+                self._log.write("warning" if status else "info", "ended", why, status=status)
+            case _ if event.logged:
+                fields = {"input" if name == "key" else name: v for name, v in vars(event).items()}
+                self._log.write("info", event.logged, **fields)
 
-    def surveyed(self, done: int, total: int) -> None:
-        if done == total:
-            self._log.write("info", "surveyed", inputs=total)
-
-    def planned(self, totals: dict[str, Any]) -> None:
-        self._log.write("info", "planned", **totals)
-
-    def started(self, key: str, facts: dict[str, Any]) -> None:
-        told = {name: facts.get(name) for name in ("blocks", "tiles", "promised_bytes", "output")}
-        self._log.write("info", "started", input=key, **told)
+    def _started(self, key: str, facts: dict[str, Any]) -> None:
+        kept = ("blocks", "tiles", "promised_bytes", "output")
+        self._log.write("info", "started", input=key, **{name: facts.get(name) for name in kept})
         for warning in facts.get("warnings") or ():
             self._log.write("warning", "input", str(warning), input=key)
 
-    def stage(self, key: str, name: str) -> None:
-        self._log.write("info", "stage", name, input=key)
-
-    def resumed(self, key: str, blocks: int) -> None:
-        self._log.write("info", "resumed", input=key, blocks=blocks)
-
-    def block(self, key: str, outcome: Outcome) -> None:
-        block = getattr(outcome.item, "name", str(outcome.item))
-        worker = getattr(outcome, "worker", None)
-        if outcome.error is not None:
-            error = f"{type(outcome.error).__name__}: {outcome.error}"
-            told = failure(error, key=key, block=block, worker=worker)
-            self._log.write("error", "block failed", trace=_trace(outcome.error), **told)
-            return
-        receipt = outcome.result or {}
-        worker = receipt.get("worker", worker)
-        if receipt.get("unreadable"):
+    def _block(self, event: events.BlockEnded) -> None:
+        key, block, receipt = event.key, event.block, event.receipt or {}
+        worker = receipt.get("worker", event.worker)
+        error, trace = "", None
+        if event.error is not None:
+            error, trace = f"{type(event.error).__name__}: {event.error}", _trace(event.error)
+        elif receipt.get("unreadable"):
             error = f"the input can't be read at {'; '.join(receipt['unreadable'][:3])}"
-            told = failure(error, key=key, block=block, worker=worker)
-            self._log.write("error", "block failed", **told)
+        if error:
+            cause = failure(error, key=key, block=block, worker=worker)
+            self._log.write("error", "block failed", trace=trace, **cause)
             return
         seconds = (receipt.get("seconds") or {}).get("total")
-        self._log.write(
-            "info",
-            "block",
-            input=key,
-            block=block,
-            worker=worker,
-            seconds=seconds and round(seconds, 3),
-        )
+        seconds = seconds and round(seconds, 3)
+        self._log.write("info", "block", input=key, block=block, worker=worker, seconds=seconds)
 
-    def done(self, key: str, result: dict[str, Any]) -> None:
+    def _done(self, key: str, result: dict[str, Any]) -> None:
         kept = ("status", "output", "seconds", "tiles", "worker", "peak_rss_bytes")
-        told = {name: result.get(name) for name in kept}
         level = "info" if result.get("status") == "complete" else "error"
-        self._log.write(level, "done", input=key, **told)
+        self._log.write(level, "done", input=key, **{name: result.get(name) for name in kept})
         for one in result.get("failures") or ():
-            named = failure(
+            cause = failure(
                 one.get("error", ""),
                 key=key,
                 block=one.get("block"),
                 worker=None if "workers" in result else result.get("worker"),
             )
-            self._log.write("error", "missing", f"missing in {result.get('output')}", **named)
+            self._log.write("error", "missing", f"missing in {result.get('output')}", **cause)
 
-    def failed(self, key: str, error: str, status: int, worker: str = "") -> None:
-        event = "refused" if status == 2 else "failed"
-        self._log.write("error", event, status=status, **failure(error, key=key, worker=worker))
-
-    def retried(self, key: str, error: str, wait_s: float, worker: str = "") -> None:
-        told = failure(error, key=key, worker=worker)
-        self._log.write("warning", "retried", wait_s=wait_s, **told)
-
-    def withdrawn(self, key: str) -> None:
-        self._log.write("info", "withdrawn", input=key)
-
-    def worker(self, event: str, worker: str, why: str) -> None:
-        self._log.write("warning", f"worker {event}", why, worker=worker)
-
-    def stopping(self, why: str) -> None:
-        self._log.write("warning", "stopping", why)
-
-    def ended(self, status: int, why: str) -> None:
-        self._log.write("info" if status == 0 else "warning", "ended", why, status=status)
+    def _failed(self, event: events.InputFailed | events.InputRetried) -> None:
+        cause = failure(event.error, key=event.key, worker=event.worker)
+        if isinstance(event, events.InputRetried):
+            self._log.write("warning", "retried", wait_s=event.wait_s, **cause)
+        else:
+            word = "refused" if event.status == 2 else "failed"
+            self._log.write("error", word, status=event.status, **cause)
 
 
 class _Records(logging.Handler):

@@ -6,7 +6,6 @@ killed at any instruction loses nothing but what was in hand, and the same comma
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -16,7 +15,7 @@ from typing import Any
 
 from seg_batch.batch.cleanup import forget_reports, sweep, write_aside
 from seg_batch.batch.dispatch import Ended, InHand, standing
-from seg_batch.batch.job import Item, Orders, largest_first, orders_of, require_named, rounds
+from seg_batch.batch.job import Item, Orders, largest_first, rounds
 from seg_batch.batch.journal import Journal, begin, open_run
 from seg_batch.batch.outcomes import Ledger, in_words
 from seg_batch.batch.resume import Earlier, enter, stands
@@ -24,8 +23,8 @@ from seg_batch.batch.shutdown import Stop
 from seg_batch.batch.summaries import may_heal
 from seg_batch.batch.survey import item_of, survey
 from seg_batch.config.cluster import read_spec
-from seg_batch.config.workflow.schema import Workflow
-from seg_batch.core.callbacks import Listener, Silent, one_at_a_time
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import ClusterError, Exit, RefusedError, SegbatchError
 from seg_batch.core.files import told as on_disk
 from seg_batch.core.hardware import disk_free_bytes, existing
@@ -38,17 +37,16 @@ from seg_batch.inference.worker_requirements import shared_needs
 _LEFT_OPEN: list[ExitStack] = []  # pools of interrupted nights: to let go of one would close it
 
 
-def run_night(
-    workflow: Workflow,
-    listener: Listener | None = None,
+def carry_out(
+    orders: Orders,
+    callback: Callback,
     *,
-    overwrite: bool = False,
     pool: Pool | None = None,
     stop: Stop | None = None,
-    say: Callable[[str], None] = lambda line: None,
-    opened: Callable[[Pool], None] = lambda pool: None,
+    say: Callable[[str], None],
+    opened: Callable[[Pool], None],
 ) -> dict[str, Any]:
-    """Do a workflow of one prediction, or what is left of it; returns what became of it.
+    """Do the orders, or what is left of them; returns what became of them.
 
     ``status``: 0 complete; 3 some inputs set aside, that is refused, failed or partial; 130 stopped,
     resumable. Raises ``RefusedError`` where nothing could begin: BusyError when another run has the
@@ -56,28 +54,13 @@ def run_night(
     caller's, who then listens to signals. ``say`` is told what a person should know, ``opened`` hears
     of the pool.
     """
-    require_named(workflow)
-    orders = orders_of(workflow, overwrite=overwrite)
-    return carry_out(orders, listener or Silent(), pool=pool, stop=stop, say=say, opened=opened)
-
-
-def carry_out(
-    orders: Orders,
-    listener: Listener,
-    *,
-    pool: Pool | None = None,
-    stop: Stop | None = None,
-    say: Callable[[str], None],
-    opened: Callable[[Pool], None],
-) -> dict[str, Any]:
-    """``run_night`` for orders that are settled already."""
     began = time.time()
     with on_disk(orders.folder):
         orders.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held, ExitStack() as ours:
         journal = held.enter_context(open_run(orders.folder, say=say))
-        night = _Night(orders, journal, one_at_a_time(listener), stop or Stop())
-        held.callback(night.deaf)
+        night = _Night(orders, journal, Callbacks(callback), stop or Stop())
+        held.callback(night.release_stop)
         held.callback(sweep, orders)
         earlier = enter(orders)
         if stop is None:
@@ -112,15 +95,13 @@ def _pool_for(orders: Orders) -> AbstractContextManager[Pool]:
 class _Night:
     """The state of one night in its coordinator: the journal, counts, and what is in hand."""
 
-    def __init__(self, orders: Orders, journal: Journal, listener: Listener, stop: Stop) -> None:
-        self.orders, self.journal, self.listener, self.stop = orders, journal, listener, stop
-        self.ledger = Ledger(journal, listener)
-        self._guard, self._over = threading.Lock(), False
-        self.stop.tell = self._stopping
+    def __init__(self, orders: Orders, journal: Journal, callback: Callback, stop: Stop) -> None:
+        self.orders, self.journal, self.callback, self.stop = orders, journal, callback, stop
+        self.ledger = self.stop.callback = Ledger(journal, callback)
 
-    def deaf(self) -> None:
-        """The journal is about to close: a stop that outlives this night tells others."""
-        self.stop.tell = self.listener.stopping
+    def release_stop(self) -> None:
+        """The journal is about to close: a stop that outlives this run tells the callback alone."""
+        self.stop.callback = self.callback
 
     def is_over(self, done: dict[str, dict[str, Any]]) -> bool:
         """Whether every input is done, and stands; then that is told, and no worker is needed."""
@@ -131,18 +112,19 @@ class _Night:
             if not all(stands(done[one["key"]], one) for one in found):
                 return False
         self._open(done)
-        self.listener.planned(self._totals([]))
+        self.ledger.on(self._totals([]))
         return True
 
     def work(self, pool: Pool, earlier: Earlier, *, own: bool) -> None:
         """``own``: the pool was opened for this night, and its workers were not asked for memory."""
-        self.listener.pool(pool.name, pool.workers, getattr(pool, "dashboard", None))
+        dashboard = getattr(pool, "dashboard", None)
+        self.ledger.on(events.PoolOpened(pool.name, pool.workers, dashboard))
         self._open(earlier.complete)
         items = self._surveyed(pool, earlier.complete)
         if own and items and not read_spec(self.orders.cluster).here:
             require_memory(pool, max(item.promised_bytes for item in items))
         retries = self.orders.limits.retries
-        hand = InHand(pool, self.stop, self.listener, self._begin, self.ledger, retries)
+        hand = InHand(pool, self.stop, self.ledger, self._begin, retries)
         for some in rounds(items, earlier.feared, alone=pool.inline):
             self._do(hand, some)
 
@@ -166,7 +148,7 @@ class _Night:
         """What is to be done; what can't be is refused. ``done``: what need not, if it stands."""
         requests, items = self.orders.on(pool), []
         for n, found in enumerate(survey(pool, requests, self.stop.asked.is_set), start=1):
-            self.listener.surveyed(n, len(requests))
+            self.ledger.on(events.Surveyed(n, len(requests)))
             key = found["key"]
             if key in done:
                 if stands(done[key], found):
@@ -177,7 +159,7 @@ class _Night:
                 continue
             self.journal.append("surveyed", key, facts=found["facts"])
             items.append(item_of(key, requests[key], found["facts"]))
-        self.listener.planned(self._totals(items))
+        self.ledger.on(self._totals(items))
         return items
 
     def _begin(self, item: Item) -> bool:
@@ -190,7 +172,7 @@ class _Night:
                 fault=True,
             )
             return False
-        self.ledger.started(item)
+        self.ledger.on(events.InputStarted(item.key, item.facts(), item.attempt))
         return True
 
     def _taken(self, ended: Ended) -> list[Item]:
@@ -203,7 +185,8 @@ class _Night:
         why = "" if item.small else _may_pass(ended)
         if why and item.attempt <= self.orders.limits.retries:
             worker = ended.worker or str((ended.result or {}).get("worker") or "")
-            self.ledger.retried(item, why, back_off_s(item.attempt), worker)
+            wait_s = back_off_s(item.attempt)
+            self.ledger.on(events.InputRetried(item.key, why, wait_s, worker, item.attempt))
             return [item]
         self._settle(item, ended)
         return []
@@ -218,16 +201,17 @@ class _Night:
     def _settle(self, item: Item, ended: Ended) -> None:
         error, result = ended.error, ended.result or standing(item)
         if result is not None:
-            self.ledger.done(item.key, result)
+            self.ledger.on(events.InputDone(item.key, result))
         elif isinstance(error, RefusedError) and ended.fault != "passing":
-            self.ledger.refused(item.key, error.message, ended.worker)
+            self.ledger.on(events.InputFailed(item.key, error.message, 2, ended.worker))
         else:
             assert error is not None
-            self.ledger.failed(item, in_words(error), ended.worker)
+            why, worker, attempts = in_words(error), ended.worker, item.attempt
+            self.ledger.on(events.InputFailed(item.key, why, 3, worker, attempts))
         self._enough()
 
     def _refuse(self, key: str, error: str, worker: str = "") -> None:
-        self.ledger.refused(key, error, worker)
+        self.ledger.on(events.InputFailed(key, error, 2, worker))
         self._enough()
 
     def _enough(self) -> None:
@@ -235,22 +219,16 @@ class _Night:
         if most is not None and aside >= most:
             self.stop.ask(f"inputs set aside: {aside}, as many as were allowed")
 
-    def _stopping(self, why: str) -> None:
-        with self._guard:
-            if not self._over:  # a signal may come while the pool closes
-                self.journal.append("stopping", why=why)
-        self.listener.stopping(why)
-
-    def _totals(self, items: list[Item]) -> dict[str, Any]:
+    def _totals(self, items: list[Item]) -> events.RunPlanned:
         counts = self.ledger.counts
-        return {
-            "inputs": counts["inputs"],
-            "done": counts["resumed"],
-            "refused": counts["refused"],
-            "blocks": sum(item.blocks for item in items),
-            "tiles": sum(item.tiles for item in items),
-            "seconds_estimate": round(sum(item.seconds for item in items), 1),
-        }
+        return events.RunPlanned(
+            inputs=counts["inputs"],
+            done=counts["resumed"],
+            refused=counts["refused"],
+            blocks=sum(item.blocks for item in items),
+            tiles=sum(item.tiles for item in items),
+            seconds_estimate=round(sum(item.seconds for item in items), 1),
+        )
 
     def told(self, began: float) -> dict[str, Any]:
         counts, left = self.ledger.counts, self.ledger.left
@@ -269,10 +247,7 @@ class _Night:
         }
 
     def end(self, status: int, why: str) -> None:
-        with self._guard:
-            self._over = True
-            self.journal.append("ended", status=status, why=why)
-        self.listener.ended(status, why)
+        self.ledger.on(events.RunEnded(status, why))
 
 
 def _may_pass(ended: Ended) -> str:

@@ -13,15 +13,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
+
 
 class Stop:
-    """``asked`` is set once, with ``why``, and ``tell`` is called with it."""
+    """``asked`` is set once, with ``why``, and ``callback`` is told."""
 
-    def __init__(self, tell: Callable[[str], None] = lambda why: None) -> None:
+    def __init__(self, callback: Callback | None = None) -> None:
         self.asked = threading.Event()
         self.why = ""
         self.fault = False  # nobody wished it
-        self.tell = tell
+        self.callback = callback or Callback()
         self._guard = threading.Lock()
         self._signals = 0
 
@@ -32,7 +35,7 @@ class Stop:
                 return
             self.why, self.fault = why, fault
             self.asked.set()
-        self.tell(why)
+        self.callback.on(events.Stopping(why))
 
     @contextmanager
     def watching(self, deadline: float | None = None) -> Iterator[None]:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from seg_batch.cli.display.lines import summary
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.resources import SAMPLES
-from seg_batch.inference.predict import Listener, predict_one
+from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
 from seg_batch.io.pictures import coloured, stretch, write_png
 from seg_batch.io.sources import open_source
@@ -30,7 +31,7 @@ LARGEST_VOXELS = 1 << 26
 
 
 def run_demo(
-    folder: Path, listening: Callable[[], AbstractContextManager[Listener]]
+    folder: Path, drawing: Callable[[], AbstractContextManager[Callback]]
 ) -> Iterator[str]:
     """Segment every packaged sample into ``folder``; yields what to print as it comes."""
     samples = [p for p in sorted(SAMPLES.iterdir()) if p.name.endswith((".tif", ".nii.gz"))]
@@ -38,8 +39,8 @@ def run_demo(
         raise InputError(f"no samples in {SAMPLES}: the installation is incomplete, install again")
     folder.mkdir(parents=True, exist_ok=True)
     for sample in samples:
-        with listening() as listener:
-            report = predict_one(Request(str(sample), f"{folder}/"), listener)
+        with drawing() as bar:
+            report = predict_one(Request(str(sample), f"{folder}/"), bar)
         preview = write_preview(report, folder)
         yield f"{summary(report)}\n  picture  {preview}\n"
     yield f"Results are in {folder}/: open the .tif in QGIS, the .nii.gz in any volume viewer."

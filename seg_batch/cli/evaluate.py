@@ -83,12 +83,12 @@ def evaluate(
             data = _one(given, images, classes)
             options = Options(**applied.settings())
             result = evaluate_bundle(
-                model, data, split=split, options=options, listener=bar, **common
+                model, data, split=split, options=options, callback=bar, **common
             )
         else:
             left, right = _two(given, applied)
             result = evaluate_files(
-                left, right, images=images, classes=classes, listener=bar, **common
+                left, right, images=images, classes=classes, callback=bar, **common
             )
     if as_json:
         typer.echo(json.dumps(result, allow_nan=False))

@@ -65,7 +65,7 @@ def export(
             calibrate=calibrate,
             check=check,
             overwrite=overwrite,
-            listener=bar,
+            callback=bar,
         )
     if as_json:
         typer.echo(json.dumps(report))

@@ -62,10 +62,10 @@ def _show_plan(workflow: Workflow, overwrite: bool, as_json: bool) -> None:
 def _run(workflow: Workflow, overwrite: bool, quiet: bool) -> dict[str, Any]:
     from seg_batch.batch.report import write
     from seg_batch.batch.run import run_unattended
-    from seg_batch.cli.display.run_table import Board
+    from seg_batch.cli.display.run_table import RunTable
 
-    with Board(quiet, last_line=False) as board:
-        return run_unattended(workflow, board, board.say, write, overwrite=overwrite)
+    with RunTable(quiet, last_line=False) as table:
+        return run_unattended(workflow, table, table.say, write, overwrite=overwrite)
 
 
 def _steps(workflow: Workflow, dry_run: bool, overwrite: bool, as_json: bool, quiet: bool) -> None:
@@ -74,13 +74,13 @@ def _steps(workflow: Workflow, dry_run: bool, overwrite: bool, as_json: bool, qu
     from seg_batch.batch.steps.dry_run import plan_steps, step_lines
     from seg_batch.batch.steps.run import run_steps
     from seg_batch.cli.display.bars import CutBar, ScoreBar, TrainBar
-    from seg_batch.cli.display.run_table import Board
+    from seg_batch.cli.display.run_table import RunTable
 
     if dry_run:
         plan = plan_steps(workflow)
         typer.echo(json.dumps(plan) if as_json else "\n".join(step_lines(plan)))
         raise typer.Exit(3 if plan["refused"] else 0)
-    bars = {"patches": CutBar, "train": TrainBar, "evaluate": ScoreBar, "predict": Board}
+    bars = {"patches": CutBar, "train": TrainBar, "evaluate": ScoreBar, "predict": RunTable}
     told = run_steps(
         workflow,
         lambda do: bars[do](quiet or as_json),

@@ -57,7 +57,7 @@ def patches(
             cluster=cluster,
             workers=workers,
             overwrite=overwrite,
-            listener=bar,
+            callback=bar,
         )
     if as_json:
         typer.echo(json.dumps(found))
@@ -112,7 +112,7 @@ def train(
             teacher=teacher,
             tensorboard=tensorboard,
             overwrite=overwrite,
-            listener=bar,
+            callback=bar,
         )
     if as_json:
         typer.echo(json.dumps(card))

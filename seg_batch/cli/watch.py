@@ -50,7 +50,7 @@ def watch(
     from seg_batch.batch.watch.archive import Tidying
     from seg_batch.batch.watch.loop import Rules
     from seg_batch.batch.watch.service import Service, serve
-    from seg_batch.cli.display.run_table import Board
+    from seg_batch.cli.display.run_table import RunTable
 
     if marker is not None and not marker.startswith("."):
         raise PlanError(f"--marker {marker!r} is no ending of a name: use one like .done")
@@ -62,8 +62,8 @@ def watch(
         overwrite=overwrite,
         report=write,
     )
-    with Board(quiet, last_line=False) as board:
-        status = serve(service, board, board.say, board.idle)
+    with RunTable(quiet, last_line=False) as table:
+        status = serve(service, table, table.say)
     if status == StoppedError.status:
         raise stopped("what is left waits in the folder")
     raise typer.Exit(status)

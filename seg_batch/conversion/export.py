@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.conversion import int8_scores, sample_patches
 from seg_batch.conversion.sample_patches import RealPatches
-from seg_batch.core import files
+from seg_batch.core import events, files
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import BundleError, InputError, OutputError
 from seg_batch.core.run_files import CARD
 from seg_batch.core.units import share_in_line, show_bytes
@@ -31,18 +32,6 @@ from seg_batch.nn.export.job import Order
 REPORT = "export.json"
 COMPARED, CALIBRATED = 8, 64  # patches
 _FILES = (".onnx", ".tflite", ".xml", ".bin", ".keras", ".h5", ".hdf5", ".pb")
-
-
-class Listener(Protocol):
-    """What is told of an export as it goes."""
-
-    def stage(self, name: str) -> None: ...
-
-
-class Silent:
-    """The listener that does not listen."""
-
-    def stage(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +59,7 @@ def export(
     calibrate: str | None = None,
     check: str | None = None,
     overwrite: bool = False,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
 ) -> dict[str, Any]:
     """Write the bundle ``model`` as format ``to`` into the folder ``output``; returns its report.
 
@@ -86,7 +75,7 @@ def export(
     asked = _Asked(_source(model), form, quantize, calibrate, check)
     path = _folder(output, asked.name)
     with writing_folder(path, overwrite, REPORT) as folder:
-        report, card = _made(asked, folder, listener or Silent())
+        report, card = _made(asked, folder, callback or Callback())
         _write_json(folder / CARD, card.model_dump(mode="json"))
         _write_json(folder / REPORT, report)
     return {"output": str(path), **report}
@@ -127,15 +116,15 @@ def _folder(output: str | Path | None, name: str) -> Path:
     return path
 
 
-def _made(asked: _Asked, folder: Path, listener: Listener) -> tuple[dict[str, Any], ModelCard]:
+def _made(asked: _Asked, folder: Path, callback: Callback) -> tuple[dict[str, Any], ModelCard]:
     """The file in ``folder``, compared; its report, and the card that goes with it."""
     card, form = asked.model.card, asked.form
-    listener.stage("reading patches")
+    callback.on(events.Stage("reading patches"))
     order, learnt = _ordered(asked)
     compared = sample_patches.for_comparing(card, COMPARED, asked.check or asked.calibrate)
-    listener.stage(f"writing {form.name}")
+    callback.on(events.Stage(f"writing {form.name}"))
     written = subprocess_run.write(form.module, order, folder, compared.values)
-    listener.stage("running what was written")
+    callback.on(events.Stage("running what was written"))
     found = subprocess_run.run(form.module, folder / form.file, compared.values, form.batch)
     allowed = form.allowed(asked.quantize)
     difference = difference_of(found.probabilities, written.keras.probabilities)
@@ -152,7 +141,7 @@ def _made(asked: _Asked, folder: Path, listener: Listener) -> tuple[dict[str, An
     card = _own_card(asked, folder)
     if learnt is not None and asked.calibrate is not None:
         report["calibrated"] = {"patches": len(learnt.values), "from": learnt.origin}
-        listener.stage("scoring it on what was held out")
+        callback.on(events.Stage("scoring it on what was held out"))
         card, report["dice"] = int8_scores.scored(
             card, asked.model, form, folder / form.file, Path(asked.calibrate)
         )

@@ -15,11 +15,13 @@ from dataclasses import asdict, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from seg_batch.config.recipe import Recipe
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError, OutputError, RefusedError
 from seg_batch.core.files import require_room
 from seg_batch.core.normalise import Normaliser
@@ -42,26 +44,6 @@ from seg_batch.executors import Needs, Pool, open_pool, run_bounded
 from seg_batch.io.sinks.work_store import fingerprint_digest
 
 
-class Listener(Protocol):
-    """What is told as pairs are cut."""
-
-    def stage(self, name: str) -> None: ...
-
-    def planned(self, total: int) -> None: ...
-
-    def advanced(self, text: str) -> None: ...
-
-
-class Silent:
-    """The listener that does not listen."""
-
-    def stage(self, name: str) -> None: ...
-
-    def planned(self, total: int) -> None: ...
-
-    def advanced(self, text: str) -> None: ...
-
-
 def make_patches(
     given: Iterable[str | Path],
     output: str | Path,
@@ -75,7 +57,7 @@ def make_patches(
     overwrite: bool = False,
     reuse: bool = False,
     needed: Iterable[str] = (),
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     task_bytes: int = layout.TASK_BYTES,
 ) -> dict[str, Any]:
     """Cut the pairs into the dataset ``output``; returns the numbers of what is in it.
@@ -87,10 +69,10 @@ def make_patches(
     each other or the recipe, with nothing left behind; OutputError for a destination that can't be
     written; StoreError when another plan was begun there. A killed run is resumed.
     """
-    listener, output = listener or Silent(), Path(output)
+    callback, output = callback or Callback(), Path(output)
     if not reuse:
         require_replaceable(output, overwrite)
-    listener.stage("reading headers")
+    callback.on(events.Stage("reading headers"))
     plan = make_plan(given, chosen_recipe(recipe, settings, fold), align, task_bytes)
     plan.require(needed)
     if reuse and store.adopt(
@@ -103,7 +85,7 @@ def make_patches(
         if not work.published:
             try:
                 with open_pool(cluster, workers, _needs(plan, output)) as pool:
-                    _fill(work, plan, pool, listener)
+                    _fill(work, plan, pool, callback)
             except RefusedError:
                 if not before and not work.laid_out:
                     work.remove()
@@ -119,10 +101,10 @@ def _needs(plan: Plan, output: Path) -> Needs:
     return Needs(inputs=(*map(str, pair.images), str(pair.label)), outputs=(str(output.parent),))
 
 
-def _fill(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> None:
+def _fill(work: PatchWork, plan: Plan, pool: Pool, callback: Callback) -> None:
     """From an empty or half-filled work folder to the dataset in its place."""
-    listener.stage("surveying labels and statistics")
-    surveys = _surveyed(work, plan, pool, listener)
+    callback.on(events.Stage("surveying labels and statistics"))
+    surveys = _surveyed(work, plan, pool, callback)
     _require_apart(plan, [s["sha256"] for s in surveys])
     _require_classes(plan.recipe, np.sum([s["training"] for s in surveys], axis=0))
     shared, numbers = _numbers(plan, surveys)
@@ -138,15 +120,15 @@ def _fill(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> None:
     if not work.laid_out:
         store.create(work.dataset, plan.layout, [r for some in regions for r in some])
         work.lay_out()
-    receipts = _cut(work, plan, tasks, done, pool, listener)
+    receipts = _cut(work, plan, tasks, done, pool, callback)
     index = _index(plan, tasks, receipts)
     _require_classes(plan.recipe, index.histogram[index.split == store.CODES["training"]].sum(0))
-    listener.stage("moving the dataset into place")
+    callback.on(events.Stage("moving the dataset into place"))
     store.finish(work.dataset, index, _attributes(work, plan, shared, numbers, surveys))
     work.publish()
 
 
-def _surveyed(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> list[dict[str, Any]]:
+def _surveyed(work: PatchWork, plan: Plan, pool: Pool, callback: Callback) -> list[dict[str, Any]]:
     """What one pass over each case found; those of an earlier run are not done again."""
     found = work.receipts(SURVEY)
     names = [str(case.number) for case in plan.cases]
@@ -163,12 +145,12 @@ def _surveyed(work: PatchWork, plan: Plan, pool: Pool, listener: Listener) -> li
         if name not in found
     ]
     job = SurveyJob(str(work.path), work.digest, plan.recipe, plan.align)
-    listener.planned(len(items))
+    callback.on(events.StepsPlanned(len(items)))
     for outcome in run_bounded(pool, partial(survey, job), items):
         if outcome.error is not None:
             raise outcome.error
         found[outcome.item.name] = outcome.result
-        listener.advanced(outcome.item.pair.case)
+        callback.on(events.Advanced(text=outcome.item.pair.case))
     return [found[name] for name in names]
 
 
@@ -252,14 +234,14 @@ def _cut(
     tasks: list[Task],
     done: dict[str, Any],
     pool: Pool,
-    listener: Listener,
+    callback: Callback,
 ) -> dict[str, Any]:
     """All tasks that have no receipt yet, in any order. The first failure ends it."""
     todo = [task for task in tasks if task.name not in done]
     open_tasks = {n: len(list(some)) for n, some in groupby(todo, key=lambda t: t.case.number)}
     job = Job(str(work.dataset), str(work.path), work.digest, plan.recipe, plan.align)
-    listener.stage("cutting")
-    listener.planned(len(todo))
+    callback.on(events.Stage("cutting"))
+    callback.on(events.StepsPlanned(len(todo)))
     for outcome in run_bounded(pool, partial(run_task, job), todo):
         if outcome.error is not None:
             raise outcome.error
@@ -268,7 +250,7 @@ def _cut(
         open_tasks[case.number] -= 1
         if open_tasks[case.number] == 0:
             shutil.rmtree(staged_folder(work.path, case), ignore_errors=True)
-        listener.advanced(case.pair.case)
+        callback.on(events.Advanced(text=case.pair.case))
     return done
 
 

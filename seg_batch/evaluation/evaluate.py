@@ -17,6 +17,8 @@ import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import Options
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.datasets.label_classes import of_card, of_text
 from seg_batch.evaluation import thresholds
@@ -31,7 +33,7 @@ from seg_batch.evaluation.file_pairs import (
 from seg_batch.evaluation.held_out_cases import Collection, Part, collect
 from seg_batch.evaluation.matching import Matches, match
 from seg_batch.evaluation.predict_region import Watch
-from seg_batch.evaluation.result import Listener, Run, Silent, write, written
+from seg_batch.evaluation.result import Run, write, written
 from seg_batch.evaluation.score import scored_region, watched
 from seg_batch.evaluation.score_case import count
 from seg_batch.evaluation.thresholds import Requirement
@@ -53,7 +55,7 @@ def evaluate_files(
     requirements: Sequence[str] = (),
     pictures: int = PICTURES,
     overwrite: bool = False,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
 ) -> dict[str, Any]:
     """Score label images against true ones, files or folders, matched by name.
 
@@ -66,16 +68,16 @@ def evaluate_files(
     asked = thresholds.parse(list(requirements))
     _require_measured(asked, ("ece", "seam_jump"))
     found = match(predictions, truth, images)
-    listener = listener or Silent()
+    callback = callback or Callback()
     with written(output, overwrite) as folder:
-        listener.stage("reading the classes")
+        callback.on(events.Stage("reading the classes"))
         for pair in found.cases:
             require_one_grid(pair)
         table = of_text(classes) if classes else classes_of(found.cases, tuple(ignore))
-        run = Run(table, asked, pictures, listener)
-        listener.planned(len(found.cases))
+        run = Run(table, asked, pictures, callback)
+        callback.on(events.StepsPlanned(len(found.cases)))
         for pair in found.cases:
-            listener.stage(pair.case)
+            callback.on(events.Stage(pair.case))
             with closing(open_pair(pair, table, tuple(ignore))) as opened:
                 _add_pair(run, opened)
         result = run.result("predictions", seams=_seams_of(run), calibration=None)
@@ -95,7 +97,7 @@ def evaluate_bundle(
     requirements: Sequence[str] = (),
     pictures: int = PICTURES,
     overwrite: bool = False,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
 ) -> dict[str, Any]:
     """Score a bundle on one ``split`` of a patch dataset or a manifest, stitched as predict does.
 
@@ -110,16 +112,16 @@ def evaluate_bundle(
     options = options or Options()
     engine = engine_of(chosen, options)
     options = replace(options, engine=engine.engine, precision=engine.precision)
-    run = Run(of_card(chosen.card), asked, pictures, listener or Silent())
+    run = Run(of_card(chosen.card), asked, pictures, callback or Callback())
     regions = collect(Path(data), split, chosen.card, options, tuple(ignore))
     with ExitStack() as stack:
         folder = stack.enter_context(written(output, overwrite))
         work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="work-"))
-        run.listener.stage("loading the model")
+        run.callback.on(events.Stage("loading the model"))
         predictor, watch = load(chosen, options), Watch(len(chosen.card.classes))
-        run.listener.planned(len(regions.parts))
+        run.callback.on(events.StepsPlanned(len(regions.parts)))
         for part in regions.parts:
-            run.listener.stage(part.name)
+            run.callback.on(events.Stage(part.name))
             _add_region(run, regions, part, predictor, options, Path(work), watch)
         result = run.result("bundle", **watched(watch, run.classes.names))
         result |= {"split": split, "data": regions.facts, "model": _model_facts(chosen, options)}
@@ -145,7 +147,7 @@ def _add_pair(run: Run, pair: FilePair) -> None:
         )
     if facts.get("status") == "partial":
         run.warnings.append(f"{facts['found']['path']} is marked as partial: it has holes")
-    run.add(pair, count(pair, len(pair.classes), on_block=run.listener.moved), facts)
+    run.add(pair, count(pair, len(pair.classes), on_block=run.advance), facts)
 
 
 def _add_region(
@@ -160,7 +162,7 @@ def _add_region(
     with regions.open(part) as (region, spacing):
         empty = PredictedRegion(part.name, region, np.zeros(0), spacing)
         case, counted = scored_region(
-            empty, regions.card, predictor, options, work, watch, run.listener.moved
+            empty, regions.card, predictor, options, work, watch, run.advance
         )
         run.add(case, counted, part.facts)
 

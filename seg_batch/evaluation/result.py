@@ -9,8 +9,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.run_files import EVALUATION, EVALUATION_PAGE
 from seg_batch.core.versions import package_version, versions
 from seg_batch.datasets.label_classes import Classes
@@ -24,26 +26,6 @@ from seg_batch.inference.sliding_window.seams import SeamCounts
 from seg_batch.io.sinks.publish import writing_folder
 
 
-class Listener(Protocol):
-    """What is told of an evaluation as it goes; a case is done when its shares sum to 1."""
-
-    def stage(self, name: str) -> None: ...
-
-    def planned(self, cases: int) -> None: ...
-
-    def moved(self, share: float) -> None: ...
-
-
-class Silent:
-    """The listener that does not listen."""
-
-    def stage(self, name: str) -> None: ...
-
-    def planned(self, cases: int) -> None: ...
-
-    def moved(self, share: float) -> None: ...
-
-
 @dataclass
 class Run:
     """What is collected while cases are scored."""
@@ -51,7 +33,7 @@ class Run:
     classes: Classes
     asked: list[Requirement]
     pictures: int
-    listener: Listener
+    callback: Callback
     scores: dict[str, CaseScores] = field(default_factory=dict)
     facts: list[dict[str, Any]] = field(default_factory=list)
     seams: list[SeamCounts] = field(default_factory=list)
@@ -62,6 +44,10 @@ class Run:
         self.gallery = Gallery(self.pictures)
         for one in self.asked:
             one.require_classes(self.classes.names)
+
+    def advance(self, share: float) -> None:
+        """So much more of the case in hand is scored; the shares of a case sum to 1."""
+        self.callback.on(events.Advanced(share))
 
     def add(self, case: Labelled, counted: Counted, facts: dict[str, Any]) -> None:
         self.scores[case.name] = counted.scores
@@ -107,7 +93,7 @@ def written(output: str | Path | None, overwrite: bool) -> AbstractContextManage
 def write(folder: Path | None, result: dict[str, Any], run: Run) -> None:
     if folder is None:
         return
-    run.listener.stage("writing")
+    run.callback.on(events.Stage("writing"))
     text = json.dumps(result, indent=2, allow_nan=False)
     (folder / EVALUATION).write_text(text + "\n", encoding="utf-8")
     rows = result["scores"]["per_class_and_case"]

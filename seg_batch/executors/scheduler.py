@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import ClusterError, DiskFullError, RefusedError
 from seg_batch.core.units import plain_s, whole_s
 from seg_batch.executors.faults import fault_of
@@ -21,12 +23,6 @@ from seg_batch.executors.pool import Outcome, Pool
 from seg_batch.executors.retry_state import TICK_S, Attempt, Course
 from seg_batch.executors.task import Carried, Carrying, TakenBackError
 from seg_batch.executors.task_grouping import TASK_S, Each, Recent, parts
-
-# ``tell(event, worker, why)``: "dropped" (a worker), "straggler" or "retried" (an item on it).
-Tell = Callable[[str, str, str], None]
-
-
-def _silent(event: str, worker: str, why: str) -> None: ...
 
 
 class Tries:
@@ -48,7 +44,7 @@ def run_bounded(
     retries: int = 1,
     most: int | None = None,
     stop: threading.Event | None = None,
-    tell: Tell = _silent,
+    callback: Callback | None = None,
     tries: Tries | None = None,
     seconds: Callable[[Any], float] | None = None,
     together: int = 1,
@@ -62,15 +58,15 @@ def run_bounded(
     ``stop`` is set nothing is begun: what a worker has begun is waited for, the rest is taken back, and
     items without an outcome are left undone. Several items that take little are one task of a worker,
     ``together`` at most; ``seconds``: what each is expected to take, else as those that ended lately.
-    What a task has not begun when it took too long is handed out anew.
+    What a task has not begun when it took too long is handed out anew. ``callback`` is told of troubles
+    of workers.
 
     Raises ClusterError when the pool dies, and DiskFullError when there is no space (for two workers,
     where there are several: one may have a disk of its own). What is done is on disk.
     """
     course = Course(items, pool.health, pool.workers_now, retries, most)
-    run = _Bounded(
-        pool, function, course, stop or threading.Event(), tell, tries or Tries(), seconds, together
-    )
+    stop, callback, tries = stop or threading.Event(), callback or Callback(), tries or Tries()
+    run = _Bounded(pool, function, course, stop, callback, tries, seconds, together)
     yield from run.outcomes()
 
 
@@ -83,7 +79,7 @@ class _Bounded:
         function: Callable[..., Any],
         course: Course,
         stop: threading.Event,
-        tell: Tell,
+        callback: Callback,
         tries: Tries,
         seconds: Callable[[Any], float] | None,
         together: int,
@@ -91,7 +87,7 @@ class _Bounded:
         self._pool, self._course, self._stop = pool, course, stop
         self._recent = Recent()
         self._seconds, self._together = seconds or self._recent, 1 if pool.inline else together
-        self._tell, self._tries, self._stopped = tell, tries, False
+        self._callback, self._tries, self._stopped = callback, tries, False
         self._function = Carrying(function)
         self._ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
         self._futures: dict[Attempt, Any] = {}
@@ -199,12 +195,11 @@ class _Bounded:
             self._forget(rival).cancel()
         for other, why in end.hopeless.items():
             self._pool.retire(other, why)
-            self._tell("dropped", self._pool.known_as(other), why)
+            self._tell("dropped", other, why)
         if end.what == "again":
             self._require_alive()
             why = f"{_name(attempt.item)}: {text}; again in {plain_s(end.wait_s)}"
-            worker = self._pool.known_as(worker or _lost_on(error))
-            self._tell("retried", worker, why)
+            worker = self._tell("retried", worker or _lost_on(error), why)
             if error is not None:
                 self._tries.retried(attempt.item, attempt.which, error, end.wait_s, worker)
         if end.what == "full":
@@ -229,7 +224,13 @@ class _Bounded:
             self._submit([self._course.copy(attempt, at, now)])
             seconds = now - attempt.begun
             why = f"{_name(attempt.item)}: {whole_s(seconds)}, begun elsewhere too"
-            self._tell("straggler", self._pool.known_as(at[-1]), why)
+            self._tell("straggler", at[-1], why)
+
+    def _tell(self, kind: str, worker: str, why: str) -> str:
+        """Returns what people call the worker."""
+        known = self._pool.known_as(worker)
+        self._callback.on(events.WorkerTrouble(kind, known, why))
+        return known
 
     def _require_alive(self) -> None:
         if not self._pool.alive():

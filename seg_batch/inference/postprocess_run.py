@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from seg_batch.config.postprocess import AnyStep, describe, to_json
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Block, Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref
@@ -35,12 +37,6 @@ from seg_batch.io.sources.tolerant_read import hold
 from seg_batch.io.sources.views.upsampled import finer
 
 PREDICTED = "labels"
-
-
-class Listener(Protocol):
-    """What is told before each step."""
-
-    def stage(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ def spacing_of(georef: Georef) -> tuple[float, ...]:
     return georef.spacing
 
 
-def post_process(job: Job, store: WorkStore, pool: Pool, listener: Listener) -> Mapped:
+def post_process(job: Job, store: WorkStore, pool: Pool, callback: Callback) -> Mapped:
     """Do the steps of the plan that are not done yet, each over all blocks.
 
     A store with blocks missing is treated as it is: what is missing has no data, objects end there.
@@ -123,7 +119,7 @@ def post_process(job: Job, store: WorkStore, pool: Pool, listener: Listener) -> 
     blocks = blocks_of(job.plan.extent, store.spec.chunk)
     threads = threads_for(pool.workers)
     for step in chain[len(rows) :]:
-        listener.stage(describe(step))
+        callback.on(events.Stage(describe(step)))
         start = time.perf_counter()
         after = store.new_map()
         board = StoreBoard(job, name, after)

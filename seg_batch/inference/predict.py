@@ -15,10 +15,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any, Protocol
+from typing import Any
 
 from seg_batch.config.postprocess import describe
 from seg_batch.config.predict_options import Options
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import (
     PartialResultError,
     RefusedError,
@@ -30,7 +32,7 @@ from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser, from_statistics
 from seg_batch.core.text import visible
 from seg_batch.core.versions import package_version
-from seg_batch.executors import Outcome, Pool, group_size, open_pool, run_bounded
+from seg_batch.executors import Pool, group_size, open_pool, run_bounded
 from seg_batch.inference.outputs import read_report
 from seg_batch.inference.plan import Plan, adopt, normalised
 from seg_batch.inference.postprocess_run import post_process
@@ -53,37 +55,9 @@ from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
 from seg_batch.io.sources import open_source, pieces, stage
 
 
-class Listener(Protocol):
-    """What is told of a run as it goes; the command line draws it, nobody has to listen."""
-
-    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None: ...
-
-    def stage(self, name: str) -> None: ...
-
-    def tiles(self, n: int) -> None: ...
-
-    def block(self, outcome: Outcome) -> None: ...
-
-    def worker(self, event: str, worker: str, why: str) -> None: ...
-
-
-class Silent:
-    """The listener that does not listen."""
-
-    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None: ...
-
-    def stage(self, name: str) -> None: ...
-
-    def tiles(self, n: int) -> None: ...
-
-    def block(self, outcome: Outcome) -> None: ...
-
-    def worker(self, event: str, worker: str, why: str) -> None: ...
-
-
 def predict_one(
     request: Request,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     *,
     pool: Pool | None = None,
     stop: Event | None = None,
@@ -96,13 +70,13 @@ def predict_one(
     place with holes, and the report's status is ``partial``.
     """
     start = time.perf_counter()
-    listener = listener or Silent()
+    callback = callback or Callback()
     prepared = prepare(request)
     outputs = prepared.outputs
     report = read_report(outputs)
     check_destination(prepared, report)
     with leaving_nothing_behind(outputs):
-        normaliser, staged = _numbers(prepared, listener)
+        normaliser, staged = _numbers(prepared, callback)
         prepared = replace(prepared, plan=normalised(prepared.plan, normaliser))
         if (told_again := finished(prepared, report)) is not None:
             if not request.keep_store:
@@ -115,7 +89,7 @@ def predict_one(
                 prepared = replace(prepared, plan=plan)
                 if request.overwrite:
                     store.forget_damaged(plan.output_blocks)
-                return _run(prepared, store, workers, staged, listener, start, stop or Event())
+                return _run(prepared, store, workers, staged, callback, start, stop or Event())
 
 
 def _pool(
@@ -130,7 +104,7 @@ def _pool(
     return open_pool(prepared.request.cluster, plan.workers, needs)
 
 
-def _numbers(prepared: Prepared, listener: Listener) -> tuple[Normaliser, Path | None]:
+def _numbers(prepared: Prepared, callback: Callback) -> tuple[Normaliser, Path | None]:
     """The normaliser, and the staged copy of a compressed volume.
 
     Staging and the pass for statistics happen once, here, so that every worker reads the same
@@ -139,13 +113,13 @@ def _numbers(prepared: Prepared, listener: Listener) -> tuple[Normaliser, Path |
     rule, request = prepared.model.card.normalisation, prepared.request
     staged = None
     if prepared.info.format == "nifti":
-        listener.stage("staging the volume")
+        callback.on(events.Stage("staging the volume"))
         staged = stage(prepared.info.path, prepared.outputs.staging)
     if rule.kind == "identity":
         return Normaliser(), staged
     if rule.kind == "card":
         return Normaliser(rule.mean, rule.std, rule.low, rule.high), staged
-    listener.stage("measuring mean and deviation")
+    callback.on(events.Stage("measuring mean and deviation"))
     source = open_source(request.input, volume=request.volume, staged=staged)
     try:
         return from_statistics(pieces(source), len(prepared.info.channels)), staged
@@ -170,7 +144,7 @@ def _run(
     store: WorkStore,
     pool: Pool,
     staged: Path | None,
-    listener: Listener,
+    callback: Callback,
     start: float,
     stop: Event,
 ) -> dict[str, Any]:
@@ -178,11 +152,12 @@ def _run(
     plan, outputs = prepared.plan, prepared.outputs
     done = store.receipts()
     run = Run(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
-    listener.planned(plan, len(done), (*prepared.info.warnings, *pool.advice))
+    warnings = (*prepared.info.warnings, *pool.advice)
+    callback.on(events.BlocksPlanned(plan.blocks, plan.tiles_predicted, len(done), warnings))
     todo = [block for block in plan.output_blocks if block.name not in done]
     job = _job(prepared, staged)
     most = 0 if prepared.request.attempt else None  # an attempt is made again as a whole
-    _predict_blocks(job, todo, pool, run, listener, stop, most)
+    _predict_blocks(job, todo, pool, run, callback, stop, most)
     if run.lost_voxels == math.prod(plan.extent):
         clean(outputs)
         raise UnreadableError(
@@ -190,9 +165,9 @@ def _run(
             "so copy it again from its origin"
         )
     if run.receipts or run.lost_voxels:
-        mapped = post_process(job, store, pool, listener)
+        mapped = post_process(job, store, pool, callback)
         require_same_input(prepared)
-        listener.stage("writing the product")
+        callback.on(events.Stage("writing the product"))
         products = _export(prepared, store, run, mapped.name)
     else:
         first = run.failures[0]["error"]
@@ -263,39 +238,40 @@ def _predict_blocks(
     todo: list[Block],
     pool: Pool,
     run: Run,
-    listener: Listener,
+    callback: Callback,
     stop: Event,
     most: int | None,
 ) -> None:
     """Hand out the blocks and take in what becomes of them; on any interruption stop the rest.
     ``most``: further tries of a block."""
-    with _opened(job, pool, listener) if todo else nullcontext():
+    with _opened(job, pool, callback) if todo else nullcontext():
         for outcome in run_bounded(
             pool,
             partial(run_block, job),
             todo,
             most=most,
             stop=stop,
-            tell=listener.worker,
+            callback=callback,
             together=group_size(len(todo), pool.workers),
         ):
             if isinstance(outcome.error, RefusedError):
                 raise outcome.error
             run.add(outcome)
-            listener.block(outcome)
+            block, worker = outcome.item.name, outcome.worker
+            callback.on(events.BlockEnded(block, worker, outcome.result, outcome.error))
     if len(run.receipts) + len(run.failures) < run.total:
         raise StoppedError("stopped as asked; run the same command again to resume")
 
 
 @contextmanager
-def _opened(job: Job, pool: Pool, listener: Listener) -> Iterator[None]:
+def _opened(job: Job, pool: Pool, callback: Callback) -> Iterator[None]:
     """The job at work in the pool; when this ends, no block of it runs in this process."""
     with ExitStack() as last_first:
         last_first.callback(close_work)
         work = last_first.enter_context(working(job)) if pool.inline else None
         last_first.callback(pool.drain)
         if work is not None:
-            work.on_tiles = listener.tiles
+            work.on_tiles = lambda n: callback.on(events.Advanced(n))
         try:
             yield
         except BaseException:
@@ -313,15 +289,16 @@ def predict(
     volume: int | None = None,
     overwrite: bool = False,
     keep_store: bool = False,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Segment one scene or volume; the Python face of ``segbatch predict``.
 
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
     ``function(patches) -> probabilities``. ``options``: the fields of ``config.predict_options.Options``, such as
-    ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. Returns the report. Raises
-    ``RefusedError`` when nothing was written, ``PartialResultError`` when the product has holes.
+    ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
+    (``core.events``) as they happen. Returns the report. Raises ``RefusedError`` when nothing was
+    written, ``PartialResultError`` when the product has holes.
     """
     request = Request(
         input=str(path),
@@ -333,7 +310,7 @@ def predict(
         overwrite=overwrite,
         keep_store=keep_store,
     )
-    report = predict_one(request, listener)
+    report = predict_one(request, callback)
     if report["status"] != "complete":
         raise PartialResultError(partial_line(report))
     return report

@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.config.recipe import Recipe
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import InputError, OutputError, StoreError
 from seg_batch.core.files import held_folder
 from seg_batch.core.run_files import CARD, CHECKPOINT
@@ -33,35 +35,7 @@ from seg_batch.training.training_set import TrainingSet, Wishes, training_set
 from seg_batch.training.write_bundle import fill
 
 if TYPE_CHECKING:
-    from seg_batch.nn.training.fit import Fit, Row
-
-
-class Listener(Protocol):
-    """What is told of a training as it goes. ``row``: step, loss, lr, seconds, wait, scores."""
-
-    def stage(self, name: str) -> None: ...
-
-    def planned(self, total: int) -> None: ...
-
-    def advanced(self, text: str) -> None: ...
-
-    def note(self, lines: Sequence[str]) -> None: ...
-
-    def row(self, row: Row, steps: int, minutes: float | None, per_step: int = 0) -> None: ...
-
-
-class Silent:
-    """The listener that does not listen."""
-
-    def stage(self, name: str) -> None: ...
-
-    def planned(self, total: int) -> None: ...
-
-    def advanced(self, text: str) -> None: ...
-
-    def note(self, lines: Sequence[str]) -> None: ...
-
-    def row(self, row: Row, steps: int, minutes: float | None, per_step: int = 0) -> None: ...
+    from seg_batch.nn.training.fit import Fit
 
 
 def train(
@@ -73,7 +47,7 @@ def train(
     teacher: str | None = None,
     tensorboard: str | None = None,
     overwrite: bool = False,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
 ) -> dict[str, Any]:
     """Train on ``data`` and write the bundle folder ``bundle``; returns the card as a dict.
 
@@ -86,42 +60,44 @@ def train(
     beginning of another training.
     """
     given = [str(data)] if isinstance(data, str | Path) else [str(one) for one in data]
-    listener, path, wishes = listener or Silent(), Path(bundle), wishes or Wishes()
+    callback, path, wishes = callback or Callback(), Path(bundle), wishes or Wishes()
     require_replaceable(path, overwrite, CARD)
     with _working(path) as work:
         found = training_set(
             given,
             work / "patches.zarr",
             wishes,
-            listener,
+            callback,
             check=lambda recipe: require_fitting(recipe, from_bundle, teacher),
             overwrite=overwrite,
         )
         found = replace(found, recipe=settled(found.recipe, from_bundle))
-        listener.note(found.reasons)
+        callback.on(events.Noted(found.reasons))
         _require_held_out(found.patches)
         with ExitStack() as stack:
-            ears = listener
+            callbacks = callback
             if tensorboard is not None:
-                ears = stack.enter_context(_board(tensorboard, listener))
-            fitted = _fitted(found, from_bundle, teacher, work, ears, overwrite)
+                from seg_batch.nn.training.tensorboard import Board
+
+                callbacks = Callbacks(stack.enter_context(Board(tensorboard)), callback)
+            fitted = _fitted(found, from_bundle, teacher, work, callbacks, overwrite)
         with writing_folder(path, overwrite, CARD) as folder:
-            card = fill(folder, found, fitted, work, listener)
-        listener.note(_warnings(card))
+            card = fill(folder, found, fitted, work, callback)
+        callback.on(events.Noted(_warnings(card)))
     shutil.rmtree(work_folder(path))
     return card.model_dump(mode="json")
 
 
-def _warnings(card: ModelCard) -> list[str]:
+def _warnings(card: ModelCard) -> tuple[str, ...]:
     """What of the network no blending makes good."""
     layers = card.architecture.get(WHOLE_PATCH, [])
     if not layers:
-        return []
+        return ()
     count = f"{len(layers)} layers see" if len(layers) > 1 else "a layer sees"
-    return [
+    return (
         f"warning: {count} the whole patch, so neighbouring patches may disagree by more than blending "
-        f"removes; compare the seam index of the bundle. {layers[0]}"
-    ]
+        f"removes; compare the seam index of the bundle. {layers[0]}",
+    )
 
 
 @contextmanager
@@ -154,18 +130,18 @@ def _fitted(
     from_bundle: str | None,
     teacher: str | None,
     work: Path,
-    listener: Listener,
+    callback: Callback,
     overwrite: bool,
 ) -> Fit:
     """The finished training, gone on with where it was; that of another one is removed or refused."""
     try:
-        return _fit(found, from_bundle, teacher, work, listener)
+        return _fit(found, from_bundle, teacher, work, callback)
     except StoreError as another:
         if not overwrite:
             raise StoreError(f"{another.message}, or begin anew with --overwrite") from None
     for name in ("fit", "examples"):
         shutil.rmtree(work / name, ignore_errors=True)
-    return _fit(found, from_bundle, teacher, work, listener)
+    return _fit(found, from_bundle, teacher, work, callback)
 
 
 def _fit(
@@ -173,7 +149,7 @@ def _fit(
     from_bundle: str | None,
     teacher: str | None,
     work: Path,
-    listener: Listener,
+    callback: Callback,
 ) -> Fit:
     """The training loop of ``nn`` with the samples, start and validation of this dataset."""
     from seg_batch.nn.training.fit import fit
@@ -181,9 +157,8 @@ def _fit(
     recipe, patches = found.recipe, found.patches
     validation = patches.held("validation")
     began = start(recipe, from_bundle)
-    listener.note(began.lines)
-    listener.stage("training")
-    how, per_step = recipe.fit, recipe.fit.batch * recipe.optimiser.accumulate
+    callback.on(events.Noted(began.lines))
+    callback.on(events.Stage("training"))
     card = recipe.card.card(patches.normaliser)
     return fit(
         began.model,
@@ -192,7 +167,7 @@ def _fit(
         validate=_validation(validation, recipe, patches),
         work=work / "fit",
         teacher=None if teacher is None else teacher_of(recipe, teacher),
-        on_row=lambda row: listener.row(row, how.steps, how.minutes, per_step),
+        callback=callback,
         on_examples=Examples(work / "examples", chosen(validation, card), card),
     )
 
@@ -218,22 +193,3 @@ def _validation(
 def _number(value: float) -> float:
     """Scores must compare: a region without any class counts as 0."""
     return 0.0 if math.isnan(value) else round(value, 5)
-
-
-@contextmanager
-def _board(folder: str, listener: Listener) -> Iterator[Listener]:
-    """A listener that also writes event files for TensorBoard."""
-    from seg_batch.nn.training.tensorboard import Board
-
-    class Both:
-        """Rows to both, the rest to the listener."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(listener, name)
-
-        def row(self, row: Row, steps: int, minutes: float | None, per_step: int = 0) -> None:
-            board.row(row)
-            listener.row(row, steps, minutes, per_step)
-
-    with Board(folder) as board:
-        yield Both()

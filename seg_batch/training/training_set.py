@@ -9,8 +9,10 @@ from typing import Any
 
 from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.reading import merged, read_plain, recipe_of, with_settings
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
-from seg_batch.datasets.build import Listener, make_patches
+from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.training.autoconfig import yielding
 from seg_batch.training.measure_dataset import advised
@@ -49,7 +51,7 @@ def training_set(
     data: Sequence[str],
     beside: Path,
     wishes: Wishes,
-    listener: Listener,
+    callback: Callback,
     *,
     check: Callable[[Recipe], object] = lambda recipe: None,
     overwrite: bool = False,
@@ -64,7 +66,7 @@ def training_set(
         given = _given(data[0], wishes)
         check(given.recipe)
         return given
-    recipe, reasons = _chosen(data, wishes, listener)
+    recipe, reasons = _chosen(data, wishes, callback)
     check(recipe)
     make_patches(
         list(data),
@@ -75,7 +77,7 @@ def training_set(
         cluster=wishes.cluster,
         workers=wishes.workers,
         overwrite=overwrite,
-        listener=listener,
+        callback=callback,
         reuse=True,
         needed=("validation",),
     )
@@ -84,13 +86,13 @@ def training_set(
 
 
 def _chosen(
-    data: Sequence[str], wishes: Wishes, listener: Listener
+    data: Sequence[str], wishes: Wishes, callback: Callback
 ) -> tuple[Recipe, tuple[str, ...]]:
     """A recipe that says card and cut stands alone; any less is put over what the data advise."""
     own, where = wishes.over({}), str(wishes.recipe or "recipe")
     if {"card", "cut"} <= own.keys() and wishes.recipe is not None:
         return _suited(recipe_of(own, where), own), ()
-    listener.stage("reading headers and labels")
+    callback.on(events.Stage("reading headers and labels"))
     advice, reasons = advised(list(data), wishes.align)
     advisable = recipe_of(wishes.over(yielding(advice, own)), where)
     recipe = _suited(advisable, own)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seg_batch.config.card import Border, Compute, ModelCard
 from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.reading import as_yaml
-from seg_batch.core import files
+from seg_batch.core import events, files
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.run_files import CARD
 from seg_batch.datasets.patch_set import Held, PatchSet
 from seg_batch.evaluation.score import scores_of
@@ -31,14 +32,8 @@ IMAGES = 8  # regions that the border of a patch is measured on
 SIDE = {2: 1024, 3: 128}  # of what is read of each
 
 
-class Listener(Protocol):
-    """What is told while a bundle is filled."""
-
-    def stage(self, name: str) -> None: ...
-
-
 def fill(
-    folder: Path, found: TrainingSet, fitted: Fit, work: Path, listener: Listener
+    folder: Path, found: TrainingSet, fitted: Fit, work: Path, callback: Callback
 ) -> ModelCard:
     """Write the bundle into ``folder`` and return its card.
 
@@ -53,14 +48,14 @@ def fill(
     sha256 = files.sha256(weights)
     predictor = load_predictor(weights, engine="tensorflow", precision="float32", sha256=sha256)
     validation, test = patches.held("validation"), patches.held("test")
-    listener.stage("measuring the border of a patch")
+    callback.on(events.Stage("measuring the border of a patch"))
     card = _card(patches, recipe, fitted.model, sha256)
     card = card.model_copy(update={"border": _border(validation, card, predictor)})
     told = summary(patches, recipe, fitted.history, fitted.step)
     scores: dict[str, Any] = {}
     for part, regions in (("validation", validation), ("test", test)):
         if regions:
-            listener.stage(f"scoring {part}")
+            callback.on(events.Stage(f"scoring {part}"))
             measured = {"measured_on": _measured_on(part, regions)}
             scores[part] = {**measured, **scores_of(regions, card, predictor)}
     how = {"precision": "float32", "taper": "hann", "overlap": list(card.overlap or ())}

@@ -21,15 +21,16 @@ from seg_batch.batch.job import orders_of
 from seg_batch.batch.journal import Journal
 from seg_batch.batch.journal.status import status_of
 from seg_batch.batch.run import run_unattended
-from seg_batch.batch.runner import carry_out, run_night
+from seg_batch.batch.runner import carry_out
 from seg_batch.batch.shutdown import Stop
 from seg_batch.batch.summaries import BlocksOnDisk
-from seg_batch.cli.display.run_table import Board
+from seg_batch.cli.display.run_table import RunTable
 from seg_batch.cli.status import status_lines
 from seg_batch.config.workflow import Workflow
-from seg_batch.core.callbacks import Silent, together
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import ClusterError, OutputError
-from seg_batch.executors import Outcome
+from tests.support.batch.nights import run_night
 from tests.support.files import address_raster, write_raster
 
 Made = Callable[..., Workflow]
@@ -47,8 +48,8 @@ def test_warnings_of_inputs_and_who_refused_one(night: Made, tmp_path: Path) -> 
     write_raster(nowhere, address_raster((300, 333), 1, "uint8"), crs=None, transform=FLAT)
     (folder / "cut.tif").write_bytes(nowhere.read_bytes()[:60])
     workflow = night(inputs=str(folder), cluster="local", workers=1)
-    with Board(console=Console(file=out, highlight=False, markup=False)) as board:
-        told = run_unattended(workflow, board, board.say, lambda folder: None)
+    with RunTable(console=Console(file=out, highlight=False, markup=False)) as table:
+        told = run_unattended(workflow, table, table.say, lambda folder: None)
     assert (told["complete"], told["refused"]) == (1, 1)
     log = (Path(workflow.run_folder) / "log.jsonl").read_text().splitlines()
     lines = [json.loads(line) for line in log]
@@ -65,19 +66,20 @@ def test_warnings_of_inputs_and_who_refused_one(night: Made, tmp_path: Path) -> 
     assert [line["worker"] for line in lines if line["event"] == "refused"] == [workers["done"]]
 
 
-class Heard(Silent):
+class Heard(Callback):
     """Blocks done before and now; asks to stop when the second one has ended."""
 
     def __init__(self, stop: Stop) -> None:
         self.stop, self.before, self.now = stop, 0, 0
 
-    def resumed(self, key: str, blocks: int) -> None:
-        self.before += blocks
-
-    def block(self, key: str, outcome: Outcome) -> None:
-        self.now += 1
-        if self.now == 2:
-            self.stop.ask("enough")
+    def on(self, event: events.Event) -> None:
+        match event:
+            case events.InputResumed(blocks=blocks):
+                self.before += blocks
+            case events.BlockEnded():
+                self.now += 1
+                if self.now == 2:
+                    self.stop.ask("enough")
 
 
 @pytest.mark.full
@@ -87,8 +89,8 @@ def test_blocks_that_are_on_disk_are_told_of_once(night: Made, scenes: Path) -> 
     told: dict[str, Any] = {"left": 1}
     while told["left"]:
         heard.append(Heard(Stop()))
-        board = Board(quiet=True)
-        told = run_night(workflow, together(heard[-1], board), stop=heard[-1].stop)
+        table = RunTable(quiet=True)
+        told = run_night(workflow, Callbacks(heard[-1], table), stop=heard[-1].stop)
         assert len(heard) < 6
     assert len(heard) > 1
     done = 0
@@ -118,17 +120,18 @@ def test_a_night_that_broke_off_leaves_no_report_of_an_earlier_stand(
     assert journal[-1]["event"] == "ended"
 
 
-class Late(Silent):
+class Late(Callback):
     """Somebody who asks to stop when the night has told that it is over."""
 
     def __init__(self, stop: Stop) -> None:
         self.stop, self.heard = stop, list[str]()
 
-    def stopping(self, why: str) -> None:
-        self.heard.append(why)
-
-    def ended(self, status: int, why: str) -> None:
-        self.stop.ask("too late")
+    def on(self, event: events.Event) -> None:
+        match event:
+            case events.Stopping(why):
+                self.heard.append(why)
+            case events.RunEnded():
+                self.stop.ask("too late")
 
 
 def test_a_signal_after_the_end_is_no_event_of_the_night(night: Made, scenes: Path) -> None:
@@ -172,11 +175,11 @@ def test_a_night_with_nothing_left_to_do_asks_for_no_workers(night: Made, scenes
     assert run_night(night(inputs=one))["complete"] == 1
     workflow = night(inputs=one)
     orders = replace(orders_of(workflow), cluster="nowhere.yaml")
-    told = carry_out(orders, Silent(), say=print, opened=print)
+    told = carry_out(orders, Callback(), say=print, opened=print)
     assert (told["status"], told["resumed"], told["complete"], told["refused"]) == (3, 1, 1, 1)
     Path(str(orders.requests[str(scenes / "small0.tif")].output)).unlink()
     with pytest.raises(ClusterError):
-        carry_out(orders, Silent(), say=print, opened=print)
+        carry_out(orders, Callback(), say=print, opened=print)
 
 
 def test_an_output_folder_that_can_not_be_made_is_told_in_one_line(
@@ -185,7 +188,7 @@ def test_an_output_folder_that_can_not_be_made_is_told_in_one_line(
     (tmp_path / "file").write_text("no folder")
     workflow = night(inputs=str(scenes), outputs=str(tmp_path / "file" / "out"))
     with pytest.raises(OutputError, match="can't write"):
-        run_unattended(workflow, Silent(), print, print)
+        run_unattended(workflow, Callback(), print, print)
 
 
 def test_no_name_of_a_file_reaches_the_terminal_unseen(night: Made, tmp_path: Path) -> None:

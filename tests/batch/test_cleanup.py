@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from seg_batch.batch.dispatch import attempt_at
-from seg_batch.batch.runner import run_night
 from seg_batch.config.workflow import Workflow
 from seg_batch.core.errors import BusyError
 from seg_batch.executors.faults import fault_of
@@ -19,6 +18,7 @@ from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.request import Request
 from seg_batch.inference.resume import clean
 from seg_batch.io.sinks.work_store import WorkStore
+from tests.support.batch.nights import run_night
 from tests.support.io.stores import store_spec
 
 

@@ -19,6 +19,8 @@ from seg_batch.batch.job import FEWEST_LED, MOST_LED, Item, largest_first, may_l
 from seg_batch.batch.resume import is_unchanged
 from seg_batch.batch.shutdown import Stop
 from seg_batch.batch.summaries import stamp
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.inference.request import Request
 from seg_batch.inference.worker_requirements import Room
 from seg_batch.io.sinks.product import digest
@@ -123,11 +125,17 @@ def test_a_room_is_left_when_the_work_fails() -> None:
 
 
 def test_only_the_first_reason_to_stop_counts() -> None:
-    told: list[str] = []
-    stop = Stop(told.append)
+    told: list[events.Event] = []
+
+    class Telling(Callback):
+        def on(self, event: events.Event) -> None:
+            told.append(event)
+
+    stop = Stop(Telling())
     stop.ask("the disk is full", fault=True)
     stop.ask("it is late")
-    assert (told, stop.why, stop.fault) == (["the disk is full"], "the disk is full", True)
+    assert told == [events.Stopping("the disk is full")]
+    assert (stop.why, stop.fault) == ("the disk is full", True)
 
 
 def test_the_clock_stops_a_night() -> None:

@@ -15,15 +15,16 @@ from seg_batch.batch.dry_run import plan_lines, plan_night
 from seg_batch.batch.job import orders_of
 from seg_batch.batch.journal import Journal, begin, fold, open_run
 from seg_batch.batch.resume import enter, feared, stands
-from seg_batch.batch.runner import run_night
 from seg_batch.batch.summaries import facts_of
 from seg_batch.config.workflow import Workflow
-from seg_batch.core.callbacks import Silent
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import StoreError
 from seg_batch.core.run_files import JOURNAL
 from seg_batch.inference.bundles import find
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request, prepare
+from tests.support.batch.nights import run_night
 from tests.support.files import damaged
 
 Made = Callable[..., Workflow]
@@ -128,12 +129,12 @@ def test_an_input_that_changes_while_it_is_segmented_is_begun_anew(
     """Half of it would be of the one, half of the other."""
     path = Path(shutil.copy(scenes / "large0.tif", tmp_path))
 
-    class Changing(Silent):
+    class Changing(Callback):
         blocks = 0
 
-        def block(self, key: str, outcome: Any) -> None:
-            self.blocks += 1
-            if self.blocks == 3:
+        def on(self, event: events.Event) -> None:
+            self.blocks += isinstance(event, events.BlockEnded)
+            if self.blocks == 3 and isinstance(event, events.BlockEnded):
                 shutil.copyfile(scenes / "large1.tif", path)
 
     workflow = night(inputs=str(path))
@@ -146,12 +147,13 @@ def test_an_input_that_changes_while_it_is_segmented_is_begun_anew(
     assert made.read_bytes() == alone.read_bytes()
 
 
-class Order(Silent):
+class Order(Callback):
     def __init__(self) -> None:
         self.begun: list[str] = []
 
-    def started(self, key: str, facts: dict[str, Any]) -> None:
-        self.begun.append(Path(key).name)
+    def on(self, event: events.Event) -> None:
+        if isinstance(event, events.InputStarted):
+            self.begun.append(Path(event.key).name)
 
 
 @pytest.mark.full
@@ -227,9 +229,10 @@ def test_a_partial_product_is_told_of_though_a_further_try_is_refused(
     (tmp_path / "in").mkdir()
     hole = damaged(tmp_path / "in" / "hole.tif")
 
-    class Removing(Silent):
-        def retried(self, *told: Any) -> None:
-            hole.unlink()
+    class Removing(Callback):
+        def on(self, event: events.Event) -> None:
+            if isinstance(event, events.InputRetried):
+                hole.unlink()
 
     told = run_night(night(inputs=str(hole), on_failure={"retries": 1}), Removing())
     assert (told["status"], told["partial"], told["refused"]) == (3, 1, 0)

@@ -13,7 +13,7 @@ from seg_batch.batch.journal import open_run
 from seg_batch.batch.report import write
 from seg_batch.batch.run import run_unattended
 from seg_batch.config.workflow import Workflow
-from seg_batch.core.callbacks import Silent
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import BusyError, SegbatchError, StoreError
 
 TELL = "import os, sys; print(os.environ['SEGBATCH_STATUS'], file=open(sys.argv[1], 'a'))"
@@ -30,7 +30,7 @@ def made(night: Callable[..., Workflow], scenes: Path, tmp_path: Path) -> Callab
 
 def ran(workflow: Workflow) -> int:
     try:
-        status = run_unattended(workflow, Silent(), print, write)["status"]
+        status = run_unattended(workflow, Callback(), print, write)["status"]
     except SegbatchError as error:
         status = error.status
     return int(status)
@@ -80,10 +80,10 @@ def test_a_folder_of_another_run_is_left_alone(
     with open_run(run):
         (run / "report.html").write_text("another's")
         with pytest.raises(BusyError):
-            run_unattended(made(), Silent(), print, write)
+            run_unattended(made(), Callback(), print, write)
     (run / "journal.jsonl").write_text('{"t":1,"event":"stopping","input":null,"why":""}\n')
     with pytest.raises(StoreError, match="another workflow"):
-        run_unattended(made(), Silent(), print, write)
+        run_unattended(made(), Callback(), print, write)
     assert (run / "report.html").read_text() == "another's"
     assert told(tmp_path) == []
 

@@ -7,14 +7,14 @@ import logging
 import threading
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from seg_batch.batch.run_log import Logged, RunLog, failure, recording, remedy, worker_line
+from seg_batch.batch.run_log import LogWriter, RunLog, failure, recording, remedy, worker_line
+from seg_batch.core import events
 from seg_batch.core.errors import ReadError
-from seg_batch.executors import Outcome, gather_logs, open_pool
+from seg_batch.executors import gather_logs, open_pool
 from tests.support.patience import until
 
 
@@ -73,7 +73,6 @@ def test_every_error_has_a_remedy(error: str, words: str) -> None:
 
 
 def test_a_failure_names_input_block_worker_cause_and_remedy(tmp_path: Path) -> None:
-    block = SimpleNamespace(name="1.2")
     hurt = {"worker": "h:7", "unreadable": ["0:5,0:5"], "tiles": 1, "seconds": {}}
     partial = {
         "status": "partial",
@@ -82,13 +81,16 @@ def test_a_failure_names_input_block_worker_cause_and_remedy(tmp_path: Path) -> 
         "failures": [{"block": "0.0", "error": "the input can't be read at 0:5"}],
     }
     with RunLog(tmp_path / "log.jsonl") as log:
-        told = Logged(log)
-        told.block("a.tif", Outcome(block, error=ReadError("strip 3 is damaged"), worker="h:5"))
-        told.block("a.tif", Outcome(block, result=hurt))
-        told.done("a.tif", partial)
-        told.failed("a.tif", "a.tif: the file is empty; copy it again", 2, "h:8")
-        told.failed("a.tif", "a.tif: there is no such file", 2)
-        told.retried("a.tif", "OSError: [Errno 5] Input/output error", 4.0, "h:6")
+        writer, error = LogWriter(log), ReadError("strip 3 is damaged")
+        for event in (
+            events.BlockEnded("1.2", "h:5", error=error, key="a.tif"),
+            events.BlockEnded("1.2", receipt=hurt, key="a.tif"),
+            events.InputDone("a.tif", partial),
+            events.InputFailed("a.tif", "a.tif: the file is empty; copy it again", 2, "h:8"),
+            events.InputFailed("a.tif", "a.tif: there is no such file", 2),
+            events.InputRetried("a.tif", "OSError: [Errno 5] Input/output error", 4.0, "h:6"),
+        ):
+            writer.on(event)
     failed = [one for one in lines(tmp_path / "log.jsonl") if "cause" in one]
     assert [one["event"] for one in failed] == [
         *("block failed", "block failed", "missing", "refused", "refused", "retried")
@@ -99,6 +101,57 @@ def test_a_failure_names_input_block_worker_cause_and_remedy(tmp_path: Path) -> 
     assert [one.get("block") for one in failed] == ["1.2", "1.2", "0.0", None, None, None]
     workers = [one.get("worker") for one in failed]
     assert workers == ["h:5", "h:7", "h:9", "h:8", None, "h:6"], "never who only wrote it down"
+
+
+def test_a_night_is_written_with_these_keys_in_this_order(tmp_path: Path) -> None:
+    """Whoever reads a log goes by them."""
+    facts = {"blocks": 6, "tiles": 20, "promised_bytes": 5, "output": "o", "warnings": ["no CRS"]}
+    receipt = {"worker": "h:1", "tiles": 3, "seconds": {"total": 1.23456}, "peak_rss_bytes": 9}
+    result = {"status": "complete", "output": "o", "seconds": 2.0, "tiles": 3, "worker": "h:9"}
+    with RunLog(tmp_path / "log.jsonl") as log:
+        writer = LogWriter(log)
+        for event in (
+            events.PoolOpened("inline", 1),
+            events.PoolOpened("tcp://x", 2, "http://d"),
+            events.Surveyed(1, 2),
+            events.Surveyed(2, 2),
+            events.RunPlanned(4, 1, 1, 8, 40, 1.5),
+            events.InputStarted("a", facts),
+            events.Stage("segmenting", "a"),
+            events.InputResumed("a", 2),
+            events.BlockEnded("1.2", receipt=receipt, key="a"),
+            events.InputDone("a", result),
+            events.InputFailed("a", "no such file", 3),
+            events.InputWithdrawn("a"),
+            events.WorkerTrouble("lost", "h:2", "it died"),
+            events.Advanced(3),
+            events.Stopping("SIGINT received"),
+            events.RunEnded(0, "all"),
+            events.RunEnded(3, "all"),
+        ):
+            writer.on(event)
+    written = [list(one.items()) for one in lines(tmp_path / "log.jsonl")]
+    assert all([key for key, _ in one[:4]] == ["t", "level", "source", "event"] for one in written)
+    assert [" ".join(f"{key}={value}" for key, value in one[3:]) for one in written] == [
+        "event=pool pool=inline workers=1",
+        "event=pool pool=tcp://x workers=2 dashboard=http://d",
+        "event=surveyed inputs=2",
+        "event=planned inputs=4 done=1 refused=1 blocks=8 tiles=40 seconds_estimate=1.5",
+        "event=started input=a blocks=6 tiles=20 promised_bytes=5 output=o",
+        "event=input text=no CRS input=a",
+        "event=stage text=segmenting input=a",
+        "event=resumed input=a blocks=2",
+        "event=block input=a block=1.2 worker=h:1 seconds=1.235",
+        "event=done input=a status=complete output=o seconds=2.0 tiles=3 worker=h:9",
+        f"event=failed status=3 input=a cause=no such file remedy={remedy('no such file')}",
+        "event=withdrawn input=a",
+        "event=worker lost text=it died worker=h:2",
+        "event=stopping text=SIGINT received",
+        "event=ended text=all status=0",
+        "event=ended text=all status=3",
+    ]
+    levels = [dict(one)["level"] for one in written]
+    assert [n for n, level in enumerate(levels) if level != "info"] == [5, 10, 12, 13, 15]
 
 
 def test_a_failure_is_one_line_of_json_whatever_its_words(tmp_path: Path) -> None:

@@ -23,25 +23,26 @@ from seg_batch.batch.cleanup import REPORTS
 from seg_batch.batch.dry_run import plan_lines, plan_night
 from seg_batch.batch.journal import Journal, open_run
 from seg_batch.batch.run import run_unattended
-from seg_batch.batch.runner import run_night
 from seg_batch.batch.shutdown import Stop
 from seg_batch.config.workflow import Workflow
-from seg_batch.core.callbacks import Silent
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import BusyError, InputError, RefusedError, StoreError
 from seg_batch.core.run_files import ATTEMPT
 from seg_batch.inference.request import Prepared, Request, prepare
+from tests.support.batch.nights import run_night
 from tests.support.files import address_raster, damaged, products, write_raster
 
 Made = Callable[..., Workflow]
 
 
-def events(workflow: Workflow) -> list[dict[str, Any]]:
+def journal_of(workflow: Workflow) -> list[dict[str, Any]]:
     return Journal.read(Path(workflow.run_folder) / "journal.jsonl")
 
 
 def counted(workflow: Workflow, kind: str) -> Counter[str]:
     return Counter(
-        Path(event["input"]).name for event in events(workflow) if event["event"] == kind
+        Path(event["input"]).name for event in journal_of(workflow) if event["event"] == kind
     )
 
 
@@ -53,7 +54,7 @@ def test_products_are_those_of_predict_alone(night: Made, alone: dict[str, bytes
     assert products(out) == alone
     left = [path.name for path in out.iterdir() if ".work." in path.name or ATTEMPT in path.name]
     assert not left
-    results = [event["outcome"] for event in events(night()) if event["event"] == "done"]
+    results = [event["outcome"] for event in journal_of(night()) if event["event"] == "done"]
     assert all(len(str(result)) < 4000 for result in results)
     assert counted(night(), "refused") == {"bad.tif": 1}
 
@@ -99,28 +100,29 @@ def test_a_lost_product_is_made_again_and_no_other(night: Made, alone: dict[str,
 
 @pytest.mark.full
 def test_largest_first(night: Made, scenes: Path) -> None:
-    class Order(Silent):
+    class Order(Callback):
         def __init__(self) -> None:
             self.small: list[str] = []
 
-        def started(self, key: str, facts: dict[str, Any]) -> None:
-            if facts["blocks"] == 1:
-                self.small.append(Path(key).name)
+        def on(self, event: events.Event) -> None:
+            if isinstance(event, events.InputStarted) and event.facts["blocks"] == 1:
+                self.small.append(Path(event.key).name)
 
     order = Order()
     run_night(night(inputs=str(scenes / "small*.tif")), order)
     assert order.small == [f"small{i}.tif" for i in reversed(range(5))]
 
 
-class Stopping(Silent):
+class Stopping(Callback):
     """Asks to stop when the first input of a kind is in hand."""
 
     def __init__(self, stop: Stop, blocks: int) -> None:
         self.stop, self.blocks = stop, blocks
 
-    def started(self, key: str, facts: dict[str, Any]) -> None:
-        if (facts["blocks"] > 1) == (self.blocks > 1):
-            self.stop.ask("enough for today")
+    def on(self, event: events.Event) -> None:
+        match event:
+            case events.InputStarted(_, facts) if (facts["blocks"] > 1) == (self.blocks > 1):
+                self.stop.ask("enough for today")
 
 
 @pytest.mark.full
@@ -131,11 +133,10 @@ def test_a_stopped_night_goes_on(
     """In hand is finished, nothing else is begun; the next try does the rest, and only that."""
     workflow = night(inputs=str(scenes / "[sl]*.tif"))
     stop = Stop()
-    listener = Stopping(stop, blocks)
-    told = run_night(workflow, listener, stop=stop)
+    told = run_night(workflow, Stopping(stop, blocks), stop=stop)
     assert (told["status"], told["why"]) == (130, "enough for today")
     assert told["left"] == 7 - told["complete"] > 0
-    assert events(workflow)[-1]["status"] == 130
+    assert journal_of(workflow)[-1]["status"] == 130
     assert run_night(workflow)["resumed"] == told["complete"]
     assert products(Path(workflow.outputs.folder)) == alone
 
@@ -160,7 +161,7 @@ def test_what_can_not_be_read_is_tried_again(night: Made, tmp_path: Path) -> Non
     assert run_night(workflow)["partial"] == 1
     assert counted(workflow, "retried") == {"hole.tif": 1}
     assert counted(workflow, "started") == {"hole.tif": 2}
-    (again,) = [event for event in events(workflow) if event["event"] == "retried"]
+    (again,) = [event for event in journal_of(workflow) if event["event"] == "retried"]
     assert (again["attempt"], again["wait_s"]) == (1, 1)
     assert "can't be read at" in again["error"]
 
@@ -241,7 +242,7 @@ def test_another_workflow_is_refused_in_the_same_folder(night: Made, scenes: Pat
     assert not any(path.exists() for path in outdated)
     aside = list(Path(other.run_folder).glob("journal-until-*"))
     assert Journal.read(aside[0])[-1]["event"] == "ended"
-    assert events(other)[0]["event"] == "begun"
+    assert journal_of(other)[0]["event"] == "begun"
     assert run_night(other)["resumed"] == 1
 
 
@@ -262,7 +263,7 @@ def test_an_input_that_changed_is_told_of_and_made_anew_if_asked(
     assert run_night(workflow)["status"] == 0
     write_raster(path, address_raster((300, 333), 1, "uint8") + np.uint8(1))
     assert run_night(workflow)["refused"] == 1
-    aside = [event for event in events(workflow) if event["event"] == "refused"]
+    aside = [event for event in journal_of(workflow) if event["event"] == "refused"]
     assert "the input file has changed" in aside[0]["error"]
     assert run_night(workflow, overwrite=True)["complete"] == 1
 
@@ -286,7 +287,7 @@ def test_a_coordinator_killed_before_it_began_leaves_a_night_to_begin(
     for _ in range(2):
         command = [sys.executable, "-c", KILLED, workflow.run_folder]
         assert subprocess.run(command).returncode == -signal.SIGKILL
-    assert [event["event"] for event in events(workflow)] == ["taken_over"]
+    assert [event["event"] for event in journal_of(workflow)] == ["taken_over"]
     assert run_night(workflow)["status"] == 0
 
 
@@ -313,7 +314,7 @@ def test_what_all_inputs_need_is_looked_for_before_any_is_touched(
 ) -> None:
     workflow = night(**changes)
     unattended = partial(run_unattended, say=print, write=print)
-    for done in (run_night, lambda w: unattended(w, Silent()), plan_night):
+    for done in (run_night, lambda w: unattended(w, Callback()), plan_night):
         with pytest.raises(RefusedError, match=said) as refused:
             done(workflow)
         assert refused.value.status == 2

@@ -15,7 +15,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,8 @@ from rasterio.windows import Window
 from timing import make_bundle, show
 
 import seg_batch
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 
 TARGET, MIB = 1.03, 1 << 20
 BLOCK = (1024, 128)  # no block has fewer rows than a chunk, so the scene is narrow and very high
@@ -45,20 +46,19 @@ def narrow_scene(path: Path, blocks: int) -> Path:
     return path
 
 
-class Worker:
+class Worker(Callback):
     """Listens to a run of one worker: its memory after each block."""
 
     def __init__(self) -> None:
         self.bytes: list[int] = []
         self.pids: set[int] = set()
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *told: None
-
-    def block(self, outcome: Any) -> None:
-        if outcome.error is not None:
-            raise outcome.error
-        pid = int(outcome.result["worker"].rpartition(":")[2])
+    def on(self, event: events.Event) -> None:
+        if not isinstance(event, events.BlockEnded):
+            return
+        if event.error is not None:
+            raise event.error
+        pid = int(event.receipt["worker"].rpartition(":")[2])
         self.pids.add(pid)
         self.bytes.append(resident_bytes(pid))
 
@@ -72,7 +72,7 @@ def grown(name: str, scene: Path, work: Path, model: Any, **options: Any) -> flo
         cluster="local",
         workers=1,
         block=BLOCK,
-        listener=told,
+        callback=told,
         **options,
     )
     if len(told.pids) != 1:

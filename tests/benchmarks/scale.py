@@ -15,15 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rasterio
 from nights import Night, make_scenes, make_workflow, resident_bytes, run_night
 from rasterio.windows import Window
 from timing import show
+
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 
 TARGET_MS, GROWTH = 5.0, 1.2
 BLOCK, WORKERS, MIB = 2048, 2, 1 << 20
@@ -41,18 +42,17 @@ def sparse_scene(path: Path, side: int) -> Path:
     return path
 
 
-class Coordinator:
+class Coordinator(Callback):
     """Listens to a run in this process: processor time and memory after each block."""
 
     def __init__(self) -> None:
         self.looks: list[tuple[float, int]] = []
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *told: None
-
-    def block(self, outcome: Any) -> None:
-        if outcome.error is not None:
-            raise outcome.error
+    def on(self, event: events.Event) -> None:
+        if not isinstance(event, events.BlockEnded):
+            return
+        if event.error is not None:
+            raise event.error
         self.looks.append((time.process_time(), resident_bytes("self")))
 
 
@@ -69,7 +69,7 @@ def alone(scene: str, output: str) -> None:
         cluster="local",
         workers=WORKERS,
         block=(BLOCK, BLOCK),
-        listener=told,
+        callback=told,
     )
     n = len(told.looks)
     first, last = told.looks[n // 10], told.looks[-1]

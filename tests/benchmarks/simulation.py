@@ -33,10 +33,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from timing import make_bundle, make_scene, show
 
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.executors.pool import IN_FLIGHT
 from seg_batch.executors.retry_state import Attempt, Course
 from seg_batch.executors.worker_health import Health
@@ -203,17 +204,15 @@ class Cluster:
         self.at(self.now + 1.0, self.tick)
 
 
-class Blocks:
+class Blocks(Callback):
     """Listens to a run: how long each block took."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *told: None
-
-    def block(self, outcome: Any) -> None:
-        self.seconds.append(outcome.result["seconds"]["total"])
+    def on(self, event: events.Event) -> None:
+        if isinstance(event, events.BlockEnded) and event.receipt:
+            self.seconds.append(event.receipt["seconds"]["total"])
 
 
 def measured_blocks() -> tuple[float, float]:
@@ -226,7 +225,7 @@ def measured_blocks() -> tuple[float, float]:
         scene = make_scene(work / "scene.tif", 3072)
         bundle = make_bundle(work / "bundle", 2, 256, 64, **network)
         seg_batch.predict(
-            scene, work / "map.tif", model=bundle, listener=told, memory_bytes=1_400_000_000
+            scene, work / "map.tif", model=bundle, callback=told, memory_bytes=1_400_000_000
         )
     seconds = sorted(told.seconds)[len(told.seconds) // 8 :]  # the last columns are narrower
     return statistics.median(seconds), statistics.pstdev(map(math.log, seconds))

@@ -16,10 +16,11 @@ from timing import show
 
 from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.reading import read_recipe
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.losses.combine import over_heads
 from seg_batch.nn.training.fit import fit, loss_of
-from seg_batch.nn.training.history import Row
 from seg_batch.nn.training.transfer import fresh
 
 TARGET, WARM = 0.85, 20
@@ -68,7 +69,7 @@ def bare_step(recipe: Recipe, samples: Cached) -> Any:
     return lambda: float(step())
 
 
-class Turns:
+class Turns(Callback):
     """Twenty steps of the loop, twenty bare ones, and so on: seconds per step of each."""
 
     def __init__(self, bare: Any) -> None:
@@ -77,7 +78,9 @@ class Turns:
         self.bare_s: list[float] = []
         self.waits: list[float] = []
 
-    def __call__(self, row: Row) -> None:
+    def on(self, row: events.Event) -> None:
+        if not isinstance(row, events.TrainingRow):
+            return
         now, steps = time.perf_counter(), row.step - self._step
         if self._step >= WARM:
             self.loop_s.append((now - self._since) / steps)
@@ -103,7 +106,7 @@ def measured(name: str, parts: dict[str, Any], steps: int, work: Path) -> bool:
     def unscored(predict: Any) -> dict[str, float]:
         return {"score": 0.0}
 
-    fit(fresh(recipe), samples, recipe=recipe, validate=unscored, work=work, on_row=turns)
+    fit(fresh(recipe), samples, recipe=recipe, validate=unscored, work=work, callback=turns)
     # Means of the loop: the checkpoint in every fifth turn is a cost of it.
     loop_s, bare_s = statistics.mean(turns.loop_s), statistics.mean(turns.bare_s)
     middle = statistics.median(turns.bare_s) / statistics.median(turns.loop_s)

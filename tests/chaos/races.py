@@ -19,10 +19,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from seg_batch.batch.journal.lease import NAME, holder
-from seg_batch.batch.runner import run_night
 from seg_batch.config.workflow import Workflow, read
 from seg_batch.core.errors import BusyError
 from tests.chaos.night import end_session, wait_until
+from tests.support.batch.nights import run_night
 
 REFUSED = 2
 

@@ -13,6 +13,8 @@ import pytest
 import zarr
 
 from seg_batch.config.recipe import Recipe
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError, OutputError, StoreError
 from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet
@@ -36,28 +38,19 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 class Killed(BaseException):
-    """Ends a run at a listener's call, as an interrupt would."""
+    """Ends a run at an event, as an interrupt would."""
 
 
-class Fuse:
-    """A listener that ends the run at its ``n``-th call."""
+class Fuse(Callback):
+    """Ends the run at its ``n``-th event."""
 
     def __init__(self, n: int) -> None:
         self.left = n
 
-    def _burn(self) -> None:
+    def on(self, event: events.Event) -> None:
         self.left -= 1
         if self.left < 0:
             raise Killed
-
-    def stage(self, name: str) -> None:
-        self._burn()
-
-    def planned(self, total: int) -> None:
-        self._burn()
-
-    def advanced(self, text: str) -> None:
-        self._burn()
 
 
 def scene(folder: Path) -> tuple[list[str], Recipe]:
@@ -74,7 +67,7 @@ def test_wherever_a_run_ends_the_same_command_finishes_it(tmp_path: Path) -> Non
     for n in range(0, 100, 2):
         fuse = Fuse(n)
         try:
-            make_patches(given, out, recipe, listener=fuse, task_bytes=SMALL)
+            make_patches(given, out, recipe, callback=fuse, task_bytes=SMALL)
         except Killed:
             ended += 1
             assert not out.exists()
@@ -93,13 +86,13 @@ def test_each_run_does_only_what_is_left(tmp_path: Path) -> None:
     given, recipe = scene(tmp_path)
     out = tmp_path / "d.zarr"
     with pytest.raises(Killed):
-        make_patches(given, out, recipe, listener=Fuse(9), task_bytes=SMALL)
+        make_patches(given, out, recipe, callback=Fuse(9), task_bytes=SMALL)
     done = {p: p.stat().st_mtime_ns for p in (work_folder(out) / "done").glob("tiles*")}
     chunks = {p: p.stat().st_mtime_ns for p in (work_folder(out) / "dataset/image").glob("c.*")}
     assert done
     assert chunks
     with pytest.raises(Killed):
-        make_patches(given, out, recipe, listener=Fuse(6), task_bytes=SMALL)
+        make_patches(given, out, recipe, callback=Fuse(6), task_bytes=SMALL)
     assert {p: p.stat().st_mtime_ns for p in done} == done
     finished = [p for p, t in chunks.items() if p.stat().st_mtime_ns == t]
     assert len(finished) >= len(chunks) - 12, "at most the two tasks in flight were done twice"
@@ -138,7 +131,7 @@ def test_killed_between_moving_and_tidying_up(tmp_path: Path) -> None:
     given, recipe = scene(tmp_path)
     out, work = tmp_path / "d.zarr", tmp_path / "d.zarr.work"
     with pytest.raises(Killed):
-        make_patches(given, out, recipe, listener=Fuse(9))  # the last stage, before the moves
+        make_patches(given, out, recipe, callback=Fuse(9))  # the last stage, before the moves
     shutil.copytree(work, tmp_path / "kept")
     made = make_patches(given, out, recipe)
     expected = content(out)
@@ -162,7 +155,7 @@ def test_another_plan_is_refused_and_overwrite_begins_anew(tmp_path: Path) -> No
     given, recipe = scene(tmp_path)
     out = tmp_path / "d.zarr"
     with pytest.raises(Killed):
-        make_patches(given, out, recipe, listener=Fuse(6), task_bytes=SMALL)
+        make_patches(given, out, recipe, callback=Fuse(6), task_bytes=SMALL)
     other = recipe.changed(cut={"overlap": [16, 16]})
     with pytest.raises(StoreError, match=r"another dataset \(other cut\)"):
         make_patches(given, out, other, task_bytes=SMALL)
@@ -240,7 +233,7 @@ def test_receipts_of_arrays_that_are_gone_count_for_nothing(tmp_path: Path) -> N
     make_patches(given, tmp_path / "whole.zarr", recipe)
     out, work = tmp_path / "d.zarr", tmp_path / "d.zarr.work"
     with pytest.raises(Killed):
-        make_patches(given, out, recipe, listener=Fuse(8), task_bytes=SMALL)
+        make_patches(given, out, recipe, callback=Fuse(8), task_bytes=SMALL)
     assert len(list((work / "done").glob("*.json"))) > 2
     (work / "done" / "laid-out.json").unlink()  # as a kill would, while the folder is removed
     make_patches(given, out, recipe, task_bytes=SMALL)

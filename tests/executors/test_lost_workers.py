@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import BundleError, DiskFullError
 from seg_batch.executors import dask_pool, run_bounded
 from seg_batch.executors.cluster.launch import local_pool
@@ -31,17 +33,18 @@ def pool() -> Iterator[DaskPool]:
     pool.close()
 
 
-class Told:
-    """What a run tells."""
+class Told(Callback):
+    """What a run tells of its workers."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, str, str]] = []
+        self.troubles: list[events.WorkerTrouble] = []
 
-    def __call__(self, event: str, worker: str, why: str) -> None:
-        self.events.append((event, worker, why))
+    def on(self, event: events.Event) -> None:
+        assert isinstance(event, events.WorkerTrouble)
+        self.troubles.append(event)
 
-    def of(self, event: str) -> list[tuple[str, str]]:
-        return [(worker, why) for kind, worker, why in self.events if kind == event]
+    def of(self, kind: str) -> list[tuple[str, str]]:
+        return [(one.worker, one.why) for one in self.troubles if one.kind == kind]
 
 
 def test_a_suspended_workers_items_are_done_elsewhere(pool: DaskPool, tmp_path: Path) -> None:
@@ -60,7 +63,7 @@ def test_a_suspended_workers_items_are_done_elsewhere(pool: DaskPool, tmp_path: 
 
     told, ended = Told(), []
     try:
-        for outcome in run_bounded(pool, slow, range(40), tell=told):
+        for outcome in run_bounded(pool, slow, range(40), callback=told):
             ended.append(outcome.item)
         assert worker in pool.workers_now(), "nobody took it to be lost"
     finally:
@@ -142,7 +145,7 @@ def test_a_worker_on_which_nothing_works_is_sent_away(pool: DaskPool, error: Exc
     pids = pool.ask(os.getpid)
     bad = next(iter(pids))
     told = Told()
-    outcomes = list(run_bounded(pool, failing(error, {pids[bad]}), range(60), tell=told))
+    outcomes = list(run_bounded(pool, failing(error, {pids[bad]}), range(60), callback=told))
     assert sorted(o.item for o in outcomes) == list(range(60))
     assert not [o.error for o in outcomes if o.error]
     named = pool.known_as(bad)

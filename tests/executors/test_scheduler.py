@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import DiskFullError, InputError, PassingError
 from seg_batch.executors import run_bounded
 from seg_batch.executors.pool import HERE, InlinePool
@@ -109,9 +111,12 @@ def test_a_fault_that_passes_is_waited_for_and_told(pool: InlinePool) -> None:
             raise OSError(errno.EIO, "Input/output error")
         return item
 
-    [outcome] = run_bounded(
-        pool, stumbling, [7], tell=lambda event, worker, why: told.append(f"{event}: {why}")
-    )
+    class Telling(Callback):
+        def on(self, event: events.Event) -> None:
+            assert isinstance(event, events.WorkerTrouble)
+            told.append(f"{event.kind}: {event.why}")
+
+    [outcome] = run_bounded(pool, stumbling, [7], callback=Telling())
     assert outcome.result == 7
     assert begun[1] - begun[0] >= 1
     assert told == ["retried: 7: OSError: [Errno 5] Input/output error; again in 1 s"]

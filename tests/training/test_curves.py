@@ -17,6 +17,7 @@ import rasterio
 from seg_batch.cli.display.bars import Pace, TrainBar
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.config.recipe import Recipe
+from seg_batch.core import events
 from seg_batch.core.units import show_s
 from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet
@@ -135,16 +136,16 @@ def test_time_is_shown_as_on_a_clock() -> None:
 
 def test_without_a_terminal_validations_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with TrainBar() as bar:
-        bar.stage("training")
+        bar.on(events.Stage("training"))
         for row in rows():
-            bar.row(row, 800, None, per_step=6)
+            bar.on(events.TrainingRow(**vars(row), steps=800, per_step=6))
     told = capsys.readouterr().err.splitlines()
     assert told[0] == "segbatch: training"
     assert len(told) == 1 + 1 + 4, "the stage, the first row, four validations"
     pattern = r"segbatch: step 400/800, loss 0\.0500, best 0\.9000 at 400, 20 samples/s, waiting 1%, 2:00 left"
     assert re.fullmatch(pattern, told[3])
     with TrainBar(quiet=True) as bar:
-        bar.row(rows()[9], 800, None)
+        bar.on(events.TrainingRow(**vars(rows()[9]), steps=800))
     assert capsys.readouterr().err == ""
 
 
@@ -219,7 +220,7 @@ def test_event_files_hold_every_number(tmp_path: Path) -> None:
     history = rows(4, 2)
     with Board(tmp_path / "logs") as board:
         for row in history:
-            board.row(row)
+            board.on(events.TrainingRow(**vars(row), steps=4))
     (path,) = (tmp_path / "logs").iterdir()
     scalars: dict[tuple[str, int], float] = {}
     for event in tf.compat.v1.train.summary_iterator(str(path)):

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import OutputError, StoreError
 from seg_batch.core.files import held
 from seg_batch.datasets.build import make_patches
@@ -99,18 +101,12 @@ class StopError(Exception):
     """Ends a training."""
 
 
-class Stops:
-    """A listener that ends the training at a row."""
+class Stops(Callback):
+    """Ends the training at a row."""
 
-    def __init__(self, at: str) -> None:
-        self.at = at
-
-    def __getattr__(self, name: str) -> Any:
-        def told(*arguments: object, **_: object) -> None:
-            if name == self.at:
-                raise StopError
-
-        return told
+    def on(self, event: events.Event) -> None:
+        if isinstance(event, events.TrainingRow):
+            raise StopError
 
 
 @pytest.mark.full
@@ -121,7 +117,7 @@ def test_another_training_in_the_way_is_refused_or_begun_anew(
     for settings in (("fit.seed=5",), ("cut.overlap=[8, 8]",)):
         other = Wishes(recipe=whole["recipe"], settings=settings)
         with pytest.raises(StopError):
-            train(whole["data"], bundle, wishes=other, listener=Stops("row"))
+            train(whole["data"], bundle, wishes=other, callback=Stops())
         assert any((tmp_path / "b.work" / "fit").glob("checkpoint-*"))
         same = Wishes(recipe=whole["recipe"])
         with pytest.raises((StoreError, OutputError), match="--overwrite"):
@@ -140,12 +136,12 @@ def test_overwrite_goes_on_with_the_same_training(whole: dict[str, Any], tmp_pat
     bundle.mkdir()
     (bundle / "card.json").write_text("an earlier bundle")
     with pytest.raises(StopError):
-        train(whole["data"], bundle, wishes=wishes, overwrite=True, listener=Stops("row"))
+        train(whole["data"], bundle, wishes=wishes, overwrite=True, callback=Stops())
     assert (bundle / "card.json").read_text() == "an earlier bundle"
     first = min((tmp_path / "b.work" / "fit").glob("checkpoint-*.json"))
     before = first.stat().st_mtime_ns
     with pytest.raises(StopError):
-        train(whole["data"], bundle, wishes=wishes, overwrite=True, listener=Stops("row"))
+        train(whole["data"], bundle, wishes=wishes, overwrite=True, callback=Stops())
     assert first.stat().st_mtime_ns == before
     train(whole["data"], bundle, wishes=wishes, overwrite=True)
     assert weights(bundle) == whole["sha256"]

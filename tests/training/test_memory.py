@@ -13,6 +13,7 @@ from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.datasets.samples import Samples
 from seg_batch.nn.networks.registry import build
 from seg_batch.nn.training.fit import Row, fit
+from tests.support.nn.squares import OnRow
 from tests.support.training.pairs import scene_pair, scene_recipe
 
 STATM = Path("/proc/self/statm")
@@ -42,7 +43,7 @@ def test_memory_is_flat_over_two_thousand_steps(tmp_path: Path) -> None:
         recipe=recipe,
         validate=lambda predict: {"score": float(predict(samples(0)[0][None]).mean())},
         work=tmp_path / "work",
-        on_row=noted,
+        callback=OnRow(noted),
     )
     later = [size for step, size in resident.items() if step > SETTLED]
     assert len(later) > 50

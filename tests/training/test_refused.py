@@ -17,6 +17,8 @@ import yaml
 import zarr
 
 from seg_batch.config.recipe import Recipe
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import OutputError
 from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet
@@ -203,19 +205,16 @@ def largest(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-class Shrinks:
-    """A listener that lets files grow no further once a stage begins."""
+class Shrinks(Callback):
+    """Lets files grow no further once a stage begins."""
 
     def __init__(self, stage: str) -> None:
         self.at = stage
 
-    def stage(self, name: str) -> None:
-        if name == self.at:
+    def on(self, event: events.Event) -> None:
+        if event == events.Stage(self.at):
             limit = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limit[1]))
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_, **__: None
 
 
 @pytest.mark.full
@@ -226,7 +225,7 @@ def test_a_disk_that_refuses(given: dict[str, Path], tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     wishes = Wishes(settings=("fit.steps=2",))
     with largest(10_000_000), pytest.raises(OutputError, match="can't write") as caught:
-        train(given["dataset"], tmp_path / "b", wishes=wishes, listener=Shrinks("scoring test"))
+        train(given["dataset"], tmp_path / "b", wishes=wishes, callback=Shrinks("scoring test"))
     assert "\n" not in caught.value.message
     assert [path.name for path in tmp_path.iterdir()] == ["b.work"]
     command(*short)

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from seg_batch.config.recipe import Recipe
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
 from seg_batch.datasets.build import make_patches
-from seg_batch.training.train import Silent
 from seg_batch.training.training_set import TrainingSet, Wishes, training_set
 from tests.support.training.pairs import bright_recipe, bright_scene, volumes
 
@@ -23,7 +23,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def found(data: str | Path, folder: Path, *settings: str, **more: Any) -> TrainingSet:
     wishes = Wishes(settings=settings, **more)
-    return training_set([str(data)], folder / "p.zarr", wishes, Silent())
+    return training_set([str(data)], folder / "p.zarr", wishes, Callback())
 
 
 def explained(made: TrainingSet) -> set[str]:
@@ -90,7 +90,7 @@ def test_a_refused_recipe_cuts_nothing(pair: str, tmp_path: Path) -> None:
         raise InputError("no")
 
     with pytest.raises(InputError, match=r"^no$"):
-        training_set([pair], tmp_path / "p.zarr", Wishes(), Silent(), check=no)
+        training_set([pair], tmp_path / "p.zarr", Wishes(), Callback(), check=no)
     assert list(tmp_path.iterdir()) == []
 
 

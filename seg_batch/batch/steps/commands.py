@@ -12,12 +12,13 @@ from seg_batch.batch.run import Write, run_unattended
 from seg_batch.config.predict_options import Options
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.config.workflow.steps import AnyStep, Evaluate, Patches, Predict, Train
+from seg_batch.core.callbacks import Callback
 from seg_batch.datasets.build import make_patches
 from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
 from seg_batch.training.train import train
 from seg_batch.training.training_set import Wishes
 
-Bars = Callable[[str], AbstractContextManager[Any]]  # who listens to a step of this command
+Bars = Callable[[str], AbstractContextManager[Callback]]  # of a step of this command
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,11 @@ def _predict(step: Predict, by: DoneBy, left_s: float | None, overwrite: bool) -
     wall_time = None if left_s is None else f"{int(left_s)}s"
     limits = alone.limits.model_copy(update={"wall_time": wall_time, "stop_at": None})
     alone = alone.model_copy(update={"limits": limits, "on_finish": ()})
-    with by.bars("predict") as board:
-        return run_unattended(alone, board, by.say, by.write, overwrite=overwrite)
+    with by.bars("predict") as table:
+        return run_unattended(alone, table, by.say, by.write, overwrite=overwrite)
 
 
-def _patches(step: Patches, by: DoneBy, overwrite: bool, bar: Any) -> None:
+def _patches(step: Patches, by: DoneBy, overwrite: bool, bar: Callback) -> None:
     make_patches(
         step.data,
         step.output,
@@ -68,12 +69,12 @@ def _patches(step: Patches, by: DoneBy, overwrite: bool, bar: Any) -> None:
         align=step.align,
         fold=step.fold,
         overwrite=overwrite,
-        listener=bar,
+        callback=bar,
         **by.cutting,
     )
 
 
-def _train(step: Train, by: DoneBy, overwrite: bool, bar: Any) -> None:
+def _train(step: Train, by: DoneBy, overwrite: bool, bar: Callback) -> None:
     asked = {"fit.minutes": step.minutes, "fit.steps": step.steps, "network.arch": step.arch}
     short = [f"{key}={value}" for key, value in asked.items() if value is not None]
     wishes = Wishes(step.recipe, (*step.settings, *short), step.align, step.fold, **by.cutting)
@@ -84,18 +85,18 @@ def _train(step: Train, by: DoneBy, overwrite: bool, bar: Any) -> None:
         from_bundle=step.from_bundle,
         teacher=step.teacher,
         overwrite=overwrite,
-        listener=bar,
+        callback=bar,
     )
 
 
-def _evaluate(step: Evaluate, overwrite: bool, bar: Any) -> dict[str, Any]:
+def _evaluate(step: Evaluate, overwrite: bool, bar: Callback) -> dict[str, Any]:
     common: dict[str, Any] = {
         "output": step.output,
         "ignore": step.ignore,
         "requirements": step.require,
         "pictures": step.pictures,
         "overwrite": overwrite,
-        "listener": bar,
+        "callback": bar,
     }
     if step.model is not None:
         assert step.data is not None

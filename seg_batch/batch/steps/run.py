@@ -18,11 +18,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.job import Orders
 from seg_batch.batch.journal import Journal, begin, open_run
 from seg_batch.batch.resume import enter
-from seg_batch.batch.run import Write
+from seg_batch.batch.run import Afterwards, Write
 from seg_batch.batch.steps.commands import Bars, DoneBy, doing
 from seg_batch.batch.steps.invalidate import forget
 from seg_batch.batch.steps.up_to_date import Record
@@ -51,7 +50,7 @@ def run_steps(
     ``RefusedError`` where nothing could begin, KeyboardInterrupt where the user ends it. ``bars``: who
     listens to a step; ``write``: makes the report of a run folder, of this one and of predictions'.
     """
-    folder = Path(workflow.run_folder)
+    folder, after = Path(workflow.run_folder), Afterwards(workflow, say, write)
     with on_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with open_run(folder, say=say) as journal:
@@ -61,22 +60,9 @@ def run_steps(
             told = chain.run()
         finally:  # whoever ends it wants to know, too, how far it came
             if chain.begun:
-                _report(folder, write, say)
-    run_hooks(
-        workflow.on_finish,
-        run=folder,
-        status=told["status"],
-        report=folder / PAGE,
-        failed=lambda what, why: say(f"{what}: {why}"),
-    )
+                after.report()
+    after.commands(told["status"])
     return told
-
-
-def _report(folder: Path, write: Write, say: Callable[[str], None]) -> None:
-    try:
-        write(folder)
-    except Exception as error:
-        say(f"the report could not be made: {type(error).__name__}: {error}")
 
 
 class _Chain:

@@ -14,12 +14,13 @@ from typing import Any
 
 from seg_batch.batch.job import Orders, orders_of
 from seg_batch.batch.journal import Journal, State, fold
-from seg_batch.batch.run_log import Logged, RunLog, recording, worker_line
+from seg_batch.batch.run_log import LogWriter, RunLog, recording, worker_line
 from seg_batch.batch.runner import carry_out
 from seg_batch.batch.shutdown import Stop
 from seg_batch.config.workflow.parts import Inputs
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.core.callbacks import Listener, Silent, together
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.run_files import JOURNAL, LOG
 from seg_batch.executors import Pool, gather_logs
 
@@ -45,8 +46,8 @@ class Waves:
         self._log: RunLog | None = None
         gather_logs(pool, self._worker_said)
 
-    def segment(self, inputs: dict[str, Path], listener: Listener, *, overwrite: bool) -> None:
-        """Do them all; ``listener`` hears what became of each, by its key, unless it was stopped."""
+    def segment(self, inputs: dict[str, Path], callback: Callback, *, overwrite: bool) -> None:
+        """Do them all; ``callback`` hears what became of each, by its key, unless it was stopped."""
         orders = self._orders(inputs, overwrite or self._overwrite)
         ends = _Ends()
         with RunLog(orders.folder / LOG) as log, recording(log):
@@ -54,7 +55,7 @@ class Waves:
             try:
                 told = carry_out(
                     orders,
-                    together(Logged(log), listener, ends),
+                    Callbacks(LogWriter(log), callback, ends),
                     pool=self._pool,
                     stop=self._stop,
                     say=self._say_once,
@@ -62,9 +63,9 @@ class Waves:
                 )
             finally:
                 self._log = None
-                self._stop.tell = listener.stopping  # no longer into the log of that night
+                self._stop.callback = callback  # no longer into the log of that run
         if not self._stop.asked.is_set():
-            _tell_rest(orders, ends.told, listener)
+            _tell_rest(orders, ends.keys, callback)
         self._ended(orders.folder, told["status"])
 
     def _orders(self, inputs: dict[str, Path], overwrite: bool) -> Orders:
@@ -93,24 +94,22 @@ class Waves:
             worker_line(log, told)
 
 
-class _Ends(Silent):
-    """Remembers of which inputs the end was told."""
+class _Ends(Callback):
+    """The inputs whose end was told, by key."""
 
     def __init__(self) -> None:
-        self.told: set[str] = set()
+        self.keys: set[str] = set()
 
-    def done(self, key: str, result: dict[str, Any]) -> None:
-        self.told.add(key)
-
-    def failed(self, key: str, error: str, status: int, worker: str = "") -> None:
-        self.told.add(key)
+    def on(self, event: events.Event) -> None:
+        if isinstance(event, events.InputDone | events.InputFailed):
+            self.keys.add(event.key)
 
 
-def _tell_rest(orders: Orders, told: set[str], listener: Listener) -> None:
+def _tell_rest(orders: Orders, told: set[str], callback: Callback) -> None:
     """Of inputs that the night had nothing to do for: they were complete already, when the process
     died before anyone could note it."""
     untold = orders.requests.keys() - told
     state = fold(Journal.read(orders.folder / JOURNAL)) if untold else State()
     for key in sorted(untold & state.inputs.keys()):
         if (result := state.inputs[key].outcome) is not None:
-            listener.done(key, dict(result))
+            callback.on(events.InputDone(key, dict(result)))

@@ -32,7 +32,8 @@ from seg_batch.batch.watch.arrivals import (
     marked,
     marker_at,
 )
-from seg_batch.core.callbacks import Listener, Silent, together
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import Exit, InputError, OutputError
 
 WAVE = 64  # arrivals that are handed over at once
@@ -51,10 +52,10 @@ class Rules:
 
 
 class Engine(Protocol):
-    """What segments: it tells the listener of the end of each input, by its key. One that it does not
+    """What segments: it tells the callback of the end of each input, by its key. One that it does not
     tell of was stopped, and comes again."""
 
-    def segment(self, inputs: dict[str, Path], listener: Listener, *, overwrite: bool) -> None: ...
+    def segment(self, inputs: dict[str, Path], callback: Callback, *, overwrite: bool) -> None: ...
 
 
 class Watch:
@@ -67,13 +68,13 @@ class Watch:
         rules: Rules,
         engine: Engine,
         book: Book,
-        listener: Listener,
+        callback: Callback,
         say: Callable[[str], None],
         resting: Callable[[Counter[str]], None] = lambda fates: None,
     ) -> None:
         self.folder = tidying.folder
         self._tidying, self._rules, self._engine = tidying, rules, engine
-        self._book, self._listener, self._say = book, listener, say
+        self._book, self._callback, self._say = book, callback, say
         self._settling = Settling(rules.settle_s)
         self._first, self._waited = math.inf, False  # since the first look, for long enough
         self._said: set[str] = set()
@@ -162,8 +163,8 @@ class Watch:
                 self._forget(taken)
                 noting = _Noting(self, taken)
                 inputs = {key: self.folder / name for key, name in noting.names.items()}
-                told = together(self._listener, noting)
-                self._engine.segment(inputs, told, overwrite=overwrite)
+                both = Callbacks(self._callback, noting)
+                self._engine.segment(inputs, both, overwrite=overwrite)
                 ended += noting.count
             ended += len(some) - len(taken)  # gone or changed again before anyone began
         return ended
@@ -212,7 +213,7 @@ class Watch:
             self._say(text)
 
 
-class _Noting(Silent):
+class _Noting(Callback):
     """Notes the fates of one wave. ``names``: of its inputs, by key; ``count``: how many had an end."""
 
     def __init__(self, watch: Watch, taken: list[Fate]) -> None:
@@ -221,13 +222,13 @@ class _Noting(Silent):
         self.names = {key: one.name for key, one in self._taken.items()}
         self.count = 0
 
-    def done(self, key: str, result: dict[str, Any]) -> None:
-        self._note(
-            key, "" if result["status"] == "complete" else _partial(result), result["output"]
-        )
-
-    def failed(self, key: str, error: str, status: int, worker: str = "") -> None:
-        self._note(key, error, None)
+    def on(self, event: events.Event) -> None:
+        match event:
+            case events.InputDone(key, result):
+                why = "" if result["status"] == "complete" else _partial(result)
+                self._note(key, why, result["output"])
+            case events.InputFailed(key, error):
+                self._note(key, error, None)
 
     def _note(self, key: str, why: str, output: str | None) -> None:
         self._watch.note(self._taken[key], why, output)

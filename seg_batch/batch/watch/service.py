@@ -24,8 +24,8 @@ from seg_batch.batch.watch.arrivals import Book
 from seg_batch.batch.watch.batches import Waves
 from seg_batch.batch.watch.loop import Rules, Watch, require_apart
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.core import hardware
-from seg_batch.core.callbacks import Listener
+from seg_batch.core import events, hardware
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import Exit, InputError, WorkflowError
 from seg_batch.core.files import told as on_disk
 from seg_batch.core.run_files import ARRIVALS, LOG, PAGE, RUNS
@@ -56,15 +56,9 @@ class Service:
         return output / RUNS / f"watch-{folder.name}-{its_own}"
 
 
-def serve(
-    service: Service,
-    listener: Listener,
-    say: Callable[[str], None],
-    idle: Callable[[str], None] = lambda text: None,
-) -> int:
+def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> int:
     """Watch until told to end; the exit status: 0; 3 where something was set aside, or a fault like a
-    full disk ended it; 130 where an arrival in hand was cut short. RefusedError where watching can't begin.
-    ``idle`` is told how things stand each time that nothing is in hand."""
+    full disk ended it; 130 where an arrival in hand was cut short. RefusedError where watching can't begin."""
     _require(service)
     workflow = service.workflow
     with ExitStack() as last_first:
@@ -86,7 +80,7 @@ def serve(
                 f"{book.damaged} lines of {service.run / ARRIVALS} do not read and are passed over: what they "
                 "told of is taken again"
             )
-        stop = Stop(listener.stopping)
+        stop = Stop(callback)
         enter(stop.watching(workflow.limits.deadline(datetime.now())))
         workers = workflow.workers or max(1, hardware.gpus())
         pool = enter(open_pool(workflow.cluster, workers, _needs(service)))
@@ -103,9 +97,9 @@ def serve(
         )
 
         def resting(fates: Counter[str]) -> None:
-            idle(standing(service.tidying.folder, fates, after.report))
+            callback.on(events.Idle(standing(service.tidying.folder, fates, after.report)))
 
-        watch = Watch(service.tidying, service.rules, waves, book, listener, noted, resting)
+        watch = Watch(service.tidying, service.rules, waves, book, callback, noted, resting)
         log.write("info", "begun", f"watching {service.tidying.folder}")
         status = watch.run(stop.asked)
         log.write("info", "ended", stop.why, status=status)

@@ -6,8 +6,6 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -22,9 +20,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.units import share_in_line, show_s
-from seg_batch.executors import Outcome
-from seg_batch.inference.plan import Plan
 
 LINE_EVERY_S = 60.0
 
@@ -34,87 +32,20 @@ class _TilesPerSecond(ProgressColumn):
         return Text(f"{task.speed:.1f} tiles/s" if task.speed else "")
 
 
-class Bar:
-    """A listener that draws on standard error; silent when that is not a terminal."""
+class _Drawn(Callback):
+    """A bar with these columns on standard error, while the block lasts; nothing when that is not a
+    terminal. ``fields``: what its columns show at first."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        console = Console(stderr=True, highlight=False, markup=False)
+    def __init__(self, quiet: bool, *columns: ProgressColumn, **fields: Any) -> None:
         self._quiet = quiet
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[blocks]}"),
-            _TilesPerSecond(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=quiet or not sys.stderr.isatty(),
-        )
-        self._task = self._progress.add_task("opening", total=None, blocks="")
-        self._ended = self._total = 0
-        self._by_block = True
-
-    def __enter__(self) -> Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def planned(self, plan: Plan, resumed: int, warnings: tuple[str, ...]) -> None:
-        if not self._quiet:
-            for text in warnings:
-                self._progress.console.print(f"segbatch: warning: {text}", soft_wrap=True)
-        self._total, self._ended = plan.blocks, resumed
-        share = (plan.blocks - resumed) / plan.blocks
-        self._progress.reset(self._task, total=max(1, round(plan.tiles_predicted * share)))
-        self._progress.update(self._task, description="segmenting", blocks=self._blocks())
-
-    def _blocks(self) -> str:
-        return f"{self._ended}/{self._total} blocks"
-
-    def stage(self, name: str) -> None:
-        self._progress.update(self._task, description=name)
-
-    def tiles(self, n: int) -> None:
-        """Called batch by batch where the work is done in this process."""
-        self._by_block = False
-        self._progress.advance(self._task, n)
-
-    def block(self, outcome: Outcome) -> None:
-        self._ended += 1
-        if self._by_block and outcome.result:
-            self._progress.advance(self._task, outcome.result["tiles"])
-        self._progress.update(self._task, blocks=self._blocks())
-
-    def worker(self, event: str, worker: str, why: str) -> None:
-        """A worker sent away is told of; that a block is tried again is not."""
-        if event == "dropped" and not self._quiet:
-            self._progress.console.print(
-                f"segbatch: worker {worker} was sent away: {why}", soft_wrap=True
-            )
-
-
-class CutBar:
-    """Draws ``patches``: one step per pair."""
-
-    def __init__(self, quiet: bool = False) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total}"),
-            TimeRemainingColumn(),
+            *columns,
             console=Console(stderr=True, highlight=False, markup=False),
             transient=True,
             disable=quiet or not sys.stderr.isatty(),
         )
-        self._task = self._progress.add_task("opening", total=None)
+        self._task = self._progress.add_task("opening", total=None, **fields)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -123,14 +54,73 @@ class CutBar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def stage(self, name: str) -> None:
-        self._progress.update(self._task, description=name)
+    def _keep(self, line: str) -> None:
+        """Print a line that stays."""
+        if not self._quiet:
+            self._progress.console.print(line, soft_wrap=True)
 
-    def planned(self, total: int) -> None:
+
+class Bar(_Drawn):
+    """Draws ``predict``."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        speed, since, left = _TilesPerSecond(), TimeElapsedColumn(), TimeRemainingColumn()
+        blocks = TextColumn("{task.fields[blocks]}")
+        super().__init__(quiet, BarColumn(), blocks, speed, since, left, blocks="")
+        self._ended = self._total = 0
+        self._by_block = True
+
+    def on(self, event: events.Event) -> None:
+        match event:
+            case events.BlocksPlanned():
+                self._planned(event)
+            case events.Stage(text):
+                self._progress.update(self._task, description=text)
+            case events.Advanced(n):
+                self._by_block = False
+                self._progress.advance(self._task, n)
+            case events.BlockEnded(receipt=receipt):
+                self._ended += 1
+                if self._by_block and receipt:
+                    self._progress.advance(self._task, receipt["tiles"])
+                self._progress.update(self._task, blocks=self._blocks())
+            case events.WorkerTrouble("dropped", worker, why):  # not that a block is tried again
+                self._keep(f"segbatch: worker {worker} was sent away: {why}")
+
+    def _planned(self, plan: events.BlocksPlanned) -> None:
+        for text in plan.warnings:
+            self._keep(f"segbatch: warning: {text}")
+        self._total, self._ended = plan.blocks, plan.resumed
+        share = (plan.blocks - plan.resumed) / plan.blocks
+        self._progress.reset(self._task, total=max(1, round(plan.tiles * share)))
+        self._progress.update(self._task, description="segmenting", blocks=self._blocks())
+
+    def _blocks(self) -> str:
+        return f"{self._ended}/{self._total} blocks"
+
+
+class CutBar(_Drawn):
+    """Draws ``patches``: one step per pair."""
+
+    def __init__(self, quiet: bool = False, *columns: ProgressColumn, **fields: Any) -> None:
+        count = TextColumn("{task.completed:.0f}/{task.total}")
+        columns = columns or (BarColumn(), count, TimeRemainingColumn())
+        super().__init__(quiet, *columns, **fields)
+
+    def on(self, event: events.Event) -> None:
+        match event:
+            case events.Stage(text):
+                self._begin(text)
+            case events.StepsPlanned(total):
+                self._planned(total)
+            case events.Advanced(n, text):
+                self._progress.update(self._task, description=text, advance=n)
+
+    def _begin(self, stage: str) -> None:
+        self._progress.update(self._task, description=stage)
+
+    def _planned(self, total: int) -> None:
         self._progress.update(self._task, description="cutting", total=total)
-
-    def advanced(self, text: str) -> None:
-        self._progress.update(self._task, description=text, advance=1)
 
 
 class TrainBar(CutBar):
@@ -138,37 +128,34 @@ class TrainBar(CutBar):
     elsewhere as a line after each validation and at least each minute."""
 
     def __init__(self, quiet: bool = False) -> None:
-        super().__init__(quiet)
-        self._quiet = quiet
+        super().__init__(quiet, BarColumn(bar_width=20), TextColumn("{task.fields[left]}"), left="")
         self._pace = Pace()
         self._written = -LINE_EVERY_S
         self._plain = not quiet and not sys.stderr.isatty()
-        self._progress.columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[left]}"),
-        )
-        self._progress.update(self._task, left="")
 
-    def stage(self, name: str) -> None:
-        self._progress.reset(self._task, total=None, description=name, left="")
+    def on(self, event: events.Event) -> None:
+        match event:
+            case events.Noted(lines):
+                for line in lines:
+                    self._keep(line)
+            case events.TrainingRow():
+                self._row(event)
+            case _:
+                super().on(event)
+
+    def _begin(self, stage: str) -> None:
+        self._progress.reset(self._task, total=None, description=stage, left="")
         if self._plain:
-            self._print(f"segbatch: {name}")
+            self._print(f"segbatch: {stage}")
 
-    def planned(self, total: int) -> None:
+    def _planned(self, total: int) -> None:
         self._progress.update(self._task, total=total, completed=0)
 
-    def note(self, lines: Sequence[str]) -> None:
-        """Lines to be read later: they stay."""
-        for line in () if self._quiet else lines:
-            self._progress.console.print(line, soft_wrap=True)
-
-    def row(self, row: Any, steps: int, minutes: float | None, per_step: int = 0) -> None:
-        """A row of the history; ``per_step``: samples in a step, for the speed."""
-        pace = self._pace
+    def _row(self, row: events.TrainingRow) -> None:
+        pace, steps, minutes = self._pace, row.steps, row.minutes
         pace.add(row)
         done, left = pace.done(steps, minutes), show_s(pace.left_s(steps, minutes))
-        words = pace.words(steps, per_step)
+        words = pace.words(steps, row.per_step)
         self._progress.update(
             self._task, description=", ".join(words), total=1.0, completed=done, left=f"{left} left"
         )
@@ -235,8 +222,5 @@ class Pace:
 class ScoreBar(CutBar):
     """Draws ``evaluate``: cases, of which each moves the bar as its parts are done."""
 
-    def planned(self, cases: int) -> None:
-        self._progress.update(self._task, total=cases)
-
-    def moved(self, share: float) -> None:
-        self._progress.advance(self._task, share)
+    def _planned(self, total: int) -> None:
+        self._progress.update(self._task, total=total)

@@ -1,6 +1,6 @@
-"""What a person sees of a night as it goes: a table on a terminal, else a line a minute.
+"""What a person sees of a run as it goes: a table on a terminal, else a line a minute.
 
-Both are listeners (see ``core.callbacks``) and show the same tally. All of it goes to standard error.
+Both show the same tally of the events (see ``core.callbacks``). All of it goes to standard error.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import Any, Self
+from typing import Self
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -19,20 +19,20 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from seg_batch.cli.display.bars import LINE_EVERY_S
-from seg_batch.cli.display.tally import Tally
+from seg_batch.cli.display.tally import GONE, Tally
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import Exit
 from seg_batch.core.text import about, visible
 from seg_batch.core.units import counted_plainly, plain_s, show_bytes, show_s
-from seg_batch.executors import Outcome
 
-GONE = ("lost", "dropped")  # what may befall a worker
 ROWS = 12  # inputs and workers that are shown, of each
 NAME = 16  # columns that a name needs, at least
 
 
-class Board:
-    """Draws a night. ``with Board(quiet) as board:`` and give it to whatever runs the night.
-    ``last_line``: whether it sums up each night; else whoever runs it does."""
+class RunTable(Callback):
+    """Draws a run. ``with RunTable(quiet) as table:`` and give it to whatever does the run.
+    ``last_line``: whether it sums up each run; else whoever does that does."""
 
     def __init__(
         self, quiet: bool = False, console: Console | None = None, last_line: bool = True
@@ -84,110 +84,82 @@ class Board:
         if not self._quiet:
             print_line(self._console, f"segbatch: {text}")
 
-    def pool(self, name: str, workers: int, dashboard: str | None) -> None:
-        where = f"; dashboard {dashboard}" if dashboard else ""
-        text = f"{counted_plainly(workers, 'worker')}, {name}{where}"
-        if text != self._pool:  # else an earlier night had the same
-            self.say(text)
+    def on(self, event: events.Event) -> None:
+        with self._guard:
+            self._tally.take(event, time.monotonic())
+            lines = self._take(event)
+        for line in lines:  # without the guard: the console has one, and draws the table under it
+            self.say(line)
+
+    def _take(self, event: events.Event) -> list[str]:
+        """Note what is shown around the tally; returns the lines that stay."""
+        match event:
+            case events.PoolOpened():
+                return self._opened(event)
+            case events.Surveyed(done, total):
+                self._stage = f"surveyed {done} of {total} inputs"
+            case events.RunPlanned():
+                self._stage = ""
+            case events.InputStarted(key, facts) if key not in self._again:
+                return [f"warning: {key}: {text}" for text in facts.get("warnings") or ()]
+            case events.InputRetried(key):
+                self._again.add(key)
+            case events.Stopping(why):
+                self._halt = self._stage = f"stopping: {why}"
+            case events.RunEnded(status, why):
+                return self._ended(status, why)
+            case events.Idle(text):
+                return self._rested(text)
+        return [line] if (line := line_of(event)) else []
+
+    def _opened(self, event: events.PoolOpened) -> list[str]:
+        where = f"; dashboard {event.dashboard}" if event.dashboard else ""
+        text, before = (
+            f"{counted_plainly(event.workers, 'worker')}, {event.pool}{where}",
+            self._pool,
+        )
         self._pool, self._stage = text, "surveying the inputs"
+        return [] if text == before else [text]  # an earlier run had the same
 
-    def surveyed(self, done: int, total: int) -> None:
-        self._stage = f"surveyed {done} of {total} inputs"
+    def _ended(self, status: int, why: str) -> list[str]:
+        tally, self._tally = self._tally, Tally(time.monotonic())
+        tally.running.clear()  # what was broken off waits for the next run
+        counts = tally.counts()
+        self._stage = self._idle or f"{counts}; closing the workers"
+        if not (self._last_line and tally.inputs):
+            return []
+        return [counts if status in (Exit.COMPLETE, Exit.PARTIAL) else f"{counts}; {why}"]
 
-    def planned(self, totals: dict[str, Any]) -> None:
-        with self._guard:
-            self._tally.planned(totals)
-            self._stage = ""
-
-    def started(self, key: str, facts: dict[str, Any]) -> None:
-        with self._guard:
-            self._tally.started(key, facts, time.monotonic())
-        if key not in self._again:
-            for warning in facts.get("warnings") or ():
-                self.say(f"warning: {key}: {warning}")
-
-    def stage(self, key: str, name: str) -> None:
-        with self._guard:
-            if one := self._tally.running.get(key):
-                one.stage = name
-
-    def resumed(self, key: str, blocks: int) -> None:
-        with self._guard:
-            self._tally.resumed(key, blocks)
-
-    def block(self, key: str, outcome: Outcome) -> None:
-        with self._guard:
-            self._tally.block(key, outcome.result, time.monotonic())
-        if outcome.error is not None:
-            block = getattr(outcome.item, "name", outcome.item)
-            self.say(f"{key}: block {block} failed: {outcome.error}")
-
-    def done(self, key: str, result: dict[str, Any]) -> None:
-        complete = result.get("status") == "complete"
-        with self._guard:
-            tally, now = self._tally, time.monotonic()
-            one = tally.over(key, now, done=True)
-            tally.done += complete
-            tally.partial += not complete
-            if one is not None and one.blocks == 1:  # else the blocks told of their workers
-                tally.seen(result.get("worker"), result["peak_rss_bytes"], one.tiles, now)
-        if not complete:
-            first = (result.get("failures") or [{}])[0].get("error", "some blocks failed")
-            self.say(f"{key}: partial result in {result.get('output')}: {first}")
-
-    def failed(self, key: str, error: str, status: int, worker: str = "") -> None:
-        with self._guard:
-            self._tally.over(key, time.monotonic(), done=False)
-            self._tally.refused += status == 2
-            self._tally.failed += status != 2
-        self.say(f"{'refused' if status == 2 else 'failed'}: {about(key, error)}")
-
-    def retried(self, key: str, error: str, wait_s: float, worker: str = "") -> None:
-        with self._guard:
-            self._tally.back(key)
-            self._again.add(key)
-        when = f"in {plain_s(wait_s)}" if wait_s else "at once"
-        self.say(f"tried again {when}: {about(key, error)}")
-
-    def withdrawn(self, key: str) -> None:
-        with self._guard:
-            self._tally.back(key)
-
-    def worker(self, event: str, worker: str, why: str) -> None:
-        with self._guard:
-            if event in GONE:
-                self._tally.workers.pop(worker, None)
-        self.say(f"worker {worker} {event}: {why}" if event in GONE else why)
-
-    def stopping(self, why: str) -> None:
-        with self._guard:
-            self._halt = self._stage = f"stopping: {why}"
-            self._tally.stopping = True
-        self.say(self._halt)
-
-    def ended(self, status: int, why: str) -> None:
-        with self._guard:
-            tally, self._tally = self._tally, Tally(time.monotonic())
-            tally.running.clear()  # what was broken off waits for the next night
-            counts = tally.counts()
-            self._stage = self._idle or f"{counts}; closing the workers"
-        if self._last_line and tally.inputs:
-            at_the_end = status in (Exit.COMPLETE, Exit.PARTIAL)
-            self.say(counts if at_the_end else f"{counts}; {why}")
-
-    def idle(self, text: str) -> None:
-        """Nothing is in hand until the next night; ``text`` says how things stand."""
-        with self._guard:
-            self._tally = Tally(time.monotonic())
-            told, self._idle = self._idle, text
-            self._stage = f"{text}; {self._halt}" if self._halt else text
-        if text != told and not self._terminal:
-            self.say(text)
+    def _rested(self, text: str) -> list[str]:
+        self._tally = Tally(time.monotonic())
+        before, self._idle = self._idle, text
+        self._stage = f"{text}; {self._halt}" if self._halt else text
+        return [] if text == before or self._terminal else [text]
 
     def _drawn(self) -> RenderableType:
         with self._guard:
             since = f"{show_s(time.monotonic() - self._began)} since the start"
             return drawn(self._tally, time.monotonic(), self._stage, since)
+
+
+def line_of(event: events.Event) -> str:
+    """What a person should know of it; empty: nothing."""
+    match event:
+        case events.BlockEnded(block, error=error, key=key) if error is not None:
+            return f"{key}: block {block} failed: {error}"
+        case events.InputDone(key, result) if result.get("status") != "complete":
+            first = (result.get("failures") or [{}])[0].get("error", "some blocks failed")
+            return f"{key}: partial result in {result.get('output')}: {first}"
+        case events.InputFailed(key, error, status):
+            return f"{'refused' if status == 2 else 'failed'}: {about(key, error)}"
+        case events.InputRetried(key, error, wait_s):
+            when = f"in {plain_s(wait_s)}" if wait_s else "at once"
+            return f"tried again {when}: {about(key, error)}"
+        case events.WorkerTrouble(kind, worker, why):
+            return f"worker {worker} {kind}: {why}" if kind in GONE else why
+        case events.Stopping(why):
+            return f"stopping: {why}"
+    return ""
 
 
 def print_line(console: Console, text: str) -> None:

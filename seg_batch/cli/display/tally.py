@@ -1,4 +1,4 @@
-"""What is known of a night from what was told of it: how much is done, how fast, how long it will take."""
+"""What is known of a run from its events: how much is done, how fast, how long it will take."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from seg_batch.core import events
 from seg_batch.core.units import show_s
 
+GONE = ("lost", "dropped")  # what may befall a worker
 RECENT_S = 300.0  # the speed is that of the last five minutes
 
 
@@ -23,6 +25,14 @@ class Running:
     stage: str
     ended: int = 0
     counted: int = 0
+
+    @property
+    def blocks_left(self) -> int:
+        return max(0, self.blocks - self.ended)
+
+    @property
+    def tiles_left(self) -> int:
+        return self.tiles - self.counted
 
 
 @dataclass
@@ -44,12 +54,32 @@ class Tally:
     first: float | None = None  # when the first input was begun
     _pace: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def planned(self, totals: dict[str, Any]) -> None:
-        self.inputs = totals["inputs"]
-        self.done, self.refused = totals.get("done", 0), totals.get("refused", 0)
-        self.blocks, self.tiles = [0, totals.get("blocks", 0)], [0, totals.get("tiles", 0)]
+    def take(self, event: events.Event, now: float) -> None:
+        """Count what an event tells; what it tells of an input that is not in hand says nothing."""
+        item = self.running.get(getattr(event, "key", ""))
+        match event:
+            case events.RunPlanned(inputs, done, refused, blocks, tiles):
+                self.inputs, self.done, self.refused = inputs, done, refused
+                self.blocks, self.tiles = [0, blocks], [0, tiles]
+            case events.InputStarted(key, facts):
+                self._started(key, facts, now)
+            case events.Stage(text) if item:
+                item.stage = text
+            case events.InputResumed(_, blocks) if item:
+                self._ended(item, blocks)  # no work of this run, so it says nothing of its speed
+            case events.BlockEnded(receipt=receipt) if item:
+                self._block(item, receipt, now)
+            case events.InputDone(key, result):
+                self._done(key, result, now)
+            case events.InputFailed(key, _, status):
+                self._failed(key, status)
+            case events.InputRetried(key) | events.InputWithdrawn(key):
+                self._back(key)
+            case events.WorkerTrouble(kind, worker) if kind in GONE:
+                self.workers.pop(worker, None)
+        self.stopping |= isinstance(event, events.Stopping)
 
-    def started(self, key: str, facts: dict[str, Any], now: float) -> None:
+    def _started(self, key: str, facts: dict[str, Any], now: float) -> None:
         """A small one is handed out: which worker begins it when is not told."""
         self.first = now if self.first is None else self.first
         blocks = facts.get("blocks") or 1
@@ -57,53 +87,48 @@ class Tally:
         self.running[key] = Running(blocks, facts.get("tiles") or 0, now, stage)
         self.folder = _common(self.folder, os.path.dirname(key))
 
-    def resumed(self, key: str, blocks: int) -> None:
-        """They were done before: no work of this night, so they say nothing of its speed."""
-        if one := self.running.get(key):
-            self._ended(one, blocks)
-
-    def block(self, key: str, result: dict[str, Any] | None, now: float) -> None:
-        one = self.running.get(key)
-        if one is None:
-            return
-        share = self._ended(one, 1)
-        if result:
+    def _block(self, item: Running, receipt: dict[str, Any] | None, now: float) -> None:
+        share = self._ended(item, 1)
+        if receipt:
             self._predicted(share, now)
-            self.seen(result.get("worker"), result["peak_rss_bytes"], result["tiles"], now)
+            self.seen(receipt.get("worker"), receipt["peak_rss_bytes"], receipt["tiles"], now)
 
-    def over(self, key: str, now: float, *, done: bool) -> Running | None:
-        """An input has ended. What was thought to be ahead of it is done, or falls away."""
-        one = self.running.pop(key, None)
-        if one is None:
-            return None
-        blocks, tiles = one.blocks - min(one.blocks, one.ended), one.tiles - one.counted
-        if done:
-            self.blocks[0] += blocks
-            self.tiles[0] += tiles
-            self._predicted(tiles, now)
-        else:
-            self.blocks[1] -= blocks
-            self.tiles[1] -= tiles
-        return one
+    def _done(self, key: str, result: dict[str, Any], now: float) -> None:
+        complete = result.get("status") == "complete"
+        self.done += complete
+        self.partial += not complete
+        if item := self.running.pop(key, None):
+            self.blocks[0] += item.blocks_left
+            self.tiles[0] += item.tiles_left
+            self._predicted(item.tiles_left, now)
+            if item.blocks == 1:  # else the blocks told of their workers
+                self.seen(result.get("worker"), result["peak_rss_bytes"], item.tiles, now)
 
-    def back(self, key: str) -> None:
+    def _failed(self, key: str, status: int) -> None:
+        """What was thought to be ahead of it falls away."""
+        self.refused += status == 2
+        self.failed += status != 2
+        if item := self.running.pop(key, None):
+            self.blocks[1] -= item.blocks_left
+            self.tiles[1] -= item.tiles_left
+
+    def _back(self, key: str) -> None:
         """It goes back to those that wait, with all that it still needs."""
-        one = self.running.pop(key, None)
-        if one is not None:
-            self.blocks[0] -= min(one.blocks, one.ended)
-            self.tiles[0] -= one.counted
+        if item := self.running.pop(key, None):
+            self.blocks[0] -= min(item.blocks, item.ended)
+            self.tiles[0] -= item.counted
 
     def seen(self, worker: str | None, rss: int, tiles: int, now: float) -> None:
         if worker:
-            one = self.workers.setdefault(worker, {"rss": 0, "tiles": 0})
-            one["rss"], one["seen"] = max(one["rss"], rss), now
-            one["tiles"] += tiles
+            known = self.workers.setdefault(worker, {"rss": 0, "tiles": 0})
+            known["rss"], known["seen"] = max(known["rss"], rss), now
+            known["tiles"] += tiles
 
-    def _ended(self, one: Running, blocks: int) -> int:
+    def _ended(self, item: Running, blocks: int) -> int:
         """Returns their tiles: an equal share each, since several blocks predict those on borders."""
-        one.ended += blocks
-        share = round(one.tiles * min(1.0, one.ended / one.blocks)) - one.counted
-        one.counted += share
+        item.ended += blocks
+        share = round(item.tiles * min(1.0, item.ended / item.blocks)) - item.counted
+        item.counted += share
         self.blocks[0] += blocks
         self.tiles[0] += share
         return share

@@ -6,7 +6,6 @@ after a kill is to know s. What is validated, kept and returned is a running ave
 (EMA), which is steadier than the weights themselves.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.recipe import Recipe
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.hardware import cores
 from seg_batch.nn.backend import keras, tf
@@ -24,7 +24,7 @@ from seg_batch.nn.losses.voxelwise import inverse_frequency
 from seg_batch.nn.training.checkpoint import Checkpoints, mark
 from seg_batch.nn.training.history import Row, Scores
 from seg_batch.nn.training.input_pipeline import feed
-from seg_batch.nn.training.loop import Listeners, Loop, PredictFn, SamplesLike, Validate
+from seg_batch.nn.training.loop import Loop, OnExamples, PredictFn, SamplesLike, Validate
 from seg_batch.nn.training.step import Trainer
 
 __all__ = ["Fit", "PredictFn", "Row", "SamplesLike", "Scores", "Validate", "fit", "loss_of"]
@@ -55,14 +55,14 @@ def fit(
     validate: Validate,
     work: Path,
     teacher: keras.Model | None = None,
-    on_row: Callable[[Row], None] | None = None,
-    on_examples: Callable[[int, PredictFn], object] | None = None,
+    callback: Callback | None = None,
+    on_examples: OnExamples | None = None,
 ) -> Fit:
     """Train a copy of `model` as `recipe` says, and return the state of it that scored best.
 
     `validate` gets a function from ``(n, *patch, C)`` to probabilities ``(n, *patch, K)`` and returns
     scores; the highest "score" is kept, the earlier of equals. Rows go to ``work/history.jsonl``
-    and to `on_row`; `on_examples` is called with the step and that function each
+    and to `callback`; `on_examples` is called with the step and that function each
     ``fit.examples_every`` epochs. `teacher`: probabilities to follow (``fit.distil``).
 
     Law: run again with the same `work` after a kill at any moment, it leaves the same weights and
@@ -76,7 +76,7 @@ def fit(
     _require_alike(model, teacher)
     checkpoints = Checkpoints(Path(work), _marks(model, samples, recipe, teacher))
     trainer = Trainer(model, recipe, loss_of(recipe, samples.histogram), teacher)
-    loop = Loop(trainer, samples, validate, checkpoints, Listeners(on_row, on_examples))
+    loop = Loop(trainer, samples, validate, checkpoints, callback or Callback(), on_examples)
     source = _Source(samples)
     try:
         loop.run(lambda start: feed(source, start, loop.per_step, cores()))

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from seg_batch.config.recipe import Recipe
-from seg_batch.core import files
+from seg_batch.core import events, files
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import flush, told
 from seg_batch.nn.backend import tf
@@ -26,6 +27,7 @@ from seg_batch.nn.training.step import Trainer, frozen_steps
 type Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 type PredictFn = Callable[[np.ndarray], np.ndarray]
 type Validate = Callable[[PredictFn], Scores]
+type OnExamples = Callable[[int, PredictFn], object]
 
 LOG_EVERY = 20
 NAMED = 8  # samples of a bad batch that a message names
@@ -55,14 +57,6 @@ class Best:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Listeners:
-    """Who is told: of each row, and, each so many epochs, of the step with a function that predicts."""
-
-    row: Callable[[Row], None] | None = None
-    examples: Callable[[int, PredictFn], object] | None = None
-
-
 class Clock:
     """Seconds of training, those before a kill included, and the progress by steps or by time."""
 
@@ -88,11 +82,12 @@ class Loop:
         samples: SamplesLike,
         validate: Validate,
         checkpoints: Checkpoints,
-        listeners: Listeners,
+        callback: Callback,
+        on_examples: OnExamples | None,
     ) -> None:
         self.recipe, self.trainer, self.samples = trainer.recipe, trainer, samples
         self.work, self._checkpoints = checkpoints.folder, checkpoints
-        self._validate, self._listeners = validate, listeners
+        self._validate, self._callback, self._on_examples = validate, callback, on_examples
         self._kept = deepest(trainer.averaged)
         size = 8 if tf.config.list_physical_devices("GPU") else 1
         self._batched = Batched(lambda shape: compiled(self._kept, shape), size, EXHAUSTED)
@@ -216,12 +211,16 @@ class Loop:
 
     def _note(self, row: Row) -> None:
         self.history.add(row)
-        if self._listeners.row is not None:
-            self._listeners.row(row)
+        limits, per_step = self.recipe.fit, self.per_step
+        self._callback.on(
+            events.TrainingRow(
+                **vars(row), steps=limits.steps, minutes=limits.minutes, per_step=per_step
+            )
+        )
 
     def _examples(self) -> None:
         """Called each `examples_every` epochs."""
-        each, tell = self.recipe.fit.examples_every, self._listeners.examples
+        each, tell = self.recipe.fit.examples_every, self._on_examples
         if each and tell is not None and self.step:
             seen, span = self.step * self.per_step, each * self.samples.epoch
             if (seen - self.per_step) // span < seen // span:

@@ -3,18 +3,22 @@
 from pathlib import Path
 from typing import Any, Self
 
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import OutputError
 from seg_batch.nn.backend import tf
-from seg_batch.nn.training.history import Row
 
-_SCALAR = 1  # a data class of TensorBoard's summary.proto
+_SCALARS = tf.compat.v1.SummaryMetadata(
+    plugin_data={"plugin_name": "scalars"},
+    data_class=1,  # as TensorBoard's summary.proto has it
+)
 
 
-class Board:
+class Board(Callback):
     """Writes the rows of a history as scalars into ``folder``.
 
-    Tags: ``train/loss``, ``train/learning_rate``, ``train/wait``, ``validation/<score>``. Look at it
-    with ``tensorboard --logdir FOLDER``.
+    Tags: ``train/loss``, ``train/learning_rate``, ``train/wait``, ``validation/<score>``. Look at it with
+    ``tensorboard --logdir FOLDER``.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -31,21 +35,19 @@ class Board:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._writer.close()
 
-    def row(self, row: Row) -> None:
-        """One row of the history; it is on disk after a validation at the latest."""
+    def on(self, event: events.Event) -> None:
+        """A row of the history is on disk after a validation at the latest."""
+        if isinstance(event, events.TrainingRow):
+            self._row(event)
+
+    def _row(self, row: events.TrainingRow) -> None:
         values = {"train/loss": row.loss, "train/learning_rate": row.lr, "train/wait": row.wait}
         values |= {f"validation/{name}": value for name, value in (row.scores or {}).items()}
-        # tf.summary.scalar is TensorBoard's own; what it writes is a tensor and a tag.
-        metadata = tf.compat.v1.SummaryMetadata(
-            plugin_data={"plugin_name": "scalars"}, data_class=_SCALAR
-        )
         with self._writer.as_default(step=row.step):
             for tag, value in values.items():
-                tf.summary.write(tag, tf.constant(value, tf.float32), metadata=metadata)
+                # tf.summary.scalar is TensorBoard's own; what it writes is a tensor and a tag.
+                tf.summary.write(tag, tf.constant(value, tf.float32), metadata=_SCALARS)
         if row.scores:
             self._writer.flush()
-
-    def close(self) -> None:
-        self._writer.close()

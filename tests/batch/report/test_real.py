@@ -10,27 +10,28 @@ import pytest
 
 from seg_batch.batch.journal import Journal
 from seg_batch.batch.report import write
-from seg_batch.batch.runner import run_night
 from seg_batch.batch.shutdown import Stop
 from seg_batch.config.workflow import Workflow
-from seg_batch.core.callbacks import Silent
-from seg_batch.executors import Outcome
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
+from tests.support.batch.nights import run_night
 from tests.support.files import address_raster, write_raster
 
 
-class Enough(Silent):
+class Enough(Callback):
     """Asks to stop after two blocks; takes an input away that was looked at already."""
 
     def __init__(self, stop: Stop, gone: Path) -> None:
         self.stop, self.gone, self.blocks = stop, gone, 0
 
-    def planned(self, totals: dict[str, Any]) -> None:
-        self.gone.unlink()
-
-    def block(self, key: str, outcome: Outcome) -> None:
-        self.blocks += 1
-        if self.blocks == 2:
-            self.stop.ask("SIGINT received")
+    def on(self, event: events.Event) -> None:
+        match event:
+            case events.RunPlanned():
+                self.gone.unlink()
+            case events.BlockEnded():
+                self.blocks += 1
+                if self.blocks == 2:
+                    self.stop.ask("SIGINT received")
 
 
 def workflow_over(folder: Path) -> Workflow:
@@ -58,8 +59,8 @@ def by_name(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_a_night_that_is_stopped_and_resumed_is_told_as_it_was(tmp_path: Path) -> None:
     workflow = workflow_over(tmp_path)
     stop = Stop()
-    listener = Enough(stop, tmp_path / "in" / "gone.tif")
-    assert run_night(workflow, listener, stop=stop)["status"] == 130
+    enough = Enough(stop, tmp_path / "in" / "gone.tif")
+    assert run_night(workflow, enough, stop=stop)["status"] == 130
     run = Path(workflow.run_folder)
     stopped = write(run)
     on_disk = len(list((tmp_path / "out").glob("large*.work.zarr/done/*.*.json")))

@@ -22,7 +22,7 @@ from seg_batch.batch.steps.dry_run import plan_steps, step_lines
 from seg_batch.batch.steps.input_digest import digest_of
 from seg_batch.batch.steps.run import run_steps
 from seg_batch.cli.display.bars import CutBar, ScoreBar, TrainBar
-from seg_batch.cli.display.run_table import Board
+from seg_batch.cli.display.run_table import RunTable
 from seg_batch.config.recipe.reading import as_yaml
 from seg_batch.config.workflow import read
 from seg_batch.config.workflow.steps import Evaluate
@@ -33,7 +33,7 @@ from tests.support.files import write_raster
 from tests.support.patience import PATIENCE_S, Gate, until
 from tests.support.training.pairs import bright_recipe, bright_scene
 
-BARS = {"patches": CutBar, "train": TrainBar, "evaluate": ScoreBar, "predict": Board}
+BARS = {"patches": CutBar, "train": TrainBar, "evaluate": ScoreBar, "predict": RunTable}
 pytestmark = pytest.mark.full
 
 NIGHT = """

@@ -17,7 +17,8 @@ from seg_batch.batch.watch.arrivals import Book, glance_at
 from seg_batch.batch.watch.loop import Rules, Watch
 from seg_batch.batch.watch.service import Service
 from seg_batch.config.workflow import Workflow
-from seg_batch.core.callbacks import Listener, Silent
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from tests.support.patience import PATIENCE_S, until
 
 RULES = Rules(settle_s=0.02, every_s=0.005)
@@ -31,14 +32,15 @@ class Engine:
         self._tricks, self._status = list(tricks), status
         self.calls: list[tuple[list[str], bool]] = []
 
-    def segment(self, inputs: dict[str, Path], listener: Listener, *, overwrite: bool) -> None:
+    def segment(self, inputs: dict[str, Path], callback: Callback, *, overwrite: bool) -> None:
         self.calls.append((sorted(inputs), overwrite))
         trick = self._tricks.pop(0) if self._tricks else lambda _: None
         if trick is not None:
             trick(inputs)
             for key in inputs:
                 failures = [{"error": "rows 5 to 9 can't be read"}] * (self._status == "partial")
-                listener.done(key, {"status": self._status, "output": "x", "failures": failures})
+                result = {"status": self._status, "output": "x", "failures": failures}
+                callback.on(events.InputDone(key, result))
 
 
 class Running:
@@ -46,7 +48,7 @@ class Running:
         self.said: list[str] = []
         self.book = Book(folder.parent / "book")
         self.stop = threading.Event()
-        watch = Watch(Tidying(folder), rules, engine, self.book, Silent(), self.said.append)
+        watch = Watch(Tidying(folder), rules, engine, self.book, Callback(), self.said.append)
         self._thread = threading.Thread(target=watch.run, args=(self.stop,))
         self._thread.start()
 
@@ -121,7 +123,7 @@ def test_a_watch_that_looks_once_takes_what_lies_there_however_long_a_look_takes
     monkeypatch.setattr(os, "scandir", slowly)
     engine, rules = Engine(), Rules(RULES.settle_s, RULES.every_s, once=True)
     book = Book(tmp_path / "book")
-    watch = Watch(Tidying(folder), rules, engine, book, Silent(), lambda _: None)
+    watch = Watch(Tidying(folder), rules, engine, book, Callback(), lambda _: None)
     assert watch.run(threading.Event()) == 0
     assert engine.calls == [([str(folder / "a.tif")], False)]
     book.close()

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from seg_batch.cli.display.run_table import Board, drawn
+from seg_batch.cli.display.run_table import RunTable, drawn
 from seg_batch.cli.display.tally import Tally
-from seg_batch.executors import Outcome
+from seg_batch.core import events
 
 
-def night(board: Board) -> None:
-    board.pool("tcp://scheduler:8786", 2, "http://127.0.0.1:8787/status")
-    board.planned({"inputs": 4, "done": 1, "refused": 1, "blocks": 8, "tiles": 40})
-    board.started("evil\x1b[2J\n.tif", {"blocks": 4, "tiles": 20, "warnings": ["no CRS"]})
-    board.stage("evil\x1b[2J\n.tif", "segmenting")
+def night(table: RunTable) -> None:
+    key = "evil\x1b[2J\n.tif"
     receipt = {"tiles": 5, "skipped": 0, "worker": "h:1", "peak_rss_bytes": 3 << 30}
-    board.block("evil\x1b[2J\n.tif", Outcome(SimpleNamespace(name="0.0"), result=receipt))
-    board.block("evil\x1b[2J\n.tif", Outcome(SimpleNamespace(name="0.1"), error=OSError("gone")))
-    board.worker("lost", "h:2", "it died")
+    for event in (
+        events.PoolOpened("tcp://scheduler:8786", 2, "http://127.0.0.1:8787/status"),
+        events.RunPlanned(inputs=4, done=1, refused=1, blocks=8, tiles=40),
+        events.InputStarted(key, {"blocks": 4, "tiles": 20, "warnings": ["no CRS"]}),
+        events.Stage("segmenting", key),
+        events.BlockEnded("0.0", receipt=receipt, key=key),
+        events.BlockEnded("0.1", error=OSError("gone"), key=key),
+        events.WorkerTrouble("lost", "h:2", "it died"),
+    ):
+        table.on(event)
 
 
 def shown(tally: Tally, width: int = 80) -> str:
@@ -34,9 +37,9 @@ def shown(tally: Tally, width: int = 80) -> str:
 
 def test_without_a_terminal_there_are_plain_lines() -> None:
     out = io.StringIO()
-    with Board(console=Console(file=out, highlight=False, markup=False)) as board:
-        night(board)
-        board.ended(130, "stopped by hand")
+    with RunTable(console=Console(file=out, highlight=False, markup=False)) as table:
+        night(table)
+        table.on(events.RunEnded(130, "stopped by hand"))
     said = out.getvalue()
     assert "\x1b" not in said
     assert said.splitlines() == [
@@ -50,10 +53,10 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
 
 def test_another_try_says_when_and_warns_of_nothing_again() -> None:
     out = io.StringIO()
-    with Board(console=Console(file=out, highlight=False, markup=False)) as board:
+    with RunTable(console=Console(file=out, highlight=False, markup=False)) as table:
         for wait_s in (0.0, 4.0):
-            board.started("a.tif", {"warnings": ["no CRS"]})
-            board.retried("a.tif", "a.tif: it stumbled", wait_s)
+            table.on(events.InputStarted("a.tif", {"warnings": ["no CRS"]}))
+            table.on(events.InputRetried("a.tif", "a.tif: it stumbled", wait_s))
     assert out.getvalue().splitlines() == [
         "segbatch: warning: a.tif: no CRS",
         "segbatch: tried again at once: a.tif: it stumbled",
@@ -64,9 +67,9 @@ def test_another_try_says_when_and_warns_of_nothing_again() -> None:
 def test_on_a_terminal_there_is_a_table_and_what_matters_stays_above_it() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100, highlight=False, markup=False)
-    with Board(console=console) as board:
-        night(board)
-        text = shown(board._tally)
+    with RunTable(console=console) as table:
+        night(table)
+        text = shown(table._tally)
     for words in (
         *(
             "1 of 4 inputs done, 1 refused, 1 waiting, 1 in hand; 1:05 since the start",
@@ -81,10 +84,10 @@ def test_on_a_terminal_there_is_a_table_and_what_matters_stays_above_it() -> Non
 @pytest.mark.parametrize("width", [80, 120])
 def test_names_give_way_at_their_front(width: int) -> None:
     tally, folder = Tally(0.0), "/in/" + "a_rather_long_folder/" * 3
-    tally.planned({"inputs": 12_345, "blocks": 123_456, "tiles": 9_876_543})
+    tally.take(events.RunPlanned(inputs=12_345, blocks=123_456, tiles=9_876_543), 0.0)
     names = ["/in/short.tif", f"{folder}one.tif", f"{folder}two.tif", f"{folder}\u9060\u304f.tif"]
     for name in names:
-        tally.started(name, {"blocks": 36, "tiles": 720}, 0.0)
+        tally.take(events.InputStarted(name, {"blocks": 36, "tiles": 720}), 0.0)
         tally.running[name].stage = "measuring mean and deviation"
     tally.seen("a-machine.of.a.cluster:" + "1" * 40, 1 << 33, 123_456, 1.0)
     lines = shown(tally, width).splitlines()
@@ -100,14 +103,16 @@ def test_names_give_way_at_their_front(width: int) -> None:
 def test_between_nights_there_is_one_line(tmp_path: Path) -> None:
     """A watch that nobody sees says how things stand once, and no more until that changes."""
     out = io.StringIO()
-    with Board(console=Console(file=out, highlight=False, markup=False), last_line=False) as board:
+    with RunTable(
+        console=Console(file=out, highlight=False, markup=False), last_line=False
+    ) as table:
         for _ in range(2):
-            board.idle("watching /in")
+            table.on(events.Idle("watching /in"))
         for words in ("2 workers, inline", "2 workers, inline"):
-            board.pool(words.partition(", ")[2], 2, None)
-            board.planned({"inputs": 1, "blocks": 1, "tiles": 1})
-            board.ended(0, "all inputs have come to an end")
-            board.idle("watching /in: 1 done so far")
+            table.on(events.PoolOpened(words.partition(", ")[2], 2))
+            table.on(events.RunPlanned(inputs=1, blocks=1, tiles=1))
+            table.on(events.RunEnded(0, "all inputs have come to an end"))
+            table.on(events.Idle("watching /in: 1 done so far"))
     assert out.getvalue().splitlines() == [
         "segbatch: watching /in",
         "segbatch: 2 workers, inline",
@@ -117,6 +122,6 @@ def test_between_nights_there_is_one_line(tmp_path: Path) -> None:
 
 def test_quiet_is_quiet() -> None:
     out = io.StringIO()
-    with Board(quiet=True, console=Console(file=out, force_terminal=True)) as board:
-        night(board)
+    with RunTable(quiet=True, console=Console(file=out, force_terminal=True)) as table:
+        night(table)
     assert out.getvalue() == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.cli.display.tally import Tally
+from seg_batch.core import events
 
 steps = st.lists(
     st.tuples(
@@ -20,33 +22,33 @@ steps = st.lists(
     max_size=60,
 )
 RECEIPT = {"tiles": 5, "worker": "w", "peak_rss_bytes": 7}
+BLOCK = events.BlockEnded("0.0", receipt=RECEIPT, key="large")
 
 
 @given(steps)
 def test_what_is_done_never_passes_what_there_is(script: list[tuple[str, str, int]]) -> None:
     """Three inputs of 3 blocks and 10 tiles, each told of in any order, each ending at most once."""
     tally, done, failed = Tally(0.0), set[str](), dict[str, tuple[int, int]]()
-    tally.planned({"inputs": 3, "blocks": 9, "tiles": 30})
+    tally.take(events.RunPlanned(inputs=3, blocks=9, tiles=30), 0.0)
     for now, (what, key, blocks) in enumerate(script, start=1):
         one = tally.running.get(key)
         if what == "started" and one is None and key not in done | failed.keys():
-            tally.started(key, {"blocks": 3, "tiles": 10}, now)
+            tally.take(events.InputStarted(key, {"blocks": 3, "tiles": 10}), now)
         elif one is None:
             continue
         elif what == "resumed" and one.ended == 0:
-            tally.resumed(key, blocks)
+            tally.take(events.InputResumed(key, blocks), now)
         elif "block" in what and one.ended < 3:
-            tally.block(key, None if what == "lost block" else RECEIPT, now)
+            receipt = None if what == "lost block" else RECEIPT
+            tally.take(events.BlockEnded("0.0", receipt=receipt, key=key), now)
         elif what == "done":
-            tally.over(key, now, done=True)
-            tally.done += 1
+            tally.take(events.InputDone(key, {"status": "complete"}), now)
             done.add(key)
         elif what == "failed":
             failed[key] = one.ended, one.counted
-            tally.over(key, now, done=False)
-            tally.failed += 1
+            tally.take(events.InputFailed(key, "it stumbled", 3), now)
         elif what == "again":
-            tally.back(key)
+            tally.take(events.InputWithdrawn(key), now)
         ended = [(one.ended, one.counted) for one in tally.running.values()] + [*failed.values()]
         assert tally.blocks[0] == 3 * len(done) + sum(blocks for blocks, _ in ended)
         assert tally.tiles[0] == 10 * len(done) + sum(tiles for _, tiles in ended)
@@ -59,11 +61,12 @@ def test_what_is_done_never_passes_what_there_is(script: list[tuple[str, str, in
 
 def test_the_time_left_follows_the_speed_of_late() -> None:
     tally = Tally(0.0)
-    tally.planned({"inputs": 1, "blocks": 100, "tiles": 1000})
+    tally.take(events.RunPlanned(inputs=1, blocks=100, tiles=1000), 0.0)
     assert tally.left_s(10.0) == math.inf
-    tally.started("a", {"blocks": 100, "tiles": 1000}, 0.0)
+    tally.take(events.InputStarted("a", {"blocks": 100, "tiles": 1000}), 0.0)
     for i in range(50):  # 10 tiles every 10 s
-        tally.block("a", {"tiles": 10, "worker": "w", "peak_rss_bytes": 5}, 10.0 * (i + 1))
+        receipt = {"tiles": 10, "worker": "w", "peak_rss_bytes": 5}
+        tally.take(events.BlockEnded("0.0", receipt=receipt, key="a"), 10.0 * (i + 1))
     assert 0.95 <= tally.per_s(500.0) <= 1.05
     assert 470 <= tally.left_s(500.0) <= 530
     assert tally.per_s(900.0) == 0, "nothing for longer than it looks back"
@@ -72,10 +75,10 @@ def test_the_time_left_follows_the_speed_of_late() -> None:
 def begun() -> Tally:
     """One input of 36 blocks and 720 tiles, of which 12 blocks are on disk, and a small one."""
     tally = Tally(0.0)
-    tally.planned({"inputs": 2, "blocks": 37, "tiles": 729})
-    tally.started("large", {"blocks": 36, "tiles": 720}, 0.0)
-    tally.started("small", {"blocks": 1, "tiles": 9}, 0.0)
-    tally.resumed("large", 12)
+    tally.take(events.RunPlanned(inputs=2, blocks=37, tiles=729), 0.0)
+    tally.take(events.InputStarted("large", {"blocks": 36, "tiles": 720}), 0.0)
+    tally.take(events.InputStarted("small", {"blocks": 1, "tiles": 9}), 0.0)
+    tally.take(events.InputResumed("large", 12), 0.0)
     return tally
 
 
@@ -83,27 +86,27 @@ def test_what_was_done_before_is_progress_and_no_speed() -> None:
     tally = begun()
     assert (tally.blocks, tally.tiles) == ([12, 37], [240, 729])
     assert tally.per_s(10.0) == 0
-    tally.block("large", RECEIPT, 10.0)
+    tally.take(BLOCK, 10.0)
     assert tally.per_s(10.0) == 2
     assert tally.left_s(10.0) == (729 - 260) / 2
 
 
 def test_what_failed_is_no_speed_and_no_longer_ahead() -> None:
     tally = begun()
-    tally.over("small", 10.0, done=False)
-    tally.block("large", None, 10.0)
+    tally.take(events.InputFailed("small", "it stumbled", 3), 10.0)
+    tally.take(replace(BLOCK, receipt=None), 10.0)
     assert (tally.blocks, tally.tiles) == ([13, 36], [260, 720])
     assert tally.per_s(10.0) == 0
     assert "1.41" not in tally.speed(10.0)
-    tally.over("large", 10.0, done=False)
+    tally.take(events.InputFailed("large", "it stumbled", 3), 10.0)
     assert tally.left_s(10.0) == 0
 
 
 def test_a_night_that_stops_tells_no_time() -> None:
     tally = begun()
-    tally.block("large", RECEIPT, 10.0)
+    tally.take(BLOCK, 10.0)
     assert "left" in tally.speed(10.0)
-    tally.stopping = True
+    tally.take(events.Stopping("enough"), 10.0)
     assert tally.speed(10.0) == "13/37 blocks, what workers have in hand is finished"
 
 
@@ -121,5 +124,5 @@ def test_a_night_that_stops_tells_no_time() -> None:
 def test_names_are_short_and_still_differ(keys: list[str], shown: list[Any]) -> None:
     tally = Tally(0.0)
     for key in keys:
-        tally.started(key, {"blocks": 1, "tiles": 1}, 0.0)
+        tally.take(events.InputStarted(key, {"blocks": 1, "tiles": 1}), 0.0)
     assert [tally.short(key) for key in keys] == shown

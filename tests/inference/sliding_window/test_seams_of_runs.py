@@ -13,10 +13,11 @@ import rasterio
 from seg_batch.cli.display.lines import summary
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import Options
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.taper import Taper
-from seg_batch.executors import Outcome
 from seg_batch.inference.plan import Plan
-from seg_batch.inference.predict import Silent, predict_one
+from seg_batch.inference.predict import predict_one
 from seg_batch.inference.probe import CLASSES, PROBE_CARD
 from seg_batch.inference.probe import predict as probe
 from seg_batch.inference.request import Request
@@ -92,12 +93,12 @@ def test_a_seam_is_seen_and_said_in_one_line(tmp_path: Path) -> None:
     assert max(row["index"] for row in seen["seams"]["per_class"].values()) > 2
 
 
-class StopAfter(Silent):
+class StopAfter(Callback):
     def __init__(self, blocks: int) -> None:
         self.left = blocks
 
-    def block(self, outcome: Outcome) -> None:
-        self.left -= 1
+    def on(self, event: events.Event) -> None:
+        self.left -= isinstance(event, events.BlockEnded)
         if self.left == 0:
             raise KeyboardInterrupt
 

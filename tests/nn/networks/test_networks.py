@@ -28,7 +28,7 @@ from seg_batch.nn.networks.unet_lrelu import depth_to_space
 from seg_batch.nn.training.fit import loss_of
 from seg_batch.nn.training.step import Trainer
 from seg_batch.nn.training.transfer import fresh
-from tests.support.nn.squares import Squares, assert_same, recipe, trained
+from tests.support.nn.squares import OnRow, Squares, assert_same, recipe, trained
 
 SMALL = (4, 6, 8)
 # Name, rank, options that are not the defaults, what sides are multiples of at three levels.
@@ -324,5 +324,7 @@ def test_dropout_is_gone_on_with_after_a_stop(tmp_path: Path) -> None:
     )
     whole = trained(tmp_path / "whole", how)
     with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "cut", how, on_row=lambda row: os.kill(os.getpid(), signal.SIGINT))
+        trained(
+            tmp_path / "cut", how, callback=OnRow(lambda row: os.kill(os.getpid(), signal.SIGINT))
+        )
     assert_same(trained(tmp_path / "cut", how), whole)

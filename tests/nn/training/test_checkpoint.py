@@ -12,7 +12,7 @@ import pytest
 from seg_batch.core.errors import InputError, OutputError, StoreError
 from seg_batch.nn.training.checkpoint import Checkpoint, Checkpoints, mark
 from seg_batch.nn.training.fit import Fit
-from tests.support.nn.squares import assert_same, dice, recipe, trained
+from tests.support.nn.squares import OnRow, assert_same, dice, recipe, trained
 
 ROOT = Path(__file__).resolve().parents[3]
 # Plateau and patience go by the history, RNG by the number of the sample.
@@ -25,7 +25,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.nn.training.test_checkpoint import HOW
-from tests.support.nn.squares import trained
+from tests.support.nn.squares import OnRow, trained
 left = [int(sys.argv[2])]
 def watch(event, arguments):
     if event == "os.rename":
@@ -66,7 +66,7 @@ def test_stopped_by_signal_it_goes_on_from_that_very_step(tmp_path: Path, whole:
         trained(tmp_path, HOW, validate=stopping)
     assert (tmp_path / "checkpoint-00000003.json").exists()
     with pytest.raises(KeyboardInterrupt):  # between two steps
-        trained(tmp_path, HOW, on_row=lambda row: os.kill(os.getpid(), signal.SIGINT))
+        trained(tmp_path, HOW, callback=OnRow(lambda row: os.kill(os.getpid(), signal.SIGINT)))
     assert handlers == [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
     assert_same(trained(tmp_path, HOW), whole)
 
@@ -83,7 +83,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
             raise DeathError
 
     with pytest.raises(DeathError):
-        trained(tmp_path, HOW, on_row=dies)
+        trained(tmp_path, HOW, callback=OnRow(dies))
     arrays = sorted(tmp_path.glob("checkpoint-*.npz"))
     assert [path.stem for path in arrays] == ["checkpoint-00000006", "checkpoint-00000008"]
     content = bytearray(arrays[1].read_bytes())

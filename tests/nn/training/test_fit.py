@@ -10,7 +10,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.nn.loading import load_model
 from seg_batch.nn.training.fit import Row
 from seg_batch.nn.training.transfer import fresh
-from tests.support.nn.squares import Squares, assert_same, dice, recipe, timeless, trained
+from tests.support.nn.squares import OnRow, Squares, assert_same, dice, recipe, timeless, trained
 
 LEARNS = {"learning_rate": 2e-2, "ema": 0.9}
 
@@ -21,7 +21,7 @@ def test_it_learns_keeps_the_best_and_tells_its_history(tmp_path: Path) -> None:
     how = recipe(optimiser=LEARNS, fit={"steps": 80, "validate_every": 30})
     model = fresh(how)
     before = model.get_weights()
-    result = trained(tmp_path / "work", how, model=model, on_row=seen.append)
+    result = trained(tmp_path / "work", how, model=model, callback=OnRow(seen.append))
     assert result.scores["score"] > 0.75
     lines = (tmp_path / "work" / "history.jsonl").read_text().splitlines()
     assert [Row(**json.loads(line)) for line in lines] == seen == list(result.history)

@@ -1,6 +1,7 @@
 """A task that a tiny network learns in seconds: bright squares in noise. No pytest in here: the
 processes that tests kill import it too."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.recipe import Recipe
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.nn.training.fit import Fit, PredictFn, Row, fit
 from seg_batch.nn.training.transfer import fresh
 
@@ -66,6 +69,17 @@ def dice(predict: PredictFn) -> dict[str, float]:
     image, labels, _ = (np.stack(p) for p in zip(*(test(k) for k in range(4)), strict=True))
     found, truth = predict(image).argmax(-1) > 0, labels > 0
     return {"score": float(2 * (found & truth).sum() / (found.sum() + truth.sum()))}
+
+
+class OnRow(Callback):
+    """Calls a function with each row of the history."""
+
+    def __init__(self, function: Callable[[Row], object]) -> None:
+        self._function = function
+
+    def on(self, event: events.Event) -> None:
+        if isinstance(event, events.TrainingRow):
+            self._function(Row(**{name: getattr(event, name) for name in Row.__dataclass_fields__}))
 
 
 def trained(work: Path, how: Recipe, samples: Any = None, **options: Any) -> Fit:

@@ -1,0 +1,28 @@
+"""A night without what follows it: neither log, nor report, nor commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from seg_batch.batch.job import orders_of, require_named
+from seg_batch.batch.runner import carry_out
+from seg_batch.batch.shutdown import Stop
+from seg_batch.config.workflow import Workflow
+from seg_batch.core.callbacks import Callback
+from seg_batch.executors import Pool
+
+
+def run_night(
+    workflow: Workflow,
+    callback: Callback | None = None,
+    *,
+    overwrite: bool = False,
+    pool: Pool | None = None,
+    stop: Stop | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    opened: Callable[[Pool], None] = lambda pool: None,
+) -> dict[str, Any]:
+    require_named(workflow)
+    orders = orders_of(workflow, overwrite=overwrite)
+    return carry_out(orders, callback or Callback(), pool=pool, stop=stop, say=say, opened=opened)
