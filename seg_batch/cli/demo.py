@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from seg_batch.cli.display.lines import summary
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
+from seg_batch.core.normalise import Pixels
 from seg_batch.core.resources import SAMPLES
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
-from seg_batch.io.pictures import write_png
+from seg_batch.io.pictures import coloured, stretch, write_png
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.protocol import Source
 from seg_batch.io.sources.views.oriented import Oriented
@@ -50,42 +51,26 @@ def write_preview(report: dict[str, Any], folder: Path) -> Path | None:
     if math.prod(report["plan"]["extent"]) > LARGEST_VOXELS:
         return None
     image, labels = _slices(report)
-    pair = np.concatenate([_grey_or_colour(image), _coloured(labels, report["classes"])], 1)
-    factor = max(1, -(-SMALLEST_SIDE // min(labels.shape)))
+    palette = {row["id"]: row["colour"] for row in report["classes"]}
+    drawn = coloured(labels.values[..., 0], labels.any_valid(), palette)
+    pair = np.concatenate([*stretch([image])[0], drawn], 1)
+    factor = max(1, -(-SMALLEST_SIDE // min(drawn.shape[:2])))
     path = folder / (Path(report["output"]).name.split(".")[0] + ".png")
     write_png(path, pair.repeat(factor, 0).repeat(factor, 1))
     return path
 
 
-def _slices(report: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Image ``(y, x, channels)`` and labels ``(y, x)``: of a volume, the slice with most to see."""
+def _slices(report: dict[str, Any]) -> tuple[Pixels, Pixels]:
+    """Image and labels ``(y, x, channels)`` each: of a volume, the slice with most to see."""
     volume = report["plan"]["fingerprint"].get("volume")
     image = _whole(Oriented(open_source(report["input"], volume=volume), "RAS"))
-    labels = _whole(Oriented(open_source(report["output"]), "RAS"))[..., 0]
-    if labels.ndim == 2:
+    labels = _whole(Oriented(open_source(report["output"]), "RAS"))
+    if labels.values.ndim == 3:
         return image, labels
-    fullest = int((labels > 0).sum((1, 2)).argmax())
+    fullest = int((labels.values > 0).sum((1, 2, 3)).argmax())
     return image[fullest, ::-1], labels[fullest, ::-1]
 
 
-def _whole(source: Source) -> np.ndarray:
-    try:
-        return source.read(Box.whole(source.info.extent)).physical(np.float32)
-    finally:
-        source.close()
-
-
-def _grey_or_colour(image: np.ndarray) -> np.ndarray:
-    """Bands 3, 2, 1 as red, green, blue (Landsat's order), or one band as grey; 2 % stretched."""
-    bands = [2, 1, 0] if image.shape[-1] >= 3 else [0, 0, 0]
-    picked = image[..., bands]
-    low, high = np.percentile(picked, (2, 98), axis=(0, 1))
-    scaled = (picked - low) / np.maximum(high - low, 1e-6)
-    return (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
-
-
-def _coloured(labels: np.ndarray, classes: list[dict[str, Any]]) -> np.ndarray:
-    table = np.full((65536, 3), 255, np.uint8)
-    for row in classes:
-        table[row["id"]] = row["colour"]
-    return table[labels.astype(np.uint16)]
+def _whole(source: Source) -> Pixels:
+    with closing(source):
+        return source.read(Box.whole(source.info.extent))

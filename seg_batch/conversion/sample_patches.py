@@ -6,7 +6,7 @@ everything that is predicted, spread evenly over what there is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +91,7 @@ def of_training(path: Path, card: ModelCard, most: int) -> RealPatches:
     if len(rows) == 0:
         raise InputError(f"{path} has no training patch to calibrate on: give another --calibrate")
     side = patch_of(card)
-    images = [_fitted(patches.read(int(row))[0], side) for row in _spread(rows, most)]
+    images = [_fitted(patches.read(row)[0], side) for row in _spread(rows.tolist(), most)]
     return RealPatches(np.stack(images), f"{len(images)} training patches of {path.name}")
 
 
@@ -103,8 +103,8 @@ def of_held_out(path: Path, card: ModelCard, most: int) -> RealPatches:
     regions = collect(path, part, card, Options(), ())
     each = -(-most // len(regions.parts))
     found: list[np.ndarray] = []
-    for one in _spread(np.arange(len(regions.parts)), most):
-        with regions.open(regions.parts[int(one)]) as (region, _):
+    for one in _spread(regions.parts, most):
+        with regions.open(one) as (region, _):
             found += tiles(region, card, each)
     return RealPatches(np.stack(found[:most]), f"{len(found[:most])} {part} patches of {path.name}")
 
@@ -113,9 +113,7 @@ def of_images(path: Path, card: ModelCard, most: int) -> RealPatches:
     """Tiles of an image, or of the images in a folder; InputError when they don't fit the card."""
     files = _files(path)
     each = -(-most // len(files))
-    found: list[np.ndarray] = []
-    for file in _spread(np.arange(len(files)), most):
-        found += _of_image(files[int(file)], card, each)
+    found = [tile for file in _spread(files, most) for tile in _of_image(file, card, each)]
     return RealPatches(np.stack(found[:most]), f"{len(found[:most])} patches of {path.name}")
 
 
@@ -176,10 +174,9 @@ def tiles(region: Seen, card: ModelCard, most: int) -> list[np.ndarray]:
     """At most ``most`` tiles of a region, spread over it, ``(*patch, channels)`` each."""
     coarse = card.model_copy(update={"finer": 1})  # the model's input is what counts here
     grid, rank = make_grid(region.extent, coarse, Options())
-    inside = np.array([tile.index for tile in grid.touching(region.box)])
     found = []
-    for index in _spread(inside, most):
-        box = grid.tile(tuple(map(int, index))).box
+    for tile in _spread(list(grid.touching(region.box)), most):
+        box = tile.box
         window = box.intersection(Box.whole(region.extent))
         pixels = cut(region.read(window), window, box, region.extent)
         patch = region.normaliser(pixels)
@@ -187,14 +184,14 @@ def tiles(region: Seen, card: ModelCard, most: int) -> list[np.ndarray]:
     return found
 
 
-def _spread(items: np.ndarray, most: int) -> Iterator[np.ndarray]:
+def _spread[T](items: Sequence[T], most: int) -> list[T]:
     """At most ``most`` of the items, at even distances."""
-    return iter(items[np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)])
+    places = np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)
+    return [items[place] for place in places]
 
 
 def _fitted(image: np.ndarray, patch: Shape) -> np.ndarray:
     """The middle of an image, or the image mirrored at its border, in the shape of a patch."""
     extent = image.shape[:-1]
     start = tuple((n - p) // 2 if n > p else 0 for n, p in zip(extent, patch, strict=True))
-    box = Box(start, tuple(a + p for a, p in zip(start, patch, strict=True)))
-    return cut(Pixels(image), Box.whole(extent), box, extent).values
+    return cut(Pixels(image), Box.whole(extent), Box.at(start, patch), extent).values

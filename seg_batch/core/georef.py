@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+M2_PER_HA, MM3_PER_ML = 10_000, 1000
+
 Affine6 = tuple[float, float, float, float, float, float]
 Affine16 = tuple[tuple[float, ...], ...]
 

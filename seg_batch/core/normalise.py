@@ -35,10 +35,6 @@ class Pixels:
         valid = None if self.valid is None else self.valid[slices]
         return Pixels(self.values[slices], valid, self.scale, self.offset)
 
-    @property
-    def nbytes(self) -> int:
-        return self.values.nbytes + (0 if self.valid is None else self.valid.nbytes)
-
     def physical(self, dtype: np.dtype | type = np.float64) -> np.ndarray:
         """Values in physical units, ``(*shape, channels)``; unscaled integers stay as they are
         when ``dtype`` is float64, so that no digit of a large integer is lost."""
@@ -77,6 +73,14 @@ class Normaliser:
     std: tuple[float, ...] = ()
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
+
+    @classmethod
+    def from_json(cls, numbers: dict[str, Any] | None) -> Normaliser:
+        """Of the fields as JSON keeps them; the identity of None."""
+        values: dict[str, Any] = {
+            k: v if v is None else tuple(v) for k, v in (numbers or {}).items()
+        }
+        return cls(**values)
 
     @property
     def identity(self) -> bool:
@@ -139,6 +143,14 @@ class Moments:
     def none(cls, channels: int) -> Moments:
         return cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
 
+    @classmethod
+    def of(cls, pieces: Iterable[Pixels], channels: int) -> Moments:
+        """Of one pass over pieces."""
+        moments = cls.none(channels)
+        for pixels in pieces:
+            moments.add(pixels)
+        return moments
+
     def add(self, pixels: Pixels) -> None:
         """Take in the valid, finite voxels of a piece."""
         physical = pixels.physical(np.float64)
@@ -172,7 +184,4 @@ class Moments:
 
 def from_statistics(pieces: Iterable[Pixels], channels: int) -> Normaliser:
     """Mean and standard deviation of each channel over valid voxels, from one pass over pieces."""
-    moments = Moments.none(channels)
-    for pixels in pieces:
-        moments.add(pixels)
-    return moments.normaliser()
+    return Moments.of(pieces, channels).normaliser()

@@ -6,6 +6,7 @@ Tiles are cut and normalised by the very functions of ``predict``, from reads of
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,14 +51,11 @@ def run_task(job: Job, task: Task) -> dict[str, Any]:
     staged = staged_folder(Path(job.work), case) if task.shared else None
     with readable(case.pair):
         image, label = open_pair(case.pair, job.recipe, job.align, staged)
-        try:
+        with closing(image), closing(label):
             if isinstance(task, TileTask):
                 found = _cut_band(writer, image, label, task, job)
             else:
                 found = _copy_band(writer, image, label, task, job.recipe)
-        finally:
-            image.close()
-            label.close()
     writer.flush()
     note(Path(job.work), job.digest, DONE, task.name, found)
     return found

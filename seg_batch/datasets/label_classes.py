@@ -14,23 +14,15 @@ from seg_batch.config.card import ClassInfo, ModelCard
 from seg_batch.core.errors import InputError
 from seg_batch.core.normalise import Pixels
 from seg_batch.inference import bundles
+from seg_batch.io.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from seg_batch.io.sources.protocol import SourceInfo
 
 LARGEST = 65533  # of label values, as in a card
 _ROW = ("id", "name", "colour")
 MOST_FOUND = 64  # more distinct values than this are measurements, not labels
 
-# Where nobody names colours: Okabe and Ito's, which colour-blind readers tell apart.
-_COLOURS = (
-    (0, 114, 178),
-    (230, 159, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (86, 180, 233),
-    (213, 94, 0),
-    (240, 228, 66),
-    (120, 120, 120),
-)
+# Where nobody names colours; the last is grey.
+_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, (120, 120, 120))
 
 
 @dataclass(frozen=True)

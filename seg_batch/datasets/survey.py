@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from seg_batch.core.errors import InputError, ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Moments, Normaliser, Pixels, from_statistics
 from seg_batch.datasets.pairs import Pair, open_pair
-from seg_batch.datasets.split import around
 from seg_batch.datasets.work_folder import SURVEY, note
 from seg_batch.io.sources import pieces
 from seg_batch.io.sources.iterate import piece_boxes
@@ -73,23 +72,20 @@ def readable(pair: Pair) -> Iterator[None]:
 
 def _looked_at(job: SurveyJob, item: SurveyItem) -> dict[str, Any]:
     image, label = open_pair(item.pair, job.recipe, job.align)
-    try:
+    with closing(image), closing(label):
         return {
             "training": _class_voxels(label, item, job.recipe),
             **_statistics(image, item, job.recipe),
             **_scaling(image),
             "sha256": _digests(item.pair),
         }
-    finally:
-        image.close()
-        label.close()
 
 
 def _class_voxels(label: Oriented, item: SurveyItem, recipe: Recipe) -> list[int]:
     """Voxels per class outside what is held out and its gap; the label's values are checked."""
     ids = np.array([c.id for c in recipe.card.classes])
     values, seen = Counter[float](), Counter[float]()
-    hidden = [around(box, item.gap) for box in item.held]
+    hidden = [box.grown(item.gap) for box in item.held]
     for box in piece_boxes(label.info):
         piece = label.read(box)
         kept = ~ignored(piece, recipe)
@@ -169,19 +165,12 @@ def _statistics(image: Oriented, item: SurveyItem, recipe: Recipe) -> dict[str, 
         return {}
     if recipe.card.normalisation == "card":
         seen = iter(()) if item.whole else _unheld(image, item.held)
-        return {"moments": _plain(_moments(seen, channels))}
+        return {"moments": _plain(Moments.of(seen, channels))}
     whole = asdict(from_statistics(pieces(image.source), channels))
     if not item.held or item.whole:
         return {"normaliser": whole, "training_normaliser": whole}
-    numbers = _moments(_unheld(image, item.held), channels).normaliser()
+    numbers = from_statistics(_unheld(image, item.held), channels)
     return {"normaliser": whole, "training_normaliser": asdict(numbers)}
-
-
-def _moments(pixels: Iterator[Pixels], channels: int) -> Moments:
-    moments = Moments.none(channels)
-    for piece in pixels:
-        moments.add(piece)
-    return moments
 
 
 def _plain(moments: Moments) -> list[list[float]]:

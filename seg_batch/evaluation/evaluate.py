@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,8 @@ def evaluate_files(
         callback.on(events.StepsPlanned(len(found.cases)))
         for pair in found.cases:
             callback.on(events.Stage(pair.case))
-            _add_pair(run, open_pair(pair, table, tuple(ignore)))
+            with closing(open_pair(pair, table, tuple(ignore))) as opened:
+                _add_pair(run, opened)
         result = run.result("predictions", seams=_seams_of(run), calibration=None)
         result |= {"warnings": _unmatched(found) + run.warnings, "unmatched": _names(found)}
         write(folder, result, run)
@@ -139,17 +140,14 @@ def _require_same_grid(card: ModelCard) -> None:
 
 
 def _add_pair(run: Run, pair: FilePair) -> None:
-    try:
-        facts = provenance(pair)
-        if facts.get("as_written") is False:
-            run.warnings.append(
-                f"{facts['found']['path']} is not the file that the report beside it tells of"
-            )
-        if facts.get("status") == "partial":
-            run.warnings.append(f"{facts['found']['path']} is marked as partial: it has holes")
-        run.add(pair, count(pair, len(pair.classes), on_block=run.advance), facts)
-    finally:
-        pair.close()
+    facts = provenance(pair)
+    if facts.get("as_written") is False:
+        run.warnings.append(
+            f"{facts['found']['path']} is not the file that the report beside it tells of"
+        )
+    if facts.get("status") == "partial":
+        run.warnings.append(f"{facts['found']['path']} is marked as partial: it has holes")
+    run.add(pair, count(pair, len(pair.classes), on_block=run.advance), facts)
 
 
 def _add_region(

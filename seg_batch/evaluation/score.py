@@ -41,14 +41,6 @@ class Scored:
         return metrics.per_case(list(self.cases.values()))
 
     @property
-    def mean_dice(self) -> float:
-        """Over the classes that occur, without the background of the card, if it has one."""
-        dice = self.dice
-        if self.background is not None:
-            dice = np.delete(dice, self.background)
-        return metrics.mean(dice)
-
-    @property
     def mean_dice_of_true(self) -> float:
         """The mean over the classes that the truth has, without the background: what a checkpoint is
         chosen by. One voxel of a class that is not there would else weigh as much as a class."""
@@ -60,22 +52,6 @@ class Scored:
     @property
     def accuracy(self) -> float:
         return metrics.accuracy(self.total)
-
-    def table(self, names: list[str]) -> dict[str, Any]:
-        """For the card. A class that neither truth nor map has is None."""
-        total = self.total
-        iou = dict(zip(names, metrics.plain(metrics.iou(total)), strict=True))
-        dice = dict(zip(names, metrics.plain(self.dice), strict=True))
-        return {
-            "cases": list(self.cases),
-            "voxels": int(total.sum()),
-            "accuracy": metrics.plain(self.accuracy),
-            "accuracy_of_commonest_class": metrics.plain(metrics.commonest(total)),
-            "mean_dice": metrics.plain(self.mean_dice),
-            "dice": dice,
-            "iou": iou,
-            "true_voxels": dict(zip(names, map(int, total.sum(1)), strict=True)),
-        }
 
 
 def score(

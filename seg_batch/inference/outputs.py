@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import glob
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seg_batch.core import text
+from seg_batch.core.files import read_json
 from seg_batch.core.run_files import (
     ATTEMPT,
     ON_THE_WAY,
@@ -89,10 +89,7 @@ def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = Fal
 
 def read_report(outputs: Outputs) -> dict[str, Any] | None:
     """The report beside a product, or None where there is none of ours."""
-    try:
-        report = json.loads(outputs.report.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    report = read_json(outputs.report)
     return report if isinstance(report, dict) and report.keys() >= _OURS else None
 
 

@@ -90,11 +90,8 @@ class StoreBoard:
             pixels, _ = hold(finer(source, card.finer, card.rank, card.orientation), box)
         finally:
             source.close()
-        numbers: dict[str, Any] = {
-            k: v if v is None else tuple(v) for k, v in job.plan.normaliser.items()
-        }
         valid = None if pixels.valid is None else pixels.any_valid()
-        return Normaliser(**numbers)(pixels), valid
+        return Normaliser.from_json(job.plan.normaliser)(pixels), valid
 
     def write(self, block: Block, labels: np.ndarray) -> None:
         self._store.write_map(self.after, block, labels)

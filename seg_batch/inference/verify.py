@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,9 @@ def _input(report: dict[str, Any]) -> Check:
     """The input may be gone by now, but if it is there it should be the one that was used."""
     if not Path(report["input"]).exists():
         return "input", True, f"{report['input']} is gone: not checked"
-    source = open_source(report["input"], volume=report["plan"]["fingerprint"].get("volume"))
-    try:
+    volume = report["plan"]["fingerprint"].get("volume")
+    with closing(open_source(report["input"], volume=volume)) as source:
         same = source.info.identity == report["source"]["identity"]
-    finally:
-        source.close()
     return "input", same, f"{report['input']} {'unchanged' if same else 'has changed since'}"
 
 

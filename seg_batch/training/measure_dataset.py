@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from itertools import pairwise
 from typing import Any
 
@@ -117,7 +118,7 @@ def _look(
 ) -> tuple[CaseFacts, bool]:
     """The facts of a case, and whether its image holds whole numbers."""
     image, label = open_seen(pair, "RAS", align)
-    try:
+    with closing(image), closing(label):
         values = _sample(image)
         case = CaseFacts(
             case=pair.case,
@@ -129,18 +130,14 @@ def _look(
             mean=float(values.mean()),
         )
         return case, bool((values == np.round(values)).all())
-    finally:
-        image.close()
-        label.close()
 
 
 def _sample(image: Oriented) -> np.ndarray:
     """Valid values of the middle of an image, all channels, physical; a zero where there is none."""
     extent = image.info.extent
     part = min(1.0, (SAMPLE_VOXELS / math.prod(extent)) ** (1 / len(extent)))
-    shape = [max(1, int(n * part)) for n in extent]
-    start = tuple((n - m) // 2 for n, m in zip(extent, shape, strict=True))
-    pixels = image.read(Box(start, tuple(a + m for a, m in zip(start, shape, strict=True))))
+    shape = tuple(max(1, int(n * part)) for n in extent)
+    pixels = image.read(Box.whole(extent).middle(shape))
     values = pixels.physical(np.float64)
     keep = np.isfinite(values) if pixels.valid is None else np.isfinite(values) & pixels.valid
     return values[keep] if keep.any() else np.zeros(1)

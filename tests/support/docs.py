@@ -24,8 +24,10 @@ from seg_batch.config.cluster import CLASSES, ClusterSpec
 from seg_batch.config.options import declared
 from seg_batch.config.postprocess import STEPS
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.config.recipe import Network, Part, Recipe
+from seg_batch.config.recipe import Recipe
+from seg_batch.config.recipe.hold_out import Part
 from seg_batch.config.recipe.manifest import Manifest
+from seg_batch.config.recipe.training import Network
 from seg_batch.config.workflow import Workflow, fields, paths
 from seg_batch.config.workflow.cluster import Cluster
 from seg_batch.config.workflow.parts import Inputs, OptionKeys, Outputs

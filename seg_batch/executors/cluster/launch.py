@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,11 +46,8 @@ def open_pool(
     """
     spec = read_spec(cluster)
     if spec.cluster == "inline" or (spec.cluster == "auto" and workers == 1):
-        inline = InlinePool()
-        try:
+        with closing(InlinePool()) as inline:
             yield inline
-        finally:
-            inline.close()
         return
     with ExitStack() as last_first:
         pool = _dask_pool(spec, workers, last_first)

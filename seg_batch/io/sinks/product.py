@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from seg_batch.core.errors import OutputError
+from seg_batch.core.files import files_in
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, differences
-from seg_batch.core.run_files import PARTIAL
 from seg_batch.io.sinks.publish import publishing, require_writable
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import WorkStore
@@ -126,18 +125,6 @@ def export(store: WorkStore, path: Path, spec: ProductSpec, labels: str = "label
     return Product(path, size(path), sha256, counter.counts)
 
 
-def files_in(path: Path) -> Iterator[Path]:
-    """A file, or the files of a folder in a fixed order."""
-    if path.is_file():
-        yield path
-        return
-    for folder, names, files in os.walk(path):
-        names.sort()
-        for name in sorted(files):
-            if not name.endswith(PARTIAL):
-                yield Path(folder) / name
-
-
 def digest(path: Path) -> str:
     """sha256 of a file; of a folder, over the names and contents of its files."""
     if path.is_file():
@@ -160,9 +147,8 @@ def geometry_changes(path: Path, expected: Georef, extent: Shape) -> list[str]:
 
     A NIfTI whose input had no code at all may say so or carry the affine as its sform.
     """
-    source = open_source(path)
-    found = source.info.georef
-    source.close()
+    with closing(open_source(path)) as source:
+        found = source.info.georef
     if isinstance(expected, RasterGeoref) and isinstance(found, RasterGeoref):
         from seg_batch.io.sinks.cog_check import place_changes
 
@@ -177,12 +163,9 @@ def geometry_changes(path: Path, expected: Georef, extent: Shape) -> list[str]:
 def count_labels(path: Path) -> dict[int, int]:
     """Voxels per label value of a finished product, read anew, piece by piece."""
     bins = np.zeros(1 << 16, np.int64)
-    source = open_source(path)
-    try:
+    with closing(open_source(path)) as source:
         for pixels in pieces(source):
             count_into(bins, pixels.values)
-    finally:
-        source.close()
     return _counts(bins)
 
 
