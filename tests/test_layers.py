@@ -39,9 +39,9 @@ ROWS: list[dict[str, str]] = [
 REST = "*"
 INSIDE: dict[str, list[str]] = {
     "core": [
-        "errors hardware text versions resources run_files",
-        "geometry units files",
-        "taper georef normalise callbacks",
+        "errors hardware text resources run_files",
+        "geometry units files registry",
+        "taper georef normalise callbacks versions",
     ],
     "config": [
         "yaml_source postprocess predict_options",

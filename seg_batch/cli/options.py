@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 import typer
 
 from seg_batch.core.errors import PlanError, StoppedError
-from seg_batch.core.text import nearest
+from seg_batch.core.registry.engines import engine_names
+from seg_batch.core.text import either, nearest
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -31,7 +32,7 @@ PRECISIONS = ("auto", "float32", "mixed")
 class Applied:
     """How a model is applied to patches, and what follows; each field is an option."""
 
-    engine: Annotated[str, typer.Option(help="auto, openvino, tensorflow or keras.")] = "auto"
+    engine: Annotated[str, typer.Option(help=f"{either(engine_names())}.")] = "auto"
     precision: Annotated[str, typer.Option(help="auto, float32 or mixed.")] = "auto"
     tta: Annotated[
         str,
@@ -54,10 +55,10 @@ class Applied:
 
     def settings(self) -> dict[str, Any]:
         """Fields of ``config.predict_options.Options``; PlanError naming the option that makes no sense."""
-        from seg_batch.config.predict_options import ENGINES, TTA
+        from seg_batch.config.predict_options import TTA
         from seg_batch.core.taper import TAPERS
 
-        one_of("engine", self.engine, ENGINES)
+        one_of("engine", self.engine, engine_names())
         one_of("precision", self.precision, PRECISIONS)
         one_of("tta", self.tta, TTA)
         one_of("taper", self.taper, TAPERS)

@@ -7,8 +7,6 @@ from typing import Literal
 
 from seg_batch.core.geometry import Shape
 
-ENGINES = ("auto", "openvino", "tensorflow", "keras")
-
 TTA = ("none", "flips", "d4", "d4z")
 
 

@@ -3,7 +3,7 @@ are of images, by their ending."""
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 IMAGES = (".nii.gz", ".nii", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".zarr")
 
@@ -21,6 +21,11 @@ def nearest(found: object, known: Iterable[str]) -> str:
     names = {_plain(name): name for name in known}
     close = difflib.get_close_matches(_plain(str(found)[:80]), names, n=1, cutoff=0.5)
     return f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(names.values())}"
+
+
+def either(names: Sequence[str]) -> str:
+    """``"a, b or c"``."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def about(name: str, text: str) -> str:

@@ -22,7 +22,7 @@ from seg_batch.config import postprocess
 from seg_batch.config.card import ModelCard
 from seg_batch.config.cluster import CLASSES, ClusterSpec
 from seg_batch.config.postprocess import STEPS
-from seg_batch.config.predict_options import ENGINES, TTA
+from seg_batch.config.predict_options import TTA
 from seg_batch.config.recipe import Network, Part, Recipe
 from seg_batch.config.recipe.manifest import Manifest
 from seg_batch.config.workflow import Workflow, fields, paths
@@ -31,6 +31,7 @@ from seg_batch.config.workflow.parts import Applied, Inputs, Outputs
 from seg_batch.config.workflow.schema import Command
 from seg_batch.config.workflow.steps import AnyStep, Evaluate, Name, Patches, Predict, Train
 from seg_batch.core import errors
+from seg_batch.core.registry.engines import engine_names
 from seg_batch.core.resources import DOCS
 from seg_batch.core.taper import TAPERS
 
@@ -48,7 +49,7 @@ def _words(names: Any) -> str:
 
 # Values that are written as text, and what they take.
 _SAID = [
-    (fields.Engine, _words(ENGINES)),
+    (fields.Engine, _words(engine_names())),
     (fields.Taper, _words(TAPERS)),
     (fields.Tta, _words(TTA)),
     (fields.Size, "a size, like `8GiB`"),

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 
 from seg_batch.config.postprocess import NONE, parse_chain
 from seg_batch.core.errors import PlanError
+from seg_batch.core.registry.engines import engine_names
 from seg_batch.core.text import nearest
 from seg_batch.core.units import parse_bytes, parse_seconds
 
@@ -28,12 +29,6 @@ def one_of(known: Callable[[], Iterable[str]]) -> AfterValidator:
         return value
 
     return AfterValidator(check)
-
-
-def _engines() -> Iterable[str]:
-    from seg_batch.config.predict_options import ENGINES
-
-    return ENGINES
 
 
 def _tapers() -> Iterable[str]:
@@ -99,7 +94,7 @@ def several(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Engine = Annotated[str, one_of(_engines)]
+Engine = Annotated[str, one_of(engine_names)]
 Taper = Annotated[str, one_of(_tapers)]
 Tta = Annotated[str, one_of(_tta)]
 Size = Annotated[str, AfterValidator(_is_size)]
