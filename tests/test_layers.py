@@ -20,7 +20,7 @@ MOST_IN_A_FOLDER = 15
 # Package -> libraries it may use. Those on one row do not know each other.
 ROWS: list[dict[str, str]] = [
     {"core": "numpy"},
-    {"config": "pydantic yaml"},
+    {"config": "pydantic pydantic_core yaml"},
     {
         "executors": "dask distributed dask_cuda cryptography",
         "io": "numpy scipy rasterio affine nibabel zarr numcodecs jinja2",
@@ -49,7 +49,7 @@ INSIDE: dict[str, list[str]] = {
         "recipe",
         "workflow",
     ],
-    "io": ["sources pictures html", "sinks"],
+    "io": ["sources pictures html", "sinks", "formats"],
     "inference": ["probe postprocess sliding_window", "bundles costs", "ensemble plan", REST],
     "datasets": ["split store augment", "patch_set work_folder", "samples", REST],
     "evaluation": ["metrics", REST],

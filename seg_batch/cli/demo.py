@@ -16,6 +16,7 @@ import numpy as np
 from seg_batch.cli.display.lines import summary
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
+from seg_batch.core.registry.formats import split
 from seg_batch.core.resources import SAMPLES
 from seg_batch.inference.predict import Listener, predict_one
 from seg_batch.inference.request import Request
@@ -32,7 +33,7 @@ def run_demo(
     folder: Path, listening: Callable[[], AbstractContextManager[Listener]]
 ) -> Iterator[str]:
     """Segment every packaged sample into ``folder``; yields what to print as it comes."""
-    samples = [p for p in sorted(SAMPLES.iterdir()) if p.name.endswith((".tif", ".nii.gz"))]
+    samples = [p for p in sorted(SAMPLES.iterdir()) if split(p.name)[1]]
     if not samples:
         raise InputError(f"no samples in {SAMPLES}: the installation is incomplete, install again")
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,17 +1,8 @@
-"""Names: which one was meant where one is not known, how any may be shown, and shown once; and which
-are of images, by their ending."""
+"""Names: which one was meant where one is not known, how any may be shown, and shown once."""
 
 import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
-
-IMAGES = (".nii.gz", ".nii", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".zarr")
-
-
-def split(path: str) -> tuple[str, str]:
-    """What stands before the ending of an image, and the ending, empty where it is none of these."""
-    ending = next((end for end in IMAGES if path.lower().endswith(end)), "")
-    return path[: len(path) - len(ending)], path[len(path) - len(ending) :]
 
 
 def nearest(found: object, known: Iterable[str]) -> str:

@@ -50,6 +50,8 @@ def _words(names: Any) -> str:
 # Values that are written as text, and what they take.
 _SAID = [
     (fields.Engine, _words(engine_names())),
+    (fields.RasterProduct, _words(fields.product_names("raster"))),
+    (fields.VolumeProduct, _words(fields.product_names("volume"))),
     (fields.Taper, _words(TAPERS)),
     (fields.Tta, _words(TTA)),
     (fields.Size, "a size, like `8GiB`"),

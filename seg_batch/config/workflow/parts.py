@@ -13,11 +13,14 @@ from seg_batch.config.workflow.fields import (
     Duration,
     Engine,
     Positive,
+    RasterProduct,
     Size,
     Taper,
     TimeOfDay,
     Tta,
+    VolumeProduct,
     next_time,
+    product_names,
     several,
 )
 from seg_batch.config.workflow.output_names import check_pattern
@@ -67,8 +70,8 @@ class Applied(Frozen):
 class Formats(Frozen):
     """The format of products, for each kind of input."""
 
-    raster: Literal["tif", "zarr"] = "tif"
-    volume: Literal["nii.gz", "nii", "zarr"] = "nii.gz"
+    raster: RasterProduct = Field(default_factory=lambda: product_names("raster")[0])
+    volume: VolumeProduct = Field(default_factory=lambda: product_names("volume")[0])
 
 
 class Outputs(Frozen):

@@ -7,20 +7,20 @@ from collections.abc import Iterator, MutableMapping
 
 
 class Registry[T](MutableMapping[str, T]):
-    """``modules``: each name with the module that holds its value as ``attribute``.
+    """``places``: each name with the module that holds its value, and what it is called there.
 
     Names cost nothing; a value imports its module. This is how a row reads what a later row registers:
     it knows the value's type and where it lies, and imports nothing that the module does not.
     """
 
-    def __init__(self, attribute: str, modules: dict[str, str]) -> None:
-        self._attribute, self._modules = attribute, modules
+    def __init__(self, places: dict[str, str]) -> None:
+        self._places = places
         self._values: dict[str, T] = {}
 
     def __getitem__(self, name: str) -> T:
         if name not in self._values:
-            module = importlib.import_module(self._modules[name])
-            self._values[name] = getattr(module, self._attribute)
+            module, _, attribute = self._places[name].partition(":")
+            self._values[name] = getattr(importlib.import_module(module), attribute)
         return self._values[name]
 
     def __setitem__(self, name: str, value: T) -> None:
@@ -30,7 +30,7 @@ class Registry[T](MutableMapping[str, T]):
         del self._values[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys((*self._modules, *self._values)))
+        return iter(dict.fromkeys((*self._places, *self._values)))
 
     def __len__(self) -> int:
-        return len(self._modules.keys() | self._values.keys())
+        return len(self._places.keys() | self._values.keys())

@@ -58,14 +58,13 @@ class EngineInfo:
         return False
 
 
-# Each with its module, in the order in which they are listed.
+# In the order in which they are listed.
 ENGINES: Registry[EngineInfo] = Registry(
-    "INFO",
     {
-        "openvino": "seg_batch.nn.engines.openvino",
-        "tensorflow": "seg_batch.nn.engines.tensorflow",
-        "keras": "seg_batch.nn.engines.keras_backends",
-    },
+        "openvino": "seg_batch.nn.engines.openvino:INFO",
+        "tensorflow": "seg_batch.nn.engines.tensorflow:INFO",
+        "keras": "seg_batch.nn.engines.keras_backends:INFO",
+    }
 )
 
 
