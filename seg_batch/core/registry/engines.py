@@ -26,7 +26,7 @@ class EngineInfo:
     """
 
     name: str
-    predictor: Callable[..., Any] | None = None
+    predictor: Any = None
     formats: Mapping[str, str] = field(default_factory=dict)
     install: Mapping[str, str] = field(default_factory=dict)
     libraries: tuple[str, ...] = ()

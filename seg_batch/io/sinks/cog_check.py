@@ -14,11 +14,11 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from seg_batch.core.errors import DamagedError, InputError
+from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref, differences
 from seg_batch.io.sinks.cog import TILE, palette, quiet
-from seg_batch.io.sinks.spec import ProductSpec, Read, samples
+from seg_batch.io.sinks.spec import ProductSpec, Read, samples, unlike
 from seg_batch.io.sources.formats.raster import raster_georef
 from seg_batch.io.sources.formats.raster_checks import check_complete
 
@@ -35,10 +35,7 @@ def check_cog(part: Path, spec: ProductSpec, read: Read) -> None:
     except (RasterioError, CPLE_BaseError, InputError) as error:
         wrong = [str(error)]
     if wrong:
-        raise DamagedError(
-            f"{part} does not read back as it was written ({'; '.join(wrong[:3])}): the work store "
-            "is kept; check the disk and run the same command again"
-        )
+        raise unlike(part, wrong)
 
 
 def _shape(file: Any, spec: ProductSpec) -> Iterator[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +13,11 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, differences
 from seg_batch.core.registry.formats import PRODUCTS, products_of
-from seg_batch.core.run_files import PARTIAL
 from seg_batch.io.sinks.publish import publishing, require_writable
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import open_source, pieces
+from seg_batch.io.sources.identity import files_in
 
 _COUNTED = 1 << 20
 _FLOAT32 = 1e-6  # NIfTI headers keep their matrices in float32
@@ -106,18 +104,6 @@ def export(store: WorkStore, path: Path, spec: ProductSpec, labels: str = "label
         sha256 = digest(part)
         store.remember(sha256)
     return Product(path, size(path), sha256, counter.counts)
-
-
-def files_in(path: Path) -> Iterator[Path]:
-    """A file, or the files of a folder in a fixed order."""
-    if path.is_file():
-        yield path
-        return
-    for folder, names, files in os.walk(path):
-        names.sort()
-        for name in sorted(files):
-            if not name.endswith(PARTIAL):
-                yield Path(folder) / name
 
 
 def digest(path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.card import ClassInfo
+from seg_batch.core.errors import DamagedError
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.georef import Georef, from_json, to_json
 
@@ -106,3 +107,11 @@ def samples(extent: Shape, side: int = 128) -> list[Box]:
     size = np.minimum(extent, side)
     starts = {tuple((place * (extent - size)).astype(int).tolist()) for place in places}
     return [Box(start, tuple((start + size).tolist())) for start in sorted(starts)]
+
+
+def unlike(path: Path, wrong: list[str]) -> DamagedError:
+    """What to raise for a product that is not what was meant."""
+    return DamagedError(
+        f"{path} does not read back as it was written ({'; '.join(wrong[:3])}): the work store "
+        "is kept; check the disk and run the same command again"
+    )

@@ -11,10 +11,11 @@ import re
 import stat
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from seg_batch.core.errors import InputError
-from seg_batch.core.registry.formats import FORMATS
+from seg_batch.core.registry.formats import FORMATS, Format
 from seg_batch.core.text import either
 
 _HEAD_BYTES = 1024
@@ -49,10 +50,13 @@ def detect(path: str | Path) -> str:
     head = _head(path)
     if head.startswith(_GZIP):
         return _gzip(path)
-    for form in FORMATS.values():
-        if form.matches(head):
-            return form.name
+    if name := _first(lambda form: form.matches(head)):
+        return name
     raise InputError(f"{path}: {_foreign(head)}")
+
+
+def _first(fits: Callable[[Format], bool]) -> str | None:
+    return next((form.name for form in FORMATS.values() if fits(form)), None)
 
 
 def _readable() -> str:
@@ -80,9 +84,8 @@ def _directory(path: Path) -> str:
         names = {entry.name for entry in path.iterdir()}
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from error
-    for form in FORMATS.values():
-        if names & set(form.metadata):
-            return form.name
+    if name := _first(lambda form: bool(names & set(form.metadata))):
+        return name
     if any(name.lower().endswith((".dcm", ".ima")) for name in names):
         raise InputError(
             f"{path}: a folder of DICOM files, which are not read; convert it with dcm2niix first"
@@ -97,9 +100,8 @@ def _gzip(path: Path) -> str:
     except (OSError, EOFError, zlib.error) as error:
         reason = f"({error})" if str(error) else ""
         raise InputError(f"{path}: a damaged gzip file {reason}; copy it again") from error
-    for form in FORMATS.values():
-        if form.gzipped and form.matches(head):
-            return form.name
+    if name := _first(lambda form: form.gzipped and form.matches(head)):
+        return name
     raise InputError(f"{path}: inside the gzip: {_foreign(head)}")
 
 

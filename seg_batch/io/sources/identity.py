@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def tree_identity(folder: Path) -> dict[str, Any]:
     """
     digest = hashlib.sha256()
     count = size = newest = 0
-    for path in _files(folder):
+    for path in files_in(folder):
         if count == _FILES:
             break
         stat = path.stat()
@@ -56,9 +57,12 @@ def tree_identity(folder: Path) -> dict[str, Any]:
     }
 
 
-def _files(folder: Path):  # type: ignore[no-untyped-def]
-    for root, folders, names in os.walk(folder):
+def files_in(path: Path) -> Iterator[Path]:
+    """A file, or the files of a folder in a fixed order, but what is being written there."""
+    if path.is_file():
+        yield path
+    for folder, folders, names in os.walk(path):
         folders.sort()
         for name in sorted(names):
             if not name.endswith(PARTIAL):
-                yield Path(root, name)
+                yield Path(folder, name)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import PlanError
-from seg_batch.core.registry.engines import info_of
+from seg_batch.core.registry.engines import ENGINES
 from seg_batch.nn.engines.batched import ModelPredictor
 from seg_batch.nn.engines.choice import choose
 from seg_batch.nn.weights import stamp
@@ -47,22 +47,17 @@ def load_predictor(
     the planner has. The number of threads comes from TF_NUM_INTRAOP_THREADS, read when
     the engine starts; an engine takes one where their number could change a bit (see `steady`).
     """
-    path = Path(weights).resolve()
-    key = (path, stamp(path), engine, batch, precision, sha256)
+    path, info = Path(weights).resolve(), ENGINES[engine]
+    how = {"batch": batch, "precision": precision, "sha256": sha256}
+    key = (path, stamp(path), engine, *how.values())
     with _lock:
         if key not in _loaded_already:
-            _loaded_already[key] = _loaded(path, engine, batch, precision, sha256)
+            try:
+                _loaded_already[key] = info.predictor(path, **how)
+            except ModuleNotFoundError as error:
+                install = info.install.get(error.name or "", "install it")
+                raise PlanError(
+                    f"{error.name} is not installed on {socket.gethostname()}: {install}, or use "
+                    "another --engine"
+                ) from error
         return _loaded_already[key]
-
-
-def _loaded(path: Path, engine: str, *how: Any) -> ModelPredictor:
-    info, (batch, precision, sha256) = info_of(engine), how
-    assert info.predictor is not None, f"{engine} is no engine"
-    try:
-        made: ModelPredictor = info.predictor(path, batch=batch, precision=precision, sha256=sha256)
-    except ModuleNotFoundError as error:
-        raise PlanError(
-            f"{error.name} is not installed on {socket.gethostname()}: "
-            f"{info.install.get(error.name or '', 'install it')}, or use another --engine"
-        ) from error
-    return made

@@ -8,13 +8,11 @@ sums among threads (JAX in three dimensions), and float32: bfloat16 gains nothin
 AVX-512 JAX made NaN of it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +28,6 @@ from seg_batch.nn.engines.batched import (
     unfit_shape,
 )
 from seg_batch.nn.engines.tensorflow import backend_of_keras
-
-if TYPE_CHECKING:
-    from seg_batch.nn.backend import keras
 
 INSTALL = {"jax": "pip install jax", "torch": "pip install torch"}
 
@@ -80,7 +75,7 @@ def _started(backend: str) -> bool:
             os.environ["NPROC"] = before
 
 
-def compiled(model: keras.Model, shape: Shape) -> Forward:
+def compiled(model: Any, shape: Shape) -> Forward:
     """`model` in inference mode as a function of arrays of exactly `shape`.
 
     Raises InputError if the model can't take that shape.
@@ -99,7 +94,7 @@ def compiled(model: keras.Model, shape: Shape) -> Forward:
     return run
 
 
-def _with_jax(model: keras.Model) -> Any:
+def _with_jax(model: Any) -> Any:
     """Compiled once; the weights are arguments, since as constants they would be compiled in."""
     import jax
 
@@ -113,7 +108,7 @@ def _with_jax(model: keras.Model) -> Any:
     return lambda x: forward(trained, others, x)
 
 
-def _with_torch(model: keras.Model) -> Any:
+def _with_torch(model: Any) -> Any:
     import torch
 
     def forward(x: np.ndarray) -> Any:

@@ -15,14 +15,12 @@ What was measured (Keras 3.15.1, TensorFlow 2.21, Zen 4 and 5) and what it means
   that compute in float32 (`rounding`).
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -32,9 +30,6 @@ from seg_batch.core.registry.engines import EngineInfo
 from seg_batch.nn.engines.batched import Forward, ModelPredictor, Network, unfit_shape
 from seg_batch.nn.engines.openvino import INSTALL as INSTALL_OPENVINO
 from seg_batch.nn.engines.steady import tensorflow_may_thread, warn_of_one_thread
-
-if TYPE_CHECKING:
-    from seg_batch.nn.backend import keras
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +83,7 @@ def _take_one_thread(tf: Any) -> None:
         )
 
 
-def _computing(model: keras.Model, precision: str, gpu: bool) -> keras.Model:
+def _computing(model: Any, precision: str, gpu: bool) -> Any:
     """The model in the form that computes: float16 has the finer mantissa and GPUs are fast at it;
     CPUs compute in bfloat16, or as if they did."""
     from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
@@ -103,7 +98,7 @@ def _computing(model: keras.Model, precision: str, gpu: bool) -> keras.Model:
     return rounded(fold_batchnorm(model))
 
 
-def compiled(model: keras.Model, shape: tuple[int, ...]) -> Forward:
+def compiled(model: Any, shape: tuple[int, ...]) -> Forward:
     """`model` in inference mode as a function of arrays of exactly `shape`.
 
     Raises InputError if the model can't take that shape.

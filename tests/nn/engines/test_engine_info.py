@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from seg_batch.inference import costs
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request, prepare
 from seg_batch.inference.worker_requirements import shared_needs
+from seg_batch.nn.engines import load_predictor
 from seg_batch.nn.engines.batched import Forward, ModelPredictor, Network
 from seg_batch.nn.engines.choice import choose
 from tests.support.bundles import make_bundle
@@ -135,6 +137,20 @@ def test_a_registered_engine_predicts(
     expected = address_raster((150, 133), 3, "uint16")[0] % 3
     with rasterio.open(tmp_path / "map.tif") as file:
         np.testing.assert_array_equal(file.read(1), expected)
+
+
+def test_a_library_that_this_host_lacks_is_named(
+    toy: EngineInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.keras").write_bytes(b"weights")
+    lacking = dataclasses.replace(INFO, predictor=_lacking, install={"toylib": "pip install toys"})
+    monkeypatch.setitem(ENGINES, "toy", lacking)
+    with pytest.raises(PlanError, match=r"toylib is not installed on .*: pip install toys, or use"):
+        load_predictor(tmp_path / "model.keras", engine="toy")
+
+
+def _lacking(*weights: object, **how: object) -> None:
+    raise ModuleNotFoundError("No module named 'toylib'", name="toylib")
 
 
 def test_nothing_is_known_of_what_is_no_engine() -> None:
