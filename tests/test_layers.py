@@ -20,7 +20,7 @@ MOST_IN_A_FOLDER = 15
 # Package -> libraries it may use. Those on one row do not know each other.
 ROWS: list[dict[str, str]] = [
     {"core": "numpy"},
-    {"config": "pydantic yaml"},
+    {"config": "pydantic pydantic_core yaml"},
     {
         "executors": "dask distributed dask_cuda cryptography",
         "io": "numpy scipy rasterio affine nibabel zarr numcodecs jinja2",
@@ -39,9 +39,9 @@ ROWS: list[dict[str, str]] = [
 REST = "*"
 INSIDE: dict[str, list[str]] = {
     "core": [
-        "errors hardware text versions resources run_files events",
-        "geometry units files",
-        "taper georef normalise callbacks",
+        "errors hardware text resources run_files events",
+        "geometry units files registry",
+        "taper georef normalise callbacks versions",
     ],
     "config": [
         "options yaml_source postprocess",
@@ -51,7 +51,7 @@ INSIDE: dict[str, list[str]] = {
         "recipe",
         "workflow",
     ],
-    "io": ["sources pictures html", "sinks"],
+    "io": ["sources pictures html", "sinks", "formats"],
     "inference": ["probe postprocess sliding_window", "bundles costs", "ensemble plan", REST],
     "datasets": ["split store augment", "patch_set work_folder", "samples", REST],
     "evaluation": ["metrics", REST],

@@ -18,6 +18,7 @@ from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
+from seg_batch.core.registry.formats import split
 from seg_batch.core.resources import SAMPLES
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
@@ -34,7 +35,7 @@ def run_demo(
     folder: Path, drawing: Callable[[], AbstractContextManager[Callback]]
 ) -> Iterator[str]:
     """Segment every packaged sample into ``folder``; yields what to print as it comes."""
-    samples = [p for p in sorted(SAMPLES.iterdir()) if p.name.endswith((".tif", ".nii.gz"))]
+    samples = [p for p in sorted(SAMPLES.iterdir()) if split(p.name)[1]]
     if not samples:
         raise InputError(f"no samples in {SAMPLES}: the installation is incomplete, install again")
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,8 @@ from seg_batch.config.predict_options import Options
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.resources import SAMPLES
-from seg_batch.core.text import IMAGES
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.evaluation.held_out_cases import card_numbers, collect, numbers_for, require_card
 from seg_batch.evaluation.postprocess_region import Seen
@@ -118,9 +118,9 @@ def of_images(path: Path, card: ModelCard, most: int) -> RealPatches:
 
 
 def _files(path: Path) -> list[Path]:
-    if path.suffix.lower() == ".zarr" or not path.is_dir():
+    if names_folder(path.name.lower()) or not path.is_dir():
         return [path]
-    files = sorted(f for f in path.iterdir() if f.name.lower().endswith(IMAGES))
+    files = sorted(f for f in path.iterdir() if f.name.lower().endswith(image_endings()))
     if not files:
         raise InputError(f"{path} holds no raster and no volume: name images, or a patch dataset")
     return files

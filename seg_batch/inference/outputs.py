@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seg_batch.core import text
 from seg_batch.core.files import read_json
+from seg_batch.core.registry import formats
 from seg_batch.core.run_files import (
     ATTEMPT,
     ON_THE_WAY,
@@ -22,9 +22,6 @@ from seg_batch.io.sinks.product import digest
 from seg_batch.io.sources.protocol import SourceInfo
 
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # what every report of ours has
-
-
-DEFAULT_ENDING = {"raster": ".tif", "volume": ".nii.gz"}
 
 
 @dataclass(frozen=True)
@@ -70,18 +67,18 @@ class Outputs:
 
 def split(path: Path) -> tuple[str, str]:
     """Name and ending, where ``.nii.gz`` is one ending."""
-    name, ending = text.split(path.name)
+    name, ending = formats.split(path.name)
     return (name, ending) if ending else (path.stem, path.suffix)
 
 
 def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = False) -> Outputs:
     """``<input stem>_labels.tif`` or ``.nii.gz`` in the current folder, or in the folder that
     ``output`` names, or ``output`` itself."""
-    default = split(Path(info.path))[0] + "_labels" + DEFAULT_ENDING[info.kind]
+    default = split(Path(info.path))[0] + "_labels" + formats.product_endings(info.kind)[0]
     if output is None:
         return Outputs(Path.cwd() / default)
     path = Path(output)
-    folder = path.is_dir() and path.suffix != ".zarr"
+    folder = path.is_dir() and not formats.names_folder(path.name)
     if many or folder or str(output).endswith("/"):
         return Outputs(path.absolute() / default)
     return Outputs(path.absolute())

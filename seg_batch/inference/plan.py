@@ -25,9 +25,8 @@ from seg_batch.core import hardware, units
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape
 from seg_batch.core.normalise import Normaliser
+from seg_batch.core.registry.engines import info_of
 from seg_batch.inference.costs import (
-    ACTIVATION_SHARE,
-    ENGINE_BYTES,
     Costs,
     View,
     asked_block,
@@ -143,7 +142,7 @@ def _batch(card: ModelCard, options: Options, memory_bytes: int, tiles: int) -> 
 
 
 def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batch: int) -> Costs:
-    share = ACTIVATION_SHARE.get(options.engine, 1.0)
+    engine = info_of(options.engine)
     return Costs(
         grid=grid,
         in_bytes=info.voxel_bytes + coarse_bytes(info, card),
@@ -152,8 +151,8 @@ def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batc
         label_bytes=np.dtype(card.label_dtype).itemsize,
         probabilities=options.probabilities or needs_probabilities(chain_of(info, card, options)),
         batch=batch,
-        model_bytes=ENGINE_BYTES.get(options.engine, 0) if card.weights_sha256 else 0,
-        activation_bytes=int(share * card.compute.activation_bytes),
+        model_bytes=engine.memory_bytes if card.weights_sha256 else 0,
+        activation_bytes=int(engine.activation_share * card.compute.activation_bytes),
     )
 
 

@@ -30,6 +30,7 @@ from seg_batch.core.errors import (
 )
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser, from_statistics
+from seg_batch.core.registry.formats import FORMATS, holds_probabilities
 from seg_batch.core.text import visible
 from seg_batch.core.versions import package_version
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
@@ -49,7 +50,7 @@ from seg_batch.inference.resume import (
 )
 from seg_batch.inference.worker import Job, close_work, run_block, working
 from seg_batch.inference.worker_requirements import needs_of
-from seg_batch.io.sinks.product import Product, export, probabilities_spec
+from seg_batch.io.sinks.product import Product, export, format_of, probabilities_spec
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
 from seg_batch.io.sources import open_source, pieces, stage
@@ -112,7 +113,7 @@ def _numbers(prepared: Prepared, callback: Callback) -> tuple[Normaliser, Path |
     """
     rule, request = prepared.model.card.normalisation, prepared.request
     staged = None
-    if prepared.info.format == "nifti":
+    if FORMATS[prepared.info.format].stage:
         callback.on(events.Stage("staging the volume"))
         staged = stage(prepared.info.path, prepared.outputs.staging)
     if rule.kind == "identity":
@@ -189,9 +190,10 @@ def _run(
 
 
 def _export(prepared: Prepared, store: WorkStore, run: Run, labels: str) -> list[Product]:
-    """The labels, and the probabilities where they were asked for and are not in the same Zarr.
+    """The labels, and the probabilities where they were asked for and are not in the same product.
     ``labels``: the store's map after the last step."""
     outputs, info = prepared.outputs, prepared.info
+    form = format_of(outputs.product, info.kind)
     spec = ProductSpec(
         extent=info.extent,
         dtype=prepared.plan.label_dtype,
@@ -199,12 +201,11 @@ def _export(prepared: Prepared, store: WorkStore, run: Run, labels: str) -> list
         classes=prepared.model.card.classes,
         georef=info.georef,
         tags=_provenance(prepared, run),
-        like=Path(info.path) if info.format == "nifti" else None,
+        like=Path(info.path) if info.format == form else None,
         with_probabilities=prepared.plan.probabilities,
     )
     products = []
-    zarr_product = outputs.product.suffix == ".zarr"
-    if prepared.plan.probabilities and not zarr_product:
+    if prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
         products.append(export(store, outputs.probabilities, probabilities_spec(spec)))
     return [export(store, outputs.product, spec, labels), *products]
 

@@ -125,7 +125,7 @@ def engine_of(model: Model, options: Options) -> Choice:
         options.engine,
         gpus=hardware.gpus(),
         precision=options.precision,
-        format="openvino" if "openvino" in formats else "keras",
+        formats=formats,
     )
 
 

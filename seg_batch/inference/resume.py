@@ -13,6 +13,7 @@ from typing import Any
 
 from seg_batch.core.errors import InputError, OutputError, RefusedError, StoreError
 from seg_batch.core.hardware import is_running
+from seg_batch.core.registry.formats import holds_probabilities
 from seg_batch.core.run_files import ATTEMPT, STAGED, STORE
 from seg_batch.core.versions import versions
 from seg_batch.inference.outputs import Outputs, is_intact, read_report
@@ -49,7 +50,7 @@ def check_destination(prepared: Prepared, report: Report) -> None:
             "use --overwrite or another output"
         )
     wanted = [outputs.product]
-    if prepared.plan.probabilities and outputs.product.suffix != ".zarr":
+    if prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
         wanted.append(outputs.probabilities)
     for path in wanted:
         if path.exists() and digest(path) not in _known_digests(outputs):

@@ -52,6 +52,8 @@ _OPTIONS = get_type_hints(OptionKeys, include_extras=True)
 # Values that are written as text, and what they take.
 _SAID = [
     *((_OPTIONS[o.name], _words(o.known())) for o in declared(PredictOptions).values() if o.known),
+    (fields.RasterProduct, _words(fields.product_names("raster"))),
+    (fields.VolumeProduct, _words(fields.product_names("volume"))),
     (fields.Size, "a size, like `8GiB`"),
     (fields.Duration, "a time, like `10h`"),
     (fields.TimeOfDay, "a time of day, like `06:30`"),

@@ -13,8 +13,8 @@ from itertools import dropwhile, islice
 
 from seg_batch.batch.inputs.tables import Wish, rows_of_list, rows_of_manifest
 from seg_batch.config.workflow.parts import Inputs
+from seg_batch.core.registry.formats import image_endings, names_folder, split
 from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY, PART, PROBABILITIES, REPORT, STORE
-from seg_batch.core.text import IMAGES, split
 
 _UNFINISHED = (*ON_THE_WAY, PART)
 _MARK = f".{ATTEMPT}"
@@ -58,7 +58,7 @@ def _matches(parts: list[str], wanted: list[str]) -> bool:
 def _named_by(text: str, volume: int | None, known: Known) -> list[Wish]:
     """What one of ``paths`` names: a file or store, the images in a folder, or those that match."""
     where = "inputs.paths"
-    if os.path.isdir(text) and not text.rstrip("/").lower().endswith(".zarr"):
+    if os.path.isdir(text) and not names_folder(text.rstrip("/").lower()):
         paths: Iterator[str] = (entry.path for entry in os.scandir(text))
     elif os.path.lexists(text) or not glob.has_magic(text):
         return [Wish(text, where, volume=volume)]
@@ -70,7 +70,7 @@ def _named_by(text: str, volume: int | None, known: Known) -> list[Wish]:
         return [Wish(text, where, error=f"{text}: can't be read ({error.strerror}): check it")]
     if images:
         return [Wish(path, where, volume=volume) for path in images]
-    none = f"no image there, by ending ({', '.join(IMAGES)}); products do not count: check the path"
+    none = f"no image there, by ending ({', '.join(image_endings())}); products do not count: check the path"
     deeper = f", or write {text.rstrip('/')}/**/* for those in folders below" * _has_folders(text)
     return [Wish(text, where, error=f"{text}: {none}{deeper}")]
 
@@ -112,7 +112,7 @@ def _folders(first: Iterable[str]) -> Iterator[str]:
         seen.add((info.st_dev, info.st_ino))
         yield folder
         for name in names:
-            if not name.startswith(".") and not name.lower().endswith(".zarr"):
+            if not name.startswith(".") and not names_folder(name.lower()):
                 path = os.path.join(folder, name)
                 heappush(links if os.path.islink(path) else plain, f"{path}/")
 
@@ -123,9 +123,9 @@ def _is_image(path: str) -> bool:
     name = os.path.basename(path)
     if name.startswith(".") or name.endswith(_UNFINISHED) or not split(name)[1]:
         return False
-    if any(part.lower().endswith(".zarr") for part in path.split("/")[:-1]):
+    if any(names_folder(part.lower()) for part in path.split("/")[:-1]):
         return False
-    return name.lower().endswith(".zarr") or not os.path.isdir(path)
+    return names_folder(name.lower()) or not os.path.isdir(path)
 
 
 def _is_product(path: str, known: Known) -> bool:

@@ -15,13 +15,10 @@ from seg_batch.config.workflow.output_names import is_ours, named
 from seg_batch.config.workflow.parts import Outputs
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.errors import InputError, OutputError, SegbatchError
+from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
 from seg_batch.core.run_files import PROBABILITIES
-from seg_batch.core.text import split
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.detect import detect
-
-_KINDS = {"geotiff": "raster", "png": "raster", "jpeg": "raster"}
-_KINDS |= {"nifti": "volume", "nifti.gz": "volume"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ class _Listed:
     def written(self, entry: Entry) -> list[str]:
         """The files that the input becomes."""
         stem, ending = split(entry.output)
-        beside = self.probabilities and ending != ".zarr"
+        beside = self.probabilities and not holds_probabilities(entry.output)
         return [entry.output, *([f"{stem}{PROBABILITIES}{ending}"] if beside else [])]
 
 
@@ -153,9 +150,9 @@ def output_of(wish: Wish, index: int, outputs: Outputs) -> str:
 
 def _kind(wish: Wish) -> str:
     """Whether it is a raster or a volume; the header is read only where the format does not tell."""
-    found = _KINDS.get(detect(wish.path))
-    if found is None:
-        source = open_source(wish.path, volume=wish.volume)
-        found = source.info.kind
-        source.close()
-    return found
+    if kind := FORMATS[detect(wish.path)].kind:
+        return kind
+    source = open_source(wish.path, volume=wish.volume)
+    kind = source.info.kind
+    source.close()
+    return kind

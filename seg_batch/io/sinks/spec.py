@@ -53,7 +53,7 @@ class StoreSpec:
 @dataclass(frozen=True)
 class ProductSpec:
     """``extent`` in the file's own axes; ``nodata``: the label of no data (rasters) or None;
-    ``tags``: provenance; ``like``: the NIfTI whose header geometry is copied; ``chunk``: a box
+    ``tags``: provenance; ``like``: the input, where it is of the product's format, whose header a NIfTI copies; ``chunk``: a box
     shape that ``read`` delivers cheaply; ``with_probabilities``: a Zarr product keeps them too."""
 
     extent: Shape

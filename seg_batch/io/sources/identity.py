@@ -10,7 +10,7 @@ from seg_batch.core.files import files_in
 
 _END_BYTES = 64 << 10
 _FILES = 100_000
-_METADATA = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
+ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 def file_identity(path: Path) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def tree_identity(folder: Path) -> dict[str, Any]:
             break
         stat = path.stat()
         count, size, newest = count + 1, size + stat.st_size, max(newest, stat.st_mtime_ns)
-        if path.name in _METADATA:
+        if path.name in ZARR_METADATA:
             digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
     return {
         "files": count,

@@ -17,7 +17,7 @@ from seg_batch.batch.inputs.expand import excluded
 from seg_batch.batch.inputs.listing import listed
 from seg_batch.config.workflow import Workflow
 from seg_batch.core.errors import SegbatchError, WorkflowError
-from seg_batch.core.text import split
+from seg_batch.core.registry.formats import split
 from tests.support.batch.listings import NIFTI, made, names, put, reasons
 
 FOLDERS = ("", "a", "a/b", "c", ".h")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from seg_batch.batch.inputs.listing import listed
 from seg_batch.config.workflow.output_names import check_pattern, named
-from seg_batch.core.text import split
+from seg_batch.core.registry.formats import split
 from tests.support.batch.listings import TIFF, made, names, put, reasons
 
 
