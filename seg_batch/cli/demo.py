@@ -20,9 +20,7 @@ from seg_batch.core.resources import SAMPLES
 from seg_batch.inference.predict import Listener, predict_one
 from seg_batch.inference.request import Request
 from seg_batch.io.pictures import write_png
-from seg_batch.io.sources import open_source
-from seg_batch.io.sources.protocol import Source
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view
 
 SMALLEST_SIDE = 384
 LARGEST_VOXELS = 1 << 26
@@ -59,19 +57,17 @@ def write_preview(report: dict[str, Any], folder: Path) -> Path | None:
 def _slices(report: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Image ``(y, x, channels)`` and labels ``(y, x)``: of a volume, the slice with most to see."""
     volume = report["plan"]["fingerprint"].get("volume")
-    image = _whole(Oriented(open_source(report["input"], volume=volume), "RAS"))
-    labels = _whole(Oriented(open_source(report["output"]), "RAS"))[..., 0]
+    image = _whole(ImageSpec((report["input"],), volume))
+    labels = _whole(ImageSpec((report["output"],)))[..., 0]
     if labels.ndim == 2:
         return image, labels
     fullest = int((labels > 0).sum((1, 2)).argmax())
     return image[fullest, ::-1], labels[fullest, ::-1]
 
 
-def _whole(source: Source) -> np.ndarray:
-    try:
-        return source.read(Box.whole(source.info.extent)).physical(np.float32)
-    finally:
-        source.close()
+def _whole(image: ImageSpec) -> np.ndarray:
+    with open_view(image, Axes()) as view:
+        return view.read(Box.whole(view.info.extent)).physical(np.float32)
 
 
 def _grey_or_colour(image: np.ndarray) -> np.ndarray:

@@ -199,15 +199,11 @@ def _numbers(plan: Plan, surveys: list[dict[str, Any]]) -> tuple[Normaliser | No
     kind = plan.recipe.card.normalisation
     if kind == "source":
         both = [(s["training_normaliser"], s["normaliser"]) for s in surveys]
-        return None, [Numbers(_normaliser(a), _normaliser(b)) for a, b in both]
+        return None, [Numbers(*map(Normaliser.from_json, numbers)) for numbers in both]
     shared = Normaliser()
     if kind == "card":
         shared = merged([s["moments"] for s in surveys], len(plan.recipe.card.channels))
     return shared, [Numbers(shared, shared)] * len(surveys)
-
-
-def _normaliser(numbers: dict[str, Any]) -> Normaliser:
-    return Normaliser(**{k: None if v is None else tuple(v) for k, v in numbers.items()})  # type: ignore[arg-type]
 
 
 def _tasks(plan: Plan, numbers: list[Numbers], regions: list[list[store.RegionSpec]]) -> list[Task]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -167,17 +167,11 @@ def regions_of(
                 "box": [list(box.start), list(box.stop)],
                 "scale": scaling["scale"],
                 "offset": scaling["offset"],
-                "normaliser": _plain(numbers.held),
+                "normaliser": asdict(numbers.held),
             },
         )
         for k, (part, box) in enumerate(case.held)
     ]
-
-
-def _plain(normaliser: Normaliser) -> dict[str, Any]:
-    names = ("mean", "std", "low", "high")
-    values = ((name, getattr(normaliser, name)) for name in names)
-    return {name: None if value is None else list(value) for name, value in values}
 
 
 def region_tasks(case: Case, region: store.RegionSpec, recipe: Recipe, task_bytes: int) -> Iterator[RegionTask]:  # fmt: skip

@@ -29,7 +29,6 @@ from seg_batch.inference.costs import (
     ACTIVATION_SHARE,
     ENGINE_BYTES,
     Costs,
-    View,
     asked_block,
     choose_block,
     coarse_bytes,
@@ -41,6 +40,7 @@ from seg_batch.inference.postprocess.label_context import Setting, require_fit
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.open_view import View
 
 CHUNK = {2: 1024, 3: 128}
 MEMORY_SHARE = 0.6

@@ -27,7 +27,7 @@ from seg_batch.core.errors import (
     UnreadableError,
 )
 from seg_batch.core.geometry import Block
-from seg_batch.core.normalise import Normaliser, from_statistics
+from seg_batch.core.normalise import Normaliser
 from seg_batch.core.text import visible
 from seg_batch.core.versions import package_version
 from seg_batch.executors import Outcome, Pool, group_size, open_pool, run_bounded
@@ -50,7 +50,8 @@ from seg_batch.inference.worker_requirements import needs_of
 from seg_batch.io.sinks.product import Product, export, probabilities_spec
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
-from seg_batch.io.sources import open_source, pieces, stage
+from seg_batch.io.sources import stage
+from seg_batch.io.sources.views.open_view import open_view
 
 
 class Listener(Protocol):
@@ -136,28 +137,20 @@ def _numbers(prepared: Prepared, listener: Listener) -> tuple[Normaliser, Path |
     Staging and the pass for statistics happen once, here, so that every worker reads the same
     plain file and uses the same numbers (law 6).
     """
-    rule, request = prepared.model.card.normalisation, prepared.request
-    staged = None
+    card, staged = prepared.model.card, None
     if prepared.info.format == "nifti":
         listener.stage("staging the volume")
         staged = stage(prepared.info.path, prepared.outputs.staging)
-    if rule.kind == "identity":
-        return Normaliser(), staged
-    if rule.kind == "card":
-        return Normaliser(rule.mean, rule.std, rule.low, rule.high), staged
+    if normaliser := card.normalisation.normaliser():
+        return normaliser, staged
     listener.stage("measuring mean and deviation")
-    source = open_source(request.input, volume=request.volume, staged=staged)
-    try:
-        return from_statistics(pieces(source), len(prepared.info.channels)), staged
-    finally:
-        source.close()
+    with open_view(prepared.request.image(staged), card) as view:
+        return view.statistics(), staged
 
 
 def _job(prepared: Prepared, staged: Path | None) -> Job:
     return Job(
-        input=prepared.info.path,
-        volume=prepared.request.volume,
-        staged=str(staged) if staged else None,
+        image=prepared.request.image(staged),
         model=prepared.model,
         plan=prepared.plan,
         store=str(prepared.outputs.store),

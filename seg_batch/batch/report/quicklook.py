@@ -6,6 +6,7 @@ none, through its own middle), as tall and wide as it is in the world.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
@@ -19,10 +20,9 @@ from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import number, show_bytes
 from seg_batch.io.pictures import jpeg_bytes, png_bytes
-from seg_batch.io.sources import open_source
 from seg_batch.io.sources.protocol import Source, SourceInfo
 from seg_batch.io.sources.thumbnail import thin
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view
 
 LONGEST = {2: 448, 3: 256}  # voxels per side of a picture, by rank
 LARGEST_VOXELS = 1 << 27  # of what must be read whole, because it has no overviews
@@ -62,16 +62,12 @@ def draw(
 ) -> tuple[View, ...]:
     """The views of one input. ``labels``: its product, if it has one; ``report``: the product's own
     (classes, background, which volume). ``InputError`` for what is too large to be read."""
-    opened: list[Oriented] = []
-    try:
+    with ExitStack() as opened:
         pictured = _open(image, _volume(report), opened)
         labelled = _open(labels, None, opened)
         if pictured is None and labelled is None:
             return ()
         return _views(pictured, labelled, report)
-    finally:
-        for source in opened:
-            source.close()
 
 
 def _volume(report: dict[str, Any]) -> int | None:
@@ -79,19 +75,19 @@ def _volume(report: dict[str, Any]) -> int | None:
     return None if found is None else int(found)
 
 
-def _open(path: str | Path | None, volume: int | None, opened: list[Oriented]) -> Oriented | None:
+def _open(path: str | Path | None, volume: int | None, opened: ExitStack) -> Source | None:
     if path is None:
         return None
-    source = open_source(path, volume=volume)
-    opened.append(Oriented(source, SEEN))
-    if source.info.voxels > LARGEST_VOXELS and not source.info.facts.get("overviews"):
-        size = show_bytes(source.info.voxels * source.info.voxel_bytes)
+    view = opened.enter_context(open_view(ImageSpec((str(path),), volume), Axes(SEEN)))
+    info = view.file.info
+    if info.voxels > LARGEST_VOXELS and not info.facts.get("overviews"):
+        size = show_bytes(info.voxels * info.voxel_bytes)
         raise InputError(f"{size} without overviews are too much to read for a picture")
-    return opened[-1]
+    return view.native if view.oriented.identity else view  # its overviews, where it has any
 
 
 def _views(
-    pictured: Oriented | None, labelled: Oriented | None, report: dict[str, Any]
+    pictured: Source | None, labelled: Source | None, report: dict[str, Any]
 ) -> tuple[View, ...]:
     first = pictured or labelled
     assert first is not None
@@ -140,7 +136,7 @@ def _raster_aspect(info: SourceInfo) -> float:
     return width * (hypot(a, d) or 1.0) / (height * (hypot(b, e) or 1.0))
 
 
-def _thinned(source: Oriented, axis: int | None, middle: tuple[float, ...]) -> Pixels:
+def _thinned(source: Source, axis: int | None, middle: tuple[float, ...]) -> Pixels:
     """A picture's worth of the raster, or of the plane across ``axis``."""
     extent = source.info.extent
     start, stop = [0] * len(extent), list(extent)
@@ -149,8 +145,7 @@ def _thinned(source: Oriented, axis: int | None, middle: tuple[float, ...]) -> P
         stop[axis] = start[axis] + 1
     box = Box(tuple(start), tuple(stop))
     shape = _small(box.shape, LONGEST[len(extent)])
-    native: Source = source.source if source.identity else source
-    pixels = thin(native, box, shape)
+    pixels = thin(source, box, shape)
     return pixels if axis is None else pixels[(slice(None),) * axis + (0,)]
 
 
@@ -159,7 +154,7 @@ def _small(shape: Shape, longest: int) -> Shape:
     return tuple(max(1, round(n / factor)) for n in shape)
 
 
-def _middle(extent: Shape, labelled: Oriented | None, report: dict[str, Any]) -> tuple[float, ...]:
+def _middle(extent: Shape, labelled: Source | None, report: dict[str, Any]) -> tuple[float, ...]:
     """Per axis, as a share of it, the median place of what is not background."""
     if labelled is None or len(extent) == 2:
         return (0.5,) * len(extent)
