@@ -21,7 +21,6 @@ import numpy as np
 from seg_batch.config.postprocess import AnyStep, describe, to_json
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Block, Box, Shape
-from seg_batch.core.normalise import Normaliser
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.inference.postprocess.costs import blocks_of, threads_for
 from seg_batch.inference.postprocess.label_context import Setting
@@ -86,7 +85,7 @@ class StoreBoard:
         with open_view(self.job.image, self.job.model.card) as view:
             pixels, _ = hold(view.native, box)
         valid = None if pixels.valid is None else pixels.any_valid()
-        return Normaliser.from_json(self.job.plan.normaliser)(pixels), valid
+        return self.job.plan.normaliser(pixels), valid
 
     def write(self, block: Block, labels: np.ndarray) -> None:
         self._store.write_map(self.after, block, labels)

@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -32,7 +31,7 @@ from seg_batch.core.text import visible
 from seg_batch.core.versions import package_version
 from seg_batch.executors import Outcome, Pool, group_size, open_pool, run_bounded
 from seg_batch.inference.outputs import read_report
-from seg_batch.inference.plan import Plan, adopt, normalised
+from seg_batch.inference.plan import DraftPlan, Plan, adopt
 from seg_batch.inference.postprocess_run import post_process
 from seg_batch.inference.report import Run, build_report, write_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
@@ -98,13 +97,13 @@ def predict_one(
     """
     start = time.perf_counter()
     listener = listener or Silent()
-    prepared = prepare(request)
-    outputs = prepared.outputs
+    draft = prepare(request)
+    outputs = draft.outputs
     report = read_report(outputs)
-    check_destination(prepared, report)
+    check_destination(draft, report)
     with leaving_nothing_behind(outputs):
-        normaliser, staged = _numbers(prepared, listener)
-        prepared = replace(prepared, plan=normalised(prepared.plan, normaliser))
+        normaliser, staged = _numbers(draft, listener)
+        prepared = draft.by(draft.plan.with_normaliser(normaliser))
         if (told_again := finished(prepared, report)) is not None:
             if not request.keep_store:
                 clean_unused(outputs)
@@ -112,15 +111,14 @@ def predict_one(
         with _pool(pool, prepared, staged) as workers:
             store = open_store(prepared, report)
             with store.lock():
-                plan = adopt(prepared.plan, Plan.from_json(store.spec.plan))
-                prepared = replace(prepared, plan=plan)
+                prepared = prepared.by(adopt(prepared.plan, Plan.from_json(store.spec.plan)))
                 if request.overwrite:
-                    store.forget_damaged(plan.output_blocks)
+                    store.forget_damaged(prepared.plan.output_blocks)
                 return _run(prepared, store, workers, staged, listener, start, stop or Event())
 
 
 def _pool(
-    given: Pool | None, prepared: Prepared, staged: Path | None
+    given: Pool | None, prepared: Prepared[Plan], staged: Path | None
 ) -> AbstractContextManager[Pool]:
     """The pool given, or one of this run's own, whose workers were asked whether they fit it."""
     if given:
@@ -131,7 +129,7 @@ def _pool(
     return open_pool(prepared.request.cluster, plan.workers, needs)
 
 
-def _numbers(prepared: Prepared, listener: Listener) -> tuple[Normaliser, Path | None]:
+def _numbers(prepared: Prepared[DraftPlan], listener: Listener) -> tuple[Normaliser, Path | None]:
     """The normaliser, and the staged copy of a compressed volume.
 
     Staging and the pass for statistics happen once, here, so that every worker reads the same
@@ -148,7 +146,7 @@ def _numbers(prepared: Prepared, listener: Listener) -> tuple[Normaliser, Path |
         return view.statistics(), staged
 
 
-def _job(prepared: Prepared, staged: Path | None) -> Job:
+def _job(prepared: Prepared[Plan], staged: Path | None) -> Job:
     return Job(
         image=prepared.request.image(staged),
         model=prepared.model,
@@ -159,7 +157,7 @@ def _job(prepared: Prepared, staged: Path | None) -> Job:
 
 
 def _run(
-    prepared: Prepared,
+    prepared: Prepared[Plan],
     store: WorkStore,
     pool: Pool,
     staged: Path | None,
@@ -206,7 +204,7 @@ def _run(
     return report
 
 
-def _export(prepared: Prepared, store: WorkStore, run: Run, labels: str) -> list[Product]:
+def _export(prepared: Prepared[Plan], store: WorkStore, run: Run, labels: str) -> list[Product]:
     """The labels, and the probabilities where they were asked for and are not in the same Zarr.
     ``labels``: the store's map after the last step."""
     outputs, info = prepared.outputs, prepared.info
@@ -227,7 +225,7 @@ def _export(prepared: Prepared, store: WorkStore, run: Run, labels: str) -> list
     return [export(store, outputs.product, spec, labels), *products]
 
 
-def _provenance(prepared: Prepared, run: Run) -> dict[str, str]:
+def _provenance(prepared: Prepared[Plan], run: Run) -> dict[str, str]:
     """What a product says of itself wherever it goes."""
     model = prepared.model
     tags = {

@@ -18,7 +18,7 @@ from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import Model, checked, choose, find, fitting
 from seg_batch.inference.ensemble import joined
 from seg_batch.inference.outputs import Outputs, outputs_for
-from seg_batch.inference.plan import MEMORY_SHARE, Plan, make_plan
+from seg_batch.inference.plan import MEMORY_SHARE, Decisions, DraftPlan, make_plan
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import SourceInfo
@@ -52,17 +52,22 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Everything decided for one request, before anything is written."""
+class Prepared[P: Decisions]:
+    """Everything decided for one request, before anything is written. ``plan``: a draft, until the
+    numbers of the normaliser are known."""
 
     request: Request
     info: SourceInfo
     model: Model
-    plan: Plan
+    plan: P
     outputs: Outputs
 
+    def by[Q: Decisions](self, plan: Q) -> Prepared[Q]:
+        """The same by another plan."""
+        return Prepared(self.request, self.info, self.model, plan, self.outputs)
 
-def prepare(request: Request) -> Prepared:
+
+def prepare(request: Request) -> Prepared[DraftPlan]:
     """Open the input, choose the model, make the plan. Reads the header and the corners only,
     writes nothing."""
     with closing(request.image().open()) as file:
@@ -70,10 +75,9 @@ def prepare(request: Request) -> Prepared:
         view = View.of(file, model.card)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
-        members = tuple(member.card for member in model.members)
-        identity = _identity(request, file.info, model)
-        plan = make_plan(view.native.info, view, model.card, options, identity, members)
-        plan = replace(plan, engine_why=engine.why)
+        plan = make_plan(
+            view, model.cards, options, engine.why, _identity(request, file.info, model)
+        )
         warnings = (*view.warnings(), *unseen(model, options.tta))
         info = replace(view.native.info, warnings=warnings)
     outputs = outputs_for(info, request.output, many=request.many)

@@ -20,7 +20,7 @@ from seg_batch.config.predict_options import Options
 from seg_batch.core.errors import BundleError, StoppedError
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here, peak_rss_bytes
-from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.normalise import Pixels
 from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.ensemble import decimated, mean
@@ -119,7 +119,7 @@ class Work:
         return Stitcher(
             grid=self.taper.grid,
             taper=self.taper,
-            normaliser=Normaliser.from_json(plan.normaliser),
+            normaliser=plan.normaliser,
             predictor=predictor,
             classes=plan.classes,
             rank=plan.rank,
