@@ -67,6 +67,9 @@ INSIDE: dict[str, list[str]] = {
 ROW = {room: i for i, row in enumerate(ROWS) for room in row}
 LIBRARIES = {room: set(names.split()) for row in ROWS for room, names in row.items()}
 CLOSED = {"seg_batch.nn.backend.keras", "seg_batch.nn.backend.tf"}  # not by the back door either
+# The layers between a file and a model, which only the door to them puts together.
+VIEWS = "seg_batch.io.sources.views"
+LAYERS = {f"{VIEWS}.{layer}" for layer in ("stacked", "aligned", "upsampled", "oriented")}
 FACE = "seg_batch"  # seg_batch/__init__.py shows what users call; nothing inside looks at it
 
 
@@ -134,6 +137,14 @@ def test_order_within_a_package(package: str) -> None:
                 continue
             there = place_inside(package, part)
             assert there < here or here == there == free, f"{name} may not import {other}"
+
+
+def test_nobody_composes_the_view_of_a_model_but_the_door_to_it() -> None:
+    """What a model sees is said once, in ``views.open_view``, with the order of the layers."""
+    for name in (name for name in MODULES if not name.startswith(VIEWS)):
+        assert not LAYERS & set(imports(name, parsed(name))), f"{name}: use open_view"
+    door = set(imports(f"{VIEWS}.open_view", parsed(f"{VIEWS}.open_view")))
+    assert door >= LAYERS, "a layer is gone, or has another name"
 
 
 def test_no_import_cycles() -> None:

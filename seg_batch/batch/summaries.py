@@ -14,6 +14,7 @@ from typing import Any
 from seg_batch.batch.journal import InputState
 from seg_batch.batch.journal.status import BlockDone
 from seg_batch.inference.outputs import Outputs
+from seg_batch.inference.plan import DraftPlan
 from seg_batch.inference.report import UNREADABLE
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import files_in
@@ -26,7 +27,7 @@ WARNINGS = 5  # and failures 3: of more, the report beside the product tells
 OF = ("input", "volume", "model", "weights")
 
 
-def facts_of(prepared: Prepared) -> dict[str, Any]:
+def facts_of(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
     """Of the event "surveyed"; JSON-ready."""
     plan, info = prepared.plan, prepared.info
     return {
@@ -40,7 +41,7 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
         "disk_bytes": plan.disk_bytes,
         "seconds_estimate": round(plan.seconds_estimate, 5),
         "output": str(prepared.outputs.product),
-        "of": _of(plan.fingerprint),
+        "of": _of(plan.identity),
         "model": " + ".join(prepared.model.names),
         "engine": plan.engine,
         "precision": plan.precision,

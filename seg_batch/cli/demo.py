@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,7 @@ from seg_batch.core.resources import SAMPLES
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
 from seg_batch.io.pictures import coloured, stretch, write_png
-from seg_batch.io.sources import open_source
-from seg_batch.io.sources.protocol import Source
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view
 
 SMALLEST_SIDE = 384
 LARGEST_VOXELS = 1 << 26
@@ -64,14 +62,14 @@ def write_preview(report: dict[str, Any], folder: Path) -> Path | None:
 def _slices(report: dict[str, Any]) -> tuple[Pixels, Pixels]:
     """Image and labels ``(y, x, channels)`` each: of a volume, the slice with most to see."""
     volume = report["plan"]["fingerprint"].get("volume")
-    image = _whole(Oriented(open_source(report["input"], volume=volume), "RAS"))
-    labels = _whole(Oriented(open_source(report["output"]), "RAS"))
+    image = _whole(ImageSpec((report["input"],), volume))
+    labels = _whole(ImageSpec((report["output"],)))
     if labels.values.ndim == 3:
         return image, labels
     fullest = int((labels.values > 0).sum((1, 2, 3)).argmax())
     return image[fullest, ::-1], labels[fullest, ::-1]
 
 
-def _whole(source: Source) -> Pixels:
-    with closing(source):
-        return source.read(Box.whole(source.info.extent))
+def _whole(image: ImageSpec) -> Pixels:
+    with open_view(image, Axes()) as view:
+        return view.read(Box.whole(view.info.extent))

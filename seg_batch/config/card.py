@@ -23,6 +23,7 @@ from pydantic import (
 from seg_batch.config.postprocess import Step, check
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Axis, Shape
+from seg_batch.core.normalise import Normaliser
 from seg_batch.core.run_files import CARD
 
 SCHEMA = 3
@@ -64,6 +65,12 @@ class Normalisation(Frozen):
             if any(a >= b for a, b in zip(self.low, self.high, strict=True)):
                 raise ValueError("low must lie below high")
         return self
+
+    def normaliser(self) -> Normaliser | None:
+        """What does as the card says; None where each image has its own numbers."""
+        if self.kind == "identity":
+            return Normaliser()
+        return Normaliser(self.mean, self.std, self.low, self.high) if self.kind == "card" else None
 
 
 class SkipRule(Frozen):

@@ -17,17 +17,17 @@ from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import Options
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.normalise import Pixels
 from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.resources import SAMPLES
 from seg_batch.datasets.patch_set import PatchSet
-from seg_batch.evaluation.held_out_cases import card_numbers, collect, numbers_for, require_card
+from seg_batch.evaluation.held_out_cases import collect, require_card, whole_region
 from seg_batch.evaluation.postprocess_region import Seen
 from seg_batch.inference.bundles import misfit
 from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH, make_grid
 from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import Axes, open_view
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def of_training(path: Path, card: ModelCard, most: int) -> RealPatches:
     """Rows of the training part; mirrored where they are smaller than the card's patch."""
     patches = PatchSet(path)
     require_card(patches, card)
-    if card.normalisation.kind == "card" and patches.normaliser != card_numbers(card):
+    if card.normalisation.kind == "card" and patches.normaliser != card.normalisation.normaliser():
         raise InputError(
             f"{path} was normalised by other numbers than {card.name} goes by, so its patches are "
             "not what the model sees: cut it anew from the data of the card"
@@ -143,31 +143,11 @@ def _fits(path: Path, card: ModelCard) -> bool:
         return misfit(card, source.info) is None
 
 
-@dataclass(frozen=True)
-class _Image:
-    """A whole image."""
-
-    view: Oriented
-    normaliser: Normaliser
-
-    @property
-    def extent(self) -> Shape:
-        return self.view.info.extent
-
-    @property
-    def box(self) -> Box:
-        return Box.whole(self.extent)
-
-    def read(self, box: Box) -> Pixels:
-        return self.view.read(box)
-
-
 def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
-    with closing(open_source(path)) as source:
-        if reason := misfit(card, source.info):
+    with open_view(path, Axes(card.orientation)) as view:
+        if reason := misfit(card, view.file.info):
             raise InputError(f"{path} does not fit {card.name}: {reason}; give other images")
-        view = Oriented(source, card.orientation)
-        return tiles(_Image(view, numbers_for(card, view)), card, most)
+        return tiles(whole_region(view, card), card, most)
 
 
 def tiles(region: Seen, card: ModelCard, most: int) -> list[np.ndarray]:

@@ -36,6 +36,12 @@ class RasterGeoref:
     kind: str = "raster"
 
     @property
+    def spacing(self) -> tuple[float, ...]:
+        """Pixel size along ``y, x`` in the unit of the CRS."""
+        a, b, _, d, e, _ = self.transform
+        return math.hypot(b, e), math.hypot(a, d)
+
+    @property
     def pixel_m2(self) -> float | None:
         """Area of one pixel in square metres; None where the CRS has no length unit."""
         if self.metres_per_unit is None:

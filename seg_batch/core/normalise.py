@@ -7,7 +7,7 @@ channel is not valid (nodata, masked, NaN, infinite) it becomes 0, the mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +32,12 @@ class Pixels:
             raise ValueError(f"mask {self.valid.shape} does not match values {self.values.shape}")
 
     def __getitem__(self, slices: Any) -> Pixels:
-        valid = None if self.valid is None else self.valid[slices]
-        return Pixels(self.values[slices], valid, self.scale, self.offset)
+        return self.map(lambda array: array[slices])
+
+    def map(self, change: Callable[[np.ndarray], np.ndarray]) -> Pixels:
+        """Values and mask in another shape or order."""
+        valid = None if self.valid is None else change(self.valid)
+        return Pixels(change(self.values), valid, self.scale, self.offset)
 
     def physical(self, dtype: np.dtype | type = np.float64) -> np.ndarray:
         """Values in physical units, ``(*shape, channels)``; unscaled integers stay as they are
@@ -86,15 +90,6 @@ class Normaliser:
     def identity(self) -> bool:
         return not self.mean
 
-    def dtype(self, stored: np.dtype | type | str) -> np.dtype:
-        """The dtype of what ``__call__`` returns for values stored as ``stored``, unscaled."""
-        stored = np.dtype(stored)
-        return stored if self.identity and stored.kind in "iub" else self._float
-
-    @property
-    def _float(self) -> np.dtype:
-        return np.dtype(np.float64 if self.identity else np.float32)
-
     def __call__(self, pixels: Pixels) -> np.ndarray:
         """``(*shape, channels)``; nothing in it is NaN or infinite."""
         if self.identity:
@@ -140,13 +135,9 @@ class Moments:
     squares: np.ndarray
 
     @classmethod
-    def none(cls, channels: int) -> Moments:
-        return cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
-
-    @classmethod
     def of(cls, pieces: Iterable[Pixels], channels: int) -> Moments:
-        """Of one pass over pieces."""
-        moments = cls.none(channels)
+        """Of valid, finite voxels, from one pass over pieces."""
+        moments = cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
         for pixels in pieces:
             moments.add(pixels)
         return moments
@@ -180,8 +171,3 @@ class Moments:
         std = np.sqrt(self.squares / np.maximum(self.count, 1))
         spread = std > 1e-13 * np.abs(self.mean)  # less than that is rounding of a constant
         return Normaliser(tuple(self.mean.tolist()), tuple(np.where(spread, std, 1.0).tolist()))
-
-
-def from_statistics(pieces: Iterable[Pixels], channels: int) -> Normaliser:
-    """Mean and standard deviation of each channel over valid voxels, from one pass over pieces."""
-    return Moments.of(pieces, channels).normaliser()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from seg_batch.evaluation.predict_region import Region
 from seg_batch.inference.plan import Plan
 from seg_batch.io.sources import open_source, pieces
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import Axes, View, open_view
 from seg_batch.io.sources.views.same_grid import unlike_grids
 
 
@@ -36,7 +36,7 @@ class FilePair:
     """
 
     name: str
-    files: dict[str, Oriented]
+    files: dict[str, View]
     report: dict[str, Any]
     classes: Classes
     ignore: tuple[float, ...] = ()
@@ -121,20 +121,18 @@ def _require_like(info: SourceInfo, truth: SourceInfo) -> None:
         )
 
 
-def _opened(match: Match, report: dict[str, Any]) -> dict[str, Oriented]:
+def _opened(match: Match, report: dict[str, Any]) -> dict[str, View]:
     """In the orientation that the prediction's tiles were laid in, where that is known."""
     plan = plan_of(report)
     orientation = (plan.orientation if plan else "") or "RAS"
     paths = {"found": match.found, "truth": match.truth, "image": match.image}
-    files: dict[str, Oriented] = {}
-    try:
-        for name, path in paths.items():
-            if path is not None:
-                files[name] = Oriented(open_source(str(path)), orientation)
-    except BaseException:
-        for file in files.values():
-            file.close()
-        raise
+    with ExitStack() as opened:
+        files = {
+            name: opened.enter_context(open_view(path, Axes(orientation)))
+            for name, path in paths.items()
+            if path is not None
+        }
+        opened.pop_all()
     return files
 
 
@@ -184,16 +182,13 @@ def _values(cases: list[Match], ignore: tuple[float, ...]) -> Classes:
     """One pass over all predictions and truths for the values that occur."""
     values: set[float] = set()
     for path in [path for case in cases for path in (case.found, case.truth)]:
-        source = open_source(str(path))
-        try:
+        with closing(open_source(str(path))) as source:
             for piece in pieces(source):
                 physical = piece.physical(np.float64)
                 kept = physical if piece.valid is None else physical[piece.valid]
                 values |= set(np.unique(kept).tolist()) - set(ignore)
                 if len(values) > tables.MOST_FOUND:
                     raise tables.too_many(tables.MOST_FOUND, path)
-        finally:
-            source.close()
     if not values:
         raise InputError("prediction and truth hold nodata only: there is nothing to score")
     return tables.of_values(values)
@@ -206,8 +201,7 @@ def spacing_of(info: SourceInfo) -> tuple[float, ...] | None:
         return georef.spacing_mm
     if georef.metres_per_unit is None or georef.crs_wkt is None:
         return None
-    a, b, _, d, e, _ = georef.transform
-    return tuple(math.hypot(*step) * georef.metres_per_unit for step in ((b, e), (a, d)))
+    return tuple(side * georef.metres_per_unit for side in georef.spacing)
 
 
 def provenance(pair: FilePair) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from seg_batch.config.predict_options import Options
 from seg_batch.config.recipe.manifest import Entry
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.normalise import Normaliser, Pixels, from_statistics
+from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.datasets.label_classes import Classes, of_card, require_data
 from seg_batch.datasets.pairs import MANIFESTS, find
 from seg_batch.datasets.patch_set import Held, PatchSet
@@ -24,36 +24,43 @@ from seg_batch.evaluation.file_pairs import file_facts, spacing_of
 from seg_batch.evaluation.predict_region import Region
 from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.grid import make_grid
-from seg_batch.io.sources import open_source, pieces
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources import pieces
+from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view
 from seg_batch.io.sources.views.same_grid import unlike_grids
-from seg_batch.io.sources.views.stacked import Stacked
 
 SPLITS = ("test", "validation", "training", "all")
 
 
 @dataclass(frozen=True, eq=False)
-class SourceRegion:
-    """A case of a manifest, or a box of it, read from its files. See ``predict_region.Region``."""
+class ViewRegion:
+    """A box of an image, read from its files. See ``postprocess_region.Seen``."""
 
-    case: str
     box: Box
-    sources: tuple[Oriented, Oriented]
+    image: View
     normaliser: Normaliser
-    classes: Classes
-    ignore: tuple[float, ...]
 
     @property
     def extent(self) -> Shape:
-        return self.sources[0].info.extent
+        return self.image.info.extent
 
     def read(self, box: Box) -> Pixels:
-        return self.sources[0].read(box)
+        return self.image.read(box)
+
+
+@dataclass(frozen=True, eq=False)
+class SourceRegion(ViewRegion):
+    """A case of a manifest, or a box of it, with its label. See ``predict_region.Region``."""
+
+    case: str
+    label: View
+    classes: Classes
+    ignore: tuple[float, ...]
 
     def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        image, label = self.sources
-        found, valid = self.classes.indices(label.read(box), self.ignore, label.info.path)
-        return found, valid & image.read(box).any_valid()
+        labels, path = self.label.read(box), self.label.info.path
+        found, valid = self.classes.indices(labels, self.ignore, path)
+        return found, valid & self.read(box).any_valid()
 
 
 @dataclass(frozen=True)
@@ -95,16 +102,11 @@ class Collection:
             yield part.region, spacing_of_card(self.card, len(part.region.extent))
             return
         assert part.entry is not None
-        sources = open_entry(part.entry, self.card)
-        try:
-            classes, image = of_card(self.card), sources[0]
-            normaliser = numbers_for(self.card, image)
-            box = part.box or Box.whole(image.info.extent)
-            region = SourceRegion(part.case, box, sources, normaliser, classes, self.ignore)
-            yield region, spacing_of(image.info)
-        finally:
-            for source in sources:
-                source.close()
+        with open_entry(part.entry, self.card) as (image, label):
+            whole = whole_region(image, self.card)
+            asked, numbers = part.box or whole.box, whole.normaliser
+            case = part.case, label, of_card(self.card), self.ignore
+            yield SourceRegion(asked, image, numbers, *case), spacing_of(image.info)
 
 
 def collect(
@@ -155,7 +157,7 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: Options) -> Co
         raise InputError(f"{data} holds nothing out for {split}: cut it with a hold_out.{split}")
     for region in found:
         _require_reach(region, card, options, data)
-    normaliser = card_numbers(card)
+    normaliser = card.normalisation.normaliser()
     regions = [replace(r, normaliser=normaliser) if normaliser else r for r in found]
     facts = {"path": str(data), "kind": "patch dataset", "fingerprint": patches.fingerprint}
     return Collection(
@@ -251,15 +253,11 @@ def _require_usable(
     entry: Entry, box: Box | None, card: ModelCard, ignore: tuple[float, ...]
 ) -> None:
     """InputError unless the case can be scored: both headers, and one pass over the labels."""
-    image, label = open_entry(entry, card)
-    try:
+    with open_entry(entry, card) as (image, label):
         classes = of_card(card)
         require_data(label.info, classes.ids.tolist(), ignore)
-        for piece in pieces(label.source):
+        for piece in pieces(label.file):
             classes.indices(piece, ignore, label.info.path)
-    finally:
-        image.close()
-        label.close()
     if box is not None and not Box.whole(image.info.extent).contains(box):
         raise InputError(
             f"{card.name} held voxels {box} of {entry.id} out, which {image.info.path} with extent "
@@ -273,40 +271,27 @@ def _entry_facts(entry: Entry) -> dict[str, Any]:
     return {"split": entry.split, "image": images, "truth": label}
 
 
-def open_entry(entry: Entry, card: ModelCard) -> tuple[Oriented, Oriented]:
+@contextmanager
+def open_entry(entry: Entry, card: ModelCard) -> Iterator[tuple[View, View]]:
     """Image and label in the card's orientation, checked against it and each other."""
-    opened: list[Any] = []
-    try:
-        opened += [open_source(path) for path in entry.image]
-        image = Stacked(opened) if len(opened) > 1 else opened[0]
-        bundles.fitting(bundles.Model(card), image.info)
-        opened.append(open_source(entry.label))
-        label = opened[-1]
-        if len(label.info.channels) != 1:
-            raise InputError(
-                f"{label.info.path} has {len(label.info.channels)} channels, a label image has one"
-            )
-        found = unlike_grids(image.info, label.info)
-        if found:
-            raise InputError(
-                f"{label.info.path} is not on the grid of {image.info.path} ({'; '.join(found)}), so "
-                "voxels would be compared with others: resample the label first"
-            )
-        return Oriented(image, card.orientation), Oriented(label, card.orientation)
-    except BaseException:
-        for source in opened:
-            source.close()
-        raise
+    with open_view(ImageSpec(entry.image), card) as image:
+        bundles.fitting(bundles.Model(card), image.file.info)
+        with open_view(entry.label, card) as label:
+            _require_label_of(label.file.info, image.file.info)
+            yield image, label
 
 
-def card_numbers(card: ModelCard) -> Normaliser | None:
-    """The numbers of the card; None where each image has its own."""
-    rule = card.normalisation
-    if rule.kind == "identity":
-        return Normaliser()
-    return Normaliser(rule.mean, rule.std, rule.low, rule.high) if rule.kind == "card" else None
+def _require_label_of(label: SourceInfo, image: SourceInfo) -> None:
+    if len(label.channels) != 1:
+        raise InputError(f"{label.path} has {len(label.channels)} channels, a label image has one")
+    if differs := unlike_grids(image, label):
+        raise InputError(
+            f"{label.path} is not on the grid of {image.path} ({'; '.join(differs)}), so "
+            "voxels would be compared with others: resample the label first"
+        )
 
 
-def numbers_for(card: ModelCard, image: Oriented) -> Normaliser:
-    """The numbers of the card, else those of the image, from one pass over it."""
-    return card_numbers(card) or from_statistics(pieces(image.source), len(image.info.channels))
+def whole_region(image: View, card: ModelCard) -> ViewRegion:
+    """All of an image, by the numbers of the card, else by its own."""
+    normaliser = card.normalisation.normaliser() or image.statistics()
+    return ViewRegion(Box.whole(image.info.extent), image, normaliser)

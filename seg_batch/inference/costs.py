@@ -10,7 +10,6 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from seg_batch.core.registry.engines import SLOWEST, info_of
 from seg_batch.executors import IN_FLIGHT
 from seg_batch.inference.postprocess.costs import block_bytes, blocks_of, threads_for
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.open_view import View
 
 # Blocks beyond this gain little (recompute x1.08 in 2-D, x1.12 in 3-D) and cost memory.
 BLOCK_VOXELS = {2: 1 << 24, 3: 1 << 26}
@@ -32,15 +32,6 @@ BASE_BYTES = 420 << 20  # interpreter, libraries, GDAL's cache, the export of th
 MEMBER_BYTES = 150 << 20
 
 VOXELS_PER_CORE_S = 10e6
-
-
-class View(Protocol):
-    """How the model sees the axes of a file (``views.oriented``): boxes go from one to the other."""
-
-    @property
-    def info(self) -> SourceInfo: ...
-
-    def to_view(self, box: Box) -> Box: ...
 
 
 def _sides(extent: int, chunk: int) -> list[int]:

@@ -17,7 +17,7 @@ from seg_batch.core.registry.formats import holds_probabilities
 from seg_batch.core.run_files import ATTEMPT, STAGED, STORE
 from seg_batch.core.versions import versions
 from seg_batch.inference.outputs import Outputs, is_intact, read_report
-from seg_batch.inference.plan import Plan
+from seg_batch.inference.plan import Decisions, Plan
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import check_output, digest
 from seg_batch.io.sinks.spec import StoreSpec
@@ -29,7 +29,7 @@ Report = dict[str, Any] | None
 _AT_WORK = re.compile(rf"\.{ATTEMPT}(.+)-(\d+)-[0-9a-f]+\.\w")  # see batch.small: host, pid
 
 
-def check_destination(prepared: Prepared, report: Report) -> None:
+def check_destination(prepared: Prepared[Decisions], report: Report) -> None:
     """Refuse an output that can't be written, is the input, or is not ours, before any work."""
     outputs, source = prepared.outputs, Path(prepared.info.path).resolve()
     check_output(outputs.product, prepared.info.kind)
@@ -72,7 +72,7 @@ def _known_digests(outputs: Outputs) -> set[str]:
     return known | {entry.get("sha256", "") for entry in told}
 
 
-def finished(prepared: Prepared, report: Report) -> dict[str, Any] | None:
+def finished(prepared: Prepared[Plan], report: Report) -> dict[str, Any] | None:
     """The report of a complete, unchanged product of this very plan, told again; else None."""
     if not report or prepared.request.overwrite or report["status"] != "complete":
         return None
@@ -86,7 +86,7 @@ def _changed(report: dict[str, Any], plan: Plan) -> list[str]:
     return differences(report["plan"]["fingerprint"], plan.fingerprint)
 
 
-def open_store(prepared: Prepared, report: Report) -> WorkStore:
+def open_store(prepared: Prepared[Plan], report: Report) -> WorkStore:
     """The store of an earlier try when it has this fingerprint, else a new one.
 
     StoreError, naming what differs, when the store or the product is of another plan.
@@ -126,7 +126,7 @@ def _other_plan(outputs: Outputs, changed: list[str]) -> StoreError:
     )
 
 
-def _store_spec(prepared: Prepared) -> StoreSpec:
+def _store_spec(prepared: Prepared[Plan]) -> StoreSpec:
     plan, card = prepared.plan, prepared.model.card
     return StoreSpec(
         extent=plan.extent,
@@ -143,7 +143,7 @@ def _store_spec(prepared: Prepared) -> StoreSpec:
     )
 
 
-def require_same_input(prepared: Prepared) -> None:
+def require_same_input(prepared: Prepared[Decisions]) -> None:
     """InputError when the input is another file than at the beginning: what was predicted is of both.
     One that is gone was the same for as long as it was read."""
     info, outputs = prepared.info, prepared.outputs

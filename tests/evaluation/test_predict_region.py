@@ -112,8 +112,8 @@ def compare(case: Case, folder: Path) -> tuple[dict[str, Any], Watch]:
         steps = predicted(region, case.card, crooked, watch=watch, keep=kept)
         for box, classes in steps:
             scored[box.slices()] = classes
-        native = region.sources[0].from_view(scored)
-        shares = region.sources[0].from_view(np.moveaxis(kept, 0, -1))
+        native = region.image.from_view(scored)
+        shares = region.image.from_view(np.moveaxis(kept, 0, -1))
     some = ~np.isnan(case.values if native.ndim == 2 else case.values.T)  # z, y, x in sources
     assert np.array_equal(made["labels"][:][some], IDS[native[some]])
     assert (made["labels"][:][~some] == report["plan"]["empty_label"]).all()

@@ -6,6 +6,7 @@ none, through its own middle), as tall and wide as it is in the world.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
@@ -28,10 +29,9 @@ from seg_batch.io.pictures import (
     png_bytes,
     stretch,
 )
-from seg_batch.io.sources import open_source
 from seg_batch.io.sources.protocol import Source, SourceInfo
 from seg_batch.io.sources.thumbnail import thumbnail
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view
 
 LONGEST = {2: 448, 3: 256}  # voxels per side of a picture, by rank
 LARGEST_VOXELS = 1 << 27  # of what must be read whole, because it has no overviews
@@ -62,16 +62,12 @@ def draw(
 ) -> tuple[View, ...]:
     """The views of one input. ``labels``: its product, if it has one; ``report``: the product's own
     (classes, background, which volume). ``InputError`` for what is too large to be read."""
-    opened: list[Oriented] = []
-    try:
+    with ExitStack() as opened:
         pictured = _open(image, _volume(report), opened)
         labelled = _open(labels, None, opened)
         if pictured is None and labelled is None:
             return ()
         return _views(pictured, labelled, report)
-    finally:
-        for source in opened:
-            source.close()
 
 
 def _volume(report: dict[str, Any]) -> int | None:
@@ -79,19 +75,19 @@ def _volume(report: dict[str, Any]) -> int | None:
     return None if volume is None else int(volume)
 
 
-def _open(path: str | Path | None, volume: int | None, opened: list[Oriented]) -> Oriented | None:
+def _open(path: str | Path | None, volume: int | None, opened: ExitStack) -> Source | None:
     if path is None:
         return None
-    source = open_source(path, volume=volume)
-    opened.append(Oriented(source, SEEN))
-    if source.info.voxels > LARGEST_VOXELS and not source.info.facts.get("overviews"):
-        size = show_bytes(source.info.voxels * source.info.voxel_bytes)
+    view = opened.enter_context(open_view(ImageSpec((str(path),), volume), Axes(SEEN)))
+    info = view.file.info
+    if info.voxels > LARGEST_VOXELS and not info.facts.get("overviews"):
+        size = show_bytes(info.voxels * info.voxel_bytes)
         raise InputError(f"{size} without overviews are too much to read for a picture")
-    return opened[-1]
+    return view.native if view.oriented.identity else view  # its overviews, where it has any
 
 
 def _views(
-    pictured: Oriented | None, labelled: Oriented | None, report: dict[str, Any]
+    pictured: Source | None, labelled: Source | None, report: dict[str, Any]
 ) -> tuple[View, ...]:
     first = pictured or labelled
     assert first is not None
@@ -147,18 +143,17 @@ def _planes(extent: Shape, shares: tuple[float, ...]) -> list[tuple[int | None, 
     return planes(Box.whole(extent), places)
 
 
-def _small(source: Oriented, shares: tuple[float, ...]) -> list[Pixels]:
+def _small(source: Source, shares: tuple[float, ...]) -> list[Pixels]:
     """A picture's worth of the raster, or of each plane of the volume, upright."""
-    native: Source = source.source if source.identity else source
     out = []
     for axis, box in _planes(source.info.extent, shares):
         factor = max(1.0, max(box.shape) / LONGEST[len(box.shape)])
         shape = tuple(max(1, round(n / factor)) for n in box.shape)
-        out.append(thumbnail(native, box, shape)[UPRIGHT[axis]])
+        out.append(thumbnail(source, box, shape)[UPRIGHT[axis]])
     return out
 
 
-def _middle(extent: Shape, labelled: Oriented | None, report: dict[str, Any]) -> tuple[float, ...]:
+def _middle(extent: Shape, labelled: Source | None, report: dict[str, Any]) -> tuple[float, ...]:
     """Per axis, as a share of it, the median place of what is not background."""
     if labelled is None or len(extent) == 2:
         return (0.5,) * len(extent)

@@ -11,7 +11,7 @@ from seg_batch.core.georef import RasterGeoref, to_json
 from seg_batch.core.hardware import disk_free_bytes
 from seg_batch.core.units import duration_told, share_in_line, show_bytes, with_commas
 from seg_batch.inference.bundles import checked, find, folders, installed, misfit
-from seg_batch.inference.plan import Plan
+from seg_batch.inference.plan import DraftPlan
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sources import corner_traps, open_source
 
@@ -73,7 +73,7 @@ def _seeing(layers: list[str]) -> str:
     return f"{len(layers)} layer(s) see the whole patch: {layers[0]}{more}"
 
 
-def plan_facts(prepared: Prepared) -> dict[str, Any]:
+def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
     """The plan of one input, JSON-ready."""
     plan = prepared.plan
     return {
@@ -92,7 +92,7 @@ def plan_facts(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def plan_lines(prepared: Prepared) -> str:
+def plan_lines(prepared: Prepared[DraftPlan]) -> str:
     plan, info = prepared.plan, prepared.info
     free = disk_free_bytes(_existing(prepared))
     rows = [
@@ -123,7 +123,7 @@ def _finer(card: ModelCard) -> list[tuple[str, str]]:
     return [("finer", told)] if card.finer > 1 else []
 
 
-def _averaging(plan: Plan, models: int) -> list[tuple[str, str]]:
+def _averaging(plan: DraftPlan, models: int) -> list[tuple[str, str]]:
     """Nothing where each tile is one call of one model."""
     if plan.passes == 1:
         return []
@@ -133,7 +133,7 @@ def _averaging(plan: Plan, models: int) -> list[tuple[str, str]]:
     return [("averaged", f"{told}{plan.passes} model calls per tile")]
 
 
-def _existing(prepared: Prepared) -> Any:
+def _existing(prepared: Prepared[DraftPlan]) -> Any:
     folder = prepared.outputs.product.parent
     while not folder.exists():
         folder = folder.parent
