@@ -14,7 +14,7 @@ from typing import Any
 from seg_batch.batch.journal import InputState
 from seg_batch.batch.journal.status import BlockDone
 from seg_batch.inference.outputs import Outputs
-from seg_batch.inference.report import UNREADABLE
+from seg_batch.inference.report import UNREADABLE, ClassRow, Failure, ProductFacts, Report
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import files_in
 from seg_batch.io.sinks.store_folder import StoreFolder
@@ -55,10 +55,10 @@ def _product(extent: tuple[int, ...]) -> int:
     return found
 
 
-def result_of(report: dict[str, Any], began: float, worker: str) -> dict[str, Any]:
+def result_of(report: Report, began: float, worker: str) -> dict[str, Any]:
     """Of the event "done"; JSON-ready, below 4 kB. ``began``: unix seconds; ``worker``: the process
     that did it, or that led those who did."""
-    seams = report["seams"] or {}
+    seams = report["seams"]
     return {
         "status": report["status"],
         "output": report["output"],
@@ -75,7 +75,7 @@ def result_of(report: dict[str, Any], began: float, worker: str) -> dict[str, An
         "peak_rss_bytes": report["peak_rss_bytes"],
         "worker": worker,
         "classes": [_class(row) for row in report["classes"] if row["voxels"]][:12],
-        "seam_index": seams.get("index"),
+        "seam_index": seams and seams["index"],
         "warnings": _short(report["source"]["warnings"]),
         "failures": [_failure(one) for one in report["failures"][:3]],
         "began": round(began, 3),
@@ -88,12 +88,12 @@ def _of(fingerprint: dict[str, Any]) -> str:
     return fingerprint_digest({name: fingerprint[name] for name in OF})
 
 
-def _made(product: dict[str, Any] | None) -> dict[str, Any] | None:
+def _made(product: ProductFacts | None) -> dict[str, Any] | None:
     """What tells whether a file that was made is still the same."""
     if product is None:
         return None
-    told = {name: product[name] for name in ("sha256", "bytes")}
-    return {**told, "mtime_ns": stamp(product["path"])[1]}
+    mtime_ns = stamp(product["path"])[1]
+    return {"sha256": product["sha256"], "bytes": product["bytes"], "mtime_ns": mtime_ns}
 
 
 def may_heal(result: dict[str, Any]) -> str:
@@ -145,12 +145,12 @@ def _block_done(marker: bytes, at: float) -> BlockDone:
         return BlockDone(at, at)
 
 
-def _class(row: dict[str, Any]) -> dict[str, Any]:
+def _class(row: ClassRow) -> dict[str, Any]:
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
 
 
-def _failure(one: dict[str, str]) -> dict[str, str]:
-    return {k: v[:200] for k, v in one.items()}
+def _failure(one: Failure) -> Failure:
+    return {"block": one["block"][:200], "box": one["box"][:200], "error": one["error"][:200]}
 
 
 def _short(warnings: list[str]) -> list[str]:

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.resources import SAMPLES
 from seg_batch.inference.predict import Listener, predict_one
+from seg_batch.inference.report import ClassRow, Report
 from seg_batch.inference.request import Request
 from seg_batch.io.pictures import write_png
 from seg_batch.io.sources import open_source
@@ -44,7 +44,7 @@ def run_demo(
     yield f"Results are in {folder}/: open the .tif in QGIS, the .nii.gz in any volume viewer."
 
 
-def write_preview(report: dict[str, Any], folder: Path) -> Path | None:
+def write_preview(report: Report, folder: Path) -> Path | None:
     """A PNG of the result in ``report``; None where it is too large to be drawn in memory."""
     if math.prod(report["plan"]["extent"]) > LARGEST_VOXELS:
         return None
@@ -56,7 +56,7 @@ def write_preview(report: dict[str, Any], folder: Path) -> Path | None:
     return path
 
 
-def _slices(report: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def _slices(report: Report) -> tuple[np.ndarray, np.ndarray]:
     """Image ``(y, x, channels)`` and labels ``(y, x)``: of a volume, the slice with most to see."""
     volume = report["plan"]["fingerprint"].get("volume")
     image = _whole(Oriented(open_source(report["input"], volume=volume), "RAS"))
@@ -83,7 +83,7 @@ def _grey_or_colour(image: np.ndarray) -> np.ndarray:
     return (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
 
 
-def _coloured(labels: np.ndarray, classes: list[dict[str, Any]]) -> np.ndarray:
+def _coloured(labels: np.ndarray, classes: list[ClassRow]) -> np.ndarray:
     table = np.full((65536, 3), 255, np.uint8)
     for row in classes:
         table[row["id"]] = row["colour"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,7 +104,7 @@ def predict(
     from seg_batch.cli.display.lines import summary
     from seg_batch.inference.predict import partial_line, predict_one
 
-    worst, shown = 0, []
+    worst, shown = 0, list[Mapping[str, Any]]()
     for request in asked.requests(inputs, applied, overwrite=overwrite, keep_store=keep_store):
         try:
             with Bar(quiet or as_json) as bar:

@@ -34,7 +34,7 @@ from seg_batch.executors import Outcome, Pool, group_size, open_pool, run_bounde
 from seg_batch.inference.outputs import read_report
 from seg_batch.inference.plan import Plan, adopt, normalised
 from seg_batch.inference.postprocess_run import post_process
-from seg_batch.inference.report import Run, build_report, write_report
+from seg_batch.inference.report import BlockTally, Report, build_report, write_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
 from seg_batch.inference.resume import (
     check_destination,
@@ -87,7 +87,7 @@ def predict_one(
     *,
     pool: Pool | None = None,
     stop: Event | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Segment one input; returns the report that is also written beside the product.
 
     ``pool``: that of a run of many inputs; else the request's own is opened. Once ``stop`` is set no
@@ -173,11 +173,11 @@ def _run(
     listener: Listener,
     start: float,
     stop: Event,
-) -> dict[str, Any]:
+) -> Report:
     """All blocks that are not done yet, then the product and its report."""
     plan, outputs = prepared.plan, prepared.outputs
     done = store.receipts()
-    run = Run(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
+    run = BlockTally(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
     listener.planned(plan, len(done), (*prepared.info.warnings, *pool.advice))
     todo = [block for block in plan.output_blocks if block.name not in done]
     job = _job(prepared, staged)
@@ -213,7 +213,7 @@ def _run(
     return report
 
 
-def _export(prepared: Prepared, store: WorkStore, run: Run, labels: str) -> list[Product]:
+def _export(prepared: Prepared, store: WorkStore, run: BlockTally, labels: str) -> list[Product]:
     """The labels, and the probabilities where they were asked for and are not in the same Zarr.
     ``labels``: the store's map after the last step."""
     outputs, info = prepared.outputs, prepared.info
@@ -234,7 +234,7 @@ def _export(prepared: Prepared, store: WorkStore, run: Run, labels: str) -> list
     return [export(store, outputs.product, spec, labels), *products]
 
 
-def _provenance(prepared: Prepared, run: Run) -> dict[str, str]:
+def _provenance(prepared: Prepared, run: BlockTally) -> dict[str, str]:
     """What a product says of itself wherever it goes."""
     model = prepared.model
     tags = {
@@ -262,7 +262,7 @@ def _predict_blocks(
     job: Job,
     todo: list[Block],
     pool: Pool,
-    run: Run,
+    run: BlockTally,
     listener: Listener,
     stop: Event,
     most: int | None,
@@ -315,7 +315,7 @@ def predict(
     keep_store: bool = False,
     listener: Listener | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> Report:
     """Segment one scene or volume; the Python face of ``segbatch predict``.
 
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
@@ -339,7 +339,7 @@ def predict(
     return report
 
 
-def partial_line(report: dict[str, Any]) -> str:
+def partial_line(report: Report) -> str:
     """One line about a partial result: how much is missing, where it begins, why."""
     first = report["failures"][0]
     return (

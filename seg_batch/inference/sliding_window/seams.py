@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -125,9 +125,10 @@ class SeamCounts:
             _ratio(f, p) if f.sum() >= FEWEST else None for f, p in zip(flips, pairs, strict=True)
         ]
 
-    def _mean_jump(self) -> list[float | None]:
+    def _mean_jump(self) -> Pairs:
         totals = zip(self.jumps.sum(axis=0).tolist(), self.pairs.sum(axis=0).tolist(), strict=True)
-        return [round(jump / n, 6) if n else None for jump, n in totals]
+        border, inside = (round(jump / n, 6) if n else None for jump, n in totals)
+        return {"border": border, "inside": inside}
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name).tolist() for f in fields(self)}
@@ -136,25 +137,25 @@ class SeamCounts:
     def from_json(cls, data: dict[str, Any]) -> SeamCounts:
         return cls(*(np.array(data[f.name]) for f in fields(cls)))
 
-    def summary(self, names: list[str], blocks: int) -> dict[str, Any]:
-        """For a report: the indices, and over how many pairs, flips and blocks they were taken."""
-        found = zip(names, self.class_index, np.moveaxis(self.class_flips, -1, 0), strict=True)
+    def summary(self, names: list[str], blocks: int) -> SeamSummary:
+        """For a report: ``names`` of the classes, and how many blocks were counted."""
+        each = zip(names, self.class_index, np.moveaxis(self.class_flips, -1, 0), strict=True)
         return {
             "index": _rounded(self.index),
             "error": _rounded(self.error),
             "jump": _rounded(self.jump),
             "per_class": {
                 name: {"index": _rounded(index), "flips": _two(flips)}
-                for name, index, flips in found
+                for name, index, flips in each
             },
             "pairs": _two(self.pairs),
             "flips": _two(self.flips),
-            "mean_jump": dict(zip(("border", "inside"), self._mean_jump(), strict=True)),
+            "mean_jump": self._mean_jump(),
             "blocks": blocks,
         }
 
 
-def _two(counts: np.ndarray) -> dict[str, int]:
+def _two(counts: np.ndarray) -> Pairs:
     border, inside = counts.sum(axis=0).tolist()
     return {"border": border, "inside": inside}
 
@@ -168,6 +169,33 @@ def _ratio(found: np.ndarray, pairs: np.ndarray) -> float | None:
     both = (pairs > 0).all(axis=1)
     expected = (pairs[both, 0] * found[both, 1] / pairs[both, 1]).sum()
     return float(found[both, 0].sum() / expected) if expected > 0 else None
+
+
+class Pairs(TypedDict):
+    """A count, or a mean, over pairs of voxels across borders and beside them."""
+
+    border: float | None
+    inside: float | None
+
+
+class ClassSeams(TypedDict):
+    """The seam index of one class, and the flips that it rests on."""
+
+    index: float | None
+    flips: Pairs
+
+
+class SeamSummary(TypedDict):
+    """The indices, and over how many pairs, flips and blocks they were taken."""
+
+    index: float | None
+    error: float | None
+    jump: float | None
+    per_class: dict[str, ClassSeams]
+    pairs: Pairs
+    flips: Pairs
+    mean_jump: Pairs | None
+    blocks: int
 
 
 @dataclass(frozen=True)
