@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
-from seg_batch.batch.job import Item
+from seg_batch.batch.job import PlannedInput
 from seg_batch.batch.journal import Journal
+from seg_batch.batch.journal.events import InputResult
 from seg_batch.core.callbacks import Listener
 from seg_batch.core.errors import SegbatchError
 
@@ -42,30 +42,30 @@ class Ledger:
         for fate in ("resumed", "complete"):
             self.counts[fate] -= 1
 
-    def started(self, item: Item) -> None:
+    def started(self, item: PlannedInput) -> None:
         self._journal.append("started", item.key, attempt=item.attempt, worker=None)
-        self._listener.started(item.key, item.facts())
+        self._listener.started(item.key, dict(item.facts))
 
-    def retried(self, item: Item, why: str, wait_s: float, worker: str) -> None:
+    def retried(self, item: PlannedInput, why: str, wait_s: float, worker: str) -> None:
         told = {"attempt": item.attempt, "error": why, "wait_s": wait_s, "worker": worker or None}
         self._journal.append("retried", item.key, **told)
         self._listener.retried(item.key, why, wait_s, worker)
 
-    def withdrawn(self, item: Item) -> None:
+    def withdrawn(self, item: PlannedInput) -> None:
         self._journal.append("withdrawn", item.key)
         self._listener.withdrawn(item.key)
 
-    def done(self, key: str, result: dict[str, Any]) -> None:
+    def done(self, key: str, result: InputResult) -> None:
         self._journal.append("done", key, outcome=result)
         self.counts[result["status"]] += 1
-        self._listener.done(key, result)
+        self._listener.done(key, dict(result))
 
     def refused(self, key: str, error: str, worker: str = "") -> None:
         self._journal.append("refused", key, error=error, worker=worker or None)
         self.counts["refused"] += 1
         self._listener.failed(key, error, 2, worker)
 
-    def failed(self, item: Item, error: str, worker: str) -> None:
+    def failed(self, item: PlannedInput, error: str, worker: str) -> None:
         self._journal.append(
             "failed", item.key, error=error, status=3, worker=worker or None, attempts=item.attempt
         )

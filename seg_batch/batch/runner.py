@@ -12,17 +12,26 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from seg_batch.batch.cleanup import forget_reports, sweep, write_aside
 from seg_batch.batch.dispatch import Ended, InHand, standing
-from seg_batch.batch.job import Item, Orders, largest_first, orders_of, require_named, rounds
+from seg_batch.batch.job import (
+    Orders,
+    PlannedInput,
+    RefusedInput,
+    largest_first,
+    orders_of,
+    require_named,
+    rounds,
+)
 from seg_batch.batch.journal import Journal, begin, open_run
+from seg_batch.batch.journal.events import InputResult
 from seg_batch.batch.outcomes import Ledger, in_words
 from seg_batch.batch.resume import Earlier, enter, stands
 from seg_batch.batch.shutdown import Stop
 from seg_batch.batch.summaries import may_heal
-from seg_batch.batch.survey import item_of, survey
+from seg_batch.batch.survey import survey
 from seg_batch.config.cluster import read_spec
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.callbacks import Listener, Silent, one_at_a_time
@@ -38,6 +47,24 @@ from seg_batch.inference.worker_requirements import shared_needs
 _LEFT_OPEN: list[ExitStack] = []  # pools of interrupted nights: to let go of one would close it
 
 
+class RunEnd(TypedDict):
+    """What became of a run: inputs by what became of them (``complete``: of which ``resumed`` before), and
+    those ``left`` for the same command. ``report``: its page, where one was asked for."""
+
+    status: int
+    why: str
+    run: str
+    inputs: int
+    complete: int
+    resumed: int
+    partial: int
+    refused: int
+    failed: int
+    left: int
+    seconds: float
+    report: NotRequired[str]
+
+
 def run_night(
     workflow: Workflow,
     listener: Listener | None = None,
@@ -47,7 +74,7 @@ def run_night(
     stop: Stop | None = None,
     say: Callable[[str], None] = lambda line: None,
     opened: Callable[[Pool], None] = lambda pool: None,
-) -> dict[str, Any]:
+) -> RunEnd:
     """Do a workflow of one prediction, or what is left of it; returns what became of it.
 
     ``status``: 0 complete; 3 some inputs set aside, that is refused, failed or partial; 130 stopped,
@@ -69,7 +96,7 @@ def carry_out(
     stop: Stop | None = None,
     say: Callable[[str], None],
     opened: Callable[[Pool], None],
-) -> dict[str, Any]:
+) -> RunEnd:
     """``run_night`` for orders that are settled already."""
     began = time.time()
     with on_disk(orders.folder):
@@ -122,13 +149,13 @@ class _Night:
         """The journal is about to close: a stop that outlives this night tells others."""
         self.stop.tell = self.listener.stopping
 
-    def is_over(self, done: dict[str, dict[str, Any]]) -> bool:
+    def is_over(self, done: dict[str, InputResult]) -> bool:
         """Whether every input is done, and stands; then that is told, and no worker is needed."""
         if not self.orders.requests.keys() <= done.keys():
             return False
         with closing(InlinePool()) as here:
-            found = survey(here, self.orders.on(here), self.stop.asked.is_set)
-            if not all(stands(done[one["key"]], one) for one in found):
+            surveyed = survey(here, self.orders.on(here), self.stop.asked.is_set)
+            if not all(stands(done[one.key], one) for one in surveyed):
                 return False
         self._open(done)
         self.listener.planned(self._totals([]))
@@ -140,52 +167,52 @@ class _Night:
         self._open(earlier.complete)
         items = self._surveyed(pool, earlier.complete)
         if own and items and not read_spec(self.orders.cluster).here:
-            require_memory(pool, max(item.promised_bytes for item in items))
+            require_memory(pool, max(item.facts["promised_bytes"] for item in items))
         retries = self.orders.limits.retries
         hand = InHand(pool, self.stop, self.listener, self._begin, self.ledger, retries)
         for some in rounds(items, earlier.feared, alone=pool.inline):
             self._do(hand, some)
 
-    def _do(self, hand: InHand, items: list[Item]) -> None:
+    def _do(self, hand: InHand, items: list[PlannedInput]) -> None:
         retries = self.orders.limits.retries
         for attempt in range(1, retries + 2):
-            again: list[Item] = []
+            again: list[PlannedInput] = []
             for ended in hand.run(largest_first(items)):
                 again.extend(self._taken(ended))
             items = [replace(item, attempt=attempt + 1) for item in again]
             if not items or self.stop.asked.wait(back_off_s(attempt)):
                 return
 
-    def _open(self, done: dict[str, dict[str, Any]]) -> None:
+    def _open(self, done: dict[str, InputResult]) -> None:
         orders = self.orders
         self.ledger.open(len(orders.requests) + len(orders.refused), len(done))
         for key, error in orders.refused.items():
             self._refuse(key, error)
 
-    def _surveyed(self, pool: Pool, done: dict[str, dict[str, Any]]) -> list[Item]:
+    def _surveyed(self, pool: Pool, done: dict[str, InputResult]) -> list[PlannedInput]:
         """What is to be done; what can't be is refused. ``done``: what need not, if it stands."""
-        requests, items = self.orders.on(pool), []
-        for n, found in enumerate(survey(pool, requests, self.stop.asked.is_set), start=1):
+        requests, items = self.orders.on(pool), list[PlannedInput]()
+        for n, one in enumerate(survey(pool, requests, self.stop.asked.is_set), start=1):
             self.listener.surveyed(n, len(requests))
-            key = found["key"]
-            if key in done:
-                if stands(done[key], found):
+            if one.key in done:
+                if stands(done[one.key], one):
                     continue
                 self.ledger.anew()
-            if "facts" not in found:
-                self._refuse(key, found["error"], found.get("worker", ""))
+            if isinstance(one, RefusedInput):
+                self._refuse(one.key, one.error, one.worker)
                 continue
-            self.journal.append("surveyed", key, facts=found["facts"])
-            items.append(item_of(key, requests[key], found["facts"]))
+            self.journal.append("surveyed", one.key, facts=one.facts)
+            items.append(one)
         self.listener.planned(self._totals(items))
         return items
 
-    def _begin(self, item: Item) -> bool:
+    def _begin(self, item: PlannedInput) -> bool:
         """Whether the input may begin; if so, that is told of."""
-        free = disk_free_bytes(existing(Path(item.output).parent))
-        if free < item.disk_bytes:
+        output, needed = item.facts["output"], item.facts["disk_bytes"]
+        free = disk_free_bytes(existing(Path(output).parent))
+        if free < needed:
             self.stop.ask(
-                f"{item.key} may need {show_bytes(item.disk_bytes)} of disk at {item.output}, where "
+                f"{item.key} may need {show_bytes(needed)} of disk at {output}, where "
                 f"{show_bytes(free)} are free: free some space and run the same command again",
                 fault=True,
             )
@@ -193,7 +220,7 @@ class _Night:
         self.ledger.started(item)
         return True
 
-    def _taken(self, ended: Ended) -> list[Item]:
+    def _taken(self, ended: Ended) -> list[PlannedInput]:
         """Take in what became of an input; it is returned where it is to be tried again."""
         item = ended.item
         if item is None or isinstance(ended.error, ClusterError) or ended.fault == "full":
@@ -202,7 +229,7 @@ class _Night:
         # A small one has had all its tries: the pool knows where they failed.
         why = "" if item.small else _may_pass(ended)
         if why and item.attempt <= self.orders.limits.retries:
-            worker = ended.worker or str((ended.result or {}).get("worker") or "")
+            worker = ended.worker or str((ended.result and ended.result["worker"]) or "")
             self.ledger.retried(item, why, back_off_s(item.attempt), worker)
             return [item]
         self._settle(item, ended)
@@ -215,7 +242,7 @@ class _Night:
             raise ended.error
         self.stop.ask(in_words(ended.error), fault=True)
 
-    def _settle(self, item: Item, ended: Ended) -> None:
+    def _settle(self, item: PlannedInput, ended: Ended) -> None:
         error, result = ended.error, ended.result or standing(item)
         if result is not None:
             self.ledger.done(item.key, result)
@@ -241,29 +268,33 @@ class _Night:
                 self.journal.append("stopping", why=why)
         self.listener.stopping(why)
 
-    def _totals(self, items: list[Item]) -> dict[str, Any]:
+    def _totals(self, items: list[PlannedInput]) -> dict[str, Any]:
         counts = self.ledger.counts
         return {
             "inputs": counts["inputs"],
             "done": counts["resumed"],
             "refused": counts["refused"],
             "blocks": sum(item.blocks for item in items),
-            "tiles": sum(item.tiles for item in items),
+            "tiles": sum(item.facts["tiles"] for item in items),
             "seconds_estimate": round(sum(item.seconds for item in items), 1),
         }
 
-    def told(self, began: float) -> dict[str, Any]:
+    def told(self, began: float) -> RunEnd:
         counts, left = self.ledger.counts, self.ledger.left
         status = Exit.STOPPED if left else Exit.PARTIAL if self.ledger.aside else Exit.COMPLETE
         why = self.stop.why if left else "all inputs have come to an end"
         self.end(status, why)
         write_aside(self.orders)
-        names = ("inputs", "complete", "resumed", "partial", "refused", "failed")
         return {
             "status": status,
             "why": why,
             "run": str(self.orders.folder),
-            **{name: counts[name] for name in names},
+            "inputs": counts["inputs"],
+            "complete": counts["complete"],
+            "resumed": counts["resumed"],
+            "partial": counts["partial"],
+            "refused": counts["refused"],
+            "failed": counts["failed"],
             "left": left,
             "seconds": round(time.time() - began, 3),
         }

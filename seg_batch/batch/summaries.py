@@ -7,11 +7,13 @@ its memory does not grow with their number. A report whole lies beside its produ
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from seg_batch.batch.journal import InputState
+from seg_batch.batch.journal import InputRecord
+from seg_batch.batch.journal.events import InputFacts, InputResult, ProductStamp
 from seg_batch.batch.journal.status import BlockDone
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.report import UNREADABLE, ClassRow, Failure, ProductFacts, Report
@@ -26,7 +28,7 @@ WARNINGS = 5  # and failures 3: of more, the report beside the product tells
 OF = ("input", "volume", "model", "weights")
 
 
-def facts_of(prepared: Prepared) -> dict[str, Any]:
+def facts_of(prepared: Prepared) -> InputFacts:
     """Of the event "surveyed"; JSON-ready."""
     plan, info = prepared.plan, prepared.info
     return {
@@ -34,7 +36,7 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
         "extent": list(plan.extent),
         "blocks": plan.blocks,
         "tiles": plan.tiles,
-        "voxels": _product(plan.extent),
+        "voxels": math.prod(plan.extent),
         "promised_bytes": plan.promised_bytes,
         "memory_bytes": plan.memory_bytes,
         "disk_bytes": plan.disk_bytes,
@@ -48,23 +50,16 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _product(extent: tuple[int, ...]) -> int:
-    found = 1
-    for n in extent:
-        found *= n
-    return found
-
-
-def result_of(report: Report, began: float, worker: str) -> dict[str, Any]:
+def result_of(report: Report, began: float, worker: str) -> InputResult:
     """Of the event "done"; JSON-ready, below 4 kB. ``began``: unix seconds; ``worker``: the process
     that did it, or that led those who did."""
-    seams = report["seams"]
+    seams, probabilities = report["seams"], report["probabilities"]
     return {
         "status": report["status"],
         "output": report["output"],
         "report": str(Outputs(Path(report["output"])).report),
         "product": _made(report["product"]),
-        "probabilities": _made(report["probabilities"]),
+        "probabilities": probabilities and _made(probabilities),
         "of": _of(report["plan"]["fingerprint"]),
         "seconds": round(time.time() - began, 3),
         "stages_s": report["stages_s"],
@@ -88,15 +83,12 @@ def _of(fingerprint: dict[str, Any]) -> str:
     return fingerprint_digest({name: fingerprint[name] for name in OF})
 
 
-def _made(product: ProductFacts | None) -> dict[str, Any] | None:
-    """What tells whether a file that was made is still the same."""
-    if product is None:
-        return None
+def _made(product: ProductFacts) -> ProductStamp:
     mtime_ns = stamp(product["path"])[1]
     return {"sha256": product["sha256"], "bytes": product["bytes"], "mtime_ns": mtime_ns}
 
 
-def may_heal(result: dict[str, Any]) -> str:
+def may_heal(result: InputResult) -> str:
     """Why a partial result may become whole by itself; empty where it will not."""
     unread = [one["error"] for one in result["failures"] if one["error"].startswith(UNREADABLE)]
     return unread[0] if unread else ""
@@ -118,8 +110,8 @@ class BlocksOnDisk:
     def __init__(self) -> None:
         self._known: dict[str, BlockDone] = {}
 
-    def __call__(self, one: InputState) -> list[BlockDone]:
-        output = (one.facts or {}).get("output")
+    def __call__(self, one: InputRecord) -> list[BlockDone]:
+        output = one.facts.get("output")
         if not output:
             return []
         paths = StoreFolder(Outputs(Path(output)).store).markers()
@@ -145,8 +137,9 @@ def _block_done(marker: bytes, at: float) -> BlockDone:
         return BlockDone(at, at)
 
 
-def _class(row: ClassRow) -> dict[str, Any]:
-    return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+def _class(row: ClassRow) -> ClassRow:
+    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+    return cast(ClassRow, rounded)
 
 
 def _failure(one: Failure) -> Failure:

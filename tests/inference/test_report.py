@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seg_batch.inference.predict import predict
@@ -22,7 +23,7 @@ def product(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         path = write_raster(folder / "a.tif", address_raster((90, 130), 1, "uint8"), nodata=255)
         output = folder / "out.tif"
     else:
-        path = write_volume(folder / "a.nii.gz", address_volume((24, 20, 9)))
+        path = write_volume(folder / "a.nii.gz", address_volume((24, 20, 9)), np.eye(4))
         output = folder / "out.nii.gz"
     predict(path, output, model="probe", post=("majority:3",), probabilities=True, keep_store=True)
     return output
