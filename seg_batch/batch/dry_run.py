@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TypedDict
+from typing import Any
 
-from seg_batch.batch.job import Orders, PlannedInput, RefusedInput, orders_of, require_named
-from seg_batch.batch.journal.events import InputFacts
+from seg_batch.batch.job import Orders, orders_of, require_named
 from seg_batch.batch.resume import earlier, stands
 from seg_batch.batch.survey import survey
 from seg_batch.config.cluster import read_spec
@@ -16,39 +15,13 @@ from seg_batch.core.text import about, visible
 from seg_batch.core.units import duration_roughly, show_bytes, with_commas
 from seg_batch.executors.pool import InlinePool
 
-
-class PlanTotals(TypedDict):
-    """``memory_bytes``: of the largest; ``deadline``: unix seconds; ``one_machine``: times are of one that
-    does all by itself."""
-
-    inputs: int
-    blocks: int
-    tiles: int
-    voxels: int
-    disk_bytes: int
-    seconds_estimate: float
-    memory_bytes: int
-    workers: int
-    disk_free_bytes: int
-    deadline: float | None
-    one_machine: bool
+SUMS = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate")
 
 
-class NightPlan(TypedDict):
-    """``inputs``: facts by key; ``complete``: keys of those that need not be done again; ``refused``:
-    reasons by key."""
-
-    workflow: str
-    run: str
-    inputs: dict[str, InputFacts]
-    complete: list[str]
-    refused: dict[str, str]
-    totals: PlanTotals
-
-
-def plan_night(workflow: Workflow, *, overwrite: bool = False) -> NightPlan:
+def plan_night(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
     """What ``run_night`` would do with every input, decided here and without workers; nothing is
-    written. RefusedError where ``run_night`` raises it."""
+    written. ``inputs``: facts by key; ``complete``: keys of those that need not be done again;
+    ``refused``: reasons by key; ``totals``. RefusedError where ``run_night`` raises it."""
     require_named(workflow)
     orders = orders_of(workflow, overwrite=overwrite)
     known = earlier(orders)
@@ -56,13 +29,13 @@ def plan_night(workflow: Workflow, *, overwrite: bool = False) -> NightPlan:
     pool = InlinePool()
     pool.workers = orders.workers
     try:
-        surveyed = list(survey(pool, orders.on(pool), lambda: False))
+        found = list(survey(pool, orders.on(pool), lambda: False))
     finally:
         pool.close()
-    done = {one.key for one in surveyed if stands(before.get(one.key), one)}
-    left = [one for one in surveyed if one.key not in done]
-    facts = {one.key: one.facts for one in left if isinstance(one, PlannedInput)}
-    late = {one.key: one.error for one in left if isinstance(one, RefusedInput)}
+    done = {one["key"] for one in found if stands(before.get(one["key"]), one)}
+    found = [one for one in found if one["key"] not in done]
+    facts = {one["key"]: one["facts"] for one in found if "facts" in one}
+    late = {one["key"]: one["error"] for one in found if "facts" not in one}
     inputs = {key: facts[key] for key in orders.requests if key in facts}
     return {
         "workflow": workflow.name,
@@ -74,14 +47,11 @@ def plan_night(workflow: Workflow, *, overwrite: bool = False) -> NightPlan:
     }
 
 
-def _totals(orders: Orders, facts: list[InputFacts]) -> PlanTotals:
+def _totals(orders: Orders, facts: list[dict[str, Any]]) -> dict[str, Any]:
+    sums = {name: sum(one[name] for one in facts) for name in SUMS}
     return {
         "inputs": len(facts),
-        "blocks": sum(one["blocks"] for one in facts),
-        "tiles": sum(one["tiles"] for one in facts),
-        "voxels": sum(one["voxels"] for one in facts),
-        "disk_bytes": sum(one["disk_bytes"] for one in facts),
-        "seconds_estimate": sum(one["seconds_estimate"] for one in facts),
+        **sums,
         "memory_bytes": max((one["promised_bytes"] for one in facts), default=0),
         "workers": orders.workers,
         "disk_free_bytes": disk_free_bytes(existing(orders.folder)),
@@ -90,7 +60,7 @@ def _totals(orders: Orders, facts: list[InputFacts]) -> PlanTotals:
     }
 
 
-def plan_lines(plan: NightPlan) -> list[str]:
+def plan_lines(plan: dict[str, Any]) -> list[str]:
     """One line per input, refused ones with the reason, and what it comes to."""
     rows: list[tuple[str, ...]] = [("input", "tiles", "blocks", "time", "disk", "memory")]
     for key, one in plan["inputs"].items():
@@ -122,7 +92,7 @@ def plan_lines(plan: NightPlan) -> list[str]:
     return [*lines, *_too_much(totals)]
 
 
-def _too_much(totals: PlanTotals) -> list[str]:
+def _too_much(totals: dict[str, Any]) -> list[str]:
     """What will not fit, as far as it is known."""
     lines = []
     needed, free = totals["disk_bytes"], totals["disk_free_bytes"]
@@ -140,7 +110,7 @@ def _too_much(totals: PlanTotals) -> list[str]:
     return lines
 
 
-def _numbers(one: InputFacts | PlanTotals, memory_bytes: int) -> tuple[str, ...]:
+def _numbers(one: dict[str, Any], memory_bytes: int) -> tuple[str, ...]:
     return (
         with_commas(one["tiles"]),
         with_commas(one["blocks"]),

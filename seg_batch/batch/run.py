@@ -18,7 +18,7 @@ from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.job import Orders, orders_of, require_named
 from seg_batch.batch.journal import begin, open_run
 from seg_batch.batch.run_log import Logged, RunLog, recording, worker_line
-from seg_batch.batch.runner import RunEnd, carry_out
+from seg_batch.batch.runner import carry_out
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.callbacks import Listener, together
 from seg_batch.core.errors import SegbatchError, StoreError
@@ -36,7 +36,7 @@ def run_unattended(
     write: Write,
     *,
     overwrite: bool = False,
-) -> RunEnd:
+) -> dict[str, Any]:
     """``run_night``, and what belongs to it. ``say`` is told what a person should know; ``write``
     makes the report of a run folder. What fails in them never changes what became of the night. Where
     the night can't begin, nothing is written but into a run folder that holds it already."""

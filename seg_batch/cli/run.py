@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,6 @@ from seg_batch.core.text import visible
 from seg_batch.core.units import counted_plainly
 
 if TYPE_CHECKING:
-    from seg_batch.batch.runner import RunEnd
-    from seg_batch.batch.steps.run import ChainEnd
     from seg_batch.config.workflow.schema import Workflow
 
 Settings = Annotated[
@@ -61,7 +59,7 @@ def _show_plan(workflow: Workflow, overwrite: bool, as_json: bool) -> None:
     raise typer.Exit(3 if plan["refused"] else 0)
 
 
-def _run(workflow: Workflow, overwrite: bool, quiet: bool) -> RunEnd:
+def _run(workflow: Workflow, overwrite: bool, quiet: bool) -> dict[str, Any]:
     from seg_batch.batch.report import write
     from seg_batch.batch.run import run_unattended
     from seg_batch.cli.display.run_table import Board
@@ -101,32 +99,29 @@ def _steps(workflow: Workflow, dry_run: bool, overwrite: bool, as_json: bool, qu
     raise typer.Exit(told["status"])
 
 
-def _step_lines(told: ChainEnd) -> list[str]:
+def _step_lines(told: dict[str, Any]) -> list[str]:
     lines = [
         f"{one['name']}: {one['status']}{' before' if one['before'] else ''}  {one['output']}"
         for one in told["steps"]
     ]
     lines += [f"{name}: not begun" for name in told["left"]]
-    return [*lines, *_where(told["report"])]
+    return [*lines, *_where(told)]
 
 
-def _where(report: str) -> list[str]:
+def _where(told: dict[str, Any]) -> list[str]:
     """A full disk may have kept the report from being written."""
-    return [f"report: {report}"] if Path(report).is_file() else []
+    return [f"report: {told['report']}"] if Path(told["report"]).is_file() else []
 
 
-def _summary(told: RunEnd) -> str:
-    before = f" ({told['resumed']} of them before)" if told["resumed"] else ""
-    counts = {
-        f"complete{before}": told["complete"],
-        "partial": told["partial"],
-        "refused": told["refused"],
-        "failed": told["failed"],
-        "left": told["left"],
-    }
-    said = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+def _summary(told: dict[str, Any]) -> str:
+    counts = [
+        f"{told[name]} {name}" for name in ("complete", "partial", "refused", "failed", "left")
+    ]
+    if told["resumed"]:
+        counts[0] += f" ({told['resumed']} of them before)"
+    said = ", ".join(text for text in counts if not text.startswith("0 "))
     inputs = counted_plainly(told["inputs"], "input")
-    return "\n".join([f"{inputs}: {said or 'nothing to do'}", *_where(told["report"])])
+    return "\n".join([f"{inputs}: {said or 'nothing to do'}", *_where(told)])
 
 
 def register(app: typer.Typer) -> None:

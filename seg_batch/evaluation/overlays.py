@@ -16,7 +16,7 @@ import numpy as np
 from seg_batch.core.geometry import Blocks, Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.datasets.label_classes import Classes
-from seg_batch.evaluation.score_case import SIDE, Labelled
+from seg_batch.evaluation.score_case import SIDE, LabelledCase
 from seg_batch.io.pictures import png_bytes
 
 LONGEST = 512  # voxels per side of a picture
@@ -51,7 +51,7 @@ class View:
     shares: dict[str, float]
 
 
-def draw(case: Labelled, classes: Classes) -> list[View]:
+def draw(case: LabelledCase, classes: Classes) -> list[View]:
     """The views of a case; an image is among the panels where one is known."""
     box = case.box
     if len(box.shape) == 2:
@@ -65,7 +65,7 @@ def draw(case: Labelled, classes: Classes) -> list[View]:
     return views
 
 
-def _view(case: Labelled, classes: Classes, box: Box, title: str, axis: int | None) -> View:
+def _view(case: LabelledCase, classes: Classes, box: Box, title: str, axis: int | None) -> View:
     """One picture; of a volume, the plane across ``axis``."""
     step = (max(1, -(-max(box.shape) // LONGEST)),) * len(box.shape)
     truth, valid = _sampled(case.truth, box, step)
@@ -110,7 +110,7 @@ def _sampled(
     return out[0], out[1]
 
 
-def _image(case: Labelled, box: Box, step: tuple[int, ...]) -> np.ndarray | None:
+def _image(case: LabelledCase, box: Box, step: tuple[int, ...]) -> np.ndarray | None:
     """The image as RGB uint8, windowed from the 1st to the 99th percentile of what is shown."""
     corner = Box(box.start, tuple(a + 1 for a in box.start))
     if case.image(corner) is None:
@@ -176,7 +176,7 @@ def _shares(marks: np.ndarray) -> dict[str, float]:
     return dict(zip(MARKS, (counts / max(1, int(counts.sum()))).tolist(), strict=True))
 
 
-def _centre(case: Labelled, classes: Classes) -> tuple[int, ...]:
+def _centre(case: LabelledCase, classes: Classes) -> tuple[int, ...]:
     """Per axis the median place of what truth or prediction call foreground; else the middle."""
     box = case.box
     counts = [np.zeros(n, np.int64) for n in box.shape]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.dry_run import NightPlan, plan_lines, plan_night
+from seg_batch.batch.dry_run import plan_lines, plan_night
 from seg_batch.batch.inputs.listing import listed
 from seg_batch.batch.steps.up_to_date import Record
 from seg_batch.config.workflow.schema import Workflow
@@ -46,8 +46,9 @@ def _facts(workflow: Workflow, record: Record, step: AnyStep, waits: list[str]) 
         if not waits:
             night = plan_night(alone, overwrite=not record.is_same(step))
             return {"night": night, "refused": night["refused"]}
-        listing = listed(alone)
-        return {"inputs": len(listing.specs), "refused": listing.refused}
+        found = listed(alone)
+        refused = {one.key: one.error for one in found.refused}
+        return {"inputs": len(found.entries), "refused": refused}
     if isinstance(step, Patches) and not waits:
         recipe = chosen_recipe(step.recipe, step.settings, step.fold)
         plan = make_plan(step.data, recipe, step.align, TASK_BYTES)
@@ -65,8 +66,7 @@ def step_lines(plan: dict[str, Any]) -> list[str]:
     for number, one in enumerate(plan["steps"], start=1):
         lines.append(f"{number}. {one['name']}: {_words(one)} -> {one['output']}")
         if "night" in one:
-            night: NightPlan = one["night"]
-            lines += [f"   {line}" for line in plan_lines({**night, "refused": {}})]
+            lines += [f"   {line}" for line in plan_lines({**one["night"], "refused": {}})]
     lines += [f"refused  {key}: {error}" for key, error in plan["refused"].items()]
     return [visible(line) for line in lines]
 

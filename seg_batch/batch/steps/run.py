@@ -12,16 +12,15 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.job import Orders
 from seg_batch.batch.journal import Journal, begin, open_run
-from seg_batch.batch.journal.events import StepResult
 from seg_batch.batch.resume import enter
 from seg_batch.batch.run import Write
 from seg_batch.batch.steps.commands import Bars, DoneBy, doing
@@ -37,28 +36,6 @@ from seg_batch.core.run_files import PAGE
 OVER = "the time allowed is over"
 
 
-class StepEnd(TypedDict):
-    """What became of a step; ``before``: it was complete before this run."""
-
-    name: str
-    do: str
-    status: str
-    before: bool
-    output: str
-    seconds: float
-
-
-class ChainEnd(TypedDict):
-    """What became of the steps; ``left``: names of those that were not come to."""
-
-    status: int
-    why: str
-    run: str
-    steps: list[StepEnd]
-    left: list[str]
-    report: str
-
-
 def run_steps(
     workflow: Workflow,
     bars: Bars,
@@ -66,7 +43,7 @@ def run_steps(
     write: Write,
     *,
     overwrite: bool = False,
-) -> ChainEnd:
+) -> dict[str, Any]:
     """Do the steps, or what is left of them; returns what became of each.
 
     ``status``: 0 complete; 3 a prediction set inputs aside, or a requirement was not met, which ends
@@ -111,10 +88,10 @@ class _Chain:
         self.workflow, self.folder, self.journal, self.by = workflow, folder, journal, by
         self.overwrite = overwrite
         self.deadline = workflow.limits.deadline(datetime.now())
-        self.told: list[StepEnd] = []
+        self.told: list[dict[str, Any]] = []
         self.begun = False
 
-    def run(self) -> ChainEnd:
+    def run(self) -> dict[str, Any]:
         enter(self.orders())
         self.record = Record(self.workflow, self.folder)
         begin(self.journal, self.workflow.sha256)
@@ -158,7 +135,7 @@ class _Chain:
                 raise
             return Exit.STOPPED, OVER
 
-    def do(self, step: AnyStep) -> Mapping[str, Any]:
+    def do(self, step: AnyStep) -> dict[str, Any]:
         """What an earlier run of ours left in the place of the result may be replaced."""
         replaced = self.overwrite or self.record.is_ours(step)
         if isinstance(step, Predict):
@@ -172,7 +149,7 @@ class _Chain:
         with _until(None if step.do == "predict" else self.deadline):
             return doing(step, self.by, left_s, replaced)
 
-    def ended(self, step: AnyStep, result: Mapping[str, Any], seconds: float) -> tuple[int, str]:
+    def ended(self, step: AnyStep, result: dict[str, Any], seconds: float) -> tuple[int, str]:
         status = int(result["status"])
         if status not in (Exit.COMPLETE, Exit.PARTIAL):
             self.tell(step, "stopped", seconds)
@@ -184,7 +161,7 @@ class _Chain:
 
     def done(self, step: AnyStep, seconds: float, why: str = "") -> None:
         """``why`` it is partial."""
-        outcome: StepResult = {
+        outcome = {
             "status": "partial" if why else "complete",
             "why": why,
             "output": str(self.record.mark(step)),
@@ -197,17 +174,10 @@ class _Chain:
         return self.deadline is not None and time.time() >= self.deadline
 
     def tell(self, step: AnyStep, status: str, seconds: float, before: bool = False) -> None:
-        end: StepEnd = {
-            "name": step.name,
-            "do": step.do,
-            "status": status,
-            "before": before,
-            "output": step.result,
-            "seconds": round(seconds, 3),
-        }
-        self.told.append(end)
+        told = {"name": step.name, "do": step.do, "status": status, "before": before}
+        self.told.append({**told, "output": step.result, "seconds": round(seconds, 3)})
 
-    def end(self, status: int, why: str) -> ChainEnd:
+    def end(self, status: int, why: str) -> dict[str, Any]:
         self.journal.append("ended", status=status, why=why)
         names = {one["name"] for one in self.told}
         return {
