@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 from seg_batch.batch.cleanup import forget_reports, sweep, write_aside
 from seg_batch.batch.dispatch import Ended, InHand, standing
@@ -47,24 +47,6 @@ from seg_batch.inference.worker_requirements import shared_needs
 _LEFT_OPEN: list[ExitStack] = []  # pools of interrupted nights: to let go of one would close it
 
 
-class RunEnd(TypedDict):
-    """What became of a run: inputs by what became of them (``complete``: of which ``resumed`` before), and
-    those ``left`` for the same command. ``report``: its page, where one was asked for."""
-
-    status: int
-    why: str
-    run: str
-    inputs: int
-    complete: int
-    resumed: int
-    partial: int
-    refused: int
-    failed: int
-    left: int
-    seconds: float
-    report: NotRequired[str]
-
-
 def run_night(
     workflow: Workflow,
     listener: Listener | None = None,
@@ -74,7 +56,7 @@ def run_night(
     stop: Stop | None = None,
     say: Callable[[str], None] = lambda line: None,
     opened: Callable[[Pool], None] = lambda pool: None,
-) -> RunEnd:
+) -> dict[str, Any]:
     """Do a workflow of one prediction, or what is left of it; returns what became of it.
 
     ``status``: 0 complete; 3 some inputs set aside, that is refused, failed or partial; 130 stopped,
@@ -96,7 +78,7 @@ def carry_out(
     stop: Stop | None = None,
     say: Callable[[str], None],
     opened: Callable[[Pool], None],
-) -> RunEnd:
+) -> dict[str, Any]:
     """``run_night`` for orders that are settled already."""
     began = time.time()
     with on_disk(orders.folder):
@@ -279,22 +261,18 @@ class _Night:
             "seconds_estimate": round(sum(item.seconds for item in items), 1),
         }
 
-    def told(self, began: float) -> RunEnd:
+    def told(self, began: float) -> dict[str, Any]:
         counts, left = self.ledger.counts, self.ledger.left
         status = Exit.STOPPED if left else Exit.PARTIAL if self.ledger.aside else Exit.COMPLETE
         why = self.stop.why if left else "all inputs have come to an end"
         self.end(status, why)
         write_aside(self.orders)
+        names = ("inputs", "complete", "resumed", "partial", "refused", "failed")
         return {
             "status": status,
             "why": why,
             "run": str(self.orders.folder),
-            "inputs": counts["inputs"],
-            "complete": counts["complete"],
-            "resumed": counts["resumed"],
-            "partial": counts["partial"],
-            "refused": counts["refused"],
-            "failed": counts["failed"],
+            **{name: counts[name] for name in names},
             "left": left,
             "seconds": round(time.time() - began, 3),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from seg_batch.core.text import about, visible
 from seg_batch.core.units import counted_plainly, show_s, whole_s
 
 if TYPE_CHECKING:
-    from seg_batch.batch.journal.status import InHandRow, OwnerRow, RunStatus, WorkerRow
+    from seg_batch.batch.journal.status import InHandRow, RunStatus
 
 EVERY_S = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
@@ -104,7 +104,7 @@ def _pace(facts: RunStatus) -> str:
     return ", ".join(parts)
 
 
-def _owner(owner: OwnerRow) -> str:
+def _owner(owner: dict[str, Any]) -> str:
     if owner["released"]:
         return f"none; the last was pid {owner['pid']} on {owner['host']}"
     stale = f": {owner['stale']}" if owner["stale"] else ""
@@ -113,15 +113,12 @@ def _owner(owner: OwnerRow) -> str:
 
 
 def _events(facts: RunStatus) -> str:
-    parts = [
-        f"{n} {one if n == 1 else many}"
-        for n, one, many in (
-            (facts["retries"], "retry", "retries"),
-            (facts["stragglers"], "straggler", "stragglers"),
-            (facts["takeovers"], "takeover", "takeovers"),
-        )
-        if n
-    ]
+    counts = {
+        ("retry", "retries"): facts["retries"],
+        ("straggler", "stragglers"): facts["stragglers"],
+        ("takeover", "takeovers"): facts["takeovers"],
+    }
+    parts = [f"{n} {nouns[n != 1]}" for nouns, n in counts.items() if n]
     if facts["sessions"] > 1:
         parts.append(f"begun {facts['sessions']} times")
     return ", ".join(parts)
@@ -134,10 +131,10 @@ def _running(one: InHandRow) -> str:
     return f"{one['input']}: {blocks}{show_s(one['seconds'])}{again}{where}"
 
 
-def _worker(one: WorkerRow) -> str:
+def _worker(one: dict[str, Any]) -> str:
     gone = f", gone: {one['lost']}" if one["lost"] else ""
-    kinds = ((one["ended"], "input"), (one["blocks"], "block"))
-    did = [counted_plainly(n, noun) for n, noun in kinds if n]
+    kinds = {"ended": "input", "blocks": "block"}
+    did = [counted_plainly(one[key], noun) for key, noun in kinds.items() if one[key]]
     told = f"{one['name']}: {', '.join(did) or 'nothing done'}"
     return f"{told}, last told {show_s(one['silent_s'])} ago{gone}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.georef import from_json
@@ -17,25 +17,8 @@ from seg_batch.io.sources import open_source
 Check = tuple[str, bool, str]
 
 
-class CheckRow(TypedDict):
-    """``found``: in words."""
-
-    name: str
-    ok: bool
-    found: str
-
-
-class Verified(TypedDict):
-    """``lines``: all of it for a person."""
-
-    product: str
-    ok: bool
-    checks: list[CheckRow]
-    lines: list[str]
-
-
-def verify_product(path: Path) -> Verified:
-    """What became of every check.
+def verify_product(path: Path) -> dict[str, Any]:
+    """Every check as ``(name, passed, what was found)``, ``ok``, and lines to print.
 
     InputError when there is no product, or no report of ours beside it.
     """

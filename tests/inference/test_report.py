@@ -11,7 +11,6 @@ import pytest
 from seg_batch.inference.predict import predict
 from seg_batch.inference.report import Report
 from seg_batch.inference.sliding_window.block import Receipt
-from seg_batch.inference.verify import Verified, verify_product
 from tests.support.declared import drift
 from tests.support.files import address_raster, address_volume, write_raster, write_volume
 
@@ -44,10 +43,6 @@ def test_markers_are_receipts(product: Path) -> None:
     plain = [{k: v for k, v in r.items() if k not in of_store} for r in receipts if "tiles" in r]
     assert plain
     assert [drift(receipt, Receipt) for receipt in plain] == [[]] * len(plain)
-
-
-def test_verified_as_declared(product: Path) -> None:
-    assert drift(verify_product(product), Verified) == []
 
 
 def test_a_drift_is_seen(product: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, TypedDict
 
 from seg_batch.batch.journal.events import Journal
 from seg_batch.batch.journal.lease import LIMIT_S, Held, holder
@@ -38,21 +38,6 @@ class BlockDone:
     worker: str = ""
 
 
-class OwnerRow(TypedDict):
-    """Who holds the run, or held it last; ``stale``: why it is taken to be dead."""
-
-    host: str
-    pid: int
-    released: bool
-    heartbeat_age_s: float
-    stale: str | None
-
-
-class Progress(TypedDict):
-    total: int
-    done: int
-
-
 class InHandRow(TypedDict):
     """An input that is being done; ``seconds``: since it was begun."""
 
@@ -62,23 +47,6 @@ class InHandRow(TypedDict):
     attempt: int
     worker: str | None
     seconds: float
-
-
-class FailureRow(TypedDict):
-    input: str
-    status: str
-    error: str
-
-
-class WorkerRow(TypedDict):
-    """A ``WorkerState``; ``silent_s``: since it was heard of."""
-
-    name: str
-    ended: int
-    blocks: int
-    seen: float
-    lost: str | None
-    silent_s: float
 
 
 class Pace(TypedDict):
@@ -97,17 +65,17 @@ class RunStatus(Pace):
     run: str
     state: str
     why: str | None
-    owner: OwnerRow | None
+    owner: dict[str, Any] | None
     inputs: dict[str, int]
-    blocks: Progress
-    voxels: Progress
+    blocks: dict[str, int]
+    voxels: dict[str, int]
     retries: int
     stragglers: int
     takeovers: int
     sessions: int
     running: list[InHandRow]
-    failures: list[FailureRow]
-    workers: list[WorkerRow]
+    failures: list[dict[str, Any]]
+    workers: list[dict[str, Any]]
 
 
 BlocksDone = Callable[[InputRecord], Sequence[BlockDone]]
@@ -165,7 +133,10 @@ def status_of(
         **(_pace(state, totals, blocks, now) if alive or run_state == "ended" else _NO_PACE),
         "running": [_in_hand(one, len(blocks.get(one.key, ())), now) for one in running],
         "failures": _failures(state),
-        "workers": [_worker(one, now) for one in _workers(state, totals, blocks)],
+        "workers": [
+            {**asdict(worker), "silent_s": round(max(0.0, now - worker.seen), 1)}
+            for worker in _workers(state, totals, blocks)
+        ],
     }
 
 
@@ -187,7 +158,7 @@ def _run_state(state: State, held: Held | None) -> str:
     return "ended"
 
 
-def _owner(held: Held | None) -> OwnerRow | None:
+def _owner(held: Held | None) -> dict[str, Any] | None:
     if held is None:
         return None
     owner = held.owner
@@ -251,11 +222,6 @@ def _workers(
     return list(found.values())
 
 
-def _worker(one: WorkerState, now: float) -> WorkerRow:
-    row = {**asdict(one), "silent_s": round(max(0.0, now - one.seen), 1)}
-    return cast(WorkerRow, row)
-
-
 def _in_hand(one: InputRecord, done: int, now: float) -> InHandRow:
     return {
         "input": one.key,
@@ -267,7 +233,7 @@ def _in_hand(one: InputRecord, done: int, now: float) -> InHandRow:
     }
 
 
-def _failures(state: State) -> list[FailureRow]:
+def _failures(state: State) -> list[dict[str, Any]]:
     wrong = [one for one in state.inputs.values() if one.status in ENDED and one.error]
     latest = sorted(wrong, key=lambda one: one.since, reverse=True)[:SHOWN_FAILURES]
-    return [{"input": one.key, "status": one.status, "error": one.error or ""} for one in latest]
+    return [{"input": one.key, "status": one.status, "error": one.error} for one in latest]

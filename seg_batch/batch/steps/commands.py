@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +35,7 @@ class DoneBy:
         return {"cluster": self.workflow.cluster, "workers": max(1, self.workflow.workers)}
 
 
-def doing(step: AnyStep, by: DoneBy, left_s: float | None, overwrite: bool) -> Mapping[str, Any]:
+def doing(step: AnyStep, by: DoneBy, left_s: float | None, overwrite: bool) -> dict[str, Any]:
     """Do one step to its end; ``status`` as that of the command, and of an evaluation what is
     ``unmet``. ``left_s``: seconds that the run has left."""
     if isinstance(step, Predict):
@@ -50,7 +50,7 @@ def doing(step: AnyStep, by: DoneBy, left_s: float | None, overwrite: bool) -> M
         return _evaluate(step, overwrite, bar)
 
 
-def _predict(step: Predict, by: DoneBy, left_s: float | None, overwrite: bool) -> Mapping[str, Any]:
+def _predict(step: Predict, by: DoneBy, left_s: float | None, overwrite: bool) -> dict[str, Any]:
     alone = by.workflow.of_step(step)
     wall_time = None if left_s is None else f"{int(left_s)}s"
     limits = alone.limits.model_copy(update={"wall_time": wall_time, "stop_at": None})

@@ -125,10 +125,9 @@ class SeamCounts:
             _ratio(f, p) if f.sum() >= FEWEST else None for f, p in zip(flips, pairs, strict=True)
         ]
 
-    def _mean_jump(self) -> Pairs:
+    def _mean_jump(self) -> list[float | None]:
         totals = zip(self.jumps.sum(axis=0).tolist(), self.pairs.sum(axis=0).tolist(), strict=True)
-        border, inside = (round(jump / n, 6) if n else None for jump, n in totals)
-        return {"border": border, "inside": inside}
+        return [round(jump / n, 6) if n else None for jump, n in totals]
 
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name).tolist() for f in fields(self)}
@@ -150,12 +149,12 @@ class SeamCounts:
             },
             "pairs": _two(self.pairs),
             "flips": _two(self.flips),
-            "mean_jump": self._mean_jump(),
+            "mean_jump": dict(zip(("border", "inside"), self._mean_jump(), strict=True)),
             "blocks": blocks,
         }
 
 
-def _two(counts: np.ndarray) -> Pairs:
+def _two(counts: np.ndarray) -> dict[str, int]:
     border, inside = counts.sum(axis=0).tolist()
     return {"border": border, "inside": inside}
 
@@ -171,30 +170,17 @@ def _ratio(found: np.ndarray, pairs: np.ndarray) -> float | None:
     return float(found[both, 0].sum() / expected) if expected > 0 else None
 
 
-class Pairs(TypedDict):
-    """A count, or a mean, over pairs of voxels across borders and beside them."""
-
-    border: float | None
-    inside: float | None
-
-
-class ClassSeams(TypedDict):
-    """The seam index of one class, and the flips that it rests on."""
-
-    index: float | None
-    flips: Pairs
-
-
 class SeamSummary(TypedDict):
-    """The indices, and over how many pairs, flips and blocks they were taken."""
+    """The indices, and over how many pairs, flips and blocks they were taken; ``pairs``, ``flips`` and
+    ``mean_jump``: on borders and inside."""
 
     index: float | None
     error: float | None
     jump: float | None
-    per_class: dict[str, ClassSeams]
-    pairs: Pairs
-    flips: Pairs
-    mean_jump: Pairs | None
+    per_class: dict[str, dict[str, Any]]
+    pairs: dict[str, int]
+    flips: dict[str, int]
+    mean_jump: dict[str, float | None] | None
     blocks: int
 
 
