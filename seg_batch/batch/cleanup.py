@@ -50,9 +50,7 @@ REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS)
 def sweep(orders: Orders) -> None:
     """Remove what attempts at inputs that are complete have left; each folder is listed once."""
     inputs = fold(Journal.read(orders.folder / JOURNAL)).inputs.values()
-    outputs = {
-        str(one.outcome["output"]) for one in inputs if one.status == COMPLETE and one.outcome
-    }
+    outputs = {one.outcome["output"] for one in inputs if one.status == COMPLETE and one.outcome}
     published = outputs | {str(Outputs(Path(output)).probabilities) for output in outputs}
     for folder in {os.path.dirname(output) for output in outputs}:
         with suppress(FileNotFoundError):

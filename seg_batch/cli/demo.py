@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.core.registry.formats import split
 from seg_batch.core.resources import SAMPLES
 from seg_batch.inference.predict import predict_one
+from seg_batch.inference.report import Report
 from seg_batch.inference.request import Request
 from seg_batch.io.pictures import coloured, stretch, write_png
 from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view
@@ -45,7 +45,7 @@ def run_demo(
     yield f"Results are in {folder}/: open the .tif in QGIS, the .nii.gz in any volume viewer."
 
 
-def write_preview(report: dict[str, Any], folder: Path) -> Path | None:
+def write_preview(report: Report, folder: Path) -> Path | None:
     """A PNG of the result in ``report``; None where it is too large to be drawn in memory."""
     if math.prod(report["plan"]["extent"]) > LARGEST_VOXELS:
         return None
@@ -59,7 +59,7 @@ def write_preview(report: dict[str, Any], folder: Path) -> Path | None:
     return path
 
 
-def _slices(report: dict[str, Any]) -> tuple[Pixels, Pixels]:
+def _slices(report: Report) -> tuple[Pixels, Pixels]:
     """Image and labels ``(y, x, channels)`` each: of a volume, the slice with most to see."""
     volume = report["plan"]["fingerprint"].get("volume")
     image = _whole(ImageSpec((report["input"],), volume))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -27,7 +27,7 @@ from seg_batch.core.normalise import Normaliser
 from seg_batch.core.run_files import CARD
 
 SCHEMA = 3
-WHOLE_PATCH = "whole_patch_layers"  # in cards and reports: what the linter of models found
+WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: what the linter of models found
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 

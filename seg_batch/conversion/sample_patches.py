@@ -100,11 +100,11 @@ def of_held_out(path: Path, card: ModelCard, most: int) -> RealPatches:
     part = held_part(path)
     if part is None:
         raise InputError(f"{path} holds nothing out to compare on: give images with --check")
-    regions = collect(path, part, card, Options(), ())
-    each = -(-most // len(regions.parts))
+    held_out = collect(path, part, card, Options(), ())
+    each = -(-most // len(held_out.cases))
     found: list[np.ndarray] = []
-    for one in _spread(regions.parts, most):
-        with regions.open(one) as (region, _):
+    for case in _spread(held_out.cases, most):
+        with held_out.open(case) as (region, _):
             found += tiles(region, card, each)
     return RealPatches(np.stack(found[:most]), f"{len(found[:most])} {part} patches of {path.name}")
 

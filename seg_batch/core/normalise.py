@@ -7,7 +7,7 @@ channel is not valid (nodata, masked, NaN, infinite) it becomes 0, the mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,11 +79,9 @@ class Normaliser:
     high: tuple[float, ...] | None = None
 
     @classmethod
-    def from_json(cls, numbers: dict[str, Any] | None) -> Normaliser:
-        """Of the fields as JSON keeps them; the identity of None."""
-        values: dict[str, Any] = {
-            k: v if v is None else tuple(v) for k, v in (numbers or {}).items()
-        }
+    def from_json(cls, numbers: Mapping[str, Any]) -> Normaliser:
+        """From what ``dataclasses.asdict`` made, as JSON gives it back."""
+        values: dict[str, Any] = {k: v if v is None else tuple(v) for k, v in numbers.items()}
         return cls(**values)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def of_card(card: ModelCard) -> Classes:
     return Classes(card.classes, f"the card of {card.name}", card.background_index)
 
 
-def of_report(report: dict[str, Any], where: str) -> Classes:
+def of_report(report: Mapping[str, Any], where: str) -> Classes:
     """The classes that a report beside a prediction lists; InputError where it was meddled with."""
     rows = report["classes"]
     try:

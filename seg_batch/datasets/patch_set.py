@@ -35,7 +35,7 @@ class PatchSet:
         attributes = dict(self._group.attrs)
         self.recipe: Recipe = parse_recipe(attributes["recipe"], f"{path} (recipe)")
         self.cases: list[dict[str, Any]] = attributes["cases"]
-        self.normaliser = Normaliser.from_json(attributes["normaliser"])
+        self.normaliser = Normaliser.from_json(attributes["normaliser"] or {})
         with _intact(self.path, "its index"):
             self.split, self.histogram = self._group["split"][:], self._group["histogram"][:]
             self.start, self.case = self._group["start"][:], self._group["case"][:]

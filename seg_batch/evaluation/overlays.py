@@ -16,7 +16,7 @@ import numpy as np
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.datasets.label_classes import Classes
-from seg_batch.evaluation.score_case import SIDE, Labelled
+from seg_batch.evaluation.score_case import SIDE, LabelledCase
 from seg_batch.io.pictures import (
     BLUE,
     ORANGE,
@@ -57,7 +57,7 @@ class View:
     shares: dict[str, float]
 
 
-def draw(case: Labelled, classes: Classes) -> list[View]:
+def draw(case: LabelledCase, classes: Classes) -> list[View]:
     """The views of a case; an image is among the panels where one is known."""
 
     def image(part: Box) -> Pixels:
@@ -74,7 +74,7 @@ def draw(case: Labelled, classes: Classes) -> list[View]:
 
 
 def _view(
-    case: Labelled, classes: Classes, axis: int | None, box: Box, image: np.ndarray | None
+    case: LabelledCase, classes: Classes, axis: int | None, box: Box, image: np.ndarray | None
 ) -> View:
     """One picture; of a volume, the plane across ``axis``."""
     palette = {k: c.colour for k, c in enumerate(classes.table)}
@@ -142,7 +142,7 @@ def _shares(marks: np.ndarray) -> dict[str, float]:
     return dict(zip(MARKS, (counts / max(1, int(counts.sum()))).tolist(), strict=True))
 
 
-def _centre(case: Labelled, classes: Classes) -> tuple[int, ...]:
+def _centre(case: LabelledCase, classes: Classes) -> tuple[int, ...]:
     """Per axis the median place of what truth or prediction call foreground; else the middle."""
     background = -1 if classes.background is None else classes.background
 

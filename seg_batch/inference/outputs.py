@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from seg_batch.core.files import read_json
 from seg_batch.core.registry import formats
@@ -18,6 +18,7 @@ from seg_batch.core.run_files import (
     STORE,
     beside,
 )
+from seg_batch.inference.report import Report
 from seg_batch.io.sinks.product import digest
 from seg_batch.io.sources.protocol import SourceInfo
 
@@ -84,13 +85,14 @@ def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = Fal
     return Outputs(path.absolute())
 
 
-def read_report(outputs: Outputs) -> dict[str, Any] | None:
+def read_report(outputs: Outputs) -> Report | None:
     """The report beside a product, or None where there is none of ours."""
     report = read_json(outputs.report)
-    return report if isinstance(report, dict) and report.keys() >= _OURS else None
+    ours = isinstance(report, dict) and report.keys() >= _OURS
+    return cast(Report, report) if ours else None
 
 
-def is_intact(outputs: Outputs, report: dict[str, Any]) -> bool:
+def is_intact(outputs: Outputs, report: Report) -> bool:
     """True when the product, and probabilities beside it, are byte for byte as its report tells."""
     told = {outputs.product: report["product"], outputs.probabilities: report.get("probabilities")}
     return all(

@@ -26,7 +26,7 @@ from seg_batch.core.geometry import Block, Box, Shape
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.inference.postprocess.costs import blocks_of, threads_for
 from seg_batch.inference.postprocess.label_context import Setting
-from seg_batch.inference.postprocess.run import Done, run_step
+from seg_batch.inference.postprocess.run import Done, StepRow, run_step
 from seg_batch.inference.worker import Job
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources.tolerant_read import hold
@@ -40,7 +40,7 @@ class Mapped:
     """The map that becomes the product, and one row per step for the report."""
 
     name: str = PREDICTED
-    steps: tuple[dict[str, Any], ...] = ()
+    steps: tuple[StepRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def post_process(job: Job, store: WorkStore, pool: Pool, callback: Callback) -> 
     return Mapped(name, tuple(rows))
 
 
-def _row(step: AnyStep, done: Done, seconds: float) -> dict[str, Any]:
+def _row(step: AnyStep, done: Done, seconds: float) -> StepRow:
     return {
         "step": to_json([step])[0],
         "words": describe(step),
@@ -135,7 +135,7 @@ def _basis(store: WorkStore, blocks: int) -> str | None:
 
 def _done_before(
     store: WorkStore, basis: str | None, chain: tuple[AnyStep, ...]
-) -> tuple[str, list[dict[str, Any]]]:
+) -> tuple[str, list[StepRow]]:
     """The map that an earlier run came to, and the rows of its steps; the predicted one if none."""
     noted = store.steps()
     rows = noted.get("steps", [])

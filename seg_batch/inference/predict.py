@@ -36,7 +36,7 @@ from seg_batch.executors import Pool, group_size, open_pool, run_bounded
 from seg_batch.inference.outputs import read_report
 from seg_batch.inference.plan import DraftPlan, Plan, adopt
 from seg_batch.inference.postprocess_run import post_process
-from seg_batch.inference.report import Run, build_report, write_report
+from seg_batch.inference.report import BlockTally, Report, build_report, write_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
 from seg_batch.inference.resume import (
     check_destination,
@@ -62,7 +62,7 @@ def predict_one(
     *,
     pool: Pool | None = None,
     stop: Event | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Segment one input; returns the report that is also written beside the product.
 
     ``pool``: that of a run of many inputs; else the request's own is opened. Once ``stop`` is set no
@@ -139,11 +139,11 @@ def _run(
     callback: Callback,
     start: float,
     stop: Event,
-) -> dict[str, Any]:
+) -> Report:
     """All blocks that are not done yet, then the product and its report."""
     plan, outputs = prepared.plan, prepared.outputs
     done = store.receipts()
-    run = Run(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
+    run = BlockTally(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
     warnings = (*prepared.info.warnings, *pool.advice)
     callback.on(events.BlocksPlanned(plan.blocks, plan.tiles_predicted, len(done), warnings))
     todo = [block for block in plan.output_blocks if block.name not in done]
@@ -180,7 +180,9 @@ def _run(
     return report
 
 
-def _export(prepared: Prepared[Plan], store: WorkStore, run: Run, labels: str) -> list[Product]:
+def _export(
+    prepared: Prepared[Plan], store: WorkStore, run: BlockTally, labels: str
+) -> list[Product]:
     """The labels, and the probabilities where they were asked for and are not in the same product.
     ``labels``: the store's map after the last step."""
     outputs, info = prepared.outputs, prepared.info
@@ -201,7 +203,7 @@ def _export(prepared: Prepared[Plan], store: WorkStore, run: Run, labels: str) -
     return [export(store, outputs.product, spec, labels), *products]
 
 
-def _provenance(prepared: Prepared[Plan], run: Run) -> dict[str, str]:
+def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
     """What a product says of itself wherever it goes."""
     model = prepared.model
     tags = {
@@ -229,7 +231,7 @@ def _predict_blocks(
     job: Job,
     todo: list[Block],
     pool: Pool,
-    run: Run,
+    run: BlockTally,
     callback: Callback,
     stop: Event,
     most: int | None,
@@ -283,7 +285,7 @@ def predict(
     keep_store: bool = False,
     callback: Callback | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> Report:
     """Segment one scene or volume; the Python face of ``segbatch predict``.
 
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
@@ -308,7 +310,7 @@ def predict(
     return report
 
 
-def partial_line(report: dict[str, Any]) -> str:
+def partial_line(report: Report) -> str:
     """One line about a partial result: how much is missing, where it begins, why."""
     first = report["failures"][0]
     return (

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.ensemble import decimated, mean
 from seg_batch.inference.plan import Plan
-from seg_batch.inference.sliding_window.block import BlockResult, predict_block
+from seg_batch.inference.sliding_window.block import BlockResult, Receipt, predict_block
 from seg_batch.inference.sliding_window.stitch import Empty, Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import averaged
 from seg_batch.inference.worker_requirements import ROOM
@@ -127,7 +126,7 @@ class Work:
             empty=self.empty,
         )
 
-    def predict(self, block: Block) -> dict[str, Any]:
+    def predict(self, block: Block) -> Receipt:
         """Do one block and return its receipt. A block with unreadable parts is written with
         holes, named in ``unreadable``, and not marked as done."""
         start, began = time.perf_counter(), time.time()
@@ -135,7 +134,8 @@ class Work:
         box = self.view.to_view(block.box)
         with clock.stage("stitch"):
             found, probabilities = self._predicted(box, clock)
-        receipt = {**self._receipt(found, box), "spell": [round(began, 3), round(time.time(), 3)]}
+        receipt = self._receipt(found, box)
+        receipt["spell"] = [round(began, 3), round(time.time(), 3)]
         native = self.view.from_view(found.labels)
         if probabilities is not None:
             last = self.view.from_view(np.moveaxis(probabilities, 0, -1))
@@ -166,7 +166,7 @@ class Work:
         )
         return found, probabilities
 
-    def _receipt(self, found: BlockResult, box: Box) -> dict[str, Any]:
+    def _receipt(self, found: BlockResult, box: Box) -> Receipt:
         """Less ``spell``: in unix seconds, all but the writing."""
         return {
             "tiles": found.tiles,
@@ -231,7 +231,7 @@ def close_work(keep: int = 0) -> None:
                 work.close()
 
 
-def run_block(job: Job, block: Block) -> dict[str, Any]:
+def run_block(job: Job, block: Block) -> Receipt:
     """The task: one block of one job, in whatever process it lands, when there is room for it."""
     with working(job) as work, ROOM.for_block(job.plan):
         return work.predict(block)

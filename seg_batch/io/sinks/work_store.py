@@ -19,7 +19,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -115,7 +115,7 @@ class WorkStore(StoreFolder):
         block: Block,
         labels: np.ndarray,
         probabilities: np.ndarray | None,
-        receipt: dict[str, Any],
+        receipt: Mapping[str, Any],
         *,
         done: bool = True,
     ) -> None:
@@ -187,7 +187,7 @@ class WorkStore(StoreFolder):
         for folder in folders:
             flush(folder)
 
-    def receipts(self) -> dict[str, dict[str, Any]]:
+    def receipts(self) -> dict[str, Any]:
         """The markers of this fingerprint, by block name; anything else is not done."""
         found = {}
         for path in self.markers():
