@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seg_batch.cli.options import Json, Run, run_named
 from seg_batch.core.text import about, visible
 from seg_batch.core.units import counted_plainly, show_s, whole_s
+
+if TYPE_CHECKING:
+    from seg_batch.batch.journal.status import InHandRow, RunStatus
 
 EVERY_S = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
@@ -42,20 +46,21 @@ def status(
         time.sleep(EVERY_S)
 
 
-def status_lines(facts: dict[str, Any]) -> list[str]:
+def status_lines(facts: RunStatus) -> list[str]:
     """The facts of ``status_of`` as lines of text."""
     lines = _head(facts)
+    rows: Mapping[str, Any] = facts
     for title, key, line_of in (
         ("running", "running", _running),
         ("last failures", "failures", _failure),
         ("workers", "workers", _worker),
     ):
-        if facts[key]:
-            lines += [title, *(f"  {line_of(row)}" for row in facts[key])]
+        if rows[key]:
+            lines += [title, *(f"  {line_of(row)}" for row in rows[key])]
     return [visible(line) for line in lines]
 
 
-def _head(facts: dict[str, Any]) -> list[str]:
+def _head(facts: RunStatus) -> list[str]:
     inputs, blocks = facts["inputs"], facts["blocks"]
     counts = [f"{n} {word}" for word, n in inputs.items() if n and word != "total"]
     lines = [
@@ -73,15 +78,15 @@ def _head(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _state(facts: dict[str, Any]) -> str:
+def _state(facts: RunStatus) -> str:
     state, reason = facts["state"], facts["why"] or ""
     resumable = state in ("stopped", "dead") and "same command" not in reason
     gone = ", its coordinator is gone" if state == "dead" else ""
     return f"{state}{gone}{f' ({reason})' if reason else ''}{RESUME if resumable else ''}"
 
 
-def _pace(facts: dict[str, Any]) -> str:
-    parts = [show_s(facts["seconds"]) + (" so far" if facts["state"] in ALIVE else "")]
+def _pace(facts: RunStatus) -> str:
+    parts = [show_s(facts["seconds"] or 0.0) + (" so far" if facts["state"] in ALIVE else "")]
     if facts["inputs_per_hour"]:
         parts.append(f"{facts['inputs_per_hour']:g} inputs/h")
     if facts["voxels_per_s"]:
@@ -100,7 +105,7 @@ def _owner(owner: dict[str, Any]) -> str:
     return f"pid {owner['pid']} on {owner['host']}, heard of {age} ago{stale}"
 
 
-def _events(facts: dict[str, Any]) -> str:
+def _events(facts: Mapping[str, Any]) -> str:
     singular = {"retries": "retry", "stragglers": "straggler", "takeovers": "takeover"}
     counts = {key: facts[key] for key in singular if facts[key]}
     parts = [f"{n} {singular[key] if n == 1 else key}" for key, n in counts.items()]
@@ -109,7 +114,7 @@ def _events(facts: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _running(item: dict[str, Any]) -> str:
+def _running(item: InHandRow) -> str:
     where = f", {item['worker']}" if item["worker"] else ""
     attempt = f", try {item['attempt']}" if item["attempt"] > 1 else ""
     blocks = f"{item['blocks_done']} of {item['blocks']} blocks, " if item["blocks"] > 1 else ""

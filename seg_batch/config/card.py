@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import (
     Field,
@@ -22,10 +22,11 @@ from seg_batch.config.postprocess import Step, check
 from seg_batch.config.validation import Frozen, first_problem
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Axis, Shape
+from seg_batch.core.normalise import Normaliser
 from seg_batch.core.run_files import CARD
 
 SCHEMA = 3
-WHOLE_PATCH = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
+WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 
@@ -57,6 +58,12 @@ class Normalisation(Frozen):
             if any(a >= b for a, b in zip(self.low, self.high, strict=True)):
                 raise ValueError("low must lie below high")
         return self
+
+    def normaliser(self) -> Normaliser | None:
+        """What does as the card says; None where each image has its own numbers."""
+        if self.kind == "identity":
+            return Normaliser()
+        return Normaliser(self.mean, self.std, self.low, self.high) if self.kind == "card" else None
 
 
 class SkipRule(Frozen):

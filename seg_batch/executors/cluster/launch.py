@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.core.errors import ClusterError
+from seg_batch.core.registry.engines import engine_on
 from seg_batch.executors.cluster.certificates import passing_certs, security_of
 from seg_batch.executors.cluster.dask_settings import (
     SETTINGS,
@@ -46,11 +47,8 @@ def open_pool(
     """
     spec = read_spec(cluster)
     if spec.cluster == "inline" or (spec.cluster == "auto" and workers == 1):
-        inline = InlinePool()
-        try:
+        with closing(InlinePool()) as inline:
             yield inline
-        finally:
-            inline.close()
         return
     with ExitStack() as last_first:
         pool = _dask_pool(spec, workers, last_first)
@@ -178,4 +176,5 @@ def _unused_gpus(needs: Needs, answers: dict[str, dict[str, Any]]) -> tuple[str,
     idle = sum(found["gpus"] > 0 for found in answers.values())
     if not idle or needs.on_gpu or not needs.libraries:
         return ()
-    return (f"{idle} workers have a GPU that this plan leaves idle: --engine tensorflow uses it",)
+    using = engine_on(gpu=True)
+    return (f"{idle} workers have a GPU that this plan leaves idle: --engine {using} uses it",)

@@ -49,7 +49,8 @@ def check_workers(pool: Pool, needs: Needs) -> tuple[Needs, Answers]:
     with _probing(settled.outputs) as probe:
         asked = replace(settled, probe=probe if settled.outputs else "")
         answers = _answers(pool, asked)
-        settled = replace(settled, device=_device(answers))
+        devices = Counter(found["device"] for found in answers.values())
+        settled = replace(settled, device=devices.most_common(1)[0][0])  # all must have that one
         for worker, found in answers.items():
             if why := misfit(found, settled) or _unseen(found, asked):
                 raise ClusterError(f"worker {worker} {why}")
@@ -108,11 +109,6 @@ def _answers(pool: Pool, needs: Needs) -> Answers:
             raise ClusterError(f"worker {worker} can't be asked what it has ({why}): restart it")
         found[worker] = answer
     return found
-
-
-def _device(answers: Answers) -> str:
-    """The device of most workers, which all must have."""
-    return Counter(found["device"] for found in answers.values()).most_common(1)[0][0]
 
 
 def _require_free(pool: Pool, needed: int, answers: Answers) -> None:

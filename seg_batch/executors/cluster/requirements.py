@@ -17,7 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from seg_batch.core import hardware
+from seg_batch.core import files, hardware
+from seg_batch.core.registry.engines import engine_on
 from seg_batch.core.units import bytes_to_write, show_bytes
 
 BASE = ("segbatch", "python", "dask", "distributed", "numpy")  # these agree in every run
@@ -87,15 +88,11 @@ def identity(path: str) -> str:
 
 
 def sha256(path: str) -> str:
-    """Of a model's weights: of ``model.xml`` followed by its ``model.bin``, or of the one file."""
-    found = hashlib.sha256()
+    """Of all files of a model's weights; ``"nothing"`` where they can't be read."""
     try:
-        for part in [path, *([path[:-4] + ".bin"] if path.endswith(".xml") else [])]:
-            with open(part, "rb") as file:
-                hashlib.file_digest(file, lambda: found)
+        return files.sha256(Path(path))
     except OSError:
         return "nothing"
-    return found.hexdigest()
 
 
 def facts(needs: Needs) -> dict[str, Any]:
@@ -198,7 +195,7 @@ def misfit(found: dict[str, Any], needs: Needs) -> str | None:
     if needs.device and found["device"] != needs.device:
         return (
             f"computes on a {found['device']} and others on a {needs.device}, so blocks would "
-            "differ: use workers of one kind, or --engine openvino --precision float32"
+            f"differ: use workers of one kind, or --engine {engine_on(gpu=False)} --precision float32"
         )
     return None
 

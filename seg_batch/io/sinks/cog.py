@@ -109,10 +109,10 @@ def _profile(spec: ProductSpec) -> dict[str, Any]:
 def _fill(file: Any, boxes: list[Box], read: Read) -> None:
     for box, values in ahead(read, boxes):
         require_room(Path(file.name).parent, 2 * values.nbytes)
-        file.write(values.reshape(file.count, *box.shape), window=_window(box))
+        file.write(values.reshape(file.count, *box.shape), window=window_of(box))
 
 
-def _window(box: Box) -> Window:
+def window_of(box: Box) -> Window:
     (y, x), (rows, columns) = box.start, box.shape
     return Window(x, y, columns, rows)
 
@@ -133,7 +133,7 @@ def _half(below: Any, extent: Shape, smaller: Any, box: Box) -> np.ndarray:
     """The box of an overview, made from the box of twice the size below it."""
     stop = tuple(min(2 * b, n) for b, n in zip(box.stop, extent, strict=True))
     twice = Box(tuple(2 * a for a in box.start), stop)
-    return np.asarray(smaller(below.read(window=_window(twice))))
+    return np.asarray(smaller(below.read(window=window_of(twice))))
 
 
 def _placement(spec: ProductSpec) -> dict[str, Any]:
