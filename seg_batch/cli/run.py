@@ -45,13 +45,13 @@ def run(
 
 
 def _dry_run(workflow: Workflow, overwrite: bool, as_json: bool) -> int:
-    from seg_batch.batch.dry_run import plan_lines, plan_night
+    from seg_batch.batch.dry_run import plan_lines, plan_run
     from seg_batch.batch.steps.dry_run import plan_steps, step_lines
 
     if workflow.steps:
         plan, lines = plan_steps(workflow), step_lines
     else:
-        plan, lines = plan_night(workflow, overwrite=overwrite), plan_lines
+        plan, lines = plan_run(workflow, overwrite=overwrite), plan_lines
     show(plan, lines, as_json)
     return 3 if plan["refused"] else 0
 

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from seg_batch.config.validation import Duration, Frozen, keys_in, models_at
-from seg_batch.config.yaml_source import Tree, parse_tree, text_of
+from seg_batch.config.yaml_source import YamlSource, parse_tree, text_of
 from seg_batch.core.errors import ClusterError, WorkflowError
 from seg_batch.core.text import nearest
 from seg_batch.core.units import parse_bytes, parse_seconds
@@ -163,16 +163,16 @@ def read_spec(cluster: str | Mapping[str, Any] | ClusterSpec) -> ClusterSpec:
     if isinstance(cluster, ClusterSpec):
         return cluster
     if isinstance(cluster, Mapping):
-        return _checked(Tree(cluster), "cluster", Path.cwd())
+        return _checked(YamlSource(cluster), "cluster", Path.cwd())
     if cluster in WORDS or "://" in cluster:
-        return _checked(Tree({"cluster": cluster}), "--cluster", Path.cwd())
+        return _checked(YamlSource({"cluster": cluster}), "--cluster", Path.cwd())
     path = Path(cluster)
     if path.suffix not in (".yaml", ".yml"):
         raise ClusterError(f"--cluster {_unknown(cluster)}; {nearest(cluster, WORDS)}")
     return _checked(_read_tree(path), str(path), path.absolute().parent)
 
 
-def _read_tree(path: Path) -> Tree:
+def _read_tree(path: Path) -> YamlSource:
     try:
         tree = parse_tree(text_of(path), str(path))
     except WorkflowError as error:
@@ -184,7 +184,7 @@ def _read_tree(path: Path) -> Tree:
     return tree
 
 
-def _checked(tree: Tree, where: str, folder: Path) -> ClusterSpec:
+def _checked(tree: YamlSource, where: str, folder: Path) -> ClusterSpec:
     """The spec in ``tree``; a relative ``security`` starts at ``folder``."""
     plain = dict(tree.plain)
     certificates = plain.get("security")

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from seg_batch.config.yaml_source import Place, Tree, Where, parse_tree
+from seg_batch.config.yaml_source import SourcePlace, Where, YamlSource, parse_tree
 from seg_batch.core.errors import WorkflowError
 
 
-def parse_setting(text: str, folder: Path | None = None) -> tuple[list[str], Tree, str]:
+def parse_setting(text: str, folder: Path | None = None) -> tuple[list[str], YamlSource, str]:
     """The path ``[part, key]`` of a setting, its value, and its name in messages.
 
     Relative paths in the value start at ``folder``. WorkflowError for text of another form.
@@ -23,7 +23,7 @@ def parse_setting(text: str, folder: Path | None = None) -> tuple[list[str], Tre
     return path, parse_tree(value, source, folder), source
 
 
-def with_settings(tree: Tree, settings: Iterable[str]) -> Tree:
+def with_settings(tree: YamlSource, settings: Iterable[str]) -> YamlSource:
     """``tree`` with each setting put in. A relative path in a setting starts at the current folder.
 
     An item of a list is named by its number from 0, a step also by its name:
@@ -33,7 +33,9 @@ def with_settings(tree: Tree, settings: Iterable[str]) -> Tree:
         path, value, source = parse_setting(text, Path.cwd())
         root = {} if tree.plain is None else tree.plain
         plain, where = _put(root, path, value.plain, source)
-        tree = Tree(plain, _places(tree.keys, where, source), _places(tree.values, where, source))
+        tree = YamlSource(
+            plain, _places(tree.keys, where, source), _places(tree.values, where, source)
+        )
     return tree
 
 
@@ -51,11 +53,13 @@ def _put(
     return copy, (key, *where)
 
 
-def _places(places: dict[Where, Place], where: Where, source: str) -> dict[Where, Place]:
+def _places(
+    places: dict[Where, SourcePlace], where: Where, source: str
+) -> dict[Where, SourcePlace]:
     """The positions; at ``where`` and below they are now ``source``."""
     changed = {at: place for at, place in places.items() if at[: len(where)] != where}
     for depth in range(1, len(where) + 1):
-        changed.setdefault(where[:depth], Place(0, 0, source))
+        changed.setdefault(where[:depth], SourcePlace(0, 0, source))
     return changed
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from seg_batch.config.yaml_source import Place, Tree, Where
+from seg_batch.config.yaml_source import SourcePlace, Where, YamlSource
 from seg_batch.core.errors import WorkflowError
 from seg_batch.core.text import nearest
 from seg_batch.core.units import parse_seconds
@@ -56,7 +56,7 @@ def first_problem(error: ValidationError, whole: str, model: Model | None = None
     return f"{'.'.join(map(str, where)) or whole}: {first['msg']}{hint}"
 
 
-def complaint(error: ValidationError, tree: Tree, model: Model) -> WorkflowError:
+def complaint(error: ValidationError, tree: YamlSource, model: Model) -> WorkflowError:
     """The fault that comes first in the file, and the positions of up to five others."""
     errors = error.errors(include_url=False)
     prefixes = {e["loc"][:length] for e in errors for length in range(len(e["loc"]))}
@@ -72,7 +72,9 @@ def complaint(error: ValidationError, tree: Tree, model: Model) -> WorkflowError
     return WorkflowError(f"{place}: {text}{further}")
 
 
-def _fault(where: Where, errors: list[Any], tree: Tree, model: Model) -> tuple[Place, str]:
+def _fault(
+    where: Where, errors: list[Any], tree: YamlSource, model: Model
+) -> tuple[SourcePlace, str]:
     """The position and the text of what is wrong with one value."""
     wanted = {e["type"]: _wanted(e, model) for e in errors}
     error = next((e for e in errors if not wanted[e["type"]]), errors[0])

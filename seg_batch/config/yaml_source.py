@@ -26,7 +26,7 @@ type Where = tuple[int | str, ...]  # the keys and list indices that lead to a v
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class SourcePlace:
     """A position in ``source``; lines and columns count from 1, and line 0 is the source as a whole."""
 
     line: int
@@ -37,12 +37,12 @@ class Place:
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
 
 
-class Text(str):
+class SourceText(str):
     """Text with the folder of its file, at which relative paths in it start."""
 
     folder: Path
 
-    def __new__(cls, text: str, folder: Path) -> Text:
+    def __new__(cls, text: str, folder: Path) -> SourceText:
         made = super().__new__(cls, text)
         made.folder = folder
         return made
@@ -52,12 +52,12 @@ class Text(str):
 
 
 @dataclass(frozen=True)
-class Tree:
+class YamlSource:
     """The ``plain`` values, and the position of each key and of each value."""
 
     plain: Any
-    keys: dict[Where, Place] = field(default_factory=dict)
-    values: dict[Where, Place] = field(default_factory=dict)
+    keys: dict[Where, SourcePlace] = field(default_factory=dict)
+    values: dict[Where, SourcePlace] = field(default_factory=dict)
 
     def existing(self, where: Where) -> Where:
         """``where`` without the steps that the file lacks, such as those that a short form omits."""
@@ -68,13 +68,13 @@ class Tree:
                 steps.append(step)
         return tuple(steps)
 
-    def place(self, where: Where, *, of_key: bool = False) -> Place:
+    def place(self, where: Where, *, of_key: bool = False) -> SourcePlace:
         """The position of ``where``, or of the innermost value around it that has one."""
         places = self.keys if of_key else self.values
         for length in range(len(where), -1, -1):
             if where[:length] in places:
                 return places[where[:length]]
-        return Place(0, 0, next(iter(self.values.values())).source)
+        return SourcePlace(0, 0, next(iter(self.values.values())).source)
 
 
 def _has(plain: Any, step: int | str) -> bool:
@@ -90,8 +90,8 @@ class _Loader(yaml.BaseLoader):
 
     def __init__(self, text: str, source: str, folder: Path | None) -> None:
         self.source, self.folder = source, folder
-        self.keys: dict[Where, Place] = {}
-        self.values: dict[Where, Place] = {}
+        self.keys: dict[Where, SourcePlace] = {}
+        self.values: dict[Where, SourcePlace] = {}
         super().__init__(text)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -140,7 +140,7 @@ class _Loader(yaml.BaseLoader):
     def scalar(self, node: Any) -> Any:
         text, kind = node.value, node.tag.removeprefix(_CORE)
         if kind == "str":
-            return text if self.folder is None else Text(text, self.folder)
+            return text if self.folder is None else SourceText(text, self.folder)
         if kind in ("int", "float") and len(text) > MOST_DIGITS:
             raise WorkflowError(f"{self.place(node)}: a number of {len(text)} digits: shorten it")
         try:
@@ -154,11 +154,11 @@ class _Loader(yaml.BaseLoader):
             "write the value alone"
         )
 
-    def place(self, node: Any) -> Place:
+    def place(self, node: Any) -> SourcePlace:
         return _place(node.start_mark, self.source)
 
 
-class Written(yaml.SafeDumper):
+class YamlDumper(yaml.SafeDumper):
     """Writes YAML that this module reads: texts like numbers are quoted, and there are no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -172,7 +172,7 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):
-    for _either in (_Loader, Written):
+    for _either in (_Loader, YamlDumper):
         _either.add_implicit_resolver(_CORE + _tag, re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 _PARSE: dict[str, Callable[[str], Any]] = {
@@ -183,8 +183,8 @@ _PARSE: dict[str, Callable[[str], Any]] = {
 }
 
 
-def read_tree(path: Path) -> Tree:
-    """The values of a file, its texts as ``Text``; WorkflowError, with line and column, where it is not
+def read_tree(path: Path) -> YamlSource:
+    """The values of a file, its texts as ``SourceText``; WorkflowError, with line and column, where it is not
     YAML."""
     return parse_tree(text_of(path), str(path), path.absolute().parent)
 
@@ -208,14 +208,14 @@ def text_of(path: Path, most_bytes: int = MOST_BYTES) -> str:
         raise WorkflowError(f"{place}: not UTF-8: store the file as UTF-8") from None
 
 
-def parse_tree(text: str, source: str, folder: Path | None = None) -> Tree:
-    """The values of ``text``; with a ``folder``, at which relative paths start, its texts as ``Text``."""
+def parse_tree(text: str, source: str, folder: Path | None = None) -> YamlSource:
+    """The values of ``text``; with a ``folder``, at which relative paths start, its texts as ``SourceText``."""
     try:
         loader = _Loader(text, source, folder)
         node = loader.get_single_node()  # type: ignore[no-untyped-call]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = _place(mark, source) if mark else Place(0, 0, source)
+        place = _place(mark, source) if mark else SourcePlace(0, 0, source)
         line = "".join(text.splitlines()[mark.line : mark.line + 1]) if mark else ""
         hint = "quote what holds ${...} between {} or []" if "${" in line else "mend it"
         problem = " ".join(filter(None, [error.context, error.problem]))
@@ -228,14 +228,14 @@ def parse_tree(text: str, source: str, folder: Path | None = None) -> Tree:
     except RecursionError:
         raise WorkflowError(f"{source}: nested too deeply: nothing here is so deep") from None
     plain = None if node is None else loader.value(node)
-    return Tree(plain, loader.keys, loader.values)
+    return YamlSource(plain, loader.keys, loader.values)
 
 
-def _place(mark: Any, source: str) -> Place:
-    return Place(mark.line + 1, mark.column + 1, source)
+def _place(mark: Any, source: str) -> SourcePlace:
+    return SourcePlace(mark.line + 1, mark.column + 1, source)
 
 
-def _after(before: str, source: str) -> Place:
+def _after(before: str, source: str) -> SourcePlace:
     """The position right after the text ``before``."""
     lines = before.split("\n")
-    return Place(len(lines), len(lines[-1]) + 1, source)
+    return SourcePlace(len(lines), len(lines[-1]) + 1, source)

@@ -125,7 +125,7 @@ class TrainBar(CutBar):
 
     def __init__(self, quiet: bool = False) -> None:
         super().__init__(quiet, BarColumn(bar_width=20), TextColumn("{task.fields[left]}"), left="")
-        self._pace = Pace()
+        self._pace = TrainingPace()
         self._written = -LINE_EVERY_S
         self._plain = not quiet and not sys.stderr.isatty()
 
@@ -162,7 +162,7 @@ class TrainBar(CutBar):
             print(f"segbatch: {text}", file=sys.stderr, flush=True)
 
 
-class Pace:
+class TrainingPace:
     """The speed of a training and the time left, from the rows of its history.
 
     The speed is that of the last ``RECENT`` rows of this process: earlier ones may be those of another

@@ -11,7 +11,7 @@ from seg_batch.config.validation import Frozen
 from seg_batch.core.normalise import Normaliser
 
 
-class Draft(Frozen):
+class CardTemplate(Frozen):
     """A card without what only the training measures.
 
     ``normalisation``: ``card`` measures mean and std over the training part of all images,
@@ -48,7 +48,7 @@ class Draft(Frozen):
         return ModelCard(**{**dict(self), "normalisation": rule, **measured})
 
     @model_validator(mode="after")
-    def _makes_a_card(self) -> Draft:
+    def _makes_a_card(self) -> CardTemplate:
         self.card()
         ids, names = [c.id for c in self.classes], [c.name for c in self.classes]
         if self.background not in (None, 0, *ids):

@@ -14,7 +14,7 @@ from seg_batch.core.geometry import Box, Shape
 PARTS = ("training", "validation", "test")
 
 
-class Part(Frozen):
+class HeldPart(Frozen):
     """One held-out part: whole cases, by name or every n-th from ``first`` in sorted order; or
     boxes ``[start, stop]`` in voxels, in every case."""
 
@@ -73,8 +73,8 @@ class HoldOut(Frozen):
     ``folds``: replaces the two parts.
     """
 
-    validation: Part = Part()
-    test: Part = Part()
+    validation: HeldPart = HeldPart()
+    test: HeldPart = HeldPart()
     gap: tuple[int, ...] | None = None
     folds: Folds | None = None
 

@@ -31,7 +31,7 @@ MOST_BYTES = 16 << 20
 COLUMNS = ("id", "image", "label", "split")
 
 
-class Entry(Frozen):
+class ManifestCase(Frozen):
     """One case: its image (one path, or several files stacked as channels) and its label."""
 
     id: str = Field(min_length=1, max_length=200)
@@ -56,7 +56,7 @@ class Manifest(Frozen):
     """All cases. ``classes``, ``channels`` and ``kind``, where given, must equal those of the recipe;
     ``ignore`` adds label values that are no class."""
 
-    cases: tuple[Entry, ...] = Field(min_length=1)
+    cases: tuple[ManifestCase, ...] = Field(min_length=1)
     classes: tuple[ClassInfo, ...] | None = None
     channels: tuple[str, ...] | None = None
     kind: Literal["raster", "volume"] | None = None
@@ -116,7 +116,7 @@ def stem(name: str) -> str:
     return split(Path(name).name)[0]
 
 
-def _relative_to(folder: Path, entry: Entry) -> Entry:
+def _relative_to(folder: Path, entry: ManifestCase) -> ManifestCase:
     image = tuple(str(folder / name) for name in entry.image)
     return entry.model_copy(update={"image": image, "label": str(folder / entry.label)})
 

@@ -69,7 +69,7 @@ class Distil(Frozen):
     temperature: float = Field(default=2.0, gt=0)
 
 
-class Fit(Frozen):
+class FitSettings(Frozen):
     """The run. ``patch``: sides of the training crops in voxels; None: the card's. ``score``: the metric
     that selects the best checkpoint. ``minutes``: a second limit beside ``steps``; the learning rate
     follows the nearer one. ``patience``: validations without a better score after which training

@@ -27,7 +27,7 @@ from seg_batch.config.workflow.paths import GlobText, NameText, PathText
 from seg_batch.core.units import parse_bytes, parse_seconds
 
 
-class Inputs(Frozen):
+class InputSettings(Frozen):
     """The inputs. ``paths``: files, folders (the images in them) and patterns (``**``: any folders
     between). ``manifest``: a CSV with the column input and optionally output, volume, model. ``list``: a
     file with one path per line. ``exclude``: patterns of names, of the last parts of paths
@@ -63,7 +63,7 @@ class Formats(Frozen):
     volume: VolumeProduct = Field(default_factory=lambda: product_names("volume")[0])
 
 
-class Outputs(Frozen):
+class OutputSettings(Frozen):
     """The products. ``pattern``: their name in the folder, without an ending; it may hold
     ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``."""
 
@@ -77,7 +77,7 @@ class Outputs(Frozen):
         return {"folder": value} if isinstance(value, str) else value
 
 
-class Limits(Frozen):
+class LimitSettings(Frozen):
     """Limits of a run. ``memory``: of one worker process."""
 
     memory: Size | None = None
