@@ -21,13 +21,18 @@ from seg_batch.executors.cluster.dask_settings import (
     our_settings,
     unheard,
 )
-from seg_batch.executors.cluster.deploy import LOOPBACK, lifetime_advice, opens_to_others, started
+from seg_batch.executors.cluster.deploy import (
+    LOOPBACK,
+    lifetime_advice,
+    opens_to_others,
+    start_cluster,
+)
 from seg_batch.executors.cluster.preflight import (
     check_workers,
-    of_latecomers,
+    latecomer_requirements,
     require_same_scheduler,
 )
-from seg_batch.executors.cluster.requirements import Needs
+from seg_batch.executors.cluster.requirements import WorkerRequirements
 from seg_batch.executors.dask_pool import DaskPool, end
 from seg_batch.executors.pool import IN_FLIGHT, InlinePool, Pool
 
@@ -37,7 +42,9 @@ LOCAL_S = 300  # for all processes of this machine to start, busy as it may be
 
 @contextmanager
 def open_pool(
-    cluster: str | Mapping[str, Any] | ClusterSpec, workers: int, needs: Needs | None = None
+    cluster: str | Mapping[str, Any] | ClusterSpec,
+    workers: int,
+    needs: WorkerRequirements | None = None,
 ) -> Iterator[Pool]:
     """The pool that ``--cluster`` names: a word, an address, a YAML file, or what such a file holds.
 
@@ -52,11 +59,11 @@ def open_pool(
         return
     with ExitStack() as last_first:
         pool = _dask_pool(spec, workers, last_first)
-        needs = needs or Needs()
+        needs = needs or WorkerRequirements()
         if spec.here:  # the plan has shared out this machine's memory
             needs = replace(needs, memory_bytes=0)
         settled, answers = check_workers(pool, needs)
-        pool.needs = of_latecomers(settled)
+        pool.needs = latecomer_requirements(settled)
         pool.introduce()
         pool.advice += _unused_gpus(needs, answers)
         yield pool
@@ -116,7 +123,7 @@ def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPo
         last_first.callback(shutil.rmtree, certs, ignore_errors=True)
     count = spec.most_workers or workers
     with unheard(), our_settings():
-        cluster = started(spec, count, certs)
+        cluster = start_cluster(spec, count, certs)
     last_first.callback(end, cluster)
     client = _client(cluster)
     name = spec.cluster.rpartition(".")[2]
@@ -172,7 +179,7 @@ def _dashboard(scheduler: Any) -> str | None:
     return f"http://{server.address}:{server.port}/{page}"
 
 
-def _unused_gpus(needs: Needs, answers: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+def _unused_gpus(needs: WorkerRequirements, answers: dict[str, dict[str, Any]]) -> tuple[str, ...]:
     idle = sum(found["gpus"] > 0 for found in answers.values())
     if not idle or needs.on_gpu or not needs.libraries:
         return ()

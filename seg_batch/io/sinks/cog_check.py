@@ -15,7 +15,7 @@ from rasterio.errors import RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
-from seg_batch.core.georef import Georef, RasterGeoref, differences
+from seg_batch.core.georef import Georef, RasterGeoref, georef_differences
 from seg_batch.io.sinks.cog import TILE, palette, quiet, window_of
 from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, samples
 from seg_batch.io.sources.formats.raster import raster_georef
@@ -60,7 +60,7 @@ def _place(file: Any, spec: ProductSpec) -> list[str]:
 def place_changes(expected: RasterGeoref, found: RasterGeoref, extent: Shape) -> list[str]:
     """What differs between the place meant and the place found, less what a GeoTIFF says in
     other words; corners may move by a millionth of a pixel."""
-    wrong = differences(expected, _same_words(found, expected), _RELATIVE)
+    wrong = georef_differences(expected, _same_words(found, expected), _RELATIVE)
     moved = _moved(expected, found, extent)
     return wrong if moved <= _PIXELS else [*wrong, f"transform: corners moved by {moved} pixels"]
 

@@ -30,7 +30,7 @@ import zarr
 
 from seg_batch.config.postprocess import describe
 from seg_batch.core.errors import BusyError, DamagedError, StoreError
-from seg_batch.core.files import flush, held, read_json, told, write_json
+from seg_batch.core.files import file_lock, flush, read_json, translate_os_errors, write_json
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import is_running
 from seg_batch.core.run_files import PART
@@ -46,7 +46,7 @@ def fingerprint_digest(fingerprint: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+def fingerprint_differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """One phrase for each part of two fingerprints that differs: ``overlap: 64 became 32``."""
     before, after = plain(before), plain(after)
     changed = [k for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
@@ -79,7 +79,7 @@ class WorkStore(StoreFolder):
 
         StoreError when a store is there already, OutputError when the disk refuses.
         """
-        with told(path):
+        with translate_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep_parts(path)
             part = path.with_name(f"{path.name}{PART}-{os.getpid()}")
@@ -125,7 +125,7 @@ class WorkStore(StoreFolder):
         unless the block is made of whole chunks, OutputError when the disk refuses.
         """
         self._require_aligned(block.box)
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             self._put("labels", block.box, labels)
             if probabilities is not None:
@@ -140,7 +140,7 @@ class WorkStore(StoreFolder):
     def new_map(self) -> str:
         """The name of a new array like ``labels``, for the map after a step: nobody else has it."""
         name = f"{STEP}{uuid.uuid4().hex[:12]}"
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             create_labels(
                 zarr.open_group(self.path, mode="r+", use_consolidated=False), name, self.spec
@@ -150,7 +150,7 @@ class WorkStore(StoreFolder):
     def write_map(self, name: str, block: Block, labels: np.ndarray) -> None:
         """Write the block's chunks of a map and flush them; see ``write``."""
         self._require_aligned(block.box)
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             self._put(name, block.box, labels)
 
@@ -246,8 +246,8 @@ class WorkStore(StoreFolder):
 
         StoreError when another run has it. Leftovers of killed writers are swept.
         """
-        with held(self.lock_file, self._busy()) as handle:
-            with told(self.path):
+        with file_lock(self.lock_file, self._busy()) as handle:
+            with translate_os_errors(self.path):
                 self._require_same()
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, str(os.getpid()).encode(), 0)
