@@ -37,7 +37,7 @@ _TERMS: dict[str, tuple[Callable[..., Any], str]] = {
 # What each name stands for, in one line.
 LOSSES: Mapping[str, str] = MappingProxyType({name: says for name, (_, says) in _TERMS.items()})
 
-# Inclusive limits where "0 or more" will not do.
+# Inclusive limits of the arguments that "0 or more" does not describe.
 _LIMITS: dict[tuple[str, str], tuple[float, float]] = {
     ("cross_entropy", "smoothing"): (0.0, 0.99),
     ("focal_tversky", "gamma"): (0.1, 10.0),
@@ -53,9 +53,9 @@ def build_loss(
 ) -> Loss:
     """The weighted sum of `terms`, each a name of LOSSES, a "weight" and the loss's own arguments.
 
-    `background` is whether class 0 counts like the others, for terms that ask and do not say it
-    themselves. `class_weights` stand in wherever a term says ``"class_weights": "inverse"``.
-    Raises InputError on a name, an argument or a value that no loss has, with the nearest known.
+    `background`: class 0 counts like the others, for terms with that argument that do not set it.
+    `class_weights` replace ``"class_weights": "inverse"`` in a term. Raises InputError for an unknown
+    name or argument, with the nearest known one, and for a value out of its limits.
     """
     return weighted_sum([_term(term, background, class_weights) for term in terms])
 
@@ -85,12 +85,13 @@ def _term(
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """The keyword arguments of a loss and their defaults."""
-    found = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY}
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def _check(name: str, key: str, value: Any, default: Any) -> None:
-    """Values are of the kind of their default: bool, whole number from 1, number from 0."""
+    """Raises InputError unless a value has the type of its default: bool, whole number from 1, number
+    from 0."""
     low, high = _LIMITS.get((name, key), (1 if type(default) is int else 0.0, math.inf))
     if isinstance(default, bool):
         fits, wanted = isinstance(value, bool), "true or false"
@@ -105,24 +106,24 @@ def _check(name: str, key: str, value: Any, default: Any) -> None:
 
 
 def _weights(
-    name: str, asked: Any, class_weights: Sequence[float] | None
+    name: str, value: Any, class_weights: Sequence[float] | None
 ) -> tuple[float, ...] | None:
-    """One weight per class: "inverse" is `class_weights`, a list is itself, None is none."""
-    if asked is None:
+    """One weight per class: "inverse" means `class_weights`; a list is taken as it is."""
+    if value is None:
         return None
-    if asked == "inverse":
+    if value == "inverse":
         if class_weights is None:
             raise InputError(
                 f"the loss {name} asks for inverse class weights, but the frequencies of the "
                 "classes are not known here; give a list of weights, or none"
             )
-        return tuple(float(w) for w in class_weights)
-    numbers = isinstance(asked, (list, tuple)) and all(
-        isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in asked
+        return tuple(map(float, class_weights))
+    numbers = isinstance(value, (list, tuple)) and all(
+        isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in value
     )
-    if not numbers or not any(asked):
+    if not numbers or not any(value):
         raise InputError(
-            f'the loss {name} has class_weights = {asked!r}; use "inverse" or one number of 0 or '
+            f'the loss {name} has class_weights = {value!r}; use "inverse" or one number of 0 or '
             "more per class"
         )
-    return tuple(float(w) for w in asked)
+    return tuple(map(float, value))

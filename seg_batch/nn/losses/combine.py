@@ -10,7 +10,7 @@ from seg_batch.nn.networks.blocks import Tensor
 
 
 def weighted_sum(terms: Sequence[tuple[float, Loss]]) -> Loss:
-    """``sum(weight * loss)``; terms of weight 0 are not computed."""
+    """``sum(weight * loss)``, without the terms of weight 0."""
     kept = [(weight, loss) for weight, loss in terms if weight]
     if not kept:
         raise InputError("a loss without a term teaches nothing; give one a weight above 0")

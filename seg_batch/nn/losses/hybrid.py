@@ -20,12 +20,12 @@ def paper(
     """Eq. 8 of the ANU-Net paper to the letter, with its pole clamped; per class, class 0 left out.
 
     ``1 - (alpha t log(p) / |p - 1/2|^gamma + (2 p t + s) / (p^2 + t^2 + s))`` averaged over voxels.
-    As printed it diverges at p = 1/2 (hence ``|p - 1/2| >= clamp``) and has no term for voxels of
-    the background but the second; alpha and s have no printed value. For comparison only.
+    As printed it diverges at p = 1/2 (hence ``|p - 1/2| >= clamp``) and only its second term counts
+    background voxels; the paper gives no value for alpha and s. For comparison only.
     """
     t, p, w = prepared(truth, probability, valid)
     t, p = t[..., 1:], p[..., 1:]
-    away = ops.maximum(ops.abs(p - 0.5), clamp)
-    weighted_ce = alpha * t * ops.log(p + TINY) / ops.power(away, gamma)
+    distance = ops.maximum(ops.abs(p - 0.5), clamp)
+    weighted_ce = alpha * t * ops.log(p + TINY) / ops.power(distance, gamma)
     overlap = (2.0 * p * t + smooth) / ops.maximum(p * p + t * t + smooth, TINY)
     return mean(ops.mean(1.0 - (weighted_ce + overlap), axis=-1, keepdims=True), w)
