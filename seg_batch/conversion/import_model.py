@@ -1,7 +1,7 @@
-"""The verb ``models import``: a Keras model that somebody else trained becomes a bundle.
+"""The command ``models import``: a bundle from a foreign Keras model.
 
-Keras is imported inside functions. What the file can't tell (what its channels are called, how
-they were normalised, what its classes mean) is asked for; what it can is found out and checked.
+The options give what the file can't tell: names of channels, normalisation, meaning of classes. The
+rest is read from the model and checked. Keras is imported inside functions.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def import_model(
 ) -> dict[str, Any]:
     """Write the bundle folder ``bundle`` for the model in ``file``; ``path``, ``card`` and ``notes``.
 
-    The bundle is loaded and run before it is moved into its place. Raises InputError for a model or
-    for words that make no bundle, OutputError for what is in the way; nothing is written then.
+    The bundle is loaded and run before it replaces ``bundle`` atomically. Raises InputError for a
+    model or options that make no bundle, OutputError if ``bundle`` can't be written; nothing is
+    written then.
     """
     path = Path(bundle)
     require_replaceable(path, overwrite, CARD)
@@ -68,7 +69,7 @@ def import_model(
 
 
 def _card(told: ImportOptions, path: Path) -> ModelCard:
-    """All of the card that does not depend on the model; InputError for words that make none."""
+    """The card without the model's part; raises InputError for options that make none."""
     text = told.classes
     if "=" not in text:
         text = ",".join(f"{i}={name}" for i, name in enumerate(text.split(",")))
@@ -112,7 +113,7 @@ def _normalisation(told: ImportOptions) -> Normalisation:
 
 
 def _measured(card: ModelCard, told: ImportOptions, made: Wrapped) -> ModelCard:
-    """The card with what was found out of the model."""
+    """The card with the entries that were read from the model or measured."""
     from seg_batch.nn.analysis.flops import activation_bytes, forward_flops
     from seg_batch.nn.analysis.global_layers import for_card
     from seg_batch.nn.analysis.patch_shapes import multiples
@@ -123,7 +124,7 @@ def _measured(card: ModelCard, told: ImportOptions, made: Wrapped) -> ModelCard:
         raise InputError(f"--overlap: the model is {made.rank}-D, give {made.rank} numbers")
     if told.spacing_mm is not None and len(told.spacing_mm) != made.rank:
         raise InputError(f"--spacing-mm: the model is {made.rank}-D, give {made.rank} numbers")
-    found = {
+    measured = {
         "kind": told.kind or ("raster" if made.rank == 2 else "volume"),
         "rank": made.rank,
         "patch": made.patch,
@@ -136,23 +137,23 @@ def _measured(card: ModelCard, told: ImportOptions, made: Wrapped) -> ModelCard:
         "multiple": None if any(made.model.input_shape[1:-1]) else multiples(made.model),
         "architecture": {**architecture_of(made.model), **for_card(made.model)},
     }
-    return make_card(**{**{k: getattr(card, k) for k in type(card).model_fields}, **found})
+    return make_card(**{**{k: getattr(card, k) for k in type(card).model_fields}, **measured})
 
 
 def imported_lines(result: dict[str, Any]) -> list[str]:
-    """What was made and what was chosen, for people."""
+    """The bundle and the choices made, in lines for people."""
     card = result["card"]
     by = " x ".join(map(str, card["patch"]))
     grid = "" if card["finer"] == 1 else f", output x{card['finer']} finer"
     gigaflop = card["compute"]["flops"] / 1e9
-    lines = [
+    return [
         f"{card['name']}: {card['rank']}-D, {len(card['channels'])} channels to "
         f"{len(card['classes'])} classes, patch {by}{grid}, {gigaflop:.3g} GFLOP per patch",
         f"normalisation {card['normalisation']['kind']}: {_MEANING[card['normalisation']['kind']]}",
         *result["notes"],
         *card["architecture"].get(WHOLE_PATCH, ()),
+        result["path"],
     ]
-    return [*lines, result["path"]]
 
 
 _MEANING = {

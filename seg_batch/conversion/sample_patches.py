@@ -1,7 +1,7 @@
-"""Real patches, as the model sees them: to compare an exported model on, and to calibrate int8.
+"""Real patches, normalised for the model: for comparing an exported model and calibrating int8.
 
-From a patch dataset, from images, or from the packaged samples; cut and normalised like
-everything that is predicted, spread evenly over what there is.
+They come from a patch dataset, from images or from the packaged samples, are cut and normalised as
+in ``predict``, and are spread evenly over their source.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from seg_batch.io.sources.views.oriented import Oriented
 
 @dataclass(frozen=True)
 class RealPatches:
-    """float32 ``(n, *patch, channels)``, normalised, and where they are from, in words."""
+    """``values``: normalised float32 ``(n, *patch, channels)``. ``origin``: their source in words."""
 
     values: np.ndarray
     origin: str
 
 
 def patch_of(card: ModelCard) -> Shape:
-    """The patch that a model is exported for: the card's, else what predict would take."""
+    """The patch that a model is exported for: the card's, else the default of predict."""
     return card.patch or DEFAULT_PATCH[card.rank or 2]
 
 
 def for_comparing(card: ModelCard, most: int, named: str | None) -> RealPatches:
     """Patches of a dataset's held-out part, of images, or (without a name) of packaged samples.
 
-    InputError where nothing fits the card.
+    Raises InputError if none of them fits the card.
     """
     if named is None:
         return _of_samples(card, most)
@@ -62,13 +62,13 @@ def for_calibrating(card: ModelCard, most: int, named: str) -> RealPatches:
 
 
 def held_part(dataset: Path) -> str | None:
-    """The part of a dataset that scores are measured on: test, else validation, if there is any."""
+    """The part of a dataset that is scored: test, else validation, else None."""
     patches = PatchSet(dataset)
     return next((part for part in ("test", "validation") if patches.held(part)), None)
 
 
 def is_dataset(path: Path) -> bool:
-    """Whether it is a patch dataset; InputError where it is one that can't be used."""
+    """Whether it is a patch dataset; raises its error if unfinished or of another version."""
     try:
         PatchSet(path)
     except SegbatchError as error:
@@ -79,7 +79,7 @@ def is_dataset(path: Path) -> bool:
 
 
 def of_training(path: Path, card: ModelCard, most: int) -> RealPatches:
-    """Rows of the training part; mirrored where they are smaller than the card's patch."""
+    """Patches of the training part, mirrored at their borders if smaller than the card's patch."""
     patches = PatchSet(path)
     require_card(patches, card)
     if card.normalisation.kind == "card" and patches.normaliser != card_numbers(card):

@@ -1,9 +1,9 @@
 """Batch normalisation folded into the convolution before it, for inference.
 
 With frozen statistics ``BN(conv(x)) = (conv(x) - mean) * scale + beta``, where
-``scale = gamma / sqrt(variance + epsilon)``. This equals a convolution with kernel ``kernel * scale``
-and bias ``(bias - mean) * scale + beta``. An ANU-Net loses half of its layers, and TensorFlow fuses
-the rest (convolution, bias, ReLU) into single operations.
+``scale = gamma / sqrt(variance + epsilon)``. This equals a convolution with kernel
+``kernel * scale`` and bias ``(bias - mean) * scale + beta``. An ANU-Net loses half of its layers,
+and TensorFlow fuses the rest (convolution, bias, ReLU) into single operations.
 
 Any functional model will do. A batch normalisation stays if it does not directly follow a linear
 convolution, or if other layers read that convolution too.
@@ -24,8 +24,8 @@ _TRANSPOSED = (keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 def fold_batchnorm(model: keras.Model, dtype: str | None = None) -> keras.Model:
     """A new model with the same outputs (within rounding) and fewer layers.
 
-    `dtype`: the Keras dtype policy of all layers but the outputs, such as ``"mixed_bfloat16"``; None
-    keeps the policy of every layer.
+    `dtype`: the Keras dtype policy of all layers but the outputs, such as ``"mixed_bfloat16"``;
+    None keeps the policy of every layer.
     """
     pairs = _foldable(model)
     heads = {maker(tensor) for tensor in model.outputs}
@@ -53,7 +53,7 @@ def fold_batchnorm(model: keras.Model, dtype: str | None = None) -> keras.Model:
 
 
 def may_change(layer: Any, heads: set[str]) -> bool:
-    """Whether the dtype of a layer may change: not of outputs, logits or operations without dtype."""
+    """Whether the dtype of a layer may change: not of outputs, logits and bare operations."""
     last = layer.name in heads or layer.name.startswith("head_")
     return isinstance(layer, keras.Layer) and not last
 
@@ -97,8 +97,8 @@ def _folded_weights(conv: Any, norm: Any) -> list[np.ndarray]:
 def _along_outputs(conv: Any, scale: np.ndarray) -> np.ndarray:
     """`scale`, one per output channel, in a shape that multiplies the last kernel of `conv`.
 
-    Output channels are the last axis, of a transposed kernel the last but one, of a depthwise kernel
-    the last two.
+    Output channels are the last axis, of a transposed kernel the last but one, of a depthwise
+    kernel the last two.
     """
     if isinstance(conv, _TRANSPOSED):
         return scale[:, None]

@@ -1,7 +1,7 @@
 """The costs of one forward pass of one patch, from the shapes of the layers alone.
 
-Nothing is run: the model is rebuilt for the patch, and its steps are counted. These are estimates for
-planning; the report of a run has the measured values.
+Nothing is run: the model is rebuilt for the patch, and its steps are counted. These are estimates
+for planning; the report of a run has the measured values.
 """
 
 from collections import deque
@@ -14,9 +14,9 @@ from seg_batch.nn.analysis.graph import Step, steps
 from seg_batch.nn.backend import keras
 
 FLOAT_BYTES = 4
-# Beside the tensors that are alive at the same time, memory holds oneDNN's copies in its own layout and
-# the allocator's gaps. Measured on 2-D and 3-D models from 40 to 800 MiB: 1.45 to 2.05 times the
-# tensors (without oneDNN: 1.04).
+# Beside the tensors that are alive at the same time, memory holds oneDNN's copies in its own layout
+# and the allocator's gaps. Measured on 2-D and 3-D models from 40 to 800 MiB: 1.45 to 2.05 times
+# the tensors (without oneDNN: 1.04).
 SLACK = 2.1
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")  # of a layer, or of a separable one
 
@@ -58,7 +58,7 @@ def _sized(model: keras.Model, patch: tuple[int, ...]) -> keras.Model:
 
 
 def _in_order_of_readiness(model: keras.Model) -> Iterator[Step]:
-    """Steps in the order of TensorFlow's executor: first ready, first run. It needs the most memory."""
+    """Steps in the order of TensorFlow's executor, which needs the most memory: first ready first."""
     todo = list(steps(model))
     missing = {id(step): len({id(t) for t in step.inputs}) for step in todo}
     needed_by: dict[int, list[Step]] = {}

@@ -60,7 +60,7 @@ def _fits(model: keras.Model, axis: int, multiple: int) -> bool:
 
 
 def sides_of(model: keras.Model, patch: Shape | None, path: Path) -> tuple[Shape, int]:
-    """The sides of the patch and how much finer the output is; raises InputError if it does not fit."""
+    """The sides of the patch and the factor of `finer_of`; raises InputError if it does not fit."""
     rank = len(model.input_shape) - 2
     if patch is not None and (len(patch) != rank or min(patch) < 1):
         raise InputError(f"--patch {comma(patch)}: the model is {rank}-D, give {rank} sides")

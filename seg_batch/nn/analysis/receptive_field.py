@@ -1,10 +1,10 @@
 """The receptive field of a network, computed from its graph.
 
-An output voxel depends on an interval of input voxels per axis. For a line of voxels along one axis,
-every tensor gets two rows of numbers: the first and the last input voxel that each of its voxels
-depends on. A layer maps rows to rows (a convolution takes the least and the greatest under its
-kernel, up-sampling repeats, a sum takes the wider of both). The result is exact for every phase of
-strides and up-samplings, where the usual formula of steps and jumps is only an upper bound.
+An output voxel depends on an interval of input voxels per axis. For a line of voxels along one
+axis, every tensor gets two rows of numbers: the first and the last input voxel that each of its
+voxels depends on. A layer maps rows to rows (a convolution takes the least and the greatest under
+its kernel, up-sampling repeats, a sum takes the wider of both). The result is exact for every phase
+of strides and up-samplings, where the usual formula of steps and jumps is only an upper bound.
 """
 
 from collections.abc import Sequence

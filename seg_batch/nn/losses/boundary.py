@@ -32,9 +32,9 @@ def edge(
 ) -> Tensor:
     """Cross-entropy in which voxels near a border between classes weigh ``1 + boost`` instead of 1.
 
-    A border voxel has a face neighbour of another class (the discrete Laplacian of the one-hot truth is
-    not zero there). Near is closer than `reach` voxels (chessboard) to a border voxel, so a `reach` of
-    1 means the border voxels alone.
+    A border voxel has a face neighbour of another class (the discrete Laplacian of the one-hot
+    truth is not zero there). Near is closer than `reach` voxels (chessboard) to a border voxel, so
+    a `reach` of 1 means the border voxels alone.
     """
     t, p, w = prepared(truth, probability, valid)
     near = chessboard(_borders(t, ops.cast(w > 0, "float32")), reach) < reach
@@ -50,7 +50,7 @@ def distance(
     reach: int = 8,
     background: bool = False,
 ) -> Tensor:
-    """Boundary loss: mean of ``phi (p - t)`` per sample and class present; distant errors cost more.
+    """Boundary loss: mean of ``phi (p - t)`` per sample and class; distant errors cost more.
 
     phi is the signed chessboard distance to the border of the class, which lies between voxels:
     +-1/2, +-3/2, ..., positive outside, cut at `reach` and divided by it, so that it is in [-1, 1].
@@ -69,8 +69,8 @@ def distance(
 def chessboard(seeds: Tensor, limit: int) -> Tensor:
     """Chessboard distance of every voxel to the nearest seed, at most `limit`; ``(B, *s, K)``.
 
-    `seeds` are 1 or 0. Each of ``limit - 1`` max-poolings of 3^d grows them by one voxel, so a voxel
-    at distance n has been reached in all but n of `limit` rounds.
+    `seeds` are 1 or 0. Each of ``limit - 1`` max-poolings of 3^d grows them by one voxel, so a
+    voxel at distance n has been reached in all but n of `limit` rounds.
     """
     reached, grown = seeds, seeds
     for _ in range(limit - 1):

@@ -37,7 +37,7 @@ _TERMS: dict[str, tuple[Callable[..., Any], str]] = {
 # What each name stands for, in one line.
 LOSSES: Mapping[str, str] = MappingProxyType({name: says for name, (_, says) in _TERMS.items()})
 
-# Inclusive limits of the arguments that "0 or more" does not describe.
+# Inclusive limits where "0 or more" will not do.
 _LIMITS: dict[tuple[str, str], tuple[float, float]] = {
     ("cross_entropy", "smoothing"): (0.0, 0.99),
     ("focal_tversky", "gamma"): (0.1, 10.0),
@@ -54,8 +54,8 @@ def build_loss(
     """The weighted sum of `terms`, each a name of LOSSES, a "weight" and the loss's own arguments.
 
     `background`: class 0 counts like the others, for terms with that argument that do not set it.
-    `class_weights` replace ``"class_weights": "inverse"`` in a term. Raises InputError for an unknown
-    name or argument, with the nearest known one, and for a value out of its limits.
+    `class_weights` replace ``"class_weights": "inverse"`` in a term. Raises InputError for an
+    unknown name or argument, with the nearest known one, and for a value out of its limits.
     """
     return weighted_sum([_term(term, background, class_weights) for term in terms])
 
@@ -90,8 +90,7 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _check(name: str, key: str, value: Any, default: Any) -> None:
-    """Raises InputError unless a value has the type of its default: bool, whole number from 1, number
-    from 0."""
+    """Raises InputError unless a value is as its default: bool, whole number from 1, number from 0."""
     low, high = _LIMITS.get((name, key), (1 if type(default) is int else 0.0, math.inf))
     if isinstance(default, bool):
         fits, wanted = isinstance(value, bool), "true or false"

@@ -37,8 +37,8 @@ def generalised_dice(
 ) -> Tensor:
     """``1 - 2 sum_c(v_c sum(p t)) / sum_c(v_c sum(p + t))`` with ``v_c = 1 / sum(t) ** 2``.
 
-    Classes of any size count alike. Absent classes have ``v_c = 0`` (the printed weight is infinite);
-    the mean is over the samples that have a class. Sudre et al., DLMIA 2017, section 2.
+    Classes of any size count alike. Absent classes have ``v_c = 0`` (the printed weight is
+    infinite); the mean is over the samples that have a class. Sudre et al., DLMIA 2017, section 2.
     """
     both, predicted, true = _sums(truth, probability, valid, background, pooled)
     present = ops.cast(true > 0, "float32")
@@ -84,8 +84,8 @@ def focal_tversky(
 ) -> Tensor:
     """Mean of ``tversky_c ** (1 / gamma)`` over samples and classes (Abraham and Khan, ISBI 2019, Eq. 4).
 
-    `alpha` and `beta` as in `tversky`: alpha weighs false positives (in their text, false negatives).
-    A gamma above 1 keeps the gradient large for classes that are nearly right.
+    `alpha` and `beta` as in `tversky`: alpha weighs false positives (in their text, false
+    negatives). A gamma above 1 keeps the gradient large for classes that are nearly right.
     """
     sums = _sums(truth, probability, valid, background, pooled)
     score = _tversky(*sums, alpha, beta, smooth)

@@ -8,7 +8,7 @@
 ``channel_fitting``  a kernel for other channels than it was trained on
 ===================  ================================================================
 
-Blocks are functions that compose stock Keras layers, so a saved model holds no custom class. Names of
-layers follow `blocks`: ``x_2_0_...`` is level 2 of the encoder, ``x_2_1_...`` of the decoder,
+Blocks are functions that compose stock Keras layers, so a saved model holds no custom class. Names
+of layers follow `blocks`: ``x_2_0_...`` is level 2 of the encoder, ``x_2_1_...`` of the decoder,
 ``head_...`` the output; `registry` lists the other names that a network uses.
 """

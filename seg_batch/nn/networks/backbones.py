@@ -1,8 +1,8 @@
 """Encoders from keras.applications: taps for the skips, pretrained weights, dilation for strides.
 
 An encoder is the graph of the application, cloned layer by layer into a flat model of stock layers.
-A layer is called ``encoder_`` plus its name in the application; a layer without weights, which Keras
-numbers by what was built before, gets its number in this graph instead.
+A layer is called ``encoder_`` plus its name in the application; a layer without weights, which
+Keras numbers by what was built before, gets its number in this graph instead.
 
 The skips are tapped where the graph says: at each stride, the last tensor before the next halving
 (the expanded activation in MobileNetV3 and EfficientNetV2, the sum of the last block in ResNet).
@@ -38,8 +38,8 @@ from seg_batch.nn.networks.config import OneHeadConfig
 
 STRIDES = (2, 4, 8, 16, 32)
 
-# The side of the image on which the strides of a graph are read: no padded or pooled side divides it
-# as the strides do.
+# The side of the image on which the strides of a graph are read: no padded or pooled side divides
+# it as the strides do.
 _SIDE = 256
 
 
@@ -120,7 +120,7 @@ def _load(model: keras.Model, config: "BackboneConfig") -> None:
 
 
 def _stride(tensor: Tensor) -> int:
-    """The stride of a tensor in a graph for `_SIDE`; 0 if it is none of `STRIDES` (padded, pooled)."""
+    """The stride of a tensor in a graph for `_SIDE`; 0 if none of `STRIDES` (padded, pooled)."""
     side = tensor.shape[1] if len(tensor.shape) == 4 else 0
     return _SIDE // side if side and _SIDE % side == 0 and _SIDE // side in STRIDES else 0
 
@@ -129,8 +129,8 @@ def _without_strides(model: keras.Model, last: int) -> dict[str, dict[str, Any] 
     """The changes of layers, by name, that replace strides after stride `last` by dilation.
 
     A strided layer keeps its kernel and loses its stride; later kernels are dilated (algorithme a
-    trous): ``y[2 i + o]`` of the new graph is ``y[i]`` of the old one, o being 0 or 1 by the padding.
-    The padding layer of a strided one (None here) becomes "same" padding.
+    trous): ``y[2 i + o]`` of the new graph is ``y[i]`` of the old one, o being 0 or 1 by the
+    padding. The padding layer of a strided one (None here) becomes "same" padding.
     """
     changes: dict[str, dict[str, Any] | None] = {}
     for step in (step for step in steps(model) if step.inputs):
@@ -153,8 +153,8 @@ def _renamed(number: int, layer: Any) -> str:
 def _copied(layer: Any, name: str, changes: dict[str, Any] | None) -> keras.Layer | None:
     """A new layer with `changes`; None for a layer that is left out.
 
-    MobileNetV3 writes the hard sigmoid as three operations, ``relu6(x + 3) / 6``, two of which are no
-    layers; one layer replaces them. Batch normalisations get the momentum of `blocks`.
+    MobileNetV3 writes the hard sigmoid as three operations, ``relu6(x + 3) / 6``, two of which are
+    no layers; one layer replaces them. Batch normalisations get the momentum of `blocks`.
     """
     if changes is None or _in_hard_sigmoid(layer):
         return None
@@ -195,8 +195,8 @@ def _copy_weights(
 class BackboneConfig(OneHeadConfig):
     """The configuration that all networks on a backbone share.
 
-    `backbone` is one of `BACKBONES`; `alpha` scales the widths of a MobileNetV3. `weights` is a local
-    Keras file of the backbone's weights for 3 channels without its top (fitted to the image's
+    `backbone` is one of `BACKBONES`; `alpha` scales the widths of a MobileNetV3. `weights` is a
+    local Keras file of the backbone's weights for 3 channels without its top (fitted to the image's
     channels, see `said`), or None for new weights. `separable`: the decoder's convolutions are
     depthwise-separable.
     """

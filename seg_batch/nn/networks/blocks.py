@@ -30,7 +30,7 @@ def convolution(rank: int, filters: int, size: int, name: str, **options: Any) -
 
 
 def transposed(rank: int, filters: int, size: int, name: str, **options: Any) -> keras.Layer:
-    """A transposed convolution that makes every side `size` times as long, with He initialisation."""
+    """A transposed convolution that makes sides `size` times as long, with He initialisation."""
     options = {"strides": size, "kernel_initializer": "he_normal", **options}
     layer: type[keras.Layer] = getattr(keras.layers, f"Conv{rank}DTranspose")
     return layer(filters, size, name=name, **options)
@@ -67,8 +67,8 @@ def encoder(x: Tensor, filters: Sequence[int], rank: int, *, norm: bool = True) 
 def shared_up(filters: int, rank: int, name: str, norm: bool = True) -> Callable[[Tensor], Tensor]:
     """Up: transposed convolution 2, stride 2 -> batch normalisation -> ReLU; doubles every side.
 
-    The function returned uses the same weights for every node that it is applied to, as ANU-Net does
-    for all nodes of one level.
+    The function returned uses the same weights for every node that it is applied to, as ANU-Net
+    does for all nodes of one level.
     """
     layers = (
         transposed(rank, filters, 2, f"{name}_conv"),

@@ -17,10 +17,10 @@ RANKS = {2: "2 (images)", 3: "3 (volumes)"}
 class NetworkConfig:
     """What every network is built from; the fields of a subclass are its options, with defaults.
 
-    `rank` is one of `ranks`. `channels` are those of the input, `classes` those of the output (1: one
-    sigmoid channel, else softmax). `filters` run from the full resolution downwards, so
-    ``depth = len(filters) - 1``, and sides must be multiples of ``2 ** depth``. `heads` are the levels
-    N whose node X[0][N] gets an output, all of `choices` when empty.
+    `rank` is one of `ranks`. `channels` are those of the input, `classes` those of the output (1:
+    one sigmoid channel, else softmax). `filters` run from the full resolution downwards, so
+    ``depth = len(filters) - 1``, and sides must be multiples of ``2 ** depth``. `heads` are the
+    levels N whose node X[0][N] gets an output, all of `choices` when empty.
     """
 
     arch: ClassVar[str] = ""  # its name in the registry, and that of its models
@@ -81,7 +81,8 @@ class NetworkConfig:
     def model(self, image: Tensor, nodes: Mapping[int, Tensor], size: int = 1) -> keras.Model:
         """The network from `image` to a head of `size` on the node of each of `levels`.
 
-        Outputs are probabilities ``(B, *s, classes)``, shallowest head first; one tensor for one head.
+        Outputs are probabilities ``(B, *s, classes)``, shallowest head first; one tensor for one
+        head.
         """
         rank, classes = self.rank, self.classes
         outputs = [head(nodes[n], classes, rank, f"head_{n}", size) for n in self.levels]

@@ -26,9 +26,9 @@ from seg_batch.nn.networks.encoder_unet import unit
 class DeepLabConfig(BackboneConfig):
     """The configuration of `deeplabv3plus`.
 
-    `filters`: widths of the decoder (stride 4) and of ASPP (stride 16). `rates`: of ASPP. `low`: width
-    of the skip from stride 4. `image_level`: ASPP also gets the mean over the whole patch, as in the
-    paper, which makes seams.
+    `filters`: widths of the decoder (stride 4) and of ASPP (stride 16). `rates`: of ASPP. `low`:
+    width of the skip from stride 4. `image_level`: ASPP also gets the mean over the whole patch, as
+    in the paper, which makes seams.
     """
 
     arch, title = "deeplabv3plus", "DeepLabv3+"

@@ -69,7 +69,7 @@ def unit(
 
 
 def encoder_unet(config: EncoderUNetConfig) -> keras.Model:
-    """The network with new weights or those of a file; input and output as in `NetworkConfig.model`."""
+    """The network with new weights or a file's; input and output as in `NetworkConfig.model`."""
     image = config.image()
     skips = [None, *encode(image, config, STRIDES[: config.depth])]
     x = skips.pop()

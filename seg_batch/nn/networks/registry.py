@@ -134,7 +134,7 @@ def architecture_of(model: keras.Model) -> dict[str, Any]:
 
 
 def part_of(layer_name: str) -> Part:
-    """The part of the network that a layer belongs to, by its name; raises InputError for other names.
+    """The part of the network that a layer belongs to; raises InputError for an unknown name.
 
     Training can freeze the encoder, or give it its own learning rate.
     """

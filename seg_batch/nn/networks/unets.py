@@ -1,7 +1,7 @@
 """The networks that ANU-Net grew out of, from the same blocks: U-Net, U-Net++, attention U-Net.
 
-They allow comparisons at equal width. A node, an encoder level or a gate has the same layers and the
-same name in all of them, so weights can pass from one network to another.
+They allow comparisons at equal width. A node, an encoder level or a gate has the same layers and
+the same name in all of them, so weights can pass from one network to another.
 
 ============== ====================== ================== ==========
 network        decoder                gates on the skips heads
@@ -51,7 +51,7 @@ class AttentionUNetConfig(UNetConfig):
 
 
 def unet(config: UNetConfig) -> keras.Model:
-    """A U-Net, for an `AttentionUNetConfig` with gates that are steered by what comes up from below.
+    """A U-Net; for an `AttentionUNetConfig` the up-sampled features gate its skips.
 
     With filters 32 to 512, without `norm`, for one channel and one class: 7 759 521 parameters.
     """

@@ -3,7 +3,7 @@
 ::
 
     checkpoint-00000200.npz     variables, as 0, 1, 2, ...; no pickles
-    checkpoint-00000200.json    the state, the marks of its training, sha256 of the arrays and its own
+    checkpoint-00000200.json    state, marks of the training, sha256 of the arrays and its own
 
 Both files are replaced atomically, the JSON last, so a checkpoint exists whole or not at all. The
 newest two are kept. A checkpoint that does not match its hashes is named in a warning and not used.
@@ -51,7 +51,7 @@ class Checkpoints:
             folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, step: int, state: Mapping[str, Any], values: Sequence[np.ndarray]) -> None:
-        """Write a checkpoint to disk and remove all but the newest two. Raises OutputError (disk)."""
+        """Write a checkpoint durably; remove all but the newest two. Raises OutputError (disk)."""
         arrays, notes = self._paths(step)
         beside = arrays.with_suffix(PARTIAL)
         with told(arrays):
@@ -67,8 +67,8 @@ class Checkpoints:
     def read(self) -> Checkpoint | None:
         """The newest valid checkpoint; None if the folder has none.
 
-        Warns of each damaged one. Raises InputError if all are damaged, StoreError if the newest valid
-        one is of another training.
+        Warns of each damaged one. Raises InputError if all are damaged, StoreError if the newest
+        valid one is of another training.
         """
         steps = self._steps()
         for step in steps:
@@ -117,7 +117,7 @@ class Checkpoints:
         return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     def _sweep(self, newest: int) -> None:
-        """Remove all checkpoints but the last two up to `newest`; later ones are damaged or outdated."""
+        """Remove all but the last two checkpoints up to `newest`; later ones are damaged or outdated."""
         steps = [step for step in self._steps() if step <= newest][:KEPT]
         kept = {path.name for step in steps for path in self._paths(step)}
         for step in steps:

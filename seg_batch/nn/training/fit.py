@@ -36,7 +36,7 @@ _FREE = {
 
 @dataclass(frozen=True)
 class Fit:
-    """The result of a training: the best model (one output), its file, step and scores; all rows."""
+    """The result of a training: best model (one output), its file, step and scores; all rows."""
 
     model: keras.Model
     path: Path
@@ -58,16 +58,18 @@ def fit(
 ) -> Fit:
     """Train a copy of `model` by `recipe`, and return its state with the highest score.
 
-    `validate` gets a function from ``(n, *patch, C)`` to probabilities ``(n, *patch, K)`` and returns
-    scores; the highest "score" wins, the earlier of equals. Rows go to ``work/history.jsonl`` and to
-    `callback`. `on_examples` is called with the step and that function every ``fit.examples_every``
-    epochs. `teacher`: the model whose probabilities are distilled (``fit.distil``).
+    `validate` gets a function from ``(n, *patch, C)`` to probabilities ``(n, *patch, K)`` and
+    returns scores; the highest "score" wins, the earlier of equals. Rows go to
+    ``work/history.jsonl`` and to `callback`. `on_examples` is called with the step and that
+    function every ``fit.examples_every`` epochs. `teacher`: the model whose probabilities are
+    distilled (``fit.distil``).
 
-    Law: after a kill at any moment, a second run with the same `work` gives the same weights and the
-    same history except for seconds and wait, on one CPU and without a ``fit.minutes`` limit.
+    Law: after a kill at any moment, a second run with the same `work` gives the same weights and
+    the same history except for seconds and wait, on one CPU and without a ``fit.minutes`` limit.
     Raises InputError when loss or gradients are not finite (naming the samples), when `work` holds
-    only damaged checkpoints, when teacher or devices do not fit; StoreError when `work` is of another
-    training; OutputError for a full disk; KeyboardInterrupt, after a checkpoint, on SIGINT, SIGTERM.
+    only damaged checkpoints, when teacher or devices do not fit; StoreError when `work` is of
+    another training; OutputError for a full disk; KeyboardInterrupt, after a checkpoint, on a
+    signal.
     """
     if samples.epoch < 1:
         raise InputError("there is not a single sample to train on; check the dataset's split")

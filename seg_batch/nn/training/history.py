@@ -16,9 +16,9 @@ type Scores = dict[str, float]
 class Row:
     """One line of the history.
 
-    `loss`: mean since the row before. `lr`: learning rate of the next step. `seconds`: of training so
-    far, over all runs. `wait`: share of the time since the row before that was spent waiting for data.
-    `scores`: only after a validation; the "score" among them decides.
+    `loss`: mean since the row before. `lr`: learning rate of the next step. `seconds`: of training
+    so far, over all runs. `wait`: share of the time since the row before that was spent waiting for
+    data. `scores`: only after a validation; the "score" among them decides.
     """
 
     step: int

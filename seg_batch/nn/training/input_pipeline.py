@@ -19,9 +19,9 @@ def feed(sample: Sample, start: int, batch: int, threads: int) -> Any:
     """An endless ``tf.data.Dataset`` of batches of samples ``start``, ``start + 1``, ...
 
     Elements are ``(x, labels, valid)``: ``(batch, *patch, C)`` float32, ``(batch, *patch)`` int32
-    and bool, in the order of the numbers for any number of ``threads``; AHEAD batches are prefetched.
-    ``sample`` is called from several threads at once, and once here for its shapes. An error of
-    ``sample`` leaves the iteration as ``tf.errors.OpError`` with its text.
+    and bool, in the order of the numbers for any number of ``threads``; AHEAD batches are
+    prefetched. ``sample`` is called from several threads at once, and once here for its shapes. An
+    error of ``sample`` leaves the iteration as ``tf.errors.OpError`` with its text.
     """
     shapes = [part.shape for part in sample(start)]
 

@@ -186,7 +186,7 @@ class Loop:
         self._save()
 
     def predict(self, patches: np.ndarray) -> np.ndarray:
-        """``(n, *patch, C)`` to class probabilities ``(n, *patch, K)``, with the averaged weights."""
+        """``(n, *patch, C)`` to probabilities ``(n, *patch, K)``, with the averaged weights."""
         if self._interrupt.asked:
             raise KeyboardInterrupt
         return self._batched(patches)

@@ -1,7 +1,7 @@
 """Optimisers by name, and learning-rate schedules as pure functions.
 
-Plateau and early stopping are functions of all validation scores so far, so a resumed training needs
-only its history for them.
+Plateau and early stopping are functions of all validation scores so far, so a resumed training
+needs only its history for them.
 """
 
 import math
@@ -19,7 +19,7 @@ LEAST = 0.01
 
 
 def optimiser(recipe: Optimiser, variables: Sequence[Any]) -> Any:
-    """The recipe's Keras optimiser, built for `variables`; the loop sets its learning rate per step.
+    """The recipe's Keras optimiser, built for `variables`; the loop sets its rate per step.
 
     Weight decay is decoupled (``w -= rate * decay * w``; Loshchilov and Hutter, ICLR 2019) and not for
     biases, gamma and beta. "adam" is "adamw" without it. `momentum` is that of "sgd" (Nesterov's).
@@ -47,9 +47,10 @@ def optimiser(recipe: Optimiser, variables: Sequence[Any]) -> Any:
 def share_of_peak(schedule: Schedule, progress: float, scores: Sequence[float] = ()) -> float:
     """The learning rate as a share of its peak, at `progress` from 0 (start) to 1 (end).
 
-    ``progress / warmup`` while that is below 1, then with ``d = (progress - warmup) / (1 - warmup)``:
-    cosine ``floor + (1 - floor) (1 + cos(pi d)) / 2``; polynomial ``floor + (1 - floor) (1 - d)^power``;
-    plateau ``max(floor, factor^n)``, n being the `reductions` by the validations' `scores`; constant 1.
+    ``progress / warmup`` while that is below 1, then with
+    ``d = (progress - warmup) / (1 - warmup)``: cosine ``floor + (1 - floor) (1 + cos(pi d)) / 2``;
+    polynomial ``floor + (1 - floor) (1 - d)^power``; plateau ``max(floor, factor^n)``, n being the
+    `reductions` by the validations' `scores`; constant 1.
     """
     if progress < schedule.warmup:
         return max(progress / schedule.warmup, LEAST)

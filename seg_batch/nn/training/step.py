@@ -24,10 +24,10 @@ SCALE, GROW_AFTER = 2.0**15, 2000  # of the loss, in float16 only; usual values
 class Trainer:
     """A copy of a model in training: `model` in the recipe's precision, `averaged`, optimisers.
 
-    `averaged` is a float32 copy that follows the weights, batch statistics included, as an exponential
-    moving average: ``mean += (1 - decay) (weight - mean)``. `loss` is a function of (truth,
-    probabilities of one head, valid). Raises InputError if there are too few devices, or the batch is
-    no multiple of their number.
+    `averaged` is a float32 copy that follows the weights, batch statistics included, as an
+    exponential moving average: ``mean += (1 - decay) (weight - mean)``. `loss` is a function of
+    (truth, probabilities of one head, valid). Raises InputError if there are too few devices, or
+    the batch is no multiple of their number.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class Group:
 
 
 class Scale:
-    """Loss scaling: the factor that keeps small float16 gradients above 0 (Micikevicius et al., 2018).
+    """Loss scaling: a factor that keeps small float16 gradients above 0 (Micikevicius et al., 2018).
 
     It is halved when gradients overflow, and doubled after GROW_AFTER steps without overflow.
     """
@@ -213,7 +213,7 @@ def taught(loss: Loss, teacher: Any, weight: float, temperature: float) -> Loss:
 
 
 def copied(model: keras.Model, policy: str | None = None) -> keras.Model:
-    """A copy with the same weights; `policy`: the dtype policy of all layers but outputs and logits."""
+    """A copy with the same weights; `policy`: dtype policy of all layers but outputs and logits."""
     outputs = {maker(tensor) for tensor in model.outputs}
 
     def copy(layer: keras.Layer) -> keras.Layer:

@@ -1,4 +1,4 @@
-"""What is known of a set of pairs before anything is decided: plain numbers, measured once."""
+"""The dataset fingerprint that a recipe is derived from: plain numbers, measured once."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ type Shape = tuple[int, ...]
 class CaseFacts:
     """One case, axes in the order ``(z,) y, x`` of RAS.
 
-    ``spacing``: voxel size per axis, mm for volumes and metres for rasters, or None where the file
-    does not say. ``voxels``: labelled voxels per label value. ``low``, ``high``, ``mean``: of a
-    sample from the middle of the image, physical units.
+    ``spacing``: voxel size per axis, mm for volumes and metres for rasters, or None if the file has
+    none. ``voxels``: labelled voxels per label value. ``low``, ``high``, ``mean``: of a sample from
+    the middle of the image, physical units.
     """
 
     case: str
@@ -33,10 +33,10 @@ class CaseFacts:
 
 @dataclass(frozen=True)
 class Strips:
-    """Where the classes lie along the longest axis: voxels per label value in equal parts of it.
+    """Voxels per label value in equal strips across the longest axis, over all cases together.
 
-    Part ``k`` covers ``edges[k] <= v < edges[k + 1]`` of ``axis``, over all cases together, and the
-    last part what lies beyond. ``reach``: the largest extent of any case, axis by axis.
+    Strip ``k`` covers ``edges[k] <= v < edges[k + 1]`` of ``axis``; the last one is open-ended.
+    ``reach``: the largest extent of all cases, per axis.
     """
 
     axis: int
@@ -47,11 +47,11 @@ class Strips:
 
 @dataclass(frozen=True)
 class Facts:
-    """All cases of a set, sorted by name, and the machine that is to train on them.
+    """All cases of a set, sorted by name, and the machine that will train on them.
 
-    ``whole``: images hold whole numbers. ``strips``: measured where there are too few cases to
-    hold some out whole. ``split_given``: a manifest says who is held out. ``gpus`` of 0: the CPU
-    trains.
+    ``whole``: images hold whole numbers. ``strips``: measured if there are too few cases to hold
+    out whole ones. ``split_given``: a manifest names the held-out cases. ``gpus``: 0 for training
+    on CPUs.
     """
 
     kind: str
@@ -68,7 +68,7 @@ class Facts:
 
     @property
     def voxels(self) -> dict[int, int]:
-        """Labelled voxels per label value over all cases, in order of the values."""
+        """Labelled voxels per label value over all cases, sorted by value."""
         total: Counter[int] = Counter()
         for case in self.cases:
             total.update(case.voxels)
@@ -92,7 +92,7 @@ class Facts:
 
     @property
     def spacing(self) -> tuple[float, ...] | None:
-        """The median spacing of the cases that say theirs, axis by axis; None if none does."""
+        """The median spacing of the cases that have one, axis by axis; None if none has."""
         known = [c.spacing for c in self.cases if c.spacing]
         if not known:
             return None
@@ -106,8 +106,8 @@ class Facts:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a setting is what it is. ``key`` is dotted, as for ``--set``; a ``warning`` sets nothing
-    and names the setting that it is about. ``shown``: the value in words, where it is long."""
+    """A setting and the reason for its value. ``key`` is dotted, as for ``--set``. A ``warning`` sets
+    nothing, it names the setting that it is about. ``shown``: a long value in words."""
 
     key: str
     value: Any
@@ -123,7 +123,7 @@ class Reason:
 
 
 def show(value: Any) -> str:
-    """A setting in few words."""
+    """A setting's value in few words."""
     if isinstance(value, dict):
         if "name" in value:
             rest = {k: v for k, v in value.items() if k not in ("name", "colour")}

@@ -1,4 +1,4 @@
-"""Rank, spacing, patches, network and batch: what follows from extents, memory and cores."""
+"""Rank, spacing, patches, network and batch size, from extents, memory and cores."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from seg_batch.training.autoconfig.dataset_stats import Facts, Reason, Shape, sh
 
 ANISOTROPIC = 3.0
 ODD_SPACING = 0.2
-FEW_CASES = 5  # with fewer, parts of each case are held out, and a patch must fit beside them
-DEEPEST = 4  # voxels a side that the lowest level keeps
+FEW_CASES = 5  # with fewer, strips of each case are held out, and a patch must fit beside them
+DEEPEST = 4  # least side of a patch at the lowest level, in voxels
 # A training step of ANU-Net held 430 to 870 bytes per voxel and filter of the first level, and took two
 # cores 0.4 microseconds per voxel and filter (measured in 2-D and 3-D, 8 to 32 filters).
 BYTES_PER_FILTER = 900
-MEMORY_SHARE = 0.35  # of the machine's: the rest is for the system, the reader, the validation
+MEMORY_SHARE = 0.35  # of the machine's memory; the system, readers and validation need the rest
 VOXELS_PER_CORE = {2: 48 << 10, 3: 40 << 10}
 VOXELS_ON_GPU = 2 << 20
 FIRST_FILTERS = {(2, False): 16, (3, False): 8, (2, True): 32, (3, True): 16}
@@ -26,8 +26,9 @@ SMALL_SET = 50_000_000  # voxels; larger sets are cut with less overlap, to spar
 
 @dataclass(frozen=True)
 class Sizes:
-    """What other choices need of these. ``order``: the facts' axes in the order of the recipe's
-    view; ``fit``, ``cut`` and ``card``: sides of the patches; ``stride`` of the cut."""
+    """Sizes for the other choices. ``order``: the axes of the facts in the recipe's orientation;
+    ``fit``, ``cut``, ``card``: sides of the patches for training, cutting, prediction; ``stride``:
+    of the cut."""
 
     rank: int
     order: tuple[int, ...]
@@ -42,20 +43,24 @@ class Sizes:
 def choose_sizes(facts: Facts) -> tuple[Sizes, list[Reason]]:
     rank, order, reasons = _rank(facts)
     room, gpu = _room(facts, order)[-rank:], facts.gpus > 0
-    depth, first = _depth(room, DEPTH[gpu]), FIRST_FILTERS[rank, gpu]
+    depths = (d for d in range(1, DEPTH[gpu] + 1) if min(room) >> d >= DEEPEST)
+    depth, first = max(depths, default=1), FIRST_FILTERS[rank, gpu]
     side, allowed = 1 << depth, _voxels_per_step(facts, rank, first)
     fit = _fit_patch(room, side, allowed // LEAST_BATCH[rank])
     batch = max(1, min(MOST_BATCH, allowed // prod(fit)))
     card = _card_patch(facts, order, fit, side)
     cut = _cut_patch(facts, room, fit, card, side)
-    stride = _stride(facts, fit, cut)
+    part = (
+        2 if facts.size <= SMALL_SET else 1
+    )  # half a training patch, to spare the disk a whole one
+    stride = tuple(max(1, min(c, f // part)) for f, c in zip(fit, cut, strict=True))
     filters = tuple(first << k for k in range(depth + 1))
     sizes = Sizes(rank, order, fit, cut, card, stride, batch, filters)
     return sizes, [*reasons, *_spacing(facts, order), *_reasons(facts, sizes, allowed)]
 
 
 def _rank(facts: Facts) -> tuple[int, tuple[int, ...], list[Reason]]:
-    """The rank, and the axes such that slices of a 2-D model lie across the coarsest one."""
+    """The rank, and the order of axes in which 2-D slices lie across the coarsest axis."""
     axes, spacing = tuple(range(len(facts.extent))), facts.spacing
     if facts.kind == "raster":
         return 2, axes, [Reason("card.rank", 2, "rasters have two axes")]
@@ -76,29 +81,24 @@ def _rank(facts: Facts) -> tuple[int, tuple[int, ...], list[Reason]]:
 
 
 def _room(facts: Facts, order: tuple[int, ...]) -> Shape:
-    """The median extent in the recipe's view; where strips are held out, what is left between."""
+    """The median extent in the recipe's orientation, or what held-out strips leave of it."""
     extent = list(facts.extent)
     if facts.strips is not None:
         extent[facts.strips.axis] = int(extent[facts.strips.axis] * 0.3)
     return tuple(max(1, extent[a]) for a in order)
 
 
-def _depth(room: Shape, most: int) -> int:
-    fitting = [d for d in range(1, most + 1) if min(room) >> d >= DEEPEST]
-    return max(fitting, default=1)
-
-
 def _voxels_per_step(facts: Facts, rank: int, first: int) -> int:
-    """What the cores can do in half a second, or the GPU; less where memory is short."""
-    able = VOXELS_ON_GPU if facts.gpus else VOXELS_PER_CORE[rank] * facts.cores
-    return max(1, min(able, int(MEMORY_SHARE * facts.memory_bytes / (BYTES_PER_FILTER * first))))
+    """Voxels that the cores, or the GPU, process in half a second; fewer if memory is short."""
+    speed = VOXELS_ON_GPU if facts.gpus else VOXELS_PER_CORE[rank] * facts.cores
+    return max(1, min(speed, int(MEMORY_SHARE * facts.memory_bytes / (BYTES_PER_FILTER * first))))
 
 
 def _fit_patch(room: Shape, side: int, most: int) -> Shape:
     """The largest patch inside ``room`` of at most ``most`` voxels, sides multiples of ``side``.
 
-    The side that is largest beside its extent shrinks first, as in nnU-Net (Isensee et al. 2021);
-    of a scene, whose sides mean nothing, a square is left.
+    The side with the largest share of its extent shrinks first, as in nnU-Net (Isensee et al.
+    2021); 2-D patches are squares.
     """
     patch = [max(side, n // side * side) for n in room]
     if len(room) == 2:
@@ -113,8 +113,8 @@ def _fit_patch(room: Shape, side: int, most: int) -> Shape:
 
 
 def _card_patch(facts: Facts, order: tuple[int, ...], fit: Shape, side: int) -> Shape:
-    """What is predicted at once: a whole volume, the largest or else the median one, if that is at most
-    four training patches; else sides up to twice (2-D) or one and a half times (3-D) as long."""
+    """The patch of predictions: the largest or else the median volume as a whole, if at most four
+    training patches; otherwise sides up to twice (2-D) or one and a half times (3-D) as long."""
     wholes = []
     for extent in (facts.largest, facts.extent):
         wholes.append(tuple(max(side, -(-extent[a] // side) * side) for a in order[-len(fit) :]))
@@ -126,7 +126,7 @@ def _card_patch(facts: Facts, order: tuple[int, ...], fit: Shape, side: int) -> 
 
 
 def _cut_patch(facts: Facts, room: Shape, fit: Shape, card: Shape, side: int) -> Shape:
-    """Larger than a training patch, by half in 2-D; the whole volume where that is predicted whole."""
+    """Half again as large as a training patch in 2-D; the predicted patch in 3-D where it fits."""
     if len(fit) == 3:
         roomy = facts.strips is None or all(c <= r for c, r in zip(card, room, strict=True))
         return tuple(map(max, fit, card)) if roomy else fit
@@ -134,26 +134,19 @@ def _cut_patch(facts: Facts, room: Shape, fit: Shape, card: Shape, side: int) ->
     return tuple(max(f, min(n, m)) for f, n, m in zip(fit, room, larger, strict=True))
 
 
-def _stride(facts: Facts, fit: Shape, cut: Shape) -> Shape:
-    """Half a training patch; a whole one where the dataset would grow too large."""
-    part = 2 if facts.size <= SMALL_SET else 1
-    return tuple(max(1, min(c, f // part)) for f, c in zip(fit, cut, strict=True))
-
-
 def _spacing(facts: Facts, order: tuple[int, ...]) -> list[Reason]:
-    spacing = facts.spacing
-    key = "card.pixel_m" if facts.kind == "raster" else "card.spacing_mm"
+    spacing, raster = facts.spacing, facts.kind == "raster"
     if spacing is None:
         return []
-    raster = facts.kind == "raster"
+    key = "card.pixel_m" if raster else "card.spacing_mm"
     value = spacing[0] if raster else [spacing[a] for a in order]
-    found = [Reason(key, value, f"the median of {facts.count}")]
+    reasons = [Reason(key, value, f"the median of {facts.count}")]
     odd = [case.case for case in facts.cases if case.spacing and _odd(case.spacing, spacing)]
     if odd:
         names = ", ".join(odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
         why = f"{names} differ by more than 20 % from it, and nothing is resampled: train without, or resample first"
-        found.append(Reason(key, None, why, warning=True))
-    return found
+        reasons.append(Reason(key, None, why, warning=True))
+    return reasons
 
 
 def _odd(mine: tuple[float, ...], median: tuple[float, ...]) -> bool:
