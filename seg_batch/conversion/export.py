@@ -26,8 +26,8 @@ from seg_batch.inference import bundles
 from seg_batch.inference.bundles import Model
 from seg_batch.io.sinks.publish import writing_folder
 from seg_batch.nn.export import formats, subprocess_run
-from seg_batch.nn.export.formats import Format, Tolerance
-from seg_batch.nn.export.job import Order
+from seg_batch.nn.export.formats import ExportFormat, Tolerance
+from seg_batch.nn.export.job import ExportJob
 
 REPORT = "export.json"
 COMPARED, CALIBRATED = 8, 64  # patches
@@ -39,7 +39,7 @@ class _Export:
     """An export with checked arguments."""
 
     model: Model
-    form: Format
+    form: ExportFormat
     quantize: str
     calibrate: str | None
     check: str | None
@@ -98,7 +98,7 @@ def _require_data(quantize: str, calibrate: str | None) -> None:
 
 def _source(name: str) -> Model:
     """The bundle; raises BundleError without a Keras model that matches the card's hash."""
-    model = bundles.checked(bundles.find(name))
+    model = bundles.checked(bundles.find_bundle(name))
     if model.path is None or model.card.format != "keras":
         what = "has no network" if model.path is None else f"is an {model.card.format} bundle"
         raise BundleError(
@@ -125,7 +125,7 @@ def _write(job: _Export, folder: Path, callback: Callback) -> tuple[dict[str, An
     calibration = None
     if job.calibrate is not None:
         calibration = sample_patches.for_calibrating(card, CALIBRATED, job.calibrate)
-    order = Order(
+    order = ExportJob(
         weights=job.model.weights,
         sha256=card.weights_sha256,
         patch=sample_patches.patch_of(card),

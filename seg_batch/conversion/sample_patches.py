@@ -6,7 +6,7 @@ in ``predict``, and are spread evenly over their source.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,24 +14,24 @@ from pathlib import Path
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.normalise import Pixels
+from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.resources import SAMPLES
-from seg_batch.core.text import IMAGES
 from seg_batch.datasets.patch_set import PatchSet
-from seg_batch.evaluation.held_out_cases import card_numbers, collect, numbers_for, require_card
-from seg_batch.evaluation.postprocess_region import Seen
-from seg_batch.inference.bundles import misfit
+from seg_batch.evaluation.held_out_cases import collect, require_card, whole_region
+from seg_batch.evaluation.postprocess_region import SeenRegion
+from seg_batch.inference.bundles import mismatch
 from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH, make_grid
 from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import Axes, open_view
 
 
 @dataclass(frozen=True)
-class RealPatches:
+class SamplePatches:
     """``values``: normalised float32 ``(n, *patch, channels)``. ``origin``: their source in words."""
 
     values: np.ndarray
@@ -43,7 +43,7 @@ def patch_of(card: ModelCard) -> Shape:
     return card.patch or DEFAULT_PATCH[card.rank or 2]
 
 
-def for_comparing(card: ModelCard, most: int, named: str | None) -> RealPatches:
+def for_comparing(card: ModelCard, most: int, named: str | None) -> SamplePatches:
     """Patches of a dataset's held-out part, of images, or (without a name) of packaged samples.
 
     Raises InputError if none of them fits the card.
@@ -55,7 +55,7 @@ def for_comparing(card: ModelCard, most: int, named: str | None) -> RealPatches:
     return of_images(Path(named), card, most)
 
 
-def for_calibrating(card: ModelCard, most: int, named: str) -> RealPatches:
+def for_calibrating(card: ModelCard, most: int, named: str) -> SamplePatches:
     """Patches of a dataset's training part, or of images."""
     path = Path(named)
     return of_training(path, card, most) if is_dataset(path) else of_images(path, card, most)
@@ -78,11 +78,11 @@ def is_dataset(path: Path) -> bool:
     return True
 
 
-def of_training(path: Path, card: ModelCard, most: int) -> RealPatches:
+def of_training(path: Path, card: ModelCard, most: int) -> SamplePatches:
     """Patches of the training part, mirrored at their borders if smaller than the card's patch."""
     patches = PatchSet(path)
     require_card(patches, card)
-    if card.normalisation.kind == "card" and patches.normaliser != card_numbers(card):
+    if card.normalisation.kind == "card" and patches.normaliser != card.normalisation.normaliser():
         raise InputError(
             f"{path} was normalised by other numbers than {card.name} goes by, so its patches are "
             "not what the model sees: cut it anew from the data of the card"
@@ -91,44 +91,44 @@ def of_training(path: Path, card: ModelCard, most: int) -> RealPatches:
     if len(rows) == 0:
         raise InputError(f"{path} has no training patch to calibrate on: give another --calibrate")
     side = patch_of(card)
-    images = [_fitted(patches.read(int(row))[0], side) for row in _spread(rows, most)]
-    return RealPatches(np.stack(images), f"{len(images)} training patches of {path.name}")
+    images = [_fitted(patches.read(row)[0], side) for row in _spread(rows.tolist(), most)]
+    return SamplePatches(np.stack(images), f"{len(images)} training patches of {path.name}")
 
 
-def of_held_out(path: Path, card: ModelCard, most: int) -> RealPatches:
+def of_held_out(path: Path, card: ModelCard, most: int) -> SamplePatches:
     """Tiles of the regions that were held out of training, as predict would cut them."""
     part = held_part(path)
     if part is None:
         raise InputError(f"{path} holds nothing out to compare on: give images with --check")
-    regions = collect(path, part, card, Options(), ())
-    each = -(-most // len(regions.parts))
+    held_out = collect(path, part, card, PredictOptions(), ())
+    each = -(-most // len(held_out.cases))
     found: list[np.ndarray] = []
-    for one in _spread(np.arange(len(regions.parts)), most):
-        with regions.open(regions.parts[int(one)]) as (region, _):
+    for case in _spread(held_out.cases, most):
+        with held_out.open(case) as (region, _):
             found += tiles(region, card, each)
-    return RealPatches(np.stack(found[:most]), f"{len(found[:most])} {part} patches of {path.name}")
+    return SamplePatches(
+        np.stack(found[:most]), f"{len(found[:most])} {part} patches of {path.name}"
+    )
 
 
-def of_images(path: Path, card: ModelCard, most: int) -> RealPatches:
+def of_images(path: Path, card: ModelCard, most: int) -> SamplePatches:
     """Tiles of an image, or of the images in a folder; InputError when they don't fit the card."""
     files = _files(path)
     each = -(-most // len(files))
-    found: list[np.ndarray] = []
-    for file in _spread(np.arange(len(files)), most):
-        found += _of_image(files[int(file)], card, each)
-    return RealPatches(np.stack(found[:most]), f"{len(found[:most])} patches of {path.name}")
+    found = [tile for file in _spread(files, most) for tile in _of_image(file, card, each)]
+    return SamplePatches(np.stack(found[:most]), f"{len(found[:most])} patches of {path.name}")
 
 
 def _files(path: Path) -> list[Path]:
-    if path.suffix.lower() == ".zarr" or not path.is_dir():
+    if names_folder(path.name.lower()) or not path.is_dir():
         return [path]
-    files = sorted(f for f in path.iterdir() if f.name.lower().endswith(IMAGES))
+    files = sorted(f for f in path.iterdir() if f.name.lower().endswith(image_endings()))
     if not files:
         raise InputError(f"{path} holds no raster and no volume: name images, or a patch dataset")
     return files
 
 
-def _of_samples(card: ModelCard, most: int) -> RealPatches:
+def _of_samples(card: ModelCard, most: int) -> SamplePatches:
     fits = [path for path in _files(SAMPLES) if _fits(path, card)]
     if not fits:
         raise InputError(
@@ -137,49 +137,28 @@ def _of_samples(card: ModelCard, most: int) -> RealPatches:
         )
     found = [tile for path in fits for tile in _of_image(path, card, -(-most // len(fits)))]
     names = ", ".join(path.name for path in fits)
-    return RealPatches(np.stack(found[:most]), f"{len(found[:most])} patches of {names}")
+    return SamplePatches(np.stack(found[:most]), f"{len(found[:most])} patches of {names}")
 
 
 def _fits(path: Path, card: ModelCard) -> bool:
     with closing(open_source(path)) as source:
-        return misfit(card, source.info) is None
-
-
-@dataclass(frozen=True)
-class _Image:
-    """A whole image."""
-
-    view: Oriented
-    normaliser: Normaliser
-
-    @property
-    def extent(self) -> Shape:
-        return self.view.info.extent
-
-    @property
-    def box(self) -> Box:
-        return Box.whole(self.extent)
-
-    def read(self, box: Box) -> Pixels:
-        return self.view.read(box)
+        return mismatch(card, source.info) is None
 
 
 def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
-    with closing(open_source(path)) as source:
-        if reason := misfit(card, source.info):
+    with open_view(path, Axes(card.orientation)) as view:
+        if reason := mismatch(card, view.file.info):
             raise InputError(f"{path} does not fit {card.name}: {reason}; give other images")
-        view = Oriented(source, card.orientation)
-        return tiles(_Image(view, numbers_for(card, view)), card, most)
+        return tiles(whole_region(view, card), card, most)
 
 
-def tiles(region: Seen, card: ModelCard, most: int) -> list[np.ndarray]:
+def tiles(region: SeenRegion, card: ModelCard, most: int) -> list[np.ndarray]:
     """At most ``most`` tiles of a region, spread over it, ``(*patch, channels)`` each."""
     coarse = card.model_copy(update={"finer": 1})  # the model's input is what counts here
-    grid, rank = make_grid(region.extent, coarse, Options())
-    inside = np.array([tile.index for tile in grid.touching(region.box)])
+    grid, rank = make_grid(region.extent, coarse, PredictOptions())
     found = []
-    for index in _spread(inside, most):
-        box = grid.tile(tuple(map(int, index))).box
+    for tile in _spread(list(grid.touching(region.box)), most):
+        box = tile.box
         window = box.intersection(Box.whole(region.extent))
         pixels = cut(region.read(window), window, box, region.extent)
         patch = region.normaliser(pixels)
@@ -187,14 +166,14 @@ def tiles(region: Seen, card: ModelCard, most: int) -> list[np.ndarray]:
     return found
 
 
-def _spread(items: np.ndarray, most: int) -> Iterator[np.ndarray]:
+def _spread[T](items: Sequence[T], most: int) -> list[T]:
     """At most ``most`` of the items, at even distances."""
-    return iter(items[np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)])
+    places = np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)
+    return [items[place] for place in places]
 
 
 def _fitted(image: np.ndarray, patch: Shape) -> np.ndarray:
     """The middle of an image, or the image mirrored at its border, in the shape of a patch."""
     extent = image.shape[:-1]
     start = tuple((n - p) // 2 if n > p else 0 for n, p in zip(extent, patch, strict=True))
-    box = Box(start, tuple(a + p for a, p in zip(start, patch, strict=True)))
-    return cut(Pixels(image), Box.whole(extent), box, extent).values
+    return cut(Pixels(image), Box.whole(extent), Box.at(start, patch), extent).values

@@ -33,7 +33,7 @@ _ADVICE = {
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def translate_os_errors(path: Path) -> Iterator[None]:
     """Errors of the disk, as an ``OutputError`` of one line that says what to do; ``DiskFullError``
     where space is all that is missing."""
     try:
@@ -69,6 +69,14 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
+def read_json(path: Path) -> Any:
+    """The value in a file; None where there is no such file, or it is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def write_json(path: Path, value: Any) -> None:
     """``write_text`` of a value as JSON."""
     write_text(path, json.dumps(value))
@@ -97,10 +105,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def held(path: Path, busy: Exception) -> Iterator[int]:
+def file_lock(path: Path, busy: Exception) -> Iterator[int]:
     """An exclusive lock on a file or folder, as its descriptor; raises ``busy`` when another
     process (or another open of ours) has it. The system lets go of it even when we are killed."""
-    with told(path):
+    with translate_os_errors(path):
         handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
@@ -112,7 +120,43 @@ def held(path: Path, busy: Exception) -> Iterator[int]:
         os.close(handle)
 
 
-def parts(path: Path) -> list[Path]:
+def is_at(folder: Path, handle: int) -> bool:
+    """Whether the folder that is held is still there: its last owner may have removed it just before
+    it could be locked, and another one may stand in its place."""
+    return folder.is_dir() and os.fstat(handle).st_ino == folder.stat().st_ino
+
+
+@contextmanager
+def held_folder(folder: Path, busy: Exception) -> Iterator[None]:
+    """A folder, made where there is none, for this process alone; raises ``busy`` as ``held`` does."""
+    with translate_os_errors(folder):
+        folder.mkdir(exist_ok=True)
+    with file_lock(folder, busy) as handle:
+        if not is_at(folder, handle):
+            raise busy
+        yield
+
+
+def files_in(path: Path) -> Iterator[Path]:
+    """A file, or the files of a folder in a fixed order, less those that are being written."""
+    if path.is_file():
+        yield path
+    for folder, names, files in os.walk(path):
+        names.sort()
+        for name in sorted(files):
+            if not name.endswith(PARTIAL):
+                yield Path(folder, name)
+
+
+def remove(path: Path) -> None:
+    """A file, a link or a folder with all in it; what can't be removed of a folder stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def file_parts(path: Path) -> list[Path]:
     """The files of a model: itself; of an OpenVINO model ``model.xml`` and then ``model.bin``."""
     return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
@@ -120,7 +164,7 @@ def parts(path: Path) -> list[Path]:
 def sha256(path: Path) -> str:
     """Of all ``parts`` of a model, one after the other."""
     found = hashlib.sha256()
-    for part in parts(path):
+    for part in file_parts(path):
         with part.open("rb") as file:
             hashlib.file_digest(file, lambda: found)
     return found.hexdigest()

@@ -41,6 +41,11 @@ class Box:
         """The box of everything: ``0 <= v < extent``."""
         return cls((0,) * len(extent), tuple(extent))
 
+    @classmethod
+    def at(cls, start: Shape, shape: Shape) -> Box:
+        """The box of a shape that begins at ``start``."""
+        return cls(start, tuple(a + n for a, n in zip(start, shape, strict=True)))
+
     @property
     def shape(self) -> Shape:
         return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
@@ -74,6 +79,19 @@ class Box:
             tuple(a + d for a, d in zip(self.start, by, strict=True)),
             tuple(a + d for a, d in zip(self.stop, by, strict=True)),
         )
+
+    def grown(self, by: Shape) -> Box:
+        """With so many voxels more on each side, whatever the extent is."""
+        return self.at(
+            tuple(a - n for a, n in zip(self.start, by, strict=True)),
+            tuple(s + 2 * n for s, n in zip(self.shape, by, strict=True)),
+        )
+
+    def middle(self, most: Shape) -> Box:
+        """The middle of it, of at most ``most`` voxels per axis."""
+        shape = tuple(map(min, self.shape, most))
+        sides = zip(self.start, self.shape, shape, strict=True)
+        return self.at(tuple(a + (n - m) // 2 for a, n, m in sides), shape)
 
     def slices(self, origin: Shape | None = None) -> tuple[slice, ...]:
         """Slices that pick this box out of an array whose first voxel lies at ``origin``."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+M2_PER_HA, MM3_PER_ML = 10_000, 1000
+
 Affine6 = tuple[float, float, float, float, float, float]
 Affine16 = tuple[tuple[float, ...], ...]
 
@@ -32,6 +34,12 @@ class RasterGeoref:
     gcps_crs_wkt: str | None = None
     rpcs: tuple[tuple[str, str], ...] = ()
     kind: str = "raster"
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Pixel size along ``y, x`` in the unit of the CRS."""
+        a, b, _, d, e, _ = self.transform
+        return math.hypot(b, e), math.hypot(a, d)
 
     @property
     def pixel_m2(self) -> float | None:
@@ -86,7 +94,7 @@ class VolumeGeoref:
 Georef = RasterGeoref | VolumeGeoref
 
 
-def to_json(georef: Georef) -> dict[str, Any]:
+def georef_to_json(georef: Georef) -> dict[str, Any]:
     return asdict(georef)
 
 
@@ -136,7 +144,7 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
-def from_json(data: dict[str, Any]) -> Georef:
+def georef_from_json(data: dict[str, Any]) -> Georef:
     kind = VolumeGeoref if data.get("kind") == "volume" else RasterGeoref
     return kind(**{key: _tuples(value) for key, value in data.items()})
 
@@ -159,7 +167,7 @@ def _same(a: Any, b: Any, tolerance: float, unit: float) -> bool:
     return bool(a == b)
 
 
-def differences(expected: Georef, found: Georef, tolerance: float = 1e-9) -> list[str]:
+def georef_differences(expected: Georef, found: Georef, tolerance: float = 1e-9) -> list[str]:
     """What differs between two georeferences, one phrase each; empty when they agree.
 
     Numbers agree within ``tolerance``, relative, or near zero relative to the size of a voxel:
@@ -167,7 +175,7 @@ def differences(expected: Georef, found: Georef, tolerance: float = 1e-9) -> lis
     """
     if type(expected) is not type(found):
         return [f"kind: {expected.kind} became {found.kind}"]
-    before, after, unit = to_json(expected), to_json(found), _unit(expected)
+    before, after, unit = georef_to_json(expected), georef_to_json(found), _unit(expected)
     return [
         f"{key}: {before[key]} became {after[key]}"
         for key in before

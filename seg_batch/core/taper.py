@@ -31,15 +31,11 @@ def _linear(u: np.ndarray) -> np.ndarray:
     return 1 - np.abs(2 * u - 1)
 
 
-def _constant(u: np.ndarray) -> np.ndarray:
-    return np.ones_like(u)
-
-
 PROFILES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "hann": _hann,
     "gaussian": _gaussian,
     "linear": _linear,
-    "constant": _constant,
+    "constant": np.ones_like,
 }
 TAPERS = (*PROFILES, "crop")
 

@@ -1,17 +1,8 @@
-"""Names: which one was meant where one is not known, how any may be shown, and shown once; and which
-are of images, by their ending."""
+"""Names: which one was meant where one is not known, how any may be shown, and shown once."""
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
-
-IMAGES = (".nii.gz", ".nii", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".zarr")
-
-
-def split(path: str) -> tuple[str, str]:
-    """What stands before the ending of an image, and the ending, empty where it is none of these."""
-    ending = next((end for end in IMAGES if path.lower().endswith(end)), "")
-    return path[: len(path) - len(ending)], path[len(path) - len(ending) :]
+from collections.abc import Iterable, Sequence
 
 
 def nearest(found: object, known: Iterable[str]) -> str:
@@ -21,6 +12,11 @@ def nearest(found: object, known: Iterable[str]) -> str:
     names = {_plain(name): name for name in known}
     close = difflib.get_close_matches(_plain(str(found)[:80]), names, n=1, cutoff=0.5)
     return f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(names.values())}"
+
+
+def either(names: Sequence[str]) -> str:
+    """``"a, b or c"``."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def about(name: str, text: str) -> str:

@@ -5,18 +5,9 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-LIBRARIES = [
-    "numpy",
-    "tensorflow",
-    "keras",
-    "dask",
-    "distributed",
-    "rasterio",
-    "nibabel",
-    "zarr",
-    "scipy",
-    "pydantic",
-]
+from seg_batch.core.registry.engines import ENGINES
+
+LIBRARIES = ("dask", "distributed", "rasterio", "nibabel", "zarr", "scipy", "pydantic")
 
 
 def package_version() -> str:
@@ -27,9 +18,10 @@ def package_version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions by name, without importing anything."""
+    """Installed versions by name, without importing the libraries."""
+    engines = (library for info in ENGINES.values() for library in info.reported)
     found = {"segbatch": package_version(), "python": platform.python_version()}
-    for name in LIBRARIES:
+    for name in ("numpy", *engines, *LIBRARIES):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

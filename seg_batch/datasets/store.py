@@ -33,7 +33,7 @@ from zarr.codecs import ZstdCodec
 
 from seg_batch.config.recipe import PARTS
 from seg_batch.core.errors import StoreError
-from seg_batch.core.files import flush, told
+from seg_batch.core.files import flush, translate_os_errors
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.normalise import Pixels
 
@@ -55,7 +55,7 @@ def ignore_label(classes: int) -> int:
 
 
 @dataclass(frozen=True)
-class Layout:
+class DatasetLayout:
     """The shapes of a dataset: ``n`` rows, patches of ``patch`` voxels, tiles in ``spatial`` axes."""
 
     n: int
@@ -72,7 +72,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Index:
+class RowIndex:
     """The small columns of all rows, known once they are cut."""
 
     start: np.ndarray
@@ -113,34 +113,47 @@ class RegionSpec:
         return self.window.size * voxel
 
 
-def create(path: Path, layout: Layout, regions: list[RegionSpec]) -> None:
+def create(path: Path, layout: DatasetLayout, regions: list[RegionSpec]) -> None:
     """An empty dataset at ``path``, with room for its regions."""
     group = zarr.create_group(
         path, overwrite=True, attributes={"format": FORMAT, "version": VERSION}
     )
-    n, patch = layout.n, layout.patch
+    n, patch, classes = layout.n, layout.patch, layout.classes
     axes = [*"zyx"[-len(patch) :]]
-    labels, fill = label_dtype(layout.classes), ignore_label(layout.classes)
-    _array(group, "image", (n, *patch, layout.channels), "float32", 1, ["patch", *axes, "channel"])
-    _array(group, "label", (n, *patch), labels, 1, ["patch", *axes], fill)
-    _array(group, "start", (n, layout.spatial), "int64", n, ["patch", "axis"])
-    _array(group, "case", (n,), "int32", n, ["patch"])
-    _array(group, "split", (n,), "uint8", n, ["patch"], UNUSED)
-    _array(group, "histogram", (n, layout.classes), "int64", n, ["patch", "class"])
-    _array(group, "valid", (n,), "float32", n, ["patch"])
+    labels, fill = label_dtype(classes), ignore_label(classes)
+    image = (*patch, layout.channels)
+    _array(group, "image", (n, *image), "float32", (1, *image), axes=["patch", *axes, "channel"])
+    _array(group, "label", (n, *patch), labels, (1, *patch), fill, ["patch", *axes])
+    _array(group, "start", (n, layout.spatial), "int64", axes=["patch", "axis"])
+    _array(group, "case", (n,), "int32", axes=["patch"])
+    _array(group, "split", (n,), "uint8", fill=UNUSED, axes=["patch"])
+    _array(group, "histogram", (n, classes), "int64", axes=["patch", "class"])
+    _array(group, "valid", (n,), "float32", axes=["patch"])
     held = group.create_group("held")
     for region in regions:
-        _create_region(held, region, layout)
+        attributes = {"start": list(region.window.start), **region.facts}
+        part = held.create_group(region.name, attributes=attributes)
+        shape, chunk, c = region.window.shape, region.chunk, layout.channels
+        _array(part, "values", (*shape, c), region.dtype, (*chunk, c))
+        _array(part, "valid", (*shape, c), "bool", (*chunk, c), True)
+        _array(part, "labels", shape, labels, chunk, fill)
 
 
 def _array(
-    group: Any, name: str, shape: Shape, dtype: Any, rows: int, axes: list[str], fill: int = 0
+    group: Any,
+    name: str,
+    shape: Shape,
+    dtype: Any,
+    chunks: Shape | None = None,
+    fill: int = 0,
+    axes: list[str] | None = None,
 ) -> None:
+    """``chunks``: None: one."""
     group.create_array(
         name,
         shape=shape,
         dtype=dtype,
-        chunks=(rows, *shape[1:]),
+        chunks=chunks or shape,
         compressors=ZstdCodec(level=3, checksum=True),
         fill_value=fill,
         dimension_names=axes,
@@ -148,28 +161,7 @@ def _array(
     )
 
 
-def _create_region(held: Any, region: RegionSpec, layout: Layout) -> None:
-    attributes = {"start": list(region.window.start), **region.facts}
-    group = held.create_group(region.name, attributes=attributes)
-    shape, chunk, c = region.window.shape, region.chunk, layout.channels
-    labels, fill = label_dtype(layout.classes), ignore_label(layout.classes)
-    for name, tail, kind, empty in (
-        ("values", (c,), region.dtype, 0),
-        ("valid", (c,), "bool", True),
-        ("labels", (), labels, fill),
-    ):
-        group.create_array(
-            name,
-            shape=(*shape, *tail),
-            dtype=kind,
-            chunks=(*chunk, *tail),
-            compressors=ZstdCodec(level=3, checksum=True),
-            fill_value=empty,
-            chunk_key_encoding=_KEYS,
-        )
-
-
-def finish(path: Path, index: Index, attributes: dict[str, Any]) -> None:
+def finish(path: Path, index: RowIndex, attributes: dict[str, Any]) -> None:
     """The columns of all rows at once, and what the dataset says of itself (plain JSON)."""
     group = zarr.open_group(path, mode="r+")
     for name in ("start", "case", "split", "histogram", "valid"):
@@ -177,7 +169,7 @@ def finish(path: Path, index: Index, attributes: dict[str, Any]) -> None:
     group.attrs.update(attributes)
 
 
-def adopt(path: Path, fingerprint: str, recipe: str) -> bool:
+def adopt_finished(path: Path, fingerprint: str, recipe: str) -> bool:
     """Whether a finished dataset of this fingerprint stands there; it gets this recipe, whose other
     parts (fit, loss, ...) may have changed since."""
     if not (path / "zarr.json").is_file():
@@ -208,7 +200,7 @@ class Writer:
         self._written: set[Path] = set()
 
     def patch(self, row: int, image: np.ndarray, label: np.ndarray) -> None:
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             self._image[row] = image
             self._label[row] = label
@@ -218,7 +210,7 @@ class Writer:
     def piece(self, region: RegionSpec, box: Box, pixels: Pixels, labels: np.ndarray) -> None:
         """One chunk of a region, in the file's own values."""
         name, where = f"held/{region.name}", box.slices(region.window.start)
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             group = self._group[name]
             group["values"][where] = pixels.values
@@ -232,7 +224,7 @@ class Writer:
 
     def flush(self) -> None:
         """fsync what was written; a chunk equal to the fill value has no file."""
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             for chunk in self._written:
                 if chunk.exists():

@@ -22,8 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import OutputError, StoreError
-from seg_batch.core.files import flush, held, told, write_json
-from seg_batch.core.run_files import PARTIAL, WORK, beside
+from seg_batch.core.files import (
+    flush,
+    held_folder,
+    read_json,
+    remove,
+    translate_os_errors,
+    write_json,
+)
+from seg_batch.core.run_files import PARTIAL, WORK, path_beside
 from seg_batch.datasets.store import FORMAT
 from seg_batch.io.sinks.publish import flush_all, require_writable
 from seg_batch.io.sinks.work_store import fingerprint_digest
@@ -36,10 +43,10 @@ _EARLIER = "earlier"
 
 
 def work_folder(output: Path) -> Path:
-    return beside(output, WORK)
+    return path_beside(output, WORK)
 
 
-def require_replaceable(output: Path, overwrite: bool) -> None:
+def require_replaceable_dataset(output: Path, overwrite: bool) -> None:
     """OutputError when ``output`` exists, unless it is a patch dataset and may be overwritten, or it
     was just moved there by a run that was killed before it had tidied up."""
     if not output.exists() or _was_published(output):
@@ -74,10 +81,7 @@ class PatchWork:
         """The readable receipts of this plan in ``survey`` or ``done``, by name."""
         found = {}
         for path in (self.path / kind).glob("*.json"):
-            try:
-                receipt = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
+            receipt = read_json(path)
             if isinstance(receipt, dict) and receipt.get("digest") == self.digest:
                 found[path.stem] = receipt["found"]
         return found
@@ -91,7 +95,7 @@ class PatchWork:
 
     def forget(self) -> None:
         """No task counts as done: the arrays that they wrote are gone, whoever was killed when."""
-        with told(self.path):
+        with translate_os_errors(self.path):
             for receipt in (self.path / DONE).iterdir():
                 receipt.unlink(missing_ok=True)
 
@@ -106,11 +110,11 @@ class PatchWork:
 
     def publish(self) -> None:
         """Move the finished dataset into place; what stood there steps aside first."""
-        with told(self.output):
+        with translate_os_errors(self.output):
             flush_all(self.dataset)
             self.note(DONE, _PUBLISHED, {})
             if self.output.exists():
-                _remove(self.path / _EARLIER)
+                remove(self.path / _EARLIER)
                 os.replace(self.output, self.path / _EARLIER)
             os.replace(self.dataset, self.output)
             flush(self.output.parent)
@@ -123,25 +127,18 @@ class PatchWork:
         # What says that all is done, and whose this is, goes last: a kill may come here too.
         for entry in sorted(self.path.iterdir(), key=lambda e: e.name in (DONE, _PLAN)):
             if entry.name != _PLAN:
-                _remove(entry)
+                remove(entry)
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def note(work: Path, digest: str, kind: str, name: str, found: Any) -> None:
     """Write a receipt, flushed; what it speaks of must have been flushed before."""
-    with told(work):
+    with translate_os_errors(work):
         write_json(work / kind / f"{name}.json", {"digest": digest, "found": found})
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
 @contextmanager
-def working(output: Path, fingerprint: dict[str, Any], overwrite: bool) -> Iterator[PatchWork]:
+def open_work(output: Path, fingerprint: dict[str, Any], overwrite: bool) -> Iterator[PatchWork]:
     """The work folder for ``output``, new or as an earlier run of the same plan left it.
 
     StoreError when another plan was begun there (unless ``overwrite``), OutputError when it is
@@ -152,13 +149,9 @@ def working(output: Path, fingerprint: dict[str, Any], overwrite: bool) -> Itera
     busy = OutputError(
         f"another segbatch run is writing {output}: wait for it, or use another output"
     )
-    with told(work.path):
-        work.path.mkdir(exist_ok=True)
-    with held(work.path, busy) as handle:
-        if not work.path.exists() or os.fstat(handle).st_ino != work.path.stat().st_ino:
-            raise busy  # its last owner removed it while we stood at the door
+    with held_folder(work.path, busy):
         _adopt(work, fingerprint, overwrite)
-        with told(work.path):
+        with translate_os_errors(work.path):
             for kind in (SURVEY, DONE, STAGED):
                 (work.path / kind).mkdir(exist_ok=True)
             for partial in work.path.rglob(f"*{PARTIAL}"):
@@ -168,22 +161,19 @@ def working(output: Path, fingerprint: dict[str, Any], overwrite: bool) -> Itera
 
 def _adopt(work: PatchWork, fingerprint: dict[str, Any], overwrite: bool) -> None:
     plan = work.path / _PLAN
-    try:
-        before = json.loads(plan.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = None
-        if any(entry.suffix != PARTIAL for entry in work.path.iterdir()):
-            raise OutputError(
-                f"{work.path} is no work folder of segbatch, and one is needed there: move it away"
-            ) from None
+    before = read_json(plan)
+    if before is None and any(entry.suffix != PARTIAL for entry in work.path.iterdir()):
+        raise OutputError(
+            f"{work.path} is no work folder of segbatch, and one is needed there: move it away"
+        )
     if before is not None and before.get("digest") != work.digest:
         if not overwrite:
             raise StoreError(_another_plan(work.path, before.get("fingerprint", {}), fingerprint))
         for entry in _old(work):
-            _remove(entry)
+            remove(entry)
         before = None
     if before is None:
-        with told(plan):
+        with translate_os_errors(plan):
             write_json(plan, {"digest": work.digest, "fingerprint": fingerprint})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
+from seg_batch.core.geometry import Box
 from seg_batch.datasets.label_classes import of_card
-from seg_batch.datasets.patch_set import Held
+from seg_batch.datasets.patch_set import HeldRegion
 from seg_batch.evaluation import metrics
-from seg_batch.evaluation.file_pairs import PredictedRegion
-from seg_batch.evaluation.held_out_cases import named, spacing_of_card
-from seg_batch.evaluation.predict_region import Region, Watch, predicted, to_disk
-from seg_batch.evaluation.score_case import Counted, count
+from seg_batch.evaluation.held_out_cases import spacing_of_card, uniquely_named
+from seg_batch.evaluation.predict_region import BlockStats, Region, predicted, to_disk
+from seg_batch.evaluation.score_case import CaseCounts, LabelledCase, count
 from seg_batch.inference.sliding_window.stitch import Predictor
 
 PREDICTING = 0.9  # of the time that a region takes; the rest is counting
@@ -41,41 +41,17 @@ class Scored:
         return metrics.per_case(list(self.cases.values()))
 
     @property
-    def mean_dice(self) -> float:
-        """Over the classes that occur, without the background of the card, if it has one."""
-        dice = self.dice
-        if self.background is not None:
-            dice = np.delete(dice, self.background)
-        return metrics.mean(dice)
-
-    @property
     def mean_dice_of_true(self) -> float:
         """The mean over the classes that the truth has, without the background: what a checkpoint is
         chosen by. One voxel of a class that is not there would else weigh as much as a class."""
         there = self.total.sum(1) > 0
         if self.background is not None:
             there[self.background] = False
-        return metrics.mean(self.dice[there])
+        return metrics.mean_over_classes(self.dice[there])
 
     @property
     def accuracy(self) -> float:
         return metrics.accuracy(self.total)
-
-    def table(self, names: list[str]) -> dict[str, Any]:
-        """For the card. A class that neither truth nor map has is None."""
-        total = self.total
-        iou = dict(zip(names, metrics.plain(metrics.iou(total)), strict=True))
-        dice = dict(zip(names, metrics.plain(self.dice), strict=True))
-        return {
-            "cases": list(self.cases),
-            "voxels": int(total.sum()),
-            "accuracy": metrics.plain(self.accuracy),
-            "accuracy_of_commonest_class": metrics.plain(metrics.commonest(total)),
-            "mean_dice": metrics.plain(self.mean_dice),
-            "dice": dice,
-            "iou": iou,
-            "true_voxels": dict(zip(names, map(int, total.sum(1)), strict=True)),
-        }
 
 
 def score(
@@ -95,11 +71,11 @@ def score(
 
 
 def scores_of(
-    regions: Sequence[Held],
+    regions: Sequence[HeldRegion],
     card: ModelCard,
     predictor: Predictor,
     *,
-    options: Options | None = None,
+    options: PredictOptions | None = None,
     work: Path | None = None,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
@@ -110,56 +86,63 @@ def scores_of(
     ``seams`` (see ``sliding_window.seams``). Predicted labels lie in ``work`` (default: a temporary folder) one
     region at a time. ``on_share`` is told which share of all regions was done.
     """
-    watch, cases = Watch(len(card.classes)), {}
+    watch, cases = BlockStats(len(card.classes)), {}
     each = 1 / max(1, len(regions))
     with tempfile.TemporaryDirectory(dir=work, prefix="scoring-") as folder:
-        for name, region in named(list(regions)):
+        scorer = RegionScorer(card, predictor, options or PredictOptions(), Path(folder), watch)
+        for name, region in uniquely_named(list(regions)):
             spacing = spacing_of_card(card, len(region.extent))
-            part = PredictedRegion(name, region, np.zeros(0), spacing)
-            _, counted = scored_region(
-                part,
-                card,
-                predictor,
-                options or Options(),
-                Path(folder),
-                watch,
-                lambda share: on_share(share * each),
+            _, counted = scorer.score(
+                name, region, spacing, {}, lambda share: on_share(share * each)
             )
             cases[name] = counted.scores
     classes = of_card(card)
-    table = summary(cases, classes.names, classes.background)
+    table = score_summary(cases, classes.names, classes.background)
     del table["per_class_and_case"]
     return {**table, **watched(watch, classes.names)}
 
 
-def scored_region(
-    part: PredictedRegion,
-    card: ModelCard,
-    predictor: Predictor,
-    options: Options,
-    folder: Path,
-    watch: Watch,
-    on_share: Callable[[float], None],
-) -> tuple[PredictedRegion, Counted]:
-    """Predict a region to a file in ``folder`` and count it; the region now with its labels."""
-    labels = to_disk(
-        part.region,
-        card,
-        predictor,
-        folder,
-        options,
-        watch,
-        lambda s: on_share(PREDICTING * s),
-        part.spacing,
-    )
-    case = PredictedRegion(part.name, part.region, labels, part.spacing)
-    counted = count(
-        case, len(card.classes), on_block=lambda share: on_share((1 - PREDICTING) * share)
-    )
-    return case, counted
+@dataclass(frozen=True)
+class RegionScorer:
+    """Predicts regions one after the other, each to a file in ``folder``, and counts them."""
+
+    card: ModelCard
+    predictor: Predictor
+    options: PredictOptions
+    folder: Path
+    watch: BlockStats
+
+    def score(
+        self,
+        name: str,
+        region: Region,
+        spacing: tuple[float, ...] | None,
+        facts: Mapping[str, Any],
+        on_share: Callable[[float], None],
+    ) -> tuple[LabelledCase, CaseCounts]:
+        """The region with its labels, which the next one replaces, and what it gave."""
+        labels = to_disk(
+            region,
+            self.card,
+            self.predictor,
+            self.folder,
+            self.options,
+            self.watch,
+            lambda share: on_share(PREDICTING * share),
+            spacing,
+        )
+
+        def found(box: Box) -> tuple[np.ndarray, np.ndarray]:
+            part = np.asarray(labels[box.slices(region.box.start)])
+            return part, np.ones(part.shape, bool)
+
+        case = LabelledCase(name, region.box, region.truth, found, region.read, facts, spacing)
+        rest = 1 - PREDICTING
+        classes = len(self.card.classes)
+        return case, count(case, classes, on_block=lambda share: on_share(rest * share))
 
 
-def summary(
+def score_summary(
     cases: dict[str, metrics.CaseScores], names: list[str], background: int | None
 ) -> dict[str, Any]:
     """``metrics.summarise``, with sizes in mL or ha where all cases have voxels that measure so."""
@@ -168,7 +151,7 @@ def summary(
     return metrics.summarise(cases, names, background, units if alike else None)
 
 
-def watched(watch: Watch, names: list[str]) -> dict[str, Any]:
+def watched(watch: BlockStats, names: list[str]) -> dict[str, Any]:
     """Calibration and seams, as the card and the evaluation have them."""
     calibration, seams = watch.calibration, watch.seams
     return {

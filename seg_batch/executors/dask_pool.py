@@ -15,8 +15,8 @@ from seg_batch.core.errors import ClusterError
 from seg_batch.core.hardware import here
 from seg_batch.executors import task
 from seg_batch.executors.cluster import worker_admission
-from seg_batch.executors.cluster.requirements import Needs
-from seg_batch.executors.cluster.worker_events import Losses, revive
+from seg_batch.executors.cluster.requirements import WorkerRequirements
+from seg_batch.executors.cluster.worker_events import WorkerEvents, respawn
 from seg_batch.executors.pool import IN_FLIGHT
 from seg_batch.executors.worker_health import Health
 
@@ -39,7 +39,7 @@ class DaskPool:
 
     def __init__(self, client: Any, cluster: Any = None, name: str | None = None) -> None:
         self.name = name or client.scheduler.address
-        self.needs: Needs | None = None
+        self.needs: WorkerRequirements | None = None
         self.advice: tuple[str, ...] = ()
         self.dashboard: str | None = None
         self.dropped: dict[str, str] = {}
@@ -53,7 +53,7 @@ class DaskPool:
         self._known_at = -KNOWN_S
         self._alone_since: float | None = None
         self._names: dict[str, str] = {}
-        self._losses = Losses(client)
+        self._losses = WorkerEvents(client)
         client.subscribe_topic(worker_admission.TOPIC, self._left)
 
     @property
@@ -79,7 +79,7 @@ class DaskPool:
         wanted = self._made - len(self.dropped)
         if len(self._known) < wanted and self._known_at - self._revived_at >= REVIVE_S:
             self._revived_at = self._known_at
-            revive(self._cluster, wanted)
+            respawn(self._cluster, wanted)
 
     def submit(self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()) -> Any:
         """A future of ``function(*args)``; on a worker in ``avoid`` only where there is no other."""
@@ -87,7 +87,7 @@ class DaskPool:
         call = (
             (function, *args)
             if self.needs is None
-            else (worker_admission.fitting, self.needs, function, *args)
+            else (worker_admission.run_if_fit, self.needs, function, *args)
         )
         others = [w for w in self.workers_now() if w not in avoid] if avoid else []
         future = self._client.submit(
@@ -131,7 +131,7 @@ class DaskPool:
     def take_back(self, futures: Collection[Any]) -> list[Any]:
         """A worker that is silent keeps what it has."""
         keys = [future.key for future in futures]
-        answers = self._answers(task.keep_back, keys, limit_s=TAKE_BACK_S)
+        answers = self._answers(task.cancel_unstarted, keys, limit_s=TAKE_BACK_S)
         kept = {key for told in answers.values() if isinstance(told, list) for key in told}
         silent = {worker for worker, told in answers.items() if not isinstance(told, list)}
         if silent:
@@ -203,10 +203,10 @@ class DaskPool:
 
     def introduce(self) -> None:
         """Have all workers, those that come later too, tell their host and pid."""
-        from seg_batch.executors.cluster.worker_plugins import NAME_TOPIC, TellName
+        from seg_batch.executors.cluster.worker_plugins import NAME_TOPIC, ReportName
 
         self._client.subscribe_topic(NAME_TOPIC, self._named)
-        self._client.register_plugin(TellName())
+        self._client.register_plugin(ReportName())
         # Those there are now may have told before the scheduler knew that we listen.
         told = self._answers(here)
         self._names |= {worker: name for worker, name in told.items() if isinstance(name, str)}

@@ -29,7 +29,7 @@ LEAST_DONE = 8  # items, before their median says anything
 LEAST_S = 2.0  # that an item may always take: what is over in a moment is not worth a copy
 
 
-def late[K: Hashable](
+def stragglers[K: Hashable](
     now: float, begun: Mapping[K, float], seconds: Collection[float], least_s: float = LEAST_S
 ) -> list[K]:
     """Keys of ``begun`` (when each was submitted) that are late, the longest in flight first.
@@ -55,7 +55,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class End:
+class AttemptEnd:
     """What an ended attempt means for its item: ``again`` after ``wait_s``, or that ``rivals`` are no
     longer needed."""
 
@@ -78,7 +78,7 @@ class _Begun:
     suspect: bool = False  # a worker died with it in hand, and perhaps by it
 
 
-class Course:
+class TaskStateMachine:
     """``workers``: the names of those that there are now; asked only after a failure. ``retries``:
     further tries after faults that nobody knows; ``most``: after faults of any kind, in all."""
 
@@ -159,7 +159,7 @@ class Course:
             for n, attempt in newest.items()
             if len(self._begun[n].in_flight) < COPIES
         }
-        found = late(now, begun, self._seconds, self._least_s)
+        found = stragglers(now, begun, self._seconds, self._least_s)
         return [newest[n] for n in found[: max(0, room)]]
 
     def copy(self, attempt: Attempt, avoid: Collection[str], now: float) -> Attempt:
@@ -180,37 +180,37 @@ class Course:
 
     def ended(
         self, attempt: Attempt, worker: str, fault: Fault | None, now: float, error: str = ""
-    ) -> End:
+    ) -> AttemptEnd:
         """``fault``: None when it succeeded; ``worker``: "" when nobody knows. Only the first success
         of an item counts."""
         one = self._begun.get(attempt.number)
         if one is None or attempt not in one.in_flight:
-            return End("ignored")
+            return AttemptEnd("ignored")
         one.in_flight.remove(attempt)
         self.in_flight -= 1
         if fault is None:
             return self._done(attempt, one, worker, now)
         wait_s = self._again_in(one, worker, fault, error)
         if fault == "full" and wait_s is None:
-            return End("full")
+            return AttemptEnd("full")
         if one.in_flight:
-            return End("ignored")  # a copy is at work: it decides
+            return AttemptEnd("ignored")  # a copy is at work: it decides
         if wait_s is None or self._closed:
             del self._begun[attempt.number]
-            return End("failed" if wait_s is None else "ignored")
+            return AttemptEnd("failed" if wait_s is None else "ignored")
         one.again += 1
         one.suspect |= fault == "passing" and not worker
         heapq.heappush(
             self._suspects if one.suspect else self._later, (now + wait_s, attempt.number)
         )
-        return End("again", wait_s)
+        return AttemptEnd("again", wait_s)
 
-    def _done(self, attempt: Attempt, one: _Begun, worker: str, now: float) -> End:
+    def _done(self, attempt: Attempt, one: _Begun, worker: str, now: float) -> AttemptEnd:
         self._seconds.append(now - attempt.begun)
         self.in_flight -= len(one.in_flight)
         del self._begun[attempt.number]
         hopeless = self._health.succeeded(worker, one.failed)
-        return End("done", rivals=tuple(one.in_flight), hopeless=hopeless)
+        return AttemptEnd("done", rivals=tuple(one.in_flight), hopeless=hopeless)
 
     def _again_in(self, one: _Begun, worker: str, fault: Fault, error: str) -> float | None:
         """Seconds until the next try; None: there is none."""

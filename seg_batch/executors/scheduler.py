@@ -1,6 +1,6 @@
 """One scheduler for all pools: a bounded number of futures in flight, in the order of the items.
 
-What becomes of an item that fails, or of a worker on which nothing works, is decided by ``Course``.
+What becomes of an item that fails, or of a worker on which nothing works, is decided by ``TaskStateMachine``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from seg_batch.core.errors import ClusterError, DiskFullError, RefusedError
 from seg_batch.core.units import plain_s, whole_s
 from seg_batch.executors.faults import fault_of
 from seg_batch.executors.pool import Outcome, Pool
-from seg_batch.executors.retry_state import TICK_S, Attempt, Course
-from seg_batch.executors.task import Carried, Carrying, TakenBackError
-from seg_batch.executors.task_grouping import TASK_S, Each, Recent, parts
+from seg_batch.executors.retry_state import TICK_S, Attempt, TaskStateMachine
+from seg_batch.executors.task import TakenBackError, TaskResult, TaskWrapper
+from seg_batch.executors.task_grouping import TASK_S, RecentDurations, TaskGroup, item_futures
 
 
-class Tries:
+class RetryCallback:
     """Hears of the further tries of an item: that there will be one ``wait_s`` after attempt
     ``which``, and that ``which`` is handed out. This one does not listen."""
 
@@ -45,7 +45,7 @@ def run_bounded(
     most: int | None = None,
     stop: threading.Event | None = None,
     callback: Callback | None = None,
-    tries: Tries | None = None,
+    tries: RetryCallback | None = None,
     seconds: Callable[[Any], float] | None = None,
     together: int = 1,
 ) -> Iterator[Outcome]:
@@ -64,8 +64,12 @@ def run_bounded(
     Raises ClusterError when the pool dies, and DiskFullError when there is no space (for two workers,
     where there are several: one may have a disk of its own). What is done is on disk.
     """
-    course = Course(items, pool.health, pool.workers_now, retries, most)
-    stop, callback, tries = stop or threading.Event(), callback or Callback(), tries or Tries()
+    course = TaskStateMachine(items, pool.health, pool.workers_now, retries, most)
+    stop, callback, tries = (
+        stop or threading.Event(),
+        callback or Callback(),
+        tries or RetryCallback(),
+    )
     run = _Bounded(pool, function, course, stop, callback, tries, seconds, together)
     yield from run.outcomes()
 
@@ -77,18 +81,18 @@ class _Bounded:
         self,
         pool: Pool,
         function: Callable[..., Any],
-        course: Course,
+        course: TaskStateMachine,
         stop: threading.Event,
         callback: Callback,
-        tries: Tries,
+        tries: RetryCallback,
         seconds: Callable[[Any], float] | None,
         together: int,
     ) -> None:
         self._pool, self._course, self._stop = pool, course, stop
-        self._recent = Recent()
+        self._recent = RecentDurations()
         self._seconds, self._together = seconds or self._recent, 1 if pool.inline else together
         self._callback, self._tries, self._stopped = callback, tries, False
-        self._function = Carrying(function)
+        self._function = TaskWrapper(function)
         self._ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
         self._futures: dict[Attempt, Any] = {}
         self._left: Counter[int] = Counter()  # id of a task in flight -> its items without an end
@@ -147,8 +151,8 @@ class _Bounded:
             task = self._pool.submit(self._function, first.item, avoid=first.avoid)
             futures = [task]
         else:
-            task = self._pool.submit(Each(self._function), tuple(one.item for one in attempts))
-            futures = parts(task, len(attempts))
+            task = self._pool.submit(TaskGroup(self._function), tuple(one.item for one in attempts))
+            futures = item_futures(task, len(attempts))
         self._left[id(task)] = len(attempts)
         for attempt, future in zip(attempts, futures, strict=True):
             self._futures[attempt] = future
@@ -185,7 +189,7 @@ class _Bounded:
             return None
         return self._take(attempt, carried)
 
-    def _take(self, attempt: Attempt, carried: Carried) -> Outcome | None:
+    def _take(self, attempt: Attempt, carried: TaskResult) -> Outcome | None:
         error, worker = carried.error, carried.worker
         if error is None:
             self._recent.ended(carried.seconds)
@@ -245,12 +249,12 @@ def _name(item: Any) -> str:
     return str(getattr(item, "name", None) or getattr(item, "key", None) or item)[:200]
 
 
-def _carried(future: Any) -> Carried:
+def _carried(future: Any) -> TaskResult:
     """Of a future that is done. One whose worker was lost, or that was taken back, has no end."""
     try:
         return future.result()  # type: ignore[no-any-return]
     except Exception as error:
-        return Carried("", error=error, fault=fault_of(error))
+        return TaskResult("", error=error, fault=fault_of(error))
 
 
 def _lost_on(error: BaseException | None) -> str:

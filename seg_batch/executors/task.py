@@ -31,7 +31,7 @@ _taken_back: set[str] = set()
 
 
 @dataclass(frozen=True)
-class Carried:
+class TaskResult:
     """The end of one attempt: the result, the error with what is behind it, or both (``Doubtful``)."""
 
     worker: str
@@ -55,8 +55,8 @@ class Doubtful:
     why: str
 
 
-class Carrying:
-    """``function``, whose end comes back as ``Carried``; nothing is raised but what ends a thread.
+class TaskWrapper:
+    """``function``, whose end comes back as ``TaskResult``; nothing is raised but what ends a thread.
 
     ``func``: that function, after which pools name a task (as with ``functools.partial``). It is
     pickled once for all tasks, since it may hold a whole plan, and unpickled once in a process.
@@ -75,35 +75,35 @@ class Carrying:
 
         return bytes(dumps(self.function))
 
-    def __call__(self, item: Any) -> Carried:
+    def __call__(self, item: Any) -> TaskResult:
         worker = this_worker()
-        if not begin(this_task()):
-            return Carried(worker, error=TakenBackError("it was not begun"), fault="final")
+        if not start_item(this_task()):
+            return TaskResult(worker, error=TakenBackError("it was not begun"), fault="final")
         began = time.perf_counter()
         try:
             result = self.function(item)
             if isinstance(result, Doubtful):
-                return Carried(worker, result.result, PassingError(result.why), "passing")
-            return Carried(worker, result, seconds=time.perf_counter() - began)
+                return TaskResult(worker, result.result, PassingError(result.why), "passing")
+            return TaskResult(worker, result, seconds=time.perf_counter() - began)
         except Exception as error:
-            return Carried(worker, error=_portable(error, worker), fault=fault_of(error))
+            return TaskResult(worker, error=_portable(error, worker), fault=fault_of(error))
 
 
 class Packed:
-    """A ``Carrying`` on its way: the scheduler hands it on without a look inside."""
+    """A ``TaskWrapper`` on its way: the scheduler hands it on without a look inside."""
 
     def __init__(self, packed: bytes) -> None:
         self.packed = packed
 
-    def __call__(self, item: Any) -> Carried:
+    def __call__(self, item: Any) -> TaskResult:
         return _carrying(self.packed)(item)
 
 
 @lru_cache(maxsize=4)
-def _carrying(packed: bytes) -> Carrying:
+def _carrying(packed: bytes) -> TaskWrapper:
     from distributed.protocol.pickle import loads
 
-    return Carrying(loads(packed))
+    return TaskWrapper(loads(packed))
 
 
 def this_worker() -> str:
@@ -131,7 +131,7 @@ def _portable(error: Exception, worker: str) -> Exception:
     return error
 
 
-def begin(key: str) -> bool:
+def start_item(key: str) -> bool:
     """Whether an item of the task may begin; if so, that is noted. ``""``: a task that nobody can take
     back."""
     with _guard:
@@ -145,7 +145,7 @@ def begin(key: str) -> bool:
         return True
 
 
-def keep_back(keys: Collection[str]) -> list[str]:
+def cancel_unstarted(keys: Collection[str]) -> list[str]:
     """Those of the tasks that this worker has begun; no item of any of them will begin from now on."""
     with _guard:
         _taken_back.update(keys)

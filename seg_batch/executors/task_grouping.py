@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from seg_batch.executors.task import Carried, Carrying, TakenBackError
+from seg_batch.executors.task import TakenBackError, TaskResult, TaskWrapper
 
 TASK_S = 0.25  # that a task should take, at least
 PATIENCE_S = 1.0  # after which a task begins no further item
@@ -24,7 +24,7 @@ def group_size(items: int, workers: int) -> int:
     return max(1, min(MOST, items // (8 * workers)))
 
 
-class Recent:
+class RecentDurations:
     """What the next item is expected to take: as long as the slowest of those that ended lately, and
     unknown (infinity) before the first few have. In seconds."""
 
@@ -38,28 +38,28 @@ class Recent:
         return max(self._seconds) if len(self._seconds) >= FIRST else math.inf
 
 
-class Each:
+class TaskGroup:
     """The task: ``function`` for one item after another, as long as they are as short as expected."""
 
-    def __init__(self, function: Carrying) -> None:
+    def __init__(self, function: TaskWrapper) -> None:
         self.function = function
 
     @property
     def func(self) -> Callable[..., Any]:
         return self.function.func
 
-    def __call__(self, items: Sequence[Any]) -> list[Carried]:
+    def __call__(self, items: Sequence[Any]) -> list[TaskResult]:
         until = time.monotonic() + PATIENCE_S
         first, *others = items
         return [self.function(first), *(self._in_time(item, until) for item in others)]
 
-    def _in_time(self, item: Any, until: float) -> Carried:
+    def _in_time(self, item: Any, until: float) -> TaskResult:
         if time.monotonic() < until:
             return self.function(item)
-        return Carried("", error=TakenBackError("its task took too long"), fault="final")
+        return TaskResult("", error=TakenBackError("its task took too long"), fault="final")
 
 
-class Part:
+class GroupItemFuture:
     """The future of one item of a task; the task is cancelled when nobody wants any of its parts."""
 
     def __init__(self, task: Any, index: int, wanted: set[int]) -> None:
@@ -80,7 +80,7 @@ class Part:
         return bool(self.task.cancel())
 
 
-def parts(task: Any, number: int) -> list[Part]:
+def item_futures(task: Any, number: int) -> list[GroupItemFuture]:
     """Of a task with so many items, in their order."""
     wanted: set[int] = set()
-    return [Part(task, index, wanted) for index in range(number)]
+    return [GroupItemFuture(task, index, wanted) for index in range(number)]

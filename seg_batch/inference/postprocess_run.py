@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,40 +18,37 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.config.postprocess import AnyStep, describe, to_json
+from seg_batch.config.postprocess import AnyStep, chain_to_json, describe
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Block, Box, Shape
-from seg_batch.core.georef import Georef, RasterGeoref
-from seg_batch.core.normalise import Normaliser
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.inference.postprocess.costs import blocks_of, threads_for
-from seg_batch.inference.postprocess.label_context import Setting
-from seg_batch.inference.postprocess.run import Done, run_step
-from seg_batch.inference.worker import Job
+from seg_batch.inference.postprocess.label_context import LabelContext
+from seg_batch.inference.postprocess.run import PostStepRow, StepChange, run_step
+from seg_batch.inference.worker import BlockJob
 from seg_batch.io.sinks.work_store import WorkStore
-from seg_batch.io.sources import open_source
-from seg_batch.io.sources.tolerant_read import hold
-from seg_batch.io.sources.views.upsampled import finer
+from seg_batch.io.sources.tolerant_read import read_window
+from seg_batch.io.sources.views.open_view import open_view
 
 PREDICTED = "labels"
 
 
 @dataclass(frozen=True)
-class Mapped:
+class MappedLabels:
     """The map that becomes the product, and one row per step for the report."""
 
     name: str = PREDICTED
-    steps: tuple[dict[str, Any], ...] = ()
+    steps: tuple[PostStepRow, ...] = ()
 
 
 @dataclass(frozen=True)
-class StoreBoard:
+class WorkStoreLabels:
     """A ``passes.Board`` of a work store: the map ``before`` is read, the map ``after`` written. It
     goes to the workers as paths and numbers; each opens the store itself."""
 
-    job: Job
+    job: BlockJob
     before: str
     after: str
 
@@ -72,7 +68,7 @@ class StoreBoard:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        return spacing_of(self._store.spec.georef)
+        return self._store.spec.georef.spacing
 
     def labels(self, box: Box) -> np.ndarray:
         return self._store.read_labels(box, self.before)
@@ -82,33 +78,16 @@ class StoreBoard:
 
     def image(self, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
         """The input as the model saw it, in the file's own axes; what can't be read is not valid."""
-        job, card = self.job, self.job.model.card
-        source = open_source(
-            job.input, volume=job.volume, staged=Path(job.staged) if job.staged else None
-        )
-        try:
-            pixels, _ = hold(finer(source, card.finer, card.rank, card.orientation), box)
-        finally:
-            source.close()
-        numbers: dict[str, Any] = {
-            k: v if v is None else tuple(v) for k, v in job.plan.normaliser.items()
-        }
+        with open_view(self.job.image, self.job.model.card) as view:
+            pixels, _ = read_window(view.native, box)
         valid = None if pixels.valid is None else pixels.any_valid()
-        return Normaliser(**numbers)(pixels), valid
+        return self.job.plan.normaliser(pixels), valid
 
     def write(self, block: Block, labels: np.ndarray) -> None:
         self._store.write_map(self.after, block, labels)
 
 
-def spacing_of(georef: Georef) -> tuple[float, ...]:
-    """Sides of a voxel along the file's axes, in the unit of its georeference."""
-    if isinstance(georef, RasterGeoref):
-        a, b, _, d, e, _ = georef.transform
-        return math.hypot(b, e), math.hypot(a, d)
-    return georef.spacing
-
-
-def post_process(job: Job, store: WorkStore, pool: Pool, callback: Callback) -> Mapped:
+def post_process(job: BlockJob, store: WorkStore, pool: Pool, callback: Callback) -> MappedLabels:
     """Do the steps of the plan that are not done yet, each over all blocks.
 
     A store with blocks missing is treated as it is: what is missing has no data, objects end there.
@@ -118,25 +97,25 @@ def post_process(job: Job, store: WorkStore, pool: Pool, callback: Callback) -> 
     basis = _basis(store, job.plan.blocks)
     name, rows = _done_before(store, basis, chain)
     store.drop_maps(keep=name)
-    setting = Setting.of(job.model.card, store.spec.georef)
+    setting = LabelContext.of(job.model.card, store.spec.georef)
     blocks = blocks_of(job.plan.extent, store.spec.chunk)
     threads = threads_for(pool.workers)
     for step in chain[len(rows) :]:
         callback.on(events.Stage(describe(step)))
         start = time.perf_counter()
         after = store.new_map()
-        board = StoreBoard(job, name, after)
+        board = WorkStoreLabels(job, name, after)
         done = run_step(step, board, setting, blocks, partial(_in_pool, pool), threads)
         rows = [*rows, _row(step, done, time.perf_counter() - start)]
         store.note_steps({"basis": basis, "map": after, "steps": rows})
         name = after
         store.drop_maps(keep=name)
-    return Mapped(name, tuple(rows))
+    return MappedLabels(name, tuple(rows))
 
 
-def _row(step: AnyStep, done: Done, seconds: float) -> dict[str, Any]:
+def _row(step: AnyStep, done: StepChange, seconds: float) -> PostStepRow:
     return {
-        "step": to_json([step])[0],
+        "step": chain_to_json([step])[0],
         "words": describe(step),
         "voxels_changed": done.voxels,
         "objects_changed": done.objects,
@@ -156,14 +135,14 @@ def _basis(store: WorkStore, blocks: int) -> str | None:
 
 def _done_before(
     store: WorkStore, basis: str | None, chain: tuple[AnyStep, ...]
-) -> tuple[str, list[dict[str, Any]]]:
+) -> tuple[str, list[PostStepRow]]:
     """The map that an earlier run came to, and the rows of its steps; the predicted one if none."""
     noted = store.steps()
     rows = noted.get("steps", [])
     steps = [row["step"] for row in rows]
     if basis is None or noted.get("basis") != basis or not store.has_map(noted["map"]):
         return PREDICTED, []
-    if steps != list(to_json(chain[: len(steps)])):
+    if steps != list(chain_to_json(chain[: len(steps)])):
         return PREDICTED, []
     return noted["map"], rows
 

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.cluster import ClusterSpec, read_spec
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import read_recipe
 from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, SegbatchError
 from seg_batch.core.versions import package_version
-from seg_batch.inference.bundles import Model, checked, choose, find, fitting
+from seg_batch.inference.bundles import Model, checked, choose_bundle, find_bundle, require_fit
 from seg_batch.inference.ensemble import joined
 from seg_batch.inference.outputs import Outputs, outputs_for
-from seg_batch.inference.plan import MEMORY_SHARE, Plan, make_plan
+from seg_batch.inference.plan import MEMORY_SHARE, Decisions, DraftPlan, make_plan
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sinks.zarr_attributes import AXES
-from seg_batch.io.sources import corner_traps, open_source
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.oriented import Oriented
-from seg_batch.io.sources.views.upsampled import finer
+from seg_batch.io.sources.views.open_view import ImageSpec, View
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
@@ -39,7 +38,7 @@ class Request:
     input: str
     output: str | None = None
     model: ModelLike = None
-    options: Options = field(default_factory=Options)
+    options: PredictOptions = field(default_factory=PredictOptions)
     cluster: str | Mapping[str, Any] | ClusterSpec = "auto"
     volume: int | None = None
     overwrite: bool = False
@@ -47,38 +46,40 @@ class Request:
     many: bool = False
     attempt: str = ""
 
+    def image(self, staged: Path | None = None) -> ImageSpec:
+        """The input; ``staged``: its uncompressed copy."""
+        return ImageSpec((self.input,), self.volume, () if staged is None else (staged,))
+
 
 @dataclass(frozen=True)
-class Prepared:
-    """Everything decided for one request, before anything is written."""
+class Prepared[P: Decisions]:
+    """Everything decided for one request, before anything is written. ``plan``: a draft, until the
+    numbers of the normaliser are known."""
 
     request: Request
     info: SourceInfo
     model: Model
-    plan: Plan
+    plan: P
     outputs: Outputs
 
+    def by[Q: Decisions](self, plan: Q) -> Prepared[Q]:
+        """The same by another plan."""
+        return Prepared(self.request, self.info, self.model, plan, self.outputs)
 
-def prepare(request: Request) -> Prepared:
+
+def prepare(request: Request) -> Prepared[DraftPlan]:
     """Open the input, choose the model, make the plan. Reads the header and the corners only,
     writes nothing."""
-    source = open_source(request.input, volume=request.volume)
-    try:
-        info = replace(source.info, warnings=(*source.info.warnings, *corner_traps(source)))
-        model = resolve_model(request.model, info)
+    with closing(request.image().open()) as file:
+        model = resolve_model(request.model, file.info)
+        view = View.of(file, model.card)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
-        card = model.card
-        source = finer(source, card.finer, card.rank, card.orientation)
-        info = replace(source.info, warnings=info.warnings)
-        view = Oriented(source, card.orientation)
-        members = tuple(member.card for member in model.members)
-        identity = _identity(request, info, model)
-        plan = make_plan(info, view, card, options, identity, members)
-        plan = replace(plan, engine_why=engine.why)
-        info = replace(info, warnings=(*info.warnings, *unseen(model, options.tta)))
-    finally:
-        source.close()
+        plan = make_plan(
+            view, model.cards, options, engine.why, _identity(request, file.info, model)
+        )
+        warnings = (*view.warnings(), *tta_warnings(model, options.tta))
+        info = replace(view.native.info, warnings=warnings)
     outputs = outputs_for(info, request.output, many=request.many)
     return Prepared(request, info, model, plan, replace(outputs, attempt=request.attempt))
 
@@ -87,8 +88,8 @@ def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
     """A bundle by name, path or fit; a card with any callable ``array -> array``; or a list of
     such, whose probabilities are averaged."""
     if model is None:
-        return choose(info)
-    found = fitting(_found(model), info)  # said before weights are read
+        return choose_bundle(info)
+    found = require_fit(_found(model), info)  # said before weights are read
     return _checked(found)
 
 
@@ -105,7 +106,7 @@ def _checked(model: Model) -> Model:
 
 def _found(model: OneModel | Sequence[OneModel]) -> Model:
     if isinstance(model, str | Path):
-        return find(str(model))
+        return find_bundle(str(model))
     if isinstance(model, list):
         return joined([_found(one) for one in model])
     card, function = model
@@ -116,7 +117,7 @@ def _found(model: OneModel | Sequence[OneModel]) -> Model:
     return Model(card, function=function)
 
 
-def engine_of(model: Model, options: Options) -> Choice:
+def engine_of(model: Model, options: PredictOptions) -> Choice:
     """What computes the model on this machine; functions compute themselves."""
     formats = {member.card.format for member in model.all if member.path is not None}
     if not formats:
@@ -125,11 +126,11 @@ def engine_of(model: Model, options: Options) -> Choice:
         options.engine,
         gpus=hardware.gpus(),
         precision=options.precision,
-        format="openvino" if "openvino" in formats else "keras",
+        formats=formats,
     )
 
 
-def _settled(request: Request, engine: Choice) -> Options:
+def _settled(request: Request, engine: Choice) -> PredictOptions:
     """Options with everything that depends on this machine decided."""
     options, spec = request.options, read_spec(request.cluster)
     workers, memory_bytes = spec.most_workers or options.workers, options.memory_bytes
@@ -165,7 +166,7 @@ def _weights(model: Model) -> str:
     return model.card.weights_sha256 or getattr(model.function, "__qualname__", "")
 
 
-def unseen(model: Model, tta: str) -> list[str]:
+def tta_warnings(model: Model, tta: str) -> list[str]:
     """A line for each member whose recipe never mirrored an axis that ``tta`` mirrors.
 
     Nothing is said of a model that has no recipe beside it. What a mirrored patch does to a model

@@ -15,7 +15,7 @@ import numpy as np
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.nn.analysis.graph import maker
-from seg_batch.nn.analysis.patch_shapes import comma, require_memory, sides_of
+from seg_batch.nn.analysis.patch_shapes import comma, require_patch_memory, sides_of
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.engines import load_predictor
 from seg_batch.nn.networks.blocks import probability
@@ -25,7 +25,7 @@ _SUM = 0.01  # tolerance of the sum of probabilities: bfloat16 has 8 bits
 
 
 @dataclass(frozen=True)
-class Wrapped:
+class WrappedModel:
     """``model``: functional, ``(B, *s, channels)`` to ``(B, *(finer * s), classes)``, or one
     sigmoid channel. ``patch``: the sides of the tested patch. ``notes``: the choices made, a
     sentence each."""
@@ -48,7 +48,7 @@ def wrapped(
     patch: Shape | None = None,
     head: str | None = None,
     logits: bool = False,
-) -> Wrapped:
+) -> WrappedModel:
     """The model in the ``.keras`` file `path`, checked by one forward pass over one patch.
 
     `head`: the layer whose output is taken of several; None: the last. `logits`: add the softmax
@@ -60,7 +60,7 @@ def wrapped(
     model, notes = _one_output(model, head, path)
     _require_classes(model, classes, path)
     sides, finer = sides_of(model, patch, path)
-    require_memory(model, sides)
+    require_patch_memory(model, sides)
     if logits:
         _require_scores(model, sides, path)
         kind = probability(model.output_shape[-1])
@@ -68,10 +68,10 @@ def wrapped(
         model = keras.Model(model.input, final(model.output), name=model.name)
     _require_probabilities(model, sides, finer, path)
     model, closed = _runnable(model, sides)
-    return Wrapped(model, sides, finer, (*notes, *closed))
+    return WrappedModel(model, sides, finer, (*notes, *closed))
 
 
-def require_same(path: Path, wrapping: Wrapped, sha256: str) -> None:
+def require_same(path: Path, wrapping: WrappedModel, sha256: str) -> None:
     """Raises BundleError unless the file, run as in ``predict``, gives the model's probabilities."""
     patch = _noise((1, *wrapping.patch, wrapping.model.input_shape[-1]))
     expected = _run(wrapping.model, patch)

@@ -16,15 +16,15 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
-from seg_batch.datasets.pairs import Pair, find, open_seen
+from seg_batch.datasets.pairs import Pair, find_pairs, open_pair
 from seg_batch.io.sources.iterate import piece_boxes
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import View
 from seg_batch.training.autoconfig import (
     FEW_CASES,
     STRIPS,
     CaseFacts,
-    Facts,
+    DatasetFacts,
     Reason,
     Strips,
     advise,
@@ -39,9 +39,9 @@ def advised(
 ) -> tuple[dict[str, Any], tuple[Reason, ...]]:
     """The advice for what the arguments of ``train`` or ``patches`` name. Classes, channels and
     ignored values that a manifest names are taken from it."""
-    found = find(given)
+    found = find_pairs(given)
     ignore = {value for manifest in found.manifests.values() for value in manifest.ignore}
-    plain, reasons = advise(facts_of(found.pairs, align=align, ignore=ignore))
+    plain, reasons = advise(measure_dataset(found.pairs, align=align, ignore=ignore))
     said: dict[str, Any] = {}
     for manifest in found.manifests.values():
         if manifest.channels is not None:
@@ -52,13 +52,13 @@ def advised(
     return plain, tuple(r for r in reasons if r.key.removeprefix("card.") not in said)
 
 
-def facts_of(
+def measure_dataset(
     pairs: Sequence[Pair],
     *,
     align: str | None = None,
     ignore: Collection[int] = (),
     gpus: int | None = None,
-) -> Facts:
+) -> DatasetFacts:
     """What is known of these pairs and this machine. Memory is bounded whatever their size.
 
     ``ignore``: label values that are no class, besides nodata. Raises InputError, naming the file, where kinds or channels differ between images, or where
@@ -70,7 +70,7 @@ def facts_of(
     strips = _Strips.over(infos) if len(pairs) < FEW_CASES else None
     looked = [_look(pair, align, ignore, strips) for pair in pairs]
     first = infos[0]
-    return Facts(
+    return DatasetFacts(
         kind=first.kind,
         channels=_channels(first.channels),
         dtype=first.dtype,
@@ -85,10 +85,8 @@ def facts_of(
 
 
 def _header(pair: Pair, align: str | None) -> SourceInfo:
-    image, label = open_seen(pair, "RAS", align)
-    image.close()
-    label.close()
-    return image.info
+    with open_pair(pair, "RAS", align) as (image, _):
+        return image.info
 
 
 def _require_alike(infos: list[SourceInfo]) -> None:
@@ -116,8 +114,7 @@ def _look(
     pair: Pair, align: str | None, ignore: Collection[int], strips: _Strips | None
 ) -> tuple[CaseFacts, bool]:
     """The facts of a case, and whether its image holds whole numbers."""
-    image, label = open_seen(pair, "RAS", align)
-    try:
+    with open_pair(pair, "RAS", align) as (image, label):
         values = _sample(image)
         case = CaseFacts(
             case=pair.case,
@@ -129,18 +126,14 @@ def _look(
             mean=float(values.mean()),
         )
         return case, bool((values == np.round(values)).all())
-    finally:
-        image.close()
-        label.close()
 
 
-def _sample(image: Oriented) -> np.ndarray:
+def _sample(image: View) -> np.ndarray:
     """Valid values of the middle of an image, all channels, physical; a zero where there is none."""
     extent = image.info.extent
     part = min(1.0, (SAMPLE_VOXELS / math.prod(extent)) ** (1 / len(extent)))
-    shape = [max(1, int(n * part)) for n in extent]
-    start = tuple((n - m) // 2 for n, m in zip(extent, shape, strict=True))
-    pixels = image.read(Box(start, tuple(a + m for a, m in zip(start, shape, strict=True))))
+    shape = tuple(max(1, int(n * part)) for n in extent)
+    pixels = image.read(Box.whole(extent).middle(shape))
     values = pixels.physical(np.float64)
     keep = np.isfinite(values) if pixels.valid is None else np.isfinite(values) & pixels.valid
     return values[keep] if keep.any() else np.zeros(1)
@@ -154,7 +147,7 @@ def _spacing(info: SourceInfo) -> tuple[float, ...] | None:
     return georef.spacing_mm
 
 
-def _classes(label: Oriented, ignore: Collection[int], strips: _Strips | None) -> dict[int, int]:
+def _classes(label: View, ignore: Collection[int], strips: _Strips | None) -> dict[int, int]:
     """Voxels per label value, from one pass."""
     voxels: Counter[int] = Counter()
     for box in piece_boxes(label.info):

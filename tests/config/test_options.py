@@ -27,7 +27,7 @@ from seg_batch.config.options import Option, declared, option
 from seg_batch.config.predict_options import ModelOptions, PredictOptions, RequestArguments
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.config.workflow.steps import Evaluate, Patches, Train
+from seg_batch.config.workflow.steps import EvaluateStep, PatchesStep, TrainStep
 from seg_batch.core.errors import PlanError
 from seg_batch.datasets.build import make_patches
 from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
@@ -40,10 +40,10 @@ PLACES = {
     PredictOptions: (("predict", "plan", "watch"), Workflow, ()),
     RequestArguments: (("predict", "plan", "watch"), Workflow, (seg_batch.predict,)),
     ModelOptions: (("evaluate",), Workflow, ()),
-    CutOptions: (("patches",), Patches, (make_patches,)),
-    TrainOverrides: (("train",), Train, ()),
-    StartOptions: (("train",), Train, (train,)),
-    EvaluateOptions: (("evaluate",), Evaluate, (evaluate_bundle, evaluate_files)),
+    CutOptions: (("patches",), PatchesStep, (make_patches,)),
+    TrainOverrides: (("train",), TrainStep, ()),
+    StartOptions: (("train",), TrainStep, (train,)),
+    EvaluateOptions: (("evaluate",), EvaluateStep, (evaluate_bundle, evaluate_files)),
     ImportOptions: (("models import",), None, ()),
 }
 NO_KEY = {
@@ -107,7 +107,7 @@ def name_of(value: Any) -> str:
     return value.name if isinstance(value, Option) else value.__name__
 
 
-@pytest.mark.parametrize(("kind", "one"), every_option(), ids=name_of)
+@pytest.mark.parametrize(("kind", "one"), list(every_option()), ids=name_of)
 def test_it_is_an_option_of_its_commands_with_the_words_of_its_declaration(
     kind: type, one: Option
 ) -> None:
@@ -120,7 +120,7 @@ def test_it_is_an_option_of_its_commands_with_the_words_of_its_declaration(
             assert found.default == one.unsaid
 
 
-@pytest.mark.parametrize(("kind", "one"), every_option(), ids=name_of)
+@pytest.mark.parametrize(("kind", "one"), list(every_option()), ids=name_of)
 def test_it_is_a_key_of_workflows(kind: type, one: Option) -> None:
     model: Any = PLACES[kind][1]
     if model is None:
@@ -147,7 +147,7 @@ def _parts(annotation: Any) -> tuple[type, ...]:
     return tuple(part for part in annotation.__args__ if isinstance(part, type))
 
 
-@pytest.mark.parametrize(("kind", "one"), every_option(), ids=name_of)
+@pytest.mark.parametrize(("kind", "one"), list(every_option()), ids=name_of)
 def test_it_is_a_keyword_in_python(kind: type, one: Option) -> None:
     for function in PLACES[kind][2]:
         taken = inspect.signature(function).parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Axis, Box, Grid
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.taper import Taper
+from seg_batch.inference.ensemble import decimated
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
 from seg_batch.inference.sliding_window.grid import make_grid
@@ -27,14 +29,16 @@ from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.inference.sliding_window.tta import averaged
 from seg_batch.inference.verify import verify_product
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.views.upsampled import Finer, one_of_each, repeated
+from seg_batch.io.sources.views.upsampled import Upsampled, repeated
 from tests.support.files import address_raster, address_volume, write_raster, write_volume
 
 Array = np.ndarray
 
 
 def predict(path: Path, output: Path, **asked: Any) -> dict[str, Any]:
-    options = Options(**{k: asked.pop(k) for k in list(asked) if k in Options.__annotations__})
+    options = PredictOptions(
+        **{f.name: asked.pop(f.name) for f in fields(PredictOptions) if f.name in asked}
+    )
     return predict_one(Request(str(path), str(output), options=options, **asked))
 
 
@@ -98,7 +102,7 @@ def test_a_finer_source_repeats_every_voxel(data: Any) -> None:
     values = np.arange(np.prod(shape) * 2).reshape(*shape, 2)
     georef = RasterGeoref() if rank == 2 else VolumeGeoref(tuple(map(tuple, np.eye(4).tolist())))
     info = open_info(shape, georef)
-    finer = Finer(Held(info, Pixels(values, values % 3 == 0)), factors)
+    finer = Upsampled(Held(info, Pixels(values, values % 3 == 0)), factors)
     whole = values
     for axis, f in enumerate(factors):
         whole = whole.repeat(f, axis)
@@ -129,8 +133,8 @@ def test_tiles_start_at_whole_voxels_of_the_input(data: Any) -> None:
     extent = data.draw(st.integers(1, 40))
     model = card(kind="raster", rank=2, patch=(patch,) * 2, finer=f)
     coarse = model.model_copy(update={"finer": 1})
-    fine_grid, _ = make_grid((extent * f,) * 2, model, Options(overlap=overlap))
-    grid, _ = make_grid((extent,) * 2, coarse, Options(overlap=overlap))
+    fine_grid, _ = make_grid((extent * f,) * 2, model, PredictOptions(overlap=overlap))
+    grid, _ = make_grid((extent,) * 2, coarse, PredictOptions(overlap=overlap))
     assert [s * f for s in grid.axes[0].starts] == list(fine_grid.axes[0].starts)
     values = np.arange(extent**2).reshape(extent, extent, 1)
     whole = Box.whole((extent,) * 2)
@@ -145,7 +149,7 @@ def test_tiles_start_at_whole_voxels_of_the_input(data: Any) -> None:
 def test_the_predictor_sees_each_voxel_once() -> None:
     patches = np.arange(2 * 4 * 3 * 5).reshape(2, 4, 3, 5).astype(np.float32)
     fed = []
-    one_of_each(lambda x: fed.append(x) or x, 3)(repeated(patches, (1, 3, 3)))
+    decimated(lambda x: fed.append(x) or x, 3)(repeated(patches, (1, 3, 3)))
     assert np.array_equal(fed[0], patches)
 
 
@@ -184,7 +188,7 @@ def weighed(values: Array, model: ModelCard, predictor: Any) -> Array:
     """Slow and plain: tiles of the coarse image, weights of the fine grid, one sum for all."""
     f, extent = model.finer, values.shape[:2]
     coarse = Grid(extent, model.patch, model.overlap, model.margin or (0, 0))
-    fine, _ = make_grid(tuple(n * f for n in extent), model, Options())
+    fine, _ = make_grid(tuple(n * f for n in extent), model, PredictOptions())
     total = np.zeros((*fine.extent, len(model.classes)))
     for tile, place in zip(coarse, fine, strict=True):
         index = np.ix_(*(range(a, b) for a, b in zip(tile.box.start, tile.box.stop, strict=True)))

@@ -13,7 +13,7 @@ import rasterio
 
 from seg_batch.config.card import read_card
 from seg_batch.config.command_options import TrainOverrides
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import read_recipe
 from seg_batch.core.files import sha256
 from seg_batch.datasets.build import make_patches
@@ -60,7 +60,7 @@ def test_scores_are_stitched_and_a_perfect_model_is_perfect(tmp_path: Path) -> N
     found = score(regions, card, knows)
     assert found.total.sum() == 50 * 120
     assert found.accuracy == 1
-    assert found.mean_dice == 1
+    assert found.mean_dice_of_true == 1
     wrong = score(regions, card, lambda patches: np.roll(knows(patches), 1, -1))
     assert wrong.accuracy == 0
 
@@ -105,7 +105,7 @@ def test_scores_are_those_of_evaluate_and_of_the_map(scene: dict[str, Any]) -> N
     assert sum(map(sum, table["confusion"])) == 64 * 128
     assert set(table["classes"]) == {"dark", "bright"}
     assert scores["training"]["steps"] == 30
-    exact = Options(precision="float32")
+    exact = PredictOptions(precision="float32")
     again = evaluate_bundle(folder / "b", folder / "d.zarr", split="test", options=exact)
     for name in ("overall", "classes", "confusion"):
         assert again["scores"][name] == table[name]
@@ -155,7 +155,7 @@ def test_a_bundle_from_volumes_is_what_predict_takes(tmp_path: Path) -> None:
 def _dice_of_product(folder: Path, case: str) -> float:
     """Of the product of ``predict`` on a case."""
     image, product = folder / "v" / "images" / f"{case}.nii.gz", folder / "out.nii.gz"
-    options = Options(precision="float32")
+    options = PredictOptions(precision="float32")
     predict_one(Request(str(image), str(product), model=str(folder / "b"), options=options))
     truth = np.asarray(nibabel.load(folder / "v" / "labels" / f"{case}.nii.gz").dataobj)
     found = np.asarray(nibabel.load(product).dataobj)

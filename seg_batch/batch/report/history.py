@@ -7,11 +7,12 @@ that was begun and never told of again lasted, at the latest, until its coordina
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from seg_batch.batch.journal import InputState, fold
-from seg_batch.batch.journal.events import Event
+from seg_batch.batch.journal import InputRecord, fold
+from seg_batch.batch.journal.events import JournalEvent
 from seg_batch.batch.journal.state import RUNNING
 
 # In the order in which a reader wants them.
@@ -29,7 +30,7 @@ MARKERS = ("worker_lost", "worker_dropped", "straggler", "taken_over", "stopping
 
 
 @dataclass(frozen=True)
-class Spell:
+class Interval:
     """One attempt at one input. ``ended``: done, retried, failed, refused, stopped (with its session)
     or lost (no end is told). ``worker``: who did it, or led those who did."""
 
@@ -56,13 +57,13 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Night:
+class RunHistory:
     """A run. ``spells`` in the order of their start; ``retried``: per input why it was repeated."""
 
-    inputs: tuple[InputState, ...]
-    spells: tuple[Spell, ...]
+    inputs: tuple[InputRecord, ...]
+    spells: tuple[Interval, ...]
     sessions: tuple[Session, ...]
-    markers: tuple[Event, ...]
+    markers: tuple[JournalEvent, ...]
     retried: dict[str, tuple[str, ...]]
 
     @property
@@ -70,12 +71,12 @@ class Night:
         return bool(self.sessions) and self.sessions[-1].ended
 
 
-def status(told: InputState) -> str:
+def status(told: InputRecord) -> str:
     """One of ``STATUSES``."""
     return "unfinished" if told.status == RUNNING else told.status
 
 
-def night(events: list[Event]) -> Night:
+def history_of(events: list[JournalEvent]) -> RunHistory:
     """The night that these events tell of, in their order."""
     clock = _Clock()
     for event in events:
@@ -86,7 +87,7 @@ def night(events: list[Event]) -> Night:
         if event["event"] == "retried":
             key = event["input"]
             retried[key] = (*retried.get(key, ()), str(event["error"]))
-    return Night(
+    return RunHistory(
         inputs=tuple(fold(events).inputs.values()),
         spells=tuple(sorted(clock.spells, key=lambda s: (s.start, s.input))),
         sessions=tuple(clock.sessions),
@@ -99,13 +100,13 @@ class _Clock:
     """Events in; spells and sessions out."""
 
     def __init__(self) -> None:
-        self.spells: list[Spell] = []
+        self.spells: list[Interval] = []
         self.sessions: list[Session] = []
         self._large: set[str] = set()
         self._open: dict[str, tuple[str, float]] = {}
         self._now = 0.0
 
-    def take(self, event: Event) -> None:
+    def take(self, event: JournalEvent) -> None:
         kind, at = event["event"], float(event["t"])
         if kind == "begun":
             self.abandon()
@@ -130,7 +131,7 @@ class _Clock:
         for key in list(self._open):
             self._close(key, self._now if at is None else at, ended, {})
 
-    def _close(self, key: str, at: float, ended: str, told: dict[str, Any]) -> None:
+    def _close(self, key: str, at: float, ended: str, told: Mapping[str, Any]) -> None:
         """``told``: what knows the worker, and of what is done also when it really worked."""
         if key in self._open:
             named, start = self._open.pop(key)
@@ -139,14 +140,14 @@ class _Clock:
             else:
                 worker = str(told.get("worker") or named or NOT_TOLD)
             start, stop = float(told.get("began") or start), float(told.get("finished") or at)
-            self.spells.append(Spell(key, worker, start, max(start, stop), ended))
+            self.spells.append(Interval(key, worker, start, max(start, stop), ended))
 
-    def _alive(self, kind: str, event: Event) -> None:
+    def _alive(self, kind: str, event: JournalEvent) -> None:
         if not self.sessions:
             return
         last = self.sessions[-1]
         if kind == "ended":
-            told = {"ended": True, "status": event["status"], "why": str(event["why"] or "")}
-            self.sessions[-1] = replace(last, stop=self._now, **told)
+            status, why = event["status"], str(event["why"] or "")
+            self.sessions[-1] = replace(last, stop=self._now, ended=True, status=status, why=why)
         elif not last.ended:
             self.sessions[-1] = replace(last, stop=self._now)

@@ -8,12 +8,13 @@ from typing import Any
 
 from seg_batch.batch.journal import Journal
 from seg_batch.batch.report.gallery import Gallery, gallery
-from seg_batch.batch.report.history import night
-from seg_batch.batch.report.html_page import page
+from seg_batch.batch.report.history import history_of
+from seg_batch.batch.report.html_page import run_page
 from seg_batch.batch.report.junit import junit
 from seg_batch.batch.report.prometheus import metrics
+from seg_batch.batch.report.rows import RunReport
 from seg_batch.batch.report.steps import in_order, steps_of
-from seg_batch.batch.report.summary import facts_of
+from seg_batch.batch.report.summary import run_report
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import write_bytes
 from seg_batch.core.run_files import FACTS, JOURNAL, JUNIT, METRICS, PAGE, WORKFLOW
@@ -29,7 +30,7 @@ TOLD = (
 )  # a workflow's hooks hold secrets
 
 
-def write(folder: str | Path) -> dict[str, Any]:
+def write(folder: str | Path) -> RunReport:
     """``report.json``, ``report.xml``, ``metrics.prom`` and ``report.html`` in the run's folder;
     returns what ``report.json`` says. ``InputError`` where there is no journal."""
     folder = Path(folder)
@@ -39,18 +40,19 @@ def write(folder: str | Path) -> dict[str, Any]:
         )
     workflow = _workflow(folder)
     settings = {key: workflow[key] for key in TOLD if workflow.get(key)}
-    told = night(Journal.read(folder / JOURNAL))
+    told = history_of(Journal.read(folder / JOURNAL))
     if workflow.get("steps"):
         told = in_order(told, workflow)
-    facts = facts_of(told, str(workflow.get("name") or folder.name), settings)
+    facts = run_report(told, str(workflow.get("name") or folder.name), settings)
     if workflow.get("steps"):
-        facts |= {"steps": steps_of(told, workflow, facts["inputs"], folder), "workers": []}
+        facts["steps"] = steps_of(told, workflow, facts["inputs"], folder)
+        facts["workers"] = []
     pictures = Gallery((), 0) if facts["steps"] else gallery(facts)
     # The cheap ones first: what machines read is there even if a picture takes its time.
     write_bytes(folder / FACTS, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
     write_bytes(folder / JUNIT, junit(facts))
     write_bytes(folder / METRICS, metrics(facts).encode())
-    write_bytes(folder / PAGE, page(facts, pictures).encode())
+    write_bytes(folder / PAGE, run_page(facts, pictures).encode())
     return facts
 
 

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
+from seg_batch.config.card import ClassInfo, Frozen, ModelCard, Normalisation, SkipRule
 from seg_batch.core.normalise import Normaliser
 
 
-class Frozen(BaseModel):
-    """The base of all recipe values: frozen, unknown keys refused, no NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Draft(Frozen):
+class CardTemplate(Frozen):
     """The card of the bundle to be: all but what only the training can tell.
 
     ``normalisation``: ``card`` measures mean and std over the training part of all images,
@@ -53,7 +47,7 @@ class Draft(Frozen):
         return ModelCard(**{**drafted, "normalisation": rule, **measured})
 
     @model_validator(mode="after")
-    def _makes_a_card(self) -> Draft:
+    def _makes_a_card(self) -> CardTemplate:
         self.card()
         ids, names = [c.id for c in self.classes], [c.name for c in self.classes]
         if self.background not in (None, 0, *ids):

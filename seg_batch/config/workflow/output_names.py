@@ -7,8 +7,9 @@ import re
 import string
 from pathlib import PurePath
 
+from seg_batch.core.registry.formats import split
 from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY, PART, PARTIAL, RUNS
-from seg_batch.core.text import nearest, split
+from seg_batch.core.text import nearest
 
 _ENDINGS = "|".join(map(re.escape, (*ON_THE_WAY, PART, PARTIAL)))
 _ON_THE_WAY = re.compile(rf"({_ENDINGS})(/|$)|\.{ATTEMPT}|(^|/){re.escape(RUNS)}")
@@ -50,7 +51,7 @@ def _check_field(name: str, spec: str, conversion: str | None) -> None:
         raise ValueError(f"{{{name}}} takes no format; {{index:04}} pads with zeros to four digits")
 
 
-def named(pattern: str, path: str, index: int) -> str:
+def output_name(pattern: str, path: str, index: int) -> str:
     """The name, below the output folder and without an ending, of what is made of ``path``, the
     ``index``-th input counted from 1."""
     parent = os.path.basename(os.path.dirname(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -13,9 +13,12 @@ from seg_batch.config.workflow.fields import (
     Count,
     Duration,
     Positive,
+    RasterProduct,
     Size,
     TimeOfDay,
+    VolumeProduct,
     next_time,
+    product_names,
     several,
 )
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
@@ -24,7 +27,7 @@ from seg_batch.config.workflow.paths import GlobText, NameText, PathText
 from seg_batch.core.units import parse_bytes, parse_seconds
 
 
-class Inputs(Frozen):
+class InputSettings(Frozen):
     """What is to be segmented. ``paths``: files, folders (those files in them that are images) and
     patterns (``**``: any folders between). ``manifest``: a CSV with the columns input and, if
     wanted, output, volume, model. ``list``: a file with one path per line. ``exclude``: patterns of
@@ -58,11 +61,11 @@ class OptionKeys(Keys):
 class Formats(Frozen):
     """The format of products, for each kind of input."""
 
-    raster: Literal["tif", "zarr"] = "tif"
-    volume: Literal["nii.gz", "nii", "zarr"] = "nii.gz"
+    raster: RasterProduct = Field(default_factory=lambda: product_names("raster")[0])
+    volume: VolumeProduct = Field(default_factory=lambda: product_names("volume")[0])
 
 
-class Outputs(Frozen):
+class OutputSettings(Frozen):
     """Where products go. ``pattern``: their name in the folder, without an ending; it may hold
     ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``."""
 
@@ -76,7 +79,7 @@ class Outputs(Frozen):
         return {"folder": value} if isinstance(value, str) else value
 
 
-class Limits(Frozen):
+class LimitSettings(Frozen):
     """Where a run ends though there is more to do. ``memory``: of one worker process."""
 
     memory: Size | None = None

@@ -16,7 +16,7 @@ import numpy as np
 
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.evaluation.metrics import surface
-from seg_batch.evaluation.metrics.confusion import Confusion, check
+from seg_batch.evaluation.metrics.confusion import Confusion, check_labels
 
 CELLS = {1: 64, 2: 8, 3: 4}  # per axis, so that the bootstrap has up to 64 cells to draw from
 LIMIT = 40_000_000  # surface voxels of one case: 320 MB
@@ -91,18 +91,9 @@ class CaseScorer:
         }
         self._held = 0
 
-    @property
-    def halo(self) -> Shape:
-        """Voxels per axis and side that a window has more than its box, where the region has them."""
-        return self.reach
-
     def window(self, box: Box) -> Box:
-        """What ``add`` wants to see for ``box``: the box grown by the halo, within the region."""
-        grown = Box(
-            tuple(a - h for a, h in zip(box.start, self.halo, strict=True)),
-            tuple(b + h for b, h in zip(box.stop, self.halo, strict=True)),
-        )
-        return grown.intersection(self.region)
+        """What ``add`` wants to see for ``box``: the box grown by the reach, within the region."""
+        return box.grown(self.reach).intersection(self.region)
 
     def add(
         self,
@@ -120,7 +111,7 @@ class CaseScorer:
         self._check(box, window, (truth, found) if valid is None else (truth, found, valid))
         frames = {}
         for name, labels in (("truth", truth), ("found", found)):
-            check(labels if valid is None else labels[valid], self.classes)
+            check_labels(labels if valid is None else labels[valid], self.classes)
             frames[name] = surface.framed(labels, valid, box, window, self.reach, self.classes)
             self._collect(name, box, frames[name])
         self._count(box, frames["truth"], frames["found"])

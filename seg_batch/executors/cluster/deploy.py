@@ -33,7 +33,7 @@ KEEPING_LITTLE = tuple(
 )
 
 
-def started(spec: ClusterSpec, workers: int, certs: Path | None) -> Any:
+def start_cluster(spec: ClusterSpec, workers: int, certs: Path | None) -> Any:
     """The cluster that ``spec`` names, asked for ``workers`` processes (or its own bounds).
 
     ClusterError, in one line, for a library that is missing, an argument that is unknown, and

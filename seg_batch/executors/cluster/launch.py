@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.core.errors import ClusterError
+from seg_batch.core.registry.engines import engine_on
 from seg_batch.executors.cluster.certificates import passing_certs, security_of
 from seg_batch.executors.cluster.dask_settings import (
     SETTINGS,
@@ -20,13 +21,18 @@ from seg_batch.executors.cluster.dask_settings import (
     our_settings,
     unheard,
 )
-from seg_batch.executors.cluster.deploy import LOOPBACK, lifetime_advice, opens_to_others, started
+from seg_batch.executors.cluster.deploy import (
+    LOOPBACK,
+    lifetime_advice,
+    opens_to_others,
+    start_cluster,
+)
 from seg_batch.executors.cluster.preflight import (
     check_workers,
-    of_latecomers,
+    latecomer_requirements,
     require_same_scheduler,
 )
-from seg_batch.executors.cluster.requirements import Needs
+from seg_batch.executors.cluster.requirements import WorkerRequirements
 from seg_batch.executors.dask_pool import DaskPool, end
 from seg_batch.executors.pool import IN_FLIGHT, InlinePool, Pool
 
@@ -36,7 +42,9 @@ LOCAL_S = 300  # for all processes of this machine to start, busy as it may be
 
 @contextmanager
 def open_pool(
-    cluster: str | Mapping[str, Any] | ClusterSpec, workers: int, needs: Needs | None = None
+    cluster: str | Mapping[str, Any] | ClusterSpec,
+    workers: int,
+    needs: WorkerRequirements | None = None,
 ) -> Iterator[Pool]:
     """The pool that ``--cluster`` names: a word, an address, a YAML file, or what such a file holds.
 
@@ -46,19 +54,16 @@ def open_pool(
     """
     spec = read_spec(cluster)
     if spec.cluster == "inline" or (spec.cluster == "auto" and workers == 1):
-        inline = InlinePool()
-        try:
+        with closing(InlinePool()) as inline:
             yield inline
-        finally:
-            inline.close()
         return
     with ExitStack() as last_first:
         pool = _dask_pool(spec, workers, last_first)
-        needs = needs or Needs()
+        needs = needs or WorkerRequirements()
         if spec.here:  # the plan has shared out this machine's memory
             needs = replace(needs, memory_bytes=0)
         settled, answers = check_workers(pool, needs)
-        pool.needs = of_latecomers(settled)
+        pool.needs = latecomer_requirements(settled)
         pool.introduce()
         pool.advice += _unused_gpus(needs, answers)
         yield pool
@@ -118,7 +123,7 @@ def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPo
         last_first.callback(shutil.rmtree, certs, ignore_errors=True)
     count = spec.most_workers or workers
     with unheard(), our_settings():
-        cluster = started(spec, count, certs)
+        cluster = start_cluster(spec, count, certs)
     last_first.callback(end, cluster)
     client = _client(cluster)
     name = spec.cluster.rpartition(".")[2]
@@ -174,8 +179,9 @@ def _dashboard(scheduler: Any) -> str | None:
     return f"http://{server.address}:{server.port}/{page}"
 
 
-def _unused_gpus(needs: Needs, answers: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+def _unused_gpus(needs: WorkerRequirements, answers: dict[str, dict[str, Any]]) -> tuple[str, ...]:
     idle = sum(found["gpus"] > 0 for found in answers.values())
     if not idle or needs.on_gpu or not needs.libraries:
         return ()
-    return (f"{idle} workers have a GPU that this plan leaves idle: --engine tensorflow uses it",)
+    using = engine_on(gpu=True)
+    return (f"{idle} workers have a GPU that this plan leaves idle: --engine {using} uses it",)

@@ -22,36 +22,37 @@ from seg_batch.core.run_files import PROBE
 from seg_batch.core.versions import package_version
 from seg_batch.executors.cluster.requirements import (
     BASE,
-    Needs,
-    crowded,
-    facts,
+    WorkerRequirements,
     identity,
-    misfit,
+    mismatch,
+    out_of_memory,
     read_soon,
-    versions,
+    required_versions,
+    worker_facts,
 )
 from seg_batch.executors.pool import Pool
 
 type Answers = dict[str, dict[str, Any]]  # worker -> its facts
 
 
-def check_workers(pool: Pool, needs: Needs) -> tuple[Needs, Answers]:
+def check_workers(pool: Pool, needs: WorkerRequirements) -> tuple[WorkerRequirements, Answers]:
     """The needs with everything settled, and what each worker said of itself.
 
     Raises ClusterError, in one line that names a worker, what it has and what is needed.
     """
     settled = replace(
         needs,
-        versions=versions((*BASE, *needs.libraries)),
+        versions=required_versions((*BASE, *needs.libraries)),
         identities=tuple((path, identity(path)) for path in needs.inputs),
         outputs=tuple(dict.fromkeys(str(existing(Path(f))) for f in needs.outputs)),
     )
     with _probing(settled.outputs) as probe:
         asked = replace(settled, probe=probe if settled.outputs else "")
         answers = _answers(pool, asked)
-        settled = replace(settled, device=_device(answers))
+        devices = Counter(found["device"] for found in answers.values())
+        settled = replace(settled, device=devices.most_common(1)[0][0])  # all must have that one
         for worker, found in answers.items():
-            if why := misfit(found, settled) or _unseen(found, asked):
+            if why := mismatch(found, settled) or _unseen(found, asked):
                 raise ClusterError(f"worker {worker} {why}")
     if needs.memory_bytes:
         _require_free(pool, needs.memory_bytes, answers)
@@ -60,14 +61,14 @@ def check_workers(pool: Pool, needs: Needs) -> tuple[Needs, Answers]:
 
 def require_memory(pool: Pool, needed_bytes: int) -> None:
     """ClusterError where a worker has less free memory than one process is promised to take."""
-    _require_free(pool, needed_bytes, _answers(pool, Needs()))
+    _require_free(pool, needed_bytes, _answers(pool, WorkerRequirements()))
 
 
 def require_same_scheduler(client: Any) -> None:
     """ClusterError when a scheduler that was there before us has other versions: it reads each task."""
-    here, address = dict(versions(BASE)), client.scheduler.address
+    here, address = dict(required_versions(BASE)), client.scheduler.address
     try:
-        there = dict(client.run_on_scheduler(versions, BASE))
+        there = dict(client.run_on_scheduler(required_versions, BASE))
     except Exception as error:  # of whatever its Python makes of ours
         client.close(timeout=2)
         raise ClusterError(
@@ -83,16 +84,16 @@ def require_same_scheduler(client: Any) -> None:
             )
 
 
-def of_latecomers(needs: Needs) -> Needs:
+def latecomer_requirements(needs: WorkerRequirements) -> WorkerRequirements:
     """What a worker must have that comes when the run is under way: of the inputs the folders, for
     what is done may have been moved away since."""
     folders = dict.fromkeys(os.path.dirname(path) or "." for path, _ in needs.identities)
     return replace(needs, identities=tuple((folder, identity(folder)) for folder in folders))
 
 
-def _answers(pool: Pool, needs: Needs) -> Answers:
+def _answers(pool: Pool, needs: WorkerRequirements) -> Answers:
     found: Answers = {}
-    for worker, answer in pool.answers(facts, needs).items():
+    for worker, answer in pool.answers(worker_facts, needs).items():
         if isinstance(answer, ImportError):
             raise ClusterError(
                 f"worker {worker} can't import segbatch ({answer}): install segbatch "
@@ -110,16 +111,11 @@ def _answers(pool: Pool, needs: Needs) -> Answers:
     return found
 
 
-def _device(answers: Answers) -> str:
-    """The device of most workers, which all must have."""
-    return Counter(found["device"] for found in answers.values()).most_common(1)[0][0]
-
-
 def _require_free(pool: Pool, needed: int, answers: Answers) -> None:
     beside = Counter(found["host"] for found in answers.values())
     limits = pool.memory_limits()
     for worker, found in answers.items():
-        if why := crowded(needed, found, beside[found["host"]], limits.get(worker, 0)):
+        if why := out_of_memory(needed, found, beside[found["host"]], limits.get(worker, 0)):
             raise ClusterError(f"worker {worker} {why}")
 
 
@@ -150,7 +146,7 @@ def _is_orphan(probe: str) -> bool:
     return here and pid.isdigit() and not is_running(int(pid))
 
 
-def _unseen(found: dict[str, Any], needs: Needs) -> str | None:
+def _unseen(found: dict[str, Any], needs: WorkerRequirements) -> str | None:
     """Why what a worker wrote beside the output can't be trusted to arrive here."""
     for folder, name in found["outputs"].items():
         if needs.probe and read_soon(Path(folder, name)) != name:

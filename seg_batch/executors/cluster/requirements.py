@@ -17,7 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from seg_batch.core import hardware
+from seg_batch.core import files, hardware
+from seg_batch.core.registry.engines import engine_on
 from seg_batch.core.units import bytes_to_write, show_bytes
 
 BASE = ("segbatch", "python", "dask", "distributed", "numpy")  # these agree in every run
@@ -28,7 +29,7 @@ type Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Needs:
+class WorkerRequirements:
     """What every worker must have.
 
     ``libraries``: names whose versions must be those of here, beside ``BASE``. ``weights``: path and
@@ -51,7 +52,7 @@ class Needs:
     probe: str = ""
 
 
-def versions(names: tuple[str, ...]) -> Pairs:
+def required_versions(names: tuple[str, ...]) -> Pairs:
     """Installed versions, by name; ``"none"`` for what is not there."""
     return tuple((name, _version(name)) for name in names)
 
@@ -65,7 +66,7 @@ def _version(name: str) -> str:
         return "none"
 
 
-def device(needs: Needs) -> str:
+def device(needs: WorkerRequirements) -> str:
     """What a network computes on here, as far as the bytes of its result depend on it."""
     if needs.on_gpu and hardware.gpus():
         return "GPU"
@@ -86,25 +87,21 @@ def identity(path: str) -> str:
         return "nothing"
 
 
-def sha256(path: str) -> str:
-    """Of a model's weights: of ``model.xml`` followed by its ``model.bin``, or of the one file."""
-    found = hashlib.sha256()
+def weights_sha256(path: str) -> str:
+    """Of all files of a model's weights; ``"nothing"`` where they can't be read."""
     try:
-        for part in [path, *([path[:-4] + ".bin"] if path.endswith(".xml") else [])]:
-            with open(part, "rb") as file:
-                hashlib.file_digest(file, lambda: found)
+        return files.sha256(Path(path))
     except OSError:
         return "nothing"
-    return found.hexdigest()
 
 
-def facts(needs: Needs) -> dict[str, Any]:
+def worker_facts(needs: WorkerRequirements) -> dict[str, Any]:
     """What this process has of what is needed. Plain values: they travel between versions."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "versions": dict(versions(tuple(name for name, _ in needs.versions))),
-        "weights": {path: sha256(path) for path, _ in needs.weights},
+        "versions": dict(required_versions(tuple(name for name, _ in needs.versions))),
+        "weights": {path: weights_sha256(path) for path, _ in needs.weights},
         "inputs": {path: identity(path) for path, _ in needs.identities},
         "outputs": {folder: _probed(Path(folder), needs.probe) for folder in needs.outputs},
         "device": device(needs),
@@ -176,7 +173,7 @@ def _cgroups_free() -> list[int]:
     return found
 
 
-def misfit(found: dict[str, Any], needs: Needs) -> str | None:
+def mismatch(found: dict[str, Any], needs: WorkerRequirements) -> str | None:
     """Why a worker with these facts can't do the work, to follow its name; None when it can."""
     for name, wanted in needs.versions:
         if (has := found["versions"].get(name)) != wanted:
@@ -198,7 +195,7 @@ def misfit(found: dict[str, Any], needs: Needs) -> str | None:
     if needs.device and found["device"] != needs.device:
         return (
             f"computes on a {found['device']} and others on a {needs.device}, so blocks would "
-            "differ: use workers of one kind, or --engine openvino --precision float32"
+            f"differ: use workers of one kind, or --engine {engine_on(gpu=False)} --precision float32"
         )
     return None
 
@@ -206,7 +203,7 @@ def misfit(found: dict[str, Any], needs: Needs) -> str | None:
 _SHARE = "put model, input and output on a file system that all workers share"
 
 
-def crowded(needed: int, found: dict[str, Any], beside: int, limit: int) -> str | None:
+def out_of_memory(needed: int, found: dict[str, Any], beside: int, limit: int) -> str | None:
     """Why ``beside`` workers on one host, each of which may take ``needed`` bytes, do not fit into
     what ``found`` says is free; ``limit``: what Dask lets each have (0: no limit)."""
     free = found["free_bytes"] // beside + found["rss_bytes"]

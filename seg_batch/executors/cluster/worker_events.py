@@ -21,7 +21,7 @@ _WHY = {
 GIVEN_UP = ("closed", "failed")  # what a nanny's status is called then
 
 
-class Losses:
+class WorkerEvents:
     """Listens from now on. Whoever leaves as agreed (retired, scaled down, at the end of its lifetime)
     is not lost."""
 
@@ -56,7 +56,7 @@ class Losses:
         self._lost.put((worker, why + more))
 
 
-def revive(cluster: Any, wanted: int) -> None:
+def respawn(cluster: Any, wanted: int) -> None:
     """See to it that there will be ``wanted`` processes; returns at once."""
 
     def forget() -> None:

@@ -46,10 +46,10 @@ from seg_batch.inference.postprocess.crf_kernels import (
     Bilateral,
     Flat,
     Gaussian,
-    Part,
+    PatchPart,
+    crf_winners,
     half_ball,
     normalised,
-    winners,
 )
 
 FLOOR = 1 / 510
@@ -92,11 +92,11 @@ def refine(
 
     def work(place: Box) -> None:
         wanted = place.shift(core.start)
-        held = grown(wanted, halo(step), shape)
+        held = wanted.grown((halo(step),) * len(shape)).intersection(Box.whole(shape))
         at, inner = held.slices(), wanted.shift(tuple(-a for a in held.start))
-        part, belief = prepare(probabilities[:, *at], image[at], valid[at], step, spacing)
+        part, belief = prepare_crf(probabilities[:, *at], image[at], valid[at], step, spacing)
         logits = part.flat.take(part.infer(belief, step.iterations, inner))
-        result[place.slices()] = winners(logits[:, *inner.slices()])
+        result[place.slices()] = crf_winners(logits[:, *inner.slices()])
 
     each = voxel_bytes(len(probabilities), image.shape[-1], spacing, step)
     parts = Blocks(core.shape, part_shape(core.shape, halo(step), each, threads))
@@ -127,12 +127,6 @@ def relative(spacing: tuple[float, ...] | None, shape: Shape) -> tuple[float, ..
     return tuple(round(s / min(spacing), 3) for s in spacing) if spacing else (1.0,) * len(shape)
 
 
-def grown(box: Box, by: int, extent: Shape) -> Box:
-    """The box and ``by`` voxels around it, as far as the extent goes."""
-    around = Box(tuple(a - by for a in box.start), tuple(b + by for b in box.stop))
-    return around.intersection(Box.whole(extent))
-
-
 def voxel_bytes(classes: int, channels: int, spacing: tuple[float, ...], step: CrfStep) -> int:
     """What a part holds per voxel: three arrays of the classes, two of the colours, the pairs, the mask
     and the scales."""
@@ -153,13 +147,13 @@ def part_shape(core: Shape, halo: int, each: int, threads: int) -> Shape:
     return tuple(shape)
 
 
-def prepare(
+def prepare_crf(
     probabilities: npt.NDArray,
     image: npt.NDArray,
     valid: npt.NDArray[np.bool_],
     step: CrfStep,
     spacing: tuple[float, ...],
-) -> tuple[Part, Array]:
+) -> tuple[PatchPart, Array]:
     """The random field of a part, and the belief it begins with."""
     flat = Flat(valid.shape, tuple(int(step.radius / s) for s in spacing))
     usable = valid & np.isfinite(image).all(axis=-1)
@@ -170,7 +164,7 @@ def prepare(
         np.log(_floored(stored[:, chunk]), out=unary[:, chunk])
         normalised(np.exp(unary[:, chunk]), mask[chunk], belief[:, chunk])
     kernels = (_gaussian(flat, mask, step, spacing), _bilateral(flat, mask, image, step, spacing))
-    return Part(flat, mask, unary, kernels), belief
+    return PatchPart(flat, mask, unary, kernels), belief
 
 
 def _floored(probabilities: npt.NDArray) -> Array:

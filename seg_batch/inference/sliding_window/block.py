@@ -2,13 +2,14 @@
 
 The window is read once and stitched (``stitch``). Rows become labels as they are finished, and
 probabilities where those are kept; their sums are freed with them. Voxels that no model decides
-get what ``Empty`` says, whether or not their tile was predicted (law 8).
+get what ``EmptyRule`` says, whether or not their tile was predicted (law 8).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -17,10 +18,10 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
 from seg_batch.inference.sliding_window.stitch import (
     Counts,
-    Empty,
+    EmptyRule,
     Stitcher,
-    all_empty,
-    below,
+    is_all_empty,
+    low_values,
     quantised,
     winners,
 )
@@ -52,21 +53,38 @@ class BlockResult:
     unreadable: list[Box]
 
 
+class Receipt(TypedDict):
+    """What a worker returns of a block: ``seams``: ``SeamCounts.to_json``; ``unreadable``: boxes of the file;
+    ``seconds``: per stage; ``spell``: unix seconds from the read to the write. A
+    marker in a store has no ``seconds`` and no ``peak_rss_bytes``; one of an earlier version may lack
+    ``spell`` and ``seams``."""
+
+    tiles: int
+    skipped: int
+    seams: NotRequired[dict[str, Any]]
+    lost_voxels: int
+    unreadable: list[str]
+    worker: str
+    spell: NotRequired[list[float]]
+    seconds: NotRequired[dict[str, float]]
+    peak_rss_bytes: NotRequired[int]
+
+
 @dataclass(frozen=True)
 class _Blank:
     """Voxels of a block that no model decides: ``low`` by the skip rule, ``without`` any data; None
     where nothing can be. ``sure``: uint8 ``(classes, 1)``, 255 for the class of the skip rule."""
 
-    empty: Empty
+    empty: EmptyRule
     low: np.ndarray | None
     without: np.ndarray | None
     sure: np.ndarray
 
     @classmethod
-    def of(cls, inside: Pixels, empty: Empty, ids: np.ndarray) -> _Blank:
+    def of(cls, inside: Pixels, empty: EmptyRule, ids: np.ndarray) -> _Blank:
         return cls(
             empty,
-            low=None if empty.below is None else below(inside, empty),
+            low=None if empty.below is None else low_values(inside, empty),
             without=None if inside.valid is None else ~inside.any_valid(),
             sure=(ids == empty.below_label)[:, None] * np.uint8(255),
         )
@@ -107,7 +125,7 @@ def predict_block(
     blank = _Blank.of(held[box.slices(window.start)], stitcher.empty, ids)
     labels, counts = np.empty(box.shape, ids.dtype), Counts()
     seams = SeamCounter(stitcher.taper, ids, box)
-    if all_empty(held, stitcher.empty):
+    if is_all_empty(held, stitcher.empty):
         counts.tiles = counts.skipped = stitcher.grid.count(box)
         on_tiles(counts.tiles)
         blank.fill(slice(None), labels, probabilities)
@@ -126,7 +144,7 @@ def predict_block(
     return BlockResult(labels, seams.counts, counts.tiles, counts.skipped, unreadable)
 
 
-def _mark(labels: np.ndarray, box: Box, unreadable: list[Box], empty: Empty) -> None:
+def _mark(labels: np.ndarray, box: Box, unreadable: list[Box], empty: EmptyRule) -> None:
     """Set the voxels that could not be read, which hold no data."""
     for hole in unreadable:
         part = hole.intersection(box)

@@ -30,7 +30,7 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.files import require_room
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
-from seg_batch.io.sinks.cog_overviews import majority, mean
+from seg_batch.io.sinks.cog_overviews import majority_overview, mean_overview
 from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec, Read, ahead
 from seg_batch.io.sources.formats.raster import limit_gdal_cache
 
@@ -109,17 +109,17 @@ def _profile(spec: ProductSpec) -> dict[str, Any]:
 def _fill(file: Any, boxes: list[Box], read: Read) -> None:
     for box, values in ahead(read, boxes):
         require_room(Path(file.name).parent, 2 * values.nbytes)
-        file.write(values.reshape(file.count, *box.shape), window=_window(box))
+        file.write(values.reshape(file.count, *box.shape), window=window_of(box))
 
 
-def _window(box: Box) -> Window:
+def window_of(box: Box) -> Window:
     (y, x), (rows, columns) = box.start, box.shape
     return Window(x, y, columns, rows)
 
 
 def _write_overviews(plain: Path, spec: ProductSpec) -> None:
     """One file for each halving, until it fits one tile."""
-    smaller = mean if spec.is_probabilities else majority
+    smaller = mean_overview if spec.is_probabilities else majority_overview
     while max(spec.extent) > TILE:
         overview = plain.with_name(plain.name + ".ovr")
         half = spec.halved()
@@ -133,7 +133,7 @@ def _half(below: Any, extent: Shape, smaller: Any, box: Box) -> np.ndarray:
     """The box of an overview, made from the box of twice the size below it."""
     stop = tuple(min(2 * b, n) for b, n in zip(box.stop, extent, strict=True))
     twice = Box(tuple(2 * a for a in box.start), stop)
-    return np.asarray(smaller(below.read(window=_window(twice))))
+    return np.asarray(smaller(below.read(window=window_of(twice))))
 
 
 def _placement(spec: ProductSpec) -> dict[str, Any]:

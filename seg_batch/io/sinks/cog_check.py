@@ -12,13 +12,12 @@ import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
-from rasterio.windows import Window
 
-from seg_batch.core.errors import DamagedError, InputError
-from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.georef import Georef, RasterGeoref, differences
-from seg_batch.io.sinks.cog import TILE, palette, quiet
-from seg_batch.io.sinks.spec import ProductSpec, Read, samples
+from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Shape
+from seg_batch.core.georef import Georef, RasterGeoref, georef_differences
+from seg_batch.io.sinks.cog import TILE, palette, quiet, window_of
+from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, samples
 from seg_batch.io.sources.formats.raster import raster_georef
 from seg_batch.io.sources.formats.raster_checks import check_complete
 
@@ -35,10 +34,7 @@ def check_cog(part: Path, spec: ProductSpec, read: Read) -> None:
     except (RasterioError, CPLE_BaseError, InputError) as error:
         wrong = [str(error)]
     if wrong:
-        raise DamagedError(
-            f"{part} does not read back as it was written ({'; '.join(wrong[:3])}): the work store "
-            "is kept; check the disk and run the same command again"
-        )
+        raise damaged(part, wrong)
 
 
 def _shape(file: Any, spec: ProductSpec) -> Iterator[str]:
@@ -64,7 +60,7 @@ def _place(file: Any, spec: ProductSpec) -> list[str]:
 def place_changes(expected: RasterGeoref, found: RasterGeoref, extent: Shape) -> list[str]:
     """What differs between the place meant and the place found, less what a GeoTIFF says in
     other words; corners may move by a millionth of a pixel."""
-    wrong = differences(expected, _same_words(found, expected), _RELATIVE)
+    wrong = georef_differences(expected, _same_words(found, expected), _RELATIVE)
     moved = _moved(expected, found, extent)
     return wrong if moved <= _PIXELS else [*wrong, f"transform: corners moved by {moved} pixels"]
 
@@ -111,7 +107,6 @@ def _pixels(part: Path, file: Any, spec: ProductSpec, read: Read) -> Iterator[st
     """Every tile lies inside the file, and windows all over it hold what the store holds."""
     yield from check_complete(part, "geotiff", file)
     for box in samples(spec.extent):
-        (y, x), (rows, columns) = box.start, box.shape
-        found = file.read(window=Window(x, y, columns, rows))
-        if not np.array_equal(found, read(Box(box.start, box.stop)).reshape(found.shape)):
+        found = file.read(window=window_of(box))
+        if not np.array_equal(found, read(box).reshape(found.shape)):
             yield f"pixels differ at {box}"

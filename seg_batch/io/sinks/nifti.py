@@ -14,18 +14,19 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from seg_batch.core.errors import DamagedError, SegbatchError
+from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Box
-from seg_batch.core.georef import differences
+from seg_batch.core.georef import georef_differences
 from seg_batch.core.hardware import cores
-from seg_batch.io.sinks.nifti_header import head, stated
-from seg_batch.io.sinks.spec import ProductSpec, Read, ahead, samples
+from seg_batch.io.sinks.nifti_header import header_bytes, stated
+from seg_batch.io.sinks.spec import ProductSpec, Read, ahead, damaged, samples
 from seg_batch.io.sources.formats.nifti import open_nifti
 from seg_batch.io.sources.formats.nifti_header import read_layout, volume_georef
 
@@ -41,7 +42,7 @@ def write_nifti(part: Path, spec: ProductSpec, read: Read, *, again: Read, compr
     DamagedError when the voxels do not read back from their places.
     """
     plain = part.with_name("plain.nii") if compress else part
-    first = head(spec)
+    first = header_bytes(spec)
     with plain.open("wb") as file:
         file.write(first)
         for box, values in ahead(read, spec.boxes()):
@@ -89,16 +90,13 @@ def _crc(file: IO[bytes]) -> int:
 
 def _compress(plain: IO[bytes], part: Path) -> int:
     crc, pieces = 0, _pieces(plain)
+    member = partial(gzip.compress, compresslevel=_LEVEL, mtime=0)
     with part.open("wb") as file, ThreadPoolExecutor(cores()) as threads:
         while group := list(islice(pieces, 2 * cores())):
-            for piece, packed in zip(group, threads.map(_member, group), strict=True):
+            for piece, packed in zip(group, threads.map(member, group), strict=True):
                 crc = zlib.crc32(piece, crc)
                 file.write(packed)
     return crc
-
-
-def _member(data: bytes) -> bytes:
-    return gzip.compress(data, _LEVEL, mtime=0)
 
 
 def _check_voxels(plain: Path, spec: ProductSpec, read: Read) -> None:
@@ -112,30 +110,23 @@ def _check_voxels(plain: Path, spec: ProductSpec, read: Read) -> None:
             expected = read(box).reshape(spec.bands, *box.shape)
             found = [source.read(box).values[..., 0] for source in bands]
             if not np.array_equal(found, expected):
-                raise _damaged(plain, [f"voxels differ at {box}"])
+                raise damaged(plain, [f"voxels differ at {box}"])
 
 
 def check_nifti(part: Path, spec: ProductSpec, crc: int) -> None:
     """DamagedError unless the closed file reads back: shape, geometry with codes, every byte."""
     try:
         layout = read_layout(part)
-        wrong = differences(stated(spec), volume_georef(layout.header), _FLOAT32)
+        wrong = georef_differences(stated(spec), volume_georef(layout.header), _FLOAT32)
         found = layout.shape, layout.volumes, layout.dtype.name
         with gzip.open(part) if layout.compressed else part.open("rb") as file:
             same = _crc(file) == crc  # type: ignore[arg-type]
     except (SegbatchError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise _damaged(part, [str(error)]) from error
+        raise damaged(part, [str(error)]) from error
     expected = spec.extent, spec.bands, spec.dtype
     if found != expected:
         wrong.append(f"shape, bands and type: {expected} became {found}")
     if not same:
         wrong.append("bytes differ")
     if wrong:
-        raise _damaged(part, wrong)
-
-
-def _damaged(path: Path, wrong: list[str]) -> DamagedError:
-    return DamagedError(
-        f"{path} does not read back as it was written ({'; '.join(wrong[:3])}): the work store "
-        "is kept; check the disk and run the same command again"
-    )
+        raise damaged(part, wrong)

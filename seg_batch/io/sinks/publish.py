@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seg_batch.core.errors import BusyError, OutputError
-from seg_batch.core.files import flush, held, told
-from seg_batch.core.run_files import PART, beside
+from seg_batch.core.files import file_lock, flush, held_folder, is_at, translate_os_errors
+from seg_batch.core.run_files import PART, path_beside
 
 _ASIDE = "earlier"
 
@@ -36,12 +36,10 @@ def require_writable(folder: Path) -> None:
 def publishing(path: Path) -> Iterator[Path]:
     """The path to write to, a file or a folder; what stands at ``path`` changes only if all goes
     well. OutputError when the disk refuses, or another process is publishing the same."""
-    folder = beside(path, PART)
-    with told(path):
+    folder = path_beside(path, PART)
+    with translate_os_errors(path):
         folder.mkdir(exist_ok=True)
-        with held(folder, _busy(path)) as handle:
-            if not _is(folder, handle):
-                raise _busy(path)  # its last owner removed it while we stood at the door
+        with held_folder(folder, _busy(path)):
             try:
                 _sweep(folder, path)
                 part = folder / path.name
@@ -55,19 +53,15 @@ def publishing(path: Path) -> Iterator[Path]:
 def tidy(path: Path) -> None:
     """Take away what a killed process left on its way to ``path``, and put back what had stepped aside
     for it; nothing is done where somebody is at work. OutputError when the disk refuses."""
-    folder = beside(path, PART)
+    folder = path_beside(path, PART)
     if not folder.is_dir():
         return
-    with told(path), suppress(BusyError), held(folder, _busy(path)) as handle:
-        if _is(folder, handle):
+    with translate_os_errors(path), suppress(BusyError), file_lock(folder, _busy(path)) as handle:
+        if is_at(folder, handle):
             _sweep(folder, path)
             shutil.rmtree(folder, ignore_errors=True)
         elif folder.is_file():  # the folder went away as we came, so that the lock made a file
             folder.unlink(missing_ok=True)
-
-
-def _is(folder: Path, handle: int) -> bool:
-    return folder.is_dir() and os.fstat(handle).st_ino == folder.stat().st_ino
 
 
 def _busy(path: Path) -> BusyError:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.card import ClassInfo
+from seg_batch.core.errors import DamagedError
 from seg_batch.core.geometry import Blocks, Box, Shape
-from seg_batch.core.georef import Georef, from_json, to_json
+from seg_batch.core.georef import Georef, georef_from_json, georef_to_json
 
 # ``read(box)`` gives labels of the box's shape, or probabilities ``(classes, *shape)``.
 Read = Callable[[Box], np.ndarray]
@@ -41,18 +42,18 @@ class StoreSpec:
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "georef": to_json(self.georef)}
+        return {**asdict(self), "georef": georef_to_json(self.georef)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> StoreSpec:
         shapes = {name: tuple(data[name]) for name in ("extent", "chunk")}
-        return cls(**{**data, **shapes, "georef": from_json(data["georef"])})
+        return cls(**{**data, **shapes, "georef": georef_from_json(data["georef"])})
 
 
 @dataclass(frozen=True)
 class ProductSpec:
     """``extent`` in the file's own axes; ``nodata``: the label of no data (rasters) or None;
-    ``tags``: provenance; ``like``: the NIfTI whose header geometry is copied; ``chunk``: a box
+    ``tags``: provenance; ``like``: the input, where it is of the product's format, whose header a NIfTI copies; ``chunk``: a box
     shape that ``read`` delivers cheaply; ``with_probabilities``: a Zarr product keeps them too."""
 
     extent: Shape
@@ -96,6 +97,14 @@ def ahead(read: Read, boxes: list[Box]) -> Iterator[tuple[Box, np.ndarray]]:
             if following is not None:
                 coming = thread.submit(read, following)
             yield box, values
+
+
+def damaged(path: Path, wrong: list[str]) -> DamagedError:
+    """Of a product whose closed file is not what was meant."""
+    return DamagedError(
+        f"{path} does not read back as it was written ({'; '.join(wrong[:3])}): the work store "
+        "is kept; check the disk and run the same command again"
+    )
 
 
 def samples(extent: Shape, side: int = 128) -> list[Box]:

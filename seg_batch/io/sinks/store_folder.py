@@ -12,13 +12,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import BusyError, OutputError
-from seg_batch.core.files import held, told, write_json
+from seg_batch.core.files import file_lock, read_json, translate_os_errors, write_json
 from seg_batch.core.run_files import PARTIAL
 
 STEP = "post-"  # how the names of maps after a step begin
@@ -54,35 +53,29 @@ class StoreFolder:
 
     def note_steps(self, steps: dict[str, Any]) -> None:
         """Remember which steps are done; see ``inference.postprocess_run``."""
-        with told(self.path):
+        with translate_os_errors(self.path):
             write_json(self.path / DONE / _STEPS, steps)
 
     def steps(self) -> dict[str, Any]:
         """What ``note_steps`` was told last; empty when nothing, or it does not read."""
-        try:
-            found = json.loads((self.path / DONE / _STEPS).read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        steps = read_json(self.path / DONE / _STEPS)
+        return steps if isinstance(steps, dict) else {}
 
     def remember(self, sha256: str) -> None:
         """Note a product that is about to be moved into place: it is ours, even if we die now."""
-        with told(self.path):
+        with translate_os_errors(self.path):
             write_json(self.path / DONE / _EXPORTED, [*self.exported(), sha256])
 
     def exported(self) -> list[str]:
         """sha256 of every product made of this store; none where there is no store."""
-        try:
-            return list(json.loads((self.path / DONE / _EXPORTED).read_text("utf-8")))
-        except (OSError, ValueError):
-            return []
+        return list(read_json(self.path / DONE / _EXPORTED) or [])
 
     def is_held(self) -> bool | None:
         """Whether somebody is at work in it; None where nobody has ever been."""
         if not self.lock_file.exists():
             return None
         try:
-            with held(self.lock_file, BusyError("")):
+            with file_lock(self.lock_file, BusyError("")):
                 return False
         except BusyError:
             return True
@@ -101,8 +94,8 @@ class StoreFolder:
             partial.unlink(missing_ok=True)
 
 
-def left_behind(names: Collection[str], with_probabilities: bool) -> set[str]:
-    """Which of the names in one of its folders are no part of a product."""
+def left_behind(with_probabilities: bool, folder: str, names: Collection[str]) -> set[str]:
+    """Which of the names in one of its folders are no part of a product, as ``copytree`` asks."""
     working = {name for name in names if name.endswith(PARTIAL)}
     if "labels" not in names:
         return working

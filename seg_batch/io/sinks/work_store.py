@@ -19,7 +19,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ import zarr
 
 from seg_batch.config.postprocess import describe
 from seg_batch.core.errors import BusyError, DamagedError, StoreError
-from seg_batch.core.files import flush, held, told, write_json
+from seg_batch.core.files import file_lock, flush, read_json, translate_os_errors, write_json
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import is_running
 from seg_batch.core.run_files import PART
@@ -46,7 +46,7 @@ def fingerprint_digest(fingerprint: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+def fingerprint_differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """One phrase for each part of two fingerprints that differs: ``overlap: 64 became 32``."""
     before, after = plain(before), plain(after)
     changed = [k for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
@@ -79,7 +79,7 @@ class WorkStore(StoreFolder):
 
         StoreError when a store is there already, OutputError when the disk refuses.
         """
-        with told(path):
+        with translate_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep_parts(path)
             part = path.with_name(f"{path.name}{PART}-{os.getpid()}")
@@ -115,7 +115,7 @@ class WorkStore(StoreFolder):
         block: Block,
         labels: np.ndarray,
         probabilities: np.ndarray | None,
-        receipt: dict[str, Any],
+        receipt: Mapping[str, Any],
         *,
         done: bool = True,
     ) -> None:
@@ -125,14 +125,11 @@ class WorkStore(StoreFolder):
         unless the block is made of whole chunks, OutputError when the disk refuses.
         """
         self._require_aligned(block.box)
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
-            self._arrays["labels"][block.box.slices()] = labels
+            self._put("labels", block.box, labels)
             if probabilities is not None:
-                self._arrays["probabilities"][(slice(None), *block.box.slices())] = probabilities
-            self._flush("labels", block.box)
-            if probabilities is not None:
-                self._flush("probabilities", block.box, lead=self.spec.n_classes)
+                self._put("probabilities", block.box, probabilities, self.spec.n_classes)
             if not done:
                 self.forget(block)
                 return
@@ -143,7 +140,7 @@ class WorkStore(StoreFolder):
     def new_map(self) -> str:
         """The name of a new array like ``labels``, for the map after a step: nobody else has it."""
         name = f"{STEP}{uuid.uuid4().hex[:12]}"
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             create_labels(
                 zarr.open_group(self.path, mode="r+", use_consolidated=False), name, self.spec
@@ -153,10 +150,9 @@ class WorkStore(StoreFolder):
     def write_map(self, name: str, block: Block, labels: np.ndarray) -> None:
         """Write the block's chunks of a map and flush them; see ``write``."""
         self._require_aligned(block.box)
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
-            self._arrays[name][block.box.slices()] = labels
-            self._flush(name, block.box)
+            self._put(name, block.box, labels)
 
     def drop_maps(self, keep: str | None = None) -> None:
         """Remove all maps but the predicted one and ``keep``."""
@@ -174,9 +170,10 @@ class WorkStore(StoreFolder):
         if not self.path.exists() or self.path.stat().st_ino != self._folder:
             raise BusyError(f"{self.path} was replaced while it was being written: run again")
 
-    def _flush(self, name: str, box: Box, lead: int = 0) -> None:
-        """fsync the chunk files of the box and their folders: a marker must not outlive what it
-        speaks of."""
+    def _put(self, name: str, box: Box, values: np.ndarray, lead: int = 0) -> None:
+        """Write the chunks of the box and fsync their files and folders: a marker must not outlive
+        what it speaks of. ``lead``: length of an axis before those of the box."""
+        self._arrays[name][(slice(None),) * (lead > 0) + box.slices()] = values
         spans = [
             range(a // c, -(-b // c))
             for a, b, c in zip(box.start, box.stop, self.spec.chunk, strict=True)
@@ -190,14 +187,11 @@ class WorkStore(StoreFolder):
         for folder in folders:
             flush(folder)
 
-    def receipts(self) -> dict[str, dict[str, Any]]:
+    def receipts(self) -> dict[str, Any]:
         """The markers of this fingerprint, by block name; anything else is not done."""
         found = {}
         for path in self.markers():
-            try:
-                marker = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
+            marker = read_json(path)
             if isinstance(marker, dict) and marker.get("fingerprint") == self._digest:
                 found[path.name.removesuffix(".json")] = marker
         return found
@@ -252,8 +246,8 @@ class WorkStore(StoreFolder):
 
         StoreError when another run has it. Leftovers of killed writers are swept.
         """
-        with held(self.lock_file, self._busy()) as handle:
-            with told(self.path):
+        with file_lock(self.lock_file, self._busy()) as handle:
+            with translate_os_errors(self.path):
                 self._require_same()
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, str(os.getpid()).encode(), 0)

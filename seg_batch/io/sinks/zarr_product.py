@@ -28,7 +28,7 @@ def write_zarr(
 ) -> None:
     """Make the folder ``part``; ``read`` is asked for each box once, so that every chunk's
     checksum is looked at. ``labels``: the map of the store that becomes the product's."""
-    ignore = partial(_left_behind, spec.with_probabilities)
+    ignore = partial(left_behind, spec.with_probabilities)
     shutil.copytree(store.path, part, copy_function=_link, ignore=ignore)
     if labels != "labels":
         place = StoreFolder(part).chunks("labels")
@@ -41,11 +41,6 @@ def write_zarr(
         zarr.consolidate_metadata(part)
     for box in spec.boxes():
         read(box)
-
-
-def _left_behind(with_probabilities: bool, folder: str, names: list[str]) -> set[str]:
-    """``left_behind`` as ``copytree`` asks for it."""
-    return left_behind(names, with_probabilities)
 
 
 def _link(source: str, target: str) -> Any:

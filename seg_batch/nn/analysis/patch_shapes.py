@@ -95,7 +95,7 @@ def _of_fixed(
     return fixed, _require_factor(factor, path)
 
 
-def require_memory(model: keras.Model, sides: Shape) -> None:
+def require_patch_memory(model: keras.Model, sides: Shape) -> None:
     """Raises InputError if one patch needs more memory than the machine has."""
     needed, memory = activation_bytes(model, sides), hardware.memory_bytes()
     if needed > memory:

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from seg_batch.core.errors import InputError, SegbatchError
-from seg_batch.nn.export.job import Exported, Order
+from seg_batch.nn.export.job import Exported, ExportJob
 
 PACKAGE = "seg_batch.nn.export"
 
 
 @dataclass(frozen=True)
-class Run:
+class ModelRun:
     """The results of a model on real patches. ``seconds``: per patch, the median of single patches
     without the first. ``tensors`` and ``versions`` as in ``Exported``."""
 
@@ -37,20 +37,20 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenFile:
     """``facts``: the writer's, about its file. ``keras``: the reference of every comparison, the
     bundle's own model in float32, not folded, on the same patches."""
 
     facts: dict[str, Any]
-    keras: Run
+    keras: ModelRun
 
 
-def write(module: str, order: Order, folder: Path, patches: np.ndarray) -> Written:
+def write(module: str, order: ExportJob, folder: Path, patches: np.ndarray) -> WrittenFile:
     """Write the order into ``folder``, and run the bundle's own model on ``patches``."""
     return _fresh(_write, f"{order.name} can't hold this model", module, order, folder, patches)
 
 
-def run(module: str, path: Path, patches: np.ndarray, batch: int = 0) -> Run:
+def run(module: str, path: Path, patches: np.ndarray, batch: int = 0) -> ModelRun:
     """Run the file at ``path`` on ``patches``; for a ``batch`` of 0, test the first two at once."""
     return _fresh(_run, f"{path.name} can't be run", module, path, patches, batch)
 
@@ -101,21 +101,21 @@ def _hush() -> None:
     os.close(nowhere)
 
 
-def _write(module: str, order: Order, folder: Path, patches: np.ndarray) -> Written:
+def _write(module: str, order: ExportJob, folder: Path, patches: np.ndarray) -> WrittenFile:
     from seg_batch.nn.export import keras_file
     from seg_batch.nn.loading import load_model
 
     facts = importlib.import_module(f"{PACKAGE}.{module}").write(order, folder)
     load_model(order.weights, sha256=order.sha256)  # refuses unsafe files
-    return Written(facts, _predicted(keras_file.read(order.weights), patches, 1))
+    return WrittenFile(facts, _predicted(keras_file.read(order.weights), patches, 1))
 
 
-def _run(module: str, path: Path, patches: np.ndarray, batch: int) -> Run:
+def _run(module: str, path: Path, patches: np.ndarray, batch: int) -> ModelRun:
     exported: Exported = importlib.import_module(f"{PACKAGE}.{module}").read(path)
     return _predicted(exported, patches, 1 if batch == 1 else 2)
 
 
-def _predicted(exported: Exported, patches: np.ndarray, together: int) -> Run:
+def _predicted(exported: Exported, patches: np.ndarray, together: int) -> ModelRun:
     results = [exported.predict(patches[:together])]
     seconds = []
     for patch in [*patches[together:], patches[-1]]:
@@ -123,6 +123,6 @@ def _predicted(exported: Exported, patches: np.ndarray, together: int) -> Run:
         results.append(exported.predict(patch[None]))
         seconds.append(time.perf_counter() - start)
     del results[-1]  # the last patch ran twice, so that even few patches give a time
-    return Run(
+    return ModelRun(
         np.concatenate(results), float(np.median(seconds)), exported.tensors, exported.versions
     )

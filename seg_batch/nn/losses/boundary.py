@@ -10,10 +10,10 @@ from seg_batch.nn.backend import keras
 from seg_batch.nn.losses.shapes import (
     TINY,
     class_factor,
-    mean,
     mean_over_present,
     prepared,
     spatial,
+    weighted_mean,
 )
 from seg_batch.nn.losses.voxelwise import log_loss
 from seg_batch.nn.networks.blocks import Tensor
@@ -39,7 +39,7 @@ def edge(
     t, p, w = prepared(truth, probability, valid)
     near = chessboard(_borders(t, ops.cast(w > 0, "float32")), reach) < reach
     w = w * (1.0 + boost * ops.cast(near, "float32"))
-    return mean(log_loss(t, p), w * class_factor(t, class_weights))
+    return weighted_mean(log_loss(t, p), w * class_factor(t, class_weights))
 
 
 def distance(
@@ -95,7 +95,8 @@ def _borders(t: Tensor, known: Tensor) -> Tensor:
         differ = ops.max(ops.abs(step), axis=-1, keepdims=True)
         differ = differ * _later(known, axis) * _earlier(known, axis)
         for side in ((0, 1), (1, 0)):
-            found = ops.maximum(found, _padded(differ, axis, side))
+            pads = [side if a == axis else (0, 0) for a in range(len(t.shape))]
+            found = ops.maximum(found, ops.pad(differ, pads))
     return found
 
 
@@ -105,7 +106,3 @@ def _later(x: Tensor, axis: int) -> Tensor:
 
 def _earlier(x: Tensor, axis: int) -> Tensor:
     return x[(slice(None),) * axis + (slice(None, -1),)]
-
-
-def _padded(x: Tensor, axis: int, side: tuple[int, int]) -> Tensor:
-    return ops.pad(x, [side if a == axis else (0, 0) for a in range(len(x.shape))])

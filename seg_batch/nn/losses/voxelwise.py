@@ -5,7 +5,14 @@ from collections.abc import Sequence
 
 from seg_batch.core.errors import InputError
 from seg_batch.nn.backend import keras
-from seg_batch.nn.losses.shapes import TINY, class_factor, mean, per_class, prepared, weights_of
+from seg_batch.nn.losses.shapes import (
+    TINY,
+    class_factor,
+    per_class,
+    prepared,
+    weighted_mean,
+    weights_of,
+)
 from seg_batch.nn.networks.blocks import Tensor
 
 ops = keras.ops
@@ -24,7 +31,7 @@ def cross_entropy(
     `smoothing` mixes the truth with the uniform distribution (label smoothing, Szegedy et al. 2016).
     """
     t, p, w = prepared(truth, probability, valid)
-    return mean(log_loss(t, p, smoothing), w * class_factor(t, class_weights))
+    return weighted_mean(log_loss(t, p, smoothing), w * class_factor(t, class_weights))
 
 
 def log_loss(t: Tensor, p: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -46,7 +53,7 @@ def focal(
     sure = ops.sum(t * p, axis=-1, keepdims=True)
     # At least TINY: a power of 0 has no finite gradient if gamma is below 1.
     unsure = ops.power(ops.maximum(1.0 - sure, TINY), gamma)
-    return mean(-unsure * ops.log(sure + TINY), w * class_factor(t, class_weights))
+    return weighted_mean(-unsure * ops.log(sure + TINY), w * class_factor(t, class_weights))
 
 
 def distillation(
@@ -65,7 +72,7 @@ def distillation(
         for p in (teacher, student)
     )
     divergence = ops.sum(ops.exp(log_q) * (log_q - log_s), axis=-1, keepdims=True)
-    return temperature**2 * mean(divergence, weights_of(divergence, valid))
+    return temperature**2 * weighted_mean(divergence, weights_of(divergence, valid))
 
 
 def inverse_frequency(

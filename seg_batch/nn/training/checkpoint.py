@@ -24,7 +24,7 @@ import numpy as np
 
 from seg_batch.core import files
 from seg_batch.core.errors import InputError, StoreError
-from seg_batch.core.files import flush, told, write_json
+from seg_batch.core.files import flush, translate_os_errors, write_json
 from seg_batch.core.run_files import CHECKPOINT, PARTIAL
 
 KEPT = 2
@@ -47,21 +47,21 @@ class Checkpoints:
 
     def __init__(self, folder: Path, marks: Mapping[str, str]) -> None:
         self.folder, self.marks = folder, dict(marks)
-        with told(folder):
+        with translate_os_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, step: int, state: Mapping[str, Any], values: Sequence[np.ndarray]) -> None:
         """Write a checkpoint durably; remove all but the newest two. Raises OutputError (disk)."""
         arrays, notes = self._paths(step)
         beside = arrays.with_suffix(PARTIAL)
-        with told(arrays):
+        with translate_os_errors(arrays):
             with beside.open("wb") as file:
                 np.savez(file, allow_pickle=False, **{str(i): v for i, v in enumerate(values)})
             flush(beside)
             os.replace(beside, arrays)
             body = {"step": step, "marks": self.marks, "state": dict(state)}
             body["arrays_sha256"] = files.sha256(arrays)
-            write_json(notes, {"body": body, "sha256": _digest(body)})
+            write_json(notes, {"body": body, "sha256": mark(body)})
         self._sweep(step)
 
     def read(self) -> Checkpoint | None:
@@ -91,7 +91,7 @@ class Checkpoints:
         arrays, notes = self._paths(step)
         saved = json.loads(notes.read_text(encoding="utf-8"))
         body = saved["body"]
-        if saved["sha256"] != _digest(body):
+        if saved["sha256"] != mark(body):
             raise ValueError("its JSON is not what was written")
         self._require_same(notes, body["marks"])
         if body["arrays_sha256"] != files.sha256(arrays):
@@ -149,7 +149,3 @@ def mark(*parts: Any) -> str:
         else:
             digest.update(json.dumps(part, sort_keys=True).encode())
     return digest.hexdigest()
-
-
-def _digest(body: Any) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

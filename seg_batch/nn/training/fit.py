@@ -18,14 +18,16 @@ from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.hardware import cores
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.loading import load_model
-from seg_batch.nn.losses import Loss, build_loss, inverse_frequency
+from seg_batch.nn.losses.build import build_loss
+from seg_batch.nn.losses.shapes import Loss
+from seg_batch.nn.losses.voxelwise import inverse_frequency
 from seg_batch.nn.training.checkpoint import Checkpoints, mark
 from seg_batch.nn.training.history import Row, Scores
 from seg_batch.nn.training.input_pipeline import feed
 from seg_batch.nn.training.loop import Loop, OnExamples, PredictFn, SamplesLike, Validate
 from seg_batch.nn.training.step import Trainer
 
-__all__ = ["Fit", "PredictFn", "Row", "SamplesLike", "Scores", "Validate", "fit", "loss_of"]
+__all__ = ["FitResult", "PredictFn", "Row", "SamplesLike", "Scores", "Validate", "fit", "loss_of"]
 
 # Settings that may change between two runs of one training.
 _FREE = {
@@ -35,7 +37,7 @@ _FREE = {
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitResult:
     """The result of a training: best model (one output), its file, step and scores; all rows."""
 
     model: keras.Model
@@ -55,7 +57,7 @@ def fit(
     teacher: keras.Model | None = None,
     callback: Callback | None = None,
     on_examples: OnExamples | None = None,
-) -> Fit:
+) -> FitResult:
     """Train a copy of `model` by `recipe`, and return its state with the highest score.
 
     `validate` gets a function from ``(n, *patch, C)`` to probabilities ``(n, *patch, K)`` and
@@ -85,7 +87,7 @@ def fit(
     assert loop.best is not None
     path = loop.work / loop.best.file
     rows = tuple(loop.history.rows)
-    return Fit(load_model(path), path, loop.best.step, loop.best.scores, rows)
+    return FitResult(load_model(path), path, loop.best.step, loop.best.scores, rows)
 
 
 def loss_of(recipe: Recipe, histogram: np.ndarray) -> Loss:

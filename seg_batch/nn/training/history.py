@@ -1,13 +1,11 @@
 """The history of a training, row by row, in a file that survives a kill."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from seg_batch.core.files import flush, told
-from seg_batch.core.run_files import PARTIAL, beside
+from seg_batch.core.files import translate_os_errors, write_text
 
 type Scores = dict[str, float]
 
@@ -35,15 +33,12 @@ class History:
     def __init__(self, path: Path, rows: Iterable[Row] = ()) -> None:
         """`rows` replace the file's content, whose later rows are of steps that will run again."""
         self.path, self.rows = path, list(rows)
-        fresh = beside(path, PARTIAL)
-        with told(path):
-            fresh.write_text("".join(map(_line, self.rows)), encoding="utf-8")
-            flush(fresh)
-            os.replace(fresh, path)
+        with translate_os_errors(path):
+            write_text(path, "".join(map(_line, self.rows)))
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
-        with told(self.path), self.path.open("a", encoding="utf-8") as file:
+        with translate_os_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(_line(row))
 
     def scores(self) -> list[float]:

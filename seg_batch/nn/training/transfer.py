@@ -11,7 +11,7 @@ from seg_batch.nn.networks.registry import architecture_of, build, part_of
 
 
 @dataclass(frozen=True)
-class Adapted:
+class TransferredModel:
     """`model` with the source's weights; `lines` name the layers that are new or were fitted."""
 
     model: keras.Model
@@ -38,7 +38,7 @@ def adapted(
     *,
     channels: Names | None = None,
     classes: Names | None = None,
-) -> Adapted:
+) -> TransferredModel:
     """Put the weights of `source` into `model`, layer by layer of the same name, in place.
 
     A head of the same shape and the same `classes` is copied, any other head stays new. The first
@@ -68,7 +68,7 @@ def adapted(
             layer.set_weights(match.get_weights())
     if new:
         lines.append(f"{' and '.join(new)} new, for {model.outputs[-1].shape[-1]} classes")
-    return Adapted(model, tuple(lines))
+    return TransferredModel(model, tuple(lines))
 
 
 def _fit_first(

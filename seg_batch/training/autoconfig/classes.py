@@ -6,12 +6,12 @@ import colorsys
 from typing import Any
 
 from seg_batch.core.units import share_roughly
-from seg_batch.training.autoconfig.dataset_stats import Facts, Reason
+from seg_batch.io.pictures import OKABE_ITO
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason
 
-# Okabe and Ito (2008), then the "muted" scheme of Paul Tol: told apart with any colour vision.
+# Then the "muted" scheme of Paul Tol: told apart with any colour vision, too.
 COLOURS = (
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
-    (204, 121, 167), (51, 34, 136), (136, 204, 238), (68, 170, 153), (17, 119, 51), (153, 153, 51),
+    *OKABE_ITO, (51, 34, 136), (136, 204, 238), (68, 170, 153), (17, 119, 51), (153, 153, 51),
     (221, 204, 119), (204, 102, 119), (136, 34, 85), (170, 68, 153),
 )  # fmt: skip
 BLACK = (0, 0, 0)
@@ -32,26 +32,26 @@ def colours(n: int) -> list[tuple[int, int, int]]:
     return palette
 
 
-def ignored(facts: Facts) -> tuple[int, ...]:
+def ignored(facts: DatasetFacts) -> tuple[int, ...]:
     """255 means "not labelled" if the labels hold two or more other values."""
     values = facts.voxels
     return (IGNORE,) if IGNORE in values and len(values) > 2 else ()
 
 
-def background(facts: Facts) -> int | None:
+def background(facts: DatasetFacts) -> int | None:
     """0 in volumes, and in rasters where it fills more than half of the labelled voxels."""
     zero = shares(facts).get(0)
     return 0 if zero is not None and (facts.kind == "volume" or zero > 0.5) else None
 
 
-def shares(facts: Facts) -> dict[int, float]:
+def shares(facts: DatasetFacts) -> dict[int, float]:
     """Share of each class in the labelled voxels."""
     counts = {k: n for k, n in facts.voxels.items() if k not in ignored(facts)}
     total = max(1, sum(counts.values()))
     return {k: n / total for k, n in counts.items()}
 
 
-def choose_classes(facts: Facts) -> list[Reason]:
+def choose_classes(facts: DatasetFacts) -> list[Reason]:
     classes, skip, ground = shares(facts), ignored(facts), background(facts)
     palette = iter(colours(len(classes)))
     table: list[dict[str, Any]] = [
@@ -70,7 +70,7 @@ def choose_classes(facts: Facts) -> list[Reason]:
     ]
 
 
-def _why_background(facts: Facts, ground: int | None) -> str:
+def _why_background(facts: DatasetFacts, ground: int | None) -> str:
     if ground is None:
         return "no class is what is left over, so every class counts in scores and losses"
     if facts.kind == "volume":
@@ -78,7 +78,7 @@ def _why_background(facts: Facts, ground: int | None) -> str:
     return "0 fills more than half of the labels, so it is left out of mean scores"
 
 
-def _why_ignore(facts: Facts, skip: tuple[int, ...]) -> str:
+def _why_ignore(facts: DatasetFacts, skip: tuple[int, ...]) -> str:
     if skip:
         return "255 occurs beside two other values or more, which means not labelled by custom"
     if IGNORE in facts.voxels:
@@ -86,7 +86,7 @@ def _why_ignore(facts: Facts, skip: tuple[int, ...]) -> str:
     return "255 does not occur as a label"
 
 
-def _scarce(facts: Facts, classes: dict[int, float]) -> list[Reason]:
+def _scarce(facts: DatasetFacts, classes: dict[int, float]) -> list[Reason]:
     """A warning for each class that occurs in too few cases for training, validation and test."""
     warnings = []
     for k in classes if len(facts.cases) >= 5 else ():

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from seg_batch.core.units import share_roughly
-from seg_batch.training.autoconfig.dataset_stats import Facts, Reason, Strips
-from seg_batch.training.autoconfig.patch_size import FEW_CASES, Sizes
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, Strips
+from seg_batch.training.autoconfig.patch_size import FEW_CASES, PatchSizes
 
 TEST_EVERY = 5
 MANY_CASES = 20
@@ -22,7 +22,7 @@ _LEAST = 0.15  # the same beside a narrower gap
 type Span = tuple[int, int]
 
 
-def choose_hold_out(facts: Facts, sizes: Sizes) -> list[Reason]:
+def choose_hold_out(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
     if facts.split_given:
         return []
     if len(facts.cases) < FEW_CASES:
@@ -30,7 +30,7 @@ def choose_hold_out(facts: Facts, sizes: Sizes) -> list[Reason]:
     return _slices(facts) if _neighbours(facts) else _cases(facts)
 
 
-def _cases(facts: Facts) -> list[Reason]:
+def _cases(facts: DatasetFacts) -> list[Reason]:
     n = len(facts.cases)
     every = TEST_EVERY if n < MANY_CASES else 2 * TEST_EVERY
     return [
@@ -39,14 +39,14 @@ def _cases(facts: Facts) -> list[Reason]:
     ]  # fmt: skip
 
 
-def _neighbours(facts: Facts) -> bool:
+def _neighbours(facts: DatasetFacts) -> bool:
     """Numbered images of one extent without georeference: most likely slices of one stack."""
     same_extent = len({case.extent for case in facts.cases}) == 1
     numbered = all(case.spacing is None and case.case.isdigit() for case in facts.cases)
     return facts.kind == "raster" and same_extent and numbered
 
 
-def _slices(facts: Facts) -> list[Reason]:
+def _slices(facts: DatasetFacts) -> list[Reason]:
     names = [case.case for case in facts.cases]
     few, many = max(1, len(names) // 10), max(1, len(names) // TEST_EVERY)
     why = "numbered pictures of one size may be slices of a stack, where neighbours are alike"
@@ -57,7 +57,7 @@ def _slices(facts: Facts) -> list[Reason]:
     ]  # fmt: skip
 
 
-def _strips(strips: Strips, sizes: Sizes) -> list[Reason]:
+def _strips(strips: Strips, sizes: PatchSizes) -> list[Reason]:
     """The pair of strips whose classes are most like the whole, at the least loss to training."""
     axis = sizes.order.index(strips.axis)
     inner = axis - (
@@ -165,7 +165,7 @@ def _stretches(strips: Strips, held: tuple[Span, Span], side: int, gap: int) -> 
     return [(first, last) for first, last in free if last - first >= 1.5 * side]
 
 
-def _box(strips: Strips, sizes: Sizes, span: Span) -> list[list[int]]:
+def _box(strips: Strips, sizes: PatchSizes, span: Span) -> list[list[int]]:
     """The strip as a box across the whole of all other axes, in the recipe's orientation."""
     start, stop = [0] * len(sizes.order), [strips.reach[a] for a in sizes.order]
     axis = sizes.order.index(strips.axis)

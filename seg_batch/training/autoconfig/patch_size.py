@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from seg_batch.core.units import whole_gib
-from seg_batch.training.autoconfig.dataset_stats import Facts, Reason, Shape, show
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, Shape, show
 
 ANISOTROPIC = 3.0
 ODD_SPACING = 0.2
@@ -25,7 +25,7 @@ SMALL_SET = 50_000_000  # voxels; larger sets are cut with less overlap, to spar
 
 
 @dataclass(frozen=True)
-class Sizes:
+class PatchSizes:
     """Sizes for the other choices. ``order``: the axes of the facts in the recipe's orientation;
     ``fit``, ``cut``, ``card``: sides of the patches for training, cutting, prediction; ``stride``:
     of the cut."""
@@ -40,7 +40,7 @@ class Sizes:
     filters: tuple[int, ...]
 
 
-def choose_sizes(facts: Facts) -> tuple[Sizes, list[Reason]]:
+def choose_sizes(facts: DatasetFacts) -> tuple[PatchSizes, list[Reason]]:
     rank, order, reasons = _rank(facts)
     room, gpu = _room(facts, order)[-rank:], facts.gpus > 0
     depths = (d for d in range(1, DEPTH[gpu] + 1) if min(room) >> d >= DEEPEST)
@@ -55,11 +55,11 @@ def choose_sizes(facts: Facts) -> tuple[Sizes, list[Reason]]:
     )  # half a training patch, to spare the disk a whole one
     stride = tuple(max(1, min(c, f // part)) for f, c in zip(fit, cut, strict=True))
     filters = tuple(first << k for k in range(depth + 1))
-    sizes = Sizes(rank, order, fit, cut, card, stride, batch, filters)
+    sizes = PatchSizes(rank, order, fit, cut, card, stride, batch, filters)
     return sizes, [*reasons, *_spacing(facts, order), *_reasons(facts, sizes, allowed)]
 
 
-def _rank(facts: Facts) -> tuple[int, tuple[int, ...], list[Reason]]:
+def _rank(facts: DatasetFacts) -> tuple[int, tuple[int, ...], list[Reason]]:
     """The rank, and the order of axes in which 2-D slices lie across the coarsest axis."""
     axes, spacing = tuple(range(len(facts.extent))), facts.spacing
     if facts.kind == "raster":
@@ -80,7 +80,7 @@ def _rank(facts: Facts) -> tuple[int, tuple[int, ...], list[Reason]]:
     return 2, order, [Reason("card.rank", 2, why), Reason("card.orientation", letters, ways)]
 
 
-def _room(facts: Facts, order: tuple[int, ...]) -> Shape:
+def _room(facts: DatasetFacts, order: tuple[int, ...]) -> Shape:
     """The median extent in the recipe's orientation, or what held-out strips leave of it."""
     extent = list(facts.extent)
     if facts.strips is not None:
@@ -88,7 +88,7 @@ def _room(facts: Facts, order: tuple[int, ...]) -> Shape:
     return tuple(max(1, extent[a]) for a in order)
 
 
-def _voxels_per_step(facts: Facts, rank: int, first: int) -> int:
+def _voxels_per_step(facts: DatasetFacts, rank: int, first: int) -> int:
     """Voxels that the cores, or the GPU, process in half a second; fewer if memory is short."""
     speed = VOXELS_ON_GPU if facts.gpus else VOXELS_PER_CORE[rank] * facts.cores
     return max(1, min(speed, int(MEMORY_SHARE * facts.memory_bytes / (BYTES_PER_FILTER * first))))
@@ -112,7 +112,7 @@ def _fit_patch(room: Shape, side: int, most: int) -> Shape:
     return tuple(patch)
 
 
-def _card_patch(facts: Facts, order: tuple[int, ...], fit: Shape, side: int) -> Shape:
+def _card_patch(facts: DatasetFacts, order: tuple[int, ...], fit: Shape, side: int) -> Shape:
     """The patch of predictions: the largest or else the median volume as a whole, if at most four
     training patches; otherwise sides up to twice (2-D) or one and a half times (3-D) as long."""
     wholes = []
@@ -125,7 +125,7 @@ def _card_patch(facts: Facts, order: tuple[int, ...], fit: Shape, side: int) -> 
     return tuple(min(e, int(times * f) // side * side) for e, f in pairs)
 
 
-def _cut_patch(facts: Facts, room: Shape, fit: Shape, card: Shape, side: int) -> Shape:
+def _cut_patch(facts: DatasetFacts, room: Shape, fit: Shape, card: Shape, side: int) -> Shape:
     """Half again as large as a training patch in 2-D; the predicted patch in 3-D where it fits."""
     if len(fit) == 3:
         roomy = facts.strips is None or all(c <= r for c, r in zip(card, room, strict=True))
@@ -134,7 +134,7 @@ def _cut_patch(facts: Facts, room: Shape, fit: Shape, card: Shape, side: int) ->
     return tuple(max(f, min(n, m)) for f, n, m in zip(fit, room, larger, strict=True))
 
 
-def _spacing(facts: Facts, order: tuple[int, ...]) -> list[Reason]:
+def _spacing(facts: DatasetFacts, order: tuple[int, ...]) -> list[Reason]:
     spacing, raster = facts.spacing, facts.kind == "raster"
     if spacing is None:
         return []
@@ -153,7 +153,7 @@ def _odd(mine: tuple[float, ...], median: tuple[float, ...]) -> bool:
     return any(abs(a / b - 1) > ODD_SPACING for a, b in zip(mine, median, strict=True) if b)
 
 
-def _reasons(facts: Facts, sizes: Sizes, allowed: int) -> list[Reason]:
+def _reasons(facts: DatasetFacts, sizes: PatchSizes, allowed: int) -> list[Reason]:
     rank, fit, cut, card = sizes.rank, sizes.fit, sizes.cut, sizes.card
     machine = "a GPU" if facts.gpus else f"{facts.cores} cores"
     side = 1 << (len(sizes.filters) - 1)
@@ -171,7 +171,7 @@ def _reasons(facts: Facts, sizes: Sizes, allowed: int) -> list[Reason]:
     ]  # fmt: skip
 
 
-def _why_card(facts: Facts, sizes: Sizes) -> str:
+def _why_card(facts: DatasetFacts, sizes: PatchSizes) -> str:
     for name, extent in (("largest", facts.largest), ("median", facts.extent)):
         if all(c >= extent[a] for c, a in zip(sizes.card, sizes.order[-sizes.rank :], strict=True)):
             return f"holds the {name} extent {show(extent)} whole, without seams"

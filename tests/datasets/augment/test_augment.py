@@ -8,24 +8,17 @@ import numpy as np
 import pytest
 
 from seg_batch.config.recipe import Augment
-from seg_batch.datasets.augment import (
-    Place,
-    Warp,
-    blurred,
-    coarser,
+from seg_batch.core.geometry import Shape
+from seg_batch.datasets.augment.cutmix import cutmix, mixed_box
+from seg_batch.datasets.augment.deformation import Warp, displacement, rotation, warp
+from seg_batch.datasets.augment.intensity import blurred, coarser, dropped, vary_intensity
+from seg_batch.datasets.augment.spatial import (
+    CropPlace,
     crop,
-    cutmix,
-    displacement,
-    dropped,
     flipped,
-    mixed_box,
-    moved,
-    place,
-    recoloured,
-    rotation,
+    place_crop,
     turned,
-    vary,
-    warp,
+    vary_space,
 )
 from tests.support.training.pairs import addresses, class_of
 
@@ -55,12 +48,20 @@ def placed(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return places, labels[(places.sum(-1).astype(int) // 3 + places[..., 0].astype(int)) % 3]
 
 
+def varied(
+    image: np.ndarray, label: np.ndarray, patch: Shape, how: Augment, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A crop at a random place, as ``Samples`` varies it."""
+    image, label = vary_space(image, label, place_crop(label.shape, patch, how, rng), how, rng)
+    return vary_intensity(image, how, rng), label
+
+
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
 @pytest.mark.parametrize("seed", range(8))
 def test_mirrored_turned_and_cropped_pairs_stay_pairs(shape: Any, patch: Any, seed: int) -> None:
     axes = tuple(range(len(shape)))
     how = Augment(flip=axes, quarter_turns=(axes[-2], axes[-1]))
-    image, label = vary(*pair(shape), patch, how, np.random.default_rng(seed))
+    image, label = varied(*pair(shape), patch, how, np.random.default_rng(seed))
     assert (image.shape, image.dtype) == ((*patch, 1), np.float32)
     assert (label.shape, label.dtype) == (patch, np.uint8)
     np.testing.assert_array_equal(class_of(image[..., 0]), label)
@@ -73,7 +74,7 @@ def test_a_warped_label_is_that_of_the_nearest_voxel(shape: Any, patch: Any, see
     axes = tuple(range(len(shape)))
     how = Augment(flip=axes, quarter_turns=axes[-2:], crop_shift=2, **BENT)
     source, labels = placed(shape)
-    image, label = vary(source, labels, patch, how, np.random.default_rng(seed))
+    image, label = varied(source, labels, patch, how, np.random.default_rng(seed))
     nearest = np.rint(image).astype(int)
     sure = (np.abs(image - nearest) < 0.49).all(-1)  # halves may fall on either side
     assert sure.mean() > 0.8
@@ -93,13 +94,13 @@ def test_a_wanted_voxel_is_in_the_crop_however_it_is_warped(
     label[voxel] = 1
     far = {"rotate_degrees": 180, "scale": 0.1, "elastic": 4, "warped": 0.7}
     how = Augment(flip=(0,), quarter_turns=(0, 1), crop_shift=3, **far)
-    at = place(shape, patch, how, rng, voxel)
-    assert moved(np.zeros((*shape, 1), np.float32), label, at, how, rng)[1].any()
+    at = place_crop(shape, patch, how, rng, voxel)
+    assert vary_space(np.zeros((*shape, 1), np.float32), label, at, how, rng)[1].any()
 
 
 def test_crops_that_contain_a_voxel_are_all_as_likely() -> None:
     rng = np.random.default_rng(0)
-    starts = [place((10,), (4,), Augment(), rng, (5,)).start[0] for _ in range(4000)]
+    starts = [place_crop((10,), (4,), Augment(), rng, (5,)).start[0] for _ in range(4000)]
     values, counts = np.unique(starts, return_counts=True)
     np.testing.assert_array_equal(values, [2, 3, 4, 5])
     np.testing.assert_allclose(counts / 4000, 0.25, atol=0.03)
@@ -110,7 +111,7 @@ def test_a_crop_beyond_the_tile_is_mirrored_there() -> None:
     padded = np.pad(label, 3, "reflect")
     for start in [(-3, -3), (-2, 4), (5, 0), (4, 4)]:
         expected = padded[start[0] + 3 : start[0] + 11, start[1] + 3 : start[1] + 11]
-        at = Place(start, (8, 8))
+        at = CropPlace(start, (8, 8))
         np.testing.assert_array_equal(crop(label, at), expected)
         np.testing.assert_array_equal(class_of(crop(image, at)[..., 0]), expected)
 
@@ -118,7 +119,7 @@ def test_a_crop_beyond_the_tile_is_mirrored_there() -> None:
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
 def test_nothing_asked_for_changes_nothing(shape: Any, patch: Any) -> None:
     image, label = pair(shape)
-    same, also = vary(image, label, shape, Augment(), np.random.default_rng(0))
+    same, also = varied(image, label, shape, Augment(), np.random.default_rng(0))
     np.testing.assert_array_equal(same, image)
     np.testing.assert_array_equal(also, label)
     still = Warp(patch, np.eye(len(shape))).seen_from((3,) * len(shape))
@@ -177,13 +178,15 @@ def test_the_same_seed_gives_the_same_pair_and_inputs_stay(shape: Any, patch: An
     how = Augment(flip=(0,), quarter_turns=(0, 1), drop_band=0.5, **BENT, **COLOURS)
     image, labels = placed(shape)
     image.flags.writeable = labels.flags.writeable = False  # writing to them would raise
-    one, two, other = (vary(image, labels, patch, how, np.random.default_rng(s)) for s in (1, 1, 2))
+    one, two, other = (
+        varied(image, labels, patch, how, np.random.default_rng(s)) for s in (1, 1, 2)
+    )
     for a, b, c in zip(one, two, other, strict=True):
         np.testing.assert_array_equal(a, b)
         assert not np.array_equal(a, c)
     assert (one[0].dtype, one[0].shape) == (np.float32, (*patch, len(shape)))
     assert (one[1].dtype, one[1].shape) == (np.uint8, patch)
-    still = recoloured(image, Augment(), np.random.default_rng(0))
+    still = vary_intensity(image, Augment(), np.random.default_rng(0))
     assert not np.shares_memory(still, image), "a cached patch must not be handed out"
 
 
@@ -193,7 +196,7 @@ def test_each_colour_changes_values_and_no_label(name: str) -> None:
     image = image / image.max() - 0.5
     how, hits = Augment(**{name: COLOURS[name]}), 0
     for seed in range(12):
-        changed, kept = vary(image, label, (24, 24), how, np.random.default_rng(seed))
+        changed, kept = varied(image, label, (24, 24), how, np.random.default_rng(seed))
         np.testing.assert_array_equal(kept, label)
         assert changed.dtype == np.float32
         assert np.isfinite(changed).all()
