@@ -1,4 +1,4 @@
-"""A loss from plain values, such as a recipe holds.
+"""A loss from the plain values of a recipe, and its mean over several heads.
 
 ::
 
@@ -15,11 +15,10 @@ from typing import Any
 from seg_batch.core.errors import InputError
 from seg_batch.core.text import nearest
 from seg_batch.nn.losses.boundary import distance, edge
-from seg_batch.nn.losses.combine import weighted_sum
-from seg_batch.nn.losses.hybrid import paper
 from seg_batch.nn.losses.overlap import dice, focal_tversky, generalised_dice, tversky
 from seg_batch.nn.losses.shapes import Loss
-from seg_batch.nn.losses.voxelwise import cross_entropy, focal
+from seg_batch.nn.losses.voxelwise import cross_entropy, focal, paper
+from seg_batch.nn.networks.blocks import Tensor
 
 LOSSES: dict[str, Callable[..., Any]] = {
     "cross_entropy": cross_entropy,
@@ -53,7 +52,40 @@ def build_loss(
     `class_weights` replace ``"class_weights": "inverse"`` in a term. Raises InputError for an
     unknown name or argument, with the nearest known one, and for a value out of its limits.
     """
-    return weighted_sum([_term(term, background, class_weights) for term in terms])
+    return _weighted_sum([_term(term, background, class_weights) for term in terms])
+
+
+def over_heads(
+    loss: Loss,
+    truth: Tensor,
+    probabilities: Sequence[Tensor] | Tensor,
+    valid: Tensor | None = None,
+    *,
+    weights: Sequence[float] | None = None,
+) -> Tensor:
+    """Deep supervision: the mean of `loss` over the heads, weighted by `weights` (equal if None)."""
+    heads = probabilities if isinstance(probabilities, (list, tuple)) else [probabilities]
+    factors = list(weights) if weights is not None else [1.0] * len(heads)
+    if len(factors) != len(heads) or min(factors) < 0 or sum(factors) <= 0:
+        raise InputError(
+            f"head weights {factors} for {len(heads)} heads: give one number per head, none "
+            "negative and at least one above 0"
+        )
+    terms = [f * loss(truth, p, valid) for f, p in zip(factors, heads, strict=True) if f]
+    return sum(terms[1:], terms[0]) / sum(factors)
+
+
+def _weighted_sum(terms: Sequence[tuple[float, Loss]]) -> Loss:
+    """``sum(weight * loss)``, without the terms of weight 0."""
+    kept = [(weight, loss) for weight, loss in terms if weight]
+    if not kept:
+        raise InputError("a loss without a term teaches nothing; give one a weight above 0")
+
+    def loss(truth: Tensor, probability: Tensor, valid: Tensor | None = None) -> Tensor:
+        parts = [weight * part(truth, probability, valid) for weight, part in kept]
+        return sum(parts[1:], parts[0])
+
+    return loss
 
 
 def _term(

@@ -56,6 +56,30 @@ def focal(
     return weighted_mean(-unsure * ops.log(sure + TINY), w * class_factor(t, class_weights))
 
 
+def paper(
+    truth: Tensor,
+    probability: Tensor,
+    valid: Tensor | None = None,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    clamp: float = 0.1,
+    smooth: float = 1.0,
+) -> Tensor:
+    """Eq. 8 of the ANU-Net paper to the letter, with its pole clamped; per class, class 0 left out.
+
+    ``1 - (alpha t log(p) / |p - 1/2|^gamma + (2 p t + s) / (p^2 + t^2 + s))`` averaged over voxels.
+    As printed it diverges at p = 1/2 (hence ``|p - 1/2| >= clamp``) and only its second term counts
+    background voxels; the paper gives no value for alpha and s. For comparison only.
+    """
+    t, p, w = prepared(truth, probability, valid)
+    t, p = t[..., 1:], p[..., 1:]
+    distance = ops.maximum(ops.abs(p - 0.5), clamp)
+    weighted_ce = alpha * t * ops.log(p + TINY) / ops.power(distance, gamma)
+    overlap = (2.0 * p * t + smooth) / ops.maximum(p * p + t * t + smooth, TINY)
+    return weighted_mean(ops.mean(1.0 - (weighted_ce + overlap), axis=-1, keepdims=True), w)
+
+
 def distillation(
     teacher: Tensor, student: Tensor, valid: Tensor | None = None, temperature: float = 2.0
 ) -> Tensor:

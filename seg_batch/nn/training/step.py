@@ -14,7 +14,7 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError
 from seg_batch.nn.analysis.graph import maker
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.losses.combine import over_heads
+from seg_batch.nn.losses.build import over_heads
 from seg_batch.nn.losses.shapes import Loss
 from seg_batch.nn.losses.voxelwise import distillation
 from seg_batch.nn.networks.registry import part_of

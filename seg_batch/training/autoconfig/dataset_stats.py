@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from statistics import median
@@ -70,10 +70,7 @@ class DatasetFacts:
     @property
     def voxels(self) -> dict[int, int]:
         """Labelled voxels per label value over all cases, sorted by value."""
-        total: Counter[int] = Counter()
-        for case in self.cases:
-            total.update(case.voxels)
-        return dict(sorted(total.items()))
+        return dict(sorted(total(case.voxels for case in self.cases).items()))
 
     @property
     def extent(self) -> Shape:
@@ -121,6 +118,14 @@ class Reason:
         if self.warning:
             return f"{self.key}: warning: {self.why}"
         return f"{self.key} = {self.shown or show(self.value)}: {self.why}"
+
+
+def total(parts: Iterable[Mapping[int, int]]) -> Counter[int]:
+    """Voxels per label value in all parts together."""
+    counts: Counter[int] = Counter()
+    for voxels in parts:
+        counts.update(voxels)
+    return counts
 
 
 def show(value: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from seg_batch.core.units import share_roughly
-from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, Strips
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, Strips, total
 from seg_batch.training.autoconfig.patch_size import FEW_CASES, PatchSizes
 
 TEST_EVERY = 5
@@ -136,11 +136,12 @@ def _cost(strips: Strips, held: tuple[Span, Span], free: list[Span]) -> float:
 
 def _seen(strips: Strips, free: list[Span]) -> Counter[int]:
     """Voxels per label value for training: of the strips that lie wholly in a stretch."""
-    edges, total = strips.edges, Counter[int]()
-    for k, voxels in enumerate(strips.voxels):
-        if any(first <= edges[k] and edges[k + 1] <= last for first, last in free):
-            total.update(voxels)
-    return total
+    parts = zip(pairwise(strips.edges), strips.voxels, strict=True)
+    return total(
+        voxels
+        for (start, stop), voxels in parts
+        if any(first <= start and stop <= last for first, last in free)
+    )
 
 
 def _unlike(part: Mapping[int, int], whole: Mapping[int, int]) -> float:
@@ -150,10 +151,7 @@ def _unlike(part: Mapping[int, int], whole: Mapping[int, int]) -> float:
 
 
 def _counts(strips: Strips, span: tuple[int, int | None]) -> Counter[int]:
-    total: Counter[int] = Counter()
-    for voxels in strips.voxels[slice(*span)]:
-        total.update(voxels)
-    return total
+    return total(strips.voxels[slice(*span)])
 
 
 def _stretches(strips: Strips, held: tuple[Span, Span], side: int, gap: int) -> list[Span]:

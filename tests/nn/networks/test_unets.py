@@ -9,8 +9,7 @@ import pytest
 from seg_batch.core.errors import InputError
 from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.losses.build import build_loss
-from seg_batch.nn.losses.combine import over_heads
+from seg_batch.nn.losses.build import build_loss, over_heads
 from seg_batch.nn.networks.anunet import deepest
 from seg_batch.nn.networks.registry import ARCHITECTURES, architecture_of, build, multiple, part_of
 from seg_batch.nn.networks.unets import (
