@@ -45,11 +45,11 @@ def _output_sides(model: keras.Model, sides: Sequence[int]) -> tuple[int, ...] |
 
 def multiples(model: keras.Model) -> Shape | None:
     """The step of each side of a patch (every multiple fits); None if no step up to 256 fits."""
-    found = [
+    steps = [
         side or next((m for m in _STRIDES if _fits(model, axis, m)), 0)
         for axis, side in enumerate(model.input_shape[1:-1])
     ]
-    return tuple(found) if all(found) else None
+    return tuple(steps) if all(steps) else None
 
 
 def _fits(model: keras.Model, axis: int, multiple: int) -> bool:

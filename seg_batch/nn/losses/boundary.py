@@ -89,15 +89,15 @@ def _signed(t: Tensor, known: Tensor, reach: int) -> Tensor:
 
 def _borders(t: Tensor, known: Tensor) -> Tensor:
     """1 at valid voxels with a valid face neighbour of another class; ``(B, *s, 1)``."""
-    found = ops.zeros_like(known)
+    borders = ops.zeros_like(known)
     for axis in spatial(t):
         step = _later(t, axis) - _earlier(t, axis)
         differ = ops.max(ops.abs(step), axis=-1, keepdims=True)
         differ = differ * _later(known, axis) * _earlier(known, axis)
         for side in ((0, 1), (1, 0)):
             pads = [side if a == axis else (0, 0) for a in range(len(t.shape))]
-            found = ops.maximum(found, ops.pad(differ, pads))
-    return found
+            borders = ops.maximum(borders, ops.pad(differ, pads))
+    return borders
 
 
 def _later(x: Tensor, axis: int) -> Tensor:

@@ -34,9 +34,9 @@ def anunet(config: ANUNetConfig) -> keras.Model:
 
 
 def prune(model: keras.Model, level: int) -> keras.Model:
-    """LN: the part of `model` that head N needs (nodes with i + j <= N), sharing its weights.
+    """LN: the part of `model` that head N needs (nodes with i + j <= N), with shared weights.
 
-    Trains or predicts like any model; its only output is head N. Source: section 3.5.
+    Its only output is head N. Raises InputError for a level without a head. Source: section 3.5.
     """
     names = [layer.name for layer in model.layers if layer.name.startswith("head_")]
     if f"head_{level}" not in names:
@@ -55,12 +55,12 @@ def deepest(model: keras.Model) -> keras.Model:
 
 
 def filters_of(model: keras.Model) -> tuple[int, ...]:
-    """The filters that one of our networks was built with, read from its encoder; () for others."""
+    """The filters of a network of `blocks`, read from its encoder; () for other models."""
     widths = {layer.name: layer.filters for layer in model.layers if hasattr(layer, "filters")}
-    found: list[int] = []
-    while (name := f"x_{len(found)}_0_conv1") in widths:
-        found.append(int(widths[name]))
-    return tuple(found)
+    filters: list[int] = []
+    while (name := f"x_{len(filters)}_0_conv1") in widths:
+        filters.append(int(widths[name]))
+    return tuple(filters)
 
 
 def _top_row(image: Tensor, config: ANUNetConfig) -> dict[int, Tensor]:

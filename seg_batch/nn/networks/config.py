@@ -1,4 +1,4 @@
-"""What any of our networks is built from, as one frozen value."""
+"""The configuration of a network, as one frozen value; it makes the input and the heads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -80,8 +80,7 @@ class NetworkConfig:
     def model(self, image: Tensor, nodes: Mapping[int, Tensor], size: int = 1) -> keras.Model:
         """The network from `image` to a head of `size` on the node of each of `levels`.
 
-        Outputs are probabilities ``(B, *s, classes)``, shallowest head first; one tensor for one
-        head.
+        Outputs are probabilities ``(B, *s, classes)``, shallowest head first, or one tensor.
         """
         rank, classes = self.rank, self.classes
         outputs = [head(nodes[n], classes, rank, f"head_{n}", size) for n in self.levels]
@@ -103,9 +102,9 @@ class NetworkConfig:
     def require_files(self) -> None:
         """Raises InputError if a file that the network is built from is missing."""
 
-    def _require(self, holds: Any, found: str, advice: str) -> None:
+    def _require(self, holds: Any, problem: str, advice: str) -> None:
         if not holds:
-            raise InputError(f"{self.title} cannot be built: {found}; {advice}")
+            raise InputError(f"{self.title} cannot be built: {problem}; {advice}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The networks by name, and what can be read back from one that was built."""
+"""The networks by name, and properties read from a built network."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -122,8 +122,8 @@ def described(
 
 
 def architecture_of(model: keras.Model) -> dict[str, Any]:
-    """What a model tells of itself: its name and, where layers have the names of `blocks`, its
-    filters; {} for a model that is none of ours. Options can't be read from a model.
+    """The name of a network and, if its layers have the names of `blocks`, its filters; {} for other
+    models. Options can't be read from a model.
     """
     name, filters = str(model.name), list(filters_of(model))
     if name not in ARCHITECTURES:
