@@ -109,7 +109,7 @@ def _require_input(model: keras.Model, channels: int, path: Path) -> None:
 def _one_output(
     model: keras.Model, head: str | None, path: Path
 ) -> tuple[keras.Model, tuple[str, ...]]:
-    """The model up to one of its outputs, and a note if the choice was ours."""
+    """The model up to one of its outputs, and a note if `head` names none of several."""
     names = [maker(tensor) for tensor in model.outputs]
     if head is not None and head not in names:
         raise InputError(f"{path} has no output {head!r}: it has {', '.join(names)}")

@@ -112,13 +112,13 @@ def _shapes(layer: keras.Layer) -> list[tuple[int, ...]]:
 def _other(model: keras.Model, source: keras.Model, reason: str) -> str:
     ours, theirs = architecture_of(model), architecture_of(source)
     text = (
-        f"these weights are of {_said(theirs)}, the network to be trained is {_said(ours)}: set "
+        f"these weights are of {_named(theirs)}, the network to be trained is {_named(ours)}: set "
         "network.arch, filters and options to those of the bundle, or train without --from"
     )
     return f"{text} ({reason})" if reason else text
 
 
-def _said(what: dict[str, object]) -> str:
-    if not what:
+def _named(network: dict[str, object]) -> str:
+    if not network:
         return "an unknown network"
-    return " with filters ".join(str(what[key]) for key in ("name", "filters") if key in what)
+    return " with filters ".join(str(network[key]) for key in ("name", "filters") if key in network)

@@ -42,14 +42,14 @@ class PatchSizes:
 
 def choose_sizes(facts: DatasetFacts) -> tuple[PatchSizes, list[Reason]]:
     rank, order, reasons = _rank(facts)
-    room, gpu = _room(facts, order)[-rank:], facts.gpus > 0
-    depths = (d for d in range(1, DEPTH[gpu] + 1) if min(room) >> d >= DEEPEST)
+    space, gpu = _space(facts, order)[-rank:], facts.gpus > 0
+    depths = (d for d in range(1, DEPTH[gpu] + 1) if min(space) >> d >= DEEPEST)
     depth, first = max(depths, default=1), FIRST_FILTERS[rank, gpu]
     side, allowed = 1 << depth, _voxels_per_step(facts, rank, first)
-    fit = _fit_patch(room, side, allowed // LEAST_BATCH[rank])
+    fit = _fit_patch(space, side, allowed // LEAST_BATCH[rank])
     batch = max(1, min(MOST_BATCH, allowed // prod(fit)))
     card = _card_patch(facts, order, fit, side)
-    cut = _cut_patch(facts, room, fit, card, side)
+    cut = _cut_patch(facts, space, fit, card, side)
     part = (
         2 if facts.size <= SMALL_SET else 1
     )  # half a training patch, to spare the disk a whole one
@@ -80,7 +80,7 @@ def _rank(facts: DatasetFacts) -> tuple[int, tuple[int, ...], list[Reason]]:
     return 2, order, [Reason("card.rank", 2, why), Reason("card.orientation", letters, ways)]
 
 
-def _room(facts: DatasetFacts, order: tuple[int, ...]) -> Shape:
+def _space(facts: DatasetFacts, order: tuple[int, ...]) -> Shape:
     """The median extent in the recipe's orientation, or what held-out strips leave of it."""
     extent = list(facts.extent)
     if facts.strips is not None:
@@ -94,20 +94,20 @@ def _voxels_per_step(facts: DatasetFacts, rank: int, first: int) -> int:
     return max(1, min(speed, int(MEMORY_SHARE * facts.memory_bytes / (BYTES_PER_FILTER * first))))
 
 
-def _fit_patch(room: Shape, side: int, most: int) -> Shape:
-    """The largest patch inside ``room`` of at most ``most`` voxels, sides multiples of ``side``.
+def _fit_patch(space: Shape, side: int, most: int) -> Shape:
+    """The largest patch inside ``space`` of at most ``most`` voxels, sides multiples of ``side``.
 
     The side with the largest share of its extent shrinks first, as in nnU-Net (Isensee et al.
     2021); 2-D patches are squares.
     """
-    patch = [max(side, n // side * side) for n in room]
-    if len(room) == 2:
+    patch = [max(side, n // side * side) for n in space]
+    if len(space) == 2:
         patch = [min(patch)] * 2
     while prod(patch) > most and max(patch) > side:
-        if len(room) == 2:
+        if len(space) == 2:
             patch = [patch[0] - side] * 2
             continue
-        longest = max((a for a in range(3) if patch[a] > side), key=lambda a: patch[a] / room[a])
+        longest = max((a for a in range(3) if patch[a] > side), key=lambda a: patch[a] / space[a])
         patch[longest] -= side
     return tuple(patch)
 
@@ -125,13 +125,13 @@ def _card_patch(facts: DatasetFacts, order: tuple[int, ...], fit: Shape, side: i
     return tuple(min(e, int(times * f) // side * side) for e, f in pairs)
 
 
-def _cut_patch(facts: DatasetFacts, room: Shape, fit: Shape, card: Shape, side: int) -> Shape:
+def _cut_patch(facts: DatasetFacts, space: Shape, fit: Shape, card: Shape, side: int) -> Shape:
     """Half again as large as a training patch in 2-D; the predicted patch in 3-D where it fits."""
     if len(fit) == 3:
-        roomy = facts.strips is None or all(c <= r for c, r in zip(card, room, strict=True))
-        return tuple(map(max, fit, card)) if roomy else fit
+        fits = facts.strips is None or all(c <= r for c, r in zip(card, space, strict=True))
+        return tuple(map(max, fit, card)) if fits else fit
     larger = (3 * f // 2 // side * side for f in fit)
-    return tuple(max(f, min(n, m)) for f, n, m in zip(fit, room, larger, strict=True))
+    return tuple(max(f, min(n, m)) for f, n, m in zip(fit, space, larger, strict=True))
 
 
 def _spacing(facts: DatasetFacts, order: tuple[int, ...]) -> list[Reason]:
