@@ -149,7 +149,7 @@ def test_the_manual_names_all_networks_and_losses() -> None:
     losses = PAGES["recipe"].partition("\n## Losses\n")[2].partition("\n## ")[0]
     known = names_in_code("seg_batch/nn/networks/registry.py", "ARCHITECTURES")
     assert set(re.findall(r"^\| `(\w+)`", networks, re.MULTILINE)) == known
-    known = names_in_code("seg_batch/nn/losses/build.py", "_TERMS")
+    known = names_in_code("seg_batch/nn/losses/build.py", "LOSSES")
     assert set(re.findall(r"^\| `(\w+)` \|", losses, re.MULTILINE)) - {"name"} == known
 
 

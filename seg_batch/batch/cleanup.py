@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from seg_batch.batch.job import Orders
 from seg_batch.batch.journal import Journal, fold
 from seg_batch.batch.journal.state import COMPLETE, FAILED, PARTIAL, REFUSED
 from seg_batch.core.errors import OutputError
-from seg_batch.core.files import write_text
+from seg_batch.core.files import remove, write_text
 from seg_batch.core.run_files import (
     ATTEMPT,
     FACTS,
@@ -51,9 +50,7 @@ REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS)
 def sweep(orders: Orders) -> None:
     """Remove what attempts at inputs that are complete have left; each folder is listed once."""
     inputs = fold(Journal.read(orders.folder / JOURNAL)).inputs.values()
-    outputs = {
-        str(one.outcome["output"]) for one in inputs if one.status == COMPLETE and one.outcome
-    }
+    outputs = {one.outcome["output"] for one in inputs if one.status == COMPLETE and one.outcome}
     published = outputs | {str(Outputs(Path(output)).probabilities) for output in outputs}
     for folder in {os.path.dirname(output) for output in outputs}:
         with suppress(FileNotFoundError):
@@ -64,7 +61,7 @@ def sweep(orders: Orders) -> None:
                     with suppress(OutputError):  # what can't be removed spoils no night
                         tidy(product)
                 elif of != name and os.path.join(folder, of) in outputs and not is_at_work(path):
-                    _remove(path)
+                    remove(path)
 
 
 def _product(name: str) -> str:
@@ -75,13 +72,6 @@ def _product(name: str) -> str:
     if mark:
         return product if _MAKING.sub("", attempt).endswith(ON_THE_WAY) else ""
     return name.removesuffix(STORE)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def write_aside(orders: Orders) -> None:

@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.job import Item, may_lead
+from seg_batch.batch.job import PlannedInput, may_lead
+from seg_batch.batch.journal.events import InputResult
 from seg_batch.batch.outcomes import in_words
 from seg_batch.batch.shutdown import Stop
 from seg_batch.batch.summaries import may_heal, result_of
@@ -42,8 +43,8 @@ class Ended:
     """What became of an input in hand. ``item`` None: the error is the whole night's; ``fault``: what
     was behind it where it was raised."""
 
-    item: Item | None
-    result: dict[str, Any] | None = None
+    item: PlannedInput | None
+    result: InputResult | None = None
     error: BaseException | None = None
     worker: str = ""
     fault: Fault | None = None
@@ -73,7 +74,7 @@ class InHand:
         pool: Pool,
         stop: Stop,
         callback: Callback,
-        begin: Callable[[Item], bool],
+        begin: Callable[[PlannedInput], bool],
         retries: int,
     ) -> None:
         self._pool, self._stop, self.callback = pool, stop, callback
@@ -82,7 +83,7 @@ class InHand:
         self._blocks: dict[str, int] = {}  # left of each large input in hand
         self._fewer = threading.Condition()
 
-    def run(self, items: list[Item]) -> Iterator[Ended]:
+    def run(self, items: list[PlannedInput]) -> Iterator[Ended]:
         """All of them, in the order of their end; those that were not begun before ``stop`` was asked
         for are not told of, nor those that it broke off."""
         small = [item for item in items if item.small]
@@ -113,7 +114,7 @@ class InHand:
         thread.start()
         return thread
 
-    def _small(self, items: list[Item]) -> None:
+    def _small(self, items: list[PlannedInput]) -> None:
         out = _Out(self.callback)
         for outcome in run_bounded(
             self._pool,
@@ -133,13 +134,13 @@ class InHand:
         for item in list(out.items.values()):
             self.callback.on(events.InputWithdrawn(item.key))
 
-    def _begun(self, items: list[Item]) -> Iterator[Item]:
+    def _begun(self, items: list[PlannedInput]) -> Iterator[PlannedInput]:
         for item in items:
             if self._stop.asked.is_set() or not self._begin(item):
                 return
             yield item
 
-    def _large(self, items: list[Item]) -> None:
+    def _large(self, items: list[PlannedInput]) -> None:
         threads = []
         for item in items:
             with self._fewer:
@@ -156,7 +157,7 @@ class InHand:
         in_hand = list(self._blocks.values())
         return self._stop.asked.is_set() or may_lead(in_hand, self._pool.window)
 
-    def _lead(self, item: Item) -> None:
+    def _lead(self, item: PlannedInput) -> None:
         began, told = time.time(), _OfInput(self, item.key)
         try:
             report = predict_one(item.request, told, pool=Lent(self._pool), stop=self._stop.asked)
@@ -189,9 +190,9 @@ class InHand:
             self._fewer.notify_all()
 
 
-def standing(item: Item) -> dict[str, Any] | None:
+def standing(item: PlannedInput) -> InputResult | None:
     """The result of an earlier try whose partial product stands: what there is when another one failed."""
-    report = read_report(Outputs(Path(item.output))) if item.attempt > 1 else None
+    report = read_report(Outputs(Path(item.facts["output"]))) if item.attempt > 1 else None
     if report is None or report["status"] == "complete":
         return None
     return result_of(report, time.time(), here())
@@ -203,16 +204,16 @@ class _Out(Tries, Callback):
 
     def __init__(self, callback: Callback) -> None:
         self._callback = callback
-        self.items: dict[str, Item] = {}
+        self.items: dict[str, PlannedInput] = {}
 
-    def begun(self, item: Item, which: int = 1) -> Item:
+    def begun(self, item: PlannedInput, which: int = 1) -> PlannedInput:
         self.items[item.key] = replace(item, attempt=which)
         if which > 1:
-            self._callback.on(events.InputStarted(item.key, item.facts(), which))
+            self._callback.on(events.InputStarted(item.key, item.facts, which))
         return item
 
     def retried(
-        self, item: Item, which: int, error: BaseException, wait_s: float, worker: str
+        self, item: PlannedInput, which: int, error: BaseException, wait_s: float, worker: str
     ) -> None:
         del self.items[item.key]
         why = in_words(error)
@@ -223,7 +224,7 @@ class _Out(Tries, Callback):
             case events.WorkerTrouble(kind) if kind != "retried":  # ``retried`` tells of that
                 self._callback.on(event)
 
-    def back(self, item: Item, which: int) -> Item:
+    def back(self, item: PlannedInput, which: int) -> PlannedInput:
         """As it comes back from this attempt."""
         del self.items[item.key]
         return replace(item, attempt=which)
@@ -259,7 +260,7 @@ class _OfInput(Callback):
         self._hand.block_ended(event)
 
 
-def run_small(item: Item) -> dict[str, Any] | Doubtful:
+def run_small(item: PlannedInput) -> InputResult | Doubtful:
     """The task: the result of ``summaries.result_of``, or what ``predict_one`` raises."""
     began = time.time()
     report = predict_one(attempt_at(item.request))

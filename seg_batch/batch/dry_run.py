@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Literal
 
-from seg_batch.batch.job import Orders, orders_of, require_named
+from seg_batch.batch.job import Orders, PlannedInput, RefusedInput, orders_of, require_named
+from seg_batch.batch.journal.events import InputFacts
 from seg_batch.batch.resume import earlier, stands
 from seg_batch.batch.survey import survey
 from seg_batch.config.cluster import read_spec
@@ -15,7 +16,8 @@ from seg_batch.core.text import about, visible
 from seg_batch.core.units import duration_roughly, show_bytes, with_commas
 from seg_batch.executors.pool import InlinePool
 
-SUMS = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate")
+Sum = Literal["blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate"]
+SUMS: tuple[Sum, ...] = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate")
 
 
 def plan_night(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
@@ -29,13 +31,13 @@ def plan_night(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]
     pool = InlinePool()
     pool.workers = orders.workers
     try:
-        found = list(survey(pool, orders.on(pool), lambda: False))
+        surveyed = list(survey(pool, orders.on(pool), lambda: False))
     finally:
         pool.close()
-    done = {one["key"] for one in found if stands(before.get(one["key"]), one)}
-    found = [one for one in found if one["key"] not in done]
-    facts = {one["key"]: one["facts"] for one in found if "facts" in one}
-    late = {one["key"]: one["error"] for one in found if "facts" not in one}
+    done = {one.key for one in surveyed if stands(before.get(one.key), one)}
+    left = [one for one in surveyed if one.key not in done]
+    facts = {one.key: one.facts for one in left if isinstance(one, PlannedInput)}
+    late = {one.key: one.error for one in left if isinstance(one, RefusedInput)}
     inputs = {key: facts[key] for key in orders.requests if key in facts}
     return {
         "workflow": workflow.name,
@@ -47,8 +49,8 @@ def plan_night(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]
     }
 
 
-def _totals(orders: Orders, facts: list[dict[str, Any]]) -> dict[str, Any]:
-    sums = {name: sum(one[name] for one in facts) for name in SUMS}
+def _totals(orders: Orders, facts: list[InputFacts]) -> dict[str, Any]:
+    sums: dict[str, float] = {name: sum(one[name] for one in facts) for name in SUMS}
     return {
         "inputs": len(facts),
         **sums,

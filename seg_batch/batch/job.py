@@ -17,7 +17,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.inputs.listing import Entry, listed
+from seg_batch.batch.inputs.listing import listed
+from seg_batch.batch.inputs.tables import InputSpec
+from seg_batch.batch.journal.events import InputFacts
 from seg_batch.config.cluster import read_spec
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import hardware
@@ -90,13 +92,13 @@ def _memory() -> tuple[str, int]:
 def orders_of(workflow: Workflow, *, overwrite: bool = False) -> Orders:
     """What a workflow of one prediction means, now and here. WorkflowError where its inputs can't be
     listed."""
-    found = listed(workflow)
+    listing = listed(workflow)
     return Orders(
         folder=Path(workflow.run_folder),
         fingerprint=workflow.sha256,
         workflow=workflow.to_json(),
-        requests={one.key: request_of(workflow, one, overwrite) for one in found.entries},
-        refused={one.key: one.error for one in found.refused},
+        requests={spec.key: request_of(workflow, spec, overwrite) for spec in listing.specs},
+        refused=listing.refused,
         cluster=workflow.cluster,
         workers=workflow.workers or max(1, hardware.gpus()),
         limits=Limits(
@@ -122,14 +124,14 @@ def require_named(workflow: Workflow) -> None:
         raise WorkflowError(f"{workflow.name}: model: {error.message}") from None
 
 
-def request_of(workflow: Workflow, entry: Entry, overwrite: bool = False) -> Request:
+def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> Request:
     """One input as the verb takes it."""
     return Request(
-        input=entry.path,
-        output=entry.output,
-        model=_as_asked(entry.model or workflow.model),
+        input=spec.path,
+        output=spec.output,
+        model=_as_asked(spec.model or workflow.model),
         options=workflow.plan_options(),
-        volume=entry.volume,
+        volume=spec.volume,
         overwrite=overwrite,
     )
 
@@ -139,39 +141,48 @@ def _as_asked(names: tuple[str, ...] | None) -> str | list[str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One input that is to be done. ``attempt``: which this is, from 1."""
+class PlannedInput:
+    """One input that is to be done, as its survey found it. ``attempt``: which this is, from 1."""
 
     key: str
     request: Request
-    blocks: int
-    tiles: int
-    disk_bytes: int
-    seconds: float
-    promised_bytes: int
-    output: str
-    warnings: tuple[str, ...] = ()
+    facts: InputFacts
     attempt: int = 1
 
     def __str__(self) -> str:
         return self.key
 
     @property
+    def blocks(self) -> int:
+        return self.facts["blocks"]
+
+    @property
     def small(self) -> bool:
         return self.blocks == 1
 
-    def facts(self) -> dict[str, Any]:
-        """What is told of it when it is started."""
-        names = ("blocks", "tiles", "disk_bytes", "promised_bytes", "output", "warnings")
-        return {name: getattr(self, name) for name in names} | {"seconds_estimate": self.seconds}
+    @property
+    def seconds(self) -> float:
+        return self.facts["seconds_estimate"]
 
 
-def largest_first(items: Iterable[Item]) -> list[Item]:
+@dataclass(frozen=True)
+class RefusedInput:
+    """One that can't be planned. ``seen``: whether whoever looked, and lived, saw the file there."""
+
+    key: str
+    error: str
+    seen: bool = False
+    worker: str = ""
+
+
+def largest_first(items: Iterable[PlannedInput]) -> list[PlannedInput]:
     """By the time they are expected to take; equals in the order given."""
     return sorted(items, key=lambda item: -item.seconds)
 
 
-def rounds(items: Iterable[Item], feared: Mapping[str, int], alone: bool) -> list[list[Item]]:
+def rounds(
+    items: Iterable[PlannedInput], feared: Mapping[str, int], alone: bool
+) -> list[list[PlannedInput]]:
     """What is done before what else begins: all that nobody fears, then the feared ones, those that were
     in hand at fewer deaths first. ``alone``: each of them by itself, where it can end this process."""
     deaths = sorted(items, key=lambda item: feared.get(item.key, 0))

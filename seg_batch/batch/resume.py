@@ -9,12 +9,11 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from seg_batch.batch.cleanup import forget_reports
-from seg_batch.batch.job import Orders
+from seg_batch.batch.job import Orders, PlannedInput, RefusedInput
 from seg_batch.batch.journal import Journal, fold
-from seg_batch.batch.journal.events import Event
+from seg_batch.batch.journal.events import Event, InputResult, ProductStamp
 from seg_batch.batch.journal.state import COMPLETE
 from seg_batch.batch.summaries import stamp
 from seg_batch.core.errors import Exit, StoreError
@@ -31,7 +30,7 @@ class Earlier:
     names no more, but for complete ones: what was set aside and then taken away makes no night less
     than complete."""
 
-    complete: dict[str, dict[str, Any]]
+    complete: dict[str, InputResult]
     feared: dict[str, int]
     dropped: list[str]
 
@@ -59,9 +58,7 @@ def earlier(orders: Orders) -> Earlier | None:
         return None
     inputs = fold(events).inputs
     done = {
-        key: dict(one.outcome)
-        for key, one in inputs.items()
-        if one.status == COMPLETE and one.outcome
+        key: one.outcome for key, one in inputs.items() if one.status == COMPLETE and one.outcome
     }
     gone = [key for key in inputs if key not in orders.requests and key not in orders.refused]
     return Earlier(
@@ -120,16 +117,18 @@ def _fingerprint(path: Path) -> str:
         return ""
 
 
-def stands(result: dict[str, Any] | None, found: dict[str, Any]) -> bool:
+def stands(result: InputResult | None, surveyed: PlannedInput | RefusedInput) -> bool:
     """Whether a complete result, if there is any, is what would be made of the input as the survey found
     it: of the same input and model, at the same place. Of one that is gone nothing else can be made."""
-    if result is None or "facts" not in found:
-        return result is not None and not found.get("seen")
-    facts = found["facts"]
+    if result is None:
+        return False
+    if isinstance(surveyed, RefusedInput):
+        return not surveyed.seen
+    facts = surveyed.facts
     return (facts["of"], facts["output"]) == (result.get("of"), result["output"])
 
 
-def is_unchanged(result: dict[str, Any]) -> bool:
+def is_unchanged(result: InputResult) -> bool:
     """Whether product and probabilities are as they were when they were told of."""
     outputs = Outputs(Path(result["output"]))
     told = {
@@ -139,7 +138,7 @@ def is_unchanged(result: dict[str, Any]) -> bool:
     return all(_is_same(path, made) for path, made in told.items() if made)
 
 
-def _is_same(path: Path, made: dict[str, Any]) -> bool:
+def _is_same(path: Path, made: ProductStamp) -> bool:
     """By size and time, else by its hash."""
     size, mtime_ns = stamp(str(path))
     if not mtime_ns or size != made["bytes"]:

@@ -18,7 +18,7 @@ import re
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,7 @@ class LogWriter(Callback):
                 fields = {"input" if name == "key" else name: v for name, v in vars(event).items()}
                 self._log.write("info", event.logged, **fields)
 
-    def _started(self, key: str, facts: dict[str, Any]) -> None:
+    def _started(self, key: str, facts: Mapping[str, Any]) -> None:
         kept = ("blocks", "tiles", "promised_bytes", "output")
         self._log.write("info", "started", input=key, **{name: facts.get(name) for name in kept})
         for warning in facts.get("warnings") or ():
@@ -190,7 +190,7 @@ class LogWriter(Callback):
         seconds = seconds and round(seconds, 3)
         self._log.write("info", "block", input=key, block=block, worker=worker, seconds=seconds)
 
-    def _done(self, key: str, result: dict[str, Any]) -> None:
+    def _done(self, key: str, result: Mapping[str, Any]) -> None:
         kept = ("status", "output", "seconds", "tiles", "worker", "peak_rss_bytes")
         level = "info" if result.get("status") == "complete" else "error"
         self._log.write(level, "done", input=key, **{name: result.get(name) for name in kept})

@@ -15,13 +15,14 @@ from typing import Any
 
 from seg_batch.batch.cleanup import forget_reports, sweep, write_aside
 from seg_batch.batch.dispatch import Ended, InHand, standing
-from seg_batch.batch.job import Item, Orders, largest_first, rounds
+from seg_batch.batch.job import Orders, PlannedInput, RefusedInput, largest_first, rounds
 from seg_batch.batch.journal import Journal, begin, open_run
+from seg_batch.batch.journal.events import InputResult
 from seg_batch.batch.outcomes import Ledger, in_words
 from seg_batch.batch.resume import Earlier, enter, stands
 from seg_batch.batch.shutdown import Stop
 from seg_batch.batch.summaries import may_heal
-from seg_batch.batch.survey import item_of, survey
+from seg_batch.batch.survey import survey
 from seg_batch.config.cluster import read_spec
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
@@ -103,13 +104,13 @@ class _Night:
         """The journal is about to close: a stop that outlives this run tells the callback alone."""
         self.stop.callback = self.callback
 
-    def is_over(self, done: dict[str, dict[str, Any]]) -> bool:
+    def is_over(self, done: dict[str, InputResult]) -> bool:
         """Whether every input is done, and stands; then that is told, and no worker is needed."""
         if not self.orders.requests.keys() <= done.keys():
             return False
         with closing(InlinePool()) as here:
-            found = survey(here, self.orders.on(here), self.stop.asked.is_set)
-            if not all(stands(done[one["key"]], one) for one in found):
+            surveyed = survey(here, self.orders.on(here), self.stop.asked.is_set)
+            if not all(stands(done[one.key], one) for one in surveyed):
                 return False
         self._open(done)
         self.ledger.on(self._totals([]))
@@ -122,60 +123,60 @@ class _Night:
         self._open(earlier.complete)
         items = self._surveyed(pool, earlier.complete)
         if own and items and not read_spec(self.orders.cluster).here:
-            require_memory(pool, max(item.promised_bytes for item in items))
+            require_memory(pool, max(item.facts["promised_bytes"] for item in items))
         retries = self.orders.limits.retries
         hand = InHand(pool, self.stop, self.ledger, self._begin, retries)
         for some in rounds(items, earlier.feared, alone=pool.inline):
             self._do(hand, some)
 
-    def _do(self, hand: InHand, items: list[Item]) -> None:
+    def _do(self, hand: InHand, items: list[PlannedInput]) -> None:
         retries = self.orders.limits.retries
         for attempt in range(1, retries + 2):
-            again: list[Item] = []
+            again: list[PlannedInput] = []
             for ended in hand.run(largest_first(items)):
                 again.extend(self._taken(ended))
             items = [replace(item, attempt=attempt + 1) for item in again]
             if not items or self.stop.asked.wait(back_off_s(attempt)):
                 return
 
-    def _open(self, done: dict[str, dict[str, Any]]) -> None:
+    def _open(self, done: dict[str, InputResult]) -> None:
         orders = self.orders
         self.ledger.open(len(orders.requests) + len(orders.refused), len(done))
         for key, error in orders.refused.items():
             self._refuse(key, error)
 
-    def _surveyed(self, pool: Pool, done: dict[str, dict[str, Any]]) -> list[Item]:
+    def _surveyed(self, pool: Pool, done: dict[str, InputResult]) -> list[PlannedInput]:
         """What is to be done; what can't be is refused. ``done``: what need not, if it stands."""
-        requests, items = self.orders.on(pool), []
-        for n, found in enumerate(survey(pool, requests, self.stop.asked.is_set), start=1):
+        requests, items = self.orders.on(pool), list[PlannedInput]()
+        for n, one in enumerate(survey(pool, requests, self.stop.asked.is_set), start=1):
             self.ledger.on(events.Surveyed(n, len(requests)))
-            key = found["key"]
-            if key in done:
-                if stands(done[key], found):
+            if one.key in done:
+                if stands(done[one.key], one):
                     continue
                 self.ledger.anew()
-            if "facts" not in found:
-                self._refuse(key, found["error"], found.get("worker", ""))
+            if isinstance(one, RefusedInput):
+                self._refuse(one.key, one.error, one.worker)
                 continue
-            self.journal.append("surveyed", key, facts=found["facts"])
-            items.append(item_of(key, requests[key], found["facts"]))
+            self.journal.append("surveyed", one.key, facts=one.facts)
+            items.append(one)
         self.ledger.on(self._totals(items))
         return items
 
-    def _begin(self, item: Item) -> bool:
+    def _begin(self, item: PlannedInput) -> bool:
         """Whether the input may begin; if so, that is told of."""
-        free = disk_free_bytes(existing(Path(item.output).parent))
-        if free < item.disk_bytes:
+        output, needed = item.facts["output"], item.facts["disk_bytes"]
+        free = disk_free_bytes(existing(Path(output).parent))
+        if free < needed:
             self.stop.ask(
-                f"{item.key} may need {show_bytes(item.disk_bytes)} of disk at {item.output}, where "
+                f"{item.key} may need {show_bytes(needed)} of disk at {output}, where "
                 f"{show_bytes(free)} are free: free some space and run the same command again",
                 fault=True,
             )
             return False
-        self.ledger.on(events.InputStarted(item.key, item.facts(), item.attempt))
+        self.ledger.on(events.InputStarted(item.key, item.facts, item.attempt))
         return True
 
-    def _taken(self, ended: Ended) -> list[Item]:
+    def _taken(self, ended: Ended) -> list[PlannedInput]:
         """Take in what became of an input; it is returned where it is to be tried again."""
         item = ended.item
         if item is None or isinstance(ended.error, ClusterError) or ended.fault == "full":
@@ -184,7 +185,7 @@ class _Night:
         # A small one has had all its tries: the pool knows where they failed.
         why = "" if item.small else _may_pass(ended)
         if why and item.attempt <= self.orders.limits.retries:
-            worker = ended.worker or str((ended.result or {}).get("worker") or "")
+            worker = ended.worker or str((ended.result and ended.result["worker"]) or "")
             wait_s = back_off_s(item.attempt)
             self.ledger.on(events.InputRetried(item.key, why, wait_s, worker, item.attempt))
             return [item]
@@ -198,7 +199,7 @@ class _Night:
             raise ended.error
         self.stop.ask(in_words(ended.error), fault=True)
 
-    def _settle(self, item: Item, ended: Ended) -> None:
+    def _settle(self, item: PlannedInput, ended: Ended) -> None:
         error, result = ended.error, ended.result or standing(item)
         if result is not None:
             self.ledger.on(events.InputDone(item.key, result))
@@ -219,14 +220,14 @@ class _Night:
         if most is not None and aside >= most:
             self.stop.ask(f"inputs set aside: {aside}, as many as were allowed")
 
-    def _totals(self, items: list[Item]) -> events.RunPlanned:
+    def _totals(self, items: list[PlannedInput]) -> events.RunPlanned:
         counts = self.ledger.counts
         return events.RunPlanned(
             inputs=counts["inputs"],
             done=counts["resumed"],
             refused=counts["refused"],
             blocks=sum(item.blocks for item in items),
-            tiles=sum(item.tiles for item in items),
+            tiles=sum(item.facts["tiles"] for item in items),
             seconds_estimate=round(sum(item.seconds for item in items), 1),
         )
 

@@ -7,14 +7,17 @@ its memory does not grow with their number. A report whole lies beside its produ
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from seg_batch.batch.journal import InputState
+from seg_batch.batch.journal import InputRecord
+from seg_batch.batch.journal.events import InputFacts, InputResult, ProductStamp
 from seg_batch.batch.journal.status import BlockDone
 from seg_batch.inference.outputs import Outputs
-from seg_batch.inference.report import UNREADABLE
+from seg_batch.inference.plan import DraftPlan
+from seg_batch.inference.report import UNREADABLE, ClassRow, Failure, ProductFacts, Report
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import files_in
 from seg_batch.io.sinks.store_folder import StoreFolder
@@ -26,7 +29,7 @@ WARNINGS = 5  # and failures 3: of more, the report beside the product tells
 OF = ("input", "volume", "model", "weights")
 
 
-def facts_of(prepared: Prepared) -> dict[str, Any]:
+def facts_of(prepared: Prepared[DraftPlan]) -> InputFacts:
     """Of the event "surveyed"; JSON-ready."""
     plan, info = prepared.plan, prepared.info
     return {
@@ -34,13 +37,13 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
         "extent": list(plan.extent),
         "blocks": plan.blocks,
         "tiles": plan.tiles,
-        "voxels": _product(plan.extent),
+        "voxels": math.prod(plan.extent),
         "promised_bytes": plan.promised_bytes,
         "memory_bytes": plan.memory_bytes,
         "disk_bytes": plan.disk_bytes,
         "seconds_estimate": round(plan.seconds_estimate, 5),
         "output": str(prepared.outputs.product),
-        "of": _of(plan.fingerprint),
+        "of": _of(plan.identity),
         "model": " + ".join(prepared.model.names),
         "engine": plan.engine,
         "precision": plan.precision,
@@ -48,23 +51,16 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _product(extent: tuple[int, ...]) -> int:
-    found = 1
-    for n in extent:
-        found *= n
-    return found
-
-
-def result_of(report: dict[str, Any], began: float, worker: str) -> dict[str, Any]:
+def result_of(report: Report, began: float, worker: str) -> InputResult:
     """Of the event "done"; JSON-ready, below 4 kB. ``began``: unix seconds; ``worker``: the process
     that did it, or that led those who did."""
-    seams = report["seams"] or {}
+    seams, probabilities = report["seams"], report["probabilities"]
     return {
         "status": report["status"],
         "output": report["output"],
         "report": str(Outputs(Path(report["output"])).report),
         "product": _made(report["product"]),
-        "probabilities": _made(report["probabilities"]),
+        "probabilities": probabilities and _made(probabilities),
         "of": _of(report["plan"]["fingerprint"]),
         "seconds": round(time.time() - began, 3),
         "stages_s": report["stages_s"],
@@ -75,7 +71,7 @@ def result_of(report: dict[str, Any], began: float, worker: str) -> dict[str, An
         "peak_rss_bytes": report["peak_rss_bytes"],
         "worker": worker,
         "classes": [_class(row) for row in report["classes"] if row["voxels"]][:12],
-        "seam_index": seams.get("index"),
+        "seam_index": seams and seams["index"],
         "warnings": _short(report["source"]["warnings"]),
         "failures": [_failure(one) for one in report["failures"][:3]],
         "began": round(began, 3),
@@ -88,15 +84,12 @@ def _of(fingerprint: dict[str, Any]) -> str:
     return fingerprint_digest({name: fingerprint[name] for name in OF})
 
 
-def _made(product: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What tells whether a file that was made is still the same."""
-    if product is None:
-        return None
-    told = {name: product[name] for name in ("sha256", "bytes")}
-    return {**told, "mtime_ns": stamp(product["path"])[1]}
+def _made(product: ProductFacts) -> ProductStamp:
+    mtime_ns = stamp(product["path"])[1]
+    return {"sha256": product["sha256"], "bytes": product["bytes"], "mtime_ns": mtime_ns}
 
 
-def may_heal(result: dict[str, Any]) -> str:
+def may_heal(result: InputResult) -> str:
     """Why a partial result may become whole by itself; empty where it will not."""
     unread = [one["error"] for one in result["failures"] if one["error"].startswith(UNREADABLE)]
     return unread[0] if unread else ""
@@ -118,8 +111,8 @@ class BlocksOnDisk:
     def __init__(self) -> None:
         self._known: dict[str, BlockDone] = {}
 
-    def __call__(self, one: InputState) -> list[BlockDone]:
-        output = (one.facts or {}).get("output")
+    def __call__(self, one: InputRecord) -> list[BlockDone]:
+        output = one.facts.get("output")
         if not output:
             return []
         paths = StoreFolder(Outputs(Path(output)).store).markers()
@@ -145,12 +138,13 @@ def _block_done(marker: bytes, at: float) -> BlockDone:
         return BlockDone(at, at)
 
 
-def _class(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+def _class(row: ClassRow) -> ClassRow:
+    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+    return cast(ClassRow, rounded)
 
 
-def _failure(one: dict[str, str]) -> dict[str, str]:
-    return {k: v[:200] for k, v in one.items()}
+def _failure(one: Failure) -> Failure:
+    return {"block": one["block"][:200], "box": one["box"][:200], "error": one["error"][:200]}
 
 
 def _short(warnings: list[str]) -> list[str]:

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import batched
-from typing import Any
 
-from seg_batch.batch.job import Item
+from seg_batch.batch.job import PlannedInput, RefusedInput
+from seg_batch.batch.journal.events import InputFacts
 from seg_batch.batch.summaries import facts_of
 from seg_batch.core.errors import ClusterError, SegbatchError
 from seg_batch.core.hardware import here
@@ -26,14 +26,14 @@ TOGETHER = 8  # inputs per task: to look at one takes some milliseconds, as does
 Asked = tuple[str, Request]
 
 
-def look(asked: tuple[Asked, ...]) -> list[dict[str, Any]]:
-    """The task: ``{"facts": ...}``, or ``{"error": ...}`` for each input."""
+def look(asked: tuple[Asked, ...]) -> list[InputFacts | RefusedInput]:
+    """The task: what is known of each input."""
     return [_look(key, request) for key, request in asked]
 
 
-def _look(key: str, request: Request, failures: int = 0) -> dict[str, Any]:
+def _look(key: str, request: Request, failures: int = 0) -> InputFacts | RefusedInput:
     try:
-        return {"key": key, "facts": facts_of(prepare(request))}
+        return facts_of(prepare(request))
     except SegbatchError as error:
         if fault_of(error) == "passing" and failures < LOOKS:
             time.sleep(back_off_s(failures + 1))
@@ -41,50 +41,43 @@ def _look(key: str, request: Request, failures: int = 0) -> dict[str, Any]:
         text = error.message
     except Exception as error:  # a file can break its reader in ways that nobody has thought of
         text = f"{request.input} can't be read ({type(error).__name__}: {error}): check the file"
-    return {"key": key, "error": text, "seen": os.path.exists(request.input), "worker": here()}
+    return RefusedInput(key, text, os.path.exists(request.input), here())
 
 
 def survey(
     pool: Pool, requests: dict[str, Request], stop: Callable[[], bool]
-) -> Iterator[dict[str, Any]]:
-    """What ``look`` tells of each input, as it comes; ends early once ``stop``.
+) -> Iterator[PlannedInput | RefusedInput]:
+    """Each input as it was found, as it comes; ends early once ``stop``.
 
     ClusterError where a worker does not see an input that is there: every other would be missing, too.
     """
     groups = (group for group in batched(requests.items(), TOGETHER) if not stop())
     for outcome in run_bounded(pool, look, groups):
         if outcome.error is not None:
-            yield from ({"key": key, "error": _lost(outcome.error)} for key, _ in outcome.item)
+            yield from (RefusedInput(key, _lost(outcome.error)) for key, _ in outcome.item)
             continue
-        for found in outcome.result:
-            _require_seen(found, requests[found["key"]])
-            yield found
+        for (key, request), looked in zip(outcome.item, outcome.result, strict=True):
+            if isinstance(looked, RefusedInput):
+                _require_seen(looked, request)
+                yield looked
+            else:
+                yield _planned(key, request, looked)
 
 
 def _lost(error: BaseException) -> str:
     return f"the workers that looked at it were lost ({error}): run the same command again"
 
 
-def _require_seen(found: dict[str, Any], request: Request) -> None:
-    if not found.get("seen", True) and os.path.exists(request.input):
+def _require_seen(refused: RefusedInput, request: Request) -> None:
+    if not refused.seen and os.path.exists(request.input):
         raise ClusterError(
-            f"worker {found['worker']} does not see {request.input}: put inputs and outputs on a file "
+            f"worker {refused.worker} does not see {request.input}: put inputs and outputs on a file "
             "system that all workers share"
         )
 
 
-def item_of(key: str, request: Request, facts: dict[str, Any]) -> Item:
-    """What is to be done. Engine and precision are now settled, so that whichever worker does it, and
-    however often, the bytes are the same."""
+def _planned(key: str, request: Request, facts: InputFacts) -> PlannedInput:
+    """Engine and precision are now settled, so that whichever worker does it, and however often, the
+    bytes are the same."""
     options = replace(request.options, engine=facts["engine"], precision=facts["precision"])
-    return Item(
-        key=key,
-        request=replace(request, options=options),
-        blocks=facts["blocks"],
-        tiles=facts["tiles"],
-        disk_bytes=facts["disk_bytes"],
-        seconds=facts["seconds_estimate"],
-        promised_bytes=facts["promised_bytes"],
-        output=facts["output"],
-        warnings=tuple(facts["warnings"]),
-    )
+    return PlannedInput(key, replace(request, options=options), facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -44,7 +45,7 @@ def predict(
     from seg_batch.cli.display.lines import summary
     from seg_batch.inference.predict import partial_line, predict_one
 
-    worst, shown = 0, []
+    worst, shown = 0, list[Mapping[str, Any]]()
     for request in requests(inputs, arguments, options, overwrite=overwrite, keep_store=keep_store):
         try:
             with Bar(quiet or as_json) as bar:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seg_batch.cli.options import Json, Run, run_named
 from seg_batch.core.text import about, visible
 from seg_batch.core.units import counted_plainly, show_s, whole_s
+
+if TYPE_CHECKING:
+    from seg_batch.batch.journal.status import InHandRow, RunStatus
 
 EVERY_S = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
@@ -49,7 +52,7 @@ def status(
         time.sleep(EVERY_S)
 
 
-def status_lines(facts: dict[str, Any]) -> list[str]:
+def status_lines(facts: RunStatus) -> list[str]:
     """``status_of``'s facts for people, one line each."""
     lines = [
         *_head(facts),
@@ -63,7 +66,7 @@ def status_lines(facts: dict[str, Any]) -> list[str]:
     return [visible(line) for line in lines]
 
 
-def _head(facts: dict[str, Any]) -> list[str]:
+def _head(facts: RunStatus) -> list[str]:
     inputs, blocks = facts["inputs"], facts["blocks"]
     counts = [f"{n} {word}" for word, n in inputs.items() if n and word != "total"]
     lines = [
@@ -81,15 +84,15 @@ def _head(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _state(facts: dict[str, Any]) -> str:
+def _state(facts: RunStatus) -> str:
     why = facts["why"] or ""
     resumable = facts["state"] in ("stopped", "dead") and "same command" not in why
     return f"{SAID[facts['state']]}{f' ({why})' if why else ''}{GO_ON if resumable else ''}"
 
 
-def _pace(facts: dict[str, Any]) -> str:
+def _pace(facts: RunStatus) -> str:
     alive = facts["state"] in ALIVE
-    took = show_s(facts["seconds"]) + (" so far" if alive else "")
+    took = show_s(facts["seconds"] or 0.0) + (" so far" if alive else "")
     parts = [took]
     if facts["inputs_per_hour"]:
         parts.append(f"{facts['inputs_per_hour']:g} inputs/h")
@@ -109,15 +112,19 @@ def _owner(owner: dict[str, Any]) -> str:
     return f"pid {owner['pid']} on {owner['host']}, heard of {age} ago{stale}"
 
 
-def _events(facts: dict[str, Any]) -> str:
-    one = {"retries": "retry", "stragglers": "straggler", "takeovers": "takeover"}
-    parts = [f"{facts[key]} {one[key] if facts[key] == 1 else key}" for key in one if facts[key]]
+def _events(facts: RunStatus) -> str:
+    counts = {
+        ("retry", "retries"): facts["retries"],
+        ("straggler", "stragglers"): facts["stragglers"],
+        ("takeover", "takeovers"): facts["takeovers"],
+    }
+    parts = [f"{n} {nouns[n != 1]}" for nouns, n in counts.items() if n]
     if facts["sessions"] > 1:
         parts.append(f"begun {facts['sessions']} times")
     return ", ".join(parts)
 
 
-def _running(one: dict[str, Any]) -> str:
+def _running(one: InHandRow) -> str:
     where = f", {one['worker']}" if one["worker"] else ""
     again = f", try {one['attempt']}" if one["attempt"] > 1 else ""
     blocks = f"{one['blocks_done']} of {one['blocks']} blocks, " if one["blocks"] > 1 else ""

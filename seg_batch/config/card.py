@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -23,18 +23,21 @@ from pydantic import (
 from seg_batch.config.postprocess import Step, check
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Axis, Shape
+from seg_batch.core.normalise import Normaliser
 from seg_batch.core.run_files import CARD
 
 SCHEMA = 3
-WHOLE_PATCH = "whole_patch_layers"  # in cards and reports: what the linter of models found
+WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: what the linter of models found
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """The base of what cards and recipes hold: frozen, unknown keys refused, no NaN."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # JSON has no NaN
 
 
-class ClassInfo(_Frozen):
+class ClassInfo(Frozen):
     """One class: its label value, its name and its colour (red, green, blue)."""
 
     id: int = Field(ge=0, le=65533)
@@ -42,7 +45,7 @@ class ClassInfo(_Frozen):
     colour: tuple[int, int, int]
 
 
-class Normalisation(_Frozen):
+class Normalisation(Frozen):
     """``card``: the numbers here. ``source``: mean and std from one pass over each input.
     ``identity``: values as they are, in physical units."""
 
@@ -63,8 +66,14 @@ class Normalisation(_Frozen):
                 raise ValueError("low must lie below high")
         return self
 
+    def normaliser(self) -> Normaliser | None:
+        """What does as the card says; None where each image has its own numbers."""
+        if self.kind == "identity":
+            return Normaliser()
+        return Normaliser(self.mean, self.std, self.low, self.high) if self.kind == "card" else None
 
-class SkipRule(_Frozen):
+
+class SkipRule(Frozen):
     """Voxels whose first channel is at most ``below`` (physical units) are empty: they get the
     class ``label``, and tiles of nothing else are not predicted."""
 
@@ -72,14 +81,14 @@ class SkipRule(_Frozen):
     label: int = 0
 
 
-class Compute(_Frozen):
+class Compute(Frozen):
     """What one patch costs, measured when the bundle was made."""
 
     activation_bytes: int = Field(default=0, ge=0, description="working memory per patch")
     flops: float = Field(default=0, ge=0, description="multiply-adds x 2 per patch")
 
 
-class Border(_Frozen):
+class Border(Frozen):
     """What was measured about the border of a patch, in voxels per axis of the model's view.
 
     ``reach``: the outer voxels per side whose labels depend on where the patch lies. ``overlap``
@@ -98,7 +107,7 @@ class Border(_Frozen):
         return self
 
 
-class ModelCard(_Frozen):
+class ModelCard(Frozen):
     """Everything needed to use a model, except the model. See design section 7."""
 
     schema_version: int = Field(default=SCHEMA, ge=SCHEMA, le=SCHEMA, strict=True)

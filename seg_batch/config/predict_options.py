@@ -9,9 +9,10 @@ from typing import Any, Literal
 from seg_batch.config.options import option
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Shape
+from seg_batch.core.registry.engines import engine_names
+from seg_batch.core.text import either
 from seg_batch.core.units import parse_bytes
 
-ENGINES = ("auto", "openvino", "tensorflow", "keras")
 PRECISIONS = ("auto", "float32", "mixed")
 TTA = ("none", "flips", "d4", "d4z")
 CLUSTERS = "auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml."
@@ -51,7 +52,7 @@ class ModelOptions:
     ``tta``: the views of each patch that are predicted and averaged. ``post``: steps that follow
     prediction, as on the command line; None: the card's."""
 
-    engine: str = option("auto", "auto, openvino, tensorflow or keras.", known=lambda: ENGINES)
+    engine: str = option("auto", f"{either(engine_names())}.", known=engine_names)
     precision: str = option("auto", "auto, float32 or mixed.", known=lambda: PRECISIONS)
     tta: str = option(
         "none", "Average over views of each patch: none, flips, d4 or d4z.", known=lambda: TTA

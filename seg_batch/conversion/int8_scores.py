@@ -33,7 +33,7 @@ def scored(
     part = held_part(data) if is_dataset(data) else None
     if part is None:
         return card.model_copy(update={"scores": kept}), None
-    regions = [p.region for p in collect(data, part, card, Options(), ()).parts if p.region]
+    regions = [c.region for c in collect(data, part, card, Options(), ()).cases if c.region]
     before = scores_of(regions, card, _predictor("keras_file", model.weights))
     after = scores_of(regions, card, _predictor(form.module, file))
     dice = _compared(part, regions, before, after)

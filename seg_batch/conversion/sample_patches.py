@@ -6,7 +6,7 @@ everything that is predicted, spread evenly over what there is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +17,17 @@ from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import Options
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.normalise import Pixels
+from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.resources import SAMPLES
-from seg_batch.core.text import IMAGES
 from seg_batch.datasets.patch_set import PatchSet
-from seg_batch.evaluation.held_out_cases import card_numbers, collect, numbers_for, require_card
+from seg_batch.evaluation.held_out_cases import collect, require_card, whole_region
 from seg_batch.evaluation.postprocess_region import Seen
 from seg_batch.inference.bundles import misfit
 from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH, make_grid
 from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import Axes, open_view
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def of_training(path: Path, card: ModelCard, most: int) -> RealPatches:
     """Rows of the training part; mirrored where they are smaller than the card's patch."""
     patches = PatchSet(path)
     require_card(patches, card)
-    if card.normalisation.kind == "card" and patches.normaliser != card_numbers(card):
+    if card.normalisation.kind == "card" and patches.normaliser != card.normalisation.normaliser():
         raise InputError(
             f"{path} was normalised by other numbers than {card.name} goes by, so its patches are "
             "not what the model sees: cut it anew from the data of the card"
@@ -91,7 +91,7 @@ def of_training(path: Path, card: ModelCard, most: int) -> RealPatches:
     if len(rows) == 0:
         raise InputError(f"{path} has no training patch to calibrate on: give another --calibrate")
     side = patch_of(card)
-    images = [_fitted(patches.read(int(row))[0], side) for row in _spread(rows, most)]
+    images = [_fitted(patches.read(row)[0], side) for row in _spread(rows.tolist(), most)]
     return RealPatches(np.stack(images), f"{len(images)} training patches of {path.name}")
 
 
@@ -100,11 +100,11 @@ def of_held_out(path: Path, card: ModelCard, most: int) -> RealPatches:
     part = held_part(path)
     if part is None:
         raise InputError(f"{path} holds nothing out to compare on: give images with --check")
-    regions = collect(path, part, card, Options(), ())
-    each = -(-most // len(regions.parts))
+    held_out = collect(path, part, card, Options(), ())
+    each = -(-most // len(held_out.cases))
     found: list[np.ndarray] = []
-    for one in _spread(np.arange(len(regions.parts)), most):
-        with regions.open(regions.parts[int(one)]) as (region, _):
+    for case in _spread(held_out.cases, most):
+        with held_out.open(case) as (region, _):
             found += tiles(region, card, each)
     return RealPatches(np.stack(found[:most]), f"{len(found[:most])} {part} patches of {path.name}")
 
@@ -113,16 +113,14 @@ def of_images(path: Path, card: ModelCard, most: int) -> RealPatches:
     """Tiles of an image, or of the images in a folder; InputError when they don't fit the card."""
     files = _files(path)
     each = -(-most // len(files))
-    found: list[np.ndarray] = []
-    for file in _spread(np.arange(len(files)), most):
-        found += _of_image(files[int(file)], card, each)
+    found = [tile for file in _spread(files, most) for tile in _of_image(file, card, each)]
     return RealPatches(np.stack(found[:most]), f"{len(found[:most])} patches of {path.name}")
 
 
 def _files(path: Path) -> list[Path]:
-    if path.suffix.lower() == ".zarr" or not path.is_dir():
+    if names_folder(path.name.lower()) or not path.is_dir():
         return [path]
-    files = sorted(f for f in path.iterdir() if f.name.lower().endswith(IMAGES))
+    files = sorted(f for f in path.iterdir() if f.name.lower().endswith(image_endings()))
     if not files:
         raise InputError(f"{path} holds no raster and no volume: name images, or a patch dataset")
     return files
@@ -145,41 +143,20 @@ def _fits(path: Path, card: ModelCard) -> bool:
         return misfit(card, source.info) is None
 
 
-@dataclass(frozen=True)
-class _Image:
-    """A whole image."""
-
-    view: Oriented
-    normaliser: Normaliser
-
-    @property
-    def extent(self) -> Shape:
-        return self.view.info.extent
-
-    @property
-    def box(self) -> Box:
-        return Box.whole(self.extent)
-
-    def read(self, box: Box) -> Pixels:
-        return self.view.read(box)
-
-
 def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
-    with closing(open_source(path)) as source:
-        if reason := misfit(card, source.info):
+    with open_view(path, Axes(card.orientation)) as view:
+        if reason := misfit(card, view.file.info):
             raise InputError(f"{path} does not fit {card.name}: {reason}; give other images")
-        view = Oriented(source, card.orientation)
-        return tiles(_Image(view, numbers_for(card, view)), card, most)
+        return tiles(whole_region(view, card), card, most)
 
 
 def tiles(region: Seen, card: ModelCard, most: int) -> list[np.ndarray]:
     """At most ``most`` tiles of a region, spread over it, ``(*patch, channels)`` each."""
     coarse = card.model_copy(update={"finer": 1})  # the model's input is what counts here
     grid, rank = make_grid(region.extent, coarse, Options())
-    inside = np.array([tile.index for tile in grid.touching(region.box)])
     found = []
-    for index in _spread(inside, most):
-        box = grid.tile(tuple(map(int, index))).box
+    for tile in _spread(list(grid.touching(region.box)), most):
+        box = tile.box
         window = box.intersection(Box.whole(region.extent))
         pixels = cut(region.read(window), window, box, region.extent)
         patch = region.normaliser(pixels)
@@ -187,14 +164,14 @@ def tiles(region: Seen, card: ModelCard, most: int) -> list[np.ndarray]:
     return found
 
 
-def _spread(items: np.ndarray, most: int) -> Iterator[np.ndarray]:
+def _spread[T](items: Sequence[T], most: int) -> list[T]:
     """At most ``most`` of the items, at even distances."""
-    return iter(items[np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)])
+    places = np.linspace(0, len(items) - 1, min(most, len(items))).astype(int)
+    return [items[place] for place in places]
 
 
 def _fitted(image: np.ndarray, patch: Shape) -> np.ndarray:
     """The middle of an image, or the image mirrored at its border, in the shape of a patch."""
     extent = image.shape[:-1]
     start = tuple((n - p) // 2 if n > p else 0 for n, p in zip(extent, patch, strict=True))
-    box = Box(start, tuple(a + p for a, p in zip(start, patch, strict=True)))
-    return cut(Pixels(image), Box.whole(extent), box, extent).values
+    return cut(Pixels(image), Box.whole(extent), Box.at(start, patch), extent).values

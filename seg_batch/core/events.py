@@ -5,6 +5,7 @@ A callback ignores the events that it does not know.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -82,7 +83,7 @@ class BlockEnded(Event):
 
     block: str
     worker: str = ""
-    receipt: dict[str, Any] | None = None
+    receipt: Mapping[str, Any] | None = None
     error: BaseException | None = None
     key: str = ""
 
@@ -131,7 +132,7 @@ class InputStarted(Event):
     """``facts``: as in the journal's event "surveyed"; ``attempt``: from 1."""
 
     key: str
-    facts: dict[str, Any]
+    facts: Mapping[str, Any]
     attempt: int = 1
 
 
@@ -149,7 +150,7 @@ class InputDone(Event):
     """``result``: as in the journal's event "done"."""
 
     key: str
-    result: dict[str, Any]
+    result: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,14 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
+def read_json(path: Path) -> Any:
+    """The value in a file; None where there is no such file, or it is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def write_json(path: Path, value: Any) -> None:
     """Atomic replace of a file by a value as JSON."""
     write_text(path, json.dumps(value))
@@ -110,6 +118,42 @@ def held(path: Path, busy: Exception) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+def is_at(folder: Path, handle: int) -> bool:
+    """Whether the folder that is held is still there: its last owner may have removed it just before
+    it could be locked, and another one may stand in its place."""
+    return folder.is_dir() and os.fstat(handle).st_ino == folder.stat().st_ino
+
+
+@contextmanager
+def held_folder(folder: Path, busy: Exception) -> Iterator[None]:
+    """A folder, made where there is none, for this process alone; raises ``busy`` as ``held`` does."""
+    with told(folder):
+        folder.mkdir(exist_ok=True)
+    with held(folder, busy) as handle:
+        if not is_at(folder, handle):
+            raise busy
+        yield
+
+
+def files_in(path: Path) -> Iterator[Path]:
+    """A file, or the files of a folder in a fixed order, less those that are being written."""
+    if path.is_file():
+        yield path
+    for folder, names, files in os.walk(path):
+        names.sort()
+        for name in sorted(files):
+            if not name.endswith(PARTIAL):
+                yield Path(folder, name)
+
+
+def remove(path: Path) -> None:
+    """A file, a link or a folder with all in it; what can't be removed of a folder stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def parts(path: Path) -> list[Path]:

@@ -46,6 +46,11 @@ class Box:
         """``0 <= v < extent`` along each axis."""
         return cls((0,) * len(extent), tuple(extent))
 
+    @classmethod
+    def at(cls, start: Shape, shape: Shape) -> Box:
+        """The box of a shape that begins at ``start``."""
+        return cls(start, tuple(a + n for a, n in zip(start, shape, strict=True)))
+
     @property
     def shape(self) -> Shape:
         return _axiswise(operator.sub, self.stop, self.start)
@@ -70,6 +75,19 @@ class Box:
 
     def shift(self, by: Shape) -> Box:
         return Box(_axiswise(operator.add, self.start, by), _axiswise(operator.add, self.stop, by))
+
+    def grown(self, by: Shape) -> Box:
+        """With so many voxels more on each side, whatever the extent is."""
+        return self.at(
+            tuple(a - n for a, n in zip(self.start, by, strict=True)),
+            tuple(s + 2 * n for s, n in zip(self.shape, by, strict=True)),
+        )
+
+    def middle(self, most: Shape) -> Box:
+        """The middle of it, of at most ``most`` voxels per axis."""
+        shape = tuple(map(min, self.shape, most))
+        sides = zip(self.start, self.shape, shape, strict=True)
+        return self.at(tuple(a + (n - m) // 2 for a, n, m in sides), shape)
 
     def slices(self, origin: Shape | None = None) -> tuple[slice, ...]:
         """Slices that pick this box out of an array whose first voxel lies at ``origin``."""

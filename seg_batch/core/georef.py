@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+M2_PER_HA, MM3_PER_ML = 10_000, 1000
+
 Affine6 = tuple[float, float, float, float, float, float]
 Affine16 = tuple[tuple[float, ...], ...]
 
@@ -32,6 +34,12 @@ class RasterGeoref:
     gcps_crs_wkt: str | None = None
     rpcs: tuple[tuple[str, str], ...] = ()
     kind: str = "raster"
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Pixel size along ``y, x`` in the unit of the CRS."""
+        a, b, _, d, e, _ = self.transform
+        return math.hypot(b, e), math.hypot(a, d)
 
     @property
     def pixel_m2(self) -> float | None:

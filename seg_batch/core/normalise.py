@@ -7,7 +7,7 @@ valid (nodata, masked, NaN, infinite) it becomes 0, the mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,12 +32,12 @@ class Pixels:
             raise ValueError(f"mask {self.valid.shape} does not match values {self.values.shape}")
 
     def __getitem__(self, slices: Any) -> Pixels:
-        valid = None if self.valid is None else self.valid[slices]
-        return Pixels(self.values[slices], valid, self.scale, self.offset)
+        return self.map(lambda array: array[slices])
 
-    @property
-    def nbytes(self) -> int:
-        return self.values.nbytes + (0 if self.valid is None else self.valid.nbytes)
+    def map(self, change: Callable[[np.ndarray], np.ndarray]) -> Pixels:
+        """Values and mask in another shape or order."""
+        valid = None if self.valid is None else change(self.valid)
+        return Pixels(change(self.values), valid, self.scale, self.offset)
 
     def physical(self, dtype: np.dtype | type = np.float64) -> np.ndarray:
         """Values in physical units, ``(*shape, channels)``. Unscaled integers keep their dtype when
@@ -78,16 +78,15 @@ class Normaliser:
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
 
+    @classmethod
+    def from_json(cls, numbers: Mapping[str, Any]) -> Normaliser:
+        """From what ``dataclasses.asdict`` made, as JSON gives it back."""
+        values: dict[str, Any] = {k: v if v is None else tuple(v) for k, v in numbers.items()}
+        return cls(**values)
+
     @property
     def identity(self) -> bool:
         return not self.mean
-
-    def dtype(self, stored: np.dtype | type | str) -> np.dtype:
-        """The dtype that ``__call__`` returns for unscaled values of dtype ``stored``."""
-        stored = np.dtype(stored)
-        if self.identity:
-            return stored if stored.kind in "iub" else np.dtype(np.float64)
-        return np.dtype(np.float32)
 
     def __call__(self, pixels: Pixels) -> np.ndarray:
         """``(*shape, channels)``, all finite."""
@@ -134,8 +133,12 @@ class Moments:
     squares: np.ndarray
 
     @classmethod
-    def none(cls, channels: int) -> Moments:
-        return cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
+    def of(cls, pieces: Iterable[Pixels], channels: int) -> Moments:
+        """Moments of the valid, finite voxels of all pieces, in one pass."""
+        moments = cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
+        for pixels in pieces:
+            moments.add(pixels)
+        return moments
 
     def add(self, pixels: Pixels) -> None:
         """Add the valid, finite voxels of a piece."""
@@ -166,11 +169,3 @@ class Moments:
         std = np.sqrt(self.squares / np.maximum(self.count, 1))
         spread = std > 1e-13 * np.abs(self.mean)  # below that: rounding of a constant
         return Normaliser(tuple(self.mean.tolist()), tuple(np.where(spread, std, 1.0).tolist()))
-
-
-def from_statistics(pieces: Iterable[Pixels], channels: int) -> Normaliser:
-    """Mean and standard deviation of each channel over the valid voxels, in one pass."""
-    moments = Moments.none(channels)
-    for pixels in pieces:
-        moments.add(pixels)
-    return moments.normaliser()

@@ -1,16 +1,8 @@
-"""Names and paths as text: endings of images, the nearest known name, text made visible."""
+"""Names as text: the nearest known name, lists in words, invisible characters escaped."""
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
-
-IMAGES = (".nii.gz", ".nii", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".zarr")
-
-
-def split(path: str) -> tuple[str, str]:
-    """A path without the ending of an image, and that ending in any case, or ``""``."""
-    ending = next((end for end in IMAGES if path.lower().endswith(end)), "")
-    return path[: len(path) - len(ending)], path[len(path) - len(ending) :]
+from collections.abc import Iterable, Sequence
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -19,6 +11,11 @@ def nearest(name: object, known: Iterable[str]) -> str:
     names = {_plain(text): text for text in known}
     close = difflib.get_close_matches(_plain(str(name)[:80]), names, n=1, cutoff=0.5)
     return f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(names.values())}"
+
+
+def either(names: Sequence[str]) -> str:
+    """``"a, b or c"``."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def about(name: str, text: str) -> str:

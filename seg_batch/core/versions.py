@@ -6,18 +6,9 @@ import platform
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
-LIBRARIES = [
-    "numpy",
-    "tensorflow",
-    "keras",
-    "dask",
-    "distributed",
-    "rasterio",
-    "nibabel",
-    "zarr",
-    "scipy",
-    "pydantic",
-]
+from seg_batch.core.registry.engines import ENGINES
+
+LIBRARIES = ("dask", "distributed", "rasterio", "nibabel", "zarr", "scipy", "pydantic")
 
 
 def package_version() -> str:
@@ -28,9 +19,10 @@ def package_version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions by name, without importing anything."""
+    """Installed versions by name, without importing the libraries."""
+    engines = (library for info in ENGINES.values() for library in info.reported)
     installed = {"segbatch": package_version(), "python": platform.python_version()}
-    for name in LIBRARIES:
+    for name in ("numpy", *engines, *LIBRARIES):
         with suppress(PackageNotFoundError):
             installed[name] = version(name)
     return installed

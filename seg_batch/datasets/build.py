@@ -75,7 +75,9 @@ def make_patches(
     callback.on(events.Stage("reading headers"))
     plan = make_plan(given, chosen_recipe(recipe, settings, fold), align, task_bytes)
     plan.require(needed)
-    if reuse and store.adopt(output, fingerprint_digest(plan.fingerprint), _recipe_text(plan)):
+    if reuse and store.adopt(
+        output, fingerprint_digest(plan.fingerprint), plan.recipe.model_dump_json()
+    ):
         return _summary(output, plan.recipe)
     require_replaceable(output, overwrite)
     before = work_folder(output).exists()
@@ -181,15 +183,11 @@ def _numbers(plan: Plan, surveys: list[dict[str, Any]]) -> tuple[Normaliser | No
     kind = plan.recipe.card.normalisation
     if kind == "source":
         both = [(s["training_normaliser"], s["normaliser"]) for s in surveys]
-        return None, [Numbers(_normaliser(a), _normaliser(b)) for a, b in both]
+        return None, [Numbers(*map(Normaliser.from_json, pair)) for pair in both]
     shared = Normaliser()
     if kind == "card":
         shared = merged([s["moments"] for s in surveys], len(plan.recipe.card.channels))
     return shared, [Numbers(shared, shared)] * len(surveys)
-
-
-def _normaliser(numbers: dict[str, Any]) -> Normaliser:
-    return Normaliser(**{k: None if v is None else tuple(v) for k, v in numbers.items()})  # type: ignore[arg-type]
 
 
 def _tasks(plan: Plan, numbers: list[Numbers], regions: list[list[store.RegionSpec]]) -> list[Task]:
@@ -272,10 +270,6 @@ def _index(plan: Plan, tasks: list[Task], receipts: dict[str, Any]) -> store.Ind
     )
 
 
-def _recipe_text(plan: Plan) -> str:
-    return plan.recipe.model_dump_json()
-
-
 def _attributes(
     work: PatchWork,
     plan: Plan,
@@ -285,7 +279,7 @@ def _attributes(
 ) -> dict[str, Any]:
     """What the dataset says of itself: everything ``train`` needs, and where it all came from."""
     return {
-        "recipe": _recipe_text(plan),
+        "recipe": plan.recipe.model_dump_json(),
         "normaliser": asdict(shared) if shared else None,
         "cases": [
             {

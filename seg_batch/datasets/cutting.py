@@ -21,7 +21,7 @@ from seg_batch.datasets.pairs import open_pair
 from seg_batch.datasets.survey import ignored, readable
 from seg_batch.datasets.work_folder import DONE, STAGED, note
 from seg_batch.inference.sliding_window.stitch import cut
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import View
 
 READ_BYTES = 64 << 20
 _LABEL_BYTES = 32  # a label as stored, as float64, as a class index, and what sorting them takes
@@ -48,23 +48,22 @@ def run_task(job: Job, task: Task) -> dict[str, Any]:
     """Do it, flush it, then leave its receipt: what the index has to say of its rows."""
     writer, case = store.Writer(Path(job.store)), task.case
     staged = staged_folder(Path(job.work), case) if task.shared else None
-    with readable(case.pair):
-        image, label = open_pair(case.pair, job.recipe, job.align, staged)
-        try:
-            if isinstance(task, TileTask):
-                found = _cut_band(writer, image, label, task, job)
-            else:
-                found = _copy_band(writer, image, label, task, job.recipe)
-        finally:
-            image.close()
-            label.close()
+    orientation = job.recipe.card.orientation
+    with (
+        readable(case.pair),
+        open_pair(case.pair, orientation, job.align, staged) as (image, label),
+    ):
+        if isinstance(task, TileTask):
+            found = _cut_band(writer, image, label, task, job)
+        else:
+            found = _copy_band(writer, image, label, task, job.recipe)
     writer.flush()
     note(Path(job.work), job.digest, DONE, task.name, found)
     return found
 
 
 def _cut_band(
-    writer: store.Writer, image: Oriented, label: Oriented, task: TileTask, job: Job
+    writer: store.Writer, image: View, label: View, task: TileTask, job: Job
 ) -> dict[str, Any]:
     """All tiles of a band; ``split``, ``histogram`` and ``valid`` voxels of its rows, in order."""
     recipe, case = job.recipe, task.case
@@ -99,7 +98,7 @@ def _code(case: Case, tile: Tile) -> int:
 
 
 def _tiles(
-    image: Oriented, label: Oriented, task: TileTask, grid: Grid, job: Job
+    image: View, label: View, task: TileTask, grid: Grid, job: Job
 ) -> Iterator[tuple[Tile, Pixels, np.ndarray]]:
     """Every tile of use in the band: image pixels and class indices of each."""
     extent, voxel = task.case.extent, image.info.voxel_bytes + _LABEL_BYTES
@@ -112,7 +111,7 @@ def _tiles(
 
 
 def _cut_group(
-    image: Oriented, label: Oriented, tiles: list[Tile], extent: Shape, recipe: Recipe
+    image: View, label: View, tiles: list[Tile], extent: Shape, recipe: Recipe
 ) -> Iterator[tuple[Tile, Pixels, np.ndarray]]:
     """Tiles that are near each other, from one read."""
     box = tiles[0].box
@@ -138,7 +137,7 @@ def targets(labels: Pixels, image: Pixels, recipe: Recipe) -> np.ndarray:
 
 
 def _copy_band(
-    writer: store.Writer, image: Oriented, label: Oriented, task: RegionTask, recipe: Recipe
+    writer: store.Writer, image: View, label: View, task: RegionTask, recipe: Recipe
 ) -> dict[str, Any]:
     """A held-out region, chunk by chunk, as the source has it."""
     for box in task.region.boxes(task.first, task.last):

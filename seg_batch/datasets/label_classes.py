@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,15 @@ from seg_batch.config.card import ClassInfo, ModelCard
 from seg_batch.core.errors import InputError
 from seg_batch.core.normalise import Pixels
 from seg_batch.inference import bundles
+from seg_batch.io.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from seg_batch.io.sources.protocol import SourceInfo
 
 LARGEST = 65533  # of label values, as in a card
 _ROW = ("id", "name", "colour")
 MOST_FOUND = 64  # more distinct values than this are measurements, not labels
 
-# Where nobody names colours: Okabe and Ito's, which colour-blind readers tell apart.
-_COLOURS = (
-    (0, 114, 178),
-    (230, 159, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (86, 180, 233),
-    (213, 94, 0),
-    (240, 228, 66),
-    (120, 120, 120),
-)
+# Where nobody names colours; the last is grey.
+_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, (120, 120, 120))
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,7 @@ def of_card(card: ModelCard) -> Classes:
     return Classes(card.classes, f"the card of {card.name}", card.background_index)
 
 
-def of_report(report: dict[str, Any], where: str) -> Classes:
+def of_report(report: Mapping[str, Any], where: str) -> Classes:
     """The classes that a report beside a prediction lists; InputError where it was meddled with."""
     rows = report["classes"]
     try:

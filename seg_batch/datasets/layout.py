@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from seg_batch.core.geometry import Box, Grid, Shape
 from seg_batch.core.normalise import Normaliser
 from seg_batch.datasets import store
 from seg_batch.datasets.pairs import Checked, Pair
-from seg_batch.datasets.split import Held, Split, around
+from seg_batch.datasets.split import Held, Split
 
 TASK_BYTES = 64 << 20
 
@@ -98,7 +99,7 @@ def part_code(box: Box, held: tuple[Held, ...] | list[Held], gap: Shape | None =
     """Training when the tile touches nothing held out nor its gap; the part's code when it lies
     inside one held-out box; else not used."""
     gap = gap or (0,) * len(box.start)
-    near = [(part, other) for part, other in held if around(other, gap).touches(box)]
+    near = [(part, other) for part, other in held if other.grown(gap).touches(box)]
     if not near:
         return store.CODES["training"]
     touched = [(part, other) for part, other in near if other.touches(box)]
@@ -158,7 +159,7 @@ def regions_of(
     return [
         store.RegionSpec(
             name=f"{case.number}.{k}",
-            window=around(box, reach).intersection(Box.whole(case.extent)),
+            window=box.grown(reach).intersection(Box.whole(case.extent)),
             dtype=case.dtype,
             facts={
                 "case": case.pair.case,
@@ -167,17 +168,11 @@ def regions_of(
                 "box": [list(box.start), list(box.stop)],
                 "scale": scaling["scale"],
                 "offset": scaling["offset"],
-                "normaliser": _plain(numbers.held),
+                "normaliser": asdict(numbers.held),
             },
         )
         for k, (part, box) in enumerate(case.held)
     ]
-
-
-def _plain(normaliser: Normaliser) -> dict[str, Any]:
-    names = ("mean", "std", "low", "high")
-    values = ((name, getattr(normaliser, name)) for name in names)
-    return {name: None if value is None else list(value) for name, value in values}
 
 
 def region_tasks(case: Case, region: store.RegionSpec, recipe: Recipe, task_bytes: int) -> Iterator[RegionTask]:  # fmt: skip
@@ -197,12 +192,8 @@ def reads(grid: Grid, row: int, most_voxels: int) -> Iterator[list[tuple[int, ..
         first, last = (grid.tile(tuple(r[k] for r in ranges)).box for k in (0, -1))
         axis = max(range(len(ranges)), key=lambda a: len(ranges[a]))
         if first.union(last).size <= most_voxels or len(ranges[axis]) == 1:
-            yield [tuple(int(i) for i in index) for index in _product(ranges)]
+            yield list(product(*ranges))
             continue
         half, which = len(ranges[axis]) // 2, ranges[axis]
         waiting.append([*ranges[:axis], which[half:], *ranges[axis + 1 :]])
         waiting.append([*ranges[:axis], which[:half], *ranges[axis + 1 :]])
-
-
-def _product(ranges: list[range]) -> np.ndarray:
-    return np.stack(np.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, len(ranges))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +14,9 @@ from seg_batch.config.recipe.manifest import Manifest, read_manifest, stem
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.datasets.label_classes import require_data
-from seg_batch.io.sources import Source, open_source, stage
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources import stage
+from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
 from seg_batch.io.sources.views.same_grid import unlike_grids
 
 MANIFESTS = (".csv", ".yaml", ".yml")
@@ -49,11 +52,6 @@ class Found:
         for where, manifest in self.manifests.items():
             recipe = manifest.agreed(recipe, where)
         return recipe
-
-
-def find_pairs(given: list[str]) -> list[Pair]:
-    """The pairs that the arguments name, sorted by case."""
-    return find(given).pairs
 
 
 def find(given: list[str]) -> Found:
@@ -127,13 +125,13 @@ def check(pair: Pair, recipe: Recipe, align: str | None = None) -> Checked:
 
     ``align="nearest"`` brings a label on another grid to the image's.
     """
-    try:
-        image, label = open_pair(pair, recipe, align)
-    except InputError as error:
-        raise InputError(f"case {pair.case}: {error.message}") from error
-    try:
+    with ExitStack() as opened:
+        try:
+            image, label = opened.enter_context(open_pair(pair, recipe.card.orientation, align))
+        except InputError as error:
+            raise InputError(f"case {pair.case}: {error.message}") from error
         a, b = image.info, label.info
-        _require_channels(image, label, recipe)
+        _require_channels(a, b, recipe)
         if found := unlike_grids(a, b):
             raise InputError(
                 f"{b.path} is not on the grid of {a.path} ({'; '.join(found)}), so labels would be "
@@ -144,13 +142,10 @@ def check(pair: Pair, recipe: Recipe, align: str | None = None) -> Checked:
         identities = {"image": a.identity, "label": b.identity}
         compressed = any(info.facts.get("compressed") is True for info in (a, b))
         return Checked(pair, a.extent, identities, a.dtype, compressed)
-    finally:
-        image.close()
-        label.close()
 
 
-def _require_channels(image: Oriented, label: Oriented, recipe: Recipe) -> None:
-    a, b, card = image.info, label.info, recipe.card
+def _require_channels(a: SourceInfo, b: SourceInfo, recipe: Recipe) -> None:
+    card = recipe.card
     if a.kind != card.kind:
         raise InputError(f"{a.path} is a {a.kind}, the recipe is for {card.kind}s")
     if len(a.channels) != len(card.channels):
@@ -162,50 +157,19 @@ def _require_channels(image: Oriented, label: Oriented, recipe: Recipe) -> None:
         raise InputError(f"{b.path} has {len(b.channels)} channels, a label image has one")
 
 
+@contextmanager
 def open_pair(
-    pair: Pair, recipe: Recipe, align: str | None = None, staged: Path | None = None
-) -> tuple[Oriented, Oriented]:
-    """Image and label, both seen in the orientation of the recipe; see :func:`open_seen`."""
-    return open_seen(pair, recipe.card.orientation, align, staged)
-
-
-def open_seen(
     pair: Pair, orientation: str, align: str | None = None, staged: Path | None = None
-) -> tuple[Oriented, Oriented]:
-    """Image and label, both seen in an orientation; the label on the image's grid if that is asked
+) -> Iterator[tuple[View, View]]:
+    """Image and label, both seen in one orientation; the label on the image's grid if that is asked
     for and they differ. ``staged``: a folder for uncompressed copies to share."""
-    image = _open_images(pair.images, staged)
-    try:
-        label = _open(pair.label, staged)
-        try:
-            if align == "nearest" and unlike_grids(image.info, label.info):
-                from seg_batch.io.sources.views.aligned import aligned
-
-                label = aligned(label, image.info)
-        except BaseException:
-            label.close()
-            raise
-    except BaseException:
-        image.close()
-        raise
-    return Oriented(image, orientation), Oriented(label, orientation)
+    axes = Axes(orientation)
+    with open_view(_files(pair.images, staged), axes) as image:
+        grid = image.file.info if align == "nearest" else None
+        with open_view(_files((pair.label,), staged), axes, grid=grid) as label:
+            yield image, label
 
 
-def _open(path: str, staged: Path | None) -> Source:
-    return open_source(path, staged=None if staged is None else stage(path, staged))
-
-
-def _open_images(paths: tuple[str, ...], staged: Path | None) -> Source:
-    if len(paths) == 1:
-        return _open(paths[0], staged)
-    from seg_batch.io.sources.views.stacked import Stacked
-
-    opened: list[Source] = []
-    try:
-        for path in paths:
-            opened.append(_open(path, staged))
-        return Stacked(opened)
-    except BaseException:
-        for source in opened:
-            source.close()
-        raise
+def _files(paths: tuple[str, ...], staged: Path | None) -> ImageSpec:
+    copies = () if staged is None else tuple(stage(path, staged) for path in paths)
+    return ImageSpec(paths, staged=copies)

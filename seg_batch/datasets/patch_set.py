@@ -19,6 +19,8 @@ from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.datasets.store import FORMAT, VERSION
 
 CACHE_BYTES = 512 << 20
+# What patches depend on, of a card.
+_SEEN = ("kind", "rank", "channels", "classes", "normalisation", "spacing_mm", "pixel_m")
 
 
 class PatchSet:
@@ -33,7 +35,7 @@ class PatchSet:
         attributes = dict(self._group.attrs)
         self.recipe: Recipe = parse_recipe(attributes["recipe"], f"{path} (recipe)")
         self.cases: list[dict[str, Any]] = attributes["cases"]
-        self.normaliser = _normaliser(attributes["normaliser"])
+        self.normaliser = Normaliser.from_json(attributes["normaliser"] or {})
         with _intact(self.path, "its index"):
             self.split, self.histogram = self._group["split"][:], self._group["histogram"][:]
             self.start, self.case = self._group["start"][:], self._group["case"][:]
@@ -58,15 +60,7 @@ class PatchSet:
 
     def require(self, recipe: Recipe) -> None:
         """InputError unless a training by ``recipe`` can use patches that were cut by another one."""
-        for name in (
-            "kind",
-            "rank",
-            "channels",
-            "classes",
-            "normalisation",
-            "spacing_mm",
-            "pixel_m",
-        ):
+        for name in _SEEN:
             cut, asked = getattr(self.recipe.card, name), getattr(recipe.card, name)
             if cut != asked:
                 raise InputError(
@@ -108,8 +102,8 @@ class Held:
             part=facts["part"],
             extent=tuple(facts["extent"]),
             box=Box(*map(tuple, facts["box"])),
-            window=Box(start, tuple(a + n for a, n in zip(start, shape, strict=True))),
-            normaliser=_normaliser(facts["normaliser"]),
+            window=Box.at(start, shape),
+            normaliser=Normaliser.from_json(facts["normaliser"]),
             scale=facts["scale"] and tuple(facts["scale"]),
             offset=facts["offset"] and tuple(facts["offset"]),
             ignore=ignore,
@@ -163,11 +157,6 @@ def _open(path: Path) -> Any:
     if "recipe" not in group.attrs:
         raise InputError(f"{path} is not finished: run segbatch patches again to go on with it")
     return group
-
-
-def _normaliser(numbers: dict[str, Any] | None) -> Normaliser:
-    values = {k: None if v is None else tuple(v) for k, v in (numbers or {}).items()}
-    return Normaliser(**values)  # type: ignore[arg-type]
 
 
 def _order(name: str) -> tuple[int, ...]:

@@ -15,7 +15,9 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.units import share_in_line
-from seg_batch.datasets.augment import cutmix, mixed_box, moved, place, recoloured
+from seg_batch.datasets.augment.cutmix import cutmix, mixed_box
+from seg_batch.datasets.augment.intensity import recoloured
+from seg_batch.datasets.augment.spatial import moved, place
 from seg_batch.datasets.patch_set import PatchSet
 
 type Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -63,7 +65,7 @@ class Samples:
         row = self._draw(int(k), self._rng(k)).row
         case, start = self.patches.cases[self.patches.case[row]], self.patches.start[row]
         side = (*(1,) * (len(start) - len(self.patches.patch)), *self.patches.patch)
-        tile = Box(tuple(map(int, start)), tuple(map(int, start + side)))
+        tile = Box.at(tuple(map(int, start)), side)
         return f"case {case['case']}, tile [{tile.intersection(Box.whole(tuple(case['extent'])))}]"
 
     def _rng(self, k: int) -> np.random.Generator:

@@ -47,13 +47,6 @@ class Split:
         return {"cases": dict(self.cases), "boxes": boxes, "gap": gap, "folds": folds}
 
 
-def around(box: Box, gap: Shape) -> Box:
-    """The box with a gap on each side; it may reach past the extent."""
-    sides = zip(box.start, box.stop, gap, strict=True)
-    start, stop = zip(*((a - g, b + g) for a, b, g in sides), strict=True)
-    return Box(start, stop)
-
-
 def resolve(
     hold_out: HoldOut,
     extents: Mapping[str, Shape],

@@ -118,55 +118,47 @@ def create(path: Path, layout: Layout, regions: list[RegionSpec]) -> None:
     group = zarr.create_group(
         path, overwrite=True, attributes={"format": FORMAT, "version": VERSION}
     )
-    n, patch = layout.n, layout.patch
+    n, patch, classes = layout.n, layout.patch, layout.classes
     axes = [*"zyx"[-len(patch) :]]
-    labels, fill = label_dtype(layout.classes), ignore_label(layout.classes)
-    _array(group, "image", (n, *patch, layout.channels), "float32", 1, ["patch", *axes, "channel"])
-    _array(group, "label", (n, *patch), labels, 1, ["patch", *axes], fill)
-    _array(group, "start", (n, layout.spatial), "int64", n, ["patch", "axis"])
-    _array(group, "case", (n,), "int32", n, ["patch"])
-    _array(group, "split", (n,), "uint8", n, ["patch"], UNUSED)
-    _array(group, "histogram", (n, layout.classes), "int64", n, ["patch", "class"])
-    _array(group, "valid", (n,), "float32", n, ["patch"])
+    labels, fill = label_dtype(classes), ignore_label(classes)
+    image = (*patch, layout.channels)
+    _array(group, "image", (n, *image), "float32", (1, *image), axes=["patch", *axes, "channel"])
+    _array(group, "label", (n, *patch), labels, (1, *patch), fill, ["patch", *axes])
+    _array(group, "start", (n, layout.spatial), "int64", axes=["patch", "axis"])
+    _array(group, "case", (n,), "int32", axes=["patch"])
+    _array(group, "split", (n,), "uint8", fill=UNUSED, axes=["patch"])
+    _array(group, "histogram", (n, classes), "int64", axes=["patch", "class"])
+    _array(group, "valid", (n,), "float32", axes=["patch"])
     held = group.create_group("held")
     for region in regions:
-        _create_region(held, region, layout)
+        attributes = {"start": list(region.window.start), **region.facts}
+        part = held.create_group(region.name, attributes=attributes)
+        shape, chunk, c = region.window.shape, region.chunk, layout.channels
+        _array(part, "values", (*shape, c), region.dtype, (*chunk, c))
+        _array(part, "valid", (*shape, c), "bool", (*chunk, c), True)
+        _array(part, "labels", shape, labels, chunk, fill)
 
 
 def _array(
-    group: Any, name: str, shape: Shape, dtype: Any, rows: int, axes: list[str], fill: int = 0
+    group: Any,
+    name: str,
+    shape: Shape,
+    dtype: Any,
+    chunks: Shape | None = None,
+    fill: int = 0,
+    axes: list[str] | None = None,
 ) -> None:
+    """``chunks``: None: one."""
     group.create_array(
         name,
         shape=shape,
         dtype=dtype,
-        chunks=(rows, *shape[1:]),
+        chunks=chunks or shape,
         compressors=ZstdCodec(level=3, checksum=True),
         fill_value=fill,
         dimension_names=axes,
         chunk_key_encoding=_KEYS,
     )
-
-
-def _create_region(held: Any, region: RegionSpec, layout: Layout) -> None:
-    attributes = {"start": list(region.window.start), **region.facts}
-    group = held.create_group(region.name, attributes=attributes)
-    shape, chunk, c = region.window.shape, region.chunk, layout.channels
-    labels, fill = label_dtype(layout.classes), ignore_label(layout.classes)
-    for name, tail, kind, empty in (
-        ("values", (c,), region.dtype, 0),
-        ("valid", (c,), "bool", True),
-        ("labels", (), labels, fill),
-    ):
-        group.create_array(
-            name,
-            shape=(*shape, *tail),
-            dtype=kind,
-            chunks=(*chunk, *tail),
-            compressors=ZstdCodec(level=3, checksum=True),
-            fill_value=empty,
-            chunk_key_encoding=_KEYS,
-        )
 
 
 def finish(path: Path, index: Index, attributes: dict[str, Any]) -> None:

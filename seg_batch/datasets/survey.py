@@ -16,13 +16,11 @@ import numpy as np
 from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError, ReadError
 from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.normalise import Moments, Normaliser, Pixels, from_statistics
+from seg_batch.core.normalise import Moments, Normaliser, Pixels
 from seg_batch.datasets.pairs import Pair, open_pair
-from seg_batch.datasets.split import around
 from seg_batch.datasets.work_folder import SURVEY, note
-from seg_batch.io.sources import pieces
 from seg_batch.io.sources.iterate import piece_boxes
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import View
 
 _MOST_VALUES = 65536  # more distinct values than this are no labels of any kind
 _INSTANCES = 3  # so many times more distinct values than classes look like numbered objects
@@ -72,24 +70,20 @@ def readable(pair: Pair) -> Iterator[None]:
 
 
 def _looked_at(job: SurveyJob, item: SurveyItem) -> dict[str, Any]:
-    image, label = open_pair(item.pair, job.recipe, job.align)
-    try:
+    with open_pair(item.pair, job.recipe.card.orientation, job.align) as (image, label):
         return {
             "training": _class_voxels(label, item, job.recipe),
             **_statistics(image, item, job.recipe),
             **_scaling(image),
             "sha256": _digests(item.pair),
         }
-    finally:
-        image.close()
-        label.close()
 
 
-def _class_voxels(label: Oriented, item: SurveyItem, recipe: Recipe) -> list[int]:
+def _class_voxels(label: View, item: SurveyItem, recipe: Recipe) -> list[int]:
     """Voxels per class outside what is held out and its gap; the label's values are checked."""
     ids = np.array([c.id for c in recipe.card.classes])
     values, seen = Counter[float](), Counter[float]()
-    hidden = [around(box, item.gap) for box in item.held]
+    hidden = [box.grown(item.gap) for box in item.held]
     for box in piece_boxes(label.info):
         piece = label.read(box)
         kept = ~ignored(piece, recipe)
@@ -158,7 +152,7 @@ def ignored(labels: Pixels, recipe: Recipe) -> np.ndarray:
     return skipped if labels.valid is None else skipped | ~labels.valid[..., 0]
 
 
-def _statistics(image: Oriented, item: SurveyItem, recipe: Recipe) -> dict[str, Any]:
+def _statistics(image: View, item: SurveyItem, recipe: Recipe) -> dict[str, Any]:
     """Law 6, and no held-out voxel: what training patches are normalised by never looks there.
 
     With statistics per image, held-out boxes are scored as ``predict`` will see them: by the numbers
@@ -169,19 +163,12 @@ def _statistics(image: Oriented, item: SurveyItem, recipe: Recipe) -> dict[str, 
         return {}
     if recipe.card.normalisation == "card":
         seen = iter(()) if item.whole else _unheld(image, item.held)
-        return {"moments": _plain(_moments(seen, channels))}
-    whole = asdict(from_statistics(pieces(image.source), channels))
+        return {"moments": _plain(Moments.of(seen, channels))}
+    whole = asdict(image.statistics())
     if not item.held or item.whole:
         return {"normaliser": whole, "training_normaliser": whole}
-    numbers = _moments(_unheld(image, item.held), channels).normaliser()
+    numbers = Moments.of(_unheld(image, item.held), channels).normaliser()
     return {"normaliser": whole, "training_normaliser": asdict(numbers)}
-
-
-def _moments(pixels: Iterator[Pixels], channels: int) -> Moments:
-    moments = Moments.none(channels)
-    for piece in pixels:
-        moments.add(piece)
-    return moments
 
 
 def _plain(moments: Moments) -> list[list[float]]:
@@ -190,13 +177,13 @@ def _plain(moments: Moments) -> list[list[float]]:
 
 def merged(found: list[list[list[float]]], channels: int) -> Normaliser:
     """The numbers of all images together, from the moments of each, in order."""
-    total = Moments.none(channels)
+    total = Moments.of((), channels)
     for numbers in found:
         total.merge(Moments(*map(np.array, numbers)))
     return total.normaliser()
 
 
-def _unheld(image: Oriented, held: tuple[Box, ...]) -> Iterator[Pixels]:
+def _unheld(image: View, held: tuple[Box, ...]) -> Iterator[Pixels]:
     """An image in pieces of bounded size, its held-out voxels invalid."""
     for box in piece_boxes(image.info):
         pixels = image.read(box)
@@ -206,7 +193,7 @@ def _unheld(image: Oriented, held: tuple[Box, ...]) -> Iterator[Pixels]:
         yield Pixels(pixels.values, valid, pixels.scale, pixels.offset)
 
 
-def _scaling(image: Oriented) -> dict[str, Any]:
+def _scaling(image: View) -> dict[str, Any]:
     one = image.read(Box.whole((1,) * len(image.info.extent)))
     return {"scale": one.scale, "offset": one.offset}
 

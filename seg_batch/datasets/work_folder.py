@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import OutputError, StoreError
-from seg_batch.core.files import flush, held, told, write_json
+from seg_batch.core.files import flush, held_folder, read_json, remove, told, write_json
 from seg_batch.core.run_files import PARTIAL, WORK, beside
 from seg_batch.datasets.store import FORMAT
 from seg_batch.io.sinks.publish import flush_all, require_writable
@@ -74,10 +74,7 @@ class PatchWork:
         """The readable receipts of this plan in ``survey`` or ``done``, by name."""
         found = {}
         for path in (self.path / kind).glob("*.json"):
-            try:
-                receipt = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
+            receipt = read_json(path)
             if isinstance(receipt, dict) and receipt.get("digest") == self.digest:
                 found[path.stem] = receipt["found"]
         return found
@@ -110,7 +107,7 @@ class PatchWork:
             flush_all(self.dataset)
             self.note(DONE, _PUBLISHED, {})
             if self.output.exists():
-                _remove(self.path / _EARLIER)
+                remove(self.path / _EARLIER)
                 os.replace(self.output, self.path / _EARLIER)
             os.replace(self.dataset, self.output)
             flush(self.output.parent)
@@ -123,7 +120,7 @@ class PatchWork:
         # What says that all is done, and whose this is, goes last: a kill may come here too.
         for entry in sorted(self.path.iterdir(), key=lambda e: e.name in (DONE, _PLAN)):
             if entry.name != _PLAN:
-                _remove(entry)
+                remove(entry)
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -131,13 +128,6 @@ def note(work: Path, digest: str, kind: str, name: str, found: Any) -> None:
     """Write a receipt, flushed; what it speaks of must have been flushed before."""
     with told(work):
         write_json(work / kind / f"{name}.json", {"digest": digest, "found": found})
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -152,11 +142,7 @@ def working(output: Path, fingerprint: dict[str, Any], overwrite: bool) -> Itera
     busy = OutputError(
         f"another segbatch run is writing {output}: wait for it, or use another output"
     )
-    with told(work.path):
-        work.path.mkdir(exist_ok=True)
-    with held(work.path, busy) as handle:
-        if not work.path.exists() or os.fstat(handle).st_ino != work.path.stat().st_ino:
-            raise busy  # its last owner removed it while we stood at the door
+    with held_folder(work.path, busy):
         _adopt(work, fingerprint, overwrite)
         with told(work.path):
             for kind in (SURVEY, DONE, STAGED):
@@ -168,19 +154,16 @@ def working(output: Path, fingerprint: dict[str, Any], overwrite: bool) -> Itera
 
 def _adopt(work: PatchWork, fingerprint: dict[str, Any], overwrite: bool) -> None:
     plan = work.path / _PLAN
-    try:
-        before = json.loads(plan.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = None
-        if any(entry.suffix != PARTIAL for entry in work.path.iterdir()):
-            raise OutputError(
-                f"{work.path} is no work folder of segbatch, and one is needed there: move it away"
-            ) from None
+    before = read_json(plan)
+    if before is None and any(entry.suffix != PARTIAL for entry in work.path.iterdir()):
+        raise OutputError(
+            f"{work.path} is no work folder of segbatch, and one is needed there: move it away"
+        )
     if before is not None and before.get("digest") != work.digest:
         if not overwrite:
             raise StoreError(_another_plan(work.path, before.get("fingerprint", {}), fingerprint))
         for entry in _old(work):
-            _remove(entry)
+            remove(entry)
         before = None
     if before is None:
         with told(plan):

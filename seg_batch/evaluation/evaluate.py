@@ -7,13 +7,11 @@ its pictures. The result is one JSON-ready dict, and a folder with a page that s
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import Options
@@ -22,20 +20,13 @@ from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.datasets.label_classes import of_card, of_text
 from seg_batch.evaluation import thresholds
-from seg_batch.evaluation.file_pairs import (
-    FilePair,
-    PredictedRegion,
-    classes_of,
-    open_pair,
-    provenance,
-    require_one_grid,
-)
-from seg_batch.evaluation.held_out_cases import Collection, Part, collect
+from seg_batch.evaluation.file_pairs import classes_of, open_pair, require_one_grid
+from seg_batch.evaluation.held_out_cases import EvalSet, collect
 from seg_batch.evaluation.matching import Matches, match
 from seg_batch.evaluation.predict_region import Watch
 from seg_batch.evaluation.result import Run, write, written
-from seg_batch.evaluation.score import scored_region, watched
-from seg_batch.evaluation.score_case import count
+from seg_batch.evaluation.score import RegionScorer, watched
+from seg_batch.evaluation.score_case import LabelledCase, count
 from seg_batch.evaluation.thresholds import Requirement
 from seg_batch.inference import bundles
 from seg_batch.inference.request import OneModel, engine_of, named_model, unseen
@@ -78,7 +69,8 @@ def evaluate_files(
         callback.on(events.StepsPlanned(len(found.cases)))
         for pair in found.cases:
             callback.on(events.Stage(pair.case))
-            _add_pair(run, open_pair(pair, table, tuple(ignore)))
+            with closing(open_pair(pair, table, tuple(ignore))) as opened:
+                _add_pair(run, opened)
         result = run.result("predictions", seams=_seams_of(run), calibration=None)
         result |= {"warnings": _unmatched(found) + run.warnings, "unmatched": _names(found)}
         write(folder, result, run)
@@ -112,19 +104,21 @@ def evaluate_bundle(
     engine = engine_of(chosen, options)
     options = replace(options, engine=engine.engine, precision=engine.precision)
     run = Run(of_card(chosen.card), asked, pictures, callback or Callback())
-    regions = collect(Path(data), split, chosen.card, options, tuple(ignore))
+    held_out = collect(Path(data), split, chosen.card, options, tuple(ignore))
     with ExitStack() as stack:
         folder = stack.enter_context(written(output, overwrite))
         work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="work-"))
         run.callback.on(events.Stage("loading the model"))
         predictor, watch = load(chosen, options), Watch(len(chosen.card.classes))
-        run.callback.on(events.StepsPlanned(len(regions.parts)))
-        for part in regions.parts:
-            run.callback.on(events.Stage(part.name))
-            _add_region(run, regions, part, predictor, options, Path(work), watch)
+        scorer = RegionScorer(chosen.card, predictor, options, Path(work), watch)
+        run.callback.on(events.StepsPlanned(len(held_out.cases)))
+        for case in held_out.cases:
+            run.callback.on(events.Stage(case.name))
+            with held_out.open(case) as (region, spacing):
+                run.add(*scorer.score(case.name, region, spacing, case.facts, run.advance))
         result = run.result("bundle", **watched(watch, run.classes.names))
-        result |= {"split": split, "data": regions.facts, "model": _model_facts(chosen, options)}
-        leaks = [line for m in chosen.all for line in _leaks(m.card, regions)]
+        result |= {"split": split, "data": held_out.facts, "model": _model_facts(chosen, options)}
+        leaks = [line for m in chosen.all for line in _leaks(m.card, held_out)]
         result["warnings"] = unseen(chosen, options.tta) + leaks + run.warnings
         write(folder, result, run)
     return result
@@ -138,35 +132,15 @@ def _require_same_grid(card: ModelCard) -> None:
         )
 
 
-def _add_pair(run: Run, pair: FilePair) -> None:
-    try:
-        facts = provenance(pair)
-        if facts.get("as_written") is False:
-            run.warnings.append(
-                f"{facts['found']['path']} is not the file that the report beside it tells of"
-            )
-        if facts.get("status") == "partial":
-            run.warnings.append(f"{facts['found']['path']} is marked as partial: it has holes")
-        run.add(pair, count(pair, len(pair.classes), on_block=run.advance), facts)
-    finally:
-        pair.close()
-
-
-def _add_region(
-    run: Run,
-    regions: Collection,
-    part: Part,
-    predictor: Callable[[np.ndarray], np.ndarray],
-    options: Options,
-    work: Path,
-    watch: Watch,
-) -> None:
-    with regions.open(part) as (region, spacing):
-        empty = PredictedRegion(part.name, region, np.zeros(0), spacing)
-        case, counted = scored_region(
-            empty, regions.card, predictor, options, work, watch, run.advance
+def _add_pair(run: Run, case: LabelledCase) -> None:
+    facts = case.facts
+    if facts.get("as_written") is False:
+        run.warnings.append(
+            f"{facts['found']['path']} is not the file that the report beside it tells of"
         )
-        run.add(case, counted, part.facts)
+    if facts.get("status") == "partial":
+        run.warnings.append(f"{facts['found']['path']} is marked as partial: it has holes")
+    run.add(case, count(case, len(run.classes), on_block=run.advance))
 
 
 def _model_facts(model: bundles.Model, options: Options) -> dict[str, Any]:
@@ -186,9 +160,9 @@ def _model_facts(model: bundles.Model, options: Options) -> dict[str, Any]:
     }
 
 
-def _leaks(card: ModelCard, regions: Collection) -> list[str]:
+def _leaks(card: ModelCard, held_out: EvalSet) -> list[str]:
     """A warning where the card says that the bundle was trained on what is scored here."""
-    seen = sorted({part.case for part in regions.parts if part.seen_by(card)})
+    seen = sorted({case.case for case in held_out.cases if case.seen_by(card)})
     if not seen:
         return []
     some = ", ".join(seen[:5]) + (", ..." if len(seen) > 5 else "")

@@ -1,12 +1,13 @@
-"""Cases with truth and prediction: two files on one grid, or a region that was just predicted."""
+"""Cases whose truth and prediction are files on one grid."""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -14,81 +15,64 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.files import sha256
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref
-from seg_batch.core.normalise import Pixels
 from seg_batch.core.run_files import REPORT, beside
 from seg_batch.core.taper import Taper
 from seg_batch.datasets import label_classes as tables
 from seg_batch.datasets.label_classes import Classes
 from seg_batch.evaluation.matching import Match
-from seg_batch.evaluation.predict_region import Region
+from seg_batch.evaluation.score_case import LabelledCase, Labels
 from seg_batch.inference.plan import Plan
+from seg_batch.inference.report import Report
 from seg_batch.io.sources import open_source, pieces
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import Axes, View, open_view
 from seg_batch.io.sources.views.same_grid import unlike_grids
 
 
-@dataclass(frozen=True, eq=False)
-class FilePair:
-    """A prediction and its truth, open, both seen in one orientation. See ``score_case.Labelled``.
-
-    ``report``: what segbatch wrote beside the prediction, ``{}`` where it is not ours.
-    """
-
-    name: str
-    files: dict[str, Oriented]
-    report: dict[str, Any]
-    classes: Classes
-    ignore: tuple[float, ...] = ()
-
-    @property
-    def box(self) -> Box:
-        return Box.whole(self.files["truth"].info.extent)
-
-    @property
-    def spacing(self) -> tuple[float, ...] | None:
-        return spacing_of(self.files["truth"].info)
-
-    @property
-    def taper(self) -> Taper | None:
-        """None also beside a report of another image: its tiles lay elsewhere."""
-        plan = plan_of(self.report)
-        if plan is None or plan.view_extent != self.box.shape:
-            return None
-        return Taper(plan.grid, plan.taper)
-
-    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        return self._labels("truth", box, self.ignore)
-
-    def found(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        plan = plan_of(self.report)
-        return self._labels("found", box, (*self.ignore, *([plan.nodata] if plan else [])))
-
-    def image(self, box: Box) -> Pixels | None:
-        return self.files["image"].read(box) if "image" in self.files else None
-
-    def close(self) -> None:
-        for file in self.files.values():
-            file.close()
-
-    def _labels(
-        self, which: str, box: Box, skipped: tuple[float, ...]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        file = self.files[which]
-        return self.classes.indices(file.read(box), skipped, file.info.path)
-
-
-def open_pair(match: Match, classes: Classes, ignore: tuple[float, ...]) -> FilePair:
+def open_pair(match: Match, classes: Classes, ignore: tuple[float, ...]) -> LabelledCase:
     """Open a case of which ``require_one_grid`` holds; InputError where a class is its nodata."""
     report = report_beside(match.found)
-    pair = FilePair(match.case, _opened(match, report), report, classes, ignore)
+    files = _opened(match, report)
     try:
         for name in ("found", "truth"):
-            tables.require_data(pair.files[name].info, classes.ids.tolist(), ignore)
+            tables.require_data(files[name].info, classes.ids.tolist(), ignore)
+        return _labelled(match.case, files, report, classes, ignore)
     except BaseException:
-        pair.close()
+        _close(files)
         raise
-    return pair
+
+
+def _labelled(
+    name: str,
+    files: dict[str, View],
+    report: Report | None,
+    classes: Classes,
+    ignore: tuple[float, ...],
+) -> LabelledCase:
+    """Both labels seen in one orientation. There is no taper beside a report of another image: its
+    tiles lay elsewhere."""
+    plan, truth = plan_of(report), files["truth"].info
+    ours = plan is not None and plan.view_extent == truth.extent
+    return LabelledCase(
+        name=name,
+        box=Box.whole(truth.extent),
+        truth=_labels(files["truth"], classes, ignore),
+        found=_labels(files["found"], classes, (*ignore, *([plan.nodata] if plan else []))),
+        image=files["image"].read if "image" in files else lambda box: None,
+        facts=provenance(files, report),
+        spacing=spacing_of(truth),
+        taper=Taper(plan.grid, plan.taper) if plan and ours else None,
+        close=partial(_close, files),
+    )
+
+
+def _labels(file: View, classes: Classes, skipped: tuple[float, ...]) -> Labels:
+    return lambda box: classes.indices(file.read(box), skipped, file.info.path)
+
+
+def _close(files: dict[str, View]) -> None:
+    for file in files.values():
+        file.close()
 
 
 def require_one_grid(match: Match) -> None:
@@ -107,8 +91,7 @@ def require_one_grid(match: Match) -> None:
         for name in files.keys() - {"truth"}:
             _require_like(files[name].info, truth)
     finally:
-        for file in files.values():
-            file.close()
+        _close(files)
 
 
 def _require_like(info: SourceInfo, truth: SourceInfo) -> None:
@@ -121,36 +104,34 @@ def _require_like(info: SourceInfo, truth: SourceInfo) -> None:
         )
 
 
-def _opened(match: Match, report: dict[str, Any]) -> dict[str, Oriented]:
+def _opened(match: Match, report: Report | None) -> dict[str, View]:
     """In the orientation that the prediction's tiles were laid in, where that is known."""
     plan = plan_of(report)
     orientation = (plan.orientation if plan else "") or "RAS"
     paths = {"found": match.found, "truth": match.truth, "image": match.image}
-    files: dict[str, Oriented] = {}
-    try:
-        for name, path in paths.items():
-            if path is not None:
-                files[name] = Oriented(open_source(str(path)), orientation)
-    except BaseException:
-        for file in files.values():
-            file.close()
-        raise
+    with ExitStack() as opened:
+        files = {
+            name: opened.enter_context(open_view(path, Axes(orientation)))
+            for name, path in paths.items()
+            if path is not None
+        }
+        opened.pop_all()
     return files
 
 
-def report_beside(path: Path) -> dict[str, Any]:
-    """What segbatch wrote about a product, ``{}`` where there is nothing of the kind."""
+def report_beside(path: Path) -> Report | None:
+    """What segbatch wrote about a product, None where there is nothing of the kind."""
     try:
         report = json.loads(beside(path, REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
+        return None
     ours = isinstance(report, dict) and {"segbatch", "classes", "plan", "model"} <= report.keys()
-    return report if ours else {}
+    return cast(Report, report) if ours else None
 
 
-def plan_of(report: dict[str, Any]) -> Plan | None:
+def plan_of(report: Report | None) -> Plan | None:
     """How the product beside a report was tiled; InputError where that can't be read."""
-    if not report:
+    if report is None:
         return None
     try:
         return Plan.from_json(report["plan"])
@@ -184,16 +165,13 @@ def _values(cases: list[Match], ignore: tuple[float, ...]) -> Classes:
     """One pass over all predictions and truths for the values that occur."""
     values: set[float] = set()
     for path in [path for case in cases for path in (case.found, case.truth)]:
-        source = open_source(str(path))
-        try:
+        with closing(open_source(str(path))) as source:
             for piece in pieces(source):
                 physical = piece.physical(np.float64)
                 kept = physical if piece.valid is None else physical[piece.valid]
                 values |= set(np.unique(kept).tolist()) - set(ignore)
                 if len(values) > tables.MOST_FOUND:
                     raise tables.too_many(tables.MOST_FOUND, path)
-        finally:
-            source.close()
     if not values:
         raise InputError("prediction and truth hold nodata only: there is nothing to score")
     return tables.of_values(values)
@@ -206,20 +184,20 @@ def spacing_of(info: SourceInfo) -> tuple[float, ...] | None:
         return georef.spacing_mm
     if georef.metres_per_unit is None or georef.crs_wkt is None:
         return None
-    a, b, _, d, e, _ = georef.transform
-    return tuple(math.hypot(*step) * georef.metres_per_unit for step in ((b, e), (a, d)))
+    return tuple(side * georef.metres_per_unit for side in georef.spacing)
 
 
-def provenance(pair: FilePair) -> dict[str, Any]:
+def provenance(files: dict[str, View], report: Report | None) -> dict[str, Any]:
     """The files with size and digest, and which model made the prediction, where that is known."""
     facts: dict[str, Any] = {
         name: {"path": str(file.info.path), **file_facts(Path(file.info.path))}
-        for name, file in pair.files.items()
+        for name, file in files.items()
     }
-    if pair.report:
-        facts["model"] = pair.report["model"]
-        facts["status"] = pair.report.get("status")
-        told = (pair.report.get("product") or {}).get("sha256")
+    if report:
+        facts["model"] = report["model"]
+        facts["status"] = report.get("status")
+        product = report.get("product")
+        told = product.get("sha256") if product else None
         facts["as_written"] = told == facts["found"].get("sha256") if told else None
     return facts
 
@@ -229,28 +207,3 @@ def file_facts(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
-
-
-@dataclass(frozen=True, eq=False)
-class PredictedRegion:
-    """A held-out region and its predicted class indices. See ``score_case.Labelled``."""
-
-    name: str
-    region: Region
-    labels: np.ndarray
-    spacing: tuple[float, ...] | None
-    taper: Taper | None = None
-
-    @property
-    def box(self) -> Box:
-        return self.region.box
-
-    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        return self.region.truth(box)
-
-    def found(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        part = np.asarray(self.labels[box.slices(self.box.start)])
-        return part, np.ones(part.shape, bool)
-
-    def image(self, box: Box) -> Pixels | None:
-        return self.region.read(box)

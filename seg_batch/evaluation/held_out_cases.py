@@ -13,62 +13,68 @@ import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import Options
-from seg_batch.config.recipe.manifest import Entry
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.normalise import Normaliser, Pixels, from_statistics
+from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.datasets.label_classes import Classes, of_card, require_data
-from seg_batch.datasets.pairs import MANIFESTS, find
+from seg_batch.datasets.pairs import MANIFESTS, Pair, find
 from seg_batch.datasets.patch_set import Held, PatchSet
 from seg_batch.evaluation.file_pairs import file_facts, spacing_of
 from seg_batch.evaluation.predict_region import Region
 from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.grid import make_grid
-from seg_batch.io.sources import open_source, pieces
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources import pieces
+from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view
 from seg_batch.io.sources.views.same_grid import unlike_grids
-from seg_batch.io.sources.views.stacked import Stacked
 
 SPLITS = ("test", "validation", "training", "all")
 
 
 @dataclass(frozen=True, eq=False)
-class SourceRegion:
-    """A case of a manifest, or a box of it, read from its files. See ``predict_region.Region``."""
+class ViewRegion:
+    """A box of an image, read from its files. See ``postprocess_region.Seen``."""
 
-    case: str
     box: Box
-    sources: tuple[Oriented, Oriented]
+    image: View
     normaliser: Normaliser
-    classes: Classes
-    ignore: tuple[float, ...]
 
     @property
     def extent(self) -> Shape:
-        return self.sources[0].info.extent
+        return self.image.info.extent
 
     def read(self, box: Box) -> Pixels:
-        return self.sources[0].read(box)
+        return self.image.read(box)
+
+
+@dataclass(frozen=True, eq=False)
+class SourceRegion(ViewRegion):
+    """A case of a manifest, or a box of it, with its label. See ``predict_region.Region``."""
+
+    case: str
+    label: View
+    classes: Classes
+    ignore: tuple[float, ...]
 
     def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        image, label = self.sources
-        found, valid = self.classes.indices(label.read(box), self.ignore, label.info.path)
-        return found, valid & image.read(box).any_valid()
+        labels, path = self.label.read(box), self.label.info.path
+        found, valid = self.classes.indices(labels, self.ignore, path)
+        return found, valid & self.read(box).any_valid()
 
 
 @dataclass(frozen=True)
-class Part:
-    """A region to come: of a dataset, or of a manifest (``box`` None: the whole case)."""
+class EvalCase:
+    """A region to come: of a dataset, or of a pair of files (``box`` None: the whole case)."""
 
     name: str
     facts: dict[str, Any]
     region: Held | None = None
-    entry: Entry | None = None
+    pair: Pair | None = None
     box: Box | None = None
 
     @property
     def case(self) -> str:
-        return self.region.case if self.region else self.entry.id if self.entry else self.name
+        return self.region.case if self.region else self.pair.case if self.pair else self.name
 
     def seen_by(self, card: ModelCard) -> bool:
         """Whether the card says that its bundle was trained on the case, here or around here."""
@@ -80,36 +86,31 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Collection:
-    """The regions of one split, opened one after the other; ``facts`` say where they are from."""
+class EvalSet:
+    """The cases of one split, opened one after the other; ``facts`` say where they are from."""
 
     card: ModelCard
-    parts: list[Part]
+    cases: list[EvalCase]
     ignore: tuple[float, ...]
     facts: dict[str, Any]
 
     @contextmanager
-    def open(self, part: Part) -> Iterator[tuple[Region, tuple[float, ...] | None]]:
+    def open(self, case: EvalCase) -> Iterator[tuple[Region, tuple[float, ...] | None]]:
         """The region and its spacing; files are closed at the end."""
-        if part.region is not None:
-            yield part.region, spacing_of_card(self.card, len(part.region.extent))
+        if case.region is not None:
+            yield case.region, spacing_of_card(self.card, len(case.region.extent))
             return
-        assert part.entry is not None
-        sources = open_entry(part.entry, self.card)
-        try:
-            classes, image = of_card(self.card), sources[0]
-            normaliser = numbers_for(self.card, image)
-            box = part.box or Box.whole(image.info.extent)
-            region = SourceRegion(part.case, box, sources, normaliser, classes, self.ignore)
-            yield region, spacing_of(image.info)
-        finally:
-            for source in sources:
-                source.close()
+        assert case.pair is not None
+        with open_entry(case.pair, self.card) as (image, label):
+            whole = whole_region(image, self.card)
+            box, numbers = case.box or whole.box, whole.normaliser
+            about = case.case, label, of_card(self.card), self.ignore
+            yield SourceRegion(box, image, numbers, *about), spacing_of(image.info)
 
 
 def collect(
     data: Path, split: str, card: ModelCard, options: Options, ignore: tuple[float, ...]
-) -> Collection:
+) -> EvalSet:
     """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair.
 
     InputError when there are none, or when the data does not fit the card; headers are read and
@@ -141,7 +142,7 @@ def named(regions: list[Held]) -> list[tuple[str, Held]]:
     return [(r.case if count[r.case] == 1 else f"{r.case} [{r.box}]", r) for r in regions]
 
 
-def _of_dataset(data: Path, split: str, card: ModelCard, options: Options) -> Collection:
+def _of_dataset(data: Path, split: str, card: ModelCard, options: Options) -> EvalSet:
     patches = PatchSet(data)
     if split == "training":
         raise InputError(
@@ -155,12 +156,12 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: Options) -> Co
         raise InputError(f"{data} holds nothing out for {split}: cut it with a hold_out.{split}")
     for region in found:
         _require_reach(region, card, options, data)
-    normaliser = card_numbers(card)
+    normaliser = card.normalisation.normaliser()
     regions = [replace(r, normaliser=normaliser) if normaliser else r for r in found]
     facts = {"path": str(data), "kind": "patch dataset", "fingerprint": patches.fingerprint}
-    return Collection(
+    return EvalSet(
         card,
-        [Part(name, {"part": r.part}, region=r) for name, r in named(regions)],
+        [EvalCase(name, {"part": r.part}, region=r) for name, r in named(regions)],
         (),
         facts,
     )
@@ -198,15 +199,11 @@ def _require_reach(region: Held, card: ModelCard, options: Options, data: Path) 
         )
 
 
-def _of_pairs(data: Path, split: str, card: ModelCard, ignore: tuple[float, ...]) -> Collection:
+def _of_pairs(data: Path, split: str, card: ModelCard, ignore: tuple[float, ...]) -> EvalSet:
     found = find([str(data)])
-    cases = [
-        Entry.model_validate({"id": p.case, "image": p.images, "label": p.label, "split": p.split})
-        for p in found.pairs
-    ]
-    chosen = [(e, box) for e in cases for box in _asked(e, split, card)]
+    chosen = [(pair, box) for pair in found.pairs for box in _asked(pair, split, card)]
     if not chosen:
-        have = ", ".join(sorted({e.split or "none" for e in cases}))
+        have = ", ".join(sorted({pair.split or "none" for pair in found.pairs}))
         raise InputError(
             f"{data} has no case with the split {split} (it has: {have}), and the card of "
             f"{card.name} holds none of them out for it: use --split all, or name splits"
@@ -215,28 +212,28 @@ def _of_pairs(data: Path, split: str, card: ModelCard, ignore: tuple[float, ...]
         if manifest.classes and [c.id for c in manifest.classes] != [c.id for c in card.classes]:
             raise InputError(f"{where} has other classes than {card.name}: evaluate its own bundle")
         ignore = (*ignore, *manifest.ignore)
-    for entry, box in chosen:
-        _require_usable(entry, box, card, ignore)
+    for pair, box in chosen:
+        _require_usable(pair, box, card, ignore)
     facts = {"path": str(data), "kind": "pairs", **(file_facts(data) if data.is_file() else {})}
-    count = Counter(entry.id for entry, _ in chosen)
-    parts = [
-        Part(e.id if count[e.id] == 1 else f"{e.id} [{box}]", _entry_facts(e), entry=e, box=box)
-        for e, box in chosen
+    count = Counter(pair.case for pair, _ in chosen)
+    eval_cases = [
+        EvalCase(p.case if count[p.case] == 1 else f"{p.case} [{box}]", _facts(p), pair=p, box=box)
+        for p, box in chosen
     ]
-    return Collection(card, parts, ignore, facts)
+    return EvalSet(card, eval_cases, ignore, facts)
 
 
-def _asked(entry: Entry, split: str, card: ModelCard) -> list[Box | None]:
+def _asked(pair: Pair, split: str, card: ModelCard) -> list[Box | None]:
     """What of a case belongs to ``split``: all of it (None), or boxes. A manifest without a split
     for it leaves that to what the card says was held out when the bundle was trained."""
-    if split == "all" or entry.split == split:
+    if split == "all" or pair.split == split:
         return [None]
-    if entry.split is not None:
+    if pair.split is not None:
         return []
-    part = card.split.get("cases", {}).get(entry.id)
+    part = card.split.get("cases", {}).get(pair.case)
     if part == split:
         return [None]
-    return [*_held_out(card, entry.id, (split,))] if part == "boxes" else []
+    return [*_held_out(card, pair.case, (split,))] if part == "boxes" else []
 
 
 def _held_out(
@@ -248,65 +245,48 @@ def _held_out(
 
 
 def _require_usable(
-    entry: Entry, box: Box | None, card: ModelCard, ignore: tuple[float, ...]
+    pair: Pair, box: Box | None, card: ModelCard, ignore: tuple[float, ...]
 ) -> None:
     """InputError unless the case can be scored: both headers, and one pass over the labels."""
-    image, label = open_entry(entry, card)
-    try:
+    with open_entry(pair, card) as (image, label):
         classes = of_card(card)
         require_data(label.info, classes.ids.tolist(), ignore)
-        for piece in pieces(label.source):
+        for piece in pieces(label.file):
             classes.indices(piece, ignore, label.info.path)
-    finally:
-        image.close()
-        label.close()
     if box is not None and not Box.whole(image.info.extent).contains(box):
         raise InputError(
-            f"{card.name} held voxels {box} of {entry.id} out, which {image.info.path} with extent "
+            f"{card.name} held voxels {box} of {pair.case} out, which {image.info.path} with extent "
             f"{image.info.extent} does not have: is it another image of that name?"
         )
 
 
-def _entry_facts(entry: Entry) -> dict[str, Any]:
-    images = [{"path": p, **file_facts(Path(p))} for p in entry.image]
-    label = {"path": entry.label, **file_facts(Path(entry.label))}
-    return {"split": entry.split, "image": images, "truth": label}
+def _facts(pair: Pair) -> dict[str, Any]:
+    images = [{"path": p, **file_facts(Path(p))} for p in pair.images]
+    label = {"path": pair.label, **file_facts(Path(pair.label))}
+    return {"split": pair.split, "image": images, "truth": label}
 
 
-def open_entry(entry: Entry, card: ModelCard) -> tuple[Oriented, Oriented]:
+@contextmanager
+def open_entry(pair: Pair, card: ModelCard) -> Iterator[tuple[View, View]]:
     """Image and label in the card's orientation, checked against it and each other."""
-    opened: list[Any] = []
-    try:
-        opened += [open_source(path) for path in entry.image]
-        image = Stacked(opened) if len(opened) > 1 else opened[0]
-        bundles.fitting(bundles.Model(card), image.info)
-        opened.append(open_source(entry.label))
-        label = opened[-1]
-        if len(label.info.channels) != 1:
-            raise InputError(
-                f"{label.info.path} has {len(label.info.channels)} channels, a label image has one"
-            )
-        found = unlike_grids(image.info, label.info)
-        if found:
-            raise InputError(
-                f"{label.info.path} is not on the grid of {image.info.path} ({'; '.join(found)}), so "
-                "voxels would be compared with others: resample the label first"
-            )
-        return Oriented(image, card.orientation), Oriented(label, card.orientation)
-    except BaseException:
-        for source in opened:
-            source.close()
-        raise
+    with open_view(ImageSpec(pair.images), card) as image:
+        bundles.fitting(bundles.Model(card), image.file.info)
+        with open_view(pair.label, card) as label:
+            _require_label_of(label.file.info, image.file.info)
+            yield image, label
 
 
-def card_numbers(card: ModelCard) -> Normaliser | None:
-    """The numbers of the card; None where each image has its own."""
-    rule = card.normalisation
-    if rule.kind == "identity":
-        return Normaliser()
-    return Normaliser(rule.mean, rule.std, rule.low, rule.high) if rule.kind == "card" else None
+def _require_label_of(label: SourceInfo, image: SourceInfo) -> None:
+    if len(label.channels) != 1:
+        raise InputError(f"{label.path} has {len(label.channels)} channels, a label image has one")
+    if differs := unlike_grids(image, label):
+        raise InputError(
+            f"{label.path} is not on the grid of {image.path} ({'; '.join(differs)}), so "
+            "voxels would be compared with others: resample the label first"
+        )
 
 
-def numbers_for(card: ModelCard, image: Oriented) -> Normaliser:
-    """The numbers of the card, else those of the image, from one pass over it."""
-    return card_numbers(card) or from_statistics(pieces(image.source), len(image.info.channels))
+def whole_region(image: View, card: ModelCard) -> ViewRegion:
+    """All of an image, by the numbers of the card, else by its own."""
+    normaliser = card.normalisation.normaliser() or image.statistics()
+    return ViewRegion(Box.whole(image.info.extent), image, normaliser)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seg_batch.core.errors import InputError
+from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.run_files import PART, PROBABILITIES, STORE
-from seg_batch.core.text import IMAGES
 from seg_batch.inference.outputs import split
 
 ENDING_OF_LABELS = ("_labels", "_label")
@@ -66,7 +66,7 @@ def _pictures(images: str | Path | None, cases: list[str]) -> dict[str, Path]:
 
 def _is_file(path: Path) -> bool:
     """Zarr products are folders, and one thing all the same."""
-    return path.is_file() or path.suffix.lower() == ".zarr"
+    return path.is_file() or names_folder(path.name.lower())
 
 
 def _listed(path: Path) -> dict[str, Path]:
@@ -85,14 +85,14 @@ def _listed(path: Path) -> dict[str, Path]:
             )
         named[stem(file)] = file
     if not named:
-        raise InputError(f"{path} holds no raster and no volume ({', '.join(IMAGES)})")
+        raise InputError(f"{path} holds no raster and no volume ({', '.join(image_endings())})")
     return named
 
 
 def _offered(file: Path) -> bool:
     name = file.name.lower()
     working = name.endswith((STORE, PART)) or split(file)[0].endswith(PROBABILITIES)
-    return not name.startswith(".") and name.endswith(IMAGES) and not working
+    return not name.startswith(".") and name.endswith(image_endings()) and not working
 
 
 def stem(path: Path) -> str:

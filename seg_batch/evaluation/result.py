@@ -20,7 +20,7 @@ from seg_batch.evaluation.html_page import page
 from seg_batch.evaluation.metrics import CaseScores, dice, mean
 from seg_batch.evaluation.overlays import Gallery, draw
 from seg_batch.evaluation.score import summary
-from seg_batch.evaluation.score_case import Counted, Labelled
+from seg_batch.evaluation.score_case import Counted, LabelledCase
 from seg_batch.evaluation.thresholds import Requirement
 from seg_batch.inference.sliding_window.seams import SeamCounts
 from seg_batch.io.sinks.publish import writing_folder
@@ -49,11 +49,11 @@ class Run:
         """So much more of the case in hand is scored; the shares of a case sum to 1."""
         self.callback.on(events.Advanced(share))
 
-    def add(self, case: Labelled, counted: Counted, facts: dict[str, Any]) -> None:
+    def add(self, case: LabelledCase, counted: Counted) -> None:
         self.scores[case.name] = counted.scores
         self.seams += [counted.seams] if counted.seams else []
         numbers = {"not_scored": counted.not_scored, "not_predicted": counted.not_predicted}
-        self.facts.append({"case": case.name, "box": str(case.box), **numbers, **facts})
+        self.facts.append({"case": case.name, "box": str(case.box), **numbers, **case.facts})
         if counted.not_predicted:
             self.warnings.append(
                 f"{case.name}: {counted.not_predicted} voxels with a true class have no prediction; "

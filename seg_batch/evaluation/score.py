@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import Options
+from seg_batch.core.geometry import Box
 from seg_batch.datasets.label_classes import of_card
 from seg_batch.datasets.patch_set import Held
 from seg_batch.evaluation import metrics
-from seg_batch.evaluation.file_pairs import PredictedRegion
 from seg_batch.evaluation.held_out_cases import named, spacing_of_card
 from seg_batch.evaluation.predict_region import Region, Watch, predicted, to_disk
-from seg_batch.evaluation.score_case import Counted, count
+from seg_batch.evaluation.score_case import Counted, LabelledCase, count
 from seg_batch.inference.sliding_window.stitch import Predictor
 
 PREDICTING = 0.9  # of the time that a region takes; the rest is counting
@@ -41,14 +41,6 @@ class Scored:
         return metrics.per_case(list(self.cases.values()))
 
     @property
-    def mean_dice(self) -> float:
-        """Over the classes that occur, without the background of the card, if it has one."""
-        dice = self.dice
-        if self.background is not None:
-            dice = np.delete(dice, self.background)
-        return metrics.mean(dice)
-
-    @property
     def mean_dice_of_true(self) -> float:
         """The mean over the classes that the truth has, without the background: what a checkpoint is
         chosen by. One voxel of a class that is not there would else weigh as much as a class."""
@@ -60,22 +52,6 @@ class Scored:
     @property
     def accuracy(self) -> float:
         return metrics.accuracy(self.total)
-
-    def table(self, names: list[str]) -> dict[str, Any]:
-        """For the card. A class that neither truth nor map has is None."""
-        total = self.total
-        iou = dict(zip(names, metrics.plain(metrics.iou(total)), strict=True))
-        dice = dict(zip(names, metrics.plain(self.dice), strict=True))
-        return {
-            "cases": list(self.cases),
-            "voxels": int(total.sum()),
-            "accuracy": metrics.plain(self.accuracy),
-            "accuracy_of_commonest_class": metrics.plain(metrics.commonest(total)),
-            "mean_dice": metrics.plain(self.mean_dice),
-            "dice": dice,
-            "iou": iou,
-            "true_voxels": dict(zip(names, map(int, total.sum(1)), strict=True)),
-        }
 
 
 def score(
@@ -113,17 +89,11 @@ def scores_of(
     watch, cases = Watch(len(card.classes)), {}
     each = 1 / max(1, len(regions))
     with tempfile.TemporaryDirectory(dir=work, prefix="scoring-") as folder:
+        scorer = RegionScorer(card, predictor, options or Options(), Path(folder), watch)
         for name, region in named(list(regions)):
             spacing = spacing_of_card(card, len(region.extent))
-            part = PredictedRegion(name, region, np.zeros(0), spacing)
-            _, counted = scored_region(
-                part,
-                card,
-                predictor,
-                options or Options(),
-                Path(folder),
-                watch,
-                lambda share: on_share(share * each),
+            _, counted = scorer.score(
+                name, region, spacing, {}, lambda share: on_share(share * each)
             )
             cases[name] = counted.scores
     classes = of_card(card)
@@ -132,31 +102,44 @@ def scores_of(
     return {**table, **watched(watch, classes.names)}
 
 
-def scored_region(
-    part: PredictedRegion,
-    card: ModelCard,
-    predictor: Predictor,
-    options: Options,
-    folder: Path,
-    watch: Watch,
-    on_share: Callable[[float], None],
-) -> tuple[PredictedRegion, Counted]:
-    """Predict a region to a file in ``folder`` and count it; the region now with its labels."""
-    labels = to_disk(
-        part.region,
-        card,
-        predictor,
-        folder,
-        options,
-        watch,
-        lambda s: on_share(PREDICTING * s),
-        part.spacing,
-    )
-    case = PredictedRegion(part.name, part.region, labels, part.spacing)
-    counted = count(
-        case, len(card.classes), on_block=lambda share: on_share((1 - PREDICTING) * share)
-    )
-    return case, counted
+@dataclass(frozen=True)
+class RegionScorer:
+    """Predicts regions one after the other, each to a file in ``folder``, and counts them."""
+
+    card: ModelCard
+    predictor: Predictor
+    options: Options
+    folder: Path
+    watch: Watch
+
+    def score(
+        self,
+        name: str,
+        region: Region,
+        spacing: tuple[float, ...] | None,
+        facts: Mapping[str, Any],
+        on_share: Callable[[float], None],
+    ) -> tuple[LabelledCase, Counted]:
+        """The region with its labels, which the next one replaces, and what it gave."""
+        labels = to_disk(
+            region,
+            self.card,
+            self.predictor,
+            self.folder,
+            self.options,
+            self.watch,
+            lambda share: on_share(PREDICTING * share),
+            spacing,
+        )
+
+        def found(box: Box) -> tuple[np.ndarray, np.ndarray]:
+            part = np.asarray(labels[box.slices(region.box.start)])
+            return part, np.ones(part.shape, bool)
+
+        case = LabelledCase(name, region.box, region.truth, found, region.read, facts, spacing)
+        rest = 1 - PREDICTING
+        classes = len(self.card.classes)
+        return case, count(case, classes, on_block=lambda share: on_share(rest * share))
 
 
 def summary(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,31 +17,28 @@ from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
 SIDE = {2: 1024, 3: 128}
 
 
-class Labelled(Protocol):
+Labels = Callable[[Box], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledCase:
     """A case with truth and prediction on one grid: ``box`` of it is scored.
 
     ``truth(box)`` and ``found(box)``: class indices and where they count, ``box.shape`` each.
-    ``image(box)``: the pixels there, None where no image is known. ``spacing``: length of a voxel
-    per axis (mm, m), None where unknown. ``taper``: how tiles were blended, if that is known.
+    ``image(box)``: the pixels there, None where no image is known. ``facts``: where it is from, as
+    JSON. ``spacing``: length of a voxel per axis (mm, m), None where unknown. ``taper``: how tiles were
+    blended, if that is known. ``close``: of the files behind it.
     """
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def box(self) -> Box: ...
-
-    @property
-    def spacing(self) -> tuple[float, ...] | None: ...
-
-    @property
-    def taper(self) -> Taper | None: ...
-
-    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]: ...
-
-    def found(self, box: Box) -> tuple[np.ndarray, np.ndarray]: ...
-
-    def image(self, box: Box) -> Pixels | None: ...
+    name: str
+    box: Box
+    truth: Labels
+    found: Labels
+    image: Callable[[Box], Pixels | None]
+    facts: Mapping[str, Any]
+    spacing: tuple[float, ...] | None = None
+    taper: Taper | None = None
+    close: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Counted:
 
 
 def count(
-    case: Labelled,
+    case: LabelledCase,
     classes: int,
     side: Shape | None = None,
     on_block: Callable[[float], None] = lambda share: None,

@@ -46,6 +46,10 @@ class Model:
         return (self, *self.members)
 
     @property
+    def cards(self) -> tuple[ModelCard, ...]:
+        return tuple(model.card for model in self.all)
+
+    @property
     def names(self) -> list[str]:
         return [model.card.name for model in self.all]
 

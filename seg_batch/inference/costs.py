@@ -10,7 +10,6 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -19,9 +18,11 @@ from seg_batch.config.postprocess import AnyStep, needs_probabilities
 from seg_batch.core import hardware, units
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape, recompute_factor
+from seg_batch.core.registry.engines import SLOWEST, info_of
 from seg_batch.executors import IN_FLIGHT
 from seg_batch.inference.postprocess.costs import block_bytes, blocks_of, threads_for
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.open_view import View
 
 # Blocks beyond this gain little (recompute x1.08 in 2-D, x1.12 in 3-D) and cost memory.
 BLOCK_VOXELS = {2: 1 << 24, 3: 1 << 26}
@@ -30,35 +31,7 @@ BASE_BYTES = 420 << 20  # interpreter, libraries, GDAL's cache, the export of th
 # and three ANU-Nets of 2 and 34 MiB: TensorFlow 10 to 100 MiB, OpenVINO 55 to 165, activations included.
 MEMBER_BYTES = 150 << 20
 
-# Libraries and arenas before any patch, and the share of the card's activation_bytes (an upper
-# estimate, for TensorFlow) that a patch takes. Measured in fresh processes, both starter bundles, 2-D
-# up to 1024 x 1024, 3-D up to 96 x 112 x 96: TensorFlow 735 MiB and 0.91; OpenVINO, which lays out
-# all its buffers beforehand, 101 MiB and 0.60 in float32, 0.68 where bfloat16 is used as well.
-ENGINE_BYTES = {"openvino": 200 << 20, "tensorflow": 900 << 20, "keras": 900 << 20}
-ACTIVATION_SHARE = {"openvino": 0.75, "tensorflow": 1.0, "keras": 1.0}
-
-# Multiply-adds x 2 a second, by engine and precision, with AVX-512. Measured: OpenVINO in bfloat16 300e9
-# (Zen 5, wide networks) and 130e9 (Zen 4, the starters); in float32 100e9 and 76e9; TensorFlow 150e9 and
-# 130e9, 95e9 and 76e9.
-FLOPS_PER_CORE = {
-    ("openvino", "mixed"): 200e9,
-    ("openvino", "float32"): 90e9,
-    ("tensorflow", "mixed"): 140e9,
-    ("tensorflow", "float32"): 85e9,
-}
-# With AVX2: OpenVINO 32e9 (Zen 3, busy) to 94e9 (Zen 4), TensorFlow 39e9 to 66e9, mixed or not.
-FLOPS_BELOW_AVX512 = {"openvino": 55e9, "tensorflow": 45e9}
-SLOWEST = 30e9
 VOXELS_PER_CORE_S = 10e6
-
-
-class View(Protocol):
-    """How the model sees the axes of a file (``views.oriented``): boxes go from one to the other."""
-
-    @property
-    def info(self) -> SourceInfo: ...
-
-    def to_view(self, box: Box) -> Box: ...
 
 
 def _sides(extent: int, chunk: int) -> list[int]:
@@ -206,8 +179,8 @@ def seconds(engine: str, precision: str, *, flops: float, voxels: float, workers
     cores, fast = hardware.cores(), bool(hardware.gpus()) or hardware.has_avx512()
     if not flops:
         return voxels / (VOXELS_PER_CORE_S * cores)
-    if not hardware.gpus() and (engine == "keras" or (engine == "tensorflow" and not fast)):
-        cores = min(cores, max(workers, 1))  # they take one thread each (nn.engines.steady)
-    if fast:
-        return flops / (FLOPS_PER_CORE.get((engine, precision), SLOWEST) * cores)
-    return flops / (FLOPS_BELOW_AVX512.get(engine, SLOWEST) * cores)
+    info = info_of(engine)
+    if not hardware.gpus() and info.takes_one_thread(fast):
+        cores = min(cores, max(workers, 1))
+    speed = info.flops_per_core.get(precision, SLOWEST) if fast else info.flops_below_avx512
+    return flops / (speed * cores)

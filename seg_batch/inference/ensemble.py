@@ -97,3 +97,16 @@ def _takes(card: ModelCard, patch: Shape | None) -> bool:
     if card.multiple is None or len(card.multiple) != len(patch):
         return False
     return all(side % step == 0 for side, step in zip(patch, card.multiple, strict=True))
+
+
+def decimated(predictor: Predictor, factor: int) -> Predictor:
+    """The predictor of a model with ``factor`` output voxels per input voxel and axis, for patches
+    on the output's grid (``views.upsampled``): it sees each voxel of the file once."""
+    if factor == 1:
+        return predictor
+
+    def predict(patches: np.ndarray) -> np.ndarray:
+        step = (slice(None, None, factor),) * (patches.ndim - 2)
+        return predictor(np.ascontiguousarray(patches[:, *step]))
+
+    return predict

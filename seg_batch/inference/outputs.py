@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import glob
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from seg_batch.core import text
+from seg_batch.core.files import read_json
+from seg_batch.core.registry import formats
 from seg_batch.core.run_files import (
     ATTEMPT,
     ON_THE_WAY,
@@ -18,13 +18,11 @@ from seg_batch.core.run_files import (
     STORE,
     beside,
 )
+from seg_batch.inference.report import Report
 from seg_batch.io.sinks.product import digest
 from seg_batch.io.sources.protocol import SourceInfo
 
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # what every report of ours has
-
-
-DEFAULT_ENDING = {"raster": ".tif", "volume": ".nii.gz"}
 
 
 @dataclass(frozen=True)
@@ -70,33 +68,31 @@ class Outputs:
 
 def split(path: Path) -> tuple[str, str]:
     """Name and ending, where ``.nii.gz`` is one ending."""
-    name, ending = text.split(path.name)
+    name, ending = formats.split(path.name)
     return (name, ending) if ending else (path.stem, path.suffix)
 
 
 def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = False) -> Outputs:
     """``<input stem>_labels.tif`` or ``.nii.gz`` in the current folder, or in the folder that
     ``output`` names, or ``output`` itself."""
-    default = split(Path(info.path))[0] + "_labels" + DEFAULT_ENDING[info.kind]
+    default = split(Path(info.path))[0] + "_labels" + formats.product_endings(info.kind)[0]
     if output is None:
         return Outputs(Path.cwd() / default)
     path = Path(output)
-    folder = path.is_dir() and path.suffix != ".zarr"
+    folder = path.is_dir() and not formats.names_folder(path.name)
     if many or folder or str(output).endswith("/"):
         return Outputs(path.absolute() / default)
     return Outputs(path.absolute())
 
 
-def read_report(outputs: Outputs) -> dict[str, Any] | None:
+def read_report(outputs: Outputs) -> Report | None:
     """The report beside a product, or None where there is none of ours."""
-    try:
-        report = json.loads(outputs.report.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return report if isinstance(report, dict) and report.keys() >= _OURS else None
+    report = read_json(outputs.report)
+    ours = isinstance(report, dict) and report.keys() >= _OURS
+    return cast(Report, report) if ours else None
 
 
-def is_intact(outputs: Outputs, report: dict[str, Any]) -> bool:
+def is_intact(outputs: Outputs, report: Report) -> bool:
     """True when the product, and probabilities beside it, are byte for byte as its report tells."""
     told = {outputs.product: report["product"], outputs.probabilities: report.get("probabilities")}
     return all(

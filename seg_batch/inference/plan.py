@@ -7,6 +7,7 @@ states bytes per worker before any work and refuses what can't fit (law 5).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -25,11 +26,9 @@ from seg_batch.core import hardware, units
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape
 from seg_batch.core.normalise import Normaliser
+from seg_batch.core.registry.engines import info_of
 from seg_batch.inference.costs import (
-    ACTIVATION_SHARE,
-    ENGINE_BYTES,
     Costs,
-    View,
     asked_block,
     choose_block,
     coarse_bytes,
@@ -41,38 +40,50 @@ from seg_batch.inference.postprocess.label_context import Setting, require_fit
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.open_view import View
 
 CHUNK = {2: 1024, 3: 128}
 MEMORY_SHARE = 0.6
 GPU_BATCH = 16
 LAYOUT = 1
+AS_ASKED = ("taper", "probabilities", "precision", "engine", "tta", "workers")  # of the options
+SAME = {"in_fingerprint": True}  # marks a field: two runs that differ in it write other bytes
+# Stores and reports keep their keys in the order in which they came: these last.
+CAME_LATER = ("engine", "engine_why", "tta", "passes", "post")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Every decision of one run. Shapes are voxels; ``extent``, ``block`` and ``chunk`` are in the
-    file's own axes, ``view_extent``, ``patch``, ``overlap`` and ``margin`` in the model's view."""
+@dataclass(frozen=True, kw_only=True)
+class Decisions:
+    """What is decided of one run. Shapes are voxels; ``extent``, ``block`` and ``chunk`` are in the
+    file's own axes, ``view_extent``, ``patch``, ``overlap`` and ``margin`` in the model's view.
 
-    extent: Shape
+    What is marked as ``SAME`` must be equal for two runs to write the same bytes. Blocks, batch and
+    workers need not be: a resumed run takes over the blocks that it finds.
+    """
+
+    extent: Shape = field(metadata=SAME)
     view_extent: Shape
-    orientation: str
-    patch: Shape
-    overlap: Shape
-    margin: Shape
-    taper: str
+    orientation: str = field(metadata=SAME)
+    patch: Shape = field(metadata=SAME)
+    overlap: Shape = field(metadata=SAME)
+    margin: Shape = field(metadata=SAME)
+    taper: str = field(metadata=SAME)
     block: Shape
-    chunk: Shape
+    chunk: Shape = field(metadata=SAME)
     rank: int
     batch: int
     classes: int
-    probabilities: bool
-    precision: str
-    normaliser: dict[str, Any]
-    label_dtype: str
+    probabilities: bool = field(metadata=SAME)
+    precision: str = field(metadata=SAME)
+    engine: str = field(default="tensorflow", metadata=SAME)
+    engine_why: str = ""
+    tta: str = field(default="none", metadata=SAME)
+    passes: int = 1
+    label_dtype: str = field(metadata=SAME)
     nodata: int
-    empty_label: int
-    skip_below: float | None
-    skip_label: int
+    empty_label: int = field(metadata=SAME)
+    skip_below: float | None = field(metadata=SAME)
+    skip_label: int = field(metadata=SAME)
     workers: int
     blocks: int
     tiles: int
@@ -81,12 +92,7 @@ class Plan:
     memory_bytes: int
     disk_bytes: int
     seconds_estimate: float
-    engine: str = "tensorflow"
-    engine_why: str = ""
-    tta: str = "none"
-    passes: int = 1
-    post: tuple[dict[str, Any], ...] = ()
-    fingerprint: dict[str, Any] = field(default_factory=dict)
+    post: tuple[dict[str, Any], ...] = field(default=(), metadata=SAME)
 
     @property
     def grid(self) -> Grid:
@@ -107,30 +113,76 @@ class Plan:
         return self.probabilities or needs_probabilities(self.post)
 
     @property
+    def tiles_predicted(self) -> int:
+        return round(self.tiles * self.recompute)
+
+    def _with_numbers(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        """All decisions by name, the normaliser's in their place."""
+        values: dict[str, Any] = {}
+        for each in fields(Decisions):
+            if each.name == "label_dtype":
+                values["normaliser"] = numbers
+            values[each.name] = getattr(self, each.name)
+        return values
+
+    def _json(self, numbers: dict[str, Any], fingerprint: dict[str, Any]) -> dict[str, Any]:
+        values = self._with_numbers(numbers)
+        later = {name: values.pop(name) for name in CAME_LATER}
+        return {**values, **later, "fingerprint": fingerprint}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftPlan(Decisions):
+    """All decisions for an input whose pixels were not looked at yet. ``identity``: what else must
+    stay equal for a run to be resumed (input, model)."""
+
+    identity: dict[str, Any]
+
+    def with_normaliser(self, normaliser: Normaliser) -> Plan:
+        decided = self._with_numbers(asdict(normaliser))
+        same = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in decided.items()
+            if name in FINGERPRINTED
+        }
+        fingerprint = {"layout": LAYOUT, **same, **self.identity}
+        return Plan(**{**decided, "normaliser": normaliser}, fingerprint=fingerprint)
+
+    def to_json(self) -> dict[str, Any]:
+        """As that of a plan, less what is not known yet."""
+        return self._json({}, self.identity)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Decisions):
+    """Every decision of one run, and the fingerprint of those on which its bytes depend."""
+
+    normaliser: Normaliser = field(metadata=SAME)
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+
+    @property
     def of_prediction(self) -> dict[str, Any]:
         """The part of the fingerprint that the work store answers for: what follows prediction is
         not in it, so that another chain takes over what was predicted."""
         kept = {"probabilities": self.keeps_probabilities}
         return {k: v for k, v in {**self.fingerprint, **kept}.items() if k != "post"}
 
-    @property
-    def tiles_predicted(self) -> int:
-        return round(self.tiles * self.recompute)
-
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return self._json(asdict(self.normaliser), self.fingerprint)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Plan:
+        """AttributeError, TypeError or ValueError for what is no plan."""
         known = {f.name for f in fields(cls)}
-        tuples: dict[str, Any] = {
+        values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known
         }
-        return cls(**tuples)
+        if "normaliser" in values:
+            values["normaliser"] = Normaliser.from_json(values["normaliser"])
+        return cls(**values)
 
 
-def _default_memory(workers: int) -> int:
-    return int(hardware.memory_bytes() * MEMORY_SHARE / workers)
+FINGERPRINTED = {f.name for f in fields(Plan) if f.metadata == SAME}
 
 
 def _batch(card: ModelCard, options: Options, memory_bytes: int, tiles: int) -> int:
@@ -143,7 +195,7 @@ def _batch(card: ModelCard, options: Options, memory_bytes: int, tiles: int) -> 
 
 
 def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batch: int) -> Costs:
-    share = ACTIVATION_SHARE.get(options.engine, 1.0)
+    engine = info_of(options.engine)
     return Costs(
         grid=grid,
         in_bytes=info.voxel_bytes + coarse_bytes(info, card),
@@ -152,81 +204,56 @@ def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batc
         label_bytes=np.dtype(card.label_dtype).itemsize,
         probabilities=options.probabilities or needs_probabilities(chain_of(info, card, options)),
         batch=batch,
-        model_bytes=ENGINE_BYTES.get(options.engine, 0) if card.weights_sha256 else 0,
-        activation_bytes=int(share * card.compute.activation_bytes),
+        model_bytes=engine.memory_bytes if card.weights_sha256 else 0,
+        activation_bytes=int(engine.activation_share * card.compute.activation_bytes),
     )
 
 
-def _together(*cards: ModelCard) -> Compute:
-    """What a patch costs in an ensemble: every member computes, and keeps what it computes in."""
-    return Compute(
+def _together(cards: Sequence[ModelCard]) -> ModelCard:
+    """The first card with what a patch costs in an ensemble of all: every member computes, and keeps
+    what it computes in."""
+    compute = Compute(
         activation_bytes=sum(card.compute.activation_bytes for card in cards),
         flops=sum(card.compute.flops for card in cards),
     )
+    return cards[0].model_copy(update={"compute": compute})
 
 
 def make_plan(
-    info: SourceInfo,
     view: View,
-    card: ModelCard,
+    cards: Sequence[ModelCard],
     options: Options,
+    engine_why: str,
     identity: dict[str, Any],
-    members: tuple[ModelCard, ...] = (),
-) -> Plan:
-    """All decisions for one input but the numbers of the normaliser (see ``normalised``).
+) -> DraftPlan:
+    """All decisions for one input but the numbers of the normaliser.
 
-    ``identity``: what else must stay equal for a run to be resumed (input, model). ``members``:
-    the cards of further models that are averaged with this one's. PlanError when it can't be done
-    in the memory allowed."""
+    ``cards``: that of the model, and of further ones that are averaged with it. PlanError when it
+    can't be done in the memory allowed."""
+    info, card = view.native.info, _together(cards)
     grid, rank = make_grid(view.info.extent, card, options)
     views = len(symmetries(options.tta, grid.patch[-rank:]))
-    card = card.model_copy(update={"compute": _together(card, *members)})
-    memory_bytes = options.memory_bytes or _default_memory(options.workers)
+    memory_bytes = options.memory_bytes
+    memory_bytes = memory_bytes or int(hardware.memory_bytes() * MEMORY_SHARE / options.workers)
     batch = _batch(card, options, memory_bytes, len(grid))
-    costs = replace(_costs(info, card, options, grid, batch), views=views, members=len(members))
-    chunk = tuple(min(CHUNK[len(info.extent)], n) for n in info.extent)
-    if options.block:
-        block = asked_block(options.block, info.extent, chunk)
-    else:
-        block = choose_block(costs, info.extent, view, chunk, options.workers, memory_bytes)
-    blocks = Blocks(info.extent, block)
-    promised = costs.process(view.to_view(Box.whole(block)).shape, len(blocks))
-    chain = chain_of(info, card, options)
-    passes = views * (1 + len(members))
-    promised = max(promised, post_bytes(chain, info, card, chunk, options.workers))
-    predicted = sum(grid.count(view.to_view(b.box)) for b in blocks)
-    plan = Plan(
-        extent=info.extent,
-        view_extent=view.info.extent,
-        orientation=card.orientation if info.kind == "volume" else "",
-        patch=grid.patch,
-        overlap=grid.overlap,
-        margin=grid.margin,
-        taper=options.taper,
-        block=block,
-        chunk=chunk,
+    costs = _costs(info, card, options, grid, batch)
+    costs = replace(costs, views=views, members=len(cards) - 1)
+    blocks = _blocks(costs, view, options, memory_bytes)
+    predicted, passes = sum(grid.count(view.to_view(b.box)) for b in blocks), views * len(cards)
+    plan = DraftPlan(
+        **{name: getattr(options, name) for name in AS_ASKED},
+        **_of_input(view, card),
+        **_needed(costs, blocks, view, card, options),
+        **{name: getattr(grid, name) for name in ("patch", "overlap", "margin")},
+        engine_why=engine_why,
+        block=blocks.shape,
         rank=rank,
         batch=batch,
-        classes=len(card.classes),
-        probabilities=options.probabilities,
-        precision=options.precision,
-        engine=options.engine,
-        tta=options.tta,
         passes=passes,
-        post=to_json(chain),
-        normaliser={},
-        label_dtype=card.label_dtype,
-        nodata=card.nodata,
-        empty_label=_empty_label(info, card),
-        skip_below=card.skip.below if card.skip else None,
-        skip_label=card.skip.label if card.skip else 0,
-        workers=options.workers,
         blocks=len(blocks),
         tiles=len(grid),
         recompute=predicted / len(grid),
-        promised_bytes=promised,
         memory_bytes=memory_bytes,
-        disk_bytes=disk_bytes(info, card, chain, options.probabilities),
         seconds_estimate=seconds(
             options.engine,
             options.precision,
@@ -234,16 +261,55 @@ def make_plan(
             voxels=math.prod(info.extent) * predicted / len(grid) * passes,
             workers=options.workers,
         ),
-        fingerprint=identity,
+        identity=identity,
     )
     check_memory(plan)
     return plan
 
 
-def normalised(plan: Plan, normaliser: Normaliser) -> Plan:
-    """The plan with its normaliser's numbers, and so with its whole fingerprint."""
-    plan = replace(plan, normaliser=asdict(normaliser))
-    return replace(plan, fingerprint=_fingerprint(plan, plan.fingerprint))
+def _blocks(costs: Costs, view: View, options: Options, memory_bytes: int) -> Blocks:
+    """In the file's own axes: of the shape asked for, else of that which ends soonest."""
+    extent = view.native.info.extent
+    chunk = _chunk(extent)
+    if options.block:
+        return Blocks(extent, asked_block(options.block, extent, chunk))
+    return Blocks(extent, choose_block(costs, extent, view, chunk, options.workers, memory_bytes))
+
+
+def _needed(
+    costs: Costs, blocks: Blocks, view: View, card: ModelCard, options: Options
+) -> dict[str, Any]:
+    """The steps that follow prediction, and bytes at most: of a process, and on disk."""
+    info = view.native.info
+    chain = chain_of(info, card, options)
+    predicting = costs.process(view.to_view(Box.whole(blocks.shape)).shape, len(blocks))
+    following = post_bytes(chain, info, card, _chunk(info.extent), options.workers)
+    return {
+        "post": to_json(chain),
+        "promised_bytes": max(predicting, following),
+        "disk_bytes": disk_bytes(info, card, chain, options.probabilities),
+    }
+
+
+def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
+    """The sides of the input, and how its labels are written."""
+    info = view.native.info
+    return {
+        "extent": info.extent,
+        "view_extent": view.info.extent,
+        "orientation": card.orientation if info.kind == "volume" else "",
+        "chunk": _chunk(info.extent),
+        "classes": len(card.classes),
+        "label_dtype": card.label_dtype,
+        "nodata": card.nodata,
+        "empty_label": _empty_label(info, card),
+        "skip_below": card.skip.below if card.skip else None,
+        "skip_label": card.skip.label if card.skip else 0,
+    }
+
+
+def _chunk(extent: Shape) -> Shape:
+    return tuple(min(CHUNK[len(extent)], n) for n in extent)
 
 
 def _empty_label(info: SourceInfo, card: ModelCard) -> int:
@@ -252,7 +318,7 @@ def _empty_label(info: SourceInfo, card: ModelCard) -> int:
     return 0 if info.kind == "volume" and background else card.nodata
 
 
-def check_memory(plan: Plan) -> None:
+def check_memory(plan: Decisions) -> None:
     """PlanError when a worker may use less than the plan promises to need."""
     if plan.promised_bytes > plan.memory_bytes:
         raise PlanError(
@@ -260,35 +326,6 @@ def check_memory(plan: Plan) -> None:
             f"{units.show_bytes(plan.promised_bytes)} per worker, allowed are "
             f"{units.show_bytes(plan.memory_bytes)}: raise --memory or use fewer --workers"
         )
-
-
-def _fingerprint(plan: Plan, identity: dict[str, Any]) -> dict[str, Any]:
-    """What must be equal for two runs to write the same bytes. Blocks, batch and workers are not
-    in it: a resumed run takes over the blocks it finds."""
-    decided = {
-        name: getattr(plan, name)
-        for name in [
-            "extent",
-            "orientation",
-            "patch",
-            "overlap",
-            "margin",
-            "taper",
-            "chunk",
-            "probabilities",
-            "precision",
-            "engine",
-            "tta",
-            "normaliser",
-            "label_dtype",
-            "empty_label",
-            "skip_below",
-            "skip_label",
-            "post",
-        ]
-    }
-    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in decided.items()}
-    return {"layout": LAYOUT, **plain, **identity}
 
 
 def adopt(plan: Plan, stored: Plan) -> Plan:

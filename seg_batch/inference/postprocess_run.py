@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -24,17 +23,14 @@ from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Block, Box, Shape
-from seg_batch.core.georef import Georef, RasterGeoref
-from seg_batch.core.normalise import Normaliser
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.inference.postprocess.costs import blocks_of, threads_for
 from seg_batch.inference.postprocess.label_context import Setting
-from seg_batch.inference.postprocess.run import Done, run_step
+from seg_batch.inference.postprocess.run import Done, StepRow, run_step
 from seg_batch.inference.worker import Job
 from seg_batch.io.sinks.work_store import WorkStore
-from seg_batch.io.sources import open_source
 from seg_batch.io.sources.tolerant_read import hold
-from seg_batch.io.sources.views.upsampled import finer
+from seg_batch.io.sources.views.open_view import open_view
 
 PREDICTED = "labels"
 
@@ -44,7 +40,7 @@ class Mapped:
     """The map that becomes the product, and one row per step for the report."""
 
     name: str = PREDICTED
-    steps: tuple[dict[str, Any], ...] = ()
+    steps: tuple[StepRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ class StoreBoard:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        return spacing_of(self._store.spec.georef)
+        return self._store.spec.georef.spacing
 
     def labels(self, box: Box) -> np.ndarray:
         return self._store.read_labels(box, self.before)
@@ -82,30 +78,13 @@ class StoreBoard:
 
     def image(self, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
         """The input as the model saw it, in the file's own axes; what can't be read is not valid."""
-        job, card = self.job, self.job.model.card
-        source = open_source(
-            job.input, volume=job.volume, staged=Path(job.staged) if job.staged else None
-        )
-        try:
-            pixels, _ = hold(finer(source, card.finer, card.rank, card.orientation), box)
-        finally:
-            source.close()
-        numbers: dict[str, Any] = {
-            k: v if v is None else tuple(v) for k, v in job.plan.normaliser.items()
-        }
+        with open_view(self.job.image, self.job.model.card) as view:
+            pixels, _ = hold(view.native, box)
         valid = None if pixels.valid is None else pixels.any_valid()
-        return Normaliser(**numbers)(pixels), valid
+        return self.job.plan.normaliser(pixels), valid
 
     def write(self, block: Block, labels: np.ndarray) -> None:
         self._store.write_map(self.after, block, labels)
-
-
-def spacing_of(georef: Georef) -> tuple[float, ...]:
-    """Sides of a voxel along the file's axes, in the unit of its georeference."""
-    if isinstance(georef, RasterGeoref):
-        a, b, _, d, e, _ = georef.transform
-        return math.hypot(b, e), math.hypot(a, d)
-    return georef.spacing
 
 
 def post_process(job: Job, store: WorkStore, pool: Pool, callback: Callback) -> Mapped:
@@ -134,7 +113,7 @@ def post_process(job: Job, store: WorkStore, pool: Pool, callback: Callback) -> 
     return Mapped(name, tuple(rows))
 
 
-def _row(step: AnyStep, done: Done, seconds: float) -> dict[str, Any]:
+def _row(step: AnyStep, done: Done, seconds: float) -> StepRow:
     return {
         "step": to_json([step])[0],
         "words": describe(step),
@@ -156,7 +135,7 @@ def _basis(store: WorkStore, blocks: int) -> str | None:
 
 def _done_before(
     store: WorkStore, basis: str | None, chain: tuple[AnyStep, ...]
-) -> tuple[str, list[dict[str, Any]]]:
+) -> tuple[str, list[StepRow]]:
     """The map that an earlier run came to, and the rows of its steps; the predicted one if none."""
     noted = store.steps()
     rows = noted.get("steps", [])

@@ -11,7 +11,6 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -29,14 +28,15 @@ from seg_batch.core.errors import (
     UnreadableError,
 )
 from seg_batch.core.geometry import Block
-from seg_batch.core.normalise import Normaliser, from_statistics
+from seg_batch.core.normalise import Normaliser
+from seg_batch.core.registry.formats import FORMATS, holds_probabilities
 from seg_batch.core.text import visible
 from seg_batch.core.versions import package_version
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
 from seg_batch.inference.outputs import read_report
-from seg_batch.inference.plan import Plan, adopt, normalised
+from seg_batch.inference.plan import DraftPlan, Plan, adopt
 from seg_batch.inference.postprocess_run import post_process
-from seg_batch.inference.report import Run, build_report, write_report
+from seg_batch.inference.report import BlockTally, Report, build_report, write_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
 from seg_batch.inference.resume import (
     check_destination,
@@ -49,10 +49,11 @@ from seg_batch.inference.resume import (
 )
 from seg_batch.inference.worker import Job, close_work, run_block, working
 from seg_batch.inference.worker_requirements import needs_of
-from seg_batch.io.sinks.product import Product, export, probabilities_spec
+from seg_batch.io.sinks.product import Product, export, format_of, probabilities_spec
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
-from seg_batch.io.sources import open_source, pieces, stage
+from seg_batch.io.sources import stage
+from seg_batch.io.sources.views.open_view import open_view
 
 
 def predict_one(
@@ -61,7 +62,7 @@ def predict_one(
     *,
     pool: Pool | None = None,
     stop: Event | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Segment one input; returns the report that is also written beside the product.
 
     ``pool``: that of a run of many inputs; else the request's own is opened. Once ``stop`` is set no
@@ -71,13 +72,13 @@ def predict_one(
     """
     start = time.perf_counter()
     callback = callback or Callback()
-    prepared = prepare(request)
-    outputs = prepared.outputs
+    draft = prepare(request)
+    outputs = draft.outputs
     report = read_report(outputs)
-    check_destination(prepared, report)
+    check_destination(draft, report)
     with leaving_nothing_behind(outputs):
-        normaliser, staged = _numbers(prepared, callback)
-        prepared = replace(prepared, plan=normalised(prepared.plan, normaliser))
+        normaliser, staged = _numbers(draft, callback)
+        prepared = draft.by(draft.plan.with_normaliser(normaliser))
         if (told_again := finished(prepared, report)) is not None:
             if not request.keep_store:
                 clean_unused(outputs)
@@ -85,15 +86,14 @@ def predict_one(
         with _pool(pool, prepared, staged) as workers:
             store = open_store(prepared, report)
             with store.lock():
-                plan = adopt(prepared.plan, Plan.from_json(store.spec.plan))
-                prepared = replace(prepared, plan=plan)
+                prepared = prepared.by(adopt(prepared.plan, Plan.from_json(store.spec.plan)))
                 if request.overwrite:
-                    store.forget_damaged(plan.output_blocks)
+                    store.forget_damaged(prepared.plan.output_blocks)
                 return _run(prepared, store, workers, staged, callback, start, stop or Event())
 
 
 def _pool(
-    given: Pool | None, prepared: Prepared, staged: Path | None
+    given: Pool | None, prepared: Prepared[Plan], staged: Path | None
 ) -> AbstractContextManager[Pool]:
     """The pool given, or one of this run's own, whose workers were asked whether they fit it."""
     if given:
@@ -104,34 +104,26 @@ def _pool(
     return open_pool(prepared.request.cluster, plan.workers, needs)
 
 
-def _numbers(prepared: Prepared, callback: Callback) -> tuple[Normaliser, Path | None]:
+def _numbers(prepared: Prepared[DraftPlan], callback: Callback) -> tuple[Normaliser, Path | None]:
     """The normaliser, and the staged copy of a compressed volume.
 
     Staging and the pass for statistics happen once, here, so that every worker reads the same
     plain file and uses the same numbers (law 6).
     """
-    rule, request = prepared.model.card.normalisation, prepared.request
-    staged = None
-    if prepared.info.format == "nifti":
+    card, staged = prepared.model.card, None
+    if FORMATS[prepared.info.format].stage:
         callback.on(events.Stage("staging the volume"))
         staged = stage(prepared.info.path, prepared.outputs.staging)
-    if rule.kind == "identity":
-        return Normaliser(), staged
-    if rule.kind == "card":
-        return Normaliser(rule.mean, rule.std, rule.low, rule.high), staged
+    if normaliser := card.normalisation.normaliser():
+        return normaliser, staged
     callback.on(events.Stage("measuring mean and deviation"))
-    source = open_source(request.input, volume=request.volume, staged=staged)
-    try:
-        return from_statistics(pieces(source), len(prepared.info.channels)), staged
-    finally:
-        source.close()
+    with open_view(prepared.request.image(staged), card) as view:
+        return view.statistics(), staged
 
 
-def _job(prepared: Prepared, staged: Path | None) -> Job:
+def _job(prepared: Prepared[Plan], staged: Path | None) -> Job:
     return Job(
-        input=prepared.info.path,
-        volume=prepared.request.volume,
-        staged=str(staged) if staged else None,
+        image=prepared.request.image(staged),
         model=prepared.model,
         plan=prepared.plan,
         store=str(prepared.outputs.store),
@@ -140,18 +132,18 @@ def _job(prepared: Prepared, staged: Path | None) -> Job:
 
 
 def _run(
-    prepared: Prepared,
+    prepared: Prepared[Plan],
     store: WorkStore,
     pool: Pool,
     staged: Path | None,
     callback: Callback,
     start: float,
     stop: Event,
-) -> dict[str, Any]:
+) -> Report:
     """All blocks that are not done yet, then the product and its report."""
     plan, outputs = prepared.plan, prepared.outputs
     done = store.receipts()
-    run = Run(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
+    run = BlockTally(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
     warnings = (*prepared.info.warnings, *pool.advice)
     callback.on(events.BlocksPlanned(plan.blocks, plan.tiles_predicted, len(done), warnings))
     todo = [block for block in plan.output_blocks if block.name not in done]
@@ -188,10 +180,13 @@ def _run(
     return report
 
 
-def _export(prepared: Prepared, store: WorkStore, run: Run, labels: str) -> list[Product]:
-    """The labels, and the probabilities where they were asked for and are not in the same Zarr.
+def _export(
+    prepared: Prepared[Plan], store: WorkStore, run: BlockTally, labels: str
+) -> list[Product]:
+    """The labels, and the probabilities where they were asked for and are not in the same product.
     ``labels``: the store's map after the last step."""
     outputs, info = prepared.outputs, prepared.info
+    form = format_of(outputs.product, info.kind)
     spec = ProductSpec(
         extent=info.extent,
         dtype=prepared.plan.label_dtype,
@@ -199,17 +194,16 @@ def _export(prepared: Prepared, store: WorkStore, run: Run, labels: str) -> list
         classes=prepared.model.card.classes,
         georef=info.georef,
         tags=_provenance(prepared, run),
-        like=Path(info.path) if info.format == "nifti" else None,
+        like=Path(info.path) if info.format == form else None,
         with_probabilities=prepared.plan.probabilities,
     )
     products = []
-    zarr_product = outputs.product.suffix == ".zarr"
-    if prepared.plan.probabilities and not zarr_product:
+    if prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
         products.append(export(store, outputs.probabilities, probabilities_spec(spec)))
     return [export(store, outputs.product, spec, labels), *products]
 
 
-def _provenance(prepared: Prepared, run: Run) -> dict[str, str]:
+def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
     """What a product says of itself wherever it goes."""
     model = prepared.model
     tags = {
@@ -237,7 +231,7 @@ def _predict_blocks(
     job: Job,
     todo: list[Block],
     pool: Pool,
-    run: Run,
+    run: BlockTally,
     callback: Callback,
     stop: Event,
     most: int | None,
@@ -291,7 +285,7 @@ def predict(
     keep_store: bool = False,
     callback: Callback | None = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> Report:
     """Segment one scene or volume; the Python face of ``segbatch predict``.
 
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
@@ -316,7 +310,7 @@ def predict(
     return report
 
 
-def partial_line(report: dict[str, Any]) -> str:
+def partial_line(report: Report) -> str:
     """One line about a partial result: how much is missing, where it begins, why."""
     first = report["failures"][0]
     return (

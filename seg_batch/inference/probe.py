@@ -9,18 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
+from seg_batch.io.pictures import OKABE_ITO
 
 CLASSES = 8
-_COLOURS = (
-    (20, 20, 20),
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-)
 _ONE_HOT = np.eye(CLASSES, dtype=np.float32)
 
 PROBE_CARD = ModelCard(
@@ -28,7 +19,8 @@ PROBE_CARD = ModelCard(
     description="class = floor(first channel, physical units) mod 8; needs no network",
     kind="any",
     classes=tuple(
-        ClassInfo(id=i, name=f"residue {i}", colour=colour) for i, colour in enumerate(_COLOURS)
+        ClassInfo(id=i, name=f"residue {i}", colour=colour)
+        for i, colour in enumerate(((20, 20, 20), *OKABE_ITO))
     ),
     normalisation=Normalisation(kind="identity"),
     licence="Apache-2.0",

@@ -1,4 +1,7 @@
-"""The report beside each product: what was asked, decided, promised, measured and found."""
+"""The report beside each product: what was asked, decided, promised, measured and found.
+
+Each value that travels as JSON is declared here once, as who reads it gets it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import os
 import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.core.georef import RasterGeoref, to_json
@@ -18,7 +21,9 @@ from seg_batch.core.versions import package_version, versions
 from seg_batch.executors import Outcome
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.plan import Plan
-from seg_batch.inference.sliding_window.seams import SeamCounts
+from seg_batch.inference.postprocess.run import StepRow
+from seg_batch.inference.sliding_window.block import Receipt
+from seg_batch.inference.sliding_window.seams import SeamCounts, SeamSummary
 from seg_batch.io.sinks.product import Product
 from seg_batch.io.sources.protocol import SourceInfo
 
@@ -27,15 +32,122 @@ CUBIC_MM_PER_ML = 1000
 UNREADABLE = "the input can't be read at"  # how such a failure begins: another try may read it
 
 
+SizeUnit = Literal["hectares", "millilitres"]
+SIZE_UNITS: dict[SizeUnit, str] = {"hectares": "ha", "millilitres": "mL"}
+
+
+class Failure(TypedDict):
+    """A block that is missing in the product."""
+
+    block: str
+    box: str
+    error: str
+
+
+class BlockCounts(TypedDict):
+    """``resumed``: of those done, what an earlier run had left."""
+
+    total: int
+    done: int
+    failed: int
+    resumed: int
+
+
+class Sizes(TypedDict, total=False):
+    """The size of a class where its voxels have one."""
+
+    hectares: float
+    millilitres: float
+
+
+class ClassRow(Sizes):
+    """``share``: of all classified voxels."""
+
+    id: int
+    name: str
+    colour: list[int]
+    voxels: int
+    share: float
+
+
+class ProductFacts(TypedDict):
+    """``counts``: voxels of each value."""
+
+    path: str
+    bytes: int
+    sha256: str
+    counts: dict[str, int]
+
+
+class ModelFacts(TypedDict):
+    """``whole_patch_layers``: those that see a whole patch; ``members``: further models of an ensemble."""
+
+    name: str
+    weights_sha256: str
+    licence: str
+    whole_patch_layers: list[str]
+    members: NotRequired[list[ModelFacts]]
+
+
+class SourceFacts(TypedDict):
+    """The input as it was when it was opened."""
+
+    format: str
+    channels: list[str]
+    dtype: str
+    identity: dict[str, Any]
+    warnings: list[str]
+
+
+class WorkFacts(TypedDict):
+    """What the blocks took."""
+
+    blocks: BlockCounts
+    failures: list[Failure]
+    n_tiles: int
+    tiles_predicted: int
+    tiles_skipped: int
+    recompute: float
+    promised_bytes: int
+    peak_rss_bytes: int
+    seconds: float
+    stages_s: dict[str, float]
+    spells: dict[str, list[list[float]]]
+
+
+class Report(WorkFacts):
+    """``<product>.json``. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
+    ``geometry``: ``core.georef.to_json``."""
+
+    segbatch: str
+    status: str
+    input: str
+    output: str
+    classes: list[ClassRow]
+    background: int | None
+    post: list[StepRow]
+    seams: SeamSummary | None
+    unclassified_voxels: int
+    product: ProductFacts
+    probabilities: ProductFacts | None
+    model: ModelFacts
+    plan: dict[str, Any]
+    geometry: dict[str, Any]
+    source: SourceFacts
+    executor: str
+    machine: dict[str, int]
+    versions: dict[str, str]
+
+
 @dataclass
-class Run:
+class BlockTally:
     """What is collected while blocks end: receipts of now and of before, and failures."""
 
     total: int
     resumed: int = 0
     lost_voxels: int = 0
-    receipts: list[dict[str, Any]] = field(default_factory=list)
-    failures: list[dict[str, str]] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
     stages_s: dict[str, float] = field(default_factory=dict)
     peak_rss_bytes: int = 0
     cause: BaseException | None = None  # of the first failure, where it was an error
@@ -46,7 +158,7 @@ class Run:
             self.cause = self.cause or outcome.error
             self.fail(outcome.item, f"{type(outcome.error).__name__}: {outcome.error}")
             return
-        receipt = outcome.result
+        receipt: Receipt = outcome.result
         self.peak_rss_bytes = max(self.peak_rss_bytes, receipt["peak_rss_bytes"])
         for stage, seconds in receipt["seconds"].items():
             self.stages_s[stage] = self.stages_s.get(stage, 0.0) + seconds
@@ -62,12 +174,31 @@ class Run:
     def fail(self, block: Any, why: str) -> None:
         self.failures.append({"block": block.name, "box": str(block.box), "error": why})
 
-    @property
-    def done(self) -> int:
-        return self.total - len(self.failures)
+    def facts(self, plan: Plan, seconds: float) -> WorkFacts:
+        """``seconds``: from the start to the product."""
+        done = self.total - len(self.failures)
+        predicted = sum(receipt["tiles"] for receipt in self.receipts)
+        return {
+            "blocks": {
+                "total": self.total,
+                "done": done,
+                "failed": len(self.failures),
+                "resumed": self.resumed,
+            },
+            "failures": self.failures,
+            "n_tiles": plan.tiles,
+            "tiles_predicted": predicted,
+            "tiles_skipped": sum(receipt["skipped"] for receipt in self.receipts),
+            "recompute": round(predicted / plan.tiles, 4) if done == self.total else plan.recompute,
+            "promised_bytes": plan.promised_bytes,
+            "peak_rss_bytes": max(self.peak_rss_bytes, peak_rss_bytes()),
+            "seconds": round(seconds, 3),
+            "stages_s": {name: round(spent, 3) for name, spent in self.stages_s.items()},
+            "spells": spells(self.receipts),
+        }
 
 
-def _measure(voxels: int, info: SourceInfo) -> dict[str, float]:
+def _sizes(voxels: int, info: SourceInfo) -> Sizes:
     """Hectares for a raster whose CRS has a length unit, millilitres for a volume."""
     georef = info.georef
     if isinstance(georef, RasterGeoref):
@@ -77,8 +208,8 @@ def _measure(voxels: int, info: SourceInfo) -> dict[str, float]:
     return {"millilitres": voxels * georef.voxel_mm3 / CUBIC_MM_PER_ML}
 
 
-def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[dict[str, Any]]:
-    """One row per class: id, name, colour, voxels, share of all classified voxels, and size."""
+def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[ClassRow]:
+    """One row per class of the card."""
     known = {c.id: c for c in model.card.classes}
     classified = sum(counts.get(i, 0) for i in known)
     return [
@@ -88,23 +219,23 @@ def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[
             "colour": list(c.colour),
             "voxels": counts.get(i, 0),
             "share": counts.get(i, 0) / classified if classified else 0.0,
-            **_measure(counts.get(i, 0), info),
+            **_sizes(counts.get(i, 0), info),
         }
         for i, c in known.items()
     ]
 
 
-def spells(receipts: list[dict[str, Any]]) -> dict[str, list[list[float]]]:
+def spells(receipts: list[Receipt]) -> dict[str, list[list[float]]]:
     """Per worker when it was at which block, ``[start, stop]`` in unix seconds, in that order; of
     blocks that an earlier version wrote, nothing is known."""
-    found: dict[str, list[list[float]]] = {}
+    of_worker: dict[str, list[list[float]]] = {}
     for receipt in receipts:
         if "spell" in receipt:
-            found.setdefault(receipt["worker"], []).append(receipt["spell"])
-    return {worker: sorted(each) for worker, each in sorted(found.items())}
+            of_worker.setdefault(receipt["worker"], []).append(receipt["spell"])
+    return {worker: sorted(each) for worker, each in sorted(of_worker.items())}
 
 
-def seam_table(receipts: list[dict[str, Any]], model: Model) -> dict[str, Any] | None:
+def seam_table(receipts: list[Receipt], model: Model) -> SeamSummary | None:
     """The seam index over the blocks that counted it (see ``sliding_window.seams``); None: none did,
     because an earlier version wrote them."""
     counted = [SeamCounts.from_json(r["seams"]) for r in receipts if r.get("seams")]
@@ -118,66 +249,40 @@ def build_report(
     info: SourceInfo,
     model: Model,
     plan: Plan,
-    run: Run,
+    tally: BlockTally,
     products: list[Product],
     *,
     executor: str,
     seconds: float,
-    steps: tuple[dict[str, Any], ...] = (),
-) -> dict[str, Any]:
+    steps: tuple[StepRow, ...] = (),
+) -> Report:
     """The whole report as JSON-ready values."""
     labels = products[0]
     classes = class_table(labels.counts, model, info)
-    classified = sum(row["voxels"] for row in classes)
-    predicted = sum(r["tiles"] for r in run.receipts)
     return {
         "segbatch": package_version(),
-        "status": "partial" if run.failures else "complete",
+        "status": "partial" if tally.failures else "complete",
         "input": info.path,
         "output": str(labels.path),
-        "blocks": {
-            "total": run.total,
-            "done": run.done,
-            "failed": len(run.failures),
-            "resumed": run.resumed,
-        },
-        "failures": run.failures,
-        "n_tiles": plan.tiles,
-        "tiles_predicted": predicted,
-        "tiles_skipped": sum(r["skipped"] for r in run.receipts),
-        "recompute": round(predicted / plan.tiles, 4) if run.done == run.total else plan.recompute,
-        "promised_bytes": plan.promised_bytes,
-        "peak_rss_bytes": max(run.peak_rss_bytes, peak_rss_bytes()),
-        "seconds": round(seconds, 3),
-        "stages_s": {k: round(v, 3) for k, v in run.stages_s.items()},
-        "spells": spells(run.receipts),
+        **tally.facts(plan, seconds),
         "classes": classes,
         "background": model.card.background,
         "post": list(steps),
-        "seams": seam_table(run.receipts, model),
-        "unclassified_voxels": math.prod(info.extent) - classified,
+        "seams": seam_table(tally.receipts, model),
+        "unclassified_voxels": math.prod(info.extent) - sum(row["voxels"] for row in classes),
         "product": _product(labels),
         "probabilities": _product(products[1]) if len(products) > 1 else None,
-        "model": {
-            **_told(model.card),
-            "members": [_told(member.card) for member in model.members],
-        },
+        "model": {**_model(model.card), "members": [_model(m.card) for m in model.members]},
         "plan": plan.to_json(),
         "geometry": to_json(info.georef),
-        "source": {
-            "format": info.format,
-            "channels": list(info.channels),
-            "dtype": info.dtype,
-            "identity": info.identity,
-            "warnings": list(info.warnings),
-        },
+        "source": _source(info),
         "executor": executor,
         "machine": {"cores": cores(), "gpus": gpus(), "memory_bytes": memory_bytes()},
         "versions": versions(),
     }
 
 
-def _told(card: ModelCard) -> dict[str, Any]:
+def _model(card: ModelCard) -> ModelFacts:
     return {
         "name": card.name,
         "weights_sha256": card.weights_sha256,
@@ -186,7 +291,17 @@ def _told(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def _product(product: Product) -> dict[str, Any]:
+def _source(info: SourceInfo) -> SourceFacts:
+    return {
+        "format": info.format,
+        "channels": list(info.channels),
+        "dtype": info.dtype,
+        "identity": info.identity,
+        "warnings": list(info.warnings),
+    }
+
+
+def _product(product: Product) -> ProductFacts:
     return {
         "path": str(product.path),
         "bytes": product.bytes,
@@ -195,7 +310,7 @@ def _product(product: Product) -> dict[str, Any]:
     }
 
 
-def write_report(path: Path, report: dict[str, Any]) -> None:
+def write_report(path: Path, report: Report) -> None:
     """Write beside, flush to disk, move into place."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=PART)
     with os.fdopen(handle, "w", encoding="utf-8") as file:

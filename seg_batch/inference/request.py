@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,11 @@ from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import Model, checked, choose, find, fitting
 from seg_batch.inference.ensemble import joined
 from seg_batch.inference.outputs import Outputs, outputs_for
-from seg_batch.inference.plan import MEMORY_SHARE, Plan, make_plan
+from seg_batch.inference.plan import MEMORY_SHARE, Decisions, DraftPlan, make_plan
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sinks.zarr_attributes import AXES
-from seg_batch.io.sources import corner_traps, open_source
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.oriented import Oriented
-from seg_batch.io.sources.views.upsampled import finer
+from seg_batch.io.sources.views.open_view import ImageSpec, View
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
@@ -47,38 +46,40 @@ class Request:
     many: bool = False
     attempt: str = ""
 
+    def image(self, staged: Path | None = None) -> ImageSpec:
+        """The input; ``staged``: its uncompressed copy."""
+        return ImageSpec((self.input,), self.volume, () if staged is None else (staged,))
+
 
 @dataclass(frozen=True)
-class Prepared:
-    """Everything decided for one request, before anything is written."""
+class Prepared[P: Decisions]:
+    """Everything decided for one request, before anything is written. ``plan``: a draft, until the
+    numbers of the normaliser are known."""
 
     request: Request
     info: SourceInfo
     model: Model
-    plan: Plan
+    plan: P
     outputs: Outputs
 
+    def by[Q: Decisions](self, plan: Q) -> Prepared[Q]:
+        """The same by another plan."""
+        return Prepared(self.request, self.info, self.model, plan, self.outputs)
 
-def prepare(request: Request) -> Prepared:
+
+def prepare(request: Request) -> Prepared[DraftPlan]:
     """Open the input, choose the model, make the plan. Reads the header and the corners only,
     writes nothing."""
-    source = open_source(request.input, volume=request.volume)
-    try:
-        info = replace(source.info, warnings=(*source.info.warnings, *corner_traps(source)))
-        model = resolve_model(request.model, info)
+    with closing(request.image().open()) as file:
+        model = resolve_model(request.model, file.info)
+        view = View.of(file, model.card)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
-        card = model.card
-        source = finer(source, card.finer, card.rank, card.orientation)
-        info = replace(source.info, warnings=info.warnings)
-        view = Oriented(source, card.orientation)
-        members = tuple(member.card for member in model.members)
-        identity = _identity(request, info, model)
-        plan = make_plan(info, view, card, options, identity, members)
-        plan = replace(plan, engine_why=engine.why)
-        info = replace(info, warnings=(*info.warnings, *unseen(model, options.tta)))
-    finally:
-        source.close()
+        plan = make_plan(
+            view, model.cards, options, engine.why, _identity(request, file.info, model)
+        )
+        warnings = (*view.warnings(), *unseen(model, options.tta))
+        info = replace(view.native.info, warnings=warnings)
     outputs = outputs_for(info, request.output, many=request.many)
     return Prepared(request, info, model, plan, replace(outputs, attempt=request.attempt))
 
@@ -125,7 +126,7 @@ def engine_of(model: Model, options: Options) -> Choice:
         options.engine,
         gpus=hardware.gpus(),
         precision=options.precision,
-        format="openvino" if "openvino" in formats else "keras",
+        formats=formats,
     )
 
 

@@ -9,14 +9,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
 from seg_batch.core.errors import InputError, OutputError, RefusedError, StoreError
 from seg_batch.core.hardware import is_running
+from seg_batch.core.registry.formats import holds_probabilities
 from seg_batch.core.run_files import ATTEMPT, STAGED, STORE
 from seg_batch.core.versions import versions
 from seg_batch.inference.outputs import Outputs, is_intact, read_report
-from seg_batch.inference.plan import Plan
+from seg_batch.inference.plan import Decisions, Plan
+from seg_batch.inference.report import BlockCounts, Report
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import check_output, digest
 from seg_batch.io.sinks.spec import StoreSpec
@@ -24,11 +25,10 @@ from seg_batch.io.sinks.store_folder import StoreFolder
 from seg_batch.io.sinks.work_store import WorkStore, differences
 from seg_batch.io.sources import open_source
 
-Report = dict[str, Any] | None
 _AT_WORK = re.compile(rf"\.{ATTEMPT}(.+)-(\d+)-[0-9a-f]+\.\w")  # see batch.small: host, pid
 
 
-def check_destination(prepared: Prepared, report: Report) -> None:
+def check_destination(prepared: Prepared[Decisions], report: Report | None) -> None:
     """Refuse an output that can't be written, is the input, or is not ours, before any work."""
     outputs, source = prepared.outputs, Path(prepared.info.path).resolve()
     check_output(outputs.product, prepared.info.kind)
@@ -49,7 +49,7 @@ def check_destination(prepared: Prepared, report: Report) -> None:
             "use --overwrite or another output"
         )
     wanted = [outputs.product]
-    if prepared.plan.probabilities and outputs.product.suffix != ".zarr":
+    if prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
         wanted.append(outputs.probabilities)
     for path in wanted:
         if path.exists() and digest(path) not in _known_digests(outputs):
@@ -66,26 +66,26 @@ def _known_digests(outputs: Outputs) -> set[str]:
     known: set[str] = set()
     for store in outputs.stores():
         known |= set(StoreFolder(store).exported())
-    report = read_report(outputs) or {}
-    told = [report.get(name) or {} for name in ("product", "probabilities")]
-    return known | {entry.get("sha256", "") for entry in told}
+    report = read_report(outputs)
+    told = [report.get("product"), report.get("probabilities")] if report else []
+    return known | {product.get("sha256", "") for product in told if product}
 
 
-def finished(prepared: Prepared, report: Report) -> dict[str, Any] | None:
+def finished(prepared: Prepared[Plan], report: Report | None) -> Report | None:
     """The report of a complete, unchanged product of this very plan, told again; else None."""
     if not report or prepared.request.overwrite or report["status"] != "complete":
         return None
     if _changed(report, prepared.plan) or not is_intact(prepared.outputs, report):
         return None
-    blocks = {**report["blocks"], "resumed": report["blocks"]["total"]}
+    blocks: BlockCounts = {**report["blocks"], "resumed": report["blocks"]["total"]}
     return {**report, "blocks": blocks, "seconds": 0.0}
 
 
-def _changed(report: dict[str, Any], plan: Plan) -> list[str]:
+def _changed(report: Report, plan: Plan) -> list[str]:
     return differences(report["plan"]["fingerprint"], plan.fingerprint)
 
 
-def open_store(prepared: Prepared, report: Report) -> WorkStore:
+def open_store(prepared: Prepared[Plan], report: Report | None) -> WorkStore:
     """The store of an earlier try when it has this fingerprint, else a new one.
 
     StoreError, naming what differs, when the store or the product is of another plan.
@@ -125,7 +125,7 @@ def _other_plan(outputs: Outputs, changed: list[str]) -> StoreError:
     )
 
 
-def _store_spec(prepared: Prepared) -> StoreSpec:
+def _store_spec(prepared: Prepared[Plan]) -> StoreSpec:
     plan, card = prepared.plan, prepared.model.card
     return StoreSpec(
         extent=plan.extent,
@@ -142,7 +142,7 @@ def _store_spec(prepared: Prepared) -> StoreSpec:
     )
 
 
-def require_same_input(prepared: Prepared) -> None:
+def require_same_input(prepared: Prepared[Decisions]) -> None:
     """InputError when the input is another file than at the beginning: what was predicted is of both.
     One that is gone was the same for as long as it was read."""
     info, outputs = prepared.info, prepared.outputs

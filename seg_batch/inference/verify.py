@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.georef import from_json
 from seg_batch.inference.bundles import installed
 from seg_batch.inference.outputs import Outputs, read_report
+from seg_batch.inference.report import ModelFacts, ProductFacts, Report
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
 from seg_batch.io.sources import open_source
 
@@ -49,28 +51,28 @@ def verify_product(path: Path) -> dict[str, Any]:
     }
 
 
-def _complete(report: dict[str, Any]) -> Check:
+def _complete(report: Report) -> Check:
     blocks = report["blocks"]
     found = f"{report['status']}, {blocks['done']} of {blocks['total']} blocks"
     return "complete", report["status"] == "complete", found
 
 
-def _bytes(outputs: Outputs, report: dict[str, Any]) -> list[Check]:
+def _bytes(outputs: Outputs, report: Report) -> list[Check]:
     """The product's digest, and that of the probabilities beside it where there are any."""
     checks = [_digest("bytes", outputs.product, report["product"])]
-    if report.get("probabilities"):
-        checks.append(_digest("beside", outputs.probabilities, report["probabilities"]))
+    if probabilities := report.get("probabilities"):
+        checks.append(_digest("beside", outputs.probabilities, probabilities))
     return checks
 
 
-def _digest(name: str, path: Path, product: dict[str, Any]) -> Check:
+def _digest(name: str, path: Path, product: ProductFacts) -> Check:
     if not path.exists():
         return name, False, f"{path} is gone"
     expected, found = product["sha256"], digest(path)
     return name, expected == found, f"sha256 {found[:16]}, report says {expected[:16]}"
 
 
-def _readable(path: Path, report: dict[str, Any]) -> list[Check]:
+def _readable(path: Path, report: Report) -> list[Check]:
     """Geometry and class counts, read anew from the product."""
     try:
         extent = tuple(report["plan"]["extent"])
@@ -87,19 +89,17 @@ def _readable(path: Path, report: dict[str, Any]) -> list[Check]:
     ]
 
 
-def _input(report: dict[str, Any]) -> Check:
+def _input(report: Report) -> Check:
     """The input may be gone by now, but if it is there it should be the one that was used."""
     if not Path(report["input"]).exists():
         return "input", True, f"{report['input']} is gone: not checked"
-    source = open_source(report["input"], volume=report["plan"]["fingerprint"].get("volume"))
-    try:
+    volume = report["plan"]["fingerprint"].get("volume")
+    with closing(open_source(report["input"], volume=volume)) as source:
         same = source.info.identity == report["source"]["identity"]
-    finally:
-        source.close()
     return "input", same, f"{report['input']} {'unchanged' if same else 'has changed since'}"
 
 
-def _model(told: dict[str, Any]) -> Check:
+def _model(told: ModelFacts) -> Check:
     name, weights = told["name"], told["weights_sha256"]
     for model in installed():
         if model.card.name == name:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,20 +19,18 @@ from seg_batch.config.predict_options import Options
 from seg_batch.core.errors import BundleError, StoppedError
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here, peak_rss_bytes
-from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.normalise import Pixels
 from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import Model
-from seg_batch.inference.ensemble import mean
+from seg_batch.inference.ensemble import decimated, mean
 from seg_batch.inference.plan import Plan
-from seg_batch.inference.sliding_window.block import BlockResult, predict_block
+from seg_batch.inference.sliding_window.block import BlockResult, Receipt, predict_block
 from seg_batch.inference.sliding_window.stitch import Empty, Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import averaged
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
-from seg_batch.io.sources import open_source
 from seg_batch.io.sources.tolerant_read import hold
-from seg_batch.io.sources.views.oriented import Oriented
-from seg_batch.io.sources.views.upsampled import finer, one_of_each
+from seg_batch.io.sources.views.open_view import ImageSpec, open_view
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,7 @@ class Job:
     """One run, as a worker is told of it. Paths must mean the same on every worker; ``key`` is
     this run's alone, since the same paths may hold other things in the next."""
 
-    input: str
-    volume: int | None
-    staged: str | None
+    image: ImageSpec
     model: Model
     plan: Plan
     store: str
@@ -67,9 +62,10 @@ class _Clock:
 
 
 def load(model: Model, settled: Plan | Options) -> Predictor:
-    """The predictor of a model in this process: the mean of its members, averaged over views."""
+    """The predictor of a model in this process: the mean of its members, averaged over views, for
+    patches on the grid of its output."""
     members = [_loaded(member, settled) for member in model.all]
-    return averaged(mean(members), settled.tta)
+    return decimated(averaged(mean(members), settled.tta), model.card.finer)
 
 
 def _loaded(model: Model, settled: Plan | Options) -> Predictor:
@@ -99,39 +95,30 @@ class Work:
     def __init__(self, job: Job) -> None:
         plan = job.plan
         self.job = job
-        staged = Path(job.staged) if job.staged else None
-        source = open_source(job.input, volume=job.volume, staged=staged)
-        card, orientation = job.model.card, plan.orientation or "RAS"
-        self.source = Oriented(finer(source, card.finer, card.rank, orientation), orientation)
+        self.view = open_view(job.image, job.model.card)
         self.store = WorkStore.open(Path(job.store))
         self.taper = Taper(plan.grid, plan.taper)  # once: it is of the whole extent
-        self.predictor = one_of_each(load(job.model, plan), card.finer)
+        self.predictor = load(job.model, plan)
         self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
         self.empty = Empty(plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata)
         self.on_tiles: Callable[[int], None] = lambda n: None
         self.stop = threading.Event()
-        self._one_call = threading.Lock()
+        self._one_call = nullcontext() if job.model.path is None else threading.Lock()
 
     def close(self) -> None:
-        self.source.close()
+        self.view.close()
 
     def _stitcher(self, clock: _Clock) -> Stitcher:
         plan = self.job.plan
-        numbers: dict[str, Any] = {
-            k: v if v is None else tuple(v) for k, v in plan.normaliser.items()
-        }
 
         def predictor(patches: np.ndarray) -> np.ndarray:
-            if self.job.model.path is None:
-                with clock.stage("model"):
-                    return self.predictor(patches)
             with self._one_call, clock.stage("model"):
                 return self.predictor(patches)
 
         return Stitcher(
             grid=self.taper.grid,
             taper=self.taper,
-            normaliser=Normaliser(**numbers),
+            normaliser=plan.normaliser,
             predictor=predictor,
             classes=plan.classes,
             rank=plan.rank,
@@ -139,18 +126,19 @@ class Work:
             empty=self.empty,
         )
 
-    def predict(self, block: Block) -> dict[str, Any]:
+    def predict(self, block: Block) -> Receipt:
         """Do one block and return its receipt. A block with unreadable parts is written with
         holes, named in ``unreadable``, and not marked as done."""
         start, began = time.perf_counter(), time.time()
         clock = _Clock()
-        box = self.source.to_view(block.box)
+        box = self.view.to_view(block.box)
         with clock.stage("stitch"):
             found, probabilities = self._predicted(box, clock)
-        receipt = {**self._receipt(found, box), "spell": [round(began, 3), round(time.time(), 3)]}
-        native = self.source.from_view(found.labels)
+        receipt = self._receipt(found, box)
+        receipt["spell"] = [round(began, 3), round(time.time(), 3)]
+        native = self.view.from_view(found.labels)
         if probabilities is not None:
-            last = self.source.from_view(np.moveaxis(probabilities, 0, -1))
+            last = self.view.from_view(np.moveaxis(probabilities, 0, -1))
             probabilities = np.moveaxis(last, -1, 0)
         with clock.stage("write"):
             self.store.write(block, native, probabilities, receipt, done=not found.unreadable)
@@ -163,7 +151,7 @@ class Work:
 
         def read(window: Box) -> tuple[Pixels, list[Box]]:
             with clock.stage("read"):
-                return hold(self.source, window)
+                return hold(self.view, window)
 
         plan = self.job.plan
         shape = (plan.classes, *box.shape)
@@ -178,14 +166,14 @@ class Work:
         )
         return found, probabilities
 
-    def _receipt(self, found: BlockResult, box: Box) -> dict[str, Any]:
+    def _receipt(self, found: BlockResult, box: Box) -> Receipt:
         """Less ``spell``: in unix seconds, all but the writing."""
         return {
             "tiles": found.tiles,
             "skipped": found.skipped,
             "seams": found.seams.to_json(),
             "lost_voxels": sum(hole.intersection(box).size for hole in found.unreadable),
-            "unreadable": [str(self.source.to_native(hole)) for hole in found.unreadable],
+            "unreadable": [str(self.view.to_native(hole)) for hole in found.unreadable],
             "worker": here(),
         }
 
@@ -243,7 +231,7 @@ def close_work(keep: int = 0) -> None:
                 work.close()
 
 
-def run_block(job: Job, block: Block) -> dict[str, Any]:
+def run_block(job: Job, block: Block) -> Receipt:
     """The task: one block of one job, in whatever process it lands, when there is room for it."""
     with working(job) as work, ROOM.for_block(job.plan):
         return work.predict(block)

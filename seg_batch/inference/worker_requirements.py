@@ -6,7 +6,6 @@ inputs meet in one process, each waits in ``ROOM`` until its share fits beside t
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,14 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from seg_batch.core.errors import SegbatchError
+from seg_batch.core.registry.engines import info_of
 from seg_batch.executors import IN_FLIGHT, Needs
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.costs import BASE_BYTES
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.request import Request, engine_of, named_model
-
-# Engine -> the libraries whose versions can change a result.
-_LIBRARIES = {"openvino": ("openvino",), "tensorflow": ("tensorflow", "keras"), "keras": ("keras",)}
 
 MOST_FOLDERS = 16  # that are tried on every worker before a run of many inputs
 
@@ -81,13 +78,11 @@ def _of_model(model: Model, engine: str, precision: str) -> Needs:
     bundles = [member for member in model.all if member.path is not None]
     if not bundles:
         return Needs()
-    libraries = _LIBRARIES.get(engine, ())
-    if engine == "keras":
-        libraries += (os.environ.get("KERAS_BACKEND", "tensorflow"),)
+    info = info_of(engine)
     return Needs(
-        libraries=libraries,
+        libraries=info.needs(),
         weights=tuple((str(m.weights), m.card.weights_sha256) for m in bundles),
-        on_gpu=engine != "openvino",
+        on_gpu=info.uses_gpu,
         mixed=precision == "mixed",
     )
 

@@ -98,8 +98,7 @@ def _place(rng: np.random.Generator, extent: Shape, patch: Shape, axis: int, shi
 
 def _patch(image: np.ndarray, start: Shape, patch: Shape) -> np.ndarray:
     extent = image.shape[:-1]
-    box = Box(start, tuple(s + p for s, p in zip(start, patch, strict=True)))
-    return cut(Pixels(image), Box.whole(extent), box, extent).values
+    return cut(Pixels(image), Box.whole(extent), Box.at(start, patch), extent).values
 
 
 def _compare(tally: _Tally, first: np.ndarray, second: np.ndarray, axis: int, shift: int) -> None:
@@ -147,9 +146,7 @@ def _rate(apart: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 def _ahead(counts: np.ndarray) -> np.ndarray:
     """``sum counts[d : d + _ROWS]`` for every d."""
-    total = np.concatenate([[0], np.cumsum(counts)])
-    stop = np.minimum(np.arange(len(counts)) + _ROWS, len(counts))
-    return np.asarray(total[stop] - total[:-1])
+    return np.convolve(counts, np.ones(_ROWS, counts.dtype))[_ROWS - 1 :]
 
 
 def reach(apart: np.ndarray, found: np.ndarray, threshold: float) -> int:

@@ -1,4 +1,4 @@
-"""What a training looked like: its history as CSV and JSON, its curves and examples as pictures.
+"""What a training looked like: its history as CSV and JSON, its curves as a picture.
 
 Figures are made without pyplot, which keeps every figure alive and looks for a screen.
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seg_batch.core.units import duration_in_words, share_in_line
+from seg_batch.io.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from seg_batch.training.provenance import waited
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
 COLUMNS = ("step", "loss", "lr", "seconds", "wait")
 _DPI = 100
 _WIDTH, _HEIGHT = 10.0, 8.5  # inches: 1000 x 850 pixels
-# Okabe and Ito's, told apart with any colour vision.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+_COLOURS = [f"#{r:02X}{g:02X}{b:02X}" for r, g, b in (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)]
 _GREY = "#666666"
 _MOST_SCORES = len(_COLOURS)
 
@@ -62,8 +63,8 @@ def write_curves(path: Path, rows: Sequence[Row], best_step: int | None = None) 
         if best_step is not None:
             axes.axvline(best_step, color=_GREY, linestyle=":", linewidth=1)
     if rows:
-        took, waited = duration_in_words(rows[-1].seconds), share_in_line(_waited(rows))
-        figure.suptitle(f"{rows[-1].step} steps in {took}, waiting {waited}")
+        took, idle = duration_in_words(rows[-1].seconds), share_in_line(waited(rows))
+        figure.suptitle(f"{rows[-1].step} steps in {took}, waiting {idle}")
     figure.savefig(path)
 
 
@@ -117,111 +118,3 @@ def _draw_scores(axes: Axes, rows: Sequence[Row], best_step: int | None) -> None
     axes.set(ylabel="score on validation")
     if scored:
         axes.legend(loc="lower right", frameon=False)
-
-
-def _waited(rows: Sequence[Row]) -> float:
-    """Share of the whole time in which the step waited for data: rows weigh by their length."""
-    ends = np.array([r.seconds for r in rows])
-    spans = np.diff(ends, prepend=0.0)
-    return float((spans * [r.wait for r in rows]).sum() / max(float(spans.sum()), 1e-9))
-
-
-def write_examples(
-    folder: Path,
-    step: int,
-    image: np.ndarray,
-    truth: np.ndarray,
-    prediction: np.ndarray,
-    card: Any,
-    *,
-    valid: np.ndarray | None = None,
-    names: Iterable[str] = (),
-) -> list[Path]:
-    """A PNG per example: image, truth and prediction beside each other; returns their paths.
-
-    ``image``: ``(n, *s, channels)``, any units. ``truth``, ``prediction``: ``(n, *s)`` class indices
-    of ``card.classes``; ``valid``: where truth counts. Volumes show three planes through the middle
-    of the foreground, superior or anterior at the top. ``names``: a title for each.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    counts = np.ones(truth.shape, bool) if valid is None else valid
-    titles = [*names, *([""] * len(image))]
-    paths = []
-    for k in range(len(image)):
-        path = folder / f"step_{step:06d}_{k + 1}.png"
-        title = f"step {step}" + (f", {titles[k]}" if titles[k] else "")
-        _write_example(path, title, (image[k], truth[k], prediction[k], counts[k]), card)
-        paths.append(path)
-    return paths
-
-
-type _Example = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-def _write_example(path: Path, title: str, example: _Example, card: Any) -> None:
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
-    planes = _planes(example, card)
-    height = 3.1 * len(planes) + 1.0
-    figure = Figure(figsize=(9.0, height), dpi=_DPI, layout="constrained")
-    grid = figure.subplots(len(planes), 3, squeeze=False)
-    for k, (image, truth, found, valid) in enumerate(planes):
-        panels = {
-            "image": picture(image),
-            "truth": coloured(truth, valid, card),
-            "prediction": coloured(found, np.ones_like(valid), card),
-        }
-        for axes, (name, rgb) in zip(grid[k], panels.items(), strict=True):
-            axes.imshow(rgb, interpolation="nearest")
-            axes.set_axis_off()
-            if k == 0:
-                axes.set_title(name, fontsize=10)
-    seen = sorted({int(v) for _, t, p, ok in planes for v in (*np.unique(t[ok]), *np.unique(p))})
-    handles = [Patch(color=_rgb(card.classes[k].colour), label=card.classes[k].name) for k in seen]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False
-    )
-    figure.suptitle(title, fontsize=11)
-    figure.savefig(path)
-
-
-def _rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
-    red, green, blue = colour
-    return red / 255, green / 255, blue / 255
-
-
-def _planes(example: _Example, card: Any) -> list[_Example]:
-    """The example itself in 2-D; of a volume the planes across z, y and x, the right way up."""
-    truth, valid = example[1], example[3]
-    if truth.ndim == 2:
-        return [example]
-    ground = card.background_index
-    there = valid & (truth != (-1 if ground is None else ground))
-    if not there.any():
-        there = np.ones(truth.shape, bool)
-    middle = [int(np.median(places)) for places in np.nonzero(there)]
-    return [
-        tuple(np.take(a, at, axis)[::-1] for a in example)  # type: ignore[misc]
-        for axis, at in enumerate(middle)
-    ]
-
-
-def picture(image: np.ndarray) -> np.ndarray:
-    """``(y, x, channels)`` in any units as RGB uint8, from the 1st to the 99th percentile: grey, or
-    bands 1, 2, 3 of three and 3, 2, 1 of more."""
-    channels = image.shape[-1]
-    picked = (
-        image[..., :1] if channels < 3 else image[..., :3] if channels == 3 else image[..., 2::-1]
-    )
-    low, high = np.percentile(picked, (1, 99), axis=(0, 1))
-    scaled = np.clip((picked - low) / np.maximum(high - low, 1e-6), 0, 1)
-    rgb: np.ndarray = np.broadcast_to((255 * scaled).astype(np.uint8), (*image.shape[:2], 3))
-    return rgb
-
-
-def coloured(labels: np.ndarray, valid: np.ndarray, card: Any) -> np.ndarray:
-    """``(y, x)`` class indices as RGB uint8 in the card's colours, mid grey where they do not count."""
-    table = np.array([*(c.colour for c in card.classes), (128, 128, 128)], np.uint8)
-    out: np.ndarray = table[np.where(valid, labels, len(card.classes))]
-    return out

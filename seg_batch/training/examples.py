@@ -13,7 +13,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.datasets.patch_set import Held
 from seg_batch.inference.sliding_window.stitch import cut
-from seg_batch.training.curves import write_examples
+from seg_batch.io.pictures import UPRIGHT, coloured, middle, planes, stretch
 
 MOST = 3
 
@@ -49,7 +49,7 @@ def _patch(region: Held, card: ModelCard) -> tuple[np.ndarray, np.ndarray, np.nd
     start = tuple(
         max(0, min(m - s // 2, n - s)) for m, s, n in zip(middle, side, region.extent, strict=True)
     )
-    box = Box(start, tuple(a + s for a, s in zip(start, side, strict=True)))
+    box = Box.at(start, side)
     known = box.intersection(region.window)
     labels, counts = region.truth(known)
     truth = Pixels(np.stack([labels, counts.astype(labels.dtype)], -1))
@@ -66,22 +66,64 @@ def _patch(region: Held, card: ModelCard) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 class Examples:
-    """Called with a step and what predicts: writes the examples' pictures of that step."""
+    """Called with a step and what predicts: writes the examples' pictures of that step.
+
+    A PNG per example: image, truth and prediction beside each other. Volumes show three planes
+    through the middle of the foreground, superior or anterior at the top.
+    """
 
     def __init__(self, folder: Path, shown: Shown, card: ModelCard) -> None:
         self.folder, self.shown, self.card = folder, shown, card
 
     def __call__(self, step: int, predict: PredictFn) -> list[Path]:
         """``predict``: ``(n, *patch, C)`` to probabilities ``(n, *patch, K)``."""
-        shown = self.shown
-        found = np.argmax(predict(shown.x.astype(np.float32)), -1)
-        return write_examples(
-            self.folder,
-            step,
-            shown.x,
-            shown.truth,
-            found,
-            self.card,
-            valid=shown.valid,
-            names=shown.names,
-        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shown, paths = self.shown, []
+        predictions = np.argmax(predict(shown.x.astype(np.float32)), -1)
+        parts = zip(shown.x, shown.truth, predictions, shown.valid, strict=True)
+        for k, (name, example) in enumerate(zip(shown.names, parts, strict=True), 1):
+            paths.append(self.folder / f"step_{step:06d}_{k}.png")
+            _write(paths[-1], f"step {step}, {name}", _planes(example, self.card), self.card)
+        return paths
+
+
+def _planes(example: tuple[np.ndarray, ...], card: ModelCard) -> list[tuple[np.ndarray, ...]]:
+    """The example itself in 2-D; of a volume the planes across z, y and x, the right way up."""
+    _, truth, _, valid = example
+    there = valid & (truth != (-1 if card.background_index is None else card.background_index))
+    box = Box.whole(truth.shape)
+    places = middle(lambda part: there[part.slices()], box, box.shape)
+    return [
+        tuple(array[part.slices()][UPRIGHT[axis]] for array in example)
+        for axis, part in planes(box, places)
+    ]
+
+
+def _write(path: Path, title: str, cuts: list[tuple[np.ndarray, ...]], card: ModelCard) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    images, _ = stretch([Pixels(image) for image, *_ in cuts])
+    palette = {k: c.colour for k, c in enumerate(card.classes)}
+    figure = Figure(figsize=(9.0, 3.1 * len(cuts) + 1.0), dpi=100, layout="constrained")
+    grid = figure.subplots(len(cuts), 3, squeeze=False)
+    for k, (_, truth, prediction, valid) in enumerate(cuts):
+        panels = {
+            "image": images[k],
+            "truth": coloured(truth, valid, palette),
+            "prediction": coloured(prediction, np.ones_like(valid), palette),
+        }
+        for axes, (name, rgb) in zip(grid[k], panels.items(), strict=True):
+            axes.imshow(rgb, interpolation="nearest")
+            axes.set_axis_off()
+            if k == 0:
+                axes.set_title(name, fontsize=10)
+    seen = sorted({int(v) for _, t, p, ok in cuts for v in (*np.unique(t[ok]), *np.unique(p))})
+    handles = [
+        Patch(color=np.divide(palette[k], 255).tolist(), label=card.classes[k].name) for k in seen
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False
+    )
+    figure.suptitle(title, fontsize=11)
+    figure.savefig(path)

@@ -23,7 +23,7 @@ class Start:
 def require_fitting(recipe: Recipe, from_bundle: str | None, teacher: str | None) -> None:
     """InputError for what ``start``, ``teacher_of`` or the loss would refuse, found by names and
     numbers alone, before patches are cut."""
-    from seg_batch.nn.losses import build_loss
+    from seg_batch.nn.losses.build import build_loss
 
     ones = [1.0] * len(recipe.card.classes)
     build_loss(recipe.loss.terms, background=recipe.background is None, class_weights=ones)

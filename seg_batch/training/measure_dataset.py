@@ -16,10 +16,10 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
-from seg_batch.datasets.pairs import Pair, find, open_seen
+from seg_batch.datasets.pairs import Pair, find, open_pair
 from seg_batch.io.sources.iterate import piece_boxes
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.open_view import View
 from seg_batch.training.autoconfig import (
     FEW_CASES,
     STRIPS,
@@ -85,10 +85,8 @@ def facts_of(
 
 
 def _header(pair: Pair, align: str | None) -> SourceInfo:
-    image, label = open_seen(pair, "RAS", align)
-    image.close()
-    label.close()
-    return image.info
+    with open_pair(pair, "RAS", align) as (image, _):
+        return image.info
 
 
 def _require_alike(infos: list[SourceInfo]) -> None:
@@ -116,8 +114,7 @@ def _look(
     pair: Pair, align: str | None, ignore: Collection[int], strips: _Strips | None
 ) -> tuple[CaseFacts, bool]:
     """The facts of a case, and whether its image holds whole numbers."""
-    image, label = open_seen(pair, "RAS", align)
-    try:
+    with open_pair(pair, "RAS", align) as (image, label):
         values = _sample(image)
         case = CaseFacts(
             case=pair.case,
@@ -129,18 +126,14 @@ def _look(
             mean=float(values.mean()),
         )
         return case, bool((values == np.round(values)).all())
-    finally:
-        image.close()
-        label.close()
 
 
-def _sample(image: Oriented) -> np.ndarray:
+def _sample(image: View) -> np.ndarray:
     """Valid values of the middle of an image, all channels, physical; a zero where there is none."""
     extent = image.info.extent
     part = min(1.0, (SAMPLE_VOXELS / math.prod(extent)) ** (1 / len(extent)))
-    shape = [max(1, int(n * part)) for n in extent]
-    start = tuple((n - m) // 2 for n, m in zip(extent, shape, strict=True))
-    pixels = image.read(Box(start, tuple(a + m for a, m in zip(start, shape, strict=True))))
+    shape = tuple(max(1, int(n * part)) for n in extent)
+    pixels = image.read(Box.whole(extent).middle(shape))
     values = pixels.physical(np.float64)
     keep = np.isfinite(values) if pixels.valid is None else np.isfinite(values) & pixels.valid
     return values[keep] if keep.any() else np.zeros(1)
@@ -154,7 +147,7 @@ def _spacing(info: SourceInfo) -> tuple[float, ...] | None:
     return georef.spacing_mm
 
 
-def _classes(label: Oriented, ignore: Collection[int], strips: _Strips | None) -> dict[int, int]:
+def _classes(label: View, ignore: Collection[int], strips: _Strips | None) -> dict[int, int]:
     """Voxels per label value, from one pass."""
     voxels: Counter[int] = Counter()
     for box in piece_boxes(label.info):

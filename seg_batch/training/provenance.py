@@ -13,7 +13,6 @@ import numpy as np
 from seg_batch.config.recipe import PARTS, Recipe
 from seg_batch.core import hardware, units
 from seg_batch.core.geometry import Blocks
-from seg_batch.core.units import counted_plainly, share_in_line, with_commas
 from seg_batch.core.versions import versions
 from seg_batch.datasets.patch_set import Held, PatchSet
 
@@ -68,9 +67,6 @@ def summary(
     may overlap), and of what is held out (each voxel once). ``more`` is added as it is.
     """
     last = history[-1]
-    ends = np.array([row.seconds for row in history])
-    spans = np.diff(ends, prepend=0.0)
-    waited = float((spans * [row.wait for row in history]).sum() / max(float(spans.sum()), 1e-9))
     samples = last.step * recipe.fit.batch * recipe.optimiser.accumulate
     return {
         "data": {
@@ -85,7 +81,7 @@ def summary(
         "samples": samples,
         "epochs": round(samples / max(1, len(patches.rows("training"))), 2),
         "minutes": round(last.seconds / 60, 1),
-        "waited": round(waited, 4),
+        "waited": round(waited(history), 4),
         "machine": {
             "cores": hardware.cores(),
             "memory": units.show_bytes(hardware.memory_bytes()),
@@ -96,6 +92,13 @@ def summary(
         "versions": versions(),
         **more,
     }
+
+
+def waited(rows: Sequence[Row]) -> float:
+    """Share of the whole time in which the step waited for data: rows weigh by their length."""
+    ends = np.array([row.seconds for row in rows])
+    spans = np.diff(ends, prepend=0.0)
+    return float((spans * [row.wait for row in rows]).sum() / max(float(spans.sum()), 1e-9))
 
 
 def _part(patches: PatchSet, recipe: Recipe, part: str) -> dict[str, Any]:
@@ -120,23 +123,3 @@ def _voxels(region: Held, classes: int) -> np.ndarray:
         labels, valid = region.truth(block.box.shift(region.box.start))
         total += np.bincount(labels[valid], minlength=classes)
     return total
-
-
-def lines(found: Mapping[str, Any]) -> list[str]:
-    """A summary in a few lines for people."""
-    data, parts = found["data"], found["parts"]
-    amounts = "; ".join(_amount(name, part) for name, part in parts.items() if part["cases"])
-    return [
-        f"data {data['hash']} ({amounts})",
-        f"configuration {found['configuration']['hash']}, {found['steps']} steps, "
-        f"{with_commas(found['samples'])} samples, {found['epochs']:g} epochs in "
-        f"{found['minutes']:g} minutes, {share_in_line(found['waited'])} of it waiting for data; "
-        f"best at step {found['best_step']}",
-    ]
-
-
-def _amount(name: str, part: Mapping[str, Any]) -> str:
-    cases, voxels = len(part["cases"]), sum(part["voxels"].values())
-    amount, unit = (part["patches"], "patches") if name == PARTS[0] else (voxels, "voxels")
-    what = f"{with_commas(amount)} {unit}"
-    return f"{name}: {what} of {counted_plainly(cases, 'case')}"

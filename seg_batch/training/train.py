@@ -9,7 +9,6 @@ on lies in ``<bundle>.work``, which goes when the bundle is in its place.
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,10 +22,11 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import InputError, OutputError, StoreError
-from seg_batch.core.files import held, told
-from seg_batch.core.run_files import CARD, CHECKPOINT, WORK, beside
+from seg_batch.core.files import held_folder
+from seg_batch.core.run_files import CARD, CHECKPOINT
 from seg_batch.datasets.patch_set import Held, PatchSet
 from seg_batch.datasets.samples import Samples
+from seg_batch.datasets.work_folder import work_folder
 from seg_batch.evaluation.score import score
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
@@ -85,7 +85,7 @@ def train(
         with writing_folder(path, overwrite, CARD) as folder:
             card = fill(folder, found, fitted, work, callback)
         callback.on(events.Noted(_warnings(card)))
-    shutil.rmtree(_work_folder(path))
+    shutil.rmtree(work_folder(path))
     return card.model_dump(mode="json")
 
 
@@ -101,23 +101,15 @@ def _warnings(card: ModelCard) -> tuple[str, ...]:
     )
 
 
-def _work_folder(path: Path) -> Path:
-    return beside(path, WORK)
-
-
 @contextmanager
 def _working(path: Path) -> Iterator[Path]:
     """The work folder, for this process alone. What is refused before there is a patch or a
     checkpoint to go on from leaves no such folder."""
-    work = _work_folder(path)
+    work = work_folder(path)
     busy = OutputError(
         f"another segbatch run is training {path}: wait for it, or use another output"
     )
-    with told(work):
-        work.mkdir(exist_ok=True)
-    with held(work, busy) as handle:
-        if not work.exists() or os.fstat(handle).st_ino != work.stat().st_ino:
-            raise busy  # its last owner removed it while we stood at the door
+    with held_folder(work, busy):
         try:
             yield work
         except BaseException:

@@ -14,7 +14,6 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.reading import as_yaml
 from seg_batch.core import events, files
 from seg_batch.core.callbacks import Callback
-from seg_batch.core.geometry import Box
 from seg_batch.core.run_files import CARD
 from seg_batch.datasets.patch_set import Held, PatchSet
 from seg_batch.evaluation.score import scores_of
@@ -104,17 +103,10 @@ def _border(regions: list[Held], card: ModelCard, predictor: Predictor) -> Borde
     rank, images = len(card.patch), []
     for region in regions[:IMAGES]:
         lead = len(region.extent) - rank
-        box = _middle(region.window, (1,) * lead + (SIDE[rank],) * rank)
+        box = region.window.middle((1,) * lead + (SIDE[rank],) * rank)
         image = region.normaliser(region.read(box))
         images.append(image.reshape(*image.shape[lead:]))
     return measure_border(predictor, card.patch, images)
-
-
-def _middle(box: Box, most: tuple[int, ...]) -> Box:
-    """The middle of a box, of at most ``most`` voxels per axis."""
-    side = [min(n, m) for n, m in zip(box.shape, most, strict=True)]
-    start = tuple(a + (n - s) // 2 for a, n, s in zip(box.start, box.shape, side, strict=True))
-    return Box(start, tuple(a + s for a, s in zip(start, side, strict=True)))
 
 
 def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCard:

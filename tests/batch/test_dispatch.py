@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.batch.job import FEWEST_LED, MOST_LED, Item, largest_first, may_lead, rounds
+from seg_batch.batch.job import FEWEST_LED, MOST_LED, PlannedInput, largest_first, may_lead, rounds
 from seg_batch.batch.resume import is_unchanged
 from seg_batch.batch.shutdown import Stop
 from seg_batch.batch.summaries import stamp
@@ -27,8 +27,8 @@ from seg_batch.io.sinks.product import digest
 from tests.support.patience import PATIENCE_S
 
 
-def item(seconds: float, key: str = "") -> Item:
-    return Item(key, Request(key), 1, 1, 0, seconds, 0, "")
+def item(seconds: float, key: str = "") -> PlannedInput:
+    return PlannedInput(key, Request(key), {"blocks": 1, "seconds_estimate": seconds})
 
 
 @given(st.lists(st.integers(0, 5)))
@@ -200,4 +200,4 @@ def test_a_product_in_many_files_is_known_by_all_of_them(tmp_path: Path) -> None
 
 def test_an_item_is_small_when_it_has_one_block() -> None:
     assert item(1).small
-    assert not replace(item(1), blocks=2).small
+    assert not replace(item(1), facts={"blocks": 2}).small

@@ -12,8 +12,9 @@ import pytest
 import zarr
 
 from seg_batch.batch.dry_run import plan_lines, plan_night
-from seg_batch.batch.job import orders_of
+from seg_batch.batch.job import PlannedInput, RefusedInput, orders_of
 from seg_batch.batch.journal import Journal, begin, fold, open_run
+from seg_batch.batch.journal.events import InputFacts, InputResult
 from seg_batch.batch.resume import enter, feared, stands
 from seg_batch.batch.summaries import facts_of
 from seg_batch.config.workflow import Workflow
@@ -35,7 +36,7 @@ def said(workflow: Workflow, kind: str = "refused") -> list[str]:
     return [event["error"] for event in events if event["event"] == kind]
 
 
-def facts(path: Path, **asked: Any) -> dict[str, Any]:
+def facts(path: Path, **asked: Any) -> InputFacts:
     return facts_of(
         prepare(Request(str(path), f"{path.parent}/out/", **{"model": "probe", **asked}))
     )
@@ -44,19 +45,24 @@ def facts(path: Path, **asked: Any) -> dict[str, Any]:
 def test_a_result_stands_for_the_same_input_model_and_place(scenes: Path, tmp_path: Path) -> None:
     path = Path(shutil.copy(scenes / "small0.tif", tmp_path))
     first = facts(path)
-    result = {"of": first["of"], "output": first["output"]}
-    assert stands(result, {"facts": facts(path)})
-    assert stands(result, {"seen": False, "error": "gone"}), "nothing else can be made of it"
-    assert not stands(result, {"seen": True, "error": "damaged"})
+    result: InputResult = {"of": first["of"], "output": first["output"]}
+
+    def planned(facts: InputFacts) -> PlannedInput:
+        return PlannedInput("key", Request(str(path)), facts)
+
+    assert stands(result, planned(facts(path)))
+    gone, damaged = RefusedInput("key", "gone"), RefusedInput("key", "damaged", seen=True)
+    assert stands(result, gone), "nothing else can be made of it"
+    assert not stands(result, damaged)
     probe = find("probe").card.model_copy(update={"weights_sha256": ""})
 
     def other(patches: Any) -> Any:
         return patches
 
-    assert not stands(result, {"facts": facts(path, model=(probe, other))})
-    assert not stands(result, {"facts": {**first, "output": f"{tmp_path}/other.tif"}})
+    assert not stands(result, planned(facts(path, model=(probe, other))))
+    assert not stands(result, planned({**first, "output": f"{tmp_path}/other.tif"}))
     os.utime(path, ns=(1, 1))
-    assert not stands(result, {"facts": facts(path)})
+    assert not stands(result, planned(facts(path)))
 
 
 def test_one_chunk_of_a_zarr_makes_it_another_input(tmp_path: Path) -> None:

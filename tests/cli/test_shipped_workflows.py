@@ -66,7 +66,7 @@ def test_overnight_ct_names_its_inputs_and_outputs(tmp_path: Path) -> None:
         WORKFLOWS / "overnight_ct.yaml", env={"DATA": str(data), "OUT": str(tmp_path / "out")}
     )
     found = listed(flow)
-    outputs = {os.path.relpath(one.output, tmp_path / "out") for one in found.entries}
+    outputs = {os.path.relpath(one.output, tmp_path / "out") for one in found.specs}
     assert outputs == {"ann/ct_labels.nii.gz", "bob/ct_labels.nii.gz", "bob/ct_2_labels.nii.gz"}
     assert not found.refused
 

@@ -107,7 +107,7 @@ def name_of(value: Any) -> str:
     return value.name if isinstance(value, Option) else value.__name__
 
 
-@pytest.mark.parametrize(("kind", "one"), every_option(), ids=name_of)
+@pytest.mark.parametrize(("kind", "one"), list(every_option()), ids=name_of)
 def test_it_is_an_option_of_its_commands_with_the_words_of_its_declaration(
     kind: type, one: Option
 ) -> None:
@@ -120,7 +120,7 @@ def test_it_is_an_option_of_its_commands_with_the_words_of_its_declaration(
             assert found.default == one.unsaid
 
 
-@pytest.mark.parametrize(("kind", "one"), every_option(), ids=name_of)
+@pytest.mark.parametrize(("kind", "one"), list(every_option()), ids=name_of)
 def test_it_is_a_key_of_workflows(kind: type, one: Option) -> None:
     model: Any = PLACES[kind][1]
     if model is None:
@@ -147,7 +147,7 @@ def _parts(annotation: Any) -> tuple[type, ...]:
     return tuple(part for part in annotation.__args__ if isinstance(part, type))
 
 
-@pytest.mark.parametrize(("kind", "one"), every_option(), ids=name_of)
+@pytest.mark.parametrize(("kind", "one"), list(every_option()), ids=name_of)
 def test_it_is_a_keyword_in_python(kind: type, one: Option) -> None:
     for function in PLACES[kind][2]:
         taken = inspect.signature(function).parameters

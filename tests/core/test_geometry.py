@@ -167,3 +167,11 @@ def test_larger_blocks_recompute_less(side: int, factor: float) -> None:
     assert recompute_factor(grid, Blocks(grid.extent, (side, side))) == pytest.approx(
         factor, abs=0.011
     )
+
+
+def test_a_box_grows_on_every_side_and_has_a_middle() -> None:
+    box = Box.at((3, 4), (5, 2))
+    assert box == Box((3, 4), (8, 6))
+    assert box.grown((2, 0)) == Box((1, 4), (10, 6))
+    assert box.grown((9, 9)).shape == (23, 20), "whatever the extent is"
+    assert box.middle((3, 9)) == Box((4, 4), (7, 6))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.core.normalise import Normaliser, Pixels, from_statistics
+from seg_batch.core.normalise import Moments, Normaliser, Pixels
 
 DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64", "bool")
 CHANNELS = 2
@@ -99,7 +99,6 @@ def test_a_large_offset_costs_no_digits(dtype: str) -> None:
 def test_the_identity_keeps_every_digit(values: np.ndarray) -> None:
     normaliser, before = Normaliser(), values.copy()
     out = normaliser(Pixels(values))
-    assert out.dtype == normaliser.dtype(values.dtype)
     assert out.dtype == (values.dtype if values.dtype.kind in "iub" else np.float64)
     np.testing.assert_array_equal(out, values)
     np.testing.assert_array_equal(values, before)
@@ -118,14 +117,14 @@ def test_the_identity_is_physical_where_valid_and_zero_elsewhere(pixels: Pixels)
 def test_the_input_is_never_written_to(normaliser: Normaliser, pixels: Pixels) -> None:
     values, valid = pixels.values.copy(), None if pixels.valid is None else pixels.valid.copy()
     normaliser(pixels)
-    from_statistics([pixels], CHANNELS)
+    Moments.of([pixels], CHANNELS).normaliser()
     np.testing.assert_array_equal(pixels.values, values)
     np.testing.assert_array_equal(pixels.valid, valid)
 
 
 @given(st.lists(pixels(), min_size=1, max_size=4))
 def test_statistics_are_those_of_all_pieces_together(pieces: list[Pixels]) -> None:
-    found = from_statistics(pieces, CHANNELS)
+    found = Moments.of(pieces, CHANNELS).normaliser()
     for c in range(CHANNELS):
         parts = [
             piece.physical()[..., c][... if piece.valid is None else piece.valid[..., c]]
@@ -149,7 +148,7 @@ def test_the_cut_into_pieces_costs_no_digits(n: int, cuts: list[int], offset: fl
     values = np.random.default_rng(n).normal(offset, 3, (n, 1))
     edges = [0, *sorted(min(cut, n) for cut in cuts), n]
     pieces = (Pixels(values[a:b]) for a, b in itertools.pairwise(edges))
-    found = from_statistics(pieces, 1)
+    found = Moments.of(pieces, 1).normaliser()
     assert found.mean[0] == pytest.approx(values.mean(), rel=1e-14, abs=1e-13)
     assert found.std[0] == pytest.approx(values.std() or 1, rel=1e-6)
 
@@ -157,14 +156,14 @@ def test_the_cut_into_pieces_costs_no_digits(n: int, cuts: list[int], offset: fl
 def test_statistics_see_neither_nodata_nor_nan() -> None:
     values = np.array([[1.0], [3.0], [np.nan], [np.inf], [65535.0]])
     valid = np.array([[True], [True], [True], [True], [False]])
-    found = from_statistics([Pixels(values, valid)], 1)
+    found = Moments.of([Pixels(values, valid)], 1).normaliser()
     assert (found.mean, found.std) == ((2.0,), (1.0,))
 
 
 @pytest.mark.parametrize("n", [1, 3, 1000])
 def test_a_constant_channel_has_no_spread_however_it_is_cut(n: int) -> None:
     pieces = [Pixels(np.full((k, 1), 0.1)) for k in (n, 7, n)]
-    normaliser = from_statistics(pieces, 1)
+    normaliser = Moments.of(pieces, 1).normaliser()
     assert normaliser.std == (1.0,)
     assert np.abs(normaliser(pieces[0])).max() < 1e-6
 
@@ -186,7 +185,6 @@ def test_pixels_are_cut_with_their_mask() -> None:
     np.testing.assert_array_equal(cut.values, address[1:3, 2:])
     np.testing.assert_array_equal(cut.valid, (address % 5 > 0)[1:3, 2:])
     assert (cut.scale, cut.offset) == ((2.0, 3.0), (0.0, 1.0))
-    assert cut.nbytes == cut.values.nbytes + 4
 
 
 def test_a_voxel_counts_where_any_channel_is_valid() -> None:

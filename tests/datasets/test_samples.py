@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from seg_batch.config.recipe import Recipe, Sampling
+from seg_batch.config.recipe import Recipe
+from seg_batch.config.recipe.augmentation import Sampling
 from seg_batch.core.errors import InputError
 from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from seg_batch.core.geometry import Grid
 from seg_batch.core.taper import Taper
 from seg_batch.datasets.label_classes import of_card, of_report, of_text
 from seg_batch.evaluation.evaluate import evaluate_files
-from seg_batch.evaluation.file_pairs import FilePair, open_pair
+from seg_batch.evaluation.file_pairs import open_pair
 from seg_batch.evaluation.matching import Match, match
 from seg_batch.evaluation.score_case import count
 from tests.support.evaluation.label_files import (
@@ -55,22 +54,12 @@ def test_numbers_are_those_of_the_arrays(tmp_path: Path) -> None:
     assert (scores["size_unit"], scores["distance_unit"]) == ("ha", "m")
 
 
-@dataclass(frozen=True)
-class Tiled:
-    """The pair, as if it had been blended from tiles."""
-
-    pair: FilePair
-    taper: Taper
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.pair, name)
-
-
 @pytest.mark.parametrize("side", [(17, 40), (90, 1), (64, 64), (1000, 1000)])
 def test_blocks_of_any_size_give_the_same_numbers(tmp_path: Path, side: tuple[int, int]) -> None:
     found, truth = raster_pair(tmp_path)
     pair = open_pair(Match("scene", found, truth), of_text(CLASSES), ())
-    tiled = Tiled(pair, Taper(Grid((90, 130), (24, 30), (7, 8), (0, 0)), "linear"))
+    taper = Taper(Grid((90, 130), (24, 30), (7, 8), (0, 0)), "linear")
+    tiled = replace(pair, taper=taper)  # as if it had been blended from tiles
     whole, parts = count(tiled, 3, (90, 130)), count(tiled, 3, side)
     np.testing.assert_array_equal(whole.scores.cells, parts.scores.cells)
     np.testing.assert_array_equal(whole.scores.bands, parts.scores.bands)

@@ -105,15 +105,15 @@ def compare(case: Case, folder: Path) -> tuple[dict[str, Any], Watch]:
     report = predict(image, out, model=model, probabilities=True, block=case.block)
     made = zarr.open_group(out, mode="r")
     found = collect(Path(f"{image}={label}"), "all", case.card, Options(), ())
-    with found.open(found.parts[0]) as (region, _):
+    with found.open(found.cases[0]) as (region, _):
         assert isinstance(region, SourceRegion)
         scored = np.full(region.box.shape, 99, np.uint8)
         kept = np.full((len(IDS), *region.box.shape), 99, np.uint8)
         steps = predicted(region, case.card, crooked, watch=watch, keep=kept)
         for box, classes in steps:
             scored[box.slices()] = classes
-        native = region.sources[0].from_view(scored)
-        shares = region.sources[0].from_view(np.moveaxis(kept, 0, -1))
+        native = region.image.from_view(scored)
+        shares = region.image.from_view(np.moveaxis(kept, 0, -1))
     some = ~np.isnan(case.values if native.ndim == 2 else case.values.T)  # z, y, x in sources
     assert np.array_equal(made["labels"][:][some], IDS[native[some]])
     assert (made["labels"][:][~some] == report["plan"]["empty_label"]).all()
@@ -163,5 +163,5 @@ def test_what_is_written_with_holes_is_not_scored(tmp_path: Path) -> None:
     with pytest.raises(PartialResultError):
         predict(image, tmp_path / "out.tif", model=(CARD, crooked))
     found = collect(Path(f"{image}={label}"), "all", CARD, Options(), ())
-    with found.open(found.parts[0]) as (region, _), pytest.raises(ReadError, match="image"):
+    with found.open(found.cases[0]) as (region, _), pytest.raises(ReadError, match="image"):
         list(predicted(region, CARD, crooked))

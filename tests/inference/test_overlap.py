@@ -14,7 +14,6 @@ from seg_batch.config.options import declared
 from seg_batch.config.predict_options import Options
 from seg_batch.core.errors import PlanError
 from seg_batch.core.normalise import Normaliser
-from seg_batch.inference.plan import normalised
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.probe import PROBE_CARD, predict
 from seg_batch.inference.request import Request, prepare
@@ -67,7 +66,7 @@ def test_the_fingerprint_holds_the_resolved_numbers(scene: Path) -> None:
         request = Request(
             str(scene), model=(card(border=border), predict), options=Options(overlap="auto")
         )
-        plan = normalised(prepare(request).plan, Normaliser())
+        plan = prepare(request).plan.with_normaliser(Normaliser())
         assert plan.fingerprint["overlap"] == list(plan.overlap)
         assert plan.fingerprint["margin"] == list(plan.margin)
         prints.append(fingerprint_digest(plan.fingerprint))

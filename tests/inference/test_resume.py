@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +22,6 @@ from seg_batch.config.predict_options import Options
 from seg_batch.core.errors import StoreError
 from seg_batch.core.normalise import Normaliser
 from seg_batch.inference import worker
-from seg_batch.inference.plan import normalised
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request, prepare
 from seg_batch.inference.resume import clean_unused, leaving_nothing_behind, open_store
@@ -207,8 +205,8 @@ def test_killed_as_it_cleans_up_a_run_is_still_finished(scene: Path, tmp_path: P
 
 def test_a_refused_run_leaves_the_store_of_a_running_one(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.tif"
-    prepared = prepare(Request(str(scene), str(out), model="probe"))
-    prepared = replace(prepared, plan=normalised(prepared.plan, Normaliser()))
+    draft = prepare(Request(str(scene), str(out), model="probe"))
+    prepared = draft.by(draft.plan.with_normaliser(Normaliser()))
     with ExitStack() as running:
 
         def refused_meanwhile() -> None:

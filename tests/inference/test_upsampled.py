@@ -20,6 +20,7 @@ from seg_batch.core.geometry import Axis, Box, Grid
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.taper import Taper
+from seg_batch.inference.ensemble import decimated
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
 from seg_batch.inference.sliding_window.grid import make_grid
@@ -27,7 +28,7 @@ from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.inference.sliding_window.tta import averaged
 from seg_batch.inference.verify import verify_product
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.views.upsampled import Finer, one_of_each, repeated
+from seg_batch.io.sources.views.upsampled import Upsampled, repeated
 from tests.support.files import address_raster, address_volume, write_raster, write_volume
 
 Array = np.ndarray
@@ -98,7 +99,7 @@ def test_a_finer_source_repeats_every_voxel(data: Any) -> None:
     values = np.arange(np.prod(shape) * 2).reshape(*shape, 2)
     georef = RasterGeoref() if rank == 2 else VolumeGeoref(tuple(map(tuple, np.eye(4).tolist())))
     info = open_info(shape, georef)
-    finer = Finer(Held(info, Pixels(values, values % 3 == 0)), factors)
+    finer = Upsampled(Held(info, Pixels(values, values % 3 == 0)), factors)
     whole = values
     for axis, f in enumerate(factors):
         whole = whole.repeat(f, axis)
@@ -145,7 +146,7 @@ def test_tiles_start_at_whole_voxels_of_the_input(data: Any) -> None:
 def test_the_predictor_sees_each_voxel_once() -> None:
     patches = np.arange(2 * 4 * 3 * 5).reshape(2, 4, 3, 5).astype(np.float32)
     fed = []
-    one_of_each(lambda x: fed.append(x) or x, 3)(repeated(patches, (1, 3, 3)))
+    decimated(lambda x: fed.append(x) or x, 3)(repeated(patches, (1, 3, 3)))
     assert np.array_equal(fed[0], patches)
 
 

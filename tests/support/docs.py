@@ -24,8 +24,10 @@ from seg_batch.config.cluster import CLASSES, ClusterSpec
 from seg_batch.config.options import declared
 from seg_batch.config.postprocess import STEPS
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.config.recipe import Network, Part, Recipe
+from seg_batch.config.recipe import Recipe
+from seg_batch.config.recipe.hold_out import Part
 from seg_batch.config.recipe.manifest import Manifest
+from seg_batch.config.recipe.training import Network
 from seg_batch.config.workflow import Workflow, fields, paths
 from seg_batch.config.workflow.cluster import Cluster
 from seg_batch.config.workflow.parts import Inputs, OptionKeys, Outputs
@@ -50,6 +52,8 @@ _OPTIONS = get_type_hints(OptionKeys, include_extras=True)
 # Values that are written as text, and what they take.
 _SAID = [
     *((_OPTIONS[o.name], _words(o.known())) for o in declared(PredictOptions).values() if o.known),
+    (fields.RasterProduct, _words(fields.product_names("raster"))),
+    (fields.VolumeProduct, _words(fields.product_names("volume"))),
     (fields.Size, "a size, like `8GiB`"),
     (fields.Duration, "a time, like `10h`"),
     (fields.TimeOfDay, "a time of day, like `06:30`"),

@@ -60,7 +60,7 @@ def test_scores_are_stitched_and_a_perfect_model_is_perfect(tmp_path: Path) -> N
     found = score(regions, card, knows)
     assert found.total.sum() == 50 * 120
     assert found.accuracy == 1
-    assert found.mean_dice == 1
+    assert found.mean_dice_of_true == 1
     wrong = score(regions, card, lambda patches: np.roll(knows(patches), 1, -1))
     assert wrong.accuracy == 0
 

@@ -14,7 +14,6 @@ from seg_batch.config.recipe import Recipe, read_recipe
 from seg_batch.core.geometry import Box
 from seg_batch.training.provenance import configuration_hash
 from seg_batch.training.train import train
-from seg_batch.training.write_bundle import _middle
 from tests.support.training.pairs import bright_recipe, bright_scene, volume_recipe, volumes
 
 
@@ -26,8 +25,8 @@ def trained(data: object, folder: Path, recipe: Recipe) -> dict[str, Any]:
 
 def test_the_middle_of_a_box() -> None:
     box = Box((10, 20, 5), (30, 80, 9))
-    assert _middle(box, (1, 30, 100)) == Box((19, 35, 5), (20, 65, 9))
-    assert _middle(box, (100, 100, 100)) == box
+    assert box.middle((1, 30, 100)) == Box((19, 35, 5), (20, 65, 9))
+    assert box.middle((100, 100, 100)) == box
 
 
 @pytest.mark.full

@@ -11,17 +11,17 @@ from functools import cache
 from heapq import heappop, heappush
 from itertools import dropwhile, islice
 
-from seg_batch.batch.inputs.tables import Wish, rows_of_list, rows_of_manifest
+from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
 from seg_batch.config.workflow.parts import Inputs
+from seg_batch.core.registry.formats import image_endings, names_folder, split
 from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY, PART, PROBABILITIES, REPORT, STORE
-from seg_batch.core.text import IMAGES, split
 
 _UNFINISHED = (*ON_THE_WAY, PART)
 _MARK = f".{ATTEMPT}"
 type Known = Callable[[str], set[str]]
 
 
-def gathered(inputs: Inputs) -> list[Wish]:
+def gathered(inputs: Inputs) -> list[InputSpec]:
     """All that is named, in the order of the workflow; each pattern and folder sorted by name.
 
     From patterns and folders come images only, by the ending of their names, and no product of
@@ -29,14 +29,14 @@ def gathered(inputs: Inputs) -> list[Wish]:
     A pattern that matches nothing is itself there, with the reason.
     """
     known = cache(products)  # each folder is looked through once
-    found: list[Wish] = []
+    specs: list[InputSpec] = []
     for text in inputs.paths:
-        found += _named_by(text, inputs.volume, known)
+        specs += _named_by(text, inputs.volume, known)
     if inputs.manifest:
-        found += rows_of_manifest(inputs.manifest, inputs.volume)
+        specs += rows_of_manifest(inputs.manifest, inputs.volume)
     if inputs.list:
-        found += rows_of_list(inputs.list, inputs.volume)
-    return [wish for wish in found if wish.error or not excluded(wish.path, inputs.exclude)]
+        specs += rows_of_list(inputs.list, inputs.volume)
+    return [spec for spec in specs if spec.error or not excluded(spec.path, inputs.exclude)]
 
 
 def excluded(path: str, patterns: Iterable[str]) -> bool:
@@ -55,24 +55,24 @@ def _matches(parts: list[str], wanted: list[str]) -> bool:
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
-def _named_by(text: str, volume: int | None, known: Known) -> list[Wish]:
+def _named_by(text: str, volume: int | None, known: Known) -> list[InputSpec]:
     """What one of ``paths`` names: a file or store, the images in a folder, or those that match."""
     where = "inputs.paths"
-    if os.path.isdir(text) and not text.rstrip("/").lower().endswith(".zarr"):
+    if os.path.isdir(text) and not names_folder(text.rstrip("/").lower()):
         paths: Iterator[str] = (entry.path for entry in os.scandir(text))
     elif os.path.lexists(text) or not glob.has_magic(text):
-        return [Wish(text, where, volume=volume)]
+        return [InputSpec(text, where, volume=volume)]
     else:
         paths = iter(set(_matching(text)))
     try:
         images = sorted(path for path in paths if _is_image(path) and not _is_product(path, known))
     except OSError as error:
-        return [Wish(text, where, error=f"{text}: can't be read ({error.strerror}): check it")]
+        return [InputSpec(text, where, error=f"{text}: can't be read ({error.strerror}): check it")]
     if images:
-        return [Wish(path, where, volume=volume) for path in images]
-    none = f"no image there, by ending ({', '.join(IMAGES)}); products do not count: check the path"
+        return [InputSpec(path, where, volume=volume) for path in images]
+    none = f"no image there, by ending ({', '.join(image_endings())}); products do not count: check the path"
     deeper = f", or write {text.rstrip('/')}/**/* for those in folders below" * _has_folders(text)
-    return [Wish(text, where, error=f"{text}: {none}{deeper}")]
+    return [InputSpec(text, where, error=f"{text}: {none}{deeper}")]
 
 
 def _has_folders(text: str) -> bool:
@@ -112,7 +112,7 @@ def _folders(first: Iterable[str]) -> Iterator[str]:
         seen.add((info.st_dev, info.st_ino))
         yield folder
         for name in names:
-            if not name.startswith(".") and not name.lower().endswith(".zarr"):
+            if not name.startswith(".") and not names_folder(name.lower()):
                 path = os.path.join(folder, name)
                 heappush(links if os.path.islink(path) else plain, f"{path}/")
 
@@ -123,9 +123,9 @@ def _is_image(path: str) -> bool:
     name = os.path.basename(path)
     if name.startswith(".") or name.endswith(_UNFINISHED) or not split(name)[1]:
         return False
-    if any(part.lower().endswith(".zarr") for part in path.split("/")[:-1]):
+    if any(names_folder(part.lower()) for part in path.split("/")[:-1]):
         return False
-    return name.lower().endswith(".zarr") or not os.path.isdir(path)
+    return names_folder(name.lower()) or not os.path.isdir(path)
 
 
 def _is_product(path: str, known: Known) -> bool:

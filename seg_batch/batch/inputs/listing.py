@@ -7,49 +7,27 @@ reason; it never stops the others.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from seg_batch.batch.inputs.expand import gathered
-from seg_batch.batch.inputs.tables import Wish
+from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.config.workflow.output_names import is_ours, named
 from seg_batch.config.workflow.parts import Outputs
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.errors import InputError, OutputError, SegbatchError
+from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
 from seg_batch.core.run_files import PROBABILITIES
-from seg_batch.core.text import split
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.detect import detect
-
-_KINDS = {"geotiff": "raster", "png": "raster", "jpeg": "raster"}
-_KINDS |= {"nifti": "volume", "nifti.gz": "volume"}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One input. ``key``: its path, with ``#volume`` where one of a 4-D file was named; unique.
-    ``model``: its own, where the manifest gives one."""
-
-    key: str
-    path: str
-    output: str
-    volume: int | None = None
-    model: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Refused:
-    """What was named and can't be an input, with the reason in one line; ``key`` is unique, too."""
-
-    key: str
-    error: str
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All that a workflow names, in its order."""
+    """All that a workflow names, in its order. ``specs``: with absolute paths, no two of one key;
+    ``refused``: the reason in one line for each that can't be an input."""
 
-    entries: tuple[Entry, ...]
-    refused: tuple[Refused, ...] = ()
+    specs: tuple[InputSpec, ...]
+    refused: dict[str, str]
 
 
 def listed(workflow: Workflow) -> Listing:
@@ -57,46 +35,42 @@ def listed(workflow: Workflow) -> Listing:
     a faulty input is among those refused. An input named twice in the same words counts once."""
     if workflow.inputs is None:
         raise InputError(f"{workflow.name} is a workflow of steps: list the inputs of one of them")
-    wishes: dict[object, Wish] = {}
-    for wish in gathered(workflow.inputs):
-        wishes.setdefault(wish.asked, wish)
-    found = _Listed(workflow)
-    for index, wish in enumerate(wishes.values(), start=1):
-        found.take(wish, index)
-    return found.apart()
+    specs: dict[object, InputSpec] = {}
+    for spec in gathered(workflow.inputs):
+        specs.setdefault(spec.asked, spec)
+    listing = _Listed(workflow)
+    for index, spec in enumerate(specs.values(), start=1):
+        listing.take(spec, index)
+    return listing.apart()
 
 
 class _Listed:
-    """Entries and refusals as they come, by key."""
+    """Inputs and refusals as they come, by key."""
 
     def __init__(self, workflow: Workflow) -> None:
         self.outputs = workflow.outputs
         self.probabilities = workflow.plan_options().probabilities
-        self.entries: dict[str, Entry] = {}
+        self.specs: dict[str, InputSpec] = {}
         self.refused: dict[str, str] = {}
 
-    def take(self, wish: Wish, index: int) -> None:
+    def take(self, spec: InputSpec, index: int) -> None:
         try:
-            if wish.error:
-                raise InputError(wish.error)
-            if wish.key in self.entries:
+            if spec.error:
+                raise InputError(spec.error)
+            if spec.key in self.specs:
                 raise InputError(
-                    f"{wish.where}: {wish.path} is named twice, with another output or model: name "
+                    f"{spec.where}: {spec.path} is named twice, with another output or model: name "
                     "it once"
                 )
-            self.entries[wish.key] = Entry(
-                key=wish.key,
-                path=os.path.abspath(wish.path),
-                output=output_of(wish, index, self.outputs),
-                volume=wish.volume,
-                model=wish.model,
-            )
+            output = output_of(spec, index, self.outputs)
+            path = os.path.abspath(spec.path)
+            self.specs[spec.key] = replace(spec, path=path, output=output)
         except SegbatchError as error:
-            self.refuse(wish.key, wish.where, error.message)
+            self.refuse(spec.key, spec.where, error.message)
 
     def refuse(self, key: str, where: str, why: str) -> None:
         """Under its key, or a longer one where that is taken."""
-        taken = self.entries.keys() | self.refused.keys()
+        taken = self.specs.keys() | self.refused.keys()
         name = key if key not in taken else f"{key} ({where})"
         while name in taken:
             name += "'"
@@ -104,10 +78,10 @@ class _Listed:
 
     def apart(self) -> Listing:
         """Without those whose output is an input, or the output of an earlier one."""
-        inputs = {entry.path for entry in self.entries.values()}
+        inputs = {spec.path for spec in self.specs.values()}
         owners: dict[str, str] = {}
-        for key, entry in tuple(self.entries.items()):
-            written = self.written(entry)
+        for key, spec in tuple(self.specs.items()):
+            written = self.written(spec)
             if lost := next((path for path in written if path in inputs), None):
                 why = f"its output {lost} is an input, which would be lost: choose another folder"
             elif twice := next((path for path in written if path in owners), None):
@@ -118,44 +92,44 @@ class _Listed:
             else:
                 owners |= dict.fromkeys(written, key)
                 continue
-            del self.entries[key]
+            del self.specs[key]
             self.refused[key] = f"{key}: {why}"
-        refused = tuple(Refused(key, error) for key, error in self.refused.items())
-        return Listing(tuple(self.entries.values()), refused)
+        return Listing(tuple(self.specs.values()), self.refused)
 
-    def written(self, entry: Entry) -> list[str]:
+    def written(self, spec: InputSpec) -> list[str]:
         """The files that the input becomes."""
-        stem, ending = split(entry.output)
-        beside = self.probabilities and ending != ".zarr"
-        return [entry.output, *([f"{stem}{PROBABILITIES}{ending}"] if beside else [])]
+        output = spec.output or ""
+        stem, ending = split(output)
+        beside = self.probabilities and not holds_probabilities(output)
+        return [output, *([f"{stem}{PROBABILITIES}{ending}"] if beside else [])]
 
 
-def output_of(wish: Wish, index: int, outputs: Outputs) -> str:
+def output_of(spec: InputSpec, index: int, outputs: Outputs) -> str:
     """The path of the product; InputError for what is no image, OutputError for a name that leads
     out of the folder."""
-    if "\0" in wish.path:
-        raise InputError(f"{wish.where}: a path can't hold a zero byte: mend it")
-    ending = f".{getattr(outputs.formats, _kind(wish))}"
-    name = wish.output or named(outputs.pattern, wish.path, index)
-    if not (wish.output and split(name)[1]):
+    if "\0" in spec.path:
+        raise InputError(f"{spec.where}: a path can't hold a zero byte: mend it")
+    ending = f".{getattr(outputs.formats, _kind(spec))}"
+    name = spec.output or named(outputs.pattern, spec.path, index)
+    if not (spec.output and split(name)[1]):
         name += ending
     folder = os.path.abspath(outputs.folder)
     path = os.path.normpath(os.path.join(folder, name))
     if not path.startswith(os.path.join(folder, "")):
-        raise OutputError(f"{wish.where}: the output {name[:80]!r} is not in {folder}: rename it")
+        raise OutputError(f"{spec.where}: the output {name[:80]!r} is not in {folder}: rename it")
     if is_ours(os.path.relpath(path, folder)):
         raise OutputError(
-            f"{wish.where}: {name[:80]!r} is the name of something that segbatch makes on the way: "
+            f"{spec.where}: {name[:80]!r} is the name of something that segbatch makes on the way: "
             "rename it"
         )
     return path
 
 
-def _kind(wish: Wish) -> str:
+def _kind(spec: InputSpec) -> str:
     """Whether it is a raster or a volume; the header is read only where the format does not tell."""
-    found = _KINDS.get(detect(wish.path))
-    if found is None:
-        source = open_source(wish.path, volume=wish.volume)
-        found = source.info.kind
-        source.close()
-    return found
+    if kind := FORMATS[detect(spec.path)].kind:
+        return kind
+    source = open_source(spec.path, volume=spec.volume)
+    kind = source.info.kind
+    source.close()
+    return kind

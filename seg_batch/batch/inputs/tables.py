@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from seg_batch.core.errors import WorkflowError
 from seg_batch.core.text import nearest
@@ -16,12 +16,13 @@ COLUMNS = ("input", "output", "volume", "model")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """``path``, named by ``where`` (``inputs.paths``, or a line of a list); ``output``: its name below
-    the output folder; ``error``: why it can be no input, as far as that is known already."""
+class InputSpec:
+    """What a workflow says of one input: ``path``, named by ``where`` (``inputs.paths``, or a line of a
+    list); ``output``: its name below the output folder, or once listed its path; ``model``: its own,
+    where the manifest gives one; ``error``: why it can be no input, as far as that is known already."""
 
     path: str
-    where: str
+    where: str = field(default="", compare=False)
     output: str | None = None
     volume: int | None = None
     model: tuple[str, ...] | None = None
@@ -29,7 +30,7 @@ class Wish:
 
     @property
     def key(self) -> str:
-        """What the run calls it."""
+        """What the run calls it: its path, with ``#volume`` where one of a 4-D file was named."""
         path = os.path.abspath(self.path) if self.error is None else self.path
         return path if self.volume is None else f"{path}#{self.volume}"
 
@@ -39,16 +40,16 @@ class Wish:
         return (self.key, self.output, self.volume, self.model)
 
 
-def rows_of_list(path: str, volume: int | None) -> Iterator[Wish]:
+def rows_of_list(path: str, volume: int | None) -> Iterator[InputSpec]:
     """One path per line; empty lines and those that begin with ``#`` say nothing."""
     folder = os.path.dirname(os.path.abspath(path))
     for number, line in enumerate(_text(path).split("\n"), start=1):
         name = line.strip()
         if name and not name.startswith("#"):
-            yield Wish(os.path.join(folder, name), f"{path}:{number}", volume=volume)
+            yield InputSpec(os.path.join(folder, name), f"{path}:{number}", volume=volume)
 
 
-def rows_of_manifest(path: str, volume: int | None) -> Iterator[Wish]:
+def rows_of_manifest(path: str, volume: int | None) -> Iterator[InputSpec]:
     """One row per input; ``model`` may name several to be averaged, joined by ``|``. WorkflowError
     where the file is no such table; a row that is none is an input with an error."""
     rows = csv.DictReader(io.StringIO(_text(path), newline=""), restkey="", restval="", strict=True)
@@ -74,16 +75,16 @@ def _require_columns(path: str, names: Sequence[str]) -> None:
         raise WorkflowError(f"{path}:1:1: there is no column input: name it in the first line")
 
 
-def _row(row: dict[str, str], folder: str, where: str, volume: int | None) -> Wish:
+def _row(row: dict[str, str], folder: str, where: str, volume: int | None) -> InputSpec:
     if row.get(""):
-        return Wish(where, where, error=f"{where}: more values than columns: quote the commas")
+        return InputSpec(where, where, error=f"{where}: more values than columns: quote the commas")
     name, number = row["input"].strip(), row.get("volume", "").strip()
     if not name:
-        return Wish(where, where, error=f"{where}: the row has no input: name a file")
+        return InputSpec(where, where, error=f"{where}: the row has no input: name a file")
     if number and not (number.isascii() and number.isdecimal() and len(number) < 10):
-        return Wish(where, where, error=f"{where}: {number[:20]!r} is no volume: count from 0")
+        return InputSpec(where, where, error=f"{where}: {number[:20]!r} is no volume: count from 0")
     models = tuple(filter(None, (part.strip() for part in row.get("model", "").split("|"))))
-    return Wish(
+    return InputSpec(
         path=os.path.join(folder, name),
         where=where,
         output=row.get("output", "").strip() or None,

@@ -3,10 +3,10 @@
 from seg_batch.batch.journal.events import Journal
 from seg_batch.batch.journal.lease import Tenure, hold
 from seg_batch.batch.journal.run import begin, open_run
-from seg_batch.batch.journal.state import InputState, State, Totals, fold
+from seg_batch.batch.journal.state import InputRecord, State, Totals, fold
 
 __all__ = [
-    "InputState",
+    "InputRecord",
     "Journal",
     "State",
     "Tenure",

@@ -15,10 +15,11 @@ import re
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict, cast
 
 from seg_batch.batch.journal.lease import Tenure
 from seg_batch.core.errors import FULL, DamagedError, DiskFullError, OutputError, StoreError
+from seg_batch.inference.report import BlockCounts, ClassRow, Failure
 
 CANCEL = b"\x18"
 
@@ -48,7 +49,100 @@ LIGHT = frozenset({"surveyed", "started", "straggler"})
 OURS_S = 0.2  # for so long the lock is taken to be still ours
 TENURE = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backslash before it
 
-Event = dict[str, Any]
+
+class InputFacts(TypedDict, total=False):
+    """An input as its survey found it; an earlier version may have told less. ``of``: a digest of what a
+    product would be made of."""
+
+    kind: str
+    extent: list[int]
+    blocks: int
+    tiles: int
+    voxels: int
+    promised_bytes: int
+    memory_bytes: int
+    disk_bytes: int
+    seconds_estimate: float
+    output: str
+    of: str
+    model: str
+    engine: str
+    precision: str
+    warnings: list[str]
+
+
+class ProductStamp(TypedDict):
+    """What tells whether a file that was made is still the same."""
+
+    sha256: str
+    bytes: int
+    mtime_ns: int
+
+
+class StepResult(TypedDict):
+    """What a step of a workflow left; ``why``: it is partial."""
+
+    status: str
+    why: str
+    output: str
+    product: ProductStamp
+    seconds: float
+
+
+class InputResult(TypedDict, total=False):
+    """What became of an input that has a product, of its report what a morning needs; an earlier version
+    may have told less. ``worker``: the process that did it, or that led ``workers``, each with its
+    blocks; ``why``: see ``StepResult``."""
+
+    status: str
+    output: str
+    report: str
+    product: ProductStamp
+    probabilities: ProductStamp | None
+    of: str
+    seconds: float
+    stages_s: dict[str, float]
+    tiles: int
+    tiles_skipped: int
+    blocks: BlockCounts
+    promised_bytes: int
+    peak_rss_bytes: int
+    worker: str
+    classes: list[ClassRow]
+    seam_index: float | None
+    warnings: list[str]
+    failures: list[Failure]
+    began: float
+    finished: float
+    workers: dict[str, int]
+    why: str
+
+
+class Event(TypedDict, total=False):
+    """A line of the journal: what ``KINDS`` says of its kind, and maybe more. ``outcome``: of a step a
+    ``StepResult``."""
+
+    t: Required[float]
+    event: Required[str]
+    input: Required[str]  # None in those of runs
+    tenure: int
+    facts: InputFacts
+    outcome: InputResult
+    attempt: int
+    attempts: int
+    error: str
+    status: int
+    wait_s: float
+    worker: str | None
+    why: str
+    host: str
+    pid: int
+    segbatch: str
+    workflow_sha256: str
+    from_host: str
+    from_pid: int
+    sources: dict[str, str]
+    before: list[int]
 
 
 class Journal:
@@ -73,10 +167,9 @@ class Journal:
         OutputError when the disk refuses; StoreError after ``close``.
         """
         _require_kind(kind, input, fields)
-        event: Event = {"t": round(time.time(), 3), "event": kind, "input": input}
-        if self._tenure is not None:
-            event["tenure"] = self._tenure.number
-        event |= fields
+        tenure = {} if self._tenure is None else {"tenure": self._tenure.number}
+        told = {"t": round(time.time(), 3), "event": kind, "input": input, **tenure, **fields}
+        event = cast(Event, told)
         line = json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with self._guard:
             if self._handle < 0:
@@ -175,7 +268,8 @@ def _event(line: bytes) -> Event | None:
         event = json.loads(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+    ours = isinstance(event, dict) and isinstance(event.get("event"), str)
+    return cast(Event, event) if ours else None
 
 
 def _is_cancelled(lines: list[bytes], i: int) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from seg_batch.batch.journal.events import Event
+from seg_batch.batch.journal.events import Event, InputFacts, InputResult
 
 WAITING, RUNNING, REFUSED, FAILED = "waiting", "running", "refused", "failed"
 COMPLETE, PARTIAL = "complete", "partial"
@@ -21,8 +21,8 @@ ENDED = frozenset({COMPLETE, PARTIAL, REFUSED, FAILED})
 
 
 @dataclass(frozen=True)
-class InputState:
-    """One input. ``status``: one of ``STATUSES``; refused ones are set aside. ``facts``: of its
+class InputRecord:
+    """What is kept of one input. ``status``: one of ``STATUSES``; refused ones are set aside. ``facts``: of its
     survey; ``outcome``: of its last product; ``error``: why it was refused, failed or is tried
     again; ``since``: when the status became so, unix seconds; ``again_at``: when it is retried."""
 
@@ -34,17 +34,17 @@ class InputState:
     worker: str | None = None
     error: str | None = None
     error_status: int | None = None
-    facts: Mapping[str, Any] | None = None
-    outcome: Mapping[str, Any] | None = None
+    facts: InputFacts = field(default_factory=InputFacts)
+    outcome: InputResult = field(default_factory=InputResult)
 
     @property
     def blocks(self) -> int:
         """Of the plan; 1 where it was not surveyed yet."""
-        return int((self.facts or {}).get("blocks") or 1)
+        return int(self.facts.get("blocks") or 1)
 
     @property
     def voxels(self) -> int:
-        return int((self.facts or {}).get("voxels") or 0)
+        return int(self.facts.get("voxels") or 0)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class State:
     """The fold of a journal. ``inputs`` and ``workers`` are in the order in which they came up."""
 
     def __init__(self) -> None:
-        self.inputs: dict[str, InputState] = {}
+        self.inputs: dict[str, InputRecord] = {}
         self.workers: dict[str, WorkerState] = {}
         self.begun: Event | None = None
         self.stopping: Event | None = None
@@ -101,13 +101,13 @@ class State:
 
     def add(self, event: Event) -> None:
         """Take in the next event."""
-        kind = event["event"]
-        if event.get("input") is None:
+        kind, key = event["event"], event.get("input")
+        if key is None:
             self._of_run(kind, event)
         elif kind == "dropped":
-            self._drop(event["input"])
+            self._drop(key)
         else:
-            self._of_input(kind, event)
+            self._of_input(kind, key, event)
 
     def totals(self) -> Totals:
         return Totals(
@@ -142,9 +142,8 @@ class State:
         for key in [key for key, one in self.inputs.items() if one.status == RUNNING]:
             self._set(key, event, status=WAITING, worker=None)
 
-    def _of_input(self, kind: str, event: Event) -> None:
-        key = event["input"]
-        before = self.inputs.get(key) or InputState(key)
+    def _of_input(self, kind: str, key: str, event: Event) -> None:
+        before = self.inputs.get(key) or InputRecord(key)
         changes = _CHANGES[kind](before, event)
         if kind == "retried":
             self._counts["retries"] += 1
@@ -162,9 +161,9 @@ class State:
         if (before := self.inputs.pop(key, None)) is not None:
             self._count(before, -1)
 
-    def _worked(self, one: InputState, event: Event) -> None:
+    def _worked(self, one: InputRecord, event: Event) -> None:
         """Whoever did it: of an input of several blocks not the coordinator, which led the workers."""
-        shared = event.get("outcome", {}).get("workers")
+        shared = event["outcome"].get("workers") if "outcome" in event else None
         for name, blocks in (shared or {}).items():
             self._worker(name, event["t"], blocks=blocks)
         if shared is None and (event["event"] == "done" or one.blocks == 1):
@@ -172,7 +171,7 @@ class State:
 
     def _set(self, key: str, event: Event, **changes: Any) -> None:
         before = self.inputs.get(key)
-        after = before or InputState(key, since=event["t"])
+        after = before or InputRecord(key, since=event["t"])
         if changes.get("status", after.status) != after.status:
             changes["since"] = event["t"]
         after = replace(after, **changes)
@@ -181,7 +180,7 @@ class State:
             self._count(before, -1)
         self._count(after, 1)
 
-    def _count(self, one: InputState, sign: int) -> None:
+    def _count(self, one: InputRecord, sign: int) -> None:
         self._by_status[one.status] += sign
         if one.status in (REFUSED, FAILED):
             return  # no work that could be done
@@ -205,24 +204,24 @@ _COUNTED = (
 )
 
 
-def _done_blocks(one: InputState) -> int:
-    blocks = (one.outcome or {}).get("blocks") or {}
-    return int(blocks.get("done", one.blocks))
+def _done_blocks(one: InputRecord) -> int:
+    blocks = one.outcome.get("blocks")
+    return int(blocks.get("done", one.blocks)) if blocks else one.blocks
 
 
-def _new_voxels(one: InputState) -> int:
+def _new_voxels(one: InputRecord) -> int:
     """Of a done input: those that were not found done when it was begun."""
-    blocks = (one.outcome or {}).get("blocks") or {}
-    old = min(1.0, blocks.get("resumed", 0) / (blocks.get("total") or 1))
+    blocks = one.outcome.get("blocks")
+    old = min(1.0, blocks.get("resumed", 0) / (blocks.get("total") or 1)) if blocks else 0.0
     return round(one.voxels * (1 - old))
 
 
-def _surveyed(before: InputState, event: Event) -> dict[str, Any]:
+def _surveyed(before: InputRecord, event: Event) -> dict[str, Any]:
     """Whoever surveys an input means to do it: it is new, or has to be done anew."""
     return {"facts": event["facts"], "status": WAITING, "error": None, "attempts": 0}
 
 
-def _started(before: InputState, event: Event) -> dict[str, Any]:
+def _started(before: InputRecord, event: Event) -> dict[str, Any]:
     return {
         "status": RUNNING,
         "attempts": event["attempt"],
@@ -231,28 +230,28 @@ def _started(before: InputState, event: Event) -> dict[str, Any]:
     }
 
 
-def _retried(before: InputState, event: Event) -> dict[str, Any]:
+def _retried(before: InputRecord, event: Event) -> dict[str, Any]:
     again_at = event["t"] + event["wait_s"]
     return {"status": WAITING, "error": event["error"], "again_at": again_at}
 
 
-def _withdrawn(before: InputState, event: Event) -> dict[str, Any]:
+def _withdrawn(before: InputRecord, event: Event) -> dict[str, Any]:
     return {"status": WAITING, "worker": None, "attempts": max(0, before.attempts - 1)}
 
 
-def _done(before: InputState, event: Event) -> dict[str, Any]:
+def _done(before: InputRecord, event: Event) -> dict[str, Any]:
     outcome = event["outcome"]
-    failures = outcome.get("failures") or [{}]
+    failures = outcome.get("failures")
     return {
         "status": COMPLETE if outcome["status"] == COMPLETE else PARTIAL,
         "outcome": outcome,
         "worker": outcome.get("worker"),
-        "error": failures[0].get("error") if outcome["status"] != COMPLETE else None,
+        "error": failures[0]["error"] if failures and outcome["status"] != COMPLETE else None,
         "error_status": None,
     }
 
 
-def _failed(before: InputState, event: Event) -> dict[str, Any]:
+def _failed(before: InputRecord, event: Event) -> dict[str, Any]:
     return {
         "status": FAILED,
         "error": event["error"],
@@ -262,7 +261,7 @@ def _failed(before: InputState, event: Event) -> dict[str, Any]:
     }
 
 
-def _refused(before: InputState, event: Event) -> dict[str, Any]:
+def _refused(before: InputRecord, event: Event) -> dict[str, Any]:
     return {"status": REFUSED, "error": event["error"], "error_status": 2}
 
 

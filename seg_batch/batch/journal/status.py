@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from seg_batch.batch.journal.events import Journal
 from seg_batch.batch.journal.lease import LIMIT_S, Held, holder
@@ -14,7 +14,7 @@ from seg_batch.batch.journal.state import (
     ENDED,
     RUNNING,
     WAITING,
-    InputState,
+    InputRecord,
     State,
     Totals,
     WorkerState,
@@ -38,7 +38,47 @@ class BlockDone:
     worker: str = ""
 
 
-BlocksDone = Callable[[InputState], Sequence[BlockDone]]
+class InHandRow(TypedDict):
+    """An input that is being done; ``seconds``: since it was begun."""
+
+    input: str
+    blocks_done: int
+    blocks: int
+    attempt: int
+    worker: str | None
+    seconds: float
+
+
+class Pace(TypedDict):
+    """Of a run that goes on or has come to its end; else all are None."""
+
+    seconds: float | None
+    inputs_per_hour: float | None
+    voxels_per_s: float | None
+    left_s: float | None
+
+
+class RunStatus(Pace):
+    """All of ``segbatch status``. ``inputs``: ``total``, and how many have each status; ``failures``: the
+    last ones first."""
+
+    run: str
+    state: str
+    why: str | None
+    owner: dict[str, Any] | None
+    inputs: dict[str, int]
+    blocks: dict[str, int]
+    voxels: dict[str, int]
+    retries: int
+    stragglers: int
+    takeovers: int
+    sessions: int
+    running: list[InHandRow]
+    failures: list[dict[str, Any]]
+    workers: list[dict[str, Any]]
+
+
+BlocksDone = Callable[[InputRecord], Sequence[BlockDone]]
 
 
 def run_folder(path: Path) -> Path:
@@ -62,21 +102,20 @@ def run_folder(path: Path) -> Path:
 
 def status_of(
     folder: Path, done_in: BlocksDone = lambda one: (), now: float | None = None
-) -> dict[str, Any]:
-    """All of ``segbatch status`` as JSON-ready values. ``done_in``: the blocks done so far of an input
-    of several, which the journal does not tell. Times in seconds; the speed, and what is left, are
-    told of a run that goes on or has come to its end. Nothing runs where no coordinator lives."""
+) -> RunStatus:
+    """How it stands. ``done_in``: the blocks done so far of an input of several, which the journal does
+    not tell. Nothing runs where no coordinator lives."""
     now = time.time() if now is None else now
     state, held = fold(Journal.read(folder / JOURNAL)), holder(folder)
     totals, run_state = state.totals(), _run_state(state, held)
     alive = run_state in ALIVE
     blocks = {one.key: done_in(one) for one in state.inputs.values() if _is_open(one)}
     running = [one for one in state.inputs.values() if one.status == RUNNING] if alive else []
-    waiting = totals.open - len(running)
+    waiting, last = totals.open - len(running), state.ended or state.stopping
     return {
         "run": str(folder),
         "state": run_state,
-        "why": (state.ended or state.stopping or {}).get("why"),
+        "why": last and last.get("why"),
         "owner": _owner(held),
         "inputs": {
             **{"total": totals.inputs, **totals.by_status},
@@ -101,7 +140,7 @@ def status_of(
     }
 
 
-def _is_open(one: InputState) -> bool:
+def _is_open(one: InputRecord) -> bool:
     """Whether some of its blocks may be on disk and not told of: a resumed one has them as it waits."""
     return one.status in (RUNNING, WAITING) and one.blocks > 1
 
@@ -132,18 +171,18 @@ def _owner(held: Held | None) -> dict[str, Any] | None:
     }
 
 
-_NO_PACE = {"seconds": None, "inputs_per_hour": None, "voxels_per_s": None, "left_s": None}
+_NO_PACE: Pace = {"seconds": None, "inputs_per_hour": None, "voxels_per_s": None, "left_s": None}
 
 
 def _pace(
     state: State, totals: Totals, blocks: Mapping[str, Sequence[BlockDone]], now: float
-) -> dict[str, float | None]:
+) -> Pace:
     """The speed of this coordinator only: what was done before it, on what may have been another
     machine, says nothing about what is left. A block counts as its share of its input; before the first
     input workers start."""
     began = totals.session_began
     if began is None:
-        return dict(_NO_PACE)
+        return _NO_PACE
     end = state.ended["t"] if state.ended else now
     seconds = max(end - began, 1e-3)
     voxels, left = float(totals.session_voxels), float(totals.voxels - totals.voxels_done)
@@ -164,7 +203,7 @@ def _pace(
     }
 
 
-def _share(one: InputState, blocks: int) -> float:
+def _share(one: InputRecord, blocks: int) -> float:
     """Voxels of the input in so many of its blocks."""
     return one.voxels * min(1.0, blocks / one.blocks)
 
@@ -183,7 +222,7 @@ def _workers(
     return list(found.values())
 
 
-def _in_hand(one: InputState, done: int, now: float) -> dict[str, Any]:
+def _in_hand(one: InputRecord, done: int, now: float) -> InHandRow:
     return {
         "input": one.key,
         "blocks_done": done,
@@ -195,7 +234,6 @@ def _in_hand(one: InputState, done: int, now: float) -> dict[str, Any]:
 
 
 def _failures(state: State) -> list[dict[str, Any]]:
-    """The last ones first."""
     wrong = [one for one in state.inputs.values() if one.status in ENDED and one.error]
     latest = sorted(wrong, key=lambda one: one.since, reverse=True)[:SHOWN_FAILURES]
     return [{"input": one.key, "status": one.status, "error": one.error} for one in latest]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.report.quicklook import View, draw
+from seg_batch.batch.report.rows import InputRow, RunReport
 from seg_batch.io.sources.protocol import one_line
 
 MOST = 60
@@ -37,7 +38,7 @@ class Gallery:
     left_out: int
 
 
-def gallery(facts: dict[str, Any]) -> Gallery:
+def gallery(facts: RunReport) -> Gallery:
     """Pictures of what is not complete, of the slowest, and of the first of the others."""
     rows = {row["input"]: row for row in facts["inputs"]}
     drawable = [
@@ -54,7 +55,7 @@ def gallery(facts: dict[str, Any]) -> Gallery:
     return Gallery(pictures, len(drawable) - len(pictures))
 
 
-def _order(facts: dict[str, Any], drawable: list[dict[str, Any]]) -> Iterator[str]:
+def _order(facts: RunReport, drawable: list[InputRow]) -> Iterator[str]:
     """Keys, the most wanted first, each once, ``MOST`` in all."""
     wanted = [r["input"] for r in drawable if r["status"] != "complete"][:NOT_COMPLETE]
     known = {row["input"] for row in drawable}
@@ -63,7 +64,7 @@ def _order(facts: dict[str, Any], drawable: list[dict[str, Any]]) -> Iterator[st
     yield from list(dict.fromkeys(wanted))[:MOST]
 
 
-def _picture(row: dict[str, Any]) -> Picture:
+def _picture(row: InputRow) -> Picture:
     """The picture of one row. Whatever goes wrong is told in its place: inputs may be gone or
     damaged by now, and a library may fail on them in its own way."""
     try:
@@ -76,7 +77,7 @@ def _picture(row: dict[str, Any]) -> Picture:
         return Picture(row["input"], why=one_line(error))
 
 
-def _drawn(row: dict[str, Any], report: dict[str, Any]) -> tuple[tuple[View, ...], str]:
+def _drawn(row: InputRow, report: dict[str, Any]) -> tuple[tuple[View, ...], str]:
     """The views; where the image can't be drawn, of the labels alone, and why."""
     image = report.get("input", row["input"])
     if row["status"] == "failed":
@@ -87,7 +88,7 @@ def _drawn(row: dict[str, Any], report: dict[str, Any]) -> tuple[tuple[View, ...
         return draw(None, row["output"], report), f"the image is missing: {one_line(error)}"
 
 
-def _report(row: dict[str, Any]) -> dict[str, Any]:
+def _report(row: InputRow) -> dict[str, Any]:
     """The product's own report; for an input without one, what the row knows."""
     if row["report"] is None or row["status"] == "failed":
         return {}

@@ -7,10 +7,11 @@ that was begun and never told of again lasted, at the latest, until its coordina
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from seg_batch.batch.journal import InputState, fold
+from seg_batch.batch.journal import InputRecord, fold
 from seg_batch.batch.journal.events import Event
 from seg_batch.batch.journal.state import RUNNING
 
@@ -59,7 +60,7 @@ class Session:
 class Night:
     """A run. ``spells`` in the order of their start; ``retried``: per input why it was repeated."""
 
-    inputs: tuple[InputState, ...]
+    inputs: tuple[InputRecord, ...]
     spells: tuple[Spell, ...]
     sessions: tuple[Session, ...]
     markers: tuple[Event, ...]
@@ -70,7 +71,7 @@ class Night:
         return bool(self.sessions) and self.sessions[-1].ended
 
 
-def status(told: InputState) -> str:
+def status(told: InputRecord) -> str:
     """One of ``STATUSES``."""
     return "unfinished" if told.status == RUNNING else told.status
 
@@ -130,7 +131,7 @@ class _Clock:
         for key in list(self._open):
             self._close(key, self._now if at is None else at, ended, {})
 
-    def _close(self, key: str, at: float, ended: str, told: dict[str, Any]) -> None:
+    def _close(self, key: str, at: float, ended: str, told: Mapping[str, Any]) -> None:
         """``told``: what knows the worker, and of what is done also when it really worked."""
         if key in self._open:
             named, start = self._open.pop(key)
@@ -146,7 +147,7 @@ class _Clock:
             return
         last = self.sessions[-1]
         if kind == "ended":
-            told = {"ended": True, "status": event["status"], "why": str(event["why"] or "")}
-            self.sessions[-1] = replace(last, stop=self._now, **told)
+            status, why = event["status"], str(event["why"] or "")
+            self.sessions[-1] = replace(last, stop=self._now, ended=True, status=status, why=why)
         elif not last.ended:
             self.sessions[-1] = replace(last, stop=self._now)

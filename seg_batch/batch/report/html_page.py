@@ -10,8 +10,10 @@ from typing import Any
 
 from jinja2 import Environment
 
+from seg_batch.batch.journal.events import Event
 from seg_batch.batch.report.gallery import Gallery
 from seg_batch.batch.report.history import MEANING
+from seg_batch.batch.report.rows import InputRow, RunReport
 from seg_batch.batch.report.summary import GO_ON
 from seg_batch.batch.report.timeline import timeline
 from seg_batch.core import units
@@ -49,7 +51,7 @@ COLUMNS = (
 )
 
 
-def page(facts: dict[str, Any], gallery: Gallery) -> str:
+def page(facts: RunReport, gallery: Gallery) -> str:
     """The HTML of ``report.json`` and the quicklooks, as text."""
     script = (PAGES / "run_report.js").read_text(encoding="utf-8")
     totals, inputs = facts["totals"], facts["inputs"]
@@ -117,7 +119,7 @@ def _policy(script: str) -> str:
     )
 
 
-def _headline(facts: dict[str, Any]) -> str:
+def _headline(facts: RunReport) -> str:
     """What nobody may overlook, in a sentence."""
     counts, total = facts["statuses"], facts["totals"]["inputs"]
     noun = "step" if facts["steps"] else "input"
@@ -135,15 +137,15 @@ def _headline(facts: dict[str, Any]) -> str:
     return f"{told}; the run has not ended: it is still going, or was killed and {GO_ON}"
 
 
-def _why(facts: dict[str, Any]) -> str:
+def _why(facts: RunReport) -> str:
     """Why the run ended where that says more than the headline: of a night that came to its end,
     nothing."""
-    last = facts["sessions"][-1] if facts["sessions"] else {"status": None, "why": ""}
+    last = facts["sessions"][-1] if facts["sessions"] else None
     came = (Exit.COMPLETE,) if facts["steps"] else (Exit.COMPLETE, Exit.PARTIAL)
-    return "" if last["status"] in came else str(last["why"])
+    return "" if last is None or last["status"] in came else last["why"]
 
 
-def _happened(events: list[dict[str, Any]]) -> str:
+def _happened(events: list[Event]) -> str:
     """``2 stragglers, 1 stop``."""
     kinds = Counter(event["event"] for event in events)
     return ", ".join(_counted(n, NOUNS[kind]) for kind, n in kinds.items())
@@ -154,8 +156,8 @@ def _counted(n: int, noun: str) -> str:
     return f"{units.counted(n, first)}{space}{rest}"
 
 
-def _row(place: int, row: dict[str, Any]) -> dict[str, Any]:
-    values = {**row, "warnings": len(row["warnings"])}
+def _row(place: int, row: InputRow) -> dict[str, Any]:
+    values: dict[str, Any] = {**row, "warnings": len(row["warnings"])}
     cells = [(show(values[key]), values[key]) for key, _, show in COLUMNS]
     over = (row["peak_rss_bytes"] or 0) > (row["promised_bytes"] or float("inf"))
     return {"place": place, "told": row, "cells": cells, "over": over}

@@ -7,11 +7,13 @@ that is not complete is ever counted among what passed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from seg_batch.batch.report.history import MEANING
+from seg_batch.batch.report.rows import RunReport
 from seg_batch.core.units import shown
 
 VERDICT = {
@@ -24,9 +26,19 @@ VERDICT = {
 COUNTED = {"failure": "failures", "error": "errors", "skipped": "skipped"}
 
 
-def junit(facts: dict[str, Any]) -> bytes:
+class CaseRow(TypedDict):
+    """What of an input's row makes a test case."""
+
+    input: str
+    status: str
+    error: str
+    warnings: list[str]
+    seconds: float | None
+
+
+def junit(facts: RunReport) -> bytes:
     """The XML as UTF-8. A run without any input still has a case, which fails."""
-    rows = facts["inputs"] or [_nothing()]
+    rows: Sequence[CaseRow] = facts["inputs"] or [_nothing()]
     total = dict.fromkeys(COUNTED.values(), 0)
     for row in rows:
         if (verdict := VERDICT.get(row["status"])) is not None:
@@ -42,12 +54,12 @@ def junit(facts: dict[str, Any]) -> bytes:
     return bytes(tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
-def _nothing() -> dict[str, Any]:
+def _nothing() -> CaseRow:
     error = "the journal tells of no input"
     return {"input": "inputs", "status": "failed", "error": error, "warnings": [], "seconds": None}
 
 
-def _when(facts: dict[str, Any]) -> dict[str, str]:
+def _when(facts: RunReport) -> dict[str, str]:
     if not facts["sessions"]:
         return {}
     first = facts["sessions"][0]
@@ -55,7 +67,7 @@ def _when(facts: dict[str, Any]) -> dict[str, str]:
     return {"timestamp": begun.strftime("%Y-%m-%dT%H:%M:%S"), "hostname": shown(first["host"])}
 
 
-def _case(suite: Element, name: str, row: dict[str, Any]) -> None:
+def _case(suite: Element, name: str, row: CaseRow) -> None:
     seconds = f"{row['seconds'] or 0:.3f}"
     attributes = {"classname": name, "name": shown(row["input"]), "time": seconds}
     case = SubElement(suite, "testcase", attributes)

@@ -6,15 +6,16 @@ is per input stands in ``report.json``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from seg_batch.batch.report.rows import RunReport
 from seg_batch.core.units import shown
 
 Sample = tuple[dict[str, str], float]
 
 
-def metrics(facts: dict[str, Any]) -> str:
+def metrics(facts: RunReport) -> str:
     """The exposition: for each metric HELP, TYPE and its samples, all gauges of the last report."""
     lines = []
     for name, help_text, samples in _metrics(facts):
@@ -27,7 +28,7 @@ def metrics(facts: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _metrics(facts: dict[str, Any]) -> Iterator[tuple[str, str, list[Sample]]]:
+def _metrics(facts: RunReport) -> Iterator[tuple[str, str, list[Sample]]]:
     totals, sessions = facts["totals"], facts["sessions"]
     info = {"version": facts["segbatch"], "verdict": facts["verdict"]}
     yield "run_info", "What made the run and how it stands.", [(info, 1)]
@@ -45,9 +46,10 @@ def _metrics(facts: dict[str, Any]) -> Iterator[tuple[str, str, list[Sample]]]:
         yield "inputs", "Inputs by status.", statuses
     stages = [({"stage": k}, float(v)) for k, v in totals["stages_s"].items()]
     yield "stage_seconds", "Seconds of all workers in each stage of blocks.", stages
+    numbers: Mapping[str, Any] = totals
     for key, name, help_text in _TOTALS:
-        if totals[key] is not None:
-            yield name, help_text, [({}, float(totals[key]))]
+        if numbers[key] is not None:
+            yield name, help_text, [({}, float(numbers[key]))]
     for unit in ("hectares", "millilitres"):
         samples: list[Sample] = [
             ({"model": str(c["model"]), "id": str(c["id"]), "class": c["name"]}, c[unit])

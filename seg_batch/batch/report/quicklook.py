@@ -6,6 +6,7 @@ none, through its own middle), as tall and wide as it is in the world.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
@@ -14,33 +15,32 @@ from typing import Any
 import numpy as np
 
 from seg_batch.core.errors import InputError
-from seg_batch.core.geometry import Blocks, Box, Shape
+from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
-from seg_batch.core.units import number, show_bytes
-from seg_batch.io.pictures import jpeg_bytes, png_bytes
-from seg_batch.io.sources import open_source
+from seg_batch.core.units import show_bytes
+from seg_batch.io.pictures import (
+    PLANES,
+    UPRIGHT,
+    coloured,
+    jpeg_bytes,
+    middle,
+    planes,
+    png_bytes,
+    stretch,
+)
 from seg_batch.io.sources.protocol import Source, SourceInfo
-from seg_batch.io.sources.thumbnail import thin
-from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.thumbnail import thumbnail
+from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view
 
 LONGEST = {2: 448, 3: 256}  # voxels per side of a picture, by rank
 LARGEST_VOXELS = 1 << 27  # of what must be read whole, because it has no overviews
-NO_DATA = (128, 128, 128)
+SIDE = (64, 512, 512)  # of the blocks in which labels are read for the middle of a volume
 
-# Computed tomography: air, at -1000 HU, fills a good part of any scan, and no other picture in
-# common use goes as low. The window of soft tissue then says more than percentiles of air and bone.
-CT_AIR = -500.0
-CT_WINDOW = (-160.0, 240.0)
-
-# Per axis across: name, and what is left, right, above, below once the first axis is turned upright.
 # As radiologists look: from the feet and from the front, so that the patient's right is on the left.
+# Per plane: what is left, right, above, below.
 SEEN = "LAS"
-PLANES = (
-    ("axial", "RLAP"),
-    ("coronal", "RLSI"),
-    ("sagittal", "PASI"),
-)
+LETTERS = ("RLAP", "RLSI", "PASI")
 
 
 @dataclass(frozen=True)
@@ -62,74 +62,72 @@ def draw(
 ) -> tuple[View, ...]:
     """The views of one input. ``labels``: its product, if it has one; ``report``: the product's own
     (classes, background, which volume). ``InputError`` for what is too large to be read."""
-    opened: list[Oriented] = []
-    try:
+    with ExitStack() as opened:
         pictured = _open(image, _volume(report), opened)
         labelled = _open(labels, None, opened)
         if pictured is None and labelled is None:
             return ()
         return _views(pictured, labelled, report)
-    finally:
-        for source in opened:
-            source.close()
 
 
 def _volume(report: dict[str, Any]) -> int | None:
-    found = report.get("plan", {}).get("fingerprint", {}).get("volume")
-    return None if found is None else int(found)
+    volume = report.get("plan", {}).get("fingerprint", {}).get("volume")
+    return None if volume is None else int(volume)
 
 
-def _open(path: str | Path | None, volume: int | None, opened: list[Oriented]) -> Oriented | None:
+def _open(path: str | Path | None, volume: int | None, opened: ExitStack) -> Source | None:
     if path is None:
         return None
-    source = open_source(path, volume=volume)
-    opened.append(Oriented(source, SEEN))
-    if source.info.voxels > LARGEST_VOXELS and not source.info.facts.get("overviews"):
-        size = show_bytes(source.info.voxels * source.info.voxel_bytes)
+    view = opened.enter_context(open_view(ImageSpec((str(path),), volume), Axes(SEEN)))
+    info = view.file.info
+    if info.voxels > LARGEST_VOXELS and not info.facts.get("overviews"):
+        size = show_bytes(info.voxels * info.voxel_bytes)
         raise InputError(f"{size} without overviews are too much to read for a picture")
-    return opened[-1]
+    return view.native if view.oriented.identity else view  # its overviews, where it has any
 
 
 def _views(
-    pictured: Oriented | None, labelled: Oriented | None, report: dict[str, Any]
+    pictured: Source | None, labelled: Source | None, report: dict[str, Any]
 ) -> tuple[View, ...]:
     first = pictured or labelled
     assert first is not None
-    middle = _middle(first.info.extent, labelled, report)
-    planes = [None] if len(first.info.extent) == 2 else [0, 1, 2]
-    images = None if pictured is None else [_thinned(pictured, a, middle) for a in planes]
-    maps = None if labelled is None else [_thinned(labelled, a, middle) for a in planes]
-    greys, window = ([None] * len(planes), "") if images is None else _windowed(images)
-    colours = [None] * len(planes) if maps is None else [_coloured(m, report) for m in maps]
+    shares = _middle(first.info.extent, labelled, report)
+    axes = [axis for axis, _ in _planes(first.info.extent, shares)]
+    images: list[np.ndarray | None] = [None] * len(axes)
+    maps, window = images, ""
+    if pictured is not None:
+        drawn, window = stretch(_small(pictured, shares))
+        images = [*drawn]
+    if labelled is not None:
+        maps = [_coloured(pixels, report) for pixels in _small(labelled, shares)]
     return tuple(
-        _view(first.info, axis, middle, grey, colour, window)
-        for axis, grey, colour in zip(planes, greys, colours, strict=True)
+        _view(first.info, axis, shares, image, labels, window)
+        for axis, image, labels in zip(axes, images, maps, strict=True)
     )
 
 
 def _view(
     info: SourceInfo,
     axis: int | None,
-    middle: tuple[float, ...],
-    grey: np.ndarray | None,
-    colour: np.ndarray | None,
+    shares: tuple[float, ...],
+    rgb: np.ndarray | None,
+    rgba: np.ndarray | None,
     window: str,
 ) -> View:
-    """The picture of one plane; ``axis`` None: a raster, whose first row is at the top."""
-    image = None if grey is None else jpeg_bytes(grey if axis is None else grey[::-1])
-    labels = None if colour is None else png_bytes(colour if axis is None else colour[::-1])
+    """The picture of one plane."""
+    image = None if rgb is None else jpeg_bytes(rgb)
+    labels = None if rgba is None else png_bytes(rgba)
     georef = info.georef
     if axis is None or isinstance(georef, RasterGeoref):
         return View("", image, labels, _raster_aspect(info), window=window)
     sides = [n * s for n, s in zip(info.extent, georef.spacing, strict=True)]
     height, width = (side for k, side in enumerate(sides) if k != axis)
-    name, letters = PLANES[axis]
-    at = int(middle[axis] * info.extent[axis])
-    if name == "sagittal":  # counted as the others are: from the feet, the back, the left
+    at = int(shares[axis] * info.extent[axis])
+    if PLANES[axis] == "sagittal":  # counted as the others are: from the feet, the back, the left
         at = info.extent[axis] - 1 - at
-    title = f"{name}, slice {at + 1} of {info.extent[axis]}"
+    title = f"{PLANES[axis]}, slice {at + 1} of {info.extent[axis]}"
     placed = georef.sform_code > 0 or georef.qform_code > 0
-    letters = letters if placed else ""
+    letters = LETTERS[axis] if placed else ""
     return View(title, image, labels, width / height, width, letters, window)
 
 
@@ -140,91 +138,37 @@ def _raster_aspect(info: SourceInfo) -> float:
     return width * (hypot(a, d) or 1.0) / (height * (hypot(b, e) or 1.0))
 
 
-def _thinned(source: Oriented, axis: int | None, middle: tuple[float, ...]) -> Pixels:
-    """A picture's worth of the raster, or of the plane across ``axis``."""
-    extent = source.info.extent
-    start, stop = [0] * len(extent), list(extent)
-    if axis is not None:
-        start[axis] = min(extent[axis] - 1, int(middle[axis] * extent[axis]))
-        stop[axis] = start[axis] + 1
-    box = Box(tuple(start), tuple(stop))
-    shape = _small(box.shape, LONGEST[len(extent)])
-    native: Source = source.source if source.identity else source
-    pixels = thin(native, box, shape)
-    return pixels if axis is None else pixels[(slice(None),) * axis + (0,)]
+def _planes(extent: Shape, shares: tuple[float, ...]) -> list[tuple[int | None, Box]]:
+    places = tuple(min(n - 1, int(share * n)) for n, share in zip(extent, shares, strict=True))
+    return planes(Box.whole(extent), places)
 
 
-def _small(shape: Shape, longest: int) -> Shape:
-    factor = max(1.0, max(shape) / longest)
-    return tuple(max(1, round(n / factor)) for n in shape)
+def _small(source: Source, shares: tuple[float, ...]) -> list[Pixels]:
+    """A picture's worth of the raster, or of each plane of the volume, upright."""
+    out = []
+    for axis, box in _planes(source.info.extent, shares):
+        factor = max(1.0, max(box.shape) / LONGEST[len(box.shape)])
+        shape = tuple(max(1, round(n / factor)) for n in box.shape)
+        out.append(thumbnail(source, box, shape)[UPRIGHT[axis]])
+    return out
 
 
-def _middle(extent: Shape, labelled: Oriented | None, report: dict[str, Any]) -> tuple[float, ...]:
+def _middle(extent: Shape, labelled: Source | None, report: dict[str, Any]) -> tuple[float, ...]:
     """Per axis, as a share of it, the median place of what is not background."""
     if labelled is None or len(extent) == 2:
         return (0.5,) * len(extent)
-    side = (64, 512, 512)
-    counts = [np.zeros(n, np.int64) for n in labelled.info.extent]
-    ids = [c["id"] for c in report.get("classes", ()) if c["id"] != report.get("background")]
-    for block in Blocks(labelled.info.extent, side):
-        there = np.isin(labelled.read(block.box).values[..., 0], ids)
-        for axis, count in enumerate(counts):
-            others = tuple(n for n in range(3) if n != axis)
-            count[block.box.slices()[axis]] += there.sum(others)
-    return tuple(
-        (int(np.searchsorted(c.cumsum(), c.sum() / 2)) + 0.5) / len(c) if c.any() else 0.5
-        for c in counts
-    )
+    ids = list(_palette(report))
+    whole = Box.whole(labelled.info.extent)
+    places = middle(lambda box: np.isin(labelled.read(box).values[..., 0], ids), whole, SIDE)
+    return tuple((at + 0.5) / n for at, n in zip(places, whole.shape, strict=True))
 
 
-def _windowed(images: list[Pixels]) -> tuple[list[np.ndarray | None], str]:
-    """RGB of all planes, ``(y, x, 3)`` uint8 each, by one window, and the window in words."""
-    picked = [_bands(pixels) for pixels in images]
-    values = [p.physical(np.float32) for p in picked]
-    valid = [p.any_valid() & np.isfinite(v).all(-1) for p, v in zip(picked, values, strict=True)]
-    seen = np.concatenate([v[where] for v, where in zip(values, valid, strict=True)])
-    if not len(seen):
-        return [np.full((*v.shape[:2], 3), NO_DATA, np.uint8) for v in values], "no data"
-    (low, high), words = _window(seen)
-    spread = np.maximum(high - low, 1e-6)
-    out: list[np.ndarray | None] = []
-    for v, where in zip(values, valid, strict=True):
-        scaled = np.clip((np.where(where[..., None], v, low) - low) / spread, 0, 1)
-        rgb = np.broadcast_to((scaled * 255).astype(np.uint8), (*v.shape[:2], 3)).copy()
-        rgb[~where] = NO_DATA
-        out.append(rgb)
-    return out, words
-
-
-def _window(seen: np.ndarray) -> tuple[tuple[Any, Any], str]:
-    """Lowest and highest value shown, per channel of ``(n, channels)``, and that in words."""
-    low, high = np.percentile(seen, (1, 99), axis=0)
-    if seen.shape[1] == 1 and low[0] < CT_AIR:
-        words = f"{CT_WINDOW[0]:g} to {CT_WINDOW[1]:g} HU (soft tissue)"
-        return (np.float32(CT_WINDOW[0]), np.float32(CT_WINDOW[1])), words
-    if seen.shape[1] == 1:
-        words = f"{number(float(low[0]))} to {number(float(high[0]))} (1st to 99th percentile)"
-    else:
-        words = "1st to 99th percentile of each band"
-    return (low, high), words
-
-
-def _bands(pixels: Pixels) -> Pixels:
-    """Bands 1, 2, 3 as red, green, blue where there are three; 3, 2, 1 where there are more, as
-    satellites have them; else the first as grey."""
-    count = pixels.values.shape[-1]
-    if count < 3:
-        return Pixels(pixels.physical(np.float32), pixels.valid)[..., :1]
-    plain = Pixels(pixels.physical(np.float32), pixels.valid)
-    return plain[..., :3] if count == 3 else plain[..., 2::-1]
+def _palette(report: dict[str, Any]) -> dict[int, tuple[int, ...]]:
+    """Colours, not seen through, of what is not background."""
+    rows, background = report.get("classes", ()), report.get("background")
+    return {row["id"]: (*row["colour"], 255) for row in rows if row["id"] != background}
 
 
 def _coloured(labels: Pixels, report: dict[str, Any]) -> np.ndarray:
     """RGBA ``(y, x, 4)`` uint8; nothing where there is background or no label."""
-    values = labels.values[..., 0]
-    out = np.zeros((*values.shape, 4), np.uint8)
-    for row in report.get("classes", ()):
-        if row["id"] != report.get("background"):
-            out[values == row["id"]] = (*row["colour"], 255)
-    out[~labels.any_valid()] = 0
-    return out
+    return coloured(labels.values[..., 0], labels.any_valid(), _palette(report), (0, 0, 0, 0))

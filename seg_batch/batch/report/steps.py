@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from seg_batch.batch.journal import InputState, Journal, fold
+from seg_batch.batch.journal import InputRecord, Journal, fold
 from seg_batch.batch.report.history import STATUSES, Night, Spell, status
+from seg_batch.batch.report.rows import InputRow, StepRow
 from seg_batch.core.run_files import EVALUATION_PAGE, JOURNAL, PAGE, RUNS
 
 # Where the page of a step lies, in the folder of its result.
@@ -24,40 +25,39 @@ def in_order(told: Night, workflow: Mapping[str, Any]) -> Night:
     """The night with every step of the workflow as an input, in their order, begun or not."""
     names = [str(step["name"]) for step in workflow["steps"]]
     known = {one.key: one for one in told.inputs}
-    return replace(told, inputs=tuple(known.get(name) or InputState(name) for name in names))
+    return replace(told, inputs=tuple(known.get(name) or InputRecord(name) for name in names))
 
 
 def steps_of(
-    told: Night, workflow: Mapping[str, Any], rows: list[dict[str, Any]], folder: Path
-) -> list[dict[str, Any]]:
-    """One row per step: ``begun`` in unix seconds, ``seconds`` of its last try, ``counts`` of the inputs
-    of a prediction, ``page``: its own report, as a link from the run's ``folder``."""
+    told: Night, workflow: Mapping[str, Any], rows: list[InputRow], folder: Path
+) -> list[StepRow]:
+    """One row per step; links lead from the run's ``folder``."""
     errors = {row["input"]: row["error"] for row in rows}
     spells = {spell.input: spell for spell in told.spells}  # the last of each
-    found = []
+    steps: list[StepRow] = []
     for state, step in zip(told.inputs, workflow["steps"], strict=True):
         run = _run_folder(workflow, step) if step["do"] == "predict" else None
         spell = spells.get(state.key)
-        found.append(
+        steps.append(
             {
                 "name": state.key,
                 "do": step["do"],
                 "status": status(state),
                 "why": errors[state.key],
-                "begun": spell and spell.start,
+                "begun": spell.start if spell else None,
                 "seconds": _seconds(state, spell),
                 "counts": _counts(run) if run and spell else {},
                 "output": _result(step),
                 "page": _page(run or Path(_result(step)), step, folder) if spell else None,
             }
         )
-    return found
+    return steps
 
 
-def _seconds(state: InputState, spell: Spell | None) -> float | None:
+def _seconds(state: InputRecord, spell: Spell | None) -> float | None:
     if spell is None:
         return None
-    told = (state.outcome or {}).get("seconds") if spell.ended == "done" else None
+    told = state.outcome.get("seconds") if spell.ended == "done" else None
     return float(told) if told is not None else spell.stop - spell.start
 
 

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.journal import InputState
+from seg_batch.batch.journal import InputRecord
+from seg_batch.batch.journal.events import InputFacts, InputResult
 from seg_batch.batch.report.history import STATUSES, Night, Session, status
+from seg_batch.batch.report.rows import (
+    BlockRow,
+    ClassTotals,
+    InputRow,
+    RunReport,
+    SessionRow,
+    Totals,
+    Verdict,
+)
 from seg_batch.batch.report.worker_intervals import workers
 from seg_batch.batch.summaries import BlocksOnDisk
 from seg_batch.core.errors import Exit
 from seg_batch.core.versions import package_version
+from seg_batch.inference.report import SIZE_UNITS, ClassRow
 
 SLOWEST = 10
 GO_ON = "the same command goes on"
 ENDED = ("refused", "failed", "partial", "complete")
 
 
-def facts_of(night: Night, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+def facts_of(night: Night, name: str, settings: dict[str, Any]) -> RunReport:
     """``report.json``. ``settings``: what of the workflow is worth telling. In a workflow of steps these
     are its inputs, and ``steps`` tells more of them."""
     on_disk = BlocksOnDisk()
@@ -32,7 +44,7 @@ def facts_of(night: Night, name: str, settings: dict[str, Any]) -> dict[str, Any
     ]
     inputs.sort(key=lambda row: STATUSES.index(row["status"]))
     counts = Counter(row["status"] for row in inputs)
-    timed = [row for row in inputs if row["seconds"] is not None]
+    timed = [(-row["seconds"], row["input"]) for row in inputs if row["seconds"] is not None]
     return {
         "segbatch": package_version(),
         "name": name,
@@ -43,19 +55,19 @@ def facts_of(night: Night, name: str, settings: dict[str, Any]) -> dict[str, Any
         "totals": _totals(night, inputs),
         "inputs": inputs,
         "steps": [],
-        "slowest": [r["input"] for r in sorted(timed, key=lambda r: -r["seconds"])[:SLOWEST]],
+        "slowest": [key for _, key in sorted(timed, key=itemgetter(0))[:SLOWEST]],
         "workers": workers(night, inputs, blocks),
-        "events": [dict(event) for event in night.markers],
+        "events": list(night.markers),
         "workflow": settings,
     }
 
 
-def _has_blocks(told: InputState) -> bool:
+def _has_blocks(told: InputRecord) -> bool:
     """Whether it has no report yet that would tell of its blocks on disk."""
     return status(told) == "unfinished" and told.blocks > 1
 
 
-def _verdict(night: Night, counts: Counter[str]) -> str:
+def _verdict(night: Night, counts: Counter[str]) -> Verdict:
     """``complete``; ``unfinished``: there is work left or no end is told; ``not complete``."""
     last = night.sessions[-1] if night.sessions else None
     if last is not None and last.status == Exit.COMPLETE and set(counts) == {"complete"}:
@@ -65,7 +77,7 @@ def _verdict(night: Night, counts: Counter[str]) -> str:
     return "unfinished" if left else "not complete"
 
 
-def _session(session: Session) -> dict[str, Any]:
+def _session(session: Session) -> SessionRow:
     return {
         "begun": session.start,
         "last": session.stop,
@@ -77,12 +89,12 @@ def _session(session: Session) -> dict[str, Any]:
     }
 
 
-def _input(told: InputState, night: Night, spent: float, on_disk: int) -> dict[str, Any]:
+def _input(told: InputRecord, night: Night, spent: float, on_disk: int) -> InputRow:
     """One row. Numbers are those of the product's report where there is one, else None. ``spent``:
     seconds of all its attempts, for the report tells of the last only; ``on_disk``: blocks."""
     word = status(told)
-    result = dict(told.outcome or {}) if word in ("complete", "partial") else {}
-    facts = dict(told.facts or {})
+    result: InputResult = told.outcome if word in ("complete", "partial") else {}
+    facts = told.facts
     seconds = round(spent, 3) if result and spent else result.get("seconds")
     voxels = facts.get("voxels")
     return {
@@ -103,7 +115,7 @@ def _input(told: InputState, night: Night, spent: float, on_disk: int) -> dict[s
         "tiles": result.get("tiles"),
         "tiles_skipped": result.get("tiles_skipped"),
         "skipped_share": _skipped(result),
-        "blocks": result.get("blocks") or _planned(told, on_disk),
+        "blocks": _blocks(told, result, on_disk),
         "promised_bytes": result.get("promised_bytes") or facts.get("promised_bytes"),
         "peak_rss_bytes": result.get("peak_rss_bytes"),
         "classes": result.get("classes") or [],
@@ -117,12 +129,14 @@ def _input(told: InputState, night: Night, spent: float, on_disk: int) -> dict[s
     }
 
 
-def _planned(told: InputState, done: int) -> dict[str, int]:
-    """Where no result tells of blocks; nothing of an input that was not surveyed."""
+def _blocks(told: InputRecord, result: InputResult, done: int) -> BlockRow:
+    """As the result tells, else as planned; nothing of an input that was not surveyed."""
+    if blocks := result.get("blocks"):
+        return {**blocks}
     return {"total": told.blocks, "done": done} if told.facts else {}
 
 
-def _unfinished(told: InputState, night: Night, done: int) -> str:
+def _unfinished(told: InputRecord, night: Night, done: int) -> str:
     """Why it has no end, and what is to be done; empty of those that have, or have not begun."""
     if status(told) != "unfinished":
         return ""
@@ -135,7 +149,7 @@ def _unfinished(told: InputState, night: Night, done: int) -> str:
     return f"{why}{blocks}" if GO_ON in why else f"{why}{blocks}: {GO_ON}"
 
 
-def _error(told: InputState, result: dict[str, Any]) -> str:
+def _error(told: InputRecord, result: InputResult) -> str:
     """Why it is not complete; of a partial result how much is missing and where it begins."""
     if told.status == "complete":
         return ""
@@ -143,24 +157,25 @@ def _error(told: InputState, result: dict[str, Any]) -> str:
         return told.error or ""
     if "why" in result:  # of a step
         return str(result["why"])
-    failures, blocks = result.get("failures") or [], result.get("blocks") or {}
+    failures, blocks = result.get("failures"), result.get("blocks")
     first = f", the first at {failures[0]['box']}: {failures[0]['error']}" if failures else ""
-    return f"{blocks.get('failed', '?')} of {blocks.get('total', '?')} blocks failed{first}"
+    failed = f"{blocks['failed']} of {blocks['total']}" if blocks else "? of ?"
+    return f"{failed} blocks failed{first}"
 
 
-def _skipped(result: dict[str, Any]) -> float | None:
+def _skipped(result: InputResult) -> float | None:
     tiles, skipped = result.get("tiles"), result.get("tiles_skipped")
     if tiles is None or skipped is None or not tiles + skipped:
         return None
     return float(skipped / (tiles + skipped))
 
 
-def _warnings(facts: dict[str, Any], result: dict[str, Any]) -> list[str]:
+def _warnings(facts: InputFacts, result: InputResult) -> list[str]:
     both = [*(facts.get("warnings") or []), *(result.get("warnings") or [])]
     return list(dict.fromkeys(map(str, both)))
 
 
-def _changed(result: dict[str, Any]) -> list[str]:
+def _changed(result: InputResult) -> list[str]:
     """Whether the product still is where it was put, and as large: a report can be made days later."""
     if "output" not in result:
         return []
@@ -174,7 +189,7 @@ def _changed(result: dict[str, Any]) -> list[str]:
     return ["the product has changed since it was written: run segbatch verify on it"]
 
 
-def _totals(night: Night, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+def _totals(night: Night, inputs: list[InputRow]) -> Totals:
     done = [row for row in inputs if row["status"] in ("complete", "partial")]
     seconds = sum(s.stop - s.start for s in night.sessions)
     worked = sum(s.stop - s.start for s in night.sessions if _has_worked(s, night))
@@ -202,7 +217,7 @@ def _totals(night: Night, inputs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _voxels_on_disk(row: dict[str, Any]) -> float:
+def _voxels_on_disk(row: InputRow) -> float:
     """Of an input that has not ended: those in blocks that are done."""
     if row["status"] != "unfinished" or not row["blocks"]:
         return 0.0
@@ -221,17 +236,29 @@ def _sums(rows: Any) -> dict[str, float]:
     return {k: round(v, 6) for k, v in total.items()}
 
 
-def _classes(done: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _classes(done: list[InputRow]) -> list[ClassTotals]:
     """Per model and class what was found in all, largest first within a model."""
-    found: dict[tuple[str, int, str], dict[str, Any]] = {}
+    totals: dict[tuple[str, int, str], ClassTotals] = {}
     for row in done:
         for c in row["classes"]:
             key = (str(row["model"]), c["id"], c["name"])
-            kept = found.setdefault(key, {"model": row["model"], "voxels": 0, "inputs": 0})
-            kept |= {"id": c["id"], "name": c["name"], "colour": c.get("colour")}
-            kept["voxels"] += c["voxels"]
-            kept["inputs"] += bool(c["voxels"])
-            for unit in ("hectares", "millilitres"):
+            total = totals.setdefault(key, _no_voxels(row["model"], c))
+            total["colour"] = c.get("colour")
+            total["voxels"] += c["voxels"]
+            total["inputs"] += bool(c["voxels"])
+            for unit in SIZE_UNITS:
                 if unit in c:
-                    kept[unit] = round(kept.get(unit, 0.0) + c[unit], 6)
-    return sorted(found.values(), key=lambda c: (str(c["model"]), -c["voxels"]))
+                    total[unit] = round(total.get(unit, 0.0) + c[unit], 6)
+    return sorted(totals.values(), key=lambda c: (str(c["model"]), -c["voxels"]))
+
+
+def _no_voxels(model: str | None, row: ClassRow) -> ClassTotals:
+    none: ClassTotals = {
+        "model": model,
+        "voxels": 0,
+        "inputs": 0,
+        "id": row["id"],
+        "name": row["name"],
+        "colour": None,
+    }
+    return none

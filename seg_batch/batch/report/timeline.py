@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+
+from seg_batch.batch.report.rows import GoneRow, RunReport, SpellRow
 
 WIDTH = 1000.0  # units of the drawing, over the whole time
 NARROW = 0.5
@@ -53,7 +54,7 @@ class Timeline:
     away: tuple[tuple[float, float], ...]
 
 
-def timeline(facts: dict[str, Any]) -> Timeline | None:
+def timeline(facts: RunReport) -> Timeline | None:
     """The drawing; None where nothing was begun."""
     spells = [spell for worker in facts["workers"] for spell in worker["spells"]]
     sessions = facts["sessions"]
@@ -81,13 +82,11 @@ def timeline(facts: dict[str, Any]) -> Timeline | None:
     return Timeline(start, stop, workers, _ticks(start, stop, scale), away)
 
 
-def _gone(
-    told: dict[str, Any] | None, start: float, scale: float
-) -> tuple[float, float, str] | None:
+def _gone(told: GoneRow | None, start: float, scale: float) -> tuple[float, float, str] | None:
     return ((told["t"] - start) * scale, told["t"], str(told["why"])) if told else None
 
 
-def _lanes(spells: list[dict[str, Any]], start: float, scale: float) -> tuple[tuple[Bar, ...], ...]:
+def _lanes(spells: list[SpellRow], start: float, scale: float) -> tuple[tuple[Bar, ...], ...]:
     """Each spell in the first lane that is free by then."""
     lanes: list[list[Bar]] = []
     free: list[float] = []

@@ -7,23 +7,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from seg_batch.batch.journal.events import Event
 from seg_batch.batch.journal.status import BlockDone
 from seg_batch.batch.report.history import Night, Spell
+from seg_batch.batch.report.rows import InputRow, WorkerRow
 
 LEADING = " (leading)"
 GONE = ("worker_lost", "worker_dropped")
 
 
 def workers(
-    night: Night, rows: list[dict[str, Any]], blocks: Mapping[str, Sequence[BlockDone]]
-) -> list[dict[str, Any]]:
-    """Per worker its spells, how long it had any work, its longest time without between two, and when
-    and why it was lost or sent away, if it was.
-
-    ``rows``: of the report, for where the products' own reports are; ``blocks``: of those without.
+    night: Night, rows: list[InputRow], blocks: Mapping[str, Sequence[BlockDone]]
+) -> list[WorkerRow]:
+    """One row per worker. ``rows``: of the inputs, for where the products' own reports are; ``blocks``: of
+    those without.
     """
     large = {row["input"]: row for row in rows if row["blocks"].get("total", 1) > 1}
     per: dict[str, list[Spell]] = {}
@@ -43,9 +41,9 @@ def workers(
     return [_worker(name, per[name], begins, gone.get(name)) for name in sorted(per)]
 
 
-def _blocks(row: dict[str, Any], first: float, last: float) -> Iterator[Spell]:
+def _blocks(row: InputRow, first: float, last: float) -> Iterator[Spell]:
     try:
-        found = json.loads(Path(row["report"]).read_text(encoding="utf-8"))["spells"]
+        found = json.loads(Path(row["report"] or "").read_text(encoding="utf-8"))["spells"]
         for worker, times in found.items():
             for start, stop in times:
                 yield _within(row["input"], str(worker), float(start), float(stop), first, last)
@@ -58,13 +56,13 @@ def _within(key: str, worker: str, start: float, stop: float, first: float, last
     return Spell(key, worker, max(first, start), min(last, stop), "done")
 
 
-def _worker(
-    name: str, spells: list[Spell], begins: list[float], gone: Event | None
-) -> dict[str, Any]:
+def _worker(name: str, spells: list[Spell], begins: list[float], gone: Event | None) -> WorkerRow:
     spells = sorted(spells, key=lambda s: (s.start, s.stop, s.input))
+    busy_s, longest_gap_s = _busy(spells, begins)
     return {
         "worker": name,
-        **_busy(spells, begins),
+        "busy_s": busy_s,
+        "longest_gap_s": longest_gap_s,
         "gone": {"t": gone["t"], "why": gone["why"]} if gone else None,
         "spells": [
             {"input": s.input, "start": s.start, "stop": s.stop, "ended": s.ended} for s in spells
@@ -72,8 +70,8 @@ def _worker(
     }
 
 
-def _busy(spells: list[Spell], begins: list[float]) -> dict[str, float]:
-    """A gap in which no coordinator ran is nobody's idleness."""
+def _busy(spells: list[Spell], begins: list[float]) -> tuple[float, float]:
+    """Seconds at work, and the longest gap; one in which no coordinator ran does not count."""
     merged: list[list[float]] = []
     for spell in spells:
         if merged and spell.start <= merged[-1][1]:
@@ -85,4 +83,4 @@ def _busy(spells: list[Spell], begins: list[float]) -> dict[str, float]:
         for a, b in pairwise(merged)
         if not any(a[1] < begun <= b[0] for begun in begins)
     ]
-    return {"busy_s": sum(b - a for a, b in merged), "longest_gap_s": max(gaps, default=0.0)}
+    return sum(b - a for a, b in merged), max(gaps, default=0.0)

@@ -12,6 +12,7 @@ from seg_batch.batch.report.history import night
 from seg_batch.batch.report.html_page import page
 from seg_batch.batch.report.junit import junit
 from seg_batch.batch.report.prometheus import metrics
+from seg_batch.batch.report.rows import RunReport
 from seg_batch.batch.report.steps import in_order, steps_of
 from seg_batch.batch.report.summary import facts_of
 from seg_batch.core.errors import InputError
@@ -29,7 +30,7 @@ TOLD = (
 )  # a workflow's hooks hold secrets
 
 
-def write(folder: str | Path) -> dict[str, Any]:
+def write(folder: str | Path) -> RunReport:
     """``report.json``, ``report.xml``, ``metrics.prom`` and ``report.html`` in the run's folder;
     returns what ``report.json`` says. ``InputError`` where there is no journal."""
     folder = Path(folder)
@@ -44,7 +45,8 @@ def write(folder: str | Path) -> dict[str, Any]:
         told = in_order(told, workflow)
     facts = facts_of(told, str(workflow.get("name") or folder.name), settings)
     if workflow.get("steps"):
-        facts |= {"steps": steps_of(told, workflow, facts["inputs"], folder), "workers": []}
+        facts["steps"] = steps_of(told, workflow, facts["inputs"], folder)
+        facts["workers"] = []
     pictures = Gallery((), 0) if facts["steps"] else gallery(facts)
     # The cheap ones first: what machines read is there even if a picture takes its time.
     write_bytes(folder / FACTS, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())

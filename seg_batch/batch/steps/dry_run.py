@@ -47,9 +47,8 @@ def _facts(workflow: Workflow, record: Record, step: AnyStep, waits: list[str]) 
         if not waits:
             night = plan_night(alone, overwrite=not record.is_same(step))
             return {"night": night, "refused": night["refused"]}
-        found = listed(alone)
-        refused = {one.key: one.error for one in found.refused}
-        return {"inputs": len(found.entries), "refused": refused}
+        listing = listed(alone)
+        return {"inputs": len(listing.specs), "refused": listing.refused}
     if isinstance(step, Patches) and not waits:
         cut = step.of(CutOptions)
         recipe = chosen_recipe(step.recipe, cut.settings, cut.fold)

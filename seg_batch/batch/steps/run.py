@@ -20,6 +20,7 @@ from typing import Any
 
 from seg_batch.batch.job import Orders
 from seg_batch.batch.journal import Journal, begin, open_run
+from seg_batch.batch.journal.events import StepResult
 from seg_batch.batch.resume import enter
 from seg_batch.batch.run import Afterwards, Write
 from seg_batch.batch.steps.commands import Bars, DoneBy, doing
@@ -147,7 +148,7 @@ class _Chain:
 
     def done(self, step: AnyStep, seconds: float, why: str = "") -> None:
         """``why`` it is partial."""
-        outcome = {
+        outcome: StepResult = {
             "status": "partial" if why else "complete",
             "why": why,
             "output": str(self.record.mark(step)),

@@ -12,9 +12,10 @@ import json
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from seg_batch.batch.journal import Journal
+from seg_batch.batch.journal.events import Event, ProductStamp, StepResult
 from seg_batch.batch.steps.input_digest import digest_of, texts, within
 from seg_batch.batch.summaries import stamp
 from seg_batch.config.workflow.schema import Workflow
@@ -35,7 +36,7 @@ class Known:
     ``before``: what stood in the place of its result when it began, unless it came to an end since."""
 
     sources: Sources | None = None
-    outcome: dict[str, Any] | None = None
+    outcome: StepResult | None = None
     before: list[int] | None = None
 
 
@@ -49,13 +50,13 @@ class Record:
             if event["event"] in ("started", "done"):
                 self.add(event)
 
-    def add(self, event: dict[str, Any]) -> None:
+    def add(self, event: Event) -> None:
         """Take in that a step was started or done."""
         one = self.of(event["input"])
         if event["event"] == "started":
             one = replace(one, sources=event["sources"], before=event["before"])
         else:
-            one = replace(one, outcome=event["outcome"], before=None)
+            one = replace(one, outcome=cast(StepResult, event["outcome"]), before=None)
         self._known[event["input"]] = one
 
     def of(self, name: str) -> Known:
@@ -95,7 +96,7 @@ class Record:
             return self.run_folder(step) / WORKFLOW
         return Path(step.result) / MARKS[step.do]
 
-    def product(self, step: AnyStep) -> dict[str, Any]:
+    def product(self, step: AnyStep) -> ProductStamp:
         """What tells one result from another, as of an input's product."""
         mark = self.mark(step)
         size, mtime_ns = stamp(str(mark))

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import InputError
+from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.run_files import PART, PARTIAL
-from seg_batch.core.text import IMAGES
 from seg_batch.inference.outputs import split
 
 CHANGED = "changed"  # while it was in hand: to be taken again, over what was made of it
@@ -46,6 +46,7 @@ def look(folder: Path) -> Look:
     """InputError when the folder can't be listed."""
     images: dict[str, Glance] = {}
     others: set[str] = set()
+    endings = image_endings()
     try:
         with os.scandir(folder) as entries:
             for n, entry in enumerate(entries):
@@ -53,7 +54,7 @@ def look(folder: Path) -> Look:
                     return Look(images, frozenset(others), whole=False)
                 if is_temporary(entry.name):
                     continue
-                glance = _glance(entry) if entry.name.lower().endswith(IMAGES) else None
+                glance = _glance(entry) if entry.name.lower().endswith(endings) else None
                 if glance is None:
                     others.add(entry.name)
                 else:
@@ -70,7 +71,7 @@ def _glance(entry: os.DirEntry[str]) -> Glance | None:
     """None where it is gone again, or neither a file nor a Zarr folder."""
     try:
         if entry.is_dir():
-            return _tree(Path(entry.path)) if entry.name.lower().endswith(".zarr") else None
+            return _tree(Path(entry.path)) if names_folder(entry.name.lower()) else None
         stat = entry.stat()
         return (stat.st_size, stat.st_mtime_ns, 1) if entry.is_file() else None
     except OSError:

@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -235,7 +235,7 @@ class _Noting(Callback):
         self.count += 1
 
 
-def _partial(result: dict[str, Any]) -> str:
+def _partial(result: Mapping[str, Any]) -> str:
     first = (result.get("failures") or [{}])[0].get("error", "some blocks failed")
     return f"the product is partial: {first}"
 

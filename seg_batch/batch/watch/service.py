@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from seg_batch.batch.hooks import run_hooks
-from seg_batch.batch.inputs.listing import Entry
+from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.batch.job import request_of, require_named
 from seg_batch.batch.journal import hold
 from seg_batch.batch.journal.run import taken_over_line
@@ -117,7 +117,7 @@ def _needs(service: Service) -> Needs:
     """What every worker must have: the watched folder in sight, that of the products to write to, and
     the models that are named."""
     folder, output = str(service.tidying.folder), service.workflow.outputs.folder
-    return shared_needs([request_of(service.workflow, Entry(folder, folder, output))])
+    return shared_needs([request_of(service.workflow, InputSpec(folder, output=output))])
 
 
 def _require(service: Service) -> None:

@@ -11,7 +11,8 @@ from seg_batch.core.georef import RasterGeoref, to_json
 from seg_batch.core.hardware import disk_free_bytes
 from seg_batch.core.units import duration_told, share_in_line, show_bytes, with_commas
 from seg_batch.inference.bundles import checked, find, folders, installed, misfit
-from seg_batch.inference.plan import Plan
+from seg_batch.inference.plan import DraftPlan
+from seg_batch.inference.report import SIZE_UNITS, Report
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sources import corner_traps, open_source
 
@@ -25,15 +26,14 @@ def _rows(pairs: list[tuple[str, Any]]) -> str:
     return "\n".join(f"{key:<{width}}  {value}" for key, value in pairs)
 
 
-def summary(report: dict[str, Any]) -> str:
+def summary(report: Report) -> str:
     """A few lines after a run: what was found, in world units, and where it is."""
     lines = [f"{report['output']}  ({report['status']}, {duration_told(report['seconds'])})"]
-    unit = next((u for u in ("hectares", "millilitres") if u in report["classes"][0]), None)
-    short = {"hectares": "ha", "millilitres": "mL"}.get(unit or "", "")
+    unit = next((unit for unit in SIZE_UNITS if unit in report["classes"][0]), None)
     for row in report["classes"]:
         if row["voxels"]:
             voxels = f"{with_commas(row['voxels']):>14} voxels"
-            size = f"{row[unit]:>14,.2f} {short}" if unit else voxels
+            size = f"{row[unit]:>14,.2f} {SIZE_UNITS[unit]}" if unit else voxels
             lines.append(f"  {row['name']:<24} {size}  {share_in_line(row['share'], 2):>7}")
     blocks = report["blocks"]
     lines.append(
@@ -44,7 +44,7 @@ def summary(report: dict[str, Any]) -> str:
     return "\n".join(lines + _post_lines(report) + _seam_lines(report))
 
 
-def _post_lines(report: dict[str, Any]) -> list[str]:
+def _post_lines(report: Report) -> list[str]:
     """One line per step after prediction."""
     lines = []
     for row in report.get("post", []):
@@ -54,10 +54,10 @@ def _post_lines(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _seam_lines(report: dict[str, Any]) -> list[str]:
+def _seam_lines(report: Report) -> list[str]:
     """Nothing where too little was counted to say anything."""
-    seams = report.get("seams") or {}
-    if seams.get("index") is None:
+    seams = report.get("seams")
+    if seams is None or seams["index"] is None:
         return []
     jump = "" if seams["jump"] is None else f", probabilities jump x{seams['jump']:.2f}"
     error = "" if seams.get("error") is None else f" (+-{seams['error']:.2f})"
@@ -73,7 +73,7 @@ def _seeing(layers: list[str]) -> str:
     return f"{len(layers)} layer(s) see the whole patch: {layers[0]}{more}"
 
 
-def plan_facts(prepared: Prepared) -> dict[str, Any]:
+def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
     """The plan of one input, JSON-ready."""
     plan = prepared.plan
     return {
@@ -92,7 +92,7 @@ def plan_facts(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def plan_lines(prepared: Prepared) -> str:
+def plan_lines(prepared: Prepared[DraftPlan]) -> str:
     plan, info = prepared.plan, prepared.info
     free = disk_free_bytes(_existing(prepared))
     rows = [
@@ -123,7 +123,7 @@ def _finer(card: ModelCard) -> list[tuple[str, str]]:
     return [("finer", told)] if card.finer > 1 else []
 
 
-def _averaging(plan: Plan, models: int) -> list[tuple[str, str]]:
+def _averaging(plan: DraftPlan, models: int) -> list[tuple[str, str]]:
     """Nothing where each tile is one call of one model."""
     if plan.passes == 1:
         return []
@@ -133,7 +133,7 @@ def _averaging(plan: Plan, models: int) -> list[tuple[str, str]]:
     return [("averaged", f"{told}{plan.passes} model calls per tile")]
 
 
-def _existing(prepared: Prepared) -> Any:
+def _existing(prepared: Prepared[DraftPlan]) -> Any:
     folder = prepared.outputs.product.parent
     while not folder.exists():
         folder = folder.parent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +80,7 @@ class Tally:
                 self.workers.pop(worker, None)
         self.stopping |= isinstance(event, events.Stopping)
 
-    def _started(self, key: str, facts: dict[str, Any], now: float) -> None:
+    def _started(self, key: str, facts: Mapping[str, Any], now: float) -> None:
         """A small one is handed out: which worker begins it when is not told."""
         self.first = now if self.first is None else self.first
         blocks = facts.get("blocks") or 1
@@ -87,13 +88,13 @@ class Tally:
         self.running[key] = Running(blocks, facts.get("tiles") or 0, now, stage)
         self.folder = _common(self.folder, os.path.dirname(key))
 
-    def _block(self, item: Running, receipt: dict[str, Any] | None, now: float) -> None:
+    def _block(self, item: Running, receipt: Mapping[str, Any] | None, now: float) -> None:
         share = self._ended(item, 1)
         if receipt:
             self._predicted(share, now)
             self.seen(receipt.get("worker"), receipt["peak_rss_bytes"], receipt["tiles"], now)
 
-    def _done(self, key: str, result: dict[str, Any], now: float) -> None:
+    def _done(self, key: str, result: Mapping[str, Any], now: float) -> None:
         complete = result.get("status") == "complete"
         self.done += complete
         self.partial += not complete

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
+from seg_batch.config.card import ClassInfo, Frozen, ModelCard, Normalisation, SkipRule
 from seg_batch.core.normalise import Normaliser
-
-
-class Frozen(BaseModel):
-    """The base of all recipe values: frozen, unknown keys refused, no NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Draft(Frozen):

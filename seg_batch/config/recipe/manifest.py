@@ -25,7 +25,8 @@ from seg_batch.config.recipe.reading import nearest_key
 from seg_batch.config.recipe.recipe import Recipe
 from seg_batch.config.yaml_source import parse_tree, text_of
 from seg_batch.core.errors import InputError
-from seg_batch.core.text import nearest, split
+from seg_batch.core.registry.formats import split
+from seg_batch.core.text import nearest
 
 MOST_BYTES = 16 << 20
 COLUMNS = ("id", "image", "label", "split")

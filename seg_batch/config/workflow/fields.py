@@ -6,13 +6,32 @@ import re
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic_core import PydanticKnownError
 
 from seg_batch.config.postprocess import NONE, parse_chain
 from seg_batch.core.errors import PlanError
+from seg_batch.core.registry.formats import product_endings
+from seg_batch.core.text import either
 from seg_batch.core.units import parse_bytes, parse_seconds
 
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+
+
+def product_names(kind: str) -> list[str]:
+    """The formats of products of a kind of input, as a workflow calls them, the usual one first."""
+    return [ending.removeprefix(".") for ending in product_endings(kind)]
+
+
+def product_name(kind: str) -> PlainValidator:
+    """A validator for one of those, which are asked for only when there is something to check."""
+
+    def check(value: object) -> object:
+        if value not in (names := product_names(kind)):
+            raise PydanticKnownError("literal_error", {"expected": either([*map(repr, names)])})
+        return value
+
+    return PlainValidator(check)
 
 
 def _is_size(text: str) -> str:
@@ -66,6 +85,8 @@ def several(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+RasterProduct = Annotated[str, product_name("raster")]
+VolumeProduct = Annotated[str, product_name("volume")]
 Size = Annotated[str, AfterValidator(_is_size)]
 Duration = Annotated[str, AfterValidator(_is_duration)]
 TimeOfDay = Annotated[str, AfterValidator(_is_time)]

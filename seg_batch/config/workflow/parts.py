@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -13,9 +13,12 @@ from seg_batch.config.workflow.fields import (
     Count,
     Duration,
     Positive,
+    RasterProduct,
     Size,
     TimeOfDay,
+    VolumeProduct,
     next_time,
+    product_names,
     several,
 )
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
@@ -58,8 +61,8 @@ class OptionKeys(Keys):
 class Formats(Frozen):
     """The format of products, for each kind of input."""
 
-    raster: Literal["tif", "zarr"] = "tif"
-    volume: Literal["nii.gz", "nii", "zarr"] = "nii.gz"
+    raster: RasterProduct = Field(default_factory=lambda: product_names("raster")[0])
+    volume: VolumeProduct = Field(default_factory=lambda: product_names("volume")[0])
 
 
 class Outputs(Frozen):

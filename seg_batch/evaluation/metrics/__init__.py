@@ -17,12 +17,8 @@ from seg_batch.evaluation.metrics.confusion import (
     mean,
     per_case,
     plain,
-    precision,
-    sensitivity,
-    specificity,
 )
-from seg_batch.evaluation.metrics.intervals import bootstrap
-from seg_batch.evaluation.metrics.size import Unit, size_errors, unit_of
+from seg_batch.evaluation.metrics.size import unit_of
 from seg_batch.evaluation.metrics.summary import summarise
 
 __all__ = [
@@ -30,19 +26,13 @@ __all__ = [
     "CaseScorer",
     "CaseScores",
     "Confusion",
-    "Unit",
     "accuracy",
-    "bootstrap",
     "commonest",
     "dice",
     "iou",
     "mean",
     "per_case",
     "plain",
-    "precision",
-    "sensitivity",
-    "size_errors",
-    "specificity",
     "summarise",
     "unit_of",
 ]

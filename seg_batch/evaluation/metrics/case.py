@@ -91,18 +91,9 @@ class CaseScorer:
         }
         self._held = 0
 
-    @property
-    def halo(self) -> Shape:
-        """Voxels per axis and side that a window has more than its box, where the region has them."""
-        return self.reach
-
     def window(self, box: Box) -> Box:
-        """What ``add`` wants to see for ``box``: the box grown by the halo, within the region."""
-        grown = Box(
-            tuple(a - h for a, h in zip(box.start, self.halo, strict=True)),
-            tuple(b + h for b, h in zip(box.stop, self.halo, strict=True)),
-        )
-        return grown.intersection(self.region)
+        """What ``add`` wants to see for ``box``: the box grown by the reach, within the region."""
+        return box.grown(self.reach).intersection(self.region)
 
     def add(
         self,

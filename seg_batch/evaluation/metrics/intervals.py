@@ -18,14 +18,6 @@ import numpy as np
 DRAWS = 2000
 
 
-def bootstrap(
-    values: np.ndarray, seed: int = 0, draws: int = DRAWS, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """``low, high`` of the mean of ``values`` (N,) or, column by column, (N, K); the same cases are
-    drawn for all columns. NaN is left out of means; a column with fewer than two numbers has NaN."""
-    return interval(resampled_means(values, seed, draws), np.asarray(values), level)
-
-
 def resampled_means(values: np.ndarray, seed: int = 0, draws: int = DRAWS) -> np.ndarray:
     """``draws`` means of cases drawn with repeats: (draws,) of (N,), (draws, K) of (N, K)."""
     values = np.asarray(values, float)

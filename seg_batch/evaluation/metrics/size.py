@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CUBIC_MM_PER_ML = 1000
-SQUARE_M_PER_HA = 10_000
+from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ def unit_of(spacing: tuple[float, ...] | None) -> Unit:
         return Unit()
     size = math.prod(spacing)
     if len(spacing) == 3:
-        return Unit("mL", size / CUBIC_MM_PER_ML)
-    return Unit("ha", size / SQUARE_M_PER_HA)
+        return Unit("mL", size / MM3_PER_ML)
+    return Unit("ha", size / M2_PER_HA)
 
 
 def size_errors(matrix: np.ndarray, unit: Unit | None = None) -> np.ndarray:

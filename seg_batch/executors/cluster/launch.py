@@ -12,6 +12,7 @@ from typing import Any
 
 from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.core.errors import ClusterError
+from seg_batch.core.registry.engines import engine_on
 from seg_batch.executors.cluster.certificates import passing_certs, security_of
 from seg_batch.executors.cluster.dask_settings import (
     SETTINGS,
@@ -170,4 +171,5 @@ def _unused_gpus(needs: Needs, answers: dict[str, dict[str, Any]]) -> tuple[str,
     idle = sum(facts["gpus"] > 0 for facts in answers.values())
     if not idle or needs.on_gpu or not needs.libraries:
         return ()
-    return (f"{idle} workers have a GPU that this plan leaves idle: --engine tensorflow uses it",)
+    using = engine_on(gpu=True)
+    return (f"{idle} workers have a GPU that this plan leaves idle: --engine {using} uses it",)

@@ -49,9 +49,8 @@ def check_workers(pool: Pool, needs: Needs) -> tuple[Needs, Answers]:
     with _probing(settled.outputs) as probe:
         probing = replace(settled, probe=probe if settled.outputs else "")
         answers = _answers(pool, probing)
-        # The device of most workers, which all must have.
-        [(device, _)] = Counter(seen["device"] for seen in answers.values()).most_common(1)
-        settled = replace(settled, device=device)
+        devices = Counter(seen["device"] for seen in answers.values())
+        settled = replace(settled, device=devices.most_common(1)[0][0])  # all must have that one
         for worker, seen in answers.items():
             if why := misfit(seen, settled) or _probe_mismatch(seen, probing):
                 raise ClusterError(f"worker {worker} {why}")

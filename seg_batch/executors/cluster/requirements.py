@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core import files, hardware
+from seg_batch.core.registry.engines import engine_on
 from seg_batch.core.units import bytes_to_write, show_bytes
 
 BASE = ("segbatch", "python", "dask", "distributed", "numpy")  # these agree in every run
@@ -194,7 +195,7 @@ def misfit(seen: dict[str, Any], needs: Needs) -> str | None:
     if needs.device and seen["device"] != needs.device:
         return (
             f"computes on a {seen['device']} and others on a {needs.device}, so blocks would "
-            "differ: use workers of one kind, or --engine openvino --precision float32"
+            f"differ: use workers of one kind, or --engine {engine_on(gpu=False)} --precision float32"
         )
     return None
 

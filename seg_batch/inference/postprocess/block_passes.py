@@ -69,7 +69,8 @@ class LocalPass:
         return self.step.side // 2 if isinstance(self.step, MajorityStep) else 0
 
     def __call__(self, block: Block) -> Rewritten:
-        held = around(block.box, self.halo, self.board.extent)
+        extent = self.board.extent
+        held = block.box.grown((self.halo,) * len(extent)).intersection(Box.whole(extent))
         before = self.board.labels(held)
         core = block.box.shift(tuple(-a for a in held.start))
         inside = core.slices()
@@ -104,12 +105,6 @@ class LocalPass:
         return refined
 
 
-def around(box: Box, by: int, extent: Shape) -> Box:
-    """The box and ``by`` voxels more on every side, inside the extent."""
-    wide = Box(tuple(a - by for a in box.start), tuple(b + by for b in box.stop))
-    return wide.intersection(Box.whole(extent))
-
-
 @dataclass(frozen=True)
 class Look:
     """The first pass of a step on objects: what is to be known of a block's components."""
@@ -126,7 +121,8 @@ class Look:
 
     def local(self, block: Block) -> Local:
         verdict, extent = self.verdict, self.board.extent
-        held = around(block.box, int(verdict.around is not None), extent)
+        reach = (int(verdict.around is not None),) * len(extent)
+        held = block.box.grown(reach).intersection(Box.whole(extent))
         window = self.board.labels(held)
         only, rest = verdict.only, verdict.rest
         return local(window, held, block, extent, only=only, rest=rest, around=verdict.around)

@@ -57,11 +57,10 @@ def _joined(runs: np.ndarray, labels: np.ndarray, begins: np.ndarray, n: int) ->
     return united(n, np.concatenate(pairs, 1))
 
 
-def sides(rank: int, axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Slices of all voxels with a neighbour after them along ``axis``, and of these neighbours."""
-    every = [slice(None)] * rank
-    low, high = [*every], [*every]
-    low[axis], high[axis] = slice(None, -1), slice(1, None)
+def sides(rank: int, axis: int, away: int = 1) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Slices of all voxels with another one ``away`` voxels after them along ``axis``, and of these."""
+    low, high = ([slice(None)] * rank for _ in range(2))
+    low[axis], high[axis] = slice(None, -away), slice(away, None)
     return tuple(low), tuple(high)
 
 

@@ -92,7 +92,7 @@ def refine(
 
     def work(place: Box) -> None:
         wanted = place.shift(core.start)
-        held = grown(wanted, halo(step), shape)
+        held = wanted.grown((halo(step),) * len(shape)).intersection(Box.whole(shape))
         at, inner = held.slices(), wanted.shift(tuple(-a for a in held.start))
         part, belief = prepare(probabilities[:, *at], image[at], valid[at], step, spacing)
         logits = part.flat.take(part.infer(belief, step.iterations, inner))
@@ -125,12 +125,6 @@ def relative(spacing: tuple[float, ...] | None, shape: Shape) -> tuple[float, ..
     """Sides of a voxel in units of the smallest, to a thousandth: what a header rounds must not put a
     neighbour out of reach. None: all alike."""
     return tuple(round(s / min(spacing), 3) for s in spacing) if spacing else (1.0,) * len(shape)
-
-
-def grown(box: Box, by: int, extent: Shape) -> Box:
-    """The box and ``by`` voxels around it, as far as the extent goes."""
-    around = Box(tuple(a - by for a in box.start), tuple(b + by for b in box.stop))
-    return around.intersection(Box.whole(extent))
 
 
 def voxel_bytes(classes: int, channels: int, spacing: tuple[float, ...], step: CrfStep) -> int:

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from seg_batch.config.card import ModelCard
 from seg_batch.config.postprocess import AnyStep, MinSizeStep, check, measured
 from seg_batch.core.errors import PlanError
-from seg_batch.core.georef import Georef, RasterGeoref
-
-M2_PER_HA = 10_000
-MM3_PER_ML = 1000
+from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, Georef, RasterGeoref
 
 
 @dataclass(frozen=True)

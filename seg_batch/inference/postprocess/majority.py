@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from seg_batch.inference.postprocess.components import sides
+
 
 def majority(labels: np.ndarray, side: int, nodata: int) -> np.ndarray:
     """With ``n_l`` the voxels of label ``l`` among the ``side ** rank`` around a voxel::
@@ -13,7 +15,7 @@ def majority(labels: np.ndarray, side: int, nodata: int) -> np.ndarray:
 
     Voxels outside the array and those without data do not count; the latter stay.
     """
-    most = np.zeros(labels.shape, _counter(side**labels.ndim))
+    most = np.zeros(labels.shape, np.min_scalar_type(side**labels.ndim))
     found, tied = labels.copy(), np.zeros(labels.shape, bool)
     for label in np.unique(labels):
         if label == nodata:
@@ -28,24 +30,14 @@ def majority(labels: np.ndarray, side: int, nodata: int) -> np.ndarray:
     return found
 
 
-def _counter(most: int) -> np.dtype:
-    return np.min_scalar_type(most)
-
-
 def _counted(here: np.ndarray, side: int, dtype: np.dtype) -> np.ndarray:
     """How many of the ``side`` along every axis, centred, are True: sums along one axis after another."""
     count = here.astype(dtype)
     for axis in range(here.ndim):
         total = count.copy()
         for away in range(1, side // 2 + 1):
-            low, high = _apart(here.ndim, axis, away)
+            low, high = sides(here.ndim, axis, away)
             total[low] += count[high]
             total[high] += count[low]
         count = total
     return count
-
-
-def _apart(rank: int, axis: int, away: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    low, high = ([slice(None)] * rank for _ in range(2))
-    low[axis], high[axis] = slice(None, -away), slice(away, None)
-    return tuple(low), tuple(high)

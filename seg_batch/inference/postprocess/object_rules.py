@@ -39,21 +39,17 @@ class Verdict(Protocol):
 
 @dataclass(frozen=True)
 class Small:
-    """Objects of fewer voxels than ``least`` says for their label become the background, or what
-    their neighbours vote for where there is none. The background itself has no objects."""
+    """Objects of fewer voxels than ``least`` says for their label become ``rest``: the background, or
+    what their neighbours vote for where there is none. The background itself has no objects."""
 
     least: tuple[tuple[int, int], ...]
-    instead: int
+    rest: int
     around = None
 
     @property
     def only(self) -> tuple[int, ...] | None:
         """Where neighbours vote, theirs matter too."""
-        return None if self.instead == VOTE else tuple(label for label, _ in self.least)
-
-    @property
-    def rest(self) -> int:
-        return self.instead
+        return None if self.rest == VOTE else tuple(label for label, _ in self.least)
 
     @classmethod
     def of(cls, step: MinSizeStep, setting: Setting) -> Small:
@@ -65,27 +61,24 @@ class Small:
     def __call__(self, facts: Facts) -> np.ndarray:
         new = np.full(len(facts), KEEP, np.int32)
         for label, least in self.least:
-            new[(facts.label == label) & (facts.size < least)] = self.instead
+            new[(facts.label == label) & (facts.size < least)] = self.rest
         return new
 
 
 @dataclass(frozen=True)
 class Largest:
     """Of each of ``labels`` one object stays: that of most voxels, of equals the one whose first
-    voxel (C order of the file's axes) comes first. ``stays``: its first voxel, once it is known."""
+    voxel (C order of the file's axes) comes first; the others become ``rest``. ``stays``: its first
+    voxel, once it is known."""
 
     labels: tuple[int, ...]
-    instead: int
+    rest: int
     stays: tuple[tuple[int, int], ...] = ()
     around = None
 
     @property
     def only(self) -> tuple[int, ...] | None:
-        return None if self.instead == VOTE else self.labels
-
-    @property
-    def rest(self) -> int:
-        return self.instead
+        return None if self.rest == VOTE else self.labels
 
     @classmethod
     def of(cls, step: LargestStep, setting: Setting) -> Largest:
@@ -100,12 +93,12 @@ class Largest:
 
     def decided(self, best: Facts) -> Largest:
         stays = tuple(zip(best.label.tolist(), best.first.tolist(), strict=True))
-        return Largest(self.labels, self.instead, stays)
+        return Largest(self.labels, self.rest, stays)
 
     def __call__(self, facts: Facts) -> np.ndarray:
         new = np.full(len(facts), KEEP, np.int32)
         for label, first in self.stays:
-            new[(facts.label == label) & (facts.first != first)] = self.instead
+            new[(facts.label == label) & (facts.first != first)] = self.rest
         return new
 
 

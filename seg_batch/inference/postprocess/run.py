@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -53,6 +53,16 @@ class Done:
 
     voxels: int
     objects: int | None = None
+
+
+class StepRow(TypedDict):
+    """A step after prediction: its JSON, what it is in words, and what it changed."""
+
+    step: dict[str, Any]
+    words: str
+    voxels_changed: int
+    objects_changed: int | None
+    seconds: float
 
 
 def one_by_one(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:

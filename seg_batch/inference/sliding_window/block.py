@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -50,6 +51,23 @@ class BlockResult:
     tiles: int
     skipped: int
     unreadable: list[Box]
+
+
+class Receipt(TypedDict):
+    """What a worker returns of a block: ``seams``: ``SeamCounts.to_json``; ``unreadable``: boxes of the file;
+    ``seconds``: per stage; ``spell``: unix seconds from the read to the write. A
+    marker in a store has no ``seconds`` and no ``peak_rss_bytes``; one of an earlier version may lack
+    ``spell`` and ``seams``."""
+
+    tiles: int
+    skipped: int
+    seams: NotRequired[dict[str, Any]]
+    lost_voxels: int
+    unreadable: list[str]
+    worker: str
+    spell: NotRequired[list[float]]
+    seconds: NotRequired[dict[str, float]]
+    peak_rss_bytes: NotRequired[int]
 
 
 @dataclass(frozen=True)

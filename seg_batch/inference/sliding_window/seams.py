@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -136,16 +136,16 @@ class SeamCounts:
     def from_json(cls, data: dict[str, Any]) -> SeamCounts:
         return cls(*(np.array(data[f.name]) for f in fields(cls)))
 
-    def summary(self, names: list[str], blocks: int) -> dict[str, Any]:
-        """For a report: the indices, and over how many pairs, flips and blocks they were taken."""
-        found = zip(names, self.class_index, np.moveaxis(self.class_flips, -1, 0), strict=True)
+    def summary(self, names: list[str], blocks: int) -> SeamSummary:
+        """For a report: ``names`` of the classes, and how many blocks were counted."""
+        each = zip(names, self.class_index, np.moveaxis(self.class_flips, -1, 0), strict=True)
         return {
             "index": _rounded(self.index),
             "error": _rounded(self.error),
             "jump": _rounded(self.jump),
             "per_class": {
                 name: {"index": _rounded(index), "flips": _two(flips)}
-                for name, index, flips in found
+                for name, index, flips in each
             },
             "pairs": _two(self.pairs),
             "flips": _two(self.flips),
@@ -168,6 +168,20 @@ def _ratio(found: np.ndarray, pairs: np.ndarray) -> float | None:
     both = (pairs > 0).all(axis=1)
     expected = (pairs[both, 0] * found[both, 1] / pairs[both, 1]).sum()
     return float(found[both, 0].sum() / expected) if expected > 0 else None
+
+
+class SeamSummary(TypedDict):
+    """The indices, and over how many pairs, flips and blocks they were taken; ``pairs``, ``flips`` and
+    ``mean_jump``: on borders and inside."""
+
+    index: float | None
+    error: float | None
+    jump: float | None
+    per_class: dict[str, dict[str, Any]]
+    pairs: dict[str, int]
+    flips: dict[str, int]
+    mean_jump: dict[str, float | None] | None
+    blocks: int
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.georef import Georef, RasterGeoref, differences
 from seg_batch.io.sinks.cog import TILE, palette, quiet, window_of
-from seg_batch.io.sinks.publish import damaged
-from seg_batch.io.sinks.spec import ProductSpec, Read, samples
+from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, samples
 from seg_batch.io.sources.formats.raster import raster_georef
 from seg_batch.io.sources.formats.raster_checks import check_complete
 

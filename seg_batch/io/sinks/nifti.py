@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from functools import reduce
+from functools import partial, reduce
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -26,8 +26,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.georef import differences
 from seg_batch.core.hardware import cores
 from seg_batch.io.sinks.nifti_header import head, stated
-from seg_batch.io.sinks.publish import damaged
-from seg_batch.io.sinks.spec import ProductSpec, Read, ahead, samples
+from seg_batch.io.sinks.spec import ProductSpec, Read, ahead, damaged, samples
 from seg_batch.io.sources.formats.nifti import open_nifti
 from seg_batch.io.sources.formats.nifti_header import read_layout, volume_georef
 
@@ -85,16 +84,13 @@ def _crc(file: IO[bytes]) -> int:
 
 def _compress(plain: IO[bytes], part: Path) -> int:
     crc, pieces = 0, _pieces(plain)
+    member = partial(gzip.compress, compresslevel=_LEVEL, mtime=0)
     with part.open("wb") as file, ThreadPoolExecutor(cores()) as threads:
         while group := list(islice(pieces, 2 * cores())):
-            for piece, packed in zip(group, threads.map(_member, group), strict=True):
+            for piece, packed in zip(group, threads.map(member, group), strict=True):
                 crc = zlib.crc32(piece, crc)
                 file.write(packed)
     return crc
-
-
-def _member(data: bytes) -> bytes:
-    return gzip.compress(data, _LEVEL, mtime=0)
 
 
 def _check_voxels(plain: Path, spec: ProductSpec, read: Read) -> None:

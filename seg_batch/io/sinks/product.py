@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,18 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from seg_batch.core.errors import OutputError
+from seg_batch.core.files import files_in
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, differences
-from seg_batch.core.run_files import PARTIAL
+from seg_batch.core.registry.formats import PRODUCTS, products_of
 from seg_batch.io.sinks.publish import publishing, require_writable
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import open_source, pieces
 
-FORMATS = {
-    "raster": {".tif": "cog", ".tiff": "cog", ".zarr": "zarr"},
-    "volume": {".nii": "nifti", ".nii.gz": "nifti", ".zarr": "zarr"},
-}
 _COUNTED = 1 << 20
 _FLOAT32 = 1e-6  # NIfTI headers keep their matrices in float32
 
@@ -40,18 +36,18 @@ class Product:
 
 def format_of(path: Path, kind: str) -> str:
     """The format that the name asks for, or OutputError with what is possible."""
-    formats = FORMATS[kind]
-    for ending in sorted(formats, key=len, reverse=True):
+    endings = {e: p.name for p in products_of(kind) for e in (*p.endings, *p.aliases)}
+    for ending in sorted(endings, key=len, reverse=True):
         if path.name.lower().endswith(ending):
-            return formats[ending]
+            return endings[ending]
     raise OutputError(
-        f"{path.name} can't hold the labels of a {kind}: name it {', '.join(formats)}"
+        f"{path.name} can't hold the labels of a {kind}: name it {', '.join(sorted(endings))}"
     )
 
 
 def check_output(path: Path, kind: str) -> None:
     """Before any work: the name must make sense and the folder be writable."""
-    if format_of(path, kind) != "zarr" and path.is_dir():
+    if not PRODUCTS[format_of(path, kind)].is_folder and path.is_dir():
         raise OutputError(f"{path} is a folder: use another output")
     require_writable(path.parent)
 
@@ -97,7 +93,7 @@ def export(store: WorkStore, path: Path, spec: ProductSpec, labels: str = "label
     The store stays as it is. OutputError when the disk refuses, DamagedError when the store or
     the closed product does not read back; what stood at ``path`` is then untouched.
     """
-    kind = format_of(path, "raster" if len(spec.extent) == 2 else "volume")
+    form = PRODUCTS[format_of(path, "raster" if len(spec.extent) == 2 else "volume")]
     spec = replace(spec, chunk=store.spec.chunk)
     plain: Read = partial(store.read_labels, name=labels)
     if spec.is_probabilities:
@@ -105,37 +101,10 @@ def export(store: WorkStore, path: Path, spec: ProductSpec, labels: str = "label
     counter = Counter(plain)
     read = plain if spec.is_probabilities else counter
     with publishing(path) as part:
-        if kind == "zarr":
-            from seg_batch.io.sinks.zarr_product import write_zarr
-
-            write_zarr(part, store, spec, read, labels)
-        elif kind == "cog":
-            from seg_batch.io.sinks.cog import write_cog
-            from seg_batch.io.sinks.cog_check import check_cog
-
-            write_cog(part, spec, read)
-            check_cog(part, spec, plain)
-        else:
-            from seg_batch.io.sinks.nifti import check_nifti, write_nifti
-
-            compress = path.name.lower().endswith(".gz")
-            crc = write_nifti(part, spec, read, again=plain, compress=compress)
-            check_nifti(part, spec, crc)
+        form.write(part, store, spec, read, plain, labels)
         sha256 = digest(part)
         store.remember(sha256)
     return Product(path, size(path), sha256, counter.counts)
-
-
-def files_in(path: Path) -> Iterator[Path]:
-    """A file, or the files of a folder in a fixed order."""
-    if path.is_file():
-        yield path
-        return
-    for folder, names, files in os.walk(path):
-        names.sort()
-        for name in sorted(files):
-            if not name.endswith(PARTIAL):
-                yield Path(folder) / name
 
 
 def digest(path: Path) -> str:
@@ -160,9 +129,8 @@ def geometry_changes(path: Path, expected: Georef, extent: Shape) -> list[str]:
 
     A NIfTI whose input had no code at all may say so or carry the affine as its sform.
     """
-    source = open_source(path)
-    found = source.info.georef
-    source.close()
+    with closing(open_source(path)) as source:
+        found = source.info.georef
     if isinstance(expected, RasterGeoref) and isinstance(found, RasterGeoref):
         from seg_batch.io.sinks.cog_check import place_changes
 
@@ -177,12 +145,9 @@ def geometry_changes(path: Path, expected: Georef, extent: Shape) -> list[str]:
 def count_labels(path: Path) -> dict[int, int]:
     """Voxels per label value of a finished product, read anew, piece by piece."""
     bins = np.zeros(1 << 16, np.int64)
-    source = open_source(path)
-    try:
+    with closing(open_source(path)) as source:
         for pixels in pieces(source):
             count_into(bins, pixels.values)
-    finally:
-        source.close()
     return _counts(bins)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from seg_batch.core.errors import BusyError, DamagedError, OutputError
-from seg_batch.core.files import flush, held, told
+from seg_batch.core.errors import BusyError, OutputError
+from seg_batch.core.files import flush, held, held_folder, is_at, told
 from seg_batch.core.run_files import PART, beside
 
 _ASIDE = "earlier"
@@ -39,9 +39,7 @@ def publishing(path: Path) -> Iterator[Path]:
     folder = beside(path, PART)
     with told(path):
         folder.mkdir(exist_ok=True)
-        with held(folder, _busy(path)) as handle:
-            if not _is(folder, handle):
-                raise _busy(path)  # the run that held the lock removed the folder
+        with held_folder(folder, _busy(path)):
             try:
                 _sweep(folder, path)
                 part = folder / path.name
@@ -59,15 +57,11 @@ def tidy(path: Path) -> None:
     if not folder.is_dir():
         return
     with told(path), suppress(BusyError), held(folder, _busy(path)) as handle:
-        if _is(folder, handle):
+        if is_at(folder, handle):
             _sweep(folder, path)
             shutil.rmtree(folder, ignore_errors=True)
         elif folder.is_file():  # the folder was just removed, so that the lock created a file
             folder.unlink(missing_ok=True)
-
-
-def _is(folder: Path, handle: int) -> bool:
-    return folder.is_dir() and os.fstat(handle).st_ino == folder.stat().st_ino
 
 
 def _busy(path: Path) -> BusyError:
@@ -128,11 +122,3 @@ def require_replaceable(path: Path, overwrite: bool, mark: str) -> None:
         advice = "" if overwrite else ", or replace an earlier result with --overwrite"
         raise OutputError(f"{path} exists: give another output{advice}")
     require_writable(path.parent)
-
-
-def damaged(path: Path, wrong: list[str]) -> DamagedError:
-    """A written product does not read back: ``wrong`` says in which ways."""
-    return DamagedError(
-        f"{path} does not read back as it was written ({'; '.join(wrong[:3])}): the work store "
-        "is kept; check the disk and run the same command again"
-    )

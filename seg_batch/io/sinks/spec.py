@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.card import ClassInfo
+from seg_batch.core.errors import DamagedError
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.georef import Georef, from_json, to_json
 
@@ -52,7 +53,7 @@ class StoreSpec:
 @dataclass(frozen=True)
 class ProductSpec:
     """``extent`` in the file's own axes; ``nodata``: the label of no data (rasters) or None;
-    ``tags``: provenance; ``like``: the NIfTI whose header geometry is copied; ``chunk``: a box
+    ``tags``: provenance; ``like``: the input, where it is of the product's format, whose header a NIfTI copies; ``chunk``: a box
     shape that ``read`` delivers cheaply; ``with_probabilities``: a Zarr product keeps them too."""
 
     extent: Shape
@@ -96,6 +97,14 @@ def ahead(read: Read, boxes: list[Box]) -> Iterator[tuple[Box, np.ndarray]]:
             if following is not None:
                 coming = thread.submit(read, following)
             yield box, values
+
+
+def damaged(path: Path, wrong: list[str]) -> DamagedError:
+    """Of a product whose closed file is not what was meant."""
+    return DamagedError(
+        f"{path} does not read back as it was written ({'; '.join(wrong[:3])}): the work store "
+        "is kept; check the disk and run the same command again"
+    )
 
 
 def samples(extent: Shape, side: int = 128) -> list[Box]:

@@ -12,13 +12,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import BusyError, OutputError
-from seg_batch.core.files import held, told, write_json
+from seg_batch.core.files import held, read_json, told, write_json
 from seg_batch.core.run_files import PARTIAL
 
 STEP = "post-"  # prefix of the maps after a step
@@ -59,7 +58,7 @@ class StoreFolder:
 
     def steps(self) -> dict[str, Any]:
         """The last argument of ``note_steps``; empty when there is none, or it is unreadable."""
-        steps = self._read_json(_STEPS)
+        steps = read_json(self.path / DONE / _STEPS)
         return steps if isinstance(steps, dict) else {}
 
     def remember(self, sha256: str) -> None:
@@ -69,14 +68,7 @@ class StoreFolder:
 
     def exported(self) -> list[str]:
         """sha256 of every product made from this store; none where there is no store."""
-        return list(self._read_json(_EXPORTED) or ())
-
-    def _read_json(self, name: str) -> Any:
-        """The JSON value of a file in ``done``; None where there is none."""
-        try:
-            return json.loads((self.path / DONE / name).read_text("utf-8"))
-        except (OSError, ValueError):
-            return None
+        return list(read_json(self.path / DONE / _EXPORTED) or [])
 
     def is_held(self) -> bool | None:
         """Whether a run has the lock; None where no run ever had it."""
@@ -102,8 +94,8 @@ class StoreFolder:
             partial.unlink(missing_ok=True)
 
 
-def left_behind(names: Collection[str], with_probabilities: bool) -> set[str]:
-    """The names in one of the store's folders that do not belong to a product."""
+def left_behind(with_probabilities: bool, folder: str, names: Collection[str]) -> set[str]:
+    """The names in one of the store's folders that do not belong to a product, for ``copytree``."""
     partial = {name for name in names if name.endswith(PARTIAL)}
     if "labels" not in names:
         return partial

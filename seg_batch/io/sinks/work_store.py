@@ -19,7 +19,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ import zarr
 
 from seg_batch.config.postprocess import describe
 from seg_batch.core.errors import BusyError, DamagedError, StoreError
-from seg_batch.core.files import flush, held, told, write_json
+from seg_batch.core.files import flush, held, read_json, told, write_json
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import is_running
 from seg_batch.core.run_files import PART
@@ -116,7 +116,7 @@ class WorkStore(StoreFolder):
         block: Block,
         labels: np.ndarray,
         probabilities: np.ndarray | None,
-        receipt: dict[str, Any],
+        receipt: Mapping[str, Any],
         *,
         done: bool = True,
     ) -> None:
@@ -190,14 +190,11 @@ class WorkStore(StoreFolder):
         for folder in folders:
             flush(folder)
 
-    def receipts(self) -> dict[str, dict[str, Any]]:
+    def receipts(self) -> dict[str, Any]:
         """The markers with this store's fingerprint, by block name. Other blocks are not done."""
         receipts = {}
         for path in self.markers():
-            try:
-                marker = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
+            marker = read_json(path)
             if isinstance(marker, dict) and marker.get("fingerprint") == self._digest:
                 receipts[path.name.removesuffix(".json")] = marker
         return receipts

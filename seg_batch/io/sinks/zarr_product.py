@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,7 @@ def write_zarr(
 ) -> None:
     """Make the folder ``part``. ``read`` is called once for each box, which verifies every chunk's
     checksum. ``labels``: the map of the store that becomes the product's."""
-
-    def ignore(_: str, names: list[str]) -> set[str]:
-        return left_behind(names, spec.with_probabilities)
-
+    ignore = partial(left_behind, spec.with_probabilities)
     shutil.copytree(store.path, part, copy_function=_link, ignore=ignore)
     if labels != "labels":
         chunks = StoreFolder(part).chunks("labels")

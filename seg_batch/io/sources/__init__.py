@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from seg_batch.core.errors import InputError
-from seg_batch.io.sources.detect import RASTERS, detect
+from seg_batch.core.registry.formats import FORMATS
+from seg_batch.io.sources.detect import detect
 from seg_batch.io.sources.iterate import corner_traps, pieces
 from seg_batch.io.sources.protocol import Source, SourceInfo
 
@@ -24,21 +24,8 @@ def open_source(
     path; without it, a ``.nii.gz`` makes a private copy at its first read. Raises ``InputError``,
     in one line, for anything that can't be read whole and unambiguously.
     """
-    name = detect(path)
-    path = Path(path)
-    if name == "zarr":
-        from seg_batch.io.sources.formats.zarr_array import open_zarr
-
-        return open_zarr(path, volume=volume)
-    if name in RASTERS:
-        from seg_batch.io.sources.formats.raster import open_raster
-
-        if volume is not None:
-            raise InputError(f"{path}: a raster has no volume {volume}; leave out --volume")
-        return open_raster(path, name)
-    from seg_batch.io.sources.formats.nifti import open_nifti
-
-    return open_nifti(path, volume=volume, staged=staged)
+    source: Source = FORMATS[detect(path)].open(Path(path), volume=volume, staged=staged)
+    return source
 
 
 def stage(path: str | Path, folder: str | Path) -> Path:
@@ -47,8 +34,5 @@ def stage(path: str | Path, folder: str | Path) -> Path:
 
     ``InputError`` when the archive is damaged, ``OutputError`` when the folder can't take it.
     """
-    if detect(path) != "nifti.gz":
-        return Path(path)
-    from seg_batch.io.sources.formats import nifti_staging
-
-    return nifti_staging.stage(Path(path), Path(folder))
+    make = FORMATS[detect(path)].stage
+    return Path(path) if make is None else make(Path(path), Path(folder))

@@ -11,24 +11,16 @@ import re
 import stat
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from seg_batch.core.errors import InputError
+from seg_batch.core.registry.formats import FORMATS, Format
+from seg_batch.core.text import either
 
-RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG"}
 _HEAD_BYTES = 1024
-_ZARR_FILES = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
-_READABLE = "GeoTIFF, PNG, JPEG, NIfTI (.nii, .nii.gz) or Zarr"
+_GZIP = b"\x1f\x8b"
 
-_MAGIC = (
-    (b"II*\0", "geotiff"),
-    (b"MM\0*", "geotiff"),
-    (b"II+\0", "geotiff"),  # BigTIFF
-    (b"MM\0+", "geotiff"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x1f\x8b", "gzip"),
-)
 # Known, and not read: the way out belongs in the message.
 _FOREIGN = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 or netCDF-4 file", "convert it to GeoTIFF, NIfTI or Zarr"),
@@ -44,29 +36,31 @@ _FOREIGN = (
     (b"BM", "a BMP image", "convert it to PNG or TIFF"),
     (b"NRRD", "an NRRD volume", "convert it to NIfTI"),
     (b"ObjectType", "a MetaImage volume", "convert it to NIfTI"),
-    (b"%PDF", "a PDF", f"give the {_READABLE} it was made from"),
+    (b"%PDF", "a PDF", "give the {readable} it was made from"),
 )
 
 
 def detect(path: str | Path) -> str:
-    """``geotiff``, ``png``, ``jpeg``, ``nifti``, ``nifti.gz`` or ``zarr``; else ``InputError``."""
+    """The name of the format among ``FORMATS``; else ``InputError``."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(path)) or str(path).startswith("/vsi"):
         raise InputError(f"{path}: remote input is not read; copy it here first and give its path")
     path = Path(path)
     if path.is_dir():
         return _directory(path)
     head = _head(path)
-    for magic, name in _MAGIC:
-        if head.startswith(magic):
-            return _gzip(path) if name == "gzip" else name
-    if is_nifti(head):
-        return "nifti"
+    if head.startswith(_GZIP):
+        return _gzip(path)
+    if name := _first(lambda form: form.matches(head)):
+        return name
     raise InputError(f"{path}: {_foreign(head)}")
 
 
-def is_nifti(head: bytes) -> bool:
-    """Whether these are the first 348 or more bytes of a single-file NIfTI-1 or NIfTI-2."""
-    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
+def _first(fits: Callable[[Format], bool]) -> str | None:
+    return next((form.name for form in FORMATS.values() if fits(form)), None)
+
+
+def _readable() -> str:
+    return either([form.title for form in FORMATS.values()])
 
 
 def _head(path: Path) -> bytes:
@@ -90,8 +84,8 @@ def _directory(path: Path) -> str:
         names = {entry.name for entry in path.iterdir()}
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror})") from error
-    if names & set(_ZARR_FILES):
-        return "zarr"
+    if name := _first(lambda form: bool(names & set(form.metadata))):
+        return name
     if any(name.lower().endswith((".dcm", ".ima")) for name in names):
         raise InputError(
             f"{path}: a folder of DICOM files, which are not read; convert it with dcm2niix first"
@@ -106,8 +100,8 @@ def _gzip(path: Path) -> str:
     except (OSError, EOFError, zlib.error) as error:
         reason = f"({error})" if str(error) else ""
         raise InputError(f"{path}: a damaged gzip file {reason}; copy it again") from error
-    if is_nifti(head):
-        return "nifti.gz"
+    if name := _first(lambda form: form.gzipped and form.matches(head)):
+        return name
     raise InputError(f"{path}: inside the gzip: {_foreign(head)}")
 
 
@@ -115,7 +109,7 @@ def _foreign(head: bytes) -> str:
     """What a file is that can't be read, and what to do."""
     for magic, what, way_out in _FOREIGN:
         if head.startswith(magic):
-            return f"{what}, which is not read; {way_out}"
+            return f"{what}, which is not read; {way_out.format(readable=_readable())}"
     if head[128:132] == b"DICM":
         return "a DICOM file, which is not read; convert the series with dcm2niix first"
     if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
@@ -137,7 +131,7 @@ def _text(head: bytes) -> str:
     if b"<GIFTI" in head:
         return "a GIFTI surface, not a volume; give a NIfTI volume"
     if start.startswith(b"<"):
-        return f"XML or HTML text, not an image; give a {_READABLE} file"
+        return f"XML or HTML text, not an image; give a {_readable()} file"
     if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
-        return f"text, not an image; give a {_READABLE} file"
-    return f"unknown format (it begins with {head[:8].hex(' ')}); give a {_READABLE} file"
+        return f"text, not an image; give a {_readable()} file"
+    return f"unknown format (it begins with {head[:8].hex(' ')}); give a {_readable()} file"

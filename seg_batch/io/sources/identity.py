@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
-from seg_batch.core.run_files import PARTIAL
+from seg_batch.core.files import files_in
 
 _END_BYTES = 64 << 10
 _FILES = 100_000
-_METADATA = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
+ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 def file_identity(path: Path) -> dict[str, Any]:
@@ -40,12 +39,12 @@ def tree_identity(folder: Path) -> dict[str, Any]:
     """
     digest = hashlib.sha256()
     count = size = newest = 0
-    for path in _files(folder):
+    for path in files_in(folder):
         if count == _FILES:
             break
         stat = path.stat()
         count, size, newest = count + 1, size + stat.st_size, max(newest, stat.st_mtime_ns)
-        if path.name in _METADATA:
+        if path.name in ZARR_METADATA:
             digest.update(str(path.relative_to(folder)).encode() + path.read_bytes())
     return {
         "files": count,
@@ -54,11 +53,3 @@ def tree_identity(folder: Path) -> dict[str, Any]:
         "sha256_metadata": digest.hexdigest(),
         "complete": count < _FILES,
     }
-
-
-def _files(folder: Path):  # type: ignore[no-untyped-def]
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            if not name.endswith(PARTIAL):
-                yield Path(root, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from seg_batch.io.sources.tolerant_read import hold
 AT_ONCE_BYTES = 32 << 20  # of one read, which is what memory follows
 
 
-def thin(source: Source, box: Box, shape: Shape) -> Pixels:
+def thumbnail(source: Source, box: Box, shape: Shape) -> Pixels:
     """``shape`` voxels of ``box``, each the one in the middle of its share: ``(*shape, channels)``.
 
     A whole raster file is read by GDAL, from its overviews where it has them; anything else, and
@@ -27,33 +28,36 @@ def thin(source: Source, box: Box, shape: Shape) -> Pixels:
             return reduced(shape)
         except ReadError:  # damaged somewhere: the blocks below tell where
             pass
-    return _by_blocks(source, box, shape)
-
-
-def _by_blocks(source: Source, box: Box, shape: Shape) -> Pixels:
     places = [
         a + ((np.arange(m) + 0.5) * n / m).astype(np.int64)
         for a, n, m in zip(box.start, box.shape, shape, strict=True)
     ]
-    channels = len(source.info.channels)
-    values: np.ndarray | None = None
-    valid = np.zeros((*shape, channels), bool)
+    side = _side(box.shape, source.info.voxel_bytes)
+    return downsample(lambda part: hold(source, part)[0], box, places, side)
+
+
+def downsample(
+    read: Callable[[Box], Pixels], box: Box, places: Sequence[np.ndarray], side: Shape
+) -> Pixels:
+    """The voxels of ``box`` at ``places``, rising along each axis, read in boxes of ``side``."""
+    values = valid = None
     scaling: tuple = (None, None)
-    for block in Blocks(box.shape, _side(box.shape, source.info.voxel_bytes)):
+    for block in Blocks(box.shape, side):
         part = block.box.shift(box.start)
-        spans = [
+        spans = tuple(
             slice(int(np.searchsorted(at, a)), int(np.searchsorted(at, b)))
             for at, a, b in zip(places, part.start, part.stop, strict=True)
-        ]
+        )
         if any(span.start == span.stop for span in spans):
             continue
-        pixels, _ = hold(source, part)
+        pixels = read(part)
         inner = np.ix_(*(at[s] - a for at, s, a in zip(places, spans, part.start, strict=True)))
-        if values is None:
-            values = np.zeros(valid.shape, pixels.values.dtype)
+        if values is None or valid is None:
+            shape = (*map(len, places), pixels.values.shape[-1])
+            values, valid = np.zeros(shape, pixels.values.dtype), np.zeros(shape, bool)
             scaling = pixels.scale, pixels.offset
-        values[tuple(spans)] = pixels.values[inner]
-        valid[tuple(spans)] = True if pixels.valid is None else pixels.valid[inner]
+        values[spans] = pixels.values[inner]
+        valid[spans] = True if pixels.valid is None else pixels.valid[inner]
     assert values is not None
     return Pixels(values, valid, *scaling)
 

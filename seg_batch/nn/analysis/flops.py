@@ -4,7 +4,7 @@ Nothing is run: the model is laid out for the patch and its steps are walked. Go
 the report of a run shows what was really used.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from math import prod
 from typing import Any
@@ -34,7 +34,11 @@ def activation_bytes(model: keras.Model, patch: tuple[int, ...]) -> int:
 
     Input and output included, weights not. For float32; "mixed" precision needs about half.
     """
-    alive, most, waiting = 0, 0, _readers(laid := _laid_out(model, patch))
+    laid = _sized(fold_batchnorm(model), patch)  # as it runs
+    # How often each tensor is still going to be read; outputs are held to the end.
+    waiting = Counter(id(tensor) for step in steps(laid) for tensor in step.inputs)
+    waiting.update(map(id, laid.outputs))
+    alive, most = 0, 0
     for step in _in_order_of_readiness(laid):
         alive += sum(_bytes(t) for t in step.outputs)
         most = max(most, alive)
@@ -43,11 +47,6 @@ def activation_bytes(model: keras.Model, patch: tuple[int, ...]) -> int:
             if waiting[id(tensor)] == 0:
                 alive -= _bytes(tensor)
     return int(SLACK * most)
-
-
-def _laid_out(model: keras.Model, patch: tuple[int, ...]) -> keras.Model:
-    """The model as it runs (batch normalisation folded), every shape known."""
-    return _sized(fold_batchnorm(model), patch)
 
 
 def _sized(model: keras.Model, patch: tuple[int, ...]) -> keras.Model:
@@ -74,17 +73,6 @@ def _in_order_of_readiness(model: keras.Model) -> Iterator[Step]:
                 missing[id(reader)] -= 1
                 if missing[id(reader)] == 0:
                     ready.append(reader)
-
-
-def _readers(model: keras.Model) -> dict[int, int]:
-    """How often each tensor is still going to be read; outputs are held to the end."""
-    counts: dict[int, int] = {}
-    for step in steps(model):
-        for tensor in step.inputs:
-            counts[id(tensor)] = counts.get(id(tensor), 0) + 1
-    for tensor in model.outputs:
-        counts[id(tensor)] = counts.get(id(tensor), 0) + 1
-    return counts
 
 
 def _multiply_adds(step: Step) -> int:

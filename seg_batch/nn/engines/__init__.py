@@ -1,8 +1,8 @@
 """What computes a model: arrays in, class probabilities out, in batches of one fixed shape.
 
 ==================  =================================================================
-``choice``          which engine a run takes, and why; imports none of them
-``batched``         batches of one size; what every engine's predictor shares
+``choice``          which engine a run takes, and why; loads none of them
+``batched``         batches of one size; `ModelPredictor`, what every engine is
 ``tensorflow``      Keras on TensorFlow: GPUs, and wherever nothing else is
 ``openvino``        OpenVINO on CPUs; ``openvino_convert`` makes its files from Keras
                     models, ``openvino_cache`` keeps them, ``openvino_precision`` says what
@@ -11,19 +11,22 @@
 ``steady``          how many threads an engine may have here without changing a bit
 ==================  =================================================================
 
-Importing this package imports no engine; `load_predictor` imports the one it is asked for.
+An engine is one file: a `ModelPredictor`, and an `EngineInfo` with all that others read of it, which
+costs no library of its own. `core.registry.engines` lists them.
 """
 
+import socket
 import threading
 from pathlib import Path
 from typing import Any
 
-from seg_batch.config.predict_options import ENGINES
+from seg_batch.core.errors import PlanError
+from seg_batch.core.registry.engines import ENGINES
 from seg_batch.nn.engines.batched import ModelPredictor
-from seg_batch.nn.engines.choice import CLASSES, choose, class_of
+from seg_batch.nn.engines.choice import choose
 from seg_batch.nn.weights import stamp
 
-__all__ = ["CLASSES", "ENGINES", "choose", "load_predictor"]
+__all__ = ["choose", "load_predictor"]
 
 _lock = threading.Lock()
 _loaded_already: dict[tuple[Any, ...], ModelPredictor] = {}
@@ -39,14 +42,22 @@ def load_predictor(
 ) -> ModelPredictor:
     """The predictor of a bundle's weights, loaded once per process however often and wherever asked.
 
-    `engine` is one of `CLASSES` (see `choose`). `sha256` (hex) is compared with the file's first;
-    BundleError if it differs. The number of threads comes from TF_NUM_INTRAOP_THREADS, read when
+    `engine` is one of `ENGINES` (see `choose`). `sha256` (hex) is compared with the file's first;
+    BundleError if it differs. PlanError where the engine is not installed: a worker need not have what
+    the planner has. The number of threads comes from TF_NUM_INTRAOP_THREADS, read when
     the engine starts; an engine takes one where their number could change a bit (see `steady`).
     """
-    path = Path(weights).resolve()
-    key = (path, stamp(path), engine, batch, precision, sha256)
+    path, info = Path(weights).resolve(), ENGINES[engine]
+    how = {"batch": batch, "precision": precision, "sha256": sha256}
+    key = (path, stamp(path), engine, *how.values())
     with _lock:
         if key not in _loaded_already:
-            made = class_of(engine)(path, batch=batch, precision=precision, sha256=sha256)
-            _loaded_already[key] = made
+            try:
+                _loaded_already[key] = info.predictor(path, **how)
+            except ModuleNotFoundError as error:
+                install = info.install.get(error.name or "", "install it")
+                raise PlanError(
+                    f"{error.name} is not installed on {socket.gethostname()}: {install}, or use "
+                    "another --engine"
+                ) from error
         return _loaded_already[key]

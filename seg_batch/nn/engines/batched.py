@@ -2,6 +2,9 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -72,33 +75,58 @@ class Batched:
         self._batch //= 2
 
 
+@dataclass(frozen=True)
+class Network:
+    """A loaded model with one input of `channels` and one output of `outputs` per voxel, of `rank` axes;
+    the rest as `Batched` takes it. `gpu`: it computes on one."""
+
+    compiler: Callable[[Shape], Forward]
+    channels: int
+    rank: int
+    outputs: int
+    gpu: bool = False
+    exhausted: tuple[type[BaseException], ...] = (MemoryError,)
+
+    @classmethod
+    def of_keras(cls, model: Any, compiler: Callable[[Shape], Forward], **more: Any) -> Self:
+        """Of a model of Keras', computed by `compiler`."""
+        channels, outputs = int(model.input_shape[-1]), int(model.output_shape[-1])
+        return cls(compiler, channels, len(model.input_shape) - 2, outputs, **more)
+
+
 class ModelPredictor(Batched):
-    """A model with one input of `channels` and one output of `outputs` per voxel, of `rank` axes.
+    """The model in a file of weights as a function of patches; each engine is one, and says how to `load`.
 
     Patches are float32 ``(n, *patch, channels)``, normalised as the model's card says; the result is
     float32 ``(n, *patch, classes)``, probabilities. One output is a sigmoid and becomes two classes,
-    (1 - p, p). `precision` is "float32" or "mixed" (see `core.hardware.default_precision`).
+    (1 - p, p). `precision` is "float32" or "mixed" (see `core.hardware.default_precision`). BundleError
+    where the file is no model of this kind, or `sha256` (hex) is given and differs.
 
-    On a CPU (`gpu` false) the model is called with one patch at a time, whatever `batch` says. It costs
+    On a CPU the model is called with one patch at a time, whatever `batch` says. It costs
     nothing there, and a patch can't have another result for its place or its neighbours in a batch:
     vectorised loops end in a scalar tail, whose last bits differ (DESIGN.md, D51).
     """
 
     def __init__(
         self,
-        compiler: Callable[[Shape], Forward],
-        batch: int,
-        exhausted: tuple[type[BaseException], ...] = (MemoryError,),
+        weights: Path | str,
         *,
-        channels: int,
-        rank: int,
-        outputs: int,
-        precision: str,
-        gpu: bool = False,
+        batch: int = 1,
+        precision: str = "float32",
+        sha256: str | None = None,
     ) -> None:
-        super().__init__(compiler, batch if gpu or batch < 1 else 1, exhausted)
-        self.channels, self.rank, self.precision = channels, rank, precision
-        self.classes = max(outputs, 2)
+        if precision not in PRECISIONS:
+            raise InputError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
+        self.precision = precision
+        network = self.load(Path(weights), sha256)
+        batch = batch if network.gpu or batch < 1 else 1
+        super().__init__(network.compiler, batch, network.exhausted)
+        self.channels, self.rank = network.channels, network.rank
+        self.classes = max(network.outputs, 2)
+
+    def load(self, weights: Path, sha256: str | None) -> Network:
+        """The model in the file, made ready to compute in `precision`."""
+        raise NotImplementedError
 
     def __call__(self, patches: np.ndarray) -> np.ndarray:
         if patches.ndim != self.rank + 2 or patches.shape[-1] != self.channels:
@@ -109,13 +137,6 @@ class ModelPredictor(Batched):
         if len(patches) == 0:
             return np.zeros((*patches.shape[:-1], self.classes), np.float32)
         return super().__call__(patches)
-
-
-def known_precision(precision: str) -> str:
-    """`precision`, or InputError."""
-    if precision not in PRECISIONS:
-        raise InputError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
-    return precision
 
 
 def unfit_shape(shape: Shape) -> InputError:

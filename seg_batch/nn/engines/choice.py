@@ -1,30 +1,11 @@
-"""Which engine a run takes, and why. It looks whether they are there; only `class_of` imports one."""
+"""Which engine a run takes, and why. It looks whether they are there, and loads none."""
 
-import importlib
-import os
-import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
-from seg_batch.config.predict_options import ENGINES
-from seg_batch.core import hardware
 from seg_batch.core.errors import PlanError
-
-OTHERS = ("jax", "torch")  # what Keras computes with where not with TensorFlow
-INSTALL = {
-    "openvino": "pip install 'segbatch[cpu]'",
-    "tensorflow": "pip install tensorflow",
-    "jax": "pip install jax",
-    "torch": "pip install torch",
-}
-
-
-CLASSES = {
-    "openvino": ("seg_batch.nn.engines.openvino", "OpenVINOPredictor"),
-    "tensorflow": ("seg_batch.nn.engines.tensorflow", "KerasPredictor"),
-    "keras": ("seg_batch.nn.engines.keras_backends", "AnyKerasPredictor"),
-}
+from seg_batch.core.registry.engines import AUTO, ENGINES, EngineInfo, engine_names
 
 
 @dataclass(frozen=True)
@@ -36,76 +17,50 @@ class Choice:
     why: str
 
 
-def choose(asked: str, *, gpus: int, precision: str = "auto", format: str = "keras") -> Choice:
-    """The engine for a bundle whose weights are of `format`, on a machine with `gpus` GPUs.
+def choose(
+    asked: str, *, gpus: int, precision: str = "auto", formats: Collection[str] = ("keras",)
+) -> Choice:
+    """The engine for bundles whose weights are of `formats`, on a machine with `gpus` GPUs.
 
-    `asked` is one of `ENGINES`. ``auto``: Keras on JAX or PyTorch where KERAS_BACKEND says so;
-    TensorFlow where there is a GPU; else OpenVINO; else TensorFlow. PlanError, in one line, for an
-    engine that is unknown, not installed or unfit.
+    `asked` is one of `engine_names()`. ``auto``: the only one that reads the formats, else the one with
+    the highest claim (`EngineInfo.claim`). PlanError, in one line, for an engine that is unknown, not
+    installed or unfit.
     """
-    if asked not in ENGINES:
-        raise PlanError(f"--engine {asked!r} is unknown: use one of {', '.join(ENGINES)}")
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    engine, why = _automatic(gpus, format, backend) if asked == "auto" else (asked, "asked for")
-    _require_fit(engine, format, backend)
-    _require_installed(backend if engine == "keras" else engine)
-    return Choice(engine, _precision(precision, engine, gpus), why)
+    if asked not in engine_names():
+        raise PlanError(f"--engine {asked!r} is unknown: use one of {', '.join(engine_names())}")
+    engine, why = _automatic(gpus, formats) if asked == AUTO else (asked, "asked for")
+    info = ENGINES[engine]
+    _require_fit(info, formats)
+    for library, install in info.install.items():
+        if library in info.needs() and not _is_installed(library):
+            raise PlanError(f"{library} is not installed: {install}, or use another --engine")
+    return Choice(engine, info.precision(gpus) if precision == "auto" else precision, why)
 
 
-def _automatic(gpus: int, format: str, backend: str) -> tuple[str, str]:
-    if format == "openvino":
-        return "openvino", "the bundle is an OpenVINO model"
-    if backend in OTHERS:
-        return "keras", f"KERAS_BACKEND is {backend}"
-    if gpus and _is_installed("tensorflow"):
-        return "tensorflow", f"there {'is a GPU' if gpus == 1 else f'are {gpus} GPUs'}"
-    if _is_installed("openvino"):
-        return "openvino", "the fastest on a CPU"
-    return "tensorflow", f"OpenVINO, faster on a CPU, is not installed: {INSTALL['openvino']}"
+def _reading(formats: Collection[str]) -> list[EngineInfo]:
+    return [info for info in ENGINES.values() if info.formats.keys() >= set(formats)]
 
 
-def _require_fit(engine: str, format: str, backend: str) -> None:
-    if format == "openvino" and engine != "openvino":
-        raise PlanError(f"--engine {engine} can't run an OpenVINO model: use --engine openvino")
-    if engine == "keras" and backend not in OTHERS:
-        raise PlanError(
-            f"--engine keras runs on {' or '.join(OTHERS)} and KERAS_BACKEND is {backend}: set it "
-            "to one of them, or use --engine tensorflow"
-        )
-    if engine == "tensorflow" and backend != "tensorflow":
-        raise PlanError(
-            f"--engine tensorflow can't run while KERAS_BACKEND is {backend}: unset it, or use "
-            "--engine keras"
-        )
+def _automatic(gpus: int, formats: Collection[str]) -> tuple[str, str]:
+    able = _reading(formats)
+    if len(able) == 1:
+        rare = min(formats, key=lambda name: len(_reading([name])))
+        return able[0].name, f"the bundle is {able[0].formats[rare]}"
+    claims = ((info.claim(gpus, _is_installed), info.name) for info in able)
+    (_, why), engine = max((claim, name) for claim, name in claims if claim is not None)
+    return engine, why
 
 
-def _require_installed(library: str) -> None:
-    if not _is_installed(library):
-        raise PlanError(f"{library} is not installed: {INSTALL[library]}, or use another --engine")
+def _require_fit(info: EngineInfo, formats: Collection[str]) -> None:
+    for format in formats:
+        if format not in info.formats:
+            able = _reading(formats)[0]
+            raise PlanError(
+                f"--engine {info.name} can't run {able.formats[format]}: use --engine {able.name}"
+            )
+    if reason := info.unfit():
+        raise PlanError(reason)
 
 
 def _is_installed(library: str) -> bool:
     return find_spec(library) is not None
-
-
-def _precision(asked: str, engine: str, gpus: int) -> str:
-    if asked != "auto":
-        return asked
-    if engine == "openvino":
-        return "mixed" if hardware.has_bfloat16() else "float32"
-    if engine == "keras" and not gpus:
-        return "float32"  # JAX and PyTorch gain nothing from bfloat16 on a CPU
-    return hardware.default_precision()
-
-
-def class_of(engine: str) -> type[Any]:
-    """PlanError where the engine is not installed: a worker need not have what the planner has."""
-    module, name = CLASSES[engine]
-    try:
-        found: type[Any] = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        raise PlanError(
-            f"{error.name} is not installed on {socket.gethostname()}: "
-            f"{INSTALL.get(error.name or '', 'install it')}, or use another --engine"
-        ) from error
-    return found

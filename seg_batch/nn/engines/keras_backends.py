@@ -9,6 +9,8 @@ AVX-512 JAX made NaN of it.
 """
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,59 +18,45 @@ import numpy as np
 
 from seg_batch.core import hardware
 from seg_batch.core.errors import PlanError
-from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
-from seg_batch.nn.backend import keras
+from seg_batch.core.registry.engines import EngineInfo
 from seg_batch.nn.engines.batched import (
     Forward,
     ModelPredictor,
+    Network,
     Shape,
-    known_precision,
     two_classes,
     unfit_shape,
 )
-from seg_batch.nn.loading import load_model
+from seg_batch.nn.engines.tensorflow import backend_of_keras
+
+INSTALL = {"jax": "pip install jax", "torch": "pip install torch"}
 
 
 class AnyKerasPredictor(ModelPredictor):
-    """The model in a ``.keras`` file as a function of patches; see `ModelPredictor`.
+    """The model in a ``.keras`` file as a function of patches; see `ModelPredictor`."""
 
-    Raises BundleError if the file is no model of this kind.
-    """
+    def load(self, weights: Path, sha256: str | None) -> Network:
+        from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
+        from seg_batch.nn.backend import keras
+        from seg_batch.nn.loading import load_model
 
-    def __init__(
-        self,
-        weights: Path | str,
-        *,
-        batch: int = 1,
-        precision: str = "float32",
-        sha256: str | None = None,
-    ) -> None:
-        gpu = _started()
-        policy = "mixed_bfloat16" if known_precision(precision) == "mixed" else None
+        gpu = _started(keras.backend.backend())
+        policy = "mixed_bfloat16" if self.precision == "mixed" else None
         if policy and not gpu:
             raise PlanError(
                 f"Keras on {keras.backend.backend()} has no GPU here, and on a CPU nothing to gain from "
                 "--precision mixed: use --precision float32"
             )
         model = load_model(weights, sha256=sha256)
-        folded = fold_batchnorm(model, policy)
-        super().__init__(
-            lambda shape: compiled(folded, shape),
-            batch,
-            channels=int(model.input_shape[-1]),
-            rank=len(model.input_shape) - 2,
-            outputs=int(model.output_shape[-1]),
-            precision=precision,
-            gpu=gpu,
-        )
+        return Network.of_keras(model, partial(compiled, fold_batchnorm(model, policy)), gpu=gpu)
 
 
-def _started() -> bool:
+def _started(backend: str) -> bool:
     """Start JAX or PyTorch, on a CPU with one thread; whether there is a GPU that it uses.
 
     JAX that runs already keeps its threads.
     """
-    if keras.backend.backend() == "torch":
+    if backend == "torch":
         import torch
 
         if not torch.cuda.is_available():
@@ -87,11 +75,13 @@ def _started() -> bool:
             os.environ["NPROC"] = before
 
 
-def compiled(model: keras.Model, shape: Shape) -> Forward:
+def compiled(model: Any, shape: Shape) -> Forward:
     """`model` in inference mode as a function of arrays of exactly `shape`.
 
     Raises InputError if the model can't take that shape.
     """
+    from seg_batch.nn.backend import keras
+
     try:
         model.compute_output_shape(shape)
     except ValueError as error:
@@ -104,7 +94,7 @@ def compiled(model: keras.Model, shape: Shape) -> Forward:
     return run
 
 
-def _with_jax(model: keras.Model) -> Any:
+def _with_jax(model: Any) -> Any:
     """Compiled once; the weights are arguments, since as constants they would be compiled in."""
     import jax
 
@@ -118,7 +108,7 @@ def _with_jax(model: keras.Model) -> Any:
     return lambda x: forward(trained, others, x)
 
 
-def _with_torch(model: keras.Model) -> Any:
+def _with_torch(model: Any) -> Any:
     import torch
 
     def forward(x: np.ndarray) -> Any:
@@ -126,3 +116,36 @@ def _with_torch(model: keras.Model) -> Any:
             return model(x, training=False)
 
     return forward
+
+
+class _AnyKeras(EngineInfo):
+    def needs(self) -> tuple[str, ...]:
+        return (*self.libraries, backend_of_keras())
+
+    def unfit(self) -> str | None:
+        if (backend := backend_of_keras()) in INSTALL:
+            return None
+        return (
+            f"--engine keras runs on {' or '.join(INSTALL)} and KERAS_BACKEND is {backend}: set it "
+            "to one of them, or use --engine tensorflow"
+        )
+
+    def claim(self, gpus: int, is_installed: Callable[[str], bool]) -> tuple[int, str] | None:
+        backend = backend_of_keras()
+        return (3, f"KERAS_BACKEND is {backend}") if backend in INSTALL else None
+
+    def precision(self, gpus: int) -> str:
+        return hardware.default_precision() if gpus else "float32"  # see above
+
+    def takes_one_thread(self, avx512: bool) -> bool:
+        return True
+
+
+INFO = _AnyKeras(
+    name="keras",
+    predictor=AnyKerasPredictor,
+    formats={"keras": "a Keras model"},
+    install=INSTALL,
+    libraries=("keras",),
+    memory_bytes=900 << 20,
+)

@@ -10,6 +10,7 @@ What was measured (OpenVINO 2026.4, Zen 5, two cores) and what it means here:
 """
 
 import os
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ import numpy as np
 
 from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, PlanError
+from seg_batch.core.registry.engines import EngineInfo
 from seg_batch.nn.engines.batched import (
     Forward,
     ModelPredictor,
+    Network,
     Shape,
-    known_precision,
     two_classes,
     unfit_shape,
 )
@@ -32,40 +34,33 @@ from seg_batch.nn.engines.openvino_precision import parts
 from seg_batch.nn.engines.steady import is_x86, steadied
 from seg_batch.nn.weights import verified
 
+MODEL = "openvino"  # what cards call a model that is one of OpenVINO's already
+INSTALL = "pip install 'segbatch[cpu]'"
+
 
 class OpenVINOPredictor(ModelPredictor):
     """The model in a ``.keras`` file, or in ``model.xml`` and ``model.bin``; see `ModelPredictor`.
 
-    A ``.keras`` file is converted once (`openvino_cache`). Raises BundleError if the file is no model of
-    this kind, PlanError if the CPU has no bfloat16 and `precision` is "mixed".
+    A ``.keras`` file is converted once (`openvino_cache`). PlanError if the CPU has no bfloat16 and
+    `precision` is "mixed".
     """
 
-    def __init__(
-        self,
-        weights: Path | str,
-        *,
-        batch: int = 1,
-        precision: str = "float32",
-        sha256: str | None = None,
-    ) -> None:
+    def load(self, weights: Path, sha256: str | None) -> Network:
         self._core = core()
-        if known_precision(precision) == "mixed" and not _has_bfloat16(self._core):
+        if self.precision == "mixed" and not _has_bfloat16(self._core):
             raise PlanError(
                 "this CPU does not compute in bfloat16, which --precision mixed asks OpenVINO for: "
                 "use --precision float32"
             )
-        path = Path(weights)
-        hashed = verified(path, sha256)
-        files = read(path) if path.suffix == ".xml" else converted(path, hashed)
-        self._model = _parsed(self._core, files, path)
+        hashed = verified(weights, sha256)
+        files = read(weights) if weights.suffix == ".xml" else converted(weights, hashed)
+        self._model = _parsed(self._core, files, weights)
         image, classes = self._model.input(0).partial_shape, self._model.output(0).partial_shape
-        super().__init__(
+        return Network(
             self._compile,
-            batch,
             channels=image[-1].get_length(),
             rank=len(image) - 2,
             outputs=classes[-1].get_length(),
-            precision=precision,
         )
 
     def _compile(self, shape: Shape) -> Forward:
@@ -140,3 +135,30 @@ def _is_image(end: Any) -> bool:
     shape = end.partial_shape
     known = shape.rank.is_static and len(shape) in (4, 5) and shape[-1].is_static
     return bool(known and end.element_type == openvino.Type.f32)
+
+
+class _OpenVINO(EngineInfo):
+    def claim(self, gpus: int, is_installed: Callable[[str], bool]) -> tuple[int, str] | None:
+        return (1, "the fastest on a CPU") if is_installed("openvino") else None
+
+    def precision(self, gpus: int) -> str:
+        return "mixed" if hardware.has_bfloat16() else "float32"
+
+
+# Memory was measured in fresh processes, both starter bundles, 2-D up to 1024 x 1024, 3-D up to
+# 96 x 112 x 96: all buffers are laid out beforehand, 101 MiB and 0.60 of the card's activation_bytes (an
+# upper estimate, for TensorFlow) in float32, 0.68 where bfloat16 is used as well. Speed: in bfloat16 300e9
+# (Zen 5, wide networks) and 130e9 (Zen 4, the starters); in float32 100e9 and 76e9; with AVX2 32e9
+# (Zen 3, busy) to 94e9 (Zen 4).
+INFO = _OpenVINO(
+    name="openvino",
+    predictor=OpenVINOPredictor,
+    formats={MODEL: "an OpenVINO model", "keras": "a Keras model"},
+    install={"openvino": INSTALL},
+    libraries=("openvino",),
+    memory_bytes=200 << 20,
+    activation_share=0.75,
+    flops_per_core={"mixed": 200e9, "float32": 90e9},
+    flops_below_avx512=55e9,
+    uses_gpu=False,
+)

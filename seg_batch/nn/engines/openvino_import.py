@@ -1,4 +1,4 @@
-"""OpenVINO, imported so that it tells nobody.
+"""OpenVINO, imported at its first use and without its telemetry.
 
 ``import openvino`` forks a process and reports to an analytics service (its dependency
 ``openvino-telemetry``, on unless the user opts out) each time. Pixels here may be patients', and
@@ -11,10 +11,20 @@ import importlib
 import sys
 from typing import Any
 
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # import fails
 
-openvino: Any = importlib.import_module("openvino")
-importlib.import_module("openvino.passes")
+@functools.cache
+def _library() -> Any:
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # import fails
+    importlib.import_module("openvino.passes")
+    return importlib.import_module("openvino")
+
+
+class _AtFirstUse:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_library(), name)
+
+
+openvino: Any = _AtFirstUse()
 
 __all__ = ["core", "openvino"]
 

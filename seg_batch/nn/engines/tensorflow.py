@@ -17,6 +17,8 @@ What was measured (Keras 3.15.1, TensorFlow 2.21, Zen 4 and 5) and what it means
 
 import logging
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,58 +26,50 @@ import numpy as np
 
 from seg_batch.core import hardware
 from seg_batch.core.errors import PlanError
-from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
-from seg_batch.nn.backend import ONEDNN, keras, tf
-from seg_batch.nn.engines.batched import Forward, ModelPredictor, known_precision, unfit_shape
+from seg_batch.core.registry.engines import EngineInfo
+from seg_batch.nn.engines.batched import Forward, ModelPredictor, Network, unfit_shape
+from seg_batch.nn.engines.openvino import INSTALL as INSTALL_OPENVINO
 from seg_batch.nn.engines.steady import tensorflow_may_thread, warn_of_one_thread
-from seg_batch.nn.loading import load_model
-from seg_batch.nn.rounding import rounded
-
-if tf is None:
-    raise PlanError(
-        f"the TensorFlow engine can't run while Keras computes with {keras.backend.backend()}: "
-        "unset KERAS_BACKEND, or use --engine keras"
-    )
 
 _log = logging.getLogger(__name__)
-EXHAUSTED = (tf.errors.ResourceExhaustedError, MemoryError)
 
 
 class KerasPredictor(ModelPredictor):
-    """The model in a ``.keras`` file as a function of patches; see `ModelPredictor`.
+    """The model in a ``.keras`` file as a function of patches; see `ModelPredictor`."""
 
-    Raises BundleError if the file is no model of this kind.
-    """
+    def load(self, weights: Path, sha256: str | None) -> Network:
+        from seg_batch.nn.backend import ONEDNN
+        from seg_batch.nn.loading import load_model
 
-    def __init__(
-        self,
-        weights: Path | str,
-        *,
-        batch: int = 1,
-        precision: str = "float32",
-        sha256: str | None = None,
-    ) -> None:
-        known_precision(precision)
+        tf = library()
         gpu = bool(tf.config.list_physical_devices("GPU"))
-        if not gpu and not tensorflow_may_thread(Path(weights), onednn=ONEDNN):
-            _take_one_thread()
+        if not gpu and not tensorflow_may_thread(weights, onednn=ONEDNN):
+            _take_one_thread(tf)
         model = load_model(weights, sha256=sha256)
         if gpu:
-            _steady_gpu(precision)
-        folded = _computing(model, precision, gpu)
-        super().__init__(
-            lambda shape: compiled(folded, shape),
-            batch,
-            EXHAUSTED,
-            channels=int(model.input_shape[-1]),
-            rank=len(model.input_shape) - 2,
-            outputs=int(model.output_shape[-1]),
-            precision=precision,
-            gpu=gpu,
+            _steady_gpu(tf, self.precision)
+        folded = _computing(model, self.precision, gpu)
+        return Network.of_keras(model, partial(compiled, folded), gpu=gpu, exhausted=exhausted())
+
+
+def library() -> Any:
+    """TensorFlow; PlanError where Keras computes with something else."""
+    from seg_batch.nn.backend import keras, tf
+
+    if tf is None:
+        raise PlanError(
+            f"the TensorFlow engine can't run while Keras computes with {keras.backend.backend()}: "
+            "unset KERAS_BACKEND, or use --engine keras"
         )
+    return tf
 
 
-def _take_one_thread() -> None:
+def exhausted() -> tuple[type[BaseException], ...]:
+    """What it raises where there is too little memory."""
+    return (library().errors.ResourceExhaustedError, MemoryError)
+
+
+def _take_one_thread(tf: Any) -> None:
     """Has to happen before TensorFlow starts; afterwards all there is to do is to log it."""
     if os.environ.get("TF_NUM_INTRAOP_THREADS") == "1":
         return
@@ -89,9 +83,12 @@ def _take_one_thread() -> None:
         )
 
 
-def _computing(model: keras.Model, precision: str, gpu: bool) -> keras.Model:
+def _computing(model: Any, precision: str, gpu: bool) -> Any:
     """The model in the form that computes: float16 has the finer mantissa and GPUs are fast at it;
     CPUs compute in bfloat16, or as if they did."""
+    from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
+    from seg_batch.nn.rounding import rounded
+
     if precision == "float32":
         return fold_batchnorm(model)
     if gpu:
@@ -101,11 +98,12 @@ def _computing(model: keras.Model, precision: str, gpu: bool) -> keras.Model:
     return rounded(fold_batchnorm(model))
 
 
-def compiled(model: keras.Model, shape: tuple[int, ...]) -> Forward:
+def compiled(model: Any, shape: tuple[int, ...]) -> Forward:
     """`model` in inference mode as a function of arrays of exactly `shape`.
 
     Raises InputError if the model can't take that shape.
     """
+    tf = library()
 
     def forward(x: Any) -> Any:
         y = model(x, training=False)
@@ -127,7 +125,45 @@ def compiled(model: keras.Model, shape: tuple[int, ...]) -> Forward:
     return run
 
 
-def _steady_gpu(precision: str) -> None:
+def _steady_gpu(tf: Any, precision: str) -> None:
     """The same bytes every time: no autotuned algorithms; and float32 means float32, not TF32."""
     tf.config.experimental.enable_op_determinism()
     tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
+
+
+class _TensorFlow(EngineInfo):
+    def unfit(self) -> str | None:
+        if (backend := backend_of_keras()) == "tensorflow":
+            return None
+        return (
+            f"--engine tensorflow can't run while KERAS_BACKEND is {backend}: unset it, or use "
+            "--engine keras"
+        )
+
+    def claim(self, gpus: int, is_installed: Callable[[str], bool]) -> tuple[int, str] | None:
+        if gpus and is_installed("tensorflow"):
+            return 2, f"there {'is a GPU' if gpus == 1 else f'are {gpus} GPUs'}"
+        return 0, f"OpenVINO, faster on a CPU, is not installed: {INSTALL_OPENVINO}"
+
+    def takes_one_thread(self, avx512: bool) -> bool:
+        return not avx512  # see `steady`
+
+
+def backend_of_keras() -> str:
+    """What Keras computes with when it is loaded."""
+    return os.environ.get("KERAS_BACKEND", "tensorflow")
+
+
+# Measured as for OpenVINO: 735 MiB and 0.91. Speed: 150e9 and 130e9 in bfloat16, 95e9 and 76e9 in
+# float32; with AVX2 39e9 to 66e9, mixed or not.
+INFO = _TensorFlow(
+    name="tensorflow",
+    predictor=KerasPredictor,
+    formats={"keras": "a Keras model"},
+    install={"tensorflow": "pip install tensorflow"},
+    libraries=("tensorflow", "keras"),
+    reported=("tensorflow", "keras"),
+    memory_bytes=900 << 20,
+    flops_per_core={"mixed": 140e9, "float32": 85e9},
+    flops_below_avx512=45e9,
+)

@@ -11,33 +11,3 @@ its probability down. A batch with no class left scores 0.
 
 Written with keras.ops only, so they run on every Keras backend.
 """
-
-from seg_batch.nn.losses.boundary import chessboard, distance, edge
-from seg_batch.nn.losses.build import LOSSES, build_loss
-from seg_batch.nn.losses.combine import dice_ce, over_heads, weighted_sum
-from seg_batch.nn.losses.hybrid import paper
-from seg_batch.nn.losses.overlap import dice, focal_tversky, generalised_dice, tversky
-from seg_batch.nn.losses.shapes import TINY, Loss
-from seg_batch.nn.losses.voxelwise import cross_entropy, distillation, focal, inverse_frequency
-
-__all__ = [
-    "LOSSES",
-    "TINY",
-    "Loss",
-    "build_loss",
-    "chessboard",
-    "cross_entropy",
-    "dice",
-    "dice_ce",
-    "distance",
-    "distillation",
-    "edge",
-    "focal",
-    "focal_tversky",
-    "generalised_dice",
-    "inverse_frequency",
-    "over_heads",
-    "paper",
-    "tversky",
-    "weighted_sum",
-]

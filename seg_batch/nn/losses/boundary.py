@@ -89,7 +89,8 @@ def _borders(t: Tensor, known: Tensor) -> Tensor:
         differ = ops.max(ops.abs(step), axis=-1, keepdims=True)
         differ = differ * _later(known, axis) * _earlier(known, axis)
         for side in ((0, 1), (1, 0)):
-            found = ops.maximum(found, _padded(differ, axis, side))
+            pads = [side if a == axis else (0, 0) for a in range(len(t.shape))]
+            found = ops.maximum(found, ops.pad(differ, pads))
     return found
 
 
@@ -99,7 +100,3 @@ def _later(x: Tensor, axis: int) -> Tensor:
 
 def _earlier(x: Tensor, axis: int) -> Tensor:
     return x[(slice(None),) * axis + (slice(None, -1),)]
-
-
-def _padded(x: Tensor, axis: int, side: tuple[int, int]) -> Tensor:
-    return ops.pad(x, [side if a == axis else (0, 0) for a in range(len(x.shape))])

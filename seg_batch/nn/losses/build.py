@@ -10,7 +10,6 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 from seg_batch.core.errors import InputError
@@ -22,20 +21,17 @@ from seg_batch.nn.losses.overlap import dice, focal_tversky, generalised_dice, t
 from seg_batch.nn.losses.shapes import Loss
 from seg_batch.nn.losses.voxelwise import cross_entropy, focal
 
-_TERMS: dict[str, tuple[Callable[..., Any], str]] = {
-    "cross_entropy": (cross_entropy, "mean of -log p of the true class"),
-    "focal": (focal, "cross-entropy that looks away from voxels already right"),
-    "dice": (dice, "one minus the Dice of each class in each patch"),
-    "generalised_dice": (generalised_dice, "Dice of all classes together, small ones lifted"),
-    "tversky": (tversky, "Dice with a price each for false positives and false negatives"),
-    "focal_tversky": (focal_tversky, "Tversky with more weight on classes not yet right"),
-    "edge": (edge, "cross-entropy with more weight near borders between classes"),
-    "distance": (distance, "boundary loss: errors cost more the farther from the border"),
-    "paper": (paper, "the hybrid loss printed in the ANU-Net paper, clamped; for comparison"),
+LOSSES: dict[str, Callable[..., Any]] = {
+    "cross_entropy": cross_entropy,
+    "focal": focal,
+    "dice": dice,
+    "generalised_dice": generalised_dice,
+    "tversky": tversky,
+    "focal_tversky": focal_tversky,
+    "edge": edge,
+    "distance": distance,
+    "paper": paper,
 }
-
-# What each name stands for, in one line.
-LOSSES: Mapping[str, str] = MappingProxyType({name: says for name, (_, says) in _TERMS.items()})
 
 # Inclusive limits where "0 or more" will not do.
 _LIMITS: dict[tuple[str, str], tuple[float, float]] = {
@@ -65,9 +61,9 @@ def _term(
 ) -> tuple[float, Loss]:
     options = dict(term)
     name, weight = options.pop("name", None), options.pop("weight", 1.0)
-    if name not in _TERMS:
-        raise InputError(f"there is no loss {name!r}; {nearest(name, _TERMS)}")
-    function = _TERMS[name][0]
+    if name not in LOSSES:
+        raise InputError(f"there is no loss {name!r}; {nearest(name, LOSSES)}")
+    function = LOSSES[name]
     defaults = _defaults(function)
     for key, value in options.items():
         if key not in defaults:

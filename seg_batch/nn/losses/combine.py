@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 
 from seg_batch.core.errors import InputError
-from seg_batch.nn.losses.overlap import dice
 from seg_batch.nn.losses.shapes import Loss
-from seg_batch.nn.losses.voxelwise import cross_entropy, focal
 from seg_batch.nn.networks.blocks import Tensor
 
 
@@ -20,29 +18,6 @@ def weighted_sum(terms: Sequence[tuple[float, Loss]]) -> Loss:
         return sum(parts[1:], parts[0])
 
     return loss
-
-
-def dice_ce(
-    *,
-    dice_weight: float = 1.0,
-    ce_weight: float = 1.0,
-    focal_weight: float = 0.0,
-    background: bool = False,
-    class_weights: Sequence[float] | None = None,
-    smoothing: float = 0.0,
-) -> Loss:
-    """The default loss: Dice + cross-entropy (+ focal), as a function of the three arguments."""
-
-    def overlap(t: Tensor, p: Tensor, valid: Tensor | None = None) -> Tensor:
-        return dice(t, p, valid, background=background)
-
-    def entropy(t: Tensor, p: Tensor, valid: Tensor | None = None) -> Tensor:
-        return cross_entropy(t, p, valid, class_weights=class_weights, smoothing=smoothing)
-
-    def hard(t: Tensor, p: Tensor, valid: Tensor | None = None) -> Tensor:
-        return focal(t, p, valid, class_weights=class_weights)
-
-    return weighted_sum([(dice_weight, overlap), (ce_weight, entropy), (focal_weight, hard)])
 
 
 def over_heads(

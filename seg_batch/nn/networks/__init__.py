@@ -2,7 +2,7 @@
 
 ===================  ================================================================
 ``blocks``           the pieces of ANU-Net: conv unit, shared up-sampling, attention gate
-``anunet``           their wiring, its configuration, pruning
+``anunet``           their wiring, its configuration
 ``unets``            U-Net, U-Net++, attention U-Net, of the same blocks
 ``config``           what any of them is built from
 ``channel_fitting``  a kernel for other channels than it was trained on

@@ -59,14 +59,6 @@ def deepest(model: keras.Model) -> keras.Model:
     return keras.Model(model.inputs[0], model.outputs[-1], name=model.name)
 
 
-def averaged(model: keras.Model) -> keras.Model:
-    """The model for inference whose output is the mean of all heads (costs next to nothing)."""
-    if len(model.outputs) == 1:
-        return deepest(model)
-    mean = keras.layers.Average(name="mean_of_heads", dtype="float32")(model.outputs)
-    return keras.Model(model.inputs[0], mean, name=model.name)
-
-
 def filters_of(model: keras.Model) -> tuple[int, ...]:
     """The filters that one of our networks was built with, read from its encoder; () for others."""
     widths = {layer.name: layer.filters for layer in model.layers if hasattr(layer, "filters")}

@@ -1,9 +1,8 @@
 """What any of our networks is built from, as one frozen value."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.text import nearest
@@ -86,23 +85,6 @@ class NetworkConfig:
 
     def require_files(self) -> None:
         """InputError if a file that building it reads is not there."""
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The inverse of `to_json`; raises InputError on unknown or missing keys."""
-        try:
-            values = json.loads(text)
-            frozen: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-            }
-            return cls(**frozen)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"not an {cls.title} configuration ({error}); use to_json to write one"
-            ) from error
 
     def _require(self, holds: Any, found: str, advice: str) -> None:
         if not holds:

@@ -130,11 +130,9 @@ def described(
 
 def architecture_of(model: keras.Model) -> dict[str, Any]:
     """What a model tells of itself: its name and, where layers have the names of `blocks`, its
-    filters; {} for a model that is none of ours.
-
-    A pruned network is one of the same name with fewer filters. Options can't be read from a model.
+    filters; {} for a model that is none of ours. Options can't be read from a model.
     """
-    name, filters = re.sub(r"_l\d+$", "", str(model.name)), list(filters_of(model))
+    name, filters = str(model.name), list(filters_of(model))
     if name not in ARCHITECTURES:
         return {}
     return {"name": name, "filters": filters} if filters else {"name": name}

@@ -61,7 +61,7 @@ class Checkpoints:
             os.replace(beside, arrays)
             body = {"step": step, "marks": self.marks, "state": dict(state)}
             body["arrays_sha256"] = files.sha256(arrays)
-            write_json(notes, {"body": body, "sha256": _digest(body)})
+            write_json(notes, {"body": body, "sha256": mark(body)})
         self._sweep(step)
 
     def read(self) -> Checkpoint | None:
@@ -93,7 +93,7 @@ class Checkpoints:
         arrays, notes = self._paths(step)
         saved = json.loads(notes.read_text(encoding="utf-8"))
         body = saved["body"]
-        if saved["sha256"] != _digest(body):
+        if saved["sha256"] != mark(body):
             raise ValueError("its JSON is not what was written")
         self._require_same(notes, body["marks"])
         if body["arrays_sha256"] != files.sha256(arrays):
@@ -151,7 +151,3 @@ def mark(*parts: Any) -> str:
         else:
             digest.update(json.dumps(part, sort_keys=True).encode())
     return digest.hexdigest()
-
-
-def _digest(body: Any) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

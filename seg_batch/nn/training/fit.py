@@ -18,7 +18,9 @@ from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.hardware import cores
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.loading import load_model
-from seg_batch.nn.losses import Loss, build_loss, inverse_frequency
+from seg_batch.nn.losses.build import build_loss
+from seg_batch.nn.losses.shapes import Loss
+from seg_batch.nn.losses.voxelwise import inverse_frequency
 from seg_batch.nn.training.checkpoint import Checkpoints, mark
 from seg_batch.nn.training.history import Row, Scores
 from seg_batch.nn.training.input_pipeline import feed

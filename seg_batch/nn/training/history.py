@@ -1,13 +1,11 @@
 """What a training has to tell, row by row, in a file that survives a kill."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from seg_batch.core.files import flush, told
-from seg_batch.core.run_files import PARTIAL, beside
+from seg_batch.core.files import told, write_text
 
 type Scores = dict[str, float]
 
@@ -35,11 +33,8 @@ class History:
     def __init__(self, path: Path, rows: Iterable[Row] = ()) -> None:
         """`rows` replace whatever the file holds: later ones are of steps that will run again."""
         self.path, self.rows = path, list(rows)
-        fresh = beside(path, PARTIAL)
         with told(path):
-            fresh.write_text("".join(map(_line, self.rows)), encoding="utf-8")
-            flush(fresh)
-            os.replace(fresh, path)
+            write_text(path, "".join(map(_line, self.rows)))
 
     def add(self, row: Row) -> None:
         self.rows.append(row)

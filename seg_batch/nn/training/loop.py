@@ -16,7 +16,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.files import flush, told
 from seg_batch.nn.backend import tf
 from seg_batch.nn.engines.batched import Batched
-from seg_batch.nn.engines.tensorflow import EXHAUSTED, compiled
+from seg_batch.nn.engines.tensorflow import compiled, exhausted
 from seg_batch.nn.networks.anunet import deepest
 from seg_batch.nn.training.checkpoint import Checkpoints
 from seg_batch.nn.training.history import History, Row, Scores
@@ -30,6 +30,7 @@ type Validate = Callable[[PredictFn], Scores]
 type OnExamples = Callable[[int, PredictFn], object]
 
 LOG_EVERY = 20
+EXHAUSTED = exhausted()
 NAMED = 8  # samples of a bad batch that a message names
 
 

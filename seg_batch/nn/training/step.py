@@ -14,7 +14,9 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError
 from seg_batch.nn.analysis.graph import maker
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.losses import Loss, distillation, over_heads
+from seg_batch.nn.losses.combine import over_heads
+from seg_batch.nn.losses.shapes import Loss
+from seg_batch.nn.losses.voxelwise import distillation
 from seg_batch.nn.networks.registry import part_of
 from seg_batch.nn.training.optimiser import optimiser
 
@@ -33,7 +35,7 @@ class Trainer:
     def __init__(
         self, model: keras.Model, recipe: Recipe, loss: Loss, teacher: keras.Model | None = None
     ) -> None:
-        self.recipe, self.traces = recipe, 0
+        self.recipe = recipe
         self._strategy = _strategy(recipe.fit.devices, recipe.fit.batch)
         policy = _policy(recipe.optimiser.precision)
         with self._strategy.scope():
@@ -90,7 +92,6 @@ class Trainer:
 
         @tf.function(autograph=False, reduce_retracing=False)
         def step(x: Any, labels: Any, valid: Any, rate: Any, decay: Any) -> Any:
-            self.traces += 1
             variables = [v for group in groups for v in group.variables]
             found = self._strategy.run(self._replica, (x, labels, valid, variables))
             loss, *gradients = [self._strategy.reduce("MEAN", f, axis=None) for f in found]

@@ -6,12 +6,12 @@ import colorsys
 from typing import Any
 
 from seg_batch.core.units import share_roughly
+from seg_batch.io.pictures import OKABE_ITO
 from seg_batch.training.autoconfig.dataset_stats import Facts, Reason
 
-# Okabe and Ito (2008), then the "muted" scheme of Paul Tol: told apart with any colour vision.
+# Then the "muted" scheme of Paul Tol: told apart with any colour vision, too.
 COLOURS = (
-    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
-    (204, 121, 167), (51, 34, 136), (136, 204, 238), (68, 170, 153), (17, 119, 51), (153, 153, 51),
+    *OKABE_ITO, (51, 34, 136), (136, 204, 238), (68, 170, 153), (17, 119, 51), (153, 153, 51),
     (221, 204, 119), (204, 102, 119), (136, 34, 85), (170, 68, 153),
 )  # fmt: skip
 BLACK = (0, 0, 0)

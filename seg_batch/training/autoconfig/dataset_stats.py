@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from statistics import median
 from typing import Any
 
@@ -101,7 +102,7 @@ class Facts:
     @property
     def size(self) -> int:
         """Voxels of all images together."""
-        return sum(_product(case.extent) for case in self.cases)
+        return sum(prod(case.extent) for case in self.cases)
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,3 @@ def show(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "none" if value is None else str(value)
-
-
-def _product(shape: Shape) -> int:
-    out = 1
-    for side in shape:
-        out *= side
-    return out

@@ -17,7 +17,7 @@ from seg_batch.batch.inputs.expand import excluded
 from seg_batch.batch.inputs.listing import listed
 from seg_batch.config.workflow import Workflow
 from seg_batch.core.errors import SegbatchError, WorkflowError
-from seg_batch.core.text import split
+from seg_batch.core.registry.formats import split
 from tests.support.batch.listings import NIFTI, made, names, put, reasons
 
 FOLDERS = ("", "a", "a/b", "c", ".h")
@@ -81,7 +81,7 @@ def test_patterns_find_the_images_that_match(
     for one in wanted:  # of equal outputs the first stays
         ending = ".nii.gz" if ".nii" in one else ".tif"
         owners.setdefault(split(os.path.basename(one))[0] + ending, one)
-    assert [os.path.relpath(one.path, folder) for one in found.entries] == sorted(
+    assert [os.path.relpath(one.path, folder) for one in found.specs] == sorted(
         owners.values(), key=wanted.index
     )
     twice = len(wanted) - len(owners)
@@ -115,7 +115,7 @@ def test_inputs_are_named_in_five_ways_and_keep_their_order(tmp_path: Path) -> N
         "g/1.tif": "1_labels.tif", "m/k.tif": "kk.tif", "m/n.nii": "sub/n.zarr",
         "l/x.nii": "x_labels.nii.gz",
     }  # fmt: skip
-    by_key = {one.key: one for one in found.entries}
+    by_key = {one.key: one for one in found.specs}
     k, n = by_key[f"{tmp_path}/m/k.tif"], by_key[f"{tmp_path}/m/n.nii#3"]
     assert (k.model, k.volume) == (("probe",), None)
     assert (n.model, n.volume) == ((f"{tmp_path}/m/./b", "c"), 3)
@@ -158,7 +158,7 @@ def test_what_can_be_no_input_is_set_aside_and_the_rest_goes_on(tmp_path: Path) 
         "*.nii: ", "m.csv:2: the row has no input", "m.csv:3: 'x' is no volume", "lost.nii: no such",
         "m.csv:5: more values",
     ]  # fmt: skip
-    assert len(found.refused) == len(words) == len({one.key for one in found.refused})
+    assert len(found.refused) == len(words) == len(set(found.refused))
     for said, wanted in zip(reasons(found), words, strict=True):
         assert wanted in said
         assert "\n" not in said
@@ -171,7 +171,7 @@ def test_a_link_to_nothing_in_a_folder_is_told_of(tmp_path: Path) -> None:
     for inputs in (f"{tmp_path}/", f"{tmp_path}/*"):
         found = listed(made(tmp_path, inputs))
         assert names(found, tmp_path) == {"good.tif": "good_labels.tif"}
-        assert [one.key for one in found.refused] == [f"{tmp_path}/lost.tif"]
+        assert list(found.refused) == [f"{tmp_path}/lost.tif"]
         assert "no such file" in reasons(found)[0]
 
 
@@ -179,7 +179,7 @@ def test_of_two_inputs_with_one_output_the_later_is_set_aside(tmp_path: Path) ->
     put(tmp_path, "a/x.tif", "b/x.tif", "c/x.png", "c/x.nii")
     found = listed(made(tmp_path, ["a/*", "b/*", "c/*"]))
     assert names(found, tmp_path) == {"a/x.tif": "x_labels.tif", "c/x.nii": "x_labels.nii.gz"}
-    assert [os.path.relpath(one.key, tmp_path) for one in found.refused] == ["b/x.tif", "c/x.png"]
+    assert [os.path.relpath(key, tmp_path) for key in found.refused] == ["b/x.tif", "c/x.png"]
     assert all("also that of" in one and "{parent}" in one for one in reasons(found))
     apart = made(tmp_path, ["a/*", "b/*"], outputs={"folder": "out", "pattern": "{parent}/{stem}"})
     assert names(listed(apart), tmp_path) == {"a/x.tif": "a/x.tif", "b/x.tif": "b/x.tif"}
@@ -188,7 +188,7 @@ def test_of_two_inputs_with_one_output_the_later_is_set_aside(tmp_path: Path) ->
 def test_probabilities_are_outputs_too(tmp_path: Path) -> None:
     put(tmp_path, "x.tif", "x_probabilities.tif")
     outputs = {"folder": "out", "pattern": "{stem}"}
-    assert len(listed(made(tmp_path, "*", outputs=outputs)).entries) == 2
+    assert len(listed(made(tmp_path, "*", outputs=outputs)).specs) == 2
     both = made(tmp_path, "*", outputs=outputs, options={"probabilities": True})
     assert list(names(listed(both), tmp_path)) == ["x.tif"]
 
@@ -196,7 +196,7 @@ def test_probabilities_are_outputs_too(tmp_path: Path) -> None:
 def test_an_input_is_never_an_output(tmp_path: Path) -> None:
     put(tmp_path, "x.tif", "x_labels.tif")
     found = listed(made(tmp_path, ["x.tif", "x_labels.tif"], outputs={"folder": "."}))
-    assert [one.path for one in found.entries] == [f"{tmp_path}/x_labels.tif"]
+    assert [one.path for one in found.specs] == [f"{tmp_path}/x_labels.tif"]
     assert "is an input, which would be lost" in reasons(found)[0]
 
 
@@ -204,7 +204,7 @@ def test_products_beside_inputs_are_not_taken_for_inputs(tmp_path: Path) -> None
     put(tmp_path, "x.tif", "y.tif", "z.tif", "u.tif", "bids.tif")
     flow = made(tmp_path, ["*.tif"], outputs={"folder": "."})
     first = listed(flow)
-    assert len(first.entries) == 5
+    assert len(first.specs) == 5
     put(tmp_path, "x_labels.tif", "x_labels_probabilities.tif", "y_labels.tif", "z_labels.tif")
     report = {"segbatch": "1", "status": "complete", "plan": {}, "product": {}, "blocks": {}}
     (tmp_path / "x_labels.tif.json").write_text(json.dumps(report))  # done
@@ -212,8 +212,8 @@ def test_products_beside_inputs_are_not_taken_for_inputs(tmp_path: Path) -> None
     (tmp_path / "z_labels.tif.try-1.work.zarr").mkdir()
     (tmp_path / "bids.tif.json").write_text('{"EchoTime": 1}')  # somebody else's
     assert listed(flow) == first
-    assert len(listed(made(tmp_path, ["x_labels.tif"])).entries) == 1  # by name it is one
-    assert listed(made(tmp_path, ["."], outputs={"folder": "."})).entries == first.entries
+    assert len(listed(made(tmp_path, ["x_labels.tif"])).specs) == 1  # by name it is one
+    assert listed(made(tmp_path, ["."], outputs={"folder": "."})).specs == first.specs
 
 
 def test_an_input_named_twice_counts_once_unless_the_wishes_differ(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_links_lead_to_each_folder_once(tmp_path: Path) -> None:
         (tmp_path / "root" / link).symlink_to(target)
     for pattern in ("**/*.tif", "**", "**/**/*.tif"):
         found = listed(made(tmp_path, f"root/{pattern}"))
-        paths = [os.path.relpath(one.path, tmp_path / "root") for one in found.entries]
+        paths = [os.path.relpath(one.path, tmp_path / "root") for one in found.specs]
         assert (paths, reasons(found)) == (["b/w.tif", "x.tif", "z/y.tif"], [])
 
 
@@ -273,7 +273,7 @@ def test_images_that_lie_deeper_are_pointed_at(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     above, empty = reasons(listed(made(tmp_path, {"paths": ["root", "empty"]})))
     (pattern,) = re.findall(r"or write (\S+) for", above)
-    assert [Path(one.path).name for one in listed(made(tmp_path, pattern)).entries] == ["x.tif"]
+    assert [Path(one.path).name for one in listed(made(tmp_path, pattern)).specs] == ["x.tif"]
     assert "**" not in empty
 
 

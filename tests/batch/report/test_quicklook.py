@@ -15,7 +15,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.io.pictures import jpeg_bytes, png_bytes
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.thumbnail import AT_ONCE_BYTES, thin
+from seg_batch.io.sources.thumbnail import AT_ONCE_BYTES, thumbnail
 from seg_batch.io.sources.views.oriented import Oriented
 from tests.support.batch.run_folders import pixels
 from tests.support.files import address_raster, address_volume, write_raster, write_volume
@@ -34,23 +34,23 @@ def middles(n: int, m: int) -> np.ndarray:
 
 @pytest.mark.parametrize("tiled", [True, False])
 @pytest.mark.parametrize("shape", [(40, 31), (90, 130), (7, 9)])
-def test_thin_takes_the_middle_of_each_share(
+def test_a_thumbnail_takes_the_middle_of_each_share(
     tmp_path: Path, shape: tuple[int, int], tiled: bool
 ) -> None:
     values = address_raster((90, 130), 2, "uint16")
     source = open_source(write_raster(tmp_path / "a.tif", values, tiled=tiled))
     whole = Box.whole((90, 130))
-    found = thin(source, whole, shape).values
+    found = thumbnail(source, whole, shape).values
     expected = values[:, middles(90, shape[0])][:, :, middles(130, shape[1])]
     assert (found == expected.transpose(1, 2, 0)).all()
     part = Box((10, 20), (80, 99))
-    found = thin(source, part, (7, 9)).values
+    found = thumbnail(source, part, (7, 9)).values
     expected = values[:, 10 + middles(70, 7)][:, :, 20 + middles(79, 9)]
     assert (found == expected.transpose(1, 2, 0)).all()
     source.close()
 
 
-def test_thin_reads_blocks_of_bounded_size(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_thumbnail_reads_blocks_of_bounded_size(tmp_path: Path, monkeypatch: Any) -> None:
     values = address_volume((40, 50, 60))
     source = open_source(write_volume(tmp_path / "v.nii", values, np.eye(4)))
     sizes, read = [], source.read
@@ -61,14 +61,14 @@ def test_thin_reads_blocks_of_bounded_size(tmp_path: Path, monkeypatch: Any) -> 
 
     monkeypatch.setattr(source, "read", watched)
     monkeypatch.setattr("seg_batch.io.sources.thumbnail.AT_ONCE_BYTES", 3000)
-    found = thin(source, Box.whole((60, 50, 40)), (6, 11, 40)).values[..., 0]
+    found = thumbnail(source, Box.whole((60, 50, 40)), (6, 11, 40)).values[..., 0]
     assert (found == values.T[middles(60, 6)][:, middles(50, 11)]).all()
     assert max(sizes) * source.info.voxel_bytes <= 3000
 
 
 def test_what_is_damaged_is_left_out(data: Path) -> None:
     source = open_source(data / "geotiff_awkward/rasterio_corrupt.tif")
-    found = thin(source, Box.whole(source.info.extent), source.info.extent)
+    found = thumbnail(source, Box.whole(source.info.extent), source.info.extent)
     assert found.valid is not None
     assert 0 < found.any_valid().mean() < 1
 
@@ -168,7 +168,7 @@ def test_memory_does_not_follow_the_raster(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "a.tif", np.ones((1, 8192, 8192), np.uint8))
     tracemalloc.start()
     source = open_source(path)
-    thin(Oriented(source), Box.whole((8192, 8192)), (448, 448))
+    thumbnail(Oriented(source), Box.whole((8192, 8192)), (448, 448))
     draw(path, path, REPORT)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 from seg_batch.batch.journal import Journal
+from seg_batch.batch.journal.events import Event, InputFacts, InputResult
+from seg_batch.batch.journal.status import RunStatus, status_of
 from seg_batch.batch.report import write
+from seg_batch.batch.report.rows import RunReport
 from seg_batch.batch.shutdown import Stop
 from seg_batch.config.workflow import Workflow
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from tests.support.batch.nights import run_night
+from tests.support.declared import drift
 from tests.support.files import address_raster, write_raster
 
 
@@ -94,3 +98,23 @@ def test_a_night_that_is_stopped_and_resumed_is_told_as_it_was(tmp_path: Path) -
     refused = [s["ended"] for s in spells if s["input"].endswith("gone.tif")]
     assert refused == ["refused"] * begun[rows["gone.tif"]["input"]]
     assert refused, "it was refused after the start"
+
+
+def test_what_is_written_is_what_is_declared(tmp_path: Path) -> None:
+    """Who adds a key to a row, a summary, an event or a status has to declare it, and the other way."""
+    workflow = workflow_over(tmp_path)
+    (tmp_path / "in" / "gone.tif").write_bytes(b"II*\0")  # refused
+    run_night(workflow)
+    run = Path(workflow.run_folder)
+    facts = write(run)
+    assert {row["status"] for row in facts["inputs"]} == {"refused", "complete"}
+    assert drift(facts, RunReport) == []
+    assert drift(status_of(run), RunStatus) == []
+    events = Journal.read(run / "journal.jsonl")
+    assert [drift(event, Event) for event in events if event["input"]] == [[]] * 7
+    of_inputs = [(e.get("facts"), InputFacts) for e in events if "facts" in e]
+    of_inputs += [(e.get("outcome"), InputResult) for e in events if "outcome" in e]
+    optional = [".workers is declared and not there", ".why is declared and not there"]
+    for told, declared in of_inputs:
+        assert told is not None
+        assert set(drift(told, declared, whole=True)) <= set(optional)

@@ -47,7 +47,7 @@ def patch_work(module):
 
     @wraps(predict)
     def logged(self, block):
-        line = f"{os.environ.get('CHAOS_SESSION', 0)}\t{self.job.input}\t{block.name}"
+        line = f"{os.environ.get('CHAOS_SESSION', 0)}\t{self.job.image.paths[0]}\t{block.name}"
         tell("", line)
         return predict(self, block)
 

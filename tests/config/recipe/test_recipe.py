@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from seg_batch.config.recipe import Part, Recipe, parse_recipe, read_recipe
+from seg_batch.config.recipe import Recipe, parse_recipe, read_recipe
+from seg_batch.config.recipe.hold_out import Part
 from seg_batch.config.recipe.reading import as_yaml
 from seg_batch.core.errors import InputError
 from tests.support.training.recipes import CLASSES, plain_recipe, recipe

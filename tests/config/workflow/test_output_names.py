@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from seg_batch.batch.inputs.listing import listed
 from seg_batch.config.workflow.output_names import check_pattern, named
-from seg_batch.core.text import split
+from seg_batch.core.registry.formats import split
 from tests.support.batch.listings import TIFF, made, names, put, reasons
 
 
@@ -55,7 +55,7 @@ def test_no_output_leaves_its_folder(output: str, tmp_path: Path) -> None:
     put(tmp_path, "x.tif")
     (tmp_path / "m.csv").write_text(f"input,output\nx.tif,{output}\n")
     found = listed(made(tmp_path, {"manifest": "m.csv"}))
-    assert (found.entries, len(found.refused)) == ((), 1)
+    assert (found.specs, len(found.refused)) == ((), 1)
     assert "is not in" in reasons(found)[0]
 
 
@@ -64,7 +64,7 @@ def test_a_stem_of_dots_does_not_leave_the_folder_either(tmp_path: Path) -> None
     (tmp_path / "l.txt").write_text("...tif\n")
     pattern = {"folder": "out", "pattern": "{stem}/x"}
     found = listed(made(tmp_path, {"list": "l.txt"}, outputs=pattern))
-    assert (found.entries, len(found.refused)) == ((), 1)
+    assert (found.specs, len(found.refused)) == ((), 1)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_hostile_names_are_names(tmp_path: Path) -> None:
         file.write(TIFF)
     found = listed(made(tmp_path, "in"))
     assert not found.refused
-    stems = {os.path.basename(one.output).removesuffix("_labels.tif") for one in found.entries}
+    stems = {os.path.basename(one.output).removesuffix("_labels.tif") for one in found.specs}
     assert stems == {name.removesuffix(".tif") for name in (*hostile, "\udcff.tif")}
-    assert listed(made(tmp_path, "in/*")).entries == found.entries
+    assert listed(made(tmp_path, "in/*")).specs == found.specs
     (tmp_path / "l.txt").write_bytes(b"in/\xff.tif\nin/*[a].tif\nin/a\0.tif\n")
     of_list = listed(made(tmp_path, {"list": "l.txt"}))
-    assert len(of_list.entries) == 2
+    assert len(of_list.specs) == 2
     assert "zero byte" in reasons(of_list)[0]
 
 

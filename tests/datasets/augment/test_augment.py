@@ -8,25 +8,11 @@ import numpy as np
 import pytest
 
 from seg_batch.config.recipe import Augment
-from seg_batch.datasets.augment import (
-    Place,
-    Warp,
-    blurred,
-    coarser,
-    crop,
-    cutmix,
-    displacement,
-    dropped,
-    flipped,
-    mixed_box,
-    moved,
-    place,
-    recoloured,
-    rotation,
-    turned,
-    vary,
-    warp,
-)
+from seg_batch.core.geometry import Shape
+from seg_batch.datasets.augment.cutmix import cutmix, mixed_box
+from seg_batch.datasets.augment.deformation import Warp, displacement, rotation, warp
+from seg_batch.datasets.augment.intensity import blurred, coarser, dropped, recoloured
+from seg_batch.datasets.augment.spatial import Place, crop, flipped, moved, place, turned
 from tests.support.training.pairs import addresses, class_of
 
 SHAPES: list[Any] = [((40, 36), (24, 24)), ((20, 22, 18), (12, 12, 12))]
@@ -55,12 +41,20 @@ def placed(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     return places, labels[(places.sum(-1).astype(int) // 3 + places[..., 0].astype(int)) % 3]
 
 
+def varied(
+    image: np.ndarray, label: np.ndarray, patch: Shape, how: Augment, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A crop at a random place, as ``Samples`` varies it."""
+    image, label = moved(image, label, place(label.shape, patch, how, rng), how, rng)
+    return recoloured(image, how, rng), label
+
+
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
 @pytest.mark.parametrize("seed", range(8))
 def test_mirrored_turned_and_cropped_pairs_stay_pairs(shape: Any, patch: Any, seed: int) -> None:
     axes = tuple(range(len(shape)))
     how = Augment(flip=axes, quarter_turns=(axes[-2], axes[-1]))
-    image, label = vary(*pair(shape), patch, how, np.random.default_rng(seed))
+    image, label = varied(*pair(shape), patch, how, np.random.default_rng(seed))
     assert (image.shape, image.dtype) == ((*patch, 1), np.float32)
     assert (label.shape, label.dtype) == (patch, np.uint8)
     np.testing.assert_array_equal(class_of(image[..., 0]), label)
@@ -73,7 +67,7 @@ def test_a_warped_label_is_that_of_the_nearest_voxel(shape: Any, patch: Any, see
     axes = tuple(range(len(shape)))
     how = Augment(flip=axes, quarter_turns=axes[-2:], crop_shift=2, **BENT)
     source, labels = placed(shape)
-    image, label = vary(source, labels, patch, how, np.random.default_rng(seed))
+    image, label = varied(source, labels, patch, how, np.random.default_rng(seed))
     nearest = np.rint(image).astype(int)
     sure = (np.abs(image - nearest) < 0.49).all(-1)  # halves may fall on either side
     assert sure.mean() > 0.8
@@ -118,7 +112,7 @@ def test_a_crop_beyond_the_tile_is_mirrored_there() -> None:
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
 def test_nothing_asked_for_changes_nothing(shape: Any, patch: Any) -> None:
     image, label = pair(shape)
-    same, also = vary(image, label, shape, Augment(), np.random.default_rng(0))
+    same, also = varied(image, label, shape, Augment(), np.random.default_rng(0))
     np.testing.assert_array_equal(same, image)
     np.testing.assert_array_equal(also, label)
     still = Warp(patch, np.eye(len(shape))).seen_from((3,) * len(shape))
@@ -177,7 +171,9 @@ def test_the_same_seed_gives_the_same_pair_and_inputs_stay(shape: Any, patch: An
     how = Augment(flip=(0,), quarter_turns=(0, 1), drop_band=0.5, **BENT, **COLOURS)
     image, labels = placed(shape)
     image.flags.writeable = labels.flags.writeable = False  # writing to them would raise
-    one, two, other = (vary(image, labels, patch, how, np.random.default_rng(s)) for s in (1, 1, 2))
+    one, two, other = (
+        varied(image, labels, patch, how, np.random.default_rng(s)) for s in (1, 1, 2)
+    )
     for a, b, c in zip(one, two, other, strict=True):
         np.testing.assert_array_equal(a, b)
         assert not np.array_equal(a, c)
@@ -193,7 +189,7 @@ def test_each_colour_changes_values_and_no_label(name: str) -> None:
     image = image / image.max() - 0.5
     how, hits = Augment(**{name: COLOURS[name]}), 0
     for seed in range(12):
-        changed, kept = vary(image, label, (24, 24), how, np.random.default_rng(seed))
+        changed, kept = varied(image, label, (24, 24), how, np.random.default_rng(seed))
         np.testing.assert_array_equal(kept, label)
         assert changed.dtype == np.float32
         assert np.isfinite(changed).all()

@@ -66,7 +66,7 @@ def test_a_region_scores_the_same_wherever_it_lies(pair, offset: int) -> None:
 def test_a_window_that_lacks_the_halo_is_refused() -> None:
     region, box = Box((0, 0), (10, 10)), Box((0, 0), (5, 10))
     scorer = CaseScorer(2, region)
-    assert scorer.halo == (1, 1)
+    assert scorer.reach == (1, 1)
     assert scorer.window(box) == Box((0, 0), (6, 10))
     array = np.zeros((5, 10), np.uint8)
     with pytest.raises(ValueError, match="is needed"):

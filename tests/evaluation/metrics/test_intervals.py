@@ -4,8 +4,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seg_batch.evaluation.metrics import bootstrap, dice, iou
-from seg_batch.evaluation.metrics.intervals import interval, resampled_means, resampled_scores
+from seg_batch.evaluation.metrics import dice, iou
+from seg_batch.evaluation.metrics.intervals import (
+    DRAWS,
+    interval,
+    resampled_means,
+    resampled_scores,
+)
+
+
+def bootstrap(
+    values: np.ndarray, seed: int = 0, draws: int = DRAWS, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """``low, high`` of the mean over cases, column by column, as ``summarise`` takes it."""
+    return interval(resampled_means(values, seed, draws), np.asarray(values), level)
 
 
 def test_the_interval_is_that_of_means_drawn_one_by_one() -> None:

@@ -13,7 +13,7 @@ from seg_batch.config.postprocess import CrfStep
 from seg_batch.core.geometry import Blocks, Box
 from seg_batch.inference.postprocess import crf, crf_kernels
 from seg_batch.inference.postprocess.array_chain import run_chain
-from seg_batch.inference.postprocess.crf import grown, halo, prepare, refine, working_bytes
+from seg_batch.inference.postprocess.crf import halo, prepare, refine, working_bytes
 from seg_batch.inference.postprocess.label_context import Setting
 from tests.support.postprocess.crf_reference import marginals
 
@@ -61,7 +61,7 @@ def logits(
     """What the fast path computes in ``core`` from the core and its halo alone."""
     shape = valid.shape
     core = core or Box.whole(shape)
-    held = grown(core, halo(step), shape)
+    held = core.grown((halo(step),) * len(shape)).intersection(Box.whole(shape))
     at, inner = held.slices(), core.slices(held.start)
     part, belief = prepare(probabilities[:, *at], image[at], valid[at], step, spacing)
     found = part.infer(belief, step.iterations, core.shift(tuple(-a for a in held.start)))

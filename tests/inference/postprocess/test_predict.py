@@ -20,6 +20,7 @@ from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.config.postprocess import parse_chain
 from seg_batch.config.predict_options import Options
 from seg_batch.core.errors import PartialResultError, PlanError, SegbatchError, StoreError
+from seg_batch.core.normalise import Normaliser
 from seg_batch.inference import postprocess_run
 from seg_batch.inference import predict as verb
 from seg_batch.inference.plan import Plan, adopt
@@ -246,7 +247,8 @@ def test_a_resumed_plan_promises_what_its_own_chain_needs(scene: Path) -> None:
 
     def planned(*chain: str) -> Plan:
         options = Options(probabilities=True, post=chain, block=(1024, 1024))
-        return prepare(Request(str(scene), model="probe", options=options)).plan
+        draft = prepare(Request(str(scene), model="probe", options=options)).plan
+        return draft.with_normaliser(Normaliser())
 
     before, now = planned(), planned("crf")
     assert now.promised_bytes > before.promised_bytes

@@ -60,5 +60,5 @@ def test_maps(store: WorkStore) -> None:
 def test_left_behind(with_probabilities: bool) -> None:
     kept = {"labels", "zarr.json"} | ({"probabilities"} if with_probabilities else set())
     names = ["labels", "zarr.json", "probabilities", "done", "post-1", f"x{PARTIAL}"]
-    assert set(names) - left_behind(names, with_probabilities) == kept
-    assert left_behind(["done", f"x{PARTIAL}"], with_probabilities) == {f"x{PARTIAL}"}
+    assert set(names) - left_behind(with_probabilities, "", names) == kept
+    assert left_behind(with_probabilities, "", ["done", f"x{PARTIAL}"]) == {f"x{PARTIAL}"}

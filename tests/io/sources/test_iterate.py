@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref
-from seg_batch.core.normalise import Pixels, from_statistics
+from seg_batch.core.normalise import Moments, Pixels
 from seg_batch.io.sources import corner_traps, pieces
 from seg_batch.io.sources.protocol import SourceInfo
 
@@ -62,7 +62,7 @@ def test_pieces_are_slabs_of_whole_chunks():
 
 @given(sources(), st.integers(100, 40_000))
 def test_statistics_do_not_depend_on_the_pieces(source, max_bytes):
-    found = from_statistics(pieces(source, max_bytes), source.values.shape[-1])
+    found = Moments.of(pieces(source, max_bytes), source.values.shape[-1]).normaliser()
     flat = source.values.reshape(-1, source.values.shape[-1])
     np.testing.assert_allclose(found.mean, flat.mean(0))
     spread = flat.std(0)

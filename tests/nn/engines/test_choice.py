@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from seg_batch.core import hardware
 from seg_batch.core.errors import PlanError
 from seg_batch.nn.engines import choice
 from seg_batch.nn.engines.choice import Choice, choose
@@ -15,7 +16,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Libraries that are installed, and no word from the environment."""
     installed = {"openvino", "tensorflow"}
     monkeypatch.setattr(choice, "find_spec", lambda name: name if name in installed else None)
-    monkeypatch.setattr(choice.hardware, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(hardware, "has_bfloat16", lambda: True)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     return installed
 
@@ -35,7 +36,7 @@ def test_without_openvino_tensorflow_says_what_to_install(here: set[str]) -> Non
 
 
 def test_the_precision_is_what_the_cpu_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice.hardware, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(hardware, "has_bfloat16", lambda: False)
     assert choose("auto", gpus=0).precision == "float32"
     assert choose("openvino", gpus=1).precision == "float32"  # the GPU is not its own
 
@@ -57,8 +58,8 @@ def test_what_can_not_be_is_refused() -> None:
     with pytest.raises(PlanError, match="jax or torch and KERAS_BACKEND is tensorflow"):
         choose("keras", gpus=0)
     with pytest.raises(PlanError, match="can't run an OpenVINO model"):
-        choose("tensorflow", gpus=0, format="openvino")
-    assert choose("auto", gpus=1, format="openvino").engine == "openvino"
+        choose("tensorflow", gpus=0, formats=["openvino"])
+    assert choose("auto", gpus=1, formats=["openvino"]).engine == "openvino"
 
 
 @pytest.mark.full

@@ -187,7 +187,7 @@ def test_small_gates_have_no_tail() -> None:
     The ninth is computed by other code than the same value at the first place; so models are called
     with one patch, whose values are always at the same place.
     """
-    from seg_batch.nn.engines.batched import ModelPredictor
+    from seg_batch.nn.engines.batched import ModelPredictor, Network
 
     x = np.random.default_rng(0).normal(size=(3, 3, 3, 1)).astype(np.float32)
     image = keras.Input((3, 3, 1))
@@ -198,7 +198,11 @@ def test_small_gates_have_no_tail() -> None:
         seen.append(shape)
         return lambda patches: np.asarray(model(patches))
 
-    predictor = ModelPredictor(compiler, 3, channels=1, rank=2, outputs=1, precision="float32")
+    class Sigmoid(ModelPredictor):
+        def load(self, weights: Path, sha256: str | None) -> Network:
+            return Network(compiler, channels=1, rank=2, outputs=1)
+
+    predictor = Sigmoid("no file", batch=3)
     together, alone = predictor(x), predictor(x[2:])
     assert seen == [(1, 3, 3, 1)]
     np.testing.assert_array_equal(together[2:], alone)

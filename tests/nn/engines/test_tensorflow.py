@@ -15,7 +15,7 @@ from seg_batch.nn import engines
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.engines import load_predictor
 from seg_batch.nn.engines.batched import Batched
-from seg_batch.nn.engines.tensorflow import EXHAUSTED, KerasPredictor
+from seg_batch.nn.engines.tensorflow import KerasPredictor, exhausted
 
 SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
 
@@ -113,7 +113,7 @@ class Fake:
 )
 def test_out_of_memory_halves_the_batch_for_good(error: Exception) -> None:
     fake = Fake(fits=3, error=error)
-    predictor = Batched(fake, 8, EXHAUSTED)
+    predictor = Batched(fake, 8, exhausted())
     x = np.arange(10, dtype=np.float32).reshape(10, 1)
     np.testing.assert_array_equal(predictor(x), 2 * x)
     assert predictor.batch == 2

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from seg_batch.nn.losses import chessboard, cross_entropy, distance, edge
+from seg_batch.nn.losses.boundary import chessboard, distance, edge
+from seg_batch.nn.losses.voxelwise import cross_entropy
 
 SHAPES = [(23,), (14, 17), (7, 9, 8)]
 

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from seg_batch.nn.losses import cross_entropy, dice, dice_ce, focal, over_heads, paper
+from seg_batch.nn.losses.build import build_loss
+from seg_batch.nn.losses.combine import over_heads
+from seg_batch.nn.losses.hybrid import paper
+from seg_batch.nn.losses.overlap import dice
+from seg_batch.nn.losses.voxelwise import cross_entropy, focal
+
+SUM = build_loss([{"name": n} for n in ("dice", "cross_entropy", "focal")], background=False)
 
 # One sample of four voxels in a row, three classes; class 2 is absent from the truth.
 TRUTH = np.array([[0, 0, 1, 1]])
@@ -65,7 +71,7 @@ def test_paper_by_hand_and_finite_at_its_pole() -> None:
     assert math.isfinite(value(paper(truth, np.full_like(p, 0.5))))
 
 
-@pytest.mark.parametrize("loss", [dice, cross_entropy, focal, paper, dice_ce(focal_weight=1.0)])
+@pytest.mark.parametrize("loss", [dice, cross_entropy, focal, paper, SUM])
 def test_voxels_that_are_not_valid_change_nothing(loss) -> None:  # type: ignore[no-untyped-def]
     valid = np.array([[True, False, True, True]])
     other, moved = TRUTH.copy(), PROBABILITY.copy()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from seg_batch.nn.backend import tf
-from seg_batch.nn.losses import LOSSES, Loss, build_loss
+from seg_batch.nn.losses.build import LOSSES, build_loss
+from seg_batch.nn.losses.shapes import Loss
 
 CLASSES = 3
 SHAPES = [(2, 6, 7), (2, 4, 5, 4)]

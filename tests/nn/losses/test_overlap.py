@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seg_batch.nn.losses import dice, focal_tversky, generalised_dice, tversky
+from seg_batch.nn.losses.overlap import dice, focal_tversky, generalised_dice, tversky
 
 # Two samples of four voxels, three classes. Sample 0 has classes 0 and 1, sample 1 classes 0 and 2.
 TRUTH = np.array([[0, 0, 1, 1], [0, 0, 0, 2]])

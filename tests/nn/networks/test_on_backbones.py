@@ -12,11 +12,8 @@ from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
 from seg_batch.nn.analysis.flops import activation_bytes, forward_flops
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.loading import load_model
-from seg_batch.nn.losses import dice_ce
+from seg_batch.nn.losses.build import build_loss
 from seg_batch.nn.networks.channel_fitting import Names
-from seg_batch.nn.networks.config import NetworkConfig
-from seg_batch.nn.networks.deeplab import DeepLabConfig
-from seg_batch.nn.networks.encoder_unet import EncoderUNetConfig, MobileUNetConfig
 from seg_batch.nn.networks.registry import build, configuration, multiple, part_of
 from seg_batch.nn.training.fit import loss_of
 from seg_batch.nn.training.step import Trainer
@@ -201,7 +198,10 @@ def truth_of(x: np.ndarray) -> np.ndarray:
 @EVERY
 def test_a_step_lowers_the_loss(arch: str) -> None:
     model, x = lively(arch), image(32, 64)
-    loss, truth = dice_ce(), truth_of(x)
+    loss, truth = (
+        build_loss([{"name": "dice"}, {"name": "cross_entropy"}], background=False),
+        truth_of(x),
+    )
     with tf.GradientTape() as tape:
         before = loss(truth, model(x, training=True))
     slopes = tape.gradient(before, model.trainable_variables)
@@ -239,19 +239,6 @@ def test_fine_tuning_fits_the_first_layer_of_a_backbone(
 
 
 # -- configuration
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        EncoderUNetConfig(2, 5, 3, (4, 8, 16), backbone="efficientnet_v2_b0", separable=True),
-        MobileUNetConfig(2, 3, 2, alpha=0.75, weights="somewhere.weights.h5"),
-        DeepLabConfig(2, 3, 2, (64, 64), rates=(2, 4), low=12, image_level=True),
-    ],
-)
-def test_configuration_survives_json(config: NetworkConfig) -> None:
-    again = type(config).from_json(config.to_json())
-    assert (again, type(again)) == (config, type(config))
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 from seg_batch.core.errors import InputError
 from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.losses import dice_ce, over_heads
-from seg_batch.nn.networks.anunet import deepest, prune
-from seg_batch.nn.networks.config import NetworkConfig
+from seg_batch.nn.losses.build import build_loss
+from seg_batch.nn.losses.combine import over_heads
+from seg_batch.nn.networks.anunet import deepest
 from seg_batch.nn.networks.registry import ARCHITECTURES, architecture_of, build, multiple, part_of
 from seg_batch.nn.networks.unets import (
     AttentionUNetConfig,
@@ -147,10 +147,11 @@ def test_saved_model_needs_nothing_but_keras(arch: str, rank: int, tmp_path: Pat
 def test_a_gradient_step_lowers_the_loss(arch: str, rank: int) -> None:
     model, x = small(arch, rank), image(rank)
     truth = (x[..., 0] > 0).astype(np.int32) + (x[..., 1] > 1)
+    loss = build_loss([{"name": "dice"}, {"name": "cross_entropy"}], background=False)
     optimizer = keras.optimizers.SGD(0.01)
 
     def cost() -> tf.Tensor:
-        return over_heads(dice_ce(), truth, model(x, training=True))
+        return over_heads(loss, truth, model(x, training=True))
 
     with tf.GradientTape() as tape:
         before = cost()
@@ -214,33 +215,8 @@ def test_sides_must_be_multiples_of(arch: str) -> None:
         model(np.zeros((1, 6, 8, 2), np.float32))
 
 
-@pytest.mark.full
-def test_a_pruned_network_is_one_of_fewer_levels() -> None:
-    for arch in ("anunet", "unetpp"):
-        part = prune(small(arch), 1)
-        assert architecture_of(part) == {"name": arch, "filters": [4, 6]}
-        alone = build(arch, rank=2, channels=2, classes=3, filters=(4, 6))
-        assert part.count_params() == alone.count_params()
-
-
 def test_a_foreign_model_has_no_architecture() -> None:
     assert architecture_of(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])) == {}
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        UNetConfig(3, 2, 5, (8, 16, 32), norm=False),
-        UNetPPConfig(2, 1, 2, (8, 16, 32), heads=(1, 2), norm=False),
-        AttentionUNetConfig(2, 4, 7, (8, 16), heads=(1,)),
-    ],
-)
-def test_configuration_survives_json(config: NetworkConfig) -> None:
-    again = type(config).from_json(config.to_json())
-    assert again == config
-    assert type(again) is type(config)
-    with pytest.raises(InputError, match=f"not an? {re.escape(config.title)} configuration"):
-        type(config).from_json('{"rank": 2, "width": 3}')
 
 
 @pytest.mark.parametrize("arch", ["unet", "attention_unet"])

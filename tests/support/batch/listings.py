@@ -35,9 +35,9 @@ def names(found: Listing, folder: Path) -> dict[str, str]:
     """Inputs below the folder, and their outputs below ``out``."""
     return {
         os.path.relpath(one.path, folder): os.path.relpath(one.output, folder / "out")
-        for one in found.entries
+        for one in found.specs
     }
 
 
 def reasons(found: Listing) -> list[str]:
-    return [one.error for one in found.refused]
+    return list(found.refused.values())

@@ -25,7 +25,6 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.detect import RASTERS
 from seg_batch.io.sources.formats import raster_checks as checks
 from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import SourceInfo, one_line, read_error, require_inside
@@ -35,6 +34,7 @@ from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
 # GDAL keeps decoded blocks, by default in 5 % of the machine's memory and in every process. 64 MiB
 # hold a row of 512 px tiles over 16 000 columns of four 16-bit bands; reading whole windows needs no more.
 GDAL_CACHE_BYTES = 64 << 20
+RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG"}  # format -> driver
 _GDAL_THREADS = "2"  # decoding of one read; readers of several blocks are the caller's threads
 _CHEAP_SIDE = 512
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

@@ -20,7 +20,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.detect import RASTERS
+from seg_batch.io.sources.formats.raster import RASTERS
 from seg_batch.io.sources.protocol import Source, SourceInfo, read_error, require_inside
 from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
 
@@ -55,16 +55,12 @@ class AlignedRaster:
     """A raster warped by GDAL, nearest neighbour, its transform exact to a millionth of a pixel."""
 
     def __init__(self, label: Source, grid: SourceInfo) -> None:
-        self._label, self._info = label, _info(label, grid)
+        self._label, self.info = label, _info(label, grid)
         assert isinstance(grid.georef, RasterGeoref)
         self._georef = grid.georef
 
-    @property
-    def info(self) -> SourceInfo:
-        return self._info
-
     def read(self, box: Box) -> Pixels:
-        require_inside(self._info, box)
+        require_inside(self.info, box)
         (y, x), (height, width) = box.start, box.shape
         place = {"window": Window(x, y, width, height)}
         path, driver = self._label.info.path, RASTERS[self._label.info.format]
@@ -73,17 +69,17 @@ class AlignedRaster:
                 rasterio.open(path, driver=driver, sharing=False) as file,
                 self._warp(file) as seen,
             ):
-                bands = list(range(1, len(self._info.channels) + 1))
+                bands = list(range(1, len(self.info.channels) + 1))
                 values = seen.read(bands, **place).transpose(1, 2, 0)
                 opaque = seen.dataset_mask(**place) != 0
         except (CRSError, RasterioError, OSError) as error:
-            raise read_error(self._info, box, error) from error
-        nodata = tuple(stored_nodata(value, values.dtype) for value in self._info.nodata)
+            raise read_error(self.info, box, error) from error
+        nodata = tuple(stored_nodata(value, values.dtype) for value in self.info.nodata)
         scale = self._scaling()
         return Pixels(values, valid_mask(values, nodata, opaque[..., None]), *scale)
 
     def _warp(self, file: Any) -> WarpedVRT:
-        height, width = self._info.extent
+        height, width = self.info.extent
         return WarpedVRT(
             file,
             crs=self._georef.crs_wkt,
@@ -108,7 +104,7 @@ class AlignedVolume:
     affines ``L`` of the label and ``G`` of the grid."""
 
     def __init__(self, label: Source, grid: SourceInfo) -> None:
-        self._label, self._info = label, _info(label, grid)
+        self._label, self.info = label, _info(label, grid)
         here, there = label.info.georef, grid.georef
         assert isinstance(here, VolumeGeoref)
         assert isinstance(there, VolumeGeoref)
@@ -116,15 +112,11 @@ class AlignedVolume:
         # From the files' i, j, k to the arrays' z, y, x.
         self._matrix, self._shift = step[:3, :3][::-1, ::-1], step[:3, 3][::-1]
 
-    @property
-    def info(self) -> SourceInfo:
-        return self._info
-
     def read(self, box: Box) -> Pixels:
-        require_inside(self._info, box)
+        require_inside(self.info, box)
         inside = self._needed(box)
         if not inside.size:
-            empty = np.zeros((*box.shape, len(self._info.channels)), self._info.dtype)
+            empty = np.zeros((*box.shape, len(self.info.channels)), self.info.dtype)
             return Pixels(empty, np.zeros(empty.shape, bool))
         found = self._label.read(inside)
         start = self._matrix @ np.array(box.start) + self._shift - np.array(inside.start)

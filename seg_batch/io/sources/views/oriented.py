@@ -31,21 +31,13 @@ class Oriented:
     """
 
     def __init__(self, source: Source, orientation: str = "RAS") -> None:
-        self._source = source
+        self.source = source
         rank = len(source.info.extent)
         self._axes, self._flips = tuple(range(rank)), (False,) * rank
         georef = source.info.georef
         if isinstance(georef, VolumeGeoref):
             self._axes, self._flips = _steps(georef.matrix, orientation)
-        self._info = self._seen(source.info)
-
-    @property
-    def source(self) -> Source:
-        return self._source
-
-    @property
-    def info(self) -> SourceInfo:
-        return self._info
+        self.info = self._seen(source.info)
 
     @property
     def identity(self) -> bool:
@@ -54,19 +46,16 @@ class Oriented:
 
     def read(self, box: Box) -> Pixels:
         """The box of view space, as views of what the source read in its own."""
-        pixels = self._source.read(self.to_native(box))
-        valid = None if pixels.valid is None else self.to_view_array(pixels.valid)
-        values = self.to_view_array(pixels.values)
-        return Pixels(values, valid, pixels.scale, pixels.offset)
+        return self.source.read(self.to_native(box)).map(self.to_view_array)
 
     def close(self) -> None:
-        self._source.close()
+        self.source.close()
 
     def to_native(self, box: Box) -> Box:
         """Where a box of view space lies in the file."""
         start, stop = [0] * len(self._axes), [0] * len(self._axes)
         for v, (n, flip) in enumerate(zip(self._axes, self._flips, strict=True)):
-            length = self._info.extent[v]
+            length = self.info.extent[v]
             a, b = box.start[v], box.stop[v]
             start[n], stop[n] = (length - b, length - a) if flip else (a, b)
         return Box(tuple(start), tuple(stop))
@@ -75,7 +64,7 @@ class Oriented:
         """Where a box of the file lies in view space."""
         start, stop = [], []
         for v, (n, flip) in enumerate(zip(self._axes, self._flips, strict=True)):
-            length = self._info.extent[v]
+            length = self.info.extent[v]
             a, b = box.start[n], box.stop[n]
             start.append(length - b if flip else a)
             stop.append(length - a if flip else b)

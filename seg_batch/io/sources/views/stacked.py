@@ -23,16 +23,12 @@ class Stacked:
         self._sources = tuple(sources)
         for other in self._sources[1:]:
             _require_one_grid(self._sources[0].info, other.info)
-        self._info = _stacked_info([source.info for source in self._sources])
-
-    @property
-    def info(self) -> SourceInfo:
-        return self._info
+        self.info = _stacked_info([source.info for source in self._sources])
 
     def read(self, box: Box) -> Pixels:
-        require_inside(self._info, box)
+        require_inside(self.info, box)
         parts = [source.read(box) for source in self._sources]
-        values = np.concatenate([p.values for p in parts], -1, dtype=self._info.dtype)
+        values = np.concatenate([p.values for p in parts], -1, dtype=self.info.dtype)
         valid = None
         if any(p.valid is not None for p in parts):
             valid = np.concatenate([_mask(p) for p in parts], -1)

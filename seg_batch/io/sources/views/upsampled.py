@@ -4,7 +4,7 @@ Such a model has ``f`` output voxels for each voxel of its input and axis. Every
 source and sink counts output voxels, so the input is shown on that grid, each voxel repeated; the
 predictor is handed one of each again::
 
-    file   | a | b |   --Finer--> | a a a | b b b |   --tiler, normaliser-->   a a a b b b
+    file   | a | b | -Upsampled-> | a a a | b b b |   --tiler, normaliser-->   a a a b b b
     product| 0 1 2 | 3 4 5 |   <--stitcher, sink--   0 1 2 3 4 5   <--model--   a     b
 
 Tiles start at whole voxels of the file, since extent, patch and overlap are all multiples of
@@ -13,7 +13,6 @@ Tiles start at whole voxels of the file, since extent, patch and overlap are all
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +24,7 @@ from seg_batch.io.sources.protocol import Source, SourceInfo, require_inside
 from seg_batch.io.sources.views.oriented import Oriented
 
 
-class Finer:
+class Upsampled:
     """``source`` with ``factors`` voxels for each of its own, along its own ``(z,) y, x``.
 
     ``value'(v) = value(floor(v / f))``; the extent is ``f`` times the source's, in the same place.
@@ -33,21 +32,15 @@ class Finer:
 
     def __init__(self, source: Source, factors: Shape) -> None:
         self._source, self._factors = source, factors
-        self._info = _seen(source.info, factors)
-
-    @property
-    def info(self) -> SourceInfo:
-        return self._info
+        self.info = _seen(source.info, factors)
 
     def read(self, box: Box) -> Pixels:
-        require_inside(self._info, box)
+        require_inside(self.info, box)
         sides = list(zip(box.start, box.stop, self._factors, strict=True))
         start = tuple(a // f for a, _, f in sides)
         pixels = self._source.read(Box(start, tuple(-(-b // f) for _, b, f in sides)))
         inside = box.slices(tuple(a * f for a, f in zip(start, self._factors, strict=True)))
-        valid = None if pixels.valid is None else repeated(pixels.valid, self._factors)[inside]
-        values = repeated(pixels.values, self._factors)[inside]
-        return Pixels(values, valid, pixels.scale, pixels.offset)
+        return pixels.map(lambda array: repeated(array, self._factors)[inside])
 
     def close(self) -> None:
         self._source.close()
@@ -75,7 +68,7 @@ def repeated(array: np.ndarray, factors: Shape) -> np.ndarray:
     return out.reshape(*shape, array.shape[-1])
 
 
-def finer(source: Source, factor: int, rank: int | None, orientation: str) -> Source:
+def upsampled(source: Source, factor: int, rank: int | None, orientation: str) -> Source:
     """The source on the grid of a model of ``rank`` spatial axes (None: all) with ``factor`` output
     voxels per input voxel; the source itself where that is one.
 
@@ -86,19 +79,4 @@ def finer(source: Source, factor: int, rank: int | None, orientation: str) -> So
     extent = source.info.extent
     rank = rank or len(extent)
     factors = Box.whole((1,) * (len(extent) - rank) + (factor,) * rank)
-    return Finer(source, Oriented(source, orientation).to_native(factors).shape)
-
-
-def one_of_each(
-    predictor: Callable[[np.ndarray], np.ndarray], factor: int
-) -> Callable[[np.ndarray], np.ndarray]:
-    """The predictor of a model with ``factor`` output voxels per input voxel and axis, for patches
-    on the output's grid: it sees each voxel of the file once."""
-    if factor == 1:
-        return predictor
-
-    def predict(patches: np.ndarray) -> np.ndarray:
-        step = (slice(None, None, factor),) * (patches.ndim - 2)
-        return predictor(np.ascontiguousarray(patches[:, *step]))
-
-    return predict
+    return Upsampled(source, Oriented(source, orientation).to_native(factors).shape)

@@ -1,0 +1,165 @@
+"""``report.json`` of a run, as it is written and as page, XML and metrics read it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+from seg_batch.batch.journal.events import Event
+from seg_batch.inference.report import ClassRow, Failure, Sizes
+
+Verdict = Literal["complete", "unfinished", "not complete"]
+
+
+class SessionRow(TypedDict):
+    """One coordinator's time, in unix seconds; ``status``: its exit status, None while none is told."""
+
+    begun: float
+    last: float
+    ended: bool
+    status: int | None
+    why: str
+    host: str
+    segbatch: str
+
+
+class BlockRow(TypedDict, total=False):
+    """Of an input without a result the first two; of one that was not surveyed nothing."""
+
+    total: int
+    done: int
+    failed: int
+    resumed: int
+
+
+class ProductRow(TypedDict, total=False):
+    """``mtime_ns`` is there where there is a product."""
+
+    bytes: int | None
+    sha256: str | None
+    mtime_ns: int
+
+
+class InputRow(TypedDict):
+    """One input, or one step of a workflow. Numbers are None where nothing tells them. ``seconds``: of
+    all its attempts; ``stopped``: unix seconds."""
+
+    input: str
+    status: str
+    error: str
+    attempts: int
+    retries: list[str]
+    workers: list[str]
+    stopped: float | None
+    seconds: float | None
+    estimated_s: float | None
+    stages_s: dict[str, float]
+    kind: str | None
+    extent: list[int] | None
+    voxels: int | None
+    voxels_per_s: float | None
+    tiles: int | None
+    tiles_skipped: int | None
+    skipped_share: float | None
+    blocks: BlockRow
+    promised_bytes: int | None
+    peak_rss_bytes: int | None
+    classes: list[ClassRow]
+    seam_index: float | None
+    warnings: list[str]
+    failures: list[Failure]
+    model: str | None
+    output: str | None
+    report: str | None
+    product: ProductRow
+
+
+class StepRow(TypedDict):
+    """A step of a workflow beyond what its ``InputRow`` says. ``begun``: unix seconds; ``seconds``: of its
+    last try; ``counts``: inputs of a prediction by status; ``page``: a link to its own report."""
+
+    name: str
+    do: str
+    status: str
+    why: str
+    begun: float | None
+    seconds: float | None
+    counts: dict[str, int]
+    output: str
+    page: str | None
+
+
+class ClassTotals(Sizes):
+    """One class of one model over all inputs; ``inputs``: in which it occurs."""
+
+    model: str | None
+    voxels: int
+    inputs: int
+    id: int
+    name: str
+    colour: list[int] | None
+
+
+class Totals(TypedDict):
+    """Of all inputs with a product; ``seconds``: with a coordinator at work."""
+
+    inputs: int
+    seconds: float
+    voxels: int
+    voxels_per_s: float | None
+    tiles: int
+    tiles_skipped: int
+    blocks: dict[str, float]
+    stages_s: dict[str, float]
+    promised_bytes: int
+    peak_rss_bytes: int
+    product_bytes: int
+    retries: int
+    workers_lost: int
+    workers_dropped: int
+    stragglers: int
+    warnings: int
+    classes: list[ClassTotals]
+
+
+class SpellRow(TypedDict):
+    """One attempt at one input, in unix seconds."""
+
+    input: str
+    start: float
+    stop: float
+    ended: str
+
+
+class GoneRow(TypedDict):
+    """When a worker was lost or sent away, in unix seconds, and why."""
+
+    t: float
+    why: str
+
+
+class WorkerRow(TypedDict):
+    """What a worker did when, how long it had any work, and its longest time without between two."""
+
+    worker: str
+    busy_s: float
+    longest_gap_s: float
+    gone: GoneRow | None
+    spells: list[SpellRow]
+
+
+class RunReport(TypedDict):
+    """All of it. ``slowest``: keys of inputs; ``workflow``: what of it is worth telling."""
+
+    segbatch: str
+    name: str
+    verdict: Verdict
+    ended: bool
+    statuses: dict[str, int]
+    sessions: list[SessionRow]
+    totals: Totals
+    inputs: list[InputRow]
+    steps: list[StepRow]
+    slowest: list[str]
+    workers: list[WorkerRow]
+    events: list[Event]
+    workflow: dict[str, Any]

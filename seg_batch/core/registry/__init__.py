@@ -1,0 +1,36 @@
+"""Values by name whose modules are loaded when they are asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, MutableMapping
+
+
+class Registry[T](MutableMapping[str, T]):
+    """``places``: each name with the module that holds its value, and what it is called there.
+
+    Names cost nothing; a value imports its module. This is how a row reads what a later row registers:
+    it knows the value's type and where it lies, and imports nothing that the module does not.
+    """
+
+    def __init__(self, places: dict[str, str]) -> None:
+        self._places = places
+        self._values: dict[str, T] = {}
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._values:
+            module, _, attribute = self._places[name].partition(":")
+            self._values[name] = getattr(importlib.import_module(module), attribute)
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: T) -> None:
+        self._values[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self._places, *self._values)))
+
+    def __len__(self) -> int:
+        return len(self._places.keys() | self._values.keys())

@@ -1,0 +1,83 @@
+"""What is known of each engine before it is loaded, and which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from seg_batch.core import hardware
+from seg_batch.core.registry import Registry
+
+AUTO = "auto"
+SLOWEST = 30e9  # operations a second and core, where nothing was measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineInfo:
+    """All that planning, costing and choosing read of an engine; an engine overrides the rules below.
+
+    ``predictor``: the class that loads a file of weights (`nn.engines.batched.ModelPredictor`).
+    ``formats``: of weights, as cards call them, with what a model of each is called. ``install``: how
+    to, by library that has to be there. ``libraries``: whose versions can change a result;
+    ``reported``: which of them reports name. ``memory_bytes``: of the process before any patch;
+    ``activation_share``: what a patch takes of its card's ``activation_bytes``. ``flops_per_core``:
+    multiply-adds x 2 a second by precision, with AVX-512. ``uses_gpu``: where there is one.
+    """
+
+    name: str
+    predictor: Any = None
+    formats: Mapping[str, str] = field(default_factory=dict)
+    install: Mapping[str, str] = field(default_factory=dict)
+    libraries: tuple[str, ...] = ()
+    reported: tuple[str, ...] = ()
+    memory_bytes: int = 0
+    activation_share: float = 1.0
+    flops_per_core: Mapping[str, float] = field(default_factory=dict)
+    flops_below_avx512: float = SLOWEST
+    uses_gpu: bool = True
+
+    def needs(self) -> tuple[str, ...]:
+        """The libraries that workers must have in the version that is here."""
+        return self.libraries
+
+    def unfit(self) -> str | None:
+        """Why it can't run as this process was started; None where it can."""
+        return None
+
+    def claim(self, gpus: int, is_installed: Callable[[str], bool]) -> tuple[int, str] | None:
+        """How much it is to be preferred where none was asked for, and why; None: not at all."""
+        return None
+
+    def precision(self, gpus: int) -> str:
+        """``float32`` or ``mixed``, where none was asked for."""
+        return hardware.default_precision()
+
+    def takes_one_thread(self, avx512: bool) -> bool:
+        """Whether it takes one thread per process on a CPU, for the sake of equal bits."""
+        return False
+
+
+# In the order in which they are listed.
+ENGINES: Registry[EngineInfo] = Registry(
+    {
+        "openvino": "seg_batch.nn.engines.openvino:INFO",
+        "tensorflow": "seg_batch.nn.engines.tensorflow:INFO",
+        "keras": "seg_batch.nn.engines.keras_backends:INFO",
+    }
+)
+
+
+def engine_names() -> tuple[str, ...]:
+    """What ``--engine`` takes."""
+    return (AUTO, *ENGINES)
+
+
+def info_of(engine: str) -> EngineInfo:
+    """Of an engine; of what is none, as a model that is a function, that nothing is known."""
+    return ENGINES[engine] if engine in ENGINES else EngineInfo(name=engine)
+
+
+def engine_on(*, gpu: bool) -> str:
+    """The first engine that uses a GPU where there is one; or that never does."""
+    return next(name for name, info in ENGINES.items() if info.uses_gpu == gpu)

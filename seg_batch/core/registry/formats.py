@@ -1,0 +1,112 @@
+"""What is known of each file format before a library of it is loaded, and which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from seg_batch.core.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """What images are read from. ``title``: as messages list it. ``kind``: of all its images, or empty.
+
+    ``matches``: whether a file begins like one; ``gzipped``: whether one that is compressed whole is
+    read too. ``metadata``: of a format whose images are folders, files that mark one. ``open``: the
+    source of ``(path, volume=, staged=)``. ``stage``: of ``(path, folder)``, what workers read instead.
+    """
+
+    name: str
+    title: str
+    endings: tuple[str, ...]
+    open: Callable[..., Any]
+    kind: str = ""
+    matches: Callable[[bytes], bool] = lambda head: False
+    gzipped: bool = False
+    metadata: tuple[str, ...] = ()
+    stage: Callable[[Path, Path], Path] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductFormat:
+    """What labels are written as. ``endings``: the first is the usual one; ``aliases``: other ways to
+    write one. ``holds_probabilities``: in the product itself, not beside it.
+
+    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    endings: tuple[str, ...]
+    write: Callable[..., None]
+    aliases: tuple[str, ...] = ()
+    is_folder: bool = False
+    holds_probabilities: bool = False
+
+
+# The first that matches is taken.
+FORMATS: Registry[Format] = Registry(
+    {
+        "geotiff": "seg_batch.io.formats.raster:GEOTIFF",
+        "png": "seg_batch.io.formats.raster:PNG",
+        "jpeg": "seg_batch.io.formats.raster:JPEG",
+        "nifti": "seg_batch.io.formats.nifti:NIFTI",
+        "zarr": "seg_batch.io.formats.zarr:ZARR",
+    }
+)
+# The first of a kind is the usual one.
+PRODUCTS: Registry[ProductFormat] = Registry(
+    {
+        "cog": "seg_batch.io.formats.raster:COG",
+        "nifti": "seg_batch.io.formats.nifti:PRODUCT",
+        "zarr": "seg_batch.io.formats.zarr:PRODUCT",
+    }
+)
+_LISTED = ("volume", "raster", "")
+
+
+def image_endings() -> tuple[str, ...]:
+    """How names of images end, in small letters: of volumes, of rasters, of what may be either."""
+    return _endings(tuple(FORMATS))
+
+
+@cache
+def _endings(names: tuple[str, ...]) -> tuple[str, ...]:
+    formats = sorted((FORMATS[name] for name in names), key=lambda form: _LISTED.index(form.kind))
+    return tuple(ending for form in formats for ending in form.endings)
+
+
+def names_folder(name: str) -> bool:
+    """Whether an image of this name (in small letters) is a folder, and one thing all the same."""
+    return name.endswith(_folders(tuple(FORMATS)))
+
+
+@cache
+def _folders(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(e for name in names if FORMATS[name].metadata for e in FORMATS[name].endings)
+
+
+def split(path: str) -> tuple[str, str]:
+    """What stands before the ending of an image, and the ending, empty where it is none."""
+    endings = (ending for ending in image_endings() if path.lower().endswith(ending))
+    at = len(path) - len(max(endings, key=len, default=""))
+    return path[:at], path[at:]
+
+
+def products_of(kind: str) -> list[ProductFormat]:
+    return [product for product in PRODUCTS.values() if kind in product.kinds]
+
+
+def product_endings(kind: str) -> tuple[str, ...]:
+    """What the products of a kind of image may be asked to end in, the usual one first."""
+    return tuple(ending for product in products_of(kind) for ending in product.endings)
+
+
+def holds_probabilities(name: str) -> bool:
+    """Whether a product of this name holds its probabilities itself."""
+    inside = (product for product in PRODUCTS.values() if product.holds_probabilities)
+    return any(name.endswith(product.endings) for product in inside)

@@ -1,0 +1,46 @@
+"""NIfTI, plain and compressed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from seg_batch.core.registry.formats import Format, ProductFormat
+from seg_batch.io.sinks.spec import ProductSpec, Read
+
+
+def _matches(head: bytes) -> bool:
+    """Whether these are the first 348 or more bytes of a single-file NIfTI-1 or NIfTI-2."""
+    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
+
+
+def _open(path: Path, *, volume: int | None = None, staged: Path | None = None) -> Any:
+    from seg_batch.io.sources.formats.nifti import open_nifti
+
+    return open_nifti(path, volume=volume, staged=staged)
+
+
+def _stage(path: Path, folder: Path) -> Path:
+    from seg_batch.io.sources.formats.nifti_staging import stage
+
+    return stage(path, folder)
+
+
+def _write(part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str) -> None:
+    from seg_batch.io.sinks.nifti import check_nifti, write_nifti
+
+    compress = part.name.lower().endswith(".gz")
+    check_nifti(part, spec, write_nifti(part, spec, read, again=again, compress=compress))
+
+
+NIFTI = Format(
+    name="nifti",
+    title="NIfTI (.nii, .nii.gz)",
+    kind="volume",
+    endings=(".nii.gz", ".nii"),
+    matches=_matches,
+    gzipped=True,
+    open=_open,
+    stage=_stage,
+)
+PRODUCT = ProductFormat(name="nifti", kinds=("volume",), endings=NIFTI.endings, write=_write)

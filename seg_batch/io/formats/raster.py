@@ -1,0 +1,51 @@
+"""GeoTIFF, PNG and JPEG; labels as cloud-optimised GeoTIFF."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from seg_batch.core.errors import InputError
+from seg_batch.core.registry.formats import Format, ProductFormat
+from seg_batch.io.sinks.spec import ProductSpec, Read
+
+
+def _begins(magic: tuple[bytes, ...], head: bytes) -> bool:
+    return head.startswith(magic)
+
+
+def _open(name: str, path: Path, *, volume: int | None = None, staged: Path | None = None) -> Any:
+    from seg_batch.io.sources.formats.raster import open_raster
+
+    if volume is not None:
+        raise InputError(f"{path}: a raster has no volume {volume}; leave out --volume")
+    return open_raster(path, name)
+
+
+def _format(name: str, title: str, endings: tuple[str, ...], *magic: bytes) -> Format:
+    return Format(
+        name=name,
+        title=title,
+        kind="raster",
+        endings=endings,
+        matches=partial(_begins, magic),
+        open=partial(_open, name),
+    )
+
+
+def _write(part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str) -> None:
+    from seg_batch.io.sinks.cog import write_cog
+    from seg_batch.io.sinks.cog_check import check_cog
+
+    write_cog(part, spec, read)
+    check_cog(part, spec, again)
+
+
+_BIG = (b"II+\0", b"MM\0+")
+GEOTIFF = _format("geotiff", "GeoTIFF", (".tif", ".tiff"), b"II*\0", b"MM\0*", *_BIG)
+PNG = _format("png", "PNG", (".png",), b"\x89PNG\r\n\x1a\n")
+JPEG = _format("jpeg", "JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff")
+COG = ProductFormat(
+    name="cog", kinds=("raster",), endings=(".tif",), aliases=(".tiff",), write=_write
+)
