@@ -18,7 +18,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from seg_batch.batch.job import Orders
+from seg_batch.batch.job import BatchJob
 from seg_batch.batch.journal import Journal, fold
 from seg_batch.batch.journal.state import COMPLETE, FAILED, PARTIAL, REFUSED
 from seg_batch.core.errors import OutputError
@@ -47,7 +47,7 @@ _MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being made
 REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS)
 
 
-def sweep(orders: Orders) -> None:
+def sweep(orders: BatchJob) -> None:
     """Remove what attempts at inputs that are complete have left; each folder is listed once."""
     inputs = fold(Journal.read(orders.folder / JOURNAL)).inputs.values()
     outputs = {one.outcome["output"] for one in inputs if one.status == COMPLETE and one.outcome}
@@ -74,7 +74,7 @@ def _product(name: str) -> str:
     return name.removesuffix(STORE)
 
 
-def write_aside(orders: Orders) -> None:
+def write_aside(orders: BatchJob) -> None:
     """Make it from the journal; where there is nothing to tell, there is no file."""
     path = orders.folder / SET_ASIDE
     lines = [
@@ -95,7 +95,7 @@ def forget_reports(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _path(orders: Orders, key: str) -> str:
+def _path(orders: BatchJob, key: str) -> str:
     return orders.requests[key].input if key in orders.requests else key
 
 

@@ -21,17 +21,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.job import PlannedInput, may_lead
+from seg_batch.batch.job import PlannedInput, may_coordinate
 from seg_batch.batch.journal.events import InputResult
 from seg_batch.batch.outcomes import in_words
-from seg_batch.batch.shutdown import Stop
+from seg_batch.batch.shutdown import Shutdown
 from seg_batch.batch.summaries import may_heal, result_of
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import StoppedError
 from seg_batch.core.hardware import here
 from seg_batch.core.run_files import ATTEMPT
-from seg_batch.executors import Doubtful, Pool, Tries, group_size, run_bounded
+from seg_batch.executors import Doubtful, Pool, RetryCallback, group_size, run_bounded
 from seg_batch.executors.faults import Fault, fault_of
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.predict import predict_one
@@ -50,7 +50,7 @@ class Ended:
     fault: Fault | None = None
 
 
-class Lent:
+class BorrowedPool:
     """A pool that somebody else will need when this input is done: it is not drained or closed."""
 
     def __init__(self, pool: Pool) -> None:
@@ -64,7 +64,7 @@ class Lent:
     def close(self) -> None: ...
 
 
-class InHand:
+class Dispatcher:
     """Takes inputs in hand and tells what became of each. ``begin`` is called before each, and says
     whether it may begin; the ledger hears of workers, and of the further tries of small inputs, at
     most ``retries`` of each: those of large ones are the night's, for their blocks have had theirs."""
@@ -72,7 +72,7 @@ class InHand:
     def __init__(
         self,
         pool: Pool,
-        stop: Stop,
+        stop: Shutdown,
         callback: Callback,
         begin: Callable[[PlannedInput], bool],
         retries: int,
@@ -155,12 +155,14 @@ class InHand:
 
     def _may_lead(self) -> bool:
         in_hand = list(self._blocks.values())
-        return self._stop.asked.is_set() or may_lead(in_hand, self._pool.window)
+        return self._stop.asked.is_set() or may_coordinate(in_hand, self._pool.window)
 
     def _lead(self, item: PlannedInput) -> None:
         began, told = time.time(), _OfInput(self, item.key)
         try:
-            report = predict_one(item.request, told, pool=Lent(self._pool), stop=self._stop.asked)
+            report = predict_one(
+                item.request, told, pool=BorrowedPool(self._pool), stop=self._stop.asked
+            )
             result = result_of(report, began, here())
             ended = Ended(item, {**result, "workers": dict(told.workers.most_common(20))})
         except StoppedError:
@@ -190,7 +192,7 @@ class InHand:
             self._fewer.notify_all()
 
 
-def standing(item: PlannedInput) -> InputResult | None:
+def partial_result(item: PlannedInput) -> InputResult | None:
     """The result of an earlier try whose partial product stands: what there is when another one failed."""
     report = read_report(Outputs(Path(item.facts["output"]))) if item.attempt > 1 else None
     if report is None or report["status"] == "complete":
@@ -198,7 +200,7 @@ def standing(item: PlannedInput) -> InputResult | None:
     return result_of(report, time.time(), here())
 
 
-class _Out(Tries, Callback):
+class _Out(RetryCallback, Callback):
     """The small inputs that are handed out, by key; tells of their further tries, and of what befalls
     workers."""
 
@@ -234,7 +236,7 @@ class _OfInput(Callback):
     """Sends on what happens to one large input. ``workers``: blocks done by each; ``failed_on``: where
     one failed last."""
 
-    def __init__(self, hand: InHand, key: str) -> None:
+    def __init__(self, hand: Dispatcher, key: str) -> None:
         self._hand, self._key = hand, key
         self.workers: Counter[str] = Counter()
         self.failed_on = ""

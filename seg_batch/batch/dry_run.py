@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any, Literal
 
-from seg_batch.batch.job import Orders, PlannedInput, RefusedInput, orders_of, require_named
+from seg_batch.batch.job import BatchJob, PlannedInput, RefusedInput, job_of, require_named
 from seg_batch.batch.journal.events import InputFacts
-from seg_batch.batch.resume import earlier, stands
-from seg_batch.batch.survey import survey
+from seg_batch.batch.resume import earlier, is_up_to_date
+from seg_batch.batch.survey import survey_inputs
 from seg_batch.config.cluster import read_spec
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.hardware import disk_free_bytes, existing
@@ -20,21 +20,21 @@ Sum = Literal["blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate"]
 SUMS: tuple[Sum, ...] = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate")
 
 
-def plan_night(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
+def plan_run(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
     """What a run would do with every input, decided here and without workers; nothing is
     written. ``inputs``: facts by key; ``complete``: keys of those that need not be done again;
     ``refused``: reasons by key; ``totals``. RefusedError where a run raises it."""
     require_named(workflow)
-    orders = orders_of(workflow, overwrite=overwrite)
+    orders = job_of(workflow, overwrite=overwrite)
     known = earlier(orders)
     before = known.complete if known else {}
     pool = InlinePool()
     pool.workers = orders.workers
     try:
-        surveyed = list(survey(pool, orders.on(pool), lambda: False))
+        surveyed = list(survey_inputs(pool, orders.on(pool), lambda: False))
     finally:
         pool.close()
-    done = {one.key for one in surveyed if stands(before.get(one.key), one)}
+    done = {one.key for one in surveyed if is_up_to_date(before.get(one.key), one)}
     left = [one for one in surveyed if one.key not in done]
     facts = {one.key: one.facts for one in left if isinstance(one, PlannedInput)}
     late = {one.key: one.error for one in left if isinstance(one, RefusedInput)}
@@ -49,7 +49,7 @@ def plan_night(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]
     }
 
 
-def _totals(orders: Orders, facts: list[InputFacts]) -> dict[str, Any]:
+def _totals(orders: BatchJob, facts: list[InputFacts]) -> dict[str, Any]:
     sums: dict[str, float] = {name: sum(one[name] for one in facts) for name in SUMS}
     return {
         "inputs": len(facts),

@@ -33,7 +33,7 @@ FEWEST_LED = 2  # one is read or written while the other computes
 
 
 @dataclass(frozen=True)
-class Limits:
+class RunLimits:
     """``deadline``: unix seconds; ``stop_after``: inputs set aside (see ``outcomes``); None: no limit.
     ``retries``: further tries for what may pass."""
 
@@ -43,7 +43,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Orders:
+class BatchJob:
     """One night. ``requests``: one per input, by its key, in the order of the workflow; ``refused``:
     those that can be no input, with the reason. ``overwrite``: begin anew, and replace
     what stands at the outputs. ``of_many``: other orders share the folder."""
@@ -55,7 +55,7 @@ class Orders:
     refused: dict[str, str] = field(default_factory=dict)
     cluster: Any = "auto"
     workers: int = 1
-    limits: Limits = field(default_factory=Limits)
+    limits: RunLimits = field(default_factory=RunLimits)
     overwrite: bool = False
     of_many: bool = False
 
@@ -89,11 +89,11 @@ def _memory() -> tuple[str, int]:
     return socket.gethostname(), hardware.memory_bytes()
 
 
-def orders_of(workflow: Workflow, *, overwrite: bool = False) -> Orders:
+def job_of(workflow: Workflow, *, overwrite: bool = False) -> BatchJob:
     """What a workflow of one prediction means, now and here. WorkflowError where its inputs can't be
     listed."""
     listing = listed(workflow)
-    return Orders(
+    return BatchJob(
         folder=Path(workflow.run_folder),
         fingerprint=workflow.sha256,
         workflow=workflow.to_json(),
@@ -101,7 +101,7 @@ def orders_of(workflow: Workflow, *, overwrite: bool = False) -> Orders:
         refused=listing.refused,
         cluster=workflow.cluster,
         workers=workflow.workers or max(1, hardware.gpus()),
-        limits=Limits(
+        limits=RunLimits(
             deadline=workflow.limits.deadline(datetime.now()),
             stop_after=workflow.on_failure.stop_after,
             retries=workflow.on_failure.retries,
@@ -180,7 +180,7 @@ def largest_first(items: Iterable[PlannedInput]) -> list[PlannedInput]:
     return sorted(items, key=lambda item: -item.seconds)
 
 
-def rounds(
+def by_risk(
     items: Iterable[PlannedInput], feared: Mapping[str, int], alone: bool
 ) -> list[list[PlannedInput]]:
     """What is done before what else begins: all that nobody fears, then the feared ones, those that were
@@ -193,7 +193,7 @@ def rounds(
     return calm + [[item] for some in found for item in some if item.key in feared]
 
 
-def may_lead(in_hand: Sequence[int], window: int) -> bool:
+def may_coordinate(in_hand: Sequence[int], window: int) -> bool:
     """Whether another large input may begin beside those with ``in_hand`` blocks left each: when
     they can't fill the pool's window, or are too few to overlap."""
     if len(in_hand) < FEWEST_LED:

@@ -20,7 +20,7 @@ def in_words(error: BaseException) -> str:
     return error.message if isinstance(error, SegbatchError) else f"{type(error).__name__}: {error}"
 
 
-class Ledger(Callback):
+class Outcomes(Callback):
     """Takes down the events of a run, then sends them on. ``counts``: inputs by fate, and ``inputs`` in
     all, ``resumed``: complete before this run."""
 

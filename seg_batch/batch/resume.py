@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg_batch.batch.cleanup import forget_reports
-from seg_batch.batch.job import Orders, PlannedInput, RefusedInput
+from seg_batch.batch.job import BatchJob, PlannedInput, RefusedInput
 from seg_batch.batch.journal import Journal, fold
-from seg_batch.batch.journal.events import Event, InputResult, ProductStamp
+from seg_batch.batch.journal.events import InputResult, JournalEvent, ProductStamp
 from seg_batch.batch.journal.state import COMPLETE
-from seg_batch.batch.summaries import stamp
+from seg_batch.batch.summaries import file_stamp
 from seg_batch.core.errors import Exit, StoreError
 from seg_batch.core.files import flush, write_json
 from seg_batch.core.run_files import JOURNAL, WORKFLOW, kept_journal
@@ -24,7 +24,7 @@ from seg_batch.io.sinks.product import digest
 
 
 @dataclass(frozen=True)
-class Earlier:
+class PreviousRun:
     """``complete``: results of inputs whose products are as they were; what they are to be made of now
     only a survey tells (see ``stands``). ``feared``: see there. ``dropped``: inputs that the workflow
     names no more, but for complete ones: what was set aside and then taken away makes no night less
@@ -35,7 +35,7 @@ class Earlier:
     dropped: list[str]
 
 
-def enter(orders: Orders) -> Earlier:
+def enter(orders: BatchJob) -> PreviousRun:
     """The run folder is made ready; returns what is known of it.
 
     StoreError when it holds the run of another workflow, unless ``overwrite``, which moves that run's
@@ -48,10 +48,10 @@ def enter(orders: Orders) -> Earlier:
     told = [words[:1] for words in orders.workflow.get("on_finish", ())]
     whole = {**orders.workflow, "on_finish": told, "fingerprint": orders.fingerprint}
     write_json(orders.folder / WORKFLOW, whole)
-    return known or Earlier({}, {}, [])
+    return known or PreviousRun({}, {}, [])
 
 
-def earlier(orders: Orders) -> Earlier | None:
+def earlier(orders: BatchJob) -> PreviousRun | None:
     """What is known in the run folder; None where it is to be put aside. StoreError as for ``enter``."""
     events = Journal.read(orders.folder / JOURNAL)
     if _begins_anew(orders, events):
@@ -61,14 +61,14 @@ def earlier(orders: Orders) -> Earlier | None:
         key: one.outcome for key, one in inputs.items() if one.status == COMPLETE and one.outcome
     }
     gone = [key for key in inputs if key not in orders.requests and key not in orders.refused]
-    return Earlier(
+    return PreviousRun(
         {key: done[key] for key in orders.requests if key in done and is_unchanged(done[key])},
-        feared(events),
+        crash_suspects(events),
         [] if orders.of_many else [key for key in gone if key not in done],
     )
 
 
-def feared(events: list[Event]) -> dict[str, int]:
+def crash_suspects(events: list[JournalEvent]) -> dict[str, int]:
     """Inputs that were in hand when a run died without a word, and how often, from twice on. One of them
     may be what kills it, such as a file that crashes its reader; so they are done after all others."""
     deaths, in_hand = Counter[str](), set[str]()
@@ -94,7 +94,7 @@ def _put_aside(folder: Path) -> None:
     forget_reports(folder)
 
 
-def _begins_anew(orders: Orders, events: list[Event]) -> bool:
+def _begins_anew(orders: BatchJob, events: list[JournalEvent]) -> bool:
     # One that was killed at once has told of no workflow, and whoever took it over says only that.
     if all(event["event"] == "taken_over" for event in events):
         return False
@@ -117,7 +117,7 @@ def _fingerprint(path: Path) -> str:
         return ""
 
 
-def stands(result: InputResult | None, surveyed: PlannedInput | RefusedInput) -> bool:
+def is_up_to_date(result: InputResult | None, surveyed: PlannedInput | RefusedInput) -> bool:
     """Whether a complete result, if there is any, is what would be made of the input as the survey found
     it: of the same input and model, at the same place. Of one that is gone nothing else can be made."""
     if result is None:
@@ -140,7 +140,7 @@ def is_unchanged(result: InputResult) -> bool:
 
 def _is_same(path: Path, made: ProductStamp) -> bool:
     """By size and time, else by its hash."""
-    size, mtime_ns = stamp(str(path))
+    size, mtime_ns = file_stamp(str(path))
     if not mtime_ns or size != made["bytes"]:
         return False
     return mtime_ns == made["mtime_ns"] or digest(path) == made["sha256"]

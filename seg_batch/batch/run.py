@@ -15,7 +15,7 @@ from typing import Any
 
 from seg_batch.batch.cleanup import forget_reports
 from seg_batch.batch.hooks import run_hooks
-from seg_batch.batch.job import Orders, orders_of, require_named
+from seg_batch.batch.job import BatchJob, job_of, require_named
 from seg_batch.batch.journal import begin, open_run
 from seg_batch.batch.run_log import LogWriter, RunLog, recording, worker_line
 from seg_batch.batch.runner import carry_out
@@ -68,11 +68,11 @@ def run_unattended(
     return {**told, "report": str(folder / PAGE)}
 
 
-def _settled(workflow: Workflow, overwrite: bool, say: Say) -> Orders:
+def _settled(workflow: Workflow, overwrite: bool, say: Say) -> BatchJob:
     """The orders; where there can be none, the journal of an earlier try is told so."""
     try:
         require_named(workflow)
-        return orders_of(workflow, overwrite=overwrite)
+        return job_of(workflow, overwrite=overwrite)
     except SegbatchError as error:
         if _is_ours(workflow):
             with open_run(Path(workflow.run_folder), say=say) as journal:

@@ -14,36 +14,36 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.cleanup import forget_reports, sweep, write_aside
-from seg_batch.batch.dispatch import Ended, InHand, standing
-from seg_batch.batch.job import Orders, PlannedInput, RefusedInput, largest_first, rounds
+from seg_batch.batch.dispatch import Dispatcher, Ended, partial_result
+from seg_batch.batch.job import BatchJob, PlannedInput, RefusedInput, by_risk, largest_first
 from seg_batch.batch.journal import Journal, begin, open_run
 from seg_batch.batch.journal.events import InputResult
-from seg_batch.batch.outcomes import Ledger, in_words
-from seg_batch.batch.resume import Earlier, enter, stands
-from seg_batch.batch.shutdown import Stop
+from seg_batch.batch.outcomes import Outcomes, in_words
+from seg_batch.batch.resume import PreviousRun, enter, is_up_to_date
+from seg_batch.batch.shutdown import Shutdown
 from seg_batch.batch.summaries import may_heal
-from seg_batch.batch.survey import survey
+from seg_batch.batch.survey import survey_inputs
 from seg_batch.config.cluster import read_spec
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import ClusterError, Exit, RefusedError, SegbatchError
-from seg_batch.core.files import told as on_disk
+from seg_batch.core.files import translate_os_errors as on_disk
 from seg_batch.core.hardware import disk_free_bytes, existing
 from seg_batch.core.units import show_bytes
 from seg_batch.executors import Pool, open_pool, require_memory
 from seg_batch.executors.faults import back_off_s
 from seg_batch.executors.pool import InlinePool
-from seg_batch.inference.worker_requirements import shared_needs
+from seg_batch.inference.worker_requirements import shared_requirements
 
 _LEFT_OPEN: list[ExitStack] = []  # pools of interrupted nights: to let go of one would close it
 
 
 def carry_out(
-    orders: Orders,
+    orders: BatchJob,
     callback: Callback,
     *,
     pool: Pool | None = None,
-    stop: Stop | None = None,
+    stop: Shutdown | None = None,
     say: Callable[[str], None],
     opened: Callable[[Pool], None],
 ) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def carry_out(
         orders.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held, ExitStack() as ours:
         journal = held.enter_context(open_run(orders.folder, say=say))
-        night = _Night(orders, journal, Callbacks(callback), stop or Stop())
+        night = BatchRunner(orders, journal, Callbacks(callback), stop or Shutdown())
         held.callback(night.release_stop)
         held.callback(sweep, orders)
         earlier = enter(orders)
@@ -89,16 +89,18 @@ def carry_out(
         return night.told(began)
 
 
-def _pool_for(orders: Orders) -> AbstractContextManager[Pool]:
-    return open_pool(orders.cluster, orders.workers, shared_needs(orders.requests.values()))
+def _pool_for(orders: BatchJob) -> AbstractContextManager[Pool]:
+    return open_pool(orders.cluster, orders.workers, shared_requirements(orders.requests.values()))
 
 
-class _Night:
+class BatchRunner:
     """The state of one night in its coordinator: the journal, counts, and what is in hand."""
 
-    def __init__(self, orders: Orders, journal: Journal, callback: Callback, stop: Stop) -> None:
+    def __init__(
+        self, orders: BatchJob, journal: Journal, callback: Callback, stop: Shutdown
+    ) -> None:
         self.orders, self.journal, self.callback, self.stop = orders, journal, callback, stop
-        self.ledger = self.stop.callback = Ledger(journal, callback)
+        self.ledger = self.stop.callback = Outcomes(journal, callback)
 
     def release_stop(self) -> None:
         """The journal is about to close: a stop that outlives this run tells the callback alone."""
@@ -109,14 +111,14 @@ class _Night:
         if not self.orders.requests.keys() <= done.keys():
             return False
         with closing(InlinePool()) as here:
-            surveyed = survey(here, self.orders.on(here), self.stop.asked.is_set)
-            if not all(stands(done[one.key], one) for one in surveyed):
+            surveyed = survey_inputs(here, self.orders.on(here), self.stop.asked.is_set)
+            if not all(is_up_to_date(done[one.key], one) for one in surveyed):
                 return False
         self._open(done)
         self.ledger.on(self._totals([]))
         return True
 
-    def work(self, pool: Pool, earlier: Earlier, *, own: bool) -> None:
+    def work(self, pool: Pool, earlier: PreviousRun, *, own: bool) -> None:
         """``own``: the pool was opened for this night, and its workers were not asked for memory."""
         dashboard = getattr(pool, "dashboard", None)
         self.ledger.on(events.PoolOpened(pool.name, pool.workers, dashboard))
@@ -125,11 +127,11 @@ class _Night:
         if own and items and not read_spec(self.orders.cluster).here:
             require_memory(pool, max(item.facts["promised_bytes"] for item in items))
         retries = self.orders.limits.retries
-        hand = InHand(pool, self.stop, self.ledger, self._begin, retries)
-        for some in rounds(items, earlier.feared, alone=pool.inline):
+        hand = Dispatcher(pool, self.stop, self.ledger, self._begin, retries)
+        for some in by_risk(items, earlier.feared, alone=pool.inline):
             self._do(hand, some)
 
-    def _do(self, hand: InHand, items: list[PlannedInput]) -> None:
+    def _do(self, hand: Dispatcher, items: list[PlannedInput]) -> None:
         retries = self.orders.limits.retries
         for attempt in range(1, retries + 2):
             again: list[PlannedInput] = []
@@ -148,10 +150,10 @@ class _Night:
     def _surveyed(self, pool: Pool, done: dict[str, InputResult]) -> list[PlannedInput]:
         """What is to be done; what can't be is refused. ``done``: what need not, if it stands."""
         requests, items = self.orders.on(pool), list[PlannedInput]()
-        for n, one in enumerate(survey(pool, requests, self.stop.asked.is_set), start=1):
+        for n, one in enumerate(survey_inputs(pool, requests, self.stop.asked.is_set), start=1):
             self.ledger.on(events.Surveyed(n, len(requests)))
             if one.key in done:
-                if stands(done[one.key], one):
+                if is_up_to_date(done[one.key], one):
                     continue
                 self.ledger.anew()
             if isinstance(one, RefusedInput):
@@ -200,7 +202,7 @@ class _Night:
         self.stop.ask(in_words(ended.error), fault=True)
 
     def _settle(self, item: PlannedInput, ended: Ended) -> None:
-        error, result = ended.error, ended.result or standing(item)
+        error, result = ended.error, ended.result or partial_result(item)
         if result is not None:
             self.ledger.on(events.InputDone(item.key, result))
         elif isinstance(error, RefusedError) and ended.fault != "passing":

@@ -17,7 +17,7 @@ from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 
 
-class Stop:
+class Shutdown:
     """``asked`` is set once, with ``why``, and ``callback`` is told."""
 
     def __init__(self, callback: Callback | None = None) -> None:

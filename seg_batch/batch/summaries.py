@@ -29,7 +29,7 @@ WARNINGS = 5  # and failures 3: of more, the report beside the product tells
 OF = ("input", "volume", "model", "weights")
 
 
-def facts_of(prepared: Prepared[DraftPlan]) -> InputFacts:
+def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
     """Of the event "surveyed"; JSON-ready."""
     plan, info = prepared.plan, prepared.info
     return {
@@ -85,7 +85,7 @@ def _of(fingerprint: dict[str, Any]) -> str:
 
 
 def _made(product: ProductFacts) -> ProductStamp:
-    mtime_ns = stamp(product["path"])[1]
+    mtime_ns = file_stamp(product["path"])[1]
     return {"sha256": product["sha256"], "bytes": product["bytes"], "mtime_ns": mtime_ns}
 
 
@@ -95,7 +95,7 @@ def may_heal(result: InputResult) -> str:
     return unread[0] if unread else ""
 
 
-def stamp(path: str) -> tuple[int, int]:
+def file_stamp(path: str) -> tuple[int, int]:
     """Size and modification time (ns) of a file, or of all that are in a Zarr; zeros: gone."""
     try:
         found = [file.stat() for file in files_in(Path(path))]

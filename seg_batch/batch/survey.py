@@ -13,7 +13,7 @@ from itertools import batched
 
 from seg_batch.batch.job import PlannedInput, RefusedInput
 from seg_batch.batch.journal.events import InputFacts
-from seg_batch.batch.summaries import facts_of
+from seg_batch.batch.summaries import input_facts
 from seg_batch.core.errors import ClusterError, SegbatchError
 from seg_batch.core.hardware import here
 from seg_batch.executors import Pool, run_bounded
@@ -26,14 +26,14 @@ TOGETHER = 8  # inputs per task: to look at one takes some milliseconds, as does
 Asked = tuple[str, Request]
 
 
-def look(asked: tuple[Asked, ...]) -> list[InputFacts | RefusedInput]:
+def inspect_input(asked: tuple[Asked, ...]) -> list[InputFacts | RefusedInput]:
     """The task: what is known of each input."""
     return [_look(key, request) for key, request in asked]
 
 
 def _look(key: str, request: Request, failures: int = 0) -> InputFacts | RefusedInput:
     try:
-        return facts_of(prepare(request))
+        return input_facts(prepare(request))
     except SegbatchError as error:
         if fault_of(error) == "passing" and failures < LOOKS:
             time.sleep(back_off_s(failures + 1))
@@ -44,7 +44,7 @@ def _look(key: str, request: Request, failures: int = 0) -> InputFacts | Refused
     return RefusedInput(key, text, os.path.exists(request.input), here())
 
 
-def survey(
+def survey_inputs(
     pool: Pool, requests: dict[str, Request], stop: Callable[[], bool]
 ) -> Iterator[PlannedInput | RefusedInput]:
     """Each input as it was found, as it comes; ends early once ``stop``.
@@ -52,7 +52,7 @@ def survey(
     ClusterError where a worker does not see an input that is there: every other would be missing, too.
     """
     groups = (group for group in batched(requests.items(), TOGETHER) if not stop())
-    for outcome in run_bounded(pool, look, groups):
+    for outcome in run_bounded(pool, inspect_input, groups):
         if outcome.error is not None:
             yield from (RefusedInput(key, _lost(outcome.error)) for key, _ in outcome.item)
             continue

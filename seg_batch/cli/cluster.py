@@ -74,9 +74,9 @@ def check(
     """Start or reach the cluster, ask every worker what it has, and end it again."""
     from seg_batch.executors.cluster.launch import open_pool
     from seg_batch.executors.cluster.preflight import check_workers
-    from seg_batch.executors.cluster.requirements import Needs
+    from seg_batch.executors.cluster.requirements import WorkerRequirements
 
-    needs = Needs(inputs=tuple(path or ()), outputs=tuple(output or ()))
+    needs = WorkerRequirements(inputs=tuple(path or ()), outputs=tuple(output or ()))
     with open_pool(spec, workers) as pool:
         _, answers = check_workers(pool, needs)
         told = {

@@ -52,9 +52,9 @@ def run(
 
 
 def _show_plan(workflow: Workflow, overwrite: bool, as_json: bool) -> None:
-    from seg_batch.batch.dry_run import plan_lines, plan_night
+    from seg_batch.batch.dry_run import plan_lines, plan_run
 
-    plan = plan_night(workflow, overwrite=overwrite)
+    plan = plan_run(workflow, overwrite=overwrite)
     typer.echo(json.dumps(plan) if as_json else "\n".join(plan_lines(plan)))
     raise typer.Exit(3 if plan["refused"] else 0)
 

@@ -49,8 +49,8 @@ def watch(
 ) -> None:
     """Segment what arrives in a folder, each once, until told to end (Ctrl-C, SIGTERM)."""
     from seg_batch.batch.report import write
-    from seg_batch.batch.watch.archive import Tidying
-    from seg_batch.batch.watch.loop import Rules
+    from seg_batch.batch.watch.archive import Archive
+    from seg_batch.batch.watch.loop import ArrivalRules
     from seg_batch.batch.watch.service import Service, serve
     from seg_batch.cli.display.run_table import RunTable
 
@@ -58,8 +58,8 @@ def watch(
         raise PlanError(f"--marker {marker!r} is no ending of a name: use one like .done")
     done_to, bad_to = (Path(f).absolute() if f else None for f in (move_to, failed_to))
     service = Service(
-        tidying=Tidying(Path(folder).absolute(), done_to, bad_to, marker),
-        rules=Rules(settle, every, marker, once),
+        tidying=Archive(Path(folder).absolute(), done_to, bad_to, marker),
+        rules=ArrivalRules(settle, every, marker, once),
         workflow=_workflow(workflow, arguments, options, folder),
         overwrite=overwrite,
         report=write,

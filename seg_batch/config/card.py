@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from seg_batch.config.postprocess import Step, check
+from seg_batch.config.postprocess import Step, check_chain
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Axis, Shape
 from seg_batch.core.normalise import Normaliser
@@ -170,7 +170,7 @@ class ModelCard(Frozen):
         numbers = {len(self.normalisation.mean), len(self.normalisation.std)}
         if self.normalisation.kind == "card" and numbers != {len(self.channels or ())}:
             raise ValueError("normalisation needs one mean and one std per channel")
-        check(self.post, [c.name for c in self.classes], background=self.background_name)
+        check_chain(self.post, [c.name for c in self.classes], background=self.background_name)
         return self
 
     @property

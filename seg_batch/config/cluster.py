@@ -22,7 +22,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from seg_batch.config.yaml_source import Tree, Where, parse_tree, text_of
+from seg_batch.config.yaml_source import Where, YamlSource, parse_tree, text_of
 from seg_batch.core.errors import ClusterError, WorkflowError
 from seg_batch.core.text import nearest
 from seg_batch.core.units import parse_bytes, parse_seconds
@@ -172,16 +172,16 @@ def read_spec(given: str | Mapping[str, Any] | ClusterSpec) -> ClusterSpec:
     if isinstance(given, ClusterSpec):
         return given
     if isinstance(given, Mapping):
-        return _checked(Tree(given), "cluster", Path.cwd())
+        return _checked(YamlSource(given), "cluster", Path.cwd())
     if given in WORDS or "://" in given:
-        return _checked(Tree({"cluster": given}), "--cluster", Path.cwd())
+        return _checked(YamlSource({"cluster": given}), "--cluster", Path.cwd())
     path = Path(given)
     if path.suffix not in (".yaml", ".yml"):
         raise ClusterError(f"--cluster {_unknown(given)}; {nearest(given, WORDS)}")
     return _checked(_said_in(path), str(path), path.absolute().parent)
 
 
-def _said_in(path: Path) -> Tree:
+def _said_in(path: Path) -> YamlSource:
     try:
         tree = parse_tree(text_of(path), str(path))
     except WorkflowError as error:
@@ -193,7 +193,7 @@ def _said_in(path: Path) -> Tree:
     return tree
 
 
-def _checked(said: Tree, where: str, folder: Path) -> ClusterSpec:
+def _checked(said: YamlSource, where: str, folder: Path) -> ClusterSpec:
     """The spec in ``said``; a relative ``security`` is seen from ``folder``."""
     given = dict(said.plain)
     folder_of_keys = given.get("security")

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg_batch.config.yaml_source import Place, Tree, Where, parse_tree
+from seg_batch.config.yaml_source import SourcePlace, Where, YamlSource, parse_tree
 from seg_batch.core.errors import WorkflowError
 
 
-def with_settings(tree: Tree, settings: Iterable[str]) -> Tree:
+def with_settings(tree: YamlSource, settings: Iterable[str]) -> YamlSource:
     """``tree`` with each setting put in. A relative path in one starts at the current folder.
 
     An item of a list is named by its number from 0, a step also by its name:
@@ -27,7 +27,7 @@ def with_settings(tree: Tree, settings: Iterable[str]) -> Tree:
     return tree
 
 
-def _put(tree: Tree, path: list[str], value: Tree, source: str) -> Tree:
+def _put(tree: YamlSource, path: list[str], value: YamlSource, source: str) -> YamlSource:
     """A copy of the tree in which ``value`` stands at ``path``, at the place ``source``."""
     where: Where = ()
     plain = parent = _copied(tree.plain if tree.plain is not None else {})
@@ -43,9 +43,9 @@ def _put(tree: Tree, path: list[str], value: Tree, source: str) -> Tree:
     return replace(tree, plain=plain, **_places(tree, where, source))
 
 
-def _places(tree: Tree, where: Where, source: str) -> dict[str, dict[Where, Place]]:
+def _places(tree: YamlSource, where: Where, source: str) -> dict[str, dict[Where, SourcePlace]]:
     """The places of the tree, of which all at and below ``where`` are now ``source``."""
-    here, n = Place(0, 0, source), len(where)
+    here, n = SourcePlace(0, 0, source), len(where)
     keys, values = (
         {at: place for at, place in places.items() if at[:n] != where}
         for places in (tree.keys, tree.values)

@@ -278,21 +278,23 @@ def parse_chain(texts: Iterable[str]) -> tuple[AnyStep, ...]:
     return tuple(map(parse_step, texts))
 
 
-def to_json(chain: Iterable[AnyStep]) -> tuple[dict[str, Any], ...]:
+def chain_to_json(chain: Iterable[AnyStep]) -> tuple[dict[str, Any], ...]:
     return tuple(step.model_dump(mode="json") for step in chain)
 
 
-def from_json(data: Iterable[dict[str, Any]]) -> tuple[AnyStep, ...]:
-    """The inverse of ``to_json``; pydantic's ValidationError (a ValueError) when it is none."""
+def chain_from_json(data: Iterable[dict[str, Any]]) -> tuple[AnyStep, ...]:
+    """The inverse of ``chain_to_json``; pydantic's ValidationError (a ValueError) when it is none."""
     return _CHAIN.validate_python(tuple(data))
 
 
 def describe(step: AnyStep | dict[str, Any]) -> str:
     """A step in words, for plans and reports."""
-    return (from_json([step])[0] if isinstance(step, dict) else step).in_words()
+    return (chain_from_json([step])[0] if isinstance(step, dict) else step).in_words()
 
 
-def check(chain: Iterable[AnyStep], classes: Iterable[str], *, background: str | None) -> None:
+def check_chain(
+    chain: Iterable[AnyStep], classes: Iterable[str], *, background: str | None
+) -> None:
     """ValueError in one line unless the chain fits these class names and makes sense in its order."""
     classes = tuple(classes)
     for place, step in enumerate(chain):

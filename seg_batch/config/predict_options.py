@@ -108,4 +108,4 @@ class RequestArguments:
     volume: int | None = option(None, "Which of a 4-D file.", least=0, key="inputs.volume")
 
 
-Options = PredictOptions
+PredictOptions = PredictOptions

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from seg_batch.config.yaml_source import Place, Tree, Where
+from seg_batch.config.yaml_source import SourcePlace, Where, YamlSource
 from seg_batch.core.errors import WorkflowError
 from seg_batch.core.text import nearest
 
@@ -24,7 +24,7 @@ _KINDS = {
 _OF_KIND = ("type", "parsing", "from_float", "parsing_size")
 
 
-def complaint(error: ValidationError, tree: Tree, model: Model) -> WorkflowError:
+def complaint(error: ValidationError, tree: YamlSource, model: Model) -> WorkflowError:
     """The fault that stands first in the file; of the others, where they are."""
     found = error.errors(include_url=False)
     locs = {one["loc"][:length] for one in found for length in range(len(one["loc"]))}
@@ -40,7 +40,9 @@ def complaint(error: ValidationError, tree: Tree, model: Model) -> WorkflowError
     return WorkflowError(f"{place}: {said}{more}")
 
 
-def _fault(where: Where, ones: list[Any], tree: Tree, model: Model) -> tuple[Place, str]:
+def _fault(
+    where: Where, ones: list[Any], tree: YamlSource, model: Model
+) -> tuple[SourcePlace, str]:
     wanted = {one["type"]: _wanted(one, model) for one in ones}
     one = next((one for one in ones if not wanted[one["type"]]), ones[0])
     if one["type"] == "extra_forbidden":

@@ -31,7 +31,7 @@ type Where = tuple[int | str, ...]  # the keys and list indices that lead to a v
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class SourcePlace:
     """Where something was said, counted from 1; line 0: in ``source`` as a whole."""
 
     line: int
@@ -42,12 +42,12 @@ class Place:
         return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
 
 
-class Text(str):
+class SourceText(str):
     """Text that knows the folder of the file that it stood in, which its relative paths start at."""
 
     folder: Path
 
-    def __new__(cls, text: str, folder: Path) -> Text:
+    def __new__(cls, text: str, folder: Path) -> SourceText:
         made = super().__new__(cls, text)
         made.folder = folder
         return made
@@ -57,12 +57,12 @@ class Text(str):
 
 
 @dataclass(frozen=True)
-class Tree:
+class YamlSource:
     """``plain`` values, and the places of each ``key`` and each ``value``."""
 
     plain: Any
-    keys: dict[Where, Place] = field(default_factory=dict)
-    values: dict[Where, Place] = field(default_factory=dict)
+    keys: dict[Where, SourcePlace] = field(default_factory=dict)
+    values: dict[Where, SourcePlace] = field(default_factory=dict)
 
     def found(self, where: Where) -> Where:
         """``where`` without the steps that the file does not have: those that a short way of
@@ -74,13 +74,13 @@ class Tree:
                 steps.append(step)
         return tuple(steps)
 
-    def place(self, where: Where, *, of_key: bool = False) -> Place:
+    def place(self, where: Where, *, of_key: bool = False) -> SourcePlace:
         """Of ``where``, or of the innermost thing around it that has one."""
         places = self.keys if of_key else self.values
         for length in range(len(where), -1, -1):
             if where[:length] in places:
                 return places[where[:length]]
-        return Place(0, 0, next(iter(self.values.values())).source)
+        return SourcePlace(0, 0, next(iter(self.values.values())).source)
 
 
 def _has(plain: Any, step: int | str) -> bool:
@@ -109,7 +109,7 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
             self.deep -= 1
 
 
-class Written(yaml.SafeDumper):
+class YamlDumper(yaml.SafeDumper):
     """Writes what is read here: texts that would be numbers are quoted, nothing is an alias."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -123,7 +123,7 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):
-    for _either in (_Loader, Written):
+    for _either in (_Loader, YamlDumper):
         _either.add_implicit_resolver(_CORE + _tag, re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
 
@@ -131,8 +131,8 @@ def _refused(event: Any, why: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=why, problem_mark=event.start_mark)
 
 
-def read_tree(path: Path) -> Tree:
-    """What the file says, its texts as ``Text``; WorkflowError, with line and column, where it is not
+def read_tree(path: Path) -> YamlSource:
+    """What the file says, its texts as ``SourceText``; WorkflowError, with line and column, where it is not
     YAML."""
     return parse_tree(text_of(path), str(path), path.absolute().parent)
 
@@ -156,13 +156,17 @@ def text_of(path: Path, most_bytes: int = MOST_BYTES) -> str:
         raise WorkflowError(f"{place}: not UTF-8: store the file as UTF-8") from None
 
 
-def parse_tree(text: str, source: str, folder: Path | None = None) -> Tree:
+def parse_tree(text: str, source: str, folder: Path | None = None) -> YamlSource:
     """What ``text`` says; ``folder``: where its relative paths start, where texts are to know that."""
     try:
         node = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Place(mark.line + 1, mark.column + 1, source) if mark else Place(0, 0, source)
+        place = (
+            SourcePlace(mark.line + 1, mark.column + 1, source)
+            if mark
+            else SourcePlace(0, 0, source)
+        )
         line = "".join(text.splitlines()[mark.line : mark.line + 1]) if mark else ""
         raise WorkflowError(f"{place}: {_words(error, line)}") from None
     except yaml.reader.ReaderError as error:
@@ -172,10 +176,10 @@ def parse_tree(text: str, source: str, folder: Path | None = None) -> Tree:
         ) from None
     except RecursionError:
         raise WorkflowError(f"{source}: nested too deeply: nothing here is so deep") from None
-    tree = Tree(None)
+    tree = YamlSource(None)
     if node is None:
         return tree
-    return Tree(_Built(tree, source, folder).value(node, ()), tree.keys, tree.values)
+    return YamlSource(_Built(tree, source, folder).value(node, ()), tree.keys, tree.values)
 
 
 def _words(error: yaml.MarkedYAMLError, line: str) -> str:
@@ -186,16 +190,16 @@ def _words(error: yaml.MarkedYAMLError, line: str) -> str:
     return f"not YAML ({said}){hint}"
 
 
-def _at(before: str, source: str) -> Place:
+def _at(before: str, source: str) -> SourcePlace:
     """The place right after the text ``before``."""
     lines = before.split("\n")
-    return Place(len(lines), len(lines[-1]) + 1, source)
+    return SourcePlace(len(lines), len(lines[-1]) + 1, source)
 
 
 class _Built:
     """Nodes made into plain values; what was where goes into the tree."""
 
-    def __init__(self, tree: Tree, source: str, folder: Path | None) -> None:
+    def __init__(self, tree: YamlSource, source: str, folder: Path | None) -> None:
         self.tree, self.source, self.folder = tree, source, folder
 
     def value(self, node: Any, where: Where) -> Any:
@@ -210,7 +214,7 @@ class _Built:
 
     def pairs(self, node: Any, where: Where) -> Iterator[tuple[str, Any]]:
         """Keys, each known to be text and to stand there once, with the nodes of their values."""
-        seen: dict[str, Place] = {}
+        seen: dict[str, SourcePlace] = {}
         for key_node, item in node.value:
             place = self.place(key_node)
             if not isinstance(key_node, yaml.ScalarNode):
@@ -229,7 +233,7 @@ class _Built:
     def scalar(self, node: Any) -> Any:
         text, kind = node.value, node.tag.removeprefix(_CORE)
         if kind == "str":
-            return text if self.folder is None else Text(text, self.folder)
+            return text if self.folder is None else SourceText(text, self.folder)
         if kind in ("int", "float"):
             if len(text) > MOST_DIGITS:
                 raise WorkflowError(
@@ -256,5 +260,5 @@ class _Built:
             "write the value alone"
         )
 
-    def place(self, node: Any) -> Place:
-        return Place(node.start_mark.line + 1, node.start_mark.column + 1, self.source)
+    def place(self, node: Any) -> SourcePlace:
+        return SourcePlace(node.start_mark.line + 1, node.start_mark.column + 1, self.source)

@@ -15,7 +15,7 @@ import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.conversion import int8_scores, sample_patches
-from seg_batch.conversion.sample_patches import RealPatches
+from seg_batch.conversion.sample_patches import SamplePatches
 from seg_batch.core import events, files
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import BundleError, InputError, OutputError
@@ -26,8 +26,8 @@ from seg_batch.inference import bundles
 from seg_batch.inference.bundles import Model
 from seg_batch.io.sinks.publish import writing_folder
 from seg_batch.nn.export import formats, subprocess_run
-from seg_batch.nn.export.formats import Format, Tolerance
-from seg_batch.nn.export.job import Order
+from seg_batch.nn.export.formats import ExportFormat, Tolerance
+from seg_batch.nn.export.job import ExportJob
 
 REPORT = "export.json"
 COMPARED, CALIBRATED = 8, 64  # patches
@@ -39,7 +39,7 @@ class _Asked:
     """One export, its words understood."""
 
     model: Model
-    form: Format
+    form: ExportFormat
     quantize: str
     calibrate: str | None
     check: str | None
@@ -96,7 +96,7 @@ def _require_data(quantize: str, calibrate: str | None) -> None:
 
 def _source(name: str) -> Model:
     """The bundle, if there is a Keras model in it whose bytes its card vouches for."""
-    model = bundles.checked(bundles.find(name))
+    model = bundles.checked(bundles.find_bundle(name))
     if model.path is None or model.card.format != "keras":
         what = "has no network" if model.path is None else f"is an {model.card.format} bundle"
         raise BundleError(
@@ -148,11 +148,11 @@ def _made(asked: _Asked, folder: Path, callback: Callback) -> tuple[dict[str, An
     return report, card
 
 
-def _ordered(asked: _Asked) -> tuple[Order, RealPatches | None]:
+def _ordered(asked: _Asked) -> tuple[ExportJob, SamplePatches | None]:
     card, learnt = asked.model.card, None
     if asked.calibrate is not None:
         learnt = sample_patches.for_calibrating(card, CALIBRATED, asked.calibrate)
-    order = Order(
+    order = ExportJob(
         weights=asked.model.weights,
         sha256=card.weights_sha256,
         patch=sample_patches.patch_of(card),

@@ -28,7 +28,7 @@ from seg_batch.inference import bundles
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 
 if TYPE_CHECKING:
-    from seg_batch.nn.wrap_foreign import Wrapped
+    from seg_batch.nn.wrap_foreign import WrappedModel
 
 BACKGROUND = "background"  # a class of this name is left out of mean scores
 
@@ -111,7 +111,7 @@ def _normalisation(told: ImportOptions) -> Normalisation:
     return Normalisation(kind="card", mean=told.mean, std=told.std)
 
 
-def _measured(card: ModelCard, told: ImportOptions, made: Wrapped) -> ModelCard:
+def _measured(card: ModelCard, told: ImportOptions, made: WrappedModel) -> ModelCard:
     """The card with what was found out of the model."""
     from seg_batch.nn.analysis.flops import activation_bytes, forward_flops
     from seg_batch.nn.analysis.global_layers import for_card

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.conversion.sample_patches import held_part, is_dataset
 from seg_batch.core.errors import InputError
 from seg_batch.core.units import counted_plainly
-from seg_batch.datasets.patch_set import Held
+from seg_batch.datasets.patch_set import HeldRegion
 from seg_batch.evaluation.held_out_cases import collect
 from seg_batch.evaluation.score import scores_of
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.sliding_window.stitch import Predictor
-from seg_batch.nn.export.formats import DICE_LOSS, Format
+from seg_batch.nn.export.formats import DICE_LOSS, ExportFormat
 
 
 def scored(
-    card: ModelCard, model: Model, form: Format, file: Path, data: Path
+    card: ModelCard, model: Model, form: ExportFormat, file: Path, data: Path
 ) -> tuple[ModelCard, dict[str, Any] | None]:
     """The card with the scores of the quantised file instead of the model's, and what it lost.
 
@@ -33,7 +33,7 @@ def scored(
     part = held_part(data) if is_dataset(data) else None
     if part is None:
         return card.model_copy(update={"scores": kept}), None
-    regions = [c.region for c in collect(data, part, card, Options(), ()).cases if c.region]
+    regions = [c.region for c in collect(data, part, card, PredictOptions(), ()).cases if c.region]
     before = scores_of(regions, card, _predictor("keras_file", model.weights))
     after = scores_of(regions, card, _predictor(form.module, file))
     dice = _compared(part, regions, before, after)
@@ -58,7 +58,7 @@ def _predictor(module: str, file: Path) -> Predictor:
 
 
 def _compared(
-    part: str, regions: Sequence[Held], before: dict[str, Any], after: dict[str, Any]
+    part: str, regions: Sequence[HeldRegion], before: dict[str, Any], after: dict[str, Any]
 ) -> dict[str, Any]:
     a, b = (scores["overall"]["mean_dice"]["mean"] for scores in (before, after))
     classes = {

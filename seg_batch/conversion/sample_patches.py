@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
@@ -22,8 +22,8 @@ from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.resources import SAMPLES
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.evaluation.held_out_cases import collect, require_card, whole_region
-from seg_batch.evaluation.postprocess_region import Seen
-from seg_batch.inference.bundles import misfit
+from seg_batch.evaluation.postprocess_region import SeenRegion
+from seg_batch.inference.bundles import mismatch
 from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH, make_grid
 from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.io.sources import open_source
@@ -31,7 +31,7 @@ from seg_batch.io.sources.views.open_view import Axes, open_view
 
 
 @dataclass(frozen=True)
-class RealPatches:
+class SamplePatches:
     """float32 ``(n, *patch, channels)``, normalised, and where they are from, in words."""
 
     values: np.ndarray
@@ -43,7 +43,7 @@ def patch_of(card: ModelCard) -> Shape:
     return card.patch or DEFAULT_PATCH[card.rank or 2]
 
 
-def for_comparing(card: ModelCard, most: int, named: str | None) -> RealPatches:
+def for_comparing(card: ModelCard, most: int, named: str | None) -> SamplePatches:
     """Patches of a dataset's held-out part, of images, or (without a name) of packaged samples.
 
     InputError where nothing fits the card.
@@ -55,7 +55,7 @@ def for_comparing(card: ModelCard, most: int, named: str | None) -> RealPatches:
     return of_images(Path(named), card, most)
 
 
-def for_calibrating(card: ModelCard, most: int, named: str) -> RealPatches:
+def for_calibrating(card: ModelCard, most: int, named: str) -> SamplePatches:
     """Patches of a dataset's training part, or of images."""
     path = Path(named)
     return of_training(path, card, most) if is_dataset(path) else of_images(path, card, most)
@@ -78,7 +78,7 @@ def is_dataset(path: Path) -> bool:
     return True
 
 
-def of_training(path: Path, card: ModelCard, most: int) -> RealPatches:
+def of_training(path: Path, card: ModelCard, most: int) -> SamplePatches:
     """Rows of the training part; mirrored where they are smaller than the card's patch."""
     patches = PatchSet(path)
     require_card(patches, card)
@@ -92,29 +92,31 @@ def of_training(path: Path, card: ModelCard, most: int) -> RealPatches:
         raise InputError(f"{path} has no training patch to calibrate on: give another --calibrate")
     side = patch_of(card)
     images = [_fitted(patches.read(row)[0], side) for row in _spread(rows.tolist(), most)]
-    return RealPatches(np.stack(images), f"{len(images)} training patches of {path.name}")
+    return SamplePatches(np.stack(images), f"{len(images)} training patches of {path.name}")
 
 
-def of_held_out(path: Path, card: ModelCard, most: int) -> RealPatches:
+def of_held_out(path: Path, card: ModelCard, most: int) -> SamplePatches:
     """Tiles of the regions that were held out of training, as predict would cut them."""
     part = held_part(path)
     if part is None:
         raise InputError(f"{path} holds nothing out to compare on: give images with --check")
-    held_out = collect(path, part, card, Options(), ())
+    held_out = collect(path, part, card, PredictOptions(), ())
     each = -(-most // len(held_out.cases))
     found: list[np.ndarray] = []
     for case in _spread(held_out.cases, most):
         with held_out.open(case) as (region, _):
             found += tiles(region, card, each)
-    return RealPatches(np.stack(found[:most]), f"{len(found[:most])} {part} patches of {path.name}")
+    return SamplePatches(
+        np.stack(found[:most]), f"{len(found[:most])} {part} patches of {path.name}"
+    )
 
 
-def of_images(path: Path, card: ModelCard, most: int) -> RealPatches:
+def of_images(path: Path, card: ModelCard, most: int) -> SamplePatches:
     """Tiles of an image, or of the images in a folder; InputError when they don't fit the card."""
     files = _files(path)
     each = -(-most // len(files))
     found = [tile for file in _spread(files, most) for tile in _of_image(file, card, each)]
-    return RealPatches(np.stack(found[:most]), f"{len(found[:most])} patches of {path.name}")
+    return SamplePatches(np.stack(found[:most]), f"{len(found[:most])} patches of {path.name}")
 
 
 def _files(path: Path) -> list[Path]:
@@ -126,7 +128,7 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _of_samples(card: ModelCard, most: int) -> RealPatches:
+def _of_samples(card: ModelCard, most: int) -> SamplePatches:
     fits = [path for path in _files(SAMPLES) if _fits(path, card)]
     if not fits:
         raise InputError(
@@ -135,25 +137,25 @@ def _of_samples(card: ModelCard, most: int) -> RealPatches:
         )
     found = [tile for path in fits for tile in _of_image(path, card, -(-most // len(fits)))]
     names = ", ".join(path.name for path in fits)
-    return RealPatches(np.stack(found[:most]), f"{len(found[:most])} patches of {names}")
+    return SamplePatches(np.stack(found[:most]), f"{len(found[:most])} patches of {names}")
 
 
 def _fits(path: Path, card: ModelCard) -> bool:
     with closing(open_source(path)) as source:
-        return misfit(card, source.info) is None
+        return mismatch(card, source.info) is None
 
 
 def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
     with open_view(path, Axes(card.orientation)) as view:
-        if reason := misfit(card, view.file.info):
+        if reason := mismatch(card, view.file.info):
             raise InputError(f"{path} does not fit {card.name}: {reason}; give other images")
         return tiles(whole_region(view, card), card, most)
 
 
-def tiles(region: Seen, card: ModelCard, most: int) -> list[np.ndarray]:
+def tiles(region: SeenRegion, card: ModelCard, most: int) -> list[np.ndarray]:
     """At most ``most`` tiles of a region, spread over it, ``(*patch, channels)`` each."""
     coarse = card.model_copy(update={"finer": 1})  # the model's input is what counts here
-    grid, rank = make_grid(region.extent, coarse, Options())
+    grid, rank = make_grid(region.extent, coarse, PredictOptions())
     found = []
     for tile in _spread(list(grid.touching(region.box)), most):
         box = tile.box

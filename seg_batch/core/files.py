@@ -33,7 +33,7 @@ _ADVICE = {
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def translate_os_errors(path: Path) -> Iterator[None]:
     """Raise an ``OSError`` as an ``OutputError`` of one line that says what to do; ``DiskFullError``
     where only space is missing."""
     try:
@@ -105,10 +105,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def held(path: Path, busy: Exception) -> Iterator[int]:
+def file_lock(path: Path, busy: Exception) -> Iterator[int]:
     """An exclusive lock on a file or folder, yielded as its descriptor; raises ``busy`` when another
     process (or another descriptor of this one) has it. A killed process releases it."""
-    with told(path):
+    with translate_os_errors(path):
         handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
@@ -129,9 +129,9 @@ def is_at(folder: Path, handle: int) -> bool:
 @contextmanager
 def held_folder(folder: Path, busy: Exception) -> Iterator[None]:
     """A folder, made where there is none, for this process alone; raises ``busy`` as ``held`` does."""
-    with told(folder):
+    with translate_os_errors(folder):
         folder.mkdir(exist_ok=True)
-    with held(folder, busy) as handle:
+    with file_lock(folder, busy) as handle:
         if not is_at(folder, handle):
             raise busy
         yield
@@ -156,7 +156,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def parts(path: Path) -> list[Path]:
+def file_parts(path: Path) -> list[Path]:
     """The files of a model: ``path``; of an OpenVINO model ``model.xml`` and then ``model.bin``."""
     return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
@@ -164,7 +164,7 @@ def parts(path: Path) -> list[Path]:
 def sha256(path: Path) -> str:
     """Hash of all ``parts`` of a model, one after the other."""
     digest = hashlib.sha256()
-    for part in parts(path):
+    for part in file_parts(path):
         with part.open("rb") as file:
             hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()

@@ -94,7 +94,7 @@ class VolumeGeoref:
 Georef = RasterGeoref | VolumeGeoref
 
 
-def to_json(georef: Georef) -> dict[str, Any]:
+def georef_to_json(georef: Georef) -> dict[str, Any]:
     return asdict(georef)
 
 
@@ -144,7 +144,7 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
-def from_json(data: dict[str, Any]) -> Georef:
+def georef_from_json(data: dict[str, Any]) -> Georef:
     kind = VolumeGeoref if data.get("kind") == "volume" else RasterGeoref
     return kind(**{key: _tuples(value) for key, value in data.items()})
 
@@ -167,7 +167,7 @@ def _same(a: Any, b: Any, tolerance: float, unit: float) -> bool:
     return bool(a == b)
 
 
-def differences(expected: Georef, actual: Georef, tolerance: float = 1e-9) -> list[str]:
+def georef_differences(expected: Georef, actual: Georef, tolerance: float = 1e-9) -> list[str]:
     """The differences of two georeferences, one phrase each.
 
     Numbers agree within the relative ``tolerance``, or near zero within ``tolerance`` times the size of
@@ -175,7 +175,7 @@ def differences(expected: Georef, actual: Georef, tolerance: float = 1e-9) -> li
     """
     if type(expected) is not type(actual):
         return [f"kind: {expected.kind} became {actual.kind}"]
-    before, after, unit = to_json(expected), to_json(actual), _unit(expected)
+    before, after, unit = georef_to_json(expected), georef_to_json(actual), _unit(expected)
     return [
         f"{key}: {before[key]} became {after[key]}"
         for key in before

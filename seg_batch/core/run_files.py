@@ -40,7 +40,7 @@ CHECKPOINT = "checkpoint-"
 EVALUATION, EVALUATION_PAGE = "evaluation.json", "index.html"
 
 
-def beside(path: Path, ending: str) -> Path:
+def path_beside(path: Path, ending: str) -> Path:
     """``x.tif`` and ``.json``: ``x.tif.json``."""
     return path.with_name(path.name + ending)
 

@@ -28,19 +28,19 @@ from seg_batch.core.normalise import Normaliser
 from seg_batch.core.units import show_bytes
 from seg_batch.core.versions import versions
 from seg_batch.datasets import layout, store
-from seg_batch.datasets.cutting import Job, run_task, staged_folder
+from seg_batch.datasets.cutting import CutJob, run_task, staged_folder
 from seg_batch.datasets.layout import Case, Numbers, Task, TileTask, grid_of
-from seg_batch.datasets.plan import Plan, chosen_recipe, make_plan
-from seg_batch.datasets.survey import SurveyItem, SurveyJob, merged, survey
+from seg_batch.datasets.plan import DatasetPlan, chosen_recipe, plan_dataset
+from seg_batch.datasets.survey import SurveyItem, SurveyJob, merged_normaliser, survey_case
 from seg_batch.datasets.work_folder import (
     DONE,
     SURVEY,
     PatchWork,
-    require_replaceable,
+    open_work,
+    require_replaceable_dataset,
     work_folder,
-    working,
 )
-from seg_batch.executors import Needs, Pool, open_pool, run_bounded
+from seg_batch.executors import Pool, WorkerRequirements, open_pool, run_bounded
 from seg_batch.io.sinks.work_store import fingerprint_digest
 
 
@@ -71,17 +71,17 @@ def make_patches(
     """
     callback, output = callback or Callback(), Path(output)
     if not reuse:
-        require_replaceable(output, overwrite)
+        require_replaceable_dataset(output, overwrite)
     callback.on(events.Stage("reading headers"))
-    plan = make_plan(given, chosen_recipe(recipe, settings, fold), align, task_bytes)
+    plan = plan_dataset(given, chosen_recipe(recipe, settings, fold), align, task_bytes)
     plan.require(needed)
-    if reuse and store.adopt(
+    if reuse and store.adopt_finished(
         output, fingerprint_digest(plan.fingerprint), plan.recipe.model_dump_json()
     ):
         return _summary(output, plan.recipe)
-    require_replaceable(output, overwrite)
+    require_replaceable_dataset(output, overwrite)
     before = work_folder(output).exists()
-    with working(output, plan.fingerprint, overwrite) as work:
+    with open_work(output, plan.fingerprint, overwrite) as work:
         if not work.published:
             try:
                 with open_pool(cluster, workers, _needs(plan, output)) as pool:
@@ -95,13 +95,15 @@ def make_patches(
     return found
 
 
-def _needs(plan: Plan, output: Path) -> Needs:
+def _needs(plan: DatasetPlan, output: Path) -> WorkerRequirements:
     """Of the pairs, whether the first is seen stands for all."""
     pair = plan.cases[0].pair
-    return Needs(inputs=(*map(str, pair.images), str(pair.label)), outputs=(str(output.parent),))
+    return WorkerRequirements(
+        inputs=(*map(str, pair.images), str(pair.label)), outputs=(str(output.parent),)
+    )
 
 
-def _fill(work: PatchWork, plan: Plan, pool: Pool, callback: Callback) -> None:
+def _fill(work: PatchWork, plan: DatasetPlan, pool: Pool, callback: Callback) -> None:
     """From an empty or half-filled work folder to the dataset in its place."""
     callback.on(events.Stage("surveying labels and statistics"))
     surveys = _surveyed(work, plan, pool, callback)
@@ -128,7 +130,9 @@ def _fill(work: PatchWork, plan: Plan, pool: Pool, callback: Callback) -> None:
     work.publish()
 
 
-def _surveyed(work: PatchWork, plan: Plan, pool: Pool, callback: Callback) -> list[dict[str, Any]]:
+def _surveyed(
+    work: PatchWork, plan: DatasetPlan, pool: Pool, callback: Callback
+) -> list[dict[str, Any]]:
     """What one pass over each case found; those of an earlier run are not done again."""
     found = work.receipts(SURVEY)
     names = [str(case.number) for case in plan.cases]
@@ -146,7 +150,7 @@ def _surveyed(work: PatchWork, plan: Plan, pool: Pool, callback: Callback) -> li
     ]
     job = SurveyJob(str(work.path), work.digest, plan.recipe, plan.align)
     callback.on(events.StepsPlanned(len(items)))
-    for outcome in run_bounded(pool, partial(survey, job), items):
+    for outcome in run_bounded(pool, partial(survey_case, job), items):
         if outcome.error is not None:
             raise outcome.error
         found[outcome.item.name] = outcome.result
@@ -154,7 +158,7 @@ def _surveyed(work: PatchWork, plan: Plan, pool: Pool, callback: Callback) -> li
     return [found[name] for name in names]
 
 
-def _require_apart(plan: Plan, digests: list[dict[str, str]]) -> None:
+def _require_apart(plan: DatasetPlan, digests: list[dict[str, str]]) -> None:
     """InputError when one image is two cases of which training sees one and scores are of the other."""
     first: dict[tuple[str, ...], Case] = {}
     for case, files in zip(plan.cases, digests, strict=True):
@@ -178,7 +182,9 @@ def _require_classes(recipe: Recipe, voxels: np.ndarray) -> None:
         )
 
 
-def _numbers(plan: Plan, surveys: list[dict[str, Any]]) -> tuple[Normaliser | None, list[Numbers]]:
+def _numbers(
+    plan: DatasetPlan, surveys: list[dict[str, Any]]
+) -> tuple[Normaliser | None, list[Numbers]]:
     """What all cases share (None where each has its own numbers), and the numbers of each."""
     kind = plan.recipe.card.normalisation
     if kind == "source":
@@ -186,11 +192,13 @@ def _numbers(plan: Plan, surveys: list[dict[str, Any]]) -> tuple[Normaliser | No
         return None, [Numbers(*map(Normaliser.from_json, pair)) for pair in both]
     shared = Normaliser()
     if kind == "card":
-        shared = merged([s["moments"] for s in surveys], len(plan.recipe.card.channels))
+        shared = merged_normaliser([s["moments"] for s in surveys], len(plan.recipe.card.channels))
     return shared, [Numbers(shared, shared)] * len(surveys)
 
 
-def _tasks(plan: Plan, numbers: list[Numbers], regions: list[list[store.RegionSpec]]) -> list[Task]:
+def _tasks(
+    plan: DatasetPlan, numbers: list[Numbers], regions: list[list[store.RegionSpec]]
+) -> list[Task]:
     """All tasks, case by case; those of a compressed case share its uncompressed copy."""
     tasks: list[Task] = []
     for case, own, codes, some in zip(plan.cases, numbers, plan.codes, regions, strict=True):
@@ -205,7 +213,7 @@ def _tasks(plan: Plan, numbers: list[Numbers], regions: list[list[store.RegionSp
 
 def _require_room(
     work: PatchWork,
-    plan: Plan,
+    plan: DatasetPlan,
     tasks: list[Task],
     regions: list[list[store.RegionSpec]],
     done: dict[str, Any],
@@ -230,7 +238,7 @@ def _require_room(
 
 def _cut(
     work: PatchWork,
-    plan: Plan,
+    plan: DatasetPlan,
     tasks: list[Task],
     done: dict[str, Any],
     pool: Pool,
@@ -239,7 +247,7 @@ def _cut(
     """All tasks that have no receipt yet, in any order. The first failure ends it."""
     todo = [task for task in tasks if task.name not in done]
     open_tasks = {n: len(list(some)) for n, some in groupby(todo, key=lambda t: t.case.number)}
-    job = Job(str(work.dataset), str(work.path), work.digest, plan.recipe, plan.align)
+    job = CutJob(str(work.dataset), str(work.path), work.digest, plan.recipe, plan.align)
     callback.on(events.Stage("cutting"))
     callback.on(events.StepsPlanned(len(todo)))
     for outcome in run_bounded(pool, partial(run_task, job), todo):
@@ -254,14 +262,14 @@ def _cut(
     return done
 
 
-def _index(plan: Plan, tasks: list[Task], receipts: dict[str, Any]) -> store.Index:
+def _index(plan: DatasetPlan, tasks: list[Task], receipts: dict[str, Any]) -> store.RowIndex:
     found = [receipts[task.name] for task in tasks if isinstance(task, TileTask)]
     split = np.concatenate([np.array(r["split"], np.uint8) for r in found])
     histogram = np.concatenate([np.array(r["histogram"], np.int64) for r in found])
     start = [[tile.box.start for tile in grid_of(case.extent, plan.recipe)] for case in plan.cases]
     case = [np.full(len(s), c.number, np.int32) for s, c in zip(start, plan.cases, strict=True)]
     voxels = int(np.prod(plan.recipe.cut.patch))
-    return store.Index(
+    return store.RowIndex(
         start=np.concatenate([np.array(s, np.int64) for s in start]),
         case=np.concatenate(case),
         split=split,
@@ -272,7 +280,7 @@ def _index(plan: Plan, tasks: list[Task], receipts: dict[str, Any]) -> store.Ind
 
 def _attributes(
     work: PatchWork,
-    plan: Plan,
+    plan: DatasetPlan,
     shared: Normaliser | None,
     numbers: list[Numbers],
     surveys: list[dict[str, Any]],

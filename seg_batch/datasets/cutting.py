@@ -28,7 +28,7 @@ _LABEL_BYTES = 32  # a label as stored, as float64, as a class index, and what s
 
 
 @dataclass(frozen=True)
-class Job:
+class CutJob:
     """What all tasks share: the dataset, the work folder and the digest of its plan."""
 
     store: str
@@ -44,7 +44,7 @@ def staged_folder(work: Path, case: Case) -> Path:
     return work / STAGED / str(case.number)
 
 
-def run_task(job: Job, task: Task) -> dict[str, Any]:
+def run_task(job: CutJob, task: Task) -> dict[str, Any]:
     """Do it, flush it, then leave its receipt: what the index has to say of its rows."""
     writer, case = store.Writer(Path(job.store)), task.case
     staged = staged_folder(Path(job.work), case) if task.shared else None
@@ -63,7 +63,7 @@ def run_task(job: Job, task: Task) -> dict[str, Any]:
 
 
 def _cut_band(
-    writer: store.Writer, image: View, label: View, task: TileTask, job: Job
+    writer: store.Writer, image: View, label: View, task: TileTask, job: CutJob
 ) -> dict[str, Any]:
     """All tiles of a band; ``split``, ``histogram`` and ``valid`` voxels of its rows, in order."""
     recipe, case = job.recipe, task.case
@@ -98,7 +98,7 @@ def _code(case: Case, tile: Tile) -> int:
 
 
 def _tiles(
-    image: View, label: View, task: TileTask, grid: Grid, job: Job
+    image: View, label: View, task: TileTask, grid: Grid, job: CutJob
 ) -> Iterator[tuple[Tile, Pixels, np.ndarray]]:
     """Every tile of use in the band: image pixels and class indices of each."""
     extent, voxel = task.case.extent, image.info.voxel_bytes + _LABEL_BYTES

@@ -118,7 +118,7 @@ def of_text(text: str) -> Classes:
     InputError for anything else; BundleError for a bundle that is none.
     """
     if "=" not in text:
-        return of_card(bundles.find(text).card)
+        return of_card(bundles.find_bundle(text).card)
     rows = []
     for number, part in enumerate(text.split(",")):
         value, _, name = part.partition("=")

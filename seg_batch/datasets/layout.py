@@ -19,7 +19,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Grid, Shape
 from seg_batch.core.normalise import Normaliser
 from seg_batch.datasets import store
-from seg_batch.datasets.pairs import Checked, Pair
+from seg_batch.datasets.pairs import CheckedPair, Pair
 from seg_batch.datasets.split import Held, Split
 
 TASK_BYTES = 64 << 20
@@ -120,7 +120,7 @@ def codes(case: Case, recipe: Recipe) -> np.ndarray:
     return np.fromiter(found, np.uint8, len(grid))
 
 
-def cases_of(checked: list[Checked], recipe: Recipe, split: Split) -> list[Case]:
+def cases_of(checked: list[CheckedPair], recipe: Recipe, split: Split) -> list[Case]:
     """The cases in order, their rows one after another."""
     cases: list[Case] = []
     first = 0

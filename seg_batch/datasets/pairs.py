@@ -17,7 +17,7 @@ from seg_batch.datasets.label_classes import require_data
 from seg_batch.io.sources import stage
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
-from seg_batch.io.sources.views.same_grid import unlike_grids
+from seg_batch.io.sources.views.same_grid import grid_differences
 
 MANIFESTS = (".csv", ".yaml", ".yml")
 
@@ -41,7 +41,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundPairs:
     """All pairs, sorted by case, and the manifests that some of them come from, by path."""
 
     pairs: list[Pair]
@@ -54,7 +54,7 @@ class Found:
         return recipe
 
 
-def find(given: list[str]) -> Found:
+def find_pairs(given: list[str]) -> FoundPairs:
     """What the arguments name. Each is ``image=label``, a folder with ``images/`` and ``labels/`` of
     equal file names, or a manifest (YAML or CSV)."""
     pairs: list[Pair] = []
@@ -74,7 +74,7 @@ def find(given: list[str]) -> Found:
         raise InputError(f"two pairs are called {twice[0]}: name cases in a manifest")
     if not pairs:
         raise InputError("there are no pairs: give image=label, a folder or a manifest")
-    return Found(sorted(pairs, key=lambda pair: pair.case), manifests)
+    return FoundPairs(sorted(pairs, key=lambda pair: pair.case), manifests)
 
 
 def _one(text: str) -> Pair:
@@ -109,7 +109,7 @@ def _names(folder: Path) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedPair:
     """What is known of a pair once its headers were read, in the recipe's orientation."""
 
     pair: Pair
@@ -119,7 +119,7 @@ class Checked:
     compressed: bool
 
 
-def check(pair: Pair, recipe: Recipe, align: str | None = None) -> Checked:
+def check_pair(pair: Pair, recipe: Recipe, align: str | None = None) -> CheckedPair:
     """Read both headers; InputError unless image and label lie on one grid that the recipe fits,
     and no class is declared as nodata.
 
@@ -132,7 +132,7 @@ def check(pair: Pair, recipe: Recipe, align: str | None = None) -> Checked:
             raise InputError(f"case {pair.case}: {error.message}") from error
         a, b = image.info, label.info
         _require_channels(a, b, recipe)
-        if found := unlike_grids(a, b):
+        if found := grid_differences(a, b):
             raise InputError(
                 f"{b.path} is not on the grid of {a.path} ({'; '.join(found)}), so labels would be "
                 "cut beside their pixels: resample the label to the image's grid first, or give "
@@ -141,7 +141,7 @@ def check(pair: Pair, recipe: Recipe, align: str | None = None) -> Checked:
         require_data(b, (c.id for c in recipe.card.classes), recipe.cut.ignore)
         identities = {"image": a.identity, "label": b.identity}
         compressed = any(info.facts.get("compressed") is True for info in (a, b))
-        return Checked(pair, a.extent, identities, a.dtype, compressed)
+        return CheckedPair(pair, a.extent, identities, a.dtype, compressed)
 
 
 def _require_channels(a: SourceInfo, b: SourceInfo, recipe: Recipe) -> None:

@@ -68,15 +68,15 @@ class PatchSet:
                     "anew by this recipe, or train by its own"
                 )
 
-    def held(self, part: str) -> list[Held]:
+    def held(self, part: str) -> list[HeldRegion]:
         """The held-out regions of a part, in order of their case and place."""
         groups = sorted(self._group["held"].groups(), key=lambda g: _order(g[0]))
-        regions = [Held.of(group, self.ignore) for _, group in groups]
+        regions = [HeldRegion.of(group, self.ignore) for _, group in groups]
         return [region for region in regions if region.part == part]
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldRegion:
     """A held-out region: ``box`` is scored, ``window`` (a patch more on each side) can be read.
 
     Boxes are voxels of the case, whose whole shape is ``extent``, in the model's orientation.
@@ -94,7 +94,7 @@ class Held:
     group: Any
 
     @classmethod
-    def of(cls, group: Any, ignore: int) -> Held:
+    def of(cls, group: Any, ignore: int) -> HeldRegion:
         facts = dict(group.attrs)
         start, shape = tuple(facts["start"]), group["labels"].shape
         return cls(

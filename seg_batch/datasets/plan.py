@@ -14,16 +14,16 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.versions import package_version
 from seg_batch.datasets import layout, store
 from seg_batch.datasets.layout import Case, full_rank
-from seg_batch.datasets.pairs import Checked, check, find
+from seg_batch.datasets.pairs import CheckedPair, check_pair, find_pairs
 from seg_batch.datasets.split import Split, resolve
 
 
 @dataclass(frozen=True)
-class Plan:
+class DatasetPlan:
     """Everything decided from the headers."""
 
     recipe: Recipe
-    checked: list[Checked]
+    checked: list[CheckedPair]
     split: Split
     cases: list[Case]
     codes: list[np.ndarray]
@@ -61,8 +61,8 @@ class Plan:
                 )
 
     @property
-    def layout(self) -> store.Layout:
-        return store.Layout(
+    def layout(self) -> store.DatasetLayout:
+        return store.DatasetLayout(
             n=sum(map(len, self.codes)),
             patch=self.recipe.cut.patch,
             channels=len(self.recipe.card.channels),
@@ -85,15 +85,15 @@ def chosen_recipe(recipe: Recipe | str | Path, settings: Iterable[str], fold: in
     return recipe.changed(hold_out={"folds": {**folds.model_dump(mode="json"), "fold": fold}})
 
 
-def make_plan(
+def plan_dataset(
     given: Iterable[str | Path], recipe: Recipe, align: str | None, task_bytes: int
-) -> Plan:
+) -> DatasetPlan:
     """Read all headers and decide the split; InputError for anything that can't become a dataset."""
     if align not in (None, "nearest"):
         raise InputError(f"--align {align!r} is unknown: labels are aligned by nearest only")
-    found = find([str(text) for text in given])
+    found = find_pairs([str(text) for text in given])
     recipe = found.agreed(recipe)
-    checked = [check(pair, recipe, align) for pair in found.pairs]
+    checked = [check_pair(pair, recipe, align) for pair in found.pairs]
     extents = {one.pair.case: one.extent for one in checked}
     named = {pair.case: pair.split for pair in found.pairs if pair.split}
     patch = full_rank(recipe.card.patch, len(checked[0].extent), max(recipe.card.patch))
@@ -106,4 +106,4 @@ def make_plan(
             f"{split.gap} voxels around it, nothing is left to train on: hold out less, or set "
             "hold_out.gap"
         )
-    return Plan(recipe, checked, split, cases, codes, align, task_bytes)
+    return DatasetPlan(recipe, checked, split, cases, codes, align, task_bytes)

@@ -16,15 +16,15 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.units import share_in_line
 from seg_batch.datasets.augment.cutmix import cutmix, mixed_box
-from seg_batch.datasets.augment.intensity import recoloured
-from seg_batch.datasets.augment.spatial import moved, place
+from seg_batch.datasets.augment.intensity import vary_intensity
+from seg_batch.datasets.augment.spatial import place_crop, vary_space
 from seg_batch.datasets.patch_set import PatchSet
 
 type Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnRow:
     """A row of the dataset, and the classes one of whose voxels the crop has to contain."""
 
     row: int
@@ -45,7 +45,7 @@ class Samples:
         self.epoch = len(self.rows)
         self.fingerprint = patches.fingerprint
         self.histogram: np.ndarray = patches.histogram[self.rows].sum(0, dtype=np.int64)
-        self._draw = Draw(self.rows, patches.histogram[self.rows], recipe)
+        self._draw = SampleDraw(self.rows, patches.histogram[self.rows], recipe)
         self._spacing = (recipe.card.spacing_mm or ())[-recipe.card.rank :] or None
 
     def __call__(self, k: int) -> Sample:
@@ -54,9 +54,9 @@ class Samples:
         how, rng = self.recipe.augment, self._rng(k)
         pair = self._pair(self._draw(k, rng), rng)
         if how.cutmix and rng.random() < how.cutmix:
-            other = self._pair(Drawn(int(rng.choice(self.rows))), rng)
+            other = self._pair(DrawnRow(int(rng.choice(self.rows))), rng)
             pair = cutmix(pair, other, mixed_box(self.recipe.fit_patch, rng))
-        image, label = recoloured(pair[0], how, rng), pair[1]
+        image, label = vary_intensity(pair[0], how, rng), pair[1]
         valid = label != self.patches.ignore
         return image, np.where(valid, label, 0).astype(np.int32), valid
 
@@ -71,17 +71,17 @@ class Samples:
     def _rng(self, k: int) -> np.random.Generator:
         return np.random.default_rng([self.recipe.fit.seed, int(k)])
 
-    def _pair(self, drawn: Drawn, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _pair(self, drawn: DrawnRow, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The crop of a row, placed and moved in space."""
         image, label = self.patches.read(drawn.row)
         how, voxel = self.recipe.augment, None
         if drawn.wanted is not None:
             voxel = _any_voxel(label, drawn.wanted, rng)
-        at = place(label.shape, self.recipe.fit_patch, how, rng, voxel)
-        return moved(image, label, at, how, rng, self._spacing)
+        at = place_crop(label.shape, self.recipe.fit_patch, how, rng, voxel)
+        return vary_space(image, label, at, how, rng, self._spacing)
 
 
-class Draw:
+class SampleDraw:
     """Which row sample k comes from, and which class it must show.
 
     The shares of ``sampling`` are kept exactly, not on average: of any n samples in a row, n times
@@ -104,16 +104,16 @@ class Draw:
             )
         self._order = lru_cache(2)(self._shuffled)
 
-    def __call__(self, k: int, rng: np.random.Generator) -> Drawn:
+    def __call__(self, k: int, rng: np.random.Generator) -> DrawnRow:
         special = _count(k, self._special)
         if _count(k + 1, self._special) == special:
-            return Drawn(self._even(k - special))
+            return DrawnRow(self._even(k - special))
         part = self._balance / self._special
         balanced = _count(special, part)
         if _count(special + 1, part) == balanced:
-            return Drawn(self._with_voxels(self._front_upto, rng), self._front)
+            return DrawnRow(self._with_voxels(self._front_upto, rng), self._front)
         wanted = self._present[balanced % len(self._present)]
-        return Drawn(self._with_voxels(self._upto[:, wanted], rng), wanted[None])
+        return DrawnRow(self._with_voxels(self._upto[:, wanted], rng), wanted[None])
 
     def _even(self, k: int) -> int:
         epoch, place = divmod(k, len(self._rows))

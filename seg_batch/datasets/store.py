@@ -33,7 +33,7 @@ from zarr.codecs import ZstdCodec
 
 from seg_batch.config.recipe import PARTS
 from seg_batch.core.errors import StoreError
-from seg_batch.core.files import flush, told
+from seg_batch.core.files import flush, translate_os_errors
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.normalise import Pixels
 
@@ -55,7 +55,7 @@ def ignore_label(classes: int) -> int:
 
 
 @dataclass(frozen=True)
-class Layout:
+class DatasetLayout:
     """The shapes of a dataset: ``n`` rows, patches of ``patch`` voxels, tiles in ``spatial`` axes."""
 
     n: int
@@ -72,7 +72,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Index:
+class RowIndex:
     """The small columns of all rows, known once they are cut."""
 
     start: np.ndarray
@@ -113,7 +113,7 @@ class RegionSpec:
         return self.window.size * voxel
 
 
-def create(path: Path, layout: Layout, regions: list[RegionSpec]) -> None:
+def create(path: Path, layout: DatasetLayout, regions: list[RegionSpec]) -> None:
     """An empty dataset at ``path``, with room for its regions."""
     group = zarr.create_group(
         path, overwrite=True, attributes={"format": FORMAT, "version": VERSION}
@@ -161,7 +161,7 @@ def _array(
     )
 
 
-def finish(path: Path, index: Index, attributes: dict[str, Any]) -> None:
+def finish(path: Path, index: RowIndex, attributes: dict[str, Any]) -> None:
     """The columns of all rows at once, and what the dataset says of itself (plain JSON)."""
     group = zarr.open_group(path, mode="r+")
     for name in ("start", "case", "split", "histogram", "valid"):
@@ -169,7 +169,7 @@ def finish(path: Path, index: Index, attributes: dict[str, Any]) -> None:
     group.attrs.update(attributes)
 
 
-def adopt(path: Path, fingerprint: str, recipe: str) -> bool:
+def adopt_finished(path: Path, fingerprint: str, recipe: str) -> bool:
     """Whether a finished dataset of this fingerprint stands there; it gets this recipe, whose other
     parts (fit, loss, ...) may have changed since."""
     if not (path / "zarr.json").is_file():
@@ -200,7 +200,7 @@ class Writer:
         self._written: set[Path] = set()
 
     def patch(self, row: int, image: np.ndarray, label: np.ndarray) -> None:
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             self._image[row] = image
             self._label[row] = label
@@ -210,7 +210,7 @@ class Writer:
     def piece(self, region: RegionSpec, box: Box, pixels: Pixels, labels: np.ndarray) -> None:
         """One chunk of a region, in the file's own values."""
         name, where = f"held/{region.name}", box.slices(region.window.start)
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             group = self._group[name]
             group["values"][where] = pixels.values
@@ -224,7 +224,7 @@ class Writer:
 
     def flush(self) -> None:
         """fsync what was written; a chunk equal to the fill value has no file."""
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             for chunk in self._written:
                 if chunk.exists():

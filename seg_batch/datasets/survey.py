@@ -48,7 +48,7 @@ class SurveyItem:
     gap: Shape
 
 
-def survey(job: SurveyJob, item: SurveyItem) -> dict[str, Any]:
+def survey_case(job: SurveyJob, item: SurveyItem) -> dict[str, Any]:
     """The task. InputError for labels that are no class, or for none at all; returns plain JSON:
 
     ``training``: voxels per class index that training may see; ``moments`` or ``normaliser`` and
@@ -175,7 +175,7 @@ def _plain(moments: Moments) -> list[list[float]]:
     return [moments.count.tolist(), moments.mean.tolist(), moments.squares.tolist()]
 
 
-def merged(found: list[list[list[float]]], channels: int) -> Normaliser:
+def merged_normaliser(found: list[list[list[float]]], channels: int) -> Normaliser:
     """The numbers of all images together, from the moments of each, in order."""
     total = Moments.of((), channels)
     for numbers in found:

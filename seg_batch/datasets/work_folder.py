@@ -22,8 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import OutputError, StoreError
-from seg_batch.core.files import flush, held_folder, read_json, remove, told, write_json
-from seg_batch.core.run_files import PARTIAL, WORK, beside
+from seg_batch.core.files import (
+    flush,
+    held_folder,
+    read_json,
+    remove,
+    translate_os_errors,
+    write_json,
+)
+from seg_batch.core.run_files import PARTIAL, WORK, path_beside
 from seg_batch.datasets.store import FORMAT
 from seg_batch.io.sinks.publish import flush_all, require_writable
 from seg_batch.io.sinks.work_store import fingerprint_digest
@@ -36,10 +43,10 @@ _EARLIER = "earlier"
 
 
 def work_folder(output: Path) -> Path:
-    return beside(output, WORK)
+    return path_beside(output, WORK)
 
 
-def require_replaceable(output: Path, overwrite: bool) -> None:
+def require_replaceable_dataset(output: Path, overwrite: bool) -> None:
     """OutputError when ``output`` exists, unless it is a patch dataset and may be overwritten, or it
     was just moved there by a run that was killed before it had tidied up."""
     if not output.exists() or _was_published(output):
@@ -88,7 +95,7 @@ class PatchWork:
 
     def forget(self) -> None:
         """No task counts as done: the arrays that they wrote are gone, whoever was killed when."""
-        with told(self.path):
+        with translate_os_errors(self.path):
             for receipt in (self.path / DONE).iterdir():
                 receipt.unlink(missing_ok=True)
 
@@ -103,7 +110,7 @@ class PatchWork:
 
     def publish(self) -> None:
         """Move the finished dataset into place; what stood there steps aside first."""
-        with told(self.output):
+        with translate_os_errors(self.output):
             flush_all(self.dataset)
             self.note(DONE, _PUBLISHED, {})
             if self.output.exists():
@@ -126,12 +133,12 @@ class PatchWork:
 
 def note(work: Path, digest: str, kind: str, name: str, found: Any) -> None:
     """Write a receipt, flushed; what it speaks of must have been flushed before."""
-    with told(work):
+    with translate_os_errors(work):
         write_json(work / kind / f"{name}.json", {"digest": digest, "found": found})
 
 
 @contextmanager
-def working(output: Path, fingerprint: dict[str, Any], overwrite: bool) -> Iterator[PatchWork]:
+def open_work(output: Path, fingerprint: dict[str, Any], overwrite: bool) -> Iterator[PatchWork]:
     """The work folder for ``output``, new or as an earlier run of the same plan left it.
 
     StoreError when another plan was begun there (unless ``overwrite``), OutputError when it is
@@ -144,7 +151,7 @@ def working(output: Path, fingerprint: dict[str, Any], overwrite: bool) -> Itera
     )
     with held_folder(work.path, busy):
         _adopt(work, fingerprint, overwrite)
-        with told(work.path):
+        with translate_os_errors(work.path):
             for kind in (SURVEY, DONE, STAGED):
                 (work.path / kind).mkdir(exist_ok=True)
             for partial in work.path.rglob(f"*{PARTIAL}"):
@@ -166,7 +173,7 @@ def _adopt(work: PatchWork, fingerprint: dict[str, Any], overwrite: bool) -> Non
             remove(entry)
         before = None
     if before is None:
-        with told(plan):
+        with translate_os_errors(plan):
             write_json(plan, {"digest": work.digest, "fingerprint": fingerprint})
 
 

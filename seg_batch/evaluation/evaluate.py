@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.datasets.label_classes import of_card, of_text
 from seg_batch.evaluation import thresholds
-from seg_batch.evaluation.file_pairs import classes_of, open_pair, require_one_grid
+from seg_batch.evaluation.file_pairs import classes_in_files, open_labelled_case, require_one_grid
 from seg_batch.evaluation.held_out_cases import EvalSet, collect
 from seg_batch.evaluation.matching import Matches, match
-from seg_batch.evaluation.predict_region import Watch
-from seg_batch.evaluation.result import Run, write, written
+from seg_batch.evaluation.predict_region import BlockStats
+from seg_batch.evaluation.result import EvaluationRun, write, written
 from seg_batch.evaluation.score import RegionScorer, watched
 from seg_batch.evaluation.score_case import LabelledCase, count
 from seg_batch.evaluation.thresholds import Requirement
 from seg_batch.inference import bundles
-from seg_batch.inference.request import OneModel, engine_of, named_model, unseen
+from seg_batch.inference.request import OneModel, engine_of, named_model, tta_warnings
 from seg_batch.inference.worker import load
 
 PICTURES = 20
@@ -64,12 +64,12 @@ def evaluate_files(
         callback.on(events.Stage("reading the classes"))
         for pair in found.cases:
             require_one_grid(pair)
-        table = of_text(classes) if classes else classes_of(found.cases, tuple(ignore))
-        run = Run(table, asked, pictures, callback)
+        table = of_text(classes) if classes else classes_in_files(found.cases, tuple(ignore))
+        run = EvaluationRun(table, asked, pictures, callback)
         callback.on(events.StepsPlanned(len(found.cases)))
         for pair in found.cases:
             callback.on(events.Stage(pair.case))
-            with closing(open_pair(pair, table, tuple(ignore))) as opened:
+            with closing(open_labelled_case(pair, table, tuple(ignore))) as opened:
                 _add_pair(run, opened)
         result = run.result("predictions", seams=_seams_of(run), calibration=None)
         result |= {"warnings": _unmatched(found) + run.warnings, "unmatched": _names(found)}
@@ -83,7 +83,7 @@ def evaluate_bundle(
     *,
     split: str = "test",
     output: str | Path | None = None,
-    options: Options | None = None,
+    options: PredictOptions | None = None,
     ignore: Sequence[float] = (),
     requirements: Sequence[str] = (),
     pictures: int = PICTURES,
@@ -100,16 +100,16 @@ def evaluate_bundle(
     asked = thresholds.parse(list(requirements))
     chosen = named_model(model)
     _require_same_grid(chosen.card)
-    options = options or Options()
+    options = options or PredictOptions()
     engine = engine_of(chosen, options)
     options = replace(options, engine=engine.engine, precision=engine.precision)
-    run = Run(of_card(chosen.card), asked, pictures, callback or Callback())
+    run = EvaluationRun(of_card(chosen.card), asked, pictures, callback or Callback())
     held_out = collect(Path(data), split, chosen.card, options, tuple(ignore))
     with ExitStack() as stack:
         folder = stack.enter_context(written(output, overwrite))
         work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="work-"))
         run.callback.on(events.Stage("loading the model"))
-        predictor, watch = load(chosen, options), Watch(len(chosen.card.classes))
+        predictor, watch = load(chosen, options), BlockStats(len(chosen.card.classes))
         scorer = RegionScorer(chosen.card, predictor, options, Path(work), watch)
         run.callback.on(events.StepsPlanned(len(held_out.cases)))
         for case in held_out.cases:
@@ -119,7 +119,7 @@ def evaluate_bundle(
         result = run.result("bundle", **watched(watch, run.classes.names))
         result |= {"split": split, "data": held_out.facts, "model": _model_facts(chosen, options)}
         leaks = [line for m in chosen.all for line in _leaks(m.card, held_out)]
-        result["warnings"] = unseen(chosen, options.tta) + leaks + run.warnings
+        result["warnings"] = tta_warnings(chosen, options.tta) + leaks + run.warnings
         write(folder, result, run)
     return result
 
@@ -132,7 +132,7 @@ def _require_same_grid(card: ModelCard) -> None:
         )
 
 
-def _add_pair(run: Run, case: LabelledCase) -> None:
+def _add_pair(run: EvaluationRun, case: LabelledCase) -> None:
     facts = case.facts
     if facts.get("as_written") is False:
         run.warnings.append(
@@ -143,7 +143,7 @@ def _add_pair(run: Run, case: LabelledCase) -> None:
     run.add(case, count(case, len(run.classes), on_block=run.advance))
 
 
-def _model_facts(model: bundles.Model, options: Options) -> dict[str, Any]:
+def _model_facts(model: bundles.Model, options: PredictOptions) -> dict[str, Any]:
     card = model.card
     return {
         "name": card.name,
@@ -178,7 +178,7 @@ def _require_measured(asked: Iterable[Requirement], names: tuple[str, ...]) -> N
             )
 
 
-def _seams_of(run: Run) -> dict[str, Any] | None:
+def _seams_of(run: EvaluationRun) -> dict[str, Any] | None:
     """Of labels only, where segbatch predicted them and so their tiles are known."""
     if not run.seams or len({len(s.pairs) for s in run.seams}) > 1:
         return None

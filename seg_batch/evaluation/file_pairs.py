@@ -15,7 +15,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.files import sha256
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref
-from seg_batch.core.run_files import REPORT, beside
+from seg_batch.core.run_files import REPORT, path_beside
 from seg_batch.core.taper import Taper
 from seg_batch.datasets import label_classes as tables
 from seg_batch.datasets.label_classes import Classes
@@ -26,10 +26,10 @@ from seg_batch.inference.report import Report
 from seg_batch.io.sources import open_source, pieces
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.open_view import Axes, View, open_view
-from seg_batch.io.sources.views.same_grid import unlike_grids
+from seg_batch.io.sources.views.same_grid import grid_differences
 
 
-def open_pair(match: Match, classes: Classes, ignore: tuple[float, ...]) -> LabelledCase:
+def open_labelled_case(match: Match, classes: Classes, ignore: tuple[float, ...]) -> LabelledCase:
     """Open a case of which ``require_one_grid`` holds; InputError where a class is its nodata."""
     report = report_beside(match.found)
     files = _opened(match, report)
@@ -96,7 +96,7 @@ def require_one_grid(match: Match) -> None:
 
 def _require_like(info: SourceInfo, truth: SourceInfo) -> None:
     differs = [] if info.kind == truth.kind else [f"a {info.kind} against a {truth.kind}"]
-    differs = differs or unlike_grids(info, truth)
+    differs = differs or grid_differences(info, truth)
     if differs:
         raise InputError(
             f"{info.path} is not on the grid of {truth.path} ({'; '.join(differs)}), so voxels "
@@ -122,7 +122,7 @@ def _opened(match: Match, report: Report | None) -> dict[str, View]:
 def report_beside(path: Path) -> Report | None:
     """What segbatch wrote about a product, None where there is nothing of the kind."""
     try:
-        report = json.loads(beside(path, REPORT).read_text(encoding="utf-8"))
+        report = json.loads(path_beside(path, REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     ours = isinstance(report, dict) and {"segbatch", "classes", "plan", "model"} <= report.keys()
@@ -142,7 +142,7 @@ def plan_of(report: Report | None) -> Plan | None:
         ) from None
 
 
-def classes_of(cases: list[Match], ignore: tuple[float, ...]) -> Classes:
+def classes_in_files(cases: list[Match], ignore: tuple[float, ...]) -> Classes:
     """Those that the reports beside the predictions list, else the values that occur anywhere.
 
     InputError where two reports list different ones, or the values are no labels.

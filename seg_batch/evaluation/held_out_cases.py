@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.datasets.label_classes import Classes, of_card, require_data
-from seg_batch.datasets.pairs import MANIFESTS, Pair, find
-from seg_batch.datasets.patch_set import Held, PatchSet
+from seg_batch.datasets.pairs import MANIFESTS, Pair, find_pairs
+from seg_batch.datasets.patch_set import HeldRegion, PatchSet
 from seg_batch.evaluation.file_pairs import file_facts, spacing_of
 from seg_batch.evaluation.predict_region import Region
 from seg_batch.inference import bundles
@@ -26,7 +26,7 @@ from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view
-from seg_batch.io.sources.views.same_grid import unlike_grids
+from seg_batch.io.sources.views.same_grid import grid_differences
 
 SPLITS = ("test", "validation", "training", "all")
 
@@ -68,7 +68,7 @@ class EvalCase:
 
     name: str
     facts: dict[str, Any]
-    region: Held | None = None
+    region: HeldRegion | None = None
     pair: Pair | None = None
     box: Box | None = None
 
@@ -109,7 +109,7 @@ class EvalSet:
 
 
 def collect(
-    data: Path, split: str, card: ModelCard, options: Options, ignore: tuple[float, ...]
+    data: Path, split: str, card: ModelCard, options: PredictOptions, ignore: tuple[float, ...]
 ) -> EvalSet:
     """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair.
 
@@ -136,13 +136,13 @@ def spacing_of_card(card: ModelCard, rank: int) -> tuple[float, ...] | None:
     return card.spacing_mm
 
 
-def named(regions: list[Held]) -> list[tuple[str, Held]]:
+def uniquely_named(regions: list[HeldRegion]) -> list[tuple[str, HeldRegion]]:
     """Regions by name: their case, with the box where several lie in one case."""
     count = Counter(region.case for region in regions)
     return [(r.case if count[r.case] == 1 else f"{r.case} [{r.box}]", r) for r in regions]
 
 
-def _of_dataset(data: Path, split: str, card: ModelCard, options: Options) -> EvalSet:
+def _of_dataset(data: Path, split: str, card: ModelCard, options: PredictOptions) -> EvalSet:
     patches = PatchSet(data)
     if split == "training":
         raise InputError(
@@ -161,7 +161,7 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: Options) -> Ev
     facts = {"path": str(data), "kind": "patch dataset", "fingerprint": patches.fingerprint}
     return EvalSet(
         card,
-        [EvalCase(name, {"part": r.part}, region=r) for name, r in named(regions)],
+        [EvalCase(name, {"part": r.part}, region=r) for name, r in uniquely_named(regions)],
         (),
         facts,
     )
@@ -189,7 +189,9 @@ def require_card(patches: PatchSet, card: ModelCard) -> None:
             )
 
 
-def _require_reach(region: Held, card: ModelCard, options: Options, data: Path) -> None:
+def _require_reach(
+    region: HeldRegion, card: ModelCard, options: PredictOptions, data: Path
+) -> None:
     """A dataset keeps a patch around each region; another model may look further."""
     grid, _ = make_grid(region.extent, card, options)
     if not region.window.contains(grid.window(region.box)):
@@ -200,7 +202,7 @@ def _require_reach(region: Held, card: ModelCard, options: Options, data: Path) 
 
 
 def _of_pairs(data: Path, split: str, card: ModelCard, ignore: tuple[float, ...]) -> EvalSet:
-    found = find([str(data)])
+    found = find_pairs([str(data)])
     chosen = [(pair, box) for pair in found.pairs for box in _asked(pair, split, card)]
     if not chosen:
         have = ", ".join(sorted({pair.split or "none" for pair in found.pairs}))
@@ -270,7 +272,7 @@ def _facts(pair: Pair) -> dict[str, Any]:
 def open_entry(pair: Pair, card: ModelCard) -> Iterator[tuple[View, View]]:
     """Image and label in the card's orientation, checked against it and each other."""
     with open_view(ImageSpec(pair.images), card) as image:
-        bundles.fitting(bundles.Model(card), image.file.info)
+        bundles.require_fit(bundles.Model(card), image.file.info)
         with open_view(pair.label, card) as label:
             _require_label_of(label.file.info, image.file.info)
             yield image, label
@@ -279,7 +281,7 @@ def open_entry(pair: Pair, card: ModelCard) -> Iterator[tuple[View, View]]:
 def _require_label_of(label: SourceInfo, image: SourceInfo) -> None:
     if len(label.channels) != 1:
         raise InputError(f"{label.path} has {len(label.channels)} channels, a label image has one")
-    if differs := unlike_grids(image, label):
+    if differs := grid_differences(image, label):
         raise InputError(
             f"{label.path} is not on the grid of {image.path} ({'; '.join(differs)}), so "
             "voxels would be compared with others: resample the label first"

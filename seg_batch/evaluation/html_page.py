@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 from seg_batch.core.units import share, with_spaces
-from seg_batch.evaluation.overlays import View, legend
+from seg_batch.evaluation.overlays import OverlayView, legend
 from seg_batch.io.html import environment
 
 NONE = "–"
@@ -75,7 +75,7 @@ DEFINITIONS = (
 )
 
 
-def page(result: dict[str, Any], pictures: list[tuple[str, list[View]]]) -> str:
+def evaluation_page(result: dict[str, Any], pictures: list[tuple[str, list[OverlayView]]]) -> str:
     """The HTML of a result with the pictures of some of its cases, as text."""
     templates = environment(number=number, interval=interval, percent=share, spaced=with_spaces)
     scores = result["scores"]
@@ -170,7 +170,7 @@ def _calibration(found: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _pictures(
-    pictures: list[tuple[str, list[View]]], result: dict[str, Any]
+    pictures: list[tuple[str, list[OverlayView]]], result: dict[str, Any]
 ) -> list[dict[str, Any]]:
     places = {row["case"]: (i, row) for i, row in enumerate(result["scores"]["per_case"])}
     return [

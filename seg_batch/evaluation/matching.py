@@ -8,7 +8,7 @@ from pathlib import Path
 from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.run_files import PART, PROBABILITIES, STORE
-from seg_batch.inference.outputs import split
+from seg_batch.inference.outputs import split_output
 
 ENDING_OF_LABELS = ("_labels", "_label")
 
@@ -91,13 +91,13 @@ def _listed(path: Path) -> dict[str, Path]:
 
 def _offered(file: Path) -> bool:
     name = file.name.lower()
-    working = name.endswith((STORE, PART)) or split(file)[0].endswith(PROBABILITIES)
+    working = name.endswith((STORE, PART)) or split_output(file)[0].endswith(PROBABILITIES)
     return not name.startswith(".") and name.endswith(image_endings()) and not working
 
 
 def stem(path: Path) -> str:
     """``scene_labels.tif -> scene``."""
-    name = split(path)[0]
+    name = split_output(path)[0]
     for ending in ENDING_OF_LABELS:
         if name.endswith(ending) and name != ending:
             return name[: -len(ending)]

@@ -47,7 +47,7 @@ STRONG = 0.85
 
 
 @dataclass(frozen=True)
-class View:
+class OverlayView:
     """One place of a case, as PNGs of ``width`` x ``height`` voxels; ``aspect`` = width / height as
     it is in the world. ``shares``: of the scored voxels shown, how many have each mark."""
 
@@ -57,7 +57,7 @@ class View:
     shares: dict[str, float]
 
 
-def draw(case: LabelledCase, classes: Classes) -> list[View]:
+def draw_overlays(case: LabelledCase, classes: Classes) -> list[OverlayView]:
     """The views of a case; an image is among the panels where one is known."""
 
     def image(part: Box) -> Pixels:
@@ -75,7 +75,7 @@ def draw(case: LabelledCase, classes: Classes) -> list[View]:
 
 def _view(
     case: LabelledCase, classes: Classes, axis: int | None, box: Box, image: np.ndarray | None
-) -> View:
+) -> OverlayView:
     """One picture; of a volume, the plane across ``axis``."""
     palette = {k: c.colour for k, c in enumerate(classes.table)}
     truth, valid = _labels(case.truth, axis, box)
@@ -90,7 +90,7 @@ def _view(
     spacing = case.spacing or (1.0,) * len(box.shape)
     sides = [n * s for k, (n, s) in enumerate(zip(box.shape, spacing, strict=True)) if k != axis]
     title = "" if axis is None else f"{PLANES[axis]} slice {box.start[axis]}"
-    return View(title, pngs, sides[1] / sides[0], _shares(marks))
+    return OverlayView(title, pngs, sides[1] / sides[0], _shares(marks))
 
 
 def _labels(
@@ -153,14 +153,14 @@ def _centre(case: LabelledCase, classes: Classes) -> tuple[int, ...]:
     return middle(foreground, case.box, (SIDE[3],) * 3)
 
 
-class Gallery:
+class OverlayWriter:
     """The pictures of the worst and the best cases, ``limit`` in all; the others are dropped."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._kept: list[tuple[float, str, list[View]]] = []
+        self._kept: list[tuple[float, str, list[OverlayView]]] = []
 
-    def offer(self, score: float, name: str, views: Callable[[], list[View]]) -> None:
+    def offer(self, score: float, name: str, views: Callable[[], list[OverlayView]]) -> None:
         """Draw and keep the case, if it is among the worst or the best so far."""
         place = math.inf if math.isnan(score) else score
         if self._limit < 1:
@@ -178,12 +178,12 @@ class Gallery:
     def _worst(self) -> int:
         return -(-self._limit // 2)
 
-    def cases(self) -> list[tuple[str, list[View]]]:
+    def cases(self) -> list[tuple[str, list[OverlayView]]]:
         """Worst first."""
         return [(name, views) for _, name, views in self._kept]
 
 
-def legend(pairs: list[tuple[str, list[View]]]) -> list[dict[str, Any]]:
+def legend(pairs: list[tuple[str, list[OverlayView]]]) -> list[dict[str, Any]]:
     """The marks that occur in some picture, for the page."""
     used = {m for _, views in pairs for view in views for m, s in view.shares.items() if s > 0}
     return [

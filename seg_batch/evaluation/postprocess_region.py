@@ -15,16 +15,16 @@ import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.postprocess import AnyStep, needs_probabilities
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.inference.plan import CHUNK, asked_chain
 from seg_batch.inference.postprocess.array_chain import run_chain
 from seg_batch.inference.postprocess.costs import blocks_of
-from seg_batch.inference.postprocess.label_context import Setting, require_fit
+from seg_batch.inference.postprocess.label_context import LabelContext, require_chain_fits
 
 
-class Seen(Protocol):
+class SeenRegion(Protocol):
     """Pixels of a region: ``box`` is what counts; ``read`` reaches a patch further, within ``extent``."""
 
     @property
@@ -40,15 +40,17 @@ class Seen(Protocol):
 
 
 @dataclass(frozen=True)
-class Chained:
+class PostprocessedRegion:
     """The steps, and the setting in which labels are class indices."""
 
     chain: tuple[AnyStep, ...]
-    setting: Setting
+    setting: LabelContext
     spacing: tuple[float, ...] | None
 
     @classmethod
-    def of(cls, card: ModelCard, options: Options, spacing: tuple[float, ...] | None) -> Chained:
+    def of(
+        cls, card: ModelCard, options: PredictOptions, spacing: tuple[float, ...] | None
+    ) -> PostprocessedRegion:
         """PlanError where the chain does not fit the model or voxels of this spacing."""
         chain = asked_chain(card, options)
         unit, each = None, 0.0
@@ -57,15 +59,15 @@ class Chained:
             each *= math.prod(spacing)
         ids = {c.name: k for k, c in enumerate(card.classes)}
         nodata = np.iinfo(np.min_scalar_type(len(ids) + 1)).max
-        setting = Setting(ids, card.background_index, int(nodata), unit, each)
-        require_fit(chain, card, setting)
+        setting = LabelContext(ids, card.background_index, int(nodata), unit, each)
+        require_chain_fits(chain, card, setting)
         return cls(chain, setting, spacing)
 
     @property
     def keeps(self) -> bool:
         return needs_probabilities(self.chain)
 
-    def apply(self, region: Seen, labels: np.ndarray, kept: np.ndarray | None) -> None:
+    def apply(self, region: SeenRegion, labels: np.ndarray, kept: np.ndarray | None) -> None:
         """Change ``labels`` of the region in place; voxels without data count for nothing and end
         as the first class, which is nowhere scored."""
         if not self.chain:

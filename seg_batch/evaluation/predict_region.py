@@ -10,21 +10,21 @@ from typing import Protocol
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.taper import Taper
 from seg_batch.evaluation.metrics import Calibration
-from seg_batch.evaluation.postprocess_region import Chained, Seen
+from seg_batch.evaluation.postprocess_region import PostprocessedRegion, SeenRegion
 from seg_batch.inference.sliding_window.block import Rows, predict_block
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.inference.sliding_window.seams import SeamCounts
-from seg_batch.inference.sliding_window.stitch import Empty, Predictor, Stitcher
+from seg_batch.inference.sliding_window.stitch import EmptyRule, Predictor, Stitcher
 
 BLOCK = {2: 2048, 3: 192}
 NOWHERE = 0  # the class of voxels without data, of which none is scored
 
 
-class Region(Seen, Protocol):
+class Region(SeenRegion, Protocol):
     """Pixels with a truth, of a case; ``box`` is scored.
 
     ``truth(box)``: class indices and where they count, ``box.shape`` each.
@@ -37,7 +37,7 @@ class Region(Seen, Protocol):
 
 
 @dataclass
-class Watch:
+class BlockStats:
     """Calibration and seams, summed over regions while they are predicted."""
 
     classes: int
@@ -57,8 +57,8 @@ def predicted(
     predictor: Predictor,
     taper: str = "hann",
     *,
-    options: Options | None = None,
-    watch: Watch | None = None,
+    options: PredictOptions | None = None,
+    watch: BlockStats | None = None,
     on_share: Callable[[float], None] = lambda share: None,
     keep: np.ndarray | None = None,
 ) -> Iterator[tuple[Box, np.ndarray]]:
@@ -68,7 +68,7 @@ def predicted(
     region's truth, and seams. ``on_share`` is told which share of the region was predicted. ``keep``:
     an array ``(classes, *region.box.shape)`` of uint8 that gets the probabilities, 0 without data.
     """
-    stitcher = _stitcher(region, card, predictor, options or Options(taper=taper))
+    stitcher = _stitcher(region, card, predictor, options or PredictOptions(taper=taper))
     ids = np.arange(stitcher.classes, dtype=np.min_scalar_type(stitcher.classes))
     side = (BLOCK[len(region.extent)],) * len(region.extent)
     for block in Blocks(region.box.shape, side):
@@ -88,7 +88,7 @@ def predicted(
         yield box, found.labels
 
 
-def _calibrated(region: Region, watch: Watch | None) -> Callable[[Rows], None]:
+def _calibrated(region: Region, watch: BlockStats | None) -> Callable[[Rows], None]:
     """How sure the model is, where it decides, against the region's truth."""
     if watch is None:
         return lambda rows: None
@@ -106,7 +106,9 @@ def _scaled(on_share: Callable[[float], None], each: float) -> Callable[[int], N
     return lambda tiles: on_share(tiles * each)
 
 
-def _stitcher(region: Region, card: ModelCard, predictor: Predictor, options: Options) -> Stitcher:
+def _stitcher(
+    region: Region, card: ModelCard, predictor: Predictor, options: PredictOptions
+) -> Stitcher:
     grid, rank = make_grid(region.extent, card, options)
     skip = card.skip
     skipped = next(k for k, c in enumerate(card.classes) if c.id == skip.label) if skip else 0
@@ -118,7 +120,7 @@ def _stitcher(region: Region, card: ModelCard, predictor: Predictor, options: Op
         classes=len(card.classes),
         rank=rank,
         batch=options.batch or 1,
-        empty=Empty(NOWHERE, skip.below if skip else None, skipped),
+        empty=EmptyRule(NOWHERE, skip.below if skip else None, skipped),
     )
 
 
@@ -127,14 +129,14 @@ def to_disk(
     card: ModelCard,
     predictor: Predictor,
     folder: Path,
-    options: Options,
-    watch: Watch,
+    options: PredictOptions,
+    watch: BlockStats,
     on_share: Callable[[float], None] = lambda share: None,
     spacing: tuple[float, ...] | None = None,
 ) -> np.ndarray:
     """The region's class indices after the chain of ``options``, else of the card, as an array on
     disk, ``region.box.shape``, in ``folder``. ``spacing``: of its voxels, in metres or mm."""
-    after = Chained.of(card, options, spacing)
+    after = PostprocessedRegion.of(card, options, spacing)
     dtype = np.min_scalar_type(len(card.classes) + 1)  # one more for voxels without data
     out = _mapped(folder / "predicted.npy", dtype, region.box.shape)
     shape = (len(card.classes), *region.box.shape)

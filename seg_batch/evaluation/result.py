@@ -16,18 +16,18 @@ from seg_batch.core.callbacks import Callback
 from seg_batch.core.run_files import EVALUATION, EVALUATION_PAGE
 from seg_batch.core.versions import package_version, versions
 from seg_batch.datasets.label_classes import Classes
-from seg_batch.evaluation.html_page import page
-from seg_batch.evaluation.metrics import CaseScores, dice, mean
-from seg_batch.evaluation.overlays import Gallery, draw
-from seg_batch.evaluation.score import summary
-from seg_batch.evaluation.score_case import Counted, LabelledCase
+from seg_batch.evaluation.html_page import evaluation_page
+from seg_batch.evaluation.metrics import CaseScores, dice, mean_over_classes
+from seg_batch.evaluation.overlays import OverlayWriter, draw_overlays
+from seg_batch.evaluation.score import score_summary
+from seg_batch.evaluation.score_case import CaseCounts, LabelledCase
 from seg_batch.evaluation.thresholds import Requirement
 from seg_batch.inference.sliding_window.seams import SeamCounts
 from seg_batch.io.sinks.publish import writing_folder
 
 
 @dataclass
-class Run:
+class EvaluationRun:
     """What is collected while cases are scored."""
 
     classes: Classes
@@ -41,7 +41,7 @@ class Run:
     start: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        self.gallery = Gallery(self.pictures)
+        self.gallery = OverlayWriter(self.pictures)
         for one in self.asked:
             one.require_classes(self.classes.names)
 
@@ -49,7 +49,7 @@ class Run:
         """So much more of the case in hand is scored; the shares of a case sum to 1."""
         self.callback.on(events.Advanced(share))
 
-    def add(self, case: LabelledCase, counted: Counted) -> None:
+    def add(self, case: LabelledCase, counted: CaseCounts) -> None:
         self.scores[case.name] = counted.scores
         self.seams += [counted.seams] if counted.seams else []
         numbers = {"not_scored": counted.not_scored, "not_predicted": counted.not_predicted}
@@ -63,7 +63,11 @@ class Run:
         if not confusion.any():
             self.warnings.append(f"{case.name}: no voxel has both a true class and a prediction")
         kept = [k for k in range(len(self.classes)) if k != self.classes.background]
-        self.gallery.offer(mean(dice(confusion)[kept]), case.name, lambda: draw(case, self.classes))
+        self.gallery.offer(
+            mean_over_classes(dice(confusion)[kept]),
+            case.name,
+            lambda: draw_overlays(case, self.classes),
+        )
 
     def result(self, kind: str, **measured: Any) -> dict[str, Any]:
         """What evaluation.json holds, but for where the cases came from."""
@@ -76,7 +80,7 @@ class Run:
             "classes": self.classes.to_json(),
             "classes_from": self.classes.origin,
             "background": None if background is None else names[background],
-            "scores": summary(self.scores, names, background),
+            "scores": score_summary(self.scores, names, background),
             **measured,
             "cases": self.facts,
             "versions": versions(),
@@ -90,7 +94,7 @@ def written(output: str | Path | None, overwrite: bool) -> AbstractContextManage
     return nullcontext() if output is None else writing_folder(Path(output), overwrite, EVALUATION)
 
 
-def write(folder: Path | None, result: dict[str, Any], run: Run) -> None:
+def write(folder: Path | None, result: dict[str, Any], run: EvaluationRun) -> None:
     if folder is None:
         return
     run.callback.on(events.Stage("writing"))
@@ -101,4 +105,6 @@ def write(folder: Path | None, result: dict[str, Any], run: Run) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    (folder / EVALUATION_PAGE).write_text(page(result, run.gallery.cases()), encoding="utf-8")
+    (folder / EVALUATION_PAGE).write_text(
+        evaluation_page(result, run.gallery.cases()), encoding="utf-8"
+    )

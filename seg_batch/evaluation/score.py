@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Box
 from seg_batch.datasets.label_classes import of_card
-from seg_batch.datasets.patch_set import Held
+from seg_batch.datasets.patch_set import HeldRegion
 from seg_batch.evaluation import metrics
-from seg_batch.evaluation.held_out_cases import named, spacing_of_card
-from seg_batch.evaluation.predict_region import Region, Watch, predicted, to_disk
-from seg_batch.evaluation.score_case import Counted, LabelledCase, count
+from seg_batch.evaluation.held_out_cases import spacing_of_card, uniquely_named
+from seg_batch.evaluation.predict_region import BlockStats, Region, predicted, to_disk
+from seg_batch.evaluation.score_case import CaseCounts, LabelledCase, count
 from seg_batch.inference.sliding_window.stitch import Predictor
 
 PREDICTING = 0.9  # of the time that a region takes; the rest is counting
@@ -47,7 +47,7 @@ class Scored:
         there = self.total.sum(1) > 0
         if self.background is not None:
             there[self.background] = False
-        return metrics.mean(self.dice[there])
+        return metrics.mean_over_classes(self.dice[there])
 
     @property
     def accuracy(self) -> float:
@@ -71,11 +71,11 @@ def score(
 
 
 def scores_of(
-    regions: Sequence[Held],
+    regions: Sequence[HeldRegion],
     card: ModelCard,
     predictor: Predictor,
     *,
-    options: Options | None = None,
+    options: PredictOptions | None = None,
     work: Path | None = None,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
@@ -86,18 +86,18 @@ def scores_of(
     ``seams`` (see ``sliding_window.seams``). Predicted labels lie in ``work`` (default: a temporary folder) one
     region at a time. ``on_share`` is told which share of all regions was done.
     """
-    watch, cases = Watch(len(card.classes)), {}
+    watch, cases = BlockStats(len(card.classes)), {}
     each = 1 / max(1, len(regions))
     with tempfile.TemporaryDirectory(dir=work, prefix="scoring-") as folder:
-        scorer = RegionScorer(card, predictor, options or Options(), Path(folder), watch)
-        for name, region in named(list(regions)):
+        scorer = RegionScorer(card, predictor, options or PredictOptions(), Path(folder), watch)
+        for name, region in uniquely_named(list(regions)):
             spacing = spacing_of_card(card, len(region.extent))
             _, counted = scorer.score(
                 name, region, spacing, {}, lambda share: on_share(share * each)
             )
             cases[name] = counted.scores
     classes = of_card(card)
-    table = summary(cases, classes.names, classes.background)
+    table = score_summary(cases, classes.names, classes.background)
     del table["per_class_and_case"]
     return {**table, **watched(watch, classes.names)}
 
@@ -108,9 +108,9 @@ class RegionScorer:
 
     card: ModelCard
     predictor: Predictor
-    options: Options
+    options: PredictOptions
     folder: Path
-    watch: Watch
+    watch: BlockStats
 
     def score(
         self,
@@ -119,7 +119,7 @@ class RegionScorer:
         spacing: tuple[float, ...] | None,
         facts: Mapping[str, Any],
         on_share: Callable[[float], None],
-    ) -> tuple[LabelledCase, Counted]:
+    ) -> tuple[LabelledCase, CaseCounts]:
         """The region with its labels, which the next one replaces, and what it gave."""
         labels = to_disk(
             region,
@@ -142,7 +142,7 @@ class RegionScorer:
         return case, count(case, classes, on_block=lambda share: on_share(rest * share))
 
 
-def summary(
+def score_summary(
     cases: dict[str, metrics.CaseScores], names: list[str], background: int | None
 ) -> dict[str, Any]:
     """``metrics.summarise``, with sizes in mL or ha where all cases have voxels that measure so."""
@@ -151,7 +151,7 @@ def summary(
     return metrics.summarise(cases, names, background, units if alike else None)
 
 
-def watched(watch: Watch, names: list[str]) -> dict[str, Any]:
+def watched(watch: BlockStats, names: list[str]) -> dict[str, Any]:
     """Calibration and seams, as the card and the evaluation have them."""
     calibration, seams = watch.calibration, watch.seams
     return {

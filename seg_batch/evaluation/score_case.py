@@ -42,7 +42,7 @@ class LabelledCase:
 
 
 @dataclass(frozen=True)
-class Counted:
+class CaseCounts:
     """What one case gave. ``not_scored``: voxels without a true class. ``not_predicted``: voxels
     with a true class for which the prediction says nothing; they count in no score."""
 
@@ -57,7 +57,7 @@ def count(
     classes: int,
     side: Shape | None = None,
     on_block: Callable[[float], None] = lambda share: None,
-) -> Counted:
+) -> CaseCounts:
     """Score a case in blocks of ``side`` voxels; any ``side`` gives the same numbers.
 
     Memory follows the block with its halo and the length of the surfaces, not the extent.
@@ -79,7 +79,7 @@ def count(
             one = _seams(taper, classes, box, window, found, has)
             seams = one if seams is None else seams + one
         on_block(1 / len(blocks))
-    return Counted(scorer.finish(), seams, unknown, unpredicted)
+    return CaseCounts(scorer.finish(), seams, unknown, unpredicted)
 
 
 def _seams(

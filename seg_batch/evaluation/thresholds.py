@@ -12,7 +12,7 @@ import numpy as np
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.text import nearest
-from seg_batch.evaluation.metrics import mean
+from seg_batch.evaluation.metrics import mean_over_classes
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -87,7 +87,7 @@ def _of_classes(
     if label is not None:
         return table[label]
     values = [v for k, v in table.items() if k != background and v is not None]
-    return round(mean(np.array(values)), 4) if values else None
+    return round(mean_over_classes(np.array(values)), 4) if values else None
 
 
 def parse(texts: list[str]) -> list[Requirement]:

@@ -7,10 +7,10 @@ of the items, each replaced as it ends. Only this package imports Dask. A pool o
 
 from seg_batch.executors.cluster.launch import open_pool
 from seg_batch.executors.cluster.preflight import require_memory
-from seg_batch.executors.cluster.requirements import Needs
+from seg_batch.executors.cluster.requirements import WorkerRequirements
 from seg_batch.executors.dask_pool import gather_logs
 from seg_batch.executors.pool import HERE, IN_FLIGHT, Outcome, Pool
-from seg_batch.executors.scheduler import Tries, run_bounded
+from seg_batch.executors.scheduler import RetryCallback, run_bounded
 from seg_batch.executors.task import Doubtful
 from seg_batch.executors.task_grouping import group_size
 
@@ -18,10 +18,10 @@ __all__ = [
     "HERE",
     "IN_FLIGHT",
     "Doubtful",
-    "Needs",
     "Outcome",
     "Pool",
-    "Tries",
+    "RetryCallback",
+    "WorkerRequirements",
     "gather_logs",
     "group_size",
     "open_pool",

@@ -15,8 +15,8 @@ from seg_batch.core.errors import ClusterError
 from seg_batch.core.hardware import here
 from seg_batch.executors import task
 from seg_batch.executors.cluster import worker_admission
-from seg_batch.executors.cluster.requirements import Needs
-from seg_batch.executors.cluster.worker_events import Losses, revive
+from seg_batch.executors.cluster.requirements import WorkerRequirements
+from seg_batch.executors.cluster.worker_events import WorkerEvents, respawn
 from seg_batch.executors.pool import IN_FLIGHT, Pool
 from seg_batch.executors.worker_health import Health
 
@@ -37,7 +37,7 @@ class DaskPool(Pool):
 
     def __init__(self, client: Any, cluster: Any = None, name: str | None = None) -> None:
         self.name = name or client.scheduler.address
-        self.needs: Needs | None = None
+        self.needs: WorkerRequirements | None = None
         self.dropped: dict[str, str] = {}
         self.health = Health()
         self._client, self._cluster = client, cluster
@@ -49,7 +49,7 @@ class DaskPool(Pool):
         self._known_at = -KNOWN_S
         self._alone_since: float | None = None
         self._names: dict[str, str] = {}
-        self._losses = Losses(client)
+        self._losses = WorkerEvents(client)
         client.subscribe_topic(worker_admission.TOPIC, self._on_unfit)
 
     @property
@@ -76,12 +76,12 @@ class DaskPool(Pool):
         wanted = self._started - len(self.dropped)
         if len(self._known) < wanted and self._known_at - self._revived_at >= REVIVE_S:
             self._revived_at = self._known_at
-            revive(self._cluster, wanted)
+            respawn(self._cluster, wanted)
 
     def submit(self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()) -> Any:
         name = getattr(getattr(function, "func", function), "__name__", "task")
         if self.needs is not None:
-            function, args = worker_admission.fitting, (self.needs, function, *args)
+            function, args = worker_admission.run_if_fit, (self.needs, function, *args)
         others = [w for w in self.workers_now() if w not in avoid] if avoid else []
         future = self._client.submit(
             function,
@@ -126,7 +126,7 @@ class DaskPool(Pool):
     def take_back(self, futures: Collection[Any]) -> list[Any]:
         """As in ``Pool``; a worker that does not answer keeps its tasks."""
         keys = [future.key for future in futures]
-        answers = self._answers(task.keep_back, keys, limit_s=TAKE_BACK_S)
+        answers = self._answers(task.cancel_unstarted, keys, limit_s=TAKE_BACK_S)
         started = {key for keys in answers.values() if isinstance(keys, list) for key in keys}
         silent = {worker for worker, keys in answers.items() if not isinstance(keys, list)}
         if silent:
@@ -187,10 +187,10 @@ class DaskPool(Pool):
 
     def introduce(self) -> None:
         """Make all workers, later ones too, report their host and pid."""
-        from seg_batch.executors.cluster.worker_plugins import NAME_TOPIC, TellName
+        from seg_batch.executors.cluster.worker_plugins import NAME_TOPIC, ReportName
 
         self._client.subscribe_topic(NAME_TOPIC, self._on_name)
-        self._client.register_plugin(TellName())
+        self._client.register_plugin(ReportName())
         # Present workers may have reported before the scheduler knew of our subscription.
         names = self._answers(here)
         self._names |= {worker: name for worker, name in names.items() if isinstance(name, str)}

@@ -31,7 +31,9 @@ LEAST_DONE = 8  # items, before their median says anything
 LEAST_S = 2.0  # shorter items are never stragglers: a backup copy would cost more
 
 
-def late[K: Hashable](now: float, begun: Mapping[K, float], seconds: Collection[float]) -> list[K]:
+def stragglers[K: Hashable](
+    now: float, begun: Mapping[K, float], seconds: Collection[float]
+) -> list[K]:
     """The stragglers among ``begun`` (when each was submitted), the longest in flight first.
 
     ``seconds``: how long finished items were in flight. ``now`` and ``begun`` are of one clock.
@@ -55,7 +57,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class End:
+class AttemptEnd:
     """What an ended attempt means for its item: ``again`` after ``wait_s``, or that ``rivals`` are no
     longer needed."""
 
@@ -80,7 +82,7 @@ class _Progress:
     suspect: bool = False  # a worker died while it had this item, perhaps because of it
 
 
-class Course:
+class TaskStateMachine:
     """``workers``: returns the names of the workers there are now; called only after a failure.
     ``retries``: further tries after faults of unknown kind; ``most``: further tries in all."""
 
@@ -166,7 +168,7 @@ class Course:
             if 0 < len(item.in_flight) < COPIES
         }
         begun = {number: attempt.begun for number, attempt in newest.items()}
-        return [newest[number] for number in late(now, begun, self._seconds)[: max(0, room)]]
+        return [newest[number] for number in stragglers(now, begun, self._seconds)[: max(0, room)]]
 
     def copy(self, attempt: Attempt, avoid: Collection[str], now: float) -> Attempt:
         """A backup copy: another attempt at the same item, beside the one in flight."""
@@ -185,35 +187,35 @@ class Course:
 
     def ended(
         self, attempt: Attempt, worker: str, fault: Fault | None, now: float, error: str = ""
-    ) -> End:
+    ) -> AttemptEnd:
         """``fault``: None after a success; ``worker``: "" where it is unknown. Only the first success
         of an item counts."""
         item = self._unfinished.get(attempt.number)
         if item is None or attempt not in item.in_flight:
-            return End("ignored")
+            return AttemptEnd("ignored")
         item.in_flight.remove(attempt)
         self.in_flight -= 1
         if fault is None:
             return self._done(attempt, item, worker, now)
         wait_s = self._retry_in_s(item, worker, fault, error)
         if fault == "full" and wait_s is None:
-            return End("full")
+            return AttemptEnd("full")
         if item.in_flight:
-            return End("ignored")  # a backup copy is running: it decides
+            return AttemptEnd("ignored")  # a backup copy is running: it decides
         if wait_s is None or self._closed:
             del self._unfinished[attempt.number]
-            return End("failed" if wait_s is None else "ignored")
+            return AttemptEnd("failed" if wait_s is None else "ignored")
         item.again += 1
         item.suspect |= fault == "passing" and not worker
         self._retry_at(now + wait_s, attempt.number)
-        return End("again", wait_s)
+        return AttemptEnd("again", wait_s)
 
-    def _done(self, attempt: Attempt, item: _Progress, worker: str, now: float) -> End:
+    def _done(self, attempt: Attempt, item: _Progress, worker: str, now: float) -> AttemptEnd:
         self._seconds.append(now - attempt.begun)
         self.in_flight -= len(item.in_flight)
         del self._unfinished[attempt.number]
         hopeless = self._health.succeeded(worker, item.failed)
-        return End("done", rivals=tuple(item.in_flight), hopeless=hopeless)
+        return AttemptEnd("done", rivals=tuple(item.in_flight), hopeless=hopeless)
 
     def _retry_in_s(self, item: _Progress, worker: str, fault: Fault, error: str) -> float | None:
         """Seconds until the next try; None: there is none."""

@@ -20,12 +20,12 @@ from seg_batch.core.errors import ClusterError, DiskFullError
 from seg_batch.core.units import plain_s, whole_s
 from seg_batch.executors.faults import fault_of
 from seg_batch.executors.pool import Outcome, Pool
-from seg_batch.executors.retry_state import TICK_S, Attempt, Course
-from seg_batch.executors.task import Carried, Carrying, TakenBackError
-from seg_batch.executors.task_grouping import TASK_S, Each, Recent, parts
+from seg_batch.executors.retry_state import TICK_S, Attempt, TaskStateMachine
+from seg_batch.executors.task import TakenBackError, TaskResult, TaskWrapper
+from seg_batch.executors.task_grouping import TASK_S, RecentDurations, TaskGroup, item_futures
 
 
-class Tries:
+class RetryCallback:
     """Callback for the further tries of an item: attempt ``which`` failed and is repeated after
     ``wait_s``; attempt ``which`` is handed out. This class does nothing."""
 
@@ -45,7 +45,7 @@ def run_bounded(
     most: int | None = None,
     stop: threading.Event | None = None,
     callback: Callback | None = None,
-    tries: Tries | None = None,
+    tries: RetryCallback | None = None,
     seconds: Callable[[Any], float] | None = None,
     together: int = 1,
 ) -> Iterator[Outcome]:
@@ -68,29 +68,33 @@ def run_bounded(
     Raises ClusterError when the pool dies, and DiskFullError when there is no space (on two workers,
     where there are several: one may have a disk of its own). What is done is on disk.
     """
-    course = Course(items, pool.health, pool.workers_now, retries, most)
-    stop, callback, tries = stop or threading.Event(), callback or Callback(), tries or Tries()
+    course = TaskStateMachine(items, pool.health, pool.workers_now, retries, most)
+    stop, callback, tries = (
+        stop or threading.Event(),
+        callback or Callback(),
+        tries or RetryCallback(),
+    )
     together = 1 if pool.inline else together
     yield from _Run(
-        pool, Carrying(function), course, stop, callback, tries, seconds, together
+        pool, TaskWrapper(function), course, stop, callback, tries, seconds, together
     ).outcomes()
 
 
 @dataclass
 class _Run:
-    """Carries out the decisions of a ``Course`` on a pool."""
+    """Carries out the decisions of a ``TaskStateMachine`` on a pool."""
 
     pool: Pool
-    function: Carrying
-    course: Course
+    function: TaskWrapper
+    course: TaskStateMachine
     stop: threading.Event
     callback: Callback
-    tries: Tries
+    tries: RetryCallback
     seconds: Callable[[Any], float] | None
     together: int
 
     def __post_init__(self) -> None:
-        self._recent, self._stopped = Recent(), False
+        self._recent, self._stopped = RecentDurations(), False
         self._ended: queue.SimpleQueue[Attempt] = queue.SimpleQueue()
         self._futures: dict[Attempt, Any] = {}
         self._unended = Counter[int]()  # id of a task in flight -> its items without an end
@@ -150,8 +154,8 @@ class _Run:
             task = self.pool.submit(self.function, first.item, avoid=first.avoid)
             futures = [task]
         else:
-            task = self.pool.submit(Each(self.function), items)
-            futures = parts(task, len(items))
+            task = self.pool.submit(TaskGroup(self.function), items)
+            futures = item_futures(task, len(items))
         self._unended[id(task)] = len(items)
         for attempt, future in zip(attempts, futures, strict=True):
             self._futures[attempt] = future
@@ -181,13 +185,13 @@ class _Run:
         try:
             carried = future.result()
         except Exception as error:  # of Dask, where the worker was lost or the task cancelled
-            carried = Carried("", error=error, fault=fault_of(error))
+            carried = TaskResult("", error=error, fault=fault_of(error))
         if isinstance(carried.error, TakenBackError):
             self.course.take_back(attempt, time.monotonic())
             return None
         return self._take(attempt, carried)
 
-    def _take(self, attempt: Attempt, carried: Carried) -> Outcome | None:
+    def _take(self, attempt: Attempt, carried: TaskResult) -> Outcome | None:
         error, worker = carried.error, carried.worker
         if error is None:
             self._recent.ended(carried.seconds)

@@ -30,7 +30,7 @@ _cancelled: set[str] = set()
 
 
 @dataclass(frozen=True)
-class Carried:
+class TaskResult:
     """The end of one attempt: the result, the error with its kind, or both (``Doubtful``)."""
 
     worker: str
@@ -54,8 +54,8 @@ class Doubtful:
     why: str
 
 
-class Carrying:
-    """``function``, whose end is returned as ``Carried``; only what ends a thread is raised.
+class TaskWrapper:
+    """``function``, whose end is returned as ``TaskResult``; only what ends a thread is raised.
 
     ``func``: that function, after which pools name a task (as with ``functools.partial``). It is
     pickled once for all tasks, since it may hold a whole plan, and unpickled once per process.
@@ -74,29 +74,29 @@ class Carrying:
 
         return bytes(dumps(self.function))
 
-    def __call__(self, item: Any) -> Carried:
+    def __call__(self, item: Any) -> TaskResult:
         worker = this_worker()
-        if not begin(this_task()):
-            return Carried(worker, error=TakenBackError("it was not begun"), fault="final")
+        if not start_item(this_task()):
+            return TaskResult(worker, error=TakenBackError("it was not begun"), fault="final")
         start = time.perf_counter()
         try:
             result = self.function(item)
             if isinstance(result, Doubtful):
-                return Carried(worker, result.result, PassingError(result.why), "passing")
-            return Carried(worker, result, seconds=time.perf_counter() - start)
+                return TaskResult(worker, result.result, PassingError(result.why), "passing")
+            return TaskResult(worker, result, seconds=time.perf_counter() - start)
         except Exception as error:
-            return Carried(worker, error=_portable(error, worker), fault=fault_of(error))
+            return TaskResult(worker, error=_portable(error, worker), fault=fault_of(error))
 
 
-def _call_pickled(pickled: bytes, item: Any) -> Carried:
+def _call_pickled(pickled: bytes, item: Any) -> TaskResult:
     return _unpickled(pickled)(item)
 
 
 @lru_cache(maxsize=4)
-def _unpickled(pickled: bytes) -> Carrying:
+def _unpickled(pickled: bytes) -> TaskWrapper:
     from distributed.protocol.pickle import loads
 
-    return Carrying(loads(pickled))
+    return TaskWrapper(loads(pickled))
 
 
 def this_worker() -> str:
@@ -124,7 +124,7 @@ def _portable(error: Exception, worker: str) -> Exception:
     return error
 
 
-def begin(key: str) -> bool:
+def start_item(key: str) -> bool:
     """Note that an item of the task starts; False if the task is cancelled. ``""``: a task that can't
     be cancelled."""
     with _guard:
@@ -138,7 +138,7 @@ def begin(key: str) -> bool:
         return True
 
 
-def keep_back(keys: Collection[str]) -> list[str]:
+def cancel_unstarted(keys: Collection[str]) -> list[str]:
     """Cancel tasks: no further item of them starts here. Returns those that this worker has started."""
     with _guard:
         _cancelled.update(keys)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from seg_batch.executors.task import Carried, Carrying, TakenBackError
+from seg_batch.executors.task import TakenBackError, TaskResult, TaskWrapper
 
 TASK_S = 0.25  # the least that a task should take
 PATIENCE_S = 1.0  # after which a task starts no further item
@@ -25,7 +25,7 @@ def group_size(items: int, workers: int) -> int:
     return max(1, min(MOST, items // (8 * workers)))
 
 
-class Recent:
+class RecentDurations:
     """The expected seconds of the next item: those of the slowest of the last ``REMEMBERED``, and
     infinity before ``FIRST`` have ended."""
 
@@ -39,25 +39,25 @@ class Recent:
         return max(self._seconds) if len(self._seconds) >= FIRST else math.inf
 
 
-class Each:
+class TaskGroup:
     """The task: ``function`` for one item after another, until ``PATIENCE_S`` is over."""
 
-    def __init__(self, function: Carrying) -> None:
+    def __init__(self, function: TaskWrapper) -> None:
         self.function = function
 
     @property
     def func(self) -> Callable[..., Any]:
         return self.function.func
 
-    def __call__(self, items: Sequence[Any]) -> list[Carried]:
+    def __call__(self, items: Sequence[Any]) -> list[TaskResult]:
         until = time.monotonic() + PATIENCE_S
-        late = Carried("", error=TakenBackError("its task took too long"), fault="final")
+        late = TaskResult("", error=TakenBackError("its task took too long"), fault="final")
         ends = [self.function(items[0])]
         ends += [self.function(i) if time.monotonic() < until else late for i in items[1:]]
         return ends
 
 
-class Part:
+class GroupItemFuture:
     """The future of one item of a task. The task is cancelled with the last of its items."""
 
     def __init__(self, task: Any, index: int, wanted: set[int]) -> None:
@@ -78,7 +78,7 @@ class Part:
         return bool(self.task.cancel())
 
 
-def parts(task: Any, number: int) -> list[Part]:
+def item_futures(task: Any, number: int) -> list[GroupItemFuture]:
     """The futures of a task's ``number`` items, in their order."""
     wanted: set[int] = set()
-    return [Part(task, index, wanted) for index in range(number)]
+    return [GroupItemFuture(task, index, wanted) for index in range(number)]

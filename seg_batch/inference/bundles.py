@@ -13,7 +13,7 @@ from typing import Any
 
 from seg_batch.config.card import ModelCard, read_card
 from seg_batch.core.errors import BundleError, SegbatchError
-from seg_batch.core.files import parts, sha256
+from seg_batch.core.files import file_parts, sha256
 from seg_batch.core.resources import BUNDLES
 from seg_batch.core.run_files import CARD
 from seg_batch.inference.probe import PROBE_CARD
@@ -77,7 +77,7 @@ def installed() -> list[Model]:
     return list(found.values())
 
 
-def find(name: str) -> Model:
+def find_bundle(name: str) -> Model:
     """The bundle of that name or at that path; its weights are not checked yet."""
     if name == PROBE_CARD.name:
         return PROBE
@@ -97,7 +97,7 @@ def checked(model: Model) -> Model:
     """The model, if its weights are the ones the card was written for; BundleError otherwise."""
     if model.path is None:
         return model
-    for part in parts(model.weights):
+    for part in file_parts(model.weights):
         if not part.is_file():
             raise BundleError(
                 f"{model.path} has no {part.name}: the bundle is incomplete, fetch it again"
@@ -110,7 +110,7 @@ def checked(model: Model) -> Model:
     return model
 
 
-def misfit(card: ModelCard, info: SourceInfo) -> str | None:
+def mismatch(card: ModelCard, info: SourceInfo) -> str | None:
     """Why the model can't take the input, in a few words; None when it can."""
     if card.kind not in (info.kind, "any"):
         return f"it is for {card.kind}s and the input is a {info.kind}"
@@ -124,21 +124,21 @@ def misfit(card: ModelCard, info: SourceInfo) -> str | None:
     return None
 
 
-def choose(info: SourceInfo) -> Model:
+def choose_bundle(info: SourceInfo) -> Model:
     """The only installed model that fits the input."""
     models = installed()
-    fits = [m for m in models if misfit(m.card, info) is None]
+    fits = [m for m in models if mismatch(m.card, info) is None]
     if len(fits) == 1:
         return checked(fits[0])
     if fits:
         names = ", ".join(m.card.name for m in fits)
         raise BundleError(f"{len(fits)} models fit {info.path}: choose one with --model ({names})")
-    why = "; ".join(f"{m.card.name}: {misfit(m.card, info)}" for m in models)
+    why = "; ".join(f"{m.card.name}: {mismatch(m.card, info)}" for m in models)
     raise BundleError(f"no installed model fits {info.path} ({why}): name one with --model")
 
 
-def fitting(model: Model, info: SourceInfo) -> Model:
-    if reason := misfit(model.card, info):
+def require_fit(model: Model, info: SourceInfo) -> Model:
+    if reason := mismatch(model.card, info):
         raise BundleError(
             f"model {model.card.name} does not fit {info.path}: {reason}; choose another --model"
         )

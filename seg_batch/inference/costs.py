@@ -20,7 +20,7 @@ from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape, recompute_factor
 from seg_batch.core.registry.engines import SLOWEST, info_of
 from seg_batch.executors import IN_FLIGHT
-from seg_batch.inference.postprocess.costs import block_bytes, blocks_of, threads_for
+from seg_batch.inference.postprocess.costs import blocks_of, postprocess_block_bytes, threads_for
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.open_view import View
 
@@ -140,7 +140,9 @@ def post_bytes(
     blocks, classes = blocks_of(info.extent, chunk), len(card.classes)
     shape = tuple(map(min, blocks.shape, info.extent))
     threads = threads_for(workers)
-    one = block_bytes(chain, shape, classes, info.voxel_bytes, len(info.channels), threads)
+    one = postprocess_block_bytes(
+        chain, shape, classes, info.voxel_bytes, len(info.channels), threads
+    )
     return BASE_BYTES + min(IN_FLIGHT, len(blocks)) * one
 
 

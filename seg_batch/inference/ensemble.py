@@ -33,7 +33,7 @@ ALIKE: dict[str, Callable[[ModelCard], str]] = {
 LONG = 200  # characters of a difference that is named, not shown
 
 
-def mean(predictors: Sequence[Predictor]) -> Predictor:
+def average(predictors: Sequence[Predictor]) -> Predictor:
     """The mean of the members' probabilities; the predictor itself where there is one."""
     first, *others = predictors
     if not others:

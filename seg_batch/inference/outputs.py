@@ -16,7 +16,7 @@ from seg_batch.core.run_files import (
     REPORT,
     STAGED,
     STORE,
-    beside,
+    path_beside,
 )
 from seg_batch.inference.report import Report
 from seg_batch.io.sinks.product import digest
@@ -57,16 +57,16 @@ class Outputs:
 
     @property
     def report(self) -> Path:
-        return beside(self.product, REPORT)
+        return path_beside(self.product, REPORT)
 
     @property
     def probabilities(self) -> Path:
         """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself."""
-        name, end = split(self.product)
+        name, end = split_output(self.product)
         return self.product.with_name(f"{name}{PROBABILITIES}{end}")
 
 
-def split(path: Path) -> tuple[str, str]:
+def split_output(path: Path) -> tuple[str, str]:
     """Name and ending, where ``.nii.gz`` is one ending."""
     name, ending = formats.split(path.name)
     return (name, ending) if ending else (path.stem, path.suffix)
@@ -75,7 +75,7 @@ def split(path: Path) -> tuple[str, str]:
 def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = False) -> Outputs:
     """``<input stem>_labels.tif`` or ``.nii.gz`` in the current folder, or in the folder that
     ``output`` names, or ``output`` itself."""
-    default = split(Path(info.path))[0] + "_labels" + formats.product_endings(info.kind)[0]
+    default = split_output(Path(info.path))[0] + "_labels" + formats.product_endings(info.kind)[0]
     if output is None:
         return Outputs(Path.cwd() / default)
     path = Path(output)

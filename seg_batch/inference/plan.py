@@ -16,12 +16,12 @@ import numpy as np
 from seg_batch.config.card import Compute, ModelCard
 from seg_batch.config.postprocess import (
     AnyStep,
-    from_json,
+    chain_from_json,
+    chain_to_json,
     needs_probabilities,
     parse_chain,
-    to_json,
 )
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware, units
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape
@@ -36,7 +36,7 @@ from seg_batch.inference.costs import (
     post_bytes,
     seconds,
 )
-from seg_batch.inference.postprocess.label_context import Setting, require_fit
+from seg_batch.inference.postprocess.label_context import LabelContext, require_chain_fits
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sources.protocol import SourceInfo
@@ -105,7 +105,7 @@ class Decisions:
     @property
     def chain(self) -> tuple[AnyStep, ...]:
         """The steps that follow prediction."""
-        return from_json(self.post)
+        return chain_from_json(self.post)
 
     @property
     def keeps_probabilities(self) -> bool:
@@ -185,7 +185,7 @@ class Plan(Decisions):
 FINGERPRINTED = {f.name for f in fields(Plan) if f.metadata == SAME}
 
 
-def _batch(card: ModelCard, options: Options, memory_bytes: int, tiles: int) -> int:
+def _batch(card: ModelCard, options: PredictOptions, memory_bytes: int, tiles: int) -> int:
     """Patches per model call. One on a CPU, where more gain nothing and padding the last batch
     costs; on a GPU what fits in a quarter of the memory, at most 16."""
     if options.batch or not hardware.gpus():
@@ -194,7 +194,9 @@ def _batch(card: ModelCard, options: Options, memory_bytes: int, tiles: int) -> 
     return max(1, min(GPU_BATCH, fits, tiles))
 
 
-def _costs(info: SourceInfo, card: ModelCard, options: Options, grid: Grid, batch: int) -> Costs:
+def _costs(
+    info: SourceInfo, card: ModelCard, options: PredictOptions, grid: Grid, batch: int
+) -> Costs:
     engine = info_of(options.engine)
     return Costs(
         grid=grid,
@@ -222,7 +224,7 @@ def _together(cards: Sequence[ModelCard]) -> ModelCard:
 def make_plan(
     view: View,
     cards: Sequence[ModelCard],
-    options: Options,
+    options: PredictOptions,
     engine_why: str,
     identity: dict[str, Any],
 ) -> DraftPlan:
@@ -267,7 +269,7 @@ def make_plan(
     return plan
 
 
-def _blocks(costs: Costs, view: View, options: Options, memory_bytes: int) -> Blocks:
+def _blocks(costs: Costs, view: View, options: PredictOptions, memory_bytes: int) -> Blocks:
     """In the file's own axes: of the shape asked for, else of that which ends soonest."""
     extent = view.native.info.extent
     chunk = _chunk(extent)
@@ -277,7 +279,7 @@ def _blocks(costs: Costs, view: View, options: Options, memory_bytes: int) -> Bl
 
 
 def _needed(
-    costs: Costs, blocks: Blocks, view: View, card: ModelCard, options: Options
+    costs: Costs, blocks: Blocks, view: View, card: ModelCard, options: PredictOptions
 ) -> dict[str, Any]:
     """The steps that follow prediction, and bytes at most: of a process, and on disk."""
     info = view.native.info
@@ -285,7 +287,7 @@ def _needed(
     predicting = costs.process(view.to_view(Box.whole(blocks.shape)).shape, len(blocks))
     following = post_bytes(chain, info, card, _chunk(info.extent), options.workers)
     return {
-        "post": to_json(chain),
+        "post": chain_to_json(chain),
         "promised_bytes": max(predicting, following),
         "disk_bytes": disk_bytes(info, card, chain, options.probabilities),
     }
@@ -328,7 +330,7 @@ def check_memory(plan: Decisions) -> None:
         )
 
 
-def adopt(plan: Plan, stored: Plan) -> Plan:
+def adopt_stored(plan: Plan, stored: Plan) -> Plan:
     """The plan of a resumed run: the blocks and batch of the store, the workers of now, and what
     is asked now of the steps after prediction."""
     kept = replace(
@@ -345,14 +347,14 @@ def adopt(plan: Plan, stored: Plan) -> Plan:
     return kept
 
 
-def chain_of(info: SourceInfo, card: ModelCard, options: Options) -> tuple[AnyStep, ...]:
+def chain_of(info: SourceInfo, card: ModelCard, options: PredictOptions) -> tuple[AnyStep, ...]:
     """The steps that follow prediction: those asked for, else the card's. PlanError when they do
     not fit the model or the input."""
     chain = asked_chain(card, options)
-    require_fit(chain, card, Setting.of(card, info.georef))
+    require_chain_fits(chain, card, LabelContext.of(card, info.georef))
     return chain
 
 
-def asked_chain(card: ModelCard, options: Options) -> tuple[AnyStep, ...]:
+def asked_chain(card: ModelCard, options: PredictOptions) -> tuple[AnyStep, ...]:
     """The steps of ``options``, else those of the card; not looked at yet."""
     return card.post if options.post is None else parse_chain(options.post)

@@ -18,37 +18,37 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.config.postprocess import AnyStep, describe, to_json
+from seg_batch.config.postprocess import AnyStep, chain_to_json, describe
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Block, Box, Shape
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.inference.postprocess.costs import blocks_of, threads_for
-from seg_batch.inference.postprocess.label_context import Setting
-from seg_batch.inference.postprocess.run import Done, StepRow, run_step
-from seg_batch.inference.worker import Job
+from seg_batch.inference.postprocess.label_context import LabelContext
+from seg_batch.inference.postprocess.run import PostStepRow, StepChange, run_step
+from seg_batch.inference.worker import BlockJob
 from seg_batch.io.sinks.work_store import WorkStore
-from seg_batch.io.sources.tolerant_read import hold
+from seg_batch.io.sources.tolerant_read import read_window
 from seg_batch.io.sources.views.open_view import open_view
 
 PREDICTED = "labels"
 
 
 @dataclass(frozen=True)
-class Mapped:
+class MappedLabels:
     """The map that becomes the product, and one row per step for the report."""
 
     name: str = PREDICTED
-    steps: tuple[StepRow, ...] = ()
+    steps: tuple[PostStepRow, ...] = ()
 
 
 @dataclass(frozen=True)
-class StoreBoard:
+class WorkStoreLabels:
     """A ``passes.Board`` of a work store: the map ``before`` is read, the map ``after`` written. It
     goes to the workers as paths and numbers; each opens the store itself."""
 
-    job: Job
+    job: BlockJob
     before: str
     after: str
 
@@ -79,7 +79,7 @@ class StoreBoard:
     def image(self, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
         """The input as the model saw it, in the file's own axes; what can't be read is not valid."""
         with open_view(self.job.image, self.job.model.card) as view:
-            pixels, _ = hold(view.native, box)
+            pixels, _ = read_window(view.native, box)
         valid = None if pixels.valid is None else pixels.any_valid()
         return self.job.plan.normaliser(pixels), valid
 
@@ -87,7 +87,7 @@ class StoreBoard:
         self._store.write_map(self.after, block, labels)
 
 
-def post_process(job: Job, store: WorkStore, pool: Pool, callback: Callback) -> Mapped:
+def post_process(job: BlockJob, store: WorkStore, pool: Pool, callback: Callback) -> MappedLabels:
     """Do the steps of the plan that are not done yet, each over all blocks.
 
     A store with blocks missing is treated as it is: what is missing has no data, objects end there.
@@ -97,25 +97,25 @@ def post_process(job: Job, store: WorkStore, pool: Pool, callback: Callback) -> 
     basis = _basis(store, job.plan.blocks)
     name, rows = _done_before(store, basis, chain)
     store.drop_maps(keep=name)
-    setting = Setting.of(job.model.card, store.spec.georef)
+    setting = LabelContext.of(job.model.card, store.spec.georef)
     blocks = blocks_of(job.plan.extent, store.spec.chunk)
     threads = threads_for(pool.workers)
     for step in chain[len(rows) :]:
         callback.on(events.Stage(describe(step)))
         start = time.perf_counter()
         after = store.new_map()
-        board = StoreBoard(job, name, after)
+        board = WorkStoreLabels(job, name, after)
         done = run_step(step, board, setting, blocks, partial(_in_pool, pool), threads)
         rows = [*rows, _row(step, done, time.perf_counter() - start)]
         store.note_steps({"basis": basis, "map": after, "steps": rows})
         name = after
         store.drop_maps(keep=name)
-    return Mapped(name, tuple(rows))
+    return MappedLabels(name, tuple(rows))
 
 
-def _row(step: AnyStep, done: Done, seconds: float) -> StepRow:
+def _row(step: AnyStep, done: StepChange, seconds: float) -> PostStepRow:
     return {
-        "step": to_json([step])[0],
+        "step": chain_to_json([step])[0],
         "words": describe(step),
         "voxels_changed": done.voxels,
         "objects_changed": done.objects,
@@ -135,14 +135,14 @@ def _basis(store: WorkStore, blocks: int) -> str | None:
 
 def _done_before(
     store: WorkStore, basis: str | None, chain: tuple[AnyStep, ...]
-) -> tuple[str, list[StepRow]]:
+) -> tuple[str, list[PostStepRow]]:
     """The map that an earlier run came to, and the rows of its steps; the predicted one if none."""
     noted = store.steps()
     rows = noted.get("steps", [])
     steps = [row["step"] for row in rows]
     if basis is None or noted.get("basis") != basis or not store.has_map(noted["map"]):
         return PREDICTED, []
-    if steps != list(to_json(chain[: len(steps)])):
+    if steps != list(chain_to_json(chain[: len(steps)])):
         return PREDICTED, []
     return noted["map"], rows
 

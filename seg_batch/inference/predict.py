@@ -17,7 +17,7 @@ from threading import Event
 from typing import Any
 
 from seg_batch.config.postprocess import describe
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import (
@@ -34,7 +34,7 @@ from seg_batch.core.text import visible
 from seg_batch.core.versions import package_version
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
 from seg_batch.inference.outputs import read_report
-from seg_batch.inference.plan import DraftPlan, Plan, adopt
+from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
 from seg_batch.inference.postprocess_run import post_process
 from seg_batch.inference.report import BlockTally, Report, build_report, write_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
@@ -47,9 +47,9 @@ from seg_batch.inference.resume import (
     open_store,
     require_same_input,
 )
-from seg_batch.inference.worker import Job, close_work, run_block, working
-from seg_batch.inference.worker_requirements import needs_of
-from seg_batch.io.sinks.product import Product, export, format_of, probabilities_spec
+from seg_batch.inference.worker import BlockJob, close_job, open_job, run_block
+from seg_batch.inference.worker_requirements import requirements_of
+from seg_batch.io.sinks.product import Product, export_product, format_of, probabilities_spec
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
 from seg_batch.io.sources import stage
@@ -86,7 +86,7 @@ def predict_one(
         with _pool(pool, prepared, staged) as workers:
             store = open_store(prepared, report)
             with store.lock():
-                prepared = prepared.by(adopt(prepared.plan, Plan.from_json(store.spec.plan)))
+                prepared = prepared.by(adopt_stored(prepared.plan, Plan.from_json(store.spec.plan)))
                 if request.overwrite:
                     store.forget_damaged(prepared.plan.output_blocks)
                 return _run(prepared, store, workers, staged, callback, start, stop or Event())
@@ -100,7 +100,7 @@ def _pool(
         return nullcontext(given)
     plan, source = prepared.plan, staged or prepared.info.path
     folder = prepared.outputs.product.parent
-    needs = needs_of(prepared.model, plan, inputs=[source], outputs=[folder])
+    needs = requirements_of(prepared.model, plan, inputs=[source], outputs=[folder])
     return open_pool(prepared.request.cluster, plan.workers, needs)
 
 
@@ -121,8 +121,8 @@ def _numbers(prepared: Prepared[DraftPlan], callback: Callback) -> tuple[Normali
         return view.statistics(), staged
 
 
-def _job(prepared: Prepared[Plan], staged: Path | None) -> Job:
-    return Job(
+def _job(prepared: Prepared[Plan], staged: Path | None) -> BlockJob:
+    return BlockJob(
         image=prepared.request.image(staged),
         model=prepared.model,
         plan=prepared.plan,
@@ -199,8 +199,8 @@ def _export(
     )
     products = []
     if prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
-        products.append(export(store, outputs.probabilities, probabilities_spec(spec)))
-    return [export(store, outputs.product, spec, labels), *products]
+        products.append(export_product(store, outputs.probabilities, probabilities_spec(spec)))
+    return [export_product(store, outputs.product, spec, labels), *products]
 
 
 def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
@@ -228,7 +228,7 @@ def _together(texts: Iterable[str]) -> str:
 
 
 def _predict_blocks(
-    job: Job,
+    job: BlockJob,
     todo: list[Block],
     pool: Pool,
     run: BlockTally,
@@ -258,11 +258,11 @@ def _predict_blocks(
 
 
 @contextmanager
-def _opened(job: Job, pool: Pool, callback: Callback) -> Iterator[None]:
+def _opened(job: BlockJob, pool: Pool, callback: Callback) -> Iterator[None]:
     """The job at work in the pool; when this ends, no block of it runs in this process."""
     with ExitStack() as last_first:
-        last_first.callback(close_work)
-        work = last_first.enter_context(working(job)) if pool.inline else None
+        last_first.callback(close_job)
+        work = last_first.enter_context(open_job(job)) if pool.inline else None
         last_first.callback(pool.drain)
         if work is not None:
             work.on_tiles = lambda n: callback.on(events.Advanced(n))
@@ -289,7 +289,7 @@ def predict(
     """Segment one scene or volume; the Python face of ``segbatch predict``.
 
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
-    ``function(patches) -> probabilities``. ``options``: the fields of ``config.predict_options.Options``, such as
+    ``function(patches) -> probabilities``. ``options``: the fields of ``config.predict_options.PredictOptions``, such as
     ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
     (``core.events``) as they happen. Returns the report. Raises ``RefusedError`` when nothing was
     written, ``PartialResultError`` when the product has holes.
@@ -298,7 +298,7 @@ def predict(
         input=str(path),
         output=None if output is None else str(output),
         model=model,
-        options=Options(**options),
+        options=PredictOptions(**options),
         cluster=cluster,
         volume=volume,
         overwrite=overwrite,

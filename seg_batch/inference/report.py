@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
-from seg_batch.core.georef import RasterGeoref, to_json
+from seg_batch.core.georef import RasterGeoref, georef_to_json
 from seg_batch.core.hardware import cores, gpus, memory_bytes, peak_rss_bytes
 from seg_batch.core.run_files import PART
 from seg_batch.core.versions import package_version, versions
 from seg_batch.executors import Outcome
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.plan import Plan
-from seg_batch.inference.postprocess.run import StepRow
+from seg_batch.inference.postprocess.run import PostStepRow
 from seg_batch.inference.sliding_window.block import Receipt
 from seg_batch.inference.sliding_window.seams import SeamCounts, SeamSummary
 from seg_batch.io.sinks.product import Product
@@ -53,14 +53,14 @@ class BlockCounts(TypedDict):
     resumed: int
 
 
-class Sizes(TypedDict, total=False):
+class ReportSizes(TypedDict, total=False):
     """The size of a class where its voxels have one."""
 
     hectares: float
     millilitres: float
 
 
-class ClassRow(Sizes):
+class ClassRow(ReportSizes):
     """``share``: of all classified voxels."""
 
     id: int
@@ -116,8 +116,8 @@ class WorkFacts(TypedDict):
 
 
 class Report(WorkFacts):
-    """``<product>.json``. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
-    ``geometry``: ``core.georef.to_json``."""
+    """``<product>.json``. ``post``: the steps after prediction; ``plan``: ``Plan.georef_to_json``;
+    ``geometry``: ``core.georef.georef_to_json``."""
 
     segbatch: str
     status: str
@@ -125,7 +125,7 @@ class Report(WorkFacts):
     output: str
     classes: list[ClassRow]
     background: int | None
-    post: list[StepRow]
+    post: list[PostStepRow]
     seams: SeamSummary | None
     unclassified_voxels: int
     product: ProductFacts
@@ -194,11 +194,11 @@ class BlockTally:
             "peak_rss_bytes": max(self.peak_rss_bytes, peak_rss_bytes()),
             "seconds": round(seconds, 3),
             "stages_s": {name: round(spent, 3) for name, spent in self.stages_s.items()},
-            "spells": spells(self.receipts),
+            "spells": describe_reads(self.receipts),
         }
 
 
-def _sizes(voxels: int, info: SourceInfo) -> Sizes:
+def _sizes(voxels: int, info: SourceInfo) -> ReportSizes:
     """Hectares for a raster whose CRS has a length unit, millilitres for a volume."""
     georef = info.georef
     if isinstance(georef, RasterGeoref):
@@ -225,7 +225,7 @@ def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[
     ]
 
 
-def spells(receipts: list[Receipt]) -> dict[str, list[list[float]]]:
+def describe_reads(receipts: list[Receipt]) -> dict[str, list[list[float]]]:
     """Per worker when it was at which block, ``[start, stop]`` in unix seconds, in that order; of
     blocks that an earlier version wrote, nothing is known."""
     of_worker: dict[str, list[list[float]]] = {}
@@ -254,7 +254,7 @@ def build_report(
     *,
     executor: str,
     seconds: float,
-    steps: tuple[StepRow, ...] = (),
+    steps: tuple[PostStepRow, ...] = (),
 ) -> Report:
     """The whole report as JSON-ready values."""
     labels = products[0]
@@ -274,7 +274,7 @@ def build_report(
         "probabilities": _product(products[1]) if len(products) > 1 else None,
         "model": {**_model(model.card), "members": [_model(m.card) for m in model.members]},
         "plan": plan.to_json(),
-        "geometry": to_json(info.georef),
+        "geometry": georef_to_json(info.georef),
         "source": _source(info),
         "executor": executor,
         "machine": {"cores": cores(), "gpus": gpus(), "memory_bytes": memory_bytes()},

@@ -10,12 +10,12 @@ from typing import Any
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.cluster import ClusterSpec, read_spec
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import read_recipe
 from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, SegbatchError
 from seg_batch.core.versions import package_version
-from seg_batch.inference.bundles import Model, checked, choose, find, fitting
+from seg_batch.inference.bundles import Model, checked, choose_bundle, find_bundle, require_fit
 from seg_batch.inference.ensemble import joined
 from seg_batch.inference.outputs import Outputs, outputs_for
 from seg_batch.inference.plan import MEMORY_SHARE, Decisions, DraftPlan, make_plan
@@ -38,7 +38,7 @@ class Request:
     input: str
     output: str | None = None
     model: ModelLike = None
-    options: Options = field(default_factory=Options)
+    options: PredictOptions = field(default_factory=PredictOptions)
     cluster: str | Mapping[str, Any] | ClusterSpec = "auto"
     volume: int | None = None
     overwrite: bool = False
@@ -78,7 +78,7 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         plan = make_plan(
             view, model.cards, options, engine.why, _identity(request, file.info, model)
         )
-        warnings = (*view.warnings(), *unseen(model, options.tta))
+        warnings = (*view.warnings(), *tta_warnings(model, options.tta))
         info = replace(view.native.info, warnings=warnings)
     outputs = outputs_for(info, request.output, many=request.many)
     return Prepared(request, info, model, plan, replace(outputs, attempt=request.attempt))
@@ -88,8 +88,8 @@ def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
     """A bundle by name, path or fit; a card with any callable ``array -> array``; or a list of
     such, whose probabilities are averaged."""
     if model is None:
-        return choose(info)
-    found = fitting(_found(model), info)  # said before weights are read
+        return choose_bundle(info)
+    found = require_fit(_found(model), info)  # said before weights are read
     return _checked(found)
 
 
@@ -106,7 +106,7 @@ def _checked(model: Model) -> Model:
 
 def _found(model: OneModel | Sequence[OneModel]) -> Model:
     if isinstance(model, str | Path):
-        return find(str(model))
+        return find_bundle(str(model))
     if isinstance(model, list):
         return joined([_found(one) for one in model])
     card, function = model
@@ -117,7 +117,7 @@ def _found(model: OneModel | Sequence[OneModel]) -> Model:
     return Model(card, function=function)
 
 
-def engine_of(model: Model, options: Options) -> Choice:
+def engine_of(model: Model, options: PredictOptions) -> Choice:
     """What computes the model on this machine; functions compute themselves."""
     formats = {member.card.format for member in model.all if member.path is not None}
     if not formats:
@@ -130,7 +130,7 @@ def engine_of(model: Model, options: Options) -> Choice:
     )
 
 
-def _settled(request: Request, engine: Choice) -> Options:
+def _settled(request: Request, engine: Choice) -> PredictOptions:
     """Options with everything that depends on this machine decided."""
     options, spec = request.options, read_spec(request.cluster)
     workers, memory_bytes = spec.most_workers or options.workers, options.memory_bytes
@@ -166,7 +166,7 @@ def _weights(model: Model) -> str:
     return model.card.weights_sha256 or getattr(model.function, "__qualname__", "")
 
 
-def unseen(model: Model, tta: str) -> list[str]:
+def tta_warnings(model: Model, tta: str) -> list[str]:
     """A line for each member whose recipe never mirrored an axis that ``tta`` mirrors.
 
     Nothing is said of a model that has no recipe beside it. What a mirrored patch does to a model

@@ -22,7 +22,7 @@ from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import check_output, digest
 from seg_batch.io.sinks.spec import StoreSpec
 from seg_batch.io.sinks.store_folder import StoreFolder
-from seg_batch.io.sinks.work_store import WorkStore, differences
+from seg_batch.io.sinks.work_store import WorkStore, fingerprint_differences
 from seg_batch.io.sources import open_source
 
 _AT_WORK = re.compile(rf"\.{ATTEMPT}(.+)-(\d+)-[0-9a-f]+\.\w")  # see batch.small: host, pid
@@ -82,7 +82,7 @@ def finished(prepared: Prepared[Plan], report: Report | None) -> Report | None:
 
 
 def _changed(report: Report, plan: Plan) -> list[str]:
-    return differences(report["plan"]["fingerprint"], plan.fingerprint)
+    return fingerprint_differences(report["plan"]["fingerprint"], plan.fingerprint)
 
 
 def open_store(prepared: Prepared[Plan], report: Report | None) -> WorkStore:
@@ -101,7 +101,7 @@ def open_store(prepared: Prepared[Plan], report: Report | None) -> WorkStore:
                 raise
             shutil.rmtree(outputs.store)
             return WorkStore.create(outputs.store, _store_spec(prepared))
-        changed = differences(earlier.spec.fingerprint, plan.of_prediction)
+        changed = fingerprint_differences(earlier.spec.fingerprint, plan.of_prediction)
         if not changed and not overwrite and report and outputs.product.exists():
             changed = _changed(report, plan)  # the same predictions, but another map made of them
             if changed:

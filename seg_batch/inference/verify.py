@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import InputError, SegbatchError
-from seg_batch.core.georef import from_json
+from seg_batch.core.georef import georef_from_json
 from seg_batch.inference.bundles import installed
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.report import ModelFacts, ProductFacts, Report
@@ -76,7 +76,7 @@ def _readable(path: Path, report: Report) -> list[Check]:
     """Geometry and class counts, read anew from the product."""
     try:
         extent = tuple(report["plan"]["extent"])
-        changed = geometry_changes(path, from_json(report["geometry"]), extent)
+        changed = geometry_changes(path, georef_from_json(report["geometry"]), extent)
         counts = count_labels(path)
     except (SegbatchError, OSError) as error:
         return [("readable", False, str(error))]

@@ -15,26 +15,26 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import BundleError, StoppedError
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here, peak_rss_bytes
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import Model
-from seg_batch.inference.ensemble import decimated, mean
+from seg_batch.inference.ensemble import average, decimated
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.sliding_window.block import BlockResult, Receipt, predict_block
-from seg_batch.inference.sliding_window.stitch import Empty, Predictor, Stitcher
+from seg_batch.inference.sliding_window.stitch import EmptyRule, Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import averaged
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
-from seg_batch.io.sources.tolerant_read import hold
+from seg_batch.io.sources.tolerant_read import read_window
 from seg_batch.io.sources.views.open_view import ImageSpec, open_view
 
 
 @dataclass(frozen=True)
-class Job:
+class BlockJob:
     """One run, as a worker is told of it. Paths must mean the same on every worker; ``key`` is
     this run's alone, since the same paths may hold other things in the next."""
 
@@ -61,14 +61,14 @@ class _Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
 
-def load(model: Model, settled: Plan | Options) -> Predictor:
+def load(model: Model, settled: Plan | PredictOptions) -> Predictor:
     """The predictor of a model in this process: the mean of its members, averaged over views, for
     patches on the grid of its output."""
     members = [_loaded(member, settled) for member in model.all]
-    return decimated(averaged(mean(members), settled.tta), model.card.finer)
+    return decimated(averaged(average(members), settled.tta), model.card.finer)
 
 
-def _loaded(model: Model, settled: Plan | Options) -> Predictor:
+def _loaded(model: Model, settled: Plan | PredictOptions) -> Predictor:
     """One member; a bundle is loaded once in a process, behind a lock."""
     if model.function is not None:
         return model.function
@@ -89,10 +89,10 @@ def _loaded(model: Model, settled: Plan | Options) -> Predictor:
     return loaded
 
 
-class Work:
+class BlockWorker:
     """A job opened in this process."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BlockJob) -> None:
         plan = job.plan
         self.job = job
         self.view = open_view(job.image, job.model.card)
@@ -100,7 +100,7 @@ class Work:
         self.taper = Taper(plan.grid, plan.taper)  # once: it is of the whole extent
         self.predictor = load(job.model, plan)
         self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
-        self.empty = Empty(plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata)
+        self.empty = EmptyRule(plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata)
         self.on_tiles: Callable[[int], None] = lambda n: None
         self.stop = threading.Event()
         self._one_call = nullcontext() if job.model.path is None else threading.Lock()
@@ -151,7 +151,7 @@ class Work:
 
         def read(window: Box) -> tuple[Pixels, list[Box]]:
             with clock.stage("read"):
-                return hold(self.view, window)
+                return read_window(self.view, window)
 
         plan = self.job.plan
         shape = (plan.classes, *box.shape)
@@ -191,7 +191,7 @@ class _Door:
     """One job of this process. ``users``: blocks being done right now, or about to be."""
 
     opening: threading.Lock = field(default_factory=threading.Lock)
-    work: Work | None = None
+    work: BlockWorker | None = None
     users: int = 0
 
 
@@ -202,25 +202,25 @@ _guard = (
 
 
 @contextmanager
-def working(job: Job) -> Iterator[Work]:
+def open_job(job: BlockJob) -> Iterator[BlockWorker]:
     """The job, opened once in this process, for as long as it is used; of the others few stay open. To
     open one holds up nobody who works at another."""
     with _guard:
         door = _open.pop(job.key, None)
         if door is None:
-            close_work(keep=IDLE - 1)
+            close_job(keep=IDLE - 1)
         door = _open.setdefault(job.key, door or _Door())
         door.users += 1
     try:
         with door.opening:
-            door.work = door.work or Work(job)
+            door.work = door.work or BlockWorker(job)
         yield door.work
     finally:
         with _guard:
             door.users -= 1
 
 
-def close_work(keep: int = 0) -> None:
+def close_job(keep: int = 0) -> None:
     """Close all jobs of which no block runs but the ``keep`` used last: several runs may share the
     workers of a cluster."""
     with _guard:
@@ -231,7 +231,7 @@ def close_work(keep: int = 0) -> None:
                 work.close()
 
 
-def run_block(job: Job, block: Block) -> Receipt:
+def run_block(job: BlockJob, block: Block) -> Receipt:
     """The task: one block of one job, in whatever process it lands, when there is room for it."""
-    with working(job) as work, ROOM.for_block(job.plan):
+    with open_job(job) as work, ROOM.for_block(job.plan):
         return work.predict(block)

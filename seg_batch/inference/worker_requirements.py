@@ -14,7 +14,7 @@ from pathlib import Path
 
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.registry.engines import info_of
-from seg_batch.executors import IN_FLIGHT, Needs
+from seg_batch.executors import IN_FLIGHT, WorkerRequirements
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.costs import BASE_BYTES
 from seg_batch.inference.plan import Plan
@@ -23,9 +23,9 @@ from seg_batch.inference.request import Request, engine_of, named_model
 MOST_FOLDERS = 16  # that are tried on every worker before a run of many inputs
 
 
-def needs_of(
+def requirements_of(
     model: Model, plan: Plan, *, inputs: Iterable[str | Path], outputs: Iterable[str | Path]
-) -> Needs:
+) -> WorkerRequirements:
     """Those of a prediction: ``inputs`` are read as they stand, ``outputs`` are folders written to."""
     return replace(
         _of_model(model, plan.engine, plan.precision),
@@ -35,12 +35,12 @@ def needs_of(
     )
 
 
-def shared_needs(requests: Iterable[Request]) -> Needs:
+def shared_requirements(requests: Iterable[Request]) -> WorkerRequirements:
     """Those of many predictions in one pool: all folders written to and all models named; the first
     input stands for the others. What memory they take is known when they are prepared, as is what is
     wrong with one: see ``require_memory``."""
     found = list(requests)
-    needs = Needs(
+    needs = WorkerRequirements(
         inputs=tuple(request.input for request in found[:1]),
         outputs=tuple(dict.fromkeys(str(_folder(request)) for request in found))[:MOST_FOLDERS],
     )
@@ -63,7 +63,7 @@ def _folder(request: Request) -> Path:
     return path if request.many or path.is_dir() else path.parent
 
 
-def _joined(one: Needs, other: Needs) -> Needs:
+def _joined(one: WorkerRequirements, other: WorkerRequirements) -> WorkerRequirements:
     return replace(
         one,
         libraries=tuple(dict.fromkeys((*one.libraries, *other.libraries))),
@@ -73,13 +73,13 @@ def _joined(one: Needs, other: Needs) -> Needs:
     )
 
 
-def _of_model(model: Model, engine: str, precision: str) -> Needs:
+def _of_model(model: Model, engine: str, precision: str) -> WorkerRequirements:
     """What computes it; a function comes with its task and needs nothing."""
     bundles = [member for member in model.all if member.path is not None]
     if not bundles:
-        return Needs()
+        return WorkerRequirements()
     info = info_of(engine)
-    return Needs(
+    return WorkerRequirements(
         libraries=info.needs(),
         weights=tuple((str(m.weights), m.card.weights_sha256) for m in bundles),
         on_gpu=info.uses_gpu,
@@ -92,7 +92,7 @@ def share_bytes(plan: Plan) -> int:
     return max(0, plan.promised_bytes - BASE_BYTES) // min(IN_FLIGHT, plan.blocks)
 
 
-class Room:
+class MemoryGate:
     """Bytes held in this process. Whoever finds it empty may enter, however much it needs: that it
     fits alone was checked when it was planned."""
 
@@ -118,4 +118,4 @@ class Room:
         return self.taking(share_bytes(plan), plan.memory_bytes - BASE_BYTES)
 
 
-ROOM = Room()
+ROOM = MemoryGate()

@@ -15,7 +15,7 @@ import numpy as np
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.nn.analysis.graph import maker
-from seg_batch.nn.analysis.patch_shapes import comma, require_memory, sides_of
+from seg_batch.nn.analysis.patch_shapes import comma, require_patch_memory, sides_of
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.engines import load_predictor
 from seg_batch.nn.safe_loading import read_model
@@ -24,7 +24,7 @@ _SUM = 0.01  # how far the sum of probabilities may be from 1: bfloat16 has 8 bi
 
 
 @dataclass(frozen=True)
-class Wrapped:
+class WrappedModel:
     """``model``: functional, ``(B, *s, channels)`` to ``(B, *(finer * s), classes)``, or one sigmoid
     channel. ``patch``: sides that it was run with. ``notes``: what was chosen, one sentence each."""
 
@@ -46,7 +46,7 @@ def wrapped(
     patch: Shape | None = None,
     head: str | None = None,
     logits: bool = False,
-) -> Wrapped:
+) -> WrappedModel:
     """The model in the ``.keras`` file `path`, checked by one forward pass over one patch.
 
     `head`: which of several outputs, by the name of its layer; None: the last. `logits`: the model ends
@@ -58,16 +58,16 @@ def wrapped(
     model, notes = _one_output(model, head, path)
     _require_classes(model, classes, path)
     sides, finer = sides_of(model, patch, path)
-    require_memory(model, sides)
+    require_patch_memory(model, sides)
     if logits:
         _require_scores(model, sides, path)
         model = _with_probabilities(model)
     _require_probabilities(model, sides, finer, path)
     model, closed = _runnable(model, sides)
-    return Wrapped(model, sides, finer, (*notes, *closed))
+    return WrappedModel(model, sides, finer, (*notes, *closed))
 
 
-def require_same(path: Path, wrapping: Wrapped, sha256: str) -> None:
+def require_same(path: Path, wrapping: WrappedModel, sha256: str) -> None:
     """BundleError unless the file `path`, run as ``predict`` does, gives the model's probabilities."""
     patch = _noise((1, *wrapping.patch, wrapping.model.input_shape[-1]))
     expected = _run(wrapping.model, patch)

@@ -11,7 +11,7 @@ import numpy as np
 from seg_batch.config.card import ModelCard
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
-from seg_batch.datasets.patch_set import Held
+from seg_batch.datasets.patch_set import HeldRegion
 from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.io.pictures import UPRIGHT, coloured, middle, planes, stretch
 
@@ -31,7 +31,7 @@ class Shown:
     names: tuple[str, ...]
 
 
-def chosen(regions: Sequence[Held], card: ModelCard, most: int = MOST) -> Shown:
+def chosen(regions: Sequence[HeldRegion], card: ModelCard, most: int = MOST) -> Shown:
     """One patch from the middle of each of up to ``most`` regions, evenly spaced among them."""
     places = np.linspace(0, len(regions) - 1, min(most, len(regions))).round().astype(int)
     picked = [regions[k] for k in places]
@@ -40,7 +40,7 @@ def chosen(regions: Sequence[Held], card: ModelCard, most: int = MOST) -> Shown:
     return Shown(x, truth, valid, tuple(region.case for region in picked))
 
 
-def _patch(region: Held, card: ModelCard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _patch(region: HeldRegion, card: ModelCard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut and normalised by the functions of ``predict``; mirrored where the case is smaller."""
     assert card.patch is not None
     lead = len(region.extent) - len(card.patch)

@@ -13,7 +13,7 @@ from seg_batch.inference import bundles
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialWeights:
     """``model``: a Keras model; ``lines``: what of a bundle was not simply copied."""
 
     model: Any
@@ -34,13 +34,13 @@ def require_fitting(recipe: Recipe, from_bundle: str | None, teacher: str | None
                 f"{from_bundle} is {theirs.rank}-D and the recipe {recipe.card.rank}-D, so its weights "
                 "can't be taken over: choose another --from"
             )
-    recipe = settled(recipe, from_bundle)
+    recipe = resolved(recipe, from_bundle)
     _require_buildable(recipe)
     if teacher is not None:
         _require_same(teacher, _trained(teacher).card, recipe)
 
 
-def settled(recipe: Recipe, from_bundle: str | None) -> Recipe:
+def resolved(recipe: Recipe, from_bundle: str | None) -> Recipe:
     """The recipe with the network that is trained: the bundle's, where it starts from one."""
     if from_bundle is None:
         return recipe
@@ -52,7 +52,7 @@ def settled(recipe: Recipe, from_bundle: str | None) -> Recipe:
     return recipe.changed(network={"arch": theirs["name"], "filters": filters, "options": options})
 
 
-def start(recipe: Recipe, from_bundle: str | None) -> Start:
+def initial_weights(recipe: Recipe, from_bundle: str | None) -> InitialWeights:
     """The recipe's network, with the weights of a bundle where one is named.
 
     Its architecture is then the bundle's (`settled`). InputError where nothing fits.
@@ -61,10 +61,10 @@ def start(recipe: Recipe, from_bundle: str | None) -> Start:
     from seg_batch.nn.networks.channel_fitting import Names
     from seg_batch.nn.training.transfer import adapted, fresh
 
-    recipe = settled(recipe, from_bundle)
+    recipe = resolved(recipe, from_bundle)
     lines = _require_buildable(recipe)
     if from_bundle is None:
-        return Start(fresh(recipe), lines)
+        return InitialWeights(fresh(recipe), lines)
     found = _trained(from_bundle)
     theirs, card = found.card, recipe.card
     source = load_model(found.weights, sha256=theirs.weights_sha256)
@@ -75,7 +75,7 @@ def start(recipe: Recipe, from_bundle: str | None) -> Start:
         channels=Names(theirs.channels or (), card.channels),
         classes=Names([c.name for c in theirs.classes], [c.name for c in card.classes]),
     )
-    return Start(done.model, (f"starts from {theirs.name}", *done.lines))
+    return InitialWeights(done.model, (f"starts from {theirs.name}", *done.lines))
 
 
 def teacher_of(recipe: Recipe, name: str) -> Any:
@@ -89,7 +89,7 @@ def teacher_of(recipe: Recipe, name: str) -> Any:
 
 def _trained(name: str) -> bundles.Model:
     """A bundle that has weights."""
-    found = bundles.checked(bundles.find(name))
+    found = bundles.checked(bundles.find_bundle(name))
     if found.path is None:
         raise InputError(f"{name} has no weights to start from or to follow: name a trained bundle")
     return found

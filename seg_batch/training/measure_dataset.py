@@ -16,7 +16,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
-from seg_batch.datasets.pairs import Pair, find, open_pair
+from seg_batch.datasets.pairs import Pair, find_pairs, open_pair
 from seg_batch.io.sources.iterate import piece_boxes
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.open_view import View
@@ -24,7 +24,7 @@ from seg_batch.training.autoconfig import (
     FEW_CASES,
     STRIPS,
     CaseFacts,
-    Facts,
+    DatasetFacts,
     Reason,
     Strips,
     advise,
@@ -39,9 +39,9 @@ def advised(
 ) -> tuple[dict[str, Any], tuple[Reason, ...]]:
     """The advice for what the arguments of ``train`` or ``patches`` name. Classes, channels and
     ignored values that a manifest names are taken from it."""
-    found = find(given)
+    found = find_pairs(given)
     ignore = {value for manifest in found.manifests.values() for value in manifest.ignore}
-    plain, reasons = advise(facts_of(found.pairs, align=align, ignore=ignore))
+    plain, reasons = advise(measure_dataset(found.pairs, align=align, ignore=ignore))
     said: dict[str, Any] = {}
     for manifest in found.manifests.values():
         if manifest.channels is not None:
@@ -52,13 +52,13 @@ def advised(
     return plain, tuple(r for r in reasons if r.key.removeprefix("card.") not in said)
 
 
-def facts_of(
+def measure_dataset(
     pairs: Sequence[Pair],
     *,
     align: str | None = None,
     ignore: Collection[int] = (),
     gpus: int | None = None,
-) -> Facts:
+) -> DatasetFacts:
     """What is known of these pairs and this machine. Memory is bounded whatever their size.
 
     ``ignore``: label values that are no class, besides nodata. Raises InputError, naming the file, where kinds or channels differ between images, or where
@@ -70,7 +70,7 @@ def facts_of(
     strips = _Strips.over(infos) if len(pairs) < FEW_CASES else None
     looked = [_look(pair, align, ignore, strips) for pair in pairs]
     first = infos[0]
-    return Facts(
+    return DatasetFacts(
         kind=first.kind,
         channels=_channels(first.channels),
         dtype=first.dtype,

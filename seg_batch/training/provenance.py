@@ -14,7 +14,7 @@ from seg_batch.config.recipe import PARTS, Recipe
 from seg_batch.core import hardware, units
 from seg_batch.core.geometry import Blocks
 from seg_batch.core.versions import versions
-from seg_batch.datasets.patch_set import Held, PatchSet
+from seg_batch.datasets.patch_set import HeldRegion, PatchSet
 
 if TYPE_CHECKING:
     from seg_batch.nn.training.history import Row
@@ -25,7 +25,7 @@ _SIDE = {2: 2048, 3: 128}
 _WORDS = ("description", "licence", "training_data")
 
 
-def short(value: Any) -> str:
+def short_hash(value: Any) -> str:
     """The first 12 hex digits of the sha256 of a value's canonical JSON (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:HEX]
@@ -34,7 +34,7 @@ def short(value: Any) -> str:
 def data_hash(patches: PatchSet) -> str:
     """Of the bytes of all images and labels and the cases' names, not of when or where they lie. Of
     a Zarr folder, whose bytes nobody read in order, only the metadata and the size count."""
-    return short([[case["case"], _bytes(case)] for case in patches.cases])
+    return short_hash([[case["case"], _bytes(case)] for case in patches.cases])
 
 
 def _bytes(case: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,10 +51,10 @@ def configuration_hash(recipe: Recipe) -> str:
     plain = recipe.model_dump(mode="json")
     for word in _WORDS:
         plain["card"].pop(word)
-    return short(plain)
+    return short_hash(plain)
 
 
-def summary(
+def training_summary(
     patches: PatchSet,
     recipe: Recipe,
     history: Sequence[Row],
@@ -115,7 +115,7 @@ def _part(patches: PatchSet, recipe: Recipe, part: str) -> dict[str, Any]:
     return {"cases": cases, "patches": len(rows), "voxels": counts}
 
 
-def _voxels(region: Held, classes: int) -> np.ndarray:
+def _voxels(region: HeldRegion, classes: int) -> np.ndarray:
     """int64 ``(classes,)``: each labelled voxel of the region's box once, block by block."""
     total = np.zeros(classes, np.int64)
     side = (_SIDE[len(region.box.shape)],) * len(region.box.shape)

@@ -24,19 +24,24 @@ from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import InputError, OutputError, StoreError
 from seg_batch.core.files import held_folder
 from seg_batch.core.run_files import CARD, CHECKPOINT
-from seg_batch.datasets.patch_set import Held, PatchSet
+from seg_batch.datasets.patch_set import HeldRegion, PatchSet
 from seg_batch.datasets.samples import Samples
 from seg_batch.datasets.work_folder import work_folder
 from seg_batch.evaluation.score import score
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 from seg_batch.training.examples import Examples, chosen
-from seg_batch.training.initial_weights import require_fitting, settled, start, teacher_of
+from seg_batch.training.initial_weights import (
+    initial_weights,
+    require_fitting,
+    resolved,
+    teacher_of,
+)
 from seg_batch.training.training_set import TrainingSet, training_set
-from seg_batch.training.write_bundle import fill
+from seg_batch.training.write_bundle import write_bundle
 
 if TYPE_CHECKING:
-    from seg_batch.nn.training.fit import Fit
+    from seg_batch.nn.training.fit import FitResult
 
 
 def train(
@@ -72,18 +77,18 @@ def train(
             check=lambda recipe: require_fitting(recipe, from_bundle, teacher),
             overwrite=overwrite,
         )
-        found = replace(found, recipe=settled(found.recipe, from_bundle))
+        found = replace(found, recipe=resolved(found.recipe, from_bundle))
         callback.on(events.Noted(found.reasons))
         _require_held_out(found.patches)
         with ExitStack() as stack:
             callbacks = callback
             if tensorboard is not None:
-                from seg_batch.nn.training.tensorboard import Board
+                from seg_batch.nn.training.tensorboard import TensorBoardLog
 
-                callbacks = Callbacks(stack.enter_context(Board(tensorboard)), callback)
+                callbacks = Callbacks(stack.enter_context(TensorBoardLog(tensorboard)), callback)
             fitted = _fitted(found, from_bundle, teacher, work, callbacks, overwrite)
         with writing_folder(path, overwrite, CARD) as folder:
-            card = fill(folder, found, fitted, work, callback)
+            card = write_bundle(folder, found, fitted, work, callback)
         callback.on(events.Noted(_warnings(card)))
     shutil.rmtree(work_folder(path))
     return card.model_dump(mode="json")
@@ -133,7 +138,7 @@ def _fitted(
     work: Path,
     callback: Callback,
     overwrite: bool,
-) -> Fit:
+) -> FitResult:
     """The finished training, gone on with where it was; that of another one is removed or refused."""
     try:
         return _fit(found, from_bundle, teacher, work, callback)
@@ -151,13 +156,13 @@ def _fit(
     teacher: str | None,
     work: Path,
     callback: Callback,
-) -> Fit:
+) -> FitResult:
     """The training loop of ``nn`` with the samples, start and validation of this dataset."""
     from seg_batch.nn.training.fit import fit
 
     recipe, patches = found.recipe, found.patches
     validation = patches.held("validation")
-    began = start(recipe, from_bundle)
+    began = initial_weights(recipe, from_bundle)
     callback.on(events.Noted(began.lines))
     callback.on(events.Stage("training"))
     card = recipe.card.card(patches.normaliser)
@@ -174,7 +179,7 @@ def _fit(
 
 
 def _validation(
-    regions: list[Held], recipe: Recipe, patches: PatchSet
+    regions: list[HeldRegion], recipe: Recipe, patches: PatchSet
 ) -> Callable[[Predictor], dict[str, float]]:
     """Scores of a checkpoint on what is held out for validation; ``score`` decides."""
     card = recipe.card.card(patches.normaliser)

@@ -15,7 +15,7 @@ from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
 from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet
-from seg_batch.training.autoconfig import yielding
+from seg_batch.training.autoconfig import without_conflicts
 from seg_batch.training.measure_dataset import advised
 
 # What may differ between a dataset's card and that of the bundle: words, and how tiles are laid.
@@ -78,7 +78,7 @@ def _chosen(
         return _suited(recipe_of(own, where), own), ()
     callback.on(events.Stage("reading headers and labels"))
     advice, reasons = advised(list(data), overrides.align)
-    advisable = recipe_of(_over(overrides, yielding(advice, own)), where)
+    advisable = recipe_of(_over(overrides, without_conflicts(advice, own)), where)
     recipe = _suited(advisable, own)
     unused = set() if recipe == advisable else {"network.filters"}
     return recipe, tuple(str(r) for r in reasons if r.key not in unused and not _has(own, r.key))

@@ -15,25 +15,25 @@ from seg_batch.config.recipe.reading import as_yaml
 from seg_batch.core import events, files
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.run_files import CARD
-from seg_batch.datasets.patch_set import Held, PatchSet
+from seg_batch.datasets.patch_set import HeldRegion, PatchSet
 from seg_batch.evaluation.score import scores_of
 from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.training.border_effect import measure_border
 from seg_batch.training.curves import write_curves, write_history
 from seg_batch.training.examples import Examples, chosen
-from seg_batch.training.provenance import summary
+from seg_batch.training.provenance import training_summary
 from seg_batch.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
-    from seg_batch.nn.training.fit import Fit
+    from seg_batch.nn.training.fit import FitResult
 
 IMAGES = 8  # regions that the border of a patch is measured on
 SIDE = {2: 1024, 3: 128}  # of what is read of each
 
 
-def fill(
-    folder: Path, found: TrainingSet, fitted: Fit, work: Path, callback: Callback
+def write_bundle(
+    folder: Path, found: TrainingSet, fitted: FitResult, work: Path, callback: Callback
 ) -> ModelCard:
     """Write the bundle into ``folder`` and return its card.
 
@@ -51,7 +51,7 @@ def fill(
     callback.on(events.Stage("measuring the border of a patch"))
     card = _card(patches, recipe, fitted.model, sha256)
     card = card.model_copy(update={"border": _border(validation, card, predictor)})
-    told = summary(patches, recipe, fitted.history, fitted.step)
+    told = training_summary(patches, recipe, fitted.history, fitted.step)
     scores: dict[str, Any] = {}
     for part, regions in (("validation", validation), ("test", test)):
         if regions:
@@ -82,7 +82,7 @@ def _write(
 def _pictures(
     folder: Path,
     earlier: Path,
-    regions: list[Held],
+    regions: list[HeldRegion],
     card: ModelCard,
     predictor: Predictor,
     step: int,
@@ -97,7 +97,7 @@ def _pictures(
     Examples(folder, chosen(regions, card), card)(step, one_by_one)
 
 
-def _border(regions: list[Held], card: ModelCard, predictor: Predictor) -> Border | None:
+def _border(regions: list[HeldRegion], card: ModelCard, predictor: Predictor) -> Border | None:
     """Measured on the middles of some held-out regions, which 2-D models see slice by slice."""
     assert card.patch is not None
     rank, images = len(card.patch), []
@@ -130,7 +130,7 @@ def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCa
     )
 
 
-def _measured_on(part: str, regions: list[Held]) -> str:
+def _measured_on(part: str, regions: list[HeldRegion]) -> str:
     """Which voxels, in words that hold without the dataset."""
     whole = [region for region in regions if region.box.shape == region.extent]
     if len(whole) == len(regions):

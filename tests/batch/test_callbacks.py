@@ -16,13 +16,13 @@ from distributed import LocalCluster
 from rasterio.transform import Affine
 from rich.console import Console
 
-from seg_batch.batch.dry_run import plan_lines, plan_night
-from seg_batch.batch.job import orders_of
+from seg_batch.batch.dry_run import plan_lines, plan_run
+from seg_batch.batch.job import job_of
 from seg_batch.batch.journal import Journal
 from seg_batch.batch.journal.status import status_of
 from seg_batch.batch.run import run_unattended
 from seg_batch.batch.runner import carry_out
-from seg_batch.batch.shutdown import Stop
+from seg_batch.batch.shutdown import Shutdown
 from seg_batch.batch.summaries import BlocksOnDisk
 from seg_batch.cli.display.run_table import RunTable
 from seg_batch.cli.status import status_lines
@@ -69,7 +69,7 @@ def test_warnings_of_inputs_and_who_refused_one(night: Made, tmp_path: Path) -> 
 class Heard(Callback):
     """Blocks done before and now; asks to stop when the second one has ended."""
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Shutdown) -> None:
         self.stop, self.before, self.now = stop, 0, 0
 
     def on(self, event: events.Event) -> None:
@@ -88,7 +88,7 @@ def test_blocks_that_are_on_disk_are_told_of_once(night: Made, scenes: Path) -> 
     heard: list[Heard] = []
     told: dict[str, Any] = {"left": 1}
     while told["left"]:
-        heard.append(Heard(Stop()))
+        heard.append(Heard(Shutdown()))
         table = RunTable(quiet=True)
         told = run_night(workflow, Callbacks(heard[-1], table), stop=heard[-1].stop)
         assert len(heard) < 6
@@ -123,7 +123,7 @@ def test_a_night_that_broke_off_leaves_no_report_of_an_earlier_stand(
 class Late(Callback):
     """Somebody who asks to stop when the night has told that it is over."""
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Shutdown) -> None:
         self.stop, self.heard = stop, list[str]()
 
     def on(self, event: events.Event) -> None:
@@ -135,7 +135,7 @@ class Late(Callback):
 
 
 def test_a_signal_after_the_end_is_no_event_of_the_night(night: Made, scenes: Path) -> None:
-    workflow, late = night(inputs=str(scenes / "bad.tif")), Late(Stop())
+    workflow, late = night(inputs=str(scenes / "bad.tif")), Late(Shutdown())
     assert run_night(workflow, late, stop=late.stop)["status"] == 3
     assert late.heard == ["too late"]
     last = Journal.read(Path(workflow.run_folder) / "journal.jsonl")[-1]
@@ -174,7 +174,7 @@ def test_a_night_with_nothing_left_to_do_asks_for_no_workers(night: Made, scenes
     one = {"paths": [str(scenes / "small0.tif"), "no such.tif"]}
     assert run_night(night(inputs=one))["complete"] == 1
     workflow = night(inputs=one)
-    orders = replace(orders_of(workflow), cluster="nowhere.yaml")
+    orders = replace(job_of(workflow), cluster="nowhere.yaml")
     told = carry_out(orders, Callback(), say=print, opened=print)
     assert (told["status"], told["resumed"], told["complete"], told["refused"]) == (3, 1, 1, 1)
     Path(str(orders.requests[str(scenes / "small0.tif")].output)).unlink()
@@ -198,7 +198,7 @@ def test_no_name_of_a_file_reaches_the_terminal_unseen(night: Made, tmp_path: Pa
     (folder / "\x1b]0;evil\x07\nrefused  other.tif: \u202e.tif").write_text("no image")
     (folder / os.fsdecode(b"\xff.tif")).write_text("no image")
     workflow = night(inputs=str(folder))
-    plan = plan_night(workflow)
+    plan = plan_run(workflow)
     facts = {"tiles": 1, "blocks": 1, "seconds_estimate": 1, "disk_bytes": 1, "promised_bytes": 1}
     lines = plan_lines({**plan, "inputs": dict.fromkeys(plan["refused"], facts)})
     run_night(workflow)

@@ -15,14 +15,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.batch.job import FEWEST_LED, MOST_LED, PlannedInput, largest_first, may_lead, rounds
+from seg_batch.batch.job import (
+    FEWEST_LED,
+    MOST_LED,
+    PlannedInput,
+    by_risk,
+    largest_first,
+    may_coordinate,
+)
 from seg_batch.batch.resume import is_unchanged
-from seg_batch.batch.shutdown import Stop
-from seg_batch.batch.summaries import stamp
+from seg_batch.batch.shutdown import Shutdown
+from seg_batch.batch.summaries import file_stamp
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.inference.request import Request
-from seg_batch.inference.worker_requirements import Room
+from seg_batch.inference.worker_requirements import MemoryGate
 from seg_batch.io.sinks.product import digest
 from tests.support.patience import PATIENCE_S
 
@@ -46,7 +53,7 @@ def test_what_is_feared_comes_last_and_alone_where_it_can_end_all(
 ) -> None:
     items = [item(1.0, str(i)) for i in range(len(deaths))]
     feared = {str(i): n for i, n in enumerate(deaths) if n > 1}
-    found = rounds(items, feared, alone)
+    found = by_risk(items, feared, alone)
     flat = [one for some in found for one in some]
     assert sorted(flat, key=lambda i: int(i.key)) == items
     fear = [feared.get(one.key, 0) for one in flat]
@@ -64,7 +71,7 @@ def test_as_many_are_led_as_fill_the_window(blocks: list[int], window: int) -> N
     """At the end of the night or sooner: fewer would leave workers idle, one more has no use."""
     led: list[int] = []
     for n in blocks:
-        if not may_lead(led, window):
+        if not may_coordinate(led, window):
             break
         led.append(n)
     if len(led) < len(blocks):
@@ -77,7 +84,7 @@ def test_as_many_are_led_as_fill_the_window(blocks: list[int], window: int) -> N
 
 def test_a_room_holds_no_more_than_its_limit() -> None:
     """20 threads with shares of all sizes; one that is too large for any company goes alone."""
-    room, held, most, guard = Room(), [0], [0], threading.Lock()
+    room, held, most, guard = MemoryGate(), [0], [0], threading.Lock()
     dice = random.Random(5)
     shares = [dice.randint(1, 60) for _ in range(19)] + [150]
     alone: list[int] = []
@@ -102,7 +109,7 @@ def test_a_room_holds_no_more_than_its_limit() -> None:
 
 
 def test_a_room_is_shared_by_those_that_fit() -> None:
-    room, inside = Room(), threading.Barrier(3)
+    room, inside = MemoryGate(), threading.Barrier(3)
 
     def work(share: int) -> None:
         with room.taking(share, 100):
@@ -117,7 +124,7 @@ def test_a_room_is_shared_by_those_that_fit() -> None:
 
 
 def test_a_room_is_left_when_the_work_fails() -> None:
-    room = Room()
+    room = MemoryGate()
     with pytest.raises(ValueError), room.taking(90, 100):
         raise ValueError
     with room.taking(90, 100):
@@ -131,7 +138,7 @@ def test_only_the_first_reason_to_stop_counts() -> None:
         def on(self, event: events.Event) -> None:
             told.append(event)
 
-    stop = Stop(Telling())
+    stop = Shutdown(Telling())
     stop.ask("the disk is full", fault=True)
     stop.ask("it is late")
     assert told == [events.Stopping("the disk is full")]
@@ -139,14 +146,14 @@ def test_only_the_first_reason_to_stop_counts() -> None:
 
 
 def test_the_clock_stops_a_night() -> None:
-    stop = Stop()
+    stop = Shutdown()
     with stop.watching(time.time() + 0.05):
         assert stop.asked.wait(PATIENCE_S)
     assert "time" in stop.why
 
 
 def test_a_night_that_ended_is_not_stopped_by_its_clock() -> None:
-    stop = Stop()
+    stop = Shutdown()
     with stop.watching(time.time() + 10 * PATIENCE_S):
         (clock,) = (t for t in threading.enumerate() if isinstance(t, threading.Timer))
     clock.join(PATIENCE_S)  # it waits for nothing any more
@@ -156,7 +163,7 @@ def test_a_night_that_ended_is_not_stopped_by_its_clock() -> None:
 
 def test_the_first_signal_asks_and_the_second_interrupts() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    stop = Stop()
+    stop = Shutdown()
     with stop.watching():
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.asked.wait(PATIENCE_S)
@@ -169,7 +176,7 @@ def test_the_first_signal_asks_and_the_second_interrupts() -> None:
 def test_a_product_is_known_by_size_and_time_or_by_its_hash(tmp_path: Path) -> None:
     path = tmp_path / "out.tif"
     path.write_bytes(b"labels")
-    size, mtime_ns = stamp(str(path))
+    size, mtime_ns = file_stamp(str(path))
     product = {"bytes": size, "mtime_ns": mtime_ns, "sha256": digest(path)}
     result = {"output": str(path), "product": product}
     assert is_unchanged(result)
@@ -188,7 +195,7 @@ def test_a_product_in_many_files_is_known_by_all_of_them(tmp_path: Path) -> None
     (path / "c").mkdir(parents=True)
     for name in ("zarr.json", "c/0", "c/1"):
         (path / name).write_bytes(b"chunk")
-    size, mtime_ns = stamp(str(path))
+    size, mtime_ns = file_stamp(str(path))
     product = {"bytes": size, "mtime_ns": mtime_ns, "sha256": digest(path)}
     result = {"output": str(path), "product": product}
     assert is_unchanged(result)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from seg_batch.batch.hooks import run_hooks
-from seg_batch.batch.job import Orders
+from seg_batch.batch.job import BatchJob
 from seg_batch.batch.journal import open_run
 from seg_batch.batch.resume import enter
 from seg_batch.config.workflow import Workflow
@@ -101,6 +101,6 @@ def test_what_follows_the_first_word_of_a_command_is_told_nowhere(tmp_path: Path
     workflow = {"name": "night", "inputs": "x", "outputs": str(tmp_path)}
     flow = Workflow.model_validate({**workflow, "on_finish": [["curl", "-H", "secret"]]})
     with open_run(tmp_path):
-        enter(Orders(tmp_path, flow.sha256, flow.to_json(), {}))
+        enter(BatchJob(tmp_path, flow.sha256, flow.to_json(), {}))
     kept = json.loads((tmp_path / "workflow.json").read_text())
     assert kept["on_finish"] == [["curl"]]

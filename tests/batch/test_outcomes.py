@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seg_batch.batch.outcomes import Ledger
+from seg_batch.batch.outcomes import Outcomes
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 
@@ -30,7 +30,7 @@ class After(Callback):
 
 def test_events_are_in_the_journal_with_these_fields_and_then_sent_on() -> None:
     paper = Paper()
-    ledger = Ledger(paper, After(paper))  # type: ignore[arg-type]
+    ledger = Outcomes(paper, After(paper))  # type: ignore[arg-type]
     ledger.open(inputs=4, resumed=1)
     for event in (
         events.Surveyed(1, 1),

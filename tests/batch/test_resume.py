@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 import zarr
 
-from seg_batch.batch.dry_run import plan_lines, plan_night
-from seg_batch.batch.job import PlannedInput, RefusedInput, orders_of
+from seg_batch.batch.dry_run import plan_lines, plan_run
+from seg_batch.batch.job import PlannedInput, RefusedInput, job_of
 from seg_batch.batch.journal import Journal, begin, fold, open_run
 from seg_batch.batch.journal.events import InputFacts, InputResult
-from seg_batch.batch.resume import enter, feared, stands
-from seg_batch.batch.summaries import facts_of
+from seg_batch.batch.resume import crash_suspects, enter, is_up_to_date
+from seg_batch.batch.summaries import input_facts
 from seg_batch.config.workflow import Workflow
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import StoreError
 from seg_batch.core.run_files import JOURNAL
-from seg_batch.inference.bundles import find
+from seg_batch.inference.bundles import find_bundle
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request, prepare
 from tests.support.batch.nights import run_night
@@ -37,7 +37,7 @@ def said(workflow: Workflow, kind: str = "refused") -> list[str]:
 
 
 def facts(path: Path, **asked: Any) -> InputFacts:
-    return facts_of(
+    return input_facts(
         prepare(Request(str(path), f"{path.parent}/out/", **{"model": "probe", **asked}))
     )
 
@@ -50,19 +50,19 @@ def test_a_result_stands_for_the_same_input_model_and_place(scenes: Path, tmp_pa
     def planned(facts: InputFacts) -> PlannedInput:
         return PlannedInput("key", Request(str(path)), facts)
 
-    assert stands(result, planned(facts(path)))
+    assert is_up_to_date(result, planned(facts(path)))
     gone, damaged = RefusedInput("key", "gone"), RefusedInput("key", "damaged", seen=True)
-    assert stands(result, gone), "nothing else can be made of it"
-    assert not stands(result, damaged)
-    probe = find("probe").card.model_copy(update={"weights_sha256": ""})
+    assert is_up_to_date(result, gone), "nothing else can be made of it"
+    assert not is_up_to_date(result, damaged)
+    probe = find_bundle("probe").card.model_copy(update={"weights_sha256": ""})
 
     def other(patches: Any) -> Any:
         return patches
 
-    assert not stands(result, planned(facts(path, model=(probe, other))))
-    assert not stands(result, planned({**first, "output": f"{tmp_path}/other.tif"}))
+    assert not is_up_to_date(result, planned(facts(path, model=(probe, other))))
+    assert not is_up_to_date(result, planned({**first, "output": f"{tmp_path}/other.tif"}))
     os.utime(path, ns=(1, 1))
-    assert not stands(result, planned(facts(path)))
+    assert not is_up_to_date(result, planned(facts(path)))
 
 
 def test_one_chunk_of_a_zarr_makes_it_another_input(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_what_was_in_hand_at_two_deaths_is_done_last(
 ) -> None:
     """The largest, which else is first: it may crash its reader, and would keep all others from an end."""
     workflow = night(inputs=str(scenes / "small[234].tif"))
-    orders = orders_of(workflow)
+    orders = job_of(workflow)
     orders.folder.mkdir(parents=True)
     (key,) = (key for key in orders.requests if "small4" in key)
     for _ in range(deaths):
@@ -180,11 +180,13 @@ def test_what_was_in_hand_at_two_deaths_is_done_last(
     order = Order()
     assert run_night(workflow, order)["complete"] == 3
     assert order.begun.index("small4.tif") == (0 if deaths == 1 else 2)
-    assert feared(Journal.read(orders.folder / JOURNAL)) == ({} if deaths == 1 else {key: 2})
+    assert crash_suspects(Journal.read(orders.folder / JOURNAL)) == (
+        {} if deaths == 1 else {key: 2}
+    )
 
 
 def test_an_input_is_not_feared_for_what_was_told_of_it(night: Made, scenes: Path) -> None:
-    orders = orders_of(night(inputs=str(scenes / "small0.tif")))
+    orders = job_of(night(inputs=str(scenes / "small0.tif")))
     (key,) = orders.requests
     told = {
         "done": {"outcome": {"status": "partial"}},
@@ -201,11 +203,11 @@ def test_an_input_is_not_feared_for_what_was_told_of_it(night: Made, scenes: Pat
             begin(journal, orders.fingerprint)
             journal.append("started", key, attempt=1)
             journal.append("ended", status=130, why="interrupted at once")
-        assert not feared(Journal.read(journal.path))
+        assert not crash_suspects(Journal.read(journal.path))
         for _ in range(2):
             begin(journal, orders.fingerprint)
             journal.append("started", key, attempt=1)
-    assert feared(Journal.read(orders.folder / JOURNAL)) == {key: 2}
+    assert crash_suspects(Journal.read(orders.folder / JOURNAL)) == {key: 2}
 
 
 @pytest.mark.full
@@ -215,15 +217,15 @@ def test_a_plan_is_of_what_is_left_and_refused_where_the_night_is(
     assert run_night(night(inputs=str(scenes / "small0.tif")))["complete"] == 1
     two = night(inputs=str(scenes / "small[01].tif"))
     before = {path: path.stat().st_mtime_ns for path in Path(two.outputs.folder).rglob("*")}
-    plan = plan_night(two)
+    plan = plan_run(two)
     assert [Path(key).name for key in plan["complete"]] == ["small0.tif"]
     assert [Path(key).name for key in plan["inputs"]] == ["small1.tif"]
     assert plan["totals"]["inputs"] == 1
     assert "complete before: 1" in plan_lines(plan)
     other = night(inputs=str(scenes / "small0.tif"), post="majority:3")
     with pytest.raises(StoreError, match="another workflow"):
-        plan_night(other)
-    assert len(plan_night(other, overwrite=True)["inputs"]) == 1
+        plan_run(other)
+    assert len(plan_run(other, overwrite=True)["inputs"]) == 1
     after = {path: path.stat().st_mtime_ns for path in Path(two.outputs.folder).rglob("*")}
     assert after == before
 
@@ -252,7 +254,7 @@ def test_a_night_killed_before_it_did_an_input_anew_is_not_complete(
     """The input was changed, surveyed, and then put back: it is told of once more."""
     workflow = night(inputs=str(scenes / "small0.tif"))
     run_night(workflow)
-    orders = orders_of(workflow)
+    orders = job_of(workflow)
     (key,) = orders.requests
     with open_run(orders.folder) as journal:
         assert list(enter(orders).complete) == [key]

@@ -20,10 +20,10 @@ from rasterio.transform import Affine
 
 from seg_batch.batch import survey
 from seg_batch.batch.cleanup import REPORTS
-from seg_batch.batch.dry_run import plan_lines, plan_night
+from seg_batch.batch.dry_run import plan_lines, plan_run
 from seg_batch.batch.journal import Journal, open_run
 from seg_batch.batch.run import run_unattended
-from seg_batch.batch.shutdown import Stop
+from seg_batch.batch.shutdown import Shutdown
 from seg_batch.config.workflow import Workflow
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
@@ -116,7 +116,7 @@ def test_largest_first(night: Made, scenes: Path) -> None:
 class Stopping(Callback):
     """Asks to stop when the first input of a kind is in hand."""
 
-    def __init__(self, stop: Stop, blocks: int) -> None:
+    def __init__(self, stop: Shutdown, blocks: int) -> None:
         self.stop, self.blocks = stop, blocks
 
     def on(self, event: events.Event) -> None:
@@ -132,7 +132,7 @@ def test_a_stopped_night_goes_on(
 ) -> None:
     """In hand is finished, nothing else is begun; the next try does the rest, and only that."""
     workflow = night(inputs=str(scenes / "[sl]*.tif"))
-    stop = Stop()
+    stop = Shutdown()
     told = run_night(workflow, Stopping(stop, blocks), stop=stop)
     assert (told["status"], told["why"]) == (130, "enough for today")
     assert told["left"] == 7 - told["complete"] > 0
@@ -293,8 +293,8 @@ def test_a_coordinator_killed_before_it_began_leaves_a_night_to_begin(
 
 def test_a_plan_says_of_how_many_machines_its_times_are(night: Made, scenes: Path) -> None:
     one = {"inputs": str(scenes / "small0.tif")}
-    (alone,) = [line for line in plan_lines(plan_night(night(**one))) if "rough" in line]
-    far = plan_night(night(**one, cluster="tcp://127.0.0.1:1"))  # nobody is asked
+    (alone,) = [line for line in plan_lines(plan_run(night(**one))) if "rough" in line]
+    far = plan_run(night(**one, cluster="tcp://127.0.0.1:1"))  # nobody is asked
     (shared,) = [line for line in plan_lines(far) if "rough" in line]
     assert alone.endswith("times are rough")
     assert shared == f"{alone}, and those of one machine like this: several share them"
@@ -314,7 +314,7 @@ def test_what_all_inputs_need_is_looked_for_before_any_is_touched(
 ) -> None:
     workflow = night(**changes)
     unattended = partial(run_unattended, say=print, write=print)
-    for done in (run_night, lambda w: unattended(w, Callback()), plan_night):
+    for done in (run_night, lambda w: unattended(w, Callback()), plan_run):
         with pytest.raises(RefusedError, match=said) as refused:
             done(workflow)
         assert refused.value.status == 2

@@ -39,7 +39,7 @@ from timing import make_bundle, make_scene, show
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.executors.pool import IN_FLIGHT
-from seg_batch.executors.retry_state import Attempt, Course
+from seg_batch.executors.retry_state import Attempt, TaskStateMachine
 from seg_batch.executors.worker_health import Health
 
 TARGET, WORKERS = 0.95, 64
@@ -85,7 +85,7 @@ class Cluster:
         self._order, self._names = itertools.count(), itertools.count()
         self.there: dict[str, Worker] = {}
         self.idle: deque[Worker] = deque()
-        self.course = Course(range(self.blocks), Health(), lambda: list(self.there))
+        self.course = TaskStateMachine(range(self.blocks), Health(), lambda: list(self.there))
         self.over: set[Attempt] = set()
 
     def at(self, when: float, what: Callable[[], None]) -> None:

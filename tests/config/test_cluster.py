@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from seg_batch.config.cluster import CLASSES, ClusterSpec, read_spec
 from seg_batch.config.workflow import read
-from seg_batch.config.workflow.parts import Limits
+from seg_batch.config.workflow.parts import LimitSettings
 from seg_batch.core.errors import ClusterError
 from seg_batch.core.units import parse_seconds
 from seg_batch.executors.cluster.deploy import lifetime_advice, walltime_s
@@ -167,7 +167,7 @@ def test_lengths_of_time(counts: tuple[float | None, ...], minute: str, between:
     if total:
         assert parse_seconds(text) == parse_seconds(f" {text} ") == total
         spec = ClusterSpec.model_validate({**QUEUE, "lifetime": text})
-        assert (spec.lifetime_s, Limits(wall_time=text).deadline(NOON)) == (
+        assert (spec.lifetime_s, LimitSettings(wall_time=text).deadline(NOON)) == (
             total,
             NOON.timestamp() + total,
         )

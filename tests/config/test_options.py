@@ -27,7 +27,7 @@ from seg_batch.config.options import Option, declared, option
 from seg_batch.config.predict_options import ModelOptions, PredictOptions, RequestArguments
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.config.workflow.steps import Evaluate, Patches, Train
+from seg_batch.config.workflow.steps import EvaluateStep, PatchesStep, TrainStep
 from seg_batch.core.errors import PlanError
 from seg_batch.datasets.build import make_patches
 from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
@@ -40,10 +40,10 @@ PLACES = {
     PredictOptions: (("predict", "plan", "watch"), Workflow, ()),
     RequestArguments: (("predict", "plan", "watch"), Workflow, (seg_batch.predict,)),
     ModelOptions: (("evaluate",), Workflow, ()),
-    CutOptions: (("patches",), Patches, (make_patches,)),
-    TrainOverrides: (("train",), Train, ()),
-    StartOptions: (("train",), Train, (train,)),
-    EvaluateOptions: (("evaluate",), Evaluate, (evaluate_bundle, evaluate_files)),
+    CutOptions: (("patches",), PatchesStep, (make_patches,)),
+    TrainOverrides: (("train",), TrainStep, ()),
+    StartOptions: (("train",), TrainStep, (train,)),
+    EvaluateOptions: (("evaluate",), EvaluateStep, (evaluate_bundle, evaluate_files)),
     ImportOptions: (("models import",), None, ()),
 }
 NO_KEY = {

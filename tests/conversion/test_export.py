@@ -34,7 +34,7 @@ def require_whole(model: str, folder: Path, report: dict[str, Any]) -> None:
     assert (folder / told["file"]).exists()
     patch = told["patch"]
     batch = None if told["batch"] == "any" else 1
-    source = bundles.find(model).card
+    source = bundles.find_bundle(model).card
     sides = {"input": (INPUT, len(source.channels or ())), "output": (OUTPUT, len(source.classes))}
     if told["format"] not in ("keras", "h5"):  # whose sides stay open
         for side, (name, last) in sides.items():
@@ -96,13 +96,13 @@ def test_an_openvino_export_is_a_bundle_that_predicts(
         flat[0], "openvino", tmp_path / "out", quantize=quantize, calibrate=data, check=flat[1]
     )
     require_whole(flat[0], tmp_path / "out", report)
-    found = bundles.checked(bundles.find(str(tmp_path / "out")))
+    found = bundles.checked(bundles.find_bundle(str(tmp_path / "out")))
     name = "int8" if quantize == "int8" else "openvino"
     assert (found.card.name, found.card.format) == (f"flat-{name}", "openvino")
     patches = for_comparing(found.card, 4, flat[1]).values
     ours, theirs = (
         load_predictor(m.weights, engine="openvino", sha256=m.card.weights_sha256)(patches)
-        for m in (found, bundles.find(flat[0]))
+        for m in (found, bundles.find_bundle(flat[0]))
     )
     assert (ours.argmax(-1) == theirs.argmax(-1)).mean() >= report["tolerance"]["agreement"]
     assert (np.abs(ours - theirs).max() > 1e-4) == (quantize == "int8")
@@ -154,7 +154,7 @@ def test_a_spoilt_file_is_not_kept(
 
     def spoilt(
         module: str, order: Any, folder: Path, patches: np.ndarray
-    ) -> subprocess_run.Written:
+    ) -> subprocess_run.WrittenFile:
         written = honest(module, order, folder, patches)
         file = folder / "model.onnx"
         import onnx

@@ -14,7 +14,7 @@ import rasterio
 
 from seg_batch.cli.display.lines import model_facts, model_lines, summary
 from seg_batch.config.command_options import ImportOptions
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.conversion.import_model import import_model, imported_lines
 from seg_batch.core.errors import BundleError, InputError, OutputError
 from seg_batch.core.normalise import Pixels
@@ -71,7 +71,7 @@ def test_a_wrapped_model_predicts_a_scene(
     assert result["card"]["compute"]["flops"] > 0
     values = address_raster((301, 270), channels, "uint8")
     scene = write_raster(tmp_path / "a.tif", values)
-    tensorflow = Options(engine="tensorflow", precision="float32")
+    tensorflow = PredictOptions(engine="tensorflow", precision="float32")
     request = Request(str(scene), str(tmp_path / "o.tif"), str(tmp_path / "mine"), tensorflow)
     report = predict_one(request)
     assert report["status"] == "complete"
@@ -94,7 +94,7 @@ def test_a_volume_model_of_one_sigmoid_channel(tmp_path: Path) -> None:
     card = result["card"]
     assert (card["kind"], card["rank"], card["background"]) == ("volume", 3, 0)
     volume = write_volume(tmp_path / "a.nii", address_volume((30, 25, 20)), np.eye(4))
-    tensorflow = Options(engine="tensorflow")
+    tensorflow = PredictOptions(engine="tensorflow")
     predict_one(Request(str(volume), str(tmp_path / "o.nii"), str(tmp_path / "b"), tensorflow))
     found = np.asarray(nibabel.load(tmp_path / "o.nii").dataobj)
     assert set(np.unique(found)) == {0, 1}

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.core.georef import RasterGeoref, VolumeGeoref, differences, from_json, to_json
+from seg_batch.core.georef import (
+    RasterGeoref,
+    VolumeGeoref,
+    georef_differences,
+    georef_from_json,
+    georef_to_json,
+)
 
 numbers = st.floats(-1e7, 1e7)
 texts = st.text(max_size=9)
@@ -38,18 +44,18 @@ volumes = st.builds(
 
 @given(rasters | volumes)
 def test_json_brings_back_the_same_value(georef: RasterGeoref | VolumeGeoref) -> None:
-    again = from_json(json.loads(json.dumps(to_json(georef))))
+    again = georef_from_json(json.loads(json.dumps(georef_to_json(georef))))
     assert again == georef
     assert hash(again) == hash(georef)
-    assert differences(georef, again) == []
+    assert georef_differences(georef, again) == []
 
 
 @given(rasters)
 def test_any_field_that_changes_is_named(georef: RasterGeoref) -> None:
     changed = dataclasses.replace(georef, pixel_is_point=not georef.pixel_is_point)
-    assert [d.split(":")[0] for d in differences(georef, changed)] == ["pixel_is_point"]
+    assert [d.split(":")[0] for d in georef_differences(georef, changed)] == ["pixel_is_point"]
     more = dataclasses.replace(georef, gcps=(*georef.gcps, (0.0,) * 5), crs_wkt="another one")
-    assert [d.split(":")[0] for d in differences(georef, more)] == ["crs_wkt", "gcps"]
+    assert [d.split(":")[0] for d in georef_differences(georef, more)] == ["crs_wkt", "gcps"]
 
 
 @given(st.integers(0, 5), st.sampled_from([1e-6, 0.3, 30.0, 1e5]))
@@ -60,14 +66,17 @@ def test_a_transform_may_differ_by_rounding_only(i: int, pixel: float) -> None:
     for factor, same in ((1e-12, True), (1e-5, False)):
         moved = list(transform)
         moved[i] += factor * (max(1, abs(moved[i])) if i in (2, 5) else pixel)
-        assert (differences(georef, RasterGeoref(transform=tuple(moved))) == []) == same
+        assert (georef_differences(georef, RasterGeoref(transform=tuple(moved))) == []) == same
 
 
 def test_a_raster_is_no_volume() -> None:
     volume = VolumeGeoref(affine=tuple(map(tuple, np.eye(4).tolist())))
-    assert differences(RasterGeoref(), volume) == ["kind: raster became volume"]
+    assert georef_differences(RasterGeoref(), volume) == ["kind: raster became volume"]
     no_sform = dataclasses.replace(volume, sform=volume.affine, sform_code=1)
-    assert [d.split(":")[0] for d in differences(no_sform, volume)] == ["sform", "sform_code"]
+    assert [d.split(":")[0] for d in georef_differences(no_sform, volume)] == [
+        "sform",
+        "sform_code",
+    ]
 
 
 @given(st.floats(0.1, 100), st.floats(0.1, 100), st.floats(0, 6.3), st.floats(0.3, 2))

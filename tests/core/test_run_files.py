@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seg_batch.core import run_files
-from seg_batch.core.run_files import PART, REPORT, beside, kept_journal
+from seg_batch.core.run_files import PART, REPORT, kept_journal, path_beside
 
 PACKAGE = Path(run_files.__file__).parents[1]
 HOME = Path(run_files.__file__)
@@ -99,5 +99,5 @@ def test_folder_is_seen() -> None:
 
 
 def test_beside() -> None:
-    assert beside(Path("/a/x.nii.gz"), PART) == Path("/a/x.nii.gz.part")
+    assert path_beside(Path("/a/x.nii.gz"), PART) == Path("/a/x.nii.gz.part")
     assert kept_journal("x") == "journal-until-x.jsonl"

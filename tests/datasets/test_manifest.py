@@ -14,7 +14,7 @@ from seg_batch.config.recipe.manifest import MOST_BYTES, read_manifest
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.datasets.build import make_patches
-from seg_batch.datasets.pairs import find
+from seg_batch.datasets.pairs import find_pairs
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.views.stacked import Stacked
@@ -81,7 +81,7 @@ def test_what_is_no_manifest_is_refused_in_one_line(tmp_path: Path, text: Any, s
 )
 def test_what_is_no_csv_of_pairs_is_refused(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        find([str(manifest(tmp_path, text, "m.csv"))])
+        find_pairs([str(manifest(tmp_path, text, "m.csv"))])
 
 
 def test_a_huge_file_is_not_even_read(tmp_path: Path) -> None:
@@ -133,14 +133,14 @@ def test_splits_of_the_manifest_win_and_contradictions_are_refused(tmp_path: Pat
 def test_a_manifest_must_agree_with_the_recipe_and_may_ignore_values(tmp_path: Path) -> None:
     image, label = raster_pair(tmp_path, (40, 30)).split("=")
     plain = {"cases": [{"id": "a", "image": image, "label": label}], "ignore": [3]}
-    found = find([str(manifest(tmp_path, plain))])
+    found = find_pairs([str(manifest(tmp_path, plain))])
     assert found.agreed(recipe()).cut.ignore == (255, 3)
     for key, value in (("classes", CLASSES[:2]), ("channels", ["red"]), ("kind", "volume")):
         path = manifest(tmp_path, {**plain, key: value})
         with pytest.raises(InputError, match=f"other {key} than card.{key}"):
             make_patches([path], tmp_path / "d.zarr", recipe())
     whole = {"classes": CLASSES, "channels": ["address"], "kind": "raster"}
-    find([str(manifest(tmp_path, {**plain, **whole}))]).agreed(recipe())
+    find_pairs([str(manifest(tmp_path, {**plain, **whole}))]).agreed(recipe())
 
 
 def test_stacked_files_are_one_image(tmp_path: Path) -> None:
@@ -202,4 +202,4 @@ def test_a_label_without_an_image_is_named(tmp_path: Path) -> None:
     folder = volume_pairs(tmp_path / "v", [(5, 5, 5)] * 2, np.eye(4))
     (tmp_path / "v/images/case_0.nii.gz").unlink()
     with pytest.raises(InputError, match=r"labels/case_0\.nii\.gz has no image"):
-        find([folder])
+        find_pairs([folder])

@@ -13,7 +13,7 @@ from rasterio.transform import Affine
 from seg_batch.config.recipe import read_recipe
 from seg_batch.core.errors import InputError, OutputError
 from seg_batch.datasets.build import make_patches
-from seg_batch.datasets.pairs import check, find
+from seg_batch.datasets.pairs import check_pair, find_pairs
 from tests.support.files import write_raster, write_volume
 from tests.support.training.recipes import IDS, class_indices, raster_pair, recipe, volume_pairs
 
@@ -23,7 +23,7 @@ LANDSAT = Path(__file__).parents[2] / "workflows" / "landsat8-landcover.yaml"
 def refused(pair: str, **changes: Any) -> str:
     """Why a pair is refused, from its headers alone."""
     with pytest.raises(InputError) as error:
-        check(find([pair]).pairs[0], recipe(**changes))
+        check_pair(find_pairs([pair]).pairs[0], recipe(**changes))
     return str(error.value)
 
 
@@ -40,7 +40,7 @@ def test_real_labels_on_another_grid_and_datum_are_refused(data: Path, tmp_path:
 def test_the_real_pair_on_one_grid_passes(data: Path) -> None:
     zion = data / "zion_landsat8_nlcd"
     pair = f"{zion / 'landsat8_b2345.tif'}={zion / 'label_nlcd8_on_landsat_grid.tif'}"
-    assert check(find([pair]).pairs[0], read_recipe(LANDSAT)).extent == (1428, 564)
+    assert check_pair(find_pairs([pair]).pairs[0], read_recipe(LANDSAT)).extent == (1428, 564)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_volumes_a_millimetre_apart_are_refused_but_codes_do_not_matter(tmp_path
     values, affine = np.asarray(volume.dataobj), np.eye(4)
     volume.header["sform_code"], volume.header["qform_code"] = 4, 1
     nibabel.Nifti1Image(values, None, volume.header).to_filename(label)
-    check(find([folder]).pairs[0], recipe(3))
+    check_pair(find_pairs([folder]).pairs[0], recipe(3))
     affine[2, 3] = 1
     write_volume(label, values, affine)
     assert "affine" in refused(folder, rank=3)
@@ -115,16 +115,16 @@ def test_an_existing_dataset_stays_unless_it_may_be_replaced(tmp_path: Path) -> 
 
 def test_pairs_come_from_a_folder_and_from_a_csv(tmp_path: Path) -> None:
     folder = volume_pairs(tmp_path / "cases", [(5, 5, 5)] * 2, np.eye(4))
-    assert [p.case for p in find([folder]).pairs] == ["case_0", "case_1"]
+    assert [p.case for p in find_pairs([folder]).pairs] == ["case_0", "case_1"]
     rows = ["image,label,case", "images/case_1.nii.gz,labels/case_1.nii.gz,patient"]
     (tmp_path / "cases/pairs.csv").write_text("\n".join(rows))
-    (pair,) = find([f"{folder}/pairs.csv"]).pairs
+    (pair,) = find_pairs([f"{folder}/pairs.csv"]).pairs
     assert (pair.case, Path(pair.label).exists()) == ("patient", True)
     with pytest.raises(InputError, match="two pairs are called case_0"):
-        find([folder, folder])
+        find_pairs([folder, folder])
     (tmp_path / "cases/labels/case_1.nii.gz").unlink()
     with pytest.raises(InputError, match="has no label"):
-        find([folder])
+        find_pairs([folder])
 
 
 def test_a_class_that_the_label_declares_as_nodata_is_refused_unless_it_is_ignored(
@@ -134,4 +134,4 @@ def test_a_class_that_the_label_declares_as_nodata_is_refused_unless_it_is_ignor
     values = IDS[class_indices((40, 30))][None].astype("uint8")
     write_raster(Path(pair.partition("=")[2]), values, nodata=int(IDS[0]))
     assert "as nodata, which is a class here" in refused(pair)
-    assert check(find([pair]).pairs[0], recipe(cut={"ignore": [int(IDS[0])]}))
+    assert check_pair(find_pairs([pair]).pairs[0], recipe(cut={"ignore": [int(IDS[0])]}))

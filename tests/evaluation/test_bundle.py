@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError
 from seg_batch.datasets.build import make_patches
@@ -64,7 +64,9 @@ def test_calibration_and_seams_are_counted_while_predicting(tmp_path: Path) -> N
     def seamy(patches: np.ndarray) -> np.ndarray:
         return np.roll(thirds(patches), next(calls) % 3, axis=-1)
 
-    hard = Options(taper="constant")  # a taper that falls to zero leaves nothing at a tile's border
+    hard = PredictOptions(
+        taper="constant"
+    )  # a taper that falls to zero leaves nothing at a tile's border
     worse = evaluate_bundle((CARD, seamy), path, options=hard)["seams"]
     for name in ("index", "jump"):
         assert 0.5 < result["seams"][name] < 1.5 < worse[name]

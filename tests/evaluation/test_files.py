@@ -17,7 +17,7 @@ from seg_batch.core.geometry import Grid
 from seg_batch.core.taper import Taper
 from seg_batch.datasets.label_classes import of_card, of_report, of_text
 from seg_batch.evaluation.evaluate import evaluate_files
-from seg_batch.evaluation.file_pairs import open_pair
+from seg_batch.evaluation.file_pairs import open_labelled_case
 from seg_batch.evaluation.matching import Match, match
 from seg_batch.evaluation.score_case import count
 from tests.support.evaluation.label_files import (
@@ -57,7 +57,7 @@ def test_numbers_are_those_of_the_arrays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", [(17, 40), (90, 1), (64, 64), (1000, 1000)])
 def test_blocks_of_any_size_give_the_same_numbers(tmp_path: Path, side: tuple[int, int]) -> None:
     found, truth = raster_pair(tmp_path)
-    pair = open_pair(Match("scene", found, truth), of_text(CLASSES), ())
+    pair = open_labelled_case(Match("scene", found, truth), of_text(CLASSES), ())
     taper = Taper(Grid((90, 130), (24, 30), (7, 8), (0, 0)), "linear")
     tiled = replace(pair, taper=taper)  # as if it had been blended from tiles
     whole, parts = count(tiled, 3, (90, 130)), count(tiled, 3, side)

@@ -16,9 +16,9 @@ from rasterio.io import MemoryFile
 from seg_batch.core.geometry import Box
 from seg_batch.datasets.label_classes import of_text
 from seg_batch.evaluation.evaluate import evaluate_files
-from seg_batch.evaluation.file_pairs import open_pair
+from seg_batch.evaluation.file_pairs import open_labelled_case
 from seg_batch.evaluation.matching import Match
-from seg_batch.evaluation.overlays import MARKS, Gallery, View, draw
+from seg_batch.evaluation.overlays import MARKS, OverlayView, OverlayWriter, draw_overlays
 from tests.support.batch.browser import CHROMIUM
 from tests.support.evaluation.label_files import CLASSES, labels, raster_pair, volume_pair
 from tests.support.patience import PATIENCE_S
@@ -124,8 +124,8 @@ def pixels(png: bytes) -> np.ndarray:
 def test_the_pictures_show_each_voxel_in_its_colour(tmp_path: Path) -> None:
     found, truth = raster_pair(tmp_path)
     table = of_text(CLASSES)
-    pair = open_pair(Match("scene", found, truth), table, ())
-    (view,) = draw(pair, table)
+    pair = open_labelled_case(Match("scene", found, truth), table, ())
+    (view,) = draw_overlays(pair, table)
     pair.close()
     a, b = labels((90, 130), 1)
     shown = pixels(view.panels["prediction"])
@@ -152,16 +152,16 @@ def test_the_pictures_show_each_voxel_in_its_colour(tmp_path: Path) -> None:
 def test_a_large_raster_is_thinned_and_a_volume_cut_in_three(tmp_path: Path) -> None:
     found, truth = raster_pair(tmp_path, shape=(1100, 640))
     table = of_text(CLASSES)
-    pair = open_pair(Match("scene", found, truth), table, ())
-    (view,) = draw(pair, table)
+    pair = open_labelled_case(Match("scene", found, truth), table, ())
+    (view,) = draw_overlays(pair, table)
     pair.close()
     expected = labels((1100, 640), 1)[1][::3, ::3]
     shown = pixels(view.panels["prediction"])
     assert shown.shape == (367, 214, 3)
     for row in table.table:
         assert ((shown == row.colour).all(-1) == (expected == row.id)).all()
-    pair = open_pair(Match("head", *volume_pair(tmp_path)), table, ())
-    views = draw(pair, table)
+    pair = open_labelled_case(Match("head", *volume_pair(tmp_path)), table, ())
+    views = draw_overlays(pair, table)
     pair.close()
     assert [v.title.split()[0] for v in views] == ["axial", "coronal", "sagittal"]
     assert [pixels(v.panels["truth"]).shape[:2] for v in views] == [(20, 24), (9, 24), (9, 20)]
@@ -172,9 +172,9 @@ def test_the_gallery_keeps_the_worst_and_the_best() -> None:
     rng = np.random.default_rng(3)
     for limit in (1, 2, 5, 20):
         scores = rng.permutation(np.linspace(0, 1, 17))
-        gallery, drawn = Gallery(limit), []
+        gallery, drawn = OverlayWriter(limit), []
 
-        def views(score: float, drawn: list[float] = drawn) -> list[View]:
+        def views(score: float, drawn: list[float] = drawn) -> list[OverlayView]:
             drawn.append(score)
             return []
 
@@ -194,8 +194,8 @@ def test_the_middle_of_a_volume_is_where_the_foreground_is(tmp_path: Path) -> No
     truth[20:25, 4:7, 30:33] = 3
     path = write_volume(tmp_path / "t.nii.gz", truth, np.eye(4))
     table = of_text(CLASSES)
-    pair = open_pair(Match("t", path, path), table, ())
-    titles = [view.title for view in draw(pair, table)]
+    pair = open_labelled_case(Match("t", path, path), table, ())
+    titles = [view.title for view in draw_overlays(pair, table)]
     pair.close()
     assert titles == ["axial slice 31", "coronal slice 5", "sagittal slice 22"]
     assert Box.whole((40, 20, 30)) == pair.box

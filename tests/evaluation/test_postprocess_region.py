@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PlanError
 from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
 from seg_batch.inference.predict import predict
@@ -31,7 +31,7 @@ def test_what_is_scored_is_what_predict_writes(name: str, tmp_path: Path) -> Non
     report = predict(image, out, model=model, post=CHAINS[name])
     assert all(row["voxels_changed"] for row in report["post"][:1])
     expected = evaluate_files(out, label)["scores"]["confusion"]
-    options = Options(post=CHAINS[name])
+    options = PredictOptions(post=CHAINS[name])
     found = evaluate_bundle(model, pair, split="all", options=options)["scores"]["confusion"]
     assert found == expected
     plain = evaluate_bundle(model, pair, split="all")["scores"]["confusion"]
@@ -42,5 +42,8 @@ def test_a_chain_that_does_not_fit_is_refused_here_too(tmp_path: Path) -> None:
     image, label = scene(tmp_path, "a", 3)
     with pytest.raises(PlanError, match="millilitres are for volumes"):
         evaluate_bundle(
-            (CARD, thirds), f"{image}={label}", split="all", options=Options(post=("min_size:2mL",))
+            (CARD, thirds),
+            f"{image}={label}",
+            split="all",
+            options=PredictOptions(post=("min_size:2mL",)),
         )

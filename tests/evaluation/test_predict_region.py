@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_batch.config.card import ModelCard, SkipRule
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PartialResultError, ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.evaluation import predict_region
 from seg_batch.evaluation.held_out_cases import SourceRegion, collect
-from seg_batch.evaluation.predict_region import Watch, predicted
+from seg_batch.evaluation.predict_region import BlockStats, predicted
 from seg_batch.inference import plan
 from seg_batch.inference.predict import predict
 from tests.support.evaluation.label_files import CARD, IDS
@@ -97,14 +97,14 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-def compare(case: Case, folder: Path) -> tuple[dict[str, Any], Watch]:
+def compare(case: Case, folder: Path) -> tuple[dict[str, Any], BlockStats]:
     """The report of predict and what scoring watched, whose labels and probabilities are equal."""
     image, label = case.write(folder)
     model: Any = (case.card, crooked)
-    out, watch = folder / "out.zarr", Watch(len(IDS))
+    out, watch = folder / "out.zarr", BlockStats(len(IDS))
     report = predict(image, out, model=model, probabilities=True, block=case.block)
     made = zarr.open_group(out, mode="r")
-    found = collect(Path(f"{image}={label}"), "all", case.card, Options(), ())
+    found = collect(Path(f"{image}={label}"), "all", case.card, PredictOptions(), ())
     with found.open(found.cases[0]) as (region, _):
         assert isinstance(region, SourceRegion)
         scored = np.full(region.box.shape, 99, np.uint8)
@@ -162,6 +162,6 @@ def test_what_is_written_with_holes_is_not_scored(tmp_path: Path) -> None:
     label = write_raster(tmp_path / "label.tif", np.full((1, 600, 500), IDS[0], np.uint8))
     with pytest.raises(PartialResultError):
         predict(image, tmp_path / "out.tif", model=(CARD, crooked))
-    found = collect(Path(f"{image}={label}"), "all", CARD, Options(), ())
+    found = collect(Path(f"{image}={label}"), "all", CARD, PredictOptions(), ())
     with found.open(found.cases[0]) as (region, _), pytest.raises(ReadError, match="image"):
         list(predicted(region, CARD, crooked))

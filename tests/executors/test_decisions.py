@@ -5,7 +5,7 @@ import statistics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.executors.retry_state import late
+from seg_batch.executors.retry_state import stragglers
 from seg_batch.executors.worker_health import Health
 
 times = st.floats(0, 1000, allow_nan=False)
@@ -15,7 +15,7 @@ times = st.floats(0, 1000, allow_nan=False)
 def test_late_is_longer_than_three_medians(
     begun: dict[int, float], seconds: list[float], now: float
 ) -> None:
-    found = late(now, begun, seconds)
+    found = stragglers(now, begun, seconds)
     expected = set()
     if len(seconds) >= 8:
         for key, at in begun.items():
@@ -27,8 +27,8 @@ def test_late_is_longer_than_three_medians(
 
 
 def test_a_median_of_seven_says_nothing() -> None:
-    assert late(1000, {0: 0.0}, [1.0] * 7) == []
-    assert late(1000, {0: 0.0}, [1.0] * 8) == [0]
+    assert stragglers(1000, {0: 0.0}, [1.0] * 7) == []
+    assert stragglers(1000, {0: 0.0}, [1.0] * 8) == [0]
 
 
 Event = tuple[str, int, bool]  # worker, item, whether it was done

@@ -19,7 +19,7 @@ from seg_batch.core.errors import (
     UnreadableError,
 )
 from seg_batch.executors.faults import fault_of
-from seg_batch.executors.task import Carrying
+from seg_batch.executors.task import TaskWrapper
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -69,7 +69,7 @@ def test_the_end_of_an_item_tells_what_its_causes_were_before_they_are_lost() ->
         except OSError as error:
             raise ValueError("could not write") from error
 
-    assert Carrying(full)(1).fault == "full"
+    assert TaskWrapper(full)(1).fault == "full"
 
 
 def test_notes_of_an_error_of_ours_travel() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.executors.faults import Fault
-from seg_batch.executors.retry_state import COPIES, FORGIVEN, PATIENCE, Attempt, Course
+from seg_batch.executors.retry_state import COPIES, FORGIVEN, PATIENCE, Attempt, TaskStateMachine
 from seg_batch.executors.worker_health import Health
 
 
@@ -35,7 +35,7 @@ class World:
 
     def run(self, n: int, window: int, retries: int, most: int | None = None) -> None:
         rng = random.Random(self.seed)
-        course = Course(range(n), Health(), self.workers, retries, most)
+        course = TaskStateMachine(range(n), Health(), self.workers, retries, most)
         flying: list[tuple[Attempt, str]] = []
         while True:
             while attempt := course.next(self.now, window):
@@ -51,7 +51,7 @@ class World:
             self.now += rng.random() / 10
             self.end(course, *flying.pop(rng.randrange(len(flying))))
 
-    def end(self, course: Course, attempt: Attempt, worker: str) -> None:
+    def end(self, course: TaskStateMachine, attempt: Attempt, worker: str) -> None:
         fault = self.doomed.get(attempt.item) or ("other" if worker in self.bad else None)
         end = course.ended(attempt, worker, fault, self.now, "an error")
         self.dropped += end.hopeless
@@ -115,15 +115,15 @@ def test_waits_between_tries_grow() -> None:
     assert [int(wait) for wait in waits] == [1, 4, 16]
 
 
-def begun(n: int, window: int, now: float = 0.0) -> tuple[Course, list[Attempt]]:
-    course = Course(range(n), Health(), lambda: ["a", "b"])
+def begun(n: int, window: int, now: float = 0.0) -> tuple[TaskStateMachine, list[Attempt]]:
+    course = TaskStateMachine(range(n), Health(), lambda: ["a", "b"])
     attempts = []
     while attempt := course.next(now, window):
         attempts.append(attempt)
     return course, attempts
 
 
-def one_left() -> Course:
+def one_left() -> TaskStateMachine:
     """Nine of ten items are done, in a second each."""
     course, flying = begun(10, 10)
     for attempt in flying[1:]:
@@ -140,7 +140,7 @@ def test_who_dies_beside_a_deadly_item_is_not_given_up_with_it(
     another with it once: from then on it is tried apart from all that it may have hit."""
     rng = random.Random(seed)
     most = max(1, len(deadly))
-    course = Course(range(31), Health(), lambda: "ab", most=most)
+    course = TaskStateMachine(range(31), Health(), lambda: "ab", most=most)
     flying: list[tuple[Attempt, str]] = []
     ends: Counter[tuple[int, str]] = Counter()
     now = 0.0
@@ -265,7 +265,7 @@ def test_a_full_disk_ends_the_run_unless_it_may_be_that_workers_own() -> None:
 
 
 def test_alone_a_full_disk_ends_the_run_at_once() -> None:
-    course = Course(range(3), Health(), lambda: ["only"])
+    course = TaskStateMachine(range(3), Health(), lambda: ["only"])
     attempt = course.next(0.0, 2)
     assert attempt is not None
     assert course.ended(attempt, "only", "full", 1.0).what == "full"

@@ -13,7 +13,7 @@ from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import DiskFullError, InputError, PassingError
 from seg_batch.executors import run_bounded
 from seg_batch.executors.pool import HERE, InlinePool
-from seg_batch.executors.scheduler import Tries
+from seg_batch.executors.scheduler import RetryCallback
 from seg_batch.executors.task import Doubtful
 from tests.support.patience import PATIENCE_S
 
@@ -122,7 +122,7 @@ def test_a_fault_that_passes_is_waited_for_and_told(pool: InlinePool) -> None:
     assert told == ["retried: 7: OSError: [Errno 5] Input/output error; again in 1 s"]
 
 
-class Noted(Tries):
+class Noted(RetryCallback):
     """Each further try, as it is told of."""
 
     def __init__(self) -> None:

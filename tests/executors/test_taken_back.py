@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from seg_batch.executors import dask_pool, open_pool, run_bounded
 from seg_batch.executors.dask_pool import DaskPool
-from seg_batch.executors.task import Carrying, TakenBackError, begin, keep_back
-from seg_batch.executors.task_grouping import TASK_S, Each
+from seg_batch.executors.task import TakenBackError, TaskWrapper, cancel_unstarted, start_item
+from seg_batch.executors.task_grouping import TASK_S, TaskGroup
 from tests.support.patience import PATIENCE_S, until
 
 AT_WORK = 4  # items that the pool does at once
@@ -31,10 +31,10 @@ def test_nothing_begins_once_it_is_taken_back_and_what_has_begun_is_told(
     for begins, n in drawn:
         key = names[n]
         if begins:
-            assert begin(key) is (key not in back)
+            assert start_item(key) is (key not in back)
             begun |= {key} - back
         else:
-            assert keep_back([key]) == [key] * (key in begun)
+            assert cancel_unstarted([key]) == [key] * (key in begun)
             back |= {key}
 
 
@@ -57,7 +57,7 @@ def test_the_rest_of_a_task_that_is_at_work_is_taken_back(pool: DaskPool, tmp_pa
         until((tmp_path / "taken back").exists)
         return n
 
-    task = pool.submit(Each(Carrying(item)), range(3))
+    task = pool.submit(TaskGroup(TaskWrapper(item)), range(3))
     until((tmp_path / "0").exists)
     assert pool.take_back([task]) == []
     (tmp_path / "taken back").touch()

@@ -23,15 +23,15 @@ from seg_batch.executors import run_bounded, task, task_grouping
 from seg_batch.executors.cluster.launch import local_pool
 from seg_batch.executors.dask_pool import DaskPool
 from seg_batch.executors.pool import InlinePool
-from seg_batch.executors.scheduler import Tries
-from seg_batch.executors.task import Carrying
+from seg_batch.executors.scheduler import RetryCallback
+from seg_batch.executors.task import TaskWrapper
 from seg_batch.executors.task_grouping import (
     FIRST,
     MOST,
     PATIENCE_S,
     REMEMBERED,
     TASK_S,
-    Recent,
+    RecentDurations,
     group_size,
 )
 
@@ -149,7 +149,7 @@ def test_what_a_task_that_takes_too_long_has_not_begun_is_handed_out_anew(pool: 
 
 
 def test_one_slow_item_is_remembered_for_a_while() -> None:
-    recent = Recent()
+    recent = RecentDurations()
     for n in range(FIRST):
         assert recent("any") == math.inf
         recent.ended(9.0 if n == 2 else 0.1)
@@ -172,7 +172,7 @@ class Fails:
 
 
 def test_one_that_fails_is_tried_again_alone_and_its_neighbours_are_not(pool: Elsewhere) -> None:
-    class Told(Tries):
+    class Told(RetryCallback):
         again: ClassVar[list[int]] = []
 
         def begun(self, item: Any, which: int) -> None:
@@ -198,7 +198,7 @@ def test_what_all_tasks_share_is_pickled_once() -> None:
             Large.pickled += 1
             return (int, ("7",))
 
-    function = Carrying(Large())
+    function = TaskWrapper(Large())
     assert len({pickle.dumps(function) for _ in range(5)}) == 1
     assert Large.pickled == 1
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
 from tests.support import hardware
@@ -51,7 +51,9 @@ def test_blocks_do_not_change_a_byte(
     found = []
     for n, block in enumerate([(2048, 3072), (1024, 1024), (2048, 1024)]):
         out = tmp_path / f"{n}.tif"
-        options = Options(block=block, probabilities=True, engine=engine, precision=precision)
+        options = PredictOptions(
+            block=block, probabilities=True, engine=engine, precision=precision
+        )
         report = predict_one(Request(str(wide), str(out), model=str(flat), options=options))
         assert report["plan"]["precision"] == precision
         found.append(read(out).tobytes() + read(tmp_path / f"{n}_probabilities.tif").tobytes())
@@ -98,7 +100,7 @@ def test_a_3d_model_on_a_volume_and_not_on_a_raster(
 ) -> None:
     solid = make_bundle(tmp_path_factory.mktemp("b") / "solid", 3, 1)
     out = tmp_path / "out.nii.gz"
-    options = Options(probabilities=True)
+    options = PredictOptions(probabilities=True)
     report = predict_one(Request(str(volume), str(out), model=str(solid), options=options))
     assert report["status"] == "complete"
     labels = np.asarray(nibabel.load(out).dataobj)

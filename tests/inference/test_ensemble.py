@@ -14,11 +14,11 @@ import yaml
 
 from seg_batch.cli.display.lines import plan_facts, plan_lines
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import BundleError, PlanError, StoreError
 from seg_batch.evaluation.evaluate import evaluate_bundle
 from seg_batch.inference.bundles import PROBE, Model
-from seg_batch.inference.ensemble import joined, mean
+from seg_batch.inference.ensemble import average, joined
 from seg_batch.inference.predict import predict, predict_one
 from seg_batch.inference.request import Request, prepare
 from seg_batch.inference.verify import verify_product
@@ -74,17 +74,17 @@ def both(folder: Path, name: str) -> bytes:
 
 def test_the_mean_is_in_float32_and_in_order() -> None:
     x = np.random.default_rng(1).random((4, 48, 48, 3)).astype(np.float32) * 200
-    found = mean([A, B, C])(x)
+    found = average([A, B, C])(x)
     assert found.dtype == np.float32
     assert np.array_equal(found, ((A(x) + B(x)) + C(x)) / np.float32(3))
     assert np.allclose(found, np.mean([A(x), B(x), C(x)], axis=0, dtype=float), atol=1e-6)
-    assert mean([A]) is A
+    assert average([A]) is A
 
 
 def test_a_member_s_own_array_is_not_touched() -> None:
     """A predictor may hand out the same array twice."""
     kept = np.full((1, 4, 4, 2), 0.5, np.float32)
-    found = mean([lambda x: kept, lambda x: kept])(kept)
+    found = average([lambda x: kept, lambda x: kept])(kept)
     assert np.array_equal(found, kept)
     assert found is not kept
 
@@ -161,7 +161,7 @@ def test_blocks_and_batches_do_not_change_a_byte(tmp_path: Path) -> None:
     strip = write_raster(tmp_path / "strip.tif", address_raster((1100, 61), 3, "uint16"))
     found = set()
     for n, (block, batch) in enumerate([((1024, 61), 1), ((2048, 61), 4), ((1024, 61), 16)]):
-        options = Options(block=block, batch=batch, tta="d4", probabilities=True)
+        options = PredictOptions(block=block, batch=batch, tta="d4", probabilities=True)
         out = str(tmp_path / f"{n}.tif")
         predict_one(Request(str(strip), out, model=[(CARD, A), (OTHER, B)], options=options))
         found.add(both(tmp_path, str(n)))
@@ -174,7 +174,7 @@ def test_the_plan_shows_what_it_costs(scene: Path) -> None:
             "compute": CARD.compute.model_copy(update={"flops": 1e11, "activation_bytes": 1000})
         }
         cards = [(c.model_copy(update=cost), f) for c, f in ((CARD, A), (OTHER, B))][:models]
-        prepared = prepare(Request(str(scene), model=cards, options=Options(tta=tta)))
+        prepared = prepare(Request(str(scene), model=cards, options=PredictOptions(tta=tta)))
         return plan_facts(prepared), plan_lines(prepared)
 
     one, lines = planned(1, "none")
@@ -195,7 +195,7 @@ def test_another_tta_or_member_does_not_mix_with_a_begun_run(scene: Path, tmp_pa
     out = str(tmp_path / "out.tif")
 
     def again(tta: str, *models: Any) -> dict[str, Any]:
-        options = Options(tta=tta)
+        options = PredictOptions(tta=tta)
         return predict_one(Request(str(scene), out, model=list(models), options=options))
 
     first = again("flips", (CARD, A), (OTHER, B))
@@ -211,7 +211,7 @@ def test_views_that_training_never_saw_are_warned_of(volume: Path, tmp_path: Pat
     """Both packaged bundles: the one never saw a mirrored patch, the other mirrored both ways."""
 
     def warnings(path: Path, model: str, tta: str) -> list[str]:
-        request = Request(str(path), model=model, options=Options(tta=tta))
+        request = Request(str(path), model=model, options=PredictOptions(tta=tta))
         return [w for w in prepare(request).info.warnings if "mirrored" in w]
 
     (found,) = warnings(volume, "hippocampus-mri", "flips")
@@ -224,7 +224,7 @@ def test_views_that_training_never_saw_are_warned_of(volume: Path, tmp_path: Pat
 def test_a_patch_that_is_no_square_is_refused_before_any_work(scene: Path, tmp_path: Path) -> None:
     card = CARD.model_copy(update={"patch": (48, 64)})
     request = Request(
-        str(scene), str(tmp_path / "o.tif"), model=(card, A), options=Options(tta="d4")
+        str(scene), str(tmp_path / "o.tif"), model=(card, A), options=PredictOptions(tta="d4")
     )
     with pytest.raises(PlanError, match="the model's patch is 48 x 64"):
         predict_one(request)
@@ -245,7 +245,7 @@ def test_a_bundle_is_scored_with_views_and_members(tmp_path: Path) -> None:
         return sharp / sharp.sum(-1, keepdims=True)
 
     def dice(model: Any, tta: str) -> float:
-        result = evaluate_bundle(model, manifest, options=Options(tta=tta))
+        result = evaluate_bundle(model, manifest, options=PredictOptions(tta=tta))
         assert result["model"]["tta"] == tta
         return result["scores"]["overall"]["mean_dice"]["mean"]
 

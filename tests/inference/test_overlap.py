@@ -11,7 +11,7 @@ import rasterio
 
 from seg_batch.config.card import Border, ModelCard
 from seg_batch.config.options import declared
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PlanError
 from seg_batch.core.normalise import Normaliser
 from seg_batch.inference.predict import predict_one
@@ -30,32 +30,34 @@ def card(**changes: Any) -> ModelCard:
 
 
 def test_auto_is_what_was_measured_for_the_model() -> None:
-    grid, _ = make_grid((300, 200), card(border=MEASURED), Options(overlap="auto"))
+    grid, _ = make_grid((300, 200), card(border=MEASURED), PredictOptions(overlap="auto"))
     assert (grid.overlap, grid.margin) == (MEASURED.overlap, MEASURED.margin)
 
 
 def test_auto_without_a_measurement_is_the_cards_overlap() -> None:
-    plain, _ = make_grid((300, 200), card(), Options())
-    auto, _ = make_grid((300, 200), card(), Options(overlap="auto"))
+    plain, _ = make_grid((300, 200), card(), PredictOptions())
+    auto, _ = make_grid((300, 200), card(), PredictOptions(overlap="auto"))
     assert plain == auto
     assert (plain.overlap, plain.margin) == ((16, 8), (2, 1))
 
 
 def test_without_the_option_a_measurement_changes_nothing() -> None:
-    plain, _ = make_grid((300, 200), card(), Options())
-    measured, _ = make_grid((300, 200), card(border=MEASURED), Options())
+    plain, _ = make_grid((300, 200), card(), PredictOptions())
+    measured, _ = make_grid((300, 200), card(border=MEASURED), PredictOptions())
     assert plain == measured
-    number, _ = make_grid((300, 200), card(border=MEASURED), Options(overlap=12))
+    number, _ = make_grid((300, 200), card(border=MEASURED), PredictOptions(overlap=12))
     assert (number.overlap, number.margin) == ((12, 12), (2, 1))
 
 
 def test_a_flat_model_gets_it_on_each_slice_of_a_volume() -> None:
-    grid, rank = make_grid((5, 300, 200), card(border=MEASURED), Options(overlap="auto"))
+    grid, rank = make_grid((5, 300, 200), card(border=MEASURED), PredictOptions(overlap="auto"))
     assert (rank, grid.overlap, grid.margin) == (2, (0, 24, 20), (0, 9, 7))
 
 
 def test_crop_cuts_in_the_middle_of_the_measured_overlap() -> None:
-    grid, _ = make_grid((300, 200), card(border=MEASURED), Options(overlap="auto", taper="crop"))
+    grid, _ = make_grid(
+        (300, 200), card(border=MEASURED), PredictOptions(overlap="auto", taper="crop")
+    )
     assert (grid.overlap, grid.margin) == ((24, 20), (12, 10))
 
 
@@ -64,7 +66,7 @@ def test_the_fingerprint_holds_the_resolved_numbers(scene: Path) -> None:
     prints = []
     for border in (MEASURED, MEASURED.model_copy(update={"overlap": (26, 20)}), None):
         request = Request(
-            str(scene), model=(card(border=border), predict), options=Options(overlap="auto")
+            str(scene), model=(card(border=border), predict), options=PredictOptions(overlap="auto")
         )
         plan = prepare(request).plan.with_normaliser(Normaliser())
         assert plan.fingerprint["overlap"] == list(plan.overlap)
@@ -78,7 +80,7 @@ def test_a_whole_run_with_auto_is_exact_and_says_what_it_used(scene: Path, tmp_p
         str(scene),
         str(tmp_path / "out.tif"),
         model=(card(border=MEASURED), predict),
-        options=Options(overlap="auto"),
+        options=PredictOptions(overlap="auto"),
     )
     report = predict_one(request)
     with rasterio.open(scene) as file:
@@ -90,7 +92,7 @@ def test_a_whole_run_with_auto_is_exact_and_says_what_it_used(scene: Path, tmp_p
 
 
 def overlap_of(text: str | None) -> object:
-    return declared(Options)["overlap"].value(text, "--overlap")
+    return declared(PredictOptions)["overlap"].value(text, "--overlap")
 
 
 @pytest.mark.parametrize("text", ["many", "-1", "1.5", "", "9" * 5000])

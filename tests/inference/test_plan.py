@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.normalise import Normaliser
 from seg_batch.inference.plan import FINGERPRINTED, DraftPlan, Plan
 from seg_batch.inference.request import Request, prepare
@@ -29,7 +29,7 @@ NUMBERS = Normaliser((1.5,), (0.25,), (0.0,), (200.0,))
 
 @pytest.fixture
 def draft(scene: Path) -> DraftPlan:
-    options = Options(probabilities=True, post=("majority:3", "min_size:9"), tta="flips")
+    options = PredictOptions(probabilities=True, post=("majority:3", "min_size:9"), tta="flips")
     return prepare(Request(str(scene), model="probe", options=options)).plan
 
 

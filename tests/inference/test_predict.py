@@ -13,7 +13,7 @@ import zarr
 
 import seg_batch
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
 from seg_batch.inference.sliding_window.stitch import Stitcher
@@ -22,7 +22,9 @@ from tests.support.files import address_raster, address_volume, write_raster, wr
 
 
 def predict(path: Path, output: Path, **asked: Any) -> dict[str, Any]:
-    options = Options(**{k: asked.pop(k) for k in list(asked) if k in Options.__annotations__})
+    options = PredictOptions(
+        **{k: asked.pop(k) for k in list(asked) if k in PredictOptions.__annotations__}
+    )
     asked.setdefault("model", "probe")
     return predict_one(Request(str(path), str(output), options=options, **asked))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import OutputError, StoreError
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
@@ -21,7 +21,7 @@ BLOCK = ("--block", "1024,1024")
 def test_another_plan_over_a_finished_product_is_refused(scene: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "out.tif")
     predict_one(Request(str(scene), out, model="probe"))
-    other = Request(str(scene), out, model="probe", options=Options(taper="linear"))
+    other = Request(str(scene), out, model="probe", options=PredictOptions(taper="linear"))
     with pytest.raises(StoreError, match="taper: hann became linear"):
         predict_one(other)
 

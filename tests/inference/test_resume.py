@@ -18,7 +18,7 @@ import pytest
 import rasterio
 
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import StoreError
 from seg_batch.core.normalise import Normaliser
 from seg_batch.inference import worker
@@ -222,7 +222,7 @@ def test_a_refused_run_leaves_the_store_of_a_running_one(scene: Path, tmp_path: 
 
 
 def test_lost_probabilities_are_made_again(scene: Path, tmp_path: Path) -> None:
-    options = Options(probabilities=True)
+    options = PredictOptions(probabilities=True)
     request = Request(str(scene), str(tmp_path / "out.tif"), model="probe", options=options)
     predict_one(request)
     assert verify_product(tmp_path / "out.tif")["ok"]
@@ -251,22 +251,22 @@ def test_jobs_share_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, slow = (SimpleNamespace(key=key) for key in ("one", "two", "slow"))
 
     def work_slowly() -> None:
-        with worker.working(slow):
+        with worker.open_job(slow):
             pass
 
-    with worker.working(one) as first:
-        with worker.working(two):
+    with worker.open_job(one) as first:
+        with worker.open_job(two):
             assert not first.closed
         thread = threading.Thread(target=work_slowly)
         thread.start()
         assert opening.wait(PATIENCE_S)
-        with worker.working(two):
+        with worker.open_job(two):
             go_on.set()
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
-        with worker.working(one) as same:
+        with worker.open_job(one) as same:
             assert same is first
-    worker.close_work()
+    worker.close_job()
     assert first.closed
     assert not worker._open
 
@@ -286,7 +286,7 @@ def test_a_failed_block_is_a_hole_that_the_next_run_fills(wide: Path, tmp_path: 
     card = ModelCard(name="f", kind="raster", rank=2, classes=classes, normalisation=rule)
     out = tmp_path / "out.tif"
     request = Request(
-        str(wide), str(out), model=(card, fragile), options=Options(block=(1024, 1024))
+        str(wide), str(out), model=(card, fragile), options=PredictOptions(block=(1024, 1024))
     )
     report = predict_one(request)
     assert report["status"] == "partial"

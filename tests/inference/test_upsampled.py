@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Axis, Box, Grid
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
@@ -35,7 +35,9 @@ Array = np.ndarray
 
 
 def predict(path: Path, output: Path, **asked: Any) -> dict[str, Any]:
-    options = Options(**{k: asked.pop(k) for k in list(asked) if k in Options.__annotations__})
+    options = PredictOptions(
+        **{k: asked.pop(k) for k in list(asked) if k in PredictOptions.__annotations__}
+    )
     return predict_one(Request(str(path), str(output), options=options, **asked))
 
 
@@ -130,8 +132,8 @@ def test_tiles_start_at_whole_voxels_of_the_input(data: Any) -> None:
     extent = data.draw(st.integers(1, 40))
     model = card(kind="raster", rank=2, patch=(patch,) * 2, finer=f)
     coarse = model.model_copy(update={"finer": 1})
-    fine_grid, _ = make_grid((extent * f,) * 2, model, Options(overlap=overlap))
-    grid, _ = make_grid((extent,) * 2, coarse, Options(overlap=overlap))
+    fine_grid, _ = make_grid((extent * f,) * 2, model, PredictOptions(overlap=overlap))
+    grid, _ = make_grid((extent,) * 2, coarse, PredictOptions(overlap=overlap))
     assert [s * f for s in grid.axes[0].starts] == list(fine_grid.axes[0].starts)
     values = np.arange(extent**2).reshape(extent, extent, 1)
     whole = Box.whole((extent,) * 2)
@@ -185,7 +187,7 @@ def weighed(values: Array, model: ModelCard, predictor: Any) -> Array:
     """Slow and plain: tiles of the coarse image, weights of the fine grid, one sum for all."""
     f, extent = model.finer, values.shape[:2]
     coarse = Grid(extent, model.patch, model.overlap, model.margin or (0, 0))
-    fine, _ = make_grid(tuple(n * f for n in extent), model, Options())
+    fine, _ = make_grid(tuple(n * f for n in extent), model, PredictOptions())
     total = np.zeros((*fine.extent, len(model.classes)))
     for tile, place in zip(coarse, fine, strict=True):
         index = np.ix_(*(range(a, b) for a, b in zip(tile.box.start, tile.box.stop, strict=True)))

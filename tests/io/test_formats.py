@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from seg_batch.batch.inputs.listing import listed
-from seg_batch.batch.watch.arrivals import look
+from seg_batch.batch.watch.arrivals import list_arrivals
 from seg_batch.config.workflow.parts import Formats
 from seg_batch.core.errors import InputError, OutputError
 from seg_batch.core.geometry import Box
@@ -133,7 +133,7 @@ def test_a_workflow_lists_it_and_a_watch_accepts_it(image: Path, tmp_path: Path)
     for pattern in ("*", "*.toy"):
         found = listed(made(tmp_path, {"paths": [pattern]}, outputs=outputs))
         assert names(found, tmp_path) == {"a.toy": "a_labels.toy"}
-    assert set(look(tmp_path).images) == {"a.toy"}
+    assert set(list_arrivals(tmp_path).images) == {"a.toy"}
 
 
 def test_it_is_predicted_and_written(image: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.datasets.label_classes import of_card
 from seg_batch.evaluation import overlays
-from seg_batch.evaluation.file_pairs import open_pair
+from seg_batch.evaluation.file_pairs import open_labelled_case
 from seg_batch.evaluation.matching import Match
 from seg_batch.io.pictures import (
     NO_DATA,
@@ -61,8 +61,8 @@ def shown_in_training(
 
 def shown_in_evaluation(image: Path, labels: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     table = of_card(CARD)
-    pair = open_pair(Match("a", labels, labels, image), table, ())
-    views = overlays.draw(pair, table)
+    pair = open_labelled_case(Match("a", labels, labels, image), table, ())
+    views = overlays.draw_overlays(pair, table)
     pair.close()
     return [(pixels(v.panels["image"]), pixels(v.panels["truth"])) for v in views]
 
@@ -72,7 +72,7 @@ def shown_in_reports(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     monkeypatch.setattr(quicklook, "jpeg_bytes", png_bytes)
     monkeypatch.setattr(quicklook, "SEEN", "RAS")
-    views = quicklook.draw(image, labels, {"classes": ROWS, "background": 0})
+    views = quicklook.draw_quicklook(image, labels, {"classes": ROWS, "background": 0})
     return [(pixels(v.image), over_ground(pixels(v.labels))) for v in views]
 
 

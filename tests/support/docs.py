@@ -25,14 +25,21 @@ from seg_batch.config.options import declared
 from seg_batch.config.postprocess import STEPS
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import Recipe
-from seg_batch.config.recipe.hold_out import Part
+from seg_batch.config.recipe.hold_out import HeldPart
 from seg_batch.config.recipe.manifest import Manifest
 from seg_batch.config.recipe.training import Network
 from seg_batch.config.workflow import Workflow, fields, paths
 from seg_batch.config.workflow.cluster import Cluster
-from seg_batch.config.workflow.parts import Inputs, OptionKeys, Outputs
+from seg_batch.config.workflow.parts import InputSettings, OptionKeys, OutputSettings
 from seg_batch.config.workflow.schema import Command
-from seg_batch.config.workflow.steps import AnyStep, Evaluate, Name, Patches, Predict, Train
+from seg_batch.config.workflow.steps import (
+    AnyStep,
+    EvaluateStep,
+    Name,
+    PatchesStep,
+    PredictStep,
+    TrainStep,
+)
 from seg_batch.core import errors
 from seg_batch.core.resources import DOCS
 
@@ -78,8 +85,8 @@ _PLAIN = {
 _PLURAL = re.compile(r"(?:\ba |(?=text))(whole number|number|path|pattern|name|step|list|text)\b")
 _ELSEWHERE = {
     OptionKeys: "options",
-    Inputs: "inputs",
-    Outputs: "outputs",
+    InputSettings: "inputs",
+    OutputSettings: "outputs",
 }  # told once, in a workflow
 # What a validator of the model checks, not a type.
 _CHECKED = {
@@ -89,9 +96,9 @@ _CHECKED = {
     (ClusterSpec, "wait"): "a time, like `10m`",
     (ModelCard, "post"): "a list of steps, in [predict](predict.md#steps-after-prediction)",
     (Workflow, "steps"): "a list of steps, below",
-    (Part, "boxes"): "a list of `[start, stop]`",
+    (HeldPart, "boxes"): "a list of `[start, stop]`",
     (Network, "arch"): "a name of [networks](networks.md)",
-    (Train, "arch"): "a name of [networks](networks.md)",
+    (TrainStep, "arch"): "a name of [networks](networks.md)",
 }
 # Defaults that the reader of the file fills in.
 _FILLED = {(Workflow, "name"): "that of the file"} | {
@@ -234,7 +241,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[[], Rows]]] = {
             KEYS,
             partial(lambda m: _coded(keys(m, without=("do",), deep=False)), model),
         )
-        for model in (Patches, Train, Evaluate, Predict)
+        for model in (PatchesStep, TrainStep, EvaluateStep, PredictStep)
     },
     "cluster": (KEYS, lambda: _coded(keys(ClusterSpec))),
     "classes": (

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from seg_batch.cli.display.bars import Pace, TrainBar
+from seg_batch.cli.display.bars import TrainBar, TrainingPace
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.config.recipe import Recipe
 from seg_batch.core import events
@@ -24,7 +24,7 @@ from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.nn.training.history import Row
 from seg_batch.training.curves import running, write_curves, write_history
 from seg_batch.training.examples import Examples, Shown, chosen
-from seg_batch.training.provenance import configuration_hash, data_hash, summary
+from seg_batch.training.provenance import configuration_hash, data_hash, training_summary
 from tests.support.training.pairs import volume_recipe, volumes
 
 COLOURS = ((0, 0, 0), (230, 159, 0), (86, 180, 233))
@@ -111,7 +111,7 @@ def test_examples_show_truth_and_prediction_in_the_colours_of_the_card(
 
 
 def test_time_left_is_that_of_the_nearer_limit() -> None:
-    pace = Pace()
+    pace = TrainingPace()
     for row in rows():
         pace.add(row)  # 20 steps each 6 s
     assert pace.steps_per_s == pytest.approx(20 / 6)
@@ -123,7 +123,7 @@ def test_time_left_is_that_of_the_nearer_limit() -> None:
 
 
 def test_after_a_resume_the_speed_is_that_of_now() -> None:
-    pace = Pace()
+    pace = TrainingPace()
     pace.add(Row(1000, 1.0, 1e-3, 5000.0))
     assert pace.steps_per_s == pytest.approx(0.2)  # better than nothing
     pace.add(Row(1020, 1.0, 1e-3, 5002.0))
@@ -182,7 +182,7 @@ def test_examples_are_held_out_patches_as_the_model_sees_them(
 
 def test_a_summary_counts_each_held_out_voxel_once(cut: tuple[PatchSet, Recipe]) -> None:
     patches, recipe = cut
-    found = summary(patches, recipe, rows(), 400, note="more")
+    found = training_summary(patches, recipe, rows(), 400, note="more")
     json.dumps(found, allow_nan=False)
     for part, case in (("validation", "case_1"), ("test", "case_2")):
         told = found["parts"][part]
@@ -215,10 +215,10 @@ def test_hashes_follow_bytes_and_settings_and_nothing_else(
 
 def test_event_files_hold_every_number(tmp_path: Path) -> None:
     from seg_batch.nn.backend import tf
-    from seg_batch.nn.training.tensorboard import Board
+    from seg_batch.nn.training.tensorboard import TensorBoardLog
 
     history = rows(4, 2)
-    with Board(tmp_path / "logs") as board:
+    with TensorBoardLog(tmp_path / "logs") as board:
         for row in history:
             board.on(events.TrainingRow(**vars(row), steps=4))
     (path,) = (tmp_path / "logs").iterdir()

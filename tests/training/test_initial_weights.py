@@ -13,7 +13,7 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError
 from seg_batch.inference import bundles
 from seg_batch.nn.loading import load_model
-from seg_batch.training.initial_weights import require_fitting, start, teacher_of
+from seg_batch.training.initial_weights import initial_weights, require_fitting, teacher_of
 from seg_batch.training.train import train
 from tests.support.training.pairs import bright_recipe, bright_scene, volume_recipe
 
@@ -49,11 +49,11 @@ def test_another_network_is_trained_by_name(made: dict[str, Any]) -> None:
 
 @pytest.mark.full
 def test_other_classes_and_channels_start_from_all_that_they_share(made: dict[str, Any]) -> None:
-    theirs = load_model(bundles.find(made["bundle"]).weights)
+    theirs = load_model(bundles.find_bundle(made["bundle"]).weights)
     names = ("dark", "bright", "new")
     three = [{"id": k, "name": n, "colour": [k, k, 0]} for k, n in enumerate(names)]
     for recipe in (other(), other(classes=three), other(channels=["light", "heat"])):
-        began = start(recipe, made["bundle"])
+        began = initial_weights(recipe, made["bundle"])
         expected, found = body(theirs), body(began.model)
         assert expected.keys() == found.keys()
         for name, weights in expected.items():
@@ -61,7 +61,7 @@ def test_other_classes_and_channels_start_from_all_that_they_share(made: dict[st
                 np.testing.assert_array_equal(a, b)
         assert began.model.input_shape[-1] == len(recipe.card.channels)
         assert began.model.output_shape[-1] == len(recipe.card.classes)
-    lines = start(other(classes=three), made["bundle"]).lines
+    lines = initial_weights(other(classes=three), made["bundle"]).lines
     assert any("new, for 3 classes" in line for line in lines)
 
 
@@ -96,7 +96,7 @@ def test_the_probe_has_no_weights() -> None:
         with pytest.raises(InputError, match="probe has no weights"):
             require_fitting(bright_recipe(), *names)
     with pytest.raises(InputError, match="probe has no weights"):
-        start(bright_recipe(), "probe")
+        initial_weights(bright_recipe(), "probe")
 
 
 def test_sides_that_can_not_be_halved_so_often_are_refused() -> None:

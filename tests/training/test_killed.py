@@ -17,7 +17,7 @@ from seg_batch.config.command_options import TrainOverrides
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import OutputError, StoreError
-from seg_batch.core.files import held
+from seg_batch.core.files import file_lock
 from seg_batch.datasets.build import make_patches
 from seg_batch.nn.loading import load_model
 from seg_batch.training.train import train
@@ -151,7 +151,7 @@ def test_overwrite_goes_on_with_the_same_training(whole: dict[str, Any], tmp_pat
 def test_two_at_once_are_refused(whole: dict[str, Any], tmp_path: Path) -> None:
     work = tmp_path / "b.work"
     work.mkdir()
-    with held(work, OSError()), pytest.raises(OutputError, match="another segbatch run"):
+    with file_lock(work, OSError()), pytest.raises(OutputError, match="another segbatch run"):
         train(whole["data"], tmp_path / "b", wishes=TrainOverrides(recipe=whole["recipe"]))
     assert work.is_dir(), "it is the other one's"
     os.rmdir(work)

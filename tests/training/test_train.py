@@ -13,7 +13,7 @@ import rasterio
 
 from seg_batch.config.card import read_card
 from seg_batch.config.command_options import TrainOverrides
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import read_recipe
 from seg_batch.core.files import sha256
 from seg_batch.datasets.build import make_patches
@@ -105,7 +105,7 @@ def test_scores_are_those_of_evaluate_and_of_the_map(scene: dict[str, Any]) -> N
     assert sum(map(sum, table["confusion"])) == 64 * 128
     assert set(table["classes"]) == {"dark", "bright"}
     assert scores["training"]["steps"] == 30
-    exact = Options(precision="float32")
+    exact = PredictOptions(precision="float32")
     again = evaluate_bundle(folder / "b", folder / "d.zarr", split="test", options=exact)
     for name in ("overall", "classes", "confusion"):
         assert again["scores"][name] == table[name]
@@ -155,7 +155,7 @@ def test_a_bundle_from_volumes_is_what_predict_takes(tmp_path: Path) -> None:
 def _dice_of_product(folder: Path, case: str) -> float:
     """Of the product of ``predict`` on a case."""
     image, product = folder / "v" / "images" / f"{case}.nii.gz", folder / "out.nii.gz"
-    options = Options(precision="float32")
+    options = PredictOptions(precision="float32")
     predict_one(Request(str(image), str(product), model=str(folder / "b"), options=options))
     truth = np.asarray(nibabel.load(folder / "v" / "labels" / f"{case}.nii.gz").dataobj)
     found = np.asarray(nibabel.load(product).dataobj)

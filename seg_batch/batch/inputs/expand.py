@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 from itertools import dropwhile, islice
 
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
-from seg_batch.config.workflow.parts import Inputs
+from seg_batch.config.workflow.parts import InputSettings
 from seg_batch.core.registry.formats import image_endings, names_folder, split
 from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY, PART, PROBABILITIES, REPORT, STORE
 
@@ -21,7 +21,7 @@ _MARK = f".{ATTEMPT}"
 type Known = Callable[[str], set[str]]
 
 
-def gathered(inputs: Inputs) -> list[InputSpec]:
+def gathered(inputs: InputSettings) -> list[InputSpec]:
     """All that is named, in the order of the workflow; each pattern and folder sorted by name.
 
     From patterns and folders come images only, by the ending of their names, and no product of

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from seg_batch.batch.inputs.expand import gathered
 from seg_batch.batch.inputs.tables import InputSpec
-from seg_batch.config.workflow.output_names import is_ours, named
-from seg_batch.config.workflow.parts import Outputs
+from seg_batch.config.workflow.output_names import is_ours, output_name
+from seg_batch.config.workflow.parts import OutputSettings
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.errors import InputError, OutputError, SegbatchError
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
@@ -104,13 +104,13 @@ class _Listed:
         return [output, *([f"{stem}{PROBABILITIES}{ending}"] if beside else [])]
 
 
-def output_of(spec: InputSpec, index: int, outputs: Outputs) -> str:
+def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
     """The path of the product; InputError for what is no image, OutputError for a name that leads
     out of the folder."""
     if "\0" in spec.path:
         raise InputError(f"{spec.where}: a path can't hold a zero byte: mend it")
     ending = f".{getattr(outputs.formats, _kind(spec))}"
-    name = spec.output or named(outputs.pattern, spec.path, index)
+    name = spec.output or output_name(outputs.pattern, spec.path, index)
     if not (spec.output and split(name)[1]):
         name += ending
     folder = os.path.abspath(outputs.folder)

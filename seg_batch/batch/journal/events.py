@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any, Required, TypedDict, cast
 
-from seg_batch.batch.journal.lease import Tenure
+from seg_batch.batch.journal.lease import Lease
 from seg_batch.core.errors import FULL, DamagedError, DiskFullError, OutputError, StoreError
 from seg_batch.inference.report import BlockCounts, ClassRow, Failure
 
@@ -118,7 +118,7 @@ class InputResult(TypedDict, total=False):
     why: str
 
 
-class Event(TypedDict, total=False):
+class JournalEvent(TypedDict, total=False):
     """A line of the journal: what ``KINDS`` says of its kind, and maybe more. ``outcome``: of a step a
     ``StepResult``."""
 
@@ -152,7 +152,7 @@ class Journal:
     older than a moment, and raises its StoreError when it is not. A suspended owner looks again.
     """
 
-    def __init__(self, path: Path, tenure: Tenure | None = None) -> None:
+    def __init__(self, path: Path, tenure: Lease | None = None) -> None:
         self.path = path
         self._tenure = tenure
         self._guard = threading.Lock()
@@ -160,7 +160,7 @@ class Journal:
         self._torn = not _ends_whole(path)
         self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
-    def append(self, kind: str, input: str | None = None, **fields: Any) -> Event:
+    def append(self, kind: str, input: str | None = None, **fields: Any) -> JournalEvent:
         """Write one event, and see it to the disk unless it is light; returns it as it will be read.
 
         ValueError for a kind that is unknown or does not tell what it must; DiskFullError or another
@@ -169,7 +169,7 @@ class Journal:
         _require_kind(kind, input, fields)
         tenure = {} if self._tenure is None else {"tenure": self._tenure.number}
         told = {"t": round(time.time(), 3), "event": kind, "input": input, **tenure, **fields}
-        event = cast(Event, told)
+        event = cast(JournalEvent, told)
         line = json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with self._guard:
             if self._handle < 0:
@@ -206,7 +206,7 @@ class Journal:
             os.close(handle)
 
     @staticmethod
-    def read(path: Path) -> list[Event]:
+    def read(path: Path) -> list[JournalEvent]:
         """All events so far, in order; empty when there is no journal.
 
         May be called while another process appends. DamagedError when a line in the middle does
@@ -219,7 +219,7 @@ class Journal:
         return _in_force(_parsed(path, data.split(b"\n")[:-1]))
 
 
-def highest_tenure(path: Path) -> int:
+def highest_token(path: Path) -> int:
     """The highest number of a tenure that wrote to the journal at ``path``; 0 where there is none."""
     try:
         return max(map(int, TENURE.findall(path.read_bytes())), default=0)
@@ -244,7 +244,7 @@ def _require_kind(kind: str, input: str | None, fields: dict[str, Any]) -> None:
         raise ValueError(f"event {kind!r} {'needs an' if input is None else 'has no'} input")
 
 
-def _parsed(path: Path, lines: list[bytes]) -> list[Event]:
+def _parsed(path: Path, lines: list[bytes]) -> list[JournalEvent]:
     events = []
     for i, line in enumerate(lines):
         event = _event(line)
@@ -263,13 +263,13 @@ def _parsed(path: Path, lines: list[bytes]) -> list[Event]:
     return events
 
 
-def _event(line: bytes) -> Event | None:
+def _event(line: bytes) -> JournalEvent | None:
     try:
         event = json.loads(line)
     except ValueError:
         return None
     ours = isinstance(event, dict) and isinstance(event.get("event"), str)
-    return cast(Event, event) if ours else None
+    return cast(JournalEvent, event) if ours else None
 
 
 def _is_cancelled(lines: list[bytes], i: int) -> bool:
@@ -277,7 +277,7 @@ def _is_cancelled(lines: list[bytes], i: int) -> bool:
     return i == len(lines) - 1 or lines[i].endswith(CANCEL) or lines[i + 1] == CANCEL
 
 
-def _in_force(events: list[Event]) -> list[Event]:
+def _in_force(events: list[JournalEvent]) -> list[JournalEvent]:
     newest, kept = 0, []
     for event in events:
         tenure = event.get("tenure", 0)

@@ -93,7 +93,7 @@ def _started(pid: int) -> str | None:
 
 
 @dataclass(frozen=True)
-class Held:
+class LeaseState:
     """The newest tenure of a run folder, as anybody finds it. ``beat``: when it was last heard of, by
     the clock of the file system; ``age_s``: seconds since then."""
 
@@ -111,12 +111,12 @@ class Held:
         return None
 
 
-def holder(folder: Path) -> Held | None:
+def holder(folder: Path) -> LeaseState | None:
     """Who holds the run in ``folder`` or held it last; None when nobody ever did."""
     return _newest(folder / NAME, time.time())
 
 
-def _newest(room: Path, now: float) -> Held | None:
+def _newest(room: Path, now: float) -> LeaseState | None:
     """``now``: seconds by the clock of the file system."""
     while number := _highest(room):
         try:
@@ -124,7 +124,7 @@ def _newest(room: Path, now: float) -> Held | None:
                 text, beat = file.read(), os.fstat(file.fileno()).st_mtime
         except FileNotFoundError:
             continue  # of one who came too late and withdrew
-        return Held(number, _owner(text), max(0.0, now - beat), beat)
+        return LeaseState(number, _owner(text), max(0.0, now - beat), beat)
     return None
 
 
@@ -150,12 +150,12 @@ def _now(room: Path) -> float:
         return os.fstat(file.fileno()).st_mtime
 
 
-class Tenure:
+class Lease:
     """A run folder held by this process. ``taken_over``: whose run it was, ``why``: what was wrong
     with that one; both None when the folder was free."""
 
     def __init__(
-        self, path: Path, handle: int, owner: Owner, earlier: Held | None, why: str | None
+        self, path: Path, handle: int, owner: Owner, earlier: LeaseState | None, why: str | None
     ) -> None:
         self.number = int(path.stem)
         self.owner = owner
@@ -200,14 +200,14 @@ def leave(message: str) -> None:
 
 
 @contextmanager
-def hold(
+def acquire(
     folder: Path,
     *,
     limit_s: float = LIMIT_S,
     on_lost: Callable[[str], None] = leave,
     say: Callable[[str], None] = lambda line: None,
     floor: int = 0,
-) -> Iterator[Tenure]:
+) -> Iterator[Lease]:
     """Be the one coordinator of the run in ``folder``.
 
     BusyError, naming the owner, when another one is alive: its process is, or a heartbeat of it is
@@ -230,7 +230,7 @@ def hold(
 
 
 def _beat(
-    tenure: Tenure, over: threading.Event, every_s: float, on_lost: Callable[[str], None]
+    tenure: Lease, over: threading.Event, every_s: float, on_lost: Callable[[str], None]
 ) -> None:
     while not over.wait(every_s):
         try:
@@ -243,7 +243,7 @@ def _beat(
             continue  # a disk that stumbles: the next beat may succeed
 
 
-def _take(room: Path, limit_s: float, say: Callable[[str], None], floor: int) -> Tenure:
+def _take(room: Path, limit_s: float, say: Callable[[str], None], floor: int) -> Lease:
     try:
         room.mkdir(parents=True, exist_ok=True)
         earlier = _newest(room, _now(room))
@@ -261,7 +261,9 @@ def _take(room: Path, limit_s: float, say: Callable[[str], None], floor: int) ->
     return tenure
 
 
-def _silent(room: Path, earlier: Held, limit_s: float, say: Callable[[str], None]) -> str | None:
+def _silent(
+    room: Path, earlier: LeaseState, limit_s: float, say: Callable[[str], None]
+) -> str | None:
     """Why an owner that can't be seen is dead, once that is known; BusyError once it is heard of."""
     if earlier.owner.is_visible():
         raise _busy(room, earlier)
@@ -269,7 +271,7 @@ def _silent(room: Path, earlier: Held, limit_s: float, say: Callable[[str], None
         f"{room.parent} belongs to {earlier.owner}, heard of {whole_s(earlier.age_s)} ago: "
         f"waiting for its next heartbeat, {whole_s(limit_s - earlier.age_s)} at most"
     )
-    held: Held | None = earlier
+    held: LeaseState | None = earlier
     while held and (held.number, held.beat) == (earlier.number, earlier.beat):
         if why := held.stale(limit_s):
             return why
@@ -280,7 +282,7 @@ def _silent(room: Path, earlier: Held, limit_s: float, say: Callable[[str], None
     raise _busy(room, held)
 
 
-def _begin(room: Path, earlier: Held | None, why: str | None, floor: int = 0) -> Tenure:
+def _begin(room: Path, earlier: LeaseState | None, why: str | None, floor: int = 0) -> Lease:
     number, owner = max(earlier.number if earlier else 0, floor) + 1, Owner.here()
     path = room / f"{number}.json"
     try:
@@ -298,7 +300,7 @@ def _begin(room: Path, earlier: Held | None, why: str | None, floor: int = 0) ->
         stem = name.removesuffix(".json")
         if stem.isdigit() and int(stem) < number:
             (room / name).unlink(missing_ok=True)
-    return Tenure(path, handle, owner, earlier, why)
+    return Lease(path, handle, owner, earlier, why)
 
 
 def _claim(path: Path, owner: Owner) -> int:
@@ -324,7 +326,7 @@ def _claim(path: Path, owner: Owner) -> int:
     return handle
 
 
-def _busy(room: Path, held: Held | None) -> BusyError:
+def _busy(room: Path, held: LeaseState | None) -> BusyError:
     who = f"{held.owner}, heard of {whole_s(held.age_s)} ago" if held else "another process"
     return BusyError(
         f"{room.parent} belongs to another segbatch run ({who}), and two would mix their work: "

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from seg_batch.batch.journal.events import Journal, highest_tenure
-from seg_batch.batch.journal.lease import LIMIT_S, Tenure, hold, leave
+from seg_batch.batch.journal.events import Journal, highest_token
+from seg_batch.batch.journal.lease import LIMIT_S, Lease, acquire, leave
 from seg_batch.core.run_files import JOURNAL
 from seg_batch.core.versions import package_version
 
 
-def taken_over_line(tenure: Tenure) -> str | None:
+def taken_over_line(tenure: Lease) -> str | None:
     """What a person is told of a takeover; None when there was none."""
     if tenure.taken_over is None:
         return None
@@ -52,12 +52,12 @@ def open_run(
     whether it is. BusyError when its owner lives; see ``lease.hold``.
     """
     with (
-        hold(
+        acquire(
             folder,
             limit_s=limit_s,
             on_lost=on_lost,
             say=say,
-            floor=highest_tenure(folder / JOURNAL),
+            floor=highest_token(folder / JOURNAL),
         ) as tenure,
         closing(Journal(folder / JOURNAL, tenure)) as journal,
     ):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from seg_batch.batch.journal.events import Event, InputFacts, InputResult
+from seg_batch.batch.journal.events import InputFacts, InputResult, JournalEvent
 
 WAITING, RUNNING, REFUSED, FAILED = "waiting", "running", "refused", "failed"
 COMPLETE, PARTIAL = "complete", "partial"
@@ -91,15 +91,15 @@ class State:
     def __init__(self) -> None:
         self.inputs: dict[str, InputRecord] = {}
         self.workers: dict[str, WorkerState] = {}
-        self.begun: Event | None = None
-        self.stopping: Event | None = None
-        self.ended: Event | None = None
+        self.begun: JournalEvent | None = None
+        self.stopping: JournalEvent | None = None
+        self.ended: JournalEvent | None = None
         self._counts: Counter[str] = Counter()
         self._by_status: Counter[str] = Counter()
         self._session_began: float | None = None
         self._session_first: float | None = None
 
-    def add(self, event: Event) -> None:
+    def add(self, event: JournalEvent) -> None:
         """Take in the next event."""
         kind, key = event["event"], event.get("input")
         if key is None:
@@ -118,7 +118,7 @@ class State:
             **{name: self._counts[name] for name in _COUNTED},
         )
 
-    def _of_run(self, kind: str, event: Event) -> None:
+    def _of_run(self, kind: str, event: JournalEvent) -> None:
         if kind == "begun":
             self._begin(event)
         elif kind == "taken_over":
@@ -132,7 +132,7 @@ class State:
         elif kind == "ended":
             self.ended = event
 
-    def _begin(self, event: Event) -> None:
+    def _begin(self, event: JournalEvent) -> None:
         """A new coordinator: what the earlier one had in hand waits again, its workers are gone."""
         self.begun, self.stopping, self.ended = event, None, None
         self.workers.clear()
@@ -142,7 +142,7 @@ class State:
         for key in [key for key, one in self.inputs.items() if one.status == RUNNING]:
             self._set(key, event, status=WAITING, worker=None)
 
-    def _of_input(self, kind: str, key: str, event: Event) -> None:
+    def _of_input(self, kind: str, key: str, event: JournalEvent) -> None:
         before = self.inputs.get(key) or InputRecord(key)
         changes = _CHANGES[kind](before, event)
         if kind == "retried":
@@ -161,7 +161,7 @@ class State:
         if (before := self.inputs.pop(key, None)) is not None:
             self._count(before, -1)
 
-    def _worked(self, one: InputRecord, event: Event) -> None:
+    def _worked(self, one: InputRecord, event: JournalEvent) -> None:
         """Whoever did it: of an input of several blocks not the coordinator, which led the workers."""
         shared = event["outcome"].get("workers") if "outcome" in event else None
         for name, blocks in (shared or {}).items():
@@ -169,7 +169,7 @@ class State:
         if shared is None and (event["event"] == "done" or one.blocks == 1):
             self._worker(one.worker, event["t"], ended=1)
 
-    def _set(self, key: str, event: Event, **changes: Any) -> None:
+    def _set(self, key: str, event: JournalEvent, **changes: Any) -> None:
         before = self.inputs.get(key)
         after = before or InputRecord(key, since=event["t"])
         if changes.get("status", after.status) != after.status:
@@ -216,12 +216,12 @@ def _new_voxels(one: InputRecord) -> int:
     return round(one.voxels * (1 - old))
 
 
-def _surveyed(before: InputRecord, event: Event) -> dict[str, Any]:
+def _surveyed(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
     """Whoever surveys an input means to do it: it is new, or has to be done anew."""
     return {"facts": event["facts"], "status": WAITING, "error": None, "attempts": 0}
 
 
-def _started(before: InputRecord, event: Event) -> dict[str, Any]:
+def _started(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
     return {
         "status": RUNNING,
         "attempts": event["attempt"],
@@ -230,16 +230,16 @@ def _started(before: InputRecord, event: Event) -> dict[str, Any]:
     }
 
 
-def _retried(before: InputRecord, event: Event) -> dict[str, Any]:
+def _retried(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
     again_at = event["t"] + event["wait_s"]
     return {"status": WAITING, "error": event["error"], "again_at": again_at}
 
 
-def _withdrawn(before: InputRecord, event: Event) -> dict[str, Any]:
+def _withdrawn(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
     return {"status": WAITING, "worker": None, "attempts": max(0, before.attempts - 1)}
 
 
-def _done(before: InputRecord, event: Event) -> dict[str, Any]:
+def _done(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
     outcome = event["outcome"]
     failures = outcome.get("failures")
     return {
@@ -251,7 +251,7 @@ def _done(before: InputRecord, event: Event) -> dict[str, Any]:
     }
 
 
-def _failed(before: InputRecord, event: Event) -> dict[str, Any]:
+def _failed(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
     return {
         "status": FAILED,
         "error": event["error"],
@@ -261,7 +261,7 @@ def _failed(before: InputRecord, event: Event) -> dict[str, Any]:
     }
 
 
-def _refused(before: InputRecord, event: Event) -> dict[str, Any]:
+def _refused(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
     return {"status": REFUSED, "error": event["error"], "error_status": 2}
 
 
@@ -276,7 +276,7 @@ _CHANGES = {
 }
 
 
-def fold(events: Iterable[Event], state: State | None = None) -> State:
+def fold(events: Iterable[JournalEvent], state: State | None = None) -> State:
     """All events, taken into ``state`` or a new one, which is returned."""
     state = state or State()
     for event in events:

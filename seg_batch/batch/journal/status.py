@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from seg_batch.batch.journal.events import Journal
-from seg_batch.batch.journal.lease import LIMIT_S, Held, holder
+from seg_batch.batch.journal.lease import LIMIT_S, LeaseState, holder
 from seg_batch.batch.journal.state import (
     ENDED,
     RUNNING,
@@ -49,7 +49,7 @@ class InHandRow(TypedDict):
     seconds: float
 
 
-class Pace(TypedDict):
+class RunPace(TypedDict):
     """Of a run that goes on or has come to its end; else all are None."""
 
     seconds: float | None
@@ -58,7 +58,7 @@ class Pace(TypedDict):
     left_s: float | None
 
 
-class RunStatus(Pace):
+class RunStatus(RunPace):
     """All of ``segbatch status``. ``inputs``: ``total``, and how many have each status; ``failures``: the
     last ones first."""
 
@@ -145,7 +145,7 @@ def _is_open(one: InputRecord) -> bool:
     return one.status in (RUNNING, WAITING) and one.blocks > 1
 
 
-def _run_state(state: State, held: Held | None) -> str:
+def _run_state(state: State, held: LeaseState | None) -> str:
     """``running``, ``stopping``, ``ended``, ``stopped`` (there is more to do) or ``dead`` (its owner
     is)."""
     stale = held.stale(LIMIT_S) if held is not None else None
@@ -158,7 +158,7 @@ def _run_state(state: State, held: Held | None) -> str:
     return "ended"
 
 
-def _owner(held: Held | None) -> dict[str, Any] | None:
+def _owner(held: LeaseState | None) -> dict[str, Any] | None:
     if held is None:
         return None
     owner = held.owner
@@ -171,12 +171,12 @@ def _owner(held: Held | None) -> dict[str, Any] | None:
     }
 
 
-_NO_PACE: Pace = {"seconds": None, "inputs_per_hour": None, "voxels_per_s": None, "left_s": None}
+_NO_PACE: RunPace = {"seconds": None, "inputs_per_hour": None, "voxels_per_s": None, "left_s": None}
 
 
 def _pace(
     state: State, totals: Totals, blocks: Mapping[str, Sequence[BlockDone]], now: float
-) -> Pace:
+) -> RunPace:
     """The speed of this coordinator only: what was done before it, on what may have been another
     machine, says nothing about what is left. A block counts as its share of its input; before the first
     input workers start."""

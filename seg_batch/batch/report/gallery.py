@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.report.quicklook import View, draw
+from seg_batch.batch.report.quicklook import PlaneView, draw_quicklook
 from seg_batch.batch.report.rows import InputRow, RunReport
 from seg_batch.io.sources.protocol import one_line
 
@@ -25,7 +25,7 @@ class Picture:
     """The quicklook of one input; ``why``: what kept it from being drawn."""
 
     input: str
-    views: tuple[View, ...] = ()
+    views: tuple[PlaneView, ...] = ()
     classes: tuple[dict[str, Any], ...] = ()
     why: str = ""
 
@@ -77,15 +77,17 @@ def _picture(row: InputRow) -> Picture:
         return Picture(row["input"], why=one_line(error))
 
 
-def _drawn(row: InputRow, report: dict[str, Any]) -> tuple[tuple[View, ...], str]:
+def _drawn(row: InputRow, report: dict[str, Any]) -> tuple[tuple[PlaneView, ...], str]:
     """The views; where the image can't be drawn, of the labels alone, and why."""
     image = report.get("input", row["input"])
     if row["status"] == "failed":
-        return draw(image, None, report), ""
+        return draw_quicklook(image, None, report), ""
     try:
-        return draw(image, row["output"], report), ""
+        return draw_quicklook(image, row["output"], report), ""
     except Exception as error:
-        return draw(None, row["output"], report), f"the image is missing: {one_line(error)}"
+        return draw_quicklook(
+            None, row["output"], report
+        ), f"the image is missing: {one_line(error)}"
 
 
 def _report(row: InputRow) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from seg_batch.batch.journal import InputRecord, fold
-from seg_batch.batch.journal.events import Event
+from seg_batch.batch.journal.events import JournalEvent
 from seg_batch.batch.journal.state import RUNNING
 
 # In the order in which a reader wants them.
@@ -30,7 +30,7 @@ MARKERS = ("worker_lost", "worker_dropped", "straggler", "taken_over", "stopping
 
 
 @dataclass(frozen=True)
-class Spell:
+class Interval:
     """One attempt at one input. ``ended``: done, retried, failed, refused, stopped (with its session)
     or lost (no end is told). ``worker``: who did it, or led those who did."""
 
@@ -57,13 +57,13 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Night:
+class RunHistory:
     """A run. ``spells`` in the order of their start; ``retried``: per input why it was repeated."""
 
     inputs: tuple[InputRecord, ...]
-    spells: tuple[Spell, ...]
+    spells: tuple[Interval, ...]
     sessions: tuple[Session, ...]
-    markers: tuple[Event, ...]
+    markers: tuple[JournalEvent, ...]
     retried: dict[str, tuple[str, ...]]
 
     @property
@@ -76,7 +76,7 @@ def status(told: InputRecord) -> str:
     return "unfinished" if told.status == RUNNING else told.status
 
 
-def night(events: list[Event]) -> Night:
+def history_of(events: list[JournalEvent]) -> RunHistory:
     """The night that these events tell of, in their order."""
     clock = _Clock()
     for event in events:
@@ -87,7 +87,7 @@ def night(events: list[Event]) -> Night:
         if event["event"] == "retried":
             key = event["input"]
             retried[key] = (*retried.get(key, ()), str(event["error"]))
-    return Night(
+    return RunHistory(
         inputs=tuple(fold(events).inputs.values()),
         spells=tuple(sorted(clock.spells, key=lambda s: (s.start, s.input))),
         sessions=tuple(clock.sessions),
@@ -100,13 +100,13 @@ class _Clock:
     """Events in; spells and sessions out."""
 
     def __init__(self) -> None:
-        self.spells: list[Spell] = []
+        self.spells: list[Interval] = []
         self.sessions: list[Session] = []
         self._large: set[str] = set()
         self._open: dict[str, tuple[str, float]] = {}
         self._now = 0.0
 
-    def take(self, event: Event) -> None:
+    def take(self, event: JournalEvent) -> None:
         kind, at = event["event"], float(event["t"])
         if kind == "begun":
             self.abandon()
@@ -140,9 +140,9 @@ class _Clock:
             else:
                 worker = str(told.get("worker") or named or NOT_TOLD)
             start, stop = float(told.get("began") or start), float(told.get("finished") or at)
-            self.spells.append(Spell(key, worker, start, max(start, stop), ended))
+            self.spells.append(Interval(key, worker, start, max(start, stop), ended))
 
-    def _alive(self, kind: str, event: Event) -> None:
+    def _alive(self, kind: str, event: JournalEvent) -> None:
         if not self.sessions:
             return
         last = self.sessions[-1]

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from seg_batch.batch.journal.events import Event
+from seg_batch.batch.journal.events import JournalEvent
 from seg_batch.batch.report.gallery import Gallery
 from seg_batch.batch.report.history import MEANING
 from seg_batch.batch.report.rows import InputRow, RunReport
@@ -51,7 +51,7 @@ COLUMNS = (
 )
 
 
-def page(facts: RunReport, gallery: Gallery) -> str:
+def run_page(facts: RunReport, gallery: Gallery) -> str:
     """The HTML of ``report.json`` and the quicklooks, as text."""
     script = (PAGES / "run_report.js").read_text(encoding="utf-8")
     totals, inputs = facts["totals"], facts["inputs"]
@@ -145,7 +145,7 @@ def _why(facts: RunReport) -> str:
     return "" if last is None or last["status"] in came else last["why"]
 
 
-def _happened(events: list[Event]) -> str:
+def _happened(events: list[JournalEvent]) -> str:
     """``2 stragglers, 1 stop``."""
     kinds = Counter(event["event"] for event in events)
     return ", ".join(_counted(n, NOUNS[kind]) for kind, n in kinds.items())

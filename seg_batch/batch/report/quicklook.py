@@ -44,7 +44,7 @@ LETTERS = ("RLAP", "RLSI", "PASI")
 
 
 @dataclass(frozen=True)
-class View:
+class PlaneView:
     """One picture: ``image`` a JPEG or None, ``labels`` a PNG whose background is transparent, or
     None; ``aspect`` = width / height and ``width``, both in the world; ``letters``: left, right, above, below."""
 
@@ -57,9 +57,9 @@ class View:
     window: str = ""
 
 
-def draw(
+def draw_quicklook(
     image: str | Path | None, labels: str | Path | None, report: dict[str, Any]
-) -> tuple[View, ...]:
+) -> tuple[PlaneView, ...]:
     """The views of one input. ``labels``: its product, if it has one; ``report``: the product's own
     (classes, background, which volume). ``InputError`` for what is too large to be read."""
     with ExitStack() as opened:
@@ -88,7 +88,7 @@ def _open(path: str | Path | None, volume: int | None, opened: ExitStack) -> Sou
 
 def _views(
     pictured: Source | None, labelled: Source | None, report: dict[str, Any]
-) -> tuple[View, ...]:
+) -> tuple[PlaneView, ...]:
     first = pictured or labelled
     assert first is not None
     shares = _middle(first.info.extent, labelled, report)
@@ -113,13 +113,13 @@ def _view(
     rgb: np.ndarray | None,
     rgba: np.ndarray | None,
     window: str,
-) -> View:
+) -> PlaneView:
     """The picture of one plane."""
     image = None if rgb is None else jpeg_bytes(rgb)
     labels = None if rgba is None else png_bytes(rgba)
     georef = info.georef
     if axis is None or isinstance(georef, RasterGeoref):
-        return View("", image, labels, _raster_aspect(info), window=window)
+        return PlaneView("", image, labels, _raster_aspect(info), window=window)
     sides = [n * s for n, s in zip(info.extent, georef.spacing, strict=True)]
     height, width = (side for k, side in enumerate(sides) if k != axis)
     at = int(shares[axis] * info.extent[axis])
@@ -128,7 +128,7 @@ def _view(
     title = f"{PLANES[axis]}, slice {at + 1} of {info.extent[axis]}"
     placed = georef.sform_code > 0 or georef.qform_code > 0
     letters = LETTERS[axis] if placed else ""
-    return View(title, image, labels, width / height, width, letters, window)
+    return PlaneView(title, image, labels, width / height, width, letters, window)
 
 
 def _raster_aspect(info: SourceInfo) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-from seg_batch.batch.journal.events import Event
-from seg_batch.inference.report import ClassRow, Failure, Sizes
+from seg_batch.batch.journal.events import JournalEvent
+from seg_batch.inference.report import ClassRow, Failure, ReportSizes
 
 Verdict = Literal["complete", "unfinished", "not complete"]
 
@@ -88,7 +88,7 @@ class StepRow(TypedDict):
     page: str | None
 
 
-class ClassTotals(Sizes):
+class ClassTotals(ReportSizes):
     """One class of one model over all inputs; ``inputs``: in which it occurs."""
 
     model: str | None
@@ -99,7 +99,7 @@ class ClassTotals(Sizes):
     colour: list[int] | None
 
 
-class Totals(TypedDict):
+class ReportTotals(TypedDict):
     """Of all inputs with a product; ``seconds``: with a coordinator at work."""
 
     inputs: int
@@ -156,10 +156,10 @@ class RunReport(TypedDict):
     ended: bool
     statuses: dict[str, int]
     sessions: list[SessionRow]
-    totals: Totals
+    totals: ReportTotals
     inputs: list[InputRow]
     steps: list[StepRow]
     slowest: list[str]
     workers: list[WorkerRow]
-    events: list[Event]
+    events: list[JournalEvent]
     workflow: dict[str, Any]

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from seg_batch.batch.journal import InputRecord, Journal, fold
-from seg_batch.batch.report.history import STATUSES, Night, Spell, status
+from seg_batch.batch.report.history import STATUSES, Interval, RunHistory, status
 from seg_batch.batch.report.rows import InputRow, StepRow
 from seg_batch.core.run_files import EVALUATION_PAGE, JOURNAL, PAGE, RUNS
 
@@ -21,7 +21,7 @@ from seg_batch.core.run_files import EVALUATION_PAGE, JOURNAL, PAGE, RUNS
 PAGES = {"evaluate": EVALUATION_PAGE, "predict": PAGE}
 
 
-def in_order(told: Night, workflow: Mapping[str, Any]) -> Night:
+def in_order(told: RunHistory, workflow: Mapping[str, Any]) -> RunHistory:
     """The night with every step of the workflow as an input, in their order, begun or not."""
     names = [str(step["name"]) for step in workflow["steps"]]
     known = {one.key: one for one in told.inputs}
@@ -29,7 +29,7 @@ def in_order(told: Night, workflow: Mapping[str, Any]) -> Night:
 
 
 def steps_of(
-    told: Night, workflow: Mapping[str, Any], rows: list[InputRow], folder: Path
+    told: RunHistory, workflow: Mapping[str, Any], rows: list[InputRow], folder: Path
 ) -> list[StepRow]:
     """One row per step; links lead from the run's ``folder``."""
     errors = {row["input"]: row["error"] for row in rows}
@@ -54,7 +54,7 @@ def steps_of(
     return steps
 
 
-def _seconds(state: InputRecord, spell: Spell | None) -> float | None:
+def _seconds(state: InputRecord, spell: Interval | None) -> float | None:
     if spell is None:
         return None
     told = state.outcome.get("seconds") if spell.ended == "done" else None

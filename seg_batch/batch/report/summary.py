@@ -9,14 +9,14 @@ from typing import Any
 
 from seg_batch.batch.journal import InputRecord
 from seg_batch.batch.journal.events import InputFacts, InputResult
-from seg_batch.batch.report.history import STATUSES, Night, Session, status
+from seg_batch.batch.report.history import STATUSES, RunHistory, Session, status
 from seg_batch.batch.report.rows import (
     BlockRow,
     ClassTotals,
     InputRow,
+    ReportTotals,
     RunReport,
     SessionRow,
-    Totals,
     Verdict,
 )
 from seg_batch.batch.report.worker_intervals import workers
@@ -30,7 +30,7 @@ GO_ON = "the same command goes on"
 ENDED = ("refused", "failed", "partial", "complete")
 
 
-def facts_of(night: Night, name: str, settings: dict[str, Any]) -> RunReport:
+def run_report(night: RunHistory, name: str, settings: dict[str, Any]) -> RunReport:
     """``report.json``. ``settings``: what of the workflow is worth telling. In a workflow of steps these
     are its inputs, and ``steps`` tells more of them."""
     on_disk = BlocksOnDisk()
@@ -67,7 +67,7 @@ def _has_blocks(told: InputRecord) -> bool:
     return status(told) == "unfinished" and told.blocks > 1
 
 
-def _verdict(night: Night, counts: Counter[str]) -> Verdict:
+def _verdict(night: RunHistory, counts: Counter[str]) -> Verdict:
     """``complete``; ``unfinished``: there is work left or no end is told; ``not complete``."""
     last = night.sessions[-1] if night.sessions else None
     if last is not None and last.status == Exit.COMPLETE and set(counts) == {"complete"}:
@@ -89,7 +89,7 @@ def _session(session: Session) -> SessionRow:
     }
 
 
-def _input(told: InputRecord, night: Night, spent: float, on_disk: int) -> InputRow:
+def _input(told: InputRecord, night: RunHistory, spent: float, on_disk: int) -> InputRow:
     """One row. Numbers are those of the product's report where there is one, else None. ``spent``:
     seconds of all its attempts, for the report tells of the last only; ``on_disk``: blocks."""
     word = status(told)
@@ -136,7 +136,7 @@ def _blocks(told: InputRecord, result: InputResult, done: int) -> BlockRow:
     return {"total": told.blocks, "done": done} if told.facts else {}
 
 
-def _unfinished(told: InputRecord, night: Night, done: int) -> str:
+def _unfinished(told: InputRecord, night: RunHistory, done: int) -> str:
     """Why it has no end, and what is to be done; empty of those that have, or have not begun."""
     if status(told) != "unfinished":
         return ""
@@ -189,7 +189,7 @@ def _changed(result: InputResult) -> list[str]:
     return ["the product has changed since it was written: run segbatch verify on it"]
 
 
-def _totals(night: Night, inputs: list[InputRow]) -> Totals:
+def _totals(night: RunHistory, inputs: list[InputRow]) -> ReportTotals:
     done = [row for row in inputs if row["status"] in ("complete", "partial")]
     seconds = sum(s.stop - s.start for s in night.sessions)
     worked = sum(s.stop - s.start for s in night.sessions if _has_worked(s, night))
@@ -224,7 +224,7 @@ def _voxels_on_disk(row: InputRow) -> float:
     return (row["voxels"] or 0) * float(row["blocks"]["done"] / row["blocks"]["total"])
 
 
-def _has_worked(session: Session, night: Night) -> bool:
+def _has_worked(session: Session, night: RunHistory) -> bool:
     """A command that found nothing left to do has no speed."""
     return any(session.start <= spell.start <= session.stop for spell in night.spells)
 

@@ -19,7 +19,7 @@ MOST_TICKS = 10
 
 
 @dataclass(frozen=True)
-class Bar:
+class TimelineBar:
     """``x`` and ``width`` in units of the drawing; ``ended``: as all ``count`` spells that it stands
     for; ``title``: the input of the first of them."""
 
@@ -36,7 +36,7 @@ class Lanes:
     was lost or sent away, as its place and in unix seconds, and why."""
 
     worker: str
-    lanes: tuple[tuple[Bar, ...], ...]
+    lanes: tuple[tuple[TimelineBar, ...], ...]
     busy_s: float
     longest_gap_s: float
     gone: tuple[float, float, str] | None = None
@@ -86,9 +86,11 @@ def _gone(told: GoneRow | None, start: float, scale: float) -> tuple[float, floa
     return ((told["t"] - start) * scale, told["t"], str(told["why"])) if told else None
 
 
-def _lanes(spells: list[SpellRow], start: float, scale: float) -> tuple[tuple[Bar, ...], ...]:
+def _lanes(
+    spells: list[SpellRow], start: float, scale: float
+) -> tuple[tuple[TimelineBar, ...], ...]:
     """Each spell in the first lane that is free by then."""
-    lanes: list[list[Bar]] = []
+    lanes: list[list[TimelineBar]] = []
     free: list[float] = []
     for spell in spells:
         lane = next((k for k, until in enumerate(free) if until <= spell["start"]), len(lanes))
@@ -97,19 +99,19 @@ def _lanes(spells: list[SpellRow], start: float, scale: float) -> tuple[tuple[Ba
             free.append(0.0)
         free[lane] = spell["stop"]
         width = (spell["stop"] - spell["start"]) * scale
-        bar = Bar((spell["start"] - start) * scale, width, spell["ended"], spell["input"])
+        bar = TimelineBar((spell["start"] - start) * scale, width, spell["ended"], spell["input"])
         _put(lanes[lane], bar)
     return tuple(map(tuple, lanes))
 
 
-def _put(lane: list[Bar], bar: Bar) -> None:
+def _put(lane: list[TimelineBar], bar: TimelineBar) -> None:
     """Add the bar, or widen the last one where neither could be told from the other."""
     if lane:
         last = lane[-1]
         close = bar.x - (last.x + last.width) < NARROW / 5
         if close and last.ended == bar.ended and min(last.width / last.count, bar.width) < NARROW:
             width = bar.x + bar.width - last.x
-            lane[-1] = Bar(last.x, width, bar.ended, last.title, last.count + 1)
+            lane[-1] = TimelineBar(last.x, width, bar.ended, last.title, last.count + 1)
             return
     lane.append(bar)
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from seg_batch.batch.journal.events import Event
+from seg_batch.batch.journal.events import JournalEvent
 from seg_batch.batch.journal.status import BlockDone
-from seg_batch.batch.report.history import Night, Spell
+from seg_batch.batch.report.history import Interval, RunHistory
 from seg_batch.batch.report.rows import InputRow, WorkerRow
 
 LEADING = " (leading)"
@@ -18,13 +18,13 @@ GONE = ("worker_lost", "worker_dropped")
 
 
 def workers(
-    night: Night, rows: list[InputRow], blocks: Mapping[str, Sequence[BlockDone]]
+    night: RunHistory, rows: list[InputRow], blocks: Mapping[str, Sequence[BlockDone]]
 ) -> list[WorkerRow]:
     """One row per worker. ``rows``: of the inputs, for where the products' own reports are; ``blocks``: of
     those without.
     """
     large = {row["input"]: row for row in rows if row["blocks"].get("total", 1) > 1}
-    per: dict[str, list[Spell]] = {}
+    per: dict[str, list[Interval]] = {}
     for spell in night.spells:
         leading = LEADING if spell.input in large else ""
         per.setdefault(spell.worker + leading, []).append(spell)
@@ -41,7 +41,7 @@ def workers(
     return [_worker(name, per[name], begins, gone.get(name)) for name in sorted(per)]
 
 
-def _blocks(row: InputRow, first: float, last: float) -> Iterator[Spell]:
+def _blocks(row: InputRow, first: float, last: float) -> Iterator[Interval]:
     try:
         found = json.loads(Path(row["report"] or "").read_text(encoding="utf-8"))["spells"]
         for worker, times in found.items():
@@ -51,12 +51,16 @@ def _blocks(row: InputRow, first: float, last: float) -> Iterator[Spell]:
         return  # moved away since, or written by an earlier version
 
 
-def _within(key: str, worker: str, start: float, stop: float, first: float, last: float) -> Spell:
+def _within(
+    key: str, worker: str, start: float, stop: float, first: float, last: float
+) -> Interval:
     """In the time that the journal tells of: a worker's clock may be another."""
-    return Spell(key, worker, max(first, start), min(last, stop), "done")
+    return Interval(key, worker, max(first, start), min(last, stop), "done")
 
 
-def _worker(name: str, spells: list[Spell], begins: list[float], gone: Event | None) -> WorkerRow:
+def _worker(
+    name: str, spells: list[Interval], begins: list[float], gone: JournalEvent | None
+) -> WorkerRow:
     spells = sorted(spells, key=lambda s: (s.start, s.stop, s.input))
     busy_s, longest_gap_s = _busy(spells, begins)
     return {
@@ -70,7 +74,7 @@ def _worker(name: str, spells: list[Spell], begins: list[float], gone: Event | N
     }
 
 
-def _busy(spells: list[Spell], begins: list[float]) -> tuple[float, float]:
+def _busy(spells: list[Interval], begins: list[float]) -> tuple[float, float]:
     """Seconds at work, and the longest gap; one in which no coordinator ran does not count."""
     merged: list[list[float]] = []
     for spell in spells:

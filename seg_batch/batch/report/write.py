@@ -8,13 +8,13 @@ from typing import Any
 
 from seg_batch.batch.journal import Journal
 from seg_batch.batch.report.gallery import Gallery, gallery
-from seg_batch.batch.report.history import night
-from seg_batch.batch.report.html_page import page
+from seg_batch.batch.report.history import history_of
+from seg_batch.batch.report.html_page import run_page
 from seg_batch.batch.report.junit import junit
 from seg_batch.batch.report.prometheus import metrics
 from seg_batch.batch.report.rows import RunReport
 from seg_batch.batch.report.steps import in_order, steps_of
-from seg_batch.batch.report.summary import facts_of
+from seg_batch.batch.report.summary import run_report
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import write_bytes
 from seg_batch.core.run_files import FACTS, JOURNAL, JUNIT, METRICS, PAGE, WORKFLOW
@@ -40,10 +40,10 @@ def write(folder: str | Path) -> RunReport:
         )
     workflow = _workflow(folder)
     settings = {key: workflow[key] for key in TOLD if workflow.get(key)}
-    told = night(Journal.read(folder / JOURNAL))
+    told = history_of(Journal.read(folder / JOURNAL))
     if workflow.get("steps"):
         told = in_order(told, workflow)
-    facts = facts_of(told, str(workflow.get("name") or folder.name), settings)
+    facts = run_report(told, str(workflow.get("name") or folder.name), settings)
     if workflow.get("steps"):
         facts["steps"] = steps_of(told, workflow, facts["inputs"], folder)
         facts["workers"] = []
@@ -52,7 +52,7 @@ def write(folder: str | Path) -> RunReport:
     write_bytes(folder / FACTS, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
     write_bytes(folder / JUNIT, junit(facts))
     write_bytes(folder / METRICS, metrics(facts).encode())
-    write_bytes(folder / PAGE, page(facts, pictures).encode())
+    write_bytes(folder / PAGE, run_page(facts, pictures).encode())
     return facts
 
 

@@ -16,7 +16,13 @@ from seg_batch.config.command_options import (
 )
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.config.workflow.steps import AnyStep, Evaluate, Patches, Predict, Train
+from seg_batch.config.workflow.steps import (
+    AnyStep,
+    EvaluateStep,
+    PatchesStep,
+    PredictStep,
+    TrainStep,
+)
 from seg_batch.core.callbacks import Callback
 from seg_batch.datasets.build import make_patches
 from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
@@ -26,7 +32,7 @@ Bars = Callable[[str], AbstractContextManager[Callback]]  # of a step of this co
 
 
 @dataclass(frozen=True)
-class DoneBy:
+class CommandRunners:
     """Of which workflow the steps are, and who is told of them as they go."""
 
     workflow: Workflow
@@ -40,22 +46,26 @@ class DoneBy:
         return {"cluster": self.workflow.cluster, "workers": max(1, self.workflow.workers)}
 
 
-def doing(step: AnyStep, by: DoneBy, left_s: float | None, overwrite: bool) -> dict[str, Any]:
+def run_command(
+    step: AnyStep, by: CommandRunners, left_s: float | None, overwrite: bool
+) -> dict[str, Any]:
     """Do one step to its end; ``status`` as that of the command, and of an evaluation what is
     ``unmet``. ``left_s``: seconds that the run has left."""
-    if isinstance(step, Predict):
+    if isinstance(step, PredictStep):
         return _predict(step, by, left_s, overwrite)
     with by.bars(step.do) as bar:
-        if isinstance(step, Patches):
+        if isinstance(step, PatchesStep):
             _patches(step, by, overwrite, bar)
             return {"status": 0}
-        if isinstance(step, Train):
+        if isinstance(step, TrainStep):
             _train(step, by, overwrite, bar)
             return {"status": 0}
         return _evaluate(step, overwrite, bar)
 
 
-def _predict(step: Predict, by: DoneBy, left_s: float | None, overwrite: bool) -> dict[str, Any]:
+def _predict(
+    step: PredictStep, by: CommandRunners, left_s: float | None, overwrite: bool
+) -> dict[str, Any]:
     alone = by.workflow.of_step(step)
     wall_time = None if left_s is None else f"{int(left_s)}s"
     limits = alone.limits.model_copy(update={"wall_time": wall_time, "stop_at": None})
@@ -64,20 +74,20 @@ def _predict(step: Predict, by: DoneBy, left_s: float | None, overwrite: bool) -
         return run_unattended(alone, table, by.say, by.write, overwrite=overwrite)
 
 
-def _patches(step: Patches, by: DoneBy, overwrite: bool, bar: Callback) -> None:
+def _patches(step: PatchesStep, by: CommandRunners, overwrite: bool, bar: Callback) -> None:
     cut = replace(step.of(CutOptions), **by.cutting)
     make_patches(
         step.data, step.output, step.recipe, overwrite=overwrite, callback=bar, **vars(cut)
     )
 
 
-def _train(step: Train, by: DoneBy, overwrite: bool, bar: Callback) -> None:
+def _train(step: TrainStep, by: CommandRunners, overwrite: bool, bar: Callback) -> None:
     overrides = replace(step.of(TrainOverrides), **by.cutting)
     start = vars(step.of(StartOptions))
     train(step.data, step.output, wishes=overrides, overwrite=overwrite, callback=bar, **start)
 
 
-def _evaluate(step: Evaluate, overwrite: bool, bar: Callback) -> dict[str, Any]:
+def _evaluate(step: EvaluateStep, overwrite: bool, bar: Callback) -> dict[str, Any]:
     how = step.of(EvaluateOptions)
     common: dict[str, Any] = {"output": step.output, "overwrite": overwrite, "callback": bar}
     if step.model is not None:

@@ -6,34 +6,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.dry_run import plan_lines, plan_night
+from seg_batch.batch.dry_run import plan_lines, plan_run
 from seg_batch.batch.inputs.listing import listed
-from seg_batch.batch.steps.up_to_date import Record
+from seg_batch.batch.steps.up_to_date import StepRecord
 from seg_batch.config.command_options import CutOptions, StartOptions, TrainOverrides
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.config.workflow.steps import AnyStep, Patches, Predict, Train
+from seg_batch.config.workflow.steps import AnyStep, PatchesStep, PredictStep, TrainStep
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.text import visible
 from seg_batch.datasets.layout import TASK_BYTES
-from seg_batch.datasets.plan import chosen_recipe, make_plan
-from seg_batch.inference.bundles import find
+from seg_batch.datasets.plan import chosen_recipe, plan_dataset
+from seg_batch.inference.bundles import find_bundle
 
 
 def plan_steps(workflow: Workflow) -> dict[str, Any]:
     """``steps``: what each would do, or its ``error``; ``refused``: inputs and steps that can't be done,
     with the reason. Nothing is written."""
     folder = Path(workflow.run_folder)
-    record = Record(workflow, folder)
+    record = StepRecord(workflow, folder)
     steps = [_planned(workflow, record, step) for step in workflow.steps]
     refused = {f"{s['name']}: {k}": v for s in steps for k, v in s.get("refused", {}).items()}
     refused |= {s["name"]: s["error"] for s in steps if "error" in s}
     return {"workflow": workflow.name, "run": str(folder), "steps": steps, "refused": refused}
 
 
-def _planned(workflow: Workflow, record: Record, step: AnyStep) -> dict[str, Any]:
+def _planned(workflow: Workflow, record: StepRecord, step: AnyStep) -> dict[str, Any]:
     waits = [other.name for other in record.used(step) if not record.stands(other)]
     told = {"name": step.name, "do": step.do, "output": step.result, "waits_for": waits}
-    if not isinstance(step, Predict) and record.stands(step):
+    if not isinstance(step, PredictStep) and record.stands(step):
         return {**told, "stands": True}
     try:
         return {**told, "stands": False, **_facts(workflow, record, step, waits)}
@@ -41,23 +41,25 @@ def _planned(workflow: Workflow, record: Record, step: AnyStep) -> dict[str, Any
         return {**told, "stands": False, "error": error.message}
 
 
-def _facts(workflow: Workflow, record: Record, step: AnyStep, waits: list[str]) -> dict[str, Any]:
-    if isinstance(step, Predict):
+def _facts(
+    workflow: Workflow, record: StepRecord, step: AnyStep, waits: list[str]
+) -> dict[str, Any]:
+    if isinstance(step, PredictStep):
         alone = workflow.of_step(step)
         if not waits:
-            night = plan_night(alone, overwrite=not record.is_same(step))
+            night = plan_run(alone, overwrite=not record.is_same(step))
             return {"night": night, "refused": night["refused"]}
         listing = listed(alone)
         return {"inputs": len(listing.specs), "refused": listing.refused}
-    if isinstance(step, Patches) and not waits:
+    if isinstance(step, PatchesStep) and not waits:
         cut = step.of(CutOptions)
         recipe = chosen_recipe(step.recipe, cut.settings, cut.fold)
-        plan = make_plan(step.data, recipe, cut.align, TASK_BYTES)
+        plan = plan_dataset(step.data, recipe, cut.align, TASK_BYTES)
         return {"cases": len(plan.cases), "patches": plan.layout.n}
-    if isinstance(step, Train):
+    if isinstance(step, TrainStep):
         begun_with, overrides = step.of(StartOptions).from_bundle, step.of(TrainOverrides)
         if begun_with is not None and not waits:
-            find(begun_with)
+            find_bundle(begun_with)
         return {"minutes": overrides.minutes, "steps": overrides.steps}
     return {}
 

@@ -13,7 +13,7 @@ from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.resume import clean
 
 
-def forget(run: Path) -> None:
+def invalidate(run: Path) -> None:
     """Remove what the night in this run folder has made, as far as it is as that night left it, and
     what it had begun. Its journal goes last: a kill in between is made good by the next call."""
     journal = run / JOURNAL

@@ -18,19 +18,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.job import Orders
+from seg_batch.batch.job import BatchJob
 from seg_batch.batch.journal import Journal, begin, open_run
 from seg_batch.batch.journal.events import StepResult
 from seg_batch.batch.resume import enter
 from seg_batch.batch.run import Afterwards, Write
-from seg_batch.batch.steps.commands import Bars, DoneBy, doing
-from seg_batch.batch.steps.invalidate import forget
-from seg_batch.batch.steps.up_to_date import Record
-from seg_batch.batch.summaries import stamp
+from seg_batch.batch.steps.commands import Bars, CommandRunners, run_command
+from seg_batch.batch.steps.invalidate import invalidate
+from seg_batch.batch.steps.up_to_date import StepRecord
+from seg_batch.batch.summaries import file_stamp
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.config.workflow.steps import AnyStep, Predict
+from seg_batch.config.workflow.steps import AnyStep, PredictStep
 from seg_batch.core.errors import Exit, SegbatchError
-from seg_batch.core.files import told as on_disk
+from seg_batch.core.files import translate_os_errors as on_disk
 from seg_batch.core.run_files import PAGE
 
 OVER = "the time allowed is over"
@@ -55,7 +55,7 @@ def run_steps(
     with on_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with open_run(folder, say=say) as journal:
-        by = DoneBy(workflow, bars, say, write)
+        by = CommandRunners(workflow, bars, say, write)
         chain = _Chain(workflow, folder, journal, by, overwrite)
         try:
             told = chain.run()
@@ -70,7 +70,12 @@ class _Chain:
     """The steps of one run in their order, as far as they have come."""
 
     def __init__(
-        self, workflow: Workflow, folder: Path, journal: Journal, by: DoneBy, overwrite: bool
+        self,
+        workflow: Workflow,
+        folder: Path,
+        journal: Journal,
+        by: CommandRunners,
+        overwrite: bool,
     ) -> None:
         self.workflow, self.folder, self.journal, self.by = workflow, folder, journal, by
         self.overwrite = overwrite
@@ -80,7 +85,7 @@ class _Chain:
 
     def run(self) -> dict[str, Any]:
         enter(self.orders())
-        self.record = Record(self.workflow, self.folder)
+        self.record = StepRecord(self.workflow, self.folder)
         begin(self.journal, self.workflow.sha256)
         self.begun = True
         worst = 0
@@ -91,8 +96,8 @@ class _Chain:
                 return self.end(status, why)
         return self.end(worst, "some inputs were set aside" if worst else "all steps are done")
 
-    def orders(self) -> Orders:
-        return Orders(
+    def orders(self) -> BatchJob:
+        return BatchJob(
             folder=self.folder,
             fingerprint=self.workflow.sha256,
             workflow=self.workflow.to_json(),
@@ -125,16 +130,16 @@ class _Chain:
     def do(self, step: AnyStep) -> dict[str, Any]:
         """What an earlier run of ours left in the place of the result may be replaced."""
         replaced = self.overwrite or self.record.is_ours(step)
-        if isinstance(step, Predict):
+        if isinstance(step, PredictStep):
             replaced = self.overwrite and not self.record.is_same(step)
             if not self.record.is_same(step):
-                forget(self.record.run_folder(step))
-        sources, before = self.record.sources(step), list(stamp(str(self.record.mark(step))))
+                invalidate(self.record.run_folder(step))
+        sources, before = self.record.sources(step), list(file_stamp(str(self.record.mark(step))))
         event = self.journal.append("started", step.name, attempt=1, sources=sources, before=before)
         self.record.add(event)
         left_s = None if self.deadline is None else max(1.0, self.deadline - time.time())
         with _until(None if step.do == "predict" else self.deadline):
-            return doing(step, self.by, left_s, replaced)
+            return run_command(step, self.by, left_s, replaced)
 
     def ended(self, step: AnyStep, result: dict[str, Any], seconds: float) -> tuple[int, str]:
         status = int(result["status"])

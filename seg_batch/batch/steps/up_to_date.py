@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import cast
 
 from seg_batch.batch.journal import Journal
-from seg_batch.batch.journal.events import Event, ProductStamp, StepResult
+from seg_batch.batch.journal.events import JournalEvent, ProductStamp, StepResult
 from seg_batch.batch.steps.input_digest import digest_of, texts, within
-from seg_batch.batch.summaries import stamp
+from seg_batch.batch.summaries import file_stamp
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.config.workflow.steps import AnyStep, Predict
+from seg_batch.config.workflow.steps import AnyStep, PredictStep
 from seg_batch.core.run_files import CARD, EVALUATION, JOURNAL, WORKFLOW
 from seg_batch.io.sinks.product import digest
 
@@ -31,7 +31,7 @@ FILES = "its files"  # no step is called so
 
 
 @dataclass(frozen=True)
-class Known:
+class StepState:
     """One step. ``sources``: what it was made of when it last began; ``outcome``: of its last end;
     ``before``: what stood in the place of its result when it began, unless it came to an end since."""
 
@@ -40,17 +40,17 @@ class Known:
     before: list[int] | None = None
 
 
-class Record:
+class StepRecord:
     """What is known of all steps of a workflow, read from the journal once and kept up."""
 
     def __init__(self, workflow: Workflow, folder: Path) -> None:
         self._workflow = workflow
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, StepState] = {}
         for event in Journal.read(folder / JOURNAL):
             if event["event"] in ("started", "done"):
                 self.add(event)
 
-    def add(self, event: Event) -> None:
+    def add(self, event: JournalEvent) -> None:
         """Take in that a step was started or done."""
         one = self.of(event["input"])
         if event["event"] == "started":
@@ -59,8 +59,8 @@ class Record:
             one = replace(one, outcome=cast(StepResult, event["outcome"]), before=None)
         self._known[event["input"]] = one
 
-    def of(self, name: str) -> Known:
-        return self._known.get(name, Known())
+    def of(self, name: str) -> StepState:
+        return self._known.get(name, StepState())
 
     def used(self, step: AnyStep) -> list[AnyStep]:
         """The earlier steps whose results this one names."""
@@ -73,7 +73,7 @@ class Record:
         itself."""
         outcomes = {other.name: self.of(other.name).outcome for other in self.used(step)}
         left = {name: one["product"]["sha256"] for name, one in outcomes.items() if one}
-        if isinstance(step, Predict):
+        if isinstance(step, PredictStep):
             return left
         return {**left, FILES: digest_of(step, [one.result for one in self._workflow.steps])}
 
@@ -86,21 +86,21 @@ class Record:
         outcome = self.of(step.name).outcome
         return outcome is not None and outcome["product"] == self.product(step)
 
-    def run_folder(self, step: Predict) -> Path:
+    def run_folder(self, step: PredictStep) -> Path:
         """Of the night that a prediction is."""
         return Path(self._workflow.of_step(step).run_folder)
 
     def mark(self, step: AnyStep) -> Path:
         """The file that is there when the step's result is, and changes with it."""
-        if isinstance(step, Predict):
+        if isinstance(step, PredictStep):
             return self.run_folder(step) / WORKFLOW
         return Path(step.result) / MARKS[step.do]
 
     def product(self, step: AnyStep) -> ProductStamp:
         """What tells one result from another, as of an input's product."""
         mark = self.mark(step)
-        size, mtime_ns = stamp(str(mark))
-        if isinstance(step, Predict):
+        size, mtime_ns = file_stamp(str(mark))
+        if isinstance(step, PredictStep):
             sha256 = _of_night(self.run_folder(step))
         else:
             sha256 = digest(mark) if mark.is_file() else ""
@@ -112,7 +112,7 @@ class Record:
         if not self.is_same(step):
             return False
         if one.before is not None:  # it died: before its result was in its place, or right after
-            return list(stamp(str(self.mark(step)))) not in ([0, 0], one.before)
+            return list(file_stamp(str(self.mark(step)))) not in ([0, 0], one.before)
         return (
             one.outcome is not None and one.outcome["status"] == "complete" and self.is_ours(step)
         )

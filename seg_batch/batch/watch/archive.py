@@ -15,17 +15,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg_batch.batch.watch.arrivals import Fate, Look, glance_at, markers
+from seg_batch.batch.watch.arrivals import ArrivalOutcome, FolderListing, glance_at, markers
 from seg_batch.core.errors import OutputError
 from seg_batch.core.hardware import here, is_running
 from seg_batch.core.run_files import MARKED_DONE, MARKED_FAILED, MOVING, PART, RESERVED
-from seg_batch.inference.outputs import split
+from seg_batch.inference.outputs import split_output
 
 UNKNOWN_S = 60  # for which a reservation of nobody knows whom holds
 
 
 @dataclass(frozen=True)
-class Tidying:
+class Archive:
     """Where arrivals of one hot folder go. ``done_to``, ``failed_to``: folders, or None: a small file
     ``<name>.segbatch-done`` or ``.segbatch-failed`` beside the image says what became of it."""
 
@@ -64,11 +64,11 @@ class Tidying:
                 )
                 raise OutputError(f"{why}: rename it, or check the permissions") from error
 
-    def is_tidy(self, fate: Fate, seen: Look) -> bool:
+    def is_tidy(self, fate: ArrivalOutcome, seen: FolderListing) -> bool:
         """Whether nothing is left to do: it is marked, and may stay where it is."""
         return self._target(fate) is None and _mark(fate) in seen.others
 
-    def finish(self, fate: Fate) -> None:
+    def finish(self, fate: ArrivalOutcome) -> None:
         """Move or mark the image; OSError when the folder refuses."""
         target = self._target(fate)
         if target is None:
@@ -81,10 +81,10 @@ class Tidying:
         for mark in (MARKED_DONE, MARKED_FAILED):
             (self.folder / (name + mark)).unlink(missing_ok=True)
 
-    def _target(self, fate: Fate) -> Path | None:
+    def _target(self, fate: ArrivalOutcome) -> Path | None:
         return self.done_to if fate.fate == "done" else self.failed_to
 
-    def _move(self, fate: Fate, target: Path) -> None:
+    def _move(self, fate: ArrivalOutcome, target: Path) -> None:
         """Unless another file has come in the place of the image: that one arrives."""
         aside = self.folder / f".{fate.name}{MOVING}"
         if os.path.lexists(aside):
@@ -97,7 +97,7 @@ class Tidying:
             if os.path.lexists(aside):
                 self._put_back(aside)
 
-    def _move_on(self, fate: Fate, aside: Path, target: Path) -> None:
+    def _move_on(self, fate: ArrivalOutcome, aside: Path, target: Path) -> None:
         """What goes along goes first: after a kill the image is still there to be moved."""
         with free_name(target / fate.name) as free:
             if fate.why:
@@ -121,7 +121,7 @@ def free_name(path: Path) -> Iterator[Path]:
     Reserved by a hidden name beside it, since a hard link is refused for the files of other users,
     on some file systems, and for folders.
     """
-    name, end = split(path)
+    name, end = split_output(path)
     tried, n = path, 1
     while True:
         hidden = tried.with_name(f".{tried.name}{RESERVED}")
@@ -167,11 +167,11 @@ def _forget_dead(folder: Path) -> None:
                 hidden.unlink()
 
 
-def _mark(fate: Fate) -> str:
+def _mark(fate: ArrivalOutcome) -> str:
     return fate.name + (MARKED_DONE if fate.fate == "done" else MARKED_FAILED)
 
 
-def write_mark(path: Path, fate: Fate) -> None:
+def write_mark(path: Path, fate: ArrivalOutcome) -> None:
     """What became of an image, for people and scripts."""
     told = {"fate": fate.fate, "why": fate.why, "output": fate.output, "t": fate.t}
     part = path.with_name(f".{path.name}{PART}")

@@ -18,7 +18,7 @@ from typing import Any
 from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.run_files import PART, PARTIAL
-from seg_batch.inference.outputs import split
+from seg_batch.inference.outputs import split_output
 
 CHANGED = "changed"  # while it was in hand: to be taken again, over what was made of it
 TEMPORARY = ("~", PART, PARTIAL, ".filepart", ".tmp", ".temp", ".crdownload", ".swp")
@@ -29,7 +29,7 @@ Glance = tuple[int, int, int]  # bytes, newest modification (ns), files
 
 
 @dataclass(frozen=True)
-class Look:
+class FolderListing:
     """The folder at one moment: images by name, every other name, and whether that was all."""
 
     images: dict[str, Glance]
@@ -42,7 +42,7 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") or name.lower().endswith(TEMPORARY)
 
 
-def look(folder: Path) -> Look:
+def list_arrivals(folder: Path) -> FolderListing:
     """InputError when the folder can't be listed."""
     images: dict[str, Glance] = {}
     others: set[str] = set()
@@ -51,7 +51,7 @@ def look(folder: Path) -> Look:
         with os.scandir(folder) as entries:
             for n, entry in enumerate(entries):
                 if n >= LOOK_LIMIT:
-                    return Look(images, frozenset(others), whole=False)
+                    return FolderListing(images, frozenset(others), whole=False)
                 if is_temporary(entry.name):
                     continue
                 glance = _glance(entry) if entry.name.lower().endswith(endings) else None
@@ -64,7 +64,7 @@ def look(folder: Path) -> Look:
             f"{folder} can't be listed ({error.strerror or error}), so nothing that arrives there "
             "would be seen: check the path, its permissions and the mount"
         ) from error
-    return Look(images, frozenset(others))
+    return FolderListing(images, frozenset(others))
 
 
 def _glance(entry: os.DirEntry[str]) -> Glance | None:
@@ -124,7 +124,7 @@ class Settling:
         return [name for since, name in sorted(still) if now_s - since >= self.settle_s]
 
 
-def marked(seen: Look, marker: str) -> list[str]:
+def marked(seen: FolderListing, marker: str) -> list[str]:
     """Images that whoever sent them has declared complete: ``scan.nii.gz`` by
     ``scan.nii.gz.done``, or ``scan.done``, where ``marker`` is ``.done``."""
     return sorted(name for name in seen.images if markers(name, marker) & seen.others)
@@ -132,7 +132,7 @@ def marked(seen: Look, marker: str) -> list[str]:
 
 def markers(name: str, marker: str) -> set[str]:
     """Names of the files that declare an image complete."""
-    return {name + marker, split(Path(name))[0] + marker}
+    return {name + marker, split_output(Path(name))[0] + marker}
 
 
 def marker_at(path: Path, marker: str | None) -> Glance | None:
@@ -143,7 +143,7 @@ def marker_at(path: Path, marker: str | None) -> Glance | None:
 
 
 @dataclass(frozen=True)
-class Fate:
+class ArrivalOutcome:
     """What became of one arrival. ``glance``: as it was when it was taken; ``fate``: done, failed or
     changed; ``why``: the reason of a failure, else empty; ``output``: the product, where there is one;
     ``marker``: what declared it complete, which declares no later arrival so."""
@@ -157,14 +157,14 @@ class Fate:
     marker: Glance | None = None
 
 
-class Book:
+class ArrivalLog:
     """Fates, appended to a file and never forgotten: each arrival is dealt with once, by name and
     glance. A file that is replaced or touched is another arrival. ``damaged``: how many lines of the
     file do not read."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._fates: dict[str, Fate] = {}
+        self._fates: dict[str, ArrivalOutcome] = {}
         self._times: Counter[str] = Counter()
         self.damaged = whole = 0
         if path.exists():
@@ -179,20 +179,20 @@ class Book:
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.ftruncate(self._handle, whole)
 
-    def _take(self, told: dict[str, Any]) -> Fate:
+    def _take(self, told: dict[str, Any]) -> ArrivalOutcome:
         glances = {key: tuple(told[key]) for key in ("glance", "marker") if told.get(key)}
-        fate = Fate(**{**told, **glances})
+        fate = ArrivalOutcome(**{**told, **glances})
         self._fates[fate.name] = fate
         self._times[fate.name] += 1
         return fate
 
-    def of(self, name: str, glance: Glance) -> Fate | None:
+    def of(self, name: str, glance: Glance) -> ArrivalOutcome | None:
         """What became of it for good; None where it is still to be dealt with."""
         fate = self._fates.get(name)
         over = fate is not None and fate.glance == glance and fate.fate != CHANGED
         return fate if over else None
 
-    def last(self, name: str) -> Fate | None:
+    def last(self, name: str) -> ArrivalOutcome | None:
         """What became of the last arrival of this name."""
         return self._fates.get(name)
 
@@ -200,7 +200,7 @@ class Book:
         """How many arrivals of this name were dealt with."""
         return self._times[name]
 
-    def write(self, fate: Fate) -> Fate:
+    def write(self, fate: ArrivalOutcome) -> ArrivalOutcome:
         """Note it for good, with the time: on the disk when this returns. OSError when the disk refuses."""
         told = asdict(replace(fate, t=round(time.time(), 3)))
         line = json.dumps(told).encode() + b"\n"

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.job import Orders, orders_of
+from seg_batch.batch.job import BatchJob, job_of
 from seg_batch.batch.journal import Journal, State, fold
 from seg_batch.batch.run_log import LogWriter, RunLog, recording, worker_line
 from seg_batch.batch.runner import carry_out
-from seg_batch.batch.shutdown import Stop
-from seg_batch.config.workflow.parts import Inputs
+from seg_batch.batch.shutdown import Shutdown
+from seg_batch.config.workflow.parts import InputSettings
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
@@ -25,7 +25,7 @@ from seg_batch.core.run_files import JOURNAL, LOG
 from seg_batch.executors import Pool, gather_logs
 
 
-class Waves:
+class Batches:
     """``folder``: of the watch, beside which each day has a run folder. ``overwrite``: replace products of earlier
     arrivals of the same name. ``ended``: called after each wave with its run folder and status."""
 
@@ -34,7 +34,7 @@ class Waves:
         workflow: Workflow,
         folder: Path,
         pool: Pool,
-        stop: Stop,
+        stop: Shutdown,
         *,
         overwrite: bool = False,
         say: Callable[[str], None],
@@ -68,12 +68,12 @@ class Waves:
             _tell_rest(orders, ends.keys, callback)
         self._ended(orders.folder, told["status"])
 
-    def _orders(self, inputs: dict[str, Path], overwrite: bool) -> Orders:
+    def _orders(self, inputs: dict[str, Path], overwrite: bool) -> BatchJob:
         workflow, keys = self._workflow, {str(path): key for key, path in inputs.items()}
         volume = workflow.inputs.volume if workflow.inputs else None
-        named = Inputs(paths=tuple(keys), volume=volume)
+        named = InputSettings(paths=tuple(keys), volume=volume)
         day = time.strftime("%Y-%m-%d")
-        orders = orders_of(workflow.model_copy(update={"inputs": named}), overwrite=overwrite)
+        orders = job_of(workflow.model_copy(update={"inputs": named}), overwrite=overwrite)
         return replace(
             orders,
             folder=self._folder.with_name(f"{self._folder.name}-{day}-{workflow.sha256[:8]}"),
@@ -105,7 +105,7 @@ class _Ends(Callback):
             self.keys.add(event.key)
 
 
-def _tell_rest(orders: Orders, told: set[str], callback: Callback) -> None:
+def _tell_rest(orders: BatchJob, told: set[str], callback: Callback) -> None:
     """Of inputs that the night had nothing to do for: they were complete already, when the process
     died before anyone could note it."""
     untold = orders.requests.keys() - told

@@ -19,16 +19,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from seg_batch.batch.watch.archive import Tidying
+from seg_batch.batch.watch.archive import Archive
 from seg_batch.batch.watch.arrivals import (
     CHANGED,
-    Book,
-    Fate,
+    ArrivalLog,
+    ArrivalOutcome,
+    FolderListing,
     Glance,
-    Look,
     Settling,
     glance_at,
-    look,
+    list_arrivals,
     marked,
     marker_at,
 )
@@ -41,7 +41,7 @@ PATIENCE_S = 300.0  # between tries, at most, while the disk is full or the fold
 
 
 @dataclass(frozen=True)
-class Rules:
+class ArrivalRules:
     """When an arrival is complete: still for ``settle_s``, or declared by ``marker``. ``every_s``:
     between looks. ``once``: end when nothing is left to do."""
 
@@ -51,23 +51,23 @@ class Rules:
     once: bool = False
 
 
-class Engine(Protocol):
+class BatchEngine(Protocol):
     """What segments: it tells the callback of the end of each input, by its key. One that it does not
     tell of was stopped, and comes again."""
 
     def segment(self, inputs: dict[str, Path], callback: Callback, *, overwrite: bool) -> None: ...
 
 
-class Watch:
+class HotFolder:
     """One hot folder under one owner. ``say``: hears what a person should know; ``resting``: what became
     of the arrivals so far, by fate, each time that nothing is in hand."""
 
     def __init__(
         self,
-        tidying: Tidying,
-        rules: Rules,
-        engine: Engine,
-        book: Book,
+        tidying: Archive,
+        rules: ArrivalRules,
+        engine: BatchEngine,
+        book: ArrivalLog,
         callback: Callback,
         say: Callable[[str], None],
         resting: Callable[[Counter[str]], None] = lambda fates: None,
@@ -82,7 +82,7 @@ class Watch:
 
     def run(self, stop: threading.Event) -> int:
         """Until ``stop`` is set. 0; 3 where something was set aside; 130 where work was cut short."""
-        look(self.folder)  # a folder that is wrong from the start is refused
+        list_arrivals(self.folder)  # a folder that is wrong from the start is refused
         pause = self._rules.every_s
         self._resting(self._fates)
         while not stop.is_set():
@@ -104,11 +104,11 @@ class Watch:
     def _status(self) -> int:
         return Exit.PARTIAL if self._fates["failed"] else Exit.COMPLETE
 
-    def _seen(self) -> Look | None:
+    def _seen(self) -> FolderListing | None:
         """A look, with everything in it that is dealt with tidied away; None while the folder
         can't be listed: a mount may come back."""
         try:
-            seen = look(self.folder)
+            seen = list_arrivals(self.folder)
         except InputError as error:
             self._say_once(error.message)
             return None
@@ -123,7 +123,7 @@ class Watch:
                 self._tidy(fate)
         return seen
 
-    def _ready(self, seen: Look) -> list[str]:
+    def _ready(self, seen: FolderListing) -> list[str]:
         """Names of complete arrivals that are not dealt with."""
         new = {
             name: glance
@@ -152,7 +152,7 @@ class Watch:
     def _marker(self, name: str) -> Glance | None:
         return marker_at(self.folder / name, self._rules.marker)
 
-    def _take(self, seen: Look, names: list[str], stop: threading.Event) -> int:
+    def _take(self, seen: FolderListing, names: list[str], stop: threading.Event) -> int:
         """Hand them over as they were when they were found ready; returns how many were dealt with."""
         ended = 0
         for overwrite in (False, True):
@@ -169,10 +169,10 @@ class Watch:
             ended += len(some) - len(taken)  # gone or changed again before anyone began
         return ended
 
-    def _arrival(self, name: str, glance: Glance) -> Fate:
-        return Fate(name, glance, CHANGED, marker=self._marker(name))
+    def _arrival(self, name: str, glance: Glance) -> ArrivalOutcome:
+        return ArrivalOutcome(name, glance, CHANGED, marker=self._marker(name))
 
-    def _forget(self, taken: list[Fate]) -> None:
+    def _forget(self, taken: list[ArrivalOutcome]) -> None:
         """Marks of earlier arrivals: they would contradict those of these."""
         for one in taken:
             with suppress(OSError):
@@ -187,7 +187,7 @@ class Watch:
         before = self._book.times(name)
         return f"{self.folder / name}" + (f" ({before + 1})" if before else "")
 
-    def note(self, taken: Fate, why: str, output: str | None) -> None:
+    def note(self, taken: ArrivalOutcome, why: str, output: str | None) -> None:
         """Write down what became of an arrival, and tidy it away."""
         if glance_at(self.folder / taken.name) != taken.glance:
             self._book.write(replace(taken, output=output))
@@ -199,7 +199,7 @@ class Watch:
         self._fates[fate.fate] += 1
         self._tidy(fate)
 
-    def _tidy(self, fate: Fate) -> None:
+    def _tidy(self, fate: ArrivalOutcome) -> None:
         try:
             self._tidying.finish(fate)
         except OSError as error:
@@ -216,7 +216,7 @@ class Watch:
 class _Noting(Callback):
     """Notes the fates of one wave. ``names``: of its inputs, by key; ``count``: how many had an end."""
 
-    def __init__(self, watch: Watch, taken: list[Fate]) -> None:
+    def __init__(self, watch: HotFolder, taken: list[ArrivalOutcome]) -> None:
         self._watch = watch
         self._taken = {watch.key(one.name): one for one in taken}
         self.names = {key: one.name for key, one in self._taken.items()}

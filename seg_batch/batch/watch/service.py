@@ -15,22 +15,22 @@ from pathlib import Path
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.batch.job import request_of, require_named
-from seg_batch.batch.journal import hold
+from seg_batch.batch.journal import acquire
 from seg_batch.batch.journal.run import taken_over_line
 from seg_batch.batch.run_log import RunLog
-from seg_batch.batch.shutdown import Stop
-from seg_batch.batch.watch.archive import Tidying
-from seg_batch.batch.watch.arrivals import Book
-from seg_batch.batch.watch.batches import Waves
-from seg_batch.batch.watch.loop import Rules, Watch, require_apart
+from seg_batch.batch.shutdown import Shutdown
+from seg_batch.batch.watch.archive import Archive
+from seg_batch.batch.watch.arrivals import ArrivalLog
+from seg_batch.batch.watch.batches import Batches
+from seg_batch.batch.watch.loop import ArrivalRules, HotFolder, require_apart
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import events, hardware
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import Exit, InputError, WorkflowError
-from seg_batch.core.files import told as on_disk
+from seg_batch.core.files import translate_os_errors as on_disk
 from seg_batch.core.run_files import ARRIVALS, LOG, PAGE, RUNS
-from seg_batch.executors import Needs, open_pool
-from seg_batch.inference.worker_requirements import shared_needs
+from seg_batch.executors import WorkerRequirements, open_pool
+from seg_batch.inference.worker_requirements import shared_requirements
 
 RARELY = 20  # of the time, one part in so many may go into reports
 
@@ -40,8 +40,8 @@ class Service:
     """What is watched, by which rules, and what is made of it. The workflow's own inputs do not
     matter. ``report``: makes the report of a run folder after each wave."""
 
-    tidying: Tidying
-    rules: Rules
+    tidying: Archive
+    rules: ArrivalRules
     workflow: Workflow
     overwrite: bool = False
     report: Callable[[Path], object] = lambda folder: None
@@ -65,7 +65,7 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
         enter = last_first.enter_context
         with on_disk(service.run):
             service.run.mkdir(parents=True, exist_ok=True)
-        tenure = enter(hold(service.run, say=say))
+        tenure = enter(acquire(service.run, say=say))
         log = enter(RunLog(service.run / LOG))
 
         def noted(text: str) -> None:
@@ -74,19 +74,19 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
 
         if line := taken_over_line(tenure):
             noted(line)
-        book = enter(closing(Book(service.run / ARRIVALS)))
+        book = enter(closing(ArrivalLog(service.run / ARRIVALS)))
         if book.damaged:
             noted(
                 f"{book.damaged} lines of {service.run / ARRIVALS} do not read and are passed over: what they "
                 "told of is taken again"
             )
-        stop = Stop(callback)
+        stop = Shutdown(callback)
         enter(stop.watching(workflow.limits.deadline(datetime.now())))
         workers = workflow.workers or max(1, hardware.gpus())
         pool = enter(open_pool(workflow.cluster, workers, _needs(service)))
         after = _After(service, noted)
         last_first.callback(after.rest)
-        waves = Waves(
+        waves = Batches(
             workflow,
             service.run,
             pool,
@@ -97,27 +97,27 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
         )
 
         def resting(fates: Counter[str]) -> None:
-            callback.on(events.Idle(standing(service.tidying.folder, fates, after.report)))
+            callback.on(events.Idle(watch_status(service.tidying.folder, fates, after.report)))
 
-        watch = Watch(service.tidying, service.rules, waves, book, callback, noted, resting)
+        watch = HotFolder(service.tidying, service.rules, waves, book, callback, noted, resting)
         log.write("info", "begun", f"watching {service.tidying.folder}")
         status = watch.run(stop.asked)
         log.write("info", "ended", stop.why, status=status)
         return Exit.PARTIAL if stop.fault else status
 
 
-def standing(folder: Path, fates: Counter[str], report: Path | None) -> str:
+def watch_status(folder: Path, fates: Counter[str], report: Path | None) -> str:
     """How a watch stands, in one line."""
     counts = ", ".join(f"{fates[fate]} {fate}" for fate in ("done", "failed") if fates[fate])
     told = f"watching {folder}" + (f": {counts} so far" if counts else "")
     return f"{told}; report {report}" if report else told
 
 
-def _needs(service: Service) -> Needs:
+def _needs(service: Service) -> WorkerRequirements:
     """What every worker must have: the watched folder in sight, that of the products to write to, and
     the models that are named."""
     folder, output = str(service.tidying.folder), service.workflow.outputs.folder
-    return shared_needs([request_of(service.workflow, InputSpec(folder, output=output))])
+    return shared_requirements([request_of(service.workflow, InputSpec(folder, output=output))])
 
 
 def _require(service: Service) -> None:

@@ -129,7 +129,7 @@ class TrainBar(CutBar):
 
     def __init__(self, quiet: bool = False) -> None:
         super().__init__(quiet, BarColumn(bar_width=20), TextColumn("{task.fields[left]}"), left="")
-        self._pace = Pace()
+        self._pace = TrainingPace()
         self._written = -LINE_EVERY_S
         self._plain = not quiet and not sys.stderr.isatty()
 
@@ -168,7 +168,7 @@ class TrainBar(CutBar):
         print(text, file=sys.stderr, flush=True)
 
 
-class Pace:
+class TrainingPace:
     """How fast a training goes and how long it will take, from the rows of its history.
 
     The speed is that of the last ``RECENT`` rows of this process: what was done before a kill, on

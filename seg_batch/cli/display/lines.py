@@ -7,14 +7,14 @@ from typing import Any
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.config.postprocess import describe
-from seg_batch.core.georef import RasterGeoref, to_json
+from seg_batch.core.georef import RasterGeoref, georef_to_json
 from seg_batch.core.hardware import disk_free_bytes
 from seg_batch.core.units import duration_told, share_in_line, show_bytes, with_commas
-from seg_batch.inference.bundles import checked, find, folders, installed, misfit
+from seg_batch.inference.bundles import checked, find_bundle, folders, installed, mismatch
 from seg_batch.inference.plan import DraftPlan
 from seg_batch.inference.report import SIZE_UNITS, Report
 from seg_batch.inference.request import Prepared
-from seg_batch.io.sources import corner_traps, open_source
+from seg_batch.io.sources import corner_warnings, open_source
 
 
 def _by(shape: Any) -> str:
@@ -145,7 +145,7 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
     source = open_source(path, volume=volume)
     try:
         info = source.info
-        warnings = [*info.warnings, *corner_traps(source)]
+        warnings = [*info.warnings, *corner_warnings(source)]
     finally:
         source.close()
     return {
@@ -157,9 +157,9 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
         "dtype": info.dtype,
         "nodata": [v if v is None or math.isfinite(v) else str(v) for v in info.nodata],
         "chunk": list(info.chunk),
-        "georef": to_json(info.georef),
+        "georef": georef_to_json(info.georef),
         "facts": info.facts,
-        "models": {m.card.name: misfit(m.card, info) or "fits" for m in installed()},
+        "models": {m.card.name: mismatch(m.card, info) or "fits" for m in installed()},
         "warnings": warnings,
     }
 
@@ -194,7 +194,7 @@ def _georef_rows(georef: dict[str, Any]) -> list[tuple[str, Any]]:
 def model_facts(name: str | None) -> dict[str, Any]:
     """All installed bundles in short, or one whole card."""
     if name is not None:
-        model = checked(find(name))
+        model = checked(find_bundle(name))
         return {"path": str(model.path or ""), **model.card.model_dump(mode="json")}
     return {
         "folders": [str(folder) for folder in folders()],

@@ -10,7 +10,7 @@ from seg_batch.config.card import ClassInfo, Frozen, ModelCard, Normalisation, S
 from seg_batch.core.normalise import Normaliser
 
 
-class Draft(Frozen):
+class CardTemplate(Frozen):
     """The card of the bundle to be: all but what only the training can tell.
 
     ``normalisation``: ``card`` measures mean and std over the training part of all images,
@@ -47,7 +47,7 @@ class Draft(Frozen):
         return ModelCard(**{**drafted, "normalisation": rule, **measured})
 
     @model_validator(mode="after")
-    def _makes_a_card(self) -> Draft:
+    def _makes_a_card(self) -> CardTemplate:
         self.card()
         ids, names = [c.id for c in self.classes], [c.name for c in self.classes]
         if self.background not in (None, 0, *ids):

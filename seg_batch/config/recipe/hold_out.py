@@ -14,7 +14,7 @@ from seg_batch.core.geometry import Box, Shape
 PARTS = ("training", "validation", "test")
 
 
-class Part(Frozen):
+class HeldPart(Frozen):
     """What is held out: whole cases, by name or every n-th from ``first`` in sorted order; or
     boxes ``[start, stop]`` in voxels, in every case."""
 
@@ -76,8 +76,8 @@ class HoldOut(Frozen):
     ``folds`` instead of the two parts.
     """
 
-    validation: Part = Part()
-    test: Part = Part()
+    validation: HeldPart = HeldPart()
+    test: HeldPart = HeldPart()
     gap: tuple[int, ...] | None = None
     folds: Folds | None = None
 

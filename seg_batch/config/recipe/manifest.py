@@ -32,7 +32,7 @@ MOST_BYTES = 16 << 20
 COLUMNS = ("id", "image", "label", "split")
 
 
-class Entry(Frozen):
+class ManifestCase(Frozen):
     """One case: its image (one path, or several files stacked as channels) and its label."""
 
     id: str = Field(min_length=1, max_length=200)
@@ -57,7 +57,7 @@ class Manifest(Frozen):
     """All cases. ``classes``, ``channels`` and ``kind`` must be those of the recipe where they are
     given; ``ignore`` adds label values that are no class."""
 
-    cases: tuple[Entry, ...] = Field(min_length=1)
+    cases: tuple[ManifestCase, ...] = Field(min_length=1)
     classes: tuple[ClassInfo, ...] | None = None
     channels: tuple[str, ...] | None = None
     kind: Literal["raster", "volume"] | None = None
@@ -110,7 +110,7 @@ def stem(name: str) -> str:
     return split(Path(name).name)[0]
 
 
-def _placed(entry: Entry, path: Path) -> Entry:
+def _placed(entry: ManifestCase, path: Path) -> ManifestCase:
     image = tuple(str(path.parent / name) for name in entry.image)
     return entry.model_copy(update={"image": image, "label": str(path.parent / entry.label)})
 
@@ -155,7 +155,7 @@ def _complaint(path: Path, error: ValidationError) -> str:
     first = error.errors()[0]
     where, hint = first["loc"], ""
     if first["type"] == "extra_forbidden":
-        inners: dict[str, type[BaseModel]] = {"cases": Entry, "classes": ClassInfo}
+        inners: dict[str, type[BaseModel]] = {"cases": ManifestCase, "classes": ClassInfo}
         inner = inners.get(str(where[0])) if len(where) > 2 else None
         hint = nearest_key(inner, where[2:]) if inner else nearest_key(Manifest, where)
     field = ".".join(map(str, where)) or "cases"

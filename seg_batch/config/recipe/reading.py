@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from seg_batch.config.recipe.recipe import Recipe
-from seg_batch.config.yaml_source import Written, parse_tree, text_of
+from seg_batch.config.yaml_source import YamlDumper, parse_tree, text_of
 from seg_batch.core.errors import InputError
 from seg_batch.core.text import nearest
 
@@ -42,7 +42,7 @@ def parse_plain(text: str, where: str) -> Plain:
 def as_yaml(recipe: Recipe) -> str:
     """The whole recipe as text that ``parse_recipe`` reads."""
     plain = recipe.model_dump(mode="json")
-    return yaml.dump(plain, Dumper=Written, sort_keys=False, width=100)
+    return yaml.dump(plain, Dumper=YamlDumper, sort_keys=False, width=100)
 
 
 def with_settings(plain: Plain, settings: Iterable[str]) -> Plain:

@@ -11,16 +11,16 @@ from typing import Any
 from pydantic import model_validator
 
 from seg_batch.config.recipe.augmentation import Augment, Sampling
-from seg_batch.config.recipe.card_draft import Cut, Draft, Frozen
+from seg_batch.config.recipe.card_draft import CardTemplate, Cut, Frozen
 from seg_batch.config.recipe.hold_out import HoldOut
-from seg_batch.config.recipe.training import Fit, Loss, Network, Optimiser, Schedule
+from seg_batch.config.recipe.training import FitSettings, Loss, Network, Optimiser, Schedule
 from seg_batch.core.geometry import Shape
 
 
 class Recipe(Frozen):
     """Everything ``patches`` and ``train`` need to know."""
 
-    card: Draft
+    card: CardTemplate
     cut: Cut
     hold_out: HoldOut = HoldOut()
     sampling: Sampling = Sampling()
@@ -29,7 +29,7 @@ class Recipe(Frozen):
     loss: Loss = Loss()
     optimiser: Optimiser = Optimiser()
     schedule: Schedule = Schedule()
-    fit: Fit = Fit()
+    fit: FitSettings = FitSettings()
 
     @property
     def fit_patch(self) -> Shape:

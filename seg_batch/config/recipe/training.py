@@ -68,7 +68,7 @@ class Distil(Frozen):
     temperature: float = Field(default=2.0, gt=0)
 
 
-class Fit(Frozen):
+class FitSettings(Frozen):
     """The run. ``patch``: side of the training crops (default: the card's). ``score``: what decides
     which checkpoint is best. ``minutes`` ends training early, and the learning rate follows
     whichever limit is nearer. ``patience``: validations without a better score after which

@@ -51,7 +51,7 @@ def _check_field(name: str, spec: str, conversion: str | None) -> None:
         raise ValueError(f"{{{name}}} takes no format; {{index:04}} pads with zeros to four digits")
 
 
-def named(pattern: str, path: str, index: int) -> str:
+def output_name(pattern: str, path: str, index: int) -> str:
     """The name, below the output folder and without an ending, of what is made of ``path``, the
     ``index``-th input counted from 1."""
     parent = os.path.basename(os.path.dirname(path))

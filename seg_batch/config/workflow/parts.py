@@ -27,7 +27,7 @@ from seg_batch.config.workflow.paths import GlobText, NameText, PathText
 from seg_batch.core.units import parse_bytes, parse_seconds
 
 
-class Inputs(Frozen):
+class InputSettings(Frozen):
     """What is to be segmented. ``paths``: files, folders (those files in them that are images) and
     patterns (``**``: any folders between). ``manifest``: a CSV with the columns input and, if
     wanted, output, volume, model. ``list``: a file with one path per line. ``exclude``: patterns of
@@ -65,7 +65,7 @@ class Formats(Frozen):
     volume: VolumeProduct = Field(default_factory=lambda: product_names("volume")[0])
 
 
-class Outputs(Frozen):
+class OutputSettings(Frozen):
     """Where products go. ``pattern``: their name in the folder, without an ending; it may hold
     ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``."""
 
@@ -79,7 +79,7 @@ class Outputs(Frozen):
         return {"folder": value} if isinstance(value, str) else value
 
 
-class Limits(Frozen):
+class LimitSettings(Frozen):
     """Where a run ends though there is more to do. ``memory``: of one worker process."""
 
     memory: Size | None = None

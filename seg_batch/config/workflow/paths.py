@@ -18,7 +18,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from seg_batch.config.yaml_source import Text
+from seg_batch.config.yaml_source import SourceText
 from seg_batch.core.text import nearest
 
 _NAMED = re.compile(r"\$\{([^{}]*)\}")
@@ -81,22 +81,22 @@ def _settled(value: object, info: ValidationInfo) -> object:
     if "\0" in value:
         raise ValueError("a path can't hold a zero byte")
     found = expanded(value, reading)
-    if not isinstance(value, Text):
+    if not isinstance(value, SourceText):
         return found
     begins = _NAMED.match(value)
     typed = begins is not None and reading.env.get(begins[1].partition(":-")[0])
-    return Text(found, Path.cwd() if typed else value.folder)
+    return SourceText(found, Path.cwd() if typed else value.folder)
 
 
 def path_of(value: object, info: ValidationInfo) -> object:
     """Text as a path that starts at the folder of its file; other values as they are."""
     value = _settled(value, info)
-    return os.path.join(value.folder, value) if isinstance(value, Text) and value else value
+    return os.path.join(value.folder, value) if isinstance(value, SourceText) and value else value
 
 
 def _glob(value: object, info: ValidationInfo) -> object:
     value = _settled(value, info)
-    if isinstance(value, Text) and value and not os.path.isabs(value):
+    if isinstance(value, SourceText) and value and not os.path.isabs(value):
         return os.path.join(glob.escape(str(value.folder)), value)
     return value
 
@@ -108,16 +108,16 @@ def _if_path(value: object, info: ValidationInfo) -> object:
 
 def program_of(value: object, info: ValidationInfo) -> object:
     """The words of a command; the first may be a path, which starts at the folder of its file."""
-    if not isinstance(value, list | tuple) or not value or not isinstance(value[0], Text):
+    if not isinstance(value, list | tuple) or not value or not isinstance(value[0], SourceText):
         return value
     first = os.path.join(value[0].folder, value[0]) if "/" in value[0] else value[0]
     return [first, *value[1:]]
 
 
 def _pair(value: object, info: ValidationInfo) -> object:
-    if not isinstance(value, Text):
+    if not isinstance(value, SourceText):
         return _settled(value, info)
-    sides = [Text(side, value.folder) for side in _EQUALS.split(value, maxsplit=1)]
+    sides = [SourceText(side, value.folder) for side in _EQUALS.split(value, maxsplit=1)]
     return "=".join(str(path_of(side, info)) for side in sides)
 
 

@@ -13,7 +13,7 @@ from seg_batch.config.overrides import with_settings
 from seg_batch.config.validation import complaint
 from seg_batch.config.workflow.paths import Reading
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.config.yaml_source import Place, Tree, read_tree
+from seg_batch.config.yaml_source import SourcePlace, YamlSource, read_tree
 from seg_batch.core.errors import WorkflowError
 
 
@@ -28,14 +28,14 @@ def read(
     path = Path(path)
     tree = with_settings(read_tree(path), sets)
     if not isinstance(tree.plain, dict):
-        place = tree.values.get((), Place(1, 1, str(path)))
+        place = tree.values.get((), SourcePlace(1, 1, str(path)))
         raise WorkflowError(
             f"{place}: no keys and values: give a workflow like those in workflows/"
         )
     return _checked(tree, path, os.environ if env is None else env)
 
 
-def _checked(tree: Tree, path: Path, env: Mapping[str, str]) -> Workflow:
+def _checked(tree: YamlSource, path: Path, env: Mapping[str, str]) -> Workflow:
     plain = {"name": _name(path), **tree.plain}
     try:
         return Workflow.model_validate(plain, context=Reading(env))

@@ -15,15 +15,15 @@ from seg_batch.config.workflow.cluster import Cluster
 from seg_batch.config.workflow.fields import Count, Post, several
 from seg_batch.config.workflow.option_keys import options_of
 from seg_batch.config.workflow.parts import (
-    Inputs,
-    Limits,
+    InputSettings,
+    LimitSettings,
     Models,
     OnFailure,
     OptionKeys,
-    Outputs,
+    OutputSettings,
 )
 from seg_batch.config.workflow.paths import program_of
-from seg_batch.config.workflow.steps import Name, Predict, Step
+from seg_batch.config.workflow.steps import Name, PredictStep, Step
 from seg_batch.core.run_files import RUNS
 
 # What products are made of. The rest says how, where and when, and may change before a run goes on.
@@ -45,14 +45,14 @@ class Workflow(Frozen):
     model_config = ConfigDict(populate_by_name=True)
 
     name: Name
-    inputs: Inputs | None = None
+    inputs: InputSettings | None = None
     model: Models | None = None
     options: OptionKeys = OptionKeys()
     post: Annotated[Post, BeforeValidator(several)] | None = None
-    outputs: Outputs
+    outputs: OutputSettings
     cluster: Cluster = "auto"
     workers: Count = 0
-    limits: Limits = Limits()
+    limits: LimitSettings = LimitSettings()
     on_failure: OnFailure = OnFailure()
     on_finish: tuple[Command, ...] = ()
     steps: tuple[Step, ...] = ()
@@ -77,7 +77,7 @@ class Workflow(Frozen):
         """The options of each input's plan."""
         return options_of(PredictOptions, self)
 
-    def of_step(self, step: Predict) -> Workflow:
+    def of_step(self, step: PredictStep) -> Workflow:
         """The workflow of this one step: what it says itself, the rest as here."""
         own = {key: getattr(step, key) for key in ("inputs", "model", "options", "post", "outputs")}
         return self.model_copy(update={**own, "name": f"{self.name}-{step.name}", "steps": ()})

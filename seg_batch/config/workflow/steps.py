@@ -16,14 +16,14 @@ from seg_batch.config.command_options import (
 )
 from seg_batch.config.workflow.fields import Post, several
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
-from seg_batch.config.workflow.parts import Inputs, Models, OptionKeys, Outputs
+from seg_batch.config.workflow.parts import InputSettings, Models, OptionKeys, OutputSettings
 from seg_batch.config.workflow.paths import PairText, PathText, Reading
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$")]
 Data = Annotated[tuple[PairText, ...], Field(min_length=1), BeforeValidator(several)]
 
 
-class _Step(Keys):
+class _NamedStep(Keys):
     """``name``: by default that of its command."""
 
     name: Name
@@ -47,15 +47,15 @@ class _Step(Keys):
         """The path of what it makes."""
 
 
-class Predict(_Step):
+class PredictStep(_NamedStep):
     """Segment inputs, each into a product in the folder of ``outputs``."""
 
     do: Literal["predict"]
-    inputs: Inputs
+    inputs: InputSettings
     model: Models | None = None
     options: OptionKeys = OptionKeys()
     post: Annotated[Post, BeforeValidator(several)] | None = None
-    outputs: Outputs
+    outputs: OutputSettings
 
     @property
     def result(self) -> str:
@@ -63,7 +63,7 @@ class Predict(_Step):
 
 
 @with_keys_of(CutOptions)
-class Patches(_Step):
+class PatchesStep(_NamedStep):
     """Cut pairs into the patch dataset ``output``; the arguments of ``segbatch patches``."""
 
     do: Literal["patches"]
@@ -77,7 +77,7 @@ class Patches(_Step):
 
 
 @with_keys_of(TrainOverrides, StartOptions)
-class Train(_Step):
+class TrainStep(_NamedStep):
     """Fit a network to data and write the bundle ``output``; the arguments of ``segbatch train``."""
 
     do: Literal["train"]
@@ -90,7 +90,7 @@ class Train(_Step):
 
 
 @with_keys_of(EvaluateOptions)
-class Evaluate(_Step):
+class EvaluateStep(_NamedStep):
     """Score a model on held-out ``data``, or ``predictions`` against ``truth``, into the folder
     ``output``; the arguments of ``segbatch evaluate``."""
 
@@ -114,5 +114,5 @@ class Evaluate(_Step):
         return self
 
 
-AnyStep = Predict | Patches | Train | Evaluate
+AnyStep = PredictStep | PatchesStep | TrainStep | EvaluateStep
 Step = Annotated[AnyStep, Field(discriminator="do")]

@@ -10,7 +10,7 @@ from seg_batch.config.recipe import Augment
 SOMETIMES = 0.3  # how often a step is taken that takes something away
 
 
-def recoloured(image: np.ndarray, how: Augment, rng: np.random.Generator) -> np.ndarray:
+def vary_intensity(image: np.ndarray, how: Augment, rng: np.random.Generator) -> np.ndarray:
     """Blur, coarser grid and gamma (``SOMETIMES``), contrast, brightness, noise, and a band dropped
     last, because a missing band is constant. Contiguous float32, never the input itself."""
     out = np.array(image, np.float32, order="C")

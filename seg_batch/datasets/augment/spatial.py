@@ -14,7 +14,7 @@ type Pair = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Place:
+class CropPlace:
     """A crop of ``patch`` voxels from ``start`` on, which may lie outside the tile (mirrored there).
 
     ``voxel``: a voxel of the tile that has to stay in the crop, whatever it is warped by.
@@ -25,13 +25,13 @@ class Place:
     voxel: Shape | None = None
 
 
-def place(
+def place_crop(
     tile: Shape,
     patch: Shape,
     how: Augment,
     rng: np.random.Generator,
     voxel: Shape | None = None,
-) -> Place:
+) -> CropPlace:
     """A crop anywhere in the tile, evenly among those that contain ``voxel`` if one is given.
 
     It may leave the tile by ``how.crop_shift`` voxels.
@@ -42,13 +42,13 @@ def place(
         if voxel is not None:
             low, high = max(low, voxel[axis] - p + 1), min(high, voxel[axis])
         start.append(int(rng.integers(low, high + 1)))
-    return Place(tuple(start), patch, voxel)
+    return CropPlace(tuple(start), patch, voxel)
 
 
-def moved(
+def vary_space(
     image: np.ndarray,
     label: np.ndarray,
-    at: Place,
+    at: CropPlace,
     how: Augment,
     rng: np.random.Generator,
     spacing: tuple[float, ...] | None = None,
@@ -67,13 +67,13 @@ def moved(
 
 
 def _warp(
-    at: Place, how: Augment, spacing: tuple[float, ...] | None, rng: np.random.Generator
+    at: CropPlace, how: Augment, spacing: tuple[float, ...] | None, rng: np.random.Generator
 ) -> Warp:
     found = warp(at.patch, how, rng, spacing)
     return found.seen_from(at.start) if at.voxel is None else found.showing(at.start, at.voxel)
 
 
-def crop(values: np.ndarray, at: Place) -> np.ndarray:
+def crop(values: np.ndarray, at: CropPlace) -> np.ndarray:
     """The voxels of a place; outside the tile they are mirrored about its outermost voxels."""
     where = list(zip(at.start, at.patch, values.shape, strict=False))
     if all(a >= 0 and a + p <= n for a, p, n in where):

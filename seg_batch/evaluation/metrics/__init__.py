@@ -14,7 +14,7 @@ from seg_batch.evaluation.metrics.confusion import (
     commonest,
     dice,
     iou,
-    mean,
+    mean_over_classes,
     per_case,
     plain,
 )
@@ -30,7 +30,7 @@ __all__ = [
     "commonest",
     "dice",
     "iou",
-    "mean",
+    "mean_over_classes",
     "per_case",
     "plain",
     "summarise",

@@ -16,7 +16,7 @@ import numpy as np
 
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.evaluation.metrics import surface
-from seg_batch.evaluation.metrics.confusion import Confusion, check
+from seg_batch.evaluation.metrics.confusion import Confusion, check_labels
 
 CELLS = {1: 64, 2: 8, 3: 4}  # per axis, so that the bootstrap has up to 64 cells to draw from
 LIMIT = 40_000_000  # surface voxels of one case: 320 MB
@@ -111,7 +111,7 @@ class CaseScorer:
         self._check(box, window, (truth, found) if valid is None else (truth, found, valid))
         frames = {}
         for name, labels in (("truth", truth), ("found", found)):
-            check(labels if valid is None else labels[valid], self.classes)
+            check_labels(labels if valid is None else labels[valid], self.classes)
             frames[name] = surface.framed(labels, valid, box, window, self.reach, self.classes)
             self._collect(name, box, frames[name])
         self._count(box, frames["truth"], frames["found"])

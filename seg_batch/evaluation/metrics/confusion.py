@@ -35,15 +35,15 @@ class Confusion:
         if valid is not None:
             truth, found = truth[valid], found[valid]
         n = len(self.matrix)
-        check(truth, n)
-        check(found, n)
+        check_labels(truth, n)
+        check_labels(found, n)
         pairs = truth.astype(np.intp).ravel()
         pairs *= n
         pairs += found.ravel().astype(np.intp, copy=False)
         self.matrix += np.bincount(pairs, minlength=n * n).reshape(n, n)
 
 
-def check(indices: np.ndarray, classes: int) -> None:
+def check_labels(indices: np.ndarray, classes: int) -> None:
     """Refuse what is no class index (``ValueError``): counted, it would land in another cell."""
     if indices.dtype.kind not in "biu":
         raise ValueError(f"class indices of type {indices.dtype}: give whole numbers")
@@ -56,10 +56,10 @@ def check(indices: np.ndarray, classes: int) -> None:
 
 def accuracy(matrix: np.ndarray) -> float:
     """Share of the voxels that got their class; NaN without voxels."""
-    return float(shares(matrix))
+    return float(class_shares(matrix))
 
 
-def shares(matrices: np.ndarray) -> np.ndarray:
+def class_shares(matrices: np.ndarray) -> np.ndarray:
     """The accuracy of each matrix of a stack ``(..., K, K)``, as ``(...)``."""
     return _divide(np.trace(matrices, axis1=-2, axis2=-1), matrices.sum((-2, -1)))
 
@@ -99,10 +99,10 @@ def specificity(matrix: np.ndarray) -> np.ndarray:
 def per_case(matrices: list[np.ndarray]) -> np.ndarray:
     """Mean over cases of the Dice of each class; a case counts only for classes it has."""
     table = np.array([dice(m) for m in matrices])
-    return np.array([mean(column) for column in table.T])
+    return np.array([mean_over_classes(column) for column in table.T])
 
 
-def mean(values: np.ndarray) -> float:
+def mean_over_classes(values: np.ndarray) -> float:
     """The mean of what is defined; NaN when nothing is."""
     kept = values[~np.isnan(values)]
     return float(kept.mean()) if kept.size else math.nan

@@ -20,7 +20,7 @@ import numpy as np
 
 from seg_batch.evaluation.metrics import confusion
 from seg_batch.evaluation.metrics.case import CaseScores, boundary_iou
-from seg_batch.evaluation.metrics.confusion import mean, plain
+from seg_batch.evaluation.metrics.confusion import mean_over_classes, plain
 from seg_batch.evaluation.metrics.intervals import interval, resampled_means, resampled_scores
 from seg_batch.evaluation.metrics.size import Unit, size_errors
 
@@ -113,7 +113,7 @@ def _draws(name: str, scores: list[CaseScores], table: np.ndarray, seed: int) ->
 
 def _number(values: np.ndarray, low: float, high: float, digits: int = 4) -> dict[str, Any]:
     return {
-        "mean": plain(mean(values), digits),
+        "mean": plain(mean_over_classes(values), digits),
         "low": plain(low, digits),
         "high": plain(high, digits),
         "cases": int((~np.isnan(values)).sum()),
@@ -150,8 +150,8 @@ def _overall(
 ) -> dict[str, Any]:
     """Accuracy is of all voxels together; means over classes are of the classes' means."""
     counts = np.array([s.confusion for s in scores]) if len(scores) > 1 else scores[0].cells
-    shares = resampled_scores(counts, confusion.shares, seed)
-    low, high = interval(shares, confusion.shares(counts))
+    shares = resampled_scores(counts, confusion.class_shares, seed)
+    low, high = interval(shares, confusion.class_shares(counts))
     return {
         "accuracy": {
             "mean": plain(confusion.accuracy(total)),
@@ -171,9 +171,13 @@ def _over_classes(
     """The mean over classes of each class's mean over cases; without the background."""
     kept = [k for k in range(table.shape[1]) if k != background]
     means, values = _draws(name, scores, table, seed)
-    rows = np.array([mean(row) for row in values[:, kept]])
-    low, high = interval(np.array([mean(row) for row in means[:, kept]]), rows)
-    found = {"mean": mean(np.array([mean(column) for column in table[:, kept].T]))}
+    rows = np.array([mean_over_classes(row) for row in values[:, kept]])
+    low, high = interval(np.array([mean_over_classes(row) for row in means[:, kept]]), rows)
+    found = {
+        "mean": mean_over_classes(
+            np.array([mean_over_classes(column) for column in table[:, kept].T])
+        )
+    }
     numbers = {key: plain(v) for key, v in (found | {"low": low, "high": high}).items()}
     return numbers | {"cases": int((~np.isnan(table[:, kept])).any(1).sum())}
 
@@ -187,7 +191,7 @@ def _per_case(
             "case": case,
             "voxels": int(s.confusion.sum()),
             "accuracy": plain(confusion.accuracy(s.confusion)),
-            "mean_dice": plain(mean(row[kept])),
+            "mean_dice": plain(mean_over_classes(row[kept])),
         }
         for (case, s), row in zip(cases.items(), dice, strict=True)
     ]

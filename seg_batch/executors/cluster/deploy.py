@@ -39,7 +39,7 @@ KEEPING_LITTLE = tuple(
 )
 
 
-def started(spec: ClusterSpec, workers: int, certs: Path | None) -> Any:
+def start_cluster(spec: ClusterSpec, workers: int, certs: Path | None) -> Any:
     """The cluster that ``spec`` names, scaled to ``workers`` processes (or to the spec's own bounds).
 
     ClusterError, in one line, for a missing library, an unknown argument, and any error of the class.

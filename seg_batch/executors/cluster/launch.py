@@ -25,14 +25,14 @@ from seg_batch.executors.cluster.deploy import (
     ON_THIS_MACHINE,
     lifetime_advice,
     opens_to_others,
-    started,
+    start_cluster,
 )
 from seg_batch.executors.cluster.preflight import (
     check_workers,
-    of_latecomers,
+    latecomer_requirements,
     require_same_scheduler,
 )
-from seg_batch.executors.cluster.requirements import Needs
+from seg_batch.executors.cluster.requirements import WorkerRequirements
 from seg_batch.executors.dask_pool import DaskPool, end
 from seg_batch.executors.pool import InlinePool, Pool
 
@@ -42,7 +42,9 @@ LOCAL_S = 300  # for all processes of this machine to start, busy as it may be
 
 @contextmanager
 def open_pool(
-    cluster: str | Mapping[str, Any] | ClusterSpec, workers: int, needs: Needs | None = None
+    cluster: str | Mapping[str, Any] | ClusterSpec,
+    workers: int,
+    needs: WorkerRequirements | None = None,
 ) -> Iterator[Pool]:
     """The pool that ``--cluster`` names: a word, an address, a YAML file, or the content of such a file.
 
@@ -56,11 +58,11 @@ def open_pool(
         return
     with ExitStack() as last_first:
         pool = _dask_pool(spec, workers, last_first)
-        needs = needs or Needs()
+        needs = needs or WorkerRequirements()
         if spec.here:  # the plan has shared out this machine's memory
             needs = replace(needs, memory_bytes=0)
         settled, answers = check_workers(pool, needs)
-        pool.needs = of_latecomers(settled)
+        pool.needs = latecomer_requirements(settled)
         pool.introduce()
         pool.advice += _unused_gpus(needs, answers)
         yield pool
@@ -111,7 +113,7 @@ def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPo
         last_first.callback(shutil.rmtree, certs, ignore_errors=True)
     count = spec.most_workers or workers
     with unheard(), our_settings():
-        cluster = started(spec, count, certs)
+        cluster = start_cluster(spec, count, certs)
     last_first.callback(end, cluster)
     client = _client(cluster)
     name = spec.cluster.rpartition(".")[2]
@@ -167,7 +169,7 @@ def _dashboard(scheduler: Any) -> str | None:
     return f"http://{server.address}:{server.port}/{page}"
 
 
-def _unused_gpus(needs: Needs, answers: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+def _unused_gpus(needs: WorkerRequirements, answers: dict[str, dict[str, Any]]) -> tuple[str, ...]:
     idle = sum(facts["gpus"] > 0 for facts in answers.values())
     if not idle or needs.on_gpu or not needs.libraries:
         return ()

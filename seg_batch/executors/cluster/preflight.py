@@ -22,27 +22,27 @@ from seg_batch.core.run_files import PROBE
 from seg_batch.core.versions import package_version
 from seg_batch.executors.cluster.requirements import (
     BASE,
-    Needs,
-    crowded,
-    facts,
+    WorkerRequirements,
     identity,
-    misfit,
+    mismatch,
+    out_of_memory,
     read_soon,
-    versions,
+    required_versions,
+    worker_facts,
 )
 from seg_batch.executors.pool import Pool
 
 type Answers = dict[str, dict[str, Any]]  # worker -> its facts
 
 
-def check_workers(pool: Pool, needs: Needs) -> tuple[Needs, Answers]:
+def check_workers(pool: Pool, needs: WorkerRequirements) -> tuple[WorkerRequirements, Answers]:
     """The needs with versions, identities and device filled in, and the facts of each worker.
 
     ClusterError, in one line that names a worker, what it has and what is needed.
     """
     settled = replace(
         needs,
-        versions=versions((*BASE, *needs.libraries)),
+        versions=required_versions((*BASE, *needs.libraries)),
         identities=tuple((path, identity(path)) for path in needs.inputs),
         outputs=tuple(dict.fromkeys(str(existing(Path(f))) for f in needs.outputs)),
     )
@@ -52,7 +52,7 @@ def check_workers(pool: Pool, needs: Needs) -> tuple[Needs, Answers]:
         devices = Counter(seen["device"] for seen in answers.values())
         settled = replace(settled, device=devices.most_common(1)[0][0])  # all must have that one
         for worker, seen in answers.items():
-            if why := misfit(seen, settled) or _probe_mismatch(seen, probing):
+            if why := mismatch(seen, settled) or _probe_mismatch(seen, probing):
                 raise ClusterError(f"worker {worker} {why}")
     if needs.memory_bytes:
         _require_free(pool, needs.memory_bytes, answers)
@@ -61,14 +61,14 @@ def check_workers(pool: Pool, needs: Needs) -> tuple[Needs, Answers]:
 
 def require_memory(pool: Pool, needed_bytes: int) -> None:
     """ClusterError where a worker has less free memory than one process is planned to take."""
-    _require_free(pool, needed_bytes, _answers(pool, Needs()))
+    _require_free(pool, needed_bytes, _answers(pool, WorkerRequirements()))
 
 
 def require_same_scheduler(client: Any) -> None:
     """ClusterError when an existing scheduler has other versions: it unpickles tasks, too."""
-    here, address = dict(versions(BASE)), client.scheduler.address
+    here, address = dict(required_versions(BASE)), client.scheduler.address
     try:
-        there = dict(client.run_on_scheduler(versions, BASE))
+        there = dict(client.run_on_scheduler(required_versions, BASE))
     except Exception as error:  # its Python may fail on ours in any way
         client.close(timeout=2)
         raise ClusterError(
@@ -84,16 +84,16 @@ def require_same_scheduler(client: Any) -> None:
             )
 
 
-def of_latecomers(needs: Needs) -> Needs:
+def latecomer_requirements(needs: WorkerRequirements) -> WorkerRequirements:
     """The requirements of a worker that joins later. Of inputs it is their folders, since inputs that
     are done may have been moved away."""
     folders = dict.fromkeys(os.path.dirname(path) or "." for path, _ in needs.identities)
     return replace(needs, identities=tuple((folder, identity(folder)) for folder in folders))
 
 
-def _answers(pool: Pool, needs: Needs) -> Answers:
+def _answers(pool: Pool, needs: WorkerRequirements) -> Answers:
     answers: Answers = {}
-    for worker, answer in pool.answers(facts, needs).items():
+    for worker, answer in pool.answers(worker_facts, needs).items():
         if isinstance(answer, ImportError):
             raise ClusterError(
                 f"worker {worker} can't import segbatch ({answer}): install segbatch "
@@ -115,7 +115,7 @@ def _require_free(pool: Pool, needed: int, answers: Answers) -> None:
     beside = Counter(seen["host"] for seen in answers.values())
     limits = pool.memory_limits()
     for worker, seen in answers.items():
-        if why := crowded(needed, seen, beside[seen["host"]], limits.get(worker, 0)):
+        if why := out_of_memory(needed, seen, beside[seen["host"]], limits.get(worker, 0)):
             raise ClusterError(f"worker {worker} {why}")
 
 
@@ -147,7 +147,7 @@ def _is_orphan(probe: str) -> bool:
     return here and pid.isdigit() and not is_running(int(pid))
 
 
-def _probe_mismatch(seen: dict[str, Any], needs: Needs) -> str | None:
+def _probe_mismatch(seen: dict[str, Any], needs: WorkerRequirements) -> str | None:
     """Why files that a worker writes beside the output do not arrive here; None when they do."""
     for folder, name in seen["outputs"].items():
         if needs.probe and read_soon(Path(folder, name)) != name:

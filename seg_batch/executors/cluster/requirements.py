@@ -29,7 +29,7 @@ type Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Needs:
+class WorkerRequirements:
     """What every worker must have.
 
     ``libraries``: names whose versions must equal those of this process, beside ``BASE``. ``weights``:
@@ -52,7 +52,7 @@ class Needs:
     probe: str = ""
 
 
-def versions(names: tuple[str, ...]) -> Pairs:
+def required_versions(names: tuple[str, ...]) -> Pairs:
     """Installed versions, by name; ``"none"`` for what is not installed."""
     return tuple((name, _version(name)) for name in names)
 
@@ -66,7 +66,7 @@ def _version(name: str) -> str:
         return "none"
 
 
-def device(needs: Needs) -> str:
+def device(needs: WorkerRequirements) -> str:
     """The device that a network uses here, as far as the bytes of its result depend on it."""
     if needs.on_gpu and hardware.gpus():
         return "GPU"
@@ -87,7 +87,7 @@ def identity(path: str) -> str:
         return "nothing"
 
 
-def sha256(path: str) -> str:
+def weights_sha256(path: str) -> str:
     """sha256 of a model's files; ``"nothing"`` where they can't be read."""
     try:
         return files.sha256(Path(path))
@@ -95,13 +95,13 @@ def sha256(path: str) -> str:
         return "nothing"
 
 
-def facts(needs: Needs) -> dict[str, Any]:
+def worker_facts(needs: WorkerRequirements) -> dict[str, Any]:
     """What this process has of what is needed, as plain values, which other versions can read."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "versions": dict(versions(tuple(name for name, _ in needs.versions))),
-        "weights": {path: sha256(path) for path, _ in needs.weights},
+        "versions": dict(required_versions(tuple(name for name, _ in needs.versions))),
+        "weights": {path: weights_sha256(path) for path, _ in needs.weights},
         "inputs": {path: identity(path) for path, _ in needs.identities},
         "outputs": {folder: _probed(Path(folder), needs.probe) for folder in needs.outputs},
         "device": device(needs),
@@ -173,7 +173,7 @@ def _cgroups_free() -> list[int]:
     return free
 
 
-def misfit(seen: dict[str, Any], needs: Needs) -> str | None:
+def mismatch(seen: dict[str, Any], needs: WorkerRequirements) -> str | None:
     """Why a worker with these facts can't do the work, as text after its name; None when it can."""
     for name, wanted in needs.versions:
         if (has := seen["versions"].get(name)) != wanted:
@@ -203,7 +203,7 @@ def misfit(seen: dict[str, Any], needs: Needs) -> str | None:
 _SHARE = "put model, input and output on a file system that all workers share"
 
 
-def crowded(needed: int, seen: dict[str, Any], beside: int, limit: int) -> str | None:
+def out_of_memory(needed: int, seen: dict[str, Any], beside: int, limit: int) -> str | None:
     """Why ``needed`` bytes each for ``beside`` workers on one host exceed the free memory in the facts
     ``seen``; None when they fit. ``limit``: Dask's limit for each worker (0: none)."""
     free = seen["free_bytes"] // beside + seen["rss_bytes"]

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from seg_batch.executors.cluster.requirements import Needs, facts, misfit
+from seg_batch.executors.cluster.requirements import WorkerRequirements, mismatch, worker_facts
 
 TOPIC = "segbatch-unfit"
 LEAVE_S = 30.0
 
-_fits: set[Needs] = set()
+_fits: set[WorkerRequirements] = set()
 
 
 async def answered(function: Callable[..., Any], *args: Any) -> Any:
@@ -25,10 +25,10 @@ async def answered(function: Callable[..., Any], *args: Any) -> Any:
     return await asyncio.to_thread(function, *args)
 
 
-def fitting(needs: Needs, function: Callable[..., Any], *args: Any) -> Any:
+def run_if_fit(needs: WorkerRequirements, function: Callable[..., Any], *args: Any) -> Any:
     """``function(*args)``, if this worker has what the run needs; else the worker leaves."""
     if needs not in _fits:
-        if why := misfit(facts(needs), needs):
+        if why := mismatch(worker_facts(needs), needs):
             _leave(why)
         _fits.add(needs)
     return function(*args)

@@ -21,7 +21,7 @@ _WHY = {
 GIVEN_UP = ("closed", "failed")  # a nanny's status after that
 
 
-class Losses:
+class WorkerEvents:
     """Collects the losses from now on. A worker that leaves as planned (retired, scaled down, at the end
     of its lifetime) is not lost."""
 
@@ -55,7 +55,7 @@ class Losses:
         self._lost.put((worker, reason))
 
 
-def revive(cluster: Any, wanted: int) -> None:
+def respawn(cluster: Any, wanted: int) -> None:
     """Start processes until there are ``wanted``; returns at once."""
 
     def forget() -> None:

@@ -70,7 +70,7 @@ class GatherLogs(WorkerPlugin):
         logging.getLogger().removeHandler(self._handler)
 
 
-class TellName(WorkerPlugin):
+class ReportName(WorkerPlugin):
     name = "segbatch-names"
 
     def setup(self, worker: Any) -> None:

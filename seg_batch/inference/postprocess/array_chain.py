@@ -9,14 +9,14 @@ import numpy as np
 
 from seg_batch.config.postprocess import AnyStep
 from seg_batch.core.geometry import Block, Blocks, Box, Shape
-from seg_batch.inference.postprocess.label_context import Setting
-from seg_batch.inference.postprocess.run import Done, one_by_one, run_step
+from seg_batch.inference.postprocess.label_context import LabelContext
+from seg_batch.inference.postprocess.run import StepChange, one_by_one, run_step
 
 Image = Callable[[Box], tuple[np.ndarray, np.ndarray | None]]
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayBoard:
+class ArrayLabels:
     """A ``block_passes.Board`` of arrays: labels read and written, probabilities ``(classes, *shape)``."""
 
     read: np.ndarray
@@ -47,19 +47,19 @@ class ArrayBoard:
 def run_chain(
     chain: Iterable[AnyStep],
     labels: np.ndarray,
-    setting: Setting,
+    setting: LabelContext,
     *,
     block: Shape | None = None,
     probabilities: np.ndarray | None = None,
     image: Image | None = None,
     spacing: tuple[float, ...] | None = None,
-) -> list[Done]:
+) -> list[StepChange]:
     """Change ``labels`` in place by every step in turn; one block, or blocks of a shape."""
     blocks = Blocks(labels.shape, block or labels.shape)
     found = []
     for step in chain:
         after = np.empty_like(labels)
-        board = ArrayBoard(labels, after, spacing or (1.0,) * labels.ndim, probabilities, image)
+        board = ArrayLabels(labels, after, spacing or (1.0,) * labels.ndim, probabilities, image)
         found.append(run_step(step, board, setting, blocks, one_by_one))
         labels[...] = after
     return found

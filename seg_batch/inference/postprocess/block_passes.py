@@ -14,15 +14,21 @@ import numpy as np
 from seg_batch.config.postprocess import CrfStep, MajorityStep, ThresholdStep
 from seg_batch.core.geometry import Block, Box, Shape
 from seg_batch.inference.postprocess import crf
-from seg_batch.inference.postprocess.component_merge import Facts, Local, Survey, local, survey
-from seg_batch.inference.postprocess.label_context import Setting
+from seg_batch.inference.postprocess.component_merge import (
+    ComponentFacts,
+    ComponentSurvey,
+    Local,
+    local,
+    survey_components,
+)
+from seg_batch.inference.postprocess.label_context import LabelContext
 from seg_batch.inference.postprocess.majority import majority
 from seg_batch.inference.postprocess.neighbour_vote import elected, votes
-from seg_batch.inference.postprocess.object_rules import KEEP, VOTE, Largest, Verdict
+from seg_batch.inference.postprocess.object_rules import KEEP, VOTE, Largest, ObjectRule
 from seg_batch.inference.postprocess.threshold import threshold
 
 
-class Board(Protocol):
+class LabelStore(Protocol):
     """The map that a step reads, and the one that it writes; it travels to wherever a block is done.
 
     Boxes and arrays are in the file's own axes. ``image``: normalised float32 ``(*shape, channels)`` and
@@ -57,9 +63,9 @@ class Rewritten:
 class LocalPass:
     """A step that needs no more than the surroundings of a block: one pass."""
 
-    board: Board
+    board: LabelStore
     step: ThresholdStep | MajorityStep | CrfStep
-    setting: Setting
+    setting: LabelContext
     threads: int = 1
 
     @property
@@ -106,18 +112,18 @@ class LocalPass:
 
 
 @dataclass(frozen=True)
-class Look:
+class BlockContext:
     """The first pass of a step on objects: what is to be known of a block's components."""
 
-    board: Board
-    verdict: Verdict
+    board: LabelStore
+    verdict: ObjectRule
 
-    def __call__(self, block: Block) -> Survey:
+    def __call__(self, block: Block) -> ComponentSurvey:
         one = self.local(block)
         best = None
         if isinstance(self.verdict, Largest):
             best = self.verdict.best(one.facts.take(_interior(one)))
-        return survey(one, self.board.extent, best)
+        return survey_components(one, self.board.extent, best)
 
     def local(self, block: Block) -> Local:
         verdict, extent = self.verdict, self.board.extent
@@ -136,7 +142,7 @@ def _interior(one: Local) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Told:
+class PassResult:
     """A block and what the coordinator says of the components on its faces: those of them that
     are removed and wait for votes, and (in the last pass) the label that each gets."""
 
@@ -149,10 +155,10 @@ class Told:
 class Vote:
     """The second pass, only where objects vote: the votes on components that touch other blocks."""
 
-    look: Look
+    look: BlockContext
     nodata: int
 
-    def __call__(self, told: Told) -> tuple[Block, np.ndarray]:
+    def __call__(self, told: PassResult) -> tuple[Block, np.ndarray]:
         one = self.look.local(told.block)
         new = _all_new(one, self.look.verdict, told)
         ballots = votes(one, new == VOTE, self.nodata)
@@ -161,7 +167,7 @@ class Vote:
         return told.block, ballots
 
 
-def _all_new(one: Local, verdict: Verdict, told: Told) -> np.ndarray:
+def _all_new(one: Local, verdict: ObjectRule, told: PassResult) -> np.ndarray:
     """The verdict on every component of the block; on its faces the coordinator's word."""
     new = verdict(one.facts)
     new[one.on_face] = np.where(told.removed, VOTE, told.new)
@@ -172,10 +178,10 @@ def _all_new(one: Local, verdict: Verdict, told: Told) -> np.ndarray:
 class Rewrite:
     """The last pass: every component gets the label that was decided for it."""
 
-    look: Look
+    look: BlockContext
     nodata: int
 
-    def __call__(self, told: Told) -> Rewritten:
+    def __call__(self, told: PassResult) -> Rewritten:
         one = self.look.local(told.block)
         new = _all_new(one, self.look.verdict, told)
         own = one.facts.label.astype(np.int32)
@@ -198,6 +204,6 @@ class Rewrite:
         return np.where(new == VOTE, chosen, label)
 
 
-def changed(before: Facts, new: np.ndarray) -> int:
+def relabelled(before: ComponentFacts, new: np.ndarray) -> int:
     """How many components get another label."""
     return int(((new != KEEP) & (new != before.label)).sum())

@@ -26,7 +26,7 @@ _LAST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
-class Facts:
+class ComponentFacts:
     """What is known of some components, one entry each: label, size in voxels, the index of the
     first voxel in the extent (C order), and the least and the greatest label across their faces
     (``NOWHERE`` beyond the extent; of a component that no other borders on, low > high)."""
@@ -40,11 +40,11 @@ class Facts:
     def __len__(self) -> int:
         return len(self.label)
 
-    def take(self, chosen: np.ndarray) -> Facts:
+    def take(self, chosen: np.ndarray) -> ComponentFacts:
         parts = (self.label, self.size, self.first, self.low, self.high)
-        return Facts(*(part[chosen] for part in parts))
+        return ComponentFacts(*(part[chosen] for part in parts))
 
-    def grouped(self, groups: np.ndarray) -> Facts:
+    def grouped(self, groups: np.ndarray) -> ComponentFacts:
         """The facts of parts put together: entry ``g`` of what has ``groups == g``."""
         n = int(groups.max(initial=-1)) + 1
         label, size = np.zeros(n, self.label.dtype), np.zeros(n, np.int64)
@@ -55,12 +55,14 @@ class Facts:
         np.minimum.at(first, groups, self.first)
         np.minimum.at(low, groups, self.low)
         np.maximum.at(high, groups, self.high)
-        return Facts(label, size, first, low, high)
+        return ComponentFacts(label, size, first, low, high)
 
     @staticmethod
-    def joined(parts: list[Facts]) -> Facts:
+    def joined(parts: list[ComponentFacts]) -> ComponentFacts:
         names = ("label", "size", "first", "low", "high")
-        return Facts(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+        return ComponentFacts(
+            *(np.concatenate([getattr(p, name) for p in parts]) for name in names)
+        )
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Local:
     block: Block
     labels: np.ndarray
     found: Components
-    facts: Facts
+    facts: ComponentFacts
     on_face: np.ndarray
 
 
@@ -99,7 +101,7 @@ def local(
     low = high = first
     if around is not None:
         low, high = _around(window, held, block.box, found, extent, around)
-    facts = Facts(found.labels, found.sizes, first, low, high)
+    facts = ComponentFacts(found.labels, found.sizes, first, low, high)
     faces = [np.unique(face) for face in _faces(found.ids, block.box, extent).values()]
     on_face = np.unique(np.concatenate(faces)) if faces else np.zeros(0, np.int32)
     return Local(block, labels, found, facts, on_face)
@@ -148,23 +150,23 @@ def _faces(ids: np.ndarray, box: Box, extent: Shape) -> dict[tuple[int, int], np
 
 
 @dataclass(frozen=True)
-class Survey:
+class ComponentSurvey:
     """What one block tells the coordinator: the facts of the components on its faces, where they lie
     there, and ``interior``: whatever a step makes of those that touch no other block."""
 
     block: Block
-    facts: Facts
+    facts: ComponentFacts
     faces: dict[tuple[int, int], np.ndarray]
     interior: object
 
 
-def survey(one: Local, extent: Shape, interior: object) -> Survey:
+def survey_components(one: Local, extent: Shape, interior: object) -> ComponentSurvey:
     """Faces number the components as ``facts`` does."""
     faces = {
         side: np.searchsorted(one.on_face, ids).astype(np.int32)
         for side, ids in _faces(one.found.ids, one.block.box, extent).items()
     }
-    return Survey(one.block, one.facts.take(one.on_face), faces, interior)
+    return ComponentSurvey(one.block, one.facts.take(one.on_face), faces, interior)
 
 
 @dataclass
@@ -177,14 +179,16 @@ class Merger:
 
     blocks: Blocks
     contacts: bool = False
-    _facts: list[Facts] = field(default_factory=list)
+    _facts: list[ComponentFacts] = field(default_factory=list)
     _parts: dict[Shape, slice] = field(default_factory=dict)
     _total: int = 0
-    _waiting: dict[tuple[Shape, int], tuple[int, Facts, np.ndarray]] = field(default_factory=dict)
+    _waiting: dict[tuple[Shape, int], tuple[int, ComponentFacts, np.ndarray]] = field(
+        default_factory=dict
+    )
     _pairs: list[np.ndarray] = field(default_factory=list)
     _contacts: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, found: Survey) -> None:
+    def add(self, found: ComponentSurvey) -> None:
         start = self._total
         self._total += len(found.facts)
         self._parts[found.block.index] = slice(start, self._total)
@@ -199,7 +203,9 @@ class Merger:
             else:
                 self._waiting[key] = mine
 
-    def _meet(self, a: tuple[int, Facts, np.ndarray], b: tuple[int, Facts, np.ndarray]) -> None:
+    def _meet(
+        self, a: tuple[int, ComponentFacts, np.ndarray], b: tuple[int, ComponentFacts, np.ndarray]
+    ) -> None:
         (start_a, facts_a, ids_a), (start_b, facts_b, ids_b) = a, b
         keys = ids_a.astype(np.int64).reshape(-1) * len(facts_b) + ids_b.reshape(-1)
         keys, counts = np.unique(keys, return_counts=True)
@@ -212,7 +218,7 @@ class Merger:
 
     def merged(self) -> Merged:
         """Once every block was added."""
-        facts = Facts.joined(self._facts)
+        facts = ComponentFacts.joined(self._facts)
         pairs = np.concatenate(self._pairs or [np.zeros((2, 0), np.int64)], 1)
         contacts = np.concatenate(self._contacts or [np.zeros((3, 0), np.int64)], 1)
         roots = united(len(facts), pairs) if len(facts) else np.zeros(0, np.int32)
@@ -226,7 +232,7 @@ class Merged:
 
     parts: dict[Shape, slice]
     roots: np.ndarray
-    facts: Facts
+    facts: ComponentFacts
     contacts: np.ndarray
 
     def of(self, block: Block) -> np.ndarray:

@@ -31,7 +31,7 @@ def blocks_of(extent: Shape, chunk: Shape) -> Blocks:
     return Blocks(extent, tuple(shape))
 
 
-def block_bytes(
+def postprocess_block_bytes(
     chain: Iterable[AnyStep],
     block: Shape,
     classes: int,

@@ -46,10 +46,10 @@ from seg_batch.inference.postprocess.crf_kernels import (
     Bilateral,
     Flat,
     Gaussian,
-    Part,
+    PatchPart,
+    crf_winners,
     half_ball,
     normalised,
-    winners,
 )
 
 FLOOR = 1 / 510
@@ -94,9 +94,9 @@ def refine(
         wanted = place.shift(core.start)
         held = wanted.grown((halo(step),) * len(shape)).intersection(Box.whole(shape))
         at, inner = held.slices(), wanted.shift(tuple(-a for a in held.start))
-        part, belief = prepare(probabilities[:, *at], image[at], valid[at], step, spacing)
+        part, belief = prepare_crf(probabilities[:, *at], image[at], valid[at], step, spacing)
         logits = part.flat.take(part.infer(belief, step.iterations, inner))
-        result[place.slices()] = winners(logits[:, *inner.slices()])
+        result[place.slices()] = crf_winners(logits[:, *inner.slices()])
 
     each = voxel_bytes(len(probabilities), image.shape[-1], spacing, step)
     parts = Blocks(core.shape, part_shape(core.shape, halo(step), each, threads))
@@ -147,13 +147,13 @@ def part_shape(core: Shape, halo: int, each: int, threads: int) -> Shape:
     return tuple(shape)
 
 
-def prepare(
+def prepare_crf(
     probabilities: npt.NDArray,
     image: npt.NDArray,
     valid: npt.NDArray[np.bool_],
     step: CrfStep,
     spacing: tuple[float, ...],
-) -> tuple[Part, Array]:
+) -> tuple[PatchPart, Array]:
     """The random field of a part, and the belief it begins with."""
     flat = Flat(valid.shape, tuple(int(step.radius / s) for s in spacing))
     usable = valid & np.isfinite(image).all(axis=-1)
@@ -164,7 +164,7 @@ def prepare(
         np.log(_floored(stored[:, chunk]), out=unary[:, chunk])
         normalised(np.exp(unary[:, chunk]), mask[chunk], belief[:, chunk])
     kernels = (_gaussian(flat, mask, step, spacing), _bilateral(flat, mask, image, step, spacing))
-    return Part(flat, mask, unary, kernels), belief
+    return PatchPart(flat, mask, unary, kernels), belief
 
 
 def _floored(probabilities: npt.NDArray) -> Array:

@@ -204,7 +204,7 @@ def normalised(values: Array, valid: Array, out: Array) -> None:
     np.multiply(values, total, out=out)
 
 
-def winners(values: Array) -> npt.NDArray[np.uint16]:
+def crf_winners(values: Array) -> npt.NDArray[np.uint16]:
     """Index of the largest along the first axis, the first of equals: ``argmax``, but fast."""
     best, index = values[0].copy(), np.zeros(values.shape[1:], np.uint16)
     for at, value in enumerate(values[1:], 1):
@@ -214,7 +214,7 @@ def winners(values: Array) -> npt.NDArray[np.uint16]:
 
 
 @dataclass(frozen=True)
-class Part:
+class PatchPart:
     """The random field over one part. All arrays ``(..., flat.size)``."""
 
     flat: Flat

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.postprocess import AnyStep, MinSizeStep, check, measured
+from seg_batch.config.postprocess import AnyStep, MinSizeStep, check_chain, measured
 from seg_batch.core.errors import PlanError
 from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, Georef, RasterGeoref
 
 
 @dataclass(frozen=True)
-class Setting:
+class LabelContext:
     """``ids``: the label of each class, in the order of the probabilities; ``background``: its label
     or None; ``nodata``: the label of no data, which every step leaves alone; ``unit`` and ``each``: how many
     ``ha`` or ``mL`` a voxel is (None: neither)."""
@@ -24,7 +24,7 @@ class Setting:
     each: float = 0.0
 
     @classmethod
-    def of(cls, card: ModelCard, georef: Georef | None) -> Setting:
+    def of(cls, card: ModelCard, georef: Georef | None) -> LabelContext:
         ids = {c.name: c.id for c in card.classes}
         unit, each = _voxel(georef)
         index = card.background_index
@@ -61,10 +61,10 @@ def _voxel(georef: Georef | None) -> tuple[str | None, float]:
     return (None, 0.0) if georef is None else ("mL", georef.voxel_mm3 / MM3_PER_ML)
 
 
-def require_fit(chain: tuple[AnyStep, ...], card: ModelCard, setting: Setting) -> None:
+def require_chain_fits(chain: tuple[AnyStep, ...], card: ModelCard, setting: LabelContext) -> None:
     """PlanError in one line unless the chain can be carried out on maps of this model and setting."""
     try:
-        check(chain, [c.name for c in card.classes], background=card.background_name)
+        check_chain(chain, [c.name for c in card.classes], background=card.background_name)
     except ValueError as error:
         raise PlanError(f"--post {error}") from None
     for step in chain:

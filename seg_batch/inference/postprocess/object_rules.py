@@ -12,13 +12,13 @@ from typing import Protocol
 import numpy as np
 
 from seg_batch.config.postprocess import FillHolesStep, LargestStep, MinSizeStep
-from seg_batch.inference.postprocess.component_merge import Facts
-from seg_batch.inference.postprocess.label_context import Setting
+from seg_batch.inference.postprocess.component_merge import ComponentFacts
+from seg_batch.inference.postprocess.label_context import LabelContext
 
 KEEP, VOTE = -1, -2
 
 
-class Verdict(Protocol):
+class ObjectRule(Protocol):
     """``only``: the labels whose components it may change; all others may be taken for one label,
     ``rest`` (None: every label matters). ``around``: the label of which it wants to know what its
     components border on (None: of none)."""
@@ -32,7 +32,7 @@ class Verdict(Protocol):
     @property
     def around(self) -> int | None: ...
 
-    def __call__(self, facts: Facts) -> np.ndarray:
+    def __call__(self, facts: ComponentFacts) -> np.ndarray:
         """int32, one per component: ``KEEP``, ``VOTE`` or a label."""
         ...
 
@@ -52,13 +52,13 @@ class Small:
         return None if self.rest == VOTE else tuple(label for label, _ in self.least)
 
     @classmethod
-    def of(cls, step: MinSizeStep, setting: Setting) -> Small:
+    def of(cls, step: MinSizeStep, setting: LabelContext) -> Small:
         sizes = dict.fromkeys(setting.labels(()), step.size) if step.size else {}
         sizes |= {setting.ids[name]: size for name, size in step.classes.items()}
         least = tuple((label, setting.voxels(size)) for label, size in sizes.items() if size)
         return cls(least, _instead(setting))
 
-    def __call__(self, facts: Facts) -> np.ndarray:
+    def __call__(self, facts: ComponentFacts) -> np.ndarray:
         new = np.full(len(facts), KEEP, np.int32)
         for label, least in self.least:
             new[(facts.label == label) & (facts.size < least)] = self.rest
@@ -81,21 +81,21 @@ class Largest:
         return None if self.rest == VOTE else self.labels
 
     @classmethod
-    def of(cls, step: LargestStep, setting: Setting) -> Largest:
+    def of(cls, step: LargestStep, setting: LabelContext) -> Largest:
         return cls(setting.labels(step.classes), _instead(setting))
 
-    def best(self, facts: Facts) -> Facts:
+    def best(self, facts: ComponentFacts) -> ComponentFacts:
         """The largest of each label among these components."""
         order = np.lexsort((facts.first, -facts.size))
         wanted = order[np.isin(facts.label[order], self.labels)]
         _, place = np.unique(facts.label[wanted], return_index=True)
         return facts.take(wanted[place])
 
-    def decided(self, best: Facts) -> Largest:
+    def decided(self, best: ComponentFacts) -> Largest:
         stays = tuple(zip(best.label.tolist(), best.first.tolist(), strict=True))
         return Largest(self.labels, self.rest, stays)
 
-    def __call__(self, facts: Facts) -> np.ndarray:
+    def __call__(self, facts: ComponentFacts) -> np.ndarray:
         new = np.full(len(facts), KEEP, np.int32)
         for label, first in self.stays:
             new[(facts.label == label) & (facts.first != first)] = self.rest
@@ -120,14 +120,14 @@ class Holes:
         return self.background
 
     @classmethod
-    def of(cls, step: FillHolesStep, setting: Setting) -> Holes:
+    def of(cls, step: FillHolesStep, setting: LabelContext) -> Holes:
         assert setting.background is not None  # chain.check saw to it
         return cls(setting.labels(step.classes), setting.background, setting.nodata)
 
-    def __call__(self, facts: Facts) -> np.ndarray:
+    def __call__(self, facts: ComponentFacts) -> np.ndarray:
         hole = (facts.label == self.background) & (facts.low == facts.high)
         return np.where(hole & np.isin(facts.low, self.labels), facts.low, KEEP).astype(np.int32)
 
 
-def _instead(setting: Setting) -> int:
+def _instead(setting: LabelContext) -> int:
     return VOTE if setting.background is None else setting.background

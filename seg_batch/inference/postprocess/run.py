@@ -29,25 +29,25 @@ from seg_batch.config.postprocess import (
 )
 from seg_batch.core.geometry import Blocks
 from seg_batch.inference.postprocess.block_passes import (
-    Board,
+    BlockContext,
+    LabelStore,
     LocalPass,
-    Look,
+    PassResult,
     Rewrite,
-    Told,
     Vote,
-    changed,
+    relabelled,
 )
-from seg_batch.inference.postprocess.component_merge import Facts, Merged, Merger
-from seg_batch.inference.postprocess.label_context import Setting
+from seg_batch.inference.postprocess.component_merge import ComponentFacts, Merged, Merger
+from seg_batch.inference.postprocess.label_context import LabelContext
 from seg_batch.inference.postprocess.neighbour_vote import across, elected
-from seg_batch.inference.postprocess.object_rules import VOTE, Holes, Largest, Small, Verdict
+from seg_batch.inference.postprocess.object_rules import VOTE, Holes, Largest, ObjectRule, Small
 
 # ``each(function, items)``: the results, in any order; raises when one can't be had.
 Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True)
-class Done:
+class StepChange:
     """What a step did: voxels with another label than before; objects with another label (None:
     the step knows no objects)."""
 
@@ -55,7 +55,7 @@ class Done:
     objects: int | None = None
 
 
-class StepRow(TypedDict):
+class PostStepRow(TypedDict):
     """A step after prediction: its JSON, what it is in words, and what it changed."""
 
     step: dict[str, Any]
@@ -71,16 +71,21 @@ def one_by_one(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator
 
 
 def run_step(
-    step: AnyStep, board: Board, setting: Setting, blocks: Blocks, each: Each, threads: int = 1
-) -> Done:
+    step: AnyStep,
+    board: LabelStore,
+    setting: LabelContext,
+    blocks: Blocks,
+    each: Each,
+    threads: int = 1,
+) -> StepChange:
     """Do ``step`` on the whole map of ``board``; every block is written once."""
     if isinstance(step, ThresholdStep | MajorityStep | CrfStep):
         work = LocalPass(board, step, setting, threads)
-        return Done(sum(done.changed for done in each(work, blocks)))
+        return StepChange(sum(done.changed for done in each(work, blocks)))
     return _on_objects(_verdict(step, setting), board, setting, blocks, each)
 
 
-def _verdict(step: MinSizeStep | LargestStep | FillHolesStep, setting: Setting) -> Any:
+def _verdict(step: MinSizeStep | LargestStep | FillHolesStep, setting: LabelContext) -> Any:
     if isinstance(step, MinSizeStep):
         return Small.of(step, setting)
     if isinstance(step, LargestStep):
@@ -89,33 +94,33 @@ def _verdict(step: MinSizeStep | LargestStep | FillHolesStep, setting: Setting) 
 
 
 def _on_objects(
-    verdict: Verdict, board: Board, setting: Setting, blocks: Blocks, each: Each
-) -> Done:
+    verdict: ObjectRule, board: LabelStore, setting: LabelContext, blocks: Blocks, each: Each
+) -> StepChange:
     merger = Merger(blocks, contacts=setting.background is None)
-    inside: list[Facts] = []
-    for found in each(Look(board, verdict), blocks):
+    inside: list[ComponentFacts] = []
+    for found in each(BlockContext(board, verdict), blocks):
         merger.add(found)
         if found.interior is not None:
             inside.append(found.interior)
     merged = merger.merged()
     if isinstance(verdict, Largest):
-        verdict = verdict.decided(verdict.best(Facts.joined([*inside, merged.facts])))
-    look = Look(board, verdict)
+        verdict = verdict.decided(verdict.best(ComponentFacts.joined([*inside, merged.facts])))
+    look = BlockContext(board, verdict)
     new = verdict(merged.facts)
     removed = new == VOTE
     if removed.any():
         new = _voted(merged, new, look, setting, blocks, each)
-    voxels, objects = 0, changed(merged.facts, new)
+    voxels, objects = 0, relabelled(merged.facts, new)
     for done in each(Rewrite(look, setting.nodata), _told(merged, removed, new, blocks)):
         voxels, objects = voxels + done.changed, objects + done.objects
-    return Done(voxels, objects)
+    return StepChange(voxels, objects)
 
 
 def _voted(
     merged: Merged,
     new: np.ndarray,
-    look: Look,
-    setting: Setting,
+    look: BlockContext,
+    setting: LabelContext,
     blocks: Blocks,
     each: Each,
 ) -> np.ndarray:
@@ -131,7 +136,9 @@ def _voted(
     return np.where(removed, chosen, new).astype(np.int32)
 
 
-def _told(merged: Merged, removed: np.ndarray, new: np.ndarray, blocks: Blocks) -> Iterator[Told]:
+def _told(
+    merged: Merged, removed: np.ndarray, new: np.ndarray, blocks: Blocks
+) -> Iterator[PassResult]:
     for block in blocks:
         roots = merged.of(block)
-        yield Told(block, removed[roots], new[roots])
+        yield PassResult(block, removed[roots], new[roots])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from seg_batch.config.postprocess import ThresholdStep
-from seg_batch.inference.postprocess.label_context import Setting
+from seg_batch.inference.postprocess.label_context import LabelContext
 
 
 def threshold(
-    labels: np.ndarray, probabilities: np.ndarray, step: ThresholdStep, setting: Setting
+    labels: np.ndarray, probabilities: np.ndarray, step: ThresholdStep, setting: LabelContext
 ) -> np.ndarray:
     """New labels by the equation of ``ThresholdStep``; ``probabilities`` ``(classes, *shape)`` uint8.
 
@@ -34,7 +34,7 @@ def _otherwise(
     probabilities: np.ndarray,
     limits: list[float | None],
     ids: np.ndarray,
-    setting: Setting,
+    setting: LabelContext,
 ) -> np.ndarray:
     """The labels where no class passes its threshold."""
     free = [k for k, limit in enumerate(limits) if limit is None]

@@ -2,7 +2,7 @@
 
 The window is read once and stitched (``stitch``). Rows become labels as they are finished, and
 probabilities where those are kept; their sums are freed with them. Voxels that no model decides
-get what ``Empty`` says, whether or not their tile was predicted (law 8).
+get what ``EmptyRule`` says, whether or not their tile was predicted (law 8).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
 from seg_batch.inference.sliding_window.stitch import (
     Counts,
-    Empty,
+    EmptyRule,
     Stitcher,
-    all_empty,
-    below,
+    is_all_empty,
+    low_values,
     quantised,
     winners,
 )
@@ -75,16 +75,16 @@ class _Blank:
     """Voxels of a block that no model decides: ``low`` by the skip rule, ``without`` any data; None
     where nothing can be. ``sure``: uint8 ``(classes, 1)``, 255 for the class of the skip rule."""
 
-    empty: Empty
+    empty: EmptyRule
     low: np.ndarray | None
     without: np.ndarray | None
     sure: np.ndarray
 
     @classmethod
-    def of(cls, inside: Pixels, empty: Empty, ids: np.ndarray) -> _Blank:
+    def of(cls, inside: Pixels, empty: EmptyRule, ids: np.ndarray) -> _Blank:
         return cls(
             empty,
-            low=None if empty.below is None else below(inside, empty),
+            low=None if empty.below is None else low_values(inside, empty),
             without=None if inside.valid is None else ~inside.any_valid(),
             sure=(ids == empty.below_label)[:, None] * np.uint8(255),
         )
@@ -125,7 +125,7 @@ def predict_block(
     blank = _Blank.of(held[box.slices(window.start)], stitcher.empty, ids)
     labels, counts = np.empty(box.shape, ids.dtype), Counts()
     seams = SeamCounter(stitcher.taper, ids, box)
-    if all_empty(held, stitcher.empty):
+    if is_all_empty(held, stitcher.empty):
         counts.tiles = counts.skipped = stitcher.grid.count(box)
         on_tiles(counts.tiles)
         blank.fill(slice(None), labels, probabilities)
@@ -144,7 +144,7 @@ def predict_block(
     return BlockResult(labels, seams.counts, counts.tiles, counts.skipped, unreadable)
 
 
-def _mark(labels: np.ndarray, box: Box, unreadable: list[Box], empty: Empty) -> None:
+def _mark(labels: np.ndarray, box: Box, unreadable: list[Box], empty: EmptyRule) -> None:
     """Set the voxels that could not be read, which hold no data."""
     for hole in unreadable:
         part = hole.intersection(box)

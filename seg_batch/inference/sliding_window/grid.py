@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Grid, Shape
 
@@ -30,7 +30,7 @@ def _overlap_and_margin(
     return overlap, margin
 
 
-def make_grid(extent: Shape, card: ModelCard, options: Options) -> tuple[Grid, int]:
+def make_grid(extent: Shape, card: ModelCard, options: PredictOptions) -> tuple[Grid, int]:
     """The grid over a view of ``extent`` and the model's spatial rank.
 
     A 2-D model on a volume gets patches one slice thick. The sides of a ``finer`` model are counted

@@ -59,7 +59,7 @@ def border_planes(taper: Taper, axis: int) -> np.ndarray:
     return np.array(sorted(edges - {0, extent}), np.int64)
 
 
-def beside(borders: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray]:
+def seam_sides(borders: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray]:
     """``(border, inside)``: the border planes with room beside them, and two planes for each."""
     if not len(borders):
         return borders, borders
@@ -73,7 +73,7 @@ def beside(borders: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=12)
 def _counted_planes(taper: Taper, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """Of the whole extent; all blocks of a run share a taper, and to look at every tile takes time."""
-    return beside(border_planes(taper, axis), taper.grid.extent[axis])
+    return seam_sides(border_planes(taper, axis), taper.grid.extent[axis])
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Empty:
+class EmptyRule:
     """Which voxels are empty, and what they get: no valid channel -> ``label``; first channel at
     most ``below`` (physical units) -> ``below_label``. Tiles of nothing else are not predicted.
     Of the voxels without a valid channel, those that could not be read -> ``unreadable_label``
@@ -71,7 +71,7 @@ def cut(held: Pixels, window: Box, box: Box, extent: Shape) -> Pixels:
     return held[index]
 
 
-def below(pixels: Pixels, empty: Empty) -> np.ndarray:
+def low_values(pixels: Pixels, empty: EmptyRule) -> np.ndarray:
     """bool ``shape``: first channel valid and at most ``empty.below``; all False without a rule."""
     if empty.below is None:
         return np.zeros(pixels.values.shape[:-1], bool)
@@ -81,14 +81,14 @@ def below(pixels: Pixels, empty: Empty) -> np.ndarray:
     return low if pixels.valid is None else low & pixels.valid[..., 0]
 
 
-def is_empty(patch: Pixels, empty: Empty) -> bool:
+def is_empty(patch: Pixels, empty: EmptyRule) -> bool:
     """True when no voxel of the patch needs the model: skipping it changes no label (law 8)."""
     if patch.valid is None and empty.below is None:
         return False
-    return not (patch.any_valid() & ~below(patch, empty)).any()
+    return not (patch.any_valid() & ~low_values(patch, empty)).any()
 
 
-def all_empty(held: Pixels, empty: Empty) -> bool:
+def is_all_empty(held: Pixels, empty: EmptyRule) -> bool:
     """``is_empty`` of a whole window, some rows at a time: most that hold anything do so early."""
     rows = max(1, ROWS_VOXELS // max(1, math.prod(held.values.shape[1:])))
     return all(is_empty(held[r : r + rows], empty) for r in range(0, len(held.values), rows))
@@ -143,7 +143,7 @@ class Stitcher:
     classes: int
     rank: int
     batch: int
-    empty: Empty
+    empty: EmptyRule
 
     def sums(
         self,

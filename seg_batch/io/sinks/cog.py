@@ -30,7 +30,7 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.files import require_room
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
-from seg_batch.io.sinks.cog_overviews import majority, mean
+from seg_batch.io.sinks.cog_overviews import majority_overview, mean_overview
 from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec, Read, ahead
 from seg_batch.io.sources.formats.raster import limit_gdal_cache
 
@@ -119,7 +119,7 @@ def window_of(box: Box) -> Window:
 
 def _write_overviews(plain: Path, spec: ProductSpec) -> None:
     """One file for each halving, until one tile holds it."""
-    smaller = mean if spec.is_probabilities else majority
+    smaller = mean_overview if spec.is_probabilities else majority_overview
     while max(spec.extent) > TILE:
         overview = plain.with_name(plain.name + ".ovr")
         half = spec.halved()

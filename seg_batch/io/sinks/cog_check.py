@@ -15,7 +15,7 @@ from rasterio.errors import RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
-from seg_batch.core.georef import Georef, RasterGeoref, differences
+from seg_batch.core.georef import Georef, RasterGeoref, georef_differences
 from seg_batch.io.sinks.cog import TILE, palette, quiet, window_of
 from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, samples
 from seg_batch.io.sources.formats.raster import raster_georef
@@ -60,7 +60,7 @@ def _shape(file: Any, spec: ProductSpec) -> Iterator[str]:
 def place_changes(expected: RasterGeoref, actual: RasterGeoref, extent: Shape) -> list[str]:
     """The differences of two georeferences, except those that only come from GeoTIFF's notation;
     corners may move by a millionth of a pixel."""
-    wrong = differences(expected, _in_notation_of(actual, expected), _RELATIVE)
+    wrong = georef_differences(expected, _in_notation_of(actual, expected), _RELATIVE)
     shift = _corner_shift(expected, actual, extent)
     return wrong if shift <= _PIXELS else [*wrong, f"transform: corners moved by {shift} pixels"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def majority(labels: np.ndarray) -> np.ndarray:
+def majority_overview(labels: np.ndarray) -> np.ndarray:
     """``(..., y, x)`` labels to ``(..., ceil(y/2), ceil(x/2))``: the most frequent label of
     each 2 x 2, where nodata counts as a label. Ties are resolved always in the same way."""
     p, q, r, s = _quarters(labels)
@@ -17,7 +17,7 @@ def majority(labels: np.ndarray) -> np.ndarray:
     return _where((q == s) | (r == s), s, out)
 
 
-def mean(values: np.ndarray) -> np.ndarray:
+def mean_overview(values: np.ndarray) -> np.ndarray:
     """``(..., y, x)`` uint8 to ``(..., ceil(y/2), ceil(x/2))``: the rounded mean of each 2 x 2."""
     total = np.full((), 2, np.uint16)
     for quarter in _quarters(values):

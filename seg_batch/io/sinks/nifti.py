@@ -23,9 +23,9 @@ import numpy as np
 
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Box
-from seg_batch.core.georef import differences
+from seg_batch.core.georef import georef_differences
 from seg_batch.core.hardware import cores
-from seg_batch.io.sinks.nifti_header import head, stated
+from seg_batch.io.sinks.nifti_header import header_bytes, stated
 from seg_batch.io.sinks.spec import ProductSpec, Read, ahead, damaged, samples
 from seg_batch.io.sources.formats.nifti import open_nifti
 from seg_batch.io.sources.formats.nifti_header import read_layout, volume_georef
@@ -42,7 +42,7 @@ def write_nifti(part: Path, spec: ProductSpec, read: Read, *, again: Read, compr
     DamagedError when the voxels do not read back from their places.
     """
     plain = part.with_name("plain.nii") if compress else part
-    first = head(spec)
+    first = header_bytes(spec)
     with plain.open("wb") as file:
         file.write(first)
         for box, values in ahead(read, spec.boxes()):
@@ -111,7 +111,7 @@ def check_nifti(part: Path, spec: ProductSpec, crc: int) -> None:
     """DamagedError unless the closed file reads back: shape, geometry with codes, every byte."""
     try:
         layout = read_layout(part)
-        wrong = differences(stated(spec), volume_georef(layout.header), _FLOAT32)
+        wrong = georef_differences(stated(spec), volume_georef(layout.header), _FLOAT32)
         written = layout.shape, layout.volumes, layout.dtype.name
         with gzip.open(part) if layout.compressed else part.open("rb") as file:
             same = _crc(file) == crc  # type: ignore[arg-type]

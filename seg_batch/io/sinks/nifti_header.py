@@ -32,7 +32,7 @@ _PLACE = [
 ]
 
 
-def head(spec: ProductSpec) -> bytes:
+def header_bytes(spec: ProductSpec) -> bytes:
     """Header, one comment extension with provenance and classes as JSON, padding; little-endian."""
     header = _header(spec).as_byteswapped("<")
     classes = {c.id: c.name for c in spec.classes}

@@ -13,7 +13,7 @@ import numpy as np
 from seg_batch.core.errors import OutputError
 from seg_batch.core.files import files_in
 from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, differences
+from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, georef_differences
 from seg_batch.core.registry.formats import PRODUCTS, products_of
 from seg_batch.io.sinks.publish import publishing, require_writable
 from seg_batch.io.sinks.spec import ProductSpec, Read
@@ -86,7 +86,9 @@ def _counts(bins: np.ndarray) -> dict[int, int]:
     return {int(i): int(bins[i]) for i in np.flatnonzero(bins)}
 
 
-def export(store: WorkStore, path: Path, spec: ProductSpec, labels: str = "labels") -> Product:
+def export_product(
+    store: WorkStore, path: Path, spec: ProductSpec, labels: str = "labels"
+) -> Product:
     """Labels (or probabilities) of the store as the file that ``path`` names, checked, in place.
     ``labels``: which of the store's maps.
 
@@ -135,10 +137,10 @@ def geometry_changes(path: Path, expected: Georef, extent: Shape) -> list[str]:
         from seg_batch.io.sinks.cog_check import place_changes
 
         return place_changes(expected, found, extent)
-    plain = differences(expected, found, _FLOAT32)
+    plain = georef_differences(expected, found, _FLOAT32)
     if isinstance(expected, VolumeGeoref) and not (expected.sform_code or expected.qform_code):
         coded = replace(expected, sform=expected.affine, sform_code=1)
-        plain = min(plain, differences(coded, found, _FLOAT32), key=len)
+        plain = min(plain, georef_differences(coded, found, _FLOAT32), key=len)
     return plain
 
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seg_batch.core.errors import BusyError, OutputError
-from seg_batch.core.files import flush, held, held_folder, is_at, told
-from seg_batch.core.run_files import PART, beside
+from seg_batch.core.files import file_lock, flush, held_folder, is_at, translate_os_errors
+from seg_batch.core.run_files import PART, path_beside
 
 _ASIDE = "earlier"
 
@@ -36,8 +36,8 @@ def require_writable(folder: Path) -> None:
 def publishing(path: Path) -> Iterator[Path]:
     """The path to write to, a file or a folder; what exists at ``path`` changes only on success.
     OutputError when the disk refuses, or another process is publishing the same."""
-    folder = beside(path, PART)
-    with told(path):
+    folder = path_beside(path, PART)
+    with translate_os_errors(path):
         folder.mkdir(exist_ok=True)
         with held_folder(folder, _busy(path)):
             try:
@@ -53,10 +53,10 @@ def publishing(path: Path) -> Iterator[Path]:
 def tidy(path: Path) -> None:
     """Remove what a killed process left beside ``path``, and restore the earlier result that it had
     moved; does nothing while another run is writing. OutputError when the disk refuses."""
-    folder = beside(path, PART)
+    folder = path_beside(path, PART)
     if not folder.is_dir():
         return
-    with told(path), suppress(BusyError), held(folder, _busy(path)) as handle:
+    with translate_os_errors(path), suppress(BusyError), file_lock(folder, _busy(path)) as handle:
         if is_at(folder, handle):
             _sweep(folder, path)
             shutil.rmtree(folder, ignore_errors=True)

@@ -15,7 +15,7 @@ import numpy as np
 from seg_batch.config.card import ClassInfo
 from seg_batch.core.errors import DamagedError
 from seg_batch.core.geometry import Blocks, Box, Shape
-from seg_batch.core.georef import Georef, from_json, to_json
+from seg_batch.core.georef import Georef, georef_from_json, georef_to_json
 
 # ``read(box)`` gives labels of the box's shape, or probabilities ``(classes, *shape)``.
 Read = Callable[[Box], np.ndarray]
@@ -42,12 +42,12 @@ class StoreSpec:
     versions: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "georef": to_json(self.georef)}
+        return {**asdict(self), "georef": georef_to_json(self.georef)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> StoreSpec:
         shapes = {name: tuple(data[name]) for name in ("extent", "chunk")}
-        return cls(**{**data, **shapes, "georef": from_json(data["georef"])})
+        return cls(**{**data, **shapes, "georef": georef_from_json(data["georef"])})
 
 
 @dataclass(frozen=True)

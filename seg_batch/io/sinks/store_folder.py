@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import BusyError, OutputError
-from seg_batch.core.files import held, read_json, told, write_json
+from seg_batch.core.files import file_lock, read_json, translate_os_errors, write_json
 from seg_batch.core.run_files import PARTIAL
 
 STEP = "post-"  # prefix of the maps after a step
@@ -53,7 +53,7 @@ class StoreFolder:
 
     def note_steps(self, steps: dict[str, Any]) -> None:
         """Store which steps are done; see ``inference.postprocess_run``."""
-        with told(self.path):
+        with translate_os_errors(self.path):
             write_json(self.path / DONE / _STEPS, steps)
 
     def steps(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class StoreFolder:
 
     def remember(self, sha256: str) -> None:
         """Note a product before it is moved into place, so that it is known as ours after a crash."""
-        with told(self.path):
+        with translate_os_errors(self.path):
             write_json(self.path / DONE / _EXPORTED, [*self.exported(), sha256])
 
     def exported(self) -> list[str]:
@@ -75,7 +75,7 @@ class StoreFolder:
         if not self.lock_file.exists():
             return None
         try:
-            with held(self.lock_file, BusyError("")):
+            with file_lock(self.lock_file, BusyError("")):
                 return False
         except BusyError:
             return True

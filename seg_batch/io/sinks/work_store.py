@@ -29,7 +29,7 @@ import zarr
 
 from seg_batch.config.postprocess import describe
 from seg_batch.core.errors import BusyError, DamagedError, StoreError
-from seg_batch.core.files import flush, held, read_json, told, write_json
+from seg_batch.core.files import file_lock, flush, read_json, translate_os_errors, write_json
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import is_running
 from seg_batch.core.run_files import PART
@@ -45,7 +45,7 @@ def fingerprint_digest(fingerprint: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+def fingerprint_differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """One phrase for each difference of two fingerprints: ``overlap: 64 became 32``."""
     before, after = plain(before), plain(after)
     changed = [k for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
@@ -79,7 +79,7 @@ class WorkStore(StoreFolder):
 
         StoreError when ``path`` exists, OutputError when the disk refuses.
         """
-        with told(path):
+        with translate_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep_parts(path)
             part = path.with_name(f"{path.name}{PART}-{os.getpid()}")
@@ -126,7 +126,7 @@ class WorkStore(StoreFolder):
         unless the block is made of whole chunks, OutputError when the disk refuses.
         """
         self._require_aligned(block.box)
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             self._write_chunks("labels", block.box, labels)
             if probabilities is not None:
@@ -141,7 +141,7 @@ class WorkStore(StoreFolder):
     def new_map(self) -> str:
         """Create an array like ``labels`` for the map after a step; returns its unique name."""
         name = f"{STEP}{uuid.uuid4().hex[:12]}"
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
             create_labels(group, name, self.spec)
@@ -150,7 +150,7 @@ class WorkStore(StoreFolder):
     def write_map(self, name: str, block: Block, labels: np.ndarray) -> None:
         """Write the block's chunks of a map and flush them; see ``write``."""
         self._require_aligned(block.box)
-        with told(self.path):
+        with translate_os_errors(self.path):
             self._require_same()
             self._write_chunks(name, block.box, labels)
 
@@ -247,8 +247,8 @@ class WorkStore(StoreFolder):
 
         StoreError when another run has it. Leftovers of killed writers are removed.
         """
-        with held(self.lock_file, self._busy()) as handle:
-            with told(self.path):
+        with file_lock(self.lock_file, self._busy()) as handle:
+            with translate_os_errors(self.path):
                 self._require_same()
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, str(os.getpid()).encode(), 0)

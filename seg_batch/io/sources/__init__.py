@@ -9,10 +9,10 @@ from pathlib import Path
 
 from seg_batch.core.registry.formats import FORMATS
 from seg_batch.io.sources.detect import detect
-from seg_batch.io.sources.iterate import corner_traps, pieces
+from seg_batch.io.sources.iterate import corner_warnings, pieces
 from seg_batch.io.sources.protocol import Source, SourceInfo
 
-__all__ = ["Source", "SourceInfo", "corner_traps", "open_source", "pieces", "stage"]
+__all__ = ["Source", "SourceInfo", "corner_warnings", "open_source", "pieces", "stage"]
 
 
 def open_source(

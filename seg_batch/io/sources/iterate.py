@@ -45,7 +45,7 @@ def _slab(info: SourceInfo, max_bytes: int) -> Shape:
     return tuple(slab)
 
 
-def corner_traps(source: Source) -> tuple[str, ...]:
+def corner_warnings(source: Source) -> tuple[str, ...]:
     """A warning for each channel whose corners hold one suspicious value that no tag declares.
 
     A collar of -9999 without a nodata tag would be segmented as if it were ground. Only what no

@@ -11,7 +11,7 @@ from seg_batch.core.errors import ReadError
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.protocol import Source
-from seg_batch.io.sources.tolerant_read import hold
+from seg_batch.io.sources.tolerant_read import read_window
 
 AT_ONCE_BYTES = 32 << 20  # of one read, which is what memory follows
 
@@ -33,7 +33,7 @@ def thumbnail(source: Source, box: Box, shape: Shape) -> Pixels:
         for a, n, m in zip(box.start, box.shape, shape, strict=True)
     ]
     side = _side(box.shape, source.info.voxel_bytes)
-    return downsample(lambda part: hold(source, part)[0], box, places, side)
+    return downsample(lambda part: read_window(source, part)[0], box, places, side)
 
 
 def downsample(

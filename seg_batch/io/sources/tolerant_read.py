@@ -16,7 +16,7 @@ WAITS_S = (0.1, 0.4)
 PATIENCE = 8  # reads that may fail one after another; then nothing is waited for until one succeeds
 
 
-def hold(source: Source, window: Box) -> tuple[Pixels, list[Box]]:
+def read_window(source: Source, window: Box) -> tuple[Pixels, list[Box]]:
     """One read of the window; where that fails, whatever can be read of it, and where nothing can."""
     try:
         return source.read(window), []
@@ -50,7 +50,7 @@ def _salvage(source: Source, window: Box) -> tuple[Pixels, list[Box]]:
     return Pixels(values, valid, scale, offset), holes
 
 
-class Again:
+class RetryLimit:
     """Of one source; a file whose disk is dead costs a few seconds, however many chunks it has."""
 
     def __init__(self) -> None:

@@ -94,7 +94,7 @@ def _of_fixed(
     return fixed, _require_factor(factor, path)
 
 
-def require_memory(model: keras.Model, sides: Shape) -> None:
+def require_patch_memory(model: keras.Model, sides: Shape) -> None:
     needed, there = activation_bytes(model, sides), hardware.memory_bytes()
     if needed > there:
         raise InputError(

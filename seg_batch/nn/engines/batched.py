@@ -76,7 +76,7 @@ class Batched:
 
 
 @dataclass(frozen=True)
-class Network:
+class LoadedNetwork:
     """A loaded model with one input of `channels` and one output of `outputs` per voxel, of `rank` axes;
     the rest as `Batched` takes it. `gpu`: it computes on one."""
 
@@ -124,7 +124,7 @@ class ModelPredictor(Batched):
         self.channels, self.rank = network.channels, network.rank
         self.classes = max(network.outputs, 2)
 
-    def load(self, weights: Path, sha256: str | None) -> Network:
+    def load(self, weights: Path, sha256: str | None) -> LoadedNetwork:
         """The model in the file, made ready to compute in `precision`."""
         raise NotImplementedError
 

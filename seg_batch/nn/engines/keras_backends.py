@@ -21,8 +21,8 @@ from seg_batch.core.errors import PlanError
 from seg_batch.core.registry.engines import EngineInfo
 from seg_batch.nn.engines.batched import (
     Forward,
+    LoadedNetwork,
     ModelPredictor,
-    Network,
     Shape,
     two_classes,
     unfit_shape,
@@ -35,7 +35,7 @@ INSTALL = {"jax": "pip install jax", "torch": "pip install torch"}
 class AnyKerasPredictor(ModelPredictor):
     """The model in a ``.keras`` file as a function of patches; see `ModelPredictor`."""
 
-    def load(self, weights: Path, sha256: str | None) -> Network:
+    def load(self, weights: Path, sha256: str | None) -> LoadedNetwork:
         from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
         from seg_batch.nn.backend import keras
         from seg_batch.nn.loading import load_model
@@ -48,7 +48,9 @@ class AnyKerasPredictor(ModelPredictor):
                 "--precision mixed: use --precision float32"
             )
         model = load_model(weights, sha256=sha256)
-        return Network.of_keras(model, partial(compiled, fold_batchnorm(model, policy)), gpu=gpu)
+        return LoadedNetwork.of_keras(
+            model, partial(compiled, fold_batchnorm(model, policy)), gpu=gpu
+        )
 
 
 def _started(backend: str) -> bool:

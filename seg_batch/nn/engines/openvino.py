@@ -22,14 +22,14 @@ from seg_batch.core.errors import BundleError, PlanError
 from seg_batch.core.registry.engines import EngineInfo
 from seg_batch.nn.engines.batched import (
     Forward,
+    LoadedNetwork,
     ModelPredictor,
-    Network,
     Shape,
     two_classes,
     unfit_shape,
 )
 from seg_batch.nn.engines.openvino_cache import converted, read
-from seg_batch.nn.engines.openvino_import import core, openvino
+from seg_batch.nn.engines.openvino_import import openvino, openvino_core
 from seg_batch.nn.engines.openvino_precision import parts
 from seg_batch.nn.engines.steady import is_x86, steadied
 from seg_batch.nn.weights import verified
@@ -45,8 +45,8 @@ class OpenVINOPredictor(ModelPredictor):
     `precision` is "mixed".
     """
 
-    def load(self, weights: Path, sha256: str | None) -> Network:
-        self._core = core()
+    def load(self, weights: Path, sha256: str | None) -> LoadedNetwork:
+        self._core = openvino_core()
         if self.precision == "mixed" and not _has_bfloat16(self._core):
             raise PlanError(
                 "this CPU does not compute in bfloat16, which --precision mixed asks OpenVINO for: "
@@ -56,7 +56,7 @@ class OpenVINOPredictor(ModelPredictor):
         files = read(weights) if weights.suffix == ".xml" else converted(weights, hashed)
         self._model = _parsed(self._core, files, weights)
         image, classes = self._model.input(0).partial_shape, self._model.output(0).partial_shape
-        return Network(
+        return LoadedNetwork(
             self._compile,
             channels=image[-1].get_length(),
             rank=len(image) - 2,

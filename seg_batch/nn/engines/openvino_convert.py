@@ -23,7 +23,7 @@ import numpy as np
 from seg_batch.core import errors
 from seg_batch.core.errors import BundleError, SegbatchError
 from seg_batch.core.resources import PACKAGE
-from seg_batch.nn.engines.openvino_import import core, openvino
+from seg_batch.nn.engines.openvino_import import openvino, openvino_core
 
 
 def convert(weights: Path, xml: Path) -> None:
@@ -76,7 +76,7 @@ def to_openvino(model: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.pb"
         file.write_bytes(graph.as_graph_def().SerializeToString())
-        found = core().read_model(file)
+        found = openvino_core().read_model(file)
     # A graph names no outputs, so each tensor that nothing reads became one (SiLU leaves such).
     result = found.output(graph.outputs[0].name).node
     return openvino.Model([result], found.get_parameters(), found.get_friendly_name())

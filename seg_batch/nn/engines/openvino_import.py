@@ -26,11 +26,11 @@ class _AtFirstUse:
 
 openvino: Any = _AtFirstUse()
 
-__all__ = ["core", "openvino"]
+__all__ = ["openvino", "openvino_core"]
 
 
 @functools.cache
-def core() -> Any:
+def openvino_core() -> Any:
     """The one core of this process, which stays.
 
     A core gives the thread that compiles with it a stack for signals, and frees that when it goes:

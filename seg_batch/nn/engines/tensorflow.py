@@ -27,7 +27,7 @@ import numpy as np
 from seg_batch.core import hardware
 from seg_batch.core.errors import PlanError
 from seg_batch.core.registry.engines import EngineInfo
-from seg_batch.nn.engines.batched import Forward, ModelPredictor, Network, unfit_shape
+from seg_batch.nn.engines.batched import Forward, LoadedNetwork, ModelPredictor, unfit_shape
 from seg_batch.nn.engines.openvino import INSTALL as INSTALL_OPENVINO
 from seg_batch.nn.engines.steady import tensorflow_may_thread, warn_of_one_thread
 
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 class KerasPredictor(ModelPredictor):
     """The model in a ``.keras`` file as a function of patches; see `ModelPredictor`."""
 
-    def load(self, weights: Path, sha256: str | None) -> Network:
+    def load(self, weights: Path, sha256: str | None) -> LoadedNetwork:
         from seg_batch.nn.backend import ONEDNN
         from seg_batch.nn.loading import load_model
 
@@ -49,7 +49,9 @@ class KerasPredictor(ModelPredictor):
         if gpu:
             _steady_gpu(tf, self.precision)
         folded = _computing(model, self.precision, gpu)
-        return Network.of_keras(model, partial(compiled, folded), gpu=gpu, exhausted=exhausted())
+        return LoadedNetwork.of_keras(
+            model, partial(compiled, folded), gpu=gpu, exhausted=exhausted()
+        )
 
 
 def library() -> Any:

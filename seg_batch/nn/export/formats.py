@@ -38,7 +38,7 @@ DICE_LOSS = 0.01  # what int8 may cost in mean Dice, where there is a held-out p
 
 
 @dataclass(frozen=True)
-class Format:
+class ExportFormat:
     """``file``: its name inside the export's folder. ``module``: of this room. ``libraries``: what
     has to be importable, for int8 those of ``int8_libraries`` too. ``batch``: patches at once; 0:
     any number. ``quantize``: the precisions it can be written in."""
@@ -60,8 +60,8 @@ class Format:
 FORMATS = {
     form.name: form
     for form in (
-        Format("savedmodel", "1", "savedmodel", "TensorFlow Serving"),
-        Format(
+        ExportFormat("savedmodel", "1", "savedmodel", "TensorFlow Serving"),
+        ExportFormat(
             "tflite",
             "model.tflite",
             "tflite",
@@ -70,14 +70,14 @@ FORMATS = {
             batch=1,
             quantize=("float32", "float16", "dynamic", "int8"),
         ),
-        Format(
+        ExportFormat(
             "onnx",
             "model.onnx",
             "onnx",
             "onnxruntime, TensorRT",
             ("tf2onnx", "onnx", "onnxruntime"),
         ),
-        Format(
+        ExportFormat(
             "openvino",
             "model.xml",
             "openvino",
@@ -86,13 +86,13 @@ FORMATS = {
             ("nncf",),
             quantize=("float32", "int8"),
         ),
-        Format("keras", "model.keras", "keras_file", "Keras 3, a bundle", tolerance="same"),
-        Format("h5", "model.h5", "keras_file", "Keras, legacy", tolerance="same"),
+        ExportFormat("keras", "model.keras", "keras_file", "Keras 3, a bundle", tolerance="same"),
+        ExportFormat("h5", "model.h5", "keras_file", "Keras, legacy", tolerance="same"),
     )
 }
 
 
-def chosen(name: str, quantize: str) -> Format:
+def chosen(name: str, quantize: str) -> ExportFormat:
     """The format of that name; InputError with the nearest, or where it can't be so precise."""
     if name not in FORMATS:
         raise InputError(f"--to {name!r} is no format of ours; {nearest(name, FORMATS)}")
@@ -106,7 +106,7 @@ def chosen(name: str, quantize: str) -> Format:
     return form
 
 
-def require_libraries(form: Format, quantize: str) -> None:
+def require_libraries(form: ExportFormat, quantize: str) -> None:
     """InputError with the line that installs what is missing."""
     int8 = quantize == "int8" and bool(form.int8_libraries)
     names = form.libraries + (form.int8_libraries if int8 else ())

@@ -14,7 +14,7 @@ SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True)
-class Order:
+class ExportJob:
     """Write the model of a Keras file, for patches ``(n, *patch, channels)``, as ``name``.
 
     ``calibration``: such patches, from which int8 learns its ranges.

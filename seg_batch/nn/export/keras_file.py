@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.nn.export.job import INPUT, OUTPUT, Exported, Order, tensor
+from seg_batch.nn.export.job import INPUT, OUTPUT, Exported, ExportJob, tensor
 
 
-def write(order: Order, folder: Path) -> dict[str, Any]:
+def write(order: ExportJob, folder: Path) -> dict[str, Any]:
     """The model as it is, not folded: it can be trained on."""
     from seg_batch.nn.loading import load_model
 

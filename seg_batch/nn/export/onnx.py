@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.nn.export.job import INPUT, OUTPUT, Exported, Order, tensor
+from seg_batch.nn.export.job import INPUT, OUTPUT, Exported, ExportJob, tensor
 
 OPSET = 17  # the newest that tf2onnx writes well and TensorRT 8.6 and later read whole
 
 
-def write(order: Order, folder: Path) -> dict[str, Any]:
+def write(order: ExportJob, folder: Path) -> dict[str, Any]:
     import tf2onnx
 
     from seg_batch.nn.backend import tf

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.nn.export.job import Exported, Order, tensor
+from seg_batch.nn.export.job import Exported, ExportJob, tensor
 
 
-def write(order: Order, folder: Path) -> dict[str, Any]:
+def write(order: ExportJob, folder: Path) -> dict[str, Any]:
     import tempfile
 
     from seg_batch.nn.engines.openvino_import import openvino
@@ -30,7 +30,7 @@ def write(order: Order, folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _quantised(model: Any, order: Order) -> tuple[Any, dict[str, Any]]:
+def _quantised(model: Any, order: ExportJob) -> tuple[Any, dict[str, Any]]:
     import nncf
 
     patches = order.calibration
@@ -40,10 +40,10 @@ def _quantised(model: Any, order: Order) -> tuple[Any, dict[str, Any]]:
 
 
 def read(path: Path, precision: str = "f32") -> Exported:
-    from seg_batch.nn.engines.openvino_import import core, openvino
+    from seg_batch.nn.engines.openvino_import import openvino, openvino_core
 
-    model = core().read_model(path)
-    compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    model = openvino_core().read_model(path)
+    compiled = openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
 
     def predict(patches: np.ndarray) -> np.ndarray:
         return np.array(compiled(patches)[0], np.float32)

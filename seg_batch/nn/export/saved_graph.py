@@ -8,11 +8,11 @@ from typing import Any
 from seg_batch.core.errors import InputError
 from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.export.job import INPUT, OUTPUT, SIGNATURE, Order
+from seg_batch.nn.export.job import INPUT, OUTPUT, SIGNATURE, ExportJob
 from seg_batch.nn.loading import load_model
 
 
-def loaded(order: Order) -> keras.Model:
+def loaded(order: ExportJob) -> keras.Model:
     """The model of an order, its batch normalisation folded; InputError without TensorFlow."""
     if tf is None:
         raise InputError(
@@ -29,12 +29,14 @@ def probabilities(model: keras.Model, x: Any) -> Any:
     return keras.ops.concatenate([1.0 - y, y], axis=-1) if y.shape[-1] == 1 else y
 
 
-def input_spec(model: keras.Model, order: Order, batch: int | None) -> Any:
+def input_spec(model: keras.Model, order: ExportJob, batch: int | None) -> Any:
     shape = (batch, *order.patch, int(model.input_shape[-1]))
     return tf.TensorSpec(shape, tf.float32, name=INPUT)
 
 
-def write_trunk(model: keras.Model, order: Order, folder: Path, batch: int | None = None) -> None:
+def write_trunk(
+    model: keras.Model, order: ExportJob, folder: Path, batch: int | None = None
+) -> None:
     """A SavedModel for patches of the order's shape; ``batch`` None: any number of them."""
     archive = keras.export.ExportArchive()
     archive.track(model)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from seg_batch.core.errors import DamagedError
-from seg_batch.nn.export.job import INPUT, OUTPUT, SIGNATURE, Exported, Order, tensor
+from seg_batch.nn.export.job import INPUT, OUTPUT, SIGNATURE, Exported, ExportJob, tensor
 
 PREDICT = "tensorflow/serving/predict"
 
 
-def write(order: Order, folder: Path) -> dict[str, Any]:
+def write(order: ExportJob, folder: Path) -> dict[str, Any]:
     from seg_batch.nn.export.saved_graph import loaded, write_trunk
 
     write_trunk(loaded(order), order, folder / "1")

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from seg_batch.core.errors import InputError, SegbatchError
-from seg_batch.nn.export.job import Exported, Order
+from seg_batch.nn.export.job import Exported, ExportJob
 
 ROOM = "seg_batch.nn.export"
 
 
 @dataclass(frozen=True)
-class Run:
+class ModelRun:
     """Real patches through a model: what it gave, how long a patch took (the median of one at a
     time, the first left out), what it says of itself."""
 
@@ -37,20 +37,20 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenFile:
     """What a writer has to say of its file, and what every file is measured against: the bundle's
     own model in float32, not folded, on the same patches."""
 
     facts: dict[str, Any]
-    keras: Run
+    keras: ModelRun
 
 
-def write(module: str, order: Order, folder: Path, patches: np.ndarray) -> Written:
+def write(module: str, order: ExportJob, folder: Path, patches: np.ndarray) -> WrittenFile:
     """The order, written into ``folder``, and what the bundle's own model says of ``patches``."""
     return _fresh(_write, f"{order.name} can't hold this model", module, order, folder, patches)
 
 
-def run(module: str, path: Path, patches: np.ndarray, batch: int = 0) -> Run:
+def run(module: str, path: Path, patches: np.ndarray, batch: int = 0) -> ModelRun:
     """The file at ``path`` on ``patches``; ``batch`` 0: the first two at once, as it must be able to."""
     return _fresh(_run, f"{path.name} can't be run", module, path, patches, batch)
 
@@ -101,21 +101,21 @@ def _hush() -> None:
     os.close(nowhere)
 
 
-def _write(module: str, order: Order, folder: Path, patches: np.ndarray) -> Written:
+def _write(module: str, order: ExportJob, folder: Path, patches: np.ndarray) -> WrittenFile:
     from seg_batch.nn.export import keras_file
     from seg_batch.nn.loading import load_model
 
     facts = importlib.import_module(f"{ROOM}.{module}").write(order, folder)
     load_model(order.weights, sha256=order.sha256)  # refuses what may not be run
-    return Written(facts, _predicted(keras_file.read(order.weights), patches, 1))
+    return WrittenFile(facts, _predicted(keras_file.read(order.weights), patches, 1))
 
 
-def _run(module: str, path: Path, patches: np.ndarray, batch: int) -> Run:
+def _run(module: str, path: Path, patches: np.ndarray, batch: int) -> ModelRun:
     exported: Exported = importlib.import_module(f"{ROOM}.{module}").read(path)
     return _predicted(exported, patches, 1 if batch == 1 else 2)
 
 
-def _predicted(exported: Exported, patches: np.ndarray, together: int) -> Run:
+def _predicted(exported: Exported, patches: np.ndarray, together: int) -> ModelRun:
     found = [exported.predict(patches[:together])]
     seconds = []
     for one in [*patches[together:], patches[-1]]:
@@ -123,6 +123,6 @@ def _predicted(exported: Exported, patches: np.ndarray, together: int) -> Run:
         found.append(exported.predict(one[None]))
         seconds.append(time.perf_counter() - start)
     del found[-1]  # the last patch was predicted once more, so that there is a time for few, too
-    return Run(
+    return ModelRun(
         np.concatenate(found), float(np.median(seconds)), exported.tensors, exported.versions
     )

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from seg_batch.core.errors import InputError
-from seg_batch.nn.export.job import INPUT, OUTPUT, SIGNATURE, Exported, Order, tensor
+from seg_batch.nn.export.job import INPUT, OUTPUT, SIGNATURE, Exported, ExportJob, tensor
 
 SMALLER = 0.6  # 8 bits for 32 are a quarter, and the graph itself takes some
 
 
-def write(order: Order, folder: Path) -> dict[str, Any]:
+def write(order: ExportJob, folder: Path) -> dict[str, Any]:
     import tempfile
 
     from seg_batch.nn.export.planar import with_planar_pools

@@ -7,7 +7,7 @@ that is not valid is neither inside nor outside of a class: it makes no border a
 from collections.abc import Sequence
 
 from seg_batch.nn.backend import keras
-from seg_batch.nn.losses.shapes import TINY, class_factor, mean, prepared, spatial
+from seg_batch.nn.losses.shapes import TINY, class_factor, prepared, spatial, weighted_mean
 from seg_batch.nn.losses.voxelwise import surprise
 from seg_batch.nn.networks.blocks import Tensor
 
@@ -32,7 +32,7 @@ def edge(
     t, p, w = prepared(truth, probability, valid)
     near = chessboard(_borders(t, ops.cast(w > 0, "float32")), reach) < reach
     w = w * (1.0 + boost * ops.cast(near, "float32"))
-    return mean(surprise(t, p), w * class_factor(t, class_weights))
+    return weighted_mean(surprise(t, p), w * class_factor(t, class_weights))
 
 
 def distance(

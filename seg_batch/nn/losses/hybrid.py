@@ -1,7 +1,7 @@
 """The loss of the ANU-Net paper."""
 
 from seg_batch.nn.backend import keras
-from seg_batch.nn.losses.shapes import TINY, mean, prepared
+from seg_batch.nn.losses.shapes import TINY, prepared, weighted_mean
 from seg_batch.nn.networks.blocks import Tensor
 
 ops = keras.ops
@@ -28,4 +28,4 @@ def paper(
     away = ops.maximum(ops.abs(p - 0.5), clamp)
     weighted_ce = alpha * t * ops.log(p + TINY) / ops.power(away, gamma)
     overlap = (2.0 * p * t + smooth) / ops.maximum(p * p + t * t + smooth, TINY)
-    return mean(ops.mean(1.0 - (weighted_ce + overlap), axis=-1, keepdims=True), w)
+    return weighted_mean(ops.mean(1.0 - (weighted_ce + overlap), axis=-1, keepdims=True), w)

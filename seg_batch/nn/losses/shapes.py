@@ -47,7 +47,7 @@ def class_factor(t: Tensor, class_weights: Sequence[float] | None) -> Tensor | f
     return ops.sum(t * ops.convert_to_tensor(class_weights, "float32"), axis=-1, keepdims=True)
 
 
-def mean(value: Tensor, w: Tensor) -> Tensor:
+def weighted_mean(value: Tensor, w: Tensor) -> Tensor:
     """The mean of `value` weighted by `w`; 0 where no weight is left."""
     return ops.sum(value * w) / ops.maximum(ops.sum(w), TINY)
 

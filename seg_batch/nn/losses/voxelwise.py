@@ -5,7 +5,14 @@ from collections.abc import Sequence
 
 from seg_batch.core.errors import InputError
 from seg_batch.nn.backend import keras
-from seg_batch.nn.losses.shapes import TINY, class_factor, mean, per_class, prepared, weights_of
+from seg_batch.nn.losses.shapes import (
+    TINY,
+    class_factor,
+    per_class,
+    prepared,
+    weighted_mean,
+    weights_of,
+)
 from seg_batch.nn.networks.blocks import Tensor
 
 ops = keras.ops
@@ -24,7 +31,7 @@ def cross_entropy(
     `smoothing` mixes the truth with the uniform distribution (label smoothing, Szegedy et al. 2016).
     """
     t, p, w = prepared(truth, probability, valid)
-    return mean(surprise(t, p, smoothing), w * class_factor(t, class_weights))
+    return weighted_mean(surprise(t, p, smoothing), w * class_factor(t, class_weights))
 
 
 def surprise(t: Tensor, p: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -46,7 +53,7 @@ def focal(
     sure = ops.sum(t * p, axis=-1, keepdims=True)
     # Not below TINY: a power of 0 has no finite gradient when gamma is less than 1.
     unsure = ops.power(ops.maximum(1.0 - sure, TINY), gamma)
-    return mean(-unsure * ops.log(sure + TINY), w * class_factor(t, class_weights))
+    return weighted_mean(-unsure * ops.log(sure + TINY), w * class_factor(t, class_weights))
 
 
 def distillation(
@@ -62,7 +69,7 @@ def distillation(
         raise InputError(f"a temperature of {temperature} has no softmax; use one above 0, say 2")
     log_q, log_s = (_softened(per_class(p), temperature) for p in (teacher, student))
     apart = ops.sum(ops.exp(log_q) * (log_q - log_s), axis=-1, keepdims=True)
-    return temperature**2 * mean(apart, weights_of(apart, valid))
+    return temperature**2 * weighted_mean(apart, weights_of(apart, valid))
 
 
 def inverse_frequency(

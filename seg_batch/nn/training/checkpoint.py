@@ -24,7 +24,7 @@ import numpy as np
 
 from seg_batch.core import files
 from seg_batch.core.errors import InputError, StoreError
-from seg_batch.core.files import flush, told, write_json
+from seg_batch.core.files import flush, translate_os_errors, write_json
 from seg_batch.core.run_files import CHECKPOINT, PARTIAL
 
 KEPT = 2
@@ -47,14 +47,14 @@ class Checkpoints:
 
     def __init__(self, folder: Path, marks: Mapping[str, str]) -> None:
         self.folder, self.marks = folder, dict(marks)
-        with told(folder):
+        with translate_os_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, step: int, state: Mapping[str, Any], values: Sequence[np.ndarray]) -> None:
         """Write one, flushed, and remove all but the newest two. Raises OutputError (disk)."""
         arrays, notes = self._paths(step)
         beside = arrays.with_suffix(PARTIAL)
-        with told(arrays):
+        with translate_os_errors(arrays):
             with beside.open("wb") as file:
                 np.savez(file, allow_pickle=False, **{str(i): v for i, v in enumerate(values)})
             flush(beside)

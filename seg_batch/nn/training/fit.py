@@ -27,7 +27,7 @@ from seg_batch.nn.training.input_pipeline import feed
 from seg_batch.nn.training.loop import Loop, OnExamples, PredictFn, SamplesLike, Validate
 from seg_batch.nn.training.step import Trainer
 
-__all__ = ["Fit", "PredictFn", "Row", "SamplesLike", "Scores", "Validate", "fit", "loss_of"]
+__all__ = ["FitResult", "PredictFn", "Row", "SamplesLike", "Scores", "Validate", "fit", "loss_of"]
 
 # What may change between two runs of one training.
 _FREE = {
@@ -37,7 +37,7 @@ _FREE = {
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitResult:
     """What a run leaves: the best model (one output), its file, its step and scores, all rows."""
 
     model: keras.Model
@@ -57,7 +57,7 @@ def fit(
     teacher: keras.Model | None = None,
     callback: Callback | None = None,
     on_examples: OnExamples | None = None,
-) -> Fit:
+) -> FitResult:
     """Train a copy of `model` as `recipe` says, and return the state of it that scored best.
 
     `validate` gets a function from ``(n, *patch, C)`` to probabilities ``(n, *patch, K)`` and returns
@@ -85,7 +85,7 @@ def fit(
     assert loop.best is not None
     path = loop.work / loop.best.file
     rows = tuple(loop.history.rows)
-    return Fit(load_model(path), path, loop.best.step, loop.best.scores, rows)
+    return FitResult(load_model(path), path, loop.best.step, loop.best.scores, rows)
 
 
 def loss_of(recipe: Recipe, histogram: np.ndarray) -> Loss:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from seg_batch.core.files import told, write_text
+from seg_batch.core.files import translate_os_errors, write_text
 
 type Scores = dict[str, float]
 
@@ -33,12 +33,12 @@ class History:
     def __init__(self, path: Path, rows: Iterable[Row] = ()) -> None:
         """`rows` replace whatever the file holds: later ones are of steps that will run again."""
         self.path, self.rows = path, list(rows)
-        with told(path):
+        with translate_os_errors(path):
             write_text(path, "".join(map(_line, self.rows)))
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
-        with told(self.path), self.path.open("a", encoding="utf-8") as file:
+        with translate_os_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(_line(row))
 
     def scores(self) -> list[float]:

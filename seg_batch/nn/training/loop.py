@@ -13,7 +13,7 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core import events, files
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
-from seg_batch.core.files import flush, told
+from seg_batch.core.files import flush, translate_os_errors
 from seg_batch.nn.backend import tf
 from seg_batch.nn.engines.batched import Batched
 from seg_batch.nn.engines.tensorflow import compiled, exhausted
@@ -196,7 +196,7 @@ class Loop:
     def _keep(self, scores: Scores) -> Best:
         name = f"best-{self.step:08d}.keras"
         beside = self.work / f"partial-{name}"
-        with told(self.work / name):
+        with translate_os_errors(self.work / name):
             self._kept.save(beside)
             flush(beside)
             os.replace(beside, self.work / name)

@@ -14,7 +14,7 @@ _SCALARS = tf.compat.v1.SummaryMetadata(
 )
 
 
-class Board(Callback):
+class TensorBoardLog(Callback):
     """Writes the rows of a history as scalars into ``folder``.
 
     Tags: ``train/loss``, ``train/learning_rate``, ``train/wait``, ``validation/<score>``. Look at it with

@@ -11,7 +11,7 @@ from seg_batch.nn.networks.registry import architecture_of, build, part_of
 
 
 @dataclass(frozen=True)
-class Adapted:
+class TransferredModel:
     """`model` with the source's weights, and what was not simply copied, one line each."""
 
     model: keras.Model
@@ -38,7 +38,7 @@ def adapted(
     *,
     channels: Names | None = None,
     classes: Names | None = None,
-) -> Adapted:
+) -> TransferredModel:
     """Put the weights of `source` into `model`, layer by layer of the same name, in place.
 
     Heads are copied where they have the same shape (and the same `classes`), else they stay new.
@@ -67,7 +67,7 @@ def adapted(
             layer.set_weights(found.get_weights())
     if new:
         lines.append(f"{' and '.join(new)} new, for {model.outputs[-1].shape[-1]} classes")
-    return Adapted(model, tuple(lines))
+    return TransferredModel(model, tuple(lines))
 
 
 _SAME = Names((), ())

@@ -11,7 +11,7 @@ from typing import Any
 
 from seg_batch.core.errors import InputError
 from seg_batch.training.autoconfig.classes import choose_classes, shares
-from seg_batch.training.autoconfig.dataset_stats import CaseFacts, Facts, Reason, Strips
+from seg_batch.training.autoconfig.dataset_stats import CaseFacts, DatasetFacts, Reason, Strips
 from seg_batch.training.autoconfig.hold_out import STRIPS, choose_hold_out
 from seg_batch.training.autoconfig.optimisation import (
     choose_augment,
@@ -22,10 +22,19 @@ from seg_batch.training.autoconfig.optimisation import (
 )
 from seg_batch.training.autoconfig.patch_size import FEW_CASES, choose_sizes
 
-__all__ = ["FEW_CASES", "STRIPS", "CaseFacts", "Facts", "Reason", "Strips", "advise", "yielding"]
+__all__ = [
+    "FEW_CASES",
+    "STRIPS",
+    "CaseFacts",
+    "DatasetFacts",
+    "Reason",
+    "Strips",
+    "advise",
+    "without_conflicts",
+]
 
 
-def advise(facts: Facts) -> tuple[dict[str, Any], tuple[Reason, ...]]:
+def advise(facts: DatasetFacts) -> tuple[dict[str, Any], tuple[Reason, ...]]:
     """A whole recipe as plain values, and why each of its settings is what it is.
 
     The keys of a :class:`Reason` are dotted keys of the recipe; a warning sets nothing. Raises
@@ -57,7 +66,7 @@ def advise(facts: Facts) -> tuple[dict[str, Any], tuple[Reason, ...]]:
     return plain, tuple(reasons)
 
 
-def yielding(plain: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+def without_conflicts(plain: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """The advice, less what would be mixed with somebody's own settings where these are put over it.
 
     A part that ``own`` holds out replaces the advised part whole, and folds replace both; a cut

@@ -7,7 +7,7 @@ from typing import Any
 
 from seg_batch.core.units import share_roughly
 from seg_batch.io.pictures import OKABE_ITO
-from seg_batch.training.autoconfig.dataset_stats import Facts, Reason
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason
 
 # Then the "muted" scheme of Paul Tol: told apart with any colour vision, too.
 COLOURS = (
@@ -32,13 +32,13 @@ def colours(n: int) -> list[tuple[int, int, int]]:
     return found
 
 
-def ignored(facts: Facts) -> tuple[int, ...]:
+def ignored(facts: DatasetFacts) -> tuple[int, ...]:
     """255 says "not labelled" where it is found beside two other values or more."""
     values = facts.voxels
     return (IGNORE,) if IGNORE in values and len(values) > 2 else ()
 
 
-def background(facts: Facts) -> int | None:
+def background(facts: DatasetFacts) -> int | None:
     """0 in volumes; in rasters where it fills more than half of what is labelled."""
     voxels = shares(facts)
     if 0 in voxels and (facts.kind == "volume" or voxels[0] > 0.5):
@@ -46,14 +46,14 @@ def background(facts: Facts) -> int | None:
     return None
 
 
-def shares(facts: Facts) -> dict[int, float]:
+def shares(facts: DatasetFacts) -> dict[int, float]:
     """Share of each class in the labelled voxels."""
     counts = {k: n for k, n in facts.voxels.items() if k not in ignored(facts)}
     total = max(1, sum(counts.values()))
     return {k: n / total for k, n in counts.items()}
 
 
-def choose_classes(facts: Facts) -> list[Reason]:
+def choose_classes(facts: DatasetFacts) -> list[Reason]:
     found, skip, ground = shares(facts), ignored(facts), background(facts)
     palette = iter(colours(len(found)))
     table: list[dict[str, Any]] = [
@@ -72,7 +72,7 @@ def choose_classes(facts: Facts) -> list[Reason]:
     ]
 
 
-def _why_background(facts: Facts, ground: int | None) -> str:
+def _why_background(facts: DatasetFacts, ground: int | None) -> str:
     if ground is None:
         return "no class is what is left over, so every class counts in scores and losses"
     if facts.kind == "volume":
@@ -80,7 +80,7 @@ def _why_background(facts: Facts, ground: int | None) -> str:
     return "0 fills more than half of the labels, so it is left out of mean scores"
 
 
-def _why_ignore(facts: Facts, skip: tuple[int, ...]) -> str:
+def _why_ignore(facts: DatasetFacts, skip: tuple[int, ...]) -> str:
     if skip:
         return "255 occurs beside two other values or more, which means not labelled by custom"
     if IGNORE in facts.voxels:
@@ -88,7 +88,7 @@ def _why_ignore(facts: Facts, skip: tuple[int, ...]) -> str:
     return "255 does not occur as a label"
 
 
-def _scarce(facts: Facts, found: dict[int, float]) -> list[Reason]:
+def _scarce(facts: DatasetFacts, found: dict[int, float]) -> list[Reason]:
     """A warning where a class can't be both learnt and scored."""
     many = len(facts.cases) >= 5
     out = []

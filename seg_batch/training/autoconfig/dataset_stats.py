@@ -47,7 +47,7 @@ class Strips:
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetFacts:
     """All cases of a set, sorted by name, and the machine that is to train on them.
 
     ``whole``: images hold whole numbers. ``strips``: measured where there are too few cases to

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from seg_batch.core.units import share_roughly
-from seg_batch.training.autoconfig.dataset_stats import Facts, Reason, Strips
-from seg_batch.training.autoconfig.patch_size import FEW_CASES, Sizes
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, Strips
+from seg_batch.training.autoconfig.patch_size import FEW_CASES, PatchSizes
 
 TEST_EVERY = 5
 MANY_CASES = 20
@@ -22,7 +22,7 @@ _LEAST = 0.15  # that a narrower gap must leave
 type Span = tuple[int, int]
 
 
-def choose_hold_out(facts: Facts, sizes: Sizes) -> list[Reason]:
+def choose_hold_out(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
     if facts.split_given:
         return []
     if len(facts.cases) < FEW_CASES:
@@ -30,7 +30,7 @@ def choose_hold_out(facts: Facts, sizes: Sizes) -> list[Reason]:
     return _slices(facts) if _neighbours(facts) else _cases(facts)
 
 
-def _cases(facts: Facts) -> list[Reason]:
+def _cases(facts: DatasetFacts) -> list[Reason]:
     n = len(facts.cases)
     every = TEST_EVERY if n < MANY_CASES else 2 * TEST_EVERY
     return [
@@ -39,14 +39,14 @@ def _cases(facts: Facts) -> list[Reason]:
     ]  # fmt: skip
 
 
-def _neighbours(facts: Facts) -> bool:
+def _neighbours(facts: DatasetFacts) -> bool:
     """Numbered pictures of one extent and no place on Earth: most likely slices of one stack."""
     alike = len({case.extent for case in facts.cases}) == 1
     plain = all(case.spacing is None and case.case.isdigit() for case in facts.cases)
     return facts.kind == "raster" and alike and plain
 
 
-def _slices(facts: Facts) -> list[Reason]:
+def _slices(facts: DatasetFacts) -> list[Reason]:
     names = [case.case for case in facts.cases]
     few, many = max(1, len(names) // 10), max(1, len(names) // TEST_EVERY)
     why = "numbered pictures of one size may be slices of a stack, where neighbours are alike"
@@ -57,7 +57,7 @@ def _slices(facts: Facts) -> list[Reason]:
     ]  # fmt: skip
 
 
-def _strips(strips: Strips, sizes: Sizes) -> list[Reason]:
+def _strips(strips: Strips, sizes: PatchSizes) -> list[Reason]:
     """The pair of strips whose classes are most like those of all, at least loss to training."""
     axis = sizes.order.index(strips.axis)
     inner = axis - (len(sizes.order) - sizes.rank)  # below 0: slices, which no patch reaches across
@@ -162,7 +162,7 @@ def _stretches(strips: Strips, held: tuple[Span, Span], side: int, gap: int) -> 
     return [(first, last) for first, last in free if last - first >= 1.5 * side]
 
 
-def _box(strips: Strips, sizes: Sizes, span: Span) -> list[list[int]]:
+def _box(strips: Strips, sizes: PatchSizes, span: Span) -> list[list[int]]:
     """The strip across all other axes, whatever their length, in the recipe's view."""
     start, stop = [0] * len(sizes.order), [strips.reach[a] for a in sizes.order]
     axis = sizes.order.index(strips.axis)

@@ -7,8 +7,8 @@ from math import prod
 
 from seg_batch.core.units import share_roughly
 from seg_batch.training.autoconfig.classes import background, shares
-from seg_batch.training.autoconfig.dataset_stats import Facts, Reason
-from seg_batch.training.autoconfig.patch_size import Sizes
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason
+from seg_batch.training.autoconfig.patch_size import PatchSizes
 
 RARE, TINY = 0.01, 0.001
 AIR = -500  # Hounsfield units; no other modality stores whole numbers this far below zero
@@ -19,7 +19,7 @@ MINUTES = {False: 20, True: 120}
 CHECKS = 20
 
 
-def choose_normalisation(facts: Facts) -> list[Reason]:
+def choose_normalisation(facts: DatasetFacts) -> list[Reason]:
     low = min(case.low for case in facts.cases)
     means = sorted(abs(case.mean) for case in facts.cases)
     apart = means[-1] / means[0] if means[0] > 0 else math.inf
@@ -46,7 +46,7 @@ def choose_normalisation(facts: Facts) -> list[Reason]:
     ]
 
 
-def choose_loss(facts: Facts) -> list[Reason]:
+def choose_loss(facts: DatasetFacts) -> list[Reason]:
     rare, ground = _rare(facts), background(facts)
     if facts.kind == "volume" or ground is not None:
         front = {k: share for k, share in shares(facts).items() if k != ground}
@@ -63,7 +63,7 @@ def choose_loss(facts: Facts) -> list[Reason]:
     return [Reason("loss.terms", [plain, {"name": "dice", "weight": 0.5}], why)]
 
 
-def choose_sampling(facts: Facts, sizes: Sizes) -> list[Reason]:
+def choose_sampling(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
     if background(facts) is not None:
         return _foreground(facts, sizes)
     rare, n = _rare(facts), len(shares(facts))
@@ -78,7 +78,7 @@ def choose_sampling(facts: Facts, sizes: Sizes) -> list[Reason]:
     return [Reason("sampling.balance", balance, why)]
 
 
-def _foreground(facts: Facts, sizes: Sizes) -> list[Reason]:
+def _foreground(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
     """nnU-Net's third (Isensee et al. 2021), where an even draw would often show background only."""
     extent = [facts.extent[a] for a in sizes.order[-sizes.rank :]]
     if sizes.rank == len(facts.extent) and prod(sizes.fit) >= 0.4 * prod(extent):
@@ -100,7 +100,7 @@ def _foreground(facts: Facts, sizes: Sizes) -> list[Reason]:
     return found
 
 
-def choose_augment(facts: Facts, sizes: Sizes) -> list[Reason]:
+def choose_augment(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
     if facts.kind == "raster":
         above = "seen from above, no direction is special"
         return [
@@ -125,7 +125,7 @@ def choose_augment(facts: Facts, sizes: Sizes) -> list[Reason]:
     ]
 
 
-def choose_run(facts: Facts, sizes: Sizes) -> list[Reason]:
+def choose_run(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
     gpu, narrow = facts.gpus > 0, sizes.filters[0] < 16
     steps, minutes = STEPS[gpu], MINUTES[gpu]
     rate = 0.01 if narrow else 0.003
@@ -150,12 +150,12 @@ def choose_run(facts: Facts, sizes: Sizes) -> list[Reason]:
     )
 
 
-def _rare(facts: Facts) -> list[int]:
+def _rare(facts: DatasetFacts) -> list[int]:
     ground = background(facts)
     return [k for k, share in shares(facts).items() if k != ground and share < RARE]
 
 
-def _named(facts: Facts, classes: list[int]) -> str:
+def _named(facts: DatasetFacts, classes: list[int]) -> str:
     """``class 1 of 0.08 % and 3 more``: the rarest and how many besides."""
     found = shares(facts)
     rarest = min(classes, key=found.__getitem__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from seg_batch.core.units import whole_gib
-from seg_batch.training.autoconfig.dataset_stats import Facts, Reason, Shape, show
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, Shape, show
 
 ANISOTROPIC = 3.0
 ODD_SPACING = 0.2
@@ -25,7 +25,7 @@ SMALL_SET = 50_000_000  # voxels; larger sets are cut with less overlap, to spar
 
 
 @dataclass(frozen=True)
-class Sizes:
+class PatchSizes:
     """What other choices need of these. ``order``: the facts' axes in the order of the recipe's
     view; ``fit``, ``cut`` and ``card``: sides of the patches; ``stride`` of the cut."""
 
@@ -39,7 +39,7 @@ class Sizes:
     filters: tuple[int, ...]
 
 
-def choose_sizes(facts: Facts) -> tuple[Sizes, list[Reason]]:
+def choose_sizes(facts: DatasetFacts) -> tuple[PatchSizes, list[Reason]]:
     rank, order, reasons = _rank(facts)
     room, gpu = _room(facts, order)[-rank:], facts.gpus > 0
     depth, first = _depth(room, DEPTH[gpu]), FIRST_FILTERS[rank, gpu]
@@ -50,11 +50,11 @@ def choose_sizes(facts: Facts) -> tuple[Sizes, list[Reason]]:
     cut = _cut_patch(facts, room, fit, card, side)
     stride = _stride(facts, fit, cut)
     filters = tuple(first << k for k in range(depth + 1))
-    sizes = Sizes(rank, order, fit, cut, card, stride, batch, filters)
+    sizes = PatchSizes(rank, order, fit, cut, card, stride, batch, filters)
     return sizes, [*reasons, *_spacing(facts, order), *_reasons(facts, sizes, allowed)]
 
 
-def _rank(facts: Facts) -> tuple[int, tuple[int, ...], list[Reason]]:
+def _rank(facts: DatasetFacts) -> tuple[int, tuple[int, ...], list[Reason]]:
     """The rank, and the axes such that slices of a 2-D model lie across the coarsest one."""
     axes, spacing = tuple(range(len(facts.extent))), facts.spacing
     if facts.kind == "raster":
@@ -75,7 +75,7 @@ def _rank(facts: Facts) -> tuple[int, tuple[int, ...], list[Reason]]:
     return 2, order, [Reason("card.rank", 2, why), Reason("card.orientation", letters, ways)]
 
 
-def _room(facts: Facts, order: tuple[int, ...]) -> Shape:
+def _room(facts: DatasetFacts, order: tuple[int, ...]) -> Shape:
     """The median extent in the recipe's view; where strips are held out, what is left between."""
     extent = list(facts.extent)
     if facts.strips is not None:
@@ -88,7 +88,7 @@ def _depth(room: Shape, most: int) -> int:
     return max(fitting, default=1)
 
 
-def _voxels_per_step(facts: Facts, rank: int, first: int) -> int:
+def _voxels_per_step(facts: DatasetFacts, rank: int, first: int) -> int:
     """What the cores can do in half a second, or the GPU; less where memory is short."""
     able = VOXELS_ON_GPU if facts.gpus else VOXELS_PER_CORE[rank] * facts.cores
     return max(1, min(able, int(MEMORY_SHARE * facts.memory_bytes / (BYTES_PER_FILTER * first))))
@@ -112,7 +112,7 @@ def _fit_patch(room: Shape, side: int, most: int) -> Shape:
     return tuple(patch)
 
 
-def _card_patch(facts: Facts, order: tuple[int, ...], fit: Shape, side: int) -> Shape:
+def _card_patch(facts: DatasetFacts, order: tuple[int, ...], fit: Shape, side: int) -> Shape:
     """What is predicted at once: a whole volume, the largest or else the median one, if that is at most
     four training patches; else sides up to twice (2-D) or one and a half times (3-D) as long."""
     wholes = []
@@ -125,7 +125,7 @@ def _card_patch(facts: Facts, order: tuple[int, ...], fit: Shape, side: int) -> 
     return tuple(min(e, int(times * f) // side * side) for e, f in pairs)
 
 
-def _cut_patch(facts: Facts, room: Shape, fit: Shape, card: Shape, side: int) -> Shape:
+def _cut_patch(facts: DatasetFacts, room: Shape, fit: Shape, card: Shape, side: int) -> Shape:
     """Larger than a training patch, by half in 2-D; the whole volume where that is predicted whole."""
     if len(fit) == 3:
         roomy = facts.strips is None or all(c <= r for c, r in zip(card, room, strict=True))
@@ -134,13 +134,13 @@ def _cut_patch(facts: Facts, room: Shape, fit: Shape, card: Shape, side: int) ->
     return tuple(max(f, min(n, m)) for f, n, m in zip(fit, room, larger, strict=True))
 
 
-def _stride(facts: Facts, fit: Shape, cut: Shape) -> Shape:
+def _stride(facts: DatasetFacts, fit: Shape, cut: Shape) -> Shape:
     """Half a training patch; a whole one where the dataset would grow too large."""
     part = 2 if facts.size <= SMALL_SET else 1
     return tuple(max(1, min(c, f // part)) for f, c in zip(fit, cut, strict=True))
 
 
-def _spacing(facts: Facts, order: tuple[int, ...]) -> list[Reason]:
+def _spacing(facts: DatasetFacts, order: tuple[int, ...]) -> list[Reason]:
     spacing = facts.spacing
     key = "card.pixel_m" if facts.kind == "raster" else "card.spacing_mm"
     if spacing is None:
@@ -160,7 +160,7 @@ def _odd(mine: tuple[float, ...], median: tuple[float, ...]) -> bool:
     return any(abs(a / b - 1) > ODD_SPACING for a, b in zip(mine, median, strict=True) if b)
 
 
-def _reasons(facts: Facts, sizes: Sizes, allowed: int) -> list[Reason]:
+def _reasons(facts: DatasetFacts, sizes: PatchSizes, allowed: int) -> list[Reason]:
     rank, fit, cut, card = sizes.rank, sizes.fit, sizes.cut, sizes.card
     machine = "a GPU" if facts.gpus else f"{facts.cores} cores"
     side = 1 << (len(sizes.filters) - 1)
@@ -178,7 +178,7 @@ def _reasons(facts: Facts, sizes: Sizes, allowed: int) -> list[Reason]:
     ]  # fmt: skip
 
 
-def _why_card(facts: Facts, sizes: Sizes) -> str:
+def _why_card(facts: DatasetFacts, sizes: PatchSizes) -> str:
     for name, extent in (("largest", facts.largest), ("median", facts.extent)):
         if all(c >= extent[a] for c, a in zip(sizes.card, sizes.order[-sizes.rank :], strict=True)):
             return f"holds the {name} extent {show(extent)} whole, without seams"

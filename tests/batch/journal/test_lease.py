@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from seg_batch.batch.journal import Journal, hold, open_run
+from seg_batch.batch.journal import Journal, acquire, open_run
 from seg_batch.batch.journal import lease as locks
-from seg_batch.batch.journal.lease import Held, Owner, holder
+from seg_batch.batch.journal.lease import LeaseState, Owner, holder
 from seg_batch.core.errors import BusyError, StoreError
 from seg_batch.core.run_files import JOURNAL
 from tests.support.batch.journal import BEGUN, Holder
@@ -41,11 +41,11 @@ BEFORE = replace(ELSEWHERE, host=os.uname().nodename)  # of this host, before it
 
 
 def test_a_second_one_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
-    with hold(tmp_path) as tenure:
+    with acquire(tmp_path) as tenure:
         assert tenure.taken_over is None
         with pytest.raises(BusyError, match=rf"pid {os.getpid()} on .*, heard of \d+ s ago"):
-            hold(tmp_path).__enter__()
-    with hold(tmp_path) as tenure:
+            acquire(tmp_path).__enter__()
+    with acquire(tmp_path) as tenure:
         assert (tenure.number, tenure.taken_over) == (2, None)
     assert [path.name for path in (tmp_path / "lock").iterdir()] == ["2.json"]
 
@@ -66,7 +66,7 @@ def test_who_can_not_be_seen_is_alive_if_it_is_heard(tmp_path: Path, owner: Owne
         os.utime(path)
 
     with pytest.raises(BusyError, match=rf"pid 7 on {owner.host}, heard of \d+ s ago"):
-        hold(tmp_path, limit_s=LONG_S, say=heard).__enter__()
+        acquire(tmp_path, limit_s=LONG_S, say=heard).__enter__()
     (told,) = re.findall(r"heard of (\d+) s ago: .* next heartbeat, (\d+) s at most", lines[0])
     assert int(told[0]) >= 5
     assert int(told[0]) + int(told[1]) == pytest.approx(LONG_S, abs=1)
@@ -77,7 +77,7 @@ def test_who_can_not_be_seen_is_dead_once_it_is_silent_for_too_long(
     tmp_path: Path, owner: Owner
 ) -> None:
     beat = left(tmp_path, owner).stat().st_mtime
-    with hold(tmp_path, limit_s=0.2) as tenure:
+    with acquire(tmp_path, limit_s=0.2) as tenure:
         assert time.time() - beat > 0.2
         assert (tenure.number, tenure.taken_over) == (4, owner)
 
@@ -86,7 +86,7 @@ def test_who_can_not_be_seen_is_dead_once_it_is_silent_for_too_long(
 def test_who_lets_go_while_it_is_waited_for_is_not_taken_over(tmp_path: Path) -> None:
     path = left(tmp_path, ELSEWHERE)
     free = json.dumps(asdict(replace(ELSEWHERE, released=True)))
-    with hold(tmp_path, limit_s=LONG_S, say=lambda _: path.write_text(free)) as tenure:
+    with acquire(tmp_path, limit_s=LONG_S, say=lambda _: path.write_text(free)) as tenure:
         assert (tenure.number, tenure.taken_over) == (4, None)
 
 
@@ -108,7 +108,7 @@ def test_another_host_is_taken_over_when_its_heartbeat_is_old(tmp_path: Path) ->
 
 def test_a_pid_that_was_given_to_another_process_is_not_its_owner(tmp_path: Path) -> None:
     left(tmp_path, replace(Owner.here(), started="1"))
-    with hold(tmp_path) as tenure:
+    with acquire(tmp_path) as tenure:
         assert tenure.why == "its process is gone"
 
 
@@ -119,9 +119,9 @@ def test_a_lock_that_does_not_read_counts_by_its_age(tmp_path: Path, text: str) 
     path = left(tmp_path, ELSEWHERE)
     path.write_text(text)
     with pytest.raises(BusyError, match="left no name"):
-        hold(tmp_path, limit_s=LONG_S, say=lambda _: path.touch()).__enter__()
+        acquire(tmp_path, limit_s=LONG_S, say=lambda _: path.touch()).__enter__()
     os.utime(path, (0, 0))
-    with hold(tmp_path) as tenure:
+    with acquire(tmp_path) as tenure:
         assert tenure.number == 4
 
 
@@ -155,7 +155,7 @@ def test_numbers_go_on_when_the_lock_folder_was_removed(tmp_path: Path) -> None:
 
 def test_who_looked_too_long_ago_withdraws(tmp_path: Path) -> None:
     """It found tenure 3 dead; since then 4 came and went, and 5 holds the run."""
-    earlier = Held(3, ELSEWHERE, 100.0)
+    earlier = LeaseState(3, ELSEWHERE, 100.0)
     left(tmp_path, ELSEWHERE).rename(tmp_path / "lock" / "5.json")
     with pytest.raises(BusyError):
         locks._begin(tmp_path / "lock", earlier, "old")
@@ -172,13 +172,13 @@ def test_a_run_folder_that_is_removed_is_no_longer_ours(tmp_path: Path) -> None:
 
 def test_a_heartbeat_keeps_a_run(tmp_path: Path) -> None:
     """It is heard of again, though it seemed to be silent for too long."""
-    with hold(tmp_path, limit_s=0.5):
+    with acquire(tmp_path, limit_s=0.5):
         path = tmp_path / "lock" / "1.json"
         for _ in range(3):
             os.utime(path, (0, 0))
             until(lambda: path.stat().st_mtime > 0, "a heartbeat")
         with pytest.raises(BusyError):
-            hold(tmp_path, limit_s=LONG_S).__enter__()
+            acquire(tmp_path, limit_s=LONG_S).__enter__()
 
 
 @pytest.mark.full

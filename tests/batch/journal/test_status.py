@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seg_batch.batch.journal import Journal, hold, open_run
+from seg_batch.batch.journal import Journal, acquire, open_run
 from seg_batch.batch.journal.state import fold
 from seg_batch.batch.journal.status import BlockDone, _pace, run_folder, status_of
 from seg_batch.batch.summaries import BlocksOnDisk
@@ -148,7 +148,7 @@ def test_which_run_is_meant(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_the_command(tmp_path: Path) -> None:
-    with hold(tmp_path), open_run(tmp_path / "run") as journal:
+    with acquire(tmp_path), open_run(tmp_path / "run") as journal:
         told(journal, tmp_path / "run")
         shown = segbatch("status", tmp_path / "run", "--json")
         assert shown.status == 0, shown.err

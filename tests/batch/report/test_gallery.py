@@ -7,7 +7,7 @@ from typing import Any
 
 from seg_batch.batch.report import gallery as module
 from seg_batch.batch.report.gallery import gallery
-from seg_batch.batch.report.quicklook import View
+from seg_batch.batch.report.quicklook import PlaneView
 from tests.support.batch.run_folders import product as made
 from tests.support.batch.run_folders import scene
 
@@ -19,9 +19,9 @@ def row(key: str, status: str = "complete") -> dict[str, Any]:
 def test_the_wanted_come_first_and_the_rest_is_counted(monkeypatch: Any) -> None:
     drawn: list[str] = []
 
-    def draw(image: str, labels: str | None, report: dict[str, Any]) -> tuple[View, ...]:
+    def draw(image: str, labels: str | None, report: dict[str, Any]) -> tuple[PlaneView, ...]:
         drawn.append(image)
-        return (View("", b"x" * 1000, None, 1.0),)
+        return (PlaneView("", b"x" * 1000, None, 1.0),)
 
     monkeypatch.setattr(module, "draw", draw)
     rows = [row("refused", "refused"), row("failed", "failed"), row("partial", "partial")]

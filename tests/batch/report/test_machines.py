@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from seg_batch.batch.report.history import STATUSES, night
+from seg_batch.batch.report.history import STATUSES, history_of
 from seg_batch.batch.report.junit import junit
 from seg_batch.batch.report.prometheus import metrics
-from seg_batch.batch.report.summary import facts_of
+from seg_batch.batch.report.summary import run_report
 from tests.support.batch.run_folders import FACTS, HOSTILE, RESULT, Told
 
 NASTY = HOSTILE + '\n\t\x00\udc80]]>\\"é\u2028'
@@ -35,7 +35,7 @@ def found(tmp_path: Path) -> dict[str, Any]:
     told.tell(1, "surveyed", "w", facts=FACTS)
     told.tell(2, "started", "s", attempt=1)
     told.tell(9, "ended", status=130, why=NASTY)
-    return facts_of(night(json.loads(json.dumps(told.lines))), NASTY, {})
+    return run_report(history_of(json.loads(json.dumps(told.lines))), NASTY, {})
 
 
 def strict(text: str) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
@@ -131,5 +131,5 @@ def test_junit_counts_what_its_cases_say(found: dict[str, Any]) -> None:
 
 
 def test_a_run_without_inputs_does_not_pass(tmp_path: Path) -> None:
-    root = ElementTree.fromstring(junit(facts_of(night(Told(tmp_path).lines), "n", {})))
+    root = ElementTree.fromstring(junit(run_report(history_of(Told(tmp_path).lines), "n", {})))
     assert (root.attrib["tests"], root.attrib["errors"]) == ("1", "1")

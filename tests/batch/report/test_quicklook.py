@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seg_batch.batch.report import quicklook
-from seg_batch.batch.report.quicklook import draw
+from seg_batch.batch.report.quicklook import draw_quicklook
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.io.pictures import jpeg_bytes, png_bytes
@@ -77,7 +77,7 @@ def test_a_raster_shows_each_label_in_its_colour(tmp_path: Path) -> None:
     labels = np.array([0, 3, 7, 255], np.uint8)[address_raster((90, 130), 1, "uint8") % 4]
     image = write_raster(tmp_path / "i.tif", address_raster((90, 130), 1, "uint8"))
     path = write_raster(tmp_path / "l.tif", labels, nodata=255)
-    (view,) = draw(image, path, REPORT)
+    (view,) = draw_quicklook(image, path, REPORT)
     shown = pixels(view.labels)
     for row in CLASSES[1:]:
         assert (shown[labels[0] == row["id"]] == [*row["colour"], 255]).all()
@@ -93,7 +93,7 @@ def test_pixels_that_are_not_square_are_drawn_as_they_lie(tmp_path: Path) -> Non
 
     values = address_raster((90, 130), 1, "uint8")
     path = write_raster(tmp_path / "i.tif", values, transform=Affine(30, 0, 0, 0, -10, 0))
-    assert draw(path, None, {})[0].aspect == pytest.approx(3 * 130 / 90)
+    assert draw_quicklook(path, None, {})[0].aspect == pytest.approx(3 * 130 / 90)
 
 
 @pytest.mark.parametrize("letters", ["LAS", "RAS", "SPL", "ARI"])
@@ -111,7 +111,7 @@ def test_a_volume_is_cut_in_three_and_turned_upright(tmp_path: Path, letters: st
     )
     path = tmp_path / "l.nii.gz"
     turned.to_filename(path)
-    axial, coronal, sagittal = draw(path, path, REPORT)
+    axial, coronal, sagittal = draw_quicklook(path, path, REPORT)
     assert [v.title for v in (axial, coronal, sagittal)] == [
         "axial, slice 7 of 9",
         "coronal, slice 13 of 20",
@@ -134,13 +134,13 @@ def test_letters_are_left_out_where_the_file_does_not_know(tmp_path: Path) -> No
     image = nibabel.Nifti1Image(address_volume((8, 9, 10)), None)
     path = tmp_path / "v.nii"
     image.to_filename(path)
-    assert {view.letters for view in draw(path, None, {})} == {""}
+    assert {view.letters for view in draw_quicklook(path, None, {})} == {""}
 
 
 def test_ct_has_a_fixed_window_and_others_percentiles(tmp_path: Path) -> None:
     def window(values: np.ndarray) -> str:
         path = write_volume(tmp_path / "v.nii", values.astype(np.int16), np.eye(4))
-        return draw(path, None, {})[0].window
+        return draw_quicklook(path, None, {})[0].window
 
     rng = np.random.default_rng(1)
     head = np.where(rng.random((20, 20, 20)) < 0.3, -1000, rng.integers(-100, 900, (20, 20, 20)))
@@ -156,10 +156,10 @@ def test_too_much_without_overviews_is_refused_and_with_them_read(
     monkeypatch.setattr(quicklook, "LARGEST_VOXELS", 10_000)
     path = write_raster(tmp_path / "a.tif", address_raster((450, 650), 1, "uint8"))
     with pytest.raises(InputError, match="without overviews"):
-        draw(path, None, {})
+        draw_quicklook(path, None, {})
     with rasterio.open(path, "r+") as file:
         file.build_overviews([2])
-    assert pixels(draw(path, None, {})[0].image).shape == (310, 448, 3)
+    assert pixels(draw_quicklook(path, None, {})[0].image).shape == (310, 448, 3)
 
 
 @pytest.mark.full
@@ -169,7 +169,7 @@ def test_memory_does_not_follow_the_raster(tmp_path: Path) -> None:
     tracemalloc.start()
     source = open_source(path)
     thumbnail(Oriented(source), Box.whole((8192, 8192)), (448, 448))
-    draw(path, path, REPORT)
+    draw_quicklook(path, path, REPORT)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * AT_ONCE_BYTES + (12 << 20)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from seg_batch.batch.journal import Journal
-from seg_batch.batch.journal.events import Event, InputFacts, InputResult
+from seg_batch.batch.journal.events import InputFacts, InputResult, JournalEvent
 from seg_batch.batch.journal.status import RunStatus, status_of
 from seg_batch.batch.report import write
 from seg_batch.batch.report.rows import RunReport
-from seg_batch.batch.shutdown import Stop
+from seg_batch.batch.shutdown import Shutdown
 from seg_batch.config.workflow import Workflow
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
@@ -25,7 +25,7 @@ from tests.support.files import address_raster, write_raster
 class Enough(Callback):
     """Asks to stop after two blocks; takes an input away that was looked at already."""
 
-    def __init__(self, stop: Stop, gone: Path) -> None:
+    def __init__(self, stop: Shutdown, gone: Path) -> None:
         self.stop, self.gone, self.blocks = stop, gone, 0
 
     def on(self, event: events.Event) -> None:
@@ -62,7 +62,7 @@ def by_name(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
 @pytest.mark.full
 def test_a_night_that_is_stopped_and_resumed_is_told_as_it_was(tmp_path: Path) -> None:
     workflow = workflow_over(tmp_path)
-    stop = Stop()
+    stop = Shutdown()
     enough = Enough(stop, tmp_path / "in" / "gone.tif")
     assert run_night(workflow, enough, stop=stop)["status"] == 130
     run = Path(workflow.run_folder)
@@ -111,7 +111,7 @@ def test_what_is_written_is_what_is_declared(tmp_path: Path) -> None:
     assert drift(facts, RunReport) == []
     assert drift(status_of(run), RunStatus) == []
     events = Journal.read(run / "journal.jsonl")
-    assert [drift(event, Event) for event in events if event["input"]] == [[]] * 7
+    assert [drift(event, JournalEvent) for event in events if event["input"]] == [[]] * 7
     of_inputs = [(e.get("facts"), InputFacts) for e in events if "facts" in e]
     of_inputs += [(e.get("outcome"), InputResult) for e in events if "outcome" in e]
     optional = [".workers is declared and not there", ".why is declared and not there"]

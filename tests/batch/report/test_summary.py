@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.batch.report.history import night
-from seg_batch.batch.report.summary import facts_of
+from seg_batch.batch.report.history import history_of
+from seg_batch.batch.report.summary import run_report
 from seg_batch.batch.report.timeline import timeline
 from seg_batch.batch.report.write import write
 from seg_batch.core.errors import InputError
@@ -19,7 +19,7 @@ from tests.support.batch.run_folders import BEGUN, FACTS, RESULT, Told
 
 
 def facts(told: Told) -> dict[str, Any]:
-    return facts_of(night(told.lines), "n", {})
+    return run_report(history_of(told.lines), "n", {})
 
 
 def row_of(found: dict[str, Any], key: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def test_only_a_whole_run_is_complete(tmp_path: Path) -> None:
     assert verdict(("refused", {"error": "no"})) == "not complete"
     assert verdict(("failed", {"error": "no", "status": 3})) == "not complete"
     assert verdict(("done", {"outcome": {**RESULT, "status": "partial"}})) == "not complete"
-    assert facts_of(night([]), "n", {})["verdict"] == "unfinished"
+    assert run_report(history_of([]), "n", {})["verdict"] == "unfinished"
 
 
 def test_a_row_says_what_the_result_says(tmp_path: Path) -> None:
@@ -239,13 +239,13 @@ def test_a_spell_ends_as_the_next_event_of_its_input_says(told: list) -> None:
             own = (e for e in events[i + 1 :] if e["input"] in (None, event["input"]))
             after = next((e["event"] for e in own if e["event"] != "surveyed"), "begun")
             expected.append((event["input"], event["t"], ends.get(after, after)))
-    found = [(spell.input, spell.start, spell.ended) for spell in night(events).spells]
+    found = [(spell.input, spell.start, spell.ended) for spell in history_of(events).spells]
     assert sorted(found) == sorted(expected)
 
 
 @given(TOLD)
 def test_totals_are_sums_over_rows_and_every_input_has_one(told: list) -> None:
-    found = facts_of(night(events_of(told)), "n", {})
+    found = run_report(history_of(events_of(told)), "n", {})
     rows = found["inputs"]
     last = {key: kind for kind, key, _ in told if key}
     assert sorted(row["input"] for row in rows) == sorted(last)

@@ -25,7 +25,7 @@ from seg_batch.cli.display.bars import CutBar, ScoreBar, TrainBar
 from seg_batch.cli.display.run_table import RunTable
 from seg_batch.config.recipe.reading import as_yaml
 from seg_batch.config.workflow import read
-from seg_batch.config.workflow.steps import Evaluate
+from seg_batch.config.workflow.steps import EvaluateStep
 from seg_batch.core.errors import StoreError
 from seg_batch.inference.predict import predict
 from tests.support.batch.browser import browser
@@ -158,7 +158,7 @@ def test_the_files_of_a_step_are_known_by_what_is_in_them(tmp_path: Path) -> Non
     for path in files + others:
         path.write_text("first")
     truth, output, images = (str(tmp_path / name) for name in ("truth", "out", "a.*"))
-    step = Evaluate.model_construct(truth=truth, output=output, images=images)
+    step = EvaluateStep.model_construct(truth=truth, output=output, images=images)
     found = [digest_of(step, [str(tmp_path / "out")])]
     for path in others:
         path.write_text("changed")

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from seg_batch.batch.watch.archive import Tidying, free_name
-from seg_batch.batch.watch.arrivals import Fate, glance_at, look
+from seg_batch.batch.watch.archive import Archive, free_name
+from seg_batch.batch.watch.arrivals import ArrivalOutcome, glance_at, list_arrivals
 from seg_batch.core.errors import OutputError
 
 
-def fate(path: Path, why: str = "") -> Fate:
+def fate(path: Path, why: str = "") -> ArrivalOutcome:
     """Of the image as it is now."""
     glance = glance_at(path)
     assert glance is not None
-    return Fate(path.name, glance, "failed" if why else "done", why, None if why else "o.tif", 9.0)
+    return ArrivalOutcome(
+        path.name, glance, "failed" if why else "done", why, None if why else "o.tif", 9.0
+    )
 
 
 @pytest.fixture
@@ -30,13 +32,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_mark_says_what_became_of_it(folder: Path) -> None:
-    tidying, first = Tidying(folder), fate(folder / "a.nii.gz", "the file is empty")
-    assert not tidying.is_tidy(first, look(folder))
+    tidying, first = Archive(folder), fate(folder / "a.nii.gz", "the file is empty")
+    assert not tidying.is_tidy(first, list_arrivals(folder))
     tidying.finish(first)
     mark = folder / "a.nii.gz.segbatch-failed"
     assert json.loads(mark.read_text())["why"] == "the file is empty"
-    assert tidying.is_tidy(first, look(folder))
-    assert sorted(look(folder).images) == ["a.nii.gz"], "no mark is an image"
+    assert tidying.is_tidy(first, list_arrivals(folder))
+    assert sorted(list_arrivals(folder).images) == ["a.nii.gz"], "no mark is an image"
     tidying.forget("a.nii.gz")
     tidying.finish(fate(folder / "a.nii.gz"))
     assert [path.name for path in folder.iterdir() if path.suffix != ".gz"] == [
@@ -46,7 +48,7 @@ def test_a_mark_says_what_became_of_it(folder: Path) -> None:
 
 def test_what_is_moved_takes_no_other_files_place(folder: Path, tmp_path: Path) -> None:
     done = tmp_path / "done"
-    tidying = Tidying(folder, done_to=done, marker=".ok")
+    tidying = Archive(folder, done_to=done, marker=".ok")
     tidying.require_folders()
     for n, text in enumerate(("first", "second", "third")):
         (folder / "a.nii.gz").write_text(text)
@@ -62,7 +64,7 @@ def test_what_is_moved_takes_no_other_files_place(folder: Path, tmp_path: Path) 
 
 def test_a_failed_one_lies_beside_its_reason(folder: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad"
-    tidying = Tidying(folder, failed_to=bad)
+    tidying = Archive(folder, failed_to=bad)
     tidying.require_folders()
     tidying.finish(fate(folder / "a.nii.gz", "damaged"))
     assert sorted(p.name for p in bad.iterdir()) == ["a.nii.gz", "a.nii.gz.segbatch-failed"]
@@ -80,7 +82,7 @@ def test_two_who_move_at_the_same_time_are_given_different_names(tmp_path: Path)
 
 
 def test_a_store_is_moved_whole(tmp_path: Path) -> None:
-    tidying = Tidying(tmp_path / "in", done_to=tmp_path / "done")
+    tidying = Archive(tmp_path / "in", done_to=tmp_path / "done")
     for name in ("s.zarr", "s-2.zarr"):
         (tmp_path / "in" / "s.zarr" / "c").mkdir(parents=True)
         (tmp_path / "in" / "s.zarr" / "c" / "0").write_text(name)
@@ -91,7 +93,7 @@ def test_a_store_is_moved_whole(tmp_path: Path) -> None:
 
 
 def test_what_came_in_its_place_is_left_to_arrive(folder: Path, tmp_path: Path) -> None:
-    tidying = Tidying(folder, done_to=tmp_path / "done")
+    tidying = Archive(folder, done_to=tmp_path / "done")
     tidying.require_folders()
     segmented = fate(folder / "a.nii.gz")
     (folder / "a.nii.gz").write_text("another one")
@@ -102,9 +104,9 @@ def test_what_came_in_its_place_is_left_to_arrive(folder: Path, tmp_path: Path) 
 
 def test_what_a_kill_left_set_aside_comes_back_beside_what_came_since(folder: Path) -> None:
     (folder / "a.nii.gz").rename(folder / ".a.nii.gz.segbatch-moving")
-    assert not look(folder).images
+    assert not list_arrivals(folder).images
     (folder / "a.nii.gz").write_text("since then")
-    Tidying(folder).require_folders()
+    Archive(folder).require_folders()
     assert {path.name: path.read_text() for path in folder.iterdir()} == {
         "a.nii.gz": "since then",
         "a-2.nii.gz": "a",
@@ -123,7 +125,7 @@ def test_names_that_the_dead_had_reserved_are_free_again(folder: Path, tmp_path:
     old.touch()
     new.touch()
     os.utime(old, (1e9, 1e9))
-    tidying = Tidying(folder, done_to=done)
+    tidying = Archive(folder, done_to=done)
     with free_name(done / "ours") as ours:
         tidying.require_folders()
         tidying.finish(fate(folder / "a.nii.gz"))
@@ -134,8 +136,8 @@ def test_names_that_the_dead_had_reserved_are_free_again(folder: Path, tmp_path:
 
 def test_folders_where_a_move_would_go_wrong_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="arrive again"):
-        Tidying(folder, done_to=tmp_path / "." / "in").require_folders()
+        Archive(folder, done_to=tmp_path / "." / "in").require_folders()
     other = Path("/dev/shm")
     if other.is_dir() and os.stat(other).st_dev != os.stat(folder).st_dev:
         with pytest.raises(OutputError, match="another file system"):
-            Tidying(folder, failed_to=other).require_folders()
+            Archive(folder, failed_to=other).require_folders()

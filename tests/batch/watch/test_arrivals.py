@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from seg_batch.batch.watch.arrivals import (
     CHANGED,
-    Book,
-    Fate,
+    ArrivalLog,
+    ArrivalOutcome,
     Glance,
     Settling,
     glance_at,
-    look,
+    list_arrivals,
     marked,
     marker_at,
 )
@@ -65,7 +65,7 @@ def test_a_look_takes_images_and_leaves_what_is_on_its_way(tmp_path: Path) -> No
     (tmp_path / "folder.tif").mkdir()
     os.mkfifo(tmp_path / "pipe.tif")
     (tmp_path / "lost.tif").symlink_to("nowhere")
-    seen = look(tmp_path)
+    seen = list_arrivals(tmp_path)
     images = {"scan.nii.gz", "SCENE.TIF", "map.tiff", "photo.png", "store.zarr"}
     assert seen.images.keys() == images
     assert seen.others == {"notes.txt", "scan.done", "folder.tif", "pipe.tif", "lost.tif"}
@@ -84,7 +84,7 @@ def test_a_glance_sees_what_is_written_deep_in_a_store(tmp_path: Path) -> None:
 def test_a_marker_may_follow_the_name_or_the_stem(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "a.nii.gz.done", "b.nii.gz", "b.done", "c.tif", "d.done"):
         (tmp_path / name).touch()
-    assert marked(look(tmp_path), ".done") == ["a.nii.gz", "b.nii.gz"]
+    assert marked(list_arrivals(tmp_path), ".done") == ["a.nii.gz", "b.nii.gz"]
     (tmp_path / "a.done").write_text("the newer one")
     assert marker_at(tmp_path / "a.nii.gz", ".done") == glance_at(tmp_path / "a.done")
     assert marker_at(tmp_path / "c.tif", ".done") is None
@@ -93,7 +93,7 @@ def test_a_marker_may_follow_the_name_or_the_stem(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_told_of(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"can't be listed .*check the path"):
-        look(tmp_path / "no")
+        list_arrivals(tmp_path / "no")
 
 
 GLANCE = (5, 7, 1)
@@ -101,12 +101,12 @@ GLANCE = (5, 7, 1)
 
 def test_a_book_remembers_by_name_and_glance(tmp_path: Path) -> None:
     path = tmp_path / "run" / "arrivals.jsonl"
-    book = Book(path)
-    book.write(Fate("ä\udcff.tif", GLANCE, "done", output="out.tif", marker=GLANCE))
-    book.write(Fate("b.tif", GLANCE, "failed", "empty"))
-    book.write(Fate("c.tif", GLANCE, CHANGED))
+    book = ArrivalLog(path)
+    book.write(ArrivalOutcome("ä\udcff.tif", GLANCE, "done", output="out.tif", marker=GLANCE))
+    book.write(ArrivalOutcome("b.tif", GLANCE, "failed", "empty"))
+    book.write(ArrivalOutcome("c.tif", GLANCE, CHANGED))
     book.close()
-    again = Book(path)
+    again = ArrivalLog(path)
     assert again.of("ä\udcff.tif", GLANCE).output == "out.tif"
     assert again.last("ä\udcff.tif").marker == GLANCE
     assert again.of("ä\udcff.tif", (5, 8, 1)) is None, "touched: another arrival"
@@ -121,11 +121,11 @@ def test_a_book_remembers_by_name_and_glance(tmp_path: Path) -> None:
 def test_a_damaged_line_is_passed_over_and_counted(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "arrivals.jsonl"
     for name in ("a.tif", "c.tif"):
-        book = Book(path)
-        book.write(Fate(name, GLANCE, "done"))
+        book = ArrivalLog(path)
+        book.write(ArrivalOutcome(name, GLANCE, "done"))
         book.close()
         path.write_bytes(path.read_bytes() + line + b"\n")
-    book = Book(path)
+    book = ArrivalLog(path)
     assert book.damaged == 2
     assert all(book.of(name, GLANCE) for name in ("a.tif", "c.tif"))
     book.close()
@@ -134,15 +134,15 @@ def test_a_damaged_line_is_passed_over_and_counted(tmp_path: Path, line: bytes) 
 @pytest.mark.parametrize("cut", [1, 10, 40])
 def test_a_torn_line_is_forgotten_and_never_glued_to_the_next(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "arrivals.jsonl"
-    book = Book(path)
+    book = ArrivalLog(path)
     for name in ("a.tif", "b.tif"):
-        book.write(Fate(name, GLANCE, "done"))
+        book.write(ArrivalOutcome(name, GLANCE, "done"))
     book.close()
     path.write_bytes(path.read_bytes()[:-cut])
-    book = Book(path)
+    book = ArrivalLog(path)
     assert book.of("a.tif", GLANCE)
     assert book.of("b.tif", GLANCE) is None
-    book.write(Fate("c.tif", GLANCE, "done"))
+    book.write(ArrivalOutcome("c.tif", GLANCE, "done"))
     book.close()
     assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == [
         "a.tif",

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from seg_batch.batch.watch.archive import Tidying
-from seg_batch.batch.watch.arrivals import Book, glance_at
-from seg_batch.batch.watch.loop import Rules, Watch
+from seg_batch.batch.watch.archive import Archive
+from seg_batch.batch.watch.arrivals import ArrivalLog, glance_at
+from seg_batch.batch.watch.loop import ArrivalRules, HotFolder
 from seg_batch.batch.watch.service import Service
 from seg_batch.config.workflow import Workflow
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from tests.support.patience import PATIENCE_S, until
 
-RULES = Rules(settle_s=0.02, every_s=0.005)
+RULES = ArrivalRules(settle_s=0.02, every_s=0.005)
 Trick = Callable[[dict[str, Path]], None]
 
 
@@ -44,11 +44,11 @@ class Engine:
 
 
 class Running:
-    def __init__(self, folder: Path, engine: Engine, rules: Rules = RULES) -> None:
+    def __init__(self, folder: Path, engine: Engine, rules: ArrivalRules = RULES) -> None:
         self.said: list[str] = []
-        self.book = Book(folder.parent / "book")
+        self.book = ArrivalLog(folder.parent / "book")
         self.stop = threading.Event()
-        watch = Watch(Tidying(folder), rules, engine, self.book, Callback(), self.said.append)
+        watch = HotFolder(Archive(folder), rules, engine, self.book, Callback(), self.said.append)
         self._thread = threading.Thread(target=watch.run, args=(self.stop,))
         self._thread.start()
 
@@ -68,7 +68,7 @@ def watched(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     (tmp_path / "in" / "a.tif").write_text("first")
     running: list[Running] = []
 
-    def start(engine: Engine, rules: Rules = RULES) -> Running:
+    def start(engine: Engine, rules: ArrivalRules = RULES) -> Running:
         running.append(Running(tmp_path / "in", engine, rules))
         return running[-1]
 
@@ -121,9 +121,9 @@ def test_a_watch_that_looks_once_takes_what_lies_there_however_long_a_look_takes
     folder.mkdir()
     (folder / "a.tif").write_text("first")
     monkeypatch.setattr(os, "scandir", slowly)
-    engine, rules = Engine(), Rules(RULES.settle_s, RULES.every_s, once=True)
-    book = Book(tmp_path / "book")
-    watch = Watch(Tidying(folder), rules, engine, book, Callback(), lambda _: None)
+    engine, rules = Engine(), ArrivalRules(RULES.settle_s, RULES.every_s, once=True)
+    book = ArrivalLog(tmp_path / "book")
+    watch = HotFolder(Archive(folder), rules, engine, book, Callback(), lambda _: None)
     assert watch.run(threading.Event()) == 0
     assert engine.calls == [([str(folder / "a.tif")], False)]
     book.close()
@@ -196,7 +196,7 @@ def test_the_marker_of_the_one_before_declares_nothing(
     done = tmp_path / "in" / "a.tif.segbatch-done"
     marker.touch()
     engine = Engine()
-    running = watched(engine, Rules(settle_s=0.02, every_s=0.005, marker=".ok"))
+    running = watched(engine, ArrivalRules(settle_s=0.02, every_s=0.005, marker=".ok"))
     running.until(done.exists)
     image.write_text("half of the second")
     running.until(lambda: running.said)
@@ -259,7 +259,7 @@ def test_folders_of_one_name_have_books_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "b" / "in").mkdir(parents=True)
     (tmp_path / "a").symlink_to("b")
     one, same, other = (
-        Service(Tidying(tmp_path / name / "in"), Rules(), workflow).run for name in "bac"
+        Service(Archive(tmp_path / name / "in"), ArrivalRules(), workflow).run for name in "bac"
     )
     assert one == same != other
     assert {one.parent, other.parent} == {tmp_path / "out" / ".segbatch"}

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from seg_batch.config.recipe import Recipe, parse_recipe, read_recipe
-from seg_batch.config.recipe.hold_out import Part
+from seg_batch.config.recipe.hold_out import HeldPart
 from seg_batch.config.recipe.reading import as_yaml
 from seg_batch.core.errors import InputError
 from tests.support.training.recipes import CLASSES, plain_recipe, recipe
@@ -92,10 +92,10 @@ def test_values_can_not_be_changed_later() -> None:
 
 
 def test_every_nth_case_from_the_first_is_held_out() -> None:
-    part = Part(every=3, first=1, cases=("odd",))
+    part = HeldPart(every=3, first=1, cases=("odd",))
     assert [n for n in range(9) if part.has_case("c", n)] == [1, 4, 7]
     assert part.has_case("odd", 0)
-    assert not any(Part().has_case("c", n) for n in range(5))
+    assert not any(HeldPart().has_case("c", n) for n in range(5))
 
 
 def test_a_case_of_both_parts_is_test() -> None:

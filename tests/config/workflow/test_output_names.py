@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.batch.inputs.listing import listed
-from seg_batch.config.workflow.output_names import check_pattern, named
+from seg_batch.config.workflow.output_names import check_pattern, output_name
 from seg_batch.core.registry.formats import split
 from tests.support.batch.listings import TIFF, made, names, put, reasons
 
@@ -47,7 +47,7 @@ def test_names_are_made_of_their_parts(
     }
     wanted = "".join(values.get(part, part) for part in parts)
     if pattern != ".." and not split(pattern)[1]:
-        assert named(check_pattern(pattern), f"/r/{parent}/{name}", index) == wanted
+        assert output_name(check_pattern(pattern), f"/r/{parent}/{name}", index) == wanted
 
 
 @pytest.mark.parametrize("output", ["../x", "a/../../x", "/tmp/x"])

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.workflow import Workflow, read
 from seg_batch.config.workflow.fields import next_time
 from seg_batch.config.workflow.paths import Reading, expanded
@@ -70,7 +70,7 @@ def test_everything_that_may_be_said_is_read(tmp_path: Path) -> None:
     assert (found.limits.memory_bytes, found.limits.wall_time) == (8 << 30, "1h30m")
     assert (found.on_failure.retries, found.on_failure.stop_after) == (0, 7)
     assert found.on_finish == (("mail", "-s", "done", "me"), ("touch", "a; b"))
-    assert found.plan_options() == Options(
+    assert found.plan_options() == PredictOptions(
         overlap=16, taper="linear", probabilities=True, precision="mixed", engine="openvino",
         tta="d4", post=("largest", "min_size:2mL"), memory_bytes=8 << 30, workers=3, batch=3,
         block=(64, 128),
@@ -80,7 +80,7 @@ def test_everything_that_may_be_said_is_read(tmp_path: Path) -> None:
 def test_the_shortest_workflow_asks_for_what_predict_does_by_default(tmp_path: Path) -> None:
     found = read(written(tmp_path, "inputs: a.tif\noutputs: out\n"))
     assert found.name == "night"
-    assert found.plan_options() == Options(workers=0)
+    assert found.plan_options() == PredictOptions(workers=0)
     assert found.limits.deadline(datetime.now()) is None
 
 

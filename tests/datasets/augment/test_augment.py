@@ -11,8 +11,15 @@ from seg_batch.config.recipe import Augment
 from seg_batch.core.geometry import Shape
 from seg_batch.datasets.augment.cutmix import cutmix, mixed_box
 from seg_batch.datasets.augment.deformation import Warp, displacement, rotation, warp
-from seg_batch.datasets.augment.intensity import blurred, coarser, dropped, recoloured
-from seg_batch.datasets.augment.spatial import Place, crop, flipped, moved, place, turned
+from seg_batch.datasets.augment.intensity import blurred, coarser, dropped, vary_intensity
+from seg_batch.datasets.augment.spatial import (
+    CropPlace,
+    crop,
+    flipped,
+    place_crop,
+    turned,
+    vary_space,
+)
 from tests.support.training.pairs import addresses, class_of
 
 SHAPES: list[Any] = [((40, 36), (24, 24)), ((20, 22, 18), (12, 12, 12))]
@@ -45,8 +52,8 @@ def varied(
     image: np.ndarray, label: np.ndarray, patch: Shape, how: Augment, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A crop at a random place, as ``Samples`` varies it."""
-    image, label = moved(image, label, place(label.shape, patch, how, rng), how, rng)
-    return recoloured(image, how, rng), label
+    image, label = vary_space(image, label, place_crop(label.shape, patch, how, rng), how, rng)
+    return vary_intensity(image, how, rng), label
 
 
 @pytest.mark.parametrize(("shape", "patch"), SHAPES)
@@ -87,13 +94,13 @@ def test_a_wanted_voxel_is_in_the_crop_however_it_is_warped(
     label[voxel] = 1
     far = {"rotate_degrees": 180, "scale": 0.1, "elastic": 4, "warped": 0.7}
     how = Augment(flip=(0,), quarter_turns=(0, 1), crop_shift=3, **far)
-    at = place(shape, patch, how, rng, voxel)
-    assert moved(np.zeros((*shape, 1), np.float32), label, at, how, rng)[1].any()
+    at = place_crop(shape, patch, how, rng, voxel)
+    assert vary_space(np.zeros((*shape, 1), np.float32), label, at, how, rng)[1].any()
 
 
 def test_crops_that_contain_a_voxel_are_all_as_likely() -> None:
     rng = np.random.default_rng(0)
-    starts = [place((10,), (4,), Augment(), rng, (5,)).start[0] for _ in range(4000)]
+    starts = [place_crop((10,), (4,), Augment(), rng, (5,)).start[0] for _ in range(4000)]
     values, counts = np.unique(starts, return_counts=True)
     np.testing.assert_array_equal(values, [2, 3, 4, 5])
     np.testing.assert_allclose(counts / 4000, 0.25, atol=0.03)
@@ -104,7 +111,7 @@ def test_a_crop_beyond_the_tile_is_mirrored_there() -> None:
     padded = np.pad(label, 3, "reflect")
     for start in [(-3, -3), (-2, 4), (5, 0), (4, 4)]:
         expected = padded[start[0] + 3 : start[0] + 11, start[1] + 3 : start[1] + 11]
-        at = Place(start, (8, 8))
+        at = CropPlace(start, (8, 8))
         np.testing.assert_array_equal(crop(label, at), expected)
         np.testing.assert_array_equal(class_of(crop(image, at)[..., 0]), expected)
 
@@ -179,7 +186,7 @@ def test_the_same_seed_gives_the_same_pair_and_inputs_stay(shape: Any, patch: An
         assert not np.array_equal(a, c)
     assert (one[0].dtype, one[0].shape) == (np.float32, (*patch, len(shape)))
     assert (one[1].dtype, one[1].shape) == (np.uint8, patch)
-    still = recoloured(image, Augment(), np.random.default_rng(0))
+    still = vary_intensity(image, Augment(), np.random.default_rng(0))
     assert not np.shares_memory(still, image), "a cached patch must not be handed out"
 
 

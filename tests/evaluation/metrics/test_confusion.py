@@ -55,7 +55,7 @@ def test_a_class_wrongly_found_scores_zero_and_an_absent_one_does_not_count() ->
     dice = metrics.dice(confusion.matrix)
     assert dice[1] == 0
     assert np.isnan(dice[2])
-    assert metrics.mean(dice) == pytest.approx((2 * 9 / 19 + 0) / 2)
+    assert metrics.mean_over_classes(dice) == pytest.approx((2 * 9 / 19 + 0) / 2)
 
 
 def test_the_mean_over_cases_counts_each_case_once() -> None:

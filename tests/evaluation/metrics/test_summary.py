@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg_batch.evaluation.metrics import CaseScores, mean, plain, summarise, unit_of
+from seg_batch.evaluation.metrics import CaseScores, mean_over_classes, plain, summarise, unit_of
 from seg_batch.evaluation.metrics.size import Unit, size_errors
 from seg_batch.evaluation.score import Scored
 from tests.support.evaluation.label_maps import pairs, scored
@@ -67,7 +67,7 @@ def test_it_is_json_and_says_what_the_scores_of_training_say(made, background) -
     assert json.loads(json.dumps(table, allow_nan=False)) == table
     before = Scored({name: s.confusion for name, s in cases.items()}, background)
     dice = before.dice if background is None else np.delete(before.dice, background)
-    assert table["overall"]["mean_dice"]["mean"] == plain(mean(dice))
+    assert table["overall"]["mean_dice"]["mean"] == plain(mean_over_classes(dice))
     assert table["overall"]["accuracy"]["mean"] == plain(before.accuracy)
     assert table["voxels"] == before.total.sum()
     for k, name in enumerate(NAMES):

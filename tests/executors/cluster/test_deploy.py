@@ -16,7 +16,7 @@ import yaml
 from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.core.errors import ClusterError
 from seg_batch.executors import open_pool
-from seg_batch.executors.cluster.deploy import class_of, started
+from seg_batch.executors.cluster.deploy import class_of, start_cluster
 from tests.support.files import segbatch
 from tests.support.patience import until
 
@@ -52,7 +52,7 @@ def queue(**arguments: Any) -> dict[str, Any]:
 )
 def test_bad_arguments(spec: dict[str, Any], told: str) -> None:
     with pytest.raises(ClusterError, match=told) as error:
-        started(read_spec(spec), 1, None)
+        start_cluster(read_spec(spec), 1, None)
     assert "\n" not in error.value.message
 
 

@@ -19,16 +19,16 @@ import pytest
 
 from seg_batch.core.errors import ClusterError, OutputError
 from seg_batch.core.hardware import is_running
-from seg_batch.executors import Needs, open_pool, run_bounded
+from seg_batch.executors import WorkerRequirements, open_pool, run_bounded
 from seg_batch.executors.cluster.preflight import check_workers
 from seg_batch.executors.cluster.requirements import (
     BASE,
-    crowded,
-    facts,
     identity,
-    misfit,
-    sha256,
-    versions,
+    mismatch,
+    out_of_memory,
+    required_versions,
+    weights_sha256,
+    worker_facts,
 )
 from seg_batch.executors.pool import InlinePool
 from tests.support.executors.clusters import of_another_version, scheduler, worker
@@ -45,7 +45,7 @@ class Elsewhere(InlinePool):
         super().__init__()
         self.here, self.there = str(here), str(there)
 
-    def answers(self, function: Any, needs: Needs) -> dict[str, Any]:
+    def answers(self, function: Any, needs: WorkerRequirements) -> dict[str, Any]:
         def moved(path: str) -> str:
             return path.replace(self.here, self.there)
 
@@ -73,16 +73,18 @@ def here(tmp_path: Path) -> Path:
     return folder
 
 
-def needs_of(here: Path, **more: Any) -> Needs:
-    weights = ((str(here / "model.xml"), sha256(str(here / "model.xml"))),)
-    return Needs(weights=weights, inputs=(str(here / "scene.tif"),), outputs=(str(here),), **more)
+def needs_of(here: Path, **more: Any) -> WorkerRequirements:
+    weights = ((str(here / "model.xml"), weights_sha256(str(here / "model.xml"))),)
+    return WorkerRequirements(
+        weights=weights, inputs=(str(here / "scene.tif"),), outputs=(str(here),), **more
+    )
 
 
 def test_a_shared_folder_fits_and_nothing_is_left_in_it(here: Path) -> None:
     before = sorted(here.iterdir())
     settled, answers = check_workers(Elsewhere(here, here), needs_of(here))
     assert sorted(here.iterdir()) == before
-    assert misfit(answers["tcp://elsewhere:1"], settled) is None
+    assert mismatch(answers["tcp://elsewhere:1"], settled) is None
     assert settled.probe == ""
 
 
@@ -142,7 +144,7 @@ def test_a_worker_that_only_reads_is_told_from_one_that_writes_too(
     there = other(here, nothing)
 
     class Synchronised(Elsewhere):
-        def answers(self, function: Any, needs: Needs) -> dict[str, Any]:
+        def answers(self, function: Any, needs: WorkerRequirements) -> dict[str, Any]:
             for path in here.glob(".segbatch*"):
                 (there / path.name).write_bytes(path.read_bytes())
             return super().answers(function, needs)
@@ -152,7 +154,7 @@ def test_a_worker_that_only_reads_is_told_from_one_that_writes_too(
 
 
 def test_an_output_that_is_still_to_be_made(here: Path) -> None:
-    needs = Needs(outputs=(str(here / "new" / "deeper"),))
+    needs = WorkerRequirements(outputs=(str(here / "new" / "deeper"),))
     settled, _ = check_workers(Elsewhere(here, here), needs)
     assert settled.outputs == (str(here),)
     assert not (here / "new").exists()
@@ -160,26 +162,28 @@ def test_an_output_that_is_still_to_be_made(here: Path) -> None:
 
 def test_an_output_that_can_not_be_written(here: Path) -> None:
     with pytest.raises(OutputError, match="can't be written"):
-        check_workers(Elsewhere(here, here), Needs(outputs=("/proc",)))
+        check_workers(Elsewhere(here, here), WorkerRequirements(outputs=("/proc",)))
 
 
 def test_versions_and_devices_that_differ() -> None:
-    needs = Needs(versions=versions(("segbatch", "python", "numpy", "nosuchlibrary")), device="CPU")
-    found = facts(needs)
-    assert misfit(found, needs) is None
+    needs = WorkerRequirements(
+        versions=required_versions(("segbatch", "python", "numpy", "nosuchlibrary")), device="CPU"
+    )
+    found = worker_facts(needs)
+    assert mismatch(found, needs) is None
     old = {**found, "versions": {**found["versions"], "numpy": "1.0"}}
-    assert "runs numpy 1.0, this is" in str(misfit(old, needs))
+    assert "runs numpy 1.0, this is" in str(mismatch(old, needs))
     without = {**found, "versions": {**found["versions"], "numpy": "none"}}
-    assert "has no numpy" in str(misfit(without, needs))
-    assert "GPU" in str(misfit({**found, "device": "GPU"}, needs))
+    assert "has no numpy" in str(mismatch(without, needs))
+    assert "GPU" in str(mismatch({**found, "device": "GPU"}, needs))
 
 
 def test_memory_is_shared_by_the_workers_of_a_host() -> None:
     found = {"free_bytes": 8 << 30, "rss_bytes": 1 << 30}
-    assert crowded(9 << 30, found, 1, 0) is None
-    assert crowded(5 << 30, found, 2, 0) is None
-    assert "8" in str(crowded(6 << 30, found, 2, 0))
-    assert "--memory" in str(crowded(9 << 30, found, 1, 4 << 30))
+    assert out_of_memory(9 << 30, found, 1, 0) is None
+    assert out_of_memory(5 << 30, found, 2, 0) is None
+    assert "8" in str(out_of_memory(6 << 30, found, 2, 0))
+    assert "--memory" in str(out_of_memory(9 << 30, found, 1, 4 << 30))
 
 
 def test_a_file_is_known_by_size_and_beginning(tmp_path: Path) -> None:
@@ -215,7 +219,7 @@ def test_another_version_and_a_blind_worker_are_refused(scene: Path, tmp_path: P
             )
             assert checked.status == 0, checked.err
             (found,) = checked.json["workers"].values()
-            assert found["versions"] == dict(versions((*BASE,)))
+            assert found["versions"] == dict(required_versions((*BASE,)))
             assert found["inputs"] == {str(scene): identity(str(scene))}
 
 
@@ -233,7 +237,7 @@ def test_a_late_worker_of_another_version_takes_itself_out(tmp_path: Path) -> No
     with (
         scheduler(tmp_path) as address,
         worker(address) as good,
-        open_pool(address, 1, Needs(outputs=(str(done),))) as pool,
+        open_pool(address, 1, WorkerRequirements(outputs=(str(done),))) as pool,
     ):
         patience = time.monotonic() + PATIENCE_S
         until_it_is_out = takewhile(
@@ -253,7 +257,7 @@ def test_a_late_worker_of_another_version_takes_itself_out(tmp_path: Path) -> No
 
 @pytest.mark.full
 def test_retired_workers_stay_away_and_their_work_is_done(tmp_path: Path) -> None:
-    with open_pool("local", 2, Needs(outputs=(str(tmp_path),))) as pool:
+    with open_pool("local", 2, WorkerRequirements(outputs=(str(tmp_path),))) as pool:
         first, second = pool.workers_now()
         pids = pool.ask(os.getpid)
         results = run_bounded(pool, partial(_slowly, str(tmp_path)), range(40))
@@ -299,7 +303,7 @@ def test_a_worker_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         stuck.send_signal(signal.SIGSTOP)
         try:
             with pytest.raises(ClusterError, match="does not answer") as error:
-                check_workers(pool, Needs())
+                check_workers(pool, WorkerRequirements())
         finally:
             stuck.send_signal(signal.SIGCONT)
         assert pids[stuck.pid] in error.value.message

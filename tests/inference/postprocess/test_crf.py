@@ -13,8 +13,8 @@ from seg_batch.config.postprocess import CrfStep
 from seg_batch.core.geometry import Blocks, Box
 from seg_batch.inference.postprocess import crf, crf_kernels
 from seg_batch.inference.postprocess.array_chain import run_chain
-from seg_batch.inference.postprocess.crf import halo, prepare, refine, working_bytes
-from seg_batch.inference.postprocess.label_context import Setting
+from seg_batch.inference.postprocess.crf import halo, prepare_crf, refine, working_bytes
+from seg_batch.inference.postprocess.label_context import LabelContext
 from tests.support.postprocess.crf_reference import marginals
 
 TIE = 1e-4  # probabilities closer than this may win in either order
@@ -63,7 +63,7 @@ def logits(
     core = core or Box.whole(shape)
     held = core.grown((halo(step),) * len(shape)).intersection(Box.whole(shape))
     at, inner = held.slices(), core.slices(held.start)
-    part, belief = prepare(probabilities[:, *at], image[at], valid[at], step, spacing)
+    part, belief = prepare_crf(probabilities[:, *at], image[at], valid[at], step, spacing)
     found = part.infer(belief, step.iterations, core.shift(tuple(-a for a in held.start)))
     return part.flat.take(found)[:, *inner]
 
@@ -269,7 +269,7 @@ def test_as_a_step_of_the_chain_it_is_the_same_on_blocks(block: tuple[int, ...])
     index = refine(probabilities, image, known, step, spacing=sides)
     expected = np.where(known, np.array(ids)[index], labels)
     assert (expected != labels).any()
-    setting = Setting(dict(zip("abc", ids, strict=True)), None, 255)
+    setting = LabelContext(dict(zip("abc", ids, strict=True)), None, 255)
     run_chain(
         [step],
         labels,

@@ -18,14 +18,14 @@ from scipy import ndimage
 
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.config.postprocess import parse_chain
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PartialResultError, PlanError, SegbatchError, StoreError
 from seg_batch.core.normalise import Normaliser
 from seg_batch.inference import postprocess_run
 from seg_batch.inference import predict as verb
-from seg_batch.inference.plan import Plan, adopt
+from seg_batch.inference.plan import Plan, adopt_stored
 from seg_batch.inference.postprocess.array_chain import run_chain
-from seg_batch.inference.postprocess.label_context import Setting
+from seg_batch.inference.postprocess.label_context import LabelContext
 from seg_batch.inference.predict import predict, predict_one
 from seg_batch.inference.probe import PROBE_CARD
 from seg_batch.inference.request import Request, prepare
@@ -67,7 +67,7 @@ def expected(scene: Path, chain: tuple[str, ...]) -> np.ndarray:
     with rasterio.open(scene) as file:
         values = file.read(1)
     labels = np.where(values == 200, 255, values % 8).astype(np.uint8)
-    setting = Setting({c.name: c.id for c in PROBE_CARD.classes}, 0, 255, "ha", 0.09)
+    setting = LabelContext({c.name: c.id for c in PROBE_CARD.classes}, 0, 255, "ha", 0.09)
     run_chain(parse_chain(chain), labels, setting)
     return labels
 
@@ -75,7 +75,7 @@ def expected(scene: Path, chain: tuple[str, ...]) -> np.ndarray:
 @pytest.mark.full
 def test_the_chain_gives_the_map_of_the_whole(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.tif"
-    options = Options(post=CHAIN, block=(1024, 1024))
+    options = PredictOptions(post=CHAIN, block=(1024, 1024))
     report = predict_one(Request(str(scene), str(out), model="probe", options=options))
     found, wanted = labels_of(out), expected(scene, CHAIN)
     np.testing.assert_array_equal(found, wanted)
@@ -120,7 +120,7 @@ def test_a_volume_in_its_own_axes_and_millilitres(tmp_path: Path) -> None:
     chain = ("min_size:0.1mL", "largest:residue 4", "fill_holes", "majority")
     predict(path, out, model="probe", post=chain)
     labels = (values.transpose(2, 1, 0) % 8).astype(np.uint8)
-    setting = Setting({c.name: c.id for c in PROBE_CARD.classes}, 0, 255, "mL", 0.0027)
+    setting = LabelContext({c.name: c.id for c in PROBE_CARD.classes}, 0, 255, "mL", 0.0027)
     run_chain(parse_chain(chain), labels, setting)
     found = np.asarray(nibabel.load(out).dataobj).transpose(2, 1, 0)
     np.testing.assert_array_equal(found, labels)
@@ -246,17 +246,17 @@ def test_a_resumed_plan_promises_what_its_own_chain_needs(scene: Path) -> None:
     """Many threads of a field take more than the prediction that it begins with."""
 
     def planned(*chain: str) -> Plan:
-        options = Options(probabilities=True, post=chain, block=(1024, 1024))
+        options = PredictOptions(probabilities=True, post=chain, block=(1024, 1024))
         draft = prepare(Request(str(scene), model="probe", options=options)).plan
         return draft.with_normaliser(Normaliser())
 
     before, now = planned(), planned("crf")
     assert now.promised_bytes > before.promised_bytes
-    kept = adopt(now, before)
+    kept = adopt_stored(now, before)
     assert kept.promised_bytes >= now.promised_bytes
     assert kept.disk_bytes >= now.disk_bytes
     with pytest.raises(PlanError, match="need"):
-        adopt(replace(now, memory_bytes=before.promised_bytes), before)
+        adopt_stored(replace(now, memory_bytes=before.promised_bytes), before)
 
 
 @pytest.mark.full

@@ -8,9 +8,9 @@ from scipy import ndimage
 
 from seg_batch.config.postprocess import parse_step
 from seg_batch.core.geometry import Blocks
-from seg_batch.inference.postprocess.array_chain import ArrayBoard, run_chain
+from seg_batch.inference.postprocess.array_chain import ArrayLabels, run_chain
 from seg_batch.inference.postprocess.components import components
-from seg_batch.inference.postprocess.label_context import Setting
+from seg_batch.inference.postprocess.label_context import LabelContext
 from seg_batch.inference.postprocess.run import run_step
 from tests.support.postprocess import slow
 
@@ -36,7 +36,7 @@ def maps(draw, classes=4):
 
 
 def setting(background):
-    return Setting(dict(zip(NAMES, range(4), strict=True)), background, NODATA)
+    return LabelContext(dict(zip(NAMES, range(4), strict=True)), background, NODATA)
 
 
 def done(text, labels, block, where, **more):
@@ -164,7 +164,7 @@ def test_a_random_field_over_blocks_is_that_of_the_whole(block):
 def test_with_two_classes_a_threshold_is_the_usual_one():
     q = np.arange(256, dtype=np.uint8)[None, :]
     stored = np.stack([255 - q, q])
-    where = Setting({"none": 0, "liver": 1}, 0, NODATA)
+    where = LabelContext({"none": 0, "liver": 1}, 0, NODATA)
     for t in (0.2, 0.5, 0.9):
         labels = (q > 127).astype(np.uint8)
         run_chain([parse_step(f"threshold:liver={t}")], labels, where, probabilities=stored)
@@ -178,7 +178,7 @@ def test_wide_labels_are_treated_alike(text):
     labels[4:9, 20:] = NODATA
     wide = np.choose(labels // 255 * 2 + labels % 255 % 2, [0, 300, 65535]).astype(np.uint16)
     narrow, _ = done(text, labels, (8, 9), setting(0))
-    where = Setting({"none": 0, "liver": 300}, 0, 65535)
+    where = LabelContext({"none": 0, "liver": 300}, 0, 65535)
     result, _ = done(text, wide, (8, 9), where)
     for a, b in ((0, 0), (1, 300), (NODATA, 65535)):
         np.testing.assert_array_equal(narrow == a, result == b)
@@ -212,6 +212,6 @@ def test_the_order_in_which_blocks_end_is_nothing(text):
         return map(function, items)
 
     after = np.empty_like(labels)
-    board = ArrayBoard(labels, after, (1.0, 1.0))
+    board = ArrayLabels(labels, after, (1.0, 1.0))
     run_step(parse_step(text), board, setting(0), Blocks(labels.shape, (7, 9)), shuffled)
     np.testing.assert_array_equal(after, expected)

@@ -10,12 +10,12 @@ from seg_batch.core.geometry import Blocks, Box, Grid
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.taper import Taper
 from seg_batch.inference.sliding_window.block import BlockResult, Read, Rows, predict_block
-from seg_batch.inference.sliding_window.stitch import Empty, Stitcher
+from seg_batch.inference.sliding_window.stitch import EmptyRule, Stitcher
 from tests.support.strategies import boxes
 
 GRID = Grid((40, 30), (12, 10), (6, 4), (1, 0))
 IDS = np.array([3, 0, 8], np.uint8)
-EMPTY = Empty(label=255, below=-0.9, below_label=8, unreadable_label=254)
+EMPTY = EmptyRule(label=255, below=-0.9, below_label=8, unreadable_label=254)
 BOXES = boxes(GRID.extent)
 
 

@@ -21,10 +21,16 @@ from seg_batch.inference.sliding_window.seams import (
     FAR,
     SeamCounter,
     SeamCounts,
-    beside,
     border_planes,
+    seam_sides,
 )
-from seg_batch.inference.sliding_window.stitch import Counts, Empty, Predictor, Stitcher, winners
+from seg_batch.inference.sliding_window.stitch import (
+    Counts,
+    EmptyRule,
+    Predictor,
+    Stitcher,
+    winners,
+)
 from tests.support.strategies import grids
 
 IDS = np.array([7, 0, 3], np.uint8)
@@ -69,7 +75,7 @@ def count(
     """Counts over all blocks, the labels and the probabilities."""
     made = Taper(grid, taper)
     stitcher = Stitcher(
-        grid, made, Normaliser((0.0,), (1.0,)), predictor, 3, len(grid.extent), 2, Empty(255)
+        grid, made, Normaliser((0.0,), (1.0,)), predictor, 3, len(grid.extent), 2, EmptyRule(255)
     )
     labels = np.zeros(grid.extent, np.uint8)
     probabilities = np.zeros((*grid.extent, 3), np.float32)
@@ -141,7 +147,7 @@ def assert_equal(found: SeamCounts, expected: SeamCounts) -> None:
 def test_planes_are_where_the_set_of_tiles_changes(grid: Grid, name: str) -> None:
     taper = Taper(grid, name)
     for axis, extent in enumerate(grid.extent):
-        kept, inside = beside(border_planes(taper, axis), extent)
+        kept, inside = seam_sides(border_planes(taper, axis), extent)
         slow = slow_planes(taper, axis)
         assert (kept.tolist(), inside.tolist()) == (slow[0], sorted(slow[1]))
 
@@ -176,7 +182,7 @@ def test_blocks_add_up_to_the_whole_but_for_their_faces() -> None:
     parts, *_ = count(image, grid, "hann", crooked, (37, 29))  # no face lies on a plane in use
     for axis, side in enumerate((37, 29)):
         faces = range(side, grid.extent[axis], side)
-        kept, inside = beside(border_planes(Taper(grid), axis), grid.extent[axis])
+        kept, inside = seam_sides(border_planes(Taper(grid), axis), grid.extent[axis])
         across = grid.extent[1 - axis]
         assert whole.pairs[axis, 0] - parts.pairs[axis, 0] == across * np.isin(kept, faces).sum()
         assert whole.pairs[axis, 1] - parts.pairs[axis, 1] == across * np.isin(inside, faces).sum()

@@ -12,7 +12,7 @@ import rasterio
 
 from seg_batch.cli.display.lines import summary
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.taper import Taper
@@ -54,7 +54,7 @@ def noise(shape: tuple[int, int], nodata: bool = False) -> np.ndarray:
 
 
 def run(scene: Path, output: Path, function: Any, **options: Any) -> dict[str, Any]:
-    asked = Options(block=BLOCK, **options)
+    asked = PredictOptions(block=BLOCK, **options)
     return predict_one(Request(str(scene), str(output), model=(card(), function), options=asked))
 
 
@@ -107,7 +107,9 @@ class StopAfter(Callback):
 def test_blocks_of_an_earlier_version_are_left_out_and_that_is_said(tmp_path: Path) -> None:
     scene = write_raster(tmp_path / "a.tif", noise(EXTENT))
     output = tmp_path / "out.tif"
-    request = Request(str(scene), str(output), model=(card(), probe), options=Options(block=BLOCK))
+    request = Request(
+        str(scene), str(output), model=(card(), probe), options=PredictOptions(block=BLOCK)
+    )
     with pytest.raises(KeyboardInterrupt):
         predict_one(request, StopAfter(3))
     store = WorkStore.open(tmp_path / "out.tif.work.zarr")

@@ -20,10 +20,10 @@ from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.taper import TAPERS, Taper
 from seg_batch.inference.sliding_window.stitch import (
     Counts,
-    Empty,
+    EmptyRule,
     Stitcher,
-    all_empty,
     cut,
+    is_all_empty,
     is_empty,
     quantised,
     winners,
@@ -48,7 +48,9 @@ def crooked(patches: np.ndarray) -> np.ndarray:
     return np.stack([value * ramp, 0.3 * np.cos(3 * value) + ramp, 0.5 - ramp * value], -1)
 
 
-def make(grid: Grid, taper: str = "hann", batch: int = 2, empty: Empty | None = None) -> Stitcher:
+def make(
+    grid: Grid, taper: str = "hann", batch: int = 2, empty: EmptyRule | None = None
+) -> Stitcher:
     return Stitcher(
         grid=grid,
         taper=Taper(grid, taper),
@@ -57,7 +59,7 @@ def make(grid: Grid, taper: str = "hann", batch: int = 2, empty: Empty | None = 
         classes=CLASSES,
         rank=len(grid.extent),
         batch=batch,
-        empty=empty or Empty(255),
+        empty=empty or EmptyRule(255),
     )
 
 
@@ -142,10 +144,10 @@ def test_a_window_is_empty_if_no_voxel_of_it_needs_the_model(
     rng = np.random.default_rng(seed)
     rare = rng.random((*grid.extent, 2)) < 2 / math.prod(grid.extent)
     values = np.where(rare, 1.0, 0.0) if low is not None else rng.random((*grid.extent, 2))
-    held, empty = Pixels(values, rare if masked else None), Empty(255, low)
+    held, empty = Pixels(values, rare if masked else None), EmptyRule(255, low)
     asked = [is_empty(held[index], empty) for index in np.ndindex(grid.extent)]
     with patch("seg_batch.inference.sliding_window.stitch.ROWS_VOXELS", 4):
-        found = all_empty(held, empty)
+        found = is_all_empty(held, empty)
     assert found is all(asked) is is_empty(held, empty)
     if found:
         whole = Box.whole(grid.extent)
@@ -184,7 +186,7 @@ def test_values_that_are_not_finite_are_no_labels(value: float) -> None:
 
 def test_a_model_with_the_wrong_classes_is_named() -> None:
     grid = Grid((8, 8), (8, 8), (0, 0), (0, 0))
-    stitcher = Stitcher(grid, Taper(grid), PLAIN, lambda x: x, 2, 2, 1, Empty(255))
+    stitcher = Stitcher(grid, Taper(grid), PLAIN, lambda x: x, 2, 2, 1, EmptyRule(255))
     with pytest.raises(ValueError, match=r"gave \(1, 8, 8, 1\)"):
         by_blocks(address((8, 8)), stitcher, (8, 8))
 

@@ -16,10 +16,10 @@ from rasterio.rpc import RPC
 
 from seg_batch.core.errors import DamagedError
 from seg_batch.core.geometry import Blocks, Box, Shape
-from seg_batch.core.georef import RasterGeoref, differences
+from seg_batch.core.georef import RasterGeoref, georef_differences
 from seg_batch.io.sinks.cog_check import check_cog
-from seg_batch.io.sinks.cog_overviews import majority
-from seg_batch.io.sinks.product import export, probabilities_spec
+from seg_batch.io.sinks.cog_overviews import majority_overview
+from seg_batch.io.sinks.product import export_product, probabilities_spec
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources.formats.raster import raster_georef
@@ -81,7 +81,7 @@ def exported(
 ) -> Path:  # fmt: skip
     chunk = tuple(min(c, n) for c, n in zip(chunk, extent, strict=True))
     store = full_store(folder / "s.work.zarr", store_spec(extent, chunk, georef, **made))
-    product = export(store, folder / "a.tif", product_spec(store))
+    product = export_product(store, folder / "a.tif", product_spec(store))
     assert sum(product.counts.values()) == extent[0] * extent[1]
     return product.path
 
@@ -98,7 +98,7 @@ def test_the_place_comes_through(tmp_path: Path, georef: RasterGeoref) -> None:
         assert bool(file.rpcs) == bool(georef.rpcs)
         assert np.array_equal(file.read(1), labels_at(Box.whole((700, 601))))
     same = {"crs_wkt": None, "rpcs": ()}
-    assert differences(replace(georef, **same), replace(found, **same)) == []
+    assert georef_differences(replace(georef, **same), replace(found, **same)) == []
     assert {p.name for p in tmp_path.iterdir()} == {"s.work.zarr", "a.tif"}
 
 
@@ -120,7 +120,7 @@ def test_any_extent(tmp_path: Path, extent: Shape, dtype: str) -> None:
         levels = file.overviews(1)
     below = labels_at(Box.whole(extent), dtype)
     for level in range(len(levels)):
-        below = majority(below)
+        below = majority_overview(below)
         with opened(path, OVERVIEW_LEVEL=level) as file:
             assert np.array_equal(file.read(1), below)
     assert max(below.shape) <= 512
@@ -135,7 +135,7 @@ def test_the_last_column_of_boxes_is_narrow(
     with opened(path) as file:
         assert np.array_equal(file.read(1), labels_at(Box.whole((1537, 1100))))
     with opened(path, OVERVIEW_LEVEL=0) as file:
-        assert np.array_equal(file.read(1), majority(labels_at(Box.whole((1537, 1100)))))
+        assert np.array_equal(file.read(1), majority_overview(labels_at(Box.whole((1537, 1100)))))
 
 
 def _small_boxes(spec: ProductSpec, multiple: int = 1, piece_bytes: int = 0) -> list[Box]:
@@ -156,7 +156,7 @@ def test_names_colours_and_provenance(tmp_path: Path) -> None:
 
 def test_all_nodata(tmp_path: Path) -> None:
     store = WorkStore.create(tmp_path / "s", store_spec((900, 800), (256, 256)))
-    product = export(store, tmp_path / "a.tif", product_spec(store))
+    product = export_product(store, tmp_path / "a.tif", product_spec(store))
     assert product.counts == {255: 720_000}
     with opened(product.path) as file:
         assert not file.dataset_mask().any()
@@ -166,7 +166,7 @@ def test_probabilities_are_bands(tmp_path: Path) -> None:
     extent = (600, 530)
     store = full_store(tmp_path / "s", store_spec(extent, (256, 256), probabilities=True))
     spec = probabilities_spec(product_spec(store))
-    path = export(store, tmp_path / "p.tif", spec).path
+    path = export_product(store, tmp_path / "p.tif", spec).path
     with opened(path) as file:
         assert file.descriptions == tuple(c.name for c in CLASSES)
         assert file.scales == (1 / 255,) * len(CLASSES)
@@ -220,7 +220,7 @@ def test_real_files(tmp_path: Path, data: Path, name: str) -> None:
 def test_the_check_sees_what_is_wrong(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     store = full_store(tmp_path / "s", store_spec((600, 700), (256, 256)))
     spec = product_spec(store)
-    path = export(store, tmp_path / "a.tif", spec).path
+    path = export_product(store, tmp_path / "a.tif", spec).path
     check_cog(path, spec, store.read_labels)
     with pytest.raises(DamagedError, match=words):
         check_cog(path, replace(spec, **change), store.read_labels)
@@ -228,7 +228,7 @@ def test_the_check_sees_what_is_wrong(tmp_path: Path, change: dict[str, Any], wo
 
 def test_the_check_sees_moved_pixels_and_a_torn_file(tmp_path: Path) -> None:
     store = full_store(tmp_path / "s", store_spec((600, 700), (256, 256)))
-    path = export(store, tmp_path / "a.tif", spec := product_spec(store)).path
+    path = export_product(store, tmp_path / "a.tif", spec := product_spec(store)).path
     with pytest.raises(DamagedError, match="pixels differ"):
         check_cog(path, spec, lambda box: np.roll(store.read_labels(box), 1, 0))
     whole = path.read_bytes()

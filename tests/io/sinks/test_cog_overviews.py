@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from seg_batch.io.sinks.cog_overviews import majority, mean
+from seg_batch.io.sinks.cog_overviews import majority_overview, mean_overview
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, max_side=7)
 
@@ -31,7 +31,7 @@ def quads(a: np.ndarray) -> list[tuple[int, int, list[int]]]:
 @given(data=st.data())
 def test_majority_is_a_commonest_label(dtype: type, data: st.DataObject) -> None:
     a = data.draw(arrays(dtype, SHAPES, elements=st.sampled_from([0, 1, 2, 254, 255])))
-    found = majority(a)
+    found = majority_overview(a)
     assert found.dtype == dtype
     assert found.shape == tuple(-(-n // 2) for n in a.shape)
     for i, j, quad in quads(a):
@@ -41,5 +41,5 @@ def test_majority_is_a_commonest_label(dtype: type, data: st.DataObject) -> None
 
 @given(arrays(np.uint8, SHAPES))
 def test_mean_rounds(a: np.ndarray) -> None:
-    found = mean(a[None])[0]
+    found = mean_overview(a[None])[0]
     assert [int(found[i, j]) for i, j, _ in quads(a)] == [(sum(q) + 2) // 4 for *_, q in quads(a)]

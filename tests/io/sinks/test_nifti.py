@@ -19,7 +19,7 @@ from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.georef import VolumeGeoref
 from seg_batch.io.sinks import nifti
 from seg_batch.io.sinks.nifti import check_nifti
-from seg_batch.io.sinks.product import export, probabilities_spec
+from seg_batch.io.sinks.product import export_product, probabilities_spec
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sources import open_source
 from tests.support.io.stores import (
@@ -45,7 +45,7 @@ def exported(folder: Path, like: Path, name: str = "a.nii.gz", volume: int | Non
     info = open_source(like, volume=volume).info
     chunk = tuple(min(64, n) for n in info.extent)
     store = full_store(folder / "s", store_spec(info.extent, chunk, info.georef))
-    product = export(store, folder / name, product_spec(store, like=like))
+    product = export_product(store, folder / name, product_spec(store, like=like))
     assert np.array_equal(
         voxels(product.path).reshape(info.extent), labels_at(Box.whole(info.extent))
     )
@@ -164,7 +164,9 @@ def test_any_extent_without_a_header_to_copy(
 ) -> None:
     chunk = tuple(min(16, n) for n in extent) if max(extent) < 100 else (1, 1, 10_000)
     store = full_store(tmp_path / "s", store_spec(extent, chunk, OBLIQUE, label_dtype=dtype))
-    product = export(store, tmp_path / ("a.nii.gz" if compressed else "a.nii"), product_spec(store))
+    product = export_product(
+        store, tmp_path / ("a.nii.gz" if compressed else "a.nii"), product_spec(store)
+    )
     image = nibabel.load(product.path)
     assert np.array_equal(voxels(product.path), labels_at(Box.whole(extent), dtype))
     assert image.get_data_dtype() == dtype
@@ -190,9 +192,9 @@ def test_boxes_of_any_shape_find_their_places(
     )
     spec = store_spec(extent, (4, 4, 4), OBLIQUE, probabilities=True)
     store = full_store(tmp_path / "s", spec)
-    product = export(store, tmp_path / "a.nii", product_spec(store))
+    product = export_product(store, tmp_path / "a.nii", product_spec(store))
     assert np.array_equal(voxels(product.path), labels_at(Box.whole(extent)))
-    product = export(store, tmp_path / "p.nii", probabilities_spec(product_spec(store)))
+    product = export_product(store, tmp_path / "p.nii", probabilities_spec(product_spec(store)))
     raw = np.asanyarray(nibabel.load(product.path).dataobj.get_unscaled()).T
     assert np.array_equal(raw, probabilities_at(Box.whole(extent)))
 
@@ -201,7 +203,7 @@ def test_probabilities_are_a_fourth_axis_from_0_to_1(tmp_path: Path) -> None:
     extent = (5, 20, 33)
     spec = store_spec(extent, (4, 16, 16), OBLIQUE, probabilities=True)
     store = full_store(tmp_path / "s", spec)
-    product = export(store, tmp_path / "p.nii.gz", probabilities_spec(product_spec(store)))
+    product = export_product(store, tmp_path / "p.nii.gz", probabilities_spec(product_spec(store)))
     image = nibabel.load(product.path)
     assert image.shape == (33, 20, 5, len(CLASSES))
     assert np.allclose(image.get_fdata().T, probabilities_at(Box.whole(extent)) / 255, atol=1e-6)
@@ -211,7 +213,9 @@ def test_units_and_both_forms_without_a_header_to_copy(tmp_path: Path) -> None:
     rotated = ((0.0, -2.0, 0.0, 1.0), (3.0, 0.0, 0.0, 2.0), (0.0, 0.0, 4.0, 3.0), (0.0, 0.0, 0.0, 1.0))  # fmt: skip
     georef = VolumeGeoref(rotated, rotated, 2, rotated, 1, "micron")
     store = full_store(tmp_path / "s", store_spec((5, 6, 7), (4, 4, 4), georef))
-    header = nibabel.load(export(store, tmp_path / "a.nii", product_spec(store)).path).header
+    header = nibabel.load(
+        export_product(store, tmp_path / "a.nii", product_spec(store)).path
+    ).header
     assert header.get_xyzt_units()[0] == "micron"
     assert (header["sform_code"], header["qform_code"]) == (2, 1)
     assert np.allclose(header.get_qform(), rotated, atol=1e-6)
@@ -220,7 +224,7 @@ def test_units_and_both_forms_without_a_header_to_copy(tmp_path: Path) -> None:
 
 def test_provenance_travels_in_the_header(tmp_path: Path) -> None:
     store = full_store(tmp_path / "s", store_spec((5, 6, 7), (4, 4, 4), OBLIQUE))
-    path = export(store, tmp_path / "a.nii.gz", product_spec(store)).path
+    path = export_product(store, tmp_path / "a.nii.gz", product_spec(store)).path
     (extension,) = nibabel.load(path).header.extensions
     assert extension.get_code() == 6
     found = json.loads(extension.get_content().rstrip(b"\0"))
@@ -231,8 +235,8 @@ def test_provenance_travels_in_the_header(tmp_path: Path) -> None:
 
 def test_bytes_repeat_and_members_carry_no_time(tmp_path: Path) -> None:
     store = full_store(tmp_path / "s", store_spec((30, 400, 500), (16, 64, 64), OBLIQUE))
-    first = export(store, tmp_path / "a.nii.gz", product_spec(store))
-    second = export(store, tmp_path / "b.nii.gz", product_spec(store))
+    first = export_product(store, tmp_path / "a.nii.gz", product_spec(store))
+    second = export_product(store, tmp_path / "b.nii.gz", product_spec(store))
     assert first.sha256 == second.sha256
     packed = first.path.read_bytes()
     assert packed[4:8] == b"\0\0\0\0"
@@ -244,7 +248,7 @@ def test_bytes_repeat_and_members_carry_no_time(tmp_path: Path) -> None:
 def test_the_check_sees_what_is_wrong(tmp_path: Path, name: str) -> None:
     store = full_store(tmp_path / "s", store_spec((9, 20, 30), (4, 16, 16), OBLIQUE))
     spec = product_spec(store)
-    path = export(store, tmp_path / name, spec).path
+    path = export_product(store, tmp_path / name, spec).path
     whole = path.read_bytes()
     plain = gzip.decompress(whole) if name.endswith("gz") else whole
     crc = zlib.crc32(plain)
@@ -273,5 +277,5 @@ def test_voxels_that_land_elsewhere_are_seen(
     put = nifti._put
     monkeypatch.setattr(nifti, "_put", lambda *a: put(*a[:-1], np.roll(a[-1], 1)))
     with pytest.raises(DamagedError, match="voxels differ"):
-        export(store, tmp_path / "a.nii.gz", product_spec(store))
+        export_product(store, tmp_path / "a.nii.gz", product_spec(store))
     assert {p.name for p in tmp_path.iterdir()} == {"s"}

@@ -22,7 +22,7 @@ from seg_batch.io.sinks.product import (
     count_into,
     count_labels,
     digest,
-    export,
+    export_product,
     format_of,
     geometry_changes,
 )
@@ -54,7 +54,7 @@ def names(folder: Path) -> set[str]:
 @pytest.mark.parametrize(("spec", "name"), CASES, ids=lambda v: v if isinstance(v, str) else "")
 def test_every_format_tells_the_truth(tmp_path: Path, spec, name: str) -> None:
     store = full_store(tmp_path / "s", spec)
-    product = export(store, tmp_path / name, product_spec(store))
+    product = export_product(store, tmp_path / name, product_spec(store))
     assert product.counts == count_labels(product.path) == true_counts(spec.extent)
     assert product.sha256 == digest(product.path)
     assert geometry_changes(product.path, spec.georef, spec.extent) == []
@@ -114,19 +114,19 @@ def test_an_output_is_checked_before_any_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("spec", "name"), CASES, ids=lambda v: v if isinstance(v, str) else "")
 def test_a_damaged_store_leaves_the_earlier_result(tmp_path: Path, spec, name: str) -> None:
     store = full_store(tmp_path / "s", spec)
-    before = export(store, tmp_path / name, product_spec(store)).sha256
+    before = export_product(store, tmp_path / name, product_spec(store)).sha256
     chunk = max(p for p in (store.path / "labels" / "c").rglob("*") if p.is_file())
     chunk.unlink()  # first, since the chunks of a Zarr product are hard links
     chunk.write_bytes(b"torn")
     with pytest.raises(DamagedError, match="box"):
-        export(store, tmp_path / name, product_spec(store))
+        export_product(store, tmp_path / name, product_spec(store))
     assert digest(tmp_path / name) == before
     assert names(tmp_path) == {"s", name}
 
 
 def test_a_zarr_product_is_whole_and_the_store_goes_on(tmp_path: Path) -> None:
     store = full_store(tmp_path / "s", store_spec((600, 700), (256, 256), probabilities=True))
-    path = export(store, tmp_path / "a.zarr", product_spec(store)).path
+    path = export_product(store, tmp_path / "a.zarr", product_spec(store)).path
     with store.lock():
         assert len(store.receipts()) == 4
     shutil.rmtree(store.path)
@@ -148,7 +148,7 @@ def test_a_zarr_product_is_whole_and_the_store_goes_on(tmp_path: Path) -> None:
 def test_writing_the_store_again_does_not_change_a_zarr_product(tmp_path: Path) -> None:
     """Chunks are shared by hard links until one is written again, which replaces it."""
     store = full_store(tmp_path / "s", RASTER)
-    path = export(store, tmp_path / "a.zarr", product_spec(store)).path
+    path = export_product(store, tmp_path / "a.zarr", product_spec(store)).path
     before = digest(path)
     for block in Blocks((600, 700), (512, 512)):
         store.write(block, np.zeros(block.box.shape, np.uint8), None, {})
@@ -249,5 +249,5 @@ def test_holes_of_failed_blocks_are_nodata(tmp_path: Path) -> None:
     store = WorkStore.create(tmp_path / "s", RASTER)
     first, *_ = Blocks((600, 700), (256, 256))
     write_block(store, first)
-    product = export(store, tmp_path / "a.tif", product_spec(store))
+    product = export_product(store, tmp_path / "a.tif", product_spec(store))
     assert product.counts[255] == math.prod(RASTER.extent) - first.box.size

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from seg_batch.core.errors import DamagedError, OutputError, StoreError
 from seg_batch.core.geometry import Blocks, Box
-from seg_batch.io.sinks.work_store import StoreSpec, WorkStore, differences
+from seg_batch.io.sinks.work_store import StoreSpec, WorkStore, fingerprint_differences
 from tests.support.io.stores import (
     OBLIQUE,
     full_store,
@@ -67,7 +67,7 @@ def test_the_spec_survives(store: WorkStore) -> None:
     opened = WorkStore.open(store.path).spec
     assert opened.extent == SPEC.extent
     assert opened.georef == SPEC.georef
-    assert differences(opened.fingerprint, SPEC.fingerprint) == []
+    assert fingerprint_differences(opened.fingerprint, SPEC.fingerprint) == []
 
 
 def test_what_was_never_written_has_the_fill_label(store: WorkStore) -> None:
@@ -312,8 +312,11 @@ def test_something_else_in_its_place(tmp_path: Path, what: str) -> None:
 def test_differences_in_words() -> None:
     before = {"overlap": 64, "mean": (1.0, 2.0), "gone": 1}
     after = {"overlap": 32, "mean": [1.0, 2.0], "new": None}
-    assert differences(before, after) == ["gone: 1 became None", "overlap: 64 became 32"]
-    assert differences(json.loads(json.dumps(before)), before) == []
+    assert fingerprint_differences(before, after) == [
+        "gone: 1 became None",
+        "overlap: 64 became 32",
+    ]
+    assert fingerprint_differences(json.loads(json.dumps(before)), before) == []
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Moments, Pixels
-from seg_batch.io.sources import corner_traps, pieces
+from seg_batch.io.sources import corner_warnings, pieces
 from seg_batch.io.sources.protocol import SourceInfo
 
 
@@ -70,6 +70,6 @@ def test_statistics_do_not_depend_on_the_pieces(source, max_bytes):
 
 
 def test_small_sources_have_corners_too():
-    assert corner_traps(Held(np.full((1, 1, 1), -9999, "int16"), (1, 1))) == ()
-    assert corner_traps(Held(np.full((9, 9, 1), 1e38, "float32"), (9, 9)))
-    assert corner_traps(Held(np.zeros((9, 9, 1), "uint16"), (9, 9))) == ()
+    assert corner_warnings(Held(np.full((1, 1, 1), -9999, "int16"), (1, 1))) == ()
+    assert corner_warnings(Held(np.full((9, 9, 1), 1e38, "float32"), (9, 9)))
+    assert corner_warnings(Held(np.zeros((9, 9, 1), "uint16"), (9, 9))) == ()

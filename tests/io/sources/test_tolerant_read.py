@@ -14,7 +14,7 @@ import pytest
 from seg_batch.core.errors import ReadError
 from seg_batch.core.geometry import Box
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.tolerant_read import PATIENCE, WAITS_S, Again
+from seg_batch.io.sources.tolerant_read import PATIENCE, WAITS_S, RetryLimit
 from tests.support.files import address_volume, write_volume
 
 
@@ -41,7 +41,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize("fails", range(len(WAITS_S) + 1))
 def test_a_stumble_is_waited_for(fails: int, waits: list[float]) -> None:
-    assert Again()(Disk(fails).read) == 7
+    assert RetryLimit()(Disk(fails).read) == 7
     assert waits == list(WAITS_S[:fails])
 
 
@@ -49,12 +49,12 @@ def test_a_stumble_is_waited_for(fails: int, waits: list[float]) -> None:
 def test_what_stays_is_raised(fails: int, number: int, waits: list[float]) -> None:
     disk = Disk(fails, number)
     with pytest.raises(OSError, match=os.strerror(number)):
-        Again()(disk.read)
+        RetryLimit()(disk.read)
     assert disk.reads == 1 + len(waits) == (3 if number == errno.EIO else 1)
 
 
 def test_a_dead_disk_is_not_waited_for_for_ever_and_one_that_revives_is(waits: list[float]) -> None:
-    reads, disk = Again(), Disk(10**6)
+    reads, disk = RetryLimit(), Disk(10**6)
     for _ in range(100):
         with pytest.raises(OSError):
             reads(disk.read)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from seg_batch.nn.engines import openvino as engine
-from seg_batch.nn.engines.openvino_import import core
+from seg_batch.nn.engines.openvino_import import openvino_core
 
 
 class Able:
@@ -17,7 +17,7 @@ class Able:
         return ["FP32", "BF16"]
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(core(), name)
+        return getattr(openvino_core(), name)
 
 
 @pytest.fixture

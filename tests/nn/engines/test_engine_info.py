@@ -14,7 +14,7 @@ import pytest
 import rasterio
 
 from seg_batch.config.card import read_card
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
 from seg_batch.core.errors import PlanError
 from seg_batch.core.registry.engines import ENGINES, EngineInfo, engine_names, info_of
@@ -23,9 +23,9 @@ from seg_batch.core.versions import versions
 from seg_batch.inference import costs
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request, prepare
-from seg_batch.inference.worker_requirements import shared_needs
+from seg_batch.inference.worker_requirements import shared_requirements
 from seg_batch.nn.engines import load_predictor
-from seg_batch.nn.engines.batched import Forward, ModelPredictor, Network
+from seg_batch.nn.engines.batched import Forward, LoadedNetwork, ModelPredictor
 from seg_batch.nn.engines.choice import choose
 from tests.support.bundles import make_bundle
 from tests.support.files import address_raster, write_raster
@@ -52,13 +52,13 @@ ELSEWHERE = {
 class Toy(ModelPredictor):
     """The class of a voxel is what its first channel leaves, divided by three."""
 
-    def load(self, weights: Path, sha256: str | None) -> Network:
+    def load(self, weights: Path, sha256: str | None) -> LoadedNetwork:
         assert weights.is_file()
 
         def compiler(shape: tuple[int, ...]) -> Forward:
             return lambda x: np.eye(3, dtype=np.float32)[(x[..., 0] % 3).astype(int)]
 
-        return Network(compiler, channels=3, rank=2, outputs=3)
+        return LoadedNetwork(compiler, channels=3, rank=2, outputs=3)
 
 
 class ToyInfo(EngineInfo):
@@ -120,10 +120,10 @@ def test_a_registered_engine_is_chosen_costed_and_required_of_workers(
     flops = plan.tiles_predicted * 1e9
     assert plan.seconds_estimate == pytest.approx(flops / (1e9 * hardware.cores()))
     other = prepare(
-        Request(str(scene), None, model=str(bundle), options=Options(engine="tensorflow"))
+        Request(str(scene), None, model=str(bundle), options=PredictOptions(engine="tensorflow"))
     ).plan
     assert plan.promised_bytes < other.promised_bytes - (1 << 30)
-    needs = shared_needs([request])
+    needs = shared_requirements([request])
     assert needs.libraries == ("jinja2",)
     assert needs.on_gpu
     assert "jinja2" in versions()

@@ -187,7 +187,7 @@ def test_small_gates_have_no_tail() -> None:
     The ninth is computed by other code than the same value at the first place; so models are called
     with one patch, whose values are always at the same place.
     """
-    from seg_batch.nn.engines.batched import ModelPredictor, Network
+    from seg_batch.nn.engines.batched import LoadedNetwork, ModelPredictor
 
     x = np.random.default_rng(0).normal(size=(3, 3, 3, 1)).astype(np.float32)
     image = keras.Input((3, 3, 1))
@@ -199,8 +199,8 @@ def test_small_gates_have_no_tail() -> None:
         return lambda patches: np.asarray(model(patches))
 
     class Sigmoid(ModelPredictor):
-        def load(self, weights: Path, sha256: str | None) -> Network:
-            return Network(compiler, channels=1, rank=2, outputs=1)
+        def load(self, weights: Path, sha256: str | None) -> LoadedNetwork:
+            return LoadedNetwork(compiler, channels=1, rank=2, outputs=1)
 
     predictor = Sigmoid("no file", batch=3)
     together, alone = predictor(x), predictor(x[2:])

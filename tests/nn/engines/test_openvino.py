@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import Options
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import files, hardware
 from seg_batch.core.errors import BundleError, InputError, PlanError
 from seg_batch.inference import bundles
@@ -19,8 +19,8 @@ from seg_batch.inference.worker import load
 from seg_batch.nn.backend import keras
 from seg_batch.nn.engines.openvino import OpenVINOPredictor, _config
 from seg_batch.nn.engines.openvino_convert import to_openvino
-from seg_batch.nn.engines.openvino_import import core
 from seg_batch.nn.engines.openvino_import import openvino as ov
+from seg_batch.nn.engines.openvino_import import openvino_core
 
 PRECISIONS = ["float32", pytest.param("mixed", marks=pytest.mark.needs("bfloat16"))]
 SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
@@ -178,7 +178,7 @@ def test_pixels_and_probabilities_are_never_rounded(bundle_files) -> None:  # ty
 
 def test_openvino_can_do_what_a_plan_thinks_of_this_cpu() -> None:
     """A plan does not ask OpenVINO: that takes longer than all of the planning."""
-    able = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    able = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert able or not hardware.has_bfloat16()
 
 
@@ -253,7 +253,7 @@ def test_a_card_of_other_classes_than_the_model_is_refused(tmp_path: Path) -> No
     image = ov.opset8.parameter(ov.PartialShape([-1, -1, -1, 3]), np.float32)
     made = bundle_of(ov.Model([ov.opset8.relu(image)], [image]), tmp_path, 2)
     with pytest.raises(BundleError, match="3 classes apart and its card names 2"):
-        load(made, Options(engine="openvino", precision="float32"))
+        load(made, PredictOptions(engine="openvino", precision="float32"))
 
 
 def test_a_bundle_without_its_second_file_is_incomplete(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_bfloat16_is_never_imitated(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         def get_property(self, *_: str) -> list[str]:
             return ["FP32"]
 
-    monkeypatch.setattr("seg_batch.nn.engines.openvino.core", Plain)
+    monkeypatch.setattr("seg_batch.nn.engines.openvino.openvino_core", Plain)
     with pytest.raises(PlanError, match="use --precision float32"):
         OpenVINOPredictor(tmp_path / "model.xml", precision="mixed")
 

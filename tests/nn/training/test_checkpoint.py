@@ -11,7 +11,7 @@ import pytest
 
 from seg_batch.core.errors import InputError, OutputError, StoreError
 from seg_batch.nn.training.checkpoint import Checkpoint, Checkpoints, mark
-from seg_batch.nn.training.fit import Fit
+from seg_batch.nn.training.fit import FitResult
 from tests.support.nn.squares import OnRow, assert_same, dice, recipe, trained
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,13 +38,13 @@ trained(Path(sys.argv[1]), HOW)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Fit:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> FitResult:
     return trained(tmp_path_factory.mktemp("whole"), HOW)
 
 
 @pytest.mark.full
 def test_killed_where_files_are_moved_and_run_again_it_is_the_same(
-    tmp_path: Path, whole: Fit
+    tmp_path: Path, whole: FitResult
 ) -> None:
     """Each process dies at its n-th move of a file: between arrays and JSON, model and checkpoint."""
     for n in (5, 4, 10):
@@ -56,7 +56,7 @@ def test_killed_where_files_are_moved_and_run_again_it_is_the_same(
 
 
 @pytest.mark.full
-def test_stopped_by_signal_it_goes_on_from_that_very_step(tmp_path: Path, whole: Fit) -> None:
+def test_stopped_by_signal_it_goes_on_from_that_very_step(tmp_path: Path, whole: FitResult) -> None:
     def stopping(predict):  # type: ignore[no-untyped-def]
         os.kill(os.getpid(), signal.SIGTERM)
         return dice(predict)
@@ -73,7 +73,7 @@ def test_stopped_by_signal_it_goes_on_from_that_very_step(tmp_path: Path, whole:
 
 @pytest.mark.full
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
-    tmp_path: Path, whole: Fit
+    tmp_path: Path, whole: FitResult
 ) -> None:
     class DeathError(Exception):
         pass
@@ -94,7 +94,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
 
 
 @pytest.mark.full
-def test_another_training_is_refused_and_told_what_differs(tmp_path: Path, whole: Fit) -> None:
+def test_another_training_is_refused_and_told_what_differs(
+    tmp_path: Path, whole: FitResult
+) -> None:
     work = whole.path.parent
     other = recipe(optimiser={"learning_rate": 1.0})
     with pytest.raises(StoreError, match=r"another recipe, so .*remove the folder"):

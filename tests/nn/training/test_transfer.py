@@ -9,7 +9,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.nn.backend import keras
 from seg_batch.nn.networks.anunet import deepest
 from seg_batch.nn.networks.channel_fitting import Names, fitted
-from seg_batch.nn.training.transfer import Adapted, adapted, fresh
+from seg_batch.nn.training.transfer import TransferredModel, adapted, fresh
 from tests.support.nn.squares import recipe
 
 RNG = np.random.default_rng(3)
@@ -29,7 +29,7 @@ def new(channels: int = 3, classes: int = 2, **network: object) -> keras.Model:
     return fresh(recipe(classes, channels, network=parts, fit={"seed": 5}))
 
 
-def same_but(found: Adapted, old: keras.Model) -> set[str]:
+def same_but(found: TransferredModel, old: keras.Model) -> set[str]:
     """Names of the layers whose weights are not those of `old`."""
     theirs = {layer.name: layer.get_weights() for layer in old.layers}
     return {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from seg_batch.batch.job import orders_of, require_named
+from seg_batch.batch.job import job_of, require_named
 from seg_batch.batch.runner import carry_out
-from seg_batch.batch.shutdown import Stop
+from seg_batch.batch.shutdown import Shutdown
 from seg_batch.config.workflow import Workflow
 from seg_batch.core.callbacks import Callback
 from seg_batch.executors import Pool
@@ -19,10 +19,10 @@ def run_night(
     *,
     overwrite: bool = False,
     pool: Pool | None = None,
-    stop: Stop | None = None,
+    stop: Shutdown | None = None,
     say: Callable[[str], None] = lambda line: None,
     opened: Callable[[Pool], None] = lambda pool: None,
 ) -> dict[str, Any]:
     require_named(workflow)
-    orders = orders_of(workflow, overwrite=overwrite)
+    orders = job_of(workflow, overwrite=overwrite)
     return carry_out(orders, callback or Callback(), pool=pool, stop=stop, say=say, opened=opened)

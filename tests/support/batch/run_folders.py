@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from rasterio.io import MemoryFile
 
-from seg_batch.batch.summaries import facts_of, result_of
-from seg_batch.config.predict_options import Options
+from seg_batch.batch.summaries import input_facts, result_of
+from seg_batch.config.predict_options import PredictOptions
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request, prepare
 from tests.support.files import address_raster, address_volume, write_raster, write_volume
@@ -80,8 +80,8 @@ class Told:
 
 def product(path: Path, output: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """``(facts, result)`` of a real run of the built-in predictor over ``path``."""
-    request = Request(str(path), str(output), "probe", Options(), "inline")
-    facts = facts_of(prepare(request))
+    request = Request(str(path), str(output), "probe", PredictOptions(), "inline")
+    facts = input_facts(prepare(request))
     return facts, result_of(predict_one(request), 0.0, "nighthost:1")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from seg_batch.config.recipe import Recipe
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
-from seg_batch.nn.training.fit import Fit, PredictFn, Row, fit
+from seg_batch.nn.training.fit import FitResult, PredictFn, Row, fit
 from seg_batch.nn.training.transfer import fresh
 
 SIDE = 16
@@ -82,7 +82,7 @@ class OnRow(Callback):
             self._function(Row(**{name: getattr(event, name) for name in Row.__dataclass_fields__}))
 
 
-def trained(work: Path, how: Recipe, samples: Any = None, **options: Any) -> Fit:
+def trained(work: Path, how: Recipe, samples: Any = None, **options: Any) -> FitResult:
     """A fit from new weights."""
     options = {"model": fresh(how), "validate": dice, **options}
     return fit(options.pop("model"), samples or Squares(), recipe=how, work=work, **options)
@@ -92,7 +92,7 @@ def timeless(rows: tuple[Row, ...]) -> list[Row]:
     return [replace(row, seconds=0, wait=0) for row in rows]
 
 
-def assert_same(one: Fit, other: Fit) -> None:
+def assert_same(one: FitResult, other: FitResult) -> None:
     assert timeless(one.history) == timeless(other.history)
     for a, b in zip(one.model.get_weights(), other.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -15,11 +15,18 @@ from hypothesis import strategies as st
 from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.reading import merged
 from seg_batch.core.errors import InputError
-from seg_batch.datasets.pairs import find
+from seg_batch.datasets.pairs import find_pairs
 from seg_batch.datasets.split import resolve
-from seg_batch.training.autoconfig import CaseFacts, Facts, Reason, Strips, advise, yielding
+from seg_batch.training.autoconfig import (
+    CaseFacts,
+    DatasetFacts,
+    Reason,
+    Strips,
+    advise,
+    without_conflicts,
+)
 from seg_batch.training.autoconfig.classes import colours
-from seg_batch.training.measure_dataset import advised, facts_of
+from seg_batch.training.measure_dataset import advised, measure_dataset
 from tests.support.files import write_raster, write_volume
 from tests.support.training.recipes import raster_pair
 
@@ -31,34 +38,34 @@ def case(name: str = "a", **changes: Any) -> CaseFacts:
     return replace(plain, **changes)
 
 
-def volume(n: int = 20, **changes: Any) -> Facts:
+def volume(n: int = 20, **changes: Any) -> DatasetFacts:
     one = {k: changes.pop(k) for k in list(changes) if k in CaseFacts.__dataclass_fields__}
     cases = tuple(case(f"case_{k:02}", **one) for k in range(n))
-    return replace(Facts("volume", ("T1",), "int16", True, cases, 16 * GIB, 2), **changes)
+    return replace(DatasetFacts("volume", ("T1",), "int16", True, cases, 16 * GIB, 2), **changes)
 
 
-def scene(extent: tuple[int, int] = (1000, 600), **voxels: int) -> Facts:
+def scene(extent: tuple[int, int] = (1000, 600), **voxels: int) -> DatasetFacts:
     counts = {int(k[1:]): n for k, n in voxels.items()} or {1: 500, 2: 400, 5: 100}
     edges = tuple(extent[0] * k // 20 for k in range(21))
     strips = Strips(0, edges, (counts,) * 20, extent)
     one = CaseFacts("scene", extent, (30.0, 30.0), {k: 20 * n for k, n in counts.items()}, 0, 9, 3)
-    return Facts("raster", ("a", "b"), "uint16", True, (one,), 16 * GIB, 2, strips=strips)
+    return DatasetFacts("raster", ("a", "b"), "uint16", True, (one,), 16 * GIB, 2, strips=strips)
 
 
-def recipe_of(facts: Facts) -> Recipe:
+def recipe_of(facts: DatasetFacts) -> Recipe:
     return Recipe.model_validate(advise(facts)[0])
 
 
-def reasons(facts: Facts) -> dict[str, Reason]:
+def reasons(facts: DatasetFacts) -> dict[str, Reason]:
     return {r.key: r for r in advise(facts)[1] if not r.warning}
 
 
-def warnings(facts: Facts) -> list[str]:
+def warnings(facts: DatasetFacts) -> list[str]:
     return [str(r) for r in advise(facts)[1] if r.warning]
 
 
 @st.composite
-def any_facts(draw: st.DrawFn) -> Facts:
+def any_facts(draw: st.DrawFn) -> DatasetFacts:
     raster = draw(st.booleans())
     n, axes = draw(st.integers(1, 12)), 2 if raster else 3
     side = st.integers(9, 3000 if raster else 400)
@@ -80,7 +87,7 @@ def any_facts(draw: st.DrawFn) -> Facts:
         strips = Strips(least.index(max(least)), edges, each, reach)
     memory, gpus = draw(st.integers(1, 512)) * GIB, draw(st.integers(0, 2))
     kind = "raster" if raster else "volume"
-    return Facts(
+    return DatasetFacts(
         kind, ("a",), "int16", True, tuple(cases), memory, draw(st.integers(1, 64)), gpus, strips
     )
 
@@ -89,7 +96,7 @@ def any_facts(draw: st.DrawFn) -> Facts:
 @given(any_facts())
 @settings(max_examples=60, deadline=None, phases=[Phase.generate])
 def test_whatever_the_facts_the_advice_is_a_recipe_that_can_be_cut_and_trained(
-    facts: Facts,
+    facts: DatasetFacts,
 ) -> None:
     plain, why = advise(facts)
     recipe = Recipe.model_validate(plain)
@@ -252,14 +259,14 @@ def test_own_settings_replace_a_held_out_part_whole() -> None:
         {"hold_out": {"folds": {"count": 5}}},
         {"fit": {"patch": [40, 56, 40]}},
     ):
-        recipe = Recipe.model_validate(merged(yielding(plain, own), own))
+        recipe = Recipe.model_validate(merged(without_conflicts(plain, own), own))
         assert recipe.hold_out.test.every == (0 if "hold_out" in own else 5)
     assert plain == advise(volume())[0], "the advice itself is left as it is"
 
 
 def test_facts_are_those_of_the_files(tmp_path: Path) -> None:
     pair = raster_pair(tmp_path, (150, 130))
-    facts = facts_of(find([pair]).pairs)
+    facts = measure_dataset(find_pairs([pair]).pairs)
     label = pair.partition("=")[2]
     import rasterio
 
@@ -283,7 +290,7 @@ def test_spacing_is_in_the_order_of_the_view(tmp_path: Path) -> None:
     image = np.arange(8 * 9 * 10).reshape(8, 9, 10).astype(np.int16)
     write_volume(tmp_path / "i.nii", image, affine)
     write_volume(tmp_path / "l.nii", (image % 2).astype(np.uint8), affine)
-    facts = facts_of(find([f"{tmp_path}/i.nii={tmp_path}/l.nii"]).pairs)
+    facts = measure_dataset(find_pairs([f"{tmp_path}/i.nii={tmp_path}/l.nii"]).pairs)
     assert facts.extent == (8, 10, 9)
     assert facts.spacing == pytest.approx((5, 3, 2))
 

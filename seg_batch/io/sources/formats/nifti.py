@@ -19,8 +19,8 @@ from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.formats.nifti_header import (
-    Layout,
-    georef_traps,
+    NiftiLayout,
+    georef_warnings,
     read_layout,
     scaling,
     volume_georef,
@@ -28,7 +28,7 @@ from seg_batch.io.sources.formats.nifti_header import (
 from seg_batch.io.sources.formats.nifti_staging import stage
 from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import SourceInfo, read_error, require_inside
-from seg_batch.io.sources.tolerant_read import Again
+from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import valid_mask
 
 _CHEAP_BYTES = 4 << 20
@@ -38,11 +38,11 @@ _GAP_BYTES = 4 << 10  # a row's unwanted part up to this size is read along: che
 class NiftiSource:
     """One 3-D volume of a NIfTI file; ``read`` gives ``(z, y, x, 1)``."""
 
-    def __init__(self, path: Path, info: SourceInfo, layout: Layout, first: int) -> None:
+    def __init__(self, path: Path, info: SourceInfo, layout: NiftiLayout, first: int) -> None:
         self._path, self._info, self._layout = path, info, layout
         self._first = first  # byte at which the volume begins
         self._scale, self._offset = scaling(layout)
-        self._lock, self._again = threading.Lock(), Again()
+        self._lock, self._again = threading.Lock(), RetryLimit()
         self._file: int | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._plain: Path | None = None if layout.compressed else path
@@ -139,7 +139,7 @@ def open_nifti(path: Path, *, volume: int | None = None, staged: Path | None = N
     return source
 
 
-def _describe(path: Path, layout: Layout, volume: int | None) -> SourceInfo:
+def _describe(path: Path, layout: NiftiLayout, volume: int | None) -> SourceInfo:
     _check_volume(path, layout.volumes, volume)
     try:
         georef = volume_georef(layout.header)
@@ -159,7 +159,7 @@ def _describe(path: Path, layout: Layout, volume: int | None) -> SourceInfo:
         chunk=_chunk(layout),
         nodata=(None,),
         identity=file_identity(path),
-        warnings=tuple(georef_traps(georef, layout.shape)),
+        warnings=tuple(georef_warnings(georef, layout.shape)),
         facts={
             "orientation": "".join(nibabel.aff2axcodes(georef.matrix)),
             "volumes": layout.volumes,
@@ -180,7 +180,7 @@ def _check_volume(path: Path, volumes: int, volume: int | None) -> None:
         raise InputError(f"{path}: there is no volume {volume}; it holds {volumes}, counted from 0")
 
 
-def _chunk(layout: Layout) -> Shape:
+def _chunk(layout: NiftiLayout) -> Shape:
     """Whole planes, some MiB of them: they lie in one piece."""
     plane = layout.volume_bytes // layout.shape[0]
     return (min(layout.shape[0], max(1, _CHEAP_BYTES // plane)), *layout.shape[1:])

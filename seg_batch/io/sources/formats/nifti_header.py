@@ -32,7 +32,7 @@ _SILENT.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
-class Layout:
+class NiftiLayout:
     """Where the voxels of a NIfTI file lie. ``shape`` is ``(k, j, i)`` of one volume, ``dtype``
     as stored (maybe big-endian), ``offset`` and ``stop_bytes`` count in the uncompressed file."""
 
@@ -53,7 +53,7 @@ class Layout:
         return self.offset + self.volumes * self.volume_bytes
 
 
-def read_layout(path: Path) -> Layout:
+def read_layout(path: Path) -> NiftiLayout:
     """Parse and check the header of a ``.nii`` or ``.nii.gz``; ``InputError`` in one line."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
@@ -62,7 +62,7 @@ def read_layout(path: Path) -> Layout:
     header = _parse(path, head)
     shape, volumes = _shape(path, header)
     offset = int(header["vox_offset"]) or header.sizeof_hdr + 4
-    layout = Layout(header, shape, volumes, _dtype(path, header), offset, compressed)
+    layout = NiftiLayout(header, shape, volumes, _dtype(path, header), offset, compressed)
     if len(head) <= offset and len(head) < _HEAD_BYTES:
         raise InputError(f"{path}: a NIfTI header without voxels; give the file with its data")
     _check_size(path, layout)
@@ -116,7 +116,7 @@ def _dtype(path: Path, header: Any) -> np.dtype:
     )
 
 
-def _check_size(path: Path, layout: Layout) -> None:
+def _check_size(path: Path, layout: NiftiLayout) -> None:
     real, needed = path.stat().st_size, layout.stop_bytes
     too_short = needed > real * (_DEFLATE_RATIO if layout.compressed else 1)
     if too_short:
@@ -127,7 +127,7 @@ def _check_size(path: Path, layout: Layout) -> None:
         )
 
 
-def scaling(layout: Layout) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+def scaling(layout: NiftiLayout) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """``scale, offset`` of the one channel, or None twice: slope 0 or NaN means "as stored"."""
     slope, inter = float(layout.header["scl_slope"]), float(layout.header["scl_inter"])
     if slope == 0 or not math.isfinite(slope):
@@ -178,7 +178,7 @@ def _tuples(matrix: np.ndarray) -> Affine16:
     return tuple(tuple(float(v) for v in row) for row in matrix)
 
 
-def georef_traps(georef: VolumeGeoref, extent: Shape) -> list[str]:
+def georef_warnings(georef: VolumeGeoref, extent: Shape) -> list[str]:
     """What is odd about a volume's place, one sentence each."""
     traps = []
     if not (georef.sform_code or georef.qform_code):

@@ -13,7 +13,7 @@ from pathlib import Path
 from seg_batch.core.errors import InputError, OutputError
 from seg_batch.core.run_files import PART
 from seg_batch.core.units import show_bytes
-from seg_batch.io.sources.formats.nifti_header import Layout, read_layout
+from seg_batch.io.sources.formats.nifti_header import NiftiLayout, read_layout
 from seg_batch.io.sources.identity import file_identity
 
 _PIECE_BYTES = 4 << 20
@@ -51,7 +51,7 @@ def staged_name(path: Path) -> str:
     return f"{stem}-{identity['sha256_ends'][:8]}-{identity['mtime_ns']:x}.nii"
 
 
-def _make_room(path: Path, folder: Path, layout: Layout) -> None:
+def _make_room(path: Path, folder: Path, layout: NiftiLayout) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < layout.stop_bytes:
@@ -61,7 +61,7 @@ def _make_room(path: Path, folder: Path, layout: Layout) -> None:
         )
 
 
-def _write(path: Path, target: Path, layout: Layout) -> None:
+def _write(path: Path, target: Path, layout: NiftiLayout) -> None:
     """Through a file of its own name, so that two processes staging at once do no harm."""
     handle, name = tempfile.mkstemp(prefix=target.name + ".", suffix=PART, dir=target.parent)
     part = Path(name)
@@ -78,7 +78,7 @@ def _write(path: Path, target: Path, layout: Layout) -> None:
         part.unlink(missing_ok=True)
 
 
-def _inflated(path: Path, layout: Layout) -> Iterator[bytes]:
+def _inflated(path: Path, layout: NiftiLayout) -> Iterator[bytes]:
     """The whole archive in pieces, its checksums verified by the time the last one is out."""
     total = 0
     try:

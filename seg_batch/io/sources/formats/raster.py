@@ -28,7 +28,7 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.formats import raster_checks as checks
 from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import SourceInfo, one_line, read_error, require_inside
-from seg_batch.io.sources.tolerant_read import Again
+from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
 
 # GDAL keeps decoded blocks, by default in 5 % of the machine's memory and in every process. 64 MiB
@@ -71,7 +71,7 @@ class RasterSource:
         self._idle: list[Any] = []
         # Workers end with their sources open; left to the end of Python, rasterio prints that it can't.
         weakref.finalize(self, _close_all, self._idle)
-        self._lock, self._again = threading.Lock(), Again()
+        self._lock, self._again = threading.Lock(), RetryLimit()
         self._closed = False
 
     @property
@@ -184,7 +184,7 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
         chunk=_chunk(dataset),
         nodata=tuple(dataset.nodatavals[i] for i in index),
         identity=file_identity(path),
-        warnings=(*georef_traps(georef), *traps, *decisions, *_band_traps(dataset, bands)),
+        warnings=(*georef_warnings(georef), *traps, *decisions, *_band_traps(dataset, bands)),
         facts=_facts(dataset),
     )
     scale = tuple(float(dataset.scales[i]) for i in index)
@@ -266,7 +266,7 @@ def metres_per_unit(crs: Any) -> float | None:
         return None
 
 
-def georef_traps(georef: RasterGeoref) -> list[str]:
+def georef_warnings(georef: RasterGeoref) -> list[str]:
     placed = georef.crs_wkt or georef.gcps or georef.rpcs
     if not placed and georef.transform == _IDENTITY:
         return ["not georeferenced: the product has no place on the ground and no areas"]

@@ -19,7 +19,7 @@ from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import show_bytes
-from seg_batch.io.sources.formats.zarr_axes import Found, find
+from seg_batch.io.sources.formats.zarr_axes import FoundArray, find_array
 from seg_batch.io.sources.formats.zarr_georef import coordinates, find_georef
 from seg_batch.io.sources.identity import tree_identity
 from seg_batch.io.sources.protocol import (
@@ -29,7 +29,7 @@ from seg_batch.io.sources.protocol import (
     read_error,
     require_inside,
 )
-from seg_batch.io.sources.tolerant_read import Again
+from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
 
 _PIB = 1 << 50
@@ -40,9 +40,9 @@ warnings.filterwarnings("ignore", message="Object at .* is not recognized as a c
 class ZarrSource:
     """One array; ``read`` gives ``(y, x, channels)`` or ``(z, y, x, channels)``."""
 
-    def __init__(self, found: Found, info: SourceInfo, moment: int) -> None:
+    def __init__(self, found: FoundArray, info: SourceInfo, moment: int) -> None:
         self._array, self._axes, self._info = found.array, found.axes, info
-        self._moment, self._again = moment, Again()
+        self._moment, self._again = moment, RetryLimit()
         self._nodata = tuple(stored_nodata(value, np.dtype(info.dtype)) for value in info.nodata)
         self._scale, self._offset = _scaling(found.attributes, len(info.channels))
 
@@ -78,7 +78,7 @@ def open_zarr(path: Path, *, volume: int | None = None) -> ZarrSource:
     ``volume`` chooses along a time axis longer than 1.
     """
     try:
-        found = find(path, zarr.open(path, mode="r"), _parent(path))
+        found = find_array(path, zarr.open(path, mode="r"), _parent(path))
         info = _describe(path, found)
     except SegbatchError:
         raise
@@ -111,7 +111,7 @@ def _moment(path: Path, count: int, volume: int | None) -> int:
     return volume or 0
 
 
-def _describe(path: Path, found: Found) -> SourceInfo:
+def _describe(path: Path, found: FoundArray) -> SourceInfo:
     dtype = _check(path, found)
     georef, traps = find_georef(found)
     if (georef.kind == "raster") != (len(found.axes.spatial) == 2):
@@ -138,7 +138,7 @@ def _describe(path: Path, found: Found) -> SourceInfo:
     )
 
 
-def _check(path: Path, found: Found) -> np.dtype:
+def _check(path: Path, found: FoundArray) -> np.dtype:
     """The dtype as read; ``InputError`` for what can't be read as numbers, or not within memory."""
     dtype = np.dtype(found.array.dtype)
     if dtype.kind == "b":
@@ -160,16 +160,16 @@ def _check(path: Path, found: Found) -> np.dtype:
     return dtype.newbyteorder("=")
 
 
-def _chunk_bytes(found: Found) -> int:
+def _chunk_bytes(found: FoundArray) -> int:
     return int(np.prod(found.array.chunks, dtype=np.float64)) * found.array.dtype.itemsize
 
 
-def _chunk(found: Found) -> Shape:
+def _chunk(found: FoundArray) -> Shape:
     at = (found.axes.roles.index(role) for role in found.axes.spatial)
     return tuple(min(found.array.chunks[i], found.array.shape[i]) for i in at)
 
 
-def _channel_names(found: Found) -> tuple[str, ...]:
+def _channel_names(found: FoundArray) -> tuple[str, ...]:
     """From OME's channel labels or the channel axis's coordinates; else ``band1``, ..."""
     count = found.axes.length("c")
     ome = found.attributes.get("ome")

@@ -23,7 +23,7 @@ _HOW = (
 
 
 @dataclass(frozen=True)
-class Axes:
+class ZarrAxes:
     """The meaning of each axis of an array: ``z``, ``y``, ``x``, ``c``, ``t`` or ``-`` (length 1)."""
 
     roles: tuple[str, ...]
@@ -46,7 +46,7 @@ class Axes:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundArray:
     """An array to read, the group around it (None if it stands alone), and its axes.
 
     ``ome``: the multiscales entry it belongs to, or an empty dict. ``folder``: of the array.
@@ -54,7 +54,7 @@ class Found:
 
     array: Any
     group: Any
-    axes: Axes
+    axes: ZarrAxes
     ome: dict[str, Any]
     folder: Path
 
@@ -65,11 +65,11 @@ class Found:
         return {**around, **dict(self.array.attrs)}
 
 
-def find(path: Path, node: Any, parent: Any) -> Found:
+def find_array(path: Path, node: Any, parent: Any) -> FoundArray:
     """Choose the array: the node itself, or of a group our ``labels``, the full resolution of an
     OME image, or the only array that fits. ``InputError`` otherwise."""
     if not hasattr(node, "members"):
-        return Found(node, parent, name_axes(path, node), {}, path)
+        return FoundArray(node, parent, name_axes(path, node), {}, path)
     scales = multiscales(node)
     if "segbatch" in node.attrs and "labels" in node:
         name, ome = "labels", scales
@@ -81,7 +81,7 @@ def find(path: Path, node: Any, parent: Any) -> Found:
         raise InputError(f"{path}: its metadata names an array {name}, which is not there")
     array = node[name]
     named = [a["name"] for a in ome.get("axes", []) if isinstance(a, dict)]
-    return Found(array, node, name_axes(path, array, named), ome, path / name)
+    return FoundArray(array, node, name_axes(path, array, named), ome, path / name)
 
 
 def multiscales(group: Any) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _fits(path: Path, array: Any) -> bool:
         return False
 
 
-def name_axes(path: Path, array: Any, named: list[str] | None = None) -> Axes:
+def name_axes(path: Path, array: Any, named: list[str] | None = None) -> ZarrAxes:
     """The axes of an array by OME, ``dimension_names`` or ``_ARRAY_DIMENSIONS``."""
     names = named or getattr(array.metadata, "dimension_names", None)
     names = names or array.attrs.get("_ARRAY_DIMENSIONS") or ()
@@ -123,7 +123,7 @@ def name_axes(path: Path, array: Any, named: list[str] | None = None) -> Axes:
             f"{path}: axes {tuple(names)} of lengths {array.shape}, of which each must be one of "
             f"z, y, x, channel or time, and y and x must be there; {_HOW}"
         )
-    return Axes(roles, tuple(names), tuple(array.shape))
+    return ZarrAxes(roles, tuple(names), tuple(array.shape))
 
 
 def _role(name: str, length: int) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from seg_batch.core.errors import InputError
-from seg_batch.core.georef import Affine6, Georef, RasterGeoref, VolumeGeoref, from_json
-from seg_batch.io.sources.formats.zarr_axes import Found
+from seg_batch.core.georef import Affine6, Georef, RasterGeoref, VolumeGeoref, georef_from_json
+from seg_batch.io.sources.formats.zarr_axes import FoundArray
 
 _MM = {
     "nanometer": 1e-6, "nm": 1e-6, "micrometer": 1e-3, "micron": 1e-3, "um": 1e-3, "µm": 1e-3,
@@ -20,16 +20,16 @@ _MM = {
 _DEGREES = {"lat", "latitude", "lon", "longitude"}
 
 
-def find_georef(found: Found) -> tuple[Georef, list[str]]:
+def find_georef(found: FoundArray) -> tuple[Georef, list[str]]:
     """The place of an array, and what was assumed to know it."""
     own = found.attributes.get("segbatch")
     if isinstance(own, dict) and isinstance(own.get("georef"), dict):
-        return from_json(own["georef"]), []
+        return georef_from_json(own["georef"]), []
     return _raster(found) if len(found.axes.spatial) == 2 else _volume(found)
 
 
-def _raster(found: Found) -> tuple[RasterGeoref, list[str]]:
-    from seg_batch.io.sources.formats.raster import georef_traps, metres_per_unit
+def _raster(found: FoundArray) -> tuple[RasterGeoref, list[str]]:
+    from seg_batch.io.sources.formats.raster import georef_warnings, metres_per_unit
 
     mapping = _grid_mapping(found)
     crs, traps = _crs(found, mapping)
@@ -41,10 +41,10 @@ def _raster(found: Found) -> tuple[RasterGeoref, list[str]]:
         transform=transform,
         metres_per_unit=metres_per_unit(crs),
     )
-    return georef, traps + georef_traps(georef)
+    return georef, traps + georef_warnings(georef)
 
 
-def _grid_mapping(found: Found) -> dict[str, Any]:
+def _grid_mapping(found: FoundArray) -> dict[str, Any]:
     """Attributes of the CF grid mapping variable, ``spatial_ref`` unless named otherwise."""
     name = str(found.array.attrs.get("grid_mapping", "spatial_ref")).split(":")[0]
     if found.group is not None and name in found.group:
@@ -52,7 +52,7 @@ def _grid_mapping(found: Found) -> dict[str, Any]:
     return {}
 
 
-def _crs(found: Found, mapping: dict[str, Any]) -> tuple[Any, list[str]]:
+def _crs(found: FoundArray, mapping: dict[str, Any]) -> tuple[Any, list[str]]:
     """A rasterio CRS from CF, GDAL's ``_CRS`` or GeoZarr's ``proj:``; or None."""
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
@@ -86,7 +86,7 @@ def _crs_statements(attributes: dict[str, Any], mapping: dict[str, Any]) -> list
     ]
 
 
-def _transform(found: Found, mapping: dict[str, Any]) -> Affine6 | None:
+def _transform(found: FoundArray, mapping: dict[str, Any]) -> Affine6 | None:
     """GDAL's order is ``c a b f d e``; GeoZarr's is ours; else from coordinate arrays."""
     gdal = _numbers(mapping.get("GeoTransform"))
     if gdal:
@@ -110,7 +110,7 @@ def _numbers(value: Any) -> list[float] | None:
     return numbers if len(numbers) == 6 and np.isfinite(numbers).all() else None
 
 
-def _regular(found: Found, role: str) -> tuple[float, float] | None:
+def _regular(found: FoundArray, role: str) -> tuple[float, float] | None:
     """``first, step`` of an axis's coordinates (voxel centres), or None if absent or uneven."""
     values = coordinates(found, role)
     if values is None or values.dtype.kind not in "iuf" or len(values) < 2:
@@ -123,7 +123,7 @@ def _regular(found: Found, role: str) -> tuple[float, float] | None:
     return float(values[0]), float(step)
 
 
-def coordinates(found: Found, role: str) -> np.ndarray | None:
+def coordinates(found: FoundArray, role: str) -> np.ndarray | None:
     """The coordinate array of an axis: of its name, in the group, and as long as the axis."""
     name = found.axes.name(role)
     if found.group is None or role not in found.axes.roles or name not in found.group:
@@ -134,7 +134,7 @@ def coordinates(found: Found, role: str) -> np.ndarray | None:
     return np.asarray(array[:])
 
 
-def _volume(found: Found) -> tuple[VolumeGeoref, list[str]]:
+def _volume(found: FoundArray) -> tuple[VolumeGeoref, list[str]]:
     if found.ome:
         steps = _ome_steps(found)
     else:
@@ -157,7 +157,7 @@ def _volume(found: Found) -> tuple[VolumeGeoref, list[str]]:
     return VolumeGeoref(tuple(tuple(float(v) for v in row) for row in affine)), traps
 
 
-def _ome_steps(found: Found) -> list[tuple[tuple[float, float] | None, str]]:
+def _ome_steps(found: FoundArray) -> list[tuple[tuple[float, float] | None, str]]:
     """``(translation, scale)`` and unit along x, y, z: the array's own, then the image's."""
     rank = found.array.ndim
     scale, shift = np.ones(rank), np.zeros(rank)
@@ -172,7 +172,7 @@ def _ome_steps(found: Found) -> list[tuple[tuple[float, float] | None, str]]:
     return [((float(shift[i]), float(scale[i])), units[i] if i < len(units) else "") for i in at]
 
 
-def _unit(found: Found, role: str) -> str:
+def _unit(found: FoundArray, role: str) -> str:
     name = found.axes.name(role)
     if found.group is None or name not in found.group:
         return ""

@@ -27,7 +27,7 @@ from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
 _TOLERANCE = 1e-6  # of a pixel; GDAL takes 1/8 by default, and can't make a dataset with 0
 
 
-def aligned(label: Source, grid: SourceInfo) -> Source:
+def align_to_grid(label: Source, grid: SourceInfo) -> Source:
     """``label`` on the grid of ``grid``, which is another image's. InputError where no transform
     between the two is known; the label is closed with what is returned."""
     here, there = label.info.georef, grid.georef

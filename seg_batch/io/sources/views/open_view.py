@@ -12,10 +12,10 @@ import numpy as np
 from seg_batch.config.card import ModelCard
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Moments, Normaliser, Pixels
-from seg_batch.io.sources import corner_traps, open_source, pieces
+from seg_batch.io.sources import corner_warnings, open_source, pieces
 from seg_batch.io.sources.protocol import Source, SourceInfo
 from seg_batch.io.sources.views.oriented import Oriented
-from seg_batch.io.sources.views.same_grid import unlike_grids
+from seg_batch.io.sources.views.same_grid import grid_differences
 from seg_batch.io.sources.views.stacked import Stacked
 from seg_batch.io.sources.views.upsampled import upsampled
 
@@ -90,7 +90,7 @@ class View:
 
     def warnings(self) -> tuple[str, ...]:
         """Traps in the files: those that their headers show, and what four small reads at the corners do."""
-        return (*self.file.info.warnings, *corner_traps(self.file))
+        return (*self.file.info.warnings, *corner_warnings(self.file))
 
     def statistics(self) -> Normaliser:
         """The image's own mean and deviation per channel, from one pass over the files."""
@@ -123,10 +123,10 @@ def open_view(
     spec = image if isinstance(image, ImageSpec) else ImageSpec((str(image),))
     with ExitStack() as opened:
         file = opened.enter_context(closing(spec.open()))
-        if grid is not None and unlike_grids(grid, file.info):
-            from seg_batch.io.sources.views.aligned import aligned
+        if grid is not None and grid_differences(grid, file.info):
+            from seg_batch.io.sources.views.aligned import align_to_grid
 
-            file = aligned(file, grid)
+            file = align_to_grid(file, grid)
         view = View.of(file, card)
         opened.pop_all()
     return view

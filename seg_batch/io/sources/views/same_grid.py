@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, differences
+from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, georef_differences
 from seg_batch.io.sources.protocol import SourceInfo
 
 # Headers of volumes keep float32; a raster's transform is exact, and 1e-9 of a UTM northing 5 mm.
 TOLERANCE = {"raster": 1e-9, "volume": 1e-5}
 
 
-def unlike_grids(a: SourceInfo, b: SourceInfo) -> list[str]:
+def grid_differences(a: SourceInfo, b: SourceInfo) -> list[str]:
     """What differs in extent, orientation and where the voxels lie, one phrase each; empty when
     both lie on one grid. How a header says so (codes, tie points) does not count."""
     found = [] if a.extent == b.extent else [f"extent {a.extent} against {b.extent}"]
@@ -31,7 +31,7 @@ def orientation(georef: Georef) -> str:
 
 
 def _unlike(a: Georef, b: Georef) -> list[str]:
-    phrases = differences(a, b, TOLERANCE[a.kind])
+    phrases = georef_differences(a, b, TOLERANCE[a.kind])
     raster = isinstance(a, RasterGeoref)
     telling = ("kind", "crs_wkt", "transform") if raster else ("kind", "affine")
     found = [phrase for phrase in phrases if phrase.partition(":")[0] in telling]

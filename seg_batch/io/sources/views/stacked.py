@@ -12,7 +12,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.protocol import Source, SourceInfo, require_inside
-from seg_batch.io.sources.views.same_grid import unlike_grids
+from seg_batch.io.sources.views.same_grid import grid_differences
 
 
 class Stacked:
@@ -51,7 +51,7 @@ def _numbers(parts: list[Pixels], name: str, neutral: float) -> tuple[float, ...
 
 
 def _require_one_grid(first: SourceInfo, other: SourceInfo) -> None:
-    if found := unlike_grids(first, other):
+    if found := grid_differences(first, other):
         raise InputError(
             f"{other.path} can't be stacked on {first.path} ({'; '.join(found)}), their channels "
             "would show different places: bring both to one grid first"

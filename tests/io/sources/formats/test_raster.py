@@ -14,7 +14,7 @@ from rasterio.transform import Affine
 
 from seg_batch.core.errors import InputError, ReadError
 from seg_batch.core.geometry import Box
-from seg_batch.io.sources import corner_traps, open_source
+from seg_batch.io.sources import corner_warnings, open_source
 from seg_batch.io.sources.formats.raster import limit_gdal_cache
 from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
 
@@ -333,10 +333,10 @@ def test_the_cache_of_gdal_is_small():
 
 def test_a_collar_without_a_tag_is_suspected(tiff):
     values = address(1, 40, 50, dtype="int16")
-    assert corner_traps(open_source(tiff(values))) == ()
+    assert corner_warnings(open_source(tiff(values))) == ()
     values[0, :8] = -9999
-    assert "-9999" in corner_traps(open_source(tiff(values)))[0]
-    assert corner_traps(open_source(tiff(values, nodata=-9999))) == ()
+    assert "-9999" in corner_warnings(open_source(tiff(values)))[0]
+    assert corner_warnings(open_source(tiff(values, nodata=-9999))) == ()
 
 
 class TestRealFiles:
@@ -378,7 +378,7 @@ class TestRealFiles:
 
     def test_missing_nodata(self, awkward):
         source = open_source(awkward / "riocogeo_image_missing_nodata.tif")
-        assert "-9999" in corner_traps(source)[0]
+        assert "-9999" in corner_warnings(source)[0]
 
     def test_scene(self, data):
         source, pixels = whole(data / "zion_landsat8_nlcd" / "landsat8_b2345.tif")
@@ -386,7 +386,7 @@ class TestRealFiles:
         assert source.info.georef.pixel_m2 == 900
         assert source.info.warnings == ()
         assert pixels.values.dtype == np.uint16
-        assert corner_traps(source) == ()
+        assert corner_warnings(source) == ()
 
     def test_png(self, data):
         path = next((data / "isbi2012_membrane").rglob("*.png"))

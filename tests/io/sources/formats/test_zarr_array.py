@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 
 from seg_batch.core.errors import InputError, ReadError
 from seg_batch.core.geometry import Box
-from seg_batch.core.georef import RasterGeoref, VolumeGeoref, to_json
+from seg_batch.core.georef import RasterGeoref, VolumeGeoref, georef_to_json
 from seg_batch.io.sources import open_source
 
 UTM = CRS.from_epsg(32633).to_wkt()
@@ -142,7 +142,7 @@ class TestPlace:
         georef = RasterGeoref(crs_wkt=UTM, transform=(10, 0, 5, 0, -10, 6), metres_per_unit=1.0)
         path, group = store(address(5, 6, dtype="uint8"), ("y", "x"), name="labels")
         store(address(3, 5, 6, dtype="uint8"), ("class", "y", "x"), name="probabilities")
-        group.attrs["segbatch"] = {"georef": to_json(georef)}
+        group.attrs["segbatch"] = {"georef": georef_to_json(georef)}
         for place in (path, path.parent):
             info = open_source(place).info
             assert info.georef == georef
@@ -152,7 +152,7 @@ class TestPlace:
         affine = ((0.0, 2.0, 0.1, 4.0), (3.0, 0, 0, 5), (0, 0, -4.0, 6), (0, 0, 0, 1.0))
         georef = VolumeGeoref(affine, sform=affine, sform_code=1)
         path, group = store(address(4, 5, 6, dtype="uint8"), ("z", "y", "x"), name="labels")
-        group.attrs["segbatch"] = {"georef": to_json(georef)}
+        group.attrs["segbatch"] = {"georef": georef_to_json(georef)}
         assert open_source(path.parent).info.georef == georef
 
     @pytest.mark.parametrize(

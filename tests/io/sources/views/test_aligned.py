@@ -16,7 +16,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.views.aligned import aligned
+from seg_batch.io.sources.views.aligned import align_to_grid
 from tests.support.files import address_raster, write_raster, write_volume
 from tests.support.training.recipes import IDS, class_indices, raster_pair, recipe
 
@@ -44,7 +44,7 @@ def test_labels_on_another_datum_are_those_under_each_pixel(tmp_path: Path) -> N
         label = write_raster(
             tmp_path / f"l{k}.tif", address_raster((50, 44), 1, "uint8"), crs=crs, transform=place
         )
-        found = aligned(open_source(label), open_source(image).info)
+        found = align_to_grid(open_source(label), open_source(image).info)
         values, inside = by_hand(label, image)
         assert 0.1 < inside.mean() < 1
         for box in (Box.whole((70, 60)), Box((13, 7), (49, 60))):
@@ -62,7 +62,7 @@ def test_volumes_take_the_voxel_nearest_in_space(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 200, (11, 9, 13)).astype("uint8")
     there = np.diag([1.0, 1.5, 1.2, 1.0])
     label = write_volume(tmp_path / "l.nii.gz", values, there)
-    found = aligned(open_source(label), open_source(image).info)
+    found = align_to_grid(open_source(label), open_source(image).info)
     box = Box((2, 1, 0), (15, 14, 12))
     pixels, shown = found.read(box), 0
     for z, y, x in np.ndindex(*box.shape):
@@ -83,7 +83,7 @@ def test_the_real_label_on_another_grid_becomes_that_of_the_image(
 ) -> None:
     zion = data / "zion_landsat8_nlcd"
     image = open_source(zion / "landsat8_b2345.tif")
-    found = aligned(open_source(zion / "other_grid_nlcd.tif"), image.info)
+    found = align_to_grid(open_source(zion / "other_grid_nlcd.tif"), image.info)
     truth = open_source(zion / "label_nlcd8_on_landsat_grid.tif")
     whole = Box.whole(image.info.extent)
     np.testing.assert_array_equal(found.read(whole).values, truth.read(whole).values)
