@@ -26,7 +26,7 @@ from seg_batch.io.sinks.product import digest
 @dataclass(frozen=True)
 class PreviousRun:
     """``complete``: results of inputs whose products are as they were; what they are to be made of now
-    only a survey tells (see ``stands``). ``feared``: see there. ``dropped``: inputs that the workflow
+    only a survey tells (see ``is_up_to_date``). ``crash_suspects``: see there. ``dropped``: inputs that the workflow
     names no more, but for complete ones: what was set aside and then taken away makes no night less
     than complete."""
 

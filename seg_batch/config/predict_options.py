@@ -106,6 +106,3 @@ class RequestArguments:
     )
     cluster: str = option("auto", CLUSTERS, key="cluster")
     volume: int | None = option(None, "Which of a 4-D file.", least=0, key="inputs.volume")
-
-
-PredictOptions = PredictOptions

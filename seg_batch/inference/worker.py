@@ -1,6 +1,6 @@
 """The work of one process: blocks of one run, read, predicted, stitched and written.
 
-Everything a task needs is in its :class:`Job`, so that any process can do any block, twice if it
+Everything a task needs is in its :class:`BlockJob`, so that any process can do any block, twice if it
 must (law 3). A process opens a job once and keeps it warm for the next block.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ Array = np.ndarray
 
 def predict(path: Path, output: Path, **asked: Any) -> dict[str, Any]:
     options = PredictOptions(
-        **{k: asked.pop(k) for k in list(asked) if k in PredictOptions.__annotations__}
+        **{f.name: asked.pop(f.name) for f in fields(PredictOptions) if f.name in asked}
     )
     return predict_one(Request(str(path), str(output), options=options, **asked))
 

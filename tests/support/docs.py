@@ -237,7 +237,7 @@ KEYS = ("key", "what it takes", "by default", "what it says")
 TABLES: dict[str, tuple[tuple[str, ...], Callable[[], Rows]]] = {
     "workflow": (KEYS, lambda: _coded(keys(Workflow))),
     **{
-        model.__name__.lower(): (
+        model.__name__.removesuffix("Step").lower(): (
             KEYS,
             partial(lambda m: _coded(keys(m, without=("do",), deep=False)), model),
         )
