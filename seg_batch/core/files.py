@@ -70,7 +70,7 @@ def flush(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a file; None where there is no such file, or it is no JSON."""
+    """The value of a JSON file; None where it is missing or invalid."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -121,14 +121,14 @@ def file_lock(path: Path, busy: Exception) -> Iterator[int]:
 
 
 def is_at(folder: Path, handle: int) -> bool:
-    """Whether the folder that is held is still there: its last owner may have removed it just before
-    it could be locked, and another one may stand in its place."""
+    """Whether the locked ``handle`` is still the folder at this path: the run that had the lock before
+    may have removed it, and another run created a new one."""
     return folder.is_dir() and os.fstat(handle).st_ino == folder.stat().st_ino
 
 
 @contextmanager
 def held_folder(folder: Path, busy: Exception) -> Iterator[None]:
-    """A folder, made where there is none, for this process alone; raises ``busy`` as ``held`` does."""
+    """An exclusive lock on a folder, which is created if missing; raises ``busy`` as ``file_lock`` does."""
     with translate_os_errors(folder):
         folder.mkdir(exist_ok=True)
     with file_lock(folder, busy) as handle:
@@ -138,7 +138,7 @@ def held_folder(folder: Path, busy: Exception) -> Iterator[None]:
 
 
 def files_in(path: Path) -> Iterator[Path]:
-    """A file, or the files of a folder in a fixed order, less those that are being written."""
+    """A file, or all files of a folder in a fixed order, without partial ones."""
     if path.is_file():
         yield path
     for folder, names, files in os.walk(path):
@@ -149,7 +149,7 @@ def files_in(path: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """A file, a link or a folder with all in it; what can't be removed of a folder stays."""
+    """Remove a file, a link or a folder tree; errors within a tree are ignored."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -49,7 +49,7 @@ class Box:
     @classmethod
     def at(cls, start: Shape, shape: Shape) -> Box:
         """The box of a shape that begins at ``start``."""
-        return cls(start, tuple(a + n for a, n in zip(start, shape, strict=True)))
+        return cls(start, _axiswise(operator.add, start, shape))
 
     @property
     def shape(self) -> Shape:
@@ -77,14 +77,11 @@ class Box:
         return Box(_axiswise(operator.add, self.start, by), _axiswise(operator.add, self.stop, by))
 
     def grown(self, by: Shape) -> Box:
-        """With so many voxels more on each side, whatever the extent is."""
-        return self.at(
-            tuple(a - n for a, n in zip(self.start, by, strict=True)),
-            tuple(s + 2 * n for s, n in zip(self.shape, by, strict=True)),
-        )
+        """With ``by`` more voxels on each side, regardless of the extent."""
+        return Box(_axiswise(operator.sub, self.start, by), _axiswise(operator.add, self.stop, by))
 
     def middle(self, most: Shape) -> Box:
-        """The middle of it, of at most ``most`` voxels per axis."""
+        """The central part, at most ``most`` voxels per axis."""
         shape = tuple(map(min, self.shape, most))
         sides = zip(self.start, self.shape, shape, strict=True)
         return self.at(tuple(a + (n - m) // 2 for a, n, m in sides), shape)
@@ -201,9 +198,8 @@ class Grid:
 
     def tile(self, index: Shape) -> Tile:
         start = tuple(axis.starts[i] for axis, i in zip(self.axes, index, strict=True))
-        stop = _axiswise(operator.add, start, self.patch)
         trusted = [axis.trusted(i) for axis, i in zip(self.axes, index, strict=True)]
-        return Tile(tuple(index), Box(start, stop), Box(*zip(*trusted, strict=True)))
+        return Tile(tuple(index), Box.at(start, self.patch), Box(*zip(*trusted, strict=True)))
 
     def __iter__(self) -> Iterator[Tile]:
         return (self.tile(i) for i in itertools.product(*map(range, self.shape)))

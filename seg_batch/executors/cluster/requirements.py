@@ -1,7 +1,7 @@
 """What a run needs of its workers, and the facts that a worker reports. No Dask here.
 
 Every worker is checked before the work, and a worker that joins later before its first task:
-``misfit(facts(needs), needs)`` is None, or the reason why it may not take part.
+``mismatch(worker_facts(needs), needs)`` is None, or the reason why it may not take part.
 """
 
 from __future__ import annotations
