@@ -1,7 +1,8 @@
-"""The verb ``export``: a bundle in the format of another runtime, proven to say what Keras says.
+"""The command ``export``: a bundle in the format of another runtime, compared with Keras.
 
-The file is written by one process, read back by another that has nothing else, and compared with
-the bundle's own model on real patches. What disagrees more than its format allows is not kept.
+One process writes the file, another process that has only the file reads it, and its results are
+compared with the bundle's own model on real patches. Files outside the
+format's tolerance are not kept.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.conversion import int8_scores, sample_patches
-from seg_batch.conversion.sample_patches import SamplePatches
 from seg_batch.core import events, files
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import BundleError, InputError, OutputError
@@ -35,8 +35,8 @@ _FILES = (".onnx", ".tflite", ".xml", ".bin", ".keras", ".h5", ".hdf5", ".pb")
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """One export, its words understood."""
+class _Export:
+    """An export with checked arguments."""
 
     model: Model
     form: ExportFormat
@@ -63,19 +63,21 @@ def export(
 ) -> dict[str, Any]:
     """Write the bundle ``model`` as format ``to`` into the folder ``output``; returns its report.
 
-    The folder (default: ``<name>-<format>`` here) gets the file, ``card.json`` and ``export.json``,
-    all or nothing. ``calibrate``: a patch dataset or images that int8 learns its ranges from.
-    ``check``: what is compared on; by default what is calibrated on (of a dataset the held-out
-    part), else the packaged sample that fits. InputError where the format, its library or the data
-    are missing, and where the file disagrees with Keras; BundleError and OutputError as ever.
+    The folder (default: ``<name>-<format>`` in the working folder) gets the file, ``card.json`` and
+    ``export.json``, all or none. ``calibrate``: a patch dataset or images for the ranges of int8.
+    ``check``: a patch dataset or images to compare on; default: those of ``calibrate`` (the
+    held-out part of a dataset), else the packaged samples that fit. Raises InputError if the
+    format, its library or the data are missing, or if the file disagrees with Keras; BundleError
+    for a bundle without a Keras model or with damaged weights; OutputError if ``output`` can't be
+    written.
     """
     form = formats.chosen(to, quantize)
     _require_data(quantize, calibrate)
     formats.require_libraries(form, quantize)
-    asked = _Asked(_source(model), form, quantize, calibrate, check)
-    path = _folder(output, asked.name)
+    job = _Export(_source(model), form, quantize, calibrate, check)
+    path = _folder(output, job.name)
     with writing_folder(path, overwrite, REPORT) as folder:
-        report, card = _made(asked, folder, callback or Callback())
+        report, card = _write(job, folder, callback or Callback())
         _write_json(folder / CARD, card.model_dump(mode="json"))
         _write_json(folder / REPORT, report)
     return {"output": str(path), **report}
@@ -95,7 +97,7 @@ def _require_data(quantize: str, calibrate: str | None) -> None:
 
 
 def _source(name: str) -> Model:
-    """The bundle, if there is a Keras model in it whose bytes its card vouches for."""
+    """The bundle; raises BundleError without a Keras model that matches the card's hash."""
     model = bundles.checked(bundles.find_bundle(name))
     if model.path is None or model.card.format != "keras":
         what = "has no network" if model.path is None else f"is an {model.card.format} bundle"
@@ -116,68 +118,66 @@ def _folder(output: str | Path | None, name: str) -> Path:
     return path
 
 
-def _made(asked: _Asked, folder: Path, callback: Callback) -> tuple[dict[str, Any], ModelCard]:
-    """The file in ``folder``, compared; its report, and the card that goes with it."""
-    card, form = asked.model.card, asked.form
+def _write(job: _Export, folder: Path, callback: Callback) -> tuple[dict[str, Any], ModelCard]:
+    """Write the file into ``folder`` and compare it with Keras; its report and its card."""
+    card, form = job.model.card, job.form
     callback.on(events.Stage("reading patches"))
-    order, learnt = _ordered(asked)
-    compared = sample_patches.for_comparing(card, COMPARED, asked.check or asked.calibrate)
+    calibration = None
+    if job.calibrate is not None:
+        calibration = sample_patches.for_calibrating(card, CALIBRATED, job.calibrate)
+    order = ExportJob(
+        weights=job.model.weights,
+        sha256=card.weights_sha256,
+        patch=sample_patches.patch_of(card),
+        name=form.name,
+        quantize=job.quantize,
+        calibration=None if calibration is None else calibration.values,
+    )
+    compared = sample_patches.for_comparing(card, COMPARED, job.check or job.calibrate)
     callback.on(events.Stage(f"writing {form.name}"))
     written = subprocess_run.write(form.module, order, folder, compared.values)
     callback.on(events.Stage("running what was written"))
-    found = subprocess_run.run(form.module, folder / form.file, compared.values, form.batch)
-    allowed = form.allowed(asked.quantize)
-    difference = difference_of(found.probabilities, written.keras.probabilities)
-    require_alike(difference, allowed, asked.name)
+    exported = subprocess_run.run(form.module, folder / form.file, compared.values, form.batch)
+    allowed = form.allowed(job.quantize)
+    difference = difference_of(exported.probabilities, written.keras.probabilities)
+    require_alike(difference, allowed, job.name)
     report = {
-        **_facts(asked, folder),
-        "tensors": found.tensors,
-        "versions": {**written.facts, **found.versions},
+        **_description(job, folder),
+        "tensors": exported.tensors,
+        "versions": {**written.facts, **exported.versions},
         "patches": {"compared": len(compared.values), "from": compared.origin},
         "difference": difference,
         "tolerance": asdict(allowed),
-        "seconds_per_patch": {form.name: found.seconds, "keras": written.keras.seconds},
+        "seconds_per_patch": {form.name: exported.seconds, "keras": written.keras.seconds},
     }
-    card = _own_card(asked, folder)
-    if learnt is not None and asked.calibrate is not None:
-        report["calibrated"] = {"patches": len(learnt.values), "from": learnt.origin}
+    card = _own_card(job, folder)
+    if calibration is not None and job.calibrate is not None:
+        report["calibrated"] = {"patches": len(calibration.values), "from": calibration.origin}
         callback.on(events.Stage("scoring it on what was held out"))
         card, report["dice"] = int8_scores.scored(
-            card, asked.model, form, folder / form.file, Path(asked.calibrate)
+            card, job.model, form, folder / form.file, Path(job.calibrate)
         )
     return report, card
 
 
-def _ordered(asked: _Asked) -> tuple[ExportJob, SamplePatches | None]:
-    card, learnt = asked.model.card, None
-    if asked.calibrate is not None:
-        learnt = sample_patches.for_calibrating(card, CALIBRATED, asked.calibrate)
-    order = ExportJob(
-        weights=asked.model.weights,
-        sha256=card.weights_sha256,
-        patch=sample_patches.patch_of(card),
-        name=asked.form.name,
-        quantize=asked.quantize,
-        calibration=None if learnt is None else learnt.values,
-    )
-    return order, learnt
+def difference_of(actual: np.ndarray, expected: np.ndarray) -> dict[str, float]:
+    """Largest and mean difference of probabilities ``(n, *patch, K)``, and share of equal labels.
 
-
-def difference_of(found: np.ndarray, expected: np.ndarray) -> dict[str, float]:
-    """Of probabilities ``(n, *patch, K)``: the largest and the mean, and the share of equal labels.
-    All ones and no label where they can't be compared at all."""
-    if found.shape != expected.shape or not np.isfinite(found).all():
+    1, 1 and 0 if they can't be compared (other shape, values that are not finite).
+    """
+    if actual.shape != expected.shape or not np.isfinite(actual).all():
         return {"largest": 1.0, "mean": 1.0, "label_agreement": 0.0}
-    apart = np.abs(found - expected)
-    same = found.argmax(-1) == expected.argmax(-1)
+    difference = np.abs(actual - expected)
+    same = actual.argmax(-1) == expected.argmax(-1)
     return {
-        "largest": float(apart.max()),
-        "mean": float(apart.mean(dtype=np.float64)),
+        "largest": float(difference.max()),
+        "mean": float(difference.mean(dtype=np.float64)),
         "label_agreement": float(same.mean()),
     }
 
 
 def require_alike(difference: dict[str, float], allowed: Tolerance, name: str) -> None:
+    """Raises InputError if a ``difference_of`` is outside the tolerance."""
     largest, mean = difference["largest"], difference["mean"]
     agreement = difference["label_agreement"]
     if largest > allowed.difference or mean > allowed.mean or agreement < allowed.agreement:
@@ -188,16 +188,16 @@ def require_alike(difference: dict[str, float], allowed: Tolerance, name: str) -
         )
 
 
-def _facts(asked: _Asked, folder: Path) -> dict[str, Any]:
-    """What was exported, to what, and how large it is."""
-    model, form = asked.model, asked.form
+def _description(job: _Export, folder: Path) -> dict[str, Any]:
+    """The report's entries about the model, the format and the size of the files."""
+    model, form = job.model, job.form
     files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
     return {
         "segbatch": package_version(),
         "model": model.card.name,
         "weights_sha256": model.card.weights_sha256,
         "format": form.name,
-        "quantize": asked.quantize,
+        "quantize": job.quantize,
         "file": form.file,
         "patch": list(sample_patches.patch_of(model.card)),
         "batch": form.batch or "any",
@@ -206,18 +206,16 @@ def _facts(asked: _Asked, folder: Path) -> dict[str, Any]:
     }
 
 
-def _own_card(asked: _Asked, folder: Path) -> ModelCard:
-    """The card for the export: that of a bundle of its own, where the format is one."""
-    card, name = asked.model.card, asked.form.name
+def _own_card(job: _Export, folder: Path) -> ModelCard:
+    """The card of the export; its own if the format can be a bundle, else the model's."""
+    card, name = job.model.card, job.form.name
     if name not in bundles.WEIGHTS:
         return card
-    own: dict[str, Any] = {
-        "format": name,
-        "weights_sha256": files.sha256(folder / bundles.WEIGHTS[name]),
-    }
+    sha256 = files.sha256(folder / bundles.WEIGHTS[name])
+    own: dict[str, Any] = {"format": name, "weights_sha256": sha256}
     if name != "keras":
-        own["name"] = f"{card.name}-{'int8' if asked.quantize == 'int8' else name}"
-        own["multiple"] = None  # it was written for one patch
+        own["name"] = f"{card.name}-{'int8' if job.quantize == 'int8' else name}"
+        own["multiple"] = None  # the file takes one patch shape
     return card.model_copy(update=own)
 
 
@@ -230,7 +228,7 @@ def lines(report: dict[str, Any]) -> str:
     size, keras = report["size_bytes"], report["keras_bytes"]
     difference, dice = report["difference"], report.get("dice")
     seconds = report["seconds_per_patch"]
-    told = [
+    text = [
         f"{report['output']}/{report['file']}  ({show_bytes(size)}; model.keras {show_bytes(keras)})",
         f"  {report['quantize']}, patches of {'x'.join(map(str, report['patch']))}, "
         f"{report['batch']} at once",
@@ -238,4 +236,4 @@ def lines(report: dict[str, Any]) -> str:
         f"{difference['largest']:.2g}, labels agree on {share_in_line(difference['label_agreement'], 4)}",
         f"  {seconds[report['format']]:.3f} s per patch here, Keras unfolded {seconds['keras']:.3f} s",
     ]
-    return "\n".join(told + ([] if dice is None else [f"  {int8_scores.line(dice)}"]))
+    return "\n".join(text + ([] if dice is None else [f"  {int8_scores.line(dice)}"]))

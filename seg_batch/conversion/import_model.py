@@ -1,7 +1,7 @@
-"""The verb ``models import``: a Keras model that somebody else trained becomes a bundle.
+"""The command ``models import``: a bundle from a foreign Keras model.
 
-Keras is imported inside functions. What the file can't tell (what its channels are called, how
-they were normalised, what its classes mean) is asked for; what it can is found out and checked.
+The options give what the file can't tell: names of channels, normalisation, meaning of classes. The
+rest is read from the model and checked. Keras is imported inside functions.
 """
 
 from __future__ import annotations
@@ -34,125 +34,128 @@ BACKGROUND = "background"  # a class of this name is left out of mean scores
 
 
 def import_model(
-    file: str | Path, bundle: str | Path, told: ImportOptions, *, overwrite: bool = False
+    file: str | Path, bundle: str | Path, options: ImportOptions, *, overwrite: bool = False
 ) -> dict[str, Any]:
     """Write the bundle folder ``bundle`` for the model in ``file``; ``path``, ``card`` and ``notes``.
 
-    The bundle is loaded and run before it is moved into its place. Raises InputError for a model or
-    for words that make no bundle, OutputError for what is in the way; nothing is written then.
+    The bundle is loaded and run before it replaces ``bundle`` atomically. Raises InputError for a
+    model or options that make no bundle, OutputError if ``bundle`` can't be written; nothing is
+    written then.
     """
     path = Path(bundle)
     require_replaceable(path, overwrite, CARD)
-    card = _card(told, path)
+    card = _card(options, path)
     from seg_batch.nn.wrap_foreign import require_same, wrapped
 
-    made = wrapped(
+    wrapping = wrapped(
         Path(file),
-        channels=len(told.channels),
+        channels=len(options.channels),
         classes=len(card.classes),
-        patch=told.patch,
-        head=told.head,
-        logits=told.logits,
+        patch=options.patch,
+        head=options.head,
+        logits=options.logits,
     )
-    card = _measured(card, told, made)
+    card = _measured(card, options, wrapping)
     with writing_folder(path, overwrite, CARD) as folder:
         weights = folder / bundles.WEIGHTS["keras"]
-        made.model.save(weights)
+        wrapping.model.save(weights)
         sha256 = files.sha256(weights)
         card = card.model_copy(update={"weights_sha256": sha256})
         text = json.dumps(card.model_dump(mode="json"), indent=2)
         (folder / CARD).write_text(text + "\n", encoding="utf-8")
         written = bundles.checked(bundles.Model(read_card(folder), folder))
-        require_same(written.weights, made, written.card.weights_sha256)
-    return {"path": str(path), "notes": list(made.notes), "card": card.model_dump(mode="json")}
+        require_same(written.weights, wrapping, written.card.weights_sha256)
+    return {"path": str(path), "notes": list(wrapping.notes), "card": card.model_dump(mode="json")}
 
 
-def _card(told: ImportOptions, path: Path) -> ModelCard:
-    """All of the card that does not depend on the model; InputError for words that make none."""
-    text = told.classes
+def _card(options: ImportOptions, path: Path) -> ModelCard:
+    """The card without the model's part; raises InputError for options that make none."""
+    text = options.classes
     if "=" not in text:
         text = ",".join(f"{i}={name}" for i, name in enumerate(text.split(",")))
     classes = of_text(text)
     if len(classes) < 2:
         raise InputError("--classes names one class: a map tells at least two apart, like no,yes")
     background = next((c.id for c in classes.table if c.name.lower() == BACKGROUND), None)
-    if len(set(told.channels)) < len(told.channels) or not all(told.channels):
+    if len(set(options.channels)) < len(options.channels) or not all(options.channels):
         raise InputError("--channels: each channel has a name of its own, like red,green,nir")
-    sizes = (1.0 if told.pixel_m is None else told.pixel_m, *(told.spacing_mm or ()))
+    sizes = (1.0 if options.pixel_m is None else options.pixel_m, *(options.spacing_mm or ()))
     if min(sizes) <= 0:
         raise InputError("--pixel-m and --spacing-mm are sizes: above 0")
     return make_card(
-        name=told.name or re.sub(r"[^A-Za-z0-9._-]+", "-", path.name),
-        description=told.description,
-        kind=told.kind or "any",
-        channels=told.channels,
+        name=options.name or re.sub(r"[^A-Za-z0-9._-]+", "-", path.name),
+        description=options.description,
+        kind=options.kind or "any",
+        channels=options.channels,
         classes=classes.table,
         background=background,
-        normalisation=_normalisation(told),
-        pixel_m=told.pixel_m,
-        spacing_mm=told.spacing_mm,
-        licence=told.licence,
+        normalisation=_normalisation(options),
+        pixel_m=options.pixel_m,
+        spacing_mm=options.spacing_mm,
+        licence=options.licence,
     )
 
 
-def _normalisation(told: ImportOptions) -> Normalisation:
-    kind = told.normalisation or ("card" if told.mean or told.std else "identity")
+def _normalisation(options: ImportOptions) -> Normalisation:
+    kind = options.normalisation or ("card" if options.mean or options.std else "identity")
     if kind != "card":
-        if told.mean or told.std:
+        if options.mean or options.std:
             raise InputError(f"--mean and --std belong to --normalisation card, not {kind}")
         return Normalisation(kind=kind)
-    if not len(told.mean) == len(told.std) == len(told.channels):
+    if not len(options.mean) == len(options.std) == len(options.channels):
         raise InputError(
             f"--normalisation card takes one --mean and one --std for each of "
-            f"{len(told.channels)} channels, {len(told.mean)} and {len(told.std)} were given"
+            f"{len(options.channels)} channels, {len(options.mean)} and {len(options.std)} were given"
         )
-    if min(told.std) <= 0:
-        raise InputError(f"--std {min(told.std):g}: deviations are above 0")
-    return Normalisation(kind="card", mean=told.mean, std=told.std)
+    if min(options.std) <= 0:
+        raise InputError(f"--std {min(options.std):g}: deviations are above 0")
+    return Normalisation(kind="card", mean=options.mean, std=options.std)
 
 
-def _measured(card: ModelCard, told: ImportOptions, made: WrappedModel) -> ModelCard:
-    """The card with what was found out of the model."""
+def _measured(card: ModelCard, options: ImportOptions, wrapping: WrappedModel) -> ModelCard:
+    """The card with the entries that were read from the model or measured."""
     from seg_batch.nn.analysis.flops import activation_bytes, forward_flops
     from seg_batch.nn.analysis.global_layers import for_card
     from seg_batch.nn.analysis.patch_shapes import multiples
     from seg_batch.nn.networks.registry import architecture_of
 
-    overlap = told.overlap or tuple(side // 4 for side in made.patch)
-    if len(overlap) != made.rank:
-        raise InputError(f"--overlap: the model is {made.rank}-D, give {made.rank} numbers")
-    if told.spacing_mm is not None and len(told.spacing_mm) != made.rank:
-        raise InputError(f"--spacing-mm: the model is {made.rank}-D, give {made.rank} numbers")
-    found = {
-        "kind": told.kind or ("raster" if made.rank == 2 else "volume"),
-        "rank": made.rank,
-        "patch": made.patch,
+    overlap = options.overlap or tuple(side // 4 for side in wrapping.patch)
+    if len(overlap) != wrapping.rank:
+        raise InputError(f"--overlap: the model is {wrapping.rank}-D, give {wrapping.rank} numbers")
+    if options.spacing_mm is not None and len(options.spacing_mm) != wrapping.rank:
+        raise InputError(
+            f"--spacing-mm: the model is {wrapping.rank}-D, give {wrapping.rank} numbers"
+        )
+    measured = {
+        "kind": options.kind or ("raster" if wrapping.rank == 2 else "volume"),
+        "rank": wrapping.rank,
+        "patch": wrapping.patch,
         "overlap": overlap,
-        "finer": made.finer,
+        "finer": wrapping.finer,
         "compute": Compute(
-            activation_bytes=activation_bytes(made.model, made.patch),
-            flops=forward_flops(made.model, made.patch),
+            activation_bytes=activation_bytes(wrapping.model, wrapping.patch),
+            flops=forward_flops(wrapping.model, wrapping.patch),
         ),
-        "multiple": None if any(made.model.input_shape[1:-1]) else multiples(made.model),
-        "architecture": {**architecture_of(made.model), **for_card(made.model)},
+        "multiple": None if any(wrapping.model.input_shape[1:-1]) else multiples(wrapping.model),
+        "architecture": {**architecture_of(wrapping.model), **for_card(wrapping.model)},
     }
-    return make_card(**{**{k: getattr(card, k) for k in type(card).model_fields}, **found})
+    return make_card(**{**{k: getattr(card, k) for k in type(card).model_fields}, **measured})
 
 
 def imported_lines(result: dict[str, Any]) -> list[str]:
-    """What was made and what was chosen, for people."""
+    """The bundle and the choices made, in lines for people."""
     card = result["card"]
     by = " x ".join(map(str, card["patch"]))
     grid = "" if card["finer"] == 1 else f", output x{card['finer']} finer"
     gigaflop = card["compute"]["flops"] / 1e9
-    lines = [
+    return [
         f"{card['name']}: {card['rank']}-D, {len(card['channels'])} channels to "
         f"{len(card['classes'])} classes, patch {by}{grid}, {gigaflop:.3g} GFLOP per patch",
         f"normalisation {card['normalisation']['kind']}: {_MEANING[card['normalisation']['kind']]}",
         *result["notes"],
         *card["architecture"].get(WHOLE_PATCH, ()),
+        result["path"],
     ]
-    return [*lines, result["path"]]
 
 
 _MEANING = {

@@ -1,4 +1,4 @@
-"""What int8 costs: Dice on what was held out, against the same network in float32."""
+"""The loss of Dice by int8 quantisation, on held-out cases, against the same network in float32."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from seg_batch.nn.export.formats import DICE_LOSS, ExportFormat
 def scored(
     card: ModelCard, model: Model, form: ExportFormat, file: Path, data: Path
 ) -> tuple[ModelCard, dict[str, Any] | None]:
-    """The card with the scores of the quantised file instead of the model's, and what it lost.
+    """The card with the scores of the quantised file, and the comparison with float32.
 
-    Both are measured on the held-out part of a dataset, stitched as predict does. None, and a card
-    without scores, where the data holds nothing out. InputError where more than ``DICE_LOSS`` of
-    mean Dice is lost.
+    Both are measured on the held-out part of a dataset, stitched as in predict. Without a held-out
+    part the card has no scores and the comparison is None. Raises InputError if more than
+    ``DICE_LOSS`` of mean Dice is lost.
     """
     kept = {k: v for k, v in card.scores.items() if k == "training"}
     part = held_part(data) if is_dataset(data) else None
@@ -43,8 +43,8 @@ def scored(
             f"(allowed {DICE_LOSS}); nothing was kept, calibrate on more patches or stay with float32"
         )
     how = {"precision": "int8", "taper": "hann", "overlap": list(card.overlap or ())}
-    told = {"measured_on": dice["measured_on"]}
-    scores = {part: {**told, **after}, "how": how, "int8": dice, **kept}
+    scored_part = {"measured_on": dice["measured_on"], **after}
+    scores = {part: scored_part, "how": how, "int8": dice, **kept}
     return card.model_copy(update={"scores": scores}), dice
 
 
@@ -52,8 +52,8 @@ def _predictor(module: str, file: Path) -> Predictor:
     from seg_batch.nn.backend import quiet_stderr
 
     with quiet_stderr():
-        read = importlib.import_module(f"seg_batch.nn.export.{module}").read(file)
-    predict: Predictor = read.predict
+        exported = importlib.import_module(f"seg_batch.nn.export.{module}").read(file)
+    predict: Predictor = exported.predict
     return predict
 
 
@@ -76,7 +76,7 @@ def _compared(
 
 
 def line(dice: dict[str, Any]) -> str:
-    """In one line for people."""
+    """The comparison in one line for people."""
     if dice["loss"] is None:
         return f"mean Dice is undefined on {dice['measured_on']}"
     return (

@@ -1,7 +1,7 @@
-"""Real patches, as the model sees them: to compare an exported model on, and to calibrate int8.
+"""Real patches, normalised for the model: for comparing an exported model and calibrating int8.
 
-From a patch dataset, from images, or from the packaged samples; cut and normalised like
-everything that is predicted, spread evenly over what there is.
+They come from a patch dataset, from images or from the packaged samples, are cut and normalised as
+in ``predict``, and are spread evenly over their source.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from seg_batch.io.sources.views.open_view import Axes, open_view
 
 @dataclass(frozen=True)
 class SamplePatches:
-    """float32 ``(n, *patch, channels)``, normalised, and where they are from, in words."""
+    """``values``: normalised float32 ``(n, *patch, channels)``. ``origin``: their source in words."""
 
     values: np.ndarray
     origin: str
 
 
 def patch_of(card: ModelCard) -> Shape:
-    """The patch that a model is exported for: the card's, else what predict would take."""
+    """The patch that a model is exported for: the card's, else the default of predict."""
     return card.patch or DEFAULT_PATCH[card.rank or 2]
 
 
 def for_comparing(card: ModelCard, most: int, named: str | None) -> SamplePatches:
     """Patches of a dataset's held-out part, of images, or (without a name) of packaged samples.
 
-    InputError where nothing fits the card.
+    Raises InputError if none of them fits the card.
     """
     if named is None:
         return _of_samples(card, most)
@@ -62,13 +62,13 @@ def for_calibrating(card: ModelCard, most: int, named: str) -> SamplePatches:
 
 
 def held_part(dataset: Path) -> str | None:
-    """The part of a dataset that scores are measured on: test, else validation, if there is any."""
+    """The part of a dataset that is scored: test, else validation, else None."""
     patches = PatchSet(dataset)
     return next((part for part in ("test", "validation") if patches.held(part)), None)
 
 
 def is_dataset(path: Path) -> bool:
-    """Whether it is a patch dataset; InputError where it is one that can't be used."""
+    """Whether it is a patch dataset; raises its error if unfinished or of another version."""
     try:
         PatchSet(path)
     except SegbatchError as error:
@@ -79,7 +79,7 @@ def is_dataset(path: Path) -> bool:
 
 
 def of_training(path: Path, card: ModelCard, most: int) -> SamplePatches:
-    """Rows of the training part; mirrored where they are smaller than the card's patch."""
+    """Patches of the training part, mirrored at their borders if smaller than the card's patch."""
     patches = PatchSet(path)
     require_card(patches, card)
     if card.normalisation.kind == "card" and patches.normaliser != card.normalisation.normaliser():
@@ -96,27 +96,29 @@ def of_training(path: Path, card: ModelCard, most: int) -> SamplePatches:
 
 
 def of_held_out(path: Path, card: ModelCard, most: int) -> SamplePatches:
-    """Tiles of the regions that were held out of training, as predict would cut them."""
+    """Tiles of the held-out regions, cut as in predict."""
     part = held_part(path)
     if part is None:
         raise InputError(f"{path} holds nothing out to compare on: give images with --check")
     held_out = collect(path, part, card, PredictOptions(), ())
     each = -(-most // len(held_out.cases))
-    found: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     for case in _spread(held_out.cases, most):
         with held_out.open(case) as (region, _):
-            found += tiles(region, card, each)
-    return SamplePatches(
-        np.stack(found[:most]), f"{len(found[:most])} {part} patches of {path.name}"
-    )
+            images += tiles(region, card, each)
+    images = images[:most]
+    return SamplePatches(np.stack(images), f"{len(images)} {part} patches of {path.name}")
 
 
 def of_images(path: Path, card: ModelCard, most: int) -> SamplePatches:
-    """Tiles of an image, or of the images in a folder; InputError when they don't fit the card."""
-    files = _files(path)
+    """Tiles of an image, or of the images in a folder; raises InputError if they don't fit the card."""
+    return _of_files(_files(path), card, most, path.name)
+
+
+def _of_files(files: Sequence[Path], card: ModelCard, most: int, names: str) -> SamplePatches:
     each = -(-most // len(files))
-    found = [tile for file in _spread(files, most) for tile in _of_image(file, card, each)]
-    return SamplePatches(np.stack(found[:most]), f"{len(found[:most])} patches of {path.name}")
+    images = [tile for file in _spread(files, most) for tile in _of_image(file, card, each)][:most]
+    return SamplePatches(np.stack(images), f"{len(images)} patches of {names}")
 
 
 def _files(path: Path) -> list[Path]:
@@ -135,9 +137,7 @@ def _of_samples(card: ModelCard, most: int) -> SamplePatches:
             f"no packaged sample fits {card.name}, and an export is compared with Keras on real "
             "patches only: give an image or a patch dataset with --check"
         )
-    found = [tile for path in fits for tile in _of_image(path, card, -(-most // len(fits)))]
-    names = ", ".join(path.name for path in fits)
-    return SamplePatches(np.stack(found[:most]), f"{len(found[:most])} patches of {names}")
+    return _of_files(fits, card, most, ", ".join(path.name for path in fits))
 
 
 def _fits(path: Path, card: ModelCard) -> bool:
@@ -154,16 +154,16 @@ def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
 
 def tiles(region: SeenRegion, card: ModelCard, most: int) -> list[np.ndarray]:
     """At most ``most`` tiles of a region, spread over it, ``(*patch, channels)`` each."""
-    coarse = card.model_copy(update={"finer": 1})  # the model's input is what counts here
+    coarse = card.model_copy(update={"finer": 1})  # the grid of the model's input
     grid, rank = make_grid(region.extent, coarse, PredictOptions())
-    found = []
+    patches = []
     for tile in _spread(list(grid.touching(region.box)), most):
         box = tile.box
         window = box.intersection(Box.whole(region.extent))
         pixels = cut(region.read(window), window, box, region.extent)
         patch = region.normaliser(pixels)
-        found.append(patch.reshape(patch.shape[-1 - rank :]).astype(np.float32))
-    return found
+        patches.append(patch.reshape(patch.shape[-1 - rank :]).astype(np.float32))
+    return patches
 
 
 def _spread[T](items: Sequence[T], most: int) -> list[T]:

@@ -1,1 +1,1 @@
-"""What every other package stands on: values, files, this machine. It knows none of them."""
+"""The base of every other package: values, errors, events, files, this machine. It imports none of them."""

@@ -1,4 +1,4 @@
-"""Who is told of progress. The command line draws the events, the log writes them down; nobody has to."""
+"""Callbacks for progress: the command line draws the events, the log of a run writes them down."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from seg_batch.core.events import Event
 
 
 class Callback:
-    """Gets the events of a run, a training, an evaluation; this one does nothing. What it raises ends
-    what it was told of."""
+    """Receives the events of a run, a training or an evaluation; this class ignores them. An exception
+    that ``on`` raises ends the work that sent the event."""
 
     def on(self, event: Event) -> None: ...
 
 
 class Callbacks(Callback):
-    """Several callbacks as one: called in their order, from any thread, never by two at once."""
+    """Several callbacks as one, called in their order; thread-safe, one event at a time."""
 
     def __init__(self, *callbacks: Callback) -> None:
         self._callbacks, self._guard = callbacks, threading.RLock()

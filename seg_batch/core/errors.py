@@ -1,7 +1,7 @@
-"""What can go wrong, as types: the command line turns each into one line and an exit status.
+"""The errors raised on purpose: the command line turns each into one line and an exit status.
 
-A message says what was found, why it hurts and what to do. Every error takes exactly one
-positional argument, so that it survives pickling on its way back from a worker.
+A message says what was found, why it hurts and what to do. Every error takes exactly one positional
+argument, so that it survives pickling on its way back from a worker.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import errno
 from enum import IntEnum
 
-# What the system says of a disk with no space, or a quota with none left; and of a disk or a link that
-# may be well in a moment.
+# ``errno`` of a full disk or a used-up quota, and of transient faults of a disk or a link.
 FULL = (errno.ENOSPC, errno.EDQUOT)
 STUMBLES = (errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ECONNRESET)
 
 
 class Exit(IntEnum):
-    """Exit statuses. ``PARTIAL``: the end was reached, and not all was made as asked; ``STOPPED``:
-    it was not, and the same command goes on."""
+    """Exit statuses. ``PARTIAL``: the run ended, and some results are missing or incomplete;
+    ``STOPPED``: it was interrupted, and the same command resumes it."""
 
     COMPLETE = 0
     FAULT = 1
@@ -36,11 +35,11 @@ class SegbatchError(Exception):
         self.message = message
 
     def __reduce__(self):  # type: ignore[no-untyped-def]
-        return type(self), (self.message,), self.__dict__  # notes travel, too
+        return type(self), (self.message,), self.__dict__  # with the notes
 
 
 class RefusedError(SegbatchError):
-    """The run can't begin as asked: bad input, usage or plan. Nothing was written."""
+    """The run can't start: bad input, usage or plan. Nothing was written."""
 
     status = Exit.REFUSED
 
@@ -50,12 +49,12 @@ class InputError(RefusedError):
 
 
 class WorkflowError(InputError):
-    """A workflow, or another file that people write for us, says what can't be done: at which line, and
-    why."""
+    """A workflow or another file that users write asks for something impossible; the message names the
+    line and the reason."""
 
 
 class OutputError(RefusedError):
-    """The output can't be written, or something that is not ours is in its place."""
+    """The output can't be written, or its path holds something that segbatch did not write."""
 
 
 class BundleError(RefusedError):
@@ -63,7 +62,7 @@ class BundleError(RefusedError):
 
 
 class PlanError(RefusedError):
-    """The plan can't be carried out: it needs more memory or disk than allowed, or makes no sense."""
+    """The plan can't be carried out: it needs more memory or disk than allowed, or is contradictory."""
 
 
 class StoreError(RefusedError):
@@ -75,7 +74,7 @@ class DiskFullError(OutputError):
 
 
 class BusyError(StoreError, OutputError):
-    """Another run is writing here: it may be done soon, so another try may succeed."""
+    """Another run is writing here; a later try may succeed."""
 
 
 class ClusterError(RefusedError):
@@ -83,19 +82,20 @@ class ClusterError(RefusedError):
 
 
 class ReadError(SegbatchError):
-    """A region of the input can't be read although its header could: the block becomes a hole."""
+    """A region of the input can't be read although its header could; the block is left empty."""
 
 
 class DamagedError(SegbatchError):
-    """What was written does not read back as it was written."""
+    """Written data does not read back as it was written."""
 
 
 class PassingError(SegbatchError):
-    """A fault that another try may not meet: a disk that stumbled, a worker that was lost."""
+    """A transient fault, such as a disk error or a lost worker; another try may succeed."""
 
 
 class UnreadableError(InputError, PassingError):
-    """No part of an input can be read although its header could: damaged, or its disk stumbles."""
+    """No part of an input can be read although its header could: it is damaged, or its disk has a
+    transient fault."""
 
 
 class PartialResultError(SegbatchError):
@@ -105,6 +105,6 @@ class PartialResultError(SegbatchError):
 
 
 class StoppedError(SegbatchError):
-    """The run was asked to stop before its end; what is done is on disk, so it can be resumed."""
+    """The run was interrupted; what is done is on disk, so it can be resumed."""
 
     status = Exit.STOPPED

@@ -1,6 +1,6 @@
-"""What happens in a run, a training, an evaluation, as values for its callbacks (``core.callbacks``).
+"""The events of a run, a training or an evaluation: frozen values for callbacks (``core.callbacks``).
 
-An event is declared here, sent where it happens, and shown by whoever knows it; all others pass it over.
+A callback ignores the events that it does not know.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class Event:
-    """Something that has happened, in plain values. ``logged``: its word in the log of a run, which
-    gets its fields; empty: it is written in a way of its own (``batch.run_log``), or not at all."""
+    """Base class. ``logged``: the event's name in the log of a run, where its fields are written; if
+    empty, ``batch.run_log`` writes the event in another form, or not at all."""
 
     logged: ClassVar[str] = ""
 
 
 @dataclass(frozen=True)
 class Stage(Event):
-    """What is done now. ``key``: of which input of a run, by its path as the workflow gives it, as in all
-    events that have one."""
+    """The current stage of the work. ``key``, in this and other events: the input of a run, by its path
+    as the workflow gives it."""
 
     logged = "stage"
     text: str
@@ -30,15 +30,15 @@ class Stage(Event):
 
 @dataclass(frozen=True)
 class StepsPlanned(Event):
-    """So many cases or tasks are to be done."""
+    """The number of cases or tasks to do."""
 
     total: int
 
 
 @dataclass(frozen=True)
 class Advanced(Event):
-    """So much more of what was planned is done: cases, tasks, or tiles where the work is done in this
-    process; ``text``: the name of the one that is."""
+    """``n`` more of the planned cases or tasks are done (tiles, where this process does the work);
+    ``text``: the name of the case or task."""
 
     n: float = 1.0
     text: str | None = None
@@ -46,15 +46,15 @@ class Advanced(Event):
 
 @dataclass(frozen=True)
 class Noted(Event):
-    """Lines to be read later: they stay."""
+    """Lines that stay on the screen."""
 
     lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class TrainingRow(Event):
-    """A row of the history of a training (see ``nn.training.history``), its limits in ``steps`` and
-    ``minutes``, and the samples in a step."""
+    """A row of a training's history (see ``nn.training.history``), with the training's limits in
+    ``steps`` and ``minutes``, and the samples per step."""
 
     step: int
     loss: float
@@ -69,7 +69,7 @@ class TrainingRow(Event):
 
 @dataclass(frozen=True)
 class BlocksPlanned(Event):
-    """One input is read and planned; ``resumed``: blocks that were on disk before."""
+    """An input is read and planned; ``resumed``: blocks that were already on disk."""
 
     blocks: int
     tiles: int
@@ -79,7 +79,7 @@ class BlocksPlanned(Event):
 
 @dataclass(frozen=True)
 class BlockEnded(Event):
-    """A block of an input of several: with its receipt, or with the error that it failed for."""
+    """A block of an input of several blocks ended: with its receipt, or with the error of its failure."""
 
     block: str
     worker: str = ""
@@ -90,7 +90,7 @@ class BlockEnded(Event):
 
 @dataclass(frozen=True)
 class WorkerTrouble(Event):
-    """``lost`` or ``dropped``: the worker; ``straggler`` or ``retried``: a block or an input on it."""
+    """``kind``: ``lost`` or ``dropped`` (the worker), ``straggler`` or ``retried`` (an item on it)."""
 
     kind: str
     worker: str
@@ -107,7 +107,7 @@ class PoolOpened(Event):
 
 @dataclass(frozen=True)
 class Surveyed(Event):
-    """So many inputs of a run were looked at."""
+    """The number of a run's inputs that were inspected."""
 
     done: int
     total: int
@@ -115,8 +115,8 @@ class Surveyed(Event):
 
 @dataclass(frozen=True)
 class RunPlanned(Event):
-    """Before the first input: how many there are, were done before and are refused, and the blocks,
-    tiles and seconds of what is still to do."""
+    """Before the first input: the numbers of all, of done and of refused inputs, and the blocks, tiles
+    and seconds of the others."""
 
     logged = "planned"
     inputs: int = 0
@@ -129,7 +129,7 @@ class RunPlanned(Event):
 
 @dataclass(frozen=True)
 class InputStarted(Event):
-    """``facts``: as the journal's event "surveyed" holds them; ``attempt``: 1 for its first try."""
+    """``facts``: as in the journal's event "surveyed"; ``attempt``: from 1."""
 
     key: str
     facts: Mapping[str, Any]
@@ -138,7 +138,7 @@ class InputStarted(Event):
 
 @dataclass(frozen=True)
 class InputResumed(Event):
-    """So many blocks of an input of several were on disk when it was begun."""
+    """The number of blocks that were on disk when an input of several blocks started."""
 
     logged = "resumed"
     key: str
@@ -147,7 +147,7 @@ class InputResumed(Event):
 
 @dataclass(frozen=True)
 class InputDone(Event):
-    """``result``: as the journal's event "done" holds it."""
+    """``result``: as in the journal's event "done"."""
 
     key: str
     result: Mapping[str, Any]
@@ -155,7 +155,7 @@ class InputDone(Event):
 
 @dataclass(frozen=True)
 class InputFailed(Event):
-    """``status``: 2 refused, 3 failed; ``worker``: where, if that is known; ``attempts``: how many failed."""
+    """``status``: 2 refused, 3 failed; ``worker``: where, if known; ``attempts``: number of failed ones."""
 
     key: str
     error: str
@@ -166,7 +166,7 @@ class InputFailed(Event):
 
 @dataclass(frozen=True)
 class InputRetried(Event):
-    """Its ``attempt`` failed, and it is tried again in ``wait_s``."""
+    """``attempt`` failed, and the next one starts in ``wait_s`` seconds."""
 
     key: str
     error: str
@@ -177,7 +177,7 @@ class InputRetried(Event):
 
 @dataclass(frozen=True)
 class InputWithdrawn(Event):
-    """It was handed out, and taken back before anybody began it."""
+    """The input was submitted, and cancelled before a worker started it."""
 
     logged = "withdrawn"
     key: str
@@ -185,7 +185,7 @@ class InputWithdrawn(Event):
 
 @dataclass(frozen=True)
 class Stopping(Event):
-    """The run was asked to stop: it finishes what is in hand."""
+    """The run was interrupted: it finishes what is in flight."""
 
     why: str
 
@@ -198,6 +198,6 @@ class RunEnded(Event):
 
 @dataclass(frozen=True)
 class Idle(Event):
-    """A watch has nothing in hand; ``text`` says how things stand."""
+    """A watch waits for inputs; ``text`` describes its state."""
 
     text: str

@@ -1,6 +1,6 @@
-"""Writing so that a power cut leaves either the old or the new, and telling what the disk said.
+"""Atomic replace of files, locks, and errors of the disk as messages with a remedy.
 
-Also the files that a model's weights are in, and their hash.
+Also the files that hold a model's weights, and their hash.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _ADVICE = {
 
 @contextmanager
 def translate_os_errors(path: Path) -> Iterator[None]:
-    """Errors of the disk, as an ``OutputError`` of one line that says what to do; ``DiskFullError``
-    where space is all that is missing."""
+    """Raise an ``OSError`` as an ``OutputError`` of one line that says what to do; ``DiskFullError``
+    where only space is missing."""
     try:
         yield
     except OSError as error:
@@ -47,15 +47,15 @@ def translate_os_errors(path: Path) -> Iterator[None]:
 
 
 def _first(error: shutil.Error) -> OSError:
-    """What befell the first file of a tree that was copied: of each there is only its text."""
-    told = error.args[0]
-    text = str(told[0][-1]) if isinstance(told, list) and told else str(error)
+    """The error of the first file of a tree that was copied; ``shutil`` keeps only texts."""
+    errors = error.args[0]
+    text = str(errors[0][-1]) if isinstance(errors, list) and errors else str(error)
     number = re.match(r"\[Errno (\d+)\]", text)
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(text)
 
 
 def require_room(folder: Path, size_bytes: int) -> None:
-    """``OSError`` (no space) unless so much is free: for libraries that can't say so themselves."""
+    """``OSError`` (no space) unless so much is free: for libraries that don't report a full disk."""
     if shutil.disk_usage(folder).free < size_bytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
@@ -70,7 +70,7 @@ def flush(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value in a file; None where there is no such file, or it is no JSON."""
+    """The value of a JSON file; None where it is missing or invalid."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -78,18 +78,18 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """``write_text`` of a value as JSON."""
+    """Atomic replace of a file by a value as JSON."""
     write_text(path, json.dumps(value))
 
 
 def write_text(path: Path, text: str) -> None:
-    """``write_bytes`` of text as UTF-8, in which bytes of file names come through."""
+    """Atomic replace of a file by text as UTF-8; undecodable bytes of file names survive."""
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write beside (``*.partial``), flush, move into place, flush the folder: whoever reads it meanwhile
-    sees the old one whole."""
+    """Atomic replace: write beside (``*.partial``), flush, move into place, flush the folder. Readers,
+    and a restart after a power cut, see the old file or the new one, whole."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=PARTIAL)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -106,8 +106,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def file_lock(path: Path, busy: Exception) -> Iterator[int]:
-    """An exclusive lock on a file or folder, as its descriptor; raises ``busy`` when another
-    process (or another open of ours) has it. The system lets go of it even when we are killed."""
+    """An exclusive lock on a file or folder, yielded as its descriptor; raises ``busy`` when another
+    process (or another descriptor of this one) has it. A killed process releases it."""
     with translate_os_errors(path):
         handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -121,14 +121,14 @@ def file_lock(path: Path, busy: Exception) -> Iterator[int]:
 
 
 def is_at(folder: Path, handle: int) -> bool:
-    """Whether the folder that is held is still there: its last owner may have removed it just before
-    it could be locked, and another one may stand in its place."""
+    """Whether the locked ``handle`` is still the folder at this path: the run that had the lock before
+    may have removed it, and another run created a new one."""
     return folder.is_dir() and os.fstat(handle).st_ino == folder.stat().st_ino
 
 
 @contextmanager
 def held_folder(folder: Path, busy: Exception) -> Iterator[None]:
-    """A folder, made where there is none, for this process alone; raises ``busy`` as ``held`` does."""
+    """An exclusive lock on a folder, which is created if missing; raises ``busy`` as ``file_lock`` does."""
     with translate_os_errors(folder):
         folder.mkdir(exist_ok=True)
     with file_lock(folder, busy) as handle:
@@ -138,7 +138,7 @@ def held_folder(folder: Path, busy: Exception) -> Iterator[None]:
 
 
 def files_in(path: Path) -> Iterator[Path]:
-    """A file, or the files of a folder in a fixed order, less those that are being written."""
+    """A file, or all files of a folder in a fixed order, without partial ones."""
     if path.is_file():
         yield path
     for folder, names, files in os.walk(path):
@@ -149,7 +149,7 @@ def files_in(path: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """A file, a link or a folder with all in it; what can't be removed of a folder stays."""
+    """Remove a file, a link or a folder tree; errors within a tree are ignored."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -157,14 +157,14 @@ def remove(path: Path) -> None:
 
 
 def file_parts(path: Path) -> list[Path]:
-    """The files of a model: itself; of an OpenVINO model ``model.xml`` and then ``model.bin``."""
+    """The files of a model: ``path``; of an OpenVINO model ``model.xml`` and then ``model.bin``."""
     return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
 
 
 def sha256(path: Path) -> str:
-    """Of all ``parts`` of a model, one after the other."""
-    found = hashlib.sha256()
+    """Hash of all ``parts`` of a model, one after the other."""
+    digest = hashlib.sha256()
     for part in file_parts(path):
         with part.open("rb") as file:
-            hashlib.file_digest(file, lambda: found)
-    return found.hexdigest()
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()

@@ -1,10 +1,10 @@
-"""Boxes, tiles and blocks: where things are, as pure integer arithmetic.
+"""Boxes, tiles and blocks: regions of the voxel grid, as pure integer arithmetic.
 
-Spatial tuples are ``(z,) y, x``. A *tile* is a place for one patch; tiles overlap. A *block* is a
-box of the output owned by one task; blocks do not overlap. The *window* of a block is what must
+Spatial tuples are ``(z,) y, x``. A *tile* is the place of one patch; tiles overlap. A *block* is a
+box of the output that one task writes; blocks do not overlap. The *window* of a block is what must
 be read to write it::
 
-        window  +---------------------+      A block sums every tile that touches it, alone and
+    window  +---------------------+      A block sums every tile that touches it, alone and
                 | tile . tile . tile  |      in grid order, so that its bytes depend neither on
                 |   +-------------+   |      the other blocks nor on the workers (law 2).
                 | . |    block    | . |
@@ -17,12 +17,17 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 Shape = tuple[int, ...]
+
+
+def _axiswise(function: Callable[[int, int], int], a: Shape, b: Shape) -> Shape:
+    return tuple(function(x, y) for x, y in zip(a, b, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +43,17 @@ class Box:
 
     @classmethod
     def whole(cls, extent: Shape) -> Box:
-        """The box of everything: ``0 <= v < extent``."""
+        """``0 <= v < extent`` along each axis."""
         return cls((0,) * len(extent), tuple(extent))
 
     @classmethod
     def at(cls, start: Shape, shape: Shape) -> Box:
         """The box of a shape that begins at ``start``."""
-        return cls(start, tuple(a + n for a, n in zip(start, shape, strict=True)))
+        return cls(start, _axiswise(operator.add, start, shape))
 
     @property
     def shape(self) -> Shape:
-        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+        return _axiswise(operator.sub, self.stop, self.start)
 
     @property
     def size(self) -> int:
@@ -56,10 +61,7 @@ class Box:
         return math.prod(max(0, n) for n in self.shape)
 
     def intersection(self, other: Box) -> Box:
-        return Box(
-            tuple(max(a, b) for a, b in zip(self.start, other.start, strict=True)),
-            tuple(min(a, b) for a, b in zip(self.stop, other.stop, strict=True)),
-        )
+        return Box(_axiswise(max, self.start, other.start), _axiswise(min, self.stop, other.stop))
 
     def touches(self, other: Box) -> bool:
         return self.intersection(other).size > 0
@@ -68,27 +70,18 @@ class Box:
         return self.intersection(other) == other
 
     def union(self, other: Box) -> Box:
-        """The smallest box holding both."""
-        return Box(
-            tuple(min(a, b) for a, b in zip(self.start, other.start, strict=True)),
-            tuple(max(a, b) for a, b in zip(self.stop, other.stop, strict=True)),
-        )
+        """The smallest box that holds both."""
+        return Box(_axiswise(min, self.start, other.start), _axiswise(max, self.stop, other.stop))
 
     def shift(self, by: Shape) -> Box:
-        return Box(
-            tuple(a + d for a, d in zip(self.start, by, strict=True)),
-            tuple(a + d for a, d in zip(self.stop, by, strict=True)),
-        )
+        return Box(_axiswise(operator.add, self.start, by), _axiswise(operator.add, self.stop, by))
 
     def grown(self, by: Shape) -> Box:
-        """With so many voxels more on each side, whatever the extent is."""
-        return self.at(
-            tuple(a - n for a, n in zip(self.start, by, strict=True)),
-            tuple(s + 2 * n for s, n in zip(self.shape, by, strict=True)),
-        )
+        """With ``by`` more voxels on each side, regardless of the extent."""
+        return Box(_axiswise(operator.sub, self.start, by), _axiswise(operator.add, self.stop, by))
 
     def middle(self, most: Shape) -> Box:
-        """The middle of it, of at most ``most`` voxels per axis."""
+        """The central part, at most ``most`` voxels per axis."""
         shape = tuple(map(min, self.shape, most))
         sides = zip(self.start, self.shape, shape, strict=True)
         return self.at(tuple(a + (n - m) // 2 for a, n, m in sides), shape)
@@ -96,9 +89,8 @@ class Box:
     def slices(self, origin: Shape | None = None) -> tuple[slice, ...]:
         """Slices that pick this box out of an array whose first voxel lies at ``origin``."""
         origin = origin or (0,) * len(self.start)
-        return tuple(
-            slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, origin, strict=True)
-        )
+        start, stop = (_axiswise(operator.sub, end, origin) for end in (self.start, self.stop))
+        return tuple(map(slice, start, stop))
 
     def __str__(self) -> str:
         return ",".join(f"{a}:{b}" for a, b in zip(self.start, self.stop, strict=True))
@@ -106,8 +98,8 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A place for one patch. ``box`` reaches past the extent where the extent is smaller than
-    the patch; ``trusted`` is the part (inside the extent) where its taper is not zero."""
+    """The place of one patch. ``box`` reaches past the extent where the extent is smaller than the
+    patch; ``trusted`` is the part inside the extent where the tile's taper is not zero."""
 
     index: Shape
     box: Box
@@ -116,7 +108,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The unit of work and of writing: a box of the output owned by one task."""
+    """The unit of work and of writing: a box of the output that one task writes."""
 
     index: Shape
     box: Box
@@ -128,9 +120,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a grid: where its tiles start and where they can be trusted, in voxels.
+    """One axis of a grid: the starts and the trusted parts of its tiles, in voxels.
 
-    ``starts = 0, stride, 2 stride, ...`` and the last one moved back to end at the extent.
+    ``starts = 0, stride, 2 stride, ...``, and the last one is moved back to end at the extent.
     """
 
     extent: int
@@ -158,7 +150,7 @@ class Axis:
         return (*range(0, last, stride), last)
 
     def trusted(self, i: int) -> tuple[int, int]:
-        """``start, stop`` of tile ``i`` less its margins, which fall away at the extent's ends."""
+        """``start, stop`` of tile ``i`` less its margins; there are none at the extent's ends."""
         start = self.starts[i]
         stop = min(start + self.patch, self.extent)
         return (
@@ -169,11 +161,8 @@ class Axis:
     def touching(self, start: int, stop: int) -> range:
         """Indices of the tiles whose trusted part touches ``start <= v < stop``."""
         first, last = bisect_right(self.starts, start - self.patch), bisect_left(self.starts, stop)
-        hits = [
-            i
-            for i in range(first, last)
-            if self.trusted(i)[0] < stop and start < self.trusted(i)[1]
-        ]
+        trusted = ((i, *self.trusted(i)) for i in range(first, last))
+        hits = [i for i, a, b in trusted if a < stop and start < b]
         return range(hits[0], hits[-1] + 1) if hits else range(0)
 
 
@@ -209,10 +198,8 @@ class Grid:
 
     def tile(self, index: Shape) -> Tile:
         start = tuple(axis.starts[i] for axis, i in zip(self.axes, index, strict=True))
-        stop = tuple(a + p for a, p in zip(start, self.patch, strict=True))
         trusted = [axis.trusted(i) for axis, i in zip(self.axes, index, strict=True)]
-        inside = Box(tuple(a for a, _ in trusted), tuple(b for _, b in trusted))
-        return Tile(tuple(index), Box(start, stop), inside)
+        return Tile(tuple(index), Box.at(start, self.patch), Box(*zip(*trusted, strict=True)))
 
     def __iter__(self) -> Iterator[Tile]:
         return (self.tile(i) for i in itertools.product(*map(range, self.shape)))
@@ -257,8 +244,8 @@ class Blocks:
         return math.prod(self.counts)
 
     def block(self, index: Shape) -> Block:
-        start = tuple(i * s for i, s in zip(index, self.shape, strict=True))
-        stop = tuple(min(a + s, n) for a, s, n in zip(start, self.shape, self.extent, strict=True))
+        start = _axiswise(operator.mul, index, self.shape)
+        stop = _axiswise(min, _axiswise(operator.add, start, self.shape), self.extent)
         return Block(tuple(index), Box(start, stop))
 
     def __iter__(self) -> Iterator[Block]:
@@ -266,7 +253,7 @@ class Blocks:
 
 
 def recompute_factor(grid: Grid, blocks: Blocks) -> float:
-    """Tiles predicted over all blocks, divided by the tiles of the grid (1 = none twice).
+    """Tiles predicted over all blocks, divided by the tiles of the grid (1: none is predicted twice).
 
     Both are products over axes: ``prod_a sum_b |touching_a(b)| / prod_a |starts_a|``.
     """

@@ -1,7 +1,7 @@
-"""Where voxels lie in the world: the geometry that must come out as it went in (law 7).
+"""Georeferencing: where voxels lie in the world. An output has the geometry of its input (law 7).
 
-Frozen values without any library behind them, JSON in and out, so that plans, stores and reports
-carry them and two of them can be compared in words.
+Frozen values that need no library, with JSON in and out, so that plans, stores and reports can hold
+them, and ``differences`` can compare two of them in words.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Affine16 = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class RasterGeoref:
-    """A raster's place: CRS as WKT (None: not georeferenced) and the affine transform.
+    """The georeference of a raster: CRS as WKT (None: not georeferenced) and the affine transform.
 
     ``(X, Y) = (a x + b y + c, d x + e y + f)`` for the outer corner of pixel ``x, y``. Ground
-    control points ``(row, col, X, Y, Z)`` and RPCs stand in for a transform where it is missing.
+    control points ``(row, col, X, Y, Z)`` and RPCs replace a missing transform.
     """
 
     crs_wkt: str | None = None
@@ -52,10 +52,10 @@ class RasterGeoref:
 
 @dataclass(frozen=True)
 class VolumeGeoref:
-    """A volume's place: the voxel-to-world affine of the file's own ``i, j, k`` order, RAS+, mm.
+    """The georeference of a volume: the voxel-to-world affine in the file's ``i, j, k`` order, RAS+, mm.
 
-    ``sform`` and ``qform`` are kept apart with their codes; ``affine`` is the one in force
-    (sform if its code > 0, else qform, else the header's fallback).
+    ``sform`` and ``qform`` are kept with their codes; ``affine`` is the valid one (sform if its code
+    > 0, else qform, else the header's fallback).
     """
 
     affine: Affine16
@@ -87,7 +87,7 @@ class VolumeGeoref:
 
     @property
     def _unit_mm(self) -> float:
-        """Length of one unit of the affine; an unknown unit is taken for mm, as everyone does."""
+        """Length of one unit of the affine; an unknown unit is taken for mm, as is usual."""
         return {"meter": 1000.0, "micron": 0.001}.get(self.units, 1.0)
 
 
@@ -99,17 +99,17 @@ def georef_to_json(georef: Georef) -> dict[str, Any]:
 
 
 def refined(georef: Georef, factors: tuple[int, ...]) -> Georef:
-    """The same place on a grid with ``factors`` voxels for each voxel, along ``(z,) y, x``.
+    """The georeference of a grid with ``factors`` voxels for each voxel, along ``(z,) y, x``.
 
-    Corners stay where they are: ``T' = T * scale(1 / f)`` for a transform, which speaks of corners;
-    ``A' = A * S`` with ``S(v) = (v + 1/2) / f - 1/2`` for an affine, which speaks of centres.
+    The outer corners keep their place: ``T' = T * scale(1 / f)`` for a transform, which maps corners;
+    ``A' = A * S`` with ``S(v) = (v + 1/2) / f - 1/2`` for an affine, which maps centres.
     """
     if isinstance(georef, VolumeGeoref):
         return _refined_volume(georef, factors)
     fy, fx = factors
     a, b, c, d, e, f = georef.transform
     pixels_only = georef.crs_wkt is None and georef.transform == RasterGeoref().transform
-    unplaced = georef.gcps or pixels_only  # an identity in place of a transform
+    unplaced = georef.gcps or pixels_only  # the transform is a placeholder
     return replace(
         georef,
         transform=georef.transform if unplaced else (a / fx, b / fy, c, d / fx, e / fy, f),
@@ -167,15 +167,15 @@ def _same(a: Any, b: Any, tolerance: float, unit: float) -> bool:
     return bool(a == b)
 
 
-def georef_differences(expected: Georef, found: Georef, tolerance: float = 1e-9) -> list[str]:
-    """What differs between two georeferences, one phrase each; empty when they agree.
+def georef_differences(expected: Georef, actual: Georef, tolerance: float = 1e-9) -> list[str]:
+    """The differences of two georeferences, one phrase each.
 
-    Numbers agree within ``tolerance``, relative, or near zero relative to the size of a voxel:
-    an absolute limit would be half a pixel over a scene in degrees.
+    Numbers agree within the relative ``tolerance``, or near zero within ``tolerance`` times the size of
+    a voxel: an absolute limit would be half a pixel over a scene in degrees.
     """
-    if type(expected) is not type(found):
-        return [f"kind: {expected.kind} became {found.kind}"]
-    before, after, unit = georef_to_json(expected), georef_to_json(found), _unit(expected)
+    if type(expected) is not type(actual):
+        return [f"kind: {expected.kind} became {actual.kind}"]
+    before, after, unit = georef_to_json(expected), georef_to_json(actual), _unit(expected)
     return [
         f"{key}: {before[key]} became {after[key]}"
         for key in before

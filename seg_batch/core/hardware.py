@@ -1,4 +1,4 @@
-"""What this machine has: memory, cores, GPUs, disk. Read from the system, no library needed."""
+"""The hardware of this machine: memory, cores, GPUs, disk; read from the system, without a library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
-# Values of ONEDNN_MAX_CPU_ISA that end below AVX-512, and below bfloat16.
+# Values of ONEDNN_MAX_CPU_ISA that exclude AVX-512, and bfloat16.
 BELOW_AVX512 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2"})
 BELOW_BFLOAT16 = BELOW_AVX512 | {"AVX512_CORE", "AVX512_CORE_VNNI"}
 
@@ -26,37 +26,37 @@ def gpus() -> int:
 
 
 def gpu_names() -> tuple[str, ...]:
-    """Those devices, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """The names of those devices in ``CUDA_VISIBLE_DEVICES``."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         names = (name.strip() for name in visible.split(","))
-        return tuple(takewhile(lambda name: name not in ("", "-1"), names))  # so CUDA reads it
-    found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*"))
-    return tuple(map(str, sorted(int(name[1]) for name in found if name)))
+        return tuple(takewhile(lambda name: name not in ("", "-1"), names))  # CUDA's rule
+    devices = (re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*"))
+    return tuple(map(str, sorted(int(device[1]) for device in devices if device)))
 
 
 def default_precision() -> str:
     """``mixed`` where the hardware computes in half precision (GPU, or a CPU with bfloat16).
 
-    On such a CPU it takes 0.6 of the time, and gives another label to about 1 voxel in 1000, as
-    accurate as before (measured on both starter bundles).
+    On such a CPU it takes 0.6 of the time, and changes the label of about 1 voxel in 1000, at the same
+    accuracy (measured on both starter bundles).
     """
     return "mixed" if gpus() or has_bfloat16() else "float32"
 
 
 def has_bfloat16() -> bool:
-    """Whether the CPU computes in bfloat16, rather than imitating it, and libraries may use that."""
+    """Whether the CPU computes in bfloat16 without emulation, and libraries may use that."""
     return may_use_bfloat16() and _has_flag("avx512_bf16", "amx_bf16")
 
 
 def may_use_bfloat16() -> bool:
-    """Whether ``ONEDNN_MAX_CPU_ISA`` leaves bfloat16 to oneDNN, which computes for TensorFlow and
-    OpenVINO: it names the highest set of instructions that is used."""
+    """Whether oneDNN, which computes for TensorFlow and OpenVINO, may use bfloat16:
+    ``ONEDNN_MAX_CPU_ISA`` names the highest instruction set that it uses."""
     return _highest_isa() not in BELOW_BFLOAT16
 
 
 def has_avx512() -> bool:
-    """Whether the CPU has what oneDNN calls AVX512_CORE, and oneDNN may use it."""
+    """Whether the CPU has oneDNN's AVX512_CORE instructions, and oneDNN may use them."""
     return _highest_isa() not in BELOW_AVX512 and _has_flag("avx512bw")
 
 
@@ -66,14 +66,11 @@ def _highest_isa() -> str:
 
 
 def _has_flag(*names: str) -> bool:
-    return re.search(rf"\b({'|'.join(names)})\b", _cpuinfo()) is not None
-
-
-def _cpuinfo() -> str:
     try:
-        return Path("/proc/cpuinfo").read_text()
+        cpu = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return ""
+        return False
+    return re.search(rf"\b({'|'.join(names)})\b", cpu) is not None
 
 
 def user_cache(kind: str) -> Path:
@@ -83,52 +80,45 @@ def user_cache(kind: str) -> Path:
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is such a process; one that has ended and was not waited for runs no more."""
+    """Whether the process exists and has not ended (a zombie has)."""
     with suppress(OSError):
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         return state not in "ZX"
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
     return True
 
 
-def _meminfo(key: str) -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, _, rest = line.partition(":")
-        if name == key:
-            return int(rest.split()[0]) * 1024
-    raise KeyError(key)
+def _meminfo(key: str) -> int | None:
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            name, _, rest = line.partition(":")
+            if name == key:
+                return int(rest.split()[0]) * 1024
+    return None
 
 
 def _cgroup_bytes() -> int | None:
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
+        with suppress(OSError, ValueError):
             return int(Path(path).read_text())
-        except (OSError, ValueError):
-            continue
     return None
 
 
 def memory_bytes() -> int:
     """Memory of the machine, or of the container when that is smaller."""
-    try:
-        total = _meminfo("MemTotal")
-    except (OSError, KeyError):
+    total, limit = _meminfo("MemTotal"), _cgroup_bytes()
+    if total is None:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _cgroup_bytes()
     return total if limit is None else min(total, limit)
 
 
 def available_bytes() -> int:
-    """Memory that new work can take without swapping, as the kernel estimates it."""
-    try:
-        return _meminfo("MemAvailable")
-    except (OSError, KeyError):
-        return memory_bytes()
+    """Memory that new work can take without swapping (the kernel's estimate)."""
+    available = _meminfo("MemAvailable")
+    return memory_bytes() if available is None else available
 
 
 def peak_rss_bytes() -> int:
@@ -146,12 +136,12 @@ def peak_rss_bytes() -> int:
 
 
 def here() -> str:
-    """This process, as receipts, journal and logs name it."""
+    """The name of this process in receipts, journals and logs."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def existing(folder: Path) -> Path:
-    """The folder, absolute, or the nearest above it that is there already."""
+    """The folder, absolute, or its nearest parent that exists."""
     folder = folder.absolute()
     return next(path for path in (folder, *folder.parents) if path.is_dir())
 

@@ -1,8 +1,8 @@
-"""From stored values to what the model sees: physical units, then a fixed affine per channel.
+"""Normalisation: from stored values to physical units, then a fixed affine map per channel.
 
-Normalisation never looks at one patch (law 6): its numbers come from the card, or from one pass
-over the source made before work begins. ``Patch values -> clip -> (v - mean) / std``; where a
-channel is not valid (nodata, masked, NaN, infinite) it becomes 0, the mean.
+Normalisation never depends on a single patch (law 6): its parameters come from the card, or from one
+pass over the source before the work. ``values -> clip -> (v - mean) / std``; where a channel is not
+valid (nodata, masked, NaN, infinite) it becomes 0, the mean.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a source read: stored values, which of them count, and how they become physical.
+    """Values read from a source, their validity, and their conversion to physical units.
 
     ``values``: ``(*shape, channels)`` in the file's own dtype. ``valid``: bool of the same shape,
     or None when everything is valid. ``physical = values * scale + offset``, per channel.
@@ -40,8 +40,8 @@ class Pixels:
         return Pixels(change(self.values), valid, self.scale, self.offset)
 
     def physical(self, dtype: np.dtype | type = np.float64) -> np.ndarray:
-        """Values in physical units, ``(*shape, channels)``; unscaled integers stay as they are
-        when ``dtype`` is float64, so that no digit of a large integer is lost."""
+        """Values in physical units, ``(*shape, channels)``. Unscaled integers keep their dtype when
+        ``dtype`` is float64, so that large integers keep all digits."""
         if self.scale is None and self.offset is None:
             keep = np.dtype(dtype) == np.float64 and self.values.dtype.kind in "iub"
             return self.values if keep else self.values.astype(dtype)
@@ -57,7 +57,7 @@ class Pixels:
 
 
 def _finite(pixels: Pixels) -> np.ndarray:
-    """The physical values; 0 where they are invalid or not finite."""
+    """Physical values; 0 where they are invalid or not finite."""
     out = pixels.physical(np.float64)
     keep = np.isfinite(out) if out.dtype.kind == "f" else None
     if pixels.valid is not None:
@@ -69,8 +69,8 @@ def _finite(pixels: Pixels) -> np.ndarray:
 class Normaliser:
     """``x = (clip(physical, low, high) - mean) / std`` per channel, float32; invalid -> 0.
 
-    ``mean`` and ``std`` empty: the identity, which keeps exact physical values (float64 or the
-    file's integers) for predictors that read numbers rather than look at pictures.
+    With empty ``mean`` and ``std``: the identity, which keeps exact physical values (float64 or the
+    file's integers) for predictors that work on numbers.
     """
 
     mean: tuple[float, ...] = ()
@@ -89,7 +89,7 @@ class Normaliser:
         return not self.mean
 
     def __call__(self, pixels: Pixels) -> np.ndarray:
-        """``(*shape, channels)``; nothing in it is NaN or infinite."""
+        """``(*shape, channels)``, all finite."""
         if self.identity:
             return _finite(pixels)
         out = np.empty(pixels.values.shape, np.float32)
@@ -98,7 +98,7 @@ class Normaliser:
         return out
 
     def _channel(self, pixels: Pixels, c: int, out: np.ndarray) -> None:
-        """One channel in place: scale, offset, mean and std are one multiplication and one sum."""
+        """One channel into ``out``; scale, offset, mean and std become one product and one sum."""
         gain, shift = 1 / self.std[c], -self.mean[c] / self.std[c]
         scale = 1.0 if pixels.scale is None else pixels.scale[c]
         offset = 0.0 if pixels.offset is None else pixels.offset[c]
@@ -113,7 +113,7 @@ class Normaliser:
                 scale, offset = 1.0, 0.0
             np.multiply(values, dtype(scale * gain), out=values)
             np.add(values, dtype(offset * gain + shift), out=out, casting="same_kind")
-        keep = np.isfinite(out)  # a source masks NaN; what overflows float32 shows only here
+        keep = np.isfinite(out)  # a source masks NaN, but float32 may overflow here
         if pixels.valid is not None:
             keep &= pixels.valid[..., c]
         if not keep.all():
@@ -125,7 +125,7 @@ class Moments:
     """Count, mean and sum of squared deviations per channel, ``(C,)`` float64 each.
 
     Pieces are combined pairwise (Chan, Golub and LeVeque 1979), so that neither a large offset nor
-    the cut into pieces costs digits.
+    the number of pieces costs digits.
     """
 
     count: np.ndarray
@@ -134,14 +134,14 @@ class Moments:
 
     @classmethod
     def of(cls, pieces: Iterable[Pixels], channels: int) -> Moments:
-        """Of valid, finite voxels, from one pass over pieces."""
+        """Moments of the valid, finite voxels of all pieces, in one pass."""
         moments = cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
         for pixels in pieces:
             moments.add(pixels)
         return moments
 
     def add(self, pixels: Pixels) -> None:
-        """Take in the valid, finite voxels of a piece."""
+        """Add the valid, finite voxels of a piece."""
         physical = pixels.physical(np.float64)
         for c in range(len(self.count)):
             values = physical[..., c]
@@ -153,7 +153,7 @@ class Moments:
                 self._combine(c, values.size, mean, squares)
 
     def merge(self, other: Moments) -> None:
-        """Take in what another pass has seen."""
+        """Add the moments of other voxels."""
         for c in map(int, np.flatnonzero(other.count)):
             self._combine(c, other.count[c], other.mean[c], other.squares[c])
 
@@ -167,5 +167,5 @@ class Moments:
     def normaliser(self) -> Normaliser:
         """Mean and standard deviation; a channel without spread gets std 1."""
         std = np.sqrt(self.squares / np.maximum(self.count, 1))
-        spread = std > 1e-13 * np.abs(self.mean)  # less than that is rounding of a constant
+        spread = std > 1e-13 * np.abs(self.mean)  # below that: rounding of a constant
         return Normaliser(tuple(self.mean.tolist()), tuple(np.where(spread, std, 1.0).tolist()))

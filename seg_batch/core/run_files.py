@@ -1,27 +1,27 @@
-"""What files and folders are called that segbatch leaves beside products and in run folders.
+"""Names of the files and folders that segbatch writes beside products and in run folders.
 
-A name that several modules know is spelled here and nowhere else. What is in a work store only
-``io.sinks.store_folder`` knows.
+A name that several modules use is spelled only here. The names inside a work store are in
+``io.sinks.store_folder``.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-# Beside a product, after its name.
+# Suffixes beside a product.
 REPORT = ".json"
 STORE = ".work.zarr"
 STAGED = ".staged"  # uncompressed copies that the blocks of one input share
-PART = ".part"  # what is being made there
-PARTIAL = ".partial"  # a file that is being written, anywhere
+PART = ".part"  # a folder in which the product is being made
+PARTIAL = ".partial"  # a file that is being written, in any folder
 WORK = ".work"  # of a training, or of a patch dataset
 PROBABILITIES = "_probabilities"  # after its stem
-ATTEMPT = "try-"  # how the name of an attempt begins
-ON_THE_WAY = (STORE, STAGED)  # how the names end of what is no product
+ATTEMPT = "try-"  # prefix of an attempt
+ON_THE_WAY = (STORE, STAGED)  # suffixes of intermediate results
 
-# In an output folder, and in a hot one.
-RUNS = ".segbatch"  # where an output folder keeps its runs; other names begin alike
-PROBE = f"{RUNS}-probe-"  # pid, host and a name of its own follow
+# In an output folder, and in a hot folder.
+RUNS = ".segbatch"  # the run folders of an output folder; also a prefix of other names
+PROBE = f"{RUNS}-probe-"  # pid, host and a unique name follow
 MARKED_DONE, MARKED_FAILED = f"{RUNS}-done", f"{RUNS}-failed"
 MOVING, RESERVED = f"{RUNS}-moving", f"{RUNS}-reserved"
 
@@ -34,7 +34,7 @@ SET_ASIDE = "set-aside.txt"
 PAGE, FACTS = "report.html", "report.json"
 JUNIT, METRICS = "report.xml", "metrics.prom"
 
-# In the folder of a bundle, of a training at work, of an evaluation.
+# In the folder of a bundle, of a running training, of an evaluation.
 CARD = "card.json"
 CHECKPOINT = "checkpoint-"
 EVALUATION, EVALUATION_PAGE = "evaluation.json", "index.html"
@@ -46,5 +46,5 @@ def path_beside(path: Path, ending: str) -> Path:
 
 
 def kept_journal(until: str | int) -> str:
-    """What a journal is called that was put aside."""
+    """The name of a journal that a newer one has replaced."""
     return f"journal-until-{until}.jsonl"

@@ -1,11 +1,11 @@
-"""Tapers: how much each tile counts at each of its voxels. All tapers sum to one everywhere.
+"""Tapers: the weight of each tile at each of its voxels. All tapers sum to one everywhere.
 
 A grid is a product of per-axis starts, so a tile's taper is an outer product of per-axis rows.
 Each row is normalised along its own axis beforehand::
 
     row_i(v) = w_i(v - start_i) / sum_j w_j(v - start_j)        sum_i row_i(v) = 1
 
-hence no count array, no division after the fact, no second pass and no NaN (law 1).
+so there is no count array, no later division, no second pass and no NaN (law 1).
 """
 
 from __future__ import annotations
@@ -17,24 +17,11 @@ import numpy as np
 
 from seg_batch.core.geometry import Axis, Grid, Tile
 
-
-def _hann(u: np.ndarray) -> np.ndarray:
-    return np.sin(np.pi * u) ** 2
-
-
-def _gaussian(u: np.ndarray) -> np.ndarray:
-    """Standard deviation of one eighth of the patch, as nnU-Net uses (Isensee et al. 2021)."""
-    return np.exp(-0.5 * ((u - 0.5) * 8) ** 2)
-
-
-def _linear(u: np.ndarray) -> np.ndarray:
-    return 1 - np.abs(2 * u - 1)
-
-
 PROFILES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "hann": _hann,
-    "gaussian": _gaussian,
-    "linear": _linear,
+    "hann": lambda u: np.sin(np.pi * u) ** 2,
+    # Standard deviation of one eighth of the patch, as nnU-Net uses (Isensee et al. 2021).
+    "gaussian": lambda u: np.exp(-0.5 * ((u - 0.5) * 8) ** 2),
+    "linear": lambda u: 1 - np.abs(2 * u - 1),
     "constant": np.ones_like,
 }
 TAPERS = (*PROFILES, "crop")
@@ -71,14 +58,14 @@ def rows(axis: Axis, name: str) -> list[np.ndarray]:
 class Taper:
     """The tapers of all tiles of a grid. ``weights(tile)`` has the tile's shape inside the extent.
 
-    Tiles away from the border share their rows, so only a few arrays are ever made.
+    Tiles away from the border share their rows, so only a few arrays are made.
     """
 
     def __init__(self, grid: Grid, name: str = "hann") -> None:
         if name not in TAPERS:
             raise ValueError(f"taper {name!r} is not one of {', '.join(TAPERS)}")
         self.grid, self.name = grid, name
-        self._made: dict[tuple[bytes, ...], np.ndarray] = {}
+        self._weights: dict[tuple[bytes, ...], np.ndarray] = {}
 
     @cached_property
     def rows(self) -> list[list[np.ndarray]]:
@@ -88,8 +75,7 @@ class Taper:
         """``w(z, y, x) = row_z(z) row_y(y) row_x(x)``, float32, shared between calls: read only."""
         parts = [axis_rows[i] for axis_rows, i in zip(self.rows, tile.index, strict=True)]
         key = tuple(part.tobytes() for part in parts)
-        if key not in self._made:
-            made = reduce(np.multiply.outer, parts)
-            made.flags.writeable = False
-            self._made[key] = made
-        return self._made[key]
+        if key not in self._weights:
+            self._weights[key] = reduce(np.multiply.outer, parts)
+            self._weights[key].flags.writeable = False
+        return self._weights[key]

@@ -1,16 +1,15 @@
-"""Names: which one was meant where one is not known, how any may be shown, and shown once."""
+"""Names as text: the nearest known name, lists in words, invisible characters escaped."""
 
 import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 
-def nearest(found: object, known: Iterable[str]) -> str:
-    """``"did you mean dice?"``, or the list of `known` where none of them is near `found`.
-
-    Capitals and hyphens do not count."""
-    names = {_plain(name): name for name in known}
-    close = difflib.get_close_matches(_plain(str(found)[:80]), names, n=1, cutoff=0.5)
+def nearest(name: object, known: Iterable[str]) -> str:
+    """``"did you mean dice?"``, or the list of ``known`` names where none is near ``name``; capitals and
+    hyphens do not count."""
+    names = {_plain(text): text for text in known}
+    close = difflib.get_close_matches(_plain(str(name)[:80]), names, n=1, cutoff=0.5)
     return f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(names.values())}"
 
 
@@ -20,29 +19,27 @@ def either(names: Sequence[str]) -> str:
 
 
 def about(name: str, text: str) -> str:
-    """``name: text``, with the name once where the text begins with it."""
+    """``name: text``, or the text alone where it begins with the name."""
     return text if text.startswith((f"{name}:", f"{name} ")) else f"{name}: {text}"
 
 
 def visible(text: str) -> str:
-    """The text with what can't be seen written out: control characters, marks that turn the
-    direction of reading, bytes of a file name that are no text become ``\\x1b``, ``\\u202e``."""
-    return "".join(c if unicodedata.category(c) not in _UNSEEN else _written_out(c) for c in text)
+    """The text with invisible characters escaped (``\\x1b``, ``\\u202e``): control characters, marks of
+    the reading direction, undecodable bytes of a file name."""
+    return "".join(c if unicodedata.category(c) not in _INVISIBLE else _escaped(c) for c in text)
 
 
 def legible(text: str) -> str:
-    """``visible``, line by line."""
+    """``visible`` for each line."""
     return "\n".join(map(visible, text.split("\n")))
 
 
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
-def _written_out(character: str) -> str:
-    escaped = character.encode(
-        "unicode_escape" if character < "\x80" else "ascii", "backslashreplace"
-    )
-    return escaped.decode("ascii")
+def _escaped(character: str) -> str:
+    codec = "unicode_escape" if character < "\x80" else "ascii"
+    return character.encode(codec, "backslashreplace").decode("ascii")
 
 
 def _plain(name: str) -> str:

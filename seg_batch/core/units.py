@@ -1,6 +1,6 @@
-"""Sizes, times, counts and text as people read and write them.
+"""Sizes, durations, times and counts as text for people, and back.
 
-What is shown holds nothing that can't be seen: file names are written by strangers.
+Shown text holds no invisible characters, since file names may come from strangers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LENGTH = re.compile(
 
 
 def shown(text: object) -> str:
-    """The text, of bearable length, with nothing in it that can't be seen."""
+    """The text, at most ``LONGEST_TEXT`` characters, with invisible characters escaped."""
     plain = str(text)
     return visible(plain[:LONGEST_TEXT]) + (" …" if len(plain) > LONGEST_TEXT else "")
 
@@ -36,17 +36,17 @@ def moment(seconds: float | None) -> str:
 
 
 def clock(seconds: float | None) -> str:
-    """Unix seconds as the time of day."""
+    """Unix seconds as the time of day: ``06:30:05``."""
     return NONE if seconds is None else datetime.fromtimestamp(seconds).strftime("%H:%M:%S")
 
 
 def day(seconds: float) -> str:
-    """Unix seconds as day and time: ``11-21 06:30``."""
+    """Unix seconds as ``11-21 06:30``."""
     return datetime.fromtimestamp(seconds).strftime("%m-%d %H:%M")
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 warning``, ``2 warnings``, for pages: ``1 234 warnings``."""
+    """``1 warning``, ``1 234 warnings``, for pages."""
     return f"{whole(count)} {plural(count, noun)}"
 
 
@@ -56,7 +56,7 @@ def counted_plainly(count: int, noun: str) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """The noun as it follows the count."""
+    """The noun after that count."""
     return noun if count == 1 else f"{noun}s"
 
 
@@ -84,14 +84,14 @@ def duration_told(seconds: float) -> str:
 
 
 def duration_roughly(seconds: float) -> str:
-    """``41 s``, ``12 min``, ``3.4 h``: of what is only estimated."""
+    """``41 s``, ``12 min``, ``3.4 h``, for estimates."""
     if seconds < 90:
         return whole_s(seconds)
     return f"{seconds / MINUTE:.0f} min" if seconds < 5400 else f"{seconds / HOUR:.1f} h"
 
 
 def duration_to_write(seconds: float) -> str:
-    """As ``parse_seconds`` reads it, never longer: ``95s``; from two on in minutes, ``1h30m``."""
+    """For ``parse_seconds``, rounded down: ``95s``; from two minutes on in minutes, ``1h30m``."""
     if seconds < 120:
         return f"{int(seconds)}s"
     hours, minutes = divmod(int(seconds) // MINUTE, 60)
@@ -99,12 +99,12 @@ def duration_to_write(seconds: float) -> str:
 
 
 def whole_s(seconds: float) -> str:
-    """``41 s``, of any length."""
+    """``41 s``, ``7200 s``."""
     return f"{seconds:.0f} s"
 
 
 def plain_s(seconds: float) -> str:
-    """``0.5 s``, ``600 s``: as somebody has set it."""
+    """``0.5 s``, ``600 s``, for settings."""
     return f"{seconds:g} s"
 
 
@@ -118,17 +118,17 @@ def with_commas(count: int) -> str:
 
 
 def with_spaces(count: int) -> str:
-    """``1234567`` as ``1 234 567``; ``whole`` keeps it on one line."""
+    """``1234567`` as ``1 234 567``, with plain spaces."""
     return with_commas(count).replace(",", " ")
 
 
 def whole(count: float | None) -> str:
-    """``1234567`` as ``1 234 567``."""
+    """``1234567`` as ``1 234 567``, with no-break spaces."""
     return NONE if count is None else f"{round(count):,}".replace(",", "\N{NO-BREAK SPACE}")
 
 
 def short(count: float | None) -> str:
-    """``197 531 080 754`` as ``197.5 G``: what is cut off can't read as another number."""
+    """``197 531 080 754`` as ``197.5 G``: when truncated, it does not look like another number."""
     if count is None or abs(count) < 1e6:
         return number(count)
     scale, letter = next((s, x) for s, x in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if count >= s)
@@ -151,14 +151,14 @@ def share_in_line(value: float, digits: int = 1) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four digits that count; large numbers whole."""
+    """Four significant digits; from 10 000 on all digits."""
     if value is None or not math.isfinite(value):
         return NONE
     return whole(value) if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def parse_bytes(text: str) -> int:
-    """``"8GiB"``, ``"500MB"``, ``"2e9"`` -> bytes. ValueError when it is none of these."""
+    """``"8GiB"``, ``"500MB"``, ``"2e9"`` -> bytes; ValueError for other text."""
     match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
     if not match:
         raise ValueError(f"{text!r} is not a size like 8GiB or 500MB")
@@ -167,8 +167,8 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_seconds(text: str) -> float:
-    """``"90s"``, ``"55m"``, ``"90min"``, ``"1h 30m"``, ``"1.5h"`` or ``"1d"`` -> seconds. ValueError when it
-    is none of these."""
+    """``"90s"``, ``"55m"``, ``"90min"``, ``"1h 30m"``, ``"1.5h"`` or ``"1d"`` -> seconds; ValueError for
+    other text."""
     match = _LENGTH.fullmatch(text.strip())
     parts = [float(part or 0) for part in match.groups()] if match else []
     if not sum(parts):
@@ -188,7 +188,7 @@ def show_bytes(n: float) -> str:
 
 
 def whole_mib(n: int) -> str:
-    """``"64 MiB"``, rounded down: of a limit."""
+    """``"64 MiB"``, rounded down, for limits."""
     return f"{n >> 20} MiB"
 
 
@@ -198,12 +198,12 @@ def whole_gib(n: int) -> str:
 
 
 def bytes_to_write(n: int) -> str:
-    """As ``parse_bytes`` reads it, never more: ``"640MiB"``."""
+    """``"640MiB"`` for ``parse_bytes``, rounded down."""
     return f"{n >> 20}MiB"
 
 
 def show_s(seconds: float) -> str:
-    """``12:05``, ``1:02:05``; ``?`` where it is not known."""
+    """``12:05``, ``1:02:05``; ``?`` where it is unknown (infinite or NaN)."""
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(round(seconds), MINUTE)

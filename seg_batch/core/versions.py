@@ -1,8 +1,9 @@
-"""The version of the package, and of the libraries whose versions a result may depend on."""
+"""The versions of the package and of the libraries that a result may depend on."""
 
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from seg_batch.core.registry.engines import ENGINES
@@ -20,10 +21,8 @@ def package_version() -> str:
 def versions() -> dict[str, str]:
     """Installed versions by name, without importing the libraries."""
     engines = (library for info in ENGINES.values() for library in info.reported)
-    found = {"segbatch": package_version(), "python": platform.python_version()}
+    installed = {"segbatch": package_version(), "python": platform.python_version()}
     for name in ("numpy", *engines, *LIBRARIES):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            installed[name] = version(name)
+    return installed

@@ -1,14 +1,14 @@
-"""Who does the work: threads of this process, or the processes of a Dask cluster.
+"""Where the work runs: in threads of this process, or in the processes of a Dask cluster.
 
 One scheduler for all (`run_bounded`): a bounded number of futures in flight, submitted in the order
-of the items, each replaced as it ends. Dask appears in this room only. A pool offers
+of the items, each replaced as it ends. Only this package imports Dask. A pool offers
 ``submit(function, item) -> future``; a future offers ``add_done_callback`` and ``result``.
 """
 
 from seg_batch.executors.cluster.launch import open_pool
 from seg_batch.executors.cluster.preflight import require_memory
 from seg_batch.executors.cluster.requirements import WorkerRequirements
-from seg_batch.executors.cluster.worker_logs import gather_logs
+from seg_batch.executors.dask_pool import gather_logs
 from seg_batch.executors.pool import HERE, IN_FLIGHT, Outcome, Pool
 from seg_batch.executors.scheduler import RetryCallback, run_bounded
 from seg_batch.executors.task import Doubtful

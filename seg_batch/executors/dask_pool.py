@@ -1,4 +1,4 @@
-"""The processes of a Dask cluster as a pool."""
+"""The pool of a Dask cluster's worker processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 from seg_batch.core.errors import ClusterError
 from seg_batch.core.hardware import here
@@ -17,48 +17,44 @@ from seg_batch.executors import task
 from seg_batch.executors.cluster import worker_admission
 from seg_batch.executors.cluster.requirements import WorkerRequirements
 from seg_batch.executors.cluster.worker_events import WorkerEvents, respawn
-from seg_batch.executors.pool import IN_FLIGHT
+from seg_batch.executors.pool import IN_FLIGHT, Pool
 from seg_batch.executors.worker_health import Health
 
 PATIENCE_S = 60  # without any worker
 ANSWER_S = 60  # for one worker to answer one question
-TAKE_BACK_S = 5  # to say what it has begun
-LEAVING_S = 45  # until Dask notices that a worker is gone, whose link was cut
-REVIVE_S = 5.0  # between two looks for processes that died as they started
+TAKE_BACK_S = 5  # for a worker to say what it has started
+LEAVING_S = 45  # until Dask notices that a worker is gone whose link was cut
+REVIVE_S = 5.0  # between two checks for processes that died while they started
 KNOWN_S = 1.0  # how old the number of workers may be
 
 
-class DaskPool:
-    """Processes of a Dask cluster: one of our own making, or an existing one by address.
+class DaskPool(Pool):
+    """Processes of a Dask cluster: our own (``cluster``), or an existing one that ``client`` reached.
 
-    ``needs``: what ``check_workers`` settled; a worker that comes later and lacks some of it takes
-    itself out before its first task, and stands in ``dropped`` with the reason.
+    ``needs``: what ``check_workers`` settled. A worker that joins later and lacks some of it leaves
+    before its first task, and is listed in ``dropped`` with the reason.
     """
-
-    inline = False
 
     def __init__(self, client: Any, cluster: Any = None, name: str | None = None) -> None:
         self.name = name or client.scheduler.address
         self.needs: WorkerRequirements | None = None
-        self.advice: tuple[str, ...] = ()
-        self.dashboard: str | None = None
         self.dropped: dict[str, str] = {}
         self.health = Health()
         self._client, self._cluster = client, cluster
-        self._made = len(cluster.worker_spec) if cluster is not None else 0
+        self._started = len(cluster.worker_spec) if cluster is not None else 0
         self._revived_at = time.monotonic()
-        # A lost scheduler is told of in one line (``run_bounded``), not in Dask's tracebacks.
+        # ``run_bounded`` reports a lost scheduler in one line, instead of Dask's tracebacks.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self._known: tuple[str, ...] = ()
         self._known_at = -KNOWN_S
         self._alone_since: float | None = None
         self._names: dict[str, str] = {}
         self._losses = WorkerEvents(client)
-        client.subscribe_topic(worker_admission.TOPIC, self._left)
+        client.subscribe_topic(worker_admission.TOPIC, self._on_unfit)
 
     @property
     def workers(self) -> int:
-        """How many there are, which may change at any time; 1 when there is none."""
+        """Their number, which may change at any time; 1 when there is none."""
         if time.monotonic() - self._known_at >= KNOWN_S:
             self.workers_now()
         return max(1, len(self._known))
@@ -68,7 +64,7 @@ class DaskPool:
         return (IN_FLIGHT + 1) * self.workers
 
     def workers_now(self) -> tuple[str, ...]:
-        """The addresses of the workers there are, asked anew; what was known if nobody answers."""
+        """The addresses of the workers; the last known ones if the scheduler does not answer."""
         with suppress(OSError):
             self._known = tuple(self._client.nthreads())
         self._known_at = time.monotonic()
@@ -76,22 +72,20 @@ class DaskPool:
         return self._known
 
     def _revive(self) -> None:
-        wanted = self._made - len(self.dropped)
+        """Restart processes of our own cluster that died while they started."""
+        wanted = self._started - len(self.dropped)
         if len(self._known) < wanted and self._known_at - self._revived_at >= REVIVE_S:
             self._revived_at = self._known_at
             respawn(self._cluster, wanted)
 
     def submit(self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()) -> Any:
-        """A future of ``function(*args)``; on a worker in ``avoid`` only where there is no other."""
         name = getattr(getattr(function, "func", function), "__name__", "task")
-        call = (
-            (function, *args)
-            if self.needs is None
-            else (worker_admission.run_if_fit, self.needs, function, *args)
-        )
+        if self.needs is not None:
+            function, args = worker_admission.run_if_fit, (self.needs, function, *args)
         others = [w for w in self.workers_now() if w not in avoid] if avoid else []
         future = self._client.submit(
-            *call,
+            function,
+            *args,
             key=f"{name}-{uuid.uuid4().hex}",
             pure=False,
             retries=0,
@@ -101,76 +95,68 @@ class DaskPool:
         return self._fetched(future)
 
     def _fetched(self, future: Any) -> Future[Any]:
-        """Done when the result is here. It may never come: a worker can be done and then suspended,
-        or cut off, and whoever asked Dask's own future would wait with it.
+        """A future that is done when the result has arrived here. Dask's own future is done when the
+        worker has finished, and waiting for its result would hang with a worker that is then suspended
+        or cut off.
 
-        Dask brings the results of several in one go, and whoever is cancelled while waiting for that
-        would cancel it for all: hence the shield."""
+        Dask fetches the results of several futures in one request. A waiter that is cancelled would
+        cancel the request for all of them: hence the shield."""
 
         async def fetch() -> Any:
             result = asyncio.ensure_future(future)
-            result.add_done_callback(_heard)
+            # Else asyncio prints a traceback of an error that has no waiter any more.
+            result.add_done_callback(lambda done: done.cancelled() or done.exception())
             try:
                 return await asyncio.shield(result)
             finally:
-                future.release()  # not when the garbage is collected: until then it is worked on
+                future.release()  # now: until garbage collection, Dask would go on working on it
 
         fetched = asyncio.run_coroutine_threadsafe(fetch(), self._client.loop.asyncio_loop)
         fetched.key = future.key  # type: ignore[attr-defined]
         return fetched
 
     def placed(self) -> dict[str, str]:
-        """Which worker has what, or its result: key of a future -> address. What waits for a worker
-        is not in it."""
+        """As in ``Pool``; tasks that wait for a worker are left out."""
         try:
-            having = [*self._client.processing().items(), *self._client.has_what().items()]
+            owned = [*self._client.processing().items(), *self._client.has_what().items()]
         except OSError:
             return {}
-        return {key: worker for worker, keys in having for key in keys}
+        return {key: worker for worker, keys in owned for key in keys}
 
     def take_back(self, futures: Collection[Any]) -> list[Any]:
-        """A worker that is silent keeps what it has."""
+        """As in ``Pool``; a worker that does not answer keeps its tasks."""
         keys = [future.key for future in futures]
         answers = self._answers(task.cancel_unstarted, keys, limit_s=TAKE_BACK_S)
-        kept = {key for told in answers.values() if isinstance(told, list) for key in told}
-        silent = {worker for worker, told in answers.items() if not isinstance(told, list)}
+        started = {key for keys in answers.values() if isinstance(keys, list) for key in keys}
+        silent = {worker for worker, keys in answers.items() if not isinstance(keys, list)}
         if silent:
-            kept |= {key for key, worker in self.placed().items() if worker in silent}
-        return [future for future in futures if future.key not in kept and future.cancel()]
-
-    def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
-        """``function(*args)`` once on every worker, by worker address; the first error is raised."""
-        answers = self.answers(function, *args)
-        for worker, answer in answers.items():
-            if isinstance(answer, TimeoutError):
-                raise ClusterError(f"worker {worker} does not answer: end it, and try again")
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
+            started |= {key for key, worker in self.placed().items() if worker in silent}
+        return [future for future in futures if future.key not in started and future.cancel()]
 
     def answers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
-        """Like ``ask``, with each worker's exception as its answer. One that is silent for a minute
-        holds up nobody else: its answer is a TimeoutError. One that can't be reached may be gone and
-        still be listed: all are asked again until it answers or has left the list."""
+        """As in ``Pool``. The answer of a worker that is silent for a minute is a TimeoutError; the
+        others are not held up. A worker that can't be reached may be gone and still be listed: all are
+        asked again until it answers or has left the list."""
         until = time.monotonic() + LEAVING_S
         while True:
-            found = self._answers(function, *args)
-            lost = [
-                isinstance(a, OSError) and not isinstance(a, TimeoutError) for a in found.values()
+            answers = self._answers(function, *args)
+            unreachable = [
+                isinstance(answer, OSError) and not isinstance(answer, TimeoutError)
+                for answer in answers.values()
             ]
-            if (found and not any(lost)) or time.monotonic() > until:
+            if (answers and not any(unreachable)) or time.monotonic() > until:
                 break
             time.sleep(1)
-        if not found:
+        if not answers:
             raise ClusterError(
                 f"all workers of {self.name} are gone, so nothing would run: start them again"
             )
-        return found
+        return answers
 
     def _answers(
         self, function: Callable[..., Any], *args: Any, limit_s: float = ANSWER_S
     ) -> dict[str, Any]:
-        async def one(worker: str) -> Any:
+        async def answer_of(worker: str) -> Any:
             call = self._client.run(
                 worker_admission.answered, function, *args, workers=[worker], on_error="return"
             )
@@ -181,45 +167,43 @@ class DaskPool:
 
         async def everyone() -> dict[str, Any]:
             workers = list(await self._client.nthreads())
-            found = await asyncio.gather(*map(one, workers))
-            return dict(zip(workers, found, strict=True))
+            answers = await asyncio.gather(*map(answer_of, workers))
+            return dict(zip(workers, answers, strict=True))
 
         return dict(self._client.sync(everyone))
 
     def memory_limits(self) -> dict[str, int]:
-        """What Dask was told each worker may take, in bytes; 0: no limit."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        return {worker: int(told.get("memory_limit") or 0) for worker, told in workers.items()}
+        return {worker: int(info.get("memory_limit") or 0) for worker, info in workers.items()}
 
     def retire(self, worker: str, why: str) -> None:
-        """Send a worker away: it gets no further task, and its process ends. What it had in hand is
-        done again elsewhere."""
+        """The worker gets no further task, and its process ends. Its tasks are repeated elsewhere."""
         self.dropped[worker] = why
-        with suppress(OSError):  # if the scheduler is gone, ``alive`` will tell
+        with suppress(OSError):  # if the scheduler is gone, ``alive`` reports it
             self._client.retire_workers([worker], close_workers=True)
 
-    def _left(self, event: tuple[float, dict[str, str]]) -> None:
+    def _on_unfit(self, event: tuple[float, dict[str, str]]) -> None:
         self.dropped[event[1]["worker"]] = event[1]["why"]
 
     def introduce(self) -> None:
-        """Have all workers, those that come later too, tell their host and pid."""
+        """Make all workers, later ones too, report their host and pid."""
         from seg_batch.executors.cluster.worker_plugins import NAME_TOPIC, ReportName
 
-        self._client.subscribe_topic(NAME_TOPIC, self._named)
+        self._client.subscribe_topic(NAME_TOPIC, self._on_name)
         self._client.register_plugin(ReportName())
-        # Those there are now may have told before the scheduler knew that we listen.
-        told = self._answers(here)
-        self._names |= {worker: name for worker, name in told.items() if isinstance(name, str)}
+        # Present workers may have reported before the scheduler knew of our subscription.
+        names = self._answers(here)
+        self._names |= {worker: name for worker, name in names.items() if isinstance(name, str)}
 
-    def _named(self, event: tuple[float, dict[str, str]]) -> None:
+    def _on_name(self, event: tuple[float, dict[str, str]]) -> None:
         self._names[event[1]["worker"]] = event[1]["process"]
 
     def known_as(self, worker: str) -> str:
         return self._names.get(worker, worker)
 
     def losses(self) -> list[tuple[str, str]]:
-        found = [(worker, why) for worker, why in self._losses.told() if worker not in self.dropped]
-        return [(self.known_as(worker), why) for worker, why in found]
+        lost = [(worker, why) for worker, why in self._losses.take() if worker not in self.dropped]
+        return [(self.known_as(worker), why) for worker, why in lost]
 
     def alive(self) -> bool:
         """False when the scheduler is gone, or has had no worker for a minute."""
@@ -235,24 +219,18 @@ class DaskPool:
         return time.monotonic() - self._alone_since < PATIENCE_S
 
     def drain(self) -> None:
-        """Nothing to wait for: a worker's block is written whole, or not marked."""
+        """Nothing to wait for: a block is written whole, or not marked as done."""
 
     def close(self) -> None:
-        with _unsaid("distributed.scheduler"), suppress(OSError):
+        with _silenced("distributed.scheduler"), suppress(OSError):
             self._client.close(timeout=2)
         if self._cluster is not None:
             end(self._cluster)
 
 
-def _heard(result: asyncio.Future[Any]) -> None:
-    """Of an error that nobody waits for any more asyncio would print a traceback."""
-    if not result.cancelled():
-        result.exception()
-
-
 @contextmanager
-def _unsaid(name: str) -> Iterator[None]:
-    """A scheduler of this process may complain that its client has left, which is what we want."""
+def _silenced(name: str) -> Iterator[None]:
+    """A scheduler in this process complains when its client leaves, which is intended here."""
     log = logging.getLogger(name)
     before = log.level
     log.setLevel(logging.CRITICAL + 1)
@@ -263,7 +241,23 @@ def _unsaid(name: str) -> Iterator[None]:
 
 
 def end(cluster: Any) -> None:
-    """Close a Dask cluster; one that takes too long ends with this process, and spoils nothing that is
-    done (a TimeoutError is an OSError)."""
+    """Close a Dask cluster. One that takes too long (TimeoutError, which is an OSError) ends with this
+    process, and harms nothing that is done."""
     with suppress(OSError):
         cluster.close(timeout=5)
+
+
+def gather_logs(pool: Pool, on_line: Callable[[dict[str, Any]], None]) -> None:
+    """From now on call ``on_line`` with each warning and error that a library logs in a worker, later
+    workers included: ``process`` (host:pid), ``level``, ``logger``, ``text``. It is called from a
+    thread of the pool.
+
+    Nothing to do for a pool in this process, whose libraries log here anyway.
+    """
+    if pool.inline:
+        return
+    from seg_batch.executors.cluster.worker_plugins import LOG_TOPIC, GatherLogs
+
+    client = cast(DaskPool, pool)._client
+    client.subscribe_topic(LOG_TOPIC, lambda event: on_line(event[1]))
+    client.register_plugin(GatherLogs())

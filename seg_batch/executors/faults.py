@@ -1,8 +1,8 @@
-"""What an error says about the next try: none, later, elsewhere, or an end to everything."""
+"""What an error says about the next try: none, later, on another worker, or an end of the run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import CancelledError
 from typing import Literal
 
@@ -19,29 +19,32 @@ from seg_batch.core.errors import (
     StoppedError,
 )
 
-# final: no try changes it.      unable: this worker can't, another may.
-# passing: the world may mend it. full: there is no space left.  other: nobody knows.
+# final: permanent, no try changes it.    unable: a fault of this worker, another may succeed.
+# passing: transient, retried later.      full: no disk space left.       other: of unknown kind.
 Fault = Literal["final", "unable", "passing", "full", "other"]
 
 
 def fault_of(error: BaseException) -> Fault:
-    """What is behind an error. To be asked where it was raised: causes do not travel."""
+    """The kind of an error. Call it where the error was raised: causes are lost in transport."""
     causes = list(_causes(error))
-    if any(_is_full(one) for one in causes):
+    if any(isinstance(cause, DiskFullError) or _has_errno(cause, FULL) for cause in causes):
         return "full"
     if isinstance(error, BusyError | PassingError):
         return "passing"
-    if isinstance(error, SegbatchError) and any(_stumbled(one) for one in causes):
+    if isinstance(error, SegbatchError) and any(_has_errno(cause, STUMBLES) for cause in causes):
         return "passing"
     if isinstance(error, BundleError):
         return "unable"
     if isinstance(error, RefusedError | PartialResultError | StoppedError):
         return "final"
-    return "passing" if _is_of_the_world(error) else "other"
+    # What Dask itself raises is about a lost worker.
+    of_dask = type(error).__module__.partition(".")[0] == "distributed"
+    is_external = of_dask or isinstance(error, OSError | MemoryError | CancelledError)
+    return "passing" if is_external else "other"
 
 
 def back_off_s(failures: int) -> float:
-    """How long to wait after so many failures of one thing that may pass: 1, 4, 16, then 60 s."""
+    """Exponential backoff after so many transient failures: 1, 4, 16, then 60 s."""
     return min(60.0, 4.0 ** (failures - 1))
 
 
@@ -51,15 +54,5 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _is_full(error: BaseException) -> bool:
-    return isinstance(error, DiskFullError) or (isinstance(error, OSError) and error.errno in FULL)
-
-
-def _stumbled(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in STUMBLES
-
-
-def _is_of_the_world(error: BaseException) -> bool:
-    """A disk, a link, or a worker that was lost: whatever Dask itself raises is one of the last."""
-    of_dask = type(error).__module__.partition(".")[0] == "distributed"
-    return of_dask or isinstance(error, OSError | MemoryError | CancelledError)
+def _has_errno(error: BaseException, numbers: Collection[int]) -> bool:
+    return isinstance(error, OSError) and error.errno in numbers

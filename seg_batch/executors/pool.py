@@ -1,4 +1,4 @@
-"""Where functions run: the protocol of a pool, and the threads of this process as one."""
+"""Where functions run: the interface of a pool, and the pool of this process's threads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from seg_batch.core.errors import ClusterError
 from seg_batch.executors.faults import Fault
 from seg_batch.executors.worker_health import Health
 
@@ -15,21 +16,17 @@ IN_FLIGHT = 2  # items at once in every process, so that reading, model and writ
 
 
 class Pool(Protocol):
-    """Where functions run. ``workers``: processes; ``window``: futures in flight at most;
-    ``inline``: whether it is this very process; ``ask`` calls a function once in every process, and
-    ``answers`` gives exceptions as answers; ``drain`` ends what is still running; ``retire`` sends a
-    worker away for good. ``advice``: lines for the user; ``dashboard``: its address, if there is one;
-    ``dropped``: workers sent away, with the reason. ``submit`` uses a worker in
-    ``avoid`` only where there is no other; ``placed`` tells which worker has what, by ``future.key``.
-    ``health``: who fails and who succeeds. ``take_back`` cancels those of the futures that nobody has
-    begun, and returns them. ``losses``: workers that died since it was last asked,
-    with the reason; ``known_as``: what people call a worker, host:pid where it has told.
-    ``workers`` and ``window`` may change."""
+    """Workers that run functions. A method with a body is that of a pool without remote workers.
+
+    ``workers`` (processes) and ``window`` (futures in flight, at most) may change at any time.
+    ``inline``: the only worker is this process. ``advice``: lines for the user. ``dashboard``: the
+    address of its pages, if there are any. ``dropped``: the workers sent away, with the reason.
+    """
 
     name: str
-    inline: bool
-    advice: tuple[str, ...]
-    dashboard: str | None
+    inline: bool = False
+    advice: tuple[str, ...] = ()
+    dashboard: str | None = None
     dropped: dict[str, str]
     health: Health
 
@@ -39,53 +36,78 @@ class Pool(Protocol):
     @property
     def window(self) -> int: ...
 
-    def submit(
-        self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()
-    ) -> Any: ...
+    def submit(self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()) -> Any:
+        """A future of ``function(*args)``; on a worker in ``avoid`` only where there is no other."""
 
-    def placed(self) -> dict[str, str]: ...
+    def take_back(self, futures: Collection[Any]) -> list[Any]:
+        """Cancel those futures that no worker has started, and return them."""
+        return [future for future in futures if future.cancel()]
 
-    def take_back(self, futures: Collection[Any]) -> list[Any]: ...
+    def placed(self) -> dict[str, str]:
+        """Which worker has which task, or its result: ``future.key`` -> worker."""
+        return {}
 
-    def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]: ...
+    def answers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+        """``function(*args)`` once in every process: worker -> its result, or its exception."""
+        ...
 
-    def answers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]: ...
+    def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
+        """Like ``answers``, but the first exception is raised; ClusterError for a worker that does not
+        answer."""
+        answers = self.answers(function, *args)
+        for worker, answer in answers.items():
+            if isinstance(answer, TimeoutError):
+                raise ClusterError(f"worker {worker} does not answer: end it, and try again")
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
-    def memory_limits(self) -> dict[str, int]: ...
+    def memory_limits(self) -> dict[str, int]:
+        """Bytes that each worker may take; 0: no limit."""
+        return {}
 
-    def workers_now(self) -> tuple[str, ...]: ...
+    def workers_now(self) -> tuple[str, ...]:
+        """The names of the workers there are now."""
+        return (HERE,)
 
-    def retire(self, worker: str, why: str) -> None: ...
+    def retire(self, worker: str, why: str) -> None:
+        """Send a worker away for good. A pool of one process has no other to give the work to."""
+        return
 
-    def known_as(self, worker: str) -> str: ...
+    def known_as(self, worker: str) -> str:
+        """The name to show to people: host:pid where the worker has reported it."""
+        return worker
 
-    def losses(self) -> list[tuple[str, str]]: ...
+    def losses(self) -> list[tuple[str, str]]:
+        """Workers that died since the last call, with the reason."""
+        return []
 
-    def alive(self) -> bool: ...
+    def alive(self) -> bool:
+        """Whether anything can still run."""
+        return True
 
-    def drain(self) -> None: ...
+    def drain(self) -> None:
+        """End what is still running; the pool can be used again."""
 
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one item: its result, or the error of its last try."""
+    """The end of one item: its result, or the error of its last try."""
 
     item: Any
     result: Any = None
     error: BaseException | None = None
-    worker: str = ""  # who did it, or tried last; "": lost
-    attempt: int = 1  # how often it was tried
-    fault: Fault | None = None  # what was behind the error where it was raised
+    worker: str = ""  # of the last try; "": unknown, since it was lost
+    attempt: int = 1  # the number of tries
+    fault: Fault | None = None  # the kind of error, judged where it was raised
 
 
-class InlinePool:
+class InlinePool(Pool):
     """Threads of this process: one reads or writes while another has the model."""
 
-    name, inline, workers = "inline", True, 1
-    advice: tuple[str, ...] = ()
-    dashboard: str | None = None
+    name, inline, workers, window = "inline", True, 1, IN_FLIGHT
 
     def __init__(self, threads: int = IN_FLIGHT) -> None:
         self.window = threads
@@ -96,42 +118,14 @@ class InlinePool:
     def submit(self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()) -> Any:
         return self._threads.submit(function, *args)
 
-    def placed(self) -> dict[str, str]:
-        """Nothing is ever elsewhere than here."""
-        return {}
-
-    def take_back(self, futures: Collection[Any]) -> list[Any]:
-        return [future for future in futures if future.cancel()]
-
-    def ask(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
-        return {HERE: function(*args)}
-
     def answers(self, function: Callable[..., Any], *args: Any) -> dict[str, Any]:
         try:
-            return self.ask(function, *args)
+            return {HERE: function(*args)}
         except Exception as error:
             return {HERE: error}
 
-    def memory_limits(self) -> dict[str, int]:
-        return {}
-
-    def workers_now(self) -> tuple[str, ...]:
-        return (HERE,)
-
-    def retire(self, worker: str, why: str) -> None:
-        """This process can't be sent away: it has nobody else to give its work to."""
-
-    def known_as(self, worker: str) -> str:
-        return worker
-
-    def losses(self) -> list[tuple[str, str]]:
-        return []
-
-    def alive(self) -> bool:
-        return True
-
     def drain(self) -> None:
-        """What waits is dropped, what runs is waited for; then there may be more to do."""
+        """Drops what waits, and waits for what runs."""
         self.close()
         self._threads = ThreadPoolExecutor(self.window, thread_name_prefix="segbatch")
 

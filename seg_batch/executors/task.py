@@ -1,9 +1,9 @@
-"""What runs around an item where it is done, so that its end tells by whom, and why.
+"""What runs around an item in a worker: it catches the end of the item, and can be cancelled.
 
-Also what a worker has begun, so that a run that is stopped can take back the rest. A task that was
-handed out waits, in the scheduler or in a worker, and only the worker knows when it begins. Both happen
-under one lock: an item is begun or taken back, never both. A task of several items begins each of them,
-so the rest of one that is at work is taken back too.
+A task that was handed out waits in the scheduler or in a worker, and only the worker knows when it
+starts. So each worker keeps its own record of started and of cancelled tasks, under one lock: an item
+is started or cancelled, never both. A task of several items starts each of them, so that the rest of a
+running task can be cancelled too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 from seg_batch.core.errors import PassingError, StoppedError
@@ -24,15 +24,14 @@ from seg_batch.executors.pool import HERE
 
 REMEMBERED = 1000  # tasks, of which few are still in flight
 _guard = threading.Lock()
-_begun: dict[
-    str, None
-] = {}  # the newest stands last; what is over stays, for its result may lie here
-_taken_back: set[str] = set()
+# Started tasks, the newest last. Ended ones stay, since their results may still lie here.
+_started: dict[str, None] = {}
+_cancelled: set[str] = set()
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """The end of one attempt: the result, the error with what is behind it, or both (``Doubtful``)."""
+    """The end of one attempt: the result, the error with its kind, or both (``Doubtful``)."""
 
     worker: str
     result: Any = None
@@ -42,24 +41,24 @@ class TaskResult:
 
 
 class TakenBackError(StoppedError):
-    """The end of an item that was not begun: nobody wanted it any more, or those before it in its task
+    """The end of an item that was not started: it was cancelled, or the items before it in its task
     took too long."""
 
 
 @dataclass(frozen=True)
 class Doubtful:
-    """What a function returns whose ``result`` another try may better, and why; it counts if no try
-    is left."""
+    """What a function returns whose ``result`` another try may improve, and why. The result counts if
+    no try is left."""
 
     result: Any
     why: str
 
 
 class TaskWrapper:
-    """``function``, whose end comes back as ``TaskResult``; nothing is raised but what ends a thread.
+    """``function``, whose end is returned as ``TaskResult``; only what ends a thread is raised.
 
     ``func``: that function, after which pools name a task (as with ``functools.partial``). It is
-    pickled once for all tasks, since it may hold a whole plan, and unpickled once in a process.
+    pickled once for all tasks, since it may hold a whole plan, and unpickled once per process.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -67,10 +66,10 @@ class TaskWrapper:
         self.func = getattr(function, "func", function)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Packed, (self._packed,)
+        return partial, (_call_pickled, self._pickled)  # the Dask scheduler does not unpickle it
 
     @cached_property
-    def _packed(self) -> bytes:
+    def _pickled(self) -> bytes:
         from distributed.protocol.pickle import dumps
 
         return bytes(dumps(self.function))
@@ -79,35 +78,29 @@ class TaskWrapper:
         worker = this_worker()
         if not start_item(this_task()):
             return TaskResult(worker, error=TakenBackError("it was not begun"), fault="final")
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             result = self.function(item)
             if isinstance(result, Doubtful):
                 return TaskResult(worker, result.result, PassingError(result.why), "passing")
-            return TaskResult(worker, result, seconds=time.perf_counter() - began)
+            return TaskResult(worker, result, seconds=time.perf_counter() - start)
         except Exception as error:
             return TaskResult(worker, error=_portable(error, worker), fault=fault_of(error))
 
 
-class Packed:
-    """A ``TaskWrapper`` on its way: the scheduler hands it on without a look inside."""
-
-    def __init__(self, packed: bytes) -> None:
-        self.packed = packed
-
-    def __call__(self, item: Any) -> TaskResult:
-        return _carrying(self.packed)(item)
+def _call_pickled(pickled: bytes, item: Any) -> TaskResult:
+    return _unpickled(pickled)(item)
 
 
 @lru_cache(maxsize=4)
-def _carrying(packed: bytes) -> TaskWrapper:
+def _unpickled(pickled: bytes) -> TaskWrapper:
     from distributed.protocol.pickle import loads
 
-    return TaskWrapper(loads(packed))
+    return TaskWrapper(loads(pickled))
 
 
 def this_worker() -> str:
-    """The name of this process in its pool; ``pool.ask`` uses the same."""
+    """The name of this process in its pool, as in ``Pool.answers``."""
     distributed = sys.modules.get("distributed")
     if distributed is None:
         return HERE
@@ -118,8 +111,8 @@ def this_worker() -> str:
 
 
 def _portable(error: Exception, worker: str) -> Exception:
-    """The error as it may travel: with where it was raised written down, and one that survives
-    pickling (many libraries' don't)."""
+    """The error, with its traceback as a note; replaced where it does not survive pickling, as in
+    many libraries."""
     if worker == HERE:
         return error
     where = "".join(traceback.format_exception(error)).rstrip()
@@ -132,27 +125,27 @@ def _portable(error: Exception, worker: str) -> Exception:
 
 
 def start_item(key: str) -> bool:
-    """Whether an item of the task may begin; if so, that is noted. ``""``: a task that nobody can take
-    back."""
+    """Note that an item of the task starts; False if the task is cancelled. ``""``: a task that can't
+    be cancelled."""
     with _guard:
-        if key in _taken_back:
+        if key in _cancelled:
             return False
         if key:
-            _begun.pop(key, None)
-            _begun[key] = None
-        if len(_begun) > REMEMBERED:
-            _begun.pop(next(iter(_begun)))
+            _started.pop(key, None)
+            _started[key] = None
+        if len(_started) > REMEMBERED:
+            _started.pop(next(iter(_started)))
         return True
 
 
 def cancel_unstarted(keys: Collection[str]) -> list[str]:
-    """Those of the tasks that this worker has begun; no item of any of them will begin from now on."""
+    """Cancel tasks: no further item of them starts here. Returns those that this worker has started."""
     with _guard:
-        _taken_back.update(keys)
-        return [key for key in keys if key in _begun]
+        _cancelled.update(keys)
+        return [key for key in keys if key in _started]
 
 
 def this_task() -> str:
-    """The key of the task that this thread does; ``""`` where it is not a worker's."""
+    """The key of the task that runs in this thread; ``""`` outside a worker."""
     module = sys.modules.get("distributed.worker")
     return "" if module is None else str(getattr(module.thread_state, "key", ""))

@@ -1,6 +1,7 @@
-"""Short items go to a worker together, as one task: to hand one out costs the coordinator milliseconds.
+"""Task fusion: short items travel to a worker together, as one task.
 
-Each item still has an end, further tries and copies of its own, and those are handed out alone.
+Handing out a task costs the coordinator milliseconds. Each item still has its own end, its own
+further tries and its own backup copies, and those are handed out alone.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from typing import Any
 
 from seg_batch.executors.task import TakenBackError, TaskResult, TaskWrapper
 
-TASK_S = 0.25  # that a task should take, at least
-PATIENCE_S = 1.0  # after which a task begins no further item
+TASK_S = 0.25  # the least that a task should take
+PATIENCE_S = 1.0  # after which a task starts no further item
 MOST = 8  # items: what else an item costs is not in its expected time
-REMEMBERED, FIRST = 32, 8  # ended items that say what the next one takes, and how many must
+REMEMBERED, FIRST = 32, 8  # ended items that predict the next one, and how many are needed
 
 
 def group_size(items: int, workers: int) -> int:
-    """How many of so many items may go together, so that every worker has several tasks."""
+    """The most items to put into one task, so that every worker still has several tasks."""
     return max(1, min(MOST, items // (8 * workers)))
 
 
 class RecentDurations:
-    """What the next item is expected to take: as long as the slowest of those that ended lately, and
-    unknown (infinity) before the first few have. In seconds."""
+    """The expected seconds of the next item: those of the slowest of the last ``REMEMBERED``, and
+    infinity before ``FIRST`` have ended."""
 
     def __init__(self) -> None:
         self._seconds: deque[float] = deque(maxlen=REMEMBERED)
@@ -39,7 +40,7 @@ class RecentDurations:
 
 
 class TaskGroup:
-    """The task: ``function`` for one item after another, as long as they are as short as expected."""
+    """The task: ``function`` for one item after another, until ``PATIENCE_S`` is over."""
 
     def __init__(self, function: TaskWrapper) -> None:
         self.function = function
@@ -50,17 +51,14 @@ class TaskGroup:
 
     def __call__(self, items: Sequence[Any]) -> list[TaskResult]:
         until = time.monotonic() + PATIENCE_S
-        first, *others = items
-        return [self.function(first), *(self._in_time(item, until) for item in others)]
-
-    def _in_time(self, item: Any, until: float) -> TaskResult:
-        if time.monotonic() < until:
-            return self.function(item)
-        return TaskResult("", error=TakenBackError("its task took too long"), fault="final")
+        late = TaskResult("", error=TakenBackError("its task took too long"), fault="final")
+        ends = [self.function(items[0])]
+        ends += [self.function(i) if time.monotonic() < until else late for i in items[1:]]
+        return ends
 
 
 class GroupItemFuture:
-    """The future of one item of a task; the task is cancelled when nobody wants any of its parts."""
+    """The future of one item of a task. The task is cancelled with the last of its items."""
 
     def __init__(self, task: Any, index: int, wanted: set[int]) -> None:
         self.task, self._index, self._wanted = task, index, wanted
@@ -81,6 +79,6 @@ class GroupItemFuture:
 
 
 def item_futures(task: Any, number: int) -> list[GroupItemFuture]:
-    """Of a task with so many items, in their order."""
+    """The futures of a task's ``number`` items, in their order."""
     wanted: set[int] = set()
     return [GroupItemFuture(task, index, wanted) for index in range(number)]

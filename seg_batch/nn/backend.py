@@ -1,8 +1,8 @@
-"""Keras, imported once and quietly, its GPUs told to take memory only as they need it.
+"""Keras and TensorFlow, imported once without start-up messages; GPU memory grows as needed.
 
-The other modules of this room take `keras` and `tf` from here. TensorFlow 2.21 greets with some ten lines
-about oneDNN and missing CUDA libraries that TF_CPP_MIN_LOG_LEVEL no longer silences; they would
-bury the one line that the command line has to say. Should the import fail, they are shown.
+The other modules of `nn` import `keras` and `tf` from here. TensorFlow 2.21 starts with some ten
+lines about oneDNN and missing CUDA libraries, which TF_CPP_MIN_LOG_LEVEL no longer silences and
+which would bury the output of a command. They are shown if the import fails.
 """
 
 import importlib
@@ -18,7 +18,7 @@ __all__ = ["ONEDNN", "keras", "quiet_stderr", "tf"]
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what native code writes to file descriptor 2; give it out if the body raises."""
+    """Hold back the output of native code to file descriptor 2; print it if the body raises."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -34,19 +34,19 @@ def quiet_stderr() -> Iterator[None]:
             os.close(kept)
 
 
-# Else TensorFlow takes oneDNN only on some CPUs. Its own convolutions split sums among threads, so that
-# last bits would depend on how many there are.
-_early = "tensorflow" in sys.modules  # it has chosen before we could say anything
-_asked = os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-ONEDNN = not _early and _asked.lower() not in ("0", "false")
+# By default TensorFlow uses oneDNN only on some CPUs. Its own convolutions split sums among
+# threads, so the last bits of results would depend on the number of threads.
+_early = "tensorflow" in sys.modules  # then the setting comes too late
+_setting = os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+ONEDNN = not _early and _setting.lower() not in ("0", "false")
 
 with quiet_stderr():
     import keras
 
-    # `engines` and `training` need TensorFlow; the model and the losses run on any backend of Keras.
+    # `engines` and `training` need TensorFlow; networks and losses run on any backend of Keras.
     tf: Any = None
     if keras.backend.backend() == "tensorflow":
         tf = importlib.import_module("tensorflow")
-        # Has to happen before the first operation; afterwards TensorFlow refuses.
+        # TensorFlow refuses this after its first operation.
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)

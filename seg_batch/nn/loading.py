@@ -1,4 +1,4 @@
-"""A model file, checked and loaded without running anything that is in it."""
+"""A bundle's model file, checked and loaded without running code in it."""
 
 import re
 from pathlib import Path
@@ -13,9 +13,9 @@ OLDEST_KERAS = (3, 15, 1)  # earlier ones have known holes in load_model
 def load_model(path: Path | str, *, sha256: str | None = None) -> keras.Model:
     """The segmentation model in a ``.keras`` file: one input and one output, channels last.
 
-    No code in the file is run: no Lambda layers, nothing pickled, no class but Keras' own.
-    Raises BundleError if the file is missing, damaged, unsafe or something else, or if `sha256`
-    (hex) is given and differs.
+    No code in the file is run: no Lambda layers, no pickles, no classes but Keras' own. Raises
+    BundleError if the file is missing, damaged, unsafe or no segmentation model, or if its hash is
+    not `sha256` (hex).
     """
     path = Path(path)
     require_safe_keras()
@@ -25,7 +25,7 @@ def load_model(path: Path | str, *, sha256: str | None = None) -> keras.Model:
     try:
         model = keras.models.load_model(path, safe_mode=True, compile=False)
         shapes = (model.input_shape, model.output_shape)
-    except Exception as error:  # Keras raises whatever its parsers meet
+    except Exception as error:  # Keras raises errors of many types
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BundleError(
             f"{path} is no model that can be loaded safely ({reason}); get the bundle again"

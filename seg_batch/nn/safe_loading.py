@@ -1,7 +1,7 @@
-"""A model file that somebody else made, read without running anything that is in it.
+"""An untrusted model file, read without running code in it.
 
-What a ``.keras`` file is made of stands in its ``config.json``, which is read before Keras is asked to
-build anything: so what can't be loaded safely is named, layer by layer.
+The ``config.json`` of a ``.keras`` file lists its layers. It is checked before Keras builds
+anything, so a refusal can name the layers that are not safe.
 """
 
 import json
@@ -16,16 +16,16 @@ from seg_batch.nn.loading import require_safe_keras
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _CONFIG = "config.json"
-_CONFIG_BYTES = 64 << 20  # of a network with ten thousand layers, a tenth
+_CONFIG_BYTES = 64 << 20  # ten times that of a network with ten thousand layers
 _LAMBDAS = ("Lambda", "__lambda__")
 _MOST_NAMED = 3
 
 
 def read_model(path: Path) -> keras.Model:
-    """The model in a ``.keras`` file, with as many inputs and outputs as it has.
+    """The model in a ``.keras`` file, with all its inputs and outputs.
 
-    InputError in one line when there is no such file, when it is something else, or when it needs
-    code that is not Keras' own: Lambda layers, classes that are not known.
+    Raises InputError (one line) if the file is missing or is no model, or if it needs code that is
+    not Keras' own: Lambda layers, unknown classes.
     """
     require_safe_keras()
     config = _config(path)
@@ -34,7 +34,7 @@ def read_model(path: Path) -> keras.Model:
     try:
         model = keras.models.load_model(path, safe_mode=True, compile=False)
         return keras.Model(model.inputs, model.outputs, name=model.name)
-    except Exception as error:  # Keras raises whatever its parsers meet
+    except Exception as error:  # Keras raises errors of many types
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{path} can't be built by Keras {keras.__version__} ({reason}): save it again with "
@@ -43,7 +43,7 @@ def read_model(path: Path) -> keras.Model:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    """What the file says the model is made of."""
+    """The file's configuration of the model."""
     if path.is_dir():
         raise InputError(
             f"{path} is a folder, perhaps a SavedModel, whose graph holds no layers to check: load "
@@ -72,9 +72,9 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _require_layers(config: dict[str, Any], path: Path) -> None:
-    """InputError naming Lambda layers, or classes that are neither Keras' nor registered here."""
-    made_of = {k: v for k, v in config.items() if k not in ("compile_config", "build_config")}
-    objects = list(_objects(made_of))
+    """Raises InputError naming Lambda layers, or classes that are neither Keras' nor registered."""
+    model = {k: v for k, v in config.items() if k not in ("compile_config", "build_config")}
+    objects = list(_objects(model))
     if lambdas := [name for name, kind, _ in objects if kind in _LAMBDAS]:
         raise InputError(
             f"{path} has Lambda layers ({_some(lambdas)}), Python code that runs when a model is "
@@ -96,18 +96,20 @@ def _require_channels_last(config: dict[str, Any], path: Path) -> None:
 
 
 def _channels_first(value: Any) -> Iterator[str]:
-    if isinstance(value, dict) and value.get("data_format") == "channels_first":
-        yield str(value.get("name"))
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for one in inner:
-        yield from _channels_first(one)
+    """Names of the layers with channels first, at any depth of a configuration."""
+    if isinstance(value, dict):
+        if value.get("data_format") == "channels_first":
+            yield str(value.get("name"))
+        value = list(value.values())
+    for item in value if isinstance(value, list) else ():
+        yield from _channels_first(item)
 
 
 def _objects(value: Any, outer: str = "") -> Iterator[tuple[str, str, bool]]:
-    """``(name, class, whether it is known)`` of everything serialised; ``outer``: whose part it is."""
+    """``(name, class, whether known)`` of all serialised objects; `outer`: the name around them."""
     if isinstance(value, list):
-        for one in value:
-            yield from _objects(one, outer)
+        for item in value:
+            yield from _objects(item, outer)
     if not isinstance(value, dict):
         return
     inner = value.get("config")
@@ -116,8 +118,8 @@ def _objects(value: Any, outer: str = "") -> Iterator[tuple[str, str, bool]]:
     kind = _LAMBDAS[1] if code else value.get("class_name")
     if isinstance(kind, str) and ("module" in value or kind in _LAMBDAS):
         yield name or outer, kind, _is_known(value)
-    for one in value.values():
-        yield from _objects(one, name or outer)
+    for item in value.values():
+        yield from _objects(item, name or outer)
 
 
 def _is_known(value: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""A weights file, checked before anything reads it. No Keras here."""
+"""The stamp and hash of a weights file, checked before anything reads it; without Keras."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from seg_batch.core.files import sha256 as sha256_of
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """Changes when the file does, so that a bundle trained anew is loaded anew."""
+    """mtime (ns) and size, which change with the file: a retrained bundle is loaded again."""
     if not path.is_file():
         raise BundleError(f"there is no model file {path}; check the path of the bundle")
     status = path.stat()
@@ -15,12 +15,12 @@ def stamp(path: Path) -> tuple[int, int]:
 
 
 def verified(path: Path, sha256: str | None) -> str:
-    """The file's sha256, hex; BundleError if it is not the one that was expected."""
+    """The file's sha256, hex; raises BundleError unless it equals the expected `sha256`."""
     stamp(path)
-    found = sha256_of(path)
-    if sha256 is not None and found != sha256.lower():
+    actual = sha256_of(path)
+    if sha256 is not None and actual != sha256.lower():
         raise BundleError(
-            f"{path} has sha256 {found[:12]}..., its card says {sha256[:12]}...: the file "
+            f"{path} has sha256 {actual[:12]}..., its card says {sha256[:12]}...: the file "
             "is damaged or was exchanged; get the bundle again"
         )
-    return found
+    return actual

@@ -1,8 +1,8 @@
-"""Any Keras model of the right shape as one that a bundle can hold: one input, one output, channels
-last, probabilities on the grid of the input or on one a whole number of times finer.
+"""A foreign Keras model, checked and wrapped for a bundle.
 
-Which patches it takes is found out in ``analysis.patch_shapes``; that the numbers are probabilities is seen in one
-real pass over one patch.
+A bundle's model has one input, one output, channels last, and gives probabilities on the grid of
+the input or on one a whole number of times finer. ``analysis.patch_shapes`` infers the patches that
+the model takes; one forward pass over noise shows that its values are probabilities.
 """
 
 from collections.abc import Iterable
@@ -18,15 +18,17 @@ from seg_batch.nn.analysis.graph import maker
 from seg_batch.nn.analysis.patch_shapes import comma, require_patch_memory, sides_of
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.engines import load_predictor
+from seg_batch.nn.networks.blocks import probability
 from seg_batch.nn.safe_loading import read_model
 
-_SUM = 0.01  # how far the sum of probabilities may be from 1: bfloat16 has 8 bits
+_SUM = 0.01  # tolerance of the sum of probabilities: bfloat16 has 8 bits
 
 
 @dataclass(frozen=True)
 class WrappedModel:
-    """``model``: functional, ``(B, *s, channels)`` to ``(B, *(finer * s), classes)``, or one sigmoid
-    channel. ``patch``: sides that it was run with. ``notes``: what was chosen, one sentence each."""
+    """``model``: functional, ``(B, *s, channels)`` to ``(B, *(finer * s), classes)``, or one
+    sigmoid channel. ``patch``: the sides of the tested patch. ``notes``: the choices made, a
+    sentence each."""
 
     model: keras.Model
     patch: Shape
@@ -49,9 +51,9 @@ def wrapped(
 ) -> WrappedModel:
     """The model in the ``.keras`` file `path`, checked by one forward pass over one patch.
 
-    `head`: which of several outputs, by the name of its layer; None: the last. `logits`: the model ends
-    without softmax (or sigmoid), one is added. InputError, in one line, for anything that can't be
-    a model of so many `channels` and `classes`.
+    `head`: the layer whose output is taken of several; None: the last. `logits`: add the softmax
+    (or sigmoid) that the model lacks. Raises InputError (one line) for a file that is no model of
+    so many `channels` and `classes`.
     """
     model = read_model(path)
     _require_input(model, channels, path)
@@ -61,21 +63,23 @@ def wrapped(
     require_patch_memory(model, sides)
     if logits:
         _require_scores(model, sides, path)
-        model = _with_probabilities(model)
+        kind = probability(model.output_shape[-1])
+        final = keras.layers.Activation(kind, name="probabilities", dtype="float32")
+        model = keras.Model(model.input, final(model.output), name=model.name)
     _require_probabilities(model, sides, finer, path)
     model, closed = _runnable(model, sides)
     return WrappedModel(model, sides, finer, (*notes, *closed))
 
 
 def require_same(path: Path, wrapping: WrappedModel, sha256: str) -> None:
-    """BundleError unless the file `path`, run as ``predict`` does, gives the model's probabilities."""
+    """Raises BundleError unless the file, run as in ``predict``, gives the model's probabilities."""
     patch = _noise((1, *wrapping.patch, wrapping.model.input_shape[-1]))
     expected = _run(wrapping.model, patch)
     engine = "tensorflow" if keras.backend.backend() == "tensorflow" else "keras"
-    found = load_predictor(path, engine=engine, sha256=sha256)(patch)
+    actual = load_predictor(path, engine=engine, sha256=sha256)(patch)
     if expected.shape[-1] == 1:
         expected = np.concatenate([1 - expected, expected], -1)
-    if found.shape != expected.shape or np.abs(found - expected).max() > _SUM:
+    if actual.shape != expected.shape or np.abs(actual - expected).max() > _SUM:
         raise BundleError(
             f"{path} does not give the probabilities of the model it was made of, so nothing was "
             "kept: save the model again, built of plain Keras layers"
@@ -105,7 +109,7 @@ def _require_input(model: keras.Model, channels: int, path: Path) -> None:
 def _one_output(
     model: keras.Model, head: str | None, path: Path
 ) -> tuple[keras.Model, tuple[str, ...]]:
-    """The model up to one of its outputs, and what to say of the choice."""
+    """The model up to one of its outputs, and a note if `head` names none of several."""
     names = [maker(tensor) for tensor in model.outputs]
     if head is not None and head not in names:
         raise InputError(f"{path} has no output {head!r}: it has {', '.join(names)}")
@@ -124,24 +128,20 @@ def _require_classes(model: keras.Model, classes: int, path: Path) -> None:
             f"{path} gives {_by(shape[1:])} for {_by(model.inputs[0].shape[1:])}, no class for each "
             "voxel: a segmentation model gives (batch, *spatial, classes)"
         )
-    found = 2 if shape[-1] == 1 else shape[-1]
-    if found != classes:
-        one = " (one sigmoid channel is two classes)" if shape[-1] == 1 else ""
+    count = 2 if shape[-1] == 1 else shape[-1]
+    if count != classes:
+        sigmoid = " (one sigmoid channel is two classes)" if shape[-1] == 1 else ""
         raise InputError(
-            f"{path} gives {found} classes{one} and {classes} are named: give --classes one name for "
+            f"{path} gives {count} classes{sigmoid} and {classes} are named: give --classes one name for "
             "each, in the model's order"
         )
 
 
-def _with_probabilities(model: keras.Model) -> keras.Model:
-    kind = "sigmoid" if model.output_shape[-1] == 1 else "softmax"
-    layer = keras.layers.Activation(kind, name="probabilities", dtype="float32")
-    return keras.Model(model.input, layer(model.output), name=model.name)
-
-
 def _runnable(model: keras.Model, sides: Shape) -> tuple[keras.Model, tuple[str, ...]]:
-    """The model as it can be compiled and exported: for `sides` alone where a layer of it (Keras'
-    bilinear up-sampling is one) has to know them, and what to say of that."""
+    """The model, restricted to `sides` if it can't be compiled with open sides; a note about that.
+
+    Keras' bilinear up-sampling, for one, has to know the sides.
+    """
     if tf is None or all(model.input_shape[1:-1]):
         return model, ()
     try:
@@ -149,7 +149,7 @@ def _runnable(model: keras.Model, sides: Shape) -> tuple[keras.Model, tuple[str,
         tf.function(
             lambda x: model(x, training=False), input_signature=signature, autograph=False
         ).get_concrete_function()
-    except Exception:  # Keras and TensorFlow raise whatever the layer stumbles over
+    except Exception:  # Keras and TensorFlow raise errors of many types
         image = keras.Input(batch_shape=(None, *sides, model.input_shape[-1]))
         closed = keras.models.clone_model(model, input_tensors=image)
         closed.set_weights(model.get_weights())
@@ -158,26 +158,26 @@ def _runnable(model: keras.Model, sides: Shape) -> tuple[keras.Model, tuple[str,
 
 
 def _require_probabilities(model: keras.Model, sides: Shape, finer: int, path: Path) -> None:
-    """One forward pass over noise: shape, finite, in 0..1, sums of 1; InputError otherwise."""
-    found = _run(model, _noise((1, *sides, model.input_shape[-1])))
+    """Raises InputError unless noise gives the right shape, values in 0..1 and sums of 1."""
+    values = _run(model, _noise((1, *sides, model.input_shape[-1])))
     expected = (1, *(n * finer for n in sides), model.output_shape[-1])
-    if found.shape != expected:
+    if values.shape != expected:
         raise InputError(
-            f"{path} gave {_by(found.shape)} in a forward pass, not the {_by(expected)} that its "
+            f"{path} gave {_by(values.shape)} in a forward pass, not the {_by(expected)} that its "
             "layers say: save it again, built of plain Keras layers"
         )
-    if not np.isfinite(found).all():
+    if not np.isfinite(values).all():
         raise InputError(
             f"{path} gives values that are not finite for plain noise: its weights are damaged, or "
             "it divides by a deviation of 0; train or save it again"
         )
-    if not _is_inside(found):
+    if not _is_inside(values):
         raise InputError(
-            f"{path} gives {found.min():.3g} to {found.max():.3g}, no probabilities but raw scores: "
+            f"{path} gives {values.min():.3g} to {values.max():.3g}, no probabilities but raw scores: "
             "wrap it with --logits, which adds a softmax (a sigmoid for one channel)"
         )
-    if not _sum_to_one(found):
-        sums = found.sum(-1)
+    if not _sum_to_one(values):
+        sums = values.sum(-1)
         raise InputError(
             f"{path} gives values in 0..1 that sum to {sums.min():.3g} to {sums.max():.3g} over the "
             "classes, which exclude one another here: end the model with a softmax over them"
@@ -185,19 +185,19 @@ def _require_probabilities(model: keras.Model, sides: Shape, finer: int, path: P
 
 
 def _require_scores(model: keras.Model, sides: Shape, path: Path) -> None:
-    """InputError where a softmax would be laid over probabilities, which makes all of them alike."""
-    found = _run(model, _noise((1, *sides, model.input_shape[-1])))
-    if np.isfinite(found).all() and _is_inside(found) and _sum_to_one(found):
+    """Raises InputError for probabilities, which a second softmax would make all alike."""
+    values = _run(model, _noise((1, *sides, model.input_shape[-1])))
+    if np.isfinite(values).all() and _is_inside(values) and _sum_to_one(values):
         raise InputError(f"{path} gives probabilities already: leave out --logits")
 
 
-def _is_inside(found: np.ndarray) -> bool:
-    return bool(found.min() >= -_SUM and found.max() <= 1 + _SUM)
+def _is_inside(values: np.ndarray) -> bool:
+    return bool(values.min() >= -_SUM and values.max() <= 1 + _SUM)
 
 
-def _sum_to_one(found: np.ndarray) -> bool:
-    """One channel is the probability of the second of two classes."""
-    return found.shape[-1] == 1 or bool(np.abs(found.sum(-1) - 1).max() <= _SUM)
+def _sum_to_one(values: np.ndarray) -> bool:
+    """A single channel is the probability of the second of two classes."""
+    return values.shape[-1] == 1 or bool(np.abs(values.sum(-1) - 1).max() <= _SUM)
 
 
 def _noise(shape: Shape) -> np.ndarray:
@@ -206,14 +206,14 @@ def _noise(shape: Shape) -> np.ndarray:
 
 def _run(model: keras.Model, patch: np.ndarray) -> np.ndarray:
     try:
-        found = keras.ops.cast(model(patch, training=False), "float32")
+        output = keras.ops.cast(model(patch, training=False), "float32")
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise InputError(
             f"the model can't run a patch of {comma(patch.shape[1:-1])} ({reason}): try another "
             "--patch, or save it again with sides of None"
         ) from error
-    return np.asarray(keras.ops.convert_to_numpy(found))
+    return np.asarray(keras.ops.convert_to_numpy(output))
 
 
 def _by(shape: Iterable[Any]) -> str:

@@ -19,7 +19,7 @@ from seg_batch.config.recipe.reading import read_recipe
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.losses.combine import over_heads
+from seg_batch.nn.losses.build import over_heads
 from seg_batch.nn.training.fit import fit, loss_of
 from seg_batch.nn.training.transfer import fresh
 

@@ -15,7 +15,7 @@ times = st.floats(0, 1000, allow_nan=False)
 def test_late_is_longer_than_three_medians(
     begun: dict[int, float], seconds: list[float], now: float
 ) -> None:
-    found = stragglers(now, begun, seconds, least_s=2.0)
+    found = stragglers(now, begun, seconds)
     expected = set()
     if len(seconds) >= 8:
         for key, at in begun.items():

@@ -1,4 +1,4 @@
-"""What is known of each engine before it is loaded, and which there are."""
+"""The inference engines, and what is known of each before its library is imported."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from seg_batch.core import hardware
 from seg_batch.core.registry import Registry
 
 AUTO = "auto"
-SLOWEST = 30e9  # operations a second and core, where nothing was measured
+SLOWEST = 30e9  # operations per second and core, where nothing was measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineInfo:
-    """All that planning, costing and choosing read of an engine; an engine overrides the rules below.
+    """What planning, costs and the choice of an engine need; an engine overrides the methods.
 
     ``predictor``: the class that loads a file of weights (`nn.engines.batched.ModelPredictor`).
-    ``formats``: of weights, as cards call them, with what a model of each is called. ``install``: how
-    to, by library that has to be there. ``libraries``: whose versions can change a result;
-    ``reported``: which of them reports name. ``memory_bytes``: of the process before any patch;
-    ``activation_share``: what a patch takes of its card's ``activation_bytes``. ``flops_per_core``:
-    multiply-adds x 2 a second by precision, with AVX-512. ``uses_gpu``: where there is one.
+    ``formats``: of weights, as cards name them -> the name of such a model. ``install``: required
+    library -> how to install it. ``libraries``: those whose versions can change a result;
+    ``reported``: those that reports list. ``memory_bytes``: of the process before any patch;
+    ``activation_share``: the part of a card's ``activation_bytes`` that a patch takes.
+    ``flops_per_core``: precision -> multiply-adds x 2 per second, with AVX-512. ``uses_gpu``: whether
+    it uses a GPU where there is one.
     """
 
     name: str
@@ -38,27 +39,27 @@ class EngineInfo:
     uses_gpu: bool = True
 
     def needs(self) -> tuple[str, ...]:
-        """The libraries that workers must have in the version that is here."""
+        """The libraries that workers must have in the same version as this process."""
         return self.libraries
 
     def unfit(self) -> str | None:
-        """Why it can't run as this process was started; None where it can."""
+        """Why it can't run in this process; None where it can."""
         return None
 
     def claim(self, gpus: int, is_installed: Callable[[str], bool]) -> tuple[int, str] | None:
-        """How much it is to be preferred where none was asked for, and why; None: not at all."""
+        """Its priority where the user names no engine, and the reason; None: it is not chosen."""
         return None
 
     def precision(self, gpus: int) -> str:
-        """``float32`` or ``mixed``, where none was asked for."""
+        """``float32`` or ``mixed``, where the user names no precision."""
         return hardware.default_precision()
 
     def takes_one_thread(self, avx512: bool) -> bool:
-        """Whether it takes one thread per process on a CPU, for the sake of equal bits."""
+        """Whether it uses one thread per process on a CPU, so that results are equal bit for bit."""
         return False
 
 
-# In the order in which they are listed.
+# In the order of lists.
 ENGINES: Registry[EngineInfo] = Registry(
     {
         "openvino": "seg_batch.nn.engines.openvino:INFO",
@@ -69,15 +70,15 @@ ENGINES: Registry[EngineInfo] = Registry(
 
 
 def engine_names() -> tuple[str, ...]:
-    """What ``--engine`` takes."""
+    """The values of ``--engine``."""
     return (AUTO, *ENGINES)
 
 
 def info_of(engine: str) -> EngineInfo:
-    """Of an engine; of what is none, as a model that is a function, that nothing is known."""
+    """The info of an engine; defaults for any other predictor, such as a Python function."""
     return ENGINES[engine] if engine in ENGINES else EngineInfo(name=engine)
 
 
 def engine_on(*, gpu: bool) -> str:
-    """The first engine that uses a GPU where there is one; or that never does."""
+    """The first engine that uses a GPU where there is one, or the first that never does."""
     return next(name for name, info in ENGINES.items() if info.uses_gpu == gpu)

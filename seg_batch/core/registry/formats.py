@@ -1,4 +1,4 @@
-"""What is known of each file format before a library of it is loaded, and which there are."""
+"""The file formats, and what is known of each before its library is imported."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from seg_batch.core.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """What images are read from. ``title``: as messages list it. ``kind``: of all its images, or empty.
+    """A format of input images. ``title``: its name in messages. ``kind``: of all its images, or empty.
 
-    ``matches``: whether a file begins like one; ``gzipped``: whether one that is compressed whole is
-    read too. ``metadata``: of a format whose images are folders, files that mark one. ``open``: the
-    source of ``(path, volume=, staged=)``. ``stage``: of ``(path, folder)``, what workers read instead.
+    ``matches``: whether a file's first bytes are of this format; ``gzipped``: whether wholly compressed
+    files are read too. ``metadata``: files that mark a folder as an image of this format. ``open``:
+    ``(path, volume=, staged=)`` -> source. ``stage``: ``(path, folder)`` -> the copy that workers read
+    instead.
     """
 
     name: str
@@ -33,10 +34,10 @@ class Format:
 
 @dataclass(frozen=True, kw_only=True)
 class ProductFormat:
-    """What labels are written as. ``endings``: the first is the usual one; ``aliases``: other ways to
-    write one. ``holds_probabilities``: in the product itself, not beside it.
+    """A format of products. ``endings``: the usual one first; ``aliases``: other endings that are
+    accepted. ``holds_probabilities``: in the product itself, not in a file beside it.
 
-    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it.
+    ``write``: ``(part, store, spec, read, again, labels)`` -> writes ``part`` and checks it.
     """
 
     name: str
@@ -48,7 +49,7 @@ class ProductFormat:
     holds_probabilities: bool = False
 
 
-# The first that matches is taken.
+# The first match counts.
 FORMATS: Registry[Format] = Registry(
     {
         "geotiff": "seg_batch.io.formats.raster:GEOTIFF",
@@ -58,7 +59,7 @@ FORMATS: Registry[Format] = Registry(
         "zarr": "seg_batch.io.formats.zarr:ZARR",
     }
 )
-# The first of a kind is the usual one.
+# The first of a kind is the default.
 PRODUCTS: Registry[ProductFormat] = Registry(
     {
         "cog": "seg_batch.io.formats.raster:COG",
@@ -70,7 +71,7 @@ _LISTED = ("volume", "raster", "")
 
 
 def image_endings() -> tuple[str, ...]:
-    """How names of images end, in small letters: of volumes, of rasters, of what may be either."""
+    """Endings of images in lower case: of volumes, of rasters, then of formats for both."""
     return _endings(tuple(FORMATS))
 
 
@@ -81,7 +82,7 @@ def _endings(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def names_folder(name: str) -> bool:
-    """Whether an image of this name (in small letters) is a folder, and one thing all the same."""
+    """Whether a name in lower case is that of an image that is a folder."""
     return name.endswith(_folders(tuple(FORMATS)))
 
 
@@ -91,7 +92,7 @@ def _folders(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def split(path: str) -> tuple[str, str]:
-    """What stands before the ending of an image, and the ending, empty where it is none."""
+    """A path without the ending of an image, and that ending in any case, or ``""``."""
     endings = (ending for ending in image_endings() if path.lower().endswith(ending))
     at = len(path) - len(max(endings, key=len, default=""))
     return path[:at], path[at:]
@@ -102,11 +103,11 @@ def products_of(kind: str) -> list[ProductFormat]:
 
 
 def product_endings(kind: str) -> tuple[str, ...]:
-    """What the products of a kind of image may be asked to end in, the usual one first."""
+    """The endings of products for a kind of image, the default first."""
     return tuple(ending for product in products_of(kind) for ending in product.endings)
 
 
 def holds_probabilities(name: str) -> bool:
-    """Whether a product of this name holds its probabilities itself."""
+    """Whether a product of this name contains its probabilities."""
     inside = (product for product in PRODUCTS.values() if product.holds_probabilities)
     return any(name.endswith(product.endings) for product in inside)

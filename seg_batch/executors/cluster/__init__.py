@@ -1,1 +1,1 @@
-"""The cluster beneath a pool: which one, started how, with what certificates, and its workers looked at."""
+"""A Dask cluster beneath a pool: its settings, certificates and start, and the checks of its workers."""

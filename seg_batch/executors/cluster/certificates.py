@@ -1,9 +1,9 @@
-"""TLS for a cluster: a private set of certificates, and what Dask makes of it.
+"""TLS for a cluster: a private set of certificates, and Dask's ``Security`` made of it.
 
-Whoever can reach a Dask scheduler can run code on every worker, so over a network each end proves
-itself with a certificate of one private authority (CA). Its key is used once and never written: no
-more certificates of it can be made, by nobody. Dask compares no host names; belonging is the proof.
-With a client's certificate nobody can pose as a scheduler; it does let its owner add workers.
+Anyone who reaches a Dask scheduler can run code on every worker. So over a network each end proves
+itself with a certificate of one private certificate authority (CA). The CA's key is used once and never
+written, so that no further certificates can be made. Dask compares no host names: a certificate of the
+CA is the proof. A client's certificate can't be used as a scheduler; it does let its owner add workers.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import ClusterError, OutputError
+from seg_batch.core.hardware import user_cache
 
 ROLES = ("scheduler", "worker", "client")
 DAYS = 365
@@ -27,7 +29,7 @@ DAYS = 365
 def make_certs(folder: Path, hosts: Iterable[str] = (), days: int = DAYS) -> list[Path]:
     """A new set in ``folder``: ``ca.pem``, and per role ``ROLE.pem`` and ``ROLE-key.pem`` (0600).
 
-    OutputError where ``folder`` holds anything already: a set is never overwritten.
+    Returns its files. OutputError where ``folder`` is not empty: a set is never overwritten.
     """
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise OutputError(
@@ -38,7 +40,10 @@ def make_certs(folder: Path, hosts: Iterable[str] = (), days: int = DAYS) -> lis
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))  # 0700
     try:
         for name, data in _set(sorted({"localhost", "127.0.0.1", *hosts}), days).items():
-            _write(made / name, data)
+            mode = 0o600 if name.endswith("-key.pem") else 0o644
+            handle = os.open(made / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
         os.replace(made, folder)
     except OSError as error:
         raise OutputError(f"{folder} can't be written ({error.strerror}): name another") from None
@@ -47,27 +52,16 @@ def make_certs(folder: Path, hosts: Iterable[str] = (), days: int = DAYS) -> lis
     return sorted(folder.iterdir())
 
 
-def _write(path: Path, data: bytes) -> None:
-    mode = 0o600 if path.stem.endswith("-key") else 0o644
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-
-
 def _set(hosts: list[str], days: int) -> dict[str, bytes]:
     """File name -> contents (PEM) of a whole set."""
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-    )
     from cryptography.x509.oid import NameOID
 
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "segbatch private CA")])
     ca_key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.now(UTC)
+    now, pem = datetime.now(UTC), serialization.Encoding.PEM
 
     def signed(name: x509.Name, key: Any, extensions: list[tuple[Any, bool]]) -> bytes:
         builder = x509.CertificateBuilder(
@@ -80,30 +74,21 @@ def _set(hosts: list[str], days: int) -> dict[str, bytes]:
         )
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-        builder = builder.add_extension(identifier, False)
-        return builder.sign(ca_key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+        builder = builder.add_extension(issuer, False)
+        return builder.sign(ca_key, hashes.SHA256()).public_bytes(pem)
 
-    files = {"ca.pem": signed(authority, ca_key, _of_authority(ca_key))}
+    identifier = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
+    may_sign = _constraints(True, ("key_cert_sign", "crl_sign"))
+    files = {"ca.pem": signed(authority, ca_key, [*may_sign, (identifier, False)])}
     for role in ROLES:
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"segbatch {role}")])
-        files[f"{role}.pem"] = signed(name, key, _of_role(role, hosts))
+        files[f"{role}.pem"] = signed(name, key, _extensions(role, hosts))
         files[f"{role}-key.pem"] = key.private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+            pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     return files
-
-
-def _of_authority(key: Any) -> list[tuple[Any, bool]]:
-    from cryptography import x509
-
-    usage = dict.fromkeys(_USES, False) | {"key_cert_sign": True, "crl_sign": True}
-    return [
-        (x509.BasicConstraints(ca=True, path_length=0), True),
-        (x509.KeyUsage(**usage), True),
-        (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
-    ]
 
 
 _USES = (
@@ -112,28 +97,35 @@ _USES = (
 )
 
 
-def _of_role(role: str, hosts: list[str]) -> list[tuple[Any, bool]]:
+def _constraints(is_ca: bool, uses: tuple[str, ...]) -> list[tuple[Any, bool]]:
+    """Whether a certificate is an authority's, and what its key may be used for."""
+    from cryptography import x509
+
+    usage = x509.KeyUsage(**{name: name in uses for name in _USES})
+    return [
+        (x509.BasicConstraints(ca=is_ca, path_length=0 if is_ca else None), True),
+        (usage, True),
+    ]
+
+
+def _extensions(role: str, hosts: list[str]) -> list[tuple[Any, bool]]:
     """Workers and schedulers listen and connect; a client only connects."""
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID as Use
 
     purposes = [Use.CLIENT_AUTH] if role == "client" else [Use.SERVER_AUTH, Use.CLIENT_AUTH]
-    usage = dict.fromkeys(_USES, False) | {"digital_signature": True}
     return [
-        (x509.BasicConstraints(ca=False, path_length=None), True),
-        (x509.KeyUsage(**usage), True),
+        *_constraints(False, ("digital_signature",)),
         (x509.ExtendedKeyUsage(purposes), False),
-        (x509.SubjectAlternativeName([_named(host) for host in hosts]), False),
+        (x509.SubjectAlternativeName([_general_name(host) for host in hosts]), False),
     ]
 
 
-def _named(host: str) -> Any:
+def _general_name(host: str) -> Any:
     from cryptography import x509
 
-    try:
+    with suppress(ValueError):
         return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        pass
     try:
         return x509.DNSName(host)
     except ValueError:
@@ -141,34 +133,30 @@ def _named(host: str) -> Any:
 
 
 def security_of(folder: Path) -> Any:
-    """Dask's ``Security`` for a set in ``folder``: nothing unencrypted, both ends proven.
+    """Dask's ``Security`` for a set in ``folder``: encrypted only, both ends authenticated.
 
-    ClusterError, in one line, for a set that is incomplete, readable by others or expired.
+    ClusterError for a set that is incomplete, readable by others or expired.
     """
     from distributed import Security
 
     require_sound(folder)
-    pairs = {
+    files = {
         f"tls_{role}_{kind}": str(path)
         for role in ROLES
-        for kind, path in zip(("cert", "key"), _pair(folder, role), strict=True)
-        if path.exists()
+        for kind, ending in (("cert", ""), ("key", "-key"))
+        if (path := folder / f"{role}{ending}.pem").exists()
     }
-    return Security(tls_ca_file=str(folder / "ca.pem"), require_encryption=True, **pairs)
-
-
-def _pair(folder: Path, role: str) -> tuple[Path, Path]:
-    return folder / f"{role}.pem", folder / f"{role}-key.pem"
+    return Security(tls_ca_file=str(folder / "ca.pem"), require_encryption=True, **files)
 
 
 def require_sound(folder: Path) -> None:
-    """ClusterError unless ``folder`` has what a client needs, and no key in it lies open."""
+    """ClusterError unless ``folder`` has what a client needs, and no key in it is readable by others."""
     from cryptography import x509
 
-    for path in (folder / "ca.pem", *_pair(folder, "client")):
-        if not path.is_file():
+    for name in ("ca.pem", "client.pem", "client-key.pem"):
+        if not (folder / name).is_file():
             raise ClusterError(
-                f"{folder} has no {path.name}, so the cluster would turn us away: name a folder "
+                f"{folder} has no {name}, so the cluster would turn us away: name a folder "
                 "that `segbatch cluster certs` made"
             )
     for path in folder.glob("*-key.pem"):
@@ -178,20 +166,20 @@ def require_sound(folder: Path) -> None:
                 f"chmod 600 {path}, or make a new set if they may have done so"
             )
     try:
-        until = x509.load_pem_x509_certificate((folder / "client.pem").read_bytes())
+        certificate = x509.load_pem_x509_certificate((folder / "client.pem").read_bytes())
     except ValueError:
         raise ClusterError(f"{folder}/client.pem is no certificate: make a new set") from None
-    if until.not_valid_after_utc < datetime.now(UTC):
+    if (end := certificate.not_valid_after_utc) < datetime.now(UTC):
         raise ClusterError(
-            f"the certificates in {folder} expired on {until.not_valid_after_utc:%Y-%m-%d}: make "
+            f"the certificates in {folder} expired on {end:%Y-%m-%d}: make "
             "a new set with `segbatch cluster certs`, for every host"
         )
 
 
 def passing_certs() -> Path:
-    """A set for one run, in the user's own cache folder, which compute nodes are taken to share.
-    Those that killed runs of this host left are removed."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segbatch" / "tls"
+    """A new set for one run, in the user's cache folder, which compute nodes are assumed to share.
+    Sets left by killed runs of this host are removed."""
+    cache = user_cache("tls")
     mine = f"{socket.gethostname()}_"  # no host's name has one
     cache.mkdir(parents=True, exist_ok=True)
     for left in cache.glob(f"{mine}*"):

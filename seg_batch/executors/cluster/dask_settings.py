@@ -1,16 +1,16 @@
-"""How processes are started by us: Dask's settings, one process per GPU, signals.
+"""How we start processes: Dask's settings, one process per GPU, signals.
 
-Each task waits at the scheduler until a worker is free, so that none waits behind a slow one. What
-Dask measures of itself is turned down: at its own pace a scheduler without work takes 4 % of a core
-(38 ms a second, measured; 7 with these), which over a night of small inputs is more than their tasks.
-Its logs of messages keep few: each message holds the inputs it spoke of, 3 kB of them. A worker kept
-what its profiler saw in each of the last 1000 seconds, and grew by it.
+Each task waits at the scheduler until a worker is free, so that none waits behind a slow one. Dask's
+measurements of itself are slowed down: at its own pace an idle scheduler takes 4 % of a core (38 ms a
+second, measured; 7 with these), which in a run of many small inputs is more than their tasks. Its logs
+of messages are short: each message holds the inputs that it is about, 3 kB of them. The profiler is
+off: a worker kept its samples of each of the last 1000 seconds, and grew by them.
 
 ``CUDA_VISIBLE_DEVICES`` counts only when it is set before the first CUDA library is imported, so it
-goes into the environment a process is started with. It is the devices' own names that are handed on:
-where this process may use GPUs 2 and 3, its workers get 2 and 3, not 0 and 1.
+is part of the environment that a process is started with. It holds the devices' own names: where this
+process may use GPUs 2 and 3, its workers get 2 and 3, not 0 and 1.
 
-SIGINT and SIGTERM are heard by the coordinator alone.
+Only the coordinator receives SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def our_settings() -> AbstractContextManager[object]:
-    """For as long as a cluster is being started: its scheduler keeps what it found then. A nanny reads
-    them when it comes to it, which may be later: it is given ``SETTINGS`` as its ``config``."""
+    """Dask's configuration while a cluster starts, which its scheduler keeps. A nanny may read it later,
+    so it also gets ``SETTINGS`` as its ``config``."""
     import dask
-    import distributed  # noqa: F401  its own come first, else they would leave with ours
+    import distributed  # noqa: F401  loads its defaults first, else they would be undone with ours
 
     return dask.config.set(SETTINGS)
 
 
 def environment(worker: int, workers: int) -> dict[str, str]:
-    """What process number ``worker`` of ``workers`` is started with: its share of the cores, and its
-    own GPU where there are any (more processes than GPUs take them in turn)."""
+    """Variables for process number ``worker`` of ``workers``: its share of the cores, and its own GPU
+    where there are any (round-robin where there are more processes than GPUs)."""
     share = str(max(1, cores() // workers))
     devices = gpu_names()
     own = {VISIBLE: devices[worker % len(devices)]} if devices else {}
@@ -58,8 +58,8 @@ def environment(worker: int, workers: int) -> dict[str, str]:
 
 
 def cuda_cluster(workers: int, **arguments: Any) -> Any:
-    """dask-cuda's cluster of one process per GPU, or None where it is not installed, does not work
-    with this Dask, or the GPUs are fewer than the workers."""
+    """dask-cuda's cluster of one process per GPU; None where it is not installed, does not work with
+    this Dask, or there are fewer GPUs than workers."""
     devices = gpu_names()
     if not 0 < workers <= len(devices):
         return None
@@ -73,12 +73,12 @@ def cuda_cluster(workers: int, **arguments: Any) -> Any:
 
 @contextmanager
 def unheard() -> Iterator[None]:
-    """Threads and processes begun meanwhile, and those that they begin, never hear either.
+    """Threads and processes that start meanwhile, and their children, ignore both signals.
 
-    A terminal sends its interrupt, and systemd its SIGTERM, to all processes of a run. Were workers to
-    end by it, what they have in hand would be lost; when their coordinator ends, so do they.
+    A terminal sends its interrupt, and systemd its SIGTERM, to all processes of a run. A worker that
+    ended by it would lose its tasks; workers end with their coordinator instead.
     """
-    ensure_running()  # it unblocks both in the thread that begins it: here, and not later
+    ensure_running()  # it unblocks both signals in the thread that starts it, so it is started before
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield

@@ -1,8 +1,8 @@
-"""The Dask cluster classes that a spec may name: found, completed with what our work needs, started.
+"""The Dask cluster classes that a cluster spec may name: imported, given our defaults, started.
 
-What a spec's arguments leave open is settled here: as many tasks at once as a plan promises memory
-for, no pausing and spilling (the plan has promised less), pages of the scheduler on loopback only,
-and for a queue certificates of this run's own when no others are named.
+Defaults for what a spec's arguments leave open: as many tasks at once as the plan counts memory for,
+no pausing and spilling (the plan's memory is below that), the scheduler's pages on loopback only, and
+for a batch queue certificates of this run's own unless others are named.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ from seg_batch.executors.cluster.dask_settings import SETTINGS, environment
 from seg_batch.executors.pool import IN_FLIGHT
 
 LOOPBACK = "127.0.0.1:0"
+ON_THIS_MACHINE = {
+    "threads_per_worker": IN_FLIGHT,
+    "memory_limit": 0,
+    "dashboard_address": LOOPBACK,
+    "silence_logs": 50,
+}
 STAGGER = 0.05  # of a lifetime: workers end one after another
 MEMORY_OFF = tuple(f"DASK_DISTRIBUTED__WORKER__MEMORY__{what}=False"
                    for what in ("TARGET", "SPILL", "PAUSE", "TERMINATE"))  # fmt: skip
@@ -34,14 +40,13 @@ KEEPING_LITTLE = tuple(
 
 
 def start_cluster(spec: ClusterSpec, workers: int, certs: Path | None) -> Any:
-    """The cluster that ``spec`` names, asked for ``workers`` processes (or its own bounds).
+    """The cluster that ``spec`` names, scaled to ``workers`` processes (or to the spec's own bounds).
 
-    ClusterError, in one line, for a library that is missing, an argument that is unknown, and
-    whatever the class itself complains of.
+    ClusterError, in one line, for a missing library, an unknown argument, and any error of the class.
     """
     factory = class_of(spec.cluster)
     _require_known(spec, factory)
-    arguments = _COMPLETED.get(_family(spec), _as_given)(spec, workers)
+    arguments = _COMPLETED.get(_family(spec), lambda spec, _: dict(spec.arguments))(spec, workers)
     if certs is not None:
         arguments["security"] = security_of(certs)
     try:
@@ -79,8 +84,8 @@ def _family(spec: ClusterSpec) -> str:
 
 
 def _scale(cluster: Any, spec: ClusterSpec, workers: int) -> None:
-    """Ask for the processes. Jobs of a queue end before the work does (lifetime, ``scancel``, a node
-    that fails), so there the number is kept up; elsewhere a nanny restarts what dies."""
+    """Request the processes. Jobs of a queue may end before the work does (lifetime, ``scancel``, a
+    failed node), so there their number is maintained; elsewhere a nanny restarts dead processes."""
     if spec.adapt:
         cluster.adapt(minimum=spec.adapt.minimum, maximum=spec.adapt.maximum)
     elif _family(spec) == "queue":
@@ -90,7 +95,7 @@ def _scale(cluster: Any, spec: ClusterSpec, workers: int) -> None:
 
 
 def _known(factory: Any) -> set[str]:
-    """Names of the arguments that a class and what it passes them on to take."""
+    """Names of the arguments of a class and of the classes that it passes them on to."""
     if not inspect.isclass(factory):
         return set()
     makers = [*factory.__mro__, *getattr(factory, "job_cls", object).__mro__]
@@ -98,19 +103,19 @@ def _known(factory: Any) -> set[str]:
         from distributed import Nanny, Worker
 
         makers += [*Nanny.__mro__, *Worker.__mro__]
-    found = {
+    names = {
         name
         for maker in makers
         if "__init__" in vars(maker) and maker is not object
         for name, parameter in inspect.signature(maker.__init__).parameters.items()
         if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     }
-    return found - {"self"}
+    return names - {"self"}
 
 
 def _require_known(spec: ClusterSpec, factory: Any) -> None:
     if _family(spec) not in ("queue", "LocalCluster"):
-        return  # they complain themselves
+        return  # these raise an error themselves
     known = _known(factory)
     for name in spec.arguments:
         if name not in known:
@@ -119,32 +124,24 @@ def _require_known(spec: ClusterSpec, factory: Any) -> None:
             )
 
 
-def _as_given(spec: ClusterSpec, workers: int) -> dict[str, Any]:
-    return dict(spec.arguments)
-
-
 def _local(spec: ClusterSpec, workers: int) -> dict[str, Any]:
-    given = dict(spec.arguments)
+    arguments = spec.arguments
     lifetime = {} if spec.lifetime_s is None else {"lifetime": spec.lifetime_s}
     return {
-        "threads_per_worker": IN_FLIGHT,
+        **ON_THIS_MACHINE,
         "processes": True,
-        "memory_limit": 0,
-        "dashboard_address": LOOPBACK,
-        "silence_logs": 50,
         **lifetime,
-        **given,
+        **arguments,
         "n_workers": 0,
-        "env": {**environment(0, workers), **_mapping(given, "env")},
-        "config": {**SETTINGS, **_mapping(given, "config")},
+        "env": {**environment(0, workers), **_mapping(arguments, "env")},
+        "config": {**SETTINGS, **_mapping(arguments, "config")},
     }
 
 
 def _cuda(spec: ClusterSpec, workers: int) -> dict[str, Any]:
-    own = {"threads_per_worker": IN_FLIGHT, "memory_limit": 0, "dashboard_address": LOOPBACK}
-    counted = {"n_workers": workers} if spec.workers else {}
+    number = {"n_workers": workers} if spec.workers else {}
     config = {**SETTINGS, **_mapping(spec.arguments, "config")}
-    return {**own, "silence_logs": 50, **counted, **spec.arguments, "config": config}
+    return {**ON_THIS_MACHINE, **number, **spec.arguments, "config": config}
 
 
 def _kubernetes(spec: ClusterSpec, workers: int) -> dict[str, Any]:
@@ -152,70 +149,72 @@ def _kubernetes(spec: ClusterSpec, workers: int) -> dict[str, Any]:
 
 
 def _ssh(spec: ClusterSpec, workers: int) -> dict[str, Any]:
-    given = dict(spec.arguments)
+    arguments = spec.arguments
     lifetime = {} if spec.lifetime_s is None else {"lifetime": spec.lifetime}
     worker = {"nthreads": IN_FLIGHT, "memory_limit": 0, **lifetime}
     return {
-        **given,
-        "worker_options": {**worker, **_mapping(given, "worker_options")},
-        "scheduler_options": {
-            "dashboard_address": LOOPBACK,
-            **_mapping(given, "scheduler_options"),
-        },
+        **arguments,
+        "worker_options": {**worker, **_mapping(arguments, "worker_options")},
+        "scheduler_options": _scheduler_options(arguments),
     }
 
 
+def _scheduler_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"dashboard_address": LOOPBACK, **_mapping(arguments, "scheduler_options")}
+
+
 def _queue(spec: ClusterSpec, workers: int) -> dict[str, Any]:
-    given = dict(spec.arguments)
+    arguments = spec.arguments
+    processes = _whole(arguments, "processes")
     extra = ["--nthreads", str(IN_FLIGHT), "--dashboard-address", LOOPBACK]
     if spec.lifetime_s is not None:
         stagger = spec.lifetime_s * STAGGER
         extra += ["--lifetime", f"{spec.lifetime_s - stagger:.0f}s"]
         extra += ["--lifetime-stagger", f"{stagger:.0f}s"]
-    done = {
-        **given,
-        "processes": _whole(given, "processes"),
-        "worker_extra_args": [*extra, *_words(given, "worker_extra_args")],
-        "scheduler_options": {
-            "dashboard_address": LOOPBACK,
-            **_mapping(given, "scheduler_options"),
-        },
+    completed = {
+        **arguments,
+        "processes": processes,
+        "worker_extra_args": [*extra, *_words(arguments, "worker_extra_args")],
+        "scheduler_options": _scheduler_options(arguments),
     }
-    if spec.cluster != "dask_jobqueue.local.LocalCluster":  # its jobs are no scripts
-        share = max(1, _whole(given, "cores") // _whole(given, "processes"))
+    if spec.cluster != "dask_jobqueue.local.LocalCluster":  # its jobs have no scripts
+        share = max(1, _whole(arguments, "cores") // processes)
         threads = (f"TF_NUM_INTRAOP_THREADS={share}", "TF_NUM_INTEROP_THREADS=1")
         settings = ("PYTHONSAFEPATH=1", *threads, *MEMORY_OFF, *KEEPING_LITTLE)
         lines = [f"export {setting}" for setting in settings]
-        done["job_script_prologue"] = [*lines, *_words(given, "job_script_prologue")]
-    return done
+        completed["job_script_prologue"] = [*lines, *_words(arguments, "job_script_prologue")]
+    return completed
 
 
-def _words(given: Mapping[str, Any], name: str) -> list[str]:
-    """A list among the arguments; empty where it is not given. ClusterError for anything else: a
-    text would be taken letter by letter."""
-    found = given.get(name)
-    if found is None:
-        return []
-    if isinstance(found, list) and all(isinstance(word, str) for word in found):
-        return found
-    raise ClusterError(f"arguments: {name}: {found!r} is no list of words: write [one, two]")
+def _words(arguments: Mapping[str, Any], name: str) -> list[str]:
+    """A list of words; a plain text would be taken letter by letter."""
+
+    def are_words(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+    return list(_argument(arguments, name, [], are_words, "list of words: write [one, two]"))
 
 
-def _mapping(given: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = given.get(name)
-    if found is None or isinstance(found, dict):
-        return found or {}
-    raise ClusterError(f"arguments: {name}: {found!r} is no mapping: write {{name: value}}")
+def _mapping(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
+    advice = "mapping: write {name: value}"
+    return dict(_argument(arguments, name, {}, lambda value: isinstance(value, dict), advice))
 
 
-def _whole(given: Mapping[str, Any], name: str) -> int:
-    """A number from 1 on; 1 where it is not given."""
-    found = given.get(name)
-    if found is None:
-        return 1
-    if isinstance(found, int) and not isinstance(found, bool) and found > 0:
-        return found
-    raise ClusterError(f"arguments: {name}: {found!r} is no whole number from 1 on: write one")
+def _whole(arguments: Mapping[str, Any], name: str) -> int:
+    def is_positive(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+    return int(_argument(arguments, name, 1, is_positive, "whole number from 1 on: write one"))
+
+
+def _argument(
+    arguments: Mapping[str, Any], name: str, default: Any, fits: Callable[[Any], bool], kind: str
+) -> Any:
+    """The argument, or the default where it is missing; ClusterError unless it ``fits``."""
+    value = arguments.get(name)
+    if value is None or fits(value):
+        return default if value is None else value
+    raise ClusterError(f"arguments: {name}: {value!r} is no {kind}")
 
 
 _COMPLETED: Mapping[str, Callable[[ClusterSpec, int], dict[str, Any]]] = {
@@ -228,22 +227,22 @@ _COMPLETED: Mapping[str, Callable[[ClusterSpec, int], dict[str, Any]]] = {
 
 
 def opens_to_others(spec: ClusterSpec) -> bool:
-    """Whether the scheduler listens where other hosts reach it, and we make it."""
+    """Whether we start a scheduler that other hosts can reach."""
     return _family(spec) == "queue"
 
 
 def walltime_s(spec: ClusterSpec) -> float | None:
-    """How long a job of this spec may run: its own argument, or the site's Dask settings."""
+    """Seconds that a job of this spec may run: from its arguments, or the site's Dask settings."""
     if _family(spec) != "queue":
         return None
-    told = spec.arguments.get("walltime")
-    if told is None:
+    walltime = spec.arguments.get("walltime")
+    if walltime is None:
         import dask
 
         class_of(spec.cluster)  # reads the site's settings
         queue = spec.cluster.rpartition(".")[2].removesuffix("Cluster").lower()
-        told = dask.config.get(f"jobqueue.{queue}.walltime", None)
-    return None if told is None else _queue_seconds(str(told))
+        walltime = dask.config.get(f"jobqueue.{queue}.walltime", None)
+    return None if walltime is None else _queue_seconds(str(walltime))
 
 
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
@@ -264,9 +263,9 @@ def _queue_seconds(text: str) -> float | None:
 
 
 def lifetime_advice(spec: ClusterSpec) -> tuple[str, ...]:
-    """A line where jobs would be ended by their wall time in the middle of a block.
+    """A line for the user where the wall time would end jobs in the middle of a block.
 
-    ClusterError for a lifetime that is not before it.
+    ClusterError for a lifetime that is not below the wall time.
     """
     limit = walltime_s(spec)
     if limit is None or "--lifetime" in _words(spec.arguments, "worker_extra_args"):

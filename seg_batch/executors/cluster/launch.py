@@ -1,4 +1,4 @@
-"""From a cluster spec to a pool: of our own making on this machine, by a class, or by address."""
+"""From a cluster spec to a pool: on this machine, from a cluster class, or at an address."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from seg_batch.executors.cluster.dask_settings import (
     unheard,
 )
 from seg_batch.executors.cluster.deploy import (
-    LOOPBACK,
+    ON_THIS_MACHINE,
     lifetime_advice,
     opens_to_others,
     start_cluster,
@@ -34,7 +34,7 @@ from seg_batch.executors.cluster.preflight import (
 )
 from seg_batch.executors.cluster.requirements import WorkerRequirements
 from seg_batch.executors.dask_pool import DaskPool, end
-from seg_batch.executors.pool import IN_FLIGHT, InlinePool, Pool
+from seg_batch.executors.pool import InlinePool, Pool
 
 CONNECT_S = 10
 LOCAL_S = 300  # for all processes of this machine to start, busy as it may be
@@ -46,11 +46,10 @@ def open_pool(
     workers: int,
     needs: WorkerRequirements | None = None,
 ) -> Iterator[Pool]:
-    """The pool that ``--cluster`` names: a word, an address, a YAML file, or what such a file holds.
+    """The pool that ``--cluster`` names: a word, an address, a YAML file, or the content of such a file.
 
-    ``auto`` stays in this process for one worker and makes a local cluster for several. Every worker
-    is asked whether it has what the run ``needs`` before the pool is handed out; ClusterError, in one
-    line, says what is wrong.
+    ``auto`` is this process for one worker, and a local cluster for several. Every worker is checked
+    for what the run ``needs`` before the pool is yielded; ClusterError, in one line, if it lacks it.
     """
     spec = read_spec(cluster)
     if spec.cluster == "inline" or (spec.cluster == "auto" and workers == 1):
@@ -83,26 +82,17 @@ def _dask_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPo
 def local_pool(workers: int) -> DaskPool:
     """A Dask cluster of ``workers`` spawned processes here, sharing the cores (one per GPU).
 
-    Dask's own memory limits stay off: the plan has promised less, and a paused worker helps no one.
+    Dask's own memory limits are off: the plan's memory is below them, and a paused worker only delays.
     """
     from distributed import LocalCluster
 
-    arguments = {
-        "threads_per_worker": IN_FLIGHT,
-        "host": "127.0.0.1",
-        "dashboard_address": LOOPBACK,
-        "memory_limit": 0,
-        "silence_logs": 50,
-        "config": SETTINGS,
-    }
+    arguments: dict[str, Any] = {**ON_THIS_MACHINE, "host": "127.0.0.1", "config": SETTINGS}
     with unheard(), our_settings():
         cluster = cuda_cluster(workers, **arguments)
         if cluster is None:
-            cluster = LocalCluster(
-                n_workers=0, processes=True, env=environment(0, workers), **arguments
-            )
+            cluster = LocalCluster(n_workers=0, processes=True, **arguments)
             plain = cluster.new_spec
-            for worker in range(workers):  # each with a spec of its own: it is read when it starts
+            for worker in range(workers):  # each with its own spec, which is read when it starts
                 own = {**plain["options"], "env": environment(worker, workers)}
                 cluster.new_spec = {**plain, "options": own}
                 cluster.scale(worker + 1)
@@ -115,7 +105,7 @@ def local_pool(workers: int) -> DaskPool:
 
 
 def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPool:
-    """A cluster of the class that ``spec`` names; closed again by ``last_first``."""
+    """A cluster of the class that ``spec`` names; ``last_first`` closes it."""
     advice = lifetime_advice(spec)
     certs = Path(spec.security) if spec.security else None
     if certs is None and opens_to_others(spec):
@@ -158,7 +148,7 @@ def remote_pool(spec: ClusterSpec) -> DaskPool:
 def _client(of: Any, **arguments: Any) -> Any:
     from distributed import Client
 
-    with our_settings():  # it keeps a log of its own of what it sent
+    with our_settings():  # a client logs the messages that it sends, too
         return Client(of, set_as_default=False, **arguments)
 
 
@@ -171,7 +161,7 @@ def _await_workers(client: Any, number: int, limit_s: float, why: str) -> None:
 
 
 def _dashboard(scheduler: Any) -> str | None:
-    """Where the scheduler of this process shows its pages: with bokeh the live ones, else tables."""
+    """The address of a local scheduler's pages: live ones with bokeh, else tables."""
     server = getattr(scheduler, "http_server", None)
     if server is None:
         return None
@@ -180,7 +170,7 @@ def _dashboard(scheduler: Any) -> str | None:
 
 
 def _unused_gpus(needs: WorkerRequirements, answers: dict[str, dict[str, Any]]) -> tuple[str, ...]:
-    idle = sum(found["gpus"] > 0 for found in answers.values())
+    idle = sum(facts["gpus"] > 0 for facts in answers.values())
     if not idle or needs.on_gpu or not needs.libraries:
         return ()
     using = engine_on(gpu=True)

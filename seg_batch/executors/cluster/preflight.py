@@ -1,7 +1,7 @@
-"""Before any work every worker is asked once what it has; one that does not fit refuses the run.
+"""Preflight: before any work each worker reports what it has, and one that does not fit ends the run.
 
-Paths are tried in both directions: each worker must read a file that was written here beside the
-output, and here the file must be read that each worker wrote.
+Shared paths are tried in both directions: each worker must read a probe file that was written here
+beside the output, and the file that each worker wrote must be readable here.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ type Answers = dict[str, dict[str, Any]]  # worker -> its facts
 
 
 def check_workers(pool: Pool, needs: WorkerRequirements) -> tuple[WorkerRequirements, Answers]:
-    """The needs with everything settled, and what each worker said of itself.
+    """The needs with versions, identities and device filled in, and the facts of each worker.
 
-    Raises ClusterError, in one line that names a worker, what it has and what is needed.
+    ClusterError, in one line that names a worker, what it has and what is needed.
     """
     settled = replace(
         needs,
@@ -47,12 +47,12 @@ def check_workers(pool: Pool, needs: WorkerRequirements) -> tuple[WorkerRequirem
         outputs=tuple(dict.fromkeys(str(existing(Path(f))) for f in needs.outputs)),
     )
     with _probing(settled.outputs) as probe:
-        asked = replace(settled, probe=probe if settled.outputs else "")
-        answers = _answers(pool, asked)
-        devices = Counter(found["device"] for found in answers.values())
+        probing = replace(settled, probe=probe if settled.outputs else "")
+        answers = _answers(pool, probing)
+        devices = Counter(seen["device"] for seen in answers.values())
         settled = replace(settled, device=devices.most_common(1)[0][0])  # all must have that one
-        for worker, found in answers.items():
-            if why := mismatch(found, settled) or _unseen(found, asked):
+        for worker, seen in answers.items():
+            if why := mismatch(seen, settled) or _probe_mismatch(seen, probing):
                 raise ClusterError(f"worker {worker} {why}")
     if needs.memory_bytes:
         _require_free(pool, needs.memory_bytes, answers)
@@ -60,16 +60,16 @@ def check_workers(pool: Pool, needs: WorkerRequirements) -> tuple[WorkerRequirem
 
 
 def require_memory(pool: Pool, needed_bytes: int) -> None:
-    """ClusterError where a worker has less free memory than one process is promised to take."""
+    """ClusterError where a worker has less free memory than one process is planned to take."""
     _require_free(pool, needed_bytes, _answers(pool, WorkerRequirements()))
 
 
 def require_same_scheduler(client: Any) -> None:
-    """ClusterError when a scheduler that was there before us has other versions: it reads each task."""
+    """ClusterError when an existing scheduler has other versions: it unpickles tasks, too."""
     here, address = dict(required_versions(BASE)), client.scheduler.address
     try:
         there = dict(client.run_on_scheduler(required_versions, BASE))
-    except Exception as error:  # of whatever its Python makes of ours
+    except Exception as error:  # its Python may fail on ours in any way
         client.close(timeout=2)
         raise ClusterError(
             f"the Dask scheduler at {address} can't run segbatch ({type(error).__name__}: {error}): "
@@ -85,14 +85,14 @@ def require_same_scheduler(client: Any) -> None:
 
 
 def latecomer_requirements(needs: WorkerRequirements) -> WorkerRequirements:
-    """What a worker must have that comes when the run is under way: of the inputs the folders, for
-    what is done may have been moved away since."""
+    """The requirements of a worker that joins later. Of inputs it is their folders, since inputs that
+    are done may have been moved away."""
     folders = dict.fromkeys(os.path.dirname(path) or "." for path, _ in needs.identities)
     return replace(needs, identities=tuple((folder, identity(folder)) for folder in folders))
 
 
 def _answers(pool: Pool, needs: WorkerRequirements) -> Answers:
-    found: Answers = {}
+    answers: Answers = {}
     for worker, answer in pool.answers(worker_facts, needs).items():
         if isinstance(answer, ImportError):
             raise ClusterError(
@@ -107,21 +107,22 @@ def _answers(pool: Pool, needs: WorkerRequirements) -> Answers:
         if isinstance(answer, Exception):
             why = f"{type(answer).__name__}: {answer}"
             raise ClusterError(f"worker {worker} can't be asked what it has ({why}): restart it")
-        found[worker] = answer
-    return found
+        answers[worker] = answer
+    return answers
 
 
 def _require_free(pool: Pool, needed: int, answers: Answers) -> None:
-    beside = Counter(found["host"] for found in answers.values())
+    beside = Counter(seen["host"] for seen in answers.values())
     limits = pool.memory_limits()
-    for worker, found in answers.items():
-        if why := out_of_memory(needed, found, beside[found["host"]], limits.get(worker, 0)):
+    for worker, seen in answers.items():
+        if why := out_of_memory(needed, seen, beside[seen["host"]], limits.get(worker, 0)):
             raise ClusterError(f"worker {worker} {why}")
 
 
 @contextmanager
 def _probing(folders: tuple[str, ...]) -> Iterator[str]:
-    """A file of that name and content in each folder; it and those of the workers are removed."""
+    """Write a file of the yielded name and content into each folder; remove it and the workers' files
+    at the end."""
     probe = f"{PROBE}{os.getpid()}_{socket.gethostname()}_{uuid.uuid4().hex}"
     try:
         for folder in folders:
@@ -140,15 +141,15 @@ def _probing(folders: tuple[str, ...]) -> Iterator[str]:
 
 
 def _is_orphan(probe: str) -> bool:
-    """Whether its coordinator was killed on this machine, and could not remove it."""
+    """Whether the coordinator that wrote it ran on this machine and was killed."""
     pid, _, rest = probe.removeprefix(PROBE).partition("_")
     here = rest.rpartition("_")[0] == socket.gethostname()
     return here and pid.isdigit() and not is_running(int(pid))
 
 
-def _unseen(found: dict[str, Any], needs: WorkerRequirements) -> str | None:
-    """Why what a worker wrote beside the output can't be trusted to arrive here."""
-    for folder, name in found["outputs"].items():
+def _probe_mismatch(seen: dict[str, Any], needs: WorkerRequirements) -> str | None:
+    """Why files that a worker writes beside the output do not arrive here; None when they do."""
+    for folder, name in seen["outputs"].items():
         if needs.probe and read_soon(Path(folder, name)) != name:
             return (
                 f"writes to a {folder} that is another one here: put the output on a file system "

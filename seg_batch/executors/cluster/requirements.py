@@ -1,7 +1,7 @@
-"""What a run needs of its workers, and what a worker says of itself. No Dask here.
+"""What a run needs of its workers, and the facts that a worker reports. No Dask here.
 
-The same question is put to every worker before the work, and again, in the worker, when one that
-came late gets its first task: ``misfit(facts(needs), needs)`` is None, or why it may not take part.
+Every worker is checked before the work, and a worker that joins later before its first task:
+``mismatch(worker_facts(needs), needs)`` is None, or the reason why it may not take part.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ type Pairs = tuple[tuple[str, str], ...]
 class WorkerRequirements:
     """What every worker must have.
 
-    ``libraries``: names whose versions must be those of here, beside ``BASE``. ``weights``: path and
-    sha256 of each model. ``memory_bytes``: what one process is planned to take; 0: not asked.
-    ``on_gpu``: the engine uses a GPU where there is one; ``mixed``: it computes in half precision. On
-    another device it gives other bytes. ``inputs`` and ``outputs``: paths to read, and folders to
-    write in. The rest is settled by ``preflight.check_workers``.
+    ``libraries``: names whose versions must equal those of this process, beside ``BASE``. ``weights``:
+    path and sha256 of each model. ``memory_bytes``: planned for one process; 0: not checked.
+    ``on_gpu``: the engine uses a GPU where there is one; ``mixed``: it computes in half precision.
+    Both make the bytes of a result depend on the device. ``inputs`` and ``outputs``: paths to read,
+    and folders to write in. ``preflight.check_workers`` fills in the other fields.
     """
 
     libraries: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class WorkerRequirements:
 
 
 def required_versions(names: tuple[str, ...]) -> Pairs:
-    """Installed versions, by name; ``"none"`` for what is not there."""
+    """Installed versions, by name; ``"none"`` for what is not installed."""
     return tuple((name, _version(name)) for name in names)
 
 
@@ -67,7 +67,7 @@ def _version(name: str) -> str:
 
 
 def device(needs: WorkerRequirements) -> str:
-    """What a network computes on here, as far as the bytes of its result depend on it."""
+    """The device that a network uses here, as far as the bytes of its result depend on it."""
     if needs.on_gpu and hardware.gpus():
         return "GPU"
     if needs.mixed:
@@ -76,7 +76,7 @@ def device(needs: WorkerRequirements) -> str:
 
 
 def identity(path: str) -> str:
-    """By what a file is known to be the same one elsewhere: its size and how it begins."""
+    """What identifies a file on another host: its size and the hash of its beginning."""
     try:
         if os.path.isdir(path):
             return "a folder"
@@ -88,7 +88,7 @@ def identity(path: str) -> str:
 
 
 def weights_sha256(path: str) -> str:
-    """Of all files of a model's weights; ``"nothing"`` where they can't be read."""
+    """sha256 of a model's files; ``"nothing"`` where they can't be read."""
     try:
         return files.sha256(Path(path))
     except OSError:
@@ -96,7 +96,7 @@ def weights_sha256(path: str) -> str:
 
 
 def worker_facts(needs: WorkerRequirements) -> dict[str, Any]:
-    """What this process has of what is needed. Plain values: they travel between versions."""
+    """What this process has of what is needed, as plain values, which other versions can read."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -113,8 +113,8 @@ def worker_facts(needs: WorkerRequirements) -> dict[str, Any]:
 
 
 def _probed(folder: Path, probe: str) -> str:
-    """Read the coordinator's probe in ``folder`` and write one of our own; its name, or ``""`` where
-    that is not possible. Without a probe, whether there is such a folder: its own name."""
+    """Read the coordinator's probe file in ``folder`` and write one; its name, or ``""`` on failure.
+    Without a probe: the name of the folder if it exists."""
     if not probe:
         return str(folder) if folder.is_dir() else ""
     if read_soon(folder / probe) != probe:
@@ -128,7 +128,7 @@ def _probed(folder: Path, probe: str) -> str:
 
 
 def read_soon(path: Path) -> str:
-    """The text of a small file that should be there, or ``""``."""
+    """The text of a small file that may take ``LATE_S`` to appear, or ``""``."""
     deadline = time.monotonic() + LATE_S
     while True:
         try:
@@ -148,20 +148,20 @@ def rss_bytes() -> int:
 
 
 def free_bytes() -> int:
-    """Memory that can still be taken on this host, or in the control group of this job."""
+    """Free memory of this host, or of the control group of this job when that is smaller."""
     return max(0, min([hardware.available_bytes(), *_cgroups_free()]))
 
 
 def _cgroups_free() -> list[int]:
-    """For the group of this process and those around it that have a limit (cgroup v2)."""
+    """Free bytes of each group with a limit that holds this process (cgroup v2)."""
     try:
         own = Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2].lstrip("/")
     except OSError:
         return []
     root = Path("/sys/fs/cgroup")
-    found = []
+    free = []
     for group in [root / own, *(root / own).parents]:
-        if root not in (group, *group.parents):
+        if not group.is_relative_to(root):
             break
         try:
             limit = int((group / "memory.max").read_text())
@@ -169,32 +169,32 @@ def _cgroups_free() -> list[int]:
             stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         except (OSError, ValueError):
             continue
-        found.append(limit - used + int(stat.get("inactive_file", 0)))
-    return found
+        free.append(limit - used + int(stat.get("inactive_file", 0)))
+    return free
 
 
-def mismatch(found: dict[str, Any], needs: WorkerRequirements) -> str | None:
-    """Why a worker with these facts can't do the work, to follow its name; None when it can."""
+def mismatch(seen: dict[str, Any], needs: WorkerRequirements) -> str | None:
+    """Why a worker with these facts can't do the work, as text after its name; None when it can."""
     for name, wanted in needs.versions:
-        if (has := found["versions"].get(name)) != wanted:
+        if (has := seen["versions"].get(name)) != wanted:
             what = f"has no {name}" if has == "none" else f"runs {name} {has}"
             return (
                 f"{what}, this is {wanted}, so blocks could differ: install one version everywhere"
             )
     for path, wanted in needs.weights:
-        if (has := found["weights"].get(path)) != wanted:
+        if (has := seen["weights"].get(path)) != wanted:
             what = "does not see" if has == "nothing" else f"has other weights ({str(has)[:12]}) at"
             return f"{what} {path}, needed are {wanted[:12]}: {_SHARE}"
     for path, wanted in needs.identities:
-        if (has := found["inputs"].get(path)) != wanted:
+        if (has := seen["inputs"].get(path)) != wanted:
             what = "does not see" if has == "nothing" else f"sees another file ({has}) at"
             return f"{what} {path}: {_SHARE}"
     for folder in needs.outputs:
-        if not found["outputs"].get(folder):
+        if not seen["outputs"].get(folder):
             return f"does not see what is written to {folder}, or can't write there: {_SHARE}"
-    if needs.device and found["device"] != needs.device:
+    if needs.device and seen["device"] != needs.device:
         return (
-            f"computes on a {found['device']} and others on a {needs.device}, so blocks would "
+            f"computes on a {seen['device']} and others on a {needs.device}, so blocks would "
             f"differ: use workers of one kind, or --engine {engine_on(gpu=False)} --precision float32"
         )
     return None
@@ -203,10 +203,10 @@ def mismatch(found: dict[str, Any], needs: WorkerRequirements) -> str | None:
 _SHARE = "put model, input and output on a file system that all workers share"
 
 
-def out_of_memory(needed: int, found: dict[str, Any], beside: int, limit: int) -> str | None:
-    """Why ``beside`` workers on one host, each of which may take ``needed`` bytes, do not fit into
-    what ``found`` says is free; ``limit``: what Dask lets each have (0: no limit)."""
-    free = found["free_bytes"] // beside + found["rss_bytes"]
+def out_of_memory(needed: int, seen: dict[str, Any], beside: int, limit: int) -> str | None:
+    """Why ``needed`` bytes each for ``beside`` workers on one host exceed the free memory in the facts
+    ``seen``; None when they fit. ``limit``: Dask's limit for each worker (0: none)."""
+    free = seen["free_bytes"] // beside + seen["rss_bytes"]
     free = min(free, limit) if limit else free
     if needed <= free:
         return None

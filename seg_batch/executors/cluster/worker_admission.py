@@ -1,8 +1,8 @@
-"""What runs in a worker around a task or a question.
+"""Worker admission: a check in the worker around each task or question.
 
-Workers come after a run has begun: jobs that waited in a queue, processes restarted by their nanny.
-Each checks itself before its first task. One that does not fit says why, leaves the cluster and
-gives its task back; Dask lets such workers join, whatever their plugins raise.
+Workers join after a run has started: jobs that waited in a queue, processes that their nanny restarted.
+Each checks itself before its first task. One that does not fit reports why, leaves the cluster and
+returns its task; Dask lets such workers join whatever their plugins raise.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _fits: set[WorkerRequirements] = set()
 
 
 async def answered(function: Callable[..., Any], *args: Any) -> Any:
-    """``function(*args)`` beside the worker's event loop, which goes on meanwhile."""
+    """``function(*args)`` in a thread, so that the worker's event loop is not blocked."""
     return await asyncio.to_thread(function, *args)
 
 
 def run_if_fit(needs: WorkerRequirements, function: Callable[..., Any], *args: Any) -> Any:
-    """``function(*args)``, in a worker that has what the run needs."""
+    """``function(*args)``, if this worker has what the run needs; else the worker leaves."""
     if needs not in _fits:
         if why := mismatch(worker_facts(needs), needs):
             _leave(why)
@@ -35,7 +35,7 @@ def run_if_fit(needs: WorkerRequirements, function: Callable[..., Any], *args: A
 
 
 def _leave(why: str) -> None:
-    """Retire this worker; raises what makes Dask do the task elsewhere."""
+    """Retire this worker; raises ``Reschedule``, with which Dask repeats the task elsewhere."""
     from distributed import Reschedule, get_worker
     from distributed.core import Status
 

@@ -1,8 +1,8 @@
-"""Workers that die or are cut off, as the scheduler sees it: of whatever cluster, and each once.
+"""Workers that die or are cut off, as any cluster's scheduler reports them; each once.
 
-Also processes of our own cluster that died while they were starting: begun anew. A nanny restarts a
-worker that dies at work; one that dies on its way there, it gives up, and Dask never looks again. On a
-machine with too little memory, a night would lose one worker after the other.
+Also the respawn of our own cluster's processes that died while they started. A nanny restarts a worker
+that dies at work, but gives up one that dies before, and Dask never retries. On a machine with too
+little memory a run would lose one worker after the other.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 
 Event = tuple[float, dict[str, Any]]
 
-# By how the scheduler names what made it give a worker up.
+# The scheduler's name of what made it give up a worker -> the reason for the user.
 _WHY = {
     "handle-worker-cleanup": "its process ended, or the link to it was cut",
     "check-worker-ttl": "nothing was heard of it for too long: it was suspended, or cut off",
 }
 
-GIVEN_UP = ("closed", "failed")  # what a nanny's status is called then
+GIVEN_UP = ("closed", "failed")  # a nanny's status after that
 
 
 class WorkerEvents:
-    """Listens from now on. Whoever leaves as agreed (retired, scaled down, at the end of its lifetime)
-    is not lost."""
+    """Collects the losses from now on. A worker that leaves as planned (retired, scaled down, at the end
+    of its lifetime) is not lost."""
 
     def __init__(self, client: Any) -> None:
         self._lost: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
@@ -31,33 +31,32 @@ class WorkerEvents:
         client.subscribe_topic("scheduler", self._on_scheduler)
         client.subscribe_topic("all", self._on_all)
 
-    def told(self) -> list[tuple[str, str]]:
-        """Address and reason of those lost since this was last asked."""
-        found = []
+    def take(self) -> list[tuple[str, str]]:
+        """Address and reason of the workers lost since the last call."""
+        lost = []
         while not self._lost.empty():
-            found.append(self._lost.get())
-        return found
+            lost.append(self._lost.get())
+        return lost
 
     def _on_scheduler(self, event: Event) -> None:
         if event[1].get("action") == "worker-ttl-timed-out":
             self._silent.update(event[1]["workers"])
 
     def _on_all(self, event: Event) -> None:
-        told = event[1]
-        if told.get("action") != "remove-worker" or told["expected"]:
+        facts = event[1]
+        if facts.get("action") != "remove-worker" or facts["expected"]:
             return
-        worker = told["worker"]
-        cause = "check-worker-ttl" if worker in self._silent else told["stimulus_id"]
-        why = next(
-            (why for name, why in _WHY.items() if cause.startswith(name)), "it left by itself"
-        )
-        in_hand = len(told["processing-tasks"])
-        more = f"; what it had in hand ({in_hand}) is done elsewhere" if in_hand else ""
-        self._lost.put((worker, why + more))
+        worker = facts["worker"]
+        cause = "check-worker-ttl" if worker in self._silent else facts["stimulus_id"]
+        reasons = (why for name, why in _WHY.items() if cause.startswith(name))
+        reason = next(reasons, "it left by itself")
+        if tasks := len(facts["processing-tasks"]):
+            reason += f"; what it had in hand ({tasks}) is done elsewhere"
+        self._lost.put((worker, reason))
 
 
 def respawn(cluster: Any, wanted: int) -> None:
-    """See to it that there will be ``wanted`` processes; returns at once."""
+    """Start processes until there are ``wanted``; returns at once."""
 
     def forget() -> None:
         for name, nanny in list(cluster.workers.items()):
@@ -65,4 +64,4 @@ def respawn(cluster: Any, wanted: int) -> None:
                 del cluster.workers[name]
 
     cluster.loop.add_callback(forget)
-    cluster.scale(wanted)  # opens what is not in ``cluster.workers``, each as it was
+    cluster.scale(wanted)  # starts what is not in ``cluster.workers``, each with its own spec

@@ -1,9 +1,9 @@
-"""What workers of a Dask cluster tell the coordinator: what libraries log there, and their names.
+"""Dask plugins with which workers report to the coordinator: library logs, and their names.
 
-Plugins, because they also reach workers that join later or come back from the dead. Lines travel as
-events through the scheduler; they are plain text, for an event that can't be packed would raise in
-the middle of somebody's block. Each worker tells its host and pid once, as the scheduler knows its
-address only. This file imports ``distributed``: ``worker_logs`` and pools load it late.
+Plugins also reach workers that join later or restart. Lines travel as events through the scheduler.
+They are plain text: an event that can't be packed would raise in the middle of a block. Each worker
+reports its host and pid once, since the scheduler knows only its address. This module imports
+``distributed``, so ``dask_pool`` imports it late.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from distributed import WorkerPlugin
 from seg_batch.core.hardware import here
 
 LOG_TOPIC = "segbatch-log"
-REPEAT_S = 60.0  # the same line of one worker is sent once in this time
+REPEAT_S = 60.0  # a worker sends the same line once in this time
 _LINES = 1000  # remembered
 _TEXT = 2000
 
@@ -35,15 +35,15 @@ class _Sender(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = self.format(record)[-_TEXT:]
-            if self._is_news(record.name, text):
+            if self._is_new(record.name, text):
                 level = "error" if record.levelno >= logging.ERROR else "warning"
                 self._send(
                     {"process": self._source, "level": level, "logger": record.name, "text": text}
                 )
-        except Exception:  # a line that can't be told must not fail the block it is about
+        except Exception:  # a line that can't be sent must not fail the block it is about
             return
 
-    def _is_news(self, name: str, text: str) -> bool:
+    def _is_new(self, name: str, text: str) -> bool:
         now = time.monotonic()
         if now - self._sent.get((name, text), -REPEAT_S) < REPEAT_S:
             return False
@@ -54,13 +54,13 @@ class _Sender(logging.Handler):
 
 
 class GatherLogs(WorkerPlugin):
-    """Sends warnings and errors of the worker's libraries; ``distributed``'s own stay where they are,
-    for an event about a failing event would never end."""
+    """Sends warnings and errors of the worker's libraries. Those of ``distributed`` itself are left out:
+    an event about a failing event would never end."""
 
     name = "segbatch-logs"
 
     def setup(self, worker: Any) -> None:
-        handler = _Sender(lambda told: worker.log_event(LOG_TOPIC, told))
+        handler = _Sender(lambda line: worker.log_event(LOG_TOPIC, line))
         handler.addFilter(lambda record: not record.name.startswith(("distributed", "tornado")))
         self._handler = handler
         logging.captureWarnings(True)
@@ -74,5 +74,4 @@ class ReportName(WorkerPlugin):
     name = "segbatch-names"
 
     def setup(self, worker: Any) -> None:
-        told = {"worker": worker.address, "process": here()}
-        worker.log_event(NAME_TOPIC, told)
+        worker.log_event(NAME_TOPIC, {"worker": worker.address, "process": here()})

@@ -1,8 +1,8 @@
 """Cloud-optimised GeoTIFF: labels with their colours, or one band of probabilities per class.
 
-A COG opened for writing holds the whole raster in memory, so plain tiled TIFFs are written first,
-box by box: the raster, then each overview from the one below it. GDAL takes a file ``a.tif.ovr``
-for the overview of ``a.tif`` (and ``a.tif.ovr.ovr`` for the next), and its COG driver copies them.
+GDAL's COG driver holds a raster that it writes in memory, so plain tiled TIFFs are written first, box
+by box: the raster, then each overview from the one below it. GDAL reads ``a.tif.ovr`` as the overview
+of ``a.tif`` (and ``a.tif.ovr.ovr`` as the next), and its COG driver copies them.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec, Read, ahead
 from seg_batch.io.sources.formats.raster import limit_gdal_cache
 
 TILE = 512
-# DEFLATE, because everything reads it. Level 1: level 6 makes label maps a third smaller and takes
-# four to nine times as long, which would be most of a run with a light model.
+# DEFLATE, because every program reads it. Level 6 instead of 1 would make label maps a third smaller
+# and take four to nine times as long, which would be most of a run with a light model.
 _PACKING = {"COMPRESS": "DEFLATE", "LEVEL": 1, "NUM_THREADS": "ALL_CPUS", "BIGTIFF": "IF_SAFER"}
-# GDAL 3.12 moves control points by half a pixel when it creates a file whose pixels are points, and
-# in the same direction again when it reads it. Should that be mended, check_cog will not pass.
+# GDAL 3.12 moves control points by half a pixel when it creates a file whose pixels are points, and in
+# the same direction again when it reads it. If that is fixed, check_cog fails.
 _POINT_SHIFT = 1.0
 _CACHE_BYTES = 16 << 20
 _CACHED_TILES = 8
@@ -58,7 +58,7 @@ _PLAIN = {
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """A raster without a place is no reason to warn: the plan did that."""
+    """No warning of rasterio about a missing georeference: the plan has warned of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
@@ -66,7 +66,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _small_cache(spec: ProductSpec) -> Iterator[None]:
-    """Whole tiles are written once and read once: GDAL's cache has nothing to gain from size."""
+    """A small GDAL cache: whole tiles are written once and read once, so a large one gains nothing."""
     tiles_bytes = _CACHED_TILES * spec.bands * TILE * TILE * np.dtype(spec.dtype).itemsize
     limit_gdal_cache(max(_CACHE_BYTES, tiles_bytes))
     try:
@@ -76,11 +76,11 @@ def _small_cache(spec: ProductSpec) -> Iterator[None]:
 
 
 def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
-    """Write ``part``; ``read`` is asked for each box once, top to bottom. Files beside ``part``
-    with names that begin with ``.plain`` are left to whoever owns the folder.
+    """Write ``part``; ``read`` is called once for each box, top to bottom. Files ``.plain*`` stay beside
+    ``part``; the caller removes the folder.
 
-    OutputError when GDAL fails, OSError when the disk is full: libtiff would tell that to standard
-    error and go on, so the room is looked at before.
+    OutputError when GDAL fails, OSError when the disk is full. libtiff would only print that and go on,
+    so the free space is checked before.
     """
     plain = part.with_name(".plain.tif")
     try:
@@ -118,19 +118,21 @@ def window_of(box: Box) -> Window:
 
 
 def _write_overviews(plain: Path, spec: ProductSpec) -> None:
-    """One file for each halving, until it fits one tile."""
+    """One file for each halving, until one tile holds it."""
     smaller = mean_overview if spec.is_probabilities else majority_overview
     while max(spec.extent) > TILE:
         overview = plain.with_name(plain.name + ".ovr")
         half = spec.halved()
         with rasterio.open(plain) as below, rasterio.open(overview, "w", **_profile(half)) as file:
-            boxes = half.boxes(TILE, PIECE_BYTES // 4)  # each is made from four times as much
+            boxes = half.boxes(
+                TILE, PIECE_BYTES // 4
+            )  # each is made from four times as many pixels
             _fill(file, boxes, partial(_half, below, spec.extent, smaller))
         plain, spec = overview, half
 
 
 def _half(below: Any, extent: Shape, smaller: Any, box: Box) -> np.ndarray:
-    """The box of an overview, made from the box of twice the size below it."""
+    """A box of an overview, from the box of twice the size in the raster below it."""
     stop = tuple(min(2 * b, n) for b, n in zip(box.stop, extent, strict=True))
     twice = Box(tuple(2 * a for a in box.start), stop)
     return np.asarray(smaller(below.read(window=window_of(twice))))
@@ -140,25 +142,24 @@ def _placement(spec: ProductSpec) -> dict[str, Any]:
     """Transform, control points or RPCs, whichever the input has."""
     georef = spec.georef
     assert isinstance(georef, RasterGeoref)
-    found: dict[str, Any] = {}
-    wkt = georef.gcps_crs_wkt if georef.gcps else georef.crs_wkt
-    if wkt:
-        found["crs"] = CRS.from_wkt(wkt)
+    placement: dict[str, Any] = {}
+    if wkt := georef.gcps_crs_wkt if georef.gcps else georef.crs_wkt:
+        placement["crs"] = CRS.from_wkt(wkt)
     if georef.gcps:
         by = _POINT_SHIFT if georef.pixel_is_point else 0.0
-        found["gcps"] = [
+        placement["gcps"] = [
             GroundControlPoint(row=r - by, col=c - by, x=x, y=y, z=z)
             for r, c, x, y, z in georef.gcps
         ]
     elif georef.transform != RasterGeoref().transform:
-        found["transform"] = Affine(*georef.transform)
+        placement["transform"] = Affine(*georef.transform)
     if georef.rpcs:
-        found["rpcs"] = RPC.from_gdal(dict(georef.rpcs))
-    return found
+        placement["rpcs"] = RPC.from_gdal(dict(georef.rpcs))
+    return placement
 
 
 def _describe(file: Any, spec: ProductSpec) -> None:
-    """Names, colours and provenance; before any pixel, or GDAL puts them into a side file."""
+    """Names, colours and provenance. Written before any pixel: else GDAL puts them into a side file."""
     assert isinstance(spec.georef, RasterGeoref)
     point = {"AREA_OR_POINT": "Point"} if spec.georef.pixel_is_point else {}
     file.update_tags(**spec.tags, **point)
@@ -174,7 +175,7 @@ def _describe(file: Any, spec: ProductSpec) -> None:
 
 
 def palette(spec: ProductSpec) -> dict[int, tuple[int, int, int, int]]:
-    """Label to red, green, blue, alpha; nothing for probabilities and for labels above 255."""
+    """Label -> red, green, blue, alpha; empty for probabilities and for 16-bit labels."""
     if spec.is_probabilities or spec.dtype != "uint8":
         return {}
     colours = {c.id: (*c.colour, 255) for c in spec.classes}

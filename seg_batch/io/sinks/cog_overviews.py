@@ -1,7 +1,7 @@
-"""Half the resolution, one box at a time: the majority of four labels, the mean of four values.
+"""Overviews at half the resolution: the majority of four labels, the mean of four values.
 
-GDAL's MODE takes twice the time of all the rest of a COG; done here, on whole arrays and without
-a branch, a majority costs no more than NEAREST, and thin lines do not flicker between levels.
+GDAL's MODE resampling takes twice the time of the rest of a COG. Here, on whole arrays and without
+branches, a majority costs no more than NEAREST, and thin lines do not flicker between levels.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import numpy as np
 
 
 def majority_overview(labels: np.ndarray) -> np.ndarray:
-    """``(..., y, x)`` labels to ``(..., ceil(y/2), ceil(x/2))``: the commonest of each 2 x 2,
-    nodata counting as a label. Ties go to one of the tied, always the same one."""
+    """``(..., y, x)`` labels to ``(..., ceil(y/2), ceil(x/2))``: the most frequent label of
+    each 2 x 2, where nodata counts as a label. Ties are resolved always in the same way."""
     p, q, r, s = _quarters(labels)
     out = _where(q == r, q, p)
     return _where((q == s) | (r == s), s, out)
@@ -26,7 +26,7 @@ def mean_overview(values: np.ndarray) -> np.ndarray:
 
 
 def _quarters(a: np.ndarray) -> list[np.ndarray]:
-    """Top left, top right, bottom left, bottom right of each 2 x 2; odd edges are doubled."""
+    """Top left, top right, bottom left, bottom right of each 2 x 2; odd edges are repeated."""
     rows, columns = a.shape[-2] % 2, a.shape[-1] % 2
     if rows or columns:
         a = np.pad(a, [(0, 0)] * (a.ndim - 2) + [(0, rows), (0, columns)], mode="edge")

@@ -1,9 +1,9 @@
-"""NIfTI with the input's header geometry, in constant memory whatever the extent.
+"""NIfTI products with the input's header geometry, in constant memory for any extent.
 
 Our arrays are ``(z, y, x)``, the file's ``(k, j, i)`` with ``i`` fastest: C order is file order.
-Boxes of whole chunks go to their places in an uncompressed file; a ``.nii.gz`` is made of that as
-a row of gzip members, which every reader joins. Members are compressed in threads, and carry no
-time, so that bytes repeat.
+Boxes of whole chunks are written to their places in an uncompressed file. A ``.nii.gz`` is made from
+it as a series of gzip members, which every reader joins. Members are compressed in threads, and have
+no time stamp, so that bytes are reproducible.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from functools import partial
+from functools import partial, reduce
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -31,13 +31,13 @@ from seg_batch.io.sources.formats.nifti import open_nifti
 from seg_batch.io.sources.formats.nifti_header import read_layout, volume_georef
 
 _PIECE_BYTES = 4 << 20
-_LEVEL = 6  # on labels twice as small as level 1
-_FLOAT32 = 1e-6  # the header keeps its matrices in float32
+_LEVEL = 6  # makes labels half as large as level 1
+_FLOAT32 = 1e-6  # the header stores its matrices in float32
 
 
 def write_nifti(part: Path, spec: ProductSpec, read: Read, *, again: Read, compress: bool) -> int:
-    """Write ``part``; ``read`` is asked for each box once, ``again`` for a few samples. Returns
-    the CRC of the whole uncompressed file. A file ``plain.nii`` beside it is left when compressed.
+    """Write ``part``; ``read`` is called once for each box, ``again`` for a few samples. Returns the
+    CRC of the whole uncompressed file, which stays beside ``part`` as ``plain.nii`` if ``compress``.
 
     DamagedError when the voxels do not read back from their places.
     """
@@ -57,16 +57,13 @@ def write_nifti(part: Path, spec: ProductSpec, read: Read, *, again: Read, compr
 def _put(
     file: IO[bytes], first: int, spec: ProductSpec, band: int, box: Box, voxels: np.ndarray
 ) -> None:
-    """Write a box in the longest runs that are whole in the file: planes, rows, or parts of them."""
+    """Write a box in the longest runs that are contiguous in the file: planes, rows, or parts of rows."""
     voxels = np.ascontiguousarray(voxels, np.dtype(spec.dtype).newbyteorder("<"))
     (z0, y0, x0), (_, ny, nx), (depth, height, width) = box.start, spec.extent, box.shape
-    if width < nx:
-        runs, starts = depth * height, [(z, y) for z in range(depth) for y in range(height)]
-    elif height < ny:
-        runs, starts = depth, [(z, 0) for z in range(depth)]
-    else:
-        runs, starts = 1, [(0, 0)]
-    for run, (z, y) in zip(voxels.reshape(runs, -1), starts, strict=True):
+    planes = range(1 if (height, width) == (ny, nx) else depth)
+    rows = range(1 if width == nx else height)
+    starts = [(z, y) for z in planes for y in rows]
+    for run, (z, y) in zip(voxels.reshape(len(starts), -1), starts, strict=True):
         voxel = ((band * spec.extent[0] + z0 + z) * ny + y0 + y) * nx + x0
         _write_at(file.fileno(), memoryview(run.view(np.uint8)), first + voxel * run.itemsize)
 
@@ -82,10 +79,7 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _crc(file: IO[bytes]) -> int:
-    crc = 0
-    for piece in _pieces(file):
-        crc = zlib.crc32(piece, crc)
-    return crc
+    return reduce(lambda crc, piece: zlib.crc32(piece, crc), _pieces(file), 0)
 
 
 def _compress(plain: IO[bytes], part: Path) -> int:
@@ -100,7 +94,7 @@ def _compress(plain: IO[bytes], part: Path) -> int:
 
 
 def _check_voxels(plain: Path, spec: ProductSpec, read: Read) -> None:
-    """What the reader of inputs finds at sampled places is what the store holds there."""
+    """DamagedError unless the reader of inputs gets the store's values at sampled places."""
     with ExitStack() as opened:
         bands = [
             opened.enter_context(closing(open_nifti(plain, volume=band)))
@@ -108,8 +102,8 @@ def _check_voxels(plain: Path, spec: ProductSpec, read: Read) -> None:
         ]
         for box in samples(spec.extent, 32):
             expected = read(box).reshape(spec.bands, *box.shape)
-            found = [source.read(box).values[..., 0] for source in bands]
-            if not np.array_equal(found, expected):
+            written = [source.read(box).values[..., 0] for source in bands]
+            if not np.array_equal(written, expected):
                 raise damaged(plain, [f"voxels differ at {box}"])
 
 
@@ -118,14 +112,14 @@ def check_nifti(part: Path, spec: ProductSpec, crc: int) -> None:
     try:
         layout = read_layout(part)
         wrong = georef_differences(stated(spec), volume_georef(layout.header), _FLOAT32)
-        found = layout.shape, layout.volumes, layout.dtype.name
+        written = layout.shape, layout.volumes, layout.dtype.name
         with gzip.open(part) if layout.compressed else part.open("rb") as file:
             same = _crc(file) == crc  # type: ignore[arg-type]
     except (SegbatchError, OSError, EOFError, ValueError, zlib.error) as error:
         raise damaged(part, [str(error)]) from error
     expected = spec.extent, spec.bands, spec.dtype
-    if found != expected:
-        wrong.append(f"shape, bands and type: {expected} became {found}")
+    if written != expected:
+        wrong.append(f"shape, bands and type: {expected} became {written}")
     if not same:
         wrong.append("bytes differ")
     if wrong:

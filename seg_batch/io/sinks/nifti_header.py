@@ -1,4 +1,4 @@
-"""The bytes of a NIfTI product before its voxels: the input's header, made to mean labels."""
+"""The header of a NIfTI product: geometry from the input's header, meaning from the product."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def header_bytes(spec: ProductSpec) -> bytes:
 
 
 def _header(spec: ProductSpec) -> Any:
-    """What says where the voxels lie is the input's, bit for bit (on a finer grid: all that does not
-    depend on it); what they mean is ours; anything else (dates, names and comments of the scan) is
-    left behind."""
+    """Geometry fields are the input's, bit for bit (on a finer grid: those that don't depend on it);
+    fields for the meaning of values are ours; all others (dates, names, comments of the scan) are left
+    out."""
     source = None if spec.like is None else read_layout(spec.like).header
     large = max(spec.extent) > LARGEST_NIFTI1_AXIS or (source and source.sizeof_hdr == 540)
     header = nibabel.Nifti2Header() if large else nibabel.Nifti1Header()
@@ -74,8 +74,8 @@ def _shape(spec: ProductSpec, source: Any) -> tuple[int, ...]:
 
 
 def stated(spec: ProductSpec) -> VolumeGeoref:
-    """What the header will say of the place: an affine without any code becomes an sform, code 1
-    (scanner), unless it comes from a NIfTI header whose voxel sizes say the same."""
+    """The georeference that the header will hold. An affine without any code becomes an sform with code
+    1 (scanner), unless it comes from a NIfTI header, whose voxel sizes are copied."""
     georef = spec.georef
     assert isinstance(georef, VolumeGeoref)
     if spec.like is not None or georef.sform_code or georef.qform_code:
@@ -84,14 +84,14 @@ def stated(spec: ProductSpec) -> VolumeGeoref:
 
 
 def _copy_place(header: Any, source: Any) -> None:
-    """Field by field: nibabel would work the quaternion out anew."""
+    """Field by field: nibabel would recompute the quaternion."""
     for name in _PLACE:
         header[name] = source[name]
     header["pixdim"][:4] = source["pixdim"][:4]
 
 
 def _refine_place(header: Any, source: Any, spec: ProductSpec) -> None:
-    """Sizes and origins of a grid finer than the input's; the rotation stays, digit for digit."""
+    """Voxel sizes and origins of a grid finer than the input's; the rotation is unchanged."""
     coarse = (*source.get_data_shape()[:3], 1, 1)[:3]
     factors = np.array(spec.extent[::-1]) // np.array(coarse)
     if (factors == 1).all():
@@ -107,7 +107,7 @@ def _refine_place(header: Any, source: Any, spec: ProductSpec) -> None:
 
 
 def _place(header: Any, georef: VolumeGeoref) -> None:
-    """The header of a volume that was no NIfTI."""
+    """Geometry fields for an input that is no NIfTI."""
     header.set_xyzt_units(georef.units if georef.units in ("mm", "meter", "micron") else None)
     header["pixdim"][1:4] = georef.spacing[::-1]
     if georef.qform is not None and georef.qform_code:

@@ -1,4 +1,4 @@
-"""From a work store to a product: written beside, read back and checked, moved into place."""
+"""From a work store to a product: atomic replace, after the product was read back and verified."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import open_source, pieces
 
 _COUNTED = 1 << 20
-_FLOAT32 = 1e-6  # NIfTI headers keep their matrices in float32
+_FLOAT32 = 1e-6  # NIfTI headers store their matrices in float32
 
 
 @dataclass(frozen=True)
 class Product:
-    """What ``export`` made: path, bytes, sha256, and how many voxels carry each label value."""
+    """A written product: path, bytes, sha256, and the number of voxels of each label value."""
 
     path: Path
     bytes: int
@@ -35,7 +35,7 @@ class Product:
 
 
 def format_of(path: Path, kind: str) -> str:
-    """The format that the name asks for, or OutputError with what is possible."""
+    """The format for the name of a product; OutputError with the possible endings."""
     endings = {e: p.name for p in products_of(kind) for e in (*p.endings, *p.aliases)}
     for ending in sorted(endings, key=len, reverse=True):
         if path.name.lower().endswith(ending):
@@ -46,14 +46,14 @@ def format_of(path: Path, kind: str) -> str:
 
 
 def check_output(path: Path, kind: str) -> None:
-    """Before any work: the name must make sense and the folder be writable."""
+    """Before any work: OutputError for an unknown ending, or a folder that is not writable."""
     if not PRODUCTS[format_of(path, kind)].is_folder and path.is_dir():
         raise OutputError(f"{path} is a folder: use another output")
     require_writable(path.parent)
 
 
 class Counter:
-    """Reads labels through to the writer, and counts them on the way; each box once."""
+    """A ``Read`` that counts the voxels of each label; each box must be read once."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
@@ -70,8 +70,8 @@ class Counter:
 
 
 def count_into(bins: np.ndarray, labels: np.ndarray) -> None:
-    """Add the voxels of each label to 65536 bins. Bytes are counted in pairs, which halves the
-    time; a piece at a time, since NumPy counts in 64 bits."""
+    """Add the voxels of each label to 65536 bins. Bytes are counted in pairs, which halves the time, and
+    in pieces, since NumPy converts them to 64 bits."""
     flat = np.ascontiguousarray(labels).reshape(-1)
     for start in range(0, flat.size, _COUNTED):
         piece = flat[start : start + _COUNTED]
@@ -89,11 +89,11 @@ def _counts(bins: np.ndarray) -> dict[int, int]:
 def export_product(
     store: WorkStore, path: Path, spec: ProductSpec, labels: str = "labels"
 ) -> Product:
-    """Labels (or probabilities) of the store as the file that ``path`` names, checked, in place.
-    ``labels``: which of the store's maps.
+    """Write labels (or probabilities) of the store to ``path`` and verify them. ``labels``: the name of
+    the store's map.
 
-    The store stays as it is. OutputError when the disk refuses, DamagedError when the store or
-    the closed product does not read back; what stood at ``path`` is then untouched.
+    The store is unchanged. OutputError when the disk refuses, DamagedError when the store or the closed
+    product does not read back; an earlier product at ``path`` is then unchanged.
     """
     form = PRODUCTS[format_of(path, "raster" if len(spec.extent) == 2 else "volume")]
     spec = replace(spec, chunk=store.spec.chunk)
@@ -127,25 +127,25 @@ def size(path: Path) -> int:
 
 
 def geometry_changes(path: Path, expected: Georef, extent: Shape) -> list[str]:
-    """What a finished product, read back, says otherwise than ``expected``; empty when nothing.
+    """The differences between the georeference of a finished product and ``expected``.
 
-    A NIfTI whose input had no code at all may say so or carry the affine as its sform.
+    A NIfTI whose input had no code may have none, or the affine as its sform.
     """
     with closing(open_source(path)) as source:
-        found = source.info.georef
-    if isinstance(expected, RasterGeoref) and isinstance(found, RasterGeoref):
+        actual = source.info.georef
+    if isinstance(expected, RasterGeoref) and isinstance(actual, RasterGeoref):
         from seg_batch.io.sinks.cog_check import place_changes
 
-        return place_changes(expected, found, extent)
-    plain = georef_differences(expected, found, _FLOAT32)
+        return place_changes(expected, actual, extent)
+    changes = georef_differences(expected, actual, _FLOAT32)
     if isinstance(expected, VolumeGeoref) and not (expected.sform_code or expected.qform_code):
         coded = replace(expected, sform=expected.affine, sform_code=1)
-        plain = min(plain, georef_differences(coded, found, _FLOAT32), key=len)
-    return plain
+        changes = min(changes, georef_differences(coded, actual, _FLOAT32), key=len)
+    return changes
 
 
 def count_labels(path: Path) -> dict[int, int]:
-    """Voxels per label value of a finished product, read anew, piece by piece."""
+    """Voxels per label value of a finished product, which is read again."""
     bins = np.zeros(1 << 16, np.int64)
     with closing(open_source(path)) as source:
         for pixels in pieces(source):

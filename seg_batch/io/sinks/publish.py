@@ -1,7 +1,7 @@
-"""Putting a finished product in its place: written beside, flushed, then moved in one step.
+"""Atomic replace of a finished product: written beside, flushed, then moved into place in one step.
 
-Everything that is made on the way lies in the folder ``<name>.part``, which is locked, so that
-two runs can't mix there, and is removed whole, also by the next run after a crash.
+Intermediate files lie in the folder ``<name>.part``. It is locked, so that two runs can't mix there,
+and it is removed whole, after a crash by the next run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ASIDE = "earlier"
 
 
 def require_writable(folder: Path) -> None:
-    """Make the folder if need be; OutputError when nothing can be written there."""
+    """Make the folder if it is missing; OutputError when nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -34,8 +34,8 @@ def require_writable(folder: Path) -> None:
 
 @contextmanager
 def publishing(path: Path) -> Iterator[Path]:
-    """The path to write to, a file or a folder; what stands at ``path`` changes only if all goes
-    well. OutputError when the disk refuses, or another process is publishing the same."""
+    """The path to write to, a file or a folder; what exists at ``path`` changes only on success.
+    OutputError when the disk refuses, or another process is publishing the same."""
     folder = path_beside(path, PART)
     with translate_os_errors(path):
         folder.mkdir(exist_ok=True)
@@ -51,8 +51,8 @@ def publishing(path: Path) -> Iterator[Path]:
 
 
 def tidy(path: Path) -> None:
-    """Take away what a killed process left on its way to ``path``, and put back what had stepped aside
-    for it; nothing is done where somebody is at work. OutputError when the disk refuses."""
+    """Remove what a killed process left beside ``path``, and restore the earlier result that it had
+    moved; does nothing while another run is writing. OutputError when the disk refuses."""
     folder = path_beside(path, PART)
     if not folder.is_dir():
         return
@@ -60,7 +60,7 @@ def tidy(path: Path) -> None:
         if is_at(folder, handle):
             _sweep(folder, path)
             shutil.rmtree(folder, ignore_errors=True)
-        elif folder.is_file():  # the folder went away as we came, so that the lock made a file
+        elif folder.is_file():  # the folder was just removed, so that the lock created a file
             folder.unlink(missing_ok=True)
 
 
@@ -69,7 +69,7 @@ def _busy(path: Path) -> BusyError:
 
 
 def _sweep(folder: Path, path: Path) -> None:
-    """What a killed run left. Between its two moves the earlier result lies here: put it back."""
+    """Remove what a killed run left; restore the earlier result if the run died between its moves."""
     _restore(folder, path)
     for left in folder.iterdir():
         shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -87,7 +87,7 @@ def flush_all(path: Path) -> None:
 
 
 def _replace(part: Path, path: Path) -> None:
-    """A file replaces a file in one step; where folders are involved, the old one steps aside."""
+    """A file replaces a file in one step; a folder is moved aside first."""
     if path.exists() and (part.is_dir() or path.is_dir()):
         os.replace(path, part.parent / _ASIDE)
     try:
@@ -105,7 +105,7 @@ def _restore(folder: Path, path: Path) -> None:
 
 @contextmanager
 def writing_folder(path: Path, overwrite: bool, mark: str) -> Iterator[Path]:
-    """A folder to fill, published as ``path`` at the end; on any error nothing changes.
+    """A folder to fill, published as ``path`` at the end; after an error nothing has changed.
 
     OutputError as in ``require_replaceable``.
     """
@@ -116,8 +116,8 @@ def writing_folder(path: Path, overwrite: bool, mark: str) -> Iterator[Path]:
 
 
 def require_replaceable(path: Path, overwrite: bool, mark: str) -> None:
-    """OutputError when nothing can be written there, or when ``path`` exists, unless ``overwrite`` is
-    given and the file ``mark`` in it says that it is a result of the same kind."""
+    """OutputError when nothing can be written there, or when ``path`` exists, except with ``overwrite``
+    where the file ``mark`` in it shows that it is a result of the same kind."""
     if path.exists() and not (overwrite and (path / mark).is_file()):
         advice = "" if overwrite else ", or replace an earlier result with --overwrite"
         raise OutputError(f"{path} exists: give another output{advice}")

@@ -1,4 +1,4 @@
-"""What a store and a product are to be, whatever the format, and in what order they are read."""
+"""Specifications of a store and of a product in any format, and the order of reading."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _SIDE = {2: 1024, 3: 128}
 
 @dataclass(frozen=True)
 class StoreSpec:
-    """What a store is made for. ``fill``: the label of what was never written. ``fingerprint``:
-    what must be equal to resume. Shapes are voxels in the file's own axes."""
+    """The specification of a store. ``fill``: the label of voxels that were never written.
+    ``fingerprint``: what must be equal to resume. Shapes are voxels in the file's own axes."""
 
     extent: Shape
     chunk: Shape
@@ -53,8 +53,9 @@ class StoreSpec:
 @dataclass(frozen=True)
 class ProductSpec:
     """``extent`` in the file's own axes; ``nodata``: the label of no data (rasters) or None;
-    ``tags``: provenance; ``like``: the input, where it is of the product's format, whose header a NIfTI copies; ``chunk``: a box
-    shape that ``read`` delivers cheaply; ``with_probabilities``: a Zarr product keeps them too."""
+    ``tags``: provenance; ``like``: the input if it has the product's format (a NIfTI copies its header);
+    ``chunk``: the shape of a box that ``read`` returns cheaply; ``with_probabilities``: a Zarr product
+    keeps them too."""
 
     extent: Shape
     dtype: str
@@ -72,12 +73,12 @@ class ProductSpec:
         return len(self.classes) if self.is_probabilities else 1
 
     def halved(self) -> ProductSpec:
-        """The same at half the resolution, as the overview of a raster is."""
+        """The same at half the resolution, for the overview of a raster."""
         return replace(self, extent=tuple(-(-n // 2) for n in self.extent), chunk=None)
 
     def boxes(self, multiple: int = 1, piece_bytes: int = PIECE_BYTES) -> list[Box]:
-        """The extent in boxes of whole chunks (whole multiples of ``multiple`` too), grown from
-        the last axis to the first up to ``piece_bytes``, however large the extent."""
+        """The extent in boxes of whole chunks (and of multiples of ``multiple`` voxels), grown from the
+        last axis to the first up to ``piece_bytes``, for any extent."""
         side = _SIDE[len(self.extent)]
         chunk = self.chunk or tuple(min(n, side) for n in self.extent)
         shape = [-(-c // multiple) * multiple for c in chunk]
@@ -100,7 +101,7 @@ def ahead(read: Read, boxes: list[Box]) -> Iterator[tuple[Box, np.ndarray]]:
 
 
 def damaged(path: Path, wrong: list[str]) -> DamagedError:
-    """Of a product whose closed file is not what was meant."""
+    """The error for a closed product that does not read back; ``wrong``: the differences."""
     return DamagedError(
         f"{path} does not read back as it was written ({'; '.join(wrong[:3])}): the work store "
         "is kept; check the disk and run the same command again"
@@ -108,7 +109,7 @@ def damaged(path: Path, wrong: list[str]) -> DamagedError:
 
 
 def samples(extent: Shape, side: int = 128) -> list[Box]:
-    """Boxes at the corners, at the centre and at eight places between, always the same ones."""
+    """Boxes at the corners, at the centre and at eight fixed random places."""
     rng = np.random.default_rng(0)
     corners = np.array(list(itertools.product((0.0, 1.0), repeat=len(extent))))
     places = np.concatenate([corners, 0 * corners[:1] + 0.5, rng.random((8, len(extent)))])

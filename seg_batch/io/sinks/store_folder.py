@@ -1,13 +1,13 @@
-"""The folder of a work store, for whoever looks into it without opening the arrays.
+"""The folder of a work store, for code that does not open its arrays.
 
 ::
 
     labels/c/...       chunks of an array
-    post-<try>/        labels after a step that follows prediction; `labels` stay as predicted
+    post-<try>/        labels after a postprocessing step; ``labels`` stay as predicted
     done/<block>.json  one marker per finished block: its receipt, checksum and fingerprint
-    done/steps.json    the steps that were done, and where the map after the last of them lies
-    done/exported.json sha256 of every product made of the store
-    done/lock          held by the run that is writing
+    done/steps.json    the finished steps, and the array with the map after the last of them
+    done/exported.json sha256 of every product made from the store
+    done/lock          locked by the run that is writing
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from seg_batch.core.errors import BusyError, OutputError
 from seg_batch.core.files import file_lock, read_json, translate_os_errors, write_json
 from seg_batch.core.run_files import PARTIAL
 
-STEP = "post-"  # how the names of maps after a step begin
+STEP = "post-"  # prefix of the maps after a step
 DONE = "done"
 _PREDICTED = {"labels", "probabilities"}
 _LOCK, _STEPS, _EXPORTED = "lock", "steps.json", "exported.json"
 
 
 class StoreFolder:
-    """What is known of a store from its path alone; there may be none."""
+    """A store by its path alone; it need not exist."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,34 +44,34 @@ class StoreFolder:
         return (self.path / name).exists()
 
     def marker(self, block: str) -> Path:
-        """The file that says that the block of this name is done."""
+        """The file whose presence means that the block of this name is done."""
         return self.path / DONE / f"{block}.json"
 
     def markers(self) -> Iterator[Path]:
-        """Those that there are, of whatever fingerprint."""
+        """All existing markers, with any fingerprint."""
         return (self.path / DONE).glob("*.*.json")
 
     def note_steps(self, steps: dict[str, Any]) -> None:
-        """Remember which steps are done; see ``inference.postprocess_run``."""
+        """Store which steps are done; see ``inference.postprocess_run``."""
         with translate_os_errors(self.path):
             write_json(self.path / DONE / _STEPS, steps)
 
     def steps(self) -> dict[str, Any]:
-        """What ``note_steps`` was told last; empty when nothing, or it does not read."""
+        """The last argument of ``note_steps``; empty when there is none, or it is unreadable."""
         steps = read_json(self.path / DONE / _STEPS)
         return steps if isinstance(steps, dict) else {}
 
     def remember(self, sha256: str) -> None:
-        """Note a product that is about to be moved into place: it is ours, even if we die now."""
+        """Note a product before it is moved into place, so that it is known as ours after a crash."""
         with translate_os_errors(self.path):
             write_json(self.path / DONE / _EXPORTED, [*self.exported(), sha256])
 
     def exported(self) -> list[str]:
-        """sha256 of every product made of this store; none where there is no store."""
+        """sha256 of every product made from this store; none where there is no store."""
         return list(read_json(self.path / DONE / _EXPORTED) or [])
 
     def is_held(self) -> bool | None:
-        """Whether somebody is at work in it; None where nobody has ever been."""
+        """Whether a run has the lock; None where no run ever had it."""
         if not self.lock_file.exists():
             return None
         try:
@@ -83,21 +83,21 @@ class StoreFolder:
             return False
 
     def is_remnant(self) -> bool:
-        """Whether it is what a worker that outlived its run wrote where the store had been: chunks and
-        nothing else, for stores come and go whole."""
+        """Whether a worker that outlived its run wrote it where the store had been: it has chunks and
+        nothing else, since stores are created and removed whole."""
         names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
         return bool(names) and names <= _PREDICTED
 
     def sweep(self) -> None:
-        """Remove what writers left that were killed between writing a file and moving it."""
+        """Remove the partial files of writers that were killed."""
         for partial in self.path.rglob(f"*{PARTIAL}"):
             partial.unlink(missing_ok=True)
 
 
 def left_behind(with_probabilities: bool, folder: str, names: Collection[str]) -> set[str]:
-    """Which of the names in one of its folders are no part of a product, as ``copytree`` asks."""
-    working = {name for name in names if name.endswith(PARTIAL)}
+    """The names in one of the store's folders that do not belong to a product, for ``copytree``."""
+    partial = {name for name in names if name.endswith(PARTIAL)}
     if "labels" not in names:
-        return working
-    working |= {name for name in names if name.startswith(STEP)}
-    return working | {DONE} | (set() if with_probabilities else {"probabilities"})
+        return partial
+    maps = {name for name in names if name.startswith(STEP)}
+    return partial | maps | {DONE} | (set() if with_probabilities else {"probabilities"})

@@ -1,13 +1,13 @@
-"""The work store: a Zarr v3 group that a run fills block by block, and that outlives any crash.
+"""The work store: a Zarr v3 group that a run fills block by block, and that survives any crash.
 
 ::
 
     labels/           uint8 or uint16, (z,) y, x
     probabilities/    uint8, class, (z,) y, x            when asked for, or a later step needs them
-    done/...          what ``store_folder`` tells of
+    done/...          see ``store_folder``
 
-Order is everything: chunks are written and flushed to disk, then the block's marker. A missing
-chunk means nothing; a marker with the store's own fingerprint means done (law 4).
+The order is essential: chunks are written and flushed to disk, then the block's marker. A missing
+chunk means nothing; a marker with the store's own fingerprint means that the block is done (law 4).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ from seg_batch.io.sinks.spec import StoreSpec
 from seg_batch.io.sinks.store_folder import STEP, StoreFolder
 from seg_batch.io.sinks.work_arrays import ATTRIBUTES, create_arrays, create_labels, plain
 
-_EXACT = {"write_empty_chunks": True}  # not stored by zarr: asked for at every open
+_EXACT = {"write_empty_chunks": True}  # zarr does not store this: it is passed at every open
 
 
 def fingerprint_digest(fingerprint: dict[str, Any]) -> str:
@@ -47,7 +46,7 @@ def fingerprint_digest(fingerprint: dict[str, Any]) -> str:
 
 
 def fingerprint_differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """One phrase for each part of two fingerprints that differs: ``overlap: 64 became 32``."""
+    """One phrase for each difference of two fingerprints: ``overlap: 64 became 32``."""
     before, after = plain(before), plain(after)
     changed = [k for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
     return [_phrase(key, before.get(key), after.get(key)) for key in changed]
@@ -64,20 +63,21 @@ def _phrase(key: str, before: Any, after: Any) -> str:
 
 
 class WorkStore(StoreFolder):
-    """An open work store. Different blocks may be written from any thread or process at once,
-    and one block by several: the result is the same."""
+    """An open work store. Any threads and processes may write at once, different blocks or the same
+    one: the result is the same."""
 
     def __init__(self, path: Path, spec: StoreSpec) -> None:
         super().__init__(path)
         self.spec = spec
         self._digest = fingerprint_digest(spec.fingerprint)
         self._folder = path.stat().st_ino
+        self._arrays: dict[str, Any] = {}
 
     @classmethod
     def create(cls, path: Path, spec: StoreSpec) -> WorkStore:
-        """Make the store beside, whole, and move it into place.
+        """Make the store beside ``path``, whole, and move it into place.
 
-        StoreError when a store is there already, OutputError when the disk refuses.
+        StoreError when ``path`` exists, OutputError when the disk refuses.
         """
         with translate_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ class WorkStore(StoreFolder):
 
     @classmethod
     def open(cls, path: Path) -> WorkStore:
-        """StoreError when there is something else in its place."""
+        """StoreError when ``path`` is no store of this version."""
         try:
             attributes = zarr.open_group(path, mode="r", use_consolidated=False).attrs[ATTRIBUTES]
             spec = StoreSpec.from_json(attributes)  # type: ignore[arg-type]
@@ -106,9 +106,10 @@ class WorkStore(StoreFolder):
             ) from error
         return cls(path, spec)
 
-    @cached_property
-    def _arrays(self) -> _Arrays:
-        return _Arrays(self.path)
+    def _array(self, name: str) -> Any:
+        if name not in self._arrays:
+            self._arrays[name] = zarr.open_array(self.path / name, mode="r+", config=_EXACT)
+        return self._arrays[name]
 
     def write(
         self,
@@ -127,9 +128,9 @@ class WorkStore(StoreFolder):
         self._require_aligned(block.box)
         with translate_os_errors(self.path):
             self._require_same()
-            self._put("labels", block.box, labels)
+            self._write_chunks("labels", block.box, labels)
             if probabilities is not None:
-                self._put("probabilities", block.box, probabilities, self.spec.n_classes)
+                self._write_chunks("probabilities", block.box, probabilities)
             if not done:
                 self.forget(block)
                 return
@@ -138,13 +139,12 @@ class WorkStore(StoreFolder):
             write_json(self.marker(block.name), marker)
 
     def new_map(self) -> str:
-        """The name of a new array like ``labels``, for the map after a step: nobody else has it."""
+        """Create an array like ``labels`` for the map after a step; returns its unique name."""
         name = f"{STEP}{uuid.uuid4().hex[:12]}"
         with translate_os_errors(self.path):
             self._require_same()
-            create_labels(
-                zarr.open_group(self.path, mode="r+", use_consolidated=False), name, self.spec
-            )
+            group = zarr.open_group(self.path, mode="r+", use_consolidated=False)
+            create_labels(group, name, self.spec)
         return name
 
     def write_map(self, name: str, block: Block, labels: np.ndarray) -> None:
@@ -152,10 +152,10 @@ class WorkStore(StoreFolder):
         self._require_aligned(block.box)
         with translate_os_errors(self.path):
             self._require_same()
-            self._put(name, block.box, labels)
+            self._write_chunks(name, block.box, labels)
 
     def drop_maps(self, keep: str | None = None) -> None:
-        """Remove all maps but the predicted one and ``keep``."""
+        """Remove all maps except the predicted one and ``keep``."""
         for path in self.path.glob(f"{STEP}*"):
             if path.name != keep:
                 shutil.rmtree(path, ignore_errors=True)
@@ -170,15 +170,18 @@ class WorkStore(StoreFolder):
         if not self.path.exists() or self.path.stat().st_ino != self._folder:
             raise BusyError(f"{self.path} was replaced while it was being written: run again")
 
-    def _put(self, name: str, box: Box, values: np.ndarray, lead: int = 0) -> None:
-        """Write the chunks of the box and fsync their files and folders: a marker must not outlive
-        what it speaks of. ``lead``: length of an axis before those of the box."""
-        self._arrays[name][(slice(None),) * (lead > 0) + box.slices()] = values
+    def _write_chunks(self, name: str, box: Box, values: np.ndarray) -> None:
+        """Write a box of an array, then fsync its chunk files and their folders: a marker must not
+        survive a crash that its chunks do not."""
+        leading = values.shape[: values.ndim - len(box.start)]  # classes of probabilities
+        self._array(name)[(*(slice(None) for _ in leading), *box.slices())] = values
         spans = [
-            range(a // c, -(-b // c))
-            for a, b, c in zip(box.start, box.stop, self.spec.chunk, strict=True)
+            *map(range, leading),
+            *(
+                range(a // c, -(-b // c))
+                for a, b, c in zip(box.start, box.stop, self.spec.chunk, strict=True)
+            ),
         ]
-        spans = [range(lead), *spans] if lead else spans
         folders = {top := self.chunks(name), top.parent}
         for index in np.ndindex(*map(len, spans)):
             chunk = top.joinpath(*(str(s[i]) for s, i in zip(spans, index, strict=True)))
@@ -188,30 +191,28 @@ class WorkStore(StoreFolder):
             flush(folder)
 
     def receipts(self) -> dict[str, Any]:
-        """The markers of this fingerprint, by block name; anything else is not done."""
-        found = {}
+        """The markers with this store's fingerprint, by block name. Other blocks are not done."""
+        receipts = {}
         for path in self.markers():
             marker = read_json(path)
             if isinstance(marker, dict) and marker.get("fingerprint") == self._digest:
-                found[path.name.removesuffix(".json")] = marker
-        return found
+                receipts[path.name.removesuffix(".json")] = marker
+        return receipts
 
     def forget(self, block: Block) -> None:
-        """Take a block's marker away, so that the next run does it again."""
+        """Remove a block's marker, so that the next run repeats it."""
         self.marker(block.name).unlink(missing_ok=True)
 
     def verify(self, blocks: Iterable[Block]) -> list[str]:
-        """Names of the blocks without a marker, or whose labels are not those it speaks of."""
+        """Names of the blocks that have no marker, or labels that do not match its checksum."""
         markers = self.receipts()
         return [b.name for b in blocks if not self._is_intact(b, markers.get(b.name, {}))]
 
     def forget_damaged(self, blocks: Iterable[Block]) -> None:
-        """Forget every block that does not read back, so that it is done again."""
-        done = self.receipts()
-        marked = [block for block in blocks if block.name in done]
-        damaged = set(self.verify(marked))
-        for block in marked:
-            if block.name in damaged:
+        """Forget every block with a marker that does not read back."""
+        markers = self.receipts()
+        for block in blocks:
+            if block.name in markers and not self._is_intact(block, markers[block.name]):
                 self.forget(block)
 
     def _is_intact(self, block: Block, marker: dict[str, Any]) -> bool:
@@ -223,7 +224,7 @@ class WorkStore(StoreFolder):
             return False
 
     def read_labels(self, box: Box, name: str = "labels") -> np.ndarray:
-        """``box.shape`` labels, as predicted or of another map; DamagedError where a chunk fails its
+        """``box.shape`` labels, predicted or of the map ``name``; DamagedError where a chunk fails its
         checksum."""
         return self._read(name, box, box.slices())
 
@@ -233,8 +234,8 @@ class WorkStore(StoreFolder):
 
     def _read(self, name: str, box: Box, slices: tuple[slice, ...]) -> np.ndarray:
         try:
-            return np.asarray(self._arrays[name][slices])
-        except Exception as error:  # whatever the codec stumbles over
+            return np.asarray(self._array(name)[slices])
+        except Exception as error:  # codecs raise errors of any type
             raise DamagedError(
                 f"{self.path}: the {name} in box {box} do not read back as they were written "
                 f"({error}): check the disk, and run the same command with --overwrite"
@@ -242,9 +243,9 @@ class WorkStore(StoreFolder):
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the store for this process; the system lets go of it even when we are killed.
+        """An exclusive lock on the store, which a killed process releases.
 
-        StoreError when another run has it. Leftovers of killed writers are swept.
+        StoreError when another run has it. Leftovers of killed writers are removed.
         """
         with file_lock(self.lock_file, self._busy()) as handle:
             with translate_os_errors(self.path):
@@ -264,24 +265,12 @@ class WorkStore(StoreFolder):
         )
 
 
-class _Arrays(dict[str, Any]):
-    """The arrays of a store, each opened when it is first asked for."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def __missing__(self, name: str) -> Any:
-        self[name] = zarr.open_array(self._path / name, mode="r+", config=_EXACT)
-        return self[name]
-
-
 def _crc(labels: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(labels).data)
 
 
 def _sweep_parts(path: Path) -> None:
-    """Remove stores that a killed process did not finish making."""
+    """Remove stores that a killed process did not finish."""
     for part in path.parent.glob(f"{glob.escape(path.name)}{PART}-*"):
         pid = part.name.rpartition("-")[2]
         if pid.isdigit() and not is_running(int(pid)):

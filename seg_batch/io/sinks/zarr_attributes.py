@@ -1,8 +1,8 @@
-"""What a store tells other programs: CF and GDAL for rasters, OME-NGFF for volumes.
+"""Metadata of a store for other programs: CF and GDAL for rasters, OME-NGFF for volumes.
 
-Rasters: coordinate arrays ``x`` and ``y`` of pixel centres, ``spatial_ref`` (CF), ``_CRS`` (GDAL
-3.12 reads CRS and transform from them). Volumes: OME-NGFF 0.5 ``multiscales`` of one scale. What
-these can't hold (rotations, control points, codes) stays whole in the attribute ``segbatch``.
+Rasters: coordinate arrays ``x`` and ``y`` of pixel centres, ``spatial_ref`` (CF), and ``_CRS``, from
+which GDAL 3.12 reads CRS and transform. Volumes: OME-NGFF 0.5 ``multiscales`` with one scale. What
+these can't express (rotations, control points, codes) is in the attribute ``segbatch``.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def annotate(group: Any, spec: StoreSpec) -> None:
 
 
 def is_plain(georef: RasterGeoref) -> bool:
-    """Whether two coordinate axes can say where the pixels lie."""
+    """Whether two coordinate axes can describe the place of the pixels."""
     a, b, _, d, e, _ = georef.transform
     placed = georef.crs_wkt is not None or georef.transform != RasterGeoref().transform
     return placed and not (b or d) and a != 0 and e != 0
 
 
 def _classes(spec: StoreSpec) -> dict[str, Any]:
-    """CF's way to say what label values mean."""
+    """The meaning of label values, by the CF conventions."""
     classes = spec.card.get("classes", ())
     return {
         "flag_values": [c["id"] for c in classes],
@@ -51,8 +51,8 @@ def _classes(spec: StoreSpec) -> dict[str, Any]:
 
 
 def _crs(georef: RasterGeoref) -> dict[str, Any]:
-    found: dict[str, Any] = {"grid_mapping": "spatial_ref"}
-    return found | ({"_CRS": {"wkt": georef.crs_wkt}} if georef.crs_wkt else {})
+    crs = {"_CRS": {"wkt": georef.crs_wkt}} if georef.crs_wkt else {}
+    return {"grid_mapping": "spatial_ref", **crs}
 
 
 def _coordinates(group: Any, extent: Shape, georef: RasterGeoref) -> None:
@@ -72,7 +72,7 @@ def _coordinates(group: Any, extent: Shape, georef: RasterGeoref) -> None:
 
 
 def _ome(spec: StoreSpec, georef: VolumeGeoref) -> dict[str, Any]:
-    """Sizes of voxels always; a translation only where the axes run along the world's."""
+    """Voxel sizes always; a translation only where the axes are parallel to the world's."""
     unit = _UNITS.get(georef.units, "millimeter")
     steps: list[dict[str, Any]] = [{"type": "scale", "scale": list(georef.spacing_mm)}]
     matrix = georef.matrix

@@ -1,7 +1,7 @@
-"""The store as the product: its arrays without its markers, provenance added, metadata joined.
+"""A Zarr product: the arrays of the store without its markers, with provenance and joined metadata.
 
-Chunks are hard links where the file system has them, so that this costs no room and the store
-stays whole: a partial run resumes in it. No chunk is ever changed in place, only replaced.
+Chunks are hard links where the file system has them: the product then needs no space, and the store
+stays whole, so that a partial run resumes in it. A chunk is never changed in place, only replaced.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _METADATA = "zarr.json"
 def write_zarr(
     part: Path, store: WorkStore, spec: ProductSpec, read: Read, labels: str = "labels"
 ) -> None:
-    """Make the folder ``part``; ``read`` is asked for each box once, so that every chunk's
-    checksum is looked at. ``labels``: the map of the store that becomes the product's."""
+    """Make the folder ``part``. ``read`` is called once for each box, which verifies every chunk's
+    checksum. ``labels``: the map of the store that becomes the product's."""
     ignore = partial(left_behind, spec.with_probabilities)
     shutil.copytree(store.path, part, copy_function=_link, ignore=ignore)
     if labels != "labels":
-        place = StoreFolder(part).chunks("labels")
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(store.chunks(labels), place, copy_function=_link, ignore=ignore)
+        chunks = StoreFolder(part).chunks("labels")
+        shutil.rmtree(chunks, ignore_errors=True)
+        shutil.copytree(store.chunks(labels), chunks, copy_function=_link, ignore=ignore)
     group = zarr.open_group(part, mode="r+", use_consolidated=False)
     group.attrs[ATTRIBUTES] = spec.tags
     with warnings.catch_warnings():

@@ -1,12 +1,12 @@
 """Batch normalisation folded into the convolution before it, for inference.
 
 With frozen statistics ``BN(conv(x)) = (conv(x) - mean) * scale + beta``, where
-``scale = gamma / sqrt(variance + epsilon)``; that is a convolution again, with kernel
-``kernel * scale`` and bias ``(bias - mean) * scale + beta``. Half of the layers of an ANU-Net
-disappear, and TensorFlow joins what remains (convolution, bias, ReLU) into single operations.
+``scale = gamma / sqrt(variance + epsilon)``. This equals a convolution with kernel
+``kernel * scale`` and bias ``(bias - mean) * scale + beta``. An ANU-Net loses half of its layers,
+and TensorFlow fuses the rest (convolution, bias, ReLU) into single operations.
 
-Works on any functional model, not only on ours: a batch normalisation that does not directly
-follow a linear convolution, or whose convolution feeds something else too, is left as it is.
+Any functional model will do. A batch normalisation stays if it does not directly follow a linear
+convolution, or if other layers read that convolution too.
 """
 
 from typing import Any
@@ -22,10 +22,10 @@ _TRANSPOSED = (keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
 
 
 def fold_batchnorm(model: keras.Model, dtype: str | None = None) -> keras.Model:
-    """A new model with the same outputs (within rounding) and fewer layers; `model` is untouched.
+    """A new model with the same outputs (within rounding) and fewer layers.
 
-    `dtype` is the Keras dtype policy of all layers but the outputs, which stay as they are;
-    None keeps every layer's own. ``"mixed_bfloat16"`` gives a model that computes in bfloat16.
+    `dtype`: the Keras dtype policy of all layers but the outputs, such as ``"mixed_bfloat16"``;
+    None keeps the policy of every layer.
     """
     pairs = _foldable(model)
     heads = {maker(tensor) for tensor in model.outputs}
@@ -53,13 +53,13 @@ def fold_batchnorm(model: keras.Model, dtype: str | None = None) -> keras.Model:
 
 
 def may_change(layer: Any, heads: set[str]) -> bool:
-    """Whether a layer may compute in another type: no output, no logits; a bare operation has none."""
+    """Whether the dtype of a layer may change: not of outputs, logits and bare operations."""
     last = layer.name in heads or layer.name.startswith("head_")
     return isinstance(layer, keras.Layer) and not last
 
 
 def _foldable(model: keras.Model) -> dict[str, str]:
-    """Names of batch normalisations that can go, each with the convolution it goes into."""
+    """Names of the batch normalisations that can be folded, each with its convolution."""
     sources: dict[str, set[str]] = {}
     readers: dict[str, set[str]] = {maker(tensor): {"output"} for tensor in model.outputs}
     for step in steps(model):
@@ -76,20 +76,20 @@ def _foldable(model: keras.Model) -> dict[str, str]:
 
 
 def _is_linear(layer: Any) -> bool:
-    """Whether `layer` is a convolution and nothing more; a bare operation (None here) is not."""
+    """Whether `layer` is a convolution without activation; None stands for an operation."""
     convolution = isinstance(layer, _CONVOLUTIONS + _SEPARATE + _TRANSPOSED)
     return convolution and layer.activation is keras.activations.linear
 
 
 def _folded_weights(conv: Any, norm: Any) -> list[np.ndarray]:
-    """Kernel and bias, computed in float64 so that the only rounding is the last one."""
+    """Kernel and bias, computed in float64 and rounded once."""
     mean, variance = _numbers(norm.moving_mean), _numbers(norm.moving_variance)
     gamma = _numbers(norm.gamma) if norm.scale else 1.0
     beta = _numbers(norm.beta) if norm.center else 0.0
     scale = gamma / np.sqrt(variance + norm.epsilon)
     weights = [np.asarray(weight, np.float64) for weight in conv.get_weights()]
     bias = weights.pop() if conv.use_bias else 0.0
-    *before, kernel = weights  # a separable convolution ends with that of 1 x 1
+    *before, kernel = weights  # a separable convolution ends with its 1 x 1 kernel
     folded = [*before, kernel * _along_outputs(conv, scale), (bias - mean) * scale + beta]
     return [weight.astype(np.float32) for weight in folded]
 
@@ -97,8 +97,8 @@ def _folded_weights(conv: Any, norm: Any) -> list[np.ndarray]:
 def _along_outputs(conv: Any, scale: np.ndarray) -> np.ndarray:
     """`scale`, one per output channel, in a shape that multiplies the last kernel of `conv`.
 
-    The output channels are the last axis; of a transposed kernel the last but one; of a depthwise
-    one both, input by input.
+    Output channels are the last axis, of a transposed kernel the last but one, of a depthwise
+    kernel the last two.
     """
     if isinstance(conv, _TRANSPOSED):
         return scale[:, None]
@@ -108,5 +108,5 @@ def _along_outputs(conv: Any, scale: np.ndarray) -> np.ndarray:
 
 
 def _numbers(weight: Any) -> np.ndarray:
-    """In float64, from whatever backend holds them."""
+    """A weight of any backend as float64."""
     return keras.ops.convert_to_numpy(weight).astype(np.float64)

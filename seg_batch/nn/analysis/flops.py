@@ -1,7 +1,7 @@
-"""What one forward pass of one patch costs, from the shapes of the layers alone.
+"""The costs of one forward pass of one patch, from the shapes of the layers alone.
 
-Nothing is run: the model is laid out for the patch and its steps are walked. Good for planning;
-the report of a run shows what was really used.
+Nothing is run: the model is rebuilt for the patch, and its steps are counted. These are estimates
+for planning; the report of a run has the measured values.
 """
 
 from collections import Counter, deque
@@ -14,9 +14,9 @@ from seg_batch.nn.analysis.graph import Step, steps
 from seg_batch.nn.backend import keras
 
 FLOAT_BYTES = 4
-# Over the tensors that must be alive at the same time, oneDNN holds copies in its own layout, and
-# the allocator gaps. Measured on 2-D and 3-D models from 40 to 800 MiB: 1.45 to 2.05 times (without
-# oneDNN: 1.04).
+# Beside the tensors that are alive at the same time, memory holds oneDNN's copies in its own layout
+# and the allocator's gaps. Measured on 2-D and 3-D models from 40 to 800 MiB: 1.45 to 2.05 times
+# the tensors (without oneDNN: 1.04).
 SLACK = 2.1
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")  # of a layer, or of a separable one
 
@@ -24,15 +24,15 @@ _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")  # of a layer, or 
 def forward_flops(model: keras.Model, patch: tuple[int, ...]) -> float:
     """Multiply-adds x 2 of all convolutions for one patch of sides `patch`.
 
-    What is left out (normalisation, ReLU, pooling) is a few percent of it.
+    Normalisation, ReLU and pooling would add a few percent.
     """
     return 2.0 * sum(_multiply_adds(step) for step in steps(_sized(model, patch)))
 
 
 def activation_bytes(model: keras.Model, patch: tuple[int, ...]) -> int:
-    """Upper estimate of the memory that one patch of a batch needs while the model runs, in bytes.
+    """Upper estimate of the memory per patch of a batch while the model runs, in bytes of float32.
 
-    Input and output included, weights not. For float32; "mixed" precision needs about half.
+    It includes input and output but no weights; "mixed" precision needs about half.
     """
     laid = _sized(fold_batchnorm(model), patch)  # as it runs
     # How often each tensor is still going to be read; outputs are held to the end.
@@ -50,14 +50,14 @@ def activation_bytes(model: keras.Model, patch: tuple[int, ...]) -> int:
 
 
 def _sized(model: keras.Model, patch: tuple[int, ...]) -> keras.Model:
-    """The same layers, every shape known."""
+    """A model of the same layers for one patch, with every shape known."""
     image = keras.Input(batch_shape=(1, *patch, model.input_shape[-1]))
     inputs = keras.tree.map_structure(lambda _: image, model.input)
     return keras.models.clone_model(model, input_tensors=inputs)
 
 
 def _in_order_of_readiness(model: keras.Model) -> Iterator[Step]:
-    """First ready, first run: the order of TensorFlow's executor, and the greediest for memory."""
+    """Steps in the order of TensorFlow's executor, which needs the most memory: first ready first."""
     todo = list(steps(model))
     missing = {id(step): len({id(t) for t in step.inputs}) for step in todo}
     needed_by: dict[int, list[Step]] = {}
@@ -76,13 +76,13 @@ def _in_order_of_readiness(model: keras.Model) -> Iterator[Step]:
 
 
 def _multiply_adds(step: Step) -> int:
-    """Every weight of a kernel meets every voxel once: of the output, or, transposed, of the input."""
-    transposed = "Transpose" in type(step.layer).__name__
-    voxels = (
-        prod((step.inputs if transposed else step.outputs)[0].shape[1:-1]) if step.inputs else 0
-    )
-    found = (getattr(step.layer, name, None) for name in _KERNELS)
-    return int(sum(voxels * prod(kernel.shape) for kernel in found if kernel is not None))
+    """Each kernel weight is used once per voxel: of the output or, if transposed, of the input."""
+    if not step.inputs:
+        return 0
+    side = step.inputs if "Transpose" in type(step.layer).__name__ else step.outputs
+    kernels = (getattr(step.layer, name, None) for name in _KERNELS)
+    weights = sum(prod(kernel.shape) for kernel in kernels if kernel is not None)
+    return int(prod(side[0].shape[1:-1]) * weights)
 
 
 def _bytes(tensor: Any) -> int:

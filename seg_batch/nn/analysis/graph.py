@@ -1,6 +1,6 @@
-"""The layers of a model as a graph: who reads what from whom.
+"""The layers of a model as a graph: which layer reads which tensor of which layer.
 
-The one place that touches Keras' private attributes of functional models.
+Only this module uses Keras' private attributes of functional models.
 """
 
 from collections.abc import Iterator
@@ -34,13 +34,13 @@ def maker(tensor: Any) -> str:
 
 
 def inner(layer: Any) -> keras.Model | None:
-    """The functional model that a layer is, if it is one; a Sequential keeps its own inside."""
+    """The functional model that a layer is or, as a Sequential, contains; None for other layers."""
     model = getattr(layer, "_functional", None) or layer
     return model if hasattr(model, "_nodes_by_depth") else None
 
 
 def steps(model: keras.Model) -> Iterator[Step]:
-    """All steps of `model`, each after those it needs; the input layers come first."""
+    """All steps of `model` in topological order; the input layers come first."""
     model = inner(model) or model
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
@@ -48,9 +48,9 @@ def steps(model: keras.Model) -> Iterator[Step]:
 
 
 def first_weighted(model: keras.Model) -> set[str]:
-    """Names of the layers with weights that read the image, be it through layers without (padding)."""
-    reached, found = {maker(model.inputs[0])}, set[str]()
+    """Names of the first layers with weights; layers without (padding) may lie before them."""
+    passed, first = {maker(model.inputs[0])}, set[str]()
     for step in steps(model):
-        if step.sources and reached.issuperset(step.sources):
-            (found if getattr(step.layer, "weights", ()) else reached).add(step.name)
-    return found
+        if step.sources and passed.issuperset(step.sources):
+            (first if getattr(step.layer, "weights", ()) else passed).add(step.name)
+    return first

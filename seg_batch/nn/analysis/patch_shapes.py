@@ -1,6 +1,6 @@
-"""Which patches a Keras model of unknown make can take, and how much finer its output is.
+"""The patches that an unknown Keras model takes, and how much finer its output grid is.
 
-Found out by laying the model out on shapes alone, which takes a millisecond.
+Keras infers both from symbolic shapes, which takes a millisecond per patch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,17 +13,19 @@ from seg_batch.core.geometry import Shape
 from seg_batch.nn.analysis.flops import activation_bytes
 from seg_batch.nn.backend import keras
 
-SIDE = {2: 256, 3: 64}  # of a patch, where neither the model nor the user says one
+SIDE = {2: 256, 3: 64}  # of a patch, by rank, if neither the model nor the user fixes one
 FINEST = 8
-_ROUND = 6720  # 2^6 3 5 7: every stride that a network is likely to have divides it
+_ROUND = 6720  # 2^6 3 5 7: a multiple of every stride that a network is likely to have
 _STRIDES = [m for m in range(1, 257) if _ROUND % m == 0]
 _PRIMES = (11, 13)
 
 
 def finer_of(model: keras.Model, sides: Sequence[int]) -> int | None:
-    """Output voxels per input voxel and axis for a patch of `sides`; None: no whole number of them, or
-    the model can't take such a patch."""
-    shape = _laid(model, sides)
+    """Output voxels per input voxel and axis for a patch of `sides`.
+
+    None if that is no whole number, differs between axes, or the model can't take the patch.
+    """
+    shape = _output_sides(model, sides)
     if shape is None:
         return None
     times = {out / side for out, side in zip(shape, sides, strict=True)}
@@ -31,45 +33,44 @@ def finer_of(model: keras.Model, sides: Sequence[int]) -> int | None:
     return int(factor) if not times and factor.is_integer() and factor >= 1 else None
 
 
-def _laid(model: keras.Model, sides: Sequence[int]) -> tuple[int, ...] | None:
-    """The sides of what the model makes of a patch, from shapes alone; None: it can't take it."""
+def _output_sides(model: keras.Model, sides: Sequence[int]) -> tuple[int, ...] | None:
+    """The sides of the output for a patch, by shape inference; None if the model can't take it."""
     try:
-        found = model(keras.KerasTensor((1, *sides, model.input_shape[-1])))
-    except Exception:  # whatever a layer says of shapes that do not fit
+        output = model(keras.KerasTensor((1, *sides, model.input_shape[-1])))
+    except Exception:  # layers raise errors of many types for shapes that do not fit
         return None
-    shape = tuple(found.shape[1:-1])
+    shape = tuple(output.shape[1:-1])
     return shape if all(isinstance(n, int) for n in shape) else None
 
 
 def multiples(model: keras.Model) -> Shape | None:
-    """What each side of a patch has to be a multiple of; None where nothing tried will do."""
-    fixed = model.input_shape[1:-1]
-    found = [
+    """The step of each side of a patch (every multiple fits); None if no step up to 256 fits."""
+    steps = [
         side or next((m for m in _STRIDES if _fits(model, axis, m)), 0)
-        for axis, side in enumerate(fixed)
+        for axis, side in enumerate(model.input_shape[1:-1])
     ]
-    return tuple(found) if all(found) else None
+    return tuple(steps) if all(steps) else None
 
 
 def _fits(model: keras.Model, axis: int, multiple: int) -> bool:
-    """Whether sides that are multiples of it, and of nothing else in common, go along one axis."""
+    """Whether the model takes a side of `multiple` times each of two primes along one axis."""
     even = [side or _ROUND for side in model.input_shape[1:-1]]
-    tried = ([*even[:axis], multiple * prime, *even[axis + 1 :]] for prime in _PRIMES)
-    return all(finer_of(model, sides) for sides in tried)
+    patches = ([*even[:axis], multiple * prime, *even[axis + 1 :]] for prime in _PRIMES)
+    return all(finer_of(model, sides) for sides in patches)
 
 
-def sides_of(model: keras.Model, asked: Shape | None, path: Path) -> tuple[Shape, int]:
-    """The patch, and how much finer the output is; InputError where it does not fit."""
+def sides_of(model: keras.Model, patch: Shape | None, path: Path) -> tuple[Shape, int]:
+    """The sides of the patch and the factor of `finer_of`; raises InputError if it does not fit."""
     rank = len(model.input_shape) - 2
-    if asked is not None and (len(asked) != rank or min(asked) < 1):
-        raise InputError(f"--patch {comma(asked)}: the model is {rank}-D, give {rank} sides")
+    if patch is not None and (len(patch) != rank or min(patch) < 1):
+        raise InputError(f"--patch {comma(patch)}: the model is {rank}-D, give {rank} sides")
     fixed = model.input_shape[1:-1]
     if all(fixed):
-        return _of_fixed(model, fixed, asked, path)
+        return _of_fixed(model, fixed, patch, path)
     step = multiples(model)
     if step is None:
-        raise _unlike(model, asked or (SIDE[rank],) * rank, path)
-    sides = asked or tuple(-(-SIDE[rank] // m) * m for m in step)
+        raise _no_grid(model, patch or (SIDE[rank],) * rank, path)
+    sides = patch or tuple(-(-SIDE[rank] // m) * m for m in step)
     factor = finer_of(model, sides)
     if factor is None:
         near = [comma(s) for s in _nearest(model, sides, step)]
@@ -81,25 +82,26 @@ def sides_of(model: keras.Model, asked: Shape | None, path: Path) -> tuple[Shape
 
 
 def _of_fixed(
-    model: keras.Model, fixed: Shape, asked: Shape | None, path: Path
+    model: keras.Model, fixed: Shape, patch: Shape | None, path: Path
 ) -> tuple[Shape, int]:
-    if asked not in (None, fixed):
+    if patch not in (None, fixed):
         raise InputError(
-            f"{path} was built for patches of {comma(fixed)} alone, not {comma(asked or ())}: leave "
+            f"{path} was built for patches of {comma(fixed)} alone, not {comma(patch or ())}: leave "
             "out --patch, or build it with sides of None"
         )
     factor = finer_of(model, fixed)
     if factor is None:
-        raise _unlike(model, fixed, path)
+        raise _no_grid(model, fixed, path)
     return fixed, _require_factor(factor, path)
 
 
 def require_patch_memory(model: keras.Model, sides: Shape) -> None:
-    needed, there = activation_bytes(model, sides), hardware.memory_bytes()
-    if needed > there:
+    """Raises InputError if one patch needs more memory than the machine has."""
+    needed, memory = activation_bytes(model, sides), hardware.memory_bytes()
+    if needed > memory:
         raise InputError(
             f"a patch of {comma(sides)} needs {units.show_bytes(needed)} to run, this machine has "
-            f"{units.show_bytes(there)}: use a smaller --patch"
+            f"{units.show_bytes(memory)}: use a smaller --patch"
         )
 
 
@@ -112,9 +114,9 @@ def _require_factor(factor: int, path: Path) -> int:
     return factor
 
 
-def _unlike(model: keras.Model, sides: Shape, path: Path) -> InputError:
-    found = _laid(model, sides)
-    gives = "nothing that could be laid out" if found is None else comma(found)
+def _no_grid(model: keras.Model, sides: Shape, path: Path) -> InputError:
+    output = _output_sides(model, sides)
+    gives = "nothing that could be laid out" if output is None else comma(output)
     return InputError(
         f"{path} gives {gives} for a patch of {comma(sides)}: the output's grid has to be the "
         "input's, or a whole number of times finer along all axes; pad with padding='same' and "
@@ -123,12 +125,12 @@ def _unlike(model: keras.Model, sides: Shape, path: Path) -> InputError:
 
 
 def _nearest(model: keras.Model, sides: Shape, step: Shape) -> Iterable[Shape]:
-    """The nearest patches below and above that fit, each side a multiple of its step."""
+    """The nearest fitting patches below and above, each side a multiple of its step."""
     below = tuple(max(m, n // m * m) for n, m in zip(sides, step, strict=True))
     above = tuple(-(-n // m) * m for n, m in zip(sides, step, strict=True))
     return [s for s in dict.fromkeys((below, above)) if finer_of(model, s)]
 
 
 def comma(shape: Iterable[Any]) -> str:
-    """As ``--patch`` takes it."""
+    """A shape as ``--patch`` takes it."""
     return ",".join(str(n) for n in shape)

@@ -1,10 +1,10 @@
-"""How far a network sees: the receptive field, computed from its graph.
+"""The receptive field of a network, computed from its graph.
 
-The dependence of an output voxel on input voxels is an interval per axis. For a line of voxels
-along one axis every tensor gets two rows of numbers, the first and the last input voxel that each
-of its voxels depends on; a layer maps rows to rows (a convolution takes the least and the greatest
-under its kernel, up-sampling repeats, a sum takes the wider of both). That is exact for every
-phase of strides and up-samplings, where a formula of steps and jumps is only an upper bound.
+An output voxel depends on an interval of input voxels per axis. For a line of voxels along one
+axis, every tensor gets two rows of numbers: the first and the last input voxel that each of its
+voxels depends on. A layer maps rows to rows (a convolution takes the least and the greatest under
+its kernel, up-sampling repeats, a sum takes the wider of both). The result is exact for every phase
+of strides and up-samplings, where the usual formula of steps and jumps is only an upper bound.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from seg_batch.nn.analysis.global_layers import findings
 from seg_batch.nn.analysis.graph import Step, inner, steps
 from seg_batch.nn.backend import keras
 
-FIRST, LAST = 768, 24576  # lengths of lines that are tried; 2 ** 8 * 3 divides them
-NOTHING = np.iinfo(np.int64).max  # no input voxel: the first of none; minus it, the last
+FIRST, LAST = 768, 24576  # shortest and longest line that is tried; 2 ** 8 * 3 divides both
+NOTHING = np.iinfo(np.int64).max  # the first of no input voxels; its negative is the last
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Line:
     last: np.ndarray
 
     def taken(self, places: np.ndarray) -> "Line":
-        """Of the voxels at `places`; those outside depend on nothing (zero padding)."""
+        """The line of the voxels at `places`; places outside depend on nothing (zero padding)."""
         inside = (places >= 0) & (places < len(self.first))
         at = np.where(inside, places, 0)
         first = np.where(inside, self.first[at], NOTHING)
@@ -43,13 +43,13 @@ class Line:
 
 
 class Unknown(Exception):  # noqa: N818  (no fault: an answer)
-    """A layer of which can't be told what it looks at."""
+    """A layer whose inputs per output voxel are unknown."""
 
 
 def receptive_field(model: keras.Model) -> tuple[int | None, ...]:
-    """Voxels per axis of the input that one output voxel can depend on, at most.
+    """The most input voxels per axis that one output voxel can depend on.
 
-    None for an axis where a layer sees the whole patch, or where it can't be told (an unknown layer).
+    None for an axis along which a layer depends on the whole patch, or is of an unknown class.
     """
     axes = range(len(model.inputs[0].shape) - 2)
     if findings(model):
@@ -58,7 +58,7 @@ def receptive_field(model: keras.Model) -> tuple[int | None, ...]:
 
 
 def _along(model: keras.Model, axis: int) -> int | None:
-    """Lines are made longer until their ends no longer cut the field."""
+    """The field along one axis; the line is doubled until its ends no longer cut the field."""
     fixed, length = model.inputs[0].shape[axis + 1], FIRST
     while length <= LAST:
         places = np.arange(fixed or length)
@@ -86,7 +86,7 @@ def _through(model: keras.Model, lines: Sequence[Line], axis: int) -> list[Line]
     return [known[id(tensor)] for tensor in model.outputs]
 
 
-# What reads each voxel alone, or voxels at the same place of several tensors.
+# Layers whose output voxel depends on the input voxels at the same place only.
 _POINTWISE = {
     *("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "Identity", "Dense", "Maximum"),
     *("BatchNormalization", "LayerNormalization", "UnitNormalization", "Normalization", "Minimum"),
@@ -146,7 +146,7 @@ def _windows(line: Line, layer: Any, size: int, axis: int) -> Line:
 
 
 def _transposed(line: Line, layer: Any, axis: int) -> Line:
-    """``in[i]`` reaches ``out[i * stride - before + k * dilation]``: out looks back at what reached it."""
+    """``out[i * stride - before + k * dilation]`` sees ``in[i]``; the other way round, per output."""
     if getattr(layer, "output_padding", None) is not None:
         raise Unknown
     size, stride = layer.kernel_size[axis], _along_axis(layer.strides, axis)
@@ -160,13 +160,13 @@ def _transposed(line: Line, layer: Any, axis: int) -> Line:
 
 
 def _enlarged(line: Line, layer: Any, axis: int) -> Line:
-    """Repeated, or interpolated between the voxels whose centres are nearest."""
+    """Up-sampling: nearest repeats voxels; bilinear interpolates between the nearest centres."""
     factor = _along_axis(layer.size, axis)
     places = np.arange(len(line.first) * factor)
-    how = getattr(layer, "interpolation", "nearest")
-    if how == "nearest":
+    interpolation = getattr(layer, "interpolation", "nearest")
+    if interpolation == "nearest":
         return line.taken(places // factor)
-    if how != "bilinear":
+    if interpolation != "bilinear":
         raise Unknown
     centres = (places + 0.5) / factor - 0.5
     ends = (np.floor(centres), np.ceil(centres))
@@ -180,5 +180,6 @@ def _along_axis(value: Any, axis: int) -> int:
 
 def _pair(value: Any, axis: int) -> tuple[int, int]:
     """(before, after) of a padding or a cropping."""
-    one = value[axis]
-    return (int(one[0]), int(one[1])) if isinstance(one, (list, tuple)) else (int(one), int(one))
+    pair = value[axis]
+    before, after = pair if isinstance(pair, (list, tuple)) else (pair, pair)
+    return int(before), int(after)

@@ -1,13 +1,13 @@
-"""Models in the formats of other runtimes: written by one process, read back by another.
+"""Models in the formats of other runtimes: one process writes a file, another reads it back.
 
-Importing this package costs nothing. Each format has a module with two functions, both called in
-fresh processes (``subprocess_run``): ``write(order, folder) -> facts`` and ``read(path) -> Exported``.
+Importing this package costs nothing. Each format has a module with two functions, which run in new
+processes (``subprocess_run``): ``write(order, folder) -> facts`` and ``read(path) -> Exported``.
 
 ==================  =================================================================
-``formats``         the formats by name, what each needs, and how exact it has to be
-``job``             what a writer is given, what a reader gives back
+``formats``         the formats by name, their libraries and tolerances
+``job``             the argument of writers, the result of readers
 ``subprocess_run``  a function in a process of its own: write, read back, predict
-``saved_graph``     the SavedModel that four of the formats are made from
+``saved_graph``     the SavedModel that other formats are converted from
 ``planar``          3-D pooling by 2-D pooling, for runtimes that have no other
 ``savedmodel``      TensorFlow Serving
 ``tflite``          LiteRT, in float32, float16, dynamic and int8

@@ -1,4 +1,4 @@
-"""The formats by name: what each holds, which library it needs, how exact it has to be."""
+"""The formats by name: file, libraries, precisions, tolerance."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from seg_batch.core.text import nearest
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How much an exported model may differ from Keras in float32 on real patches.
+    """The allowed difference of an exported model from Keras in float32 on real patches.
 
-    ``difference``: of any probability of any voxel; ``mean``: of all of them on average;
-    ``agreement``: the least share of voxels with the same label; ``why``: what makes it differ.
-    In 8 bits a voxel on the edge of a class may change sides altogether, so there the mean and the
-    labels decide, and the Dice where there is a held-out part.
+    ``difference``: the largest of all probabilities; ``mean``: their average; ``agreement``: the
+    least share of voxels with the same label; ``why``: the cause of differences. In 8 bits a voxel
+    on the border of a class may change its class, so there the mean and the labels decide, and the
+    Dice if there is a held-out part.
     """
 
     difference: float
@@ -34,14 +34,14 @@ TOLERANCES = {
     ),
     "int8": Tolerance(1.0, 0.01, 0.98, "weights and activations in 8 bits of a range seen before"),
 }
-DICE_LOSS = 0.01  # what int8 may cost in mean Dice, where there is a held-out part to measure it
+DICE_LOSS = 0.01  # allowed loss of mean Dice by int8, if there is a held-out part to measure it
 
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """``file``: its name inside the export's folder. ``module``: of this room. ``libraries``: what
-    has to be importable, for int8 those of ``int8_libraries`` too. ``batch``: patches at once; 0:
-    any number. ``quantize``: the precisions it can be written in."""
+    """``file``: its name in the export's folder. ``module``: of this package. ``libraries``: needed
+    modules, for int8 also ``int8_libraries``. ``batch``: patches at once; 0: any number.
+    ``quantize``: the supported precisions."""
 
     name: str
     file: str
@@ -93,7 +93,8 @@ FORMATS = {
 
 
 def chosen(name: str, quantize: str) -> ExportFormat:
-    """The format of that name; InputError with the nearest, or where it can't be so precise."""
+    """The format of that name; raises InputError for an unknown name, with the nearest known one, or
+    for a precision that the format does not have."""
     if name not in FORMATS:
         raise InputError(f"--to {name!r} is no format of ours; {nearest(name, FORMATS)}")
     form = FORMATS[name]
@@ -107,7 +108,7 @@ def chosen(name: str, quantize: str) -> ExportFormat:
 
 
 def require_libraries(form: ExportFormat, quantize: str) -> None:
-    """InputError with the line that installs what is missing."""
+    """Raises InputError with the line that installs the missing libraries."""
     int8 = quantize == "int8" and bool(form.int8_libraries)
     names = form.libraries + (form.int8_libraries if int8 else ())
     missing = [name for name in names if importlib.util.find_spec(name) is None]

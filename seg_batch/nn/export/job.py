@@ -1,4 +1,4 @@
-"""What a writer of a format is given, and what its reader gives back."""
+"""The argument of a format's writer, and the result of its reader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-INPUT, OUTPUT = "image", "probabilities"  # the names that every format gives its tensors
+INPUT, OUTPUT = "image", "probabilities"  # names of the tensors in every format
 SIGNATURE = "serving_default"
 
 
@@ -17,7 +17,7 @@ SIGNATURE = "serving_default"
 class ExportJob:
     """Write the model of a Keras file, for patches ``(n, *patch, channels)``, as ``name``.
 
-    ``calibration``: such patches, from which int8 learns its ranges.
+    ``calibration``: such patches, for the ranges of int8.
     """
 
     weights: Path
@@ -30,9 +30,8 @@ class ExportJob:
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported file, loaded: what predicts ``(n, *patch, C) -> (n, *patch, K)``, and what it
-    says of itself: ``tensors`` (name, dtype, shape with None for any number of patches) and
-    ``versions`` of the format and of what runs it."""
+    """A loaded export. ``predict``: ``(n, *patch, C) -> (n, *patch, K)``. ``tensors``: name, dtype
+    and shape (None: any number of patches) of input and output. ``versions``: of format and runtime."""
 
     predict: Callable[[np.ndarray], np.ndarray]
     tensors: dict[str, Any]
@@ -40,6 +39,6 @@ class Exported:
 
 
 def tensor(name: str, dtype: Any, shape: Any) -> dict[str, Any]:
-    """One row of ``Exported.tensors``; sizes that are no positive number are None."""
+    """A row of ``Exported.tensors``; sizes that are no positive number become None."""
     sizes = [n if isinstance(n, int) and n > 0 else None for n in shape]
     return {"name": name, "dtype": str(dtype), "shape": sizes}

@@ -1,4 +1,4 @@
-"""Keras' own files: ``.keras``, and HDF5 for tools that read nothing newer."""
+"""Keras' own formats: ``.keras``, and HDF5 for older tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from seg_batch.nn.export.job import INPUT, OUTPUT, Exported, ExportJob, tensor
 
 
 def write(order: ExportJob, folder: Path) -> dict[str, Any]:
-    """The model as it is, not folded: it can be trained on."""
+    """The model without folding, so that it can be trained further."""
     from seg_batch.nn.loading import load_model
 
     model = load_model(order.weights, sha256=order.sha256)

@@ -1,4 +1,4 @@
-"""ONNX: for onnxruntime, and on the way to TensorRT."""
+"""ONNX, for onnxruntime and for TensorRT."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from seg_batch.nn.export.job import INPUT, OUTPUT, Exported, ExportJob, tensor
 
-OPSET = 17  # the newest that tf2onnx writes well and TensorRT 8.6 and later read whole
+OPSET = 17  # the newest that tf2onnx writes well and TensorRT 8.6 and later fully support
 
 
 def write(order: ExportJob, folder: Path) -> dict[str, Any]:
@@ -37,12 +37,12 @@ def read(path: Path) -> Exported:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def predict(patches: np.ndarray) -> np.ndarray:
-        (found,) = session.run([OUTPUT], {INPUT: patches})
-        return np.asarray(found)
+        (probabilities,) = session.run([OUTPUT], {INPUT: patches})
+        return np.asarray(probabilities)
 
     sides = {"input": session.get_inputs(), "output": session.get_outputs()}
     tensors = {
-        side: tensor(one.name, one.type.removeprefix("tensor(").rstrip(")"), one.shape)
-        for side, (one,) in sides.items()
+        side: tensor(t.name, t.type.removeprefix("tensor(").rstrip(")"), t.shape)
+        for side, (t,) in sides.items()
     }
     return Exported(predict, tensors, {"onnxruntime": onnxruntime.__version__})

@@ -1,7 +1,7 @@
 """OpenVINO's IR: float32 weights, or int8 by post-training quantisation (NNCF).
 
-int8: weights per channel and activations per tensor, with ranges seen on calibration patches; what
-NNCF leaves alone stays in floating point, in the precision that the engine is asked for.
+int8 quantises weights per channel and activations per tensor, with ranges from calibration patches.
+Layers that NNCF skips stay in floating point, in the precision of the engine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _quantised(model: Any, order: ExportJob) -> tuple[Any, dict[str, Any]]:
 
     patches = order.calibration
     assert patches is not None
-    data = nncf.Dataset([one[None] for one in patches])
+    data = nncf.Dataset([patch[None] for patch in patches])
     return nncf.quantize(model, data, subset_size=len(patches)), {"nncf": nncf.__version__}
 
 

@@ -1,7 +1,7 @@
-"""3-D max pooling as two 2-D ones, for a runtime that has no other: the same numbers, exactly.
+"""3-D max pooling as two 2-D poolings, for runtimes without 3-D pooling; with identical results.
 
-A maximum of a box is the maximum over z of maxima over y and x. So slices are pooled in the plane,
-as if they were a batch; then the columns along z, as if all other axes were one.
+The maximum of a box is the maximum over z of the maxima over y and x. So slices are pooled in the
+plane, as a batch, and then the columns along z, with all other axes flattened.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from seg_batch.nn.backend import keras
 
 
 class PlanarMaxPooling3D(keras.layers.Layer):
-    """``(B, z, y, x, C)`` to ``(B, z / 2, y / 2, x / 2, C)`` where ``size`` is (2, 2, 2); all sides
-    known, and whole multiples of it."""
+    """``(B, z, y, x, C)`` to ``(B, z / 2, y / 2, x / 2, C)`` for a ``size`` of (2, 2, 2). Sides have
+    to be known multiples of it."""
 
     def __init__(self, size: tuple[int, int, int], **options: Any) -> None:
         super().__init__(**options)
@@ -29,7 +29,7 @@ class PlanarMaxPooling3D(keras.layers.Layer):
 
 
 def with_planar_pools(model: keras.Model, patch: tuple[int, ...]) -> keras.Model:
-    """A 3-D model for patches of one shape, its poolings replaced; any other model as it is."""
+    """A 3-D model with its poolings replaced, for patches of one shape; other models unchanged."""
     if not any(isinstance(layer, keras.layers.MaxPooling3D) for layer in model.layers):
         return model
 

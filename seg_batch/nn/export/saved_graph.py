@@ -1,4 +1,4 @@
-"""The SavedModel that other formats are made from: one signature, one named tensor in and out."""
+"""The SavedModel that other formats are converted from: one signature, named input and output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seg_batch.nn.loading import load_model
 
 
 def loaded(order: ExportJob) -> keras.Model:
-    """The model of an order, its batch normalisation folded; InputError without TensorFlow."""
+    """The order's model with folded batch normalisation; raises InputError without TensorFlow."""
     if tf is None:
         raise InputError(
             f"an export to {order.name} is made by TensorFlow, and Keras runs on "

@@ -1,4 +1,4 @@
-"""A SavedModel as TensorFlow Serving wants it: ``<model>/1/saved_model.pb``, signature
+"""A SavedModel in TensorFlow Serving's layout: ``<model>/1/saved_model.pb``, signature
 ``serving_default``, for REST (``{"instances": [...]}``) and gRPC alike."""
 
 from __future__ import annotations
@@ -28,23 +28,25 @@ def read(path: Path) -> Exported:
     function = tf.saved_model.load(str(path)).signatures[SIGNATURE]
 
     def predict(patches: np.ndarray) -> np.ndarray:
-        found: np.ndarray = function(**{INPUT: tf.constant(patches)})[OUTPUT].numpy()
-        return found
+        probabilities: np.ndarray = function(**{INPUT: tf.constant(patches)})[OUTPUT].numpy()
+        return probabilities
 
     return Exported(predict, tensors, {"tensorflow": tf.__version__})
 
 
 def served(path: Path) -> dict[str, Any]:
-    """Names, dtypes and shapes of the signature in ``saved_model.pb``: all that TensorFlow Serving
-    goes by. DamagedError where the signature is not the one that was asked for."""
+    """Names, dtypes and shapes of the signature that TensorFlow Serving reads, ``saved_model.pb``.
+
+    Raises DamagedError if the signature has other tensors or another method.
+    """
     from tensorflow.core.protobuf import saved_model_pb2
 
     from seg_batch.nn.backend import tf
 
     saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     graph = next(g for g in saved.meta_graphs if "serve" in g.meta_info_def.tags)
-    found = graph.signature_def[SIGNATURE]
-    names = (list(found.inputs), list(found.outputs), found.method_name)
+    signature = graph.signature_def[SIGNATURE]
+    names = (list(signature.inputs), list(signature.outputs), signature.method_name)
     if names != ([INPUT], [OUTPUT], PREDICT):
         raise DamagedError(
             f"{path} has the signature {names}, which TensorFlow Serving can't offer"
@@ -55,6 +57,6 @@ def served(path: Path) -> dict[str, Any]:
         return tensor(name, dtype, [d.size for d in info.tensor_shape.dim])
 
     return {
-        "input": row(INPUT, found.inputs[INPUT]),
-        "output": row(OUTPUT, found.outputs[OUTPUT]),
+        "input": row(INPUT, signature.inputs[INPUT]),
+        "output": row(OUTPUT, signature.outputs[OUTPUT]),
     }

@@ -1,8 +1,8 @@
-"""Writing and reading in processes of their own.
+"""Writing and reading of exports in new processes.
 
-An exported file has to work where nothing of ours is loaded; so what reads it is a new process that
-has only the file. Converters talk to standard error from native code, hold memory and leave
-TensorFlow in odd states: they get a process of their own, too, silenced.
+An exported file has to work without the model in memory, so a new process that has only the file
+reads it. Converters write to standard error from native code, keep memory and change TensorFlow's
+state, so they run in a new process, too, without output.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import numpy as np
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.nn.export.job import Exported, ExportJob
 
-ROOM = "seg_batch.nn.export"
+PACKAGE = "seg_batch.nn.export"
 
 
 @dataclass(frozen=True)
 class ModelRun:
-    """Real patches through a model: what it gave, how long a patch took (the median of one at a
-    time, the first left out), what it says of itself."""
+    """The results of a model on real patches. ``seconds``: per patch, the median of single patches
+    without the first. ``tensors`` and ``versions`` as in ``Exported``."""
 
     probabilities: np.ndarray
     seconds: float
@@ -38,50 +38,50 @@ class ModelRun:
 
 @dataclass(frozen=True)
 class WrittenFile:
-    """What a writer has to say of its file, and what every file is measured against: the bundle's
-    own model in float32, not folded, on the same patches."""
+    """``facts``: the writer's, about its file. ``keras``: the reference of every comparison, the
+    bundle's own model in float32, not folded, on the same patches."""
 
     facts: dict[str, Any]
     keras: ModelRun
 
 
 def write(module: str, order: ExportJob, folder: Path, patches: np.ndarray) -> WrittenFile:
-    """The order, written into ``folder``, and what the bundle's own model says of ``patches``."""
+    """Write the order into ``folder``, and run the bundle's own model on ``patches``."""
     return _fresh(_write, f"{order.name} can't hold this model", module, order, folder, patches)
 
 
 def run(module: str, path: Path, patches: np.ndarray, batch: int = 0) -> ModelRun:
-    """The file at ``path`` on ``patches``; ``batch`` 0: the first two at once, as it must be able to."""
+    """Run the file at ``path`` on ``patches``; for a ``batch`` of 0, test the first two at once."""
     return _fresh(_run, f"{path.name} can't be run", module, path, patches, batch)
 
 
 def _fresh[T](function: Callable[..., T], trouble: str, *arguments: Any) -> T:
-    """``function(*arguments)`` in a new process; InputError in one line, whatever goes wrong."""
+    """``function(*arguments)`` in a new process; raises InputError (one line) for any failure."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_told, args=(there, function, trouble, arguments), daemon=True)
+    process = context.Process(target=_send, args=(there, function, trouble, arguments), daemon=True)
     process.start()
     there.close()
     try:
-        found = here.recv()
+        answer = here.recv()
     except EOFError:
-        found = InputError(
+        answer = InputError(
             f"{trouble}: its process died, perhaps for want of memory; free some and try again"
         )
     finally:
-        process.terminate()  # it has said all it had to say, or we were interrupted
+        process.terminate()  # it has sent its answer, or this process was interrupted
         process.join()
-    if isinstance(found, SegbatchError):
-        raise found
-    result: T = found
+    if isinstance(answer, SegbatchError):
+        raise answer
+    result: T = answer
     return result
 
 
-def _told(
+def _send(
     there: Connection, function: Callable[..., Any], trouble: str, arguments: tuple[Any, ...]
 ) -> None:
-    """What the function returns, or its error: exceptions of libraries become ours, since theirs
-    may not survive the way back."""
+    """Send the function's result or error; exceptions of libraries, which may not pickle, become
+    InputError."""
     _hush()
     try:
         there.send(function(*arguments))
@@ -105,24 +105,24 @@ def _write(module: str, order: ExportJob, folder: Path, patches: np.ndarray) -> 
     from seg_batch.nn.export import keras_file
     from seg_batch.nn.loading import load_model
 
-    facts = importlib.import_module(f"{ROOM}.{module}").write(order, folder)
-    load_model(order.weights, sha256=order.sha256)  # refuses what may not be run
+    facts = importlib.import_module(f"{PACKAGE}.{module}").write(order, folder)
+    load_model(order.weights, sha256=order.sha256)  # refuses unsafe files
     return WrittenFile(facts, _predicted(keras_file.read(order.weights), patches, 1))
 
 
 def _run(module: str, path: Path, patches: np.ndarray, batch: int) -> ModelRun:
-    exported: Exported = importlib.import_module(f"{ROOM}.{module}").read(path)
+    exported: Exported = importlib.import_module(f"{PACKAGE}.{module}").read(path)
     return _predicted(exported, patches, 1 if batch == 1 else 2)
 
 
 def _predicted(exported: Exported, patches: np.ndarray, together: int) -> ModelRun:
-    found = [exported.predict(patches[:together])]
+    results = [exported.predict(patches[:together])]
     seconds = []
-    for one in [*patches[together:], patches[-1]]:
+    for patch in [*patches[together:], patches[-1]]:
         start = time.perf_counter()
-        found.append(exported.predict(one[None]))
+        results.append(exported.predict(patch[None]))
         seconds.append(time.perf_counter() - start)
-    del found[-1]  # the last patch was predicted once more, so that there is a time for few, too
+    del results[-1]  # the last patch ran twice, so that even few patches give a time
     return ModelRun(
-        np.concatenate(found), float(np.median(seconds)), exported.tensors, exported.versions
+        np.concatenate(results), float(np.median(seconds)), exported.tensors, exported.versions
     )

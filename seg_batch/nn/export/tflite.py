@@ -1,9 +1,9 @@
 """LiteRT (once TensorFlow Lite), for phones and small boards: one patch at a time, of fixed shape.
 
-What was found by trying (ai-edge-litert 2.3.0, TensorFlow 2.21): LiteRT has no 3-D pooling, which
-``planar`` works around without changing a bit. It runs 3-D convolutions, plain and transposed, in
-floating point only: asked for 8 bits, the converter leaves their weights as they are. Such a file
-is refused, since it would be int8 in name only.
+Tests (ai-edge-litert 2.3.0, TensorFlow 2.21) show that LiteRT has no 3-D pooling, which ``planar``
+replaces with identical results, and that it runs 3-D convolutions, plain and transposed, in
+floating point only: for 8 bits, the converter leaves their weights unchanged. Such a file is
+refused, as it would be int8 in name only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from seg_batch.core.errors import InputError
 from seg_batch.nn.export.job import INPUT, OUTPUT, SIGNATURE, Exported, ExportJob, tensor
 
-SMALLER = 0.6  # 8 bits for 32 are a quarter, and the graph itself takes some
+SMALLER = 0.6  # of the float32 bytes: 8 bits are a quarter of 32, and the graph adds some
 
 
 def write(order: ExportJob, folder: Path) -> dict[str, Any]:
@@ -28,18 +28,18 @@ def write(order: ExportJob, folder: Path) -> dict[str, Any]:
     model = with_planar_pools(loaded(order), order.patch)
     with tempfile.TemporaryDirectory(dir=folder, prefix="trunk-") as trunk:
         write_trunk(model, order, Path(trunk), batch=1)
-        if order.quantize in ("dynamic", "int8"):  # the first is quick, and tells for both
+        if order.quantize in ("dynamic", "int8"):  # "dynamic" converts quickly and tells for both
             _require_smaller(_converted(trunk, "dynamic", None), 4 * model.count_params())
-        found = _converted(trunk, order.quantize, order.calibration)
-    (folder / "model.tflite").write_bytes(found)
+        content = _converted(trunk, order.quantize, order.calibration)
+    (folder / "model.tflite").write_bytes(content)
     return {}
 
 
-def _require_smaller(found: bytes, bytes_float32: int) -> None:
-    if len(found) > SMALLER * bytes_float32:
+def _require_smaller(content: bytes, bytes_float32: int) -> None:
+    if len(content) > SMALLER * bytes_float32:
         raise InputError(
             f"LiteRT has no 8-bit form of this network's layers (of {bytes_float32} bytes "
-            f"{len(found)} remain; 3-D convolutions are such): use --quantize float32 or float16, "
+            f"{len(content)} remain; 3-D convolutions are such): use --quantize float32 or float16, "
             "or --to openvino --int8"
         )
 
@@ -54,10 +54,10 @@ def _converted(trunk: str, quantize: str, patches: np.ndarray | None) -> bytes:
         converter.target_spec.supported_types = [tf.float16]
     if quantize == "int8":
         assert patches is not None
-        converter.representative_dataset = lambda: ([one[None]] for one in patches)
+        converter.representative_dataset = lambda: ([patch[None]] for patch in patches)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    found: bytes = converter.convert()
-    return found
+    content: bytes = converter.convert()
+    return content
 
 
 def read(path: Path) -> Exported:
@@ -65,11 +65,11 @@ def read(path: Path) -> Exported:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path))
-    interpreter.allocate_tensors()  # what it has to say to standard error, it says here
+    interpreter.allocate_tensors()  # this is the call that writes to standard error
     run = interpreter.get_signature_runner(SIGNATURE)
 
     def predict(patches: np.ndarray) -> np.ndarray:
-        return np.concatenate([run(**{INPUT: one[None]})[OUTPUT] for one in patches])
+        return np.concatenate([run(**{INPUT: patch[None]})[OUTPUT] for patch in patches])
 
     def row(name: str, details: dict[str, Any]) -> dict[str, Any]:
         return tensor(name, np.dtype(details["dtype"]), details["shape"].tolist())

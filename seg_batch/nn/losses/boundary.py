@@ -1,14 +1,21 @@
-"""Losses that look at the borders between classes, found in the graph from the truth itself.
+"""Losses weighted by the borders between classes, which the graph finds in the truth.
 
-Nothing is prepared by the data pipeline, so the borders are right after any augmentation. A voxel
-that is not valid is neither inside nor outside of a class: it makes no border and stops no distance.
+The data pipeline prepares nothing, so the borders are right after any augmentation. A voxel that is
+not valid is neither inside nor outside of a class: it makes no border and stops no distance.
 """
 
 from collections.abc import Sequence
 
 from seg_batch.nn.backend import keras
-from seg_batch.nn.losses.shapes import TINY, class_factor, prepared, spatial, weighted_mean
-from seg_batch.nn.losses.voxelwise import surprise
+from seg_batch.nn.losses.shapes import (
+    TINY,
+    class_factor,
+    mean_over_present,
+    prepared,
+    spatial,
+    weighted_mean,
+)
+from seg_batch.nn.losses.voxelwise import log_loss
 from seg_batch.nn.networks.blocks import Tensor
 
 ops = keras.ops
@@ -25,14 +32,14 @@ def edge(
 ) -> Tensor:
     """Cross-entropy in which voxels near a border between classes weigh ``1 + boost`` instead of 1.
 
-    A border voxel is one where the discrete Laplacian of the one-hot truth is not zero, that is,
-    one with a face neighbour of another class; near is closer than `reach` voxels (chessboard) to
-    such a voxel, so a `reach` of 1 is the border voxels alone.
+    A border voxel has a face neighbour of another class (the discrete Laplacian of the one-hot
+    truth is not zero there). Near is closer than `reach` voxels (chessboard) to a border voxel, so
+    a `reach` of 1 means the border voxels alone.
     """
     t, p, w = prepared(truth, probability, valid)
     near = chessboard(_borders(t, ops.cast(w > 0, "float32")), reach) < reach
     w = w * (1.0 + boost * ops.cast(near, "float32"))
-    return weighted_mean(surprise(t, p), w * class_factor(t, class_weights))
+    return weighted_mean(log_loss(t, p), w * class_factor(t, class_weights))
 
 
 def distance(
@@ -43,12 +50,12 @@ def distance(
     reach: int = 8,
     background: bool = False,
 ) -> Tensor:
-    """Mean of ``phi (p - t)``, per sample and class present: errors cost more the farther out they lie.
+    """Boundary loss: mean of ``phi (p - t)`` per sample and class; distant errors cost more.
 
     phi is the signed chessboard distance to the border of the class, which lies between voxels:
     +-1/2, +-3/2, ..., positive outside, cut at `reach` and divided by it, so that it is in [-1, 1].
     The loss has the gradient of the boundary loss of Kervadec et al. (MIDL 2019, Eq. 5) and is 0
-    for a perfect prediction. Alone it is weak where nothing is found yet: add it to Dice.
+    for a perfect prediction. Its gradient is weak where the prediction is empty: add it to Dice.
     """
     t, p, w = prepared(truth, probability, valid)
     if not background:
@@ -56,15 +63,14 @@ def distance(
     axes = spatial(t)
     phi = _signed(t, ops.cast(w > 0, "float32"), reach)
     cost = ops.sum(w * phi * (p - t), axis=axes) / ops.maximum(ops.sum(w, axis=axes), TINY)
-    present = ops.cast(ops.sum(w * t, axis=axes) > 0, "float32")
-    return ops.sum(cost * present) / ops.maximum(ops.sum(present), 1.0)
+    return mean_over_present(cost, ops.sum(w * t, axis=axes))
 
 
 def chessboard(seeds: Tensor, limit: int) -> Tensor:
-    """Distance of every voxel to the nearest seed, counting diagonal steps as one, at most `limit`.
+    """Chessboard distance of every voxel to the nearest seed, at most `limit`; ``(B, *s, K)``.
 
-    `seeds` ``(B, *s, K)`` are 1 or 0. Each of ``limit - 1`` max-poolings of 3^d grows them by one
-    voxel; a voxel at distance n has been reached in all but n of `limit` rounds.
+    `seeds` are 1 or 0. Each of ``limit - 1`` max-poolings of 3^d grows them by one voxel, so a
+    voxel at distance n has been reached in all but n of `limit` rounds.
     """
     reached, grown = seeds, seeds
     for _ in range(limit - 1):
@@ -82,16 +88,16 @@ def _signed(t: Tensor, known: Tensor, reach: int) -> Tensor:
 
 
 def _borders(t: Tensor, known: Tensor) -> Tensor:
-    """1 at voxels with a face neighbour of another class, both being known; ``(B, *s, 1)``."""
-    found = ops.zeros_like(known)
+    """1 at valid voxels with a valid face neighbour of another class; ``(B, *s, 1)``."""
+    borders = ops.zeros_like(known)
     for axis in spatial(t):
         step = _later(t, axis) - _earlier(t, axis)
         differ = ops.max(ops.abs(step), axis=-1, keepdims=True)
         differ = differ * _later(known, axis) * _earlier(known, axis)
         for side in ((0, 1), (1, 0)):
             pads = [side if a == axis else (0, 0) for a in range(len(t.shape))]
-            found = ops.maximum(found, ops.pad(differ, pads))
-    return found
+            borders = ops.maximum(borders, ops.pad(differ, pads))
+    return borders
 
 
 def _later(x: Tensor, axis: int) -> Tensor:

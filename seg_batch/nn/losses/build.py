@@ -1,4 +1,4 @@
-"""A loss from plain values, such as a recipe holds.
+"""A loss from the plain values of a recipe, and its mean over several heads.
 
 ::
 
@@ -15,11 +15,10 @@ from typing import Any
 from seg_batch.core.errors import InputError
 from seg_batch.core.text import nearest
 from seg_batch.nn.losses.boundary import distance, edge
-from seg_batch.nn.losses.combine import weighted_sum
-from seg_batch.nn.losses.hybrid import paper
 from seg_batch.nn.losses.overlap import dice, focal_tversky, generalised_dice, tversky
 from seg_batch.nn.losses.shapes import Loss
-from seg_batch.nn.losses.voxelwise import cross_entropy, focal
+from seg_batch.nn.losses.voxelwise import cross_entropy, focal, paper
+from seg_batch.nn.networks.blocks import Tensor
 
 LOSSES: dict[str, Callable[..., Any]] = {
     "cross_entropy": cross_entropy,
@@ -49,11 +48,44 @@ def build_loss(
 ) -> Loss:
     """The weighted sum of `terms`, each a name of LOSSES, a "weight" and the loss's own arguments.
 
-    `background` is whether class 0 counts like the others, for terms that ask and do not say it
-    themselves. `class_weights` stand in wherever a term says ``"class_weights": "inverse"``.
-    Raises InputError on a name, an argument or a value that no loss has, with the nearest known.
+    `background`: class 0 counts like the others, for terms with that argument that do not set it.
+    `class_weights` replace ``"class_weights": "inverse"`` in a term. Raises InputError for an
+    unknown name or argument, with the nearest known one, and for a value out of its limits.
     """
-    return weighted_sum([_term(term, background, class_weights) for term in terms])
+    return _weighted_sum([_term(term, background, class_weights) for term in terms])
+
+
+def over_heads(
+    loss: Loss,
+    truth: Tensor,
+    probabilities: Sequence[Tensor] | Tensor,
+    valid: Tensor | None = None,
+    *,
+    weights: Sequence[float] | None = None,
+) -> Tensor:
+    """Deep supervision: the mean of `loss` over the heads, weighted by `weights` (equal if None)."""
+    heads = probabilities if isinstance(probabilities, (list, tuple)) else [probabilities]
+    factors = list(weights) if weights is not None else [1.0] * len(heads)
+    if len(factors) != len(heads) or min(factors) < 0 or sum(factors) <= 0:
+        raise InputError(
+            f"head weights {factors} for {len(heads)} heads: give one number per head, none "
+            "negative and at least one above 0"
+        )
+    terms = [f * loss(truth, p, valid) for f, p in zip(factors, heads, strict=True) if f]
+    return sum(terms[1:], terms[0]) / sum(factors)
+
+
+def _weighted_sum(terms: Sequence[tuple[float, Loss]]) -> Loss:
+    """``sum(weight * loss)``, without the terms of weight 0."""
+    kept = [(weight, loss) for weight, loss in terms if weight]
+    if not kept:
+        raise InputError("a loss without a term teaches nothing; give one a weight above 0")
+
+    def loss(truth: Tensor, probability: Tensor, valid: Tensor | None = None) -> Tensor:
+        parts = [weight * part(truth, probability, valid) for weight, part in kept]
+        return sum(parts[1:], parts[0])
+
+    return loss
 
 
 def _term(
@@ -81,12 +113,12 @@ def _term(
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """The keyword arguments of a loss and their defaults."""
-    found = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY}
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def _check(name: str, key: str, value: Any, default: Any) -> None:
-    """Values are of the kind of their default: bool, whole number from 1, number from 0."""
+    """Raises InputError unless a value is as its default: bool, whole number from 1, number from 0."""
     low, high = _LIMITS.get((name, key), (1 if type(default) is int else 0.0, math.inf))
     if isinstance(default, bool):
         fits, wanted = isinstance(value, bool), "true or false"
@@ -101,24 +133,24 @@ def _check(name: str, key: str, value: Any, default: Any) -> None:
 
 
 def _weights(
-    name: str, asked: Any, class_weights: Sequence[float] | None
+    name: str, value: Any, class_weights: Sequence[float] | None
 ) -> tuple[float, ...] | None:
-    """One weight per class: "inverse" is `class_weights`, a list is itself, None is none."""
-    if asked is None:
+    """One weight per class: "inverse" means `class_weights`; a list is taken as it is."""
+    if value is None:
         return None
-    if asked == "inverse":
+    if value == "inverse":
         if class_weights is None:
             raise InputError(
                 f"the loss {name} asks for inverse class weights, but the frequencies of the "
                 "classes are not known here; give a list of weights, or none"
             )
-        return tuple(float(w) for w in class_weights)
-    numbers = isinstance(asked, (list, tuple)) and all(
-        isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in asked
+        return tuple(map(float, class_weights))
+    numbers = isinstance(value, (list, tuple)) and all(
+        isinstance(w, (int, float)) and math.isfinite(w) and w >= 0 for w in value
     )
-    if not numbers or not any(asked):
+    if not numbers or not any(value):
         raise InputError(
-            f'the loss {name} has class_weights = {asked!r}; use "inverse" or one number of 0 or '
+            f'the loss {name} has class_weights = {value!r}; use "inverse" or one number of 0 or '
             "more per class"
         )
-    return tuple(float(w) for w in asked)
+    return tuple(map(float, value))

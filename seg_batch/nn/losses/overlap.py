@@ -1,7 +1,7 @@
-"""Losses that compare sets: Dice, generalised Dice, Tversky and focal Tversky."""
+"""Losses of set overlap: Dice, generalised Dice, Tversky and focal Tversky."""
 
 from seg_batch.nn.backend import keras
-from seg_batch.nn.losses.shapes import TINY, prepared, spatial
+from seg_batch.nn.losses.shapes import TINY, mean_over_present, prepared, spatial
 from seg_batch.nn.networks.blocks import Tensor
 
 ops = keras.ops
@@ -16,15 +16,15 @@ def dice(
     background: bool = False,
     pooled: bool = False,
 ) -> Tensor:
-    """One minus the soft Dice coefficient, per sample and class, averaged over what is present.
+    """One minus the soft Dice coefficient, averaged over the samples and classes that are present.
 
     ``1 - (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth)``. Class 0 is skipped unless
-    `background`; set it where 0 is a class like the others. With `pooled` the sums run over the
-    whole batch: steadier where most patches lack most classes.
+    `background`: set it where 0 is a class like the others. With `pooled` the sums run over the
+    whole batch, which is steadier if most patches lack most classes.
     """
-    both, found, true = _sums(truth, probability, valid, background, pooled)
-    score = 1.0 - _quotient(2.0 * both + smooth, found + true + smooth)
-    return _over_present(score, true)
+    both, predicted, true = _sums(truth, probability, valid, background, pooled)
+    score = 1.0 - _quotient(2.0 * both + smooth, predicted + true + smooth)
+    return mean_over_present(score, true)
 
 
 def generalised_dice(
@@ -37,17 +37,17 @@ def generalised_dice(
 ) -> Tensor:
     """``1 - 2 sum_c(v_c sum(p t)) / sum_c(v_c sum(p + t))`` with ``v_c = 1 / sum(t) ** 2``.
 
-    Every class counts alike, whatever its size. Absent classes have ``v_c = 0`` (the printed weight
-    is infinite); the mean is over the samples that have a class. Sudre et al., DLMIA 2017, section 2.
+    Classes of any size count alike. Absent classes have ``v_c = 0`` (the printed weight is
+    infinite); the mean is over the samples that have a class. Sudre et al., DLMIA 2017, section 2.
     """
-    both, found, true = _sums(truth, probability, valid, background, pooled)
+    both, predicted, true = _sums(truth, probability, valid, background, pooled)
     present = ops.cast(true > 0, "float32")
-    # The weights cancel but for a factor; relative to the smallest class they stay near 1.
+    # A common factor of the weights cancels; relative to the smallest class they stay near 1.
     smallest = ops.min(ops.where(true > 0, true, 1e30), axis=-1, keepdims=True)
     v = present * ops.square(smallest / ops.where(true > 0, true, smallest))
-    shared, total = ops.sum(v * both, axis=-1), ops.sum(v * (found + true), axis=-1)
+    shared, total = ops.sum(v * both, axis=-1), ops.sum(v * (predicted + true), axis=-1)
     score = 1.0 - _quotient(2.0 * shared, total)
-    return _over_present(score, ops.sum(true, axis=-1))
+    return mean_over_present(score, ops.sum(true, axis=-1))
 
 
 def tversky(
@@ -64,10 +64,10 @@ def tversky(
     """``1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth)``, averaged as `dice` is.
 
     `alpha` weighs false positives, `beta` false negatives (Salehi et al., MLMI 2017, Eq. 3; some
-    libraries have the two the other way round): a larger beta finds more and errs more.
+    libraries swap the two): a larger beta raises recall and lowers precision.
     """
-    both, found, true = _sums(truth, probability, valid, background, pooled)
-    return _over_present(_tversky(both, found, true, alpha, beta, smooth), true)
+    sums = _sums(truth, probability, valid, background, pooled)
+    return mean_over_present(_tversky(*sums, alpha, beta, smooth), sums[2])
 
 
 def focal_tversky(
@@ -84,19 +84,19 @@ def focal_tversky(
 ) -> Tensor:
     """Mean of ``tversky_c ** (1 / gamma)`` over samples and classes (Abraham and Khan, ISBI 2019, Eq. 4).
 
-    `alpha` and `beta` as in `tversky`, so alpha weighs false positives (their text has it on false
+    `alpha` and `beta` as in `tversky`: alpha weighs false positives (in their text, false
     negatives). A gamma above 1 keeps the gradient large for classes that are nearly right.
     """
-    both, found, true = _sums(truth, probability, valid, background, pooled)
-    apart = _tversky(both, found, true, alpha, beta, smooth)
+    sums = _sums(truth, probability, valid, background, pooled)
+    score = _tversky(*sums, alpha, beta, smooth)
     # The root has an infinite slope at 0.
-    return _over_present(ops.power(ops.maximum(apart, TINY), 1.0 / gamma), true)
+    return mean_over_present(ops.power(ops.maximum(score, TINY), 1.0 / gamma), sums[2])
 
 
 def _tversky(
-    both: Tensor, found: Tensor, true: Tensor, alpha: float, beta: float, smooth: float
+    both: Tensor, predicted: Tensor, true: Tensor, alpha: float, beta: float, smooth: float
 ) -> Tensor:
-    wrong = alpha * (found - both) + beta * (true - both)
+    wrong = alpha * (predicted - both) + beta * (true - both)
     return 1.0 - _quotient(both + smooth, both + wrong + smooth)
 
 
@@ -115,9 +115,3 @@ def _sums(
 
 def _quotient(a: Tensor, b: Tensor) -> Tensor:
     return a / ops.maximum(b, TINY)
-
-
-def _over_present(score: Tensor, true: Tensor) -> Tensor:
-    """The mean of `score` over the samples and classes that have any truth; 0 where none has."""
-    present = ops.cast(true > 0, "float32")
-    return ops.sum(score * present) / ops.maximum(ops.sum(present), 1.0)

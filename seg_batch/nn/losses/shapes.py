@@ -1,4 +1,4 @@
-"""What every loss begins and ends with: arguments brought to one form, means over what counts."""
+"""The first and last steps of every loss: arguments in one form, weighted means."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ ops = keras.ops
 
 type Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
-TINY = 1e-7  # keeps logarithms and quotients finite; below the resolution of float32 around 1
+TINY = 1e-7  # keeps logarithms and quotients finite; below the resolution of float32 near 1
 
 
 def prepared(
@@ -48,8 +48,14 @@ def class_factor(t: Tensor, class_weights: Sequence[float] | None) -> Tensor | f
 
 
 def weighted_mean(value: Tensor, w: Tensor) -> Tensor:
-    """The mean of `value` weighted by `w`; 0 where no weight is left."""
+    """The mean of `value` weighted by `w`; 0 if all weights are 0."""
     return ops.sum(value * w) / ops.maximum(ops.sum(w), TINY)
+
+
+def mean_over_present(score: Tensor, true: Tensor) -> Tensor:
+    """The mean of `score` over the samples and classes whose `true` is above 0; 0 without any."""
+    present = ops.cast(true > 0, "float32")
+    return ops.sum(score * present) / ops.maximum(ops.sum(present), 1.0)
 
 
 def spatial(x: Tensor) -> tuple[int, ...]:

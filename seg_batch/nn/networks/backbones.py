@@ -1,11 +1,11 @@
-"""Encoders from keras.applications: where they are tapped, what they start from, how they lose strides.
+"""Encoders from keras.applications: taps for the skips, pretrained weights, dilation for strides.
 
-An encoder is the graph of the application laid out anew, layer by layer, so it is part of a flat
-model of stock layers. Every layer is called ``encoder_`` and what it is called there; those without
-weights, which Keras numbers by what was built before, get their number in this graph.
+An encoder is the graph of the application, cloned layer by layer into a flat model of stock layers.
+A layer is called ``encoder_`` plus its name in the application; a layer without weights, which
+Keras numbers by what was built before, gets its number in this graph instead.
 
-Where to tap is read from the graph: at each stride, the last tensor before the next halving (the
-expanded activation in MobileNetV3 and EfficientNetV2, the sum of the last block in ResNet).
+The skips are tapped where the graph says: at each stride, the last tensor before the next halving
+(the expanded activation in MobileNetV3 and EfficientNetV2, the sum of the last block in ResNet).
 
 ========================== ============================================= ======================
 backbone                   a voxel's result depends on the whole patch   parameters (3 channels)
@@ -17,7 +17,7 @@ mobilenet_v3_large         yes: squeeze-and-excitation                   2 996 3
 efficientnet_v2_b0 .. b3   yes: squeeze-and-excitation                   5 919 312 .. 12 930 622
 ========================== ============================================= ======================
 
-Squeeze-and-excitation is global pooling over the patch: it makes seams that no blending removes.
+Squeeze-and-excitation pools over the whole patch, which makes seams that blending does not remove.
 
 Sources: He et al., CVPR 2016; Howard et al., ICCV 2019, Tables 1-2; Tan and Le, ICML 2021.
 """
@@ -38,14 +38,14 @@ from seg_batch.nn.networks.config import OneHeadConfig
 
 STRIDES = (2, 4, 8, 16, 32)
 
-# The side at which the graph is laid out to read its strides: no padded or pooled side divides it
-# as the strides do.
+# The side of the image on which the strides of a graph are read: no padded or pooled side divides
+# it as the strides do.
 _SIDE = 256
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A function of keras.applications and its arguments; `widths`: whether it takes `alpha`."""
+    """A function of keras.applications and its arguments; `widths`: it also takes `alpha`."""
 
     function: str
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -68,41 +68,38 @@ BACKBONES: dict[str, Backbone] = {
 }
 
 
-# -- layers
-
-
 def encode(
     image: Tensor, config: "BackboneConfig", strides: Sequence[int], *, dense: bool = False
 ) -> list[Tensor]:
-    """The backbone's last tensor at each of `strides`, finest first; what lies below is left out.
+    """The backbone's last tensor at each of `strides`, finest first; deeper layers are left out.
 
-    With `dense` the last is that of the whole backbone: it halves no more after the last of `strides`
-    and its later kernels have holes instead, so each sees the voxels it saw (`_without_strides`).
+    With `dense` the last tensor is the end of the whole backbone, whose layers after the last of
+    `strides` are dilated instead of strided (`_without_strides`).
     """
     source = _source(config)
-    found = _taps(source)
-    ends = [found[s] for s in strides[:-1]] + [found[STRIDES[-1] if dense else strides[-1]]]
+    taps = {_stride(step.outputs[0]): step.outputs[0] for step in steps(source)}
+    ends = [taps[s] for s in strides[:-1]] + [taps[STRIDES[-1] if dense else strides[-1]]]
     cut = keras.Model(source.inputs[0], ends)
     changes = _without_strides(cut, strides[-1]) if dense else {}
     names = {step.name: _renamed(i, step.layer) for i, step in enumerate(steps(cut))}
-    made = keras.models.clone_model(
+    encoder = keras.models.clone_model(
         cut,
         input_tensors=image,
         clone_function=lambda layer: _copied(layer, names[layer.name], changes.get(layer.name, {})),
         call_function=_called,
     )
     if config.weights is not None:
-        _take_over(cut, made, names, config.channels)
-    return list(made.outputs)
+        _copy_weights(cut, encoder, names, config.channels)
+    return list(encoder.outputs)
 
 
 def _source(config: "BackboneConfig") -> keras.Model:
-    """The application as Keras builds it, for 3 channels, with the weights of the file if there is one."""
+    """The application for 3 channels, with the weights of the config's file if it names one."""
     config.require_files()
-    known, shape = BACKBONES[config.backbone], (_SIDE, _SIDE, 3)
-    arguments = {**known.arguments, **({"alpha": config.alpha} if known.widths else {})}
-    model = getattr(keras.applications, known.function)(
-        include_top=False, weights=None, input_tensor=keras.Input(shape, name="image"), **arguments
+    backbone, image = BACKBONES[config.backbone], keras.Input((_SIDE, _SIDE, 3), name="image")
+    arguments = {**backbone.arguments, **({"alpha": config.alpha} if backbone.widths else {})}
+    model = getattr(keras.applications, backbone.function)(
+        include_top=False, weights=None, input_tensor=image, **arguments
     )
     if config.weights is not None:
         _load(model, config)
@@ -111,10 +108,10 @@ def _source(config: "BackboneConfig") -> keras.Model:
 
 def _load(model: keras.Model, config: "BackboneConfig") -> None:
     try:
-        with warnings.catch_warnings():  # Keras warns of what then makes it raise
+        with warnings.catch_warnings():  # Keras warns, then raises for the same reason
             warnings.simplefilter("ignore")
             model.load_weights(config.weights)
-    except Exception as error:  # Keras and h5py raise whatever their parsers meet
+    except Exception as error:  # Keras and h5py raise errors of many types
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(
             f"{config.weights} holds no weights of {config.backbone} with 3 channels, without its top "
@@ -122,23 +119,18 @@ def _load(model: keras.Model, config: "BackboneConfig") -> None:
         ) from error
 
 
-def _taps(model: keras.Model) -> dict[int, Tensor]:
-    """The last tensor at each stride."""
-    return {_stride(step.outputs[0]): step.outputs[0] for step in steps(model)}
-
-
 def _stride(tensor: Tensor) -> int:
-    """Of a tensor in a graph laid out at `_SIDE`; 0 where it is none of `STRIDES` (padded, pooled)."""
+    """The stride of a tensor in a graph for `_SIDE`; 0 if none of `STRIDES` (padded, pooled)."""
     side = tensor.shape[1] if len(tensor.shape) == 4 else 0
     return _SIDE // side if side and _SIDE % side == 0 and _SIDE // side in STRIDES else 0
 
 
 def _without_strides(model: keras.Model, last: int) -> dict[str, dict[str, Any] | None]:
-    """What has to change for nothing to be halved after stride `last`, by name of layer.
+    """The changes of layers, by name, that replace strides after stride `last` by dilation.
 
-    A layer that halves keeps its kernel and loses its stride; the kernels after it get holes:
-    ``y[2 i + o]`` of the new graph is ``y[i]`` of the old one (the algorithm a trous; o is 0 or 1, by the
-    padding). The padding that a halving layer needed (None here) is "same" now.
+    A strided layer keeps its kernel and loses its stride; later kernels are dilated (algorithme a
+    trous): ``y[2 i + o]`` of the new graph is ``y[i]`` of the old one, o being 0 or 1 by the
+    padding. The padding layer of a strided one (None here) becomes "same" padding.
     """
     changes: dict[str, dict[str, Any] | None] = {}
     for step in (step for step in steps(model) if step.inputs):
@@ -159,10 +151,10 @@ def _renamed(number: int, layer: Any) -> str:
 
 
 def _copied(layer: Any, name: str, changes: dict[str, Any] | None) -> keras.Layer | None:
-    """A new layer with `changes`; None for one that is left out.
+    """A new layer with `changes`; None for a layer that is left out.
 
-    MobileNetV3 writes the hard sigmoid as three operations, ``relu6(x + 3) / 6``, of which two are no
-    layers: it becomes one. Running averages are this house's, see `blocks`.
+    MobileNetV3 writes the hard sigmoid as three operations, ``relu6(x + 3) / 6``, two of which are
+    no layers; one layer replaces them. Batch normalisations get the momentum of `blocks`.
     """
     if changes is None or _in_hard_sigmoid(layer):
         return None
@@ -174,42 +166,39 @@ def _copied(layer: Any, name: str, changes: dict[str, Any] | None) -> keras.Laye
     return layer.__class__.from_config(config)
 
 
-def _called(layer: keras.Layer | None, *x: Tensor, **more: Any) -> Tensor:
-    """What is left out hands on its input; the sum in a hard sigmoid has a number for its second one."""
+def _called(layer: keras.Layer | None, *x: Tensor, **options: Any) -> Tensor:
+    """A layer that is left out returns its input; the sum in a hard sigmoid also takes a number."""
     if layer is None:
         return x[0]
-    return layer(x[0]) if isinstance(layer, keras.layers.Activation) else layer(*x, **more)
+    return layer(x[0]) if isinstance(layer, keras.layers.Activation) else layer(*x, **options)
 
 
 def _in_hard_sigmoid(layer: Any) -> bool:
-    """Whether this is the second or third of the operations of a hard sigmoid; the first is the sum."""
+    """Whether this is the second or third operation of a hard sigmoid; the first is the sum."""
     capped = isinstance(layer, keras.layers.ReLU) and layer.max_value == 6
     return capped or not (isinstance(layer, keras.Layer) or type(layer).__name__ == "Add")
 
 
-def _take_over(
-    source: keras.Model, made: keras.Model, names: dict[str, str], channels: int
+def _copy_weights(
+    source: keras.Model, encoder: keras.Model, names: dict[str, str], channels: int
 ) -> None:
-    """Copy the weights, the first kernel fitted from 3 channels to those of the image."""
+    """Copy the weights; the first kernel is fitted from 3 channels to those of the image."""
     first = first_weighted(source)
     for layer in (layer for layer in source.layers if layer.weights):
         weights = layer.get_weights()
         if layer.name in first and channels != 3:
             weights[0] = fitted(weights[0], channels)
-        made.get_layer(names[layer.name]).set_weights(weights)
-
-
-# -- configuration
+        encoder.get_layer(names[layer.name]).set_weights(weights)
 
 
 @dataclass(frozen=True)
 class BackboneConfig(OneHeadConfig):
-    """What the networks on a backbone have in common.
+    """The configuration that all networks on a backbone share.
 
-    `backbone` is one of `BACKBONES`; `alpha` scales the widths of a MobileNetV3; `weights` is a local
-    file of the backbone's weights for 3 channels without its top, as Keras saves them (fitted to the
-    image's channels, see `said`), or None for new ones. With `separable` the decoder's convolutions
-    are depthwise-separable.
+    `backbone` is one of `BACKBONES`; `alpha` scales the widths of a MobileNetV3. `weights` is a
+    local Keras file of the backbone's weights for 3 channels without its top (fitted to the image's
+    channels, see `said`), or None for new weights. `separable`: the decoder's convolutions are
+    depthwise-separable.
     """
 
     ranks = (2,)
@@ -220,32 +209,32 @@ class BackboneConfig(OneHeadConfig):
     separable: bool = False
 
     def __post_init__(self) -> None:
-        found = f"rank is {self.rank}, and its backbones are for images"
-        self._require(self.rank == 2, found, "use rank 2, or anunet or unet3d for volumes")
+        rank = f"rank is {self.rank}, and its backbones are for images"
+        self._require(self.rank == 2, rank, "use rank 2, or anunet or unet3d for volumes")
         super().__post_init__()
         known = self.backbone in BACKBONES
         self._require(known, f"no backbone {self.backbone!r}", nearest(self.backbone, BACKBONES))
         fits = self.alpha == 1 or (self.alpha > 0 and BACKBONES[self.backbone].widths)
-        found = f"alpha is {self.alpha} for {self.backbone}"
-        self._require(fits, found, "use 1, or a positive number with a mobilenet_v3")
-        named = "weights is 'imagenet', which Keras would download"
-        self._require(self.weights != "imagenet", named, _how_to_get(self))
+        alpha = f"alpha is {self.alpha} for {self.backbone}"
+        self._require(fits, alpha, "use 1, or a positive number with a mobilenet_v3")
+        weights = "weights is 'imagenet', which Keras would download"
+        self._require(self.weights != "imagenet", weights, _how_to_get(self))
 
     @property
     def options(self) -> dict[str, Any]:
-        """Without `weights`: they are where a training began, not what the network is."""
+        """Without `weights`: the start of a training is no part of the network."""
         return {name: value for name, value in super().options.items() if name != "weights"}
 
     @property
     def said(self) -> tuple[str, ...]:
-        """How the weights were taken over, one line each; none for new ones."""
+        """How the weights of the file were used, one line each; none for new weights."""
         if self.weights is None:
             return ()
-        begins = f"the encoder starts from {self.weights}"
+        start = f"the encoder starts from {self.weights}"
         if self.channels == 3:
-            return (begins,)
+            return (start,)
         fit = f"its first layer was fitted from 3 to {self.channels} channels"
-        return begins, f"{fit}, each from the mean of all"
+        return start, f"{fit}, each from the mean of all"
 
     def require_files(self) -> None:
         if self.weights is not None and not Path(self.weights).is_file():

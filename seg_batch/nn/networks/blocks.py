@@ -1,10 +1,10 @@
-"""The pieces of ANU-Net and of its relatives, for images (rank 2) and volumes (rank 3), channels last.
+"""The blocks that the networks share, for images (rank 2) and volumes (rank 3), channels last.
 
-Each piece is a function that composes stock Keras layers, so a saved model contains no class of
-ours and loads with Keras alone. Every layer is named after its place: ``x_0_2_conv1`` is the first
-convolution of node X[0][2], ``up_1_conv`` the transposed convolution shared by level 1.
+A block is a function that composes stock Keras layers, so a saved model holds no custom class and
+loads with Keras alone. Layers are named after their place: ``x_0_2_conv1`` is the first convolution
+of node X[0][2], ``up_1_conv`` the transposed convolution that level 1 shares.
 
-With ``norm=False`` a piece is built without its batch normalisations, as in the first U-Nets.
+``norm=False`` leaves out the batch normalisations, as the first U-Nets had none.
 
 Source: Li et al., "ANU-Net", Computers & Graphics 90 (2020) 11-20, Eq. 1-4 and Fig. 3-5.
 """
@@ -14,11 +14,11 @@ from typing import Any
 
 from seg_batch.nn.backend import keras
 
-# A symbolic or a concrete tensor of whatever backend Keras runs on.
+# A symbolic or a concrete tensor of Keras' backend.
 type Tensor = Any
 
-# Keras' default (.99) needs several hundred steps before inference statistics can be trusted;
-# fine-tuning runs are often not much longer than that.
+# Keras' default (.99) needs several hundred steps for good inference statistics; fine-tuning runs
+# are often not much longer than that.
 BATCHNORM_MOMENTUM = 0.95
 
 
@@ -26,6 +26,13 @@ def convolution(rank: int, filters: int, size: int, name: str, **options: Any) -
     """A convolution of `rank` dimensions with bias, "same" borders and He initialisation."""
     options = {"padding": "same", "kernel_initializer": "he_normal", **options}
     layer: type[keras.Layer] = getattr(keras.layers, f"Conv{rank}D")
+    return layer(filters, size, name=name, **options)
+
+
+def transposed(rank: int, filters: int, size: int, name: str, **options: Any) -> keras.Layer:
+    """A transposed convolution that makes sides `size` times as long, with He initialisation."""
+    options = {"strides": size, "kernel_initializer": "he_normal", **options}
+    layer: type[keras.Layer] = getattr(keras.layers, f"Conv{rank}DTranspose")
     return layer(filters, size, name=name, **options)
 
 
@@ -49,7 +56,7 @@ def downsample(x: Tensor, rank: int, name: str) -> Tensor:
 
 
 def encoder(x: Tensor, filters: Sequence[int], rank: int, *, norm: bool = True) -> list[Tensor]:
-    """``X[0][0], X[1][0], ...``: a unit per level, each on the level above it halved."""
+    """``X[0][0], X[1][0], ...``: a unit per level, on the max-pooled level above."""
     levels: list[Tensor] = []
     for i, width in enumerate(filters):
         x = downsample(levels[-1], rank, f"pool_{i}") if levels else x
@@ -60,12 +67,11 @@ def encoder(x: Tensor, filters: Sequence[int], rank: int, *, norm: bool = True) 
 def shared_up(filters: int, rank: int, name: str, norm: bool = True) -> Callable[[Tensor], Tensor]:
     """Up: transposed convolution 2, stride 2 -> batch normalisation -> ReLU; doubles every side.
 
-    The layers are made once, here; the function returned may be applied to many nodes and uses the
-    same weights each time, as ANU-Net does with all nodes of one level.
+    The function returned uses the same weights for every node that it is applied to, as ANU-Net
+    does for all nodes of one level.
     """
-    transposed: type[keras.Layer] = getattr(keras.layers, f"Conv{rank}DTranspose")
     layers = (
-        transposed(filters, 2, strides=2, kernel_initializer="he_normal", name=f"{name}_conv"),
+        transposed(rank, filters, 2, f"{name}_conv"),
         *([batchnorm(f"{name}_bn")] if norm else []),
         keras.layers.ReLU(name=f"{name}_relu"),
     )
@@ -84,7 +90,7 @@ def attention_gate(
     """Ag(f, g) = f * alpha, with one channel of alpha in (0, 1) for all channels of `f` (Eq. 1-3).
 
     ``alpha = sigmoid(BN(W_t * relu(BN(W_f * f) + BN(W_g * g))))``, all W being 1x1 convolutions
-    with bias. `f` is what is gated, `g` the gating signal, already at the resolution of `f`.
+    with bias. `f` is gated by the signal `g`, which has the resolution of `f`.
     """
 
     def projected(x: Tensor, width: int, part: str) -> Tensor:
@@ -100,9 +106,9 @@ def attention_gate(
 
 
 def head(x: Tensor, classes: int, rank: int, name: str, size: int = 1) -> Tensor:
-    """Convolution of `size` to class probabilities: softmax, or a sigmoid for a single class.
+    """Class probabilities by a convolution of `size`: softmax, or a sigmoid for a single class.
 
-    Always float32: probabilities rounded to 8 bits of mantissa would show in a blended seam.
+    Always float32: probabilities with 8 bits of mantissa would show in a blended seam.
     """
     options = {"kernel_initializer": "glorot_uniform", "dtype": "float32"}
     return convolution(rank, classes, size, name, activation=probability(classes), **options)(x)

@@ -1,4 +1,4 @@
-"""A convolution's kernel for other channels than it was trained on."""
+"""The kernel of a trained convolution for other channels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class Names:
 def fitted(kernel: np.ndarray, channels: int, names: Names | None = None) -> np.ndarray:
     """A convolution's kernel ``(*k, c, filters)`` for another number or order of channels.
 
-    A channel whose name the source knows too keeps its part of the kernel. The others share evenly
-    what belonged to the channels that are gone, so the sum over the channels, and with it the response
-    to equal channels, is kept: without names each gets the old mean times ``c / channels``. If every
-    new channel is known, those that are gone are just left out.
+    A channel whose name the source has too keeps its part of the kernel. The other new channels
+    share the parts of the removed channels evenly, which keeps the sum over the channels, and so
+    the response to equal channels: without names each gets the old mean times ``c / channels``.
+    Without new names, the parts of removed channels are dropped.
     """
     old = {name: i for i, name in enumerate(names.source)} if names else {}
     matched = [old.get(name) for name in names.model] if names else [None] * channels

@@ -1,4 +1,4 @@
-"""What any of our networks is built from, as one frozen value."""
+"""The configuration of a network, as one frozen value; it makes the input and the heads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -6,23 +6,26 @@ from typing import Any, ClassVar
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.text import nearest
+from seg_batch.nn.backend import keras
+from seg_batch.nn.networks.blocks import Tensor, head
 
 RANKS = {2: "2 (images)", 3: "3 (volumes)"}
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What is needed to build a network; what a subclass adds are its options, with defaults.
+    """What every network is built from; the fields of a subclass are its options, with defaults.
 
-    `rank` one of `ranks`; `channels` of the input; `classes` of the output (1: one sigmoid channel, else
-    softmax); `filters` from the full resolution downwards, so ``depth = len(filters) - 1`` and
-    sides must be multiples of ``2 ** depth``; `heads` the levels N whose node X[0][N] gets an
-    output, all of `choices` when empty.
+    `rank` is one of `ranks`. `channels` are those of the input, `classes` those of the output (1:
+    one sigmoid channel, else softmax). `filters` run from the full resolution downwards, so
+    ``depth = len(filters) - 1``, and sides must be multiples of ``2 ** depth``. `heads` are the
+    levels N whose node X[0][N] gets an output, all of `choices` when empty.
     """
 
-    title: ClassVar[str] = "network"
+    arch: ClassVar[str] = ""  # its name in the registry, and that of its models
+    title: ClassVar[str] = "network"  # its name in messages
     ranks: ClassVar[tuple[int, ...]] = (2, 3)
-    by_level: ClassVar[bool] = True  # as many filters as levels are wished for
+    by_level: ClassVar[bool] = True  # any number of filters will do, one per level
 
     rank: int
     channels: int
@@ -70,9 +73,22 @@ class NetworkConfig:
         """
         return self.filters[max(level - 1, 0)]
 
+    def image(self) -> Tensor:
+        """The input of the network, ``(B, *s, channels)`` with open sides."""
+        return keras.Input((None,) * self.rank + (self.channels,), name="image")
+
+    def model(self, image: Tensor, nodes: Mapping[int, Tensor], size: int = 1) -> keras.Model:
+        """The network from `image` to a head of `size` on the node of each of `levels`.
+
+        Outputs are probabilities ``(B, *s, classes)``, shallowest head first, or one tensor.
+        """
+        rank, classes = self.rank, self.classes
+        outputs = [head(nodes[n], classes, rank, f"head_{n}", size) for n in self.levels]
+        return keras.Model(image, outputs[0] if len(outputs) == 1 else outputs, name=self.arch)
+
     @property
     def options(self) -> dict[str, Any]:
-        """What this network has beyond the fields of every network, as JSON writes it."""
+        """The values of this network's own fields, as JSON writes them."""
         return {
             name: list(value) if isinstance(value := getattr(self, name), tuple) else value
             for name in option_defaults(type(self))
@@ -80,20 +96,20 @@ class NetworkConfig:
 
     @property
     def said(self) -> tuple[str, ...]:
-        """What building it takes from files, one line each."""
+        """What the network takes from files, one line each."""
         return ()
 
     def require_files(self) -> None:
-        """InputError if a file that building it reads is not there."""
+        """Raises InputError if a file that the network is built from is missing."""
 
-    def _require(self, holds: Any, found: str, advice: str) -> None:
+    def _require(self, holds: Any, problem: str, advice: str) -> None:
         if not holds:
-            raise InputError(f"{self.title} cannot be built: {found}; {advice}")
+            raise InputError(f"{self.title} cannot be built: {problem}; {advice}")
 
 
 @dataclass(frozen=True)
 class OneHeadConfig(NetworkConfig):
-    """What is needed to build a network that is supervised at its end only."""
+    """The configuration of a network whose only head is at its end."""
 
     @property
     def choices(self) -> tuple[int, ...]:
@@ -102,32 +118,34 @@ class OneHeadConfig(NetworkConfig):
 
 def option_defaults(config: type[NetworkConfig]) -> dict[str, Any]:
     """The options of a network, each with its default."""
-    every = {field.name for field in fields(NetworkConfig)}
-    return {field.name: field.default for field in fields(config) if field.name not in every}
+    common = {field.name for field in fields(NetworkConfig)}
+    return {field.name: field.default for field in fields(config) if field.name not in common}
 
 
 def checked_options(config: type[NetworkConfig], options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` as they come from a file, lists as tuples; InputError for those there are not, with
-    the nearest name, and for values of another kind than the default."""
+    """`options` from a file, lists as tuples.
+
+    Raises InputError for an unknown option, with the nearest name, and for a value of another type
+    than the default.
+    """
     known = option_defaults(config)
     for name, value in options.items():
         if name not in known:
             advice = nearest(name, known) if known else "it takes none"
             raise InputError(f"{config.title} has no option {name!r}; {advice}")
-        if not _alike(value, known[name]):
+        if not _has_type_of(value, known[name]):
             raise InputError(
                 f"{config.title}'s option {name} is {value!r}; give something like {known[name]!r}"
             )
     return {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
 
 
-def _alike(value: Any, default: Any) -> bool:
-    """Whether a value is of the kind of a default; None stands for a text that is not given."""
+def _has_type_of(value: Any, default: Any) -> bool:
+    """Whether a value has the type of a default; None is a text that is not set."""
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     if isinstance(default, tuple):
-        return isinstance(value, (list, tuple)) and all(_alike(v, default[0]) for v in value)
+        return isinstance(value, (list, tuple)) and all(_has_type_of(v, default[0]) for v in value)
     if default is None or isinstance(default, str):
         return isinstance(value, str) or value is default
-    kinds = (int, float) if isinstance(default, float) else int
-    return isinstance(value, kinds)
+    return isinstance(value, (int, float) if isinstance(default, float) else int)

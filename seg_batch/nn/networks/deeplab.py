@@ -1,4 +1,4 @@
-"""DeepLabv3+: kernels with holes at several rates on a backbone, and a light decoder.
+"""DeepLabv3+: dilated (atrous) convolutions at several rates on a backbone, and a light decoder.
 
 ::
 
@@ -6,10 +6,10 @@
                   |                              |-> beside -> two convolutions -> logits -> x4 -> head
                   +-- stride 4 -> 1x1, narrow ---+
 
-The backbone is halved four times; where it would go on, its kernels get holes instead. ASPP is a 1x1
-convolution beside a 3x3 one per rate, all put together by a 1x1 convolution. A rate of 18 at
-stride 16 reaches 288 voxels: take smaller ones for patches much below the paper's 513. TensorFlow
-trains kernels with holes slowly on CPUs.
+The backbone halves the sides four times; its later kernels are dilated instead. ASPP joins a 1x1
+convolution and a 3x3 one per rate by a 1x1 convolution. A rate of 18 at stride 16 reaches 288
+voxels: take smaller rates for patches much below the paper's 513. TensorFlow trains dilated
+convolutions slowly on CPUs.
 
 Source: Chen et al., ECCV 2018, Fig. 2 and section 3.1; the rates of Chen et al., arXiv:1706.05587.
 """
@@ -21,14 +21,44 @@ from seg_batch.nn.networks.backbones import BackboneConfig, encode
 from seg_batch.nn.networks.blocks import Tensor, batchnorm, convolution, probability
 from seg_batch.nn.networks.encoder_unet import unit
 
-# -- layers
+
+@dataclass(frozen=True)
+class DeepLabConfig(BackboneConfig):
+    """The configuration of `deeplabv3plus`.
+
+    `filters`: widths of the decoder (stride 4) and of ASPP (stride 16). `rates`: of ASPP. `low`:
+    width of the skip from stride 4. `image_level`: ASPP also gets the mean over the whole patch, as
+    in the paper, which makes seams.
+    """
+
+    arch, title = "deeplabv3plus", "DeepLabv3+"
+    by_level = False
+
+    filters: tuple[int, ...] = (256, 256)
+    rates: tuple[int, ...] = (6, 12, 18)
+    low: int = 48
+    image_level: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        advice = "give two: of the decoder and of ASPP, such as [256, 256]"
+        self._require(len(self.filters) == 2, f"filters are {self.filters}", advice)
+        rates, positive = f"rates are {self.rates}", {rate for rate in self.rates if rate >= 1}
+        rising = self.rates and sorted(positive) == list(self.rates)
+        self._require(rising, rates, "use positive numbers in rising order")
+        self._require(self.low >= 1, f"low is {self.low}", "use 1 or more")
+
+    @property
+    def depth(self) -> int:
+        """How often the input is halved."""
+        return 4
 
 
-def aspp(x: Tensor, filters: int, config: "DeepLabConfig", name: str) -> Tensor:
+def aspp(x: Tensor, filters: int, config: DeepLabConfig, name: str) -> Tensor:
     """Atrous spatial pyramid pooling; ``(B, y, x, c)`` to ``(B, y, x, filters)``.
 
-    The image-level branch of the paper is put beside the others before the last convolution. Here its
-    part of that convolution is added to theirs, which is the same and needs no sides.
+    The paper concatenates the image-level branch with the others before the last convolution. Here
+    its part of that convolution is added to theirs: the same values, and no sides have to be known.
     """
     parts = [unit(x, filters, config, f"{name}_1x1", size=1)]
     parts += [unit(x, filters, config, f"{name}_rate_{rate}", rate=rate) for rate in config.rates]
@@ -47,12 +77,9 @@ def enlarged(x: Tensor, name: str, **options: str) -> Tensor:
     return keras.layers.UpSampling2D(4, interpolation="bilinear", name=name, **options)(x)
 
 
-# -- wiring
-
-
-def deeplabv3plus(config: "DeepLabConfig") -> keras.Model:
-    """Build the network: ``(B, y, x, channels)`` to probabilities ``(B, y, x, classes)``."""
-    image = keras.Input((None, None, config.channels), name="image")
+def deeplabv3plus(config: DeepLabConfig) -> keras.Model:
+    """The network with new weights or those of a file; probabilities ``(B, y, x, classes)``."""
+    image = config.image()
     low, deep = encode(image, config, (4, 16), dense=True)
     decoder, pyramid = config.filters
     x = enlarged(aspp(deep, pyramid, config, "decoder_aspp"), "decoder_up")
@@ -63,37 +90,5 @@ def deeplabv3plus(config: "DeepLabConfig") -> keras.Model:
     single = {"kernel_initializer": "glorot_uniform", "dtype": "float32"}
     x = convolution(2, config.classes, 1, "head_logits", **single)(x)
     x = enlarged(x, "head_up", dtype="float32")
-    made = keras.layers.Activation(probability(config.classes), name="head_4", dtype="float32")
-    return keras.Model(image, made(x), name="deeplabv3plus")
-
-
-# -- configuration
-
-
-@dataclass(frozen=True)
-class DeepLabConfig(BackboneConfig):
-    """What is needed to build it: `filters` are the widths of the decoder (stride 4) and of ASPP
-    (stride 16), `rates` those of ASPP, `low` the width of what comes from stride 4. `image_level` adds
-    the mean over the whole patch to ASPP, as in the paper, which makes seams; off by default."""
-
-    title = "DeepLabv3+"
-    by_level = False
-
-    filters: tuple[int, ...] = (256, 256)
-    rates: tuple[int, ...] = (6, 12, 18)
-    low: int = 48
-    image_level: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        found, advice = f"filters are {self.filters}", "give two: of the decoder and of ASPP"
-        self._require(len(self.filters) == 2, found, f"{advice}, such as [256, 256]")
-        rates, rising = f"rates are {self.rates}", sorted(set(self.rates)) == list(self.rates)
-        fine = rising and self.rates and self.rates[0] >= 1
-        self._require(fine, rates, "use positive numbers in rising order")
-        self._require(self.low >= 1, f"low is {self.low}", "use 1 or more")
-
-    @property
-    def depth(self) -> int:
-        """How often the input is halved."""
-        return 4
+    final = keras.layers.Activation(probability(config.classes), name="head_4", dtype="float32")
+    return keras.Model(image, final(x), name=config.arch)

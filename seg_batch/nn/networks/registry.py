@@ -1,4 +1,4 @@
-"""The networks by name, and what can be read back from one that was built."""
+"""The networks by name, and properties read from a built network."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +11,7 @@ from seg_batch.nn.backend import keras
 from seg_batch.nn.networks.anunet import ANUNetConfig, anunet, filters_of
 from seg_batch.nn.networks.config import NetworkConfig, checked_options
 from seg_batch.nn.networks.deeplab import DeepLabConfig, deeplabv3plus
-from seg_batch.nn.networks.encoder_unet import (
-    EncoderUNetConfig,
-    MobileUNetConfig,
-    encoder_unet,
-    mobile_unet,
-)
+from seg_batch.nn.networks.encoder_unet import EncoderUNetConfig, MobileUNetConfig, encoder_unet
 from seg_batch.nn.networks.unet_lrelu import UNetLReLUConfig, unet_lrelu
 from seg_batch.nn.networks.unet_se import UNetSEConfig, unet_se
 from seg_batch.nn.networks.unet_strided import UNetStridedConfig, unet_strided
@@ -26,9 +21,7 @@ from seg_batch.nn.networks.unets import (
     UNet3DConfig,
     UNetConfig,
     UNetPPConfig,
-    attention_unet,
     unet,
-    unet3d,
     unetpp,
 )
 
@@ -37,7 +30,7 @@ type Part = Literal["encoder", "decoder", "head"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network to choose: its configuration, what builds it from one, what it is in one line."""
+    """A network by name: the class of its configuration, its builder, and one line about it."""
 
     config: type[NetworkConfig]
     builder: Callable[[Any], keras.Model]
@@ -47,9 +40,9 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "anunet": Architecture(ANUNetConfig, anunet, "nested, gated skips, a head per level"),
     "unetpp": Architecture(UNetPPConfig, unetpp, "nested, dense skips, a head per level"),
-    "attention_unet": Architecture(AttentionUNetConfig, attention_unet, "U-Net with gated skips"),
+    "attention_unet": Architecture(AttentionUNetConfig, unet, "U-Net with gated skips"),
     "unet": Architecture(UNetConfig, unet, "one decoder node per level, plain skips"),
-    "unet3d": Architecture(UNet3DConfig, unet3d, "unet, for volumes only"),
+    "unet3d": Architecture(UNet3DConfig, unet, "unet, for volumes only"),
     "unet_xception": Architecture(
         UNetXceptionConfig, unet_xception, "separable, residual, no skips"
     ),
@@ -61,7 +54,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         encoder_unet,
         "U-Net on a backbone; all but resnet50 and minimalistic squeeze",
     ),
-    "mobile_unet": Architecture(MobileUNetConfig, mobile_unet, "encoder_unet for small devices"),
+    "mobile_unet": Architecture(MobileUNetConfig, encoder_unet, "encoder_unet for small devices"),
     "deeplabv3plus": Architecture(DeepLabConfig, deeplabv3plus, "ASPP on a backbone"),
 }
 
@@ -85,14 +78,14 @@ def build(
 ) -> keras.Model:
     """The network called `arch`, with new weights: ``(B, *s, channels)`` to ``(B, *s, classes)``.
 
-    One output per head; `heads` as in `NetworkConfig`, `options` the further fields of the network's
-    configuration. Raises InputError on an unknown name, of network or option, with the nearest
-    known one, and on numbers of which nothing can be built.
+    One output per head; `heads` as in `NetworkConfig`; `options` are the fields that the network's
+    configuration adds. Raises InputError for an unknown network or option, with the nearest known
+    name, and for numbers that no network can be built from.
     """
-    found = configuration(
+    config = configuration(
         arch, filters, options, rank=rank, channels=channels, classes=classes, heads=tuple(heads)
     )
-    return _known(arch).builder(found)
+    return _known(arch).builder(config)
 
 
 def configuration(
@@ -101,12 +94,12 @@ def configuration(
     """The checked configuration of a network; `numbers`: rank, channels, classes and heads, if they
     matter. Raises InputError as `build` does."""
     config = _known(arch).config
-    given = {"rank": config.ranks[0], "channels": 1, "classes": 1, **numbers}
-    return config(filters=tuple(filters), **given, **checked_options(config, options or {}))
+    numbers = {"rank": config.ranks[0], "channels": 1, "classes": 1, **numbers}
+    return config(filters=tuple(filters), **numbers, **checked_options(config, options or {}))
 
 
 def own_filters(arch: str) -> tuple[int, ...] | None:
-    """The filters of a network that has no use for those of another; None where any suit it."""
+    """The only filters that suit a network; None where it takes any number of levels."""
     config = _known(arch).config
     return None if config.by_level else config.filters
 
@@ -119,18 +112,18 @@ def multiple(arch: str, filters: Sequence[int], options: Mapping[str, Any] | Non
 def described(
     arch: str, filters: Sequence[int], options: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """For the card: ``{"name", "filters", "options"}``, defaults written out, lest they change.
+    """For the card: ``{"name", "filters", "options"}``, with the defaults, which may change later.
 
-    With rank, channels and classes enough to `build` the network again.
+    Together with rank, channels and classes it is enough to `build` the network again.
     """
-    found = configuration(arch, filters, options).options
-    own = {"options": found} if found else {}
-    return {"name": arch, "filters": [int(width) for width in filters], **own}
+    values = configuration(arch, filters, options).options
+    plain = {"name": arch, "filters": [int(width) for width in filters]}
+    return {**plain, "options": values} if values else plain
 
 
 def architecture_of(model: keras.Model) -> dict[str, Any]:
-    """What a model tells of itself: its name and, where layers have the names of `blocks`, its
-    filters; {} for a model that is none of ours. Options can't be read from a model.
+    """The name of a network and, if its layers have the names of `blocks`, its filters; {} for other
+    models. Options can't be read from a model.
     """
     name, filters = str(model.name), list(filters_of(model))
     if name not in ARCHITECTURES:
@@ -139,9 +132,9 @@ def architecture_of(model: keras.Model) -> dict[str, Any]:
 
 
 def part_of(layer_name: str) -> Part:
-    """Which part of any of our networks a layer belongs to, told by its name.
+    """The part of the network that a layer belongs to; raises InputError for an unknown name.
 
-    To freeze the encoder or to give it a learning rate of its own.
+    Training can freeze the encoder, or give it its own learning rate.
     """
     for pattern, part in _PARTS:
         if re.match(pattern, layer_name):

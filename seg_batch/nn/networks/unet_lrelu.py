@@ -1,8 +1,8 @@
-"""The U-Net of the textbooks with leaky ReLU and L2 regularisation, and a head that can be finer.
+"""A plain U-Net with leaky ReLU and L2 regularisation, and a head that can be finer.
 
-With ``finer=3`` the output has three voxels per input voxel and axis: the last convolution has
-``classes * 3 ** rank`` channels (27 for three classes of an image), which depth-to-space lays out as
-the cells of the finer grid::
+With ``finer=3`` the output has three voxels per input voxel and axis (super-resolution): the last
+convolution has ``classes * 3 ** rank`` channels (27 for three classes of an image), and
+depth-to-space lays them out as the cells of the finer grid::
 
     out[3 y + dy, 3 x + dx, k] = in[y, x, (3 dy + dx) * classes + k]
 
@@ -15,87 +15,19 @@ from math import prod
 import numpy as np
 
 from seg_batch.nn.backend import keras
-from seg_batch.nn.networks.blocks import Tensor, convolution, downsample, head, probability
+from seg_batch.nn.networks.blocks import Tensor, convolution, downsample, probability, transposed
 from seg_batch.nn.networks.config import OneHeadConfig
-
-# -- layers
-
-
-def unit(x: Tensor, filters: int, config: "UNetLReLUConfig", name: str) -> Tensor:
-    """Twice a 3x3 convolution and a leaky ReLU; ``(B, *s, c)`` to ``(B, *s, filters)``."""
-    for k in (1, 2):
-        keep = keras.regularizers.L2(config.l2)
-        x = convolution(config.rank, filters, 3, f"{name}_conv{k}", kernel_regularizer=keep)(x)
-        x = keras.layers.LeakyReLU(config.slope, name=f"{name}_relu{k}")(x)
-    return x
-
-
-def transposed_up(x: Tensor, filters: int, config: "UNetLReLUConfig", name: str) -> Tensor:
-    """Every side doubled by a transposed convolution of 2, stride 2."""
-    layer: type[keras.Layer] = getattr(keras.layers, f"Conv{config.rank}DTranspose")
-    keep = keras.regularizers.L2(config.l2)
-    options = {"kernel_initializer": "he_normal", "kernel_regularizer": keep}
-    return layer(filters, 2, strides=2, name=f"{name}_conv", **options)(x)
-
-
-def depth_to_space(x: Tensor, channels: int, finer: int, rank: int, name: str) -> Tensor:
-    """``(B, *s, channels * finer ** rank)`` to ``(B, *(finer * s), channels)``, for sides not yet known.
-
-    A transposed convolution whose frozen kernel holds one 1 per cell and channel: Keras has no such
-    layer, and a Reshape has to know the sides.
-    """
-    layer: type[keras.Layer] = getattr(keras.layers, f"Conv{rank}DTranspose")
-    options = {"use_bias": False, "trainable": False, "dtype": "float32"}
-    made = layer(channels, finer, strides=finer, name=name, **options)
-    y = made(x)
-    cells = (finer,) * rank
-    # Kernel: (*cells, channels out, channels in); channel in = cell number * channels + channel out.
-    kernel = np.eye(prod(cells) * channels, dtype=np.float32).reshape(*cells, channels, -1)
-    made.set_weights([kernel])
-    return y
-
-
-def finer_head(x: Tensor, config: "UNetLReLUConfig", name: str) -> Tensor:
-    """Probabilities on a grid `config.finer` times finer than that of `x`, float32."""
-    channels = config.classes * config.finer**config.rank
-    options = {"kernel_initializer": "glorot_uniform", "dtype": "float32"}
-    x = convolution(config.rank, channels, 1, "head_conv", **options)(x)
-    x = depth_to_space(x, config.classes, config.finer, config.rank, "head_cells")
-    return keras.layers.Activation(probability(config.classes), name=name, dtype="float32")(x)
-
-
-# -- wiring
-
-
-def unet_lrelu(config: "UNetLReLUConfig") -> keras.Model:
-    """Build the network: ``(B, *spatial, channels)`` to ``(B, *(finer * spatial), classes)``."""
-    inputs = keras.Input((None,) * config.rank + (config.channels,), name="image")
-    x, skips = inputs, []
-    for i, width in enumerate(config.filters):
-        x = downsample(x, config.rank, f"pool_{i}") if i else x
-        x = unit(x, width, config, f"x_{i}_0")
-        skips.append(x)
-    for i in reversed(range(config.depth)):
-        lifted = transposed_up(x, config.filters[i], config, f"up_{i}")
-        joined = keras.layers.Concatenate(name=f"x_{i}_1_concat")([skips[i], lifted])
-        x = unit(joined, config.filters[i], config, f"x_{i}_1")
-    name = f"head_{config.depth}"
-    if config.finer == 1:
-        outputs = head(x, config.classes, config.rank, name)
-    else:
-        outputs = finer_head(x, config, name)
-    return keras.Model(inputs, outputs, name="unet_lrelu")
-
-
-# -- configuration
 
 
 @dataclass(frozen=True)
 class UNetLReLUConfig(OneHeadConfig):
-    """What is needed to build it: `slope` of the leaky ReLU below zero, `l2` the weight of the sum of
-    squared kernels in the loss, `finer` output voxels per input voxel and axis."""
+    """The configuration of `unet_lrelu`.
 
-    title = "the leaky U-Net"
+    `slope`: of the leaky ReLU below zero. `l2`: weight of the sum of squared kernels in the loss.
+    `finer`: output voxels per input voxel and axis.
+    """
+
+    arch, title = "unet_lrelu", "the leaky U-Net"
 
     filters: tuple[int, ...] = (64, 128, 256, 512, 1024)
     slope: float = 0.2
@@ -107,3 +39,55 @@ class UNetLReLUConfig(OneHeadConfig):
         self._require(0 <= self.slope < 1, f"slope is {self.slope}", "use 0 up to, not with, 1")
         self._require(self.l2 >= 0, f"l2 is {self.l2}", "use 0 or more")
         self._require(1 <= self.finer <= 8, f"finer is {self.finer}", "use 1 to 8")
+
+
+def unit(x: Tensor, filters: int, config: UNetLReLUConfig, name: str) -> Tensor:
+    """Twice a 3x3 convolution and a leaky ReLU; ``(B, *s, c)`` to ``(B, *s, filters)``."""
+    for k in (1, 2):
+        l2 = keras.regularizers.L2(config.l2)
+        x = convolution(config.rank, filters, 3, f"{name}_conv{k}", kernel_regularizer=l2)(x)
+        x = keras.layers.LeakyReLU(config.slope, name=f"{name}_relu{k}")(x)
+    return x
+
+
+def depth_to_space(x: Tensor, channels: int, finer: int, rank: int, name: str) -> Tensor:
+    """``(B, *s, channels * finer ** rank)`` to ``(B, *(finer * s), channels)``, for open sides.
+
+    A transposed convolution whose frozen kernel holds one 1 per cell and channel: Keras has no
+    depth-to-space layer, and a Reshape has to know the sides.
+    """
+    options = {"kernel_initializer": "glorot_uniform", "use_bias": False}
+    layer = transposed(rank, channels, finer, name, trainable=False, dtype="float32", **options)
+    y = layer(x)
+    cells = (finer,) * rank
+    # Kernel: (*cells, channels out, channels in); channel in = cell number * channels + channel out.
+    kernel = np.eye(prod(cells) * channels, dtype=np.float32).reshape(*cells, channels, -1)
+    layer.set_weights([kernel])
+    return y
+
+
+def finer_head(x: Tensor, config: UNetLReLUConfig, name: str) -> Tensor:
+    """Probabilities on a grid `config.finer` times finer than that of `x`, float32."""
+    channels = config.classes * config.finer**config.rank
+    options = {"kernel_initializer": "glorot_uniform", "dtype": "float32"}
+    x = convolution(config.rank, channels, 1, "head_conv", **options)(x)
+    x = depth_to_space(x, config.classes, config.finer, config.rank, "head_cells")
+    return keras.layers.Activation(probability(config.classes), name=name, dtype="float32")(x)
+
+
+def unet_lrelu(config: UNetLReLUConfig) -> keras.Model:
+    """The network with new weights; ``(B, *s, channels)`` to ``(B, *(finer * s), classes)``."""
+    image = x = config.image()
+    skips = []
+    for i, width in enumerate(config.filters):
+        x = downsample(x, config.rank, f"pool_{i}") if i else x
+        x = unit(x, width, config, f"x_{i}_0")
+        skips.append(x)
+    for i in reversed(range(config.depth)):
+        l2 = keras.regularizers.L2(config.l2)
+        up = transposed(config.rank, config.filters[i], 2, f"up_{i}_conv", kernel_regularizer=l2)
+        joined = keras.layers.Concatenate(name=f"x_{i}_1_concat")([skips[i], up(x)])
+        x = unit(joined, config.filters[i], config, f"x_{i}_1")
+    if config.finer == 1:
+        return config.model(image, {config.depth: x})
+    return keras.Model(image, finer_head(x, config, f"head_{config.depth}"), name=config.arch)

@@ -1,8 +1,8 @@
 """A light U-Net: depthwise-separable convolutions, and skips weighted by squeeze-and-excitation.
 
-The last stage of the encoder convolves with dilation 2: it sees twice as far at no cost. Squeeze-and-
-excitation weighs the channels of a skip by the mean over the **whole patch**, so neighbouring
-patches weigh differently and no blending removes all of their seams (`lint` says so).
+The last stage of the encoder has dilation 2, which doubles its reach at no cost. Squeeze-and-
+excitation weighs the channels of a skip by their mean over the **whole patch**, so neighbouring
+patches differ and blending leaves seams (see `analysis.global_layers`).
 
 Sources: Chollet, CVPR 2017 (separable convolutions); Hu et al., CVPR 2018, Eq. 2-4; Yu and Koltun,
 ICLR 2016 (dilation).
@@ -11,18 +11,34 @@ ICLR 2016 (dilation).
 from dataclasses import dataclass
 
 from seg_batch.nn.backend import keras
-from seg_batch.nn.networks.blocks import Tensor, batchnorm, convolution, downsample, head, shared_up
+from seg_batch.nn.networks.blocks import Tensor, batchnorm, convolution, downsample, shared_up
 from seg_batch.nn.networks.config import OneHeadConfig
 from seg_batch.nn.networks.unet_xception import separable
 
-# -- layers
+
+@dataclass(frozen=True)
+class UNetSEConfig(OneHeadConfig):
+    """The configuration of `unet_se`.
+
+    `reduction`: channels per channel of the squeeze. `dilation`: of the encoder's last stage.
+    """
+
+    arch, title, ranks = "unet_se", "the squeeze-and-excitation U-Net", (2,)
+
+    reduction: int = 8
+    dilation: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require(self.reduction >= 1, f"reduction is {self.reduction}", "use 1 or more")
+        self._require(self.dilation >= 1, f"dilation is {self.dilation}", "use 1 or more")
 
 
 def light_unit(
     x: Tensor, filters: int, name: str, *, dilation: int = 1, first: bool = False
 ) -> Tensor:
-    """(Separable convolution 3 -> batch normalisation -> ReLU) twice; the `first` of all is a plain
-    convolution, as a few channels are not worth splitting."""
+    """(Separable convolution 3 -> batch normalisation -> ReLU) twice; ``(B, y, x, c)`` to
+    ``(B, y, x, filters)``. The `first` of all is a plain convolution: an image has few channels."""
     for k in (1, 2):
         if first and k == 1:
             layer = convolution(2, filters, 3, f"{name}_conv{k}")
@@ -41,13 +57,10 @@ def excite(x: Tensor, reduction: int, name: str) -> Tensor:
     return keras.layers.Multiply(name=f"{name}_out")([x, s])
 
 
-# -- wiring
-
-
-def unet_se(config: "UNetSEConfig") -> keras.Model:
-    """Build the network: ``(B, y, x, channels)`` to probabilities ``(B, y, x, classes)``."""
-    inputs = keras.Input((None, None, config.channels), name="image")
-    x, skips = inputs, []
+def unet_se(config: UNetSEConfig) -> keras.Model:
+    """The network with new weights; input and output as in `NetworkConfig.model`."""
+    image = x = config.image()
+    skips = []
     for i, width in enumerate(config.filters):
         x = downsample(x, 2, f"pool_{i}") if i else x
         dilation = config.dilation if i == config.depth else 1
@@ -58,24 +71,4 @@ def unet_se(config: "UNetSEConfig") -> keras.Model:
         skip = excite(skips[i], config.reduction, f"gate_{i}_0")
         joined = keras.layers.Concatenate(name=f"x_{i}_1_concat")([skip, lifted])
         x = light_unit(joined, config.filters[i], f"x_{i}_1")
-    outputs = head(x, config.classes, 2, f"head_{config.depth}")
-    return keras.Model(inputs, outputs, name="unet_se")
-
-
-# -- configuration
-
-
-@dataclass(frozen=True)
-class UNetSEConfig(OneHeadConfig):
-    """What is needed to build it: `reduction` is how many channels share one in the squeeze,
-    `dilation` that of the last stage of the encoder."""
-
-    title, ranks = "the squeeze-and-excitation U-Net", (2,)
-
-    reduction: int = 8
-    dilation: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require(self.reduction >= 1, f"reduction is {self.reduction}", "use 1 or more")
-        self._require(self.dilation >= 1, f"dilation is {self.dilation}", "use 1 or more")
+    return config.model(image, {config.depth: x})

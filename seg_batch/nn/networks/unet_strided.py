@@ -8,13 +8,33 @@ the width of the stage above; the skip is put beside it.
 from dataclasses import dataclass
 
 from seg_batch.nn.backend import keras
-from seg_batch.nn.networks.blocks import Tensor, batchnorm, convolution, head
+from seg_batch.nn.networks.blocks import Tensor, batchnorm, convolution
 from seg_batch.nn.networks.config import OneHeadConfig
 
-# -- layers
+
+@dataclass(frozen=True)
+class UNetStridedConfig(OneHeadConfig):
+    """The configuration of `unet_strided`.
+
+    `dropout`: shares of the values, after the first and the second convolution of a stage. `slope`:
+    of the leaky ReLU below zero.
+    """
+
+    arch, title = "unet_strided", "the strided U-Net"
+
+    filters: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    dropout: tuple[float, ...] = (0.3, 0.4)
+    slope: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shares = len(self.dropout) == 2 and all(0 <= rate < 1 for rate in self.dropout)
+        advice = "give two shares from 0 up to, not with, 1"
+        self._require(shares, f"dropout is {self.dropout}", advice)
+        self._require(0 <= self.slope < 1, f"slope is {self.slope}", "use 0 up to, not with, 1")
 
 
-def stage(x: Tensor, filters: int, config: "UNetStridedConfig", name: str) -> Tensor:
+def stage(x: Tensor, filters: int, config: UNetStridedConfig, name: str) -> Tensor:
     """``(B, *s, c)`` to ``(B, *s, filters)``; dropout acts in training only."""
     for k, rate in enumerate(config.dropout, start=1):
         x = batchnorm(f"{name}_bn{k}")(convolution(config.rank, filters, 3, f"{name}_conv{k}")(x))
@@ -33,13 +53,10 @@ def nearest_up(x: Tensor, filters: int, rank: int, name: str) -> Tensor:
     return repeat(2, name=f"{name}_repeat")(x)
 
 
-# -- wiring
-
-
-def unet_strided(config: "UNetStridedConfig") -> keras.Model:
-    """Build the network: ``(B, *spatial, channels)`` to probabilities ``(B, *spatial, classes)``."""
-    inputs = keras.Input((None,) * config.rank + (config.channels,), name="image")
-    x, skips = inputs, []
+def unet_strided(config: UNetStridedConfig) -> keras.Model:
+    """The network with new weights; input and output as in `NetworkConfig.model`."""
+    image = x = config.image()
+    skips = []
     for i, width in enumerate(config.filters):
         if i:
             x = convolution(config.rank, width, 3, f"x_{i}_0_down", strides=2)(x)
@@ -50,27 +67,4 @@ def unet_strided(config: "UNetStridedConfig") -> keras.Model:
         lifted = nearest_up(x, width, config.rank, f"up_{i}")
         joined = keras.layers.Concatenate(name=f"{name}_concat")([skips[i], lifted])
         x = stage(joined, width, config, name)
-    outputs = head(x, config.classes, config.rank, f"head_{config.depth}")
-    return keras.Model(inputs, outputs, name="unet_strided")
-
-
-# -- configuration
-
-
-@dataclass(frozen=True)
-class UNetStridedConfig(OneHeadConfig):
-    """What is needed to build it: `dropout` after the first and the second convolution of a stage,
-    as shares of the values; `slope` of the leaky ReLU below zero."""
-
-    title = "the strided U-Net"
-
-    filters: tuple[int, ...] = (64, 128, 256, 512, 1024)
-    dropout: tuple[float, ...] = (0.3, 0.4)
-    slope: float = 0.2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        found = f"dropout is {self.dropout}"
-        fine = len(self.dropout) == 2 and all(0 <= rate < 1 for rate in self.dropout)
-        self._require(fine, found, "give two shares from 0 up to, not with, 1")
-        self._require(0 <= self.slope < 1, f"slope is {self.slope}", "use 0 up to, not with, 1")
+    return config.model(image, {config.depth: x})

@@ -6,8 +6,8 @@
                                                         |
     head 3x3 <- X[0][1] <- X[1][1] <- ... <- X[n][1] <--+          twice the side each
 
-The decoder gets no skips; what is fine has to pass the bottleneck. With filters (32, 64, 128, 256),
-three channels and three classes the network has 2 058 979 parameters, as the source prints.
+There are no skips: fine detail has to pass the bottleneck. With filters (32, 64, 128, 256),
+three channels and three classes the network has 2 058 979 parameters, as in the source.
 
 Source: F. Chollet, "Image segmentation with a U-Net-like architecture", keras.io/examples, 2019.
 """
@@ -15,14 +15,26 @@ Source: F. Chollet, "Image segmentation with a U-Net-like architecture", keras.i
 from dataclasses import dataclass
 
 from seg_batch.nn.backend import keras
-from seg_batch.nn.networks.blocks import Tensor, batchnorm, convolution, head
+from seg_batch.nn.networks.blocks import Tensor, batchnorm, convolution
 from seg_batch.nn.networks.config import OneHeadConfig
 
-# -- layers
+
+@dataclass(frozen=True)
+class UNetXceptionConfig(OneHeadConfig):
+    """The configuration of `unet_xception`; ``filters[0]`` is the width at half resolution."""
+
+    arch, title, ranks = "unet_xception", "the Xception U-Net", (2,)
+
+    filters: tuple[int, ...] = (32, 64, 128, 256)
+
+    @property
+    def multiple(self) -> int:
+        """The entry halves the sides once more."""
+        return 2 * super().multiple
 
 
 def separable(filters: int, size: int, name: str, **options: object) -> keras.Layer:
-    """Each channel convolved alone, then all mixed at each voxel, with bias."""
+    """A depthwise-separable convolution with bias and He initialisation."""
     start = {"depthwise_initializer": "he_normal", "pointwise_initializer": "he_normal"}
     return keras.layers.SeparableConv2D(
         filters, size, padding="same", name=name, **start, **options
@@ -62,33 +74,12 @@ def up(x: Tensor, filters: int, name: str) -> Tensor:
     return keras.layers.UpSampling2D(2, name=f"{name}_up")(y)
 
 
-# -- wiring
-
-
-def unet_xception(config: "UNetXceptionConfig") -> keras.Model:
-    """Build the network: ``(B, y, x, channels)`` to probabilities ``(B, y, x, classes)``."""
-    inputs = keras.Input((None, None, config.channels), name="image")
-    x = entry(inputs, config.filters[0], "x_0_0")
+def unet_xception(config: UNetXceptionConfig) -> keras.Model:
+    """The network with new weights; input and output as in `NetworkConfig.model`."""
+    image = config.image()
+    x = entry(image, config.filters[0], "x_0_0")
     for i, width in enumerate(config.filters[1:], start=1):
         x = down(x, width, f"x_{i}_0")
     for i, width in reversed(list(enumerate(config.filters))):
         x = up(x, width, f"x_{i}_1")
-    outputs = head(x, config.classes, 2, f"head_{config.depth}", size=3)
-    return keras.Model(inputs, outputs, name="unet_xception")
-
-
-# -- configuration
-
-
-@dataclass(frozen=True)
-class UNetXceptionConfig(OneHeadConfig):
-    """What is needed to build it: ``filters[0]`` is the width of the entry, at half resolution."""
-
-    title, ranks = "the Xception U-Net", (2,)
-
-    filters: tuple[int, ...] = (32, 64, 128, 256)
-
-    @property
-    def multiple(self) -> int:
-        """The entry halves the sides, too."""
-        return 2 * super().multiple
+    return config.model(image, {config.depth: x}, size=3)

@@ -1,7 +1,7 @@
 """The networks that ANU-Net grew out of, from the same blocks: U-Net, U-Net++, attention U-Net.
 
-For comparison at equal width: each is ANU-Net less something, and a node, an encoder level or a
-gate has the same layers and the same name everywhere, so weights can pass from one to another.
+They allow comparisons at equal width. A node, an encoder level or a gate has the same layers and
+the same name in all of them, so weights can pass from one network to another.
 
 ============== ====================== ================== ==========
 network        decoder                gates on the skips heads
@@ -20,75 +20,54 @@ gating signal of ANU-Net (Eq. 1-3 there) instead of their own; Zhou et al., DLMI
 from dataclasses import dataclass
 
 from seg_batch.nn.backend import keras
-from seg_batch.nn.networks.blocks import Tensor, attention_gate, conv_unit, encoder, head, shared_up
+from seg_batch.nn.networks.blocks import Tensor, attention_gate, conv_unit, encoder, shared_up
 from seg_batch.nn.networks.config import NetworkConfig, OneHeadConfig
 
 
 @dataclass(frozen=True)
 class UNetPPConfig(NetworkConfig):
-    """What is needed to build a U-Net++; `norm` is whether it has batch normalisations."""
+    """The configuration of a U-Net++; `norm`: with batch normalisations."""
 
-    title = "U-Net++"
+    arch, title = "unetpp", "U-Net++"
 
     norm: bool = True
 
 
 @dataclass(frozen=True)
 class UNetConfig(OneHeadConfig):
-    """What is needed to build a U-Net; `norm` is whether it has batch normalisations."""
+    """The configuration of a U-Net; `norm`: with batch normalisations."""
 
-    title = "U-Net"
+    arch, title = "unet", "U-Net"
 
     norm: bool = True
 
 
 class UNet3DConfig(UNetConfig):
-    """What is needed to build a U-Net of volumes."""
-
-    title, ranks = "3-D U-Net", (3,)
+    arch, title, ranks = "unet3d", "3-D U-Net", (3,)
 
 
 class AttentionUNetConfig(UNetConfig):
-    """What is needed to build an attention U-Net: the fields of a U-Net."""
-
-    title = "attention U-Net"
+    arch, title = "attention_unet", "attention U-Net"
 
 
 def unet(config: UNetConfig) -> keras.Model:
-    """Build a U-Net: ``(B, *spatial, channels)`` to probabilities ``(B, *spatial, classes)``.
+    """A U-Net; for an `AttentionUNetConfig` the up-sampled features gate its skips.
 
     With filters 32 to 512, without `norm`, for one channel and one class: 7 759 521 parameters.
     """
-    return _model(config, "unet")
-
-
-def unet3d(config: UNet3DConfig) -> keras.Model:
-    """Build the U-Net for volumes: that of `unet`, with convolutions of three dimensions."""
-    return _model(config, "unet3d")
-
-
-def attention_unet(config: AttentionUNetConfig) -> keras.Model:
-    """Build a U-Net whose skips pass a gate steered by what comes up from below."""
-    return _model(config, "attention_unet")
+    image = config.image()
+    levels = encoder(image, config.filters, config.rank, norm=config.norm)
+    return config.model(image, {config.depth: _single(levels, config)})
 
 
 def unetpp(config: UNetPPConfig) -> keras.Model:
-    """Build a U-Net++; an output per head as in `anunet`, shallowest first, one tensor if one.
+    """A U-Net++, with a head per level as in ANU-Net.
 
     With filters 32 to 512, without `norm`, for one channel, class and head: 9 041 601 parameters.
     """
-    return _model(config, "unetpp")
-
-
-def _model(config: UNetConfig | UNetPPConfig, name: str) -> keras.Model:
-    inputs = keras.Input((None,) * config.rank + (config.channels,), name="image")
-    levels = encoder(inputs, config.filters, config.rank, norm=config.norm)
-    if isinstance(config, UNetPPConfig):
-        row = _nested(levels, config)
-    else:
-        row = {config.depth: _single(levels, config)}
-    outputs = [head(row[n], config.classes, config.rank, f"head_{n}") for n in config.levels]
-    return keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name=name)
+    image = config.image()
+    levels = encoder(image, config.filters, config.rank, norm=config.norm)
+    return config.model(image, _nested(levels, config))
 
 
 def _single(levels: list[Tensor], config: UNetConfig) -> Tensor:
@@ -103,7 +82,7 @@ def _single(levels: list[Tensor], config: UNetConfig) -> Tensor:
 
 
 def _nested(levels: list[Tensor], config: UNetPPConfig) -> dict[int, Tensor]:
-    """The top row X[0][0..depth]; every node has an Up of its own, unlike in ANU-Net."""
+    """The top row X[0][0..depth] by column; every node has its own Up, unlike in ANU-Net."""
     node = {(i, 0): x for i, x in enumerate(levels)}
     for j in range(1, config.depth + 1):
         for i in range(config.depth - j + 1):
@@ -114,6 +93,6 @@ def _nested(levels: list[Tensor], config: UNetPPConfig) -> dict[int, Tensor]:
 
 
 def _joined(parts: list[Tensor], config: UNetConfig | UNetPPConfig, i: int, j: int) -> Tensor:
-    """Node X[i][j]: a unit on what arrives, side by side."""
+    """Node X[i][j]: a unit on the concatenated `parts`."""
     x = keras.layers.Concatenate(name=f"x_{i}_{j}_concat")(parts)
     return conv_unit(x, config.filters[i], config.rank, f"x_{i}_{j}", config.norm)

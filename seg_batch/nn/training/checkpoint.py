@@ -1,12 +1,12 @@
-"""Checkpoints of a training: all variables and the state of the loop, so that a kill costs minutes.
+"""Checkpoints of a training: all variables and the loop's state, so that a kill costs minutes.
 
 ::
 
     checkpoint-00000200.npz     variables, as 0, 1, 2, ...; no pickles
-    checkpoint-00000200.json    the state, whose training it is, the sha256 of the arrays and its own
+    checkpoint-00000200.json    state, marks of the training, sha256 of the arrays and its own
 
-The JSON is written last, and both beside and moved into place, so a checkpoint is there whole or not
-at all. The newest two are kept. One that does not read back as written is named and not used.
+Both files are replaced atomically, the JSON last, so a checkpoint exists whole or not at all. The
+newest two are kept. A checkpoint that does not match its hashes is named in a warning and not used.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read back: the step, the loop's state (JSON values) and the variables' values."""
+    """A checkpoint in memory: the step, the loop's state (JSON values), the variables' values."""
 
     step: int
     state: dict[str, Any]
@@ -42,7 +42,7 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints in a folder, of the training that `marks` describe.
 
-    `marks` are named hashes of all that decides a training; a checkpoint with others is refused.
+    `marks` are named hashes of everything that decides a training; other marks are refused.
     """
 
     def __init__(self, folder: Path, marks: Mapping[str, str]) -> None:
@@ -51,7 +51,7 @@ class Checkpoints:
             folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, step: int, state: Mapping[str, Any], values: Sequence[np.ndarray]) -> None:
-        """Write one, flushed, and remove all but the newest two. Raises OutputError (disk)."""
+        """Write a checkpoint durably; remove all but the newest two. Raises OutputError (disk)."""
         arrays, notes = self._paths(step)
         beside = arrays.with_suffix(PARTIAL)
         with translate_os_errors(arrays):
@@ -65,23 +65,21 @@ class Checkpoints:
         self._sweep(step)
 
     def read(self) -> Checkpoint | None:
-        """The newest good one; None if there is none at all.
+        """The newest valid checkpoint; None if the folder has none.
 
-        Warns of each that is damaged. Raises InputError if all are, StoreError if it is of another
-        training.
+        Warns of each damaged one. Raises InputError if all are damaged, StoreError if the newest
+        valid one is of another training.
         """
         steps = self._steps()
         for step in steps:
             try:
-                found = self._read(step)
+                return self._read(step)
             except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
                 reason = str(error) or type(error).__name__
                 warnings.warn(
                     f"the checkpoint {self._paths(step)[1]} is damaged ({reason}) and not used",
                     stacklevel=2,
                 )
-            else:
-                return found
         if steps:
             raise InputError(
                 f"no checkpoint in {self.folder} can be read, so this training can't go on: remove "
@@ -106,10 +104,10 @@ class Checkpoints:
         return Checkpoint(int(body["step"]), body["state"], values)
 
     def _require_same(self, notes: Path, theirs: Mapping[str, str]) -> None:
-        other = [k for k in {**self.marks, **theirs} if self.marks.get(k) != theirs.get(k)]
-        if other:
+        differing = [k for k in {**self.marks, **theirs} if self.marks.get(k) != theirs.get(k)]
+        if differing:
             raise StoreError(
-                f"{notes} is of a training with another {' and another '.join(other)}, so this one "
+                f"{notes} is of a training with another {' and another '.join(differing)}, so this one "
                 "can't go on from it: remove the folder, or use another, or train as before"
             )
 
@@ -119,7 +117,7 @@ class Checkpoints:
         return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     def _sweep(self, newest: int) -> None:
-        """Remove all but the last two up to `newest`: a later one was damaged, or is overtaken."""
+        """Remove all but the last two checkpoints up to `newest`; later ones are damaged or outdated."""
         steps = [step for step in self._steps() if step <= newest][:KEPT]
         kept = {path.name for step in steps for path in self._paths(step)}
         for step in steps:
@@ -130,7 +128,7 @@ class Checkpoints:
                     path.unlink(missing_ok=True)
 
     def _files(self, step: int) -> Iterable[str]:
-        """Names of the files that a checkpoint's state speaks of; none if it is damaged."""
+        """Names of the files in a checkpoint's state; none if it is damaged."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             saved = json.loads(self._paths(step)[1].read_text(encoding="utf-8"))
             return list(saved["body"]["state"].get("files", {}))

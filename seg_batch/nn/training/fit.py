@@ -1,9 +1,9 @@
-"""Training: a model, samples by number and a recipe become the model that validated best.
+"""Training of a model on numbered samples, by a recipe; the best validated state is the result.
 
-The loop knows nothing of files or patches. Because sample k is a function of k alone, step s (from
-0) takes the samples ``s * n .. (s + 1) * n - 1``, n being ``accumulate * batch``, and to go on
-after a kill is to know s. What is validated, kept and returned is a running average of the weights
-(EMA), which is steadier than the weights themselves.
+The loop knows no files and no patches. Sample k is a function of k alone, and step s (from 0) takes
+the samples ``s * n .. (s + 1) * n - 1``, n being ``accumulate * batch``: a resumed training needs
+only s. A running average of the weights (EMA), which is steadier than the weights themselves, is
+validated, kept and returned.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from seg_batch.nn.training.step import Trainer
 
 __all__ = ["FitResult", "PredictFn", "Row", "SamplesLike", "Scores", "Validate", "fit", "loss_of"]
 
-# What may change between two runs of one training.
+# Settings that may change between two runs of one training.
 _FREE = {
     "card": {"name", "description", "licence", "training_data"},
     "fit": {"checkpoint_every", "examples_every"},
@@ -38,7 +38,7 @@ _FREE = {
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run leaves: the best model (one output), its file, its step and scores, all rows."""
+    """The result of a training: best model (one output), its file, step and scores; all rows."""
 
     model: keras.Model
     path: Path
@@ -58,18 +58,20 @@ def fit(
     callback: Callback | None = None,
     on_examples: OnExamples | None = None,
 ) -> FitResult:
-    """Train a copy of `model` as `recipe` says, and return the state of it that scored best.
+    """Train a copy of `model` by `recipe`, and return its state with the highest score.
 
-    `validate` gets a function from ``(n, *patch, C)`` to probabilities ``(n, *patch, K)`` and returns
-    scores; the highest "score" is kept, the earlier of equals. Rows go to ``work/history.jsonl``
-    and to `callback`; `on_examples` is called with the step and that function each
-    ``fit.examples_every`` epochs. `teacher`: probabilities to follow (``fit.distil``).
+    `validate` gets a function from ``(n, *patch, C)`` to probabilities ``(n, *patch, K)`` and
+    returns scores; the highest "score" wins, the earlier of equals. Rows go to
+    ``work/history.jsonl`` and to `callback`. `on_examples` is called with the step and that
+    function every ``fit.examples_every`` epochs. `teacher`: the model whose probabilities are
+    distilled (``fit.distil``).
 
-    Law: run again with the same `work` after a kill at any moment, it leaves the same weights and
-    the same history but for seconds and wait, on one CPU and where ``fit.minutes`` does not cut.
-    Raises InputError when loss or gradients stop being numbers (naming the samples), when `work` holds
-    another training or only damaged checkpoints, when teacher or devices do not fit; OutputError
-    for a full disk; KeyboardInterrupt, after a checkpoint, on SIGINT and SIGTERM.
+    Law: after a kill at any moment, a second run with the same `work` gives the same weights and
+    the same history except for seconds and wait, on one CPU and without a ``fit.minutes`` limit.
+    Raises InputError when loss or gradients are not finite (naming the samples), when `work` holds
+    only damaged checkpoints, when teacher or devices do not fit; StoreError when `work` is of
+    another training; OutputError for a full disk; KeyboardInterrupt, after a checkpoint, on a
+    signal.
     """
     if samples.epoch < 1:
         raise InputError("there is not a single sample to train on; check the dataset's split")
@@ -90,14 +92,16 @@ def fit(
 
 def loss_of(recipe: Recipe, histogram: np.ndarray) -> Loss:
     """The recipe's loss; `histogram` is the voxels per class of the training part."""
-    how = recipe.loss
-    inverse = any(term.get("class_weights") == "inverse" for term in how.terms)
-    weights = inverse_frequency(histogram.tolist(), how.clip, how.power) if inverse else None
-    return build_loss(how.terms, background=recipe.background is None, class_weights=weights)
+    settings = recipe.loss
+    inverse = any(term.get("class_weights") == "inverse" for term in settings.terms)
+    weights = None
+    if inverse:
+        weights = inverse_frequency(histogram.tolist(), settings.clip, settings.power)
+    return build_loss(settings.terms, background=recipe.background is None, class_weights=weights)
 
 
 class _Source:
-    """The samples, with the error that TensorFlow would turn into its own remembered."""
+    """The samples; keeps the error that TensorFlow replaces by one of its own."""
 
     def __init__(self, samples: SamplesLike) -> None:
         self._samples = samples
@@ -112,7 +116,7 @@ class _Source:
 
 
 def _require_alike(model: keras.Model, teacher: keras.Model | None) -> None:
-    """A teacher has to take the same channels and know the same classes."""
+    """Raises InputError unless the teacher has the model's channels, classes and dimensions."""
     if teacher is None:
         return
     for what, ours, theirs in (
@@ -130,14 +134,14 @@ def _require_alike(model: keras.Model, teacher: keras.Model | None) -> None:
 def _marks(
     model: keras.Model, samples: SamplesLike, recipe: Recipe, teacher: keras.Model | None
 ) -> dict[str, str]:
-    """Hashes of all that decides a training, named as a refusal names them."""
-    plain = recipe.model_dump(mode="json")
+    """Hashes of everything that decides a training, by the names that refusals use."""
+    settings = recipe.model_dump(mode="json")
     for part, names in _FREE.items():
-        plain[part] = {k: v for k, v in plain[part].items() if k not in names}
-    known = (samples.epoch, [int(n) for n in samples.histogram])
+        settings[part] = {k: v for k, v in settings[part].items() if k not in names}
+    counts = (samples.epoch, [int(n) for n in samples.histogram])
     return {
-        "recipe": mark(plain),
-        "dataset": mark(*known, str(getattr(samples, "fingerprint", ""))),
+        "recipe": mark(settings),
+        "dataset": mark(*counts, str(getattr(samples, "fingerprint", ""))),
         "start": mark(*model.get_weights()),
         "teacher": mark(*(teacher.get_weights() if teacher else ())),
     }

@@ -1,4 +1,4 @@
-"""What a training has to tell, row by row, in a file that survives a kill."""
+"""The history of a training, row by row, in a file that survives a kill."""
 
 import json
 from collections.abc import Iterable
@@ -14,9 +14,9 @@ type Scores = dict[str, float]
 class Row:
     """One line of the history.
 
-    `loss`: mean since the row before. `lr`: of the next step. `seconds`: of training so far, over all
-    runs. `wait`: share of the time since the row before in which the step waited for data.
-    `scores` are there only after a validation; their "score" decides.
+    `loss`: mean since the row before. `lr`: learning rate of the next step. `seconds`: of training
+    so far, over all runs. `wait`: share of the time since the row before that was spent waiting for
+    data. `scores`: only after a validation; the "score" among them decides.
     """
 
     step: int
@@ -31,7 +31,7 @@ class History:
     """The rows so far and their file, one JSON object per line."""
 
     def __init__(self, path: Path, rows: Iterable[Row] = ()) -> None:
-        """`rows` replace whatever the file holds: later ones are of steps that will run again."""
+        """`rows` replace the file's content, whose later rows are of steps that will run again."""
         self.path, self.rows = path, list(rows)
         with translate_os_errors(path):
             write_text(path, "".join(map(_line, self.rows)))

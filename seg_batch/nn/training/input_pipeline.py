@@ -1,4 +1,4 @@
-"""The feed: samples by number through tf.data, ready before the model wants them."""
+"""The input pipeline: samples by number through tf.data, prefetched."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ def feed(sample: Sample, start: int, batch: int, threads: int) -> Any:
     """An endless ``tf.data.Dataset`` of batches of samples ``start``, ``start + 1``, ...
 
     Elements are ``(x, labels, valid)``: ``(batch, *patch, C)`` float32, ``(batch, *patch)`` int32
-    and bool, always in the order of the numbers, however many ``threads`` make them; AHEAD batches
-    are kept ready. ``sample`` is called from several threads at once, and once here for its shapes.
-    An error of ``sample`` comes out of the iteration as ``tf.errors.OpError`` with its text.
+    and bool, in the order of the numbers for any number of ``threads``; AHEAD batches are
+    prefetched. ``sample`` is called from several threads at once, and once here for its shapes. An
+    error of ``sample`` leaves the iteration as ``tf.errors.OpError`` with its text.
     """
     shapes = [part.shape for part in sample(start)]
 
     @tf.autograph.experimental.do_not_convert
-    def made(k: Any) -> Any:
+    def load(k: Any) -> Any:
         parts = tf.numpy_function(sample, [k], (tf.float32, tf.int32, tf.bool), stateful=False)
         return tuple(tf.ensure_shape(p, s) for p, s in zip(parts, shapes, strict=True))
 
     numbers = tf.data.Dataset.range(start, _ENDLESS)
-    items = numbers.map(made, num_parallel_calls=threads, deterministic=True)
+    items = numbers.map(load, num_parallel_calls=threads, deterministic=True)
     return items.batch(batch, drop_remainder=True).prefetch(AHEAD).with_options(_options(threads))
 
 
 def _options(threads: int) -> Any:
-    """Threads of its own: those of the model must never wait for a sample."""
+    """A private thread pool, so that the model's threads never wait for a sample."""
     options = tf.data.Options()
     options.deterministic = True
     options.threading.private_threadpool_size = threads + 1

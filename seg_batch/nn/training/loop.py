@@ -1,4 +1,4 @@
-"""The loop of a training: step, note, validate, keep, go on where it was cut off."""
+"""The loop of a training: steps, history, validation, checkpoints, resumption."""
 
 import math
 import os
@@ -50,7 +50,7 @@ class SamplesLike(Protocol):
 
 @dataclass(frozen=True)
 class Best:
-    """The validation that scored highest so far, and the file of its model."""
+    """The validation with the highest score so far, and the file of its model."""
 
     step: int
     scores: Scores
@@ -59,7 +59,7 @@ class Best:
 
 
 class Clock:
-    """Seconds of training, those before a kill included, and the progress by steps or by time."""
+    """Seconds of training, including those before a kill, and progress by steps or by time."""
 
     def __init__(self, recipe: Recipe, before: float = 0.0) -> None:
         self.steps, self.start = recipe.fit.steps, time.monotonic() - before
@@ -70,12 +70,12 @@ class Clock:
         return time.monotonic() - self.start
 
     def progress(self, step: int) -> float:
-        """Whichever limit is nearer; 1 at the end."""
+        """The share of the nearer limit, steps or minutes; 1 at the end."""
         return max(step / self.steps, self.seconds() / self.limit_s)
 
 
 class Loop:
-    """One training, from its start or its last checkpoint to its end."""
+    """One training, from step 0 or the last checkpoint to its end."""
 
     def __init__(
         self,
@@ -92,36 +92,34 @@ class Loop:
         self._kept = deepest(trainer.averaged)
         size = 8 if tf.config.list_physical_devices("GPU") else 1
         self._batched = Batched(lambda shape: compiled(self._kept, shape), size, EXHAUSTED)
-        how = self.recipe.optimiser
-        self.per_step = self.recipe.fit.batch * how.accumulate
+        self.per_step = self.recipe.fit.batch * self.recipe.optimiser.accumulate
         self._thaws = frozen_steps(self.recipe, samples.epoch)
         self._interrupt = Interrupt()
         self._begin()
 
     def run(self, batches: Callable[[int], Any]) -> None:
-        """Train to the end. `batches` makes the feed from the number of its first sample.
+        """Train to the end. `batches`: the number of the first sample to the batches from there.
 
-        Raises KeyboardInterrupt, after a checkpoint, when asked to stop by SIGINT or SIGTERM.
+        Raises KeyboardInterrupt, after a checkpoint, on SIGINT or SIGTERM.
         """
         with self._interrupt:
-            feed, done = None, self._settled()
-            while not done:
+            feed = None
+            while not self._finish_step():
                 feed = feed or iter(batches(self.step * self.per_step))
                 self._step(feed)
-                done = self._settled()
 
     def _begin(self) -> None:
-        """The state of the last checkpoint; without one, that of step 0."""
-        found = self._checkpoints.read()
-        state = found.state if found else {}
-        self.step = found.step if found else 0
+        """Restore the last checkpoint, or start at step 0."""
+        checkpoint = self._checkpoints.read()
+        state = checkpoint.state if checkpoint else {}
+        self.step = checkpoint.step if checkpoint else 0
         rows = [Row(**row) for row in state.get("rows", ())]
         self.history = History(self.work / "history.jsonl", rows)
         self.best = Best(**state["best"]) if state.get("best") else None
         self._losses: list[float] = list(state.get("losses", ()))
         self._waited_s = 0.0
-        if found:
-            self._restore(found.values)
+        if checkpoint:
+            self._restore(checkpoint.values)
         self.clock = Clock(self.recipe, float(state.get("seconds", 0.0)))
         self._row_s, self._saved = self.clock.seconds(), self.step
 
@@ -154,18 +152,19 @@ class Loop:
         self.step += 1
         self._losses.append(loss)
 
-    def _settled(self) -> bool:
+    def _finish_step(self) -> bool:
         """Do what is due after a step, unless it was done before a kill; whether this is the end."""
-        how, step = self.recipe.fit, self.step
+        settings, step = self.recipe.fit, self.step
         over = self.clock.progress(step) >= 1.0 or self._stale()
-        if (over or (step and step % how.validate_every == 0)) and step:
+        if step and (over or step % settings.validate_every == 0):
             if not self.history.has(step, scored=True):
                 self._check()
             over = over or self._stale()
         elif step and step % LOG_EVERY == 0 and not self.history.has(step):
             self._note(self._row())
         self._examples()
-        if self._saved != step and (step % how.checkpoint_every == 0 or self._interrupt.asked):
+        due = step % settings.checkpoint_every == 0 or self._interrupt.asked
+        if due and self._saved != step:
             self._save()
         if self._interrupt.asked and not over:
             raise KeyboardInterrupt
@@ -176,11 +175,11 @@ class Loop:
         return patience > 0 and since_best(self.history.scores()) >= patience
 
     def _check(self) -> None:
-        """Validate, keep the model if no earlier one scored higher, note and save."""
+        """Validate; keep the model if its score is the highest; write history and checkpoint."""
         try:
             scores = self._validate(self.predict)
         except KeyboardInterrupt:
-            self._save()  # as before the validation, which will be the first thing to do
+            self._save()  # a resumed training begins with this validation
             raise
         if self.best is None or _number(scores) > _number(self.best.scores):
             self.best = self._keep(scores)
@@ -188,7 +187,7 @@ class Loop:
         self._save()
 
     def predict(self, patches: np.ndarray) -> np.ndarray:
-        """``(n, *patch, C)`` to class probabilities ``(n, *patch, K)``, by the averaged weights."""
+        """``(n, *patch, C)`` to probabilities ``(n, *patch, K)``, with the averaged weights."""
         if self._interrupt.asked:
             raise KeyboardInterrupt
         return self._batched(patches)
@@ -203,7 +202,7 @@ class Loop:
         return Best(self.step, scores, name, files.sha256(self.work / name))
 
     def _row(self) -> Row:
-        """The row of this step; what it tells the mean of is forgotten."""
+        """The row of this step; its sums start again at 0."""
         loss = sum(self._losses) / max(len(self._losses), 1)
         now = self.clock.seconds()
         wait = self._waited_s / max(now - self._row_s, 1e-9)
@@ -220,12 +219,12 @@ class Loop:
         )
 
     def _examples(self) -> None:
-        """Called each `examples_every` epochs."""
-        each, tell = self.recipe.fit.examples_every, self._on_examples
-        if each and tell is not None and self.step:
-            seen, span = self.step * self.per_step, each * self.samples.epoch
+        """Call `on_examples` every `examples_every` epochs."""
+        every, call = self.recipe.fit.examples_every, self._on_examples
+        if every and call is not None and self.step:
+            seen, span = self.step * self.per_step, every * self.samples.epoch
             if (seen - self.per_step) // span < seen // span:
-                tell(self.step, self.predict)
+                call(self.step, self.predict)
 
     def _save(self) -> None:
         state = {
@@ -243,22 +242,18 @@ class Loop:
         first = self.step * self.per_step
         batch = range(first, first + self.per_step)
         broken = [k for k in batch if not np.isfinite(self.samples(k)[0]).all()]
-        if broken:
-            why = "the images of {} hold values that are no numbers: mend or leave them out"
-        else:
-            why = "training has diverged on {}: set a lower optimiser.learning_rate"
-        kept = f"; checkpoint {self._saved} is kept" if self._saved else ""
-        found = "loss" if not math.isfinite(loss) else "gradient"
-        value = loss if found == "loss" else "not finite"
-        return (
-            f"the {found} is {value} at step {self.step + 1} (learning rate {rate:.2g}); "
-            f"{why.format(self._named(broken or list(batch)))}{kept}"
-        )
-
-    def _named(self, numbers: list[int]) -> str:
-        names = list(dict.fromkeys(self.samples.describe(k) for k in numbers))
+        names = list(dict.fromkeys(self.samples.describe(k) for k in broken or batch))
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        return "; ".join(names[:NAMED]) + more
+        samples = "; ".join(names[:NAMED]) + more
+        if broken:
+            cause = (
+                f"the images of {samples} hold values that are no numbers: mend or leave them out"
+            )
+        else:
+            cause = f"training has diverged on {samples}: set a lower optimiser.learning_rate"
+        kept = f"; checkpoint {self._saved} is kept" if self._saved else ""
+        what = "gradient is not finite" if math.isfinite(loss) else f"loss is {loss}"
+        return f"the {what} at step {self.step + 1} (learning rate {rate:.2g}); {cause}{kept}"
 
 
 def _number(scores: Scores) -> float:

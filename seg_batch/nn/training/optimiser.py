@@ -1,7 +1,7 @@
-"""Optimisers by name, and how the learning rate runs over a training: pure functions.
+"""Optimisers by name, and learning-rate schedules as pure functions.
 
-What depends on validations (plateau, early stopping) is a function of all scores so far, so that a
-resumed training needs no state for it but its history.
+Plateau and early stopping are functions of all validation scores so far, so a resumed training
+needs only its history for them.
 """
 
 import math
@@ -11,15 +11,15 @@ from typing import Any
 from seg_batch.config.recipe import Optimiser, Schedule
 from seg_batch.nn.backend import keras
 
-# Left out of weight decay: they scale and shift what the kernels make.
+# Without weight decay: they only scale and shift what kernels compute.
 UNDECAYED = ["bias", "gamma", "beta"]
 
-# Never quite 0, so that the first step of a warm-up already moves something.
+# The first step of a warm-up has an effect, too.
 LEAST = 0.01
 
 
 def optimiser(recipe: Optimiser, variables: Sequence[Any]) -> Any:
-    """The Keras optimiser of that name for `variables`, built; its learning rate is set per step.
+    """The recipe's Keras optimiser, built for `variables`; the loop sets its rate per step.
 
     Weight decay is decoupled (``w -= rate * decay * w``; Loshchilov and Hutter, ICLR 2019) and not for
     biases, gamma and beta. "adam" is "adamw" without it. `momentum` is that of "sgd" (Nesterov's).
@@ -37,20 +37,20 @@ def optimiser(recipe: Optimiser, variables: Sequence[Any]) -> Any:
         options["weight_decay"] = recipe.weight_decay
     if recipe.name == "sgd":
         options |= {"momentum": recipe.momentum, "nesterov": recipe.momentum > 0}
-    made = kinds[recipe.name](**options)
+    keras_optimiser = kinds[recipe.name](**options)
     if recipe.name != "adam":
-        made.exclude_from_weight_decay(var_names=UNDECAYED)
-    made.build(list(variables))
-    return made
+        keras_optimiser.exclude_from_weight_decay(var_names=UNDECAYED)
+    keras_optimiser.build(list(variables))
+    return keras_optimiser
 
 
 def share_of_peak(schedule: Schedule, progress: float, scores: Sequence[float] = ()) -> float:
-    """The learning rate as a part of its peak, at `progress` from 0 (start) to 1 (end).
+    """The learning rate as a share of its peak, at `progress` from 0 (start) to 1 (end).
 
-    ``progress / warmup`` while that is below 1, then with ``d = (progress - warmup) / (1 - warmup)``:
-    cosine ``floor + (1 - floor) (1 + cos(pi d)) / 2``; polynomial ``floor + (1 - floor) (1 - d)^power``;
-    plateau ``max(floor, factor^n)``, n being how often `patience` of the validations' `scores` in a
-    row brought nothing better; constant 1.
+    ``progress / warmup`` while that is below 1, then with
+    ``d = (progress - warmup) / (1 - warmup)``: cosine ``floor + (1 - floor) (1 + cos(pi d)) / 2``;
+    polynomial ``floor + (1 - floor) (1 - d)^power``; plateau ``max(floor, factor^n)``, n being the
+    `reductions` by the validations' `scores`; constant 1.
     """
     if progress < schedule.warmup:
         return max(progress / schedule.warmup, LEAST)
@@ -67,7 +67,7 @@ def share_of_peak(schedule: Schedule, progress: float, scores: Sequence[float] =
 
 
 def reductions(scores: Sequence[float], patience: int) -> int:
-    """How often `patience` scores in a row were not above the best before them."""
+    """How often `patience` scores in a row did not exceed the best score before them."""
     best, waited, count = -math.inf, 0, 0
     for score in scores:
         waited = 0 if score > best else waited + 1
@@ -78,6 +78,6 @@ def reductions(scores: Sequence[float], patience: int) -> int:
 
 
 def since_best(scores: Sequence[float]) -> int:
-    """How many scores came since the first of the best; 0 if the last one is it."""
+    """The number of scores after the first maximum; 0 if the last score is the best."""
     numbers = [-math.inf if math.isnan(score) else score for score in scores]
     return len(numbers) - 1 - numbers.index(max(numbers)) if numbers else 0

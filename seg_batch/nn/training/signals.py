@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a flag, so that a training stops between two steps and not within one."""
+"""SIGINT and SIGTERM as a flag, so that a training stops between two steps, not within one."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from typing import Any, Self
 class Interrupt:
     """Within the context the first signal only sets `asked`; a second one is a KeyboardInterrupt.
 
-    Outside of the main thread, where handlers can't be set, nothing changes.
+    Outside of the main thread, where Python can't set handlers, it does nothing.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -1,8 +1,8 @@
-"""The compiled training step: gradients of some batches, averaged, clipped, applied; EMA weights.
+"""The compiled training step: gradients accumulated, clipped and applied; EMA weights.
 
 Plain TensorFlow graphs of one fixed shape (no XLA: it is slower on CPUs). With several devices each
-takes an equal part of every batch (`tf.distribute.MirroredStrategy`): gradients are computed on
-each, averaged, and everything after that is done once.
+takes an equal part of every batch (`tf.distribute.MirroredStrategy`): each computes gradients, and
+everything after their mean is done once.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError
 from seg_batch.nn.analysis.graph import maker
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.losses.combine import over_heads
+from seg_batch.nn.losses.build import over_heads
 from seg_batch.nn.losses.shapes import Loss
 from seg_batch.nn.losses.voxelwise import distillation
 from seg_batch.nn.networks.registry import part_of
@@ -24,12 +24,12 @@ SCALE, GROW_AFTER = 2.0**15, 2000  # of the loss, in float16 only; usual values
 
 
 class Trainer:
-    """A model in training: `model` itself (in the recipe's precision), `averaged`, optimisers.
+    """A copy of a model in training: `model` in the recipe's precision, `averaged`, optimisers.
 
-    The given model is only read. `averaged` is a float32 copy that follows the weights as an
-    exponential moving average, ``mean += (1 - decay) (weight - mean)``, batch statistics too.
-    `loss` is a function of (truth, probabilities of one head, valid).
-    Raises InputError if the devices are too few, or the batch can't be shared out among them.
+    `averaged` is a float32 copy that follows the weights, batch statistics included, as an
+    exponential moving average: ``mean += (1 - decay) (weight - mean)``. `loss` is a function of
+    (truth, probabilities of one head, valid). Raises InputError if there are too few devices, or
+    the batch is no multiple of their number.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Trainer:
         """One step; the loss before the update, and whether loss and gradients are finite.
 
         ``x (accumulate * batch, *patch, C)`` float32, `labels` int32 and `valid` bool without C.
-        `frozen`: the encoder stays as it is, bit for bit, batch statistics too.
+        `frozen`: the encoder does not change, batch statistics included.
         """
         if frozen not in self._functions:
             self._functions[frozen] = self._compiled(frozen)
@@ -63,28 +63,26 @@ class Trainer:
         return loss, bool(finite)
 
     def variables(self) -> list[Any]:
-        """All that a checkpoint has to hold, in a fixed order: weights, EMA, optimisers, scale."""
-        found = [*self.model.variables, *self.averaged.variables]
+        """The variables of a checkpoint, in a fixed order: weights, EMA, optimisers, scale."""
+        variables = [*self.model.variables, *self.averaged.variables]
         for group in self._groups:
-            found.extend(group.optimiser.variables)
-        return found + ([self._scale.value, self._scale.calm] if self._scale else [])
+            variables.extend(group.optimiser.variables)
+        return variables + ([self._scale.value, self._scale.calm] if self._scale else [])
 
     def _optimisers(self) -> list["Group"]:
-        """One for all weights, or, where the encoder is treated differently, one for each part."""
-        how, variables = self.recipe.optimiser, self.model.trainable_variables
-        if how.encoder_rate == 1 and how.frozen_epochs == 0:
-            return [Group(variables, optimiser(how, variables), 1.0)]
-        mine = {v.path for layer in _encoder(self.model) for v in layer.trainable_variables}
-        inner = [v for v in variables if v.path in mine]
-        outer = [v for v in variables if v.path not in mine]
-        return [
-            Group(outer, optimiser(how, outer), 1.0),
-            Group(inner, optimiser(how, inner), how.encoder_rate),
-        ]
+        """One for all weights; two if the encoder is frozen at first or has a rate of its own."""
+        settings, variables = self.recipe.optimiser, self.model.trainable_variables
+        parts = [(variables, 1.0)]
+        if settings.encoder_rate != 1 or settings.frozen_epochs != 0:
+            paths = {v.path for layer in _encoder(self.model) for v in layer.trainable_variables}
+            inner = [v for v in variables if v.path in paths]
+            outer = [v for v in variables if v.path not in paths]
+            parts = [(outer, 1.0), (inner, settings.encoder_rate)]
+        return [Group(part, optimiser(settings, part), factor) for part, factor in parts]
 
     def _compiled(self, frozen: bool) -> Any:
         groups = self._groups[:1] if frozen else self._groups
-        if len(self._groups) == 2:  # batch normalisation goes by `trainable` as it is traced
+        if len(self._groups) == 2:  # tracing reads `trainable` of batch normalisations
             for layer in _encoder(self.model):
                 layer.trainable = not frozen
         clip = self.recipe.optimiser.clip_norm
@@ -93,15 +91,15 @@ class Trainer:
         @tf.function(autograph=False, reduce_retracing=False)
         def step(x: Any, labels: Any, valid: Any, rate: Any, decay: Any) -> Any:
             variables = [v for group in groups for v in group.variables]
-            found = self._strategy.run(self._replica, (x, labels, valid, variables))
-            loss, *gradients = [self._strategy.reduce("MEAN", f, axis=None) for f in found]
+            values = self._strategy.run(self._replica, (x, labels, valid, variables))
+            loss, *gradients = [self._strategy.reduce("MEAN", v, axis=None) for v in values]
             if self._scale is not None:
                 gradients = [g / self._scale.value for g in gradients]
             clipped, norm = tf.clip_by_global_norm(gradients, clip)
             finite = tf.math.is_finite(norm)
             if self._scale is None:
                 self._apply(groups, clipped, rate)
-            else:  # a step whose gradients overflow is left out, as the scale was too high
+            else:  # a step whose gradients overflow is skipped: the scale was too high
                 tf.cond(finite, lambda: self._apply(groups, clipped, rate), tf.no_op)
                 self._scale.adjust(finite)
                 finite = True
@@ -120,11 +118,11 @@ class Trainer:
         x, labels, valid = (self._rounds(values) for values in (x, labels, valid))
 
         def body(i: Any, sums: list[Any]) -> tuple[Any, list[Any]]:
-            found = self._gradients(x[i], labels[i], valid[i], variables)
-            return i + 1, [s + f for s, f in zip(sums, found, strict=True)]
+            values = self._gradients(x[i], labels[i], valid[i], variables)
+            return i + 1, [s + v for s, v in zip(sums, values, strict=True)]
 
         zeros = [tf.zeros(()), *(tf.zeros(v.shape) for v in variables)]
-        # One after the other: the point is to hold the activations of one batch only.
+        # Sequential, so that only the activations of one batch are in memory.
         _, sums = tf.while_loop(
             lambda i, _: i < rounds, body, (tf.constant(0), zeros), parallel_iterations=1
         )
@@ -133,17 +131,17 @@ class Trainer:
     def _gradients(self, x: Any, labels: Any, valid: Any, variables: Sequence[Any]) -> list[Any]:
         loss = self._loss
         if self._teacher is not None:
-            how = self.recipe.fit.distil
-            loss = taught(
-                loss, _last(self._teacher(x, training=False)), how.weight, how.temperature
-            )
+            heads = self._teacher(x, training=False)
+            target = heads[-1] if isinstance(heads, (list, tuple)) else heads
+            settings = self.recipe.fit.distil
+            loss = taught(loss, target, settings.weight, settings.temperature)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in variables])
             heads = self.model(x, training=True)
             value = over_heads(loss, labels, heads, valid, weights=self.recipe.loss.heads)
-            value = sum(self.model.losses, start=value)  # what layers ask of their weights (L2)
+            value = sum(self.model.losses, start=value)  # L2 terms of layers
             scaled = value if self._scale is None else value * self._scale.value
-        # Zeros for a head of weight 0, which the loss never looks at.
+        # Zeros for a head of weight 0, which the loss does not read.
         none = tf.UnconnectedGradients.ZERO
         sources = [v.value for v in variables]
         return [value, *tape.gradient(scaled, sources, unconnected_gradients=none)]
@@ -159,17 +157,17 @@ class Trainer:
         return tf.no_op()
 
     def _shared(self, values: Any) -> Any:
-        """``(accumulate * batch, ...)``; of several devices, each gets its part of every batch."""
+        """``(accumulate * batch, ...)``; with several devices each gets its part of every batch."""
         count = self._strategy.num_replicas_in_sync
         if count == 1:
             return values
         rows, part = self._rounds(values), self.recipe.fit.batch // count
 
-        def mine(context: Any) -> Any:
+        def part_of_device(context: Any) -> Any:
             first = context.replica_id_in_sync_group * part
             return tf.reshape(rows[:, first : first + part], (-1, *values.shape[1:]))
 
-        return self._strategy.experimental_distribute_values_from_function(mine)
+        return self._strategy.experimental_distribute_values_from_function(part_of_device)
 
     def _rounds(self, values: Any) -> Any:
         """``(accumulate * n, ...)`` as ``(accumulate, n, ...)``."""
@@ -179,18 +177,18 @@ class Trainer:
 class Group:
     """Weights with an optimiser of their own, whose rate is `factor` times the common one."""
 
-    def __init__(self, variables: Sequence[Any], made: Any, factor: float) -> None:
-        self.variables, self.optimiser, self.factor = list(variables), made, factor
+    def __init__(self, variables: Sequence[Any], optimiser: Any, factor: float) -> None:
+        self.variables, self.optimiser, self.factor = list(variables), optimiser, factor
 
     def apply(self, gradients: Sequence[Any], devices: int) -> None:
-        """On each device: Keras sums the gradients over the devices, here as many equal ones."""
+        """Runs on each device; Keras sums the gradients of all devices, which are equal here."""
         self.optimiser.apply([g / devices for g in gradients], self.variables)
 
 
 class Scale:
-    """What float16 gradients are multiplied by, lest small ones vanish (Micikevicius et al., 2018).
+    """Loss scaling: a factor that keeps small float16 gradients above 0 (Micikevicius et al., 2018).
 
-    Halved when they overflow, doubled after GROW_AFTER steps in which they did not.
+    It is halved when gradients overflow, and doubled after GROW_AFTER steps without overflow.
     """
 
     def __init__(self) -> None:
@@ -206,17 +204,17 @@ class Scale:
 
 
 def taught(loss: Loss, teacher: Any, weight: float, temperature: float) -> Loss:
-    """`loss` plus `weight` times the distance from the probabilities of the `teacher`."""
+    """`loss` plus `weight` times the distillation loss against the `teacher`'s probabilities."""
 
-    def both(truth: Any, probability: Any, valid: Any = None) -> Any:
-        apart = distillation(teacher, probability, valid, temperature)
-        return loss(truth, probability, valid) + weight * apart
+    def total(truth: Any, probability: Any, valid: Any = None) -> Any:
+        divergence = distillation(teacher, probability, valid, temperature)
+        return loss(truth, probability, valid) + weight * divergence
 
-    return both
+    return total
 
 
 def copied(model: keras.Model, policy: str | None = None) -> keras.Model:
-    """A copy with the same weights; `policy` is the dtype policy of all layers but outputs and logits."""
+    """A copy with the same weights; `policy`: dtype policy of all layers but outputs and logits."""
     outputs = {maker(tensor) for tensor in model.outputs}
 
     def copy(layer: keras.Layer) -> keras.Layer:
@@ -225,36 +223,33 @@ def copied(model: keras.Model, policy: str | None = None) -> keras.Model:
             config["dtype"] = policy or "float32"
         return layer.__class__.from_config(config)
 
-    made = keras.models.clone_model(model, clone_function=copy)
-    made.set_weights(model.get_weights())
-    return made
+    clone = keras.models.clone_model(model, clone_function=copy)
+    clone.set_weights(model.get_weights())
+    return clone
 
 
 def frozen_steps(recipe: Recipe, epoch: int) -> float:
-    """For how many steps the encoder stays as it is; for good at an `encoder_rate` of 0."""
-    how = recipe.optimiser
-    if how.encoder_rate == 0:
+    """The number of steps with a frozen encoder; infinite at an `encoder_rate` of 0."""
+    settings = recipe.optimiser
+    if settings.encoder_rate == 0:
         return float("inf")
-    return float(np.ceil(how.frozen_epochs * epoch / (recipe.fit.batch * how.accumulate)))
+    per_step = recipe.fit.batch * settings.accumulate
+    return float(np.ceil(settings.frozen_epochs * epoch / per_step))
 
 
 def _encoder(model: keras.Model) -> list[keras.Layer]:
     return [layer for layer in model.layers if layer.weights and part_of(layer.name) == "encoder"]
 
 
-def _last(heads: Any) -> Any:
-    return heads[-1] if isinstance(heads, (list, tuple)) else heads
-
-
 def _policy(precision: str) -> str | None:
-    """float16 is what all GPUs with tensor cores are fast at; CPUs compute in bfloat16 only."""
+    """The dtype policy: all GPUs with tensor cores are fast in float16; CPUs have only bfloat16."""
     if precision == "float32":
         return None
     return "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
 
 
 def _strategy(devices: int, batch: int) -> Any:
-    """Of TensorFlow's: the plain one, or one that mirrors the weights on `devices` devices."""
+    """TensorFlow's default strategy, or one that mirrors the weights on `devices` devices."""
     if devices == 1:
         return tf.distribute.get_strategy()
     if batch % devices:
@@ -263,13 +258,13 @@ def _strategy(devices: int, batch: int) -> Any:
             f"to a multiple of {devices}"
         )
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    known = tf.config.list_logical_devices(kind)
-    if len(known) < devices:
+    visible = tf.config.list_logical_devices(kind)
+    if len(visible) < devices:
         raise InputError(
-            f"fit.devices is {devices}, but this machine shows {len(known)} {kind}: set it to "
-            f"{len(known)}, or make more visible"
+            f"fit.devices is {devices}, but this machine shows {len(visible)} {kind}: set it to "
+            f"{len(visible)}, or make more visible"
         )
-    names = [device.name for device in known[:devices]]
-    # Collective operations go by running numbers, which two optimisers would mix up; our weights
-    # are small enough for one device to sum.
+    names = [device.name for device in visible[:devices]]
+    # Collective operations are matched by running numbers, which two optimisers would mix up; the
+    # weights are small enough for one device to sum.
     return tf.distribute.MirroredStrategy(names, tf.distribute.ReductionToOneDevice())

@@ -1,4 +1,4 @@
-"""Event files for TensorBoard, which need not be installed to write them."""
+"""Event files for TensorBoard, which does not have to be installed here."""
 
 from pathlib import Path
 from typing import Any, Self

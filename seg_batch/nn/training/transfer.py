@@ -1,4 +1,4 @@
-"""What a training begins with: new weights, or those of a model of other classes or channels."""
+"""Initial weights of a training: new ones, or those of a model of other classes or channels."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from seg_batch.nn.networks.registry import architecture_of, build, part_of
 
 @dataclass(frozen=True)
 class TransferredModel:
-    """`model` with the source's weights, and what was not simply copied, one line each."""
+    """`model` with the source's weights; `lines` name the layers that are new or were fitted."""
 
     model: keras.Model
     lines: tuple[str, ...]
 
 
 def fresh(recipe: Recipe) -> keras.Model:
-    """The recipe's network with new weights, decided by its seed."""
+    """The recipe's network with new weights, drawn with its seed."""
     keras.utils.set_random_seed(recipe.fit.seed)
     card, network = recipe.card, recipe.network
     return build(
@@ -41,43 +41,41 @@ def adapted(
 ) -> TransferredModel:
     """Put the weights of `source` into `model`, layer by layer of the same name, in place.
 
-    Heads are copied where they have the same shape (and the same `classes`), else they stay new.
-    The first convolution is fitted to other `channels` (`fitted`). Everything else must have the
-    same shape: raises InputError where it does not, or where `source` is another architecture.
+    A head of the same shape and the same `classes` is copied, any other head stays new. The first
+    convolution is fitted to other `channels` (`fitted`). Raises InputError if another layer has
+    another shape, or if `source` has another architecture.
     """
     theirs = {layer.name: layer for layer in source.layers}
     extra = sorted(_body(source) - _body(model))
     if extra:
         raise InputError(_other(model, source, f"{extra[0]} is in one of them only"))
     first, new, lines = first_weighted(model), [], []
+    renamed = classes is not None and not classes.same
     for layer in (layer for layer in model.layers if layer.weights):
-        found = theirs.get(layer.name)
+        match = theirs.get(layer.name)
         if part_of(layer.name) == "head":
-            if found is None or _shapes(found) != _shapes(layer) or not (classes or _SAME).same:
+            if match is None or _shapes(match) != _shapes(layer) or renamed:
                 new.append(layer.name)
                 continue
-        elif found is None:
+        elif match is None:
             raise InputError(_other(model, source, f"{layer.name} is in one of them only"))
         if layer.name in first:
-            lines.extend(_fit_first(layer, found, channels, _other(model, source, "")))
-        elif _shapes(found) != _shapes(layer):
-            reason = f"{layer.name} has {_shapes(found)[0]}, not {_shapes(layer)[0]}"
+            lines.extend(_fit_first(layer, match, channels, _other(model, source, "")))
+        elif _shapes(match) != _shapes(layer):
+            reason = f"{layer.name} has {_shapes(match)[0]}, not {_shapes(layer)[0]}"
             raise InputError(_other(model, source, reason))
         else:
-            layer.set_weights(found.get_weights())
+            layer.set_weights(match.get_weights())
     if new:
         lines.append(f"{' and '.join(new)} new, for {model.outputs[-1].shape[-1]} classes")
     return TransferredModel(model, tuple(lines))
 
 
-_SAME = Names((), ())
-
-
 def _fit_first(
-    layer: keras.Layer, found: keras.Layer, names: Names | None, other: str
+    layer: keras.Layer, match: keras.Layer, names: Names | None, other: str
 ) -> list[str]:
-    """Copy the first convolution, fitted to the new channels; what was done, if anything."""
-    kernel, *rest = found.get_weights()
+    """Copy the first convolution, fitted to the new channels; a line about it if it was fitted."""
+    kernel, *rest = match.get_weights()
     shape = tuple(layer.weights[0].shape)
     if (*kernel.shape[:-2], kernel.shape[-1]) != (*shape[:-2], shape[-1]):
         raise InputError(f"{other} ({layer.name} has {kernel.shape}, not {shape})")
@@ -96,11 +94,11 @@ def _fit_first(
 
 def _how(names: Names | None) -> str:
     shared = [name for name in names.model if name in set(names.source)] if names else []
+    if not shared:
+        return "each from the mean of all"
     if names and len(shared) == len(names.model):
         return "each by its name"
-    others = "the others" if shared else "each"
-    kept = f"{', '.join(shared)} by name, " if shared else ""
-    return f"{kept}{others} from the mean of {'those that are gone' if shared else 'all'}"
+    return f"{', '.join(shared)} by name, the others from the mean of those that are gone"
 
 
 def _body(model: keras.Model) -> set[str]:
@@ -114,13 +112,13 @@ def _shapes(layer: keras.Layer) -> list[tuple[int, ...]]:
 def _other(model: keras.Model, source: keras.Model, reason: str) -> str:
     ours, theirs = architecture_of(model), architecture_of(source)
     text = (
-        f"these weights are of {_said(theirs)}, the network to be trained is {_said(ours)}: set "
+        f"these weights are of {_named(theirs)}, the network to be trained is {_named(ours)}: set "
         "network.arch, filters and options to those of the bundle, or train without --from"
     )
     return f"{text} ({reason})" if reason else text
 
 
-def _said(what: dict[str, object]) -> str:
-    if not what:
+def _named(network: dict[str, object]) -> str:
+    if not network:
         return "an unknown network"
-    return " with filters ".join(str(what[key]) for key in ("name", "filters") if key in what)
+    return " with filters ".join(str(network[key]) for key in ("name", "filters") if key in network)

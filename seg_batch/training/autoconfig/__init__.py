@@ -1,7 +1,7 @@
-"""A recipe from what is known of the data and the machine, with the reason for each choice.
+"""A recipe from a dataset fingerprint and the machine, with the reason for each setting.
 
-Pure: numbers in, settings and reasons out. As nnU-Net does (Isensee et al., Nature Methods 18,
-2021), but within what a workstation without a GPU can train in half an hour.
+Pure functions from numbers to settings, as in nnU-Net's experiment planning (Isensee et al., Nature
+Methods 18, 2021), but for trainings of half an hour on a workstation without a GPU.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ __all__ = [
 
 
 def advise(facts: DatasetFacts) -> tuple[dict[str, Any], tuple[Reason, ...]]:
-    """A whole recipe as plain values, and why each of its settings is what it is.
+    """A whole recipe as plain values, and the reason for each of its settings.
 
     The keys of a :class:`Reason` are dotted keys of the recipe; a warning sets nothing. Raises
-    InputError where the labels hold fewer than two classes: there is nothing to tell apart.
+    InputError if the labels hold fewer than two classes.
     """
-    if len(found := shares(facts)) < 2:
-        what = f"only the value {next(iter(found))}" if found else "no labelled voxel"
+    classes = shares(facts)
+    if len(classes) < 2:
+        what = f"only the value {next(iter(classes))}" if classes else "no labelled voxel"
         raise InputError(
             f"the labels of all {len(facts.cases)} cases hold {what}, so there is nothing to tell "
             "apart: give labels with two classes or more (0 counts as one)"
@@ -57,34 +58,29 @@ def advise(facts: DatasetFacts) -> tuple[dict[str, Any], tuple[Reason, ...]]:
         *choose_augment(facts, sizes),
         *choose_run(facts, sizes),
     ]
-    plain: dict[str, Any] = {}
     card = {"name": facts.name, "kind": facts.kind, "channels": list(facts.channels)}
-    _put(plain, "card", card)
-    for reason in reasons:
-        if not reason.warning:
-            _put(plain, reason.key, reason.value)
+    plain: dict[str, Any] = {"card": card}
+    for reason in (reason for reason in reasons if not reason.warning):
+        *path, last = reason.key.split(".")
+        part = plain
+        for name in path:
+            part = part.setdefault(name, {})
+        part[last] = reason.value
     return plain, tuple(reasons)
 
 
 def without_conflicts(plain: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The advice, less what would be mixed with somebody's own settings where these are put over it.
+    """The proposed recipe without the settings that conflict with the user's ``own`` settings.
 
-    A part that ``own`` holds out replaces the advised part whole, and folds replace both; a cut
-    follows a larger patch to train on.
+    A part held out in ``own`` replaces the proposed part as a whole, and folds replace both parts.
+    ``cut.patch`` grows with a larger ``fit.patch``.
     """
     out = {key: dict(part) for key, part in plain.items()}
-    asked = own.get("hold_out") or {}
+    hold_out = own.get("hold_out") or {}
     for name in ("validation", "test"):
-        if name in asked or asked.get("folds"):
+        if name in hold_out or hold_out.get("folds"):
             out.get("hold_out", {}).pop(name, None)
     fit, cut = (own.get("fit") or {}).get("patch"), out["cut"]["patch"]
     if fit and len(fit) == len(cut) and "patch" not in (own.get("cut") or {}):
         out["cut"]["patch"] = list(map(max, fit, cut))
     return out
-
-
-def _put(plain: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    for name in path:
-        plain = plain.setdefault(name, {})
-    plain[last] = value

@@ -1,4 +1,4 @@
-"""Which classes there are: ids as found, a name and a colour each, and which one is background."""
+"""The classes: ids of the labels, a name and a colour each, and the background class."""
 
 from __future__ import annotations
 
@@ -20,30 +20,28 @@ _GOLDEN = 0.618033988749895
 
 
 def colours(n: int) -> list[tuple[int, int, int]]:
-    """``n`` different colours, none black; safe for the colour-blind as far as there are such."""
-    found = list(COLOURS[:n])
+    """``n`` different colours, none black; the first ones are safe for colour-blind people."""
+    palette = list(COLOURS[:n])
     k = 0
-    while len(found) < n:
+    while len(palette) < n:
         hue, light = (k * _GOLDEN) % 1, 0.35 + 0.1 * (k % 5)
         red, green, blue = (round(255 * v) for v in colorsys.hls_to_rgb(hue, light, 0.9))
-        if (red, green, blue) not in found:
-            found.append((red, green, blue))
+        if (red, green, blue) not in palette:
+            palette.append((red, green, blue))
         k += 1
-    return found
+    return palette
 
 
 def ignored(facts: DatasetFacts) -> tuple[int, ...]:
-    """255 says "not labelled" where it is found beside two other values or more."""
+    """255 means "not labelled" if the labels hold two or more other values."""
     values = facts.voxels
     return (IGNORE,) if IGNORE in values and len(values) > 2 else ()
 
 
 def background(facts: DatasetFacts) -> int | None:
-    """0 in volumes; in rasters where it fills more than half of what is labelled."""
-    voxels = shares(facts)
-    if 0 in voxels and (facts.kind == "volume" or voxels[0] > 0.5):
-        return 0
-    return None
+    """0 in volumes, and in rasters where it fills more than half of the labelled voxels."""
+    zero = shares(facts).get(0)
+    return 0 if zero is not None and (facts.kind == "volume" or zero > 0.5) else None
 
 
 def shares(facts: DatasetFacts) -> dict[int, float]:
@@ -54,21 +52,21 @@ def shares(facts: DatasetFacts) -> dict[int, float]:
 
 
 def choose_classes(facts: DatasetFacts) -> list[Reason]:
-    found, skip, ground = shares(facts), ignored(facts), background(facts)
-    palette = iter(colours(len(found)))
+    classes, skip, ground = shares(facts), ignored(facts), background(facts)
+    palette = iter(colours(len(classes)))
     table: list[dict[str, Any]] = [
         {"id": 0, "name": "background", "colour": list(BLACK)}
         if k == ground
         else {"id": k, "name": f"class {k}", "colour": list(next(palette))}
-        for k in found
+        for k in classes
     ]
-    parts = ", ".join(f"{k}: {share_roughly(share)}" for k, share in found.items())
+    parts = ", ".join(f"{k}: {share_roughly(share)}" for k, share in classes.items())
     why = f"values found in the labels of {facts.count}, share of voxels {parts}"
     return [
         Reason("card.classes", table, why, shown=", ".join(c["name"] for c in table)),
         Reason("card.background", ground, _why_background(facts, ground)),
         Reason("cut.ignore", list(skip), _why_ignore(facts, skip)),
-        *_scarce(facts, found),
+        *_scarce(facts, classes),
     ]
 
 
@@ -88,13 +86,12 @@ def _why_ignore(facts: DatasetFacts, skip: tuple[int, ...]) -> str:
     return "255 does not occur as a label"
 
 
-def _scarce(facts: DatasetFacts, found: dict[int, float]) -> list[Reason]:
-    """A warning where a class can't be both learnt and scored."""
-    many = len(facts.cases) >= 5
-    out = []
-    for k in found:
-        having = [case.case for case in facts.cases if case.voxels.get(k)]
-        if many and len(having) < 3:
-            why = f"class {k} occurs in {', '.join(having)} only: it can't be learnt, chosen by and scored"
-            out.append(Reason("hold_out", None, why, warning=True))
-    return out
+def _scarce(facts: DatasetFacts, classes: dict[int, float]) -> list[Reason]:
+    """A warning for each class that occurs in too few cases for training, validation and test."""
+    warnings = []
+    for k in classes if len(facts.cases) >= 5 else ():
+        cases = [case.case for case in facts.cases if case.voxels.get(k)]
+        if len(cases) < 3:
+            why = f"class {k} occurs in {', '.join(cases)} only: it can't be learnt, chosen by and scored"
+            warnings.append(Reason("hold_out", None, why, warning=True))
+    return warnings

@@ -1,9 +1,9 @@
-"""What is known of a set of pairs before anything is decided: plain numbers, measured once."""
+"""The dataset fingerprint that a recipe is derived from: plain numbers, measured once."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from statistics import median
@@ -18,9 +18,9 @@ type Shape = tuple[int, ...]
 class CaseFacts:
     """One case, axes in the order ``(z,) y, x`` of RAS.
 
-    ``spacing``: voxel size per axis, mm for volumes and metres for rasters, or None where the file
-    does not say. ``voxels``: labelled voxels per label value. ``low``, ``high``, ``mean``: of a
-    sample from the middle of the image, physical units.
+    ``spacing``: voxel size per axis, mm for volumes and metres for rasters, or None if the file has
+    none. ``voxels``: labelled voxels per label value. ``low``, ``high``, ``mean``: of a sample from
+    the middle of the image, physical units.
     """
 
     case: str
@@ -34,10 +34,10 @@ class CaseFacts:
 
 @dataclass(frozen=True)
 class Strips:
-    """Where the classes lie along the longest axis: voxels per label value in equal parts of it.
+    """Voxels per label value in equal strips across the longest axis, over all cases together.
 
-    Part ``k`` covers ``edges[k] <= v < edges[k + 1]`` of ``axis``, over all cases together, and the
-    last part what lies beyond. ``reach``: the largest extent of any case, axis by axis.
+    Strip ``k`` covers ``edges[k] <= v < edges[k + 1]`` of ``axis``; the last one is open-ended.
+    ``reach``: the largest extent of all cases, per axis.
     """
 
     axis: int
@@ -48,11 +48,11 @@ class Strips:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """All cases of a set, sorted by name, and the machine that is to train on them.
+    """All cases of a set, sorted by name, and the machine that will train on them.
 
-    ``whole``: images hold whole numbers. ``strips``: measured where there are too few cases to
-    hold some out whole. ``split_given``: a manifest says who is held out. ``gpus`` of 0: the CPU
-    trains.
+    ``whole``: images hold whole numbers. ``strips``: measured if there are too few cases to hold
+    out whole ones. ``split_given``: a manifest names the held-out cases. ``gpus``: 0 for training
+    on CPUs.
     """
 
     kind: str
@@ -69,11 +69,8 @@ class DatasetFacts:
 
     @property
     def voxels(self) -> dict[int, int]:
-        """Labelled voxels per label value over all cases, in order of the values."""
-        total: Counter[int] = Counter()
-        for case in self.cases:
-            total.update(case.voxels)
-        return dict(sorted(total.items()))
+        """Labelled voxels per label value over all cases, sorted by value."""
+        return dict(sorted(total(case.voxels for case in self.cases).items()))
 
     @property
     def extent(self) -> Shape:
@@ -93,7 +90,7 @@ class DatasetFacts:
 
     @property
     def spacing(self) -> tuple[float, ...] | None:
-        """The median spacing of the cases that say theirs, axis by axis; None if none does."""
+        """The median spacing of the cases that have one, axis by axis; None if none has."""
         known = [c.spacing for c in self.cases if c.spacing]
         if not known:
             return None
@@ -107,8 +104,8 @@ class DatasetFacts:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a setting is what it is. ``key`` is dotted, as for ``--set``; a ``warning`` sets nothing
-    and names the setting that it is about. ``shown``: the value in words, where it is long."""
+    """A setting and the reason for its value. ``key`` is dotted, as for ``--set``. A ``warning`` sets
+    nothing, it names the setting that it is about. ``shown``: a long value in words."""
 
     key: str
     value: Any
@@ -123,8 +120,16 @@ class Reason:
         return f"{self.key} = {self.shown or show(self.value)}: {self.why}"
 
 
+def total(parts: Iterable[Mapping[int, int]]) -> Counter[int]:
+    """Voxels per label value in all parts together."""
+    counts: Counter[int] = Counter()
+    for voxels in parts:
+        counts.update(voxels)
+    return counts
+
+
 def show(value: Any) -> str:
-    """A setting in few words."""
+    """A setting's value in few words."""
     if isinstance(value, dict):
         if "name" in value:
             rest = {k: v for k, v in value.items() if k not in ("name", "colour")}

@@ -1,4 +1,4 @@
-"""What to hold out: whole cases where there are enough, else strips that look like the whole."""
+"""The hold-out split: whole cases if there are enough, else strips with representative classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from seg_batch.core.units import share_roughly
-from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, Strips
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, Strips, total
 from seg_batch.training.autoconfig.patch_size import FEW_CASES, PatchSizes
 
 TEST_EVERY = 5
@@ -15,8 +15,8 @@ MANY_CASES = 20
 STRIPS = 20
 _TEST, _VALIDATION = 4, 2  # strips each
 SCARCE = 0.05
-_KEPT = 0.5  # of the voxels that a gap of a whole predicted patch must leave to training
-_LEAST = 0.15  # that a narrower gap must leave
+_KEPT = 0.5  # least share of the voxels for training beside a gap of a whole predicted patch
+_LEAST = 0.15  # the same beside a narrower gap
 
 
 type Span = tuple[int, int]
@@ -40,10 +40,10 @@ def _cases(facts: DatasetFacts) -> list[Reason]:
 
 
 def _neighbours(facts: DatasetFacts) -> bool:
-    """Numbered pictures of one extent and no place on Earth: most likely slices of one stack."""
-    alike = len({case.extent for case in facts.cases}) == 1
-    plain = all(case.spacing is None and case.case.isdigit() for case in facts.cases)
-    return facts.kind == "raster" and alike and plain
+    """Numbered images of one extent without georeference: most likely slices of one stack."""
+    same_extent = len({case.extent for case in facts.cases}) == 1
+    numbered = all(case.spacing is None and case.case.isdigit() for case in facts.cases)
+    return facts.kind == "raster" and same_extent and numbered
 
 
 def _slices(facts: DatasetFacts) -> list[Reason]:
@@ -58,9 +58,11 @@ def _slices(facts: DatasetFacts) -> list[Reason]:
 
 
 def _strips(strips: Strips, sizes: PatchSizes) -> list[Reason]:
-    """The pair of strips whose classes are most like those of all, at least loss to training."""
+    """The pair of strips whose classes are most like the whole, at the least loss to training."""
     axis = sizes.order.index(strips.axis)
-    inner = axis - (len(sizes.order) - sizes.rank)  # below 0: slices, which no patch reaches across
+    inner = axis - (
+        len(sizes.order) - sizes.rank
+    )  # below 0: across slices, where patches are 1 thick
     side = 1 if inner < 0 else sizes.cut[inner]
     gaps = [sizes.card, *(tuple(n // part for n in sizes.fit) for part in (1, 2, 4))]
     options = [_best(strips, side, 0 if inner < 0 else gap[inner]) for gap in gaps]
@@ -74,7 +76,7 @@ def _strips(strips: Strips, sizes: PatchSizes) -> list[Reason]:
         a, b = (strips.edges[k] for k in span)
         return f"{names[axis]} from {a} to {b} of {strips.edges[-1]}"
 
-    found = [
+    reasons = [
         Reason("hold_out.test", {"boxes": [_box(strips, sizes, test)]}, "too few cases to hold one out; of all strips the one whose classes are most like those of all", shown=shown(test)),
         Reason("hold_out.validation", {"boxes": [_box(strips, sizes, validation)]}, f"a second strip chooses the checkpoint; {share_roughly(left)} are left to train on", shown=shown(validation)),
     ]  # fmt: skip
@@ -82,18 +84,20 @@ def _strips(strips: Strips, sizes: PatchSizes) -> list[Reason]:
         why = f"a whole predicted patch of gap would leave {share_roughly(lefts[0])} to train on"
         lead = [1] * (len(sizes.order) - sizes.rank)
         gap = ("", "a", "half a", "a quarter of a")[chosen]
-        found.append(Reason("hold_out.gap", [*lead, *gaps[chosen]], f"{gap} training patch: {why}"))
-    return found + _missing(strips, (test, validation), free)
+        reasons.append(
+            Reason("hold_out.gap", [*lead, *gaps[chosen]], f"{gap} training patch: {why}")
+        )
+    return reasons + _missing(strips, (test, validation), free)
 
 
 def _narrowed(lefts: list[float]) -> int:
-    """A gap of a training patch, or a part of one in a scene so small that nothing would be left."""
+    """The index of the widest gap, up to a training patch, that leaves enough to train on."""
     enough = (k for k, left in enumerate(lefts) if k > 0 and left >= _LEAST)
     return next(enough, max(range(1, len(lefts)), key=lambda k: lefts[k]))
 
 
 def _best(strips: Strips, side: int, gap: int) -> tuple[tuple[Span, Span], list[Span]]:
-    """The strips to test and validate on, and the stretches that tiles can be cut from."""
+    """The strips for test and validation, and the stretches that training tiles can be cut from."""
     options = [(held, _stretches(strips, held, side, gap)) for held in _pairs(len(strips.voxels))]
     return min(options, key=lambda option: _cost(strips, *option))
 
@@ -110,8 +114,8 @@ def _share(strips: Strips, free: list[Span]) -> float:
 
 
 def _cost(strips: Strips, held: tuple[Span, Span], free: list[Span]) -> float:
-    """How unlike the whole the two are, what is lost to training, and how short each class comes in
-    each of the three parts: there it may have a quarter of what the part's length lets expect."""
+    """The cost of a pair: class distributions unlike the whole, loss to training, and classes with
+    less than a quarter of their expected share in one of the three parts."""
     n, left = len(strips.voxels), _share(strips, free)
     whole = _counts(strips, (0, n))
     test, validation = (_counts(strips, span) for span in held)
@@ -131,30 +135,27 @@ def _cost(strips: Strips, held: tuple[Span, Span], free: list[Span]) -> float:
 
 
 def _seen(strips: Strips, free: list[Span]) -> Counter[int]:
-    """What training can see: the strips that lie wholly in a stretch."""
-    edges, total = strips.edges, Counter[int]()
-    for k, voxels in enumerate(strips.voxels):
-        if any(first <= edges[k] and edges[k + 1] <= last for first, last in free):
-            total.update(voxels)
-    return total
+    """Voxels per label value for training: of the strips that lie wholly in a stretch."""
+    parts = zip(pairwise(strips.edges), strips.voxels, strict=True)
+    return total(
+        voxels
+        for (start, stop), voxels in parts
+        if any(first <= start and stop <= last for first, last in free)
+    )
 
 
 def _unlike(part: Mapping[int, int], whole: Mapping[int, int]) -> float:
-    """Half the sum of differences between shares of classes: 0 alike, 1 nothing in common."""
+    """The total variation distance of class shares: 0 for equal, 1 for disjoint."""
     a, b = max(1, sum(part.values())), max(1, sum(whole.values()))
     return sum(abs(part.get(k, 0) / a - n / b) for k, n in whole.items()) / 2
 
 
 def _counts(strips: Strips, span: tuple[int, int | None]) -> Counter[int]:
-    total: Counter[int] = Counter()
-    for voxels in strips.voxels[slice(*span)]:
-        total.update(voxels)
-    return total
+    return total(strips.voxels[slice(*span)])
 
 
 def _stretches(strips: Strips, held: tuple[Span, Span], side: int, gap: int) -> list[Span]:
-    """Where tiles can be cut: from voxel to voxel between what is held out and its gaps, if that is
-    long enough for a tile wherever tiles begin."""
+    """Stretches, in voxels, between held-out strips and their gaps that hold a tile at any offset."""
     edges, length = strips.edges, strips.edges[-1]
     shut = sorted((edges[a] - gap, edges[b] + gap) for a, b in held)
     ends = [(0, 0), *shut, (length, length)]
@@ -163,7 +164,7 @@ def _stretches(strips: Strips, held: tuple[Span, Span], side: int, gap: int) -> 
 
 
 def _box(strips: Strips, sizes: PatchSizes, span: Span) -> list[list[int]]:
-    """The strip across all other axes, whatever their length, in the recipe's view."""
+    """The strip as a box across the whole of all other axes, in the recipe's orientation."""
     start, stop = [0] * len(sizes.order), [strips.reach[a] for a in sizes.order]
     axis = sizes.order.index(strips.axis)
     start[axis], stop[axis] = strips.edges[span[0]], strips.edges[span[1]]
@@ -173,15 +174,15 @@ def _box(strips: Strips, sizes: PatchSizes, span: Span) -> list[list[int]]:
 
 
 def _missing(strips: Strips, held: tuple[Span, Span], free: list[Span]) -> list[Reason]:
-    """A warning for each part that lacks a class, or as good as lacks it."""
+    """A warning for each part with less than ``SCARCE`` of a class."""
     whole, test, validation = (_counts(strips, span) for span in ((0, None), *held))
-    out = []
-    for name, part, does in (
+    warnings = []
+    for name, part, use in (
         ("hold_out", _seen(strips, free), "learnt"),
         ("hold_out.test", test, "scored well"),
         ("hold_out.validation", validation, "counted in choosing"),
     ):
         if scarce := [str(k) for k, n in whole.items() if part[k] < SCARCE * n]:
-            why = f"less than {share_roughly(SCARCE)} of class {', '.join(scarce)} lies there, where it can't be {does}"
-            out.append(Reason(name, None, why, warning=True))
-    return out
+            why = f"less than {share_roughly(SCARCE)} of class {', '.join(scarce)} lies there, where it can't be {use}"
+            warnings.append(Reason(name, None, why, warning=True))
+    return warnings

@@ -1,4 +1,4 @@
-"""How to teach: normalisation, loss, sampling, augmentation, steps and learning rate."""
+"""Normalisation, loss, sampling, augmentation, steps and learning rate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seg_batch.training.autoconfig.patch_size import PatchSizes
 
 RARE, TINY = 0.01, 0.001
 AIR = -500  # Hounsfield units; no other modality stores whole numbers this far below zero
-OFTEN = 0.5  # of the batches must show the rarest class
+OFTEN = 0.5  # least share of the batches that show the rarest class
 MOST_BALANCED = 0.75
 STEPS = {False: 4000, True: 20000}
 MINUTES = {False: 20, True: 120}
@@ -28,22 +28,17 @@ def choose_normalisation(facts: DatasetFacts) -> list[Reason]:
         why = (
             "bands of one sensor are on one scale, so one mean and deviation of all images keep it"
         )
-        found = [Reason(key, "card", why)]
+        reasons = [Reason(key, "card", why)]
         if apart > 3 and len(means) > 1:
             text = f"the means of the images differ by a factor of {apart:.3g}: if they come from different sensors, set it to source"
-            found.append(Reason(key, None, text, warning=True))
-        return found
+            reasons.append(Reason(key, None, text, warning=True))
+        return reasons
     if facts.whole and low < AIR:
         why = f"whole numbers down to {low:g} are Hounsfield units, which mean the same in every scanner"
         return [Reason(key, "card", why)]
     spread = f"means differ by a factor of {apart:.3g} between cases" if len(means) > 1 else "MR"
-    return [
-        Reason(
-            key,
-            "source",
-            f"intensities are on no fixed scale ({spread}), so each image has its own",
-        )
-    ]
+    why = f"intensities are on no fixed scale ({spread}), so each image has its own"
+    return [Reason(key, "source", why)]
 
 
 def choose_loss(facts: DatasetFacts) -> list[Reason]:
@@ -68,9 +63,8 @@ def choose_sampling(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
         return _foreground(facts, sizes)
     rare, n = _rare(facts), len(shares(facts))
     if not rare:
-        return [
-            Reason("sampling.balance", 0.0, "no class is rarer than 1 %: patches are drawn evenly")
-        ]
+        why = "no class is rarer than 1 %: patches are drawn evenly"
+        return [Reason("sampling.balance", 0.0, why)]
     needed = math.ceil(20 * OFTEN * n / sizes.batch) / 20
     balance = min(MOST_BALANCED, needed)
     seen = min(1.0, balance * sizes.batch / n)
@@ -79,7 +73,8 @@ def choose_sampling(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
 
 
 def _foreground(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
-    """nnU-Net's third (Isensee et al. 2021), where an even draw would often show background only."""
+    """Foreground oversampling of a third, as in nnU-Net (Isensee et al. 2021): an even draw often
+    gives patches of background only."""
     extent = [facts.extent[a] for a in sizes.order[-sizes.rank :]]
     if sizes.rank == len(facts.extent) and prod(sizes.fit) >= 0.4 * prod(extent):
         why = f"a patch covers {share_roughly(min(1, prod(sizes.fit) / prod(extent)))} of the median case, so any crop shows the classes"
@@ -89,15 +84,12 @@ def _foreground(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
     tiny = min(front.values()) < TINY
     share = 0.5 if tiny else 0.33
     why = f"classes fill {share_roughly(sum(front.values()))} of the voxels, a patch a small part of a case: crops without any teach little"
-    found = [
-        Reason("sampling.balance", 0.0, "foreground sees to it"),
-        Reason("sampling.foreground", share, why),
-    ]
+    balance, text = 0.0, "foreground sees to it"
     if len(front) > 1 and tiny:
+        balance = share = 0.33
         rarest = min(front, key=front.__getitem__)
         text = f"class {rarest} is {share_roughly(front[rarest])} only: in turn with the others"
-        return [Reason("sampling.balance", 0.33, text), Reason("sampling.foreground", 0.33, why)]
-    return found
+    return [Reason("sampling.balance", balance, text), Reason("sampling.foreground", share, why)]
 
 
 def choose_augment(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
@@ -129,25 +121,21 @@ def choose_run(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
     gpu, narrow = facts.gpus > 0, sizes.filters[0] < 16
     steps, minutes = STEPS[gpu], MINUTES[gpu]
     rate = 0.01 if narrow else 0.003
-    counted = background(facts) is not None or bool(_rare(facts))
-    why_score = (
-        "rare classes count like common ones"
-        if counted
-        else "no class is rare, so voxels are counted"
-    )
+    score, why = "accuracy", "no class is rare, so voxels are counted"
+    if background(facts) is not None or _rare(facts):
+        score, why = "dice", "rare classes count like common ones"
     noisy = sizes.batch < 4
-    found = [
+    reasons = [
         Reason("optimiser.learning_rate", rate, f"{'a network as narrow as' if narrow else 'the peak for a network of'} {sizes.filters[0]} filters {'learns well at it' if narrow else 'at full resolution'}, as the starter bundles did"),
         Reason("optimiser.weight_decay", 0.01 if narrow else 1e-4, "as the starter bundles"),
         Reason("optimiser.ema", 0.995 if noisy else 0.99, f"the mean of the last {200 if noisy else 100} steps is kept: batches of {sizes.batch} are {'noisy' if noisy else 'calmer'}"),
         Reason("fit.steps", steps, f"or {minutes} minutes, whichever is nearer; the learning rate follows"),
         Reason("fit.minutes", minutes, f"what {'a GPU' if gpu else f'{facts.cores} cores'} need for a good first model"),
         Reason("fit.validate_every", steps // CHECKS, f"{CHECKS} checkpoints to choose from"),
-        Reason("fit.score", "dice" if counted else "accuracy", why_score),
+        Reason("fit.score", score, why),
     ]  # fmt: skip
-    return found + (
-        [Reason("optimiser.precision", "mixed", "a GPU has tensor cores")] if gpu else []
-    )
+    precision = Reason("optimiser.precision", "mixed", "a GPU has tensor cores")
+    return [*reasons, precision] if gpu else reasons
 
 
 def _rare(facts: DatasetFacts) -> list[int]:
@@ -156,8 +144,8 @@ def _rare(facts: DatasetFacts) -> list[int]:
 
 
 def _named(facts: DatasetFacts, classes: list[int]) -> str:
-    """``class 1 of 0.08 % and 3 more``: the rarest and how many besides."""
-    found = shares(facts)
-    rarest = min(classes, key=found.__getitem__)
+    """``class 1 of 0.08 % and 3 more``: the rarest class and the number of the others."""
+    share = shares(facts)
+    rarest = min(classes, key=share.__getitem__)
     more = f" and {len(classes) - 1} more" if len(classes) > 1 else ""
-    return f"class {rarest} of {share_roughly(found[rarest])}{more}"
+    return f"class {rarest} of {share_roughly(share[rarest])}{more}"

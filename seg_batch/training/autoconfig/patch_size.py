@@ -1,4 +1,4 @@
-"""Rank, spacing, patches, network and batch: what follows from extents, memory and cores."""
+"""Rank, spacing, patches, network and batch size, from extents, memory and cores."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, Sh
 
 ANISOTROPIC = 3.0
 ODD_SPACING = 0.2
-FEW_CASES = 5  # with fewer, parts of each case are held out, and a patch must fit beside them
-DEEPEST = 4  # voxels a side that the lowest level keeps
+FEW_CASES = 5  # with fewer, strips of each case are held out, and a patch must fit beside them
+DEEPEST = 4  # least side of a patch at the lowest level, in voxels
 # A training step of ANU-Net held 430 to 870 bytes per voxel and filter of the first level, and took two
 # cores 0.4 microseconds per voxel and filter (measured in 2-D and 3-D, 8 to 32 filters).
 BYTES_PER_FILTER = 900
-MEMORY_SHARE = 0.35  # of the machine's: the rest is for the system, the reader, the validation
+MEMORY_SHARE = 0.35  # of the machine's memory; the system, readers and validation need the rest
 VOXELS_PER_CORE = {2: 48 << 10, 3: 40 << 10}
 VOXELS_ON_GPU = 2 << 20
 FIRST_FILTERS = {(2, False): 16, (3, False): 8, (2, True): 32, (3, True): 16}
@@ -26,8 +26,9 @@ SMALL_SET = 50_000_000  # voxels; larger sets are cut with less overlap, to spar
 
 @dataclass(frozen=True)
 class PatchSizes:
-    """What other choices need of these. ``order``: the facts' axes in the order of the recipe's
-    view; ``fit``, ``cut`` and ``card``: sides of the patches; ``stride`` of the cut."""
+    """Sizes for the other choices. ``order``: the axes of the facts in the recipe's orientation;
+    ``fit``, ``cut``, ``card``: sides of the patches for training, cutting, prediction; ``stride``:
+    of the cut."""
 
     rank: int
     order: tuple[int, ...]
@@ -41,21 +42,25 @@ class PatchSizes:
 
 def choose_sizes(facts: DatasetFacts) -> tuple[PatchSizes, list[Reason]]:
     rank, order, reasons = _rank(facts)
-    room, gpu = _room(facts, order)[-rank:], facts.gpus > 0
-    depth, first = _depth(room, DEPTH[gpu]), FIRST_FILTERS[rank, gpu]
+    space, gpu = _space(facts, order)[-rank:], facts.gpus > 0
+    depths = (d for d in range(1, DEPTH[gpu] + 1) if min(space) >> d >= DEEPEST)
+    depth, first = max(depths, default=1), FIRST_FILTERS[rank, gpu]
     side, allowed = 1 << depth, _voxels_per_step(facts, rank, first)
-    fit = _fit_patch(room, side, allowed // LEAST_BATCH[rank])
+    fit = _fit_patch(space, side, allowed // LEAST_BATCH[rank])
     batch = max(1, min(MOST_BATCH, allowed // prod(fit)))
     card = _card_patch(facts, order, fit, side)
-    cut = _cut_patch(facts, room, fit, card, side)
-    stride = _stride(facts, fit, cut)
+    cut = _cut_patch(facts, space, fit, card, side)
+    part = (
+        2 if facts.size <= SMALL_SET else 1
+    )  # half a training patch, to spare the disk a whole one
+    stride = tuple(max(1, min(c, f // part)) for f, c in zip(fit, cut, strict=True))
     filters = tuple(first << k for k in range(depth + 1))
     sizes = PatchSizes(rank, order, fit, cut, card, stride, batch, filters)
     return sizes, [*reasons, *_spacing(facts, order), *_reasons(facts, sizes, allowed)]
 
 
 def _rank(facts: DatasetFacts) -> tuple[int, tuple[int, ...], list[Reason]]:
-    """The rank, and the axes such that slices of a 2-D model lie across the coarsest one."""
+    """The rank, and the order of axes in which 2-D slices lie across the coarsest axis."""
     axes, spacing = tuple(range(len(facts.extent))), facts.spacing
     if facts.kind == "raster":
         return 2, axes, [Reason("card.rank", 2, "rasters have two axes")]
@@ -75,46 +80,41 @@ def _rank(facts: DatasetFacts) -> tuple[int, tuple[int, ...], list[Reason]]:
     return 2, order, [Reason("card.rank", 2, why), Reason("card.orientation", letters, ways)]
 
 
-def _room(facts: DatasetFacts, order: tuple[int, ...]) -> Shape:
-    """The median extent in the recipe's view; where strips are held out, what is left between."""
+def _space(facts: DatasetFacts, order: tuple[int, ...]) -> Shape:
+    """The median extent in the recipe's orientation, or what held-out strips leave of it."""
     extent = list(facts.extent)
     if facts.strips is not None:
         extent[facts.strips.axis] = int(extent[facts.strips.axis] * 0.3)
     return tuple(max(1, extent[a]) for a in order)
 
 
-def _depth(room: Shape, most: int) -> int:
-    fitting = [d for d in range(1, most + 1) if min(room) >> d >= DEEPEST]
-    return max(fitting, default=1)
-
-
 def _voxels_per_step(facts: DatasetFacts, rank: int, first: int) -> int:
-    """What the cores can do in half a second, or the GPU; less where memory is short."""
-    able = VOXELS_ON_GPU if facts.gpus else VOXELS_PER_CORE[rank] * facts.cores
-    return max(1, min(able, int(MEMORY_SHARE * facts.memory_bytes / (BYTES_PER_FILTER * first))))
+    """Voxels that the cores, or the GPU, process in half a second; fewer if memory is short."""
+    speed = VOXELS_ON_GPU if facts.gpus else VOXELS_PER_CORE[rank] * facts.cores
+    return max(1, min(speed, int(MEMORY_SHARE * facts.memory_bytes / (BYTES_PER_FILTER * first))))
 
 
-def _fit_patch(room: Shape, side: int, most: int) -> Shape:
-    """The largest patch inside ``room`` of at most ``most`` voxels, sides multiples of ``side``.
+def _fit_patch(space: Shape, side: int, most: int) -> Shape:
+    """The largest patch inside ``space`` of at most ``most`` voxels, sides multiples of ``side``.
 
-    The side that is largest beside its extent shrinks first, as in nnU-Net (Isensee et al. 2021);
-    of a scene, whose sides mean nothing, a square is left.
+    The side with the largest share of its extent shrinks first, as in nnU-Net (Isensee et al.
+    2021); 2-D patches are squares.
     """
-    patch = [max(side, n // side * side) for n in room]
-    if len(room) == 2:
+    patch = [max(side, n // side * side) for n in space]
+    if len(space) == 2:
         patch = [min(patch)] * 2
     while prod(patch) > most and max(patch) > side:
-        if len(room) == 2:
+        if len(space) == 2:
             patch = [patch[0] - side] * 2
             continue
-        longest = max((a for a in range(3) if patch[a] > side), key=lambda a: patch[a] / room[a])
+        longest = max((a for a in range(3) if patch[a] > side), key=lambda a: patch[a] / space[a])
         patch[longest] -= side
     return tuple(patch)
 
 
 def _card_patch(facts: DatasetFacts, order: tuple[int, ...], fit: Shape, side: int) -> Shape:
-    """What is predicted at once: a whole volume, the largest or else the median one, if that is at most
-    four training patches; else sides up to twice (2-D) or one and a half times (3-D) as long."""
+    """The patch of predictions: the largest or else the median volume as a whole, if at most four
+    training patches; otherwise sides up to twice (2-D) or one and a half times (3-D) as long."""
     wholes = []
     for extent in (facts.largest, facts.extent):
         wholes.append(tuple(max(side, -(-extent[a] // side) * side) for a in order[-len(fit) :]))
@@ -125,35 +125,28 @@ def _card_patch(facts: DatasetFacts, order: tuple[int, ...], fit: Shape, side: i
     return tuple(min(e, int(times * f) // side * side) for e, f in pairs)
 
 
-def _cut_patch(facts: DatasetFacts, room: Shape, fit: Shape, card: Shape, side: int) -> Shape:
-    """Larger than a training patch, by half in 2-D; the whole volume where that is predicted whole."""
+def _cut_patch(facts: DatasetFacts, space: Shape, fit: Shape, card: Shape, side: int) -> Shape:
+    """Half again as large as a training patch in 2-D; the predicted patch in 3-D where it fits."""
     if len(fit) == 3:
-        roomy = facts.strips is None or all(c <= r for c, r in zip(card, room, strict=True))
-        return tuple(map(max, fit, card)) if roomy else fit
+        fits = facts.strips is None or all(c <= r for c, r in zip(card, space, strict=True))
+        return tuple(map(max, fit, card)) if fits else fit
     larger = (3 * f // 2 // side * side for f in fit)
-    return tuple(max(f, min(n, m)) for f, n, m in zip(fit, room, larger, strict=True))
-
-
-def _stride(facts: DatasetFacts, fit: Shape, cut: Shape) -> Shape:
-    """Half a training patch; a whole one where the dataset would grow too large."""
-    part = 2 if facts.size <= SMALL_SET else 1
-    return tuple(max(1, min(c, f // part)) for f, c in zip(fit, cut, strict=True))
+    return tuple(max(f, min(n, m)) for f, n, m in zip(fit, space, larger, strict=True))
 
 
 def _spacing(facts: DatasetFacts, order: tuple[int, ...]) -> list[Reason]:
-    spacing = facts.spacing
-    key = "card.pixel_m" if facts.kind == "raster" else "card.spacing_mm"
+    spacing, raster = facts.spacing, facts.kind == "raster"
     if spacing is None:
         return []
-    raster = facts.kind == "raster"
+    key = "card.pixel_m" if raster else "card.spacing_mm"
     value = spacing[0] if raster else [spacing[a] for a in order]
-    found = [Reason(key, value, f"the median of {facts.count}")]
+    reasons = [Reason(key, value, f"the median of {facts.count}")]
     odd = [case.case for case in facts.cases if case.spacing and _odd(case.spacing, spacing)]
     if odd:
         names = ", ".join(odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
         why = f"{names} differ by more than 20 % from it, and nothing is resampled: train without, or resample first"
-        found.append(Reason(key, None, why, warning=True))
-    return found
+        reasons.append(Reason(key, None, why, warning=True))
+    return reasons
 
 
 def _odd(mine: tuple[float, ...], median: tuple[float, ...]) -> bool:

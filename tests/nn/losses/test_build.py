@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from seg_batch.core.errors import InputError
-from seg_batch.nn.losses.build import LOSSES, build_loss
-from seg_batch.nn.losses.combine import over_heads
+from seg_batch.nn.losses.build import LOSSES, build_loss, over_heads
 from seg_batch.nn.losses.overlap import dice, tversky
 from seg_batch.nn.losses.voxelwise import cross_entropy, distillation, focal, inverse_frequency
 

@@ -5,11 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from seg_batch.nn.losses.build import build_loss
-from seg_batch.nn.losses.combine import over_heads
-from seg_batch.nn.losses.hybrid import paper
+from seg_batch.nn.losses.build import build_loss, over_heads
 from seg_batch.nn.losses.overlap import dice
-from seg_batch.nn.losses.voxelwise import cross_entropy, focal
+from seg_batch.nn.losses.voxelwise import cross_entropy, focal, paper
 
 SUM = build_loss([{"name": n} for n in ("dice", "cross_entropy", "focal")], background=False)
 

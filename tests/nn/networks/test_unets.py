@@ -9,15 +9,13 @@ import pytest
 from seg_batch.core.errors import InputError
 from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
 from seg_batch.nn.backend import keras, tf
-from seg_batch.nn.losses.build import build_loss
-from seg_batch.nn.losses.combine import over_heads
+from seg_batch.nn.losses.build import build_loss, over_heads
 from seg_batch.nn.networks.anunet import deepest
 from seg_batch.nn.networks.registry import ARCHITECTURES, architecture_of, build, multiple, part_of
 from seg_batch.nn.networks.unets import (
     AttentionUNetConfig,
     UNetConfig,
     UNetPPConfig,
-    attention_unet,
     unet,
     unetpp,
 )
@@ -80,7 +78,7 @@ def test_parameters_by_hand(rank: int) -> None:
 @pytest.mark.full
 def test_attention_unet_is_a_unet_and_a_gate_on_every_skip() -> None:
     config = AttentionUNetConfig(2, 1, 1, WIDE)
-    with_gates, without = attention_unet(config), unet(UNetConfig(2, 1, 1, WIDE))
+    with_gates, without = unet(config), unet(UNetConfig(2, 1, 1, WIDE))
     widths = [config.gate_width(i) for i in range(4)]
     gates = sum(gate(f, inner) for f, inner in zip(WIDE, widths, strict=False))
     assert with_gates.count_params() - without.count_params() == gates
