@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from seg_batch.cli.options import Json
+from seg_batch.cli.options import Json, show
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    add_completion=False,
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 @app.callback()
 def cluster() -> None:
-    """Certificates for a Dask cluster, and a look at its workers before the night."""
+    """Certificates for a Dask cluster, and a check of its workers before a run."""
 
 
 @app.command()
@@ -33,24 +28,24 @@ def certs(
 ) -> None:
     """Make a private set of TLS certificates: scheduler, worker and client, each with its key.
 
-    Its authority's key is not kept, so nobody can add to the set; connections without a certificate
-    of it are refused.
+    The key of its authority is not kept, so the set can't be extended; connections without a
+    certificate of it are refused.
     """
     from seg_batch.executors.cluster.certificates import make_certs
 
     made = Path(folder).absolute()
     make_certs(made, host or (), days)
-    lines = [f"{made}: certificates for {days} days; keys are readable by you alone", ""]
-    for role in ("scheduler", "worker"):
-        own = f"--tls-ca-file {made}/ca.pem --tls-cert {made}/{role}.pem"
-        address = " tls://HOST:8786" if role == "worker" else " --protocol tls"
-        pages = (
-            "127.0.0.1:8787" if role == "scheduler" else "127.0.0.1:0"
-        )  # they ask for no certificate
-        more = f"--tls-key {made}/{role}-key.pem --dashboard-address {pages}"
-        lines.append(f"dask {role}{address} {own} {more}")
-    lines.append(f"SEGBATCH_TLS={made} segbatch predict INPUT --cluster tls://HOST:8786")
-    typer.echo("\n".join(lines))
+    typer.echo(f"{made}: certificates for {days} days; keys are readable by you alone\n")
+    # Dashboards ask for no certificate, so they are for this host alone.
+    for role, address, port in (
+        ("scheduler", "--protocol tls", 8787),
+        ("worker", "tls://HOST:8786", 0),
+    ):
+        typer.echo(
+            f"dask {role} {address} --tls-ca-file {made}/ca.pem --tls-cert {made}/{role}.pem "
+            f"--tls-key {made}/{role}-key.pem --dashboard-address 127.0.0.1:{port}"
+        )
+    typer.echo(f"SEGBATCH_TLS={made} segbatch predict INPUT --cluster tls://HOST:8786")
 
 
 @app.command()
@@ -79,23 +74,23 @@ def check(
     needs = WorkerRequirements(inputs=tuple(path or ()), outputs=tuple(output or ()))
     with open_pool(spec, workers) as pool:
         _, answers = check_workers(pool, needs)
-        told = {
+        facts = {
             "cluster": pool.name,
             "dashboard": pool.dashboard,
             "advice": list(pool.advice),
             "workers": answers,
         }
-    typer.echo(json.dumps(told) if as_json else "\n".join(_lines(told)))
+    show(facts, _lines, as_json)
 
 
-def _lines(told: dict[str, Any]) -> list[str]:
+def _lines(facts: dict[str, Any]) -> list[str]:
     from seg_batch.core.units import show_bytes
 
-    lines = [f"{told['cluster']}: {len(told['workers'])} worker(s), all fit"]
-    for worker, found in told["workers"].items():
+    lines = [f"{facts['cluster']}: {len(facts['workers'])} worker(s), all fit"]
+    for name, worker in facts["workers"].items():
+        versions = (f"{key} {worker['versions'][key]}" for key in ("segbatch", "python", "dask"))
         lines.append(
-            f"  {worker} on {found['host']}: {found['cores']} cores, {found['gpus']} GPUs, "
-            f"{show_bytes(found['free_bytes'])} free, segbatch {found['versions']['segbatch']}, "
-            f"python {found['versions']['python']}, dask {found['versions']['dask']}"
+            f"  {name} on {worker['host']}: {worker['cores']} cores, {worker['gpus']} GPUs, "
+            f"{show_bytes(worker['free_bytes'])} free, {', '.join(versions)}"
         )
-    return [*lines, *(f"advice: {line}" for line in told["advice"])]
+    return [*lines, *(f"advice: {line}" for line in facts["advice"])]

@@ -1,6 +1,6 @@
-"""The main job on the packaged samples: a land-cover map and a labelled MR volume, with pictures.
+"""The command ``demo``: predictions of the packaged samples, with pictures.
 
-A picture shows the image on the left, the labels in their colours on the right.
+A picture shows the image on the left and the labels in their colours on the right.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LARGEST_VOXELS = 1 << 26
 def run_demo(
     folder: Path, drawing: Callable[[], AbstractContextManager[Callback]]
 ) -> Iterator[str]:
-    """Segment every packaged sample into ``folder``; yields what to print as it comes."""
+    """Segment every packaged sample into ``folder``; yields the text to print for each."""
     samples = [p for p in sorted(SAMPLES.iterdir()) if split(p.name)[1]]
     if not samples:
         raise InputError(f"no samples in {SAMPLES}: the installation is incomplete, install again")
@@ -46,7 +46,7 @@ def run_demo(
 
 
 def write_preview(report: Report, folder: Path) -> Path | None:
-    """A PNG of the result in ``report``; None where it is too large to be drawn in memory."""
+    """Write a PNG of the product in ``report``; None where it is too large to be drawn in memory."""
     if math.prod(report["plan"]["extent"]) > LARGEST_VOXELS:
         return None
     image, labels = _slices(report)
@@ -60,7 +60,7 @@ def write_preview(report: Report, folder: Path) -> Path | None:
 
 
 def _slices(report: Report) -> tuple[Pixels, Pixels]:
-    """Image and labels ``(y, x, channels)`` each: of a volume, the slice with most to see."""
+    """Image and labels ``(y, x, channels)`` each; of a volume, the slice with the most labels."""
     volume = report["plan"]["fingerprint"].get("volume")
     image = _whole(ImageSpec((report["input"],), volume))
     labels = _whole(ImageSpec((report["output"],)))

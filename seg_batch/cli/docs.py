@@ -20,9 +20,12 @@ def docs(
     """List the pages of the manual, or show one."""
     pages = {path.stem: path for path in sorted(DOCS.glob("*.md"))}
     if page is None:
-        wide = max(map(len, pages))
+        width = max(map(len, pages))
         for name, path in pages.items():
-            typer.echo(f"{name:{wide}}  {_what_it_is(path.read_text(encoding='utf-8'))}")
+            lines = path.read_text(encoding="utf-8").splitlines()
+            typer.echo(
+                f"{name:{width}}  {next(filter(None, lines[1:]))}"
+            )  # what is below the title
         typer.echo("\nsegbatch docs PAGE shows one.")
         return
     name = page.removesuffix(".md")
@@ -36,8 +39,3 @@ def docs(
     from rich.markdown import Markdown
 
     Console().print(Markdown(text))
-
-
-def _what_it_is(text: str) -> str:
-    """The first line below the title: what the page tells, in one sentence."""
-    return next(line for line in text.splitlines()[1:] if line)

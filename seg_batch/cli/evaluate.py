@@ -19,8 +19,7 @@ from seg_batch.core.units import counted_plainly
 UNMET = 3
 MOST_WARNINGS = 10
 
-
-Given = Annotated[
+Paths = Annotated[
     list[str],
     typer.Argument(
         metavar="PREDICTIONS TRUTH | DATA",
@@ -38,7 +37,7 @@ Models = Annotated[
 
 
 def evaluate(
-    given: Given,
+    paths: Paths,
     output: Output = "evaluation",
     model: Models = None,
     *,
@@ -55,52 +54,51 @@ def evaluate(
     with ScoreBar(quiet or as_json) as bar:
         common: dict[str, Any] = {"output": output, "overwrite": overwrite, "callback": bar}
         if model:
-            data, options = _one(given, how), PredictOptions(**vars(applied))
+            data, options = _dataset_in(paths, how), PredictOptions(**vars(applied))
             common |= {"options": options, **how.keywords("split")}
             result = evaluate_bundle(model, data, **common)
         else:
             common |= how.keywords("images", "classes")
-            result = evaluate_files(*_two(given, applied), **common)
+            result = evaluate_files(*_files_in(paths, applied), **common)
     if as_json:
         typer.echo(json.dumps(result, allow_nan=False))
     elif not quiet:
         _warn(result["warnings"])
-        typer.echo("\n".join(_lines(result)))
-        typer.echo(str(Path(output) / EVALUATION_PAGE))
+        typer.echo("\n".join([*_lines(result), str(Path(output) / EVALUATION_PAGE)]))
     _require_met(result)
 
 
 def _warn(lines: list[str]) -> None:
     for text in lines[:MOST_WARNINGS]:
         typer.echo(f"segbatch: warning: {text}", err=True)
-    if (more := len(lines) - MOST_WARNINGS) > 0:
-        typer.echo(f"segbatch: {more} more warnings are on the page", err=True)
+    if (further := len(lines) - MOST_WARNINGS) > 0:
+        typer.echo(f"segbatch: {further} more warnings are on the page", err=True)
 
 
-def _one(given: list[str], how: EvaluateOptions) -> str:
-    if len(given) != 1:
+def _dataset_in(paths: list[str], how: EvaluateOptions) -> str:
+    if len(paths) != 1:
         raise InputError(
-            f"--model takes one patch dataset or manifest, {len(given)} paths were given: evaluate "
+            f"--model takes one patch dataset or manifest, {len(paths)} paths were given: evaluate "
             "label files without --model"
         )
     for name in ("images", "classes"):
         if getattr(how, name) is not None:
             raise InputError(f"--{name} is for label files, a bundle knows its own: drop it")
-    return given[0]
+    return paths[0]
 
 
-def _two(given: list[str], applied: ModelOptions) -> tuple[str, str]:
+def _files_in(paths: list[str], applied: ModelOptions) -> tuple[str, str]:
     for name, option in declared(ModelOptions).items():
         if getattr(applied, name) != option.unsaid:
             raise InputError(
                 f"{option.flag} is for a bundle, labels are predicted already: drop it"
             )
-    if len(given) != 2:
+    if len(paths) != 2:
         raise InputError(
-            f"give PREDICTIONS and TRUTH, {len(given)} paths were given; for a bundle on held-out "
+            f"give PREDICTIONS and TRUTH, {len(paths)} paths were given; for a bundle on held-out "
             "data name it with --model"
         )
-    return given[0], given[1]
+    return paths[0], paths[1]
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
@@ -108,25 +106,28 @@ def _lines(result: dict[str, Any]) -> list[str]:
 
     scores = result["scores"]
     overall = scores["overall"]
-    count = len(scores["cases"])
     lines = [
-        f"{counted_plainly(count, 'case')}: mean Dice {interval(overall['mean_dice'])}, "
+        f"{counted_plainly(len(scores['cases']), 'case')}: mean Dice {interval(overall['mean_dice'])}, "
         f"accuracy {interval(overall['accuracy'])}"
     ]
-    width = max(len(name) for name in scores["classes"])
-    for name, row in scores["classes"].items():
-        lines.append(f"  {name:<{width}}  Dice {interval(row['dice'])}")
-    return lines
+    width = max(map(len, scores["classes"]))
+    rows = scores["classes"].items()
+    return lines + [f"  {name:<{width}}  Dice {interval(row['dice'])}" for name, row in rows]
 
 
 def _require_met(result: dict[str, Any]) -> None:
-    """A line for each requirement that is not met, and status 3: truth without a prediction meets none."""
-    unmet = [one for one in result["requirements"] if not one["met"]]
+    """Print a line for each requirement that is not met, and exit with status 3.
+
+    Truth without a prediction meets no requirement.
+    """
+    if not result["requirements"]:
+        return
+    unmet = [row for row in result["requirements"] if not row["met"]]
     missing = result.get("unmatched", {}).get("truth", [])
-    if result["requirements"] and missing:
+    if missing:
         typer.echo(f"segbatch: {len(missing)} files of truth have no prediction", err=True)
-    for one in unmet:
-        found = "nothing, it is undefined here" if one["found"] is None else f"{one['found']:g}"
-        typer.echo(f"segbatch: required {one['require']}, found {found}", err=True)
-    if unmet or (result["requirements"] and missing):
+    for row in unmet:
+        value = "nothing, it is undefined here" if row["found"] is None else f"{row['found']:g}"
+        typer.echo(f"segbatch: required {row['require']}, found {value}", err=True)
+    if unmet or missing:
         raise typer.Exit(UNMET)

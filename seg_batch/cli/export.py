@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
-from seg_batch.cli.options import Json, Overwrite, Quiet
+from seg_batch.cli.options import Json, Overwrite, Quiet, show
 from seg_batch.core.errors import PlanError
 
 
@@ -67,7 +66,4 @@ def export(
             overwrite=overwrite,
             callback=bar,
         )
-    if as_json:
-        typer.echo(json.dumps(report))
-    elif not quiet:
-        typer.echo(lines(report))
+    show(report, lines, as_json, quiet)

@@ -1,19 +1,19 @@
-"""The command line: it parses, calls one verb, prints, and exits with a status that means it.
+"""The command line: it parses, calls one function of the package, prints, and sets the exit status.
 
 0 complete; 1 unexpected fault; 2 bad input, usage or a refused plan; 3 partial result;
-130 interrupted (resumable). Verbs are imported when called, so that ``--help`` is quick.
+130 interrupted (resumable). Commands import what they call when they run, so that ``--help`` is quick.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 import sys
 import traceback
+from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -30,7 +30,7 @@ from seg_batch.cli import (
     train,
     watch,
 )
-from seg_batch.cli.options import Json, Quiet, spread
+from seg_batch.cli.options import Json, Quiet, show, spread
 from seg_batch.core.errors import Exit, SegbatchError
 from seg_batch.core.text import legible
 from seg_batch.core.versions import package_version
@@ -65,11 +65,10 @@ def _root(
 
 
 def inspect(path: Input, volume: VolumeIndex = None, as_json: Json = False) -> None:
-    """Show what a file is: geometry, channels, nodata, traps found."""
+    """Show what a file is: geometry, channels, nodata, warnings."""
     from seg_batch.cli.display.lines import source_facts, source_lines
 
-    facts = source_facts(path, volume)
-    typer.echo(json.dumps(facts) if as_json else source_lines(facts))
+    show(source_facts(path, volume), source_lines, as_json)
 
 
 def verify(
@@ -79,7 +78,7 @@ def verify(
     from seg_batch.inference.verify import verify_product
 
     result = verify_product(Path(product))
-    typer.echo(json.dumps(result) if as_json else "\n".join(result["lines"]))
+    show(result, itemgetter("lines"), as_json)
     raise typer.Exit(0 if result["ok"] else 3)
 
 
@@ -118,15 +117,11 @@ app.add_typer(models.app, name="models")
 app.add_typer(cluster.app, name="cluster")
 
 
-def _interrupted(*_: Any) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Run the command and leave with its exit status."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["PYTHONSAFEPATH"] = "1"  # our processes import nothing from the current folder
-    signal.signal(signal.SIGTERM, _interrupted)
+    os.environ["PYTHONSAFEPATH"] = "1"  # so that no process imports from the current folder
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # raises KeyboardInterrupt
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         status = app(standalone_mode=False) or Exit.COMPLETE
@@ -142,11 +137,15 @@ def main() -> None:
         status = Exit.STOPPED
     except Exception as error:
         status = _fault(error)
-    _leave(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(
+        status
+    )  # at once: state is on disk, and worker threads may still be inside a model call
 
 
 def _fault(error: Exception) -> int:
-    """Usage errors of the parser are 2; anything else is a fault of ours, its traceback kept."""
+    """The status of a usage error of the parser, 2, or of a fault of ours, 1, its traceback kept."""
     show = getattr(error, "show", None)
     if show is not None and hasattr(error, "exit_code"):
         show()
@@ -161,10 +160,3 @@ def _fault(error: Exception) -> int:
     text = legible(f"{type(error).__name__}: {error}{kept}")
     print(f"segbatch: unexpected {text}", file=sys.stderr)
     return 1
-
-
-def _leave(status: int) -> None:
-    """Leave at once: state is on disk, and worker threads may still be inside a model call."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from seg_batch.cli.options import Json, Overwrite, spread
+from seg_batch.cli.options import Json, Overwrite, show, spread
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.core.errors import InputError
 
@@ -16,7 +15,7 @@ SHOW = "show-one"
 
 
 class Named(TyperGroup):
-    """A group of commands in which a first word that is none of them is the name of a bundle."""
+    """A group of commands that takes a first word which names no command as the name of a bundle."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         return super().resolve_command(ctx, args if args[0] in self.commands else [SHOW, *args])
@@ -47,10 +46,9 @@ def models(
     if archs:
         from seg_batch.cli.display.networks import arch_facts, arch_lines
 
-        facts = arch_facts()
-        typer.echo(json.dumps(facts) if as_json else "\n".join(arch_lines(facts)))
-        return
-    _show(None, as_json)
+        show(arch_facts(), arch_lines, as_json)
+    else:
+        _show(None, as_json)
 
 
 @app.command(SHOW, hidden=True)
@@ -63,8 +61,7 @@ def show_one(context: typer.Context, name: str, as_json: Json = False) -> None:
 def _show(name: str | None, as_json: bool) -> None:
     from seg_batch.cli.display.lines import model_facts, model_lines
 
-    facts = model_facts(name)
-    typer.echo(json.dumps(facts) if as_json else model_lines(facts))
+    show(model_facts(name), model_lines, as_json)
 
 
 def import_(
@@ -80,10 +77,7 @@ def import_(
 
     result = import_model(file, output, about, overwrite=overwrite)
     assert context.parent is not None
-    if as_json or context.parent.params["as_json"]:
-        typer.echo(json.dumps(result))
-    else:
-        typer.echo("\n".join(imported_lines(result)))
+    show(result, imported_lines, as_json or context.parent.params["as_json"])
 
 
 app.command("import")(spread(import_))

@@ -1,8 +1,9 @@
-"""What several commands take in the same words, and what is made of it."""
+"""Parameters that several commands share, and what they do with them."""
 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import MISSING, is_dataclass
 from pathlib import Path
@@ -25,23 +26,39 @@ Run = Annotated[
 ]
 
 
+def show(
+    facts: Any, lines: Callable[[Any], str | list[str]], as_json: bool, quiet: bool = False
+) -> None:
+    """Print ``facts`` as one JSON object, else the ``lines`` made of them; ``quiet``: no lines."""
+    if as_json:
+        typer.echo(json.dumps(facts))
+    elif not quiet:
+        text = lines(facts)
+        typer.echo(text if isinstance(text, str) else "\n".join(text))
+
+
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options that its dataclass parameters declare as parameters of its own.
+    """The command with a parameter for each option that its dataclass parameters declare.
 
     Typer reads a command's options from its signature: ``f(bag: Bag)`` with ``Bag(a, b)`` is read as
-    ``f(a, b)``, and called with the checked values. PlanError or InputError names the option that makes no sense.
+    ``f(a, b)``, and called with the checked values. PlanError or InputError names an option with a wrong value.
     """
     own = inspect.signature(command, eval_str=True).parameters.values()
     bags: dict[str, Any] = {p.name: p.annotation for p in own if is_dataclass(p.annotation)}
     options = {name: declared(bag) for name, bag in bags.items()}
-    parameters = [q for p in own for q in _parameters(p, options.get(p.name))]
+    parameters: list[inspect.Parameter] = []
+    for parameter in own:
+        if parameter.name in bags:
+            parameters += map(_parameter, options[parameter.name].values())
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
-    def called(**given: Any) -> None:
+    def called(**values: Any) -> None:
         filled = {
-            name: bag(**{n: o.value(given.pop(n), o.flag) for n, o in options[name].items()})
+            name: bag(**{n: o.value(values.pop(n), o.flag) for n, o in options[name].items()})
             for name, bag in bags.items()
         }
-        command(**given, **filled)
+        command(**values, **filled)
 
     called.__name__, called.__doc__ = command.__name__, command.__doc__
     called.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -49,51 +66,38 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-def _parameters(
-    parameter: inspect.Parameter, options: dict[str, Option] | None
-) -> list[inspect.Parameter]:
-    """The parameter itself, or one for each option that it stands for; all by keyword."""
-    if options is None:
-        return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
-    return [_parameter(one) for one in options.values()]
-
-
-def _parameter(one: Option) -> inspect.Parameter:
-    kind, default = _parsed(one), one.unsaid
+def _parameter(option: Option) -> inspect.Parameter:
+    kind, default = _parsed(option), option.unsaid
     if default is MISSING:
         default = inspect.Parameter.empty
-    elif one.read or not isinstance(default, str | int | float):
+    elif option.read or not isinstance(default, str | int | float):
         kind, default = kind | None, None
-    said = typer.Option(
-        *(one.flags or ([one.flag] if kind is bool else [])),
-        help=one.help,
-        metavar=one.metavar,
-        min=None if one.free or one.read else one.least,
+    declaration = typer.Option(
+        *(option.flags or ([option.flag] if kind is bool else [])),
+        help=option.help,
+        metavar=option.metavar,
+        min=None if option.free or option.read else option.least,
     )
-    return inspect.Parameter(
-        one.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=default,
-        annotation=Annotated[kind, said],
-    )
+    kw_only, annotation = inspect.Parameter.KEYWORD_ONLY, Annotated[kind, declaration]
+    return inspect.Parameter(option.name, kw_only, default=default, annotation=annotation)
 
 
-def _parsed(one: Option) -> Any:
-    """The type that Typer makes of what is typed: text where we read it, or check it ourselves."""
-    kind = one.kinds[0]
-    if one.read or str in one.kinds or (one.free and get_origin(kind) is Literal):
+def _parsed(option: Option) -> Any:
+    """The type that Typer parses into: text where we parse or check the value ourselves."""
+    kind = option.kinds[0]
+    if option.read or str in option.kinds or (option.free and get_origin(kind) is Literal):
         return str
     return list[get_args(kind)[0]] if get_origin(kind) in (tuple, list) else kind  # type: ignore[misc]
 
 
-def stopped(why: str) -> StoppedError:
-    """That a run was stopped, why, and how it goes on, said once."""
-    more = "" if "same command" in why else "; run the same command again to resume"
-    return StoppedError(f"stopped: {why}{more}")
+def stopped(reason: str) -> StoppedError:
+    """The error of a stopped run, with the reason and, once, how to resume."""
+    remedy = "" if "same command" in reason else "; run the same command again to resume"
+    return StoppedError(f"stopped: {reason}{remedy}")
 
 
 def run_named(run: str) -> Path:
-    """The run folder that the argument ``Run`` means; InputError where there is none."""
+    """The run folder of the argument ``Run``; InputError where there is none."""
     from seg_batch.batch.journal.status import run_folder
 
     if not run.endswith((".yaml", ".yml")):

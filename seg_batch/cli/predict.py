@@ -22,13 +22,13 @@ KeepStore = Annotated[bool, typer.Option("--keep-store", help="Keep the Zarr wor
 
 
 def requests(
-    inputs: list[str], arguments: RequestArguments, options: PredictOptions, **more: Any
+    inputs: list[str], arguments: RequestArguments, options: PredictOptions, **fields: Any
 ) -> list[Request]:
-    """One request per input; ``more``: further fields of each."""
+    """One request per input; ``fields``: further ones of each."""
     from seg_batch.inference.request import Request
 
-    more |= {**vars(arguments), "options": options, "many": len(inputs) > 1}
-    return [Request(input=name, **more) for name in inputs]
+    fields |= {**vars(arguments), "options": options, "many": len(inputs) > 1}
+    return [Request(input=name, **fields) for name in inputs]
 
 
 def predict(

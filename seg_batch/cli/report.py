@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
-import typer
-
-from seg_batch.cli.options import Json, Run, run_named
+from seg_batch.cli.options import Json, Run, run_named, show
 from seg_batch.core.run_files import PAGE
 
 
@@ -15,10 +13,10 @@ def report(run: Run, as_json: Json = False) -> None:
     from seg_batch.batch.report import write
 
     folder = run_named(run)
-    facts = write(folder)
-    if as_json:
-        typer.echo(json.dumps(facts))
-        return
-    counts = ", ".join(f"{n} {status}" for status, n in facts["statuses"].items() if n)
-    typer.echo(f"{facts['name']}: {facts['verdict']} ({counts or 'no inputs'})")
-    typer.echo(f"report: {folder / PAGE}")
+
+    def lines(facts: dict[str, Any]) -> list[str]:
+        counts = ", ".join(f"{n} {status}" for status, n in facts["statuses"].items() if n)
+        verdict = f"{facts['name']}: {facts['verdict']} ({counts or 'no inputs'})"
+        return [verdict, f"report: {folder / PAGE}"]
+
+    show(write(folder), lines, as_json)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seg_batch.cli.options import Json, Overwrite, Quiet, stopped
+from seg_batch.cli.options import Json, Overwrite, Quiet, show, stopped
 from seg_batch.core.errors import StoppedError
 from seg_batch.core.text import visible
 from seg_batch.core.units import counted_plainly
@@ -36,89 +35,79 @@ def run(
     from seg_batch.config.workflow import read
 
     workflow = read(file, settings or ())
-    if workflow.steps:
-        _steps(workflow, dry_run, overwrite, as_json, quiet)
     if dry_run:
-        _show_plan(workflow, overwrite, as_json)
-        return
-    told = _run(workflow, overwrite, quiet or as_json)
-    if as_json:
-        typer.echo(json.dumps(told))
-    elif not quiet:
-        typer.echo(_summary(told))
-    if told["left"]:
-        raise stopped(told["why"])
-    raise typer.Exit(told["status"])
+        status = _dry_run(workflow, overwrite, as_json)
+    elif workflow.steps:
+        status = _run_steps(workflow, overwrite, as_json, quiet)
+    else:
+        status = _run_inputs(workflow, overwrite, as_json, quiet)
+    raise typer.Exit(status)
 
 
-def _show_plan(workflow: Workflow, overwrite: bool, as_json: bool) -> None:
+def _dry_run(workflow: Workflow, overwrite: bool, as_json: bool) -> int:
     from seg_batch.batch.dry_run import plan_lines, plan_run
+    from seg_batch.batch.steps.dry_run import plan_steps, step_lines
 
-    plan = plan_run(workflow, overwrite=overwrite)
-    typer.echo(json.dumps(plan) if as_json else "\n".join(plan_lines(plan)))
-    raise typer.Exit(3 if plan["refused"] else 0)
+    if workflow.steps:
+        plan, lines = plan_steps(workflow), step_lines
+    else:
+        plan, lines = plan_run(workflow, overwrite=overwrite), plan_lines
+    show(plan, lines, as_json)
+    return 3 if plan["refused"] else 0
 
 
-def _run(workflow: Workflow, overwrite: bool, quiet: bool) -> dict[str, Any]:
+def _run_inputs(workflow: Workflow, overwrite: bool, as_json: bool, quiet: bool) -> int:
     from seg_batch.batch.report import write
     from seg_batch.batch.run import run_unattended
     from seg_batch.cli.display.run_table import RunTable
 
-    with RunTable(quiet, last_line=False) as table:
-        return run_unattended(workflow, table, table.say, write, overwrite=overwrite)
+    with RunTable(quiet or as_json, last_line=False) as table:
+        result = run_unattended(workflow, table, table.say, write, overwrite=overwrite)
+    show(result, _input_lines, as_json, quiet)
+    if result["left"]:
+        raise stopped(result["why"])
+    return int(result["status"])
 
 
-def _steps(workflow: Workflow, dry_run: bool, overwrite: bool, as_json: bool, quiet: bool) -> None:
-    """Plan the steps or do them, and leave."""
+def _run_steps(workflow: Workflow, overwrite: bool, as_json: bool, quiet: bool) -> int:
     from seg_batch.batch.report import write
-    from seg_batch.batch.steps.dry_run import plan_steps, step_lines
     from seg_batch.batch.steps.run import run_steps
     from seg_batch.cli.display.bars import CutBar, ScoreBar, TrainBar
     from seg_batch.cli.display.run_table import RunTable
 
-    if dry_run:
-        plan = plan_steps(workflow)
-        typer.echo(json.dumps(plan) if as_json else "\n".join(step_lines(plan)))
-        raise typer.Exit(3 if plan["refused"] else 0)
     bars = {"patches": CutBar, "train": TrainBar, "evaluate": ScoreBar, "predict": RunTable}
-    told = run_steps(
-        workflow,
-        lambda do: bars[do](quiet or as_json),
-        lambda line: typer.echo(f"segbatch: {visible(line)}", err=True),
-        write,
-        overwrite=overwrite,
+    result = run_steps(
+        workflow, lambda do: bars[do](quiet or as_json), _say, write, overwrite=overwrite
     )
-    if as_json:
-        typer.echo(json.dumps(told))
-    elif not quiet:
-        typer.echo("\n".join(_step_lines(told)))
-    if told["status"] == StoppedError.status:
-        raise stopped(told["why"])
-    if told["status"] and not as_json:
-        typer.echo(f"segbatch: {visible(told['why'])}", err=True)
-    raise typer.Exit(told["status"])
+    show(result, _step_lines, as_json, quiet)
+    if result["status"] == StoppedError.status:
+        raise stopped(result["why"])
+    if result["status"] and not as_json:
+        _say(result["why"])
+    return int(result["status"])
 
 
-def _step_lines(told: dict[str, Any]) -> list[str]:
+def _say(line: str) -> None:
+    typer.echo(f"segbatch: {visible(line)}", err=True)
+
+
+def _step_lines(result: dict[str, Any]) -> list[str]:
     lines = [
-        f"{one['name']}: {one['status']}{' before' if one['before'] else ''}  {one['output']}"
-        for one in told["steps"]
+        f"{step['name']}: {step['status']}{' before' if step['before'] else ''}  {step['output']}"
+        for step in result["steps"]
     ]
-    lines += [f"{name}: not begun" for name in told["left"]]
-    return [*lines, *_where(told)]
+    return [*lines, *(f"{name}: not begun" for name in result["left"]), *_report_line(result)]
 
 
-def _where(told: dict[str, Any]) -> list[str]:
-    """A full disk may have kept the report from being written."""
-    return [f"report: {told['report']}"] if Path(told["report"]).is_file() else []
+def _input_lines(result: dict[str, Any]) -> list[str]:
+    kinds = ("complete", "partial", "refused", "failed", "left")
+    counts = {kind: f"{result[kind]} {kind}" for kind in kinds if result[kind]}
+    if result["resumed"] and "complete" in counts:
+        counts["complete"] += f" ({result['resumed']} of them before)"
+    text = ", ".join(counts.values()) or "nothing to do"
+    return [f"{counted_plainly(result['inputs'], 'input')}: {text}", *_report_line(result)]
 
 
-def _summary(told: dict[str, Any]) -> str:
-    counts = [
-        f"{told[name]} {name}" for name in ("complete", "partial", "refused", "failed", "left")
-    ]
-    if told["resumed"]:
-        counts[0] += f" ({told['resumed']} of them before)"
-    said = ", ".join(text for text in counts if not text.startswith("0 "))
-    inputs = counted_plainly(told["inputs"], "input")
-    return "\n".join([f"{inputs}: {said or 'nothing to do'}", *_where(told)])
+def _report_line(result: dict[str, Any]) -> list[str]:
+    """Nothing where the report was not written, as on a full disk."""
+    return [f"report: {result['report']}"] if Path(result["report"]).is_file() else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,15 +19,8 @@ if TYPE_CHECKING:
 
 EVERY_S = 2.0
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
-SAID = {
-    "running": "running",
-    "stopping": "stopping",
-    "ended": "ended",
-    "stopped": "stopped",
-    "dead": "dead, its coordinator is gone",
-}
 ALIVE = ("running", "stopping")
-GO_ON = ": run the same command again to resume"
+RESUME = ": run the same command again to resume"
 
 
 def status(
@@ -36,7 +30,7 @@ def status(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """How a run stands, from any terminal: inputs, blocks, rate, time left, failures, owner."""
+    """The state of a run, from any terminal: inputs, blocks, rate, time left, failures, owner."""
     from seg_batch.batch.journal.status import status_of
     from seg_batch.batch.summaries import BlocksOnDisk
 
@@ -53,16 +47,16 @@ def status(
 
 
 def status_lines(facts: RunStatus) -> list[str]:
-    """``status_of``'s facts for people, one line each."""
-    lines = [
-        *_head(facts),
-        *_rows("running", [_running(one) for one in facts["running"]]),
-        *_rows(
-            "last failures",
-            [f"{one['status']}: {about(one['input'], one['error'])}" for one in facts["failures"]],
-        ),
-        *_rows("workers", [_worker(one) for one in facts["workers"]]),
-    ]
+    """The facts of ``status_of`` as lines of text."""
+    lines = _head(facts)
+    rows: Mapping[str, Any] = facts
+    for title, key, line_of in (
+        ("running", "running", _running),
+        ("last failures", "failures", _failure),
+        ("workers", "workers", _worker),
+    ):
+        if rows[key]:
+            lines += [title, *(f"  {line_of(row)}" for row in rows[key])]
     return [visible(line) for line in lines]
 
 
@@ -85,15 +79,14 @@ def _head(facts: RunStatus) -> list[str]:
 
 
 def _state(facts: RunStatus) -> str:
-    why = facts["why"] or ""
-    resumable = facts["state"] in ("stopped", "dead") and "same command" not in why
-    return f"{SAID[facts['state']]}{f' ({why})' if why else ''}{GO_ON if resumable else ''}"
+    state, reason = facts["state"], facts["why"] or ""
+    resumable = state in ("stopped", "dead") and "same command" not in reason
+    gone = ", its coordinator is gone" if state == "dead" else ""
+    return f"{state}{gone}{f' ({reason})' if reason else ''}{RESUME if resumable else ''}"
 
 
 def _pace(facts: RunStatus) -> str:
-    alive = facts["state"] in ALIVE
-    took = show_s(facts["seconds"] or 0.0) + (" so far" if alive else "")
-    parts = [took]
+    parts = [show_s(facts["seconds"] or 0.0) + (" so far" if facts["state"] in ALIVE else "")]
     if facts["inputs_per_hour"]:
         parts.append(f"{facts['inputs_per_hour']:g} inputs/h")
     if facts["voxels_per_s"]:
@@ -112,32 +105,29 @@ def _owner(owner: dict[str, Any]) -> str:
     return f"pid {owner['pid']} on {owner['host']}, heard of {age} ago{stale}"
 
 
-def _events(facts: RunStatus) -> str:
-    counts = {
-        ("retry", "retries"): facts["retries"],
-        ("straggler", "stragglers"): facts["stragglers"],
-        ("takeover", "takeovers"): facts["takeovers"],
-    }
-    parts = [f"{n} {nouns[n != 1]}" for nouns, n in counts.items() if n]
+def _events(facts: Mapping[str, Any]) -> str:
+    singular = {"retries": "retry", "stragglers": "straggler", "takeovers": "takeover"}
+    counts = {key: facts[key] for key in singular if facts[key]}
+    parts = [f"{n} {singular[key] if n == 1 else key}" for key, n in counts.items()]
     if facts["sessions"] > 1:
         parts.append(f"begun {facts['sessions']} times")
     return ", ".join(parts)
 
 
-def _running(one: InHandRow) -> str:
-    where = f", {one['worker']}" if one["worker"] else ""
-    again = f", try {one['attempt']}" if one["attempt"] > 1 else ""
-    blocks = f"{one['blocks_done']} of {one['blocks']} blocks, " if one["blocks"] > 1 else ""
-    return f"{one['input']}: {blocks}{show_s(one['seconds'])}{again}{where}"
+def _running(item: InHandRow) -> str:
+    where = f", {item['worker']}" if item["worker"] else ""
+    attempt = f", try {item['attempt']}" if item["attempt"] > 1 else ""
+    blocks = f"{item['blocks_done']} of {item['blocks']} blocks, " if item["blocks"] > 1 else ""
+    return f"{item['input']}: {blocks}{show_s(item['seconds'])}{attempt}{where}"
 
 
-def _worker(one: dict[str, Any]) -> str:
-    gone = f", gone: {one['lost']}" if one["lost"] else ""
+def _failure(item: dict[str, Any]) -> str:
+    return f"{item['status']}: {about(item['input'], item['error'])}"
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    gone = f", gone: {worker['lost']}" if worker["lost"] else ""
     kinds = {"ended": "input", "blocks": "block"}
-    did = [counted_plainly(one[key], noun) for key, noun in kinds.items() if one[key]]
-    told = f"{one['name']}: {', '.join(did) or 'nothing done'}"
-    return f"{told}, last told {show_s(one['silent_s'])} ago{gone}"
-
-
-def _rows(title: str, rows: list[str]) -> list[str]:
-    return [title, *(f"  {row}" for row in rows)] if rows else []
+    done = [counted_plainly(worker[key], noun) for key, noun in kinds.items() if worker[key]]
+    silent = f"last told {show_s(worker['silent_s'])} ago"
+    return f"{worker['name']}: {', '.join(done) or 'nothing done'}, {silent}{gone}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from seg_batch.cli.options import Json, Overwrite, Quiet
+from seg_batch.cli.options import Json, Overwrite, Quiet, show
 from seg_batch.config.command_options import CutOptions, StartOptions, TrainOverrides
 
 Output = Annotated[str, typer.Option("-o", "--output", help="Where the result goes.")]
@@ -34,12 +33,13 @@ def patches(
     from seg_batch.datasets.build import make_patches
 
     with CutBar(quiet or as_json) as bar:
-        found = make_patches(pairs, output, recipe, overwrite=overwrite, callback=bar, **vars(cut))
-    if as_json:
-        typer.echo(json.dumps(found))
-    elif not quiet:
-        counts = ", ".join(f"{n} {part}" for part, n in found["patches"].items())
-        typer.echo(f"{found['output']}  ({found['cases']} cases; patches: {counts})")
+        made = make_patches(pairs, output, recipe, overwrite=overwrite, callback=bar, **vars(cut))
+    show(made, _patches_line, as_json, quiet)
+
+
+def _patches_line(made: dict[str, Any]) -> str:
+    counts = ", ".join(f"{n} {part}" for part, n in made["patches"].items())
+    return f"{made['output']}  ({made['cases']} cases; patches: {counts})"
 
 
 def train(
@@ -62,7 +62,4 @@ def train(
 
     with TrainBar(quiet or as_json) as bar:
         card = fit(data, output, wishes=overrides, overwrite=overwrite, callback=bar, **vars(start))
-    if as_json:
-        typer.echo(json.dumps(card))
-    elif not quiet:
-        typer.echo("\n".join([*score_lines(card), output]))
+    show(card, lambda card: [*score_lines(card), output], as_json, quiet)

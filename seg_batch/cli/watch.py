@@ -47,7 +47,7 @@ def watch(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Segment what arrives in a folder, each once, until told to end (Ctrl-C, SIGTERM)."""
+    """Segment the images that arrive in a folder, each once, until ended (Ctrl-C, SIGTERM)."""
     from seg_batch.batch.report import write
     from seg_batch.batch.watch.archive import Archive
     from seg_batch.batch.watch.loop import ArrivalRules
@@ -74,7 +74,7 @@ def watch(
 def _workflow(
     path: str | None, arguments: RequestArguments, options: PredictOptions, folder: str
 ) -> Workflow:
-    """That of the file, or one made of the options; PlanError where both are given, or neither."""
+    """The workflow of the file, or one made of the options; PlanError where both are given, or neither."""
     from seg_batch.config.workflow import Workflow, read
     from seg_batch.config.workflow.option_keys import keys_saying
 

@@ -1,6 +1,6 @@
-"""The card: the part of a bundle that can be read without Keras.
+"""The card: the part of a bundle that is read without Keras.
 
-Frozen pydantic values; unknown keys are refused, and an older schema migrates step by step.
+Frozen pydantic values. Unknown keys are refused, and an older schema is migrated.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -21,20 +19,15 @@ from pydantic import (
 )
 
 from seg_batch.config.postprocess import Step, check_chain
+from seg_batch.config.validation import Frozen, first_problem
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Axis, Shape
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.run_files import CARD
 
 SCHEMA = 3
-WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: what the linter of models found
+WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
-
-
-class Frozen(BaseModel):
-    """The base of what cards and recipes hold: frozen, unknown keys refused, no NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # JSON has no NaN
 
 
 class ClassInfo(Frozen):
@@ -46,8 +39,8 @@ class ClassInfo(Frozen):
 
 
 class Normalisation(Frozen):
-    """``card``: the numbers here. ``source``: mean and std from one pass over each input.
-    ``identity``: values as they are, in physical units."""
+    """How stored values become model input. ``card``: with the numbers here, one per channel, in physical
+    units. ``source``: with mean and std of each input, from one pass over it. ``identity``: not at all."""
 
     kind: Literal["card", "source", "identity"]
     mean: tuple[float, ...] = ()
@@ -74,25 +67,25 @@ class Normalisation(Frozen):
 
 
 class SkipRule(Frozen):
-    """Voxels whose first channel is at most ``below`` (physical units) are empty: they get the
-    class ``label``, and tiles of nothing else are not predicted."""
+    """Voxels whose first channel is at most ``below`` (physical units) are empty. They get the class
+    ``label``, and tiles of empty voxels alone are not predicted."""
 
     below: float
     label: int = 0
 
 
 class Compute(Frozen):
-    """What one patch costs, measured when the bundle was made."""
+    """The cost of one patch, measured when the bundle was made."""
 
     activation_bytes: int = Field(default=0, ge=0, description="working memory per patch")
     flops: float = Field(default=0, ge=0, description="multiply-adds x 2 per patch")
 
 
 class Border(Frozen):
-    """What was measured about the border of a patch, in voxels per axis of the model's view.
+    """The measured border effect of a patch, in voxels per axis of the model's view.
 
     ``reach``: the outer voxels per side whose labels depend on where the patch lies. ``overlap``
-    and ``margin``: what is recommended for it. ``how``: the numbers behind it.
+    and ``margin``: the values recommended for it. ``how``: the numbers behind them.
     """
 
     reach: tuple[NonNegativeInt, ...]
@@ -108,7 +101,7 @@ class Border(Frozen):
 
 
 class ModelCard(Frozen):
-    """Everything needed to use a model, except the model. See design section 7."""
+    """Everything needed to use a model, except the model."""
 
     schema_version: int = Field(default=SCHEMA, ge=SCHEMA, le=SCHEMA, strict=True)
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -148,8 +141,15 @@ class ModelCard(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _current(cls, data: Any) -> Any:
-        return _migrate(data) if isinstance(data, dict) else data
+    def _migrate(cls, data: Any) -> Any:
+        """An older card in this schema, also one inside a dataset or a work store.
+
+        Version 2 added ``border`` and ``split``; version 3 ``format``, ``finer``, ``multiple`` and
+        ``post``. All are optional, so only the number changes.
+        """
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        older = type(version) is int and 1 <= version < SCHEMA
+        return {**data, "schema_version": SCHEMA} if older else data
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelCard:
@@ -167,15 +167,15 @@ class ModelCard(Frozen):
             if self.patch is None or len(self.border.reach) != len(self.patch):
                 raise ValueError("border needs a patch of its rank: it was measured for one")
             _check_grid(self.patch, self.border.overlap, self.border.margin)
-        numbers = {len(self.normalisation.mean), len(self.normalisation.std)}
-        if self.normalisation.kind == "card" and numbers != {len(self.channels or ())}:
+        lengths = {len(self.normalisation.mean), len(self.normalisation.std)}
+        if self.normalisation.kind == "card" and lengths != {len(self.channels or ())}:
             raise ValueError("normalisation needs one mean and one std per channel")
         check_chain(self.post, [c.name for c in self.classes], background=self.background_name)
         return self
 
     @property
     def background_index(self) -> int | None:
-        """Place of the background in ``classes``; None where every class counts."""
+        """Index of the background in ``classes``; None where every class counts."""
         return next((k for k, c in enumerate(self.classes) if c.id == self.background), None)
 
     @property
@@ -195,25 +195,13 @@ class ModelCard(Frozen):
 
 
 def _check_grid(patch: Shape, overlap: Shape, margin: Shape) -> None:
-    """ValueError, saying why, where these can't be a grid."""
+    """ValueError with the reason where these make no grid."""
     for side in zip(patch, patch, overlap, margin, strict=True):
         Axis(*side)
 
 
-def _migrate(data: dict[str, Any]) -> dict[str, Any]:
-    """Bring an older card to this schema, step by step.
-
-    1 -> 2: ``border`` and ``split`` came; 2 -> 3: ``format``, ``finer``, ``multiple`` and ``post``. All are optional, so
-    the number is all that changes. Cards inside datasets and work stores come this way too.
-    """
-    version = data.get("schema_version")
-    if type(version) is int and 1 <= version < SCHEMA:
-        data = {**data, "schema_version": SCHEMA}
-    return data
-
-
 def parse_card(text: str, where: str) -> ModelCard:
-    """The card in ``text``; BundleError in one line when it is not one."""
+    """The card in ``text``; BundleError where it holds none."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -231,21 +219,16 @@ def parse_card(text: str, where: str) -> ModelCard:
     try:
         return ModelCard.model_validate(data)
     except ValidationError as error:
-        raise BundleError(f"{where}: {first_problem(error)}; mend the card") from None
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first of what a card was refused for: ``field: reason``."""
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'card'}: {first['msg']}"
+        raise BundleError(f"{where}: {first_problem(error, 'card')}; mend the card") from None
 
 
 def make_card(**fields: Any) -> ModelCard:
-    """The card with these fields; InputError in one line where they make none."""
+    """The card with these fields; InputError where they make none."""
     try:
         return ModelCard(**fields)
     except ValidationError as error:
-        raise InputError(f"no card can be made of this ({first_problem(error)})") from None
+        problem = first_problem(error, "card")
+        raise InputError(f"no card can be made of this ({problem})") from None
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -1,15 +1,15 @@
-"""What ``--cluster`` says, as one frozen value: read and checked here, before any Dask is imported.
+"""The value of ``--cluster``, read and checked before Dask is imported.
 
-A word (``auto``, ``inline``, ``local``), an address (``tcp://`` or ``tls://``), or the YAML file (or
-the mapping of a workflow) that names a Dask cluster class and its arguments::
+It is a word (``auto``, ``inline``, ``local``), an address (``tcp://`` or ``tls://``), or a YAML file (in a
+workflow also a mapping) with a Dask cluster class and its arguments::
 
     cluster: dask_jobqueue.SLURMCluster
     arguments: {cores: 8, memory: 24GB, walltime: "04:00:00"}
     adapt: {minimum: 1, maximum: 12}
     lifetime: 3h50m
 
-Such a file can submit jobs, so it runs commands in your name: read one before you use it. What it can't
-do is name any other class than those in ``CLASSES``.
+Such a file submits jobs, and so runs commands in your name: read one before you use it. It can name the
+classes in ``CLASSES`` only.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from seg_batch.config.yaml_source import Where, YamlSource, parse_tree, text_of
+from seg_batch.config.validation import Duration, Frozen, keys_in, models_at
+from seg_batch.config.yaml_source import YamlSource, parse_tree, text_of
 from seg_batch.core.errors import ClusterError, WorkflowError
 from seg_batch.core.text import nearest
 from seg_batch.core.units import parse_bytes, parse_seconds
@@ -31,7 +32,7 @@ WORDS = ("auto", "inline", "local")
 ADDRESS = re.compile(r"(tcp|tls)://[^\s/@]+:\d{1,5}")
 TLS_FOLDER = "SEGBATCH_TLS"
 
-# Class -> what pip installs for it. Nothing else is ever imported for a spec.
+# Class -> what pip installs for it. A spec imports nothing else.
 CLASSES = {
     "distributed.LocalCluster": "distributed",
     "distributed.SSHCluster": "'distributed' asyncssh",
@@ -46,10 +47,8 @@ CLASSES = {
 UNSECURED = (*WORDS, "distributed.SSHCluster", "dask_kubernetes.operator.KubeCluster")
 
 
-class Adapt(BaseModel):
-    """Workers come and go with the work, between these numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Adapt(Frozen):
+    """The number of workers follows the work, between these limits."""
 
     minimum: Annotated[int, Field(ge=1)] = 1
     maximum: Annotated[int, Field(ge=1)]
@@ -61,41 +60,39 @@ class Adapt(BaseModel):
         return self
 
 
-class ClusterSpec(BaseModel):
+class ClusterSpec(Frozen):
     """Where the work runs.
 
     ``workers``: processes; 0: as many as ``--workers`` says. ``security``: the folder that
-    ``segbatch cluster certs`` made. ``lifetime``: after how long a worker hands its work over and
-    ends, which must come before its job does. ``wait``: how long the first worker may take to come.
+    ``segbatch cluster certs`` made. ``lifetime``: the time after which a worker hands its work over and
+    ends, shorter than that of its job. ``wait``: how long to wait for the first worker.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     cluster: str = "auto"
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default_factory=dict)
     workers: Annotated[int, Field(ge=0)] = 0
     adapt: Adapt | None = None
     security: str | None = None
-    lifetime: str | None = None
-    wait: str = "10m"
+    lifetime: Duration | None = None
+    wait: Duration = "10m"
 
     @property
     def here(self) -> bool:
-        """Whether the processes are on this machine, and share its memory."""
+        """Whether the processes run on this machine and share its memory."""
         return self.cluster in (*WORDS, "distributed.LocalCluster", "dask_cuda.LocalCUDACluster")
 
     @property
     def most_workers(self) -> int:
-        """Processes at once at most, as far as the spec says; 0: it does not."""
+        """The largest number of processes at once; 0: the spec names none."""
         return self.adapt.maximum if self.adapt else self.workers
 
     @property
     def worker_memory_bytes(self) -> int:
-        """What each process of a queue's job may take; 0: the spec does not say."""
-        told = self.arguments.get("memory")
-        if told is None or not self.cluster.startswith("dask_jobqueue."):
+        """Memory of each process of a queue's job, in bytes; 0: the spec names none."""
+        memory = self.arguments.get("memory")
+        if memory is None or not self.cluster.startswith("dask_jobqueue."):
             return 0
-        return parse_bytes(str(told)) // max(1, int(self.arguments.get("processes", 1)))
+        return parse_bytes(str(memory)) // max(1, int(self.arguments.get("processes", 1)))
 
     @property
     def lifetime_s(self) -> float | None:
@@ -107,34 +104,28 @@ class ClusterSpec(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_name(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and str(given.get("cluster", "")).startswith("dask.distrib"):
-            return {**given, "cluster": str(given["cluster"]).removeprefix("dask.")}
-        return given
-
-    @field_validator("lifetime", "wait")
-    @classmethod
-    def _a_length(cls, given: str | None) -> str | None:
-        assert given is None or parse_seconds(given) > 0  # ValueError where it is none
-        return given
+    def _without_dask(cls, data: Any) -> Any:
+        """``dask.distributed`` is another name of ``distributed``."""
+        if isinstance(data, Mapping) and str(data.get("cluster", "")).startswith("dask.distrib"):
+            return {**data, "cluster": str(data["cluster"]).removeprefix("dask.")}
+        return data
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        known = self.cluster in (*WORDS, *CLASSES) or ADDRESS.fullmatch(self.cluster)
-        if not known:
+        is_class = self.cluster in CLASSES
+        if not (is_class or self.cluster in WORDS or ADDRESS.fullmatch(self.cluster)):
             raise ValueError(_unknown(self.cluster))
-        named = self.cluster in CLASSES
         for key in ("arguments", "adapt", "lifetime"):
-            if getattr(self, key) and not named:
+            if getattr(self, key) and not is_class:
                 raise ValueError(f"{key} belongs to a cluster class, not to {self.cluster}")
         if self.adapt and self.workers:
             raise ValueError("workers and adapt exclude each other: give one of them")
         assert self.worker_memory_bytes >= 0  # ValueError where it is no size
-        self._require_keys_fit()
+        self._check_certificates()
         return self
 
-    def _require_keys_fit(self) -> None:
-        """Certificates where they are needed, and only where they can be used."""
+    def _check_certificates(self) -> None:
+        """ValueError where certificates are missing, or given and not usable."""
         if self.security and self.cluster in UNSECURED:
             raise ValueError(
                 f"{self.cluster} takes no certificates: leave out security and {TLS_FOLDER}, or "
@@ -164,24 +155,24 @@ def _unknown(cluster: str) -> str:
     )
 
 
-def read_spec(given: str | Mapping[str, Any] | ClusterSpec) -> ClusterSpec:
+def read_spec(cluster: str | Mapping[str, Any] | ClusterSpec) -> ClusterSpec:
     """The spec that a command line, a workflow or a file gives.
 
-    Raises ClusterError, in one line, for what can't be read, is unknown or makes no sense.
+    ClusterError, in one line, where it can't be read, is unknown or contradicts itself.
     """
-    if isinstance(given, ClusterSpec):
-        return given
-    if isinstance(given, Mapping):
-        return _checked(YamlSource(given), "cluster", Path.cwd())
-    if given in WORDS or "://" in given:
-        return _checked(YamlSource({"cluster": given}), "--cluster", Path.cwd())
-    path = Path(given)
+    if isinstance(cluster, ClusterSpec):
+        return cluster
+    if isinstance(cluster, Mapping):
+        return _checked(YamlSource(cluster), "cluster", Path.cwd())
+    if cluster in WORDS or "://" in cluster:
+        return _checked(YamlSource({"cluster": cluster}), "--cluster", Path.cwd())
+    path = Path(cluster)
     if path.suffix not in (".yaml", ".yml"):
-        raise ClusterError(f"--cluster {_unknown(given)}; {nearest(given, WORDS)}")
-    return _checked(_said_in(path), str(path), path.absolute().parent)
+        raise ClusterError(f"--cluster {_unknown(cluster)}; {nearest(cluster, WORDS)}")
+    return _checked(_read_tree(path), str(path), path.absolute().parent)
 
 
-def _said_in(path: Path) -> YamlSource:
+def _read_tree(path: Path) -> YamlSource:
     try:
         tree = parse_tree(text_of(path), str(path))
     except WorkflowError as error:
@@ -193,30 +184,29 @@ def _said_in(path: Path) -> YamlSource:
     return tree
 
 
-def _checked(said: YamlSource, where: str, folder: Path) -> ClusterSpec:
-    """The spec in ``said``; a relative ``security`` is seen from ``folder``."""
-    given = dict(said.plain)
-    folder_of_keys = given.get("security")
-    if folder_of_keys is None and given.get("cluster") not in WORDS:
-        folder_of_keys = os.environ.get(TLS_FOLDER) or None
-    if isinstance(folder_of_keys, str):
-        given["security"] = str(folder / Path(folder_of_keys).expanduser())
+def _checked(tree: YamlSource, where: str, folder: Path) -> ClusterSpec:
+    """The spec in ``tree``; a relative ``security`` starts at ``folder``."""
+    plain = dict(tree.plain)
+    certificates = plain.get("security")
+    if certificates is None and plain.get("cluster") not in WORDS:
+        certificates = os.environ.get(TLS_FOLDER) or None
+    if isinstance(certificates, str):
+        plain["security"] = str(folder / Path(certificates).expanduser())
     try:
-        return ClusterSpec.model_validate(given)
+        return ClusterSpec.model_validate(plain)
     except ValidationError as error:
-        loc, unknown, what = _first(error)
-        place = said.place(loc, of_key=unknown) if said.values else where
-        raise ClusterError(f"{place}: {what}") from None
+        first = error.errors()[0]
+        loc, unknown = first["loc"], first["type"] == "extra_forbidden"
+        place = tree.place(loc, of_key=unknown) if tree.values else where
+        raise ClusterError(f"{place}: {_reason(first)}") from None
 
 
-def _first(error: ValidationError) -> tuple[Where, bool, str]:
-    """The first complaint: of what; whether that is a key which is not known; and in words, with the
-    nearest key."""
-    first = error.errors()[0]
-    loc = first["loc"]
+def _reason(fault: Any) -> str:
+    """A fault of pydantic's in words, with the nearest key for an unknown one."""
+    loc = fault["loc"]
     key = ".".join(map(str, loc))
-    if first["type"] == "extra_forbidden":
-        model = Adapt if loc[0] == "adapt" else ClusterSpec
-        return loc, True, f"unknown key {key!r}; {nearest(loc[-1], model.model_fields)}"
-    what = first["msg"].removeprefix("Value error, ")
-    return loc, False, f"{key}: {what}" if key else what
+    if fault["type"] == "extra_forbidden":
+        known = keys_in(models_at(ClusterSpec, loc[:-1]))
+        return f"unknown key {key!r}; {nearest(loc[-1], known)}"
+    text = fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {text}" if key else text

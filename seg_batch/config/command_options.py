@@ -21,7 +21,7 @@ _fold = partial(option, None, "Of hold_out.folds, from 0.", least=0)
 
 @dataclass(frozen=True)
 class CutOptions:
-    """How and where pairs are cut into patches."""
+    """How and where pairs of image and label are cut into patches."""
 
     settings: tuple[str, ...] = _settings()
     align: Literal["nearest"] | None = _align()
@@ -32,8 +32,8 @@ class CutOptions:
 
 @dataclass(frozen=True)
 class TrainOverrides:
-    """What is put over the advice or the recipe of a dataset: the file ``recipe``, over it ``settings``,
-    over them the options that are short for one. ``align`` to ``workers``: as for ``CutOptions``."""
+    """Values put over the advised recipe, or over that of a dataset: the file ``recipe``, then
+    ``settings``, then the options that are short for one. ``align`` to ``workers``: as in ``CutOptions``."""
 
     recipe: str | Path | None = option(None, "YAML, put over what is advised.", text="path")
     settings: tuple[str, ...] = _settings()
@@ -49,15 +49,15 @@ class TrainOverrides:
 
     @property
     def all_settings(self) -> tuple[str, ...]:
-        """As ``--set`` takes them."""
+        """All of them but the file, as ``--set`` takes them."""
         short = {"fit.minutes": self.minutes, "fit.steps": self.steps, "network.arch": self.arch}
-        said = (f"{key}={value}" for key, value in short.items() if value is not None)
-        return (*self.settings, *said)
+        texts = (f"{key}={value}" for key, value in short.items() if value is not None)
+        return (*self.settings, *texts)
 
 
 @dataclass(frozen=True)
 class StartOptions:
-    """What a training starts from and follows, and who looks on."""
+    """The bundles that a training starts from and distils, and its event files."""
 
     from_bundle: str | None = option(
         None, "Start from the weights of this bundle.", flags=("--from",), text="name"
@@ -68,7 +68,7 @@ class StartOptions:
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What is scored, how it is shown, and what is required of it."""
+    """The part that is scored, the pictures, and the required scores."""
 
     split: Literal["test", "validation", "training", "all"] = option(
         "test", "test, validation, training or all.", free=True
@@ -84,7 +84,7 @@ class EvaluateOptions:
     pictures: int = option(20, "Cases shown, worst and best first.", least=0)
 
     def keywords(self, *own: str) -> dict[str, Any]:
-        """Those of ``evaluate_bundle`` and ``evaluate_files`` alike, and of one of them its ``own``."""
+        """The options that ``evaluate_bundle`` and ``evaluate_files`` share, and those in ``own``."""
         return {name: getattr(self, name) for name in ("ignore", "requirements", "pictures", *own)}
 
 
@@ -114,7 +114,7 @@ _PER_AXIS: dict[str, Any] = {"metavar": "N,N", "read": _voxels}
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What is known of a model beside its file. ``patch`` and ``overlap``: voxels per axis;
+    """Facts about a model that its file lacks. ``patch`` and ``overlap``: voxels per axis;
     ``classes``: ``background,forest`` or ``0=background,3=forest``, in the model's order;
     ``normalisation``: None is ``card`` where ``mean`` and ``std`` are given, else ``identity``."""
 

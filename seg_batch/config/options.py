@@ -1,8 +1,8 @@
-"""An option is declared once: as a field of a frozen dataclass, with what is said of it.
+"""Declarations of options: each option is a field of a frozen dataclass, with its help and bounds.
 
 The field is a keyword in Python. ``cli.options.spread`` makes an option of the command line of it, and
 ``config.workflow.option_keys`` a key of workflows. Modules with declarations import neither pydantic nor
-NumPy, since ``segbatch --help`` reads them.
+NumPy, because ``segbatch --help`` imports them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from seg_batch.core.text import nearest
 
 @dataclass(frozen=True)
 class Option:
-    """What is said of an option; its name, type and default are those of the field.
+    """The declaration of an option; its name, type and default are those of the field.
 
-    ``flags``: on the command line; none: ``--name``. ``known``: the names that it takes. ``least``: of
-    a number. ``free``: the command line takes any, because the command has its own words for a wrong
-    one. ``read``: what its text means, told where it stands. ``unsaid``: its value where a command line
-    or a workflow says nothing, if that is not the default in Python. ``text``: what a workflow's text
-    is. ``key``: its place in a workflow; None: among the keys of its step, or the ``options`` of a
-    prediction; empty: it has none.
+    ``flags``: on the command line; none: ``--name``. ``known``: the accepted names. ``least``: the smallest
+    number. ``free``: the command line accepts any value, because the command has its own message for a wrong
+    one. ``read``: ``read(where, text)`` parses its text. ``unsaid``: the value where a command line or
+    a workflow omits it, if that is not the default in Python. ``text``: the kind of its text in a workflow.
+    ``key``: its path in a workflow; None: among the keys of its step, or the ``options`` of a
+    prediction; empty: it has no key.
     """
 
     help: str
@@ -47,45 +47,44 @@ class Option:
 
     @property
     def alias(self) -> str | None:
-        """Its key in a workflow: that of the command line, if it is not the name of the field."""
+        """Its key in a workflow where that is not the name of the field: the flag without hyphens."""
         return self.flag.removeprefix("--") if self.flags else None
 
     @property
     def kinds(self) -> tuple[Any, ...]:
-        """The types that it may have, but for None."""
+        """The types of its values, without None."""
         union = get_origin(self.hint) in (Union, UnionType)
-        return tuple(
-            k for k in (get_args(self.hint) if union else [self.hint]) if k is not NoneType
-        )
+        kinds = get_args(self.hint) if union else [self.hint]
+        return tuple(kind for kind in kinds if kind is not NoneType)
 
-    def value(self, given: Any, where: str) -> Any:
-        """What was given, checked; PlanError (or that of ``read``) for what makes no sense."""
-        if given is None or given == []:
+    def value(self, raw: Any, where: str) -> Any:
+        """The checked value; PlanError (or the error of ``read``) where ``raw`` is none."""
+        if raw is None or raw == []:
             return self.unsaid
-        if isinstance(given, list):
-            return get_origin(self.kinds[0])(given)
-        if self.read and isinstance(given, str):
-            return self.read(where, given)
-        if self.known and given not in (names := tuple(self.known())):
-            raise PlanError(f"there is no {where} {given[:40]!r}; {nearest(given, names)}")
-        return given
+        if isinstance(raw, list):
+            return get_origin(self.kinds[0])(raw)
+        if self.read and isinstance(raw, str):
+            return self.read(where, raw)
+        if self.known and raw not in (names := tuple(self.known())):
+            raise PlanError(f"there is no {where} {raw[:40]!r}; {nearest(raw, names)}")
+        return raw
 
 
-def option(default: Any, help: str, **more: Any) -> Any:
-    """A field with its declaration; ``MISSING`` for a default: it must be given."""
-    return field(default=default, metadata={"option": Option(help, **more)})
+def option(default: Any, help: str, **declaration: Any) -> Any:
+    """A field with its declaration; the default ``MISSING``: the option is required."""
+    return field(default=default, metadata={"option": Option(help, **declaration)})
 
 
 def declared(kind: type) -> dict[str, Option]:
     """All options of a dataclass by the names of its fields, in order."""
     hints, options = get_type_hints(kind), {}
-    for one in fields(kind):
-        said: Option = one.metadata["option"]
-        unsaid = one.default if said.unsaid is ... else said.unsaid
-        options[one.name] = replace(said, name=one.name, hint=hints[one.name], unsaid=unsaid)
+    for item in fields(kind):
+        own: Option = item.metadata["option"]
+        unsaid = item.default if own.unsaid is ... else own.unsaid
+        options[item.name] = replace(own, name=item.name, hint=hints[item.name], unsaid=unsaid)
     return options
 
 
 def unsaid[T](kind: type[T]) -> T:
-    """The options where a command line says none of them."""
-    return kind(**{name: one.unsaid for name, one in declared(kind).items()})
+    """The options of a command line that names none of them."""
+    return kind(**{name: option.unsaid for name, option in declared(kind).items()})

@@ -1,9 +1,8 @@
-"""``--set part.key=value``: a value put over the workflow file, read as YAML."""
+"""``--set part.key=value``: values put over a file, each read as YAML."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,56 +10,65 @@ from seg_batch.config.yaml_source import SourcePlace, Where, YamlSource, parse_t
 from seg_batch.core.errors import WorkflowError
 
 
+def parse_setting(text: str, folder: Path | None = None) -> tuple[list[str], YamlSource, str]:
+    """The path ``[part, key]`` of a setting, its value, and its name in messages.
+
+    Relative paths in the value start at ``folder``. WorkflowError for text of another form.
+    """
+    name, equals, value = text.partition("=")
+    path = name.split(".")
+    if not equals or not all(path):
+        raise WorkflowError(f"--set {text[:80]!r} is no setting: write it as part.key=value")
+    source = f"--set {name[:80]}"
+    return path, parse_tree(value, source, folder), source
+
+
 def with_settings(tree: YamlSource, settings: Iterable[str]) -> YamlSource:
-    """``tree`` with each setting put in. A relative path in one starts at the current folder.
+    """``tree`` with each setting put in. A relative path in a setting starts at the current folder.
 
     An item of a list is named by its number from 0, a step also by its name:
-    ``steps.train.minutes=5``. WorkflowError for what is no setting or leads nowhere.
+    ``steps.train.minutes=5``. WorkflowError for a setting of another form, or one that leads nowhere.
     """
     for text in settings:
-        name, equals, value = text.partition("=")
-        path = name.split(".")
-        if not equals or not all(path):
-            raise WorkflowError(f"--set {text[:80]!r} is no setting: write it as part.key=value")
-        source = f"--set {name[:80]}"
-        tree = _put(tree, path, parse_tree(value, source, Path.cwd()), source)
+        path, value, source = parse_setting(text, Path.cwd())
+        root = {} if tree.plain is None else tree.plain
+        plain, where = _put(root, path, value.plain, source)
+        tree = YamlSource(
+            plain, _places(tree.keys, where, source), _places(tree.values, where, source)
+        )
     return tree
 
 
-def _put(tree: YamlSource, path: list[str], value: YamlSource, source: str) -> YamlSource:
-    """A copy of the tree in which ``value`` stands at ``path``, at the place ``source``."""
+def _put(
+    parent: Any, path: list[str], value: Any, source: str, depth: int = 0
+) -> tuple[Any, Where]:
+    """A copy of ``parent`` with ``value`` at ``path[depth:]``, and the keys and indices of those steps."""
+    key = _key(parent, path[depth], ".".join(path[:depth]), source)
     where: Where = ()
-    plain = parent = _copied(tree.plain if tree.plain is not None else {})
-    for depth, name in enumerate(path):
-        key = _key(parent, name, ".".join(path[:depth]), source)
-        where = (*where, key)
-        if depth == len(path) - 1:
-            parent[key] = value.plain
-        else:
-            if isinstance(parent, dict) and parent.get(key) is None:
-                parent[key] = {}
-            parent = parent[key]
-    return replace(tree, plain=plain, **_places(tree, where, source))
+    if depth < len(path) - 1:
+        is_new = isinstance(parent, dict) and parent.get(key) is None
+        value, where = _put({} if is_new else parent[key], path, value, source, depth + 1)
+    copy = parent.copy()
+    copy[key] = value
+    return copy, (key, *where)
 
 
-def _places(tree: YamlSource, where: Where, source: str) -> dict[str, dict[Where, SourcePlace]]:
-    """The places of the tree, of which all at and below ``where`` are now ``source``."""
-    here, n = SourcePlace(0, 0, source), len(where)
-    keys, values = (
-        {at: place for at, place in places.items() if at[:n] != where}
-        for places in (tree.keys, tree.values)
-    )
-    for depth in range(1, n + 1):
-        keys.setdefault(where[:depth], here)
-        values.setdefault(where[:depth], here)
-    return {"keys": keys, "values": values}
+def _places(
+    places: dict[Where, SourcePlace], where: Where, source: str
+) -> dict[Where, SourcePlace]:
+    """The positions; at ``where`` and below they are now ``source``."""
+    changed = {at: place for at, place in places.items() if at[: len(where)] != where}
+    for depth in range(1, len(where) + 1):
+        changed.setdefault(where[:depth], SourcePlace(0, 0, source))
+    return changed
 
 
 def _key(parent: Any, name: str, so_far: str, source: str) -> int | str:
     if isinstance(parent, dict):
         return name
     if isinstance(parent, list):
-        names = [_name(item) for item in parent]
+        steps = (item if isinstance(item, dict) else {} for item in parent)
+        names = [step.get("name", step.get("do")) for step in steps]
         if name in names:
             return names.index(name)
         if name.isascii() and name.isdecimal() and int(name[:9]) < len(parent):
@@ -70,14 +78,3 @@ def _key(parent: Any, name: str, so_far: str, source: str) -> int | str:
         f"{source}: {so_far} is {str(parent)[:60]!r} in the file and holds no keys: set it as a whole, "
         f"as in --set '{so_far}={{{name}: ...}}'"
     )
-
-
-def _name(item: Any) -> str | None:
-    """What a step is called."""
-    return item.get("name", item.get("do")) if isinstance(item, dict) else None
-
-
-def _copied(plain: Any) -> Any:
-    if isinstance(plain, dict):
-        return {key: _copied(value) for key, value in plain.items()}
-    return [_copied(value) for value in plain] if isinstance(plain, list) else plain

@@ -1,8 +1,8 @@
-"""The chain: what is done to a map after prediction, step by step, as values.
+"""The post-processing chain: the steps applied to a label map after prediction, as values.
 
-A step stands in a card as JSON (``{"step": "min_size", "size": "2mL"}``) or on the command line as text
-(``--post min_size:2mL``); both become the same frozen value. What each step does is in
-``postprocess/``, one file per step; this module knows names, parameters and words only.
+A step is written in a card as JSON (``{"step": "min_size", "size": "2mL"}``) and on the command line as text
+(``--post min_size:2mL``); both become the same frozen value. This module holds names, parameters and
+descriptions; ``inference/postprocess/`` holds what each step does.
 """
 
 from __future__ import annotations
@@ -10,24 +10,22 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
 
+from seg_batch.config.validation import Frozen, checked_by
 from seg_batch.core.errors import PlanError
 from seg_batch.core.text import nearest
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)(ha|mL)?")
-NONE = "none"  # --post none: the card's chain is switched off
+NONE = "none"  # --post none switches the card's chain off
 
 
 def measured(size: str) -> tuple[float, str]:
@@ -39,42 +37,61 @@ def measured(size: str) -> tuple[float, str]:
     return float(match[1]), match[2] or "voxels"
 
 
-def _is_size(size: str) -> str:
-    measured(size)
-    return size
-
-
-def _is_odd(side: int) -> int:
+def _check_odd(side: int) -> None:
     if side % 2 == 0:
         raise ValueError(f"a side of {side} has no centre: use an odd one")
-    return side
 
 
 Size = Annotated[
-    str, BeforeValidator(lambda v: str(v) if type(v) is int else v), AfterValidator(_is_size)
+    str, BeforeValidator(lambda v: str(v) if type(v) is int else v), checked_by(measured)
 ]
 Share = Annotated[float, Field(gt=0, le=1)]
-Arguments = tuple[list[str], dict[str, str]]  # of a step's text: plain ones, and key=value
 
 
-class _Step(BaseModel, ABC):
-    """``probabilities``: made of them, not of labels; such a step comes first or not at all."""
+class _TextForm(NamedTuple):
+    """The fields for the arguments of a step's text; empty: it takes no such argument.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    ``takes``: what it takes, in messages. ``first``: for one plain argument. ``plain``: for all of them.
+    ``keyed``: for the mapping of the arguments ``key=value``; ``*``: each is a field of its own.
+    """
+
+    takes: str
+    first: str = ""
+    plain: str = ""
+    keyed: str = ""
+
+
+class _Step(Frozen, ABC):
+    """``probabilities``: the step reads probabilities, not labels, and so comes first."""
+
     probabilities: ClassVar[bool] = False
+    text_form: ClassVar[_TextForm]
 
     @classmethod
-    @abstractmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        """The fields that the arguments of the text form mean."""
+    def from_text(cls, arguments: str) -> Self:
+        """The step with the arguments of its text form; ValueError for others."""
+        plain, keyed = _split(arguments)
+        form, fields, rest = cls.text_form, dict[str, Any](), plain
+        if form.plain:
+            fields[form.plain], rest = plain, []
+        elif form.first and plain:
+            fields[form.first], *rest = plain
+        for argument in rest if form.keyed else [*rest, *keyed]:
+            step = cls.model_fields["step"].default
+            raise ValueError(f"{argument!r} has no meaning there: {step} takes {form.takes}")
+        if form.keyed == "*":
+            fields |= keyed
+        elif form.keyed:
+            fields[form.keyed] = keyed
+        return cls.model_validate(fields)
 
-    def named(self) -> tuple[str, ...]:
-        """Names of the classes it speaks of."""
+    def class_names(self) -> tuple[str, ...]:
+        """The names of its classes."""
         return tuple(getattr(self, "classes", ()))
 
     @abstractmethod
     def in_words(self) -> str:
-        """What the step does, for the plan and the report."""
+        """What the step does, as a phrase for the plan and the report."""
 
 
 class ThresholdStep(_Step):
@@ -86,18 +103,14 @@ class ThresholdStep(_Step):
                 background                               else, where the card has one
                 the label that it had                    else
 
-    The first of equals wins. So a class with a threshold is taken wherever it passes, whatever
-    the others say: with two classes that is the usual threshold.
+    The first of equals wins. So a class with a threshold is taken wherever it passes, whatever the
+    probabilities of the others: with two classes that is the usual threshold.
     """
 
     step: Literal["threshold"] = "threshold"
     classes: dict[str, Share] = Field(min_length=1)
     probabilities: ClassVar[bool] = True
-
-    @classmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        _no_more("threshold", plain, "class=probability")
-        return {"classes": keyed}
+    text_form = _TextForm("class=probability", keyed="classes")
 
     def in_words(self) -> str:
         each = ", ".join(f"{name} from {least:g} on" for name, least in self.classes.items())
@@ -105,12 +118,13 @@ class ThresholdStep(_Step):
 
 
 class MinSizeStep(_Step):
-    """Objects (voxels of one class joined by faces) smaller than ``size``, or than what ``classes``
-    says for theirs, are removed; see ``postprocess.objects`` for what takes their place."""
+    """Removes objects (voxels of one class joined by faces) smaller than ``size``, or than the size in
+    ``classes`` for their class; see ``postprocess.object_rules`` for what replaces them."""
 
     step: Literal["min_size"] = "min_size"
     size: Size | None = None
     classes: dict[str, Size] = Field(default_factory=dict)
+    text_form = _TextForm("one size for all classes", first="size", keyed="classes")
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -118,62 +132,45 @@ class MinSizeStep(_Step):
             raise ValueError("it needs a size, or one for each class, like min_size:50")
         return self
 
-    @classmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        _no_more("min_size", plain[1:], "one size for all classes")
-        return {"size": plain[0] if plain else None, "classes": keyed}
-
     def in_words(self) -> str:
-        sizes = [*([self.size] if self.size else []), *self.classes.values()]
-        places = [*([""] if self.size else []), *(f" of {name}" for name in self.classes)]
+        sizes = {"": self.size} if self.size else {}
+        sizes |= {f" of {name}": size for name, size in self.classes.items()}
         words = (
-            f"objects{place} under {size if size[-1].isalpha() else size + ' voxels'}"
-            for place, size in zip(places, sizes, strict=True)
+            f"objects{owner} under {size if size[-1].isalpha() else size + ' voxels'}"
+            for owner, size in sizes.items()
         )
         return f"minimum size: {', '.join(words)} are removed"
 
 
 class FillHolesStep(_Step):
-    """Holes of background that one class alone encloses become that class; no ``classes``: any."""
+    """Fills holes of background that a single class encloses with that class; no ``classes``: any."""
 
     step: Literal["fill_holes"] = "fill_holes"
     classes: tuple[str, ...] = ()
-
-    @classmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        _no_more("fill_holes", keyed, "names of classes")
-        return {"classes": plain}
+    text_form = _TextForm("names of classes", plain="classes")
 
     def in_words(self) -> str:
         return f"holes in {', '.join(self.classes) or 'every class'} are filled"
 
 
 class LargestStep(_Step):
-    """Of each class only the largest object stays; no ``classes``: all but the background."""
+    """Keeps only the largest object of each class; no ``classes``: all but the background."""
 
     step: Literal["largest"] = "largest"
     classes: tuple[str, ...] = ()
-
-    @classmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        _no_more("largest", keyed, "names of classes")
-        return {"classes": plain}
+    text_form = _TextForm("names of classes", plain="classes")
 
     def in_words(self) -> str:
         return f"only the largest object of {', '.join(self.classes) or 'every class'} stays"
 
 
 class MajorityStep(_Step):
-    """Each voxel takes the label that most voxels of the ``side`` x ``side`` (x ``side``) around
-    it have; where two have as many, it keeps its own."""
+    """Majority filter: each voxel takes the most frequent label of the ``side`` x ``side`` (x ``side``)
+    voxels around it, and keeps its own where two are equally frequent."""
 
     step: Literal["majority"] = "majority"
-    side: Annotated[int, Field(ge=3, le=31), AfterValidator(_is_odd)] = 3
-
-    @classmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        _no_more("majority", [*plain[1:], *keyed], "one odd side, like majority:3")
-        return {"side": plain[0]} if plain else {}
+    side: Annotated[int, Field(ge=3, le=31), checked_by(_check_odd)] = 3
+    text_form = _TextForm("one odd side, like majority:3", first="side")
 
     def in_words(self) -> str:
         return f"majority of {self.side} voxels a side"
@@ -182,7 +179,7 @@ class MajorityStep(_Step):
 class CrfStep(_Step):
     """A conditional random field; see ``postprocess.crf`` for its energy and its parameters.
 
-    The defaults did best on the validation parts of the two starter bundles, both taken together."""
+    The defaults scored best on the validation parts of the two starter bundles together."""
 
     step: Literal["crf"] = "crf"
     iterations: Annotated[int, Field(ge=1, le=20)] = 5
@@ -195,11 +192,7 @@ class CrfStep(_Step):
         float, Field(ge=0.001, le=1000, description="its width in normalised values")
     ] = 0.2
     probabilities: ClassVar[bool] = True
-
-    @classmethod
-    def _read(cls, plain: list[str], keyed: dict[str, str]) -> dict[str, Any]:
-        _no_more("crf", plain, "key=value")
-        return dict(keyed)
+    text_form = _TextForm("key=value", keyed="*")
 
     def in_words(self) -> str:
         return (
@@ -211,26 +204,17 @@ class CrfStep(_Step):
 AnyStep = ThresholdStep | MinSizeStep | FillHolesStep | LargestStep | MajorityStep | CrfStep
 Step = Annotated[AnyStep, Field(discriminator="step")]
 STEPS: dict[str, type[AnyStep]] = {
-    "threshold": ThresholdStep,
-    "min_size": MinSizeStep,
-    "fill_holes": FillHolesStep,
-    "largest": LargestStep,
-    "majority": MajorityStep,
-    "crf": CrfStep,
+    kind.model_fields["step"].default: kind for kind in get_args(AnyStep)
 }
 _CHAIN: TypeAdapter[tuple[AnyStep, ...]] = TypeAdapter(tuple[Step, ...])
-
-
-def _no_more(step: str, rest: Iterable[str], takes: str) -> None:
-    for argument in rest:
-        raise ValueError(f"{argument!r} has no meaning there: {step} takes {takes}")
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
     return f"there is no {what} {name[:40]!r}; {nearest(name, known)}"
 
 
-def _arguments(text: str) -> Arguments:
+def _split(text: str) -> tuple[list[str], dict[str, str]]:
+    """The plain arguments of a step's text, and those of the form ``key=value``."""
     plain: list[str] = []
     keyed: dict[str, str] = {}
     for argument in filter(None, (part.strip() for part in text.split(","))):
@@ -245,31 +229,29 @@ def _arguments(text: str) -> Arguments:
 
 
 def _reason(error: ValidationError, step: type[AnyStep]) -> str:
-    """The first thing wrong, in words; a parameter that there is not, with the nearest name."""
+    """The first fault in words; an unknown parameter with the nearest name."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"] if part not in STEPS]
     if first["type"] == "extra_forbidden":
         return _unknown("parameter", place[-1], [k for k in step.model_fields if k != "step"])
-    said = first["msg"].removeprefix("Value error, ")
-    return ": ".join([*place[-1:], said])
+    return ": ".join([*place[-1:], first["msg"].removeprefix("Value error, ")])
 
 
 def parse_step(text: str) -> AnyStep:
-    """The step that ``name:argument,key=value`` means; PlanError in one line when it means none."""
+    """The step that ``name:argument,key=value`` stands for; PlanError in one line for other text."""
     name, _, rest = text.partition(":")
     if name not in STEPS:
         raise PlanError(f"--post {text[:60]!r}: {_unknown('step', name, [*STEPS, NONE])}")
     step = STEPS[name]
     try:
-        return step.model_validate(step._read(*_arguments(rest)))
-    except ValidationError as error:
-        raise PlanError(f"--post {text[:60]!r}: {_reason(error, step)}") from None
-    except ValueError as error:
-        raise PlanError(f"--post {text[:60]!r}: {error}") from None
+        return step.from_text(rest)
+    except ValueError as error:  # pydantic's are ValueErrors
+        reason = _reason(error, step) if isinstance(error, ValidationError) else error
+        raise PlanError(f"--post {text[:60]!r}: {reason}") from None
 
 
 def parse_chain(texts: Iterable[str]) -> tuple[AnyStep, ...]:
-    """One step per text; ``none``, which stands alone, is a chain of nothing."""
+    """One step per text; ``none`` alone is the empty chain."""
     texts = tuple(texts)
     if NONE in texts:
         if len(texts) > 1:
@@ -283,22 +265,22 @@ def chain_to_json(chain: Iterable[AnyStep]) -> tuple[dict[str, Any], ...]:
 
 
 def chain_from_json(data: Iterable[dict[str, Any]]) -> tuple[AnyStep, ...]:
-    """The inverse of ``chain_to_json``; pydantic's ValidationError (a ValueError) when it is none."""
+    """The inverse of ``chain_to_json``; pydantic's ValidationError (a ValueError) for other data."""
     return _CHAIN.validate_python(tuple(data))
 
 
 def describe(step: AnyStep | dict[str, Any]) -> str:
-    """A step in words, for plans and reports."""
+    """A step as a phrase for plans and reports."""
     return (chain_from_json([step])[0] if isinstance(step, dict) else step).in_words()
 
 
 def check_chain(
     chain: Iterable[AnyStep], classes: Iterable[str], *, background: str | None
 ) -> None:
-    """ValueError in one line unless the chain fits these class names and makes sense in its order."""
+    """ValueError in one line unless the chain fits these class names and can run in its order."""
     classes = tuple(classes)
     for place, step in enumerate(chain):
-        for name in step.named():
+        for name in step.class_names():
             if name not in classes:
                 raise ValueError(f"{step.step}: {_unknown('class', name, classes)}")
         if place and step.probabilities:
@@ -314,11 +296,12 @@ def _check_background(step: AnyStep, background: str | None) -> None:
         raise ValueError(
             "fill_holes fills holes of background, and this model has none: use min_size or majority"
         )
-    if isinstance(step, MinSizeStep | FillHolesStep | LargestStep) and background in step.named():
+    of_objects = isinstance(step, MinSizeStep | FillHolesStep | LargestStep)
+    if of_objects and background in step.class_names():
         raise ValueError(f"{step.step}: {background!r} is the background, it has no objects")
 
 
 def needs_probabilities(chain: Iterable[AnyStep | dict[str, Any]]) -> bool:
-    """Whether a step is made of probabilities, so that the work store must keep them."""
+    """Whether a step reads probabilities, so that the work store must keep them."""
     names = (s["step"] if isinstance(s, dict) else s.step for s in chain)
     return any(STEPS[name].probabilities for name in names)

@@ -1,4 +1,4 @@
-"""The options of a prediction, each declared here and nowhere else."""
+"""The options of a prediction, each declared once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _voxels(where: str, text: str) -> int | str:
     return text if text == "auto" else int(text)
 
 
-def _written(parse: Callable[[str], Any], empty: Any) -> Callable[[str, str], Any]:
+def _reader(parse: Callable[[str], Any], empty: Any) -> Callable[[str, str], Any]:
     def read(_: str, text: str) -> Any:
         try:
             return parse(text) if text else empty
@@ -40,17 +40,17 @@ def _written(parse: Callable[[str], Any], empty: Any) -> Callable[[str, str], An
     return read
 
 
-_size = _written(parse_bytes, 0)
-_sides = _written(lambda text: tuple(map(int, text.split(","))), None)
+_size = _reader(parse_bytes, 0)
+_sides = _reader(lambda text: tuple(map(int, text.split(","))), None)
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How a model is applied to patches, and what follows.
+    """How a model is applied to patches, and the steps that follow.
 
-    ``overlap``: voxels; None: the card's; ``auto``: what was measured for the model, if it was.
-    ``tta``: the views of each patch that are predicted and averaged. ``post``: steps that follow
-    prediction, as on the command line; None: the card's."""
+    ``overlap``: voxels; None: the card's; ``auto``: as measured for the model, where it was measured.
+    ``tta``: test-time augmentation, the views of each patch that are predicted and averaged. ``post``: steps
+    that follow prediction, as on the command line; None: the card's."""
 
     engine: str = option("auto", f"{either(engine_names())}.", known=engine_names)
     precision: str = option("auto", "auto, float32 or mixed.", known=lambda: PRECISIONS)
@@ -74,7 +74,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class PredictOptions(ModelOptions):
-    """What the user asked for. ``memory_bytes``: per worker process; 0: a share of the machine."""
+    """All options of a prediction. ``memory_bytes``: per worker process; 0: a share of the machine."""
 
     probabilities: bool = option(False, "Keep them too, as uint8.")
     batch: int = option(0, "Patches per model call; 0: chosen from memory.", least=0)
@@ -91,7 +91,7 @@ class PredictOptions(ModelOptions):
 
 @dataclass(frozen=True)
 class RequestArguments:
-    """What a request says beside its input and its options."""
+    """The arguments of a request beside its input and its options."""
 
     output: str | None = option(
         None,

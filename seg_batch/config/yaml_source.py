@@ -1,24 +1,19 @@
-"""YAML with places: what a file says, and the line and column where it says it.
+"""YAML with source positions: the values of a file, and the line and column of each key and value.
 
-All that people write for us (workflows, cluster specs, recipes, manifests) is read here, by the rules of
-YAML 1.2: ``yes``, ``on`` and ``12:00:00`` are text, ``1e3`` is a number. What none of them has a use for,
-and an attacker has, is refused: aliases, tags, endless nesting.
+Workflows, cluster specs, recipes and manifests are all read here, by the rules of YAML 1.2: ``yes``, ``on``
+and ``12:00:00`` are text, ``1e3`` is a number. Aliases, tags and deep nesting are refused: no such file needs
+them, and an attacker does.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from yaml.composer import Composer
-from yaml.parser import Parser
-from yaml.reader import Reader
-from yaml.resolver import BaseResolver
-from yaml.scanner import Scanner
 
 from seg_batch.core.errors import WorkflowError
 from seg_batch.core.units import whole_mib
@@ -32,7 +27,7 @@ type Where = tuple[int | str, ...]  # the keys and list indices that lead to a v
 
 @dataclass(frozen=True, order=True)
 class SourcePlace:
-    """Where something was said, counted from 1; line 0: in ``source`` as a whole."""
+    """A position in ``source``; lines and columns count from 1, and line 0 is the source as a whole."""
 
     line: int
     column: int
@@ -43,7 +38,7 @@ class SourcePlace:
 
 
 class SourceText(str):
-    """Text that knows the folder of the file that it stood in, which its relative paths start at."""
+    """Text with the folder of its file, at which relative paths in it start."""
 
     folder: Path
 
@@ -53,20 +48,19 @@ class SourceText(str):
         return made
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        return str, (str(self),)  # to other processes it goes as what it says
+        return str, (str(self),)  # pickled as plain text
 
 
 @dataclass(frozen=True)
 class YamlSource:
-    """``plain`` values, and the places of each ``key`` and each ``value``."""
+    """The ``plain`` values, and the position of each key and of each value."""
 
     plain: Any
     keys: dict[Where, SourcePlace] = field(default_factory=dict)
     values: dict[Where, SourcePlace] = field(default_factory=dict)
 
-    def found(self, where: Where) -> Where:
-        """``where`` without the steps that the file does not have: those that a short way of
-        writing left out."""
+    def existing(self, where: Where) -> Where:
+        """``where`` without the steps that the file lacks, such as those that a short form omits."""
         plain, steps = self.plain, []
         for step in where:
             if _has(plain, step):
@@ -75,7 +69,7 @@ class YamlSource:
         return tuple(steps)
 
     def place(self, where: Where, *, of_key: bool = False) -> SourcePlace:
-        """Of ``where``, or of the innermost thing around it that has one."""
+        """The position of ``where``, or of the innermost value around it that has one."""
         places = self.keys if of_key else self.values
         for length in range(len(where), -1, -1):
             if where[:length] in places:
@@ -89,28 +83,83 @@ def _has(plain: Any, step: int | str) -> bool:
     return isinstance(plain, dict) and step in plain
 
 
-class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
-    def __init__(self, text: str) -> None:
-        Reader.__init__(self, text)
-        for part in (Scanner, Parser, Composer, BaseResolver):
-            part.__init__(self)  # type: ignore[call-arg,arg-type]
-        self.deep = 0
+class _Loader(yaml.BaseLoader):
+    """Composes the nodes of a text, and builds plain values of them with their positions."""
+
+    deep = 0
+
+    def __init__(self, text: str, source: str, folder: Path | None) -> None:
+        self.source, self.folder = source, folder
+        self.keys: dict[Where, SourcePlace] = {}
+        self.values: dict[Where, SourcePlace] = {}
+        super().__init__(text)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
-            raise _refused(event, "aliases are not read here: write the value out")
+            raise WorkflowError(
+                f"{self.place(event)}: aliases are not read here: write the value out"
+            )
         if self.deep >= MOST_DEEP:
-            raise _refused(event, f"more than {MOST_DEEP} levels: nothing here is so deep")
+            raise WorkflowError(
+                f"{self.place(event)}: more than {MOST_DEEP} levels: nothing here is so deep"
+            )
         self.deep += 1
         try:
             return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
         finally:
             self.deep -= 1
 
+    def value(self, node: Any, where: Where = ()) -> Any:
+        self.values[where] = self.place(node)
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node)
+        if node.tag != _CORE + node.id[:3]:  # of a sequence or a mapping: seq, map
+            raise self.tagged(node)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*where, i)) for i, item in enumerate(node.value)]
+        return {key: self.value(item, (*where, key)) for key, item in self.pairs(node, where)}
+
+    def pairs(self, node: Any, where: Where) -> Iterator[tuple[str, Any]]:
+        """The keys, checked to be distinct texts, with the nodes of their values."""
+        for key_node, item in node.value:
+            place = self.place(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise WorkflowError(
+                    f"{place}: a key is a word, and this is a list or mapping: mend it"
+                )
+            key = key_node.value
+            if first := self.keys.get((*where, key)):
+                raise WorkflowError(
+                    f"{place}: the key {key[:60]!r} stands there twice, first in line "
+                    f"{first.line}: one of them would be lost, drop one"
+                )
+            self.keys[(*where, key)] = place
+            yield key, item
+
+    def scalar(self, node: Any) -> Any:
+        text, kind = node.value, node.tag.removeprefix(_CORE)
+        if kind == "str":
+            return text if self.folder is None else SourceText(text, self.folder)
+        if kind in ("int", "float") and len(text) > MOST_DIGITS:
+            raise WorkflowError(f"{self.place(node)}: a number of {len(text)} digits: shorten it")
+        try:
+            return _PARSE[kind](text)
+        except (KeyError, ValueError):  # another tag, or one that does not fit, such as !!int x
+            raise self.tagged(node) from None
+
+    def tagged(self, node: Any) -> WorkflowError:
+        return WorkflowError(
+            f"{self.place(node)}: the tag {node.tag.replace(_CORE, '!!')[:60]!r} is not read here: "
+            "write the value alone"
+        )
+
+    def place(self, node: Any) -> SourcePlace:
+        return _place(node.start_mark, self.source)
+
 
 class YamlDumper(yaml.SafeDumper):
-    """Writes what is read here: texts that would be numbers are quoted, nothing is an alias."""
+    """Writes YAML that this module reads: texts like numbers are quoted, and there are no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -126,19 +175,22 @@ for _tag, _pattern, _first in (
     for _either in (_Loader, YamlDumper):
         _either.add_implicit_resolver(_CORE + _tag, re.compile(rf"(?:{_pattern})\Z"), list(_first))
 
-
-def _refused(event: Any, why: str) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=why, problem_mark=event.start_mark)
+_PARSE: dict[str, Callable[[str], Any]] = {
+    "bool": lambda text: text.lower() == "true",
+    "int": int,
+    "float": float,
+    "null": lambda _: None,
+}
 
 
 def read_tree(path: Path) -> YamlSource:
-    """What the file says, its texts as ``SourceText``; WorkflowError, with line and column, where it is not
+    """The values of a file, its texts as ``SourceText``; WorkflowError, with line and column, where it is not
     YAML."""
     return parse_tree(text_of(path), str(path), path.absolute().parent)
 
 
 def text_of(path: Path, most_bytes: int = MOST_BYTES) -> str:
-    """The text of a file in UTF-8; WorkflowError where it is none, or too large to be meant."""
+    """The text of a file in UTF-8; WorkflowError where it is not UTF-8 or has more than ``most_bytes``."""
     try:
         with path.open("rb") as file:
             data = file.read(most_bytes + 1)
@@ -152,113 +204,38 @@ def text_of(path: Path, most_bytes: int = MOST_BYTES) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        place = _at(data[: error.start].decode("utf-8", "replace"), str(path))
+        place = _after(data[: error.start].decode("utf-8", "replace"), str(path))
         raise WorkflowError(f"{place}: not UTF-8: store the file as UTF-8") from None
 
 
 def parse_tree(text: str, source: str, folder: Path | None = None) -> YamlSource:
-    """What ``text`` says; ``folder``: where its relative paths start, where texts are to know that."""
+    """The values of ``text``; with a ``folder``, at which relative paths start, its texts as ``SourceText``."""
     try:
-        node = _Loader(text).get_single_node()
+        loader = _Loader(text, source, folder)
+        node = loader.get_single_node()  # type: ignore[no-untyped-call]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = (
-            SourcePlace(mark.line + 1, mark.column + 1, source)
-            if mark
-            else SourcePlace(0, 0, source)
-        )
+        place = _place(mark, source) if mark else SourcePlace(0, 0, source)
         line = "".join(text.splitlines()[mark.line : mark.line + 1]) if mark else ""
-        raise WorkflowError(f"{place}: {_words(error, line)}") from None
+        hint = "quote what holds ${...} between {} or []" if "${" in line else "mend it"
+        problem = " ".join(filter(None, [error.context, error.problem]))
+        raise WorkflowError(f"{place}: not YAML ({problem}): {hint}") from None
     except yaml.reader.ReaderError as error:
-        place = _at(text[: error.position], source)
+        place = _after(text[: error.position], source)
         raise WorkflowError(
             f"{place}: a control character, which YAML can't hold: remove it"
         ) from None
     except RecursionError:
         raise WorkflowError(f"{source}: nested too deeply: nothing here is so deep") from None
-    tree = YamlSource(None)
-    if node is None:
-        return tree
-    return YamlSource(_Built(tree, source, folder).value(node, ()), tree.keys, tree.values)
+    plain = None if node is None else loader.value(node)
+    return YamlSource(plain, loader.keys, loader.values)
 
 
-def _words(error: yaml.MarkedYAMLError, line: str) -> str:
-    said = " ".join(filter(None, [error.context, error.problem]))
-    if said.startswith(("aliases", "more than")):
-        return said
-    hint = ": quote what holds ${...} between {} or []" if "${" in line else ": mend it"
-    return f"not YAML ({said}){hint}"
+def _place(mark: Any, source: str) -> SourcePlace:
+    return SourcePlace(mark.line + 1, mark.column + 1, source)
 
 
-def _at(before: str, source: str) -> SourcePlace:
-    """The place right after the text ``before``."""
+def _after(before: str, source: str) -> SourcePlace:
+    """The position right after the text ``before``."""
     lines = before.split("\n")
     return SourcePlace(len(lines), len(lines[-1]) + 1, source)
-
-
-class _Built:
-    """Nodes made into plain values; what was where goes into the tree."""
-
-    def __init__(self, tree: YamlSource, source: str, folder: Path | None) -> None:
-        self.tree, self.source, self.folder = tree, source, folder
-
-    def value(self, node: Any, where: Where) -> Any:
-        self.tree.values[where] = self.place(node)
-        if isinstance(node, yaml.SequenceNode):
-            self.require(node, "seq")
-            return [self.value(item, (*where, i)) for i, item in enumerate(node.value)]
-        if isinstance(node, yaml.MappingNode):
-            self.require(node, "map")
-            return {key: self.value(item, (*where, key)) for key, item in self.pairs(node, where)}
-        return self.scalar(node)
-
-    def pairs(self, node: Any, where: Where) -> Iterator[tuple[str, Any]]:
-        """Keys, each known to be text and to stand there once, with the nodes of their values."""
-        seen: dict[str, SourcePlace] = {}
-        for key_node, item in node.value:
-            place = self.place(key_node)
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise WorkflowError(
-                    f"{place}: a key is a word, and this is a list or mapping: mend it"
-                )
-            key = key_node.value
-            if key in seen:
-                raise WorkflowError(
-                    f"{place}: the key {key[:60]!r} stands there twice, first in line "
-                    f"{seen[key].line}: one of them would be lost, drop one"
-                )
-            seen[key] = self.tree.keys[(*where, key)] = place
-            yield key, item
-
-    def scalar(self, node: Any) -> Any:
-        text, kind = node.value, node.tag.removeprefix(_CORE)
-        if kind == "str":
-            return text if self.folder is None else SourceText(text, self.folder)
-        if kind in ("int", "float"):
-            if len(text) > MOST_DIGITS:
-                raise WorkflowError(
-                    f"{self.place(node)}: a number of {len(text)} digits: shorten it"
-                )
-            return self.number(node, int if kind == "int" else float)
-        if kind in ("bool", "null"):
-            return None if kind == "null" else text.lower() == "true"
-        raise self.tagged(node)
-
-    def number(self, node: Any, kind: type[int] | type[float]) -> int | float:
-        try:
-            return kind(node.value)
-        except ValueError:  # of an explicit tag, such as !!int x
-            raise self.tagged(node) from None
-
-    def require(self, node: Any, kind: str) -> None:
-        if node.tag != _CORE + kind:
-            raise self.tagged(node)
-
-    def tagged(self, node: Any) -> WorkflowError:
-        return WorkflowError(
-            f"{self.place(node)}: the tag {node.tag.replace(_CORE, '!!')[:60]!r} is not read here: "
-            "write the value alone"
-        )
-
-    def place(self, node: Any) -> SourcePlace:
-        return SourcePlace(node.start_mark.line + 1, node.start_mark.column + 1, self.source)

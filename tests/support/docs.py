@@ -28,6 +28,7 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.hold_out import HeldPart
 from seg_batch.config.recipe.manifest import Manifest
 from seg_batch.config.recipe.training import Network
+from seg_batch.config.validation import Duration
 from seg_batch.config.workflow import Workflow, fields, paths
 from seg_batch.config.workflow.cluster import Cluster
 from seg_batch.config.workflow.parts import InputSettings, OptionKeys, OutputSettings
@@ -62,7 +63,7 @@ _SAID = [
     (fields.RasterProduct, _words(fields.product_names("raster"))),
     (fields.VolumeProduct, _words(fields.product_names("volume"))),
     (fields.Size, "a size, like `8GiB`"),
-    (fields.Duration, "a time, like `10h`"),
+    (Duration, "a time, like `10h`"),
     (fields.TimeOfDay, "a time of day, like `06:30`"),
     (fields.PostStep, "a step, like `min_size:2mL`"),
     (postprocess.Size, "a size: voxels, or like `0.5ha`, `2mL`"),

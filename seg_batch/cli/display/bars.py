@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: one bar with blocks, tiles per second and time left."""
+"""Progress bars on standard error, one class per command."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class _TilesPerSecond(ProgressColumn):
 
 
 class _Drawn(Callback):
-    """A bar with these columns on standard error, while the block lasts; nothing when that is not a
-    terminal. ``fields``: what its columns show at first."""
+    """A bar with these columns for the time of a ``with`` block; none where standard error is no
+    terminal. ``fields``: the first values of its columns."""
 
     def __init__(self, quiet: bool, *columns: ProgressColumn, **fields: Any) -> None:
         self._quiet = quiet
@@ -61,7 +61,7 @@ class _Drawn(Callback):
 
 
 class Bar(_Drawn):
-    """Draws ``predict``."""
+    """Draws ``predict``: blocks, tiles per second, time left."""
 
     def __init__(self, quiet: bool = False) -> None:
         speed, since, left = _TilesPerSecond(), TimeElapsedColumn(), TimeRemainingColumn()
@@ -84,8 +84,8 @@ class Bar(_Drawn):
                 if self._by_block and receipt:
                     self._progress.advance(self._task, receipt["tiles"])
                 self._progress.update(self._task, blocks=self._blocks())
-            case events.WorkerTrouble("dropped", worker, why):  # not that a block is tried again
-                self._keep(f"segbatch: worker {worker} was sent away: {why}")
+            case events.WorkerTrouble("dropped", worker, reason):  # other kinds cause a retry only
+                self._keep(f"segbatch: worker {worker} was sent away: {reason}")
 
     def _planned(self, plan: events.BlocksPlanned) -> None:
         for text in plan.warnings:
@@ -102,6 +102,8 @@ class Bar(_Drawn):
 class CutBar(_Drawn):
     """Draws ``patches``: one step per pair."""
 
+    WORKING: str | None = "cutting"  # None: the description of the last step stays
+
     def __init__(self, quiet: bool = False, *columns: ProgressColumn, **fields: Any) -> None:
         count = TextColumn("{task.completed:.0f}/{task.total}")
         columns = columns or (BarColumn(), count, TimeRemainingColumn())
@@ -110,21 +112,15 @@ class CutBar(_Drawn):
     def on(self, event: events.Event) -> None:
         match event:
             case events.Stage(text):
-                self._begin(text)
+                self._progress.update(self._task, description=text)
             case events.StepsPlanned(total):
-                self._planned(total)
+                self._progress.update(self._task, description=self.WORKING, total=total)
             case events.Advanced(n, text):
                 self._progress.update(self._task, description=text, advance=n)
 
-    def _begin(self, stage: str) -> None:
-        self._progress.update(self._task, description=stage)
-
-    def _planned(self, total: int) -> None:
-        self._progress.update(self._task, description="cutting", total=total)
-
 
 class TrainBar(CutBar):
-    """Draws ``train``: step, loss, best score, speed, waiting and time left, on a terminal as a bar,
+    """Draws ``train``: step, loss, best score, speed, waiting and time left; on a terminal as a bar,
     elsewhere as a line after each validation and at least each minute."""
 
     def __init__(self, quiet: bool = False) -> None:
@@ -140,16 +136,13 @@ class TrainBar(CutBar):
                     self._keep(line)
             case events.TrainingRow():
                 self._row(event)
+            case events.Stage(text):
+                self._progress.reset(self._task, total=None, description=text, left="")
+                self._print(text)
+            case events.StepsPlanned(total):
+                self._progress.update(self._task, total=total, completed=0)
             case _:
                 super().on(event)
-
-    def _begin(self, stage: str) -> None:
-        self._progress.reset(self._task, total=None, description=stage, left="")
-        if self._plain:
-            self._print(f"segbatch: {stage}")
-
-    def _planned(self, total: int) -> None:
-        self._progress.update(self._task, total=total, completed=0)
 
     def _row(self, row: events.TrainingRow) -> None:
         pace, steps, minutes = self._pace, row.steps, row.minutes
@@ -160,19 +153,20 @@ class TrainBar(CutBar):
             self._task, description=", ".join(words), total=1.0, completed=done, left=f"{left} left"
         )
         now = time.monotonic()
-        if self._plain and (row.scores or now - self._written >= LINE_EVERY_S):
+        if row.scores or now - self._written >= LINE_EVERY_S:
             self._written = now
-            self._print(f"segbatch: {', '.join(words)}, {left} left")
+            self._print(f"{', '.join(words)}, {left} left")
 
     def _print(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        if self._plain:
+            print(f"segbatch: {text}", file=sys.stderr, flush=True)
 
 
 class TrainingPace:
-    """How fast a training goes and how long it will take, from the rows of its history.
+    """The speed of a training and the time left, from the rows of its history.
 
-    The speed is that of the last ``RECENT`` rows of this process: what was done before a kill, on
-    what may have been another machine, says nothing. Validations are part of the time.
+    The speed is that of the last ``RECENT`` rows of this process: earlier ones may be those of another
+    machine. The time of validations counts.
     """
 
     RECENT = 20
@@ -189,7 +183,7 @@ class TrainingPace:
 
     @property
     def steps_per_s(self) -> float:
-        """0 where nothing is known yet."""
+        """0 where it is unknown."""
         first, last = self._rows[0], self._rows[-1]
         steps, seconds = last.step - first.step, last.seconds - first.seconds
         if steps <= 0:
@@ -197,12 +191,12 @@ class TrainingPace:
         return steps / seconds if seconds > 0 else 0.0
 
     def done(self, steps: int, minutes: float | None) -> float:
-        """0 to 1: by steps or by time, whichever is nearer to its end."""
+        """The share done, 0 to 1, by steps or by time, whichever is nearer to its end."""
         row = self._rows[-1]
         return min(1.0, max(row.step / steps, row.seconds / (minutes * 60) if minutes else 0.0))
 
     def left_s(self, steps: int, minutes: float | None) -> float:
-        """Seconds to the nearer limit; infinite where the speed is not known and no time is set."""
+        """Seconds to the nearer limit; infinite where the speed is unknown and no time is set."""
         row, speed = self._rows[-1], self.steps_per_s
         by_steps = (steps - row.step) / speed if speed else math.inf
         by_time = minutes * 60 - row.seconds if minutes else math.inf
@@ -220,7 +214,6 @@ class TrainingPace:
 
 
 class ScoreBar(CutBar):
-    """Draws ``evaluate``: cases, of which each moves the bar as its parts are done."""
+    """Draws ``evaluate``: the parts of cases."""
 
-    def _planned(self, total: int) -> None:
-        self._progress.update(self._task, total=total)
+    WORKING = None

@@ -1,4 +1,4 @@
-"""Facts about inputs, plans, models and results, as values and as lines for a person."""
+"""Facts about inputs, plans, models and results, as JSON-ready values and as lines of text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _rows(pairs: list[tuple[str, Any]]) -> str:
 
 
 def summary(report: Report) -> str:
-    """A few lines after a run: what was found, in world units, and where it is."""
+    """The lines after a run: the product, its classes in world units, blocks and memory."""
     lines = [f"{report['output']}  ({report['status']}, {duration_told(report['seconds'])})"]
     unit = next((unit for unit in SIZE_UNITS if unit in report["classes"][0]), None)
     for row in report["classes"]:
@@ -48,14 +48,15 @@ def _post_lines(report: Report) -> list[str]:
     """One line per step after prediction."""
     lines = []
     for row in report.get("post", []):
-        objects = row["objects_changed"]
-        told = "" if objects is None else f"{with_commas(objects)} objects, "
-        lines.append(f"  {row['words']}: {told}{with_commas(row['voxels_changed'])} voxels changed")
+        number = row["objects_changed"]
+        objects = "" if number is None else f"{with_commas(number)} objects, "
+        voxels = with_commas(row["voxels_changed"])
+        lines.append(f"  {row['words']}: {objects}{voxels} voxels changed")
     return lines
 
 
 def _seam_lines(report: Report) -> list[str]:
-    """Nothing where too little was counted to say anything."""
+    """The seam index; nothing where too few voxels were counted."""
     seams = report.get("seams")
     if seams is None or seams["index"] is None:
         return []
@@ -63,14 +64,12 @@ def _seam_lines(report: Report) -> list[str]:
     error = "" if seams.get("error") is None else f" (+-{seams['error']:.2f})"
     lines = [f"  seams: x{seams['index']:.2f}{error} the label flips across tile borders{jump}"]
     if layers := report["model"].get(WHOLE_PATCH):
-        lines.append(f"  {_seeing(layers)}, which makes seams that no blending removes")
+        others = f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
+        lines.append(
+            f"  {len(layers)} layer(s) see the whole patch: {layers[0]}{others}, which makes seams that "
+            "no blending removes"
+        )
     return lines
-
-
-def _seeing(layers: list[str]) -> str:
-    """The first of the layers that the linter found, and how many more."""
-    more = f" (and {len(layers) - 1} more)" if len(layers) > 1 else ""
-    return f"{len(layers)} layer(s) see the whole patch: {layers[0]}{more}"
 
 
 def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
@@ -93,13 +92,16 @@ def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
 
 
 def plan_lines(prepared: Prepared[DraftPlan]) -> str:
-    plan, info = prepared.plan, prepared.info
-    free = disk_free_bytes(_existing(prepared))
+    """The plan of one input, as lines of a name and a value."""
+    plan, info, product = prepared.plan, prepared.info, prepared.outputs.product
+    finer = prepared.model.card.finer
+    finer_text = f"{finer} voxels for each of the input's along each axis; sizes here count those"
+    free = disk_free_bytes(next(folder for folder in product.parents if folder.exists()))
     rows = [
         ("input", f"{info.path}  ({info.kind}, {_by(plan.extent)}, {len(info.channels)} channels)"),
         ("model", f"{' + '.join(prepared.model.names)}  ({plan.rank}-D)"),
         ("engine", f"{plan.engine} in {plan.precision}: {plan.engine_why}"),
-        *_finer(prepared.model.card),
+        *([("finer", finer_text)] if finer > 1 else []),
         ("patch", f"{_by(plan.patch)}, overlap {_by(plan.overlap)}, {plan.taper} taper"),
         *_averaging(plan, len(prepared.model.names)),
         ("blocks", f"{plan.blocks} of {_by(plan.block)}, {plan.workers} worker(s)"),
@@ -112,36 +114,23 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
         ("disk", f"at most {show_bytes(plan.disk_bytes)}, {show_bytes(free)} free"),
         ("time", f"about {duration_told(plan.seconds_estimate)} (rough)"),
         *(("then", describe(step)) for step in plan.post),
-        ("output", prepared.outputs.product),
+        ("output", product),
     ]
     return _rows(rows + [("warning", w) for w in info.warnings])
 
 
-def _finer(card: ModelCard) -> list[tuple[str, str]]:
-    """Nothing where the output has the input's grid."""
-    told = f"{card.finer} voxels for each of the input's along each axis; sizes here count those"
-    return [("finer", told)] if card.finer > 1 else []
-
-
 def _averaging(plan: DraftPlan, models: int) -> list[tuple[str, str]]:
-    """Nothing where each tile is one call of one model."""
+    """The views and models that are averaged; nothing where each tile is one call of one model."""
     if plan.passes == 1:
         return []
     views = f"test-time augmentation {plan.tta}: {plan.passes // models} views, "
-    told = "" if plan.tta == "none" else views
-    told += f"{models} models, " if models > 1 else ""
-    return [("averaged", f"{told}{plan.passes} model calls per tile")]
-
-
-def _existing(prepared: Prepared[DraftPlan]) -> Any:
-    folder = prepared.outputs.product.parent
-    while not folder.exists():
-        folder = folder.parent
-    return folder
+    text = "" if plan.tta == "none" else views
+    text += f"{models} models, " if models > 1 else ""
+    return [("averaged", f"{text}{plan.passes} model calls per tile")]
 
 
 def source_facts(path: str, volume: int | None) -> dict[str, Any]:
-    """What a file is, and which installed models fit it."""
+    """Geometry, channels and warnings of a file, and which installed models fit it."""
     source = open_source(path, volume=volume)
     try:
         info = source.info
@@ -165,16 +154,14 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
 
 
 def source_lines(facts: dict[str, Any]) -> str:
+    nodata = ", ".join("none" if n is None else f"{float(n):g}" for n in facts["nodata"])
     rows = [
         ("file", f"{facts['input']}  ({facts['format']})"),
         ("kind", f"{facts['kind']}, {_by(facts['extent'])} voxels, {facts['dtype']}"),
         ("channels", f"{len(facts['channels'])}: {', '.join(facts['channels'])}"),
-        (
-            "nodata",
-            ", ".join("none" if n is None else f"{float(n):g}" for n in facts["nodata"]) or "none",
-        ),
+        ("nodata", nodata or "none"),
         *_georef_rows(facts["georef"]),
-        *((key, value) for key, value in facts["facts"].items()),
+        *facts["facts"].items(),
         *((f"model {name}", verdict) for name, verdict in facts["models"].items()),
         *(("warning", text) for text in facts["warnings"]),
     ]
@@ -204,15 +191,11 @@ def model_facts(name: str | None) -> dict[str, Any]:
 
 def _short(card: ModelCard) -> dict[str, Any]:
     return {
-        "name": card.name,
-        "kind": card.kind,
-        "rank": card.rank,
+        **{key: getattr(card, key) for key in ("name", "kind", "rank")},
         "channels": list(card.channels or ()),
         "classes": [c.name for c in card.classes],
         "patch": list(card.patch or ()),
-        "scores": card.scores,
-        "licence": card.licence,
-        "description": card.description,
+        **{key: getattr(card, key) for key in ("scores", "licence", "description")},
     }
 
 
@@ -221,18 +204,20 @@ def model_lines(facts: dict[str, Any]) -> str:
         return _card_lines(facts)
     lines = []
     for m in facts["models"]:
-        lines.append(f"{m['name']}  ({m['rank']}-D {m['kind']}, {m['licence']})")
-        lines.append(f"  {m['description']}")
-        lines.append(f"  channels  {', '.join(m['channels'])}")
-        lines.append(f"  classes   {', '.join(m['classes'])}")
+        lines += [
+            f"{m['name']}  ({m['rank']}-D {m['kind']}, {m['licence']})",
+            f"  {m['description']}",
+            f"  channels  {', '.join(m['channels'])}",
+            f"  classes   {', '.join(m['classes'])}",
+        ]
     lines.append("probe  (any input, no network): class = floor(first channel) mod 8")
     return "\n".join(lines)
 
 
 def _card_lines(card: dict[str, Any]) -> str:
-    """One card for people: tables of numbers stay in the JSON."""
+    """A card as lines of a name and a value, without its tables of numbers."""
     border, training = card["border"], card["scores"].get("training", {})
-    told = {
+    values = {
         **{k: v for k, v in card.items() if k not in ("border", "split", "scores", "compute")},
         "classes": ", ".join(f"{c['id']} {c['name']}" for c in card["classes"]),
         "architecture": {k: v for k, v in card["architecture"].items() if k != WHOLE_PATCH},
@@ -243,33 +228,33 @@ def _card_lines(card: dict[str, Any]) -> str:
         "--overlap auto": border and border["overlap"],
         "trained": training and f"{training.get('steps')} steps, {training.get('minutes')} minutes",
     }
-    rows = [(k, v) for k, v in told.items() if v not in (None, "", [], {})]
+    rows = [(k, v) for k, v in values.items() if v not in (None, "", [], {})]
     return "\n".join([_rows(rows), *score_lines(card)])
 
 
 def _seam_index(scores: dict[str, Any]) -> float | None:
-    """As measured on test regions, else on those of validation (see ``sliding_window.seams``)."""
+    """As measured on the test part, else on the validation part (see ``sliding_window.seams``)."""
     measured = (scores.get(part, {}).get("seams") for part in ("test", "validation"))
     return next((s["index"] for s in measured if s and s.get("index") is not None), None)
 
 
 def score_lines(card: dict[str, Any]) -> list[str]:
-    """What a trained bundle scored on each held-out part, with 95 % intervals where there are some."""
+    """The scores of a trained bundle on each held-out part, with 95 % intervals where it has them."""
     lines = []
     for part in ("validation", "test"):
-        if "overall" in card["scores"].get(part, {}):
-            found = card["scores"][part]
-            overall, classes = found["overall"], found["classes"]
+        scores = card["scores"].get(part, {})
+        if "overall" in scores:
+            overall, classes = scores["overall"], scores["classes"]
             lines.append(
                 f"{part}: accuracy {interval(overall['accuracy'])}, "
-                f"mean Dice {interval(overall['mean_dice'])}  ({found['measured_on']})"
+                f"mean Dice {interval(overall['mean_dice'])}  ({scores['measured_on']})"
             )
             lines += [f"  {name}: Dice {interval(row['dice'])}" for name, row in classes.items()]
     return lines
 
 
 def interval(number: dict[str, Any]) -> str:
-    """``mean [low, high]`` of a number of ``metrics.summarise``."""
+    """A number of ``metrics.summarise`` as ``mean [low, high]``."""
     if number["mean"] is None:
         return "undefined"
     if number["low"] is None:

@@ -1,6 +1,6 @@
-"""What a person sees of a run as it goes: a table on a terminal, else a line a minute.
+"""The progress of a run on standard error: a table on a terminal, else a line each minute.
 
-Both show the same tally of the events (see ``core.callbacks``). All of it goes to standard error.
+Both show the tally of the events (see ``core.callbacks``).
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Self
 
 from rich.cells import cell_len, set_cell_size
@@ -26,25 +27,26 @@ from seg_batch.core.errors import Exit
 from seg_batch.core.text import about, visible
 from seg_batch.core.units import counted_plainly, plain_s, show_bytes, show_s
 
-ROWS = 12  # inputs and workers that are shown, of each
-NAME = 16  # columns that a name needs, at least
+ROWS = 12  # the most inputs, and the most workers, that are shown
+NAME = 16  # the fewest columns of a name
 
 
 class RunTable(Callback):
-    """Draws a run. ``with RunTable(quiet) as table:`` and give it to whatever does the run.
-    ``last_line``: whether it sums up each run; else whoever does that does."""
+    """Draws a run: ``with RunTable(quiet) as table:``, the table being the callback of the run.
+    ``last_line``: whether it prints a line of counts at the end of each run."""
 
     def __init__(
         self, quiet: bool = False, console: Console | None = None, last_line: bool = True
     ) -> None:
         self._console = console or Console(stderr=True, highlight=False, markup=False)
+        self._terminal = self._console.is_terminal
         self._quiet, self._last_line = quiet, last_line
         self._guard = threading.RLock()
         self._began = time.monotonic()
         self._tally = Tally(self._began)
         self._pool = self._idle = self._halt = ""
         self._stage = "starting the workers"
-        self._again: set[str] = set()  # inputs whose warnings were told
+        self._retried: set[str] = set()  # inputs whose warnings were shown before
         self._over = threading.Event()
         self._live = Live(
             console=self._console,
@@ -52,10 +54,6 @@ class RunTable(Callback):
             refresh_per_second=4,
             transient=True,
         )
-
-    @property
-    def _terminal(self) -> bool:
-        return self._console.is_terminal
 
     def __enter__(self) -> Self:
         if not self._quiet and self._terminal:
@@ -67,7 +65,7 @@ class RunTable(Callback):
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._live.stop()
-        if self._idle and self._terminal:  # where there was a table, nothing is left of it
+        if self._idle and self._terminal:  # the table itself is gone
             self.say(self._idle)
 
     def _each_minute(self) -> None:
@@ -80,19 +78,24 @@ class RunTable(Callback):
                 self.say(text)
 
     def say(self, text: str) -> None:
-        """A line that stays, above the table."""
-        if not self._quiet:
-            print_line(self._console, f"segbatch: {text}")
+        """Print a line that stays above the table, whole on a narrow terminal too."""
+        if self._quiet:
+            return
+        line = visible(f"segbatch: {text}")
+        if self._terminal:
+            self._console.print(line, soft_wrap=True)
+        else:
+            print(line, file=self._console.file or sys.stderr, flush=True)
 
     def on(self, event: events.Event) -> None:
         with self._guard:
             self._tally.take(event, time.monotonic())
             lines = self._take(event)
-        for line in lines:  # without the guard: the console has one, and draws the table under it
+        for line in lines:  # outside the guard: the console draws the table under a lock of its own
             self.say(line)
 
     def _take(self, event: events.Event) -> list[str]:
-        """Note what is shown around the tally; returns the lines that stay."""
+        """Update what is shown around the tally; returns the lines that stay."""
         match event:
             case events.PoolOpened():
                 return self._opened(event)
@@ -100,37 +103,35 @@ class RunTable(Callback):
                 self._stage = f"surveyed {done} of {total} inputs"
             case events.RunPlanned():
                 self._stage = ""
-            case events.InputStarted(key, facts) if key not in self._again:
+            case events.InputStarted(key, facts) if key not in self._retried:
                 return [f"warning: {key}: {text}" for text in facts.get("warnings") or ()]
             case events.InputRetried(key):
-                self._again.add(key)
+                self._retried.add(key)
             case events.Stopping(why):
                 self._halt = self._stage = f"stopping: {why}"
             case events.RunEnded(status, why):
                 return self._ended(status, why)
             case events.Idle(text):
-                return self._rested(text)
+                return self._now_idle(text)
         return [line] if (line := line_of(event)) else []
 
     def _opened(self, event: events.PoolOpened) -> list[str]:
         where = f"; dashboard {event.dashboard}" if event.dashboard else ""
-        text, before = (
-            f"{counted_plainly(event.workers, 'worker')}, {event.pool}{where}",
-            self._pool,
-        )
-        self._pool, self._stage = text, "surveying the inputs"
-        return [] if text == before else [text]  # an earlier run had the same
+        text = f"{counted_plainly(event.workers, 'worker')}, {event.pool}{where}"
+        before, self._pool = self._pool, text
+        self._stage = "surveying the inputs"
+        return [] if text == before else [text]  # else an earlier run has shown it
 
     def _ended(self, status: int, why: str) -> list[str]:
         tally, self._tally = self._tally, Tally(time.monotonic())
-        tally.running.clear()  # what was broken off waits for the next run
+        tally.running.clear()  # interrupted inputs wait for the next run
         counts = tally.counts()
         self._stage = self._idle or f"{counts}; closing the workers"
         if not (self._last_line and tally.inputs):
             return []
         return [counts if status in (Exit.COMPLETE, Exit.PARTIAL) else f"{counts}; {why}"]
 
-    def _rested(self, text: str) -> list[str]:
+    def _now_idle(self, text: str) -> list[str]:
         self._tally = Tally(time.monotonic())
         before, self._idle = self._idle, text
         self._stage = f"{text}; {self._halt}" if self._halt else text
@@ -143,7 +144,7 @@ class RunTable(Callback):
 
 
 def line_of(event: events.Event) -> str:
-    """What a person should know of it; empty: nothing."""
+    """The line that an event leaves above the table; empty: none."""
     match event:
         case events.BlockEnded(block, error=error, key=key) if error is not None:
             return f"{key}: block {block} failed: {error}"
@@ -162,14 +163,6 @@ def line_of(event: events.Event) -> str:
     return ""
 
 
-def print_line(console: Console, text: str) -> None:
-    """Whole, however narrow the terminal; straight to the stream where there is no table."""
-    if console.is_terminal:
-        console.print(visible(text), soft_wrap=True)
-    else:
-        print(visible(text), file=console.file or sys.stderr, flush=True)
-
-
 def drawn(tally: Tally, now: float, stage: str, since: str) -> RenderableType:
     """The table of a tally at the time ``now``."""
     if not tally.inputs:
@@ -178,44 +171,36 @@ def drawn(tally: Tally, now: float, stage: str, since: str) -> RenderableType:
     bar = Table.grid(Column(ratio=1), Column(no_wrap=True), padding=(0, 1))
     bar.add_row(ProgressBar(total=max(1, total), completed=done, width=40), Text(tally.speed(now)))
     parts: list[RenderableType] = [Text(f"{tally.counts()}; {since}"), bar]
-    if stage and not tally.stopping:  # of that the bar tells, and the line above the table
+    if stage and not tally.stopping:  # the bar shows that, and the line above the table
         parts.append(Text(visible(stage)))
     if tally.running:
-        parts.append(_inputs(tally, now))
+        rows = [
+            (tally.short(key), f"{item.ended}/{item.blocks}", item.stage, show_s(now - item.since))
+            for key, item in tally.running.items()
+        ]
+        parts.append(_table(("input", "blocks", "stage", "for"), rows))
     if tally.workers:
-        parts.append(_workers(tally, now))
+        rows = [
+            (name, show_bytes(w["rss"]), f"{w['tiles']}", f"{show_s(now - w['seen'])} ago")
+            for name, w in sorted(tally.workers.items())
+        ]
+        parts.append(_table(("worker", "memory, at most", "tiles", "heard of"), rows))
     return Group(*parts)
 
 
-def _inputs(tally: Tally, now: float) -> Table:
-    table = _table("input", "blocks", "stage", "for")
-    for key, one in list(tally.running.items())[:ROWS]:
-        blocks = f"{one.ended}/{one.blocks}"
-        table.add_row(_Name(tally.short(key)), blocks, one.stage, show_s(now - one.since))
-    if len(tally.running) > ROWS:
-        table.add_row(f"and {len(tally.running) - ROWS} more")
+def _table(titles: Sequence[str], rows: list[tuple[str, str, str, str]]) -> Table:
+    """The first ``ROWS`` rows. Only names give way where the terminal is narrow."""
+    columns = [Column(title, no_wrap=i > 0) for i, title in enumerate(titles)]
+    table = Table(*columns, box=None, pad_edge=False)
+    for name, *cells in rows[:ROWS]:
+        table.add_row(_Name(name), *cells)
+    if len(rows) > ROWS:
+        table.add_row(f"and {len(rows) - ROWS} more")
     return table
-
-
-def _workers(tally: Tally, now: float) -> Table:
-    table = _table("worker", "memory, at most", "tiles", "heard of")
-    named = sorted(tally.workers.items())
-    for name, one in named[:ROWS]:
-        heard = f"{show_s(now - one['seen'])} ago"
-        table.add_row(_Name(name), show_bytes(one["rss"]), f"{one['tiles']}", heard)
-    if len(named) > ROWS:
-        table.add_row(f"and {len(named) - ROWS} more")
-    return table
-
-
-def _table(name: str, *others: str) -> Table:
-    """Only names give way where the terminal is narrow."""
-    columns = [Column(name), *(Column(other, no_wrap=True) for other in others)]
-    return Table(*columns, box=None, pad_edge=False)
 
 
 class _Name:
-    """A name as it may be shown, cut at its front: what tells files apart stands at the end."""
+    """A printable name, cut at its front: names of files differ at the end."""
 
     def __init__(self, name: str) -> None:
         self._name = visible(name)

@@ -1,4 +1,4 @@
-"""What is known of a run from its events: how much is done, how fast, how long it will take."""
+"""The state of a run, summed up from its events: what is done, the speed, the time left."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 from seg_batch.core import events
 from seg_batch.core.units import show_s
 
-GONE = ("lost", "dropped")  # what may befall a worker
-RECENT_S = 300.0  # the speed is that of the last five minutes
+GONE = ("lost", "dropped")  # kinds of trouble that end a worker
+RECENT_S = 300.0  # the time over which the speed is measured
 
 
 @dataclass
 class Running:
-    """An input in hand: its blocks and tiles, how many of them have ended, and what is done now."""
+    """An input in work: its blocks and tiles, its ``ended`` blocks, its ``counted`` tiles, its stage."""
 
     blocks: int
     tiles: int
@@ -38,7 +38,7 @@ class Running:
 
 @dataclass
 class Tally:
-    """``tiles`` and ``blocks``: [done, total]; ``folder``: above all inputs that were in hand."""
+    """``tiles`` and ``blocks``: [done, total]; ``folder``: the common parent of all inputs begun."""
 
     began: float
     inputs: int = 0
@@ -52,11 +52,11 @@ class Tally:
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
     folder: str | None = None
     stopping: bool = False
-    first: float | None = None  # when the first input was begun
+    first: float | None = None  # when the first input began
     _pace: deque[tuple[float, int]] = field(default_factory=deque)
 
     def take(self, event: events.Event, now: float) -> None:
-        """Count what an event tells; what it tells of an input that is not in hand says nothing."""
+        """Count an event; those of an input that is not in work are ignored."""
         item = self.running.get(getattr(event, "key", ""))
         match event:
             case events.RunPlanned(inputs, done, refused, blocks, tiles):
@@ -67,7 +67,7 @@ class Tally:
             case events.Stage(text) if item:
                 item.stage = text
             case events.InputResumed(_, blocks) if item:
-                self._ended(item, blocks)  # no work of this run, so it says nothing of its speed
+                self._ended(item, blocks)  # done by an earlier run, so no part of the speed
             case events.BlockEnded(receipt=receipt) if item:
                 self._block(item, receipt, now)
             case events.InputDone(key, result):
@@ -75,13 +75,13 @@ class Tally:
             case events.InputFailed(key, _, status):
                 self._failed(key, status)
             case events.InputRetried(key) | events.InputWithdrawn(key):
-                self._back(key)
+                self._requeued(key)
             case events.WorkerTrouble(kind, worker) if kind in GONE:
                 self.workers.pop(worker, None)
         self.stopping |= isinstance(event, events.Stopping)
 
     def _started(self, key: str, facts: Mapping[str, Any], now: float) -> None:
-        """A small one is handed out: which worker begins it when is not told."""
+        """An input of one block is handed out: no event says when a worker begins it."""
         self.first = now if self.first is None else self.first
         blocks = facts.get("blocks") or 1
         stage = "handed out" if blocks == 1 else "opening"
@@ -102,19 +102,19 @@ class Tally:
             self.blocks[0] += item.blocks_left
             self.tiles[0] += item.tiles_left
             self._predicted(item.tiles_left, now)
-            if item.blocks == 1:  # else the blocks told of their workers
+            if item.blocks == 1:  # else the events of its blocks named the workers
                 self.seen(result.get("worker"), result["peak_rss_bytes"], item.tiles, now)
 
     def _failed(self, key: str, status: int) -> None:
-        """What was thought to be ahead of it falls away."""
+        """The blocks and tiles that were left no longer count."""
         self.refused += status == 2
         self.failed += status != 2
         if item := self.running.pop(key, None):
             self.blocks[1] -= item.blocks_left
             self.tiles[1] -= item.tiles_left
 
-    def _back(self, key: str) -> None:
-        """It goes back to those that wait, with all that it still needs."""
+    def _requeued(self, key: str) -> None:
+        """The input waits again, with all of its blocks."""
         if item := self.running.pop(key, None):
             self.blocks[0] -= min(item.blocks, item.ended)
             self.tiles[0] -= item.counted
@@ -126,7 +126,8 @@ class Tally:
             known["tiles"] += tiles
 
     def _ended(self, item: Running, blocks: int) -> int:
-        """Returns their tiles: an equal share each, since several blocks predict those on borders."""
+        """Count blocks as done; returns their tiles: an equal share each, since tiles on borders are
+        predicted by several blocks."""
         item.ended += blocks
         share = round(item.tiles * min(1.0, item.ended / item.blocks)) - item.counted
         item.counted += share
@@ -140,13 +141,13 @@ class Tally:
             self._pace.popleft()
 
     def per_s(self, now: float) -> float:
-        """Tiles per second of the last five minutes; 0 where nothing is known yet."""
+        """Tiles per second of the last five minutes; 0 where no tile is counted yet."""
         span = min(RECENT_S, now - (self.began if self.first is None else self.first))
         recent = sum(n for t, n in self._pace if now - t <= RECENT_S)
         return recent / span if span > 0 else 0.0
 
     def left_s(self, now: float) -> float:
-        """Seconds; infinite where the speed is not known."""
+        """Seconds left; infinite where the speed is unknown."""
         left, speed = self.tiles[1] - self.tiles[0], self.per_s(now)
         return max(0.0, left / speed) if speed else (0.0 if left <= 0 else math.inf)
 
@@ -156,10 +157,10 @@ class Tally:
         return max(0, self.inputs - ended - len(self.running))
 
     def counts(self) -> str:
-        words = [f"{self.done} of {self.inputs} inputs done"]
         kinds = ("partial", "failed", "refused", "waiting")
-        named = {name: getattr(self, name) for name in kinds} | {"in hand": len(self.running)}
-        return ", ".join([*words, *(f"{n} {name}" for name, n in named.items() if n)])
+        counts = {name: getattr(self, name) for name in kinds} | {"in hand": len(self.running)}
+        others = [f"{n} {name}" for name, n in counts.items() if n]
+        return ", ".join([f"{self.done} of {self.inputs} inputs done", *others])
 
     def speed(self, now: float) -> str:
         blocks = f"{self.blocks[0]}/{self.blocks[1]} blocks"
@@ -170,7 +171,7 @@ class Tally:
         return blocks
 
     def short(self, key: str) -> str:
-        """An input's path without the folder that all have in common."""
+        """An input's path without the common folder."""
         return key.removeprefix(os.path.join(self.folder or "", ""))
 
 

@@ -1,19 +1,19 @@
-"""How training samples are drawn and varied."""
+"""How training samples are drawn and augmented."""
 
 from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from seg_batch.config.recipe.card_draft import Frozen
+from seg_batch.config.validation import Frozen
 
 
 class Sampling(Frozen):
-    """Which patches a step sees.
+    """How samples are drawn.
 
-    ``balance``: share of the samples that take the classes that occur in turn, and then a crop that
-    has a voxel of it. ``foreground``: share of the samples whose crop has a voxel of any class but
-    the background. The rest goes evenly through all patches. ``min_valid``: a patch with a smaller
-    share of labelled voxels is never drawn.
+    ``balance``: share of the samples that are class-balanced: the classes that occur take turns, and the
+    crop has a voxel of the class. ``foreground``: share of the samples whose crop has a voxel of any class
+    but the background. The other samples go evenly through all patches. ``min_valid``: a patch with a
+    smaller share of labelled voxels is never drawn.
     """
 
     balance: float = Field(default=0.5, ge=0, le=1)
@@ -21,7 +21,7 @@ class Sampling(Frozen):
     min_valid: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _is_a_share(self) -> Sampling:
+    def _sum_is_a_share(self) -> Sampling:
         if self.balance + self.foreground > 1 + 1e-9:
             raise ValueError(
                 f"balance {self.balance} and foreground {self.foreground} are shares of the same "
@@ -31,19 +31,19 @@ class Sampling(Frozen):
 
 
 class Augment(Frozen):
-    """How patches are varied, all in normalised units; zeros and empty switch a step off.
+    """Augmentation, in normalised units; a step with zero or an empty value is off.
 
-    In space, image and label together: ``flip``: spatial axes that may be mirrored.
-    ``quarter_turns``: two spatial axes of equal patch side. ``rotate_degrees`` (at most, in each
-    plane), ``scale`` (0.1: 0.9 to 1.1) and ``elastic`` (standard deviation in voxels of a smooth
-    displacement with a correlation length of ``elastic_smooth`` voxels) warp a share ``warped``
-    of the patches; beyond a fifth of ``elastic_smooth`` ``elastic`` begins to fold what it moves.
-    ``crop_shift``: voxels by which a crop may leave its tile, mirrored there.
+    Spatial, image and label together: ``flip``: axes that may be mirrored. ``quarter_turns``: two
+    axes of equal patch side. ``rotate_degrees`` (at most, in each plane), ``scale`` (0.1: 0.9 to
+    1.1) and ``elastic`` (standard deviation in voxels of a smooth displacement with a correlation length of
+    ``elastic_smooth`` voxels) warp a share ``warped`` of the patches. An ``elastic`` above a fifth of
+    ``elastic_smooth`` folds the image. ``crop_shift``: voxels by which a crop may leave its tile; the image
+    is mirrored there.
 
-    In value, the image only: ``gain`` (contrast) and ``shift`` (brightness) are standard deviations,
-    ``noise`` the largest one of white noise, ``gamma`` the largest change of the exponent, ``blur``
-    the largest sigma in voxels, ``low_resolution`` the largest factor of a coarser grid (1: none);
-    these last three are taken in 3 of 10 samples. ``drop_band``: probability that one channel is
+    Intensity, the image only: ``gain`` (contrast) and ``shift`` (brightness) are standard deviations,
+    ``noise`` is the largest one of white noise, ``gamma`` the largest change of the exponent, ``blur``
+    the largest sigma in voxels, ``low_resolution`` the largest factor of a coarser grid (1: none).
+    These last three are applied to 3 of 10 samples. ``drop_band``: probability that one channel is
     set to its mean. ``cutmix``: probability that a box is replaced by that of another sample,
     labels too (Yun et al., ICCV 2019).
     """

@@ -1,4 +1,4 @@
-"""What is to be learnt and how it is cut: the card of the bundle to be, and the dataset's tiles."""
+"""The card of the bundle that a training will make, and the tiles of its dataset."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from seg_batch.config.card import ClassInfo, Frozen, ModelCard, Normalisation, SkipRule
+from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
+from seg_batch.config.validation import Frozen
 from seg_batch.core.normalise import Normaliser
 
 
 class CardTemplate(Frozen):
-    """The card of the bundle to be: all but what only the training can tell.
+    """A card without what only the training measures.
 
     ``normalisation``: ``card`` measures mean and std over the training part of all images,
-    ``source`` over each image by itself, ``identity`` leaves physical values as they are.
-    ``background``: id of the class that mean scores and Dice losses leave out, if there is one.
+    ``source`` over each image by itself, ``identity`` leaves physical values unchanged.
+    ``background``: id of the class that mean scores and Dice losses leave out; None: no class.
     """
 
     name: str
@@ -37,14 +38,14 @@ class CardTemplate(Frozen):
     training_data: str = ""
 
     def card(self, numbers: Normaliser | None = None, **measured: Any) -> ModelCard:
-        """The card with the normaliser's numbers (kind ``card``) and whatever was measured."""
+        """The card with the numbers of the normaliser (kind ``card``; None: placeholders) and the
+        fields in ``measured``."""
         rule = Normalisation(kind=self.normalisation)
         if self.normalisation == "card":
-            filler = (1.0,) * len(self.channels)
-            mean, std = (numbers.mean, numbers.std) if numbers else (filler, filler)
+            ones = (1.0,) * len(self.channels)
+            mean, std = (numbers.mean, numbers.std) if numbers else (ones, ones)
             rule = Normalisation(kind="card", mean=mean, std=std)
-        drafted = {name: getattr(self, name) for name in type(self).model_fields}
-        return ModelCard(**{**drafted, "normalisation": rule, **measured})
+        return ModelCard(**{**dict(self), "normalisation": rule, **measured})
 
     @model_validator(mode="after")
     def _makes_a_card(self) -> CardTemplate:
@@ -60,8 +61,8 @@ class CardTemplate(Frozen):
 
 
 class Cut(Frozen):
-    """The tiles of the dataset. They may be larger than what the model is trained on, so that
-    each step crops at another place. ``ignore``: label values that are no class, besides nodata."""
+    """The tiles of the dataset, in voxels. Where they are larger than the training crops, each step
+    crops at another place. ``ignore``: label values that are no class, besides nodata."""
 
     patch: tuple[int, ...]
     overlap: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What training never sees: whole cases, boxes of scenes, or the folds of a cross-validation."""
+"""The held-out data: whole cases, boxes in them, or the folds of a cross-validation."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from itertools import combinations
 
 from pydantic import Field, model_validator
 
-from seg_batch.config.recipe.card_draft import Frozen
+from seg_batch.config.validation import Frozen
 from seg_batch.core.geometry import Box, Shape
 
 PARTS = ("training", "validation", "test")
 
 
 class HeldPart(Frozen):
-    """What is held out: whole cases, by name or every n-th from ``first`` in sorted order; or
+    """One held-out part: whole cases, by name or every n-th from ``first`` in sorted order; or
     boxes ``[start, stop]`` in voxels, in every case."""
 
     cases: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class HeldPart(Frozen):
 
     @property
     def asked(self) -> bool:
-        """Whether anything is to be held out at all."""
+        """Whether the part holds anything."""
         return bool(self.cases or self.every or self.boxes)
 
     def has_case(self, case: str, index: int) -> bool:
@@ -34,14 +34,14 @@ class HeldPart(Frozen):
 
     def boxes_in(self, extent: Shape) -> list[Box]:
         """The boxes, clipped to the extent; those outside it are left out."""
-        found = [Box(*pair).intersection(Box.whole(extent)) for pair in self.boxes]
-        return [box for box in found if box.size]
+        clipped = [Box(*pair).intersection(Box.whole(extent)) for pair in self.boxes]
+        return [box for box in clipped if box.size]
 
 
 class Folds(Frozen):
-    """One fold of a cross-validation: fold ``fold`` of ``count`` tests, the next one validates, the
-    others train. Units are whole cases, or, with ``block``, the blocks of that shape (voxels) of
-    every case; ``seed`` shuffles them."""
+    """One fold of a cross-validation: fold ``fold`` of ``count`` is the test part, the next one the
+    validation part, the others the training part. Units are whole cases, or, with ``block``, the blocks of
+    that shape (voxels) of every case; ``seed`` shuffles them."""
 
     count: int = Field(ge=3)
     fold: int = Field(default=0, ge=0)
@@ -50,17 +50,14 @@ class Folds(Frozen):
 
     def parts(self, units: Iterable[str]) -> dict[str, str]:
         """The part of every unit, by name. Folds differ in size by one unit at most, and a unit is in
-        the test part of exactly one fold. A digest shuffles: the same on every machine and version.
-        """
-        order = sorted(units, key=self._place)
+        the test part of exactly one fold. The order is that of SHA-256 digests, so it is the same on every
+        machine and version."""
+        order = sorted(units, key=lambda u: hashlib.sha256(f"{self.seed}\0{u}".encode()).digest())
         role = {self.fold: "test", (self.fold + 1) % self.count: "validation"}
         return {unit: role.get(i % self.count, "training") for i, unit in enumerate(order)}
 
-    def _place(self, unit: str) -> bytes:
-        return hashlib.sha256(f"{self.seed}\0{unit}".encode()).digest()
-
     @model_validator(mode="after")
-    def _exists(self) -> Folds:
+    def _is_possible(self) -> Folds:
         if self.fold >= self.count:
             raise ValueError(f"there is no fold {self.fold} of {self.count}, they count from 0")
         if self.block is not None and min(self.block, default=0) < 1:
@@ -69,11 +66,11 @@ class Folds(Frozen):
 
 
 class HoldOut(Frozen):
-    """What training never sees: ``validation`` chooses the checkpoint, ``test`` is scored once.
+    """The held-out parts: ``validation`` selects the checkpoint, ``test`` is scored once.
 
-    ``gap``: voxels between a held-out box and any training tile, per axis (one number stands for
-    all); None: the card's patch, so that what was held out is no neighbour of what was seen.
-    ``folds`` instead of the two parts.
+    ``gap``: voxels between a held-out box and any training tile, per axis (one number: for all axes);
+    None: the card's patch, so that held-out voxels are no neighbours of training voxels.
+    ``folds``: replaces the two parts.
     """
 
     validation: HeldPart = HeldPart()
@@ -83,18 +80,17 @@ class HoldOut(Frozen):
 
     def part_of(self, case: str, index: int) -> str | None:
         """``test`` or ``validation`` for a case that is held out whole, else None."""
-        for name in ("test", "validation"):
-            if getattr(self, name).has_case(case, index):
-                return name
-        return None
+        if self.test.has_case(case, index):
+            return "test"
+        return "validation" if self.validation.has_case(case, index) else None
 
     def boxes_in(self, extent: Shape) -> list[tuple[str, Box]]:
-        parts = ("validation", "test")
-        return [(name, box) for name in parts for box in getattr(self, name).boxes_in(extent)]
+        """The boxes with the part of each, clipped to the extent."""
+        return [(name, box) for name in PARTS[1:] for box in getattr(self, name).boxes_in(extent)]
 
     @model_validator(mode="before")
     @classmethod
-    def _one_number_for_all_axes(cls, data: object) -> object:
+    def _gap_as_tuple(cls, data: object) -> object:
         if isinstance(data, dict) and isinstance(data.get("gap"), int):
             data = {**data, "gap": (data["gap"],)}
         return data
@@ -103,10 +99,10 @@ class HoldOut(Frozen):
     def _apart(self) -> HoldOut:
         if both := sorted({*self.validation.cases} & {*self.test.cases}):
             raise ValueError(f"case {both[0]} is held out for validation and for test")
-        named = [(name, box) for name in PARTS[1:] for box in getattr(self, name).boxes]
-        for (one, a), (other, b) in combinations(named, 2):
+        boxes = [(name, box) for name in PARTS[1:] for box in getattr(self, name).boxes]
+        for (part, a), (other, b) in combinations(boxes, 2):
             if Box(*a).touches(Box(*b)):
-                raise ValueError(f"{one} box {a} touches {other} box {b}")
+                raise ValueError(f"{part} box {a} touches {other} box {b}")
         if any(n < 0 for n in self.gap or ()):
             raise ValueError(f"a gap of {self.gap} voxels is less than none")
         if self.folds and (self.validation.asked or self.test.asked):

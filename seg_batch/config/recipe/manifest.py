@@ -1,4 +1,4 @@
-"""The list of what to learn from: pairs of image and label, in a YAML or CSV file.
+"""A manifest: the pairs of image and label to learn from, in a YAML or CSV file.
 
 ::
 
@@ -6,8 +6,8 @@
       - {id: zion, image: [red.tif, nir.tif], label: cover.tif, split: training}
     channels: [red, near infrared]     # optional, and so are classes, kind and ignore
 
-A CSV has the columns image, label and, if wanted, id (or case) and split; several files that are
-stacked as channels are joined by ``|``. Paths are relative to the manifest.
+A CSV has the columns image and label, and optionally id (or case) and split. Files to be stacked as
+channels are joined by ``|``. Paths are relative to the manifest.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ import io
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from seg_batch.config.card import ClassInfo
-from seg_batch.config.recipe.card_draft import Frozen
-from seg_batch.config.recipe.reading import nearest_key
 from seg_batch.config.recipe.recipe import Recipe
+from seg_batch.config.validation import Frozen, first_problem
 from seg_batch.config.yaml_source import parse_tree, text_of
 from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import split
@@ -42,20 +41,20 @@ class ManifestCase(Frozen):
 
     @field_validator("image", mode="before")
     @classmethod
-    def _one_or_several(cls, value: object) -> object:
+    def _as_tuple(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
     @field_validator("image")
     @classmethod
-    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _no_empty_path(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(value):
             raise ValueError("an image path is empty")
         return value
 
 
 class Manifest(Frozen):
-    """All cases. ``classes``, ``channels`` and ``kind`` must be those of the recipe where they are
-    given; ``ignore`` adds label values that are no class."""
+    """All cases. ``classes``, ``channels`` and ``kind``, where given, must equal those of the recipe;
+    ``ignore`` adds label values that are no class."""
 
     cases: tuple[ManifestCase, ...] = Field(min_length=1)
     classes: tuple[ClassInfo, ...] | None = None
@@ -64,7 +63,7 @@ class Manifest(Frozen):
     ignore: tuple[int, ...] = ()
 
     @model_validator(mode="after")
-    def _no_case_twice(self) -> Manifest:
+    def _unique_ids(self) -> Manifest:
         seen: set[str] = set()
         for entry in self.cases:
             if entry.id in seen:
@@ -73,7 +72,7 @@ class Manifest(Frozen):
         return self
 
     def agreed(self, recipe: Recipe, where: str) -> Recipe:
-        """The recipe with this manifest's ignore values; InputError where they contradict."""
+        """The recipe with this manifest's ignore values; InputError where the two contradict."""
         for name in ("classes", "channels", "kind"):
             mine, theirs = getattr(self, name), getattr(recipe.card, name)
             if mine is not None and mine != theirs:
@@ -94,15 +93,22 @@ def _shown(value: Any) -> str:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest in a file, its paths made relative to the working folder, as InputError in one
-    line where it is none; no image is opened."""
+    """The manifest in a file, its paths relative to the working folder; InputError in one line where
+    it holds none. No image is opened."""
     text = text_of(path, MOST_BYTES)
-    plain = _from_csv(text, path) if path.suffix.lower() == ".csv" else _from_yaml(text, path)
+    if path.suffix.lower() == ".csv":
+        plain = _from_csv(text, path)
+    else:
+        plain = parse_tree(text, str(path)).plain
+        if not isinstance(plain, dict):
+            raise InputError(f"{path} is no manifest: give a list of cases under the key cases")
     try:
-        found = Manifest.model_validate(plain)
+        manifest = Manifest.model_validate(plain)
     except ValidationError as error:
-        raise InputError(_complaint(path, error)) from None
-    return found.model_copy(update={"cases": tuple(_placed(e, path) for e in found.cases)})
+        problem = first_problem(error, "cases", Manifest)
+        raise InputError(f"{path}: {problem}; mend the manifest") from None
+    cases = tuple(_relative_to(path.parent, entry) for entry in manifest.cases)
+    return manifest.model_copy(update={"cases": cases})
 
 
 def stem(name: str) -> str:
@@ -110,16 +116,9 @@ def stem(name: str) -> str:
     return split(Path(name).name)[0]
 
 
-def _placed(entry: ManifestCase, path: Path) -> ManifestCase:
-    image = tuple(str(path.parent / name) for name in entry.image)
-    return entry.model_copy(update={"image": image, "label": str(path.parent / entry.label)})
-
-
-def _from_yaml(text: str, path: Path) -> Any:
-    value = parse_tree(text, str(path)).plain
-    if not isinstance(value, dict):
-        raise InputError(f"{path} is no manifest: give a list of cases under the key cases")
-    return value
+def _relative_to(folder: Path, entry: ManifestCase) -> ManifestCase:
+    image = tuple(str(folder / name) for name in entry.image)
+    return entry.model_copy(update={"image": image, "label": str(folder / entry.label)})
 
 
 def _from_csv(text: str, path: Path) -> dict[str, Any]:
@@ -148,15 +147,3 @@ def _row(row: dict[str, Any], where: str) -> dict[str, Any]:
         "label": label,
         "split": row.get("split") or None,
     }
-
-
-def _complaint(path: Path, error: ValidationError) -> str:
-    """The first fault in one line: where, what, and the nearest name of a misspelt key."""
-    first = error.errors()[0]
-    where, hint = first["loc"], ""
-    if first["type"] == "extra_forbidden":
-        inners: dict[str, type[BaseModel]] = {"cases": ManifestCase, "classes": ClassInfo}
-        inner = inners.get(str(where[0])) if len(where) > 2 else None
-        hint = nearest_key(inner, where[2:]) if inner else nearest_key(Manifest, where)
-    field = ".".join(map(str, where)) or "cases"
-    return f"{path}: {field}: {first['msg']}{hint}; mend the manifest"

@@ -1,4 +1,4 @@
-"""Recipes as text: YAML or JSON in, one line of complaint where it is not a recipe."""
+"""Recipes as text: read from YAML or JSON, and written as YAML."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from seg_batch.config.overrides import parse_setting
 from seg_batch.config.recipe.recipe import Recipe
+from seg_batch.config.validation import first_problem
 from seg_batch.config.yaml_source import YamlDumper, parse_tree, text_of
 from seg_batch.core.errors import InputError
-from seg_batch.core.text import nearest
 
 type Plain = dict[str, Any]
 
 
 def parse_recipe(text: str, where: str) -> Recipe:
-    """The recipe in ``text``; InputError in one line when it is not one."""
-    return recipe_of(parse_plain(text, where), where)
+    """The recipe in ``text``; InputError in one line where it holds none."""
+    return recipe_of(_parse_plain(text, where), where)
 
 
 def read_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
@@ -28,11 +29,11 @@ def read_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
 
 
 def read_plain(path: Path) -> Plain:
-    """The mapping in a YAML or JSON file, not yet checked."""
-    return parse_plain(text_of(path), str(path))
+    """The mapping in a YAML or JSON file, unchecked."""
+    return _parse_plain(text_of(path), str(path))
 
 
-def parse_plain(text: str, where: str) -> Plain:
+def _parse_plain(text: str, where: str) -> Plain:
     value = parse_tree(text, where).plain
     if not isinstance(value, dict):
         raise InputError(f"{where} holds no keys and values: give a file like those in workflows/")
@@ -46,13 +47,11 @@ def as_yaml(recipe: Recipe) -> str:
 
 
 def with_settings(plain: Plain, settings: Iterable[str]) -> Plain:
-    """``plain`` with each ``a.b=value`` put in; values are read as YAML."""
+    """``plain`` with each ``a.b=value`` put in. A mapping is merged into the one that is there."""
     for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not all(key.split(".")):
-            raise InputError(f"--set {setting!r} is no setting: write it as part.key=value")
-        value = parse_tree(text, f"--set {key}").plain
-        for name in reversed(key.split(".")):
+        path, tree, _ = parse_setting(setting)
+        value = tree.plain
+        for name in reversed(path):
             value = {name: value}
         plain = merged(plain, value)
     return plain
@@ -68,22 +67,9 @@ def merged(base: Plain, over: Plain) -> Plain:
 
 
 def recipe_of(plain: Mapping[str, Any], where: str) -> Recipe:
-    """The checked recipe; InputError names the key, and the nearest one that exists."""
+    """The checked recipe; InputError names the wrong key, and the nearest one that exists."""
     try:
         return Recipe.model_validate(plain)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "recipe"
-        hint = nearest_key(Recipe, first["loc"]) if first["type"] == "extra_forbidden" else ""
-        raise InputError(f"{where}: {field}: {first['msg']}{hint}; mend the recipe") from None
-
-
-def nearest_key(model: type[BaseModel], where: tuple[int | str, ...]) -> str:
-    """``"; did you mean x?"`` for a key that does not exist; nothing where it is inside no model."""
-    *path, name = where
-    for step in path:
-        kind = model.model_fields[str(step)].annotation if step in model.model_fields else None
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-            return ""
-        model = kind
-    return f"; {nearest(name, model.model_fields)}"
+        problem = first_problem(error, "recipe", Recipe)
+        raise InputError(f"{where}: {problem}; mend the recipe") from None

@@ -1,7 +1,6 @@
-"""What a training is made of, in one YAML file: the card to be, the cut, the hold-out, the fit.
+"""The recipe of a training, in one YAML file: card, tiles, hold-out, network, loss, optimiser and run.
 
-Frozen pydantic values; unknown keys are refused. A recipe is stored with the patch dataset made
-by it, so that ``train`` needs nothing else.
+A recipe is stored with the patch dataset made by it, so that ``train`` needs nothing else.
 """
 
 from __future__ import annotations
@@ -11,14 +10,15 @@ from typing import Any
 from pydantic import model_validator
 
 from seg_batch.config.recipe.augmentation import Augment, Sampling
-from seg_batch.config.recipe.card_draft import CardTemplate, Cut, Frozen
+from seg_batch.config.recipe.card_draft import CardTemplate, Cut
 from seg_batch.config.recipe.hold_out import HoldOut
 from seg_batch.config.recipe.training import FitSettings, Loss, Network, Optimiser, Schedule
+from seg_batch.config.validation import Frozen
 from seg_batch.core.geometry import Shape
 
 
 class Recipe(Frozen):
-    """Everything ``patches`` and ``train`` need to know."""
+    """Everything that ``patches`` and ``train`` need; unknown keys are refused."""
 
     card: CardTemplate
     cut: Cut
@@ -33,15 +33,13 @@ class Recipe(Frozen):
 
     @property
     def fit_patch(self) -> Shape:
-        """What one training crop covers, in voxels."""
+        """The sides of a training crop, in voxels."""
         return self.fit.patch or self.card.patch
 
     @property
     def background(self) -> int | None:
-        """Index of the class that scores leave out of their means; None where every class counts."""
-        return next(
-            (k for k, c in enumerate(self.card.classes) if c.id == self.card.background), None
-        )
+        """Index of the class that mean scores leave out; None where every class counts."""
+        return self.card.card().background_index
 
     def changed(self, **parts: dict[str, Any]) -> Recipe:
         """The recipe with some values of some parts replaced: ``changed(fit={"steps": 10})``."""
@@ -61,10 +59,6 @@ class Recipe(Frozen):
             raise ValueError(f"flip and quarter_turns name axes 0 to {rank - 1}")
         if turns and self.fit_patch[turns[0]] != self.fit_patch[turns[1]]:
             raise ValueError("quarter_turns need two axes of equal fit patch side")
-        return self
-
-    @model_validator(mode="after")
-    def _background_is_first(self) -> Recipe:
         if self.background not in (None, 0):
             raise ValueError(
                 "the background has to be the first of the classes: losses skip that one"
@@ -72,7 +66,7 @@ class Recipe(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _boxes_are_regions(self) -> Recipe:
+    def _check_boxes(self) -> Recipe:
         axes = {"raster": 2, "volume": 3}[self.card.kind]
         for start, stop in (*self.hold_out.validation.boxes, *self.hold_out.test.boxes):
             if not len(start) == len(stop) == axes or any(map(int.__ge__, start, stop)):

@@ -1,4 +1,4 @@
-"""What is fitted, to which loss, with which steps."""
+"""The network, the loss, the optimiser and the run of a training."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from seg_batch.config.recipe.card_draft import Frozen
+from seg_batch.config.validation import Frozen
 
 
 class Network(Frozen):
-    """``arch``: a name of ``networks.registry``. ``filters`` from the full resolution downwards. ``options``: what
-    else the configuration of that network takes, such as ``backbone``."""
+    """``arch``: a name of ``networks.registry``. ``filters``: channels per level, full resolution first.
+    ``options``: further fields of the configuration of that network, such as ``backbone``."""
 
     arch: str = "anunet"
     filters: tuple[int, ...] = (16, 32, 64, 128)
@@ -19,10 +19,11 @@ class Network(Frozen):
 
 
 class Loss(Frozen):
-    """A weighted sum. ``terms``: ``{"name": ..., "weight": ..., ...}``, see ``nn.losses``; a term with
-    ``"class_weights": "inverse"`` weighs classes by inverse frequency in the training part to the
-    ``power``, no class more than ``clip`` times the commonest. ``heads``: weights of a deeply supervised network's
-    heads, shallowest first (equal if None)."""
+    """A weighted sum of ``terms``, each ``{"name": ..., "weight": ..., ...}``; see ``nn.losses``.
+
+    A term with ``"class_weights": "inverse"`` weighs each class by its inverse frequency in the training
+    part to the ``power``, and by at most ``clip`` times the weight of the commonest class. ``heads``: weights
+    of the heads of a network with deep supervision, shallowest first; None: equal."""
 
     terms: tuple[dict[str, Any], ...] = ({"name": "dice"}, {"name": "cross_entropy"})
     heads: tuple[float, ...] | None = None
@@ -31,10 +32,10 @@ class Loss(Frozen):
 
 
 class Optimiser(Frozen):
-    """``accumulate``: batches whose gradients are averaged for one step. ``ema``: weight of the past
-    in the running average of the weights, which is what is validated and kept (0: off).
-    ``encoder_rate``: learning rate of the encoder, as a part of that of the rest.
-    ``frozen_epochs``: epochs at the start in which the encoder stays as it is."""
+    """``accumulate``: batches whose gradients are averaged for one step. ``ema``: decay of the
+    exponential moving average of the weights, which is validated and kept (0: off).
+    ``encoder_rate``: learning rate of the encoder, as a share of that of the other layers.
+    ``frozen_epochs``: epochs at the start in which the encoder is frozen."""
 
     name: Literal["adamw", "adam", "sgd", "lion", "rmsprop", "nadam"] = "adamw"
     learning_rate: float = Field(default=2e-3, gt=0)
@@ -49,9 +50,9 @@ class Optimiser(Frozen):
 
 
 class Schedule(Frozen):
-    """The learning rate over the run: a linear ``warmup`` (share of the run), then down to ``floor``
-    (share of the peak) along a half cosine, a polynomial of ``power``, or, for ``plateau``, by
-    ``factor`` whenever ``patience`` validations brought nothing better."""
+    """The learning rate over the run: a linear ``warmup`` (share of the run), then a decay to ``floor``
+    (share of the peak) along a half cosine or a polynomial of ``power``, or, for ``plateau``, by
+    ``factor`` after every ``patience`` validations without a better score."""
 
     name: Literal["cosine", "polynomial", "plateau", "constant"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)
@@ -62,17 +63,17 @@ class Schedule(Frozen):
 
 
 class Distil(Frozen):
-    """How much the student follows a teacher (Hinton et al., 2015)."""
+    """Knowledge distillation from a teacher (Hinton et al., 2015)."""
 
     weight: float = Field(default=0.5, ge=0)
     temperature: float = Field(default=2.0, gt=0)
 
 
 class FitSettings(Frozen):
-    """The run. ``patch``: side of the training crops (default: the card's). ``score``: what decides
-    which checkpoint is best. ``minutes`` ends training early, and the learning rate follows
-    whichever limit is nearer. ``patience``: validations without a better score after which
-    training stops (0: never). Checkpoints are written every ``checkpoint_every`` steps."""
+    """The run. ``patch``: sides of the training crops in voxels; None: the card's. ``score``: the metric
+    that selects the best checkpoint. ``minutes``: a second limit beside ``steps``; the learning rate
+    follows the nearer one. ``patience``: validations without a better score after which training
+    stops (0: never). ``validate_every``, ``checkpoint_every``, ``examples_every``: in steps."""
 
     patch: tuple[int, ...] | None = None
     batch: int = Field(default=8, ge=1)

@@ -1,15 +1,15 @@
-"""Workflow files: what a night is made of, read and checked before anything is run.
+"""Workflow files: the description of a run, read and checked before anything is run.
 
 ================  ==================================================================
-``reading``       a YAML file and ``--set`` become a Workflow, or one line of complaint
-``schema``        the Workflow; ``parts``, ``steps`` and ``cluster``: what it is made of
-``fields``        what is written in words: sizes, durations, times, names of choices
-``paths``         variables in paths, and where relative ones start
-``output_names``  how products are called after their inputs
+``reading``       a YAML file and ``--set`` become a Workflow, or an error of one line
+``schema``        the Workflow; ``parts``, ``steps`` and ``cluster``: its members
+``option_keys``   keys made of the declarations of options
+``fields``        types of values: sizes, durations, times of day, post-processing steps
+``paths``         variables in paths, and the folders of relative paths
+``output_names``  names of products, made of those of their inputs
 ================  ==================================================================
 
-``config.overrides`` puts ``--set`` over the file; ``config.validation`` says what pydantic found, as
-place, key and what is allowed.
+``config.overrides`` puts ``--set`` over the file; ``config.validation`` words pydantic's complaints.
 """
 
 from seg_batch.config.workflow.reading import read

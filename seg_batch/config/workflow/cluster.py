@@ -1,4 +1,4 @@
-"""Where a workflow runs: what ``--cluster`` takes, checked at its place in the file."""
+"""The key ``cluster`` of a workflow: a value of ``--cluster``, checked at its place in the file."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from seg_batch.config.workflow.paths import Reading, path_of
 
 
 def _cluster(value: object, info: ValidationInfo) -> object:
-    """A word, an address, the path of a spec, or a spec; each refused where it makes no sense."""
+    """A word, an address, the path of a spec, or a spec; ValueError for another value."""
     if isinstance(value, Mapping):
-        return ClusterSpec.model_validate(_with_keys(value, info))
+        return ClusterSpec.model_validate(_with_certificates(value, info))
     if not isinstance(value, str):
         return value
     if value in WORDS or "://" in value or not value.endswith((".yaml", ".yml")):
-        ClusterSpec.model_validate(_with_keys({"cluster": value}, info))
+        ClusterSpec.model_validate(_with_certificates({"cluster": value}, info))
         return str(value)
     return path_of(value, info)
 
 
-def _with_keys(plain: Mapping[str, Any], info: ValidationInfo) -> dict[str, Any]:
+def _with_certificates(plain: Mapping[str, Any], info: ValidationInfo) -> dict[str, Any]:
     """The spec with the folder of its certificates: its own, or that of the environment."""
     env = info.context.env if isinstance(info.context, Reading) else os.environ
     own = plain.get("security")

@@ -1,19 +1,21 @@
-"""The values that a workflow writes in words: sizes, durations, times of day."""
+"""Types of values in workflows: sizes, durations, times of day, post-processing steps."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator
 from pydantic_core import PydanticKnownError
 
 from seg_batch.config.postprocess import NONE, parse_chain
+from seg_batch.config.validation import checked_by
 from seg_batch.core.errors import PlanError
 from seg_batch.core.registry.formats import product_endings
 from seg_batch.core.text import either
-from seg_batch.core.units import parse_bytes, parse_seconds
+from seg_batch.core.units import parse_bytes
 
 _TIME = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 
@@ -34,29 +36,21 @@ def product_name(kind: str) -> PlainValidator:
     return PlainValidator(check)
 
 
-def _is_size(text: str) -> str:
-    try:
+def _check_size(text: str) -> None:
+    with suppress(ValueError, OverflowError):
         if parse_bytes(text) > 0:
-            return text
-    except (ValueError, OverflowError):
-        pass
+            return
     raise ValueError(f"{text[:40]!r} is no size: write one like 8GiB or 500MB")
 
 
-def _is_duration(text: str) -> str:
-    parse_seconds(text)
-    return text
-
-
-def _is_time(text: str) -> str:
+def _check_time(text: str) -> None:
     if _TIME.fullmatch(text) is None:
         raise ValueError(f"{text[:40]!r} is no time of day: write one like 06:30")
-    return text
 
 
 def next_time(text: str, now: datetime) -> datetime:
-    """When it is next ``text`` ("06:30") on the clock on the wall, after ``now`` (local time, which
-    may be naive). Tomorrow's is meant where today's has gone by, whatever clocks do in that night."""
+    """The next local time ``text`` ("06:30") after ``now`` (local, may be naive): tomorrow's where today's
+    has passed, also where the clocks change in between."""
     hour, minute = map(int, text.split(":"))
     for days in (0, 1):
         day = (now + timedelta(days=days)).replace(tzinfo=None)
@@ -66,32 +60,29 @@ def next_time(text: str, now: datetime) -> datetime:
     raise AssertionError("tomorrow is later than today")
 
 
-def _is_step(text: str) -> str:
+def _check_step(text: str) -> None:
     try:
         parse_chain([text])
     except PlanError as error:
         raise ValueError(error.message.removeprefix("--post ")) from None
-    return text
 
 
-def _stands_alone(steps: tuple[str, ...]) -> tuple[str, ...]:
+def _check_steps(steps: tuple[str, ...]) -> None:
     if NONE in steps and len(steps) > 1:
         raise ValueError("none stands alone: drop it, or the other steps")
-    return steps
 
 
 def several(value: object) -> object:
-    """One text as a list of it."""
+    """A single text as a list of one."""
     return [value] if isinstance(value, str) else value
 
 
 RasterProduct = Annotated[str, product_name("raster")]
 VolumeProduct = Annotated[str, product_name("volume")]
-Size = Annotated[str, AfterValidator(_is_size)]
-Duration = Annotated[str, AfterValidator(_is_duration)]
-TimeOfDay = Annotated[str, AfterValidator(_is_time)]
-PostStep = Annotated[str, AfterValidator(_is_step)]
-Post = Annotated[tuple[PostStep, ...], Field(min_length=1), AfterValidator(_stands_alone)]
+Size = Annotated[str, checked_by(_check_size)]
+TimeOfDay = Annotated[str, checked_by(_check_time)]
+PostStep = Annotated[str, checked_by(_check_step)]
+Post = Annotated[tuple[PostStep, ...], Field(min_length=1), checked_by(_check_steps)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(several)]

@@ -1,4 +1,4 @@
-"""The keys of a workflow that are options of commands, made of their declarations."""
+"""Workflow keys for the options of commands, made of the declarations of the options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, create_model
 
 from seg_batch.config.options import Option, declared
-from seg_batch.config.recipe.card_draft import Frozen
+from seg_batch.config.validation import Frozen
 from seg_batch.config.workflow.fields import Positive, Words
 from seg_batch.config.workflow.paths import NameText, PathText
 from seg_batch.core.geometry import Shape
@@ -25,21 +25,21 @@ LISTS = {
 
 
 class Keys(Frozen):
-    """A part of a workflow with options of a command among its keys."""
+    """Base of parts of a workflow with options of a command among their keys."""
 
     def of[T](self, kind: type[T]) -> T:
-        """The options that ``kind`` declares, as far as they are keys here."""
+        """The options that ``kind`` declares, with the values of those that are keys here."""
         names = declared(kind).keys() & type(self).model_fields.keys()
         return kind(**{name: getattr(self, name) for name in names})
 
 
 def with_keys_of[M: Keys](*kinds: type) -> Callable[[type[M]], type[M]]:
-    """The model with a key for each option that the dataclasses ``kinds`` declare, after its own."""
+    """The model with its own keys and, after them, a key for each option that ``kinds`` declare."""
 
     def extended(model: type[M]) -> type[M]:
-        options = [one for kind in kinds for one in declared(kind).values() if one.key is None]
+        options = [o for kind in kinds for o in declared(kind).values() if o.key is None]
         keys: dict[str, Any] = {
-            one.name: (_takes(one), Field(default=one.unsaid, alias=one.alias)) for one in options
+            o.name: (_type_of(o), Field(default=o.unsaid, alias=o.alias)) for o in options
         }
         return create_model(
             model.__name__,
@@ -53,43 +53,43 @@ def with_keys_of[M: Keys](*kinds: type) -> Callable[[type[M]], type[M]]:
 
 
 def options_of[T](kind: type[T], workflow: Any) -> T:
-    """What a workflow says of the options that ``kind`` declares."""
-    said = {}
-    for name, one in declared(kind).items():
-        key = one.key or f"options.{name}"
-        said[name] = one.value(attrgetter(key)(workflow), key)
-    return kind(**said)
+    """The options that ``kind`` declares, with the values of a workflow."""
+    values = {}
+    for name, option in declared(kind).items():
+        key = option.key or f"options.{name}"
+        values[name] = option.value(attrgetter(key)(workflow), key)
+    return kind(**values)
 
 
 def keys_saying(*bags: Any) -> dict[str, Any]:
-    """What a workflow says that says the same as these options."""
+    """The plain mapping of a workflow with these options, the inverse of ``options_of``."""
     plain: dict[str, Any] = {}
     for bag in bags:
-        for name, one in declared(type(bag)).items():
-            part, _, key = (one.key or f"options.{name}").rpartition(".")
+        for name, option in declared(type(bag)).items():
+            part, _, key = (option.key or f"options.{name}").rpartition(".")
             (plain.setdefault(part, {}) if part else plain)[key] = getattr(bag, name)
     return plain
 
 
-def _takes(one: Option) -> Any:
+def _type_of(option: Option) -> Any:
     """The type of a key."""
-    if one.known:
-        return Annotated[str, BeforeValidator(partial(_named, one.known))]
-    kinds = reduce(or_, (_bounded(kind, one) for kind in one.kinds if kind is not Path))
-    return kinds | None if one.unsaid is None else kinds
+    if option.known:
+        return Annotated[str, BeforeValidator(partial(_check_name, option.known))]
+    kinds = reduce(or_, (_bounded(kind, option) for kind in option.kinds if kind is not Path))
+    return kinds | None if option.unsaid is None else kinds
 
 
-def _bounded(kind: Any, one: Option) -> Any:
+def _bounded(kind: Any, option: Option) -> Any:
     if kind is str:
-        return TEXTS[one.text]
+        return TEXTS[option.text]
     if kind is int:
-        return Annotated[int, Field(strict=True, ge=one.least)]
+        return Annotated[int, Field(strict=True, ge=option.least)]
     if kind is float:
         return Annotated[float, Field(gt=0)]
     return LISTS.get(kind, kind)
 
 
-def _named(known: Callable[[], Iterable[str]], value: object) -> object:
+def _check_name(known: Callable[[], Iterable[str]], value: object) -> object:
     if isinstance(value, str | int | float) and value not in (names := tuple(known())):
         near = nearest(value, names)
         hint = f"; {near}" if near.startswith("did") else ""

@@ -1,4 +1,4 @@
-"""How an output is called after its input: ``{stem}``, ``{parent}``, ``{name}``, ``{index}``."""
+"""Names of outputs, made of those of their inputs: ``{stem}``, ``{parent}``, ``{name}``, ``{index}``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELDS = ("stem", "parent", "name", "index")
 
 
 def check_pattern(pattern: str) -> str:
-    """The pattern, if it is one; ValueError saying what it may hold."""
+    """The pattern; ValueError with what a pattern may hold where it is none."""
     if not pattern or "\0" in pattern:
         raise ValueError("the pattern is empty: write one like {stem}_labels")
     try:
@@ -40,7 +40,7 @@ def check_pattern(pattern: str) -> str:
 
 
 def is_ours(name: str) -> bool:
-    """Whether an output of this name, below the output folder, could be one of the run's own files."""
+    """Whether this name, below the output folder, could be that of one of the run's own files."""
     return _ON_THE_WAY.search(name) is not None
 
 
@@ -52,7 +52,7 @@ def _check_field(name: str, spec: str, conversion: str | None) -> None:
 
 
 def output_name(pattern: str, path: str, index: int) -> str:
-    """The name, below the output folder and without an ending, of what is made of ``path``, the
+    """The name, below the output folder and without an ending, of the product of ``path``, the
     ``index``-th input counted from 1."""
     parent = os.path.basename(os.path.dirname(path))
     name = os.path.basename(path)

@@ -1,4 +1,4 @@
-"""The parts of a workflow: what comes in, how a model is applied, where products go, and limits."""
+"""The parts of a workflow: its inputs, options of the model, outputs and limits."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.config.recipe.card_draft import Frozen
+from seg_batch.config.validation import Duration, Frozen
 from seg_batch.config.workflow.fields import (
     Count,
-    Duration,
     Positive,
     RasterProduct,
     Size,
     TimeOfDay,
     VolumeProduct,
+    Words,
     next_time,
     product_names,
     several,
@@ -28,26 +28,24 @@ from seg_batch.core.units import parse_bytes, parse_seconds
 
 
 class InputSettings(Frozen):
-    """What is to be segmented. ``paths``: files, folders (those files in them that are images) and
-    patterns (``**``: any folders between). ``manifest``: a CSV with the columns input and, if
-    wanted, output, volume, model. ``list``: a file with one path per line. ``exclude``: patterns of
-    names, of the last parts of paths (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: which one of 4-D files."""
+    """The inputs. ``paths``: files, folders (the images in them) and patterns (``**``: any folders
+    between). ``manifest``: a CSV with the column input and optionally output, volume, model. ``list``: a
+    file with one path per line. ``exclude``: patterns of names, of the last parts of paths
+    (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files."""
 
     paths: Annotated[tuple[GlobText, ...], BeforeValidator(several)] = ()
     manifest: PathText | None = None
     list: PathText | None = None
-    exclude: Annotated[
-        tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(several)
-    ] = ()
+    exclude: Words = ()
     volume: Count | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: Any) -> Any:
+    def _short_form(cls, value: Any) -> Any:
         return {"paths": value} if isinstance(value, str | list | tuple) else value
 
     @model_validator(mode="after")
-    def _some(self) -> Self:
+    def _not_empty(self) -> Self:
         if not (self.paths or self.manifest or self.list):
             raise ValueError("there is nothing to segment: give paths, a manifest or a list")
         return self
@@ -55,7 +53,7 @@ class InputSettings(Frozen):
 
 @with_keys_of(PredictOptions)
 class OptionKeys(Keys):
-    """How a model is applied; the options of ``predict`` by the same names."""
+    """The options of ``predict``, by the same names."""
 
 
 class Formats(Frozen):
@@ -66,7 +64,7 @@ class Formats(Frozen):
 
 
 class OutputSettings(Frozen):
-    """Where products go. ``pattern``: their name in the folder, without an ending; it may hold
+    """The products. ``pattern``: their name in the folder, without an ending; it may hold
     ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``."""
 
     folder: PathText
@@ -75,12 +73,12 @@ class OutputSettings(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: Any) -> Any:
+    def _short_form(cls, value: Any) -> Any:
         return {"folder": value} if isinstance(value, str) else value
 
 
 class LimitSettings(Frozen):
-    """Where a run ends though there is more to do. ``memory``: of one worker process."""
+    """Limits of a run. ``memory``: of one worker process."""
 
     memory: Size | None = None
     wall_time: Duration | None = None
@@ -88,21 +86,21 @@ class LimitSettings(Frozen):
 
     @property
     def memory_bytes(self) -> int:
-        """0: a share of the machine."""
+        """Memory of one worker process in bytes; 0: a share of the machine."""
         return parse_bytes(self.memory) if self.memory else 0
 
     def deadline(self, now: datetime) -> float | None:
-        """When to stop, in unix seconds, for a run that begins ``now`` (local time); None: never."""
+        """The end, in unix seconds, of a run that begins ``now`` (local time); None: no limit."""
         ends = [now.timestamp() + parse_seconds(self.wall_time)] if self.wall_time else []
         ends += [next_time(self.stop_at, now).timestamp()] if self.stop_at else []
         return min(ends, default=None)
 
 
 class OnFailure(Frozen):
-    """``retries``: further tries of an input for what may pass (a lost worker, a failed read), after
-    1, 4, 16 and then every 60 s; what is refused is not tried again. Of steps it is the inputs of a
-    prediction that are tried again, no step as a whole. ``stop_after``: the run stops when so many
-    inputs are set aside, that is refused, failed or partial; None: it always goes on."""
+    """``retries``: further tries of an input after a transient fault (a lost worker, a failed read), with
+    backoff: after 1, 4, 16 and then every 60 s. A refused input is not tried again. In a workflow of steps
+    the inputs of a prediction are tried again, never a whole step. ``stop_after``: the run stops at this
+    number of inputs that were refused, failed or are partial; None: it goes on."""
 
     retries: Annotated[int, Field(strict=True, ge=0, le=20)] = 3
     stop_after: Positive | None = None

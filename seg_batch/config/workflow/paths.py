@@ -1,9 +1,8 @@
-"""Paths in a workflow: environment variables, results of earlier steps, and where a relative one
-starts.
+"""Paths in a workflow: environment variables, results of earlier steps, and relative paths.
 
-A relative path starts at the folder of the file that it stands in, or, where it begins with a variable
-that the environment gives, at the current folder: what was typed in a shell starts where that stands.
-All are settled while the file is read, so that a workflow means the same wherever it goes on.
+A relative path starts at the folder of its file. One that begins with a variable of the environment starts
+at the current folder, because the variable was set in a shell. All paths are resolved while the file is
+read, so that a resumed workflow means the same in any folder.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from seg_batch.config.yaml_source import SourceText
 from seg_batch.core.text import nearest
 
-_NAMED = re.compile(r"\$\{([^{}]*)\}")
-_EQUALS = re.compile(r"=(?![^{}]*\})")  # not within a variable
+_REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+_EQUALS = re.compile(r"=(?![^{}]*\})")  # outside of variables
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _RESULT = re.compile(r"steps\.([^.]+)\.output")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What is known as a workflow is read: the environment, and the outputs of the steps so far."""
+    """The context of reading a workflow: the environment, and the outputs of the steps read so far."""
 
     env: Mapping[str, str]
     outputs: dict[str, str] = field(default_factory=dict)
@@ -37,30 +36,30 @@ class Reading:
 
 def expanded(text: str, reading: Reading) -> str:
     """``text`` with ``${NAME}``, ``${NAME:-default}`` and ``${steps.NAME.output}`` replaced, and
-    ``~/`` at its start; ValueError for one that is not set or not closed."""
+    ``~/`` at its start; ValueError for a variable that is not set or not closed."""
     if text.startswith("~/"):
         text = "${HOME}" + text[1:]
-    if "${" in _NAMED.sub("", text):
+    if "${" in _REFERENCE.sub("", text):
         raise ValueError(f"{text!r} has a ${{ that is not closed: write ${{NAME}}")
-    return _NAMED.sub(lambda match: _named(match[1], reading), text)
+    return _REFERENCE.sub(lambda match: _value_of(match[1], reading), text)
 
 
-def _named(name: str, reading: Reading) -> str:
+def _value_of(name: str, reading: Reading) -> str:
     if name.startswith("steps."):
         return _result(name, reading.outputs)
     match = _VARIABLE.fullmatch(name)
     if match is None:
         raise ValueError(f"${{{name}}} is no variable: write ${{NAME}} or ${{NAME:-default}}")
     variable, default = match.groups()
-    found = reading.env.get(variable) or default  # as in a shell, :- also replaces an empty one
-    if found is None and variable in reading.env:
-        found = ""
-    if found is None:
+    value = reading.env.get(variable)
+    if default is not None:
+        return value or default  # as in a shell, :- also replaces an empty value
+    if value is None:
         raise ValueError(
             f"the environment variable {variable} is not set: set it, or write "
             f"${{{variable}:-default}}"
         )
-    return found
+    return value
 
 
 def _result(name: str, outputs: Mapping[str, str]) -> str:
@@ -73,36 +72,36 @@ def _result(name: str, outputs: Mapping[str, str]) -> str:
     return outputs[match[1]]
 
 
-def _settled(value: object, info: ValidationInfo) -> object:
-    """Text with its variables replaced. Values that come from no file are settled already."""
+def _resolved(value: object, info: ValidationInfo) -> object:
+    """Text with its variables replaced. Values that come from no file are resolved already."""
     reading = info.context
     if not isinstance(value, str) or not isinstance(reading, Reading):
         return value
     if "\0" in value:
         raise ValueError("a path can't hold a zero byte")
-    found = expanded(value, reading)
+    text = expanded(value, reading)
     if not isinstance(value, SourceText):
-        return found
-    begins = _NAMED.match(value)
-    typed = begins is not None and reading.env.get(begins[1].partition(":-")[0])
-    return SourceText(found, Path.cwd() if typed else value.folder)
+        return text
+    first = _REFERENCE.match(value)
+    from_shell = first is not None and reading.env.get(first[1].partition(":-")[0])
+    return SourceText(text, Path.cwd() if from_shell else value.folder)
 
 
 def path_of(value: object, info: ValidationInfo) -> object:
-    """Text as a path that starts at the folder of its file; other values as they are."""
-    value = _settled(value, info)
+    """Text as a path that starts at the folder of its file; other values unchanged."""
+    value = _resolved(value, info)
     return os.path.join(value.folder, value) if isinstance(value, SourceText) and value else value
 
 
 def _glob(value: object, info: ValidationInfo) -> object:
-    value = _settled(value, info)
+    value = _resolved(value, info)
     if isinstance(value, SourceText) and value and not os.path.isabs(value):
         return os.path.join(glob.escape(str(value.folder)), value)
     return value
 
 
 def _if_path(value: object, info: ValidationInfo) -> object:
-    value = _settled(value, info)
+    value = _resolved(value, info)
     return path_of(value, info) if isinstance(value, str) and "/" in value else value
 
 
@@ -116,17 +115,13 @@ def program_of(value: object, info: ValidationInfo) -> object:
 
 def _pair(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, SourceText):
-        return _settled(value, info)
+        return _resolved(value, info)
     sides = [SourceText(side, value.folder) for side in _EQUALS.split(value, maxsplit=1)]
     return "=".join(str(path_of(side, info)) for side in sides)
 
 
-def _plain(value: str) -> str:
-    return str(value)
-
-
-_Some = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
-PathText = Annotated[_Some, BeforeValidator(path_of)]  # a file or folder
-GlobText = Annotated[_Some, BeforeValidator(_glob)]  # a file, a folder or a pattern
-NameText = Annotated[_Some, BeforeValidator(_if_path)]  # a path where it has a slash, else a name
-PairText = Annotated[_Some, BeforeValidator(_pair)]  # a path, or IMAGE=LABEL
+_Plain = Annotated[str, Field(min_length=1), AfterValidator(str)]  # str: without the folder
+PathText = Annotated[_Plain, BeforeValidator(path_of)]  # a file or folder
+GlobText = Annotated[_Plain, BeforeValidator(_glob)]  # a file, a folder or a pattern
+NameText = Annotated[_Plain, BeforeValidator(_if_path)]  # with a slash a path, else a name
+PairText = Annotated[_Plain, BeforeValidator(_pair)]  # a path, or IMAGE=LABEL

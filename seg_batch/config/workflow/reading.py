@@ -1,4 +1,4 @@
-"""From a workflow file to the checked value, or to one line that says what to mend, and where."""
+"""Reads a workflow file into the checked value, or an error of one line with position and remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seg_batch.config.overrides import with_settings
 from seg_batch.config.validation import complaint
 from seg_batch.config.workflow.paths import Reading
 from seg_batch.config.workflow.schema import Workflow
-from seg_batch.config.yaml_source import SourcePlace, YamlSource, read_tree
+from seg_batch.config.yaml_source import SourcePlace, read_tree
 from seg_batch.core.errors import WorkflowError
 
 
@@ -23,7 +23,7 @@ def read(
     """The workflow in a file, with ``part.key=value`` settings put over it.
 
     Relative paths start at the folder of the file, those of settings at the current folder; ``env``
-    replaces the environment. WorkflowError, ``night.yaml:12:5: ...``, for anything that it can't be.
+    replaces the environment. WorkflowError, ``night.yaml:12:5: ...``, for a file that is no workflow.
     """
     path = Path(path)
     tree = with_settings(read_tree(path), sets)
@@ -32,17 +32,9 @@ def read(
         raise WorkflowError(
             f"{place}: no keys and values: give a workflow like those in workflows/"
         )
-    return _checked(tree, path, os.environ if env is None else env)
-
-
-def _checked(tree: YamlSource, path: Path, env: Mapping[str, str]) -> Workflow:
-    plain = {"name": _name(path), **tree.plain}
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-_")[:60] or "workflow"
+    reading = Reading(os.environ if env is None else env)
     try:
-        return Workflow.model_validate(plain, context=Reading(env))
+        return Workflow.model_validate({"name": name, **tree.plain}, context=reading)
     except ValidationError as error:
         raise complaint(error, tree, Workflow) from None
-
-
-def _name(path: Path) -> str:
-    """Of the file, as far as a folder may be called so."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-_")[:60] or "workflow"

@@ -1,9 +1,10 @@
-"""The steps of a workflow, one class per command. Each names the one thing that it makes, ``output``,
-which later steps may call ``${steps.NAME.output}``."""
+"""The steps of a workflow, one class per command.
+
+Later steps may refer to the product of a step as ``${steps.NAME.output}``.
+"""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
@@ -30,21 +31,21 @@ class _NamedStep(Keys):
 
     @model_validator(mode="before")
     @classmethod
-    def _called(cls, value: Any) -> Any:
+    def _default_name(cls, value: Any) -> Any:
         if isinstance(value, dict) and isinstance(value.get("do"), str):
             return {"name": value["do"], **value}
         return value
 
     @model_validator(mode="after")
-    def _known(self, info: ValidationInfo) -> Self:
+    def _note_output(self, info: ValidationInfo) -> Self:
         if isinstance(info.context, Reading):
             info.context.outputs[self.name] = self.result
         return self
 
     @property
-    @abstractmethod
     def result(self) -> str:
-        """The path of what it makes."""
+        """The path of the product."""
+        return str(self.output)  # type: ignore[attr-defined]
 
 
 class PredictStep(_NamedStep):
@@ -71,10 +72,6 @@ class PatchesStep(_NamedStep):
     output: PathText
     recipe: PathText
 
-    @property
-    def result(self) -> str:
-        return self.output
-
 
 @with_keys_of(TrainOverrides, StartOptions)
 class TrainStep(_NamedStep):
@@ -83,10 +80,6 @@ class TrainStep(_NamedStep):
     do: Literal["train"]
     data: Data
     output: PathText
-
-    @property
-    def result(self) -> str:
-        return self.output
 
 
 @with_keys_of(EvaluateOptions)
@@ -102,14 +95,10 @@ class EvaluateStep(_NamedStep):
     output: PathText
     options: OptionKeys = OptionKeys()
 
-    @property
-    def result(self) -> str:
-        return self.output
-
     @model_validator(mode="after")
-    def _one_or_the_other(self) -> Self:
-        given = {k for k in ("data", "model", "predictions", "truth") if getattr(self, k)}
-        if given not in ({"data", "model"}, {"predictions", "truth"}):
+    def _model_or_predictions(self) -> Self:
+        keys = {k for k in ("data", "model", "predictions", "truth") if getattr(self, k)}
+        if keys not in ({"data", "model"}, {"predictions", "truth"}):
             raise ValueError("it takes data and a model, or predictions and truth")
         return self
 

@@ -37,6 +37,22 @@ def test_an_unknown_key_is_refused_by_name(part: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "nearest"),
+    [
+        (
+            {"optimiser": {"lerning_rate": 1}},
+            "optimiser.lerning_rate: .*did you mean learning_rate",
+        ),
+        ({"hold_out": {"folds": {"count": 3, "fld": 1}}}, "folds.fld: .*did you mean fold"),
+        ({"card": {"classes": [{**CLASSES[0], "nam": "x"}, CLASSES[1]]}}, "did you mean name"),
+    ],
+)
+def test_a_misspelt_key_comes_with_the_nearest_one(changes: dict[str, Any], nearest: str) -> None:
+    with pytest.raises(InputError, match=nearest):
+        parse_recipe(json.dumps(plain_recipe(2, **changes)), "r.json")
+
+
+@pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"cut": {"patch": [16, 16, 16]}}, "rank, 2"),
