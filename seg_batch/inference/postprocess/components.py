@@ -41,9 +41,7 @@ def components(labels: np.ndarray) -> Components:
     n = int(component.max()) + 1
     sizes = np.bincount(component, lengths, n).astype(np.int64)
     first = np.empty(n, np.int64)
-    first[component[::-1]] = where[
-        ::-1
-    ]  # of equal places the last one written stays: the first run
+    first[component[::-1]] = where[::-1]  # the last value written to a place stays: the first run
     return Components(component[runs], labels.reshape(-1)[first], sizes, first)
 
 

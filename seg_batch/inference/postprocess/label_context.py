@@ -1,4 +1,4 @@
-"""What a step needs to know of the map it works on: labels by name, and what a voxel measures."""
+"""What a step has to know of its map: labels by name, and the size of a voxel."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LabelContext:
         return tuple(i for i in self.ids.values() if i != self.background)
 
     def voxels(self, size: str) -> int:
-        """The fewest voxels that measure ``size`` or more; PlanError where its unit says nothing."""
+        """The fewest voxels that measure ``size`` or more; PlanError where voxels have no such unit."""
         value, unit = measured(size)
         if unit == "voxels":
             return math.ceil(value)
@@ -61,14 +61,13 @@ def _voxel(georef: Georef | None) -> tuple[str | None, float]:
     return (None, 0.0) if georef is None else ("mL", georef.voxel_mm3 / MM3_PER_ML)
 
 
-def require_chain_fits(chain: tuple[AnyStep, ...], card: ModelCard, setting: LabelContext) -> None:
-    """PlanError in one line unless the chain can be carried out on maps of this model and setting."""
+def require_chain_fits(chain: tuple[AnyStep, ...], card: ModelCard, context: LabelContext) -> None:
+    """PlanError in one line unless the chain can be carried out on maps of this model and context."""
     try:
         check_chain(chain, [c.name for c in card.classes], background=card.background_name)
     except ValueError as error:
         raise PlanError(f"--post {error}") from None
     for step in chain:
         if isinstance(step, MinSizeStep):
-            for size in [step.size, *step.classes.values()]:
-                if size is not None:
-                    setting.voxels(size)
+            for size in filter(None, (step.size, *step.classes.values())):
+                context.voxels(size)
