@@ -76,18 +76,14 @@ class Costs:
         window = math.prod(_widest_window(self.grid, block)) * self.in_bytes
         depth = min(self.grid.patch[0], side[0])
         band = 2 * depth * math.prod(side[1:]) * self.classes * 4
-        patch = math.prod(self.grid.patch) * (self.channels * 12 + self.classes * 16 + 8)
-        patch += math.prod(self.grid.patch) * self._averaging
+        averaging = self.channels * 4 if self.views > 1 else 0  # the turned copy of a patch
+        sums = self.views.bit_length() - 1 + (self.members > 0)  # of views and of members
+        patch = self.channels * 12 + self.classes * 16 + 8 + averaging + sums * self.classes * 4
+        patch *= math.prod(self.grid.patch)
         out = math.prod(side) * (
             2 * self.label_bytes + 2 + (self.classes if self.probabilities else 0)
         )
         return window + band + self.batch * patch + out
-
-    @property
-    def _averaging(self) -> int:
-        """Bytes per voxel of a patch: its turned copy, and the sums of views and of members."""
-        sums = self.views.bit_length() - 1 + (self.members > 0)
-        return (self.channels * 4 if self.views > 1 else 0) + sums * self.classes * 4
 
     def process(self, block: Shape, n_blocks: int) -> int:
         model = self.model_bytes + self.batch * self.activation_bytes

@@ -44,7 +44,7 @@ from seg_batch.io.sources.views.open_view import View
 
 CHUNK = {2: 1024, 3: 128}
 MEMORY_SHARE = 0.6
-GPU_BATCH = 16
+GPU_BATCH = 16  # patches at most; as many as fit in a quarter of the memory
 LAYOUT = 1
 AS_ASKED = ("taper", "probabilities", "precision", "engine", "tta", "workers")  # of the options
 SAME = {"in_fingerprint": True}  # marks a field: two runs that differ in it write other bytes
@@ -185,15 +185,6 @@ class Plan(Decisions):
 FINGERPRINTED = {f.name for f in fields(Plan) if f.metadata == SAME}
 
 
-def _batch(card: ModelCard, options: PredictOptions, memory_bytes: int, tiles: int) -> int:
-    """Patches per model call. One on a CPU, where more gain nothing and padding the last batch
-    costs; on a GPU as many as fit in a quarter of the memory, at most 16."""
-    if options.batch or not hardware.gpus():
-        return options.batch or 1
-    fits = memory_bytes // 4 // max(1, card.compute.activation_bytes)
-    return max(1, min(GPU_BATCH, fits, tiles))
-
-
 def _costs(
     info: SourceInfo,
     card: ModelCard,
@@ -243,7 +234,10 @@ def make_plan(
     views = len(symmetries(options.tta, grid.patch[-rank:]))
     memory_bytes = options.memory_bytes
     memory_bytes = memory_bytes or int(hardware.memory_bytes() * MEMORY_SHARE / options.workers)
-    batch = _batch(card, options, memory_bytes, len(grid))
+    batch = options.batch or 1  # more gain nothing on a CPU, and padding the last batch costs
+    if hardware.gpus() and not options.batch:
+        fits = memory_bytes // 4 // max(1, card.compute.activation_bytes)
+        batch = max(1, min(GPU_BATCH, fits, len(grid)))
     costs = _costs(info, card, options, grid, batch, views=views, members=len(cards) - 1)
     blocks = _blocks(costs, view, options, memory_bytes)
     predicted, passes = sum(grid.count(view.to_view(b.box)) for b in blocks), views * len(cards)
@@ -301,6 +295,8 @@ def _needed(
 def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
     """The sides of the input, and how its labels are written."""
     info = view.native.info
+    # Rasters have nodata; volumes have none, so NaN there becomes background where 0 is one.
+    has_background = info.kind == "volume" and any(c.id == 0 for c in card.classes)
     return {
         "extent": info.extent,
         "view_extent": view.info.extent,
@@ -309,7 +305,7 @@ def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
         "classes": len(card.classes),
         "label_dtype": card.label_dtype,
         "nodata": card.nodata,
-        "empty_label": _empty_label(info, card),
+        "empty_label": 0 if has_background else card.nodata,
         "skip_below": card.skip.below if card.skip else None,
         "skip_label": card.skip.label if card.skip else 0,
     }
@@ -317,12 +313,6 @@ def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
 
 def _chunk(extent: Shape) -> Shape:
     return tuple(min(CHUNK[len(extent)], n) for n in extent)
-
-
-def _empty_label(info: SourceInfo, card: ModelCard) -> int:
-    """Rasters have nodata; volumes have none, so NaN there becomes background where 0 is one."""
-    background = any(c.id == 0 for c in card.classes)
-    return 0 if info.kind == "volume" and background else card.nodata
 
 
 def check_memory(plan: Decisions) -> None:

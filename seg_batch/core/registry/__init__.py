@@ -1,4 +1,4 @@
-"""Values by name whose modules are loaded when they are asked for."""
+"""Values by name; the module of each is loaded at its first use."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator, MutableMapping
 
 
 class Registry[T](MutableMapping[str, T]):
-    """``places``: each name with the module that holds its value, and what it is called there.
+    """``places``: each name with ``module:attribute`` of its value.
 
-    Names cost nothing; a value imports its module. This is how a row reads what a later row registers:
-    it knows the value's type and where it lies, and imports nothing that the module does not.
+    Names are listed without imports; reading a value imports its module. So a package can read values
+    that a later row of packages registers: it knows their type and their modules only.
     """
 
     def __init__(self, places: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""What is known of each engine before it is loaded, and which there are."""
+"""The list of engines, and the facts of each that are known before it is loaded."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SLOWEST = 30e9  # operations a second and core, where nothing was measured
 
 @dataclass(frozen=True, kw_only=True)
 class EngineInfo:
-    """All that planning, costing and choosing read of an engine; an engine overrides the rules below.
+    """The facts of an engine for planning, costs and choice; an engine overrides the methods below.
 
     ``predictor``: the class that loads a file of weights (`nn.engines.batched.ModelPredictor`).
-    ``formats``: of weights, as cards call them, with what a model of each is called. ``install``: how
-    to, by library that has to be there. ``libraries``: whose versions can change a result;
-    ``reported``: which of them reports name. ``memory_bytes``: of the process before any patch;
-    ``activation_share``: what a patch takes of its card's ``activation_bytes``. ``flops_per_core``:
+    ``formats``: the formats of weights, as in cards, each with a noun for its models. ``install``: the
+    command that installs each required library. ``libraries``: those whose versions can change a result;
+    ``reported``: those named in reports. ``memory_bytes``: of the process before any patch;
+    ``activation_share``: the part of a card's ``activation_bytes`` that a patch takes. ``flops_per_core``:
     multiply-adds x 2 a second by precision, with AVX-512. ``uses_gpu``: where there is one.
     """
 
@@ -38,19 +38,19 @@ class EngineInfo:
     uses_gpu: bool = True
 
     def needs(self) -> tuple[str, ...]:
-        """The libraries that workers must have in the version that is here."""
+        """The libraries that workers must have in the version of this process."""
         return self.libraries
 
     def unfit(self) -> str | None:
-        """Why it can't run as this process was started; None where it can."""
+        """The reason why it can't run in this process; None where it can."""
         return None
 
     def claim(self, gpus: int, is_installed: Callable[[str], bool]) -> tuple[int, str] | None:
-        """How much it is to be preferred where none was asked for, and why; None: not at all."""
+        """Its rank and the reason for an automatic choice; None where it must not be chosen."""
         return None
 
     def precision(self, gpus: int) -> str:
-        """``float32`` or ``mixed``, where none was asked for."""
+        """The default precision, ``float32`` or ``mixed``."""
         return hardware.default_precision()
 
     def takes_one_thread(self, avx512: bool) -> bool:
@@ -74,7 +74,7 @@ def engine_names() -> tuple[str, ...]:
 
 
 def info_of(engine: str) -> EngineInfo:
-    """Of an engine; of what is none, as a model that is a function, that nothing is known."""
+    """The facts of an engine; an empty value for other names, as for a model that is a function."""
     return ENGINES[engine] if engine in ENGINES else EngineInfo(name=engine)
 
 

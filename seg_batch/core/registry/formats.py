@@ -1,10 +1,9 @@
-"""What is known of each file format before a library of it is loaded, and which there are."""
+"""The list of file formats, and the facts of each that are known before its library is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ from seg_batch.core.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """What images are read from. ``title``: as messages list it. ``kind``: of all its images, or empty.
+    """A format of images. ``title``: its name in messages. ``kind``: of all its images, or empty.
 
-    ``matches``: whether a file begins like one; ``gzipped``: whether one that is compressed whole is
-    read too. ``metadata``: of a format whose images are folders, files that mark one. ``open``: the
-    source of ``(path, volume=, staged=)``. ``stage``: of ``(path, folder)``, what workers read instead.
+    ``matches``: whether the first bytes are of this format; ``gzipped``: whether gzipped files are read
+    too. ``metadata``: the files that mark a folder as an image of the format. ``open``: the source of
+    ``(path, volume=, staged=)``. ``stage``: of ``(path, folder)``, the file that workers read instead.
     """
 
     name: str
@@ -33,8 +32,8 @@ class Format:
 
 @dataclass(frozen=True, kw_only=True)
 class ProductFormat:
-    """What labels are written as. ``endings``: the first is the usual one; ``aliases``: other ways to
-    write one. ``holds_probabilities``: in the product itself, not beside it.
+    """A format of products. ``endings``: the default first; ``aliases``: other spellings.
+    ``holds_probabilities``: in the product itself, not beside it.
 
     ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it.
     """
@@ -70,28 +69,20 @@ _LISTED = ("volume", "raster", "")
 
 
 def image_endings() -> tuple[str, ...]:
-    """How names of images end, in small letters: of volumes, of rasters, of what may be either."""
-    return _endings(tuple(FORMATS))
-
-
-@cache
-def _endings(names: tuple[str, ...]) -> tuple[str, ...]:
-    formats = sorted((FORMATS[name] for name in names), key=lambda form: _LISTED.index(form.kind))
+    """The endings of image names, in small letters: of volumes, of rasters, of formats of either."""
+    formats = sorted(FORMATS.values(), key=lambda form: _LISTED.index(form.kind))
     return tuple(ending for form in formats for ending in form.endings)
 
 
 def names_folder(name: str) -> bool:
-    """Whether an image of this name (in small letters) is a folder, and one thing all the same."""
-    return name.endswith(_folders(tuple(FORMATS)))
-
-
-@cache
-def _folders(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(e for name in names if FORMATS[name].metadata for e in FORMATS[name].endings)
+    """Whether a folder of this name (in small letters) is one image."""
+    return name.endswith(
+        tuple(e for form in FORMATS.values() if form.metadata for e in form.endings)
+    )
 
 
 def split(path: str) -> tuple[str, str]:
-    """What stands before the ending of an image, and the ending, empty where it is none."""
+    """A path before the ending of an image, and the ending, empty where there is none."""
     endings = (ending for ending in image_endings() if path.lower().endswith(ending))
     at = len(path) - len(max(endings, key=len, default=""))
     return path[:at], path[at:]
@@ -102,7 +93,7 @@ def products_of(kind: str) -> list[ProductFormat]:
 
 
 def product_endings(kind: str) -> tuple[str, ...]:
-    """What the products of a kind of image may be asked to end in, the usual one first."""
+    """The endings that products of a kind of image may have, the default first."""
     return tuple(ending for product in products_of(kind) for ending in product.endings)
 
 

@@ -85,27 +85,19 @@ class LocalPass:
 
     def _labels(self, labels: np.ndarray, held: Box, core: Box) -> np.ndarray:
         """The new labels of the box ``held``, right in its part ``core``."""
-        if isinstance(self.step, MajorityStep):
-            return majority(labels, self.step.side, self.context.nodata)
+        step, context, spacing = self.step, self.context, self.store.spacing
+        if isinstance(step, MajorityStep):
+            return majority(labels, step.side, context.nodata)
         probabilities = self.store.probabilities(held)
-        if isinstance(self.step, ThresholdStep):
-            return threshold(labels, probabilities, self.step, self.context)
-        return self._refined(labels, probabilities, held, core, self.step)
-
-    def _refined(
-        self, labels: np.ndarray, probabilities: np.ndarray, held: Box, core: Box, step: CrfStep
-    ) -> np.ndarray:
-        """Voxels without data do not change and send no messages; see ``crf``."""
-        known = (labels != self.context.nodata) & probabilities.any(0)
+        if isinstance(step, ThresholdStep):
+            return threshold(labels, probabilities, step, context)
+        # Voxels without data do not change and send no messages (see ``crf``).
+        known = (labels != context.nodata) & probabilities.any(0)
         image, valid = self.store.image(held)
         valid = known if valid is None else known & valid
-        index = crf.refine(
-            *(probabilities, image, valid, step),
-            core=core,
-            spacing=self.store.spacing,
-            threads=self.threads,
-        )
-        ids, inside, refined = np.array([*self.context.ids.values()]), core.slices(), labels.copy()
+        field = probabilities, image, valid, step
+        index = crf.refine(*field, core=core, spacing=spacing, threads=self.threads)
+        ids, inside, refined = np.array([*context.ids.values()]), core.slices(), labels.copy()
         refined[inside] = np.where(valid[inside], ids[index], labels[inside])
         return refined
 

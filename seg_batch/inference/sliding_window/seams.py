@@ -126,10 +126,6 @@ class SeamCounts:
             _ratio(f, p) if f.sum() >= FEWEST else None for f, p in zip(flips, pairs, strict=True)
         ]
 
-    def _mean_jump(self) -> list[float | None]:
-        totals = zip(self.jumps.sum(axis=0).tolist(), self.pairs.sum(axis=0).tolist(), strict=True)
-        return [round(jump / n, 6) if n else None for jump, n in totals]
-
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name).tolist() for f in fields(self)}
 
@@ -140,22 +136,25 @@ class SeamCounts:
     def summary(self, names: list[str], blocks: int) -> SeamSummary:
         """For a report: ``names`` of the classes, and how many blocks were counted."""
         each = zip(names, self.class_index, np.moveaxis(self.class_flips, -1, 0), strict=True)
+        pairs, flips = _by_kind(self.pairs), _by_kind(self.flips)
+        jumps = _by_kind(self.jumps)
         return {
             "index": _rounded(self.index),
             "error": _rounded(self.error),
             "jump": _rounded(self.jump),
             "per_class": {
-                name: {"index": _rounded(index), "flips": _two(flips)}
+                name: {"index": _rounded(index), "flips": _by_kind(flips)}
                 for name, index, flips in each
             },
-            "pairs": _two(self.pairs),
-            "flips": _two(self.flips),
-            "mean_jump": dict(zip(("border", "inside"), self._mean_jump(), strict=True)),
+            "pairs": pairs,
+            "flips": flips,
+            "mean_jump": {k: round(jumps[k] / n, 6) if n else None for k, n in pairs.items()},
             "blocks": blocks,
         }
 
 
-def _two(counts: np.ndarray) -> dict[str, int]:
+def _by_kind(counts: np.ndarray) -> dict[str, Any]:
+    """Totals over the axes, of border planes and of inside planes."""
     border, inside = counts.sum(axis=0).tolist()
     return {"border": border, "inside": inside}
 
