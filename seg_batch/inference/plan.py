@@ -46,7 +46,7 @@ CHUNK = {2: 1024, 3: 128}
 MEMORY_SHARE = 0.6
 GPU_BATCH = 16  # patches at most; as many as fit in a quarter of the memory
 LAYOUT = 1
-AS_ASKED = ("taper", "probabilities", "precision", "engine", "tta", "workers")  # of the options
+FROM_OPTIONS = ("taper", "probabilities", "precision", "engine", "tta", "workers")  # of the options
 SAME = {"in_fingerprint": True}  # marks a field: two runs that differ in it write other bytes
 # The last keys of a plan in stores and reports, in the order in which versions added them.
 CAME_LATER = ("engine", "engine_why", "tta", "passes", "post")
@@ -242,7 +242,7 @@ def make_plan(
     blocks = _blocks(costs, view, options, memory_bytes)
     predicted, passes = sum(grid.count(view.to_view(b.box)) for b in blocks), views * len(cards)
     plan = DraftPlan(
-        **{name: getattr(options, name) for name in AS_ASKED},
+        **{name: getattr(options, name) for name in FROM_OPTIONS},
         **_of_input(view, card),
         **_needed(costs, blocks, view, card, options),
         **{name: getattr(grid, name) for name in ("patch", "overlap", "margin")},

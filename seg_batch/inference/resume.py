@@ -1,4 +1,4 @@
-"""What an earlier run left: go on with it, refuse, or start anew. Nothing is lost by accident."""
+"""The files of an earlier run: resume it, refuse, or start anew. Nothing is lost by accident."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def open_store(prepared: Prepared[Plan], report: Report | None) -> WorkStore:
             shutil.rmtree(outputs.store)
         else:
             differences = fingerprint_differences(earlier.spec.fingerprint, plan.of_prediction)
-            changed = differences or changed  # the latter: another map of the same predictions
+            changed = differences or changed  # else the product is another map of these predictions
             if not changed:
                 return earlier
             if overwrite:
@@ -167,12 +167,12 @@ def clean(outputs: Outputs) -> None:
     Store and staged copy first get the name of an attempt: a kill half way then leaves no half store to
     be resumed. Attempts at work are left alone: without their stores they would fail.
     """
-    over = Outputs(outputs.product, f"{ATTEMPT}over-{uuid.uuid4().hex[:8]}")
-    for path, aside in ((outputs.store, over.store), (outputs.staging, over.staging)):
+    ended = Outputs(outputs.product, f"{ATTEMPT}over-{uuid.uuid4().hex[:8]}")
+    for path, renamed in ((outputs.store, ended.store), (outputs.staging, ended.staging)):
         with suppress(OSError):
-            path.rename(aside)
+            path.rename(renamed)
     left = [path for path in outputs.attempts() if not is_at_work(path)]
-    for path in (outputs.store, outputs.staging, over.store, over.staging, *left):
+    for path in (outputs.store, outputs.staging, ended.store, ended.staging, *left):
         shutil.rmtree(path, ignore_errors=True)
 
 

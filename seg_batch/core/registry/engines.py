@@ -69,7 +69,7 @@ ENGINES: Registry[EngineInfo] = Registry(
 
 
 def engine_names() -> tuple[str, ...]:
-    """What ``--engine`` takes."""
+    """The values of ``--engine``."""
     return (AUTO, *ENGINES)
 
 
@@ -79,5 +79,5 @@ def info_of(engine: str) -> EngineInfo:
 
 
 def engine_on(*, gpu: bool) -> str:
-    """The first engine that uses a GPU where there is one; or that never does."""
+    """The first engine that uses GPUs, or the first that never does."""
     return next(name for name, info in ENGINES.items() if info.uses_gpu == gpu)

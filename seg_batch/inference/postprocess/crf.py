@@ -113,7 +113,7 @@ def working_bytes(
     spacing: tuple[float, ...] | None,
     threads: int,
 ) -> int:
-    """What ``refine`` holds at most beside what it is given and its result: ``threads`` parts with their
+    """The most that ``refine`` holds besides its arguments and its result: ``threads`` parts with their
     halos. More than ``PART_BYTES`` for each only where the halo alone is wider than such a part."""
     each = voxel_bytes(classes, channels, relative(spacing, core), step)
     shape = part_shape(core, halo(step), each, threads)
@@ -128,7 +128,7 @@ def relative(spacing: tuple[float, ...] | None, shape: Shape) -> tuple[float, ..
 
 
 def voxel_bytes(classes: int, channels: int, spacing: tuple[float, ...], step: CrfStep) -> int:
-    """What a part holds per voxel: three arrays of the classes, two of the colours, the pairs, the mask
+    """Bytes of a part per voxel: three arrays of the classes, two of the colours, the pairs, the mask
     and the scales."""
     pairs = len(half_ball(step.radius, spacing)) if step.bilateral else 0
     return 4 * (3 * classes + pairs + 2 * channels + 3)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from seg_batch.config.card import ModelCard
 from seg_batch.config.postprocess import AnyStep, MinSizeStep, check_chain, measured
 from seg_batch.core.errors import PlanError
-from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, Georef, RasterGeoref
+from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, Georef, VolumeGeoref
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,14 @@ class LabelContext:
 
     @classmethod
     def of(cls, card: ModelCard, georef: Georef | None) -> LabelContext:
-        ids = {c.name: c.id for c in card.classes}
-        unit, each = _voxel(georef)
+        unit, each = None, 0.0
+        if isinstance(georef, VolumeGeoref):
+            unit, each = "mL", georef.voxel_mm3 / MM3_PER_ML
+        elif georef is not None and georef.crs_wkt is not None and georef.pixel_m2 is not None:
+            unit, each = "ha", georef.pixel_m2 / M2_PER_HA
         index = card.background_index
         background = None if index is None else card.classes[index].id
-        return cls(ids, background, card.nodata, unit, each)
+        return cls({c.name: c.id for c in card.classes}, background, card.nodata, unit, each)
 
     def labels(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """The labels of classes; of no names those of all classes but the background."""
@@ -51,14 +54,6 @@ _WHY = {
     "ha": "hectares need a raster with a metric CRS; give the size in voxels",
     "mL": "millilitres are for volumes; give the size in voxels, or in ha where the CRS is metric",
 }
-
-
-def _voxel(georef: Georef | None) -> tuple[str | None, float]:
-    if isinstance(georef, RasterGeoref):
-        if georef.crs_wkt is None or georef.pixel_m2 is None:
-            return None, 0.0
-        return "ha", georef.pixel_m2 / M2_PER_HA
-    return (None, 0.0) if georef is None else ("mL", georef.voxel_mm3 / MM3_PER_ML)
 
 
 def require_chain_fits(chain: tuple[AnyStep, ...], card: ModelCard, context: LabelContext) -> None:

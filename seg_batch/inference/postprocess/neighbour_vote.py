@@ -1,4 +1,4 @@
-"""What takes the place of a removed object where a model has no background: its neighbours vote.
+"""The label of a removed object where a model has no background: its neighbours vote.
 
 Each face between a voxel of the object and a voxel of an object that is not removed is one vote for
 the label behind it; most votes win, of equals the smallest label. Voxels without data and other removed
@@ -12,7 +12,7 @@ import numpy as np
 from seg_batch.inference.postprocess.component_merge import Local, Merged
 from seg_batch.inference.postprocess.components import sides
 
-_LABELS = 1 << 16  # more than there are
+_LABELS = 1 << 16  # above every label
 
 
 def votes(part: Local, removed: np.ndarray, nodata: int) -> np.ndarray:

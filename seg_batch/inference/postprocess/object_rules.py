@@ -1,4 +1,4 @@
-"""What becomes of an object, decided from its facts alone: small ones, all but the largest, holes.
+"""The new label of an object, decided from its facts alone: small objects, all but the largest, holes.
 
 A rule gives each component its new label: ``KEEP`` (as it is), ``VOTE`` (see ``neighbour_vote``) or a label.
 It is a frozen value, so that every block and the coordinator decide alike.

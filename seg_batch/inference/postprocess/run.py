@@ -37,15 +37,15 @@ Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 @dataclass(frozen=True)
 class StepChange:
-    """What a step did: voxels with another label than before; objects with another label (None:
-    the step knows no objects)."""
+    """The changes of a step: voxels with another label than before; objects with another label (None:
+    the step is not one on objects)."""
 
     voxels: int
     objects: int | None = None
 
 
 class PostStepRow(TypedDict):
-    """A step after prediction: its JSON, what it is in words, and what it changed."""
+    """A step after prediction: as JSON, in words, and the changes that it made."""
 
     step: dict[str, Any]
     words: str

@@ -69,24 +69,15 @@ class Receipt(TypedDict):
     peak_rss_bytes: NotRequired[int]
 
 
-@dataclass(frozen=True)
 class _Blank:
     """Voxels of a block that no model decides: ``low`` by the skip rule, ``without`` any data (None: there
     are none). ``sure``: uint8 ``(classes, 1)``, 255 for the class of the skip rule."""
 
-    empty: EmptyRule
-    low: np.ndarray | None
-    without: np.ndarray | None
-    sure: np.ndarray
-
-    @classmethod
-    def of(cls, inside: Pixels, empty: EmptyRule, ids: np.ndarray) -> _Blank:
-        return cls(
-            empty,
-            low=None if empty.below is None else low_values(inside, empty),
-            without=None if inside.valid is None else ~inside.any_valid(),
-            sure=(ids == empty.below_label)[:, None] * np.uint8(255),
-        )
+    def __init__(self, inside: Pixels, empty: EmptyRule, ids: np.ndarray) -> None:
+        self.empty = empty
+        self.low = None if empty.below is None else low_values(inside, empty)
+        self.without = None if inside.valid is None else ~inside.any_valid()
+        self.sure = (ids == empty.below_label)[:, None] * np.uint8(255)
 
     def decided(self, rows: slice) -> np.ndarray | None:
         """bool, True where the model decides; None: everywhere."""
@@ -121,7 +112,7 @@ def predict_block(
     """
     window = stitcher.grid.window(box)
     held, unreadable = read(window)
-    blank = _Blank.of(held[box.slices(window.start)], stitcher.empty, ids)
+    blank = _Blank(held[box.slices(window.start)], stitcher.empty, ids)
     labels, counts = np.empty(box.shape, ids.dtype), Counts()
     seams = SeamCounter(stitcher.taper, ids, box)
     if is_all_empty(held, stitcher.empty):

@@ -78,7 +78,7 @@ def _counted_planes(taper: Taper, axis: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class SeamCounts:
-    """What was counted; ``+`` adds. Each is ``(axes, 2)``, borders first and inside second, those
+    """Counts that ``+`` adds up. Each is ``(axes, 2)``, borders first and inside second, those
     of classes ``(axes, 2, classes)``. A pair involves the classes of both its voxels."""
 
     pairs: np.ndarray
@@ -136,8 +136,7 @@ class SeamCounts:
     def summary(self, names: list[str], blocks: int) -> SeamSummary:
         """For a report: ``names`` of the classes, and how many blocks were counted."""
         each = zip(names, self.class_index, np.moveaxis(self.class_flips, -1, 0), strict=True)
-        pairs, flips = _by_kind(self.pairs), _by_kind(self.flips)
-        jumps = _by_kind(self.jumps)
+        pairs, jumps = _by_kind(self.pairs), _by_kind(self.jumps)
         return {
             "index": _rounded(self.index),
             "error": _rounded(self.error),
@@ -147,7 +146,7 @@ class SeamCounts:
                 for name, index, flips in each
             },
             "pairs": pairs,
-            "flips": flips,
+            "flips": _by_kind(self.flips),
             "mean_jump": {k: round(jumps[k] / n, 6) if n else None for k, n in pairs.items()},
             "blocks": blocks,
         }

@@ -78,8 +78,8 @@ def _layers(config: Any) -> Iterator[str]:
 
 
 def steadied(many: Forward, one: Callable[[], Forward], shape: Shape) -> Forward:
-    """`many` (threads), if noise of `shape` gives the same bits as with `one` thread; else the latter,
-    with a warning in the log."""
+    """`many` (threads), if noise of `shape` gives the same bits as with `one` thread; else the function
+    with one thread, and a warning in the log."""
     noise = np.random.default_rng(0).standard_normal(shape, np.float32)
     alone = one()
     if np.array_equal(many(noise), alone(noise), equal_nan=True):

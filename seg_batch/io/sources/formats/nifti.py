@@ -38,21 +38,17 @@ _GAP_BYTES = 4 << 10  # an unwanted part of a row up to this size is read too: c
 class NiftiSource:
     """One 3-D volume of a NIfTI file; ``read`` gives ``(z, y, x, 1)``."""
 
-    def __init__(self, path: Path, info: SourceInfo, layout: NiftiLayout, first: int) -> None:
+    def __init__(
+        self, path: Path, info: SourceInfo, layout: NiftiLayout, first: int, plain: Path | None
+    ) -> None:
         self.info, self._path, self._layout = info, path, layout
         self._first = first  # byte at which the volume begins
         self._scale, self._offset = scaling(layout)
         self._lock, self._again = threading.Lock(), RetryLimit()
         self._file: int | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._plain: Path | None = None if layout.compressed else path
+        self._plain = plain  # the uncompressed file; None: made at the first read
         self._closed = False
-
-    def use_staged(self, staged: Path) -> None:
-        """Read from this uncompressed copy instead of making one; ``InputError`` if not whole."""
-        if not staged.is_file() or staged.stat().st_size < self._layout.stop_bytes:
-            raise InputError(f"{staged}: not a whole copy of {self._path}; remove it and run again")
-        self._plain = staged
 
     def read(self, box: Box) -> Pixels:
         """``Pixels`` of shape ``(*box.shape, 1)``; ``ReadError`` where the file fails."""
@@ -130,10 +126,12 @@ def open_nifti(path: Path, *, volume: int | None = None, staged: Path | None = N
         if isinstance(error, SegbatchError):
             raise
         raise InputError(f"{path}: can't be read as NIfTI ({error}); copy it again") from error
-    source = NiftiSource(path, info, layout, layout.offset + volume * layout.volume_bytes)
-    if staged is not None and layout.compressed:
-        source.use_staged(Path(staged))
-    return source
+    plain = staged if layout.compressed else path
+    if layout.compressed and staged is not None:
+        whole = staged.is_file() and staged.stat().st_size >= layout.stop_bytes
+        if not whole:
+            raise InputError(f"{staged}: not a whole copy of {path}; remove it and run again")
+    return NiftiSource(path, info, layout, layout.offset + volume * layout.volume_bytes, plain)
 
 
 def _describe(path: Path, layout: NiftiLayout) -> SourceInfo:
