@@ -247,7 +247,7 @@ def test_jobs_share_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
             self.closed = True
 
     opening, go_on = threading.Event(), threading.Event()
-    monkeypatch.setattr(worker, "Work", Fake)
+    monkeypatch.setattr(worker, "BlockWorker", Fake)
     one, two, slow = (SimpleNamespace(key=key) for key in ("one", "two", "slow"))
 
     def work_slowly() -> None:

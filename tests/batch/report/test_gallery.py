@@ -23,7 +23,7 @@ def test_the_wanted_come_first_and_the_rest_is_counted(monkeypatch: Any) -> None
         drawn.append(image)
         return (PlaneView("", b"x" * 1000, None, 1.0),)
 
-    monkeypatch.setattr(module, "draw", draw)
+    monkeypatch.setattr(module, "draw_quicklook", draw)
     rows = [row("refused", "refused"), row("failed", "failed"), row("partial", "partial")]
     rows += [row("waiting", "waiting"), *(row(f"{k:03}") for k in range(100))]
     facts = {"inputs": rows, "slowest": ["090", "050", "partial"]}

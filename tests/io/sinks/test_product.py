@@ -161,7 +161,7 @@ from pathlib import Path
 import numpy as np
 from seg_batch.core.errors import OutputError
 from seg_batch.core.geometry import Blocks
-from seg_batch.io.sinks.product import export
+from seg_batch.io.sinks.product import export_product
 from seg_batch.io.sinks.work_store import WorkStore
 from tests.support.io.stores import product_spec, store_spec
 store, folder, name, limit = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -174,7 +174,7 @@ try:
         store.write(Blocks((600, 700), (600, 700)).block((0, 0)), noise, None, {})
     else:
         store = WorkStore.open(store)
-        export(store, folder / name, product_spec(store))
+        export_product(store, folder / name, product_spec(store))
 except OutputError as error:
     print(error)
     sys.exit(2)

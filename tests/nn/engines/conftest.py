@@ -34,6 +34,6 @@ def all_in_float32(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return plain
 
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)  # may forbid bfloat16
-    monkeypatch.setattr(engine, "core", Able)
+    monkeypatch.setattr(engine, "openvino_core", Able)
     monkeypatch.setattr(engine, "_config", config)
     return asked
