@@ -50,10 +50,6 @@ class Outputs:
         named = self.product.parent.glob(f"{glob.escape(self.product.name)}.{ATTEMPT}*")
         return sorted(path for path in named if path.name.endswith(ON_THE_WAY))
 
-    def stores(self) -> list[Path]:
-        """The work stores of this product, those of attempts included."""
-        return [Outputs(self.product).store, *self.attempts()]
-
     @property
     def report(self) -> Path:
         return path_beside(self.product, REPORT)

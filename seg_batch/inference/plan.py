@@ -26,7 +26,7 @@ from seg_batch.core import hardware, units
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape
 from seg_batch.core.normalise import Normaliser
-from seg_batch.core.registry.engines import info_of
+from seg_batch.core.registry.engines import EngineInfo, info_of
 from seg_batch.inference.costs import (
     Costs,
     asked_block,
@@ -185,24 +185,13 @@ class Plan(Decisions):
 FINGERPRINTED = {f.name for f in fields(Plan) if f.metadata == SAME}
 
 
-def _costs(
-    info: SourceInfo,
-    card: ModelCard,
-    options: PredictOptions,
-    grid: Grid,
-    batch: int,
-    **averaged: int,
-) -> Costs:
-    engine = info_of(options.engine)
+def _costs(info: SourceInfo, card: ModelCard, engine: EngineInfo, **of_run: Any) -> Costs:
     return Costs(
-        **averaged,
-        grid=grid,
+        **of_run,
         in_bytes=info.voxel_bytes + coarse_bytes(info, card),
         channels=len(info.channels),
         classes=len(card.classes),
         label_bytes=np.dtype(card.label_dtype).itemsize,
-        probabilities=options.probabilities or needs_probabilities(chain_of(info, card, options)),
-        batch=batch,
         model_bytes=engine.memory_bytes if card.weights_sha256 else 0,
         activation_bytes=int(engine.activation_share * card.compute.activation_bytes),
     )
@@ -238,13 +227,22 @@ def make_plan(
     if hardware.gpus() and not options.batch:
         fits = memory_bytes // 4 // max(1, card.compute.activation_bytes)
         batch = max(1, min(GPU_BATCH, fits, len(grid)))
-    costs = _costs(info, card, options, grid, batch, views=views, members=len(cards) - 1)
+    chain = asked_chain(card, options)
+    require_chain_fits(chain, card, LabelContext.of(card, info.georef))
+    costs = _costs(
+        *(info, card, info_of(options.engine)),
+        grid=grid,
+        batch=batch,
+        probabilities=options.probabilities or needs_probabilities(chain),
+        views=views,
+        members=len(cards) - 1,
+    )
     blocks = _blocks(costs, view, options, memory_bytes)
     predicted, passes = sum(grid.count(view.to_view(b.box)) for b in blocks), views * len(cards)
     plan = DraftPlan(
         **{name: getattr(options, name) for name in FROM_OPTIONS},
         **_of_input(view, card),
-        **_needed(costs, blocks, view, card, options),
+        **_needed(costs, blocks, view, card, options, chain),
         **{name: getattr(grid, name) for name in ("patch", "overlap", "margin")},
         engine_why=engine_why,
         block=blocks.shape,
@@ -278,11 +276,15 @@ def _blocks(costs: Costs, view: View, options: PredictOptions, memory_bytes: int
 
 
 def _needed(
-    costs: Costs, blocks: Blocks, view: View, card: ModelCard, options: PredictOptions
+    costs: Costs,
+    blocks: Blocks,
+    view: View,
+    card: ModelCard,
+    options: PredictOptions,
+    chain: tuple[AnyStep, ...],
 ) -> dict[str, Any]:
     """The steps that follow prediction, and upper bounds in bytes of a process and of the disk."""
     info = view.native.info
-    chain = chain_of(info, card, options)
     predicting = costs.process(view.to_view(Box.whole(blocks.shape)).shape, len(blocks))
     following = post_bytes(chain, info, card, _chunk(info.extent), options.workers)
     return {
@@ -340,14 +342,6 @@ def adopt_stored(plan: Plan, stored: Plan) -> Plan:
     )
     check_memory(kept)
     return kept
-
-
-def chain_of(info: SourceInfo, card: ModelCard, options: PredictOptions) -> tuple[AnyStep, ...]:
-    """The steps that follow prediction (``asked_chain``). PlanError when they do not fit the model or
-    the input."""
-    chain = asked_chain(card, options)
-    require_chain_fits(chain, card, LabelContext.of(card, info.georef))
-    return chain
 
 
 def asked_chain(card: ModelCard, options: PredictOptions) -> tuple[AnyStep, ...]:

@@ -63,7 +63,8 @@ def _known_digests(outputs: Outputs) -> set[str]:
     """The hashes of products of ours: noted in the store of a run that died before its report, or in
     the report. Stores are read first: a run that ends meanwhile writes its report before it removes
     its store."""
-    known = {digest for store in outputs.stores() for digest in StoreFolder(store).exported()}
+    stores = (Outputs(outputs.product).store, *outputs.attempts())
+    known = {sha256 for store in stores for sha256 in StoreFolder(store).exported()}
     report = read_report(outputs)
     products = [report.get("product"), report.get("probabilities")] if report else []
     return known | {product.get("sha256", "") for product in products if product}
