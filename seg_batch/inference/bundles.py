@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ WEIGHTS = {"keras": "model.keras", "openvino": "model.xml"}
 
 @dataclass(frozen=True)
 class Model:
-    """A card with what computes it: a bundle's folder, or any callable ``array -> array``.
+    """A card with its network: in a bundle's folder, or any callable ``array -> array``.
 
     ``members``: further models whose probabilities are averaged with this one's.
     """
@@ -65,16 +66,15 @@ def folders() -> list[Path]:
 
 
 def installed() -> list[Model]:
-    """All bundles found, the first of a name; a damaged card is left out (``find`` explains it)."""
-    found: dict[str, Model] = {}
+    """All bundles in ``folders()``, the first of a name. A bundle with a damaged card is left out
+    (``find_bundle`` says what is wrong with it)."""
+    models: dict[str, Model] = {}
     for folder in folders():
         for card in sorted(folder.glob(f"*/{CARD}")):
-            try:
+            with suppress(SegbatchError):
                 model = Model(read_card(card.parent), card.parent)
-            except SegbatchError:
-                continue
-            found.setdefault(model.card.name, model)
-    return list(found.values())
+                models.setdefault(model.card.name, model)
+    return list(models.values())
 
 
 def find_bundle(name: str) -> Model:
@@ -111,7 +111,7 @@ def checked(model: Model) -> Model:
 
 
 def mismatch(card: ModelCard, info: SourceInfo) -> str | None:
-    """Why the model can't take the input, in a few words; None when it can."""
+    """The reason why the model can't take the input, in a few words; None when it can."""
     if card.kind not in (info.kind, "any"):
         return f"it is for {card.kind}s and the input is a {info.kind}"
     if card.rank is not None and card.rank > len(info.extent):
@@ -133,8 +133,8 @@ def choose_bundle(info: SourceInfo) -> Model:
     if fits:
         names = ", ".join(m.card.name for m in fits)
         raise BundleError(f"{len(fits)} models fit {info.path}: choose one with --model ({names})")
-    why = "; ".join(f"{m.card.name}: {mismatch(m.card, info)}" for m in models)
-    raise BundleError(f"no installed model fits {info.path} ({why}): name one with --model")
+    reasons = "; ".join(f"{m.card.name}: {mismatch(m.card, info)}" for m in models)
+    raise BundleError(f"no installed model fits {info.path} ({reasons}): name one with --model")
 
 
 def require_fit(model: Model, info: SourceInfo) -> Model:

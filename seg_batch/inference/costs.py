@@ -1,14 +1,13 @@
 """What a run costs in memory, disk and time, and the block that costs least.
 
-The promise (law 5) is a sum of arrays that the work of one block is known to hold; the report
-sets it beside what was measured.
+The promised memory (law 5) is a sum of the arrays that the work of one block holds; the report
+shows it beside the measured peak.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +26,7 @@ from seg_batch.io.sources.views.open_view import View
 # Blocks beyond this gain little (recompute x1.08 in 2-D, x1.12 in 3-D) and cost memory.
 BLOCK_VOXELS = {2: 1 << 24, 3: 1 << 26}
 BASE_BYTES = 420 << 20  # interpreter, libraries, GDAL's cache, the export of the product
-# Of each further model of an ensemble, beside the activations that its card states. Measured with two
+# For each further model of an ensemble, besides the activations that its card states. Measured with two
 # and three ANU-Nets of 2 and 34 MiB: TensorFlow 10 to 100 MiB, OpenVINO 55 to 165, activations included.
 MEMBER_BYTES = 150 << 20
 
@@ -77,18 +76,14 @@ class Costs:
         window = math.prod(_widest_window(self.grid, block)) * self.in_bytes
         depth = min(self.grid.patch[0], side[0])
         band = 2 * depth * math.prod(side[1:]) * self.classes * 4
-        patch = math.prod(self.grid.patch) * (self.channels * 12 + self.classes * 16 + 8)
-        patch += math.prod(self.grid.patch) * self._averaging
+        averaging = self.channels * 4 if self.views > 1 else 0  # the turned copy of a patch
+        sums = self.views.bit_length() - 1 + (self.members > 0)  # of views and of members
+        patch = self.channels * 12 + self.classes * 16 + 8 + averaging + sums * self.classes * 4
+        patch *= math.prod(self.grid.patch)
         out = math.prod(side) * (
             2 * self.label_bytes + 2 + (self.classes if self.probabilities else 0)
         )
         return window + band + self.batch * patch + out
-
-    @property
-    def _averaging(self) -> int:
-        """Bytes per voxel of a patch: its turned copy, and the sums of views and of members."""
-        sums = self.views.bit_length() - 1 + (self.members > 0)
-        return (self.channels * 4 if self.views > 1 else 0) + sums * self.classes * 4
 
     def process(self, block: Shape, n_blocks: int) -> int:
         model = self.model_bytes + self.batch * self.activation_bytes
@@ -96,54 +91,49 @@ class Costs:
         return BASE_BYTES + model + min(IN_FLIGHT, n_blocks) * self.one_block(block)
 
 
-def _candidates(extent: Shape, chunk: Shape, limit: int) -> Iterator[Shape]:
-    choices = [_sides(n, c) for n, c in zip(extent, chunk, strict=True)]
-    smallest = tuple(c[0] for c in choices)
-    for block in itertools.product(*choices):
-        if math.prod(map(min, block, extent)) <= limit or block == smallest:
-            yield block
-
-
 def choose_block(
     costs: Costs, extent: Shape, view: View, chunk: Shape, workers: int, memory_bytes: int
 ) -> Shape:
     """The block (file axes) that ends the run soonest within the memory: least recompute, all
     workers busy. Of equals, the longest on the first axis, where the band makes length free."""
-    best: tuple[float, int, Shape] | None = None
-    smallest = math.inf
-    for block in _candidates(extent, chunk, BLOCK_VOXELS[len(extent)]):
+    choices: list[tuple[float, int, Shape]] = []
+    least, limit = math.inf, BLOCK_VOXELS[len(extent)]
+    smallest, *larger = itertools.product(*map(_sides, extent, chunk))
+    for block in (smallest, *(b for b in larger if math.prod(map(min, b, extent)) <= limit)):
         blocks = Blocks(extent, block)
         seen = view.to_view(Box.whole(block)).shape
         promised = costs.process(seen, len(blocks))
-        smallest = min(smallest, promised)
+        least = min(least, promised)
         if promised > memory_bytes:
             continue
         rounds = -(-len(blocks) // workers)
         makespan = recompute_factor(costs.grid, Blocks(costs.grid.extent, seen))
         makespan *= rounds * workers / len(blocks)
-        choice = (round(makespan, 3), -block[0], block)
-        best = min(best, choice) if best else choice
-    if best is None:
+        choices.append((round(makespan, 3), -block[0], block))
+    if not choices:
         raise PlanError(
-            f"the smallest block needs {units.show_bytes(smallest)} per worker, allowed are "
+            f"the smallest block needs {units.show_bytes(least)} per worker, allowed are "
             f"{units.show_bytes(memory_bytes)}: raise --memory or use fewer --workers"
         )
-    return best[2]
+    return min(choices)[2]
 
 
 def post_bytes(
     chain: tuple[AnyStep, ...], info: SourceInfo, card: ModelCard, chunk: Shape, workers: int
 ) -> int:
-    """What a process needs at most while the chain runs; 0 without one."""
+    """The most that a process needs while the chain runs; 0 without a chain."""
     if not chain:
         return 0
     blocks, classes = blocks_of(info.extent, chunk), len(card.classes)
-    shape = tuple(map(min, blocks.shape, info.extent))
-    threads = threads_for(workers)
-    one = postprocess_block_bytes(
-        chain, shape, classes, info.voxel_bytes, len(info.channels), threads
+    each = postprocess_block_bytes(
+        chain,
+        tuple(map(min, blocks.shape, info.extent)),
+        classes,
+        info.voxel_bytes,
+        len(info.channels),
+        threads_for(workers),
     )
-    return BASE_BYTES + min(IN_FLIGHT, len(blocks)) * one
+    return BASE_BYTES + min(IN_FLIGHT, len(blocks)) * each
 
 
 def disk_bytes(
@@ -160,13 +150,13 @@ def disk_bytes(
 
 
 def coarse_bytes(info: SourceInfo, card: ModelCard) -> int:
-    """What a voxel of a finer grid is repeated from is held as well while that is done."""
+    """Bytes per voxel of a finer grid for the voxels that it is repeated from, held at the same time."""
     rank = card.rank or len(info.extent)
     return 0 if card.finer == 1 else -(-info.voxel_bytes // card.finer**rank)
 
 
 def asked_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:
-    """The block asked for, in whole chunks; PlanError when it makes no sense."""
+    """The block of ``--block`` in whole chunks; PlanError when it does not fit the extent."""
     if len(block) != len(extent) or min(block) < 1:
         raise PlanError(
             f"a block of {','.join(map(str, block))} does not fit an extent of "
@@ -176,8 +166,8 @@ def asked_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:
 
 
 def seconds(engine: str, precision: str, *, flops: float, voxels: float, workers: int) -> float:
-    """Rough: a model's ``flops`` at what its engine reaches on all cores; without any (a model that is
-    a function), so many ``voxels`` at 10 million a second and core."""
+    """A rough estimate: a model's ``flops`` at the speed of its engine on all cores; without any (a model
+    that is a function), so many ``voxels`` at 10 million a second and core."""
     cores, fast = hardware.cores(), bool(hardware.gpus()) or hardware.has_avx512()
     if not flops:
         return voxels / (VOXELS_PER_CORE_S * cores)

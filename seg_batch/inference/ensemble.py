@@ -30,7 +30,7 @@ ALIKE: dict[str, Callable[[ModelCard], str]] = {
     "skip rule": lambda card: str(card.skip),
     "output grid": lambda card: f"{card.finer} voxels per input voxel and axis",
 }
-LONG = 200  # characters of a difference that is named, not shown
+LONG = 200  # characters; a longer difference is named, not shown
 
 
 def average(predictors: Sequence[Predictor]) -> Predictor:
@@ -50,10 +50,10 @@ def average(predictors: Sequence[Predictor]) -> Predictor:
 
 
 def joined(models: Sequence[Model]) -> Model:
-    """The first model with the others as its members; itself where it is alone.
+    """The first model with the others as its members; itself where there are no others.
 
-    BundleError, naming the member and what differs, for models that can't be averaged; and for the
-    same model twice, which would change nothing but the time.
+    BundleError, naming the member and what differs, for models that can't be averaged; and for a
+    model named twice.
     """
     if not models:
         raise BundleError("no model is named: name one with --model, or leave it away")
@@ -72,10 +72,10 @@ def joined(models: Sequence[Model]) -> Model:
     return replace(first, members=tuple(others))
 
 
-def _same(one: Model, other: Model) -> bool:
-    if one.path is None or other.path is None:
-        return one.function is other.function
-    return one.card.weights_sha256 == other.card.weights_sha256
+def _same(a: Model, b: Model) -> bool:
+    if a.path is None or b.path is None:
+        return a.function is b.function
+    return a.card.weights_sha256 == b.card.weights_sha256
 
 
 def _difference(first: ModelCard, other: ModelCard) -> str | None:

@@ -22,13 +22,13 @@ from seg_batch.inference.report import Report
 from seg_batch.io.sinks.product import digest
 from seg_batch.io.sources.protocol import SourceInfo
 
-_OURS = {"segbatch", "status", "blocks", "plan", "product"}  # what every report of ours has
+_OURS = {"segbatch", "status", "blocks", "plan", "product"}  # keys of every report of ours
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """All paths of one run, next to each other. ``attempt``: what is made on the way carries this
-    name, so that two attempts at one product never meet; empty: the next run goes on with it."""
+    """All paths of one run, next to each other. ``attempt``: a part of the names of store and staged
+    copy, so that two attempts at one product never meet; empty: the next run goes on with them."""
 
     product: Path
     attempt: str = ""
@@ -46,14 +46,9 @@ class Outputs:
         return self.product.with_name(f"{self.product.name}{middle}{end}")
 
     def attempts(self) -> list[Path]:
-        """What attempts at this product have left, or are at work in."""
-        name = glob.escape(self.product.name)
-        found = self.product.parent.glob(f"{name}.{ATTEMPT}*")
-        return sorted(path for path in found if path.name.endswith(ON_THE_WAY))
-
-    def stores(self) -> list[Path]:
-        """The work stores of this product, of whatever attempt."""
-        return [Outputs(self.product).store, *self.attempts()]
+        """Stores and staged copies of attempts at this product, ended or at work."""
+        named = self.product.parent.glob(f"{glob.escape(self.product.name)}.{ATTEMPT}*")
+        return sorted(path for path in named if path.name.endswith(ON_THE_WAY))
 
     @property
     def report(self) -> Path:
@@ -79,10 +74,9 @@ def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = Fal
     if output is None:
         return Outputs(Path.cwd() / default)
     path = Path(output)
-    folder = path.is_dir() and not formats.names_folder(path.name)
-    if many or folder or str(output).endswith("/"):
-        return Outputs(path.absolute() / default)
-    return Outputs(path.absolute())
+    is_folder = path.is_dir() and not formats.names_folder(path.name)
+    inside = many or is_folder or str(output).endswith("/")
+    return Outputs(path.absolute() / default if inside else path.absolute())
 
 
 def read_report(outputs: Outputs) -> Report | None:
@@ -93,10 +87,13 @@ def read_report(outputs: Outputs) -> Report | None:
 
 
 def is_intact(outputs: Outputs, report: Report) -> bool:
-    """True when the product, and probabilities beside it, are byte for byte as its report tells."""
-    told = {outputs.product: report["product"], outputs.probabilities: report.get("probabilities")}
+    """True when the product, and probabilities beside it, have the hashes that the report names."""
+    wanted = {
+        outputs.product: report["product"],
+        outputs.probabilities: report.get("probabilities"),
+    }
     return all(
         path.exists() and digest(path) == product.get("sha256")
-        for path, product in told.items()
+        for path, product in wanted.items()
         if product
     )

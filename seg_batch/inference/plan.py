@@ -1,7 +1,7 @@
-"""What is decided before work begins: grid, blocks, memory, and what must stay equal to resume.
+"""All decisions before work begins: grid, blocks, memory, and what must stay equal to resume.
 
 Nothing here reads pixels or imports TensorFlow. A plan is a frozen value, JSON in and out; it
-states bytes per worker before any work and refuses what can't fit (law 5).
+states bytes per worker before any work, and making one refuses what can't fit (law 5).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from seg_batch.core import hardware, units
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape
 from seg_batch.core.normalise import Normaliser
-from seg_batch.core.registry.engines import info_of
+from seg_batch.core.registry.engines import EngineInfo, info_of
 from seg_batch.inference.costs import (
     Costs,
     asked_block,
@@ -44,21 +44,21 @@ from seg_batch.io.sources.views.open_view import View
 
 CHUNK = {2: 1024, 3: 128}
 MEMORY_SHARE = 0.6
-GPU_BATCH = 16
+GPU_BATCH = 16  # patches at most; as many as fit in a quarter of the memory
 LAYOUT = 1
-AS_ASKED = ("taper", "probabilities", "precision", "engine", "tta", "workers")  # of the options
+FROM_OPTIONS = ("taper", "probabilities", "precision", "engine", "tta", "workers")  # of the options
 SAME = {"in_fingerprint": True}  # marks a field: two runs that differ in it write other bytes
-# Stores and reports keep their keys in the order in which they came: these last.
+# The last keys of a plan in stores and reports, in the order in which versions added them.
 CAME_LATER = ("engine", "engine_why", "tta", "passes", "post")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decisions:
-    """What is decided of one run. Shapes are voxels; ``extent``, ``block`` and ``chunk`` are in the
+    """The decisions of one run. Shapes are voxels; ``extent``, ``block`` and ``chunk`` are in the
     file's own axes, ``view_extent``, ``patch``, ``overlap`` and ``margin`` in the model's view.
 
-    What is marked as ``SAME`` must be equal for two runs to write the same bytes. Blocks, batch and
-    workers need not be: a resumed run takes over the blocks that it finds.
+    Fields marked as ``SAME`` must be equal for two runs to write the same bytes. Blocks, batch and
+    workers need not be: a resumed run takes over the blocks of the store.
     """
 
     extent: Shape = field(metadata=SAME)
@@ -109,7 +109,7 @@ class Decisions:
 
     @property
     def keeps_probabilities(self) -> bool:
-        """Whether the work store holds them: they were asked for, or a later step needs them."""
+        """Whether the work store holds them: as a product, or for a later step."""
         return self.probabilities or needs_probabilities(self.post)
 
     @property
@@ -133,7 +133,7 @@ class Decisions:
 
 @dataclass(frozen=True, kw_only=True)
 class DraftPlan(Decisions):
-    """All decisions for an input whose pixels were not looked at yet. ``identity``: what else must
+    """All decisions for an input whose pixels were not read yet. ``identity``: what else must
     stay equal for a run to be resumed (input, model)."""
 
     identity: dict[str, Any]
@@ -149,7 +149,7 @@ class DraftPlan(Decisions):
         return Plan(**{**decided, "normaliser": normaliser}, fingerprint=fingerprint)
 
     def to_json(self) -> dict[str, Any]:
-        """As that of a plan, less what is not known yet."""
+        """The JSON of a plan without the numbers of its normaliser."""
         return self._json({}, self.identity)
 
 
@@ -162,8 +162,8 @@ class Plan(Decisions):
 
     @property
     def of_prediction(self) -> dict[str, Any]:
-        """The part of the fingerprint that the work store answers for: what follows prediction is
-        not in it, so that another chain takes over what was predicted."""
+        """The part of the fingerprint on which the work store depends: without the steps after
+        prediction, so that another chain takes over the predictions."""
         kept = {"probabilities": self.keeps_probabilities}
         return {k: v for k, v in {**self.fingerprint, **kept}.items() if k != "post"}
 
@@ -172,7 +172,7 @@ class Plan(Decisions):
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Plan:
-        """AttributeError, TypeError or ValueError for what is no plan."""
+        """AttributeError, TypeError or ValueError where the data are no plan."""
         known = {f.name for f in fields(cls)}
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known
@@ -185,35 +185,21 @@ class Plan(Decisions):
 FINGERPRINTED = {f.name for f in fields(Plan) if f.metadata == SAME}
 
 
-def _batch(card: ModelCard, options: PredictOptions, memory_bytes: int, tiles: int) -> int:
-    """Patches per model call. One on a CPU, where more gain nothing and padding the last batch
-    costs; on a GPU what fits in a quarter of the memory, at most 16."""
-    if options.batch or not hardware.gpus():
-        return options.batch or 1
-    fits = memory_bytes // 4 // max(1, card.compute.activation_bytes)
-    return max(1, min(GPU_BATCH, fits, tiles))
-
-
-def _costs(
-    info: SourceInfo, card: ModelCard, options: PredictOptions, grid: Grid, batch: int
-) -> Costs:
-    engine = info_of(options.engine)
+def _costs(info: SourceInfo, card: ModelCard, engine: EngineInfo, **of_run: Any) -> Costs:
     return Costs(
-        grid=grid,
+        **of_run,
         in_bytes=info.voxel_bytes + coarse_bytes(info, card),
         channels=len(info.channels),
         classes=len(card.classes),
         label_bytes=np.dtype(card.label_dtype).itemsize,
-        probabilities=options.probabilities or needs_probabilities(chain_of(info, card, options)),
-        batch=batch,
         model_bytes=engine.memory_bytes if card.weights_sha256 else 0,
         activation_bytes=int(engine.activation_share * card.compute.activation_bytes),
     )
 
 
 def _together(cards: Sequence[ModelCard]) -> ModelCard:
-    """The first card with what a patch costs in an ensemble of all: every member computes, and keeps
-    what it computes in."""
+    """The first card with the costs of a patch in an ensemble of all: every member computes it, and
+    keeps its activations."""
     compute = Compute(
         activation_bytes=sum(card.compute.activation_bytes for card in cards),
         flops=sum(card.compute.flops for card in cards),
@@ -237,15 +223,26 @@ def make_plan(
     views = len(symmetries(options.tta, grid.patch[-rank:]))
     memory_bytes = options.memory_bytes
     memory_bytes = memory_bytes or int(hardware.memory_bytes() * MEMORY_SHARE / options.workers)
-    batch = _batch(card, options, memory_bytes, len(grid))
-    costs = _costs(info, card, options, grid, batch)
-    costs = replace(costs, views=views, members=len(cards) - 1)
+    batch = options.batch or 1  # more gain nothing on a CPU, and padding the last batch costs
+    if hardware.gpus() and not options.batch:
+        fits = memory_bytes // 4 // max(1, card.compute.activation_bytes)
+        batch = max(1, min(GPU_BATCH, fits, len(grid)))
+    chain = asked_chain(card, options)
+    require_chain_fits(chain, card, LabelContext.of(card, info.georef))
+    costs = _costs(
+        *(info, card, info_of(options.engine)),
+        grid=grid,
+        batch=batch,
+        probabilities=options.probabilities or needs_probabilities(chain),
+        views=views,
+        members=len(cards) - 1,
+    )
     blocks = _blocks(costs, view, options, memory_bytes)
     predicted, passes = sum(grid.count(view.to_view(b.box)) for b in blocks), views * len(cards)
     plan = DraftPlan(
-        **{name: getattr(options, name) for name in AS_ASKED},
+        **{name: getattr(options, name) for name in FROM_OPTIONS},
         **_of_input(view, card),
-        **_needed(costs, blocks, view, card, options),
+        **_needed(costs, blocks, view, card, options, chain),
         **{name: getattr(grid, name) for name in ("patch", "overlap", "margin")},
         engine_why=engine_why,
         block=blocks.shape,
@@ -270,7 +267,7 @@ def make_plan(
 
 
 def _blocks(costs: Costs, view: View, options: PredictOptions, memory_bytes: int) -> Blocks:
-    """In the file's own axes: of the shape asked for, else of that which ends soonest."""
+    """In the file's own axes: of the shape of ``--block``, else of the shape that ends soonest."""
     extent = view.native.info.extent
     chunk = _chunk(extent)
     if options.block:
@@ -279,11 +276,15 @@ def _blocks(costs: Costs, view: View, options: PredictOptions, memory_bytes: int
 
 
 def _needed(
-    costs: Costs, blocks: Blocks, view: View, card: ModelCard, options: PredictOptions
+    costs: Costs,
+    blocks: Blocks,
+    view: View,
+    card: ModelCard,
+    options: PredictOptions,
+    chain: tuple[AnyStep, ...],
 ) -> dict[str, Any]:
-    """The steps that follow prediction, and bytes at most: of a process, and on disk."""
+    """The steps that follow prediction, and upper bounds in bytes of a process and of the disk."""
     info = view.native.info
-    chain = chain_of(info, card, options)
     predicting = costs.process(view.to_view(Box.whole(blocks.shape)).shape, len(blocks))
     following = post_bytes(chain, info, card, _chunk(info.extent), options.workers)
     return {
@@ -296,6 +297,8 @@ def _needed(
 def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
     """The sides of the input, and how its labels are written."""
     info = view.native.info
+    # Rasters have nodata; volumes have none, so NaN there becomes background where 0 is one.
+    has_background = info.kind == "volume" and any(c.id == 0 for c in card.classes)
     return {
         "extent": info.extent,
         "view_extent": view.info.extent,
@@ -304,7 +307,7 @@ def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
         "classes": len(card.classes),
         "label_dtype": card.label_dtype,
         "nodata": card.nodata,
-        "empty_label": _empty_label(info, card),
+        "empty_label": 0 if has_background else card.nodata,
         "skip_below": card.skip.below if card.skip else None,
         "skip_label": card.skip.label if card.skip else 0,
     }
@@ -312,12 +315,6 @@ def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
 
 def _chunk(extent: Shape) -> Shape:
     return tuple(min(CHUNK[len(extent)], n) for n in extent)
-
-
-def _empty_label(info: SourceInfo, card: ModelCard) -> int:
-    """Rasters have nodata; volumes have none, so NaN there becomes background where 0 is one."""
-    background = any(c.id == 0 for c in card.classes)
-    return 0 if info.kind == "volume" and background else card.nodata
 
 
 def check_memory(plan: Decisions) -> None:
@@ -331,8 +328,8 @@ def check_memory(plan: Decisions) -> None:
 
 
 def adopt_stored(plan: Plan, stored: Plan) -> Plan:
-    """The plan of a resumed run: the blocks and batch of the store, the workers of now, and what
-    is asked now of the steps after prediction."""
+    """The plan of a resumed run: the blocks and batch of the store, the workers and the steps after
+    prediction of this run."""
     kept = replace(
         stored,
         workers=plan.workers,
@@ -347,14 +344,6 @@ def adopt_stored(plan: Plan, stored: Plan) -> Plan:
     return kept
 
 
-def chain_of(info: SourceInfo, card: ModelCard, options: PredictOptions) -> tuple[AnyStep, ...]:
-    """The steps that follow prediction: those asked for, else the card's. PlanError when they do
-    not fit the model or the input."""
-    chain = asked_chain(card, options)
-    require_chain_fits(chain, card, LabelContext.of(card, info.georef))
-    return chain
-
-
 def asked_chain(card: ModelCard, options: PredictOptions) -> tuple[AnyStep, ...]:
-    """The steps of ``options``, else those of the card; not looked at yet."""
+    """The steps of ``options``, else those of the card; unchecked."""
     return card.post if options.post is None else parse_chain(options.post)

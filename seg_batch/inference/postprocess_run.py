@@ -1,8 +1,8 @@
 """The chain over a work store: from the labels as predicted to the labels of the product.
 
-Every step reads one map of the store and writes another, so that a killed run does again the step that it
-was in, and no more: a step is done when ``done/steps.json`` says so, after all of its chunks. Predictions
-stay as they are; another chain, or blocks that failed and come later, begin from them.
+Every step reads one map of the store and writes another. A step is done when ``done/steps.json`` says so,
+after all of its chunks; a killed run repeats the step that it was in, and no other. Predictions
+stay as they are: another chain, or blocks that failed and are done later, begin with them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from seg_batch.core.geometry import Block, Box, Shape
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.inference.postprocess.costs import blocks_of, threads_for
 from seg_batch.inference.postprocess.label_context import LabelContext
-from seg_batch.inference.postprocess.run import PostStepRow, StepChange, run_step
+from seg_batch.inference.postprocess.run import PostStepRow, run_step
 from seg_batch.inference.worker import BlockJob
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources.tolerant_read import read_window
@@ -45,8 +45,8 @@ class MappedLabels:
 
 @dataclass(frozen=True)
 class WorkStoreLabels:
-    """A ``passes.Board`` of a work store: the map ``before`` is read, the map ``after`` written. It
-    goes to the workers as paths and numbers; each opens the store itself."""
+    """A ``block_passes.LabelStore`` of a work store: the map ``before`` is read, the map ``after``
+    written. It is sent to the workers as paths and numbers; each opens the store itself."""
 
     job: BlockJob
     before: str
@@ -56,11 +56,8 @@ class WorkStoreLabels:
     def _store(self) -> WorkStore:
         return WorkStore.open(Path(self.job.store))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"job": self.job, "before": self.before, "after": self.after}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return WorkStoreLabels, (self.job, self.before, self.after)
 
     @property
     def extent(self) -> Shape:
@@ -90,53 +87,50 @@ class WorkStoreLabels:
 def post_process(job: BlockJob, store: WorkStore, pool: Pool, callback: Callback) -> MappedLabels:
     """Do the steps of the plan that are not done yet, each over all blocks.
 
-    A store with blocks missing is treated as it is: what is missing has no data, objects end there.
+    Where blocks are missing in the store there is no data, and objects end there.
     SegbatchError when a block of a step can't be done.
     """
     chain = job.plan.chain
     basis = _basis(store, job.plan.blocks)
     name, rows = _done_before(store, basis, chain)
     store.drop_maps(keep=name)
-    setting = LabelContext.of(job.model.card, store.spec.georef)
+    context = LabelContext.of(job.model.card, store.spec.georef)
     blocks = blocks_of(job.plan.extent, store.spec.chunk)
     threads = threads_for(pool.workers)
     for step in chain[len(rows) :]:
         callback.on(events.Stage(describe(step)))
         start = time.perf_counter()
         after = store.new_map()
-        board = WorkStoreLabels(job, name, after)
-        done = run_step(step, board, setting, blocks, partial(_in_pool, pool), threads)
-        rows = [*rows, _row(step, done, time.perf_counter() - start)]
+        labels = WorkStoreLabels(job, name, after)
+        change = run_step(step, labels, context, blocks, partial(_in_pool, pool), threads)
+        row: PostStepRow = {
+            "step": chain_to_json([step])[0],
+            "words": describe(step),
+            "voxels_changed": change.voxels,
+            "objects_changed": change.objects,
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+        rows = [*rows, row]
         store.note_steps({"basis": basis, "map": after, "steps": rows})
         name = after
         store.drop_maps(keep=name)
     return MappedLabels(name, tuple(rows))
 
 
-def _row(step: AnyStep, done: StepChange, seconds: float) -> PostStepRow:
-    return {
-        "step": chain_to_json([step])[0],
-        "words": describe(step),
-        "voxels_changed": done.voxels,
-        "objects_changed": done.objects,
-        "seconds": round(seconds, 3),
-    }
-
-
 def _basis(store: WorkStore, blocks: int) -> str | None:
-    """What the steps begin with: a digest of all predicted labels; None while blocks are missing,
-    since what then lies in the store may change."""
+    """A digest of all predicted labels, with which the steps begin; None while blocks are missing,
+    since the labels in the store may then change."""
     receipts = store.receipts()
     if len(receipts) < blocks:
         return None
-    told = sorted((name, receipt["crc32"]) for name, receipt in receipts.items())
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    checksums = sorted((name, receipt["crc32"]) for name, receipt in receipts.items())
+    return hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
 
 
 def _done_before(
     store: WorkStore, basis: str | None, chain: tuple[AnyStep, ...]
 ) -> tuple[str, list[PostStepRow]]:
-    """The map that an earlier run came to, and the rows of its steps; the predicted one if none."""
+    """The last map that an earlier run wrote, and the rows of its steps; else the predicted map."""
     noted = store.steps()
     rows = noted.get("steps", [])
     steps = [row["step"] for row in rows]

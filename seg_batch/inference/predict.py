@@ -1,7 +1,7 @@
-"""The main verb: one scene or volume in, one map out, resumable at any moment.
+"""The main command: one scene or volume in, one map out, resumable at any moment.
 
-The coordinator decides, hands out blocks, and at the end turns the work store into the product.
-State is on disk only: any process may die at any instruction, and the same command goes on.
+The coordinator plans, hands out blocks, and at the end turns the work store into the product.
+State is on disk only: any process may die at any instruction, and the same command resumes the run.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def predict_one(
     """Segment one input; returns the report that is also written beside the product.
 
     ``pool``: that of a run of many inputs; else the request's own is opened. Once ``stop`` is set no
-    block is begun, those in hand are finished, and ``StoppedError`` is raised if any are left.
+    block is begun, the running ones are finished, and ``StoppedError`` is raised if any are left.
     Raises ``RefusedError`` before anything is written. When blocks failed, the product is in
     place with holes, and the report's status is ``partial``.
     """
@@ -79,11 +79,11 @@ def predict_one(
     with leaving_nothing_behind(outputs):
         normaliser, staged = _numbers(draft, callback)
         prepared = draft.by(draft.plan.with_normaliser(normaliser))
-        if (told_again := finished(prepared, report)) is not None:
+        if (earlier := finished(prepared, report)) is not None:
             if not request.keep_store:
                 clean_unused(outputs)
-            return told_again
-        with _pool(pool, prepared, staged) as workers:
+            return earlier
+        with nullcontext(pool) if pool else _own_pool(prepared, staged) as workers:
             store = open_store(prepared, report)
             with store.lock():
                 prepared = prepared.by(adopt_stored(prepared.plan, Plan.from_json(store.spec.plan)))
@@ -92,12 +92,8 @@ def predict_one(
                 return _run(prepared, store, workers, staged, callback, start, stop or Event())
 
 
-def _pool(
-    given: Pool | None, prepared: Prepared[Plan], staged: Path | None
-) -> AbstractContextManager[Pool]:
-    """The pool given, or one of this run's own, whose workers were asked whether they fit it."""
-    if given:
-        return nullcontext(given)
+def _own_pool(prepared: Prepared[Plan], staged: Path | None) -> AbstractContextManager[Pool]:
+    """A pool of this run's own, whose workers were checked against its requirements."""
     plan, source = prepared.plan, staged or prepared.info.path
     folder = prepared.outputs.product.parent
     needs = requirements_of(prepared.model, plan, inputs=[source], outputs=[folder])
@@ -121,16 +117,6 @@ def _numbers(prepared: Prepared[DraftPlan], callback: Callback) -> tuple[Normali
         return view.statistics(), staged
 
 
-def _job(prepared: Prepared[Plan], staged: Path | None) -> BlockJob:
-    return BlockJob(
-        image=prepared.request.image(staged),
-        model=prepared.model,
-        plan=prepared.plan,
-        store=str(prepared.outputs.store),
-        key=uuid.uuid4().hex,
-    )
-
-
 def _run(
     prepared: Prepared[Plan],
     store: WorkStore,
@@ -147,8 +133,14 @@ def _run(
     warnings = (*prepared.info.warnings, *pool.advice)
     callback.on(events.BlocksPlanned(plan.blocks, plan.tiles_predicted, len(done), warnings))
     todo = [block for block in plan.output_blocks if block.name not in done]
-    job = _job(prepared, staged)
-    most = 0 if prepared.request.attempt else None  # an attempt is made again as a whole
+    job = BlockJob(
+        image=prepared.request.image(staged),
+        model=prepared.model,
+        plan=plan,
+        store=str(outputs.store),
+        key=uuid.uuid4().hex,
+    )
+    most = 0 if prepared.request.attempt else None  # an attempt is repeated as a whole
     _predict_blocks(job, todo, pool, run, callback, stop, most)
     if run.lost_voxels == math.prod(plan.extent):
         clean(outputs)
@@ -183,7 +175,7 @@ def _run(
 def _export(
     prepared: Prepared[Plan], store: WorkStore, run: BlockTally, labels: str
 ) -> list[Product]:
-    """The labels, and the probabilities where they were asked for and are not in the same product.
+    """The labels, and the probabilities where the plan has them and they are not in the same product.
     ``labels``: the store's map after the last step."""
     outputs, info = prepared.outputs, prepared.info
     form = format_of(outputs.product, info.kind)
@@ -204,7 +196,7 @@ def _export(
 
 
 def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
-    """What a product says of itself wherever it goes."""
+    """The tags of a product: how it was made."""
     model = prepared.model
     tags = {
         "SEGBATCH_VERSION": f"segbatch {package_version()}",
@@ -219,11 +211,11 @@ def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
     }
     classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
     # Formats keep no blanks around a tag: a name may begin with one.
-    return {k: told for k, v in {**tags, **classes}.items() if (told := v.strip())}
+    return {k: text for k, v in {**tags, **classes}.items() if (text := v.strip())}
 
 
 def _together(texts: Iterable[str]) -> str:
-    """What an ensemble's members say, each once and in order."""
+    """The texts of an ensemble's members, each once and in order."""
     return " + ".join(dict.fromkeys(filter(None, texts)))
 
 
@@ -236,7 +228,7 @@ def _predict_blocks(
     stop: Event,
     most: int | None,
 ) -> None:
-    """Hand out the blocks and take in what becomes of them; on any interruption stop the rest.
+    """Hand out the blocks and collect their results; on any interruption stop the rest.
     ``most``: further tries of a block."""
     with _opened(job, pool, callback) if todo else nullcontext():
         for outcome in run_bounded(
@@ -259,7 +251,7 @@ def _predict_blocks(
 
 @contextmanager
 def _opened(job: BlockJob, pool: Pool, callback: Callback) -> Iterator[None]:
-    """The job at work in the pool; when this ends, no block of it runs in this process."""
+    """The job open for the pool; after the context no block of it runs in this process."""
     with ExitStack() as last_first:
         last_first.callback(close_job)
         work = last_first.enter_context(open_job(job)) if pool.inline else None
@@ -289,8 +281,8 @@ def predict(
     """Segment one scene or volume; the Python face of ``segbatch predict``.
 
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
-    ``function(patches) -> probabilities``. ``options``: the fields of ``config.predict_options.PredictOptions``, such as
-    ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
+    ``function(patches) -> probabilities``. ``options``: fields of ``config.predict_options.PredictOptions``,
+    such as ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
     (``core.events``) as they happen. Returns the report. Raises ``RefusedError`` when nothing was
     written, ``PartialResultError`` when the product has holes.
     """
@@ -311,7 +303,7 @@ def predict(
 
 
 def partial_line(report: Report) -> str:
-    """One line about a partial result: how much is missing, where it begins, why."""
+    """One line about a partial result: how much is missing, where it begins, and the reason."""
     first = report["failures"][0]
     return (
         f"partial result: {report['blocks']['failed']} of {report['blocks']['total']} blocks "

@@ -1,6 +1,6 @@
-"""The report beside each product: what was asked, decided, promised, measured and found.
+"""The report beside each product: request, plan, promised and measured costs, results.
 
-Each value that travels as JSON is declared here once, as who reads it gets it.
+The values of its JSON are declared here once, for all readers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
-from seg_batch.core.georef import RasterGeoref, georef_to_json
+from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, RasterGeoref, georef_to_json
 from seg_batch.core.hardware import cores, gpus, memory_bytes, peak_rss_bytes
 from seg_batch.core.run_files import PART
 from seg_batch.core.versions import package_version, versions
@@ -27,10 +27,7 @@ from seg_batch.inference.sliding_window.seams import SeamCounts, SeamSummary
 from seg_batch.io.sinks.product import Product
 from seg_batch.io.sources.protocol import SourceInfo
 
-SQUARE_METRES_PER_HECTARE = 10_000
-CUBIC_MM_PER_ML = 1000
 UNREADABLE = "the input can't be read at"  # how such a failure begins: another try may read it
-
 
 SizeUnit = Literal["hectares", "millilitres"]
 SIZE_UNITS: dict[SizeUnit, str] = {"hectares": "ha", "millilitres": "mL"}
@@ -45,7 +42,7 @@ class Failure(TypedDict):
 
 
 class BlockCounts(TypedDict):
-    """``resumed``: of those done, what an earlier run had left."""
+    """``resumed``: those of ``done`` that an earlier run had left."""
 
     total: int
     done: int
@@ -80,7 +77,7 @@ class ProductFacts(TypedDict):
 
 
 class ModelFacts(TypedDict):
-    """``whole_patch_layers``: those that see a whole patch; ``members``: further models of an ensemble."""
+    """``whole_patch_layers``: layers that see a whole patch; ``members``: further models of an ensemble."""
 
     name: str
     weights_sha256: str
@@ -100,7 +97,7 @@ class SourceFacts(TypedDict):
 
 
 class WorkFacts(TypedDict):
-    """What the blocks took."""
+    """The work on the blocks. ``spells``: see ``describe_reads``."""
 
     blocks: BlockCounts
     failures: list[Failure]
@@ -116,7 +113,7 @@ class WorkFacts(TypedDict):
 
 
 class Report(WorkFacts):
-    """``<product>.json``. ``post``: the steps after prediction; ``plan``: ``Plan.georef_to_json``;
+    """``<product>.json``. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
     ``geometry``: ``core.georef.georef_to_json``."""
 
     segbatch: str
@@ -141,7 +138,7 @@ class Report(WorkFacts):
 
 @dataclass
 class BlockTally:
-    """What is collected while blocks end: receipts of now and of before, and failures."""
+    """What is collected while blocks end: receipts of this run and of an earlier one, and failures."""
 
     total: int
     resumed: int = 0
@@ -163,16 +160,15 @@ class BlockTally:
         for stage, seconds in receipt["seconds"].items():
             self.stages_s[stage] = self.stages_s.get(stage, 0.0) + seconds
         if receipt["unreadable"]:
-            where = "; ".join(receipt["unreadable"][:3])
-            more = len(receipt["unreadable"]) - 3
-            where += f" and {more} more" if more > 0 else ""
+            where, rest = "; ".join(receipt["unreadable"][:3]), len(receipt["unreadable"]) - 3
+            where += f" and {rest} more" if rest > 0 else ""
             self.lost_voxels += receipt["lost_voxels"]
             self.fail(outcome.item, f"{UNREADABLE} {where}")
         else:
             self.receipts.append(receipt)
 
-    def fail(self, block: Any, why: str) -> None:
-        self.failures.append({"block": block.name, "box": str(block.box), "error": why})
+    def fail(self, block: Any, error: str) -> None:
+        self.failures.append({"block": block.name, "box": str(block.box), "error": error})
 
     def facts(self, plan: Plan, seconds: float) -> WorkFacts:
         """``seconds``: from the start to the product."""
@@ -204,8 +200,8 @@ def _sizes(voxels: int, info: SourceInfo) -> ReportSizes:
     if isinstance(georef, RasterGeoref):
         if georef.crs_wkt is None or georef.pixel_m2 is None:
             return {}
-        return {"hectares": voxels * georef.pixel_m2 / SQUARE_METRES_PER_HECTARE}
-    return {"millilitres": voxels * georef.voxel_mm3 / CUBIC_MM_PER_ML}
+        return {"hectares": voxels * georef.pixel_m2 / M2_PER_HA}
+    return {"millilitres": voxels * georef.voxel_mm3 / MM3_PER_ML}
 
 
 def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[ClassRow]:
@@ -226,18 +222,18 @@ def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[
 
 
 def describe_reads(receipts: list[Receipt]) -> dict[str, list[list[float]]]:
-    """Per worker when it was at which block, ``[start, stop]`` in unix seconds, in that order; of
-    blocks that an earlier version wrote, nothing is known."""
+    """The intervals ``[start, stop]`` of each worker's blocks in unix seconds, in rising order; without
+    the blocks that an earlier version wrote."""
     of_worker: dict[str, list[list[float]]] = {}
     for receipt in receipts:
         if "spell" in receipt:
             of_worker.setdefault(receipt["worker"], []).append(receipt["spell"])
-    return {worker: sorted(each) for worker, each in sorted(of_worker.items())}
+    return {worker: sorted(intervals) for worker, intervals in sorted(of_worker.items())}
 
 
 def seam_table(receipts: list[Receipt], model: Model) -> SeamSummary | None:
-    """The seam index over the blocks that counted it (see ``sliding_window.seams``); None: none did,
-    because an earlier version wrote them."""
+    """The seam index over the blocks that counted it (see ``sliding_window.seams``); None where an
+    earlier version wrote all of them."""
     counted = [SeamCounts.from_json(r["seams"]) for r in receipts if r.get("seams")]
     if not counted:
         return None
@@ -275,7 +271,13 @@ def build_report(
         "model": {**_model(model.card), "members": [_model(m.card) for m in model.members]},
         "plan": plan.to_json(),
         "geometry": georef_to_json(info.georef),
-        "source": _source(info),
+        "source": {
+            "format": info.format,
+            "channels": list(info.channels),
+            "dtype": info.dtype,
+            "identity": info.identity,
+            "warnings": list(info.warnings),
+        },
         "executor": executor,
         "machine": {"cores": cores(), "gpus": gpus(), "memory_bytes": memory_bytes()},
         "versions": versions(),
@@ -291,16 +293,6 @@ def _model(card: ModelCard) -> ModelFacts:
     }
 
 
-def _source(info: SourceInfo) -> SourceFacts:
-    return {
-        "format": info.format,
-        "channels": list(info.channels),
-        "dtype": info.dtype,
-        "identity": info.identity,
-        "warnings": list(info.warnings),
-    }
-
-
 def _product(product: Product) -> ProductFacts:
     return {
         "path": str(product.path),
@@ -311,7 +303,7 @@ def _product(product: Product) -> ProductFacts:
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write beside, flush to disk, move into place."""
+    """Write beside the place, flush to disk, replace atomically."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=PART)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(report, file, indent=2, allow_nan=False, default=_plain)

@@ -1,4 +1,4 @@
-"""What was asked for, and what was decided before anything is written."""
+"""One prediction as requested, and as prepared before anything is written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ModelLike = OneModel | Sequence[OneModel] | None
 
 @dataclass(frozen=True)
 class Request:
-    """One predict command for one input. ``many``: the output names a folder. ``attempt``: see
+    """One ``predict`` command for one input. ``many``: the output names a folder. ``attempt``: see
     ``outputs.Outputs``."""
 
     input: str
@@ -72,7 +72,7 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
     writes nothing."""
     with closing(request.image().open()) as file:
         model = resolve_model(request.model, file.info)
-        view = View.of(file, model.card)
+        view = View(file, model.card)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
         plan = make_plan(
@@ -87,28 +87,24 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
 def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
     """A bundle by name, path or fit; a card with any callable ``array -> array``; or a list of
     such, whose probabilities are averaged."""
-    if model is None:
-        return choose_bundle(info)
-    found = require_fit(_found(model), info)  # said before weights are read
-    return _checked(found)
+    return choose_bundle(info) if model is None else named_model(model, info)
 
 
-def named_model(model: OneModel | Sequence[OneModel]) -> Model:
-    """The model or models named, their weights checked."""
-    return _checked(_found(model))
-
-
-def _checked(model: Model) -> Model:
-    for member in model.all:
+def named_model(model: OneModel | Sequence[OneModel], info: SourceInfo | None = None) -> Model:
+    """The model or models named, their weights checked; whether they fit the input before that."""
+    named = _named(model)
+    if info is not None:
+        require_fit(named, info)
+    for member in named.all:
         checked(member)
-    return model
+    return named
 
 
-def _found(model: OneModel | Sequence[OneModel]) -> Model:
+def _named(model: OneModel | Sequence[OneModel]) -> Model:
     if isinstance(model, str | Path):
         return find_bundle(str(model))
     if isinstance(model, list):
-        return joined([_found(one) for one in model])
+        return joined([_named(member) for member in model])
     card, function = model
     if not isinstance(card, ModelCard) or not callable(function):
         raise BundleError(
@@ -118,16 +114,12 @@ def _found(model: OneModel | Sequence[OneModel]) -> Model:
 
 
 def engine_of(model: Model, options: PredictOptions) -> Choice:
-    """What computes the model on this machine; functions compute themselves."""
+    """The engine of the model on this machine; functions compute themselves."""
     formats = {member.card.format for member in model.all if member.path is not None}
     if not formats:
         return Choice("function", "float32", "the model is a function")
-    return choose_engine(
-        options.engine,
-        gpus=hardware.gpus(),
-        precision=options.precision,
-        formats=formats,
-    )
+    gpus, precision = hardware.gpus(), options.precision
+    return choose_engine(options.engine, gpus=gpus, precision=precision, formats=formats)
 
 
 def _settled(request: Request, engine: Choice) -> PredictOptions:
@@ -138,9 +130,9 @@ def _settled(request: Request, engine: Choice) -> PredictOptions:
         workers = max(1, hardware.gpus()) if spec.cluster in ("auto", "local") else 1
     if (
         not memory_bytes and not spec.here
-    ):  # each worker has its own; a machine like this, if not told
-        has = spec.worker_memory_bytes or hardware.memory_bytes()
-        memory_bytes = int(has * MEMORY_SHARE)
+    ):  # each worker has its own: as much as this machine by default
+        worker_bytes = spec.worker_memory_bytes or hardware.memory_bytes()
+        memory_bytes = int(worker_bytes * MEMORY_SHARE)
     return replace(
         options,
         workers=workers,
@@ -151,8 +143,14 @@ def _settled(request: Request, engine: Choice) -> PredictOptions:
 
 
 def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any]:
-    """What must stay equal for a run to be resumed, beside the plan's own decisions."""
-    names, weights = model.names, [_weights(member) for member in model.all]
+    """What must stay equal for a run to be resumed, besides the plan's own decisions."""
+    names, weights = (
+        model.names,
+        [
+            member.card.weights_sha256 or getattr(member.function, "__qualname__", "")
+            for member in model.all
+        ],
+    )
     return {
         "input": info.identity,
         "volume": request.volume,
@@ -162,26 +160,22 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
     }
 
 
-def _weights(model: Model) -> str:
-    return model.card.weights_sha256 or getattr(model.function, "__qualname__", "")
-
-
 def tta_warnings(model: Model, tta: str) -> list[str]:
     """A line for each member whose recipe never mirrored an axis that ``tta`` mirrors.
 
-    Nothing is said of a model that has no recipe beside it. What a mirrored patch does to a model
-    that never saw one depends on the data: left and right, say, may be what it goes by.
+    A model without a recipe beside it gets no line. The effect of mirrored patches on a model
+    that never saw one depends on the data: left and right may be what its classes differ in.
     """
-    found = {member.card.name: _axes(member, tta) for member in model.all}
+    unseen = {member.card.name: _unseen_axes(member, tta) for member in model.all}
     return [
         f"{name} was trained without patches mirrored along {', '.join(axes)}, which --tta {tta} "
         "shows it: the map may be much worse; compare both with segbatch evaluate"
-        for name, axes in found.items()
+        for name, axes in unseen.items()
         if axes
     ]
 
 
-def _axes(model: Model, tta: str) -> list[str]:
+def _unseen_axes(model: Model, tta: str) -> list[str]:
     """The axes that ``tta`` mirrors and the model's training did not."""
     card = model.card
     if tta == "none" or model.path is None or card.rank is None or card.patch is None:

@@ -1,4 +1,4 @@
-"""What an earlier run left: go on with it, refuse, or start anew. Nothing is lost by accident."""
+"""The files of an earlier run: resume it, refuse, or start anew. Nothing is lost by accident."""
 
 from __future__ import annotations
 
@@ -60,19 +60,18 @@ def check_destination(prepared: Prepared[Decisions], report: Report | None) -> N
 
 
 def _known_digests(outputs: Outputs) -> set[str]:
-    """Products that are ours: told of by a run that died before its report, or by the report.
-
-    Stores first: a run that ends meanwhile writes its report before it removes its store."""
-    known: set[str] = set()
-    for store in outputs.stores():
-        known |= set(StoreFolder(store).exported())
+    """The hashes of products of ours: noted in the store of a run that died before its report, or in
+    the report. Stores are read first: a run that ends meanwhile writes its report before it removes
+    its store."""
+    stores = (Outputs(outputs.product).store, *outputs.attempts())
+    known = {sha256 for store in stores for sha256 in StoreFolder(store).exported()}
     report = read_report(outputs)
-    told = [report.get("product"), report.get("probabilities")] if report else []
-    return known | {product.get("sha256", "") for product in told if product}
+    products = [report.get("product"), report.get("probabilities")] if report else []
+    return known | {product.get("sha256", "") for product in products if product}
 
 
 def finished(prepared: Prepared[Plan], report: Report | None) -> Report | None:
-    """The report of a complete, unchanged product of this very plan, told again; else None."""
+    """The report of a complete, unchanged product of this very plan, with no time spent; else None."""
     if not report or prepared.request.overwrite or report["status"] != "complete":
         return None
     if _changed(report, prepared.plan) or not is_intact(prepared.outputs, report):
@@ -91,8 +90,10 @@ def open_store(prepared: Prepared[Plan], report: Report | None) -> WorkStore:
     StoreError, naming what differs, when the store or the product is of another plan.
     """
     outputs, plan = prepared.outputs, prepared.plan
-    overwrite = prepared.request.overwrite
+    overwrite, changed = prepared.request.overwrite, list[str]()
     _remove_remnant(outputs.store)
+    if report and outputs.product.exists() and not overwrite:
+        changed = _changed(report, plan)
     if outputs.store.exists():
         try:
             earlier = WorkStore.open(outputs.store)
@@ -100,29 +101,20 @@ def open_store(prepared: Prepared[Plan], report: Report | None) -> WorkStore:
             if not overwrite:
                 raise
             shutil.rmtree(outputs.store)
-            return WorkStore.create(outputs.store, _store_spec(prepared))
-        changed = fingerprint_differences(earlier.spec.fingerprint, plan.of_prediction)
-        if not changed and not overwrite and report and outputs.product.exists():
-            changed = _changed(report, plan)  # the same predictions, but another map made of them
-            if changed:
-                raise _other_plan(outputs, changed)
-        if not changed:
-            return earlier
-        if overwrite:
-            with earlier.lock():  # another run may be writing to it
-                shutil.rmtree(outputs.store)
-    else:
-        changed = _changed(report, plan) if report and outputs.product.exists() else []
+        else:
+            differences = fingerprint_differences(earlier.spec.fingerprint, plan.of_prediction)
+            changed = differences or changed  # else the product is another map of these predictions
+            if not changed:
+                return earlier
+            if overwrite:
+                with earlier.lock():  # another run may be writing to it
+                    shutil.rmtree(outputs.store)
     if changed and not overwrite:
-        raise _other_plan(outputs, changed)
+        raise StoreError(
+            f"{outputs.product} was begun with another plan ({'; '.join(changed[:3])}), and the two "
+            "can't be mixed: use --overwrite or another output"
+        )
     return WorkStore.create(outputs.store, _store_spec(prepared))
-
-
-def _other_plan(outputs: Outputs, changed: list[str]) -> StoreError:
-    return StoreError(
-        f"{outputs.product} was begun with another plan ({'; '.join(changed[:3])}), and the two "
-        "can't be mixed: use --overwrite or another output"
-    )
 
 
 def _store_spec(prepared: Prepared[Plan]) -> StoreSpec:
@@ -143,8 +135,8 @@ def _store_spec(prepared: Prepared[Plan]) -> StoreSpec:
 
 
 def require_same_input(prepared: Prepared[Decisions]) -> None:
-    """InputError when the input is another file than at the beginning: what was predicted is of both.
-    One that is gone was the same for as long as it was read."""
+    """InputError when the input is another file than at the beginning: the predictions are then of both.
+    A file that is gone did not change while it was read."""
     info, outputs = prepared.info, prepared.outputs
     if not Path(info.path).exists():
         return
@@ -156,7 +148,7 @@ def require_same_input(prepared: Prepared[Decisions]) -> None:
 
 
 def clean_unused(outputs: Outputs) -> None:
-    """``clean``, unless another run is at work there."""
+    """``clean``, unless another run holds the store."""
     _remove_remnant(outputs.store)
     try:
         with WorkStore.open(outputs.store).lock() if outputs.store.exists() else nullcontext():
@@ -171,52 +163,42 @@ def _remove_remnant(store: Path) -> None:
 
 
 def clean(outputs: Outputs) -> None:
-    """Remove what is needed only until the product stands, of all attempts at it.
+    """Remove what is needed only until the product exists, of all attempts at it.
 
-    First it gets the name of an attempt: killed half way, this leaves no half store to be resumed.
-    Attempts at work end by themselves: to take their stores away would make them fail.
+    Store and staged copy first get the name of an attempt: a kill half way then leaves no half store to
+    be resumed. Attempts at work are left alone: without their stores they would fail.
     """
-    over = Outputs(outputs.product, f"{ATTEMPT}over-{uuid.uuid4().hex[:8]}")
-    for path, aside in ((outputs.store, over.store), (outputs.staging, over.staging)):
+    ended = Outputs(outputs.product, f"{ATTEMPT}over-{uuid.uuid4().hex[:8]}")
+    for path, renamed in ((outputs.store, ended.store), (outputs.staging, ended.staging)):
         with suppress(OSError):
-            path.rename(aside)
+            path.rename(renamed)
     left = [path for path in outputs.attempts() if not is_at_work(path)]
-    for path in (outputs.store, outputs.staging, over.store, over.staging, *left):
+    for path in (outputs.store, outputs.staging, ended.store, ended.staging, *left):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def is_at_work(path: Path) -> bool:
-    """Whether somebody holds this work store, or that beside this staged copy; of what is held by nobody
-    yet, whether the process that made it lives on this machine."""
+    """Whether a process holds this work store, or the store beside this staged copy; where no lock says
+    so yet, whether the process that made it runs on this machine."""
     folder = StoreFolder(path.with_name(path.name.replace(STAGED, STORE)))
-    if (answer := folder.is_held()) is not None:
-        return answer
-    found = _AT_WORK.search(path.name)
-    return found is not None and found[1] == socket.gethostname() and is_running(int(found[2]))
-
-
-@contextmanager
-def removing(*paths: Path) -> Iterator[None]:
-    """Remove the paths in the end, however it comes."""
-    try:
-        yield
-    finally:
-        for path in paths:
-            shutil.rmtree(path, ignore_errors=True)
+    if (is_held := folder.is_held()) is not None:
+        return is_held
+    maker = _AT_WORK.search(path.name)
+    return maker is not None and maker[1] == socket.gethostname() and is_running(int(maker[2]))
 
 
 @contextmanager
 def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
-    """A refused run takes away what it made itself, unless there is work in it to resume; an attempt,
-    which nobody resumes, takes it away whatever happened."""
+    """A refused run removes what it made itself, unless there is work in it to resume. An attempt is
+    never resumed, and removes it in any case."""
     begun = outputs.store.exists() or outputs.staging.exists()
-    if outputs.attempt:
-        with removing(outputs.store, outputs.staging):
-            yield
-        return
     try:
         yield
     except RefusedError:
-        if not begun and not any(StoreFolder(outputs.store).markers()):
+        if not (outputs.attempt or begun or any(StoreFolder(outputs.store).markers())):
             clean_unused(outputs)
         raise
+    finally:
+        if outputs.attempt:
+            shutil.rmtree(outputs.store, ignore_errors=True)
+            shutil.rmtree(outputs.staging, ignore_errors=True)

@@ -19,7 +19,7 @@ Check = tuple[str, bool, str]
 
 
 def verify_product(path: Path) -> dict[str, Any]:
-    """Every check as ``(name, passed, what was found)``, ``ok``, and lines to print.
+    """Every check as ``(name, passed, result)``, ``ok``, and lines to print.
 
     InputError when there is no product, or no report of ours beside it.
     """
@@ -32,44 +32,37 @@ def verify_product(path: Path) -> dict[str, Any]:
             f"{outputs.report} is missing or not a report of segbatch, so there is nothing to "
             "check against: keep the .json beside its product"
         )
+    status, blocks = report["status"], report["blocks"]
+    done = f"{status}, {blocks['done']} of {blocks['total']} blocks"
     checks = [
-        _complete(report),
-        *_bytes(outputs, report),
+        ("complete", status == "complete", done),
+        _digest("bytes", outputs.product, report["product"]),
+        *_probabilities(outputs, report),
         *_readable(path, report),
         _input(report),
         *map(_model, (report["model"], *report["model"].get("members", ()))),
     ]
     ok = all(passed for _, passed, _ in checks)
-    lines = [
-        f"{'ok  ' if passed else 'FAIL'}  {name:<10} {found}" for name, passed, found in checks
-    ]
+    lines = [f"{'ok  ' if p else 'FAIL'}  {name:<10} {result}" for name, p, result in checks]
     return {
         "product": str(path),
         "ok": ok,
-        "checks": [{"name": n, "ok": p, "found": f} for n, p, f in checks],
+        "checks": [{"name": n, "ok": p, "found": result} for n, p, result in checks],
         "lines": [*lines, f"{path}: {'verified' if ok else 'NOT verified'}"],
     }
 
 
-def _complete(report: Report) -> Check:
-    blocks = report["blocks"]
-    found = f"{report['status']}, {blocks['done']} of {blocks['total']} blocks"
-    return "complete", report["status"] == "complete", found
-
-
-def _bytes(outputs: Outputs, report: Report) -> list[Check]:
-    """The product's digest, and that of the probabilities beside it where there are any."""
-    checks = [_digest("bytes", outputs.product, report["product"])]
-    if probabilities := report.get("probabilities"):
-        checks.append(_digest("beside", outputs.probabilities, probabilities))
-    return checks
+def _probabilities(outputs: Outputs, report: Report) -> list[Check]:
+    """The digest of the probabilities beside the product, where there are any."""
+    product = report.get("probabilities")
+    return [_digest("beside", outputs.probabilities, product)] if product else []
 
 
 def _digest(name: str, path: Path, product: ProductFacts) -> Check:
     if not path.exists():
         return name, False, f"{path} is gone"
-    expected, found = product["sha256"], digest(path)
-    return name, expected == found, f"sha256 {found[:16]}, report says {expected[:16]}"
+    expected, actual = product["sha256"], digest(path)
+    return name, expected == actual, f"sha256 {actual[:16]}, report says {expected[:16]}"
 
 
 def _readable(path: Path, report: Report) -> list[Check]:
@@ -90,7 +83,7 @@ def _readable(path: Path, report: Report) -> list[Check]:
 
 
 def _input(report: Report) -> Check:
-    """The input may be gone by now, but if it is there it should be the one that was used."""
+    """An input that is gone is not checked; one that exists has to be the file that was used."""
     if not Path(report["input"]).exists():
         return "input", True, f"{report['input']} is gone: not checked"
     volume = report["plan"]["fingerprint"].get("volume")
@@ -99,8 +92,8 @@ def _input(report: Report) -> Check:
     return "input", same, f"{report['input']} {'unchanged' if same else 'has changed since'}"
 
 
-def _model(told: ModelFacts) -> Check:
-    name, weights = told["name"], told["weights_sha256"]
+def _model(facts: ModelFacts) -> Check:
+    name, weights = facts["name"], facts["weights_sha256"]
     for model in installed():
         if model.card.name == name:
             same = model.card.weights_sha256 == weights

@@ -1,7 +1,7 @@
 """The work of one process: blocks of one run, read, predicted, stitched and written.
 
-Everything a task needs is in its :class:`BlockJob`, so that any process can do any block, twice if it
-must (law 3). A process opens a job once and keeps it warm for the next block.
+Everything that a task needs is in its :class:`BlockJob`, so that any process can do any block, even twice
+(law 3). A process opens a job once and keeps it open for the next block.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from seg_batch.io.sources.views.open_view import ImageSpec, open_view
 
 @dataclass(frozen=True)
 class BlockJob:
-    """One run, as a worker is told of it. Paths must mean the same on every worker; ``key`` is
-    this run's alone, since the same paths may hold other things in the next."""
+    """One run, as it is sent to workers. Paths must mean the same on every worker; ``key`` is
+    unique to the run, since the same paths may hold other things in the next."""
 
     image: ImageSpec
     model: Model
@@ -45,20 +45,14 @@ class BlockJob:
     key: str
 
 
-@dataclass
-class _Clock:
-    """Seconds spent per stage of one block."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the time spent to the ``seconds`` of a stage."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 def load(model: Model, settled: Plan | PredictOptions) -> Predictor:
@@ -69,7 +63,7 @@ def load(model: Model, settled: Plan | PredictOptions) -> Predictor:
 
 
 def _loaded(model: Model, settled: Plan | PredictOptions) -> Predictor:
-    """One member; a bundle is loaded once in a process, behind a lock."""
+    """One member; a bundle is loaded once per process, behind a lock."""
     if model.function is not None:
         return model.function
     from seg_batch.nn.engines import load_predictor
@@ -97,7 +91,7 @@ class BlockWorker:
         self.job = job
         self.view = open_view(job.image, job.model.card)
         self.store = WorkStore.open(Path(job.store))
-        self.taper = Taper(plan.grid, plan.taper)  # once: it is of the whole extent
+        self.taper = Taper(plan.grid, plan.taper)  # once: it covers the whole extent
         self.predictor = load(job.model, plan)
         self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
         self.empty = EmptyRule(plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata)
@@ -108,11 +102,11 @@ class BlockWorker:
     def close(self) -> None:
         self.view.close()
 
-    def _stitcher(self, clock: _Clock) -> Stitcher:
+    def _stitcher(self, seconds: dict[str, float]) -> Stitcher:
         plan = self.job.plan
 
         def predictor(patches: np.ndarray) -> np.ndarray:
-            with self._one_call, clock.stage("model"):
+            with self._one_call, _timed(seconds, "model"):
                 return self.predictor(patches)
 
         return Stitcher(
@@ -130,101 +124,97 @@ class BlockWorker:
         """Do one block and return its receipt. A block with unreadable parts is written with
         holes, named in ``unreadable``, and not marked as done."""
         start, began = time.perf_counter(), time.time()
-        clock = _Clock()
+        seconds: dict[str, float] = {}
         box = self.view.to_view(block.box)
-        with clock.stage("stitch"):
-            found, probabilities = self._predicted(box, clock)
-        receipt = self._receipt(found, box)
-        receipt["spell"] = [round(began, 3), round(time.time(), 3)]
-        native = self.view.from_view(found.labels)
+        with _timed(seconds, "stitch"):
+            result, probabilities = self._predicted(box, seconds)
+        receipt: Receipt = {
+            "tiles": result.tiles,
+            "skipped": result.skipped,
+            "seams": result.seams.to_json(),
+            "lost_voxels": sum(hole.intersection(box).size for hole in result.unreadable),
+            "unreadable": [str(self.view.to_native(hole)) for hole in result.unreadable],
+            "worker": here(),
+            "spell": [round(began, 3), round(time.time(), 3)],
+        }
+        native = self.view.from_view(result.labels)
         if probabilities is not None:
             last = self.view.from_view(np.moveaxis(probabilities, 0, -1))
             probabilities = np.moveaxis(last, -1, 0)
-        with clock.stage("write"):
-            self.store.write(block, native, probabilities, receipt, done=not found.unreadable)
-        clock.seconds["stitch"] -= clock.seconds["read"] + clock.seconds.get("model", 0.0)
-        clock.seconds["total"] = time.perf_counter() - start
-        return {**receipt, "seconds": clock.seconds, "peak_rss_bytes": peak_rss_bytes()}
+        with _timed(seconds, "write"):
+            self.store.write(block, native, probabilities, receipt, done=not result.unreadable)
+        seconds["stitch"] -= seconds["read"] + seconds.get("model", 0.0)
+        seconds["total"] = time.perf_counter() - start
+        return {**receipt, "seconds": seconds, "peak_rss_bytes": peak_rss_bytes()}
 
-    def _predicted(self, box: Box, clock: _Clock) -> tuple[BlockResult, np.ndarray | None]:
+    def _predicted(
+        self, box: Box, seconds: dict[str, float]
+    ) -> tuple[BlockResult, np.ndarray | None]:
         """The block, and its probabilities where the plan keeps them."""
 
         def read(window: Box) -> tuple[Pixels, list[Box]]:
-            with clock.stage("read"):
+            with _timed(seconds, "read"):
                 return read_window(self.view, window)
 
         plan = self.job.plan
         shape = (plan.classes, *box.shape)
         probabilities = np.empty(shape, np.uint8) if plan.keeps_probabilities else None
-        found = predict_block(
-            self._stitcher(clock),
+        result = predict_block(
+            self._stitcher(seconds),
             read,
             box,
             self.ids,
             probabilities=probabilities,
-            on_tiles=self._ticked,
+            on_tiles=self._on_tiles,
         )
-        return found, probabilities
+        return result, probabilities
 
-    def _receipt(self, found: BlockResult, box: Box) -> Receipt:
-        """Less ``spell``: in unix seconds, all but the writing."""
-        return {
-            "tiles": found.tiles,
-            "skipped": found.skipped,
-            "seams": found.seams.to_json(),
-            "lost_voxels": sum(hole.intersection(box).size for hole in found.unreadable),
-            "unreadable": [str(self.view.to_native(hole)) for hole in found.unreadable],
-            "worker": here(),
-        }
-
-    def _ticked(self, tiles: int) -> None:
+    def _on_tiles(self, tiles: int) -> None:
         if self.stop.is_set():
             raise StoppedError("the run was stopped between two batches")
         self.on_tiles(tiles)
 
 
-IDLE = 2  # jobs kept open of which no block runs: those of a night take turns
+IDLE = 2  # jobs kept open while none of their blocks runs: the inputs of a run take turns
 
 
 @dataclass
-class _Door:
-    """One job of this process. ``users``: blocks being done right now, or about to be."""
+class _OpenJob:
+    """One job of this process. ``users``: its blocks that run, or are about to."""
 
     opening: threading.Lock = field(default_factory=threading.Lock)
     work: BlockWorker | None = None
     users: int = 0
 
 
-_open: dict[str, _Door] = {}  # the one used last stands last
-_guard = (
-    threading.RLock()
-)  # of what is open in this process, and of who uses it; never held for long
+_open: dict[str, _OpenJob] = {}  # in the order of their last use
+_guard = threading.RLock()  # of ``_open`` and the counts of users; never held for long
 
 
 @contextmanager
 def open_job(job: BlockJob) -> Iterator[BlockWorker]:
-    """The job, opened once in this process, for as long as it is used; of the others few stay open. To
-    open one holds up nobody who works at another."""
+    """The job, opened once in this process, for as long as it is used; few unused ones stay open.
+    Opening a job does not block the work at another."""
     with _guard:
-        door = _open.pop(job.key, None)
-        if door is None:
+        opened = _open.pop(job.key, None)
+        if opened is None:
             close_job(keep=IDLE - 1)
-        door = _open.setdefault(job.key, door or _Door())
-        door.users += 1
+        opened = _open.setdefault(job.key, opened or _OpenJob())
+        opened.users += 1
     try:
-        with door.opening:
-            door.work = door.work or BlockWorker(job)
-        yield door.work
+        with opened.opening:
+            opened.work = opened.work or BlockWorker(job)
+        yield opened.work
     finally:
         with _guard:
-            door.users -= 1
+            opened.users -= 1
 
 
 def close_job(keep: int = 0) -> None:
-    """Close all jobs of which no block runs but the ``keep`` used last: several runs may share the
+    """Close all jobs without a running block but the ``keep`` used last: several runs may share the
     workers of a cluster."""
     with _guard:
-        idle = [key for key, door in _open.items() if not door.users]
+        idle = [key for key, opened in _open.items() if not opened.users]
         for key in idle[: len(idle) - keep]:
             work = _open.pop(key).work
             if work is not None:
@@ -232,6 +222,6 @@ def close_job(keep: int = 0) -> None:
 
 
 def run_block(job: BlockJob, block: Block) -> Receipt:
-    """The task: one block of one job, in whatever process it lands, when there is room for it."""
+    """The task: one block of one job, in any process, once its memory fits there."""
     with open_job(job) as work, ROOM.for_block(job.plan):
         return work.predict(block)

@@ -1,14 +1,14 @@
-"""What a run asks of the workers it is given, and what its blocks may hold there beside those of others.
+"""The requirements of a run on its workers, and the memory gate (a semaphore of bytes) of a worker.
 
-A plan promises what a process needs for blocks of its own input (law 5). Where blocks of different
-inputs meet in one process, each waits in ``ROOM`` until its share fits beside those that are being done.
+A plan promises the memory of a process for blocks of its own input (law 5). Where blocks of different
+inputs meet in one process, each waits in ``ROOM`` until its share fits beside the running ones.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ MOST_FOLDERS = 16  # that are tried on every worker before a run of many inputs
 def requirements_of(
     model: Model, plan: Plan, *, inputs: Iterable[str | Path], outputs: Iterable[str | Path]
 ) -> WorkerRequirements:
-    """Those of a prediction: ``inputs`` are read as they stand, ``outputs`` are folders written to."""
+    """Those of a prediction: ``inputs`` are files that are read, ``outputs`` folders written to."""
     return replace(
         _of_model(model, plan.engine, plan.precision),
         memory_bytes=plan.promised_bytes,
@@ -37,22 +37,19 @@ def requirements_of(
 
 def shared_requirements(requests: Iterable[Request]) -> WorkerRequirements:
     """Those of many predictions in one pool: all folders written to and all models named; the first
-    input stands for the others. What memory they take is known when they are prepared, as is what is
-    wrong with one: see ``require_memory``."""
-    found = list(requests)
+    input stands for the others. Their memory, and what is wrong with one, is known when they are
+    prepared: see ``require_memory``."""
+    requests = list(requests)
     needs = WorkerRequirements(
-        inputs=tuple(request.input for request in found[:1]),
-        outputs=tuple(dict.fromkeys(str(_folder(request)) for request in found))[:MOST_FOLDERS],
+        inputs=tuple(request.input for request in requests[:1]),
+        outputs=tuple(dict.fromkeys(str(_folder(request)) for request in requests))[:MOST_FOLDERS],
     )
-    for request in {repr(request.model): request for request in found}.values():
-        if request.model is None:
-            continue
-        try:
-            model = named_model(request.model)
-            engine = engine_of(model, request.options)
-        except SegbatchError:
-            continue
-        needs = _joined(needs, _of_model(model, engine.engine, engine.precision))
+    for request in {repr(request.model): request for request in requests}.values():
+        if request.model is not None:
+            with suppress(SegbatchError):
+                model = named_model(request.model)
+                engine = engine_of(model, request.options)
+                needs = _joined(needs, _of_model(model, engine.engine, engine.precision))
     return needs
 
 
@@ -63,18 +60,18 @@ def _folder(request: Request) -> Path:
     return path if request.many or path.is_dir() else path.parent
 
 
-def _joined(one: WorkerRequirements, other: WorkerRequirements) -> WorkerRequirements:
+def _joined(needs: WorkerRequirements, more: WorkerRequirements) -> WorkerRequirements:
     return replace(
-        one,
-        libraries=tuple(dict.fromkeys((*one.libraries, *other.libraries))),
-        weights=tuple(dict.fromkeys((*one.weights, *other.weights))),
-        on_gpu=one.on_gpu or other.on_gpu,
-        mixed=one.mixed or other.mixed,
+        needs,
+        libraries=tuple(dict.fromkeys((*needs.libraries, *more.libraries))),
+        weights=tuple(dict.fromkeys((*needs.weights, *more.weights))),
+        on_gpu=needs.on_gpu or more.on_gpu,
+        mixed=needs.mixed or more.mixed,
     )
 
 
 def _of_model(model: Model, engine: str, precision: str) -> WorkerRequirements:
-    """What computes it; a function comes with its task and needs nothing."""
+    """Those of the engine and the weights; a function comes with its task and needs nothing."""
     bundles = [member for member in model.all if member.path is not None]
     if not bundles:
         return WorkerRequirements()
@@ -87,14 +84,9 @@ def _of_model(model: Model, engine: str, precision: str) -> WorkerRequirements:
     )
 
 
-def share_bytes(plan: Plan) -> int:
-    """What one block of the plan holds, its model included, beside what every process needs."""
-    return max(0, plan.promised_bytes - BASE_BYTES) // min(IN_FLIGHT, plan.blocks)
-
-
 class MemoryGate:
-    """Bytes held in this process. Whoever finds it empty may enter, however much it needs: that it
-    fits alone was checked when it was planned."""
+    """Bytes held in this process. A block may enter an empty gate however much it needs: the plan
+    checked that it fits alone."""
 
     def __init__(self) -> None:
         self._held = 0
@@ -114,8 +106,9 @@ class MemoryGate:
                 self._changed.notify_all()
 
     def for_block(self, plan: Plan) -> AbstractContextManager[None]:
-        """``taking`` what a block of the plan needs, within what the plan allows a process."""
-        return self.taking(share_bytes(plan), plan.memory_bytes - BASE_BYTES)
+        """``taking`` the bytes of a block and its model, within what the plan allows a process."""
+        share = max(0, plan.promised_bytes - BASE_BYTES) // min(IN_FLIGHT, plan.blocks)
+        return self.taking(share, plan.memory_bytes - BASE_BYTES)
 
 
 ROOM = MemoryGate()

@@ -1,7 +1,7 @@
 """The one renderer: values as brightness, labels as colours, volumes by three planes; PNG and JPEG.
 
-Every picture of a run, an evaluation, a training and the demo is made of these, so that the same
-voxels look the same everywhere. Files go through GDAL, which is here anyway.
+Every picture of a run, an evaluation, a training and the demo is made with these functions, so that the
+same voxels look the same everywhere. Files are written by GDAL, which the package needs anyway.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from seg_batch.core.units import number
 
 RGB = tuple[int, int, int]
 NO_DATA: RGB = (128, 128, 128)
-# Okabe and Ito (2008): told apart with any colour vision.
+# Okabe and Ito (2008): distinct with any colour vision.
 ORANGE, SKY, GREEN, YELLOW = (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)
 BLUE, VERMILION, PURPLE = (0, 114, 178), (213, 94, 0), (204, 121, 167)
 OKABE_ITO: tuple[RGB, ...] = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE)
 
 PLANES = ("axial", "coronal", "sagittal")  # across z, y and x
-# Index that turns what was read of such a plane upright: its first axis runs to superior or anterior.
+# Index that turns the pixels of such a plane upright: its first axis runs to superior or anterior.
 # None: a raster, whose first row is at the top.
 UPRIGHT: dict[int | None, Any] = {
     None: ...,
@@ -52,7 +52,7 @@ def bands_shown(pixels: Pixels) -> Pixels:
 
 
 def stretch(pictures: Sequence[Pixels]) -> tuple[list[np.ndarray], str]:
-    """RGB of pictures of one image, ``(y, x, 3)`` uint8 each, by one window, and it in words."""
+    """RGB of pictures of one image, ``(y, x, 3)`` uint8 each, by one window, and the window in words."""
     shown = [bands_shown(pixels) for pixels in pictures]
     valid = [p.any_valid() & np.isfinite(p.values).all(-1) for p in shown]
     seen = np.concatenate([p.values[where] for p, where in zip(shown, valid, strict=True)])
@@ -68,15 +68,14 @@ def stretch(pictures: Sequence[Pixels]) -> tuple[list[np.ndarray], str]:
 
 
 def _window(seen: np.ndarray) -> tuple[tuple[Any, Any], str]:
-    """Lowest and highest value shown, per channel of ``(n, channels)``, and that in words."""
+    """Lowest and highest value shown, per channel of ``(n, channels)``, and both in words."""
     low, high = np.percentile(seen, (1, 99), axis=0)
-    if seen.shape[1] == 1 and low[0] < CT_AIR:
+    if seen.shape[1] > 1:
+        return (low, high), "1st to 99th percentile of each band"
+    if low[0] < CT_AIR:
         words = f"{CT_WINDOW[0]:g} to {CT_WINDOW[1]:g} HU (soft tissue)"
         return (np.float32(CT_WINDOW[0]), np.float32(CT_WINDOW[1])), words
-    if seen.shape[1] == 1:
-        words = f"{number(float(low[0]))} to {number(float(high[0]))} (1st to 99th percentile)"
-    else:
-        words = "1st to 99th percentile of each band"
+    words = f"{number(float(low[0]))} to {number(float(high[0]))} (1st to 99th percentile)"
     return (low, high), words
 
 
@@ -86,8 +85,8 @@ def coloured(
     palette: Mapping[int, Sequence[int]],
     elsewhere: Sequence[int] = NO_DATA,
 ) -> np.ndarray:
-    """Each of ``labels (y, x)`` in its colour, uint8; ``elsewhere``: what is not valid or not in the
-    palette. Colours of three numbers, or of four with opacity last."""
+    """Each of ``labels (y, x)`` in its colour, uint8; ``elsewhere``: the colour of voxels that are not
+    valid or not in the palette. Colours have three numbers, or four with opacity last."""
     out = np.full((*labels.shape, len(elsewhere)), elsewhere, np.uint8)
     for label, colour in palette.items():
         out[valid & (labels == label)] = colour
@@ -97,7 +96,7 @@ def coloured(
 def middle(foreground: Callable[[Box], np.ndarray], box: Box, side: Shape) -> Shape:
     """Per axis the median place of the foreground of ``box``, its middle where there is none.
 
-    ``foreground``: bool ``box.shape`` for a box; asked block by block, of at most ``side``.
+    ``foreground``: bool ``box.shape`` for a box; it is called for blocks of at most ``side``.
     """
     counts = [np.zeros(n, np.int64) for n in box.shape]
     for block in Blocks(box.shape, side):

@@ -83,7 +83,7 @@ def _open(path: str | Path | None, volume: int | None, opened: ExitStack) -> Sou
     if info.voxels > LARGEST_VOXELS and not info.facts.get("overviews"):
         size = show_bytes(info.voxels * info.voxel_bytes)
         raise InputError(f"{size} without overviews are too much to read for a picture")
-    return view.native if view.oriented.identity else view  # its overviews, where it has any
+    return view.native if view.identity else view  # its overviews, where it has any
 
 
 def _views(

@@ -1,10 +1,9 @@
-"""The file formats, and what is known of each before its library is imported."""
+"""The list of file formats, and the facts of each that are known before its library is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,11 @@ from seg_batch.core.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A format of input images. ``title``: its name in messages. ``kind``: of all its images, or empty.
+    """A format of images. ``title``: its name in messages. ``kind``: of all its images, or empty.
 
-    ``matches``: whether a file's first bytes are of this format; ``gzipped``: whether wholly compressed
-    files are read too. ``metadata``: files that mark a folder as an image of this format. ``open``:
-    ``(path, volume=, staged=)`` -> source. ``stage``: ``(path, folder)`` -> the copy that workers read
-    instead.
+    ``matches``: whether the first bytes are of this format; ``gzipped``: whether gzipped files are read
+    too. ``metadata``: the files that mark a folder as an image of the format. ``open``: the source of
+    ``(path, volume=, staged=)``. ``stage``: of ``(path, folder)``, the file that workers read instead.
     """
 
     name: str
@@ -34,10 +32,10 @@ class Format:
 
 @dataclass(frozen=True, kw_only=True)
 class ProductFormat:
-    """A format of products. ``endings``: the usual one first; ``aliases``: other endings that are
-    accepted. ``holds_probabilities``: in the product itself, not in a file beside it.
+    """A format of products. ``endings``: the default first; ``aliases``: other spellings.
+    ``holds_probabilities``: in the product itself, not beside it.
 
-    ``write``: ``(part, store, spec, read, again, labels)`` -> writes ``part`` and checks it.
+    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it.
     """
 
     name: str
@@ -49,7 +47,7 @@ class ProductFormat:
     holds_probabilities: bool = False
 
 
-# The first match counts.
+# The first that matches is taken.
 FORMATS: Registry[Format] = Registry(
     {
         "geotiff": "seg_batch.io.formats.raster:GEOTIFF",
@@ -59,7 +57,7 @@ FORMATS: Registry[Format] = Registry(
         "zarr": "seg_batch.io.formats.zarr:ZARR",
     }
 )
-# The first of a kind is the default.
+# The first of a kind is the usual one.
 PRODUCTS: Registry[ProductFormat] = Registry(
     {
         "cog": "seg_batch.io.formats.raster:COG",
@@ -71,28 +69,20 @@ _LISTED = ("volume", "raster", "")
 
 
 def image_endings() -> tuple[str, ...]:
-    """Endings of images in lower case: of volumes, of rasters, then of formats for both."""
-    return _endings(tuple(FORMATS))
-
-
-@cache
-def _endings(names: tuple[str, ...]) -> tuple[str, ...]:
-    formats = sorted((FORMATS[name] for name in names), key=lambda form: _LISTED.index(form.kind))
+    """The endings of image names, in small letters: of volumes, of rasters, of formats of either."""
+    formats = sorted(FORMATS.values(), key=lambda form: _LISTED.index(form.kind))
     return tuple(ending for form in formats for ending in form.endings)
 
 
 def names_folder(name: str) -> bool:
-    """Whether a name in lower case is that of an image that is a folder."""
-    return name.endswith(_folders(tuple(FORMATS)))
-
-
-@cache
-def _folders(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(e for name in names if FORMATS[name].metadata for e in FORMATS[name].endings)
+    """Whether a folder of this name (in small letters) is one image."""
+    return name.endswith(
+        tuple(e for form in FORMATS.values() if form.metadata for e in form.endings)
+    )
 
 
 def split(path: str) -> tuple[str, str]:
-    """A path without the ending of an image, and that ending in any case, or ``""``."""
+    """A path before the ending of an image, and the ending, empty where there is none."""
     endings = (ending for ending in image_endings() if path.lower().endswith(ending))
     at = len(path) - len(max(endings, key=len, default=""))
     return path[:at], path[at:]
@@ -103,11 +93,11 @@ def products_of(kind: str) -> list[ProductFormat]:
 
 
 def product_endings(kind: str) -> tuple[str, ...]:
-    """The endings of products for a kind of image, the default first."""
+    """The endings that products of a kind of image may have, the default first."""
     return tuple(ending for product in products_of(kind) for ending in product.endings)
 
 
 def holds_probabilities(name: str) -> bool:
-    """Whether a product of this name contains its probabilities."""
+    """Whether a product of this name holds its probabilities itself."""
     inside = (product for product in PRODUCTS.values() if product.holds_probabilities)
     return any(name.endswith(product.endings) for product in inside)

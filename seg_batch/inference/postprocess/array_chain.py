@@ -1,8 +1,8 @@
-"""A chain on a map that lies in arrays (in memory or mapped from disk), in this thread."""
+"""A chain on a map held in arrays (in memory or mapped from disk), in this thread."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +10,15 @@ import numpy as np
 from seg_batch.config.postprocess import AnyStep
 from seg_batch.core.geometry import Block, Blocks, Box, Shape
 from seg_batch.inference.postprocess.label_context import LabelContext
-from seg_batch.inference.postprocess.run import StepChange, one_by_one, run_step
+from seg_batch.inference.postprocess.run import StepChange, run_step
 
 Image = Callable[[Box], tuple[np.ndarray, np.ndarray | None]]
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayLabels:
-    """A ``block_passes.Board`` of arrays: labels read and written, probabilities ``(classes, *shape)``."""
+    """A ``block_passes.LabelStore`` of arrays: labels ``read`` and ``written``, probabilities ``stored``
+    as ``(classes, *shape)``."""
 
     read: np.ndarray
     written: np.ndarray
@@ -45,9 +46,9 @@ class ArrayLabels:
 
 
 def run_chain(
-    chain: Iterable[AnyStep],
+    chain: Sequence[AnyStep],
     labels: np.ndarray,
-    setting: LabelContext,
+    context: LabelContext,
     *,
     block: Shape | None = None,
     probabilities: np.ndarray | None = None,
@@ -56,10 +57,10 @@ def run_chain(
 ) -> list[StepChange]:
     """Change ``labels`` in place by every step in turn; one block, or blocks of a shape."""
     blocks = Blocks(labels.shape, block or labels.shape)
-    found = []
+    changes = []
     for step in chain:
         after = np.empty_like(labels)
-        board = ArrayLabels(labels, after, spacing or (1.0,) * labels.ndim, probabilities, image)
-        found.append(run_step(step, board, setting, blocks, one_by_one))
+        store = ArrayLabels(labels, after, spacing or (1.0,) * labels.ndim, probabilities, image)
+        changes.append(run_step(step, store, context, blocks, map))
         labels[...] = after
-    return found
+    return changes

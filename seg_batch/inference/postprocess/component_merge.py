@@ -1,6 +1,6 @@
-"""Objects over blocks: components found block by block, and then joined.
+"""Objects over blocks: connected components by union-find across block faces.
 
-A block labels its own components; those on the faces towards other blocks are told to the coordinator,
+A block labels its own components and sends those on its faces towards other blocks to the coordinator,
 which joins what meets there::
 
     block a   . . 2 2|2 2 . .   block b     one label on both sides of a face: one component,
@@ -13,11 +13,11 @@ the faces whose other side is still to come: nothing that grows with what lies i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from seg_batch.core.geometry import Block, Blocks, Box, Shape
+from seg_batch.core.geometry import Block, Box, Shape
 from seg_batch.inference.postprocess.components import Components, components, united
 
 NOWHERE = -1  # the label beyond the border of the extent
@@ -41,8 +41,7 @@ class ComponentFacts:
         return len(self.label)
 
     def take(self, chosen: np.ndarray) -> ComponentFacts:
-        parts = (self.label, self.size, self.first, self.low, self.high)
-        return ComponentFacts(*(part[chosen] for part in parts))
+        return ComponentFacts(*(getattr(self, each.name)[chosen] for each in fields(self)))
 
     def grouped(self, groups: np.ndarray) -> ComponentFacts:
         """The facts of parts put together: entry ``g`` of what has ``groups == g``."""
@@ -59,20 +58,19 @@ class ComponentFacts:
 
     @staticmethod
     def joined(parts: list[ComponentFacts]) -> ComponentFacts:
-        names = ("label", "size", "first", "low", "high")
-        return ComponentFacts(
-            *(np.concatenate([getattr(p, name) for p in parts]) for name in names)
-        )
+        names = [each.name for each in fields(ComponentFacts)]
+        columns = ([getattr(part, name) for part in parts] for name in names)
+        return ComponentFacts(*map(np.concatenate, columns))
 
 
 @dataclass(frozen=True)
 class Local:
-    """The components of one block: ``labels`` as they are, ``found`` of what matters of them,
-    ``on_face`` the numbers of those that touch a neighbouring block, in rising order."""
+    """One block: its ``labels``, the ``components`` of those that matter, their ``facts``, and
+    ``on_face``, the numbers of those that touch a neighbouring block, in rising order."""
 
     block: Block
     labels: np.ndarray
-    found: Components
+    components: Components
     facts: ComponentFacts
     on_face: np.ndarray
 
@@ -90,21 +88,21 @@ def local(
     """The components of ``block``, cut from a ``window`` of labels over ``held``.
 
     Labels that are not among ``only`` are taken for ``rest``: fewer components, the same for those
-    that matter. ``around``: the label whose neighbours are looked at; ``held`` then reaches one voxel
-    further than the block where the extent does. Of all others low and high mean nothing.
+    that matter. ``around``: the label whose components get ``low`` and ``high``, which mean nothing for
+    any other; ``held`` then reaches one voxel further than the block where the extent does.
     """
     labels = np.ascontiguousarray(window[block.box.slices(held.start)])
-    found = components(labels if only is None else _merged(labels, only, rest))
-    place = np.unravel_index(found.first, labels.shape)
+    parts = components(labels if only is None else _merged(labels, only, rest))
+    place = np.unravel_index(parts.first, labels.shape)
     places = [p + a for p, a in zip(place, block.box.start, strict=True)]
     first = np.ravel_multi_index(places, extent).astype(np.int64)
     low = high = first
     if around is not None:
-        low, high = _around(window, held, block.box, found, extent, around)
-    facts = ComponentFacts(found.labels, found.sizes, first, low, high)
-    faces = [np.unique(face) for face in _faces(found.ids, block.box, extent).values()]
+        low, high = _around(window, held, block.box, parts, extent, around)
+    facts = ComponentFacts(parts.labels, parts.sizes, first, low, high)
+    faces = [np.unique(face) for face in _faces(parts.ids, block.box, extent).values()]
     on_face = np.unique(np.concatenate(faces)) if faces else np.zeros(0, np.int32)
-    return Local(block, labels, found, facts, on_face)
+    return Local(block, labels, parts, facts, on_face)
 
 
 def _merged(labels: np.ndarray, only: tuple[int, ...], rest: int) -> np.ndarray:
@@ -114,10 +112,10 @@ def _merged(labels: np.ndarray, only: tuple[int, ...], rest: int) -> np.ndarray:
 
 
 def _around(
-    window: np.ndarray, held: Box, box: Box, found: Components, extent: Shape, of: int
+    window: np.ndarray, held: Box, box: Box, parts: Components, extent: Shape, of: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The least and the greatest label that each component of the label ``of`` borders on."""
-    n = len(found.labels)
+    n = len(parts.labels)
     low, high = np.full(n, _FAR, np.int32), np.full(n, NOWHERE, np.int32)
     padding = [
         (int(a == b == 0), int(c == d == e))
@@ -133,26 +131,26 @@ def _around(
             beside[axis] = slice(by, by + here.shape[axis])
             other = wide[tuple(beside)]
             differ = here & (other != of)
-            np.minimum.at(low, found.ids[differ], other[differ])
-            np.maximum.at(high, found.ids[differ], other[differ])
+            np.minimum.at(low, parts.ids[differ], other[differ])
+            np.maximum.at(high, parts.ids[differ], other[differ])
     return low, high
 
 
 def _faces(ids: np.ndarray, box: Box, extent: Shape) -> dict[tuple[int, int], np.ndarray]:
     """The outer plane of ``ids`` on each face that another block lies behind, by axis and side."""
-    found = {}
+    planes = {}
     for axis, (a, b, n) in enumerate(zip(box.start, box.stop, extent, strict=True)):
         if a > 0:
-            found[axis, 0] = ids.take(0, axis)
+            planes[axis, 0] = ids.take(0, axis)
         if b < n:
-            found[axis, 1] = ids.take(-1, axis)
-    return found
+            planes[axis, 1] = ids.take(-1, axis)
+    return planes
 
 
 @dataclass(frozen=True)
 class ComponentSurvey:
-    """What one block tells the coordinator: the facts of the components on its faces, where they lie
-    there, and ``interior``: whatever a step makes of those that touch no other block."""
+    """What one block sends to the coordinator: the facts of the components on its faces, where they lie
+    there, and ``interior``: what a step makes of those that touch no other block."""
 
     block: Block
     facts: ComponentFacts
@@ -160,16 +158,19 @@ class ComponentSurvey:
     interior: object
 
 
-def survey_components(one: Local, extent: Shape, interior: object) -> ComponentSurvey:
+def survey_components(part: Local, extent: Shape, interior: object) -> ComponentSurvey:
     """Faces number the components as ``facts`` does."""
     faces = {
-        side: np.searchsorted(one.on_face, ids).astype(np.int32)
-        for side, ids in _faces(one.found.ids, one.block.box, extent).items()
+        side: np.searchsorted(part.on_face, ids).astype(np.int32)
+        for side, ids in _faces(part.components.ids, part.block.box, extent).items()
     }
-    return ComponentSurvey(one.block, one.facts.take(one.on_face), faces, interior)
+    return ComponentSurvey(part.block, part.facts.take(part.on_face), faces, interior)
 
 
-@dataclass
+# Components on a face: the number of the first one of their block, the block's facts, their ids there.
+Side = tuple[int, ComponentFacts, np.ndarray]
+
+
 class Merger:
     """The coordinator's side: takes surveys in any order, joins what meets at faces.
 
@@ -177,25 +178,22 @@ class Merger:
     face of blocks (for votes); rows of ``first, second, faces``.
     """
 
-    blocks: Blocks
-    contacts: bool = False
-    _facts: list[ComponentFacts] = field(default_factory=list)
-    _parts: dict[Shape, slice] = field(default_factory=dict)
-    _total: int = 0
-    _waiting: dict[tuple[Shape, int], tuple[int, ComponentFacts, np.ndarray]] = field(
-        default_factory=dict
-    )
-    _pairs: list[np.ndarray] = field(default_factory=list)
-    _contacts: list[np.ndarray] = field(default_factory=list)
+    def __init__(self, contacts: bool = False) -> None:
+        self._note_contacts, self._total = contacts, 0
+        self._facts: list[ComponentFacts] = []
+        self._parts: dict[Shape, slice] = {}
+        self._waiting: dict[tuple[Shape, int], Side] = {}
+        self._pairs = [np.zeros((2, 0), np.int64)]
+        self._contacts = [np.zeros((3, 0), np.int64)]
 
-    def add(self, found: ComponentSurvey) -> None:
+    def add(self, survey: ComponentSurvey) -> None:
         start = self._total
-        self._total += len(found.facts)
-        self._parts[found.block.index] = slice(start, self._total)
-        self._facts.append(found.facts)
-        for (axis, side), ids in found.faces.items():
-            mine = start, found.facts, ids
-            index = list(found.block.index)
+        self._total += len(survey.facts)
+        self._parts[survey.block.index] = slice(start, self._total)
+        self._facts.append(survey.facts)
+        for (axis, side), ids in survey.faces.items():
+            mine = start, survey.facts, ids
+            index = list(survey.block.index)
             index[axis] -= 1 - side  # a face is known by the block before it
             key = tuple(index), axis
             if key in self._waiting:
@@ -203,9 +201,7 @@ class Merger:
             else:
                 self._waiting[key] = mine
 
-    def _meet(
-        self, a: tuple[int, ComponentFacts, np.ndarray], b: tuple[int, ComponentFacts, np.ndarray]
-    ) -> None:
+    def _meet(self, a: Side, b: Side) -> None:
         (start_a, facts_a, ids_a), (start_b, facts_b, ids_b) = a, b
         keys = ids_a.astype(np.int64).reshape(-1) * len(facts_b) + ids_b.reshape(-1)
         keys, counts = np.unique(keys, return_counts=True)
@@ -213,22 +209,22 @@ class Merger:
         same = facts_a.label[i] == facts_b.label[j]
         rows = np.stack([start_a + i, start_b + j, counts])
         self._pairs.append(rows[:2, same])
-        if self.contacts:
+        if self._note_contacts:
             self._contacts.append(rows[:, ~same])
 
     def merged(self) -> Merged:
         """Once every block was added."""
         facts = ComponentFacts.joined(self._facts)
-        pairs = np.concatenate(self._pairs or [np.zeros((2, 0), np.int64)], 1)
-        contacts = np.concatenate(self._contacts or [np.zeros((3, 0), np.int64)], 1)
-        roots = united(len(facts), pairs) if len(facts) else np.zeros(0, np.int32)
-        return Merged(self._parts, roots, facts.grouped(roots), contacts)
+        roots = np.zeros(0, np.int32)
+        if len(facts):
+            roots = united(len(facts), np.concatenate(self._pairs, 1))
+        return Merged(self._parts, roots, facts.grouped(roots), np.concatenate(self._contacts, 1))
 
 
 @dataclass(frozen=True)
 class Merged:
-    """The whole components on faces between blocks: ``facts`` of each, and ``roots``, which of them
-    the parts are that each block told of; ``contacts``: see ``Merger``, in numbers of parts."""
+    """The whole components on faces between blocks: ``facts`` of each, and ``roots``, to which of them
+    each part belongs that a block sent; ``contacts``: see ``Merger``, in numbers of parts."""
 
     parts: dict[Shape, slice]
     roots: np.ndarray

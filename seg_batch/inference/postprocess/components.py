@@ -37,24 +37,17 @@ def components(labels: np.ndarray) -> Components:
     where = np.flatnonzero(begins)
     lengths = np.diff(where, append=labels.size)
     runs = np.repeat(np.arange(len(where), dtype=np.int32), lengths).reshape(labels.shape)
-    component = _joined(runs, labels, begins, len(where))
-    n = int(component.max()) + 1
-    sizes = np.bincount(component, lengths, n).astype(np.int64)
-    first = np.empty(n, np.int64)
-    first[component[::-1]] = where[
-        ::-1
-    ]  # of equal places the last one written stays: the first run
-    return Components(component[runs], labels.reshape(-1)[first], sizes, first)
-
-
-def _joined(runs: np.ndarray, labels: np.ndarray, begins: np.ndarray, n: int) -> np.ndarray:
-    """The component of each of ``n`` runs."""
     pairs = []
     for axis in range(labels.ndim - 1):
         low, high = sides(labels.ndim, axis)
         meet = (labels[low] == labels[high]) & (begins[low] | begins[high])
         pairs.append(np.stack([runs[low][meet], runs[high][meet]]))
-    return united(n, np.concatenate(pairs, 1))
+    component = united(len(where), np.concatenate(pairs, 1))  # of each run
+    n = int(component.max()) + 1
+    sizes = np.bincount(component, lengths, n).astype(np.int64)
+    first = np.empty(n, np.int64)
+    first[component[::-1]] = where[::-1]  # the last value written to a place stays: the first run
+    return Components(component[runs], labels.reshape(-1)[first], sizes, first)
 
 
 def sides(rank: int, axis: int, away: int = 1) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

@@ -1,4 +1,4 @@
-"""What steps after prediction cost, and the blocks they work in: known before any work."""
+"""What steps after prediction cost, and the blocks that they work in; known before any work."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ THRESHOLD_BYTES = 24
 def blocks_of(extent: Shape, chunk: Shape) -> Blocks:
     """The blocks of every step: whole chunks, some two million voxels, longest on the first axis.
 
-    They follow from the extent alone: neither memory nor workers nor the blocks of the prediction
-    change them.
+    They follow from the extent alone; memory, workers and the blocks of the prediction do not matter.
     """
     shape = list(chunk)
     for axis in range(len(shape)):
@@ -40,23 +39,21 @@ def postprocess_block_bytes(
     threads: int,
 ) -> int:
     """Bytes that one block needs at most over the steps of a chain; ``input_bytes``: of one voxel."""
-    most = 0
-    for step in chain:
+
+    def of_step(step: AnyStep) -> int:
         halo = crf.halo(step) if isinstance(step, CrfStep) else 16
         voxels = math.prod(n + 2 * halo for n in block)
         if isinstance(step, CrfStep):
             each = 2 * classes + input_bytes + 8 * channels + 16
-            parts = crf.working_bytes(block, classes, channels, step, None, threads)
-            most = max(most, voxels * each + parts)
-        elif isinstance(step, ThresholdStep):
-            most = max(most, math.prod(block) * (classes + THRESHOLD_BYTES))
-        elif isinstance(step, MajorityStep):
-            most = max(most, voxels * MAJORITY_BYTES)
-        else:
-            most = max(most, math.prod(block) * OBJECT_BYTES)
-    return most
+            return voxels * each + crf.working_bytes(block, classes, channels, step, None, threads)
+        if isinstance(step, MajorityStep):
+            return voxels * MAJORITY_BYTES
+        each = classes + THRESHOLD_BYTES if isinstance(step, ThresholdStep) else OBJECT_BYTES
+        return math.prod(block) * each
+
+    return max(map(of_step, chain), default=0)
 
 
 def threads_for(workers: int) -> int:
-    """Threads that one block of a step may use, where every process has two in hand."""
+    """Threads that one block of a step may use, where every process works at ``IN_FLIGHT`` blocks."""
     return max(1, hardware.cores() // (workers * IN_FLIGHT))

@@ -20,8 +20,8 @@ Mean field, all voxels at once, ``iterations`` times from ``Q = softmax(-u)``::
     Q_i     = softmax(-u_i + Q~_i)
 
 ``j`` and ``k`` run over valid voxels inside the image. The sums over ``k`` include ``i`` itself (1), so a voxel
-unlike all its neighbours hears almost nothing by ``b``, and at a border or beside invalid voxels
-fewer neighbours speak, each louder. Divided on one side like this, ``w(i, j)`` and ``w(j, i)`` differ; the update takes
+unlike all its neighbours gets almost no message by ``b``; at a border or beside invalid voxels
+fewer neighbours send messages, each with more weight. Divided on one side like this, ``w(i, j)`` and ``w(j, i)`` differ; the update takes
 the first where descent on E would take their mean (what "fully connected" implementations call
 normalisation after filtering). The result is the argmax of the last ``-u_i + Q~_i``, the first of equals.
 A voxel that is not valid keeps the winner of its own probabilities.
@@ -77,7 +77,7 @@ def refine(
     ``probabilities`` ``(classes, *shape)``: uint8 (0..255 for 0..1) or floats; ``image`` ``(*shape,
     channels)``, normalised; a voxel with a value that is not finite counts as not valid. ``core`` in
     voxels of ``shape``: what else there is serves as its halo. ``spacing``: sides of a voxel, in any unit.
-    Works in parts, one per thread at a time (``working_bytes``); threads None: one per core.
+    It works in parts, one per thread at a time (``working_bytes``); threads None: one per core.
     """
     shape = probabilities.shape[1:]
     if image.shape[:-1] != shape:
@@ -113,7 +113,7 @@ def working_bytes(
     spacing: tuple[float, ...] | None,
     threads: int,
 ) -> int:
-    """What ``refine`` holds at most beside what it is given and its result: ``threads`` parts with their
+    """The most that ``refine`` holds besides its arguments and its result: ``threads`` parts with their
     halos. More than ``PART_BYTES`` for each only where the halo alone is wider than such a part."""
     each = voxel_bytes(classes, channels, relative(spacing, core), step)
     shape = part_shape(core, halo(step), each, threads)
@@ -122,13 +122,13 @@ def working_bytes(
 
 
 def relative(spacing: tuple[float, ...] | None, shape: Shape) -> tuple[float, ...]:
-    """Sides of a voxel in units of the smallest, to a thousandth: what a header rounds must not put a
-    neighbour out of reach. None: all alike."""
+    """Sides of a voxel in units of the smallest, to a thousandth: the rounding of a header must not put
+    a neighbour out of reach. None: all alike."""
     return tuple(round(s / min(spacing), 3) for s in spacing) if spacing else (1.0,) * len(shape)
 
 
 def voxel_bytes(classes: int, channels: int, spacing: tuple[float, ...], step: CrfStep) -> int:
-    """What a part holds per voxel: three arrays of the classes, two of the colours, the pairs, the mask
+    """Bytes of a part per voxel: three arrays of the classes, two of the colours, the pairs, the mask
     and the scales."""
     pairs = len(half_ball(step.radius, spacing)) if step.bilateral else 0
     return 4 * (3 * classes + pairs + 2 * channels + 3)
@@ -200,8 +200,6 @@ def _bilateral(
         np.multiply(
             np.clip(values, -BRIGHTEST, BRIGHTEST), np.float32(1 / unit), out=colour[:, chunk]
         )
-    ball = [
-        (displacement, square / (2 * step.reach**2))
-        for displacement, square in half_ball(step.radius, spacing)
-    ]
+    squares = half_ball(step.radius, spacing)
+    ball = [(displacement, square / (2 * step.reach**2)) for displacement, square in squares]
     return Bilateral.of(flat, colour, mask, ball, step.bilateral)

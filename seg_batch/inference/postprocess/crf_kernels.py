@@ -4,7 +4,7 @@ The voxels of a part lie in one flat array with zeros between the rows, so that 
 fixed displacement lies a fixed number of elements away, in 2-D and 3-D alike::
 
     0 0 0 0 0 0 0     two rows of four voxels, reach 1: the end of one row is the beginning of
-    a b c d 0         the next, and whoever looks past it finds a zero, which weighs nothing
+    a b c d 0         the next, and a kernel that reaches past it reads a zero, which weighs nothing
     e f g h 0
 
 Every operation works on single elements in a fixed order (no sum that NumPy might take in another
@@ -33,7 +33,8 @@ FAR = 30.0  # exponents stop here: exp(-30) adds nothing, and smaller numbers be
 
 @dataclass(frozen=True)
 class Flat:
-    """Places of the voxels of ``extent`` in flat memory that neighbours within ``reach`` stay in."""
+    """Places of the voxels of ``extent`` in flat memory, padded so that neighbours within ``reach`` of
+    any of them lie in it too."""
 
     extent: Shape
     reach: Shape
@@ -86,12 +87,12 @@ def moved(chunk: slice, by: int) -> slice:
 def half_ball(radius: float, spacing: tuple[float, ...]) -> list[tuple[Shape, float]]:
     """One of each two opposite displacements ``0 < |d| <= radius``, with ``|d|**2``."""
     reach = [int(radius / s) for s in spacing]
-    found = []
+    half = []
     for displacement in itertools.product(*(range(-r, r + 1) for r in reach)):
         square = sum((d * s) ** 2 for d, s in zip(displacement, spacing, strict=True))
         if displacement > (0,) * len(reach) and square <= radius**2:
-            found.append((displacement, square))
-    return found
+            half.append((displacement, square))
+    return half
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,8 @@ class Gaussian:
             result = source[:, here].copy()
             spare = np.empty_like(result)
             for k, tap in enumerate(taps, 1):
-                np.add(
-                    source[:, moved(here, -k * stride)],
-                    source[:, moved(here, k * stride)],
-                    out=spare,
-                )
+                before, after = moved(here, -k * stride), moved(here, k * stride)
+                np.add(source[:, before], source[:, after], out=spare)
                 np.multiply(spare, np.float32(tap), out=spare)
                 np.add(result, spare, out=result)
             start, source = chunk.start - rest, result
@@ -205,7 +203,7 @@ def normalised(values: Array, valid: Array, out: Array) -> None:
 
 
 def crf_winners(values: Array) -> npt.NDArray[np.uint16]:
-    """Index of the largest along the first axis, the first of equals: ``argmax``, but fast."""
+    """Index of the largest along the first axis, the first of equals: a faster ``argmax``."""
     best, index = values[0].copy(), np.zeros(values.shape[1:], np.uint16)
     for at, value in enumerate(values[1:], 1):
         np.copyto(index, np.uint16(at), where=value > best)

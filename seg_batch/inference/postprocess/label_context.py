@@ -1,4 +1,4 @@
-"""What a step needs to know of the map it works on: labels by name, and what a voxel measures."""
+"""What a step has to know of its map: labels by name, and the size of a voxel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from seg_batch.config.card import ModelCard
 from seg_batch.config.postprocess import AnyStep, MinSizeStep, check_chain, measured
 from seg_batch.core.errors import PlanError
-from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, Georef, RasterGeoref
+from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, Georef, VolumeGeoref
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,14 @@ class LabelContext:
 
     @classmethod
     def of(cls, card: ModelCard, georef: Georef | None) -> LabelContext:
-        ids = {c.name: c.id for c in card.classes}
-        unit, each = _voxel(georef)
+        unit, each = None, 0.0
+        if isinstance(georef, VolumeGeoref):
+            unit, each = "mL", georef.voxel_mm3 / MM3_PER_ML
+        elif georef is not None and georef.crs_wkt is not None and georef.pixel_m2 is not None:
+            unit, each = "ha", georef.pixel_m2 / M2_PER_HA
         index = card.background_index
         background = None if index is None else card.classes[index].id
-        return cls(ids, background, card.nodata, unit, each)
+        return cls({c.name: c.id for c in card.classes}, background, card.nodata, unit, each)
 
     def labels(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """The labels of classes; of no names those of all classes but the background."""
@@ -38,7 +41,7 @@ class LabelContext:
         return tuple(i for i in self.ids.values() if i != self.background)
 
     def voxels(self, size: str) -> int:
-        """The fewest voxels that measure ``size`` or more; PlanError where its unit says nothing."""
+        """The fewest voxels that measure ``size`` or more; PlanError where voxels have no such unit."""
         value, unit = measured(size)
         if unit == "voxels":
             return math.ceil(value)
@@ -53,22 +56,13 @@ _WHY = {
 }
 
 
-def _voxel(georef: Georef | None) -> tuple[str | None, float]:
-    if isinstance(georef, RasterGeoref):
-        if georef.crs_wkt is None or georef.pixel_m2 is None:
-            return None, 0.0
-        return "ha", georef.pixel_m2 / M2_PER_HA
-    return (None, 0.0) if georef is None else ("mL", georef.voxel_mm3 / MM3_PER_ML)
-
-
-def require_chain_fits(chain: tuple[AnyStep, ...], card: ModelCard, setting: LabelContext) -> None:
-    """PlanError in one line unless the chain can be carried out on maps of this model and setting."""
+def require_chain_fits(chain: tuple[AnyStep, ...], card: ModelCard, context: LabelContext) -> None:
+    """PlanError in one line unless the chain can be carried out on maps of this model and context."""
     try:
         check_chain(chain, [c.name for c in card.classes], background=card.background_name)
     except ValueError as error:
         raise PlanError(f"--post {error}") from None
     for step in chain:
         if isinstance(step, MinSizeStep):
-            for size in [step.size, *step.classes.values()]:
-                if size is not None:
-                    setting.voxels(size)
+            for size in filter(None, (step.size, *step.classes.values())):
+                context.voxels(size)

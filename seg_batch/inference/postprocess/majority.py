@@ -16,22 +16,22 @@ def majority(labels: np.ndarray, side: int, nodata: int) -> np.ndarray:
     Voxels outside the array and those without data do not count; the latter stay.
     """
     most = np.zeros(labels.shape, np.min_scalar_type(side**labels.ndim))
-    found, tied = labels.copy(), np.zeros(labels.shape, bool)
+    winner, tied = labels.copy(), np.zeros(labels.shape, bool)
     for label in np.unique(labels):
         if label == nodata:
             continue
         count = _counted(labels == label, side, most.dtype)
         more = count > most
         tied = (tied & ~more) | (count == most)
-        found[more] = label
+        winner[more] = label
         np.maximum(most, count, out=most)
     keep = tied | (labels == nodata)
-    found[keep] = labels[keep]
-    return found
+    winner[keep] = labels[keep]
+    return winner
 
 
 def _counted(here: np.ndarray, side: int, dtype: np.dtype) -> np.ndarray:
-    """How many of the ``side`` along every axis, centred, are True: sums along one axis after another."""
+    """How many voxels of the centred cube of ``side`` are True: sums along one axis after another."""
     count = here.astype(dtype)
     for axis in range(here.ndim):
         total = count.copy()

@@ -1,4 +1,4 @@
-"""What takes the place of a removed object where a model has no background: its neighbours vote.
+"""The label of a removed object where a model has no background: its neighbours vote.
 
 Each face between a voxel of the object and a voxel of an object that is not removed is one vote for
 the label behind it; most votes win, of equals the smallest label. Voxels without data and other removed
@@ -12,35 +12,35 @@ import numpy as np
 from seg_batch.inference.postprocess.component_merge import Local, Merged
 from seg_batch.inference.postprocess.components import sides
 
-_LABELS = 1 << 16  # more than there are
+_LABELS = 1 << 16  # above every label
 
 
-def votes(one: Local, removed: np.ndarray, nodata: int) -> np.ndarray:
+def votes(part: Local, removed: np.ndarray, nodata: int) -> np.ndarray:
     """int64 ``(3, n)``: component, label, number of votes, of all votes within the block.
 
     ``removed``: bool, for each component of the block.
     """
-    ids, labels = one.found.ids, one.labels
-    gone, silent = removed[ids], labels == nodata
+    ids, labels = part.components.ids, part.labels
+    gone, empty = removed[ids], labels == nodata
     keys = []
     for axis in range(ids.ndim):
         low, high = sides(ids.ndim, axis)
         for here, there in ((low, high), (high, low)):
-            heard = gone[here] & ~gone[there] & ~silent[there]
-            keys.append(ids[here][heard].astype(np.int64) * _LABELS + labels[there][heard])
-    found, counts = np.unique(np.concatenate(keys), return_counts=True)
-    return np.stack([*np.divmod(found, _LABELS), counts])
+            counted = gone[here] & ~gone[there] & ~empty[there]
+            keys.append(ids[here][counted].astype(np.int64) * _LABELS + labels[there][counted])
+    ballots, counts = np.unique(np.concatenate(keys), return_counts=True)
+    return np.stack([*np.divmod(ballots, _LABELS), counts])
 
 
 def across(merged: Merged, removed: np.ndarray, nodata: int) -> np.ndarray:
     """The same across the faces of blocks, components numbered as in ``merged.facts``."""
-    one, other, counts = merged.contacts
-    found = []
-    for a, b in ((one, other), (other, one)):
+    first, second, counts = merged.contacts
+    ballots = []
+    for a, b in ((first, second), (second, first)):
         a, b = merged.roots[a], merged.roots[b]
-        heard = removed[a] & ~removed[b] & (merged.facts.label[b] != nodata)
-        found.append(np.stack([a[heard], merged.facts.label[b][heard], counts[heard]]))
-    return np.concatenate(found, 1)
+        counted = removed[a] & ~removed[b] & (merged.facts.label[b] != nodata)
+        ballots.append(np.stack([a[counted], merged.facts.label[b][counted], counts[counted]]))
+    return np.concatenate(ballots, 1)
 
 
 def elected(ballots: np.ndarray, own: np.ndarray) -> np.ndarray:

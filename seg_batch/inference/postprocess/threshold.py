@@ -9,37 +9,26 @@ from seg_batch.inference.postprocess.label_context import LabelContext
 
 
 def threshold(
-    labels: np.ndarray, probabilities: np.ndarray, step: ThresholdStep, setting: LabelContext
+    labels: np.ndarray, probabilities: np.ndarray, step: ThresholdStep, context: LabelContext
 ) -> np.ndarray:
     """New labels by the equation of ``ThresholdStep``; ``probabilities`` ``(classes, *shape)`` uint8.
 
     Voxels without data, whose probabilities are all 0 or whose label says so, stay as they are.
     """
-    limits = [step.classes.get(name) for name in setting.ids]
-    ids = np.array(list(setting.ids.values()), labels.dtype)
-    found = _otherwise(labels, probabilities, limits, ids, setting)
+    limits = [step.classes.get(name) for name in context.ids]
+    ids = np.array(list(context.ids.values()), labels.dtype)
+    if free := [k for k, limit in enumerate(limits) if limit is None]:
+        new = np.asarray(ids[free][probabilities[free].argmax(0)])
+    elif context.background is None:
+        new = labels.copy()
+    else:
+        new = np.full_like(labels, context.background)
     best = np.zeros(labels.shape, np.float32)
     for k, limit in enumerate(limits):
         if limit is None:
             continue
         ratio = probabilities[k] / np.float32(255 * limit)
         better = (probabilities[k] >= 255 * limit) & (ratio > best)
-        found[better], best[better] = ids[k], ratio[better]
-    known = (labels != setting.nodata) & probabilities.any(0)
-    return np.where(known, found, labels)
-
-
-def _otherwise(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    limits: list[float | None],
-    ids: np.ndarray,
-    setting: LabelContext,
-) -> np.ndarray:
-    """The labels where no class passes its threshold."""
-    free = [k for k, limit in enumerate(limits) if limit is None]
-    if free:
-        return np.asarray(ids[free][probabilities[free].argmax(0)])
-    if setting.background is None:
-        return labels.copy()
-    return np.full_like(labels, setting.background)
+        new[better], best[better] = ids[k], ratio[better]
+    known = (labels != context.nodata) & probabilities.any(0)
+    return np.where(known, new, labels)

@@ -1,7 +1,7 @@
-"""One block, from its window to its labels: the one loop of predicting and of scoring.
+"""One block, from its window to its labels: the one loop of prediction and of evaluation.
 
 The window is read once and stitched (``stitch``). Rows become labels as they are finished, and
-probabilities where those are kept; their sums are freed with them. Voxels that no model decides
+probabilities where those are kept; then their sums are freed. Voxels that no model decides
 get what ``EmptyRule`` says, whether or not their tile was predicted (law 8).
 """
 
@@ -54,10 +54,9 @@ class BlockResult:
 
 
 class Receipt(TypedDict):
-    """What a worker returns of a block: ``seams``: ``SeamCounts.to_json``; ``unreadable``: boxes of the file;
-    ``seconds``: per stage; ``spell``: unix seconds from the read to the write. A
-    marker in a store has no ``seconds`` and no ``peak_rss_bytes``; one of an earlier version may lack
-    ``spell`` and ``seams``."""
+    """What a worker returns of a block. ``seams``: ``SeamCounts.to_json``; ``unreadable``: boxes of the
+    file; ``seconds``: per stage; ``spell``: unix seconds of the read and of the write. A marker in a store
+    has no ``seconds`` and no ``peak_rss_bytes``; one of an earlier version may lack ``spell`` and ``seams``."""
 
     tiles: int
     skipped: int
@@ -70,24 +69,15 @@ class Receipt(TypedDict):
     peak_rss_bytes: NotRequired[int]
 
 
-@dataclass(frozen=True)
 class _Blank:
-    """Voxels of a block that no model decides: ``low`` by the skip rule, ``without`` any data; None
-    where nothing can be. ``sure``: uint8 ``(classes, 1)``, 255 for the class of the skip rule."""
+    """Voxels of a block that no model decides: ``low`` by the skip rule, ``without`` any data (None: there
+    are none). ``sure``: uint8 ``(classes, 1)``, 255 for the class of the skip rule."""
 
-    empty: EmptyRule
-    low: np.ndarray | None
-    without: np.ndarray | None
-    sure: np.ndarray
-
-    @classmethod
-    def of(cls, inside: Pixels, empty: EmptyRule, ids: np.ndarray) -> _Blank:
-        return cls(
-            empty,
-            low=None if empty.below is None else low_values(inside, empty),
-            without=None if inside.valid is None else ~inside.any_valid(),
-            sure=(ids == empty.below_label)[:, None] * np.uint8(255),
-        )
+    def __init__(self, inside: Pixels, empty: EmptyRule, ids: np.ndarray) -> None:
+        self.empty = empty
+        self.low = None if empty.below is None else low_values(inside, empty)
+        self.without = None if inside.valid is None else ~inside.any_valid()
+        self.sure = (ids == empty.below_label)[:, None] * np.uint8(255)
 
     def decided(self, rows: slice) -> np.ndarray | None:
         """bool, True where the model decides; None: everywhere."""
@@ -97,11 +87,11 @@ class _Blank:
     def fill(self, rows: slice, labels: np.ndarray, probabilities: np.ndarray | None) -> None:
         """Set these voxels in the given rows of a block's labels and probabilities."""
         rules = ((self.low, self.empty.below_label, self.sure), (self.without, self.empty.label, 0))
-        for where, label, found in rules:
+        for where, label, probability in rules:
             if where is not None:
                 labels[rows][where[rows]] = label
                 if probabilities is not None:
-                    probabilities[:, rows][:, where[rows]] = found
+                    probabilities[:, rows][:, where[rows]] = probability
 
 
 def predict_block(
@@ -116,13 +106,13 @@ def predict_block(
 ) -> BlockResult:
     """Read the window of ``box`` and label the box; ``ids``: the label of each class.
 
-    ``probabilities``: uint8 ``(classes, *box.shape)``, filled where given. ``on_tiles`` is told how
-    many more tiles are done. ``on_rows`` gets rows top to bottom, valid until it returns; a block
-    whose whole window is empty has none.
+    ``probabilities``: uint8 ``(classes, *box.shape)``, filled where given. ``on_tiles`` gets the number
+    of tiles done since its last call. ``on_rows`` gets rows top to bottom, valid until it returns; a
+    block whose whole window is empty has none.
     """
     window = stitcher.grid.window(box)
     held, unreadable = read(window)
-    blank = _Blank.of(held[box.slices(window.start)], stitcher.empty, ids)
+    blank = _Blank(held[box.slices(window.start)], stitcher.empty, ids)
     labels, counts = np.empty(box.shape, ids.dtype), Counts()
     seams = SeamCounter(stitcher.taper, ids, box)
     if is_all_empty(held, stitcher.empty):
@@ -140,13 +130,7 @@ def predict_block(
             finished = Rows(place, sums, labels[rows], blank.decided(rows))
             seams.add(row, sums, finished.labels, finished.decided)
             on_rows(finished)
-    _mark(labels, box, unreadable, stitcher.empty)
-    return BlockResult(labels, seams.counts, counts.tiles, counts.skipped, unreadable)
-
-
-def _mark(labels: np.ndarray, box: Box, unreadable: list[Box], empty: EmptyRule) -> None:
-    """Set the voxels that could not be read, which hold no data."""
-    for hole in unreadable:
-        part = hole.intersection(box)
+    for part in (hole.intersection(box) for hole in unreadable):
         if part.size:
-            labels[part.slices(box.start)] = empty.unreadable
+            labels[part.slices(box.start)] = stitcher.empty.unreadable
+    return BlockResult(labels, seams.counts, counts.tiles, counts.skipped, unreadable)

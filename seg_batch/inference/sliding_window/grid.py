@@ -13,18 +13,18 @@ DEFAULT_PATCH = {2: (512, 512), 3: (64, 64, 64)}
 
 
 def _overlap_and_margin(
-    patch: Shape, card: ModelCard, asked: int | Literal["auto"] | None
+    patch: Shape, card: ModelCard, wanted: int | Literal["auto"] | None
 ) -> tuple[Shape, Shape]:
     """What neighbouring tiles share and what of it is not trusted, in voxels per axis."""
-    if asked == "auto" and card.border is not None:
+    if wanted == "auto" and card.border is not None:
         return card.border.overlap, card.border.margin
     margin = card.margin or (0,) * len(patch)
-    if asked is None or asked == "auto":
+    if wanted is None or wanted == "auto":
         return card.overlap or tuple(p // 8 for p in patch), margin
-    overlap = tuple(min(asked, p - 1) for p in patch)
-    if max(overlap) < asked:
+    overlap = tuple(min(wanted, p - 1) for p in patch)
+    if max(overlap) < wanted:
         raise PlanError(
-            f"an overlap of {asked} leaves no stride in a patch of {max(patch)}: "
+            f"an overlap of {wanted} leaves no stride in a patch of {max(patch)}: "
             f"use less than {max(patch)}"
         )
     return overlap, margin

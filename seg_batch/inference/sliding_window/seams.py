@@ -10,9 +10,9 @@ both are nearer to ``p`` than to any other border::
                                         ██████████████  inside planes  :
                                 :   |   :   :   |   :
 
-Neighbours on both sides, because a scene is not the same everywhere: what changes steadily along
-an axis, such as more edges towards its middle, falls out of the comparison. Borders nearer than
-three voxels to the next, or to the end of the extent, have nothing beside them and are left out.
+Inside planes lie on both sides, because a scene is not the same everywhere: what changes steadily along
+an axis, such as more edges towards its middle, cancels out. Borders nearer than
+three voxels to the next, or to the end of the extent, have no inside planes and are left out.
 
 Over neighbouring pairs of voxels ``a, b`` on either side of a plane, each with data::
 
@@ -20,8 +20,8 @@ Over neighbouring pairs of voxels ``a, b`` on either side of a plane, each with 
 
     index = sum_axis flips on borders / sum_axis pairs on borders * rate of flips inside
 
-Axis by axis, because a thick slice flips more often than a row. 1 means that no seam can be seen.
-A block knows only itself: pairs across its faces are left out.
+Rates are taken axis by axis, because a thick slice flips more often than a row. An index of 1 means that
+no seam can be seen. Pairs across the faces of a block are left out: a block reads no other.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.taper import Taper
 
 FAR = 16
-FEWEST = 60  # flips, of which a third lies on borders by chance: of fewer, a ratio says nothing
+FEWEST = 60  # flips, a third of which lie on borders by chance; a ratio of fewer says nothing
 ROUNDING = 1e-6  # a mean jump below this is float32, not the model
 _AT_ONCE = 1 << 18  # probabilities gathered at once, so that memory does not follow the block
 
@@ -72,13 +72,13 @@ def seam_sides(borders: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray
 
 @lru_cache(maxsize=12)
 def _counted_planes(taper: Taper, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the whole extent; all blocks of a run share a taper, and to look at every tile takes time."""
+    """``seam_sides`` of the whole extent; all blocks of a run share it, since every tile takes time."""
     return seam_sides(border_planes(taper, axis), taper.grid.extent[axis])
 
 
 @dataclass(frozen=True)
 class SeamCounts:
-    """What was counted; ``+`` adds. Each is ``(axes, 2)``, borders first and inside second, those
+    """Counts that ``+`` adds up. Each is ``(axes, 2)``, borders first and inside second, those
     of classes ``(axes, 2, classes)``. A pair involves the classes of both its voxels."""
 
     pairs: np.ndarray
@@ -99,21 +99,22 @@ class SeamCounts:
 
     @property
     def index(self) -> float | None:
-        """Flips on borders over those expected there; None where fewer than ``FEWEST`` were
-        found in all, or none inside (the counts then tell)."""
+        """Flips on borders over those expected there; None where there are fewer than ``FEWEST`` in
+        all, or none inside (the counts then say it)."""
         return _ratio(self.flips, self.pairs) if self.flips.sum() >= FEWEST else None
 
     @property
     def error(self) -> float | None:
-        """Standard error of the index if every flip fell by itself; flips come in runs, so that
-        it is rather too small: ``index * sqrt(1 / flips on borders + 1 / flips inside)``."""
+        """Standard error of the index for independent flips; flips come in runs, so that it is
+        rather too small: ``index * sqrt(1 / flips on borders + 1 / flips inside)``."""
         counts = self.flips.sum(axis=0)
-        known = self.index is not None and counts.min() > 0
-        return self.index * float(np.sqrt((1 / counts).sum())) if known and self.index else None
+        if not self.index or counts.min() == 0:
+            return None
+        return self.index * float(np.sqrt((1 / counts).sum()))
 
     @property
     def jump(self) -> float | None:
-        """The same for how far probabilities jump; None where they do not move inside."""
+        """The index of how far probabilities jump; None where they do not move inside."""
         still = self.jumps[:, 1].sum() <= ROUNDING * self.pairs[:, 1].sum()
         return None if still else _ratio(self.jumps, self.pairs)
 
@@ -125,10 +126,6 @@ class SeamCounts:
             _ratio(f, p) if f.sum() >= FEWEST else None for f, p in zip(flips, pairs, strict=True)
         ]
 
-    def _mean_jump(self) -> list[float | None]:
-        totals = zip(self.jumps.sum(axis=0).tolist(), self.pairs.sum(axis=0).tolist(), strict=True)
-        return [round(jump / n, 6) if n else None for jump, n in totals]
-
     def to_json(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name).tolist() for f in fields(self)}
 
@@ -139,22 +136,24 @@ class SeamCounts:
     def summary(self, names: list[str], blocks: int) -> SeamSummary:
         """For a report: ``names`` of the classes, and how many blocks were counted."""
         each = zip(names, self.class_index, np.moveaxis(self.class_flips, -1, 0), strict=True)
+        pairs, jumps = _by_kind(self.pairs), _by_kind(self.jumps)
         return {
             "index": _rounded(self.index),
             "error": _rounded(self.error),
             "jump": _rounded(self.jump),
             "per_class": {
-                name: {"index": _rounded(index), "flips": _two(flips)}
+                name: {"index": _rounded(index), "flips": _by_kind(flips)}
                 for name, index, flips in each
             },
-            "pairs": _two(self.pairs),
-            "flips": _two(self.flips),
-            "mean_jump": dict(zip(("border", "inside"), self._mean_jump(), strict=True)),
+            "pairs": pairs,
+            "flips": _by_kind(self.flips),
+            "mean_jump": {k: round(jumps[k] / n, 6) if n else None for k, n in pairs.items()},
             "blocks": blocks,
         }
 
 
-def _two(counts: np.ndarray) -> dict[str, int]:
+def _by_kind(counts: np.ndarray) -> dict[str, Any]:
+    """Totals over the axes, of border planes and of inside planes."""
     border, inside = counts.sum(axis=0).tolist()
     return {"border": border, "inside": inside}
 
@@ -163,11 +162,11 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _ratio(found: np.ndarray, pairs: np.ndarray) -> float | None:
-    """``sum_axis found_border / sum_axis pairs_border * found_inside / pairs_inside``."""
+def _ratio(amounts: np.ndarray, pairs: np.ndarray) -> float | None:
+    """``sum_axis amount_border / sum_axis pairs_border * amount_inside / pairs_inside``."""
     both = (pairs > 0).all(axis=1)
-    expected = (pairs[both, 0] * found[both, 1] / pairs[both, 1]).sum()
-    return float(found[both, 0].sum() / expected) if expected > 0 else None
+    expected = (pairs[both, 0] * amounts[both, 1] / pairs[both, 1]).sum()
+    return float(amounts[both, 0].sum() / expected) if expected > 0 else None
 
 
 class SeamSummary(TypedDict):

@@ -1,7 +1,7 @@
 """From a held window to the sums of one block: cut, normalise, predict, weigh, add.
 
 The sum is a *band* that rolls along the first axis: rows that no later tile touches are finished,
-given away and freed, so memory follows the patch and the block's width, not its length::
+yielded and freed, so memory follows the patch and the block's width, not its length::
 
     tiles of row i      ████████████████          rows above the next tile row's
     tiles of row i+1        ████████████████      start are finished: yield them
@@ -24,7 +24,7 @@ from seg_batch.core.geometry import Box, Grid, Shape, Tile
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.taper import Taper
 
-ROWS_VOXELS = 1 << 18  # that are looked at together, of all channels
+ROWS_VOXELS = 1 << 18  # values of all channels that are examined together
 
 # A predictor: array in, array out: ``(n, *patch, channels) -> (n, *patch, classes)``, float32 in
 # 0..1. The result for one patch depends neither on ``n`` nor on its neighbours in the batch.
@@ -33,10 +33,9 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class EmptyRule:
-    """Which voxels are empty, and what they get: no valid channel -> ``label``; first channel at
-    most ``below`` (physical units) -> ``below_label``. Tiles of nothing else are not predicted.
-    Of the voxels without a valid channel, those that could not be read -> ``unreadable_label``
-    (None: ``label``)."""
+    """Which voxels are empty, and their labels: no valid channel -> ``label``; first channel at
+    most ``below`` (physical units) -> ``below_label``. Tiles of empty voxels alone are not predicted.
+    Voxels that could not be read have no valid channel and get ``unreadable_label`` (None: ``label``)."""
 
     label: int
     below: float | None = None
@@ -89,7 +88,7 @@ def is_empty(patch: Pixels, empty: EmptyRule) -> bool:
 
 
 def is_all_empty(held: Pixels, empty: EmptyRule) -> bool:
-    """``is_empty`` of a whole window, some rows at a time: most that hold anything do so early."""
+    """``is_empty`` of a whole window, some rows at a time: in most windows an early row holds data."""
     rows = max(1, ROWS_VOXELS // max(1, math.prod(held.values.shape[1:])))
     return all(is_empty(held[r : r + rows], empty) for r in range(0, len(held.values), rows))
 
@@ -165,7 +164,7 @@ class Stitcher:
         yield from self._finish(band, box.stop[0])
 
     def _finish(self, band: _Band, row: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Give away the rows above ``row``, as many at a time as the band holds."""
+        """Yield the rows above ``row``, as many at a time as the band holds."""
         while (rows := band.release(min(row, band.top + band.sum.shape[0]))) is not None:
             yield band.top, rows
             band.advance(len(rows))
@@ -177,14 +176,14 @@ class Stitcher:
 
         Empty tiles take no place in a batch: every batch but the last is full.
         """
-        waiting: list[tuple[Tile, Pixels | None]] = []
+        waiting: list[tuple[Tile, bool]] = []  # with whether it is empty
         cuts: list[Pixels] = []
         for tile in self.grid.touching(box):
             pixels = cut(held, window, tile.box, self.grid.extent)
             skip = is_empty(pixels, self.empty)
             counts.tiles += 1
             counts.skipped += skip
-            waiting.append((tile, None if skip else pixels))
+            waiting.append((tile, skip))
             cuts += [] if skip else [pixels]
             if len(cuts) == self.batch:
                 yield from self._matched(waiting, cuts)
@@ -194,24 +193,24 @@ class Stitcher:
         on_tiles(len(waiting))
 
     def _matched(
-        self, waiting: list[tuple[Tile, Pixels | None]], cuts: list[Pixels]
+        self, waiting: list[tuple[Tile, bool]], cuts: list[Pixels]
     ) -> Iterator[tuple[Tile, np.ndarray | None]]:
-        found = iter(self._predict(cuts) if cuts else ())
-        return ((tile, None if pixels is None else next(found)) for tile, pixels in waiting)
+        results = iter(self._predict(cuts) if cuts else ())
+        return ((tile, None if skip else next(results)) for tile, skip in waiting)
 
     def _predict(self, cuts: list[Pixels]) -> np.ndarray:
         patches = np.stack([self.normaliser(pixels) for pixels in cuts])
         shape = patches.shape[:1] + patches.shape[-1 - self.rank :]
-        found = self.predictor(patches.reshape(shape))
+        result = self.predictor(patches.reshape(shape))
         expected = (*shape[:-1], self.classes)
-        if found.shape != expected:
-            raise ValueError(f"the model gave {found.shape} for patches {shape}, not {expected}")
-        if not np.isfinite(found.sum(dtype=np.float32)):  # as labels they would all be the first
+        if result.shape != expected:
+            raise ValueError(f"the model gave {result.shape} for patches {shape}, not {expected}")
+        if not np.isfinite(result.sum(dtype=np.float32)):  # as labels they would all be the first
             raise SegbatchError(
                 "the model gave values that are not finite, of which no labels can be made: its "
                 "weights are damaged, or the input is far from what it was trained on"
             )
-        return found.reshape(*patches.shape[:-1], self.classes)
+        return result.reshape(*patches.shape[:-1], self.classes)
 
 
 def winners(sums: np.ndarray, ids: np.ndarray) -> np.ndarray:

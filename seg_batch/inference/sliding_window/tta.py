@@ -37,9 +37,9 @@ class Symmetry:
         turned = patches.swapaxes(-3, -2) if self.swapped else patches
         return np.ascontiguousarray(self._mirrored(turned))
 
-    def back(self, found: np.ndarray) -> np.ndarray:
-        """The inverse: ``s.back(s.of(x)) == x``. Shares memory with ``found``."""
-        turned = self._mirrored(found)
+    def back(self, view: np.ndarray) -> np.ndarray:
+        """The inverse: ``s.back(s.of(x)) == x``. Shares memory with ``view``."""
+        turned = self._mirrored(view)
         return turned.swapaxes(-3, -2) if self.swapped else turned
 
     def _mirrored(self, patches: np.ndarray) -> np.ndarray:

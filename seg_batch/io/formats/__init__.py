@@ -1,4 +1,4 @@
-"""Formats, one file each: how one is known, opened and written. Libraries are loaded when one is used.
+"""Formats, one file each: detection, reader and writer. Libraries are loaded at their first use.
 
 ``core.registry.formats`` lists them.
 """

@@ -11,10 +11,6 @@ from seg_batch.core.registry.formats import Format, ProductFormat
 from seg_batch.io.sinks.spec import ProductSpec, Read
 
 
-def _begins(magic: tuple[bytes, ...], head: bytes) -> bool:
-    return head.startswith(magic)
-
-
 def _open(name: str, path: Path, *, volume: int | None = None, staged: Path | None = None) -> Any:
     from seg_batch.io.sources.formats.raster import open_raster
 
@@ -29,7 +25,7 @@ def _format(name: str, title: str, endings: tuple[str, ...], *magic: bytes) -> F
         title=title,
         kind="raster",
         endings=endings,
-        matches=partial(_begins, magic),
+        matches=lambda head: head.startswith(magic),
         open=partial(_open, name),
     )
 

@@ -1,6 +1,6 @@
-"""Which format a file is in, by its first bytes: never by its name, never by a library's guess.
+"""The format of a file by its first bytes: never by its name, never by a library's guess.
 
-GDAL opens whatever looks like anything; a ``.tif`` may be a VRT that makes it read other files.
+GDAL opens files of many formats under any name; a ``.tif`` may be a VRT that makes it read other files.
 So the bytes decide, and the driver is pinned to them.
 """
 
@@ -21,7 +21,7 @@ from seg_batch.core.text import either
 _HEAD_BYTES = 1024
 _GZIP = b"\x1f\x8b"
 
-# Known, and not read: the way out belongs in the message.
+# Formats that are known and not read: first bytes, name, remedy.
 _FOREIGN = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 or netCDF-4 file", "convert it to GeoTIFF, NIfTI or Zarr"),
     (b"CDF\x01", "a netCDF file", "convert it to GeoTIFF or Zarr"),
@@ -107,9 +107,9 @@ def _gzip(path: Path) -> str:
 
 def _foreign(head: bytes) -> str:
     """What a file is that can't be read, and what to do."""
-    for magic, what, way_out in _FOREIGN:
+    for magic, what, remedy in _FOREIGN:
         if head.startswith(magic):
-            return f"{what}, which is not read; {way_out.format(readable=_readable())}"
+            return f"{what}, which is not read; {remedy.format(readable=_readable())}"
     if head[128:132] == b"DICM":
         return "a DICOM file, which is not read; convert the series with dcm2niix first"
     if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
@@ -118,10 +118,6 @@ def _foreign(head: bytes) -> str:
         return (
             "an Analyze header (or a damaged NIfTI one), which has no affine; convert it to NIfTI"
         )
-    return _text(head)
-
-
-def _text(head: bytes) -> str:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(b"<VRTDataset"):
         return (

@@ -1,4 +1,4 @@
-"""Is it still the same input? A resumed run compares these, so that a changed file is noticed."""
+"""The identity of an input: a resumed run compares it, so that a changed file is noticed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 def file_identity(path: Path) -> dict[str, Any]:
     """Size, modification time, and sha256 of the first and last 64 KiB of a file.
 
-    Not a digest of everything: that would read a terabyte before work begins. A change that keeps
+    A digest of everything would read a terabyte before work begins. A change that keeps
     size, time and both ends is not noticed.
     """
     stat = path.stat()

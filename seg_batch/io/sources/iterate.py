@@ -1,10 +1,11 @@
-"""A whole source in pieces of bounded size: one pass for statistics, and a look at its corners."""
+"""A whole source in pieces of bounded size, for statistics; and a check of its corners."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
@@ -24,14 +25,14 @@ def pieces(source: Source, max_bytes: int = PIECE_BYTES) -> Iterator[Pixels]:
 
 
 def piece_boxes(info: SourceInfo, max_bytes: int = PIECE_BYTES) -> Iterator[Box]:
-    """Where the pieces lie: boxes that do not overlap and together are the extent."""
+    """The boxes of the pieces: they do not overlap, and together they are the extent."""
     return (block.box for block in Blocks(info.extent, _slab(info, max_bytes)))
 
 
 def _slab(info: SourceInfo, max_bytes: int) -> Shape:
     """A piece of whole chunks, grown from the last axis to the first while it fits.
 
-    Counted as float64 with a mask. Where not even one chunk fits, its first axes are cut.
+    Sizes are those of float64 with a mask. Where not even one chunk fits, its first axes are cut.
     """
     voxels = max(1, max_bytes // (_FLOAT_BYTES * len(info.channels)))
     slab = list(info.chunk)
@@ -48,30 +49,21 @@ def _slab(info: SourceInfo, max_bytes: int) -> Shape:
 def corner_warnings(source: Source) -> tuple[str, ...]:
     """A warning for each channel whose corners hold one suspicious value that no tag declares.
 
-    A collar of -9999 without a nodata tag would be segmented as if it were ground. Only what no
-    sensor measures is suspected: a corner value below every other, or an extreme of its type,
-    that fills at least two corners. Reads four small boxes.
+    A collar of -9999 without a nodata tag would be segmented as if it were ground. Only values that no
+    sensor measures are suspicious: a common fill value or an extreme of the type, filling at least two
+    corners. Reads four small boxes.
     """
     info = source.info
     if info.kind != "raster" or not info.channels:
         return ()
-    corners = [pixels for box in _corners(info.extent) if (pixels := _readable(source, box))]
-    found = (_suspect(info, corners, c) for c in range(len(info.channels)))
-    return tuple(warning for warning in found if warning)
-
-
-def _readable(source: Source, box: Box) -> Pixels | None:
-    """A damaged corner is found, and told of with its place, when it is really needed."""
-    try:
-        return source.read(box)
-    except ReadError:
-        return None
-
-
-def _corners(extent: Shape) -> list[Box]:
-    """One box at each corner; fewer where the extent is too small to have several."""
-    sides = [{(0, min(_CORNER, n)), (max(0, n - _CORNER), n)} for n in extent]
-    return [Box(tuple(a for a, _ in c), tuple(b for _, b in c)) for c in itertools.product(*sides)]
+    # Fewer than four corners where the extent is too small to have several.
+    sides = [{(0, min(_CORNER, n)), (max(0, n - _CORNER), n)} for n in info.extent]
+    corners = []
+    for (top, bottom), (left, right) in itertools.product(*sides):
+        with suppress(ReadError):  # a damaged corner is reported when its block is read
+            corners.append(source.read(Box((top, left), (bottom, right))))
+    warnings = (_suspect(info, corners, c) for c in range(len(info.channels)))
+    return tuple(filter(None, warnings))
 
 
 def _suspect(info: SourceInfo, corners: list[Pixels], channel: int) -> str | None:

@@ -1,14 +1,15 @@
-"""What every source offers: enough to plan without reading, and one way to read."""
+"""The interface of every source: facts for planning without reading pixels, and one way to read."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from seg_batch.core.errors import STUMBLES, ReadError
+from seg_batch.core.errors import STUMBLES, InputError, ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef
 from seg_batch.core.normalise import Pixels
@@ -25,9 +26,9 @@ class SourceInfo:
     ``read`` returns, in native byte order. ``chunk``: a box shape that is cheap to read.
     ``nodata``: the stored value that means "nothing here", per channel, or None. ``identity``:
     what a resumed run compares, so that a changed input is noticed (size, modification time,
-    digest of head and tail). ``warnings``: traps found, one sentence each. ``facts``: anything
-    worth showing in ``inspect``; of these ``block_bytes`` counts in the memory of a reader: what
-    is allocated besides the box itself while one stored block is decoded.
+    digest of head and tail). ``warnings``: one sentence each. ``facts``: further values for
+    ``inspect``; of these ``block_bytes`` counts in the memory of a reader: the bytes allocated
+    besides the box itself while one stored block is decoded.
     """
 
     path: str
@@ -55,11 +56,11 @@ class SourceInfo:
 
 @runtime_checkable
 class Source(Protocol):
-    """Where pixels come from. Opened anew in every process; cheap to open; closed after use.
+    """An image that is read box by box. Opened anew in every process; cheap to open; closed after use.
 
     ``read(box)`` returns exactly the box as :class:`Pixels`. It raises ``ValueError`` for a box
-    that does not lie inside the extent, and ``ReadError`` naming the file and the box when the
-    file can't deliver it. It may be called from several threads at once.
+    outside the extent, and ``ReadError`` naming the file and the box where the
+    file can't be read. It may be called from several threads at once.
     """
 
     @property
@@ -77,6 +78,16 @@ def require_inside(info: SourceInfo, box: Box) -> None:
         raise ValueError(f"box {box} is empty or not inside the extent {info.extent}")
 
 
+def chosen_volume(path: Path, what: str, count: int, volume: int | None) -> int:
+    """The index of the volume to read, one of ``count``; ``what`` names them all. ``InputError`` where
+    several are there and none was chosen, or where the chosen one is not."""
+    if volume is None and count > 1:
+        raise InputError(f"{path}: {what}; choose one with --volume K (0 to {count - 1})")
+    if volume is not None and not 0 <= volume < count:
+        raise InputError(f"{path}: there is no volume {volume}; it holds {count}, counted from 0")
+    return volume or 0
+
+
 def one_line(error: BaseException) -> str:
     """The innermost reason of an error, without line breaks."""
     while error.__cause__ is not None:
@@ -85,10 +96,7 @@ def one_line(error: BaseException) -> str:
 
 
 def read_error(info: SourceInfo, box: Box, error: BaseException) -> ReadError:
-    stumbled = isinstance(error, OSError) and error.errno in STUMBLES
-    remedy = (
-        "check the disk or the network mount that it lies on"
-        if stumbled
-        else "the file is damaged there; restore it from its origin"
-    )
+    remedy = "the file is damaged there; restore it from its origin"
+    if isinstance(error, OSError) and error.errno in STUMBLES:
+        remedy = "check the disk or the network mount that it lies on"
     return ReadError(f"{info.path}: the box {box} can't be read ({one_line(error)}): {remedy}")

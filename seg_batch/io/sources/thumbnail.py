@@ -1,9 +1,10 @@
-"""A few voxels of a large source, evenly spread, without holding the rest: for pictures."""
+"""A few voxels of a large source, evenly spread, in bounded memory: for pictures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -13,27 +14,30 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.protocol import Source
 from seg_batch.io.sources.tolerant_read import read_window
 
-AT_ONCE_BYTES = 32 << 20  # of one read, which is what memory follows
+AT_ONCE_BYTES = 32 << 20  # of one read, which bounds the memory
 
 
 def thumbnail(source: Source, box: Box, shape: Shape) -> Pixels:
     """``shape`` voxels of ``box``, each the one in the middle of its share: ``(*shape, channels)``.
 
-    A whole raster file is read by GDAL, from its overviews where it has them; anything else, and
-    what is damaged, block by block. What can't be read is invalid, never an error.
+    A whole raster file is read by GDAL, from its overviews where it has them; other sources, and
+    damaged files, are read block by block. Unreadable voxels are invalid, never an error.
     """
     reduced = getattr(source, "reduced", None)
     if reduced is not None and box == Box.whole(source.info.extent):
-        try:
-            return reduced(shape)
-        except ReadError:  # damaged somewhere: the blocks below tell where
-            pass
+        with suppress(ReadError):  # a damaged file is read block by block below
+            pixels: Pixels = reduced(shape)
+            return pixels
     places = [
         a + ((np.arange(m) + 0.5) * n / m).astype(np.int64)
         for a, n, m in zip(box.start, box.shape, shape, strict=True)
     ]
-    side = _side(box.shape, source.info.voxel_bytes)
-    return downsample(lambda part: read_window(source, part)[0], box, places, side)
+    # The box of one read: the whole, halved along its longest axis until it is small enough.
+    side = list(box.shape)
+    while math.prod(side) * source.info.voxel_bytes > AT_ONCE_BYTES and max(side) > 1:
+        longest = side.index(max(side))
+        side[longest] = -(-side[longest] // 2)
+    return downsample(lambda part: read_window(source, part)[0], box, places, tuple(side))
 
 
 def downsample(
@@ -60,12 +64,3 @@ def downsample(
         valid[spans] = True if pixels.valid is None else pixels.valid[inner]
     assert values is not None
     return Pixels(values, valid, *scaling)
-
-
-def _side(shape: Shape, voxel_bytes: int) -> Shape:
-    """The box of one read: the whole, halved along its longest axis until it is small enough."""
-    side = list(shape)
-    while math.prod(side) * voxel_bytes > AT_ONCE_BYTES and max(side) > 1:
-        longest = side.index(max(side))
-        side[longest] = -(-side[longest] // 2)
-    return tuple(side)

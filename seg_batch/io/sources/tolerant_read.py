@@ -1,4 +1,4 @@
-"""Reading what can be read of a damaged input, and again what a disk or a link stumbled over."""
+"""Reads of damaged inputs: the readable part of a window, and retries with backoff after I/O errors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.protocol import Source
 
 WAITS_S = (0.1, 0.4)
-PATIENCE = 8  # reads that may fail one after another; then nothing is waited for until one succeeds
+PATIENCE = 8  # reads that may fail one after another; then none is retried until one succeeds
 
 
 def read_window(source: Source, window: Box) -> tuple[Pixels, list[Box]]:
-    """One read of the window; where that fails, whatever can be read of it, and where nothing can."""
+    """One read of the window; where that fails, its readable part, and the boxes that can't be read."""
     try:
         return source.read(window), []
     except ReadError:
@@ -27,8 +27,8 @@ def read_window(source: Source, window: Box) -> tuple[Pixels, list[Box]]:
 def _salvage(source: Source, window: Box) -> tuple[Pixels, list[Box]]:
     """The window chunk by chunk: unreadable chunks are invalid, and listed."""
     info = source.info
-    values: np.ndarray | None = None
-    valid = np.zeros((*window.shape, len(info.channels)), bool)
+    values = np.zeros((*window.shape, len(info.channels)), info.dtype)
+    valid = np.zeros(values.shape, bool)
     holes, scale, offset = [], None, None
     for chunk in Blocks(info.extent, info.chunk):
         part = chunk.box.intersection(window)
@@ -39,30 +39,26 @@ def _salvage(source: Source, window: Box) -> tuple[Pixels, list[Box]]:
         except ReadError:
             holes.append(part)
             continue
-        if values is None:
-            values = np.zeros(valid.shape, pixels.values.dtype)
-            scale, offset = pixels.scale, pixels.offset
+        scale, offset = pixels.scale, pixels.offset
         inside = part.slices(window.start)
         values[inside] = pixels.values
         valid[inside] = True if pixels.valid is None else pixels.valid
-    if values is None:
-        values = np.zeros(valid.shape, info.dtype)
     return Pixels(values, valid, scale, offset), holes
 
 
 class RetryLimit:
-    """Of one source; a file whose disk is dead costs a few seconds, however many chunks it has."""
+    """The retries of one source; a file on a dead disk costs a few seconds for any number of chunks."""
 
     def __init__(self) -> None:
         self._failed = 0
 
     def __call__[T](self, read: Callable[[], T]) -> T:
-        """What ``read`` returns, the first, second or third time. Its OSError, where that says that
-        another try may succeed and none did; any other at once."""
+        """The result of ``read``. After an OSError that another try may cure, it is called up to two
+        times more; the last such error, and any other error at once, is raised."""
         waits = iter(WAITS_S if self._failed < PATIENCE else ())
         while True:
             try:
-                found = read()
+                result = read()
             except OSError as error:
                 wait_s = next(waits, None) if error.errno in STUMBLES else None
                 if wait_s is None:
@@ -71,4 +67,4 @@ class RetryLimit:
                 time.sleep(wait_s)
             else:
                 self._failed = 0
-                return found
+                return result

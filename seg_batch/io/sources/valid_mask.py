@@ -1,4 +1,4 @@
-"""Which stored values count: not nodata, not hidden by a mask, and finite."""
+"""The validity of stored values: not nodata, not hidden by a mask, and finite."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 def stored_nodata(nodata: float | None, dtype: np.dtype) -> Any:
     """A nodata tag as a value of ``dtype`` to compare with; None where no value can equal it.
 
-    NaN and what overflows to infinity are None too: not finite is invalid in any case.
+    NaN and values that overflow to infinity give None too: they are invalid in any case.
     """
     if nodata is None or not np.isfinite(nodata):
         return None
@@ -26,7 +26,7 @@ def stored_nodata(nodata: float | None, dtype: np.dtype) -> Any:
 def valid_mask(
     values: np.ndarray, nodata: tuple[Any, ...], opaque: np.ndarray | None = None
 ) -> np.ndarray | None:
-    """bool like ``values``, ``(*shape, C)``, or None when everything counts.
+    """bool like ``values``, ``(*shape, C)``, or None when all are valid.
 
     ``nodata``: per channel, from :func:`stored_nodata`. ``opaque``: bool, broadcast against
     values; False where a mask or alpha hides all channels or one. Nothing is computed for

@@ -1,18 +1,18 @@
-"""What computes a model: arrays in, class probabilities out, in batches of one fixed shape.
+"""Engines, which compute a model: arrays in, class probabilities out, in batches of one fixed shape.
 
 ==================  =================================================================
-``choice``          which engine a run takes, and why; loads none of them
-``batched``         batches of one size; `ModelPredictor`, what every engine is
-``tensorflow``      Keras on TensorFlow: GPUs, and wherever nothing else is
+``choice``          the engine of a run, and the reason; loads none of them
+``batched``         batches of one size; `ModelPredictor`, the base of every engine
+``tensorflow``      Keras on TensorFlow: GPUs, and where no other engine is installed
 ``openvino``        OpenVINO on CPUs; ``openvino_convert`` makes its files from Keras
-                    models, ``openvino_cache`` keeps them, ``openvino_precision`` says what
-                    stays float32
+                    models, ``openvino_cache`` keeps them, ``openvino_precision`` chooses
+                    the layers that stay float32
 ``keras_backends``  Keras on JAX or PyTorch, as KERAS_BACKEND says
 ``steady``          how many threads an engine may have here without changing a bit
 ==================  =================================================================
 
-An engine is one file: a `ModelPredictor`, and an `EngineInfo` with all that others read of it, which
-costs no library of its own. `core.registry.engines` lists them.
+An engine is one file: a `ModelPredictor`, and an `EngineInfo` with all facts that others read, which
+can be read without the engine's library. `core.registry.engines` lists them.
 """
 
 import socket
@@ -40,7 +40,7 @@ def load_predictor(
     precision: str = "float32",
     sha256: str | None = None,
 ) -> ModelPredictor:
-    """The predictor of a bundle's weights, loaded once per process however often and wherever asked.
+    """The predictor of a bundle's weights, loaded once per process.
 
     `engine` is one of `ENGINES` (see `choose`). `sha256` (hex) is compared with the file's first;
     BundleError if it differs. PlanError where the engine is not installed: a worker need not have what

@@ -21,8 +21,8 @@ class Batched:
 
     `compiler` makes that function from a full input shape ``(batch, *patch, C)``. When it fails for
     want of memory (one of `exhausted`) the batch is halved, for good, and the same patches are
-    tried again; at 1 a PlanError says so. Calls from several threads wait for one another: memory
-    is promised for one.
+    tried again; at 1 a PlanError is raised. Calls from several threads run one after another: the
+    promised memory is that of one.
     """
 
     def __init__(
@@ -33,14 +33,10 @@ class Batched:
     ) -> None:
         if batch < 1:
             raise InputError(f"the batch is {batch}, there is nothing to run; use 1 or more")
-        self._compiler, self._batch, self._exhausted = compiler, batch, exhausted
+        self.batch = batch  # lower than asked for if memory ran out
+        self._compiler, self._exhausted = compiler, exhausted
         self._forwards: dict[Shape, Forward] = {}
         self._lock = threading.Lock()
-
-    @property
-    def batch(self) -> int:
-        """The current batch size; lower than asked for if memory ran out."""
-        return self._batch
 
     def __call__(self, patches: np.ndarray) -> np.ndarray:
         """``(n, *patch, C)`` to ``(n, *patch, K)``, float32, for any n >= 1."""
@@ -48,37 +44,34 @@ class Batched:
             parts: list[np.ndarray] = []
             start = 0
             while start < len(patches):
-                part = self._run(patches[start : start + self._batch])
+                part = self._run(patches[start : start + self.batch])
                 if part is not None:
                     parts.append(part)
                     start += len(part)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _run(self, part: np.ndarray) -> np.ndarray | None:
-        """The result of `part`; None if it was too much and has to be cut anew."""
-        shape = (self._batch, *part.shape[1:])
+        """The result of `part`; None, with the batch halved, if memory ran out."""
+        shape = (self.batch, *part.shape[1:])
         try:
             if shape not in self._forwards:
                 self._forwards[shape] = self._compiler(shape)
-            return self._forwards[shape](_padded(part, self._batch))[: len(part)]
+            return self._forwards[shape](_padded(part, self.batch))[: len(part)]
         except self._exhausted as error:
-            self._halve(shape, error)
+            if self.batch == 1:
+                raise PlanError(
+                    f"not enough memory for a single patch of shape {shape[1:]}; "
+                    "use smaller patches, fewer workers or more memory"
+                ) from error
+            self._forwards.clear()
+            self.batch //= 2
             return None
-
-    def _halve(self, shape: Shape, error: BaseException) -> None:
-        if self._batch == 1:
-            raise PlanError(
-                f"not enough memory for a single patch of shape {shape[1:]}; "
-                "use smaller patches, fewer workers or more memory"
-            ) from error
-        self._forwards.clear()
-        self._batch //= 2
 
 
 @dataclass(frozen=True)
 class LoadedNetwork:
     """A loaded model with one input of `channels` and one output of `outputs` per voxel, of `rank` axes;
-    the rest as `Batched` takes it. `gpu`: it computes on one."""
+    the rest as `Batched` takes it. `gpu`: it computes on a GPU."""
 
     compiler: Callable[[Shape], Forward]
     channels: int
@@ -89,7 +82,7 @@ class LoadedNetwork:
 
     @classmethod
     def of_keras(cls, model: Any, compiler: Callable[[Shape], Forward], **more: Any) -> Self:
-        """Of a model of Keras', computed by `compiler`."""
+        """That of a Keras model, compiled by `compiler`."""
         channels, outputs = int(model.input_shape[-1]), int(model.output_shape[-1])
         return cls(compiler, channels, len(model.input_shape) - 2, outputs, **more)
 
@@ -102,8 +95,8 @@ class ModelPredictor(Batched):
     (1 - p, p). `precision` is "float32" or "mixed" (see `core.hardware.default_precision`). BundleError
     where the file is no model of this kind, or `sha256` (hex) is given and differs.
 
-    On a CPU the model is called with one patch at a time, whatever `batch` says. It costs
-    nothing there, and a patch can't have another result for its place or its neighbours in a batch:
+    On a CPU the model is called with one patch at a time, for any `batch`. It costs
+    nothing there, and the result of a patch can't depend on its place or its neighbours in a batch:
     vectorised loops end in a scalar tail, whose last bits differ (DESIGN.md, D51).
     """
 
@@ -140,7 +133,7 @@ class ModelPredictor(Batched):
 
 
 def unfit_shape(shape: Shape) -> InputError:
-    """What to raise for patches that a network can't halve as often as it wants to."""
+    """The error for patches that a network can't halve as often as its depth requires."""
     return InputError(
         f"the model can't take patches of shape {shape[1:]}; every side has to be a "
         "multiple of 2 to the power of the model's depth"
@@ -153,6 +146,6 @@ def two_classes(y: np.ndarray) -> np.ndarray:
 
 
 def _padded(part: np.ndarray, batch: int) -> np.ndarray:
-    """`part` filled up to `batch` patches by repeating its first, which is surely a harmless one."""
+    """`part` filled up to `batch` patches by repeating its first."""
     missing = batch - len(part)
     return part if missing == 0 else np.concatenate([part, np.repeat(part[:1], missing, axis=0)])

@@ -1,4 +1,4 @@
-"""Which engine a run takes, and why. It looks whether they are there, and loads none."""
+"""The engine of a run, and the reason. Checks which engines are installed, and loads none."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,19 +18,26 @@ class Choice:
 
 
 def choose(
-    asked: str, *, gpus: int, precision: str = "auto", formats: Collection[str] = ("keras",)
+    wanted: str, *, gpus: int, precision: str = "auto", formats: Collection[str] = ("keras",)
 ) -> Choice:
     """The engine for bundles whose weights are of `formats`, on a machine with `gpus` GPUs.
 
-    `asked` is one of `engine_names()`. ``auto``: the only one that reads the formats, else the one with
+    `wanted` is one of `engine_names()`. ``auto``: the only one that reads the formats, else the one with
     the highest claim (`EngineInfo.claim`). PlanError, in one line, for an engine that is unknown, not
     installed or unfit.
     """
-    if asked not in engine_names():
-        raise PlanError(f"--engine {asked!r} is unknown: use one of {', '.join(engine_names())}")
-    engine, why = _automatic(gpus, formats) if asked == AUTO else (asked, "asked for")
+    if wanted not in engine_names():
+        raise PlanError(f"--engine {wanted!r} is unknown: use one of {', '.join(engine_names())}")
+    engine, why = _automatic(gpus, formats) if wanted == AUTO else (wanted, "asked for")
     info = ENGINES[engine]
-    _require_fit(info, formats)
+    for format in formats:
+        if format not in info.formats:
+            able = _reading(formats)[0]
+            raise PlanError(
+                f"--engine {info.name} can't run {able.formats[format]}: use --engine {able.name}"
+            )
+    if reason := info.unfit():
+        raise PlanError(reason)
     for library, install in info.install.items():
         if library in info.needs() and not _is_installed(library):
             raise PlanError(f"{library} is not installed: {install}, or use another --engine")
@@ -49,17 +56,6 @@ def _automatic(gpus: int, formats: Collection[str]) -> tuple[str, str]:
     claims = ((info.claim(gpus, _is_installed), info.name) for info in able)
     (_, why), engine = max((claim, name) for claim, name in claims if claim is not None)
     return engine, why
-
-
-def _require_fit(info: EngineInfo, formats: Collection[str]) -> None:
-    for format in formats:
-        if format not in info.formats:
-            able = _reading(formats)[0]
-            raise PlanError(
-                f"--engine {info.name} can't run {able.formats[format]}: use --engine {able.name}"
-            )
-    if reason := info.unfit():
-        raise PlanError(reason)
 
 
 def _is_installed(library: str) -> bool:

@@ -1,11 +1,11 @@
-"""A model file as a predictor on whatever Keras computes with: JAX or PyTorch. Needs no TensorFlow
+"""A model file as a predictor on Keras' other backends: JAX or PyTorch. Needs no TensorFlow
 (Keras itself imports it where it is installed).
 
-One code path for both: Keras' own calls, compiled by JAX where that is the backend; PyTorch runs
-as it is, since its compiler needs a C++ compiler at hand. Not built for speed on CPUs: for GPU
-machines that have one of the two and no TensorFlow. On a CPU it takes one thread, since both split
+Both use Keras' own calls, compiled by JAX where that is the backend; PyTorch runs without compilation,
+since its compiler needs a C++ compiler. The engine is meant for GPU machines that have one of the two
+and no TensorFlow, not for speed on CPUs. On a CPU it takes one thread, since both split
 sums among threads (JAX in three dimensions), and float32: bfloat16 gains nothing there, and without
-AVX-512 JAX made NaN of it.
+AVX-512 JAX gave NaN in it.
 """
 
 import os
@@ -54,9 +54,9 @@ class AnyKerasPredictor(ModelPredictor):
 
 
 def _started(backend: str) -> bool:
-    """Start JAX or PyTorch, on a CPU with one thread; whether there is a GPU that it uses.
+    """Start JAX or PyTorch, on a CPU with one thread; whether it uses a GPU.
 
-    JAX that runs already keeps its threads.
+    A JAX that runs already keeps its threads.
     """
     if backend == "torch":
         import torch

@@ -1,11 +1,11 @@
-"""A bundle as a predictor on OpenVINO, the fastest on CPUs: no Keras, no TensorFlow.
+"""A bundle as a predictor on OpenVINO, the fastest engine on CPUs: without Keras and TensorFlow.
 
-What was measured (OpenVINO 2026.4, Zen 5, two cores) and what it means here:
+Measurements (OpenVINO 2026.4, Zen 5, two cores) and their consequences:
 
 - A patch has one result to the last bit for any number of threads, in float32 and in bfloat16, with
   the instructions of any x86-64 (SSE4.1, AVX2, AVX-512). Elsewhere each network is tried (`steady`).
-- ``precision="mixed"`` is bfloat16, refused where the CPU does not compute in it: elsewhere it
-  would quietly be something else, and workers would differ. What stays float32: `openvino_precision`.
+- ``precision="mixed"`` is bfloat16, refused where the CPU does not compute in it: OpenVINO would silently
+  use another type there, and workers would differ. Layers that stay float32: `openvino_precision`.
 - Threads are not pinned to cores: several processes would all take the first ones.
 """
 
@@ -34,7 +34,7 @@ from seg_batch.nn.engines.openvino_precision import parts
 from seg_batch.nn.engines.steady import is_x86, steadied
 from seg_batch.nn.weights import verified
 
-MODEL = "openvino"  # what cards call a model that is one of OpenVINO's already
+MODEL = "openvino"  # the format in cards of a model in OpenVINO's own files
 INSTALL = "pip install 'segbatch[cpu]'"
 
 
@@ -110,7 +110,7 @@ def _config(precision: str, threads: int | None = None) -> dict[str, object]:
 
 
 def _parsed(core: Any, files: tuple[bytes, bytes], path: Path) -> Any:
-    """From bytes that were checked, not from files that may change meanwhile."""
+    """The model of bytes that were checked, not of files that may change meanwhile."""
     xml, numbers = files
     tensor = openvino.Tensor(np.frombuffer(numbers, np.uint8).copy())
     try:
@@ -123,9 +123,9 @@ def _parsed(core: Any, files: tuple[bytes, bytes], path: Path) -> Any:
         ) from error
     one_of_each = len(model.inputs) == len(model.outputs) == 1
     if not (one_of_each and all(map(_is_image, ends))):
-        found = ", ".join(f"{end.partial_shape} {end.element_type.to_string()}" for end in ends)
+        types = ", ".join(f"{end.partial_shape} {end.element_type.to_string()}" for end in ends)
         raise BundleError(
-            f"{path} has inputs and outputs {found}; a segmentation model "
+            f"{path} has inputs and outputs {types}; a segmentation model "
             "has one of each, (batch, *spatial, channels), of floats"
         )
     return model

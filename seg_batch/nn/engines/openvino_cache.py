@@ -1,10 +1,10 @@
 """Converted models, kept in the user's cache.
 
-Not beside their bundle: whoever hands a bundle on could lay a conversion of another model there, and
-no hash in the card would tell. An entry is a folder named after all that its content follows from: the
-weights, OpenVINO's version and our own code that converts. It is made beside its place and moved there
-whole, so any number of processes may race for it; what is read is compared with its hash, and a damaged
-entry made anew. What was not used for half a year goes.
+They are not kept beside their bundle: the author of a bundle could put a conversion of another model
+there, and the hash in the card would not reveal it. An entry is a folder named after all that its content
+depends on: the weights, OpenVINO's version and our own code that converts. It is made beside its place and
+moved there atomically, so several processes may make the same one; its content is compared with its
+hash, and a damaged entry is made anew. Entries not used for half a year are removed.
 """
 
 import contextlib
@@ -33,16 +33,18 @@ def converted(weights: Path, sha256: str) -> tuple[bytes, bytes]:
 
     Where the cache can't be written to, or is full, nothing is kept.
     """
-    key = _key(sha256)
+    parts = "|".join([sha256, openvino.__version__, _code_hash()])
+    key = hashlib.sha256(parts.encode()).hexdigest()[:32]
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: there is no home
-        if found := _intact(user_cache() / key):
+        if files := _intact(user_cache() / key):
             os.utime(user_cache() / key)
-            return found
+            return files
     with tempfile.TemporaryDirectory() as folder:
-        found = _made(weights, Path(folder))
+        convert(weights, Path(folder) / XML)
+        files = read(Path(folder) / XML)
         with contextlib.suppress(OSError, RuntimeError):
             _keep(Path(folder), user_cache() / key)
-    return found
+    return files
 
 
 def read(xml: Path) -> tuple[bytes, bytes]:
@@ -55,33 +57,23 @@ def user_cache() -> Path:
     return hardware.user_cache("openvino")
 
 
-def _sweep(place: Path) -> None:
-    """What killed processes left (of a live one nothing is as old as that), and what nobody uses."""
-    for entry in place.iterdir():
+@functools.cache
+def _code_hash() -> str:
+    sources = (PACKAGE / "nn" / name for name in MADE_BY)
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+
+
+def _sweep(cache: Path) -> None:
+    """Remove the files of killed processes (older than those of any live one) and unused entries."""
+    for entry in cache.iterdir():
         kept_s = STALE_S if entry.name.startswith(MAKING) else UNUSED_S
         with contextlib.suppress(OSError):
             if time.time() - entry.stat().st_mtime > kept_s:
                 shutil.rmtree(entry, ignore_errors=True)
 
 
-@functools.cache
-def _recipe() -> str:
-    room = PACKAGE / "nn"
-    return hashlib.sha256(b"".join((room / name).read_bytes() for name in MADE_BY)).hexdigest()
-
-
-def _key(sha256: str) -> str:
-    told = "|".join([sha256, openvino.__version__, _recipe()])
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
-
-
-def _made(weights: Path, folder: Path) -> tuple[bytes, bytes]:
-    convert(weights, folder / XML)
-    return read(folder / XML)
-
-
 def _keep(files: Path, entry: Path) -> None:
-    """Copy what was made into the cache: beside its place, then there in one move."""
+    """Copy a conversion into the cache: beside its place, then there in one move."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     _sweep(entry.parent)
     with tempfile.TemporaryDirectory(
@@ -94,17 +86,17 @@ def _keep(files: Path, entry: Path) -> None:
 
 
 def _intact(entry: Path) -> tuple[bytes, bytes] | None:
-    """What the entry holds, if that is what was put there."""
+    """The content of the entry, if it has the hash that was stored with it."""
     try:
-        found = read(entry / XML)
+        files = read(entry / XML)
         expected = (entry / "sha256").read_text()
     except (OSError, UnicodeDecodeError):
         return None
-    return found if hashlib.sha256(b"".join(found)).hexdigest() == expected else None
+    return files if hashlib.sha256(b"".join(files)).hexdigest() == expected else None
 
 
 def _put(made: Path, entry: Path) -> None:
-    """Move an entry into place; one that another process put there is as good, unless damaged."""
+    """Move an entry into place, unless another process put an undamaged one there."""
     for _ in range(2):
         try:
             made.rename(entry)

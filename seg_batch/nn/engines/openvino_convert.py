@@ -1,12 +1,12 @@
 """A Keras model as OpenVINO's own files, made in a process that ends: ``python -m`` this module.
 
-TensorFlow takes 700 MiB and seconds to start; a process that only predicts never pays for it, and
-needs the same memory the first time as ever after.
+TensorFlow takes 700 MiB and seconds to start; a process that only predicts never loads it, and
+needs the same memory in its first run as in later ones.
 
-The way: the batch normalisations are folded, the model is traced with its weights as constants,
+The batch normalisations are folded, the model is traced with its weights as constants,
 and OpenVINO reads the graph. ``openvino.convert_model`` and ``model.export(format="openvino")``,
 which calls it, fail on Python 3.13 (they delete a local variable in ``exec``, OpenVINO 2026.4), and
-are slower. The sides of a patch stay open: one file does for every patch and batch, and set to a
+are slower. The sides of a patch stay open: one file serves every patch and batch, and set to a
 shape it computes the same bits as one made for that shape.
 """
 
@@ -39,22 +39,19 @@ def convert(weights: Path, xml: Path) -> None:
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "PYTHONPATH": os.pathsep.join(paths),
     }
-    # -P: the current folder, where anybody's numpy.py may lie, is no place to import from.
+    # -P: nothing is imported from the current folder, which may contain a numpy.py.
     command = [sys.executable, "-P", "-m", __name__, str(weights), str(xml)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode == 2:
-        told = json.loads(done.stdout.splitlines()[-1])
-        raise getattr(errors, told["kind"])(told["message"])
+        error = json.loads(done.stdout.splitlines()[-1])
+        raise getattr(errors, error["kind"])(error["message"])
     if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        # The operation that OpenVINO lacks, else the last line.
+        reason = next((line.strip() for line in lines if "No conversion rule" in line), lines[-1])
         raise BundleError(
-            f"{weights} can't be converted for OpenVINO ({_reason(done)}); use --engine tensorflow"
+            f"{weights} can't be converted for OpenVINO ({reason}); use --engine tensorflow"
         )
-
-
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """The line that tells most: the operation that OpenVINO lacks, else the last one."""
-    lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-    return next((line.strip() for line in lines if "No conversion rule" in line), lines[-1])
 
 
 def to_openvino(model: Any) -> Any:
@@ -76,10 +73,10 @@ def to_openvino(model: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.pb"
         file.write_bytes(graph.as_graph_def().SerializeToString())
-        found = openvino_core().read_model(file)
-    # A graph names no outputs, so each tensor that nothing reads became one (SiLU leaves such).
-    result = found.output(graph.outputs[0].name).node
-    return openvino.Model([result], found.get_parameters(), found.get_friendly_name())
+        read = openvino_core().read_model(file)
+    # A graph names no outputs, so each tensor that no node reads became one (SiLU leaves such).
+    result = read.output(graph.outputs[0].name).node
+    return openvino.Model([result], read.get_parameters(), read.get_friendly_name())
 
 
 def _with_open_sides(model: Any) -> Any:

@@ -1,8 +1,8 @@
 """OpenVINO, imported at its first use and without its telemetry.
 
-``import openvino`` forks a process and reports to an analytics service (its dependency
-``openvino-telemetry``, on unless the user opts out) each time. Pixels here may be patients', and
-machines offline; without that dependency OpenVINO works as well, so it is made to seem absent.
+Each ``import openvino`` forks a process and reports to an analytics service (its dependency
+``openvino-telemetry``, on unless the user opts out). Pixels here may be patients', and machines
+offline. OpenVINO works without that dependency too, so its import is made to fail.
 Every module takes `openvino` from here.
 """
 
@@ -31,9 +31,9 @@ __all__ = ["openvino", "openvino_core"]
 
 @functools.cache
 def openvino_core() -> Any:
-    """The one core of this process, which stays.
+    """The only core of this process, which is never freed.
 
-    A core gives the thread that compiles with it a stack for signals, and frees that when it goes:
-    with a second one alive, the next SIGINT or SIGTERM of the process would run on freed memory.
+    A core gives the thread that compiles with it a stack for signals, and frees the stack with itself:
+    with a second core alive, the next SIGINT or SIGTERM of the process would run on freed memory.
     """
     return openvino.Core()

@@ -1,13 +1,13 @@
-"""Which part of a network keeps float32 where the rest computes in bfloat16.
+"""The parts of a network that keep float32 where the rest computes in bfloat16.
 
-bfloat16 has 8 bits of mantissa. Rounded to them, the pixels, the weights that see them and the logits
-change a large part of the labels that change at all, and are a small part of the work: the first
+bfloat16 has 8 bits of mantissa. Rounding the pixels, the weights that multiply them and the logits
+causes a large part of all changed labels, and these layers are a small part of the work: the first
 convolutions up to the first fork (at most `STEM`) and the last one, up to the probabilities, stay
 float32. On patches of the packaged scene other labels than float32's are 0.14 % where all is bfloat16,
 0.13 % with the last convolution kept, 0.10 % with the first one, too, 0.08 % with the second; of the
 time they take 3 %, 9 % and 8 % (base 32). OpenVINO has no precision per layer, so the network is cut.
-Parts hand on arrays with the channels last, as its convolutions hold them: other ways round each end
-would be moved, a tenth of the time.
+Parts hand on arrays with the channels last, as OpenVINO's convolutions hold them: with the channels first
+each end would be rearranged, which takes a tenth of the time.
 """
 
 from typing import Any
@@ -17,52 +17,42 @@ import numpy as np
 from seg_batch.nn.engines.openvino_import import openvino
 
 STEM = 1
-CONVOLUTIONS = frozenset(
-    (
-        "Convolution",
-        "ConvolutionBackpropData",
-        "GroupConvolution",
-        "GroupConvolutionBackpropData",
-        "MatMul",
-    )
-)
-
-type Part = tuple[Any, str]
+CONVOLUTIONS = {
+    *("Convolution", "ConvolutionBackpropData"),
+    *("GroupConvolution", "GroupConvolutionBackpropData", "MatMul"),
+}
 
 
-def parts(model: Any, precision: str) -> list[Part]:
+def parts(model: Any, precision: str) -> list[tuple[Any, str]]:
     """`model` (every size known) as models to be run one after the other, each with its precision.
 
-    ``f32`` or ``bf16``. A quantised network stays whole, as does what can't be cut. Changes `model`.
+    ``f32`` or ``bf16``. A network that is quantised or can't be cut stays whole. Changes `model`.
     """
     if precision == "float32":
         return [(model, "f32")]
     if any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
         return [(model, "bf16")]
-    _fold(model)
+    manager = (
+        openvino.passes.Manager()
+    )  # fold what depends on shapes alone, and would tie the parts
+    manager.register_pass(openvino.passes.ConstantFolding())
+    manager.run_passes(model)
     (image,), results = model.get_parameters(), model.get_results()
     stem = _after_stem(image.output(0))
     if stem is None:
         return [(model, "f32")]
-    found: list[Part] = []
+    first: list[tuple[Any, str]] = []
     if stem.get_node() is not image:
         readers = list(stem.get_target_inputs())
-        found.append((openvino.Model([_result(stem)], [image]), "f32"))
+        first = [(openvino.Model([_result(stem)], [image]), "f32")]
         image = _cut(stem, readers)
     head = _head(results[0])
     if head is None:
-        return [*found, (openvino.Model(results, [image]), "bf16")]
+        return [*first, (openvino.Model(results, [image]), "bf16")]
     features = head.get_source_output()
     last = _cut(features, [head])
-    found.append((openvino.Model([_result(features)], [image]), "bf16"))
-    return [*found, (openvino.Model(results, [last]), "f32")]
-
-
-def _fold(model: Any) -> None:
-    """Compute what only depends on shapes, so that it ties no part to another."""
-    manager = openvino.passes.Manager()
-    manager.register_pass(openvino.passes.ConstantFolding())
-    manager.run_passes(model)
+    middle = openvino.Model([_result(features)], [image])
+    return [*first, (middle, "bf16"), (openvino.Model(results, [last]), "f32")]
 
 
 def _after_stem(image: Any) -> Any | None:
@@ -70,7 +60,7 @@ def _after_stem(image: Any) -> Any | None:
     tensor, convolutions = image, 0
     while len(readers := list(tensor.get_target_inputs())) == 1:
         node = readers[0].get_node()
-        if _is_result(node):
+        if node.get_type_name() == "Result":
             return None
         convolutions += node.get_type_name() in CONVOLUTIONS
         if convolutions > STEM or len(_inputs(node)) != 1:
@@ -80,7 +70,7 @@ def _after_stem(image: Any) -> Any | None:
 
 
 def _head(result: Any) -> Any | None:
-    """Where the last convolution reads; None where more than one tensor leads to the result."""
+    """The input of the last convolution; None where more than one tensor leads to the result."""
     node = result
     while len(inputs := _inputs(node)) == 1:
         if node.get_type_name() in CONVOLUTIONS:
@@ -90,14 +80,15 @@ def _head(result: Any) -> Any | None:
 
 
 def _inputs(node: Any) -> list[Any]:
-    """What is computed, unlike weights and axes."""
-    found = [node.input(i) for i in range(node.get_input_size())]
-    return [i for i in found if i.get_source_output().get_node().get_type_name() != "Constant"]
+    """The inputs that are computed, unlike weights and axes."""
+    inputs = [node.input(i) for i in range(node.get_input_size())]
+    return [i for i in inputs if i.get_source_output().get_node().get_type_name() != "Constant"]
 
 
 def _result(tensor: Any) -> Any:
-    """The end of a part, channels last: as the convolutions of OpenVINO have them, so none are moved."""
-    return openvino.opset8.result(_transposed(tensor, [0, *range(2, _rank(tensor)), 1]))
+    """The end of a part, channels last."""
+    rank = len(tensor.get_shape())
+    return openvino.opset8.result(_transposed(tensor, [0, *range(2, rank), 1]))
 
 
 def _cut(tensor: Any, readers: list[Any]) -> Any:
@@ -114,11 +105,3 @@ def _cut(tensor: Any, readers: list[Any]) -> Any:
 
 def _transposed(tensor: Any, axes: list[int]) -> Any:
     return openvino.opset8.transpose(tensor, np.array(axes)).output(0)
-
-
-def _rank(tensor: Any) -> int:
-    return len(tensor.get_shape())
-
-
-def _is_result(node: Any) -> bool:
-    return bool(node.get_type_name() == "Result")

@@ -1,7 +1,7 @@
-"""How many threads an engine may have without changing a bit of its results (law 2).
+"""The number of threads of an engine that can't change a bit of its results (law 2).
 
-Workers have as many threads as their number leaves them, so bytes may not depend on it. Libraries
-promise nothing here. Where the tests show that no number of threads matters all are taken, elsewhere one.
+The threads of a worker depend on the number of workers, so bytes may not depend on them. Libraries
+guarantee nothing here. Where the tests show no difference all threads are taken, elsewhere one.
 """
 
 import json
@@ -29,11 +29,11 @@ LOCAL_LAYERS = frozenset(
         *("MaxPooling2D", "MaxPooling3D", "SeparableConv2D"),
     }
 )
-# Modules of what a configuration names beside layers.
+# Modules of the objects that a configuration names besides layers.
 PARTS = ("keras.initializers", "keras.regularizers", "keras.constraints", "keras.src.models")
 
-LARGEST_CONFIG = 64 << 20  # bytes; a longer one is cut, so that it is no JSON
-# Of files that are cut, damaged, nested without end, encrypted or packed in an unknown way.
+LARGEST_CONFIG = 64 << 20  # bytes; a longer one is cut, and then no valid JSON
+# Errors of files that are cut, damaged, nested without end, encrypted or packed in an unknown way.
 UNREADABLE = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def tensorflow_may_thread(weights: Path, *, onednn: bool) -> bool:
 def layers_of(weights: Path) -> set[str]:
     """Names of the layers in a ``.keras`` file, and of operations, which have a module before them.
 
-    Empty for what can't be read: the engine says why when it loads the file.
+    Empty for a file that can't be read: the engine raises the error when it loads it.
     """
     try:
         with zipfile.ZipFile(weights) as file, file.open("config.json") as config:
@@ -78,8 +78,8 @@ def _layers(config: Any) -> Iterator[str]:
 
 
 def steadied(many: Forward, one: Callable[[], Forward], shape: Shape) -> Forward:
-    """`many` (threads), if noise of `shape` gives the bits there that `one` thread gives; else the latter,
-    and a line that says so."""
+    """`many` (threads), if noise of `shape` gives the same bits as with `one` thread; else the function
+    with one thread, and a warning in the log."""
     noise = np.random.default_rng(0).standard_normal(shape, np.float32)
     alone = one()
     if np.array_equal(many(noise), alone(noise), equal_nan=True):

@@ -1,10 +1,10 @@
 """A model file as a predictor on TensorFlow.
 
-What was measured (Keras 3.15.1, TensorFlow 2.21, Zen 4 and 5) and what it means here:
+Measurements (Keras 3.15.1, TensorFlow 2.21, Zen 4 and 5) and their consequences:
 
 - With oneDNN on AVX-512 a patch has one result to the last bit for any number of threads, if no layer
-  sums over the whole patch. Else there is one thread (`steady`). TensorFlow itself turns to oneDNN only
-  where the CPU has instructions for neural networks (Zen 3 has none); `backend` asks for it always.
+  sums over the whole patch. Else there is one thread (`steady`). By default TensorFlow uses oneDNN only
+  where the CPU has instructions for neural networks (Zen 3 has none); `backend` always enables it.
 - One patch at a time is as fast per patch as eight, on CPUs. On GPUs the result can depend on the
   *size* of the batch, in the last bits, where layers get small; so a run keeps one size, and short
   batches are padded.
@@ -46,8 +46,10 @@ class KerasPredictor(ModelPredictor):
         if not gpu and not tensorflow_may_thread(weights, onednn=ONEDNN):
             _take_one_thread(tf)
         model = load_model(weights, sha256=sha256)
-        if gpu:
-            _steady_gpu(tf, self.precision)
+        if gpu:  # the same bytes every time: no autotuned algorithms; float32 is float32, not TF32
+            tf.config.experimental.enable_op_determinism()
+            tf32 = self.precision != "float32"
+            tf.config.experimental.enable_tensor_float_32_execution(tf32)
         folded = _computing(model, self.precision, gpu)
         return LoadedNetwork.of_keras(
             model, partial(compiled, folded), gpu=gpu, exhausted=exhausted()
@@ -67,12 +69,12 @@ def library() -> Any:
 
 
 def exhausted() -> tuple[type[BaseException], ...]:
-    """What it raises where there is too little memory."""
+    """The errors that TensorFlow raises where there is too little memory."""
     return (library().errors.ResourceExhaustedError, MemoryError)
 
 
 def _take_one_thread(tf: Any) -> None:
-    """Has to happen before TensorFlow starts; afterwards all there is to do is to log it."""
+    """It has an effect only before TensorFlow starts; afterwards a log entry says so."""
     if os.environ.get("TF_NUM_INTRAOP_THREADS") == "1":
         return
     try:
@@ -86,8 +88,8 @@ def _take_one_thread(tf: Any) -> None:
 
 
 def _computing(model: Any, precision: str, gpu: bool) -> Any:
-    """The model in the form that computes: float16 has the finer mantissa and GPUs are fast at it;
-    CPUs compute in bfloat16, or as if they did."""
+    """The model in the types that it computes in. On GPUs float16, which is fast there and has the finer
+    mantissa; on CPUs bfloat16, or float32 rounded to it."""
     from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
     from seg_batch.nn.rounding import rounded
 
@@ -114,9 +116,8 @@ def compiled(model: Any, shape: tuple[int, ...]) -> Forward:
 
     signature = [tf.TensorSpec(shape, tf.float32)]
     try:
-        graph = tf.function(
-            forward, input_signature=signature, autograph=False
-        ).get_concrete_function()
+        traced = tf.function(forward, input_signature=signature, autograph=False)
+        graph = traced.get_concrete_function()
     except ValueError as error:
         raise unfit_shape(shape) from error
 
@@ -125,12 +126,6 @@ def compiled(model: Any, shape: tuple[int, ...]) -> Forward:
         return y
 
     return run
-
-
-def _steady_gpu(tf: Any, precision: str) -> None:
-    """The same bytes every time: no autotuned algorithms; and float32 means float32, not TF32."""
-    tf.config.experimental.enable_op_determinism()
-    tf.config.experimental.enable_tensor_float_32_execution(precision != "float32")
 
 
 class _TensorFlow(EngineInfo):
@@ -152,7 +147,7 @@ class _TensorFlow(EngineInfo):
 
 
 def backend_of_keras() -> str:
-    """What Keras computes with when it is loaded."""
+    """The backend that Keras takes when it is loaded."""
     return os.environ.get("KERAS_BACKEND", "tensorflow")
 
 

@@ -1,8 +1,8 @@
 """NIfTI-1 and NIfTI-2, ``.nii`` and ``.nii.gz``, of either byte order.
 
 The extent is ``z, y, x`` = the file's ``k, j, i``: the file stores ``i`` fastest, so that this is
-its own order and nothing is rearranged. Raw numbers are read; slope and intercept travel beside
-them. Reads go to the file descriptor, never through a memory map: mapped pages count as memory.
+its own order and nothing is rearranged. Raw numbers are read; slope and intercept are kept beside
+them. Reads go to the file descriptor, not through a memory map: mapped pages count as memory.
 """
 
 from __future__ import annotations
@@ -27,44 +27,36 @@ from seg_batch.io.sources.formats.nifti_header import (
 )
 from seg_batch.io.sources.formats.nifti_staging import stage
 from seg_batch.io.sources.identity import file_identity
-from seg_batch.io.sources.protocol import SourceInfo, read_error, require_inside
+from seg_batch.io.sources.protocol import SourceInfo, chosen_volume, read_error, require_inside
 from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import valid_mask
 
 _CHEAP_BYTES = 4 << 20
-_GAP_BYTES = 4 << 10  # a row's unwanted part up to this size is read along: cheaper than a call
+_GAP_BYTES = 4 << 10  # an unwanted part of a row up to this size is read too: cheaper than a call
 
 
 class NiftiSource:
     """One 3-D volume of a NIfTI file; ``read`` gives ``(z, y, x, 1)``."""
 
-    def __init__(self, path: Path, info: SourceInfo, layout: NiftiLayout, first: int) -> None:
-        self._path, self._info, self._layout = path, info, layout
+    def __init__(
+        self, path: Path, info: SourceInfo, layout: NiftiLayout, first: int, plain: Path | None
+    ) -> None:
+        self.info, self._path, self._layout = info, path, layout
         self._first = first  # byte at which the volume begins
         self._scale, self._offset = scaling(layout)
         self._lock, self._again = threading.Lock(), RetryLimit()
         self._file: int | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._plain: Path | None = None if layout.compressed else path
+        self._plain = plain  # the uncompressed file; None: made at the first read
         self._closed = False
-
-    @property
-    def info(self) -> SourceInfo:
-        return self._info
-
-    def use_staged(self, staged: Path) -> None:
-        """Read from this uncompressed copy instead of making one; ``InputError`` if not whole."""
-        if not staged.is_file() or staged.stat().st_size < self._layout.stop_bytes:
-            raise InputError(f"{staged}: not a whole copy of {self._path}; remove it and run again")
-        self._plain = staged
 
     def read(self, box: Box) -> Pixels:
         """``Pixels`` of shape ``(*box.shape, 1)``; ``ReadError`` where the file fails."""
-        require_inside(self._info, box)
+        require_inside(self.info, box)
         try:
             values = self._again(lambda: self._fetch(self._descriptor(), box))
         except (OSError, EOFError) as error:
-            raise read_error(self._info, box, error) from error
+            raise read_error(self.info, box, error) from error
         values = values[..., None]
         return Pixels(values, valid_mask(values, (None,)), self._scale, self._offset)
 
@@ -127,20 +119,24 @@ def open_nifti(path: Path, *, volume: int | None = None, staged: Path | None = N
     """Open one volume of a NIfTI file; ``InputError`` in one line for what can't be used."""
     try:
         layout = read_layout(path)
-        info = _describe(path, layout, volume)
+        what = f"a 4-D image of {layout.volumes} volumes"
+        volume = chosen_volume(path, what, layout.volumes, volume)
+        info = _describe(path, layout)
     except (OSError, EOFError, ValueError) as error:
         if isinstance(error, SegbatchError):
             raise
         raise InputError(f"{path}: can't be read as NIfTI ({error}); copy it again") from error
-    first = layout.offset + (volume or 0) * layout.volume_bytes
-    source = NiftiSource(path, info, layout, first)
-    if staged is not None and layout.compressed:
-        source.use_staged(Path(staged))
-    return source
+    plain = staged if layout.compressed else path
+    if layout.compressed and staged is not None:
+        whole = staged.is_file() and staged.stat().st_size >= layout.stop_bytes
+        if not whole:
+            raise InputError(f"{staged}: not a whole copy of {path}; remove it and run again")
+    return NiftiSource(path, info, layout, layout.offset + volume * layout.volume_bytes, plain)
 
 
-def _describe(path: Path, layout: NiftiLayout, volume: int | None) -> SourceInfo:
-    _check_volume(path, layout.volumes, volume)
+def _describe(path: Path, layout: NiftiLayout) -> SourceInfo:
+    plane_bytes = layout.volume_bytes // layout.shape[0]
+    planes = min(layout.shape[0], max(1, _CHEAP_BYTES // plane_bytes))  # each lies in one piece
     try:
         georef = volume_georef(layout.header)
     except ValueError as error:
@@ -156,7 +152,7 @@ def _describe(path: Path, layout: NiftiLayout, volume: int | None) -> SourceInfo
         channels=("intensity",),
         dtype=layout.dtype.newbyteorder("=").name,
         georef=georef,
-        chunk=_chunk(layout),
+        chunk=(planes, *layout.shape[1:]),
         nodata=(None,),
         identity=file_identity(path),
         warnings=tuple(georef_warnings(georef, layout.shape)),
@@ -165,22 +161,6 @@ def _describe(path: Path, layout: NiftiLayout, volume: int | None) -> SourceInfo
             "volumes": layout.volumes,
             "compressed": layout.compressed,
             "byte_order": "big" if layout.header.endianness == ">" else "little",
-            "block_bytes": layout.volume_bytes // layout.shape[0],
+            "block_bytes": plane_bytes,
         },
     )
-
-
-def _check_volume(path: Path, volumes: int, volume: int | None) -> None:
-    if volume is None and volumes > 1:
-        raise InputError(
-            f"{path}: a 4-D image of {volumes} volumes; choose one with --volume K "
-            f"(0 to {volumes - 1})"
-        )
-    if volume is not None and not 0 <= volume < volumes:
-        raise InputError(f"{path}: there is no volume {volume}; it holds {volumes}, counted from 0")
-
-
-def _chunk(layout: NiftiLayout) -> Shape:
-    """Whole planes, some MiB of them: they lie in one piece."""
-    plane = layout.volume_bytes // layout.shape[0]
-    return (min(layout.shape[0], max(1, _CHEAP_BYTES // plane)), *layout.shape[1:])

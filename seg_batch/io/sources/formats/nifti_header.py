@@ -1,12 +1,13 @@
-"""What a NIfTI header says, checked: shape, dtype, where the voxels lie and what they mean.
+"""A NIfTI header, checked: shape, dtype, place and scaling of the voxels.
 
-nibabel parses the header; the voxels are read by our own reader, since a memory-mapped volume
+nibabel parses the header. The voxels are read by our own reader, since a memory-mapped volume
 counts as memory and would grow with the extent.
 """
 
 from __future__ import annotations
 
 import gzip
+import itertools
 import logging
 import math
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from seg_batch.core.units import show_bytes
 _HEAD_BYTES = 1024
 _DEFLATE_RATIO = 1040  # deflate can't do better than 1032 : 1
 _CIFTI_INTENTS = range(3000, 3100)
-# nibabel tells what it mends in a header through a logger; we warn in our own words.
+# nibabel logs what it mends in a header; the warnings of ``georef_warnings`` take its place.
 _SILENT = logging.Logger("nifti")
 _SILENT.addHandler(logging.NullHandler())
 
@@ -65,7 +66,13 @@ def read_layout(path: Path) -> NiftiLayout:
     layout = NiftiLayout(header, shape, volumes, _dtype(path, header), offset, compressed)
     if len(head) <= offset and len(head) < _HEAD_BYTES:
         raise InputError(f"{path}: a NIfTI header without voxels; give the file with its data")
-    _check_size(path, layout)
+    real, needed = path.stat().st_size, layout.stop_bytes
+    if needed > real * (_DEFLATE_RATIO if compressed else 1):
+        raise InputError(
+            f"{path}: its header declares {show_bytes(needed)} of voxels, but the file of "
+            f"{show_bytes(real)} can't hold them: it is cut short or its header is damaged; "
+            "copy it again from its origin"
+        )
     return layout
 
 
@@ -97,12 +104,12 @@ def _shape(path: Path, header: Any) -> tuple[Shape, int]:
             "give a 2-D, 3-D or 4-D image"
         )
     i, j, k = (*shape, 1)[:3]
-    more = [n for n in shape[3:] if n > 1]
-    if len(more) > 1:
+    volumes = [n for n in shape[3:] if n > 1]
+    if len(volumes) > 1:
         raise InputError(
             f"{path}: a NIfTI image of {len(shape)} dimensions {shape}; extract one 3-D volume first"
         )
-    return (k, j, i), math.prod(more)
+    return (k, j, i), math.prod(volumes)
 
 
 def _dtype(path: Path, header: Any) -> np.dtype:
@@ -116,17 +123,6 @@ def _dtype(path: Path, header: Any) -> np.dtype:
     )
 
 
-def _check_size(path: Path, layout: NiftiLayout) -> None:
-    real, needed = path.stat().st_size, layout.stop_bytes
-    too_short = needed > real * (_DEFLATE_RATIO if layout.compressed else 1)
-    if too_short:
-        raise InputError(
-            f"{path}: its header declares {show_bytes(needed)} of voxels, but the file of "
-            f"{show_bytes(real)} can't hold them: it is cut short or its header is damaged; "
-            "copy it again from its origin"
-        )
-
-
 def scaling(layout: NiftiLayout) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
     """``scale, offset`` of the one channel, or None twice: slope 0 or NaN means "as stored"."""
     slope, inter = float(layout.header["scl_slope"]), float(layout.header["scl_inter"])
@@ -137,7 +133,7 @@ def scaling(layout: NiftiLayout) -> tuple[tuple[float, ...] | None, tuple[float,
 
 
 def volume_georef(header: Any) -> VolumeGeoref:
-    """The place of a nibabel NIfTI header, as a value; for inputs and for products read back.
+    """The georeference in a nibabel NIfTI header; for inputs and for products that are read back.
 
     ``units`` is nibabel's word: ``mm``, ``meter``, ``micron`` or ``unknown``. A qform that can't
     be computed is None. Raises ``ValueError`` when the affine in force can't be inverted.
@@ -155,11 +151,15 @@ def volume_georef(header: Any) -> VolumeGeoref:
         affine = header.get_base_affine()
     if affine is None or not is_invertible(affine):
         raise ValueError(f"{'sform' if sform is not None else 'qform'} is singular")
+
+    def tuples(matrix: np.ndarray) -> Affine16:
+        return tuple(map(tuple, np.asarray(matrix, float).tolist()))
+
     return VolumeGeoref(
-        affine=_tuples(affine),
-        sform=None if sform is None else _tuples(sform),
+        affine=tuples(affine),
+        sform=None if sform is None else tuples(sform),
         sform_code=int(sform_code or 0),
-        qform=None if qform is None else _tuples(qform),
+        qform=None if qform is None else tuples(qform),
         qform_code=int(qform_code or 0),
         units=str(header.get_xyzt_units()[0]),
     )
@@ -174,29 +174,25 @@ def is_invertible(affine: np.ndarray) -> bool:
     return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-6)
 
 
-def _tuples(matrix: np.ndarray) -> Affine16:
-    return tuple(tuple(float(v) for v in row) for row in matrix)
-
-
 def georef_warnings(georef: VolumeGeoref, extent: Shape) -> list[str]:
-    """What is odd about a volume's place, one sentence each."""
-    traps = []
+    """Oddities of a volume's georeference, one sentence each."""
+    warnings = []
     if not (georef.sform_code or georef.qform_code):
-        traps.append("neither sform nor qform is set: orientation is a guess from voxel sizes")
+        warnings.append("neither sform nor qform is set: orientation is a guess from voxel sizes")
     elif georef.qform_code and georef.qform is None:
-        traps.append("the qform's quaternion is damaged: the sform alone is used")
+        warnings.append("the qform's quaternion is damaged: the sform alone is used")
     elif georef.qform_code and georef.sform_code:
-        traps += _disagreement(georef, extent)
+        warnings += _disagreement(georef, extent)
     if georef.units == "unknown":
-        traps.append("units of length are not stated: millimetres are assumed")
+        warnings.append("units of length are not stated: millimetres are assumed")
     elif georef.units != "mm":
-        traps.append(f"units of length are {georef.units}, not millimetres")
-    return traps + _skew(georef.matrix)
+        warnings.append(f"units of length are {georef.units}, not millimetres")
+    return warnings + _skew(georef.matrix)
 
 
 def _disagreement(georef: VolumeGeoref, extent: Shape) -> list[str]:
-    corners = np.array([(i, j, k, 1) for k in (0, extent[0]) for j in (0, extent[1])
-                        for i in (0, extent[2])], float)  # fmt: skip
+    k, j, i = ((0, n) for n in extent)
+    corners = np.array([*itertools.product(i, j, k, (1,))], float)
     apart = corners @ (np.array(georef.sform) - np.array(georef.qform)).T
     most = float(np.linalg.norm(apart[:, :3], axis=1).max())
     if most <= 0.1 * min(georef.spacing):
@@ -210,5 +206,5 @@ def _skew(matrix: np.ndarray) -> list[str]:
     oblique = float(np.degrees(nibabel.affines.obliquity(matrix)).max())
     between = np.abs((axes.T @ axes)[np.triu_indices(3, 1)]).max()
     shear = float(np.degrees(np.arcsin(min(1.0, between))))
-    traps = [f"axes are oblique by {oblique:.1f} degrees"] if oblique > 0.1 else []
-    return [*traps, f"axes are sheared by {shear:.1f} degrees"] if shear > 0.1 else traps
+    angles = (("oblique", oblique), ("sheared", shear))
+    return [f"axes are {what} by {by:.1f} degrees" for what, by in angles if by > 0.1]

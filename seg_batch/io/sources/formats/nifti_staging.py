@@ -1,4 +1,4 @@
-"""A compressed volume made plain once: a slice of a ``.nii.gz`` costs reading from its start."""
+"""The uncompressed copy of a volume: each slice of a ``.nii.gz`` costs a read from its start."""
 
 from __future__ import annotations
 
@@ -23,19 +23,26 @@ _SLACK_BYTES = 16 << 20  # some writers pad; more than this after the voxels is 
 def stage(path: Path, folder: Path) -> Path:
     """The uncompressed copy of a ``.nii.gz`` in ``folder``, made now unless it is there whole.
 
-    Memory stays at a few MiB; the file appears under its name only when complete, and that name
-    carries a digest of the original, so that no other file's copy is taken for it. A ``.nii`` is
+    Memory stays at a few MiB. The file gets its name only when complete, and the name contains
+    a digest of the original, so that the copy of another file is not taken for it. A ``.nii`` is
     its own copy. ``InputError`` when the archive is cut short, damaged or larger than its header
-    says; ``OutputError`` when the folder can't take it.
+    says; ``OutputError`` when the folder can't be written to or is full.
     """
     layout = read_layout(path)
     if not layout.compressed:
         return path
-    target = folder / staged_name(path)
+    identity, stem = file_identity(path), path.name.lower().removesuffix(".gz").removesuffix(".nii")
+    target = folder / f"{stem}-{identity['sha256_ends'][:8]}-{identity['mtime_ns']:x}.nii"
     if target.is_file() and target.stat().st_size == layout.stop_bytes:
         return target
     try:
-        _make_room(path, folder, layout)
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if free < layout.stop_bytes:
+            raise OutputError(
+                f"{folder}: {path.name} takes {show_bytes(layout.stop_bytes)} uncompressed, and only "
+                f"{show_bytes(free)} are free there; make room"
+            )
         _write(path, target, layout)
     except OSError as error:
         raise OutputError(
@@ -45,24 +52,8 @@ def stage(path: Path, folder: Path) -> Path:
     return target
 
 
-def staged_name(path: Path) -> str:
-    stem = path.name.lower().removesuffix(".gz").removesuffix(".nii")
-    identity = file_identity(path)
-    return f"{stem}-{identity['sha256_ends'][:8]}-{identity['mtime_ns']:x}.nii"
-
-
-def _make_room(path: Path, folder: Path, layout: NiftiLayout) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < layout.stop_bytes:
-        raise OutputError(
-            f"{folder}: {path.name} takes {show_bytes(layout.stop_bytes)} uncompressed, and only "
-            f"{show_bytes(free)} are free there; make room"
-        )
-
-
 def _write(path: Path, target: Path, layout: NiftiLayout) -> None:
-    """Through a file of its own name, so that two processes staging at once do no harm."""
+    """Through a file with a name of its own, so that several processes may stage at once."""
     handle, name = tempfile.mkstemp(prefix=target.name + ".", suffix=PART, dir=target.parent)
     part = Path(name)
     try:

@@ -1,7 +1,7 @@
 """GeoTIFF, COG, BigTIFF, PNG and JPEG, through rasterio with the driver pinned.
 
 A channel is invalid where it equals its band's nodata, where the mask or alpha band is 0, and
-where it is NaN or infinite. Values stay as stored; scale and offset travel beside them.
+where it is NaN or infinite. Values stay as stored; scale and offset are kept beside them.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _GDAL_THREADS = "2"  # decoding of one read; readers of several blocks are the c
 _CHEAP_SIDE = 512
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
-# Said once in ``info.warnings`` instead, for the same files.
+# ``info.warnings`` says it instead, for the same files.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 
 def limit_gdal_cache(size_bytes: int = GDAL_CACHE_BYTES) -> None:
-    """Set GDAL's block cache, one per process: part of what a worker's memory promise counts."""
+    """Set GDAL's block cache, one per process: the memory promise of a worker includes it."""
     set_gdal_config("GDAL_CACHEMAX", int(size_bytes))
 
 
@@ -53,7 +53,7 @@ limit_gdal_cache()
 
 @dataclass(frozen=True)
 class _Bands:
-    """What each band of a file is for: data, alpha, or described by a mask band."""
+    """The roles of a file's bands: data, alpha, or described by a mask band."""
 
     data: tuple[int, ...]
     alpha: tuple[int, ...]
@@ -66,34 +66,30 @@ class RasterSource:
     """One raster file; ``read`` gives ``(y, x, channels)``, a view of the band-first array."""
 
     def __init__(self, path: Path, info: SourceInfo, bands: _Bands, scaling: tuple) -> None:
-        self._path, self._info, self._bands = path, info, bands
+        self.info, self._path, self._bands = info, path, bands
         self._scale, self._offset = scaling
         self._idle: list[Any] = []
-        # Workers end with their sources open; left to the end of Python, rasterio prints that it can't.
+        # Workers end with their sources open; closed at the end of Python, rasterio prints errors.
         weakref.finalize(self, _close_all, self._idle)
         self._lock, self._again = threading.Lock(), RetryLimit()
         self._closed = False
 
-    @property
-    def info(self) -> SourceInfo:
-        return self._info
-
     def read(self, box: Box) -> Pixels:
         """``Pixels`` of shape ``(*box.shape, channels)``; ``ReadError`` where data is damaged."""
-        require_inside(self._info, box)
+        require_inside(self.info, box)
         return self._pixels(box, tuple(zip(box.start, box.stop, strict=True)))
 
     def reduced(self, shape: Shape) -> Pixels:
         """The whole raster as ``(*shape, channels)``: nearest voxels, from overviews if it has
         them; ``ReadError`` where data is damaged."""
-        return self._pixels(Box.whole(self._info.extent), None, shape)
+        return self._pixels(Box.whole(self.info.extent), None, shape)
 
     def _pixels(self, box: Box, window: Any, shape: Shape | None = None) -> Pixels:
         try:
             with self._handle() as dataset:
                 values, opaque = self._again(lambda: self._fetch(dataset, window, shape))
         except (RasterioError, OSError) as error:
-            raise read_error(self._info, box, error) from error
+            raise read_error(self.info, box, error) from error
         valid = valid_mask(values, self._bands.nodata, opaque)
         return Pixels(values, valid, self._scale, self._offset)
 
@@ -118,21 +114,19 @@ class RasterSource:
 
     @contextlib.contextmanager
     def _handle(self) -> Iterator[Any]:
-        """A dataset handle that no other thread uses meanwhile; as many as there are readers."""
+        """A dataset handle for this thread alone; there are as many as readers."""
         with self._lock:
             if self._closed:
                 raise ValueError(f"{self._path}: read after close")
             dataset = self._idle.pop() if self._idle else None
-        dataset = dataset or _open(self._path, self._info.format)
+        dataset = dataset or _open(self._path, self.info.format)
         try:
             yield dataset
         finally:
             with self._lock:
-                keep = not self._closed
-                if keep:
-                    self._idle.append(dataset)
-            if not keep:
-                dataset.close()
+                self._idle.append(dataset)
+                if self._closed:
+                    _close_all(self._idle)
 
     def close(self) -> None:
         with self._lock:
@@ -169,10 +163,10 @@ def _open(path: Path, name: str) -> Any:
 
 def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
     checks.check_size(path, dataset)
-    traps = checks.check_complete(path, name, dataset)
+    incomplete = checks.check_complete(path, name, dataset)
     bands, decisions = _roles(path, name, dataset)
     index = [b - 1 for b in bands.data]
-    georef = raster_georef(dataset)
+    georef, structure = raster_georef(dataset), dataset.tags(ns="IMAGE_STRUCTURE")
     info = SourceInfo(
         path=str(path),
         format=name,
@@ -181,11 +175,27 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
         channels=tuple(dataset.descriptions[i] or f"band{i + 1}" for i in index),
         dtype=bands.dtype.name,
         georef=georef,
-        chunk=_chunk(dataset),
+        # The file's own block, repeated until each side is worth a read, inside the extent.
+        chunk=tuple(
+            min(n, -(-_CHEAP_SIDE // b) * b if b < _CHEAP_SIDE else b)
+            for b, n in zip(dataset.block_shapes[0], dataset.shape, strict=True)
+        ),
         nodata=tuple(dataset.nodatavals[i] for i in index),
         identity=file_identity(path),
-        warnings=(*georef_warnings(georef), *traps, *decisions, *_band_traps(dataset, bands)),
-        facts=_facts(dataset),
+        warnings=(
+            *georef_warnings(georef),
+            *incomplete,
+            *decisions,
+            *_band_warnings(dataset, bands),
+        ),
+        facts={
+            "driver": dataset.driver,
+            "block": list(dataset.block_shapes[0]),
+            "block_bytes": checks.block_bytes(dataset),
+            "compression": structure.get("COMPRESSION", "none"),
+            **({"layout": structure["LAYOUT"]} if "LAYOUT" in structure else {}),
+            "overviews": dataset.overviews(1),
+        },
     )
     scale = tuple(float(dataset.scales[i]) for i in index)
     offset = tuple(float(dataset.offsets[i]) for i in index)
@@ -194,7 +204,7 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
 
 
 def _roles(path: Path, name: str, dataset: Any) -> tuple[_Bands, list[str]]:
-    """Sort the bands into data and alpha, and say where that was a decision."""
+    """The bands by role, and a warning where a band marked as alpha is read as data."""
     if any("complex" in dtype for dtype in dataset.dtypes):
         raise InputError(
             f"{path}: complex data ({dataset.dtypes[0]}), of which a model can't see the phase; "
@@ -203,7 +213,7 @@ def _roles(path: Path, name: str, dataset: Any) -> tuple[_Bands, list[str]]:
     marked = [b for b, c in zip(dataset.indexes, dataset.colorinterp, strict=True)
               if c == ColorInterp.alpha and dataset.count > 1]  # fmt: skip
     alpha = [b for b in marked if name == "png" or _hides(dataset, b)]
-    traps = [
+    decisions = [
         f"band {b} is marked as alpha but does not look like a mask: it is read as data"
         for b in marked
         if b not in alpha
@@ -211,7 +221,7 @@ def _roles(path: Path, name: str, dataset: Any) -> tuple[_Bands, list[str]]:
     data = tuple(b for b in dataset.indexes if b not in alpha)
     dtype = np.result_type(*(dataset.dtypes[b - 1] for b in data))
     nodata = tuple(stored_nodata(dataset.nodatavals[b - 1], dtype) for b in data)
-    return _Bands(data, tuple(alpha), _masked(dataset, data, marked), dtype, nodata), traps
+    return _Bands(data, tuple(alpha), _masked(dataset, data, marked), dtype, nodata), decisions
 
 
 def _hides(dataset: Any, band: int) -> bool:
@@ -221,7 +231,7 @@ def _hides(dataset: Any, band: int) -> bool:
     try:
         return checks.is_opacity(dataset, band)
     except RasterioError:
-        return True  # damaged where we looked: the reader will say so with the box
+        return True  # damaged in one of these places: a read will name the box
 
 
 def _masked(dataset: Any, data: tuple[int, ...], alpha: list[int]) -> str:
@@ -232,18 +242,8 @@ def _masked(dataset: Any, data: tuple[int, ...], alpha: list[int]) -> str:
     return "dataset" if all(MaskFlags.per_dataset in f for f in flags) else "band"
 
 
-def _chunk(dataset: Any) -> Shape:
-    """The file's own block, repeated until each side is worth a read, inside the extent."""
-    block = dataset.block_shapes[0]
-    extent = (dataset.height, dataset.width)
-    return tuple(
-        min(n, -(-_CHEAP_SIDE // b) * b if b < _CHEAP_SIDE else b)
-        for b, n in zip(block, extent, strict=True)
-    )
-
-
 def raster_georef(dataset: Any) -> RasterGeoref:
-    """The place of an open rasterio dataset, as a value; for inputs and for products read back."""
+    """The georeference of an open rasterio dataset; for inputs and for products that are read back."""
     crs = dataset.crs
     gcps, gcps_crs = dataset.gcps
     rpcs = dataset.rpcs.to_gdal() if dataset.rpcs else {}
@@ -270,44 +270,31 @@ def georef_warnings(georef: RasterGeoref) -> list[str]:
     placed = georef.crs_wkt or georef.gcps or georef.rpcs
     if not placed and georef.transform == _IDENTITY:
         return ["not georeferenced: the product has no place on the ground and no areas"]
-    traps = []
+    warnings = []
     if not placed:
-        traps.append("a transform without a CRS: the product has no areas")
+        warnings.append("a transform without a CRS: the product has no areas")
     elif not georef.crs_wkt:
-        traps.append("placed by control points or RPCs only: the product has no areas")
+        warnings.append("placed by control points or RPCs only: the product has no areas")
     a, b, _, d, e, _ = georef.transform
     if a * e - b * d == 0:
-        traps.append("the transform is singular: the product has no areas")
+        warnings.append("the transform is singular: the product has no areas")
     if b or d:
-        traps.append("the raster is rotated or sheared against its CRS")
+        warnings.append("the raster is rotated or sheared against its CRS")
     if e > 0 and not (b or d) and georef.crs_wkt:
-        traps.append("rows run northward (south-up)")
+        warnings.append("rows run northward (south-up)")
     if "Pseudo-Mercator" in (georef.crs_wkt or "") or "Mercator_1SP" in (georef.crs_wkt or ""):
-        traps.append("Mercator coordinates stretch areas with latitude: hectares are too large")
-    return traps
+        warnings.append("Mercator coordinates stretch areas with latitude: hectares are too large")
+    return warnings
 
 
-def _band_traps(dataset: Any, bands: _Bands) -> list[str]:
-    traps = []
+def _band_warnings(dataset: Any, bands: _Bands) -> list[str]:
+    warnings = []
     if any(dataset.colorinterp[b - 1] == ColorInterp.palette for b in bands.data):
-        traps.append("palette image: its one channel holds colour numbers, not brightness")
+        warnings.append("palette image: its one channel holds colour numbers, not brightness")
     for b, stored in zip(bands.data, bands.nodata, strict=True):
         nodata = dataset.nodatavals[b - 1]
         if nodata is not None and np.isfinite(nodata) and stored is None:
-            traps.append(f"nodata {nodata:g} of band {b} can't occur in {bands.dtype}: ignored")
+            warnings.append(f"nodata {nodata:g} of band {b} can't occur in {bands.dtype}: ignored")
     if dataset.subdatasets:
-        traps.append(f"the file holds {len(dataset.subdatasets)} images: the first is read")
-    return traps
-
-
-def _facts(dataset: Any) -> dict[str, Any]:
-    structure = dataset.tags(ns="IMAGE_STRUCTURE")
-    layout = {"layout": structure["LAYOUT"]} if "LAYOUT" in structure else {}
-    return {
-        "driver": dataset.driver,
-        "block": list(dataset.block_shapes[0]),
-        "block_bytes": checks.block_bytes(dataset),
-        "compression": structure.get("COMPRESSION", "none"),
-        **layout,
-        "overviews": dataset.overviews(1),
-    }
+        warnings.append(f"the file holds {len(dataset.subdatasets)} images: the first is read")
+    return warnings

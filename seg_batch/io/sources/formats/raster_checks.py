@@ -1,7 +1,7 @@
-"""What can be known to be wrong with a raster before any of it is read.
+"""Checks of a raster before any of it is read.
 
-Every check looks at the header and at file sizes only (PNG, which GDAL reads without a word when
-it is cut short, is walked once through its checksums; an alpha band is looked at in five places).
+Every check reads the header and file sizes only. Exceptions: GDAL reports no error for a PNG that is cut
+short, so the checksums of a PNG are read once; an alpha band is sampled in five places.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PEEK = 64
 def check_size(path: Path, dataset: Any) -> None:
     """Refuse what no file of this size can hold, and blocks that can't be decoded in memory.
 
-    Reading goes box by box, so that a large extent alone is no danger, and a sparse or well
+    Files are read box by box, so that a large extent alone is harmless, and a sparse or well
     compressed file may rightly be far smaller than its pixels. But a few MiB that claim more than
     a TiB are a mistake or an attack.
     """
@@ -59,7 +59,7 @@ def check_complete(path: Path, name: str, dataset: Any) -> list[str]:
     """``InputError`` where the end of the file is missing; a warning where one block is cut.
 
     A block that begins in the file and ends outside of it is damage in one place: the rest can be
-    used, and reading will say where it stops. A block that begins outside is a missing end.
+    used, and a read names the damaged box. A block that begins outside is a missing end.
     """
     cut = False
     if name == "geotiff":
@@ -118,7 +118,7 @@ def _png_chunk(file: Any, kind: bytes, length: int) -> bool:
 
 
 def _jpeg_complete(path: Path) -> bool:
-    """Whether an end-of-image marker stands in the last MiB (pixels can't contain one)."""
+    """Whether the last MiB contains an end-of-image marker (pixels can't contain one)."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - (1 << 20)))
         return b"\xff\xd9" in file.read()
@@ -127,8 +127,8 @@ def _jpeg_complete(path: Path) -> bool:
 def is_opacity(dataset: Any, band: int) -> bool:
     """Whether a band marked as alpha is one: mostly 0 and full in five places of the raster.
 
-    GDAL marks the fourth of four 8-bit bands as alpha unless told otherwise, so that near infrared
-    often goes by that name; as a mask it would hide every dark pixel and drop a channel.
+    GDAL marks the fourth of four 8-bit bands as alpha by default, so that near infrared is often
+    marked so; as a mask it would hide every dark pixel and drop a channel.
     """
     dtype = np.dtype(dataset.dtypes[band - 1])
     full = np.iinfo(dtype).max if dtype.kind in "iu" else 1.0

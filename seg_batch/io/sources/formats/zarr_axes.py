@@ -1,4 +1,4 @@
-"""Which array of a Zarr store holds the image, and what each of its axes means."""
+"""The array of a Zarr store that holds the image, and the roles of its axes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HOW = (
 
 @dataclass(frozen=True)
 class ZarrAxes:
-    """The meaning of each axis of an array: ``z``, ``y``, ``x``, ``c``, ``t`` or ``-`` (length 1)."""
+    """The role of each axis of an array: ``z``, ``y``, ``x``, ``c``, ``t`` or ``-`` (length 1)."""
 
     roles: tuple[str, ...]
     names: tuple[str, ...]
@@ -46,7 +46,7 @@ class ZarrAxes:
 
 
 @dataclass(frozen=True)
-class FoundArray:
+class ZarrImage:
     """An array to read, the group around it (None if it stands alone), and its axes.
 
     ``ome``: the multiscales entry it belongs to, or an empty dict. ``folder``: of the array.
@@ -65,11 +65,11 @@ class FoundArray:
         return {**around, **dict(self.array.attrs)}
 
 
-def find_array(path: Path, node: Any, parent: Any) -> FoundArray:
+def find_array(path: Path, node: Any, parent: Any) -> ZarrImage:
     """Choose the array: the node itself, or of a group our ``labels``, the full resolution of an
     OME image, or the only array that fits. ``InputError`` otherwise."""
     if not hasattr(node, "members"):
-        return FoundArray(node, parent, name_axes(path, node), {}, path)
+        return ZarrImage(node, parent, name_axes(path, node), {}, path)
     scales = multiscales(node)
     if "segbatch" in node.attrs and "labels" in node:
         name, ome = "labels", scales
@@ -81,7 +81,7 @@ def find_array(path: Path, node: Any, parent: Any) -> FoundArray:
         raise InputError(f"{path}: its metadata names an array {name}, which is not there")
     array = node[name]
     named = [a["name"] for a in ome.get("axes", []) if isinstance(a, dict)]
-    return FoundArray(array, node, name_axes(path, array, named), ome, path / name)
+    return ZarrImage(array, node, name_axes(path, array, named), ome, path / name)
 
 
 def multiscales(group: Any) -> dict[str, Any]:
@@ -127,5 +127,5 @@ def name_axes(path: Path, array: Any, named: list[str] | None = None) -> ZarrAxe
 
 
 def _role(name: str, length: int) -> str:
-    found = (role for role, names in _NAMES.items() if name.lower() in names)
-    return next(found, "-" if length == 1 else "?")
+    roles = (role for role, names in _NAMES.items() if name.lower() in names)
+    return next(roles, "-" if length == 1 else "?")

@@ -1,1 +1,1 @@
-"""A source shown in another way: oriented, upsampled, stacked, or on another grid."""
+"""Views of a source: oriented, upsampled, stacked, or on another grid."""

@@ -1,6 +1,6 @@
 """A label image seen on the grid of another image: each voxel takes the label nearest to it.
 
-What lies outside the label image is not valid. Nothing is held but the box that is read.
+Voxels outside the label image are not valid. Only the box that is read is held in memory.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _TOLERANCE = 1e-6  # of a pixel; GDAL takes 1/8 by default, and can't make a dat
 
 
 def align_to_grid(label: Source, grid: SourceInfo) -> Source:
-    """``label`` on the grid of ``grid``, which is another image's. InputError where no transform
-    between the two is known; the label is closed with what is returned."""
+    """``label`` on the grid of another image. InputError where no transform between the two is known;
+    the label is closed with the view that is returned."""
     here, there = label.info.georef, grid.georef
     if label.info.kind != grid.kind:
         raise InputError(
@@ -46,16 +46,21 @@ def align_to_grid(label: Source, grid: SourceInfo) -> Source:
     return AlignedRaster(label, grid)
 
 
-def _info(label: Source, grid: SourceInfo) -> SourceInfo:
-    seen = replace(label.info, extent=grid.extent, georef=grid.georef, chunk=grid.chunk)
-    return replace(seen, facts={**label.info.facts, "aligned": "nearest"})
+class _Aligned:
+    def __init__(self, label: Source, grid: SourceInfo) -> None:
+        self._label = label
+        seen = replace(label.info, extent=grid.extent, georef=grid.georef, chunk=grid.chunk)
+        self.info = replace(seen, facts={**label.info.facts, "aligned": "nearest"})
+
+    def close(self) -> None:
+        self._label.close()
 
 
-class AlignedRaster:
+class AlignedRaster(_Aligned):
     """A raster warped by GDAL, nearest neighbour, its transform exact to a millionth of a pixel."""
 
     def __init__(self, label: Source, grid: SourceInfo) -> None:
-        self._label, self.info = label, _info(label, grid)
+        super().__init__(label, grid)
         assert isinstance(grid.georef, RasterGeoref)
         self._georef = grid.georef
 
@@ -75,8 +80,9 @@ class AlignedRaster:
         except (CRSError, RasterioError, OSError) as error:
             raise read_error(self.info, box, error) from error
         nodata = tuple(stored_nodata(value, values.dtype) for value in self.info.nodata)
-        scale = self._scaling()
-        return Pixels(values, valid_mask(values, nodata, opaque[..., None]), *scale)
+        corner = self._label.read(Box((0, 0), (1, 1)))  # for the scaling
+        valid = valid_mask(values, nodata, opaque[..., None])
+        return Pixels(values, valid, corner.scale, corner.offset)
 
     def _warp(self, file: Any) -> WarpedVRT:
         height, width = self.info.extent
@@ -91,20 +97,13 @@ class AlignedRaster:
             add_alpha=ColorInterp.alpha not in file.colorinterp,
         )
 
-    def _scaling(self) -> tuple[Any, Any]:
-        one = self._label.read(Box((0, 0), (1, 1)))
-        return one.scale, one.offset
 
-    def close(self) -> None:
-        self._label.close()
-
-
-class AlignedVolume:
+class AlignedVolume(_Aligned):
     """A volume whose voxel at index ``v`` shows the label at ``round(inv(L) @ G @ v)``, with the
     affines ``L`` of the label and ``G`` of the grid."""
 
     def __init__(self, label: Source, grid: SourceInfo) -> None:
-        self._label, self.info = label, _info(label, grid)
+        super().__init__(label, grid)
         here, there = label.info.georef, grid.georef
         assert isinstance(here, VolumeGeoref)
         assert isinstance(there, VolumeGeoref)
@@ -118,14 +117,14 @@ class AlignedVolume:
         if not inside.size:
             empty = np.zeros((*box.shape, len(self.info.channels)), self.info.dtype)
             return Pixels(empty, np.zeros(empty.shape, bool))
-        found = self._label.read(inside)
+        held = self._label.read(inside)
         start = self._matrix @ np.array(box.start) + self._shift - np.array(inside.start)
-        valid = np.ones(found.values.shape, bool) if found.valid is None else found.valid
-        values = self._nearest(found.values, start, box)
-        return Pixels(values, self._nearest(valid, start, box), found.scale, found.offset)
+        valid = np.ones(held.values.shape, bool) if held.valid is None else held.valid
+        values = self._nearest(held.values, start, box)
+        return Pixels(values, self._nearest(valid, start, box), held.scale, held.offset)
 
     def _needed(self, box: Box) -> Box:
-        """What the box shows of the label: the corners' bounding box, a voxel more on each side."""
+        """The box of the label under ``box``: the corners' bounding box, a voxel more on each side."""
         ends = zip(box.start, (b - 1 for b in box.stop), strict=True)
         corners = np.stack(np.meshgrid(*map(list, ends), indexing="ij"), -1).reshape(-1, 3)
         places = corners @ self._matrix.T + self._shift
@@ -142,6 +141,3 @@ class AlignedVolume:
             for c in range(array.shape[-1])
         ]
         return np.stack(planes, -1)
-
-    def close(self) -> None:
-        self._label.close()

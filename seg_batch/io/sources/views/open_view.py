@@ -1,4 +1,4 @@
-"""The one door to an image as a model sees it."""
+"""The only place where an image is composed as a model sees it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-
 from seg_batch.config.card import ModelCard
-from seg_batch.core.geometry import Box
-from seg_batch.core.normalise import Moments, Normaliser, Pixels
+from seg_batch.core.normalise import Moments, Normaliser
 from seg_batch.io.sources import corner_warnings, open_source, pieces
 from seg_batch.io.sources.protocol import Source, SourceInfo
 from seg_batch.io.sources.views.oriented import Oriented
@@ -22,8 +19,8 @@ from seg_batch.io.sources.views.upsampled import upsampled
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The files of one image: one, or several whose channels follow one another. ``volume``: which of
-    a 4-D file; ``staged``: what ``stage`` returned for each path, where anything was staged."""
+    """The files of one image: one, or several whose channels follow one another. ``volume``: its index
+    in a 4-D file; ``staged``: the result of ``stage`` for each path, where any was staged."""
 
     paths: tuple[str, ...]
     volume: int | None = None
@@ -44,60 +41,34 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class Axes:
-    """What of a card a view goes by, where there is no card: the orientation of volumes, output voxels
-    per input voxel and axis, and along how many axes those are (None: all)."""
+    """The part of a card that a view depends on, where there is no card: the orientation of volumes,
+    output voxels per input voxel and axis, and along how many axes those are (None: all)."""
 
     orientation: str = "RAS"
     finer: int = 1
     rank: int | None = None
 
 
-@dataclass(frozen=True)
-class View:
+class View(Oriented):
     """An image as a model sees it, and as its files have it; a ``Source`` of the former.
 
     ``file``: axes, voxels and georeference of the files. ``native``: the axes of the files, the
     voxels of the product. The view itself has the voxels of the product in the axes of the model.
     """
 
-    file: Source
-    native: Source
-    oriented: Oriented
-
-    @classmethod
-    def of(cls, file: Source, card: ModelCard | Axes) -> Self:
-        """The view of what is open already; it is closed with the view."""
-        native = upsampled(file, card.finer, card.rank, card.orientation)
-        return cls(file, native, Oriented(native, card.orientation))
-
-    @property
-    def info(self) -> SourceInfo:
-        return self.oriented.info
-
-    def read(self, box: Box) -> Pixels:
-        """The pixels of a box of the view."""
-        return self.oriented.read(box)
-
-    def to_native(self, box: Box) -> Box:
-        return self.oriented.to_native(box)
-
-    def to_view(self, box: Box) -> Box:
-        return self.oriented.to_view(box)
-
-    def from_view(self, array: np.ndarray) -> np.ndarray:
-        """An array over a box of the view as one over the same box of the product; later axes stay."""
-        return self.oriented.from_view(array)
+    def __init__(self, file: Source, card: ModelCard | Axes) -> None:
+        """The view of an open image, which is closed with the view."""
+        self.file = file
+        self.native = upsampled(file, card.finer, card.rank, card.orientation)
+        super().__init__(self.native, card.orientation)
 
     def warnings(self) -> tuple[str, ...]:
-        """Traps in the files: those that their headers show, and what four small reads at the corners do."""
+        """Warnings about the files, from their headers and from four small reads at the corners."""
         return (*self.file.info.warnings, *corner_warnings(self.file))
 
     def statistics(self) -> Normaliser:
         """The image's own mean and deviation per channel, from one pass over the files."""
         return Moments.of(pieces(self.file), len(self.file.info.channels)).normaliser()
-
-    def close(self) -> None:
-        self.file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -117,8 +88,8 @@ def open_view(
         upsampled  upsampled    the voxels that a super-resolving model makes of the image's
         oriented   Oriented     the axes of the model
 
-    What gives pixels another place or another size is one more layer here. The ``Normaliser`` of the
-    card or of the plan comes last, patch by patch. ``InputError`` for what can't be opened as asked.
+    Anything that gives pixels another place or another size is one more layer here. The ``Normaliser`` of
+    the card or of the plan comes last, patch by patch. ``InputError`` where the image can't be opened.
     """
     spec = image if isinstance(image, ImageSpec) else ImageSpec((str(image),))
     with ExitStack() as opened:
@@ -127,6 +98,6 @@ def open_view(
             from seg_batch.io.sources.views.aligned import align_to_grid
 
             file = align_to_grid(file, grid)
-        view = View.of(file, card)
+        view = View(file, card)
         opened.pop_all()
     return view

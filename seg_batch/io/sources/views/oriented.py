@@ -1,8 +1,8 @@
 """A volume seen in a chosen orientation, without copying it.
 
-A scanner may store a head with any axis first and in either direction; a model knows one way. The
+A scanner may store a head with any axis first and in either direction; a model takes one orientation. The
 view permutes and flips axes so that its ``x, y, z`` run to the letters of the orientation (RAS: to
-the Right, Anterior, Superior). What comes out of the model goes back by the inverse, exactly::
+the Right, Anterior, Superior). The output of the model goes back by the exact inverse::
 
     native (z, y, x) --flip, transpose--> view (z, y, x) --model--> --transpose, flip--> native
 
@@ -45,30 +45,27 @@ class Oriented:
         return self._axes == tuple(range(len(self._axes))) and not any(self._flips)
 
     def read(self, box: Box) -> Pixels:
-        """The box of view space, as views of what the source read in its own."""
+        """The pixels of a box of view space, as NumPy views of those that the source read."""
         return self.source.read(self.to_native(box)).map(self.to_view_array)
 
     def close(self) -> None:
         self.source.close()
 
     def to_native(self, box: Box) -> Box:
-        """Where a box of view space lies in the file."""
-        start, stop = [0] * len(self._axes), [0] * len(self._axes)
-        for v, (n, flip) in enumerate(zip(self._axes, self._flips, strict=True)):
-            length = self.info.extent[v]
-            a, b = box.start[v], box.stop[v]
-            start[n], stop[n] = (length - b, length - a) if flip else (a, b)
-        return Box(tuple(start), tuple(stop))
+        """A box of view space in the axes of the file."""
+        mirrored = self._mirrored(box)
+        order = [self._axes.index(n) for n in range(len(self._axes))]
+        return Box(*(tuple(end[v] for v in order) for end in (mirrored.start, mirrored.stop)))
 
     def to_view(self, box: Box) -> Box:
-        """Where a box of the file lies in view space."""
-        start, stop = [], []
-        for v, (n, flip) in enumerate(zip(self._axes, self._flips, strict=True)):
-            length = self.info.extent[v]
-            a, b = box.start[n], box.stop[n]
-            start.append(length - b if flip else a)
-            stop.append(length - a if flip else b)
-        return Box(tuple(start), tuple(stop))
+        """A box of the file in view space."""
+        return self._mirrored(Box(self._shape(box.start), self._shape(box.stop)))
+
+    def _mirrored(self, box: Box) -> Box:
+        """A box mirrored along the view axes that run backwards; its own inverse."""
+        axes = zip(box.start, box.stop, self.info.extent, self._flips, strict=True)
+        ends = [(n - b, n - a) if flip else (a, b) for a, b, n, flip in axes]
+        return Box(tuple(a for a, _ in ends), tuple(b for _, b in ends))
 
     def to_view_array(self, array: np.ndarray) -> np.ndarray:
         """An array over a native box as one over the same box in view space; later axes stay."""
@@ -89,15 +86,22 @@ class Oriented:
         return tuple(shape[n] for n in self._axes)
 
     def _seen(self, info: SourceInfo) -> SourceInfo:
-        if isinstance(info.georef, RasterGeoref):
+        georef = info.georef
+        if isinstance(georef, RasterGeoref):
             return info
-        change = _view_to_native(self._axes, self._flips, info.extent)
-        return replace(
-            info,
-            extent=self._shape(info.extent),
-            chunk=self._shape(info.chunk),
-            georef=_moved(info.georef, change),
-        )
+        change = np.zeros((4, 4))  # the file's ``i, j, k`` of a voxel from its view's ``x, y, z``
+        change[3, 3] = 1
+        for v, (n, flip) in enumerate(zip(self._axes, self._flips, strict=True)):
+            change[2 - n, 2 - v] = -1 if flip else 1
+            change[2 - n, 3] = info.extent[n] - 1 if flip else 0
+
+        def moved(matrix: Affine16 | None) -> Affine16 | None:
+            return None if matrix is None else tuple(map(tuple, (matrix @ change).tolist()))
+
+        affine, sform, qform = map(moved, (georef.affine, georef.sform, georef.qform))
+        georef = replace(georef, affine=affine or georef.affine, sform=sform, qform=qform)
+        extent, chunk = self._shape(info.extent), self._shape(info.chunk)
+        return replace(info, extent=extent, chunk=chunk, georef=georef)
 
 
 def _steps(affine: np.ndarray, orientation: str) -> tuple[tuple[int, ...], tuple[bool, ...]]:
@@ -114,23 +118,3 @@ def _steps(affine: np.ndarray, orientation: str) -> tuple[tuple[int, ...], tuple
         v = 2 - int(to)
         axes[v], flips[v] = 2 - i, bool(direction < 0)
     return tuple(axes), tuple(flips)
-
-
-def _view_to_native(axes: tuple[int, ...], flips: tuple[bool, ...], extent: Shape) -> np.ndarray:
-    """4 x 4: the file's ``i, j, k`` of a voxel from its view's ``x, y, z``."""
-    change = np.zeros((4, 4))
-    change[3, 3] = 1
-    for v, (n, flip) in enumerate(zip(axes, flips, strict=True)):
-        change[2 - n, 2 - v] = -1 if flip else 1
-        change[2 - n, 3] = extent[n] - 1 if flip else 0
-    return change
-
-
-def _moved(georef: VolumeGeoref, change: np.ndarray) -> VolumeGeoref:
-    def moved(matrix: Affine16 | None) -> Affine16 | None:
-        if matrix is None:
-            return None
-        return tuple(tuple(float(v) for v in row) for row in np.array(matrix) @ change)
-
-    affine = moved(georef.affine) or georef.affine
-    return replace(georef, affine=affine, sform=moved(georef.sform), qform=moved(georef.qform))

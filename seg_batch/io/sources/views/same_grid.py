@@ -1,4 +1,4 @@
-"""Do two images lie on one grid? What differs, in words."""
+"""The differences between the grids of two images, in words."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ TOLERANCE = {"raster": 1e-9, "volume": 1e-5}
 
 
 def grid_differences(a: SourceInfo, b: SourceInfo) -> list[str]:
-    """What differs in extent, orientation and where the voxels lie, one phrase each; empty when
-    both lie on one grid. How a header says so (codes, tie points) does not count."""
-    found = [] if a.extent == b.extent else [f"extent {a.extent} against {b.extent}"]
+    """Differences in extent, orientation and the places of voxels, one phrase each; empty when
+    both lie on one grid. The encoding in a header (codes, tie points) does not count."""
+    differences = [] if a.extent == b.extent else [f"extent {a.extent} against {b.extent}"]
     letters = [orientation(info.georef) for info in (a, b)]
     if all(letters) and letters[0] != letters[1]:
-        found.append(f"orientation {letters[0]} against {letters[1]}")
-    return found + _unlike(a.georef, b.georef)
+        differences.append(f"orientation {letters[0]} against {letters[1]}")
+    raster = isinstance(a.georef, RasterGeoref)
+    kept = ("kind", "crs_wkt", "transform") if raster else ("kind", "affine")
+    for phrase in georef_differences(a.georef, b.georef, TOLERANCE[a.georef.kind]):
+        name = phrase.partition(":")[0]
+        if name == "crs_wkt" and raster:  # by name: the text of a coordinate system fills a page
+            phrase = f"crs: {_crs_name(a.georef)} against {_crs_name(b.georef)}"
+        differences += [phrase] if name in kept else []
+    return differences
 
 
 def orientation(georef: Georef) -> str:
-    """Where the axes of a volume run to (``RAS``); empty for a raster."""
+    """The directions in which the axes of a volume run (``RAS``); empty for a raster."""
     if not isinstance(georef, VolumeGeoref):
         return ""
     from nibabel.orientations import aff2axcodes
@@ -30,20 +37,6 @@ def orientation(georef: Georef) -> str:
     return "".join(letter or "?" for letter in aff2axcodes(georef.matrix))
 
 
-def _unlike(a: Georef, b: Georef) -> list[str]:
-    phrases = georef_differences(a, b, TOLERANCE[a.kind])
-    raster = isinstance(a, RasterGeoref)
-    telling = ("kind", "crs_wkt", "transform") if raster else ("kind", "affine")
-    found = [phrase for phrase in phrases if phrase.partition(":")[0] in telling]
-    return [_crs_names(a, b) if phrase.startswith("crs_wkt") else phrase for phrase in found]
-
-
-def _crs_names(a: Georef, b: Georef) -> str:
-    """Coordinate systems by name: their text fills a page."""
-    names = [_name(getattr(georef, "crs_wkt", None)) for georef in (a, b)]
-    return f"crs: {names[0]} against {names[1]}"
-
-
-def _name(wkt: str | None) -> str:
-    match = re.search(r'"([^"]+)"', wkt or "")
+def _crs_name(georef: Georef) -> str:
+    match = re.search(r'"([^"]+)"', getattr(georef, "crs_wkt", None) or "")
     return match.group(1) if match else "none"

@@ -21,9 +21,14 @@ class Stacked:
     def __init__(self, sources: Sequence[Source]) -> None:
         """``InputError`` unless all files lie on one grid, naming what differs."""
         self._sources = tuple(sources)
-        for other in self._sources[1:]:
-            _require_one_grid(self._sources[0].info, other.info)
-        self.info = _stacked_info([source.info for source in self._sources])
+        first, *others = infos = [source.info for source in sources]
+        for other in others:
+            if differences := grid_differences(first, other):
+                raise InputError(
+                    f"{other.path} can't be stacked on {first.path} ({'; '.join(differences)}), their "
+                    "channels would show different places: bring both to one grid first"
+                )
+        self.info = _stacked_info(infos)
 
     def read(self, box: Box) -> Pixels:
         require_inside(self.info, box)
@@ -44,18 +49,10 @@ def _mask(pixels: Pixels) -> np.ndarray:
 
 
 def _numbers(parts: list[Pixels], name: str, neutral: float) -> tuple[float, ...] | None:
-    found = [(getattr(p, name), p.values.shape[-1]) for p in parts]
-    if all(numbers is None for numbers, _ in found):
+    pairs = [(getattr(p, name), p.values.shape[-1]) for p in parts]
+    if all(numbers is None for numbers, _ in pairs):
         return None
-    return tuple(v for numbers, n in found for v in (numbers or (neutral,) * n))
-
-
-def _require_one_grid(first: SourceInfo, other: SourceInfo) -> None:
-    if found := grid_differences(first, other):
-        raise InputError(
-            f"{other.path} can't be stacked on {first.path} ({'; '.join(found)}), their channels "
-            "would show different places: bring both to one grid first"
-        )
+    return tuple(v for numbers, n in pairs for v in (numbers or (neutral,) * n))
 
 
 def _stacked_info(infos: list[SourceInfo]) -> SourceInfo:

@@ -1,8 +1,8 @@
-"""A source on the finer grid of what a super-resolving model makes of it.
+"""A source on the finer grid of the output of a super-resolving model.
 
-Such a model has ``f`` output voxels for each voxel of its input and axis. Everything between
+Such a model has ``f`` output voxels per input voxel and axis. Everything between
 source and sink counts output voxels, so the input is shown on that grid, each voxel repeated; the
-predictor is handed one of each again::
+predictor gets each voxel once again::
 
     file   | a | b | -Upsampled-> | a a a | b b b |   --tiler, normaliser-->   a a a b b b
     product| 0 1 2 | 3 4 5 |   <--stitcher, sink--   0 1 2 3 4 5   <--model--   a     b
@@ -47,16 +47,13 @@ class Upsampled:
 
 
 def _seen(info: SourceInfo, factors: Shape) -> SourceInfo:
-    def times(shape: Shape) -> Shape:
-        return tuple(n * f for n, f in zip(shape, factors, strict=True))
-
-    return replace(
-        info,
-        extent=times(info.extent),
-        chunk=times(info.chunk),
-        georef=refined(info.georef, factors),
-        facts={**info.facts, "finer": list(factors)},
+    extent, chunk = (
+        tuple(n * f for n, f in zip(shape, factors, strict=True))
+        for shape in (info.extent, info.chunk)
     )
+    facts = {**info.facts, "finer": list(factors)}
+    georef = refined(info.georef, factors)
+    return replace(info, extent=extent, chunk=chunk, georef=georef, facts=facts)
 
 
 def repeated(array: np.ndarray, factors: Shape) -> np.ndarray:

@@ -53,7 +53,7 @@ def test_a_raster_is_seen_as_it_is(tmp_path: Path) -> None:
         box = Box((3, 4), (30, 9))
         assert view.to_view(box) == view.to_native(box) == box
         assert view.native is view.file
-        assert view.oriented.identity
+        assert view.identity
 
 
 @pytest.mark.parametrize("letters", ["RAS", "LPI", "SAL"])
