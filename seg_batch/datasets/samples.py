@@ -1,7 +1,7 @@
 """Training samples: sample k is a pure function of the dataset, the recipe and k.
 
 Its random generator is ``default_rng([seed, k])``, so nothing is shuffled in memory, threads may
-make any samples in any order, and a run goes on from the number k alone.
+make samples in any order, and a run is resumed from the number k alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class DrawnRow:
 
 
 class Samples:
-    """The training part of a patch dataset, drawn and varied as a recipe says; without end.
+    """The training part of a patch dataset, drawn and augmented as a recipe says; without end.
 
     ``epoch``: samples after which an even draw has seen every usable row once. ``histogram`` int64
     ``(classes,)``: labelled voxels of the usable rows. ``rows``: their numbers. Safe to call from
@@ -72,11 +72,10 @@ class Samples:
         return np.random.default_rng([self.recipe.fit.seed, int(k)])
 
     def _pair(self, drawn: DrawnRow, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The crop of a row, placed and moved in space."""
+        """A crop of a row, with its spatial augmentation."""
         image, label = self.patches.read(drawn.row)
-        how, voxel = self.recipe.augment, None
-        if drawn.wanted is not None:
-            voxel = _any_voxel(label, drawn.wanted, rng)
+        how = self.recipe.augment
+        voxel = None if drawn.wanted is None else _any_voxel(label, drawn.wanted, rng)
         at = place_crop(label.shape, self.recipe.fit_patch, how, rng, voxel)
         return vary_space(image, label, at, how, rng, self._spacing)
 
@@ -84,9 +83,9 @@ class Samples:
 class SampleDraw:
     """Which row sample k comes from, and which class it must show.
 
-    The shares of ``sampling`` are kept exactly, not on average: of any n samples in a row, n times
+    The shares of ``sampling`` are kept exactly, not on average: of any n consecutive samples, n times
     the share (to within one) are balanced, and these take the classes in turn. The evenly drawn
-    ones go through the rows in another order each time.
+    ones take the rows in a new order each epoch.
     """
 
     def __init__(self, rows: np.ndarray, histogram: np.ndarray, recipe: Recipe) -> None:
@@ -107,17 +106,14 @@ class SampleDraw:
     def __call__(self, k: int, rng: np.random.Generator) -> DrawnRow:
         special = _count(k, self._special)
         if _count(k + 1, self._special) == special:
-            return DrawnRow(self._even(k - special))
+            epoch, place = divmod(k - special, len(self._rows))
+            return DrawnRow(int(self._rows[self._order(epoch)[place]]))
         part = self._balance / self._special
         balanced = _count(special, part)
         if _count(special + 1, part) == balanced:
             return DrawnRow(self._with_voxels(self._front_upto, rng), self._front)
         wanted = self._present[balanced % len(self._present)]
         return DrawnRow(self._with_voxels(self._upto[:, wanted], rng), wanted[None])
-
-    def _even(self, k: int) -> int:
-        epoch, place = divmod(k, len(self._rows))
-        return int(self._rows[self._order(epoch)[place]])
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self._seed, epoch, 1]).permutation(len(self._rows))
@@ -152,6 +148,6 @@ def _count(k: int, share: float) -> int:
 
 def _any_voxel(label: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> Shape | None:
     """A random voxel of one of the classes."""
-    found = np.flatnonzero(np.isin(label, wanted) if len(wanted) > 1 else label == wanted[0])
-    at = np.unravel_index(int(found[rng.integers(len(found))]), label.shape)
+    voxels = np.flatnonzero(np.isin(label, wanted) if len(wanted) > 1 else label == wanted[0])
+    at = np.unravel_index(int(voxels[rng.integers(len(voxels))]), label.shape)
     return tuple(map(int, at))
