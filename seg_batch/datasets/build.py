@@ -107,9 +107,9 @@ def _requirements(plan: DatasetPlan, output: Path) -> WorkerRequirements:
 
 def _fill(work: PatchWork, plan: DatasetPlan, pool: Pool, callback: Callback) -> None:
     """From an empty or half-filled work folder to the dataset in its place."""
-    job = DatasetJob(work.path, work.digest, plan.recipe, plan.align)
+    job = DatasetJob(work, plan.recipe, plan.align)
     callback.on(events.Stage("surveying labels and statistics"))
-    surveys = _surveyed(work, job, plan.cases, pool, callback)
+    surveys = _surveyed(job, plan.cases, pool, callback)
     _require_apart(plan, [s["sha256"] for s in surveys])
     _require_classes(plan.recipe, np.sum([s["training"] for s in surveys], axis=0))
     shared, numbers = _numbers(plan, surveys)
@@ -156,10 +156,10 @@ def _run(
 
 
 def _surveyed(
-    work: PatchWork, job: DatasetJob, cases: list[Case], pool: Pool, callback: Callback
+    job: DatasetJob, cases: list[Case], pool: Pool, callback: Callback
 ) -> list[dict[str, Any]]:
     """The survey of each case, in order; those of an earlier run are not made again."""
-    surveys = work.receipts(SURVEY)
+    surveys = job.work.receipts(SURVEY)
     waiting = [case for case in cases if case.name not in surveys]
     for _ in _run(pool, partial(survey_case, job), waiting, surveys, callback):
         pass
@@ -174,7 +174,7 @@ def _cut(
     for case in _run(pool, partial(run_task, job), tasks, receipts, callback):
         open_tasks[case.number] -= 1
         if open_tasks[case.number] == 0:
-            shutil.rmtree(staged_folder(job.work, case), ignore_errors=True)
+            shutil.rmtree(staged_folder(job.work.path, case), ignore_errors=True)
 
 
 def _require_apart(plan: DatasetPlan, digests: list[dict[str, str]]) -> None:

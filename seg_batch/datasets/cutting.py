@@ -17,10 +17,10 @@ from seg_batch.core.geometry import Box, Grid, Shape, Tile
 from seg_batch.core.normalise import Pixels
 from seg_batch.datasets import store
 from seg_batch.datasets.label_classes import class_indices, ignored
-from seg_batch.datasets.layout import Case, RegionTask, Task, TileTask, grid_of, part_code, reads
+from seg_batch.datasets.layout import Case, RegionTask, Task, TileTask, grid_of, reads, tile_code
 from seg_batch.datasets.pairs import open_pair
 from seg_batch.datasets.survey import readable
-from seg_batch.datasets.work_folder import DATASET, DONE, STAGED, DatasetJob
+from seg_batch.datasets.work_folder import DONE, STAGED, DatasetJob
 from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.io.sources.views.open_view import View
 
@@ -35,8 +35,8 @@ def staged_folder(work: Path, case: Case) -> Path:
 
 def run_task(job: DatasetJob, task: Task) -> dict[str, Any]:
     """Write and flush the band, then its receipt: what the index has to say of its rows."""
-    writer, case = store.Writer(job.work / DATASET), task.case
-    staged = staged_folder(job.work, case) if task.shared else None
+    writer, case = store.Writer(job.work.dataset), task.case
+    staged = staged_folder(job.work.path, case) if task.shared else None
     orientation = job.recipe.card.orientation
     with (
         readable(case.pair),
@@ -47,7 +47,7 @@ def run_task(job: DatasetJob, task: Task) -> dict[str, Any]:
         else:
             receipt = _copy_band(writer, image, label, task, job.recipe)
     writer.flush()
-    job.note(DONE, task.name, receipt)
+    job.work.note(DONE, task.name, receipt)
     return receipt
 
 
@@ -61,7 +61,7 @@ def _cut_band(
     split = np.full(n, store.UNUSED, np.uint8)
     histogram = np.zeros((n, classes), np.int64)
     for tile, pixels, target in _tiles(image, label, task, grid, recipe):
-        code = _code(task.case, tile)
+        code = tile_code(task.case, tile)
         counts = np.bincount(target[target < classes], minlength=classes)
         if not counts.any():
             continue
@@ -79,12 +79,6 @@ def _row(grid: Grid, index: Shape) -> int:
     return int(np.ravel_multi_index(index, grid.shape))
 
 
-def _code(case: Case, tile: Tile) -> int:
-    if case.whole:
-        return store.CODES[case.whole]
-    return part_code(tile.box.intersection(Box.whole(case.extent)), case.held, case.gap)
-
-
 def _tiles(
     image: View, label: View, task: TileTask, grid: Grid, recipe: Recipe
 ) -> Iterator[tuple[Tile, Pixels, np.ndarray]]:
@@ -94,7 +88,7 @@ def _tiles(
     for row in range(task.first, task.last):
         for group in reads(grid, row, max(1, READ_BYTES // voxel)):
             tiles = [grid.tile(index) for index in group]
-            tiles = [tile for tile in tiles if _code(task.case, tile) != store.UNUSED]
+            tiles = [tile for tile in tiles if tile_code(task.case, tile) != store.UNUSED]
             if not tiles:
                 continue
             box = reduce(Box.union, (tile.box for tile in tiles)).intersection(Box.whole(extent))

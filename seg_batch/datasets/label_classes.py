@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from seg_batch.io.sources.protocol import SourceInfo
 
 LARGEST = 65533  # of label values, as in a card
 _ROW = ("id", "name", "colour")
-MOST_FOUND = 64  # more distinct values than this are measurements, not labels
+
 
 # Of classes without colours of their own; the last is grey.
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, (120, 120, 120))
@@ -171,10 +170,3 @@ def require_data(info: SourceInfo, ids: Iterable[int], skipped: Iterable[float])
             f"{info.path} declares {value:g} as nodata, which is a class here, so none of its voxels "
             f"would count: take the tag off (gdal_edit.py -unsetnodata), or ignore {value:g}"
         )
-
-
-def too_many(count: int, path: str | Path) -> InputError:
-    return InputError(
-        f"{path} has more than {count} different values, so it is an image and no label image: "
-        "give PREDICTIONS and TRUTH, or name the classes with --classes"
-    )

@@ -16,7 +16,7 @@ import numpy as np
 
 from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError
-from seg_batch.core.geometry import Box, Grid, Shape
+from seg_batch.core.geometry import Box, Grid, Shape, Tile
 from seg_batch.core.normalise import Normaliser
 from seg_batch.datasets import store
 from seg_batch.datasets.pairs import CheckedPair
@@ -114,13 +114,17 @@ def part_code(box: Box, held: tuple[Held, ...] | list[Held], gap: Shape | None =
 
 def codes(case: Case, recipe: Recipe) -> np.ndarray:
     """uint8 ``(tiles,)``: the part of every tile of a case, from its place alone."""
-    grid, whole = grid_of(case.extent, recipe), Box.whole(case.extent)
+    grid = grid_of(case.extent, recipe)
+    if case.whole or not case.held:
+        return np.full(len(grid), store.CODES[case.whole or "training"], np.uint8)
+    return np.fromiter((tile_code(case, tile) for tile in grid), np.uint8, len(grid))
+
+
+def tile_code(case: Case, tile: Tile) -> int:
+    """The part of a tile, see ``part_code``."""
     if case.whole:
-        return np.full(len(grid), store.CODES[case.whole], np.uint8)
-    if not case.held:
-        return np.zeros(len(grid), np.uint8)
-    parts = (part_code(tile.box.intersection(whole), case.held, case.gap) for tile in grid)
-    return np.fromiter(parts, np.uint8, len(grid))
+        return store.CODES[case.whole]
+    return part_code(tile.box.intersection(Box.whole(case.extent)), case.held, case.gap)
 
 
 def cases_of(pairs: list[CheckedPair], recipe: Recipe, split: Split) -> list[Case]:

@@ -125,10 +125,13 @@ def create(path: Path, layout: DatasetLayout, regions: list[RegionSpec]) -> None
     _array(group, "image", (n, *image), "float32", (1, *image), axes=["patch", *axes, "channel"])
     _array(group, "label", (n, *patch), labels, (1, *patch), fill, ["patch", *axes])
     _array(group, "start", (n, layout.spatial), "int64", axes=["patch", "axis"])
-    _array(group, "case", (n,), "int32", axes=["patch"])
-    _array(group, "split", (n,), "uint8", fill=UNUSED, axes=["patch"])
     _array(group, "histogram", (n, classes), "int64", axes=["patch", "class"])
-    _array(group, "valid", (n,), "float32", axes=["patch"])
+    for name, dtype, unset in (
+        ("case", "int32", 0),
+        ("split", "uint8", UNUSED),
+        ("valid", "float32", 0),
+    ):
+        _array(group, name, (n,), dtype, fill=unset, axes=["patch"])
     held = group.create_group("held")
     for region in regions:
         attributes = {"start": list(region.window.start), **region.facts}

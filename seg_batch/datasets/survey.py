@@ -47,7 +47,7 @@ def survey_case(job: DatasetJob, case: Case) -> dict[str, Any]:
             "offset": corner.offset,
             "sha256": _digests(case.pair),
         }
-    job.note(SURVEY, case.name, survey)
+    job.work.note(SURVEY, case.name, survey)
     return survey
 
 

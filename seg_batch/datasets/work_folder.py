@@ -13,7 +13,6 @@ The same command resumes a killed run with what has no receipt. Another plan is 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -37,7 +36,7 @@ from seg_batch.datasets.store import FORMAT
 from seg_batch.io.sinks.publish import flush_all, require_writable
 from seg_batch.io.sinks.work_store import fingerprint_digest
 
-SURVEY, DONE, STAGED, DATASET = "survey", "done", "staged", "dataset"  # folders in it
+SURVEY, DONE, STAGED, _DATASET = "survey", "done", "staged", "dataset"  # folders in it
 _PLAN = "plan.json"
 _LAID_OUT = "laid-out"
 _PUBLISHED = "published"
@@ -60,24 +59,22 @@ def require_replaceable_dataset(output: Path, overwrite: bool) -> None:
 
 def _is_dataset(path: Path) -> bool:
     """Of any version. An image in Zarr is none: it may be the only copy."""
-    try:
-        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-        return bool(attributes["format"] == FORMAT)
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
+    metadata = read_json(path / "zarr.json")
+    attributes = metadata.get("attributes") if isinstance(metadata, dict) else None
+    return isinstance(attributes, dict) and attributes.get("format") == FORMAT
 
 
 def _was_published(output: Path) -> bool:
     work = work_folder(output)
-    return (work / DONE / f"{_PUBLISHED}.json").exists() and not (work / DATASET).exists()
+    return (work / DONE / f"{_PUBLISHED}.json").exists() and not (work / _DATASET).exists()
 
 
 class PatchWork:
-    """An open work folder, held by this process."""
+    """A work folder that the coordinator holds open; tasks get a copy."""
 
     def __init__(self, output: Path, digest: str) -> None:
         self.output, self.path, self.digest = output, work_folder(output), digest
-        self.dataset = self.path / DATASET
+        self.dataset = self.path / _DATASET
 
     def receipts(self, kind: str) -> dict[str, Any]:
         """The readable receipts of this plan in ``survey`` or ``done``, by name."""
@@ -87,6 +84,11 @@ class PatchWork:
             if isinstance(receipt, dict) and receipt.get("digest") == self.digest:
                 receipts[path.stem] = receipt["found"]
         return receipts
+
+    def note(self, kind: str, name: str, result: Any) -> None:
+        """Write a receipt, flushed; what it speaks of must have been flushed before."""
+        with translate_os_errors(self.path):
+            write_json(self.path / kind / f"{name}.json", {"digest": self.digest, "found": result})
 
     @property
     def laid_out(self) -> bool:
@@ -101,7 +103,7 @@ class PatchWork:
     def lay_out(self) -> None:
         """Flush the dataset's empty arrays, then write the receipt that says so."""
         flush_all(self.dataset)
-        _note(self.path, self.digest, DONE, _LAID_OUT, {})
+        self.note(DONE, _LAID_OUT, {})
 
     @property
     def published(self) -> bool:
@@ -111,7 +113,7 @@ class PatchWork:
         """Move the finished dataset into place; an earlier one is moved into the work folder first."""
         with translate_os_errors(self.output):
             flush_all(self.dataset)
-            _note(self.path, self.digest, DONE, _PUBLISHED, {})
+            self.note(DONE, _PUBLISHED, {})
             if self.output.exists():
                 remove(self.path / _EARLIER)
                 os.replace(self.output, self.path / _EARLIER)
@@ -133,21 +135,11 @@ class PatchWork:
 
 @dataclass(frozen=True)
 class DatasetJob:
-    """What all tasks share: the work folder, the digest of its plan, and how pairs are opened."""
+    """What all tasks share: the work folder, the recipe, and how labels on another grid are aligned."""
 
-    work: Path
-    digest: str
+    work: PatchWork
     recipe: Recipe
     align: str | None
-
-    def note(self, kind: str, name: str, result: Any) -> None:
-        """Write the receipt of a task, flushed; what it wrote must have been flushed before."""
-        _note(self.work, self.digest, kind, name, result)
-
-
-def _note(work: Path, digest: str, kind: str, name: str, result: Any) -> None:
-    with translate_os_errors(work):
-        write_json(work / kind / f"{name}.json", {"digest": digest, "found": result})
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What changes the values of an image, in normalised units, and leaves its label alone."""
+"""Intensity augmentation: changes to the values of an image, in normalised units; no label changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from seg_batch.config.recipe import Augment
 
-SOMETIMES = 0.3  # how often a step is taken that takes something away
+SOMETIMES = 0.3  # probability of a step that loses information
 
 
 def vary_intensity(image: np.ndarray, how: Augment, rng: np.random.Generator) -> np.ndarray:
@@ -32,8 +32,7 @@ def vary_intensity(image: np.ndarray, how: Augment, rng: np.random.Generator) ->
 
 def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
     """Each channel under a Gaussian of ``sigma`` voxels."""
-    found: np.ndarray = gaussian_filter(image, (*(sigma,) * (image.ndim - 1), 0), truncate=3)
-    return found
+    return np.asarray(gaussian_filter(image, (*(sigma,) * (image.ndim - 1), 0), truncate=3))
 
 
 def coarser(image: np.ndarray, factor: float) -> np.ndarray:
@@ -49,12 +48,11 @@ def coarser(image: np.ndarray, factor: float) -> np.ndarray:
 
 def curved(image: np.ndarray, power: float) -> np.ndarray:
     """``sign(v) |v|**power``: more or less contrast far from the mean than near it."""
-    found: np.ndarray = np.copysign(np.abs(image) ** np.float32(power), image)
-    return found
+    return np.copysign(np.abs(image) ** np.float32(power), image)
 
 
 def dropped(image: np.ndarray, channel: int) -> np.ndarray:
-    """One channel at its mean over the patch; a single channel, all there is, stays."""
+    """One channel at its mean over the patch; the only channel of an image is kept."""
     if image.shape[-1] > 1:
         image = image.copy()
         image[..., channel] = image[..., channel].mean()
@@ -72,5 +70,4 @@ def _stretch(image: np.ndarray, how: Augment, rng: np.random.Generator) -> None:
 
 def _to(values: np.ndarray, shape: tuple[int, ...] | list[int]) -> np.ndarray:
     factors = [b / a for a, b in zip(values.shape, shape, strict=True)]
-    found: np.ndarray = zoom(values, factors, order=1, mode="nearest", grid_mode=True)
-    return found
+    return np.asarray(zoom(values, factors, order=1, mode="nearest", grid_mode=True))

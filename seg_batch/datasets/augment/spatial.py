@@ -1,4 +1,4 @@
-"""Where a crop lies in its tile, and the moves that image and label make together."""
+"""Spatial augmentation: where a crop lies in its tile, warps, right angles and mirroring."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def vary_space(
 def _warp(
     at: CropPlace, how: Augment, spacing: tuple[float, ...] | None, rng: np.random.Generator
 ) -> Warp:
-    found = warp(at.patch, how, rng, spacing)
-    return found.seen_from(at.start) if at.voxel is None else found.showing(at.start, at.voxel)
+    drawn = warp(at.patch, how, rng, spacing)
+    return drawn.seen_from(at.start) if at.voxel is None else drawn.showing(at.start, at.voxel)
 
 
 def crop(values: np.ndarray, at: CropPlace) -> np.ndarray:
@@ -79,8 +79,7 @@ def crop(values: np.ndarray, at: CropPlace) -> np.ndarray:
     if all(a >= 0 and a + p <= n for a, p, n in where):
         return values[tuple(slice(a, a + p) for a, p, _ in where)]
     indices = [_mirrored(np.arange(a, a + p), n) for a, p, n in where]
-    found: np.ndarray = values[np.ix_(*indices)]
-    return found
+    return np.asarray(values[np.ix_(*indices)])
 
 
 def turned(image: np.ndarray, label: np.ndarray, axes: tuple[int, int], times: int) -> Pair:
@@ -97,5 +96,4 @@ def _mirrored(index: np.ndarray, n: int) -> np.ndarray:
     """Indices reflected into ``0..n-1`` without repeating the outermost voxel."""
     period = max(2 * (n - 1), 1)
     folded = np.abs(index) % period
-    found: np.ndarray = np.minimum(folded, period - folded)
-    return found
+    return np.asarray(np.minimum(folded, period - folded))
