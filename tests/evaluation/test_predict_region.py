@@ -101,7 +101,7 @@ def compare(case: Case, folder: Path) -> tuple[dict[str, Any], BlockStats]:
     """The report of predict and what scoring watched, whose labels and probabilities are equal."""
     image, label = case.write(folder)
     model: Any = (case.card, crooked)
-    out, watch = folder / "out.zarr", BlockStats(len(IDS))
+    out, watch = folder / "out.zarr", BlockStats()
     report = predict(image, out, model=model, probabilities=True, block=case.block)
     made = zarr.open_group(out, mode="r")
     found = collect(Path(f"{image}={label}"), "all", case.card, PredictOptions(), ())
@@ -109,7 +109,7 @@ def compare(case: Case, folder: Path) -> tuple[dict[str, Any], BlockStats]:
         assert isinstance(region, SourceRegion)
         scored = np.full(region.box.shape, 99, np.uint8)
         kept = np.full((len(IDS), *region.box.shape), 99, np.uint8)
-        steps = predicted(region, case.card, crooked, watch=watch, keep=kept)
+        steps = predicted(region, case.card, crooked, stats=watch, keep=kept)
         for box, classes in steps:
             scored[box.slices()] = classes
         native = region.image.from_view(scored)

@@ -61,9 +61,8 @@ def shown_in_training(
 
 def shown_in_evaluation(image: Path, labels: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     table = of_card(CARD)
-    pair = open_labelled_case(Match("a", labels, labels, image), table, ())
-    views = overlays.draw_overlays(pair, table)
-    pair.close()
+    with open_labelled_case(Match("a", labels, labels, image), table, ()) as pair:
+        views = overlays.draw_overlays(pair, table)
     return [(pixels(v.panels["image"]), pixels(v.panels["truth"])) for v in views]
 
 
