@@ -1,6 +1,6 @@
-"""What a training looked like: its history as CSV and JSON, its curves as a picture.
+"""The history of a training as CSV and JSON, and its curves as a picture.
 
-Figures are made without pyplot, which keeps every figure alive and looks for a screen.
+Figures are made without pyplot, which keeps every figure in memory and looks for a display.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ _DPI = 100
 _WIDTH, _HEIGHT = 10.0, 8.5  # inches: 1000 x 850 pixels
 _COLOURS = [f"#{r:02X}{g:02X}{b:02X}" for r, g, b in (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)]
 _GREY = "#666666"
-_MOST_SCORES = len(_COLOURS)
 
 
 def write_history(folder: Path, rows: Sequence[Row]) -> None:
@@ -91,30 +90,21 @@ def running(values: np.ndarray, share: float = 0.05) -> np.ndarray:
 
 
 def _draw_scores(axes: Axes, rows: Sequence[Row], best_step: int | None) -> None:
-    """A line per score; "score", which is one of the others, decides and is the marked one."""
+    """A line per score. "score" repeats the one that decides, which is drawn thick."""
     scored = [(r.step, r.scores) for r in rows if r.scores]
-    names = list(dict.fromkeys(name for _, scores in scored for name in scores))
+    names = dict.fromkeys(name for _, scores in scored for name in scores if name != "score")
     deciding = [scores.get("score", np.nan) for _, scores in scored]
-    for name, colour in zip(
-        [n for n in names if n != "score"][:_MOST_SCORES], _COLOURS, strict=False
-    ):
+    for name, colour in zip(names, _COLOURS, strict=False):
         values = [scores.get(name, np.nan) for _, scores in scored]
         thick = 2.0 if values == deciding else 1.2
         label = f"{name.replace('_', ' ')}{' (decides)' if values == deciding else ''}"
         axes.plot(
             [step for step, _ in scored], values, ".-", color=colour, linewidth=thick, label=label
         )
-    best = next((scores for step, scores in scored if step == best_step), None)
-    if best is not None and best_step is not None:
-        value = best["score"]
-        axes.plot(
-            best_step,
-            value,
-            "*",
-            color="black",
-            markersize=13,
-            label=f"best: {value:.4f} at step {best_step}",
-        )
+    for step, scores in scored:
+        if step == best_step:
+            label = f"best: {scores['score']:.4f} at step {step}"
+            axes.plot(step, scores["score"], "*", color="black", markersize=13, label=label)
     axes.set(ylabel="score on validation")
     if scored:
         axes.legend(loc="lower right", frameon=False)

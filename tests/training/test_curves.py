@@ -182,7 +182,7 @@ def test_examples_are_held_out_patches_as_the_model_sees_them(
 
 def test_a_summary_counts_each_held_out_voxel_once(cut: tuple[PatchSet, Recipe]) -> None:
     patches, recipe = cut
-    found = training_summary(patches, recipe, rows(), 400, note="more")
+    found = training_summary(patches, recipe, rows(), 400)
     json.dumps(found, allow_nan=False)
     for part, case in (("validation", "case_1"), ("test", "case_2")):
         told = found["parts"][part]
@@ -193,7 +193,6 @@ def test_a_summary_counts_each_held_out_voxel_once(cut: tuple[PatchSet, Recipe])
     assert found["samples"] == 800 * recipe.fit.batch
     assert found["minutes"] == 4.0
     assert found["waited"] == 0.01
-    assert found["note"] == "more"
 
 
 def test_hashes_follow_bytes_and_settings_and_nothing_else(
