@@ -24,14 +24,14 @@ from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError, OutputError, RefusedError
 from seg_batch.core.files import require_room
-from seg_batch.core.normalise import Normaliser
+from seg_batch.core.normalise import Moments, Normaliser
 from seg_batch.core.units import show_bytes
 from seg_batch.core.versions import versions
 from seg_batch.datasets import layout, store
 from seg_batch.datasets.cutting import run_task, staged_folder
 from seg_batch.datasets.layout import Case, Numbers, Task, TileTask, grid_of
 from seg_batch.datasets.plan import DatasetPlan, chosen_recipe, plan_dataset
-from seg_batch.datasets.survey import merged_normaliser, survey_case
+from seg_batch.datasets.survey import survey_case
 from seg_batch.datasets.work_folder import (
     DONE,
     SURVEY,
@@ -211,7 +211,10 @@ def _numbers(
         return None, [Numbers(*map(Normaliser.from_json, pair)) for pair in both]
     shared = Normaliser()
     if kind == "card":
-        shared = merged_normaliser([s["moments"] for s in surveys], len(plan.recipe.card.channels))
+        moments = Moments.of((), len(plan.recipe.card.channels))
+        for survey in surveys:
+            moments.merge(Moments(*map(np.array, survey["moments"])))
+        shared = moments.normaliser()
     return shared, [Numbers(shared, shared)] * len(surveys)
 
 

@@ -124,23 +124,21 @@ def of_text(text: str) -> Classes:
     if "=" not in text:
         return of_card(bundles.find_bundle(text).card)
     rows = []
-    for number, part in enumerate(text.split(",")):
-        value, _, name = part.partition("=")
-        if not _is_label(value.strip()) or not name.strip():
+    for place, part in enumerate(text.split(",")):
+        value, _, name = (word.strip() for word in part.partition("="))
+        # The length first: int() refuses more than 4300 digits.
+        number = int(value) if value.isdecimal() and len(value) <= len(str(LARGEST)) else -1
+        if not 0 <= number <= LARGEST or not name:
             raise InputError(
                 f"--classes: {part!r} is no class: write 0=background,3=forest (values up to "
                 f"{LARGEST}), or name a bundle"
             )
-        rows.append((int(value), name.strip(), _COLOURS[number % len(_COLOURS)]))
+        rows.append((number, name, _COLOURS[place % len(_COLOURS)]))
     for what, values in (("value", [r[0] for r in rows]), ("name", [r[1] for r in rows])):
         if len(set(values)) < len(values):
             raise InputError(f"--classes gives one {what} twice: each class has its own")
     table = tuple(ClassInfo(id=i, name=n, colour=c) for i, n, c in rows)
     return _with_background(table, "--classes")
-
-
-def _is_label(text: str) -> bool:
-    return text.isdecimal() and len(text) <= len(str(LARGEST)) and int(text) <= LARGEST
 
 
 def of_values(values: Iterable[float]) -> Classes:

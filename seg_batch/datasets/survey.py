@@ -16,7 +16,7 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError, ReadError
 from seg_batch.core.files import sha256
 from seg_batch.core.geometry import Box
-from seg_batch.core.normalise import Moments, Normaliser, Pixels
+from seg_batch.core.normalise import Moments, Pixels
 from seg_batch.datasets.label_classes import ignored
 from seg_batch.datasets.layout import Case
 from seg_batch.datasets.pairs import Pair, open_pair
@@ -145,14 +145,6 @@ def _statistics(image: View, case: Case, recipe: Recipe) -> dict[str, Any]:
         return {"normaliser": whole, "training_normaliser": whole}
     training = Moments.of(_without_held(image, case), channels).normaliser()
     return {"normaliser": whole, "training_normaliser": asdict(training)}
-
-
-def merged_normaliser(moments: list[list[list[float]]], channels: int) -> Normaliser:
-    """The normaliser of all images together, from the moments of each, in order."""
-    total = Moments.of((), channels)
-    for numbers in moments:
-        total.merge(Moments(*map(np.array, numbers)))
-    return total.normaliser()
 
 
 def _without_held(image: View, case: Case) -> Iterator[Pixels]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,16 +121,19 @@ class PatchWork:
             flush(self.output.parent)
 
     def remove(self) -> None:
-        """Remove the folder; an earlier dataset that nothing replaced is moved back."""
+        """Remove the folder. Receipts and the plan go last, since a kill may come in between: the next
+        run then removes the rest."""
+        self.clear(lambda entry: entry.name == DONE)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def clear(self, order: Callable[[Path], bool]) -> None:
+        """Remove all but the plan in this order; an earlier dataset that nothing replaced is moved back."""
         earlier = self.path / _EARLIER
         if earlier.exists() and not self.output.exists():
             os.replace(earlier, self.output)
-        # Receipts and the plan go last, since a kill may come in between: the rest is then removed
-        # by the next run.
-        for entry in sorted(self.path.iterdir(), key=lambda e: e.name in (DONE, _PLAN)):
+        for entry in sorted(self.path.iterdir(), key=order):
             if entry.name != _PLAN:
                 remove(entry)
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -174,13 +177,8 @@ def _adopt(work: PatchWork, fingerprint: dict[str, Any], overwrite: bool) -> Non
     if before is not None and before.get("digest") != work.digest:
         if not overwrite:
             raise StoreError(_another_plan(work.path, before.get("fingerprint", {}), fingerprint))
-        earlier = work.path / _EARLIER
-        if earlier.exists() and not work.output.exists():
-            os.replace(earlier, work.output)
         # Receipts go first, since a kill may come in between: arrays without them are written anew.
-        for entry in sorted(work.path.iterdir(), key=lambda entry: entry.name != DONE):
-            if entry.name != _PLAN:
-                remove(entry)
+        work.clear(lambda entry: entry.name != DONE)
         before = None
     if before is None:
         with translate_os_errors(plan):

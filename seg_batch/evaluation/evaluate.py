@@ -26,8 +26,8 @@ from seg_batch.evaluation.file_pairs import classes_in_files, open_labelled_case
 from seg_batch.evaluation.held_out_cases import EvalSet, collect
 from seg_batch.evaluation.matching import Matches, match
 from seg_batch.evaluation.predict_region import BlockStats
-from seg_batch.evaluation.result import EvaluationRun, write, written
-from seg_batch.evaluation.score import RegionScorer, watched
+from seg_batch.evaluation.result import EvaluationRun, open_output, write_result
+from seg_batch.evaluation.score import RegionScorer
 from seg_batch.evaluation.score_case import LabelledCase, count
 from seg_batch.inference import bundles
 from seg_batch.inference.request import OneModel, engine_of, named_model, tta_warnings
@@ -67,7 +67,7 @@ def evaluate_files(
             )
     matches = match(predictions, truth, images)
     callback = callback or Callback()
-    with written(output, overwrite) as folder:
+    with open_output(output, overwrite) as folder:
         callback.on(events.Stage("reading the classes"))
         for pair in matches.cases:
             require_one_grid(pair)
@@ -84,7 +84,7 @@ def evaluate_files(
             "predictions": [str(path) for path in matches.only_found],
             "truth": [str(path) for path in matches.only_truth],
         }
-        write(folder, result, run)
+        write_result(folder, result, run)
     return result
 
 
@@ -117,7 +117,7 @@ def evaluate_bundle(
     run = EvaluationRun(of_card(chosen.card), checks, pictures, callback or Callback())
     held_out = collect(Path(data), split, chosen.card, options, tuple(ignore))
     with ExitStack() as stack:
-        folder = stack.enter_context(written(output, overwrite))
+        folder = stack.enter_context(open_output(output, overwrite))
         work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="work-"))
         run.callback.on(events.Stage("loading the model"))
         predictor, stats = load(chosen, options), BlockStats()
@@ -127,11 +127,11 @@ def evaluate_bundle(
             run.callback.on(events.Stage(case.name))
             with held_out.open(case) as (region, spacing):
                 run.add(*scorer.score(case.name, region, spacing, case.facts, run.advance))
-        result = run.result("bundle", **watched(stats, run.classes.names))
+        result = run.result("bundle", **stats.summary(run.classes.names))
         result |= {"split": split, "data": held_out.facts, "model": _model_facts(chosen, options)}
         leaks = [line for m in chosen.all for line in _leaks(m.card, held_out)]
         result["warnings"] = tta_warnings(chosen, options.tta) + leaks + run.warnings
-        write(folder, result, run)
+        write_result(folder, result, run)
     return result
 
 

@@ -24,7 +24,6 @@ from seg_batch.evaluation.predict_region import Region
 from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
-from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view
 from seg_batch.io.sources.views.same_grid import grid_differences
 
@@ -273,20 +272,18 @@ def _facts(pair: Pair) -> dict[str, Any]:
 def open_entry(pair: Pair, card: ModelCard) -> Iterator[tuple[View, View]]:
     """Image and label in the card's orientation, checked against it and each other."""
     with open_view(ImageSpec(pair.images), card) as image:
-        bundles.require_fit(bundles.Model(card), image.file.info)
+        a = image.file.info
+        bundles.require_fit(bundles.Model(card), a)
         with open_view(pair.label, card) as label:
-            _require_label_of(label.file.info, image.file.info)
+            b = label.file.info
+            if len(b.channels) != 1:
+                raise InputError(f"{b.path} has {len(b.channels)} channels, a label image has one")
+            if differs := grid_differences(a, b):
+                raise InputError(
+                    f"{b.path} is not on the grid of {a.path} ({'; '.join(differs)}), so "
+                    "voxels would be compared with others: resample the label first"
+                )
             yield image, label
-
-
-def _require_label_of(label: SourceInfo, image: SourceInfo) -> None:
-    if len(label.channels) != 1:
-        raise InputError(f"{label.path} has {len(label.channels)} channels, a label image has one")
-    if differs := grid_differences(image, label):
-        raise InputError(
-            f"{label.path} is not on the grid of {image.path} ({'; '.join(differs)}), so "
-            "voxels would be compared with others: resample the label first"
-        )
 
 
 def whole_region(image: View, card: ModelCard) -> ViewRegion:

@@ -53,7 +53,6 @@ def evaluation_page(result: dict[str, Any], pictures: list[tuple[str, list[Overl
         calibration=_calibration(result["calibration"]),
         pictures=_pictures(pictures, result),
         legend=legend(pictures),
-        title=_title(result),
     )
 
 
@@ -74,12 +73,6 @@ def interval(value: dict[str, Any], digits: int = 3) -> str:
 def png_uri(png: bytes) -> str:
     """A PNG as the ``src`` of an image."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
-def _title(result: dict[str, Any]) -> str:
-    if result["evaluated"] == "bundle":
-        return f"{result['model']['name']} on {result['split']} data"
-    return "Predictions against truth"
 
 
 def _known(scores: dict[str, Any], key: str) -> bool:

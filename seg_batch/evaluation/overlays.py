@@ -83,7 +83,9 @@ def _view(
     spacing = case.spacing or (1.0,) * len(box.shape)
     sides = [n * s for k, (n, s) in enumerate(zip(box.shape, spacing, strict=True)) if k != axis]
     title = "" if axis is None else f"{PLANES[axis]} slice {box.start[axis]}"
-    return OverlayView(title, pngs, sides[1] / sides[0], _shares(marks))
+    counts = np.bincount(marks[marks >= 0].ravel(), minlength=len(MARKS))
+    shares = dict(zip(MARKS, (counts / max(1, int(counts.sum()))).tolist(), strict=True))
+    return OverlayView(title, pngs, sides[1] / sides[0], shares)
 
 
 def _labels(
@@ -127,12 +129,6 @@ def _difference(marks: np.ndarray, image: np.ndarray | None) -> np.ndarray:
         where, strength = marks == k, 0.55 if name == "hit" else 0.85
         out[where] = strength * np.array(colour) + (1 - strength) * out[where]
     return out.astype(np.uint8)
-
-
-def _shares(marks: np.ndarray) -> dict[str, float]:
-    """Each mark's share of the voxels that are marked at all."""
-    counts = np.bincount(marks[marks >= 0].ravel(), minlength=len(MARKS))
-    return dict(zip(MARKS, (counts / max(1, int(counts.sum()))).tolist(), strict=True))
 
 
 def _centre(case: LabelledCase, classes: Classes) -> tuple[int, ...]:

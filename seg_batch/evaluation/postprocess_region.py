@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.postprocess import AnyStep, needs_probabilities
+from seg_batch.config.postprocess import AnyStep
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Normaliser, Pixels
@@ -62,10 +62,6 @@ class PostprocessedRegion:
         context = LabelContext(ids, card.background_index, int(nodata), unit, each)
         require_chain_fits(chain, card, context)
         return cls(chain, context, spacing)
-
-    @property
-    def needs_probabilities(self) -> bool:
-        return needs_probabilities(self.chain)
 
     def apply(self, region: SeenRegion, labels: np.ndarray, kept: np.ndarray | None) -> None:
         """Change ``labels`` of the region in place; ``kept``: probabilities ``(classes, *shape)``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Blocks, Box
 from seg_batch.core.taper import Taper
 from seg_batch.evaluation.metrics.calibration import Calibration
+from seg_batch.evaluation.metrics.confusion import plain
 from seg_batch.evaluation.postprocess_region import SeenRegion
 from seg_batch.inference.sliding_window.block import Rows, predict_block
 from seg_batch.inference.sliding_window.grid import make_grid
@@ -48,6 +49,17 @@ class BlockStats:
         """All counts have the same axes: a dataset holds rasters or volumes only."""
         self.seams = counts if self.seams is None else self.seams + counts
         self.blocks += 1
+
+    def summary(self, names: list[str]) -> dict[str, Any]:
+        """Calibration and seams as JSON, as the card and the evaluation have them."""
+        return {
+            "calibration": {
+                "error": plain(self.calibration.error),
+                "bins": self.calibration.table,
+                "of": "the probability of the winning class",
+            },
+            "seams": None if self.seams is None else self.seams.summary(names, self.blocks),
+        }
 
 
 def predicted(

@@ -90,12 +90,12 @@ class EvaluationRun:
         return result
 
 
-def written(output: str | Path | None, overwrite: bool) -> AbstractContextManager[Path | None]:
+def open_output(output: str | Path | None, overwrite: bool) -> AbstractContextManager[Path | None]:
     """The folder to fill, or None where nothing is to be written."""
     return nullcontext() if output is None else writing_folder(Path(output), overwrite, EVALUATION)
 
 
-def write(folder: Path | None, result: dict[str, Any], run: EvaluationRun) -> None:
+def write_result(folder: Path | None, result: dict[str, Any], run: EvaluationRun) -> None:
     """evaluation.json, evaluation.csv (a row per case and class) and the page, unless ``folder`` is None."""
     if folder is None:
         return

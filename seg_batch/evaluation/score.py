@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.card import ModelCard
+from seg_batch.config.postprocess import needs_probabilities
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.datasets.label_classes import of_card
@@ -91,7 +92,7 @@ def scores_of(
     classes = of_card(card)
     table = score_summary(cases, classes.names, classes.background)
     del table["per_class_and_case"]
-    return {**table, **watched(stats, classes.names)}
+    return {**table, **stats.summary(classes.names)}
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,12 @@ class RegionScorer:
         self, region: Region, spacing: tuple[float, ...] | None, on_share: Callable[[float], None]
     ) -> np.ndarray:
         """The region's class indices after the postprocess chain, ``region.box.shape``, on disk."""
-        chain = PostprocessedRegion.of(self.card, self.options, spacing)
+        after = PostprocessedRegion.of(self.card, self.options, spacing)
         classes, shape = len(self.card.classes), region.box.shape
         dtype = np.min_scalar_type(classes + 1)  # one more for voxels without data
         out = self._mapped("predicted.npy", dtype, shape)
         kept = None
-        if chain.needs_probabilities:
+        if needs_probabilities(after.chain):
             kept = self._mapped("kept.npy", np.dtype("uint8"), (classes, *shape))
         blocks = predicted(
             region,
@@ -150,7 +151,7 @@ class RegionScorer:
         )
         for box, labels in blocks:
             out[box.slices(region.box.start)] = labels
-        chain.apply(region, out, kept)
+        after.apply(region, out, kept)
         return out
 
     def _mapped(self, name: str, dtype: np.dtype, shape: Shape) -> np.ndarray:
@@ -166,16 +167,3 @@ def score_summary(
     units = [unit_of(scores.spacing) for scores in cases.values()]
     alike = len({unit.name for unit in units}) == 1
     return summarise(cases, names, background, units if alike else None)
-
-
-def watched(stats: BlockStats, names: list[str]) -> dict[str, Any]:
-    """Calibration and seams, as the card and the evaluation have them."""
-    calibration, seams = stats.calibration, stats.seams
-    return {
-        "calibration": {
-            "error": confusion.plain(calibration.error),
-            "bins": calibration.table,
-            "of": "the probability of the winning class",
-        },
-        "seams": None if seams is None else seams.summary(names, stats.blocks),
-    }

@@ -8,9 +8,8 @@ import numpy as np
 
 from seg_batch.config.recipe import Augment
 from seg_batch.core.geometry import Shape
-from seg_batch.datasets.augment.deformation import Warp, bends, resample, warp
-
-type Pair = tuple[np.ndarray, np.ndarray]
+from seg_batch.datasets.augment.cutmix import Pair
+from seg_batch.datasets.augment.deformation import bends, resample, warp
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,11 @@ def vary_space(
 ) -> Pair:
     """The crop, warped (a share ``how.warped``), turned by right angles and mirrored."""
     if bends(how) and rng.random() < how.warped:
-        image, label = resample(image, label, _warp(at, how, spacing, rng))
+        drawn = warp(at.patch, how, rng, spacing)
+        placed = drawn.seen_from(at.start)
+        if at.voxel is not None:
+            placed = drawn.showing(at.start, at.voxel)
+        image, label = resample(image, label, placed)
     else:
         image, label = crop(image, at), crop(label, at)
     if how.quarter_turns:
@@ -64,13 +67,6 @@ def vary_space(
         if rng.random() < 0.5:
             image, label = flipped(image, label, axis)
     return image, label
-
-
-def _warp(
-    at: CropPlace, how: Augment, spacing: tuple[float, ...] | None, rng: np.random.Generator
-) -> Warp:
-    drawn = warp(at.patch, how, rng, spacing)
-    return drawn.seen_from(at.start) if at.voxel is None else drawn.showing(at.start, at.voxel)
 
 
 def crop(values: np.ndarray, at: CropPlace) -> np.ndarray:
