@@ -86,7 +86,7 @@ class PatchWork:
         return receipts
 
     def note(self, kind: str, name: str, result: Any) -> None:
-        """Write a receipt, flushed; what it speaks of must have been flushed before."""
+        """Write a receipt, flushed; what the task wrote must have been flushed before."""
         with translate_os_errors(self.path):
             write_json(self.path / kind / f"{name}.json", {"digest": self.digest, "found": result})
 

@@ -34,7 +34,7 @@ from seg_batch.inference.request import OneModel, engine_of, named_model, tta_wa
 from seg_batch.inference.worker import load
 
 PICTURES = 20
-_MODEL_OPTIONS = ("overlap", "taper", "engine", "precision", "tta")  # told in the result
+_MODEL_OPTIONS = ("overlap", "taper", "engine", "precision", "tta")  # that the result lists
 
 
 def evaluate_files(
@@ -81,7 +81,7 @@ def evaluate_files(
         result = run.result("predictions", seams=_seams_of(run), calibration=None)
         result["warnings"] = _unmatched(matches) + run.warnings
         result["unmatched"] = {
-            "predictions": [str(path) for path in matches.only_found],
+            "predictions": [str(path) for path in matches.only_predictions],
             "truth": [str(path) for path in matches.only_truth],
         }
         write_result(folder, result, run)
@@ -185,7 +185,7 @@ def _seams_of(run: EvaluationRun) -> dict[str, Any] | None:
 def _unmatched(matches: Matches) -> list[str]:
     lines = []
     for here, there, paths in (
-        ("prediction", "truth", matches.only_found),
+        ("prediction", "truth", matches.only_predictions),
         ("truth", "prediction", matches.only_truth),
     ):
         if paths:

@@ -40,7 +40,7 @@ def open_labelled_case(
     InputError where a class is declared as nodata. There is no taper beside a report of another
     image, whose tiles lay elsewhere.
     """
-    report = report_beside(match.found)
+    report = report_beside(match.prediction)
     plan = plan_of(report)
     with _open_files(match, plan) as files:
         for name in ("found", "truth"):
@@ -51,7 +51,9 @@ def open_labelled_case(
             name=match.case,
             box=Box.whole(truth.extent),
             truth=_labels(files["truth"], classes, ignore),
-            found=_labels(files["found"], classes, (*ignore, *([plan.nodata] if plan else []))),
+            prediction=_labels(
+                files["found"], classes, (*ignore, *([plan.nodata] if plan else []))
+            ),
             image=files["image"].read if "image" in files else None,
             facts=_provenance(files, report),
             spacing=spacing_of(truth),
@@ -66,7 +68,7 @@ def _labels(file: View, classes: Classes, skipped: tuple[float, ...]) -> Labels:
 def require_one_grid(match: Match) -> None:
     """InputError unless prediction, truth and image lie on one grid, and each label has one
     channel; nothing but headers is read."""
-    with _open_files(match, plan_of(report_beside(match.found))) as files:
+    with _open_files(match, plan_of(report_beside(match.prediction))) as files:
         truth = files["truth"].info
         for name in ("found", "truth"):
             info = files[name].info
@@ -90,7 +92,7 @@ def require_one_grid(match: Match) -> None:
 def _open_files(match: Match, plan: Plan | None) -> Iterator[dict[str, View]]:
     """In the orientation that the prediction's tiles were laid in, where that is known."""
     orientation = (plan.orientation if plan else "") or "RAS"
-    paths = {"found": match.found, "truth": match.truth, "image": match.image}
+    paths = {"found": match.prediction, "truth": match.truth, "image": match.image}
     with ExitStack() as stack:
         yield {
             name: stack.enter_context(open_view(path, Axes(orientation)))
@@ -127,7 +129,7 @@ def classes_in_files(cases: list[Match], ignore: tuple[float, ...]) -> Classes:
 
     InputError where two reports list different ones, or the values are no labels.
     """
-    reports = {case.found.name: report_beside(case.found) for case in cases}
+    reports = {case.prediction.name: report_beside(case.prediction) for case in cases}
     listed = [tables.of_report(r, f"{name}{REPORT}") for name, r in reports.items() if r]
     for classes in listed:
         if replace(classes, origin=listed[0].origin) != listed[0]:
@@ -141,7 +143,7 @@ def classes_in_files(cases: list[Match], ignore: tuple[float, ...]) -> Classes:
 def _values(cases: list[Match], ignore: tuple[float, ...]) -> Classes:
     """One pass over all predictions and truths for the values that occur."""
     values: set[float] = set()
-    for path in [path for case in cases for path in (case.found, case.truth)]:
+    for path in [path for case in cases for path in (case.prediction, case.truth)]:
         with closing(open_source(str(path))) as source:
             for piece in pieces(source):
                 physical = piece.physical(np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from seg_batch.core.errors import InputError
@@ -18,7 +18,7 @@ class Match:
     """One case: the paths of its prediction, of its truth, and of its image if known."""
 
     case: str
-    found: Path
+    prediction: Path
     truth: Path
     image: Path | None = None
 
@@ -28,18 +28,18 @@ class Matches:
     """The cases, sorted by name, and the files without a partner."""
 
     cases: list[Match]
-    only_found: list[Path] = field(default_factory=list)
-    only_truth: list[Path] = field(default_factory=list)
+    only_predictions: list[Path]
+    only_truth: list[Path]
 
 
-def match(found: str | Path, truth: str | Path, images: str | Path | None = None) -> Matches:
+def match(predictions: str | Path, truth: str | Path, images: str | Path | None = None) -> Matches:
     """Pair files by their stem, less ``_labels``; one file is paired with one file of any name.
 
     InputError: a path that is missing, a folder where a file is needed to fit the other, two files
     of one folder with the same stem, or nothing that matches.
     """
-    left, right = _listed(Path(found)), _listed(Path(truth))
-    if _is_file(Path(found)) and _is_file(Path(truth)):
+    left, right = _listed(Path(predictions)), _listed(Path(truth))
+    if _is_file(Path(predictions)) and _is_file(Path(truth)):
         (name,) = left
         pairs = {name: (left[name], next(iter(right.values())))}
     else:
@@ -47,8 +47,8 @@ def match(found: str | Path, truth: str | Path, images: str | Path | None = None
     if not pairs:
         some = [", ".join(list(names)[:3]) for names in (left, right)]
         raise InputError(
-            f"no file of {found} ({some[0]}) is called like one of {truth} ({some[1]}): name them "
-            "alike (an ending _labels does not count), or give two files"
+            f"no file of {predictions} ({some[0]}) is called like one of {truth} ({some[1]}): name "
+            "them alike (an ending _labels does not count), or give two files"
         )
     pictures = _pictures(images, list(pairs))
     used = {path for pair in pairs.values() for path in pair}

@@ -72,7 +72,7 @@ def _view(
     """One picture; of a volume, the plane across ``axis``."""
     palette = {k: c.colour for k, c in enumerate(classes.table)}
     truth, valid = _labels(case.truth, axis, box)
-    predicted, has = _labels(case.found, axis, box)
+    predicted, has = _labels(case.prediction, axis, box)
     marks = _marks(truth, predicted, classes.background)
     marks[~(valid & has)] = -1
     panels = {} if image is None else {"image": image}
@@ -136,7 +136,7 @@ def _centre(case: LabelledCase, classes: Classes) -> tuple[int, ...]:
     background = -1 if classes.background is None else classes.background
 
     def foreground(part: Box) -> np.ndarray:
-        (truth, valid), (predicted, has) = case.truth(part), case.found(part)
+        (truth, valid), (predicted, has) = case.truth(part), case.prediction(part)
         return valid & (truth != background) | has & (predicted != background)
 
     return middle(foreground, case.box, (SIDE[3],) * 3)

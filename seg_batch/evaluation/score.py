@@ -120,11 +120,11 @@ class RegionScorer:
         """
         labels = self._predict(region, spacing, lambda share: on_share(PREDICTING * share))
 
-        def found(box: Box) -> tuple[np.ndarray, np.ndarray]:
+        def prediction(box: Box) -> tuple[np.ndarray, np.ndarray]:
             part = np.asarray(labels[box.slices(region.box.start)])
             return part, np.ones(part.shape, bool)
 
-        case = LabelledCase(name, region.box, region.truth, found, region.read, facts, spacing)
+        case = LabelledCase(name, region.box, region.truth, prediction, region.read, facts, spacing)
         rest = 1 - PREDICTING
         classes = len(self.card.classes)
         return case, count(case, classes, on_block=lambda share: on_share(rest * share))

@@ -24,7 +24,7 @@ Labels = Callable[[Box], tuple[np.ndarray, np.ndarray]]
 class LabelledCase:
     """A case with truth and prediction on one grid: ``box`` of it is scored.
 
-    ``truth(box)`` and ``found(box)``: class indices and where they count, ``box.shape`` each.
+    ``truth(box)`` and ``prediction(box)``: class indices and where they count, ``box.shape`` each.
     ``image(box)``: the pixels there; None where no image is known. ``facts``: its source, as JSON.
     ``spacing``: length of a voxel per axis (mm, m), None where unknown. ``taper``: how tiles were
     blended, if that is known.
@@ -33,7 +33,7 @@ class LabelledCase:
     name: str
     box: Box
     truth: Labels
-    found: Labels
+    prediction: Labels
     image: Callable[[Box], Pixels] | None
     facts: Mapping[str, Any]
     spacing: tuple[float, ...] | None = None
@@ -69,20 +69,20 @@ def count(
     for block in blocks:
         box = block.box.shift(region.start)
         window = scorer.window(box)
-        (truth, valid), (found, has) = case.truth(window), case.found(window)
-        scorer.add(box, window, truth, found, valid & has)
+        (truth, valid), (labels, predicted) = case.truth(window), case.prediction(window)
+        scorer.add(box, window, truth, labels, valid & predicted)
         inside = box.slices(window.start)
         unknown += int((~valid[inside]).sum())
-        unpredicted += int((valid & ~has)[inside].sum())
+        unpredicted += int((valid & ~predicted)[inside].sum())
         if taper is not None:
-            block_seams = _seams(taper, classes, box, window, found, has)
+            block_seams = _seams(taper, classes, box, window, labels, predicted)
             seams = block_seams if seams is None else seams + block_seams
         on_block(1 / len(blocks))
     return CaseCounts(scorer.finish(), seams, unknown, unpredicted)
 
 
 def _seams(
-    taper: Taper, classes: int, box: Box, window: Box, found: np.ndarray, has: np.ndarray
+    taper: Taper, classes: int, box: Box, window: Box, labels: np.ndarray, predicted: np.ndarray
 ) -> SeamCounts:
     """Flips of labels across tile borders; there are no probabilities to jump.
 
@@ -94,10 +94,11 @@ def _seams(
         before = list(box.start)
         before[axis] = max(window.start[axis], before[axis] - 1)
         grown = Box(tuple(before), box.stop)
-        labels, seen = (array[grown.slices(window.start)] for array in (found, has))
+        where = grown.slices(window.start)
+        seen = predicted[where]
         counter = SeamCounter(taper, np.arange(classes), grown)
         nothing = np.broadcast_to(np.float32(0), (*grown.shape, 1))
-        counter.add(grown.start[0], nothing, np.where(seen, labels, 0), seen)
+        counter.add(grown.start[0], nothing, np.where(seen, labels[where], 0), seen)
         for field in fields(SeamCounts):
             getattr(total, field.name)[axis] = getattr(counter.counts, field.name)[axis]
     return total

@@ -78,12 +78,6 @@ class _Tally:
         }
 
 
-def _shift(side: int) -> int:
-    """About half a patch, in whole ``_UNIT``s where the patch is, so that pooling falls alike."""
-    unit = math.gcd(_UNIT, side)
-    return max(1, side // 2 // unit * unit)
-
-
 def _place(rng: np.random.Generator, extent: Shape, patch: Shape, axis: int, shift: int) -> Shape:
     """A random start: both patches inside the image, or mirrored around it along axes where it is
     too small for them."""
@@ -115,8 +109,13 @@ def _measure(
     seed: int,
 ) -> _Tally | None:
     """None along an axis of fewer than four voxels: there is no inside."""
-    n = patch[axis] // 4
-    rng, shift = np.random.default_rng((seed, axis)), _shift(patch[axis])
+    n, unit, rng = (
+        patch[axis] // 4,
+        math.gcd(_UNIT, patch[axis]),
+        np.random.default_rng((seed, axis)),
+    )
+    # About half a patch, in whole units where the patch is, so that pooling windows coincide.
+    shift = max(1, patch[axis] // 2 // unit * unit)
     tally: _Tally | None = None
     seen: set[tuple[int, Shape]] = set()  # the same pair twice would count as twice the evidence
     for i in range(pairs if n else 0):

@@ -90,8 +90,7 @@ def training_summary(
 
 def waited(rows: Sequence[Row]) -> float:
     """Share of the whole time in which the step waited for data: rows weigh by their length."""
-    ends = np.array([row.seconds for row in rows])
-    spans = np.diff(ends, prepend=0.0)
+    spans = np.diff([row.seconds for row in rows], prepend=0.0)
     return float((spans * [row.wait for row in rows]).sum() / max(float(spans.sum()), 1e-9))
 
 
