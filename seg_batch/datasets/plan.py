@@ -15,7 +15,7 @@ from seg_batch.core.versions import package_version
 from seg_batch.datasets import layout, store
 from seg_batch.datasets.layout import Case, full_rank
 from seg_batch.datasets.pairs import check_pair, find_pairs
-from seg_batch.datasets.split import Split, resolve
+from seg_batch.datasets.split import Split, resolve_split
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def plan_dataset(
     extents = {pair.pair.case: pair.extent for pair in checked}
     parts = {pair.case: pair.split for pair in pairs.pairs if pair.split}
     patch = full_rank(recipe.card.patch, len(checked[0].extent), max(recipe.card.patch))
-    split = resolve(recipe.hold_out, extents, patch, parts)
+    split = resolve_split(recipe.hold_out, extents, patch, parts)
     cases = layout.cases_of(checked, recipe, split)
     codes = [layout.codes(case, recipe) for case in cases]
     if not any((code == store.CODES["training"]).any() for code in codes):

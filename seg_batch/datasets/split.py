@@ -47,7 +47,7 @@ class Split:
         return {"cases": dict(self.cases), "boxes": boxes, "gap": gap, "folds": folds}
 
 
-def resolve(
+def resolve_split(
     hold_out: HoldOut,
     extents: Mapping[str, Shape],
     patch: Shape,

@@ -28,7 +28,7 @@ from seg_batch.evaluation.matching import Matches, match
 from seg_batch.evaluation.predict_region import BlockStats
 from seg_batch.evaluation.result import EvaluationRun, open_output, write_result
 from seg_batch.evaluation.score import RegionScorer
-from seg_batch.evaluation.score_case import LabelledCase, count
+from seg_batch.evaluation.score_case import LabelledCase, count_case
 from seg_batch.inference import bundles
 from seg_batch.inference.request import OneModel, engine_of, named_model, tta_warnings
 from seg_batch.inference.worker import load
@@ -149,7 +149,7 @@ def _add_case(run: EvaluationRun, case: LabelledCase) -> None:
         run.warnings.append(f"{path} is not the file that the report beside it tells of")
     if case.facts.get("status") == "partial":
         run.warnings.append(f"{path} is marked as partial: it has holes")
-    run.add(case, count(case, len(run.classes), on_block=run.advance))
+    run.add(case, count_case(case, len(run.classes), on_block=run.advance))
 
 
 def _model_facts(model: bundles.Model, options: PredictOptions) -> dict[str, Any]:

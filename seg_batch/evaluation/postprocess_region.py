@@ -40,7 +40,7 @@ class SeenRegion(Protocol):
 
 
 @dataclass(frozen=True)
-class PostprocessedRegion:
+class RegionPostprocess:
     """The steps, and their context, in which labels are class indices. ``spacing``: of voxels (m, mm)."""
 
     chain: tuple[AnyStep, ...]
@@ -50,7 +50,7 @@ class PostprocessedRegion:
     @classmethod
     def of(
         cls, card: ModelCard, options: PredictOptions, spacing: tuple[float, ...] | None
-    ) -> PostprocessedRegion:
+    ) -> RegionPostprocess:
         """PlanError where the chain does not fit the model or voxels of this spacing."""
         chain = asked_chain(card, options)
         unit, each = None, 0.0

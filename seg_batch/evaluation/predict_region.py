@@ -62,7 +62,7 @@ class BlockStats:
         }
 
 
-def predicted(
+def predict_blocks(
     region: Region,
     card: ModelCard,
     predictor: Predictor,

@@ -22,9 +22,9 @@ from seg_batch.evaluation.metrics.case import CaseScores
 from seg_batch.evaluation.metrics.confusion import Confusion
 from seg_batch.evaluation.metrics.size import unit_of
 from seg_batch.evaluation.metrics.summary import summarise
-from seg_batch.evaluation.postprocess_region import PostprocessedRegion
-from seg_batch.evaluation.predict_region import BlockStats, Region, predicted
-from seg_batch.evaluation.score_case import CaseCounts, LabelledCase, count
+from seg_batch.evaluation.postprocess_region import RegionPostprocess
+from seg_batch.evaluation.predict_region import BlockStats, Region, predict_blocks
+from seg_batch.evaluation.score_case import CaseCounts, LabelledCase, count_case
 from seg_batch.inference.sliding_window.stitch import Predictor
 
 PREDICTING = 0.9  # of the time that a region takes; the rest is counting
@@ -66,7 +66,7 @@ def score(regions: Sequence[Region], card: ModelCard, predictor: Predictor) -> S
     cases: dict[str, Confusion] = {}
     for region in regions:
         matrix = cases.setdefault(region.case, Confusion(len(card.classes)))
-        for box, classes in predicted(region, card, predictor):
+        for box, classes in predict_blocks(region, card, predictor):
             truth, valid = region.truth(box)
             matrix.add(truth, classes, valid)
     return Scored({case: c.matrix for case, c in cases.items()}, of_card(card).background)
@@ -127,20 +127,20 @@ class RegionScorer:
         case = LabelledCase(name, region.box, region.truth, prediction, region.read, facts, spacing)
         rest = 1 - PREDICTING
         classes = len(self.card.classes)
-        return case, count(case, classes, on_block=lambda share: on_share(rest * share))
+        return case, count_case(case, classes, on_block=lambda share: on_share(rest * share))
 
     def _predict(
         self, region: Region, spacing: tuple[float, ...] | None, on_share: Callable[[float], None]
     ) -> np.ndarray:
         """The region's class indices after the postprocess chain, ``region.box.shape``, on disk."""
-        after = PostprocessedRegion.of(self.card, self.options, spacing)
+        after = RegionPostprocess.of(self.card, self.options, spacing)
         classes, shape = len(self.card.classes), region.box.shape
         dtype = np.min_scalar_type(classes + 1)  # one more for voxels without data
         out = self._mapped("predicted.npy", dtype, shape)
         kept = None
         if needs_probabilities(after.chain):
             kept = self._mapped("kept.npy", np.dtype("uint8"), (classes, *shape))
-        blocks = predicted(
+        blocks = predict_blocks(
             region,
             self.card,
             self.predictor,

@@ -51,7 +51,7 @@ class CaseCounts:
     not_predicted: int
 
 
-def count(
+def count_case(
     case: LabelledCase,
     classes: int,
     side: Shape | None = None,

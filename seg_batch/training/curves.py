@@ -16,7 +16,7 @@ import numpy as np
 
 from seg_batch.core.units import duration_in_words, share_in_line
 from seg_batch.io.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
-from seg_batch.training.provenance import waited
+from seg_batch.training.provenance import waiting_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def write_curves(path: Path, rows: Sequence[Row], best_step: int | None = None) 
         if best_step is not None:
             axes.axvline(best_step, color=_GREY, linestyle=":", linewidth=1)
     if rows:
-        took, idle = duration_in_words(rows[-1].seconds), share_in_line(waited(rows))
+        took, idle = duration_in_words(rows[-1].seconds), share_in_line(waiting_share(rows))
         figure.suptitle(f"{rows[-1].step} steps in {took}, waiting {idle}")
     figure.savefig(path)
 
@@ -71,7 +71,7 @@ def _draw_loss(axes: Axes, rows: Sequence[Row]) -> None:
     """Every row thin, and their running mean; a logarithmic axis where losses span a decade."""
     steps, losses = [r.step for r in rows], np.array([r.loss for r in rows])
     axes.plot(steps, losses, color=_COLOURS[0], alpha=0.35, linewidth=1)
-    axes.plot(steps, running(losses), color=_COLOURS[0], linewidth=1.8, label="running mean")
+    axes.plot(steps, running_mean(losses), color=_COLOURS[0], linewidth=1.8, label="running mean")
     good = losses[np.isfinite(losses)]
     if good.size and good.min() > 0 and good.max() > 10 * good.min():
         axes.set_yscale("log")
@@ -80,7 +80,7 @@ def _draw_loss(axes: Axes, rows: Sequence[Row]) -> None:
         axes.legend(loc="upper right", frameon=False)
 
 
-def running(values: np.ndarray, share: float = 0.05) -> np.ndarray:
+def running_mean(values: np.ndarray, share: float = 0.05) -> np.ndarray:
     """The mean over a centred window of a ``share`` of the values, narrower at both ends."""
     half = int(len(values) * share / 2)
     upto = np.concatenate([[0.0], np.cumsum(values)])

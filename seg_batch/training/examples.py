@@ -21,7 +21,7 @@ type PredictFn = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Shown:
+class ExamplePatches:
     """Patches as the model sees them: ``x (n, *patch, C)``, class indices ``truth`` and ``valid``
     ``(n, *patch)``, and the names of their cases."""
 
@@ -31,13 +31,15 @@ class Shown:
     names: tuple[str, ...]
 
 
-def chosen(regions: Sequence[HeldRegion], card: ModelCard, most: int = MOST) -> Shown:
+def choose_examples(
+    regions: Sequence[HeldRegion], card: ModelCard, most: int = MOST
+) -> ExamplePatches:
     """One patch from the middle of each of up to ``most`` regions, evenly spaced among them."""
     places = np.linspace(0, len(regions) - 1, min(most, len(regions))).round().astype(int)
     picked = [regions[k] for k in places]
     parts = [_patch(region, card) for region in picked]
     x, truth, valid = (np.stack(some) for some in zip(*parts, strict=True))
-    return Shown(x, truth, valid, tuple(region.case for region in picked))
+    return ExamplePatches(x, truth, valid, tuple(region.case for region in picked))
 
 
 def _patch(region: HeldRegion, card: ModelCard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -71,7 +73,7 @@ class Examples:
     Volumes show three planes through the middle of the foreground, superior or anterior at the top.
     """
 
-    def __init__(self, folder: Path, shown: Shown, card: ModelCard) -> None:
+    def __init__(self, folder: Path, shown: ExamplePatches, card: ModelCard) -> None:
         self.folder, self.shown, self.card = folder, shown, card
 
     def __call__(self, step: int, predict: PredictFn) -> list[Path]:

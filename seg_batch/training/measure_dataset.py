@@ -34,7 +34,7 @@ SAMPLE_VOXELS = 1 << 20
 MOST_VALUES = 256  # more distinct values than this are numbered objects or measurements
 
 
-def advised(
+def advise_recipe(
     given: list[str], align: str | None = None
 ) -> tuple[dict[str, Any], tuple[Reason, ...]]:
     """The advised recipe, as plain values, for the data arguments of ``train`` or ``patches``, and its

@@ -76,7 +76,7 @@ def training_summary(
         "samples": samples,
         "epochs": round(samples / max(1, len(patches.rows("training"))), 2),
         "minutes": round(last.seconds / 60, 1),
-        "waited": round(waited(history), 4),
+        "waited": round(waiting_share(history), 4),
         "machine": {
             "cores": hardware.cores(),
             "memory": units.show_bytes(hardware.memory_bytes()),
@@ -88,7 +88,7 @@ def training_summary(
     }
 
 
-def waited(rows: Sequence[Row]) -> float:
+def waiting_share(rows: Sequence[Row]) -> float:
     """Share of the whole time in which the step waited for data: rows weigh by their length."""
     spans = np.diff([row.seconds for row in rows], prepend=0.0)
     return float((spans * [row.wait for row in rows]).sum() / max(float(spans.sum()), 1e-9))

@@ -31,7 +31,7 @@ from seg_batch.datasets.work_folder import work_folder
 from seg_batch.evaluation.score import score
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
-from seg_batch.training.examples import Examples, chosen
+from seg_batch.training.examples import Examples, choose_examples
 from seg_batch.training.initial_weights import (
     initial_weights,
     require_fitting,
@@ -165,7 +165,7 @@ def _fit(
         work=work / "fit",
         teacher=None if teacher is None else teacher_of(recipe, teacher),
         callback=callback,
-        on_examples=Examples(work / "examples", chosen(validation, card), card),
+        on_examples=Examples(work / "examples", choose_examples(validation, card), card),
     )
 
 

@@ -16,7 +16,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.training.autoconfig import without_conflicts
-from seg_batch.training.measure_dataset import advised
+from seg_batch.training.measure_dataset import advise_recipe
 
 # Fields that may differ between the cards of a dataset and of the bundle: text, and the tiling.
 FREE = {"name", "description", "licence", "training_data", "overlap", "margin"}
@@ -77,7 +77,7 @@ def _recipe(
     if {"card", "cut"} <= own.keys() and overrides.recipe is not None:
         return _suited(recipe_of(own, where), own), ()
     callback.on(events.Stage("reading headers and labels"))
-    advice, reasons = advised(list(data), overrides.align)
+    advice, reasons = advise_recipe(list(data), overrides.align)
     advisable = recipe_of(_over(overrides, without_conflicts(advice, own)), where)
     recipe = _suited(advisable, own)
     unused = set() if recipe == advisable else {"network.filters"}

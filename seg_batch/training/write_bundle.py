@@ -21,7 +21,7 @@ from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.training.border_effect import measure_border
 from seg_batch.training.curves import write_curves, write_history
-from seg_batch.training.examples import Examples, chosen
+from seg_batch.training.examples import Examples, choose_examples
 from seg_batch.training.provenance import training_summary
 from seg_batch.training.training_set import TrainingSet
 
@@ -88,7 +88,7 @@ def _pictures(
     def predict(patches: np.ndarray) -> np.ndarray:
         return np.concatenate([np.asarray(predictor(patch[None])) for patch in patches])
 
-    Examples(folder, chosen(regions, card), card)(step, predict)
+    Examples(folder, choose_examples(regions, card), card)(step, predict)
 
 
 def _border(regions: list[HeldRegion], card: ModelCard, predictor: Predictor) -> Border | None:

@@ -19,7 +19,7 @@ from seg_batch.datasets.label_classes import of_card, of_report, of_text
 from seg_batch.evaluation.evaluate import evaluate_files
 from seg_batch.evaluation.file_pairs import open_labelled_case
 from seg_batch.evaluation.matching import Match, match
-from seg_batch.evaluation.score_case import count
+from seg_batch.evaluation.score_case import count_case
 from tests.support.evaluation.label_files import (
     CARD,
     CLASSES,
@@ -60,7 +60,7 @@ def test_blocks_of_any_size_give_the_same_numbers(tmp_path: Path, side: tuple[in
     with open_labelled_case(Match("scene", found, truth), of_text(CLASSES), ()) as pair:
         taper = Taper(Grid((90, 130), (24, 30), (7, 8), (0, 0)), "linear")
         tiled = replace(pair, taper=taper)  # as if it had been blended from tiles
-        whole, parts = count(tiled, 3, (90, 130)), count(tiled, 3, side)
+        whole, parts = count_case(tiled, 3, (90, 130)), count_case(tiled, 3, side)
     np.testing.assert_array_equal(whole.scores.cells, parts.scores.cells)
     np.testing.assert_array_equal(whole.scores.bands, parts.scores.bands)
     for name in ("hausdorff", "hausdorff95", "surface_distance"):

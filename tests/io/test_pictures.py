@@ -54,7 +54,9 @@ def shown_in_training(
     drawn: list[np.ndarray] = []
     with monkeypatch.context() as patch:
         patch.setattr(Axes, "imshow", lambda self, rgb, **options: drawn.append(rgb))
-        shown = examples.Shown(image[None], index[None], np.ones((1, *index.shape), bool), ("a",))
+        shown = examples.ExamplePatches(
+            image[None], index[None], np.ones((1, *index.shape), bool), ("a",)
+        )
         examples.Examples(folder, shown, CARD)(1, lambda _: np.eye(4)[index[None]])
     return list(zip(drawn[::3], drawn[1::3], strict=True))
 

@@ -59,12 +59,12 @@ class Warp:
         return np.subtract(self.patch, 1) / 2
 
 
-def bends(how: Augment) -> bool:
+def needs_warp(how: Augment) -> bool:
     """Whether these settings need a warp."""
     return how.rotate_degrees > 0 or how.scale > 0 or how.elastic > 0
 
 
-def warp(
+def random_warp(
     patch: Shape,
     how: Augment,
     rng: np.random.Generator,

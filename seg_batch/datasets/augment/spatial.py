@@ -9,7 +9,7 @@ import numpy as np
 from seg_batch.config.recipe import Augment
 from seg_batch.core.geometry import Shape
 from seg_batch.datasets.augment.cutmix import Pair
-from seg_batch.datasets.augment.deformation import bends, resample, warp
+from seg_batch.datasets.augment.deformation import needs_warp, random_warp, resample
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def vary_space(
     spacing: tuple[float, ...] | None = None,
 ) -> Pair:
     """The crop, warped (a share ``how.warped``), turned by right angles and mirrored."""
-    if bends(how) and rng.random() < how.warped:
-        drawn = warp(at.patch, how, rng, spacing)
+    if needs_warp(how) and rng.random() < how.warped:
+        drawn = random_warp(at.patch, how, rng, spacing)
         placed = drawn.seen_from(at.start)
         if at.voxel is not None:
             placed = drawn.showing(at.start, at.voxel)
