@@ -3,8 +3,8 @@
 The coordinator reads headers, decides the split, surveys every case (labels, statistics, digests),
 creates the arrays of the dataset, and hands out tasks that each write a part of it. Held-out boxes
 are written as whole regions in the source's own values, so that a training can be scored by the
-production stitcher. No training tile touches a voxel of them, nor of the gap around them. The dataset
-grows in a work folder beside the output until it is whole, so that the same command resumes a killed run.
+production stitcher. No training tile touches a voxel of them, nor of the gap around them. The
+dataset grows in a work folder beside the output, so that the same command resumes a killed run.
 """
 
 from __future__ import annotations

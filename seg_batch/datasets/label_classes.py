@@ -1,4 +1,4 @@
-"""The classes of label images: their values, names and colours, and how values become class indices."""
+"""The classes of label images: values, names, colours, and how values become class indices."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Classes:
 
 
 def class_indices(values: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of label values: the index into ``ids`` of each, and whether it is there; any index where not."""
+    """The index of each label value in ``ids`` (any where it is not there), and whether it is there."""
     order = np.argsort(ids)
     indices = order[np.clip(np.searchsorted(ids[order], values), 0, len(ids) - 1)]
     return indices, ids[indices] == values
@@ -98,7 +98,7 @@ def of_card(card: ModelCard) -> Classes:
 
 
 def of_report(report: Mapping[str, Any], where: str) -> Classes:
-    """The classes that a report beside a prediction lists; InputError where it was changed by hand."""
+    """The classes that a report beside a prediction lists; InputError where it can't be read."""
     rows = report["classes"]
     try:
         table = tuple(ClassInfo.model_validate({k: r[k] for k in _ROW}) for r in rows)

@@ -65,7 +65,7 @@ class Samples:
     def _pair(
         self, row: int, wanted: np.ndarray | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A crop of a row, with its spatial augmentation; it contains a voxel of a ``wanted`` class."""
+        """A crop of a row, augmented in space; it contains a voxel of a ``wanted`` class."""
         image, label = self.patches.read(row)
         how = self.recipe.augment
         voxel = None if wanted is None else _any_voxel(label, wanted, rng)

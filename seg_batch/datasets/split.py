@@ -1,4 +1,4 @@
-"""The split of a dataset: which part every case and box belongs to, decided once and stored with it."""
+"""The split of a dataset: the part of every case and box, decided once and stored with it."""
 
 from __future__ import annotations
 

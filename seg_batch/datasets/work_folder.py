@@ -127,7 +127,7 @@ class PatchWork:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def clear(self, order: Callable[[Path], bool]) -> None:
-        """Remove all but the plan in this order; an earlier dataset that nothing replaced is moved back."""
+        """Remove all but the plan, in this order; move an earlier dataset back that is not replaced."""
         earlier = self.path / _EARLIER
         if earlier.exists() and not self.output.exists():
             os.replace(earlier, self.output)
@@ -138,7 +138,7 @@ class PatchWork:
 
 @dataclass(frozen=True)
 class DatasetJob:
-    """What all tasks share: the work folder, the recipe, and how labels on another grid are aligned."""
+    """What all tasks share. ``align``: how labels on another grid are brought to their image's."""
 
     work: PatchWork
     recipe: Recipe

@@ -35,7 +35,7 @@ MOST_VALUES = 64  # more distinct values than this are measurements, not labels
 def open_labelled_case(
     match: Match, classes: Classes, ignore: tuple[float, ...]
 ) -> Iterator[LabelledCase]:
-    """A case that passed ``require_one_grid``, both labels in one orientation, files closed at the end.
+    """A case that passed ``require_one_grid``, both labels in one orientation; closes its files.
 
     InputError where a class is declared as nodata. There is no taper beside a report of another
     image, whose tiles lay elsewhere.

@@ -25,7 +25,7 @@ from seg_batch.inference.postprocess.label_context import LabelContext, require_
 
 
 class SeenRegion(Protocol):
-    """Pixels of a region: ``box`` is predicted; ``read`` reaches a patch further, within ``extent``."""
+    """A region: ``box`` is predicted; ``read`` reaches a patch further, within ``extent``."""
 
     @property
     def extent(self) -> Shape: ...
@@ -41,7 +41,7 @@ class SeenRegion(Protocol):
 
 @dataclass(frozen=True)
 class RegionPostprocess:
-    """The steps, and their context, in which labels are class indices. ``spacing``: of voxels (m, mm)."""
+    """The chain and its context, in which labels are class indices; ``spacing`` of voxels (m, mm)."""
 
     chain: tuple[AnyStep, ...]
     context: LabelContext

@@ -96,7 +96,7 @@ def open_output(output: str | Path | None, overwrite: bool) -> AbstractContextMa
 
 
 def write_result(folder: Path | None, result: dict[str, Any], run: EvaluationRun) -> None:
-    """evaluation.json, evaluation.csv (a row per case and class) and the page, unless ``folder`` is None."""
+    """evaluation.json, evaluation.csv (a row per case and class), the page; nothing without a folder."""
     if folder is None:
         return
     run.callback.on(events.Stage("writing"))

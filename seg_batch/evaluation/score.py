@@ -49,7 +49,7 @@ class Scored:
     @property
     def mean_dice_of_true(self) -> float:
         """The mean over the classes that the truth has, without the background: the score that a
-        checkpoint is chosen by. Otherwise one voxel of an absent class would weigh as a whole class."""
+        checkpoint is chosen by. Else one voxel of an absent class would weigh as a whole class."""
         present = self.total.sum(1) > 0
         if self.background is not None:
             present[self.background] = False

@@ -14,7 +14,7 @@ from seg_batch.inference import bundles
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """``model``: a Keras model; ``lines`` for the user, such as weights that were not simply copied."""
+    """``model``: a Keras model; ``lines``: messages, such as weights that were not simply copied."""
 
     model: Any
     lines: tuple[str, ...] = ()

@@ -130,7 +130,7 @@ def _open_work(path: Path) -> Iterator[Path]:
 
 
 def _resumed(fit: Callable[[], FitResult], work: Path, overwrite: bool) -> FitResult:
-    """The finished training, resumed from its checkpoints; those of another one are removed or refused."""
+    """The training, resumed from its checkpoints; those of another one are removed or refused."""
     try:
         return fit()
     except StoreError as another:

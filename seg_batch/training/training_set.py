@@ -72,7 +72,7 @@ def training_set(
 def _recipe(
     data: Sequence[str], overrides: TrainOverrides, callback: Callback
 ) -> tuple[Recipe, tuple[str, ...]]:
-    """A recipe file with card and cut is used as it is; a smaller one is put over the advised recipe."""
+    """A recipe file with card and cut is used as it is; less is put over the advised recipe."""
     own, where = _over(overrides, {}), str(overrides.recipe or "recipe")
     if {"card", "cut"} <= own.keys() and overrides.recipe is not None:
         return _suited(recipe_of(own, where), own), ()

@@ -1,4 +1,4 @@
-"""Rotation, scale and elastic deformation as one map of coordinates, so that voxels are interpolated once.
+"""Rotation, scale and elastic deformation as one map of coordinates: voxels are interpolated once.
 
 An output voxel ``x`` shows the place ``c + M (x - m) + d(x)`` of the tile: ``m`` the middle of the
 crop, ``c`` where that lies in the tile, ``M`` rotation and scale, ``d`` a smooth random displacement.
