@@ -1,19 +1,19 @@
-"""The verb ``patches``: pairs of image and label become a patch dataset, with the tiler of predict.
+"""The command ``patches``: pairs of image and label become a patch dataset, with the tiler of predict.
 
 The coordinator reads headers, decides the split, surveys every case (labels, statistics, digests),
-lays out the dataset, and hands out tasks that each write a part of it. What is held out is written
-as whole regions, as the source has them, so that the training can be scored by the production
-stitcher; no training tile touches a voxel of it, nor of the gap around it. All lies in a work
-folder beside the output until it is whole: the same command goes on where a killed one ended.
+creates the arrays of the dataset, and hands out tasks that each write a part of it. Held-out boxes
+are written as whole regions in the source's own values, so that a training can be scored by the
+production stitcher. No training tile touches a voxel of them, nor of the gap around them. The
+dataset grows in a work folder beside the output, so that the same command resumes a killed run.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,18 @@ from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError, OutputError, RefusedError
 from seg_batch.core.files import require_room
-from seg_batch.core.normalise import Normaliser
+from seg_batch.core.normalise import Moments, Normaliser
 from seg_batch.core.units import show_bytes
 from seg_batch.core.versions import versions
 from seg_batch.datasets import layout, store
-from seg_batch.datasets.cutting import CutJob, run_task, staged_folder
+from seg_batch.datasets.cutting import run_task, staged_folder
 from seg_batch.datasets.layout import Case, Numbers, Task, TileTask, grid_of
 from seg_batch.datasets.plan import DatasetPlan, chosen_recipe, plan_dataset
-from seg_batch.datasets.survey import SurveyItem, SurveyJob, merged_normaliser, survey_case
+from seg_batch.datasets.survey import survey_case
 from seg_batch.datasets.work_folder import (
     DONE,
     SURVEY,
+    DatasetJob,
     PatchWork,
     open_work,
     require_replaceable_dataset,
@@ -65,9 +66,10 @@ def make_patches(
     ``settings``: ``part.key=value`` over a recipe file. ``align="nearest"``: labels on another grid
     are brought to their image's. ``fold``: which fold of ``hold_out.folds``. ``reuse``: a finished
     dataset of the same plan is taken as it is, with the rest of this recipe. ``needed``: parts of
-    the split that may not be empty. The bytes depend on none of ``cluster``, ``workers`` and ``task_bytes``. Raises InputError for pairs that do not fit
-    each other or the recipe, with nothing left behind; OutputError for a destination that can't be
-    written; StoreError when another plan was begun there. A killed run is resumed.
+    the split that may not be empty. The bytes depend on none of ``cluster``, ``workers`` and
+    ``task_bytes``. Raises InputError for pairs that do not fit each other or the recipe, with nothing
+    left behind; OutputError for a destination that can't be written; StoreError when another plan was
+    begun there. A killed run is resumed.
     """
     callback, output = callback or Callback(), Path(output)
     if not reuse:
@@ -80,23 +82,23 @@ def make_patches(
     ):
         return _summary(output, plan.recipe)
     require_replaceable_dataset(output, overwrite)
-    before = work_folder(output).exists()
+    is_resumed = work_folder(output).exists()
     with open_work(output, plan.fingerprint, overwrite) as work:
         if not work.published:
             try:
-                with open_pool(cluster, workers, _needs(plan, output)) as pool:
+                with open_pool(cluster, workers, _requirements(plan, output)) as pool:
                     _fill(work, plan, pool, callback)
             except RefusedError:
-                if not before and not work.laid_out:
+                if not is_resumed and not work.laid_out:
                     work.remove()
                 raise
-        found = _summary(output, plan.recipe)
+        summary = _summary(output, plan.recipe)
         work.remove()
-    return found
+    return summary
 
 
-def _needs(plan: DatasetPlan, output: Path) -> WorkerRequirements:
-    """Of the pairs, whether the first is seen stands for all."""
+def _requirements(plan: DatasetPlan, output: Path) -> WorkerRequirements:
+    """Workers must see the first pair, which is checked for all pairs, and the output's folder."""
     pair = plan.cases[0].pair
     return WorkerRequirements(
         inputs=(*map(str, pair.images), str(pair.label)), outputs=(str(output.parent),)
@@ -105,24 +107,28 @@ def _needs(plan: DatasetPlan, output: Path) -> WorkerRequirements:
 
 def _fill(work: PatchWork, plan: DatasetPlan, pool: Pool, callback: Callback) -> None:
     """From an empty or half-filled work folder to the dataset in its place."""
+    job = DatasetJob(work, plan.recipe, plan.align)
     callback.on(events.Stage("surveying labels and statistics"))
-    surveys = _surveyed(work, plan, pool, callback)
+    surveys = _surveyed(job, plan.cases, pool, callback)
     _require_apart(plan, [s["sha256"] for s in surveys])
     _require_classes(plan.recipe, np.sum([s["training"] for s in surveys], axis=0))
     shared, numbers = _numbers(plan, surveys)
     regions = [
-        layout.regions_of(case, plan.recipe, n, found)
-        for case, n, found in zip(plan.cases, numbers, surveys, strict=True)
+        layout.regions_of(case, plan.recipe, own, survey)
+        for case, own, survey in zip(plan.cases, numbers, surveys, strict=True)
     ]
+    all_regions = list(chain.from_iterable(regions))
     tasks = _tasks(plan, numbers, regions)
     if not work.laid_out:
         work.forget()
-    done = work.receipts(DONE)
-    _require_room(work, plan, tasks, regions, done)
+    receipts = work.receipts(DONE)
+    waiting = [task for task in tasks if task.name not in receipts]
+    _require_room(work, plan, all_regions, len(waiting), len(tasks))
     if not work.laid_out:
-        store.create(work.dataset, plan.layout, [r for some in regions for r in some])
+        store.create(work.dataset, plan.layout, all_regions)
         work.lay_out()
-    receipts = _cut(work, plan, tasks, done, pool, callback)
+    callback.on(events.Stage("cutting"))
+    _cut(job, waiting, receipts, pool, callback)
     index = _index(plan, tasks, receipts)
     _require_classes(plan.recipe, index.histogram[index.split == store.CODES["training"]].sum(0))
     callback.on(events.Stage("moving the dataset into place"))
@@ -130,36 +136,49 @@ def _fill(work: PatchWork, plan: DatasetPlan, pool: Pool, callback: Callback) ->
     work.publish()
 
 
-def _surveyed(
-    work: PatchWork, plan: DatasetPlan, pool: Pool, callback: Callback
-) -> list[dict[str, Any]]:
-    """What one pass over each case found; those of an earlier run are not done again."""
-    found = work.receipts(SURVEY)
-    names = [str(case.number) for case in plan.cases]
-    items = [
-        SurveyItem(
-            name=name,
-            pair=case.pair,
-            extent=case.extent,
-            held=tuple(box for _, box in case.held),
-            whole=case.whole is not None,
-            gap=case.gap,
-        )
-        for name, case in zip(names, plan.cases, strict=True)
-        if name not in found
-    ]
-    job = SurveyJob(str(work.path), work.digest, plan.recipe, plan.align)
+def _run(
+    pool: Pool,
+    function: Callable[[Any], dict[str, Any]],
+    items: list[Any],
+    receipts: dict[str, Any],
+    callback: Callback,
+) -> Iterator[Case]:
+    """Run the items in any order, add what they return to ``receipts`` by name, and yield the case of
+    each. The first failure is raised."""
     callback.on(events.StepsPlanned(len(items)))
-    for outcome in run_bounded(pool, partial(survey_case, job), items):
+    for outcome in run_bounded(pool, function, items):
         if outcome.error is not None:
             raise outcome.error
-        found[outcome.item.name] = outcome.result
-        callback.on(events.Advanced(text=outcome.item.pair.case))
-    return [found[name] for name in names]
+        receipts[outcome.item.name] = outcome.result
+        case = outcome.item if isinstance(outcome.item, Case) else outcome.item.case
+        yield case
+        callback.on(events.Advanced(text=case.pair.case))
+
+
+def _surveyed(
+    job: DatasetJob, cases: list[Case], pool: Pool, callback: Callback
+) -> list[dict[str, Any]]:
+    """The survey of each case, in order; those of an earlier run are not made again."""
+    surveys = job.work.receipts(SURVEY)
+    waiting = [case for case in cases if case.name not in surveys]
+    for _ in _run(pool, partial(survey_case, job), waiting, surveys, callback):
+        pass
+    return [surveys[case.name] for case in cases]
+
+
+def _cut(
+    job: DatasetJob, tasks: list[Task], receipts: dict[str, Any], pool: Pool, callback: Callback
+) -> None:
+    """Do the tasks. The uncompressed copies of a case are removed after its last task."""
+    open_tasks = {n: len(list(some)) for n, some in groupby(tasks, key=lambda t: t.case.number)}
+    for case in _run(pool, partial(run_task, job), tasks, receipts, callback):
+        open_tasks[case.number] -= 1
+        if open_tasks[case.number] == 0:
+            shutil.rmtree(staged_folder(job.work.path, case), ignore_errors=True)
 
 
 def _require_apart(plan: DatasetPlan, digests: list[dict[str, str]]) -> None:
-    """InputError when one image is two cases of which training sees one and scores are of the other."""
+    """InputError when one image is two cases of which not the same voxels are held out."""
     first: dict[tuple[str, ...], Case] = {}
     for case, files in zip(plan.cases, digests, strict=True):
         image = tuple(digest for name, digest in files.items() if name != "label")
@@ -185,14 +204,17 @@ def _require_classes(recipe: Recipe, voxels: np.ndarray) -> None:
 def _numbers(
     plan: DatasetPlan, surveys: list[dict[str, Any]]
 ) -> tuple[Normaliser | None, list[Numbers]]:
-    """What all cases share (None where each has its own numbers), and the numbers of each."""
+    """The normaliser that all cases share (None where each has its own), and those of each case."""
     kind = plan.recipe.card.normalisation
     if kind == "source":
         both = [(s["training_normaliser"], s["normaliser"]) for s in surveys]
         return None, [Numbers(*map(Normaliser.from_json, pair)) for pair in both]
     shared = Normaliser()
     if kind == "card":
-        shared = merged_normaliser([s["moments"] for s in surveys], len(plan.recipe.card.channels))
+        moments = Moments.of((), len(plan.recipe.card.channels))
+        for survey in surveys:
+            moments.merge(Moments(*map(np.array, survey["moments"])))
+        shared = moments.normaliser()
     return shared, [Numbers(shared, shared)] * len(surveys)
 
 
@@ -201,31 +223,25 @@ def _tasks(
 ) -> list[Task]:
     """All tasks, case by case; those of a compressed case share its uncompressed copy."""
     tasks: list[Task] = []
-    for case, own, codes, some in zip(plan.cases, numbers, plan.codes, regions, strict=True):
-        mine: list[Task] = [
+    for case, own, codes, held in zip(plan.cases, numbers, plan.codes, regions, strict=True):
+        of_case: list[Task] = [
             *layout.tile_tasks(case, plan.recipe, own, codes, plan.task_bytes),
-            *(t for r in some for t in layout.region_tasks(case, r, plan.recipe, plan.task_bytes)),
+            *(t for r in held for t in layout.region_tasks(case, r, plan.recipe, plan.task_bytes)),
         ]
-        shared = plan.checked[case.number].compressed and len(mine) > 1
-        tasks += [replace(task, shared=shared) for task in mine]
+        shared = case.compressed and len(of_case) > 1
+        tasks += [replace(task, shared=shared) for task in of_case]
     return tasks
 
 
 def _require_room(
-    work: PatchWork,
-    plan: DatasetPlan,
-    tasks: list[Task],
-    regions: list[list[store.RegionSpec]],
-    done: dict[str, Any],
+    work: PatchWork, plan: DatasetPlan, regions: list[store.RegionSpec], waiting: int, tasks: int
 ) -> None:
-    """OutputError unless what is still to be written fits, before compression."""
+    """OutputError unless what the ``waiting`` of all ``tasks`` write fits, before compression."""
     rows = sum(int((codes != store.UNUSED).sum()) for codes in plan.codes)
-    classes = len(plan.recipe.card.classes)
     size = rows * plan.layout.patch_bytes + sum(
-        region.bytes(plan.layout.channels, classes) for some in regions for region in some
+        region.bytes(plan.layout.channels, plan.layout.classes) for region in regions
     )
-    left = sum(task.name not in done for task in tasks)
-    size = size * left // len(tasks)
+    size = size * waiting // tasks
     try:
         require_room(work.path, size)
     except OSError:
@@ -236,43 +252,16 @@ def _require_room(
         ) from None
 
 
-def _cut(
-    work: PatchWork,
-    plan: DatasetPlan,
-    tasks: list[Task],
-    done: dict[str, Any],
-    pool: Pool,
-    callback: Callback,
-) -> dict[str, Any]:
-    """All tasks that have no receipt yet, in any order. The first failure ends it."""
-    todo = [task for task in tasks if task.name not in done]
-    open_tasks = {n: len(list(some)) for n, some in groupby(todo, key=lambda t: t.case.number)}
-    job = CutJob(str(work.dataset), str(work.path), work.digest, plan.recipe, plan.align)
-    callback.on(events.Stage("cutting"))
-    callback.on(events.StepsPlanned(len(todo)))
-    for outcome in run_bounded(pool, partial(run_task, job), todo):
-        if outcome.error is not None:
-            raise outcome.error
-        case = outcome.item.case
-        done[outcome.item.name] = outcome.result
-        open_tasks[case.number] -= 1
-        if open_tasks[case.number] == 0:
-            shutil.rmtree(staged_folder(work.path, case), ignore_errors=True)
-        callback.on(events.Advanced(text=case.pair.case))
-    return done
-
-
 def _index(plan: DatasetPlan, tasks: list[Task], receipts: dict[str, Any]) -> store.RowIndex:
-    found = [receipts[task.name] for task in tasks if isinstance(task, TileTask)]
-    split = np.concatenate([np.array(r["split"], np.uint8) for r in found])
-    histogram = np.concatenate([np.array(r["histogram"], np.int64) for r in found])
-    start = [[tile.box.start for tile in grid_of(case.extent, plan.recipe)] for case in plan.cases]
-    case = [np.full(len(s), c.number, np.int32) for s, c in zip(start, plan.cases, strict=True)]
+    bands = [receipts[task.name] for task in tasks if isinstance(task, TileTask)]
+    histogram = np.concatenate([np.array(band["histogram"], np.int64) for band in bands])
+    starts = [[tile.box.start for tile in grid_of(case.extent, plan.recipe)] for case in plan.cases]
+    cases = [np.full(len(s), c.number, np.int32) for s, c in zip(starts, plan.cases, strict=True)]
     voxels = int(np.prod(plan.recipe.cut.patch))
     return store.RowIndex(
-        start=np.concatenate([np.array(s, np.int64) for s in start]),
-        case=np.concatenate(case),
-        split=split,
+        start=np.concatenate([np.array(s, np.int64) for s in starts]),
+        case=np.concatenate(cases),
+        split=np.concatenate([np.array(band["split"], np.uint8) for band in bands]),
         histogram=histogram,
         valid=(histogram.sum(1) / voxels).astype(np.float32),
     )
@@ -285,25 +274,23 @@ def _attributes(
     numbers: list[Numbers],
     surveys: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """What the dataset says of itself: everything ``train`` needs, and where it all came from."""
+    """The dataset's metadata: everything ``train`` needs, and the sources."""
     return {
         "recipe": plan.recipe.model_dump_json(),
         "normaliser": asdict(shared) if shared else None,
         "cases": [
             {
-                "case": one.pair.case,
-                "image": " | ".join(Path(path).name for path in one.pair.images),
-                "label": Path(one.pair.label).name,
-                "extent": list(one.extent),
+                "case": case.pair.case,
+                "image": " | ".join(Path(path).name for path in case.pair.images),
+                "label": Path(case.pair.label).name,
+                "extent": list(case.extent),
                 "held_out": case.whole,
                 "normaliser": asdict(own.held),
                 "training_normaliser": asdict(own.training),
-                "identities": one.identities,
-                "sha256": found["sha256"],
+                "identities": case.identities,
+                "sha256": survey["sha256"],
             }
-            for one, case, own, found in zip(
-                plan.checked, plan.cases, numbers, surveys, strict=True
-            )
+            for case, own, survey in zip(plan.cases, numbers, surveys, strict=True)
         ],
         "split": plan.split.to_json(),
         "align": plan.align,
@@ -313,7 +300,7 @@ def _attributes(
 
 
 def _summary(output: Path, recipe: Recipe) -> dict[str, Any]:
-    """Counted in the dataset itself, where it now stands."""
+    """Counted in the finished dataset itself."""
     split, histogram, cases = store.counted(output)
     counts = {name: int((split == code).sum()) for name, code in store.CODES.items()}
     voxels = histogram[split == store.CODES["training"]].sum(0)

@@ -1,11 +1,10 @@
-"""Which label values there are, what they are called, and how values become class indices."""
+"""The classes of label images: values, names, colours, and how values become class indices."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,18 +18,18 @@ from seg_batch.io.sources.protocol import SourceInfo
 
 LARGEST = 65533  # of label values, as in a card
 _ROW = ("id", "name", "colour")
-MOST_FOUND = 64  # more distinct values than this are measurements, not labels
 
-# Where nobody names colours; the last is grey.
+
+# Of classes without colours of their own; the last is grey.
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, YELLOW, (120, 120, 120))
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes that are scored, in the order of all tables; ``origin`` says who named them.
+    """The classes that are scored, in the order of all tables; ``origin``: where they are named.
 
     ``background``: index of the class that means over classes leave out; None where all count.
-    InputError where two share a name, since tables go by it.
+    InputError where two share a name, which is the key of every table.
     """
 
     table: tuple[ClassInfo, ...]
@@ -65,28 +64,33 @@ class Classes:
         value that is no class.
         """
         values = labels.physical(np.float64)[..., 0]
-        order = np.argsort(self.ids)
-        ids = self.ids[order]
-        place = np.clip(np.searchsorted(ids, values), 0, len(ids) - 1)
-        known = ids[place] == values
-        valid = ~np.isin(values, np.array(list(skipped), np.float64))
-        if labels.valid is not None:
-            valid &= labels.valid[..., 0]
+        indices, known = class_indices(values, self.ids)
+        valid = ~ignored(labels, skipped)
         if not (known | ~valid).all():
-            raise self._strange(values[valid & ~known], where)
-        return order[place].astype(np.min_scalar_type(len(ids))), valid & known
-
-    def _strange(self, values: np.ndarray, where: str) -> InputError:
-        found = np.unique(values)
-        some = ", ".join(f"{v:g}" for v in found[:5]) + (", ..." if len(found) > 5 else "")
-        known = ", ".join(str(c.id) for c in self.table)
-        return InputError(
-            f"{where} has values that are no class ({some}; the classes are {known}, from "
-            f"{self.origin}): name them with --classes, or leave them out with --ignore"
-        )
+            unknown = np.unique(values[valid & ~known])
+            some = ", ".join(f"{v:g}" for v in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+            raise InputError(
+                f"{where} has values that are no class ({some}; the classes are "
+                f"{', '.join(str(c.id) for c in self.table)}, from {self.origin}): name them with "
+                "--classes, or leave them out with --ignore"
+            )
+        return indices.astype(np.min_scalar_type(len(self))), valid & known
 
     def to_json(self) -> list[dict[str, Any]]:
         return [{"id": c.id, "name": c.name, "colour": list(c.colour)} for c in self.table]
+
+
+def class_indices(values: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The index of each label value in ``ids`` (any where it is not there), and whether it is there."""
+    order = np.argsort(ids)
+    indices = order[np.clip(np.searchsorted(ids[order], values), 0, len(ids) - 1)]
+    return indices, ids[indices] == values
+
+
+def ignored(labels: Pixels, skipped: Iterable[float]) -> np.ndarray:
+    """bool ``shape`` of labels ``(*shape, 1)``: nodata, or one of the values ``skipped``."""
+    out = np.isin(labels.physical(np.float64)[..., 0], np.array(list(skipped), np.float64))
+    return out if labels.valid is None else out | ~labels.valid[..., 0]
 
 
 def of_card(card: ModelCard) -> Classes:
@@ -94,7 +98,7 @@ def of_card(card: ModelCard) -> Classes:
 
 
 def of_report(report: Mapping[str, Any], where: str) -> Classes:
-    """The classes that a report beside a prediction lists; InputError where it was meddled with."""
+    """The classes that a report beside a prediction lists; InputError where it can't be read."""
     rows = report["classes"]
     try:
         table = tuple(ClassInfo.model_validate({k: r[k] for k in _ROW}) for r in rows)
@@ -108,7 +112,7 @@ def of_report(report: Mapping[str, Any], where: str) -> Classes:
 
 
 def _with_background(table: tuple[ClassInfo, ...], origin: str, id_: int | None = 0) -> Classes:
-    """Where no card speaks of a background, it is the class with id 0."""
+    """The background is the class with id 0 unless a card names another."""
     return Classes(table, origin, next((k for k, c in enumerate(table) if c.id == id_), None))
 
 
@@ -120,14 +124,16 @@ def of_text(text: str) -> Classes:
     if "=" not in text:
         return of_card(bundles.find_bundle(text).card)
     rows = []
-    for number, part in enumerate(text.split(",")):
-        value, _, name = part.partition("=")
-        if not _is_label(value.strip()) or not name.strip():
+    for place, part in enumerate(text.split(",")):
+        value, _, name = (word.strip() for word in part.partition("="))
+        # The length first: int() refuses more than 4300 digits.
+        number = int(value) if value.isdecimal() and len(value) <= len(str(LARGEST)) else -1
+        if not 0 <= number <= LARGEST or not name:
             raise InputError(
                 f"--classes: {part!r} is no class: write 0=background,3=forest (values up to "
                 f"{LARGEST}), or name a bundle"
             )
-        rows.append((int(value), name.strip(), _COLOURS[number % len(_COLOURS)]))
+        rows.append((number, name, _COLOURS[place % len(_COLOURS)]))
     for what, values in (("value", [r[0] for r in rows]), ("name", [r[1] for r in rows])):
         if len(set(values)) < len(values):
             raise InputError(f"--classes gives one {what} twice: each class has its own")
@@ -135,38 +141,30 @@ def of_text(text: str) -> Classes:
     return _with_background(table, "--classes")
 
 
-def _is_label(text: str) -> bool:
-    return text.isdecimal() and len(text) <= len(str(LARGEST)) and int(text) <= LARGEST
-
-
 def of_values(values: Iterable[float]) -> Classes:
-    """The values themselves, where nobody names them. InputError when they can't be labels."""
-    found = sorted(values)
-    odd = [v for v in found if v != int(v) or not 0 <= v <= LARGEST]
+    """Classes named by their values. InputError when these can't be labels."""
+    labels = sorted(values)
+    odd = [v for v in labels if v != int(v) or not 0 <= v <= LARGEST]
     if odd:
         raise InputError(
             f"the files hold values like {odd[0]:g}, which are no labels: give label images "
             "(whole numbers from 0 on), or leave values out with --ignore"
         )
-    colours = [(60, 60, 60) if v == 0 else _COLOURS[k % len(_COLOURS)] for k, v in enumerate(found)]
     table = (
-        ClassInfo(id=int(v), name=f"class {int(v)}", colour=c)
-        for v, c in zip(found, colours, strict=True)
+        ClassInfo(
+            id=int(v),
+            name=f"class {int(v)}",
+            colour=(60, 60, 60) if v == 0 else _COLOURS[k % len(_COLOURS)],
+        )
+        for k, v in enumerate(labels)
     )
     return _with_background(tuple(table), "the values found")
 
 
 def require_data(info: SourceInfo, ids: Iterable[int], skipped: Iterable[float]) -> None:
-    """InputError where a label file declares a class as nodata: all of it would count nowhere."""
+    """InputError where a label file declares a class as nodata: none of its voxels would count."""
     for value in {*(info.nodata or ())} & set(ids) - set(skipped):
         raise InputError(
             f"{info.path} declares {value:g} as nodata, which is a class here, so none of its voxels "
             f"would count: take the tag off (gdal_edit.py -unsetnodata), or ignore {value:g}"
         )
-
-
-def too_many(count: int, path: str | Path) -> InputError:
-    return InputError(
-        f"{path} has more than {count} different values, so it is an image and no label image: "
-        "give PREDICTIONS and TRUTH, or name the classes with --classes"
-    )

@@ -1,4 +1,4 @@
-"""What is to be cut, before anything is: the grid of every case, its rows, and tasks of bounded size.
+"""The grid of every case, its rows in the dataset, and tasks of bounded size, decided before cutting.
 
 A task is a band of rows of tiles, or of rows of chunks in a held-out region, so that one large scene
 is cut by many workers and a killed run loses little.
@@ -16,32 +16,35 @@ import numpy as np
 
 from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError
-from seg_batch.core.geometry import Box, Grid, Shape
+from seg_batch.core.geometry import Box, Grid, Shape, Tile
 from seg_batch.core.normalise import Normaliser
 from seg_batch.datasets import store
-from seg_batch.datasets.pairs import CheckedPair, Pair
+from seg_batch.datasets.pairs import CheckedPair
 from seg_batch.datasets.split import Held, Split
 
 TASK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Case:
-    """A pair in the dataset: where its rows begin, and what is held out of it."""
+class Case(CheckedPair):
+    """A pair in the dataset. ``first_row``: where its rows begin. ``held``: what is held out of it;
+    ``whole``: the part that all of it is held out for. ``gap``: voxels between these and any tile."""
 
     number: int
-    pair: Pair
-    extent: Shape
     first_row: int
     whole: str | None
     held: tuple[Held, ...]
     gap: Shape
-    dtype: str
+
+    @property
+    def name(self) -> str:
+        """Of its survey."""
+        return str(self.number)
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """How a case is normalised: its training patches, and what is held out of it."""
+    """The normalisers of a case: of its training patches, and of what is held out of it."""
 
     training: Normaliser
     held: Normaliser
@@ -81,7 +84,7 @@ type Task = TileTask | RegionTask
 
 
 def full_rank(sides: Shape, axes: int, lead: int) -> Shape:
-    """``sides`` of the model with ``lead`` for the axes it does not see (slices of a volume)."""
+    """``sides`` of the model with ``lead`` for axes that it does not have (slices of a volume)."""
     return (lead,) * (axes - len(sides)) + sides
 
 
@@ -111,37 +114,43 @@ def part_code(box: Box, held: tuple[Held, ...] | list[Held], gap: Shape | None =
 
 def codes(case: Case, recipe: Recipe) -> np.ndarray:
     """uint8 ``(tiles,)``: the part of every tile of a case, from its place alone."""
-    grid, whole = grid_of(case.extent, recipe), Box.whole(case.extent)
+    grid = grid_of(case.extent, recipe)
+    if case.whole or not case.held:
+        return np.full(len(grid), store.CODES[case.whole or "training"], np.uint8)
+    return np.fromiter((tile_code(case, tile) for tile in grid), np.uint8, len(grid))
+
+
+def tile_code(case: Case, tile: Tile) -> int:
+    """The part of a tile, see ``part_code``."""
     if case.whole:
-        return np.full(len(grid), store.CODES[case.whole], np.uint8)
-    if not case.held:
-        return np.zeros(len(grid), np.uint8)
-    found = (part_code(tile.box.intersection(whole), case.held, case.gap) for tile in grid)
-    return np.fromiter(found, np.uint8, len(grid))
+        return store.CODES[case.whole]
+    return part_code(tile.box.intersection(Box.whole(case.extent)), case.held, case.gap)
 
 
-def cases_of(checked: list[CheckedPair], recipe: Recipe, split: Split) -> list[Case]:
+def cases_of(pairs: list[CheckedPair], recipe: Recipe, split: Split) -> list[Case]:
     """The cases in order, their rows one after another."""
-    cases: list[Case] = []
-    first = 0
-    for number, one in enumerate(checked):
-        name = one.pair.case
-        held = split.held(name, one.extent)
-        cases.append(
-            Case(number, one.pair, one.extent, first, split.whole(name), held, split.gap, one.dtype)
+    sizes = [len(grid_of(pair.extent, recipe)) for pair in pairs]
+    return [
+        Case(
+            **vars(pair),
+            number=number,
+            first_row=sum(sizes[:number]),
+            whole=split.whole(pair.pair.case),
+            held=split.held(pair.pair.case, pair.extent),
+            gap=split.gap,
         )
-        first += len(grid_of(one.extent, recipe))
-    return cases
+        for number, pair in enumerate(pairs)
+    ]
 
 
 def tile_tasks(
     case: Case, recipe: Recipe, numbers: Numbers, used: np.ndarray, task_bytes: int
 ) -> Iterator[TileTask]:
-    """The bands of a case; rows of tiles that hold nothing of use belong to one like any other."""
+    """The bands of a case; rows without a used tile belong to a band too. ``used``: see ``codes``."""
     grid = grid_of(case.extent, recipe)
     rows, per_row = grid.shape[0], math.prod(grid.shape[1:])
-    one = math.prod(recipe.cut.patch) * 4 * len(recipe.card.channels)
-    sizes = np.add.reduceat((used != store.UNUSED) * one, np.arange(0, len(used), per_row))
+    patch_bytes = math.prod(recipe.cut.patch) * 4 * len(recipe.card.channels)
+    sizes = np.add.reduceat((used != store.UNUSED) * patch_bytes, np.arange(0, len(used), per_row))
     first, total = 0, 0
     for row in range(rows):
         if total and total + int(sizes[row]) > task_bytes:
@@ -152,9 +161,9 @@ def tile_tasks(
 
 
 def regions_of(
-    case: Case, recipe: Recipe, numbers: Numbers, scaling: Mapping[str, Any]
+    case: Case, recipe: Recipe, numbers: Numbers, survey: Mapping[str, Any]
 ) -> list[store.RegionSpec]:
-    """A held-out box with a patch more on each side, which its tiles reach into."""
+    """Each held-out box with a patch more on each side, which its tiles reach into."""
     reach = full_rank(recipe.card.patch, len(case.extent), 1)
     return [
         store.RegionSpec(
@@ -166,8 +175,8 @@ def regions_of(
                 "part": part,
                 "extent": list(case.extent),
                 "box": [list(box.start), list(box.stop)],
-                "scale": scaling["scale"],
-                "offset": scaling["offset"],
+                "scale": survey["scale"],
+                "offset": survey["offset"],
                 "normaliser": asdict(numbers.held),
             },
         )
@@ -175,7 +184,10 @@ def regions_of(
     ]
 
 
-def region_tasks(case: Case, region: store.RegionSpec, recipe: Recipe, task_bytes: int) -> Iterator[RegionTask]:  # fmt: skip
+def region_tasks(
+    case: Case, region: store.RegionSpec, recipe: Recipe, task_bytes: int
+) -> Iterator[RegionTask]:
+    """The bands of a held-out region."""
     channels, classes = len(recipe.card.channels), len(recipe.card.classes)
     each = region.bytes(channels, classes) // region.layers
     rows = max(1, task_bytes // max(1, each))
@@ -184,8 +196,8 @@ def region_tasks(case: Case, region: store.RegionSpec, recipe: Recipe, task_byte
 
 
 def reads(grid: Grid, row: int, most_voxels: int) -> Iterator[list[tuple[int, ...]]]:
-    """The tiles of one row of the grid, in groups whose common box has so few voxels (or is one
-    tile): every tile once. Each group is a product of ranges, halved on its longest axis."""
+    """The tiles of one row of the grid, each once, in groups whose common box has at most
+    ``most_voxels`` (or is one tile). A group is a product of ranges, halved on its longest axis."""
     waiting = [[range(row, row + 1), *map(range, grid.shape[1:])]]
     while waiting:
         ranges = waiting.pop()

@@ -24,7 +24,7 @@ MANIFESTS = (".csv", ".yaml", ".yml")
 
 @dataclass(frozen=True)
 class Pair:
-    """One image and its labels, as paths; ``case`` names them in the dataset and the recipe.
+    """One image and its labels, as paths; ``case``: their name in the dataset and the recipe.
 
     ``images``: the file, or several that are stacked as channels. ``split``: the part that a
     manifest puts the case in.
@@ -34,10 +34,6 @@ class Pair:
     label: str
     case: str
     split: str | None = None
-
-    @property
-    def image(self) -> str:
-        return self.images[0]
 
 
 @dataclass(frozen=True)
@@ -55,8 +51,8 @@ class FoundPairs:
 
 
 def find_pairs(given: list[str]) -> FoundPairs:
-    """What the arguments name. Each is ``image=label``, a folder with ``images/`` and ``labels/`` of
-    equal file names, or a manifest (YAML or CSV)."""
+    """The pairs that the arguments name. Each is ``image=label``, a folder with ``images/`` and
+    ``labels/`` of equal file names, or a manifest (YAML or CSV)."""
     pairs: list[Pair] = []
     manifests: dict[str, Manifest] = {}
     for text in given:
@@ -67,7 +63,7 @@ def find_pairs(given: list[str]) -> FoundPairs:
         elif (path / "images").is_dir():
             pairs += _from_folder(path)
         else:
-            pairs.append(_one(text))
+            pairs.append(_from_text(text))
     names = sorted(pair.case for pair in pairs)
     twice = [a for a, b in pairwise(names) if a == b]
     if twice:
@@ -77,7 +73,7 @@ def find_pairs(given: list[str]) -> FoundPairs:
     return FoundPairs(sorted(pairs, key=lambda pair: pair.case), manifests)
 
 
-def _one(text: str) -> Pair:
+def _from_text(text: str) -> Pair:
     image, equals, label = text.partition("=")
     if not equals or not image or not label:
         raise InputError(
@@ -88,15 +84,11 @@ def _one(text: str) -> Pair:
 
 def _from_folder(folder: Path) -> list[Pair]:
     images, labels = _names(folder / "images"), _names(folder / "labels")
-    for name in sorted(images - labels):
+    for name in sorted(images - labels) or sorted(labels - images):
+        here, there = ("image", "label") if name in images else ("label", "image")
         raise InputError(
-            f"{folder}/images/{name} has no label at {folder}/labels/{name}: add it, or take the "
-            "image away"
-        )
-    for name in sorted(labels - images):
-        raise InputError(
-            f"{folder}/labels/{name} has no image at {folder}/images/{name}: add it, or take the "
-            "label away"
+            f"{folder}/{here}s/{name} has no {there} at {folder}/{there}s/{name}: add it, or take "
+            f"the {here} away"
         )
     return [
         Pair((f"{folder}/images/{name}",), f"{folder}/labels/{name}", stem(name)) for name in images
@@ -104,13 +96,14 @@ def _from_folder(folder: Path) -> list[Pair]:
 
 
 def _names(folder: Path) -> set[str]:
-    found = folder.iterdir() if folder.is_dir() else ()
-    return {path.name for path in found if not path.name.startswith(".")}
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return {path.name for path in paths if not path.name.startswith(".")}
 
 
 @dataclass(frozen=True)
 class CheckedPair:
-    """What is known of a pair once its headers were read, in the recipe's orientation."""
+    """A pair whose headers were read, in the recipe's orientation. ``identities``: of the files, JSON.
+    ``dtype``: of the image. ``compressed``: whether reading a part may decompress much more."""
 
     pair: Pair
     extent: Shape
@@ -132,11 +125,11 @@ def check_pair(pair: Pair, recipe: Recipe, align: str | None = None) -> CheckedP
             raise InputError(f"case {pair.case}: {error.message}") from error
         a, b = image.info, label.info
         _require_channels(a, b, recipe)
-        if found := grid_differences(a, b):
+        if differences := grid_differences(a, b):
             raise InputError(
-                f"{b.path} is not on the grid of {a.path} ({'; '.join(found)}), so labels would be "
-                "cut beside their pixels: resample the label to the image's grid first, or give "
-                "--align nearest"
+                f"{b.path} is not on the grid of {a.path} ({'; '.join(differences)}), so labels "
+                "would be cut beside their pixels: resample the label to the image's grid first, or "
+                "give --align nearest"
             )
         require_data(b, (c.id for c in recipe.card.classes), recipe.cut.ignore)
         identities = {"image": a.identity, "label": b.identity}
@@ -161,15 +154,15 @@ def _require_channels(a: SourceInfo, b: SourceInfo, recipe: Recipe) -> None:
 def open_pair(
     pair: Pair, orientation: str, align: str | None = None, staged: Path | None = None
 ) -> Iterator[tuple[View, View]]:
-    """Image and label, both seen in one orientation; the label on the image's grid if that is asked
-    for and they differ. ``staged``: a folder for uncompressed copies to share."""
+    """Image and label, both seen in one orientation; with ``align="nearest"``, the label on the
+    image's grid. ``staged``: a folder of uncompressed copies that tasks share."""
+
+    def spec(paths: tuple[str, ...]) -> ImageSpec:
+        copies = () if staged is None else tuple(stage(path, staged) for path in paths)
+        return ImageSpec(paths, staged=copies)
+
     axes = Axes(orientation)
-    with open_view(_files(pair.images, staged), axes) as image:
+    with open_view(spec(pair.images), axes) as image:
         grid = image.file.info if align == "nearest" else None
-        with open_view(_files((pair.label,), staged), axes, grid=grid) as label:
+        with open_view(spec((pair.label,)), axes, grid=grid) as label:
             yield image, label
-
-
-def _files(paths: tuple[str, ...], staged: Path | None) -> ImageSpec:
-    copies = () if staged is None else tuple(stage(path, staged) for path in paths)
-    return ImageSpec(paths, staged=copies)

@@ -1,4 +1,4 @@
-"""Patch datasets, read when needed, and the regions that are held out beside them."""
+"""Reading a patch dataset (``store``): its patches, lazily, and its held-out regions."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.datasets.store import FORMAT, VERSION
 
 CACHE_BYTES = 512 << 20
-# What patches depend on, of a card.
-_SEEN = ("kind", "rank", "channels", "classes", "normalisation", "spacing_mm", "pixel_m")
 
 
 class PatchSet:
@@ -45,33 +43,24 @@ class PatchSet:
         self._image, self._label = self._group["image"], self._group["label"]
         self.ignore = int(self._label.fill_value)
         self.patch: Shape = tuple(self._label.shape[1:])
-        one = int(np.prod(self._image.shape[1:])) * 4 + int(np.prod(self.patch))
-        # Threads may read at once; the worst that can happen is that a patch is read twice.
-        self.read = lru_cache(max(1, CACHE_BYTES // one))(self._read)
+        patch_bytes = int(np.prod(self._image.shape[1:])) * 4 + int(np.prod(self.patch))
+        # Threads may read at once: at worst a patch is read twice.
+        self.read = lru_cache(max(1, CACHE_BYTES // patch_bytes))(self._read)
 
     def rows(self, part: str) -> np.ndarray:
         """Row numbers of ``training``, ``validation`` or ``test``."""
         return np.flatnonzero(self.split == PARTS.index(part))
 
     def _read(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """``(*patch, C)`` float32 and ``(*patch)`` class indices; the last ones are kept."""
+        """``(*patch, C)`` float32 and ``(*patch)`` class indices; the last ones are cached."""
         with _intact(self.path, f"patch {row}"):
             return self._image[row], self._label[row]
 
-    def require(self, recipe: Recipe) -> None:
-        """InputError unless a training by ``recipe`` can use patches that were cut by another one."""
-        for name in _SEEN:
-            cut, asked = getattr(self.recipe.card, name), getattr(recipe.card, name)
-            if cut != asked:
-                raise InputError(
-                    f"{self.path} was cut for another card ({name}: {cut} against {asked}): cut it "
-                    "anew by this recipe, or train by its own"
-                )
-
     def held(self, part: str) -> list[HeldRegion]:
         """The held-out regions of a part, in order of their case and place."""
-        groups = sorted(self._group["held"].groups(), key=lambda g: _order(g[0]))
-        regions = [HeldRegion.of(group, self.ignore) for _, group in groups]
+        groups = dict(self._group["held"].groups())
+        names = sorted(groups, key=lambda name: tuple(map(int, name.split("."))))
+        regions = [HeldRegion.of(groups[name], self.ignore) for name in names]
         return [region for region in regions if region.part == part]
 
 
@@ -79,7 +68,7 @@ class PatchSet:
 class HeldRegion:
     """A held-out region: ``box`` is scored, ``window`` (a patch more on each side) can be read.
 
-    Boxes are voxels of the case, whose whole shape is ``extent``, in the model's orientation.
+    Boxes are in voxels of the case, whose whole shape is ``extent``, in the model's orientation.
     """
 
     case: str
@@ -111,7 +100,7 @@ class HeldRegion:
         )
 
     def read(self, box: Box) -> Pixels:
-        """The pixels of a box inside the window, as the source had them."""
+        """The pixels of a box inside the window, in the source's own values."""
         where = box.slices(self.window.start)
         with self._intact():
             values, valid = self.group["values"][where], self.group["valid"][where]
@@ -130,7 +119,7 @@ class HeldRegion:
 
 @contextmanager
 def _intact(path: Path | str, what: str) -> Iterator[None]:
-    """InputError in one line, whatever the codec stumbles over."""
+    """Turn whatever a codec raises into an InputError of one line."""
     try:
         yield
     except Exception as error:
@@ -157,7 +146,3 @@ def _open(path: Path) -> Any:
     if "recipe" not in group.attrs:
         raise InputError(f"{path} is not finished: run segbatch patches again to go on with it")
     return group
-
-
-def _order(name: str) -> tuple[int, ...]:
-    return tuple(map(int, name.split(".")))

@@ -14,16 +14,15 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.versions import package_version
 from seg_batch.datasets import layout, store
 from seg_batch.datasets.layout import Case, full_rank
-from seg_batch.datasets.pairs import CheckedPair, check_pair, find_pairs
-from seg_batch.datasets.split import Split, resolve
+from seg_batch.datasets.pairs import check_pair, find_pairs
+from seg_batch.datasets.split import Split, resolve_split
 
 
 @dataclass(frozen=True)
 class DatasetPlan:
-    """Everything decided from the headers."""
+    """Everything decided from the headers. ``codes``: of each case, the part of each tile."""
 
     recipe: Recipe
-    checked: list[CheckedPair]
     split: Split
     cases: list[Case]
     codes: list[np.ndarray]
@@ -32,11 +31,11 @@ class DatasetPlan:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What must be the same for a run to go on with what another began."""
+        """What must be the same for a run to resume another."""
         recipe = self.recipe.model_dump(mode="json")
         cases = {
-            one.pair.case: {"files": [*one.pair.images, one.pair.label], **one.identities}
-            for one in self.checked
+            case.pair.case: {"files": [*case.pair.images, case.pair.label], **case.identities}
+            for case in self.cases
         }
         return {
             "dataset version": store.VERSION,
@@ -50,11 +49,9 @@ class DatasetPlan:
 
     def require(self, parts: Iterable[str]) -> None:
         """InputError unless something is held out for each of these parts."""
-        there = {part for case in self.cases for part, _ in case.held} | {
-            c.whole for c in self.cases
-        }
+        held = {part for case in self.cases for part, _ in case.held}
         for part in parts:
-            if part not in there:
+            if part not in held:
                 raise InputError(
                     f"nothing is held out for {part}, so the best checkpoint can't be told: add "
                     f"hold_out.{part} to the recipe, or {part} to the splits of the manifest"
@@ -72,6 +69,7 @@ class DatasetPlan:
 
 
 def chosen_recipe(recipe: Recipe | str | Path, settings: Iterable[str], fold: int | None) -> Recipe:
+    """The recipe, from its file where it is a path, with the fold that is asked for."""
     if not isinstance(recipe, Recipe):
         recipe = read_recipe(Path(recipe), settings)
     if fold is None:
@@ -91,13 +89,13 @@ def plan_dataset(
     """Read all headers and decide the split; InputError for anything that can't become a dataset."""
     if align not in (None, "nearest"):
         raise InputError(f"--align {align!r} is unknown: labels are aligned by nearest only")
-    found = find_pairs([str(text) for text in given])
-    recipe = found.agreed(recipe)
-    checked = [check_pair(pair, recipe, align) for pair in found.pairs]
-    extents = {one.pair.case: one.extent for one in checked}
-    named = {pair.case: pair.split for pair in found.pairs if pair.split}
+    pairs = find_pairs([str(text) for text in given])
+    recipe = pairs.agreed(recipe)
+    checked = [check_pair(pair, recipe, align) for pair in pairs.pairs]
+    extents = {pair.pair.case: pair.extent for pair in checked}
+    parts = {pair.case: pair.split for pair in pairs.pairs if pair.split}
     patch = full_rank(recipe.card.patch, len(checked[0].extent), max(recipe.card.patch))
-    split = resolve(recipe.hold_out, extents, patch, named)
+    split = resolve_split(recipe.hold_out, extents, patch, parts)
     cases = layout.cases_of(checked, recipe, split)
     codes = [layout.codes(case, recipe) for case in cases]
     if not any((code == store.CODES["training"]).any() for code in codes):
@@ -106,4 +104,4 @@ def plan_dataset(
             f"{split.gap} voxels around it, nothing is left to train on: hold out less, or set "
             "hold_out.gap"
         )
-    return DatasetPlan(recipe, checked, split, cases, codes, align, task_bytes)
+    return DatasetPlan(recipe, split, cases, codes, align, task_bytes)

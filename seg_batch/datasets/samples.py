@@ -1,12 +1,11 @@
 """Training samples: sample k is a pure function of the dataset, the recipe and k.
 
 Its random generator is ``default_rng([seed, k])``, so nothing is shuffled in memory, threads may
-make any samples in any order, and a run goes on from the number k alone.
+make samples in any order, and a run is resumed from the number k alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -23,16 +22,8 @@ from seg_batch.datasets.patch_set import PatchSet
 type Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-@dataclass(frozen=True)
-class DrawnRow:
-    """A row of the dataset, and the classes one of whose voxels the crop has to contain."""
-
-    row: int
-    wanted: np.ndarray | None = None
-
-
 class Samples:
-    """The training part of a patch dataset, drawn and varied as a recipe says; without end.
+    """The training part of a patch dataset, drawn and augmented as a recipe says; without end.
 
     ``epoch``: samples after which an even draw has seen every usable row once. ``histogram`` int64
     ``(classes,)``: labelled voxels of the usable rows. ``rows``: their numbers. Safe to call from
@@ -52,9 +43,9 @@ class Samples:
         """Sample ``k``: ``(*patch, C)`` float32, ``(*patch)`` int32 class indices (0 where ignored)
         and ``(*patch)`` bool, where labels count."""
         how, rng = self.recipe.augment, self._rng(k)
-        pair = self._pair(self._draw(k, rng), rng)
+        pair = self._pair(*self._draw(k, rng), rng)
         if how.cutmix and rng.random() < how.cutmix:
-            other = self._pair(DrawnRow(int(rng.choice(self.rows))), rng)
+            other = self._pair(int(rng.choice(self.rows)), None, rng)
             pair = cutmix(pair, other, mixed_box(self.recipe.fit_patch, rng))
         image, label = vary_intensity(pair[0], how, rng), pair[1]
         valid = label != self.patches.ignore
@@ -62,7 +53,7 @@ class Samples:
 
     def describe(self, k: int) -> str:
         """Which case and tile sample ``k`` comes from, in the case's voxels."""
-        row = self._draw(int(k), self._rng(k)).row
+        row, _ = self._draw(int(k), self._rng(k))
         case, start = self.patches.cases[self.patches.case[row]], self.patches.start[row]
         side = (*(1,) * (len(start) - len(self.patches.patch)), *self.patches.patch)
         tile = Box.at(tuple(map(int, start)), side)
@@ -71,12 +62,13 @@ class Samples:
     def _rng(self, k: int) -> np.random.Generator:
         return np.random.default_rng([self.recipe.fit.seed, int(k)])
 
-    def _pair(self, drawn: DrawnRow, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The crop of a row, placed and moved in space."""
-        image, label = self.patches.read(drawn.row)
-        how, voxel = self.recipe.augment, None
-        if drawn.wanted is not None:
-            voxel = _any_voxel(label, drawn.wanted, rng)
+    def _pair(
+        self, row: int, wanted: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A crop of a row, augmented in space; it contains a voxel of a ``wanted`` class."""
+        image, label = self.patches.read(row)
+        how = self.recipe.augment
+        voxel = None if wanted is None else _any_voxel(label, wanted, rng)
         at = place_crop(label.shape, self.recipe.fit_patch, how, rng, voxel)
         return vary_space(image, label, at, how, rng, self._spacing)
 
@@ -84,9 +76,9 @@ class Samples:
 class SampleDraw:
     """Which row sample k comes from, and which class it must show.
 
-    The shares of ``sampling`` are kept exactly, not on average: of any n samples in a row, n times
+    The shares of ``sampling`` are kept exactly, not on average: of any n consecutive samples, n times
     the share (to within one) are balanced, and these take the classes in turn. The evenly drawn
-    ones go through the rows in another order each time.
+    ones take the rows in a new order each epoch.
     """
 
     def __init__(self, rows: np.ndarray, histogram: np.ndarray, recipe: Recipe) -> None:
@@ -104,20 +96,18 @@ class SampleDraw:
             )
         self._order = lru_cache(2)(self._shuffled)
 
-    def __call__(self, k: int, rng: np.random.Generator) -> DrawnRow:
+    def __call__(self, k: int, rng: np.random.Generator) -> tuple[int, np.ndarray | None]:
+        """The row, and the classes one of whose voxels the crop has to contain (None: any crop)."""
         special = _count(k, self._special)
         if _count(k + 1, self._special) == special:
-            return DrawnRow(self._even(k - special))
+            epoch, place = divmod(k - special, len(self._rows))
+            return int(self._rows[self._order(epoch)[place]]), None
         part = self._balance / self._special
         balanced = _count(special, part)
         if _count(special + 1, part) == balanced:
-            return DrawnRow(self._with_voxels(self._front_upto, rng), self._front)
+            return self._with_voxels(self._front_upto, rng), self._front
         wanted = self._present[balanced % len(self._present)]
-        return DrawnRow(self._with_voxels(self._upto[:, wanted], rng), wanted[None])
-
-    def _even(self, k: int) -> int:
-        epoch, place = divmod(k, len(self._rows))
-        return int(self._rows[self._order(epoch)[place]])
+        return self._with_voxels(self._upto[:, wanted], rng), wanted[None]
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         return np.random.default_rng([self._seed, epoch, 1]).permutation(len(self._rows))
@@ -152,6 +142,6 @@ def _count(k: int, share: float) -> int:
 
 def _any_voxel(label: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> Shape | None:
     """A random voxel of one of the classes."""
-    found = np.flatnonzero(np.isin(label, wanted) if len(wanted) > 1 else label == wanted[0])
-    at = np.unravel_index(int(found[rng.integers(len(found))]), label.shape)
+    voxels = np.flatnonzero(np.isin(label, wanted) if len(wanted) > 1 else label == wanted[0])
+    at = np.unravel_index(int(voxels[rng.integers(len(voxels))]), label.shape)
     return tuple(map(int, at))

@@ -1,4 +1,4 @@
-"""The split of a dataset: the part of every case and box, decided once and stored with the data."""
+"""The split of a dataset: the part of every case and box, decided once and stored with it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Split:
     folds: Mapping[str, Any] | None = None
 
     def whole(self, case: str) -> str | None:
-        """The part a case is held out for whole, else None."""
+        """The part that a case is held out for as a whole, else None."""
         part = self.cases[case]
         return part if part in PARTS[1:] else None
 
@@ -47,7 +47,7 @@ class Split:
         return {"cases": dict(self.cases), "boxes": boxes, "gap": gap, "folds": folds}
 
 
-def resolve(
+def resolve_split(
     hold_out: HoldOut,
     extents: Mapping[str, Shape],
     patch: Shape,
@@ -75,7 +75,7 @@ def _of_rank(sides: Shape, rank: int, name: str) -> Shape:
 
 
 def _cases_exist(hold_out: HoldOut, extents: Mapping[str, Shape]) -> None:
-    """A misspelt case would be trained on by somebody who believes it held out."""
+    """InputError for a misspelt case, which would be trained on instead of held out."""
     named = {*hold_out.validation.cases, *hold_out.test.cases}
     if unknown := sorted(named - set(extents)):
         raise InputError(
@@ -100,9 +100,8 @@ def _held(
 
 
 def _agree(case: str, given: str, recipe: str | None, inside: tuple[Held, ...]) -> None:
-    said = recipe if recipe not in (None, given) else "boxes" if inside else None
-    if said:
-        what = "holds out boxes of it" if said == "boxes" else f"says {said}"
+    if inside or recipe not in (None, given):
+        what = f"says {recipe}" if recipe not in (None, given) else "holds out boxes of it"
         raise InputError(
             f"the manifest puts case {case} in {given}, the recipe's hold_out {what}: "
             "leave the split to one of them"
@@ -122,7 +121,12 @@ def _folded(
     if folds.block is None:
         parts = folds.parts(_enough(list(extents), folds.count, "cases"))
         return Split({case: parts[case] for case in extents}, {}, gap, folds.model_dump())
-    units = _blocks(extents, _of_rank(folds.block, len(gap), "folds.block"))
+    shape = _of_rank(folds.block, len(gap), "folds.block")
+    units = {
+        f"{case}/{block.name}": (case, block.box)
+        for case, extent in extents.items()
+        for block in Blocks(extent, shape)
+    }
     parts = folds.parts(_enough(list(units), folds.count, "blocks"))
     boxes = {
         case: tuple(
@@ -135,14 +139,6 @@ def _folded(
     return Split(cases, boxes, gap, folds.model_dump(mode="json"))
 
 
-def _blocks(extents: Mapping[str, Shape], shape: Shape) -> dict[str, tuple[str, Box]]:
-    return {
-        f"{case}/{block.name}": (case, block.box)
-        for case, extent in extents.items()
-        for block in Blocks(extent, shape)
-    }
-
-
 def _enough(units: list[str], count: int, what: str) -> list[str]:
     if len(units) < count:
         advice = "give hold_out.folds.block" if what == "cases" else "give smaller blocks"
@@ -153,13 +149,13 @@ def _enough(units: list[str], count: int, what: str) -> list[str]:
 
 
 def _nothing_is_empty(hold_out: HoldOut, split: Split) -> None:
-    found = set(split.cases.values()) | {part for held in split.boxes.values() for part, _ in held}
-    if not found & {"training", "boxes"}:
+    parts = set(split.cases.values()) | {part for held in split.boxes.values() for part, _ in held}
+    if not parts & {"training", "boxes"}:
         raise InputError(
             "every case is held out, nothing is left to train on: hold out fewer cases"
         )
     for name in PARTS[1:]:
-        if getattr(hold_out, name).asked and name not in found:
+        if getattr(hold_out, name).asked and name not in parts:
             raise InputError(
                 f"hold_out.{name} matches no case and no voxel of {len(split.cases)} cases, the "
                 f"{name} part would be empty: correct it"

@@ -1,4 +1,4 @@
-"""The patch dataset: a Zarr v3 group with everything that ``train`` needs, and nothing outside it.
+"""The patch dataset: a Zarr v3 group that holds everything that ``train`` needs.
 
 ::
 
@@ -9,14 +9,14 @@
     split      uint8   (N,)                    0 training, 1 validation, 2 test, 255 not used
     histogram  int64   (N, classes)            voxels of each class in the patch
     valid      float32 (N,)                    share of the patch's voxels that have a class
-    held/<i>   one held-out region as the source has it: values, valid, labels
+    held/<i>   one held-out region in the source's own values: values, valid, labels
 
 Rows that are not used (on the border of a held-out region, in the gap around it, or without a
-labelled voxel) are never written and take no room. Every patch and every piece of a region is one
+labelled voxel) are never written and take no space. Every patch and every piece of a region is one
 exclusive write. Attributes: recipe, normaliser, cases (with the digests of their files), split
 (:class:`split.Split`), fingerprint, versions.
 
-Version 2: chunks lie in one folder per array; ``valid``, ``split`` and ``fingerprint`` came.
+Version 2: chunks lie in one folder per array; ``valid``, ``split`` and ``fingerprint`` were added.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class DatasetLayout:
 
 @dataclass(frozen=True)
 class RowIndex:
-    """The small columns of all rows, known once they are cut."""
+    """The small columns of all rows, whose names and types the module says."""
 
     start: np.ndarray
     case: np.ndarray
@@ -84,7 +84,7 @@ class RowIndex:
 
 @dataclass(frozen=True)
 class RegionSpec:
-    """One held-out region to be: ``window`` in voxels of the case, values of type ``dtype``."""
+    """A held-out region to be written: ``window`` in voxels of the case, values of type ``dtype``."""
 
     name: str
     window: Box
@@ -125,10 +125,13 @@ def create(path: Path, layout: DatasetLayout, regions: list[RegionSpec]) -> None
     _array(group, "image", (n, *image), "float32", (1, *image), axes=["patch", *axes, "channel"])
     _array(group, "label", (n, *patch), labels, (1, *patch), fill, ["patch", *axes])
     _array(group, "start", (n, layout.spatial), "int64", axes=["patch", "axis"])
-    _array(group, "case", (n,), "int32", axes=["patch"])
-    _array(group, "split", (n,), "uint8", fill=UNUSED, axes=["patch"])
     _array(group, "histogram", (n, classes), "int64", axes=["patch", "class"])
-    _array(group, "valid", (n,), "float32", axes=["patch"])
+    for name, dtype, unset in (
+        ("case", "int32", 0),
+        ("split", "uint8", UNUSED),
+        ("valid", "float32", 0),
+    ):
+        _array(group, name, (n,), dtype, fill=unset, axes=["patch"])
     held = group.create_group("held")
     for region in regions:
         attributes = {"start": list(region.window.start), **region.facts}
@@ -162,15 +165,15 @@ def _array(
 
 
 def finish(path: Path, index: RowIndex, attributes: dict[str, Any]) -> None:
-    """The columns of all rows at once, and what the dataset says of itself (plain JSON)."""
+    """Write the columns of all rows, and the dataset's attributes (plain JSON)."""
     group = zarr.open_group(path, mode="r+")
-    for name in ("start", "case", "split", "histogram", "valid"):
-        group[name][:] = getattr(index, name)
+    for name, column in vars(index).items():
+        group[name][:] = column
     group.attrs.update(attributes)
 
 
 def adopt_finished(path: Path, fingerprint: str, recipe: str) -> bool:
-    """Whether a finished dataset of this fingerprint stands there; it gets this recipe, whose other
+    """Whether ``path`` is a finished dataset of this fingerprint; it gets this recipe, whose other
     parts (fit, loss, ...) may have changed since."""
     if not (path / "zarr.json").is_file():
         return False
@@ -189,12 +192,12 @@ def counted(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 class Writer:
-    """Writes the rows and regions of one task; any number of them may write at once, and one task
+    """Writes the rows and regions of one task. Any number of writers may write at once, and one task
     twice. ``flush`` brings all that was written to the disk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._folder = self._identity()
+        self._inode = path.stat().st_ino
         self._group = zarr.open_group(path, mode="r+", use_consolidated=False)
         self._image, self._label = self._group["image"], self._group["label"]
         self._written: set[Path] = set()
@@ -204,11 +207,11 @@ class Writer:
             self._require_same()
             self._image[row] = image
             self._label[row] = label
-        self._note("image", (row, *(0,) * (self._image.ndim - 1)))
-        self._note("label", (row, *(0,) * (self._label.ndim - 1)))
+        for name, array in (("image", self._image), ("label", self._label)):
+            self._note(name, (row, *(0,) * (array.ndim - 1)))
 
     def piece(self, region: RegionSpec, box: Box, pixels: Pixels, labels: np.ndarray) -> None:
-        """One chunk of a region, in the file's own values."""
+        """One chunk of a region, in the source's own values."""
         name, where = f"held/{region.name}", box.slices(region.window.start)
         with translate_os_errors(self.path):
             self._require_same()
@@ -236,10 +239,7 @@ class Writer:
     def _note(self, array: str, place: Shape) -> None:
         self._written.add(self.path / array / ".".join(("c", *map(str, place))))
 
-    def _identity(self) -> int | None:
-        return self.path.stat().st_ino if self.path.exists() else None
-
     def _require_same(self) -> None:
-        """A worker that outlived its run must not write where another dataset stands by now."""
-        if self._folder is None or self._identity() != self._folder:
+        """A worker that outlived its run must not write into the dataset of another run."""
+        if not self.path.exists() or self.path.stat().st_ino != self._inode:
             raise StoreError(f"{self.path} was replaced while it was being written: run again")

@@ -1,13 +1,12 @@
-"""One pass over a case before anything is cut: are its labels what the recipe says, what do its
-pixels amount to, and which bytes were these?"""
+"""One pass over a case before anything is cut: the label values are checked, the voxels of each class
+and the pixels' mean and standard deviation counted, and the digests of the files taken."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,13 @@ import numpy as np
 
 from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError, ReadError
-from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.normalise import Moments, Normaliser, Pixels
+from seg_batch.core.files import sha256
+from seg_batch.core.geometry import Box
+from seg_batch.core.normalise import Moments, Pixels
+from seg_batch.datasets.label_classes import ignored
+from seg_batch.datasets.layout import Case
 from seg_batch.datasets.pairs import Pair, open_pair
-from seg_batch.datasets.work_folder import SURVEY, note
+from seg_batch.datasets.work_folder import SURVEY, DatasetJob
 from seg_batch.io.sources.iterate import piece_boxes
 from seg_batch.io.sources.views.open_view import View
 
@@ -26,85 +28,64 @@ _MOST_VALUES = 65536  # more distinct values than this are no labels of any kind
 _INSTANCES = 3  # so many times more distinct values than classes look like numbered objects
 
 
-@dataclass(frozen=True)
-class SurveyJob:
-    """What all surveys share; ``work`` is the work folder, ``digest`` that of its plan."""
-
-    work: str
-    digest: str
-    recipe: Recipe
-    align: str | None
-
-
-@dataclass(frozen=True)
-class SurveyItem:
-    """One case: ``held`` boxes (none if it is held out whole, as ``whole`` says), and the gap."""
-
-    name: str
-    pair: Pair
-    extent: Shape
-    held: tuple[Box, ...]
-    whole: bool
-    gap: Shape
-
-
-def survey_case(job: SurveyJob, item: SurveyItem) -> dict[str, Any]:
+def survey_case(job: DatasetJob, case: Case) -> dict[str, Any]:
     """The task. InputError for labels that are no class, or for none at all; returns plain JSON:
 
     ``training``: voxels per class index that training may see; ``moments`` or ``normaliser`` and
     ``training_normaliser``; ``scale`` and ``offset`` of the image; ``sha256`` of its files.
     """
-    with readable(item.pair):
-        found = _looked_at(job, item)
-    note(Path(job.work), job.digest, SURVEY, item.name, found)
-    return found
+    recipe = job.recipe
+    with (
+        readable(case.pair),
+        open_pair(case.pair, recipe.card.orientation, job.align) as (image, label),
+    ):
+        corner = image.read(Box.whole((1,) * len(case.extent)))
+        survey = {
+            "training": _class_voxels(label, case, recipe),
+            **_statistics(image, case, recipe),
+            "scale": corner.scale,
+            "offset": corner.offset,
+            "sha256": _digests(case.pair),
+        }
+    job.work.note(SURVEY, case.name, survey)
+    return survey
 
 
 @contextmanager
 def readable(pair: Pair) -> Iterator[None]:
-    """What can't be read is bad input, and the case is named: nothing is cut around a hole."""
+    """Turn a ReadError into an InputError that names the case: nothing is cut around a hole."""
     try:
         yield
     except ReadError as error:
         raise InputError(f"case {pair.case}: {error.message}, or take the case out") from error
 
 
-def _looked_at(job: SurveyJob, item: SurveyItem) -> dict[str, Any]:
-    with open_pair(item.pair, job.recipe.card.orientation, job.align) as (image, label):
-        return {
-            "training": _class_voxels(label, item, job.recipe),
-            **_statistics(image, item, job.recipe),
-            **_scaling(image),
-            "sha256": _digests(item.pair),
-        }
-
-
-def _class_voxels(label: View, item: SurveyItem, recipe: Recipe) -> list[int]:
-    """Voxels per class outside what is held out and its gap; the label's values are checked."""
+def _class_voxels(label: View, case: Case, recipe: Recipe) -> list[int]:
+    """Voxels per class outside the held-out boxes and their gap; the label's values are checked."""
     ids = np.array([c.id for c in recipe.card.classes])
-    values, seen = Counter[float](), Counter[float]()
-    hidden = [box.grown(item.gap) for box in item.held]
+    values, training = Counter[float](), Counter[float]()
+    hidden = [box.grown(case.gap) for _, box in case.held]
     for box in piece_boxes(label.info):
         piece = label.read(box)
-        kept = ~ignored(piece, recipe)
+        kept = ~ignored(piece, recipe.cut.ignore)
         physical = piece.physical(np.float64)[..., 0]
         _count(values, physical[kept])
-        if not item.whole:
-            _count(seen, physical[kept & ~_mask(box, hidden)] if hidden else physical[kept])
+        if not case.whole:
+            _count(training, physical[kept & ~_mask(box, hidden)] if hidden else physical[kept])
         if len(values) > _MOST_VALUES:
             break
     _require_classes(label.info.path, values, ids)
-    return [seen[float(k)] for k in ids]
+    return [training[float(k)] for k in ids]
 
 
 def _count(counter: Counter[float], values: np.ndarray) -> None:
-    if values.dtype in (np.uint8, np.uint16):
+    if values.dtype in (np.uint8, np.uint16):  # a histogram is faster than sorting
         counts = np.bincount(values)
-        found = np.flatnonzero(counts)
-        counter.update(dict(zip(found.tolist(), counts[found].tolist(), strict=True)))
-        return
-    found, counts = np.unique(values, return_counts=True)
-    counter.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+        distinct = np.flatnonzero(counts)
+        counts = counts[distinct]
+    else:
+        distinct, counts = np.unique(values, return_counts=True)
+    counter.update(dict(zip(distinct.tolist(), counts.tolist(), strict=True)))
 
 
 def _mask(box: Box, hidden: list[Box]) -> np.ndarray:
@@ -146,14 +127,8 @@ def _looks_like_instances(values: Counter[float], classes: int) -> bool:
     return whole and len(values) > _INSTANCES * classes and len(values) >= 0.9 * (high - low + 1)
 
 
-def ignored(labels: Pixels, recipe: Recipe) -> np.ndarray:
-    """Where a label says nothing: nodata, or a value that the recipe lists."""
-    skipped = np.isin(labels.physical(np.float64)[..., 0], recipe.cut.ignore)
-    return skipped if labels.valid is None else skipped | ~labels.valid[..., 0]
-
-
-def _statistics(image: View, item: SurveyItem, recipe: Recipe) -> dict[str, Any]:
-    """Law 6, and no held-out voxel: what training patches are normalised by never looks there.
+def _statistics(image: View, case: Case, recipe: Recipe) -> dict[str, Any]:
+    """The numbers that training patches are normalised by see no held-out voxel (law 6).
 
     With statistics per image, held-out boxes are scored as ``predict`` will see them: by the numbers
     of the whole image.
@@ -162,49 +137,30 @@ def _statistics(image: View, item: SurveyItem, recipe: Recipe) -> dict[str, Any]
     if recipe.card.normalisation == "identity":
         return {}
     if recipe.card.normalisation == "card":
-        seen = iter(()) if item.whole else _unheld(image, item.held)
-        return {"moments": _plain(Moments.of(seen, channels))}
+        moments = Moments.of(iter(()) if case.whole else _without_held(image, case), channels)
+        numbers = (moments.count, moments.mean, moments.squares)
+        return {"moments": [array.tolist() for array in numbers]}
     whole = asdict(image.statistics())
-    if not item.held or item.whole:
+    if not case.held or case.whole:
         return {"normaliser": whole, "training_normaliser": whole}
-    numbers = Moments.of(_unheld(image, item.held), channels).normaliser()
-    return {"normaliser": whole, "training_normaliser": asdict(numbers)}
+    training = Moments.of(_without_held(image, case), channels).normaliser()
+    return {"normaliser": whole, "training_normaliser": asdict(training)}
 
 
-def _plain(moments: Moments) -> list[list[float]]:
-    return [moments.count.tolist(), moments.mean.tolist(), moments.squares.tolist()]
-
-
-def merged_normaliser(found: list[list[list[float]]], channels: int) -> Normaliser:
-    """The numbers of all images together, from the moments of each, in order."""
-    total = Moments.of((), channels)
-    for numbers in found:
-        total.merge(Moments(*map(np.array, numbers)))
-    return total.normaliser()
-
-
-def _unheld(image: View, held: tuple[Box, ...]) -> Iterator[Pixels]:
+def _without_held(image: View, case: Case) -> Iterator[Pixels]:
     """An image in pieces of bounded size, its held-out voxels invalid."""
+    held = [box for _, box in case.held]
     for box in piece_boxes(image.info):
         pixels = image.read(box)
-        hidden = _mask(box, list(held))[..., None]
-        valid = ~hidden if pixels.valid is None else pixels.valid & ~hidden
+        valid = ~_mask(box, held)[..., None]
+        valid = valid if pixels.valid is None else pixels.valid & valid
         valid = np.broadcast_to(valid, pixels.values.shape)
         yield Pixels(pixels.values, valid, pixels.scale, pixels.offset)
 
 
-def _scaling(image: View) -> dict[str, Any]:
-    one = image.read(Box.whole((1,) * len(image.info.extent)))
-    return {"scale": one.scale, "offset": one.offset}
-
-
 def _digests(pair: Pair) -> dict[str, str]:
-    """sha256 of each file, whole, by what it is (image 1, ..., label): image and label often share a
-    name. A Zarr folder is known by its identity alone."""
-    found = {}
-    named = {f"image {k}": path for k, path in enumerate(pair.images, 1)} | {"label": pair.label}
-    for name, path in named.items():
-        if Path(path).is_file():
-            with Path(path).open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    """sha256 of each file, whole, by its role (image 1, ..., label), since image and label often
+    share a name. A Zarr folder has none: its identity is in the dataset."""
+    files = {f"image {k}": Path(path) for k, path in enumerate(pair.images, 1)}
+    files["label"] = Path(pair.label)
+    return {name: sha256(path) for name, path in files.items() if path.is_file()}

@@ -2,25 +2,26 @@
 
 ::
 
-    <output>.work/plan.json      what is being made: its fingerprint
-    <output>.work/survey/*.json  what one pass over a case found
+    <output>.work/plan.json      the fingerprint of the dataset
+    <output>.work/survey/*.json  the survey of each case
     <output>.work/done/*.json    one receipt per finished task, written after its chunks
     <output>.work/dataset        the dataset to be, moved to <output> at the end
     <output>.work/staged         uncompressed copies that tasks share
 
-It survives any kill: the same command goes on with what has no receipt. Another plan is refused.
+The same command resumes a killed run with what has no receipt. Another plan is refused.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import OutputError, StoreError
 from seg_batch.core.files import (
     flush,
@@ -35,7 +36,7 @@ from seg_batch.datasets.store import FORMAT
 from seg_batch.io.sinks.publish import flush_all, require_writable
 from seg_batch.io.sinks.work_store import fingerprint_digest
 
-SURVEY, DONE, STAGED = "survey", "done", "staged"  # folders in it
+SURVEY, DONE, STAGED, _DATASET = "survey", "done", "staged", "dataset"  # folders in it
 _PLAN = "plan.json"
 _LAID_OUT = "laid-out"
 _PUBLISHED = "published"
@@ -47,8 +48,8 @@ def work_folder(output: Path) -> Path:
 
 
 def require_replaceable_dataset(output: Path, overwrite: bool) -> None:
-    """OutputError when ``output`` exists, unless it is a patch dataset and may be overwritten, or it
-    was just moved there by a run that was killed before it had tidied up."""
+    """OutputError when ``output`` exists, unless it is a patch dataset and may be overwritten, or was
+    moved there by a run that was killed before it removed its work folder."""
     if not output.exists() or _was_published(output):
         return
     if not (overwrite and _is_dataset(output)):
@@ -57,50 +58,50 @@ def require_replaceable_dataset(output: Path, overwrite: bool) -> None:
 
 
 def _is_dataset(path: Path) -> bool:
-    """Any version of one; an image in Zarr is somebody's only copy."""
-    try:
-        attributes = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-        return bool(attributes["format"] == FORMAT)
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
+    """Of any version. An image in Zarr is none: it may be the only copy."""
+    metadata = read_json(path / "zarr.json")
+    attributes = metadata.get("attributes") if isinstance(metadata, dict) else None
+    return isinstance(attributes, dict) and attributes.get("format") == FORMAT
 
 
 def _was_published(output: Path) -> bool:
     work = work_folder(output)
-    return (work / DONE / f"{_PUBLISHED}.json").exists() and not (work / "dataset").exists()
+    return (work / DONE / f"{_PUBLISHED}.json").exists() and not (work / _DATASET).exists()
 
 
 class PatchWork:
-    """An open work folder, held by this process."""
+    """A work folder that the coordinator holds open; tasks get a copy."""
 
     def __init__(self, output: Path, digest: str) -> None:
         self.output, self.path, self.digest = output, work_folder(output), digest
-        self.dataset, self.staged = self.path / "dataset", self.path / STAGED
+        self.dataset = self.path / _DATASET
 
     def receipts(self, kind: str) -> dict[str, Any]:
         """The readable receipts of this plan in ``survey`` or ``done``, by name."""
-        found = {}
+        receipts = {}
         for path in (self.path / kind).glob("*.json"):
             receipt = read_json(path)
             if isinstance(receipt, dict) and receipt.get("digest") == self.digest:
-                found[path.stem] = receipt["found"]
-        return found
+                receipts[path.stem] = receipt["found"]
+        return receipts
 
-    def note(self, kind: str, name: str, found: Any) -> None:
-        note(self.path, self.digest, kind, name, found)
+    def note(self, kind: str, name: str, result: Any) -> None:
+        """Write a receipt, flushed; what the task wrote must have been flushed before."""
+        with translate_os_errors(self.path):
+            write_json(self.path / kind / f"{name}.json", {"digest": self.digest, "found": result})
 
     @property
     def laid_out(self) -> bool:
         return _LAID_OUT in self.receipts(DONE)
 
     def forget(self) -> None:
-        """No task counts as done: the arrays that they wrote are gone, whoever was killed when."""
+        """Remove all receipts of tasks: the arrays are about to be created anew."""
         with translate_os_errors(self.path):
             for receipt in (self.path / DONE).iterdir():
                 receipt.unlink(missing_ok=True)
 
     def lay_out(self) -> None:
-        """Say that the dataset's arrays are there, whole, and flushed."""
+        """Flush the dataset's empty arrays, then write the receipt that says so."""
         flush_all(self.dataset)
         self.note(DONE, _LAID_OUT, {})
 
@@ -109,7 +110,7 @@ class PatchWork:
         return _was_published(self.output) and _PUBLISHED in self.receipts(DONE)
 
     def publish(self) -> None:
-        """Move the finished dataset into place; what stood there steps aside first."""
+        """Move the finished dataset into place; an earlier one is moved into the work folder first."""
         with translate_os_errors(self.output):
             flush_all(self.dataset)
             self.note(DONE, _PUBLISHED, {})
@@ -120,21 +121,28 @@ class PatchWork:
             flush(self.output.parent)
 
     def remove(self) -> None:
-        """Everything but what was published; an earlier result goes back where it was."""
+        """Remove the folder. Receipts and the plan go last, since a kill may come in between: the next
+        run then removes the rest."""
+        self.clear(lambda entry: entry.name == DONE)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def clear(self, order: Callable[[Path], bool]) -> None:
+        """Remove all but the plan, in this order; move an earlier dataset back that is not replaced."""
         earlier = self.path / _EARLIER
         if earlier.exists() and not self.output.exists():
             os.replace(earlier, self.output)
-        # What says that all is done, and whose this is, goes last: a kill may come here too.
-        for entry in sorted(self.path.iterdir(), key=lambda e: e.name in (DONE, _PLAN)):
+        for entry in sorted(self.path.iterdir(), key=order):
             if entry.name != _PLAN:
                 remove(entry)
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
-def note(work: Path, digest: str, kind: str, name: str, found: Any) -> None:
-    """Write a receipt, flushed; what it speaks of must have been flushed before."""
-    with translate_os_errors(work):
-        write_json(work / kind / f"{name}.json", {"digest": digest, "found": found})
+@dataclass(frozen=True)
+class DatasetJob:
+    """What all tasks share. ``align``: how labels on another grid are brought to their image's."""
+
+    work: PatchWork
+    recipe: Recipe
+    align: str | None
 
 
 @contextmanager
@@ -169,25 +177,16 @@ def _adopt(work: PatchWork, fingerprint: dict[str, Any], overwrite: bool) -> Non
     if before is not None and before.get("digest") != work.digest:
         if not overwrite:
             raise StoreError(_another_plan(work.path, before.get("fingerprint", {}), fingerprint))
-        for entry in _old(work):
-            remove(entry)
+        # Receipts go first, since a kill may come in between: arrays without them are written anew.
+        work.clear(lambda entry: entry.name != DONE)
         before = None
     if before is None:
         with translate_os_errors(plan):
             write_json(plan, {"digest": work.digest, "fingerprint": fingerprint})
 
 
-def _old(work: PatchWork) -> list[Path]:
-    earlier = work.path / _EARLIER
-    if earlier.exists() and not work.output.exists():
-        os.replace(earlier, work.output)
-    # What says that something is done goes first: a kill may come here too.
-    entries = sorted(work.path.iterdir(), key=lambda entry: entry.name != DONE)
-    return [entry for entry in entries if entry.name != _PLAN]
-
-
 def _another_plan(path: Path, before: dict[str, Any], after: dict[str, Any]) -> str:
-    """What differs, by the names of parts and cases: their contents fill a page."""
+    """What differs, by the names of parts and cases: their contents would fill a page."""
     names = [k for k in sorted({*before, *after} - {"cases"}) if before.get(k) != after.get(k)]
     old, new = before.get("cases", {}), after.get("cases", {})
     names += [f"case {k}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]

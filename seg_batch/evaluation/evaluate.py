@@ -1,15 +1,17 @@
-"""The verb ``evaluate``: predictions against truth, or a bundle on what was held out.
+"""The command ``evaluate``: predictions against truth, or a bundle on held-out data.
 
-Cases are scored one after the other and block by block; of each remain its counts and, for some,
-its pictures. The result is one JSON-ready dict, and a folder with a page that shows it.
+Cases are scored one after the other and block by block; only the counts of each are kept and, for
+some, its pictures. The result is one JSON-ready dict, and a folder with a page that shows it.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,15 @@ from seg_batch.evaluation.file_pairs import classes_in_files, open_labelled_case
 from seg_batch.evaluation.held_out_cases import EvalSet, collect
 from seg_batch.evaluation.matching import Matches, match
 from seg_batch.evaluation.predict_region import BlockStats
-from seg_batch.evaluation.result import EvaluationRun, write, written
-from seg_batch.evaluation.score import RegionScorer, watched
-from seg_batch.evaluation.score_case import LabelledCase, count
-from seg_batch.evaluation.thresholds import Requirement
+from seg_batch.evaluation.result import EvaluationRun, open_output, write_result
+from seg_batch.evaluation.score import RegionScorer
+from seg_batch.evaluation.score_case import LabelledCase, count_case
 from seg_batch.inference import bundles
 from seg_batch.inference.request import OneModel, engine_of, named_model, tta_warnings
 from seg_batch.inference.worker import load
 
 PICTURES = 20
+_MODEL_OPTIONS = ("overlap", "taper", "engine", "precision", "tta")  # that the result lists
 
 
 def evaluate_files(
@@ -56,24 +58,33 @@ def evaluate_files(
     written. Returns what evaluation.json holds. InputError for files that can't be compared,
     naming what differs; OutputError for a folder in the way.
     """
-    asked = thresholds.parse(list(requirements))
-    _require_measured(asked, ("ece", "seam_jump"))
-    found = match(predictions, truth, images)
+    checks = thresholds.parse(list(requirements))
+    for check in checks:
+        if check.name in ("ece", "seam_jump"):
+            raise InputError(
+                f"--require {check.text}: {check.name} needs the model's probabilities, and "
+                "label files have none: use --model"
+            )
+    matches = match(predictions, truth, images)
     callback = callback or Callback()
-    with written(output, overwrite) as folder:
+    with open_output(output, overwrite) as folder:
         callback.on(events.Stage("reading the classes"))
-        for pair in found.cases:
+        for pair in matches.cases:
             require_one_grid(pair)
-        table = of_text(classes) if classes else classes_in_files(found.cases, tuple(ignore))
-        run = EvaluationRun(table, asked, pictures, callback)
-        callback.on(events.StepsPlanned(len(found.cases)))
-        for pair in found.cases:
+        table = of_text(classes) if classes else classes_in_files(matches.cases, tuple(ignore))
+        run = EvaluationRun(table, checks, pictures, callback)
+        callback.on(events.StepsPlanned(len(matches.cases)))
+        for pair in matches.cases:
             callback.on(events.Stage(pair.case))
-            with closing(open_labelled_case(pair, table, tuple(ignore))) as opened:
-                _add_pair(run, opened)
+            with open_labelled_case(pair, table, tuple(ignore)) as case:
+                _add_case(run, case)
         result = run.result("predictions", seams=_seams_of(run), calibration=None)
-        result |= {"warnings": _unmatched(found) + run.warnings, "unmatched": _names(found)}
-        write(folder, result, run)
+        result["warnings"] = _unmatched(matches) + run.warnings
+        result["unmatched"] = {
+            "predictions": [str(path) for path in matches.only_predictions],
+            "truth": [str(path) for path in matches.only_truth],
+        }
+        write_result(folder, result, run)
     return result
 
 
@@ -93,34 +104,34 @@ def evaluate_bundle(
     """Score a bundle on one ``split`` of a patch dataset or a manifest, stitched as predict does.
 
     ``model``: a bundle's name or path, a card with any callable, or a list of such, as for
-    ``predict``. ``options``: overlap, taper, precision, tta and batch, as for predict. Else as ``evaluate_files``;
-    also counts calibration (``calibration.error``: ECE) and seams. BundleError for a bundle that is
-    damaged.
+    ``predict``. ``options``: overlap, taper, precision, tta and batch, as for ``predict``. Other
+    arguments as for ``evaluate_files``. Also counts calibration (``calibration.error``: ECE) and
+    seams. BundleError for a bundle that is damaged.
     """
-    asked = thresholds.parse(list(requirements))
+    checks = thresholds.parse(list(requirements))
     chosen = named_model(model)
     _require_same_grid(chosen.card)
     options = options or PredictOptions()
     engine = engine_of(chosen, options)
     options = replace(options, engine=engine.engine, precision=engine.precision)
-    run = EvaluationRun(of_card(chosen.card), asked, pictures, callback or Callback())
+    run = EvaluationRun(of_card(chosen.card), checks, pictures, callback or Callback())
     held_out = collect(Path(data), split, chosen.card, options, tuple(ignore))
     with ExitStack() as stack:
-        folder = stack.enter_context(written(output, overwrite))
+        folder = stack.enter_context(open_output(output, overwrite))
         work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="work-"))
         run.callback.on(events.Stage("loading the model"))
-        predictor, watch = load(chosen, options), BlockStats(len(chosen.card.classes))
-        scorer = RegionScorer(chosen.card, predictor, options, Path(work), watch)
+        predictor, stats = load(chosen, options), BlockStats()
+        scorer = RegionScorer(chosen.card, predictor, options, Path(work), stats)
         run.callback.on(events.StepsPlanned(len(held_out.cases)))
         for case in held_out.cases:
             run.callback.on(events.Stage(case.name))
             with held_out.open(case) as (region, spacing):
                 run.add(*scorer.score(case.name, region, spacing, case.facts, run.advance))
-        result = run.result("bundle", **watched(watch, run.classes.names))
+        result = run.result("bundle", **stats.summary(run.classes.names))
         result |= {"split": split, "data": held_out.facts, "model": _model_facts(chosen, options)}
         leaks = [line for m in chosen.all for line in _leaks(m.card, held_out)]
         result["warnings"] = tta_warnings(chosen, options.tta) + leaks + run.warnings
-        write(folder, result, run)
+        write_result(folder, result, run)
     return result
 
 
@@ -132,15 +143,13 @@ def _require_same_grid(card: ModelCard) -> None:
         )
 
 
-def _add_pair(run: EvaluationRun, case: LabelledCase) -> None:
-    facts = case.facts
-    if facts.get("as_written") is False:
-        run.warnings.append(
-            f"{facts['found']['path']} is not the file that the report beside it tells of"
-        )
-    if facts.get("status") == "partial":
-        run.warnings.append(f"{facts['found']['path']} is marked as partial: it has holes")
-    run.add(case, count(case, len(run.classes), on_block=run.advance))
+def _add_case(run: EvaluationRun, case: LabelledCase) -> None:
+    path = case.facts["found"]["path"]
+    if case.facts.get("as_written") is False:
+        run.warnings.append(f"{path} is not the file that the report beside it tells of")
+    if case.facts.get("status") == "partial":
+        run.warnings.append(f"{path} is marked as partial: it has holes")
+    run.add(case, count_case(case, len(run.classes), on_block=run.advance))
 
 
 def _model_facts(model: bundles.Model, options: PredictOptions) -> dict[str, Any]:
@@ -152,11 +161,7 @@ def _model_facts(model: bundles.Model, options: PredictOptions) -> dict[str, Any
         "weights_sha256": card.weights_sha256,
         "licence": card.licence,
         "training_data": card.training_data,
-        "overlap": options.overlap,
-        "taper": options.taper,
-        "engine": options.engine,
-        "precision": options.precision,
-        "tta": options.tta,
+        **{name: getattr(options, name) for name in _MODEL_OPTIONS},
     }
 
 
@@ -169,36 +174,20 @@ def _leaks(card: ModelCard, held_out: EvalSet) -> list[str]:
     return [f"{card.name} was trained on {len(seen)} of these cases ({some}): scores flatter it"]
 
 
-def _require_measured(asked: Iterable[Requirement], names: tuple[str, ...]) -> None:
-    for one in asked:
-        if one.name in names:
-            raise InputError(
-                f"--require {one.text}: {one.name} needs the model's probabilities, and label files "
-                "have none: use --model"
-            )
-
-
 def _seams_of(run: EvaluationRun) -> dict[str, Any] | None:
-    """Of labels only, where segbatch predicted them and so their tiles are known."""
+    """Seams of labels, where segbatch predicted them and their tiles are known; no probabilities."""
     if not run.seams or len({len(s.pairs) for s in run.seams}) > 1:
         return None
-    total = run.seams[0]
-    for one in run.seams[1:]:
-        total = total + one
-    return {**total.summary(run.classes.names, len(run.seams)), "jump": None, "mean_jump": None}
+    summary = reduce(add, run.seams).summary(run.classes.names, len(run.seams))
+    return {**summary, "jump": None, "mean_jump": None}
 
 
-def _names(found: Matches) -> dict[str, list[str]]:
-    return {
-        "predictions": [str(path) for path in found.only_found],
-        "truth": [str(path) for path in found.only_truth],
-    }
-
-
-def _unmatched(found: Matches) -> list[str]:
+def _unmatched(matches: Matches) -> list[str]:
     lines = []
-    pairs = (("prediction", "truth", found.only_found), ("truth", "prediction", found.only_truth))
-    for here, there, paths in pairs:
+    for here, there, paths in (
+        ("prediction", "truth", matches.only_predictions),
+        ("truth", "prediction", matches.only_truth),
+    ):
         if paths:
             some = ", ".join(p.name for p in paths[:5]) + (", ..." if len(paths) > 5 else "")
             lines.append(

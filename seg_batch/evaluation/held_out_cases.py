@@ -1,4 +1,4 @@
-"""What a bundle is evaluated on: the held-out regions of a patch dataset, or cases of a manifest."""
+"""The cases that a bundle is evaluated on: held-out regions of a patch dataset, or pairs of files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from seg_batch.evaluation.predict_region import Region
 from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
-from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view
 from seg_batch.io.sources.views.same_grid import grid_differences
 
@@ -33,7 +32,7 @@ SPLITS = ("test", "validation", "training", "all")
 
 @dataclass(frozen=True, eq=False)
 class ViewRegion:
-    """A box of an image, read from its files. See ``postprocess_region.Seen``."""
+    """A ``SeenRegion`` read from the image's files."""
 
     box: Box
     image: View
@@ -49,7 +48,7 @@ class ViewRegion:
 
 @dataclass(frozen=True, eq=False)
 class SourceRegion(ViewRegion):
-    """A case of a manifest, or a box of it, with its label. See ``predict_region.Region``."""
+    """A ``Region`` of a pair of files: a case of a manifest, or a box of it, with its label."""
 
     case: str
     label: View
@@ -58,36 +57,33 @@ class SourceRegion(ViewRegion):
 
     def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
         labels, path = self.label.read(box), self.label.info.path
-        found, valid = self.classes.indices(labels, self.ignore, path)
-        return found, valid & self.read(box).any_valid()
+        indices, valid = self.classes.indices(labels, self.ignore, path)
+        return indices, valid & self.read(box).any_valid()
 
 
 @dataclass(frozen=True)
 class EvalCase:
-    """A region to come: of a dataset, or of a pair of files (``box`` None: the whole case)."""
+    """A region to be opened: of a dataset, or of a pair of files (``box`` None: the whole case)."""
 
     name: str
+    case: str
+    box: Box | None
     facts: dict[str, Any]
     region: HeldRegion | None = None
     pair: Pair | None = None
-    box: Box | None = None
-
-    @property
-    def case(self) -> str:
-        return self.region.case if self.region else self.pair.case if self.pair else self.name
 
     def seen_by(self, card: ModelCard) -> bool:
         """Whether the card says that its bundle was trained on the case, here or around here."""
         part = card.split.get("cases", {}).get(self.case)
         if part != "boxes":
             return part == "training"
-        box = self.region.box if self.region else self.box
+        box = self.box
         return box is None or not any(held.contains(box) for held in _held_out(card, self.case))
 
 
 @dataclass(frozen=True)
 class EvalSet:
-    """The cases of one split, opened one after the other; ``facts`` say where they are from."""
+    """The cases of one split, opened one after the other; ``facts``: their source, as JSON."""
 
     card: ModelCard
     cases: list[EvalCase]
@@ -103,9 +99,16 @@ class EvalSet:
         assert case.pair is not None
         with open_entry(case.pair, self.card) as (image, label):
             whole = whole_region(image, self.card)
-            box, numbers = case.box or whole.box, whole.normaliser
-            about = case.case, label, of_card(self.card), self.ignore
-            yield SourceRegion(box, image, numbers, *about), spacing_of(image.info)
+            region = SourceRegion(
+                box=case.box or whole.box,
+                image=image,
+                normaliser=whole.normaliser,
+                case=case.case,
+                label=label,
+                classes=of_card(self.card),
+                ignore=self.ignore,
+            )
+            yield region, spacing_of(image.info)
 
 
 def collect(
@@ -113,9 +116,8 @@ def collect(
 ) -> EvalSet:
     """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair.
 
-    InputError when there are none, or when the data does not fit the card; headers are read and
-    compared and labels looked through here, so that a case that can't be used is named before the
-    model sees any.
+    InputError when there are none, or when the data does not fit the card: headers are compared and
+    labels read here, so that a case that can't be used is named before the model is loaded.
     """
     if split not in SPLITS:
         raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
@@ -130,7 +132,7 @@ def collect(
 
 
 def spacing_of_card(card: ModelCard, rank: int) -> tuple[float, ...] | None:
-    """What the voxels of a dataset that was cut for this card measure."""
+    """Length of a voxel per axis (m, mm) of a dataset that was cut for this card."""
     if rank == 2:
         return None if card.pixel_m is None else (card.pixel_m,) * 2
     return card.spacing_mm
@@ -151,20 +153,19 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: PredictOptions
         )
     require_card(patches, card)
     parts = ["validation", "test"] if split == "all" else [split]
-    found = [region for part in parts for region in patches.held(part)]
-    if not found:
+    regions = [region for part in parts for region in patches.held(part)]
+    if not regions:
         raise InputError(f"{data} holds nothing out for {split}: cut it with a hold_out.{split}")
-    for region in found:
+    for region in regions:
         _require_reach(region, card, options, data)
-    normaliser = card.normalisation.normaliser()
-    regions = [replace(r, normaliser=normaliser) if normaliser else r for r in found]
+    if normaliser := card.normalisation.normaliser():
+        regions = [replace(region, normaliser=normaliser) for region in regions]
+    cases = [
+        EvalCase(name, region.case, region.box, {"part": region.part}, region=region)
+        for name, region in uniquely_named(regions)
+    ]
     facts = {"path": str(data), "kind": "patch dataset", "fingerprint": patches.fingerprint}
-    return EvalSet(
-        card,
-        [EvalCase(name, {"part": r.part}, region=r) for name, r in uniquely_named(regions)],
-        (),
-        facts,
-    )
+    return EvalSet(card, cases, (), facts)
 
 
 def require_card(patches: PatchSet, card: ModelCard) -> None:
@@ -175,14 +176,11 @@ def require_card(patches: PatchSet, card: ModelCard) -> None:
         "channels": (draft.channels, card.channels),
         "classes": ([c.id for c in draft.classes], [c.id for c in card.classes]),
         "orientation": (draft.orientation, card.orientation),
-        "normalisation": (
-            draft.normalisation == "source",
-            card.normalisation.kind == "source",
-        ),
+        "normalisation": (draft.normalisation == "source", card.normalisation.kind == "source"),
     }
-    for name, (cut, asked) in pairs.items():
-        if cut != asked:
-            what = f" ({cut} against {asked})" if name != "normalisation" else ""
+    for name, (cut, wanted) in pairs.items():
+        if cut != wanted:
+            what = f" ({cut} against {wanted})" if name != "normalisation" else ""
             raise InputError(
                 f"{patches.path} was cut for a model with other {name}{what} than {card.name}: "
                 "evaluate it on its own dataset, or on a manifest"
@@ -192,7 +190,7 @@ def require_card(patches: PatchSet, card: ModelCard) -> None:
 def _require_reach(
     region: HeldRegion, card: ModelCard, options: PredictOptions, data: Path
 ) -> None:
-    """A dataset keeps a patch around each region; another model may look further."""
+    """InputError where the model needs more than the patch that a dataset keeps around a region."""
     grid, _ = make_grid(region.extent, card, options)
     if not region.window.contains(grid.window(region.box)):
         raise InputError(
@@ -202,15 +200,15 @@ def _require_reach(
 
 
 def _of_pairs(data: Path, split: str, card: ModelCard, ignore: tuple[float, ...]) -> EvalSet:
-    found = find_pairs([str(data)])
-    chosen = [(pair, box) for pair in found.pairs for box in _asked(pair, split, card)]
+    pairs = find_pairs([str(data)])
+    chosen = [(pair, box) for pair in pairs.pairs for box in _boxes_of(pair, split, card)]
     if not chosen:
-        have = ", ".join(sorted({pair.split or "none" for pair in found.pairs}))
+        have = ", ".join(sorted({pair.split or "none" for pair in pairs.pairs}))
         raise InputError(
             f"{data} has no case with the split {split} (it has: {have}), and the card of "
             f"{card.name} holds none of them out for it: use --split all, or name splits"
         )
-    for where, manifest in found.manifests.items():
+    for where, manifest in pairs.manifests.items():
         if manifest.classes and [c.id for c in manifest.classes] != [c.id for c in card.classes]:
             raise InputError(f"{where} has other classes than {card.name}: evaluate its own bundle")
         ignore = (*ignore, *manifest.ignore)
@@ -218,16 +216,18 @@ def _of_pairs(data: Path, split: str, card: ModelCard, ignore: tuple[float, ...]
         _require_usable(pair, box, card, ignore)
     facts = {"path": str(data), "kind": "pairs", **(file_facts(data) if data.is_file() else {})}
     count = Counter(pair.case for pair, _ in chosen)
-    eval_cases = [
-        EvalCase(p.case if count[p.case] == 1 else f"{p.case} [{box}]", _facts(p), pair=p, box=box)
+    cases = [
+        EvalCase(
+            p.case if count[p.case] == 1 else f"{p.case} [{box}]", p.case, box, _facts(p), pair=p
+        )
         for p, box in chosen
     ]
-    return EvalSet(card, eval_cases, ignore, facts)
+    return EvalSet(card, cases, ignore, facts)
 
 
-def _asked(pair: Pair, split: str, card: ModelCard) -> list[Box | None]:
-    """What of a case belongs to ``split``: all of it (None), or boxes. A manifest without a split
-    for it leaves that to what the card says was held out when the bundle was trained."""
+def _boxes_of(pair: Pair, split: str, card: ModelCard) -> list[Box | None]:
+    """What of a case belongs to ``split``: all of it (None), or boxes. Where the manifest names no
+    split for it, it is what the card says was held out when the bundle was trained."""
     if split == "all" or pair.split == split:
         return [None]
     if pair.split is not None:
@@ -272,20 +272,18 @@ def _facts(pair: Pair) -> dict[str, Any]:
 def open_entry(pair: Pair, card: ModelCard) -> Iterator[tuple[View, View]]:
     """Image and label in the card's orientation, checked against it and each other."""
     with open_view(ImageSpec(pair.images), card) as image:
-        bundles.require_fit(bundles.Model(card), image.file.info)
+        a = image.file.info
+        bundles.require_fit(bundles.Model(card), a)
         with open_view(pair.label, card) as label:
-            _require_label_of(label.file.info, image.file.info)
+            b = label.file.info
+            if len(b.channels) != 1:
+                raise InputError(f"{b.path} has {len(b.channels)} channels, a label image has one")
+            if differs := grid_differences(a, b):
+                raise InputError(
+                    f"{b.path} is not on the grid of {a.path} ({'; '.join(differs)}), so "
+                    "voxels would be compared with others: resample the label first"
+                )
             yield image, label
-
-
-def _require_label_of(label: SourceInfo, image: SourceInfo) -> None:
-    if len(label.channels) != 1:
-        raise InputError(f"{label.path} has {len(label.channels)} channels, a label image has one")
-    if differs := grid_differences(image, label):
-        raise InputError(
-            f"{label.path} is not on the grid of {image.path} ({'; '.join(differs)}), so "
-            "voxels would be compared with others: resample the label first"
-        )
 
 
 def whole_region(image: View, card: ModelCard) -> ViewRegion:

@@ -1,4 +1,4 @@
-"""The page that shows an evaluation: one file, nothing fetched, light and dark, for print too."""
+"""The HTML page of an evaluation: one file that loads nothing else, light and dark, printable."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 from seg_batch.core.units import share, with_spaces
+from seg_batch.evaluation.metrics.summary import DISTANCES
 from seg_batch.evaluation.overlays import OverlayView, legend
 from seg_batch.io.html import environment
 
@@ -28,56 +29,13 @@ BORDERS = (
     ("size_error", "Size error", 2),
     ("size_error_absolute", "Size error, absolute", 2),
 )
-DISTANCES = ("hausdorff", "hausdorff95", "surface_distance")
-
-DEFINITIONS = (
-    ("Dice", "Twice the overlap over the sum of both: 2 |T ∩ P| / (|T| + |P|). 1 is perfect."),
-    ("IoU", "Overlap over union: |T ∩ P| / |T ∪ P|. Never above Dice, and in the same order."),
-    ("Sensitivity", "Which share of the true voxels was found (recall)."),
-    ("Precision", "Which share of what was found is true."),
-    ("Specificity", "Which share of the voxels of other classes was left to them."),
-    ("Accuracy", "Which share of all scored voxels got its class."),
-    (
-        "Hausdorff",
-        "The longest way from a surface voxel of one to the nearest surface voxel of the other. "
-        "95 %: the distance that 95 % of them keep, the larger of both directions. A surface voxel "
-        "has a face neighbour outside its class; what lies outside the scored region is outside.",
-    ),
-    ("Surface distance", "The mean way from the surface of one to the other, over both surfaces."),
-    (
-        "Boundary IoU",
-        "IoU of the bands along the inner side of both borders (Cheng et al. 2021): strict where "
-        "the inside of large objects makes other scores kind.",
-    ),
-    ("Size error", "Predicted less true size; positive where too much was found."),
-    (
-        "Undefined",
-        "A class that neither truth nor prediction has scores nothing (–) and no mean counts it. A "
-        "class that only one of them has scores Dice 0; its distances would be infinite and are "
-        "left out of the means.",
-    ),
-    (
-        "Means and intervals",
-        "Scores of a class are means over cases. The interval would hold 95 % of such means if "
-        "cases like these were drawn again (bootstrap). With one case, blocks of it are drawn, "
-        "which tells nothing about other cases. Means over classes leave out the background, if any.",
-    ),
-    (
-        "Calibration error (ECE)",
-        "How far the model's probabilities are from how often it is right, on average over "
-        "voxels (Guo et al. 2017). 0 is perfect; 0.1 means that it errs by ten points.",
-    ),
-    (
-        "Seam index",
-        "How much more often the label changes across the border of a tile than beside it. 1 "
-        "means that no seam can be seen.",
-    ),
-)
 
 
 def evaluation_page(result: dict[str, Any], pictures: list[tuple[str, list[OverlayView]]]) -> str:
     """The HTML of a result with the pictures of some of its cases, as text."""
-    templates = environment(number=number, interval=interval, percent=share, spaced=with_spaces)
+    templates = environment(
+        number=number, interval=interval, percent=share, spaced=with_spaces, png_uri=png_uri
+    )
     scores = result["scores"]
     units = dict.fromkeys(DISTANCES, scores["distance_unit"])
     units |= dict.fromkeys(("size_error", "size_error_absolute"), scores["size_unit"])
@@ -95,8 +53,6 @@ def evaluation_page(result: dict[str, Any], pictures: list[tuple[str, list[Overl
         calibration=_calibration(result["calibration"]),
         pictures=_pictures(pictures, result),
         legend=legend(pictures),
-        definitions=DEFINITIONS,
-        title=_title(result),
     )
 
 
@@ -114,10 +70,9 @@ def interval(value: dict[str, Any], digits: int = 3) -> str:
     return f"{number(value['low'], digits)} to {number(value['high'], digits)}"
 
 
-def _title(result: dict[str, Any]) -> str:
-    if result["evaluated"] == "bundle":
-        return f"{result['model']['name']} on {result['split']} data"
-    return "Predictions against truth"
+def png_uri(png: bytes) -> str:
+    """A PNG as the ``src`` of an image."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def _known(scores: dict[str, Any], key: str) -> bool:
@@ -138,22 +93,25 @@ def _cases(result: dict[str, Any], drawn: set[str]) -> list[dict[str, Any]]:
 
 def _confusion(scores: dict[str, Any]) -> list[dict[str, Any]]:
     """Per true class the share that was given each class."""
-    rows = []
-    for place, (name, counts) in enumerate(
-        zip(scores["classes"], scores["confusion"], strict=True)
-    ):
-        total = sum(counts)
-        shares = [count / total if total else 0.0 for count in counts]
-        row = {"name": name, "place": place, "counts": counts, "shares": shares}
-        rows.append({**row, "total": total})
-    return rows
+    return [
+        {
+            "name": name,
+            "place": place,
+            "counts": counts,
+            "shares": [count / max(1, sum(counts)) for count in counts],
+            "total": sum(counts),
+        }
+        for place, (name, counts) in enumerate(
+            zip(scores["classes"], scores["confusion"], strict=True)
+        )
+    ]
 
 
-def _calibration(found: dict[str, Any] | None) -> dict[str, Any] | None:
+def _calibration(calibration: dict[str, Any] | None) -> dict[str, Any] | None:
     """Bars of the plot in a square of 100 x 100, y downwards."""
-    if found is None or found["error"] is None:
+    if calibration is None or calibration["error"] is None:
         return None
-    total = sum(b["voxels"] for b in found["bins"])
+    total = sum(b["voxels"] for b in calibration["bins"])
     bars = [
         {
             **b,
@@ -163,33 +121,17 @@ def _calibration(found: dict[str, Any] | None) -> dict[str, Any] | None:
             "at": 100 * b["probability"],
             "share": b["voxels"] / total,
         }
-        for b in found["bins"]
+        for b in calibration["bins"]
         if b["voxels"]
     ]
-    return {"error": found["error"], "bars": bars}
+    return {"error": calibration["error"], "bars": bars}
 
 
 def _pictures(
     pictures: list[tuple[str, list[OverlayView]]], result: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    places = {row["case"]: (i, row) for i, row in enumerate(result["scores"]["per_case"])}
+    rows = {row["case"]: (i, row) for i, row in enumerate(result["scores"]["per_case"])}
     return [
-        {
-            "case": name,
-            "place": places[name][0],
-            "row": places[name][1],
-            "views": [
-                {
-                    "title": view.title,
-                    "aspect": round(view.aspect, 4),
-                    "shares": {k: s for k, s in view.shares.items() if s > 0},
-                    "panels": {
-                        panel: "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-                        for panel, png in view.panels.items()
-                    },
-                }
-                for view in views
-            ],
-        }
+        {"case": name, "place": rows[name][0], "row": rows[name][1], "views": views}
         for name, views in pictures
     ]

@@ -1,8 +1,8 @@
-"""Which prediction belongs to which truth, and to which image: by name."""
+"""Pairing predictions with truth, and with images, by name."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from seg_batch.core.errors import InputError
@@ -15,10 +15,10 @@ ENDING_OF_LABELS = ("_labels", "_label")
 
 @dataclass(frozen=True)
 class Match:
-    """One case: the paths of what was predicted, of what is true, and of its image if known."""
+    """One case: the paths of its prediction, of its truth, and of its image if known."""
 
     case: str
-    found: Path
+    prediction: Path
     truth: Path
     image: Path | None = None
 
@@ -28,24 +28,28 @@ class Matches:
     """The cases, sorted by name, and the files without a partner."""
 
     cases: list[Match]
-    only_found: list[Path] = field(default_factory=list)
-    only_truth: list[Path] = field(default_factory=list)
+    only_predictions: list[Path]
+    only_truth: list[Path]
 
 
-def match(found: str | Path, truth: str | Path, images: str | Path | None = None) -> Matches:
+def match(predictions: str | Path, truth: str | Path, images: str | Path | None = None) -> Matches:
     """Pair files by their stem, less ``_labels``; one file is paired with one file of any name.
 
     InputError: a path that is missing, a folder where a file is needed to fit the other, two files
     of one folder with the same stem, or nothing that matches.
     """
-    left, right = _listed(Path(found)), _listed(Path(truth))
-    if _is_file(Path(found)) and _is_file(Path(truth)):
+    left, right = _listed(Path(predictions)), _listed(Path(truth))
+    if _is_file(Path(predictions)) and _is_file(Path(truth)):
         (name,) = left
         pairs = {name: (left[name], next(iter(right.values())))}
     else:
         pairs = {name: (left[name], right[name]) for name in left if name in right}
     if not pairs:
-        raise InputError(_nothing(found, truth, left, right))
+        some = [", ".join(list(names)[:3]) for names in (left, right)]
+        raise InputError(
+            f"no file of {predictions} ({some[0]}) is called like one of {truth} ({some[1]}): name "
+            "them alike (an ending _labels does not count), or give two files"
+        )
     pictures = _pictures(images, list(pairs))
     used = {path for pair in pairs.values() for path in pair}
     return Matches(
@@ -65,7 +69,7 @@ def _pictures(images: str | Path | None, cases: list[str]) -> dict[str, Path]:
 
 
 def _is_file(path: Path) -> bool:
-    """Zarr products are folders, and one thing all the same."""
+    """A file, or a Zarr product, which is a folder."""
     return path.is_file() or names_folder(path.name.lower())
 
 
@@ -76,20 +80,17 @@ def _listed(path: Path) -> dict[str, Path]:
     if _is_file(path):
         return {stem(path): path}
     named: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
-        if not _offered(file):
-            continue
-        if stem(file) in named:
-            raise InputError(
-                f"{named[stem(file)]} and {file} are both called {stem(file)}: keep one of them"
-            )
-        named[stem(file)] = file
+    for file in filter(_is_product, sorted(path.iterdir())):
+        other = named.setdefault(stem(file), file)
+        if other != file:
+            raise InputError(f"{other} and {file} are both called {stem(file)}: keep one of them")
     if not named:
         raise InputError(f"{path} holds no raster and no volume ({', '.join(image_endings())})")
     return named
 
 
-def _offered(file: Path) -> bool:
+def _is_product(file: Path) -> bool:
+    """A raster or volume, not a work store, an unfinished file or probabilities."""
     name = file.name.lower()
     working = name.endswith((STORE, PART)) or split_output(file)[0].endswith(PROBABILITIES)
     return not name.startswith(".") and name.endswith(image_endings()) and not working
@@ -102,13 +103,3 @@ def stem(path: Path) -> str:
         if name.endswith(ending) and name != ending:
             return name[: -len(ending)]
     return name
-
-
-def _nothing(
-    found: str | Path, truth: str | Path, left: dict[str, Path], right: dict[str, Path]
-) -> str:
-    some = [", ".join(list(names)[:3]) for names in (left, right)]
-    return (
-        f"no file of {found} ({some[0]}) is called like one of {truth} ({some[1]}): name them "
-        "alike (an ending _labels does not count), or give two files"
-    )

@@ -1,7 +1,7 @@
 """Pictures of a case: image, truth, prediction, and where they differ. Bounded in size.
 
 A raster is shown whole, every n-th voxel of it; a volume by three slices through the middle of
-what is not background. Reading goes in strips, so that no scene is in memory.
+what is not background. It is read block by block, so that no whole scene is in memory.
 """
 
 from __future__ import annotations
@@ -42,8 +42,6 @@ MEANING = {
     "false": "false: a class was predicted where there is background",
     "mixed": "mixed up: another class was predicted",
 }
-STRENGTH = {"hit": 0.55}  # of a mark over the dimmed image; what is wrong has the one below
-STRONG = 0.85
 
 
 @dataclass(frozen=True)
@@ -60,16 +58,11 @@ class OverlayView:
 def draw_overlays(case: LabelledCase, classes: Classes) -> list[OverlayView]:
     """The views of a case; an image is among the panels where one is known."""
 
-    def image(part: Box) -> Pixels:
-        pixels = case.image(part)
-        assert pixels is not None, "an image that ends"
-        return pixels
-
     places = _centre(case, classes) if len(case.box.shape) == 3 else ()
     parts = planes(case.box, places)
     images: list[np.ndarray | None] = [None] * len(parts)
-    if case.image(Box.at(case.box.start, (1,) * len(case.box.shape))) is not None:
-        images = [*stretch([_sampled(image, *part) for part in parts])[0]]
+    if case.image is not None:
+        images = [*stretch([_sampled(case.image, *part) for part in parts])[0]]
     return [_view(case, classes, *part, rgb) for part, rgb in zip(parts, images, strict=True)]
 
 
@@ -79,7 +72,7 @@ def _view(
     """One picture; of a volume, the plane across ``axis``."""
     palette = {k: c.colour for k, c in enumerate(classes.table)}
     truth, valid = _labels(case.truth, axis, box)
-    predicted, has = _labels(case.found, axis, box)
+    predicted, has = _labels(case.prediction, axis, box)
     marks = _marks(truth, predicted, classes.background)
     marks[~(valid & has)] = -1
     panels = {} if image is None else {"image": image}
@@ -90,7 +83,9 @@ def _view(
     spacing = case.spacing or (1.0,) * len(box.shape)
     sides = [n * s for k, (n, s) in enumerate(zip(box.shape, spacing, strict=True)) if k != axis]
     title = "" if axis is None else f"{PLANES[axis]} slice {box.start[axis]}"
-    return OverlayView(title, pngs, sides[1] / sides[0], _shares(marks))
+    counts = np.bincount(marks[marks >= 0].ravel(), minlength=len(MARKS))
+    shares = dict(zip(MARKS, (counts / max(1, int(counts.sum()))).tolist(), strict=True))
+    return OverlayView(title, pngs, sides[1] / sides[0], shares)
 
 
 def _labels(
@@ -127,19 +122,13 @@ def _marks(truth: np.ndarray, predicted: np.ndarray, background: int | None) -> 
 
 
 def _difference(marks: np.ndarray, image: np.ndarray | None) -> np.ndarray:
-    """The marks over the image, dimmed to grey."""
+    """The marks over the image, which is dimmed to grey; errors are drawn stronger than hits."""
     grey = np.full(marks.shape, 70.0) if image is None else 30 + 0.45 * image.mean(-1)
     out = np.repeat(grey[..., None], 3, -1)
     for k, (name, colour) in enumerate(MARKS.items()):
-        where, strength = marks == k, STRENGTH.get(name, STRONG)
+        where, strength = marks == k, 0.55 if name == "hit" else 0.85
         out[where] = strength * np.array(colour) + (1 - strength) * out[where]
     return out.astype(np.uint8)
-
-
-def _shares(marks: np.ndarray) -> dict[str, float]:
-    """Each mark's share of the voxels that are marked at all."""
-    counts = np.bincount(marks[marks >= 0].ravel(), minlength=len(MARKS))
-    return dict(zip(MARKS, (counts / max(1, int(counts.sum()))).tolist(), strict=True))
 
 
 def _centre(case: LabelledCase, classes: Classes) -> tuple[int, ...]:
@@ -147,7 +136,7 @@ def _centre(case: LabelledCase, classes: Classes) -> tuple[int, ...]:
     background = -1 if classes.background is None else classes.background
 
     def foreground(part: Box) -> np.ndarray:
-        (truth, valid), (predicted, has) = case.truth(part), case.found(part)
+        (truth, valid), (predicted, has) = case.truth(part), case.prediction(part)
         return valid & (truth != background) | has & (predicted != background)
 
     return middle(foreground, case.box, (SIDE[3],) * 3)
@@ -166,8 +155,8 @@ class OverlayWriter:
         if self._limit < 1:
             return
         if len(self._kept) == self._limit:
-            middle = self._kept[self._worst - 1][0], self._kept[self._worst :]
-            if middle[1] and middle[0] <= place <= middle[1][0][0]:
+            best = self._kept[self._worst :]
+            if best and self._kept[self._worst - 1][0] <= place <= best[0][0]:
                 return
         self._kept.append((place, name, views()))
         self._kept.sort(key=lambda kept: kept[:2])
@@ -176,6 +165,7 @@ class OverlayWriter:
 
     @property
     def _worst(self) -> int:
+        """How many of the kept are the worst; the others are the best."""
         return -(-self._limit // 2)
 
     def cases(self) -> list[tuple[str, list[OverlayView]]]:

@@ -1,8 +1,8 @@
-"""The chain on a held-out region, so that a bundle is scored on what predict would write.
+"""The postprocess chain on a held-out region, so that a bundle is scored on what predict would write.
 
-A region stands alone: objects end at its border, and the random field does not look past it. That is what
-predict does where the region is a whole case; of a box within a larger one it differs near the border, and
-``largest`` is the largest within the box.
+A region is processed by itself: objects end at its border, and the random field does not read past it.
+That equals predict where the region is a whole case. Of a box within a larger case it differs near the
+border, and ``largest`` is the largest within the box.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.postprocess import AnyStep, needs_probabilities
+from seg_batch.config.postprocess import AnyStep
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Normaliser, Pixels
@@ -25,7 +25,7 @@ from seg_batch.inference.postprocess.label_context import LabelContext, require_
 
 
 class SeenRegion(Protocol):
-    """Pixels of a region: ``box`` is what counts; ``read`` reaches a patch further, within ``extent``."""
+    """A region: ``box`` is predicted; ``read`` reaches a patch further, within ``extent``."""
 
     @property
     def extent(self) -> Shape: ...
@@ -40,17 +40,17 @@ class SeenRegion(Protocol):
 
 
 @dataclass(frozen=True)
-class PostprocessedRegion:
-    """The steps, and the setting in which labels are class indices."""
+class RegionPostprocess:
+    """The chain and its context, in which labels are class indices; ``spacing`` of voxels (m, mm)."""
 
     chain: tuple[AnyStep, ...]
-    setting: LabelContext
+    context: LabelContext
     spacing: tuple[float, ...] | None
 
     @classmethod
     def of(
         cls, card: ModelCard, options: PredictOptions, spacing: tuple[float, ...] | None
-    ) -> PostprocessedRegion:
+    ) -> RegionPostprocess:
         """PlanError where the chain does not fit the model or voxels of this spacing."""
         chain = asked_chain(card, options)
         unit, each = None, 0.0
@@ -59,24 +59,22 @@ class PostprocessedRegion:
             each *= math.prod(spacing)
         ids = {c.name: k for k, c in enumerate(card.classes)}
         nodata = np.iinfo(np.min_scalar_type(len(ids) + 1)).max
-        setting = LabelContext(ids, card.background_index, int(nodata), unit, each)
-        require_chain_fits(chain, card, setting)
-        return cls(chain, setting, spacing)
-
-    @property
-    def keeps(self) -> bool:
-        return needs_probabilities(self.chain)
+        context = LabelContext(ids, card.background_index, int(nodata), unit, each)
+        require_chain_fits(chain, card, context)
+        return cls(chain, context, spacing)
 
     def apply(self, region: SeenRegion, labels: np.ndarray, kept: np.ndarray | None) -> None:
-        """Change ``labels`` of the region in place; voxels without data count for nothing and end
-        as the first class, which is nowhere scored."""
+        """Change ``labels`` of the region in place; ``kept``: probabilities ``(classes, *shape)``.
+
+        Voxels without data are nodata for all steps, then the first class; they are not scored.
+        """
         if not self.chain:
             return
         chunk = (CHUNK[labels.ndim],) * labels.ndim
         blocks = blocks_of(labels.shape, chunk)
         for block in blocks:
-            there = region.read(block.box.shift(region.box.start)).any_valid()
-            labels[block.box.slices()][~there] = self.setting.nodata
+            valid = region.read(block.box.shift(region.box.start)).any_valid()
+            labels[block.box.slices()][~valid] = self.context.nodata
 
         def image(box: Box) -> tuple[np.ndarray, np.ndarray | None]:
             pixels = region.read(box.shift(region.box.start))
@@ -85,7 +83,7 @@ class PostprocessedRegion:
         run_chain(
             self.chain,
             labels,
-            self.setting,
+            self.context,
             block=blocks.shape,
             probabilities=kept,
             image=image,
@@ -93,4 +91,4 @@ class PostprocessedRegion:
         )
         for block in blocks:
             part = labels[block.box.slices()]
-            part[part == self.setting.nodata] = 0
+            part[part == self.context.nodata] = 0

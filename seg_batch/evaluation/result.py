@@ -1,4 +1,4 @@
-"""What is collected while cases are scored, and the folder that it becomes."""
+"""The result of an evaluation while cases are scored, and the folder that it is written to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from seg_batch.core.run_files import EVALUATION, EVALUATION_PAGE
 from seg_batch.core.versions import package_version, versions
 from seg_batch.datasets.label_classes import Classes
 from seg_batch.evaluation.html_page import evaluation_page
-from seg_batch.evaluation.metrics import CaseScores, dice, mean_over_classes
+from seg_batch.evaluation.metrics.case import CaseScores
+from seg_batch.evaluation.metrics.confusion import dice, mean_over_classes
 from seg_batch.evaluation.overlays import OverlayWriter, draw_overlays
 from seg_batch.evaluation.score import score_summary
 from seg_batch.evaluation.score_case import CaseCounts, LabelledCase
@@ -28,10 +29,10 @@ from seg_batch.io.sinks.publish import writing_folder
 
 @dataclass
 class EvaluationRun:
-    """What is collected while cases are scored."""
+    """Scores, facts, seams, warnings and pictures of the cases scored so far."""
 
     classes: Classes
-    asked: list[Requirement]
+    requirements: list[Requirement]
     pictures: int
     callback: Callback
     scores: dict[str, CaseScores] = field(default_factory=dict)
@@ -42,11 +43,11 @@ class EvaluationRun:
 
     def __post_init__(self) -> None:
         self.gallery = OverlayWriter(self.pictures)
-        for one in self.asked:
-            one.require_classes(self.classes.names)
+        for requirement in self.requirements:
+            requirement.require_classes(self.classes.names)
 
     def advance(self, share: float) -> None:
-        """So much more of the case in hand is scored; the shares of a case sum to 1."""
+        """Report a further share of the current case as scored; the shares of a case sum to 1."""
         self.callback.on(events.Advanced(share))
 
     def add(self, case: LabelledCase, counted: CaseCounts) -> None:
@@ -70,7 +71,7 @@ class EvaluationRun:
         )
 
     def result(self, kind: str, **measured: Any) -> dict[str, Any]:
-        """What evaluation.json holds, but for where the cases came from."""
+        """The content of evaluation.json, except for the source of the cases and the warnings."""
         names, background = self.classes.names, self.classes.background
         result: dict[str, Any] = {
             "segbatch": package_version(),
@@ -85,16 +86,17 @@ class EvaluationRun:
             "cases": self.facts,
             "versions": versions(),
         }
-        result["requirements"] = [one.check(result) for one in self.asked]
+        result["requirements"] = [r.check(result) for r in self.requirements]
         return result
 
 
-def written(output: str | Path | None, overwrite: bool) -> AbstractContextManager[Path | None]:
+def open_output(output: str | Path | None, overwrite: bool) -> AbstractContextManager[Path | None]:
     """The folder to fill, or None where nothing is to be written."""
     return nullcontext() if output is None else writing_folder(Path(output), overwrite, EVALUATION)
 
 
-def write(folder: Path | None, result: dict[str, Any], run: EvaluationRun) -> None:
+def write_result(folder: Path | None, result: dict[str, Any], run: EvaluationRun) -> None:
+    """evaluation.json, evaluation.csv (a row per case and class), the page; nothing without a folder."""
     if folder is None:
         return
     run.callback.on(events.Stage("writing"))

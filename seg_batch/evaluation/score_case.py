@@ -1,4 +1,4 @@
-"""Counting one case block by block, whatever its labels come from."""
+"""Counting one case block by block, from label files or from a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.taper import Taper
-from seg_batch.evaluation.metrics import CaseScorer, CaseScores
+from seg_batch.evaluation.metrics.case import CaseScorer, CaseScores
 from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
 
 SIDE = {2: 1024, 3: 128}
@@ -24,27 +24,26 @@ Labels = Callable[[Box], tuple[np.ndarray, np.ndarray]]
 class LabelledCase:
     """A case with truth and prediction on one grid: ``box`` of it is scored.
 
-    ``truth(box)`` and ``found(box)``: class indices and where they count, ``box.shape`` each.
-    ``image(box)``: the pixels there, None where no image is known. ``facts``: where it is from, as
-    JSON. ``spacing``: length of a voxel per axis (mm, m), None where unknown. ``taper``: how tiles were
-    blended, if that is known. ``close``: of the files behind it.
+    ``truth(box)`` and ``prediction(box)``: class indices and where they count, ``box.shape`` each.
+    ``image(box)``: the pixels there; None where no image is known. ``facts``: its source, as JSON.
+    ``spacing``: length of a voxel per axis (mm, m), None where unknown. ``taper``: how tiles were
+    blended, if that is known.
     """
 
     name: str
     box: Box
     truth: Labels
-    found: Labels
-    image: Callable[[Box], Pixels | None]
+    prediction: Labels
+    image: Callable[[Box], Pixels] | None
     facts: Mapping[str, Any]
     spacing: tuple[float, ...] | None = None
     taper: Taper | None = None
-    close: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
 class CaseCounts:
-    """What one case gave. ``not_scored``: voxels without a true class. ``not_predicted``: voxels
-    with a true class for which the prediction says nothing; they count in no score."""
+    """The counts of one case. ``not_scored``: voxels without a true class. ``not_predicted``: voxels
+    with a true class and no prediction; they count in no score."""
 
     scores: CaseScores
     seams: SeamCounts | None
@@ -52,7 +51,7 @@ class CaseCounts:
     not_predicted: int
 
 
-def count(
+def count_case(
     case: LabelledCase,
     classes: int,
     side: Shape | None = None,
@@ -61,7 +60,7 @@ def count(
     """Score a case in blocks of ``side`` voxels; any ``side`` gives the same numbers.
 
     Memory follows the block with its halo and the length of the surfaces, not the extent.
-    ``on_block`` is told which share of the case was done.
+    ``on_block`` is called with the share of the case that a block is.
     """
     region = case.box
     scorer = CaseScorer(classes, region, case.spacing)
@@ -70,20 +69,20 @@ def count(
     for block in blocks:
         box = block.box.shift(region.start)
         window = scorer.window(box)
-        (truth, valid), (found, has) = case.truth(window), case.found(window)
-        scorer.add(box, window, truth, found, valid & has)
+        (truth, valid), (labels, predicted) = case.truth(window), case.prediction(window)
+        scorer.add(box, window, truth, labels, valid & predicted)
         inside = box.slices(window.start)
         unknown += int((~valid[inside]).sum())
-        unpredicted += int((valid & ~has)[inside].sum())
+        unpredicted += int((valid & ~predicted)[inside].sum())
         if taper is not None:
-            one = _seams(taper, classes, box, window, found, has)
-            seams = one if seams is None else seams + one
+            block_seams = _seams(taper, classes, box, window, labels, predicted)
+            seams = block_seams if seams is None else seams + block_seams
         on_block(1 / len(blocks))
     return CaseCounts(scorer.finish(), seams, unknown, unpredicted)
 
 
 def _seams(
-    taper: Taper, classes: int, box: Box, window: Box, found: np.ndarray, has: np.ndarray
+    taper: Taper, classes: int, box: Box, window: Box, labels: np.ndarray, predicted: np.ndarray
 ) -> SeamCounts:
     """Flips of labels across tile borders; there are no probabilities to jump.
 
@@ -95,10 +94,11 @@ def _seams(
         before = list(box.start)
         before[axis] = max(window.start[axis], before[axis] - 1)
         grown = Box(tuple(before), box.stop)
-        labels, seen = (array[grown.slices(window.start)] for array in (found, has))
+        where = grown.slices(window.start)
+        seen = predicted[where]
         counter = SeamCounter(taper, np.arange(classes), grown)
         nothing = np.broadcast_to(np.float32(0), (*grown.shape, 1))
-        counter.add(grown.start[0], nothing, np.where(seen, labels, 0), seen)
+        counter.add(grown.start[0], nothing, np.where(seen, labels[where], 0), seen)
         for field in fields(SeamCounts):
             getattr(total, field.name)[axis] = getattr(counter.counts, field.name)[axis]
     return total

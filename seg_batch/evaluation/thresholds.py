@@ -1,4 +1,4 @@
-"""What ``--require`` asks of the scores: ``dice>=0.8``, ``dice[forest]>=0.84``, ``ece<0.05``."""
+"""Thresholds of ``--require``: ``dice>=0.8``, ``dice[forest]>=0.84``, ``ece<0.05``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.text import nearest
-from seg_batch.evaluation.metrics import mean_over_classes
+from seg_batch.evaluation.metrics.confusion import mean_over_classes
+from seg_batch.evaluation.metrics.summary import PER_CLASS
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -24,19 +25,6 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 }
 _FORM = re.compile(r"\s*([A-Za-z_0-9]+)\s*(?:\[([^\]]+)\])?\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
 
-PER_CLASS = (
-    "dice",
-    "iou",
-    "sensitivity",
-    "specificity",
-    "precision",
-    "boundary_iou",
-    "hausdorff",
-    "hausdorff95",
-    "surface_distance",
-    "size_error",
-    "size_error_absolute",
-)
 WHOLE = ("accuracy", "worst_dice", "ece", "seam", "seam_jump")
 _ALSO = {"mean_dice": "dice", "mean_iou": "iou", "recall": "sensitivity", "hd95": "hausdorff95"}
 
@@ -52,19 +40,19 @@ class Requirement:
     limit: float
 
     def check(self, result: dict[str, Any]) -> dict[str, Any]:
-        """``{"require", "found", "met"}``; what is undefined meets nothing."""
-        found = self._found(result)
-        met = found is not None and _COMPARISONS[self.comparison](found, self.limit)
-        return {"require": self.text, "found": found, "met": met}
+        """``{"require", "found", "met"}``; an undefined score does not meet it."""
+        score = self._score(result)
+        met = score is not None and _COMPARISONS[self.comparison](score, self.limit)
+        return {"require": self.text, "found": score, "met": met}
 
     def require_classes(self, names: list[str]) -> None:
-        """InputError when it asks for a class that there is not."""
+        """InputError when it names a class that does not exist."""
         if self.label is not None and self.label not in names:
             raise InputError(
                 f"--require {self.text}: there is no class {self.label!r}; {nearest(self.label, names)}"
             )
 
-    def _found(self, result: dict[str, Any]) -> float | None:
+    def _score(self, result: dict[str, Any]) -> float | None:
         scores = result["scores"]
         if self.name in PER_CLASS:
             return _of_classes(scores, self.name, self.label, result["background"])
@@ -91,7 +79,7 @@ def _of_classes(
 
 
 def parse(texts: list[str]) -> list[Requirement]:
-    """All of them; InputError for one that can't be read, with the name that is nearest."""
+    """The requirements; InputError for a text that can't be read, with the nearest name."""
     return [_parse(text) for text in texts]
 
 

@@ -1,15 +1,15 @@
 """How far the border effect of a patch reaches, measured on a finished model.
 
 The same voxels are predicted twice: near the border of one patch, and nearer to the middle of a
-second one, shifted by about half a patch along one axis::
+second patch, shifted by about half a patch along one axis::
 
     first    |---------------------|
                           .........  <- the outer voxels of the first, well inside the second
     second              |---------------------|
                          .........   <- and the other way round
 
-Whatever differs is the position in the patch, not the image. In the other axes only the middle
-half is compared, so that each axis is measured alone.
+The image is the same, so differences come from the position in the patch. In the other axes only the
+middle half is compared, so that each axis is measured alone.
 """
 
 from __future__ import annotations
@@ -27,37 +27,29 @@ from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
 from seg_batch.inference.sliding_window.stitch import Predictor, cut
 
-LEAST = 0.01  # of the voxels where something is found: less, nobody sees
-SHARE = 0.1  # of what it is at the border: the last tenth would cost more than it gives
+LEAST = 0.01  # of the foreground voxels: less is not visible
+SHARE = 0.1  # of the disagreement at the border: removing the last tenth costs more than it gains
 PAIRS = 24  # pairs of patches per axis
 CHANCE = 2.0  # standard deviations by which few voxels may lie above the threshold
-_ROWS = 3  # distances looked at together, since one alone may hold few voxels
+_ROWS = 3  # distances compared together, since a single one may hold few voxels
 _UNIT = 16  # a network with four poolings sees the same phase of the image after a shift of 16
 _BLEND = 16  # a sixteenth of the patch beyond the margins lets neighbours fade into each other
 
 
 @dataclass
 class _Tally:
-    """What differs, by distance to the border of the patch: 0 is the outermost voxel."""
+    """Counts by distance to the border of the patch: 0 is the outermost voxel."""
 
     agreed: np.ndarray  # (distances, classes): both predictions chose this class
     voxels: np.ndarray  # (distances,)
-    moved: np.ndarray  # (distances,): sum of sum_k |p_k - q_k| / 2
-
-    @classmethod
-    def zero(cls, distances: int, classes: int) -> _Tally:
-        return cls(
-            np.zeros((distances, classes), np.int64),
-            np.zeros(distances, np.int64),
-            np.zeros(distances),
-        )
+    difference: np.ndarray  # (distances,): sum of sum_k |p_k - q_k| / 2, the total variation
 
     def add(self, d: int, p: np.ndarray, q: np.ndarray) -> None:
         """Voxels at distance ``d``: probabilities ``(..., classes)`` near a border and inside."""
         a, b = p.argmax(axis=-1).ravel(), q.argmax(axis=-1).ravel()
         self.agreed[d] += np.bincount(a[a == b], minlength=p.shape[-1])
         self.voxels[d] += a.size
-        self.moved[d] += np.abs(p - q).sum(dtype=np.float64) / 2
+        self.difference[d] += np.abs(p - q).sum(dtype=np.float64) / 2
 
     @property
     def apart(self) -> np.ndarray:
@@ -65,40 +57,35 @@ class _Tally:
         return self.voxels - self.agreed.sum(axis=1)
 
     @property
-    def found(self) -> np.ndarray:
+    def foreground(self) -> np.ndarray:
         """Voxels at each distance that either prediction puts outside the commonest class.
 
-        Only these can tell: a volume of little but background agrees on nearly all of its voxels
-        whatever the model does.
+        Disagreement is a share of these: a volume of little but background agrees on nearly all of
+        its voxels whatever the model does.
         """
         common = int(self.agreed.sum(axis=0).argmax())
         return self.voxels - self.agreed[:, common]
 
-    @property
-    def difference(self) -> np.ndarray:
-        """Mean difference of the probabilities (total variation, 0..1) at each distance."""
-        return self.moved / np.maximum(self.voxels, 1)
-
-
-def _shift(side: int) -> int:
-    """About half a patch, in whole ``_UNIT``s where the patch is, so that pooling falls alike."""
-    unit = math.gcd(_UNIT, side)
-    return max(1, side // 2 // unit * unit)
+    def curves(self, threshold: float, reached: int) -> dict[str, Any]:
+        """The curves of one axis as JSON, outermost voxel first."""
+        difference = self.difference / np.maximum(self.voxels, 1)
+        return {
+            "disagreement": [round(float(v), 5) for v in _rate(self.apart, self.foreground)],
+            "difference": [round(float(v), 5) for v in difference],
+            "voxels": self.foreground.tolist(),
+            "threshold": round(threshold, 5),
+            "reaches_further": reached == len(self.voxels),
+        }
 
 
 def _place(rng: np.random.Generator, extent: Shape, patch: Shape, axis: int, shift: int) -> Shape:
-    """A random start: both patches inside the image, or around it along axes where it is too
-    small for them (mirrored there)."""
+    """A random start: both patches inside the image, or mirrored around it along axes where it is
+    too small for them."""
     room = (
         n - p - (shift if k == axis else 0)
         for k, (n, p) in enumerate(zip(extent, patch, strict=True))
     )
     return tuple(int(rng.integers(min(0, r), max(0, r) + 1)) for r in room)
-
-
-def _patch(image: np.ndarray, start: Shape, patch: Shape) -> np.ndarray:
-    extent = image.shape[:-1]
-    return cut(Pixels(image), Box.whole(extent), Box.at(start, patch), extent).values
 
 
 def _compare(tally: _Tally, first: np.ndarray, second: np.ndarray, axis: int, shift: int) -> None:
@@ -122,26 +109,38 @@ def _measure(
     seed: int,
 ) -> _Tally | None:
     """None along an axis of fewer than four voxels: there is no inside."""
-    if patch[axis] < 4:
-        return None
-    rng, shift = np.random.default_rng((seed, axis)), _shift(patch[axis])
+    n, unit, rng = (
+        patch[axis] // 4,
+        math.gcd(_UNIT, patch[axis]),
+        np.random.default_rng((seed, axis)),
+    )
+    # About half a patch, in whole units where the patch is, so that pooling windows coincide.
+    shift = max(1, patch[axis] // 2 // unit * unit)
     tally: _Tally | None = None
-    seen: set[tuple[int, Shape]] = set()  # the same pair twice would pass for twice the evidence
-    for i in range(pairs):
+    seen: set[tuple[int, Shape]] = set()  # the same pair twice would count as twice the evidence
+    for i in range(pairs if n else 0):
         image = images[i % len(images)]
-        start = _place(rng, image.shape[:-1], patch, axis, shift)
+        extent = image.shape[:-1]
+        start = _place(rng, extent, patch, axis, shift)
         if (i % len(images), start) in seen:
             continue
         seen.add((i % len(images), start))
         moved = tuple(s + (shift if k == axis else 0) for k, s in enumerate(start))
-        first, second = (predictor(_patch(image, at, patch)[None])[0] for at in (start, moved))
-        tally = tally or _Tally.zero(patch[axis] // 4, first.shape[-1])
+        first, second = (
+            predictor(
+                cut(Pixels(image), Box.whole(extent), Box.at(at, patch), extent).values[None]
+            )[0]
+            for at in (start, moved)
+        )
+        if tally is None:
+            agreed = np.zeros((n, first.shape[-1]), np.int64)
+            tally = _Tally(agreed, np.zeros(n, np.int64), np.zeros(n))
         _compare(tally, first, second, axis, shift)
     return tally
 
 
-def _rate(apart: np.ndarray, found: np.ndarray) -> np.ndarray:
-    return np.divide(apart, found, out=np.zeros(len(found)), where=found > 0)
+def _rate(apart: np.ndarray, foreground: np.ndarray) -> np.ndarray:
+    return np.divide(apart, foreground, out=np.zeros(len(foreground)), where=foreground > 0)
 
 
 def _ahead(counts: np.ndarray) -> np.ndarray:
@@ -149,11 +148,11 @@ def _ahead(counts: np.ndarray) -> np.ndarray:
     return np.convolve(counts, np.ones(_ROWS, counts.dtype))[_ROWS - 1 :]
 
 
-def reach(apart: np.ndarray, found: np.ndarray, threshold: float) -> int:
-    """The smallest distance from which on the disagreement ``apart / found`` stays at or below
-    the threshold, but for chance: ``apart <= t found + CHANCE sqrt(t found)``, each over three
-    distances, itself and the next two."""
-    apart, allowed = _ahead(apart), threshold * _ahead(found)
+def reach(apart: np.ndarray, foreground: np.ndarray, threshold: float) -> int:
+    """The smallest distance from which on the disagreement ``apart / foreground`` stays at or below
+    the threshold ``t``, except for chance: ``apart <= t foreground + CHANCE sqrt(t foreground)``, each
+    summed over three distances, itself and the next two."""
+    apart, allowed = _ahead(apart), threshold * _ahead(foreground)
     above = np.flatnonzero(apart > allowed + CHANCE * np.sqrt(allowed))
     return int(above[-1]) + 1 if len(above) else 0
 
@@ -176,46 +175,34 @@ def measure_border(
     share: float = SHARE,
     seed: int = 0,
 ) -> Border:
-    """What the labels near a patch's border depend on, and the overlap and margin that follow.
+    """How far the border effect reaches into a patch, and the overlap and margin that follow.
 
     ``predictor``: ``(1, *patch, channels) -> (1, *patch, classes)``, probabilities. ``images``:
     normalised ``(*spatial, channels)``, mirrored where smaller than a patch and a half. The reach
     of an axis is the smallest distance (voxels) from which on the label disagreement (of the
-    voxels where something is found) stays at or below ``max(least, share * the worst)``: a floor,
-    because a network never agrees with itself to the last voxel, and a share, because what
-    reaches far is costly to leave out. A quarter of a patch is all that can be seen; ``how``
-    holds the curves and says where it reaches
-    further. InputError without images.
+    foreground voxels) stays at or below ``max(least, share * the worst)``: a floor, because a network
+    never agrees with itself to the last voxel, and a share, because a far reach is costly to leave
+    out. At most a quarter of a patch can be measured; ``how`` holds the curves and says where the
+    effect reaches further. InputError without images.
     """
     if not images or any(image.ndim != len(patch) + 1 for image in images):
         raise InputError(
             f"the border of a {len(patch)}-D patch is measured on images of (*spatial, channels): "
             "give at least one of that rank"
         )
-    found: list[tuple[int, int, int]] = []
-    how: list[dict[str, Any]] = []
+    axes: list[tuple[int, int, int]] = []
+    curves: list[dict[str, Any]] = []
     for axis in range(len(patch)):
         tally = _measure(predictor, patch, images, axis, pairs, seed)
         if tally is None:
-            found.append((0, 0, 0))
-            how.append({"disagreement": [], "difference": [], "voxels": []})
+            axes.append((0, 0, 0))
+            curves.append({"disagreement": [], "difference": [], "voxels": []})
             continue
-        worst = float(_rate(_ahead(tally.apart), _ahead(tally.found)).max())
+        worst = float(_rate(_ahead(tally.apart), _ahead(tally.foreground)).max())
         threshold = max(least, share * worst)
-        reached = reach(tally.apart, tally.found, threshold)
-        found.append((reached, *recommended(patch[axis], reached)))
-        how.append(_told(tally, threshold, reached))
-    reaches, overlap, margin = zip(*found, strict=True)
-    numbers = {"patch": list(patch), "pairs": pairs, "least": least, "share": share, "axes": how}
-    return Border(reach=reaches, overlap=overlap, margin=margin, how=numbers)
-
-
-def _told(tally: _Tally, threshold: float, reached: int) -> dict[str, Any]:
-    """The curves of one axis, outermost voxel first."""
-    return {
-        "disagreement": [round(float(v), 5) for v in _rate(tally.apart, tally.found)],
-        "difference": [round(float(v), 5) for v in tally.difference],
-        "voxels": tally.found.tolist(),
-        "threshold": round(threshold, 5),
-        "reaches_further": reached == len(tally.voxels),
-    }
+        reached = reach(tally.apart, tally.foreground, threshold)
+        axes.append((reached, *recommended(patch[axis], reached)))
+        curves.append(tally.curves(threshold, reached))
+    reaches, overlap, margin = zip(*axes, strict=True)
+    how = {"patch": list(patch), "pairs": pairs, "least": least, "share": share, "axes": curves}
+    return Border(reach=reaches, overlap=overlap, margin=margin, how=how)

@@ -1,6 +1,6 @@
-"""What a training looked like: its history as CSV and JSON, its curves as a picture.
+"""The history of a training as CSV and JSON, and its curves as a picture.
 
-Figures are made without pyplot, which keeps every figure alive and looks for a screen.
+Figures are made without pyplot, which keeps every figure in memory and looks for a display.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from seg_batch.core.units import duration_in_words, share_in_line
 from seg_batch.io.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
-from seg_batch.training.provenance import waited
+from seg_batch.training.provenance import waiting_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,6 @@ _DPI = 100
 _WIDTH, _HEIGHT = 10.0, 8.5  # inches: 1000 x 850 pixels
 _COLOURS = [f"#{r:02X}{g:02X}{b:02X}" for r, g, b in (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)]
 _GREY = "#666666"
-_MOST_SCORES = len(_COLOURS)
 
 
 def write_history(folder: Path, rows: Sequence[Row]) -> None:
@@ -63,7 +62,7 @@ def write_curves(path: Path, rows: Sequence[Row], best_step: int | None = None) 
         if best_step is not None:
             axes.axvline(best_step, color=_GREY, linestyle=":", linewidth=1)
     if rows:
-        took, idle = duration_in_words(rows[-1].seconds), share_in_line(waited(rows))
+        took, idle = duration_in_words(rows[-1].seconds), share_in_line(waiting_share(rows))
         figure.suptitle(f"{rows[-1].step} steps in {took}, waiting {idle}")
     figure.savefig(path)
 
@@ -72,7 +71,7 @@ def _draw_loss(axes: Axes, rows: Sequence[Row]) -> None:
     """Every row thin, and their running mean; a logarithmic axis where losses span a decade."""
     steps, losses = [r.step for r in rows], np.array([r.loss for r in rows])
     axes.plot(steps, losses, color=_COLOURS[0], alpha=0.35, linewidth=1)
-    axes.plot(steps, running(losses), color=_COLOURS[0], linewidth=1.8, label="running mean")
+    axes.plot(steps, running_mean(losses), color=_COLOURS[0], linewidth=1.8, label="running mean")
     good = losses[np.isfinite(losses)]
     if good.size and good.min() > 0 and good.max() > 10 * good.min():
         axes.set_yscale("log")
@@ -81,7 +80,7 @@ def _draw_loss(axes: Axes, rows: Sequence[Row]) -> None:
         axes.legend(loc="upper right", frameon=False)
 
 
-def running(values: np.ndarray, share: float = 0.05) -> np.ndarray:
+def running_mean(values: np.ndarray, share: float = 0.05) -> np.ndarray:
     """The mean over a centred window of a ``share`` of the values, narrower at both ends."""
     half = int(len(values) * share / 2)
     upto = np.concatenate([[0.0], np.cumsum(values)])
@@ -91,30 +90,21 @@ def running(values: np.ndarray, share: float = 0.05) -> np.ndarray:
 
 
 def _draw_scores(axes: Axes, rows: Sequence[Row], best_step: int | None) -> None:
-    """A line per score; "score", which is one of the others, decides and is the marked one."""
+    """A line per score. "score" repeats the one that decides, which is drawn thick."""
     scored = [(r.step, r.scores) for r in rows if r.scores]
-    names = list(dict.fromkeys(name for _, scores in scored for name in scores))
+    names = dict.fromkeys(name for _, scores in scored for name in scores if name != "score")
     deciding = [scores.get("score", np.nan) for _, scores in scored]
-    for name, colour in zip(
-        [n for n in names if n != "score"][:_MOST_SCORES], _COLOURS, strict=False
-    ):
+    for name, colour in zip(names, _COLOURS, strict=False):
         values = [scores.get(name, np.nan) for _, scores in scored]
         thick = 2.0 if values == deciding else 1.2
         label = f"{name.replace('_', ' ')}{' (decides)' if values == deciding else ''}"
         axes.plot(
             [step for step, _ in scored], values, ".-", color=colour, linewidth=thick, label=label
         )
-    best = next((scores for step, scores in scored if step == best_step), None)
-    if best is not None and best_step is not None:
-        value = best["score"]
-        axes.plot(
-            best_step,
-            value,
-            "*",
-            color="black",
-            markersize=13,
-            label=f"best: {value:.4f} at step {best_step}",
-        )
+    for step, scores in scored:
+        if step == best_step:
+            label = f"best: {scores['score']:.4f} at step {step}"
+            axes.plot(step, scores["score"], "*", color="black", markersize=13, label=label)
     axes.set(ylabel="score on validation")
     if scored:
         axes.legend(loc="lower right", frameon=False)

@@ -1,4 +1,4 @@
-"""The same few held-out patches, predicted again and again while a training goes on."""
+"""Pictures of the same few held-out patches, predicted at several steps of a training."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ type PredictFn = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Shown:
+class ExamplePatches:
     """Patches as the model sees them: ``x (n, *patch, C)``, class indices ``truth`` and ``valid``
-    ``(n, *patch)``, and where they come from."""
+    ``(n, *patch)``, and the names of their cases."""
 
     x: np.ndarray
     truth: np.ndarray
@@ -31,13 +31,15 @@ class Shown:
     names: tuple[str, ...]
 
 
-def chosen(regions: Sequence[HeldRegion], card: ModelCard, most: int = MOST) -> Shown:
+def choose_examples(
+    regions: Sequence[HeldRegion], card: ModelCard, most: int = MOST
+) -> ExamplePatches:
     """One patch from the middle of each of up to ``most`` regions, evenly spaced among them."""
     places = np.linspace(0, len(regions) - 1, min(most, len(regions))).round().astype(int)
     picked = [regions[k] for k in places]
     parts = [_patch(region, card) for region in picked]
     x, truth, valid = (np.stack(some) for some in zip(*parts, strict=True))
-    return Shown(x, truth, valid, tuple(region.case for region in picked))
+    return ExamplePatches(x, truth, valid, tuple(region.case for region in picked))
 
 
 def _patch(region: HeldRegion, card: ModelCard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -60,39 +62,39 @@ def _patch(region: HeldRegion, card: ModelCard) -> tuple[np.ndarray, np.ndarray,
     both = cut(truth, known, box, region.extent).values
     shape = card.patch
     inside = np.zeros(box.shape, bool)
-    inside[box.intersection(whole).slices(box.start)] = True  # what is mirrored was never labelled
+    inside[box.intersection(whole).slices(box.start)] = True  # mirrored voxels have no label
     valid = (both[..., 1].astype(bool) & inside).reshape(shape)
     return x.reshape(*shape, -1), np.where(valid, both[..., 0].reshape(shape), 0), valid
 
 
 class Examples:
-    """Called with a step and what predicts: writes the examples' pictures of that step.
+    """Writes the pictures of one step, a PNG per example: image, truth and prediction side by side.
 
-    A PNG per example: image, truth and prediction beside each other. Volumes show three planes
-    through the middle of the foreground, superior or anterior at the top.
+    Volumes show three planes through the middle of the foreground, superior or anterior at the top.
     """
 
-    def __init__(self, folder: Path, shown: Shown, card: ModelCard) -> None:
+    def __init__(self, folder: Path, shown: ExamplePatches, card: ModelCard) -> None:
         self.folder, self.shown, self.card = folder, shown, card
 
     def __call__(self, step: int, predict: PredictFn) -> list[Path]:
         """``predict``: ``(n, *patch, C)`` to probabilities ``(n, *patch, K)``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        shown, paths = self.shown, []
+        shown = self.shown
+        paths = [self.folder / f"step_{step:06d}_{k + 1}.png" for k in range(len(shown.names))]
         predictions = np.argmax(predict(shown.x.astype(np.float32)), -1)
         parts = zip(shown.x, shown.truth, predictions, shown.valid, strict=True)
-        for k, (name, example) in enumerate(zip(shown.names, parts, strict=True), 1):
-            paths.append(self.folder / f"step_{step:06d}_{k}.png")
-            _write(paths[-1], f"step {step}, {name}", _planes(example, self.card), self.card)
+        for path, name, example in zip(paths, shown.names, parts, strict=True):
+            _write(path, f"step {step}, {name}", _planes(example, self.card), self.card)
         return paths
 
 
 def _planes(example: tuple[np.ndarray, ...], card: ModelCard) -> list[tuple[np.ndarray, ...]]:
     """The example itself in 2-D; of a volume the planes across z, y and x, the right way up."""
     _, truth, _, valid = example
-    there = valid & (truth != (-1 if card.background_index is None else card.background_index))
+    background = -1 if card.background_index is None else card.background_index
+    foreground = valid & (truth != background)
     box = Box.whole(truth.shape)
-    places = middle(lambda part: there[part.slices()], box, box.shape)
+    places = middle(lambda part: foreground[part.slices()], box, box.shape)
     return [
         tuple(array[part.slices()][UPRIGHT[axis]] for array in example)
         for axis, part in planes(box, places)

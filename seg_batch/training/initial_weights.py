@@ -1,4 +1,4 @@
-"""What a training starts from: new weights, those of a bundle, and the teacher it follows."""
+"""The initial weights of a training, new or those of a bundle, and the teacher of a distillation."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from seg_batch.inference import bundles
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """``model``: a Keras model; ``lines``: what of a bundle was not simply copied."""
+    """``model``: a Keras model; ``lines``: messages, such as weights that were not simply copied."""
 
     model: Any
     lines: tuple[str, ...] = ()
 
 
 def require_fitting(recipe: Recipe, from_bundle: str | None, teacher: str | None) -> None:
-    """InputError for what ``start``, ``teacher_of`` or the loss would refuse, found by names and
-    numbers alone, before patches are cut."""
+    """InputError for what ``initial_weights``, ``teacher_of`` or the loss would refuse, decided from
+    names and numbers alone, before patches are cut."""
     from seg_batch.nn.losses.build import build_loss
 
     ones = [1.0] * len(recipe.card.classes)
@@ -47,15 +47,18 @@ def resolved(recipe: Recipe, from_bundle: str | None) -> Recipe:
     theirs = _trained(from_bundle).card.architecture
     if "name" not in theirs:
         return recipe
-    filters = theirs.get("filters", recipe.network.filters)
-    options = theirs.get("options", {})
-    return recipe.changed(network={"arch": theirs["name"], "filters": filters, "options": options})
+    network = {
+        "arch": theirs["name"],
+        "filters": theirs.get("filters", recipe.network.filters),
+        "options": theirs.get("options", {}),
+    }
+    return recipe.changed(network=network)
 
 
 def initial_weights(recipe: Recipe, from_bundle: str | None) -> InitialWeights:
     """The recipe's network, with the weights of a bundle where one is named.
 
-    Its architecture is then the bundle's (`settled`). InputError where nothing fits.
+    Its architecture is then the bundle's (``resolved``). InputError where nothing fits.
     """
     from seg_batch.nn.loading import load_model
     from seg_batch.nn.networks.channel_fitting import Names
@@ -65,34 +68,32 @@ def initial_weights(recipe: Recipe, from_bundle: str | None) -> InitialWeights:
     lines = _require_buildable(recipe)
     if from_bundle is None:
         return InitialWeights(fresh(recipe), lines)
-    found = _trained(from_bundle)
-    theirs, card = found.card, recipe.card
-    source = load_model(found.weights, sha256=theirs.weights_sha256)
-    network = fresh(recipe)
-    done = adapted(
-        network,
-        source,
+    bundle = _trained(from_bundle)
+    theirs, card = bundle.card, recipe.card
+    transferred = adapted(
+        fresh(recipe),
+        load_model(bundle.weights, sha256=theirs.weights_sha256),
         channels=Names(theirs.channels or (), card.channels),
         classes=Names([c.name for c in theirs.classes], [c.name for c in card.classes]),
     )
-    return InitialWeights(done.model, (f"starts from {theirs.name}", *done.lines))
+    return InitialWeights(transferred.model, (f"starts from {theirs.name}", *transferred.lines))
 
 
 def teacher_of(recipe: Recipe, name: str) -> Any:
     """The model of the bundle to follow; InputError unless it knows the same classes and channels."""
     from seg_batch.nn.loading import load_model
 
-    found = _trained(name)
-    _require_same(name, found.card, recipe)
-    return load_model(found.weights, sha256=found.card.weights_sha256)
+    bundle = _trained(name)
+    _require_same(name, bundle.card, recipe)
+    return load_model(bundle.weights, sha256=bundle.card.weights_sha256)
 
 
 def _trained(name: str) -> bundles.Model:
-    """A bundle that has weights."""
-    found = bundles.checked(bundles.find_bundle(name))
-    if found.path is None:
+    """A bundle by name or path; InputError where it has no weights."""
+    bundle = bundles.checked(bundles.find_bundle(name))
+    if bundle.path is None:
         raise InputError(f"{name} has no weights to start from or to follow: name a trained bundle")
-    return found
+    return bundle
 
 
 def _require_same(name: str, theirs: ModelCard, recipe: Recipe) -> None:
@@ -105,36 +106,31 @@ def _require_same(name: str, theirs: ModelCard, recipe: Recipe) -> None:
 
 
 def _require_buildable(recipe: Recipe) -> tuple[str, ...]:
-    """InputError, in one line, for a network or patches of which no training can come; else what
-    there is to say of the network's weights."""
+    """InputError for a network that can't be built, or for patches that do not fit it; else lines
+    about the network's weights."""
     from seg_batch.nn.networks.registry import configuration
 
     card, how = recipe.card, recipe.network
-    found = configuration(
-        how.arch,
-        how.filters,
-        how.options,
-        rank=card.rank,
-        channels=len(card.channels),
-        classes=len(card.classes),
-    )
-    if found.options.get("finer", 1) > 1:
+    sizes = {"rank": card.rank, "channels": len(card.channels), "classes": len(card.classes)}
+    network = configuration(how.arch, how.filters, how.options, **sizes)
+    if network.options.get("finer", 1) > 1:
         raise InputError(
             "network.options.finer is above 1, but patches hold labels on the grid of their image: leave "
             "it out, or train elsewhere and bring the model with segbatch models import"
         )
     for patch in (recipe.fit_patch, recipe.card.patch):
-        if any(side % found.multiple for side in patch):
-            raise InputError(_misfit(patch, how.arch, found.multiple))
-    found.require_files()
-    return found.said
+        _require_divisible(patch, how.arch, network.multiple)
+    network.require_files()
+    return network.said
 
 
-def _misfit(patch: Shape, arch: str, times: int) -> str:
-    near = [(max(side // times, 1) * times, -(-side // times) * times) for side in patch]
+def _require_divisible(patch: Shape, arch: str, multiple: int) -> None:
+    if not any(side % multiple for side in patch):
+        return
+    near = [(max(n // multiple, 1) * multiple, -(-n // multiple) * multiple) for n in patch]
     lower, upper = (" x ".join(map(str, sides)) for sides in zip(*near, strict=True))
     fits = upper if lower == upper else f"{lower} or {upper}"
-    return (
+    raise InputError(
         f"a patch of {patch} can't be halved and put together again by {arch}: every side has to be a "
-        f"multiple of {times}; the nearest that fit are {fits}"
+        f"multiple of {multiple}; the nearest that fit are {fits}"
     )

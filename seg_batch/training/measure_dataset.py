@@ -1,5 +1,5 @@
-"""The facts that advice is drawn from: headers, one streaming pass over the labels, and a look at
-the middle of each image."""
+"""The dataset's facts that a recipe is advised from: headers, one streaming pass over the labels, and
+the values in the middle of each image."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ SAMPLE_VOXELS = 1 << 20
 MOST_VALUES = 256  # more distinct values than this are numbered objects or measurements
 
 
-def advised(
+def advise_recipe(
     given: list[str], align: str | None = None
 ) -> tuple[dict[str, Any], tuple[Reason, ...]]:
-    """The advice for what the arguments of ``train`` or ``patches`` name. Classes, channels and
-    ignored values that a manifest names are taken from it."""
-    found = find_pairs(given)
-    ignore = {value for manifest in found.manifests.values() for value in manifest.ignore}
-    plain, reasons = advise(measure_dataset(found.pairs, align=align, ignore=ignore))
-    said: dict[str, Any] = {}
-    for manifest in found.manifests.values():
+    """The advised recipe, as plain values, for the data arguments of ``train`` or ``patches``, and its
+    reasons. Classes, channels and ignored values that a manifest names are taken from it."""
+    pairs = find_pairs(given)
+    ignore = {value for manifest in pairs.manifests.values() for value in manifest.ignore}
+    plain, reasons = advise(measure_dataset(pairs.pairs, align=align, ignore=ignore))
+    named: dict[str, Any] = {}
+    for manifest in pairs.manifests.values():
         if manifest.channels is not None:
-            said["channels"] = list(manifest.channels)
+            named["channels"] = list(manifest.channels)
         if manifest.classes is not None:
-            said["classes"] = [c.model_dump(mode="json") for c in manifest.classes]
-    plain["card"].update(said)
-    return plain, tuple(r for r in reasons if r.key.removeprefix("card.") not in said)
+            named["classes"] = [c.model_dump(mode="json") for c in manifest.classes]
+    plain["card"].update(named)
+    return plain, tuple(r for r in reasons if r.key.removeprefix("card.") not in named)
 
 
 def measure_dataset(
@@ -59,27 +59,31 @@ def measure_dataset(
     ignore: Collection[int] = (),
     gpus: int | None = None,
 ) -> DatasetFacts:
-    """What is known of these pairs and this machine. Memory is bounded whatever their size.
+    """The facts of these pairs and of this machine. Memory is bounded whatever their size.
 
-    ``ignore``: label values that are no class, besides nodata. Raises InputError, naming the file, where kinds or channels differ between images, or where
-    label values are fractions or too many to be classes.
+    ``ignore``: label values that are no class, besides nodata. Raises InputError, naming the file,
+    where kinds or channels differ between images, or where label values are fractions or too many to
+    be classes.
     """
     pairs = sorted(pairs, key=lambda pair: pair.case)
     infos = [_header(pair, align) for pair in pairs]
     _require_alike(infos)
     strips = _Strips.over(infos) if len(pairs) < FEW_CASES else None
-    looked = [_look(pair, align, ignore, strips) for pair in pairs]
+    measured = [_measure_case(pair, align, ignore, strips) for pair in pairs]
     first = infos[0]
+    names = tuple(first.channels)
+    if len(set(names)) < len(names):
+        names = tuple(f"channel {k}" for k in range(1, len(names) + 1))
     return DatasetFacts(
         kind=first.kind,
-        channels=_channels(first.channels),
+        channels=names,
         dtype=first.dtype,
-        whole=all(whole for _, whole in looked),
-        cases=tuple(case for case, _ in looked),
+        whole=all(whole for _, whole in measured),
+        cases=tuple(case for case, _ in measured),
         memory_bytes=hardware.memory_bytes(),
         cores=hardware.cores(),
         gpus=hardware.gpus() if gpus is None else gpus,
-        strips=None if strips is None else strips.found(),
+        strips=None if strips is None else strips.facts(),
         split_given=any(pair.split for pair in pairs),
     )
 
@@ -103,19 +107,12 @@ def _require_alike(infos: list[SourceInfo]) -> None:
                 )
 
 
-def _channels(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, or numbers where two are the same."""
-    if len(set(names)) == len(names):
-        return tuple(names)
-    return tuple(f"channel {k}" for k in range(1, len(names) + 1))
-
-
-def _look(
+def _measure_case(
     pair: Pair, align: str | None, ignore: Collection[int], strips: _Strips | None
 ) -> tuple[CaseFacts, bool]:
-    """The facts of a case, and whether its image holds whole numbers."""
+    """The facts of a case, and whether its image holds whole numbers only."""
     with open_pair(pair, "RAS", align) as (image, label):
-        values = _sample(image)
+        values = _middle_values(image)
         case = CaseFacts(
             case=pair.case,
             extent=image.info.extent,
@@ -128,8 +125,8 @@ def _look(
         return case, bool((values == np.round(values)).all())
 
 
-def _sample(image: View) -> np.ndarray:
-    """Valid values of the middle of an image, all channels, physical; a zero where there is none."""
+def _middle_values(image: View) -> np.ndarray:
+    """Valid physical values in the middle of an image, all channels, ``(n,)``; ``[0]`` without any."""
     extent = image.info.extent
     part = min(1.0, (SAMPLE_VOXELS / math.prod(extent)) ** (1 / len(extent)))
     shape = tuple(max(1, int(n * part)) for n in extent)
@@ -140,7 +137,7 @@ def _sample(image: View) -> np.ndarray:
 
 
 def _spacing(info: SourceInfo) -> tuple[float, ...] | None:
-    """mm per axis of a volume, metres of a raster; None where the file does not say."""
+    """mm per axis of a volume, metres of a raster; None where the file states none."""
     georef = info.georef
     if isinstance(georef, RasterGeoref):
         return None if georef.pixel_m2 is None else (math.sqrt(georef.pixel_m2),) * 2
@@ -166,12 +163,12 @@ def _classes(label: View, ignore: Collection[int], strips: _Strips | None) -> di
 def _counted(pixels: Pixels, ignore: Collection[int], path: str) -> Counter[int]:
     values = pixels.physical(np.float64)[..., 0]
     values = values if pixels.valid is None else values[pixels.valid[..., 0]]
-    found, counts = np.unique(values, return_counts=True)
-    if (odd := found[found != np.round(found)]).size:
+    distinct, counts = np.unique(values, return_counts=True)
+    if (odd := distinct[distinct != np.round(distinct)]).size:
         raise InputError(
             f"{path} has the value {odd[0]:g}, and labels are whole numbers: give a class per voxel"
         )
-    pairs = zip(map(int, found), map(int, counts), strict=True)
+    pairs = zip(map(int, distinct), map(int, counts), strict=True)
     return Counter({value: n for value, n in pairs if value not in ignore})
 
 
@@ -191,7 +188,7 @@ class _Strips:
         return cls(least.index(max(least)), max(least), reach)
 
     def add(self, box: Box, pixels: Pixels, ignore: Collection[int], path: str) -> None:
-        """Count what was read of ``box``, part by part."""
+        """Count the labels of ``box``, part by part."""
         first, last = box.start[self.axis], box.stop[self.axis]
         inner = [e - first for e in self.edges[1:-1]]
         cuts = [0, *(min(max(e, 0), last - first) for e in inner), last - first]
@@ -200,5 +197,5 @@ class _Strips:
                 part = pixels[(slice(None),) * self.axis + (slice(a, b),)]
                 self.voxels[k] += _counted(part, ignore, path)
 
-    def found(self) -> Strips:
+    def facts(self) -> Strips:
         return Strips(self.axis, tuple(self.edges), tuple(map(dict, self.voxels)), self.reach)

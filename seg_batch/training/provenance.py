@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 HEX = 12
 _SIDE = {2: 2048, 3: 128}
-# What a configuration says besides what is done: its words change no number.
-_WORDS = ("description", "licence", "training_data")
+_WORDS = ("description", "licence", "training_data")  # of a card, which change no number
 
 
 def short_hash(value: Any) -> str:
@@ -32,8 +31,8 @@ def short_hash(value: Any) -> str:
 
 
 def data_hash(patches: PatchSet) -> str:
-    """Of the bytes of all images and labels and the cases' names, not of when or where they lie. Of
-    a Zarr folder, whose bytes nobody read in order, only the metadata and the size count."""
+    """Of the bytes of all images and labels and the cases' names, not of their dates or paths. Of a
+    Zarr folder, whose bytes are not read in order, only the metadata and the size count."""
     return short_hash([[case["case"], _bytes(case)] for case in patches.cases])
 
 
@@ -47,7 +46,7 @@ def _bytes(case: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def configuration_hash(recipe: Recipe) -> str:
-    """Of everything in the recipe that a number may depend on."""
+    """Of everything in the recipe that a result may depend on."""
     plain = recipe.model_dump(mode="json")
     for word in _WORDS:
         plain["card"].pop(word)
@@ -55,16 +54,12 @@ def configuration_hash(recipe: Recipe) -> str:
 
 
 def training_summary(
-    patches: PatchSet,
-    recipe: Recipe,
-    history: Sequence[Row],
-    best_step: int,
-    **more: Any,
+    patches: PatchSet, recipe: Recipe, history: Sequence[Row], best_step: int
 ) -> dict[str, Any]:
     """JSON-ready: for the card's ``scores["training"]`` and ``training.json``.
 
     ``parts``: cases, patches and labelled voxels per class of training (those of its tiles, which
-    may overlap), and of what is held out (each voxel once). ``more`` is added as it is.
+    may overlap), and of what is held out (each voxel once).
     """
     last = history[-1]
     samples = last.step * recipe.fit.batch * recipe.optimiser.accumulate
@@ -81,7 +76,7 @@ def training_summary(
         "samples": samples,
         "epochs": round(samples / max(1, len(patches.rows("training"))), 2),
         "minutes": round(last.seconds / 60, 1),
-        "waited": round(waited(history), 4),
+        "waited": round(waiting_share(history), 4),
         "machine": {
             "cores": hardware.cores(),
             "memory": units.show_bytes(hardware.memory_bytes()),
@@ -90,14 +85,12 @@ def training_summary(
             "architecture": platform.machine(),
         },
         "versions": versions(),
-        **more,
     }
 
 
-def waited(rows: Sequence[Row]) -> float:
+def waiting_share(rows: Sequence[Row]) -> float:
     """Share of the whole time in which the step waited for data: rows weigh by their length."""
-    ends = np.array([row.seconds for row in rows])
-    spans = np.diff(ends, prepend=0.0)
+    spans = np.diff([row.seconds for row in rows], prepend=0.0)
     return float((spans * [row.wait for row in rows]).sum() / max(float(spans.sum()), 1e-9))
 
 

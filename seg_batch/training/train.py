@@ -1,9 +1,9 @@
-"""The verb ``train``: labelled data become a bundle, scored on what it never saw.
+"""The command ``train``: labelled data become a bundle, scored on held-out data.
 
-Keras is imported inside functions, so that planning and ``--help`` do not pay for it. Which
-checkpoint is best is decided on the validation regions, stitched as in production; the test
-regions are scored once, at the end, with the finished bundle. What a killed training needs to go
-on lies in ``<bundle>.work``, which goes when the bundle is in its place.
+Keras is imported inside functions, so that planning and ``--help`` do not load it. The best
+checkpoint is chosen on the validation regions, stitched as in production; the test regions are scored
+once, at the end, with the finished bundle. A killed training is resumed from ``<bundle>.work``, which
+is removed when the bundle is in its place.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +25,13 @@ from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import InputError, OutputError, StoreError
 from seg_batch.core.files import held_folder
 from seg_batch.core.run_files import CARD, CHECKPOINT
-from seg_batch.datasets.patch_set import HeldRegion, PatchSet
+from seg_batch.datasets.patch_set import HeldRegion
 from seg_batch.datasets.samples import Samples
 from seg_batch.datasets.work_folder import work_folder
 from seg_batch.evaluation.score import score
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
-from seg_batch.training.examples import Examples, chosen
+from seg_batch.training.examples import Examples, choose_examples
 from seg_batch.training.initial_weights import (
     initial_weights,
     require_fitting,
@@ -58,44 +59,49 @@ def train(
     """Train on ``data`` and write the bundle folder ``bundle``; returns the card as a dict.
 
     ``data``: a patch dataset, or what ``segbatch patches`` takes (a manifest, folders, pairs), which
-    is then cut beside the bundle first. ``wishes``: recipe file and settings put over the advice or
-    the dataset's recipe. ``from_bundle``, ``teacher``: names or paths of bundles to start from and to
-    follow. A killed training goes on when called again; ``overwrite`` replaces an earlier bundle,
-    and the beginning of another training in the work folder. Raises InputError for what can't be
-    trained on, with nothing left behind, OutputError for a folder in the way, StoreError for the
-    beginning of another training.
+    is then cut beside the bundle first. ``wishes``: recipe file and settings put over the advised
+    recipe or that of the dataset. ``from_bundle``, ``teacher``: names or paths of bundles to start
+    from and to follow. A killed training is resumed when called again; ``overwrite`` replaces an
+    earlier bundle, and another unfinished training in the work folder. Raises InputError for data that
+    can't be trained on, with nothing left behind, OutputError for a folder in the way, StoreError for
+    another unfinished training.
     """
-    given = [str(data)] if isinstance(data, str | Path) else [str(one) for one in data]
+    paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
     callback, path, wishes = callback or Callback(), Path(bundle), wishes or TrainOverrides()
     require_replaceable(path, overwrite, CARD)
-    with _working(path) as work:
-        found = training_set(
-            given,
+    with _open_work(path) as work:
+        learnt = training_set(
+            paths,
             work / "patches.zarr",
             wishes,
             callback,
             check=lambda recipe: require_fitting(recipe, from_bundle, teacher),
             overwrite=overwrite,
         )
-        found = replace(found, recipe=resolved(found.recipe, from_bundle))
-        callback.on(events.Noted(found.reasons))
-        _require_held_out(found.patches)
+        learnt = replace(learnt, recipe=resolved(learnt.recipe, from_bundle))
+        callback.on(events.Noted(learnt.reasons))
+        if not learnt.patches.held("validation"):
+            raise InputError(
+                f"{learnt.patches.path} holds nothing out for validation, so the best checkpoint "
+                "can't be told: add hold_out.validation to the recipe and cut again"
+            )
         with ExitStack() as stack:
             callbacks = callback
             if tensorboard is not None:
                 from seg_batch.nn.training.tensorboard import TensorBoardLog
 
                 callbacks = Callbacks(stack.enter_context(TensorBoardLog(tensorboard)), callback)
-            fitted = _fitted(found, from_bundle, teacher, work, callbacks, overwrite)
+            fit = partial(_fit, learnt, from_bundle, teacher, work, callbacks)
+            fitted = _resumed(fit, work, overwrite)
         with writing_folder(path, overwrite, CARD) as folder:
-            card = write_bundle(folder, found, fitted, work, callback)
+            card = write_bundle(folder, learnt, fitted, work, callback)
         callback.on(events.Noted(_warnings(card)))
     shutil.rmtree(work_folder(path))
     return card.model_dump(mode="json")
 
 
 def _warnings(card: ModelCard) -> tuple[str, ...]:
-    """What of the network no blending makes good."""
+    """Effects of the network that blending does not remove."""
     layers = card.architecture.get(WHOLE_PATCH, [])
     if not layers:
         return ()
@@ -107,9 +113,9 @@ def _warnings(card: ModelCard) -> tuple[str, ...]:
 
 
 @contextmanager
-def _working(path: Path) -> Iterator[Path]:
-    """The work folder, for this process alone. What is refused before there is a patch or a
-    checkpoint to go on from leaves no such folder."""
+def _open_work(path: Path) -> Iterator[Path]:
+    """The work folder, held by this process. It is removed if the training is refused before there is
+    a patch or a checkpoint to resume from."""
     work = work_folder(path)
     busy = OutputError(
         f"another segbatch run is training {path}: wait for it, or use another output"
@@ -123,35 +129,20 @@ def _working(path: Path) -> Iterator[Path]:
             raise
 
 
-def _require_held_out(patches: PatchSet) -> None:
-    if not patches.held("validation"):
-        raise InputError(
-            f"{patches.path} holds nothing out for validation, so the best checkpoint can't be "
-            "told: add hold_out.validation to the recipe and cut again"
-        )
-
-
-def _fitted(
-    found: TrainingSet,
-    from_bundle: str | None,
-    teacher: str | None,
-    work: Path,
-    callback: Callback,
-    overwrite: bool,
-) -> FitResult:
-    """The finished training, gone on with where it was; that of another one is removed or refused."""
+def _resumed(fit: Callable[[], FitResult], work: Path, overwrite: bool) -> FitResult:
+    """The training, resumed from its checkpoints; those of another one are removed or refused."""
     try:
-        return _fit(found, from_bundle, teacher, work, callback)
+        return fit()
     except StoreError as another:
         if not overwrite:
             raise StoreError(f"{another.message}, or begin anew with --overwrite") from None
     for name in ("fit", "examples"):
         shutil.rmtree(work / name, ignore_errors=True)
-    return _fit(found, from_bundle, teacher, work, callback)
+    return fit()
 
 
 def _fit(
-    found: TrainingSet,
+    learnt: TrainingSet,
     from_bundle: str | None,
     teacher: str | None,
     work: Path,
@@ -160,42 +151,35 @@ def _fit(
     """The training loop of ``nn`` with the samples, start and validation of this dataset."""
     from seg_batch.nn.training.fit import fit
 
-    recipe, patches = found.recipe, found.patches
+    recipe, patches = learnt.recipe, learnt.patches
     validation = patches.held("validation")
-    began = initial_weights(recipe, from_bundle)
-    callback.on(events.Noted(began.lines))
+    initial = initial_weights(recipe, from_bundle)
+    callback.on(events.Noted(initial.lines))
     callback.on(events.Stage("training"))
     card = recipe.card.card(patches.normaliser)
     return fit(
-        began.model,
+        initial.model,
         Samples(patches, recipe),
         recipe=recipe,
-        validate=_validation(validation, recipe, patches),
+        validate=_validation(validation, recipe, card),
         work=work / "fit",
         teacher=None if teacher is None else teacher_of(recipe, teacher),
         callback=callback,
-        on_examples=Examples(work / "examples", chosen(validation, card), card),
+        on_examples=Examples(work / "examples", choose_examples(validation, card), card),
     )
 
 
 def _validation(
-    regions: list[HeldRegion], recipe: Recipe, patches: PatchSet
+    regions: list[HeldRegion], recipe: Recipe, card: ModelCard
 ) -> Callable[[Predictor], dict[str, float]]:
-    """Scores of a checkpoint on what is held out for validation; ``score`` decides."""
-    card = recipe.card.card(patches.normaliser)
+    """Scores of a checkpoint on the validation regions; ``score`` decides which one is best."""
     deciding = "accuracy" if recipe.fit.score == "accuracy" else "mean_dice"
 
     def validate(predictor: Predictor) -> dict[str, float]:
-        found = score(regions, card, predictor)
-        scores = {
-            "accuracy": _number(found.accuracy),
-            "mean_dice": _number(found.mean_dice_of_true),
-        }
+        scored = score(regions, card, predictor)
+        numbers = {"accuracy": scored.accuracy, "mean_dice": scored.mean_dice_of_true}
+        # Scores must be comparable: an undefined one counts as 0.
+        scores = {k: 0.0 if math.isnan(v) else round(v, 5) for k, v in numbers.items()}
         return {"score": scores[deciding], **scores}
 
     return validate
-
-
-def _number(value: float) -> float:
-    """Scores must compare: a region without any class counts as 0."""
-    return 0.0 if math.isnan(value) else round(value, 5)

@@ -1,4 +1,4 @@
-"""What a training learns from: a patch dataset as it is, or pairs that are cut beside the bundle."""
+"""The data of a training: a patch dataset as it is, or pairs that are cut beside the bundle."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from seg_batch.core.errors import InputError
 from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.training.autoconfig import without_conflicts
-from seg_batch.training.measure_dataset import advised
+from seg_batch.training.measure_dataset import advise_recipe
 
-# What may differ between a dataset's card and that of the bundle: words, and how tiles are laid.
+# Fields that may differ between the cards of a dataset and of the bundle: text, and the tiling.
 FREE = {"name", "description", "licence", "training_data", "overlap", "margin"}
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """``patches`` to learn from, by ``recipe``; ``reasons`` for what nobody asked for."""
+    """``patches`` to learn from, by ``recipe``; ``reasons``: of the settings that were advised."""
 
     patches: PatchSet
     recipe: Recipe
@@ -42,15 +42,15 @@ def training_set(
 ) -> TrainingSet:
     """The dataset that ``data`` names, or one cut out of the pairs that it names.
 
-    Pairs are cut into ``beside``, which a killed training finds again; ``overwrite``: also where
-    other ones were. ``check`` may refuse the recipe before anything is cut. Raises InputError for
-    what can't be learnt from.
+    Pairs are cut into ``beside``, so that a killed training can be resumed; ``overwrite`` replaces
+    another dataset there. ``check`` may refuse the recipe before anything is cut. Raises InputError
+    for data that can't be learnt from.
     """
     if len(data) == 1 and (Path(data[0]) / "zarr.json").is_file():
-        given = _given(data[0], overrides)
-        check(given.recipe)
-        return given
-    recipe, reasons = _chosen(data, overrides, callback)
+        existing = _from_dataset(data[0], overrides)
+        check(existing.recipe)
+        return existing
+    recipe, reasons = _recipe(data, overrides, callback)
     check(recipe)
     make_patches(
         list(data),
@@ -69,15 +69,15 @@ def training_set(
     return TrainingSet(patches, patches.recipe, reasons)
 
 
-def _chosen(
+def _recipe(
     data: Sequence[str], overrides: TrainOverrides, callback: Callback
 ) -> tuple[Recipe, tuple[str, ...]]:
-    """A recipe that says card and cut stands alone; any less is put over what the data advise."""
+    """A recipe file with card and cut is used as it is; less is put over the advised recipe."""
     own, where = _over(overrides, {}), str(overrides.recipe or "recipe")
     if {"card", "cut"} <= own.keys() and overrides.recipe is not None:
         return _suited(recipe_of(own, where), own), ()
     callback.on(events.Stage("reading headers and labels"))
-    advice, reasons = advised(list(data), overrides.align)
+    advice, reasons = advise_recipe(list(data), overrides.align)
     advisable = recipe_of(_over(overrides, without_conflicts(advice, own)), where)
     recipe = _suited(advisable, own)
     unused = set() if recipe == advisable else {"network.filters"}
@@ -91,7 +91,7 @@ def _over(overrides: TrainOverrides, base: dict[str, Any]) -> dict[str, Any]:
 
 
 def _suited(recipe: Recipe, own: dict[str, Any]) -> Recipe:
-    """Filters that nobody asked for are those of levels: a network without takes its own."""
+    """With the filters of its own of a network that has no levels, unless filters are set."""
     from seg_batch.nn.networks.registry import own_filters
 
     if not _has(own, "network.arch") or _has(own, "network.filters"):
@@ -100,7 +100,7 @@ def _suited(recipe: Recipe, own: dict[str, Any]) -> Recipe:
     return recipe if filters is None else recipe.changed(network={"filters": filters})
 
 
-def _given(dataset: str, overrides: TrainOverrides) -> TrainingSet:
+def _from_dataset(dataset: str, overrides: TrainOverrides) -> TrainingSet:
     if overrides.align is not None or overrides.fold is not None:
         raise InputError(
             f"{dataset} is cut already: --align and --fold belong to segbatch patches, or give pairs"
@@ -110,7 +110,7 @@ def _given(dataset: str, overrides: TrainOverrides) -> TrainingSet:
     recipe = recipe_of(plain, str(overrides.recipe or "--set"))
     if recipe.network.arch != patches.recipe.network.arch:
         recipe = _suited(recipe, _over(overrides, {}))
-    if other := _unlike(recipe, patches.recipe):
+    if other := _differences(recipe, patches.recipe):
         raise InputError(
             f"{dataset} was cut for another recipe ({', '.join(other)}), so its patches would be "
             "learnt wrongly: cut it anew with segbatch patches, or leave these as they were"
@@ -118,17 +118,15 @@ def _given(dataset: str, overrides: TrainOverrides) -> TrainingSet:
     return TrainingSet(patches, recipe)
 
 
-def _unlike(a: Recipe, b: Recipe) -> list[str]:
-    """Dotted names of what is cut into a dataset and differs."""
-    card = [
-        f"card.{k}" for k in type(a.card).model_fields if k not in FREE and _at(a, b, "card", k)
+def _differences(a: Recipe, b: Recipe) -> list[str]:
+    """Dotted names of what a dataset depends on and differs."""
+    names = [
+        f"{part}.{key}"
+        for part, ours, theirs in (("card", a.card, b.card), ("cut", a.cut, b.cut))
+        for key in type(ours).model_fields
+        if (part == "cut" or key not in FREE) and getattr(ours, key) != getattr(theirs, key)
     ]
-    cut = [f"cut.{k}" for k in type(a.cut).model_fields if _at(a, b, "cut", k)]
-    return card + cut + (["hold_out"] if a.hold_out != b.hold_out else [])
-
-
-def _at(a: Recipe, b: Recipe, part: str, key: str) -> bool:
-    return bool(getattr(getattr(a, part), key) != getattr(getattr(b, part), key))
+    return names + (["hold_out"] if a.hold_out != b.hold_out else [])
 
 
 def _has(plain: dict[str, Any], key: str) -> bool:

@@ -1,4 +1,4 @@
-"""From the best checkpoint to a bundle: weights, card with measured scores, and what is to be seen."""
+"""From the best checkpoint to a bundle: weights, card with measured scores, history and pictures."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.training.border_effect import measure_border
 from seg_batch.training.curves import write_curves, write_history
-from seg_batch.training.examples import Examples, chosen
+from seg_batch.training.examples import Examples, choose_examples
 from seg_batch.training.provenance import training_summary
 from seg_batch.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from seg_batch.nn.training.fit import FitResult
 
-IMAGES = 8  # regions that the border of a patch is measured on
-SIDE = {2: 1024, 3: 128}  # of what is read of each
+IMAGES = 8  # regions that the border effect of a patch is measured on
+SIDE = {2: 1024, 3: 128}  # voxels per axis that are read of each
 
 
 def write_bundle(
-    folder: Path, found: TrainingSet, fitted: FitResult, work: Path, callback: Callback
+    folder: Path, learnt: TrainingSet, fitted: FitResult, work: Path, callback: Callback
 ) -> ModelCard:
     """Write the bundle into ``folder`` and return its card.
 
-    ``model.keras``, ``card.json``, ``recipe.yaml``, ``split.json``, ``training.json``, ``history.csv`` and
-    ``history.json``, ``curves.png``, ``examples/``: pictures of held-out patches.
+    ``model.keras``, ``card.json``, ``recipe.yaml``, ``split.json``, ``training.json``, ``history.csv``
+    and ``history.json``, ``curves.png``, ``examples/``: pictures of held-out patches.
     """
     from seg_batch.nn.engines import load_predictor
 
-    patches, recipe = found.patches, found.recipe
+    patches, recipe = learnt.patches, learnt.recipe
     weights = folder / bundles.WEIGHTS["keras"]
     shutil.copyfile(fitted.path, weights)
     sha256 = files.sha256(weights)
@@ -51,32 +51,26 @@ def write_bundle(
     callback.on(events.Stage("measuring the border of a patch"))
     card = _card(patches, recipe, fitted.model, sha256)
     card = card.model_copy(update={"border": _border(validation, card, predictor)})
-    told = training_summary(patches, recipe, fitted.history, fitted.step)
+    summary = training_summary(patches, recipe, fitted.history, fitted.step)
     scores: dict[str, Any] = {}
     for part, regions in (("validation", validation), ("test", test)):
         if regions:
             callback.on(events.Stage(f"scoring {part}"))
-            measured = {"measured_on": _measured_on(part, regions)}
-            scores[part] = {**measured, **scores_of(regions, card, predictor)}
+            measured_on = _measured_on(regions)
+            scores[part] = {"measured_on": measured_on, **scores_of(regions, card, predictor)}
     how = {"precision": "float32", "taper": "hann", "overlap": list(card.overlap or ())}
-    card = card.model_copy(update={"scores": {**scores, "how": how, "training": told}})
+    card = card.model_copy(update={"scores": {**scores, "how": how, "training": summary}})
     write_history(folder, fitted.history)
     write_curves(folder / "curves.png", fitted.history, fitted.step)
     _pictures(folder / "examples", work / "examples", validation, card, predictor, fitted.step)
-    _write(folder, card, recipe, patches, told)
-    return card
-
-
-def _write(
-    folder: Path, card: ModelCard, recipe: Recipe, patches: PatchSet, told: dict[str, Any]
-) -> None:
     (folder / "recipe.yaml").write_text(as_yaml(recipe), encoding="utf-8")
     for name, value in (
         ("split.json", patches.hold_out),
-        ("training.json", told),
+        ("training.json", summary),
         (CARD, card.model_dump(mode="json")),
     ):
         (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    return card
 
 
 def _pictures(
@@ -87,18 +81,18 @@ def _pictures(
     predictor: Predictor,
     step: int,
 ) -> None:
-    """What was drawn while training, and the finished model on the same patches."""
+    """The pictures drawn while training, and those of the finished model on the same patches."""
     if earlier.is_dir():
         shutil.copytree(earlier, folder)
 
-    def one_by_one(x: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.asarray(predictor(one[None])) for one in x])
+    def predict(patches: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.asarray(predictor(patch[None])) for patch in patches])
 
-    Examples(folder, chosen(regions, card), card)(step, one_by_one)
+    Examples(folder, choose_examples(regions, card), card)(step, predict)
 
 
 def _border(regions: list[HeldRegion], card: ModelCard, predictor: Predictor) -> Border | None:
-    """Measured on the middles of some held-out regions, which 2-D models see slice by slice."""
+    """Measured on the middles of some held-out regions; of a volume, 2-D models get single slices."""
     assert card.patch is not None
     rank, images = len(card.patch), []
     for region in regions[:IMAGES]:
@@ -110,7 +104,7 @@ def _border(regions: list[HeldRegion], card: ModelCard, predictor: Predictor) ->
 
 
 def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCard:
-    """The card of the bundle, all but its scores and its border."""
+    """The card of the bundle without its scores and its border."""
     from seg_batch.nn.analysis.flops import activation_bytes, forward_flops
     from seg_batch.nn.analysis.global_layers import for_card
     from seg_batch.nn.networks.registry import described, multiple
@@ -130,8 +124,8 @@ def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCa
     )
 
 
-def _measured_on(part: str, regions: list[HeldRegion]) -> str:
-    """Which voxels, in words that hold without the dataset."""
+def _measured_on(regions: list[HeldRegion]) -> str:
+    """The voxels that were scored, in words that can be read without the dataset."""
     whole = [region for region in regions if region.box.shape == region.extent]
     if len(whole) == len(regions):
         return f"{len(regions)} whole cases that were held out of training"

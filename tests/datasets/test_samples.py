@@ -138,7 +138,7 @@ def test_shares_hold_in_every_stretch_of_samples(
     classes = [c.model_copy(update={"id": i}) for i, c in enumerate(base.card.classes)]
     card = base.card.model_copy(update={"classes": tuple(classes)})  # class 0 is now background
     made = Samples(rare, base.model_copy(update={"card": card}))
-    drawn = [made._draw(k, np.random.default_rng(k)).wanted for k in range(1000)]
+    drawn = [made._draw(k, np.random.default_rng(k))[1] for k in range(1000)]
     kinds = np.array([0 if w is None else len(w) for w in drawn])
     for lot in kinds.reshape(10, 100):
         assert abs((lot == 1).sum() - 100 * balance) <= 2
@@ -165,7 +165,7 @@ def test_patches_with_few_labels_are_not_drawn(rare: PatchSet) -> None:
     assert made.epoch == (shares >= 0.5).sum()
     np.testing.assert_array_equal(made.histogram, rare.histogram[made.rows].sum(0))
     assert made.histogram.dtype == np.int64
-    drawn = {made._draw(k, np.random.default_rng(k)).row for k in range(300)}
+    drawn = {made._draw(k, np.random.default_rng(k))[0] for k in range(300)}
     assert drawn <= set(made.rows.tolist())
 
 

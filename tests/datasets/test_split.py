@@ -15,7 +15,7 @@ from seg_batch.core.geometry import Blocks, Box, Grid, Shape
 from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.layout import part_code
 from seg_batch.datasets.patch_set import PatchSet
-from seg_batch.datasets.split import resolve
+from seg_batch.datasets.split import resolve_split
 from seg_batch.datasets.store import CODES
 from tests.support.files import write_raster
 from tests.support.strategies import boxes, grids
@@ -86,7 +86,7 @@ def test_folds_of_a_scene_hold_out_whole_blocks(extent: Shape, side: int, seed: 
     tested = []
     for fold in range(4):
         hold_out = HoldOut(folds=Folds(count=4, fold=fold, block=(side,), seed=seed))
-        split = resolve(hold_out, {"scene": extent}, (8, 8))
+        split = resolve_split(hold_out, {"scene": extent}, (8, 8))
         tested += [box for part, box in split.held("scene", extent) if part == "test"]
         assert all(box in blocks for _, box in split.held("scene", extent))
     assert sorted(map(str, tested)) == sorted(map(str, blocks))

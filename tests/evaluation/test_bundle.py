@@ -13,6 +13,8 @@ import yaml
 
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import Recipe
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
 from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet
@@ -167,11 +169,23 @@ def test_means_go_by_the_background_of_the_card(dataset: Path) -> None:
             assert table["overall"]["mean_dice"]["mean"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_shares_of_the_work_sum_to_one(dataset: Path) -> None:
-    shares: list[float] = []
-    scores_of(PatchSet(dataset).held("test"), CARD, thirds, on_share=shares.append)
-    assert sum(shares) == pytest.approx(1)
-    assert min(shares) >= 0
+class Shares(Callback):
+    def __init__(self) -> None:
+        self.planned, self.shares = 0, list[float]()
+
+    def on(self, event: events.Event) -> None:
+        if isinstance(event, events.StepsPlanned):
+            self.planned += event.total
+        elif isinstance(event, events.Advanced):
+            self.shares.append(event.n)
+
+
+def test_shares_of_the_work_sum_to_its_cases(dataset: Path) -> None:
+    heard = Shares()
+    result = evaluate_bundle(MODEL, dataset, callback=heard)
+    assert heard.planned == len(result["cases"]) > 0
+    assert sum(heard.shares) == pytest.approx(heard.planned)
+    assert min(heard.shares) >= 0
 
 
 def test_a_dataset_of_another_model_is_refused(dataset: Path) -> None:

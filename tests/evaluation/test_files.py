@@ -19,7 +19,7 @@ from seg_batch.datasets.label_classes import of_card, of_report, of_text
 from seg_batch.evaluation.evaluate import evaluate_files
 from seg_batch.evaluation.file_pairs import open_labelled_case
 from seg_batch.evaluation.matching import Match, match
-from seg_batch.evaluation.score_case import count
+from seg_batch.evaluation.score_case import count_case
 from tests.support.evaluation.label_files import (
     CARD,
     CLASSES,
@@ -57,10 +57,10 @@ def test_numbers_are_those_of_the_arrays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", [(17, 40), (90, 1), (64, 64), (1000, 1000)])
 def test_blocks_of_any_size_give_the_same_numbers(tmp_path: Path, side: tuple[int, int]) -> None:
     found, truth = raster_pair(tmp_path)
-    pair = open_labelled_case(Match("scene", found, truth), of_text(CLASSES), ())
-    taper = Taper(Grid((90, 130), (24, 30), (7, 8), (0, 0)), "linear")
-    tiled = replace(pair, taper=taper)  # as if it had been blended from tiles
-    whole, parts = count(tiled, 3, (90, 130)), count(tiled, 3, side)
+    with open_labelled_case(Match("scene", found, truth), of_text(CLASSES), ()) as pair:
+        taper = Taper(Grid((90, 130), (24, 30), (7, 8), (0, 0)), "linear")
+        tiled = replace(pair, taper=taper)  # as if it had been blended from tiles
+        whole, parts = count_case(tiled, 3, (90, 130)), count_case(tiled, 3, side)
     np.testing.assert_array_equal(whole.scores.cells, parts.scores.cells)
     np.testing.assert_array_equal(whole.scores.bands, parts.scores.bands)
     for name in ("hausdorff", "hausdorff95", "surface_distance"):
@@ -68,7 +68,6 @@ def test_blocks_of_any_size_give_the_same_numbers(tmp_path: Path, side: tuple[in
     assert (whole.not_scored, whole.not_predicted) == (parts.not_scored, parts.not_predicted)
     assert whole.seams.to_json() == parts.seams.to_json()
     assert whole.seams.flips.all()
-    pair.close()
 
 
 def test_volumes_are_compared_in_space_and_measured_in_mm(tmp_path: Path) -> None:

@@ -124,9 +124,8 @@ def pixels(png: bytes) -> np.ndarray:
 def test_the_pictures_show_each_voxel_in_its_colour(tmp_path: Path) -> None:
     found, truth = raster_pair(tmp_path)
     table = of_text(CLASSES)
-    pair = open_labelled_case(Match("scene", found, truth), table, ())
-    (view,) = draw_overlays(pair, table)
-    pair.close()
+    with open_labelled_case(Match("scene", found, truth), table, ()) as pair:
+        (view,) = draw_overlays(pair, table)
     a, b = labels((90, 130), 1)
     shown = pixels(view.panels["prediction"])
     for row in table.table:
@@ -152,17 +151,15 @@ def test_the_pictures_show_each_voxel_in_its_colour(tmp_path: Path) -> None:
 def test_a_large_raster_is_thinned_and_a_volume_cut_in_three(tmp_path: Path) -> None:
     found, truth = raster_pair(tmp_path, shape=(1100, 640))
     table = of_text(CLASSES)
-    pair = open_labelled_case(Match("scene", found, truth), table, ())
-    (view,) = draw_overlays(pair, table)
-    pair.close()
+    with open_labelled_case(Match("scene", found, truth), table, ()) as pair:
+        (view,) = draw_overlays(pair, table)
     expected = labels((1100, 640), 1)[1][::3, ::3]
     shown = pixels(view.panels["prediction"])
     assert shown.shape == (367, 214, 3)
     for row in table.table:
         assert ((shown == row.colour).all(-1) == (expected == row.id)).all()
-    pair = open_labelled_case(Match("head", *volume_pair(tmp_path)), table, ())
-    views = draw_overlays(pair, table)
-    pair.close()
+    with open_labelled_case(Match("head", *volume_pair(tmp_path)), table, ()) as pair:
+        views = draw_overlays(pair, table)
     assert [v.title.split()[0] for v in views] == ["axial", "coronal", "sagittal"]
     assert [pixels(v.panels["truth"]).shape[:2] for v in views] == [(20, 24), (9, 24), (9, 20)]
     assert [v.aspect for v in views] == pytest.approx([24 / 30, 24 / 27, 30 / 27])
@@ -194,9 +191,8 @@ def test_the_middle_of_a_volume_is_where_the_foreground_is(tmp_path: Path) -> No
     truth[20:25, 4:7, 30:33] = 3
     path = write_volume(tmp_path / "t.nii.gz", truth, np.eye(4))
     table = of_text(CLASSES)
-    pair = open_labelled_case(Match("t", path, path), table, ())
-    titles = [view.title for view in draw_overlays(pair, table)]
-    pair.close()
+    with open_labelled_case(Match("t", path, path), table, ()) as pair:
+        titles = [view.title for view in draw_overlays(pair, table)]
     assert titles == ["axial slice 31", "coronal slice 5", "sagittal slice 22"]
     assert Box.whole((40, 20, 30)) == pair.box
 

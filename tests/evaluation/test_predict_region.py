@@ -20,7 +20,7 @@ from seg_batch.core.errors import PartialResultError, ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.evaluation import predict_region
 from seg_batch.evaluation.held_out_cases import SourceRegion, collect
-from seg_batch.evaluation.predict_region import BlockStats, predicted
+from seg_batch.evaluation.predict_region import BlockStats, predict_blocks
 from seg_batch.inference import plan
 from seg_batch.inference.predict import predict
 from tests.support.evaluation.label_files import CARD, IDS
@@ -101,7 +101,7 @@ def compare(case: Case, folder: Path) -> tuple[dict[str, Any], BlockStats]:
     """The report of predict and what scoring watched, whose labels and probabilities are equal."""
     image, label = case.write(folder)
     model: Any = (case.card, crooked)
-    out, watch = folder / "out.zarr", BlockStats(len(IDS))
+    out, watch = folder / "out.zarr", BlockStats()
     report = predict(image, out, model=model, probabilities=True, block=case.block)
     made = zarr.open_group(out, mode="r")
     found = collect(Path(f"{image}={label}"), "all", case.card, PredictOptions(), ())
@@ -109,7 +109,7 @@ def compare(case: Case, folder: Path) -> tuple[dict[str, Any], BlockStats]:
         assert isinstance(region, SourceRegion)
         scored = np.full(region.box.shape, 99, np.uint8)
         kept = np.full((len(IDS), *region.box.shape), 99, np.uint8)
-        steps = predicted(region, case.card, crooked, watch=watch, keep=kept)
+        steps = predict_blocks(region, case.card, crooked, stats=watch, keep=kept)
         for box, classes in steps:
             scored[box.slices()] = classes
         native = region.image.from_view(scored)
@@ -164,4 +164,4 @@ def test_what_is_written_with_holes_is_not_scored(tmp_path: Path) -> None:
         predict(image, tmp_path / "out.tif", model=(CARD, crooked))
     found = collect(Path(f"{image}={label}"), "all", CARD, PredictOptions(), ())
     with found.open(found.cases[0]) as (region, _), pytest.raises(ReadError, match="image"):
-        list(predicted(region, CARD, crooked))
+        list(predict_blocks(region, CARD, crooked))

@@ -54,16 +54,17 @@ def shown_in_training(
     drawn: list[np.ndarray] = []
     with monkeypatch.context() as patch:
         patch.setattr(Axes, "imshow", lambda self, rgb, **options: drawn.append(rgb))
-        shown = examples.Shown(image[None], index[None], np.ones((1, *index.shape), bool), ("a",))
+        shown = examples.ExamplePatches(
+            image[None], index[None], np.ones((1, *index.shape), bool), ("a",)
+        )
         examples.Examples(folder, shown, CARD)(1, lambda _: np.eye(4)[index[None]])
     return list(zip(drawn[::3], drawn[1::3], strict=True))
 
 
 def shown_in_evaluation(image: Path, labels: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     table = of_card(CARD)
-    pair = open_labelled_case(Match("a", labels, labels, image), table, ())
-    views = overlays.draw_overlays(pair, table)
-    pair.close()
+    with open_labelled_case(Match("a", labels, labels, image), table, ()) as pair:
+        views = overlays.draw_overlays(pair, table)
     return [(pixels(v.panels["image"]), pixels(v.panels["truth"])) for v in views]
 
 

@@ -22,8 +22,8 @@ from seg_batch.core.units import show_s
 from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.nn.training.history import Row
-from seg_batch.training.curves import running, write_curves, write_history
-from seg_batch.training.examples import Examples, Shown, chosen
+from seg_batch.training.curves import running_mean, write_curves, write_history
+from seg_batch.training.examples import ExamplePatches, Examples, choose_examples
 from seg_batch.training.provenance import configuration_hash, data_hash, training_summary
 from tests.support.training.pairs import volume_recipe, volumes
 
@@ -83,7 +83,7 @@ def test_curves_are_a_picture_of_1000_pixels_without_pyplot(tmp_path: Path) -> N
 
 def test_the_running_mean_is_the_mean_of_a_window() -> None:
     values = np.random.default_rng(1).normal(size=101)
-    found, half = running(values, 0.1), 5
+    found, half = running_mean(values, 0.1), 5
     slow = [values[max(0, k - half) : k + half + 1].mean() for k in range(101)]
     np.testing.assert_allclose(found, slow, rtol=1e-12)
 
@@ -98,7 +98,7 @@ def test_examples_show_truth_and_prediction_in_the_colours_of_the_card(
     truth[(slice(None), *(slice(6, 14),) * rank)] = 1
     found = np.where(truth == 1, 2, 0)
     x = rng.normal(size=(*shape, 4))
-    shown = Shown(x, truth, np.ones(shape, bool), ("case a", "case b"))
+    shown = ExamplePatches(x, truth, np.ones(shape, bool), ("case a", "case b"))
     paths = Examples(tmp_path / "examples", shown, card(rank))(40, lambda _: np.eye(3)[found])
     assert [p.name for p in paths] == ["step_000040_1.png", "step_000040_2.png"]
     image = pixels(paths[0])
@@ -163,7 +163,7 @@ def test_examples_are_held_out_patches_as_the_model_sees_them(
     patches, recipe = cut
     drafted = recipe.card.card(patches.normaliser)
     regions = patches.held("validation")
-    shown = chosen(regions, drafted)
+    shown = choose_examples(regions, drafted)
     assert shown.x.shape == (1, 24, 24, 24, 1)
     assert shown.names == ("case_1",)
     z, y, x = regions[0].extent  # smaller than the patch: it lies at the start, mirrored beyond
@@ -182,7 +182,7 @@ def test_examples_are_held_out_patches_as_the_model_sees_them(
 
 def test_a_summary_counts_each_held_out_voxel_once(cut: tuple[PatchSet, Recipe]) -> None:
     patches, recipe = cut
-    found = training_summary(patches, recipe, rows(), 400, note="more")
+    found = training_summary(patches, recipe, rows(), 400)
     json.dumps(found, allow_nan=False)
     for part, case in (("validation", "case_1"), ("test", "case_2")):
         told = found["parts"][part]
@@ -193,7 +193,6 @@ def test_a_summary_counts_each_held_out_voxel_once(cut: tuple[PatchSet, Recipe])
     assert found["samples"] == 800 * recipe.fit.batch
     assert found["minutes"] == 4.0
     assert found["waited"] == 0.01
-    assert found["note"] == "more"
 
 
 def test_hashes_follow_bytes_and_settings_and_nothing_else(

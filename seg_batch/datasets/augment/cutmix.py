@@ -21,8 +21,8 @@ def mixed_box(patch: Shape, rng: np.random.Generator) -> Box:
     return Box(tuple(start), tuple(stop))
 
 
-def cutmix(one: Pair, other: Pair, box: Box) -> Pair:
-    """``one`` with ``other`` in the box, voxels at the same place; labels that are ignored go along."""
-    image, label = one[0].copy(), one[1].copy()
+def cutmix(pair: Pair, other: Pair, box: Box) -> Pair:
+    """``pair`` with the voxels of ``other`` in the box, image and label, ignored voxels included."""
+    image, label = pair[0].copy(), pair[1].copy()
     image[box.slices()], label[box.slices()] = other[0][box.slices()], other[1][box.slices()]
     return image, label

@@ -1,4 +1,4 @@
-"""Rotation, scale and elastic deformation as one map of coordinates, so that nothing is blended twice.
+"""Rotation, scale and elastic deformation as one map of coordinates: voxels are interpolated once.
 
 An output voxel ``x`` shows the place ``c + M (x - m) + d(x)`` of the tile: ``m`` the middle of the
 crop, ``c`` where that lies in the tile, ``M`` rotation and scale, ``d`` a smooth random displacement.
@@ -32,18 +32,16 @@ class Warp:
     def showing(self, start: Shape, voxel: Shape) -> Warp:
         """As :meth:`seen_from`, then shifted as little as it takes for one voxel of the crop to lie
         exactly on ``voxel`` of the tile: the one nearest to where it goes."""
-        found = self.seen_from(start)
-        away = np.linalg.solve(self.matrix, np.subtract(voxel, found.middle)) + self._half
-        there = tuple(np.clip(np.rint(away), 0, np.subtract(self.patch, 1)).astype(int))
-        shift = np.subtract(voxel, found.of(there))
-        return replace(found, middle=tuple(np.add(found.middle, shift)))
+        placed = self.seen_from(start)
+        exact = np.linalg.solve(self.matrix, np.subtract(voxel, placed.middle)) + self._half
+        nearest = tuple(np.clip(np.rint(exact), 0, np.subtract(self.patch, 1)).astype(int))
+        shift = np.subtract(voxel, placed.of(nearest))
+        return replace(placed, middle=tuple(np.add(placed.middle, shift)))
 
     def of(self, voxel: Shape) -> np.ndarray:
         """Where one voxel of the crop lies in the tile, ``(rank,)``."""
-        found: np.ndarray = self.middle + self.matrix @ np.subtract(voxel, self._half)
-        if self.bend is not None:
-            found = found + [component[voxel] for component in self.bend]
-        return found
+        place: np.ndarray = self.middle + self.matrix @ np.subtract(voxel, self._half)
+        return place if self.bend is None else place + [part[voxel] for part in self.bend]
 
     def coordinates(self) -> np.ndarray:
         """Where every voxel lies in the tile, ``(rank, *patch)`` float32."""
@@ -61,19 +59,18 @@ class Warp:
         return np.subtract(self.patch, 1) / 2
 
 
-def bends(how: Augment) -> bool:
-    """Whether anything is asked for that needs a warp."""
+def needs_warp(how: Augment) -> bool:
+    """Whether these settings need a warp."""
     return how.rotate_degrees > 0 or how.scale > 0 or how.elastic > 0
 
 
-def warp(
+def random_warp(
     patch: Shape,
     how: Augment,
     rng: np.random.Generator,
     spacing: tuple[float, ...] | None = None,
 ) -> Warp:
-    """A random one. Where the voxels have unequal sides, ``spacing``, it rotates in millimetres:
-    ``M = S^-1 R S``."""
+    """A random warp. With a ``spacing`` (mm per axis) it rotates in millimetres: ``M = S^-1 R S``."""
     matrix = rotation(len(patch), how.rotate_degrees, rng)
     if spacing is not None:
         matrix = matrix * np.asarray(spacing) / np.asarray(spacing)[:, None]

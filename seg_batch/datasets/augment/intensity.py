@@ -1,4 +1,4 @@
-"""What changes the values of an image, in normalised units, and leaves its label alone."""
+"""Intensity augmentation: changes to the values of an image, in normalised units; no label changes."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from seg_batch.config.recipe import Augment
 
-SOMETIMES = 0.3  # how often a step is taken that takes something away
+SOMETIMES = 0.3  # probability of a step that loses information
 
 
 def vary_intensity(image: np.ndarray, how: Augment, rng: np.random.Generator) -> np.ndarray:
-    """Blur, coarser grid and gamma (``SOMETIMES``), contrast, brightness, noise, and a band dropped
-    last, because a missing band is constant. Contiguous float32, never the input itself."""
+    """Blur, coarser grid and gamma ``sign(v) |v|**power`` (each ``SOMETIMES``), contrast, brightness,
+    noise, and a band dropped last, because a missing band is constant. Contiguous float32, a copy."""
     out = np.array(image, np.float32, order="C")
     if how.blur and rng.random() < SOMETIMES:
         out = blurred(out, rng.uniform(0, how.blur))
     if how.low_resolution > 1 and rng.random() < SOMETIMES:
         out = coarser(out, rng.uniform(1, how.low_resolution))
     if how.gamma and rng.random() < SOMETIMES:
-        out = curved(out, rng.uniform(1 - how.gamma, 1 / (1 - how.gamma)))
+        power = np.float32(rng.uniform(1 - how.gamma, 1 / (1 - how.gamma)))
+        out = np.copysign(np.abs(out) ** power, out)
     if how.gain or how.shift:
-        _stretch(out, how, rng)
+        channels = out.shape[-1]
+        out *= np.asarray(1 + how.gain * rng.normal(size=channels), np.float32)
+        # Brightness varies for all channels, and half as much again for each.
+        shift = how.shift * (rng.normal() + 0.5 * rng.normal(size=channels))
+        out += np.asarray(shift, np.float32)
     if how.noise:
         amount = np.float32(how.noise * rng.random())
         out += amount * rng.standard_normal(out.shape, np.float32)
@@ -32,8 +37,7 @@ def vary_intensity(image: np.ndarray, how: Augment, rng: np.random.Generator) ->
 
 def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
     """Each channel under a Gaussian of ``sigma`` voxels."""
-    found: np.ndarray = gaussian_filter(image, (*(sigma,) * (image.ndim - 1), 0), truncate=3)
-    return found
+    return np.asarray(gaussian_filter(image, (*(sigma,) * (image.ndim - 1), 0), truncate=3))
 
 
 def coarser(image: np.ndarray, factor: float) -> np.ndarray:
@@ -47,30 +51,14 @@ def coarser(image: np.ndarray, factor: float) -> np.ndarray:
     return out
 
 
-def curved(image: np.ndarray, power: float) -> np.ndarray:
-    """``sign(v) |v|**power``: more or less contrast far from the mean than near it."""
-    found: np.ndarray = np.copysign(np.abs(image) ** np.float32(power), image)
-    return found
-
-
 def dropped(image: np.ndarray, channel: int) -> np.ndarray:
-    """One channel at its mean over the patch; a single channel, all there is, stays."""
+    """One channel at its mean over the patch; the only channel of an image is kept."""
     if image.shape[-1] > 1:
         image = image.copy()
         image[..., channel] = image[..., channel].mean()
     return image
 
 
-def _stretch(image: np.ndarray, how: Augment, rng: np.random.Generator) -> None:
-    """Contrast per channel; brightness for all, and half as much again per channel. In place."""
-    channels = image.shape[-1]
-    gain = 1 + how.gain * rng.normal(size=channels)
-    shift = how.shift * (rng.normal() + 0.5 * rng.normal(size=channels))
-    image *= np.asarray(gain, np.float32)
-    image += np.asarray(shift, np.float32)
-
-
 def _to(values: np.ndarray, shape: tuple[int, ...] | list[int]) -> np.ndarray:
     factors = [b / a for a, b in zip(values.shape, shape, strict=True)]
-    found: np.ndarray = zoom(values, factors, order=1, mode="nearest", grid_mode=True)
-    return found
+    return np.asarray(zoom(values, factors, order=1, mode="nearest", grid_mode=True))

@@ -1,4 +1,4 @@
-"""Where a crop lies in its tile, and the moves that image and label make together."""
+"""Spatial augmentation: where a crop lies in its tile, warps, right angles and mirroring."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 
 from seg_batch.config.recipe import Augment
 from seg_batch.core.geometry import Shape
-from seg_batch.datasets.augment.deformation import Warp, bends, resample, warp
-
-type Pair = tuple[np.ndarray, np.ndarray]
+from seg_batch.datasets.augment.cutmix import Pair
+from seg_batch.datasets.augment.deformation import needs_warp, random_warp, resample
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,12 @@ def vary_space(
     spacing: tuple[float, ...] | None = None,
 ) -> Pair:
     """The crop, warped (a share ``how.warped``), turned by right angles and mirrored."""
-    if bends(how) and rng.random() < how.warped:
-        image, label = resample(image, label, _warp(at, how, spacing, rng))
+    if needs_warp(how) and rng.random() < how.warped:
+        drawn = random_warp(at.patch, how, rng, spacing)
+        placed = drawn.seen_from(at.start)
+        if at.voxel is not None:
+            placed = drawn.showing(at.start, at.voxel)
+        image, label = resample(image, label, placed)
     else:
         image, label = crop(image, at), crop(label, at)
     if how.quarter_turns:
@@ -66,21 +69,13 @@ def vary_space(
     return image, label
 
 
-def _warp(
-    at: CropPlace, how: Augment, spacing: tuple[float, ...] | None, rng: np.random.Generator
-) -> Warp:
-    found = warp(at.patch, how, rng, spacing)
-    return found.seen_from(at.start) if at.voxel is None else found.showing(at.start, at.voxel)
-
-
 def crop(values: np.ndarray, at: CropPlace) -> np.ndarray:
     """The voxels of a place; outside the tile they are mirrored about its outermost voxels."""
     where = list(zip(at.start, at.patch, values.shape, strict=False))
     if all(a >= 0 and a + p <= n for a, p, n in where):
         return values[tuple(slice(a, a + p) for a, p, _ in where)]
     indices = [_mirrored(np.arange(a, a + p), n) for a, p, n in where]
-    found: np.ndarray = values[np.ix_(*indices)]
-    return found
+    return np.asarray(values[np.ix_(*indices)])
 
 
 def turned(image: np.ndarray, label: np.ndarray, axes: tuple[int, int], times: int) -> Pair:
@@ -97,5 +92,4 @@ def _mirrored(index: np.ndarray, n: int) -> np.ndarray:
     """Indices reflected into ``0..n-1`` without repeating the outermost voxel."""
     period = max(2 * (n - 1), 1)
     folded = np.abs(index) % period
-    found: np.ndarray = np.minimum(folded, period - folded)
-    return found
+    return np.asarray(np.minimum(folded, period - folded))

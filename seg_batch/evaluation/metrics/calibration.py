@@ -9,7 +9,6 @@ equal width by the probability of the winning class, bin m holding ``(m-1)/M < p
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,18 +17,13 @@ from seg_batch.evaluation.metrics.confusion import plain
 SLACK = 1e-3  # float16 sums of probabilities pass 1 by that much
 
 
-@dataclass
 class Calibration:
     """Counts, region by region: voxels, hits and the sum of probabilities in each bin."""
 
-    bins: int = 15
-    count: np.ndarray = field(init=False)
-    hits: np.ndarray = field(init=False)
-    total: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.count, self.hits = np.zeros((2, self.bins), np.int64)
-        self.total = np.zeros(self.bins)
+    def __init__(self, bins: int = 15) -> None:
+        self.bins = bins
+        self.count, self.hits = np.zeros((2, bins), np.int64)
+        self.total = np.zeros(bins)
 
     def add(
         self, probability: np.ndarray, hit: np.ndarray, valid: np.ndarray | None = None

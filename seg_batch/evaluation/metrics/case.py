@@ -24,7 +24,7 @@ LIMIT = 40_000_000  # surface voxels of one case: 320 MB
 
 @dataclass(frozen=True, eq=False)
 class CaseScores:
-    """What one case scored; ``K`` classes, ``C`` cells.
+    """The scores of one case; ``K`` classes, ``C`` cells.
 
     ``cells`` (int64, C x K x K) are the confusion matrices of a fixed lattice of up to 64 cells of
     the region that hold a valid voxel, ``bands`` (int64, C x K x 2) the voxels that both and that
@@ -92,7 +92,7 @@ class CaseScorer:
         self._held = 0
 
     def window(self, box: Box) -> Box:
-        """What ``add`` wants to see for ``box``: the box grown by the reach, within the region."""
+        """The window that ``add`` needs for ``box``: the box grown by the reach, within the region."""
         return box.grown(self.reach).intersection(self.region)
 
     def add(
@@ -119,13 +119,14 @@ class CaseScorer:
     def finish(self) -> CaseScores:
         """The scores of all that was added; takes the distances."""
         used = self._cells.any((1, 2))
-        found = [self._distances(k) for k in range(self.classes)]
+        distances = np.array([self._distances(k) for k in range(self.classes)])
+        hausdorff, hausdorff95, surface_distance = distances.T
         return CaseScores(
             cells=self._cells[used],
             bands=self._bands[used],
-            hausdorff=np.array([d.hausdorff for d in found]),
-            hausdorff95=np.array([d.hausdorff95 for d in found]),
-            surface_distance=np.array([d.surface_distance for d in found]),
+            hausdorff=hausdorff,
+            hausdorff95=hausdorff95,
+            surface_distance=surface_distance,
             reach=self.reach,
             spacing=self.spacing,
             measured=self._held <= self.limit,
@@ -159,7 +160,7 @@ class CaseScorer:
                 self._bands[i] += np.stack([both, sizes - both], axis=1)
 
     def _collect(self, name: str, box: Box, frame: np.ndarray) -> None:
-        """Note the surface voxels of each class, until there are too many to hold."""
+        """Keep the surface voxels of each class, until there are too many to hold."""
         at = surface.surface_of(frame, self.reach, self.classes)
         voxels = np.nonzero(at)
         self._held += len(voxels[0])
@@ -177,9 +178,9 @@ class CaseScorer:
             if len(part):
                 self._pieces[name][k].append(part)
 
-    def _distances(self, k: int) -> surface.Distances:
+    def _distances(self, k: int) -> tuple[float, float, float]:
         if self._held > self.limit:
-            return surface.Distances(np.nan, np.nan, np.nan)
+            return np.nan, np.nan, np.nan
         sides = [
             np.sort(np.concatenate([np.zeros(0, np.int64), *self._pieces[name][k]]))
             for name in ("truth", "found")

@@ -44,7 +44,7 @@ class Confusion:
 
 
 def check_labels(indices: np.ndarray, classes: int) -> None:
-    """Refuse what is no class index (``ValueError``): counted, it would land in another cell."""
+    """ValueError for what is no class index: it would be counted in another cell."""
     if indices.dtype.kind not in "biu":
         raise ValueError(f"class indices of type {indices.dtype}: give whole numbers")
     if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < classes:
@@ -65,7 +65,7 @@ def class_shares(matrices: np.ndarray) -> np.ndarray:
 
 
 def commonest(matrix: np.ndarray) -> float:
-    """The accuracy of giving every voxel the commonest true class: what a score must beat."""
+    """The accuracy of giving every voxel the commonest true class: the baseline of any score."""
     return float(_divide(matrix.sum(1).max(initial=0), matrix.sum()))
 
 

@@ -34,6 +34,6 @@ def unit_of(spacing: tuple[float, ...] | None) -> Unit:
 
 def size_errors(matrix: np.ndarray, unit: Unit | None = None) -> np.ndarray:
     """Signed error per class (K,) of a confusion matrix (K, K), in ``unit`` (default: voxels)."""
-    true, found = matrix.sum(-1), matrix.sum(-2)
-    error = (found - true) * (unit or Unit()).per_voxel
-    return np.where(true + found > 0, error, np.nan)
+    true, predicted = matrix.sum(-1), matrix.sum(-2)
+    error = (predicted - true) * (unit or Unit()).per_voxel
+    return np.where(true + predicted > 0, error, np.nan)

@@ -32,6 +32,7 @@ SHARES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "precision": confusion.precision,
 }
 DISTANCES = ("hausdorff", "hausdorff95", "surface_distance")
+PER_CLASS = (*SHARES, "boundary_iou", *DISTANCES, "size_error", "size_error_absolute")
 
 
 def summarise(
@@ -99,7 +100,7 @@ def _tables(scores: list[CaseScores], units: list[Unit]) -> dict[str, np.ndarray
 
 
 def _draws(name: str, scores: list[CaseScores], table: np.ndarray, seed: int) -> Any:
-    """Resampled means of one table, and the values that they rest on; None where there are none."""
+    """Resampled means of one table, and the values they are drawn from; None where there are none."""
     if len(scores) > 1:
         return resampled_means(table, seed), table
     if name in SHARES:
@@ -111,13 +112,8 @@ def _draws(name: str, scores: list[CaseScores], table: np.ndarray, seed: int) ->
     return resampled_scores(cells, score, seed), score(cells)
 
 
-def _number(values: np.ndarray, low: float, high: float, digits: int = 4) -> dict[str, Any]:
-    return {
-        "mean": plain(mean_over_classes(values), digits),
-        "low": plain(low, digits),
-        "high": plain(high, digits),
-        "cases": int((~np.isnan(values)).sum()),
-    }
+def _number(mean: float, low: Any, high: Any, cases: Any) -> dict[str, Any]:
+    return {"mean": plain(mean), "low": plain(low), "high": plain(high), "cases": int(cases)}
 
 
 def _classes(
@@ -127,18 +123,20 @@ def _classes(
     total: np.ndarray,
     seed: int,
 ) -> dict[str, Any]:
-    found: dict[str, dict[str, Any]] = {name: {} for name in names}
+    rows: dict[str, dict[str, Any]] = {name: {} for name in names}
     for key, table in tables.items():
         drawn = _draws(key, scores, table, seed)
         low, high = interval(*drawn) if drawn else np.full((2, len(names)), np.nan)
-        for k, name in enumerate(names):
-            found[name][key] = _number(table[:, k], low[k], high[k])
+        for k, row in enumerate(rows.values()):
+            values = table[:, k]
+            cases = (~np.isnan(values)).sum()
+            row[key] = _number(mean_over_classes(values), low[k], high[k], cases)
     one_sided = sum((s.confusion.sum(0) > 0) != (s.confusion.sum(1) > 0) for s in scores)
-    for k, name in enumerate(names):
-        found[name]["one_sided"] = int(one_sided[k])
-        found[name]["true_voxels"] = int(total.sum(1)[k])
-        found[name]["found_voxels"] = int(total.sum(0)[k])
-    return found
+    for k, row in enumerate(rows.values()):
+        row["one_sided"] = int(one_sided[k])
+        row["true_voxels"] = int(total.sum(1)[k])
+        row["found_voxels"] = int(total.sum(0)[k])
+    return rows
 
 
 def _overall(
@@ -153,12 +151,7 @@ def _overall(
     shares = resampled_scores(counts, confusion.class_shares, seed)
     low, high = interval(shares, confusion.class_shares(counts))
     return {
-        "accuracy": {
-            "mean": plain(confusion.accuracy(total)),
-            "low": plain(low),
-            "high": plain(high),
-            "cases": len(scores),
-        },
+        "accuracy": _number(confusion.accuracy(total), low, high, len(scores)),
         "accuracy_of_commonest_class": plain(confusion.commonest(total)),
         "mean_dice": _over_classes("dice", scores, tables["dice"], background, seed),
         "mean_iou": _over_classes("iou", scores, tables["iou"], background, seed),
@@ -171,15 +164,13 @@ def _over_classes(
     """The mean over classes of each class's mean over cases; without the background."""
     kept = [k for k in range(table.shape[1]) if k != background]
     means, values = _draws(name, scores, table, seed)
-    rows = np.array([mean_over_classes(row) for row in values[:, kept]])
-    low, high = interval(np.array([mean_over_classes(row) for row in means[:, kept]]), rows)
-    found = {
-        "mean": mean_over_classes(
-            np.array([mean_over_classes(column) for column in table[:, kept].T])
-        )
-    }
-    numbers = {key: plain(v) for key, v in (found | {"low": low, "high": high}).items()}
-    return numbers | {"cases": int((~np.isnan(table[:, kept])).any(1).sum())}
+    means, values, of_classes = (
+        np.array([mean_over_classes(row) for row in rows])
+        for rows in (means[:, kept], values[:, kept], table[:, kept].T)
+    )
+    low, high = interval(means, values)
+    cases = (~np.isnan(table[:, kept])).any(1).sum()
+    return _number(mean_over_classes(of_classes), low, high, cases)
 
 
 def _per_case(

@@ -35,7 +35,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -45,15 +44,6 @@ from seg_batch.core.geometry import Box, Shape
 BAND = 0.02  # of the diagonal of the extent, as in the paper
 WIDEST = 32  # voxels: the windows of a scene larger than memory must stay small
 CHUNK = 200_000  # surface voxels whose neighbours are looked up at once
-
-
-@dataclass(frozen=True)
-class Distances:
-    """Of one class in one case, in the unit of the spacing; NaN or infinite as the module says."""
-
-    hausdorff: float
-    hausdorff95: float
-    surface_distance: float
 
 
 def default_reach(extent: Shape, spacing: tuple[float, ...] | None = None) -> Shape:
@@ -89,13 +79,13 @@ def core(frame: np.ndarray, reach: Shape) -> np.ndarray:
 def surface_of(frame: np.ndarray, reach: Shape, outside: int) -> np.ndarray:
     """Which voxels of the box are surface voxels of their class, for all classes at once."""
     own = core(frame, reach)
-    found = np.zeros(own.shape, bool)
+    surface = np.zeros(own.shape, bool)
     for axis, r in enumerate(reach):
         for step in (-1, 1):
             sides = [slice(q, q + n) for q, n in zip(reach, own.shape, strict=True)]
             sides[axis] = slice(r + step, r + step + own.shape[axis])
-            found |= own != frame[tuple(sides)]
-    return found & (own != outside)
+            surface |= own != frame[tuple(sides)]
+    return surface & (own != outside)
 
 
 def band_of(frame: np.ndarray, reach: Shape, outside: int) -> np.ndarray:
@@ -122,23 +112,24 @@ def _slide(op: Callable[..., np.ndarray], a: np.ndarray, axis: int, width: int) 
 
 def distances(
     truth: np.ndarray, found: np.ndarray, extent: Shape, spacing: tuple[float, ...] | None = None
-) -> Distances:
-    """Between two surfaces given as sorted row-major indices in ``extent``, without repeats.
+) -> tuple[float, float, float]:
+    """``(hausdorff, hausdorff95, surface_distance)`` in the unit of ``spacing`` (None: voxels) between
+    two surfaces, given as sorted row-major indices in ``extent``, without repeats.
 
     Voxels that both have are at distance 0 and are not looked up; the others are, in chunks.
     """
     if not len(truth) or not len(found):
         value = math.inf if len(truth) or len(found) else math.nan
-        return Distances(value, value, value)
+        return value, value, value
     unit = np.array(spacing or (1.0,) * len(extent))
     there = _to_nearest(truth, found, extent, unit)
     back = _to_nearest(found, truth, extent, unit)
-    total = float(there.sum() + back.sum())
-    return Distances(
-        hausdorff=max(_percentile(there, len(truth), 100), _percentile(back, len(found), 100)),
-        hausdorff95=max(_percentile(there, len(truth), 95), _percentile(back, len(found), 95)),
-        surface_distance=total / (len(truth) + len(found)),
+    hausdorff, hausdorff95 = (
+        max(_percentile(there, len(truth), percent), _percentile(back, len(found), percent))
+        for percent in (100, 95)
     )
+    total = float(there.sum() + back.sum())
+    return hausdorff, hausdorff95, total / (len(truth) + len(found))
 
 
 def _to_nearest(here: np.ndarray, there: np.ndarray, extent: Shape, unit: np.ndarray) -> np.ndarray:
@@ -148,10 +139,10 @@ def _to_nearest(here: np.ndarray, there: np.ndarray, extent: Shape, unit: np.nda
     if not len(alone):
         return np.zeros(0)
     tree = cKDTree(_points(there, extent, unit), balanced_tree=False, compact_nodes=False)
-    found = np.empty(len(alone))
+    out = np.empty(len(alone))
     for i in range(0, len(alone), CHUNK):
-        found[i : i + CHUNK] = tree.query(_points(alone[i : i + CHUNK], extent, unit))[0]
-    return np.sort(found)
+        out[i : i + CHUNK] = tree.query(_points(alone[i : i + CHUNK], extent, unit))[0]
+    return np.sort(out)
 
 
 def _points(indices: np.ndarray, extent: Shape, unit: np.ndarray) -> np.ndarray:

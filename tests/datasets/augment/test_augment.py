@@ -10,7 +10,7 @@ import pytest
 from seg_batch.config.recipe import Augment
 from seg_batch.core.geometry import Shape
 from seg_batch.datasets.augment.cutmix import cutmix, mixed_box
-from seg_batch.datasets.augment.deformation import Warp, displacement, rotation, warp
+from seg_batch.datasets.augment.deformation import Warp, displacement, random_warp, rotation
 from seg_batch.datasets.augment.intensity import blurred, coarser, dropped, vary_intensity
 from seg_batch.datasets.augment.spatial import (
     CropPlace,
@@ -129,7 +129,9 @@ def test_nothing_asked_for_changes_nothing(shape: Any, patch: Any) -> None:
 
 @pytest.mark.parametrize("patch", [(9, 12), (6, 7, 5)])
 def test_coordinates_of_all_voxels_are_those_of_each(patch: Any) -> None:
-    found = warp(patch, Augment(**BENT), np.random.default_rng(2)).seen_from((4,) * len(patch))
+    found = random_warp(patch, Augment(**BENT), np.random.default_rng(2)).seen_from(
+        (4,) * len(patch)
+    )
     one_by_one = [found.of(voxel) for voxel in np.ndindex(patch)]
     every = found.coordinates().reshape(len(patch), -1).T
     np.testing.assert_allclose(every, one_by_one, atol=1e-4)
@@ -143,7 +145,7 @@ def test_a_rotation_is_one_also_in_millimetres(rank: int) -> None:
     assert not np.allclose(matrix, np.eye(rank))
     sides = np.array([3.0, 1.0, 0.5])[:rank]
     how = Augment(rotate_degrees=30)
-    bent = warp((8,) * rank, how, np.random.default_rng(1), tuple(sides)).matrix
+    bent = random_warp((8,) * rank, how, np.random.default_rng(1), tuple(sides)).matrix
     np.testing.assert_allclose(np.diag(sides) @ bent @ np.diag(1 / sides), matrix, atol=1e-12)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.evaluation.metrics import Calibration
+from seg_batch.evaluation.metrics.calibration import Calibration
 
 
 def test_a_table_by_hand() -> None:

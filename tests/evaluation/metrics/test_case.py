@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_batch.core.geometry import Box
-from seg_batch.evaluation.metrics import CaseScorer, CaseScores, Confusion
+from seg_batch.evaluation.metrics.case import CaseScorer, CaseScores
+from seg_batch.evaluation.metrics.confusion import Confusion
 from tests.support.evaluation.label_maps import SPACINGS, cuts, pairs, scored
 
 FIELDS = ("cells", "bands", "hausdorff", "hausdorff95", "surface_distance", "boundary_iou")

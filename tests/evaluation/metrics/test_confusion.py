@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.evaluation import metrics
-from seg_batch.evaluation.metrics import confusion as confusion_scores
+from seg_batch.evaluation.metrics import confusion as metrics
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6))
@@ -29,9 +28,9 @@ def test_scores_are_what_sets_of_voxels_say(seed: int, classes: int) -> None:
             assert dice[k] == pytest.approx(2 * (t & p).sum() / (t.sum() + p.sum()))
             assert iou[k] == pytest.approx((t & p).sum() / (t | p).sum())
         shares = {
-            confusion_scores.sensitivity: ((t & p).sum(), t.sum()),
-            confusion_scores.precision: ((t & p).sum(), p.sum()),
-            confusion_scores.specificity: ((valid & ~t & ~p).sum(), (valid & ~t).sum()),
+            metrics.sensitivity: ((t & p).sum(), t.sum()),
+            metrics.precision: ((t & p).sum(), p.sum()),
+            metrics.specificity: ((valid & ~t & ~p).sum(), (valid & ~t).sum()),
         }
         for share, (part, whole) in shares.items():
             wanted = part / whole if whole else np.nan
@@ -70,9 +69,9 @@ def test_a_stack_of_matrices_is_scored_matrix_by_matrix() -> None:
     for share in (
         metrics.dice,
         metrics.iou,
-        confusion_scores.sensitivity,
-        confusion_scores.precision,
-        confusion_scores.specificity,
+        metrics.sensitivity,
+        metrics.precision,
+        metrics.specificity,
     ):
         one_by_one = [[share(matrix) for matrix in row] for row in stack]
         np.testing.assert_array_equal(share(stack), one_by_one)

@@ -16,9 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from seg_batch.evaluation import metrics
-from seg_batch.evaluation.metrics import CaseScores
-from seg_batch.evaluation.metrics import confusion as confusion_scores
+from seg_batch.evaluation.metrics import confusion as metrics
+from seg_batch.evaluation.metrics.case import CaseScores
 from tests.support.evaluation.label_maps import SPACINGS, blob, pairs, scored
 
 sitk = pytest.importorskip("SimpleITK")
@@ -77,8 +76,8 @@ def assert_simpleitk_agrees(
     ours = {
         "dice": metrics.dice(matrix)[k],
         "iou": metrics.iou(matrix)[k],
-        "missed": 1 - confusion_scores.sensitivity(matrix)[k],
-        "wrong": 1 - confusion_scores.precision(matrix)[k],
+        "missed": 1 - metrics.sensitivity(matrix)[k],
+        "wrong": 1 - metrics.precision(matrix)[k],
     }
     assert {name: theirs[name] for name in ours} == pytest.approx(ours, abs=1e-6)
     for name in ("hausdorff", "hausdorff95", "surface_distance"):  # theirs are float32

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seg_batch.evaluation.metrics import dice, iou
+from seg_batch.evaluation.metrics.confusion import dice, iou
 from seg_batch.evaluation.metrics.intervals import (
     DRAWS,
     interval,

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg_batch.evaluation.metrics import CaseScores, mean_over_classes, plain, summarise, unit_of
-from seg_batch.evaluation.metrics.size import Unit, size_errors
+from seg_batch.evaluation.metrics.case import CaseScores
+from seg_batch.evaluation.metrics.confusion import mean_over_classes, plain
+from seg_batch.evaluation.metrics.size import Unit, size_errors, unit_of
+from seg_batch.evaluation.metrics.summary import summarise
 from seg_batch.evaluation.score import Scored
 from tests.support.evaluation.label_maps import pairs, scored
 

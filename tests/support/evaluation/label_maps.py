@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from seg_batch.core.geometry import Box, Shape
-from seg_batch.evaluation.metrics import CaseScorer, CaseScores
+from seg_batch.evaluation.metrics.case import CaseScorer, CaseScores
 
 SPACINGS = st.sampled_from([0.3, 1.0, 2.5])
 

@@ -16,7 +16,7 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.reading import merged
 from seg_batch.core.errors import InputError
 from seg_batch.datasets.pairs import find_pairs
-from seg_batch.datasets.split import resolve
+from seg_batch.datasets.split import resolve_split
 from seg_batch.training.autoconfig import (
     CaseFacts,
     DatasetFacts,
@@ -26,7 +26,7 @@ from seg_batch.training.autoconfig import (
     without_conflicts,
 )
 from seg_batch.training.autoconfig.classes import colours
-from seg_batch.training.measure_dataset import advised, measure_dataset
+from seg_batch.training.measure_dataset import advise_recipe, measure_dataset
 from tests.support.files import write_raster, write_volume
 from tests.support.training.recipes import raster_pair
 
@@ -109,7 +109,7 @@ def test_whatever_the_facts_the_advice_is_a_recipe_that_can_be_cut_and_trained(
     order = ["SAR".index(letter) for letter in reversed(recipe.card.orientation)][:rank]
     extents = {c.case: tuple(c.extent[a] for a in order) for c in facts.cases}
     gap = (1,) * (rank - recipe.card.rank) + recipe.card.patch
-    split = resolve(recipe.hold_out, extents, gap)  # raises where a part comes out empty
+    split = resolve_split(recipe.hold_out, extents, gap)  # raises where a part comes out empty
     if recipe.hold_out.test.boxes:
         for name, extent in extents.items():
             assert {part for part, _ in split.held(name, extent)} <= {"validation", "test"}
@@ -305,7 +305,7 @@ def test_labels_that_are_none_are_refused(
     image = write_raster(tmp_path / "i.tif", values.astype("uint16"))
     label = write_raster(tmp_path / "l.tif", values)
     with pytest.raises(InputError, match=word):
-        advised([f"{image}={label}"])
+        advise_recipe([f"{image}={label}"])
 
 
 def test_a_manifest_names_the_classes(tmp_path: Path) -> None:
@@ -313,6 +313,6 @@ def test_a_manifest_names_the_classes(tmp_path: Path) -> None:
     table = "".join(f"  - {{id: {k}, name: kind {k}, colour: [{k}, 2, 3]}}\n" for k in (1, 3, 7))
     text = f"cases:\n  - {{id: a, image: {image}, label: {label}}}\nclasses:\n{table}"
     (tmp_path / "set.yaml").write_text(text)
-    plain, why = advised([str(tmp_path / "set.yaml")])
+    plain, why = advise_recipe([str(tmp_path / "set.yaml")])
     assert [c["name"] for c in plain["card"]["classes"]] == ["kind 1", "kind 3", "kind 7"]
     assert "card.classes" not in {r.key for r in why}
