@@ -174,12 +174,12 @@ def test_a_night_with_nothing_left_to_do_asks_for_no_workers(night: Made, scenes
     one = {"paths": [str(scenes / "small0.tif"), "no such.tif"]}
     assert run_night(night(inputs=one))["complete"] == 1
     workflow = night(inputs=one)
-    orders = replace(job_of(workflow), cluster="nowhere.yaml")
-    told = carry_out(orders, Callback(), say=print, opened=print)
+    job = replace(job_of(workflow), cluster="nowhere.yaml")
+    told = carry_out(job, Callback(), say=print, opened=print)
     assert (told["status"], told["resumed"], told["complete"], told["refused"]) == (3, 1, 1, 1)
-    Path(str(orders.requests[str(scenes / "small0.tif")].output)).unlink()
+    Path(str(job.requests[str(scenes / "small0.tif")].output)).unlink()
     with pytest.raises(ClusterError):
-        carry_out(orders, Callback(), say=print, opened=print)
+        carry_out(job, Callback(), say=print, opened=print)
 
 
 def test_an_output_folder_that_can_not_be_made_is_told_in_one_line(

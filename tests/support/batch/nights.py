@@ -24,5 +24,5 @@ def run_night(
     opened: Callable[[Pool], None] = lambda pool: None,
 ) -> dict[str, Any]:
     require_named(workflow)
-    orders = job_of(workflow, overwrite=overwrite)
-    return carry_out(orders, callback or Callback(), pool=pool, stop=stop, say=say, opened=opened)
+    job = job_of(workflow, overwrite=overwrite)
+    return carry_out(job, callback or Callback(), pool=pool, stop=stop, say=say, opened=opened)
