@@ -46,7 +46,7 @@ _MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being creat
 REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS)
 
 
-def sweep(job: BatchJob) -> None:
+def remove_leftovers(job: BatchJob) -> None:
     """Remove what attempts at complete inputs have left; each folder is listed once."""
     inputs = fold(Journal.read(job.folder / JOURNAL)).inputs.values()
     outputs = {r.outcome["output"] for r in inputs if r.status == COMPLETE and r.outcome}
@@ -75,7 +75,7 @@ def _product(name: str) -> str:
     return name.removesuffix(STORE)
 
 
-def write_aside(job: BatchJob) -> None:
+def write_quarantined(job: BatchJob) -> None:
     """Write the list of quarantined inputs from the journal; remove it where there are none."""
     path, lines = job.folder / SET_ASIDE, []
     for key, record in fold(Journal.read(job.folder / JOURNAL)).inputs.items():

@@ -22,9 +22,9 @@ from typing import Any
 
 from seg_batch.batch.job import PlannedInput, may_coordinate
 from seg_batch.batch.journal.events import InputResult
-from seg_batch.batch.outcomes import in_words
+from seg_batch.batch.outcomes import error_text
 from seg_batch.batch.shutdown import Shutdown
-from seg_batch.batch.summaries import may_heal, result_of
+from seg_batch.batch.summaries import result_of, retryable_error
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import StoppedError
@@ -215,7 +215,7 @@ class _HandedOut(RetryCallback, Callback):
         self, item: PlannedInput, which: int, error: BaseException, wait_s: float, worker: str
     ) -> None:
         del self.items[item.key]
-        why = in_words(error)
+        why = error_text(error)
         self._callback.on(events.InputRetried(item.key, why, wait_s, worker, which))
 
     def on(self, event: events.Event) -> None:
@@ -266,7 +266,7 @@ def run_small(item: PlannedInput) -> InputResult | Doubtful:
     began = time.time()
     report = predict_one(attempt_at(item.request))
     result = result_of(report, began, here())
-    return Doubtful(result, why) if (why := may_heal(result)) else result
+    return Doubtful(result, why) if (why := retryable_error(result)) else result
 
 
 def attempt_at(request: Request) -> Request:

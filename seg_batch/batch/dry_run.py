@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from seg_batch.batch.job import BatchJob, PlannedInput, RefusedInput, job_of, require_named
 from seg_batch.batch.journal.events import InputFacts
-from seg_batch.batch.resume import earlier, is_up_to_date
+from seg_batch.batch.resume import is_up_to_date, previous_run
 from seg_batch.batch.survey import survey_inputs
 from seg_batch.config.cluster import read_spec
 from seg_batch.config.workflow.schema import Workflow
@@ -26,7 +26,7 @@ def plan_run(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
     raises it."""
     require_named(workflow)
     job = job_of(workflow, overwrite=overwrite)
-    previous = earlier(job)
+    previous = previous_run(job)
     before = previous.complete if previous else {}
     pool = InlinePool()
     pool.workers = job.workers

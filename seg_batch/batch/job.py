@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.inputs.listing import listed
+from seg_batch.batch.inputs.listing import list_inputs
 from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.batch.journal.events import InputFacts
 from seg_batch.config.cluster import read_spec
@@ -90,7 +90,7 @@ def _memory() -> tuple[str, int]:
 def job_of(workflow: Workflow, *, overwrite: bool = False) -> BatchJob:
     """The job of a workflow of one prediction, with its inputs listed and its deadline fixed now.
     WorkflowError where its inputs can't be listed."""
-    listing = listed(workflow)
+    listing = list_inputs(workflow)
     return BatchJob(
         folder=Path(workflow.run_folder),
         fingerprint=workflow.sha256,

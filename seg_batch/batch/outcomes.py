@@ -15,7 +15,7 @@ IN_JOURNAL = {"lost": "worker_lost", "dropped": "worker_dropped", "straggler": "
 QUARANTINED = ("partial", "refused", "failed")  # outcomes with which a run is not complete
 
 
-def in_words(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """The text of an error in the journal; the message of one of segbatch's own needs no class name."""
     return error.message if isinstance(error, SegbatchError) else f"{type(error).__name__}: {error}"
 

@@ -33,13 +33,13 @@ class PreviousRun:
     dropped: list[str]
 
 
-def enter(job: BatchJob) -> PreviousRun:
+def prepare_folder(job: BatchJob) -> PreviousRun:
     """Prepare the run folder; returns what earlier sessions left in it.
 
     StoreError when it holds the run of another workflow, unless the job may ``overwrite``: then the
     journal of that run is renamed, as is that of a run of the same workflow that has ended.
     """
-    previous = earlier(job)
+    previous = previous_run(job)
     if previous is None:
         _archive_journal(job.folder)
     # Only the first word of each command: the others may be secret.
@@ -49,8 +49,8 @@ def enter(job: BatchJob) -> PreviousRun:
     return previous or PreviousRun({}, {}, [])
 
 
-def earlier(job: BatchJob) -> PreviousRun | None:
-    """What earlier sessions left; None where their journal is to be renamed. StoreError as ``enter``."""
+def previous_run(job: BatchJob) -> PreviousRun | None:
+    """What earlier sessions left; None where their journal is to be renamed. StoreError as ``prepare_folder``."""
     events = Journal.read(job.folder / JOURNAL)
     if _begins_anew(job, events):
         return None

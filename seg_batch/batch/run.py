@@ -18,7 +18,7 @@ from seg_batch.batch.job import BatchJob, job_of, require_named
 from seg_batch.batch.journal import begin, open_run
 from seg_batch.batch.resume import recorded_fingerprint
 from seg_batch.batch.run_log import LogWriter, RunLog, recording, worker_line
-from seg_batch.batch.runner import carry_out
+from seg_batch.batch.runner import run_job
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import SegbatchError, StoreError
@@ -41,7 +41,7 @@ def run_unattended(
 
     ``say`` gets messages for the user; ``write`` writes the report of a run folder. A failure of the
     report or of a command never changes the outcome of the run. A run that can't begin writes only into
-    a folder that holds an earlier session of it. Returns the dict of ``carry_out`` with the path of the
+    a folder that holds an earlier session of it. Returns the dict of ``run_job`` with the path of the
     ``report``.
     """
     folder = Path(workflow.run_folder)
@@ -51,7 +51,7 @@ def run_unattended(
             job = _settled(workflow, overwrite, say)
             after.log = log = held.enter_context(RunLog(folder / LOG))
             held.enter_context(recording(log))
-            outcome = carry_out(
+            outcome = run_job(
                 job,
                 Callbacks(callback, LogWriter(log)),
                 say=say,

@@ -13,15 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.cleanup import forget_reports, sweep, write_aside
+from seg_batch.batch.cleanup import forget_reports, remove_leftovers, write_quarantined
 from seg_batch.batch.dispatch import Dispatcher, Ended, partial_result
 from seg_batch.batch.job import BatchJob, PlannedInput, RefusedInput, by_risk, largest_first
 from seg_batch.batch.journal import Journal, begin, open_run
 from seg_batch.batch.journal.events import InputResult
-from seg_batch.batch.outcomes import Outcomes, in_words
-from seg_batch.batch.resume import PreviousRun, enter, is_up_to_date
+from seg_batch.batch.outcomes import Outcomes, error_text
+from seg_batch.batch.resume import PreviousRun, is_up_to_date, prepare_folder
 from seg_batch.batch.shutdown import Shutdown
-from seg_batch.batch.summaries import may_heal
+from seg_batch.batch.summaries import retryable_error
 from seg_batch.batch.survey import survey_inputs
 from seg_batch.config.cluster import read_spec
 from seg_batch.core import events
@@ -38,7 +38,7 @@ from seg_batch.inference.worker_requirements import shared_requirements
 _LEFT_OPEN: list[ExitStack] = []  # pools of interrupted runs: garbage collection would close them
 
 
-def carry_out(
+def run_job(
     job: BatchJob,
     callback: Callback,
     *,
@@ -61,8 +61,8 @@ def carry_out(
         journal = held.enter_context(open_run(job.folder, say=say))
         runner = BatchRunner(job, journal, Callbacks(callback), stop or Shutdown())
         held.callback(runner.release_stop)
-        held.callback(sweep, job)
-        earlier = enter(job)
+        held.callback(remove_leftovers, job)
+        earlier = prepare_folder(job)
         if stop is None:
             held.enter_context(runner.stop.watching(job.limits.deadline))
         begin(journal, job.fingerprint)
@@ -183,7 +183,7 @@ class BatchRunner:
         item, error = ended.item, ended.error
         if error is not None and (isinstance(error, ClusterError) or ended.fault == "full"):
             # The error would hit every other input, too: the run stops, and can be resumed.
-            self.stop.ask(in_words(error), fault=True)
+            self.stop.ask(error_text(error), fault=True)
             return []
         if item is None:
             assert error is not None
@@ -206,7 +206,7 @@ class BatchRunner:
             self.outcomes.on(events.InputFailed(item.key, error.message, 2, ended.worker))
         else:
             assert error is not None
-            why, worker, attempts = in_words(error), ended.worker, item.attempt
+            why, worker, attempts = error_text(error), ended.worker, item.attempt
             self.outcomes.on(events.InputFailed(item.key, why, 3, worker, attempts))
         self._enough()
 
@@ -237,7 +237,7 @@ class BatchRunner:
         )
         why = self.stop.why if left else "all inputs have come to an end"
         self.end(status, why)
-        write_aside(self.job)
+        write_quarantined(self.job)
         names = ("inputs", "complete", "resumed", "partial", "refused", "failed")
         return {
             "status": status,
@@ -255,6 +255,6 @@ class BatchRunner:
 def _may_pass(ended: Ended) -> str:
     """Why another attempt may succeed; empty where it can't."""
     if ended.result is not None:
-        return may_heal(ended.result)
+        return retryable_error(ended.result)
     assert ended.error is not None
-    return in_words(ended.error) if ended.fault == "passing" else ""
+    return error_text(ended.error) if ended.fault == "passing" else ""

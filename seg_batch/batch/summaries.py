@@ -89,7 +89,7 @@ def _made(product: ProductFacts) -> ProductStamp:
     return {"sha256": product["sha256"], "bytes": product["bytes"], "mtime_ns": mtime_ns}
 
 
-def may_heal(result: InputResult) -> str:
+def retryable_error(result: InputResult) -> str:
     """The read error for which a partial result is worth a retry; empty where there is none."""
     errors = (row["error"] for row in result["failures"])
     return next((error for error in errors if error.startswith(UNREADABLE)), "")

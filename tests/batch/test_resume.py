@@ -15,7 +15,7 @@ from seg_batch.batch.dry_run import plan_lines, plan_run
 from seg_batch.batch.job import PlannedInput, RefusedInput, job_of
 from seg_batch.batch.journal import Journal, begin, fold, open_run
 from seg_batch.batch.journal.events import InputFacts, InputResult
-from seg_batch.batch.resume import crash_suspects, enter, is_up_to_date
+from seg_batch.batch.resume import crash_suspects, is_up_to_date, prepare_folder
 from seg_batch.batch.summaries import input_facts
 from seg_batch.config.workflow import Workflow
 from seg_batch.core import events
@@ -174,7 +174,7 @@ def test_what_was_in_hand_at_two_deaths_is_done_last(
     (key,) = (key for key in job.requests if "small4" in key)
     for _ in range(deaths):
         with open_run(job.folder) as journal:
-            enter(job)
+            prepare_folder(job)
             begin(journal, job.fingerprint)
             journal.append("started", key, attempt=1)
     order = Order()
@@ -255,7 +255,7 @@ def test_a_night_killed_before_it_did_an_input_anew_is_not_complete(
     job = job_of(workflow)
     (key,) = job.requests
     with open_run(job.folder) as journal:
-        assert list(enter(job).complete) == [key]
+        assert list(prepare_folder(job).complete) == [key]
         begin(journal, job.fingerprint)
         journal.append("surveyed", key, facts={"blocks": 1})
     journal_of = job.folder / JOURNAL

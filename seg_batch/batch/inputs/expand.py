@@ -21,7 +21,7 @@ _MARK = f".{ATTEMPT}"
 type Known = Callable[[str], set[str]]
 
 
-def gathered(inputs: InputSettings) -> list[InputSpec]:
+def expand_inputs(inputs: InputSettings) -> list[InputSpec]:
     """All inputs in the order of the workflow; those of a pattern or folder are sorted by name.
 
     Patterns and folders give images only, by the ending of their names. They leave out products of
@@ -36,10 +36,10 @@ def gathered(inputs: InputSettings) -> list[InputSpec]:
         specs += rows_of_manifest(inputs.manifest, inputs.volume)
     if inputs.list:
         specs += rows_of_list(inputs.list, inputs.volume)
-    return [spec for spec in specs if spec.error or not excluded(spec.path, inputs.exclude)]
+    return [spec for spec in specs if spec.error or not is_excluded(spec.path, inputs.exclude)]
 
 
-def excluded(path: str, patterns: Iterable[str]) -> bool:
+def is_excluded(path: str, patterns: Iterable[str]) -> bool:
     """Whether a pattern matches the last parts of the path, as many as the pattern has. A pattern that
     ends with a slash matches folders anywhere in the path."""
     parts = path.split("/")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from seg_batch.batch.inputs.expand import gathered
+from seg_batch.batch.inputs.expand import expand_inputs
 from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.config.workflow.output_names import is_ours, output_name
 from seg_batch.config.workflow.parts import OutputSettings
@@ -30,13 +30,13 @@ class Listing:
     refused: dict[str, str]
 
 
-def listed(workflow: Workflow) -> Listing:
+def list_inputs(workflow: Workflow) -> Listing:
     """The inputs of a workflow without steps. WorkflowError where its manifest or list can't be read; a
     faulty input is refused. An input named twice with the same output, volume and model counts once."""
     if workflow.inputs is None:
         raise InputError(f"{workflow.name} is a workflow of steps: list the inputs of one of them")
     specs: dict[object, InputSpec] = {}
-    for spec in gathered(workflow.inputs):
+    for spec in expand_inputs(workflow.inputs):
         specs.setdefault(spec.identity, spec)
     listing = _Listed(workflow)
     for index, spec in enumerate(specs.values(), start=1):

@@ -52,7 +52,7 @@ class RunHistory:
     retried: dict[str, list[str]]
 
 
-def status(record: InputRecord) -> str:
+def report_status(record: InputRecord) -> str:
     """One of ``STATUSES``."""
     return "unfinished" if record.status == RUNNING else record.status
 

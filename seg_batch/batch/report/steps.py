@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from seg_batch.batch.journal import InputRecord, Journal, fold
-from seg_batch.batch.report.history import STATUSES, Interval, RunHistory, status
+from seg_batch.batch.report.history import STATUSES, Interval, RunHistory, report_status
 from seg_batch.batch.report.rows import InputRow, StepRow
 from seg_batch.core.run_files import EVALUATION_PAGE, JOURNAL, PAGE, RUNS
 
@@ -21,7 +21,7 @@ from seg_batch.core.run_files import EVALUATION_PAGE, JOURNAL, PAGE, RUNS
 PAGES = {"evaluate": EVALUATION_PAGE, "predict": PAGE}
 
 
-def in_order(history: RunHistory, workflow: Mapping[str, Any]) -> RunHistory:
+def with_all_steps(history: RunHistory, workflow: Mapping[str, Any]) -> RunHistory:
     """The history with every step of the workflow as an input, in their order, begun or not."""
     names = [str(step["name"]) for step in workflow["steps"]]
     known = {record.key: record for record in history.inputs}
@@ -46,7 +46,7 @@ def steps_of(
             {
                 "name": state.key,
                 "do": step["do"],
-                "status": status(state),
+                "status": report_status(state),
                 "why": errors[state.key],
                 "begun": interval.start if interval else None,
                 "seconds": _seconds(state, interval),
@@ -67,7 +67,7 @@ def _seconds(state: InputRecord, interval: Interval | None) -> float | None:
 
 def _counts(run: Path) -> dict[str, int]:
     """The number of inputs of each status, zeros left out."""
-    states = [status(record) for record in fold(Journal.read(run / JOURNAL)).inputs.values()]
+    states = [report_status(record) for record in fold(Journal.read(run / JOURNAL)).inputs.values()]
     return {word: n for word in reversed(STATUSES) if (n := states.count(word))}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from seg_batch.batch.journal import InputRecord
 from seg_batch.batch.journal.events import InputFacts, InputResult
 from seg_batch.batch.journal.state import ENDED
-from seg_batch.batch.report.history import STATUSES, RunHistory, status
+from seg_batch.batch.report.history import STATUSES, RunHistory, report_status
 from seg_batch.batch.report.rows import (
     BlockRow,
     ClassTotals,
@@ -64,7 +64,7 @@ def run_report(history: RunHistory, name: str, settings: dict[str, Any]) -> RunR
 
 def _has_blocks(record: InputRecord) -> bool:
     """Whether blocks may be on disk that no report lists yet."""
-    return status(record) == "unfinished" and record.blocks > 1
+    return report_status(record) == "unfinished" and record.blocks > 1
 
 
 def _verdict(history: RunHistory, counts: Counter[str]) -> Verdict:
@@ -80,7 +80,7 @@ def _verdict(history: RunHistory, counts: Counter[str]) -> Verdict:
 def _input(record: InputRecord, history: RunHistory, spent: float, on_disk: int) -> InputRow:
     """One row. Numbers are those of the product's report where there is one, else None. ``spent``:
     seconds of all attempts, since the report covers the last one only; ``on_disk``: blocks."""
-    state = status(record)
+    state = report_status(record)
     result: InputResult = record.outcome if state in ("complete", "partial") else {}
     facts = record.facts
     seconds = round(spent, 3) if result and spent else result.get("seconds")
@@ -126,7 +126,7 @@ def _blocks(record: InputRecord, result: InputResult, done: int) -> BlockRow:
 
 def _unfinished(record: InputRecord, history: RunHistory, done: int) -> str:
     """Why an input is unfinished, and what to do; empty for every other status."""
-    if status(record) != "unfinished":
+    if report_status(record) != "unfinished":
         return ""
     last = history.sessions[-1] if history.sessions else None
     if last is not None and last["ended"]:

@@ -12,7 +12,7 @@ from seg_batch.batch.report.html_page import run_page
 from seg_batch.batch.report.junit import junit
 from seg_batch.batch.report.prometheus import metrics
 from seg_batch.batch.report.rows import RunReport
-from seg_batch.batch.report.steps import in_order, steps_of
+from seg_batch.batch.report.steps import steps_of, with_all_steps
 from seg_batch.batch.report.summary import run_report
 from seg_batch.core.errors import InputError
 from seg_batch.core.files import read_json, write_bytes
@@ -35,7 +35,7 @@ def write(folder: str | Path) -> RunReport:
     settings = {key: workflow[key] for key in SHOWN if workflow.get(key)}
     history = history_of(Journal.read(folder / JOURNAL))
     if workflow.get("steps"):
-        history = in_order(history, workflow)
+        history = with_all_steps(history, workflow)
     facts = run_report(history, str(workflow.get("name") or folder.name), settings)
     if workflow.get("steps"):
         facts["steps"] = steps_of(history, workflow, facts["inputs"], folder)

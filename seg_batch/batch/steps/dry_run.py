@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.batch.dry_run import plan_lines, plan_run
-from seg_batch.batch.inputs.listing import listed
+from seg_batch.batch.inputs.listing import list_inputs
 from seg_batch.batch.steps.up_to_date import StepRecord
 from seg_batch.config.command_options import CutOptions, StartOptions, TrainOverrides
 from seg_batch.config.workflow.schema import Workflow
@@ -48,7 +48,7 @@ def _facts(
         if not waits:
             plan = plan_run(alone, overwrite=not record.is_same(step))
             return {"night": plan, "refused": plan["refused"]}
-        listing = listed(alone)
+        listing = list_inputs(alone)
         return {"inputs": len(listing.specs), "refused": listing.refused}
     if isinstance(step, PatchesStep) and not waits:
         cut = step.of(CutOptions)

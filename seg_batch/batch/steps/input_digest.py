@@ -17,7 +17,7 @@ READ_BYTES = 16 << 20  # larger files, and all files in folders, go in by size a
 
 def digest_of(step: AnyStep, made: Collection[str]) -> str:
     """SHA-256 in hex. ``made``: the results of steps, which have digests of their own."""
-    sides = {side for text in texts(step.model_dump(mode="json")) for side in text.split("=")}
+    sides = {side for text in strings_in(step.model_dump(mode="json")) for side in text.split("=")}
     sha256 = hashlib.sha256()
     for path in sorted(filter(os.path.isabs, sides)):
         for name in [path] if os.path.lexists(path) else sorted(glob.glob(path, recursive=True)):
@@ -27,7 +27,7 @@ def digest_of(step: AnyStep, made: Collection[str]) -> str:
 
 
 def _file_lines(path: str, made: Collection[str]) -> Iterator[str]:
-    if any(within(path, result) for result in made):
+    if any(is_within(path, result) for result in made):
         return
     if os.path.isdir(path):
         yield from _folder_lines(path, made)
@@ -40,7 +40,7 @@ def _file_lines(path: str, made: Collection[str]) -> Iterator[str]:
 def _folder_lines(path: str, made: Collection[str]) -> Iterator[str]:
     """A line per file, without hidden files and the ``.aux.xml`` that GDAL writes beside an image."""
     for folder, names, files in os.walk(path):
-        apart = [n for n in names if any(within(os.path.join(folder, n), r) for r in made)]
+        apart = [n for n in names if any(is_within(os.path.join(folder, n), r) for r in made)]
         names[:] = sorted(n for n in names if not n.startswith(".") and n not in apart)
         for name in sorted(files):
             if not name.startswith(".") and not name.endswith(".aux.xml"):
@@ -55,15 +55,15 @@ def _stamp(path: str) -> str:
     return f"{path} {info.st_size} {info.st_mtime_ns}\n"
 
 
-def texts(plain: Any) -> Iterator[str]:
+def strings_in(plain: Any) -> Iterator[str]:
     """All strings in a JSON value."""
     if isinstance(plain, str):
         yield plain
     elif isinstance(plain, dict | list):
         for value in plain.values() if isinstance(plain, dict) else plain:
-            yield from texts(value)
+            yield from strings_in(value)
 
 
-def within(path: str, folder: str) -> bool:
+def is_within(path: str, folder: str) -> bool:
     """Whether ``path`` is the folder or inside it."""
     return path == folder or path.startswith(f"{folder}/")

@@ -19,7 +19,7 @@ from typing import Any
 from seg_batch.batch.job import BatchJob
 from seg_batch.batch.journal import Journal, begin, open_run
 from seg_batch.batch.journal.events import StepResult
-from seg_batch.batch.resume import enter
+from seg_batch.batch.resume import prepare_folder
 from seg_batch.batch.run import Afterwards, Write
 from seg_batch.batch.shutdown import OVER, at_deadline, on_signals
 from seg_batch.batch.steps.commands import Bars, CommandRunners, run_command
@@ -82,7 +82,7 @@ class _Chain:
 
     def run(self) -> dict[str, Any]:
         sha256, plain = self.workflow.sha256, self.workflow.to_json()
-        enter(BatchJob(self.folder, sha256, plain, requests={}, overwrite=self.overwrite))
+        prepare_folder(BatchJob(self.folder, sha256, plain, requests={}, overwrite=self.overwrite))
         self.record = StepRecord(self.workflow, self.folder)
         begin(self.journal, sha256)
         self.begun = True

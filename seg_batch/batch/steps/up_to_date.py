@@ -15,7 +15,7 @@ from typing import cast
 
 from seg_batch.batch.journal import Journal
 from seg_batch.batch.journal.events import JournalEvent, ProductStamp, StepResult
-from seg_batch.batch.steps.input_digest import digest_of, texts, within
+from seg_batch.batch.steps.input_digest import digest_of, is_within, strings_in
 from seg_batch.batch.summaries import file_stamp
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.config.workflow.steps import AnyStep, PredictStep
@@ -65,7 +65,7 @@ class StepRecord:
 
     def used(self, step: AnyStep) -> list[AnyStep]:
         """The earlier steps whose results this one names."""
-        named = set(texts(step.model_dump(mode="json")))
+        named = set(strings_in(step.model_dump(mode="json")))
         earlier = takewhile(lambda other: other.name != step.name, self._workflow.steps)
         return [other for other in earlier if any(_names(text, other.result) for text in named)]
 
@@ -126,4 +126,4 @@ def _digest_of_products(run: Path) -> str:
 
 
 def _names(text: str, path: str) -> bool:
-    return any(within(side, path) for side in text.split("="))
+    return any(is_within(side, path) for side in text.split("="))

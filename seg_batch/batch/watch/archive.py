@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg_batch.batch.watch.arrivals import ArrivalOutcome, FolderListing, glance_at, markers
+from seg_batch.batch.watch.arrivals import ArrivalOutcome, FolderListing, glance_at, marker_names
 from seg_batch.core.errors import OutputError
 from seg_batch.core.hardware import here, is_running
 from seg_batch.core.run_files import MARKED_DONE, MARKED_FAILED, MOVING, PART, RESERVED
@@ -99,23 +99,23 @@ class Archive:
 
     def _move_on(self, outcome: ArrivalOutcome, hidden: Path, target: Path) -> None:
         """Move the marks first: after a kill the image is still there to be moved."""
-        with free_name(target / outcome.name) as free:
+        with reserved_name(target / outcome.name) as free:
             if outcome.why:
                 write_mark(target / (free.name + MARKED_FAILED), outcome)
             if self.marker is not None:  # else it would declare the next file of this name complete
-                for text in markers(outcome.name, self.marker):
+                for text in marker_names(outcome.name, self.marker):
                     if os.path.lexists(self.folder / text):
                         os.replace(self.folder / text, target / (free.name + self.marker))
             os.rename(hidden, free)
 
     def _put_back(self, hidden: Path) -> None:
         name = hidden.name.removesuffix(MOVING).removeprefix(".")
-        with free_name(self.folder / name) as free:
+        with reserved_name(self.folder / name) as free:
             os.rename(hidden, free)
 
 
 @contextmanager
-def free_name(path: Path) -> Iterator[Path]:
+def reserved_name(path: Path) -> Iterator[Path]:
     """``path``, or ``scan-2.nii.gz`` and so on where that exists, reserved while the block lasts.
 
     A hidden name beside it reserves it: a hard link is refused for the files of other users, on some

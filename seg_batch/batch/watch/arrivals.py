@@ -124,20 +124,20 @@ class Settling:
         return [name for since, name in sorted(still) if now_s - since >= self.settle_s]
 
 
-def marked(seen: FolderListing, marker: str) -> list[str]:
+def declared_complete(seen: FolderListing, marker: str) -> list[str]:
     """Images that a marker file declares complete: ``scan.nii.gz`` by ``scan.nii.gz.done`` or
     ``scan.done``, where ``marker`` is ``.done``."""
-    return sorted(name for name in seen.images if markers(name, marker) & seen.others)
+    return sorted(name for name in seen.images if marker_names(name, marker) & seen.others)
 
 
-def markers(name: str, marker: str) -> set[str]:
+def marker_names(name: str, marker: str) -> set[str]:
     """Names of the files that declare an image complete."""
     return {name + marker, split_output(Path(name))[0] + marker}
 
 
 def marker_at(path: Path, marker: str | None) -> Glance | None:
     """The newest file that declares the image at ``path`` complete; None where there is none."""
-    names = markers(path.name, marker) if marker is not None else set()
+    names = marker_names(path.name, marker) if marker is not None else set()
     glances = filter(None, (glance_at(path.with_name(name)) for name in names))
     return max(glances, key=lambda glance: glance[1], default=None)
 

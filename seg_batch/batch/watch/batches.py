@@ -15,7 +15,7 @@ from typing import Any
 from seg_batch.batch.job import BatchJob, job_of
 from seg_batch.batch.journal import Journal, State, fold
 from seg_batch.batch.run_log import LogWriter, RunLog, recording, worker_line
-from seg_batch.batch.runner import carry_out
+from seg_batch.batch.runner import run_job
 from seg_batch.batch.shutdown import Shutdown
 from seg_batch.config.workflow.parts import InputSettings
 from seg_batch.config.workflow.schema import Workflow
@@ -54,7 +54,7 @@ class Batches:
         with RunLog(job.folder / LOG) as log, recording(log):
             self._log = log
             try:
-                outcome = carry_out(
+                outcome = run_job(
                     job,
                     Callbacks(LogWriter(log), callback, ends),
                     pool=self._pool,

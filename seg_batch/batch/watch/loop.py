@@ -27,9 +27,9 @@ from seg_batch.batch.watch.arrivals import (
     FolderListing,
     Glance,
     Settling,
+    declared_complete,
     glance_at,
     list_arrivals,
-    marked,
     marker_at,
 )
 from seg_batch.core import events
@@ -137,7 +137,9 @@ class HotFolder:
         self._waited = now - self._first > self._rules.settle_s
         if self._rules.marker is None:
             return still[:WAVE]
-        declared = sorted(name for name in marked(seen, self._rules.marker) if name in new)
+        declared = sorted(
+            name for name in declared_complete(seen, self._rules.marker) if name in new
+        )
         anew = [name for name in declared if self._is_declared_anew(name)]
         for name in sorted(set(declared).intersection(still).difference(anew)):
             self._say_once(

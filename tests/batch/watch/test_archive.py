@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seg_batch.batch.watch.archive import Archive, free_name
+from seg_batch.batch.watch.archive import Archive, reserved_name
 from seg_batch.batch.watch.arrivals import ArrivalOutcome, glance_at, list_arrivals
 from seg_batch.core.errors import OutputError
 
@@ -73,10 +73,10 @@ def test_a_failed_one_lies_beside_its_reason(folder: Path, tmp_path: Path) -> No
 
 def test_two_who_move_at_the_same_time_are_given_different_names(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
-    with free_name(path) as first, free_name(path) as second:
+    with reserved_name(path) as first, reserved_name(path) as second:
         assert (first.name, second.name) == ("a.nii.gz", "a-2.nii.gz")
         first.touch()
-    with free_name(path) as third:
+    with reserved_name(path) as third:
         assert third == second, "it was never used"
     assert list(tmp_path.iterdir()) == [first]
 
@@ -126,7 +126,7 @@ def test_names_that_the_dead_had_reserved_are_free_again(folder: Path, tmp_path:
     new.touch()
     os.utime(old, (1e9, 1e9))
     archive = Archive(folder, done_to=done)
-    with free_name(done / "ours") as ours:
+    with reserved_name(done / "ours") as ours:
         archive.require_folders()
         archive.finish(fate(folder / "a.nii.gz"))
         hidden = f".{ours.name}.segbatch-reserved"

@@ -16,9 +16,9 @@ from seg_batch.batch.watch.arrivals import (
     ArrivalOutcome,
     Glance,
     Settling,
+    declared_complete,
     glance_at,
     list_arrivals,
-    marked,
     marker_at,
 )
 from seg_batch.core.errors import InputError
@@ -84,7 +84,7 @@ def test_a_glance_sees_what_is_written_deep_in_a_store(tmp_path: Path) -> None:
 def test_a_marker_may_follow_the_name_or_the_stem(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "a.nii.gz.done", "b.nii.gz", "b.done", "c.tif", "d.done"):
         (tmp_path / name).touch()
-    assert marked(list_arrivals(tmp_path), ".done") == ["a.nii.gz", "b.nii.gz"]
+    assert declared_complete(list_arrivals(tmp_path), ".done") == ["a.nii.gz", "b.nii.gz"]
     (tmp_path / "a.done").write_text("the newer one")
     assert marker_at(tmp_path / "a.nii.gz", ".done") == glance_at(tmp_path / "a.done")
     assert marker_at(tmp_path / "c.tif", ".done") is None
