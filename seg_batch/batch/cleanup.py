@@ -1,13 +1,13 @@
 """Removal of what killed attempts leave beside products, and the list of quarantined inputs.
 
 An attempt removes its own work store, and a successful one the stores of all other attempts at its
-input. Stores of two kinds remain: a speculative copy that began later is killed with its worker, perhaps
-while its product is moved into place; and a late block of a large input recreates parts of its store.
-So a run removes what is left once its workers are gone. Stores in use, on a cluster that goes on or for
-another workflow, are left alone and removed by their own process.
+input. Stores of two kinds remain: a speculative copy that began later is killed with its worker,
+perhaps while its product is moved into place; and a late block of a large input recreates parts of
+its store. So a run removes what is left once its workers are gone. Stores in use, on a cluster that
+goes on or for another workflow, are left alone and removed by their own process.
 
-The list ``set-aside.txt`` has the inputs that are refused, failed or partial, each with its reason. Once
-they are mended it can be the input of another workflow: ``inputs: {list: set-aside.txt}``.
+The list ``set-aside.txt`` has the inputs that are refused, failed or partial, each with its reason.
+Once they are mended it can be the input of another workflow: ``inputs: {list: set-aside.txt}``.
 """
 
 from __future__ import annotations

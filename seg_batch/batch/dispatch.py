@@ -1,4 +1,4 @@
-"""Dispatch of inputs: small ones as tasks of the pool, large ones coordinated by threads of this process.
+"""Dispatch of inputs: small ones as tasks of the pool, large ones coordinated by threads here.
 
 All inputs share one pool, so that one is read or written while another computes. A small input is one
 task: one worker reads, predicts, writes and reports it. The task takes a request and returns a compact
@@ -39,8 +39,8 @@ from seg_batch.inference.request import Request
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of an input. ``item`` None: the error is that of the whole run; ``fault``: its class as it
-    was determined where it was raised."""
+    """The end of an input. ``item`` None: the error is that of the whole run; ``fault``: its class
+    as it was determined where it was raised."""
 
     item: PlannedInput | None
     result: InputResult | None = None
@@ -127,11 +127,12 @@ class Dispatcher:
             seconds=lambda item: item.seconds,
             together=group_size(len(items), self._pool.workers),
         ):
-            item = out.taken_back(outcome.item, outcome.attempt)
+            del out.keys[outcome.item.key]
+            item = replace(outcome.item, attempt=outcome.attempt)
             ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)
             self._ended.put(ended)
-        for item in list(out.items.values()):
-            self.callback.on(events.InputWithdrawn(item.key))
+        for key in list(out.keys):
+            self.callback.on(events.InputWithdrawn(key))
 
     def _begun(self, items: list[PlannedInput]) -> Iterator[PlannedInput]:
         for item in items:
@@ -143,7 +144,10 @@ class Dispatcher:
         threads = []
         for item in items:
             with self._block_count:
-                while not self._may_coordinate():
+                while not (
+                    self._stop.asked.is_set()
+                    or may_coordinate([*self._blocks.values()], self._pool.window)
+                ):
                     self._block_count.wait(1)
             if self._stop.asked.is_set() or not self._begin(item):
                 break
@@ -151,10 +155,6 @@ class Dispatcher:
             threads.append(self._thread(self._coordinate, item))
         for thread in threads:
             thread.join()
-
-    def _may_coordinate(self) -> bool:
-        in_hand = list(self._blocks.values())
-        return self._stop.asked.is_set() or may_coordinate(in_hand, self._pool.window)
 
     def _coordinate(self, item: PlannedInput) -> None:
         began, callback = time.time(), _InputCallback(self, item.key)
@@ -191,7 +191,7 @@ class Dispatcher:
 
 
 def partial_result(item: PlannedInput) -> InputResult | None:
-    """The result of an earlier attempt that left a partial product, for when a later one has failed."""
+    """The result of an earlier attempt that left a partial product, for when a later one fails."""
     report = read_report(Outputs(Path(item.facts["output"]))) if item.attempt > 1 else None
     if report is None or report["status"] == "complete":
         return None
@@ -199,14 +199,14 @@ def partial_result(item: PlannedInput) -> InputResult | None:
 
 
 class _HandedOut(RetryCallback, Callback):
-    """The small inputs that are handed out, by key; sends events of their retries and of workers."""
+    """The keys of small inputs that are handed out; sends events of retries and of workers."""
 
     def __init__(self, callback: Callback) -> None:
         self._callback = callback
-        self.items: dict[str, PlannedInput] = {}
+        self.keys = dict[str, None]()
 
     def begun(self, item: PlannedInput, which: int = 1) -> PlannedInput:
-        self.items[item.key] = replace(item, attempt=which)
+        self.keys[item.key] = None
         if which > 1:
             self._callback.on(events.InputStarted(item.key, item.facts, which))
         return item
@@ -214,26 +214,18 @@ class _HandedOut(RetryCallback, Callback):
     def retried(
         self, item: PlannedInput, which: int, error: BaseException, wait_s: float, worker: str
     ) -> None:
-        del self.items[item.key]
+        del self.keys[item.key]
         why = error_text(error)
         self._callback.on(events.InputRetried(item.key, why, wait_s, worker, which))
 
     def on(self, event: events.Event) -> None:
-        match event:
-            case events.WorkerTrouble(kind) if (
-                kind != "retried"
-            ):  # the method ``retried`` reports that
-                self._callback.on(event)
-
-    def taken_back(self, item: PlannedInput, which: int) -> PlannedInput:
-        """The input as it comes back from this attempt."""
-        del self.items[item.key]
-        return replace(item, attempt=which)
+        if isinstance(event, events.WorkerTrouble) and event.kind != "retried":
+            self._callback.on(event)  # the method ``retried`` sends the others
 
 
 class _InputCallback(Callback):
-    """Sends on the events of one large input with its key. ``workers``: number of blocks done by each;
-    ``failed_on``: the worker of the last failed block."""
+    """Sends on the events of one large input with its key. ``workers``: number of blocks done by
+    each; ``failed_on``: the worker of the last failed block."""
 
     def __init__(self, dispatcher: Dispatcher, key: str) -> None:
         self._dispatcher, self._key = dispatcher, key
@@ -262,7 +254,8 @@ class _InputCallback(Callback):
 
 
 def run_small(item: PlannedInput) -> InputResult | Doubtful:
-    """The task of a small input: ``summaries.result_of`` its report. It raises what ``predict_one`` does."""
+    """The task of a small input: ``summaries.result_of`` its report. It raises what ``predict_one``
+    does."""
     began = time.time()
     report = predict_one(attempt_at(item.request))
     result = result_of(report, began, here())

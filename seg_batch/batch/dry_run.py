@@ -21,9 +21,9 @@ SUMS: tuple[Sum, ...] = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_est
 
 
 def plan_run(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
-    """The plan of a run, made in this process; nothing is written. ``inputs``: facts by key; ``complete``:
-    keys of inputs that are up to date; ``refused``: reasons by key; ``totals``. RefusedError where a run
-    raises it."""
+    """The plan of a run, made in this process; nothing is written. ``inputs``: facts by key;
+    ``complete``: keys of inputs that are up to date; ``refused``: reasons by key; ``totals``.
+    RefusedError where a run raises it."""
     require_named(workflow)
     job = job_of(workflow, overwrite=overwrite)
     previous = previous_run(job)
@@ -57,7 +57,7 @@ def _totals(job: BatchJob, facts: list[InputFacts]) -> dict[str, Any]:
         "memory_bytes": max((row["promised_bytes"] for row in facts), default=0),
         "workers": job.workers,
         "disk_free_bytes": disk_free_bytes(existing(job.folder)),
-        "deadline": job.limits.deadline,
+        "deadline": job.deadline,
         "one_machine": read_spec(job.cluster).here,
     }
 

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from seg_batch.core.run_files import PAGE
 from seg_batch.core.units import plain_s
 
 LIMIT_S = 60.0
@@ -29,20 +30,18 @@ _TAIL = 2000  # bytes of the output of a command that are kept
 
 def run_hooks(
     commands: Sequence[Sequence[str]],
-    *,
     run: Path,
     status: int,
-    report: Path,
     failed: Callable[[str, str], None],
     limit_s: float = LIMIT_S,
 ) -> int:
-    """Run each command; returns how many succeeded. ``failed(word, why)`` is called for each other one with
-    its first word."""
+    """Run each command after the run in the folder ``run``; returns how many succeeded.
+    ``failed(word, why)`` is called for each of the others, with its first word."""
     environment = {
         **os.environ,
         "SEGBATCH_RUN": str(run),
         "SEGBATCH_STATUS": str(status),
-        "SEGBATCH_REPORT": str(report),
+        "SEGBATCH_REPORT": str(run / PAGE),
     }
     succeeded = 0
     for command in commands:
@@ -56,8 +55,8 @@ def run_hooks(
 def _run(command: list[str], environment: dict[str, str], limit_s: float) -> str | None:
     """None, or why the command did not succeed.
 
-    Its output goes to a file and not through a pipe, which a process that it leaves behind would hold
-    open for ever.
+    Its output goes to a file and not through a pipe, which a process that it leaves behind would
+    hold open for ever.
     """
     with tempfile.TemporaryFile() as output:
         try:

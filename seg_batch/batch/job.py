@@ -1,9 +1,9 @@
 """The job of a run: inputs, options, cluster and limits, decided before anything runs.
 
-Also the order of inputs, and how many are done at once. The largest come first, so that the longest does
-not begin last. An input of one block is *small*: one task on one worker. An input of several blocks is
-*large*: its blocks go to all workers, and a thread of the coordinator coordinates it. The worker decides
-how much of it fits into its memory at once (``worker_requirements.MemoryGate``).
+Also the order of inputs, and how many are done at once. The largest come first, so that the longest
+does not begin last. An input of one block is *small*: one task on one worker. An input of several
+blocks is *large*: its blocks go to all workers, and a thread of the coordinator coordinates it. The
+worker decides how much of it fits into its memory at once (``worker_requirements.MemoryGate``).
 """
 
 from __future__ import annotations
@@ -33,20 +33,11 @@ FEWEST_LED = 2  # at least: one is read or written while the other computes
 
 
 @dataclass(frozen=True)
-class RunLimits:
-    """``deadline``: unix seconds; ``stop_after``: number of quarantined inputs; None: no limit.
-    ``retries``: of each input, after transient errors."""
-
-    deadline: float | None = None
-    stop_after: int | None = None
-    retries: int = 3
-
-
-@dataclass(frozen=True)
 class BatchJob:
     """One run. ``requests``: one per input, by key, in the order of the workflow; ``refused``: reasons by
-    key for what can't be an input. ``overwrite``: begin again and replace files at the outputs.
-    ``shares_folder``: other jobs have the same run folder."""
+    key for what can't be an input. ``deadline``: unix seconds, ``stop_after``: number of quarantined
+    inputs, None: no limit; ``retries``: of each input after transient errors. ``overwrite``: begin again
+    and replace files at the outputs. ``shares_folder``: other jobs have the same run folder."""
 
     folder: Path
     fingerprint: str
@@ -55,13 +46,15 @@ class BatchJob:
     refused: dict[str, str] = field(default_factory=dict)
     cluster: Any = "auto"
     workers: int = 1
-    limits: RunLimits = field(default_factory=RunLimits)
+    deadline: float | None = None
+    stop_after: int | None = None
+    retries: int = 3
     overwrite: bool = False
     shares_folder: bool = False
 
     def on(self, pool: Pool) -> dict[str, Request]:
-        """The requests with workers and memory of this pool. An input is cut for all workers only where
-        there are fewer inputs than workers."""
+        """The requests with workers and memory of this pool. An input is cut for all workers only
+        where there are fewer inputs than workers."""
         workers = max(1, -(-pool.workers // max(1, len(self.requests))))
         share, requests = memory_share(pool), {}
         for key, request in self.requests.items():
@@ -99,11 +92,9 @@ def job_of(workflow: Workflow, *, overwrite: bool = False) -> BatchJob:
         refused=listing.refused,
         cluster=workflow.cluster,
         workers=workflow.workers or max(1, hardware.gpus()),
-        limits=RunLimits(
-            deadline=workflow.limits.deadline(datetime.now()),
-            stop_after=workflow.on_failure.stop_after,
-            retries=workflow.on_failure.retries,
-        ),
+        deadline=workflow.limits.deadline(datetime.now()),
+        stop_after=workflow.on_failure.stop_after,
+        retries=workflow.on_failure.retries,
         overwrite=overwrite,
     )
 
@@ -165,7 +156,7 @@ class PlannedInput:
 
 @dataclass(frozen=True)
 class RefusedInput:
-    """An input that can't be planned. ``seen``: whether ``worker`` saw its file; False where it died."""
+    """An input that can't be planned. ``seen``: whether ``worker`` saw its file, and lived."""
 
     key: str
     error: str
@@ -195,8 +186,8 @@ def by_risk(
 
 
 def may_coordinate(in_hand: Sequence[int], window: int) -> bool:
-    """Whether another large input may begin beside those with ``in_hand`` blocks left each: while they
-    can't fill the pool's window, or are too few to overlap."""
+    """Whether another large input may begin beside those with ``in_hand`` blocks left each: while
+    they can't fill the pool's window, or are too few to overlap."""
     if len(in_hand) < FEWEST_LED:
         return True
     return len(in_hand) < MOST_LED and sum(in_hand) < window

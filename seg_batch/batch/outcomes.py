@@ -1,4 +1,4 @@
-"""The outcomes of a run's inputs: each is written into the journal, counted, and sent to the callback."""
+"""The outcomes of a run's inputs: each is written into the journal, counted, and sent on."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ QUARANTINED = ("partial", "refused", "failed")  # outcomes with which a run is n
 
 
 def error_text(error: BaseException) -> str:
-    """The text of an error in the journal; the message of one of segbatch's own needs no class name."""
+    """The text of an error in the journal; segbatch's own errors need no class name."""
     return error.message if isinstance(error, SegbatchError) else f"{type(error).__name__}: {error}"
 
 
 class Outcomes(Callback):
-    """Writes the events of a run into the journal, then sends them on. ``counts``: inputs by outcome, all
-    ``inputs``, and those ``resumed``, which were complete before this session."""
+    """Writes the events of a run into the journal, then sends them on. ``counts``: inputs by
+    outcome, all ``inputs``, and those ``resumed``, which were complete before this session."""
 
     def __init__(self, journal: Journal, callback: Callback) -> None:
         self._journal, self._callback = journal, callback
@@ -46,7 +46,8 @@ class Outcomes(Callback):
             self.counts[outcome] -= 1
 
     def on(self, event: events.Event) -> None:
-        """The journal has the event before the callback gets it, so that a kill in between loses nothing."""
+        """The journal has the event before the callback gets it, so that a kill in between loses
+        nothing."""
         with self._guard:
             self._note(event)
         self._callback.on(event)

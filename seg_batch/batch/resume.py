@@ -1,4 +1,4 @@
-"""Resume: what earlier sessions of the same run left, and which of their products are up to date."""
+"""Resume: what earlier sessions of the run left, and which of their products are up to date."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from seg_batch.io.sinks.product import digest
 
 @dataclass(frozen=True)
 class PreviousRun:
-    """``complete``: results of inputs whose products are unchanged; ``is_up_to_date`` compares them with a
-    survey. ``crash_suspects``: see the function. ``dropped``: inputs that the workflow no longer names and
-    that are not complete, which no longer count."""
+    """``complete``: results of inputs whose products are unchanged; ``is_up_to_date`` compares them
+    with a survey. ``crash_suspects``: see the function. ``dropped``: inputs that the workflow no
+    longer names and that are not complete, which no longer count."""
 
     complete: dict[str, InputResult]
     crash_suspects: dict[str, int]
@@ -50,7 +50,8 @@ def prepare_folder(job: BatchJob) -> PreviousRun:
 
 
 def previous_run(job: BatchJob) -> PreviousRun | None:
-    """What earlier sessions left; None where their journal is to be renamed. StoreError as ``prepare_folder``."""
+    """What earlier sessions left; None where their journal is to be renamed. StoreError as
+    ``prepare_folder``."""
     events = Journal.read(job.folder / JOURNAL)
     if _begins_anew(job, events):
         return None
@@ -65,7 +66,7 @@ def previous_run(job: BatchJob) -> PreviousRun | None:
 
 
 def crash_suspects(events: list[JournalEvent]) -> dict[str, int]:
-    """Inputs that were running when a coordinator was killed, at least twice, with the number of times.
+    """Inputs that were running at least twice when a coordinator was killed, and how often.
 
     Such an input may have caused it, as a file that crashes its reader does, so they are done last.
     """
@@ -115,8 +116,8 @@ def recorded_fingerprint(folder: Path) -> str:
 
 
 def is_up_to_date(result: InputResult | None, surveyed: PlannedInput | RefusedInput) -> bool:
-    """Whether a complete result is what would be made of the input as surveyed: of the same input and
-    model, at the same output. The result of an input that is gone stays up to date."""
+    """Whether a complete result is what would be made of the input as surveyed: of the same input
+    and model, at the same output. The result of an input that is gone stays up to date."""
     if result is None:
         return False
     if isinstance(surveyed, RefusedInput):

@@ -1,7 +1,7 @@
 """An unattended run: with its log, its report, and the commands that follow it.
 
-Report and commands follow also where the run can't begin or breaks off. Otherwise a missing message, or
-the report of an earlier run, could be taken for a success.
+Report and commands follow also where the run can't begin or breaks off. Otherwise a missing
+message, or the report of an earlier run, could be taken for a success.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def run_unattended(
 ) -> dict[str, Any]:
     """Do a workflow of one prediction, as far as it is not done, then its report and commands.
 
-    ``say`` gets messages for the user; ``write`` writes the report of a run folder. A failure of the
-    report or of a command never changes the outcome of the run. A run that can't begin writes only into
-    a folder that holds an earlier session of it. Returns the dict of ``run_job`` with the path of the
-    ``report``.
+    ``say`` gets messages for the user; ``write`` writes the report of a run folder. A failure of
+    the report or of a command never changes the outcome of the run. A run that can't begin writes
+    only into a folder that holds an earlier session of it. Returns the dict of ``run_job`` with the
+    path of the ``report``.
     """
     folder = Path(workflow.run_folder)
     after = Afterwards(workflow, say, write)
@@ -91,8 +91,8 @@ def _is_ours(workflow: Workflow) -> bool:
 
 
 class Afterwards:
-    """What follows a run: its report and commands. Their failures go to the user and to the ``log``, and
-    never change the outcome of the run."""
+    """What follows a run: its report and commands. Their failures go to the user and to the
+    ``log``, and never change the outcome of the run."""
 
     def __init__(self, workflow: Workflow, say: Say, write: Write) -> None:
         self._workflow, self._say, self._write = workflow, say, write
@@ -106,13 +106,7 @@ class Afterwards:
             self._failed("the report could not be made", f"{type(error).__name__}: {error}")
 
     def commands(self, status: int) -> None:
-        run_hooks(
-            self._workflow.on_finish,
-            run=self._folder,
-            status=status,
-            report=self._folder / PAGE,
-            failed=self._failed,
-        )
+        run_hooks(self._workflow.on_finish, self._folder, status, self._failed)
 
     def _failed(self, what: str, why: str) -> None:
         if self.log is not None:

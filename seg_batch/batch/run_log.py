@@ -3,9 +3,9 @@
     {"t": unix seconds, "level": "info" | "warning" | "error", "source": "host:pid" or a worker,
      "event": one word, "text": one line, ...}
 
-A failure also has ``input``, ``block``, ``worker``, ``cause`` and ``remedy``, as far as they are known.
-The run needs its journal (``journal.events``) in order to resume, but not its log: a full disk that
-refuses lines of the log does not stop the run.
+A failure also has ``input``, ``block``, ``worker``, ``cause`` and ``remedy``, as far as they are
+known. The run needs its journal (``journal.events``) in order to resume, but not its log: a full
+disk that refuses lines of the log does not stop the run.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ _OTHERWISE = "run the same command again; if it stays, it is a fault of segbatch
 
 
 class RunLog:
-    """Appends lines, from any thread, each in one write. OutputError where the file can't be opened: then
-    the run does not begin."""
+    """Appends lines, from any thread, each in one write. OutputError where the file can't be
+    opened: then the run does not begin."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -132,13 +132,6 @@ def failure(
     }
 
 
-def _trace(error: BaseException) -> str | None:
-    """The traceback of an unexpected error; those of segbatch say everything in their message."""
-    if isinstance(error, SegbatchError):
-        return None
-    return "".join(traceback.format_exception(error))
-
-
 class LogWriter(Callback):
     """Writes the events of a run into its log."""
 
@@ -178,7 +171,9 @@ class LogWriter(Callback):
         worker = receipt.get("worker", event.worker)
         error, trace = "", None
         if event.error is not None:
-            error, trace = f"{type(event.error).__name__}: {event.error}", _trace(event.error)
+            error = f"{type(event.error).__name__}: {event.error}"
+            if not isinstance(event.error, SegbatchError):  # whose message says everything
+                trace = "".join(traceback.format_exception(event.error))
         elif receipt.get("unreadable"):
             error = f"the input can't be read at {'; '.join(receipt['unreadable'][:3])}"
         if error:
@@ -225,7 +220,7 @@ class _Records(logging.Handler):
 
 @contextmanager
 def recording(log: RunLog) -> Iterator[None]:
-    """While this lasts, warnings of libraries in this process go to the log, not to the terminal."""
+    """In this block, warnings of libraries in this process go to the log, not to the terminal."""
     handler, root = _Records(log), logging.getLogger()
     logging.captureWarnings(True)
     root.addHandler(handler)

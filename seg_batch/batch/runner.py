@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,14 +64,16 @@ def run_job(
         held.callback(remove_leftovers, job)
         earlier = prepare_folder(job)
         if stop is None:
-            held.enter_context(runner.stop.watching(job.limits.deadline))
+            held.enter_context(runner.stop.watching(job.deadline))
         begin(journal, job.fingerprint)
         for key in earlier.dropped:
             journal.append("dropped", key)
         try:
             if pool is not None or not runner.is_over(earlier.complete):
                 own = pool is None
-                pool = pool or ours.enter_context(_pool_for(job))
+                if pool is None:
+                    needs = shared_requirements(job.requests.values())
+                    pool = ours.enter_context(open_pool(job.cluster, job.workers, needs))
                 opened(pool)
                 for line in pool.advice:
                     say(line)
@@ -90,10 +92,6 @@ def run_job(
         return runner.summary(began)
 
 
-def _pool_for(job: BatchJob) -> AbstractContextManager[Pool]:
-    return open_pool(job.cluster, job.workers, shared_requirements(job.requests.values()))
-
-
 class BatchRunner:
     """One run in its coordinator: the job, the journal, the outcomes, and the request to stop."""
 
@@ -102,7 +100,7 @@ class BatchRunner:
         self.outcomes = self.stop.callback = Outcomes(journal, callback)
 
     def release_stop(self) -> None:
-        """Detach the stop from the journal, which is about to close; the stop may outlive this run."""
+        """Detach the stop from the journal, which is about to close; it may outlive this run."""
         self.stop.callback = self.callback
 
     def is_over(self, done: dict[str, InputResult]) -> bool:
@@ -118,20 +116,20 @@ class BatchRunner:
         return True
 
     def work(self, pool: Pool, earlier: PreviousRun, *, own: bool) -> None:
-        """Do what is left. ``own``: the pool was opened for this run, without a check of its memory."""
+        """Do what is left. ``own``: the pool was opened for this run; its memory is unchecked."""
         dashboard = getattr(pool, "dashboard", None)
         self.outcomes.on(events.PoolOpened(pool.name, pool.workers, dashboard))
         self._open(earlier.complete)
         items = self._surveyed(pool, earlier.complete)
         if own and items and not read_spec(self.job.cluster).here:
             require_memory(pool, max(item.facts["promised_bytes"] for item in items))
-        retries = self.job.limits.retries
+        retries = self.job.retries
         dispatcher = Dispatcher(pool, self.stop, self.outcomes, self._begin, retries)
         for group in by_risk(items, earlier.crash_suspects, alone=pool.inline):
             self._do(dispatcher, group)
 
     def _do(self, dispatcher: Dispatcher, items: list[PlannedInput]) -> None:
-        retries = self.job.limits.retries
+        retries = self.job.retries
         for attempt in range(1, retries + 2):
             retried: list[PlannedInput] = []
             for ended in dispatcher.run(largest_first(items)):
@@ -147,8 +145,8 @@ class BatchRunner:
             self._refuse(key, error)
 
     def _surveyed(self, pool: Pool, done: dict[str, InputResult]) -> list[PlannedInput]:
-        """Survey the inputs; returns those to do and refuses those that can't be done. ``done``: results
-        of earlier sessions, which are kept where they are up to date."""
+        """Survey the inputs; returns those to do and refuses those that can't be done. ``done``:
+        results of earlier sessions, which are kept where they are up to date."""
         requests, items = self.job.on(pool), list[PlannedInput]()
         for n, item in enumerate(survey_inputs(pool, requests, self.stop.asked.is_set), start=1):
             self.outcomes.on(events.Surveyed(n, len(requests)))
@@ -190,7 +188,7 @@ class BatchRunner:
             raise error
         # The pool has retried a small input already, on other workers than those where it failed.
         why = "" if item.small else _may_pass(ended)
-        if why and item.attempt <= self.job.limits.retries:
+        if why and item.attempt <= self.job.retries:
             worker = ended.worker or str((ended.result and ended.result["worker"]) or "")
             wait_s = back_off_s(item.attempt)
             self.outcomes.on(events.InputRetried(item.key, why, wait_s, worker, item.attempt))
@@ -215,7 +213,7 @@ class BatchRunner:
         self._enough()
 
     def _enough(self) -> None:
-        limit, quarantined = self.job.limits.stop_after, self.outcomes.quarantined
+        limit, quarantined = self.job.stop_after, self.outcomes.quarantined
         if limit is not None and quarantined >= limit:
             self.stop.ask(f"inputs set aside: {quarantined}, as many as were allowed")
 

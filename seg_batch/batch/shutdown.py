@@ -1,4 +1,4 @@
-"""The end of a run before its inputs are done: a signal, a deadline, a full disk, too many failures.
+"""An early end of a run: a signal, a deadline, a full disk, too many failures.
 
 A request to stop begins no new block or input, and finishes those that are running. A second SIGINT or
 SIGTERM ends the run at once. In both cases all state is on disk, and the same command resumes the run.
@@ -20,8 +20,8 @@ OVER = "the time allowed is over"
 
 
 class Shutdown:
-    """A request to stop: ``asked`` is set once, with the reason ``why``, and ``callback`` gets the event.
-    ``fault``: an error caused it, not the user or a limit."""
+    """A request to stop: ``asked`` is set once, with the reason ``why``, and ``callback`` gets the
+    event. ``fault``: an error caused it, not the user or a limit."""
 
     def __init__(self, callback: Callback | None = None) -> None:
         self.asked = threading.Event()

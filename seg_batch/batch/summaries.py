@@ -17,15 +17,15 @@ from seg_batch.batch.journal.events import InputFacts, InputResult, ProductStamp
 from seg_batch.batch.journal.status import BlockDone
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.plan import DraftPlan
-from seg_batch.inference.report import UNREADABLE, ClassRow, Failure, ProductFacts, Report
+from seg_batch.inference.report import UNREADABLE, ClassRow, ProductFacts, Report
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import files_in
 from seg_batch.io.sinks.store_folder import StoreFolder
 from seg_batch.io.sinks.work_store import fingerprint_digest
 
 WARNINGS = 5  # and 3 failures; the report beside the product has all
-# Parts of a fingerprint that differ between inputs, or may change under the same name. The others are in
-# the workflow, except for the engine, which depends on the machine.
+# Parts of a fingerprint that differ between inputs, or may change under the same name. The others
+# are in the workflow, except for the engine, which depends on the machine.
 OF = ("input", "volume", "model", "weights")
 
 
@@ -52,8 +52,8 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
 
 
 def result_of(report: Report, began: float, worker: str) -> InputResult:
-    """The outcome of the event "done"; JSON-ready, below 4 kB. ``began``: unix seconds; ``worker``: the
-    process that did or coordinated it."""
+    """The outcome of the event "done"; JSON-ready, below 4 kB. ``began``: unix seconds; ``worker``:
+    the process that did or coordinated it."""
     seams, probabilities = report["seams"], report["probabilities"]
     return {
         "status": report["status"],
@@ -73,7 +73,10 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "classes": [_class(row) for row in report["classes"] if row["voxels"]][:12],
         "seam_index": seams and seams["index"],
         "warnings": _short(report["source"]["warnings"]),
-        "failures": [_failure(row) for row in report["failures"][:3]],
+        "failures": [
+            {"block": f["block"][:200], "box": f["box"][:200], "error": f["error"][:200]}
+            for f in report["failures"][:3]
+        ],
         "began": round(began, 3),
         "finished": round(time.time(), 3),
     }
@@ -96,8 +99,8 @@ def retryable_error(result: InputResult) -> str:
 
 
 def file_stamp(path: str) -> tuple[int, int]:
-    """Size in bytes and modification time in ns of a file, or of all files in a Zarr store; zeros where
-    there is none."""
+    """Size in bytes and modification time in ns of a file, or of all files in a Zarr store; zeros
+    where there is none."""
     try:
         stats = [file.stat() for file in files_in(Path(path))]
     except OSError:
@@ -106,8 +109,8 @@ def file_stamp(path: str) -> tuple[int, int]:
 
 
 class BlocksOnDisk:
-    """The blocks on disk of an input that has not ended, from the markers in its work store. Each marker
-    is read once."""
+    """The blocks on disk of an input that has not ended, from the markers in its work store. Each
+    marker is read once."""
 
     def __init__(self) -> None:
         self._known: dict[str, BlockDone] = {}
@@ -142,10 +145,6 @@ def _block_done(marker: bytes, at: float) -> BlockDone:
 def _class(row: ClassRow) -> ClassRow:
     rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
     return cast(ClassRow, rounded)
-
-
-def _failure(row: Failure) -> Failure:
-    return {"block": row["block"][:200], "box": row["box"][:200], "error": row["error"][:200]}
 
 
 def _short(warnings: list[str]) -> list[str]:

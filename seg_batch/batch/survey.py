@@ -1,6 +1,6 @@
 """The survey: workers read the header of every input and plan it, before the first input is begun.
 
-Inputs that can't be done are then refused with the reason; the others are ordered by their estimates.
+Inputs that can't be done are then refused with the reason; the others are ordered by estimates.
 """
 
 from __future__ import annotations
@@ -57,22 +57,19 @@ def survey_inputs(
             yield from (RefusedInput(key, lost) for key, _ in outcome.item)
             continue
         for (key, request), result in zip(outcome.item, outcome.result, strict=True):
-            if isinstance(result, RefusedInput):
-                _require_seen(result, request)
-                yield result
-            else:
+            if not isinstance(result, RefusedInput):
                 yield _planned(key, request, result)
-
-
-def _require_seen(refused: RefusedInput, request: Request) -> None:
-    if not refused.seen and os.path.exists(request.input):
-        raise ClusterError(
-            f"worker {refused.worker} does not see {request.input}: put inputs and outputs on a file "
-            "system that all workers share"
-        )
+                continue
+            if not result.seen and os.path.exists(request.input):
+                raise ClusterError(
+                    f"worker {result.worker} does not see {request.input}: put inputs and outputs on "
+                    "a file system that all workers share"
+                )
+            yield result
 
 
 def _planned(key: str, request: Request, facts: InputFacts) -> PlannedInput:
-    """The survey fixes engine and precision, so that every worker and every attempt gives the same bytes."""
+    """The survey fixes engine and precision, so that every worker and every attempt gives the same
+    bytes."""
     options = replace(request.options, engine=facts["engine"], precision=facts["precision"])
     return PlannedInput(key, replace(request, options=options), facts)

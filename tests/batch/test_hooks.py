@@ -28,7 +28,6 @@ def ran(tmp_path: Path, *commands: list[str], limit_s: float = PATIENCE_S) -> tu
         commands,
         run=tmp_path,
         status=3,
-        report=tmp_path / "report.html",
         failed=lambda command, why: said.append(why),
         limit_s=limit_s,
     )
@@ -94,7 +93,6 @@ def test_what_follows_the_first_word_of_a_command_is_told_nowhere(tmp_path: Path
         [["false", "secret"]],
         run=tmp_path,
         status=0,
-        report=tmp_path,
         failed=lambda *t: said.extend(t),
     )
     assert said == ["false", "it ended with status 1"]

@@ -18,7 +18,6 @@ from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY, PART, PROBABILITIES, R
 
 _UNFINISHED = (*ON_THE_WAY, PART)
 _MARK = f".{ATTEMPT}"
-type Known = Callable[[str], set[str]]
 
 
 def expand_inputs(inputs: InputSettings) -> list[InputSpec]:
@@ -28,10 +27,10 @@ def expand_inputs(inputs: InputSettings) -> list[InputSpec]:
     segbatch: where outputs are beside inputs, a second run would take the products of the first as
     inputs. A pattern without a match gives one input with an error.
     """
-    known = cache(products)  # each folder is listed once
+    products_in = cache(products)  # each folder is listed once
     specs: list[InputSpec] = []
     for text in inputs.paths:
-        specs += _named_by(text, inputs.volume, known)
+        specs += _named_by(text, inputs.volume, products_in)
     if inputs.manifest:
         specs += rows_of_manifest(inputs.manifest, inputs.volume)
     if inputs.list:
@@ -40,8 +39,8 @@ def expand_inputs(inputs: InputSettings) -> list[InputSpec]:
 
 
 def is_excluded(path: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern matches the last parts of the path, as many as the pattern has. A pattern that
-    ends with a slash matches folders anywhere in the path."""
+    """Whether a pattern matches the last parts of the path, as many as the pattern has. A pattern
+    that ends with a slash matches folders anywhere in the path."""
     parts = path.split("/")
     for pattern in patterns:
         wanted = pattern.strip("/").split("/")
@@ -55,8 +54,10 @@ def _matches(parts: list[str], wanted: list[str]) -> bool:
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
-def _named_by(text: str, volume: int | None, known: Known) -> list[InputSpec]:
-    """The inputs of one of ``paths``: a file or store, the images in a folder, or those that match."""
+def _named_by(
+    text: str, volume: int | None, products_in: Callable[[str], set[str]]
+) -> list[InputSpec]:
+    """The inputs of one of ``paths``: a file or store, the images in a folder, or matches."""
     where = "inputs.paths"
     if os.path.isdir(text) and not names_folder(text.rstrip("/").lower()):
         paths: Iterator[str] = (entry.path for entry in os.scandir(text))
@@ -65,7 +66,11 @@ def _named_by(text: str, volume: int | None, known: Known) -> list[InputSpec]:
     else:
         paths = iter(set(_matching(text)))
     try:
-        images = sorted(path for path in paths if _is_image(path) and not _is_product(path, known))
+        images = sorted(
+            path
+            for path in paths
+            if _is_image(path) and os.path.basename(path) not in products_in(os.path.dirname(path))
+        )
     except OSError as error:
         return [InputSpec(text, where, error=f"{text}: can't be read ({error.strerror}): check it")]
     if images:
@@ -80,8 +85,8 @@ def _has_folders(text: str) -> bool:
 
 
 def _matching(pattern: str) -> Iterator[str]:
-    """As ``glob``, but ``**`` enters each folder behind symbolic links only once: a link may lead to a
-    folder above it."""
+    """As ``glob``, but ``**`` enters each folder behind symbolic links only once: a link may lead
+    to a folder above it."""
     parts = pattern.split("/")
     if "**" not in parts:
         yield from glob.iglob(pattern)
@@ -93,8 +98,8 @@ def _matching(pattern: str) -> Iterator[str]:
 
 
 def _folders(first: Iterable[str]) -> Iterator[str]:
-    """These folders and all below, each with a slash at its end, without hidden ones and Zarr stores. Of
-    several paths to one folder, the one without a link counts."""
+    """These folders and all below, each with a slash at its end, without hidden ones and Zarr
+    stores. Of several paths to one folder, the one without a link counts."""
     seen: set[tuple[int, int]] = set()
     plain: list[str] = []
     links: list[str] = []
@@ -118,8 +123,8 @@ def _folders(first: Iterable[str]) -> Iterator[str]:
 
 
 def _is_image(path: str) -> bool:
-    """Whether its name is that of an image: a file, or a Zarr store, and not a part of one. A file that
-    can't be opened, like a dangling link, counts as an image, which will be refused."""
+    """Whether its name is that of an image: a file, or a Zarr store, and not a part of one. A file
+    that can't be opened, like a dangling link, counts as an image, which will be refused."""
     name = os.path.basename(path)
     if name.startswith(".") or name.endswith(_UNFINISHED) or not split(name)[1]:
         return False
@@ -128,14 +133,9 @@ def _is_image(path: str) -> bool:
     return names_folder(name.lower()) or not os.path.isdir(path)
 
 
-def _is_product(path: str, known: Known) -> bool:
-    folder, name = os.path.split(path)
-    return name in known(folder)
-
-
 def products(folder: str) -> set[str]:
-    """Names of the products of segbatch in a folder. Beside a product is its report, or the work store of
-    a run that has not written the report yet."""
+    """Names of the products of segbatch in a folder. Beside a product is its report, or the work
+    store of a run that has not written the report yet."""
     names = set(os.listdir(folder or "."))
     made = {name.partition(_MARK)[0] for name in names if _MARK in name}
     made |= {name.removesuffix(STORE) for name in names if name.endswith(STORE)}

@@ -1,7 +1,7 @@
 """The list of inputs that a workflow names, each with the path of its output.
 
-Only the first bytes of a file are read. A file that can't be an input is refused with the reason, and
-does not stop the others.
+Only the first bytes of a file are read. A file that can't be an input is refused with the reason,
+and does not stop the others.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from seg_batch.io.sources.detect import detect
 
 @dataclass(frozen=True)
 class Listing:
-    """The inputs of a workflow, in its order. ``specs``: with absolute paths and unique keys; ``refused``:
-    the reason in one line by key."""
+    """The inputs of a workflow, in its order. ``specs``: with absolute paths and unique keys;
+    ``refused``: the reason in one line by key."""
 
     specs: tuple[InputSpec, ...]
     refused: dict[str, str]
@@ -77,7 +77,7 @@ class _Listed:
         self.refused[name] = why
 
     def apart(self) -> Listing:
-        """The listing; an input is refused whose output is an input, or the output of an earlier one."""
+        """The listing; refuses inputs whose output is an input, or that of an earlier one."""
         inputs = {spec.path for spec in self.specs.values()}
         owners: dict[str, str] = {}
         for key, spec in tuple(self.specs.items()):
@@ -105,8 +105,8 @@ class _Listed:
 
 
 def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
-    """The path of the product; InputError for a file that is no image, OutputError for a name that leads
-    out of the output folder."""
+    """The path of the product; InputError for a file that is no image, OutputError for a name that
+    leads out of the output folder."""
     if "\0" in spec.path:
         raise InputError(f"{spec.where}: a path can't hold a zero byte: mend it")
     ending = f".{getattr(outputs.formats, _kind(spec))}"

@@ -1,4 +1,4 @@
-"""The specification of an input, and readers of files that list inputs: a CSV manifest, a list of paths."""
+"""The specification of an input, and readers of CSV manifests and of lists of paths."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ COLUMNS = ("input", "output", "volume", "model")
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input as the workflow specifies it. ``where``: the place that names ``path`` (``inputs.paths``, or
-    a line of a list); ``output``: its name below the output folder, in a ``Listing`` its path;
-    ``volume``: an index into a 4-D file; ``model``: its own, from the manifest; ``error``: why it can't
-    be an input, as far as that is known before it is opened."""
+    """One input as the workflow specifies it. ``where``: the place that names ``path``
+    (``inputs.paths``, or a line of a list); ``output``: its name below the output folder, in a
+    ``Listing`` its path; ``volume``: an index into a 4-D file; ``model``: its own, from the
+    manifest; ``error``: why it can't be an input, as far as that is known before it is opened."""
 
     path: str
     where: str = field(default="", compare=False)

@@ -1,4 +1,5 @@
-"""The journal of a run: append-only events on disk, the lease of its owner, and the state they add up to."""
+"""The journal of a run: append-only events on disk, the lease of its owner, and the state they add
+up to."""
 
 from seg_batch.batch.journal.events import Journal
 from seg_batch.batch.journal.lease import Lease, acquire

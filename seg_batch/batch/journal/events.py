@@ -1,10 +1,10 @@
 """The journal of a run: a write-ahead log of events, one JSON object per line, never changed.
 
-Each append is one write, so only the last line can be torn. The next append cancels a torn line with
-the control character CAN. An append is flushed (fsync) with all before it, unless a resumed run can
-find the event out again. Each line carries the fencing token of its writer (key ``tenure``, see
-``lease``); a line with a lower token than one before it was written by a suspended former owner, and
-is not read.
+Each append is one write, so only the last line can be torn. The next append cancels a torn line
+with the control character CAN. An append is flushed (fsync) with all before it, unless a resumed
+run can find the event out again. Each line carries the fencing token of its writer (key ``tenure``,
+see ``lease``); a line with a lower token than one before it was written by a suspended former
+owner, and is not read.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ OF_RUNS: dict[str, frozenset[str]] = {
     "taken_over": frozenset({"from_host", "from_pid"}),
 }
 KINDS = OF_INPUTS | OF_RUNS
-# Not flushed: lost at most with the machine, never with the process; a resumed run finds it out again.
+# Not flushed: a power cut may lose them, a kill can't; a resumed run finds them out again.
 LIGHT = frozenset({"surveyed", "started", "straggler"})
 CHECK_EVERY_S = 0.2  # between checks that the lease is still held
 TOKEN = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backslash before it
 
 
 class InputFacts(TypedDict, total=False):
-    """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of what a
-    product would be made of."""
+    """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
+    what a product would be made of."""
 
     kind: str
     extent: list[int]
@@ -90,9 +90,9 @@ class StepResult(TypedDict):
 
 
 class InputResult(TypedDict, total=False):
-    """The result of an input with a product: the part of its report that the report of the run needs. An
-    earlier version may have written fewer fields. ``worker``: the process that did it, or that
-    coordinated ``workers``, each with its number of blocks; ``why``: see ``StepResult``."""
+    """The result of an input with a product: the part of its report that the report of the run
+    needs. An earlier version may have written fewer fields. ``worker``: the process that did it, or
+    that coordinated ``workers``, each with its number of blocks; ``why``: see ``StepResult``."""
 
     status: str
     output: str
@@ -119,8 +119,8 @@ class InputResult(TypedDict, total=False):
 
 
 class JournalEvent(TypedDict, total=False):
-    """A line of the journal, with the fields in ``KINDS`` and others. ``tenure``: the fencing token of its
-    writer; ``outcome``: a ``StepResult`` where ``input`` is a step."""
+    """A line of the journal, with the fields in ``KINDS`` and others. ``tenure``: the fencing token
+    of its writer; ``outcome``: a ``StepResult`` where ``input`` is a step."""
 
     t: Required[float]
     event: Required[str]
@@ -163,8 +163,8 @@ class Journal:
     def append(self, kind: str, input: str | None = None, **fields: Any) -> JournalEvent:
         """Write one event, flushed unless it is in ``LIGHT``; returns it as it will be read.
 
-        ValueError for an unknown kind or a missing field; DiskFullError or another OutputError when the
-        disk refuses; StoreError after ``close``, and where the lease was lost.
+        ValueError for an unknown kind or a missing field; DiskFullError or another OutputError when
+        the disk refuses; StoreError after ``close``, and where the lease was lost.
         """
         _require_kind(kind, input, fields)
         token = {} if self._lease is None else {"tenure": self._lease.number}
@@ -199,7 +199,7 @@ class Journal:
         self._torn = False
 
     def close(self) -> None:
-        """Close the file. The descriptor is forgotten first: the system may give it to another file."""
+        """Close the file. The descriptor is forgotten first: another file may get it."""
         with self._guard:
             handle, self._handle = self._handle, -1
         if handle >= 0:

@@ -4,12 +4,12 @@
 
     lock/7.json     the lease with token 7: its owner, and whether it was released
 
-The highest token is valid. Only the owner writes the file of its lease, and touches it as a heartbeat
-every few seconds. When the newest lease is released or its owner is dead, a process takes over by
-creating the next number exclusively: of several racers exactly one succeeds. No file is renamed or
-removed before that, so a racer can't remove the lease that another has just won. An owner that was
-suspended finds a higher token than its own and stops before it writes anything more. Tokens continue
-from the highest in the journal, so the ``lock`` folder may be removed.
+The highest token is valid. Only the owner writes the file of its lease, and touches it as a
+heartbeat every few seconds. When the newest lease is released or its owner is dead, a process takes
+over by creating the next number exclusively: of several racers exactly one succeeds. No file is
+renamed or removed before that, so a racer can't remove the lease that another has just won. An
+owner that was suspended finds a higher token than its own and stops before it writes anything more.
+Tokens continue from the highest in the journal, so the ``lock`` folder may be removed.
 
 The process of an owner is not visible from another host, or after a reboot. Such an owner is alive
 while its heartbeat is heard, and dead after ``LIMIT_S`` of silence. An age is the difference of two
@@ -94,8 +94,8 @@ def _started(pid: int) -> str | None:
 
 @dataclass(frozen=True)
 class LeaseState:
-    """The newest lease of a run folder, as any process reads it. ``number``: the fencing token; ``beat``:
-    its last heartbeat by the clock of the file system; ``age_s``: seconds since then."""
+    """The newest lease of a run folder, as any process reads it. ``number``: the fencing token;
+    ``beat``: its last heartbeat by the clock of the file system; ``age_s``: seconds since then."""
 
     number: int
     owner: Owner
@@ -139,7 +139,7 @@ def _numbers(lock: Path) -> list[int]:
 
 
 def _owner(text: bytes) -> Owner:
-    """Unknown where the file is unreadable: it is being written, or its writer died while writing."""
+    """Unknown where the file is unreadable: it is being written, or its writer died."""
     try:
         return Owner(**json.loads(text))
     except (ValueError, TypeError):
@@ -152,8 +152,8 @@ def _now(lock: Path) -> float:
 
 
 class Lease:
-    """A run folder held by this process. ``number``: the fencing token; ``taken_over``: the former owner
-    where it was dead, ``why``: how that was known; both None when the folder was free."""
+    """A run folder held by this process. ``number``: the fencing token; ``taken_over``: the former
+    owner where it was dead, ``why``: how that was known; both None when the folder was free."""
 
     def __init__(
         self, path: Path, handle: int, owner: Owner, earlier: LeaseState | None, why: str | None
@@ -179,7 +179,7 @@ class Lease:
             )
 
     def beat(self) -> None:
-        """Send a heartbeat. It touches the open file, since another file may have its name by now."""
+        """Send a heartbeat: touch the open file, since another one may have its name by now."""
         os.utime(self._handle)
 
     def release(self) -> None:
@@ -211,10 +211,10 @@ def acquire(
 ) -> Iterator[Lease]:
     """Hold the lease of the run in ``folder``.
 
-    BusyError, naming the owner, when another one is alive: its process runs, or its heartbeat is heard.
-    For a heartbeat this waits ``limit_s`` at most, and ``say`` gets a line about it. ``on_lost`` is
-    called once, from a thread, with the reason, when another process took over while this one was
-    suspended. ``min_token``: the highest fencing token in the journal.
+    BusyError, naming the owner, when another one is alive: its process runs, or its heartbeat is
+    heard. For a heartbeat this waits ``limit_s`` at most, and ``say`` gets a line about it.
+    ``on_lost`` is called once, from a thread, with the reason, when another process took over while
+    this one was suspended. ``min_token``: the highest fencing token in the journal.
     """
     lease = _take(folder / NAME, limit_s, say, min_token)
     over = threading.Event()
@@ -265,8 +265,8 @@ def _take(lock: Path, limit_s: float, say: Callable[[str], None], min_token: int
 def _wait_for_heartbeat(
     lock: Path, earlier: LeaseState, limit_s: float, say: Callable[[str], None]
 ) -> str | None:
-    """Wait for the heartbeat of an owner whose process is not visible: BusyError when it comes, else why
-    the owner counts as dead. None when it released the lease meanwhile."""
+    """Wait for the heartbeat of an owner whose process is not visible: BusyError when it comes,
+    else why the owner counts as dead. None when it released the lease meanwhile."""
     if earlier.owner.is_visible():
         raise _busy(lock, earlier)
     say(
@@ -292,7 +292,9 @@ def _create(lock: Path, earlier: LeaseState | None, why: str | None, min_token: 
     except FileExistsError:
         raise _busy(lock, _newest_lease(lock, _now(lock))) from None
     try:
-        if max(_numbers(lock)) != number:  # there were successors since ``earlier`` was read
+        if (
+            max(_numbers(lock), default=0) != number
+        ):  # there were successors since ``earlier`` was read
             raise _busy(lock, _newest_lease(lock, _now(lock)))
     except BaseException:
         os.close(handle)
@@ -305,8 +307,8 @@ def _create(lock: Path, earlier: LeaseState | None, why: str | None, min_token: 
 
 
 def _create_file(path: Path, owner: Owner) -> int:
-    """Create the file of a lease atomically: a kill leaves none, or one that names its owner. Returns its
-    descriptor; FileExistsError for all racers but one."""
+    """Create the file of a lease atomically: a kill leaves none, or one that names its owner.
+    Returns its descriptor; FileExistsError for all racers but one."""
     part = path.with_name(f".{owner.token}")
     handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
     try:

@@ -1,4 +1,4 @@
-"""A run folder opened by its one coordinator: the lease held, the journal open, a takeover recorded."""
+"""A run folder opened by its one coordinator: lease held, journal open, takeover recorded."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def open_run(
 ) -> Iterator[Journal]:
     """The journal of the run in ``folder``, for the one process that may append to it.
 
-    ``say`` gets a line when the run was taken over from a dead owner, or when the process waits to learn
+    ``say`` gets a line when the run was taken over from a dead owner, or while it is unknown
     whether the owner is dead. BusyError when the owner lives. The others as in ``lease.acquire``.
     """
     with (

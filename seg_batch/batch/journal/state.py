@@ -22,9 +22,10 @@ ENDED = frozenset({COMPLETE, PARTIAL, REFUSED, FAILED})
 
 @dataclass(frozen=True)
 class InputRecord:
-    """The record of one input. ``status``: one of ``STATUSES``; ``facts``: of its survey; ``outcome``: of its
-    last product; ``error``: why it was refused, failed or is retried; ``since``: the start of its
-    status, ``again_at``: the time of its retry, both in unix seconds."""
+    """The record of one input. ``status``: one of ``STATUSES``; ``facts``: of its survey;
+    ``outcome``: of its last product; ``error``: why it was refused, failed or is retried;
+    ``since``: the start of its status, ``again_at``: the time of its retry, both in unix
+    seconds."""
 
     key: str
     status: str = WAITING
@@ -61,8 +62,8 @@ class WorkerState:
 
 @dataclass(frozen=True)
 class Totals:
-    """Counts over all inputs. ``session_*``: since the present coordinator began at ``session_began``;
-    ``session_first``: when it began its first input; both in unix seconds."""
+    """Counts over all inputs. ``session_*``: since the present coordinator began at
+    ``session_began``; ``session_first``: when it began its first input; both in unix seconds."""
 
     inputs: int = 0
     by_status: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -133,7 +134,7 @@ class State:
             self.ended = event
 
     def _begin(self, event: JournalEvent) -> None:
-        """A new coordinator: inputs that the former one had running wait again, its workers are gone."""
+        """A new coordinator: inputs that the former one had running wait again."""
         self.begun, self.stopping, self.ended = event, None, None
         self.workers.clear()
         self._session_began, self._session_first = event["t"], None
@@ -162,7 +163,7 @@ class State:
             self._count(before, -1)
 
     def _worked(self, record: InputRecord, event: JournalEvent) -> None:
-        """Credit the workers: for an input of several blocks those that did them, not the coordinator."""
+        """Credit the workers: for an input of several blocks not the coordinator."""
         shared = event["outcome"].get("workers") if "outcome" in event else None
         for name, blocks in (shared or {}).items():
             self._worker(name, event["t"], blocks=blocks)

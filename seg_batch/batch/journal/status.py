@@ -59,8 +59,8 @@ class RunPace(TypedDict):
 
 
 class RunStatus(RunPace):
-    """The JSON of ``segbatch status``. ``inputs``: ``total``, and counts by status; ``failures``: the latest
-    first."""
+    """The JSON of ``segbatch status``. ``inputs``: ``total``, and counts by status; ``failures``:
+    the latest first."""
 
     run: str
     state: str
@@ -109,7 +109,9 @@ def status_of(
     state, lease = fold(Journal.read(folder / JOURNAL)), holder(folder)
     totals, run_state = state.totals(), _run_state(state, lease)
     alive = run_state in ALIVE
-    blocks = {record.key: done_in(record) for record in state.inputs.values() if _is_open(record)}
+    # Of inputs with blocks on disk that the journal does not have; a waiting one may be resumed.
+    open_inputs = (r for r in state.inputs.values() if r.status in (RUNNING, WAITING))
+    blocks = {record.key: done_in(record) for record in open_inputs if record.blocks > 1}
     running = (
         [record for record in state.inputs.values() if record.status == RUNNING] if alive else []
     )
@@ -142,13 +144,8 @@ def status_of(
     }
 
 
-def _is_open(record: InputRecord) -> bool:
-    """Whether blocks may be on disk that the journal does not have: a waiting input may be resumed."""
-    return record.status in (RUNNING, WAITING) and record.blocks > 1
-
-
 def _run_state(state: State, lease: LeaseState | None) -> str:
-    """``running``, ``stopping``, ``ended``, ``stopped`` (work is left) or ``dead`` (its owner is dead)."""
+    """``running``, ``stopping``, ``ended``, ``stopped`` (work is left) or ``dead`` (its owner is)."""
     stale = lease.stale(LIMIT_S) if lease is not None else None
     if lease is not None and not lease.owner.released and not (stale and state.ended):
         if stale:
@@ -178,9 +175,9 @@ _NO_PACE: RunPace = {"seconds": None, "inputs_per_hour": None, "voxels_per_s": N
 def _pace(
     state: State, totals: Totals, blocks: Mapping[str, Sequence[BlockDone]], now: float
 ) -> RunPace:
-    """The speed of the present coordinator: work before it may have been on another machine, so it does
-    not predict the rest. A block counts as its share of the input. The time before the first input is
-    left out, since workers start in it."""
+    """The speed of the present coordinator: work before it may have been on another machine, so it
+    does not predict the rest. A block counts as its share of the input. The time before the first
+    input is left out, since workers start in it."""
     began = totals.session_began
     if began is None:
         return _NO_PACE

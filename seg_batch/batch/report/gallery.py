@@ -32,14 +32,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """``pictures`` in the order of the table; ``left_out``: inputs with a product that have none."""
+    """``pictures`` in the order of the table; ``left_out``: number of products without one."""
 
     pictures: tuple[Picture, ...]
     left_out: int
 
 
 def gallery(facts: RunReport) -> Gallery:
-    """Pictures of inputs that are not complete, then the slowest, then the others in their order."""
+    """Pictures of inputs that are not complete, then the slowest, then the others in order."""
     rows = {row["input"]: row for row in facts["inputs"]}
     drawable = [
         row for row in facts["inputs"] if row["status"] in ("complete", "partial", "failed")
@@ -65,28 +65,23 @@ def _order(facts: RunReport, drawable: list[InputRow]) -> Iterator[str]:
 
 
 def _picture(row: InputRow) -> Picture:
-    """The picture of one row, or the error in its place: the input may be gone or damaged by now, and a
-    library may raise anything on it."""
+    """The picture of one row, or the error in its place: the input may be gone or damaged by now,
+    and a library may raise anything on it."""
     try:
-        report = _report(row)
+        report, why = _report(row), ""
         background = report.get("background")
         classes = tuple(c for c in report.get("classes", ()) if c["id"] != background)
-        views, why = _drawn(row, report)
+        labels = None if row["status"] == "failed" else row["output"]
+        try:
+            views = draw_quicklook(report.get("input", row["input"]), labels, report)
+        except Exception as error:
+            if row["status"] == "failed":
+                raise
+            why = f"the image is missing: {one_line(error)}"
+            views = draw_quicklook(None, labels, report)
         return Picture(row["input"], views, classes, why)
     except Exception as error:
         return Picture(row["input"], why=one_line(error))
-
-
-def _drawn(row: InputRow, report: dict[str, Any]) -> tuple[tuple[PlaneView, ...], str]:
-    """The views; where the image can't be drawn, views of the labels alone, and the reason."""
-    image = report.get("input", row["input"])
-    if row["status"] == "failed":
-        return draw_quicklook(image, None, report), ""
-    try:
-        return draw_quicklook(image, row["output"], report), ""
-    except Exception as error:
-        why = f"the image is missing: {one_line(error)}"
-        return draw_quicklook(None, row["output"], report), why
 
 
 def _report(row: InputRow) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The history of a run, read from its journal: inputs, intervals of work, sessions, interruptions.
 
-The status of an input is that of ``journal.state``, but ``running`` is called ``unfinished``: a report is
-read when nothing runs any more. Nothing is guessed: an attempt without an end in the journal lasts until
-the last event of its coordinator.
+The status of an input is that of ``journal.state``, but ``running`` is called ``unfinished``: a
+report is read when nothing runs any more. Nothing is guessed: an attempt without an end in the
+journal lasts until the last event of its coordinator.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class RunHistory:
-    """A run. ``intervals`` in the order of their start; ``retried``: per input the reasons of retries."""
+    """A run. ``intervals`` in the order of their start; ``retried``: reasons of retries by input."""
 
     inputs: tuple[InputRecord, ...]
     intervals: tuple[Interval, ...]

@@ -8,9 +8,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from jinja2 import Environment
-
-from seg_batch.batch.journal.events import JournalEvent
 from seg_batch.batch.report.gallery import Gallery
 from seg_batch.batch.report.history import MEANING
 from seg_batch.batch.report.rows import InputRow, RunReport
@@ -55,8 +52,11 @@ def run_page(facts: RunReport, gallery: Gallery) -> str:
     """The HTML of a report and its quicklooks."""
     script = (PAGES / "run_report.js").read_text(encoding="utf-8")
     totals, inputs = facts["totals"], facts["inputs"]
+    filters = {name: getattr(units, name) for name in FILTERS}
+    tails = _tails(row["input"] for row in inputs)
+    kinds = Counter(event["event"] for event in facts["events"])
     return (
-        _templates(_tails(row["input"] for row in inputs))
+        environment(**filters, file=lambda path: tails.get(path, str(path)))
         .get_template("run_report.html.j2")
         .render(
             facts=facts,
@@ -66,7 +66,7 @@ def run_page(facts: RunReport, gallery: Gallery) -> str:
             style=(PAGES / "run_report.css").read_text(encoding="utf-8"),
             headline=_headline(facts),
             why=_why(facts),
-            happened=_happened(facts["events"]),
+            happened=", ".join(_counted(n, NOUNS[kind]) for kind, n in kinds.items()),
             wrong=[row for row in inputs if row["status"] in WRONG],
             most_wrong=MOST_WRONG,
             most_rows=MOST_ROWS,
@@ -84,11 +84,6 @@ def run_page(facts: RunReport, gallery: Gallery) -> str:
             ],
         )
     )
-
-
-def _templates(tails: dict[str, str]) -> Environment:
-    filters = {name: getattr(units, name) for name in FILTERS}
-    return environment(**filters, file=lambda path: tails.get(path, str(path)))
 
 
 def _tails(paths: Iterable[str]) -> dict[str, str]:
@@ -140,13 +135,8 @@ def _why(facts: RunReport) -> str:
     return "" if last is None or last["status"] in came else last["why"]
 
 
-def _happened(events: list[JournalEvent]) -> str:
-    """Counts of events, as ``2 stragglers, 1 stop``."""
-    kinds = Counter(event["event"] for event in events)
-    return ", ".join(_counted(n, NOUNS[kind]) for kind, n in kinds.items())
-
-
 def _counted(n: int, noun: str) -> str:
+    """``2 stragglers``, ``1 worker sent away``."""
     first, space, rest = noun.partition(" sent")
     return f"{units.counted(n, first)}{space}{rest}"
 

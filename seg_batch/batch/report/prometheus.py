@@ -1,4 +1,4 @@
-"""``metrics.prom``: the totals of a run in the text format of Prometheus, for its textfile collector.
+"""``metrics.prom``: the totals of a run in Prometheus text format, for its textfile collector.
 
 No label names an input, since thousands of series per run would overload the monitoring. Values per
 input are in ``report.json``.

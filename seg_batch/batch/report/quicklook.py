@@ -37,16 +37,17 @@ LONGEST = {2: 448, 3: 256}  # voxels per side of a picture, by rank
 LARGEST_VOXELS = 1 << 27  # of a file without overviews, which must be read whole
 SIDE = (64, 512, 512)  # of the blocks in which labels are read for the middle of a volume
 
-# The radiological convention: seen from the feet and from the front, the patient's right is on the left.
-# Letters per plane: left, right, above, below.
+# The radiological convention: seen from the feet and from the front, the patient's right is on the
+# left. Letters per plane: left, right, above, below.
 SEEN = "LAS"
 LETTERS = ("RLAP", "RLSI", "PASI")
 
 
 @dataclass(frozen=True)
 class PlaneView:
-    """One picture. ``image``: a JPEG; ``labels``: a PNG with a transparent background; each may be None.
-    ``aspect`` (width / height) and ``width`` are those of the world; ``letters``: left, right, above, below."""
+    """One picture. ``image``: a JPEG; ``labels``: a PNG with a transparent background; each may be
+    None. ``aspect`` (width / height) and ``width`` are those of the world; ``letters``: left,
+    right, above, below."""
 
     title: str
     image: bytes | None
@@ -60,8 +61,8 @@ class PlaneView:
 def draw_quicklook(
     image: str | Path | None, labels: str | Path | None, report: dict[str, Any]
 ) -> tuple[PlaneView, ...]:
-    """The views of one input. ``labels``: the path of its product; ``report``: the one beside the product
-    (classes, background, volume). ``InputError`` for a file too large to be read."""
+    """The views of one input. ``labels``: the path of its product; ``report``: the one beside the
+    product (classes, background, volume). ``InputError`` for a file too large to be read."""
     with ExitStack() as opened:
         pictured = _open(image, _volume(report), opened)
         labelled = _open(labels, None, opened)
@@ -99,7 +100,9 @@ def _views(
         drawn, window = stretch(_small(pictured, shares))
         images = [*drawn]
     if labelled is not None:
-        maps = [_coloured(pixels, report) for pixels in _small(labelled, shares)]
+        palette, clear = _palette(report), (0, 0, 0, 0)  # also where there is no label
+        small = _small(labelled, shares)
+        maps = [coloured(p.values[..., 0], p.any_valid(), palette, clear) for p in small]
     return tuple(
         _view(first.info, axis, shares, image, labels, window)
         for axis, image, labels in zip(axes, images, maps, strict=True)
@@ -132,7 +135,7 @@ def _view(
 
 
 def _raster_aspect(info: SourceInfo) -> float:
-    """Width / height on the ground; pixels count as square where control points replace the transform."""
+    """Width / height on the ground; square pixels where control points replace the transform."""
     a, b, _, d, e, _ = info.georef.transform  # type: ignore[union-attr]
     height, width = info.extent
     return width * (hypot(a, d) or 1.0) / (height * (hypot(b, e) or 1.0))
@@ -167,8 +170,3 @@ def _palette(report: dict[str, Any]) -> dict[int, tuple[int, ...]]:
     """Opaque RGBA colours of the classes other than background, by id."""
     rows, background = report.get("classes", ()), report.get("background")
     return {row["id"]: (*row["colour"], 255) for row in rows if row["id"] != background}
-
-
-def _coloured(labels: Pixels, report: dict[str, Any]) -> np.ndarray:
-    """RGBA ``(y, x, 4)`` uint8; transparent at background and where there is no label."""
-    return coloured(labels.values[..., 0], labels.any_valid(), _palette(report), (0, 0, 0, 0))

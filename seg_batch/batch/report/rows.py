@@ -11,8 +11,8 @@ Verdict = Literal["complete", "unfinished", "not complete"]
 
 
 class SessionRow(TypedDict):
-    """The time of one coordinator, in unix seconds: from ``begun`` to its ``last`` event. ``status``: its
-    exit status, None where it has not ``ended``."""
+    """The time of one coordinator, in unix seconds: from ``begun`` to its ``last`` event.
+    ``status``: its exit status, None where it has not ``ended``."""
 
     begun: float
     last: float
@@ -41,8 +41,8 @@ class ProductRow(TypedDict, total=False):
 
 
 class InputRow(TypedDict):
-    """One input, or one step of a workflow. Numbers are None where they are unknown. ``seconds``: sum over
-    all attempts; ``stopped``: unix seconds."""
+    """One input, or one step of a workflow. Numbers are None where they are unknown. ``seconds``:
+    sum over all attempts; ``stopped``: unix seconds."""
 
     input: str
     status: str
@@ -90,7 +90,7 @@ class StepRow(TypedDict):
 
 
 class ClassTotals(ReportSizes):
-    """One class of one model over all inputs; ``inputs``: the number of those in which it occurs."""
+    """One class of one model over all inputs; ``inputs``: number of those in which it occurs."""
 
     model: str | None
     voxels: int
@@ -139,7 +139,7 @@ class GoneRow(TypedDict):
 
 
 class WorkerRow(TypedDict):
-    """The intervals of a worker, the time in which it had work, and its longest gap between intervals."""
+    """The intervals of a worker, the sum of their times, and its longest gap between intervals."""
 
     worker: str
     busy_s: float
@@ -149,7 +149,7 @@ class WorkerRow(TypedDict):
 
 
 class RunReport(TypedDict):
-    """The whole report. ``slowest``: keys of inputs; ``workflow``: the settings that the page shows."""
+    """The whole report. ``slowest``: keys of inputs; ``workflow``: settings that the page shows."""
 
     segbatch: str
     name: str

@@ -31,10 +31,12 @@ GO_ON = "the same command goes on"
 
 
 def run_report(history: RunHistory, name: str, settings: dict[str, Any]) -> RunReport:
-    """``report.json`` without ``steps``. ``settings``: the part of the workflow that the page shows. In a
-    workflow of steps the inputs are its steps."""
+    """``report.json`` without ``steps``. ``settings``: the part of the workflow that the page
+    shows. In a workflow of steps the inputs are its steps."""
     on_disk = BlocksOnDisk()
-    blocks = {record.key: on_disk(record) for record in history.inputs if _has_blocks(record)}
+    # Blocks on disk that no report lists yet.
+    open_inputs = (record for record in history.inputs if report_status(record) == "unfinished")
+    blocks = {record.key: on_disk(record) for record in open_inputs if record.blocks > 1}
     spent: dict[str, float] = {}
     for interval in history.intervals:
         spent[interval.input] = spent.get(interval.input, 0.0) + interval.stop - interval.start
@@ -60,11 +62,6 @@ def run_report(history: RunHistory, name: str, settings: dict[str, Any]) -> RunR
         "events": list(history.markers),
         "workflow": settings,
     }
-
-
-def _has_blocks(record: InputRecord) -> bool:
-    """Whether blocks may be on disk that no report lists yet."""
-    return report_status(record) == "unfinished" and record.blocks > 1
 
 
 def _verdict(history: RunHistory, counts: Counter[str]) -> Verdict:
@@ -138,7 +135,7 @@ def _unfinished(record: InputRecord, history: RunHistory, done: int) -> str:
 
 
 def _error(record: InputRecord, result: InputResult) -> str:
-    """Why an input is not complete; for a partial result how much is missing, and the first place."""
+    """Why an input is not complete; for a partial result how much is missing, and where first."""
     if record.status == "complete":
         return ""
     if not result:
@@ -164,7 +161,7 @@ def _warnings(facts: InputFacts, result: InputResult) -> list[str]:
 
 
 def _changed(result: InputResult) -> list[str]:
-    """A warning where the product was moved or has another size: a report can be made days later."""
+    """A warning where the product was moved or changed its size: a report may be days late."""
     if "output" not in result:
         return []
     path = Path(result["output"])

@@ -21,8 +21,8 @@ MOST_TICKS = 10
 
 @dataclass(frozen=True)
 class TimelineBar:
-    """``x`` and ``width`` in units of the drawing; ``ended``: how all ``count`` intervals of the bar ended;
-    ``title``: the input of the first of them."""
+    """``x`` and ``width`` in units of the drawing; ``ended``: how all ``count`` intervals of the
+    bar ended; ``title``: the input of the first of them."""
 
     x: float
     width: float
@@ -34,9 +34,9 @@ class TimelineBar:
 def timeline(facts: RunReport) -> dict[str, Any] | None:
     """The drawing, for the template; None where no input was begun.
 
-    ``start``, ``stop``: unix seconds; ``workers``: rows of the report with ``lanes`` of bars, and with
-    ``gone`` as place, unix seconds and reason; ``ticks``: place and time; ``away``: ``(x, width)`` of
-    times without a coordinator.
+    ``start``, ``stop``: unix seconds; ``workers``: rows of the report with ``lanes`` of bars, and
+    with ``gone`` as place, unix seconds and reason; ``ticks``: place and time; ``away``: ``(x,
+    width)`` of times without a coordinator.
     """
     workers, sessions = facts["workers"], facts["sessions"]
     ends = [t for w in workers for s in w["spells"] for t in (s["start"], s["stop"])]

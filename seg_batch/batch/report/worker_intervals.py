@@ -24,8 +24,8 @@ GONE = ("worker_lost", "worker_dropped")
 def workers(
     history: RunHistory, rows: list[InputRow], blocks: Mapping[str, Sequence[BlockDone]]
 ) -> list[WorkerRow]:
-    """One row per worker. ``rows``: of the inputs, with the paths of the products' reports; ``blocks``: on
-    disk of the inputs without a report."""
+    """One row per worker. ``rows``: of the inputs, with the paths of the products' reports;
+    ``blocks``: on disk of the inputs without a report."""
     large = {row["input"]: row for row in rows if row["blocks"].get("total", 1) > 1}
     per = defaultdict[str, list[Interval]](list)
     for interval in history.intervals:

@@ -1,4 +1,4 @@
-"""Write the report of a run into its folder, from the journal and the products' reports, at any time."""
+"""Write the report of a run into its folder, from the journal and the products' reports."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SHOWN = ("name", "model", "models", "options", "post", "outputs", "steps")
 
 
 def write(folder: str | Path) -> RunReport:
-    """Write ``report.json``, ``report.xml``, ``metrics.prom`` and ``report.html`` into the run's folder;
-    returns the content of ``report.json``. ``InputError`` where there is no journal."""
+    """Write ``report.json``, ``report.xml``, ``metrics.prom`` and ``report.html`` into the run's
+    folder; returns the content of ``report.json``. ``InputError`` where there is no journal."""
     folder = Path(folder)
     if not (folder / JOURNAL).is_file():
         raise InputError(

@@ -44,8 +44,8 @@ class CommandRunners:
 def run_command(
     step: AnyStep, by: CommandRunners, left_s: float | None, overwrite: bool
 ) -> dict[str, Any]:
-    """Do one step; returns the exit ``status`` of its command, for an evaluation also the requirements
-    that are ``unmet``. ``left_s``: seconds until the deadline of the run."""
+    """Do one step; returns the exit ``status`` of its command, for an evaluation also the
+    requirements that are ``unmet``. ``left_s``: seconds until the deadline of the run."""
     if isinstance(step, PredictStep):
         return _predict(step, by, left_s, overwrite)
     workers: dict[str, Any] = {

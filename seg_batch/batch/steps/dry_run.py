@@ -1,4 +1,4 @@
-"""The plan of a workflow of steps, as values and as lines, as far as it is known before the steps run."""
+"""The plan of a workflow of steps, as values and as lines, as far as it is known before they run."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from seg_batch.inference.bundles import find_bundle
 
 
 def plan_steps(workflow: Workflow) -> dict[str, Any]:
-    """``steps``: the plan of each, or its ``error``; ``refused``: inputs and steps that can't be done, with
-    the reason. Nothing is written."""
+    """``steps``: the plan of each, or its ``error``; ``refused``: inputs and steps that can't be
+    done, with the reason. Nothing is written."""
     folder = Path(workflow.run_folder)
     record = StepRecord(workflow, folder)
     steps = [_planned(workflow, record, step) for step in workflow.steps]

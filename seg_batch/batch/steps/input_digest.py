@@ -1,4 +1,4 @@
-"""A digest of the files that a step names and no step makes: a changed file makes the step out of date."""
+"""A digest of the files that a step names and no step makes: the step depends on them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _file_lines(path: str, made: Collection[str]) -> Iterator[str]:
 
 
 def _folder_lines(path: str, made: Collection[str]) -> Iterator[str]:
-    """A line per file, without hidden files and the ``.aux.xml`` that GDAL writes beside an image."""
+    """A line per file, without hidden ones and the ``.aux.xml`` that GDAL writes."""
     for folder, names, files in os.walk(path):
         apart = [n for n in names if any(is_within(os.path.join(folder, n), r) for r in made)]
         names[:] = sorted(n for n in names if not n.startswith(".") and n not in apart)

@@ -14,7 +14,7 @@ from seg_batch.inference.resume import clean
 
 
 def invalidate(run: Path) -> None:
-    """Remove the products of the run in this folder that are unchanged since, and its unfinished work.
+    """Remove the unchanged products of the run in this folder, and its unfinished work.
 
     The journal is renamed last, so that the next call completes one that was killed."""
     journal = run / JOURNAL

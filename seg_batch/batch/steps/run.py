@@ -1,8 +1,8 @@
 """The steps of a workflow, one after another: cut, train, evaluate, predict.
 
-Each step is a command that resumes its own work. The journal of the workflow's run folder records the
-steps as it records the inputs of a prediction, so the same command does only the steps whose results are
-not up to date. A step that is done again has those done again that use its result.
+Each step is a command that resumes its own work. The journal of the workflow's run folder records
+the steps as it records the inputs of a prediction, so the same command does only the steps whose
+results are not up to date. A step that is done again has those done again that use its result.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class _Chain:
             return Exit.STOPPED, OVER
 
     def do(self, step: AnyStep) -> dict[str, Any]:
-        """Run the command; it may replace a result that an earlier run of this workflow has left."""
+        """Run the command; it may replace a result of an earlier run of this workflow."""
         replaced = self.overwrite or self.record.is_ours(step)
         if isinstance(step, PredictStep):
             replaced = self.overwrite and not self.record.is_same(step)
@@ -129,7 +129,7 @@ class _Chain:
         self.record.add(event)
         left_s = None if self.deadline is None else max(1.0, self.deadline - time.time())
         # At the deadline SIGTERM is sent to this process: a training stops between two steps, other
-        # commands stop at once, and all of them can be resumed. A prediction watches its deadline itself.
+        # commands at once, and all of them can be resumed. A prediction has its own deadline.
         timed = step.do != "predict" and threading.current_thread() is threading.main_thread()
         with (
             on_signals((signal.SIGTERM,), signal.default_int_handler),

@@ -1,7 +1,7 @@
 """Whether the result of each step of a workflow is up to date, from the workflow's journal.
 
-A result is up to date when it is unchanged since the step ended, and was made of the present results of
-earlier steps and the present files that the step names.
+A result is up to date when it is unchanged since the step ended, and was made of the present
+results of earlier steps and the present files that the step names.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class StepRecord:
         return [other for other in earlier if any(_names(text, other.result) for text in named)]
 
     def sources(self, step: AnyStep) -> Sources:
-        """Digests of the results that a step uses, and of the files that it names. A prediction has no
-        files here: its own run checks its inputs."""
+        """Digests of the results that a step uses, and of the files that it names. A prediction has
+        no files here: its own run checks its inputs."""
         outcomes = {other.name: self.of(other.name).outcome for other in self.used(step)}
         results = {name: out["product"]["sha256"] for name, out in outcomes.items() if out}
         if isinstance(step, PredictStep):
@@ -79,7 +79,7 @@ class StepRecord:
         return {**results, FILES: digest_of(step, [other.result for other in self._workflow.steps])}
 
     def is_same(self, step: AnyStep) -> bool:
-        """Whether the step was begun with the present results of earlier steps and the present files."""
+        """Whether the step was begun with the present results of earlier steps and files."""
         return self.of(step.name).sources == self.sources(step)
 
     def is_ours(self, step: AnyStep) -> bool:

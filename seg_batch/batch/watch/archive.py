@@ -1,8 +1,8 @@
 """Archiving of arrivals whose outcome is known: each is moved away, or marked beside the image.
 
-Both are idempotent and repeated after a kill: the outcome is in the arrival log before. A move takes two
-steps, since no file system can move a file only if it is unchanged: the image is renamed to a hidden
-name, compared with what was segmented, and then moved, or given its name back.
+Both are idempotent and repeated after a kill: the outcome is in the arrival log before. A move
+takes two steps, since no file system can move a file only if it is unchanged: the image is renamed
+to a hidden name, compared with what was segmented, and then moved, or given its name back.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ UNKNOWN_S = 60  # for which a reservation without the name of a process is valid
 
 @dataclass(frozen=True)
 class Archive:
-    """Where arrivals of one hot folder go. ``done_to``, ``failed_to``: folders; where None, a small file
-    ``<name>.segbatch-done`` or ``.segbatch-failed`` beside the image states its outcome."""
+    """Where arrivals of one hot folder go. ``done_to``, ``failed_to``: folders; where None, a small
+    file ``<name>.segbatch-done`` or ``.segbatch-failed`` beside the image states its outcome."""
 
     folder: Path
     done_to: Path | None = None
@@ -35,8 +35,8 @@ class Archive:
     marker: str | None = None
 
     def require_folders(self) -> None:
-        """Make the folders, and undo what a kill left: hidden names and reservations. OutputError where an
-        atomic rename can't move a file there."""
+        """Make the folders, and undo what a kill left: hidden names and reservations. OutputError
+        where an atomic rename can't move a file there."""
         for target in filter(None, (self.done_to, self.failed_to)):
             try:
                 target.mkdir(parents=True, exist_ok=True)
@@ -118,8 +118,8 @@ class Archive:
 def reserved_name(path: Path) -> Iterator[Path]:
     """``path``, or ``scan-2.nii.gz`` and so on where that exists, reserved while the block lasts.
 
-    A hidden name beside it reserves it: a hard link is refused for the files of other users, on some
-    file systems, and for folders.
+    A hidden name beside it reserves it: a hard link is refused for the files of other users, on
+    some file systems, and for folders.
     """
     name, end = split_output(path)
     tried, n = path, 1
@@ -153,8 +153,8 @@ def _reserve(hidden: Path) -> bool:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove reservations of ended processes of this machine. One that can't be removed only keeps a name
-    from being used."""
+    """Remove reservations of ended processes of this machine. One that can't be removed only keeps
+    a name from being used."""
     for hidden in folder.glob(f".*{RESERVED}"):
         with suppress(OSError):
             if hidden.is_symlink():

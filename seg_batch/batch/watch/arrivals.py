@@ -10,7 +10,6 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from seg_batch.core.run_files import PART, PARTIAL
 from seg_batch.inference.outputs import split_output
 
 CHANGED = "changed"  # while it was segmented: it is segmented again, and its product replaced
+# How names end that writers use until a file is complete.
 TEMPORARY = ("~", PART, PARTIAL, ".filepart", ".tmp", ".temp", ".crdownload", ".swp")
 LOOK_LIMIT = 100_000  # names of one listing: a folder of millions must not block the watch
 TREE_LIMIT = 10_000  # files of one Zarr store that are looked at
@@ -30,16 +30,11 @@ Glance = tuple[int, int, int]  # bytes, newest modification (ns), files
 
 @dataclass(frozen=True)
 class FolderListing:
-    """The folder at one moment: images by name, all other names; ``whole``: the listing is complete."""
+    """The folder at one time: images by name, all other names; ``whole``: nothing is left out."""
 
     images: dict[str, Glance]
     others: frozenset[str]
     whole: bool = True
-
-
-def is_temporary(name: str) -> bool:
-    """Whether writers use such a name until a file is complete, or it is hidden."""
-    return name.startswith(".") or name.lower().endswith(TEMPORARY)
 
 
 def list_arrivals(folder: Path) -> FolderListing:
@@ -52,13 +47,14 @@ def list_arrivals(folder: Path) -> FolderListing:
             for n, entry in enumerate(entries):
                 if n >= LOOK_LIMIT:
                     return FolderListing(images, frozenset(others), whole=False)
-                if is_temporary(entry.name):
+                name = entry.name
+                if name.startswith(".") or name.lower().endswith(TEMPORARY):
                     continue
-                glance = _glance(entry) if entry.name.lower().endswith(endings) else None
+                glance = _glance(entry) if name.lower().endswith(endings) else None
                 if glance is None:
-                    others.add(entry.name)
+                    others.add(name)
                 else:
-                    images[entry.name] = glance
+                    images[name] = glance
     except OSError as error:
         raise InputError(
             f"{folder} can't be listed ({error.strerror or error}), so nothing that arrives there "
@@ -91,18 +87,14 @@ def glance_at(path: Path) -> Glance | None:
 
 def _tree(folder: Path) -> Glance:
     size = newest = files = 0
-    for stat in _stats(folder):
-        size, newest, files = size + stat.st_size, max(newest, stat.st_mtime_ns), files + 1
-        if files >= TREE_LIMIT:
-            break
-    return size, newest, files
-
-
-def _stats(folder: Path) -> Iterator[os.stat_result]:
     for root, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            yield os.stat(os.path.join(root, name))
+            stat = os.stat(os.path.join(root, name))
+            size, newest, files = size + stat.st_size, max(newest, stat.st_mtime_ns), files + 1
+            if files >= TREE_LIMIT:
+                return size, newest, files
+    return size, newest, files
 
 
 class Settling:
@@ -113,8 +105,8 @@ class Settling:
         self._since: dict[str, tuple[Glance, float]] = {}
 
     def settled(self, images: dict[str, Glance], now_s: float) -> list[str]:
-        """Names, in the order of their last changes. An image that is missing in ``images`` is forgotten:
-        it counts as new when it returns."""
+        """Names, in the order of their last changes. An image that is missing in ``images`` is
+        forgotten: it counts as new when it returns."""
         before = self._since
         self._since = {
             name: before[name] if name in before and before[name][0] == glance else (glance, now_s)

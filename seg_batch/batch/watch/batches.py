@@ -1,7 +1,7 @@
 """Batches of arrivals in a hot folder, each a run of one workflow on one pool that stays open.
 
-All batches of a day share a run folder, so that each day has its journal, its log and its report, and
-none of them grows without limit.
+All batches of a day share a run folder, so that each day has its journal, its log and its report,
+and none of them grows without limit.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from seg_batch.executors import Pool, gather_logs
 
 
 class Batches:
-    """Runs batches. ``folder``: of the watch, beside which each day has a run folder; ``overwrite``: replace
-    products of earlier arrivals of the same name; ``ended``: called after each batch with its run folder
-    and exit status."""
+    """Runs batches. ``folder``: of the watch, beside which each day has a run folder;
+    ``overwrite``: replace products of earlier arrivals of the same name; ``ended``: called after
+    each batch with its run folder and exit status."""
 
     def __init__(
         self,
@@ -48,8 +48,9 @@ class Batches:
         gather_logs(pool, self._log_worker_line)
 
     def segment(self, inputs: dict[str, Path], callback: Callback, *, overwrite: bool) -> None:
-        """Do all inputs; ``callback`` gets the end of each, by its key, unless it was stopped."""
-        job = self._orders(inputs, overwrite or self._overwrite)
+        """Do all inputs and send the end of each to ``callback``, by key. An input without an end
+        was stopped, and is to be submitted again."""
+        job = self._job(inputs, overwrite or self._overwrite)
         ends = _Ends()
         with RunLog(job.folder / LOG) as log, recording(log):
             self._log = log
@@ -69,7 +70,7 @@ class Batches:
             _send_rest(job, ends.keys, callback)
         self._ended(job.folder, outcome["status"])
 
-    def _orders(self, inputs: dict[str, Path], overwrite: bool) -> BatchJob:
+    def _job(self, inputs: dict[str, Path], overwrite: bool) -> BatchJob:
         workflow, keys = self._workflow, {str(path): key for key, path in inputs.items()}
         volume = workflow.inputs.volume if workflow.inputs else None
         named = InputSettings(paths=tuple(keys), volume=volume)
@@ -107,7 +108,7 @@ class _Ends(Callback):
 
 
 def _send_rest(job: BatchJob, sent: set[str], callback: Callback) -> None:
-    """Send the ends of inputs that an earlier process completed, and was killed before it logged them."""
+    """Send the ends of inputs that an earlier process completed but was killed before logging."""
     rest = job.requests.keys() - sent
     state = fold(Journal.read(job.folder / JOURNAL)) if rest else State()
     for key in sorted(rest & state.inputs.keys()):

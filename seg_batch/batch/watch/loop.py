@@ -13,11 +13,9 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
 
 from seg_batch.batch.watch.archive import Archive
 from seg_batch.batch.watch.arrivals import (
@@ -32,9 +30,10 @@ from seg_batch.batch.watch.arrivals import (
     list_arrivals,
     marker_at,
 )
+from seg_batch.batch.watch.batches import Batches
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
-from seg_batch.core.errors import Exit, InputError, OutputError
+from seg_batch.core.errors import Exit, InputError
 
 WAVE = 64  # arrivals of one batch, at most
 PATIENCE_S = 300.0  # limit of the exponential backoff while the disk is full or the folder gone
@@ -42,8 +41,8 @@ PATIENCE_S = 300.0  # limit of the exponential backoff while the disk is full or
 
 @dataclass(frozen=True)
 class ArrivalRules:
-    """When an arrival is complete: unchanged for ``settle_s``, or declared by a file with the ending
-    ``marker``. ``every_s``: between polls; ``once``: end when nothing is left to do."""
+    """When an arrival is complete: unchanged for ``settle_s``, or declared by a file with the
+    ending ``marker``. ``every_s``: between polls; ``once``: end when nothing is left to do."""
 
     settle_s: float = 10.0
     every_s: float = 5.0
@@ -51,29 +50,22 @@ class ArrivalRules:
     once: bool = False
 
 
-class BatchEngine(Protocol):
-    """Segments inputs and sends the end of each to the callback, by key. An input without an end was
-    stopped, and is submitted again."""
-
-    def segment(self, inputs: dict[str, Path], callback: Callback, *, overwrite: bool) -> None: ...
-
-
 class HotFolder:
-    """One hot folder. ``say``: gets messages for the user; ``on_idle``: gets the number of arrivals by
-    outcome, each time that none is running."""
+    """One hot folder. ``say``: gets messages for the user; ``on_idle``: gets the number of arrivals
+    by outcome, each time that none is running."""
 
     def __init__(
         self,
         archive: Archive,
         rules: ArrivalRules,
-        engine: BatchEngine,
+        batches: Batches,
         arrival_log: ArrivalLog,
         callback: Callback,
         say: Callable[[str], None],
         on_idle: Callable[[Counter[str]], None] = lambda counted: None,
     ) -> None:
         self.folder = archive.folder
-        self._archive, self._rules, self._engine = archive, rules, engine
+        self._archive, self._rules, self._batches = archive, rules, batches
         self._arrival_log, self._callback, self._say = arrival_log, callback, say
         self._settling = Settling(rules.settle_s)
         self._first, self._waited = math.inf, False  # since the first look, for long enough
@@ -81,8 +73,8 @@ class HotFolder:
         self._on_idle, self._outcomes = on_idle, Counter[str]()
 
     def run(self, stop: threading.Event) -> int:
-        """Poll until ``stop`` is set; returns the exit status: 0; 3 where an arrival failed; 130 where work
-        was cut short."""
+        """Poll until ``stop`` is set; returns the exit status: 0; 3 where an arrival failed; 130
+        where work was cut short."""
         list_arrivals(self.folder)  # InputError at the start; later it is retried
         pause = self._rules.every_s
         self._on_idle(self._outcomes)
@@ -106,8 +98,8 @@ class HotFolder:
         return Exit.PARTIAL if self._outcomes["failed"] else Exit.COMPLETE
 
     def _seen(self) -> FolderListing | None:
-        """A listing, after archiving the arrivals in it that have an outcome; None while the folder can't
-        be listed: a mount may come back."""
+        """A listing, after archiving the arrivals in it that have an outcome; None while the folder
+        can't be listed: a mount may come back."""
         try:
             seen = list_arrivals(self.folder)
         except InputError as error:
@@ -172,7 +164,7 @@ class HotFolder:
                 recorder = _OutcomeRecorder(self, taken)
                 inputs = {key: self.folder / a.name for key, a in recorder.taken.items()}
                 both = Callbacks(self._callback, recorder)
-                self._engine.segment(inputs, both, overwrite=overwrite)
+                self._batches.segment(inputs, both, overwrite=overwrite)
                 ended += recorder.count
             ended += len(group) - len(taken)  # gone, or changed since they were listed
         return ended
@@ -213,7 +205,7 @@ class HotFolder:
 
 
 class _OutcomeRecorder(Callback):
-    """Logs the outcomes of one batch. ``taken``: its arrivals by key; ``count``: how many have ended."""
+    """Logs the outcomes of a batch. ``taken``: its arrivals by key; ``count``: of those that ended."""
 
     def __init__(self, watch: HotFolder, taken: list[ArrivalOutcome]) -> None:
         self._watch = watch
@@ -221,27 +213,17 @@ class _OutcomeRecorder(Callback):
         self.count = 0
 
     def on(self, event: events.Event) -> None:
+        why, output = "", None
         match event:
             case events.InputDone(key, result):
-                why = "" if result["status"] == "complete" else _partial(result)
-                self._note(key, why, result["output"])
+                output = result["output"]
+                if result["status"] != "complete":
+                    rows = result.get("failures") or [{}]
+                    first = rows[0].get("error", "some blocks failed")
+                    why = f"the product is partial: {first}"
             case events.InputFailed(key, error):
-                self._note(key, error, None)
-
-    def _note(self, key: str, why: str, output: str | None) -> None:
+                why = error
+            case _:
+                return
         self._watch.note(self.taken[key], why, output)
         self.count += 1
-
-
-def _partial(result: Mapping[str, Any]) -> str:
-    first = (result.get("failures") or [{}])[0].get("error", "some blocks failed")
-    return f"the product is partial: {first}"
-
-
-def require_apart(folder: Path, output: Path) -> None:
-    """OutputError when products would arrive in the watched folder."""
-    if folder.resolve() == output.resolve():
-        raise OutputError(
-            f"{output} is the watched folder, where every product would arrive as an input: "
-            "use another output"
-        )

@@ -1,4 +1,4 @@
-"""``segbatch watch`` from start to end: the lease, the pool, the loop, and commands after each batch."""
+"""``segbatch watch`` from start to end: lease, pool, loop, and the commands after each batch."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from seg_batch.batch.shutdown import Shutdown
 from seg_batch.batch.watch.archive import Archive
 from seg_batch.batch.watch.arrivals import ArrivalLog
 from seg_batch.batch.watch.batches import Batches
-from seg_batch.batch.watch.loop import ArrivalRules, HotFolder, require_apart
+from seg_batch.batch.watch.loop import ArrivalRules, HotFolder
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import events, hardware
 from seg_batch.core.callbacks import Callback
-from seg_batch.core.errors import Exit, InputError, WorkflowError
+from seg_batch.core.errors import Exit, InputError, OutputError, WorkflowError
 from seg_batch.core.files import translate_os_errors as on_disk
 from seg_batch.core.run_files import ARRIVALS, LOG, PAGE, RUNS
 from seg_batch.executors import WorkerRequirements, open_pool
@@ -37,8 +37,8 @@ RARELY = 20  # reports take at most one part in so many of the time
 
 @dataclass(frozen=True)
 class Service:
-    """A watch: its folder, rules and workflow, whose own inputs do not matter. ``report``: writes the report
-    of a run folder, after each batch."""
+    """A watch: its folder, rules and workflow, whose own inputs do not matter. ``report``: writes
+    the report of a run folder, after each batch."""
 
     archive: Archive
     rules: ArrivalRules
@@ -48,8 +48,8 @@ class Service:
 
     @property
     def run(self) -> Path:
-        """The folder of the arrival log; the run folders of the days are beside it. A hash of the path
-        separates watched folders of one name that have one output folder."""
+        """The folder of the arrival log; the run folders of the days are beside it. A hash of the
+        path separates watched folders of one name that have one output folder."""
         output = Path(self.workflow.outputs.folder).absolute()
         folder = self.archive.folder.resolve()
         unique = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
@@ -57,8 +57,9 @@ class Service:
 
 
 def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> int:
-    """Watch until a stop is requested; returns the exit status: 0; 3 where an arrival failed, or a fault
-    like a full disk ended the watch; 130 where an arrival was cut short. RefusedError where it can't begin."""
+    """Watch until a stop is requested; returns the exit status: 0; 3 where an arrival failed, or a
+    fault like a full disk ended the watch; 130 where an arrival was cut short. RefusedError where
+    it can't begin."""
     _require(service)
     workflow = service.workflow
     with ExitStack() as last_first:
@@ -116,7 +117,7 @@ def watch_status(folder: Path, counted: Counter[str], report: Path | None) -> st
 
 
 def _needs(service: Service) -> WorkerRequirements:
-    """Every worker must see the watched folder, write to that of the products, and find the models."""
+    """Every worker must see the watched folder, write to the products' folder, find the models."""
     folder, output = str(service.archive.folder), service.workflow.outputs.folder
     return shared_requirements([request_of(service.workflow, InputSpec(folder, output=output))])
 
@@ -125,7 +126,11 @@ def _require(service: Service) -> None:
     folder, outputs = service.archive.folder, service.workflow.outputs
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder, so nothing can arrive there: make it first")
-    require_apart(folder, Path(outputs.folder))
+    if folder.resolve() == (output := Path(outputs.folder)).resolve():
+        raise OutputError(
+            f"{output} is the watched folder, where every product would arrive as an input: "
+            "use another output"
+        )
     require_named(service.workflow)
     if service.workflow.steps:
         raise WorkflowError("watch does one prediction of each arrival: leave out the steps")
@@ -138,8 +143,8 @@ def _require(service: Service) -> None:
 
 
 class _After:
-    """What follows each batch: the report of the day, then the commands of ``on_finish``. Their failures do
-    not end the watch. A report that takes long is written less often, and once at the end."""
+    """What follows each batch: the report of the day, then the commands of ``on_finish``. Failures do not
+    end the watch. A report that takes long is written less often, and once at the end."""
 
     def __init__(self, service: Service, noted: Callable[[str], None]) -> None:
         self._service, self._noted = service, noted
@@ -153,13 +158,11 @@ class _After:
         self._owed = folder
         if time.monotonic() >= self._next:
             self.rest()
-        run_hooks(
-            self._service.workflow.on_finish,
-            run=folder,
-            status=status,
-            report=folder / PAGE,
-            failed=lambda command, why: self._noted(f"on_finish {command}: {why}"),
-        )
+
+        def failed(command: str, why: str) -> None:
+            self._noted(f"on_finish {command}: {why}")
+
+        run_hooks(self._service.workflow.on_finish, folder, status, failed)
 
     def rest(self) -> None:
         """Write the report that is still owed, if any."""
