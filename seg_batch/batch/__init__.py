@@ -1,1 +1,1 @@
-"""Many inputs in one run: surveyed, queued, predicted, retried or set aside, resumable."""
+"""Many inputs in one resumable run: surveyed, queued, predicted, and retried or quarantined."""

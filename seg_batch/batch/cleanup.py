@@ -1,14 +1,13 @@
-"""What attempts leave beside the products when they are ended with their process: taken away.
+"""Removal of what killed attempts leave beside products, and the list of quarantined inputs.
 
-An attempt takes its own work store away, and the one that succeeds those of all others at its input.
-That leaves those of stragglers that began after it ended, or were in the middle of something: they lose
-the race and are killed with their workers, perhaps with their product half in place. A block of a large
-input that is written late brings back parts of its store. So a night looks once more when its workers
-are gone. What is at work, on a cluster that lives on or for another workflow, is left alone and takes
-itself away.
+An attempt removes its own work store, and a successful one the stores of all other attempts at its
+input. Stores of two kinds remain: a speculative copy that began later is killed with its worker,
+perhaps while its product is moved into place; and a late block of a large input recreates parts of
+its store. So a run removes what is left once its workers are gone. Stores in use, on a cluster that
+goes on or for another workflow, are left alone and removed by their own process.
 
-Also the quarantine file: the inputs that did not come out whole, each with its reason, as a list. Once
-what it tells of is mended, it can be given to another workflow: ``inputs: {list: set-aside.txt}``.
+The list ``set-aside.txt`` has the inputs that are refused, failed or partial, each with its reason.
+Once they are mended it can be the input of another workflow: ``inputs: {list: set-aside.txt}``.
 """
 
 from __future__ import annotations
@@ -42,15 +41,15 @@ from seg_batch.inference.resume import is_at_work
 from seg_batch.io.sinks.publish import tidy
 
 _MARK = f".{ATTEMPT}"
-_MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being made
+_MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being created
 
 REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS)
 
 
-def sweep(orders: BatchJob) -> None:
-    """Remove what attempts at inputs that are complete have left; each folder is listed once."""
-    inputs = fold(Journal.read(orders.folder / JOURNAL)).inputs.values()
-    outputs = {one.outcome["output"] for one in inputs if one.status == COMPLETE and one.outcome}
+def remove_leftovers(job: BatchJob) -> None:
+    """Remove what attempts at complete inputs have left; each folder is listed once."""
+    inputs = fold(Journal.read(job.folder / JOURNAL)).inputs.values()
+    outputs = {r.outcome["output"] for r in inputs if r.status == COMPLETE and r.outcome}
     published = outputs | {str(Outputs(Path(output)).probabilities) for output in outputs}
     for folder in {os.path.dirname(output) for output in outputs}:
         with suppress(FileNotFoundError):
@@ -58,15 +57,17 @@ def sweep(orders: BatchJob) -> None:
                 of, path = _product(name), Path(folder, name)
                 product = Path(folder, name.removesuffix(PART))
                 if name.endswith(PART) and str(product) in published:
-                    with suppress(OutputError):  # what can't be removed spoils no night
+                    with suppress(
+                        OutputError
+                    ):  # a leftover that can't be removed does not fail the run
                         tidy(product)
                 elif of != name and os.path.join(folder, of) in outputs and not is_at_work(path):
                     remove(path)
 
 
 def _product(name: str) -> str:
-    """Of which product it is a leftover; empty or its own name where it is none."""
-    if name.endswith(PART):  # of a report that was being written
+    """The product whose leftover it is; empty or its own name where it is none."""
+    if name.endswith(PART):  # a report that was being written
         return name.rpartition(REPORT)[0]
     product, mark, attempt = name.rpartition(_MARK)
     if mark:
@@ -74,15 +75,14 @@ def _product(name: str) -> str:
     return name.removesuffix(STORE)
 
 
-def write_aside(orders: BatchJob) -> None:
-    """Make it from the journal; where there is nothing to tell, there is no file."""
-    path = orders.folder / SET_ASIDE
-    lines = [
-        f"# {one.status}: {visible(one.error or '')}\n{_listed(_path(orders, key))}\n"
-        for key, one in fold(Journal.read(orders.folder / JOURNAL)).inputs.items()
-        if one.status in (REFUSED, FAILED, PARTIAL)
-        and (key in orders.requests or key in orders.refused)
-    ]
+def write_quarantined(job: BatchJob) -> None:
+    """Write the list of quarantined inputs from the journal; remove it where there are none."""
+    path, lines = job.folder / SET_ASIDE, []
+    for key, record in fold(Journal.read(job.folder / JOURNAL)).inputs.items():
+        named = key in job.requests or key in job.refused
+        if named and record.status in (REFUSED, FAILED, PARTIAL):
+            listed = _listed(job.requests[key].input if key in job.requests else key)
+            lines.append(f"# {record.status}: {visible(record.error or '')}\n{listed}\n")
     if lines:
         write_text(path, "".join(lines))
     else:
@@ -90,17 +90,13 @@ def write_aside(orders: BatchJob) -> None:
 
 
 def forget_reports(folder: Path) -> None:
-    """Remove what tells of a stand that is no more; the journal has all of it."""
+    """Remove reports that are out of date; they can be made again from the journal."""
     for name in REPORTS:
         (folder / name).unlink(missing_ok=True)
 
 
-def _path(orders: BatchJob, key: str) -> str:
-    return orders.requests[key].input if key in orders.requests else key
-
-
 def _listed(path: str) -> str:
-    """The path, where a list of lines can hold it."""
+    """The path, or a comment where a line can't hold it."""
     if path.splitlines() == [path] and path == path.strip():
         return path
     return f"# can't be listed, so name it by a pattern: {visible(path)}"

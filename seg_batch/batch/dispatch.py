@@ -1,10 +1,9 @@
-"""The inputs in hand: small ones as tasks of the pool, large ones led by threads of this process.
+"""Dispatch of inputs: small ones as tasks of the pool, large ones coordinated by threads here.
 
-All share one pool, so that one input is read or written while another computes. A small input is done
-whole in one task: read, predicted, written and reported by one worker. Nothing but the request goes
-there and a compact result comes back, so thousands cost the coordinator little; the model stays loaded
-in the process. Whatever a task makes on the way has a name of its own, so a worker that was thought
-dead and is not disturbs nobody.
+All inputs share one pool, so that one is read or written while another computes. A small input is one
+task: one worker reads, predicts, writes and reports it. The task takes a request and returns a compact
+result, so thousands cost the coordinator little, and the model stays loaded in the worker. The work
+store of a task has a unique name, so a worker wrongly taken for dead can't disturb a second attempt.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from typing import Any
 
 from seg_batch.batch.job import PlannedInput, may_coordinate
 from seg_batch.batch.journal.events import InputResult
-from seg_batch.batch.outcomes import in_words
+from seg_batch.batch.outcomes import error_text
 from seg_batch.batch.shutdown import Shutdown
-from seg_batch.batch.summaries import may_heal, result_of
+from seg_batch.batch.summaries import result_of, retryable_error
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import StoppedError
@@ -40,8 +39,8 @@ from seg_batch.inference.request import Request
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of an input in hand. ``item`` None: the error is the whole night's; ``fault``: what
-    was behind it where it was raised."""
+    """The end of an input. ``item`` None: the error is that of the whole run; ``fault``: its class
+    as it was determined where it was raised."""
 
     item: PlannedInput | None
     result: InputResult | None = None
@@ -51,7 +50,7 @@ class Ended:
 
 
 class BorrowedPool:
-    """A pool that somebody else will need when this input is done: it is not drained or closed."""
+    """A pool that is still needed when this input is done: it is neither drained nor closed."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -65,9 +64,9 @@ class BorrowedPool:
 
 
 class Dispatcher:
-    """Takes inputs in hand and tells what became of each. ``begin`` is called before each, and says
-    whether it may begin; the ledger hears of workers, and of the further tries of small inputs, at
-    most ``retries`` of each: those of large ones are the night's, for their blocks have had theirs."""
+    """Does inputs and yields the end of each. ``begin`` is called before each, and returns whether it may
+    begin. ``callback`` gets the events of workers, and the retries of small inputs, at most ``retries``
+    each. The caller retries large inputs, whose blocks have had retries of their own."""
 
     def __init__(
         self,
@@ -80,26 +79,26 @@ class Dispatcher:
         self._pool, self._stop, self.callback = pool, stop, callback
         self._begin, self._retries = begin, retries
         self._ended: queue.Queue[Ended] = queue.Queue()
-        self._blocks: dict[str, int] = {}  # left of each large input in hand
-        self._fewer = threading.Condition()
+        self._blocks: dict[str, int] = {}  # blocks left of each large input that is running
+        self._block_count = threading.Condition()
 
     def run(self, items: list[PlannedInput]) -> Iterator[Ended]:
-        """All of them, in the order of their end; those that were not begun before ``stop`` was asked
-        for are not told of, nor those that it broke off."""
+        """The ends of the inputs as they come; none for an input that a stop kept from beginning or
+        broke off."""
         small = [item for item in items if item.small]
         large = [item for item in items if not item.small]
-        threads = [self._thread(self._small, small)] if small else []
-        threads += [self._thread(self._large, large)] if large else []
+        threads = [self._thread(self._run_small, small)] if small else []
+        threads += [self._thread(self._run_large, large)] if large else []
         while any(thread.is_alive() for thread in threads) or not self._ended.empty():
-            self._hear_losses()
+            self._report_lost_workers()
             try:
                 yield self._ended.get(timeout=0.2)
             except queue.Empty:
                 continue
-        self._hear_losses()
+        self._report_lost_workers()
 
-    def _hear_losses(self) -> None:
-        """Tell of workers that died since this was last called."""
+    def _report_lost_workers(self) -> None:
+        """Report workers that died since the last call."""
         for worker, why in self._pool.losses():
             self.callback.on(events.WorkerTrouble("lost", worker, why))
 
@@ -114,8 +113,8 @@ class Dispatcher:
         thread.start()
         return thread
 
-    def _small(self, items: list[PlannedInput]) -> None:
-        out = _Out(self.callback)
+    def _run_small(self, items: list[PlannedInput]) -> None:
+        out = _HandedOut(self.callback)
         for outcome in run_bounded(
             self._pool,
             run_small,
@@ -128,11 +127,12 @@ class Dispatcher:
             seconds=lambda item: item.seconds,
             together=group_size(len(items), self._pool.workers),
         ):
-            item = out.back(outcome.item, outcome.attempt)
+            del out.keys[outcome.item.key]
+            item = replace(outcome.item, attempt=outcome.attempt)
             ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)
             self._ended.put(ended)
-        for item in list(out.items.values()):
-            self.callback.on(events.InputWithdrawn(item.key))
+        for key in list(out.keys):
+            self.callback.on(events.InputWithdrawn(key))
 
     def _begun(self, items: list[PlannedInput]) -> Iterator[PlannedInput]:
         for item in items:
@@ -140,76 +140,73 @@ class Dispatcher:
                 return
             yield item
 
-    def _large(self, items: list[PlannedInput]) -> None:
+    def _run_large(self, items: list[PlannedInput]) -> None:
         threads = []
         for item in items:
-            with self._fewer:
-                while not self._may_lead():
-                    self._fewer.wait(1)
+            with self._block_count:
+                while not (
+                    self._stop.asked.is_set()
+                    or may_coordinate([*self._blocks.values()], self._pool.window)
+                ):
+                    self._block_count.wait(1)
             if self._stop.asked.is_set() or not self._begin(item):
                 break
             self._blocks[item.key] = item.blocks
-            threads.append(self._thread(self._lead, item))
+            threads.append(self._thread(self._coordinate, item))
         for thread in threads:
             thread.join()
 
-    def _may_lead(self) -> bool:
-        in_hand = list(self._blocks.values())
-        return self._stop.asked.is_set() or may_coordinate(in_hand, self._pool.window)
-
-    def _lead(self, item: PlannedInput) -> None:
-        began, told = time.time(), _OfInput(self, item.key)
+    def _coordinate(self, item: PlannedInput) -> None:
+        began, callback = time.time(), _InputCallback(self, item.key)
         try:
-            report = predict_one(
-                item.request, told, pool=BorrowedPool(self._pool), stop=self._stop.asked
-            )
+            pool = BorrowedPool(self._pool)
+            report = predict_one(item.request, callback, pool=pool, stop=self._stop.asked)
             result = result_of(report, began, here())
-            ended = Ended(item, {**result, "workers": dict(told.workers.most_common(20))})
+            ended = Ended(item, {**result, "workers": dict(callback.workers.most_common(20))})
         except StoppedError:
             return
         except Exception as error:
-            worker = told.failed_on or here()
+            worker = callback.failed_on or here()
             ended = Ended(item, error=error, worker=worker, fault=fault_of(error))
         finally:
-            with self._fewer:
+            with self._block_count:
                 self._blocks.pop(item.key)
-                self._fewer.notify_all()
+                self._block_count.notify_all()
         self._ended.put(ended)
 
     def block_ended(self, event: events.BlockEnded) -> None:
         self.callback.on(event)
-        with self._fewer:
+        with self._block_count:
             self._blocks[event.key] -= 1
-            self._fewer.notify_all()
+            self._block_count.notify_all()
 
     def planned(self, key: str, blocks: int, resumed: int) -> None:
-        """A large input is read: ``resumed`` of its blocks were done before."""
+        """A large input is planned; ``resumed`` of its blocks were on disk before."""
         self.callback.on(events.Stage("segmenting", key))
         if resumed:
             self.callback.on(events.InputResumed(key, resumed))
-        with self._fewer:
+        with self._block_count:
             self._blocks[key] = blocks - resumed
-            self._fewer.notify_all()
+            self._block_count.notify_all()
 
 
 def partial_result(item: PlannedInput) -> InputResult | None:
-    """The result of an earlier try whose partial product stands: what there is when another one failed."""
+    """The result of an earlier attempt that left a partial product, for when a later one fails."""
     report = read_report(Outputs(Path(item.facts["output"]))) if item.attempt > 1 else None
     if report is None or report["status"] == "complete":
         return None
     return result_of(report, time.time(), here())
 
 
-class _Out(RetryCallback, Callback):
-    """The small inputs that are handed out, by key; tells of their further tries, and of what befalls
-    workers."""
+class _HandedOut(RetryCallback, Callback):
+    """The keys of small inputs that are handed out; sends events of retries and of workers."""
 
     def __init__(self, callback: Callback) -> None:
         self._callback = callback
-        self.items: dict[str, PlannedInput] = {}
+        self.keys = dict[str, None]()
 
     def begun(self, item: PlannedInput, which: int = 1) -> PlannedInput:
-        self.items[item.key] = replace(item, attempt=which)
+        self.keys[item.key] = None
         if which > 1:
             self._callback.on(events.InputStarted(item.key, item.facts, which))
         return item
@@ -217,40 +214,34 @@ class _Out(RetryCallback, Callback):
     def retried(
         self, item: PlannedInput, which: int, error: BaseException, wait_s: float, worker: str
     ) -> None:
-        del self.items[item.key]
-        why = in_words(error)
+        del self.keys[item.key]
+        why = error_text(error)
         self._callback.on(events.InputRetried(item.key, why, wait_s, worker, which))
 
     def on(self, event: events.Event) -> None:
-        match event:
-            case events.WorkerTrouble(kind) if kind != "retried":  # ``retried`` tells of that
-                self._callback.on(event)
-
-    def back(self, item: PlannedInput, which: int) -> PlannedInput:
-        """As it comes back from this attempt."""
-        del self.items[item.key]
-        return replace(item, attempt=which)
+        if isinstance(event, events.WorkerTrouble) and event.kind != "retried":
+            self._callback.on(event)  # the method ``retried`` sends the others
 
 
-class _OfInput(Callback):
-    """Sends on what happens to one large input. ``workers``: blocks done by each; ``failed_on``: where
-    one failed last."""
+class _InputCallback(Callback):
+    """Sends on the events of one large input with its key. ``workers``: number of blocks done by
+    each; ``failed_on``: the worker of the last failed block."""
 
-    def __init__(self, hand: Dispatcher, key: str) -> None:
-        self._hand, self._key = hand, key
+    def __init__(self, dispatcher: Dispatcher, key: str) -> None:
+        self._dispatcher, self._key = dispatcher, key
         self.workers: Counter[str] = Counter()
         self.failed_on = ""
 
     def on(self, event: events.Event) -> None:
         match event:
             case events.BlocksPlanned(blocks=blocks, resumed=resumed):
-                self._hand.planned(self._key, blocks, resumed)
+                self._dispatcher.planned(self._key, blocks, resumed)
             case events.Stage():
-                self._hand.callback.on(replace(event, key=self._key))
+                self._dispatcher.callback.on(replace(event, key=self._key))
             case events.WorkerTrouble("dropped"):
-                self._hand.callback.on(event)
+                self._dispatcher.callback.on(event)
             case events.WorkerTrouble(why=why):
-                self._hand.callback.on(replace(event, why=f"{self._key}: {why}"))
+                self._dispatcher.callback.on(replace(event, why=f"{self._key}: {why}"))
             case events.BlockEnded():
                 self._block(replace(event, key=self._key))
 
@@ -259,18 +250,19 @@ class _OfInput(Callback):
             self.workers[event.receipt["worker"]] += 1
         if event.error is not None:
             self.failed_on = event.worker
-        self._hand.block_ended(event)
+        self._dispatcher.block_ended(event)
 
 
 def run_small(item: PlannedInput) -> InputResult | Doubtful:
-    """The task: the result of ``summaries.result_of``, or what ``predict_one`` raises."""
+    """The task of a small input: ``summaries.result_of`` its report. It raises what ``predict_one``
+    does."""
     began = time.time()
     report = predict_one(attempt_at(item.request))
     result = result_of(report, began, here())
-    return Doubtful(result, why) if (why := may_heal(result)) else result
+    return Doubtful(result, why) if (why := retryable_error(result)) else result
 
 
 def attempt_at(request: Request) -> Request:
-    """The request with a work store of this attempt alone, done in this process."""
+    """The request with a work store for this attempt alone, done in this process."""
     name = f"{ATTEMPT}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     return replace(request, attempt=name, cluster="inline")

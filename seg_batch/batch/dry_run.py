@@ -1,4 +1,4 @@
-"""The plan of a night, as values and as lines for a person: what it would do, take and refuse."""
+"""The plan of a run, as values and as lines: what it would do, need and refuse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from seg_batch.batch.job import BatchJob, PlannedInput, RefusedInput, job_of, require_named
 from seg_batch.batch.journal.events import InputFacts
-from seg_batch.batch.resume import earlier, is_up_to_date
+from seg_batch.batch.resume import is_up_to_date, previous_run
 from seg_batch.batch.survey import survey_inputs
 from seg_batch.config.cluster import read_spec
 from seg_batch.config.workflow.schema import Workflow
@@ -21,81 +21,70 @@ SUMS: tuple[Sum, ...] = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_est
 
 
 def plan_run(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
-    """What a run would do with every input, decided here and without workers; nothing is
-    written. ``inputs``: facts by key; ``complete``: keys of those that need not be done again;
-    ``refused``: reasons by key; ``totals``. RefusedError where a run raises it."""
+    """The plan of a run, made in this process; nothing is written. ``inputs``: facts by key;
+    ``complete``: keys of inputs that are up to date; ``refused``: reasons by key; ``totals``.
+    RefusedError where a run raises it."""
     require_named(workflow)
-    orders = job_of(workflow, overwrite=overwrite)
-    known = earlier(orders)
-    before = known.complete if known else {}
+    job = job_of(workflow, overwrite=overwrite)
+    previous = previous_run(job)
+    before = previous.complete if previous else {}
     pool = InlinePool()
-    pool.workers = orders.workers
+    pool.workers = job.workers
     try:
-        surveyed = list(survey_inputs(pool, orders.on(pool), lambda: False))
+        surveyed = list(survey_inputs(pool, job.on(pool), lambda: False))
     finally:
         pool.close()
-    done = {one.key for one in surveyed if is_up_to_date(before.get(one.key), one)}
-    left = [one for one in surveyed if one.key not in done]
-    facts = {one.key: one.facts for one in left if isinstance(one, PlannedInput)}
-    late = {one.key: one.error for one in left if isinstance(one, RefusedInput)}
-    inputs = {key: facts[key] for key in orders.requests if key in facts}
+    done = {item.key for item in surveyed if is_up_to_date(before.get(item.key), item)}
+    left = [item for item in surveyed if item.key not in done]
+    facts = {item.key: item.facts for item in left if isinstance(item, PlannedInput)}
+    refused = {item.key: item.error for item in left if isinstance(item, RefusedInput)}
+    inputs = {key: facts[key] for key in job.requests if key in facts}
     return {
         "workflow": workflow.name,
-        "run": str(orders.folder),
+        "run": str(job.folder),
         "inputs": inputs,
         "complete": sorted(done),
-        "refused": {**orders.refused, **late},
-        "totals": _totals(orders, list(inputs.values())),
+        "refused": {**job.refused, **refused},
+        "totals": _totals(job, list(inputs.values())),
     }
 
 
-def _totals(orders: BatchJob, facts: list[InputFacts]) -> dict[str, Any]:
-    sums: dict[str, float] = {name: sum(one[name] for one in facts) for name in SUMS}
+def _totals(job: BatchJob, facts: list[InputFacts]) -> dict[str, Any]:
+    sums: dict[str, float] = {name: sum(row[name] for row in facts) for name in SUMS}
     return {
         "inputs": len(facts),
         **sums,
-        "memory_bytes": max((one["promised_bytes"] for one in facts), default=0),
-        "workers": orders.workers,
-        "disk_free_bytes": disk_free_bytes(existing(orders.folder)),
-        "deadline": orders.limits.deadline,
-        "one_machine": read_spec(orders.cluster).here,
+        "memory_bytes": max((row["promised_bytes"] for row in facts), default=0),
+        "workers": job.workers,
+        "disk_free_bytes": disk_free_bytes(existing(job.folder)),
+        "deadline": job.deadline,
+        "one_machine": read_spec(job.cluster).here,
     }
 
 
 def plan_lines(plan: dict[str, Any]) -> list[str]:
-    """One line per input, refused ones with the reason, and what it comes to."""
-    rows: list[tuple[str, ...]] = [("input", "tiles", "blocks", "time", "disk", "memory")]
-    for key, one in plan["inputs"].items():
-        rows.append((visible(key), *_numbers(one, one["promised_bytes"])))
+    """A line per input, the totals, and what is refused or exceeds a limit."""
     totals = plan["totals"]
+    rows: list[tuple[str, ...]] = [("input", "tiles", "blocks", "time", "disk", "memory")]
+    for key, facts in plan["inputs"].items():
+        rows.append((visible(key), *_numbers(facts, facts["promised_bytes"])))
     rows.append((f"in all: {totals['inputs']}", *_numbers(totals, totals["memory_bytes"])))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                *(t.rjust(w) for t, w in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
-    ]
+    name, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = ["  ".join([row[0].ljust(name), *map(str.rjust, row[1:], widths)]) for row in rows]
     if plan["complete"]:
         lines.append(f"complete before: {len(plan['complete'])}")
     lines += [f"refused  {visible(about(key, error))}" for key, error in plan["refused"].items()]
+    several = ", and those of one machine like this: several share them"
     lines.append(
         f"{totals['workers']} worker(s), each within the memory of its largest input; sizes on disk "
         f"are upper bounds, {show_bytes(totals['disk_free_bytes'])} are free; times are rough"
-        + (
-            ""
-            if totals["one_machine"]
-            else ", and those of one machine like this: several share them"
-        )
+        f"{'' if totals['one_machine'] else several}"
     )
-    return [*lines, *_too_much(totals)]
+    return [*lines, *_exceeded(totals)]
 
 
-def _too_much(totals: dict[str, Any]) -> list[str]:
-    """What will not fit, as far as it is known."""
+def _exceeded(totals: dict[str, Any]) -> list[str]:
+    """A line where the run may exceed the free disk, and one for its deadline."""
     lines = []
     needed, free = totals["disk_bytes"], totals["disk_free_bytes"]
     if needed > free:
@@ -107,16 +96,16 @@ def _too_much(totals: dict[str, Any]) -> list[str]:
         left = max(0.0, totals["deadline"] - time.time())
         late = totals["seconds_estimate"] - left
         when = time.strftime("%a %H:%M", time.localtime(totals["deadline"]))
-        more = f", {duration_roughly(late)} too early for all of it" if late > 0 else ""
-        lines.append(f"it stops at {when}{more}")
+        early = f", {duration_roughly(late)} too early for all of it" if late > 0 else ""
+        lines.append(f"it stops at {when}{early}")
     return lines
 
 
-def _numbers(one: dict[str, Any], memory_bytes: int) -> tuple[str, ...]:
+def _numbers(facts: dict[str, Any], memory_bytes: int) -> tuple[str, ...]:
     return (
-        with_commas(one["tiles"]),
-        with_commas(one["blocks"]),
-        duration_roughly(one["seconds_estimate"]),
-        show_bytes(one["disk_bytes"]),
+        with_commas(facts["tiles"]),
+        with_commas(facts["blocks"]),
+        duration_roughly(facts["seconds_estimate"]),
+        show_bytes(facts["disk_bytes"]),
         show_bytes(memory_bytes),
     )

@@ -1,9 +1,9 @@
-"""What a night is told to do: inputs, how, where, within what limits. Decided before anything runs.
+"""The job of a run: inputs, options, cluster and limits, decided before anything runs.
 
-Also in which order inputs are done, and how many at once. Largest first: what takes longest must not
-begin last. An input of one block is *small*: one task, done whole by one worker. One of several is
-*large*: its blocks go to all workers, and a thread of the coordinator leads it. What fits beside what in
-a worker's memory is decided there (``worker_requirements.Room``).
+Also the order of inputs, and how many are done at once. The largest come first, so that the longest
+does not begin last. An input of one block is *small*: one task on one worker. An input of several
+blocks is *large*: its blocks go to all workers, and a thread of the coordinator coordinates it. The
+worker decides how much of it fits into its memory at once (``worker_requirements.MemoryGate``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.inputs.listing import listed
+from seg_batch.batch.inputs.listing import list_inputs
 from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.batch.journal.events import InputFacts
 from seg_batch.config.cluster import read_spec
@@ -28,25 +28,16 @@ from seg_batch.executors import HERE, Pool
 from seg_batch.inference.plan import MEMORY_SHARE
 from seg_batch.inference.request import Request, named_model
 
-MOST_LED = 32  # large inputs that are led at once, at most
-FEWEST_LED = 2  # one is read or written while the other computes
-
-
-@dataclass(frozen=True)
-class RunLimits:
-    """``deadline``: unix seconds; ``stop_after``: inputs set aside (see ``outcomes``); None: no limit.
-    ``retries``: further tries for what may pass."""
-
-    deadline: float | None = None
-    stop_after: int | None = None
-    retries: int = 3
+MOST_LED = 32  # large inputs that are coordinated at once, at most
+FEWEST_LED = 2  # at least: one is read or written while the other computes
 
 
 @dataclass(frozen=True)
 class BatchJob:
-    """One night. ``requests``: one per input, by its key, in the order of the workflow; ``refused``:
-    those that can be no input, with the reason. ``overwrite``: begin anew, and replace
-    what stands at the outputs. ``of_many``: other orders share the folder."""
+    """One run. ``requests``: one per input, by key, in the order of the workflow; ``refused``: reasons by
+    key for what can't be an input. ``deadline``: unix seconds, ``stop_after``: number of quarantined
+    inputs, None: no limit; ``retries``: of each input after transient errors. ``overwrite``: begin again
+    and replace files at the outputs. ``shares_folder``: other jobs have the same run folder."""
 
     folder: Path
     fingerprint: str
@@ -55,32 +46,32 @@ class BatchJob:
     refused: dict[str, str] = field(default_factory=dict)
     cluster: Any = "auto"
     workers: int = 1
-    limits: RunLimits = field(default_factory=RunLimits)
+    deadline: float | None = None
+    stop_after: int | None = None
+    retries: int = 3
     overwrite: bool = False
-    of_many: bool = False
+    shares_folder: bool = False
 
     def on(self, pool: Pool) -> dict[str, Request]:
-        """The requests as they are done on this pool. An input is cut for all workers only where there
-        are fewer inputs than workers."""
-        each = max(1, -(-pool.workers // max(1, len(self.requests))))
-        share = memory_share(pool)
-
-        def settled(request: Request) -> Request:
-            asked = request.options
-            memory_bytes = asked.memory_bytes or share
-            return replace(request, options=replace(asked, workers=each, memory_bytes=memory_bytes))
-
-        return {key: settled(request) for key, request in self.requests.items()}
+        """The requests with workers and memory of this pool. An input is cut for all workers only
+        where there are fewer inputs than workers."""
+        workers = max(1, -(-pool.workers // max(1, len(self.requests))))
+        share, requests = memory_share(pool), {}
+        for key, request in self.requests.items():
+            memory_bytes = request.options.memory_bytes or share
+            options = replace(request.options, workers=workers, memory_bytes=memory_bytes)
+            requests[key] = replace(request, options=options)
+        return requests
 
 
 def memory_share(pool: Pool) -> int:
-    """Bytes that a worker may use where nobody said: its part of its machine, of all the least."""
-    found = pool.ask(_memory) or {HERE: _memory()}
-    neighbours = Counter(host for host, _ in found.values())
-    limits = pool.memory_limits()  # of a job, which the size of its machine does not tell
+    """The default of ``--memory``, in bytes: the least share that any worker has of its machine."""
+    machines = pool.ask(_memory) or {HERE: _memory()}
+    neighbours = Counter(host for host, _ in machines.values())
+    limits = pool.memory_limits()  # of a batch system's job, below the memory of its machine
     parts = [
         min(size / neighbours[host], limits.get(worker) or size)
-        for worker, (host, size) in found.items()
+        for worker, (host, size) in machines.items()
     ]
     return int(min(parts) * MEMORY_SHARE)
 
@@ -90,9 +81,9 @@ def _memory() -> tuple[str, int]:
 
 
 def job_of(workflow: Workflow, *, overwrite: bool = False) -> BatchJob:
-    """What a workflow of one prediction means, now and here. WorkflowError where its inputs can't be
-    listed."""
-    listing = listed(workflow)
+    """The job of a workflow of one prediction, with its inputs listed and its deadline fixed now.
+    WorkflowError where its inputs can't be listed."""
+    listing = list_inputs(workflow)
     return BatchJob(
         folder=Path(workflow.run_folder),
         fingerprint=workflow.sha256,
@@ -101,22 +92,20 @@ def job_of(workflow: Workflow, *, overwrite: bool = False) -> BatchJob:
         refused=listing.refused,
         cluster=workflow.cluster,
         workers=workflow.workers or max(1, hardware.gpus()),
-        limits=RunLimits(
-            deadline=workflow.limits.deadline(datetime.now()),
-            stop_after=workflow.on_failure.stop_after,
-            retries=workflow.on_failure.retries,
-        ),
+        deadline=workflow.limits.deadline(datetime.now()),
+        stop_after=workflow.on_failure.stop_after,
+        retries=workflow.on_failure.retries,
         overwrite=overwrite,
     )
 
 
 def require_named(workflow: Workflow) -> None:
-    """What the workflow names for all its inputs has to be there, before any of them is looked at.
+    """Check what the workflow names for all inputs, before any of them is read.
 
-    WorkflowError where it is not the model, ClusterError where it is not the cluster's file.
+    WorkflowError where the model is missing, ClusterError where the file of the cluster is.
     """
     read_spec(workflow.cluster)
-    if (model := _as_asked(workflow.model)) is None:
+    if (model := _model_names(workflow.model)) is None:
         return
     try:
         named_model(model)
@@ -125,24 +114,24 @@ def require_named(workflow: Workflow) -> None:
 
 
 def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> Request:
-    """One input as the verb takes it."""
+    """The request of one input."""
     return Request(
         input=spec.path,
         output=spec.output,
-        model=_as_asked(spec.model or workflow.model),
+        model=_model_names(spec.model or workflow.model),
         options=workflow.plan_options(),
         volume=spec.volume,
         overwrite=overwrite,
     )
 
 
-def _as_asked(names: tuple[str, ...] | None) -> str | list[str] | None:
+def _model_names(names: tuple[str, ...] | None) -> str | list[str] | None:
     return names[0] if names and len(names) == 1 else list(names or ()) or None
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedInput:
-    """One input that is to be done, as its survey found it. ``attempt``: which this is, from 1."""
+    """One surveyed input that is to be done. ``attempt``: the number of this attempt, from 1."""
 
     key: str
     request: Request
@@ -167,7 +156,7 @@ class PlannedInput:
 
 @dataclass(frozen=True)
 class RefusedInput:
-    """One that can't be planned. ``seen``: whether whoever looked, and lived, saw the file there."""
+    """An input that can't be planned. ``seen``: whether ``worker`` saw its file, and lived."""
 
     key: str
     error: str
@@ -176,25 +165,28 @@ class RefusedInput:
 
 
 def largest_first(items: Iterable[PlannedInput]) -> list[PlannedInput]:
-    """By the time they are expected to take; equals in the order given."""
+    """Sorted by estimated time, longest first; equal ones keep their order."""
     return sorted(items, key=lambda item: -item.seconds)
 
 
 def by_risk(
-    items: Iterable[PlannedInput], feared: Mapping[str, int], alone: bool
+    items: Iterable[PlannedInput], crash_suspects: Mapping[str, int], alone: bool
 ) -> list[list[PlannedInput]]:
-    """What is done before what else begins: all that nobody fears, then the feared ones, those that were
-    in hand at fewer deaths first. ``alone``: each of them by itself, where it can end this process."""
-    deaths = sorted(items, key=lambda item: feared.get(item.key, 0))
-    found = [list(some) for _, some in groupby(deaths, key=lambda item: feared.get(item.key, 0))]
-    if not alone:
-        return found
-    calm = [some for some in found if some[0].key not in feared]
-    return calm + [[item] for some in found for item in some if item.key in feared]
+    """Groups that are done one after another: first all inputs that are no crash suspects, then suspects
+    by the number of crashes. ``alone``: each suspect is a group, where it can crash this process."""
+
+    def crashes(item: PlannedInput) -> int:
+        return crash_suspects.get(item.key, 0)
+
+    groups: list[list[PlannedInput]] = []
+    for n, same in groupby(sorted(items, key=crashes), key=crashes):
+        group = list(same)
+        groups += [[item] for item in group] if alone and n else [group]
+    return groups
 
 
 def may_coordinate(in_hand: Sequence[int], window: int) -> bool:
-    """Whether another large input may begin beside those with ``in_hand`` blocks left each: when
+    """Whether another large input may begin beside those with ``in_hand`` blocks left each: while
     they can't fill the pool's window, or are too few to overlap."""
     if len(in_hand) < FEWEST_LED:
         return True

@@ -1,4 +1,4 @@
-"""What has become of a run's inputs: each fate counted, written into the journal, and told."""
+"""The outcomes of a run's inputs: each is written into the journal, counted, and sent on."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
 
-# Of troubles with blocks the journal keeps stragglers only: what matters of blocks is on disk.
+# Kinds of ``WorkerTrouble`` in the journal. Retries of blocks are not: their markers are on disk.
 IN_JOURNAL = {"lost": "worker_lost", "dropped": "worker_dropped", "straggler": "straggler"}
-ASIDE = ("partial", "refused", "failed")  # what makes a night less than complete
+QUARANTINED = ("partial", "refused", "failed")  # outcomes with which a run is not complete
 
 
-def in_words(error: BaseException) -> str:
-    """An error as the journal keeps it; ours say all in their one line."""
+def error_text(error: BaseException) -> str:
+    """The text of an error in the journal; segbatch's own errors need no class name."""
     return error.message if isinstance(error, SegbatchError) else f"{type(error).__name__}: {error}"
 
 
 class Outcomes(Callback):
-    """Takes down the events of a run, then sends them on. ``counts``: inputs by fate, and ``inputs`` in
-    all, ``resumed``: complete before this run."""
+    """Writes the events of a run into the journal, then sends them on. ``counts``: inputs by
+    outcome, all ``inputs``, and those ``resumed``, which were complete before this session."""
 
     def __init__(self, journal: Journal, callback: Callback) -> None:
         self._journal, self._callback = journal, callback
@@ -30,23 +30,24 @@ class Outcomes(Callback):
         self.counts: Counter[str] = Counter()
 
     @property
-    def aside(self) -> int:
-        return sum(self.counts[fate] for fate in ASIDE)
+    def quarantined(self) -> int:
+        return sum(self.counts[outcome] for outcome in QUARANTINED)
 
     @property
     def left(self) -> int:
-        return self.counts["inputs"] - self.counts["complete"] - self.aside
+        return self.counts["inputs"] - self.counts["complete"] - self.quarantined
 
     def open(self, inputs: int, resumed: int) -> None:
         self.counts.update(inputs=inputs, resumed=resumed, complete=resumed)
 
     def anew(self) -> None:
-        """One that was complete before is not what would be made now."""
-        for fate in ("resumed", "complete"):
-            self.counts[fate] -= 1
+        """An input that was complete before is out of date, and will be made again."""
+        for outcome in ("resumed", "complete"):
+            self.counts[outcome] -= 1
 
     def on(self, event: events.Event) -> None:
-        """What the run needs to go on is in the journal before anybody else hears of it."""
+        """The journal has the event before the callback gets it, so that a kill in between loses
+        nothing."""
         with self._guard:
             self._note(event)
         self._callback.on(event)

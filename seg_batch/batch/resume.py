@@ -1,8 +1,7 @@
-"""What an earlier try of the same night left: products that need not be made again."""
+"""Resume: what earlier sessions of the run left, and which of their products are up to date."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -17,7 +16,7 @@ from seg_batch.batch.journal.events import InputResult, JournalEvent, ProductSta
 from seg_batch.batch.journal.state import COMPLETE
 from seg_batch.batch.summaries import file_stamp
 from seg_batch.core.errors import Exit, StoreError
-from seg_batch.core.files import flush, write_json
+from seg_batch.core.files import flush, read_json, write_json
 from seg_batch.core.run_files import JOURNAL, WORKFLOW, kept_journal
 from seg_batch.inference.outputs import Outputs
 from seg_batch.io.sinks.product import digest
@@ -25,52 +24,52 @@ from seg_batch.io.sinks.product import digest
 
 @dataclass(frozen=True)
 class PreviousRun:
-    """``complete``: results of inputs whose products are as they were; what they are to be made of now
-    only a survey tells (see ``is_up_to_date``). ``crash_suspects``: see there. ``dropped``: inputs that the workflow
-    names no more, but for complete ones: what was set aside and then taken away makes no night less
-    than complete."""
+    """``complete``: results of inputs whose products are unchanged; ``is_up_to_date`` compares them
+    with a survey. ``crash_suspects``: see the function. ``dropped``: inputs that the workflow no
+    longer names and that are not complete, which no longer count."""
 
     complete: dict[str, InputResult]
-    feared: dict[str, int]
+    crash_suspects: dict[str, int]
     dropped: list[str]
 
 
-def enter(orders: BatchJob) -> PreviousRun:
-    """The run folder is made ready; returns what is known of it.
+def prepare_folder(job: BatchJob) -> PreviousRun:
+    """Prepare the run folder; returns what earlier sessions left in it.
 
-    StoreError when it holds the run of another workflow, unless ``overwrite``, which moves that run's
-    journal aside, as it does one that came to its end.
+    StoreError when it holds the run of another workflow, unless the job may ``overwrite``: then the
+    journal of that run is renamed, as is that of a run of the same workflow that has ended.
     """
-    known = earlier(orders)
-    if known is None:
-        _put_aside(orders.folder)
-    # Of commands the first word alone: what follows may be secret.
-    told = [words[:1] for words in orders.workflow.get("on_finish", ())]
-    whole = {**orders.workflow, "on_finish": told, "fingerprint": orders.fingerprint}
-    write_json(orders.folder / WORKFLOW, whole)
-    return known or PreviousRun({}, {}, [])
+    previous = previous_run(job)
+    if previous is None:
+        _archive_journal(job.folder)
+    # Only the first word of each command: the others may be secret.
+    commands = [words[:1] for words in job.workflow.get("on_finish", ())]
+    whole = {**job.workflow, "on_finish": commands, "fingerprint": job.fingerprint}
+    write_json(job.folder / WORKFLOW, whole)
+    return previous or PreviousRun({}, {}, [])
 
 
-def earlier(orders: BatchJob) -> PreviousRun | None:
-    """What is known in the run folder; None where it is to be put aside. StoreError as for ``enter``."""
-    events = Journal.read(orders.folder / JOURNAL)
-    if _begins_anew(orders, events):
+def previous_run(job: BatchJob) -> PreviousRun | None:
+    """What earlier sessions left; None where their journal is to be renamed. StoreError as
+    ``prepare_folder``."""
+    events = Journal.read(job.folder / JOURNAL)
+    if _begins_anew(job, events):
         return None
     inputs = fold(events).inputs
-    done = {
-        key: one.outcome for key, one in inputs.items() if one.status == COMPLETE and one.outcome
-    }
-    gone = [key for key in inputs if key not in orders.requests and key not in orders.refused]
+    done = {key: r.outcome for key, r in inputs.items() if r.status == COMPLETE and r.outcome}
+    gone = [key for key in inputs if key not in job.requests and key not in job.refused]
     return PreviousRun(
-        {key: done[key] for key in orders.requests if key in done and is_unchanged(done[key])},
+        {key: done[key] for key in job.requests if key in done and is_unchanged(done[key])},
         crash_suspects(events),
-        [] if orders.of_many else [key for key in gone if key not in done],
+        [] if job.shares_folder else [key for key in gone if key not in done],
     )
 
 
 def crash_suspects(events: list[JournalEvent]) -> dict[str, int]:
-    """Inputs that were in hand when a run died without a word, and how often, from twice on. One of them
-    may be what kills it, such as a file that crashes its reader; so they are done after all others."""
+    """Inputs that were running at least twice when a coordinator was killed, and how often.
+
+    Such an input may have caused it, as a file that crashes its reader does, so they are done last.
+    """
     deaths, in_hand = Counter[str](), set[str]()
     for event in events:
         kind, key = event["event"], event["input"]
@@ -85,41 +84,40 @@ def crash_suspects(events: list[JournalEvent]) -> dict[str, int]:
     return {key: n for key, n in deaths.items() if n > 1}
 
 
-def _put_aside(folder: Path) -> None:
-    """Keep the journal under another name and empty it: it stays the same file, since it is open."""
-    aside = folder / kept_journal(time.strftime("%Y%m%dT%H%M%S"))
-    shutil.copyfile(folder / JOURNAL, aside)
-    flush(aside)
+def _archive_journal(folder: Path) -> None:
+    """Copy the journal to another name and empty it. It stays the same file, since it is open."""
+    kept = folder / kept_journal(time.strftime("%Y%m%dT%H%M%S"))
+    shutil.copyfile(folder / JOURNAL, kept)
+    flush(kept)
     os.truncate(folder / JOURNAL, 0)
     forget_reports(folder)
 
 
-def _begins_anew(orders: BatchJob, events: list[JournalEvent]) -> bool:
-    # One that was killed at once has told of no workflow, and whoever took it over says only that.
+def _begins_anew(job: BatchJob, events: list[JournalEvent]) -> bool:
+    # A run killed at once has recorded no workflow, but perhaps that it was taken over.
     if all(event["event"] == "taken_over" for event in events):
         return False
-    if _fingerprint(orders.folder / WORKFLOW) == orders.fingerprint:
+    if recorded_fingerprint(job.folder) == job.fingerprint:
         last = events[-1]
         over = last["event"] == "ended" and last["status"] in (Exit.COMPLETE, Exit.PARTIAL)
-        return orders.overwrite and over
-    if not orders.overwrite:
+        return job.overwrite and over
+    if not job.overwrite:
         raise StoreError(
-            f"{orders.folder} holds the run of another workflow (the file was changed since, or --set "
+            f"{job.folder} holds the run of another workflow (the file was changed since, or --set "
             "differs), and the two can't be mixed: use --overwrite, or name another output folder"
         )
     return True
 
 
-def _fingerprint(path: Path) -> str:
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+def recorded_fingerprint(folder: Path) -> str:
+    """The fingerprint of the workflow whose run is in the folder; empty where there is none."""
+    workflow = read_json(folder / WORKFLOW)
+    return str(workflow.get("fingerprint", "")) if isinstance(workflow, dict) else ""
 
 
 def is_up_to_date(result: InputResult | None, surveyed: PlannedInput | RefusedInput) -> bool:
-    """Whether a complete result, if there is any, is what would be made of the input as the survey found
-    it: of the same input and model, at the same place. Of one that is gone nothing else can be made."""
+    """Whether a complete result is what would be made of the input as surveyed: of the same input
+    and model, at the same output. The result of an input that is gone stays up to date."""
     if result is None:
         return False
     if isinstance(surveyed, RefusedInput):
@@ -129,18 +127,16 @@ def is_up_to_date(result: InputResult | None, surveyed: PlannedInput | RefusedIn
 
 
 def is_unchanged(result: InputResult) -> bool:
-    """Whether product and probabilities are as they were when they were told of."""
-    outputs = Outputs(Path(result["output"]))
-    told = {
-        outputs.product: result["product"],
-        outputs.probabilities: result.get("probabilities"),
-    }
-    return all(_is_same(path, made) for path, made in told.items() if made)
-
-
-def _is_same(path: Path, made: ProductStamp) -> bool:
-    """By size and time, else by its hash."""
-    size, mtime_ns = file_stamp(str(path))
-    if not mtime_ns or size != made["bytes"]:
+    """Whether product and probabilities are as they were when the result was recorded."""
+    outputs, probabilities = Outputs(Path(result["output"])), result.get("probabilities")
+    if probabilities and not _is_same(outputs.probabilities, probabilities):
         return False
-    return mtime_ns == made["mtime_ns"] or digest(path) == made["sha256"]
+    return _is_same(outputs.product, result["product"])
+
+
+def _is_same(path: Path, stamp: ProductStamp) -> bool:
+    """By size and modification time, else by hash."""
+    size, mtime_ns = file_stamp(str(path))
+    if not mtime_ns or size != stamp["bytes"]:
+        return False
+    return mtime_ns == stamp["mtime_ns"] or digest(path) == stamp["sha256"]

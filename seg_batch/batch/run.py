@@ -1,12 +1,11 @@
-"""A night that nobody watches: with its log, its report in the morning, and the commands that follow.
+"""An unattended run: with its log, its report, and the commands that follow it.
 
-These follow also where the night can't begin or breaks off: who relies on them must not take silence,
-or the report of the night before, for a success.
+Report and commands follow also where the run can't begin or breaks off. Otherwise a missing
+message, or the report of an earlier run, could be taken for a success.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -17,12 +16,13 @@ from seg_batch.batch.cleanup import forget_reports
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.job import BatchJob, job_of, require_named
 from seg_batch.batch.journal import begin, open_run
+from seg_batch.batch.resume import recorded_fingerprint
 from seg_batch.batch.run_log import LogWriter, RunLog, recording, worker_line
-from seg_batch.batch.runner import carry_out
+from seg_batch.batch.runner import run_job
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import SegbatchError, StoreError
-from seg_batch.core.run_files import JOURNAL, LOG, PAGE, WORKFLOW
+from seg_batch.core.run_files import JOURNAL, LOG, PAGE
 from seg_batch.executors import gather_logs
 
 Say = Callable[[str], None]
@@ -37,24 +37,27 @@ def run_unattended(
     *,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Do a workflow of one prediction, or what is left of it, and what belongs to it. ``say`` is told what
-    a person should know; ``write`` makes the report of a run folder. What fails in them never changes
-    what became of the run. Where the run can't begin, nothing is written but into a run folder that
-    holds it already. Returns what ``carry_out`` does, and where the report is."""
+    """Do a workflow of one prediction, as far as it is not done, then its report and commands.
+
+    ``say`` gets messages for the user; ``write`` writes the report of a run folder. A failure of
+    the report or of a command never changes the outcome of the run. A run that can't begin writes
+    only into a folder that holds an earlier session of it. Returns the dict of ``run_job`` with the
+    path of the ``report``.
+    """
     folder = Path(workflow.run_folder)
     after = Afterwards(workflow, say, write)
     with ExitStack() as held:
         try:
-            orders = _settled(workflow, overwrite, say)
+            job = _settled(workflow, overwrite, say)
             after.log = log = held.enter_context(RunLog(folder / LOG))
             held.enter_context(recording(log))
-            told = carry_out(
-                orders,
+            outcome = run_job(
+                job,
                 Callbacks(callback, LogWriter(log)),
                 say=say,
                 opened=lambda pool: gather_logs(pool, partial(worker_line, log)),
             )
-        except StoreError:  # the folder is another's, and so is its report
+        except StoreError:  # the folder and the report in it belong to another workflow
             raise
         except SegbatchError as error:
             with suppress(OSError):
@@ -64,12 +67,12 @@ def run_unattended(
             after.commands(error.status)
             raise
         after.report()
-        after.commands(told["status"])
-    return {**told, "report": str(folder / PAGE)}
+        after.commands(outcome["status"])
+    return {**outcome, "report": str(folder / PAGE)}
 
 
 def _settled(workflow: Workflow, overwrite: bool, say: Say) -> BatchJob:
-    """The orders; where there can be none, the journal of an earlier try is told so."""
+    """The job of the workflow; an error is also recorded in the journal of an earlier session."""
     try:
         require_named(workflow)
         return job_of(workflow, overwrite=overwrite)
@@ -82,18 +85,14 @@ def _settled(workflow: Workflow, overwrite: bool, say: Say) -> BatchJob:
 
 
 def _is_ours(workflow: Workflow) -> bool:
-    """Whether the run folder holds a journal of this very workflow."""
+    """Whether the run folder holds a journal of this workflow."""
     folder = Path(workflow.run_folder)
-    try:
-        known = json.loads((folder / WORKFLOW).read_bytes())["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return bool(known == workflow.sha256) and (folder / JOURNAL).exists()
+    return recorded_fingerprint(folder) == workflow.sha256 and (folder / JOURNAL).exists()
 
 
 class Afterwards:
-    """What follows a run: its report and the commands, with its log where it came to one. No failure of
-    theirs changes what became of the run."""
+    """What follows a run: its report and commands. Their failures go to the user and to the
+    ``log``, and never change the outcome of the run."""
 
     def __init__(self, workflow: Workflow, say: Say, write: Write) -> None:
         self._workflow, self._say, self._write = workflow, say, write
@@ -107,13 +106,7 @@ class Afterwards:
             self._failed("the report could not be made", f"{type(error).__name__}: {error}")
 
     def commands(self, status: int) -> None:
-        run_hooks(
-            self._workflow.on_finish,
-            run=self._folder,
-            status=status,
-            report=self._folder / PAGE,
-            failed=self._failed,
-        )
+        run_hooks(self._workflow.on_finish, self._folder, status, self._failed)
 
     def _failed(self, what: str, why: str) -> None:
         if self.log is not None:

@@ -1,12 +1,11 @@
-"""The log of a run: ``log.jsonl``, one JSON object per line, for whoever asks what went wrong.
+"""The log of a run for people: ``log.jsonl``, one JSON object per line.
 
     {"t": unix seconds, "level": "info" | "warning" | "error", "source": "host:pid" or a worker,
      "event": one word, "text": one line, ...}
 
-A failure also says ``input``, ``block``, ``worker``, ``cause`` and ``remedy``, as far as they are
-known. The journal holds what a run needs to go on, and what can't be found out again is on disk before
-the run goes on (see ``journal.events``); the log holds what people need, and a disk that fills up and
-refuses its lines stops nothing.
+A failure also has ``input``, ``block``, ``worker``, ``cause`` and ``remedy``, as far as they are
+known. The run needs its journal (``journal.events``) in order to resume, but not its log: a full
+disk that refuses lines of the log does not stop the run.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import FULL, DiskFullError, OutputError, SegbatchError
 from seg_batch.core.hardware import here
 
-_TEXT = 4000  # characters of one value: a traceback is cut, not the disk filled
+_TEXT = 4000  # characters of one value: a longer traceback is cut, so as not to fill the disk
 _PASSING = "it is tried again on its own; if it stays,"
-# What helps, by what the cause says. The first that fits.
+# Pattern in the cause -> remedy. The first match counts.
 _REMEDIES = (
     (
         r"No space left|disk is full|Disk quota|quota",
@@ -60,8 +59,8 @@ _OTHERWISE = "run the same command again; if it stays, it is a fault of segbatch
 
 
 class RunLog:
-    """Appends lines, from any thread; each is written whole or not at all. OutputError where it can't
-    be made: then there is no run either."""
+    """Appends lines, from any thread, each in one write. OutputError where the file can't be
+    opened: then the run does not begin."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -76,18 +75,18 @@ class RunLog:
             ) from error
         self._guard = threading.Lock()
         if self._file.tell() and os.pread(self._file.fileno(), 1, self._file.tell() - 1) != b"\n":
-            self._file.write(b"\n")  # a kill in the middle of a line: the next one stands alone
+            self._file.write(b"\n")  # a kill has torn the last line: the next begins a new one
 
     def write(self, level: str, event: str, text: Any = "", **fields: Any) -> None:
-        """Fields that are None are left out."""
-        told = {"t": round(time.time(), 3), "level": level, "source": here(), "event": event}
-        more = {"text": text or None, **fields}
-        told |= {k: _cut(v) for k, v in more.items() if v is not None}
-        line = json.dumps(told, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+        """Append a line; fields that are None are left out."""
+        plain = {"t": round(time.time(), 3), "level": level, "source": here(), "event": event}
+        fields = {"text": text or None, **fields}
+        plain |= {k: _cut(v) for k, v in fields.items() if v is not None}
+        line = json.dumps(plain, ensure_ascii=False, default=str)
         with self._guard:
             try:
-                self._file.write(line + b"\n")
-            except (OSError, ValueError):  # a full disk, or closed: the run matters, not its log
+                self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+            except (OSError, ValueError):  # a full disk, or a closed file: the run goes on
                 return
 
     def close(self) -> None:
@@ -108,22 +107,22 @@ def _cut(value: Any) -> Any:
 
 
 def remedy(error: str) -> str:
-    """What to do about an error, in words. Errors of ours end in it: found, why, what to do."""
+    """What to do about an error. The messages of segbatch's own errors end with it."""
     for pattern, words in _REMEDIES:
         if re.search(pattern, error):
             return words
-    found, _, todo = error.rpartition(": ")
-    if re.fullmatch(r"\w*(Error|Exception)", found):
+    problem, _, todo = error.rpartition(": ")
+    if re.fullmatch(r"\w*(Error|Exception)", problem):
         return _OTHERWISE
     if ";" in todo:  # "can't write x (why); do this"
         todo = todo.rpartition("; ")[2]
-    return todo if found and len(todo.split()) > 2 else _OTHERWISE
+    return todo if problem and len(todo.split()) > 2 else _OTHERWISE
 
 
 def failure(
     error: str, *, key: str | None, block: str | None = None, worker: str | None = None
 ) -> dict[str, Any]:
-    """The five things that a failure names; None: not known."""
+    """The five fields of a failure; None: unknown."""
     return {
         "input": key,
         "block": block,
@@ -131,13 +130,6 @@ def failure(
         "cause": error,
         "remedy": remedy(error),
     }
-
-
-def _trace(error: BaseException) -> str | None:
-    """Of errors that nobody foresaw; those of ours say all in their one line."""
-    if isinstance(error, SegbatchError):
-        return None
-    return "".join(traceback.format_exception(error))
 
 
 class LogWriter(Callback):
@@ -179,7 +171,9 @@ class LogWriter(Callback):
         worker = receipt.get("worker", event.worker)
         error, trace = "", None
         if event.error is not None:
-            error, trace = f"{type(event.error).__name__}: {event.error}", _trace(event.error)
+            error = f"{type(event.error).__name__}: {event.error}"
+            if not isinstance(event.error, SegbatchError):  # whose message says everything
+                trace = "".join(traceback.format_exception(event.error))
         elif receipt.get("unreadable"):
             error = f"the input can't be read at {'; '.join(receipt['unreadable'][:3])}"
         if error:
@@ -194,13 +188,9 @@ class LogWriter(Callback):
         kept = ("status", "output", "seconds", "tiles", "worker", "peak_rss_bytes")
         level = "info" if result.get("status") == "complete" else "error"
         self._log.write(level, "done", input=key, **{name: result.get(name) for name in kept})
-        for one in result.get("failures") or ():
-            cause = failure(
-                one.get("error", ""),
-                key=key,
-                block=one.get("block"),
-                worker=None if "workers" in result else result.get("worker"),
-            )
+        worker = None if "workers" in result else result.get("worker")
+        for row in result.get("failures") or ():
+            cause = failure(row.get("error", ""), key=key, block=row.get("block"), worker=worker)
             self._log.write("error", "missing", f"missing in {result.get('output')}", **cause)
 
     def _failed(self, event: events.InputFailed | events.InputRetried) -> None:
@@ -213,7 +203,7 @@ class LogWriter(Callback):
 
 
 class _Records(logging.Handler):
-    """What libraries log in this process, as lines of the log."""
+    """Writes what libraries log in this process into the log."""
 
     def __init__(self, log: RunLog) -> None:
         super().__init__(logging.WARNING)
@@ -223,14 +213,14 @@ class _Records(logging.Handler):
         level = "error" if record.levelno >= logging.ERROR else "warning"
         try:
             text = self.format(record)
-        except Exception as error:  # their arguments do not fit their words
+        except Exception as error:  # the arguments of the record do not fit its format
             text = f"{record.msg} ({error})"
         self._log.write(level, "library", text, logger=record.name)
 
 
 @contextmanager
 def recording(log: RunLog) -> Iterator[None]:
-    """While this lasts, warnings of libraries in this process go to the log, not to the terminal."""
+    """In this block, warnings of libraries in this process go to the log, not to the terminal."""
     handler, root = _Records(log), logging.getLogger()
     logging.captureWarnings(True)
     root.addHandler(handler)
@@ -241,7 +231,7 @@ def recording(log: RunLog) -> Iterator[None]:
         logging.captureWarnings(False)
 
 
-def worker_line(log: RunLog, told: dict[str, Any]) -> None:
-    """One line that a worker sent: ``process``, ``level``, ``logger``, ``text``."""
-    level = told.get("level", "warning")
-    log.write(level, "library", told["text"], worker=told["process"], logger=told.get("logger"))
+def worker_line(log: RunLog, line: dict[str, Any]) -> None:
+    """Write one line that a worker sent: ``process``, ``level``, ``logger``, ``text``."""
+    level = line.get("level", "warning")
+    log.write(level, "library", line["text"], worker=line["process"], logger=line.get("logger"))

@@ -1,27 +1,27 @@
-"""One night: a workflow's inputs surveyed, done, and told of; alone, unattended, and resumable.
+"""One run of a workflow: its inputs are surveyed, predicted and recorded, and the run is resumable.
 
 All state is on disk, in the run folder's journal and beside the products. A coordinator that is
-killed at any instruction loses nothing but what was in hand, and the same command goes on.
+killed at any instruction loses only the work that was running, and the same command resumes the run.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from seg_batch.batch.cleanup import forget_reports, sweep, write_aside
+from seg_batch.batch.cleanup import forget_reports, remove_leftovers, write_quarantined
 from seg_batch.batch.dispatch import Dispatcher, Ended, partial_result
 from seg_batch.batch.job import BatchJob, PlannedInput, RefusedInput, by_risk, largest_first
 from seg_batch.batch.journal import Journal, begin, open_run
 from seg_batch.batch.journal.events import InputResult
-from seg_batch.batch.outcomes import Outcomes, in_words
-from seg_batch.batch.resume import PreviousRun, enter, is_up_to_date
+from seg_batch.batch.outcomes import Outcomes, error_text
+from seg_batch.batch.resume import PreviousRun, is_up_to_date, prepare_folder
 from seg_batch.batch.shutdown import Shutdown
-from seg_batch.batch.summaries import may_heal
+from seg_batch.batch.summaries import retryable_error
 from seg_batch.batch.survey import survey_inputs
 from seg_batch.config.cluster import read_spec
 from seg_batch.core import events
@@ -35,11 +35,11 @@ from seg_batch.executors.faults import back_off_s
 from seg_batch.executors.pool import InlinePool
 from seg_batch.inference.worker_requirements import shared_requirements
 
-_LEFT_OPEN: list[ExitStack] = []  # pools of interrupted nights: to let go of one would close it
+_LEFT_OPEN: list[ExitStack] = []  # pools of interrupted runs: garbage collection would close them
 
 
-def carry_out(
-    orders: BatchJob,
+def run_job(
+    job: BatchJob,
     callback: Callback,
     *,
     pool: Pool | None = None,
@@ -47,125 +47,123 @@ def carry_out(
     say: Callable[[str], None],
     opened: Callable[[Pool], None],
 ) -> dict[str, Any]:
-    """Do the orders, or what is left of them; returns what became of them.
+    """Do the inputs of a job that are not done yet; returns counts of outcomes.
 
-    ``status``: 0 complete; 3 some inputs set aside, that is refused, failed or partial; 130 stopped,
-    resumable. Raises ``RefusedError`` where nothing could begin: BusyError when another run has the
-    folder, StoreError when that holds another workflow's. ``pool``: one that stays open; ``stop``: the
-    caller's, who then listens to signals. ``say`` is told what a person should know, ``opened`` hears
-    of the pool.
+    ``status``: 0 complete; 3 some inputs are quarantined, that is refused, failed or partial; 130
+    stopped, resumable. Raises ``RefusedError`` where nothing could begin: BusyError when another run
+    owns the folder, StoreError when it holds a run of another workflow. ``pool``: stays open; ``stop``:
+    the caller's, who then handles signals. ``say`` gets messages for the user, ``opened`` the pool.
     """
     began = time.time()
-    with on_disk(orders.folder):
-        orders.folder.mkdir(parents=True, exist_ok=True)
+    with on_disk(job.folder):
+        job.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held, ExitStack() as ours:
-        journal = held.enter_context(open_run(orders.folder, say=say))
-        night = BatchRunner(orders, journal, Callbacks(callback), stop or Shutdown())
-        held.callback(night.release_stop)
-        held.callback(sweep, orders)
-        earlier = enter(orders)
+        journal = held.enter_context(open_run(job.folder, say=say))
+        runner = BatchRunner(job, journal, Callbacks(callback), stop or Shutdown())
+        held.callback(runner.release_stop)
+        held.callback(remove_leftovers, job)
+        earlier = prepare_folder(job)
         if stop is None:
-            held.enter_context(night.stop.watching(orders.limits.deadline))
-        begin(journal, orders.fingerprint)
+            held.enter_context(runner.stop.watching(job.deadline))
+        begin(journal, job.fingerprint)
         for key in earlier.dropped:
             journal.append("dropped", key)
         try:
-            if pool is not None or not night.is_over(earlier.complete):
+            if pool is not None or not runner.is_over(earlier.complete):
                 own = pool is None
-                pool = pool or ours.enter_context(_pool_for(orders))
+                if pool is None:
+                    needs = shared_requirements(job.requests.values())
+                    pool = ours.enter_context(open_pool(job.cluster, job.workers, needs))
                 opened(pool)
                 for line in pool.advice:
                     say(line)
-                night.work(pool, earlier, own=own)
+                runner.work(pool, earlier, own=own)
         except KeyboardInterrupt:
-            _LEFT_OPEN.append(ours.pop_all())  # at once: our processes end with this one
-            night.end(Exit.STOPPED, "interrupted at once")
-            forget_reports(orders.folder)  # to make them anew takes longer than at once
+            _LEFT_OPEN.append(
+                ours.pop_all()
+            )  # not closed, to be quick: workers end with this process
+            runner.end(Exit.STOPPED, "interrupted at once")
+            forget_reports(job.folder)  # removed, since making them again takes too long here
             raise
         except SegbatchError as error:
-            night.end(error.status, error.message)
-            forget_reports(orders.folder)
+            runner.end(error.status, error.message)
+            forget_reports(job.folder)
             raise
-        return night.told(began)
-
-
-def _pool_for(orders: BatchJob) -> AbstractContextManager[Pool]:
-    return open_pool(orders.cluster, orders.workers, shared_requirements(orders.requests.values()))
+        return runner.summary(began)
 
 
 class BatchRunner:
-    """The state of one night in its coordinator: the journal, counts, and what is in hand."""
+    """One run in its coordinator: the job, the journal, the outcomes, and the request to stop."""
 
-    def __init__(
-        self, orders: BatchJob, journal: Journal, callback: Callback, stop: Shutdown
-    ) -> None:
-        self.orders, self.journal, self.callback, self.stop = orders, journal, callback, stop
-        self.ledger = self.stop.callback = Outcomes(journal, callback)
+    def __init__(self, job: BatchJob, journal: Journal, callback: Callback, stop: Shutdown) -> None:
+        self.job, self.journal, self.callback, self.stop = job, journal, callback, stop
+        self.outcomes = self.stop.callback = Outcomes(journal, callback)
 
     def release_stop(self) -> None:
-        """The journal is about to close: a stop that outlives this run tells the callback alone."""
+        """Detach the stop from the journal, which is about to close; it may outlive this run."""
         self.stop.callback = self.callback
 
     def is_over(self, done: dict[str, InputResult]) -> bool:
-        """Whether every input is done, and stands; then that is told, and no worker is needed."""
-        if not self.orders.requests.keys() <= done.keys():
+        """Whether every input is up to date, so that no worker is needed; then sends the totals."""
+        if not self.job.requests.keys() <= done.keys():
             return False
         with closing(InlinePool()) as here:
-            surveyed = survey_inputs(here, self.orders.on(here), self.stop.asked.is_set)
-            if not all(is_up_to_date(done[one.key], one) for one in surveyed):
+            surveyed = survey_inputs(here, self.job.on(here), self.stop.asked.is_set)
+            if not all(is_up_to_date(done[item.key], item) for item in surveyed):
                 return False
         self._open(done)
-        self.ledger.on(self._totals([]))
+        self.outcomes.on(self._totals([]))
         return True
 
     def work(self, pool: Pool, earlier: PreviousRun, *, own: bool) -> None:
-        """``own``: the pool was opened for this night, and its workers were not asked for memory."""
+        """Do what is left. ``own``: the pool was opened for this run; its memory is unchecked."""
         dashboard = getattr(pool, "dashboard", None)
-        self.ledger.on(events.PoolOpened(pool.name, pool.workers, dashboard))
+        self.outcomes.on(events.PoolOpened(pool.name, pool.workers, dashboard))
         self._open(earlier.complete)
         items = self._surveyed(pool, earlier.complete)
-        if own and items and not read_spec(self.orders.cluster).here:
+        if own and items and not read_spec(self.job.cluster).here:
             require_memory(pool, max(item.facts["promised_bytes"] for item in items))
-        retries = self.orders.limits.retries
-        hand = Dispatcher(pool, self.stop, self.ledger, self._begin, retries)
-        for some in by_risk(items, earlier.feared, alone=pool.inline):
-            self._do(hand, some)
+        retries = self.job.retries
+        dispatcher = Dispatcher(pool, self.stop, self.outcomes, self._begin, retries)
+        for group in by_risk(items, earlier.crash_suspects, alone=pool.inline):
+            self._do(dispatcher, group)
 
-    def _do(self, hand: Dispatcher, items: list[PlannedInput]) -> None:
-        retries = self.orders.limits.retries
+    def _do(self, dispatcher: Dispatcher, items: list[PlannedInput]) -> None:
+        retries = self.job.retries
         for attempt in range(1, retries + 2):
-            again: list[PlannedInput] = []
-            for ended in hand.run(largest_first(items)):
-                again.extend(self._taken(ended))
-            items = [replace(item, attempt=attempt + 1) for item in again]
+            retried: list[PlannedInput] = []
+            for ended in dispatcher.run(largest_first(items)):
+                retried.extend(self._taken(ended))
+            items = [replace(item, attempt=attempt + 1) for item in retried]
             if not items or self.stop.asked.wait(back_off_s(attempt)):
                 return
 
     def _open(self, done: dict[str, InputResult]) -> None:
-        orders = self.orders
-        self.ledger.open(len(orders.requests) + len(orders.refused), len(done))
-        for key, error in orders.refused.items():
+        job = self.job
+        self.outcomes.open(len(job.requests) + len(job.refused), len(done))
+        for key, error in job.refused.items():
             self._refuse(key, error)
 
     def _surveyed(self, pool: Pool, done: dict[str, InputResult]) -> list[PlannedInput]:
-        """What is to be done; what can't be is refused. ``done``: what need not, if it stands."""
-        requests, items = self.orders.on(pool), list[PlannedInput]()
-        for n, one in enumerate(survey_inputs(pool, requests, self.stop.asked.is_set), start=1):
-            self.ledger.on(events.Surveyed(n, len(requests)))
-            if one.key in done:
-                if is_up_to_date(done[one.key], one):
+        """Survey the inputs; returns those to do and refuses those that can't be done. ``done``:
+        results of earlier sessions, which are kept where they are up to date."""
+        requests, items = self.job.on(pool), list[PlannedInput]()
+        for n, item in enumerate(survey_inputs(pool, requests, self.stop.asked.is_set), start=1):
+            self.outcomes.on(events.Surveyed(n, len(requests)))
+            if item.key in done:
+                if is_up_to_date(done[item.key], item):
                     continue
-                self.ledger.anew()
-            if isinstance(one, RefusedInput):
-                self._refuse(one.key, one.error, one.worker)
+                self.outcomes.anew()
+            if isinstance(item, RefusedInput):
+                self._refuse(item.key, item.error, item.worker)
                 continue
-            self.journal.append("surveyed", one.key, facts=one.facts)
-            items.append(one)
-        self.ledger.on(self._totals(items))
+            self.journal.append("surveyed", item.key, facts=item.facts)
+            items.append(item)
+        self.outcomes.on(self._totals(items))
         return items
 
     def _begin(self, item: PlannedInput) -> bool:
-        """Whether the input may begin; if so, that is told of."""
+        """Whether the input may begin: its output needs disk. Sends the event if so."""
         output, needed = item.facts["output"], item.facts["disk_bytes"]
         free = disk_free_bytes(existing(Path(output).parent))
         if free < needed:
@@ -175,55 +173,52 @@ class BatchRunner:
                 fault=True,
             )
             return False
-        self.ledger.on(events.InputStarted(item.key, item.facts, item.attempt))
+        self.outcomes.on(events.InputStarted(item.key, item.facts, item.attempt))
         return True
 
     def _taken(self, ended: Ended) -> list[PlannedInput]:
-        """Take in what became of an input; it is returned where it is to be tried again."""
-        item = ended.item
-        if item is None or isinstance(ended.error, ClusterError) or ended.fault == "full":
-            self._fatal(ended)
+        """Record the end of an input; returns the input where it is to be tried again."""
+        item, error = ended.item, ended.error
+        if error is not None and (isinstance(error, ClusterError) or ended.fault == "full"):
+            # The error would hit every other input, too: the run stops, and can be resumed.
+            self.stop.ask(error_text(error), fault=True)
             return []
-        # A small one has had all its tries: the pool knows where they failed.
+        if item is None:
+            assert error is not None
+            raise error
+        # The pool has retried a small input already, on other workers than those where it failed.
         why = "" if item.small else _may_pass(ended)
-        if why and item.attempt <= self.orders.limits.retries:
+        if why and item.attempt <= self.job.retries:
             worker = ended.worker or str((ended.result and ended.result["worker"]) or "")
             wait_s = back_off_s(item.attempt)
-            self.ledger.on(events.InputRetried(item.key, why, wait_s, worker, item.attempt))
+            self.outcomes.on(events.InputRetried(item.key, why, wait_s, worker, item.attempt))
             return [item]
         self._settle(item, ended)
         return []
 
-    def _fatal(self, ended: Ended) -> None:
-        """What no other input would escape: the night stops, and can be resumed."""
-        assert ended.error is not None
-        if not (isinstance(ended.error, ClusterError) or ended.fault == "full"):
-            raise ended.error
-        self.stop.ask(in_words(ended.error), fault=True)
-
     def _settle(self, item: PlannedInput, ended: Ended) -> None:
         error, result = ended.error, ended.result or partial_result(item)
         if result is not None:
-            self.ledger.on(events.InputDone(item.key, result))
+            self.outcomes.on(events.InputDone(item.key, result))
         elif isinstance(error, RefusedError) and ended.fault != "passing":
-            self.ledger.on(events.InputFailed(item.key, error.message, 2, ended.worker))
+            self.outcomes.on(events.InputFailed(item.key, error.message, 2, ended.worker))
         else:
             assert error is not None
-            why, worker, attempts = in_words(error), ended.worker, item.attempt
-            self.ledger.on(events.InputFailed(item.key, why, 3, worker, attempts))
+            why, worker, attempts = error_text(error), ended.worker, item.attempt
+            self.outcomes.on(events.InputFailed(item.key, why, 3, worker, attempts))
         self._enough()
 
     def _refuse(self, key: str, error: str, worker: str = "") -> None:
-        self.ledger.on(events.InputFailed(key, error, 2, worker))
+        self.outcomes.on(events.InputFailed(key, error, 2, worker))
         self._enough()
 
     def _enough(self) -> None:
-        most, aside = self.orders.limits.stop_after, self.ledger.aside
-        if most is not None and aside >= most:
-            self.stop.ask(f"inputs set aside: {aside}, as many as were allowed")
+        limit, quarantined = self.job.stop_after, self.outcomes.quarantined
+        if limit is not None and quarantined >= limit:
+            self.stop.ask(f"inputs set aside: {quarantined}, as many as were allowed")
 
     def _totals(self, items: list[PlannedInput]) -> events.RunPlanned:
-        counts = self.ledger.counts
+        counts = self.outcomes.counts
         return events.RunPlanned(
             inputs=counts["inputs"],
             done=counts["resumed"],
@@ -233,29 +228,31 @@ class BatchRunner:
             seconds_estimate=round(sum(item.seconds for item in items), 1),
         )
 
-    def told(self, began: float) -> dict[str, Any]:
-        counts, left = self.ledger.counts, self.ledger.left
-        status = Exit.STOPPED if left else Exit.PARTIAL if self.ledger.aside else Exit.COMPLETE
+    def summary(self, began: float) -> dict[str, Any]:
+        counts, left = self.outcomes.counts, self.outcomes.left
+        status = (
+            Exit.STOPPED if left else Exit.PARTIAL if self.outcomes.quarantined else Exit.COMPLETE
+        )
         why = self.stop.why if left else "all inputs have come to an end"
         self.end(status, why)
-        write_aside(self.orders)
+        write_quarantined(self.job)
         names = ("inputs", "complete", "resumed", "partial", "refused", "failed")
         return {
             "status": status,
             "why": why,
-            "run": str(self.orders.folder),
+            "run": str(self.job.folder),
             **{name: counts[name] for name in names},
             "left": left,
             "seconds": round(time.time() - began, 3),
         }
 
     def end(self, status: int, why: str) -> None:
-        self.ledger.on(events.RunEnded(status, why))
+        self.outcomes.on(events.RunEnded(status, why))
 
 
 def _may_pass(ended: Ended) -> str:
-    """Why another try may succeed; empty where it will not."""
+    """Why another attempt may succeed; empty where it can't."""
     if ended.result is not None:
-        return may_heal(ended.result)
+        return retryable_error(ended.result)
     assert ended.error is not None
-    return in_words(ended.error) if ended.fault == "passing" else ""
+    return error_text(ended.error) if ended.fault == "passing" else ""

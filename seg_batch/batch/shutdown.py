@@ -1,7 +1,7 @@
-"""When a night ends before its inputs do: a signal, a limit of time, a full disk, too many failures.
+"""An early end of a run: a signal, a deadline, a full disk, too many failures.
 
-Asked once, it begins no new block or input, and those in hand are finished. The second SIGINT or
-SIGTERM ends it at once. Either way everything is on disk, and the same command goes on.
+A request to stop begins no new block or input, and finishes those that are running. A second SIGINT or
+SIGTERM ends the run at once. In both cases all state is on disk, and the same command resumes the run.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from typing import Any
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 
+OVER = "the time allowed is over"
+
 
 class Shutdown:
-    """``asked`` is set once, with ``why``, and ``callback`` is told."""
+    """A request to stop: ``asked`` is set once, with the reason ``why``, and ``callback`` gets the
+    event. ``fault``: an error caused it, not the user or a limit."""
 
     def __init__(self, callback: Callback | None = None) -> None:
         self.asked = threading.Event()
         self.why = ""
-        self.fault = False  # nobody wished it
+        self.fault = False
         self.callback = callback or Callback()
         self._guard = threading.Lock()
         self._signals = 0
 
     def ask(self, why: str, *, fault: bool = False) -> None:
-        """Only the first reason counts."""
+        """Request the stop. Only the first reason counts."""
         with self._guard:
             if self.asked.is_set():
                 return
@@ -39,36 +42,40 @@ class Shutdown:
 
     @contextmanager
     def watching(self, deadline: float | None = None) -> Iterator[None]:
-        """Listen to signals, and to the clock: ``deadline`` in unix seconds."""
-        timer = None
-        if deadline is not None:
-            after_s = max(0.0, deadline - time.time())
-            timer = threading.Timer(after_s, self.ask, ("the time allowed is over",))
-            timer.daemon = True
-            timer.start()
-        try:
-            with _signals(self._on_signal):
-                yield
-        finally:
-            if timer is not None:
-                timer.cancel()
+        """Stop on SIGINT, on SIGTERM and at ``deadline`` (unix seconds)."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        with at_deadline(deadline, self.ask, OVER), on_signals(numbers, self._on_signal):
+            yield
 
     def _on_signal(self, number: int, _: Any) -> None:
         self._signals += 1
         if self._signals > 1:
             raise KeyboardInterrupt
-        # Not in the handler: what it tells takes locks that the interrupted code may hold.
+        # In a thread: callbacks take locks that the interrupted code may hold.
         why = f"{signal.Signals(number).name} received"
         threading.Thread(target=self.ask, args=(why,), daemon=True).start()
 
 
 @contextmanager
-def _signals(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM go to ``handler``; elsewhere than in the main thread nothing changes."""
+def at_deadline(deadline: float | None, action: Callable[..., Any], *args: Any) -> Iterator[None]:
+    """Call ``action`` at ``deadline`` (unix seconds; None: never) unless the block has ended."""
+    timer = threading.Timer(max(0.0, (deadline or 0.0) - time.time()), action, args)
+    timer.daemon = True
+    if deadline is not None:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def on_signals(numbers: tuple[int, ...], handler: Callable[[int, Any], Any]) -> Iterator[None]:
+    """Handle these signals within the block; outside the main thread nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:

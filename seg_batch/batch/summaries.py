@@ -1,7 +1,7 @@
-"""What a night keeps of an input: a few facts of its plan, and of its report what a morning needs.
+"""What a run keeps of an input: a summary of its plan, and one of its report.
 
-Both go into the journal, one line each, and are all that the coordinator holds of an input, so that
-its memory does not grow with their number. A report whole lies beside its product.
+Both go into the journal, one line each. The coordinator holds nothing else of an input, so that its
+memory stays small for many inputs. The whole report is beside the product.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from seg_batch.batch.journal.events import InputFacts, InputResult, ProductStamp
 from seg_batch.batch.journal.status import BlockDone
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.plan import DraftPlan
-from seg_batch.inference.report import UNREADABLE, ClassRow, Failure, ProductFacts, Report
+from seg_batch.inference.report import UNREADABLE, ClassRow, ProductFacts, Report
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import files_in
 from seg_batch.io.sinks.store_folder import StoreFolder
 from seg_batch.io.sinks.work_store import fingerprint_digest
 
-WARNINGS = 5  # and failures 3: of more, the report beside the product tells
-# Of a fingerprint: what differs from input to input, or may change under its name. The rest the
-# workflow says, but for the engine, which depends on the machine.
+WARNINGS = 5  # and 3 failures; the report beside the product has all
+# Parts of a fingerprint that differ between inputs, or may change under the same name. The others
+# are in the workflow, except for the engine, which depends on the machine.
 OF = ("input", "volume", "model", "weights")
 
 
 def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
-    """Of the event "surveyed"; JSON-ready."""
+    """The facts of the event "surveyed"; JSON-ready."""
     plan, info = prepared.plan, prepared.info
     return {
         "kind": info.kind,
@@ -52,8 +52,8 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
 
 
 def result_of(report: Report, began: float, worker: str) -> InputResult:
-    """Of the event "done"; JSON-ready, below 4 kB. ``began``: unix seconds; ``worker``: the process
-    that did it, or that led those who did."""
+    """The outcome of the event "done"; JSON-ready, below 4 kB. ``began``: unix seconds; ``worker``:
+    the process that did or coordinated it."""
     seams, probabilities = report["seams"], report["probabilities"]
     return {
         "status": report["status"],
@@ -73,14 +73,17 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "classes": [_class(row) for row in report["classes"] if row["voxels"]][:12],
         "seam_index": seams and seams["index"],
         "warnings": _short(report["source"]["warnings"]),
-        "failures": [_failure(one) for one in report["failures"][:3]],
+        "failures": [
+            {"block": f["block"][:200], "box": f["box"][:200], "error": f["error"][:200]}
+            for f in report["failures"][:3]
+        ],
         "began": round(began, 3),
         "finished": round(time.time(), 3),
     }
 
 
 def _of(fingerprint: dict[str, Any]) -> str:
-    """What a product is made of, as a digest."""
+    """A digest of what a product is made of."""
     return fingerprint_digest({name: fingerprint[name] for name in OF})
 
 
@@ -89,37 +92,38 @@ def _made(product: ProductFacts) -> ProductStamp:
     return {"sha256": product["sha256"], "bytes": product["bytes"], "mtime_ns": mtime_ns}
 
 
-def may_heal(result: InputResult) -> str:
-    """Why a partial result may become whole by itself; empty where it will not."""
-    unread = [one["error"] for one in result["failures"] if one["error"].startswith(UNREADABLE)]
-    return unread[0] if unread else ""
+def retryable_error(result: InputResult) -> str:
+    """The read error for which a partial result is worth a retry; empty where there is none."""
+    errors = (row["error"] for row in result["failures"])
+    return next((error for error in errors if error.startswith(UNREADABLE)), "")
 
 
 def file_stamp(path: str) -> tuple[int, int]:
-    """Size and modification time (ns) of a file, or of all that are in a Zarr; zeros: gone."""
+    """Size in bytes and modification time in ns of a file, or of all files in a Zarr store; zeros
+    where there is none."""
     try:
-        found = [file.stat() for file in files_in(Path(path))]
+        stats = [file.stat() for file in files_in(Path(path))]
     except OSError:
         return 0, 0
-    return sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0)
+    return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
 
 
 class BlocksOnDisk:
-    """The blocks on disk of an input that has not ended, from the markers in its work store, each of
-    which is read once."""
+    """The blocks on disk of an input that has not ended, from the markers in its work store. Each
+    marker is read once."""
 
     def __init__(self) -> None:
         self._known: dict[str, BlockDone] = {}
 
-    def __call__(self, one: InputRecord) -> list[BlockDone]:
-        output = one.facts.get("output")
+    def __call__(self, record: InputRecord) -> list[BlockDone]:
+        output = record.facts.get("output")
         if not output:
             return []
         paths = StoreFolder(Outputs(Path(output)).store).markers()
-        return [done for path in paths if (done := self._read(path)) is not None][: one.blocks]
+        return [done for path in paths if (done := self._read(path)) is not None][: record.blocks]
 
     def _read(self, path: Path) -> BlockDone | None:
-        """None: it was taken away meanwhile."""
+        """None where it was removed meanwhile."""
         if str(path) not in self._known:
             try:
                 at, marker = path.stat().st_mtime, path.read_bytes()
@@ -143,11 +147,7 @@ def _class(row: ClassRow) -> ClassRow:
     return cast(ClassRow, rounded)
 
 
-def _failure(one: Failure) -> Failure:
-    return {"block": one["block"][:200], "box": one["box"][:200], "error": one["error"][:200]}
-
-
 def _short(warnings: list[str]) -> list[str]:
     kept = [text[:200] for text in warnings[:WARNINGS]]
-    more = len(warnings) - len(kept)
-    return [*kept, f"and {more} more"] if more > 0 else kept
+    left_out = len(warnings) - len(kept)
+    return [*kept, f"and {left_out} more"] if left_out > 0 else kept

@@ -58,7 +58,7 @@ def watch(
         raise PlanError(f"--marker {marker!r} is no ending of a name: use one like .done")
     done_to, bad_to = (Path(f).absolute() if f else None for f in (move_to, failed_to))
     service = Service(
-        tidying=Archive(Path(folder).absolute(), done_to, bad_to, marker),
+        archive=Archive(Path(folder).absolute(), done_to, bad_to, marker),
         rules=ArrivalRules(settle, every, marker, once),
         workflow=_workflow(workflow, arguments, options, folder),
         overwrite=overwrite,

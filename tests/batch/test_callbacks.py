@@ -21,7 +21,7 @@ from seg_batch.batch.job import job_of
 from seg_batch.batch.journal import Journal
 from seg_batch.batch.journal.status import status_of
 from seg_batch.batch.run import run_unattended
-from seg_batch.batch.runner import carry_out
+from seg_batch.batch.runner import run_job
 from seg_batch.batch.shutdown import Shutdown
 from seg_batch.batch.summaries import BlocksOnDisk
 from seg_batch.cli.display.run_table import RunTable
@@ -174,12 +174,12 @@ def test_a_night_with_nothing_left_to_do_asks_for_no_workers(night: Made, scenes
     one = {"paths": [str(scenes / "small0.tif"), "no such.tif"]}
     assert run_night(night(inputs=one))["complete"] == 1
     workflow = night(inputs=one)
-    orders = replace(job_of(workflow), cluster="nowhere.yaml")
-    told = carry_out(orders, Callback(), say=print, opened=print)
+    job = replace(job_of(workflow), cluster="nowhere.yaml")
+    told = run_job(job, Callback(), say=print, opened=print)
     assert (told["status"], told["resumed"], told["complete"], told["refused"]) == (3, 1, 1, 1)
-    Path(str(orders.requests[str(scenes / "small0.tif")].output)).unlink()
+    Path(str(job.requests[str(scenes / "small0.tif")].output)).unlink()
     with pytest.raises(ClusterError):
-        carry_out(orders, Callback(), say=print, opened=print)
+        run_job(job, Callback(), say=print, opened=print)
 
 
 def test_an_output_folder_that_can_not_be_made_is_told_in_one_line(

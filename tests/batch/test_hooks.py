@@ -14,7 +14,7 @@ import pytest
 from seg_batch.batch.hooks import run_hooks
 from seg_batch.batch.job import BatchJob
 from seg_batch.batch.journal import open_run
-from seg_batch.batch.resume import enter
+from seg_batch.batch.resume import prepare_folder
 from seg_batch.config.workflow import Workflow
 from seg_batch.core.hardware import is_running
 from tests.support.patience import PATIENCE_S, until
@@ -28,7 +28,6 @@ def ran(tmp_path: Path, *commands: list[str], limit_s: float = PATIENCE_S) -> tu
         commands,
         run=tmp_path,
         status=3,
-        report=tmp_path / "report.html",
         failed=lambda command, why: said.append(why),
         limit_s=limit_s,
     )
@@ -94,13 +93,12 @@ def test_what_follows_the_first_word_of_a_command_is_told_nowhere(tmp_path: Path
         [["false", "secret"]],
         run=tmp_path,
         status=0,
-        report=tmp_path,
         failed=lambda *t: said.extend(t),
     )
     assert said == ["false", "it ended with status 1"]
     workflow = {"name": "night", "inputs": "x", "outputs": str(tmp_path)}
     flow = Workflow.model_validate({**workflow, "on_finish": [["curl", "-H", "secret"]]})
     with open_run(tmp_path):
-        enter(BatchJob(tmp_path, flow.sha256, flow.to_json(), {}))
+        prepare_folder(BatchJob(tmp_path, flow.sha256, flow.to_json(), {}))
     kept = json.loads((tmp_path / "workflow.json").read_text())
     assert kept["on_finish"] == [["curl"]]

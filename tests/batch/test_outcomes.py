@@ -30,8 +30,8 @@ class After(Callback):
 
 def test_events_are_in_the_journal_with_these_fields_and_then_sent_on() -> None:
     paper = Paper()
-    ledger = Outcomes(paper, After(paper))  # type: ignore[arg-type]
-    ledger.open(inputs=4, resumed=1)
+    outcomes = Outcomes(paper, After(paper))  # type: ignore[arg-type]
+    outcomes.open(inputs=4, resumed=1)
     for event in (
         events.Surveyed(1, 1),
         events.InputStarted("a", {"blocks": 1}, 2),
@@ -46,7 +46,7 @@ def test_events_are_in_the_journal_with_these_fields_and_then_sent_on() -> None:
         events.RunEnded(130, "SIGINT received"),
         events.Stopping("too late"),
     ):
-        ledger.on(event)
+        outcomes.on(event)
     assert paper.lines == [
         "Surveyed",
         *("started a attempt=2 worker=None", "InputStarted"),
@@ -61,5 +61,7 @@ def test_events_are_in_the_journal_with_these_fields_and_then_sent_on() -> None:
         *("ended status=130 why=SIGINT received", "RunEnded"),
         "Stopping",
     ]
-    assert ledger.counts["failed"] == ledger.counts["refused"] == ledger.counts["partial"] == 1
-    assert (ledger.aside, ledger.left) == (3, 0)
+    assert (
+        outcomes.counts["failed"] == outcomes.counts["refused"] == outcomes.counts["partial"] == 1
+    )
+    assert (outcomes.quarantined, outcomes.left) == (3, 0)

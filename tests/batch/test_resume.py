@@ -15,7 +15,7 @@ from seg_batch.batch.dry_run import plan_lines, plan_run
 from seg_batch.batch.job import PlannedInput, RefusedInput, job_of
 from seg_batch.batch.journal import Journal, begin, fold, open_run
 from seg_batch.batch.journal.events import InputFacts, InputResult
-from seg_batch.batch.resume import crash_suspects, enter, is_up_to_date
+from seg_batch.batch.resume import crash_suspects, is_up_to_date, prepare_folder
 from seg_batch.batch.summaries import input_facts
 from seg_batch.config.workflow import Workflow
 from seg_batch.core import events
@@ -169,45 +169,43 @@ def test_what_was_in_hand_at_two_deaths_is_done_last(
 ) -> None:
     """The largest, which else is first: it may crash its reader, and would keep all others from an end."""
     workflow = night(inputs=str(scenes / "small[234].tif"))
-    orders = job_of(workflow)
-    orders.folder.mkdir(parents=True)
-    (key,) = (key for key in orders.requests if "small4" in key)
+    job = job_of(workflow)
+    job.folder.mkdir(parents=True)
+    (key,) = (key for key in job.requests if "small4" in key)
     for _ in range(deaths):
-        with open_run(orders.folder) as journal:
-            enter(orders)
-            begin(journal, orders.fingerprint)
+        with open_run(job.folder) as journal:
+            prepare_folder(job)
+            begin(journal, job.fingerprint)
             journal.append("started", key, attempt=1)
     order = Order()
     assert run_night(workflow, order)["complete"] == 3
     assert order.begun.index("small4.tif") == (0 if deaths == 1 else 2)
-    assert crash_suspects(Journal.read(orders.folder / JOURNAL)) == (
-        {} if deaths == 1 else {key: 2}
-    )
+    assert crash_suspects(Journal.read(job.folder / JOURNAL)) == ({} if deaths == 1 else {key: 2})
 
 
 def test_an_input_is_not_feared_for_what_was_told_of_it(night: Made, scenes: Path) -> None:
-    orders = job_of(night(inputs=str(scenes / "small0.tif")))
-    (key,) = orders.requests
+    job = job_of(night(inputs=str(scenes / "small0.tif")))
+    (key,) = job.requests
     told = {
         "done": {"outcome": {"status": "partial"}},
         "withdrawn": {},
         "failed": {"error": "", "status": 3},
     }
-    orders.folder.mkdir(parents=True)
-    with open_run(orders.folder) as journal:
+    job.folder.mkdir(parents=True)
+    with open_run(job.folder) as journal:
         for kind, fields in [*told.items()] * 2:
-            begin(journal, orders.fingerprint)
+            begin(journal, job.fingerprint)
             journal.append("started", key, attempt=1)
             journal.append(kind, key, **fields)
         for _ in range(3):
-            begin(journal, orders.fingerprint)
+            begin(journal, job.fingerprint)
             journal.append("started", key, attempt=1)
             journal.append("ended", status=130, why="interrupted at once")
         assert not crash_suspects(Journal.read(journal.path))
         for _ in range(2):
-            begin(journal, orders.fingerprint)
+            begin(journal, job.fingerprint)
             journal.append("started", key, attempt=1)
-    assert crash_suspects(Journal.read(orders.folder / JOURNAL)) == {key: 2}
+    assert crash_suspects(Journal.read(job.folder / JOURNAL)) == {key: 2}
 
 
 @pytest.mark.full
@@ -254,13 +252,13 @@ def test_a_night_killed_before_it_did_an_input_anew_is_not_complete(
     """The input was changed, surveyed, and then put back: it is told of once more."""
     workflow = night(inputs=str(scenes / "small0.tif"))
     run_night(workflow)
-    orders = job_of(workflow)
-    (key,) = orders.requests
-    with open_run(orders.folder) as journal:
-        assert list(enter(orders).complete) == [key]
-        begin(journal, orders.fingerprint)
+    job = job_of(workflow)
+    (key,) = job.requests
+    with open_run(job.folder) as journal:
+        assert list(prepare_folder(job).complete) == [key]
+        begin(journal, job.fingerprint)
         journal.append("surveyed", key, facts={"blocks": 1})
-    journal_of = orders.folder / JOURNAL
+    journal_of = job.folder / JOURNAL
     assert fold(Journal.read(journal_of)).totals().open == 1
     assert run_night(workflow)["status"] == 0
     assert fold(Journal.read(journal_of)).totals().by_status["complete"] == 1

@@ -73,7 +73,6 @@ def test_the_webhook_posts_the_report_and_mail_is_sent_only_when_it_is_due(
             yaml.safe_load(text)["on_finish"],
             run=run,
             status=status,
-            report=run / "report.html",
             failed=lambda command, why: said.append((command, why)),
         )
         assert good == 3, said

@@ -15,7 +15,7 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
-from seg_batch.batch.inputs.listing import listed
+from seg_batch.batch.inputs.listing import list_inputs
 from seg_batch.config.workflow import read
 from seg_batch.core.resources import SAMPLES
 
@@ -65,7 +65,7 @@ def test_overnight_ct_names_its_inputs_and_outputs(tmp_path: Path) -> None:
     flow = read(
         WORKFLOWS / "overnight_ct.yaml", env={"DATA": str(data), "OUT": str(tmp_path / "out")}
     )
-    found = listed(flow)
+    found = list_inputs(flow)
     outputs = {os.path.relpath(one.output, tmp_path / "out") for one in found.specs}
     assert outputs == {"ann/ct_labels.nii.gz", "bob/ct_labels.nii.gz", "bob/ct_2_labels.nii.gz"}
     assert not found.refused

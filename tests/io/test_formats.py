@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seg_batch.batch.inputs.listing import listed
+from seg_batch.batch.inputs.listing import list_inputs
 from seg_batch.batch.watch.arrivals import list_arrivals
 from seg_batch.config.workflow.parts import Formats
 from seg_batch.core.errors import InputError, OutputError
@@ -131,7 +131,7 @@ def test_a_registered_format_is_detected_opened_and_staged(image: Path, tmp_path
 def test_a_workflow_lists_it_and_a_watch_accepts_it(image: Path, tmp_path: Path) -> None:
     outputs = {"folder": "out", "formats": {"raster": "toy"}}
     for pattern in ("*", "*.toy"):
-        found = listed(made(tmp_path, {"paths": [pattern]}, outputs=outputs))
+        found = list_inputs(made(tmp_path, {"paths": [pattern]}, outputs=outputs))
         assert names(found, tmp_path) == {"a.toy": "a_labels.toy"}
     assert set(list_arrivals(tmp_path).images) == {"a.toy"}
 

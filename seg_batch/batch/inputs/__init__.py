@@ -1,1 +1,1 @@
-"""The inputs that a workflow names, each with the output that will be made of it."""
+"""The inputs that a workflow names, each with the path of its output."""

@@ -1,4 +1,4 @@
-"""What a workflow's ``inputs`` name, path by path, before anything is known of the files."""
+"""Expansion of a workflow's ``inputs`` into paths, before any file is opened."""
 
 from __future__ import annotations
 
@@ -18,30 +18,29 @@ from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY, PART, PROBABILITIES, R
 
 _UNFINISHED = (*ON_THE_WAY, PART)
 _MARK = f".{ATTEMPT}"
-type Known = Callable[[str], set[str]]
 
 
-def gathered(inputs: InputSettings) -> list[InputSpec]:
-    """All that is named, in the order of the workflow; each pattern and folder sorted by name.
+def expand_inputs(inputs: InputSettings) -> list[InputSpec]:
+    """All inputs in the order of the workflow; those of a pattern or folder are sorted by name.
 
-    From patterns and folders come images only, by the ending of their names, and no product of
-    segbatch: where outputs lie beside inputs, a second run would take the first one's for inputs.
-    A pattern that matches nothing is itself there, with the reason.
+    Patterns and folders give images only, by the ending of their names. They leave out products of
+    segbatch: where outputs are beside inputs, a second run would take the products of the first as
+    inputs. A pattern without a match gives one input with an error.
     """
-    known = cache(products)  # each folder is looked through once
+    products_in = cache(products)  # each folder is listed once
     specs: list[InputSpec] = []
     for text in inputs.paths:
-        specs += _named_by(text, inputs.volume, known)
+        specs += _named_by(text, inputs.volume, products_in)
     if inputs.manifest:
         specs += rows_of_manifest(inputs.manifest, inputs.volume)
     if inputs.list:
         specs += rows_of_list(inputs.list, inputs.volume)
-    return [spec for spec in specs if spec.error or not excluded(spec.path, inputs.exclude)]
+    return [spec for spec in specs if spec.error or not is_excluded(spec.path, inputs.exclude)]
 
 
-def excluded(path: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern matches the path's last parts, as many as it has itself; or, where it ends in
-    a slash, folders anywhere in the path."""
+def is_excluded(path: str, patterns: Iterable[str]) -> bool:
+    """Whether a pattern matches the last parts of the path, as many as the pattern has. A pattern
+    that ends with a slash matches folders anywhere in the path."""
     parts = path.split("/")
     for pattern in patterns:
         wanted = pattern.strip("/").split("/")
@@ -55,8 +54,10 @@ def _matches(parts: list[str], wanted: list[str]) -> bool:
     return len(parts) == len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
-def _named_by(text: str, volume: int | None, known: Known) -> list[InputSpec]:
-    """What one of ``paths`` names: a file or store, the images in a folder, or those that match."""
+def _named_by(
+    text: str, volume: int | None, products_in: Callable[[str], set[str]]
+) -> list[InputSpec]:
+    """The inputs of one of ``paths``: a file or store, the images in a folder, or matches."""
     where = "inputs.paths"
     if os.path.isdir(text) and not names_folder(text.rstrip("/").lower()):
         paths: Iterator[str] = (entry.path for entry in os.scandir(text))
@@ -65,7 +66,11 @@ def _named_by(text: str, volume: int | None, known: Known) -> list[InputSpec]:
     else:
         paths = iter(set(_matching(text)))
     try:
-        images = sorted(path for path in paths if _is_image(path) and not _is_product(path, known))
+        images = sorted(
+            path
+            for path in paths
+            if _is_image(path) and os.path.basename(path) not in products_in(os.path.dirname(path))
+        )
     except OSError as error:
         return [InputSpec(text, where, error=f"{text}: can't be read ({error.strerror}): check it")]
     if images:
@@ -80,7 +85,7 @@ def _has_folders(text: str) -> bool:
 
 
 def _matching(pattern: str) -> Iterator[str]:
-    """What ``glob`` finds, but for folders behind links: ``**`` enters each once, since a link may lead
+    """As ``glob``, but ``**`` enters each folder behind symbolic links only once: a link may lead
     to a folder above it."""
     parts = pattern.split("/")
     if "**" not in parts:
@@ -93,8 +98,8 @@ def _matching(pattern: str) -> Iterator[str]:
 
 
 def _folders(first: Iterable[str]) -> Iterator[str]:
-    """Those and all below, each with a slash at its end; not hidden ones, nor those within a Zarr store.
-    Of several ways to one the way without a link counts."""
+    """These folders and all below, each with a slash at its end, without hidden ones and Zarr
+    stores. Of several paths to one folder, the one without a link counts."""
     seen: set[tuple[int, int]] = set()
     plain: list[str] = []
     links: list[str] = []
@@ -104,8 +109,8 @@ def _folders(first: Iterable[str]) -> Iterator[str]:
         folder = heappop(plain or links)
         try:
             info = os.stat(folder or ".")
-            names = [one.name for one in os.scandir(folder or ".") if os.path.isdir(one.path)]
-        except OSError:  # as glob does
+            names = [entry.name for entry in os.scandir(folder or ".") if os.path.isdir(entry.path)]
+        except OSError:  # skipped, as ``glob`` does
             continue
         if (info.st_dev, info.st_ino) in seen:
             continue
@@ -118,8 +123,8 @@ def _folders(first: Iterable[str]) -> Iterator[str]:
 
 
 def _is_image(path: str) -> bool:
-    """Whether its name says that it is an image: a file, or a Zarr store, and not a part of one. One that
-    can't be opened, like a link to nothing, is an image that will be refused."""
+    """Whether its name is that of an image: a file, or a Zarr store, and not a part of one. A file
+    that can't be opened, like a dangling link, counts as an image, which will be refused."""
     name = os.path.basename(path)
     if name.startswith(".") or name.endswith(_UNFINISHED) or not split(name)[1]:
         return False
@@ -128,25 +133,20 @@ def _is_image(path: str) -> bool:
     return names_folder(name.lower()) or not os.path.isdir(path)
 
 
-def _is_product(path: str, known: Known) -> bool:
-    folder, name = os.path.split(path)
-    return name in known(folder)
-
-
 def products(folder: str) -> set[str]:
-    """Names of the products of segbatch in a folder: a report of ours lies beside them, or the work
-    store of a run that has not written its report yet."""
+    """Names of the products of segbatch in a folder. Beside a product is its report, or the work
+    store of a run that has not written the report yet."""
     names = set(os.listdir(folder or "."))
-    found = {name.partition(_MARK)[0] for name in names if _MARK in name}
-    found |= {name.removesuffix(STORE) for name in names if name.endswith(STORE)}
+    made = {name.partition(_MARK)[0] for name in names if _MARK in name}
+    made |= {name.removesuffix(STORE) for name in names if name.endswith(STORE)}
     for name in names:
         product = name.removesuffix(REPORT)
         if product != name and product in names and _is_report(os.path.join(folder, name)):
-            found.add(product)
-    for product in tuple(found):
+            made.add(product)
+    for product in tuple(made):
         stem, ending = split(product)
-        found.add(f"{stem}{PROBABILITIES}{ending}")
-    return found
+        made.add(f"{stem}{PROBABILITIES}{ending}")
+    return made
 
 
 def _is_report(path: str) -> bool:

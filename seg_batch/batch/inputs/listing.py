@@ -1,7 +1,7 @@
-"""The inputs that a workflow names, each with the output that will be made of it.
+"""The list of inputs that a workflow names, each with the path of its output.
 
-Each is looked at only as far as its first bytes. What can't be an input is refused with the
-reason; it never stops the others.
+Only the first bytes of a file are read. A file that can't be an input is refused with the reason,
+and does not stop the others.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from seg_batch.batch.inputs.expand import gathered
+from seg_batch.batch.inputs.expand import expand_inputs
 from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.config.workflow.output_names import is_ours, output_name
 from seg_batch.config.workflow.parts import OutputSettings
@@ -23,21 +23,21 @@ from seg_batch.io.sources.detect import detect
 
 @dataclass(frozen=True)
 class Listing:
-    """All that a workflow names, in its order. ``specs``: with absolute paths, no two of one key;
-    ``refused``: the reason in one line for each that can't be an input."""
+    """The inputs of a workflow, in its order. ``specs``: with absolute paths and unique keys;
+    ``refused``: the reason in one line by key."""
 
     specs: tuple[InputSpec, ...]
     refused: dict[str, str]
 
 
-def listed(workflow: Workflow) -> Listing:
-    """The inputs of a workflow without steps. WorkflowError where its manifest or list can't be read;
-    a faulty input is among those refused. An input named twice in the same words counts once."""
+def list_inputs(workflow: Workflow) -> Listing:
+    """The inputs of a workflow without steps. WorkflowError where its manifest or list can't be read; a
+    faulty input is refused. An input named twice with the same output, volume and model counts once."""
     if workflow.inputs is None:
         raise InputError(f"{workflow.name} is a workflow of steps: list the inputs of one of them")
     specs: dict[object, InputSpec] = {}
-    for spec in gathered(workflow.inputs):
-        specs.setdefault(spec.asked, spec)
+    for spec in expand_inputs(workflow.inputs):
+        specs.setdefault(spec.identity, spec)
     listing = _Listed(workflow)
     for index, spec in enumerate(specs.values(), start=1):
         listing.take(spec, index)
@@ -69,7 +69,7 @@ class _Listed:
             self.refuse(spec.key, spec.where, error.message)
 
     def refuse(self, key: str, where: str, why: str) -> None:
-        """Under its key, or a longer one where that is taken."""
+        """Add a refusal under its key, or a longer one where that is taken."""
         taken = self.specs.keys() | self.refused.keys()
         name = key if key not in taken else f"{key} ({where})"
         while name in taken:
@@ -77,7 +77,7 @@ class _Listed:
         self.refused[name] = why
 
     def apart(self) -> Listing:
-        """Without those whose output is an input, or the output of an earlier one."""
+        """The listing; refuses inputs whose output is an input, or that of an earlier one."""
         inputs = {spec.path for spec in self.specs.values()}
         owners: dict[str, str] = {}
         for key, spec in tuple(self.specs.items()):
@@ -97,7 +97,7 @@ class _Listed:
         return Listing(tuple(self.specs.values()), self.refused)
 
     def written(self, spec: InputSpec) -> list[str]:
-        """The files that the input becomes."""
+        """The paths of the products of an input."""
         output = spec.output or ""
         stem, ending = split(output)
         beside = self.probabilities and not holds_probabilities(output)
@@ -105,8 +105,8 @@ class _Listed:
 
 
 def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
-    """The path of the product; InputError for what is no image, OutputError for a name that leads
-    out of the folder."""
+    """The path of the product; InputError for a file that is no image, OutputError for a name that
+    leads out of the output folder."""
     if "\0" in spec.path:
         raise InputError(f"{spec.where}: a path can't hold a zero byte: mend it")
     ending = f".{getattr(outputs.formats, _kind(spec))}"
@@ -126,7 +126,7 @@ def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
 
 
 def _kind(spec: InputSpec) -> str:
-    """Whether it is a raster or a volume; the header is read only where the format does not tell."""
+    """``raster`` or ``volume``; the header is read only where the format may be either."""
     if kind := FORMATS[detect(spec.path)].kind:
         return kind
     source = open_source(spec.path, volume=spec.volume)

@@ -1,4 +1,4 @@
-"""Inputs as they were named; and those that files of their own name: a CSV manifest, or one path per line."""
+"""The specification of an input, and readers of CSV manifests and of lists of paths."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ COLUMNS = ("input", "output", "volume", "model")
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a workflow says of one input: ``path``, named by ``where`` (``inputs.paths``, or a line of a
-    list); ``output``: its name below the output folder, or once listed its path; ``model``: its own,
-    where the manifest gives one; ``error``: why it can be no input, as far as that is known already."""
+    """One input as the workflow specifies it. ``where``: the place that names ``path``
+    (``inputs.paths``, or a line of a list); ``output``: its name below the output folder, in a
+    ``Listing`` its path; ``volume``: an index into a 4-D file; ``model``: its own, from the
+    manifest; ``error``: why it can't be an input, as far as that is known before it is opened."""
 
     path: str
     where: str = field(default="", compare=False)
@@ -30,18 +31,18 @@ class InputSpec:
 
     @property
     def key(self) -> str:
-        """What the run calls it: its path, with ``#volume`` where one of a 4-D file was named."""
+        """Its name in the run: the path, with ``#volume`` for a volume of a 4-D file."""
         path = os.path.abspath(self.path) if self.error is None else self.path
         return path if self.volume is None else f"{path}#{self.volume}"
 
     @property
-    def asked(self) -> tuple[object, ...]:
-        """All that was said of it: who names a file twice with the same words means it once."""
+    def identity(self) -> tuple[object, ...]:
+        """What two specifications of the same prediction have in common."""
         return (self.key, self.output, self.volume, self.model)
 
 
 def rows_of_list(path: str, volume: int | None) -> Iterator[InputSpec]:
-    """One path per line; empty lines and those that begin with ``#`` say nothing."""
+    """One path per line; empty lines and those that begin with ``#`` are skipped."""
     folder = os.path.dirname(os.path.abspath(path))
     for number, line in enumerate(_text(path).split("\n"), start=1):
         name = line.strip()
@@ -50,8 +51,8 @@ def rows_of_list(path: str, volume: int | None) -> Iterator[InputSpec]:
 
 
 def rows_of_manifest(path: str, volume: int | None) -> Iterator[InputSpec]:
-    """One row per input; ``model`` may name several to be averaged, joined by ``|``. WorkflowError
-    where the file is no such table; a row that is none is an input with an error."""
+    """One row per input; ``model`` may name several, joined by ``|``, whose predictions are averaged.
+    WorkflowError where the file is no such table; a faulty row gives an input with an error."""
     rows = csv.DictReader(io.StringIO(_text(path), newline=""), restkey="", restval="", strict=True)
     folder = os.path.dirname(os.path.abspath(path))
     try:
@@ -94,7 +95,7 @@ def _row(row: dict[str, str], folder: str, where: str, volume: int | None) -> In
 
 
 def _text(path: str) -> str:
-    """The text of a list; bytes of names that are not UTF-8 come through as the system has them."""
+    """The text of a list; bytes of names that are not UTF-8 are kept as surrogates."""
     try:
         with open(path, "rb") as file:
             data = file.read(MOST_BYTES + 1)

@@ -1,4 +1,5 @@
-"""What happened in a run, on disk: an append-only journal, its owner, and what it adds up to."""
+"""The journal of a run: append-only events on disk, the lease of its owner, and the state they add
+up to."""
 
 from seg_batch.batch.journal.events import Journal
 from seg_batch.batch.journal.lease import Lease, acquire

@@ -1,10 +1,10 @@
-"""The journal: what happened in a run, one JSON object per line, appended and never changed.
+"""The journal of a run: a write-ahead log of events, one JSON object per line, never changed.
 
-Each append is one write, so a line is whole or torn, and a torn one can only be the last; what could
-not be found out again is seen to the disk (fsync), with all before it. A torn line is never glued to
-what comes next: whoever appends after it cancels it with the control character CAN. Each line carries
-the number of the tenure (see ``lease``) it was written under; a line of an earlier tenure behind one
-of a later is a word of somebody suspended, and not read.
+Each append is one write, so only the last line can be torn. The next append cancels a torn line
+with the control character CAN. An append is flushed (fsync) with all before it, unless a resumed
+run can find the event out again. Each line carries the fencing token of its writer (key ``tenure``,
+see ``lease``); a line with a lower token than one before it was written by a suspended former
+owner, and is not read.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from seg_batch.inference.report import BlockCounts, ClassRow, Failure
 
 CANCEL = b"\x18"
 
-# Kind of event -> what it must tell. More may be told.
+# Kind of event -> required fields; others are allowed.
 OF_INPUTS: dict[str, frozenset[str]] = {
     "surveyed": frozenset({"facts"}),
     "refused": frozenset({"error"}),
     "started": frozenset({"attempt"}),
     "retried": frozenset({"attempt", "error", "wait_s"}),
-    "withdrawn": frozenset(),  # handed out, and taken back before anybody began it
+    "withdrawn": frozenset(),  # handed out, and taken back before a worker began it
     "done": frozenset({"outcome"}),
     "failed": frozenset({"error", "status"}),
-    "dropped": frozenset(),  # no input of the workflow any more
+    "dropped": frozenset(),  # no longer an input of the workflow
 }
 OF_RUNS: dict[str, frozenset[str]] = {
     "begun": frozenset({"workflow_sha256", "host", "pid", "segbatch"}),
@@ -44,15 +44,15 @@ OF_RUNS: dict[str, frozenset[str]] = {
     "taken_over": frozenset({"from_host", "from_pid"}),
 }
 KINDS = OF_INPUTS | OF_RUNS
-# May be lost with the machine (never with the process): whoever goes on finds it out again.
+# Not flushed: a power cut may lose them, a kill can't; a resumed run finds them out again.
 LIGHT = frozenset({"surveyed", "started", "straggler"})
-OURS_S = 0.2  # for so long the lock is taken to be still ours
-TENURE = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backslash before it
+CHECK_EVERY_S = 0.2  # between checks that the lease is still held
+TOKEN = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backslash before it
 
 
 class InputFacts(TypedDict, total=False):
-    """An input as its survey found it; an earlier version may have told less. ``of``: a digest of what a
-    product would be made of."""
+    """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
+    what a product would be made of."""
 
     kind: str
     extent: list[int]
@@ -72,7 +72,7 @@ class InputFacts(TypedDict, total=False):
 
 
 class ProductStamp(TypedDict):
-    """What tells whether a file that was made is still the same."""
+    """Identifies the content of a file that was written."""
 
     sha256: str
     bytes: int
@@ -80,7 +80,7 @@ class ProductStamp(TypedDict):
 
 
 class StepResult(TypedDict):
-    """What a step of a workflow left; ``why``: it is partial."""
+    """The result of a step of a workflow; ``why``: the reason where it is partial."""
 
     status: str
     why: str
@@ -90,9 +90,9 @@ class StepResult(TypedDict):
 
 
 class InputResult(TypedDict, total=False):
-    """What became of an input that has a product, of its report what a morning needs; an earlier version
-    may have told less. ``worker``: the process that did it, or that led ``workers``, each with its
-    blocks; ``why``: see ``StepResult``."""
+    """The result of an input with a product: the part of its report that the report of the run
+    needs. An earlier version may have written fewer fields. ``worker``: the process that did it, or
+    that coordinated ``workers``, each with its number of blocks; ``why``: see ``StepResult``."""
 
     status: str
     output: str
@@ -119,8 +119,8 @@ class InputResult(TypedDict, total=False):
 
 
 class JournalEvent(TypedDict, total=False):
-    """A line of the journal: what ``KINDS`` says of its kind, and maybe more. ``outcome``: of a step a
-    ``StepResult``."""
+    """A line of the journal, with the fields in ``KINDS`` and others. ``tenure``: the fencing token
+    of its writer; ``outcome``: a ``StepResult`` where ``input`` is a step."""
 
     t: Required[float]
     event: Required[str]
@@ -148,33 +148,33 @@ class JournalEvent(TypedDict, total=False):
 class Journal:
     """The journal open for appending, by one owner, from any of its threads.
 
-    With a ``tenure``, an append first makes sure that the lock is still held, if the last look is
-    older than a moment, and raises its StoreError when it is not. A suspended owner looks again.
+    With a ``lease``, an append checks that it is still held where the last check is older than
+    ``CHECK_EVERY_S``, as it is in an owner that was suspended; it raises StoreError where it is not.
     """
 
-    def __init__(self, path: Path, tenure: Lease | None = None) -> None:
+    def __init__(self, path: Path, lease: Lease | None = None) -> None:
         self.path = path
-        self._tenure = tenure
+        self._lease = lease
         self._guard = threading.Lock()
-        self._ours_until = 0.0
+        self._check_at = 0.0
         self._torn = not _ends_whole(path)
         self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def append(self, kind: str, input: str | None = None, **fields: Any) -> JournalEvent:
-        """Write one event, and see it to the disk unless it is light; returns it as it will be read.
+        """Write one event, flushed unless it is in ``LIGHT``; returns it as it will be read.
 
-        ValueError for a kind that is unknown or does not tell what it must; DiskFullError or another
-        OutputError when the disk refuses; StoreError after ``close``.
+        ValueError for an unknown kind or a missing field; DiskFullError or another OutputError when
+        the disk refuses; StoreError after ``close``, and where the lease was lost.
         """
         _require_kind(kind, input, fields)
-        tenure = {} if self._tenure is None else {"tenure": self._tenure.number}
-        told = {"t": round(time.time(), 3), "event": kind, "input": input, **tenure, **fields}
-        event = cast(JournalEvent, told)
+        token = {} if self._lease is None else {"tenure": self._lease.number}
+        line_fields = {"t": round(time.time(), 3), "event": kind, "input": input, **token, **fields}
+        event = cast(JournalEvent, line_fields)
         line = json.dumps(event, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         with self._guard:
             if self._handle < 0:
                 raise StoreError(f"{self.path} is closed, so {kind!r} can't be told any more")
-            self._require_ours()
+            self._require_lease()
             try:
                 self._write(line)
                 if kind not in LIGHT:
@@ -183,23 +183,23 @@ class Journal:
                 raise _refused(self.path, error) from error
         return event
 
-    def _require_ours(self) -> None:
+    def _require_lease(self) -> None:
         now = time.monotonic()
-        if self._tenure is not None and now >= self._ours_until:
-            self._tenure.check()
-            self._ours_until = now + OURS_S
+        if self._lease is not None and now >= self._check_at:
+            self._lease.check()
+            self._check_at = now + CHECK_EVERY_S
 
     def _write(self, line: bytes) -> None:
         if self._torn:
             line = CANCEL + b"\n" + line
-        self._torn = True  # until it is known to be whole
+        self._torn = True  # until the whole line is written
         written = os.write(self._handle, line)
-        while written < len(line):  # a full disk takes a part, and says why when asked again
+        while written < len(line):  # a full disk takes a part; the next write raises the reason
             written += os.write(self._handle, line[written:])
         self._torn = False
 
     def close(self) -> None:
-        """Nothing is written any more; least of all into a file that gets the number of this one."""
+        """Close the file. The descriptor is forgotten first: another file may get it."""
         with self._guard:
             handle, self._handle = self._handle, -1
         if handle >= 0:
@@ -209,20 +209,20 @@ class Journal:
     def read(path: Path) -> list[JournalEvent]:
         """All events so far, in order; empty when there is no journal.
 
-        May be called while another process appends. DamagedError when a line in the middle does
-        not read, or is of a kind that this version does not know.
+        May be called while another process appends. DamagedError when a line before the last one is
+        unreadable, or of a kind that this version does not know.
         """
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             return []
-        return _in_force(_parsed(path, data.split(b"\n")[:-1]))
+        return _without_fenced(_parsed(path, data.split(b"\n")[:-1]))
 
 
 def highest_token(path: Path) -> int:
-    """The highest number of a tenure that wrote to the journal at ``path``; 0 where there is none."""
+    """The highest fencing token in the journal at ``path``; 0 where there is none."""
     try:
-        return max(map(int, TENURE.findall(path.read_bytes())), default=0)
+        return max(map(int, TOKEN.findall(path.read_bytes())), default=0)
     except FileNotFoundError:
         return 0
 
@@ -273,22 +273,23 @@ def _event(line: bytes) -> JournalEvent | None:
 
 
 def _is_cancelled(lines: list[bytes], i: int) -> bool:
-    """A torn line: the last one, or marked by whoever appended next."""
+    """Whether a line is torn: the last one, or cancelled by the next append."""
     return i == len(lines) - 1 or lines[i].endswith(CANCEL) or lines[i + 1] == CANCEL
 
 
-def _in_force(events: list[JournalEvent]) -> list[JournalEvent]:
+def _without_fenced(events: list[JournalEvent]) -> list[JournalEvent]:
+    """Without events of an owner that had lost its lease when it wrote them."""
     newest, kept = 0, []
     for event in events:
-        tenure = event.get("tenure", 0)
-        newest = max(newest, tenure)
-        if tenure == newest:
+        token = event.get("tenure", 0)
+        newest = max(newest, token)
+        if token == newest:
             kept.append(event)
     return kept
 
 
 def _ends_whole(path: Path) -> bool:
-    """Whether the file ends with a line that reads, or is empty."""
+    """Whether the file is empty, or its last line is readable."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -1,19 +1,19 @@
-"""One coordinator per run folder, on any file system that several hosts share.
+"""One coordinator per run folder: a lease with a fencing token, on any shared file system.
 
 ::
 
-    lock/7.json     tenure 7: who holds the run, or held it and let go
+    lock/7.json     the lease with token 7: its owner, and whether it was released
 
-The highest number rules. A tenure's file is written by its owner alone, who touches it every few
-seconds. Whoever finds the newest tenure let go, or its owner dead, creates the next number, and
-exclusively: of any number of racers exactly one succeeds. Nothing is renamed or removed on the
-way, so nobody can take away by mistake what another has just won. An owner that was suspended
-finds a higher number than its own and stops before it writes anything more. Numbers go on where the
-lines of the journal are, so a ``lock`` folder may be removed.
+The highest token is valid. Only the owner writes the file of its lease, and touches it as a
+heartbeat every few seconds. When the newest lease is released or its owner is dead, a process takes
+over by creating the next number exclusively: of several racers exactly one succeeds. No file is
+renamed or removed before that, so a racer can't remove the lease that another has just won. An
+owner that was suspended finds a higher token than its own and stops before it writes anything more.
+Tokens continue from the highest in the journal, so the ``lock`` folder may be removed.
 
-An owner that can't be seen from here, since it is on another host, or was on this one before it was
-started anew, is watched: it lives if its heartbeat is heard, and is dead if it is silent for too long.
-Ages are differences of two times that the file system itself gave, so clocks need not agree.
+The process of an owner is not visible from another host, or after a reboot. Such an owner is alive
+while its heartbeat is heard, and dead after ``LIMIT_S`` of silence. An age is the difference of two
+times given by the file system, so the clocks of hosts need not agree.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from pathlib import Path
 from seg_batch.core.errors import BusyError, OutputError, StoreError
 from seg_batch.core.units import whole_s
 
-LIMIT_S = 60.0  # an owner not heard of for so long is taken to be dead
+LIMIT_S = 60.0  # an owner without a heartbeat for so long counts as dead
 BEATS = 6  # heartbeats within the limit
-LOOKS = 60  # at an owner's heartbeat within the limit
+LOOKS = 60  # polls of another owner's heartbeat within the limit
 NAME = "lock"
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who holds a run. ``place``: the running system and its process namespace, within which a pid
-    and the ``started`` clock ticks of its start name one process; empty where that is unknown."""
+    """The owner of a lease. ``place``: boot id and pid namespace, within which ``pid`` and ``started``
+    (clock ticks at its start) identify one process; empty where unknown. ``token``: a unique name."""
 
     host: str = "an unknown host"
     pid: int = 0
@@ -58,15 +58,15 @@ class Owner:
         return cls(os.uname().nodename, pid, _place(), _started(pid) or "", uuid.uuid4().hex)
 
     def is_visible(self) -> bool:
-        """Whether its process would be seen from here. Copies of a machine have other names."""
+        """Whether this process can see its process. Copies of a machine have other host names."""
         return bool(self.place) and (self.host, self.place) == (os.uname().nodename, _place())
 
     def is_gone(self) -> bool:
-        """True when it certainly runs no more."""
+        """True when it has certainly ended."""
         return self.is_visible() and _started(self.pid) != self.started
 
     def wake(self) -> None:
-        """Let an owner that was suspended here find out that it is one no more."""
+        """Resume a suspended owner on this host, so that it finds out that it lost its lease."""
         if self.is_visible() and not self.is_gone():
             with suppress(OSError):
                 os.kill(self.pid, signal.SIGCONT)
@@ -84,7 +84,7 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Clock ticks at which a process began; None when it has ended, waited for or not."""
+    """Clock ticks at which a process began; None when it has ended, as a zombie too."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -94,8 +94,8 @@ def _started(pid: int) -> str | None:
 
 @dataclass(frozen=True)
 class LeaseState:
-    """The newest tenure of a run folder, as anybody finds it. ``beat``: when it was last heard of, by
-    the clock of the file system; ``age_s``: seconds since then."""
+    """The newest lease of a run folder, as any process reads it. ``number``: the fencing token;
+    ``beat``: its last heartbeat by the clock of the file system; ``age_s``: seconds since then."""
 
     number: int
     owner: Owner
@@ -103,7 +103,7 @@ class LeaseState:
     beat: float = 0.0
 
     def stale(self, limit_s: float) -> str | None:
-        """Why its owner is taken to be dead; None when it is not."""
+        """Why its owner counts as dead; None when it does not."""
         if self.owner.is_gone():
             return "its process is gone"
         if self.age_s > limit_s:
@@ -112,47 +112,48 @@ class LeaseState:
 
 
 def holder(folder: Path) -> LeaseState | None:
-    """Who holds the run in ``folder`` or held it last; None when nobody ever did."""
-    return _newest(folder / NAME, time.time())
+    """The newest lease of the run in ``folder``; None when there never was one."""
+    return _newest_lease(folder / NAME, time.time())
 
 
-def _newest(room: Path, now: float) -> LeaseState | None:
+def _newest_lease(lock: Path, now: float) -> LeaseState | None:
     """``now``: seconds by the clock of the file system."""
-    while number := _highest(room):
+    while number := max(_numbers(lock), default=0):
         try:
-            with (room / f"{number}.json").open("rb") as file:  # opened: no cached attributes
+            # ``fstat`` of the open file: NFS caches the attributes of names.
+            with (lock / f"{number}.json").open("rb") as file:
                 text, beat = file.read(), os.fstat(file.fileno()).st_mtime
         except FileNotFoundError:
-            continue  # of one who came too late and withdrew
+            continue  # a racer that lost has removed its file
         return LeaseState(number, _owner(text), max(0.0, now - beat), beat)
     return None
 
 
-def _highest(room: Path) -> int:
+def _numbers(lock: Path) -> list[int]:
+    """The tokens of the leases that have a file."""
     try:
-        names = os.listdir(room)
+        stems = [name.removesuffix(".json") for name in os.listdir(lock)]
     except FileNotFoundError:
-        return 0
-    stems = [name.removesuffix(".json") for name in names]
-    return max((int(stem) for stem in stems if stem.isdigit()), default=0)
+        return []
+    return [int(stem) for stem in stems if stem.isdigit()]
 
 
 def _owner(text: bytes) -> Owner:
-    """Not known where the file does not read: it is being written, or its writer died in it."""
+    """Unknown where the file is unreadable: it is being written, or its writer died."""
     try:
         return Owner(**json.loads(text))
     except (ValueError, TypeError):
         return Owner()
 
 
-def _now(room: Path) -> float:
-    with tempfile.TemporaryFile(dir=room) as file:
+def _now(lock: Path) -> float:
+    with tempfile.TemporaryFile(dir=lock) as file:
         return os.fstat(file.fileno()).st_mtime
 
 
 class Lease:
-    """A run folder held by this process. ``taken_over``: whose run it was, ``why``: what was wrong
-    with that one; both None when the folder was free."""
+    """A run folder held by this process. ``number``: the fencing token; ``taken_over``: the former
+    owner where it was dead, ``why``: how that was known; both None when the folder was free."""
 
     def __init__(
         self, path: Path, handle: int, owner: Owner, earlier: LeaseState | None, why: str | None
@@ -164,8 +165,8 @@ class Lease:
         self._path, self._handle = path, handle
 
     def check(self) -> None:
-        """StoreError when the run is no longer ours: write nothing more."""
-        held = _newest(self._path.parent, 0.0)
+        """StoreError when the lease was lost; then the caller must not write anything more."""
+        held = _newest_lease(self._path.parent, 0.0)
         if held is None or held.number < self.number:
             raise StoreError(
                 f"{self._path} was removed, so this run may have another owner and stops: run the "
@@ -178,14 +179,14 @@ class Lease:
             )
 
     def beat(self) -> None:
-        """Tell all others that this owner lives; touches our own file, whatever now has its name."""
+        """Send a heartbeat: touch the open file, since another one may have its name by now."""
         os.utime(self._handle)
 
     def release(self) -> None:
-        """Let go, so that the next one need not wait."""
+        """Release the lease, so that the next owner need not wait."""
         text = json.dumps(asdict(replace(self.owner, released=True)))
         part = self._path.with_name(f".{self.owner.token}")
-        with suppress(OSError, StoreError):  # a dead owner is as good as one that let go
+        with suppress(OSError, StoreError):  # without it the next owner waits for the timeout
             self.check()
             part.write_text(text, encoding="utf-8")
             os.replace(part, self._path)
@@ -206,69 +207,70 @@ def acquire(
     limit_s: float = LIMIT_S,
     on_lost: Callable[[str], None] = leave,
     say: Callable[[str], None] = lambda line: None,
-    floor: int = 0,
+    min_token: int = 0,
 ) -> Iterator[Lease]:
-    """Be the one coordinator of the run in ``folder``.
+    """Hold the lease of the run in ``folder``.
 
-    BusyError, naming the owner, when another one is alive: its process is, or a heartbeat of it is
-    heard. For that one waits, ``limit_s`` at most, and ``say`` is told so. ``on_lost`` is called once,
-    from a thread, with the reason, when the run was taken over while this process was suspended.
-    ``floor``: the highest number of a tenure that the journal knows of.
+    BusyError, naming the owner, when another one is alive: its process runs, or its heartbeat is
+    heard. For a heartbeat this waits ``limit_s`` at most, and ``say`` gets a line about it.
+    ``on_lost`` is called once, from a thread, with the reason, when another process took over while
+    this one was suspended. ``min_token``: the highest fencing token in the journal.
     """
-    tenure = _take(folder / NAME, limit_s, say, floor)
+    lease = _take(folder / NAME, limit_s, say, min_token)
     over = threading.Event()
     beating = threading.Thread(
-        target=_beat, args=(tenure, over, limit_s / BEATS, on_lost), daemon=True, name="heartbeat"
+        target=_beat, args=(lease, over, limit_s / BEATS, on_lost), daemon=True, name="heartbeat"
     )
     beating.start()
     try:
-        yield tenure
+        yield lease
     finally:
         over.set()
         beating.join()
-        tenure.release()
+        lease.release()
 
 
 def _beat(
-    tenure: Lease, over: threading.Event, every_s: float, on_lost: Callable[[str], None]
+    lease: Lease, over: threading.Event, every_s: float, on_lost: Callable[[str], None]
 ) -> None:
     while not over.wait(every_s):
         try:
-            tenure.check()
-            tenure.beat()
+            lease.check()
+            lease.beat()
         except StoreError as error:
             on_lost(error.message)
             return
         except OSError:
-            continue  # a disk that stumbles: the next beat may succeed
+            continue  # a transient error of the disk: the next heartbeat may succeed
 
 
-def _take(room: Path, limit_s: float, say: Callable[[str], None], floor: int) -> Lease:
+def _take(lock: Path, limit_s: float, say: Callable[[str], None], min_token: int) -> Lease:
     try:
-        room.mkdir(parents=True, exist_ok=True)
-        earlier = _newest(room, _now(room))
+        lock.mkdir(parents=True, exist_ok=True)
+        earlier = _newest_lease(lock, _now(lock))
         why = None
         if earlier is not None and not earlier.owner.released:
-            why = earlier.stale(limit_s) or _silent(room, earlier, limit_s, say)
-        tenure = _begin(room, earlier, why, floor)
+            why = earlier.stale(limit_s) or _wait_for_heartbeat(lock, earlier, limit_s, say)
+        lease = _create(lock, earlier, why, min_token)
     except OSError as error:
         raise OutputError(
-            f"can't write {room} ({error.strerror}), so the run could have two owners: check the "
+            f"can't write {lock} ({error.strerror}), so the run could have two owners: check the "
             "disk, or use another folder"
         ) from error
-    if tenure.taken_over is not None:
-        tenure.taken_over.wake()
-    return tenure
+    if lease.taken_over is not None:
+        lease.taken_over.wake()
+    return lease
 
 
-def _silent(
-    room: Path, earlier: LeaseState, limit_s: float, say: Callable[[str], None]
+def _wait_for_heartbeat(
+    lock: Path, earlier: LeaseState, limit_s: float, say: Callable[[str], None]
 ) -> str | None:
-    """Why an owner that can't be seen is dead, once that is known; BusyError once it is heard of."""
+    """Wait for the heartbeat of an owner whose process is not visible: BusyError when it comes,
+    else why the owner counts as dead. None when it released the lease meanwhile."""
     if earlier.owner.is_visible():
-        raise _busy(room, earlier)
+        raise _busy(lock, earlier)
     say(
-        f"{room.parent} belongs to {earlier.owner}, heard of {whole_s(earlier.age_s)} ago: "
+        f"{lock.parent} belongs to {earlier.owner}, heard of {whole_s(earlier.age_s)} ago: "
         f"waiting for its next heartbeat, {whole_s(limit_s - earlier.age_s)} at most"
     )
     held: LeaseState | None = earlier
@@ -276,36 +278,37 @@ def _silent(
         if why := held.stale(limit_s):
             return why
         time.sleep(limit_s / LOOKS)
-        held = _newest(room, _now(room))
+        held = _newest_lease(lock, _now(lock))
     if held and held.number == earlier.number and held.owner.released:
         return None
-    raise _busy(room, held)
+    raise _busy(lock, held)
 
 
-def _begin(room: Path, earlier: LeaseState | None, why: str | None, floor: int = 0) -> Lease:
-    number, owner = max(earlier.number if earlier else 0, floor) + 1, Owner.here()
-    path = room / f"{number}.json"
+def _create(lock: Path, earlier: LeaseState | None, why: str | None, min_token: int = 0) -> Lease:
+    number, owner = max(earlier.number if earlier else 0, min_token) + 1, Owner.here()
+    path = lock / f"{number}.json"
     try:
-        handle = _claim(path, owner)
+        handle = _create_file(path, owner)
     except FileExistsError:
-        raise _busy(room, _newest(room, _now(room))) from None
+        raise _busy(lock, _newest_lease(lock, _now(lock))) from None
     try:
-        if _highest(room) != number:  # what was newest when we looked has had successors since
-            raise _busy(room, _newest(room, _now(room)))
+        if (
+            max(_numbers(lock), default=0) != number
+        ):  # there were successors since ``earlier`` was read
+            raise _busy(lock, _newest_lease(lock, _now(lock)))
     except BaseException:
         os.close(handle)
         path.unlink(missing_ok=True)
         raise
-    for name in os.listdir(room):
-        stem = name.removesuffix(".json")
-        if stem.isdigit() and int(stem) < number:
-            (room / name).unlink(missing_ok=True)
+    for older in _numbers(lock):
+        if older < number:
+            (lock / f"{older}.json").unlink(missing_ok=True)
     return Lease(path, handle, owner, earlier, why)
 
 
-def _claim(path: Path, owner: Owner) -> int:
-    """Create the file of a tenure, whole: a kill leaves none or one that names its owner. Returns it
-    open; FileExistsError for all but one."""
+def _create_file(path: Path, owner: Owner) -> int:
+    """Create the file of a lease atomically: a kill leaves none, or one that names its owner.
+    Returns its descriptor; FileExistsError for all racers but one."""
     part = path.with_name(f".{owner.token}")
     handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
     try:
@@ -315,7 +318,7 @@ def _claim(path: Path, owner: Owner) -> int:
             os.link(part, path)
         except FileExistsError:
             raise
-        except OSError:  # a file system without links: for a moment the file is empty
+        except OSError:  # a file system without hard links: the file is empty for a moment
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
             os.replace(part, path)
     except BaseException:
@@ -326,9 +329,9 @@ def _claim(path: Path, owner: Owner) -> int:
     return handle
 
 
-def _busy(room: Path, held: LeaseState | None) -> BusyError:
+def _busy(lock: Path, held: LeaseState | None) -> BusyError:
     who = f"{held.owner}, heard of {whole_s(held.age_s)} ago" if held else "another process"
     return BusyError(
-        f"{room.parent} belongs to another segbatch run ({who}), and two would mix their work: "
+        f"{lock.parent} belongs to another segbatch run ({who}), and two would mix their work: "
         "wait for it, or stop it first"
     )

@@ -1,4 +1,4 @@
-"""A run folder opened by its one coordinator: the lock held, the journal open, a takeover told."""
+"""A run folder opened by its one coordinator: lease held, journal open, takeover recorded."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from seg_batch.core.run_files import JOURNAL
 from seg_batch.core.versions import package_version
 
 
-def taken_over_line(tenure: Lease) -> str | None:
-    """What a person is told of a takeover; None when there was none."""
-    if tenure.taken_over is None:
+def taken_over_line(lease: Lease) -> str | None:
+    """The message about a takeover; None when there was none."""
+    if lease.taken_over is None:
         return None
-    return f"taking over this run from {tenure.taken_over}: {tenure.why}"
+    return f"taking over this run from {lease.taken_over}: {lease.why}"
 
 
 def begin(journal: Journal, workflow_sha256: str) -> None:
-    """Tell which workflow is begun, by whom."""
+    """Record which workflow is begun, by which process."""
     journal.append(
         "begun",
         workflow_sha256=workflow_sha256,
@@ -34,7 +34,7 @@ def begin(journal: Journal, workflow_sha256: str) -> None:
 
 
 def on_terminal(line: str) -> None:
-    """A line for a person, on standard error."""
+    """Print a line on standard error."""
     print(f"segbatch: {line}", file=sys.stderr, flush=True)
 
 
@@ -48,8 +48,8 @@ def open_run(
 ) -> Iterator[Journal]:
     """The journal of the run in ``folder``, for the one process that may append to it.
 
-    ``say`` is told when the run was taken over from an owner that is dead, or when one waits to know
-    whether it is. BusyError when its owner lives; see ``lease.hold``.
+    ``say`` gets a line when the run was taken over from a dead owner, or while it is unknown
+    whether the owner is dead. BusyError when the owner lives. The others as in ``lease.acquire``.
     """
     with (
         acquire(
@@ -57,14 +57,14 @@ def open_run(
             limit_s=limit_s,
             on_lost=on_lost,
             say=say,
-            floor=highest_token(folder / JOURNAL),
-        ) as tenure,
-        closing(Journal(folder / JOURNAL, tenure)) as journal,
+            min_token=highest_token(folder / JOURNAL),
+        ) as lease,
+        closing(Journal(folder / JOURNAL, lease)) as journal,
     ):
-        if (line := taken_over_line(tenure)) and tenure.taken_over:
+        if (line := taken_over_line(lease)) and lease.taken_over:
             say(line)
-            earlier = tenure.taken_over
+            earlier = lease.taken_over
             journal.append(
-                "taken_over", from_host=earlier.host, from_pid=earlier.pid, why=tenure.why
+                "taken_over", from_host=earlier.host, from_pid=earlier.pid, why=lease.why
             )
         yield journal

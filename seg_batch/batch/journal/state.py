@@ -1,7 +1,7 @@
-"""What the events of a run add up to: the status of every input, the workers, and the totals.
+"""The state of a run as a fold of its journal: the status of every input, the workers, the totals.
 
-A ``State`` takes one event at a time, so that whoever follows a run pays for what is new only.
-The values that it hands out are frozen.
+A ``State`` takes one event at a time, so that following a run costs only the new events. The values
+that it returns are frozen.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ ENDED = frozenset({COMPLETE, PARTIAL, REFUSED, FAILED})
 
 @dataclass(frozen=True)
 class InputRecord:
-    """What is kept of one input. ``status``: one of ``STATUSES``; refused ones are set aside. ``facts``: of its
-    survey; ``outcome``: of its last product; ``error``: why it was refused, failed or is tried
-    again; ``since``: when the status became so, unix seconds; ``again_at``: when it is retried."""
+    """The record of one input. ``status``: one of ``STATUSES``; ``facts``: of its survey;
+    ``outcome``: of its last product; ``error``: why it was refused, failed or is retried;
+    ``since``: the start of its status, ``again_at``: the time of its retry, both in unix
+    seconds."""
 
     key: str
     status: str = WAITING
@@ -39,7 +40,7 @@ class InputRecord:
 
     @property
     def blocks(self) -> int:
-        """Of the plan; 1 where it was not surveyed yet."""
+        """Blocks of its plan; 1 where it was not surveyed yet."""
         return int(self.facts.get("blocks") or 1)
 
     @property
@@ -49,8 +50,8 @@ class InputRecord:
 
 @dataclass(frozen=True)
 class WorkerState:
-    """One worker as the journal knows it. ``ended``: inputs that it did alone; ``blocks``: of those
-    that several share; ``lost``: why it is gone; None while it is not."""
+    """One worker in the journal. ``ended``: inputs that it did alone; ``blocks``: blocks of inputs that
+    several workers share; ``seen``: unix seconds of its last event; ``lost``: why it is gone, or None."""
 
     name: str
     ended: int = 0
@@ -61,8 +62,8 @@ class WorkerState:
 
 @dataclass(frozen=True)
 class Totals:
-    """All inputs: how many have each status, and how much of the work is in complete ones.
-    ``session_*``: since the present coordinator began; ``session_first``: when it began an input."""
+    """Counts over all inputs. ``session_*``: since the present coordinator began at
+    ``session_began``; ``session_first``: when it began its first input; both in unix seconds."""
 
     inputs: int = 0
     by_status: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
@@ -81,12 +82,12 @@ class Totals:
 
     @property
     def open(self) -> int:
-        """Inputs that are not ended: waiting or running."""
+        """The number of inputs that wait or run."""
         return self.by_status.get(WAITING, 0) + self.by_status.get(RUNNING, 0)
 
 
 class State:
-    """The fold of a journal. ``inputs`` and ``workers`` are in the order in which they came up."""
+    """The fold of a journal. ``inputs`` and ``workers`` are in the order of their first event."""
 
     def __init__(self) -> None:
         self.inputs: dict[str, InputRecord] = {}
@@ -100,7 +101,7 @@ class State:
         self._session_first: float | None = None
 
     def add(self, event: JournalEvent) -> None:
-        """Take in the next event."""
+        """Add the next event."""
         kind, key = event["event"], event.get("input")
         if key is None:
             self._of_run(kind, event)
@@ -115,7 +116,7 @@ class State:
             by_status=MappingProxyType({name: self._by_status[name] for name in STATUSES}),
             session_began=self._session_began,
             session_first=self._session_first,
-            **{name: self._counts[name] for name in _COUNTED},
+            **self._counts,
         )
 
     def _of_run(self, kind: str, event: JournalEvent) -> None:
@@ -133,18 +134,18 @@ class State:
             self.ended = event
 
     def _begin(self, event: JournalEvent) -> None:
-        """A new coordinator: what the earlier one had in hand waits again, its workers are gone."""
+        """A new coordinator: inputs that the former one had running wait again."""
         self.begun, self.stopping, self.ended = event, None, None
         self.workers.clear()
         self._session_began, self._session_first = event["t"], None
         self._counts["sessions"] += 1
         self._counts["session_ended"] = self._counts["session_voxels"] = 0
-        for key in [key for key, one in self.inputs.items() if one.status == RUNNING]:
+        for key in [key for key, record in self.inputs.items() if record.status == RUNNING]:
             self._set(key, event, status=WAITING, worker=None)
 
     def _of_input(self, kind: str, key: str, event: JournalEvent) -> None:
         before = self.inputs.get(key) or InputRecord(key)
-        changes = _CHANGES[kind](before, event)
+        changes = _changes(before, event)
         if kind == "retried":
             self._counts["retries"] += 1
         self._set(key, event, **changes)
@@ -161,13 +162,13 @@ class State:
         if (before := self.inputs.pop(key, None)) is not None:
             self._count(before, -1)
 
-    def _worked(self, one: InputRecord, event: JournalEvent) -> None:
-        """Whoever did it: of an input of several blocks not the coordinator, which led the workers."""
+    def _worked(self, record: InputRecord, event: JournalEvent) -> None:
+        """Credit the workers: for an input of several blocks not the coordinator."""
         shared = event["outcome"].get("workers") if "outcome" in event else None
         for name, blocks in (shared or {}).items():
             self._worker(name, event["t"], blocks=blocks)
-        if shared is None and (event["event"] == "done" or one.blocks == 1):
-            self._worker(one.worker, event["t"], ended=1)
+        if shared is None and (event["event"] == "done" or record.blocks == 1):
+            self._worker(record.worker, event["t"], ended=1)
 
     def _set(self, key: str, event: JournalEvent, **changes: Any) -> None:
         before = self.inputs.get(key)
@@ -180,104 +181,76 @@ class State:
             self._count(before, -1)
         self._count(after, 1)
 
-    def _count(self, one: InputRecord, sign: int) -> None:
-        self._by_status[one.status] += sign
-        if one.status in (REFUSED, FAILED):
-            return  # no work that could be done
-        self._counts["blocks"] += sign * one.blocks
-        self._counts["voxels"] += sign * one.voxels
-        if one.status in (COMPLETE, PARTIAL):
-            self._counts["blocks_done"] += sign * _done_blocks(one)
-            self._counts["voxels_done"] += sign * one.voxels
+    def _count(self, record: InputRecord, sign: int) -> None:
+        self._by_status[record.status] += sign
+        if record.status in (REFUSED, FAILED):
+            return  # no work that is left to do
+        self._counts["blocks"] += sign * record.blocks
+        self._counts["voxels"] += sign * record.voxels
+        if record.status in (COMPLETE, PARTIAL):
+            self._counts["blocks_done"] += sign * _done_blocks(record)
+            self._counts["voxels_done"] += sign * record.voxels
 
-    def _worker(self, name: str | None, seen: float, lost: str | None = None, **more: int) -> None:
-        """``more``: how many more of what it has done."""
+    def _worker(self, name: str | None, seen: float, lost: str | None = None, **done: int) -> None:
+        """``done``: what to add to its counts."""
         if name:
-            one = self.workers.get(name) or WorkerState(name)
-            counts = {key: getattr(one, key) + n for key, n in more.items()}
-            self.workers[name] = replace(one, seen=seen, lost=lost, **counts)
+            worker = self.workers.get(name) or WorkerState(name)
+            counts = {key: getattr(worker, key) + n for key, n in done.items()}
+            self.workers[name] = replace(worker, seen=seen, lost=lost, **counts)
 
 
-_COUNTED = (
-    *("blocks", "blocks_done", "voxels", "voxels_done", "retries", "stragglers", "takeovers"),
-    *("sessions", "session_ended", "session_voxels"),
-)
+def _done_blocks(record: InputRecord) -> int:
+    blocks = record.outcome.get("blocks")
+    return int(blocks.get("done", record.blocks)) if blocks else record.blocks
 
 
-def _done_blocks(one: InputRecord) -> int:
-    blocks = one.outcome.get("blocks")
-    return int(blocks.get("done", one.blocks)) if blocks else one.blocks
-
-
-def _new_voxels(one: InputRecord) -> int:
-    """Of a done input: those that were not found done when it was begun."""
-    blocks = one.outcome.get("blocks")
+def _new_voxels(record: InputRecord) -> int:
+    """Voxels of a done input, without those in blocks that were on disk when it was begun."""
+    blocks = record.outcome.get("blocks")
     old = min(1.0, blocks.get("resumed", 0) / (blocks.get("total") or 1)) if blocks else 0.0
-    return round(one.voxels * (1 - old))
+    return round(record.voxels * (1 - old))
 
 
-def _surveyed(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
-    """Whoever surveys an input means to do it: it is new, or has to be done anew."""
-    return {"facts": event["facts"], "status": WAITING, "error": None, "attempts": 0}
+def _changes(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
+    """The fields of a record that an event changes."""
+    match event["event"]:
+        case "surveyed":  # in order to do it: the input is new, or is done again
+            return {"status": WAITING, "facts": event["facts"], "error": None, "attempts": 0}
+        case "started":
+            where = {"worker": event.get("worker"), "attempts": event["attempt"]}
+            return {"status": RUNNING, **where, "again_at": None}
+        case "retried":
+            again_at = event["t"] + event["wait_s"]
+            return {"status": WAITING, "error": event["error"], "again_at": again_at}
+        case "withdrawn":
+            return {"status": WAITING, "worker": None, "attempts": max(0, before.attempts - 1)}
+        case "done":
+            return _done(event["outcome"])
+        case "refused":
+            return {"status": REFUSED, "error": event["error"], "error_status": 2}
+        case _:  # "failed": ``Journal.read`` has refused all others
+            return {
+                "status": FAILED,
+                "error": event["error"],
+                "error_status": event["status"],
+                "worker": event.get("worker"),
+                "attempts": event.get("attempts", before.attempts),
+            }
 
 
-def _started(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
+def _done(outcome: InputResult) -> dict[str, Any]:
+    complete, failures = outcome["status"] == COMPLETE, outcome.get("failures")
     return {
-        "status": RUNNING,
-        "attempts": event["attempt"],
-        "worker": event.get("worker"),
-        "again_at": None,
-    }
-
-
-def _retried(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
-    again_at = event["t"] + event["wait_s"]
-    return {"status": WAITING, "error": event["error"], "again_at": again_at}
-
-
-def _withdrawn(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
-    return {"status": WAITING, "worker": None, "attempts": max(0, before.attempts - 1)}
-
-
-def _done(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
-    outcome = event["outcome"]
-    failures = outcome.get("failures")
-    return {
-        "status": COMPLETE if outcome["status"] == COMPLETE else PARTIAL,
+        "status": COMPLETE if complete else PARTIAL,
         "outcome": outcome,
         "worker": outcome.get("worker"),
-        "error": failures[0]["error"] if failures and outcome["status"] != COMPLETE else None,
+        "error": failures[0]["error"] if failures and not complete else None,
         "error_status": None,
     }
 
 
-def _failed(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
-    return {
-        "status": FAILED,
-        "error": event["error"],
-        "error_status": event["status"],
-        "worker": event.get("worker"),
-        "attempts": event.get("attempts", before.attempts),
-    }
-
-
-def _refused(before: InputRecord, event: JournalEvent) -> dict[str, Any]:
-    return {"status": REFUSED, "error": event["error"], "error_status": 2}
-
-
-_CHANGES = {
-    "surveyed": _surveyed,
-    "started": _started,
-    "retried": _retried,
-    "withdrawn": _withdrawn,
-    "done": _done,
-    "failed": _failed,
-    "refused": _refused,
-}
-
-
 def fold(events: Iterable[JournalEvent], state: State | None = None) -> State:
-    """All events, taken into ``state`` or a new one, which is returned."""
+    """Add all events to ``state`` or a new one; returns it."""
     state = state or State()
     for event in events:
         state.add(event)

@@ -1,4 +1,4 @@
-"""How a run stands, told from its folder alone, by any process and at any time."""
+"""The status of a run, read from its folder alone, by any process and at any time."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ ALIVE = ("running", "stopping")
 
 @dataclass(frozen=True)
 class BlockDone:
-    """A block on disk of an input that has not ended. ``at``, ``began``: unix seconds; ``worker``:
-    empty where it is not known."""
+    """A block on disk of an input that has not ended. ``began``, ``at`` (its end): unix seconds;
+    ``worker``: empty where unknown."""
 
     at: float
     began: float
@@ -39,7 +39,7 @@ class BlockDone:
 
 
 class InHandRow(TypedDict):
-    """An input that is being done; ``seconds``: since it was begun."""
+    """A running input; ``seconds``: since it was begun."""
 
     input: str
     blocks_done: int
@@ -50,7 +50,7 @@ class InHandRow(TypedDict):
 
 
 class RunPace(TypedDict):
-    """Of a run that goes on or has come to its end; else all are None."""
+    """The speed of a run that is running or has ended; otherwise all are None."""
 
     seconds: float | None
     inputs_per_hour: float | None
@@ -59,8 +59,8 @@ class RunPace(TypedDict):
 
 
 class RunStatus(RunPace):
-    """All of ``segbatch status``. ``inputs``: ``total``, and how many have each status; ``failures``: the
-    last ones first."""
+    """The JSON of ``segbatch status``. ``inputs``: ``total``, and counts by status; ``failures``:
+    the latest first."""
 
     run: str
     state: str
@@ -82,18 +82,18 @@ BlocksDone = Callable[[InputRecord], Sequence[BlockDone]]
 
 
 def run_folder(path: Path) -> Path:
-    """The run folder that ``path`` is, or the only one of the output folder that ``path`` is.
+    """``path`` if it is a run folder, else the only run folder in the output folder ``path``.
 
     InputError when there is none, or more than one to choose from.
     """
     if (path / JOURNAL).exists():
         return path
-    found = sorted(journal.parent for journal in path.glob(f"{RUNS}/*/{JOURNAL}"))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(str(folder) for folder in found)
-        raise InputError(f"{path} has {len(found)} runs: name one of {names}")
+    runs = sorted(journal.parent for journal in path.glob(f"{RUNS}/*/{JOURNAL}"))
+    if len(runs) == 1:
+        return runs[0]
+    if runs:
+        names = ", ".join(map(str, runs))
+        raise InputError(f"{path} has {len(runs)} runs: name one of {names}")
     raise InputError(
         f"{path} is no run folder (it has no {JOURNAL}): give the one that 'segbatch run' printed, or "
         "the folder of its outputs"
@@ -101,22 +101,26 @@ def run_folder(path: Path) -> Path:
 
 
 def status_of(
-    folder: Path, done_in: BlocksDone = lambda one: (), now: float | None = None
+    folder: Path, done_in: BlocksDone = lambda record: (), now: float | None = None
 ) -> RunStatus:
-    """How it stands. ``done_in``: the blocks done so far of an input of several, which the journal does
-    not tell. Nothing runs where no coordinator lives."""
+    """The status at ``now`` (unix seconds). ``done_in``: the blocks on disk of an input of several blocks,
+    which are not in the journal. Without a living coordinator no input counts as running."""
     now = time.time() if now is None else now
-    state, held = fold(Journal.read(folder / JOURNAL)), holder(folder)
-    totals, run_state = state.totals(), _run_state(state, held)
+    state, lease = fold(Journal.read(folder / JOURNAL)), holder(folder)
+    totals, run_state = state.totals(), _run_state(state, lease)
     alive = run_state in ALIVE
-    blocks = {one.key: done_in(one) for one in state.inputs.values() if _is_open(one)}
-    running = [one for one in state.inputs.values() if one.status == RUNNING] if alive else []
+    # Of inputs with blocks on disk that the journal does not have; a waiting one may be resumed.
+    open_inputs = (r for r in state.inputs.values() if r.status in (RUNNING, WAITING))
+    blocks = {record.key: done_in(record) for record in open_inputs if record.blocks > 1}
+    running = (
+        [record for record in state.inputs.values() if record.status == RUNNING] if alive else []
+    )
     waiting, last = totals.open - len(running), state.ended or state.stopping
     return {
         "run": str(folder),
         "state": run_state,
         "why": last and last.get("why"),
-        "owner": _owner(held),
+        "owner": _owner(lease),
         "inputs": {
             **{"total": totals.inputs, **totals.by_status},
             **{RUNNING: len(running), WAITING: waiting},
@@ -131,7 +135,7 @@ def status_of(
         "takeovers": totals.takeovers,
         "sessions": totals.sessions,
         **(_pace(state, totals, blocks, now) if alive or run_state == "ended" else _NO_PACE),
-        "running": [_in_hand(one, len(blocks.get(one.key, ())), now) for one in running],
+        "running": [_in_hand(record, len(blocks.get(record.key, ())), now) for record in running],
         "failures": _failures(state),
         "workers": [
             {**asdict(worker), "silent_s": round(max(0.0, now - worker.seen), 1)}
@@ -140,16 +144,10 @@ def status_of(
     }
 
 
-def _is_open(one: InputRecord) -> bool:
-    """Whether some of its blocks may be on disk and not told of: a resumed one has them as it waits."""
-    return one.status in (RUNNING, WAITING) and one.blocks > 1
-
-
-def _run_state(state: State, held: LeaseState | None) -> str:
-    """``running``, ``stopping``, ``ended``, ``stopped`` (there is more to do) or ``dead`` (its owner
-    is)."""
-    stale = held.stale(LIMIT_S) if held is not None else None
-    if held is not None and not held.owner.released and not (stale and state.ended):
+def _run_state(state: State, lease: LeaseState | None) -> str:
+    """``running``, ``stopping``, ``ended``, ``stopped`` (work is left) or ``dead`` (its owner is)."""
+    stale = lease.stale(LIMIT_S) if lease is not None else None
+    if lease is not None and not lease.owner.released and not (stale and state.ended):
         if stale:
             return "dead"
         return "stopping" if state.stopping else "running"
@@ -158,16 +156,16 @@ def _run_state(state: State, held: LeaseState | None) -> str:
     return "ended"
 
 
-def _owner(held: LeaseState | None) -> dict[str, Any] | None:
-    if held is None:
+def _owner(lease: LeaseState | None) -> dict[str, Any] | None:
+    if lease is None:
         return None
-    owner = held.owner
+    owner = lease.owner
     return {
         "host": owner.host,
         "pid": owner.pid,
         "released": owner.released,
-        "heartbeat_age_s": round(held.age_s, 1),
-        "stale": None if owner.released else held.stale(LIMIT_S),
+        "heartbeat_age_s": round(lease.age_s, 1),
+        "stale": None if owner.released else lease.stale(LIMIT_S),
     }
 
 
@@ -177,9 +175,9 @@ _NO_PACE: RunPace = {"seconds": None, "inputs_per_hour": None, "voxels_per_s": N
 def _pace(
     state: State, totals: Totals, blocks: Mapping[str, Sequence[BlockDone]], now: float
 ) -> RunPace:
-    """The speed of this coordinator only: what was done before it, on what may have been another
-    machine, says nothing about what is left. A block counts as its share of its input; before the first
-    input workers start."""
+    """The speed of the present coordinator: work before it may have been on another machine, so it
+    does not predict the rest. A block counts as its share of the input. The time before the first
+    input is left out, since workers start in it."""
     began = totals.session_began
     if began is None:
         return _NO_PACE
@@ -187,9 +185,9 @@ def _pace(
     seconds = max(end - began, 1e-3)
     voxels, left = float(totals.session_voxels), float(totals.voxels - totals.voxels_done)
     for key, done in blocks.items():
-        one = state.inputs[key]
-        voxels += _share(one, sum(block.at >= began for block in done))
-        left -= _share(one, len(done))
+        record = state.inputs[key]
+        voxels += _share(record, sum(block.at >= began for block in done))
+        left -= _share(record, len(done))
     speed = voxels / max(end - (totals.session_first or began), 1e-3)
     if not totals.open:
         left_s: float | None = 0.0
@@ -203,37 +201,39 @@ def _pace(
     }
 
 
-def _share(one: InputRecord, blocks: int) -> float:
-    """Voxels of the input in so many of its blocks."""
-    return one.voxels * min(1.0, blocks / one.blocks)
+def _share(record: InputRecord, blocks: int) -> float:
+    """Voxels in so many blocks of an input."""
+    return record.voxels * min(1.0, blocks / record.blocks)
 
 
 def _workers(
     state: State, totals: Totals, blocks: Mapping[str, Sequence[BlockDone]]
 ) -> list[WorkerState]:
-    """Those of the journal, and those that are at blocks of which it will tell with their input."""
-    found = dict(state.workers)
+    """Workers in the journal, and those of blocks on disk, which it gets with their input."""
+    workers = dict(state.workers)
     began = totals.session_began or 0.0
     for block in (block for done in blocks.values() for block in done):
         if block.worker and block.at >= began:
-            one = found.get(block.worker) or WorkerState(block.worker)
-            seen = max(one.seen, block.at)
-            found[block.worker] = replace(one, blocks=one.blocks + 1, seen=seen)
-    return list(found.values())
+            worker = workers.get(block.worker) or WorkerState(block.worker)
+            seen = max(worker.seen, block.at)
+            workers[block.worker] = replace(worker, blocks=worker.blocks + 1, seen=seen)
+    return list(workers.values())
 
 
-def _in_hand(one: InputRecord, done: int, now: float) -> InHandRow:
+def _in_hand(record: InputRecord, done: int, now: float) -> InHandRow:
     return {
-        "input": one.key,
+        "input": record.key,
         "blocks_done": done,
-        "blocks": one.blocks,
-        "attempt": one.attempts,
-        "worker": one.worker,
-        "seconds": round(max(0.0, now - one.since), 1),
+        "blocks": record.blocks,
+        "attempt": record.attempts,
+        "worker": record.worker,
+        "seconds": round(max(0.0, now - record.since), 1),
     }
 
 
 def _failures(state: State) -> list[dict[str, Any]]:
-    wrong = [one for one in state.inputs.values() if one.status in ENDED and one.error]
-    latest = sorted(wrong, key=lambda one: one.since, reverse=True)[:SHOWN_FAILURES]
-    return [{"input": one.key, "status": one.status, "error": one.error} for one in latest]
+    wrong = [record for record in state.inputs.values() if record.status in ENDED and record.error]
+    latest = sorted(wrong, key=lambda record: record.since, reverse=True)[:SHOWN_FAILURES]
+    return [
+        {"input": record.key, "status": record.status, "error": record.error} for record in latest
+    ]

@@ -1,4 +1,4 @@
-"""Which inputs get a quicklook, within limits of number, bytes and time, and their pictures."""
+"""The quicklooks of a run, limited in number, bytes and time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from seg_batch.io.sources.protocol import one_line
 MOST = 60
 SLOWEST = 10
 NOT_COMPLETE = 30
-BYTES = 6 << 20  # of pictures; a third more in the page, as text
+BYTES = 6 << 20  # of pictures; base64 takes a third more in the page
 SECONDS = 180.0
 
 
 @dataclass(frozen=True)
 class Picture:
-    """The quicklook of one input; ``why``: what kept it from being drawn."""
+    """The quicklook of one input; ``why``: the reason where it could not be drawn."""
 
     input: str
     views: tuple[PlaneView, ...] = ()
@@ -32,14 +32,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """``pictures`` in the order of the table; ``left_out``: inputs with a product that have none."""
+    """``pictures`` in the order of the table; ``left_out``: number of products without one."""
 
     pictures: tuple[Picture, ...]
     left_out: int
 
 
 def gallery(facts: RunReport) -> Gallery:
-    """Pictures of what is not complete, of the slowest, and of the first of the others."""
+    """Pictures of inputs that are not complete, then the slowest, then the others in order."""
     rows = {row["input"]: row for row in facts["inputs"]}
     drawable = [
         row for row in facts["inputs"] if row["status"] in ("complete", "partial", "failed")
@@ -56,7 +56,7 @@ def gallery(facts: RunReport) -> Gallery:
 
 
 def _order(facts: RunReport, drawable: list[InputRow]) -> Iterator[str]:
-    """Keys, the most wanted first, each once, ``MOST`` in all."""
+    """Keys in order of interest, each once, ``MOST`` in total."""
     wanted = [r["input"] for r in drawable if r["status"] != "complete"][:NOT_COMPLETE]
     known = {row["input"] for row in drawable}
     wanted += [key for key in facts["slowest"][:SLOWEST] if key in known]
@@ -65,34 +65,28 @@ def _order(facts: RunReport, drawable: list[InputRow]) -> Iterator[str]:
 
 
 def _picture(row: InputRow) -> Picture:
-    """The picture of one row. Whatever goes wrong is told in its place: inputs may be gone or
-    damaged by now, and a library may fail on them in its own way."""
+    """The picture of one row, or the error in its place: the input may be gone or damaged by now,
+    and a library may raise anything on it."""
     try:
-        report = _report(row)
+        report, why = _report(row), ""
         background = report.get("background")
         classes = tuple(c for c in report.get("classes", ()) if c["id"] != background)
-        views, why = _drawn(row, report)
+        labels = None if row["status"] == "failed" else row["output"]
+        try:
+            views = draw_quicklook(report.get("input", row["input"]), labels, report)
+        except Exception as error:
+            if row["status"] == "failed":
+                raise
+            why = f"the image is missing: {one_line(error)}"
+            views = draw_quicklook(None, labels, report)
         return Picture(row["input"], views, classes, why)
     except Exception as error:
         return Picture(row["input"], why=one_line(error))
 
 
-def _drawn(row: InputRow, report: dict[str, Any]) -> tuple[tuple[PlaneView, ...], str]:
-    """The views; where the image can't be drawn, of the labels alone, and why."""
-    image = report.get("input", row["input"])
-    if row["status"] == "failed":
-        return draw_quicklook(image, None, report), ""
-    try:
-        return draw_quicklook(image, row["output"], report), ""
-    except Exception as error:
-        return draw_quicklook(
-            None, row["output"], report
-        ), f"the image is missing: {one_line(error)}"
-
-
 def _report(row: InputRow) -> dict[str, Any]:
-    """The product's own report; for an input without one, what the row knows."""
+    """The report beside the product; empty for an input without one."""
     if row["report"] is None or row["status"] == "failed":
         return {}
-    found = json.loads(Path(row["report"]).read_text(encoding="utf-8"))
-    return found if isinstance(found, dict) else {}
+    report = json.loads(Path(row["report"]).read_text(encoding="utf-8"))
+    return report if isinstance(report, dict) else {}

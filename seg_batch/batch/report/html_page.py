@@ -1,16 +1,13 @@
-"""``report.html``: one file that opens from disk, fetches nothing, and runs no script but its own."""
+"""``report.html``: one file that opens from disk, fetches nothing, and runs its own script only."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from jinja2 import Environment
-
-from seg_batch.batch.journal.events import JournalEvent
 from seg_batch.batch.report.gallery import Gallery
 from seg_batch.batch.report.history import MEANING
 from seg_batch.batch.report.rows import InputRow, RunReport
@@ -24,11 +21,11 @@ from seg_batch.io.html import environment
 FILTERS = {"shown", "moment", "clock", "duration", "size", "whole", "short"}
 FILTERS |= {"share", "number", "day", "counted"}
 WRONG = ("refused", "failed", "partial", "unfinished")
-MOST_DETAILS = 2000  # inputs whose details are in the page; those of the others are in the JSON
+MOST_DETAILS = 2000  # inputs whose details are in the page; those of all are in the JSON
 MOST_WRONG = 500
 MOST_ROWS = 500  # shown at first: laying out a table of thousands takes a browser seconds
 
-# Of events, as they are counted.
+# Event -> the noun that counts it.
 NOUNS = {
     "worker_lost": "lost worker",
     "worker_dropped": "worker sent away",
@@ -37,7 +34,7 @@ NOUNS = {
     "stopping": "stop",
 }
 
-# Key, heading, how it is shown. Every column sorts by its number.
+# Key, heading, formatter. Every column sorts by its number.
 COLUMNS = (
     ("seconds", "Time", units.duration),
     ("voxels_per_s", "Voxels/s", units.number),
@@ -52,11 +49,14 @@ COLUMNS = (
 
 
 def run_page(facts: RunReport, gallery: Gallery) -> str:
-    """The HTML of ``report.json`` and the quicklooks, as text."""
+    """The HTML of a report and its quicklooks."""
     script = (PAGES / "run_report.js").read_text(encoding="utf-8")
     totals, inputs = facts["totals"], facts["inputs"]
+    filters = {name: getattr(units, name) for name in FILTERS}
+    tails = _tails(row["input"] for row in inputs)
+    kinds = Counter(event["event"] for event in facts["events"])
     return (
-        _templates(_tails(row["input"] for row in inputs))
+        environment(**filters, file=lambda path: tails.get(path, str(path)))
         .get_template("run_report.html.j2")
         .render(
             facts=facts,
@@ -66,7 +66,7 @@ def run_page(facts: RunReport, gallery: Gallery) -> str:
             style=(PAGES / "run_report.css").read_text(encoding="utf-8"),
             headline=_headline(facts),
             why=_why(facts),
-            happened=_happened(facts["events"]),
+            happened=", ".join(_counted(n, NOUNS[kind]) for kind, n in kinds.items()),
             wrong=[row for row in inputs if row["status"] in WRONG],
             most_wrong=MOST_WRONG,
             most_rows=MOST_ROWS,
@@ -86,32 +86,23 @@ def run_page(facts: RunReport, gallery: Gallery) -> str:
     )
 
 
-def _templates(tails: dict[str, str]) -> Environment:
-    filters = {name: getattr(units, name) for name in FILTERS}
-    return environment(**filters, file=lambda path: tails.get(path, str(path)))
-
-
 def _tails(paths: Iterable[str]) -> dict[str, str]:
-    """The last part of each path, and of those that share it as many as tell them apart."""
-    found: dict[str, str] = {}
-    alike: dict[str, list[str]] = {"": list(dict.fromkeys(map(str, paths)))}
-    depth = 0
-    while alike:
+    """The shortest unique tail of each path: as many of its last parts as no other path shares."""
+    tails: dict[str, str] = {}
+    left, depth = list(dict.fromkeys(map(str, paths))), 0
+    while left:
         depth += 1
-        groups = defaultdict(list)
-        for path in (path for group in alike.values() for path in group):
-            groups["/".join(path.rstrip("/").split("/")[-depth:])].append(path)
-        alone = {group[0]: tail for tail, group in groups.items() if len(group) == 1}
-        alike = {tail: group for tail, group in groups.items() if len(group) > 1}
-        if depth > max((path.count("/") for group in alike.values() for path in group), default=0):
-            alone |= {path: path for group in alike.values() for path in group}
-            alike = {}
-        found |= alone
-    return found
+        cut = {path: "/".join(path.rstrip("/").split("/")[-depth:]) for path in left}
+        counts = Counter(cut.values())
+        tails |= {path: tail for path, tail in cut.items() if counts[tail] == 1}
+        left = [path for path in left if path not in tails]
+        if depth > max((path.count("/") for path in left), default=0):
+            return tails | {path: path for path in left}
+    return tails
 
 
 def _policy(script: str) -> str:
-    """No network at all, and no script but the one whose digest this is."""
+    """The content security policy: no network, and only the script with this digest."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
@@ -120,38 +111,32 @@ def _policy(script: str) -> str:
 
 
 def _headline(facts: RunReport) -> str:
-    """What nobody may overlook, in a sentence."""
+    """The result of the run, in one sentence."""
     counts, total = facts["statuses"], facts["totals"]["inputs"]
     noun = "step" if facts["steps"] else "input"
     missing = total - counts["complete"]
     if missing:
         parts = [f"{n} {status}" for status, n in counts.items() if n and status != "complete"]
         verb = "is" if missing == 1 else "are"
-        told = f"{missing} of {total} {noun}s {verb} not complete: {', '.join(parts)}"
+        sentence = f"{missing} of {total} {noun}s {verb} not complete: {', '.join(parts)}"
     elif facts["verdict"] == "complete":
         return f"All {total} {noun}s are complete" if total > 1 else f"The one {noun} is complete"
     else:
-        told = f"{units.counted(total, noun)} complete, and not all were looked at"
+        sentence = f"{units.counted(total, noun)} complete, and not all were looked at"
     if facts["ended"]:
-        return f"{told}; {GO_ON}" if facts["verdict"] == "unfinished" else told
-    return f"{told}; the run has not ended: it is still going, or was killed and {GO_ON}"
+        return f"{sentence}; {GO_ON}" if facts["verdict"] == "unfinished" else sentence
+    return f"{sentence}; the run has not ended: it is still going, or was killed and {GO_ON}"
 
 
 def _why(facts: RunReport) -> str:
-    """Why the run ended where that says more than the headline: of a night that came to its end,
-    nothing."""
+    """Why the run ended; empty where it came to its end, which the headline says."""
     last = facts["sessions"][-1] if facts["sessions"] else None
     came = (Exit.COMPLETE,) if facts["steps"] else (Exit.COMPLETE, Exit.PARTIAL)
     return "" if last is None or last["status"] in came else last["why"]
 
 
-def _happened(events: list[JournalEvent]) -> str:
-    """``2 stragglers, 1 stop``."""
-    kinds = Counter(event["event"] for event in events)
-    return ", ".join(_counted(n, NOUNS[kind]) for kind, n in kinds.items())
-
-
 def _counted(n: int, noun: str) -> str:
+    """``2 stragglers``, ``1 worker sent away``."""
     first, space, rest = noun.partition(" sent")
     return f"{units.counted(n, first)}{space}{rest}"
 
@@ -181,7 +166,7 @@ def _picture(picture: Any) -> dict[str, Any]:
 
 
 def _data(kind: str, content: bytes | None) -> str:
-    """A data URI, or nothing."""
+    """A data URI; empty where there is no picture."""
     if content is None:
         return ""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

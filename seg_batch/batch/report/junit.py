@@ -1,15 +1,14 @@
-"""``report.xml``: one test case per input, as CI systems read JUnit's format.
+"""``report.xml``: one JUnit test case per input, for CI systems.
 
-``failure``: the input has no whole product for a reason that lies in it (refused, partial).
-``error``: the run broke on it (failed, unfinished). ``skipped``: its turn did not come. So nothing
-that is not complete is ever counted among what passed.
+``failure``: the input has no whole product for a reason of its own (refused, partial).
+``error``: the run broke on it (failed, unfinished). ``skipped``: it was not begun. Only complete
+inputs count as passed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TypedDict
+from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from seg_batch.batch.report.history import MEANING
@@ -24,21 +23,16 @@ VERDICT = {
     "waiting": "skipped",
 }
 COUNTED = {"failure": "failures", "error": "errors", "skipped": "skipped"}
-
-
-class CaseRow(TypedDict):
-    """What of an input's row makes a test case."""
-
-    input: str
-    status: str
-    error: str
-    warnings: list[str]
-    seconds: float | None
+# The case of a run without any input, which fails.
+NO_INPUT: dict[str, Any] = {
+    **{"input": "inputs", "status": "failed", "error": "the journal tells of no input"},
+    **{"warnings": [], "seconds": None},
+}
 
 
 def junit(facts: RunReport) -> bytes:
-    """The XML as UTF-8. A run without any input still has a case, which fails."""
-    rows: Sequence[CaseRow] = facts["inputs"] or [_nothing()]
+    """The XML as UTF-8."""
+    rows: list[Any] = [*facts["inputs"]] or [NO_INPUT]
     total = dict.fromkeys(COUNTED.values(), 0)
     for row in rows:
         if (verdict := VERDICT.get(row["status"])) is not None:
@@ -54,11 +48,6 @@ def junit(facts: RunReport) -> bytes:
     return bytes(tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
-def _nothing() -> CaseRow:
-    error = "the journal tells of no input"
-    return {"input": "inputs", "status": "failed", "error": error, "warnings": [], "seconds": None}
-
-
 def _when(facts: RunReport) -> dict[str, str]:
     if not facts["sessions"]:
         return {}
@@ -67,16 +56,16 @@ def _when(facts: RunReport) -> dict[str, str]:
     return {"timestamp": begun.strftime("%Y-%m-%dT%H:%M:%S"), "hostname": shown(first["host"])}
 
 
-def _case(suite: Element, name: str, row: CaseRow) -> None:
+def _case(suite: Element, name: str, row: dict[str, Any]) -> None:
     seconds = f"{row['seconds'] or 0:.3f}"
     attributes = {"classname": name, "name": shown(row["input"]), "time": seconds}
     case = SubElement(suite, "testcase", attributes)
     verdict = VERDICT.get(row["status"])
     if verdict is not None:
         why = shown(row["error"] or MEANING[row["status"]])
-        told = SubElement(case, verdict, {"message": why})
+        element = SubElement(case, verdict, {"message": why})
         if verdict != "skipped":
-            told.set("type", row["status"])
-            told.text = why
+            element.set("type", row["status"])
+            element.text = why
     if row["warnings"]:
         SubElement(case, "system-out").text = "\n".join(map(shown, row["warnings"]))

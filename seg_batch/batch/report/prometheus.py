@@ -1,7 +1,7 @@
-"""``metrics.prom``: the run's totals in Prometheus' text format, for a collector of text files.
+"""``metrics.prom``: the totals of a run in Prometheus text format, for its textfile collector.
 
-No label names an input: thousands of series per night would be the monitoring's own problem. What
-is per input stands in ``report.json``.
+No label names an input, since thousands of series per run would overload the monitoring. Values per
+input are in ``report.json``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Sample = tuple[dict[str, str], float]
 
 
 def metrics(facts: RunReport) -> str:
-    """The exposition: for each metric HELP, TYPE and its samples, all gauges of the last report."""
+    """The exposition: HELP, TYPE and samples of each metric; all are gauges of the last report."""
     lines = []
     for name, help_text, samples in _metrics(facts):
         full = f"segbatch_{name}"

@@ -1,7 +1,7 @@
-"""Quicklooks: the image of an input and its labels, small, from a bounded part of the files.
+"""Quicklooks: small pictures of an image and its labels, from a bounded part of the files.
 
-A raster is shown whole, a volume by three slices through the middle of its labels (where it has
-none, through its own middle), as tall and wide as it is in the world.
+A raster is shown whole. A volume is shown by three slices through the median voxel of its labels
+(without labels, through its own middle). Pictures have the proportions of the world.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ from seg_batch.io.sources.thumbnail import thumbnail
 from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view
 
 LONGEST = {2: 448, 3: 256}  # voxels per side of a picture, by rank
-LARGEST_VOXELS = 1 << 27  # of what must be read whole, because it has no overviews
+LARGEST_VOXELS = 1 << 27  # of a file without overviews, which must be read whole
 SIDE = (64, 512, 512)  # of the blocks in which labels are read for the middle of a volume
 
-# As radiologists look: from the feet and from the front, so that the patient's right is on the left.
-# Per plane: what is left, right, above, below.
+# The radiological convention: seen from the feet and from the front, the patient's right is on the
+# left. Letters per plane: left, right, above, below.
 SEEN = "LAS"
 LETTERS = ("RLAP", "RLSI", "PASI")
 
 
 @dataclass(frozen=True)
 class PlaneView:
-    """One picture: ``image`` a JPEG or None, ``labels`` a PNG whose background is transparent, or
-    None; ``aspect`` = width / height and ``width``, both in the world; ``letters``: left, right, above, below."""
+    """One picture. ``image``: a JPEG; ``labels``: a PNG with a transparent background; each may be
+    None. ``aspect`` (width / height) and ``width`` are those of the world; ``letters``: left,
+    right, above, below."""
 
     title: str
     image: bytes | None
@@ -60,8 +61,8 @@ class PlaneView:
 def draw_quicklook(
     image: str | Path | None, labels: str | Path | None, report: dict[str, Any]
 ) -> tuple[PlaneView, ...]:
-    """The views of one input. ``labels``: its product, if it has one; ``report``: the product's own
-    (classes, background, which volume). ``InputError`` for what is too large to be read."""
+    """The views of one input. ``labels``: the path of its product; ``report``: the one beside the
+    product (classes, background, volume). ``InputError`` for a file too large to be read."""
     with ExitStack() as opened:
         pictured = _open(image, _volume(report), opened)
         labelled = _open(labels, None, opened)
@@ -83,7 +84,7 @@ def _open(path: str | Path | None, volume: int | None, opened: ExitStack) -> Sou
     if info.voxels > LARGEST_VOXELS and not info.facts.get("overviews"):
         size = show_bytes(info.voxels * info.voxel_bytes)
         raise InputError(f"{size} without overviews are too much to read for a picture")
-    return view.native if view.identity else view  # its overviews, where it has any
+    return view.native if view.identity else view  # the native source has overviews
 
 
 def _views(
@@ -99,7 +100,9 @@ def _views(
         drawn, window = stretch(_small(pictured, shares))
         images = [*drawn]
     if labelled is not None:
-        maps = [_coloured(pixels, report) for pixels in _small(labelled, shares)]
+        palette, clear = _palette(report), (0, 0, 0, 0)  # also where there is no label
+        small = _small(labelled, shares)
+        maps = [coloured(p.values[..., 0], p.any_valid(), palette, clear) for p in small]
     return tuple(
         _view(first.info, axis, shares, image, labels, window)
         for axis, image, labels in zip(axes, images, maps, strict=True)
@@ -132,7 +135,7 @@ def _view(
 
 
 def _raster_aspect(info: SourceInfo) -> float:
-    """Width / height on the ground; control points instead of a transform: as if square."""
+    """Width / height on the ground; square pixels where control points replace the transform."""
     a, b, _, d, e, _ = info.georef.transform  # type: ignore[union-attr]
     height, width = info.extent
     return width * (hypot(a, d) or 1.0) / (height * (hypot(b, e) or 1.0))
@@ -144,7 +147,7 @@ def _planes(extent: Shape, shares: tuple[float, ...]) -> list[tuple[int | None, 
 
 
 def _small(source: Source, shares: tuple[float, ...]) -> list[Pixels]:
-    """A picture's worth of the raster, or of each plane of the volume, upright."""
+    """The raster, or each plane of the volume, reduced to the size of a picture and upright."""
     out = []
     for axis, box in _planes(source.info.extent, shares):
         factor = max(1.0, max(box.shape) / LONGEST[len(box.shape)])
@@ -154,7 +157,7 @@ def _small(source: Source, shares: tuple[float, ...]) -> list[Pixels]:
 
 
 def _middle(extent: Shape, labelled: Source | None, report: dict[str, Any]) -> tuple[float, ...]:
-    """Per axis, as a share of it, the median place of what is not background."""
+    """The median place of labels other than background, per axis, as a share of its length."""
     if labelled is None or len(extent) == 2:
         return (0.5,) * len(extent)
     ids = list(_palette(report))
@@ -164,11 +167,6 @@ def _middle(extent: Shape, labelled: Source | None, report: dict[str, Any]) -> t
 
 
 def _palette(report: dict[str, Any]) -> dict[int, tuple[int, ...]]:
-    """Colours, not seen through, of what is not background."""
+    """Opaque RGBA colours of the classes other than background, by id."""
     rows, background = report.get("classes", ()), report.get("background")
     return {row["id"]: (*row["colour"], 255) for row in rows if row["id"] != background}
-
-
-def _coloured(labels: Pixels, report: dict[str, Any]) -> np.ndarray:
-    """RGBA ``(y, x, 4)`` uint8; nothing where there is background or no label."""
-    return coloured(labels.values[..., 0], labels.any_valid(), _palette(report), (0, 0, 0, 0))

@@ -1,4 +1,4 @@
-"""``report.json`` of a run, as it is written and as page, XML and metrics read it."""
+"""The types of ``report.json``, which the page, the XML and the metrics read, too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ Verdict = Literal["complete", "unfinished", "not complete"]
 
 
 class SessionRow(TypedDict):
-    """One coordinator's time, in unix seconds; ``status``: its exit status, None while none is told."""
+    """The time of one coordinator, in unix seconds: from ``begun`` to its ``last`` event.
+    ``status``: its exit status, None where it has not ``ended``."""
 
     begun: float
     last: float
@@ -23,7 +24,7 @@ class SessionRow(TypedDict):
 
 
 class BlockRow(TypedDict, total=False):
-    """Of an input without a result the first two; of one that was not surveyed nothing."""
+    """Counts of blocks. An input without a result has the first two, one not surveyed has none."""
 
     total: int
     done: int
@@ -32,7 +33,7 @@ class BlockRow(TypedDict, total=False):
 
 
 class ProductRow(TypedDict, total=False):
-    """``mtime_ns`` is there where there is a product."""
+    """The product on disk; ``mtime_ns`` is missing where there is none."""
 
     bytes: int | None
     sha256: str | None
@@ -40,8 +41,8 @@ class ProductRow(TypedDict, total=False):
 
 
 class InputRow(TypedDict):
-    """One input, or one step of a workflow. Numbers are None where nothing tells them. ``seconds``: of
-    all its attempts; ``stopped``: unix seconds."""
+    """One input, or one step of a workflow. Numbers are None where they are unknown. ``seconds``:
+    sum over all attempts; ``stopped``: unix seconds."""
 
     input: str
     status: str
@@ -74,8 +75,8 @@ class InputRow(TypedDict):
 
 
 class StepRow(TypedDict):
-    """A step of a workflow beyond what its ``InputRow`` says. ``begun``: unix seconds; ``seconds``: of its
-    last try; ``counts``: inputs of a prediction by status; ``page``: a link to its own report."""
+    """A step of a workflow, in addition to its ``InputRow``. ``begun``: unix seconds; ``seconds``: of the
+    last attempt; ``counts``: inputs of a prediction by status; ``page``: a link to its own report."""
 
     name: str
     do: str
@@ -89,7 +90,7 @@ class StepRow(TypedDict):
 
 
 class ClassTotals(ReportSizes):
-    """One class of one model over all inputs; ``inputs``: in which it occurs."""
+    """One class of one model over all inputs; ``inputs``: number of those in which it occurs."""
 
     model: str | None
     voxels: int
@@ -100,7 +101,7 @@ class ClassTotals(ReportSizes):
 
 
 class ReportTotals(TypedDict):
-    """Of all inputs with a product; ``seconds``: with a coordinator at work."""
+    """Sums over all inputs with a product; ``seconds``: the time in which a coordinator ran."""
 
     inputs: int
     seconds: float
@@ -121,7 +122,7 @@ class ReportTotals(TypedDict):
     classes: list[ClassTotals]
 
 
-class SpellRow(TypedDict):
+class IntervalRow(TypedDict):
     """One attempt at one input, in unix seconds."""
 
     input: str
@@ -131,24 +132,24 @@ class SpellRow(TypedDict):
 
 
 class GoneRow(TypedDict):
-    """When a worker was lost or sent away, in unix seconds, and why."""
+    """When a worker was lost or dropped, in unix seconds, and why."""
 
     t: float
     why: str
 
 
 class WorkerRow(TypedDict):
-    """What a worker did when, how long it had any work, and its longest time without between two."""
+    """The intervals of a worker, the sum of their times, and its longest gap between intervals."""
 
     worker: str
     busy_s: float
     longest_gap_s: float
     gone: GoneRow | None
-    spells: list[SpellRow]
+    spells: list[IntervalRow]
 
 
 class RunReport(TypedDict):
-    """All of it. ``slowest``: keys of inputs; ``workflow``: what of it is worth telling."""
+    """The whole report. ``slowest``: keys of inputs; ``workflow``: settings that the page shows."""
 
     segbatch: str
     name: str

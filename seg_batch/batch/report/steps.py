@@ -1,6 +1,6 @@
-"""A workflow of steps as its report tells it: a step is there what an input is in a night.
+"""The report of a workflow of steps: each step takes the place of an input.
 
-What became of the inputs of a prediction stands in the report of its own night, to which a link leads.
+The inputs of a prediction are in the report of its own run, to which the step links.
 """
 
 from __future__ import annotations
@@ -13,68 +13,63 @@ from typing import Any
 from urllib.parse import quote
 
 from seg_batch.batch.journal import InputRecord, Journal, fold
-from seg_batch.batch.report.history import STATUSES, Interval, RunHistory, status
+from seg_batch.batch.report.history import STATUSES, Interval, RunHistory, report_status
 from seg_batch.batch.report.rows import InputRow, StepRow
 from seg_batch.core.run_files import EVALUATION_PAGE, JOURNAL, PAGE, RUNS
 
-# Where the page of a step lies, in the folder of its result.
+# Step -> its page, within the folder of its result or of its run.
 PAGES = {"evaluate": EVALUATION_PAGE, "predict": PAGE}
 
 
-def in_order(told: RunHistory, workflow: Mapping[str, Any]) -> RunHistory:
-    """The night with every step of the workflow as an input, in their order, begun or not."""
+def with_all_steps(history: RunHistory, workflow: Mapping[str, Any]) -> RunHistory:
+    """The history with every step of the workflow as an input, in their order, begun or not."""
     names = [str(step["name"]) for step in workflow["steps"]]
-    known = {one.key: one for one in told.inputs}
-    return replace(told, inputs=tuple(known.get(name) or InputRecord(name) for name in names))
+    known = {record.key: record for record in history.inputs}
+    return replace(history, inputs=tuple(known.get(name) or InputRecord(name) for name in names))
 
 
 def steps_of(
-    told: RunHistory, workflow: Mapping[str, Any], rows: list[InputRow], folder: Path
+    history: RunHistory, workflow: Mapping[str, Any], rows: list[InputRow], folder: Path
 ) -> list[StepRow]:
-    """One row per step; links lead from the run's ``folder``."""
+    """One row per step; links are relative to the run's ``folder``."""
     errors = {row["input"]: row["error"] for row in rows}
-    spells = {spell.input: spell for spell in told.spells}  # the last of each
+    intervals = {interval.input: interval for interval in history.intervals}  # the last of each
     steps: list[StepRow] = []
-    for state, step in zip(told.inputs, workflow["steps"], strict=True):
-        run = _run_folder(workflow, step) if step["do"] == "predict" else None
-        spell = spells.get(state.key)
+    for state, step in zip(history.inputs, workflow["steps"], strict=True):
+        predicted = step["do"] == "predict"
+        result = str(step["outputs"]["folder"] if predicted else step["output"])
+        run = Path(result)
+        if predicted:
+            run = run / RUNS / f"{workflow['name']}-{step['name']}"
+        interval = intervals.get(state.key)
         steps.append(
             {
                 "name": state.key,
                 "do": step["do"],
-                "status": status(state),
+                "status": report_status(state),
                 "why": errors[state.key],
-                "begun": spell.start if spell else None,
-                "seconds": _seconds(state, spell),
-                "counts": _counts(run) if run and spell else {},
-                "output": _result(step),
-                "page": _page(run or Path(_result(step)), step, folder) if spell else None,
+                "begun": interval.start if interval else None,
+                "seconds": _seconds(state, interval),
+                "counts": _counts(run) if predicted and interval else {},
+                "output": result,
+                "page": _page(run / PAGES.get(step["do"], ""), folder) if interval else None,
             }
         )
     return steps
 
 
-def _seconds(state: InputRecord, spell: Interval | None) -> float | None:
-    if spell is None:
+def _seconds(state: InputRecord, interval: Interval | None) -> float | None:
+    if interval is None:
         return None
-    told = state.outcome.get("seconds") if spell.ended == "done" else None
-    return float(told) if told is not None else spell.stop - spell.start
-
-
-def _result(step: Mapping[str, Any]) -> str:
-    return str(step["outputs"]["folder"] if step["do"] == "predict" else step["output"])
-
-
-def _run_folder(workflow: Mapping[str, Any], step: Mapping[str, Any]) -> Path:
-    return Path(_result(step), RUNS, f"{workflow['name']}-{step['name']}")
+    seconds = state.outcome.get("seconds") if interval.ended == "done" else None
+    return float(seconds) if seconds is not None else interval.stop - interval.start
 
 
 def _counts(run: Path) -> dict[str, int]:
-    """Inputs by status; those that there are."""
-    states = [status(one) for one in fold(Journal.read(run / JOURNAL)).inputs.values()]
+    """The number of inputs of each status, zeros left out."""
+    states = [report_status(record) for record in fold(Journal.read(run / JOURNAL)).inputs.values()]
     return {word: n for word in reversed(STATUSES) if (n := states.count(word))}
 
 
-def _page(made: Path, step: Mapping[str, Any], folder: Path) -> str | None:
-    page = made / PAGES.get(step["do"], "")
+def _page(page: Path, folder: Path) -> str | None:
     return quote(os.path.relpath(page, folder)) if page.is_file() else None

@@ -1,4 +1,4 @@
-"""Everything the report says, as JSON-ready values: per input, in all, and over time."""
+"""The values of ``report.json``: per input, in total, and over time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from seg_batch.batch.journal import InputRecord
 from seg_batch.batch.journal.events import InputFacts, InputResult
-from seg_batch.batch.report.history import STATUSES, RunHistory, Session, status
+from seg_batch.batch.journal.state import ENDED
+from seg_batch.batch.report.history import STATUSES, RunHistory, report_status
 from seg_batch.batch.report.rows import (
     BlockRow,
     ClassTotals,
@@ -23,24 +24,25 @@ from seg_batch.batch.report.worker_intervals import workers
 from seg_batch.batch.summaries import BlocksOnDisk
 from seg_batch.core.errors import Exit
 from seg_batch.core.versions import package_version
-from seg_batch.inference.report import SIZE_UNITS, ClassRow
+from seg_batch.inference.report import SIZE_UNITS
 
 SLOWEST = 10
 GO_ON = "the same command goes on"
-ENDED = ("refused", "failed", "partial", "complete")
 
 
-def run_report(night: RunHistory, name: str, settings: dict[str, Any]) -> RunReport:
-    """``report.json``. ``settings``: what of the workflow is worth telling. In a workflow of steps these
-    are its inputs, and ``steps`` tells more of them."""
+def run_report(history: RunHistory, name: str, settings: dict[str, Any]) -> RunReport:
+    """``report.json`` without ``steps``. ``settings``: the part of the workflow that the page
+    shows. In a workflow of steps the inputs are its steps."""
     on_disk = BlocksOnDisk()
-    blocks = {one.key: on_disk(one) for one in night.inputs if _has_blocks(one)}
+    # Blocks on disk that no report lists yet.
+    open_inputs = (record for record in history.inputs if report_status(record) == "unfinished")
+    blocks = {record.key: on_disk(record) for record in open_inputs if record.blocks > 1}
     spent: dict[str, float] = {}
-    for spell in night.spells:
-        spent[spell.input] = spent.get(spell.input, 0.0) + spell.stop - spell.start
+    for interval in history.intervals:
+        spent[interval.input] = spent.get(interval.input, 0.0) + interval.stop - interval.start
     inputs = [
-        _input(one, night, spent.get(one.key, 0.0), len(blocks.get(one.key, ())))
-        for one in night.inputs
+        _input(record, history, spent.get(record.key, 0.0), len(blocks.get(record.key, ())))
+        for record in history.inputs
     ]
     inputs.sort(key=lambda row: STATUSES.index(row["status"]))
     counts = Counter(row["status"] for row in inputs)
@@ -48,63 +50,46 @@ def run_report(night: RunHistory, name: str, settings: dict[str, Any]) -> RunRep
     return {
         "segbatch": package_version(),
         "name": name,
-        "verdict": _verdict(night, counts),
-        "ended": night.ended,
+        "verdict": _verdict(history, counts),
+        "ended": bool(history.sessions) and history.sessions[-1]["ended"],
         "statuses": {status: counts.get(status, 0) for status in STATUSES},
-        "sessions": [_session(session) for session in night.sessions],
-        "totals": _totals(night, inputs),
+        "sessions": list(history.sessions),
+        "totals": _totals(history, inputs),
         "inputs": inputs,
         "steps": [],
         "slowest": [key for _, key in sorted(timed, key=itemgetter(0))[:SLOWEST]],
-        "workers": workers(night, inputs, blocks),
-        "events": list(night.markers),
+        "workers": workers(history, inputs, blocks),
+        "events": list(history.markers),
         "workflow": settings,
     }
 
 
-def _has_blocks(told: InputRecord) -> bool:
-    """Whether it has no report yet that would tell of its blocks on disk."""
-    return status(told) == "unfinished" and told.blocks > 1
-
-
-def _verdict(night: RunHistory, counts: Counter[str]) -> Verdict:
-    """``complete``; ``unfinished``: there is work left or no end is told; ``not complete``."""
-    last = night.sessions[-1] if night.sessions else None
-    if last is not None and last.status == Exit.COMPLETE and set(counts) == {"complete"}:
+def _verdict(history: RunHistory, counts: Counter[str]) -> Verdict:
+    """``unfinished``: there is work left, or the journal has no end of the run."""
+    last = history.sessions[-1] if history.sessions else None
+    if last is not None and last["status"] == Exit.COMPLETE and set(counts) == {"complete"}:
         return "complete"
-    stopped = last is None or last.status in (None, Exit.STOPPED)
+    stopped = last is None or last["status"] in (None, Exit.STOPPED)
     left = counts["waiting"] or counts["unfinished"] or stopped
     return "unfinished" if left else "not complete"
 
 
-def _session(session: Session) -> SessionRow:
-    return {
-        "begun": session.start,
-        "last": session.stop,
-        "ended": session.ended,
-        "status": session.status,
-        "why": session.why,
-        "host": session.host,
-        "segbatch": session.version,
-    }
-
-
-def _input(told: InputRecord, night: RunHistory, spent: float, on_disk: int) -> InputRow:
+def _input(record: InputRecord, history: RunHistory, spent: float, on_disk: int) -> InputRow:
     """One row. Numbers are those of the product's report where there is one, else None. ``spent``:
-    seconds of all its attempts, for the report tells of the last only; ``on_disk``: blocks."""
-    word = status(told)
-    result: InputResult = told.outcome if word in ("complete", "partial") else {}
-    facts = told.facts
+    seconds of all attempts, since the report covers the last one only; ``on_disk``: blocks."""
+    state = report_status(record)
+    result: InputResult = record.outcome if state in ("complete", "partial") else {}
+    facts = record.facts
     seconds = round(spent, 3) if result and spent else result.get("seconds")
     voxels = facts.get("voxels")
     return {
-        "input": told.key,
-        "status": word,
-        "error": _unfinished(told, night, on_disk) or _error(told, result),
-        "attempts": told.attempts,
-        "retries": list(night.retried.get(told.key, ())),
-        "workers": sorted(result.get("workers") or ([told.worker] if told.worker else [])),
-        "stopped": told.since if word in ENDED else None,
+        "input": record.key,
+        "status": state,
+        "error": _unfinished(record, history, on_disk) or _error(record, result),
+        "attempts": record.attempts,
+        "retries": history.retried.get(record.key, []),
+        "workers": sorted(result.get("workers") or ([record.worker] if record.worker else [])),
+        "stopped": record.since if state in ENDED else None,
         "seconds": seconds,
         "estimated_s": facts.get("seconds_estimate"),
         "stages_s": {k: v for k, v in (result.get("stages_s") or {}).items() if k != "total"},
@@ -115,7 +100,7 @@ def _input(told: InputRecord, night: RunHistory, spent: float, on_disk: int) -> 
         "tiles": result.get("tiles"),
         "tiles_skipped": result.get("tiles_skipped"),
         "skipped_share": _skipped(result),
-        "blocks": _blocks(told, result, on_disk),
+        "blocks": _blocks(record, result, on_disk),
         "promised_bytes": result.get("promised_bytes") or facts.get("promised_bytes"),
         "peak_rss_bytes": result.get("peak_rss_bytes"),
         "classes": result.get("classes") or [],
@@ -129,32 +114,32 @@ def _input(told: InputRecord, night: RunHistory, spent: float, on_disk: int) -> 
     }
 
 
-def _blocks(told: InputRecord, result: InputResult, done: int) -> BlockRow:
-    """As the result tells, else as planned; nothing of an input that was not surveyed."""
+def _blocks(record: InputRecord, result: InputResult, done: int) -> BlockRow:
+    """Counts of the result, else of the plan; none for an input that was not surveyed."""
     if blocks := result.get("blocks"):
         return {**blocks}
-    return {"total": told.blocks, "done": done} if told.facts else {}
+    return {"total": record.blocks, "done": done} if record.facts else {}
 
 
-def _unfinished(told: InputRecord, night: RunHistory, done: int) -> str:
-    """Why it has no end, and what is to be done; empty of those that have, or have not begun."""
-    if status(told) != "unfinished":
+def _unfinished(record: InputRecord, history: RunHistory, done: int) -> str:
+    """Why an input is unfinished, and what to do; empty for every other status."""
+    if report_status(record) != "unfinished":
         return ""
-    last = night.sessions[-1] if night.sessions else None
-    if last is not None and last.ended:
-        why = f"stopped before its end ({last.why})" if last.why else "stopped before its end"
+    last = history.sessions[-1] if history.sessions else None
+    if last is not None and last["ended"]:
+        why = "stopped before its end" + (f" ({last['why']})" if last["why"] else "")
     else:
         why = "no end is told: it is still going, or was killed"
-    blocks = f", {done} of {told.blocks} blocks are on disk" if told.blocks > 1 else ""
+    blocks = f", {done} of {record.blocks} blocks are on disk" if record.blocks > 1 else ""
     return f"{why}{blocks}" if GO_ON in why else f"{why}{blocks}: {GO_ON}"
 
 
-def _error(told: InputRecord, result: InputResult) -> str:
-    """Why it is not complete; of a partial result how much is missing and where it begins."""
-    if told.status == "complete":
+def _error(record: InputRecord, result: InputResult) -> str:
+    """Why an input is not complete; for a partial result how much is missing, and where first."""
+    if record.status == "complete":
         return ""
     if not result:
-        return told.error or ""
+        return record.error or ""
     if "why" in result:  # of a step
         return str(result["why"])
     failures, blocks = result.get("failures"), result.get("blocks")
@@ -176,12 +161,12 @@ def _warnings(facts: InputFacts, result: InputResult) -> list[str]:
 
 
 def _changed(result: InputResult) -> list[str]:
-    """Whether the product still is where it was put, and as large: a report can be made days later."""
+    """A warning where the product was moved or changed its size: a report may be days late."""
     if "output" not in result:
         return []
     path = Path(result["output"])
     if path.is_dir():
-        return []  # a Zarr: verify looks into it
+        return []  # a Zarr store: ``segbatch verify`` reads its chunks
     if not path.is_file():
         return ["the product is no longer where it was written"]
     if path.stat().st_size == result["product"]["bytes"]:
@@ -189,13 +174,13 @@ def _changed(result: InputResult) -> list[str]:
     return ["the product has changed since it was written: run segbatch verify on it"]
 
 
-def _totals(night: RunHistory, inputs: list[InputRow]) -> ReportTotals:
+def _totals(history: RunHistory, inputs: list[InputRow]) -> ReportTotals:
     done = [row for row in inputs if row["status"] in ("complete", "partial")]
-    seconds = sum(s.stop - s.start for s in night.sessions)
-    worked = sum(s.stop - s.start for s in night.sessions if _has_worked(s, night))
+    seconds = sum(s["last"] - s["begun"] for s in history.sessions)
+    worked = sum(s["last"] - s["begun"] for s in history.sessions if _has_worked(s, history))
     on_disk = sum(map(_voxels_on_disk, inputs))
     voxels = sum(row["voxels"] or 0 for row in done)
-    kinds = Counter(event["event"] for event in night.markers)
+    kinds = Counter(event["event"] for event in history.markers)
     return {
         "inputs": len(inputs),
         "seconds": round(seconds, 3),
@@ -218,15 +203,16 @@ def _totals(night: RunHistory, inputs: list[InputRow]) -> ReportTotals:
 
 
 def _voxels_on_disk(row: InputRow) -> float:
-    """Of an input that has not ended: those in blocks that are done."""
+    """Voxels in the blocks on disk of an unfinished input."""
     if row["status"] != "unfinished" or not row["blocks"]:
         return 0.0
     return (row["voxels"] or 0) * float(row["blocks"]["done"] / row["blocks"]["total"])
 
 
-def _has_worked(session: Session, night: RunHistory) -> bool:
-    """A command that found nothing left to do has no speed."""
-    return any(session.start <= spell.start <= session.stop for spell in night.spells)
+def _has_worked(session: SessionRow, history: RunHistory) -> bool:
+    """False for a command that had nothing left to do: it has no speed."""
+    begun, last = session["begun"], session["last"]
+    return any(begun <= interval.start <= last for interval in history.intervals)
 
 
 def _sums(rows: Any) -> dict[str, float]:
@@ -237,12 +223,20 @@ def _sums(rows: Any) -> dict[str, float]:
 
 
 def _classes(done: list[InputRow]) -> list[ClassTotals]:
-    """Per model and class what was found in all, largest first within a model."""
+    """Totals per model and class, largest first within a model."""
     totals: dict[tuple[str, int, str], ClassTotals] = {}
     for row in done:
         for c in row["classes"]:
             key = (str(row["model"]), c["id"], c["name"])
-            total = totals.setdefault(key, _no_voxels(row["model"], c))
+            empty: ClassTotals = {
+                "model": row["model"],
+                "voxels": 0,
+                "inputs": 0,
+                "id": c["id"],
+                "name": c["name"],
+                "colour": None,
+            }
+            total = totals.setdefault(key, empty)
             total["colour"] = c.get("colour")
             total["voxels"] += c["voxels"]
             total["inputs"] += bool(c["voxels"])
@@ -250,15 +244,3 @@ def _classes(done: list[InputRow]) -> list[ClassTotals]:
                 if unit in c:
                     total[unit] = round(total.get(unit, 0.0) + c[unit], 6)
     return sorted(totals.values(), key=lambda c: (str(c["model"]), -c["voxels"]))
-
-
-def _no_voxels(model: str | None, row: ClassRow) -> ClassTotals:
-    none: ClassTotals = {
-        "model": model,
-        "voxels": 0,
-        "inputs": 0,
-        "id": row["id"],
-        "name": row["name"],
-        "colour": None,
-    }
-    return none

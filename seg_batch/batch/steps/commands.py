@@ -1,4 +1,4 @@
-"""What each command of a step calls, and with what."""
+"""The function that each kind of step calls, and its arguments."""
 
 from __future__ import annotations
 
@@ -28,39 +28,42 @@ from seg_batch.datasets.build import make_patches
 from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
 from seg_batch.training.train import train
 
-Bars = Callable[[str], AbstractContextManager[Callback]]  # of a step of this command
+Bars = Callable[[str], AbstractContextManager[Callback]]  # command -> callback for its progress
 
 
 @dataclass(frozen=True)
 class CommandRunners:
-    """Of which workflow the steps are, and who is told of them as they go."""
+    """The workflow of the steps, and the callbacks for their progress."""
 
     workflow: Workflow
     bars: Bars
     say: Callable[[str], None]
     write: Write
 
-    @property
-    def cutting(self) -> dict[str, Any]:
-        """Where pairs are cut."""
-        return {"cluster": self.workflow.cluster, "workers": max(1, self.workflow.workers)}
-
 
 def run_command(
     step: AnyStep, by: CommandRunners, left_s: float | None, overwrite: bool
 ) -> dict[str, Any]:
-    """Do one step to its end; ``status`` as that of the command, and of an evaluation what is
-    ``unmet``. ``left_s``: seconds that the run has left."""
+    """Do one step; returns the exit ``status`` of its command, for an evaluation also the
+    requirements that are ``unmet``. ``left_s``: seconds until the deadline of the run."""
     if isinstance(step, PredictStep):
         return _predict(step, by, left_s, overwrite)
+    workers: dict[str, Any] = {
+        "cluster": by.workflow.cluster,
+        "workers": max(1, by.workflow.workers),
+    }
     with by.bars(step.do) as bar:
+        common: dict[str, Any] = {"overwrite": overwrite, "callback": bar}
         if isinstance(step, PatchesStep):
-            _patches(step, by, overwrite, bar)
+            cut = vars(replace(step.of(CutOptions), **workers))
+            make_patches(step.data, step.output, step.recipe, **common, **cut)
             return {"status": 0}
         if isinstance(step, TrainStep):
-            _train(step, by, overwrite, bar)
+            overrides = replace(step.of(TrainOverrides), **workers)
+            start = vars(step.of(StartOptions))
+            train(step.data, step.output, wishes=overrides, **common, **start)
             return {"status": 0}
-        return _evaluate(step, overwrite, bar)
+        return _evaluate(step, {"output": step.output, **common})
 
 
 def _predict(
@@ -74,35 +77,21 @@ def _predict(
         return run_unattended(alone, table, by.say, by.write, overwrite=overwrite)
 
 
-def _patches(step: PatchesStep, by: CommandRunners, overwrite: bool, bar: Callback) -> None:
-    cut = replace(step.of(CutOptions), **by.cutting)
-    make_patches(
-        step.data, step.output, step.recipe, overwrite=overwrite, callback=bar, **vars(cut)
-    )
-
-
-def _train(step: TrainStep, by: CommandRunners, overwrite: bool, bar: Callback) -> None:
-    overrides = replace(step.of(TrainOverrides), **by.cutting)
-    start = vars(step.of(StartOptions))
-    train(step.data, step.output, wishes=overrides, overwrite=overwrite, callback=bar, **start)
-
-
-def _evaluate(step: EvaluateStep, overwrite: bool, bar: Callback) -> dict[str, Any]:
+def _evaluate(step: EvaluateStep, common: dict[str, Any]) -> dict[str, Any]:
     how = step.of(EvaluateOptions)
-    common: dict[str, Any] = {"output": step.output, "overwrite": overwrite, "callback": bar}
     if step.model is not None:
         assert step.data is not None
         models = step.model[0] if len(step.model) == 1 else list(step.model)
         common |= {"options": step.options.of(PredictOptions), **how.keywords("split")}
-        found = evaluate_bundle(models, step.data, **common)
+        result = evaluate_bundle(models, step.data, **common)
     else:
         assert step.predictions is not None
         assert step.truth is not None
         common |= how.keywords("images", "classes")
-        found = evaluate_files(step.predictions, step.truth, **common)
+        result = evaluate_files(step.predictions, step.truth, **common)
     unmet = [
-        f"required {one['require']}, found {one['found']}"
-        for one in found["requirements"]
-        if not one["met"]
+        f"required {row['require']}, found {row['found']}"
+        for row in result["requirements"]
+        if not row["met"]
     ]
     return {"status": 3 if unmet else 0, "unmet": ", ".join(unmet)}

@@ -1,5 +1,4 @@
-"""The files that a step names and no step makes, as one digest: of one that was changed, the step has to
-be done again."""
+"""A digest of the files that a step names and no step makes: the step depends on them."""
 
 from __future__ import annotations
 
@@ -13,35 +12,35 @@ from typing import Any
 from seg_batch.config.workflow.steps import AnyStep
 from seg_batch.io.sinks.product import digest
 
-READ_BYTES = 16 << 20  # a larger file, and one in a folder, is known by its size and time
+READ_BYTES = 16 << 20  # larger files, and all files in folders, go in by size and modification time
 
 
 def digest_of(step: AnyStep, made: Collection[str]) -> str:
-    """``made``: the results of steps, which are known otherwise."""
-    sides = {side for text in texts(step.model_dump(mode="json")) for side in text.split("=")}
-    found = hashlib.sha256()
+    """SHA-256 in hex. ``made``: the results of steps, which have digests of their own."""
+    sides = {side for text in strings_in(step.model_dump(mode="json")) for side in text.split("=")}
+    sha256 = hashlib.sha256()
     for path in sorted(filter(os.path.isabs, sides)):
         for name in [path] if os.path.lexists(path) else sorted(glob.glob(path, recursive=True)):
-            for line in _known_by(name, made):
-                found.update(os.fsencode(line))
-    return found.hexdigest()
+            for line in _file_lines(name, made):
+                sha256.update(os.fsencode(line))
+    return sha256.hexdigest()
 
 
-def _known_by(path: str, made: Collection[str]) -> Iterator[str]:
-    if any(within(path, one) for one in made):
+def _file_lines(path: str, made: Collection[str]) -> Iterator[str]:
+    if any(is_within(path, result) for result in made):
         return
     if os.path.isdir(path):
-        yield from _known_in(path, made)
+        yield from _folder_lines(path, made)
     elif os.path.isfile(path) and os.path.getsize(path) <= READ_BYTES:
         yield f"{path} {digest(Path(path))}\n"
     else:
         yield _stamp(path)
 
 
-def _known_in(path: str, made: Collection[str]) -> Iterator[str]:
-    """Of the files in a folder; not of hidden ones and those that GDAL leaves beside an image."""
+def _folder_lines(path: str, made: Collection[str]) -> Iterator[str]:
+    """A line per file, without hidden ones and the ``.aux.xml`` that GDAL writes."""
     for folder, names, files in os.walk(path):
-        apart = [n for n in names if any(within(os.path.join(folder, n), one) for one in made)]
+        apart = [n for n in names if any(is_within(os.path.join(folder, n), r) for r in made)]
         names[:] = sorted(n for n in names if not n.startswith(".") and n not in apart)
         for name in sorted(files):
             if not name.startswith(".") and not name.endswith(".aux.xml"):
@@ -56,15 +55,15 @@ def _stamp(path: str) -> str:
     return f"{path} {info.st_size} {info.st_mtime_ns}\n"
 
 
-def texts(plain: Any) -> Iterator[str]:
-    """All texts in a value of JSON."""
+def strings_in(plain: Any) -> Iterator[str]:
+    """All strings in a JSON value."""
     if isinstance(plain, str):
         yield plain
     elif isinstance(plain, dict | list):
         for value in plain.values() if isinstance(plain, dict) else plain:
-            yield from texts(value)
+            yield from strings_in(value)
 
 
-def within(path: str, folder: str) -> bool:
-    """Whether it is the folder, or lies in it."""
+def is_within(path: str, folder: str) -> bool:
+    """Whether ``path`` is the folder or inside it."""
     return path == folder or path.startswith(f"{folder}/")

@@ -1,21 +1,22 @@
-"""A prediction that has to be made anew, for its model or its inputs are not those that it was made of."""
+"""Invalidate a prediction whose model or inputs have changed, so that it is made again."""
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
 from seg_batch.batch.journal import Journal
 from seg_batch.batch.resume import is_unchanged
+from seg_batch.core.files import remove
 from seg_batch.core.run_files import JOURNAL, kept_journal
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.resume import clean
 
 
 def invalidate(run: Path) -> None:
-    """Remove what the night in this run folder has made, as far as it is as that night left it, and
-    what it had begun. Its journal goes last: a kill in between is made good by the next call."""
+    """Remove the unchanged products of the run in this folder, and its unfinished work.
+
+    The journal is renamed last, so that the next call completes one that was killed."""
     journal = run / JOURNAL
     products: dict[str, bool] = {}
     for event in Journal.read(journal):
@@ -28,13 +29,6 @@ def invalidate(run: Path) -> None:
         clean(outputs)
         if ours:
             for path in (outputs.probabilities, outputs.product, outputs.report):
-                _remove(path)
+                remove(path)
     if journal.exists():
         journal.rename(run / kept_journal(time.time_ns()))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""A hot folder: what arrives in it is segmented once, and tidied away."""
+"""A hot folder: each image that arrives in it is segmented once, and moved away or marked."""

@@ -1,7 +1,7 @@
-"""What lies in a hot folder, what of it is whole, and what has been dealt with.
+"""Arrivals in a hot folder: a listing of them, which are complete, and a log of their outcomes.
 
-Looking is by polling, since the kernel tells of no changes that another host makes on a network
-file system. A look is one listing and one ``stat`` per image; nothing is opened.
+The folder is polled, since the kernel does not report changes that another host makes on a network
+file system. A poll is one listing and one ``stat`` per image; no file is opened.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,26 +19,22 @@ from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.run_files import PART, PARTIAL
 from seg_batch.inference.outputs import split_output
 
-CHANGED = "changed"  # while it was in hand: to be taken again, over what was made of it
+CHANGED = "changed"  # while it was segmented: it is segmented again, and its product replaced
+# How names end that writers use until a file is complete.
 TEMPORARY = ("~", PART, PARTIAL, ".filepart", ".tmp", ".temp", ".crdownload", ".swp")
-LOOK_LIMIT = 100_000  # names of one look: a folder of millions must not stop everything
-TREE_LIMIT = 10_000  # files of one Zarr that a look takes in
+LOOK_LIMIT = 100_000  # names of one listing: a folder of millions must not block the watch
+TREE_LIMIT = 10_000  # files of one Zarr store that are looked at
 
 Glance = tuple[int, int, int]  # bytes, newest modification (ns), files
 
 
 @dataclass(frozen=True)
 class FolderListing:
-    """The folder at one moment: images by name, every other name, and whether that was all."""
+    """The folder at one time: images by name, all other names; ``whole``: nothing is left out."""
 
     images: dict[str, Glance]
     others: frozenset[str]
     whole: bool = True
-
-
-def is_temporary(name: str) -> bool:
-    """Names that writers use until a file is complete, and names that are hidden."""
-    return name.startswith(".") or name.lower().endswith(TEMPORARY)
 
 
 def list_arrivals(folder: Path) -> FolderListing:
@@ -52,13 +47,14 @@ def list_arrivals(folder: Path) -> FolderListing:
             for n, entry in enumerate(entries):
                 if n >= LOOK_LIMIT:
                     return FolderListing(images, frozenset(others), whole=False)
-                if is_temporary(entry.name):
+                name = entry.name
+                if name.startswith(".") or name.lower().endswith(TEMPORARY):
                     continue
-                glance = _glance(entry) if entry.name.lower().endswith(endings) else None
+                glance = _glance(entry) if name.lower().endswith(endings) else None
                 if glance is None:
-                    others.add(entry.name)
+                    others.add(name)
                 else:
-                    images[entry.name] = glance
+                    images[name] = glance
     except OSError as error:
         raise InputError(
             f"{folder} can't be listed ({error.strerror or error}), so nothing that arrives there "
@@ -68,7 +64,7 @@ def list_arrivals(folder: Path) -> FolderListing:
 
 
 def _glance(entry: os.DirEntry[str]) -> Glance | None:
-    """None where it is gone again, or neither a file nor a Zarr folder."""
+    """None where it is gone, or neither a file nor a Zarr folder."""
     try:
         if entry.is_dir():
             return _tree(Path(entry.path)) if names_folder(entry.name.lower()) else None
@@ -79,7 +75,7 @@ def _glance(entry: os.DirEntry[str]) -> Glance | None:
 
 
 def glance_at(path: Path) -> Glance | None:
-    """The same of one path; None where there is nothing."""
+    """The glance of one path; None where there is no file or folder."""
     try:
         if path.is_dir():
             return _tree(path)
@@ -91,30 +87,26 @@ def glance_at(path: Path) -> Glance | None:
 
 def _tree(folder: Path) -> Glance:
     size = newest = files = 0
-    for stat in _stats(folder):
-        size, newest, files = size + stat.st_size, max(newest, stat.st_mtime_ns), files + 1
-        if files >= TREE_LIMIT:
-            break
-    return size, newest, files
-
-
-def _stats(folder: Path) -> Iterator[os.stat_result]:
     for root, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            yield os.stat(os.path.join(root, name))
+            stat = os.stat(os.path.join(root, name))
+            size, newest, files = size + stat.st_size, max(newest, stat.st_mtime_ns), files + 1
+            if files >= TREE_LIMIT:
+                return size, newest, files
+    return size, newest, files
 
 
 class Settling:
-    """Which images have kept still for ``settle_s`` seconds, look by look."""
+    """Which images have not changed for ``settle_s`` seconds, from one poll to the next."""
 
     def __init__(self, settle_s: float) -> None:
         self.settle_s = settle_s
         self._since: dict[str, tuple[Glance, float]] = {}
 
     def settled(self, images: dict[str, Glance], now_s: float) -> list[str]:
-        """Names, those first that have been still for longest. What is not in ``images`` is
-        forgotten: when it comes again, it is new."""
+        """Names, in the order of their last changes. An image that is missing in ``images`` is
+        forgotten: it counts as new when it returns."""
         before = self._since
         self._since = {
             name: before[name] if name in before and before[name][0] == glance else (glance, now_s)
@@ -124,29 +116,29 @@ class Settling:
         return [name for since, name in sorted(still) if now_s - since >= self.settle_s]
 
 
-def marked(seen: FolderListing, marker: str) -> list[str]:
-    """Images that whoever sent them has declared complete: ``scan.nii.gz`` by
-    ``scan.nii.gz.done``, or ``scan.done``, where ``marker`` is ``.done``."""
-    return sorted(name for name in seen.images if markers(name, marker) & seen.others)
+def declared_complete(seen: FolderListing, marker: str) -> list[str]:
+    """Images that a marker file declares complete: ``scan.nii.gz`` by ``scan.nii.gz.done`` or
+    ``scan.done``, where ``marker`` is ``.done``."""
+    return sorted(name for name in seen.images if marker_names(name, marker) & seen.others)
 
 
-def markers(name: str, marker: str) -> set[str]:
+def marker_names(name: str, marker: str) -> set[str]:
     """Names of the files that declare an image complete."""
     return {name + marker, split_output(Path(name))[0] + marker}
 
 
 def marker_at(path: Path, marker: str | None) -> Glance | None:
-    """The newest of what declares the image at ``path`` complete; None where nothing does."""
-    texts = markers(path.name, marker) if marker is not None else set()
-    found = filter(None, (glance_at(path.with_name(text)) for text in texts))
-    return max(found, key=lambda glance: glance[1], default=None)
+    """The newest file that declares the image at ``path`` complete; None where there is none."""
+    names = marker_names(path.name, marker) if marker is not None else set()
+    glances = filter(None, (glance_at(path.with_name(name)) for name in names))
+    return max(glances, key=lambda glance: glance[1], default=None)
 
 
 @dataclass(frozen=True)
 class ArrivalOutcome:
-    """What became of one arrival. ``glance``: as it was when it was taken; ``fate``: done, failed or
-    changed; ``why``: the reason of a failure, else empty; ``output``: the product, where there is one;
-    ``marker``: what declared it complete, which declares no later arrival so."""
+    """The outcome of one arrival. ``glance``: of the image when its segmentation began; ``fate``: done,
+    failed or changed; ``why``: the reason of a failure, else empty; ``output``: the product, if any;
+    ``t``: unix seconds; ``marker``: the file that declared it complete, valid for this arrival only."""
 
     name: str
     glance: Glance
@@ -158,13 +150,12 @@ class ArrivalOutcome:
 
 
 class ArrivalLog:
-    """Fates, appended to a file and never forgotten: each arrival is dealt with once, by name and
-    glance. A file that is replaced or touched is another arrival. ``damaged``: how many lines of the
-    file do not read."""
+    """An append-only file of outcomes, so that each arrival, by name and glance, is segmented once. A file
+    that is replaced or touched is another arrival. ``damaged``: the number of unreadable lines."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._fates: dict[str, ArrivalOutcome] = {}
+        self._outcomes: dict[str, ArrivalOutcome] = {}
         self._times: Counter[str] = Counter()
         self.damaged = whole = 0
         if path.exists():
@@ -173,37 +164,37 @@ class ArrivalLog:
                     break  # torn by a kill
                 whole += len(line)
                 try:
-                    self._take(json.loads(line))
+                    self._add(json.loads(line))
                 except (ValueError, TypeError, AttributeError):
                     self.damaged += 1
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.ftruncate(self._handle, whole)
 
-    def _take(self, told: dict[str, Any]) -> ArrivalOutcome:
-        glances = {key: tuple(told[key]) for key in ("glance", "marker") if told.get(key)}
-        fate = ArrivalOutcome(**{**told, **glances})
-        self._fates[fate.name] = fate
-        self._times[fate.name] += 1
-        return fate
+    def _add(self, plain: dict[str, Any]) -> ArrivalOutcome:
+        glances = {key: tuple(plain[key]) for key in ("glance", "marker") if plain.get(key)}
+        outcome = ArrivalOutcome(**{**plain, **glances})
+        self._outcomes[outcome.name] = outcome
+        self._times[outcome.name] += 1
+        return outcome
 
     def of(self, name: str, glance: Glance) -> ArrivalOutcome | None:
-        """What became of it for good; None where it is still to be dealt with."""
-        fate = self._fates.get(name)
-        over = fate is not None and fate.glance == glance and fate.fate != CHANGED
-        return fate if over else None
+        """The final outcome of this arrival; None where it is still to be segmented."""
+        outcome = self._outcomes.get(name)
+        over = outcome is not None and outcome.glance == glance and outcome.fate != CHANGED
+        return outcome if over else None
 
     def last(self, name: str) -> ArrivalOutcome | None:
-        """What became of the last arrival of this name."""
-        return self._fates.get(name)
+        """The outcome of the last arrival of this name."""
+        return self._outcomes.get(name)
 
     def times(self, name: str) -> int:
-        """How many arrivals of this name were dealt with."""
+        """How many arrivals of this name have an outcome."""
         return self._times[name]
 
-    def write(self, fate: ArrivalOutcome) -> ArrivalOutcome:
-        """Note it for good, with the time: on the disk when this returns. OSError when the disk refuses."""
-        told = asdict(replace(fate, t=round(time.time(), 3)))
-        line = json.dumps(told).encode() + b"\n"
+    def write(self, outcome: ArrivalOutcome) -> ArrivalOutcome:
+        """Append an outcome with the time, flushed (fsync); OSError when the disk refuses."""
+        plain = asdict(replace(outcome, t=round(time.time(), 3)))
+        line = json.dumps(plain).encode() + b"\n"
         size = os.fstat(self._handle).st_size
         try:
             written = os.write(self._handle, line)
@@ -213,7 +204,7 @@ class ArrivalLog:
         except OSError:
             os.ftruncate(self._handle, size)
             raise
-        return self._take(told)
+        return self._add(plain)
 
     def close(self) -> None:
         os.close(self._handle)

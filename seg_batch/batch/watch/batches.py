@@ -1,7 +1,7 @@
-"""What arrives in a hot folder, wave by wave, as nights of one workflow in one pool that stays warm.
+"""Batches of arrivals in a hot folder, each a run of one workflow on one pool that stays open.
 
-All waves of a day share a run folder, so that each day has its journal, its log and its report, and
-none of them grows for ever.
+All batches of a day share a run folder, so that each day has its journal, its log and its report,
+and none of them grows without limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from seg_batch.batch.job import BatchJob, job_of
 from seg_batch.batch.journal import Journal, State, fold
 from seg_batch.batch.run_log import LogWriter, RunLog, recording, worker_line
-from seg_batch.batch.runner import carry_out
+from seg_batch.batch.runner import run_job
 from seg_batch.batch.shutdown import Shutdown
 from seg_batch.config.workflow.parts import InputSettings
 from seg_batch.config.workflow.schema import Workflow
@@ -26,8 +26,9 @@ from seg_batch.executors import Pool, gather_logs
 
 
 class Batches:
-    """``folder``: of the watch, beside which each day has a run folder. ``overwrite``: replace products of earlier
-    arrivals of the same name. ``ended``: called after each wave with its run folder and status."""
+    """Runs batches. ``folder``: of the watch, beside which each day has a run folder;
+    ``overwrite``: replace products of earlier arrivals of the same name; ``ended``: called after
+    each batch with its run folder and exit status."""
 
     def __init__(
         self,
@@ -44,17 +45,18 @@ class Batches:
         self._stop, self._overwrite = stop, overwrite
         self._say, self._said, self._ended = say, set[str](), ended
         self._log: RunLog | None = None
-        gather_logs(pool, self._worker_said)
+        gather_logs(pool, self._log_worker_line)
 
     def segment(self, inputs: dict[str, Path], callback: Callback, *, overwrite: bool) -> None:
-        """Do them all; ``callback`` hears what became of each, by its key, unless it was stopped."""
-        orders = self._orders(inputs, overwrite or self._overwrite)
+        """Do all inputs and send the end of each to ``callback``, by key. An input without an end
+        was stopped, and is to be submitted again."""
+        job = self._job(inputs, overwrite or self._overwrite)
         ends = _Ends()
-        with RunLog(orders.folder / LOG) as log, recording(log):
+        with RunLog(job.folder / LOG) as log, recording(log):
             self._log = log
             try:
-                told = carry_out(
-                    orders,
+                outcome = run_job(
+                    job,
                     Callbacks(LogWriter(log), callback, ends),
                     pool=self._pool,
                     stop=self._stop,
@@ -65,37 +67,37 @@ class Batches:
                 self._log = None
                 self._stop.callback = callback  # no longer into the log of that run
         if not self._stop.asked.is_set():
-            _tell_rest(orders, ends.keys, callback)
-        self._ended(orders.folder, told["status"])
+            _send_rest(job, ends.keys, callback)
+        self._ended(job.folder, outcome["status"])
 
-    def _orders(self, inputs: dict[str, Path], overwrite: bool) -> BatchJob:
+    def _job(self, inputs: dict[str, Path], overwrite: bool) -> BatchJob:
         workflow, keys = self._workflow, {str(path): key for key, path in inputs.items()}
         volume = workflow.inputs.volume if workflow.inputs else None
         named = InputSettings(paths=tuple(keys), volume=volume)
         day = time.strftime("%Y-%m-%d")
-        orders = job_of(workflow.model_copy(update={"inputs": named}), overwrite=overwrite)
+        job = job_of(workflow.model_copy(update={"inputs": named}), overwrite=overwrite)
         return replace(
-            orders,
+            job,
             folder=self._folder.with_name(f"{self._folder.name}-{day}-{workflow.sha256[:8]}"),
-            requests={keys[path]: request for path, request in orders.requests.items()},
-            refused={keys[path]: why for path, why in orders.refused.items()},
-            overwrite=False,  # of the run folder, which all waves share
-            of_many=True,
+            requests={keys[path]: request for path, request in job.requests.items()},
+            refused={keys[path]: why for path, why in job.refused.items()},
+            overwrite=False,  # of the run folder, which all batches share
+            shares_folder=True,
         )
 
     def _say_once(self, text: str) -> None:
-        """What one night says of the pool, all would."""
+        """Every batch has the same messages about the pool; one is enough."""
         if text not in self._said:
             self._said.add(text)
             self._say(text)
 
-    def _worker_said(self, told: dict[str, Any]) -> None:
+    def _log_worker_line(self, line: dict[str, Any]) -> None:
         if (log := self._log) is not None:
-            worker_line(log, told)
+            worker_line(log, line)
 
 
 class _Ends(Callback):
-    """The inputs whose end was told, by key."""
+    """The keys of inputs whose end was sent."""
 
     def __init__(self) -> None:
         self.keys: set[str] = set()
@@ -105,11 +107,10 @@ class _Ends(Callback):
             self.keys.add(event.key)
 
 
-def _tell_rest(orders: BatchJob, told: set[str], callback: Callback) -> None:
-    """Of inputs that the night had nothing to do for: they were complete already, when the process
-    died before anyone could note it."""
-    untold = orders.requests.keys() - told
-    state = fold(Journal.read(orders.folder / JOURNAL)) if untold else State()
-    for key in sorted(untold & state.inputs.keys()):
+def _send_rest(job: BatchJob, sent: set[str], callback: Callback) -> None:
+    """Send the ends of inputs that an earlier process completed but was killed before logging."""
+    rest = job.requests.keys() - sent
+    state = fold(Journal.read(job.folder / JOURNAL)) if rest else State()
+    for key in sorted(rest & state.inputs.keys()):
         if (result := state.inputs[key].outcome) is not None:
             callback.on(events.InputDone(key, dict(result)))

@@ -1,4 +1,4 @@
-"""``segbatch watch`` from start to end: one owner, warm workers, the loop, and commands after each wave."""
+"""``segbatch watch`` from start to end: lease, pool, loop, and the commands after each batch."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from seg_batch.batch.shutdown import Shutdown
 from seg_batch.batch.watch.archive import Archive
 from seg_batch.batch.watch.arrivals import ArrivalLog
 from seg_batch.batch.watch.batches import Batches
-from seg_batch.batch.watch.loop import ArrivalRules, HotFolder, require_apart
+from seg_batch.batch.watch.loop import ArrivalRules, HotFolder
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import events, hardware
 from seg_batch.core.callbacks import Callback
-from seg_batch.core.errors import Exit, InputError, WorkflowError
+from seg_batch.core.errors import Exit, InputError, OutputError, WorkflowError
 from seg_batch.core.files import translate_os_errors as on_disk
 from seg_batch.core.run_files import ARRIVALS, LOG, PAGE, RUNS
 from seg_batch.executors import WorkerRequirements, open_pool
 from seg_batch.inference.worker_requirements import shared_requirements
 
-RARELY = 20  # of the time, one part in so many may go into reports
+RARELY = 20  # reports take at most one part in so many of the time
 
 
 @dataclass(frozen=True)
 class Service:
-    """What is watched, by which rules, and what is made of it. The workflow's own inputs do not
-    matter. ``report``: makes the report of a run folder after each wave."""
+    """A watch: its folder, rules and workflow, whose own inputs do not matter. ``report``: writes
+    the report of a run folder, after each batch."""
 
-    tidying: Archive
+    archive: Archive
     rules: ArrivalRules
     workflow: Workflow
     overwrite: bool = False
@@ -48,36 +48,37 @@ class Service:
 
     @property
     def run(self) -> Path:
-        """Where the book lies; the run folder of each day lies beside it. Watched folders of one name may
-        have one output folder."""
+        """The folder of the arrival log; the run folders of the days are beside it. A hash of the
+        path separates watched folders of one name that have one output folder."""
         output = Path(self.workflow.outputs.folder).absolute()
-        folder = self.tidying.folder.resolve()
-        its_own = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
-        return output / RUNS / f"watch-{folder.name}-{its_own}"
+        folder = self.archive.folder.resolve()
+        unique = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+        return output / RUNS / f"watch-{folder.name}-{unique}"
 
 
 def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> int:
-    """Watch until told to end; the exit status: 0; 3 where something was set aside, or a fault like a
-    full disk ended it; 130 where an arrival in hand was cut short. RefusedError where watching can't begin."""
+    """Watch until a stop is requested; returns the exit status: 0; 3 where an arrival failed, or a
+    fault like a full disk ended the watch; 130 where an arrival was cut short. RefusedError where
+    it can't begin."""
     _require(service)
     workflow = service.workflow
     with ExitStack() as last_first:
         enter = last_first.enter_context
         with on_disk(service.run):
             service.run.mkdir(parents=True, exist_ok=True)
-        tenure = enter(acquire(service.run, say=say))
+        lease = enter(acquire(service.run, say=say))
         log = enter(RunLog(service.run / LOG))
 
         def noted(text: str) -> None:
             log.write("warning", "watch", text)
             say(text)
 
-        if line := taken_over_line(tenure):
+        if line := taken_over_line(lease):
             noted(line)
-        book = enter(closing(ArrivalLog(service.run / ARRIVALS)))
-        if book.damaged:
+        arrival_log = enter(closing(ArrivalLog(service.run / ARRIVALS)))
+        if arrival_log.damaged:
             noted(
-                f"{book.damaged} lines of {service.run / ARRIVALS} do not read and are passed over: what they "
+                f"{arrival_log.damaged} lines of {service.run / ARRIVALS} do not read and are passed over: what they "
                 "told of is taken again"
             )
         stop = Shutdown(callback)
@@ -96,35 +97,40 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
             ended=after.wave,
         )
 
-        def resting(fates: Counter[str]) -> None:
-            callback.on(events.Idle(watch_status(service.tidying.folder, fates, after.report)))
+        def on_idle(counted: Counter[str]) -> None:
+            callback.on(events.Idle(watch_status(service.archive.folder, counted, after.report)))
 
-        watch = HotFolder(service.tidying, service.rules, waves, book, callback, noted, resting)
-        log.write("info", "begun", f"watching {service.tidying.folder}")
+        watch = HotFolder(
+            service.archive, service.rules, waves, arrival_log, callback, noted, on_idle
+        )
+        log.write("info", "begun", f"watching {service.archive.folder}")
         status = watch.run(stop.asked)
         log.write("info", "ended", stop.why, status=status)
         return Exit.PARTIAL if stop.fault else status
 
 
-def watch_status(folder: Path, fates: Counter[str], report: Path | None) -> str:
-    """How a watch stands, in one line."""
-    counts = ", ".join(f"{fates[fate]} {fate}" for fate in ("done", "failed") if fates[fate])
-    told = f"watching {folder}" + (f": {counts} so far" if counts else "")
-    return f"{told}; report {report}" if report else told
+def watch_status(folder: Path, counted: Counter[str], report: Path | None) -> str:
+    """The status of a watch, in one line."""
+    counts = ", ".join(f"{counted[fate]} {fate}" for fate in ("done", "failed") if counted[fate])
+    status = f"watching {folder}" + (f": {counts} so far" if counts else "")
+    return f"{status}; report {report}" if report else status
 
 
 def _needs(service: Service) -> WorkerRequirements:
-    """What every worker must have: the watched folder in sight, that of the products to write to, and
-    the models that are named."""
-    folder, output = str(service.tidying.folder), service.workflow.outputs.folder
+    """Every worker must see the watched folder, write to the products' folder, find the models."""
+    folder, output = str(service.archive.folder), service.workflow.outputs.folder
     return shared_requirements([request_of(service.workflow, InputSpec(folder, output=output))])
 
 
 def _require(service: Service) -> None:
-    folder, outputs = service.tidying.folder, service.workflow.outputs
+    folder, outputs = service.archive.folder, service.workflow.outputs
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder, so nothing can arrive there: make it first")
-    require_apart(folder, Path(outputs.folder))
+    if folder.resolve() == (output := Path(outputs.folder)).resolve():
+        raise OutputError(
+            f"{output} is the watched folder, where every product would arrive as an input: "
+            "use another output"
+        )
     require_named(service.workflow)
     if service.workflow.steps:
         raise WorkflowError("watch does one prediction of each arrival: leave out the steps")
@@ -133,35 +139,33 @@ def _require(service: Service) -> None:
             f"{outputs.pattern!r} counts inputs, and those of a hot folder have no end: name "
             "products after their {stem}"
         )
-    service.tidying.require_folders()
+    service.archive.require_folders()
 
 
 class _After:
-    """What follows each wave: the report of the day, then the commands of ``on_finish``. No failure of
-    theirs ends the watch. A report that takes long is made more rarely, and once at the end."""
+    """What follows each batch: the report of the day, then the commands of ``on_finish``. Failures do not
+    end the watch. A report that takes long is written less often, and once at the end."""
 
     def __init__(self, service: Service, noted: Callable[[str], None]) -> None:
         self._service, self._noted = service, noted
         self._next = 0.0
         self._owed: Path | None = None
-        self.report: Path | None = None  # the last one that was made
+        self.report: Path | None = None  # the last one that was written
 
     def wave(self, folder: Path, status: int) -> None:
         if self._owed not in (None, folder):
-            self.rest()  # of a day that is over
+            self.rest()  # the report of a day that is over
         self._owed = folder
         if time.monotonic() >= self._next:
             self.rest()
-        run_hooks(
-            self._service.workflow.on_finish,
-            run=folder,
-            status=status,
-            report=folder / PAGE,
-            failed=lambda command, why: self._noted(f"on_finish {command}: {why}"),
-        )
+
+        def failed(command: str, why: str) -> None:
+            self._noted(f"on_finish {command}: {why}")
+
+        run_hooks(self._service.workflow.on_finish, folder, status, failed)
 
     def rest(self) -> None:
-        """The report that is still owed, if any."""
+        """Write the report that is still owed, if any."""
         if (folder := self._owed) is None:
             return
         began = time.monotonic()

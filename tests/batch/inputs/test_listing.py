@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.batch.inputs.expand import excluded
-from seg_batch.batch.inputs.listing import listed
+from seg_batch.batch.inputs.expand import is_excluded
+from seg_batch.batch.inputs.listing import list_inputs
 from seg_batch.config.workflow import Workflow
 from seg_batch.core.errors import SegbatchError, WorkflowError
 from seg_batch.core.registry.formats import split
@@ -73,7 +73,7 @@ def test_patterns_find_the_images_that_match(
         folder = Path(name) / "root"
         put(folder, *files)
         folder.mkdir(exist_ok=True)
-        found = listed(made(Path(name), {"paths": [f"root/{pattern}"], "exclude": without}))
+        found = list_inputs(made(Path(name), {"paths": [f"root/{pattern}"], "exclude": without}))
     images = {f for f in files if re.search(r"\.(tif|nii|nii\.gz|png)$", f, re.IGNORECASE)}
     matching = {f for f in images if slow_match(f, pattern)}
     wanted = sorted(f for f in matching if not slow_excluded(f, without))
@@ -95,7 +95,7 @@ def test_patterns_find_the_images_that_match(
     ),
 )
 def test_exclusions(path: str, patterns: list[str]) -> None:
-    assert excluded(f"/{path}", patterns) == slow_excluded(path, patterns)
+    assert is_excluded(f"/{path}", patterns) == slow_excluded(path, patterns)
 
 
 def test_inputs_are_named_in_five_ways_and_keep_their_order(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_inputs_are_named_in_five_ways_and_keep_their_order(tmp_path: Path) -> N
         "input,model,output,volume\nk.tif,probe,kk,\nn.nii,./b|c,sub/n.zarr,3\n"
     )
     inputs = {"paths": ["one.tif", "f", "g/*"], "list": "l/files.txt", "manifest": "m/m.csv"}
-    found = listed(made(tmp_path, inputs))
+    found = list_inputs(made(tmp_path, inputs))
     assert not found.refused
     assert names(found, tmp_path) == {
         "one.tif": "one_labels.tif", "f/a.png": "a_labels.tif", "f/b.nii.gz": "b_labels.nii.gz",
@@ -124,7 +124,7 @@ def test_inputs_are_named_in_five_ways_and_keep_their_order(tmp_path: Path) -> N
 def test_the_format_follows_from_what_the_file_is_not_from_its_name(tmp_path: Path) -> None:
     (tmp_path / "scan.tif").write_bytes(NIFTI)
     formats = {"folder": "out", "formats": {"volume": "zarr"}}
-    found = listed(made(tmp_path, "scan.tif", outputs=formats))
+    found = list_inputs(made(tmp_path, "scan.tif", outputs=formats))
     assert names(found, tmp_path) == {"scan.tif": "scan_labels.zarr"}
 
 
@@ -138,7 +138,7 @@ def test_the_kind_of_a_zarr_store_is_read_from_its_header(tmp_path: Path) -> Non
             dimension_names=tuple(axes),
         )  # fmt: skip
         assert array.ndim == len(axes)
-    found = listed(made(tmp_path, "*"))
+    found = list_inputs(made(tmp_path, "*"))
     wanted = {"r.zarr": "r_labels.tif", "v.zarr": "v_labels.nii.gz"}
     assert (names(found, tmp_path), reasons(found)) == (wanted, [])
 
@@ -151,7 +151,7 @@ def test_what_can_be_no_input_is_set_aside_and_the_rest_goes_on(tmp_path: Path) 
     (tmp_path / "dicom" / "1.dcm").touch()
     (tmp_path / "m.csv").write_text("input,volume\n,\ngood.tif,x\nlost.nii,\na,b,c\n")
     paths = ["missing.tif", "empty.tif", "text.tif", "dicom", "*.nii", "good.tif"]
-    found = listed(made(tmp_path, {"paths": paths, "manifest": "m.csv"}))
+    found = list_inputs(made(tmp_path, {"paths": paths, "manifest": "m.csv"}))
     assert names(found, tmp_path) == {"good.tif": "good_labels.tif"}
     words = [
         "missing.tif: no such file", "empty.tif: the file is empty", "text.tif: ", "dicom: ",
@@ -169,7 +169,7 @@ def test_a_link_to_nothing_in_a_folder_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "lost.tif").symlink_to(tmp_path / "nowhere.tif")
     (tmp_path / "folder.tif").mkdir()
     for inputs in (f"{tmp_path}/", f"{tmp_path}/*"):
-        found = listed(made(tmp_path, inputs))
+        found = list_inputs(made(tmp_path, inputs))
         assert names(found, tmp_path) == {"good.tif": "good_labels.tif"}
         assert list(found.refused) == [f"{tmp_path}/lost.tif"]
         assert "no such file" in reasons(found)[0]
@@ -177,25 +177,25 @@ def test_a_link_to_nothing_in_a_folder_is_told_of(tmp_path: Path) -> None:
 
 def test_of_two_inputs_with_one_output_the_later_is_set_aside(tmp_path: Path) -> None:
     put(tmp_path, "a/x.tif", "b/x.tif", "c/x.png", "c/x.nii")
-    found = listed(made(tmp_path, ["a/*", "b/*", "c/*"]))
+    found = list_inputs(made(tmp_path, ["a/*", "b/*", "c/*"]))
     assert names(found, tmp_path) == {"a/x.tif": "x_labels.tif", "c/x.nii": "x_labels.nii.gz"}
     assert [os.path.relpath(key, tmp_path) for key in found.refused] == ["b/x.tif", "c/x.png"]
     assert all("also that of" in one and "{parent}" in one for one in reasons(found))
     apart = made(tmp_path, ["a/*", "b/*"], outputs={"folder": "out", "pattern": "{parent}/{stem}"})
-    assert names(listed(apart), tmp_path) == {"a/x.tif": "a/x.tif", "b/x.tif": "b/x.tif"}
+    assert names(list_inputs(apart), tmp_path) == {"a/x.tif": "a/x.tif", "b/x.tif": "b/x.tif"}
 
 
 def test_probabilities_are_outputs_too(tmp_path: Path) -> None:
     put(tmp_path, "x.tif", "x_probabilities.tif")
     outputs = {"folder": "out", "pattern": "{stem}"}
-    assert len(listed(made(tmp_path, "*", outputs=outputs)).specs) == 2
+    assert len(list_inputs(made(tmp_path, "*", outputs=outputs)).specs) == 2
     both = made(tmp_path, "*", outputs=outputs, options={"probabilities": True})
-    assert list(names(listed(both), tmp_path)) == ["x.tif"]
+    assert list(names(list_inputs(both), tmp_path)) == ["x.tif"]
 
 
 def test_an_input_is_never_an_output(tmp_path: Path) -> None:
     put(tmp_path, "x.tif", "x_labels.tif")
-    found = listed(made(tmp_path, ["x.tif", "x_labels.tif"], outputs={"folder": "."}))
+    found = list_inputs(made(tmp_path, ["x.tif", "x_labels.tif"], outputs={"folder": "."}))
     assert [one.path for one in found.specs] == [f"{tmp_path}/x_labels.tif"]
     assert "is an input, which would be lost" in reasons(found)[0]
 
@@ -203,7 +203,7 @@ def test_an_input_is_never_an_output(tmp_path: Path) -> None:
 def test_products_beside_inputs_are_not_taken_for_inputs(tmp_path: Path) -> None:
     put(tmp_path, "x.tif", "y.tif", "z.tif", "u.tif", "bids.tif")
     flow = made(tmp_path, ["*.tif"], outputs={"folder": "."})
-    first = listed(flow)
+    first = list_inputs(flow)
     assert len(first.specs) == 5
     put(tmp_path, "x_labels.tif", "x_labels_probabilities.tif", "y_labels.tif", "z_labels.tif")
     report = {"segbatch": "1", "status": "complete", "plan": {}, "product": {}, "blocks": {}}
@@ -211,15 +211,17 @@ def test_products_beside_inputs_are_not_taken_for_inputs(tmp_path: Path) -> None
     (tmp_path / "y_labels.tif.work.zarr").mkdir()  # in its place, and not told of yet
     (tmp_path / "z_labels.tif.try-1.work.zarr").mkdir()
     (tmp_path / "bids.tif.json").write_text('{"EchoTime": 1}')  # somebody else's
-    assert listed(flow) == first
-    assert len(listed(made(tmp_path, ["x_labels.tif"])).specs) == 1  # by name it is one
-    assert listed(made(tmp_path, ["."], outputs={"folder": "."})).specs == first.specs
+    assert list_inputs(flow) == first
+    assert len(list_inputs(made(tmp_path, ["x_labels.tif"])).specs) == 1  # by name it is one
+    assert list_inputs(made(tmp_path, ["."], outputs={"folder": "."})).specs == first.specs
 
 
 def test_an_input_named_twice_counts_once_unless_the_wishes_differ(tmp_path: Path) -> None:
     put(tmp_path, "x.tif")
     (tmp_path / "m.csv").write_text("input,output\nx.tif,\nx.tif,other\n")
-    found = listed(made(tmp_path, {"paths": ["x.tif", "*.tif", "./x.tif"], "manifest": "m.csv"}))
+    found = list_inputs(
+        made(tmp_path, {"paths": ["x.tif", "*.tif", "./x.tif"], "manifest": "m.csv"})
+    )
     assert names(found, tmp_path) == {"x.tif": "x_labels.tif"}
     assert len(found.refused) == 1
     assert "named twice" in reasons(found)[0]
@@ -240,7 +242,7 @@ def test_an_input_named_twice_counts_once_unless_the_wishes_differ(tmp_path: Pat
 def test_a_manifest_that_is_none_stops_the_night(text: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_bytes(text)
     with pytest.raises(WorkflowError) as refused:
-        listed(made(tmp_path, {"manifest": "m.csv"}))
+        list_inputs(made(tmp_path, {"manifest": "m.csv"}))
     assert words in refused.value.message
     assert "\n" not in refused.value.message
 
@@ -248,7 +250,7 @@ def test_a_manifest_that_is_none_stops_the_night(text: bytes, words: str, tmp_pa
 def test_a_list_that_is_not_there_stops_the_night(tmp_path: Path) -> None:
     for kind in ("list", "manifest"):
         with pytest.raises(WorkflowError, match=r"gone.*can't be read.*No such file"):
-            listed(made(tmp_path, {kind: "gone"}))
+            list_inputs(made(tmp_path, {kind: "gone"}))
 
 
 def test_links_lead_to_each_folder_once(tmp_path: Path) -> None:
@@ -263,7 +265,7 @@ def test_links_lead_to_each_folder_once(tmp_path: Path) -> None:
     ):
         (tmp_path / "root" / link).symlink_to(target)
     for pattern in ("**/*.tif", "**", "**/**/*.tif"):
-        found = listed(made(tmp_path, f"root/{pattern}"))
+        found = list_inputs(made(tmp_path, f"root/{pattern}"))
         paths = [os.path.relpath(one.path, tmp_path / "root") for one in found.specs]
         assert (paths, reasons(found)) == (["b/w.tif", "x.tif", "z/y.tif"], [])
 
@@ -271,9 +273,9 @@ def test_links_lead_to_each_folder_once(tmp_path: Path) -> None:
 def test_images_that_lie_deeper_are_pointed_at(tmp_path: Path) -> None:
     put(tmp_path / "root", "p1/x.tif")
     (tmp_path / "empty").mkdir()
-    above, empty = reasons(listed(made(tmp_path, {"paths": ["root", "empty"]})))
+    above, empty = reasons(list_inputs(made(tmp_path, {"paths": ["root", "empty"]})))
     (pattern,) = re.findall(r"or write (\S+) for", above)
-    assert [Path(one.path).name for one in listed(made(tmp_path, pattern)).specs] == ["x.tif"]
+    assert [Path(one.path).name for one in list_inputs(made(tmp_path, pattern)).specs] == ["x.tif"]
     assert "**" not in empty
 
 
@@ -281,7 +283,7 @@ def test_a_folder_that_can_not_be_read_is_set_aside(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     put(tmp_path, "x.tif")
-    found = listed(made(tmp_path, ["loop", "x.tif"]))
+    found = list_inputs(made(tmp_path, ["loop", "x.tif"]))
     assert names(found, tmp_path) == {"x.tif": "x_labels.tif"}
     assert len(found.refused) == 1
 
@@ -290,4 +292,4 @@ def test_a_workflow_of_steps_has_no_inputs_of_its_own() -> None:
     steps = [{"do": "train", "data": ["d"], "output": "b"}]
     flow = Workflow.model_validate({"name": "n", "outputs": "o", "steps": steps})
     with pytest.raises(SegbatchError, match="workflow of steps"):
-        listed(flow)
+        list_inputs(flow)

@@ -41,12 +41,12 @@ BEFORE = replace(ELSEWHERE, host=os.uname().nodename)  # of this host, before it
 
 
 def test_a_second_one_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
-    with acquire(tmp_path) as tenure:
-        assert tenure.taken_over is None
+    with acquire(tmp_path) as lease:
+        assert lease.taken_over is None
         with pytest.raises(BusyError, match=rf"pid {os.getpid()} on .*, heard of \d+ s ago"):
             acquire(tmp_path).__enter__()
-    with acquire(tmp_path) as tenure:
-        assert (tenure.number, tenure.taken_over) == (2, None)
+    with acquire(tmp_path) as lease:
+        assert (lease.number, lease.taken_over) == (2, None)
     assert [path.name for path in (tmp_path / "lock").iterdir()] == ["2.json"]
 
 
@@ -77,17 +77,17 @@ def test_who_can_not_be_seen_is_dead_once_it_is_silent_for_too_long(
     tmp_path: Path, owner: Owner
 ) -> None:
     beat = left(tmp_path, owner).stat().st_mtime
-    with acquire(tmp_path, limit_s=0.2) as tenure:
+    with acquire(tmp_path, limit_s=0.2) as lease:
         assert time.time() - beat > 0.2
-        assert (tenure.number, tenure.taken_over) == (4, owner)
+        assert (lease.number, lease.taken_over) == (4, owner)
 
 
 @pytest.mark.usefixtures("often")
 def test_who_lets_go_while_it_is_waited_for_is_not_taken_over(tmp_path: Path) -> None:
     path = left(tmp_path, ELSEWHERE)
     free = json.dumps(asdict(replace(ELSEWHERE, released=True)))
-    with acquire(tmp_path, limit_s=LONG_S, say=lambda _: path.write_text(free)) as tenure:
-        assert (tenure.number, tenure.taken_over) == (4, None)
+    with acquire(tmp_path, limit_s=LONG_S, say=lambda _: path.write_text(free)) as lease:
+        assert (lease.number, lease.taken_over) == (4, None)
 
 
 def test_another_host_is_taken_over_when_its_heartbeat_is_old(tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_another_host_is_taken_over_when_its_heartbeat_is_old(tmp_path: Path) ->
 
 def test_a_pid_that_was_given_to_another_process_is_not_its_owner(tmp_path: Path) -> None:
     left(tmp_path, replace(Owner.here(), started="1"))
-    with acquire(tmp_path) as tenure:
-        assert tenure.why == "its process is gone"
+    with acquire(tmp_path) as lease:
+        assert lease.why == "its process is gone"
 
 
 @pytest.mark.usefixtures("often")
@@ -121,8 +121,8 @@ def test_a_lock_that_does_not_read_counts_by_its_age(tmp_path: Path, text: str) 
     with pytest.raises(BusyError, match="left no name"):
         acquire(tmp_path, limit_s=LONG_S, say=lambda _: path.touch()).__enter__()
     os.utime(path, (0, 0))
-    with acquire(tmp_path) as tenure:
-        assert tenure.number == 4
+    with acquire(tmp_path) as lease:
+        assert lease.number == 4
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -132,9 +132,9 @@ def test_the_file_of_a_tenure_is_whole_and_is_created_once(
     if not links:
         monkeypatch.setattr(os, "link", refuse)
     path, owners = tmp_path / "1.json", [Owner.here(), Owner.here()]
-    os.close(locks._claim(path, owners[0]))
+    os.close(locks._create_file(path, owners[0]))
     with pytest.raises(FileExistsError):
-        locks._claim(path, owners[1])
+        locks._create_file(path, owners[1])
     assert json.loads(path.read_text()) == asdict(owners[0])
     assert list(tmp_path.iterdir()) == [path]
 
@@ -158,7 +158,7 @@ def test_who_looked_too_long_ago_withdraws(tmp_path: Path) -> None:
     earlier = LeaseState(3, ELSEWHERE, 100.0)
     left(tmp_path, ELSEWHERE).rename(tmp_path / "lock" / "5.json")
     with pytest.raises(BusyError):
-        locks._begin(tmp_path / "lock", earlier, "old")
+        locks._create(tmp_path / "lock", earlier, "old")
     assert [path.name for path in (tmp_path / "lock").iterdir()] == ["5.json"]
 
 

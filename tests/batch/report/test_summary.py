@@ -118,16 +118,16 @@ def test_a_lane_ends_where_its_worker_was_lost(tmp_path: Path) -> None:
     assert gone["h:1"] == {"t": BEGUN + 6, "why": "its process ended"}
     assert gone["h:2"] == {"t": BEGUN + 7, "why": "nothing works there"}
     assert gone["h:3"] is None
-    lanes = {lane.worker: lane for lane in timeline(facts(told)).workers}
-    (bar,) = lanes["h:1"].lanes[0]
-    assert bar.x + bar.width < lanes["h:1"].gone[0] < lanes["h:2"].gone[0]
-    assert lanes["h:2"].lanes == ()
+    lanes = {row["worker"]: row for row in timeline(facts(told))["workers"]}
+    (bar,) = lanes["h:1"]["lanes"][0]
+    assert bar.x + bar.width < lanes["h:1"]["gone"][0] < lanes["h:2"]["gone"][0]
+    assert lanes["h:2"]["lanes"] == []
 
 
 def test_blocks_of_a_large_input_are_told_of_their_workers(tmp_path: Path) -> None:
     report = tmp_path / "a.tif.json"
-    spells = {"h:2": [[BEGUN + 3, BEGUN + 4]], "h:3": [[BEGUN + 3, BEGUN + 6]]}
-    report.write_text(json.dumps({"spells": spells}))
+    intervals = {"h:2": [[BEGUN + 3, BEGUN + 4]], "h:3": [[BEGUN + 3, BEGUN + 6]]}
+    report.write_text(json.dumps({"spells": intervals}))
     told = Told(tmp_path / "run")
     blocks = {"total": 2, "done": 2, "failed": 0, "resumed": 0}
     told.done(2, 5, "a", {**RESULT, "blocks": blocks, "report": str(report)}, "h:1")
@@ -239,7 +239,7 @@ def test_a_spell_ends_as_the_next_event_of_its_input_says(told: list) -> None:
             own = (e for e in events[i + 1 :] if e["input"] in (None, event["input"]))
             after = next((e["event"] for e in own if e["event"] != "surveyed"), "begun")
             expected.append((event["input"], event["t"], ends.get(after, after)))
-    found = [(spell.input, spell.start, spell.ended) for spell in history_of(events).spells]
+    found = [(spell.input, spell.start, spell.ended) for spell in history_of(events).intervals]
     assert sorted(found) == sorted(expected)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seg_batch.batch.watch.archive import Archive, free_name
+from seg_batch.batch.watch.archive import Archive, reserved_name
 from seg_batch.batch.watch.arrivals import ArrivalOutcome, glance_at, list_arrivals
 from seg_batch.core.errors import OutputError
 
@@ -32,15 +32,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_mark_says_what_became_of_it(folder: Path) -> None:
-    tidying, first = Archive(folder), fate(folder / "a.nii.gz", "the file is empty")
-    assert not tidying.is_tidy(first, list_arrivals(folder))
-    tidying.finish(first)
+    archive, first = Archive(folder), fate(folder / "a.nii.gz", "the file is empty")
+    assert not archive.is_archived(first, list_arrivals(folder))
+    archive.finish(first)
     mark = folder / "a.nii.gz.segbatch-failed"
     assert json.loads(mark.read_text())["why"] == "the file is empty"
-    assert tidying.is_tidy(first, list_arrivals(folder))
+    assert archive.is_archived(first, list_arrivals(folder))
     assert sorted(list_arrivals(folder).images) == ["a.nii.gz"], "no mark is an image"
-    tidying.forget("a.nii.gz")
-    tidying.finish(fate(folder / "a.nii.gz"))
+    archive.forget("a.nii.gz")
+    archive.finish(fate(folder / "a.nii.gz"))
     assert [path.name for path in folder.iterdir() if path.suffix != ".gz"] == [
         "a.nii.gz.segbatch-done"
     ], "no mark contradicts another"
@@ -48,12 +48,12 @@ def test_a_mark_says_what_became_of_it(folder: Path) -> None:
 
 def test_what_is_moved_takes_no_other_files_place(folder: Path, tmp_path: Path) -> None:
     done = tmp_path / "done"
-    tidying = Archive(folder, done_to=done, marker=".ok")
-    tidying.require_folders()
+    archive = Archive(folder, done_to=done, marker=".ok")
+    archive.require_folders()
     for n, text in enumerate(("first", "second", "third")):
         (folder / "a.nii.gz").write_text(text)
         (folder / ("a.ok" if n else "a.nii.gz.ok")).touch()
-        tidying.finish(fate(folder / "a.nii.gz"))
+        archive.finish(fate(folder / "a.nii.gz"))
     assert not list(folder.iterdir()), "the sender's marker goes along"
     assert {p.name: p.read_text() for p in done.glob("*.gz")} == {
         "a.nii.gz": "first",
@@ -64,40 +64,40 @@ def test_what_is_moved_takes_no_other_files_place(folder: Path, tmp_path: Path) 
 
 def test_a_failed_one_lies_beside_its_reason(folder: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad"
-    tidying = Archive(folder, failed_to=bad)
-    tidying.require_folders()
-    tidying.finish(fate(folder / "a.nii.gz", "damaged"))
+    archive = Archive(folder, failed_to=bad)
+    archive.require_folders()
+    archive.finish(fate(folder / "a.nii.gz", "damaged"))
     assert sorted(p.name for p in bad.iterdir()) == ["a.nii.gz", "a.nii.gz.segbatch-failed"]
     assert not list(folder.iterdir())
 
 
 def test_two_who_move_at_the_same_time_are_given_different_names(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
-    with free_name(path) as first, free_name(path) as second:
+    with reserved_name(path) as first, reserved_name(path) as second:
         assert (first.name, second.name) == ("a.nii.gz", "a-2.nii.gz")
         first.touch()
-    with free_name(path) as third:
+    with reserved_name(path) as third:
         assert third == second, "it was never used"
     assert list(tmp_path.iterdir()) == [first]
 
 
 def test_a_store_is_moved_whole(tmp_path: Path) -> None:
-    tidying = Archive(tmp_path / "in", done_to=tmp_path / "done")
+    archive = Archive(tmp_path / "in", done_to=tmp_path / "done")
     for name in ("s.zarr", "s-2.zarr"):
         (tmp_path / "in" / "s.zarr" / "c").mkdir(parents=True)
         (tmp_path / "in" / "s.zarr" / "c" / "0").write_text(name)
-        tidying.require_folders()
-        tidying.finish(fate(tmp_path / "in" / "s.zarr"))
+        archive.require_folders()
+        archive.finish(fate(tmp_path / "in" / "s.zarr"))
         assert (tmp_path / "done" / name / "c" / "0").read_text() == name
     assert len(list((tmp_path / "done").iterdir())) == 2
 
 
 def test_what_came_in_its_place_is_left_to_arrive(folder: Path, tmp_path: Path) -> None:
-    tidying = Archive(folder, done_to=tmp_path / "done")
-    tidying.require_folders()
+    archive = Archive(folder, done_to=tmp_path / "done")
+    archive.require_folders()
     segmented = fate(folder / "a.nii.gz")
     (folder / "a.nii.gz").write_text("another one")
-    tidying.finish(segmented)
+    archive.finish(segmented)
     assert [path.read_text() for path in folder.iterdir()] == ["another one"]
     assert not list((tmp_path / "done").iterdir())
 
@@ -125,10 +125,10 @@ def test_names_that_the_dead_had_reserved_are_free_again(folder: Path, tmp_path:
     old.touch()
     new.touch()
     os.utime(old, (1e9, 1e9))
-    tidying = Archive(folder, done_to=done)
-    with free_name(done / "ours") as ours:
-        tidying.require_folders()
-        tidying.finish(fate(folder / "a.nii.gz"))
+    archive = Archive(folder, done_to=done)
+    with reserved_name(done / "ours") as ours:
+        archive.require_folders()
+        archive.finish(fate(folder / "a.nii.gz"))
         hidden = f".{ours.name}.segbatch-reserved"
         left = {"a.nii.gz", ".far.segbatch-reserved", new.name, hidden}
         assert {path.name for path in done.iterdir()} == left

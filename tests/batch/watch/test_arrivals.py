@@ -16,9 +16,9 @@ from seg_batch.batch.watch.arrivals import (
     ArrivalOutcome,
     Glance,
     Settling,
+    declared_complete,
     glance_at,
     list_arrivals,
-    marked,
     marker_at,
 )
 from seg_batch.core.errors import InputError
@@ -84,7 +84,7 @@ def test_a_glance_sees_what_is_written_deep_in_a_store(tmp_path: Path) -> None:
 def test_a_marker_may_follow_the_name_or_the_stem(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "a.nii.gz.done", "b.nii.gz", "b.done", "c.tif", "d.done"):
         (tmp_path / name).touch()
-    assert marked(list_arrivals(tmp_path), ".done") == ["a.nii.gz", "b.nii.gz"]
+    assert declared_complete(list_arrivals(tmp_path), ".done") == ["a.nii.gz", "b.nii.gz"]
     (tmp_path / "a.done").write_text("the newer one")
     assert marker_at(tmp_path / "a.nii.gz", ".done") == glance_at(tmp_path / "a.done")
     assert marker_at(tmp_path / "c.tif", ".done") is None
@@ -101,11 +101,13 @@ GLANCE = (5, 7, 1)
 
 def test_a_book_remembers_by_name_and_glance(tmp_path: Path) -> None:
     path = tmp_path / "run" / "arrivals.jsonl"
-    book = ArrivalLog(path)
-    book.write(ArrivalOutcome("ä\udcff.tif", GLANCE, "done", output="out.tif", marker=GLANCE))
-    book.write(ArrivalOutcome("b.tif", GLANCE, "failed", "empty"))
-    book.write(ArrivalOutcome("c.tif", GLANCE, CHANGED))
-    book.close()
+    arrival_log = ArrivalLog(path)
+    arrival_log.write(
+        ArrivalOutcome("ä\udcff.tif", GLANCE, "done", output="out.tif", marker=GLANCE)
+    )
+    arrival_log.write(ArrivalOutcome("b.tif", GLANCE, "failed", "empty"))
+    arrival_log.write(ArrivalOutcome("c.tif", GLANCE, CHANGED))
+    arrival_log.close()
     again = ArrivalLog(path)
     assert again.of("ä\udcff.tif", GLANCE).output == "out.tif"
     assert again.last("ä\udcff.tif").marker == GLANCE
@@ -121,29 +123,29 @@ def test_a_book_remembers_by_name_and_glance(tmp_path: Path) -> None:
 def test_a_damaged_line_is_passed_over_and_counted(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "arrivals.jsonl"
     for name in ("a.tif", "c.tif"):
-        book = ArrivalLog(path)
-        book.write(ArrivalOutcome(name, GLANCE, "done"))
-        book.close()
+        arrival_log = ArrivalLog(path)
+        arrival_log.write(ArrivalOutcome(name, GLANCE, "done"))
+        arrival_log.close()
         path.write_bytes(path.read_bytes() + line + b"\n")
-    book = ArrivalLog(path)
-    assert book.damaged == 2
-    assert all(book.of(name, GLANCE) for name in ("a.tif", "c.tif"))
-    book.close()
+    arrival_log = ArrivalLog(path)
+    assert arrival_log.damaged == 2
+    assert all(arrival_log.of(name, GLANCE) for name in ("a.tif", "c.tif"))
+    arrival_log.close()
 
 
 @pytest.mark.parametrize("cut", [1, 10, 40])
 def test_a_torn_line_is_forgotten_and_never_glued_to_the_next(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "arrivals.jsonl"
-    book = ArrivalLog(path)
+    arrival_log = ArrivalLog(path)
     for name in ("a.tif", "b.tif"):
-        book.write(ArrivalOutcome(name, GLANCE, "done"))
-    book.close()
+        arrival_log.write(ArrivalOutcome(name, GLANCE, "done"))
+    arrival_log.close()
     path.write_bytes(path.read_bytes()[:-cut])
-    book = ArrivalLog(path)
-    assert book.of("a.tif", GLANCE)
-    assert book.of("b.tif", GLANCE) is None
-    book.write(ArrivalOutcome("c.tif", GLANCE, "done"))
-    book.close()
+    arrival_log = ArrivalLog(path)
+    assert arrival_log.of("a.tif", GLANCE)
+    assert arrival_log.of("b.tif", GLANCE) is None
+    arrival_log.write(ArrivalOutcome("c.tif", GLANCE, "done"))
+    arrival_log.close()
     assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == [
         "a.tif",
         "c.tif",

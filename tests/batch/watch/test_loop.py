@@ -46,9 +46,11 @@ class Engine:
 class Running:
     def __init__(self, folder: Path, engine: Engine, rules: ArrivalRules = RULES) -> None:
         self.said: list[str] = []
-        self.book = ArrivalLog(folder.parent / "book")
+        self.arrival_log = ArrivalLog(folder.parent / "book")
         self.stop = threading.Event()
-        watch = HotFolder(Archive(folder), rules, engine, self.book, Callback(), self.said.append)
+        watch = HotFolder(
+            Archive(folder), rules, engine, self.arrival_log, Callback(), self.said.append
+        )
         self._thread = threading.Thread(target=watch.run, args=(self.stop,))
         self._thread.start()
 
@@ -59,7 +61,7 @@ class Running:
         self.stop.set()
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
-        self.book.close()
+        self.arrival_log.close()
 
 
 @pytest.fixture
@@ -122,11 +124,11 @@ def test_a_watch_that_looks_once_takes_what_lies_there_however_long_a_look_takes
     (folder / "a.tif").write_text("first")
     monkeypatch.setattr(os, "scandir", slowly)
     engine, rules = Engine(), ArrivalRules(RULES.settle_s, RULES.every_s, once=True)
-    book = ArrivalLog(tmp_path / "book")
-    watch = HotFolder(Archive(folder), rules, engine, book, Callback(), lambda _: None)
+    arrival_log = ArrivalLog(tmp_path / "book")
+    watch = HotFolder(Archive(folder), rules, engine, arrival_log, Callback(), lambda _: None)
     assert watch.run(threading.Event()) == 0
     assert engine.calls == [([str(folder / "a.tif")], False)]
-    book.close()
+    arrival_log.close()
 
 
 def test_a_folder_that_goes_away_may_come_back(
@@ -204,7 +206,7 @@ def test_the_marker_of_the_one_before_declares_nothing(
     assert len(engine.calls) == 1
     image.write_text("the whole of the second")
     marker.write_text("again")
-    running.until(lambda: running.book.of("a.tif", glance_at(image)))
+    running.until(lambda: running.arrival_log.of("a.tif", glance_at(image)))
     assert engine.calls[-1] == ([f"{image} (2)"], False)
     assert len(engine.calls) == 2
 
@@ -246,7 +248,7 @@ def test_a_partial_product_is_no_success(
 ) -> None:
     running = watched(Engine(status="partial"))
     running.until(lambda: (tmp_path / "in" / "a.tif.segbatch-failed").exists())
-    fate = running.book.last("a.tif")
+    fate = running.arrival_log.last("a.tif")
     assert fate is not None
     assert (fate.fate, fate.output) == ("failed", "x")
     assert fate.why == "the product is partial: rows 5 to 9 can't be read"

@@ -85,7 +85,7 @@ def whole_lines(path: Path) -> list[Any]:
 def fates(hot: Path) -> list[tuple[str, str]]:
     """Every fate in the book, in order."""
     books = hot.parent.glob(f"{BOOK}/arrivals.jsonl")
-    return [(one["name"], one["fate"]) for book in books for one in whole_lines(book)]
+    return [(one["name"], one["fate"]) for arrival_log in books for one in whole_lines(arrival_log)]
 
 
 def told(hot: Path) -> list[dict[str, Any]]:

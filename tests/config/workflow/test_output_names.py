@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.batch.inputs.listing import listed
+from seg_batch.batch.inputs.listing import list_inputs
 from seg_batch.config.workflow.output_names import check_pattern, output_name
 from seg_batch.core.registry.formats import split
 from tests.support.batch.listings import TIFF, made, names, put, reasons
@@ -54,7 +54,7 @@ def test_names_are_made_of_their_parts(
 def test_no_output_leaves_its_folder(output: str, tmp_path: Path) -> None:
     put(tmp_path, "x.tif")
     (tmp_path / "m.csv").write_text(f"input,output\nx.tif,{output}\n")
-    found = listed(made(tmp_path, {"manifest": "m.csv"}))
+    found = list_inputs(made(tmp_path, {"manifest": "m.csv"}))
     assert (found.specs, len(found.refused)) == ((), 1)
     assert "is not in" in reasons(found)[0]
 
@@ -63,7 +63,7 @@ def test_a_stem_of_dots_does_not_leave_the_folder_either(tmp_path: Path) -> None
     put(tmp_path, "...tif")
     (tmp_path / "l.txt").write_text("...tif\n")
     pattern = {"folder": "out", "pattern": "{stem}/x"}
-    found = listed(made(tmp_path, {"list": "l.txt"}, outputs=pattern))
+    found = list_inputs(made(tmp_path, {"list": "l.txt"}, outputs=pattern))
     assert (found.specs, len(found.refused)) == ((), 1)
 
 
@@ -73,7 +73,7 @@ def test_a_stem_of_dots_does_not_leave_the_folder_either(tmp_path: Path) -> None
 def test_no_output_is_called_as_what_is_made_on_the_way(output: str, tmp_path: Path) -> None:
     put(tmp_path, "x.tif")
     (tmp_path / "m.csv").write_text(f"input,output\nx.tif,{output}\n")
-    (why,) = reasons(listed(made(tmp_path, {"manifest": "m.csv"})))
+    (why,) = reasons(list_inputs(made(tmp_path, {"manifest": "m.csv"})))
     assert "rename it" in why
 
 
@@ -91,13 +91,13 @@ def test_hostile_names_are_names(tmp_path: Path) -> None:
     raw = os.fsencode(tmp_path / "in") + b"/\xff.tif"
     with open(raw, "wb") as file:
         file.write(TIFF)
-    found = listed(made(tmp_path, "in"))
+    found = list_inputs(made(tmp_path, "in"))
     assert not found.refused
     stems = {os.path.basename(one.output).removesuffix("_labels.tif") for one in found.specs}
     assert stems == {name.removesuffix(".tif") for name in (*hostile, "\udcff.tif")}
-    assert listed(made(tmp_path, "in/*")).specs == found.specs
+    assert list_inputs(made(tmp_path, "in/*")).specs == found.specs
     (tmp_path / "l.txt").write_bytes(b"in/\xff.tif\nin/*[a].tif\nin/a\0.tif\n")
-    of_list = listed(made(tmp_path, {"list": "l.txt"}))
+    of_list = list_inputs(made(tmp_path, {"list": "l.txt"}))
     assert len(of_list.specs) == 2
     assert "zero byte" in reasons(of_list)[0]
 
@@ -105,5 +105,5 @@ def test_hostile_names_are_names(tmp_path: Path) -> None:
 def test_the_index_counts_inputs_in_their_order(tmp_path: Path) -> None:
     put(tmp_path, "b/2.tif", "b/1.tif", "a/3.tif")
     outputs = {"folder": "out", "pattern": "{index:02}"}
-    found = listed(made(tmp_path, ["b", "a"], outputs=outputs))
+    found = list_inputs(made(tmp_path, ["b", "a"], outputs=outputs))
     assert names(found, tmp_path) == {"b/1.tif": "01.tif", "b/2.tif": "02.tif", "a/3.tif": "03.tif"}

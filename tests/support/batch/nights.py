@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from seg_batch.batch.job import job_of, require_named
-from seg_batch.batch.runner import carry_out
+from seg_batch.batch.runner import run_job
 from seg_batch.batch.shutdown import Shutdown
 from seg_batch.config.workflow import Workflow
 from seg_batch.core.callbacks import Callback
@@ -24,5 +24,5 @@ def run_night(
     opened: Callable[[Pool], None] = lambda pool: None,
 ) -> dict[str, Any]:
     require_named(workflow)
-    orders = job_of(workflow, overwrite=overwrite)
-    return carry_out(orders, callback or Callback(), pool=pool, stop=stop, say=say, opened=opened)
+    job = job_of(workflow, overwrite=overwrite)
+    return run_job(job, callback or Callback(), pool=pool, stop=stop, say=say, opened=opened)
