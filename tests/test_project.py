@@ -22,10 +22,10 @@ PRIVATE = re.compile(
     r"|\b(10\.\d+|192\.168|172\.(1[6-9]|2\d|3[01]))\.\d+\.\d+\b"
 )
 RUN = """
-import sys
+import os, sys
 sys.argv = ["segbatch", *sys.argv[1:]]
 from seg_batch.cli import main
-main._leave = sys.exit  # and not at once
+os._exit = sys.exit  # what is imported is told after the command
 try:
     main.main()
 except SystemExit as stop:

@@ -139,9 +139,8 @@ def main() -> None:
         status = _fault(error)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(
-        status
-    )  # at once: state is on disk, and worker threads may still be inside a model call
+    # At once: state is on disk, and worker threads may still be inside a model call.
+    os._exit(status)
 
 
 def _fault(error: Exception) -> int:
