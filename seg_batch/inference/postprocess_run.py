@@ -26,7 +26,8 @@ from seg_batch.core.geometry import Block, Box, Shape
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.inference.postprocess.costs import blocks_of, threads_for
 from seg_batch.inference.postprocess.label_context import LabelContext
-from seg_batch.inference.postprocess.run import PostStepRow, run_step
+from seg_batch.inference.postprocess.run import run_step
+from seg_batch.inference.report import PostStepRow
 from seg_batch.inference.worker import BlockJob
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources.tolerant_read import read_window

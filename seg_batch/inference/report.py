@@ -21,7 +21,6 @@ from seg_batch.core.versions import package_version, versions
 from seg_batch.executors import Outcome
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.plan import Plan
-from seg_batch.inference.postprocess.run import PostStepRow
 from seg_batch.inference.sliding_window.block import Receipt
 from seg_batch.inference.sliding_window.seams import SeamCounts, SeamSummary
 from seg_batch.io.sinks.product import Product
@@ -48,6 +47,16 @@ class BlockCounts(TypedDict):
     done: int
     failed: int
     resumed: int
+
+
+class PostStepRow(TypedDict):
+    """A step after prediction: as JSON, in words, and the changes that it made."""
+
+    step: dict[str, Any]
+    words: str
+    voxels_changed: int
+    objects_changed: int | None
+    seconds: float
 
 
 class ReportSizes(TypedDict, total=False):

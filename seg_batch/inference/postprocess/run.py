@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
@@ -42,16 +42,6 @@ class StepChange:
 
     voxels: int
     objects: int | None = None
-
-
-class PostStepRow(TypedDict):
-    """A step after prediction: as JSON, in words, and the changes that it made."""
-
-    step: dict[str, Any]
-    words: str
-    voxels_changed: int
-    objects_changed: int | None
-    seconds: float
 
 
 def run_step(
