@@ -25,10 +25,10 @@ from seg_batch.core.files import remove, write_text
 from seg_batch.core.run_files import (
     ATTEMPT,
     FACTS,
+    INTERMEDIATE,
     JOURNAL,
     JUNIT,
     METRICS,
-    ON_THE_WAY,
     PAGE,
     PART,
     REPORT,
@@ -38,7 +38,7 @@ from seg_batch.core.run_files import (
 from seg_batch.core.text import visible
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.resume import is_at_work
-from seg_batch.io.sinks.publish import tidy
+from seg_batch.io.sinks.publish import restore_and_clean
 
 _MARK = f".{ATTEMPT}"
 _MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being created
@@ -60,7 +60,7 @@ def remove_leftovers(job: BatchJob) -> None:
                     with suppress(
                         OutputError
                     ):  # a leftover that can't be removed does not fail the run
-                        tidy(product)
+                        restore_and_clean(product)
                 elif of != name and os.path.join(folder, of) in outputs and not is_at_work(path):
                     remove(path)
 
@@ -71,7 +71,7 @@ def _product(name: str) -> str:
         return name.rpartition(REPORT)[0]
     product, mark, attempt = name.rpartition(_MARK)
     if mark:
-        return product if _MAKING.sub("", attempt).endswith(ON_THE_WAY) else ""
+        return product if _MAKING.sub("", attempt).endswith(INTERMEDIATE) else ""
     return name.removesuffix(STORE)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seg_batch.cli.display.lines import summary
+from seg_batch.cli.display.lines import summary_lines
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
@@ -41,7 +41,7 @@ def run_demo(
         with drawing() as bar:
             report = predict_one(Request(str(sample), f"{folder}/"), bar)
         preview = write_preview(report, folder)
-        yield f"{summary(report)}\n  picture  {preview}\n"
+        yield f"{summary_lines(report)}\n  picture  {preview}\n"
     yield f"Results are in {folder}/: open the .tif in QGIS, the .nii.gz in any volume viewer."
 
 

@@ -102,17 +102,17 @@ def _files_in(paths: list[str], applied: ModelOptions) -> tuple[str, str]:
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
-    from seg_batch.cli.display.lines import interval
+    from seg_batch.cli.display.lines import interval_text
 
     scores = result["scores"]
     overall = scores["overall"]
     lines = [
-        f"{counted_plainly(len(scores['cases']), 'case')}: mean Dice {interval(overall['mean_dice'])}, "
-        f"accuracy {interval(overall['accuracy'])}"
+        f"{counted_plainly(len(scores['cases']), 'case')}: mean Dice {interval_text(overall['mean_dice'])}, "
+        f"accuracy {interval_text(overall['accuracy'])}"
     ]
     width = max(map(len, scores["classes"]))
     rows = scores["classes"].items()
-    return lines + [f"  {name:<{width}}  Dice {interval(row['dice'])}" for name, row in rows]
+    return lines + [f"  {name:<{width}}  Dice {interval_text(row['dice'])}" for name, row in rows]
 
 
 def _require_met(result: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def predict(
 ) -> None:
     """Segment scenes and volumes. The same command again resumes."""
     from seg_batch.cli.display.bars import Bar
-    from seg_batch.cli.display.lines import summary
+    from seg_batch.cli.display.lines import summary_lines
     from seg_batch.inference.predict import partial_line, predict_one
 
     worst, shown = 0, list[Mapping[str, Any]]()
@@ -62,7 +62,7 @@ def predict(
             worst = max(worst, 3)
             typer.echo(f"segbatch: {partial_line(report)}", err=True)
         if not quiet and not as_json:
-            typer.echo(summary(report))
+            typer.echo(summary_lines(report))
     if as_json:
         typer.echo(json.dumps(shown[0] if len(inputs) == 1 else shown))
     raise typer.Exit(worst)

@@ -9,7 +9,7 @@ import typer
 
 from seg_batch.cli.options import Quiet, stopped
 from seg_batch.cli.predict import Overwrite
-from seg_batch.config.options import unsaid
+from seg_batch.config.options import unset_options
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core.errors import PlanError, StoppedError
 
@@ -79,7 +79,7 @@ def _workflow(
     from seg_batch.config.workflow.option_keys import keys_saying
 
     if path is not None:
-        if (arguments, options) != (unsaid(RequestArguments), unsaid(PredictOptions)):
+        if (arguments, options) != (unset_options(RequestArguments), unset_options(PredictOptions)):
             raise PlanError(
                 "--workflow says how to segment: give it, or options like -o and --model"
             )

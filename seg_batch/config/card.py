@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from seg_batch.config.postprocess import Step, check_chain
-from seg_batch.config.validation import Frozen, first_problem
+from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Axis, Shape
 from seg_batch.core.normalise import Normaliser
@@ -30,7 +30,7 @@ WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analys
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 
-class ClassInfo(Frozen):
+class ClassInfo(CheckedValue):
     """One class: its label value, its name and its colour (red, green, blue)."""
 
     id: int = Field(ge=0, le=65533)
@@ -38,7 +38,7 @@ class ClassInfo(Frozen):
     colour: tuple[int, int, int]
 
 
-class Normalisation(Frozen):
+class Normalisation(CheckedValue):
     """How stored values become model input. ``card``: with the numbers here, one per channel, in physical
     units. ``source``: with mean and std of each input, from one pass over it. ``identity``: not at all."""
 
@@ -66,7 +66,7 @@ class Normalisation(Frozen):
         return Normaliser(self.mean, self.std, self.low, self.high) if self.kind == "card" else None
 
 
-class SkipRule(Frozen):
+class SkipRule(CheckedValue):
     """Voxels whose first channel is at most ``below`` (physical units) are empty. They get the class
     ``label``, and tiles of empty voxels alone are not predicted."""
 
@@ -74,14 +74,14 @@ class SkipRule(Frozen):
     label: int = 0
 
 
-class Compute(Frozen):
+class Compute(CheckedValue):
     """The cost of one patch, measured when the bundle was made."""
 
     activation_bytes: int = Field(default=0, ge=0, description="working memory per patch")
     flops: float = Field(default=0, ge=0, description="multiply-adds x 2 per patch")
 
 
-class Border(Frozen):
+class Border(CheckedValue):
     """The measured border effect of a patch, in voxels per axis of the model's view.
 
     ``reach``: the outer voxels per side whose labels depend on where the patch lies. ``overlap``
@@ -100,7 +100,7 @@ class Border(Frozen):
         return self
 
 
-class ModelCard(Frozen):
+class ModelCard(CheckedValue):
     """Everything needed to use a model, except the model."""
 
     schema_version: int = Field(default=SCHEMA, ge=SCHEMA, le=SCHEMA, strict=True)

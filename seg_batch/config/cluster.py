@@ -22,7 +22,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from seg_batch.config.validation import Duration, Frozen, keys_in, models_at
+from seg_batch.config.validation import CheckedValue, Duration, keys_in, models_at
 from seg_batch.config.yaml_source import YamlSource, parse_tree, text_of
 from seg_batch.core.errors import ClusterError, WorkflowError
 from seg_batch.core.text import nearest
@@ -47,7 +47,7 @@ CLASSES = {
 UNSECURED = (*WORDS, "distributed.SSHCluster", "dask_kubernetes.operator.KubeCluster")
 
 
-class Adapt(Frozen):
+class Adapt(CheckedValue):
     """The number of workers follows the work, between these limits."""
 
     minimum: Annotated[int, Field(ge=1)] = 1
@@ -60,7 +60,7 @@ class Adapt(Frozen):
         return self
 
 
-class ClusterSpec(Frozen):
+class ClusterSpec(CheckedValue):
     """Where the work runs.
 
     ``workers``: processes; 0: as many as ``--workers`` says. ``security``: the folder that

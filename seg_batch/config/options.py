@@ -85,6 +85,6 @@ def declared(kind: type) -> dict[str, Option]:
     return options
 
 
-def unsaid[T](kind: type[T]) -> T:
+def unset_options[T](kind: type[T]) -> T:
     """The options of a command line that names none of them."""
     return kind(**{name: option.unsaid for name, option in declared(kind).items()})

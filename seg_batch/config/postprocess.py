@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from seg_batch.config.validation import Frozen, checked_by
+from seg_batch.config.validation import CheckedValue, checked_by
 from seg_batch.core.errors import PlanError
 from seg_batch.core.text import nearest
 
@@ -28,7 +28,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)(ha|mL)?")
 NONE = "none"  # --post none switches the card's chain off
 
 
-def measured(size: str) -> tuple[float, str]:
+def parse_size(size: str) -> tuple[float, str]:
     """``"0.5ha" -> (0.5, "ha")``, ``"2mL" -> (2, "mL")``, ``"50" -> (50, "voxels")``; ValueError
     for anything else."""
     match = _SIZE.fullmatch(size)
@@ -43,7 +43,7 @@ def _check_odd(side: int) -> None:
 
 
 Size = Annotated[
-    str, BeforeValidator(lambda v: str(v) if type(v) is int else v), checked_by(measured)
+    str, BeforeValidator(lambda v: str(v) if type(v) is int else v), checked_by(parse_size)
 ]
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -61,7 +61,7 @@ class _TextForm(NamedTuple):
     keyed: str = ""
 
 
-class _Step(Frozen, ABC):
+class _Step(CheckedValue, ABC):
     """``probabilities``: the step reads probabilities, not labels, and so comes first."""
 
     probabilities: ClassVar[bool] = False

@@ -28,7 +28,7 @@ def checked_by(check: Callable[[Any], object]) -> AfterValidator:
 Duration = Annotated[str, checked_by(parse_seconds)]
 
 
-class Frozen(BaseModel):
+class CheckedValue(BaseModel):
     """Base of the values that people write: frozen, unknown keys refused, no NaN (JSON has none)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -98,7 +98,7 @@ def _require_data(quantize: str, calibrate: str | None) -> None:
 
 def _source(name: str) -> Model:
     """The bundle; raises BundleError without a Keras model that matches the card's hash."""
-    model = bundles.checked(bundles.find_bundle(name))
+    model = bundles.require_intact(bundles.find_bundle(name))
     if model.path is None or model.card.format != "keras":
         what = "has no network" if model.path is None else f"is an {model.card.format} bundle"
         raise BundleError(

@@ -63,7 +63,7 @@ def import_model(
         card = card.model_copy(update={"weights_sha256": sha256})
         text = json.dumps(card.model_dump(mode="json"), indent=2)
         (folder / CARD).write_text(text + "\n", encoding="utf-8")
-        written = bundles.checked(bundles.Model(read_card(folder), folder))
+        written = bundles.require_intact(bundles.Model(read_card(folder), folder))
         require_same(written.weights, wrapping, written.card.weights_sha256)
     return {"path": str(path), "notes": list(wrapping.notes), "card": card.model_dump(mode="json")}
 

@@ -21,7 +21,7 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.resources import SAMPLES
 from seg_batch.datasets.patch_set import PatchSet
-from seg_batch.evaluation.held_out_cases import collect, require_card, whole_region
+from seg_batch.evaluation.held_out_cases import collect_cases, require_card, whole_region
 from seg_batch.evaluation.postprocess_region import SeenRegion
 from seg_batch.inference.bundles import mismatch
 from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH, make_grid
@@ -100,7 +100,7 @@ def of_held_out(path: Path, card: ModelCard, most: int) -> SamplePatches:
     part = held_part(path)
     if part is None:
         raise InputError(f"{path} holds nothing out to compare on: give images with --check")
-    held_out = collect(path, part, card, PredictOptions(), ())
+    held_out = collect_cases(path, part, card, PredictOptions(), ())
     each = -(-most // len(held_out.cases))
     images: list[np.ndarray] = []
     for case in _spread(held_out.cases, most):

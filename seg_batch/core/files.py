@@ -54,7 +54,7 @@ def _first(error: shutil.Error) -> OSError:
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(text)
 
 
-def require_room(folder: Path, size_bytes: int) -> None:
+def require_free_space(folder: Path, size_bytes: int) -> None:
     """``OSError`` (no space) unless so much is free: for libraries that don't report a full disk."""
     if shutil.disk_usage(folder).free < size_bytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
@@ -120,7 +120,7 @@ def file_lock(path: Path, busy: Exception) -> Iterator[int]:
         os.close(handle)
 
 
-def is_at(folder: Path, handle: int) -> bool:
+def is_still_at(folder: Path, handle: int) -> bool:
     """Whether the locked ``handle`` is still the folder at this path: the run that had the lock before
     may have removed it, and another run created a new one."""
     return folder.is_dir() and os.fstat(handle).st_ino == folder.stat().st_ino
@@ -132,7 +132,7 @@ def held_folder(folder: Path, busy: Exception) -> Iterator[None]:
     with translate_os_errors(folder):
         folder.mkdir(exist_ok=True)
     with file_lock(folder, busy) as handle:
-        if not is_at(folder, handle):
+        if not is_still_at(folder, handle):
             raise busy
         yield
 

@@ -17,7 +17,7 @@ PARTIAL = ".partial"  # a file that is being written, in any folder
 WORK = ".work"  # of a training, or of a patch dataset
 PROBABILITIES = "_probabilities"  # after its stem
 ATTEMPT = "try-"  # prefix of an attempt
-ON_THE_WAY = (STORE, STAGED)  # suffixes of intermediate results
+INTERMEDIATE = (STORE, STAGED)  # suffixes of intermediate results
 
 # In an output folder, and in a hot folder.
 RUNS = ".segbatch"  # the run folders of an output folder; also a prefix of other names

@@ -75,7 +75,7 @@ def duration_in_words(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def duration_told(seconds: float) -> str:
+def duration_in_line(seconds: float) -> str:
     """``12.5 s``, ``3 min 5 s``, ``2.3 h``."""
     if seconds < 90:
         return f"{seconds:.1f} s"

@@ -23,7 +23,7 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError, OutputError, RefusedError
-from seg_batch.core.files import require_room
+from seg_batch.core.files import require_free_space
 from seg_batch.core.normalise import Moments, Normaliser
 from seg_batch.core.units import show_bytes
 from seg_batch.core.versions import versions
@@ -243,7 +243,7 @@ def _require_room(
     )
     size = size * waiting // tasks
     try:
-        require_room(work.path, size)
+        require_free_space(work.path, size)
     except OSError:
         free = shutil.disk_usage(work.path).free
         raise OutputError(

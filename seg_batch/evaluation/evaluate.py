@@ -23,7 +23,7 @@ from seg_batch.core.errors import BundleError, InputError
 from seg_batch.datasets.label_classes import of_card, of_text
 from seg_batch.evaluation import thresholds
 from seg_batch.evaluation.file_pairs import classes_in_files, open_labelled_case, require_one_grid
-from seg_batch.evaluation.held_out_cases import EvalSet, collect
+from seg_batch.evaluation.held_out_cases import EvalSet, collect_cases
 from seg_batch.evaluation.matching import Matches, match
 from seg_batch.evaluation.predict_region import BlockStats
 from seg_batch.evaluation.result import EvaluationRun, open_output, write_result
@@ -31,7 +31,7 @@ from seg_batch.evaluation.score import RegionScorer
 from seg_batch.evaluation.score_case import LabelledCase, count_case
 from seg_batch.inference import bundles
 from seg_batch.inference.request import OneModel, engine_of, named_model, tta_warnings
-from seg_batch.inference.worker import load
+from seg_batch.inference.worker import load_predictor_of
 
 PICTURES = 20
 _MODEL_OPTIONS = ("overlap", "taper", "engine", "precision", "tta")  # that the result lists
@@ -115,12 +115,12 @@ def evaluate_bundle(
     engine = engine_of(chosen, options)
     options = replace(options, engine=engine.engine, precision=engine.precision)
     run = EvaluationRun(of_card(chosen.card), checks, pictures, callback or Callback())
-    held_out = collect(Path(data), split, chosen.card, options, tuple(ignore))
+    held_out = collect_cases(Path(data), split, chosen.card, options, tuple(ignore))
     with ExitStack() as stack:
         folder = stack.enter_context(open_output(output, overwrite))
         work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="work-"))
         run.callback.on(events.Stage("loading the model"))
-        predictor, stats = load(chosen, options), BlockStats()
+        predictor, stats = load_predictor_of(chosen, options), BlockStats()
         scorer = RegionScorer(chosen.card, predictor, options, Path(work), stats)
         run.callback.on(events.StepsPlanned(len(held_out.cases)))
         for case in held_out.cases:

@@ -111,7 +111,7 @@ class EvalSet:
             yield region, spacing_of(image.info)
 
 
-def collect(
+def collect_cases(
     data: Path, split: str, card: ModelCard, options: PredictOptions, ignore: tuple[float, ...]
 ) -> EvalSet:
     """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair.

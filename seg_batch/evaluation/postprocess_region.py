@@ -18,7 +18,7 @@ from seg_batch.config.postprocess import AnyStep
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Normaliser, Pixels
-from seg_batch.inference.plan import CHUNK, asked_chain
+from seg_batch.inference.plan import CHUNK, requested_chain
 from seg_batch.inference.postprocess.array_chain import run_chain
 from seg_batch.inference.postprocess.costs import blocks_of
 from seg_batch.inference.postprocess.label_context import LabelContext, require_chain_fits
@@ -52,7 +52,7 @@ class RegionPostprocess:
         cls, card: ModelCard, options: PredictOptions, spacing: tuple[float, ...] | None
     ) -> RegionPostprocess:
         """PlanError where the chain does not fit the model or voxels of this spacing."""
-        chain = asked_chain(card, options)
+        chain = requested_chain(card, options)
         unit, each = None, 0.0
         if spacing is not None:
             unit, each = ("ha", 1e-4) if len(spacing) == 2 else ("mL", 1e-3)

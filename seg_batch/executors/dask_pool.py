@@ -225,7 +225,7 @@ class DaskPool(Pool):
         with _silenced("distributed.scheduler"), suppress(OSError):
             self._client.close(timeout=2)
         if self._cluster is not None:
-            end(self._cluster)
+            close_cluster(self._cluster)
 
 
 @contextmanager
@@ -240,7 +240,7 @@ def _silenced(name: str) -> Iterator[None]:
         log.setLevel(before)
 
 
-def end(cluster: Any) -> None:
+def close_cluster(cluster: Any) -> None:
     """Close a Dask cluster. One that takes too long (TimeoutError, which is an OSError) ends with this
     process, and harms nothing that is done."""
     with suppress(OSError):

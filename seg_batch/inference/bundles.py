@@ -58,18 +58,18 @@ class Model:
 PROBE = Model(PROBE_CARD, function=probe)
 
 
-def folders() -> list[Path]:
+def bundle_folders() -> list[Path]:
     """Where bundles are looked for: ``$SEGBATCH_BUNDLES``, the user's data folder, the package."""
     named = [Path(p) for p in os.environ.get("SEGBATCH_BUNDLES", "").split(os.pathsep) if p]
     home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
     return [*named, home / "segbatch" / "bundles", BUNDLES]
 
 
-def installed() -> list[Model]:
+def installed_bundles() -> list[Model]:
     """All bundles in ``folders()``, the first of a name. A bundle with a damaged card is left out
     (``find_bundle`` says what is wrong with it)."""
     models: dict[str, Model] = {}
-    for folder in folders():
+    for folder in bundle_folders():
         for card in sorted(folder.glob(f"*/{CARD}")):
             with suppress(SegbatchError):
                 model = Model(read_card(card.parent), card.parent)
@@ -83,9 +83,9 @@ def find_bundle(name: str) -> Model:
         return PROBE
     path = Path(name)
     if not path.is_dir():
-        places = [folder / name for folder in folders() if (folder / name).is_dir()]
+        places = [folder / name for folder in bundle_folders() if (folder / name).is_dir()]
         if not places:
-            known = ", ".join(m.card.name for m in [*installed(), PROBE])
+            known = ", ".join(m.card.name for m in [*installed_bundles(), PROBE])
             raise BundleError(
                 f"there is no model {name!r}: use the path of a bundle, or one of {known}"
             )
@@ -93,7 +93,7 @@ def find_bundle(name: str) -> Model:
     return Model(read_card(path), path.resolve())
 
 
-def checked(model: Model) -> Model:
+def require_intact(model: Model) -> Model:
     """The model, if its weights are the ones the card was written for; BundleError otherwise."""
     if model.path is None:
         return model
@@ -126,10 +126,10 @@ def mismatch(card: ModelCard, info: SourceInfo) -> str | None:
 
 def choose_bundle(info: SourceInfo) -> Model:
     """The only installed model that fits the input."""
-    models = installed()
+    models = installed_bundles()
     fits = [m for m in models if mismatch(m.card, info) is None]
     if len(fits) == 1:
-        return checked(fits[0])
+        return require_intact(fits[0])
     if fits:
         names = ", ".join(m.card.name for m in fits)
         raise BundleError(f"{len(fits)} models fit {info.path}: choose one with --model ({names})")

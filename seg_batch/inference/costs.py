@@ -155,7 +155,7 @@ def coarse_bytes(info: SourceInfo, card: ModelCard) -> int:
     return 0 if card.finer == 1 else -(-info.voxel_bytes // card.finer**rank)
 
 
-def asked_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:
+def requested_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:
     """The block of ``--block`` in whole chunks; PlanError when it does not fit the extent."""
     if len(block) != len(extent) or min(block) < 1:
         raise PlanError(
@@ -165,7 +165,9 @@ def asked_block(block: Shape, extent: Shape, chunk: Shape) -> Shape:
     return tuple(-(-min(b, n) // c) * c for b, n, c in zip(block, extent, chunk, strict=True))
 
 
-def seconds(engine: str, precision: str, *, flops: float, voxels: float, workers: int) -> float:
+def estimate_seconds(
+    engine: str, precision: str, *, flops: float, voxels: float, workers: int
+) -> float:
     """A rough estimate: a model's ``flops`` at the speed of its engine on all cores; without any (a model
     that is a function), so many ``voxels`` at 10 million a second and core."""
     cores, fast = hardware.cores(), bool(hardware.gpus()) or hardware.has_avx512()

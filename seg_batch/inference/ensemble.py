@@ -49,7 +49,7 @@ def average(predictors: Sequence[Predictor]) -> Predictor:
     return predict
 
 
-def joined(models: Sequence[Model]) -> Model:
+def as_ensemble(models: Sequence[Model]) -> Model:
     """The first model with the others as its members; itself where there are no others.
 
     BundleError, naming the member and what differs, for models that can't be averaged; and for a
@@ -99,7 +99,7 @@ def _takes(card: ModelCard, patch: Shape | None) -> bool:
     return all(side % step == 0 for side, step in zip(patch, card.multiple, strict=True))
 
 
-def decimated(predictor: Predictor, factor: int) -> Predictor:
+def without_repeats(predictor: Predictor, factor: int) -> Predictor:
     """The predictor of a model with ``factor`` output voxels per input voxel and axis, for patches
     on the output's grid (``views.upsampled``): it sees each voxel of the file once."""
     if factor == 1:

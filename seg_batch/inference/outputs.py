@@ -11,7 +11,7 @@ from seg_batch.core.files import read_json
 from seg_batch.core.registry import formats
 from seg_batch.core.run_files import (
     ATTEMPT,
-    ON_THE_WAY,
+    INTERMEDIATE,
     PROBABILITIES,
     REPORT,
     STAGED,
@@ -48,7 +48,7 @@ class Outputs:
     def attempts(self) -> list[Path]:
         """Stores and staged copies of attempts at this product, ended or at work."""
         named = self.product.parent.glob(f"{glob.escape(self.product.name)}.{ATTEMPT}*")
-        return sorted(path for path in named if path.name.endswith(ON_THE_WAY))
+        return sorted(path for path in named if path.name.endswith(INTERMEDIATE))
 
     @property
     def report(self) -> Path:

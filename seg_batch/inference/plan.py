@@ -29,12 +29,12 @@ from seg_batch.core.normalise import Normaliser
 from seg_batch.core.registry.engines import EngineInfo, info_of
 from seg_batch.inference.costs import (
     Costs,
-    asked_block,
     choose_block,
     coarse_bytes,
     disk_bytes,
+    estimate_seconds,
     post_bytes,
-    seconds,
+    requested_block,
 )
 from seg_batch.inference.postprocess.label_context import LabelContext, require_chain_fits
 from seg_batch.inference.sliding_window.grid import make_grid
@@ -227,7 +227,7 @@ def make_plan(
     if hardware.gpus() and not options.batch:
         fits = memory_bytes // 4 // max(1, card.compute.activation_bytes)
         batch = max(1, min(GPU_BATCH, fits, len(grid)))
-    chain = asked_chain(card, options)
+    chain = requested_chain(card, options)
     require_chain_fits(chain, card, LabelContext.of(card, info.georef))
     costs = _costs(
         *(info, card, info_of(options.engine)),
@@ -253,7 +253,7 @@ def make_plan(
         tiles=len(grid),
         recompute=predicted / len(grid),
         memory_bytes=memory_bytes,
-        seconds_estimate=seconds(
+        seconds_estimate=estimate_seconds(
             options.engine,
             options.precision,
             flops=predicted * views * card.compute.flops,
@@ -271,7 +271,7 @@ def _blocks(costs: Costs, view: View, options: PredictOptions, memory_bytes: int
     extent = view.native.info.extent
     chunk = _chunk(extent)
     if options.block:
-        return Blocks(extent, asked_block(options.block, extent, chunk))
+        return Blocks(extent, requested_block(options.block, extent, chunk))
     return Blocks(extent, choose_block(costs, extent, view, chunk, options.workers, memory_bytes))
 
 
@@ -344,6 +344,6 @@ def adopt_stored(plan: Plan, stored: Plan) -> Plan:
     return kept
 
 
-def asked_chain(card: ModelCard, options: PredictOptions) -> tuple[AnyStep, ...]:
+def requested_chain(card: ModelCard, options: PredictOptions) -> tuple[AnyStep, ...]:
     """The steps of ``options``, else those of the card; unchecked."""
     return card.post if options.post is None else parse_chain(options.post)

@@ -42,7 +42,7 @@ from seg_batch.inference.resume import (
     check_destination,
     clean,
     clean_unused,
-    finished,
+    finished_report,
     leaving_nothing_behind,
     open_store,
     require_same_input,
@@ -79,7 +79,7 @@ def predict_one(
     with leaving_nothing_behind(outputs):
         normaliser, staged = _numbers(draft, callback)
         prepared = draft.by(draft.plan.with_normaliser(normaliser))
-        if (earlier := finished(prepared, report)) is not None:
+        if (earlier := finished_report(prepared, report)) is not None:
             if not request.keep_store:
                 clean_unused(outputs)
             return earlier

@@ -15,8 +15,14 @@ from seg_batch.config.recipe import read_recipe
 from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, SegbatchError
 from seg_batch.core.versions import package_version
-from seg_batch.inference.bundles import Model, checked, choose_bundle, find_bundle, require_fit
-from seg_batch.inference.ensemble import joined
+from seg_batch.inference.bundles import (
+    Model,
+    choose_bundle,
+    find_bundle,
+    require_fit,
+    require_intact,
+)
+from seg_batch.inference.ensemble import as_ensemble
 from seg_batch.inference.outputs import Outputs, outputs_for
 from seg_batch.inference.plan import MEMORY_SHARE, Decisions, DraftPlan, make_plan
 from seg_batch.inference.sliding_window.tta import symmetries
@@ -96,7 +102,7 @@ def named_model(model: OneModel | Sequence[OneModel], info: SourceInfo | None = 
     if info is not None:
         require_fit(named, info)
     for member in named.all:
-        checked(member)
+        require_intact(member)
     return named
 
 
@@ -104,7 +110,7 @@ def _named(model: OneModel | Sequence[OneModel]) -> Model:
     if isinstance(model, str | Path):
         return find_bundle(str(model))
     if isinstance(model, list):
-        return joined([_named(member) for member in model])
+        return as_ensemble([_named(member) for member in model])
     card, function = model
     if not isinstance(card, ModelCard) or not callable(function):
         raise BundleError(

@@ -70,7 +70,7 @@ def _known_digests(outputs: Outputs) -> set[str]:
     return known | {product.get("sha256", "") for product in products if product}
 
 
-def finished(prepared: Prepared[Plan], report: Report | None) -> Report | None:
+def finished_report(prepared: Prepared[Plan], report: Report | None) -> Report | None:
     """The report of a complete, unchanged product of this very plan, with no time spent; else None."""
     if not report or prepared.request.overwrite or report["status"] != "complete":
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.georef import georef_from_json
-from seg_batch.inference.bundles import installed
+from seg_batch.inference.bundles import installed_bundles
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.report import ModelFacts, ProductFacts, Report
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
@@ -94,7 +94,7 @@ def _input(report: Report) -> Check:
 
 def _model(facts: ModelFacts) -> Check:
     name, weights = facts["name"], facts["weights_sha256"]
-    for model in installed():
+    for model in installed_bundles():
         if model.card.name == name:
             same = model.card.weights_sha256 == weights
             return "model", same, f"{name} {'as installed' if same else 'differs from installed'}"

@@ -22,11 +22,11 @@ from seg_batch.core.hardware import here, peak_rss_bytes
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import Model
-from seg_batch.inference.ensemble import average, decimated
+from seg_batch.inference.ensemble import average, without_repeats
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.sliding_window.block import BlockResult, Receipt, predict_block
 from seg_batch.inference.sliding_window.stitch import EmptyRule, Predictor, Stitcher
-from seg_batch.inference.sliding_window.tta import averaged
+from seg_batch.inference.sliding_window.tta import average_views
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources.tolerant_read import read_window
@@ -55,11 +55,11 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
         seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def load(model: Model, settled: Plan | PredictOptions) -> Predictor:
+def load_predictor_of(model: Model, settled: Plan | PredictOptions) -> Predictor:
     """The predictor of a model in this process: the mean of its members, averaged over views, for
     patches on the grid of its output."""
     members = [_loaded(member, settled) for member in model.all]
-    return decimated(averaged(average(members), settled.tta), model.card.finer)
+    return without_repeats(average_views(average(members), settled.tta), model.card.finer)
 
 
 def _loaded(model: Model, settled: Plan | PredictOptions) -> Predictor:
@@ -92,7 +92,7 @@ class BlockWorker:
         self.view = open_view(job.image, job.model.card)
         self.store = WorkStore.open(Path(job.store))
         self.taper = Taper(plan.grid, plan.taper)  # once: it covers the whole extent
-        self.predictor = load(job.model, plan)
+        self.predictor = load_predictor_of(job.model, plan)
         self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
         self.empty = EmptyRule(plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata)
         self.on_tiles: Callable[[int], None] = lambda n: None

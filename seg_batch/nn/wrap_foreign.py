@@ -15,7 +15,7 @@ import numpy as np
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.nn.analysis.graph import maker
-from seg_batch.nn.analysis.patch_shapes import comma, require_patch_memory, sides_of
+from seg_batch.nn.analysis.patch_shapes import comma, patch_and_factor, require_patch_memory
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.engines import load_predictor
 from seg_batch.nn.networks.blocks import probability
@@ -59,7 +59,7 @@ def wrapped(
     _require_input(model, channels, path)
     model, notes = _one_output(model, head, path)
     _require_classes(model, classes, path)
-    sides, finer = sides_of(model, patch, path)
+    sides, finer = patch_and_factor(model, patch, path)
     require_patch_memory(model, sides)
     if logits:
         _require_scores(model, sides, path)

@@ -62,16 +62,16 @@ def initial_weights(recipe: Recipe, from_bundle: str | None) -> InitialWeights:
     """
     from seg_batch.nn.loading import load_model
     from seg_batch.nn.networks.channel_fitting import Names
-    from seg_batch.nn.training.transfer import adapted, fresh
+    from seg_batch.nn.training.transfer import new_model, with_source_weights
 
     recipe = resolved(recipe, from_bundle)
     lines = _require_buildable(recipe)
     if from_bundle is None:
-        return InitialWeights(fresh(recipe), lines)
+        return InitialWeights(new_model(recipe), lines)
     bundle = _trained(from_bundle)
     theirs, card = bundle.card, recipe.card
-    transferred = adapted(
-        fresh(recipe),
+    transferred = with_source_weights(
+        new_model(recipe),
         load_model(bundle.weights, sha256=theirs.weights_sha256),
         channels=Names(theirs.channels or (), card.channels),
         classes=Names([c.name for c in theirs.classes], [c.name for c in card.classes]),
@@ -90,7 +90,7 @@ def teacher_of(recipe: Recipe, name: str) -> Any:
 
 def _trained(name: str) -> bundles.Model:
     """A bundle by name or path; InputError where it has no weights."""
-    bundle = bundles.checked(bundles.find_bundle(name))
+    bundle = bundles.require_intact(bundles.find_bundle(name))
     if bundle.path is None:
         raise InputError(f"{name} has no weights to start from or to follow: name a trained bundle")
     return bundle

@@ -26,8 +26,8 @@ from seg_batch.training.autoconfig import (
     CaseFacts,
     DatasetFacts,
     Reason,
-    Strips,
-    advise,
+    StripStats,
+    propose_recipe,
 )
 
 SAMPLE_VOXELS = 1 << 20
@@ -41,7 +41,7 @@ def advise_recipe(
     reasons. Classes, channels and ignored values that a manifest names are taken from it."""
     pairs = find_pairs(given)
     ignore = {value for manifest in pairs.manifests.values() for value in manifest.ignore}
-    plain, reasons = advise(measure_dataset(pairs.pairs, align=align, ignore=ignore))
+    plain, reasons = propose_recipe(measure_dataset(pairs.pairs, align=align, ignore=ignore))
     named: dict[str, Any] = {}
     for manifest in pairs.manifests.values():
         if manifest.channels is not None:
@@ -197,5 +197,5 @@ class _Strips:
                 part = pixels[(slice(None),) * self.axis + (slice(a, b),)]
                 self.voxels[k] += _counted(part, ignore, path)
 
-    def facts(self) -> Strips:
-        return Strips(self.axis, tuple(self.edges), tuple(map(dict, self.voxels)), self.reach)
+    def facts(self) -> StripStats:
+        return StripStats(self.axis, tuple(self.edges), tuple(map(dict, self.voxels)), self.reach)

@@ -9,7 +9,7 @@ from typing import Any
 
 from seg_batch.config.command_options import TrainOverrides
 from seg_batch.config.recipe import Recipe
-from seg_batch.config.recipe.reading import merged, read_plain, recipe_of, with_settings
+from seg_batch.config.recipe.reading import deep_merged, read_plain, recipe_of, with_settings
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
@@ -87,7 +87,7 @@ def _recipe(
 def _over(overrides: TrainOverrides, base: dict[str, Any]) -> dict[str, Any]:
     """``base`` with the file and then the settings over it."""
     own = read_plain(Path(overrides.recipe)) if overrides.recipe is not None else {}
-    return with_settings(merged(base, own), overrides.all_settings)
+    return with_settings(deep_merged(base, own), overrides.all_settings)
 
 
 def _suited(recipe: Recipe, own: dict[str, Any]) -> Recipe:

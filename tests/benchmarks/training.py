@@ -21,7 +21,7 @@ from seg_batch.core.callbacks import Callback
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.losses.build import over_heads
 from seg_batch.nn.training.fit import fit, loss_of
-from seg_batch.nn.training.transfer import fresh
+from seg_batch.nn.training.transfer import new_model
 
 TARGET, WARM = 0.85, 20
 LANDSAT = Path(__file__).parents[2] / "workflows" / "landsat8-landcover.yaml"
@@ -52,7 +52,7 @@ class Cached:
 
 def bare_step(recipe: Recipe, samples: Cached) -> Any:
     """A function that trains once on a batch in memory."""
-    model, loss = fresh(recipe), loss_of(recipe, samples.histogram)
+    model, loss = new_model(recipe), loss_of(recipe, samples.histogram)
     adamw = keras.optimizers.AdamW(1e-3, weight_decay=1e-4)
     adamw.build(model.trainable_variables)
     parts = zip(*(samples(k) for k in range(recipe.fit.batch)), strict=True)
@@ -106,7 +106,7 @@ def measured(name: str, parts: dict[str, Any], steps: int, work: Path) -> bool:
     def unscored(predict: Any) -> dict[str, float]:
         return {"score": 0.0}
 
-    fit(fresh(recipe), samples, recipe=recipe, validate=unscored, work=work, callback=turns)
+    fit(new_model(recipe), samples, recipe=recipe, validate=unscored, work=work, callback=turns)
     # Means of the loop: the checkpoint in every fifth turn is a cost of it.
     loop_s, bare_s = statistics.mean(turns.loop_s), statistics.mean(turns.bare_s)
     middle = statistics.median(turns.bare_s) / statistics.median(turns.loop_s)

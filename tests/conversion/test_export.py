@@ -96,7 +96,7 @@ def test_an_openvino_export_is_a_bundle_that_predicts(
         flat[0], "openvino", tmp_path / "out", quantize=quantize, calibrate=data, check=flat[1]
     )
     require_whole(flat[0], tmp_path / "out", report)
-    found = bundles.checked(bundles.find_bundle(str(tmp_path / "out")))
+    found = bundles.require_intact(bundles.find_bundle(str(tmp_path / "out")))
     name = "int8" if quantize == "int8" else "openvino"
     assert (found.card.name, found.card.format) == (f"flat-{name}", "openvino")
     patches = for_comparing(found.card, 4, flat[1]).values

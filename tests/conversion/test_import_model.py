@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from seg_batch.cli.display.lines import model_facts, model_lines, summary
+from seg_batch.cli.display.lines import model_facts, model_lines, summary_lines
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.conversion.import_model import import_model, imported_lines
@@ -236,7 +236,7 @@ def test_layers_that_see_the_whole_patch_are_told(tmp_path: Path) -> None:
     scene = write_raster(tmp_path / "a.tif", address_raster((150, 130), 3, "uint8"))
     report = predict_one(Request(str(scene), str(tmp_path / "o.tif"), str(tmp_path / "b")))
     assert report["seams"]["index"] is not None
-    assert line in summary(report)
+    assert line in summary_lines(report)
 
 
 @pytest.mark.full

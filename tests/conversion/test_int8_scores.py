@@ -27,7 +27,7 @@ def test_int8_of_a_2d_network_from_an_image(tmp_path: Path) -> None:
     assert report["calibrated"]["patches"] == 6
     assert report["difference"]["label_agreement"] > 0.97
     assert report["size_bytes"] < 0.6 * report["keras_bytes"]
-    model = bundles.checked(bundles.find_bundle(str(tmp_path / "out")))
+    model = bundles.require_intact(bundles.find_bundle(str(tmp_path / "out")))
     assert (model.card.name, model.card.format) == ("landsat8-landcover-int8", "openvino")
     assert set(model.card.scores) <= {"training"}
 

@@ -58,7 +58,7 @@ def test_in_words(seconds: int) -> None:
 @given(st.floats(0.06, 1e7))
 def test_told(seconds: float) -> None:
     near = 0.05 if seconds < 90 else 0.5 if seconds < 5399 else 240
-    assert abs(words_s(units.duration_told(seconds)) - seconds) <= near + 1e-6
+    assert abs(words_s(units.duration_in_line(seconds)) - seconds) <= near + 1e-6
 
 
 @given(st.floats(0.6, 1e7))
@@ -115,7 +115,7 @@ def test_shares(value: float, digits: int) -> None:
     ],
 )
 def test_as_it_reads(seconds: float, told: str, roughly: str, written: str, words: str) -> None:
-    assert units.duration_told(seconds) == told
+    assert units.duration_in_line(seconds) == told
     assert units.duration_roughly(seconds) == roughly
     assert units.duration_to_write(seconds) == written
     assert units.duration_in_words(seconds) == words

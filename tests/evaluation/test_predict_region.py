@@ -19,7 +19,7 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PartialResultError, ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.evaluation import predict_region
-from seg_batch.evaluation.held_out_cases import SourceRegion, collect
+from seg_batch.evaluation.held_out_cases import SourceRegion, collect_cases
 from seg_batch.evaluation.predict_region import BlockStats, predict_blocks
 from seg_batch.inference import plan
 from seg_batch.inference.predict import predict
@@ -104,7 +104,7 @@ def compare(case: Case, folder: Path) -> tuple[dict[str, Any], BlockStats]:
     out, watch = folder / "out.zarr", BlockStats()
     report = predict(image, out, model=model, probabilities=True, block=case.block)
     made = zarr.open_group(out, mode="r")
-    found = collect(Path(f"{image}={label}"), "all", case.card, PredictOptions(), ())
+    found = collect_cases(Path(f"{image}={label}"), "all", case.card, PredictOptions(), ())
     with found.open(found.cases[0]) as (region, _):
         assert isinstance(region, SourceRegion)
         scored = np.full(region.box.shape, 99, np.uint8)
@@ -162,6 +162,6 @@ def test_what_is_written_with_holes_is_not_scored(tmp_path: Path) -> None:
     label = write_raster(tmp_path / "label.tif", np.full((1, 600, 500), IDS[0], np.uint8))
     with pytest.raises(PartialResultError):
         predict(image, tmp_path / "out.tif", model=(CARD, crooked))
-    found = collect(Path(f"{image}={label}"), "all", CARD, PredictOptions(), ())
+    found = collect_cases(Path(f"{image}={label}"), "all", CARD, PredictOptions(), ())
     with found.open(found.cases[0]) as (region, _), pytest.raises(ReadError, match="image"):
         list(predict_blocks(region, CARD, crooked))

@@ -18,7 +18,7 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import BundleError, PlanError, StoreError
 from seg_batch.evaluation.evaluate import evaluate_bundle
 from seg_batch.inference.bundles import PROBE, Model
-from seg_batch.inference.ensemble import average, joined
+from seg_batch.inference.ensemble import as_ensemble, average
 from seg_batch.inference.predict import predict, predict_one
 from seg_batch.inference.request import Request, prepare
 from seg_batch.inference.verify import verify_product
@@ -107,7 +107,7 @@ def test_a_member_s_own_array_is_not_touched() -> None:
 def test_members_that_differ_are_refused_by_name(changed: dict[str, Any], said: str) -> None:
     other = OTHER.model_copy(update=changed)
     with pytest.raises(BundleError, match=f"model other .* one for its {said}") as refused:
-        joined([Model(CARD, function=A), Model(other, function=B)])
+        as_ensemble([Model(CARD, function=A), Model(other, function=B)])
     assert "\n" not in refused.value.message
     assert refused.value.status == 2
 
@@ -123,19 +123,19 @@ def test_another_patch_goes_where_the_card_says_so(
     free = {"patch": (64, 64), "overlap": (8, 8), "multiple": multiple}
     models = [Model(CARD, function=A), Model(OTHER.model_copy(update=free), function=B)]
     if takes:
-        found = joined(models)
+        found = as_ensemble(models)
         assert (found.card, found.names) == (CARD, ["one", "other"])
     else:
         with pytest.raises(BundleError, match="for its patch"):
-            joined(models)
+            as_ensemble(models)
 
 
 def test_the_same_model_twice_is_refused(scene: Path) -> None:
     with pytest.raises(BundleError, match="named twice"):
-        joined([PROBE, PROBE])
+        as_ensemble([PROBE, PROBE])
     with pytest.raises(BundleError, match="model one is named twice"):
         prepare(Request(str(scene), model=[(CARD, A), (OTHER, B), (CARD, A)]))
-    assert joined([PROBE]) == PROBE
+    assert as_ensemble([PROBE]) == PROBE
 
 
 @pytest.mark.full

@@ -21,12 +21,12 @@ from seg_batch.core.geometry import Axis, Box, Grid
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.taper import Taper
-from seg_batch.inference.ensemble import decimated
+from seg_batch.inference.ensemble import without_repeats
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.inference.sliding_window.stitch import cut
-from seg_batch.inference.sliding_window.tta import averaged
+from seg_batch.inference.sliding_window.tta import average_views
 from seg_batch.inference.verify import verify_product
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.views.upsampled import Upsampled, repeated
@@ -149,7 +149,7 @@ def test_tiles_start_at_whole_voxels_of_the_input(data: Any) -> None:
 def test_the_predictor_sees_each_voxel_once() -> None:
     patches = np.arange(2 * 4 * 3 * 5).reshape(2, 4, 3, 5).astype(np.float32)
     fed = []
-    decimated(lambda x: fed.append(x) or x, 3)(repeated(patches, (1, 3, 3)))
+    without_repeats(lambda x: fed.append(x) or x, 3)(repeated(patches, (1, 3, 3)))
     assert np.array_equal(fed[0], patches)
 
 
@@ -347,7 +347,7 @@ def test_views_of_a_patch_are_averaged_on_the_fine_grid(tmp_path: Path) -> None:
     scene = write_raster(tmp_path / "a.tif", values)
     model = card(4, kind="raster", rank=2, patch=(32, 32), overlap=(8, 8), finer=3)
     predict(scene, tmp_path / "o.tif", model=(model, local(3)), tta="d4", probabilities=True)
-    expected = averaged(local(3), "d4")(values[0][None, ..., None])[0]
+    expected = average_views(local(3), "d4")(values[0][None, ..., None])[0]
     with rasterio.open(tmp_path / "o_probabilities.tif") as file:
         found = np.moveaxis(file.read(), 0, -1)
     assert np.abs(found - 255 * expected).max() <= 0.51

@@ -14,9 +14,9 @@ from itertools import dropwhile, islice
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
 from seg_batch.config.workflow.parts import InputSettings
 from seg_batch.core.registry.formats import image_endings, names_folder, split
-from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY, PART, PROBABILITIES, REPORT, STORE
+from seg_batch.core.run_files import ATTEMPT, INTERMEDIATE, PART, PROBABILITIES, REPORT, STORE
 
-_UNFINISHED = (*ON_THE_WAY, PART)
+_UNFINISHED = (*INTERMEDIATE, PART)
 _MARK = f".{ATTEMPT}"
 
 

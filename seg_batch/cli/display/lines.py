@@ -9,8 +9,14 @@ from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.config.postprocess import describe
 from seg_batch.core.georef import RasterGeoref, georef_to_json
 from seg_batch.core.hardware import disk_free_bytes
-from seg_batch.core.units import duration_told, share_in_line, show_bytes, with_commas
-from seg_batch.inference.bundles import checked, find_bundle, folders, installed, mismatch
+from seg_batch.core.units import duration_in_line, share_in_line, show_bytes, with_commas
+from seg_batch.inference.bundles import (
+    bundle_folders,
+    find_bundle,
+    installed_bundles,
+    mismatch,
+    require_intact,
+)
 from seg_batch.inference.plan import DraftPlan
 from seg_batch.inference.report import SIZE_UNITS, Report
 from seg_batch.inference.request import Prepared
@@ -26,9 +32,9 @@ def _rows(pairs: list[tuple[str, Any]]) -> str:
     return "\n".join(f"{key:<{width}}  {value}" for key, value in pairs)
 
 
-def summary(report: Report) -> str:
+def summary_lines(report: Report) -> str:
     """The lines after a run: the product, its classes in world units, blocks and memory."""
-    lines = [f"{report['output']}  ({report['status']}, {duration_told(report['seconds'])})"]
+    lines = [f"{report['output']}  ({report['status']}, {duration_in_line(report['seconds'])})"]
     unit = next((unit for unit in SIZE_UNITS if unit in report["classes"][0]), None)
     for row in report["classes"]:
         if row["voxels"]:
@@ -112,7 +118,7 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
             f"{show_bytes(plan.memory_bytes)} allowed",
         ),
         ("disk", f"at most {show_bytes(plan.disk_bytes)}, {show_bytes(free)} free"),
-        ("time", f"about {duration_told(plan.seconds_estimate)} (rough)"),
+        ("time", f"about {duration_in_line(plan.seconds_estimate)} (rough)"),
         *(("then", describe(step)) for step in plan.post),
         ("output", product),
     ]
@@ -148,7 +154,7 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
         "chunk": list(info.chunk),
         "georef": georef_to_json(info.georef),
         "facts": info.facts,
-        "models": {m.card.name: mismatch(m.card, info) or "fits" for m in installed()},
+        "models": {m.card.name: mismatch(m.card, info) or "fits" for m in installed_bundles()},
         "warnings": warnings,
     }
 
@@ -181,11 +187,11 @@ def _georef_rows(georef: dict[str, Any]) -> list[tuple[str, Any]]:
 def model_facts(name: str | None) -> dict[str, Any]:
     """All installed bundles in short, or one whole card."""
     if name is not None:
-        model = checked(find_bundle(name))
+        model = require_intact(find_bundle(name))
         return {"path": str(model.path or ""), **model.card.model_dump(mode="json")}
     return {
-        "folders": [str(folder) for folder in folders()],
-        "models": [{"path": str(m.path), **_short(m.card)} for m in installed()],
+        "folders": [str(folder) for folder in bundle_folders()],
+        "models": [{"path": str(m.path), **_short(m.card)} for m in installed_bundles()],
     }
 
 
@@ -246,14 +252,16 @@ def score_lines(card: dict[str, Any]) -> list[str]:
         if "overall" in scores:
             overall, classes = scores["overall"], scores["classes"]
             lines.append(
-                f"{part}: accuracy {interval(overall['accuracy'])}, "
-                f"mean Dice {interval(overall['mean_dice'])}  ({scores['measured_on']})"
+                f"{part}: accuracy {interval_text(overall['accuracy'])}, "
+                f"mean Dice {interval_text(overall['mean_dice'])}  ({scores['measured_on']})"
             )
-            lines += [f"  {name}: Dice {interval(row['dice'])}" for name, row in classes.items()]
+            lines += [
+                f"  {name}: Dice {interval_text(row['dice'])}" for name, row in classes.items()
+            ]
     return lines
 
 
-def interval(number: dict[str, Any]) -> str:
+def interval_text(number: dict[str, Any]) -> str:
     """A number of ``metrics.summarise`` as ``mean [low, high]``."""
     if number["mean"] is None:
         return "undefined"

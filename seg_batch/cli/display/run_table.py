@@ -140,7 +140,7 @@ class RunTable(Callback):
     def _drawn(self) -> RenderableType:
         with self._guard:
             since = f"{show_s(time.monotonic() - self._began)} since the start"
-            return drawn(self._tally, time.monotonic(), self._stage, since)
+            return table_of(self._tally, time.monotonic(), self._stage, since)
 
 
 def line_of(event: events.Event) -> str:
@@ -163,7 +163,7 @@ def line_of(event: events.Event) -> str:
     return ""
 
 
-def drawn(tally: Tally, now: float, stage: str, since: str) -> RenderableType:
+def table_of(tally: Tally, now: float, stage: str, since: str) -> RenderableType:
     """The table of a tally at the time ``now``."""
     if not tally.inputs:
         return Text(f"{visible(stage)}; {since}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from seg_batch.config.validation import Frozen
+from seg_batch.config.validation import CheckedValue
 
 
-class Sampling(Frozen):
+class Sampling(CheckedValue):
     """How samples are drawn.
 
     ``balance``: share of the samples that are class-balanced: the classes that occur take turns, and the
@@ -30,7 +30,7 @@ class Sampling(Frozen):
         return self
 
 
-class Augment(Frozen):
+class Augment(CheckedValue):
     """Augmentation, in normalised units; a step with zero or an empty value is off.
 
     Spatial, image and label together: ``flip``: axes that may be mirrored. ``quarter_turns``: two

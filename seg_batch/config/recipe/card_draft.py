@@ -7,11 +7,11 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
-from seg_batch.config.validation import Frozen
+from seg_batch.config.validation import CheckedValue
 from seg_batch.core.normalise import Normaliser
 
 
-class CardTemplate(Frozen):
+class CardTemplate(CheckedValue):
     """A card without what only the training measures.
 
     ``normalisation``: ``card`` measures mean and std over the training part of all images,
@@ -60,7 +60,7 @@ class CardTemplate(Frozen):
         return self
 
 
-class Cut(Frozen):
+class Cut(CheckedValue):
     """The tiles of the dataset, in voxels. Where they are larger than the training crops, each step
     crops at another place. ``ignore``: label values that are no class, besides nodata."""
 

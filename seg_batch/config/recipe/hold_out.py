@@ -8,13 +8,13 @@ from itertools import combinations
 
 from pydantic import Field, model_validator
 
-from seg_batch.config.validation import Frozen
+from seg_batch.config.validation import CheckedValue
 from seg_batch.core.geometry import Box, Shape
 
 PARTS = ("training", "validation", "test")
 
 
-class HeldPart(Frozen):
+class HeldPart(CheckedValue):
     """One held-out part: whole cases, by name or every n-th from ``first`` in sorted order; or
     boxes ``[start, stop]`` in voxels, in every case."""
 
@@ -38,7 +38,7 @@ class HeldPart(Frozen):
         return [box for box in clipped if box.size]
 
 
-class Folds(Frozen):
+class Folds(CheckedValue):
     """One fold of a cross-validation: fold ``fold`` of ``count`` is the test part, the next one the
     validation part, the others the training part. Units are whole cases, or, with ``block``, the blocks of
     that shape (voxels) of every case; ``seed`` shuffles them."""
@@ -65,7 +65,7 @@ class Folds(Frozen):
         return self
 
 
-class HoldOut(Frozen):
+class HoldOut(CheckedValue):
     """The held-out parts: ``validation`` selects the checkpoint, ``test`` is scored once.
 
     ``gap``: voxels between a held-out box and any training tile, per axis (one number: for all axes);

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from seg_batch.config.card import ClassInfo
 from seg_batch.config.recipe.recipe import Recipe
-from seg_batch.config.validation import Frozen, first_problem
+from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.config.yaml_source import parse_tree, text_of
 from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import split
@@ -31,7 +31,7 @@ MOST_BYTES = 16 << 20
 COLUMNS = ("id", "image", "label", "split")
 
 
-class ManifestCase(Frozen):
+class ManifestCase(CheckedValue):
     """One case: its image (one path, or several files stacked as channels) and its label."""
 
     id: str = Field(min_length=1, max_length=200)
@@ -52,7 +52,7 @@ class ManifestCase(Frozen):
         return value
 
 
-class Manifest(Frozen):
+class Manifest(CheckedValue):
     """All cases. ``classes``, ``channels`` and ``kind``, where given, must equal those of the recipe;
     ``ignore`` adds label values that are no class."""
 

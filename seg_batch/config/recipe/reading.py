@@ -53,16 +53,16 @@ def with_settings(plain: Plain, settings: Iterable[str]) -> Plain:
         value = tree.plain
         for name in reversed(path):
             value = {name: value}
-        plain = merged(plain, value)
+        plain = deep_merged(plain, value)
     return plain
 
 
-def merged(base: Plain, over: Plain) -> Plain:
+def deep_merged(base: Plain, over: Plain) -> Plain:
     """``base`` with everything in ``over`` put over it, mapping by mapping."""
     out = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(out.get(key), dict)
-        out[key] = merged(out[key], value) if both else value
+        out[key] = deep_merged(out[key], value) if both else value
     return out
 
 

@@ -13,11 +13,11 @@ from seg_batch.config.recipe.augmentation import Augment, Sampling
 from seg_batch.config.recipe.card_draft import CardTemplate, Cut
 from seg_batch.config.recipe.hold_out import HoldOut
 from seg_batch.config.recipe.training import FitSettings, Loss, Network, Optimiser, Schedule
-from seg_batch.config.validation import Frozen
+from seg_batch.config.validation import CheckedValue
 from seg_batch.core.geometry import Shape
 
 
-class Recipe(Frozen):
+class Recipe(CheckedValue):
     """Everything that ``patches`` and ``train`` need; unknown keys are refused."""
 
     card: CardTemplate

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from seg_batch.config.validation import Frozen
+from seg_batch.config.validation import CheckedValue
 
 
-class Network(Frozen):
+class Network(CheckedValue):
     """``arch``: a name of ``networks.registry``. ``filters``: channels per level, full resolution first.
     ``options``: further fields of the configuration of that network, such as ``backbone``."""
 
@@ -18,7 +18,7 @@ class Network(Frozen):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Loss(Frozen):
+class Loss(CheckedValue):
     """A weighted sum of ``terms``, each ``{"name": ..., "weight": ..., ...}``; see ``nn.losses``.
 
     A term with ``"class_weights": "inverse"`` weighs each class by its inverse frequency in the training
@@ -31,7 +31,7 @@ class Loss(Frozen):
     power: float = Field(default=1.0, ge=0, le=1)
 
 
-class Optimiser(Frozen):
+class Optimiser(CheckedValue):
     """``accumulate``: batches whose gradients are averaged for one step. ``ema``: decay of the
     exponential moving average of the weights, which is validated and kept (0: off).
     ``encoder_rate``: learning rate of the encoder, as a share of that of the other layers.
@@ -49,7 +49,7 @@ class Optimiser(Frozen):
     frozen_epochs: float = Field(default=0.0, ge=0)
 
 
-class Schedule(Frozen):
+class Schedule(CheckedValue):
     """The learning rate over the run: a linear ``warmup`` (share of the run), then a decay to ``floor``
     (share of the peak) along a half cosine or a polynomial of ``power``, or, for ``plateau``, by
     ``factor`` after every ``patience`` validations without a better score."""
@@ -62,14 +62,14 @@ class Schedule(Frozen):
     patience: int = Field(default=5, ge=1)
 
 
-class Distil(Frozen):
+class Distil(CheckedValue):
     """Knowledge distillation from a teacher (Hinton et al., 2015)."""
 
     weight: float = Field(default=0.5, ge=0)
     temperature: float = Field(default=2.0, gt=0)
 
 
-class FitSettings(Frozen):
+class FitSettings(CheckedValue):
     """The run. ``patch``: sides of the training crops in voxels; None: the card's. ``score``: the metric
     that selects the best checkpoint. ``minutes``: a second limit beside ``steps``; the learning rate
     follows the nearer one. ``patience``: validations without a better score after which training

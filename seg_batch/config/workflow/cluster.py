@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ValidationInfo
 
 from seg_batch.config.cluster import TLS_FOLDER, WORDS, ClusterSpec
-from seg_batch.config.workflow.paths import Reading, path_of
+from seg_batch.config.workflow.paths import ReadingContext, path_of
 
 
 def _cluster(value: object, info: ValidationInfo) -> object:
@@ -26,7 +26,7 @@ def _cluster(value: object, info: ValidationInfo) -> object:
 
 def _with_certificates(plain: Mapping[str, Any], info: ValidationInfo) -> dict[str, Any]:
     """The spec with the folder of its certificates: its own, or that of the environment."""
-    env = info.context.env if isinstance(info.context, Reading) else os.environ
+    env = info.context.env if isinstance(info.context, ReadingContext) else os.environ
     own = plain.get("security")
     if own is None and plain.get("cluster") not in WORDS and env.get(TLS_FOLDER):
         own = os.path.abspath(env[TLS_FOLDER])

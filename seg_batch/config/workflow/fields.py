@@ -72,7 +72,7 @@ def _check_steps(steps: tuple[str, ...]) -> None:
         raise ValueError("none stands alone: drop it, or the other steps")
 
 
-def several(value: object) -> object:
+def as_list(value: object) -> object:
     """A single text as a list of one."""
     return [value] if isinstance(value, str) else value
 
@@ -85,4 +85,4 @@ PostStep = Annotated[str, checked_by(_check_step)]
 Post = Annotated[tuple[PostStep, ...], Field(min_length=1), checked_by(_check_steps)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
-Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(several)]
+Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(as_list)]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, create_model
 
 from seg_batch.config.options import Option, declared
-from seg_batch.config.validation import Frozen
+from seg_batch.config.validation import CheckedValue
 from seg_batch.config.workflow.fields import Positive, Words
 from seg_batch.config.workflow.paths import NameText, PathText
 from seg_batch.core.geometry import Shape
@@ -24,7 +24,7 @@ LISTS = {
 }
 
 
-class Keys(Frozen):
+class Keys(CheckedValue):
     """Base of parts of a workflow with options of a command among their keys."""
 
     def of[T](self, kind: type[T]) -> T:

@@ -8,10 +8,10 @@ import string
 from pathlib import PurePath
 
 from seg_batch.core.registry.formats import split
-from seg_batch.core.run_files import ATTEMPT, ON_THE_WAY, PART, PARTIAL, RUNS
+from seg_batch.core.run_files import ATTEMPT, INTERMEDIATE, PART, PARTIAL, RUNS
 from seg_batch.core.text import nearest
 
-_ENDINGS = "|".join(map(re.escape, (*ON_THE_WAY, PART, PARTIAL)))
+_ENDINGS = "|".join(map(re.escape, (*INTERMEDIATE, PART, PARTIAL)))
 _ON_THE_WAY = re.compile(rf"({_ENDINGS})(/|$)|\.{ATTEMPT}|(^|/){re.escape(RUNS)}")
 FIELDS = ("stem", "parent", "name", "index")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.config.validation import Duration, Frozen
+from seg_batch.config.validation import CheckedValue, Duration
 from seg_batch.config.workflow.fields import (
     Count,
     Positive,
@@ -17,9 +17,9 @@ from seg_batch.config.workflow.fields import (
     TimeOfDay,
     VolumeProduct,
     Words,
+    as_list,
     next_time,
     product_names,
-    several,
 )
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
 from seg_batch.config.workflow.output_names import check_pattern
@@ -27,13 +27,13 @@ from seg_batch.config.workflow.paths import GlobText, NameText, PathText
 from seg_batch.core.units import parse_bytes, parse_seconds
 
 
-class InputSettings(Frozen):
+class InputSettings(CheckedValue):
     """The inputs. ``paths``: files, folders (the images in them) and patterns (``**``: any folders
     between). ``manifest``: a CSV with the column input and optionally output, volume, model. ``list``: a
     file with one path per line. ``exclude``: patterns of names, of the last parts of paths
     (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files."""
 
-    paths: Annotated[tuple[GlobText, ...], BeforeValidator(several)] = ()
+    paths: Annotated[tuple[GlobText, ...], BeforeValidator(as_list)] = ()
     manifest: PathText | None = None
     list: PathText | None = None
     exclude: Words = ()
@@ -56,14 +56,14 @@ class OptionKeys(Keys):
     """The options of ``predict``, by the same names."""
 
 
-class Formats(Frozen):
+class Formats(CheckedValue):
     """The format of products, for each kind of input."""
 
     raster: RasterProduct = Field(default_factory=lambda: product_names("raster")[0])
     volume: VolumeProduct = Field(default_factory=lambda: product_names("volume")[0])
 
 
-class OutputSettings(Frozen):
+class OutputSettings(CheckedValue):
     """The products. ``pattern``: their name in the folder, without an ending; it may hold
     ``{stem}``, ``{parent}``, ``{name}`` and ``{index}``."""
 
@@ -77,7 +77,7 @@ class OutputSettings(Frozen):
         return {"folder": value} if isinstance(value, str) else value
 
 
-class LimitSettings(Frozen):
+class LimitSettings(CheckedValue):
     """Limits of a run. ``memory``: of one worker process."""
 
     memory: Size | None = None
@@ -96,7 +96,7 @@ class LimitSettings(Frozen):
         return min(ends, default=None)
 
 
-class OnFailure(Frozen):
+class OnFailure(CheckedValue):
     """``retries``: further tries of an input after a transient fault (a lost worker, a failed read), with
     backoff: after 1, 4, 16 and then every 60 s. A refused input is not tried again. In a workflow of steps
     the inputs of a prediction are tried again, never a whole step. ``stop_after``: the run stops at this
@@ -106,4 +106,4 @@ class OnFailure(Frozen):
     stop_after: Positive | None = None
 
 
-Models = Annotated[tuple[NameText, ...], Field(min_length=1), BeforeValidator(several)]
+Models = Annotated[tuple[NameText, ...], Field(min_length=1), BeforeValidator(as_list)]

@@ -27,14 +27,14 @@ _RESULT = re.compile(r"steps\.([^.]+)\.output")
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadingContext:
     """The context of reading a workflow: the environment, and the outputs of the steps read so far."""
 
     env: Mapping[str, str]
     outputs: dict[str, str] = field(default_factory=dict)
 
 
-def expanded(text: str, reading: Reading) -> str:
+def expanded(text: str, reading: ReadingContext) -> str:
     """``text`` with ``${NAME}``, ``${NAME:-default}`` and ``${steps.NAME.output}`` replaced, and
     ``~/`` at its start; ValueError for a variable that is not set or not closed."""
     if text.startswith("~/"):
@@ -44,7 +44,7 @@ def expanded(text: str, reading: Reading) -> str:
     return _REFERENCE.sub(lambda match: _value_of(match[1], reading), text)
 
 
-def _value_of(name: str, reading: Reading) -> str:
+def _value_of(name: str, reading: ReadingContext) -> str:
     if name.startswith("steps."):
         return _result(name, reading.outputs)
     match = _VARIABLE.fullmatch(name)
@@ -75,7 +75,7 @@ def _result(name: str, outputs: Mapping[str, str]) -> str:
 def _resolved(value: object, info: ValidationInfo) -> object:
     """Text with its variables replaced. Values that come from no file are resolved already."""
     reading = info.context
-    if not isinstance(value, str) or not isinstance(reading, Reading):
+    if not isinstance(value, str) or not isinstance(reading, ReadingContext):
         return value
     if "\0" in value:
         raise ValueError("a path can't hold a zero byte")

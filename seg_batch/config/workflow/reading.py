@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from seg_batch.config.overrides import with_settings
 from seg_batch.config.validation import complaint
-from seg_batch.config.workflow.paths import Reading
+from seg_batch.config.workflow.paths import ReadingContext
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.config.yaml_source import SourcePlace, read_tree
 from seg_batch.core.errors import WorkflowError
@@ -33,7 +33,7 @@ def read(
             f"{place}: no keys and values: give a workflow like those in workflows/"
         )
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-_")[:60] or "workflow"
-    reading = Reading(os.environ if env is None else env)
+    reading = ReadingContext(os.environ if env is None else env)
     try:
         return Workflow.model_validate({"name": name, **tree.plain}, context=reading)
     except ValidationError as error:

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.config.validation import Frozen
+from seg_batch.config.validation import CheckedValue
 from seg_batch.config.workflow.cluster import Cluster
-from seg_batch.config.workflow.fields import Count, Post, several
+from seg_batch.config.workflow.fields import Count, Post, as_list
 from seg_batch.config.workflow.option_keys import options_of
 from seg_batch.config.workflow.parts import (
     InputSettings,
@@ -35,7 +35,7 @@ Command = Annotated[
 ]  # words, never a line for a shell
 
 
-class Workflow(Frozen):
+class Workflow(CheckedValue):
     """The ``inputs`` of one prediction, or ``steps`` that follow one another.
 
     ``workers``: processes; 0: one per GPU, or one. ``cluster``: as for ``--cluster``, or a mapping that
@@ -48,7 +48,7 @@ class Workflow(Frozen):
     inputs: InputSettings | None = None
     model: Models | None = None
     options: OptionKeys = OptionKeys()
-    post: Annotated[Post, BeforeValidator(several)] | None = None
+    post: Annotated[Post, BeforeValidator(as_list)] | None = None
     outputs: OutputSettings
     cluster: Cluster = "auto"
     workers: Count = 0

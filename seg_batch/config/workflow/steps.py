@@ -15,13 +15,13 @@ from seg_batch.config.command_options import (
     StartOptions,
     TrainOverrides,
 )
-from seg_batch.config.workflow.fields import Post, several
+from seg_batch.config.workflow.fields import Post, as_list
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
 from seg_batch.config.workflow.parts import InputSettings, Models, OptionKeys, OutputSettings
-from seg_batch.config.workflow.paths import PairText, PathText, Reading
+from seg_batch.config.workflow.paths import PairText, PathText, ReadingContext
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,60}$")]
-Data = Annotated[tuple[PairText, ...], Field(min_length=1), BeforeValidator(several)]
+Data = Annotated[tuple[PairText, ...], Field(min_length=1), BeforeValidator(as_list)]
 
 
 class _NamedStep(Keys):
@@ -38,7 +38,7 @@ class _NamedStep(Keys):
 
     @model_validator(mode="after")
     def _note_output(self, info: ValidationInfo) -> Self:
-        if isinstance(info.context, Reading):
+        if isinstance(info.context, ReadingContext):
             info.context.outputs[self.name] = self.result
         return self
 
@@ -55,7 +55,7 @@ class PredictStep(_NamedStep):
     inputs: InputSettings
     model: Models | None = None
     options: OptionKeys = OptionKeys()
-    post: Annotated[Post, BeforeValidator(several)] | None = None
+    post: Annotated[Post, BeforeValidator(as_list)] | None = None
     outputs: OutputSettings
 
     @property

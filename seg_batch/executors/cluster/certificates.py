@@ -176,7 +176,7 @@ def require_sound(folder: Path) -> None:
         )
 
 
-def passing_certs() -> Path:
+def temporary_certs() -> Path:
     """A new set for one run, in the user's cache folder, which compute nodes are assumed to share.
     Sets left by killed runs of this host are removed."""
     cache = user_cache("tls")

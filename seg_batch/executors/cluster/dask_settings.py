@@ -72,7 +72,7 @@ def cuda_cluster(workers: int, **arguments: Any) -> Any:
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
+def signals_blocked() -> Iterator[None]:
     """Threads and processes that start meanwhile, and their children, ignore both signals.
 
     A terminal sends its interrupt, and systemd its SIGTERM, to all processes of a run. A worker that

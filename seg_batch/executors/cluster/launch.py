@@ -13,13 +13,13 @@ from typing import Any
 from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.core.errors import ClusterError
 from seg_batch.core.registry.engines import engine_on
-from seg_batch.executors.cluster.certificates import passing_certs, security_of
+from seg_batch.executors.cluster.certificates import security_of, temporary_certs
 from seg_batch.executors.cluster.dask_settings import (
     SETTINGS,
     cuda_cluster,
     environment,
     our_settings,
-    unheard,
+    signals_blocked,
 )
 from seg_batch.executors.cluster.deploy import (
     ON_THIS_MACHINE,
@@ -33,7 +33,7 @@ from seg_batch.executors.cluster.preflight import (
     require_same_scheduler,
 )
 from seg_batch.executors.cluster.requirements import WorkerRequirements
-from seg_batch.executors.dask_pool import DaskPool, end
+from seg_batch.executors.dask_pool import DaskPool, close_cluster
 from seg_batch.executors.pool import InlinePool, Pool
 
 CONNECT_S = 10
@@ -87,7 +87,7 @@ def local_pool(workers: int) -> DaskPool:
     from distributed import LocalCluster
 
     arguments: dict[str, Any] = {**ON_THIS_MACHINE, "host": "127.0.0.1", "config": SETTINGS}
-    with unheard(), our_settings():
+    with signals_blocked(), our_settings():
         cluster = cuda_cluster(workers, **arguments)
         if cluster is None:
             cluster = LocalCluster(n_workers=0, processes=True, **arguments)
@@ -109,12 +109,12 @@ def class_pool(spec: ClusterSpec, workers: int, last_first: ExitStack) -> DaskPo
     advice = lifetime_advice(spec)
     certs = Path(spec.security) if spec.security else None
     if certs is None and opens_to_others(spec):
-        certs = passing_certs()
+        certs = temporary_certs()
         last_first.callback(shutil.rmtree, certs, ignore_errors=True)
     count = spec.most_workers or workers
-    with unheard(), our_settings():
+    with signals_blocked(), our_settings():
         cluster = start_cluster(spec, count, certs)
-    last_first.callback(end, cluster)
+    last_first.callback(close_cluster, cluster)
     client = _client(cluster)
     name = spec.cluster.rpartition(".")[2]
     pool = DaskPool(client, name=name)

@@ -26,7 +26,7 @@ from seg_batch.executors.cluster.requirements import (
     identity,
     mismatch,
     out_of_memory,
-    read_soon,
+    read_when_visible,
     required_versions,
     worker_facts,
 )
@@ -150,7 +150,7 @@ def _is_orphan(probe: str) -> bool:
 def _probe_mismatch(seen: dict[str, Any], needs: WorkerRequirements) -> str | None:
     """Why files that a worker writes beside the output do not arrive here; None when they do."""
     for folder, name in seen["outputs"].items():
-        if needs.probe and read_soon(Path(folder, name)) != name:
+        if needs.probe and read_when_visible(Path(folder, name)) != name:
             return (
                 f"writes to a {folder} that is another one here: put the output on a file system "
                 "that all workers share"

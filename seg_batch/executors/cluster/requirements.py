@@ -117,7 +117,7 @@ def _probed(folder: Path, probe: str) -> str:
     Without a probe: the name of the folder if it exists."""
     if not probe:
         return str(folder) if folder.is_dir() else ""
-    if read_soon(folder / probe) != probe:
+    if read_when_visible(folder / probe) != probe:
         return ""
     own = folder / f"{probe}-{uuid.uuid4().hex}"
     try:
@@ -127,7 +127,7 @@ def _probed(folder: Path, probe: str) -> str:
     return own.name
 
 
-def read_soon(path: Path) -> str:
+def read_when_visible(path: Path) -> str:
     """The text of a small file that may take ``LATE_S`` to appear, or ``""``."""
     deadline = time.monotonic() + LATE_S
     while True:

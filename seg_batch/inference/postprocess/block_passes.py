@@ -16,13 +16,13 @@ from seg_batch.core.geometry import Block, Box, Shape
 from seg_batch.inference.postprocess import crf
 from seg_batch.inference.postprocess.component_merge import (
     ComponentSurvey,
-    Local,
-    local,
+    LocalComponents,
+    local_components,
     survey_components,
 )
 from seg_batch.inference.postprocess.label_context import LabelContext
 from seg_batch.inference.postprocess.majority import majority
-from seg_batch.inference.postprocess.neighbour_vote import elected, votes
+from seg_batch.inference.postprocess.neighbour_vote import elect, votes
 from seg_batch.inference.postprocess.object_rules import KEEP, VOTE, Largest, ObjectRule
 from seg_batch.inference.postprocess.threshold import threshold
 
@@ -143,7 +143,7 @@ class ObjectPasses:
         ids, own = part.components.ids, part.facts.label.astype(np.int32)
         label = np.where(new == KEEP, own, new)
         if (new == VOTE).any():
-            chosen = elected(votes(part, new == VOTE, self.nodata), own)
+            chosen = elect(votes(part, new == VOTE, self.nodata), own)
             label = np.where(new == VOTE, chosen, label)
         label[part.on_face] = np.where(faces.new == KEEP, own[part.on_face], faces.new)
         other = label != own
@@ -154,24 +154,24 @@ class ObjectPasses:
         voxels = int(part.components.sizes[other].sum())
         return Rewritten(voxels, int(other[_interior(part)].sum()))
 
-    def _decided(self, faces: FaceLabels) -> tuple[Local, np.ndarray]:
+    def _decided(self, faces: FaceLabels) -> tuple[LocalComponents, np.ndarray]:
         """The components of the block with what becomes of each, on the faces by the coordinator."""
         part = self._local(faces.block)
         new = self.rule(part.facts)
         new[part.on_face] = np.where(faces.removed, VOTE, faces.new)
         return part, new
 
-    def _local(self, block: Block) -> Local:
+    def _local(self, block: Block) -> LocalComponents:
         rule, extent = self.rule, self.store.extent
         reach = (int(rule.around is not None),) * len(extent)
         held = block.box.grown(reach).intersection(Box.whole(extent))
         window = self.store.labels(held)
-        return local(
+        return local_components(
             window, held, block, extent, only=rule.only, rest=rule.rest, around=rule.around
         )
 
 
-def _interior(part: Local) -> np.ndarray:
+def _interior(part: LocalComponents) -> np.ndarray:
     """The numbers of the components that touch no other block."""
     inside = np.ones(len(part.facts), bool)
     inside[part.on_face] = False

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from seg_batch.core.geometry import Block, Box, Shape
-from seg_batch.inference.postprocess.components import Components, components, united
+from seg_batch.inference.postprocess.components import Components, components, union_find
 
 NOWHERE = -1  # the label beyond the border of the extent
 _FAR = np.iinfo(np.int32).max
@@ -64,7 +64,7 @@ class ComponentFacts:
 
 
 @dataclass(frozen=True)
-class Local:
+class LocalComponents:
     """One block: its ``labels``, the ``components`` of those that matter, their ``facts``, and
     ``on_face``, the numbers of those that touch a neighbouring block, in rising order."""
 
@@ -75,7 +75,7 @@ class Local:
     on_face: np.ndarray
 
 
-def local(
+def local_components(
     window: np.ndarray,
     held: Box,
     block: Block,
@@ -84,7 +84,7 @@ def local(
     only: tuple[int, ...] | None = None,
     rest: int = 0,
     around: int | None = None,
-) -> Local:
+) -> LocalComponents:
     """The components of ``block``, cut from a ``window`` of labels over ``held``.
 
     Labels that are not among ``only`` are taken for ``rest``: fewer components, the same for those
@@ -102,7 +102,7 @@ def local(
     facts = ComponentFacts(parts.labels, parts.sizes, first, low, high)
     faces = [np.unique(face) for face in _faces(parts.ids, block.box, extent).values()]
     on_face = np.unique(np.concatenate(faces)) if faces else np.zeros(0, np.int32)
-    return Local(block, labels, parts, facts, on_face)
+    return LocalComponents(block, labels, parts, facts, on_face)
 
 
 def _merged(labels: np.ndarray, only: tuple[int, ...], rest: int) -> np.ndarray:
@@ -158,7 +158,7 @@ class ComponentSurvey:
     interior: object
 
 
-def survey_components(part: Local, extent: Shape, interior: object) -> ComponentSurvey:
+def survey_components(part: LocalComponents, extent: Shape, interior: object) -> ComponentSurvey:
     """Faces number the components as ``facts`` does."""
     faces = {
         side: np.searchsorted(part.on_face, ids).astype(np.int32)
@@ -217,7 +217,7 @@ class Merger:
         facts = ComponentFacts.joined(self._facts)
         roots = np.zeros(0, np.int32)
         if len(facts):
-            roots = united(len(facts), np.concatenate(self._pairs, 1))
+            roots = union_find(len(facts), np.concatenate(self._pairs, 1))
         return Merged(self._parts, roots, facts.grouped(roots), np.concatenate(self._contacts, 1))
 
 

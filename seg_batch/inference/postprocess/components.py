@@ -42,7 +42,7 @@ def components(labels: np.ndarray) -> Components:
         low, high = sides(labels.ndim, axis)
         meet = (labels[low] == labels[high]) & (begins[low] | begins[high])
         pairs.append(np.stack([runs[low][meet], runs[high][meet]]))
-    component = united(len(where), np.concatenate(pairs, 1))  # of each run
+    component = union_find(len(where), np.concatenate(pairs, 1))  # of each run
     n = int(component.max()) + 1
     sizes = np.bincount(component, lengths, n).astype(np.int64)
     first = np.empty(n, np.int64)
@@ -57,7 +57,7 @@ def sides(rank: int, axis: int, away: int = 1) -> tuple[tuple[slice, ...], tuple
     return tuple(low), tuple(high)
 
 
-def united(n: int, pairs: np.ndarray) -> np.ndarray:
+def union_find(n: int, pairs: np.ndarray) -> np.ndarray:
     """int32 ``(n,)``: a number for each set of the nodes ``0 .. n-1`` that ``pairs`` (2, m) join, in
     the order of their smallest nodes."""
     graph = coo_array((np.ones(pairs.shape[1], np.int8), tuple(pairs)), shape=(n, n))

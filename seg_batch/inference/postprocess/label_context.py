@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.postprocess import AnyStep, MinSizeStep, check_chain, measured
+from seg_batch.config.postprocess import AnyStep, MinSizeStep, check_chain, parse_size
 from seg_batch.core.errors import PlanError
 from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, Georef, VolumeGeoref
 
@@ -42,7 +42,7 @@ class LabelContext:
 
     def voxels(self, size: str) -> int:
         """The fewest voxels that measure ``size`` or more; PlanError where voxels have no such unit."""
-        value, unit = measured(size)
+        value, unit = parse_size(size)
         if unit == "voxels":
             return math.ceil(value)
         if unit != self.unit:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from seg_batch.inference.postprocess.component_merge import Local, Merged
+from seg_batch.inference.postprocess.component_merge import LocalComponents, Merged
 from seg_batch.inference.postprocess.components import sides
 
 _LABELS = 1 << 16  # above every label
 
 
-def votes(part: Local, removed: np.ndarray, nodata: int) -> np.ndarray:
+def votes(part: LocalComponents, removed: np.ndarray, nodata: int) -> np.ndarray:
     """int64 ``(3, n)``: component, label, number of votes, of all votes within the block.
 
     ``removed``: bool, for each component of the block.
@@ -32,7 +32,7 @@ def votes(part: Local, removed: np.ndarray, nodata: int) -> np.ndarray:
     return np.stack([*np.divmod(ballots, _LABELS), counts])
 
 
-def across(merged: Merged, removed: np.ndarray, nodata: int) -> np.ndarray:
+def votes_across_faces(merged: Merged, removed: np.ndarray, nodata: int) -> np.ndarray:
     """The same across the faces of blocks, components numbered as in ``merged.facts``."""
     first, second, counts = merged.contacts
     ballots = []
@@ -43,7 +43,7 @@ def across(merged: Merged, removed: np.ndarray, nodata: int) -> np.ndarray:
     return np.concatenate(ballots, 1)
 
 
-def elected(ballots: np.ndarray, own: np.ndarray) -> np.ndarray:
+def elect(ballots: np.ndarray, own: np.ndarray) -> np.ndarray:
     """The label each component gets, ``own`` for those without a vote; ``ballots`` ``(3, n)``: rows
     of component, label, votes, in any order and any number of parts."""
     component, label, count = ballots

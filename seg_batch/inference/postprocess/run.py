@@ -28,7 +28,7 @@ from seg_batch.inference.postprocess.block_passes import (
 )
 from seg_batch.inference.postprocess.component_merge import ComponentFacts, Merged, Merger
 from seg_batch.inference.postprocess.label_context import LabelContext
-from seg_batch.inference.postprocess.neighbour_vote import across, elected
+from seg_batch.inference.postprocess.neighbour_vote import elect, votes_across_faces
 from seg_batch.inference.postprocess.object_rules import KEEP, VOTE, Largest, rule_of
 
 # ``each(function, items)``: the results, in any order; raises when one can't be had.
@@ -81,11 +81,11 @@ def _voted(
 ) -> np.ndarray:
     """``new`` with the label that was voted for in the place of ``VOTE``."""
     removed = new == VOTE
-    ballots = [across(merged, removed, passes.nodata)]
+    ballots = [votes_across_faces(merged, removed, passes.nodata)]
     voting = (faces for faces in _on_faces(merged, removed, new, blocks) if faces.removed.any())
     for block, (number, *votes) in each(passes.votes, voting):
         ballots.append(np.stack([merged.of(block)[number], *votes]))
-    chosen = elected(np.concatenate(ballots, 1), merged.facts.label)
+    chosen = elect(np.concatenate(ballots, 1), merged.facts.label)
     return np.where(removed, chosen, new).astype(np.int32)
 
 

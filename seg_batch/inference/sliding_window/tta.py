@@ -69,7 +69,7 @@ def symmetries(tta: str, patch: Shape) -> tuple[Symmetry, ...]:
     return tuple(Symmetry(s, axes) for s in (False, True) for axes in _subsets(mirrored))
 
 
-def averaged(predictor: Predictor, tta: str) -> Predictor:
+def average_views(predictor: Predictor, tta: str) -> Predictor:
     """The mean of ``predictor`` over the views of each patch, float32; itself for ``none``.
 
     Every view is a call of its own with all patches, in a fixed order. The sum is taken in pairs of

@@ -27,11 +27,11 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from seg_batch.core.errors import OutputError
-from seg_batch.core.files import require_room
+from seg_batch.core.files import require_free_space
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.io.sinks.cog_overviews import majority_overview, mean_overview
-from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec, Read, ahead
+from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec, Read, read_ahead
 from seg_batch.io.sources.formats.raster import limit_gdal_cache
 
 TILE = 512
@@ -57,7 +57,7 @@ _PLAIN = {
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def without_georef_warning() -> Iterator[None]:
     """No warning of rasterio about a missing georeference: the plan has warned of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -84,13 +84,13 @@ def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
     """
     plain = part.with_name(".plain.tif")
     try:
-        with quiet(), rasterio.Env(), _small_cache(spec):
+        with without_georef_warning(), rasterio.Env(), _small_cache(spec):
             with rasterio.open(plain, "w", **_profile(spec), **_placement(spec)) as file:
                 _describe(file, spec)
                 _fill(file, spec.boxes(TILE), read)
             _write_overviews(plain, spec)
             written = sum(path.stat().st_size for path in part.parent.glob(".plain*"))
-            require_room(part.parent, written * 3 // 2 + PIECE_BYTES)
+            require_free_space(part.parent, written * 3 // 2 + PIECE_BYTES)
             rasterio.shutil.copy(
                 plain, part, driver="COG", BLOCKSIZE=TILE, OVERVIEWS="AUTO", **_PACKING
             )
@@ -107,8 +107,8 @@ def _profile(spec: ProductSpec) -> dict[str, Any]:
 
 
 def _fill(file: Any, boxes: list[Box], read: Read) -> None:
-    for box, values in ahead(read, boxes):
-        require_room(Path(file.name).parent, 2 * values.nbytes)
+    for box, values in read_ahead(read, boxes):
+        require_free_space(Path(file.name).parent, 2 * values.nbytes)
         file.write(values.reshape(file.count, *box.shape), window=window_of(box))
 
 

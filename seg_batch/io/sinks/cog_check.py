@@ -16,7 +16,7 @@ from rasterio.errors import RasterioError
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.georef import Georef, RasterGeoref, georef_differences
-from seg_batch.io.sinks.cog import TILE, palette, quiet, window_of
+from seg_batch.io.sinks.cog import TILE, palette, window_of, without_georef_warning
 from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, samples
 from seg_batch.io.sources.formats.raster import raster_georef
 from seg_batch.io.sources.formats.raster_checks import check_complete
@@ -30,7 +30,7 @@ def check_cog(part: Path, spec: ProductSpec, read: Read) -> None:
     """DamagedError unless layout, geometry, meaning and sampled pixels agree with ``spec``."""
     assert isinstance(spec.georef, RasterGeoref)
     try:
-        with quiet(), rasterio.open(part, driver="GTiff") as file:
+        with without_georef_warning(), rasterio.open(part, driver="GTiff") as file:
             wrong = [
                 *_shape(file, spec),
                 *place_changes(spec.georef, raster_georef(file), spec.extent),

@@ -25,8 +25,8 @@ from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import georef_differences
 from seg_batch.core.hardware import cores
-from seg_batch.io.sinks.nifti_header import header_bytes, stated
-from seg_batch.io.sinks.spec import ProductSpec, Read, ahead, damaged, samples
+from seg_batch.io.sinks.nifti_header import header_bytes, written_georef
+from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, read_ahead, samples
 from seg_batch.io.sources.formats.nifti import open_nifti
 from seg_batch.io.sources.formats.nifti_header import read_layout, volume_georef
 
@@ -45,7 +45,7 @@ def write_nifti(part: Path, spec: ProductSpec, read: Read, *, again: Read, compr
     first = header_bytes(spec)
     with plain.open("wb") as file:
         file.write(first)
-        for box, values in ahead(read, spec.boxes()):
+        for box, values in read_ahead(read, spec.boxes()):
             bands = values if spec.is_probabilities else values[None]
             for band, voxels in enumerate(bands):
                 _put(file, len(first), spec, band, box, voxels)
@@ -111,7 +111,7 @@ def check_nifti(part: Path, spec: ProductSpec, crc: int) -> None:
     """DamagedError unless the closed file reads back: shape, geometry with codes, every byte."""
     try:
         layout = read_layout(part)
-        wrong = georef_differences(stated(spec), volume_georef(layout.header), _FLOAT32)
+        wrong = georef_differences(written_georef(spec), volume_georef(layout.header), _FLOAT32)
         written = layout.shape, layout.volumes, layout.dtype.name
         with gzip.open(part) if layout.compressed else part.open("rb") as file:
             same = _crc(file) == crc  # type: ignore[arg-type]

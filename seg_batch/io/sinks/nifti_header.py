@@ -54,7 +54,7 @@ def _header(spec: ProductSpec) -> Any:
     header.set_data_shape(_shape(spec, source))
     header.set_data_dtype(spec.dtype)
     if source is None:
-        _place(header, stated(spec))
+        _place(header, written_georef(spec))
     else:
         _copy_place(header, source)
         _refine_place(header, source, spec)
@@ -73,7 +73,7 @@ def _shape(spec: ProductSpec, source: Any) -> tuple[int, ...]:
     return shape[:2] if flat else shape
 
 
-def stated(spec: ProductSpec) -> VolumeGeoref:
+def written_georef(spec: ProductSpec) -> VolumeGeoref:
     """The georeference that the header will hold. An affine without any code becomes an sform with code
     1 (scanner), unless it comes from a NIfTI header, whose voxel sizes are copied."""
     georef = spec.georef

@@ -15,7 +15,7 @@ from seg_batch.core.files import files_in
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, georef_differences
 from seg_batch.core.registry.formats import PRODUCTS, products_of
-from seg_batch.io.sinks.publish import publishing, require_writable
+from seg_batch.io.sinks.publish import atomic_replace, require_writable
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import open_source, pieces
@@ -102,7 +102,7 @@ def export_product(
         plain = store.read_probabilities
     counter = Counter(plain)
     read = plain if spec.is_probabilities else counter
-    with publishing(path) as part:
+    with atomic_replace(path) as part:
         form.write(part, store, spec, read, plain, labels)
         sha256 = digest(part)
         store.remember(sha256)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seg_batch.core.errors import BusyError, OutputError
-from seg_batch.core.files import file_lock, flush, held_folder, is_at, translate_os_errors
+from seg_batch.core.files import file_lock, flush, held_folder, is_still_at, translate_os_errors
 from seg_batch.core.run_files import PART, path_beside
 
 _ASIDE = "earlier"
@@ -33,7 +33,7 @@ def require_writable(folder: Path) -> None:
 
 
 @contextmanager
-def publishing(path: Path) -> Iterator[Path]:
+def atomic_replace(path: Path) -> Iterator[Path]:
     """The path to write to, a file or a folder; what exists at ``path`` changes only on success.
     OutputError when the disk refuses, or another process is publishing the same."""
     folder = path_beside(path, PART)
@@ -50,14 +50,14 @@ def publishing(path: Path) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def tidy(path: Path) -> None:
+def restore_and_clean(path: Path) -> None:
     """Remove what a killed process left beside ``path``, and restore the earlier result that it had
     moved; does nothing while another run is writing. OutputError when the disk refuses."""
     folder = path_beside(path, PART)
     if not folder.is_dir():
         return
     with translate_os_errors(path), suppress(BusyError), file_lock(folder, _busy(path)) as handle:
-        if is_at(folder, handle):
+        if is_still_at(folder, handle):
             _sweep(folder, path)
             shutil.rmtree(folder, ignore_errors=True)
         elif folder.is_file():  # the folder was just removed, so that the lock created a file
@@ -110,7 +110,7 @@ def writing_folder(path: Path, overwrite: bool, mark: str) -> Iterator[Path]:
     OutputError as in ``require_replaceable``.
     """
     require_replaceable(path, overwrite, mark)
-    with publishing(path) as part:
+    with atomic_replace(path) as part:
         part.mkdir()
         yield part
 

@@ -89,7 +89,7 @@ class ProductSpec:
         return [block.box for block in Blocks(self.extent, tuple(shape))]
 
 
-def ahead(read: Read, boxes: list[Box]) -> Iterator[tuple[Box, np.ndarray]]:
+def read_ahead(read: Read, boxes: list[Box]) -> Iterator[tuple[Box, np.ndarray]]:
     """``(box, read(box))`` in order; the next box is read while the caller works on this one."""
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(read, boxes[0])

@@ -59,7 +59,7 @@ def _fits(model: keras.Model, axis: int, multiple: int) -> bool:
     return all(finer_of(model, sides) for sides in patches)
 
 
-def sides_of(model: keras.Model, patch: Shape | None, path: Path) -> tuple[Shape, int]:
+def patch_and_factor(model: keras.Model, patch: Shape | None, path: Path) -> tuple[Shape, int]:
     """The sides of the patch and the factor of `finer_of`; raises InputError if it does not fit."""
     rank = len(model.input_shape) - 2
     if patch is not None and (len(patch) != rank or min(patch) < 1):

@@ -28,10 +28,10 @@ from seg_batch.nn.engines.batched import (
     two_classes,
     unfit_shape,
 )
-from seg_batch.nn.engines.openvino_cache import converted, read
+from seg_batch.nn.engines.openvino_cache import convert_cached, read
 from seg_batch.nn.engines.openvino_import import openvino, openvino_core
-from seg_batch.nn.engines.openvino_precision import parts
-from seg_batch.nn.engines.steady import is_x86, steadied
+from seg_batch.nn.engines.openvino_precision import split_by_precision
+from seg_batch.nn.engines.steady import is_x86, with_equal_bits
 from seg_batch.nn.weights import verified
 
 MODEL = "openvino"  # the format in cards of a model in OpenVINO's own files
@@ -53,7 +53,7 @@ class OpenVINOPredictor(ModelPredictor):
                 "use --precision float32"
             )
         hashed = verified(weights, sha256)
-        files = read(weights) if weights.suffix == ".xml" else converted(weights, hashed)
+        files = read(weights) if weights.suffix == ".xml" else convert_cached(weights, hashed)
         self._model = _parsed(self._core, files, weights)
         image, classes = self._model.input(0).partial_shape, self._model.output(0).partial_shape
         return LoadedNetwork(
@@ -66,7 +66,7 @@ class OpenVINOPredictor(ModelPredictor):
     def _compile(self, shape: Shape) -> Forward:
         """The network for arrays of exactly `shape`; InputError if it can't take that."""
         many = self._compiled(shape)
-        return many if is_x86() else steadied(many, lambda: self._compiled(shape, 1), shape)
+        return many if is_x86() else with_equal_bits(many, lambda: self._compiled(shape, 1), shape)
 
     def _compiled(self, shape: Shape, threads: int | None = None) -> Forward:
         model = self._model.clone()
@@ -74,7 +74,7 @@ class OpenVINOPredictor(ModelPredictor):
             model.reshape(list(shape))
             compiled = [
                 self._core.compile_model(part, "CPU", _config(precision, threads))
-                for part, precision in parts(model, self.precision)
+                for part, precision in split_by_precision(model, self.precision)
             ]
             chain = [part.create_infer_request() for part in compiled]
         except RuntimeError as error:

@@ -28,7 +28,7 @@ UNUSED_S = 180 * 86400.0
 MADE_BY = ("engines/openvino_convert.py", "analysis/batchnorm_folding.py", "analysis/graph.py")
 
 
-def converted(weights: Path, sha256: str) -> tuple[bytes, bytes]:
+def convert_cached(weights: Path, sha256: str) -> tuple[bytes, bytes]:
     """Description and numbers (``.xml``, ``.bin``) of the ``.keras`` file of this hash.
 
     Where the cache can't be written to, or is full, nothing is kept.

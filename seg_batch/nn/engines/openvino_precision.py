@@ -23,7 +23,7 @@ CONVOLUTIONS = {
 }
 
 
-def parts(model: Any, precision: str) -> list[tuple[Any, str]]:
+def split_by_precision(model: Any, precision: str) -> list[tuple[Any, str]]:
     """`model` (every size known) as models to be run one after the other, each with its precision.
 
     ``f32`` or ``bf16``. A network that is quantised or can't be cut stays whole. Changes `model`.

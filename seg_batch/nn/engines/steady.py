@@ -77,7 +77,7 @@ def _layers(config: Any) -> Iterator[str]:
             yield from _layers(value)
 
 
-def steadied(many: Forward, one: Callable[[], Forward], shape: Shape) -> Forward:
+def with_equal_bits(many: Forward, one: Callable[[], Forward], shape: Shape) -> Forward:
     """`many` (threads), if noise of `shape` gives the same bits as with `one` thread; else the function
     with one thread, and a warning in the log."""
     noise = np.random.default_rng(0).standard_normal(shape, np.float32)

@@ -18,7 +18,7 @@ class TransferredModel:
     lines: tuple[str, ...]
 
 
-def fresh(recipe: Recipe) -> keras.Model:
+def new_model(recipe: Recipe) -> keras.Model:
     """The recipe's network with new weights, drawn with its seed."""
     keras.utils.set_random_seed(recipe.fit.seed)
     card, network = recipe.card, recipe.network
@@ -32,7 +32,7 @@ def fresh(recipe: Recipe) -> keras.Model:
     )
 
 
-def adapted(
+def with_source_weights(
     model: keras.Model,
     source: keras.Model,
     *,

@@ -11,7 +11,7 @@ from typing import Any
 
 from seg_batch.core.errors import InputError
 from seg_batch.training.autoconfig.classes import choose_classes, shares
-from seg_batch.training.autoconfig.dataset_stats import CaseFacts, DatasetFacts, Reason, Strips
+from seg_batch.training.autoconfig.dataset_stats import CaseFacts, DatasetFacts, Reason, StripStats
 from seg_batch.training.autoconfig.hold_out import STRIPS, choose_hold_out
 from seg_batch.training.autoconfig.optimisation import (
     choose_augment,
@@ -28,13 +28,13 @@ __all__ = [
     "CaseFacts",
     "DatasetFacts",
     "Reason",
-    "Strips",
-    "advise",
+    "StripStats",
+    "propose_recipe",
     "without_conflicts",
 ]
 
 
-def advise(facts: DatasetFacts) -> tuple[dict[str, Any], tuple[Reason, ...]]:
+def propose_recipe(facts: DatasetFacts) -> tuple[dict[str, Any], tuple[Reason, ...]]:
     """A whole recipe as plain values, and the reason for each of its settings.
 
     The keys of a :class:`Reason` are dotted keys of the recipe; a warning sets nothing. Raises

@@ -33,7 +33,7 @@ class CaseFacts:
 
 
 @dataclass(frozen=True)
-class Strips:
+class StripStats:
     """Voxels per label value in equal strips across the longest axis, over all cases together.
 
     Strip ``k`` covers ``edges[k] <= v < edges[k + 1]`` of ``axis``; the last one is open-ended.
@@ -63,7 +63,7 @@ class DatasetFacts:
     memory_bytes: int
     cores: int
     gpus: int = 0
-    strips: Strips | None = None
+    strips: StripStats | None = None
     split_given: bool = False
     name: str = "my-model"
 

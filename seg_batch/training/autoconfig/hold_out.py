@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from seg_batch.core.units import share_roughly
-from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, Strips, total
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, StripStats, total
 from seg_batch.training.autoconfig.patch_size import FEW_CASES, PatchSizes
 
 TEST_EVERY = 5
@@ -57,7 +57,7 @@ def _slices(facts: DatasetFacts) -> list[Reason]:
     ]  # fmt: skip
 
 
-def _strips(strips: Strips, sizes: PatchSizes) -> list[Reason]:
+def _strips(strips: StripStats, sizes: PatchSizes) -> list[Reason]:
     """The pair of strips whose classes are most like the whole, at the least loss to training."""
     axis = sizes.order.index(strips.axis)
     inner = axis - (
@@ -96,7 +96,7 @@ def _narrowed(lefts: list[float]) -> int:
     return next(enough, max(range(1, len(lefts)), key=lambda k: lefts[k]))
 
 
-def _best(strips: Strips, side: int, gap: int) -> tuple[tuple[Span, Span], list[Span]]:
+def _best(strips: StripStats, side: int, gap: int) -> tuple[tuple[Span, Span], list[Span]]:
     """The strips for test and validation, and the stretches that training tiles can be cut from."""
     options = [(held, _stretches(strips, held, side, gap)) for held in _pairs(len(strips.voxels))]
     return min(options, key=lambda option: _cost(strips, *option))
@@ -109,11 +109,11 @@ def _pairs(n: int) -> Iterator[tuple[Span, Span]]:
                 yield (t, t + _TEST), (v, v + _VALIDATION)
 
 
-def _share(strips: Strips, free: list[Span]) -> float:
+def _share(strips: StripStats, free: list[Span]) -> float:
     return sum(last - first for first, last in free) / strips.edges[-1]
 
 
-def _cost(strips: Strips, held: tuple[Span, Span], free: list[Span]) -> float:
+def _cost(strips: StripStats, held: tuple[Span, Span], free: list[Span]) -> float:
     """The cost of a pair: class distributions unlike the whole, loss to training, and classes with
     less than a quarter of their expected share in one of the three parts."""
     n, left = len(strips.voxels), _share(strips, free)
@@ -134,7 +134,7 @@ def _cost(strips: Strips, held: tuple[Span, Span], free: list[Span]) -> float:
     return unlike + short + 2 * (1 - left) + (0 if left else 2 * len(whole))
 
 
-def _seen(strips: Strips, free: list[Span]) -> Counter[int]:
+def _seen(strips: StripStats, free: list[Span]) -> Counter[int]:
     """Voxels per label value for training: of the strips that lie wholly in a stretch."""
     parts = zip(pairwise(strips.edges), strips.voxels, strict=True)
     return total(
@@ -150,11 +150,11 @@ def _unlike(part: Mapping[int, int], whole: Mapping[int, int]) -> float:
     return sum(abs(part.get(k, 0) / a - n / b) for k, n in whole.items()) / 2
 
 
-def _counts(strips: Strips, span: tuple[int, int | None]) -> Counter[int]:
+def _counts(strips: StripStats, span: tuple[int, int | None]) -> Counter[int]:
     return total(strips.voxels[slice(*span)])
 
 
-def _stretches(strips: Strips, held: tuple[Span, Span], side: int, gap: int) -> list[Span]:
+def _stretches(strips: StripStats, held: tuple[Span, Span], side: int, gap: int) -> list[Span]:
     """Stretches, in voxels, between held-out strips and their gaps that hold a tile at any offset."""
     edges, length = strips.edges, strips.edges[-1]
     shut = sorted((edges[a] - gap, edges[b] + gap) for a, b in held)
@@ -163,7 +163,7 @@ def _stretches(strips: Strips, held: tuple[Span, Span], side: int, gap: int) -> 
     return [(first, last) for first, last in free if last - first >= 1.5 * side]
 
 
-def _box(strips: Strips, sizes: PatchSizes, span: Span) -> list[list[int]]:
+def _box(strips: StripStats, sizes: PatchSizes, span: Span) -> list[list[int]]:
     """The strip as a box across the whole of all other axes, in the recipe's orientation."""
     start, stop = [0] * len(sizes.order), [strips.reach[a] for a in sizes.order]
     axis = sizes.order.index(strips.axis)
@@ -173,7 +173,7 @@ def _box(strips: Strips, sizes: PatchSizes, span: Span) -> list[list[int]]:
     return [start, stop]
 
 
-def _missing(strips: Strips, held: tuple[Span, Span], free: list[Span]) -> list[Reason]:
+def _missing(strips: StripStats, held: tuple[Span, Span], free: list[Span]) -> list[Reason]:
     """A warning for each part with less than ``SCARCE`` of a class."""
     whole, test, validation = (_counts(strips, span) for span in ((0, None), *held))
     warnings = []

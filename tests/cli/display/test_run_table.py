@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from seg_batch.cli.display.run_table import RunTable, drawn
+from seg_batch.cli.display.run_table import RunTable, table_of
 from seg_batch.cli.display.tally import Tally
 from seg_batch.core import events
 
@@ -31,7 +31,9 @@ def night(table: RunTable) -> None:
 
 def shown(tally: Tally, width: int = 80) -> str:
     out = io.StringIO()
-    Console(file=out, width=width).print(drawn(tally, tally.began + 65, "", "1:05 since the start"))
+    Console(file=out, width=width).print(
+        table_of(tally, tally.began + 65, "", "1:05 since the start")
+    )
     return out.getvalue()
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.workflow import Workflow, read
 from seg_batch.config.workflow.fields import next_time
-from seg_batch.config.workflow.paths import Reading, expanded
+from seg_batch.config.workflow.paths import ReadingContext, expanded
 from seg_batch.core.errors import WorkflowError
 
 WORKFLOWS = Path(__file__).parents[3] / "workflows"
@@ -193,7 +193,7 @@ def test_yaml_is_read_by_the_rules_of_1_2(tmp_path: Path) -> None:
 def test_variables_are_replaced_and_nothing_else(parts: list[tuple[str, str]]) -> None:
     text, wanted = ("".join(part) for part in zip(*parts, strict=True)) if parts else ("", "")
     if not re.search(r"\$\$\{", text):
-        assert expanded(text, Reading({"A": "one", "E": ""})) == wanted
+        assert expanded(text, ReadingContext({"A": "one", "E": ""})) == wanted
 
 
 def test_what_was_typed_in_a_shell_starts_where_that_stands(
@@ -223,9 +223,9 @@ def test_both_sides_of_a_pair_are_paths(tmp_path: Path) -> None:
 
 
 def test_the_home_folder_is_a_variable_like_others() -> None:
-    assert expanded("~/scans", Reading({"HOME": "/h"})) == "/h/scans"
+    assert expanded("~/scans", ReadingContext({"HOME": "/h"})) == "/h/scans"
     with pytest.raises(ValueError, match="HOME is not set"):
-        expanded("~/scans", Reading({}))
+        expanded("~/scans", ReadingContext({}))
 
 
 def test_variables_count_in_paths_only(tmp_path: Path) -> None:

@@ -13,7 +13,12 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from seg_batch.core.errors import ClusterError, OutputError
-from seg_batch.executors.cluster.certificates import ROLES, make_certs, passing_certs, require_sound
+from seg_batch.executors.cluster.certificates import (
+    ROLES,
+    make_certs,
+    require_sound,
+    temporary_certs,
+)
 from seg_batch.executors.cluster.launch import open_pool
 from tests.support.executors.clusters import scheduler, tls, worker
 from tests.support.files import segbatch
@@ -90,9 +95,7 @@ def test_a_set_that_can_not_be_trusted_is_refused(tmp_path: Path) -> None:
 @pytest.mark.full
 def test_sets_of_killed_runs_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    program = (
-        "from seg_batch.executors.cluster.certificates import passing_certs; print(passing_certs())"
-    )
+    program = "from seg_batch.executors.cluster.certificates import temporary_certs; print(temporary_certs())"
     told = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -102,10 +105,10 @@ def test_sets_of_killed_runs_are_swept(tmp_path: Path, monkeypatch: pytest.Monke
     )
     left = Path(told.stdout.strip())
     assert left.is_dir()
-    mine = passing_certs()
+    mine = temporary_certs()
     assert not left.exists()
     assert mine.is_dir()
-    assert passing_certs() != mine
+    assert temporary_certs() != mine
     assert mine.is_dir()
 
 

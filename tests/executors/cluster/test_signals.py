@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from seg_batch.executors import open_pool
-from seg_batch.executors.cluster.dask_settings import ENDING, unheard
+from seg_batch.executors.cluster.dask_settings import ENDING, signals_blocked
 from tests.support.patience import until
 
 pytestmark = pytest.mark.full
@@ -40,6 +40,6 @@ def test_workers_outlive_what_a_terminal_sends() -> None:
 
 def test_the_coordinator_hears_again_afterwards() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    with unheard():
+    with signals_blocked():
         assert set(ENDING) <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from seg_batch.cli.display.lines import summary
+from seg_batch.cli.display.lines import summary_lines
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import events
@@ -88,8 +88,8 @@ def test_a_seam_is_seen_and_said_in_one_line(tmp_path: Path) -> None:
     seen = run(scene, tmp_path / "seen.tif", leaning, taper="crop")
     assert plain["seams"]["index"] == pytest.approx(1, abs=0.1)
     assert seen["seams"]["index"] > 2
-    assert f"seams: x{seen['seams']['index']:.2f} " in summary(seen)
-    assert summary(seen).count("seams") == 1
+    assert f"seams: x{seen['seams']['index']:.2f} " in summary_lines(seen)
+    assert summary_lines(seen).count("seams") == 1
     assert max(row["index"] for row in seen["seams"]["per_class"].values()) > 2
 
 
@@ -129,5 +129,5 @@ def test_a_report_without_the_count_is_still_told(tmp_path: Path) -> None:
     scene = write_raster(tmp_path / "a.tif", noise((300, 200)))
     report = run(scene, tmp_path / "out.tif", probe)
     for seams in (None, {**report["seams"], "index": None}):
-        assert "seams" not in summary({**report, "seams": seams})
-    assert "seams" not in summary({k: v for k, v in report.items() if k != "seams"})
+        assert "seams" not in summary_lines({**report, "seams": seams})
+    assert "seams" not in summary_lines({k: v for k, v in report.items() if k != "seams"})

@@ -10,7 +10,7 @@ import pytest
 
 from seg_batch.core.errors import PlanError
 from seg_batch.inference.sliding_window.stitch import Predictor
-from seg_batch.inference.sliding_window.tta import averaged, symmetries
+from seg_batch.inference.sliding_window.tta import average_views, symmetries
 
 CASES = [
     ("none", (6, 8), 1),
@@ -87,7 +87,7 @@ def test_what_is_equivariant_is_not_changed_by_a_bit(
     tta: str, patch: tuple[int, ...], count: int
 ) -> None:
     x = addresses(patch, n=3)
-    assert np.array_equal(averaged(softened, tta)(x), softened(x))
+    assert np.array_equal(average_views(softened, tta)(x), softened(x))
 
 
 @NAMED
@@ -96,7 +96,7 @@ def test_what_depends_on_the_place_is_averaged_over_all_views(
 ) -> None:
     """Undone by hand: a view of the voxels' numbers says where each result belongs."""
     x = addresses(patch, n=2)
-    found = averaged(placed, tta)(x)
+    found = average_views(placed, tta)(x)
     total = np.zeros((2, *patch, 2))
     numbers = np.arange(np.prod(patch)).reshape((*patch, 1))
     for view, one in itertools.product(by_hand(tta, patch), range(2)):
@@ -113,7 +113,7 @@ def test_the_average_commutes_with_its_symmetries(
 ) -> None:
     """What averaging over a group is for."""
     x = addresses(patch)
-    predict = averaged(placed, tta)
+    predict = average_views(placed, tta)
     for s in symmetries(tta, patch):
         assert np.allclose(s.back(predict(s.of(x))), predict(x), atol=1e-6, rtol=0)
 
@@ -121,7 +121,7 @@ def test_the_average_commutes_with_its_symmetries(
 @pytest.mark.parametrize("tta", ["flips", "d4"])
 def test_neighbours_in_a_batch_change_nothing(tta: str) -> None:
     x = addresses((6, 6), n=5)
-    predict = averaged(placed, tta)
+    predict = average_views(placed, tta)
     alone = np.concatenate([predict(x[i : i + 1]) for i in range(5)])
     assert np.array_equal(predict(x), alone)
     assert np.array_equal(predict(x[::-1])[::-1], alone)
@@ -135,10 +135,10 @@ def test_one_call_per_view_with_all_patches() -> None:
         shapes.append(patches.shape)
         return softened(patches)
 
-    averaged(told, "d4z")(addresses((4, 6, 6), n=3))
+    average_views(told, "d4z")(addresses((4, 6, 6), n=3))
     assert shapes == [(3, 4, 6, 6, 1)] * 16
     plain: Predictor = told
-    assert averaged(plain, "none") is plain
+    assert average_views(plain, "none") is plain
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from seg_batch.core.errors import DiskFullError, OutputError
-from seg_batch.io.sinks.publish import publishing, require_writable, tidy
+from seg_batch.io.sinks.publish import atomic_replace, require_writable, restore_and_clean
 
 
 def names(folder: Path) -> set[str]:
@@ -34,7 +34,7 @@ def content(path: Path) -> str:
 def test_the_new_replaces_the_old_and_nothing_else_is_left(tmp_path: Path, folder: bool) -> None:
     path = tmp_path / "a b[1].tif"
     for text in ("first", "second"):
-        with publishing(path) as part:
+        with atomic_replace(path) as part:
             make(part, text, folder=folder)
             (part.parent / "helper").write_text("x")
         assert content(path) == text
@@ -53,7 +53,7 @@ def test_an_error_midway_keeps_the_old(
 ) -> None:
     path = tmp_path / "a.tif"
     make(path, "old", folder=folder)
-    with pytest.raises((error, OutputError)), publishing(path) as part:
+    with pytest.raises((error, OutputError)), atomic_replace(path) as part:
         _fail(part, error, folder=folder)
     assert content(path) == "old"
     assert names(tmp_path) == {"a.tif"}
@@ -76,7 +76,7 @@ def test_an_error_at_the_end_keeps_the_old(
     monkeypatch.setattr(
         "seg_batch.io.sinks.publish.flush" if step == "flush" else "os.replace", broken
     )
-    with pytest.raises(OutputError, match="check the disk"), publishing(path) as part:
+    with pytest.raises(OutputError, match="check the disk"), atomic_replace(path) as part:
         make(part, "new", folder=folder)
     assert content(path) == "old"
     assert names(tmp_path) == {"a.tif"}
@@ -84,10 +84,10 @@ def test_an_error_at_the_end_keeps_the_old(
 
 KILLED = (
     "import os, sys, pathlib\n"
-    "from seg_batch.io.sinks.publish import publishing\n"
+    "from seg_batch.io.sinks.publish import atomic_replace\n"
     "move = os.replace\n"
     "os.replace = lambda a, b: (move(a, b), os._exit(9))\n"
-    "with publishing(pathlib.Path(sys.argv[1])) as part:\n"
+    "with atomic_replace(pathlib.Path(sys.argv[1])) as part:\n"
     "    part.mkdir(); (part / 'chunk').write_text('new')\n"
 )
 
@@ -101,7 +101,7 @@ def test_a_tree_that_finds_the_disk_full_says_so_in_one_line(tmp_path: Path) -> 
     def full(source: str, target: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source, None, target)
 
-    with pytest.raises(DiskFullError) as refused, publishing(tmp_path / "out.zarr") as part:
+    with pytest.raises(DiskFullError) as refused, atomic_replace(tmp_path / "out.zarr") as part:
         shutil.copytree(tmp_path / "tree", part, copy_function=full)
     assert refused.value.message == (
         f"can't write {tmp_path / 'out.zarr'} (No space left on device); the disk is full: free some "
@@ -116,7 +116,7 @@ def test_killed_between_the_two_moves_of_a_folder(tmp_path: Path) -> None:
     make(path, "old", folder=True)
     assert subprocess.run([sys.executable, "-c", KILLED, str(path)]).returncode == 9
     assert not path.exists()
-    with pytest.raises(ValueError), publishing(path):
+    with pytest.raises(ValueError), atomic_replace(path):
         raise ValueError
     assert content(path) == "old"
     assert names(tmp_path) == {"a.zarr"}
@@ -127,15 +127,15 @@ def test_what_was_killed_on_its_way_is_taken_away_without_a_next_run(tmp_path: P
     make(path, "old", folder=True)
     assert subprocess.run([sys.executable, "-c", KILLED, str(path)]).returncode == 9
     for _ in range(2):
-        tidy(path)
+        restore_and_clean(path)
         assert content(path) == "old"
         assert names(tmp_path) == {"a.zarr"}
 
 
 HOLD = (
     "import sys, pathlib\n"
-    "from seg_batch.io.sinks.publish import publishing\n"
-    "with publishing(pathlib.Path(sys.argv[1])) as part:\n"
+    "from seg_batch.io.sinks.publish import atomic_replace\n"
+    "with atomic_replace(pathlib.Path(sys.argv[1])) as part:\n"
     "    part.write_text('theirs'); print('held', flush=True); sys.stdin.read()\n"
 )
 
@@ -157,9 +157,12 @@ def other(tmp_path: Path):
 
 
 def test_two_runs_do_not_collide(tmp_path: Path, other: subprocess.Popen[str]) -> None:
-    tidy(tmp_path / "a.tif")
+    restore_and_clean(tmp_path / "a.tif")
     assert names(tmp_path) == {"a.tif.part"}, "it is at work"
-    with pytest.raises(OutputError, match="another segbatch run"), publishing(tmp_path / "a.tif"):
+    with (
+        pytest.raises(OutputError, match="another segbatch run"),
+        atomic_replace(tmp_path / "a.tif"),
+    ):
         pass
     other.communicate()
     assert (tmp_path / "a.tif").read_text() == "theirs"
@@ -169,7 +172,7 @@ def test_what_a_killed_run_left_is_swept(tmp_path: Path, other: subprocess.Popen
     other.kill()
     other.wait()
     assert names(tmp_path) == {"a.tif.part"}
-    with publishing(tmp_path / "a.tif") as part:
+    with atomic_replace(tmp_path / "a.tif") as part:
         assert list(part.parent.iterdir()) == []
         part.write_text("ours")
     assert (tmp_path / "a.tif").read_text() == "ours"
@@ -182,7 +185,7 @@ def test_the_product_is_flushed_before_it_is_moved(
     seen: list[str] = []
     monkeypatch.setattr("seg_batch.io.sinks.publish.flush", lambda p: seen.append(Path(p).name))
     monkeypatch.setattr("os.replace", lambda a, b: seen.append("moved"))
-    with publishing(tmp_path / "a.tif") as part:
+    with atomic_replace(tmp_path / "a.tif") as part:
         part.write_text("x")
     assert seen == ["a.tif", "moved", tmp_path.name]
 

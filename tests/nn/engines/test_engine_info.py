@@ -157,7 +157,10 @@ def test_nothing_is_known_of_what_is_no_engine() -> None:
     info = info_of("function")
     assert (info.memory_bytes, info.activation_share, info.needs()) == (0, 1.0, ())
     assert math.isclose(
-        costs.seconds("function", "float32", flops=3e10 * hardware.cores(), voxels=1, workers=1), 1
+        costs.estimate_seconds(
+            "function", "float32", flops=3e10 * hardware.cores(), voxels=1, workers=1
+        ),
+        1,
     )
 
 

@@ -15,7 +15,7 @@ from seg_batch.core import files, hardware
 from seg_batch.core.errors import BundleError, InputError, PlanError
 from seg_batch.inference import bundles
 from seg_batch.inference.bundles import Model
-from seg_batch.inference.worker import load
+from seg_batch.inference.worker import load_predictor_of
 from seg_batch.nn.backend import keras
 from seg_batch.nn.engines.openvino import OpenVINOPredictor, _config
 from seg_batch.nn.engines.openvino_convert import to_openvino
@@ -253,16 +253,16 @@ def test_a_card_of_other_classes_than_the_model_is_refused(tmp_path: Path) -> No
     image = ov.opset8.parameter(ov.PartialShape([-1, -1, -1, 3]), np.float32)
     made = bundle_of(ov.Model([ov.opset8.relu(image)], [image]), tmp_path, 2)
     with pytest.raises(BundleError, match="3 classes apart and its card names 2"):
-        load(made, PredictOptions(engine="openvino", precision="float32"))
+        load_predictor_of(made, PredictOptions(engine="openvino", precision="float32"))
 
 
 def test_a_bundle_without_its_second_file_is_incomplete(tmp_path: Path) -> None:
     image = ov.opset8.parameter(ov.PartialShape([-1, -1, -1, 3]), np.float32)
     made = bundle_of(ov.Model([ov.opset8.relu(image)], [image]), tmp_path, 3)
-    assert bundles.checked(made) is made
+    assert bundles.require_intact(made) is made
     made.weights.with_suffix(".bin").unlink()
     with pytest.raises(BundleError, match=r"has no model\.bin"):
-        bundles.checked(made)
+        bundles.require_intact(made)
 
 
 def test_bfloat16_is_never_imitated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,15 +60,19 @@ def entries() -> list[Path]:
 
 def test_a_model_is_converted_once_and_kept(bundle) -> None:  # type: ignore[no-untyped-def]
     weights, sha256, converter = bundle
-    first = openvino_cache.converted(weights, sha256)
-    assert openvino_cache.converted(weights, sha256) == first == openvino_cache.read(converter.xml)
+    first = openvino_cache.convert_cached(weights, sha256)
+    assert (
+        openvino_cache.convert_cached(weights, sha256)
+        == first
+        == openvino_cache.read(converter.xml)
+    )
     assert converter.calls == 1
     (entry,) = entries()
     os.utime(entry, (0, 0))
     now = time.time()
-    openvino_cache.converted(weights, sha256)
+    openvino_cache.convert_cached(weights, sha256)
     assert entry.stat().st_mtime > now - 1  # used, so it stays
-    openvino_cache.converted(weights, "0" * 64)  # other weights
+    openvino_cache.convert_cached(weights, "0" * 64)  # other weights
     assert converter.calls == 2
     assert entry in entries()
 
@@ -76,7 +80,7 @@ def test_a_model_is_converted_once_and_kept(bundle) -> None:  # type: ignore[no-
 @pytest.mark.parametrize("harm", ["model.bin", "model.xml", "sha256", "gone"])
 def test_a_damaged_entry_is_made_anew(bundle, harm: str) -> None:  # type: ignore[no-untyped-def]
     weights, sha256, converter = bundle
-    good = openvino_cache.converted(weights, sha256)
+    good = openvino_cache.convert_cached(weights, sha256)
     (entry,) = entries()
     if harm == "gone":
         (entry / "model.bin").unlink()
@@ -84,9 +88,9 @@ def test_a_damaged_entry_is_made_anew(bundle, harm: str) -> None:  # type: ignor
         content = bytearray((entry / harm).read_bytes())
         content[len(content) // 2] ^= 1
         (entry / harm).write_bytes(content)
-    assert openvino_cache.converted(weights, sha256) == good
+    assert openvino_cache.convert_cached(weights, sha256) == good
     assert converter.calls == 2
-    assert openvino_cache.converted(weights, sha256) == good
+    assert openvino_cache.convert_cached(weights, sha256) == good
     assert converter.calls == 2
     assert entries() == [entry]
 
@@ -113,7 +117,7 @@ assert openvino_cache.converted(weights, files.sha256(weights)) == openvino_cach
 @pytest.mark.parametrize("damaged", [False, True])
 def test_processes_may_race(bundle, damaged: bool) -> None:  # type: ignore[no-untyped-def]
     weights, sha256, converter = bundle
-    good = openvino_cache.converted(weights, sha256)
+    good = openvino_cache.convert_cached(weights, sha256)
     (entry,) = entries()
     if damaged:
         (entry / "model.bin").write_bytes(b"")
@@ -125,18 +129,18 @@ def test_processes_may_race(bundle, damaged: bool) -> None:  # type: ignore[no-u
     racers = [subprocess.Popen(command) for _ in range(4)]
     assert [racer.wait(PATIENCE_S) for racer in racers] == [0] * 4
     assert entries() == [entry]
-    assert openvino_cache.converted(weights, sha256) == good
+    assert openvino_cache.convert_cached(weights, sha256) == good
     assert converter.calls == 1
 
 
 def test_a_bundle_is_never_written_to_nor_believed(bundle) -> None:  # type: ignore[no-untyped-def]
     """What lies in its folder under the right name is not the conversion, whatever it says."""
     weights, sha256, converter = bundle
-    openvino_cache.converted(weights, sha256)
+    openvino_cache.convert_cached(weights, sha256)
     (entry,) = entries()
     assert os.listdir(weights.parent) == [weights.name]
     shutil.move(entry, weights.parent / entry.name)
-    openvino_cache.converted(weights, sha256)
+    openvino_cache.convert_cached(weights, sha256)
     assert converter.calls == 2
 
 
@@ -144,8 +148,8 @@ def test_without_a_place_for_it_nothing_is_kept(bundle, monkeypatch) -> None:  #
     """A file stands where the folder would be: works for root, too, who may write anywhere."""
     weights, sha256, converter = bundle
     monkeypatch.setenv("XDG_CACHE_HOME", str(weights))
-    assert openvino_cache.converted(weights, sha256) == openvino_cache.read(converter.xml)
-    assert openvino_cache.converted(weights, sha256) == openvino_cache.read(converter.xml)
+    assert openvino_cache.convert_cached(weights, sha256) == openvino_cache.read(converter.xml)
+    assert openvino_cache.convert_cached(weights, sha256) == openvino_cache.read(converter.xml)
     assert converter.calls == 2
 
 
@@ -190,7 +194,7 @@ def test_what_killed_conversions_left_goes_and_what_is_at_work_stays(bundle) -> 
     os.utime(left, (0, 0))
     os.utime(unused, (0, 0))
     os.utime(used, (time.time() - 2 * openvino_cache.STALE_S,) * 2)
-    openvino_cache.converted(weights, sha256)
+    openvino_cache.convert_cached(weights, sha256)
     assert not left.exists()
     assert not unused.exists()
     assert live.exists()

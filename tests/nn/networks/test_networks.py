@@ -27,7 +27,7 @@ from seg_batch.nn.networks.registry import (
 from seg_batch.nn.networks.unet_lrelu import depth_to_space
 from seg_batch.nn.training.fit import loss_of
 from seg_batch.nn.training.step import Trainer
-from seg_batch.nn.training.transfer import fresh
+from seg_batch.nn.training.transfer import new_model
 from tests.support.nn.squares import OnRow, Squares, assert_same, recipe, trained
 
 SMALL = (4, 6, 8)
@@ -307,7 +307,7 @@ def test_a_step_counts_what_layers_ask_of_their_weights() -> None:
     x, labels, valid = (np.stack(part) for part in zip(*batch, strict=True))
     for l2 in (0.0, 0.5):
         how = recipe(network={"arch": "unet_lrelu", "filters": [4, 8], "options": {"l2": l2}})
-        trainer = Trainer(fresh(how), how, loss_of(how, Squares().histogram))
+        trainer = Trainer(new_model(how), how, loss_of(how, Squares().histogram))
         layers = [y for y in trainer.model.layers if hasattr(y, "kernel")]
         kernels = [np.asarray(y.kernel) for y in layers if part_of(y.name) != "head"]
         found.append(trainer(x, labels, valid, 0.0, 0.5)[0])

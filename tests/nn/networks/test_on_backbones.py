@@ -17,7 +17,7 @@ from seg_batch.nn.networks.channel_fitting import Names
 from seg_batch.nn.networks.registry import build, configuration, multiple, part_of
 from seg_batch.nn.training.fit import loss_of
 from seg_batch.nn.training.step import Trainer
-from seg_batch.nn.training.transfer import adapted, fresh
+from seg_batch.nn.training.transfer import new_model, with_source_weights
 from tests.support.nn.squares import recipe
 
 LIGHT = "mobilenet_v3_small_minimalistic"
@@ -216,7 +216,7 @@ def test_a_frozen_encoder_is_left_alone() -> None:
     _, filters, options, _ = CASE["encoder_unet"]
     network = {"arch": "encoder_unet", "filters": filters, "options": options}
     how = recipe(3, 2, network=network, optimiser={"frozen_epochs": 1})
-    trainer = Trainer(fresh(how), how, loss_of(how, np.full(3, 100, np.int64)))
+    trainer = Trainer(new_model(how), how, loss_of(how, np.full(3, 100, np.int64)))
     before, x = [y.get_weights() for y in trainer.model.layers], image(8, 16, 2)
     assert trainer(x, truth_of(x), np.ones(x.shape[:-1], bool), 0.01, 0.5, frozen=True)[1]
     changed = {
@@ -232,7 +232,7 @@ def test_fine_tuning_fits_the_first_layer_of_a_backbone(
     models: Callable[[str], keras.Model],
 ) -> None:
     old, new = models("encoder_unet"), lively("encoder_unet", channels=2)
-    done = adapted(new, old, channels=Names("abcd", "cb"), classes=Names("xyz", "xyz"))
+    done = with_source_weights(new, old, channels=Names("abcd", "cb"), classes=Names("xyz", "xyz"))
     assert done.lines == ("encoder_conv was fitted from 4 to 2 channels, each by its name",)
     mine, theirs = (np.asarray(m.get_layer("encoder_conv").kernel) for m in (new, old))
     np.testing.assert_array_equal(mine, theirs[..., [2, 1], :])

@@ -9,7 +9,7 @@ import pytest
 from seg_batch.core.errors import InputError
 from seg_batch.nn.loading import load_model
 from seg_batch.nn.training.fit import Row
-from seg_batch.nn.training.transfer import fresh
+from seg_batch.nn.training.transfer import new_model
 from tests.support.nn.squares import OnRow, Squares, assert_same, dice, recipe, timeless, trained
 
 LEARNS = {"learning_rate": 2e-2, "ema": 0.9}
@@ -19,7 +19,7 @@ LEARNS = {"learning_rate": 2e-2, "ema": 0.9}
 def test_it_learns_keeps_the_best_and_tells_its_history(tmp_path: Path) -> None:
     seen: list[Row] = []
     how = recipe(optimiser=LEARNS, fit={"steps": 80, "validate_every": 30})
-    model = fresh(how)
+    model = new_model(how)
     before = model.get_weights()
     result = trained(tmp_path / "work", how, model=model, callback=OnRow(seen.append))
     assert result.scores["score"] > 0.75

@@ -16,7 +16,7 @@ from seg_batch.nn.losses.voxelwise import cross_entropy, distillation
 from seg_batch.nn.networks.registry import part_of
 from seg_batch.nn.training.fit import fit, loss_of
 from seg_batch.nn.training.step import GROW_AFTER, SCALE, Scale, Trainer, frozen_steps
-from seg_batch.nn.training.transfer import fresh
+from seg_batch.nn.training.transfer import new_model
 from tests.support.nn.squares import Squares, dice, recipe, trained
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,7 +40,7 @@ def batch(start: int, count: int) -> list[np.ndarray]:
 
 
 def trainer(how: Recipe, model: keras.Model | None = None, **options: Any) -> Trainer:
-    return Trainer(model or fresh(how), how, loss_of(how, Squares().histogram), **options)
+    return Trainer(model or new_model(how), how, loss_of(how, Squares().histogram), **options)
 
 
 def stepped(how: Recipe, model: keras.Model, steps: int = 3, rate: float = 0.01) -> Trainer:
@@ -109,7 +109,7 @@ def test_an_encoder_rate_scales_the_encoder_as_a_lower_rate_would() -> None:
 @pytest.mark.full
 def test_a_frozen_encoder_stays_bit_for_bit_and_is_thawed() -> None:
     how = recipe(optimiser={"frozen_epochs": 1})
-    model = fresh(how)
+    model = new_model(how)
     made, before = trainer(how, model), weights(model, "encoder")
     outside = weights(model, "decoder")
     for s in range(3):
@@ -190,7 +190,7 @@ def test_a_scaled_loss_gives_the_same_steps_and_an_overflow_none(
 
 
 def test_a_student_is_told_to_follow_its_teacher() -> None:
-    model, teacher = plain_network(), fresh(recipe(fit={"seed": 8}))
+    model, teacher = plain_network(), new_model(recipe(fit={"seed": 8}))
     x, labels, valid = batch(0, 4)
     how = recipe(fit={"distil": {"weight": 0.7, "temperature": 3.0}}, loss=ENTROPY)
     loss, _ = trainer(how, model, teacher=teacher)(x, labels, valid, 0.01, 0.5)
@@ -219,12 +219,12 @@ def test_a_teacher_of_other_classes_or_channels_is_refused(tmp_path: Path) -> No
     for other in (recipe(classes=3), recipe(channels=2)):
         with pytest.raises(InputError, match="the teacher has"):
             fit(
-                fresh(recipe()),
+                new_model(recipe()),
                 Squares(),
                 recipe=recipe(),
                 validate=dice,
                 work=tmp_path,
-                teacher=fresh(other),
+                teacher=new_model(other),
             )
 
 

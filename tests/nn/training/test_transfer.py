@@ -9,7 +9,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.nn.backend import keras
 from seg_batch.nn.networks.anunet import deepest
 from seg_batch.nn.networks.channel_fitting import Names, fitted
-from seg_batch.nn.training.transfer import TransferredModel, adapted, fresh
+from seg_batch.nn.training.transfer import TransferredModel, new_model, with_source_weights
 from tests.support.nn.squares import recipe
 
 RNG = np.random.default_rng(3)
@@ -19,14 +19,14 @@ RNG = np.random.default_rng(3)
 def source(channels: int = 3, classes: int = 2, arch: str = "anunet") -> keras.Model:
     """As it comes from a bundle: one head, statistics that are not those of a new model."""
     network = {"arch": arch, "filters": [4, 8, 8]}
-    model = deepest(fresh(recipe(classes, channels, network=network)))
+    model = deepest(new_model(recipe(classes, channels, network=network)))
     model.set_weights([RNG.uniform(0.5, 1.5, w.shape) for w in model.get_weights()])
     return model
 
 
 def new(channels: int = 3, classes: int = 2, **network: object) -> keras.Model:
     parts = {"arch": "anunet", "filters": [4, 8, 8], **network}
-    return fresh(recipe(classes, channels, network=parts, fit={"seed": 5}))
+    return new_model(recipe(classes, channels, network=parts, fit={"seed": 5}))
 
 
 def same_but(found: TransferredModel, old: keras.Model) -> set[str]:
@@ -43,7 +43,7 @@ def same_but(found: TransferredModel, old: keras.Model) -> set[str]:
 @pytest.mark.full
 def test_the_same_task_takes_everything() -> None:
     old = source()
-    found = adapted(deepest(new()), old)
+    found = with_source_weights(deepest(new()), old)
     assert (same_but(found, old), found.lines) == (set(), ())
     x = RNG.normal(size=(1, 16, 16, 3)).astype(np.float32)
     np.testing.assert_array_equal(found.model(x), old(x))
@@ -52,19 +52,19 @@ def test_the_same_task_takes_everything() -> None:
 @pytest.mark.full
 def test_other_classes_get_a_new_head_on_the_kept_body() -> None:
     old = source()
-    found = adapted(new(classes=5), old)
+    found = with_source_weights(new(classes=5), old)
     assert same_but(found, old) == {"head_1", "head_2"}
     assert found.lines == ("head_1 and head_2 new, for 5 classes",)
-    renamed = adapted(new(), old, classes=Names(["sea", "land"], ["land", "sea"]))
+    renamed = with_source_weights(new(), old, classes=Names(["sea", "land"], ["land", "sea"]))
     assert same_but(renamed, old) == {"head_1", "head_2"}
-    kept = adapted(new(), old, classes=Names(["sea", "land"], ["sea", "land"]))
+    kept = with_source_weights(new(), old, classes=Names(["sea", "land"], ["sea", "land"]))
     assert same_but(kept, old) == {"head_1"}  # the source came with the deepest only
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 7])
 def test_other_channels_keep_the_response_to_equal_channels(channels: int) -> None:
     old = source(arch="unet")
-    found = adapted(new(channels=channels, arch="unet"), old)
+    found = with_source_weights(new(channels=channels, arch="unet"), old)
     assert same_but(found, old) == {"x_0_0_conv1"}
     assert f"x_0_0_conv1 was fitted from 3 to {channels} channels" in found.lines[0]
     x = RNG.normal(size=(1, 16, 16, 1)).astype(np.float32)
@@ -75,7 +75,7 @@ def test_other_channels_keep_the_response_to_equal_channels(channels: int) -> No
 def test_channels_of_the_same_name_keep_their_kernels_in_any_order() -> None:
     old = source(arch="unet")
     names = Names(["red", "green", "nir"], ["nir", "red", "green"])
-    found = adapted(new(arch="unet"), old, channels=names)
+    found = with_source_weights(new(arch="unet"), old, channels=names)
     assert found.lines == ("x_0_0_conv1 was fitted from 3 to 3 channels, each by its name",)
     x = RNG.normal(size=(1, 16, 16, 3)).astype(np.float32)
     np.testing.assert_allclose(found.model(x[..., [2, 0, 1]]), old(x), rtol=1e-4, atol=1e-6)
@@ -103,16 +103,16 @@ def test_unknown_channels_share_what_the_known_ones_leave() -> None:
 )
 def test_another_network_is_refused(network: dict[str, object], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        adapted(new(**network), source())
+        with_source_weights(new(**network), source())
 
 
 def test_names_must_be_as_many_as_channels() -> None:
     with pytest.raises(InputError, match="one name per channel"):
-        adapted(new(), source(), channels=Names(["a"], ["b", "c", "d"]))
+        with_source_weights(new(), source(), channels=Names(["a"], ["b", "c", "d"]))
 
 
 def test_a_seed_decides_new_weights() -> None:
-    one, other = fresh(recipe()), fresh(recipe())
+    one, other = new_model(recipe()), new_model(recipe())
     assert all(map(np.array_equal, one.get_weights(), other.get_weights()))
-    third = fresh(recipe(fit={"seed": 1}))
+    third = new_model(recipe(fit={"seed": 1}))
     assert not all(map(np.array_equal, one.get_weights(), third.get_weights()))

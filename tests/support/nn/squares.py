@@ -12,7 +12,7 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.nn.training.fit import FitResult, PredictFn, Row, fit
-from seg_batch.nn.training.transfer import fresh
+from seg_batch.nn.training.transfer import new_model
 
 SIDE = 16
 
@@ -84,7 +84,7 @@ class OnRow(Callback):
 
 def trained(work: Path, how: Recipe, samples: Any = None, **options: Any) -> FitResult:
     """A fit from new weights."""
-    options = {"model": fresh(how), "validate": dice, **options}
+    options = {"model": new_model(how), "validate": dice, **options}
     return fit(options.pop("model"), samples or Squares(), recipe=how, work=work, **options)
 
 

@@ -13,7 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from seg_batch.config.recipe import Recipe
-from seg_batch.config.recipe.reading import merged
+from seg_batch.config.recipe.reading import deep_merged
 from seg_batch.core.errors import InputError
 from seg_batch.datasets.pairs import find_pairs
 from seg_batch.datasets.split import resolve_split
@@ -21,8 +21,8 @@ from seg_batch.training.autoconfig import (
     CaseFacts,
     DatasetFacts,
     Reason,
-    Strips,
-    advise,
+    StripStats,
+    propose_recipe,
     without_conflicts,
 )
 from seg_batch.training.autoconfig.classes import colours
@@ -47,21 +47,21 @@ def volume(n: int = 20, **changes: Any) -> DatasetFacts:
 def scene(extent: tuple[int, int] = (1000, 600), **voxels: int) -> DatasetFacts:
     counts = {int(k[1:]): n for k, n in voxels.items()} or {1: 500, 2: 400, 5: 100}
     edges = tuple(extent[0] * k // 20 for k in range(21))
-    strips = Strips(0, edges, (counts,) * 20, extent)
+    strips = StripStats(0, edges, (counts,) * 20, extent)
     one = CaseFacts("scene", extent, (30.0, 30.0), {k: 20 * n for k, n in counts.items()}, 0, 9, 3)
     return DatasetFacts("raster", ("a", "b"), "uint16", True, (one,), 16 * GIB, 2, strips=strips)
 
 
 def recipe_of(facts: DatasetFacts) -> Recipe:
-    return Recipe.model_validate(advise(facts)[0])
+    return Recipe.model_validate(propose_recipe(facts)[0])
 
 
 def reasons(facts: DatasetFacts) -> dict[str, Reason]:
-    return {r.key: r for r in advise(facts)[1] if not r.warning}
+    return {r.key: r for r in propose_recipe(facts)[1] if not r.warning}
 
 
 def warnings(facts: DatasetFacts) -> list[str]:
-    return [str(r) for r in advise(facts)[1] if r.warning]
+    return [str(r) for r in propose_recipe(facts)[1] if r.warning]
 
 
 @st.composite
@@ -84,7 +84,7 @@ def any_facts(draw: st.DrawFn) -> DatasetFacts:
         edges = tuple(max(least) * k // parts for k in range(parts + 1))
         each = tuple({v: draw(st.integers(0, 99)) for v in values} for _ in range(parts))
         reach = tuple(map(max, zip(*(c.extent for c in cases), strict=True)))
-        strips = Strips(least.index(max(least)), edges, each, reach)
+        strips = StripStats(least.index(max(least)), edges, each, reach)
     memory, gpus = draw(st.integers(1, 512)) * GIB, draw(st.integers(0, 2))
     kind = "raster" if raster else "volume"
     return DatasetFacts(
@@ -98,7 +98,7 @@ def any_facts(draw: st.DrawFn) -> DatasetFacts:
 def test_whatever_the_facts_the_advice_is_a_recipe_that_can_be_cut_and_trained(
     facts: DatasetFacts,
 ) -> None:
-    plain, why = advise(facts)
+    plain, why = propose_recipe(facts)
     recipe = Recipe.model_validate(plain)
     multiple = 2 ** (len(recipe.network.filters) - 1)
     for patch in (recipe.fit_patch, recipe.card.patch):
@@ -117,7 +117,7 @@ def test_whatever_the_facts_the_advice_is_a_recipe_that_can_be_cut_and_trained(
 
 def test_every_setting_has_one_reason() -> None:
     for facts in (volume(), volume(3), scene()):
-        plain, why = advise(facts)
+        plain, why = propose_recipe(facts)
         keys = [r.key for r in why if not r.warning]
         leaves = {f"{part}.{key}" for part, settings in plain.items() for key in settings}
         assert leaves - set(keys) == {"card.name", "card.kind", "card.channels"}
@@ -249,19 +249,19 @@ def test_numbered_pictures_are_held_out_as_one_run() -> None:
 
 def test_one_class_is_refused() -> None:
     with pytest.raises(InputError, match="only the value 0"):
-        advise(volume(voxels={0: 100}))
+        propose_recipe(volume(voxels={0: 100}))
 
 
 def test_own_settings_replace_a_held_out_part_whole() -> None:
-    plain, _ = advise(volume())
+    plain, _ = propose_recipe(volume())
     for own in (
         {"hold_out": {"test": {"cases": ["case_03"]}}},
         {"hold_out": {"folds": {"count": 5}}},
         {"fit": {"patch": [40, 56, 40]}},
     ):
-        recipe = Recipe.model_validate(merged(without_conflicts(plain, own), own))
+        recipe = Recipe.model_validate(deep_merged(without_conflicts(plain, own), own))
         assert recipe.hold_out.test.every == (0 if "hold_out" in own else 5)
-    assert plain == advise(volume())[0], "the advice itself is left as it is"
+    assert plain == propose_recipe(volume())[0], "the advice itself is left as it is"
 
 
 def test_facts_are_those_of_the_files(tmp_path: Path) -> None:
