@@ -14,9 +14,8 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.units import share_in_line
-from seg_batch.datasets.augment.cutmix import cutmix, mixed_box
 from seg_batch.datasets.augment.intensity import vary_intensity
-from seg_batch.datasets.augment.spatial import place_crop, vary_space
+from seg_batch.datasets.augment.spatial import cutmix, mixed_box, place_crop, vary_space
 from seg_batch.datasets.patch_set import PatchSet
 
 type Sample = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -23,8 +23,7 @@ from seg_batch.batch.resume import prepare_folder
 from seg_batch.batch.run import Afterwards, Write
 from seg_batch.batch.shutdown import OVER, at_deadline, on_signals
 from seg_batch.batch.steps.commands import Bars, CommandRunners, run_command
-from seg_batch.batch.steps.invalidate import invalidate
-from seg_batch.batch.steps.up_to_date import StepRecord
+from seg_batch.batch.steps.up_to_date import StepRecord, invalidate
 from seg_batch.batch.summaries import file_stamp
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.config.workflow.steps import AnyStep, PredictStep

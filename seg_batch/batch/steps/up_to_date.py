@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -15,11 +16,15 @@ from typing import cast
 
 from seg_batch.batch.journal import Journal
 from seg_batch.batch.journal.events import JournalEvent, ProductStamp, StepResult
+from seg_batch.batch.resume import is_unchanged
 from seg_batch.batch.steps.input_digest import digest_of, is_within, strings_in
 from seg_batch.batch.summaries import file_stamp
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.config.workflow.steps import AnyStep, PredictStep
-from seg_batch.core.run_files import CARD, EVALUATION, JOURNAL, WORKFLOW
+from seg_batch.core.files import remove
+from seg_batch.core.run_files import CARD, EVALUATION, JOURNAL, WORKFLOW, kept_journal
+from seg_batch.inference.outputs import Outputs
+from seg_batch.inference.resume import clean
 from seg_batch.io.sinks.product import digest
 
 # Step -> the file in the folder of its result that is written last.
@@ -127,3 +132,24 @@ def _digest_of_products(run: Path) -> str:
 
 def _names(text: str, path: str) -> bool:
     return any(is_within(side, path) for side in text.split("="))
+
+
+def invalidate(run: Path) -> None:
+    """Remove the unchanged products of the run in this folder, and its unfinished work.
+
+    The journal is renamed last, so that the next call completes one that was killed."""
+    journal = run / JOURNAL
+    products: dict[str, bool] = {}
+    for event in Journal.read(journal):
+        if event["event"] == "surveyed":
+            products.setdefault(event["facts"]["output"], False)
+        elif event["event"] == "done":
+            products[event["outcome"]["output"]] = is_unchanged(event["outcome"])
+    for product, ours in products.items():
+        outputs = Outputs(Path(product))
+        clean(outputs)
+        if ours:
+            for path in (outputs.probabilities, outputs.product, outputs.report):
+                remove(path)
+    if journal.exists():
+        journal.rename(run / kept_journal(time.time_ns()))

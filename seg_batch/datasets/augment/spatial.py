@@ -1,4 +1,4 @@
-"""Spatial augmentation: where a crop lies in its tile, warps, right angles and mirroring."""
+"""Spatial augmentation: where a crop lies in its tile, warps, right angles, mirroring, and CutMix."""
 
 from __future__ import annotations
 
@@ -7,9 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from seg_batch.config.recipe import Augment
-from seg_batch.core.geometry import Shape
-from seg_batch.datasets.augment.cutmix import Pair
+from seg_batch.core.geometry import Box, Shape
 from seg_batch.datasets.augment.deformation import needs_warp, random_warp, resample
+
+type Pair = tuple[np.ndarray, np.ndarray]
+
+
+def mixed_box(patch: Shape, rng: np.random.Generator) -> Box:
+    """A box whose share of the patch is uniform in 0 to 1 before it is clipped to the patch, about
+    a uniform centre, with the patch's proportions (Yun et al., ICCV 2019, equation 2)."""
+    side = rng.random() ** (1 / len(patch))
+    start, stop = [], []
+    for n in patch:
+        centre, half = rng.uniform(0, n), side * n / 2
+        start.append(max(round(centre - half), 0))
+        stop.append(min(round(centre + half), n))
+    return Box(tuple(start), tuple(stop))
+
+
+def cutmix(pair: Pair, other: Pair, box: Box) -> Pair:
+    """``pair`` with the voxels of ``other`` in the box, image and label, ignored voxels included."""
+    image, label = pair[0].copy(), pair[1].copy()
+    image[box.slices()], label[box.slices()] = other[0][box.slices()], other[1][box.slices()]
+    return image, label
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ import pytest
 
 from seg_batch.config.recipe import Augment
 from seg_batch.core.geometry import Shape
-from seg_batch.datasets.augment.cutmix import cutmix, mixed_box
 from seg_batch.datasets.augment.deformation import Warp, displacement, random_warp, rotation
 from seg_batch.datasets.augment.intensity import blurred, coarser, dropped, vary_intensity
 from seg_batch.datasets.augment.spatial import (
     CropPlace,
     crop,
+    cutmix,
     flipped,
+    mixed_box,
     place_crop,
     turned,
     vary_space,

@@ -17,8 +17,8 @@ from rasterio.rpc import RPC
 from seg_batch.core.errors import DamagedError
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.georef import RasterGeoref, georef_differences
+from seg_batch.io.sinks.cog import majority_overview
 from seg_batch.io.sinks.cog_check import check_cog
-from seg_batch.io.sinks.cog_overviews import majority_overview
 from seg_batch.io.sinks.product import export_product, probabilities_spec
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore
