@@ -17,15 +17,25 @@ from typing import TYPE_CHECKING, Any
 from seg_batch.core.versions import package_version
 
 if TYPE_CHECKING:
+    from seg_batch.core.callbacks import Callback
     from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
     from seg_batch.inference.predict import predict
     from seg_batch.io.sources import open_source
     from seg_batch.training.train import train
 
 __version__ = package_version()
-__all__ = ["ModelCard", "evaluate_bundle", "evaluate_files", "open_source", "predict", "train"]
+__all__ = [
+    "Callback",
+    "ModelCard",
+    "evaluate_bundle",
+    "evaluate_files",
+    "open_source",
+    "predict",
+    "train",
+]
 
-_ROOMS = {
+_MODULES = {
+    "Callback": "seg_batch.core.callbacks",
     "ModelCard": "seg_batch.config.card",
     "evaluate_bundle": "seg_batch.evaluation.evaluate",
     "evaluate_files": "seg_batch.evaluation.evaluate",
@@ -36,8 +46,8 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module 'seg_batch' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_ROOMS[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

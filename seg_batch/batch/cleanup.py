@@ -57,9 +57,8 @@ def remove_leftovers(job: BatchJob) -> None:
                 of, path = _product(name), Path(folder, name)
                 product = Path(folder, name.removesuffix(PART))
                 if name.endswith(PART) and str(product) in published:
-                    with suppress(
-                        OutputError
-                    ):  # a leftover that can't be removed does not fail the run
+                    # A leftover that can't be removed does not fail the run.
+                    with suppress(OutputError):
                         restore_and_clean(product)
                 elif of != name and os.path.join(folder, of) in outputs and not is_at_work(path):
                     remove(path)

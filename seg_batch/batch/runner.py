@@ -79,9 +79,8 @@ def run_job(
                     say(line)
                 runner.work(pool, earlier, own=own)
         except KeyboardInterrupt:
-            _LEFT_OPEN.append(
-                ours.pop_all()
-            )  # not closed, to be quick: workers end with this process
+            # Not closed, to be quick: workers end with this process.
+            _LEFT_OPEN.append(ours.pop_all())
             runner.end(Exit.STOPPED, "interrupted at once")
             forget_reports(job.folder)  # removed, since making them again takes too long here
             raise

@@ -23,9 +23,8 @@ def docs(
         width = max(map(len, pages))
         for name, path in pages.items():
             lines = path.read_text(encoding="utf-8").splitlines()
-            typer.echo(
-                f"{name:{width}}  {next(filter(None, lines[1:]))}"
-            )  # what is below the title
+            # What is below the title.
+            typer.echo(f"{name:{width}}  {next(filter(None, lines[1:]))}")
         typer.echo("\nsegbatch docs PAGE shows one.")
         return
     name = page.removesuffix(".md")

@@ -60,7 +60,7 @@ class Normalisation(CheckedValue):
         return self
 
     def normaliser(self) -> Normaliser | None:
-        """What does as the card says; None where each image has its own numbers."""
+        """The normaliser of the card's numbers; None where each image has its own numbers."""
         if self.kind == "identity":
             return Normaliser()
         return Normaliser(self.mean, self.std, self.low, self.high) if self.kind == "card" else None

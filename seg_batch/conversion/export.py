@@ -17,7 +17,7 @@ import numpy as np
 from seg_batch.config.card import ModelCard
 from seg_batch.conversion import int8_scores, sample_patches
 from seg_batch.core import events, files
-from seg_batch.core.callbacks import Callback
+from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import BundleError, InputError, OutputError
 from seg_batch.core.run_files import CARD
 from seg_batch.core.units import share_in_line, show_bytes
@@ -77,7 +77,7 @@ def export(
     job = _Export(_source(model), form, quantize, calibrate, check)
     path = _folder(output, job.name)
     with writing_folder(path, overwrite, REPORT) as folder:
-        report, card = _write(job, folder, callback or Callback())
+        report, card = _write(job, folder, Callbacks(callback))
         _write_json(folder / CARD, card.model_dump(mode="json"))
         _write_json(folder / REPORT, report)
     return {"output": str(path), **report}

@@ -148,10 +148,10 @@ def files_in(path: Path) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def remove(path: Path) -> None:
-    """Remove a file, a link or a folder tree; errors within a tree are ignored."""
+def remove(path: Path, *, ignore_errors: bool = True) -> None:
+    """Remove a file, a link or a folder tree; ``ignore_errors``: those within a tree."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=ignore_errors)
     else:
         path.unlink(missing_ok=True)
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from seg_batch.config.recipe import Recipe
 from seg_batch.core import events
-from seg_batch.core.callbacks import Callback
+from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import InputError, OutputError, RefusedError
 from seg_batch.core.files import require_free_space
 from seg_batch.core.normalise import Moments, Normaliser
@@ -71,7 +71,7 @@ def make_patches(
     left behind; OutputError for a destination that can't be written; StoreError when another plan was
     begun there. A killed run is resumed.
     """
-    callback, output = callback or Callback(), Path(output)
+    callback, output = Callbacks(callback), Path(output)
     if not reuse:
         require_replaceable_dataset(output, overwrite)
     callback.on(events.Stage("reading headers"))

@@ -18,7 +18,7 @@ from typing import Any
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import events
-from seg_batch.core.callbacks import Callback
+from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.datasets.label_classes import of_card, of_text
 from seg_batch.evaluation import thresholds
@@ -66,7 +66,7 @@ def evaluate_files(
                 "label files have none: use --model"
             )
     matches = match(predictions, truth, images)
-    callback = callback or Callback()
+    callback = Callbacks(callback)
     with open_output(output, overwrite) as folder:
         callback.on(events.Stage("reading the classes"))
         for pair in matches.cases:
@@ -114,7 +114,7 @@ def evaluate_bundle(
     options = options or PredictOptions()
     engine = engine_of(chosen, options)
     options = replace(options, engine=engine.engine, precision=engine.precision)
-    run = EvaluationRun(of_card(chosen.card), checks, pictures, callback or Callback())
+    run = EvaluationRun(of_card(chosen.card), checks, pictures, Callbacks(callback))
     held_out = collect_cases(Path(data), split, chosen.card, options, tuple(ignore))
     with ExitStack() as stack:
         folder = stack.enter_context(open_output(output, overwrite))

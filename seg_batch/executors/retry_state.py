@@ -73,9 +73,8 @@ class _Progress:
 
     item: Any
     in_flight: list[Attempt] = field(default_factory=list)
-    failed: dict[str, int] = field(
-        default_factory=dict
-    )  # worker -> what ``Health.failed`` returned
+    # Worker -> what ``Health.failed`` returned.
+    failed: dict[str, int] = field(default_factory=dict)
     forgiven: int = 0
     tries: int = 0  # failures that count against the item
     again: int = 0  # further tries so far, for whatever reason
@@ -222,9 +221,8 @@ class TaskStateMachine:
         if fault == "final":
             return None
         elsewhere = bool(set(self._workers()) - set(item.failed) - {worker})
-        if (
-            fault == "full"
-        ):  # it may be this worker's own disk, until another worker reports the same
+        # It may be this worker's own disk, until another worker reports the same.
+        if fault == "full":
             first = not item.failed
             item.failed[worker] = self._health.failed(worker, error)
             return 0.0 if elsewhere and first else None

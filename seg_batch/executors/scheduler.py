@@ -197,9 +197,8 @@ class _Run:
             self._recent.ended(carried.seconds)
         text = "" if error is None else f"{type(error).__name__}: {error}"
         end = self.course.ended(attempt, worker, carried.fault, time.monotonic(), text)
-        if (
-            not worker
-        ):  # the last of several workers that died while they had the item, if that is known
+        # The last of several workers that died while they had the item, if that is known.
+        if not worker:
             worker = str(getattr(getattr(error, "last_worker", None), "address", ""))
         for rival in end.rivals:
             self._forget(rival).cancel()
@@ -213,13 +212,11 @@ class _Run:
             if error is not None:
                 self.tries.retried(attempt.item, attempt.which, error, end.wait_s, worker)
         if end.what == "full":
-            raise (
-                error
-                if isinstance(error, DiskFullError)
-                else DiskFullError(
-                    f"a disk is full ({error}), so every item would fail: free some space and run the same "
-                    "command again to resume"
-                )
+            if isinstance(error, DiskFullError):
+                raise error
+            raise DiskFullError(
+                f"a disk is full ({error}), so every item would fail: free some space and run the same "
+                "command again to resume"
             )
         if end.what in ("done", "failed"):
             error = None if carried.result is not None else error

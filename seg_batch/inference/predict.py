@@ -19,7 +19,7 @@ from typing import Any
 from seg_batch.config.postprocess import describe
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import events
-from seg_batch.core.callbacks import Callback
+from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import (
     PartialResultError,
     RefusedError,
@@ -71,7 +71,7 @@ def predict_one(
     place with holes, and the report's status is ``partial``.
     """
     start = time.perf_counter()
-    callback = callback or Callback()
+    callback = Callbacks(callback)
     draft = prepare(request)
     outputs = draft.outputs
     report = read_report(outputs)

@@ -106,7 +106,7 @@ class SourceFacts(TypedDict):
 
 
 class WorkFacts(TypedDict):
-    """The work on the blocks. ``spells``: see ``describe_reads``."""
+    """The work on the blocks. ``spells``: see ``block_intervals``."""
 
     blocks: BlockCounts
     failures: list[Failure]
@@ -199,7 +199,7 @@ class BlockTally:
             "peak_rss_bytes": max(self.peak_rss_bytes, peak_rss_bytes()),
             "seconds": round(seconds, 3),
             "stages_s": {name: round(spent, 3) for name, spent in self.stages_s.items()},
-            "spells": describe_reads(self.receipts),
+            "spells": block_intervals(self.receipts),
         }
 
 
@@ -230,7 +230,7 @@ def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[
     ]
 
 
-def describe_reads(receipts: list[Receipt]) -> dict[str, list[list[float]]]:
+def block_intervals(receipts: list[Receipt]) -> dict[str, list[list[float]]]:
     """The intervals ``[start, stop]`` of each worker's blocks in unix seconds, in rising order; without
     the blocks that an earlier version wrote."""
     of_worker: dict[str, list[list[float]]] = {}

@@ -134,9 +134,8 @@ def _settled(request: Request, engine: Choice) -> PredictOptions:
     workers, memory_bytes = spec.most_workers or options.workers, options.memory_bytes
     if workers <= 0:
         workers = max(1, hardware.gpus()) if spec.cluster in ("auto", "local") else 1
-    if (
-        not memory_bytes and not spec.here
-    ):  # each worker has its own: as much as this machine by default
+    # Each worker has its own: as much as this machine by default.
+    if not memory_bytes and not spec.here:
         worker_bytes = spec.worker_memory_bytes or hardware.memory_bytes()
         memory_bytes = int(worker_bytes * MEMORY_SHARE)
     return replace(
@@ -150,13 +149,11 @@ def _settled(request: Request, engine: Choice) -> PredictOptions:
 
 def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any]:
     """What must stay equal for a run to be resumed, besides the plan's own decisions."""
-    names, weights = (
-        model.names,
-        [
-            member.card.weights_sha256 or getattr(member.function, "__qualname__", "")
-            for member in model.all
-        ],
-    )
+    names = model.names
+    weights = [
+        member.card.weights_sha256 or getattr(member.function, "__qualname__", "")
+        for member in model.all
+    ]
     return {
         "input": info.identity,
         "volume": request.volume,

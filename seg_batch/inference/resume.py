@@ -25,7 +25,8 @@ from seg_batch.io.sinks.store_folder import StoreFolder
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_differences
 from seg_batch.io.sources import open_source
 
-_AT_WORK = re.compile(rf"\.{ATTEMPT}(.+)-(\d+)-[0-9a-f]+\.\w")  # see batch.small: host, pid
+# See batch.dispatch.attempt_at: host, pid.
+_AT_WORK = re.compile(rf"\.{ATTEMPT}(.+)-(\d+)-[0-9a-f]+\.\w")
 
 
 def check_destination(prepared: Prepared[Decisions], report: Report | None) -> None:

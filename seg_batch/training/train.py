@@ -67,7 +67,7 @@ def train(
     another unfinished training.
     """
     paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
-    callback, path, wishes = callback or Callback(), Path(bundle), wishes or TrainOverrides()
+    callback, path, wishes = Callbacks(callback), Path(bundle), wishes or TrainOverrides()
     require_replaceable(path, overwrite, CARD)
     with _open_work(path) as work:
         learnt = training_set(

@@ -292,9 +292,8 @@ def _create(lock: Path, earlier: LeaseState | None, why: str | None, min_token: 
     except FileExistsError:
         raise _busy(lock, _newest_lease(lock, _now(lock))) from None
     try:
-        if (
-            max(_numbers(lock), default=0) != number
-        ):  # there were successors since ``earlier`` was read
+        # There were successors since ``earlier`` was read.
+        if max(_numbers(lock), default=0) != number:
             raise _busy(lock, _newest_lease(lock, _now(lock)))
     except BaseException:
         os.close(handle)

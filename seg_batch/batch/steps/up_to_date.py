@@ -30,9 +30,8 @@ from seg_batch.io.sinks.product import digest
 # Step -> the file in the folder of its result that is written last.
 MARKS = {"patches": "zarr.json", "train": CARD, "evaluate": EVALUATION}
 
-Sources = dict[
-    str, str
-]  # name of an earlier step -> sha256 of its result; FILES -> that of the files
+# Name of an earlier step -> sha256 of its result; FILES -> that of the files.
+Sources = dict[str, str]
 FILES = "its files"  # can't be the name of a step
 
 
@@ -150,6 +149,6 @@ def invalidate(run: Path) -> None:
         clean(outputs)
         if ours:
             for path in (outputs.probabilities, outputs.product, outputs.report):
-                remove(path)
+                remove(path, ignore_errors=False)  # half a product must not look like another's
     if journal.exists():
         journal.rename(run / kept_journal(time.time_ns()))

@@ -90,8 +90,8 @@ def _bounded(kind: Any, option: Option) -> Any:
 
 
 def _check_name(known: Callable[[], Iterable[str]], value: object) -> object:
-    if isinstance(value, str | int | float) and value not in (names := tuple(known())):
+    if isinstance(value, str) and value not in (names := tuple(known())):
         near = nearest(value, names)
         hint = f"; {near}" if near.startswith("did") else ""
-        raise ValueError(f"there is no {str(value)[:40]!r}: use {', '.join(names)}{hint}")
+        raise ValueError(f"there is no {value[:40]!r}: use {', '.join(names)}{hint}")
     return value

@@ -28,11 +28,12 @@ from seg_batch.core.run_files import RUNS
 
 # Keys that products depend on. The others may change before a run is resumed.
 MADE_OF = ("model", "options", "post", "outputs", "steps")
+# Words, never a line for a shell.
 Command = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
     Field(min_length=1),
     BeforeValidator(program_of),
-]  # words, never a line for a shell
+]
 
 
 class Workflow(CheckedValue):

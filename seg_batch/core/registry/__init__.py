@@ -27,7 +27,13 @@ class Registry[T](MutableMapping[str, T]):
         self._values[name] = value
 
     def __delitem__(self, name: str) -> None:
-        del self._values[name]
+        if name not in self:
+            raise KeyError(name)
+        self._values.pop(name, None)
+        self._places.pop(name, None)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places or name in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys((*self._places, *self._values)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +71,23 @@ _LISTED = ("volume", "raster", "")
 
 def image_endings() -> tuple[str, ...]:
     """The endings of image names, in small letters: of volumes, of rasters, of formats of either."""
-    formats = sorted(FORMATS.values(), key=lambda form: _LISTED.index(form.kind))
+    return _endings(tuple(FORMATS))
+
+
+@cache
+def _endings(names: tuple[str, ...]) -> tuple[str, ...]:
+    formats = sorted((FORMATS[name] for name in names), key=lambda form: _LISTED.index(form.kind))
     return tuple(ending for form in formats for ending in form.endings)
 
 
 def names_folder(name: str) -> bool:
     """Whether a folder of this name (in small letters) is one image."""
-    return name.endswith(
-        tuple(e for form in FORMATS.values() if form.metadata for e in form.endings)
-    )
+    return name.endswith(_folders(tuple(FORMATS)))
+
+
+@cache
+def _folders(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(e for name in names if FORMATS[name].metadata for e in FORMATS[name].endings)
 
 
 def split(path: str) -> tuple[str, str]:

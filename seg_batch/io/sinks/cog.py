@@ -123,9 +123,8 @@ def _write_overviews(plain: Path, spec: ProductSpec) -> None:
         overview = plain.with_name(plain.name + ".ovr")
         half = spec.halved()
         with rasterio.open(plain) as below, rasterio.open(overview, "w", **_profile(half)) as file:
-            boxes = half.boxes(
-                TILE, PIECE_BYTES // 4
-            )  # each is made from four times as many pixels
+            # Each is made from four times as many pixels.
+            boxes = half.boxes(TILE, PIECE_BYTES // 4)
             _fill(file, boxes, partial(_half, below, spec.extent, smaller))
         plain, spec = overview, half
 

@@ -32,9 +32,8 @@ def split_by_precision(model: Any, precision: str) -> list[tuple[Any, str]]:
         return [(model, "f32")]
     if any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
         return [(model, "bf16")]
-    manager = (
-        openvino.passes.Manager()
-    )  # fold what depends on shapes alone, and would tie the parts
+    # Fold what depends on shapes alone, and would tie the parts.
+    manager = openvino.passes.Manager()
     manager.register_pass(openvino.passes.ConstantFolding())
     manager.run_passes(model)
     (image,), results = model.get_parameters(), model.get_results()

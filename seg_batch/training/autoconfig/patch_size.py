@@ -50,9 +50,8 @@ def choose_sizes(facts: DatasetFacts) -> tuple[PatchSizes, list[Reason]]:
     batch = max(1, min(MOST_BATCH, allowed // prod(fit)))
     card = _card_patch(facts, order, fit, side)
     cut = _cut_patch(facts, space, fit, card, side)
-    part = (
-        2 if facts.size <= SMALL_SET else 1
-    )  # half a training patch, to spare the disk a whole one
+    # Half a training patch, to spare the disk a whole one.
+    part = 2 if facts.size <= SMALL_SET else 1
     stride = tuple(max(1, min(c, f // part)) for f, c in zip(fit, cut, strict=True))
     filters = tuple(first << k for k in range(depth + 1))
     sizes = PatchSizes(rank, order, fit, cut, card, stride, batch, filters)
