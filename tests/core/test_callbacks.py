@@ -124,3 +124,9 @@ def test_never_two_threads_at_once_and_one_may_send_from_within() -> None:
     assert nested.most == 1
     both.on(events.Stopping("enough"))
     assert nested.most == 2
+
+
+def test_what_is_no_callback_is_refused_before_the_work() -> None:
+    with pytest.raises(TypeError, match=r"print.*seg_batch\.Callback"):
+        Callbacks(print)  # type: ignore[arg-type]
+    Callbacks(None).on(events.Stage("nobody listens"))

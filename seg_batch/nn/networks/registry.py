@@ -123,9 +123,9 @@ def described(
 
 def architecture_of(model: keras.Model) -> dict[str, Any]:
     """The name of a network and, if its layers have the names of `blocks`, its filters; {} for other
-    models. Options can't be read from a model.
+    models. A pruned network is one of the same name with fewer filters. Options can't be read from a model.
     """
-    name, filters = str(model.name), list(filters_of(model))
+    name, filters = re.sub(r"_l\d+$", "", str(model.name)), list(filters_of(model))
     if name not in ARCHITECTURES:
         return {}
     return {"name": name, "filters": filters} if filters else {"name": name}

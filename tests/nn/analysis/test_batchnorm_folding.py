@@ -25,11 +25,12 @@ def test_folded_model_equals_the_plain_one(models, kind: str, shape: tuple[int, 
         np.testing.assert_array_equal(old, new)
 
 
-def test_supervised_models_fold_too(make_lively) -> None:  # type: ignore[no-untyped-def]
-    from seg_batch.nn.networks.anunet import anunet
+def test_pruned_and_supervised_models_fold_too(make_lively) -> None:  # type: ignore[no-untyped-def]
+    from seg_batch.nn.networks.anunet import anunet, prune
 
     model = anunet(ANUNetConfig(2, 1, 1, (4, 8, 12)))
     x = np.random.default_rng(1).normal(size=(1, 8, 8, 1)).astype(np.float32)
+    assert norms(fold_batchnorm(prune(model, 1))) == 0
     for ours, theirs in zip(fold_batchnorm(model)(x), model(x), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 

@@ -10,7 +10,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.nn.analysis.batchnorm_folding import fold_batchnorm
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.losses.build import build_loss, over_heads
-from seg_batch.nn.networks.anunet import deepest
+from seg_batch.nn.networks.anunet import deepest, prune
 from seg_batch.nn.networks.registry import ARCHITECTURES, architecture_of, build, multiple, part_of
 from seg_batch.nn.networks.unets import (
     AttentionUNetConfig,
@@ -237,3 +237,12 @@ def test_an_unknown_name_gets_the_nearest(name: str, advice: str) -> None:
         with pytest.raises(InputError, match="there is no network") as error:
             call()
         assert advice in str(error.value)
+
+
+@pytest.mark.full
+def test_a_pruned_network_is_one_of_fewer_levels() -> None:
+    for arch in ("anunet", "unetpp"):
+        part = prune(small(arch), 1)
+        assert architecture_of(part) == {"name": arch, "filters": [4, 6]}
+        alone = build(arch, rank=2, channels=2, classes=3, filters=(4, 6))
+        assert part.count_params() == alone.count_params()
