@@ -192,7 +192,7 @@ gate = Path(os.environ["AT_WORK"])
 def watch(name, arguments):
     if name == "os.mkdir" and ".try-" in str(arguments[0]):
         Path(gate, str(arguments[0]).replace("/", "_")).touch()
-        while not sys.modules["seg_batch.executors.task"]._taken_back and gate.exists():
+        while not sys.modules["seg_batch.executors.task"]._cancelled and gate.exists():
             time.sleep(0.01)
 
 

@@ -109,7 +109,7 @@ def convert(_, xml):
     while len(os.listdir(racing)) < 4:
         time.sleep(0.01)
 openvino_cache.convert = convert
-assert openvino_cache.converted(weights, files.sha256(weights)) == openvino_cache.read(made)
+assert openvino_cache.convert_cached(weights, files.sha256(weights)) == openvino_cache.read(made)
 """
 
 
@@ -166,7 +166,7 @@ def convert(_, xml):
         shutil.copyfile(made.with_suffix(suffix), xml.with_suffix(suffix))
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 openvino_cache.convert = convert
-assert openvino_cache.converted(weights, files.sha256(weights)) == openvino_cache.read(made)
+assert openvino_cache.convert_cached(weights, files.sha256(weights)) == openvino_cache.read(made)
 """
 
 

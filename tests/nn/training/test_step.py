@@ -241,7 +241,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from pathlib import Path
 import sys
-from tests.nn.training.test_step import ENTROPY, assert_close, fresh, plain_network, recipe, stepped, trained
+from tests.nn.training.test_step import ENTROPY, assert_close, new_model, plain_network, recipe, stepped, trained
 for accumulate in (1, 2):
     how = recipe(loss=ENTROPY, optimiser={"accumulate": accumulate, "clip_norm": 0.05})
     one = stepped(how, plain_network())
