@@ -21,7 +21,7 @@ from seg_batch.batch.steps.input_digest import digest_of, is_within, strings_in
 from seg_batch.batch.summaries import file_stamp
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.config.workflow.steps import AnyStep, PredictStep
-from seg_batch.core.files import remove
+from seg_batch.core.files import remove, translate_os_errors
 from seg_batch.core.run_files import CARD, EVALUATION, JOURNAL, WORKFLOW, kept_journal
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.resume import clean
@@ -148,7 +148,9 @@ def invalidate(run: Path) -> None:
         outputs = Outputs(Path(product))
         clean(outputs)
         if ours:
+            # One that can't be removed ends it: half a product must not look like another's.
             for path in (outputs.probabilities, outputs.product, outputs.report):
-                remove(path, ignore_errors=False)  # half a product must not look like another's
+                with translate_os_errors(path):
+                    remove(path, ignore_errors=False)
     if journal.exists():
         journal.rename(run / kept_journal(time.time_ns()))
