@@ -23,6 +23,15 @@ def about(name: str, text: str) -> str:
     return text if text.startswith((f"{name}:", f"{name} ")) else f"{name}: {text}"
 
 
+def other_separator(table: str) -> str | None:
+    """What is wrong with a CSV whose first line separates its columns otherwise than by commas, and what to
+    do; None where it has commas, or a single column."""
+    first = table.partition("\n")[0]
+    signs = ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"))
+    name = next((name for sign, name in signs if sign in first and "," not in first), None)
+    return name and f"its columns are separated by {name}: separate them by commas"
+
+
 def visible(text: str) -> str:
     """The text with invisible characters escaped (``\\x1b``, ``\\u202e``): control characters, marks of
     the reading direction, undecodable bytes of a file name."""

@@ -15,7 +15,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.datasets.label_classes import require_data
 from seg_batch.io.sources import stage
-from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.protocol import SourceInfo, without_volume_option
 from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
 from seg_batch.io.sources.views.same_grid import grid_differences
 
@@ -162,7 +162,7 @@ def open_pair(
         return ImageSpec(paths, staged=copies)
 
     axes = Axes(orientation)
-    with open_view(spec(pair.images), axes) as image:
+    with without_volume_option(), open_view(spec(pair.images), axes) as image:
         grid = image.file.info if align == "nearest" else None
         with open_view(spec((pair.label,)), axes, grid=grid) as label:
             yield image, label

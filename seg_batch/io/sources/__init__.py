@@ -9,6 +9,7 @@ from pathlib import Path
 
 from seg_batch.core.registry.formats import FORMATS
 from seg_batch.io.sources.detect import detect
+from seg_batch.io.sources.header_errors import header_errors
 from seg_batch.io.sources.iterate import corner_warnings, pieces
 from seg_batch.io.sources.protocol import Source, SourceInfo
 
@@ -24,7 +25,9 @@ def open_source(
     returned; without it, a ``.nii.gz`` makes a private copy at its first read. Raises ``InputError``,
     in one line, for a file that can't be read whole and unambiguously.
     """
-    source: Source = FORMATS[detect(path)].open(Path(path), volume=volume, staged=staged)
+    form = FORMATS[detect(path)]
+    with header_errors(path, form.title):
+        source: Source = form.open(Path(path), volume=volume, staged=staged)
     return source
 
 
@@ -34,5 +37,8 @@ def stage(path: str | Path, folder: str | Path) -> Path:
 
     ``InputError`` when the archive is damaged, ``OutputError`` when the folder can't be written to.
     """
-    make = FORMATS[detect(path)].stage
-    return Path(path) if make is None else make(Path(path), Path(folder))
+    form = FORMATS[detect(path)]
+    if form.stage is None:
+        return Path(path)
+    with header_errors(path, form.title):
+        return form.stage(Path(path), Path(folder))

@@ -7,6 +7,7 @@ where it is NaN or infinite. Values stay as stored; scale and offset are kept be
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import warnings
 import weakref
@@ -49,6 +50,9 @@ def limit_gdal_cache(size_bytes: int = GDAL_CACHE_BYTES) -> None:
 
 
 limit_gdal_cache()
+# What GDAL would print about a file while no call of rasterio listens; errors are raised all the same.
+if "CPL_LOG" not in os.environ:
+    set_gdal_config("CPL_LOG", os.devnull)
 
 
 @dataclass(frozen=True)
@@ -142,8 +146,9 @@ def _close_all(datasets: list[Any]) -> None:
 
 def open_raster(path: Path, name: str) -> RasterSource:
     """Open a raster of format ``name`` (a key of ``RASTERS``), or ``InputError`` in one line."""
+    checks.check_directory(path, name)
     try:
-        with _open(path, name) as dataset:
+        with rasterio.Env(), _open(path, name) as dataset:  # what GDAL warns of is logged
             return _describe(path, name, dataset)
     except UnicodeEncodeError:
         raise InputError(
@@ -152,7 +157,7 @@ def open_raster(path: Path, name: str) -> RasterSource:
     except (RasterioError, OSError) as error:
         raise InputError(
             f"{path}: can't be opened as {name.upper()} ({one_line(error)}); "
-            "the file is damaged: copy it again from its origin"
+            "copy it again from its origin, or write it anew with the program that made it"
         ) from error
 
 
@@ -162,7 +167,7 @@ def _open(path: Path, name: str) -> Any:
 
 
 def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
-    checks.check_size(path, dataset)
+    checks.check_size(path, name, dataset)
     incomplete = checks.check_complete(path, name, dataset)
     bands, decisions = _roles(path, name, dataset)
     index = [b - 1 for b in bands.data]
