@@ -1,6 +1,7 @@
 """Names as text: the nearest known name, lists in words, invisible characters escaped."""
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -30,6 +31,11 @@ def other_separator(table: str) -> str | None:
     signs = ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"))
     name = next((name for sign, name in signs if sign in first and "," not in first), None)
     return name and f"its columns are separated by {name}: separate them by commas"
+
+
+def without_colours(text: str) -> str:
+    """The text without the sequences that colour it on a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def visible(text: str) -> str:

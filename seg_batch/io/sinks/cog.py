@@ -32,6 +32,7 @@ from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec, Read, read_ahead
 from seg_batch.io.sources.formats.raster import limit_gdal_cache
+from seg_batch.io.sources.protocol import one_line
 
 TILE = 512
 # DEFLATE, because every program reads it. Level 6 instead of 1 would make label maps a third smaller
@@ -95,7 +96,8 @@ def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
             )
     except (RasterioError, CPLE_BaseError, SystemError) as error:  # the last without a reason
         raise OutputError(
-            f"can't write {part} ({error}); check the disk, then run the same command again"
+            f"can't write {part} ({one_line(error)}); run the same command again, and check the disk if it "
+            "stays"
         ) from error
 
 

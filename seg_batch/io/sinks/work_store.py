@@ -37,6 +37,7 @@ from seg_batch.core.run_files import PART
 from seg_batch.io.sinks.spec import StoreSpec
 from seg_batch.io.sinks.store_folder import DONE, STEP, StoreFolder
 from seg_batch.io.sinks.zarr_attributes import AXES, annotate
+from seg_batch.io.sources.protocol import one_line
 
 ATTRIBUTES = "segbatch"
 # Level 1 makes label maps as small as level 3, and is faster than the disk. Without the checksum, 199
@@ -279,10 +280,12 @@ class WorkStore(StoreFolder):
     def _read(self, name: str, box: Box, slices: tuple[slice, ...]) -> np.ndarray:
         try:
             return np.asarray(self._array(name)[slices])
+        except MemoryError:
+            raise
         except Exception as error:  # codecs raise errors of any type
             raise DamagedError(
                 f"{self.path}: the {name} in box {box} do not read back as they were written "
-                f"({error}): check the disk, and run the same command with --overwrite"
+                f"({one_line(error)}): run the same command with --overwrite, and check the disk if it stays"
             ) from error
 
     @contextmanager

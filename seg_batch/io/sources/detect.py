@@ -15,6 +15,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import FORMATS, Format
 from seg_batch.io.sources.foreign import foreign
 from seg_batch.io.sources.gzip_members import GZIP, GZIP_ERRORS, gzip_head
+from seg_batch.io.sources.protocol import remedy_of
 
 _HEAD_BYTES = 1024
 
@@ -48,7 +49,7 @@ def _head(path: Path) -> bytes:
         raise InputError(f"{path}: no such file; check the path") from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise InputError(f"{path}: can't be read ({reason}); check its permissions") from error
+        raise InputError(f"{path}: can't be read ({reason}); {remedy_of(error)}") from error
     if not head:
         raise InputError(f"{path}: the file is empty; copy it again from its origin")
     return head
@@ -58,7 +59,7 @@ def _directory(path: Path) -> str:
     try:
         names = {entry.name for entry in path.iterdir()}
     except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from error
+        raise InputError(f"{path}: can't be read ({error.strerror}); {remedy_of(error)}") from error
     if name := _first(lambda form: bool(names & set(form.metadata))):
         return name
     if any(name.lower().endswith((".dcm", ".ima")) for name in names):

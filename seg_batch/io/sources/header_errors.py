@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seg_batch.core.errors import InputError, SegbatchError
-from seg_batch.io.sources.protocol import one_line
+from seg_batch.io.sources.protocol import one_line, remedy_of
 
 _WORDS = 200  # characters of an error that are kept in the line
 _log = logging.getLogger(__name__)
@@ -31,14 +31,17 @@ def header_errors(path: str | Path, title: str) -> Iterator[None]:
             "another program, or use a machine with more memory"
         ) from error
     except OSError as error:
-        reason = error.strerror or one_line(error)[:_WORDS]
-        raise InputError(
-            f"{path}: can't be read as {title} ({reason}); check it and its permissions"
-        ) from error
+        if error.errno is None:  # a library's, not the system's
+            raise _refusal(path, title, error) from error
+        raise InputError(f"{path}: can't be read ({error.strerror}); {remedy_of(error)}") from error
     except Exception as error:
-        _log.info("%s: %s does not open it", path, title, exc_info=True)
-        words = f"{type(error).__name__}: {one_line(error)[:_WORDS]}"
-        raise InputError(
-            f"{path}: its header or metadata can't be read as {title} ({words}); write it anew with the program that "
-            "made it, or convert it"
-        ) from error
+        raise _refusal(path, title, error) from error
+
+
+def _refusal(path: str | Path, title: str, error: Exception) -> InputError:
+    _log.info("%s: %s does not open it", path, title, exc_info=True)
+    words = f"{type(error).__name__}: {one_line(error)[:_WORDS]}"
+    return InputError(
+        f"{path}: its header or metadata can't be read as {title} ({words}); write it anew with the program "
+        "that made it, or convert it"
+    )

@@ -116,8 +116,20 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def remedy_of(error: OSError) -> str:
+    """What to do where the system does not let a file be read."""
+    if error.errno in STUMBLES:
+        return "check the disk or the network mount that it lies on"
+    if isinstance(error, PermissionError):
+        return "check its permissions"
+    return "check the path"
+
+
 def read_error(info: SourceInfo, box: Box, error: BaseException) -> ReadError:
-    remedy = "the file is damaged there; restore it from its origin"
-    if isinstance(error, OSError) and error.errno in STUMBLES:
-        remedy = "check the disk or the network mount that it lies on"
+    """The error for a box, with the words of ``error`` and a remedy that fits them."""
+    remedy = "if its disk is well, the file is damaged there; restore it from its origin"
+    if isinstance(error, OSError) and error.errno is not None:
+        remedy = remedy_of(error)
+    elif isinstance(error, MemoryError):
+        remedy = "there is too little memory for it; use fewer --workers"
     return ReadError(f"{info.path}: the box {box} can't be read ({one_line(error)}): {remedy}")

@@ -41,7 +41,7 @@ class Outcome:
 def outcomes(seeds: list[Path], numbers: Iterable[int], folder: Path) -> list[Outcome]:
     """One outcome for each number. Runs in a process, which is begun anew where an input kills it."""
     left, ended = list(numbers), list[Outcome]()
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     while left:
         here, there = context.Pipe(duplex=False)
         worker = context.Process(target=_work, args=(there, seeds, left, folder))
@@ -50,7 +50,7 @@ def outcomes(seeds: list[Path], numbers: Iterable[int], folder: Path) -> list[Ou
         begun = None
         try:
             while True:
-                if not here.poll(30):
+                if not here.poll(60):
                     worker.kill()
                 message = here.recv()
                 begun = message if isinstance(message, str) else None
