@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from seg_batch.core.errors import InputError, OutputError
+from seg_batch.core.errors import FULL, DiskFullError, InputError, OutputError
 from seg_batch.core.run_files import PART
 from seg_batch.core.units import show_bytes
 from seg_batch.io.sources.formats.nifti_header import NiftiLayout, read_layout
@@ -38,13 +38,14 @@ def stage(path: Path, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if free < layout.stop_bytes:
-            raise OutputError(
+            raise DiskFullError(
                 f"{folder}: {path.name} takes {show_bytes(layout.stop_bytes)} uncompressed, and only "
                 f"{show_bytes(free)} are free there; make room"
             )
         _write(path, target, layout)
     except OSError as error:
-        raise OutputError(
+        kind = DiskFullError if error.errno in FULL else OutputError
+        raise kind(
             f"{folder}: the uncompressed copy of {path.name} can't be written "
             f"({error.strerror or error}); free {show_bytes(layout.stop_bytes)} there"
         ) from error
