@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.io.sources.protocol import one_line, remedy_of
 
@@ -22,7 +24,8 @@ def header_errors(path: str | Path, title: str) -> Iterator[None]:
     words of the error, and guesses no reason; the traceback is logged, in case the fault is ours.
     """
     try:
-        yield
+        with np.errstate(all="ignore"):  # numbers that overflow are judged, not printed
+            yield
     except SegbatchError:
         raise
     except MemoryError as error:

@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,7 @@ def _change_value(dice: random.Random, node: Any, key: Any) -> None:
         case 2 if isinstance(node[key], int | float):
             node[key] = dice.choice((*_NUMBERS, *_FLOATS, -1, str(node[key])))
         case _:
-            node[key] = dice.choice(_VALUES)
+            node[key] = deepcopy(dice.choice(_VALUES))
 
 
 def _places(node: Any) -> Any:

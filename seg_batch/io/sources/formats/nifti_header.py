@@ -27,6 +27,7 @@ from seg_batch.io.sources.gzip_members import GZIP, gzip_head
 
 _HEAD_BYTES = 1024
 _DEFLATE_RATIO = 1040  # deflate can't do better than 1032 : 1
+_LARGEST = 1e30  # of an affine: beyond it, products of its numbers overflow
 _CIFTI_INTENTS = range(3000, 3100)
 # nibabel logs what it mends in a header; the warnings of ``georef_warnings`` take its place.
 _SILENT = logging.Logger("nifti")
@@ -144,6 +145,8 @@ def volume_georef(header: Any) -> VolumeGeoref:
         qform, qform_code = header.get_qform(coded=True)
     except (HeaderDataError, ValueError):  # a quaternion longer than 1
         qform, qform_code = None, int(header["qform_code"])
+    if qform is not None and not np.isfinite(qform).all():
+        qform = None
     if sform is not None:
         affine = sform
     elif qform_code:
@@ -176,8 +179,10 @@ def _unit(header: Any) -> str:
 def is_invertible(affine: np.ndarray) -> bool:
     """Finite, and its three axes span a volume (judged free of their lengths)."""
     affine = np.asarray(affine, np.float64)
+    if not (np.abs(affine) < _LARGEST).all():  # nor is what is no number
+        return False
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or (lengths == 0).any():
+    if (lengths == 0).any():
         return False
     return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-6)
 

@@ -33,10 +33,12 @@ from seg_batch.io.sources.protocol import (
 from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
 
-_PIB = 1 << 50
-_MOST_CHANNELS = 65_535  # as many as a TIFF can have
+_TIB, _PIB = 1 << 40, 1 << 50
+_SPARSEST = 10_000  # times as large as what is stored, as for rasters
+_MOST_CHANNELS, _SIDE = 65_535, (1 << 31) - 1  # as many as a TIFF can have
 # Files that a killed writer left beside the chunks are harmless.
 warnings.filterwarnings("ignore", message="Object at .* is not recognized as a component of a Zarr")
+warnings.filterwarnings("ignore", message="Array .* The stored chunk shape")  # a read tells of it
 # Of several members of a group that can't be read, zarr raises the first error; asyncio prints the others.
 logging.getLogger("asyncio").addFilter(
     lambda record: "zarr" not in str(record.msg) or "never retrieved" not in str(record.msg)
@@ -102,6 +104,13 @@ def _describe(path: Path, image: ZarrImage) -> SourceInfo:
     if (georef.kind == "raster") != (len(image.axes.spatial) == 2):
         raise InputError(f"{path}: its georeference is of a {georef.kind}, its axes are not")
     channels = _channel_names(image)
+    identity = tree_identity(image.folder)
+    stored = identity["size"] if identity["complete"] else _PIB
+    if image.array.nbytes > max(_TIB, _SPARSEST * stored):
+        raise InputError(
+            f"{path}: declares the shape {image.array.shape}, {show_bytes(image.array.nbytes)}, and stores "
+            f"{show_bytes(stored)}, which can't be true; mend its metadata"
+        )
     return SourceInfo(
         path=str(path),
         format="zarr",
@@ -115,7 +124,7 @@ def _describe(path: Path, image: ZarrImage) -> SourceInfo:
             for axis in map(image.axes.roles.index, image.axes.spatial)
         ),
         nodata=(_nodata(image.attributes),) * len(channels),
-        identity=tree_identity(image.folder),
+        identity=identity,
         warnings=tuple(assumptions),
         facts={
             "zarr_format": image.array.metadata.zarr_format,
@@ -136,8 +145,9 @@ def _check(path: Path, image: ZarrImage) -> np.dtype:
             f"{path}: values of type {image.array.dtype}, which a model can't take as one number "
             "each; convert to a real quantity first"
         )
-    channels = image.axes.length("c")
-    if min(image.array.shape) < 1 or image.array.nbytes > _PIB or channels > _MOST_CHANNELS:
+    array, channels = image.array, image.axes.length("c")
+    longest = max(array.shape)
+    if min(array.shape) < 1 or array.nbytes > _PIB or longest > _SIDE or channels > _MOST_CHANNELS:
         raise InputError(
             f"{path}: declares the shape {image.array.shape}, which can't be true; mend its metadata"
         )
