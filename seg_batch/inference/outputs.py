@@ -20,6 +20,7 @@ from seg_batch.core.run_files import (
 )
 from seg_batch.inference.report import Report
 from seg_batch.io.sinks.product import digest
+from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sources.protocol import SourceInfo
 
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # keys of every report of ours
@@ -87,13 +88,16 @@ def read_report(outputs: Outputs) -> Report | None:
 
 
 def is_intact(outputs: Outputs, report: Report) -> bool:
-    """True when the product, and probabilities beside it, have the hashes that the report names."""
+    """True when the product, and probabilities beside it, have the hashes that the report names, and
+    no side file makes them read otherwise."""
     wanted = {
         outputs.product: report["product"],
         outputs.probabilities: report.get("probabilities"),
     }
     return all(
-        path.exists() and digest(path) == product.get("sha256")
+        path.exists()
+        and digest(path) == product.get("sha256")
+        and not side_file_changes(path, product.get("side_files", {}))
         for path, product in wanted.items()
         if product
     )

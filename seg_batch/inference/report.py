@@ -77,12 +77,14 @@ class ClassRow(ReportSizes):
 
 
 class ProductFacts(TypedDict):
-    """``counts``: voxels of each value."""
+    """``counts``: voxels of each value; ``side_files``: sha256 of each file that is part of the product
+    besides its own, by name (of an ``.aux.xml`` without statistics)."""
 
     path: str
     bytes: int
     sha256: str
     counts: dict[str, int]
+    side_files: NotRequired[dict[str, Any]]
 
 
 class ModelFacts(TypedDict):
@@ -303,12 +305,13 @@ def _model(card: ModelCard) -> ModelFacts:
 
 
 def _product(product: Product) -> ProductFacts:
-    return {
+    facts: ProductFacts = {
         "path": str(product.path),
         "bytes": product.bytes,
         "sha256": product.sha256,
         "counts": {str(k): v for k, v in sorted(product.counts.items())},
     }
+    return {**facts, "side_files": product.side_files} if product.side_files else facts
 
 
 def write_report(path: Path, report: Report) -> None:

@@ -30,6 +30,7 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.files import require_free_space
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
+from seg_batch.io.sinks.product_sides import drop_side_files
 from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec, Read, read_ahead
 from seg_batch.io.sources.formats.raster import limit_gdal_cache
 
@@ -93,6 +94,7 @@ def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
             rasterio.shutil.copy(
                 plain, part, driver="COG", BLOCKSIZE=TILE, OVERVIEWS="AUTO", **_PACKING
             )
+            drop_side_files(part)
     except (RasterioError, CPLE_BaseError, SystemError) as error:  # the last without a reason
         raise OutputError(
             f"can't write {part} ({error}); check the disk, then run the same command again"

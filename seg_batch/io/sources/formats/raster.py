@@ -26,7 +26,7 @@ from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.formats import raster_checks as checks
-from seg_batch.io.sources.identity import file_identity
+from seg_batch.io.sources.identity import raster_identity
 from seg_batch.io.sources.protocol import SourceInfo, one_line, read_error, require_inside
 from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
@@ -181,7 +181,7 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
             for b, n in zip(dataset.block_shapes[0], dataset.shape, strict=True)
         ),
         nodata=tuple(dataset.nodatavals[i] for i in index),
-        identity=file_identity(path),
+        identity=raster_identity(path),
         warnings=(
             *georef_warnings(georef),
             *incomplete,
