@@ -16,7 +16,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, RasterGeoref, georef_to_json
 from seg_batch.core.hardware import cores, gpus, memory_bytes, peak_rss_bytes
-from seg_batch.core.run_files import PART
+from seg_batch.core.run_files import PART, shortened
 from seg_batch.core.versions import package_version, versions
 from seg_batch.executors import Outcome
 from seg_batch.inference.bundles import Model
@@ -316,7 +316,7 @@ def _product(product: Product) -> ProductFacts:
 
 def write_report(path: Path, report: Report) -> None:
     """Write beside the place, flush to disk, replace atomically."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=PART)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=shortened(path.name, 16), suffix=PART)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(report, file, indent=2, allow_nan=False, default=_plain)
         file.write("\n")

@@ -17,6 +17,7 @@ NAMES = {
     for name, told in vars(run_files).items()
     if name.isupper()
     for value in (told if isinstance(told, tuple) else (told,))
+    if isinstance(value, str)
 }
 NAMES |= {"journal-until-"}
 # Ends what many write that is no report of ours.

@@ -1,7 +1,7 @@
 """Arrivals in a hot folder: a listing of them, which are complete, and a log of their outcomes.
 
 The folder is polled, since the kernel does not report changes that another host makes on a network
-file system. A poll is one listing and one ``stat`` per image; no file is opened.
+file system. A poll is one listing and one ``stat`` per image and side file; no file is opened.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.run_files import PART, PARTIAL
 from seg_batch.inference.outputs import split_output
+from seg_batch.io.sources.side_files import SideFile, names_beside, side_files_of
 
 CHANGED = "changed"  # while it was segmented: it is segmented again, and its product replaced
 # How names end that writers use until a file is complete.
@@ -25,7 +26,8 @@ TEMPORARY = ("~", PART, PARTIAL, ".filepart", ".tmp", ".temp", ".crdownload", ".
 LOOK_LIMIT = 100_000  # names of one listing: a folder of millions must not block the watch
 TREE_LIMIT = 10_000  # files of one Zarr store that are looked at
 
-Glance = tuple[int, int, int]  # bytes, newest modification (ns), files
+# Bytes, newest modification (ns), files; with side files the sums of these, so that each change shows.
+Glance = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,16 @@ def list_arrivals(folder: Path) -> FolderListing:
             f"{folder} can't be listed ({error.strerror or error}), so nothing that arrives there "
             "would be seen: check the path, its permissions and the mount"
         ) from error
+    for name, sides in side_files_of(images, others).items():
+        images[name] = _together(folder, images[name], sides)
     return FolderListing(images, frozenset(others))
+
+
+def _together(folder: Path, image: Glance, sides: list[SideFile]) -> Glance:
+    """The glance of an image and its side files, without those that change nothing of what is read."""
+    counted = (_file_glance(folder / side.name) for side in sides if side.counts)
+    size, times, files = zip(image, *filter(None, counted), strict=True)
+    return sum(size), sum(times), sum(files)
 
 
 def _glance(entry: os.DirEntry[str]) -> Glance | None:
@@ -75,10 +86,20 @@ def _glance(entry: os.DirEntry[str]) -> Glance | None:
 
 
 def glance_at(path: Path) -> Glance | None:
-    """The glance of one path; None where there is no file or folder."""
+    """The glance of an image with its side files; None where there is no file or folder."""
     try:
         if path.is_dir():
             return _tree(path)
+    except OSError:
+        return None
+    if (image := _file_glance(path)) is None:
+        return None
+    sides = side_files_of([path.name], names_beside(path)).get(path.name, [])
+    return _together(path.parent, image, sides)
+
+
+def _file_glance(path: Path) -> Glance | None:
+    try:
         stat = path.stat()
     except OSError:
         return None
@@ -130,7 +151,7 @@ def marker_names(name: str, marker: str) -> set[str]:
 def marker_at(path: Path, marker: str | None) -> Glance | None:
     """The newest file that declares the image at ``path`` complete; None where there is none."""
     names = marker_names(path.name, marker) if marker is not None else set()
-    glances = filter(None, (glance_at(path.with_name(name)) for name in names))
+    glances = filter(None, (_file_glance(path.with_name(name)) for name in names))
     return max(glances, key=lambda glance: glance[1], default=None)
 
 

@@ -7,6 +7,7 @@ leave an ``.aux.xml`` there, so writers call ``drop_side_files`` before they add
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -88,13 +89,13 @@ def is_read_alone(path: Path) -> bool:
 def _reading(path: Path, **options: str) -> tuple[Any, ...]:
     """All that side files may change of a raster."""
     import rasterio
-    from rasterio.errors import RasterioError
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    from seg_batch.io.sinks.cog import without_georef_warning
     from seg_batch.io.sources.formats.raster import raster_georef
 
     try:
-        with without_georef_warning(), rasterio.Env(**options), rasterio.open(path) as file:
+        with warnings.catch_warnings(), rasterio.Env(**options), rasterio.open(path) as file:
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
             indexes = [i for i, c in zip(file.indexes, file.colorinterp, strict=True) if c == 2]
             return (
                 raster_georef(file),

@@ -7,6 +7,7 @@ product there are moved into place with it; those of an earlier output go with t
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from seg_batch.core.errors import BusyError, OutputError
 from seg_batch.core.files import file_lock, flush, held_folder, is_still_at, translate_os_errors
-from seg_batch.core.run_files import PART, path_beside
+from seg_batch.core.run_files import NAME_BYTES, PART, path_beside
 from seg_batch.io.sinks.product_sides import left_side_files
 
 _ASIDE = "earlier"
@@ -33,6 +34,18 @@ def require_writable(folder: Path) -> None:
         raise OutputError(
             f"{folder} can't be written ({error.strerror or error}): choose another output"
         ) from error
+
+
+def require_short_name(path: Path) -> None:
+    """OutputError for a path that no file system holds."""
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutputError(
+                f"{path.name[:40]}... is too long a name (more than {NAME_BYTES} bytes in one of "
+                "its parts): shorten it"
+            ) from error
 
 
 @contextmanager
@@ -143,6 +156,7 @@ def writing_folder(path: Path, overwrite: bool, mark: str) -> Iterator[Path]:
 def require_replaceable(path: Path, overwrite: bool, mark: str) -> None:
     """OutputError when nothing can be written there, or when ``path`` exists, except with ``overwrite``
     where the file ``mark`` in it shows that it is a result of the same kind."""
+    require_short_name(path)
     if path.exists() and not (overwrite and (path / mark).is_file()):
         advice = "" if overwrite else ", or replace an earlier result with --overwrite"
         raise OutputError(f"{path} exists: give another output{advice}")

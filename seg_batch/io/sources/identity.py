@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.files import files_in
-from seg_batch.io.sources.side_files import side_files
+from seg_batch.io.sources.side_files import AUXILIARY, MASK, side_files
 
 _END_BYTES = 64 << 10
 _FILES = 100_000
@@ -50,12 +50,12 @@ def side_identity(path: Path) -> str | dict[str, Any] | None:
     """sha256 of a side file; of an ``.aux.xml`` without the statistics that viewers add, None where
     it holds nothing else. The ``file_identity`` of masks and of large files."""
     try:
-        if path.name.lower().endswith(".msk") or path.stat().st_size > _WHOLE_BYTES:
+        if path.name.lower().endswith(MASK) or path.stat().st_size > _WHOLE_BYTES:
             return file_identity(path)
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    if path.name.lower().endswith(".aux.xml"):
+    if path.name.lower().endswith(AUXILIARY):
         content = _without_statistics(content)
     return hashlib.sha256(content).hexdigest() if content else None
 

@@ -21,13 +21,14 @@ _LISTED = 1000  # GDAL_READDIR_LIMIT_ON_OPEN
 _HEAD_BYTES = 4096
 
 # After the whole name of an image, also one after the other: ``a.tif.msk.aux.xml``.
-_AFTER_NAME = (".aux.xml", ".msk", ".ovr")
+AUXILIARY, MASK, OVERVIEWS = ".aux.xml", ".msk", ".ovr"
+_AFTER_NAME = (AUXILIARY, MASK, OVERVIEWS)
 _CHAIN = re.compile(r"(\.aux\.xml|\.msk|\.ovr)+")
 # After its stem: metadata of satellites, which may hold RPCs; world files too.
 _RPCS = (".rpb", ".rpc", "_rpc.txt")
 _READ = (*_RPCS, ".imd", ".pvl", ".pass", "_metadata.txt", "_metadata.xml", "_mtl.txt")
 # After its stem, read by GDAL where they begin so.
-_READ_IF = {".xml": b"<isd>", ".aux": b"EHFA_HEADER_TAG", ".tab": b"RASTER"}
+_READ_IF = {".xml": b"<isd>", ".aux": b"EHFA_HEADER_TAG", ".tab": b"Label"}
 # After its stem, read by other programs: they only travel.
 _TRAVEL = (".prj", ".qpj")
 _TRAVEL_WITH_VOLUMES = (".json", ".bval", ".bvec")
@@ -49,7 +50,7 @@ class SideFile:
 
     @property
     def counts(self) -> bool:
-        return self.is_read and ".ovr" not in self.ending
+        return self.is_read and OVERVIEWS not in self.ending
 
     @property
     def is_world(self) -> bool:
@@ -65,9 +66,10 @@ class SideFile:
 def side_files(path: Path, names: Iterable[str] | None = None) -> list[SideFile]:
     """The side files of an image that exist now, in the order of their names. ``names``: those in its
     folder, where they are known; else the folder is looked at."""
-    names = _names_beside(path) if names is None else names
-    sides = (side_of(path.name, name) for name in names)
-    return sorted(side for side in sides if side is not None and _begins_so(path, side))
+    names = names_beside(path) if names is None else names
+    sides = [side for name in names if (side := side_of(path.name, name)) is not None]
+    endings = {side.ending for side in sides}
+    return sorted(side for side in sides if _is_read(path, side, endings))
 
 
 def side_of(image: str, name: str) -> SideFile | None:
@@ -98,6 +100,16 @@ def side_files_of(images: Iterable[str], names: Iterable[str]) -> dict[str, list
             if (side := side_of(image, name)) is not None and side.ending not in _READ_IF:
                 sides[image].append(side)
     return sides
+
+
+def renamed(side: SideFile, image: str, new: str) -> str:
+    """The name of a side file of ``image`` once the image is called ``new``."""
+    if side.is_after_name:
+        return new + side.name[len(image) :]
+    old_stem, new_stem = _stem(image)[0], _stem(new)[0]
+    if side.name.lower().startswith(old_stem.lower()):
+        return new_stem + side.name[len(old_stem) :]
+    return side.name[:3] + new_stem[3:] + side.name[-4:]
 
 
 def others_of(side: SideFile, image: str, names: Iterable[str]) -> list[str]:
@@ -146,9 +158,11 @@ def _bases(low: str) -> Iterator[str]:
     yield from (low.removesuffix(end) for end in _READ if end[0] == "_" and low.endswith(end))
 
 
-def _begins_so(path: Path, side: SideFile) -> bool:
-    """Whether a file that is read only where it begins in a certain way does so."""
-    if (wanted := _READ_IF.get(side.ending)) is None:
+def _is_read(path: Path, side: SideFile, endings: set[str]) -> bool:
+    """Whether a file that is read only where it begins in a certain way does so. ``endings``: of all
+    that lie beside the image, since an XML goes with files of DigitalGlobe."""
+    wanted = _READ_IF.get(side.ending)
+    if wanted is None or (side.ending == ".xml" and endings & {".imd", ".rpb"}):
         return True
     try:
         with path.with_name(side.name).open("rb") as file:
@@ -157,7 +171,7 @@ def _begins_so(path: Path, side: SideFile) -> bool:
         return False
 
 
-def _names_beside(path: Path) -> list[str]:
+def names_beside(path: Path) -> list[str]:
     """The names in the folder of an image; of those in a large one only the ones that GDAL tries."""
     folder = path.absolute().parent
     try:
@@ -173,7 +187,7 @@ def _names_beside(path: Path) -> list[str]:
 def _tried(image: str) -> Iterator[str]:
     stem, ending = _stem(image)
     after_stem = {*_READ, *_READ_IF, *_TRAVEL, *_TRAVEL_WITH_VOLUMES, *_world(ending.lower())}
-    twice = (a + b for a, b in product((".msk", ".ovr"), _AFTER_NAME))
+    twice = (a + b for a, b in product((MASK, OVERVIEWS), _AFTER_NAME))
     for base, endings in ((image, (*_AFTER_NAME, *twice)), (stem, sorted(after_stem))):
         for end in endings:
             yield from dict.fromkeys((base + end, base + end.upper()))
