@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.run_files import PART, PARTIAL
 from seg_batch.inference.outputs import split_output
-from seg_batch.io.sources.side_files import SideFile, names_beside, side_files_of
+from seg_batch.io.sources.side_files import SideFile, side_files_of
 
 CHANGED = "changed"  # while it was segmented: it is segmented again, and its product replaced
 # How names end that writers use until a file is complete.
@@ -62,7 +63,8 @@ def list_arrivals(folder: Path) -> FolderListing:
             f"{folder} can't be listed ({error.strerror or error}), so nothing that arrives there "
             "would be seen: check the path, its permissions and the mount"
         ) from error
-    for name, sides in side_files_of(images, others).items():
+    rasters = [name for name in images if not names_folder(name.lower())]
+    for name, sides in side_files_of(rasters, others).items():
         images[name] = _together(folder, images[name], sides)
     return FolderListing(images, frozenset(others))
 
@@ -79,8 +81,8 @@ def _glance(entry: os.DirEntry[str]) -> Glance | None:
     try:
         if entry.is_dir():
             return _tree(Path(entry.path)) if names_folder(entry.name.lower()) else None
-        stat = entry.stat()
-        return (stat.st_size, stat.st_mtime_ns, 1) if entry.is_file() else None
+        status = entry.stat()
+        return (status.st_size, status.st_mtime_ns, 1) if entry.is_file() else None
     except OSError:
         return None
 
@@ -94,16 +96,18 @@ def glance_at(path: Path) -> Glance | None:
         return None
     if (image := _file_glance(path)) is None:
         return None
-    sides = side_files_of([path.name], names_beside(path)).get(path.name, [])
+    names = os.listdir(path.absolute().parent)  # all of them, as in a listing
+    sides = side_files_of([path.name], names).get(path.name, [])
     return _together(path.parent, image, sides)
 
 
 def _file_glance(path: Path) -> Glance | None:
     try:
-        stat = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return stat.st_size, stat.st_mtime_ns, 1
+    is_file = stat.S_ISREG(status.st_mode)
+    return (status.st_size, status.st_mtime_ns, 1) if is_file else None
 
 
 def _tree(folder: Path) -> Glance:
@@ -111,8 +115,9 @@ def _tree(folder: Path) -> Glance:
     for root, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            stat = os.stat(os.path.join(root, name))
-            size, newest, files = size + stat.st_size, max(newest, stat.st_mtime_ns), files + 1
+            status = os.stat(os.path.join(root, name))
+            size, newest = size + status.st_size, max(newest, status.st_mtime_ns)
+            files += 1
             if files >= TREE_LIMIT:
                 return size, newest, files
     return size, newest, files

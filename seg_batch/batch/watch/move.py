@@ -37,11 +37,12 @@ def gather(image: Path, besides: Collection[str] = ()) -> Path:
     image there. A side file that may belong to another image, too, is copied."""
     hidden = hidden_beside(image, MOVING)
     hidden.mkdir()
-    sides = [] if image.is_dir() else side_files(image)
+    names = os.listdir(image.parent)
+    sides = [] if image.is_dir() else side_files(image, names)
     os.rename(image, hidden / image.name)
     for side in (side for side in sides if side.name not in besides):
         at = image.with_name(side.name)
-        if others_of(side, image.name, os.listdir(image.parent)):
+        if others_of(side, image.name, names):
             shutil.copy2(at, hidden / side.name)
         else:
             os.rename(at, hidden / side.name)

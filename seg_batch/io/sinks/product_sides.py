@@ -43,19 +43,20 @@ def require_no_foreign_side_files(path: Path, georef: Georef) -> None:
     unplaced = georef.transform == RasterGeoref().transform
     for side in side_files(path):
         others = _others(side, path)
-        if (side.is_world and unplaced and others) or side.ending in _RPCS:
+        is_read = side.is_after_name or (side.is_world and unplaced)
+        if (is_read and others and side.counts) or side.ending in _RPCS:
             of = f", which is of {others[0]}," if others else ""
             raise OutputError(
-                f"{path.with_name(side.name)}{of} would be read as part of {path.name} and give it "
-                "another place: move it away, or use another output"
+                f"{path.with_name(side.name)}{of} would be read as part of {path.name}, too, and "
+                "change it: move it away, or use another output"
             )
 
 
 def _others(side: SideFile, path: Path) -> list[str]:
     """The other images beside an output that one of its side files may belong to."""
-    return (
-        [] if side.is_after_name else others_of(side, path.name, os.listdir(path.absolute().parent))
-    )
+    if side.is_after_name and side.name.startswith(path.name):
+        return []
+    return others_of(side, path.name, os.listdir(path.absolute().parent))
 
 
 def side_digests(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
@@ -70,6 +71,8 @@ def side_file_changes(
 ) -> list[str]:
     """A line for each side file by which a product at ``path`` is read otherwise than it was written:
     of ``ours`` those that changed or are gone; foreign ones unless they make no difference."""
+    if path.is_dir():
+        return []
     present = side_digests(path, names)
     changed = [
         f"{name} has changed" for name in ours if present.get(name, ours[name]) != ours[name]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seg_batch.core.files import files_in
 from seg_batch.io.sources.side_files import AUXILIARY, MASK, side_files
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 _END_BYTES = 64 << 10
 _FILES = 100_000
@@ -55,6 +57,8 @@ def side_identity(path: Path) -> str | dict[str, Any] | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
+    except PermissionError:
+        return "unreadable"
     if path.name.lower().endswith(AUXILIARY):
         content = _without_statistics(content)
     return hashlib.sha256(content).hexdigest() if content else None
@@ -62,16 +66,18 @@ def side_identity(path: Path) -> str | dict[str, Any] | None:
 
 def _without_statistics(content: bytes) -> bytes:
     """The XML in canonical form, empty where nothing is left; as it is where it can't be parsed."""
+    from xml.etree import ElementTree
+
     try:
         root = ElementTree.fromstring(content)
-    except (ElementTree.ParseError, ValueError, LookupError):
+        _strip(root)
+        text = ElementTree.tostring(root, encoding="unicode")
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError):
         return content
-    _strip(root)
-    text = ElementTree.tostring(root, encoding="unicode")
     return ElementTree.canonicalize(text, strip_text=True).encode() if len(root) else b""
 
 
-def _strip(element: ElementTree.Element) -> None:
+def _strip(element: Element) -> None:
     """Remove statistics and histograms, and then what is empty."""
     for child in list(element):
         _strip(child)

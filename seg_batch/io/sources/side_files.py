@@ -66,7 +66,7 @@ class SideFile:
 def side_files(path: Path, names: Iterable[str] | None = None) -> list[SideFile]:
     """The side files of an image that exist now, in the order of their names. ``names``: those in its
     folder, where they are known; else the folder is looked at."""
-    names = names_beside(path) if names is None else names
+    names = _names_beside(path) if names is None else names
     sides = [side for name in names if (side := side_of(path.name, name)) is not None]
     endings = {side.ending for side in sides}
     return sorted(side for side in sides if _is_read(path, side, endings))
@@ -75,14 +75,15 @@ def side_files(path: Path, names: Iterable[str] | None = None) -> list[SideFile]
 def side_of(image: str, name: str) -> SideFile | None:
     """What the file ``name`` is to the image of this name beside it, by the names alone."""
     low, whole = name.lower(), image.lower()
-    if low.startswith(whole) and _CHAIN.fullmatch(low, len(whole)):
-        return SideFile(name, low[len(whole) :])
     stem, ending = _stem(whole)
+    is_raster = ending not in _of_volumes()
+    if low.startswith(whole) and _CHAIN.fullmatch(low, len(whole)):
+        return SideFile(name, low[len(whole) :], is_raster)
     if low.startswith(stem):
         rest = low[len(stem) :]
-        if rest in _READ or rest in _READ_IF or rest in _world(ending):
+        if is_raster and (rest in _READ or rest in _READ_IF or rest in _world(ending)):
             return SideFile(name, rest)
-        if rest in _TRAVEL or (rest in _TRAVEL_WITH_VOLUMES and ending in _of_volumes()):
+        if rest in (_TRAVEL if is_raster else _TRAVEL_WITH_VOLUMES):
             return SideFile(name, rest, is_read=False)
     return SideFile(name, low[:3] + low[-4:]) if low in _of_vendors(stem) else None
 
@@ -114,7 +115,9 @@ def renamed(side: SideFile, image: str, new: str) -> str:
 
 def others_of(side: SideFile, image: str, names: Iterable[str]) -> list[str]:
     """The images among ``names`` besides ``image`` that a side file may belong to."""
-    if side.is_after_name:
+    if side.is_after_name and side.name.startswith(
+        image
+    ):  # as it is, not only without regard to case
         return []
     images = (name for name in names if name not in (image, side.name) and _is_image(name))
     return sorted(name for name in images if side_of(name, side.name) is not None)
@@ -159,19 +162,21 @@ def _bases(low: str) -> Iterator[str]:
 
 
 def _is_read(path: Path, side: SideFile, endings: set[str]) -> bool:
-    """Whether a file that is read only where it begins in a certain way does so. ``endings``: of all
-    that lie beside the image, since an XML goes with files of DigitalGlobe."""
-    wanted = _READ_IF.get(side.ending)
+    """Whether it is a file, and begins as one must that is read only then. ``endings``: of all that
+    lie beside the image, since an XML goes with files of DigitalGlobe."""
+    at, wanted = path.with_name(side.name), _READ_IF.get(side.ending)
+    if not at.is_file():
+        return False
     if wanted is None or (side.ending == ".xml" and endings & {".imd", ".rpb"}):
         return True
     try:
-        with path.with_name(side.name).open("rb") as file:
+        with at.open("rb") as file:
             return wanted in file.read(_HEAD_BYTES)
     except OSError:
         return False
 
 
-def names_beside(path: Path) -> list[str]:
+def _names_beside(path: Path) -> list[str]:
     """The names in the folder of an image; of those in a large one only the ones that GDAL tries."""
     folder = path.absolute().parent
     try:

@@ -88,6 +88,11 @@ def test_side_files_are_in_the_glance_and_no_arrivals(tmp_path: Path) -> None:
         fill(tmp_path, name)
         seen.append(glance_at(tmp_path / "scan.tif"))
         assert list_arrivals(tmp_path).images == {"scan.tif": seen[-1]}
+    for name in ("s.zarr", "scan.wld"):
+        (tmp_path / name).mkdir()
+    fill(tmp_path, "s.wld", "s.zarr.aux.xml")
+    store = glance_at(tmp_path / "s.zarr")
+    assert list_arrivals(tmp_path).images == {"scan.tif": seen[-1], "s.zarr": store}
     os.utime(tmp_path / "scan.tfw", (1, 1))  # as old as it likes to be
     assert len({*seen, glance_at(tmp_path / "scan.tif")}) == 5
 

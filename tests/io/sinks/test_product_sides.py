@@ -70,6 +70,12 @@ def test_a_world_file_of_another_image_stays(tmp_path: Path) -> None:
     (tmp_path / "o_RPC.TXT").write_text("x")
     with pytest.raises(OutputError, match=r"o_RPC\.TXT.* would be read"):
         require_no_foreign_side_files(tmp_path / "o.tif", PLACED)
+    (tmp_path / "o_RPC.TXT").unlink()
+    for name in ("O.tif", "O.tif.msk", "o.nii.gz.msk"):  # GDAL does not look at the case of names
+        (tmp_path / name).write_text("x")
+    assert not left_side_files(tmp_path / "o.nii.gz"), "nothing reads it so"
+    with pytest.raises(OutputError, match=r"O\.tif\.msk, which is of O\.tif, would"):
+        require_no_foreign_side_files(tmp_path / "o.tif", PLACED)
 
 
 def _die_at(step: int) -> None:

@@ -21,7 +21,8 @@ def zarr_identity(image: ZarrImage) -> dict[str, Any]:
     if image.group is None:
         return known
     around = {"": dict(image.group.attrs)}
-    for name in sorted({*image.axes.names, _grid_mapping(image)}):
+    read = {n for n, role in zip(image.axes.names, image.axes.roles, strict=True) if role in "zyxc"}
+    for name in sorted({*read, _grid_mapping(image)}):
         if name in image.group and hasattr(image.group[name], "shape"):
             around[name] = _digest(image.group[name])
     if not any(around.values()):
