@@ -146,7 +146,7 @@ def _fits(path: Path, card: ModelCard) -> bool:
 
 
 def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
-    with open_view(path, Axes(card.orientation)) as view:
+    with open_view(path, Axes(card.orientation, channels=card.channels)) as view:
         if reason := mismatch(card, view.file.info):
             raise InputError(f"{path} does not fit {card.name}: {reason}; give other images")
         return tiles(whole_region(view, card), card, most)

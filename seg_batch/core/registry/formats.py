@@ -17,7 +17,8 @@ class Format:
 
     ``matches``: whether the first bytes are of this format; ``gzipped``: whether gzipped files are read
     too. ``metadata``: the files that mark a folder as an image of the format. ``open``: the source of
-    ``(path, volume=, staged=)``. ``stage``: of ``(path, folder)``, the file that workers read instead.
+    ``(path, volume=, staged=)``, and ``alpha=`` where ``marks_alpha``: a band may be marked as alpha.
+    ``stage``: of ``(path, folder)``, the file that workers read instead.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Format:
     matches: Callable[[bytes], bool] = lambda head: False
     gzipped: bool = False
     metadata: tuple[str, ...] = ()
+    marks_alpha: bool = False
     stage: Callable[[Path, Path], Path] | None = None
 
 

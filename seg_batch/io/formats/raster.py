@@ -9,14 +9,22 @@ from typing import Any
 from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import Format, ProductFormat
 from seg_batch.io.sinks.spec import ProductSpec, Read
+from seg_batch.io.sources.protocol import AlphaOption
 
 
-def _open(name: str, path: Path, *, volume: int | None = None, staged: Path | None = None) -> Any:
+def _open(
+    name: str,
+    path: Path,
+    *,
+    volume: int | None = None,
+    staged: Path | None = None,
+    alpha: AlphaOption = "auto",
+) -> Any:
     from seg_batch.io.sources.formats.raster import open_raster
 
     if volume is not None:
         raise InputError(f"{path}: a raster has no volume {volume}; leave out --volume")
-    return open_raster(path, name)
+    return open_raster(path, name, alpha)
 
 
 def _format(name: str, title: str, endings: tuple[str, ...], *magic: bytes) -> Format:
@@ -27,6 +35,7 @@ def _format(name: str, title: str, endings: tuple[str, ...], *magic: bytes) -> F
         endings=endings,
         matches=lambda head: head.startswith(magic),
         open=partial(_open, name),
+        marks_alpha=True,
     )
 
 

@@ -58,7 +58,7 @@ class NiftiSource:
         except (OSError, EOFError) as error:
             raise read_error(self.info, box, error) from error
         values = values[..., None]
-        return Pixels(values, valid_mask(values, (None,)), self._scale, self._offset)
+        return Pixels(values, valid_mask(values, ((),)), self._scale, self._offset)
 
     def _descriptor(self) -> int:
         """The open file; a compressed one is staged to a private folder at the first read."""

@@ -1,7 +1,7 @@
 """Checks of a raster before any of it is read.
 
-Every check reads the header and file sizes only. Exceptions: GDAL reports no error for a PNG that is cut
-short, so the checksums of a PNG are read once; an alpha band is sampled in five places.
+Every check reads the header and file sizes only. The exception: GDAL reports no error for a PNG that is cut
+short, so the checksums of a PNG are read once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from seg_batch.io.sources.protocol import BLOCK_LIMIT_BYTES
 
 _TIB = 1 << 40
 _LOOKS = 2048
-_PEEK = 64
 
 
 def check_size(path: Path, dataset: Any) -> None:
@@ -122,22 +121,3 @@ def _jpeg_complete(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - (1 << 20)))
         return b"\xff\xd9" in file.read()
-
-
-def is_opacity(dataset: Any, band: int) -> bool:
-    """Whether a band marked as alpha is one: mostly 0 and full in five places of the raster.
-
-    GDAL marks the fourth of four 8-bit bands as alpha by default, so that near infrared is often
-    marked so; as a mask it would hide every dark pixel and drop a channel.
-    """
-    dtype = np.dtype(dataset.dtypes[band - 1])
-    full = np.iinfo(dtype).max if dtype.kind in "iu" else 1.0
-    height, width = dataset.height, dataset.width
-    seen = extreme = 0
-    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)):
-        row, column = int(y * max(0, height - _PEEK)), int(x * max(0, width - _PEEK))
-        window = ((row, min(height, row + _PEEK)), (column, min(width, column + _PEEK)))
-        values = dataset.read(band, window=window)
-        seen += values.size
-        extreme += int(np.count_nonzero((values == 0) | (values == full)))
-    return 2 * extreme >= seen
