@@ -19,13 +19,13 @@ import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.env import set_gdal_config
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.formats import raster_checks as checks
+from seg_batch.io.sources.formats.raster_georef import georef_warnings, raster_georef
 from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import SourceInfo, one_line, read_error, require_inside
 from seg_batch.io.sources.tolerant_read import RetryLimit
@@ -37,7 +37,6 @@ GDAL_CACHE_BYTES = 64 << 20
 RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG"}  # format -> driver
 _GDAL_THREADS = "2"  # decoding of one read; readers of several blocks are the caller's threads
 _CHEAP_SIDE = 512
-_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 # ``info.warnings`` says it instead, for the same files.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -240,51 +239,6 @@ def _masked(dataset: Any, data: tuple[int, ...], alpha: list[int]) -> str:
     if alpha or all(set(f) & known for f in flags):
         return ""
     return "dataset" if all(MaskFlags.per_dataset in f for f in flags) else "band"
-
-
-def raster_georef(dataset: Any) -> RasterGeoref:
-    """The georeference of an open rasterio dataset; for inputs and for products that are read back."""
-    crs = dataset.crs
-    gcps, gcps_crs = dataset.gcps
-    rpcs = dataset.rpcs.to_gdal() if dataset.rpcs else {}
-    return RasterGeoref(
-        crs_wkt=crs.to_wkt() if crs else None,
-        transform=tuple(float(v) for v in dataset.transform[:6]),  # type: ignore[arg-type]
-        metres_per_unit=metres_per_unit(crs),
-        pixel_is_point=dataset.tags().get("AREA_OR_POINT", "").lower() == "point",
-        gcps=tuple((g.row, g.col, g.x, g.y, g.z or 0.0) for g in gcps),
-        gcps_crs_wkt=gcps_crs.to_wkt() if gcps_crs else None,
-        rpcs=tuple(sorted((key, str(value)) for key, value in rpcs.items())),
-    )
-
-
-def metres_per_unit(crs: Any) -> float | None:
-    """Length of one unit of a projected CRS in metres; None where a unit is an angle or unknown."""
-    try:
-        return float(crs.linear_units_factor[1]) if crs and crs.is_projected else None
-    except (CRSError, RasterioError):
-        return None
-
-
-def georef_warnings(georef: RasterGeoref) -> list[str]:
-    placed = georef.crs_wkt or georef.gcps or georef.rpcs
-    if not placed and georef.transform == _IDENTITY:
-        return ["not georeferenced: the product has no place on the ground and no areas"]
-    warnings = []
-    if not placed:
-        warnings.append("a transform without a CRS: the product has no areas")
-    elif not georef.crs_wkt:
-        warnings.append("placed by control points or RPCs only: the product has no areas")
-    a, b, _, d, e, _ = georef.transform
-    if a * e - b * d == 0:
-        warnings.append("the transform is singular: the product has no areas")
-    if b or d:
-        warnings.append("the raster is rotated or sheared against its CRS")
-    if e > 0 and not (b or d) and georef.crs_wkt:
-        warnings.append("rows run northward (south-up)")
-    if "Pseudo-Mercator" in (georef.crs_wkt or "") or "Mercator_1SP" in (georef.crs_wkt or ""):
-        warnings.append("Mercator coordinates stretch areas with latitude: hectares are too large")
-    return warnings
 
 
 def _band_warnings(dataset: Any, bands: _Bands) -> list[str]:

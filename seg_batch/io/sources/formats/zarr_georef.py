@@ -29,7 +29,8 @@ def find_georef(image: ZarrImage) -> tuple[Georef, list[str]]:
 
 
 def _raster(image: ZarrImage) -> tuple[RasterGeoref, list[str]]:
-    from seg_batch.io.sources.formats.raster import georef_warnings, metres_per_unit
+    from seg_batch.io.sources.crs import crs_wkt, metres_per_unit
+    from seg_batch.io.sources.formats.raster_georef import georef_warnings
 
     # Attributes of the CF grid mapping variable, ``spatial_ref`` by default.
     name = str(image.array.attrs.get("grid_mapping", "spatial_ref")).split(":")[0]
@@ -39,7 +40,7 @@ def _raster(image: ZarrImage) -> tuple[RasterGeoref, list[str]]:
     if transform is None:
         transform, crs = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None
     georef = RasterGeoref(
-        crs_wkt=crs.to_wkt() if crs else None,
+        crs_wkt=crs_wkt(crs),
         transform=transform,
         metres_per_unit=metres_per_unit(crs),
     )
