@@ -111,7 +111,6 @@ def _opened(tile: bytes, side_file: str) -> RasterGeoref:
 @lru_cache(256)
 def _side_file(georef: RasterGeoref) -> str:
     """What GDAL itself writes beside a TIFF without geographic keys; empty if it fails."""
-    place = placement_by_crs(georef)
     shape = {"width": _SIDE, "height": _SIDE, "count": 1, "dtype": "uint8"}
     try:
         with (
@@ -119,7 +118,7 @@ def _side_file(georef: RasterGeoref) -> str:
             without_georef_warning(),
             rasterio.Env(**WHOLE_CRS),
         ):
-            path = Path(folder, "tile.tif")
+            path, place = Path(folder, "tile.tif"), placement_by_crs(georef)
             rasterio.open(path, "w", driver="GTiff", PROFILE="BASELINE", **shape, **place).close()
             return path.with_name(path.name + SIDE_FILE).read_text(encoding="utf-8")
     except _FAILURES:

@@ -25,7 +25,12 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.formats import raster_checks as checks
-from seg_batch.io.sources.formats.raster_georef import georef_warnings, raster_georef
+from seg_batch.io.sources.formats.raster_georef import (
+    contradictions,
+    georef_warnings,
+    raster_georef,
+    require_finite,
+)
 from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import SourceInfo, one_line, read_error, require_inside
 from seg_batch.io.sources.tolerant_read import RetryLimit
@@ -166,6 +171,7 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
     bands, decisions = _roles(path, name, dataset)
     index = [b - 1 for b in bands.data]
     georef, structure = raster_georef(dataset), dataset.tags(ns="IMAGE_STRUCTURE")
+    require_finite(path, georef)
     info = SourceInfo(
         path=str(path),
         format=name,
@@ -183,6 +189,7 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
         identity=file_identity(path),
         warnings=(
             *georef_warnings(georef),
+            *contradictions(path, georef, dataset.shape),
             *incomplete,
             *decisions,
             *_band_warnings(dataset, bands),

@@ -20,7 +20,8 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import show_bytes
 from seg_batch.io.sources.formats.zarr_axes import ZarrImage, find_array
-from seg_batch.io.sources.formats.zarr_georef import coordinates, find_georef
+from seg_batch.io.sources.formats.zarr_georef import find_georef
+from seg_batch.io.sources.formats.zarr_transform import coordinates
 from seg_batch.io.sources.identity import tree_identity
 from seg_batch.io.sources.protocol import (
     BLOCK_LIMIT_BYTES,
