@@ -26,6 +26,7 @@ from seg_batch.inference.ensemble import as_ensemble
 from seg_batch.inference.outputs import Outputs, outputs_for
 from seg_batch.inference.plan import MEMORY_SHARE, Decisions, DraftPlan, make_plan
 from seg_batch.inference.sliding_window.tta import symmetries
+from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.alpha import contrary_reading, require_settled, settled_reading
@@ -93,6 +94,7 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         warnings = (*view.warnings(), *tta_warnings(model, options.tta))
         info = replace(view.native.info, warnings=warnings)
     outputs = outputs_for(info, request.output, many=request.many)
+    info = replace(info, warnings=(*info.warnings, *prove_place(info, outputs.product)))
     return Prepared(request, info, model, plan, replace(outputs, attempt=request.attempt))
 
 

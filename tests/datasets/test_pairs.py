@@ -32,7 +32,7 @@ def test_real_labels_on_another_grid_and_datum_are_refused(data: Path, tmp_path:
     pair = f"{zion / 'landsat8_b2345.tif'}={zion / 'other_grid_nlcd.tif'}"
     with pytest.raises(InputError, match="not on the grid") as error:
         make_patches([pair], tmp_path / "out.zarr", LANDSAT)
-    for named in ("extent (1428, 564) against", "crs:", "NAD83", "transform", "resample"):
+    for named in ("extent (1428, 564) against", "crs:", "NAD83", "resample"):
         assert named in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -48,8 +48,8 @@ def test_the_real_pair_on_one_grid_passes(data: Path) -> None:
     [
         ({"crs": "EPSG:32613"}, "crs"),
         ({"crs": None}, "against none"),
-        ({"transform": Affine(30, 0, 301905, 0, -30, 4154100)}, "transform"),
-        ({"transform": Affine(30, 0, 301905, 0, 30, 4154085)}, "transform"),
+        ({"transform": Affine(30, 0, 301905, 0, -30, 4154100)}, "0.5 voxels apart"),
+        ({"transform": Affine(30, 0, 301905, 0, 30, 4154085)}, "voxels apart"),
     ],
 )
 def test_half_a_pixel_or_another_crs_is_refused_by_name(

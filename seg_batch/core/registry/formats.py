@@ -38,13 +38,16 @@ class ProductFormat:
     """A format of products. ``endings``: the default first; ``aliases``: other spellings.
     ``holds_probabilities``: in the product itself, not beside it.
 
-    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it.
+    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it. ``prove``:
+    of ``(spec, name)``, before any work: OutputError where a product can't hold the place of ``spec``; else
+    lines about how one of that name does.
     """
 
     name: str
     kinds: tuple[str, ...]
     endings: tuple[str, ...]
     write: Callable[..., None]
+    prove: Callable[..., list[str]] = lambda spec, name: []
     aliases: tuple[str, ...] = ()
     is_folder: bool = False
     holds_probabilities: bool = False

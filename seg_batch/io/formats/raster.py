@@ -42,9 +42,17 @@ def _format(name: str, title: str, endings: tuple[str, ...], *magic: bytes) -> F
 def _write(part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str) -> None:
     from seg_batch.io.sinks.cog import write_cog
     from seg_batch.io.sinks.cog_check import check_cog
+    from seg_batch.io.sinks.cog_place import placed
 
+    spec = placed(spec)
     write_cog(part, spec, read)
     check_cog(part, spec, again)
+
+
+def _prove(spec: ProductSpec, name: str) -> list[str]:
+    from seg_batch.io.sinks.cog_place import place_warnings
+
+    return place_warnings(spec, name)
 
 
 _BIG = (b"II+\0", b"MM\0+")
@@ -52,5 +60,10 @@ GEOTIFF = _format("geotiff", "GeoTIFF", (".tif", ".tiff"), b"II*\0", b"MM\0*", *
 PNG = _format("png", "PNG", (".png",), b"\x89PNG\r\n\x1a\n")
 JPEG = _format("jpeg", "JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff")
 COG = ProductFormat(
-    name="cog", kinds=("raster",), endings=(".tif",), aliases=(".tiff",), write=_write
+    name="cog",
+    kinds=("raster",),
+    endings=(".tif",),
+    aliases=(".tiff",),
+    write=_write,
+    prove=_prove,
 )

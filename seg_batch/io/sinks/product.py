@@ -21,6 +21,7 @@ from seg_batch.io.sinks.publish import atomic_replace, require_writable
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import open_source, pieces
+from seg_batch.io.sources.protocol import SourceInfo
 
 _COUNTED = 1 << 20
 _FLOAT32 = 1e-6  # NIfTI headers store their matrices in float32
@@ -54,6 +55,15 @@ def check_output(path: Path, kind: str) -> None:
     if not PRODUCTS[format_of(path, kind)].is_folder and path.is_dir():
         raise OutputError(f"{path} is a folder: use another output")
     require_writable(path.parent)
+
+
+def prove_place(info: SourceInfo, path: Path) -> list[str]:
+    """Before any work: OutputError unless a product at ``path`` can hold the place of an input, which is
+    tried; lines about how it does where that matters to the user."""
+    form = PRODUCTS[format_of(path, info.kind)]
+    like = Path(info.path) if info.format == form.name else None
+    spec = ProductSpec(info.extent, "uint8", None, (), info.georef, like=like)
+    return form.prove(spec, path.name)
 
 
 class Counter:

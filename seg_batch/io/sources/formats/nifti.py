@@ -155,7 +155,7 @@ def _describe(path: Path, layout: NiftiLayout) -> SourceInfo:
         chunk=(planes, *layout.shape[1:]),
         nodata=(None,),
         identity=file_identity(path),
-        warnings=tuple(georef_warnings(georef, layout.shape)),
+        warnings=tuple(georef_warnings(georef, layout.shape, layout.header)),
         facts={
             "orientation": "".join(nibabel.aff2axcodes(georef.matrix)),
             "volumes": layout.volumes,

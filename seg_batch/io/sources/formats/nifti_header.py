@@ -7,10 +7,9 @@ counts as memory and would grow with the extent.
 from __future__ import annotations
 
 import gzip
-import itertools
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
-from seg_batch.core.georef import Affine16, VolumeGeoref
+from seg_batch.core.georef import SAME_PLACE, Affine16, VolumeGeoref, voxel_distance
 from seg_batch.core.units import show_bytes
 
 _HEAD_BYTES = 1024
@@ -174,7 +173,7 @@ def is_invertible(affine: np.ndarray) -> bool:
     return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-6)
 
 
-def georef_warnings(georef: VolumeGeoref, extent: Shape) -> list[str]:
+def georef_warnings(georef: VolumeGeoref, extent: Shape, header: Any) -> list[str]:
     """Oddities of a volume's georeference, one sentence each."""
     warnings = []
     if not (georef.sform_code or georef.qform_code):
@@ -183,6 +182,8 @@ def georef_warnings(georef: VolumeGeoref, extent: Shape) -> list[str]:
         warnings.append("the qform's quaternion is damaged: the sform alone is used")
     elif georef.qform_code and georef.sform_code:
         warnings += _disagreement(georef, extent)
+    elif georef.sform_code:
+        warnings += _other_sizes(georef, extent, header["pixdim"][1:4])
     if georef.units == "unknown":
         warnings.append("units of length are not stated: millimetres are assumed")
     elif georef.units != "mm":
@@ -191,13 +192,30 @@ def georef_warnings(georef: VolumeGeoref, extent: Shape) -> list[str]:
 
 
 def _disagreement(georef: VolumeGeoref, extent: Shape) -> list[str]:
-    k, j, i = ((0, n) for n in extent)
-    corners = np.array([*itertools.product(i, j, k, (1,))], float)
-    apart = corners @ (np.array(georef.sform) - np.array(georef.qform)).T
-    most = float(np.linalg.norm(apart[:, :3], axis=1).max())
-    if most <= 0.1 * min(georef.spacing):
+    """Every program takes the sform where both are one place. Else ITK takes the qform, unless the code
+    of the sform is 1 (scanner)."""
+    assert georef.qform is not None
+    apart = voxel_distance(georef, replace(georef, affine=georef.qform), extent)
+    if apart <= SAME_PLACE:
         return []
-    return [f"sform and qform disagree by up to {most:.3g} mm: the sform is used"]
+    itk = "" if georef.sform_code == 1 else ", while ITK takes the qform"
+    return [
+        f"sform and qform place voxels up to {apart:.3g} voxels apart: the sform is taken, as nibabel "
+        f"does{itk}"
+    ]
+
+
+def _other_sizes(georef: VolumeGeoref, extent: Shape, pixdim: np.ndarray) -> list[str]:
+    """A line where the voxel sizes beside an sform are others than its own."""
+    sizes, own = np.abs(pixdim.astype(np.float64)), np.array(georef.spacing[::-1])
+    apart = float((np.abs(sizes - own) / own * np.array(extent[::-1])).max())
+    if apart <= SAME_PLACE:
+        return []
+    stated, taken = (" x ".join(f"{size:.6g}" for size in each) for each in (sizes, own))
+    return [
+        f"voxel sizes are {stated} in pixdim and {taken} in the sform, up to {apart:.3g} voxels apart over "
+        "the extent: those of the sform are taken"
+    ]
 
 
 def _skew(matrix: np.ndarray) -> list[str]:

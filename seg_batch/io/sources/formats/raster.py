@@ -16,13 +16,18 @@ from typing import Any
 import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.env import set_gdal_config
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.formats import raster_checks as checks
+from seg_batch.io.sources.formats.raster_georef import (
+    contradictions,
+    georef_warnings,
+    raster_georef,
+    require_finite,
+)
 from seg_batch.io.sources.formats.raster_validity import Bands, roles
 from seg_batch.io.sources.identity import raster_identity
 from seg_batch.io.sources.protocol import (
@@ -42,7 +47,6 @@ GDAL_CACHE_BYTES = 64 << 20
 RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG"}  # format -> driver
 _GDAL_THREADS = "2"  # decoding of one read; readers of several blocks are the caller's threads
 _CHEAP_SIDE = 512
-_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 # ``info.warnings`` says it instead, for the same files.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -150,6 +154,7 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
     bands, alpha = roles(name, dataset, option)
     index = [b - 1 for b in bands.data]
     georef, structure = raster_georef(dataset), dataset.tags(ns="IMAGE_STRUCTURE")
+    require_finite(path, georef)
     info = SourceInfo(
         path=str(path),
         format=name,
@@ -167,6 +172,7 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
         identity=raster_identity(path),
         warnings=(
             *georef_warnings(georef),
+            *contradictions(path, georef, dataset.shape),
             *incomplete,
             *alpha_warnings(alpha, option),
             *_band_warnings(dataset, bands),
@@ -185,51 +191,6 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
     offset = tuple(float(dataset.offsets[i]) for i in index)
     plain = set(scale) == {1.0} and set(offset) == {0.0}
     return RasterSource(path, info, bands, (None, None) if plain else (scale, offset))
-
-
-def raster_georef(dataset: Any) -> RasterGeoref:
-    """The georeference of an open rasterio dataset; for inputs and for products that are read back."""
-    crs = dataset.crs
-    gcps, gcps_crs = dataset.gcps
-    rpcs = dataset.rpcs.to_gdal() if dataset.rpcs else {}
-    return RasterGeoref(
-        crs_wkt=crs.to_wkt() if crs else None,
-        transform=tuple(float(v) for v in dataset.transform[:6]),  # type: ignore[arg-type]
-        metres_per_unit=metres_per_unit(crs),
-        pixel_is_point=dataset.tags().get("AREA_OR_POINT", "").lower() == "point",
-        gcps=tuple((g.row, g.col, g.x, g.y, g.z or 0.0) for g in gcps),
-        gcps_crs_wkt=gcps_crs.to_wkt() if gcps_crs else None,
-        rpcs=tuple(sorted((key, str(value)) for key, value in rpcs.items())),
-    )
-
-
-def metres_per_unit(crs: Any) -> float | None:
-    """Length of one unit of a projected CRS in metres; None where a unit is an angle or unknown."""
-    try:
-        return float(crs.linear_units_factor[1]) if crs and crs.is_projected else None
-    except (CRSError, RasterioError):
-        return None
-
-
-def georef_warnings(georef: RasterGeoref) -> list[str]:
-    placed = georef.crs_wkt or georef.gcps or georef.rpcs
-    if not placed and georef.transform == _IDENTITY:
-        return ["not georeferenced: the product has no place on the ground and no areas"]
-    warnings = []
-    if not placed:
-        warnings.append("a transform without a CRS: the product has no areas")
-    elif not georef.crs_wkt:
-        warnings.append("placed by control points or RPCs only: the product has no areas")
-    a, b, _, d, e, _ = georef.transform
-    if a * e - b * d == 0:
-        warnings.append("the transform is singular: the product has no areas")
-    if b or d:
-        warnings.append("the raster is rotated or sheared against its CRS")
-    if e > 0 and not (b or d) and georef.crs_wkt:
-        warnings.append("rows run northward (south-up)")
-    if "Pseudo-Mercator" in (georef.crs_wkt or "") or "Mercator_1SP" in (georef.crs_wkt or ""):
-        warnings.append("Mercator coordinates stretch areas with latitude: hectares are too large")
-    return warnings
 
 
 def alpha_warnings(alpha: AlphaBands | None, option: AlphaOption) -> list[str]:
