@@ -23,6 +23,7 @@ from rasterio.io import MemoryFile
 
 from seg_batch.core.errors import OutputError
 from seg_batch.core.georef import RasterGeoref
+from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.io.sinks.cog import (
     copy_as_cog,
     create_plain,
@@ -33,6 +34,7 @@ from seg_batch.io.sinks.cog_check import place_changes
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sources.crs import WHOLE_CRS, crs_name
 from seg_batch.io.sources.formats.raster_georef import raster_georef
+from seg_batch.io.sources.side_files import AUXILIARY
 
 _SIDE = 2  # pixels of the tile
 _FAILURES = (RasterioError, CPLE_BaseError, SystemError, AttributeError, ValueError, OSError)
@@ -51,7 +53,7 @@ def placed(spec: ProductSpec) -> ProductSpec:
         return replace(spec, side_file=text)
     raise OutputError(
         f"GeoTIFF can't hold the place of the input ({'; '.join(alone)}), so the map would lie "
-        "elsewhere: use a name that ends in .zarr, which holds it"
+        f"elsewhere: use a name that ends in {PRODUCTS['zarr'].endings[0]}, which holds it"
     )
 
 
@@ -98,7 +100,7 @@ def _tile(spec: ProductSpec) -> bytes:
 
 def _opened(tile: bytes, side_file: str) -> RasterGeoref:
     """The georeference of a file with these bytes and that side file and nothing else beside it."""
-    folder, name = str(uuid.uuid4()), "tile.tif"
+    folder, name = str(uuid.uuid4()), "tile"
     with ExitStack() as opened:
         memory = opened.enter_context(MemoryFile(tile, dirname=folder, filename=name))
         if side_file:
@@ -117,7 +119,7 @@ def _side_file(georef: RasterGeoref) -> str:
             without_georef_warning(),
             rasterio.Env(**WHOLE_CRS),
         ):
-            path, place = Path(folder, "tile.tif"), placement_by_crs(georef)
+            path, place = Path(folder, "tile"), placement_by_crs(georef)
             rasterio.open(path, "w", driver="GTiff", PROFILE="BASELINE", **shape, **place).close()
             return path.with_name(path.name + AUXILIARY).read_text(encoding="utf-8")
     except _FAILURES:

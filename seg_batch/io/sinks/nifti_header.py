@@ -18,6 +18,7 @@ from seg_batch.core.georef import (
     georef_differences,
     voxel_distance,
 )
+from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sources.formats.nifti_header import read_layout, volume_georef
 
@@ -61,7 +62,7 @@ def require_place(spec: ProductSpec) -> None:
     if wrong:
         raise OutputError(
             f"NIfTI can't hold the place of the input ({'; '.join(wrong)}), so the map would lie "
-            "elsewhere: use a name that ends in .zarr, which holds it"
+            f"elsewhere: use a name that ends in {PRODUCTS['zarr'].endings[0]}, which holds it"
         )
 
 
