@@ -69,10 +69,14 @@ def _overridden(path: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
     apart = voxel_distance(georef, own, extent)
     told = []
     if own.transform != _IDENTITY and apart > SAME_PLACE:
-        told.append(f"the transform in {beside.name} is taken, {apart:.3g} pixels from the file's own")
+        told.append(
+            f"the transform in {beside.name} is taken, {apart:.3g} pixels from the file's own"
+        )
     if own.crs_wkt and not same_crs(own.crs_wkt, georef.crs_wkt):
         names = crs_name(georef.crs_wkt), crs_name(own.crs_wkt)
-        told.append(f"the CRS in {beside.name} is taken, {names[0]}, not the file's own, {names[1]}")
+        told.append(
+            f"the CRS in {beside.name} is taken, {names[0]}, not the file's own, {names[1]}"
+        )
     if own.gcps and georef.gcps and own.gcps != georef.gcps:
         told.append(f"the control points in {beside.name} are taken, not the file's own")
     return told
