@@ -189,7 +189,7 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
         identity=file_identity(path),
         warnings=(
             *georef_warnings(georef),
-            *contradictions(path, georef, dataset.shape),
+            *contradictions(path, dataset.driver, georef, dataset.shape),
             *incomplete,
             *decisions,
             *_band_warnings(dataset, bands),

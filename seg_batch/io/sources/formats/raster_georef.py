@@ -53,10 +53,11 @@ def require_finite(path: Path, georef: RasterGeoref) -> None:
         )
 
 
-def contradictions(path: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
+def contradictions(path: Path, driver: str, georef: RasterGeoref, extent: Shape) -> list[str]:
     """A line for each file beside a raster that states another place than the one that GDAL reads, or that
     overrides the raster's own."""
-    return [*_overridden(path, georef, extent), *_unread_world(path, georef, extent)]
+    overridden = _overridden(path, georef, extent) if driver == "GTiff" else []
+    return [*overridden, *_unread_world(path, georef, extent)]
 
 
 def _overridden(path: Path, georef: RasterGeoref, extent: Shape) -> list[str]:

@@ -106,8 +106,13 @@ def uneven_axis(image: ZarrImage, role: str) -> str:
 
 
 def _numeric(image: ZarrImage, role: str) -> np.ndarray | None:
+    """The coordinates of an axis where they are numbers, unpacked as CF says."""
     values = coordinates(image, role)
-    return values if values is not None and values.dtype.kind in "iuf" else None
+    if values is None or values.dtype.kind not in "iuf":
+        return None
+    packed = image.group[image.axes.name(role)].attrs
+    scale, offset = packed.get("scale_factor", 1), packed.get("add_offset", 0)
+    return values if (scale, offset) == (1, 0) else values * float(scale) + float(offset)
 
 
 def _unevenness(values: np.ndarray) -> float:
