@@ -13,6 +13,7 @@ from seg_batch.inference.bundles import installed_bundles
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.report import ModelFacts, ProductFacts, Report
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
+from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sources import open_source
 
 Check = tuple[str, bool, str]
@@ -38,6 +39,7 @@ def verify_product(path: Path) -> dict[str, Any]:
         ("complete", status == "complete", done),
         _digest("bytes", outputs.product, report["product"]),
         *_probabilities(outputs, report),
+        *_side_files(outputs, report),
         *_readable(path, report),
         _input(report),
         *map(_model, (report["model"], *report["model"].get("members", ()))),
@@ -63,6 +65,23 @@ def _digest(name: str, path: Path, product: ProductFacts) -> Check:
         return name, False, f"{path} is gone"
     expected, actual = product["sha256"], digest(path)
     return name, expected == actual, f"sha256 {actual[:16]}, report says {expected[:16]}"
+
+
+def _side_files(outputs: Outputs, report: Report) -> list[Check]:
+    """The files that are part of the products, and those that make them read otherwise."""
+    products = [(outputs.product, report["product"])]
+    if beside := report.get("probabilities"):
+        products.append((outputs.probabilities, beside))
+    ours = [product.get("side_files", {}) for _, product in products]
+    changes = [
+        change
+        for (path, _), sides in zip(products, ours, strict=True)
+        for change in side_file_changes(path, sides)
+    ]
+    names = [name for sides in ours for name in sides]
+    if not changes and not names:
+        return []
+    return [("side files", not changes, "; ".join(changes) or f"{', '.join(names)} unchanged")]
 
 
 def _readable(path: Path, report: Report) -> list[Check]:

@@ -30,6 +30,7 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.files import require_free_space
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
+from seg_batch.io.sinks.product_sides import drop_side_files
 from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec, Read, read_ahead
 from seg_batch.io.sources.crs import WHOLE_CRS
 from seg_batch.io.sources.formats.raster import limit_gdal_cache
@@ -113,10 +114,9 @@ def copy_as_cog(plain: Path | str, part: Path | str) -> None:
 
 def _write_side_file(part: Path, spec: ProductSpec) -> None:
     """``<part>.aux.xml``: ours or none, whatever GDAL has left there."""
-    beside = part.with_name(part.name + SIDE_FILE)
-    beside.unlink(missing_ok=True)
+    drop_side_files(part)
     if spec.side_file:
-        beside.write_text(spec.side_file, encoding="utf-8")
+        part.with_name(part.name + SIDE_FILE).write_text(spec.side_file, encoding="utf-8")
 
 
 def _profile(spec: ProductSpec) -> dict[str, Any]:

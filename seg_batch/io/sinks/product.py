@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from seg_batch.core.files import files_in
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, georef_differences
 from seg_batch.core.registry.formats import PRODUCTS, products_of
+from seg_batch.io.sinks.product_sides import side_digests
 from seg_batch.io.sinks.publish import atomic_replace, require_writable
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import WorkStore
@@ -27,12 +29,14 @@ _FLOAT32 = 1e-6  # NIfTI headers store their matrices in float32
 
 @dataclass(frozen=True)
 class Product:
-    """A written product: path, bytes, sha256, and the number of voxels of each label value."""
+    """A written product: path, bytes, sha256, and the number of voxels of each label value.
+    ``side_files``: the identities of those that are part of it, by name."""
 
     path: Path
     bytes: int
     sha256: str
     counts: dict[int, int]
+    side_files: dict[str, Any] = field(default_factory=dict)
 
 
 def format_of(path: Path, kind: str) -> str:
@@ -116,7 +120,8 @@ def export_product(
         form.write(part, store, spec, read, plain, labels)
         sha256 = digest(part)
         store.remember(sha256)
-    return Product(path, size(path), sha256, counter.counts)
+        sides = side_digests(part)
+    return Product(path, size(path), sha256, counter.counts, sides)
 
 
 def digest(path: Path) -> str:

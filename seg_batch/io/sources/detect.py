@@ -45,7 +45,7 @@ def detect(path: str | Path) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(path)) or str(path).startswith("/vsi"):
         raise InputError(f"{path}: remote input is not read; copy it here first and give its path")
     path = Path(path)
-    if path.is_dir():
+    if _is_folder(path):
         return _directory(path)
     head = _head(path)
     if head.startswith(_GZIP):
@@ -61,6 +61,13 @@ def _first(fits: Callable[[Format], bool]) -> str | None:
 
 def _readable() -> str:
     return either([form.title for form in FORMATS.values()])
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); check the path") from error
 
 
 def _head(path: Path) -> bytes:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seg_batch.core.files import files_in
+from seg_batch.io.sources.side_files import AUXILIARY, MASK, side_files
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 _END_BYTES = 64 << 10
 _FILES = 100_000
+_WHOLE_BYTES = 4 << 20  # larger side files go by size, time and ends, as images do
+# What viewers add to an ``.aux.xml``, and what says nothing of pixels, place or validity.
+_STATISTICS = "STATISTICS_"
+_IDLE_KEYS = ("INTERLEAVE", "PyramidResamplingType")
 ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
@@ -30,6 +38,54 @@ def file_identity(path: Path) -> dict[str, Any]:
         "mtime_ns": stat.st_mtime_ns,
         "sha256_ends": digest.hexdigest(),
     }
+
+
+def raster_identity(path: Path) -> dict[str, Any]:
+    """The same for a raster with its side files, by their endings, as far as they may change its
+    pixels, place or validity. Without any, it is the ``file_identity``."""
+    sides = {side.ending: path.with_name(side.name) for side in side_files(path) if side.counts}
+    known = {end: known for end, side in sides.items() if (known := side_identity(side))}
+    return {**file_identity(path), **({"side_files": known} if known else {})}
+
+
+def side_identity(path: Path) -> str | dict[str, Any] | None:
+    """sha256 of a side file; of an ``.aux.xml`` without the statistics that viewers add, None where
+    it holds nothing else. The ``file_identity`` of masks and of large files."""
+    try:
+        if path.name.lower().endswith(MASK) or path.stat().st_size > _WHOLE_BYTES:
+            return file_identity(path)
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        return "unreadable"
+    if path.name.lower().endswith(AUXILIARY):
+        content = _without_statistics(content)
+    return hashlib.sha256(content).hexdigest() if content else None
+
+
+def _without_statistics(content: bytes) -> bytes:
+    """The XML in canonical form, empty where nothing is left; as it is where it can't be parsed."""
+    from xml.etree import ElementTree
+
+    try:
+        root = ElementTree.fromstring(content)
+        _strip(root)
+        text = ElementTree.tostring(root, encoding="unicode")
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError):
+        return content
+    return ElementTree.canonicalize(text, strip_text=True).encode() if len(root) else b""
+
+
+def _strip(element: Element) -> None:
+    """Remove statistics and histograms, and then what is empty."""
+    for child in list(element):
+        _strip(child)
+        key = child.get("key", "")
+        idle = child.tag == "Histograms" or key.startswith(_STATISTICS) or key in _IDLE_KEYS
+        holds = child.tag not in ("Metadata", "PAMRasterBand", "MaskBand") or len(child)
+        if idle or not holds:
+            element.remove(child)
 
 
 def tree_identity(folder: Path) -> dict[str, Any]:

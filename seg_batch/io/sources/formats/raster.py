@@ -31,7 +31,7 @@ from seg_batch.io.sources.formats.raster_georef import (
     raster_georef,
     require_finite,
 )
-from seg_batch.io.sources.identity import file_identity
+from seg_batch.io.sources.identity import raster_identity
 from seg_batch.io.sources.protocol import SourceInfo, one_line, read_error, require_inside
 from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
@@ -186,7 +186,7 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
             for b, n in zip(dataset.block_shapes[0], dataset.shape, strict=True)
         ),
         nodata=tuple(dataset.nodatavals[i] for i in index),
-        identity=file_identity(path),
+        identity=raster_identity(path),
         warnings=(
             *georef_warnings(georef),
             *contradictions(path, dataset.driver, georef, dataset.shape),

@@ -20,6 +20,7 @@ from seg_batch.io.sources.crs import (
     same_crs,
     whole_crs,
 )
+from seg_batch.io.sources.side_files import side_files
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _PLACES = (b"<SRS", b"<GeoTransform", b"<GCPList")
@@ -56,14 +57,19 @@ def require_finite(path: Path, georef: RasterGeoref) -> None:
 def contradictions(path: Path, driver: str, georef: RasterGeoref, extent: Shape) -> list[str]:
     """A line for each file beside a raster that states another place than the one that GDAL reads, or that
     overrides the raster's own."""
-    overridden = _overridden(path, georef, extent) if driver == "GTiff" else []
-    return [*overridden, *_unread_world(path, georef, extent)]
+    told = []
+    for side in side_files(path):
+        beside = path.with_name(side.name)
+        if side.ending == ".aux.xml" and driver == "GTiff":
+            told += _overridden(path, beside, georef, extent)
+        elif side.is_world and not georef.gcps:
+            told += _unread_world(beside, georef, extent)
+    return told
 
 
-def _overridden(path: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
-    """What ``<raster>.aux.xml`` overrides: GDAL reads it before a GeoTIFF's own keys."""
-    beside = path.with_name(f"{path.name}.aux.xml")
-    if not beside.is_file() or not any(tag in beside.read_bytes() for tag in _PLACES):
+def _overridden(path: Path, beside: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
+    """What an ``.aux.xml`` overrides: GDAL reads it before a GeoTIFF's own keys."""
+    if not any(tag in beside.read_bytes() for tag in _PLACES):
         return []
     with rasterio.open(path.absolute(), GEOREF_SOURCES="INTERNAL", sharing=False) as dataset:
         own = raster_georef(dataset)
@@ -83,25 +89,18 @@ def _overridden(path: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
     return told
 
 
-def _unread_world(path: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
+def _unread_world(beside: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
     """A world file counts only where nothing else places the raster."""
-    told = []
-    for beside in _world_files(path):
-        if (stated := _world_transform(beside)) is None or georef.gcps:
-            continue
-        apart = voxel_distance(georef, replace(georef, transform=stated), extent)
-        if apart > SAME_PLACE:
-            told.append(
-                f"{beside.name} places pixels up to {apart:.3g} pixels from where the raster's keys do: "
-                "the keys are taken"
-            )
-    return told
-
-
-def _world_files(path: Path) -> list[Path]:
-    ending = path.suffix.lower()
-    endings = (f"{ending[:2]}{ending[-1:]}w", f"{ending}w", ".wld")
-    return [named for end in endings if (named := path.with_suffix(end)).is_file()]
+    stated = _world_transform(beside)
+    if stated is None:
+        return []
+    apart = voxel_distance(georef, replace(georef, transform=stated), extent)
+    if apart <= SAME_PLACE:
+        return []
+    return [
+        f"{beside.name} places pixels up to {apart:.3g} pixels from where the raster's keys do: the keys "
+        "are taken"
+    ]
 
 
 def _world_transform(path: Path) -> Affine6 | None:

@@ -21,8 +21,8 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import show_bytes
 from seg_batch.io.sources.formats.zarr_axes import ZarrImage, find_array
 from seg_batch.io.sources.formats.zarr_georef import find_georef
+from seg_batch.io.sources.formats.zarr_identity import zarr_identity
 from seg_batch.io.sources.formats.zarr_transform import coordinates
-from seg_batch.io.sources.identity import tree_identity
 from seg_batch.io.sources.protocol import (
     BLOCK_LIMIT_BYTES,
     SourceInfo,
@@ -119,7 +119,7 @@ def _describe(path: Path, image: ZarrImage) -> SourceInfo:
             for axis in map(image.axes.roles.index, image.axes.spatial)
         ),
         nodata=(_nodata(image.attributes),) * len(channels),
-        identity=tree_identity(image.folder),
+        identity=zarr_identity(image),
         warnings=tuple(assumptions),
         facts={
             "zarr_format": image.array.metadata.zarr_format,
