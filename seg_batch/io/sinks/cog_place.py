@@ -36,6 +36,7 @@ from seg_batch.io.sources.crs import WHOLE_CRS, crs_name
 from seg_batch.io.sources.formats.raster_georef import raster_georef
 
 _SIDE = 2  # pixels of the tile
+_POINT, _END = '  <Metadata><MDI key="AREA_OR_POINT">Point</MDI></Metadata>\n', "</PAMDataset>"
 _FAILURES = (RasterioError, CPLE_BaseError, SystemError, AttributeError, ValueError, OSError)
 
 
@@ -120,6 +121,7 @@ def _side_file(georef: RasterGeoref) -> str:
         ):
             path, place = Path(folder, "tile.tif"), placement_by_crs(georef)
             rasterio.open(path, "w", driver="GTiff", PROFILE="BASELINE", **shape, **place).close()
-            return path.with_name(path.name + SIDE_FILE).read_text(encoding="utf-8")
+            text = path.with_name(path.name + SIDE_FILE).read_text(encoding="utf-8")
     except _FAILURES:
         return ""
+    return text.replace(_END, _POINT + _END) if georef.pixel_is_point else text

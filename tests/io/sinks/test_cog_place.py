@@ -127,10 +127,14 @@ def test_methods_of_proj_are_held_where_pyproj_says_so(first: int, every: int) -
     assert verdicts == {"alone", "beside"}
 
 
+@pytest.mark.parametrize("point", [False, True])
 @pytest.mark.parametrize("name", [*NAMED, *BESIDE])
-def test_a_product_is_read_with_the_crs_of_its_input(tmp_path: Path, name: str) -> None:
+def test_a_product_is_read_with_the_crs_of_its_input(
+    tmp_path: Path, name: str, point: bool
+) -> None:
     with rasterio.Env():
-        georef = georef_of(CRS.from_user_input({**NAMED, **BESIDE}[name]))
+        crs = CRS.from_user_input({**NAMED, **BESIDE}[name])
+    georef = replace(georef_of(crs), pixel_is_point=point)
     spec = placed(spec_of(georef))
     assert bool(spec.side_file) == (name in BESIDE)
     path = tmp_path / "a.tif"
@@ -144,6 +148,7 @@ def test_a_product_is_read_with_the_crs_of_its_input(tmp_path: Path, name: str) 
     )
     with rasterio.open(path) as file:
         assert (file.transform[:6], bool(file.crs)) == (TEN, True)
+        assert (file.tags().get("AREA_OR_POINT") == "Point") == point
 
 
 def test_the_side_file_is_said(tmp_path: Path) -> None:

@@ -33,11 +33,13 @@ def raster_georef(dataset: Any) -> RasterGeoref:
         crs = whole_crs(dataset.crs, dataset.read_crs())
         gcps_crs = whole_crs(gcps_crs, dataset.get_gcps()[1])
     rpcs = dataset.rpcs.to_gdal() if dataset.rpcs else {}
+    # Without a CRS the word has no place in a GeoTIFF. It moves no pixel: transforms are of corners.
+    is_point = dataset.tags().get("AREA_OR_POINT", "").lower() == "point"
     return RasterGeoref(
         crs_wkt=crs_wkt(crs),
         transform=tuple(float(v) for v in dataset.transform[:6]),  # type: ignore[arg-type]
         metres_per_unit=metres_per_unit(crs),
-        pixel_is_point=dataset.tags().get("AREA_OR_POINT", "").lower() == "point",
+        pixel_is_point=bool(crs or gcps_crs) and is_point,
         gcps=tuple((g.row, g.col, g.x, g.y, g.z or 0.0) for g in gcps),
         gcps_crs_wkt=crs_wkt(gcps_crs),
         rpcs=tuple(sorted((key, str(value)) for key, value in rpcs.items())),
