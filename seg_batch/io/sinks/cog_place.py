@@ -22,7 +22,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from seg_batch.core.errors import OutputError
-from seg_batch.core.georef import RasterGeoref
+from seg_batch.core.georef import RasterGeoref, crs_name
 from seg_batch.io.sinks.cog import (
     SIDE_FILE,
     copy_as_cog,
@@ -32,7 +32,7 @@ from seg_batch.io.sinks.cog import (
 )
 from seg_batch.io.sinks.cog_check import place_changes
 from seg_batch.io.sinks.spec import ProductSpec
-from seg_batch.io.sources.crs import WHOLE_CRS, crs_name
+from seg_batch.io.sources.crs import WHOLE_CRS
 from seg_batch.io.sources.formats.raster_georef import raster_georef
 
 _SIDE = 2  # pixels of the tile

@@ -154,7 +154,7 @@ def test_a_product_is_read_with_the_crs_of_its_input(
 def test_the_side_file_is_said(tmp_path: Path) -> None:
     earth = georef_of(CRS.from_user_input(BESIDE["equal earth"]))
     (line,) = place_warnings(spec_of(earth), "map.tif")
-    assert "unknown" in line
+    assert "unknown (Equal Earth)" in line
     assert "map.tif.aux.xml" in line
     assert place_warnings(spec_of(PLACED), "map.tif") == []
 

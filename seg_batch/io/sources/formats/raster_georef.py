@@ -11,10 +11,9 @@ import rasterio
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
-from seg_batch.core.georef import SAME_PLACE, Affine6, RasterGeoref, voxel_distance
+from seg_batch.core.georef import SAME_PLACE, Affine6, RasterGeoref, crs_name, voxel_distance
 from seg_batch.io.sources.crs import (
     WHOLE_CRS,
-    crs_name,
     crs_wkt,
     metres_per_unit,
     same_crs,
