@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -100,6 +101,13 @@ class VolumeGeoref:
 
 
 Georef = RasterGeoref | VolumeGeoref
+
+
+def crs_name(wkt: str | None) -> str:
+    """The name of a CRS, whose text fills a page; of one without a name, its method as well."""
+    name = wkt.split('"')[1] if wkt and '"' in wkt else "none"
+    method = re.search(r'(?:METHOD|PROJECTION)\["([^"]+)"', wkt or "")
+    return f"{name} ({method[1]})" if method and name in ("unknown", "unnamed") else name
 
 
 def georef_to_json(georef: Georef) -> dict[str, Any]:

@@ -6,6 +6,7 @@ inputs meet in one process, each waits in ``ROOM`` until its share fits beside t
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -57,7 +58,7 @@ def shared_requirements(requests: Iterable[Request]) -> WorkerRequirements:
 def _with_side_files(inputs: Iterable[str | Path]) -> tuple[str, ...]:
     """The files, each with those beside it that may change what is read of it."""
     paths = [Path(path) for path in inputs]
-    sides = {path: side_files(path) if path.is_file() else [] for path in paths}
+    sides = {path: side_files(path) if os.path.isfile(path) else [] for path in paths}
     beside = [str(p.with_name(side.name)) for p in paths for side in sides[p] if side.counts]
     return (*map(str, paths), *beside)
 

@@ -86,7 +86,7 @@ def test_volumes_a_millimetre_apart_are_refused_but_codes_do_not_matter(tmp_path
     check_pair(find_pairs([folder]).pairs[0], recipe(3))
     affine[2, 3] = 1
     write_volume(label, values, affine)
-    assert "affine" in refused(folder, rank=3)
+    assert "1 voxels apart" in refused(folder, rank=3)
 
 
 def test_label_values_that_are_no_class_are_refused_and_named(tmp_path: Path) -> None:

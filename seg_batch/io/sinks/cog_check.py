@@ -14,10 +14,10 @@ from rasterio.errors import RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
-from seg_batch.core.georef import Georef, RasterGeoref, georef_differences, voxel_distance
+from seg_batch.core.georef import Georef, RasterGeoref, crs_name, georef_differences, voxel_distance
 from seg_batch.io.sinks.cog import TILE, palette, window_of, without_georef_warning
 from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, samples
-from seg_batch.io.sources.crs import crs_name, same_crs
+from seg_batch.io.sources.crs import same_crs
 from seg_batch.io.sources.formats.raster_checks import check_complete
 from seg_batch.io.sources.formats.raster_georef import raster_georef
 
@@ -78,7 +78,8 @@ def _short(phrase: str, expected: RasterGeoref, actual: RasterGeoref) -> str:
     key = phrase.partition(":")[0]
     if key not in _CRS_KEYS:
         return phrase
-    return f"CRS: {crs_name(getattr(expected, key))} became {crs_name(getattr(actual, key))}"
+    before, after = crs_name(getattr(expected, key)), crs_name(getattr(actual, key))
+    return f"CRS: {before} became {after if after != before else 'another of that name'}"
 
 
 def _in_notation_of(actual: RasterGeoref, expected: RasterGeoref) -> Georef:

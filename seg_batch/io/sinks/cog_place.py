@@ -22,7 +22,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from seg_batch.core.errors import OutputError
-from seg_batch.core.georef import RasterGeoref
+from seg_batch.core.georef import RasterGeoref, crs_name
 from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.io.sinks.cog import (
     copy_as_cog,
@@ -32,11 +32,12 @@ from seg_batch.io.sinks.cog import (
 )
 from seg_batch.io.sinks.cog_check import place_changes
 from seg_batch.io.sinks.spec import ProductSpec
-from seg_batch.io.sources.crs import WHOLE_CRS, crs_name
+from seg_batch.io.sources.crs import WHOLE_CRS
 from seg_batch.io.sources.formats.raster_georef import raster_georef
 from seg_batch.io.sources.side_files import AUXILIARY
 
 _SIDE = 2  # pixels of the tile
+_POINT, _END = '  <Metadata><MDI key="AREA_OR_POINT">Point</MDI></Metadata>\n', "</PAMDataset>"
 _FAILURES = (RasterioError, CPLE_BaseError, SystemError, AttributeError, ValueError, OSError)
 
 
@@ -121,6 +122,7 @@ def _side_file(georef: RasterGeoref) -> str:
         ):
             path, place = Path(folder, "tile"), placement_by_crs(georef)
             rasterio.open(path, "w", driver="GTiff", PROFILE="BASELINE", **shape, **place).close()
-            return path.with_name(path.name + AUXILIARY).read_text(encoding="utf-8")
+            text = path.with_name(path.name + AUXILIARY).read_text(encoding="utf-8")
     except _FAILURES:
         return ""
+    return text.replace(_END, _POINT + _END) if georef.pixel_is_point else text

@@ -94,7 +94,7 @@ def _reading(path: Path, **options: str) -> tuple[Any, ...]:
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    from seg_batch.io.sources.formats.raster import raster_georef
+    from seg_batch.io.sources.formats.raster_georef import raster_georef
 
     try:
         with warnings.catch_warnings(), rasterio.Env(**options), rasterio.open(path) as file:

@@ -87,8 +87,3 @@ def metres_per_unit(crs: Any) -> float | None:
         return float(crs.linear_units_factor[1]) if crs and crs.is_projected else None
     except (CRSError, RasterioError):
         return None
-
-
-def crs_name(wkt: str | None) -> str:
-    """The name of a CRS, since its text fills a page."""
-    return wkt.split('"')[1] if wkt and '"' in wkt else "none"

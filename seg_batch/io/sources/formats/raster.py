@@ -172,7 +172,7 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
         identity=raster_identity(path),
         warnings=(
             *georef_warnings(georef),
-            *contradictions(path, georef, dataset.shape),
+            *contradictions(path, dataset.driver, georef, dataset.shape),
             *incomplete,
             *alpha_warnings(alpha, option),
             *_band_warnings(dataset, bands),

@@ -11,15 +11,15 @@ import rasterio
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
-from seg_batch.core.georef import SAME_PLACE, Affine6, RasterGeoref, voxel_distance
+from seg_batch.core.georef import SAME_PLACE, Affine6, RasterGeoref, crs_name, voxel_distance
 from seg_batch.io.sources.crs import (
     WHOLE_CRS,
-    crs_name,
     crs_wkt,
     metres_per_unit,
     same_crs,
     whole_crs,
 )
+from seg_batch.io.sources.side_files import side_files
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _PLACES = (b"<SRS", b"<GeoTransform", b"<GCPList")
@@ -32,11 +32,13 @@ def raster_georef(dataset: Any) -> RasterGeoref:
         crs = whole_crs(dataset.crs, dataset.read_crs())
         gcps_crs = whole_crs(gcps_crs, dataset.get_gcps()[1])
     rpcs = dataset.rpcs.to_gdal() if dataset.rpcs else {}
+    # Without a CRS the word has no place in a GeoTIFF. It moves no pixel: transforms are of corners.
+    is_point = dataset.tags().get("AREA_OR_POINT", "").lower() == "point"
     return RasterGeoref(
         crs_wkt=crs_wkt(crs),
         transform=tuple(float(v) for v in dataset.transform[:6]),  # type: ignore[arg-type]
         metres_per_unit=metres_per_unit(crs),
-        pixel_is_point=dataset.tags().get("AREA_OR_POINT", "").lower() == "point",
+        pixel_is_point=bool(crs or gcps_crs) and is_point,
         gcps=tuple((g.row, g.col, g.x, g.y, g.z or 0.0) for g in gcps),
         gcps_crs_wkt=crs_wkt(gcps_crs),
         rpcs=tuple(sorted((key, str(value)) for key, value in rpcs.items())),
@@ -53,16 +55,22 @@ def require_finite(path: Path, georef: RasterGeoref) -> None:
         )
 
 
-def contradictions(path: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
+def contradictions(path: Path, driver: str, georef: RasterGeoref, extent: Shape) -> list[str]:
     """A line for each file beside a raster that states another place than the one that GDAL reads, or that
     overrides the raster's own."""
-    return [*_overridden(path, georef, extent), *_unread_world(path, georef, extent)]
+    told = []
+    for side in side_files(path):
+        beside = path.with_name(side.name)
+        if side.ending == ".aux.xml" and driver == "GTiff":
+            told += _overridden(path, beside, georef, extent)
+        elif side.is_world and not georef.gcps:
+            told += _unread_world(beside, georef, extent)
+    return told
 
 
-def _overridden(path: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
-    """What ``<raster>.aux.xml`` overrides: GDAL reads it before a GeoTIFF's own keys."""
-    beside = path.with_name(f"{path.name}.aux.xml")
-    if not beside.is_file() or not any(tag in beside.read_bytes() for tag in _PLACES):
+def _overridden(path: Path, beside: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
+    """What an ``.aux.xml`` overrides: GDAL reads it before a GeoTIFF's own keys."""
+    if not any(tag in beside.read_bytes() for tag in _PLACES):
         return []
     with rasterio.open(path.absolute(), GEOREF_SOURCES="INTERNAL", sharing=False) as dataset:
         own = raster_georef(dataset)
@@ -82,25 +90,18 @@ def _overridden(path: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
     return told
 
 
-def _unread_world(path: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
+def _unread_world(beside: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
     """A world file counts only where nothing else places the raster."""
-    told = []
-    for beside in _world_files(path):
-        if (stated := _world_transform(beside)) is None or georef.gcps:
-            continue
-        apart = voxel_distance(georef, replace(georef, transform=stated), extent)
-        if apart > SAME_PLACE:
-            told.append(
-                f"{beside.name} places pixels up to {apart:.3g} pixels from where the raster's keys do: "
-                "the keys are taken"
-            )
-    return told
-
-
-def _world_files(path: Path) -> list[Path]:
-    ending = path.suffix.lower()
-    endings = (f"{ending[:2]}{ending[-1:]}w", f"{ending}w", ".wld")
-    return [named for end in endings if (named := path.with_suffix(end)).is_file()]
+    stated = _world_transform(beside)
+    if stated is None:
+        return []
+    apart = voxel_distance(georef, replace(georef, transform=stated), extent)
+    if apart <= SAME_PLACE:
+        return []
+    return [
+        f"{beside.name} places pixels up to {apart:.3g} pixels from where the raster's keys do: the keys "
+        "are taken"
+    ]
 
 
 def _world_transform(path: Path) -> Affine6 | None:

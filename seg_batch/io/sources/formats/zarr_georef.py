@@ -15,10 +15,11 @@ from seg_batch.core.georef import (
     Georef,
     RasterGeoref,
     VolumeGeoref,
+    crs_name,
     georef_from_json,
     voxel_distance,
 )
-from seg_batch.io.sources.crs import crs_name, crs_wkt, metres_per_unit, same_crs
+from seg_batch.io.sources.crs import crs_wkt, metres_per_unit, same_crs
 from seg_batch.io.sources.formats.zarr_axes import ZarrImage
 from seg_batch.io.sources.formats.zarr_transform import (
     coordinates,

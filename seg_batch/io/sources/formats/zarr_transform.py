@@ -13,6 +13,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.georef import SAME_PLACE, Affine6, RasterGeoref, voxel_distance
 from seg_batch.io.sources.formats.zarr_axes import ZarrImage
 
+_IDENTITY = RasterGeoref().transform
 _APPLIED = ("scale", "translation", "identity")
 
 
@@ -26,14 +27,28 @@ def find_transform(image: ZarrImage, mapping: dict[str, Any]) -> tuple[Affine6 |
     for other, further in others:
         if (apart := _apart(transform, further, image)) > SAME_PLACE:
             return transform, [_told(name, other, apart, name)]
-    there = _coordinate_transform(image, transform)
-    if there is None:
-        return transform, [f"{u}: {name} is taken" for r in "xy" if (u := uneven_axis(image, r))]
-    if (apart := _apart(there, transform, image)) <= SAME_PLACE:
-        return transform, []
-    rotated = bool(transform[1] or transform[3])  # which coordinates can't express
-    told = _told(name, "the coordinates", apart, name if rotated else "the coordinates")
-    return transform if rotated else there, [told]
+    uneven = [f"{u}: {name} is taken" for r in "xy" if (u := uneven_axis(image, r))]
+    x, y = regular(image, "x", transform[0]), regular(image, "y", transform[4])
+    there = _replaced(transform, x, y)
+    apart = _apart(there, transform, image)
+    if uneven or apart <= SAME_PLACE:
+        return transform, uneven
+    # A rotation can't be expressed by coordinates, nor the place by those of one axis.
+    kept = x is None or y is None or transform[1] != 0 or transform[3] != 0
+    told = _told(name, "the coordinates", apart, name if kept else "the coordinates")
+    return transform if kept else there, [told]
+
+
+def _replaced(
+    stated: Affine6, x: tuple[float, float] | None, y: tuple[float, float] | None
+) -> Affine6:
+    """A transform with the axes of which there are coordinates, given as ``first, step``."""
+    a, b, c, d, e, f = stated
+    if x is not None:
+        a, b, c = x[1], 0.0, x[0] - x[1] / 2
+    if y is not None:
+        d, e, f = 0.0, y[1], y[0] - y[1] / 2
+    return a, b, c, d, e, f
 
 
 def _told(name: str, other: str, apart: float, taken: str) -> str:
@@ -66,14 +81,10 @@ def _numbers(value: Any) -> list[float] | None:
     return numbers if len(numbers) == 6 and np.isfinite(numbers).all() else None
 
 
-def _coordinate_transform(image: ZarrImage, stated: Affine6 | None = None) -> Affine6 | None:
-    """The transform by both coordinate arrays; None where one is absent or uneven. The step of an axis
-    of one voxel is that of ``stated``."""
-    a, _, _, _, e, _ = stated or 6 * (None,)
-    x, y = regular(image, "x", a), regular(image, "y", e)
-    if x is None or y is None:
-        return None
-    return (x[1], 0.0, x[0] - x[1] / 2, 0.0, y[1], y[0] - y[1] / 2)
+def _coordinate_transform(image: ZarrImage) -> Affine6 | None:
+    """The transform by both coordinate arrays; None where one is absent or uneven."""
+    x, y = regular(image, "x"), regular(image, "y")
+    return None if x is None or y is None else _replaced(_IDENTITY, x, y)
 
 
 def regular(image: ZarrImage, role: str, alone: float | None = None) -> tuple[float, float] | None:
@@ -95,8 +106,13 @@ def uneven_axis(image: ZarrImage, role: str) -> str:
 
 
 def _numeric(image: ZarrImage, role: str) -> np.ndarray | None:
+    """The coordinates of an axis where they are numbers, unpacked as CF says."""
     values = coordinates(image, role)
-    return values if values is not None and values.dtype.kind in "iuf" else None
+    if values is None or values.dtype.kind not in "iuf":
+        return None
+    packed = image.group[image.axes.name(role)].attrs
+    scale, offset = packed.get("scale_factor", 1), packed.get("add_offset", 0)
+    return values if (scale, offset) == (1, 0) else values * float(scale) + float(offset)
 
 
 def _unevenness(values: np.ndarray) -> float:

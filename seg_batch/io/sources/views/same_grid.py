@@ -7,10 +7,11 @@ from seg_batch.core.georef import (
     Georef,
     RasterGeoref,
     VolumeGeoref,
+    crs_name,
     georef_differences,
     voxel_distance,
 )
-from seg_batch.io.sources.crs import crs_name, same_crs
+from seg_batch.io.sources.crs import same_crs
 from seg_batch.io.sources.protocol import SourceInfo
 
 
