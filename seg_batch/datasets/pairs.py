@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ def find_pairs(given: list[str]) -> FoundPairs:
         if path.suffix.lower() in MANIFESTS and path.is_file():
             manifests[text] = read_manifest(path)
             pairs += [Pair(e.image, e.label, e.id, e.split) for e in manifests[text].cases]
-        elif (path / "images").is_dir():
+        elif os.path.isdir(path / "images"):  # False also for two long names in one
             pairs += _from_folder(path)
         else:
             pairs.append(_from_text(text))

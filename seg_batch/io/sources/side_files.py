@@ -35,6 +35,7 @@ _TRAVEL_WITH_VOLUMES = (".json", ".bval", ".bvec")
 _FOREIGN_IMAGES = (".jp2", ".bmp", ".gif", ".webp", ".img", ".vrt", ".ecw", ".sid", ".ntf", ".bil")
 # ``RPC_X.XML`` of ``IMG_X_R1C1.TIF`` and others like it.
 _VENDOR = tuple(product(("rpc", "dim", "hdr"), (".xml", ".txt")))
+_VENDOR_BEGINS = tuple({begin for begin, _ in _VENDOR})
 _TILE = re.compile(r"_r\d+c\d+$")
 
 
@@ -47,6 +48,11 @@ class SideFile:
     name: str
     ending: str
     is_read: bool = True
+
+    @property
+    def is_read_if(self) -> bool:
+        """Whether GDAL reads it only after a look into it."""
+        return self.ending in _READ_IF
 
     @property
     def counts(self) -> bool:
@@ -67,9 +73,17 @@ def side_files(path: Path, names: Iterable[str] | None = None) -> list[SideFile]
     """The side files of an image that exist now, in the order of their names. ``names``: those in its
     folder, where they are known; else the folder is looked at."""
     names = _names_beside(path) if names is None else names
-    sides = [side for name in names if (side := side_of(path.name, name)) is not None]
+    sides = sides_of(path.name, names)
     endings = {side.ending for side in sides}
     return sorted(side for side in sides if _is_read(path, side, endings))
+
+
+def sides_of(image: str, names: Iterable[str]) -> list[SideFile]:
+    """The side files of an image among ``names``, by names alone."""
+    stem = _stem(image.lower())[0]
+    begins = (stem, *_VENDOR_BEGINS) if _of_vendors(stem) else stem
+    near = (name for name in names if name.lower().startswith(begins))
+    return [side for name in near if (side := side_of(image, name)) is not None]
 
 
 def side_of(image: str, name: str) -> SideFile | None:
@@ -90,7 +104,7 @@ def side_of(image: str, name: str) -> SideFile | None:
 
 def side_files_of(images: Iterable[str], names: Iterable[str]) -> dict[str, list[SideFile]]:
     """The side files among ``names`` of each of ``images``, by names alone. What goes by the stem may
-    belong to several images; what GDAL reads only after a look into it is left out."""
+    belong to several images."""
     by_name: dict[str, list[str]] = defaultdict(list)
     for image in images:
         for key in {image.lower(), _stem(image.lower())[0]}:
@@ -98,7 +112,7 @@ def side_files_of(images: Iterable[str], names: Iterable[str]) -> dict[str, list
     sides: dict[str, list[SideFile]] = defaultdict(list)
     for name in names:
         for image in {i for base in _bases(name.lower()) for i in by_name.get(base, ())}:
-            if (side := side_of(image, name)) is not None and side.ending not in _READ_IF:
+            if (side := side_of(image, name)) is not None:
                 sides[image].append(side)
     return sides
 
@@ -156,7 +170,7 @@ def _bases(low: str) -> Iterator[str]:
         base = base.removesuffix(next(end for end in _AFTER_NAME if base.endswith(end)))
         yield base
     yield os.path.splitext(low)[0]
-    if low.startswith(tuple(kind for kind, _ in _VENDOR)):
+    if low.startswith(_VENDOR_BEGINS):
         yield f"img{low[3:-4]}"
     yield from (low.removesuffix(end) for end in _READ if end[0] == "_" and low.endswith(end))
 

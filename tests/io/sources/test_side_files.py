@@ -23,6 +23,7 @@ from seg_batch.io.sources.side_files import (
     side_files,
     side_files_of,
     side_of,
+    sides_of,
 )
 
 WORLD = "2.0\n0\n0\n-2.0\n100\n200\n"
@@ -146,7 +147,7 @@ def test_a_listing_is_grouped_as_each_image_would_be(names: list[str]) -> None:
     grouped = side_files_of(set(images), set(names) - set(images))
     for image in images:
         own = {side_of(image, name) for name in set(names) - {image}} - {None}
-        assert set(grouped.get(image, ())) == own
+        assert set(grouped.get(image, ())) == own == set(sides_of(image, set(names) - {image}))
 
 
 def test_a_side_file_goes_by_the_new_name() -> None:
