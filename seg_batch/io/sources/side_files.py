@@ -133,11 +133,12 @@ def others_of(side: SideFile, image: str, names: Iterable[str]) -> list[str]:
         image
     ):  # as it is, not only without regard to case
         return []
-    images = (name for name in names if name not in (image, side.name) and _is_image(name))
+    images = (name for name in names if name not in (image, side.name) and is_image_name(name))
     return sorted(name for name in images if side_of(name, side.name) is not None)
 
 
-def _is_image(name: str) -> bool:
+def is_image_name(name: str) -> bool:
+    """Whether a name ends as those of images do, also of formats that are not read here."""
     return bool(split(name)[1]) or name.lower().endswith(_FOREIGN_IMAGES)
 
 
