@@ -17,7 +17,7 @@ _FILES = 100_000
 _WHOLE_BYTES = 4 << 20  # larger side files go by size, time and ends, as images do
 # What viewers add to an ``.aux.xml``, and what says nothing of pixels, place or validity.
 _STATISTICS = "STATISTICS_"
-_IDLE_KEYS = ("INTERLEAVE", "PyramidResamplingType")
+_IDLE_KEYS = ("INTERLEAVE", "COMPRESSION", "SOURCE_COLOR_SPACE", "PyramidResamplingType")
 ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 

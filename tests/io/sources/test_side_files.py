@@ -194,6 +194,22 @@ def test_a_file_alone_is_known_by_itself(tmp_path: Path) -> None:
     assert raster_identity(path) == file_identity(path), "nothing of these changes what is read"
 
 
+@pytest.mark.parametrize("driver", ["GTiff", "PNG", "JPEG"])
+@pytest.mark.parametrize("content", [None, *CONTENTS])
+def test_statistics_of_gdal_are_no_change(tmp_path: Path, driver: str, content: str | None) -> None:
+    path, aux = raster(tmp_path / "a", driver), tmp_path / "a.aux.xml"
+    aux.unlink(missing_ok=True)
+    if content:
+        aux.write_text(f"<PAMDataset>{content}</PAMDataset>")
+        with rasterio.open(path) as file:  # in GDAL's own words
+            file.stats(indexes=1)
+    before = raster_identity(path)
+    with rasterio.open(path) as file:
+        file.stats(indexes=1, approx=True)
+    assert aux.exists()
+    assert raster_identity(path) == before
+
+
 def test_each_change_that_counts_is_another_identity(tmp_path: Path) -> None:
     path = raster(tmp_path / "a.tif")
     seen = [raster_identity(path)]
