@@ -29,6 +29,9 @@ _RPCS = (".rpb", ".rpc", "_rpc.txt")
 _READ = (*_RPCS, ".imd", ".pvl", ".pass", "_metadata.txt", "_metadata.xml", "_mtl.txt")
 # After its stem, read by GDAL where they begin so.
 _READ_IF = {".xml": b"<isd>", ".aux": b"EHFA_HEADER_TAG", ".tab": b"Label"}
+# The same, read beside one of others.
+_READ_WITH = {".xml": {".imd", ".rpb"}, ".txt": {".rpc"}, ".eph": {".rpc"}}
+_READ_MAYBE = {*_READ_IF, *_READ_WITH}
 # After its stem, read by other programs: they only travel.
 _TRAVEL = (".prj", ".qpj")
 _TRAVEL_WITH_VOLUMES = (".json", ".bval", ".bvec")
@@ -51,8 +54,8 @@ class SideFile:
 
     @property
     def is_read_if(self) -> bool:
-        """Whether GDAL reads it only after a look into it."""
-        return self.ending in _READ_IF
+        """Whether GDAL reads it only after a look into it or beside another."""
+        return self.ending in _READ_MAYBE
 
     @property
     def counts(self) -> bool:
@@ -95,7 +98,7 @@ def side_of(image: str, name: str) -> SideFile | None:
         return SideFile(name, low[len(whole) :], is_raster)
     if low.startswith(stem):
         rest = low[len(stem) :]
-        if is_raster and (rest in _READ or rest in _READ_IF or rest in _world(ending)):
+        if is_raster and (rest in _READ or rest in _READ_MAYBE or rest in _world(ending)):
             return SideFile(name, rest)
         if rest in (_TRAVEL if is_raster else _TRAVEL_WITH_VOLUMES):
             return SideFile(name, rest, is_read=False)
@@ -178,12 +181,14 @@ def _bases(low: str) -> Iterator[str]:
 
 def _is_read(path: Path, side: SideFile, endings: set[str]) -> bool:
     """Whether it is a file, and begins as one must that is read only then. ``endings``: of all that
-    lie beside the image, since an XML goes with files of DigitalGlobe."""
+    lie beside the image."""
     at, wanted = path.with_name(side.name), _READ_IF.get(side.ending)
     if not at.is_file():
         return False
-    if wanted is None or (side.ending == ".xml" and endings & {".imd", ".rpb"}):
+    if not side.is_read_if or endings & _READ_WITH.get(side.ending, set()):
         return True
+    if wanted is None:
+        return False
     try:
         with at.open("rb") as file:
             return wanted in file.read(_HEAD_BYTES)
@@ -206,7 +211,7 @@ def _names_beside(path: Path) -> list[str]:
 
 def _tried(image: str) -> Iterator[str]:
     stem, ending = _stem(image)
-    after_stem = {*_READ, *_READ_IF, *_TRAVEL, *_TRAVEL_WITH_VOLUMES, *_world(ending.lower())}
+    after_stem = {*_READ, *_READ_MAYBE, *_TRAVEL, *_TRAVEL_WITH_VOLUMES, *_world(ending.lower())}
     twice = (a + b for a, b in product((MASK, OVERVIEWS), _AFTER_NAME))
     for base, endings in ((image, (*_AFTER_NAME, *twice)), (stem, sorted(after_stem))):
         for end in endings:

@@ -14,9 +14,10 @@ import rasterio
 import xarray
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.transform import Affine
 
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.identity import file_identity, raster_identity
+from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.side_files import (
     others_of,
     renamed,
@@ -70,6 +71,7 @@ AFTER_STEM = [
     ".xml",
     ".aux",
     ".txt",
+    ".eph",
     "_rpc.txt",
     "_metadata.txt",
     "_mtl.txt",
@@ -185,13 +187,17 @@ CONTENTS = [
 ]
 
 
+def identity(path: Path) -> dict:
+    return open_source(path).info.identity
+
+
 def test_a_file_alone_is_known_by_itself(tmp_path: Path) -> None:
     path = raster(tmp_path / "a.tif")
-    assert raster_identity(path) == file_identity(path)
+    assert identity(path) == file_identity(path)
     for name in ("a.prj", "a.tif.ovr", "b.tif.msk", "a.xml", "a.tif.json"):
         (tmp_path / name).write_text("x")
     (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{STATISTICS.format(1)}</PAMDataset>")
-    assert raster_identity(path) == file_identity(path), "nothing of these changes what is read"
+    assert identity(path) == file_identity(path), "nothing of these changes what is read"
 
 
 @pytest.mark.parametrize("driver", ["GTiff", "PNG", "JPEG"])
@@ -203,36 +209,44 @@ def test_statistics_of_gdal_are_no_change(tmp_path: Path, driver: str, content: 
         aux.write_text(f"<PAMDataset>{content}</PAMDataset>")
         with rasterio.open(path) as file:  # in GDAL's own words
             file.stats(indexes=1)
-    before = raster_identity(path)
+    before = identity(path)
     with rasterio.open(path) as file:
         file.stats(indexes=1, approx=True)
     assert aux.exists()
-    assert raster_identity(path) == before
+    assert identity(path) == before
 
 
 def test_each_change_that_counts_is_another_identity(tmp_path: Path) -> None:
     path = raster(tmp_path / "a.tif")
-    seen = [raster_identity(path)]
+    seen = [identity(path)]
     aux = tmp_path / "a.tif.aux.xml"
     for content in CONTENTS:
         for value in (1, 2):
             statistics = STATISTICS.format(value)
             aux.write_text(f"<PAMDataset>\n  {content}{statistics}</PAMDataset>")
-            known = raster_identity(path)
+            known = identity(path)
             aux.write_text(f"<PAMDataset>{content}</PAMDataset>")
-            assert raster_identity(path) == known, "without the statistics"
+            assert identity(path) == known, "without the statistics"
         seen.append(known)
     aux.write_text("<PAMDataset><SRS>cut")
-    seen.append(raster_identity(path))
+    seen.append(identity(path))
     for value in (0, 255):
         raster(tmp_path / "mask", value=value).rename(tmp_path / "a.tif.msk")
-        seen.append(raster_identity(path))
+        seen.append(identity(path))
     for text in (WORLD, WORLD.replace("100", "101")):
         (tmp_path / "a.tfw").write_text(text)
-        seen.append(raster_identity(path))
+        seen.append(identity(path))
     os.utime(tmp_path / "a.tfw", (1, 1))
-    assert raster_identity(path) == seen[-1], "the same text"
+    assert identity(path) == seen[-1], "the same text"
     assert all(a != b for n, a in enumerate(seen) for b in seen[:n])
+
+
+def test_a_world_file_counts_where_it_is_read(tmp_path: Path) -> None:
+    for name, transform in (("a.tif", Affine(10, 0, 5e5, 0, -10, 6e6)), ("b.tif", None)):
+        path = raster(tmp_path / name, transform=transform)
+        before = identity(path)
+        path.with_suffix(".tfw").write_text(WORLD)
+        assert (identity(path) == before) is (transform is not None)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
