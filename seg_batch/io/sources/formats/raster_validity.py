@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import and_
 from typing import Any, Literal
 
@@ -120,12 +120,13 @@ def _marks(
 def _validity(
     dataset: Any, data: tuple[int, ...], alpha: tuple[int, ...], dtype: np.dtype
 ) -> Bands:
-    flags = [frozenset(dataset.mask_flag_enums[b - 1]) for b in data]
+    every, tags, kinds = dataset.mask_flag_enums, dataset.nodatavals, dataset.dtypes
+    flags = [frozenset(every[b - 1]) for b in data]
     together = _together(dataset, (*data, *alpha))
     nodata: list[Nodata] = []
     masks = []
     for b, flag in zip(data, flags, strict=True):
-        own, kind = dataset.nodatavals[b - 1], np.dtype(dataset.dtypes[b - 1])
+        own, kind = tags[b - 1], np.dtype(kinds[b - 1])
         ranges = () if together else _ranges(own, kind)
         asks = ranges is None and MaskFlags.nodata in flag
         masks.append(b if asks or not flag & _COMPARED else 0)
@@ -152,6 +153,7 @@ def _number(text: str, dtype: np.dtype) -> float:
     return float(int(value)) if dtype.kind in "iu" and np.isfinite(value) else value
 
 
+@lru_cache(64)
 def _ranges(nodata: float | None, dtype: np.dtype) -> Nodata | None:
     """The values that GDAL takes for ``nodata``; None where only GDAL can say.
 

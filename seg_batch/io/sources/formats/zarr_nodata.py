@@ -11,8 +11,10 @@ value, which is that of chunks that were never written, too:
 from __future__ import annotations
 
 import base64
+import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -102,27 +104,29 @@ def _exactly(values: list[Any]) -> Nodata:
 def _value(value: Any, stored: np.dtype, dtype: np.dtype) -> Any:
     """A value of an attribute as it is read; None where no value equals it."""
     number = _number(value, stored)
-    if stored.kind in "iu" and stored != dtype and number == int(number):
-        number = int(
-            np.array(int(number) % (1 << 8 * stored.itemsize), f"u{stored.itemsize}").astype(dtype)
-        )
+    if stored.kind in "iu" and stored != dtype and np.isfinite(number) and number == int(number):
+        bits = np.array(int(number) % (1 << 8 * stored.itemsize), f"u{stored.itemsize}")
+        number = bits.astype(dtype).item()
     return stored_nodata(number, dtype)
 
 
 def _number(value: Any, stored: np.dtype) -> int | float:
-    """A number of JSON or its text; hexadecimal bits; eight bytes in base64, as xarray writes floats of v3."""
+    """A number of JSON or its text; hexadecimal bits; eight bytes in base64, as xarray writes floats of v3;
+    NaN, which no value equals, for anything else."""
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, str):
-        return value if isinstance(value, int) else float(value)
-    if value.lower().startswith("0x"):
-        bits = int(value, 16).to_bytes(stored.itemsize, "little")
-        return np.frombuffer(bits, stored.newbyteorder("<"))[0].item()  # type: ignore[no-any-return]
-    try:
-        return int(value)
-    except ValueError:
-        pass
-    try:
-        return float(value)
-    except ValueError:
-        return float(struct.unpack("<d", base64.b64decode(value))[0])
+        return value if isinstance(value, int | float) else math.nan
+    kinds: tuple[Callable[[str], int | float], ...] = (
+        int,
+        float,
+        lambda text: np.frombuffer(
+            int(text, 16).to_bytes(stored.itemsize, "little"), stored.newbyteorder("<")
+        )[0].item(),
+        lambda text: struct.unpack("<d", base64.b64decode(text))[0],
+    )
+    for read in kinds:
+        with suppress(ValueError, OverflowError, struct.error):
+            number: int | float = read(value)
+            return number
+    return math.nan

@@ -34,14 +34,14 @@ SEA[:3] = np.arange(48).reshape(6, 8)
 SEA[3, :2] = 40
 
 
-def card(channels: int | None) -> ModelCard:
+def card(channels: int | None, classes: int = 2) -> ModelCard:
     return ModelCard(
         name="t",
         kind="raster",
         rank=2,
         patch=(4, 4),
         overlap=(2, 2),
-        classes=tuple(ClassInfo(id=i, name=f"k{i}", colour=(i, i, i)) for i in range(2)),
+        classes=tuple(ClassInfo(id=i, name=f"k{i}", colour=(i, i, i)) for i in range(classes)),
         normalisation=Normalisation(kind="identity"),
         channels=None if channels is None else tuple(f"c{k}" for k in range(channels)),
     )
@@ -184,6 +184,20 @@ def test_each_file_of_a_stack_is_read_by_its_marks(tmp_path: Path, coast: Path) 
             np.testing.assert_array_equal(valid[..., 0], (SEA[3] > 0) | (channels == 6))
         with closing(spec.open()) as image:
             assert spec.settled(image, channels).alpha == options
+
+
+def test_the_fourth_probability_is_no_alpha(tmp_path: Path) -> None:
+    """GDAL marks the fourth of four 8-bit bands by default: a reader would hide what is not of that class."""
+    path = write_tiff(tmp_path / "a.tif", SEA[:1])
+    model = (
+        card(1, 4),
+        lambda patches: np.eye(4, dtype=np.float32)[patches[..., 0].astype(int) % 4],
+    )
+    report = seg_batch.predict(path, tmp_path / "o.tif", model=model, probabilities=True)
+    assert report["probabilities"] is not None
+    with rasterio.open(report["probabilities"]["path"]) as dataset:
+        assert dataset.count == 4
+        assert dataset.read_masks().min() == 255
 
 
 INFO = {"path": "a", "format": "geotiff", "kind": "raster", "extent": (2, 2), "dtype": "uint8"}
