@@ -55,12 +55,18 @@ def zarr_nodata(image: ZarrImage) -> tuple[Nodata, tuple[str, ...]]:
 
 
 def _unsaid(image: ZarrImage, attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """A line where GDAL would take a fill value for nodata, and xarray does not."""
+    """A line where GDAL would take a fill value for nodata, and xarray does not; about a default of 0 only
+    where the axes are named as GDAL names them."""
     fill = image.array.fill_value
     plain = image.array.metadata.zarr_format == 3 and not _SAYS & attributes.keys()
-    if not plain or _stays_data(image) or not fill or fill != fill:
+    is_default = not fill and not _named_by_gdal(image)
+    if not plain or _stays_data(image) or is_default or fill != fill:
         return ()
     return (f"{fill}, the array's fill value, counts as data: say _FillValue if it is nodata",)
+
+
+def _named_by_gdal(image: ZarrImage) -> bool:
+    return image.axes.names[-2:] == ("Y", "X")
 
 
 def _stays_data(image: ZarrImage) -> bool:
@@ -87,7 +93,7 @@ def _by_gdal(image: ZarrImage, attributes: Mapping[str, Any]) -> bool:
     whole = isinstance(crs, dict) and {"wkt", "projjson"} <= crs.keys()
     if whole or {"AREA_OR_POINT", "COLOR_INTERPRETATION"} & attributes.keys():
         return True
-    return image.axes.names[-2:] == ("Y", "X") and bool(image.array.fill_value)
+    return _named_by_gdal(image) and bool(image.array.fill_value)
 
 
 def _listed(value: Any) -> Iterator[Any]:
