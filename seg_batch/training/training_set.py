@@ -105,7 +105,7 @@ def _suited(recipe: Recipe, own: dict[str, Any]) -> Recipe:
 def _from_dataset(dataset: str, overrides: TrainOverrides) -> TrainingSet:
     if overrides.align is not None or overrides.fold is not None or overrides.alpha != "auto":
         raise InputError(
-            f"{dataset} is cut already: --align, --alpha and --fold belong to segbatch patches, or give "
+            f"{dataset} is cut already: --alpha, --align and --fold belong to segbatch patches, or give "
             "pairs"
         )
     patches = PatchSet(dataset)

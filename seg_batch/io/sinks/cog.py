@@ -122,7 +122,9 @@ def _write_side_file(part: Path, spec: ProductSpec) -> None:
 def _profile(spec: ProductSpec) -> dict[str, Any]:
     height, width = spec.extent
     shape = {"height": height, "width": width, "count": spec.bands}
-    return {**_PLAIN, **shape, "dtype": spec.dtype, "nodata": spec.nodata}
+    # GDAL would mark the fourth of four classes as alpha, which hides where it is improbable.
+    more = {"alpha": "UNSPECIFIED"} if spec.bands == 4 else {}
+    return {**_PLAIN, **shape, **more, "dtype": spec.dtype, "nodata": spec.nodata}
 
 
 def _fill(file: Any, boxes: list[Box], read: Read) -> None:

@@ -15,7 +15,7 @@ def stored_nodata(nodata: float | int | None, dtype: np.dtype) -> Any:
 
     NaN and values that overflow to infinity give None too: they are invalid in any case.
     """
-    if nodata is None or not np.isfinite(nodata):
+    if nodata is None or not (isinstance(nodata, int) or np.isfinite(nodata)):
         return None
     if dtype.kind == "f":
         with np.errstate(over="ignore"):

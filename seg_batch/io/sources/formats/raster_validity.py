@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import and_
 from typing import Any, Literal
 
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.io import MemoryFile
+from rasterio.shutil import copy
 
 from seg_batch.io.sources.protocol import AlphaBands, AlphaOption, AlphaReading
 from seg_batch.io.sources.valid_mask import Nodata, exactly, stored_nodata
@@ -120,12 +122,13 @@ def _marks(
 def _validity(
     dataset: Any, data: tuple[int, ...], alpha: tuple[int, ...], dtype: np.dtype
 ) -> Bands:
-    flags = [frozenset(dataset.mask_flag_enums[b - 1]) for b in data]
+    every, tags, kinds = dataset.mask_flag_enums, _nodata_tags(dataset), dataset.dtypes
+    flags = [frozenset(every[b - 1]) for b in data]
     together = _together(dataset, (*data, *alpha))
     nodata: list[Nodata] = []
     masks = []
     for b, flag in zip(data, flags, strict=True):
-        own, kind = dataset.nodatavals[b - 1], np.dtype(dataset.dtypes[b - 1])
+        own, kind = tags[b - 1], np.dtype(kinds[b - 1])
         ranges = () if together else _ranges(own, kind)
         asks = ranges is None and MaskFlags.nodata in flag
         masks.append(b if asks or not flag & _COMPARED else 0)
@@ -133,6 +136,27 @@ def _validity(
     if all(flag == {MaskFlags.per_dataset} for flag in flags):
         masks = masks[:1]
     return Bands(data, alpha, dtype, tuple(nodata), together, tuple(masks) if any(masks) else ())
+
+
+def _nodata_tags(dataset: Any) -> Sequence[float | None]:
+    """The nodata of each band. rasterio has it as a double, which can't hold 64 bits; a VRT can."""
+    if not {"int64", "uint64"} & {*dataset.dtypes}:
+        return dataset.nodatavals  # type: ignore[no-any-return]
+    with MemoryFile(ext=".vrt") as file:
+        copy(dataset, file.name, driver="VRT")
+        text = file.read().decode("utf-8", "replace")
+    bands = re.findall(
+        r'<VRTRasterBand[^>]* band="\d+"[^>]*>(.*?)</VRTRasterBand>', text, re.DOTALL
+    )
+    tags = (re.search("<NoDataValue>([^<]*)</NoDataValue>", band) for band in bands)
+    return [None if tag is None else _whole(tag[1]) for tag in tags]
+
+
+def _whole(text: str) -> float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _together(dataset: Any, bands: tuple[int, ...]) -> tuple[Any, ...]:
@@ -146,26 +170,28 @@ def _together(dataset: Any, bands: tuple[int, ...]) -> tuple[Any, ...]:
 
 
 def _number(text: str, dtype: np.dtype) -> float:
-    """As C reads it: the number that a text begins with, else 0, and without its fraction for integers."""
+    """As C reads it: the number that a text begins with, else 0, without its fraction for integers of up
+    to 32 bits."""
     start = re.match(r"[+-]?(nan|inf|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)", text, re.IGNORECASE)
     value = float(start[0]) if start else 0.0
-    return float(int(value)) if dtype.kind in "iu" and np.isfinite(value) else value
+    whole = dtype.kind in "iu" and dtype.itemsize < 8 and np.isfinite(value)
+    return float(int(value)) if whole else value
 
 
+@lru_cache(64)
 def _ranges(nodata: float | None, dtype: np.dtype) -> Nodata | None:
     """The values that GDAL takes for ``nodata``; None where only GDAL can say.
 
-    Numbers of 64 bits reach Python rounded, and GDAL drops the fraction of integers. In floats it counts
-    as equal what differs in the last bits.
+    GDAL drops the fraction of integers, and in floats it counts as equal what differs in the last bits.
     """
     if nodata is None:
         return None
-    if not np.isfinite(nodata):
+    if not (isinstance(nodata, int) or np.isfinite(nodata)):
         return ()
     if dtype.kind == "f" and dtype.itemsize > 2:
         value = stored_nodata(nodata, dtype)
         return () if value is None else ((_last_equal(value, -np.inf), _last_equal(value, np.inf)),)
-    if dtype.itemsize > 4 or dtype.kind == "f" or nodata != int(nodata):
+    if dtype.kind == "f" or nodata != int(nodata):
         return None
     return exactly(nodata, dtype)
 

@@ -11,8 +11,10 @@ value, which is that of chunks that were never written, too:
 from __future__ import annotations
 
 import base64
+import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -53,12 +55,18 @@ def zarr_nodata(image: ZarrImage) -> tuple[Nodata, tuple[str, ...]]:
 
 
 def _unsaid(image: ZarrImage, attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """A line where GDAL would take a fill value for nodata, and xarray does not."""
+    """A line where GDAL would take a fill value for nodata, and xarray does not; about a default of 0 only
+    where the axes are named as GDAL names them."""
     fill = image.array.fill_value
     plain = image.array.metadata.zarr_format == 3 and not _SAYS & attributes.keys()
-    if not plain or _stays_data(image) or not fill or fill != fill:
+    is_default = not fill and not _named_by_gdal(image)
+    if not plain or _stays_data(image) or is_default or fill != fill:
         return ()
     return (f"{fill}, the array's fill value, counts as data: say _FillValue if it is nodata",)
+
+
+def _named_by_gdal(image: ZarrImage) -> bool:
+    return image.axes.names[-2:] == ("Y", "X")
 
 
 def _stays_data(image: ZarrImage) -> bool:
@@ -85,7 +93,7 @@ def _by_gdal(image: ZarrImage, attributes: Mapping[str, Any]) -> bool:
     whole = isinstance(crs, dict) and {"wkt", "projjson"} <= crs.keys()
     if whole or {"AREA_OR_POINT", "COLOR_INTERPRETATION"} & attributes.keys():
         return True
-    return image.axes.names[-2:] == ("Y", "X") and bool(image.array.fill_value)
+    return _named_by_gdal(image) and bool(image.array.fill_value)
 
 
 def _listed(value: Any) -> Iterator[Any]:
@@ -102,27 +110,29 @@ def _exactly(values: list[Any]) -> Nodata:
 def _value(value: Any, stored: np.dtype, dtype: np.dtype) -> Any:
     """A value of an attribute as it is read; None where no value equals it."""
     number = _number(value, stored)
-    if stored.kind in "iu" and stored != dtype and number == int(number):
-        number = int(
-            np.array(int(number) % (1 << 8 * stored.itemsize), f"u{stored.itemsize}").astype(dtype)
-        )
+    if stored.kind in "iu" and stored != dtype and np.isfinite(number) and number == int(number):
+        bits = np.array(int(number) % (1 << 8 * stored.itemsize), f"u{stored.itemsize}")
+        number = bits.astype(dtype).item()
     return stored_nodata(number, dtype)
 
 
 def _number(value: Any, stored: np.dtype) -> int | float:
-    """A number of JSON or its text; hexadecimal bits; eight bytes in base64, as xarray writes floats of v3."""
+    """A number of JSON or its text; hexadecimal bits; eight bytes in base64, as xarray writes floats of v3;
+    NaN, which no value equals, for anything else."""
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, str):
-        return value if isinstance(value, int) else float(value)
-    if value.lower().startswith("0x"):
-        bits = int(value, 16).to_bytes(stored.itemsize, "little")
-        return np.frombuffer(bits, stored.newbyteorder("<"))[0].item()  # type: ignore[no-any-return]
-    try:
-        return int(value)
-    except ValueError:
-        pass
-    try:
-        return float(value)
-    except ValueError:
-        return float(struct.unpack("<d", base64.b64decode(value))[0])
+        return value if isinstance(value, int | float) else math.nan
+    kinds: tuple[Callable[[str], int | float], ...] = (
+        int,
+        float,
+        lambda text: np.frombuffer(
+            int(text, 16).to_bytes(stored.itemsize, "little"), stored.newbyteorder("<")
+        )[0].item(),
+        lambda text: struct.unpack("<d", base64.b64decode(text))[0],
+    )
+    for read in kinds:
+        with suppress(ValueError, OverflowError, struct.error):
+            number: int | float = read(value)
+            return number
+    return math.nan

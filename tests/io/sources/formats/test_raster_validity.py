@@ -256,6 +256,19 @@ def test_a_lossy_cog_with_a_mask_and_its_overviews(folder):
     np.testing.assert_array_equal(reduced.any_valid(), expected)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "number"), [("int64", 2**53 + 1), ("int64", -(2**63)), ("uint64", 2**64 - 1)]
+)
+def test_no_digit_of_64_bits_is_lost_beside_a_mask(folder, dtype, number):
+    near = number + (1 if number < 0 else -1)
+    values = np.array([[[number, near, 0, number, near]] * 2], dtype)
+    path = write_tiff(folder / "a.tif", values, nodata=str(number))
+    internal_mask(path, np.array([[255, 255, 0, 255, 0], [255] * 5], "uint8"))
+    expected = values[0] != number
+    expected[0, [2, 4]] = False
+    np.testing.assert_array_equal(valid_of(path)[..., 0], expected)
+
+
 def test_scale_does_not_change_nodata(folder):
     path = write_tiff(folder / "a.tif", np.array([[[3, 30]]], "int16"), nodata="3")
     with rasterio.open(path, "r+") as dataset:

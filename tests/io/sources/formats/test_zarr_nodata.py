@@ -167,6 +167,12 @@ def test_spellings_of_a_fill_value(tmp_path, spelling):
     np.testing.assert_array_equal(read(path)[1], ZEROS != 3)
 
 
+@pytest.mark.parametrize("nonsense", ["none", "", {}, [None], True, 10**30, "1e999", "0xZZ", [[3]]])
+def test_what_is_no_number_is_no_nodata(tmp_path, nonsense):
+    path = store(tmp_path / "a.zarr", ZEROS + 4, 3, 0, missing_value=nonsense)
+    assert read(path)[1].all()
+
+
 @pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1, -(2**63)])
 def test_no_digit_of_64_bits_is_lost(tmp_path, number):
     values = np.array([[number, number + (1 if number < 0 else -1)]], "int64")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import InputError, RefusedError
 from seg_batch.core.geometry import Box
+from seg_batch.datasets.pairs import Pair, open_pair
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.request import Request, prepare
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.protocol import AlphaBands, SourceInfo
 from seg_batch.io.sources.views.alpha import settled_reading
 from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
+from seg_batch.training.measure_dataset import advise_recipe
 from tests.support.io.tiny_tiffs import PREMULTIPLIED, UNASSOCIATED, UNSAID, write_tiff
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -34,14 +37,14 @@ SEA[:3] = np.arange(48).reshape(6, 8)
 SEA[3, :2] = 40
 
 
-def card(channels: int | None) -> ModelCard:
+def card(channels: int | None, classes: int = 2) -> ModelCard:
     return ModelCard(
         name="t",
         kind="raster",
         rank=2,
         patch=(4, 4),
         overlap=(2, 2),
-        classes=tuple(ClassInfo(id=i, name=f"k{i}", colour=(i, i, i)) for i in range(2)),
+        classes=tuple(ClassInfo(id=i, name=f"k{i}", colour=(i, i, i)) for i in range(classes)),
         normalisation=Normalisation(kind="identity"),
         channels=None if channels is None else tuple(f"c{k}" for k in range(channels)),
     )
@@ -184,6 +187,46 @@ def test_each_file_of_a_stack_is_read_by_its_marks(tmp_path: Path, coast: Path) 
             np.testing.assert_array_equal(valid[..., 0], (SEA[3] > 0) | (channels == 6))
         with closing(spec.open()) as image:
             assert spec.settled(image, channels).alpha == options
+
+
+@pytest.mark.parametrize("beyond_doubt", [True, False])
+def test_a_pair_is_read_as_its_recipe_names_channels(tmp_path: Path, beyond_doubt: bool) -> None:
+    kind = PREMULTIPLIED if beyond_doubt else UNASSOCIATED
+    image = write_tiff(tmp_path / "i.tif", SEA, rgb=True, extra=[kind])
+    pair = Pair((str(image),), str(write_tiff(tmp_path / "l.tif", SEA[:1] % 2)), "a")
+    for channels, needs in ((4, beyond_doubt), (3, False)):
+        names = tuple(f"c{k}" for k in range(channels))
+        with open_pair(pair, Axes(channels=names)) as (seen, _):
+            assert len(seen.info.channels) == (3 if needs else channels)
+    with open_pair(replace(pair, alpha="data"), Axes(channels=("a", "b", "c", "d"))) as (
+        seen,
+        label,
+    ):
+        assert len(seen.info.channels) == 4
+        assert len(label.info.channels) == 1
+
+
+def test_data_without_names_of_channels_need_the_option(tmp_path: Path, coast: Path) -> None:
+    label = write_tiff(tmp_path / "l.tif", SEA[:1] % 2)
+    with pytest.raises(InputError, match="--alpha mask or --alpha data"):
+        advise_recipe([f"{coast}={label}"])
+    for option, channels in (("data", 4), ("mask", 3)):
+        plain, _ = advise_recipe([f"{coast}={label}"], alpha=option)
+        assert len(plain["card"]["channels"]) == channels
+
+
+def test_the_fourth_probability_is_no_alpha(tmp_path: Path) -> None:
+    """GDAL marks the fourth of four 8-bit bands by default: a reader would hide what is not of that class."""
+    path = write_tiff(tmp_path / "a.tif", SEA[:1])
+    model = (
+        card(1, 4),
+        lambda patches: np.eye(4, dtype=np.float32)[patches[..., 0].astype(int) % 4],
+    )
+    report = seg_batch.predict(path, tmp_path / "o.tif", model=model, probabilities=True)
+    assert report["probabilities"] is not None
+    with rasterio.open(report["probabilities"]["path"]) as dataset:
+        assert dataset.count == 4
+        assert dataset.read_masks().min() == 255
 
 
 INFO = {"path": "a", "format": "geotiff", "kind": "raster", "extent": (2, 2), "dtype": "uint8"}
