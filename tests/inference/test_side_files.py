@@ -50,7 +50,7 @@ def test_a_mended_mask_is_another_input(scene: Path, tmp_path: Path) -> None:
     mask(scene, valid)
     failed = [check["name"] for check in verify_product(out)["checks"] if not check["ok"]]
     assert failed == ["input"]
-    with pytest.raises(StoreError, match="the input file has changed"):
+    with pytest.raises(StoreError, match=r"the input file has changed since \(\.msk beside it\)"):
         predict_one(request)
     predict_one(Request(str(scene), str(out), model="probe", overwrite=True))
     assert ((labels(out) == 255) == ~valid).all()
