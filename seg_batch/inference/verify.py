@@ -15,6 +15,7 @@ from seg_batch.inference.report import ModelFacts, ProductFacts, Report
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sources import open_source
+from seg_batch.io.sources.identity import changed_beside
 
 Check = tuple[str, bool, str]
 
@@ -107,8 +108,9 @@ def _input(report: Report) -> Check:
         return "input", True, f"{report['input']} is gone: not checked"
     volume = report["plan"]["fingerprint"].get("volume")
     with closing(open_source(report["input"], volume=volume)) as source:
-        same = source.info.identity == report["source"]["identity"]
-    return "input", same, f"{report['input']} {'unchanged' if same else 'has changed since'}"
+        before, now = report["source"]["identity"], source.info.identity
+    changed = f"has changed since{changed_beside(before, now)}"
+    return "input", before == now, f"{report['input']} {'unchanged' if before == now else changed}"
 
 
 def _model(facts: ModelFacts) -> Check:

@@ -37,6 +37,7 @@ from seg_batch.core.run_files import PART, shortened
 from seg_batch.io.sinks.spec import StoreSpec
 from seg_batch.io.sinks.store_folder import DONE, STEP, StoreFolder
 from seg_batch.io.sinks.zarr_attributes import AXES, annotate
+from seg_batch.io.sources.identity import changed_beside
 
 ATTRIBUTES = "segbatch"
 _PART_BYTES = 16  # room for the ending of a store that is being made
@@ -99,7 +100,7 @@ def fingerprint_differences(before: dict[str, Any], after: dict[str, Any]) -> li
 
 def _phrase(key: str, before: Any, after: Any) -> str:
     if key == "input":
-        return "the input file has changed since"
+        return f"the input file has changed since{changed_beside(before or {}, after or {})}"
     if key == "post":
         before, after = (
             "; ".join(map(describe, steps or [])) or "none" for steps in (before, after)

@@ -55,6 +55,14 @@ def raster_identity(path: Path, listed: Iterable[str]) -> dict[str, Any]:
     return {**file_identity(path), **({"side_files": known} if known else {})}
 
 
+def changed_beside(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Which side files differ, in brackets, where nothing else of two identities does; else empty."""
+    old, new = before.get("side_files", {}), after.get("side_files", {})
+    ends = sorted(end for end in {*old, *new} if old.get(end) != new.get(end))
+    same = {**before, "side_files": {}} == {**after, "side_files": {}}
+    return f" ({', '.join(ends)} beside it)" if same and ends else ""
+
+
 def side_identity(path: Path) -> str | dict[str, Any] | None:
     """sha256 of a side file; of an ``.aux.xml`` without the statistics that viewers add, None where
     it holds nothing else. The ``file_identity`` of masks and of large files."""

@@ -131,10 +131,9 @@ def renamed(side: SideFile, image: str, new: str) -> str:
 
 
 def others_of(side: SideFile, image: str, names: Iterable[str]) -> list[str]:
-    """The images among ``names`` besides ``image`` that a side file may belong to."""
-    if side.is_after_name and side.name.startswith(
-        image
-    ):  # as it is, not only without regard to case
+    """The images among ``names`` besides ``image`` that a side file may belong to; none where its name
+    begins with that of ``image`` to the letter."""
+    if side.is_after_name and side.name.startswith(image):
         return []
     images = (name for name in names if name not in (image, side.name) and is_image_name(name))
     return sorted(name for name in images if side_of(name, side.name) is not None)
