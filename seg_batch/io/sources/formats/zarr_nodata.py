@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.io.sources.formats.zarr_axes import ZarrImage
+from seg_batch.io.sources.formats.zarr_axes import ZarrImage, multiscales
 from seg_batch.io.sources.valid_mask import Nodata, stored_nodata
 
 _SAYS = {"_FillValue", "missing_value"}
@@ -36,7 +36,8 @@ def dtype_as_read(image: ZarrImage) -> np.dtype:
 
 
 def zarr_nodata(image: ZarrImage) -> tuple[Nodata, tuple[str, ...]]:
-    """The values, of the type that is read, and a line where the fill value of the array is one of them."""
+    """The values, of the type that is read, and a line where the fill value of the array is one of them and
+    its writer may not have meant that: 0 is the default of several."""
     attributes, array = dict(image.array.attrs), image.array
     stored, dtype = np.dtype(array.dtype), dtype_as_read(image)
     fill = _fill(image, attributes)
@@ -47,11 +48,11 @@ def zarr_nodata(image: ZarrImage) -> tuple[Nodata, tuple[str, ...]]:
     values = [_value(value, stored, dtype) for value in given]
     if fill is None:
         return _exactly(values), _unsaid(image, attributes)
-    value = _value(fill, stored, dtype)
+    replaced = array.metadata.zarr_format == 2 and "_FillValue" in attributes
     line = f"{fill}, the array's fill value, counts as nodata, as in xarray and GDAL"
-    if array.metadata.zarr_format == 2 and "_FillValue" in attributes:
-        line += ", and not its attribute _FillValue"
-    return _exactly([*values, value]), () if value is None else (line,)
+    line += ", and not its attribute _FillValue" if replaced else ""
+    nodata = _exactly([*values, _value(fill, stored, dtype)])
+    return nodata, (line,) if replaced or not fill else ()
 
 
 def _unsaid(image: ZarrImage, attributes: Mapping[str, Any]) -> tuple[str, ...]:
@@ -70,8 +71,11 @@ def _named_by_gdal(image: ZarrImage) -> bool:
 
 
 def _stays_data(image: ZarrImage) -> bool:
-    ours = image.group is not None and "segbatch" in image.group.attrs
-    return bool(image.ome) or ours
+    """Whether the array is of OME-Zarr or of this package, whose fill values are data."""
+    group = image.group
+    return bool(image.ome) or (
+        group is not None and ("segbatch" in group.attrs or bool(multiscales(group)))
+    )
 
 
 def _fill(image: ZarrImage, attributes: Mapping[str, Any]) -> Any:

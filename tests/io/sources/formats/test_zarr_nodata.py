@@ -149,7 +149,8 @@ def test_the_fill_value_of_an_ome_image_is_data(tmp_path, version):
     attributes = {"ome": {"version": "0.5", "multiscales": multiscales}} if version == 3 else {}
     group = zarr.open_group(path, mode="a")
     group.attrs.update(attributes or {"multiscales": multiscales})
-    assert read(path)[1].all()
+    for named in (path, path / "a"):
+        assert read(named)[1].all()
 
 
 def test_attributes_of_the_group_are_of_no_array(tmp_path):
