@@ -64,7 +64,9 @@ def _outdated(image: ZarrImage, own: dict[str, Any], georef: Georef) -> str | No
         return "the array has another extent than when it was written"
     if (georef.kind == "raster") != (len(image.axes.spatial) == 2):
         return "the array has other axes than when it was written"
-    if not isinstance(georef, RasterGeoref) or coordinates(image, "x") is None:
+    if isinstance(georef, VolumeGeoref):
+        return _resized(image, georef) if image.ome else None
+    if coordinates(image, "x") is None:
         return None
     stated, _ = _raster(image)
     apart = voxel_distance(georef, stated, image.axes.extent)
@@ -73,6 +75,18 @@ def _outdated(image: ZarrImage, own: dict[str, Any], georef: Georef) -> str | No
     if stated.crs_wkt and not same_crs(georef.crs_wkt, stated.crs_wkt):
         return f"the CRS is {crs_name(stated.crs_wkt)} and was {crs_name(georef.crs_wkt)}"
     return None
+
+
+def _resized(image: ZarrImage, georef: VolumeGeoref) -> str | None:
+    """Whether OME states other voxel sizes than those that we wrote; it can't state a rotation."""
+    stated, _ = _volume(image)
+    larger = np.array(stated.spacing_mm) / georef.spacing_mm
+    # Sizes used to be written in millimetres beside the name of another unit.
+    known = (larger, larger / georef.unit_mm)
+    apart = min((np.abs(ratio - 1) * image.axes.extent).max() for ratio in known)
+    if apart <= SAME_PLACE:
+        return None
+    return f"voxel sizes are {apart:.3g} voxels over the extent from those that were written"
 
 
 def _raster(image: ZarrImage) -> tuple[RasterGeoref, list[str]]:
