@@ -21,6 +21,7 @@ from seg_batch.core.georef import (
 )
 from seg_batch.io.sources.crs import crs_wkt, metres_per_unit, same_crs
 from seg_batch.io.sources.formats.zarr_axes import ZarrImage
+from seg_batch.io.sources.formats.zarr_cf import cf_statement
 from seg_batch.io.sources.formats.zarr_transform import (
     coordinates,
     find_transform,
@@ -117,6 +118,8 @@ def _attributes(image: ZarrImage, name: str) -> dict[str, Any]:
 def _crs(image: ZarrImage, mapping: dict[str, Any]) -> tuple[Any, list[str]]:
     """A rasterio CRS from CF, GDAL's ``_CRS`` or GeoZarr's ``proj:``, or None; and lines."""
     stated = [(name, value) for name, value in _crs_statements(image.attributes, mapping) if value]
+    if not stated and (parameters := cf_statement(mapping)):
+        stated = [("the grid mapping", parameters)]
     known = [(name, crs) for name, value in stated if (crs := _understood(value)) is not None]
     if known:
         (name, crs), *others = known

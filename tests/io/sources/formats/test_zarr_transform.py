@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import pytest
 import rioxarray  # noqa: F401  (the accessor ``rio``)
 import xarray
@@ -140,6 +141,53 @@ def test_our_attribute_is_not_believed_after_another_program_moved_the_array(
         assert said in info.warnings[0]
         assert info.georef.transform[2] == by_rioxarray(path)[0][2] == moved  # type: ignore[union-attr]
         assert info.georef.crs_wkt == wkt  # type: ignore[union-attr]
+
+
+MAPPED = {
+    "EPSG:32633": (10, 45),
+    "EPSG:3035": (10, 45),
+    "EPSG:5070": (-90, 40),
+    "EPSG:3031": (10, -75),
+    "EPSG:3413": (10, 75),
+    "EPSG:3395": (10, 45),
+    "OGC:CRS84": (10, 45),
+    "+proj=lcc +lat_1=30 +lat_2=50 +lat_0=40 +lon_0=10 +R=6371229": (10, 45),
+    "+proj=geos +h=35785831 +sweep=x +lon_0=-75 +ellps=GRS80": (-70, 10),
+    "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=10 +a=6378140 +b=6356750": (10, 75),
+    "+proj=sinu +R=6371007.181": (10, 45),
+    "+proj=merc +k=0.9 +lon_0=3 +ellps=bessel": (10, 45),
+    "+proj=aeqd +lat_0=40 +lon_0=10": (11, 45),
+}
+
+
+@pytest.mark.parametrize("text", MAPPED)
+def test_parameters_of_cf_give_the_places_that_pyproj_gives(tmp_path: Path, text: str) -> None:
+    """Without a WKT, as climate models write them."""
+    mapping = pyproj.CRS.from_user_input(text).to_cf()
+    del mapping["crs_wkt"]
+    asked = pyproj.CRS.from_cf(mapping)
+    axes = {"x": centres(5e5, 10, 6), "y": centres(4e6, -10, 4)}
+    info = open_source(write_raster(tmp_path / "a.zarr", axes, mapping)).info
+    here = pyproj.CRS.from_wkt(info.georef.crs_wkt)  # type: ignore[union-attr]
+    place = pyproj.Transformer.from_crs(asked.geodetic_crs, asked, always_xy=True)
+    there = pyproj.Transformer.from_crs(here.geodetic_crs, here, always_xy=True)
+    assert there.transform(*MAPPED[text]) == pytest.approx(place.transform(*MAPPED[text]), abs=1e-5)
+    assert asked.ellipsoid.semi_major_metre == here.ellipsoid.semi_major_metre  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"grid_mapping_name": "lambert_conformal_conic", "standard_parallel": 30.0},
+        {"grid_mapping_name": "latitude_longitude", "geographic_crs_name": "ED50"},
+        {"grid_mapping_name": "mercator", "twist": 3},
+        {"grid_mapping_name": "of another kind"},
+    ],
+)
+def test_a_mapping_that_is_not_understood_is_said(tmp_path: Path, mapping: dict[str, Any]) -> None:
+    axes = {"x": centres(5e5, 10, 6), "y": centres(4e6, -10, 4)}
+    info = open_source(write_raster(tmp_path / "a.zarr", axes, mapping)).info
+    assert "not understood" in info.warnings[0]
 
 
 def ome(path: Path, own: list[Any], further: list[Any] = (), levels: list[Any] = ()) -> Path:  # type: ignore[assignment]
