@@ -185,11 +185,11 @@ def _volume(image: ZarrImage) -> tuple[VolumeGeoref, list[str]]:
     affine, assumptions = np.eye(4), list(told)
     for axis, (step, unit) in enumerate(steps):
         if not missing and step is not None:
-            affine[axis, axis] = step[1] * _MM.get(unit, 1.0)
-            affine[axis, 3] = step[0] * _MM.get(unit, 1.0)
+            affine[axis, axis] = step[1] * (_unit_mm(unit) or 1.0)
+            affine[axis, 3] = step[0] * (_unit_mm(unit) or 1.0)
     if missing:
         assumptions.append("not georeferenced: voxels are taken as cubes of 1 mm")
-    elif any(unit not in _MM for _, unit in steps):
+    elif any(_unit_mm(unit) is None for _, unit in steps):
         assumptions.append("units of length are not stated or not known: millimetres are assumed")
     assumptions.append(
         "orientation is not stated: x, y, z are taken to run right, anterior, superior"
@@ -199,3 +199,9 @@ def _volume(image: ZarrImage) -> tuple[VolumeGeoref, list[str]]:
             f"{image.folder}: voxels of size 0 or without a finite place; mend its scale"
         )
     return VolumeGeoref(tuple(map(tuple, affine.tolist()))), assumptions
+
+
+def _unit_mm(unit: str) -> float | None:
+    """Length of a unit in mm, also by its plural and in British spelling; None where it is unknown."""
+    american = unit.replace("metre", "meter")
+    return _MM.get(american, _MM.get(american.removesuffix("s")))

@@ -241,3 +241,17 @@ def test_levels_that_cover_another_extent_are_told(tmp_path: Path) -> None:
     assert any("differ by 4 voxels" in line for line in open_source(wrong).info.warnings)
     odd = ome(tmp_path / "c.zarr", [scale(1, 1, 1), {"type": "rotation", "rotation": [1]}])
     assert any("(rotation) is not applied" in line for line in open_source(odd).info.warnings)
+
+
+@pytest.mark.parametrize(
+    ("unit", "mm"), [("micrometers", 1e-3), ("metres", 1e3), ("Millimetre", 1.0), ("inch", 25.4)]
+)
+def test_units_in_other_spellings(tmp_path: Path, unit: str, mm: float) -> None:
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
+    group.create_array("ct", data=np.zeros((4, 5, 6), np.uint8), dimension_names=("z", "y", "x"))
+    for name, count in zip("zyx", (4, 5, 6), strict=True):
+        more = {"dimension_names": (name,), "attributes": {"units": unit}}
+        group.create_array(name, data=centres(0, 2, count), **more)
+    info = open_source(tmp_path / "a.zarr" / "ct").info
+    assert info.georef.spacing == pytest.approx((2 * mm, 2 * mm, 2 * mm))
+    assert not any("not known" in line for line in info.warnings)
