@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from seg_batch.core.geometry import Shape
 from seg_batch.datasets.label_classes import require_data
 from seg_batch.io.sources import stage
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.side_files import is_image_name, side_files_of
 from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
 from seg_batch.io.sources.views.same_grid import grid_differences
 
@@ -60,7 +62,7 @@ def find_pairs(given: list[str]) -> FoundPairs:
         if path.suffix.lower() in MANIFESTS and path.is_file():
             manifests[text] = read_manifest(path)
             pairs += [Pair(e.image, e.label, e.id, e.split) for e in manifests[text].cases]
-        elif (path / "images").is_dir():
+        elif os.path.isdir(path / "images"):  # False also for two long names in one
             pairs += _from_folder(path)
         else:
             pairs.append(_from_text(text))
@@ -96,8 +98,11 @@ def _from_folder(folder: Path) -> list[Pair]:
 
 
 def _names(folder: Path) -> set[str]:
+    """Of the images in a folder, without the side files that belong to them."""
     paths = folder.iterdir() if folder.is_dir() else ()
-    return {path.name for path in paths if not path.name.startswith(".")}
+    names = {path.name for path in paths if not path.name.startswith(".")}
+    sides = side_files_of(filter(is_image_name, names), names)
+    return names - {side.name for beside in sides.values() for side in beside}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def training_set(
     another dataset there. ``check`` may refuse the recipe before anything is cut. Raises InputError
     for data that can't be learnt from.
     """
-    if len(data) == 1 and (Path(data[0]) / "zarr.json").is_file():
+    if len(data) == 1 and os.path.isfile(os.path.join(data[0], "zarr.json")):
         existing = _from_dataset(data[0], overrides)
         check(existing.recipe)
         return existing

@@ -127,6 +127,17 @@ def test_pairs_come_from_a_folder_and_from_a_csv(tmp_path: Path) -> None:
         find_pairs([folder])
 
 
+def test_side_files_are_no_images_of_a_folder(tmp_path: Path) -> None:
+    for name in ("images/a.tif", "labels/a.tif", "images/a.tif.aux.xml", "images/a.tfw", "labels/a.tif.ovr",
+                 "images/b.nii.gz", "labels/b.nii.gz", "images/b.json", "images/c.png", "labels/c.png"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [pair.case for pair in find_pairs([str(tmp_path)]).pairs] == ["a", "b", "c"]
+    (tmp_path / "images/d.tif.aux.xml").touch()
+    with pytest.raises(InputError, match="has no label"):
+        find_pairs([str(tmp_path)])
+
+
 def test_a_class_that_the_label_declares_as_nodata_is_refused_unless_it_is_ignored(
     tmp_path: Path,
 ) -> None:

@@ -11,6 +11,7 @@ import rasterio
 
 from seg_batch.batch.inputs.expand import products
 from seg_batch.config.predict_options import PredictOptions
+from seg_batch.config.workflow.output_names import output_name
 from seg_batch.core.errors import OutputError, StoreError
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
@@ -28,6 +29,10 @@ def mask(path: Path, valid: np.ndarray) -> None:
     with rasterio.open(path.with_name("mask.tif"), "r+") as file:
         file.update_tags(INTERNAL_MASK_FLAGS_1="2", INTERNAL_MASK_FLAGS_2="2", INTERNAL_MASK_FLAGS_3="2")  # fmt: skip
     path.with_name("mask.tif").replace(f"{path}.msk")
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def labels(path: Path) -> np.ndarray:
@@ -87,6 +92,7 @@ def test_the_longest_names_are_done_known_and_verified(
         assert predict_one(request)["blocks"]["resumed"] == 1
     assert len(list(out.iterdir())) == 6
     assert products(str(out)) >= {path.name for path in out.glob("*.tif")}
+    assert f"{output_name('{stem}_labels', str(long), 1, '.tif')}.tif" in names(out)
     twin = long.with_name(f"{stem[:-1]}m.tif")
     long.rename(twin)
     predict_one(Request(str(twin), f"{out}/", model="probe"))

@@ -109,7 +109,7 @@ def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
     if "\0" in spec.path:
         raise InputError(f"{spec.where}: a path can't hold a zero byte: mend it")
     ending = f".{getattr(outputs.formats, _kind(spec))}"
-    name = spec.output or output_name(outputs.pattern, spec.path, index)
+    name = spec.output or output_name(outputs.pattern, spec.path, index, ending)
     if not (spec.output and split(name)[1]):
         name = os.path.join(os.path.dirname(name), named(os.path.basename(name), ending))
     folder = os.path.abspath(outputs.folder)

@@ -19,7 +19,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.run_files import PART, PARTIAL
 from seg_batch.inference.outputs import split_output
-from seg_batch.io.sources.side_files import SideFile, side_files_of
+from seg_batch.io.sources.side_files import SideFile, side_files_of, sides_of
 
 CHANGED = "changed"  # while it was segmented: it is segmented again, and its product replaced
 # How names end that writers use until a file is complete.
@@ -70,8 +70,10 @@ def list_arrivals(folder: Path) -> FolderListing:
 
 
 def _together(folder: Path, image: Glance, sides: list[SideFile]) -> Glance:
-    """The glance of an image and its side files, without those that change nothing of what is read."""
-    counted = (_file_glance(folder / side.name) for side in sides if side.counts)
+    """The glance of an image and its side files, without those that change nothing of what is read, or
+    are read only after a look into them."""
+    kept = (side for side in sides if side.counts and not side.is_read_if)
+    counted = (_file_glance(folder / side.name) for side in kept)
     size, times, files = zip(image, *filter(None, counted), strict=True)
     return sum(size), sum(times), sum(files)
 
@@ -97,8 +99,7 @@ def glance_at(path: Path) -> Glance | None:
     if (image := _file_glance(path)) is None:
         return None
     names = os.listdir(path.absolute().parent)  # all of them, as in a listing
-    sides = side_files_of([path.name], names).get(path.name, [])
-    return _together(path.parent, image, sides)
+    return _together(path.parent, image, sides_of(path.name, names))
 
 
 def _file_glance(path: Path) -> Glance | None:

@@ -27,7 +27,7 @@ from seg_batch.core.run_files import (
 )
 from seg_batch.inference.outputs import split_output
 from seg_batch.io.sources.identity import ZARR_METADATA
-from seg_batch.io.sources.side_files import SideFile, others_of, renamed, side_files
+from seg_batch.io.sources.side_files import SideFile, others_of, renamed, side_files, sides_of
 
 UNKNOWN_S = 60  # for which a reservation without the name of a process is valid
 
@@ -105,7 +105,8 @@ def _image_in(hidden: Path) -> Path | None:
 
 
 def _sides(image: Path) -> list[tuple[SideFile, Path]]:
-    sides = [] if image.is_dir() else side_files(image)
+    """What was gathered with an image, so that no look into it is needed."""
+    sides = [] if image.is_dir() else sides_of(image.name, os.listdir(image.parent))
     return [(side, image.with_name(side.name)) for side in sides]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,21 +58,19 @@ def _others(side: SideFile, path: Path) -> list[str]:
     return others_of(side, path.name, os.listdir(path.absolute().parent))
 
 
-def side_digests(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
+def side_digests(path: Path) -> dict[str, Any]:
     """The identities of the side files of a product that may change how it is read, by name."""
-    sides = (side for side in side_files(path, names) if side.counts)
+    sides = (side for side in side_files(path) if side.counts)
     known = {side.name: side_identity(path.with_name(side.name)) for side in sides}
     return {name: identity for name, identity in known.items() if identity is not None}
 
 
-def side_file_changes(
-    path: Path, ours: dict[str, Any], names: Iterable[str] | None = None
-) -> list[str]:
+def side_file_changes(path: Path, ours: dict[str, Any]) -> list[str]:
     """A line for each side file by which a product at ``path`` is read otherwise than it was written:
     of ``ours`` those that changed or are gone; foreign ones unless they make no difference."""
     if path.is_dir():
         return []
-    present = side_digests(path, names)
+    present = side_digests(path)
     changed = [
         f"{name} has changed" for name in ours if present.get(name, ours[name]) != ours[name]
     ]
@@ -90,14 +87,18 @@ def is_read_alone(path: Path) -> bool:
 
 
 def _reading(path: Path, **options: str) -> tuple[Any, ...]:
-    """All that side files may change of a raster."""
+    """All that side files may change of a raster that is a product."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     from seg_batch.io.sources.formats.raster_georef import raster_georef
 
     try:
-        with warnings.catch_warnings(), rasterio.Env(**options), rasterio.open(path) as file:
+        with (
+            warnings.catch_warnings(),
+            rasterio.Env(**options),
+            rasterio.open(path, driver="GTiff") as file,
+        ):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             indexes = [i for i, c in zip(file.indexes, file.colorinterp, strict=True) if c == 2]
             return (

@@ -106,16 +106,16 @@ def _replace(part: Path, path: Path) -> None:
     """A file replaces a file in one step. A folder, and a file with side files now or before, does so
     once the earlier result is aside: at no time is a file there with the side files of another."""
     sides, earlier = left_side_files(part), [] if part.is_dir() else left_side_files(path)
-    if path.exists() and (sides or earlier or part.is_dir() or path.is_dir()):
-        os.replace(path, part.parent / _ASIDE)
     try:
+        if path.exists() and (sides or earlier or part.is_dir() or path.is_dir()):
+            os.replace(path, part.parent / _ASIDE)
         if earlier or sides:
             _move_aside(earlier, part.parent)
         for side in sides:
             flush(side)
             os.replace(side, path.with_name(side.name))
         os.replace(part, path)
-    except OSError:
+    except BaseException:  # an interrupt, too: the folder is removed next
         _restore(part.parent, path)
         raise
     flush(path.parent)

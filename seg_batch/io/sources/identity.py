@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ _FILES = 100_000
 _WHOLE_BYTES = 4 << 20  # larger side files go by size, time and ends, as images do
 # What viewers add to an ``.aux.xml``, and what says nothing of pixels, place or validity.
 _STATISTICS = "STATISTICS_"
-_IDLE_KEYS = ("INTERLEAVE", "PyramidResamplingType")
+_IDLE_KEYS = ("INTERLEAVE", "COMPRESSION", "SOURCE_COLOR_SPACE", "PyramidResamplingType")
 ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
@@ -40,10 +42,15 @@ def file_identity(path: Path) -> dict[str, Any]:
     }
 
 
-def raster_identity(path: Path) -> dict[str, Any]:
+def raster_identity(path: Path, listed: Iterable[str]) -> dict[str, Any]:
     """The same for a raster with its side files, by their endings, as far as they may change its
-    pixels, place or validity. Without any, it is the ``file_identity``."""
-    sides = {side.ending: path.with_name(side.name) for side in side_files(path) if side.counts}
+    pixels, place or validity. Without any, it is the ``file_identity``. ``listed``: the files that GDAL
+    says it reads, which a world file is not among where the raster has its place inside."""
+    read = {os.path.basename(name).lower() for name in listed}
+    counted = (
+        s for s in side_files(path) if s.counts and (not s.is_world or s.name.lower() in read)
+    )
+    sides = {side.ending: path.with_name(side.name) for side in counted}
     known = {end: known for end, side in sides.items() if (known := side_identity(side))}
     return {**file_identity(path), **({"side_files": known} if known else {})}
 

@@ -29,12 +29,16 @@ _RPCS = (".rpb", ".rpc", "_rpc.txt")
 _READ = (*_RPCS, ".imd", ".pvl", ".pass", "_metadata.txt", "_metadata.xml", "_mtl.txt")
 # After its stem, read by GDAL where they begin so.
 _READ_IF = {".xml": b"<isd>", ".aux": b"EHFA_HEADER_TAG", ".tab": b"Label"}
+# The same, read beside one of others.
+_READ_WITH = {".xml": {".imd", ".rpb"}, ".txt": {".rpc"}, ".eph": {".rpc"}}
+_READ_MAYBE = {*_READ_IF, *_READ_WITH}
 # After its stem, read by other programs: they only travel.
 _TRAVEL = (".prj", ".qpj")
 _TRAVEL_WITH_VOLUMES = (".json", ".bval", ".bvec")
 _FOREIGN_IMAGES = (".jp2", ".bmp", ".gif", ".webp", ".img", ".vrt", ".ecw", ".sid", ".ntf", ".bil")
 # ``RPC_X.XML`` of ``IMG_X_R1C1.TIF`` and others like it.
 _VENDOR = tuple(product(("rpc", "dim", "hdr"), (".xml", ".txt")))
+_VENDOR_BEGINS = tuple({begin for begin, _ in _VENDOR})
 _TILE = re.compile(r"_r\d+c\d+$")
 
 
@@ -47,6 +51,11 @@ class SideFile:
     name: str
     ending: str
     is_read: bool = True
+
+    @property
+    def is_read_if(self) -> bool:
+        """Whether GDAL reads it only after a look into it or beside another."""
+        return self.ending in _READ_MAYBE
 
     @property
     def counts(self) -> bool:
@@ -67,9 +76,17 @@ def side_files(path: Path, names: Iterable[str] | None = None) -> list[SideFile]
     """The side files of an image that exist now, in the order of their names. ``names``: those in its
     folder, where they are known; else the folder is looked at."""
     names = _names_beside(path) if names is None else names
-    sides = [side for name in names if (side := side_of(path.name, name)) is not None]
+    sides = sides_of(path.name, names)
     endings = {side.ending for side in sides}
     return sorted(side for side in sides if _is_read(path, side, endings))
+
+
+def sides_of(image: str, names: Iterable[str]) -> list[SideFile]:
+    """The side files of an image among ``names``, by names alone."""
+    stem = _stem(image.lower())[0]
+    begins = (stem, *_VENDOR_BEGINS) if _of_vendors(stem) else stem
+    near = (name for name in names if name.lower().startswith(begins))
+    return [side for name in near if (side := side_of(image, name)) is not None]
 
 
 def side_of(image: str, name: str) -> SideFile | None:
@@ -81,7 +98,7 @@ def side_of(image: str, name: str) -> SideFile | None:
         return SideFile(name, low[len(whole) :], is_raster)
     if low.startswith(stem):
         rest = low[len(stem) :]
-        if is_raster and (rest in _READ or rest in _READ_IF or rest in _world(ending)):
+        if is_raster and (rest in _READ or rest in _READ_MAYBE or rest in _world(ending)):
             return SideFile(name, rest)
         if rest in (_TRAVEL if is_raster else _TRAVEL_WITH_VOLUMES):
             return SideFile(name, rest, is_read=False)
@@ -90,7 +107,7 @@ def side_of(image: str, name: str) -> SideFile | None:
 
 def side_files_of(images: Iterable[str], names: Iterable[str]) -> dict[str, list[SideFile]]:
     """The side files among ``names`` of each of ``images``, by names alone. What goes by the stem may
-    belong to several images; what GDAL reads only after a look into it is left out."""
+    belong to several images."""
     by_name: dict[str, list[str]] = defaultdict(list)
     for image in images:
         for key in {image.lower(), _stem(image.lower())[0]}:
@@ -98,7 +115,7 @@ def side_files_of(images: Iterable[str], names: Iterable[str]) -> dict[str, list
     sides: dict[str, list[SideFile]] = defaultdict(list)
     for name in names:
         for image in {i for base in _bases(name.lower()) for i in by_name.get(base, ())}:
-            if (side := side_of(image, name)) is not None and side.ending not in _READ_IF:
+            if (side := side_of(image, name)) is not None:
                 sides[image].append(side)
     return sides
 
@@ -114,16 +131,16 @@ def renamed(side: SideFile, image: str, new: str) -> str:
 
 
 def others_of(side: SideFile, image: str, names: Iterable[str]) -> list[str]:
-    """The images among ``names`` besides ``image`` that a side file may belong to."""
-    if side.is_after_name and side.name.startswith(
-        image
-    ):  # as it is, not only without regard to case
+    """The images among ``names`` besides ``image`` that a side file may belong to; none where its name
+    begins with that of ``image`` to the letter."""
+    if side.is_after_name and side.name.startswith(image):
         return []
-    images = (name for name in names if name not in (image, side.name) and _is_image(name))
+    images = (name for name in names if name not in (image, side.name) and is_image_name(name))
     return sorted(name for name in images if side_of(name, side.name) is not None)
 
 
-def _is_image(name: str) -> bool:
+def is_image_name(name: str) -> bool:
+    """Whether a name ends as those of images do, also of formats that are not read here."""
     return bool(split(name)[1]) or name.lower().endswith(_FOREIGN_IMAGES)
 
 
@@ -156,19 +173,21 @@ def _bases(low: str) -> Iterator[str]:
         base = base.removesuffix(next(end for end in _AFTER_NAME if base.endswith(end)))
         yield base
     yield os.path.splitext(low)[0]
-    if low.startswith(tuple(kind for kind, _ in _VENDOR)):
+    if low.startswith(_VENDOR_BEGINS):
         yield f"img{low[3:-4]}"
     yield from (low.removesuffix(end) for end in _READ if end[0] == "_" and low.endswith(end))
 
 
 def _is_read(path: Path, side: SideFile, endings: set[str]) -> bool:
     """Whether it is a file, and begins as one must that is read only then. ``endings``: of all that
-    lie beside the image, since an XML goes with files of DigitalGlobe."""
+    lie beside the image."""
     at, wanted = path.with_name(side.name), _READ_IF.get(side.ending)
     if not at.is_file():
         return False
-    if wanted is None or (side.ending == ".xml" and endings & {".imd", ".rpb"}):
+    if not side.is_read_if or endings & _READ_WITH.get(side.ending, set()):
         return True
+    if wanted is None:
+        return False
     try:
         with at.open("rb") as file:
             return wanted in file.read(_HEAD_BYTES)
@@ -191,7 +210,7 @@ def _names_beside(path: Path) -> list[str]:
 
 def _tried(image: str) -> Iterator[str]:
     stem, ending = _stem(image)
-    after_stem = {*_READ, *_READ_IF, *_TRAVEL, *_TRAVEL_WITH_VOLUMES, *_world(ending.lower())}
+    after_stem = {*_READ, *_READ_MAYBE, *_TRAVEL, *_TRAVEL_WITH_VOLUMES, *_world(ending.lower())}
     twice = (a + b for a, b in product((MASK, OVERVIEWS), _AFTER_NAME))
     for base, endings in ((image, (*_AFTER_NAME, *twice)), (stem, sorted(after_stem))):
         for end in endings:

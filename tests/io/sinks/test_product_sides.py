@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,26 @@ def _assert_of_one(path: Path) -> str:
     expected = {"new": ["o.tif.aux.xml"], "old": ["o.tif.aux.xml", "o.tif.msk"]}[text]
     assert sides == dict.fromkeys(expected, f"of the {text}")
     return text
+
+
+@pytest.mark.parametrize("step", range(7))
+def test_an_interrupt_between_the_moves_loses_nothing(
+    tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, left, replace = tmp_path / "o.tif", [step], os.replace
+    publish(path, "old", aux_xml="of the old", msk="of the old")
+
+    def interrupted(*arguments: Path) -> None:
+        left[0] -= 1
+        if left[0] == -1:
+            raise KeyboardInterrupt
+        replace(*arguments)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with suppress(KeyboardInterrupt):
+        publish(path, "new", aux_xml="of the new")
+    assert _assert_of_one(path) == ("new" if step > 4 else "old")
+    assert not (tmp_path / "o.tif.part").exists()
 
 
 def test_a_product_with_side_files_that_change_it_is_not_verified(tmp_path: Path) -> None:

@@ -14,15 +14,17 @@ import rasterio
 import xarray
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.transform import Affine
 
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.identity import file_identity, raster_identity
+from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.side_files import (
     others_of,
     renamed,
     side_files,
     side_files_of,
     side_of,
+    sides_of,
 )
 
 WORLD = "2.0\n0\n0\n-2.0\n100\n200\n"
@@ -69,6 +71,7 @@ AFTER_STEM = [
     ".xml",
     ".aux",
     ".txt",
+    ".eph",
     "_rpc.txt",
     "_metadata.txt",
     "_mtl.txt",
@@ -146,7 +149,7 @@ def test_a_listing_is_grouped_as_each_image_would_be(names: list[str]) -> None:
     grouped = side_files_of(set(images), set(names) - set(images))
     for image in images:
         own = {side_of(image, name) for name in set(names) - {image}} - {None}
-        assert set(grouped.get(image, ())) == own
+        assert set(grouped.get(image, ())) == own == set(sides_of(image, set(names) - {image}))
 
 
 def test_a_side_file_goes_by_the_new_name() -> None:
@@ -184,38 +187,66 @@ CONTENTS = [
 ]
 
 
+def identity(path: Path) -> dict:
+    return open_source(path).info.identity
+
+
 def test_a_file_alone_is_known_by_itself(tmp_path: Path) -> None:
     path = raster(tmp_path / "a.tif")
-    assert raster_identity(path) == file_identity(path)
+    assert identity(path) == file_identity(path)
     for name in ("a.prj", "a.tif.ovr", "b.tif.msk", "a.xml", "a.tif.json"):
         (tmp_path / name).write_text("x")
     (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{STATISTICS.format(1)}</PAMDataset>")
-    assert raster_identity(path) == file_identity(path), "nothing of these changes what is read"
+    assert identity(path) == file_identity(path), "nothing of these changes what is read"
+
+
+@pytest.mark.parametrize("driver", ["GTiff", "PNG", "JPEG"])
+@pytest.mark.parametrize("content", [None, *CONTENTS])
+def test_statistics_of_gdal_are_no_change(tmp_path: Path, driver: str, content: str | None) -> None:
+    path, aux = raster(tmp_path / "a", driver), tmp_path / "a.aux.xml"
+    aux.unlink(missing_ok=True)
+    if content:
+        aux.write_text(f"<PAMDataset>{content}</PAMDataset>")
+        with rasterio.open(path) as file:  # in GDAL's own words
+            file.stats(indexes=1)
+    before = identity(path)
+    with rasterio.open(path) as file:
+        file.stats(indexes=1, approx=True)
+    assert aux.exists()
+    assert identity(path) == before
 
 
 def test_each_change_that_counts_is_another_identity(tmp_path: Path) -> None:
     path = raster(tmp_path / "a.tif")
-    seen = [raster_identity(path)]
+    seen = [identity(path)]
     aux = tmp_path / "a.tif.aux.xml"
     for content in CONTENTS:
         for value in (1, 2):
             statistics = STATISTICS.format(value)
             aux.write_text(f"<PAMDataset>\n  {content}{statistics}</PAMDataset>")
-            known = raster_identity(path)
+            known = identity(path)
             aux.write_text(f"<PAMDataset>{content}</PAMDataset>")
-            assert raster_identity(path) == known, "without the statistics"
+            assert identity(path) == known, "without the statistics"
         seen.append(known)
     aux.write_text("<PAMDataset><SRS>cut")
-    seen.append(raster_identity(path))
+    seen.append(identity(path))
     for value in (0, 255):
         raster(tmp_path / "mask", value=value).rename(tmp_path / "a.tif.msk")
-        seen.append(raster_identity(path))
+        seen.append(identity(path))
     for text in (WORLD, WORLD.replace("100", "101")):
         (tmp_path / "a.tfw").write_text(text)
-        seen.append(raster_identity(path))
+        seen.append(identity(path))
     os.utime(tmp_path / "a.tfw", (1, 1))
-    assert raster_identity(path) == seen[-1], "the same text"
+    assert identity(path) == seen[-1], "the same text"
     assert all(a != b for n, a in enumerate(seen) for b in seen[:n])
+
+
+def test_a_world_file_counts_where_it_is_read(tmp_path: Path) -> None:
+    for name, transform in (("a.tif", Affine(10, 0, 5e5, 0, -10, 6e6)), ("b.tif", None)):
+        path = raster(tmp_path / name, transform=transform)
+        before = identity(path)
+        path.with_suffix(".tfw").write_text(WORLD)
+        assert (identity(path) == before) is (transform is not None)
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])

@@ -186,7 +186,7 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
             for b, n in zip(dataset.block_shapes[0], dataset.shape, strict=True)
         ),
         nodata=tuple(dataset.nodatavals[i] for i in index),
-        identity=raster_identity(path),
+        identity=raster_identity(path, dataset.files),
         warnings=(
             *georef_warnings(georef),
             *contradictions(path, dataset.driver, georef, dataset.shape),
