@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from seg_batch.core.errors import OutputError
+from seg_batch.core.files import translate_os_errors
 from seg_batch.core.georef import RasterGeoref, crs_name
 from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.io.sinks.cog import (
@@ -38,7 +39,7 @@ from seg_batch.io.sources.side_files import AUXILIARY
 
 _SIDE = 2  # pixels of the tile
 _POINT, _END = '  <Metadata><MDI key="AREA_OR_POINT">Point</MDI></Metadata>\n', "</PAMDataset>"
-_FAILURES = (RasterioError, CPLE_BaseError, SystemError, AttributeError, ValueError, OSError)
+_FAILURES = (RasterioError, CPLE_BaseError, SystemError, AttributeError, ValueError)
 
 
 def placed(spec: ProductSpec) -> ProductSpec:
@@ -112,17 +113,22 @@ def _opened(tile: bytes, side_file: str) -> RasterGeoref:
 
 @lru_cache(256)
 def _side_file(georef: RasterGeoref) -> str:
-    """What GDAL itself writes beside a TIFF without geographic keys; empty if it fails."""
+    """What GDAL itself writes beside a TIFF without geographic keys; empty if it writes nothing.
+    OutputError where there is no place for temporary files."""
+    with (
+        translate_os_errors(Path(tempfile.gettempdir())),
+        tempfile.TemporaryDirectory() as folder,
+        suppress(*_FAILURES),
+    ):
+        text = _written_beside(Path(folder, "tile"), georef)
+        return text.replace(_END, _POINT + _END) if georef.pixel_is_point else text
+    return ""
+
+
+def _written_beside(path: Path, georef: RasterGeoref) -> str:
     shape = {"width": _SIDE, "height": _SIDE, "count": 1, "dtype": "uint8"}
-    try:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            without_georef_warning(),
-            rasterio.Env(**WHOLE_CRS),
-        ):
-            path, place = Path(folder, "tile"), placement_by_crs(georef)
-            rasterio.open(path, "w", driver="GTiff", PROFILE="BASELINE", **shape, **place).close()
-            text = path.with_name(path.name + AUXILIARY).read_text(encoding="utf-8")
-    except _FAILURES:
-        return ""
-    return text.replace(_END, _POINT + _END) if georef.pixel_is_point else text
+    with without_georef_warning(), rasterio.Env(**WHOLE_CRS):
+        place = placement_by_crs(georef)
+        rasterio.open(path, "w", driver="GTiff", PROFILE="BASELINE", **shape, **place).close()
+    beside = path.with_name(path.name + AUXILIARY)
+    return beside.read_text(encoding="utf-8") if beside.exists() else ""

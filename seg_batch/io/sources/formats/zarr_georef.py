@@ -21,6 +21,7 @@ from seg_batch.core.georef import (
 )
 from seg_batch.io.sources.crs import crs_wkt, metres_per_unit, same_crs
 from seg_batch.io.sources.formats.zarr_axes import ZarrImage
+from seg_batch.io.sources.formats.zarr_cf import cf_statement
 from seg_batch.io.sources.formats.zarr_transform import (
     coordinates,
     find_transform,
@@ -64,7 +65,9 @@ def _outdated(image: ZarrImage, own: dict[str, Any], georef: Georef) -> str | No
         return "the array has another extent than when it was written"
     if (georef.kind == "raster") != (len(image.axes.spatial) == 2):
         return "the array has other axes than when it was written"
-    if not isinstance(georef, RasterGeoref) or coordinates(image, "x") is None:
+    if isinstance(georef, VolumeGeoref):
+        return _resized(image, georef) if image.ome else None
+    if coordinates(image, "x") is None:
         return None
     stated, _ = _raster(image)
     apart = voxel_distance(georef, stated, image.axes.extent)
@@ -73,6 +76,18 @@ def _outdated(image: ZarrImage, own: dict[str, Any], georef: Georef) -> str | No
     if stated.crs_wkt and not same_crs(georef.crs_wkt, stated.crs_wkt):
         return f"the CRS is {crs_name(stated.crs_wkt)} and was {crs_name(georef.crs_wkt)}"
     return None
+
+
+def _resized(image: ZarrImage, georef: VolumeGeoref) -> str | None:
+    """Whether OME states other voxel sizes than those that we wrote; it can't state a rotation."""
+    stated, _ = _volume(image)
+    larger = np.array(stated.spacing_mm) / georef.spacing_mm
+    # Sizes used to be written in millimetres beside the name of another unit.
+    known = (larger, larger / georef.unit_mm)
+    apart = min((np.abs(ratio - 1) * image.axes.extent).max() for ratio in known)
+    if apart <= SAME_PLACE:
+        return None
+    return f"voxel sizes are {apart:.3g} voxels over the extent from those that were written"
 
 
 def _raster(image: ZarrImage) -> tuple[RasterGeoref, list[str]]:
@@ -103,6 +118,8 @@ def _attributes(image: ZarrImage, name: str) -> dict[str, Any]:
 def _crs(image: ZarrImage, mapping: dict[str, Any]) -> tuple[Any, list[str]]:
     """A rasterio CRS from CF, GDAL's ``_CRS`` or GeoZarr's ``proj:``, or None; and lines."""
     stated = [(name, value) for name, value in _crs_statements(image.attributes, mapping) if value]
+    if not stated and (parameters := cf_statement(mapping)):
+        stated = [("the grid mapping", parameters)]
     known = [(name, crs) for name, value in stated if (crs := _understood(value)) is not None]
     if known:
         (name, crs), *others = known
@@ -168,11 +185,11 @@ def _volume(image: ZarrImage) -> tuple[VolumeGeoref, list[str]]:
     affine, assumptions = np.eye(4), list(told)
     for axis, (step, unit) in enumerate(steps):
         if not missing and step is not None:
-            affine[axis, axis] = step[1] * _MM.get(unit, 1.0)
-            affine[axis, 3] = step[0] * _MM.get(unit, 1.0)
+            affine[axis, axis] = step[1] * (_unit_mm(unit) or 1.0)
+            affine[axis, 3] = step[0] * (_unit_mm(unit) or 1.0)
     if missing:
         assumptions.append("not georeferenced: voxels are taken as cubes of 1 mm")
-    elif any(unit not in _MM for _, unit in steps):
+    elif any(_unit_mm(unit) is None for _, unit in steps):
         assumptions.append("units of length are not stated or not known: millimetres are assumed")
     assumptions.append(
         "orientation is not stated: x, y, z are taken to run right, anterior, superior"
@@ -182,3 +199,9 @@ def _volume(image: ZarrImage) -> tuple[VolumeGeoref, list[str]]:
             f"{image.folder}: voxels of size 0 or without a finite place; mend its scale"
         )
     return VolumeGeoref(tuple(map(tuple, affine.tolist()))), assumptions
+
+
+def _unit_mm(unit: str) -> float | None:
+    """Length of a unit in mm, also by its plural and in British spelling; None where it is unknown."""
+    american = unit.replace("metre", "meter")
+    return _MM.get(american, _MM.get(american.removesuffix("s")))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import pytest
 import rioxarray  # noqa: F401  (the accessor ``rio``)
 import xarray
@@ -142,6 +143,53 @@ def test_our_attribute_is_not_believed_after_another_program_moved_the_array(
         assert info.georef.crs_wkt == wkt  # type: ignore[union-attr]
 
 
+MAPPED = {
+    "EPSG:32633": (10, 45),
+    "EPSG:3035": (10, 45),
+    "EPSG:5070": (-90, 40),
+    "EPSG:3031": (10, -75),
+    "EPSG:3413": (10, 75),
+    "EPSG:3395": (10, 45),
+    "OGC:CRS84": (10, 45),
+    "+proj=lcc +lat_1=30 +lat_2=50 +lat_0=40 +lon_0=10 +R=6371229": (10, 45),
+    "+proj=geos +h=35785831 +sweep=x +lon_0=-75 +ellps=GRS80": (-70, 10),
+    "+proj=stere +lat_0=90 +lat_ts=60 +lon_0=10 +a=6378140 +b=6356750": (10, 75),
+    "+proj=sinu +R=6371007.181": (10, 45),
+    "+proj=merc +k=0.9 +lon_0=3 +ellps=bessel": (10, 45),
+    "+proj=aeqd +lat_0=40 +lon_0=10": (11, 45),
+}
+
+
+@pytest.mark.parametrize("text", MAPPED)
+def test_parameters_of_cf_give_the_places_that_pyproj_gives(tmp_path: Path, text: str) -> None:
+    """Without a WKT, as climate models write them."""
+    mapping = pyproj.CRS.from_user_input(text).to_cf()
+    del mapping["crs_wkt"]
+    asked = pyproj.CRS.from_cf(mapping)
+    axes = {"x": centres(5e5, 10, 6), "y": centres(4e6, -10, 4)}
+    info = open_source(write_raster(tmp_path / "a.zarr", axes, mapping)).info
+    here = pyproj.CRS.from_wkt(info.georef.crs_wkt)  # type: ignore[union-attr]
+    place = pyproj.Transformer.from_crs(asked.geodetic_crs, asked, always_xy=True)
+    there = pyproj.Transformer.from_crs(here.geodetic_crs, here, always_xy=True)
+    assert there.transform(*MAPPED[text]) == pytest.approx(place.transform(*MAPPED[text]), abs=1e-5)
+    assert asked.ellipsoid.semi_major_metre == here.ellipsoid.semi_major_metre  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"grid_mapping_name": "lambert_conformal_conic", "standard_parallel": 30.0},
+        {"grid_mapping_name": "latitude_longitude", "geographic_crs_name": "ED50"},
+        {"grid_mapping_name": "mercator", "twist": 3},
+        {"grid_mapping_name": "of another kind"},
+    ],
+)
+def test_a_mapping_that_is_not_understood_is_said(tmp_path: Path, mapping: dict[str, Any]) -> None:
+    axes = {"x": centres(5e5, 10, 6), "y": centres(4e6, -10, 4)}
+    info = open_source(write_raster(tmp_path / "a.zarr", axes, mapping)).info
+    assert "not understood" in info.warnings[0]
+
+
 def ome(path: Path, own: list[Any], further: list[Any] = (), levels: list[Any] = ()) -> Path:  # type: ignore[assignment]
     """An OME image of 8 x 8 x 8 voxels; ``levels``: the transformations of halved ones."""
     group = zarr.open_group(path, mode="w", zarr_format=3)
@@ -193,3 +241,17 @@ def test_levels_that_cover_another_extent_are_told(tmp_path: Path) -> None:
     assert any("differ by 4 voxels" in line for line in open_source(wrong).info.warnings)
     odd = ome(tmp_path / "c.zarr", [scale(1, 1, 1), {"type": "rotation", "rotation": [1]}])
     assert any("(rotation) is not applied" in line for line in open_source(odd).info.warnings)
+
+
+@pytest.mark.parametrize(
+    ("unit", "mm"), [("micrometers", 1e-3), ("metres", 1e3), ("Millimetre", 1.0), ("inch", 25.4)]
+)
+def test_units_in_other_spellings(tmp_path: Path, unit: str, mm: float) -> None:
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3)
+    group.create_array("ct", data=np.zeros((4, 5, 6), np.uint8), dimension_names=("z", "y", "x"))
+    for name, count in zip("zyx", (4, 5, 6), strict=True):
+        more = {"dimension_names": (name,), "attributes": {"units": unit}}
+        group.create_array(name, data=centres(0, 2, count), **more)
+    info = open_source(tmp_path / "a.zarr" / "ct").info
+    assert info.georef.spacing == pytest.approx((2 * mm, 2 * mm, 2 * mm))
+    assert not any("not known" in line for line in info.warnings)
