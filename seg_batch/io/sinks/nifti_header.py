@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import nibabel
@@ -13,7 +15,6 @@ from nibabel.spatialimages import HeaderDataError
 from seg_batch.core.errors import OutputError
 from seg_batch.core.georef import (
     SAME_PLACE,
-    Affine16,
     VolumeGeoref,
     georef_differences,
     voxel_distance,
@@ -55,15 +56,19 @@ def header_bytes(spec: ProductSpec) -> bytes:
 
 def require_place(spec: ProductSpec) -> None:
     """OutputError unless the header holds the place of the voxels, which is tried."""
-    try:
-        wrong = place_changes(spec, volume_georef(_header(spec)))
-    except (HeaderDataError, ValueError) as error:
-        wrong = [str(error)]
-    if wrong:
+    if wrong := _lost(spec, _header):
         raise OutputError(
             f"NIfTI can't hold the place of the input ({'; '.join(wrong)}), so the map would lie "
             f"elsewhere: use a name that ends in {PRODUCTS['zarr'].endings[0]}, which holds it"
         )
+
+
+def _lost(spec: ProductSpec, make: Callable[[ProductSpec], Any]) -> list[str]:
+    """What of the place is not read back from the header that ``make`` makes."""
+    try:
+        return place_changes(spec, volume_georef(make(spec)))
+    except (HeaderDataError, ValueError) as error:
+        return [str(error)]
 
 
 def place_changes(spec: ProductSpec, actual: VolumeGeoref) -> list[str]:
@@ -74,22 +79,19 @@ def place_changes(spec: ProductSpec, actual: VolumeGeoref) -> list[str]:
     return wrong if apart <= SAME_PLACE else [*wrong, f"corners move by {apart:.3g} voxels"]
 
 
-def _needs_doubles(spec: ProductSpec) -> bool:
-    """Whether single precision, as in NIfTI-1, would move a voxel."""
-    georef = spec.georef
-    assert isinstance(georef, VolumeGeoref)
-    single = np.array(georef.affine, np.float32).astype(np.float64)
-    rounded: Affine16 = tuple(map(tuple, single.tolist()))
-    return voxel_distance(georef, replace(georef, affine=rounded), spec.extent) > SAME_PLACE
-
-
 def _header(spec: ProductSpec) -> Any:
+    """NIfTI-1 where it is large and exact enough, else NIfTI-2, which has double precision."""
+    single = partial(_filled, double=False)
+    return _filled(spec, double=spec.like is None and bool(_lost(spec, single)))
+
+
+def _filled(spec: ProductSpec, *, double: bool) -> Any:
     """Geometry fields are the input's, bit for bit (on a finer grid: those that don't depend on it);
     fields for the meaning of values are ours; all others (dates, names, comments of the scan) are left
     out."""
     source = None if spec.like is None else read_layout(spec.like).header
     large = max(spec.extent) > LARGEST_NIFTI1_AXIS or (source and source.sizeof_hdr == 540)
-    large = large or (source is None and _needs_doubles(spec))
+    large = large or double
     header = nibabel.Nifti2Header() if large else nibabel.Nifti1Header()
     header["magic"] = b"n+2\0\r\n\x1a\n" if large else b"n+1\0"
     header.set_data_shape(_shape(spec, source))

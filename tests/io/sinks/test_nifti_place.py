@@ -101,6 +101,8 @@ def test_sform_and_qform(
     codes: tuple[int, int],
 ) -> None:
     """The sform is taken, as by nibabel; where ITK would take another place, a line says so."""
+    turn = nibabel.eulerangles.euler2mat(*angles)
+    assume(nibabel.quaternions.mat2quat(turn)[0] > 0.1)  # half turns: see below
     qform = placed(sizes, angles, (5, 6, 7))
     sform = qform @ nibabel.affines.from_matvec(np.eye(3), (by, 0, 0))
     path = write(tmp_path_factory.mktemp("n") / "a.nii", sform, qform, codes)
@@ -114,6 +116,22 @@ def test_sform_and_qform(
     assert not (apart > 0.01 and not told)
     assert any("ITK takes the qform" in line for line in told) == (apart > 0.01)
     assert bool(told) == (by > 0.01 and min(codes) > 0)
+
+
+@given(angles=st.tuples(*2 * [st.floats(-0.01, 0.01)]), by=st.sampled_from([0.0, 0.004, 0.05]))
+def test_the_precision_of_half_turns_needs_no_word(
+    tmp_path_factory: pytest.TempPathFactory, angles: tuple[float, float], by: float
+) -> None:
+    """A quaternion near a half turn is a twentieth of a degree off; a moved origin is still told."""
+    sform = placed((1, 1, 1), (*angles, np.pi), (5, 6, 7))
+    qform = sform @ nibabel.affines.from_matvec(np.eye(3), (0, by, 0))
+    path = write(tmp_path_factory.mktemp("n") / "a.nii", sform, qform, (1, 1))
+    told = [line for line in open_source(path).info.warnings if "sform and qform" in line]
+    assert bool(told) == (by > 0.01)
+    if not by:
+        grown = sform @ np.diag([1.001, 1, 1, 1])
+        path = write(path.with_name("b.nii"), sform, grown, (1, 1))
+        assert any("sform and qform" in line for line in open_source(path).info.warnings)
 
 
 def test_other_voxel_sizes_beside_an_sform_are_told(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from seg_batch.core.units import show_bytes
 
 _HEAD_BYTES = 1024
 _DEFLATE_RATIO = 1040  # deflate can't do better than 1032 : 1
+_ULP = 2.0**-23  # of a part of a quaternion
 _CIFTI_INTENTS = range(3000, 3100)
 # nibabel logs what it mends in a header; the warnings of ``georef_warnings`` take its place.
 _SILENT = logging.Logger("nifti")
@@ -181,7 +182,7 @@ def georef_warnings(georef: VolumeGeoref, extent: Shape, header: Any) -> list[st
     elif georef.qform_code and georef.qform is None:
         warnings.append("the qform's quaternion is damaged: the sform alone is used")
     elif georef.qform_code and georef.sform_code:
-        warnings += _disagreement(georef, extent)
+        warnings += _disagreement(georef, extent, header)
     elif georef.sform_code:
         warnings += _other_sizes(georef, extent, header["pixdim"][1:4])
     if georef.units == "unknown":
@@ -191,18 +192,33 @@ def georef_warnings(georef: VolumeGeoref, extent: Shape, header: Any) -> list[st
     return warnings + _skew(georef.matrix)
 
 
-def _disagreement(georef: VolumeGeoref, extent: Shape) -> list[str]:
+def _disagreement(georef: VolumeGeoref, extent: Shape, header: Any) -> list[str]:
     """Every program takes the sform where both are one place. Else ITK takes the qform, unless the code
     of the sform is 1 (scanner)."""
     assert georef.qform is not None
     apart = voxel_distance(georef, replace(georef, affine=georef.qform), extent)
-    if apart <= SAME_PLACE:
+    if apart <= max(SAME_PLACE, _rounding(georef, extent, header)):
         return []
     itk = "" if georef.sform_code == 1 else ", while ITK takes the qform"
     return [
         f"sform and qform place voxels up to {apart:.3g} voxels apart: the sform is taken, as nibabel "
         f"does{itk}"
     ]
+
+
+def _rounding(georef: VolumeGeoref, extent: Shape, header: Any) -> float:
+    """Voxels by which a qform may differ from an sform only because a quaternion is kept in single
+    precision: near half turns its last digit is a turn by 0.05 degrees. 0 where origins or voxel sizes
+    differ, too."""
+    sform, qform = (np.array(m, np.float64) for m in (georef.sform, georef.qform))
+    origin = np.linalg.norm(np.linalg.solve(sform[:3, :3], (qform - sform)[:3, 3]))
+    lengths = np.linalg.norm(sform[:3, :3], axis=0)
+    grown = np.abs(np.linalg.norm(qform[:3, :3], axis=0) / lengths - 1) * extent[::-1]
+    if max(origin, grown.max()) > SAME_PLACE:
+        return 0.0
+    real = math.sqrt(max(0.0, 1 - sum(float(header[f"quatern_{part}"]) ** 2 for part in "bcd")))
+    angle = 2 * min(_ULP / max(real, _ULP), math.sqrt(2 * _ULP))
+    return float(angle * np.linalg.norm(lengths * extent[::-1]) / lengths.min())
 
 
 def _other_sizes(georef: VolumeGeoref, extent: Shape, pixdim: np.ndarray) -> list[str]:

@@ -23,11 +23,11 @@ from seg_batch.io.sources.crs import crs_wkt, metres_per_unit, same_crs
 from seg_batch.io.sources.formats.zarr_axes import ZarrImage
 from seg_batch.io.sources.formats.zarr_cf import cf_statement
 from seg_batch.io.sources.formats.zarr_transform import (
-    coordinates,
+    axis_values,
     find_transform,
     ome_steps,
     regular,
-    uneven_axis,
+    uneven_axes,
 )
 
 _MM = {
@@ -67,9 +67,9 @@ def _outdated(image: ZarrImage, own: dict[str, Any], georef: Georef) -> str | No
         return "the array has other axes than when it was written"
     if isinstance(georef, VolumeGeoref):
         return _resized(image, georef) if image.ome else None
-    if coordinates(image, "x") is None:
-        return None
     stated, _ = _raster(image)
+    if stated.transform == RasterGeoref().transform:
+        return None
     apart = voxel_distance(georef, stated, image.axes.extent)
     if apart > SAME_PLACE:
         return f"coordinates lie {apart:.3g} pixels from where the array was written"
@@ -179,8 +179,10 @@ def _volume(image: ZarrImage) -> tuple[VolumeGeoref, list[str]]:
         steps, told = ome_steps(image)
     else:
         units = (_attributes(image, image.axes.name(role)).get("units", "") for role in "xyz")
-        steps = [(regular(image, r), str(u).lower()) for r, u in zip("xyz", units, strict=True)]
-        told = [uneven for role in "xyz" if (uneven := uneven_axis(image, role))]
+        values = {role: axis_values(image, role) for role in "xyz"}
+        each = zip(values.values(), units, strict=True)
+        steps = [(regular(axis), str(unit).lower()) for axis, unit in each]
+        told = uneven_axes(image, values)
     missing = any(step is None for step, _ in steps)
     affine, assumptions = np.eye(4), list(told)
     for axis, (step, unit) in enumerate(steps):

@@ -20,19 +20,21 @@ _APPLIED = ("scale", "translation", "identity")
 def find_transform(image: ZarrImage, mapping: dict[str, Any]) -> tuple[Affine6 | None, list[str]]:
     """The transform of a raster, or None; and lines about what contradicts it. ``mapping``: the attributes
     of the grid mapping variable."""
+    axes = {role: axis_values(image, role) for role in "xy"}
+    uneven = uneven_axes(image, axes)
     stated = _attributes(image, mapping)
     if not stated:
-        return _coordinate_transform(image), [u for r in "xy" if (u := uneven_axis(image, r))]
+        x, y = regular(axes["x"]), regular(axes["y"])
+        return (None if x is None or y is None else _replaced(_IDENTITY, x, y)), uneven
     (name, transform), *others = stated
     for other, further in others:
         if (apart := _apart(transform, further, image)) > SAME_PLACE:
             return transform, [_told(name, other, apart, name)]
-    uneven = [f"{u}: {name} is taken" for r in "xy" if (u := uneven_axis(image, r))]
-    x, y = regular(image, "x", transform[0]), regular(image, "y", transform[4])
+    x, y = regular(axes["x"], transform[0]), regular(axes["y"], transform[4])
     there = _replaced(transform, x, y)
     apart = _apart(there, transform, image)
     if uneven or apart <= SAME_PLACE:
-        return transform, uneven
+        return transform, [f"{each}: {name} is taken" for each in uneven]
     # A rotation can't be expressed by coordinates, nor the place by those of one axis.
     kept = x is None or y is None or transform[1] != 0 or transform[3] != 0
     told = _told(name, "the coordinates", apart, name if kept else "the coordinates")
@@ -81,16 +83,9 @@ def _numbers(value: Any) -> list[float] | None:
     return numbers if len(numbers) == 6 and np.isfinite(numbers).all() else None
 
 
-def _coordinate_transform(image: ZarrImage) -> Affine6 | None:
-    """The transform by both coordinate arrays; None where one is absent or uneven."""
-    x, y = regular(image, "x"), regular(image, "y")
-    return None if x is None or y is None else _replaced(_IDENTITY, x, y)
-
-
-def regular(image: ZarrImage, role: str, alone: float | None = None) -> tuple[float, float] | None:
-    """``first, step`` of an axis's coordinates (voxel centres), or None if absent or uneven. ``alone``:
-    the step of a single voxel."""
-    values = _numeric(image, role)
+def regular(values: np.ndarray | None, alone: float | None = None) -> tuple[float, float] | None:
+    """``first, step`` of the coordinates of an axis (voxel centres), or None if absent or uneven.
+    ``alone``: the step of a single voxel."""
     if values is None or (len(values) < 2 and not alone) or _unevenness(values) > 1:
         return None
     first, last = float(values[0]), float(values[-1])
@@ -98,20 +93,22 @@ def regular(image: ZarrImage, role: str, alone: float | None = None) -> tuple[fl
     return (first, step) if step else None
 
 
-def uneven_axis(image: ZarrImage, role: str) -> str:
-    """A phrase about an axis with coordinates that are not evenly spaced; else empty."""
-    values = _numeric(image, role)
-    uneven = values is not None and _unevenness(values) > 1
-    return f"coordinates of {image.axes.name(role)} are not evenly spaced" if uneven else ""
+def uneven_axes(image: ZarrImage, axes: dict[str, np.ndarray | None]) -> list[str]:
+    """A phrase about each axis with coordinates that are not evenly spaced."""
+    return [
+        f"coordinates of {image.axes.name(role)} are not evenly spaced"
+        for role, values in axes.items()
+        if values is not None and _unevenness(values) > 1
+    ]
 
 
-def _numeric(image: ZarrImage, role: str) -> np.ndarray | None:
+def axis_values(image: ZarrImage, role: str) -> np.ndarray | None:
     """The coordinates of an axis where they are numbers, unpacked as CF says."""
-    values = coordinates(image, role)
-    if values is None or values.dtype.kind not in "iuf":
+    array = _coordinate_array(image, role)
+    if array is None or array.dtype.kind not in "iuf":
         return None
-    packed = image.group[image.axes.name(role)].attrs
-    scale, offset = packed.get("scale_factor", 1), packed.get("add_offset", 0)
+    scale, offset = array.attrs.get("scale_factor", 1), array.attrs.get("add_offset", 0)
+    values = np.asarray(array[:])
     return values if (scale, offset) == (1, 0) else values * float(scale) + float(offset)
 
 
@@ -130,14 +127,17 @@ def _unevenness(values: np.ndarray) -> float:
 
 
 def coordinates(image: ZarrImage, role: str) -> np.ndarray | None:
-    """The coordinate array of an axis: of its name, in the group, and as long as the axis."""
-    name = image.axes.name(role)
-    if image.group is None or role not in image.axes.roles or name not in image.group:
+    """The coordinate array of an axis as stored, or None."""
+    array = _coordinate_array(image, role)
+    return None if array is None else np.asarray(array[:])
+
+
+def _coordinate_array(image: ZarrImage, role: str) -> Any:
+    """The array of an axis's name, in the group, and as long as the axis; or None."""
+    if image.group is None or role not in image.axes.roles:
         return None
-    array = image.group[name]
-    if getattr(array, "shape", None) != (image.axes.length(role),):
-        return None
-    return np.asarray(array[:])
+    array = image.group.get(image.axes.name(role))
+    return array if getattr(array, "shape", None) == (image.axes.length(role),) else None
 
 
 def ome_steps(
