@@ -31,6 +31,7 @@ from seg_batch.cli import (
     train,
     watch,
 )
+from seg_batch.cli.display.standard_streams import open_standard_streams, write_error
 from seg_batch.cli.options import Json, Quiet, show, spread
 from seg_batch.core.errors import Exit, SegbatchError
 from seg_batch.core.text import legible
@@ -120,6 +121,7 @@ app.add_typer(cluster.app, name="cluster")
 
 def main() -> None:
     """Run the command and leave with its exit status."""
+    open_standard_streams()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["PYTHONSAFEPATH"] = "1"  # so that no process imports from the current folder
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # raises KeyboardInterrupt
@@ -138,10 +140,22 @@ def main() -> None:
         status = Exit.STOPPED
     except Exception as error:
         status = _fault(error)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    status = _delivered(int(status))
     # At once: state is on disk, and worker threads may still be inside a model call.
     os._exit(status)
+
+
+def _delivered(status: int) -> int:
+    """The status after the last lines are out. Who closes a pipe has read enough; a standard output that
+    can't be written to for another reason is a fault, and said."""
+    sys.stdout.flush()
+    error = write_error(sys.stdout)
+    if error is not None and not isinstance(error, BrokenPipeError):
+        text = f"standard output can't be written ({error.strerror}): the work is done, its lines are lost"
+        print(f"segbatch: {text}; free some space there", file=sys.stderr)
+        status = status or Exit.FAULT
+    sys.stderr.flush()
+    return status
 
 
 def _fault(error: Exception) -> int:

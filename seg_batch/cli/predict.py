@@ -10,7 +10,7 @@ import typer
 
 from seg_batch.cli.options import Json, Quiet
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
-from seg_batch.core.errors import SegbatchError
+from seg_batch.core.errors import DiskFullError, SegbatchError
 from seg_batch.core.text import legible
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def predict(
             with Bar(quiet or as_json) as bar:
                 report = predict_one(request, bar)
         except SegbatchError as error:
-            if not request.many:
+            if not request.many or isinstance(error, DiskFullError):
                 raise
             typer.echo(f"segbatch: {legible(error.message)}", err=True)
             shown.append({"input": request.input, "status": "refused", "error": error.message})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seg_batch.cli.display.standard_streams import write_error
 from seg_batch.cli.options import Json, Run, run_named
 from seg_batch.core.text import about, visible
 from seg_batch.core.units import counted_plainly, show_s, whole_s
@@ -41,7 +42,7 @@ def status(
         if watch and not as_json and sys.stdout.isatty():
             text = HOME_AND_CLEAR + text
         typer.echo(text)
-        if not watch or facts["state"] not in ALIVE:
+        if not watch or facts["state"] not in ALIVE or write_error(sys.stdout):
             return
         time.sleep(EVERY_S)
 

@@ -76,7 +76,7 @@ def _workflow(
 ) -> Workflow:
     """The workflow of the file, or one made of the options; PlanError where both are given, or neither."""
     from seg_batch.config.workflow import Workflow, read
-    from seg_batch.config.workflow.option_keys import keys_saying
+    from seg_batch.config.workflow.option_keys import fault_of_option, keys_saying
 
     if path is not None:
         if (arguments, options) != (unset_options(RequestArguments), unset_options(PredictOptions)):
@@ -92,4 +92,7 @@ def _workflow(
     plain["inputs"]["paths"] = [folder]
     plain["outputs"]["folder"] = str(Path(arguments.output).absolute())
     plain["limits"]["memory"] = str(options.memory_bytes) if options.memory_bytes else None
-    return Workflow.model_validate(plain)
+    try:
+        return Workflow.model_validate(plain)
+    except ValueError as error:
+        raise fault_of_option(error, arguments, options) from None

@@ -7,8 +7,9 @@ NumPy, because ``segbatch --help`` imports them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -69,6 +70,56 @@ class Option:
             raise PlanError(f"there is no {where} {raw[:40]!r}; {nearest(raw, names)}")
         return raw
 
+    def checked(self, raw: Any) -> Any:
+        """The value of a keyword in Python, where text counts as on the command line; PlanError where
+        ``raw`` is none."""
+        if raw is None and NoneType in get_args(self.hint):
+            return None
+        if isinstance(raw, str) and (self.read or self.known):
+            return self.value(raw, self.name)
+        for kind in self.kinds:
+            if get_origin(kind) is Literal and raw in get_args(kind):
+                return raw
+            if get_origin(kind) is tuple and (items := _items(raw, get_args(kind)[0])) is not None:
+                return items
+            if kind in _IS and _IS[kind](raw):
+                return self._bounded(raw)
+        raise PlanError(f"{self.name} is {repr(raw)[:40]}: it takes {self._wanted()}")
+
+    def _bounded(self, raw: Any) -> Any:
+        if self.least is not None and raw < self.least:
+            raise PlanError(f"{self.name} is {raw}: it takes a number from {self.least} on")
+        return int(raw) if isinstance(raw, Integral) and not isinstance(raw, bool) else raw
+
+    def _wanted(self) -> str:
+        words = []
+        for kind in self.kinds:
+            if get_origin(kind) is tuple:
+                words.append(f"several of {_WORDS[get_args(kind)[0]]}, as a tuple")
+            elif get_origin(kind) is Literal:
+                words += map(repr, get_args(kind))
+            else:
+                words.append(_WORDS[kind])
+        return " or ".join(words)
+
+
+_IS: dict[Any, Callable[[Any], bool]] = {
+    bool: lambda raw: isinstance(raw, bool),
+    int: lambda raw: isinstance(raw, Integral) and not isinstance(raw, bool),
+    float: lambda raw: isinstance(raw, Real) and not isinstance(raw, bool),
+    str: lambda raw: isinstance(raw, str),
+}
+_WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+
+
+def _items(raw: Any, kind: Any) -> tuple[Any, ...] | None:
+    """The tuple that was meant; None where ``raw`` is none. One text is a tuple of one."""
+    if isinstance(raw, str):
+        raw = (raw,)
+    if not isinstance(raw, Sequence) or not all(map(_IS[kind], raw)):
+        return None
+    return tuple(raw)
+
 
 def option(default: Any, help: str, **declaration: Any) -> Any:
     """A field with its declaration; the default ``MISSING``: the option is required."""
@@ -83,6 +134,13 @@ def declared(kind: type) -> dict[str, Option]:
         unsaid = item.default if own.unsaid is ... else own.unsaid
         options[item.name] = replace(own, name=item.name, hint=hints[item.name], unsaid=unsaid)
     return options
+
+
+def as_checked[T](bag: T) -> T:
+    """The options with the values of all checked, for those that come from Python; PlanError names one
+    that is wrong."""
+    options = declared(type(bag)).items()
+    return replace(bag, **{name: o.checked(getattr(bag, name)) for name, o in options})  # type: ignore[type-var]
 
 
 def unset_options[T](kind: type[T]) -> T:

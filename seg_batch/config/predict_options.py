@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from seg_batch.config.options import option
 from seg_batch.core.errors import PlanError
@@ -32,18 +32,18 @@ def _voxels(where: str, text: str) -> int | str:
     return text if text == "auto" else int(text)
 
 
-def _reader(parse: Callable[[str], Any], empty: Any) -> Callable[[str, str], Any]:
-    def read(_: str, text: str) -> Any:
-        try:
-            return parse(text) if text else empty
-        except (ValueError, OverflowError) as error:
-            raise PlanError(f"{error}; sizes look like 8GiB, block shapes like 2048,2048") from None
-
-    return read
+def _size(where: str, text: str) -> int:
+    try:
+        return parse_bytes(text) if text else 0
+    except (ValueError, OverflowError):
+        raise PlanError(f"{where} {text[:40]!r} is no size: write it like 8GiB or 500MB") from None
 
 
-_size = _reader(parse_bytes, 0)
-_sides = _reader(lambda text: tuple(map(int, text.split(","))), None)
+def _sides(where: str, text: str) -> Shape | None:
+    parts = text.split(",") if text else []
+    if not all(part.strip().isdecimal() and part.isascii() and len(part) < 10 for part in parts):
+        raise PlanError(f"{where} {text[:40]!r} is no block shape: write it like 2048,2048")
+    return tuple(map(int, parts)) or None
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,8 @@ class StoreError(RefusedError):
 class DiskFullError(OutputError):
     """The disk, or a quota on it, is full: every input would fail, so the whole run stops."""
 
+    status = Exit.STOPPED  # what is done is kept, and the same command resumes it
+
 
 class BusyError(StoreError, OutputError):
     """Another run is writing here; a later try may succeed."""

@@ -28,6 +28,9 @@ _ADVICE = {
     errno.EFBIG: "a file may not be this large here: choose another output",
     errno.EACCES: "it may not be written: choose another output",
     errno.EPERM: "it may not be written: choose another output",
+    errno.EEXIST: "a file stands there: choose another output",
+    errno.ENOTDIR: "a part of its path is a file: choose another output",
+    errno.ENAMETOOLONG: "its name is too long: choose a shorter one",
     errno.EROFS: "the file system is read-only: choose another output",
 }
 

@@ -1,6 +1,7 @@
 """Names as text: the nearest known name, lists in words, invisible characters escaped."""
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -21,6 +22,20 @@ def either(names: Sequence[str]) -> str:
 def about(name: str, text: str) -> str:
     """``name: text``, or the text alone where it begins with the name."""
     return text if text.startswith((f"{name}:", f"{name} ")) else f"{name}: {text}"
+
+
+def other_separator(table: str) -> str | None:
+    """What is wrong with a CSV whose first line separates its columns otherwise than by commas, and what to
+    do; None where it has commas, or a single column."""
+    first = table.partition("\n")[0]
+    signs = ((";", "semicolons"), ("\t", "tabs"), ("|", "bars"))
+    name = next((name for sign, name in signs if sign in first and "," not in first), None)
+    return name and f"its columns are separated by {name}: separate them by commas"
+
+
+def without_colours(text: str) -> str:
+    """The text without the sequences that colour it on a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def visible(text: str) -> str:

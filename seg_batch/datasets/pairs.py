@@ -16,7 +16,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.datasets.label_classes import require_data
 from seg_batch.io.sources import stage
-from seg_batch.io.sources.protocol import AlphaOption, SourceInfo
+from seg_batch.io.sources.protocol import AlphaOption, SourceInfo, without_volume_option
 from seg_batch.io.sources.side_files import is_image_name, side_files_of
 from seg_batch.io.sources.views.alpha import alpha_hint
 from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
@@ -174,7 +174,8 @@ def open_pair(
         copies = () if staged is None else tuple(stage(path, staged) for path in paths)
         return ImageSpec(paths, staged=copies, alpha=alpha)
 
-    with open_view(spec(pair.images, (pair.alpha,) * len(pair.images)), axes) as image:
+    images = spec(pair.images, (pair.alpha,) * len(pair.images))
+    with without_volume_option(), open_view(images, axes) as image:
         grid = image.file.info if align == "nearest" else None
         with open_view(spec((pair.label,)), Axes(axes.orientation), grid=grid) as label:
             yield image, label

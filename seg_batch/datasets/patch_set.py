@@ -122,6 +122,8 @@ def _intact(path: Path | str, what: str) -> Iterator[None]:
     """Turn whatever a codec raises into an InputError of one line."""
     try:
         yield
+    except MemoryError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(

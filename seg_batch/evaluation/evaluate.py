@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.config.card import ModelCard
+from seg_batch.config.options import as_checked
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
@@ -111,7 +112,7 @@ def evaluate_bundle(
     checks = thresholds.parse(list(requirements))
     chosen = named_model(model)
     _require_same_grid(chosen.card)
-    options = options or PredictOptions()
+    options = as_checked(options or PredictOptions())
     engine = engine_of(chosen, options)
     options = replace(options, engine=engine.engine, precision=engine.precision)
     run = EvaluationRun(of_card(chosen.card), checks, pictures, Callbacks(callback))

@@ -24,7 +24,7 @@ from seg_batch.evaluation.score_case import LabelledCase, Labels
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.report import Report
 from seg_batch.io.sources import open_source, pieces
-from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.protocol import SourceInfo, without_volume_option
 from seg_batch.io.sources.views.open_view import Axes, View, open_view
 from seg_batch.io.sources.views.same_grid import grid_differences
 
@@ -94,11 +94,13 @@ def _open_files(match: Match, plan: Plan | None) -> Iterator[dict[str, View]]:
     orientation = (plan.orientation if plan else "") or "RAS"
     paths = {"found": match.prediction, "truth": match.truth, "image": match.image}
     with ExitStack() as stack:
-        yield {
-            name: stack.enter_context(open_view(path, Axes(orientation)))
-            for name, path in paths.items()
-            if path is not None
-        }
+        with without_volume_option():
+            files = {
+                name: stack.enter_context(open_view(path, Axes(orientation)))
+                for name, path in paths.items()
+                if path is not None
+            }
+        yield files
 
 
 def report_beside(path: Path) -> Report | None:

@@ -24,7 +24,7 @@ from seg_batch.evaluation.predict_region import Region
 from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
-from seg_batch.io.sources.protocol import AlphaOption
+from seg_batch.io.sources.protocol import AlphaOption, without_volume_option
 from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view
 from seg_batch.io.sources.views.same_grid import grid_differences
 
@@ -274,7 +274,8 @@ def _facts(pair: Pair) -> dict[str, Any]:
 @contextmanager
 def open_entry(pair: Pair, card: ModelCard) -> Iterator[tuple[View, View]]:
     """Image and label in the card's orientation, checked against it and each other."""
-    with open_view(ImageSpec(pair.images, alpha=(pair.alpha,) * len(pair.images)), card) as image:
+    spec = ImageSpec(pair.images, alpha=(pair.alpha,) * len(pair.images))
+    with without_volume_option(), open_view(spec, card) as image:
         a = image.file.info
         bundles.require_fit(bundles.Model(card), a)
         with open_view(pair.label, card) as label:

@@ -16,8 +16,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from seg_batch.config.options import as_checked
 from seg_batch.config.postprocess import describe
-from seg_batch.config.predict_options import PredictOptions
+from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import (
@@ -286,13 +287,14 @@ def predict(
     (``core.events``) as they happen. Returns the report. Raises ``RefusedError`` when nothing was
     written, ``PartialResultError`` when the product has holes.
     """
+    chosen = as_checked(RequestArguments(volume=volume))
     request = Request(
         input=str(path),
         output=None if output is None else str(output),
         model=model,
-        options=PredictOptions(**options),
+        options=as_checked(PredictOptions(**options)),
         cluster=cluster,
-        volume=volume,
+        volume=chosen.volume,
         overwrite=overwrite,
         keep_store=keep_store,
     )

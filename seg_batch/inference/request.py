@@ -130,7 +130,7 @@ def _named(model: OneModel | Sequence[OneModel]) -> Model:
         return find_bundle(str(model))
     if isinstance(model, list):
         return as_ensemble([_named(member) for member in model])
-    card, function = model
+    card, function = model if isinstance(model, tuple) and len(model) == 2 else (None, None)
     if not isinstance(card, ModelCard) or not callable(function):
         raise BundleError(
             "model= takes a bundle's name or path, (ModelCard, callable), or a list of those"

@@ -19,6 +19,9 @@ __all__ = ["ONEDNN", "keras", "quiet_stderr", "tf"]
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Hold back the output of native code to file descriptor 2; print it if the body raises."""
+    if sys.stderr is None:  # closed, as in a service: there is nothing to hold back
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:

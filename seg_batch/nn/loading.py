@@ -3,15 +3,18 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
 from seg_batch.core.errors import BundleError
 from seg_batch.nn.backend import keras
 from seg_batch.nn.weights import stamp, verified
 
+_HALF = ("float16", "bfloat16")
 OLDEST_KERAS = (3, 15, 1)  # earlier ones have known holes in load_model
 
 
 def load_model(path: Path | str, *, sha256: str | None = None) -> keras.Model:
-    """The segmentation model in a ``.keras`` file: one input and one output, channels last.
+    """The segmentation model in a ``.keras`` file, in float32: one input and one output, channels last.
 
     No code in the file is run: no Lambda layers, no pickles, no classes but Keras' own. Raises
     BundleError if the file is missing, damaged, unsafe or no segmentation model, or if its hash is
@@ -35,7 +38,25 @@ def load_model(path: Path | str, *, sha256: str | None = None) -> keras.Model:
             f"{path} has inputs {shapes[0]} and outputs {shapes[1]}; a segmentation model "
             "has one of each, (batch, *spatial, channels); save it with one head"
         )
-    return model
+    return in_float32(model)
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The model, whose layers now compute in float32, whatever they were saved to compute in. The precision
+    of a prediction is chosen for a run, and an export is compared in float32."""
+    half = [layer for layer in _layers(model) if layer.compute_dtype in _HALF]
+    for layer in half:
+        layer.dtype_policy = "float32"
+    if not any(variable.dtype in _HALF for layer in half for variable in layer.variables):
+        return model
+    wide = keras.models.clone_model(model)  # built anew from the layers' policies
+    wide.set_weights([weight.astype(np.float32) for weight in model.get_weights()])
+    return wide
+
+
+def _layers(model: keras.Model) -> list[keras.Layer]:
+    """All layers, also those within others."""
+    return [layer for layer in model._flatten_layers(include_self=False) if layer.dtype_policy]
 
 
 def require_safe_keras() -> None:

@@ -7,13 +7,14 @@ import glob
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from heapq import heappop, heappush
 from itertools import dropwhile, islice
 
+from seg_batch.batch.inputs.no_match import why_no_image
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
 from seg_batch.config.workflow.parts import InputSettings
-from seg_batch.core.registry.formats import image_endings, names_folder, split
+from seg_batch.core.registry.formats import names_folder, split
 from seg_batch.core.run_files import (
     ATTEMPT,
     ATTEMPT_BYTES,
@@ -71,24 +72,29 @@ def _named_by(
     """The inputs of one of ``paths``: a file or store, the images in a folder, or matches."""
     where = "inputs.paths"
     if os.path.isdir(text) and not names_folder(text.rstrip("/").lower()):
-        paths: Iterator[str] = (entry.path for entry in os.scandir(text))
+        paths: Callable[[], Iterable[str]] = partial(_entries, text)
     elif os.path.lexists(text) or not glob.has_magic(text):
         return [InputSpec(text, where, volume=volume)]
     else:
-        paths = iter(set(_matching(text)))
+        paths = partial(_matching, text)
     try:
+        found = [*set(paths())]
         images = sorted(
             path
-            for path in paths
+            for path in found
             if _is_image(path) and os.path.basename(path) not in products_in(os.path.dirname(path))
         )
     except OSError as error:
         return [InputSpec(text, where, error=f"{text}: can't be read ({error.strerror}): check it")]
     if images:
         return [InputSpec(path, where, volume=volume) for path in images]
-    none = f"no image there, by ending ({', '.join(image_endings())}); products do not count: check the path"
     deeper = f", or write {text.rstrip('/')}/**/* for those in folders below" * _has_folders(text)
-    return [InputSpec(text, where, error=f"{text}: {none}{deeper}")]
+    why = why_no_image(text, [path for path in found if not os.path.isdir(path)], _matching)
+    return [InputSpec(text, where, error=f"{text}: no image there: {why}{deeper}")]
+
+
+def _entries(folder: str) -> Iterator[str]:
+    return (entry.path for entry in os.scandir(folder))
 
 
 def _has_folders(text: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from seg_batch.core.errors import WorkflowError
-from seg_batch.core.text import nearest
+from seg_batch.core.text import nearest, other_separator
 
 MOST_BYTES = 64 << 20
 COLUMNS = ("input", "output", "volume", "model")
@@ -43,25 +43,35 @@ class InputSpec:
 
 def rows_of_list(path: str, volume: int | None) -> Iterator[InputSpec]:
     """One path per line; empty lines and those that begin with ``#`` are skipped."""
-    folder = os.path.dirname(os.path.abspath(path))
+    folder, empty = os.path.dirname(os.path.abspath(path)), True
     for number, line in enumerate(_text(path).split("\n"), start=1):
         name = line.strip()
         if name and not name.startswith("#"):
-            yield InputSpec(os.path.join(folder, name), f"{path}:{number}", volume=volume)
+            where, empty = f"{path}:{number}", False
+            named = os.path.join(folder, name)
+            yield InputSpec(named, where, volume=volume, error=_not_utf8(named, where))
+    if empty:
+        raise WorkflowError(f"{path}: it names no input: give one path a line")
 
 
 def rows_of_manifest(path: str, volume: int | None) -> Iterator[InputSpec]:
     """One row per input; ``model`` may name several, joined by ``|``, whose predictions are averaged.
-    WorkflowError where the file is no such table; a faulty row gives an input with an error."""
-    rows = csv.DictReader(io.StringIO(_text(path), newline=""), restkey="", restval="", strict=True)
-    folder = os.path.dirname(os.path.abspath(path))
+    WorkflowError where the file is no such table, or one without rows; a faulty row gives an input with an
+    error."""
+    text, folder, empty = _text(path), os.path.dirname(os.path.abspath(path)), True
+    if separator := other_separator(text):
+        raise WorkflowError(f"{path}:1: {separator}")
+    rows = csv.DictReader(io.StringIO(text, newline=""), restkey="", restval="", strict=True)
     try:
         _require_columns(path, rows.fieldnames or ())
         for row in rows:
+            empty = False
             yield _row(row, folder, f"{path}:{rows.line_num}", volume)
     except csv.Error as error:
         line = rows.reader.line_num
         raise WorkflowError(f"{path}:{line}: not CSV ({error}): mend it") from None
+    if empty:
+        raise WorkflowError(f"{path}: it has a header and no rows: add one for each input")
 
 
 def _require_columns(path: str, names: Sequence[str]) -> None:
@@ -84,14 +94,23 @@ def _row(row: dict[str, str], folder: str, where: str, volume: int | None) -> In
         return InputSpec(where, where, error=f"{where}: the row has no input: name a file")
     if number and not (number.isascii() and number.isdecimal() and len(number) < 10):
         return InputSpec(where, where, error=f"{where}: {number[:20]!r} is no volume: count from 0")
+    path = os.path.join(folder, name)
     models = tuple(filter(None, (part.strip() for part in row.get("model", "").split("|"))))
     return InputSpec(
-        path=os.path.join(folder, name),
+        path=path,
         where=where,
+        error=_not_utf8(path, where),
         output=row.get("output", "").strip() or None,
         volume=int(number) if number else volume,
         model=tuple(os.path.join(folder, m) if "/" in m else m for m in models) or None,
     )
+
+
+def _not_utf8(path: str, where: str) -> str | None:
+    """Why a path with bytes that are no UTF-8 is no input, where there is no such file."""
+    if os.path.lexists(path) or not any("\udc80" <= letter <= "\udcff" for letter in path):
+        return None
+    return f"{where}: not UTF-8, so {os.path.basename(path)[:80]} can't be found: save it as UTF-8"
 
 
 def _text(path: str) -> str:
@@ -103,4 +122,6 @@ def _text(path: str) -> str:
         raise WorkflowError(f"{path}: can't be read ({error.strerror}): check the path") from None
     if len(data) > MOST_BYTES:
         raise WorkflowError(f"{path}: larger than 64 MiB, no list of inputs is: split it")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise WorkflowError(f"{path}: it is UTF-16: save it as UTF-8")
     return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")

@@ -31,7 +31,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from seg_batch.core.errors import BusyError, OutputError, StoreError
+from seg_batch.core.errors import FULL, BusyError, DiskFullError, OutputError, StoreError
 from seg_batch.core.units import whole_s
 
 LIMIT_S = 60.0  # an owner without a heartbeat for so long counts as dead
@@ -253,9 +253,10 @@ def _take(lock: Path, limit_s: float, say: Callable[[str], None], min_token: int
             why = earlier.stale(limit_s) or _wait_for_heartbeat(lock, earlier, limit_s, say)
         lease = _create(lock, earlier, why, min_token)
     except OSError as error:
-        raise OutputError(
-            f"can't write {lock} ({error.strerror}), so the run could have two owners: check the "
-            "disk, or use another folder"
+        kind = DiskFullError if error.errno in FULL else OutputError
+        raise kind(
+            f"can't write {lock} ({error.strerror}), so the run could have two owners: make room or check "
+            "the disk, or use another folder"
         ) from error
     if lease.taken_over is not None:
         lease.taken_over.wake()

@@ -57,8 +57,8 @@ class Service:
 
 
 def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> int:
-    """Watch until a stop is requested; returns the exit status: 0; 3 where an arrival failed, or a
-    fault like a full disk ended the watch; 130 where an arrival was cut short. RefusedError where
+    """Watch until a stop is requested; returns the exit status: 0; 3 where an arrival failed;
+    130 where a fault like a full disk ended the watch, or an arrival was cut short. RefusedError where
     it can't begin."""
     _require(service)
     workflow = service.workflow
@@ -106,7 +106,7 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
         log.write("info", "begun", f"watching {service.archive.folder}")
         status = watch.run(stop.asked)
         log.write("info", "ended", stop.why, status=status)
-        return Exit.PARTIAL if stop.fault else status
+        return Exit.STOPPED if stop.fault else status
 
 
 def watch_status(folder: Path, counted: Counter[str], report: Path | None) -> str:

@@ -25,7 +25,7 @@ from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.config.yaml_source import parse_tree, text_of
 from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import split
-from seg_batch.core.text import nearest
+from seg_batch.core.text import nearest, other_separator
 
 MOST_BYTES = 16 << 20
 COLUMNS = ("id", "image", "label", "split")
@@ -122,6 +122,8 @@ def _relative_to(folder: Path, entry: ManifestCase) -> ManifestCase:
 
 
 def _from_csv(text: str, path: Path) -> dict[str, Any]:
+    if separator := other_separator(text):
+        raise InputError(f"{path}: {separator}")
     rows = csv.DictReader(io.StringIO(text, newline=""), restkey="", restval="")
     names = [("id" if name == "case" else name) for name in (rows.fieldnames or ())]
     for name in names:
@@ -129,9 +131,12 @@ def _from_csv(text: str, path: Path) -> dict[str, Any]:
             raise InputError(f"{path} has a column {name!r}; {nearest(name, COLUMNS)}")
     rows.fieldnames = names
     try:
-        return {"cases": [_row(row, f"{path}, line {rows.line_num}") for row in rows]}
+        cases = [_row(row, f"{path}, line {rows.line_num}") for row in rows]
     except csv.Error as error:
         raise InputError(f"{path}, line {rows.line_num} is not CSV ({error}): mend it") from None
+    if not cases:
+        raise InputError(f"{path}: it has a header and no rows: add one for each case")
+    return {"cases": cases}
 
 
 def _row(row: dict[str, Any], where: str) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from operator import attrgetter, or_
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, create_model
+from pydantic import BeforeValidator, Field, ValidationError, create_model
 
 from seg_batch.config.options import Option, declared
 from seg_batch.config.validation import CheckedValue
 from seg_batch.config.workflow.fields import Positive, Words
 from seg_batch.config.workflow.paths import NameText, PathText
+from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.text import nearest
 
@@ -69,6 +70,18 @@ def keys_saying(*bags: Any) -> dict[str, Any]:
             part, _, key = (option.key or f"options.{name}").rpartition(".")
             (plain.setdefault(part, {}) if part else plain)[key] = getattr(bag, name)
     return plain
+
+
+def fault_of_option(error: ValueError, *bags: Any) -> PlanError:
+    """The first fault of a workflow that ``keys_saying`` made, with the option of the command line."""
+    if not isinstance(error, ValidationError):
+        return PlanError(str(error))
+    first = error.errors()[0]
+    key = ".".join(part for part in first["loc"] if isinstance(part, str))
+    options = [option for bag in bags for option in declared(type(bag)).values()]
+    flags = (o.flag for o in options if key == (o.key or f"options.{o.name}"))
+    reason = first["msg"].removeprefix("Value error, ")
+    return PlanError(f"{next(flags, key)}: {reason}")
 
 
 def _type_of(option: Option) -> Any:

@@ -34,6 +34,7 @@ from seg_batch.io.sinks.product_sides import drop_side_files
 from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec, Read, read_ahead
 from seg_batch.io.sources.crs import WHOLE_CRS
 from seg_batch.io.sources.formats.raster import limit_gdal_cache
+from seg_batch.io.sources.protocol import one_line
 from seg_batch.io.sources.side_files import AUXILIARY
 
 TILE = 512
@@ -96,7 +97,8 @@ def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
             _write_side_file(part, spec)
     except (RasterioError, CPLE_BaseError, SystemError) as error:  # the last without a reason
         raise OutputError(
-            f"can't write {part} ({error}); check the disk, then run the same command again"
+            f"can't write {part} ({one_line(error)}); run the same command again, and check the disk if it "
+            "stays"
         ) from error
 
 

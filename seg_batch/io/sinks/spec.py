@@ -106,7 +106,7 @@ def damaged(path: Path, wrong: list[str]) -> DamagedError:
     """The error for a closed product that does not read back; ``wrong``: the differences."""
     return DamagedError(
         f"{path} does not read back as it was written ({'; '.join(wrong[:3])}): the work store "
-        "is kept; check the disk and run the same command again"
+        "is kept; run the same command again, and check the disk if it stays"
     )
 
 

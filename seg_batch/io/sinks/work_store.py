@@ -38,6 +38,7 @@ from seg_batch.io.sinks.spec import StoreSpec
 from seg_batch.io.sinks.store_folder import DONE, STEP, StoreFolder
 from seg_batch.io.sinks.zarr_attributes import AXES, annotate
 from seg_batch.io.sources.identity import changed_beside
+from seg_batch.io.sources.protocol import one_line
 
 ATTRIBUTES = "segbatch"
 _PART_BYTES = 16  # room for the ending of a store that is being made
@@ -281,10 +282,12 @@ class WorkStore(StoreFolder):
     def _read(self, name: str, box: Box, slices: tuple[slice, ...]) -> np.ndarray:
         try:
             return np.asarray(self._array(name)[slices])
+        except MemoryError:
+            raise
         except Exception as error:  # codecs raise errors of any type
             raise DamagedError(
                 f"{self.path}: the {name} in box {box} do not read back as they were written "
-                f"({error}): check the disk, and run the same command with --overwrite"
+                f"({one_line(error)}): run the same command with --overwrite, and check the disk if it stays"
             ) from error
 
     @contextmanager

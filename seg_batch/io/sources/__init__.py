@@ -11,6 +11,7 @@ from typing import Any, get_args
 from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import FORMATS
 from seg_batch.io.sources.detect import detect
+from seg_batch.io.sources.header_errors import header_errors
 from seg_batch.io.sources.iterate import corner_warnings, pieces
 from seg_batch.io.sources.protocol import AlphaOption, AlphaReading, Source, SourceInfo
 
@@ -35,7 +36,8 @@ def open_source(
         raise InputError(f"alpha can't be read as {alpha!r}: use auto, data or mask")
     form = FORMATS[detect(path)]
     options: dict[str, Any] = {"alpha": alpha} if form.marks_alpha else {}
-    source: Source = form.open(Path(path), volume=volume, staged=staged, **options)
+    with header_errors(path, form.title):
+        source: Source = form.open(Path(path), volume=volume, staged=staged, **options)
     return source
 
 
@@ -45,5 +47,8 @@ def stage(path: str | Path, folder: str | Path) -> Path:
 
     ``InputError`` when the archive is damaged, ``OutputError`` when the folder can't be written to.
     """
-    make = FORMATS[detect(path)].stage
-    return Path(path) if make is None else make(Path(path), Path(folder))
+    form = FORMATS[detect(path)]
+    if form.stage is None:
+        return Path(path)
+    with header_errors(path, form.title):
+        return form.stage(Path(path), Path(folder))

@@ -46,6 +46,9 @@ def _slab(info: SourceInfo, max_bytes: int) -> Shape:
     return tuple(slab)
 
 
+_MOST_CHANNELS = 1024  # more take longer to look at than a command that reads headers should
+
+
 def corner_warnings(source: Source) -> tuple[str, ...]:
     """A warning for each channel whose corners hold one suspicious value that no tag declares.
 
@@ -54,7 +57,7 @@ def corner_warnings(source: Source) -> tuple[str, ...]:
     corners. Reads four small boxes.
     """
     info = source.info
-    if info.kind != "raster" or not info.channels:
+    if info.kind != "raster" or not 0 < len(info.channels) <= _MOST_CHANNELS:
         return ()
     # Fewer than four corners where the extent is too small to have several.
     sides = [{(0, min(_CORNER, n)), (max(0, n - _CORNER), n)} for n in info.extent]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -106,14 +108,33 @@ def require_inside(info: SourceInfo, box: Box) -> None:
         raise ValueError(f"box {box} is empty or not inside the extent {info.extent}")
 
 
+class SeveralVolumesError(InputError):
+    """A file holds several volumes, and none was chosen. ``remedy``: for a command that can't choose."""
+
+    remedy = ""
+
+
 def chosen_volume(path: Path, what: str, count: int, volume: int | None) -> int:
-    """The index of the volume to read, one of ``count``; ``what`` names them all. ``InputError`` where
-    several are there and none was chosen, or where the chosen one is not."""
+    """The index of the volume to read, one of ``count``; ``what`` names them all. ``SeveralVolumesError``
+    where several are there and none was chosen, ``InputError`` where the chosen one is not."""
     if volume is None and count > 1:
-        raise InputError(f"{path}: {what}; choose one with --volume K (0 to {count - 1})")
+        error = SeveralVolumesError(
+            f"{path}: {what}; choose one with --volume K (0 to {count - 1})"
+        )
+        error.remedy = f"{path}: {what}, where one is read; give a file that holds that one alone"
+        raise error
     if volume is not None and not 0 <= volume < count:
         raise InputError(f"{path}: there is no volume {volume}; it holds {count}, counted from 0")
     return volume or 0
+
+
+@contextmanager
+def without_volume_option() -> Iterator[None]:
+    """For what can't choose a volume: the error for several of them names another remedy."""
+    try:
+        yield
+    except SeveralVolumesError as error:
+        raise InputError(error.remedy) from None
 
 
 def one_line(error: BaseException) -> str:
@@ -123,8 +144,20 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def remedy_of(error: OSError) -> str:
+    """What to do where the system does not let a file be read."""
+    if error.errno in STUMBLES:
+        return "check the disk or the network mount that it lies on"
+    if isinstance(error, PermissionError):
+        return "check its permissions"
+    return "check the path"
+
+
 def read_error(info: SourceInfo, box: Box, error: BaseException) -> ReadError:
-    remedy = "the file is damaged there; restore it from its origin"
-    if isinstance(error, OSError) and error.errno in STUMBLES:
-        remedy = "check the disk or the network mount that it lies on"
+    """The error for a box, with the words of ``error`` and a remedy that fits them."""
+    remedy = "if its disk is well, the file is damaged there; restore it from its origin"
+    if isinstance(error, OSError) and error.errno is not None:
+        remedy = remedy_of(error)
+    elif isinstance(error, MemoryError):
+        remedy = "there is too little memory for it; use fewer --workers"
     return ReadError(f"{info.path}: the box {box} can't be read ({one_line(error)}): {remedy}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from seg_batch.core.errors import InputError, PlanError
 from seg_batch.core.geometry import Shape
+from seg_batch.core.text import without_colours
 
 type Forward = Callable[[np.ndarray], np.ndarray]
 
@@ -132,11 +133,17 @@ class ModelPredictor(Batched):
         return super().__call__(patches)
 
 
-def unfit_shape(shape: Shape) -> InputError:
-    """The error for patches that a network can't halve as often as its depth requires."""
+_WORDS = 300  # characters of an error
+
+
+def unfit_shape(shape: Shape, error: Exception) -> InputError:
+    """The error for patches that a network does not take, with the words of its library. Most often they
+    can't be halved as often as its depth requires."""
+    lines = [line for line in without_colours(str(error)).splitlines() if line.strip()]
+    words = " ".join(" ".join(lines).split())[:_WORDS] or type(error).__name__
     return InputError(
-        f"the model can't take patches of shape {shape[1:]}; every side has to be a "
-        "multiple of 2 to the power of the model's depth"
+        f"the model can't take patches of shape {shape[1:]} ({words}); most take sides that are a multiple of "
+        "2 to the power of their depth"
     )
 
 

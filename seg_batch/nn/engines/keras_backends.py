@@ -87,7 +87,7 @@ def compiled(model: Any, shape: Shape) -> Forward:
     try:
         model.compute_output_shape(shape)
     except ValueError as error:
-        raise unfit_shape(shape) from error
+        raise unfit_shape(shape, error) from error
     forward = _with_jax(model) if keras.backend.backend() == "jax" else _with_torch(model)
 
     def run(x: np.ndarray) -> np.ndarray:

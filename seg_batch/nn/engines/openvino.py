@@ -78,7 +78,7 @@ class OpenVINOPredictor(ModelPredictor):
             ]
             chain = [part.create_infer_request() for part in compiled]
         except RuntimeError as error:
-            raise unfit_shape(shape) from error
+            raise unfit_shape(shape, error) from error
         for before, after in pairwise(chain):
             after.set_input_tensor(before.get_output_tensor())
 

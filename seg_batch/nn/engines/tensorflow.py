@@ -119,7 +119,7 @@ def compiled(model: Any, shape: tuple[int, ...]) -> Forward:
         traced = tf.function(forward, input_signature=signature, autograph=False)
         graph = traced.get_concrete_function()
     except ValueError as error:
-        raise unfit_shape(shape) from error
+        raise unfit_shape(shape, error) from error
 
     def run(x: np.ndarray) -> np.ndarray:
         y: np.ndarray = graph(tf.constant(x, tf.float32)).numpy()

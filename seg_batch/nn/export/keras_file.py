@@ -22,8 +22,9 @@ def write(order: ExportJob, folder: Path) -> dict[str, Any]:
 def read(path: Path) -> Exported:
     from seg_batch.nn.backend import keras
     from seg_batch.nn.export.saved_graph import probabilities
+    from seg_batch.nn.loading import in_float32
 
-    model = keras.models.load_model(path, safe_mode=True, compile=False)
+    model = in_float32(keras.models.load_model(path, safe_mode=True, compile=False))
 
     def predict(patches: np.ndarray) -> np.ndarray:
         return np.asarray(probabilities(model, patches))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from seg_batch.core.errors import InputError, SegbatchError
+from seg_batch.core.text import without_colours
 from seg_batch.nn.export.job import Exported, ExportJob
 
 PACKAGE = "seg_batch.nn.export"
@@ -88,10 +90,19 @@ def _send(
     except SegbatchError as error:
         there.send(error)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         there.send(
-            InputError(f"{trouble} ({reason}): savedmodel, onnx and openvino take most networks")
+            InputError(
+                f"{trouble} ({_reason(error)}): savedmodel, onnx and openvino take most networks"
+            )
         )
+
+
+def _reason(error: Exception) -> str:
+    """The words of a converter in part; of the many lines of LiteRT's, the operations that it lacks."""
+    text = " ".join(without_colours(str(error)).split())
+    if lacking := sorted(set(re.findall(r"'(tfl?\.\w+)' op is neither", text))):
+        return f"it has no form of {', '.join(lacking)}"
+    return text[:300] or type(error).__name__
 
 
 def _hush() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from seg_batch.core.errors import InputError, SegbatchError
+from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.formats.nifti_header import (
@@ -25,7 +25,7 @@ from seg_batch.io.sources.formats.nifti_header import (
     scaling,
     volume_georef,
 )
-from seg_batch.io.sources.formats.nifti_staging import stage
+from seg_batch.io.sources.formats.nifti_staging import bytes_after_end, stage
 from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import SourceInfo, chosen_volume, read_error, require_inside
 from seg_batch.io.sources.tolerant_read import RetryLimit
@@ -117,15 +117,11 @@ class NiftiSource:
 
 def open_nifti(path: Path, *, volume: int | None = None, staged: Path | None = None) -> NiftiSource:
     """Open one volume of a NIfTI file; ``InputError`` in one line for what can't be used."""
-    try:
-        layout = read_layout(path)
-        what = f"a 4-D image of {layout.volumes} volumes"
-        volume = chosen_volume(path, what, layout.volumes, volume)
-        info = _describe(path, layout)
-    except (OSError, EOFError, ValueError) as error:
-        if isinstance(error, SegbatchError):
-            raise
-        raise InputError(f"{path}: can't be read as NIfTI ({error}); copy it again") from error
+    layout = read_layout(path)
+    what = f"a 4-D image of {layout.volumes} volumes"
+    volume = chosen_volume(path, what, layout.volumes, volume)
+    after = 0 if staged else bytes_after_end(path, layout)
+    info = _describe(path, layout, after)
     plain = staged if layout.compressed else path
     if layout.compressed and staged is not None:
         whole = staged.is_file() and staged.stat().st_size >= layout.stop_bytes
@@ -134,7 +130,11 @@ def open_nifti(path: Path, *, volume: int | None = None, staged: Path | None = N
     return NiftiSource(path, info, layout, layout.offset + volume * layout.volume_bytes, plain)
 
 
-def _describe(path: Path, layout: NiftiLayout) -> SourceInfo:
+def _surplus(after: int) -> list[str]:
+    return [f"{after:,} bytes after the end of the gzip data are not read"] if after else []
+
+
+def _describe(path: Path, layout: NiftiLayout, after: int) -> SourceInfo:
     plane_bytes = layout.volume_bytes // layout.shape[0]
     planes = min(layout.shape[0], max(1, _CHEAP_BYTES // plane_bytes))  # each lies in one piece
     try:
@@ -155,7 +155,7 @@ def _describe(path: Path, layout: NiftiLayout) -> SourceInfo:
         chunk=(planes, *layout.shape[1:]),
         nodata=(None,),
         identity=file_identity(path),
-        warnings=tuple(georef_warnings(georef, layout.shape, layout.header)),
+        warnings=(*georef_warnings(georef, layout.shape, layout.header), *_surplus(after)),
         facts={
             "orientation": "".join(nibabel.aff2axcodes(georef.matrix)),
             "volumes": layout.volumes,

@@ -6,7 +6,6 @@ counts as memory and would grow with the extent.
 
 from __future__ import annotations
 
-import gzip
 import logging
 import math
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel.nifti1 import unit_codes
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
@@ -22,6 +22,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.georef import SAME_PLACE, Affine16, VolumeGeoref, voxel_distance
 from seg_batch.core.units import show_bytes
+from seg_batch.io.sources.gzip_members import GZIP, gzip_head
 
 _HEAD_BYTES = 1024
 _DEFLATE_RATIO = 1040  # deflate can't do better than 1032 : 1
@@ -57,9 +58,9 @@ class NiftiLayout:
 def read_layout(path: Path) -> NiftiLayout:
     """Parse and check the header of a ``.nii`` or ``.nii.gz``; ``InputError`` in one line."""
     with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if compressed else path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
+    compressed = head.startswith(GZIP)
+    head = gzip_head(path, _HEAD_BYTES) if compressed else head
     header = _parse(path, head)
     shape, volumes = _shape(path, header)
     offset = int(header["vox_offset"]) or header.sizeof_hdr + 4
@@ -161,8 +162,15 @@ def volume_georef(header: Any) -> VolumeGeoref:
         sform_code=int(sform_code or 0),
         qform=None if qform is None else tuples(qform),
         qform_code=int(qform_code or 0),
-        units=str(header.get_xyzt_units()[0]),
+        units=_unit(header),
     )
+
+
+def _unit(header: Any) -> str:
+    """nibabel's word for the unit of length. The three bits of it have values without a meaning, for which
+    nibabel has an error, and the two bits above those of the unit of time count for nothing."""
+    code = int(header["xyzt_units"]) & 7
+    return str(unit_codes.label[code]) if code in unit_codes.value_set() else "unknown"
 
 
 def is_invertible(affine: np.ndarray) -> bool:

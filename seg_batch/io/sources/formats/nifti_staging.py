@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from seg_batch.core.errors import InputError, OutputError
+from seg_batch.core.errors import FULL, DiskFullError, InputError, OutputError
 from seg_batch.core.run_files import PART, shortened
 from seg_batch.core.units import show_bytes
 from seg_batch.io.sources.formats.nifti_header import NiftiLayout, read_layout
+from seg_batch.io.sources.gzip_members import GZIP_ERRORS, GzipData, ends_plainly
 from seg_batch.io.sources.identity import file_identity
 
 _PIECE_BYTES = 4 << 20
@@ -43,13 +42,14 @@ def stage(path: Path, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if free < layout.stop_bytes:
-            raise OutputError(
+            raise DiskFullError(
                 f"{folder}: {path.name} takes {show_bytes(layout.stop_bytes)} uncompressed, and only "
                 f"{show_bytes(free)} are free there; make room"
             )
         _write(path, target, layout)
     except OSError as error:
-        raise OutputError(
+        kind = DiskFullError if error.errno in FULL else OutputError
+        raise kind(
             f"{folder}: the uncompressed copy of {path.name} can't be written "
             f"({error.strerror or error}); free {show_bytes(layout.stop_bytes)} there"
         ) from error
@@ -61,9 +61,9 @@ def _write(path: Path, target: Path, layout: NiftiLayout) -> None:
     handle, name = tempfile.mkstemp(prefix=target.name + ".", suffix=PART, dir=target.parent)
     part = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file, path.open("rb") as archive:
             left = layout.stop_bytes
-            for piece in _inflated(path, layout):
+            for piece in _checked(path, layout, GzipData(archive, left)):
                 file.write(piece[:left])
                 left = max(0, left - len(piece))
             file.flush()
@@ -73,23 +73,32 @@ def _write(path: Path, target: Path, layout: NiftiLayout) -> None:
         part.unlink(missing_ok=True)
 
 
-def _inflated(path: Path, layout: NiftiLayout) -> Iterator[bytes]:
-    """The whole archive in pieces, its checksums verified by the time the last one is out."""
+def bytes_after_end(path: Path, layout: NiftiLayout) -> int:
+    """How many bytes follow the gzip data of a volume; they are not read. The archive is read once where
+    its last bytes are not those of the volume; ``InputError`` where it is damaged."""
+    if not layout.compressed or ends_plainly(path, layout.stop_bytes):
+        return 0
+    with path.open("rb") as file:
+        data = GzipData(file, layout.stop_bytes)
+        for _ in _checked(path, layout, data):
+            pass
+    return data.after
+
+
+def _checked(path: Path, layout: NiftiLayout, data: GzipData) -> Iterator[bytes]:
+    """The pieces of an archive; ``InputError`` where they are damaged, or not as long as the header says."""
     total = 0
     try:
-        with gzip.open(path) as file:
-            while piece := file.read(_PIECE_BYTES):
-                total += len(piece)
-                if total > layout.stop_bytes + _SLACK_BYTES:
-                    raise InputError(
-                        f"{path}: goes on after the {show_bytes(layout.stop_bytes)} that its "
-                        "header declares; it is damaged or made to fill the disk: don't use it"
-                    )
-                yield piece
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(
-            f"{path}: the gzip data is cut short or damaged ({error}); copy it again"
-        ) from error
+        for piece in data:
+            total += len(piece)
+            if total > layout.stop_bytes + _SLACK_BYTES:
+                raise InputError(
+                    f"{path}: goes on after the {show_bytes(layout.stop_bytes)} that its "
+                    "header declares; it is damaged or made to fill the disk: don't use it"
+                )
+            yield piece
+    except GZIP_ERRORS as error:
+        raise InputError(f"{path}: the gzip data is damaged ({error}); copy it again") from error
     if total < layout.stop_bytes:
         raise InputError(
             f"{path}: holds {show_bytes(total)} of the {show_bytes(layout.stop_bytes)} that its "

@@ -6,6 +6,7 @@ What is valid: ``raster_validity``. Values stay as stored; scale and offset are 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import warnings
 import weakref
@@ -58,6 +59,9 @@ def limit_gdal_cache(size_bytes: int = GDAL_CACHE_BYTES) -> None:
 
 
 limit_gdal_cache()
+# What GDAL would print about a file while no call of rasterio listens; errors are raised all the same.
+if "CPL_LOG" not in os.environ:
+    set_gdal_config("CPL_LOG", os.devnull)
 
 
 class RasterSource:
@@ -124,8 +128,9 @@ def open_raster(path: Path, name: str, alpha: AlphaOption = "auto") -> RasterSou
 
     ``alpha``: how bands marked as alpha are read; ``auto``: as the file says, and as data where it does not.
     """
+    checks.check_directory(path, name)
     try:
-        with _open(path, name) as dataset:
+        with rasterio.Env(), _open(path, name) as dataset:  # what GDAL warns of is logged
             return _describe(path, name, dataset, alpha)
     except UnicodeEncodeError:
         raise InputError(
@@ -134,7 +139,7 @@ def open_raster(path: Path, name: str, alpha: AlphaOption = "auto") -> RasterSou
     except (RasterioError, OSError) as error:
         raise InputError(
             f"{path}: can't be opened as {name.upper()} ({one_line(error)}); "
-            "the file is damaged: copy it again from its origin"
+            "copy it again from its origin, or write it anew with the program that made it"
         ) from error
 
 
@@ -144,7 +149,7 @@ def _open(path: Path, name: str) -> Any:
 
 
 def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> RasterSource:
-    checks.check_size(path, dataset)
+    checks.check_size(path, name, dataset)
     incomplete = checks.check_complete(path, name, dataset)
     if any("complex" in dtype for dtype in dataset.dtypes):
         raise InputError(

@@ -7,12 +7,14 @@ short, so the checksums of a PNG are read once.
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rasterio.enums import PhotometricInterp
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.units import show_bytes
@@ -20,9 +22,55 @@ from seg_batch.io.sources.protocol import BLOCK_LIMIT_BYTES
 
 _TIB = 1 << 40
 _LOOKS = 2048
+_DIRECTORIES, _ENTRIES = 64, 4096
+_FAR = 1 << 40  # a place up to here can be asked for, though the file may end before
+_TIFF_TYPES = {2: 1, 3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_END_OF_IMAGE = b"\xff\xd9"
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # of JPEG, without those among pixels
+_WITHOUT_LENGTH = (0x01, 0xD8)
+_SCAN_BYTES = 64 << 10
 
 
-def check_size(path: Path, dataset: Any) -> None:
+def check_directory(path: Path, name: str) -> None:
+    """``InputError`` where a directory of a BigTIFF, or a value of one, has a place that no file has.
+
+    libtiff would ask the system for the place, and print a line for each refusal.
+    """
+    if name != "geotiff":
+        return
+    with path.open("rb") as file:
+        head = file.read(16)
+        if len(head) < 16 or head[2:4] not in (b"+\0", b"\0+"):
+            return
+        order, nowhere = "<" if head[:2] == b"II" else ">", max(_FAR, path.stat().st_size)
+        (at,) = struct.unpack(f"{order}Q", head[8:])
+        for _ in range(_DIRECTORIES):
+            if at >= nowhere or (
+                at and (after := _next_directory(file, at, order, nowhere)) is None
+            ):
+                raise InputError(
+                    f"{path}: a directory of this BigTIFF names a place that no file has, so that it is "
+                    "damaged; copy it again from its origin"
+                )
+            if not at:
+                return
+            at = after
+
+
+def _next_directory(file: Any, at: int, order: str, nowhere: int) -> int | None:
+    """Where the directory after the one at byte ``at`` begins, 0 for none; None where a value has no place."""
+    file.seek(at)
+    (count,) = struct.unpack(f"{order}Q", file.read(8).ljust(8, b"\0"))
+    entries = file.read(20 * min(count, _ENTRIES) + 8)
+    if len(entries) < 20 * count + 8:
+        return 0  # cut short, which GDAL says
+    for _, kind, values, place in struct.iter_unpack(f"{order}HHQQ", entries[:-8]):
+        if _TIFF_TYPES.get(kind, 1) * values > 8 and place >= nowhere:
+            return None
+    return int(struct.unpack(f"{order}Q", entries[-8:])[0])
+
+
+def check_size(path: Path, name: str, dataset: Any) -> None:
     """Refuse what no file of this size can hold, and blocks that can't be decoded in memory.
 
     Files are read box by box, so that a large extent alone is harmless, and a sparse or well
@@ -36,6 +84,11 @@ def check_size(path: Path, dataset: Any) -> None:
         raise InputError(
             f"{path}: declares {size} pixels, {show_bytes(claimed)}, in a file of "
             f"{show_bytes(real)}, which can't be true; check how it was made, or crop it"
+        )
+    if dataset.count != 3 and dataset.photometric == PhotometricInterp.ycbcr and name == "geotiff":
+        raise InputError(
+            f"{path}: its colours are YCbCr, which are three bands, and it declares {dataset.count}; write "
+            "it anew with the program that made it"
         )
     if block_bytes(dataset) > BLOCK_LIMIT_BYTES:
         rows, columns = dataset.block_shapes[0]
@@ -117,7 +170,28 @@ def _png_chunk(file: Any, kind: bytes, length: int) -> bool:
 
 
 def _jpeg_complete(path: Path) -> bool:
-    """Whether the last MiB contains an end-of-image marker (pixels can't contain one)."""
+    """Whether the image has its end: the last two bytes, or, where others follow (the video of a motion
+    photo), by its segments. That of a thumbnail within a segment does not count."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - (1 << 20)))
-        return b"\xff\xd9" in file.read()
+        file.seek(-2, 2)
+        if file.read() == _END_OF_IMAGE:
+            return True
+        file.seek(2)
+        while (marker := _jpeg_marker(file)) is not None:
+            if marker == _END_OF_IMAGE[1]:
+                return True
+            if marker not in _WITHOUT_LENGTH:
+                file.seek(max(0, int.from_bytes(file.read(2), "big") - 2), 1)
+    return False
+
+
+def _jpeg_marker(file: Any) -> int | None:
+    """The second byte of the next marker, after which the file then stands; None where there is none.
+    Compressed pixels hold no other 0xFF than stuffed ones and restart markers."""
+    last = b""
+    while piece := file.read(_SCAN_BYTES):
+        if match := _MARKER.search(last + piece):
+            file.seek(match.end() - len(last) - len(piece), 1)
+            return match[0][-1]
+        last = piece[-1:]
+    return None

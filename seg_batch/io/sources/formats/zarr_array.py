@@ -5,6 +5,7 @@ What is nodata: ``zarr_nodata``.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from seg_batch.core.errors import InputError, SegbatchError
+from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import show_bytes
@@ -25,7 +26,6 @@ from seg_batch.io.sources.protocol import (
     BLOCK_LIMIT_BYTES,
     SourceInfo,
     chosen_volume,
-    one_line,
     read_error,
     require_inside,
 )
@@ -33,8 +33,13 @@ from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import valid_mask
 
 _PIB = 1 << 50
+_MOST_CHANNELS = 65_535  # as many as a TIFF can have
 # Files that a killed writer left beside the chunks are harmless.
 warnings.filterwarnings("ignore", message="Object at .* is not recognized as a component of a Zarr")
+# Of several members of a group that can't be read, zarr raises the first error; asyncio prints the others.
+logging.getLogger("asyncio").addFilter(
+    lambda record: "zarr" not in str(record.msg) or "never retrieved" not in str(record.msg)
+)
 
 
 class ZarrSource:
@@ -73,16 +78,8 @@ def open_zarr(path: Path, *, volume: int | None = None) -> ZarrSource:
 
     ``volume`` chooses along a time axis longer than 1.
     """
-    try:
-        image = find_array(path, zarr.open(path, mode="r"), _parent(path))
-        info = _describe(path, image)
-    except SegbatchError:
-        raise
-    except Exception as error:  # zarr raises errors of any type
-        raise InputError(
-            f"{path}: its Zarr metadata can't be read ({type(error).__name__}: {one_line(error)}); "
-            "restore the store from its origin"
-        ) from error
+    image = find_array(path, zarr.open(path, mode="r"), _parent(path))
+    info = _describe(path, image)
     steps = image.axes.length("t")
     return ZarrSource(image, info, chosen_volume(path, f"{steps} time steps", steps, volume))
 
@@ -137,7 +134,8 @@ def _check(path: Path, image: ZarrImage) -> np.dtype:
             f"{path}: values of type {image.array.dtype}, which a model can't take as one number "
             "each; convert to a real quantity first"
         )
-    if min(image.array.shape) < 1 or image.array.nbytes > _PIB:
+    channels = image.axes.length("c")
+    if min(image.array.shape) < 1 or image.array.nbytes > _PIB or channels > _MOST_CHANNELS:
         raise InputError(
             f"{path}: declares the shape {image.array.shape}, which can't be true; mend its metadata"
         )

@@ -71,6 +71,8 @@ def find_array(path: Path, node: Any, parent: Any) -> ZarrImage:
     if not hasattr(node, "members"):
         return ZarrImage(node, parent, name_axes(path, node), {}, path)
     scales = multiscales(node)
+    if not scales and (images := images_below(node)):
+        return _of_collection(path, node, images)
     if "segbatch" in node.attrs and "labels" in node:
         name, ome = "labels", scales
     elif scales:
@@ -90,6 +92,37 @@ def multiscales(group: Any) -> dict[str, Any]:
     entries = (ome if isinstance(ome, dict) else group.attrs).get("multiscales")
     entry = entries[0] if isinstance(entries, list) and entries else {}
     return entry if isinstance(entry, dict) and entry.get("datasets") else {}
+
+
+def images_below(group: Any) -> list[str]:
+    """The paths of the images of an OME collection: of the series that bioformats2raw writes, of a plate or
+    of a well; none where the group is no collection."""
+    ome = group.attrs.get("ome")
+    attributes = ome if isinstance(ome, dict) else dict(group.attrs)
+    if well := attributes.get("well"):
+        return [str(image["path"]) for image in well["images"]]
+    if plate := attributes.get("plate"):
+        return [f"{well['path']}/0" for well in plate["wells"]]
+    if "bioformats2raw.layout" not in attributes:
+        return []
+    named = dict(group["OME"].attrs) if "OME" in group else {}
+    inner = named.get("ome")
+    series = (inner if isinstance(inner, dict) else named).get("series")
+    found = [str(name) for name in series] if isinstance(series, list) else []
+    return found or sorted((name for name in group.group_keys() if name.isdecimal()), key=int)
+
+
+def _of_collection(path: Path, group: Any, images: list[str]) -> ZarrImage:
+    """The one image of a collection; ``InputError`` lists several."""
+    if len(images) > 1:
+        given = ", ".join(str(path / name) for name in images[:8]) + ", ..." * (len(images) > 8)
+        raise InputError(
+            f"{path}: an OME-Zarr collection of {len(images)} images; give one of them: {given}"
+        )
+    name = images[0]
+    if name not in group or not hasattr(group[name], "members"):
+        raise InputError(f"{path}: its OME metadata names an image {name}, which is not there")
+    return find_array(path / name, group[name], group)
 
 
 def _only(path: Path, group: Any) -> str:
