@@ -24,6 +24,7 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.files import remove, write_text
 from seg_batch.core.run_files import (
     ATTEMPT,
+    ATTEMPT_BYTES,
     FACTS,
     INTERMEDIATE,
     JOURNAL,
@@ -34,6 +35,8 @@ from seg_batch.core.run_files import (
     REPORT,
     SET_ASIDE,
     STORE,
+    path_beside,
+    shortened,
 )
 from seg_batch.core.text import visible
 from seg_batch.inference.outputs import Outputs
@@ -43,6 +46,7 @@ from seg_batch.io.sinks.publish import restore_and_clean
 _MARK = f".{ATTEMPT}"
 _MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being created
 
+_ROOMS = (len(STORE), ATTEMPT_BYTES)  # behind the names of products, where those are long
 REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS)
 
 
@@ -50,18 +54,25 @@ def remove_leftovers(job: BatchJob) -> None:
     """Remove what attempts at complete inputs have left; each folder is listed once."""
     inputs = fold(Journal.read(job.folder / JOURNAL)).inputs.values()
     outputs = {r.outcome["output"] for r in inputs if r.status == COMPLETE and r.outcome}
-    published = outputs | {str(Outputs(Path(output)).probabilities) for output in outputs}
+    published = {Path(output) for output in outputs}
+    published |= {Outputs(output).probabilities for output in published}
+    parts = {path_beside(product, PART): product for product in published}
+    named = outputs | {_shortened_at(output, room) for output in outputs for room in _ROOMS}
     for folder in {os.path.dirname(output) for output in outputs}:
         with suppress(FileNotFoundError):
             for name in os.listdir(folder):
                 of, path = _product(name), Path(folder, name)
-                product = Path(folder, name.removesuffix(PART))
-                if name.endswith(PART) and str(product) in published:
+                if path in parts:
                     # A leftover that can't be removed does not fail the run.
                     with suppress(OutputError):
-                        restore_and_clean(product)
-                elif of != name and os.path.join(folder, of) in outputs and not is_at_work(path):
+                        restore_and_clean(parts[path])
+                elif of != name and os.path.join(folder, of) in named and not is_at_work(path):
                     remove(path)
+
+
+def _shortened_at(path: str, room: int) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, shortened(name, room))
 
 
 def _product(name: str) -> str:

@@ -20,6 +20,7 @@ from seg_batch.core.files import flush, read_json, write_json
 from seg_batch.core.run_files import JOURNAL, WORKFLOW, kept_journal
 from seg_batch.inference.outputs import Outputs
 from seg_batch.io.sinks.product import digest
+from seg_batch.io.sinks.product_sides import side_file_changes
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def is_up_to_date(result: InputResult | None, surveyed: PlannedInput | RefusedIn
 
 
 def is_unchanged(result: InputResult) -> bool:
-    """Whether product and probabilities are as they were when the result was recorded."""
+    """Whether product and probabilities are as they were when the result was recorded, also with the
+    files beside them."""
     outputs, probabilities = Outputs(Path(result["output"])), result.get("probabilities")
     if probabilities and not _is_same(outputs.probabilities, probabilities):
         return False
@@ -138,5 +140,7 @@ def _is_same(path: Path, stamp: ProductStamp) -> bool:
     """By size and modification time, else by hash."""
     size, mtime_ns = file_stamp(str(path))
     if not mtime_ns or size != stamp["bytes"]:
+        return False
+    if side_file_changes(path, stamp.get("side_files", {})):
         return False
     return mtime_ns == stamp["mtime_ns"] or digest(path) == stamp["sha256"]

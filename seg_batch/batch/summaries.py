@@ -88,8 +88,13 @@ def _of(fingerprint: dict[str, Any]) -> str:
 
 
 def _made(product: ProductFacts) -> ProductStamp:
-    mtime_ns = file_stamp(product["path"])[1]
-    return {"sha256": product["sha256"], "bytes": product["bytes"], "mtime_ns": mtime_ns}
+    mtime_ns, sides = file_stamp(product["path"])[1], product.get("side_files")
+    stamp: ProductStamp = {
+        "sha256": product["sha256"],
+        "bytes": product["bytes"],
+        "mtime_ns": mtime_ns,
+    }
+    return {**stamp, "side_files": sides} if sides else stamp
 
 
 def retryable_error(result: InputResult) -> str:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -163,6 +164,10 @@ def _fault(error: Exception) -> int:
     if show is not None and hasattr(error, "exit_code"):
         show()
         return int(error.exit_code)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        text = f"{error.filename} is too long a name for the file system: shorten it"
+        print(f"segbatch: {legible(text)}", file=sys.stderr)
+        return Exit.REFUSED
     log = Path.home() / ".cache" / "segbatch" / "fault.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)

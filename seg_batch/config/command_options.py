@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seg_batch.config.options import option
-from seg_batch.config.predict_options import CLUSTERS
+from seg_batch.config.predict_options import ALPHA_HELP, CLUSTERS
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 
 _settings = partial(option, (), "Over the recipe: part.key=value.", flags=("--set",))
 _align = partial(option, None, "nearest: bring labels on another grid to their image's.", free=True)
+_alpha = partial(option, "auto", ALPHA_HELP, free=True)
 _fold = partial(option, None, "Of hold_out.folds, from 0.", least=0)
 
 
@@ -25,6 +26,7 @@ class CutOptions:
 
     settings: tuple[str, ...] = _settings()
     align: Literal["nearest"] | None = _align()
+    alpha: Literal["auto", "data", "mask"] = _alpha()
     fold: int | None = _fold()
     cluster: str | Mapping[str, Any] = option("auto", CLUSTERS, key="")
     workers: int = option(1, "Processes.", least=1, key="")
@@ -43,6 +45,7 @@ class TrainOverrides:
         None, "anunet, unet, unet_se and so on: segbatch models --archs lists them."
     )
     align: Literal["nearest"] | None = _align()
+    alpha: Literal["auto", "data", "mask"] = _alpha()
     fold: int | None = _fold()
     cluster: str | Mapping[str, Any] = option("auto", "Where pairs are cut.", key="")
     workers: int = option(1, "Processes that cut pairs.", least=1, key="")

@@ -15,6 +15,8 @@ from seg_batch.core.units import parse_bytes
 
 PRECISIONS = ("auto", "float32", "mixed")
 TTA = ("none", "flips", "d4", "d4z")
+ALPHA = ("auto", "data", "mask")
+ALPHA_HELP = "A band marked as alpha is data or a mask; auto: by its marks and the channels."
 CLUSTERS = "auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml."
 
 
@@ -49,7 +51,8 @@ class ModelOptions:
     """How a model is applied to patches, and the steps that follow.
 
     ``overlap``: voxels; None: the card's; ``auto``: as measured for the model, where it was measured.
-    ``tta``: test-time augmentation, the views of each patch that are predicted and averaged. ``post``: steps
+    ``tta``: test-time augmentation, the views of each patch that are predicted and averaged. ``alpha``: how bands
+    that a raster marks as alpha are read; ``auto``: as the file says, else by the model's channels. ``post``: steps
     that follow prediction, as on the command line; None: the card's."""
 
     engine: str = option("auto", f"{either(engine_names())}.", known=engine_names)
@@ -64,6 +67,7 @@ class ModelOptions:
         read=_voxels,
         least=0,
     )
+    alpha: Literal["auto", "data", "mask"] = option("auto", ALPHA_HELP, known=lambda: ALPHA)
     post: tuple[str, ...] | None = option(
         None,
         "A step that follows prediction, repeatable; none: not even those of the card.",

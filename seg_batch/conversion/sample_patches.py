@@ -147,7 +147,8 @@ def _fits(path: Path, card: ModelCard) -> bool:
 
 
 def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
-    with without_volume_option(), open_view(path, Axes(card.orientation)) as view:
+    axes = Axes(card.orientation, channels=card.channels)
+    with without_volume_option(), open_view(path, axes) as view:
         if reason := mismatch(card, view.file.info):
             raise InputError(f"{path} does not fit {card.name}: {reason}; give other images")
         return tiles(whole_region(view, card), card, most)

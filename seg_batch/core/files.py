@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import FULL, DiskFullError, OutputError
-from seg_batch.core.run_files import PARTIAL
+from seg_batch.core.run_files import PARTIAL, shortened
 
 _FULL = "free some space and run the same command again"
 _ADVICE = {
@@ -93,7 +93,9 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Atomic replace: write beside (``*.partial``), flush, move into place, flush the folder. Readers,
     and a restart after a power cut, see the old file or the new one, whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=PARTIAL)
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=shortened(path.name, 24), suffix=PARTIAL
+    )
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

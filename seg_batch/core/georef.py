@@ -6,13 +6,17 @@ them, and ``differences`` can compare two of them in words.
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 M2_PER_HA, MM3_PER_ML = 10_000, 1000
+SAME_PLACE = 0.01  # voxels by which two statements of one place may differ
 
 Affine6 = tuple[float, float, float, float, float, float]
 Affine16 = tuple[tuple[float, ...], ...]
@@ -34,6 +38,11 @@ class RasterGeoref:
     gcps_crs_wkt: str | None = None
     rpcs: tuple[tuple[str, str], ...] = ()
     kind: str = "raster"
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The transform as 3 x 3, of homogeneous ``x, y``."""
+        return np.array([self.transform[:3], self.transform[3:], (0, 0, 1)], np.float64)
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -73,7 +82,7 @@ class VolumeGeoref:
     @property
     def spacing_mm(self) -> tuple[float, ...]:
         """Voxel size along ``z, y, x`` (the file's ``k, j, i``), in mm."""
-        return tuple(size * self._unit_mm for size in self.spacing)
+        return tuple(size * self.unit_mm for size in self.spacing)
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -83,15 +92,22 @@ class VolumeGeoref:
 
     @property
     def voxel_mm3(self) -> float:
-        return float(abs(np.linalg.det(self.matrix[:3, :3])) * self._unit_mm**3)
+        return float(abs(np.linalg.det(self.matrix[:3, :3])) * self.unit_mm**3)
 
     @property
-    def _unit_mm(self) -> float:
+    def unit_mm(self) -> float:
         """Length of one unit of the affine; an unknown unit is taken for mm, as is usual."""
         return {"meter": 1000.0, "micron": 0.001}.get(self.units, 1.0)
 
 
 Georef = RasterGeoref | VolumeGeoref
+
+
+def crs_name(wkt: str | None) -> str:
+    """The name of a CRS, whose text fills a page; of one without a name, its method as well."""
+    name = wkt.split('"')[1] if wkt and '"' in wkt else "none"
+    method = re.search(r'(?:METHOD|PROJECTION)\["([^"]+)"', wkt or "")
+    return f"{name} ({method[1]})" if method and name in ("unknown", "unnamed") else name
 
 
 def georef_to_json(georef: Georef) -> dict[str, Any]:
@@ -147,6 +163,33 @@ def _tuples(value: Any) -> Any:
 def georef_from_json(data: dict[str, Any]) -> Georef:
     kind = VolumeGeoref if data.get("kind") == "volume" else RasterGeoref
     return kind(**{key: _tuples(value) for key, value in data.items()})
+
+
+def voxel_distance(a: Georef, b: Georef, extent: Sequence[int]) -> float:
+    """The largest distance of a corner of ``extent`` between two places of one grid, in voxels of ``a``.
+
+    Infinite where the transform of ``a`` can't be inverted and that of ``b`` is another. Which CRS it is
+    does not count; units of volumes do.
+    """
+    here, there = _world(a), _world(b)
+    if np.array_equal(here, there):
+        return 0.0
+    low = -0.5 if isinstance(a, VolumeGeoref) else 0.0  # an affine maps centres
+    ends = ((low, n + low) for n in reversed(extent))
+    corners = np.array([*itertools.product(*ends, (1.0,))])
+    try:
+        apart = np.linalg.solve(here[:-1, :-1], ((there - here) @ corners.T)[:-1])
+    except np.linalg.LinAlgError:
+        return math.inf
+    most = float(np.linalg.norm(apart, axis=0).max())
+    return most if math.isfinite(most) else math.inf
+
+
+def _world(georef: Georef) -> np.ndarray:
+    """The matrix of a georeference; of a volume in mm, whatever its unit."""
+    if isinstance(georef, RasterGeoref):
+        return georef.matrix
+    return np.diag([*3 * [georef.unit_mm], 1.0]) @ georef.matrix
 
 
 def _unit(georef: Georef) -> float:

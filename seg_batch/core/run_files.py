@@ -6,7 +6,11 @@ A name that several modules use is spelled only here. The names inside a work st
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
+
+NAME_BYTES = 255  # the longest name that the usual file systems hold
 
 # Suffixes beside a product.
 REPORT = ".json"
@@ -17,13 +21,16 @@ PARTIAL = ".partial"  # a file that is being written, in any folder
 WORK = ".work"  # of a training, or of a patch dataset
 PROBABILITIES = "_probabilities"  # after its stem
 ATTEMPT = "try-"  # prefix of an attempt
+ATTEMPT_BYTES = 112  # room behind the name of a product for what an attempt writes beside it
 INTERMEDIATE = (STORE, STAGED)  # suffixes of intermediate results
 
 # In an output folder, and in a hot folder.
 RUNS = ".segbatch"  # the run folders of an output folder; also a prefix of other names
 PROBE = f"{RUNS}-probe-"  # pid, host and a unique name follow
 MARKED_DONE, MARKED_FAILED = f"{RUNS}-done", f"{RUNS}-failed"
-MOVING, RESERVED = f"{RUNS}-moving", f"{RUNS}-reserved"
+# Hidden: a folder with an image that is to be moved, and at its destination; the name that it gets there.
+MOVING, MOVED, DESTINATION = f"{RUNS}-moving", f"{RUNS}-moved", f"{RUNS}-destination"
+RESERVED = f"{RUNS}-reserved"
 
 # In a run folder.
 JOURNAL = "journal.jsonl"
@@ -41,8 +48,27 @@ EVALUATION, EVALUATION_PAGE = "evaluation.json", "index.html"
 
 
 def path_beside(path: Path, ending: str) -> Path:
-    """``x.tif`` and ``.json``: ``x.tif.json``."""
-    return path.with_name(path.name + ending)
+    """``x.tif`` and ``.json``: ``x.tif.json``; with a hash in it where that would be too long a name."""
+    return path.with_name(named(path.name, ending))
+
+
+def hidden_beside(path: Path, ending: str) -> Path:
+    """``x.tif`` and ``.json``: ``.x.tif.json``."""
+    return path_beside(path.with_name(f".{path.name}"), ending)
+
+
+def named(stem: str, ending: str) -> str:
+    """``stem + ending``, with a hash in it where that would be too long."""
+    return shortened(stem, len(os.fsencode(ending))) + ending
+
+
+def shortened(name: str, room_bytes: int) -> str:
+    """The name, where so many bytes more fit behind it; else its beginning and a hash of the whole."""
+    whole = os.fsencode(name)
+    if len(whole) + room_bytes <= NAME_BYTES:
+        return name
+    mark = f"~{hashlib.sha256(whole).hexdigest()[:12]}"
+    return whole[: NAME_BYTES - room_bytes - len(mark)].decode(errors="ignore") + mark
 
 
 def kept_journal(until: str | int) -> str:

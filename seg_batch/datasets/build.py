@@ -43,6 +43,7 @@ from seg_batch.datasets.work_folder import (
 )
 from seg_batch.executors import Pool, WorkerRequirements, open_pool, run_bounded
 from seg_batch.io.sinks.work_store import fingerprint_digest
+from seg_batch.io.sources.protocol import AlphaOption
 
 
 def make_patches(
@@ -52,6 +53,7 @@ def make_patches(
     *,
     settings: Iterable[str] = (),
     align: str | None = None,
+    alpha: AlphaOption = "auto",
     fold: int | None = None,
     cluster: str | Mapping[str, Any] = "auto",
     workers: int = 1,
@@ -64,7 +66,7 @@ def make_patches(
     """Cut the pairs into the dataset ``output``; returns the numbers of what is in it.
 
     ``settings``: ``part.key=value`` over a recipe file. ``align="nearest"``: labels on another grid
-    are brought to their image's. ``fold``: which fold of ``hold_out.folds``. ``reuse``: a finished
+    are brought to their image's. ``alpha``: how bands that images mark as alpha are read. ``fold``: which fold of ``hold_out.folds``. ``reuse``: a finished
     dataset of the same plan is taken as it is, with the rest of this recipe. ``needed``: parts of
     the split that may not be empty. The bytes depend on none of ``cluster``, ``workers`` and
     ``task_bytes``. Raises InputError for pairs that do not fit each other or the recipe, with nothing
@@ -75,7 +77,7 @@ def make_patches(
     if not reuse:
         require_replaceable_dataset(output, overwrite)
     callback.on(events.Stage("reading headers"))
-    plan = plan_dataset(given, chosen_recipe(recipe, settings, fold), align, task_bytes)
+    plan = plan_dataset(given, chosen_recipe(recipe, settings, fold), align, task_bytes, alpha)
     plan.require(needed)
     if reuse and store.adopt_finished(
         output, fingerprint_digest(plan.fingerprint), plan.recipe.model_dump_json()

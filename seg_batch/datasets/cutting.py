@@ -18,7 +18,7 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.datasets import store
 from seg_batch.datasets.label_classes import class_indices, ignored
 from seg_batch.datasets.layout import Case, RegionTask, Task, TileTask, grid_of, reads, tile_code
-from seg_batch.datasets.pairs import open_pair
+from seg_batch.datasets.pairs import axes_of, open_pair
 from seg_batch.datasets.survey import readable
 from seg_batch.datasets.work_folder import DONE, STAGED, DatasetJob
 from seg_batch.inference.sliding_window.stitch import cut
@@ -37,10 +37,9 @@ def run_task(job: DatasetJob, task: Task) -> dict[str, Any]:
     """Write and flush the band, then its receipt: what the index has to say of its rows."""
     writer, case = store.Writer(job.work.dataset), task.case
     staged = staged_folder(job.work.path, case) if task.shared else None
-    orientation = job.recipe.card.orientation
     with (
         readable(case.pair),
-        open_pair(case.pair, orientation, job.align, staged) as (image, label),
+        open_pair(case.pair, axes_of(job.recipe), job.align, staged) as (image, label),
     ):
         if isinstance(task, TileTask):
             receipt = _cut_band(writer, image, label, task, job.recipe)

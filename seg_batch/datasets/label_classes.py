@@ -166,5 +166,5 @@ def require_data(info: SourceInfo, ids: Iterable[int], skipped: Iterable[float])
     for value in {*(info.nodata or ())} & set(ids) - set(skipped):
         raise InputError(
             f"{info.path} declares {value:g} as nodata, which is a class here, so none of its voxels "
-            f"would count: take the tag off (gdal_edit.py -unsetnodata), or ignore {value:g}"
+            f"would count: take the tag off (gdal_edit.py -unsetnodata; fill_value null in Zarr), or ignore {value:g}"
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.datasets.label_classes import require_data
 from seg_batch.io.sources import stage
-from seg_batch.io.sources.protocol import SourceInfo, without_volume_option
+from seg_batch.io.sources.protocol import AlphaOption, SourceInfo, without_volume_option
+from seg_batch.io.sources.side_files import is_image_name, side_files_of
+from seg_batch.io.sources.views.alpha import alpha_hint
 from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
 from seg_batch.io.sources.views.same_grid import grid_differences
 
@@ -27,13 +30,14 @@ class Pair:
     """One image and its labels, as paths; ``case``: their name in the dataset and the recipe.
 
     ``images``: the file, or several that are stacked as channels. ``split``: the part that a
-    manifest puts the case in.
+    manifest puts the case in. ``alpha``: how bands that the image marks as alpha are read.
     """
 
     images: tuple[str, ...]
     label: str
     case: str
     split: str | None = None
+    alpha: AlphaOption = "auto"
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,9 @@ class FoundPairs:
         return recipe
 
 
-def find_pairs(given: list[str]) -> FoundPairs:
+def find_pairs(given: list[str], alpha: AlphaOption = "auto") -> FoundPairs:
     """The pairs that the arguments name. Each is ``image=label``, a folder with ``images/`` and
-    ``labels/`` of equal file names, or a manifest (YAML or CSV)."""
+    ``labels/`` of equal file names, or a manifest (YAML or CSV). ``alpha``: of all images."""
     pairs: list[Pair] = []
     manifests: dict[str, Manifest] = {}
     for text in given:
@@ -60,7 +64,7 @@ def find_pairs(given: list[str]) -> FoundPairs:
         if path.suffix.lower() in MANIFESTS and path.is_file():
             manifests[text] = read_manifest(path)
             pairs += [Pair(e.image, e.label, e.id, e.split) for e in manifests[text].cases]
-        elif (path / "images").is_dir():
+        elif os.path.isdir(path / "images"):  # False also for two long names in one
             pairs += _from_folder(path)
         else:
             pairs.append(_from_text(text))
@@ -70,7 +74,8 @@ def find_pairs(given: list[str]) -> FoundPairs:
         raise InputError(f"two pairs are called {twice[0]}: name cases in a manifest")
     if not pairs:
         raise InputError("there are no pairs: give image=label, a folder or a manifest")
-    return FoundPairs(sorted(pairs, key=lambda pair: pair.case), manifests)
+    pairs = [replace(pair, alpha=alpha) for pair in sorted(pairs, key=lambda pair: pair.case)]
+    return FoundPairs(pairs, manifests)
 
 
 def _from_text(text: str) -> Pair:
@@ -96,8 +101,11 @@ def _from_folder(folder: Path) -> list[Pair]:
 
 
 def _names(folder: Path) -> set[str]:
+    """Of the images in a folder, without the side files that belong to them."""
     paths = folder.iterdir() if folder.is_dir() else ()
-    return {path.name for path in paths if not path.name.startswith(".")}
+    names = {path.name for path in paths if not path.name.startswith(".")}
+    sides = side_files_of(filter(is_image_name, names), names)
+    return names - {side.name for beside in sides.values() for side in beside}
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ def check_pair(pair: Pair, recipe: Recipe, align: str | None = None) -> CheckedP
     """
     with ExitStack() as opened:
         try:
-            image, label = opened.enter_context(open_pair(pair, recipe.card.orientation, align))
+            image, label = opened.enter_context(open_pair(pair, axes_of(recipe), align))
         except InputError as error:
             raise InputError(f"case {pair.case}: {error.message}") from error
         a, b = image.info, label.info
@@ -144,25 +152,30 @@ def _require_channels(a: SourceInfo, b: SourceInfo, recipe: Recipe) -> None:
     if len(a.channels) != len(card.channels):
         raise InputError(
             f"{a.path} has {len(a.channels)} channels, the recipe names {len(card.channels)} "
-            f"({', '.join(card.channels)})"
+            f"({', '.join(card.channels)}){alpha_hint(a, len(card.channels))}"
         )
     if len(b.channels) != 1:
         raise InputError(f"{b.path} has {len(b.channels)} channels, a label image has one")
 
 
+def axes_of(recipe: Recipe) -> Axes:
+    """The axes and channels in which a recipe sees images."""
+    return Axes(recipe.card.orientation, channels=tuple(recipe.card.channels))
+
+
 @contextmanager
 def open_pair(
-    pair: Pair, orientation: str, align: str | None = None, staged: Path | None = None
+    pair: Pair, axes: Axes, align: str | None = None, staged: Path | None = None
 ) -> Iterator[tuple[View, View]]:
     """Image and label, both seen in one orientation; with ``align="nearest"``, the label on the
     image's grid. ``staged``: a folder of uncompressed copies that tasks share."""
 
-    def spec(paths: tuple[str, ...]) -> ImageSpec:
+    def spec(paths: tuple[str, ...], alpha: tuple[AlphaOption, ...] = ()) -> ImageSpec:
         copies = () if staged is None else tuple(stage(path, staged) for path in paths)
-        return ImageSpec(paths, staged=copies)
+        return ImageSpec(paths, staged=copies, alpha=alpha)
 
-    axes = Axes(orientation)
-    with without_volume_option(), open_view(spec(pair.images), axes) as image:
+    images = spec(pair.images, (pair.alpha,) * len(pair.images))
+    with without_volume_option(), open_view(images, axes) as image:
         grid = image.file.info if align == "nearest" else None
-        with open_view(spec((pair.label,)), axes, grid=grid) as label:
+        with open_view(spec((pair.label,)), Axes(axes.orientation), grid=grid) as label:
             yield image, label

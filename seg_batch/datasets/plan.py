@@ -16,6 +16,7 @@ from seg_batch.datasets import layout, store
 from seg_batch.datasets.layout import Case, full_rank
 from seg_batch.datasets.pairs import check_pair, find_pairs
 from seg_batch.datasets.split import Split, resolve_split
+from seg_batch.io.sources.protocol import AlphaOption
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,16 @@ def chosen_recipe(recipe: Recipe | str | Path, settings: Iterable[str], fold: in
 
 
 def plan_dataset(
-    given: Iterable[str | Path], recipe: Recipe, align: str | None, task_bytes: int
+    given: Iterable[str | Path],
+    recipe: Recipe,
+    align: str | None,
+    task_bytes: int,
+    alpha: AlphaOption = "auto",
 ) -> DatasetPlan:
     """Read all headers and decide the split; InputError for anything that can't become a dataset."""
     if align not in (None, "nearest"):
         raise InputError(f"--align {align!r} is unknown: labels are aligned by nearest only")
-    pairs = find_pairs([str(text) for text in given])
+    pairs = find_pairs([str(text) for text in given], alpha)
     recipe = pairs.agreed(recipe)
     checked = [check_pair(pair, recipe, align) for pair in pairs.pairs]
     extents = {pair.pair.case: pair.extent for pair in checked}

@@ -19,7 +19,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Moments, Pixels
 from seg_batch.datasets.label_classes import ignored
 from seg_batch.datasets.layout import Case
-from seg_batch.datasets.pairs import Pair, open_pair
+from seg_batch.datasets.pairs import Pair, axes_of, open_pair
 from seg_batch.datasets.work_folder import SURVEY, DatasetJob
 from seg_batch.io.sources.iterate import piece_boxes
 from seg_batch.io.sources.views.open_view import View
@@ -37,7 +37,7 @@ def survey_case(job: DatasetJob, case: Case) -> dict[str, Any]:
     recipe = job.recipe
     with (
         readable(case.pair),
-        open_pair(case.pair, recipe.card.orientation, job.align) as (image, label),
+        open_pair(case.pair, axes_of(recipe), job.align) as (image, label),
     ):
         corner = image.read(Box.whole((1,) * len(case.extent)))
         survey = {

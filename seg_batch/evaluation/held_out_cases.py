@@ -24,7 +24,7 @@ from seg_batch.evaluation.predict_region import Region
 from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
-from seg_batch.io.sources.protocol import without_volume_option
+from seg_batch.io.sources.protocol import AlphaOption, without_volume_option
 from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view
 from seg_batch.io.sources.views.same_grid import grid_differences
 
@@ -123,7 +123,7 @@ def collect_cases(
     if split not in SPLITS:
         raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
     if data.suffix.lower() in MANIFESTS or "=" in str(data) or (data / "images").is_dir():
-        return _of_pairs(data, split, card, ignore)
+        return _of_pairs(data, split, card, ignore, options.alpha)
     if ignore:
         raise InputError(
             f"{data} was cut with the values that it ignores, --ignore can't change them: drop it, "
@@ -200,8 +200,10 @@ def _require_reach(
         )
 
 
-def _of_pairs(data: Path, split: str, card: ModelCard, ignore: tuple[float, ...]) -> EvalSet:
-    pairs = find_pairs([str(data)])
+def _of_pairs(
+    data: Path, split: str, card: ModelCard, ignore: tuple[float, ...], alpha: AlphaOption
+) -> EvalSet:
+    pairs = find_pairs([str(data)], alpha)
     chosen = [(pair, box) for pair in pairs.pairs for box in _boxes_of(pair, split, card)]
     if not chosen:
         have = ", ".join(sorted({pair.split or "none" for pair in pairs.pairs}))
@@ -272,7 +274,8 @@ def _facts(pair: Pair) -> dict[str, Any]:
 @contextmanager
 def open_entry(pair: Pair, card: ModelCard) -> Iterator[tuple[View, View]]:
     """Image and label in the card's orientation, checked against it and each other."""
-    with without_volume_option(), open_view(ImageSpec(pair.images), card) as image:
+    spec = ImageSpec(pair.images, alpha=(pair.alpha,) * len(pair.images))
+    with without_volume_option(), open_view(spec, card) as image:
         a = image.file.info
         bundles.require_fit(bundles.Model(card), a)
         with open_view(pair.label, card) as label:

@@ -11,15 +11,20 @@ from seg_batch.core.files import read_json
 from seg_batch.core.registry import formats
 from seg_batch.core.run_files import (
     ATTEMPT,
+    ATTEMPT_BYTES,
     INTERMEDIATE,
     PROBABILITIES,
     REPORT,
     STAGED,
     STORE,
+    named,
     path_beside,
+    shortened,
 )
 from seg_batch.inference.report import Report
 from seg_batch.io.sinks.product import digest
+from seg_batch.io.sinks.product_sides import side_file_changes
+from seg_batch.io.sinks.publish import require_short_name
 from seg_batch.io.sources.protocol import SourceInfo
 
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # keys of every report of ours
@@ -42,12 +47,17 @@ class Outputs:
         return self._beside(STAGED)
 
     def _beside(self, end: str) -> Path:
-        middle = f".{self.attempt}" if self.attempt else ""
-        return self.product.with_name(f"{self.product.name}{middle}{end}")
+        if not self.attempt:
+            return path_beside(self.product, end)
+        return self.product.with_name(f"{self._of_attempts}.{self.attempt}{end}")
+
+    @property
+    def _of_attempts(self) -> str:
+        return shortened(self.product.name, ATTEMPT_BYTES)
 
     def attempts(self) -> list[Path]:
         """Stores and staged copies of attempts at this product, ended or at work."""
-        named = self.product.parent.glob(f"{glob.escape(self.product.name)}.{ATTEMPT}*")
+        named = self.product.parent.glob(f"{glob.escape(self._of_attempts)}.{ATTEMPT}*")
         return sorted(path for path in named if path.name.endswith(INTERMEDIATE))
 
     @property
@@ -58,7 +68,7 @@ class Outputs:
     def probabilities(self) -> Path:
         """``x_labels.tif -> x_labels_probabilities.tif``; a Zarr product holds them itself."""
         name, end = split_output(self.product)
-        return self.product.with_name(f"{name}{PROBABILITIES}{end}")
+        return self.product.with_name(named(name, PROBABILITIES + end))
 
 
 def split_output(path: Path) -> tuple[str, str]:
@@ -70,10 +80,12 @@ def split_output(path: Path) -> tuple[str, str]:
 def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = False) -> Outputs:
     """``<input stem>_labels.tif`` or ``.nii.gz`` in the current folder, or in the folder that
     ``output`` names, or ``output`` itself."""
-    default = split_output(Path(info.path))[0] + "_labels" + formats.product_endings(info.kind)[0]
+    stem, ending = split_output(Path(info.path))[0], formats.product_endings(info.kind)[0]
+    default = named(stem, f"_labels{ending}")
     if output is None:
         return Outputs(Path.cwd() / default)
     path = Path(output)
+    require_short_name(path)
     is_folder = path.is_dir() and not formats.names_folder(path.name)
     inside = many or is_folder or str(output).endswith("/")
     return Outputs(path.absolute() / default if inside else path.absolute())
@@ -87,13 +99,16 @@ def read_report(outputs: Outputs) -> Report | None:
 
 
 def is_intact(outputs: Outputs, report: Report) -> bool:
-    """True when the product, and probabilities beside it, have the hashes that the report names."""
+    """True when the product, and probabilities beside it, have the hashes that the report names, and
+    no side file makes them read otherwise."""
     wanted = {
         outputs.product: report["product"],
         outputs.probabilities: report.get("probabilities"),
     }
     return all(
-        path.exists() and digest(path) == product.get("sha256")
+        path.exists()
+        and digest(path) == product.get("sha256")
+        and not side_file_changes(path, product.get("side_files", {}))
         for path, product in wanted.items()
         if product
     )

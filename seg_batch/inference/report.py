@@ -16,7 +16,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, RasterGeoref, georef_to_json
 from seg_batch.core.hardware import cores, gpus, memory_bytes, peak_rss_bytes
-from seg_batch.core.run_files import PART
+from seg_batch.core.run_files import PART, shortened
 from seg_batch.core.versions import package_version, versions
 from seg_batch.executors import Outcome
 from seg_batch.inference.bundles import Model
@@ -77,12 +77,14 @@ class ClassRow(ReportSizes):
 
 
 class ProductFacts(TypedDict):
-    """``counts``: voxels of each value."""
+    """``counts``: voxels of each value; ``side_files``: sha256 of each file that is part of the product
+    besides its own, by name (of an ``.aux.xml`` without statistics)."""
 
     path: str
     bytes: int
     sha256: str
     counts: dict[str, int]
+    side_files: NotRequired[dict[str, Any]]
 
 
 class ModelFacts(TypedDict):
@@ -303,17 +305,18 @@ def _model(card: ModelCard) -> ModelFacts:
 
 
 def _product(product: Product) -> ProductFacts:
-    return {
+    facts: ProductFacts = {
         "path": str(product.path),
         "bytes": product.bytes,
         "sha256": product.sha256,
         "counts": {str(k): v for k, v in sorted(product.counts.items())},
     }
+    return {**facts, "side_files": product.side_files} if product.side_files else facts
 
 
 def write_report(path: Path, report: Report) -> None:
     """Write beside the place, flush to disk, replace atomically."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=PART)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=shortened(path.name, 16), suffix=PART)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(report, file, indent=2, allow_nan=False, default=_plain)
         file.write("\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,10 @@ from seg_batch.inference.ensemble import as_ensemble
 from seg_batch.inference.outputs import Outputs, outputs_for
 from seg_batch.inference.plan import MEMORY_SHARE, Decisions, DraftPlan, make_plan
 from seg_batch.inference.sliding_window.tta import symmetries
+from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.alpha import contrary_reading, require_settled, settled_reading
 from seg_batch.io.sources.views.open_view import ImageSpec, View
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
@@ -54,7 +56,8 @@ class Request:
 
     def image(self, staged: Path | None = None) -> ImageSpec:
         """The input; ``staged``: its uncompressed copy."""
-        return ImageSpec((self.input,), self.volume, () if staged is None else (staged,))
+        staged_files = () if staged is None else (staged,)
+        return ImageSpec((self.input,), self.volume, staged_files, (self.options.alpha,))
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,12 @@ class Prepared[P: Decisions]:
 def prepare(request: Request) -> Prepared[DraftPlan]:
     """Open the input, choose the model, make the plan. Reads the header and the corners only,
     writes nothing."""
-    with closing(request.image().open()) as file:
+    with ExitStack() as opened:
+        file = opened.enter_context(closing(request.image().open()))
         model = resolve_model(request.model, file.info)
+        settled = _alpha_settled(request, model, file.info)
+        if settled != request:
+            request, file = settled, opened.enter_context(closing(settled.image().open()))
         view = View(file, model.card)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
@@ -87,7 +94,19 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         warnings = (*view.warnings(), *tta_warnings(model, options.tta))
         info = replace(view.native.info, warnings=warnings)
     outputs = outputs_for(info, request.output, many=request.many)
+    info = replace(info, warnings=(*info.warnings, *prove_place(info, outputs.product)))
     return Prepared(request, info, model, plan, replace(outputs, attempt=request.attempt))
+
+
+def _alpha_settled(request: Request, model: Model, info: SourceInfo) -> Request:
+    """The request with the reading of alpha that the model settles."""
+    if model.card.channels is None:
+        require_settled(info)
+        return request
+    alpha = settled_reading(info, len(model.card.channels))
+    if alpha == "auto":
+        return request
+    return replace(request, options=replace(request.options, alpha=alpha))
 
 
 def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
@@ -160,6 +179,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         "model": names if model.members else names[0],
         "weights": weights if model.members else weights[0],
         "segbatch": package_version(),
+        **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
     }
 
 

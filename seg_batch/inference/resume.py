@@ -20,6 +20,7 @@ from seg_batch.inference.plan import Decisions, Plan
 from seg_batch.inference.report import BlockCounts, Report
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import check_output, digest
+from seg_batch.io.sinks.product_sides import require_no_foreign_side_files
 from seg_batch.io.sinks.spec import StoreSpec
 from seg_batch.io.sinks.store_folder import StoreFolder
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_differences
@@ -42,6 +43,11 @@ def check_destination(prepared: Prepared[Decisions], report: Report | None) -> N
         raise OutputError(
             f"{around} is a Zarr store, which a file in it would spoil: use another output"
         )
+    wanted = [outputs.product]
+    if prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
+        wanted.append(outputs.probabilities)
+    for path in wanted:
+        require_no_foreign_side_files(path, prepared.info.georef)
     if prepared.request.overwrite:
         return
     if report is None and outputs.report.exists():
@@ -49,9 +55,6 @@ def check_destination(prepared: Prepared[Decisions], report: Report | None) -> N
             f"{outputs.report} exists and is not a report of segbatch, so it would be lost: "
             "use --overwrite or another output"
         )
-    wanted = [outputs.product]
-    if prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
-        wanted.append(outputs.probabilities)
     for path in wanted:
         if path.exists() and digest(path) not in _known_digests(outputs):
             raise OutputError(

@@ -13,7 +13,9 @@ from seg_batch.inference.bundles import installed_bundles
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.report import ModelFacts, ProductFacts, Report
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
+from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sources import open_source
+from seg_batch.io.sources.identity import changed_beside
 
 Check = tuple[str, bool, str]
 
@@ -38,6 +40,7 @@ def verify_product(path: Path) -> dict[str, Any]:
         ("complete", status == "complete", done),
         _digest("bytes", outputs.product, report["product"]),
         *_probabilities(outputs, report),
+        *_side_files(outputs, report),
         *_readable(path, report),
         _input(report),
         *map(_model, (report["model"], *report["model"].get("members", ()))),
@@ -65,6 +68,23 @@ def _digest(name: str, path: Path, product: ProductFacts) -> Check:
     return name, expected == actual, f"sha256 {actual[:16]}, report says {expected[:16]}"
 
 
+def _side_files(outputs: Outputs, report: Report) -> list[Check]:
+    """The files that are part of the products, and those that make them read otherwise."""
+    products = [(outputs.product, report["product"])]
+    if beside := report.get("probabilities"):
+        products.append((outputs.probabilities, beside))
+    ours = [product.get("side_files", {}) for _, product in products]
+    changes = [
+        change
+        for (path, _), sides in zip(products, ours, strict=True)
+        for change in side_file_changes(path, sides)
+    ]
+    names = [name for sides in ours for name in sides]
+    if not changes and not names:
+        return []
+    return [("side files", not changes, "; ".join(changes) or f"{', '.join(names)} unchanged")]
+
+
 def _readable(path: Path, report: Report) -> list[Check]:
     """Geometry and class counts, read anew from the product."""
     try:
@@ -88,8 +108,9 @@ def _input(report: Report) -> Check:
         return "input", True, f"{report['input']} is gone: not checked"
     volume = report["plan"]["fingerprint"].get("volume")
     with closing(open_source(report["input"], volume=volume)) as source:
-        same = source.info.identity == report["source"]["identity"]
-    return "input", same, f"{report['input']} {'unchanged' if same else 'has changed since'}"
+        before, now = report["source"]["identity"], source.info.identity
+    changed = f"has changed since{changed_beside(before, now)}"
+    return "input", before == now, f"{report['input']} {'unchanged' if before == now else changed}"
 
 
 def _model(facts: ModelFacts) -> Check:

@@ -6,6 +6,7 @@ inputs meet in one process, each waits in ``ROOM`` until its share fits beside t
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -19,6 +20,7 @@ from seg_batch.inference.bundles import Model
 from seg_batch.inference.costs import BASE_BYTES
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.request import Request, engine_of, named_model
+from seg_batch.io.sources.side_files import side_files
 
 MOST_FOLDERS = 16  # that are tried on every worker before a run of many inputs
 
@@ -30,7 +32,7 @@ def requirements_of(
     return replace(
         _of_model(model, plan.engine, plan.precision),
         memory_bytes=plan.promised_bytes,
-        inputs=tuple(map(str, inputs)),
+        inputs=_with_side_files(inputs),
         outputs=tuple(map(str, outputs)),
     )
 
@@ -41,7 +43,7 @@ def shared_requirements(requests: Iterable[Request]) -> WorkerRequirements:
     prepared: see ``require_memory``."""
     requests = list(requests)
     needs = WorkerRequirements(
-        inputs=tuple(request.input for request in requests[:1]),
+        inputs=_with_side_files(request.input for request in requests[:1]),
         outputs=tuple(dict.fromkeys(str(_folder(request)) for request in requests))[:MOST_FOLDERS],
     )
     for request in {repr(request.model): request for request in requests}.values():
@@ -51,6 +53,14 @@ def shared_requirements(requests: Iterable[Request]) -> WorkerRequirements:
                 engine = engine_of(model, request.options)
                 needs = _joined(needs, _of_model(model, engine.engine, engine.precision))
     return needs
+
+
+def _with_side_files(inputs: Iterable[str | Path]) -> tuple[str, ...]:
+    """The files, each with those beside it that may change what is read of it."""
+    paths = [Path(path) for path in inputs]
+    sides = {path: side_files(path) if os.path.isfile(path) else [] for path in paths}
+    beside = [str(p.with_name(side.name)) for p in paths for side in sides[p] if side.counts]
+    return (*map(str, paths), *beside)
 
 
 def _folder(request: Request) -> Path:

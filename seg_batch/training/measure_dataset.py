@@ -18,8 +18,9 @@ from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
 from seg_batch.datasets.pairs import Pair, find_pairs, open_pair
 from seg_batch.io.sources.iterate import piece_boxes
-from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.open_view import View
+from seg_batch.io.sources.protocol import AlphaOption, SourceInfo
+from seg_batch.io.sources.views.alpha import require_settled
+from seg_batch.io.sources.views.open_view import Axes, View
 from seg_batch.training.autoconfig import (
     FEW_CASES,
     STRIPS,
@@ -35,13 +36,15 @@ MOST_VALUES = 256  # more distinct values than this are numbered objects or meas
 
 
 def advise_recipe(
-    given: list[str], align: str | None = None
+    given: list[str], align: str | None = None, alpha: AlphaOption = "auto"
 ) -> tuple[dict[str, Any], tuple[Reason, ...]]:
     """The advised recipe, as plain values, for the data arguments of ``train`` or ``patches``, and its
     reasons. Classes, channels and ignored values that a manifest names are taken from it."""
-    pairs = find_pairs(given)
+    pairs = find_pairs(given, alpha)
     ignore = {value for manifest in pairs.manifests.values() for value in manifest.ignore}
-    plain, reasons = propose_recipe(measure_dataset(pairs.pairs, align=align, ignore=ignore))
+    channels = next((m.channels for m in pairs.manifests.values() if m.channels is not None), None)
+    facts = measure_dataset(pairs.pairs, align=align, ignore=ignore, channels=channels)
+    plain, reasons = propose_recipe(facts)
     named: dict[str, Any] = {}
     for manifest in pairs.manifests.values():
         if manifest.channels is not None:
@@ -58,18 +61,20 @@ def measure_dataset(
     align: str | None = None,
     ignore: Collection[int] = (),
     gpus: int | None = None,
+    channels: tuple[str, ...] | None = None,
 ) -> DatasetFacts:
     """The facts of these pairs and of this machine. Memory is bounded whatever their size.
 
-    ``ignore``: label values that are no class, besides nodata. Raises InputError, naming the file,
+    ``ignore``: label values that are no class, besides nodata. ``channels``: where they are known. Raises InputError, naming the file,
     where kinds or channels differ between images, or where label values are fractions or too many to
     be classes.
     """
     pairs = sorted(pairs, key=lambda pair: pair.case)
-    infos = [_header(pair, align) for pair in pairs]
+    axes = Axes(channels=channels)
+    infos = [_header(pair, align, axes) for pair in pairs]
     _require_alike(infos)
     strips = _Strips.over(infos) if len(pairs) < FEW_CASES else None
-    measured = [_measure_case(pair, align, ignore, strips) for pair in pairs]
+    measured = [_measure_case(pair, align, axes, ignore, strips) for pair in pairs]
     first = infos[0]
     names = tuple(first.channels)
     if len(set(names)) < len(names):
@@ -88,8 +93,10 @@ def measure_dataset(
     )
 
 
-def _header(pair: Pair, align: str | None) -> SourceInfo:
-    with open_pair(pair, "RAS", align) as (image, _):
+def _header(pair: Pair, align: str | None, axes: Axes) -> SourceInfo:
+    with open_pair(pair, axes, align) as (image, _):
+        if axes.channels is None:
+            require_settled(image.info, "a training that is given no names of channels")
         return image.info
 
 
@@ -108,10 +115,10 @@ def _require_alike(infos: list[SourceInfo]) -> None:
 
 
 def _measure_case(
-    pair: Pair, align: str | None, ignore: Collection[int], strips: _Strips | None
+    pair: Pair, align: str | None, axes: Axes, ignore: Collection[int], strips: _Strips | None
 ) -> tuple[CaseFacts, bool]:
     """The facts of a case, and whether its image holds whole numbers only."""
-    with open_pair(pair, "RAS", align) as (image, label):
+    with open_pair(pair, axes, align) as (image, label):
         values = _middle_values(image)
         case = CaseFacts(
             case=pair.case,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def training_set(
     another dataset there. ``check`` may refuse the recipe before anything is cut. Raises InputError
     for data that can't be learnt from.
     """
-    if len(data) == 1 and (Path(data[0]) / "zarr.json").is_file():
+    if len(data) == 1 and os.path.isfile(os.path.join(data[0], "zarr.json")):
         existing = _from_dataset(data[0], overrides)
         check(existing.recipe)
         return existing
@@ -57,6 +58,7 @@ def training_set(
         beside,
         recipe,
         align=overrides.align,
+        alpha=overrides.alpha,
         fold=overrides.fold,
         cluster=overrides.cluster,
         workers=overrides.workers,
@@ -77,7 +79,7 @@ def _recipe(
     if {"card", "cut"} <= own.keys() and overrides.recipe is not None:
         return _suited(recipe_of(own, where), own), ()
     callback.on(events.Stage("reading headers and labels"))
-    advice, reasons = advise_recipe(list(data), overrides.align)
+    advice, reasons = advise_recipe(list(data), overrides.align, overrides.alpha)
     advisable = recipe_of(_over(overrides, without_conflicts(advice, own)), where)
     recipe = _suited(advisable, own)
     unused = set() if recipe == advisable else {"network.filters"}
@@ -101,9 +103,10 @@ def _suited(recipe: Recipe, own: dict[str, Any]) -> Recipe:
 
 
 def _from_dataset(dataset: str, overrides: TrainOverrides) -> TrainingSet:
-    if overrides.align is not None or overrides.fold is not None:
+    if overrides.align is not None or overrides.fold is not None or overrides.alpha != "auto":
         raise InputError(
-            f"{dataset} is cut already: --align and --fold belong to segbatch patches, or give pairs"
+            f"{dataset} is cut already: --alpha, --align and --fold belong to segbatch patches, or give "
+            "pairs"
         )
     patches = PatchSet(dataset)
     plain = _over(overrides, patches.recipe.model_dump(mode="json"))

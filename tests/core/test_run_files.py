@@ -6,9 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seg_batch.core import run_files
-from seg_batch.core.run_files import PART, REPORT, kept_journal, path_beside
+from seg_batch.core.run_files import (
+    NAME_BYTES,
+    PART,
+    REPORT,
+    kept_journal,
+    path_beside,
+    shortened,
+)
 
 PACKAGE = Path(run_files.__file__).parents[1]
 HOME = Path(run_files.__file__)
@@ -17,6 +26,7 @@ NAMES = {
     for name, told in vars(run_files).items()
     if name.isupper()
     for value in (told if isinstance(told, tuple) else (told,))
+    if isinstance(value, str)
 }
 NAMES |= {"journal-until-"}
 # Ends what many write that is no report of ours.
@@ -96,6 +106,21 @@ def test_is_another_word(line: str) -> None:
 def test_folder_is_seen() -> None:
     assert entered('store / "done" / name')
     assert not entered('fate == "done"')
+
+
+@given(
+    names=st.lists(
+        st.text("aé\U0001f600", min_size=1, max_size=255), min_size=2, max_size=2, unique=True
+    ),
+    room=st.integers(1, 120),
+)
+def test_no_name_is_too_long_and_no_two_are_one(names: list[str], room: int) -> None:
+    short = [shortened(name, room) for name in names]
+    assert short[0] != short[1]
+    for name, shorter in zip(names, short, strict=True):
+        assert len(shorter.encode()) + room <= NAME_BYTES
+        assert (shorter == name) is (len(name.encode()) + room <= NAME_BYTES)
+        assert shortened(shorter, room) == shorter
 
 
 def test_beside() -> None:

@@ -147,7 +147,7 @@ def test_cases_are_held_out_whole_and_turned_to_the_orientation(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("profile", "said"),
-    [({"transform": moved()}, "transform"), ({"crs": "EPSG:26912"}, "NAD83 / UTM zone 12N")],
+    [({"transform": moved()}, "voxels apart"), ({"crs": "EPSG:26912"}, "NAD83 / UTM zone 12N")],
 )
 def test_a_label_on_another_grid_is_refused(tmp_path: Path, profile: Any, said: str) -> None:
     pair = scene_pair(tmp_path, **profile)

@@ -164,7 +164,7 @@ def test_files_on_other_grids_are_not_stacked(tmp_path: Path) -> None:
     first = write_raster(tmp_path / "a.tif", values)
     moved = Affine(30, 0, 301920, 0, -30, 4154085)
     others = {
-        "transform": write_raster(tmp_path / "t.tif", values, transform=moved),
+        "0.5 voxels apart": write_raster(tmp_path / "t.tif", values, transform=moved),
         "crs: WGS 84 / UTM zone 12N against WGS 84 / UTM zone 13N": write_raster(
             tmp_path / "c.tif", values, crs="EPSG:32613"
         ),

@@ -142,7 +142,7 @@ def test_two_files_of_one_stem_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("profile", "difference"),
     [
-        ({"transform": Affine(30, 0, 301920, 0, -30, 4154085)}, "transform"),
+        ({"transform": Affine(30, 0, 301920, 0, -30, 4154085)}, "voxels apart"),
         ({"crs": "EPSG:32613"}, "crs: WGS 84 / UTM zone 12N|UTM zone 13N"),
     ],
 )

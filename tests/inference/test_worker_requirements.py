@@ -28,6 +28,14 @@ def test_folders_once_each_and_the_first_input(tmp_path: Path) -> None:
     assert shared_requirements([]) == WorkerRequirements()
 
 
+def test_side_files_that_count_are_looked_for(tmp_path: Path) -> None:
+    for name in ("0.tif", "0.tif.msk", "0.tfw", "0.tif.ovr", "0.prj", "1.tif.msk"):
+        (tmp_path / name).touch()
+    one = Request(input=str(tmp_path / "0.tif"), output=str(tmp_path / "o.tif"), model="probe")
+    expected = ("0.tif", "0.tfw", "0.tif.msk")
+    assert shared_requirements([one]).inputs == tuple(str(tmp_path / name) for name in expected)
+
+
 def test_every_model_named_once(tmp_path: Path) -> None:
     models = ["probe", str(BUNDLE), None, str(BUNDLE), "no such model"]
     needs = shared_requirements(request(n, tmp_path, model) for n, model in enumerate(models))

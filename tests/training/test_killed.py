@@ -129,7 +129,7 @@ def test_another_training_in_the_way_is_refused_or_begun_anew(
         bundle.rename(tmp_path.with_name(f"{tmp_path.name}-{settings[0]}"))
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_overwrite_goes_on_with_the_same_training(whole: dict[str, Any], tmp_path: Path) -> None:
     """A killed command with --overwrite, given again, does not begin anew."""
     bundle, wishes = tmp_path / "b", TrainOverrides(recipe=whole["recipe"])

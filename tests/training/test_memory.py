@@ -21,7 +21,7 @@ STEPS, SETTLED = 2000, 500
 MOST_GROWTH = 12 << 20  # 74 kB of arrays a step: one batch in nine that is kept would show
 
 
-@pytest.mark.full
+@pytest.mark.slow
 @pytest.mark.needs("linux")
 def test_memory_is_flat_over_two_thousand_steps(tmp_path: Path) -> None:
     how: dict[str, Any] = {"flip": [0, 1], "rotate_degrees": 10, "elastic": 1.0, "cutmix": 0.2}

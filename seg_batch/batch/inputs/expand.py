@@ -15,7 +15,18 @@ from seg_batch.batch.inputs.no_match import why_no_image
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
 from seg_batch.config.workflow.parts import InputSettings
 from seg_batch.core.registry.formats import names_folder, split
-from seg_batch.core.run_files import ATTEMPT, INTERMEDIATE, PART, PROBABILITIES, REPORT, STORE
+from seg_batch.core.run_files import (
+    ATTEMPT,
+    ATTEMPT_BYTES,
+    INTERMEDIATE,
+    NAME_BYTES,
+    PART,
+    PROBABILITIES,
+    REPORT,
+    STORE,
+    named,
+    shortened,
+)
 
 _UNFINISHED = (*INTERMEDIATE, PART)
 _MARK = f".{ATTEMPT}"
@@ -149,10 +160,21 @@ def products(folder: str) -> set[str]:
         product = name.removesuffix(REPORT)
         if product != name and product in names and _is_report(os.path.join(folder, name)):
             made.add(product)
-    for product in tuple(made):
-        stem, ending = split(product)
-        made.add(f"{stem}{PROBABILITIES}{ending}")
-    return made
+    # Of long names, those beside are shortened.
+    for name in (name for name in names if len(os.fsencode(name)) + ATTEMPT_BYTES > NAME_BYTES):
+        report = named(name, REPORT)
+        if {named(name, STORE), shortened(name, ATTEMPT_BYTES)} & (names | made) or (
+            report in names and _is_report(os.path.join(folder, report))
+        ):
+            made.add(name)
+    return made | {with_probabilities(product) for product in made}
+
+
+def with_probabilities(product: str) -> str:
+    """The path of the probabilities beside a product."""
+    folder, name = os.path.split(product)
+    stem, ending = split(name)
+    return os.path.join(folder, named(stem, PROBABILITIES + ending))
 
 
 def _is_report(path: str) -> bool:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-from seg_batch.batch.inputs.expand import expand_inputs
+from seg_batch.batch.inputs.expand import expand_inputs, with_probabilities
 from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.config.workflow.output_names import is_ours, output_name
 from seg_batch.config.workflow.parts import OutputSettings
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.errors import InputError, OutputError, SegbatchError
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
-from seg_batch.core.run_files import PROBABILITIES
+from seg_batch.core.run_files import named
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.detect import detect
 
@@ -99,9 +99,8 @@ class _Listed:
     def written(self, spec: InputSpec) -> list[str]:
         """The paths of the products of an input."""
         output = spec.output or ""
-        stem, ending = split(output)
         beside = self.probabilities and not holds_probabilities(output)
-        return [output, *([f"{stem}{PROBABILITIES}{ending}"] if beside else [])]
+        return [output, *([with_probabilities(output)] if beside else [])]
 
 
 def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
@@ -110,9 +109,9 @@ def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
     if "\0" in spec.path:
         raise InputError(f"{spec.where}: a path can't hold a zero byte: mend it")
     ending = f".{getattr(outputs.formats, _kind(spec))}"
-    name = spec.output or output_name(outputs.pattern, spec.path, index)
+    name = spec.output or output_name(outputs.pattern, spec.path, index, ending)
     if not (spec.output and split(name)[1]):
-        name += ending
+        name = os.path.join(os.path.dirname(name), named(os.path.basename(name), ending))
     folder = os.path.abspath(outputs.folder)
     path = os.path.normpath(os.path.join(folder, name))
     if not path.startswith(os.path.join(folder, "")):

@@ -15,7 +15,7 @@ import re
 import threading
 import time
 from pathlib import Path
-from typing import Any, Required, TypedDict, cast
+from typing import Any, NotRequired, Required, TypedDict, cast
 
 from seg_batch.batch.journal.lease import Lease
 from seg_batch.core.errors import FULL, DamagedError, DiskFullError, OutputError, StoreError
@@ -72,11 +72,12 @@ class InputFacts(TypedDict, total=False):
 
 
 class ProductStamp(TypedDict):
-    """Identifies the content of a file that was written."""
+    """Identifies the content of a file that was written. ``side_files``: those that are part of it."""
 
     sha256: str
     bytes: int
     mtime_ns: int
+    side_files: NotRequired[dict[str, Any]]
 
 
 class StepResult(TypedDict):

@@ -38,6 +38,7 @@ class ProductRow(TypedDict, total=False):
     bytes: int | None
     sha256: str | None
     mtime_ns: int
+    side_files: dict[str, Any]
 
 
 class InputRow(TypedDict):

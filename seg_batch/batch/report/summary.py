@@ -79,7 +79,7 @@ def _input(record: InputRecord, history: RunHistory, spent: float, on_disk: int)
     seconds of all attempts, since the report covers the last one only; ``on_disk``: blocks."""
     state = report_status(record)
     result: InputResult = record.outcome if state in ("complete", "partial") else {}
-    facts = record.facts
+    facts, made = record.facts, result.get("product")
     seconds = round(spent, 3) if result and spent else result.get("seconds")
     voxels = facts.get("voxels")
     return {
@@ -110,7 +110,7 @@ def _input(record: InputRecord, history: RunHistory, spent: float, on_disk: int)
         "model": facts.get("model"),
         "output": result.get("output") or facts.get("output"),
         "report": result.get("report"),
-        "product": {"bytes": None, "sha256": None, **(result.get("product") or {})},
+        "product": {**made} if made else {"bytes": None, "sha256": None},
     }
 
 

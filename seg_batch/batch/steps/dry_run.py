@@ -53,7 +53,7 @@ def _facts(
     if isinstance(step, PatchesStep) and not waits:
         cut = step.of(CutOptions)
         recipe = chosen_recipe(step.recipe, cut.settings, cut.fold)
-        dataset = plan_dataset(step.data, recipe, cut.align, TASK_BYTES)
+        dataset = plan_dataset(step.data, recipe, cut.align, TASK_BYTES, cut.alpha)
         return {"cases": len(dataset.cases), "patches": dataset.layout.n}
     if isinstance(step, TrainStep):
         bundle, overrides = step.of(StartOptions).from_bundle, step.of(TrainOverrides)

@@ -6,11 +6,14 @@ import glob
 import hashlib
 import os
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from seg_batch.config.workflow.steps import AnyStep
 from seg_batch.io.sinks.product import digest
+from seg_batch.io.sources.identity import side_identity
+from seg_batch.io.sources.side_files import AUXILIARY, OVERVIEWS, side_files
 
 READ_BYTES = 16 << 20  # larger files, and all files in folders, go in by size and modification time
 
@@ -31,20 +34,35 @@ def _file_lines(path: str, made: Collection[str]) -> Iterator[str]:
         return
     if os.path.isdir(path):
         yield from _folder_lines(path, made)
+        return
+    if path.lower().endswith((AUXILIARY, OVERVIEWS)):
+        yield from _line_in_folder(path)
     elif os.path.isfile(path) and os.path.getsize(path) <= READ_BYTES:
         yield f"{path} {digest(Path(path))}\n"
     else:
         yield _stamp(path)
+    for side in side_files(Path(path)):
+        if side.counts:
+            yield from _line_in_folder(os.path.join(os.path.dirname(path), side.name))
 
 
 def _folder_lines(path: str, made: Collection[str]) -> Iterator[str]:
-    """A line per file, without hidden ones and the ``.aux.xml`` that GDAL writes."""
+    """A line per file, without hidden ones, overviews, and what viewers write into an ``.aux.xml``."""
     for folder, names, files in os.walk(path):
         apart = [n for n in names if any(is_within(os.path.join(folder, n), r) for r in made)]
         names[:] = sorted(n for n in names if not n.startswith(".") and n not in apart)
         for name in sorted(files):
-            if not name.startswith(".") and not name.endswith(".aux.xml"):
-                yield _stamp(os.path.join(folder, name))
+            if not name.startswith("."):
+                yield from _line_in_folder(os.path.join(folder, name))
+
+
+def _line_in_folder(path: str) -> Iterator[str]:
+    if path.lower().endswith(AUXILIARY):
+        with suppress(OSError):
+            if known := side_identity(Path(path)):
+                yield f"{path} {known}\n"
+    elif not path.lower().endswith(OVERVIEWS):
+        yield _stamp(path)
 
 
 def _stamp(path: str) -> str:

@@ -26,6 +26,7 @@ from seg_batch.core.run_files import CARD, EVALUATION, JOURNAL, WORKFLOW, kept_j
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.resume import clean
 from seg_batch.io.sinks.product import digest
+from seg_batch.io.sinks.product_sides import left_side_files
 
 # Step -> the file in the folder of its result that is written last.
 MARKS = {"patches": "zarr.json", "train": CARD, "evaluate": EVALUATION}
@@ -149,7 +150,8 @@ def invalidate(run: Path) -> None:
         clean(outputs)
         if ours:
             # One that can't be removed ends it: half a product must not look like another's.
-            for path in (outputs.probabilities, outputs.product, outputs.report):
+            sides = (*left_side_files(outputs.probabilities), *left_side_files(outputs.product))
+            for path in (*sides, outputs.probabilities, outputs.product, outputs.report):
                 with translate_os_errors(path):
                     remove(path, ignore_errors=False)
     if journal.exists():

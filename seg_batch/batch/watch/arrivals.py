@@ -1,13 +1,14 @@
 """Arrivals in a hot folder: a listing of them, which are complete, and a log of their outcomes.
 
 The folder is polled, since the kernel does not report changes that another host makes on a network
-file system. A poll is one listing and one ``stat`` per image; no file is opened.
+file system. A poll is one listing and one ``stat`` per image and side file; no file is opened.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +19,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.run_files import PART, PARTIAL
 from seg_batch.inference.outputs import split_output
+from seg_batch.io.sources.side_files import SideFile, side_files_of, sides_of
 
 CHANGED = "changed"  # while it was segmented: it is segmented again, and its product replaced
 # How names end that writers use until a file is complete.
@@ -25,7 +27,8 @@ TEMPORARY = ("~", PART, PARTIAL, ".filepart", ".tmp", ".temp", ".crdownload", ".
 LOOK_LIMIT = 100_000  # names of one listing: a folder of millions must not block the watch
 TREE_LIMIT = 10_000  # files of one Zarr store that are looked at
 
-Glance = tuple[int, int, int]  # bytes, newest modification (ns), files
+# Bytes, newest modification (ns), files; with side files the sums of these, so that each change shows.
+Glance = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,19 @@ def list_arrivals(folder: Path) -> FolderListing:
             f"{folder} can't be listed ({error.strerror or error}), so nothing that arrives there "
             "would be seen: check the path, its permissions and the mount"
         ) from error
+    rasters = [name for name in images if not names_folder(name.lower())]
+    for name, sides in side_files_of(rasters, others).items():
+        images[name] = _together(folder, images[name], sides)
     return FolderListing(images, frozenset(others))
+
+
+def _together(folder: Path, image: Glance, sides: list[SideFile]) -> Glance:
+    """The glance of an image and its side files, without those that change nothing of what is read, or
+    are read only after a look into them."""
+    kept = (side for side in sides if side.counts and not side.is_read_if)
+    counted = (_file_glance(folder / side.name) for side in kept)
+    size, times, files = zip(image, *filter(None, counted), strict=True)
+    return sum(size), sum(times), sum(files)
 
 
 def _glance(entry: os.DirEntry[str]) -> Glance | None:
@@ -68,21 +83,32 @@ def _glance(entry: os.DirEntry[str]) -> Glance | None:
     try:
         if entry.is_dir():
             return _tree(Path(entry.path)) if names_folder(entry.name.lower()) else None
-        stat = entry.stat()
-        return (stat.st_size, stat.st_mtime_ns, 1) if entry.is_file() else None
+        status = entry.stat()
+        return (status.st_size, status.st_mtime_ns, 1) if entry.is_file() else None
     except OSError:
         return None
 
 
 def glance_at(path: Path) -> Glance | None:
-    """The glance of one path; None where there is no file or folder."""
+    """The glance of an image with its side files; None where there is no file or folder."""
     try:
         if path.is_dir():
             return _tree(path)
-        stat = path.stat()
     except OSError:
         return None
-    return stat.st_size, stat.st_mtime_ns, 1
+    if (image := _file_glance(path)) is None:
+        return None
+    names = os.listdir(path.absolute().parent)  # all of them, as in a listing
+    return _together(path.parent, image, sides_of(path.name, names))
+
+
+def _file_glance(path: Path) -> Glance | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    is_file = stat.S_ISREG(status.st_mode)
+    return (status.st_size, status.st_mtime_ns, 1) if is_file else None
 
 
 def _tree(folder: Path) -> Glance:
@@ -90,8 +116,9 @@ def _tree(folder: Path) -> Glance:
     for root, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            stat = os.stat(os.path.join(root, name))
-            size, newest, files = size + stat.st_size, max(newest, stat.st_mtime_ns), files + 1
+            status = os.stat(os.path.join(root, name))
+            size, newest = size + status.st_size, max(newest, status.st_mtime_ns)
+            files += 1
             if files >= TREE_LIMIT:
                 return size, newest, files
     return size, newest, files
@@ -130,7 +157,7 @@ def marker_names(name: str, marker: str) -> set[str]:
 def marker_at(path: Path, marker: str | None) -> Glance | None:
     """The newest file that declares the image at ``path`` complete; None where there is none."""
     names = marker_names(path.name, marker) if marker is not None else set()
-    glances = filter(None, (glance_at(path.with_name(name)) for name in names))
+    glances = filter(None, (_file_glance(path.with_name(name)) for name in names))
     return max(glances, key=lambda glance: glance[1], default=None)
 
 

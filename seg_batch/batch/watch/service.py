@@ -28,7 +28,7 @@ from seg_batch.core import events, hardware
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import Exit, InputError, OutputError, WorkflowError
 from seg_batch.core.files import translate_os_errors as on_disk
-from seg_batch.core.run_files import ARRIVALS, LOG, PAGE, RUNS
+from seg_batch.core.run_files import ARRIVALS, LOG, PAGE, RUNS, shortened
 from seg_batch.executors import WorkerRequirements, open_pool
 from seg_batch.inference.worker_requirements import shared_requirements
 
@@ -53,7 +53,7 @@ class Service:
         output = Path(self.workflow.outputs.folder).absolute()
         folder = self.archive.folder.resolve()
         unique = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
-        return output / RUNS / f"watch-{folder.name}-{unique}"
+        return output / RUNS / f"{shortened(f'watch-{folder.name}', 40)}-{unique}"
 
 
 def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> int:

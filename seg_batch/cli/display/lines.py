@@ -7,7 +7,7 @@ from typing import Any
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.config.postprocess import describe
-from seg_batch.core.georef import RasterGeoref, georef_to_json
+from seg_batch.core.georef import crs_name, georef_to_json
 from seg_batch.core.hardware import disk_free_bytes
 from seg_batch.core.units import duration_in_line, share_in_line, show_bytes, with_commas
 from seg_batch.inference.bundles import (
@@ -176,8 +176,7 @@ def source_lines(facts: dict[str, Any]) -> str:
 
 def _georef_rows(georef: dict[str, Any]) -> list[tuple[str, Any]]:
     if georef["kind"] == "raster":
-        crs = RasterGeoref(crs_wkt=georef["crs_wkt"]).crs_wkt
-        name = crs.split('"')[1] if crs and '"' in crs else "none"
+        name = crs_name(georef["crs_wkt"])
         return [("crs", name), ("transform", ", ".join(f"{v:g}" for v in georef["transform"]))]
     affine = "; ".join(" ".join(f"{v:g}" for v in row) for row in georef["affine"][:3])
     codes = f"sform {georef['sform_code']}, qform {georef['qform_code']}"

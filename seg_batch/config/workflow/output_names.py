@@ -8,7 +8,15 @@ import string
 from pathlib import PurePath
 
 from seg_batch.core.registry.formats import split
-from seg_batch.core.run_files import ATTEMPT, INTERMEDIATE, PART, PARTIAL, RUNS
+from seg_batch.core.run_files import (
+    ATTEMPT,
+    INTERMEDIATE,
+    NAME_BYTES,
+    PART,
+    PARTIAL,
+    RUNS,
+    shortened,
+)
 from seg_batch.core.text import nearest
 
 _ENDINGS = "|".join(map(re.escape, (*INTERMEDIATE, PART, PARTIAL)))
@@ -51,9 +59,14 @@ def _check_field(name: str, spec: str, conversion: str | None) -> None:
         raise ValueError(f"{{{name}}} takes no format; {{index:04}} pads with zeros to four digits")
 
 
-def output_name(pattern: str, path: str, index: int) -> str:
-    """The name, below the output folder and without an ending, of the product of ``path``, the
-    ``index``-th input counted from 1."""
+def output_name(pattern: str, path: str, index: int, ending: str = "") -> str:
+    """The name, below the output folder and without its ending, of the product of ``path``, the
+    ``index``-th input counted from 1. A stem with which it would be too long is shortened."""
     parent = os.path.basename(os.path.dirname(path))
     name = os.path.basename(path)
-    return pattern.format(stem=split(name)[0], parent=parent, name=name, index=index)
+    stem = split(name)[0]
+    text = pattern.format(stem=stem, parent=parent, name=name, index=index)
+    around = len(os.fsencode(os.path.basename(text) + ending)) - len(os.fsencode(stem))
+    if "{stem}" in pattern and 0 <= around < NAME_BYTES // 2:
+        stem = shortened(stem, around)
+    return pattern.format(stem=stem, parent=parent, name=name, index=index)

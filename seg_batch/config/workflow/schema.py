@@ -28,6 +28,8 @@ from seg_batch.core.run_files import RUNS
 
 # Keys that products depend on. The others may change before a run is resumed.
 MADE_OF = ("model", "options", "post", "outputs", "steps")
+# Keys that a later version added, at their defaults: a run begun before has the same fingerprint.
+CAME_LATER = {"alpha": "auto"}
 # Words, never a line for a shell.
 Command = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
@@ -71,8 +73,9 @@ class Workflow(CheckedValue):
         return hashlib.sha256(made_of.encode("utf-8", "surrogatepass")).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """JSON that ``Workflow.model_validate`` reads."""
-        return self.model_dump(mode="json", by_alias=True)
+        """JSON that ``Workflow.model_validate`` reads, as earlier versions wrote it where it says the same."""
+        plain: dict[str, Any] = _without_later(self.model_dump(mode="json", by_alias=True))
+        return plain
 
     def plan_options(self) -> PredictOptions:
         """The options of each input's plan."""
@@ -97,3 +100,13 @@ class Workflow(CheckedValue):
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two steps are called {twice}: give each a name of its own")
         return self
+
+
+def _without_later(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {
+            key: _without_later(value)
+            for key, value in plain.items()
+            if key not in CAME_LATER or value != CAME_LATER[key]
+        }
+    return [_without_later(value) for value in plain] if isinstance(plain, list) else plain

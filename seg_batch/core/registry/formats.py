@@ -17,7 +17,8 @@ class Format:
 
     ``matches``: whether the first bytes are of this format; ``gzipped``: whether gzipped files are read
     too. ``metadata``: the files that mark a folder as an image of the format. ``open``: the source of
-    ``(path, volume=, staged=)``. ``stage``: of ``(path, folder)``, the file that workers read instead.
+    ``(path, volume=, staged=)``, and ``alpha=`` where ``marks_alpha``: a band may be marked as alpha.
+    ``stage``: of ``(path, folder)``, the file that workers read instead.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Format:
     matches: Callable[[bytes], bool] = lambda head: False
     gzipped: bool = False
     metadata: tuple[str, ...] = ()
+    marks_alpha: bool = False
     stage: Callable[[Path, Path], Path] | None = None
 
 
@@ -36,13 +38,16 @@ class ProductFormat:
     """A format of products. ``endings``: the default first; ``aliases``: other spellings.
     ``holds_probabilities``: in the product itself, not beside it.
 
-    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it.
+    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it. ``prove``:
+    of ``(spec, name)``, before any work: OutputError where a product can't hold the place of ``spec``; else
+    lines about how one of that name does.
     """
 
     name: str
     kinds: tuple[str, ...]
     endings: tuple[str, ...]
     write: Callable[..., None]
+    prove: Callable[..., list[str]] = lambda spec, name: []
     aliases: tuple[str, ...] = ()
     is_folder: bool = False
     holds_probabilities: bool = False

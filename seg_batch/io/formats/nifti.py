@@ -33,6 +33,13 @@ def _write(part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, l
     check_nifti(part, spec, write_nifti(part, spec, read, again=again, compress=compress))
 
 
+def _prove(spec: ProductSpec, name: str) -> list[str]:
+    from seg_batch.io.sinks.nifti_header import require_place
+
+    require_place(spec)
+    return []
+
+
 NIFTI = Format(
     name="nifti",
     title="NIfTI (.nii, .nii.gz)",
@@ -43,4 +50,6 @@ NIFTI = Format(
     open=_open,
     stage=_stage,
 )
-PRODUCT = ProductFormat(name="nifti", kinds=("volume",), endings=NIFTI.endings, write=_write)
+PRODUCT = ProductFormat(
+    name="nifti", kinds=("volume",), endings=NIFTI.endings, write=_write, prove=_prove
+)

@@ -9,14 +9,22 @@ from typing import Any
 from seg_batch.core.errors import InputError
 from seg_batch.core.registry.formats import Format, ProductFormat
 from seg_batch.io.sinks.spec import ProductSpec, Read
+from seg_batch.io.sources.protocol import AlphaOption
 
 
-def _open(name: str, path: Path, *, volume: int | None = None, staged: Path | None = None) -> Any:
+def _open(
+    name: str,
+    path: Path,
+    *,
+    volume: int | None = None,
+    staged: Path | None = None,
+    alpha: AlphaOption = "auto",
+) -> Any:
     from seg_batch.io.sources.formats.raster import open_raster
 
     if volume is not None:
         raise InputError(f"{path}: a raster has no volume {volume}; leave out --volume")
-    return open_raster(path, name)
+    return open_raster(path, name, alpha)
 
 
 def _format(name: str, title: str, endings: tuple[str, ...], *magic: bytes) -> Format:
@@ -27,15 +35,24 @@ def _format(name: str, title: str, endings: tuple[str, ...], *magic: bytes) -> F
         endings=endings,
         matches=lambda head: head.startswith(magic),
         open=partial(_open, name),
+        marks_alpha=True,
     )
 
 
 def _write(part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str) -> None:
     from seg_batch.io.sinks.cog import write_cog
     from seg_batch.io.sinks.cog_check import check_cog
+    from seg_batch.io.sinks.cog_place import placed
 
+    spec = placed(spec)
     write_cog(part, spec, read)
     check_cog(part, spec, again)
+
+
+def _prove(spec: ProductSpec, name: str) -> list[str]:
+    from seg_batch.io.sinks.cog_place import place_warnings
+
+    return place_warnings(spec, name)
 
 
 _BIG = (b"II+\0", b"MM\0+")
@@ -43,5 +60,10 @@ GEOTIFF = _format("geotiff", "GeoTIFF", (".tif", ".tiff"), b"II*\0", b"MM\0*", *
 PNG = _format("png", "PNG", (".png",), b"\x89PNG\r\n\x1a\n")
 JPEG = _format("jpeg", "JPEG", (".jpg", ".jpeg"), b"\xff\xd8\xff")
 COG = ProductFormat(
-    name="cog", kinds=("raster",), endings=(".tif",), aliases=(".tiff",), write=_write
+    name="cog",
+    kinds=("raster",),
+    endings=(".tif",),
+    aliases=(".tiff",),
+    write=_write,
+    prove=_prove,
 )

@@ -30,9 +30,12 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.files import require_free_space
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
+from seg_batch.io.sinks.product_sides import drop_side_files
 from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec, Read, read_ahead
+from seg_batch.io.sources.crs import WHOLE_CRS
 from seg_batch.io.sources.formats.raster import limit_gdal_cache
 from seg_batch.io.sources.protocol import one_line
+from seg_batch.io.sources.side_files import AUXILIARY
 
 TILE = 512
 # DEFLATE, because every program reads it. Level 6 instead of 1 would make label maps a third smaller
@@ -84,16 +87,14 @@ def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
     """
     plain = part.with_name(".plain.tif")
     try:
-        with without_georef_warning(), rasterio.Env(), _small_cache(spec):
-            with rasterio.open(plain, "w", **_profile(spec), **_placement(spec)) as file:
-                _describe(file, spec)
+        with without_georef_warning(), rasterio.Env(**WHOLE_CRS), _small_cache(spec):
+            with create_plain(plain, spec) as file:
                 _fill(file, spec.boxes(TILE), read)
             _write_overviews(plain, spec)
             written = sum(path.stat().st_size for path in part.parent.glob(".plain*"))
             require_free_space(part.parent, written * 3 // 2 + PIECE_BYTES)
-            rasterio.shutil.copy(
-                plain, part, driver="COG", BLOCKSIZE=TILE, OVERVIEWS="AUTO", **_PACKING
-            )
+            copy_as_cog(plain, part)
+            _write_side_file(part, spec)
     except (RasterioError, CPLE_BaseError, SystemError) as error:  # the last without a reason
         raise OutputError(
             f"can't write {part} ({one_line(error)}); run the same command again, and check the disk if it "
@@ -101,10 +102,31 @@ def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
         ) from error
 
 
+@contextmanager
+def create_plain(path: Path | str, spec: ProductSpec) -> Iterator[Any]:
+    """A new tiled TIFF with the place and the meaning of ``spec``, to be filled."""
+    with rasterio.open(path, "w", **_profile(spec), **_placement(spec)) as file:
+        _describe(file, spec)
+        yield file
+
+
+def copy_as_cog(plain: Path | str, part: Path | str) -> None:
+    rasterio.shutil.copy(plain, part, driver="COG", BLOCKSIZE=TILE, OVERVIEWS="AUTO", **_PACKING)
+
+
+def _write_side_file(part: Path, spec: ProductSpec) -> None:
+    """``<part>.aux.xml``: ours or none, whatever GDAL has left beside ``part``."""
+    drop_side_files(part)
+    if spec.side_file:
+        part.with_name(part.name + AUXILIARY).write_text(spec.side_file, encoding="utf-8")
+
+
 def _profile(spec: ProductSpec) -> dict[str, Any]:
     height, width = spec.extent
     shape = {"height": height, "width": width, "count": spec.bands}
-    return {**_PLAIN, **shape, "dtype": spec.dtype, "nodata": spec.nodata}
+    # GDAL would mark the fourth of four classes as alpha, which hides where it is improbable.
+    more = {"alpha": "UNSPECIFIED"} if spec.bands == 4 else {}
+    return {**_PLAIN, **shape, **more, "dtype": spec.dtype, "nodata": spec.nodata}
 
 
 def _fill(file: Any, boxes: list[Box], read: Read) -> None:
@@ -139,22 +161,28 @@ def _half(below: Any, extent: Shape, smaller: Any, box: Box) -> np.ndarray:
 
 
 def _placement(spec: ProductSpec) -> dict[str, Any]:
-    """Transform, control points or RPCs, whichever the input has."""
+    """Transform, control points or RPCs, whichever the input has, without what the side file holds."""
     georef = spec.georef
     assert isinstance(georef, RasterGeoref)
     placement: dict[str, Any] = {}
-    if wkt := georef.gcps_crs_wkt if georef.gcps else georef.crs_wkt:
-        placement["crs"] = CRS.from_wkt(wkt)
-    if georef.gcps:
-        by = _POINT_SHIFT if georef.pixel_is_point else 0.0
-        placement["gcps"] = [
-            GroundControlPoint(row=r - by, col=c - by, x=x, y=y, z=z)
-            for r, c, x, y, z in georef.gcps
-        ]
-    elif georef.transform != RasterGeoref().transform:
+    if not spec.side_file:
+        placement = placement_by_crs(georef, _POINT_SHIFT if georef.pixel_is_point else 0.0)
+    if not georef.gcps and georef.transform != RasterGeoref().transform:
         placement["transform"] = Affine(*georef.transform)
     if georef.rpcs:
         placement["rpcs"] = RPC.from_gdal(dict(georef.rpcs))
+    return placement
+
+
+def placement_by_crs(georef: RasterGeoref, shift: float = 0.0) -> dict[str, Any]:
+    """The CRS, and control points in it, which are moved up and left by ``shift`` pixels."""
+    wkt = georef.gcps_crs_wkt if georef.gcps else georef.crs_wkt
+    placement: dict[str, Any] = {"crs": CRS.from_wkt(wkt) if wkt else CRS()}
+    if georef.gcps:
+        placement["gcps"] = [
+            GroundControlPoint(row=r - shift, col=c - shift, x=x, y=y, z=z)
+            for r, c, x, y, z in georef.gcps
+        ]
     return placement
 
 

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError
-from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
-from seg_batch.core.georef import Georef, RasterGeoref, georef_differences
+from seg_batch.core.georef import Georef, RasterGeoref, crs_name, georef_differences, voxel_distance
 from seg_batch.io.sinks.cog import TILE, palette, window_of, without_georef_warning
 from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, samples
-from seg_batch.io.sources.formats.raster import raster_georef
+from seg_batch.io.sources.crs import same_crs
 from seg_batch.io.sources.formats.raster_checks import check_complete
+from seg_batch.io.sources.formats.raster_georef import raster_georef
 
 # GeoTIFF stores the same doubles, but half a pixel is added and subtracted where a pixel is a point.
 _PIXELS = 1e-6
 _RELATIVE = 1e-9
+_CRS_KEYS = ("crs_wkt", "gcps_crs_wkt")
 
 
 def check_cog(part: Path, spec: ProductSpec, read: Read) -> None:
@@ -59,18 +60,34 @@ def _shape(file: Any, spec: ProductSpec) -> Iterator[str]:
 
 def place_changes(expected: RasterGeoref, actual: RasterGeoref, extent: Shape) -> list[str]:
     """The differences of two georeferences, except those that only come from GeoTIFF's notation;
-    corners may move by a millionth of a pixel."""
+    corners may move by a millionth of a pixel, or by what the sum of a coordinate and half a pixel
+    loses in double precision."""
     wrong = georef_differences(expected, _in_notation_of(actual, expected), _RELATIVE)
-    shift = _corner_shift(expected, actual, extent)
-    return wrong if shift <= _PIXELS else [*wrong, f"transform: corners moved by {shift} pixels"]
+    wrong = [_short(phrase, expected, actual) for phrase in wrong]
+    shift = voxel_distance(expected, actual, extent)
+    return wrong if shift <= _allowed(expected) else [*wrong, f"corners move by {shift:.3g} pixels"]
+
+
+def _allowed(georef: RasterGeoref) -> float:
+    pixel = np.abs(georef.matrix[:2, :2]).max() or 1.0
+    return max(_PIXELS, float(8 * np.spacing(np.abs(georef.matrix[:2, 2]).max()) / pixel))
+
+
+def _short(phrase: str, expected: RasterGeoref, actual: RasterGeoref) -> str:
+    """A CRS by its name: its text fills a page."""
+    key = phrase.partition(":")[0]
+    if key not in _CRS_KEYS:
+        return phrase
+    before, after = crs_name(getattr(expected, key)), crs_name(getattr(actual, key))
+    return f"CRS: {before} became {after if after != before else 'another of that name'}"
 
 
 def _in_notation_of(actual: RasterGeoref, expected: RasterGeoref) -> Georef:
     """``actual`` with the CRS and RPCs of ``expected`` where they are equivalent."""
     same = {
         name: getattr(expected, name)
-        for name in ("crs_wkt", "gcps_crs_wkt")
-        if _equal(getattr(expected, name), getattr(actual, name))
+        for name in _CRS_KEYS
+        if same_crs(getattr(expected, name), getattr(actual, name))
     }
     if actual.rpcs and _close(_numbers(actual), _numbers(expected)):
         same["rpcs"] = expected.rpcs
@@ -88,19 +105,6 @@ def _numbers(georef: RasterGeoref) -> dict[str, list[float]]:
     """RPCs as numbers; -1 is GeoTIFF's value for an unknown error."""
     unknown = {"ERR_BIAS": [-1.0], "ERR_RAND": [-1.0]}
     return {**unknown, **{key: [float(v) for v in text.split()] for key, text in georef.rpcs}}
-
-
-def _equal(a: str | None, b: str | None) -> bool:
-    return bool(a and b and (a == b or CRS.from_wkt(a) == CRS.from_wkt(b)))
-
-
-def _corner_shift(expected: RasterGeoref, actual: RasterGeoref, extent: tuple[int, ...]) -> float:
-    """The largest distance of a corner from its expected place, in pixels."""
-    a, b, c, d, e, f = np.subtract(actual.transform, expected.transform)
-    size = np.abs(np.array(expected.transform)[[0, 1, 3, 4]]).max()
-    corners = [(x, y) for x in (0, extent[1]) for y in (0, extent[0])]
-    apart = max(np.hypot(a * x + b * y + c, d * x + e * y + f) for x, y in corners)
-    return float(apart / size) if size else 0.0
 
 
 def _pixels(part: Path, file: Any, spec: ProductSpec, read: Read) -> Iterator[str]:

@@ -23,16 +23,14 @@ import numpy as np
 
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Box
-from seg_batch.core.georef import georef_differences
 from seg_batch.core.hardware import cores
-from seg_batch.io.sinks.nifti_header import header_bytes, written_georef
+from seg_batch.io.sinks.nifti_header import header_bytes, place_changes
 from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, read_ahead, samples
 from seg_batch.io.sources.formats.nifti import open_nifti
 from seg_batch.io.sources.formats.nifti_header import read_layout, volume_georef
 
 _PIECE_BYTES = 4 << 20
 _LEVEL = 6  # makes labels half as large as level 1
-_FLOAT32 = 1e-6  # the header stores its matrices in float32
 
 
 def write_nifti(part: Path, spec: ProductSpec, read: Read, *, again: Read, compress: bool) -> int:
@@ -111,7 +109,7 @@ def check_nifti(part: Path, spec: ProductSpec, crc: int) -> None:
     """DamagedError unless the closed file reads back: shape, geometry with codes, every byte."""
     try:
         layout = read_layout(part)
-        wrong = georef_differences(written_georef(spec), volume_georef(layout.header), _FLOAT32)
+        wrong = place_changes(spec, volume_georef(layout.header))
         written = layout.shape, layout.volumes, layout.dtype.name
         with gzip.open(part) if layout.compressed else part.open("rb") as file:
             same = _crc(file) == crc  # type: ignore[arg-type]

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 
-from seg_batch.core.georef import VolumeGeoref
+from seg_batch.core.errors import OutputError
+from seg_batch.core.georef import (
+    SAME_PLACE,
+    VolumeGeoref,
+    georef_differences,
+    voxel_distance,
+)
+from seg_batch.core.registry.formats import PRODUCTS
 from seg_batch.io.sinks.spec import ProductSpec
-from seg_batch.io.sources.formats.nifti_header import read_layout
+from seg_batch.io.sources.formats.nifti_header import read_layout, volume_georef
 
 LARGEST_NIFTI1_AXIS = 32767
 INTENT_LABEL = 1002
 COMMENT = 6
+_FLOAT32 = 1e-6  # NIfTI-1 stores its matrices in float32
 _PLACE = [
     "qform_code",
     "sform_code",
@@ -43,12 +54,44 @@ def header_bytes(spec: ProductSpec) -> bytes:
     return bytes(header.binaryblock + b"\x01\0\0\0" + sizes + text.ljust(length - 8, b"\0"))
 
 
+def require_place(spec: ProductSpec) -> None:
+    """OutputError unless the header holds the place of the voxels, which is tried."""
+    if wrong := _lost(spec, _header):
+        raise OutputError(
+            f"NIfTI can't hold the place of the input ({'; '.join(wrong)}), so the map would lie "
+            f"elsewhere: use a name that ends in {PRODUCTS['zarr'].endings[0]}, which holds it"
+        )
+
+
+def _lost(spec: ProductSpec, make: Callable[[ProductSpec], Any]) -> list[str]:
+    """What of the place is not read back from the header that ``make`` makes."""
+    try:
+        return place_changes(spec, volume_georef(make(spec)))
+    except (HeaderDataError, ValueError) as error:
+        return [str(error)]
+
+
+def place_changes(spec: ProductSpec, actual: VolumeGeoref) -> list[str]:
+    """The differences between the place that a header should hold and the one it has."""
+    expected = written_georef(spec)
+    wrong = georef_differences(expected, actual, _FLOAT32)
+    apart = voxel_distance(expected, actual, spec.extent)
+    return wrong if apart <= SAME_PLACE else [*wrong, f"corners move by {apart:.3g} voxels"]
+
+
 def _header(spec: ProductSpec) -> Any:
+    """NIfTI-1 where it is large and exact enough, else NIfTI-2, which has double precision."""
+    single = partial(_filled, double=False)
+    return _filled(spec, double=spec.like is None and bool(_lost(spec, single)))
+
+
+def _filled(spec: ProductSpec, *, double: bool) -> Any:
     """Geometry fields are the input's, bit for bit (on a finer grid: those that don't depend on it);
     fields for the meaning of values are ours; all others (dates, names, comments of the scan) are left
     out."""
     source = None if spec.like is None else read_layout(spec.like).header
     large = max(spec.extent) > LARGEST_NIFTI1_AXIS or (source and source.sizeof_hdr == 540)
+    large = large or double
     header = nibabel.Nifti2Header() if large else nibabel.Nifti1Header()
     header["magic"] = b"n+2\0\r\n\x1a\n" if large else b"n+1\0"
     header.set_data_shape(_shape(spec, source))

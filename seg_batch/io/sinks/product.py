@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +16,12 @@ from seg_batch.core.files import files_in
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, georef_differences
 from seg_batch.core.registry.formats import PRODUCTS, products_of
+from seg_batch.io.sinks.product_sides import side_digests
 from seg_batch.io.sinks.publish import atomic_replace, require_writable
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import open_source, pieces
+from seg_batch.io.sources.protocol import SourceInfo
 
 _COUNTED = 1 << 20
 _FLOAT32 = 1e-6  # NIfTI headers store their matrices in float32
@@ -26,12 +29,14 @@ _FLOAT32 = 1e-6  # NIfTI headers store their matrices in float32
 
 @dataclass(frozen=True)
 class Product:
-    """A written product: path, bytes, sha256, and the number of voxels of each label value."""
+    """A written product: path, bytes, sha256, and the number of voxels of each label value.
+    ``side_files``: the identities of those that are part of it, by name."""
 
     path: Path
     bytes: int
     sha256: str
     counts: dict[int, int]
+    side_files: dict[str, Any] = field(default_factory=dict)
 
 
 def format_of(path: Path, kind: str) -> str:
@@ -50,6 +55,15 @@ def check_output(path: Path, kind: str) -> None:
     if not PRODUCTS[format_of(path, kind)].is_folder and path.is_dir():
         raise OutputError(f"{path} is a folder: use another output")
     require_writable(path.parent)
+
+
+def prove_place(info: SourceInfo, path: Path) -> list[str]:
+    """Before any work: OutputError unless a product at ``path`` can hold the place of an input, which is
+    tried; lines about how it does where that matters to the user."""
+    form = PRODUCTS[format_of(path, info.kind)]
+    like = Path(info.path) if info.format == form.name else None
+    spec = ProductSpec(info.extent, "uint8", None, (), info.georef, like=like)
+    return form.prove(spec, path.name)
 
 
 class Counter:
@@ -106,7 +120,8 @@ def export_product(
         form.write(part, store, spec, read, plain, labels)
         sha256 = digest(part)
         store.remember(sha256)
-    return Product(path, size(path), sha256, counter.counts)
+        sides = side_digests(part)
+    return Product(path, size(path), sha256, counter.counts, sides)
 
 
 def digest(path: Path) -> str:

@@ -55,7 +55,8 @@ class ProductSpec:
     """``extent`` in the file's own axes; ``nodata``: the label of no data (rasters) or None;
     ``tags``: provenance; ``like``: the input if it has the product's format (a NIfTI copies its header);
     ``chunk``: the shape of a box that ``read`` returns cheaply; ``with_probabilities``: a Zarr product
-    keeps them too."""
+    keeps them too; ``side_file``: the text of ``<product>.aux.xml``, which holds the CRS instead of the
+    product; empty where there is none."""
 
     extent: Shape
     dtype: str
@@ -67,6 +68,7 @@ class ProductSpec:
     like: Path | None = None
     chunk: Shape | None = None
     with_probabilities: bool = True
+    side_file: str = ""
 
     @property
     def bands(self) -> int:

@@ -33,13 +33,15 @@ from seg_batch.core.errors import BusyError, DamagedError, StoreError
 from seg_batch.core.files import file_lock, flush, read_json, translate_os_errors, write_json
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import is_running
-from seg_batch.core.run_files import PART
+from seg_batch.core.run_files import PART, shortened
 from seg_batch.io.sinks.spec import StoreSpec
 from seg_batch.io.sinks.store_folder import DONE, STEP, StoreFolder
 from seg_batch.io.sinks.zarr_attributes import AXES, annotate
+from seg_batch.io.sources.identity import changed_beside
 from seg_batch.io.sources.protocol import one_line
 
 ATTRIBUTES = "segbatch"
+_PART_BYTES = 16  # room for the ending of a store that is being made
 # Level 1 makes label maps as small as level 3, and is faster than the disk. Without the checksum, 199
 # of 200 flipped bits were read as wrong labels without an error.
 _CODEC = ZstdCodec(level=1, checksum=True)
@@ -99,7 +101,7 @@ def fingerprint_differences(before: dict[str, Any], after: dict[str, Any]) -> li
 
 def _phrase(key: str, before: Any, after: Any) -> str:
     if key == "input":
-        return "the input file has changed since"
+        return f"the input file has changed since{changed_beside(before or {}, after or {})}"
     if key == "post":
         before, after = (
             "; ".join(map(describe, steps or [])) or "none" for steps in (before, after)
@@ -127,7 +129,7 @@ class WorkStore(StoreFolder):
         with translate_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep_parts(path)
-            part = path.with_name(f"{path.name}{PART}-{os.getpid()}")
+            part = path.with_name(f"{shortened(path.name, _PART_BYTES)}{PART}-{os.getpid()}")
             try:
                 create_arrays(part, spec)
                 if path.exists():
@@ -318,7 +320,7 @@ def _crc(labels: np.ndarray) -> int:
 
 def _sweep_parts(path: Path) -> None:
     """Remove stores that a killed process did not finish."""
-    for part in path.parent.glob(f"{glob.escape(path.name)}{PART}-*"):
+    for part in path.parent.glob(f"{glob.escape(shortened(path.name, _PART_BYTES))}{PART}-*"):
         pid = part.name.rpartition("-")[2]
         if pid.isdigit() and not is_running(int(pid)):
             shutil.rmtree(part, ignore_errors=True)

@@ -74,7 +74,7 @@ def _coordinates(group: Any, extent: Shape, georef: RasterGeoref) -> None:
 def _ome(spec: StoreSpec, georef: VolumeGeoref) -> dict[str, Any]:
     """Voxel sizes always; a translation only where the axes are parallel to the world's."""
     unit = _UNITS.get(georef.units, "millimeter")
-    steps: list[dict[str, Any]] = [{"type": "scale", "scale": list(georef.spacing_mm)}]
+    steps: list[dict[str, Any]] = [{"type": "scale", "scale": list(georef.spacing)}]
     matrix = georef.matrix
     if np.array_equal(matrix[:3, :3], np.diag(np.abs(np.diag(matrix)[:3]))):
         steps.append({"type": "translation", "translation": matrix[:3, 3][::-1].tolist()})

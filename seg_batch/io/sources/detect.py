@@ -25,7 +25,7 @@ def detect(path: str | Path) -> str:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(path)) or str(path).startswith("/vsi"):
         raise InputError(f"{path}: remote input is not read; copy it here first and give its path")
     path = Path(path)
-    if path.is_dir():
+    if _is_folder(path):
         return _directory(path)
     head = _head(path)
     if head.startswith(GZIP):
@@ -37,6 +37,13 @@ def detect(path: str | Path) -> str:
 
 def _first(fits: Callable[[Format], bool]) -> str | None:
     return next((form.name for form in FORMATS.values() if fits(form)), None)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); check the path") from error
 
 
 def _head(path: Path) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,33 @@ from seg_batch.core.normalise import Pixels
 BLOCK_LIMIT_BYTES = 2 << 30
 
 
+AlphaReading = Literal["data", "mask"]
+AlphaOption = AlphaReading | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class AlphaBands:
+    """Bands that a file marks as alpha. ``reading``: ``data`` (channels) or ``mask``.
+
+    ``marks``: the reading that the file itself decides, empty where it leaves it open. ``fixed``: the number of
+    channels of a model does not change the reading. ``otherwise``: how many channels the other one gives.
+    """
+
+    names: tuple[str, ...]
+    reading: AlphaReading
+    marks: AlphaReading | Literal[""]
+    fixed: bool
+    otherwise: int
+
+    @property
+    def other(self) -> AlphaReading:
+        """The reading that was not taken."""
+        return "mask" if self.reading == "data" else "data"
+
+    def __str__(self) -> str:
+        return f"{' and '.join(self.names)}, marked as alpha,"
+
+
 @dataclass(frozen=True)
 class SourceInfo:
     """What is known of an input without reading its pixels.
@@ -30,7 +57,7 @@ class SourceInfo:
     what a resumed run compares, so that a changed input is noticed (size, modification time,
     digest of head and tail). ``warnings``: one sentence each. ``facts``: further values for
     ``inspect``; of these ``block_bytes`` counts in the memory of a reader: the bytes allocated
-    besides the box itself while one stored block is decoded.
+    besides the box itself while one stored block is decoded. ``alpha``: the bands marked as alpha, if any.
     """
 
     path: str
@@ -45,6 +72,7 @@ class SourceInfo:
     identity: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    alpha: AlphaBands | None = None
 
     @property
     def voxel_bytes(self) -> int:

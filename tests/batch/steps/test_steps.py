@@ -152,9 +152,7 @@ def test_the_files_of_a_step_are_known_by_what_is_in_them(tmp_path: Path) -> Non
     (tmp_path / "truth/deep").mkdir(parents=True)
     (tmp_path / "out").mkdir()
     files = [tmp_path / name for name in ("a.csv", "truth/b.tif", "truth/deep/c.tif")]
-    others = [
-        tmp_path / name for name in ("truth/.lock", "truth/b.tif.aux.xml", "out/page", "z.tif")
-    ]
+    others = [tmp_path / name for name in ("truth/.lock", "truth/b.tif.ovr", "out/page", "z.tif")]
     for path in files + others:
         path.write_text("first")
     truth, output, images = (str(tmp_path / name) for name in ("truth", "out", "a.*"))
@@ -169,6 +167,26 @@ def test_the_files_of_a_step_are_known_by_what_is_in_them(tmp_path: Path) -> Non
     files[1].unlink()
     found.append(digest_of(step, [str(tmp_path / "out")]))
     assert len(set(found)) == 5
+
+
+def test_a_step_depends_on_side_files_but_for_what_viewers_add(tmp_path: Path) -> None:
+    (tmp_path / "truth").mkdir()
+    for name in ("truth/b.tif", "a.tif"):
+        (tmp_path / name).write_text("pixels")
+    step = EvaluateStep.model_construct(
+        truth=str(tmp_path / "truth"), output=str(tmp_path / "out"), images=str(tmp_path / "a.tif")
+    )
+    digests = [digest_of(step, [])]
+    statistics = "<Metadata><MDI key='STATISTICS_MEAN'>{}</MDI></Metadata>"
+    for name in ("truth/b.tif.aux.xml", "a.tif.aux.xml"):
+        for value in (1, 2):
+            (tmp_path / name).write_text(f"<PAMDataset>{statistics.format(value)}</PAMDataset>")
+            assert digest_of(step, []) == digests[-1], "a viewer was there"
+        (tmp_path / name).write_text("<PAMDataset><SRS>EPSG:32633</SRS></PAMDataset>")
+        digests.append(digest_of(step, []))
+    (tmp_path / "a.tif.msk").write_text("a mask")
+    digests.append(digest_of(step, []))
+    assert len(set(digests)) == 4
 
 
 def test_a_requirement_that_is_not_met_ends_the_run(night: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from seg_batch.batch.watch.archive import Archive, reserved_name
+from seg_batch.batch.watch.archive import Archive
 from seg_batch.batch.watch.arrivals import ArrivalOutcome, glance_at, list_arrivals
+from seg_batch.batch.watch.move import reserved_name
 from seg_batch.core.errors import OutputError
 
 

@@ -22,7 +22,7 @@ from seg_batch.io.sinks.cog_check import check_cog
 from seg_batch.io.sinks.product import export_product, probabilities_spec
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore
-from seg_batch.io.sources.formats.raster import raster_georef
+from seg_batch.io.sources.formats.raster_georef import raster_georef
 from tests.support.io.stores import (
     CLASSES,
     PLACED,
@@ -208,7 +208,7 @@ def test_real_files(tmp_path: Path, data: Path, name: str) -> None:
     ("change", "words"),
     [
         ({"georef": replace(PLACED, transform=(30.0, 0.0, 301905.01, 0.0, -30.0, 4154085.0))}, "transform"),
-        ({"georef": replace(PLACED, crs_wkt=WGS84)}, "crs_wkt"),
+        ({"georef": replace(PLACED, crs_wkt=WGS84)}, "CRS: "),
         ({"georef": replace(PLACED, pixel_is_point=True)}, "pixel_is_point"),
         ({"nodata": 254}, "nodata"),
         ({"extent": (600, 699)}, "shape"),

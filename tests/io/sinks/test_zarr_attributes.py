@@ -122,3 +122,29 @@ def test_listing_a_store_warns_of_nothing(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         names = set(zarr.open_group(store.path, mode="r"))
     assert names == {"labels", "done", "x", "y", "spatial_ref"}
+
+
+@pytest.mark.parametrize(("units", "word"), [("meter", "meter"), ("micron", "micrometer")])
+def test_ome_states_sizes_in_the_unit_that_it_names(tmp_path: Path, units: str, word: str) -> None:
+    affine = ((2.0, 0.0, 0.0, -4.0), (0.0, 3.0, 0.0, -5.0), (0.0, 0.0, 4.0, -6.0), (0.0, 0, 0, 1.0))
+    path = tmp_path / "s.zarr"
+    full_store(path, store_spec((5, 6, 7), (4, 4, 4), VolumeGeoref(affine, units=units)))
+    scale, translation = steps(path)
+    assert scale["scale"] == [4.0, 3.0, 2.0]
+    assert translation["translation"] == [-6.0, -5.0, -4.0]
+    assert {a["unit"] for a in ome(path)["multiscales"][0]["axes"]} == {word}
+    assert open_source(path).info.georef.units == units
+    del zarr.open_group(path, mode="r+").attrs["segbatch"]
+    mm = np.array(affine)[:3] * {"meter": 1000, "micron": 0.001}[units]
+    assert np.allclose(open_source(path).info.georef.matrix[:3], mm)
+
+
+def test_our_place_is_not_believed_where_ome_states_other_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    full_store(path, store_spec((5, 6, 7), (4, 4, 4), OBLIQUE))
+    changed = ome(path)
+    changed["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"] = [1, 2, 3]
+    zarr.open_group(path, mode="r+").attrs["ome"] = changed
+    info = open_source(path).info
+    assert info.georef.spacing == (1, 2, 3)
+    assert "voxel sizes are" in info.warnings[0]

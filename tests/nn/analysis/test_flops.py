@@ -60,7 +60,7 @@ def test_bytes_cover_the_widest_layer() -> None:
     assert activation_bytes(model, (64, 64)) >= 2 * 5 * 8 * 4 * prod((64, 64))
 
 
-@pytest.mark.full
+@pytest.mark.slow
 @pytest.mark.needs("linux")
 @pytest.mark.parametrize(
     ("rank", "filters", "patch"),

@@ -58,7 +58,7 @@ class NiftiSource:
         except (OSError, EOFError) as error:
             raise read_error(self.info, box, error) from error
         values = values[..., None]
-        return Pixels(values, valid_mask(values, (None,)), self._scale, self._offset)
+        return Pixels(values, valid_mask(values, ((),)), self._scale, self._offset)
 
     def _descriptor(self) -> int:
         """The open file; a compressed one is staged to a private folder at the first read."""
@@ -155,7 +155,7 @@ def _describe(path: Path, layout: NiftiLayout, after: int) -> SourceInfo:
         chunk=(planes, *layout.shape[1:]),
         nodata=(None,),
         identity=file_identity(path),
-        warnings=(*georef_warnings(georef, layout.shape), *_surplus(after)),
+        warnings=(*georef_warnings(georef, layout.shape, layout.header), *_surplus(after)),
         facts={
             "orientation": "".join(nibabel.aff2axcodes(georef.matrix)),
             "volumes": layout.volumes,

@@ -6,10 +6,9 @@ counts as memory and would grow with the extent.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,14 @@ from nibabel.wrapstruct import WrapStructError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
-from seg_batch.core.georef import Affine16, VolumeGeoref
+from seg_batch.core.georef import SAME_PLACE, Affine16, VolumeGeoref, voxel_distance
 from seg_batch.core.units import show_bytes
 from seg_batch.io.sources.gzip_members import GZIP, gzip_head
 
 _HEAD_BYTES = 1024
 _DEFLATE_RATIO = 1040  # deflate can't do better than 1032 : 1
 _LARGEST = 1e30  # of an affine: beyond it, products of its numbers overflow
+_ULP = 2.0**-23  # of a part of a quaternion
 _CIFTI_INTENTS = range(3000, 3100)
 # nibabel logs what it mends in a header; the warnings of ``georef_warnings`` take its place.
 _SILENT = logging.Logger("nifti")
@@ -187,7 +187,7 @@ def is_invertible(affine: np.ndarray) -> bool:
     return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-6)
 
 
-def georef_warnings(georef: VolumeGeoref, extent: Shape) -> list[str]:
+def georef_warnings(georef: VolumeGeoref, extent: Shape, header: Any) -> list[str]:
     """Oddities of a volume's georeference, one sentence each."""
     warnings = []
     if not (georef.sform_code or georef.qform_code):
@@ -195,7 +195,9 @@ def georef_warnings(georef: VolumeGeoref, extent: Shape) -> list[str]:
     elif georef.qform_code and georef.qform is None:
         warnings.append("the qform's quaternion is damaged: the sform alone is used")
     elif georef.qform_code and georef.sform_code:
-        warnings += _disagreement(georef, extent)
+        warnings += _disagreement(georef, extent, header)
+    elif georef.sform_code:
+        warnings += _other_sizes(georef, extent, header["pixdim"][1:4])
     if georef.units == "unknown":
         warnings.append("units of length are not stated: millimetres are assumed")
     elif georef.units != "mm":
@@ -203,14 +205,46 @@ def georef_warnings(georef: VolumeGeoref, extent: Shape) -> list[str]:
     return warnings + _skew(georef.matrix)
 
 
-def _disagreement(georef: VolumeGeoref, extent: Shape) -> list[str]:
-    k, j, i = ((0, n) for n in extent)
-    corners = np.array([*itertools.product(i, j, k, (1,))], float)
-    apart = corners @ (np.array(georef.sform) - np.array(georef.qform)).T
-    most = float(np.linalg.norm(apart[:, :3], axis=1).max())
-    if most <= 0.1 * min(georef.spacing):
+def _disagreement(georef: VolumeGeoref, extent: Shape, header: Any) -> list[str]:
+    """Every program takes the sform where both are one place. Else ITK takes the qform, unless the code
+    of the sform is 1 (scanner)."""
+    assert georef.qform is not None
+    apart = voxel_distance(georef, replace(georef, affine=georef.qform), extent)
+    if apart <= max(SAME_PLACE, _rounding(georef, extent, header)):
         return []
-    return [f"sform and qform disagree by up to {most:.3g} mm: the sform is used"]
+    itk = "" if georef.sform_code == 1 else ", while ITK takes the qform"
+    return [
+        f"sform and qform place voxels up to {apart:.3g} voxels apart: the sform is taken, as nibabel "
+        f"does{itk}"
+    ]
+
+
+def _rounding(georef: VolumeGeoref, extent: Shape, header: Any) -> float:
+    """Voxels by which a qform may differ from an sform only because a quaternion is kept in single
+    precision: near half turns its last digit is a turn by 0.05 degrees. 0 where origins or voxel sizes
+    differ, too."""
+    sform, qform = (np.array(m, np.float64) for m in (georef.sform, georef.qform))
+    origin = np.linalg.norm(np.linalg.solve(sform[:3, :3], (qform - sform)[:3, 3]))
+    lengths = np.linalg.norm(sform[:3, :3], axis=0)
+    grown = np.abs(np.linalg.norm(qform[:3, :3], axis=0) / lengths - 1) * extent[::-1]
+    if max(origin, grown.max()) > SAME_PLACE:
+        return 0.0
+    real = math.sqrt(max(0.0, 1 - sum(float(header[f"quatern_{part}"]) ** 2 for part in "bcd")))
+    angle = 2 * min(_ULP / max(real, _ULP), math.sqrt(2 * _ULP))
+    return float(angle * np.linalg.norm(lengths * extent[::-1]) / lengths.min())
+
+
+def _other_sizes(georef: VolumeGeoref, extent: Shape, pixdim: np.ndarray) -> list[str]:
+    """A line where the voxel sizes beside an sform are others than its own."""
+    sizes, own = np.abs(pixdim.astype(np.float64)), np.array(georef.spacing[::-1])
+    apart = float((np.abs(sizes - own) / own * np.array(extent[::-1])).max())
+    if apart <= SAME_PLACE:
+        return []
+    stated, taken = (" x ".join(f"{size:.6g}" for size in each) for each in (sizes, own))
+    return [
+        f"voxel sizes are {stated} in pixdim and {taken} in the sform, up to {apart:.3g} voxels apart over "
+        "the extent: those of the sform are taken"
+    ]
 
 
 def _skew(matrix: np.ndarray) -> list[str]:

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seg_batch.core.errors import FULL, DiskFullError, InputError, OutputError
-from seg_batch.core.run_files import PART
+from seg_batch.core.run_files import PART, shortened
 from seg_batch.core.units import show_bytes
 from seg_batch.io.sources.formats.nifti_header import NiftiLayout, read_layout
 from seg_batch.io.sources.gzip_members import GZIP_ERRORS, GzipData, ends_plainly
 from seg_batch.io.sources.identity import file_identity
 
 _PIECE_BYTES = 4 << 20
+_NAME_BYTES = 64  # room behind the stem
 _SLACK_BYTES = 16 << 20  # some writers pad; more than this after the voxels is not padding
 
 
@@ -31,7 +32,10 @@ def stage(path: Path, folder: Path) -> Path:
     if not layout.compressed:
         return path
     identity, stem = file_identity(path), path.name.lower().removesuffix(".gz").removesuffix(".nii")
-    target = folder / f"{stem}-{identity['sha256_ends'][:8]}-{identity['mtime_ns']:x}.nii"
+    target = (
+        folder
+        / f"{shortened(stem, _NAME_BYTES)}-{identity['sha256_ends'][:8]}-{identity['mtime_ns']:x}.nii"
+    )
     if target.is_file() and target.stat().st_size == layout.stop_bytes:
         return target
     try:

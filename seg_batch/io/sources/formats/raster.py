@@ -1,7 +1,6 @@
 """GeoTIFF, COG, BigTIFF, PNG and JPEG, through rasterio with the driver pinned.
 
-A channel is invalid where it equals its band's nodata, where the mask or alpha band is 0, and
-where it is NaN or infinite. Values stay as stored; scale and offset are kept beside them.
+What is valid: ``raster_validity``. Values stay as stored; scale and offset are kept beside them.
 """
 
 from __future__ import annotations
@@ -12,25 +11,36 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import rasterio
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp
 from rasterio.env import set_gdal_config
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.formats import raster_checks as checks
-from seg_batch.io.sources.identity import file_identity
-from seg_batch.io.sources.protocol import SourceInfo, one_line, read_error, require_inside
+from seg_batch.io.sources.formats.raster_georef import (
+    contradictions,
+    georef_warnings,
+    raster_georef,
+    require_finite,
+)
+from seg_batch.io.sources.formats.raster_validity import Bands, roles
+from seg_batch.io.sources.identity import raster_identity
+from seg_batch.io.sources.protocol import (
+    AlphaBands,
+    AlphaOption,
+    SourceInfo,
+    one_line,
+    read_error,
+    require_inside,
+)
 from seg_batch.io.sources.tolerant_read import RetryLimit
-from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
+from seg_batch.io.sources.valid_mask import valid_mask
 
 # GDAL keeps decoded blocks, by default in 5 % of the machine's memory and in every process. 64 MiB
 # hold a row of 512 px tiles over 16 000 columns of four 16-bit bands; reading whole windows needs no more.
@@ -38,7 +48,6 @@ GDAL_CACHE_BYTES = 64 << 20
 RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG"}  # format -> driver
 _GDAL_THREADS = "2"  # decoding of one read; readers of several blocks are the caller's threads
 _CHEAP_SIDE = 512
-_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 # ``info.warnings`` says it instead, for the same files.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -55,21 +64,10 @@ if "CPL_LOG" not in os.environ:
     set_gdal_config("CPL_LOG", os.devnull)
 
 
-@dataclass(frozen=True)
-class _Bands:
-    """The roles of a file's bands: data, alpha, or described by a mask band."""
-
-    data: tuple[int, ...]
-    alpha: tuple[int, ...]
-    masked: str  # "" | "dataset" | "band"
-    dtype: np.dtype
-    nodata: tuple[Any, ...]  # per data band, in the stored dtype; None where it can't occur
-
-
 class RasterSource:
     """One raster file; ``read`` gives ``(y, x, channels)``, a view of the band-first array."""
 
-    def __init__(self, path: Path, info: SourceInfo, bands: _Bands, scaling: tuple) -> None:
+    def __init__(self, path: Path, info: SourceInfo, bands: Bands, scaling: tuple) -> None:
         self.info, self._path, self._bands = info, path, bands
         self._scale, self._offset = scaling
         self._idle: list[Any] = []
@@ -91,30 +89,11 @@ class RasterSource:
     def _pixels(self, box: Box, window: Any, shape: Shape | None = None) -> Pixels:
         try:
             with self._handle() as dataset:
-                values, opaque = self._again(lambda: self._fetch(dataset, window, shape))
+                values, opaque = self._again(lambda: self._bands.read(dataset, window, shape))
         except (RasterioError, OSError) as error:
             raise read_error(self.info, box, error) from error
         valid = valid_mask(values, self._bands.nodata, opaque)
         return Pixels(values, valid, self._scale, self._offset)
-
-    def _fetch(
-        self, dataset: Any, window: Any, shape: Shape | None = None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Values ``(y, x, C)``, and where the mask or alpha lets them count ``(y, x, C or 1)``.
-
-        One read for data and alpha: interleaved by pixel, they are decoded together.
-        """
-        bands, count = self._bands, len(self._bands.data)
-        both = [*bands.data, *bands.alpha]
-        out = None if shape is None else (len(both), *shape)
-        held = dataset.read(both, window=window, out_shape=out, out_dtype=bands.dtype)
-        opaque = (held[count:] != 0).all(0)[None] if bands.alpha else None
-        if bands.masked:
-            which = [1] if bands.masked == "dataset" else list(bands.data)
-            out = None if shape is None else (len(which), *shape)
-            opaque = dataset.read_masks(which, window=window, out_shape=out) != 0
-        opaque = None if opaque is None else opaque.transpose(1, 2, 0)
-        return held[:count].transpose(1, 2, 0), opaque
 
     @contextlib.contextmanager
     def _handle(self) -> Iterator[Any]:
@@ -144,12 +123,15 @@ def _close_all(datasets: list[Any]) -> None:
             datasets.pop().close()
 
 
-def open_raster(path: Path, name: str) -> RasterSource:
-    """Open a raster of format ``name`` (a key of ``RASTERS``), or ``InputError`` in one line."""
+def open_raster(path: Path, name: str, alpha: AlphaOption = "auto") -> RasterSource:
+    """Open a raster of format ``name`` (a key of ``RASTERS``), or ``InputError`` in one line.
+
+    ``alpha``: how bands marked as alpha are read; ``auto``: as the file says, and as data where it does not.
+    """
     checks.check_directory(path, name)
     try:
         with rasterio.Env(), _open(path, name) as dataset:  # what GDAL warns of is logged
-            return _describe(path, name, dataset)
+            return _describe(path, name, dataset, alpha)
     except UnicodeEncodeError:
         raise InputError(
             f"{path}: its name holds bytes that are no UTF-8, and GDAL can't open it: rename it"
@@ -166,12 +148,18 @@ def _open(path: Path, name: str) -> Any:
     return rasterio.open(path.absolute(), driver=RASTERS[name], sharing=False, **options)
 
 
-def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
+def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> RasterSource:
     checks.check_size(path, name, dataset)
     incomplete = checks.check_complete(path, name, dataset)
-    bands, decisions = _roles(path, name, dataset)
+    if any("complex" in dtype for dtype in dataset.dtypes):
+        raise InputError(
+            f"{path}: complex data ({dataset.dtypes[0]}), of which a model can't see the phase; "
+            "write its amplitude or another real quantity and give that"
+        )
+    bands, alpha = roles(name, dataset, option)
     index = [b - 1 for b in bands.data]
     georef, structure = raster_georef(dataset), dataset.tags(ns="IMAGE_STRUCTURE")
+    require_finite(path, georef)
     info = SourceInfo(
         path=str(path),
         format=name,
@@ -186,11 +174,12 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
             for b, n in zip(dataset.block_shapes[0], dataset.shape, strict=True)
         ),
         nodata=tuple(dataset.nodatavals[i] for i in index),
-        identity=file_identity(path),
+        identity=raster_identity(path, dataset.files),
         warnings=(
             *georef_warnings(georef),
+            *contradictions(path, dataset.driver, georef, dataset.shape),
             *incomplete,
-            *decisions,
+            *alpha_warnings(alpha, option),
             *_band_warnings(dataset, bands),
         ),
         facts={
@@ -201,6 +190,7 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
             **({"layout": structure["LAYOUT"]} if "LAYOUT" in structure else {}),
             "overviews": dataset.overviews(1),
         },
+        alpha=alpha,
     )
     scale = tuple(float(dataset.scales[i]) for i in index)
     offset = tuple(float(dataset.offsets[i]) for i in index)
@@ -208,98 +198,24 @@ def _describe(path: Path, name: str, dataset: Any) -> RasterSource:
     return RasterSource(path, info, bands, (None, None) if plain else (scale, offset))
 
 
-def _roles(path: Path, name: str, dataset: Any) -> tuple[_Bands, list[str]]:
-    """The bands by role, and a warning where a band marked as alpha is read as data."""
-    if any("complex" in dtype for dtype in dataset.dtypes):
-        raise InputError(
-            f"{path}: complex data ({dataset.dtypes[0]}), of which a model can't see the phase; "
-            "write its amplitude or another real quantity and give that"
-        )
-    marked = [b for b, c in zip(dataset.indexes, dataset.colorinterp, strict=True)
-              if c == ColorInterp.alpha and dataset.count > 1]  # fmt: skip
-    alpha = [b for b in marked if name == "png" or _hides(dataset, b)]
-    decisions = [
-        f"band {b} is marked as alpha but does not look like a mask: it is read as data"
-        for b in marked
-        if b not in alpha
+def alpha_warnings(alpha: AlphaBands | None, option: AlphaOption) -> list[str]:
+    if alpha is None:
+        return [] if option != "mask" else ["no band is marked as alpha: --alpha mask does nothing"]
+    if alpha.reading == "mask":
+        return []
+    if alpha.marks or alpha.fixed:
+        return [f"{alpha} is read as data"]
+    count = alpha.otherwise + len(alpha.names)
+    return [
+        f"{alpha} may be a mask or data: models of {alpha.otherwise} channels get a mask, "
+        f"those of {count} data, and others need --alpha mask or --alpha data"
     ]
-    data = tuple(b for b in dataset.indexes if b not in alpha)
-    dtype = np.result_type(*(dataset.dtypes[b - 1] for b in data))
-    nodata = tuple(stored_nodata(dataset.nodatavals[b - 1], dtype) for b in data)
-    return _Bands(data, tuple(alpha), _masked(dataset, data, marked), dtype, nodata), decisions
 
 
-def _hides(dataset: Any, band: int) -> bool:
-    """Whether a band marked as alpha has no name of its own and looks like opacity."""
-    if (dataset.descriptions[band - 1] or "alpha").lower() not in ("alpha", "a"):
-        return False
-    try:
-        return checks.is_opacity(dataset, band)
-    except RasterioError:
-        return True  # damaged in one of these places: a read will name the box
-
-
-def _masked(dataset: Any, data: tuple[int, ...], alpha: list[int]) -> str:
-    flags = [dataset.mask_flag_enums[b - 1] for b in data]
-    known = {MaskFlags.all_valid, MaskFlags.nodata, MaskFlags.alpha}
-    if alpha or all(set(f) & known for f in flags):
-        return ""
-    return "dataset" if all(MaskFlags.per_dataset in f for f in flags) else "band"
-
-
-def raster_georef(dataset: Any) -> RasterGeoref:
-    """The georeference of an open rasterio dataset; for inputs and for products that are read back."""
-    crs = dataset.crs
-    gcps, gcps_crs = dataset.gcps
-    rpcs = dataset.rpcs.to_gdal() if dataset.rpcs else {}
-    return RasterGeoref(
-        crs_wkt=crs.to_wkt() if crs else None,
-        transform=tuple(float(v) for v in dataset.transform[:6]),  # type: ignore[arg-type]
-        metres_per_unit=metres_per_unit(crs),
-        pixel_is_point=dataset.tags().get("AREA_OR_POINT", "").lower() == "point",
-        gcps=tuple((g.row, g.col, g.x, g.y, g.z or 0.0) for g in gcps),
-        gcps_crs_wkt=gcps_crs.to_wkt() if gcps_crs else None,
-        rpcs=tuple(sorted((key, str(value)) for key, value in rpcs.items())),
-    )
-
-
-def metres_per_unit(crs: Any) -> float | None:
-    """Length of one unit of a projected CRS in metres; None where a unit is an angle or unknown."""
-    try:
-        return float(crs.linear_units_factor[1]) if crs and crs.is_projected else None
-    except (CRSError, RasterioError):
-        return None
-
-
-def georef_warnings(georef: RasterGeoref) -> list[str]:
-    placed = georef.crs_wkt or georef.gcps or georef.rpcs
-    if not placed and georef.transform == _IDENTITY:
-        return ["not georeferenced: the product has no place on the ground and no areas"]
-    warnings = []
-    if not placed:
-        warnings.append("a transform without a CRS: the product has no areas")
-    elif not georef.crs_wkt:
-        warnings.append("placed by control points or RPCs only: the product has no areas")
-    a, b, _, d, e, _ = georef.transform
-    if a * e - b * d == 0:
-        warnings.append("the transform is singular: the product has no areas")
-    if b or d:
-        warnings.append("the raster is rotated or sheared against its CRS")
-    if e > 0 and not (b or d) and georef.crs_wkt:
-        warnings.append("rows run northward (south-up)")
-    if "Pseudo-Mercator" in (georef.crs_wkt or "") or "Mercator_1SP" in (georef.crs_wkt or ""):
-        warnings.append("Mercator coordinates stretch areas with latitude: hectares are too large")
-    return warnings
-
-
-def _band_warnings(dataset: Any, bands: _Bands) -> list[str]:
+def _band_warnings(dataset: Any, bands: Bands) -> list[str]:
     warnings = []
     if any(dataset.colorinterp[b - 1] == ColorInterp.palette for b in bands.data):
         warnings.append("palette image: its one channel holds colour numbers, not brightness")
-    for b, stored in zip(bands.data, bands.nodata, strict=True):
-        nodata = dataset.nodatavals[b - 1]
-        if nodata is not None and np.isfinite(nodata) and stored is None:
-            warnings.append(f"nodata {nodata:g} of band {b} can't occur in {bands.dtype}: ignored")
     if dataset.subdatasets:
         warnings.append(f"the file holds {len(dataset.subdatasets)} images: the first is read")
     return warnings

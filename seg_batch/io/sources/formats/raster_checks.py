@@ -1,7 +1,7 @@
 """Checks of a raster before any of it is read.
 
-Every check reads the header and file sizes only. Exceptions: GDAL reports no error for a PNG that is cut
-short, so the checksums of a PNG are read once; an alpha band is sampled in five places.
+Every check reads the header and file sizes only. The exception: GDAL reports no error for a PNG that is cut
+short, so the checksums of a PNG are read once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from seg_batch.io.sources.protocol import BLOCK_LIMIT_BYTES
 
 _TIB = 1 << 40
 _LOOKS = 2048
-_PEEK = 64
 _DIRECTORIES, _ENTRIES = 64, 4096
 _FAR = 1 << 40  # a place up to here can be asked for, though the file may end before
 _TIFF_TYPES = {2: 1, 3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -196,22 +195,3 @@ def _jpeg_marker(file: Any) -> int | None:
             return match[0][-1]
         last = piece[-1:]
     return None
-
-
-def is_opacity(dataset: Any, band: int) -> bool:
-    """Whether a band marked as alpha is one: mostly 0 and full in five places of the raster.
-
-    GDAL marks the fourth of four 8-bit bands as alpha by default, so that near infrared is often
-    marked so; as a mask it would hide every dark pixel and drop a channel.
-    """
-    dtype = np.dtype(dataset.dtypes[band - 1])
-    full = np.iinfo(dtype).max if dtype.kind in "iu" else 1.0
-    height, width = dataset.height, dataset.width
-    seen = extreme = 0
-    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)):
-        row, column = int(y * max(0, height - _PEEK)), int(x * max(0, width - _PEEK))
-        window = ((row, min(height, row + _PEEK)), (column, min(width, column + _PEEK)))
-        values = dataset.read(band, window=window)
-        seen += values.size
-        extreme += int(np.count_nonzero((values == 0) | (values == full)))
-    return 2 * extreme >= seen

@@ -1,14 +1,11 @@
 """Zarr v2 and v3 folders: our own work store, OME-NGFF images, and any array with named axes.
 
-A Zarr fill value is the value of unwritten chunks, not a nodata value: nodata comes
-from CF attributes (``_FillValue``, ``missing_value``) or is NaN.
+What is nodata: ``zarr_nodata``.
 """
 
 from __future__ import annotations
 
-import base64
 import logging
-import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,8 +18,10 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import show_bytes
 from seg_batch.io.sources.formats.zarr_axes import ZarrImage, find_array
-from seg_batch.io.sources.formats.zarr_georef import coordinates, find_georef
-from seg_batch.io.sources.identity import tree_identity
+from seg_batch.io.sources.formats.zarr_georef import find_georef
+from seg_batch.io.sources.formats.zarr_identity import zarr_identity
+from seg_batch.io.sources.formats.zarr_nodata import dtype_as_read, zarr_nodata
+from seg_batch.io.sources.formats.zarr_transform import coordinates
 from seg_batch.io.sources.protocol import (
     BLOCK_LIMIT_BYTES,
     SourceInfo,
@@ -31,7 +30,7 @@ from seg_batch.io.sources.protocol import (
     require_inside,
 )
 from seg_batch.io.sources.tolerant_read import RetryLimit
-from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
+from seg_batch.io.sources.valid_mask import valid_mask
 
 _TIB, _PIB = 1 << 40, 1 << 50
 _SPARSEST = 10_000  # times as large as what is stored, as for rasters
@@ -51,8 +50,8 @@ class ZarrSource:
     def __init__(self, image: ZarrImage, info: SourceInfo, time_step: int) -> None:
         self.info, self._array, self._axes = info, image.array, image.axes
         self._time_step, self._again = time_step, RetryLimit()
-        self._nodata = tuple(stored_nodata(value, np.dtype(info.dtype)) for value in info.nodata)
-        self._scale, self._offset = _scaling(image.attributes, len(info.channels))
+        self._nodata = (zarr_nodata(image)[0],) * len(info.channels)
+        self._scale, self._offset = _scaling(image, len(info.channels))
 
     def read(self, box: Box) -> Pixels:
         """``Pixels`` of shape ``(*box.shape, channels)``; ``ReadError`` for a damaged chunk."""
@@ -101,10 +100,11 @@ def _parent(path: Path) -> Any:
 def _describe(path: Path, image: ZarrImage) -> SourceInfo:
     dtype = _check(path, image)
     georef, assumptions = find_georef(image)
+    nodata, fills = zarr_nodata(image)
     if (georef.kind == "raster") != (len(image.axes.spatial) == 2):
         raise InputError(f"{path}: its georeference is of a {georef.kind}, its axes are not")
     channels = _channel_names(image)
-    identity = tree_identity(image.folder)
+    identity = zarr_identity(image)
     stored = identity["size"] if identity["complete"] else _PIB
     if image.array.nbytes > max(_TIB, _SPARSEST * stored):
         raise InputError(
@@ -123,9 +123,9 @@ def _describe(path: Path, image: ZarrImage) -> SourceInfo:
             min(image.array.chunks[axis], image.array.shape[axis])
             for axis in map(image.axes.roles.index, image.axes.spatial)
         ),
-        nodata=(_nodata(image.attributes),) * len(channels),
+        nodata=(float(nodata[0][0]) if nodata else None,) * len(channels),
         identity=identity,
-        warnings=tuple(assumptions),
+        warnings=(*assumptions, *fills),
         facts={
             "zarr_format": image.array.metadata.zarr_format,
             "array": image.array.path or ".",
@@ -137,9 +137,7 @@ def _describe(path: Path, image: ZarrImage) -> SourceInfo:
 
 def _check(path: Path, image: ZarrImage) -> np.dtype:
     """The dtype as read; ``InputError`` for what can't be read as numbers, or not within memory."""
-    dtype = np.dtype(image.array.dtype)
-    if dtype.kind == "b":
-        dtype = np.dtype(np.uint8)
+    dtype = dtype_as_read(image)
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise InputError(
             f"{path}: values of type {image.array.dtype}, which a model can't take as one number "
@@ -156,7 +154,7 @@ def _check(path: Path, image: ZarrImage) -> np.dtype:
             f"{path}: chunks of {show_bytes(_chunk_bytes(image))}, each of which is decoded "
             "whole; rechunk it to less than 1 GiB"
         )
-    return dtype.newbyteorder("=")
+    return dtype
 
 
 def _chunk_bytes(image: ZarrImage) -> int:
@@ -179,21 +177,10 @@ def _channel_names(image: ZarrImage) -> tuple[str, ...]:
     return tuple(f"band{c + 1}" for c in range(count))
 
 
-def _nodata(attributes: dict[str, Any]) -> float | None:
-    """CF's fill value; xarray writes floats of Zarr v3 as base64 of eight bytes."""
-    value = attributes.get("_FillValue", attributes.get("missing_value"))
-    value = value[0] if isinstance(value, list) and value else value
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return float(struct.unpack("<d", base64.b64decode(value))[0])
-    return None if value is None else float(value)  # type: ignore[arg-type]
-
-
 def _scaling(
-    attributes: dict[str, Any], channels: int
+    image: ZarrImage, channels: int
 ) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    attributes = image.array.attrs
     scale = float(np.ravel(attributes.get("scale_factor", 1))[0])
     offset = float(np.ravel(attributes.get("add_offset", 0))[0])
     plain = (scale, offset) == (1.0, 0.0)

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from seg_batch.core.errors import InputError
-from seg_batch.core.georef import Affine6, Georef, RasterGeoref, VolumeGeoref, georef_from_json
+from seg_batch.core.georef import (
+    SAME_PLACE,
+    Georef,
+    RasterGeoref,
+    VolumeGeoref,
+    crs_name,
+    georef_from_json,
+    voxel_distance,
+)
+from seg_batch.io.sources.crs import crs_wkt, metres_per_unit, same_crs
 from seg_batch.io.sources.formats.zarr_axes import ZarrImage
+from seg_batch.io.sources.formats.zarr_cf import cf_statement
+from seg_batch.io.sources.formats.zarr_transform import (
+    axis_values,
+    find_transform,
+    ome_steps,
+    regular,
+    uneven_axes,
+)
 
 _MM = {
     "nanometer": 1e-6, "nm": 1e-6, "micrometer": 1e-3, "micron": 1e-3, "um": 1e-3, "µm": 1e-3,
@@ -21,29 +39,73 @@ _DEGREES = {"lat", "latitude", "lon", "longitude"}
 
 
 def find_georef(image: ZarrImage) -> tuple[Georef, list[str]]:
-    """The georeference of an array, and a warning for each assumption."""
+    """The georeference of an array, and a line for each assumption and each contradiction.
+
+    InputError where what is stated is no georeference.
+    """
     own = image.attributes.get("segbatch")
-    if isinstance(own, dict) and isinstance(own.get("georef"), dict):
-        return georef_from_json(own["georef"]), []
+    if not isinstance(own, dict) or not isinstance(own.get("georef"), dict):
+        return _stated(image)
+    georef = georef_from_json(own["georef"])
+    if (outdated := _outdated(image, own, georef)) is None:
+        return georef, []
+    stated, told = _stated(image)
+    return stated, [f"{outdated}: its attribute segbatch is ignored", *told]
+
+
+def _stated(image: ZarrImage) -> tuple[Georef, list[str]]:
+    """The georeference by the conventions of other programs."""
     return _raster(image) if len(image.axes.spatial) == 2 else _volume(image)
 
 
+def _outdated(image: ZarrImage, own: dict[str, Any], georef: Georef) -> str | None:
+    """Why the place that we once wrote is no longer the array's: other programs keep attributes when they
+    crop, move or resample."""
+    if own.get("extent") and tuple(own["extent"]) != image.axes.extent:
+        return "the array has another extent than when it was written"
+    if (georef.kind == "raster") != (len(image.axes.spatial) == 2):
+        return "the array has other axes than when it was written"
+    if isinstance(georef, VolumeGeoref):
+        return _resized(image, georef) if image.ome else None
+    stated, _ = _raster(image)
+    if stated.transform == RasterGeoref().transform:
+        return None
+    apart = voxel_distance(georef, stated, image.axes.extent)
+    if apart > SAME_PLACE:
+        return f"coordinates lie {apart:.3g} pixels from where the array was written"
+    if stated.crs_wkt and not same_crs(georef.crs_wkt, stated.crs_wkt):
+        return f"the CRS is {crs_name(stated.crs_wkt)} and was {crs_name(georef.crs_wkt)}"
+    return None
+
+
+def _resized(image: ZarrImage, georef: VolumeGeoref) -> str | None:
+    """Whether OME states other voxel sizes than those that we wrote; it can't state a rotation."""
+    stated, _ = _volume(image)
+    larger = np.array(stated.spacing_mm) / georef.spacing_mm
+    # Sizes used to be written in millimetres beside the name of another unit.
+    known = (larger, larger / georef.unit_mm)
+    apart = min((np.abs(ratio - 1) * image.axes.extent).max() for ratio in known)
+    if apart <= SAME_PLACE:
+        return None
+    return f"voxel sizes are {apart:.3g} voxels over the extent from those that were written"
+
+
 def _raster(image: ZarrImage) -> tuple[RasterGeoref, list[str]]:
-    from seg_batch.io.sources.formats.raster import georef_warnings, metres_per_unit
+    from seg_batch.io.sources.formats.raster_georef import georef_warnings
 
     # Attributes of the CF grid mapping variable, ``spatial_ref`` by default.
     name = str(image.array.attrs.get("grid_mapping", "spatial_ref")).split(":")[0]
     mapping = _attributes(image, name)
-    crs, assumptions = _crs(image, mapping)
-    transform = _transform(image, mapping)
+    crs, told = _crs(image, mapping)
+    transform, contradictions = find_transform(image, mapping)
     if transform is None:
         transform, crs = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), None
     georef = RasterGeoref(
-        crs_wkt=crs.to_wkt() if crs else None,
+        crs_wkt=crs_wkt(crs),
         transform=transform,
         metres_per_unit=metres_per_unit(crs),
     )
-    return georef, assumptions + georef_warnings(georef)
+    return georef, [*told, *contradictions, *georef_warnings(georef)]
 
 
 def _attributes(image: ZarrImage, name: str) -> dict[str, Any]:
@@ -54,100 +116,82 @@ def _attributes(image: ZarrImage, name: str) -> dict[str, Any]:
 
 
 def _crs(image: ZarrImage, mapping: dict[str, Any]) -> tuple[Any, list[str]]:
-    """A rasterio CRS from CF, GDAL's ``_CRS`` or GeoZarr's ``proj:``; or None."""
-    from rasterio.crs import CRS
-    from rasterio.errors import CRSError
-
-    stated = [s for s in _crs_statements(image.attributes, mapping) if s]
-    for statement in stated:
-        try:
-            return CRS.from_user_input(statement), []
-        except (CRSError, TypeError, ValueError):
-            continue
+    """A rasterio CRS from CF, GDAL's ``_CRS`` or GeoZarr's ``proj:``, or None; and lines."""
+    stated = [(name, value) for name, value in _crs_statements(image.attributes, mapping) if value]
+    if not stated and (parameters := cf_statement(mapping)):
+        stated = [("the grid mapping", parameters)]
+    known = [(name, crs) for name, value in stated if (crs := _understood(value)) is not None]
+    if known:
+        (name, crs), *others = known
+        wkts = {other: crs_wkt(each) for other, each in others}
+        contradictions = [
+            f"{name} and {other} state different CRSs, {crs_name(crs_wkt(crs))} and {crs_name(wkt)}: "
+            f"{name} is taken"
+            for other, wkt in wkts.items()
+            if not same_crs(crs_wkt(crs), wkt)
+        ]
+        return crs, contradictions[:1]
     if stated or mapping.get("grid_mapping_name"):
         return None, ["its CRS is written in a way that is not understood: no areas"]
     if {image.axes.name("y").lower(), image.axes.name("x").lower()} <= _DEGREES:
-        return CRS.from_epsg(4326), ["no CRS is stated: latitude and longitude are taken as WGS 84"]
+        told = "no CRS is stated: latitude and longitude are taken as WGS 84"
+        return _understood("EPSG:4326"), [told]
     return None, []
 
 
-def _crs_statements(attributes: dict[str, Any], mapping: dict[str, Any]) -> list[Any]:
+def _understood(statement: Any) -> Any:
+    """The CRS of a statement, or None."""
+    import rasterio
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        with rasterio.Env():
+            crs = CRS.from_user_input(statement)
+            return crs if CRS.from_wkt(crs_wkt(crs) or "") else None  # pipelines have no WKT
+    except (CRSError, TypeError, ValueError):
+        return None
+
+
+def _crs_statements(
+    attributes: dict[str, Any], mapping: dict[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    """Names and values, in the order in which xarray's rioxarray reads them; GDAL prefers ``_CRS``."""
+    yield "spatial_ref", mapping.get("spatial_ref")
+    yield "crs_wkt", mapping.get("crs_wkt")
     gdal = attributes.get("_CRS")
     gdal = gdal if isinstance(gdal, dict) else {"wkt": gdal}
     number = re.search(r"EPSG\D+(?:[\d.]+/)?(\d+)$", str(gdal.get("url", "")))
-    projjson = gdal.get("projjson") or attributes.get("proj:projjson")
-    return [
-        mapping.get("crs_wkt"),
-        mapping.get("spatial_ref"),
-        gdal.get("wkt"),
-        f"EPSG:{number[1]}" if number else None,
-        attributes.get("proj:wkt2"),
-        attributes.get("proj:code"),
-        json.dumps(projjson) if isinstance(projjson, dict) else projjson,
-    ]
+    yield "_CRS", gdal.get("wkt")
+    yield "_CRS", f"EPSG:{number[1]}" if number else None
+    yield "_CRS", _json(gdal.get("projjson"))
+    yield "proj:wkt2", attributes.get("proj:wkt2")
+    yield "proj:code", attributes.get("proj:code")
+    yield "proj:projjson", _json(attributes.get("proj:projjson"))
 
 
-def _transform(image: ZarrImage, mapping: dict[str, Any]) -> Affine6 | None:
-    """GDAL's order is ``c a b f d e``; GeoZarr's is ours; else from coordinate arrays."""
-    if gdal := _numbers(mapping.get("GeoTransform")):
-        c, a, b, f, d, e = gdal
-        return (a, b, c, d, e, f)
-    if geozarr := _numbers(image.attributes.get("spatial:transform")):
-        return tuple(geozarr)  # type: ignore[return-value]
-    x, y = (_regular(image, role) for role in "xy")
-    if x is None or y is None:
-        return None
-    return (x[1], 0.0, x[0] - x[1] / 2, 0.0, y[1], y[0] - y[1] / 2)
-
-
-def _numbers(value: Any) -> list[float] | None:
-    """Six finite numbers from a list or from text, else None."""
-    try:
-        numbers = [float(v) for v in (value.split() if isinstance(value, str) else value or ())]
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == 6 and np.isfinite(numbers).all() else None
-
-
-def _regular(image: ZarrImage, role: str) -> tuple[float, float] | None:
-    """``first, step`` of an axis's coordinates (voxel centres), or None if absent or uneven."""
-    values = coordinates(image, role)
-    if values is None or values.dtype.kind not in "iuf" or len(values) < 2:
-        return None
-    values = values.astype(np.float64)
-    step = (values[-1] - values[0]) / (len(values) - 1)
-    even = values[0] + step * np.arange(len(values))
-    if step == 0 or not np.abs(values - even).max() <= 1e-3 * abs(step):
-        return None
-    return float(values[0]), float(step)
-
-
-def coordinates(image: ZarrImage, role: str) -> np.ndarray | None:
-    """The coordinate array of an axis: of its name, in the group, and as long as the axis."""
-    name = image.axes.name(role)
-    if image.group is None or role not in image.axes.roles or name not in image.group:
-        return None
-    array = image.group[name]
-    if getattr(array, "shape", None) != (image.axes.length(role),):
-        return None
-    return np.asarray(array[:])
+def _json(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def _volume(image: ZarrImage) -> tuple[VolumeGeoref, list[str]]:
     if image.ome:
-        steps = _ome_steps(image)
+        steps, told = ome_steps(image)
     else:
         units = (_attributes(image, image.axes.name(role)).get("units", "") for role in "xyz")
-        steps = [(_regular(image, r), str(u).lower()) for r, u in zip("xyz", units, strict=True)]
+        values = {role: axis_values(image, role) for role in "xyz"}
+        each = zip(values.values(), units, strict=True)
+        steps = [(regular(axis), str(unit).lower()) for axis, unit in each]
+        told = uneven_axes(image, values)
     missing = any(step is None for step, _ in steps)
-    affine, assumptions = np.eye(4), []
+    affine, assumptions = np.eye(4), list(told)
     for axis, (step, unit) in enumerate(steps):
         if not missing and step is not None:
-            affine[axis, axis] = step[1] * _MM.get(unit, 1.0)
-            affine[axis, 3] = step[0] * _MM.get(unit, 1.0)
+            affine[axis, axis] = step[1] * (_unit_mm(unit) or 1.0)
+            affine[axis, 3] = step[0] * (_unit_mm(unit) or 1.0)
     if missing:
         assumptions.append("not georeferenced: voxels are taken as cubes of 1 mm")
-    elif any(unit not in _MM for _, unit in steps):
+    elif any(_unit_mm(unit) is None for _, unit in steps):
         assumptions.append("units of length are not stated or not known: millimetres are assumed")
     assumptions.append(
         "orientation is not stated: x, y, z are taken to run right, anterior, superior"
@@ -159,16 +203,7 @@ def _volume(image: ZarrImage) -> tuple[VolumeGeoref, list[str]]:
     return VolumeGeoref(tuple(map(tuple, affine.tolist()))), assumptions
 
 
-def _ome_steps(image: ZarrImage) -> list[tuple[tuple[float, float] | None, str]]:
-    """``(translation, scale)`` and unit along x, y, z: the array's own, then the image's."""
-    rank = image.array.ndim
-    scale, shift = np.ones(rank), np.zeros(rank)
-    lists = (image.ome["datasets"][0], image.ome)
-    for change in (c for part in lists for c in part.get("coordinateTransformations", [])):
-        if len(change.get("scale", ())) == rank:
-            scale, shift = scale * change["scale"], shift * change["scale"]
-        if len(change.get("translation", ())) == rank:
-            shift = shift + change["translation"]
-    units = [str(axis.get("unit", "")).lower() for axis in image.ome.get("axes", [])]
-    at = [image.axes.roles.index(role) for role in "xyz"]
-    return [((float(shift[i]), float(scale[i])), units[i] if i < len(units) else "") for i in at]
+def _unit_mm(unit: str) -> float | None:
+    """Length of a unit in mm, also by its plural and in British spelling; None where it is unknown."""
+    american = unit.replace("metre", "meter")
+    return _MM.get(american, _MM.get(american.removesuffix("s")))

@@ -22,7 +22,7 @@ from seg_batch.core.georef import RasterGeoref, VolumeGeoref
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.formats.raster import RASTERS
 from seg_batch.io.sources.protocol import Source, SourceInfo, read_error, require_inside
-from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
+from seg_batch.io.sources.valid_mask import exactly, valid_mask
 
 _TOLERANCE = 1e-6  # of a pixel; GDAL takes 1/8 by default, and can't make a dataset with 0
 
@@ -79,7 +79,7 @@ class AlignedRaster(_Aligned):
                 opaque = seen.dataset_mask(**place) != 0
         except (CRSError, RasterioError, OSError) as error:
             raise read_error(self.info, box, error) from error
-        nodata = tuple(stored_nodata(value, values.dtype) for value in self.info.nodata)
+        nodata = tuple(exactly(value, values.dtype) for value in self.info.nodata)
         corner = self._label.read(Box((0, 0), (1, 1)))  # for the scaling
         valid = valid_mask(values, nodata, opaque[..., None])
         return Pixels(values, valid, corner.scale, corner.offset)

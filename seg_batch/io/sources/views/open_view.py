@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from seg_batch.config.card import ModelCard
 from seg_batch.core.normalise import Moments, Normaliser
 from seg_batch.io.sources import corner_warnings, open_source, pieces
-from seg_batch.io.sources.protocol import Source, SourceInfo
+from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
+from seg_batch.io.sources.views.alpha import require_settled, settled_reading
 from seg_batch.io.sources.views.oriented import Oriented
 from seg_batch.io.sources.views.same_grid import grid_differences
 from seg_batch.io.sources.views.stacked import Stacked
@@ -20,33 +22,67 @@ from seg_batch.io.sources.views.upsampled import upsampled
 @dataclass(frozen=True)
 class ImageSpec:
     """The files of one image: one, or several whose channels follow one another. ``volume``: its index
-    in a 4-D file; ``staged``: the result of ``stage`` for each path, where any was staged."""
+    in a 4-D file; ``staged``: the result of ``stage`` for each path, where any was staged; ``alpha``: how
+    bands marked as alpha are read, for each path where any differs from ``auto``."""
 
     paths: tuple[str, ...]
     volume: int | None = None
     staged: tuple[Path, ...] = ()
+    alpha: tuple[AlphaOption, ...] = ()
+
+    @property
+    def _options(self) -> Sequence[AlphaOption]:
+        return self.alpha or ["auto"] * len(self.paths)
 
     def open(self) -> Source:
         """The image as its files have it. ``InputError`` unless they can be read and share a grid."""
-        staged = self.staged or (None,) * len(self.paths)
+        count = len(self.paths)
+        staged = self.staged or (None,) * count
         with ExitStack() as opened:
             files = [
-                opened.enter_context(closing(open_source(path, volume=self.volume, staged=copy)))
-                for path, copy in zip(self.paths, staged, strict=True)
+                opened.enter_context(
+                    closing(open_source(path, volume=self.volume, staged=copy, alpha=option))
+                )
+                for path, copy, option in zip(self.paths, staged, self._options, strict=True)
             ]
             image = files[0] if len(files) == 1 else Stacked(files)
             opened.pop_all()
         return image
 
+    def settled(self, image: Source, channels: int | None) -> ImageSpec:
+        """The same, with what ``channels`` of a model settle about the alpha of ``image``, as it was opened."""
+        reading = settled_reading(image.info, channels)
+        if reading == "auto":
+            return self
+        files = image.files if isinstance(image, Stacked) else (image.info,)
+        return replace(
+            self,
+            alpha=tuple(
+                reading if info.alpha and not info.alpha.fixed else option
+                for info, option in zip(files, self._options, strict=True)
+            ),
+        )
+
+    def open_for(self, channels: int | None) -> Source:
+        """The image as a model of so many channels sees its alpha."""
+        image = self.open()
+        spec = self.settled(image, channels)
+        if spec == self:
+            return image
+        image.close()
+        return spec.open()
+
 
 @dataclass(frozen=True)
 class Axes:
     """The part of a card that a view depends on, where there is no card: the orientation of volumes,
-    output voxels per input voxel and axis, and along how many axes those are (None: all)."""
+    output voxels per input voxel and axis, and along how many axes those are (None: all); ``channels`` tells
+    alpha from data, by their number."""
 
     orientation: str = "RAS"
     finer: int = 1
     rank: int | None = None
+    channels: tuple[str, ...] | None = None
 
 
 class View(Oriented):
@@ -82,7 +118,7 @@ def open_view(
 ) -> View:
     """Open an image as the model of ``card`` sees it. The layers, each only where it is needed::
 
-        files      open_source  one for each path
+        files      open_source  one for each path, its alpha read as the channels of the card say
         stacked    Stacked      the channels of several files, one after another
         aligned    aligned      a label on another grid than ``grid``, the file's own of its image
         upsampled  upsampled    the voxels that a super-resolving model makes of the image's
@@ -93,7 +129,10 @@ def open_view(
     """
     spec = image if isinstance(image, ImageSpec) else ImageSpec((str(image),))
     with ExitStack() as opened:
-        file = opened.enter_context(closing(spec.open()))
+        channels = None if card.channels is None else len(card.channels)
+        file = opened.enter_context(closing(spec.open_for(channels)))
+        if channels is None and isinstance(card, ModelCard):
+            require_settled(file.info)
         if grid is not None and grid_differences(grid, file.info):
             from seg_batch.io.sources.views.aligned import align_to_grid
 

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-import re
-
-from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, georef_differences
+from seg_batch.core.georef import (
+    SAME_PLACE,
+    Georef,
+    RasterGeoref,
+    VolumeGeoref,
+    crs_name,
+    georef_differences,
+    voxel_distance,
+)
+from seg_batch.io.sources.crs import same_crs
 from seg_batch.io.sources.protocol import SourceInfo
-
-# Headers of volumes keep float32; a raster's transform is exact, and 1e-9 of a UTM northing 5 mm.
-TOLERANCE = {"raster": 1e-9, "volume": 1e-5}
 
 
 def grid_differences(a: SourceInfo, b: SourceInfo) -> list[str]:
     """Differences in extent, orientation and the places of voxels, one phrase each; empty when
-    both lie on one grid. The encoding in a header (codes, tie points) does not count."""
+    both lie on one grid: no corner is further from the other's than a hundredth of a voxel. The encoding
+    in a header (codes, tie points, names of a CRS) does not count."""
+    if a.kind != b.kind:
+        return [f"kind: {a.kind} against {b.kind}"]
     differences = [] if a.extent == b.extent else [f"extent {a.extent} against {b.extent}"]
     letters = [orientation(info.georef) for info in (a, b)]
-    if all(letters) and letters[0] != letters[1]:
+    if letters[0] != letters[1]:
         differences.append(f"orientation {letters[0]} against {letters[1]}")
-    raster = isinstance(a.georef, RasterGeoref)
-    kept = ("kind", "crs_wkt", "transform") if raster else ("kind", "affine")
-    for phrase in georef_differences(a.georef, b.georef, TOLERANCE[a.georef.kind]):
-        name = phrase.partition(":")[0]
-        if name == "crs_wkt" and raster:  # by name: the text of a coordinate system fills a page
-            phrase = f"crs: {_crs_name(a.georef)} against {_crs_name(b.georef)}"
-        differences += [phrase] if name in kept else []
-    return differences
+    crs = _crs_differences(a.georef, b.georef)
+    if not crs and (apart := voxel_distance(a.georef, b.georef, a.extent)) > SAME_PLACE:
+        differences.append(f"corners up to {apart:.3g} voxels apart")
+    return differences + crs
+
+
+def _crs_differences(a: Georef, b: Georef) -> list[str]:
+    """Coordinates in two CRSs have no distance."""
+    if not (isinstance(a, RasterGeoref) and isinstance(b, RasterGeoref)):
+        return []
+    if not same_crs(a.crs_wkt, b.crs_wkt):
+        return [f"crs: {crs_name(a.crs_wkt)} against {crs_name(b.crs_wkt)}"]
+    points_differ = a.gcps and b.gcps and _points_differ(a, b)
+    return ["control points: other places"] if points_differ else []
+
+
+def _points_differ(a: RasterGeoref, b: RasterGeoref) -> bool:
+    phrases = georef_differences(a, b)
+    return any(p.startswith("gcps:") for p in phrases) or not same_crs(
+        a.gcps_crs_wkt, b.gcps_crs_wkt
+    )
 
 
 def orientation(georef: Georef) -> str:
@@ -35,8 +55,3 @@ def orientation(georef: Georef) -> str:
     from nibabel.orientations import aff2axcodes
 
     return "".join(letter or "?" for letter in aff2axcodes(georef.matrix))
-
-
-def _crs_name(georef: Georef) -> str:
-    match = re.search(r'"([^"]+)"', getattr(georef, "crs_wkt", None) or "")
-    return match.group(1) if match else "none"

@@ -11,7 +11,7 @@ import numpy as np
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.protocol import Source, SourceInfo, require_inside
+from seg_batch.io.sources.protocol import AlphaBands, Source, SourceInfo, require_inside
 from seg_batch.io.sources.views.same_grid import grid_differences
 
 
@@ -21,14 +21,15 @@ class Stacked:
     def __init__(self, sources: Sequence[Source]) -> None:
         """``InputError`` unless all files lie on one grid, naming what differs."""
         self._sources = tuple(sources)
-        first, *others = infos = [source.info for source in sources]
+        self.files = tuple(source.info for source in sources)
+        first, *others = self.files
         for other in others:
             if differences := grid_differences(first, other):
                 raise InputError(
                     f"{other.path} can't be stacked on {first.path} ({'; '.join(differences)}), their "
                     "channels would show different places: bring both to one grid first"
                 )
-        self.info = _stacked_info(infos)
+        self.info = _stacked_info(self.files)
 
     def read(self, box: Box) -> Pixels:
         require_inside(self.info, box)
@@ -55,7 +56,7 @@ def _numbers(parts: list[Pixels], name: str, neutral: float) -> tuple[float, ...
     return tuple(v for numbers, n in pairs for v in (numbers or (neutral,) * n))
 
 
-def _stacked_info(infos: list[SourceInfo]) -> SourceInfo:
+def _stacked_info(infos: Sequence[SourceInfo]) -> SourceInfo:
     names = [
         Path(i.path).name.partition(".")[0] if len(i.channels) == 1 else channel
         for i in infos
@@ -71,4 +72,20 @@ def _stacked_info(infos: list[SourceInfo]) -> SourceInfo:
         identity={"files": [i.identity for i in infos]},
         warnings=tuple(warning for i in infos for warning in i.warnings),
         facts={**infos[0].facts, "block_bytes": blocks},
+        alpha=_alpha([i.alpha for i in infos if i.alpha is not None], names),
+    )
+
+
+def _alpha(bands: list[AlphaBands], channels: list[str]) -> AlphaBands | None:
+    """The alpha bands of all files, as one: open if those of any file are."""
+    changing = [each for each in bands if not each.fixed] or bands
+    if not changing:
+        return None
+    more = sum(len(each.names) if each.reading == "mask" else -len(each.names) for each in changing)
+    return AlphaBands(
+        names=tuple(name for each in changing for name in each.names),
+        reading=changing[0].reading,
+        marks=min(each.marks for each in changing),
+        fixed=changing[0].fixed,
+        otherwise=len(channels) + more,
     )

@@ -173,8 +173,8 @@ def test_what_is_odd_about_a_place_is_said(nifti):
     moved[0, 3] = 5
     assert traps() == ""
     assert "neither" in traps(finish=coded(0, 0))
-    assert "disagree by up to 5 mm" in traps(finish=coded(1, 1, moved))
-    assert "disagree" not in traps(finish=coded(1, 0, moved))
+    assert "up to 2.5 voxels apart: the sform is taken" in traps(finish=coded(1, 1, moved))
+    assert "qform" not in traps(finish=coded(1, 0, moved))
     assert "not stated" in traps(finish=units("unknown"))
     assert "micron" in traps(finish=units("micron"))
     assert "oblique" in traps(OBLIQUE)

@@ -151,7 +151,7 @@ def test_the_fast_mask_equals_one_voxel_at_a_time(numbers):
     values = np.array(numbers, "float32").reshape(2, 1, 2)
     opaque = np.array([[[True]], [[False]]])
     slow = [np.isfinite(v) and not (i % 2 == 1 and v == 5) and i < 2 for i, v in enumerate(numbers)]
-    mask = valid_mask(values, (None, np.float32(5)), opaque)
+    mask = valid_mask(values, ((), ((np.float32(5), np.float32(5)),)), opaque)
     np.testing.assert_array_equal(mask.ravel(), slow)
 
 
@@ -174,7 +174,7 @@ def test_alpha_hides_and_is_no_channel(tiff):
     values = address(4, 8, 8, dtype="uint8")
     values[3] = 255
     values[3, 2:4] = 0
-    source, pixels = whole(tiff(values))  # GDAL marks the fourth 8-bit band as alpha
+    source, pixels = whole(tiff(values), alpha="mask")  # GDAL marks the fourth 8-bit band as alpha
     assert source.info.channels == ("band1", "band2", "band3")
     np.testing.assert_array_equal(pixels.valid, (values[3] != 0)[..., None].repeat(3, -1))
 

@@ -198,7 +198,9 @@ class TestPlace:
         path, group = store(address(5, 6), ("y", "x"))
         group.create_array("y", shape=(5,), dtype="f8")[...] = np.arange(5)
         group.create_array("x", shape=(6,), dtype="f8")[...] = np.arange(6) ** 2
-        assert "not georeferenced" in open_source(path).info.warnings[0]
+        warnings = open_source(path).info.warnings
+        assert "not evenly spaced" in warnings[0]
+        assert "not georeferenced" in warnings[1]
 
     @pytest.mark.parametrize("version", ["0.4", "0.5"])
     def test_ome(self, tmp_path, version):
