@@ -26,7 +26,12 @@ def header_errors(path: str | Path, title: str) -> Iterator[None]:
     try:
         with np.errstate(all="ignore"):  # numbers that overflow are judged, not printed
             yield
-    except SegbatchError:
+    except (
+        SegbatchError,
+        ImportError,
+        SyntaxError,
+        NameError,
+    ):  # the rest of these are never a file's fault
         raise
     except MemoryError as error:
         raise InputError(
