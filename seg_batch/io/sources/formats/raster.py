@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -131,7 +132,7 @@ def open_raster(path: Path, name: str, alpha: AlphaOption = "auto") -> RasterSou
         raise InputError(
             f"{path}: its name holds bytes that are no UTF-8, and GDAL can't open it: rename it"
         ) from None
-    except (RasterioError, OSError) as error:
+    except (RasterioError, CPLE_BaseError, OSError) as error:
         raise InputError(
             f"{path}: can't be opened as {name.upper()} ({one_line(error)}); "
             "the file is damaged: copy it again from its origin"
@@ -174,6 +175,7 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
             *georef_warnings(georef),
             *contradictions(path, dataset.driver, georef, dataset.shape),
             *incomplete,
+            *checks.unread_mask(path, dataset),
             *alpha_warnings(alpha, option),
             *_band_warnings(dataset, bands),
         ),
