@@ -38,7 +38,7 @@ ELSEWHERE = {
     "core/registry/formats.py": "modules in the list of formats",
     "core/run_files.py": "what the work store of a run is called",
     "training/train.py": "what the patches of a training are called",
-    "io/sources/detect.py": "remedies: what a file that is not read is to be converted to",
+    "io/sources/foreign.py": "remedies: what a file that is not read is to be converted to",
     "io/sources/formats/nifti_staging.py": "what a staged copy is called",
     "io/sinks/cog.py": "what is made on the way",
     "io/sinks/nifti.py": "what is made on the way",

@@ -39,14 +39,24 @@ def gather(image: Path, besides: Collection[str] = ()) -> Path:
     hidden.mkdir()
     names = os.listdir(image.parent)
     sides = [] if image.is_dir() else side_files(image, names)
-    os.rename(image, hidden / image.name)
+    _into(image, hidden)
     for side in (side for side in sides if side.name not in besides):
         at = image.with_name(side.name)
         if others_of(side, image.name, names):
             shutil.copy2(at, hidden / side.name)
         else:
-            os.rename(at, hidden / side.name)
+            _into(at, hidden)
     return hidden / image.name
+
+
+def _into(path: Path, hidden: Path) -> None:
+    """Rename into a hidden folder; a relative link then names its target from the root, also later."""
+    at = hidden / path.name
+    os.rename(path, at)
+    if at.is_symlink() and not os.path.isabs(os.readlink(at)):
+        absolute = hidden / DESTINATION  # a name that ``give_back`` removes
+        absolute.symlink_to(path.parent.absolute() / os.readlink(at))
+        os.replace(absolute, at)
 
 
 def hand_over(gathered: Path, free: Path) -> None:

@@ -28,10 +28,14 @@ def drop_side_files(part: Path) -> None:
 
 def left_side_files(path: Path) -> list[Path]:
     """The side files that go with an earlier output at ``path``: those that GDAL would read as part of
-    the next one and that belong to no other image. RPCs of a satellite are never an output's."""
+    the next one and that belong to no other image. RPCs of a satellite are never an output's, and a world
+    file without an output is somebody else's."""
     if path.is_dir():
         return []
-    sides = (s for s in side_files(path) if s.is_read and (s.is_after_name or s.is_world))
+    world = path.exists()
+    sides = (
+        s for s in side_files(path) if s.is_read and (s.is_after_name or (s.is_world and world))
+    )
     return [path.with_name(side.name) for side in sides if not _others(side, path)]
 
 
@@ -43,7 +47,8 @@ def require_no_foreign_side_files(path: Path, georef: Georef) -> None:
     for side in side_files(path):
         others = _others(side, path)
         is_read = side.is_after_name or (side.is_world and unplaced)
-        if (is_read and others and side.counts) or side.ending in _RPCS:
+        kept = others or (side.is_world and not path.exists())
+        if (is_read and kept and side.counts) or side.ending in _RPCS:
             of = f", which is of {others[0]}," if others else ""
             raise OutputError(
                 f"{path.with_name(side.name)}{of} would be read as part of {path.name}, too, and "

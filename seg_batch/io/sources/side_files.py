@@ -28,7 +28,11 @@ _CHAIN = re.compile(r"(\.aux\.xml|\.msk|\.ovr)+")
 _RPCS = (".rpb", ".rpc", "_rpc.txt")
 _READ = (*_RPCS, ".imd", ".pvl", ".pass", "_metadata.txt", "_metadata.xml", "_mtl.txt")
 # After its stem, read by GDAL where they begin so.
-_READ_IF = {".xml": b"<isd>", ".aux": b"EHFA_HEADER_TAG", ".tab": b"Label"}
+_READ_IF = {
+    ".xml": re.compile(b"<isd>"),
+    ".aux": re.compile(b"EHFA_HEADER_TAG"),
+    ".tab": re.compile(rb'(?i)type\s+"?raster'),  # vector tables of MapInfo have this ending, too
+}
 # The same, read beside one of others.
 _READ_WITH = {".xml": {".imd", ".rpb"}, ".txt": {".rpc"}, ".eph": {".rpc"}}
 _READ_MAYBE = {*_READ_IF, *_READ_WITH}
@@ -190,7 +194,7 @@ def _is_read(path: Path, side: SideFile, endings: set[str]) -> bool:
         return False
     try:
         with at.open("rb") as file:
-            return wanted in file.read(_HEAD_BYTES)
+            return wanted.search(file.read(_HEAD_BYTES)) is not None
     except OSError:
         return False
 

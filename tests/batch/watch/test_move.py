@@ -165,3 +165,15 @@ def test_names_up_to_the_longest_are_moved_and_marked(tmp_path_factory, stem: st
     assert {f"{name[:-4]}.tfw" for name in moved} <= files(bad)
     marks = [path for path in bad.iterdir() if path.name.endswith(".segbatch-failed")]
     assert [json.loads(path.read_text())["why"] for path in marks] == ["damaged"] * 2
+
+
+def test_a_relative_link_is_moved_and_leads_to_its_target(archive: Archive, tmp_path: Path) -> None:
+    hot, store = tmp_path / "in", tmp_path / "store" / "deep"
+    fill(store.parent)
+    fill(store, "scan.tif", "scan.tfw")
+    for name in ("scan.tif", "scan.tfw"):
+        (hot / name).symlink_to(f"../store/deep/{name}")
+    archive.finish(fate(hot / "scan.tif"))
+    assert not files(hot)
+    assert files(tmp_path / "done") == {"scan.tif", "scan.tfw"}
+    assert (tmp_path / "done" / "scan.tif").samefile(store / "scan.tif")

@@ -61,7 +61,7 @@ def test_side_files_go_and_come_with_the_output(tmp_path: Path) -> None:
 
 
 def test_a_world_file_of_another_image_stays(tmp_path: Path) -> None:
-    for name in ("o.wld", "o.tfw", "o.png"):
+    for name in ("o.wld", "o.tfw", "o.png", "o.tif"):
         (tmp_path / name).write_text("x")
     assert [path.name for path in left_side_files(tmp_path / "o.tif")] == ["o.tfw"]
     require_no_foreign_side_files(tmp_path / "o.tif", PLACED)  # it has its place inside
@@ -184,3 +184,16 @@ def test_side_files_of_ours_are_part_of_the_product(tmp_path: Path) -> None:
     aux.write_text(MOVED)
     assert side_file_changes(path, {aux.name: "0"}) == ["o.tif.aux.xml has changed"]
     assert side_file_changes(path, {}) == ["o.tif.aux.xml changes how it is read"]
+
+
+def test_a_world_file_or_a_table_without_an_output_stays(tmp_path: Path) -> None:
+    table = 'Definition Table\n  Type NATIVE Charset "Neutral"\n  Fields 1\n    Label Char (64) ;\n'
+    (tmp_path / "o.tab").write_text(table)  # a layer of MapInfo, which no raster is read with
+    (tmp_path / "o.tfw").write_text(WORLD)
+    with pytest.raises(OutputError, match=r"o\.tfw would be read as part of o\.tif"):
+        require_no_foreign_side_files(tmp_path / "o.tif", RasterGeoref())
+    require_no_foreign_side_files(tmp_path / "o.tif", PLACED)
+    publish(tmp_path / "o.tif", "first")
+    assert names(tmp_path) == {"o.tab", "o.tfw", "o.tif"}
+    publish(tmp_path / "o.tif", "second")
+    assert names(tmp_path) == {"o.tab", "o.tif"}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
 from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -136,7 +137,7 @@ def open_raster(path: Path, name: str, alpha: AlphaOption = "auto") -> RasterSou
         raise InputError(
             f"{path}: its name holds bytes that are no UTF-8, and GDAL can't open it: rename it"
         ) from None
-    except (RasterioError, OSError) as error:
+    except (RasterioError, CPLE_BaseError, OSError) as error:
         raise InputError(
             f"{path}: can't be opened as {name.upper()} ({one_line(error)}); "
             "copy it again from its origin, or write it anew with the program that made it"
@@ -179,6 +180,7 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
             *georef_warnings(georef),
             *contradictions(path, dataset.driver, georef, dataset.shape),
             *incomplete,
+            *checks.unread_mask(path, dataset),
             *alpha_warnings(alpha, option),
             *_band_warnings(dataset, bands),
         ),

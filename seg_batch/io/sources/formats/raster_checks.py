@@ -7,6 +7,7 @@ short, so the checksums of a PNG are read once.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import struct
 import zlib
@@ -19,6 +20,7 @@ from rasterio.enums import PhotometricInterp
 from seg_batch.core.errors import InputError
 from seg_batch.core.units import show_bytes
 from seg_batch.io.sources.protocol import BLOCK_LIMIT_BYTES
+from seg_batch.io.sources.side_files import MASK
 
 _TIB = 1 << 40
 _LOOKS = 2048
@@ -157,6 +159,16 @@ def _png_complete(path: Path) -> bool:
             if kind == b"IEND":
                 return True
     return False
+
+
+def unread_mask(path: Path, dataset: Any) -> tuple[str, ...]:
+    """A line for a ``.msk`` file that GDAL passes over without a word."""
+    name = path.name + MASK
+    read = {Path(listed).name for listed in dataset.files}
+    if name in read or not os.path.isfile(path.with_name(name)):  # False for too long a name, too
+        return ()
+    return (f"{name} is not read, so it hides no pixel: it is damaged or of another size, or the image "
+            "holds a mask itself",)  # fmt: skip
 
 
 def _png_chunk(file: Any, kind: bytes, length: int) -> bool:

@@ -25,8 +25,10 @@ from seg_batch.io.sources.valid_mask import Nodata, exactly, stored_nodata
 _DEFAULT_OF_FOUR = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
 _COMPARED = {MaskFlags.all_valid, MaskFlags.nodata, MaskFlags.alpha}  # needs no mask of GDAL's
 _EPSILON = np.finfo(np.float32).eps  # GDAL has it for doubles, too
-_NO_NAME = re.compile(r"(band|channel|layer|b)?[ _-]*\d*", re.IGNORECASE)
-_ALPHA_NAME = re.compile(r"a|.*(alpha|opacity|transparency).*", re.IGNORECASE)
+_NO_NAME = re.compile(r"(?:band|channel|layer|b)?[ _-]*0*(\d*)", re.IGNORECASE)
+_ALPHA_NAME = re.compile(
+    r"a|((data|valid|validity)[ _-]*)?mask|.*(alpha|opacity|transparency).*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ def _marks(
     GDAL marks the fourth of four 8-bit bands as alpha by default, and other writers do so in other types.
     So that mark alone says little, and nothing where GDAL's mask does not use the band.
     """
-    names = [dataset.descriptions[b - 1] or "" for b in marked]
-    named = [name for name in names if not _NO_NAME.fullmatch(name)]
+    names = {b: dataset.descriptions[b - 1] or "" for b in marked}
+    named = [name for b, name in names.items() if not _is_number(name, b)]
     if any(not _ALPHA_NAME.fullmatch(name) for name in named):
         return "data", True
     structures = [dataset.tags(ns="IMAGE_STRUCTURE"), *(
@@ -117,6 +119,12 @@ def _marks(
         return "mask", True
     used = any(MaskFlags.alpha in flags for flags in dataset.mask_flag_enums)
     return "" if used else "data", False
+
+
+def _is_number(name: str, band: int) -> bool:
+    """Whether a name is but the number of the band, from 1 or 0: ``B8`` of the fourth is a name."""
+    match = _NO_NAME.fullmatch(name)
+    return match is not None and match[1] in ("", f"{band}", f"{band - 1}")
 
 
 def _validity(

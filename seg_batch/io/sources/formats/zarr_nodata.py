@@ -95,9 +95,11 @@ def _by_gdal(image: ZarrImage, attributes: Mapping[str, Any]) -> bool:
     """
     crs = attributes.get("_CRS")
     whole = isinstance(crs, dict) and {"wkt", "projjson"} <= crs.keys()
-    if whole or {"AREA_OR_POINT", "COLOR_INTERPRETATION"} & attributes.keys():
+    if whole or "COLOR_INTERPRETATION" in attributes:
         return True
-    return _named_by_gdal(image) and bool(image.array.fill_value)
+    # rioxarray copies AREA_OR_POINT from any raster.
+    marked = bool(image.array.fill_value) or "AREA_OR_POINT" in attributes
+    return _named_by_gdal(image) and marked
 
 
 def _listed(value: Any) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from rasterio.enums import ColorInterp
 from rasterio.shutil import copy
 
+from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.io.sources import open_source
 from tests.support.io.tiny_tiffs import PREMULTIPLIED, UNASSOCIATED, UNSAID, write_tiff
@@ -291,3 +292,22 @@ def test_every_band_marked_as_alpha_is_data(folder):
     with rasterio.open(path) as dataset:
         assert set(dataset.colorinterp) == {ColorInterp.alpha}
     assert valid_of(path).shape == (2, 5, 2)
+
+
+@pytest.mark.parametrize("content", [b"", b"II*\0", b"no mask"])
+def test_a_mask_beside_the_image_that_is_not_read_is_told(tmp_path, content):
+    path = tmp_path / "a.tif"
+    size = {"height": 2, "width": 2, "count": 1, "dtype": "uint8"}
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False),
+        rasterio.open(path, "w", driver="GTiff", **size) as dataset,
+    ):
+        dataset.write(np.ones((1, 2, 2), "uint8"))
+        dataset.write_mask(np.eye(2, dtype=bool))
+    assert not any(".msk" in line for line in open_source(path).info.warnings)
+    (tmp_path / "a.tif.msk").write_bytes(content)
+    try:
+        lines = open_source(path).info.warnings
+    except InputError as error:  # GDAL has it as an error of its own at times
+        lines = (error.message,)
+    assert any("a.tif.msk" in line for line in lines)

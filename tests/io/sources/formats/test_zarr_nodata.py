@@ -189,3 +189,12 @@ def test_signed_bytes_that_are_unsigned(tmp_path):
     np.testing.assert_array_equal(shown, [[255, 254, 5]])
     np.testing.assert_array_equal(valid, [[False, True, True]])
     assert open_source(path).info.dtype == "uint8"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_tag_that_rioxarray_copies_makes_no_array_gdals(tmp_path):
+    path = tmp_path / "a.zarr"
+    array = xarray.DataArray(ZEROS, dims=("y", "x"), attrs={"AREA_OR_POINT": "Area"})
+    xarray.Dataset({"a": array}).to_zarr(path, zarr_format=3, consolidated=False)
+    same_as_xarray(path)
+    assert read(path)[1].all()

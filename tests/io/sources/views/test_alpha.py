@@ -109,7 +109,8 @@ def test_alpha_beyond_doubt_is_a_mask_and_the_option_is_named(
 
 
 @pytest.mark.parametrize(
-    ("name", "channels"), [("nir", 4), ("Alpha", 3), ("alpha band", 3), ("band 4", 4), ("B4", 4)]
+    ("name", "channels"),
+    [("nir", 4), ("Alpha", 3), ("alpha band", 3), ("band 4", 4), ("B4", 4), ("B8", 4), ("mask", 3)],
 )
 def test_a_name_decides(coast: Path, name: str, channels: int) -> None:
     with rasterio.open(coast, "r+") as dataset:
