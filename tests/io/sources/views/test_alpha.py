@@ -90,7 +90,7 @@ def test_any_number_of_channels_needs_the_option(coast: Path) -> None:
 
 
 def test_a_word_that_is_no_reading_is_refused(coast: Path) -> None:
-    with pytest.raises(RefusedError, match="no alpha .maks.; did you mean mask"):
+    with pytest.raises(RefusedError, match=r"no alpha .maks.; did you mean mask"):
         predicted(coast, 4, alpha="maks")
 
 
