@@ -32,7 +32,7 @@ from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.io.sinks.product_sides import drop_side_files
 from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec, Read, read_ahead
-from seg_batch.io.sources.crs import WHOLE_CRS
+from seg_batch.io.sources.crs import crs_options
 from seg_batch.io.sources.formats.raster import limit_gdal_cache
 from seg_batch.io.sources.protocol import one_line
 from seg_batch.io.sources.side_files import AUXILIARY
@@ -87,7 +87,7 @@ def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
     """
     plain = part.with_name(".plain.tif")
     try:
-        with without_georef_warning(), rasterio.Env(**WHOLE_CRS), _small_cache(spec):
+        with without_georef_warning(), written_whole(spec), _small_cache(spec):
             with create_plain(plain, spec) as file:
                 _fill(file, spec.boxes(TILE), read)
             _write_overviews(plain, spec)
@@ -108,6 +108,12 @@ def create_plain(path: Path | str, spec: ProductSpec) -> Iterator[Any]:
     with rasterio.open(path, "w", **_profile(spec), **_placement(spec)) as file:
         _describe(file, spec)
         yield file
+
+
+def written_whole(spec: ProductSpec) -> rasterio.Env:
+    georef = spec.georef
+    assert isinstance(georef, RasterGeoref)
+    return rasterio.Env(**crs_options(georef.crs_wkt or georef.gcps_crs_wkt))
 
 
 def copy_as_cog(plain: Path | str, part: Path | str) -> None:

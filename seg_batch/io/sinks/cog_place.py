@@ -30,6 +30,7 @@ from seg_batch.io.sinks.cog import (
     create_plain,
     placement_by_crs,
     without_georef_warning,
+    written_whole,
 )
 from seg_batch.io.sinks.cog_check import place_changes
 from seg_batch.io.sinks.spec import ProductSpec
@@ -85,7 +86,7 @@ def _read_back(georef: RasterGeoref, side_file: str) -> RasterGeoref | str:
     """The place in a tile with that of ``georef``, or why there is no such tile."""
     spec = ProductSpec((_SIDE, _SIDE), "uint8", None, (), georef, side_file=side_file)
     try:
-        with without_georef_warning(), rasterio.Env(**WHOLE_CRS):
+        with without_georef_warning(), written_whole(spec):
             return _opened(_tile(spec), side_file)
     except _FAILURES as error:
         return " ".join(str(error).split()) or type(error).__name__

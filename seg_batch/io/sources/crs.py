@@ -46,6 +46,11 @@ def crs_wkt(crs: Any) -> str | None:
     return wkt if kept else str(crs.to_wkt(version="WKT2_2019"))
 
 
+def crs_options(wkt: str | None) -> dict[str, str]:
+    """GDAL's options under which a CRS of this text is written whole. As WKT 2 some lose their code."""
+    return {} if not wkt or wkt.partition("[")[0].endswith("CS") else WHOLE_CRS
+
+
 @lru_cache(1024)
 def same_crs(a: str | None, b: str | None) -> bool:
     """Whether two CRSs, given as WKT, give all coordinates the same place.

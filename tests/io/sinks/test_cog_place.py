@@ -151,6 +151,14 @@ def test_a_product_is_read_with_the_crs_of_its_input(
         assert (file.tags().get("AREA_OR_POINT") == "Point") == point
 
 
+@pytest.mark.parametrize("code", [5849, 5959, 7415, 2193])
+def test_a_code_is_kept(tmp_path: Path, code: int) -> None:
+    path = tmp_path / "a.tif"
+    write_cog(path, placed(spec_of(georef_of(CRS.from_epsg(code)))), labels_at)
+    with rasterio.open(path) as file:
+        assert file.crs == CRS.from_epsg(code)
+
+
 def test_the_side_file_is_said(tmp_path: Path) -> None:
     earth = georef_of(CRS.from_user_input(BESIDE["equal earth"]))
     (line,) = place_warnings(spec_of(earth), "map.tif")

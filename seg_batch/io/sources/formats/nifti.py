@@ -18,6 +18,7 @@ import numpy as np
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
+from seg_batch.core.units import with_commas
 from seg_batch.io.sources.formats.nifti_header import (
     NiftiLayout,
     georef_warnings,
@@ -131,7 +132,9 @@ def open_nifti(path: Path, *, volume: int | None = None, staged: Path | None = N
 
 
 def _surplus(after: int) -> list[str]:
-    return [f"{after:,} bytes after the end of the gzip data are not read"] if after else []
+    if not after:
+        return []
+    return [f"after the end of the gzip data, {with_commas(after)} more bytes are not read"]
 
 
 def _describe(path: Path, layout: NiftiLayout, after: int) -> SourceInfo:

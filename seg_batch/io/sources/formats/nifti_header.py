@@ -138,7 +138,8 @@ def volume_georef(header: Any) -> VolumeGeoref:
     """The georeference in a nibabel NIfTI header; for inputs and for products that are read back.
 
     ``units`` is nibabel's word: ``mm``, ``meter``, ``micron`` or ``unknown``. A qform that can't
-    be computed is None. Raises ``ValueError`` when the affine in force can't be inverted.
+    be computed, or is not finite, is None. Raises ``ValueError`` when the
+    affine in force can't be inverted.
     """
     sform, sform_code = header.get_sform(coded=True)
     try:
@@ -193,7 +194,7 @@ def georef_warnings(georef: VolumeGeoref, extent: Shape, header: Any) -> list[st
     if not (georef.sform_code or georef.qform_code):
         warnings.append("neither sform nor qform is set: orientation is a guess from voxel sizes")
     elif georef.qform_code and georef.qform is None:
-        warnings.append("the qform's quaternion is damaged: the sform alone is used")
+        warnings.append("the qform is damaged: the sform alone is used")
     elif georef.qform_code and georef.sform_code:
         warnings += _disagreement(georef, extent, header)
     elif georef.sform_code:

@@ -49,7 +49,7 @@ _NAMES = ("horizontal_datum_name", "reference_ellipsoid_name", "geographic_crs_n
 _WGS84 = {"wgs84", "worldgeodeticsystem1984"}
 _SIZED, _SHIFTED = {"semi_major_axis", "earth_radius"}, {"longitude_of_prime_meridian"}
 _IGNORED = {"grid_mapping_name", "long_name", "GeoTransform", "crs_wkt", "spatial_ref", *_NAMES}
-_IGNORED |= {"prime_meridian_name", "projected_crs_name", "comment"}
+_IGNORED |= {"prime_meridian_name", "projected_crs_name", "comment", "_ARRAY_DIMENSIONS"}
 
 
 def cf_statement(mapping: dict[str, Any]) -> str | None:

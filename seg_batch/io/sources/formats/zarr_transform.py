@@ -180,7 +180,8 @@ def _changes(part: dict[str, Any]) -> list[dict[str, Any]]:
 def _vector(image: ZarrImage, change: dict[str, Any], kind: str) -> np.ndarray:
     """Numbers along all axes; as text they count as well."""
     try:
-        numbers = np.array([float(value) for value in change[kind]], np.float64)
+        values = () if isinstance(change[kind], str) else change[kind]
+        numbers = np.array([float(value) for value in values], np.float64)
     except (KeyError, TypeError, ValueError):
         numbers = np.empty(0)
     if numbers.shape != (image.array.ndim,) or not np.isfinite(numbers).all():

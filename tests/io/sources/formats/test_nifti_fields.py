@@ -75,6 +75,8 @@ def test_what_gives_no_image_is_refused_in_a_line(tmp_path: Path, fields: dict) 
         {"cal_max": np.inf},
         {"pixdim": [0, 2, 2, 3, 0, 0, 0, 0]},
         {"sizeof_hdr": 0},
+        {"qoffset_x": np.nan, "qform_code": 1},
+        {"quatern_b": np.nan, "qform_code": 1},
     ],
     ids=str,
 )

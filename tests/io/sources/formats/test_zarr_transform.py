@@ -167,7 +167,8 @@ def test_parameters_of_cf_give_the_places_that_pyproj_gives(tmp_path: Path, text
     del mapping["crs_wkt"]
     asked = pyproj.CRS.from_cf(mapping)
     axes = {"x": centres(5e5, 10, 6), "y": centres(4e6, -10, 4)}
-    info = open_source(write_raster(tmp_path / "a.zarr", axes, mapping)).info
+    stored = mapping | {"_ARRAY_DIMENSIONS": []}  # by xarray in stores of Zarr v2
+    info = open_source(write_raster(tmp_path / "a.zarr", axes, stored)).info
     here = pyproj.CRS.from_wkt(info.georef.crs_wkt)  # type: ignore[union-attr]
     place = pyproj.Transformer.from_crs(asked.geodetic_crs, asked, always_xy=True)
     there = pyproj.Transformer.from_crs(here.geodetic_crs, here, always_xy=True)
@@ -226,7 +227,9 @@ def test_ome_scales_of_two_levels_are_multiplied(
     assert info.georef.matrix[:3, 3][::-1] == pytest.approx(origin)
 
 
-@pytest.mark.parametrize("wrong", [["one", 1, 1], [1, 1], [1, 1, None], "2", [1, 1, float("nan")]])
+@pytest.mark.parametrize(
+    "wrong", [["one", 1, 1], [1, 1], [1, 1, None], "2", "211", [1, 1, float("nan")]]
+)
 def test_a_scale_that_is_no_number_per_axis_is_refused(tmp_path: Path, wrong: Any) -> None:
     path = ome(tmp_path / "a.zarr", [{"type": "scale", "scale": wrong}])
     with pytest.raises(InputError, match="one number for each") as error:
