@@ -18,7 +18,7 @@ import numpy as np
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
-from seg_batch.core.units import with_commas
+from seg_batch.core.units import plural, with_commas
 from seg_batch.io.sources.formats.nifti_header import (
     NiftiLayout,
     georef_warnings,
@@ -134,7 +134,9 @@ def open_nifti(path: Path, *, volume: int | None = None, staged: Path | None = N
 def _surplus(after: int) -> list[str]:
     if not after:
         return []
-    return [f"after the end of the gzip data, {with_commas(after)} more bytes are not read"]
+    return [
+        f"{with_commas(after)} {plural(after, 'byte')} after the end of the gzip data: not read"
+    ]
 
 
 def _describe(path: Path, layout: NiftiLayout, after: int) -> SourceInfo:

@@ -63,6 +63,9 @@ limit_gdal_cache()
 # What GDAL would print about a file while no call of rasterio listens; errors are raised all the same.
 if "CPL_LOG" not in os.environ:
     set_gdal_config("CPL_LOG", os.devnull)
+# An image is all its files, whatever the environment says: some tell GDAL to pass over those beside a file.
+for _option, _value in {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE", "GDAL_PAM_ENABLED": "YES"}.items():
+    set_gdal_config(_option, _value)
 
 
 class RasterSource:

@@ -56,7 +56,11 @@ def test_all_members_are_read_and_what_follows_is_told(tmp_path_factory, cuts, z
     assert np.array_equal(voxels(path), address_volume((5, 4, 3)).T)
     after = len(surplus.lstrip(b"\0")) * (surplus != BGZF_END)
     plain = surplus[-4:] == len(VOLUME).to_bytes(4, "little")
-    expected = [f"{after:,} bytes after the end of the gzip data are not read"] if after else []
+    expected = (
+        [f"{after:,} byte{'s' * (after > 1)} after the end of the gzip data: not read"]
+        if after
+        else []
+    )
     assert warned(path) == expected or plain
 
 
