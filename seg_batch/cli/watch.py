@@ -53,9 +53,15 @@ def watch(
     from seg_batch.batch.watch.loop import ArrivalRules
     from seg_batch.batch.watch.service import Service, serve
     from seg_batch.cli.display.run_table import RunTable
+    from seg_batch.io.sources.side_files import side_of
 
     if marker is not None and not marker.startswith("."):
         raise PlanError(f"--marker {marker!r} is no ending of a name: use one like .done")
+    if marker is not None and side_of("scan.tif", f"scan{marker}"):
+        raise PlanError(
+            f"--marker {marker!r} ends files that belong to an image, which would never be a sign that it "
+            "is complete: use one like .done"
+        )
     done_to, bad_to = (Path(f).absolute() if f else None for f in (move_to, failed_to))
     service = Service(
         archive=Archive(Path(folder).absolute(), done_to, bad_to, marker),

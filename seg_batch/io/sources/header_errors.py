@@ -31,7 +31,7 @@ def header_errors(path: str | Path, title: str) -> Iterator[None]:
         ImportError,
         SyntaxError,
         NameError,
-    ):  # the rest of these are never a file's fault
+    ):  # the last three are never a file's fault
         raise
     except MemoryError as error:
         raise InputError(

@@ -16,6 +16,7 @@ _NAMES = {
     "c": {"c", "channel", "channels", "band", "bands"},
     "t": {"t", "time"},
 }
+_FIVE_AXES = ("0.1", "0.2")  # versions of OME-Zarr whose images have all five, in this order
 _HOW = (
     "name its axes: dimension_names (Zarr v3) or the attribute _ARRAY_DIMENSIONS (v2), "
     'for example ["c", "y", "x"] or ["z", "y", "x"]'
@@ -82,16 +83,28 @@ def find_array(path: Path, node: Any, parent: Any) -> ZarrImage:
     if name not in node or hasattr(node[name], "members"):
         raise InputError(f"{path}: its metadata names an array {name}, which is not there")
     array = node[name]
-    named = [a["name"] for a in ome.get("axes", []) if isinstance(a, dict)]
-    return ZarrImage(array, node, name_axes(path, array, named), ome, path / name)
+    return ZarrImage(array, node, name_axes(path, array, _ome_names(ome)), ome, path / name)
 
 
 def multiscales(group: Any) -> dict[str, Any]:
-    """The first OME-NGFF multiscales entry of a group (0.4 or 0.5), or an empty dict."""
+    """The first OME-NGFF multiscales entry of a group, or an empty dict."""
+    entries = all_multiscales(group)
+    entry = entries[0] if entries else {}
+    return entry if isinstance(entry, dict) and entry.get("datasets") else {}
+
+
+def all_multiscales(group: Any) -> list[Any]:
+    """All multiscales entries of a group, each an image of its own."""
     ome = group.attrs.get("ome")
     entries = (ome if isinstance(ome, dict) else group.attrs).get("multiscales")
-    entry = entries[0] if isinstance(entries, list) and entries else {}
-    return entry if isinstance(entry, dict) and entry.get("datasets") else {}
+    return entries if isinstance(entries, list) else []
+
+
+def _ome_names(ome: dict[str, Any]) -> list[str]:
+    """The names of the axes of an OME image: of 0.4 and later, of 0.3 (text), of 0.1 and 0.2 (fixed)."""
+    if ome and "axes" not in ome and ome.get("version") in _FIVE_AXES:
+        return ["t", "c", "z", "y", "x"]
+    return [str(a["name"] if isinstance(a, dict) else a) for a in ome.get("axes", [])]
 
 
 def images_below(group: Any) -> list[str]:

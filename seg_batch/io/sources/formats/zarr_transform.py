@@ -11,7 +11,7 @@ import numpy as np
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.georef import SAME_PLACE, Affine6, RasterGeoref, voxel_distance
-from seg_batch.io.sources.formats.zarr_axes import ZarrImage
+from seg_batch.io.sources.formats.zarr_axes import ZarrImage, all_multiscales
 
 _IDENTITY = RasterGeoref().transform
 _APPLIED = ("scale", "translation", "identity")
@@ -146,11 +146,14 @@ def ome_steps(
     """``(translation, scale)`` and unit along x, y, z, and lines: the array's own transformations, then
     the image's, which follow them. InputError where one is no list of numbers, one per axis."""
     scale, shift, told = _combined(image, image.ome["datasets"][0])
-    units = [str(axis.get("unit", "")).lower() for axis in image.ome.get("axes", [])]
+    named = [axis for axis in image.ome.get("axes", []) if isinstance(axis, dict)]
+    units = [str(axis.get("unit", "")).lower() for axis in named]
     at = [image.axes.roles.index(role) for role in "xyz"]
     steps: list[tuple[tuple[float, float] | None, str]] = [
         ((float(shift[i]), float(scale[i])), units[i] if i < len(units) else "") for i in at
     ]
+    if (count := len(all_multiscales(image.group))) > 1:
+        told.append(f"its OME metadata name {count} images: the first is read")
     return steps, [*told, *_levels(image, scale)]
 
 
@@ -158,7 +161,7 @@ def _combined(
     image: ZarrImage, dataset: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Scale, translation and lines of one resolution, along the axes of its array."""
-    rank = image.array.ndim
+    rank, scaled = image.array.ndim, False
     scale, shift, told = np.ones(rank), np.zeros(rank), []
     for change in (c for part in (dataset, image.ome) for c in _changes(part)):
         kind = str(change.get("type"))
@@ -166,9 +169,13 @@ def _combined(
             told.append(f"a coordinate transformation of OME ({kind}) is not applied")
         elif kind == "scale":
             by = _vector(image, change, kind)
-            scale, shift = scale * by, shift * by
+            scale, shift, scaled = scale * by, shift * by, True
         elif kind == "translation":
             shift = shift + _vector(image, change, kind)
+    if not scaled:
+        told.append(
+            "its OME metadata state no voxel sizes: 1 of its unit is assumed along each axis"
+        )
     return scale, shift, told
 
 

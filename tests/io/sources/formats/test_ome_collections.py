@@ -86,3 +86,27 @@ def test_an_image_that_is_not_there_is_named(tmp_path: Path) -> None:
     say(root.create_group("OME"), 3, {"series": ["7"]})
     with pytest.raises(InputError, match="an image 7, which is not there"):
         open_source(tmp_path / "a.zarr")
+
+
+def described(path: Path, shape: tuple[int, ...], *entries: dict[str, Any]) -> Path:
+    """An image whose metadata are these entries, each of its full resolution only."""
+    group = zarr.create_group(path, zarr_format=2)
+    group.create_array("0", data=np.zeros(shape, "u1"), chunks=shape)
+    group.attrs["multiscales"] = [{"datasets": [{"path": "0"}], **entry} for entry in entries]
+    return path
+
+
+@pytest.mark.parametrize("version", ["0.1", "0.2"])
+def test_early_images_have_five_axes_without_names(tmp_path: Path, version: str) -> None:
+    path = described(tmp_path / "a.zarr", (1, 1, 4, 6, 5), {"version": version})
+    with closing(open_source(path)) as source:
+        assert source.info.extent == (4, 6, 5)
+        assert any("no voxel sizes" in line for line in source.info.warnings)
+
+
+def test_axes_may_be_texts_and_one_of_several_images_is_named(tmp_path: Path) -> None:
+    entry = {"version": "0.3", "axes": ["z", "y", "x"]}
+    path = described(tmp_path / "a.zarr", (4, 6, 5), entry, entry)
+    with closing(open_source(path)) as source:
+        assert source.info.extent == (4, 6, 5)
+        assert any("2 images: the first is read" in line for line in source.info.warnings)
