@@ -47,6 +47,7 @@ def test_every_item_has_one_outcome_and_few_are_in_hand(pool: InlinePool) -> Non
     assert {o.worker for o in outcomes} == {"this process"}
 
 
+@pytest.mark.full
 def test_a_try_that_is_due_waits_for_room_and_asks_nobody_meanwhile(pool: InlinePool) -> None:
     tries: Counter[int] = Counter()
     asked: list[float] = []

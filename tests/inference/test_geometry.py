@@ -49,6 +49,7 @@ def test_rasters(data: Path, tmp_path: Path, name: str) -> None:
     assert verify_product(out)["ok"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "k"), VOLUMES)
 def test_volumes(data: Path, tmp_path: Path, name: str, k: int | None) -> None:
     out = tmp_path / "out.nii.gz"

@@ -111,6 +111,7 @@ def known_crs(texts: list[str]) -> Iterator[CRS]:
         yield crs
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.slow)])
 def test_codes_of_epsg_are_held_where_pyproj_says_so(count: int) -> None:
     codes = [f"EPSG:{info.code}" for info in query_crs_info("EPSG", allow_deprecated=True)]
@@ -119,6 +120,7 @@ def test_codes_of_epsg_are_held_where_pyproj_says_so(count: int) -> None:
     assert verdicts.count("alone") > 0.8 * count
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("first", "every"), [(3, 19), pytest.param(0, 1, marks=pytest.mark.slow)])
 def test_methods_of_proj_are_held_where_pyproj_says_so(first: int, every: int) -> None:
     names = sorted(get_proj_operations_map())

@@ -34,6 +34,7 @@ def check(seeds: list[Path], numbers: range, folder: Path) -> None:
     assert words["InputError"] > len(numbers) // 10
 
 
+@pytest.mark.full
 def test_a_sample_of_damaged_headers(seeds: list[Path], tmp_path: Path) -> None:
     check(seeds, range(SAMPLE), tmp_path)
 

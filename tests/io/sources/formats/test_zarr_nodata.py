@@ -84,6 +84,7 @@ def test_what_xarray_writes_is_read_as_xarray_reads_it(values, version, fill, mo
         same_as_xarray(path)
 
 
+@pytest.mark.full
 @settings(max_examples=60)
 @given(
     arrays(),

@@ -61,6 +61,7 @@ def by_rioxarray(path: Path) -> tuple[np.ndarray, Any]:
 numbers = st.floats(-1e6, 1e6)
 
 
+@pytest.mark.full
 @settings(max_examples=60)  # each opens two stores
 @given(
     step=st.sampled_from([(10.0, -10.0), (10.0, 10.0), (-0.25, 30.0)]),
