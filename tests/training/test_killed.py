@@ -109,7 +109,7 @@ class Stops(Callback):
             raise StopError
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_another_training_in_the_way_is_refused_or_begun_anew(
     whole: dict[str, Any], tmp_path: Path
 ) -> None:

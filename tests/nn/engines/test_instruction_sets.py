@@ -67,6 +67,7 @@ def test_a_patch_has_one_result_with_any_instructions(
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_instructions_are_really_reduced(models: dict[str, Path]) -> None:
     """Products of fused and of separate multiplications and additions differ in the last bits."""
     for engine in ("openvino", "tensorflow"):

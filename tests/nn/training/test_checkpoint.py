@@ -42,7 +42,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> FitResult:
     return trained(tmp_path_factory.mktemp("whole"), HOW)
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_killed_where_files_are_moved_and_run_again_it_is_the_same(
     tmp_path: Path, whole: FitResult
 ) -> None:

@@ -261,7 +261,7 @@ assert trained(Path(sys.argv[1]), how).scores == found.scores
 """
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_two_devices_with_half_a_batch_each_are_one_with_the_whole(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MIRRORED, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
