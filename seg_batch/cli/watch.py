@@ -53,11 +53,12 @@ def watch(
     from seg_batch.batch.watch.loop import ArrivalRules
     from seg_batch.batch.watch.service import Service, serve
     from seg_batch.cli.display.run_table import RunTable
+    from seg_batch.core.registry.formats import image_endings
     from seg_batch.io.sources.side_files import side_of
 
     if marker is not None and not marker.startswith("."):
         raise PlanError(f"--marker {marker!r} is no ending of a name: use one like .done")
-    if marker is not None and side_of("scan.tif", f"scan{marker}"):
+    if marker is not None and any(side_of(f"a{e}", f"a{marker}") for e in image_endings()):
         raise PlanError(
             f"--marker {marker!r} ends files that belong to an image, which would never be a sign that it "
             "is complete: use one like .done"
