@@ -143,7 +143,8 @@ def volume_georef(header: Any) -> VolumeGeoref:
     """
     sform, sform_code = header.get_sform(coded=True)
     try:
-        qform, qform_code = header.get_qform(coded=True)
+        with np.errstate(all="ignore"):  # what overflows is not finite, and is judged below
+            qform, qform_code = header.get_qform(coded=True)
     except (HeaderDataError, ValueError):  # a quaternion longer than 1
         qform, qform_code = None, int(header["qform_code"])
     if qform is not None and not np.isfinite(qform).all():
