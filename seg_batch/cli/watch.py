@@ -53,16 +53,9 @@ def watch(
     from seg_batch.batch.watch.loop import ArrivalRules
     from seg_batch.batch.watch.service import Service, serve
     from seg_batch.cli.display.run_table import RunTable
-    from seg_batch.core.registry.formats import image_endings
-    from seg_batch.io.sources.side_files import side_of
 
-    if marker is not None and not marker.startswith("."):
-        raise PlanError(f"--marker {marker!r} is no ending of a name: use one like .done")
-    if marker is not None and any(side_of(f"a{e}", f"a{marker}") for e in image_endings()):
-        raise PlanError(
-            f"--marker {marker!r} ends files that belong to an image, which would never be a sign that it "
-            "is complete: use one like .done"
-        )
+    if marker is not None:
+        _require_marker(marker)
     done_to, bad_to = (Path(f).absolute() if f else None for f in (move_to, failed_to))
     service = Service(
         archive=Archive(Path(folder).absolute(), done_to, bad_to, marker),
@@ -76,6 +69,21 @@ def watch(
     if status == StoppedError.status:
         raise stopped("what is left waits in the folder")
     raise typer.Exit(status)
+
+
+def _require_marker(marker: str) -> None:
+    """PlanError for what is no ending, or ends files that are read as part of an image."""
+    from seg_batch.core.registry.formats import image_endings
+    from seg_batch.io.sources.side_files import side_of
+
+    if not marker.startswith("."):
+        raise PlanError(f"--marker {marker!r} is no ending of a name: use one like .done")
+    sides = (side_of(f"a{ending}", f"a{marker}") for ending in image_endings())
+    if any(side is not None and side.is_read for side in sides):
+        raise PlanError(
+            f"--marker {marker!r} ends files that are read as part of an image, so it is no sign that the "
+            "image is complete: use one like .done"
+        )
 
 
 def _workflow(

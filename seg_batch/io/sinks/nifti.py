@@ -28,8 +28,8 @@ from seg_batch.io.sinks.nifti_header import header_bytes, place_changes
 from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, read_ahead, samples
 from seg_batch.io.sources.formats.nifti import open_nifti
 from seg_batch.io.sources.formats.nifti_header import read_layout, volume_georef
+from seg_batch.io.sources.gzip_members import MEMBER_BYTES
 
-_PIECE_BYTES = 4 << 20
 _LEVEL = 6  # makes labels half as large as level 1
 
 
@@ -73,7 +73,7 @@ def _write_at(file: int, data: memoryview, offset: int) -> None:
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    return iter(lambda: file.read(_PIECE_BYTES), b"")
+    return iter(lambda: file.read(MEMBER_BYTES), b"")
 
 
 def _crc(file: IO[bytes]) -> int:

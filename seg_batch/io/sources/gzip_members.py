@@ -18,6 +18,7 @@ GZIP_ERRORS = (zlib.error, EOFError)
 _LEAST_BYTES = 348  # of a header
 _READ_BYTES = 1 << 18
 _PIECE_BYTES = 4 << 20
+MEMBER_BYTES = 4 << 20  # of data in each member of the volumes that this package writes
 # The empty member that ends a file of bgzip.
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
@@ -82,9 +83,10 @@ def gzip_head(path: Path, count: int) -> bytes:
 
 
 def ends_plainly(path: Path, size: int) -> bool:
-    """Whether the last bytes of a gzip file are those of data of ``size`` bytes in one member, or of a
-    file of bgzip: then nothing follows its data. Reads the last bytes only."""
+    """Whether the last bytes of a gzip file are those of data of ``size`` bytes in one member or in those
+    of ``MEMBER_BYTES``, or of a file of bgzip: then nothing follows its data. Reads the last bytes only."""
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, 2) - len(_BGZF_END)))
         tail = file.read()
-    return tail == _BGZF_END or tail[-4:] == (size % (1 << 32)).to_bytes(4, "little")
+    last = {size % (1 << 32), (size - 1) % MEMBER_BYTES + 1}  # of data in the last member
+    return tail == _BGZF_END or int.from_bytes(tail[-4:], "little") in last

@@ -12,6 +12,7 @@ import numpy as np
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.io.sources.protocol import one_line, remedy_of
 
+_NO_FAULT_OF_A_FILE = (SegbatchError, ImportError, SyntaxError, NameError)
 _WORDS = 200  # characters of an error that are kept in the line
 _log = logging.getLogger(__name__)
 
@@ -26,12 +27,7 @@ def header_errors(path: str | Path, title: str) -> Iterator[None]:
     try:
         with np.errstate(all="ignore"):  # numbers that overflow are judged, not printed
             yield
-    except (
-        SegbatchError,
-        ImportError,
-        SyntaxError,
-        NameError,
-    ):  # the last three are never a file's fault
+    except _NO_FAULT_OF_A_FILE:
         raise
     except MemoryError as error:
         raise InputError(

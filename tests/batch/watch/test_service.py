@@ -265,7 +265,7 @@ def test_waves_share_warm_workers(hot: Path, tmp_path: Path) -> None:
         (("-o", "IN"), "every product would arrive as an input"),
         (("-o", "OUT", "--move-to", "IN"), "would arrive again"),
         (("-o", "OUT", "--marker", "done"), "no ending"),
-        (("-o", "OUT", "--marker", ".tfw"), "files that belong to an image"),
+        (("-o", "OUT", "--marker", ".tfw"), "read as part of an image"),
         (("-o", "OUT", "--taper", "han"), "hann"),
     ],
 )

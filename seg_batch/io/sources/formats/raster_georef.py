@@ -22,6 +22,7 @@ from seg_batch.io.sources.crs import (
 from seg_batch.io.sources.side_files import side_files
 
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+_MOST_BYTES = 4 << 20
 _PLACES = (b"<SRS", b"<GeoTransform", b"<GCPList")
 
 
@@ -70,7 +71,9 @@ def contradictions(path: Path, driver: str, georef: RasterGeoref, extent: Shape)
 
 def _overridden(path: Path, beside: Path, georef: RasterGeoref, extent: Shape) -> list[str]:
     """What an ``.aux.xml`` overrides: GDAL reads it before a GeoTIFF's own keys."""
-    if not any(tag in beside.read_bytes() for tag in _PLACES):
+    with beside.open("rb") as file:
+        text = file.read(_MOST_BYTES)  # the place stands before statistics
+    if not any(tag in text for tag in _PLACES):
         return []
     with rasterio.open(path.absolute(), GEOREF_SOURCES="INTERNAL", sharing=False) as dataset:
         own = raster_georef(dataset)

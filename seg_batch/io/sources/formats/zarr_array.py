@@ -30,7 +30,7 @@ from seg_batch.io.sources.protocol import (
     require_inside,
 )
 from seg_batch.io.sources.tolerant_read import RetryLimit
-from seg_batch.io.sources.valid_mask import valid_mask
+from seg_batch.io.sources.valid_mask import Nodata, valid_mask
 
 _TIB, _PIB = 1 << 40, 1 << 50
 _SPARSEST = 10_000  # times as large as what is stored, as for rasters
@@ -47,10 +47,10 @@ logging.getLogger("asyncio").addFilter(
 class ZarrSource:
     """One array; ``read`` gives ``(y, x, channels)`` or ``(z, y, x, channels)``."""
 
-    def __init__(self, image: ZarrImage, info: SourceInfo, time_step: int) -> None:
+    def __init__(self, image: ZarrImage, info: SourceInfo, nodata: Nodata, time_step: int) -> None:
         self.info, self._array, self._axes = info, image.array, image.axes
         self._time_step, self._again = time_step, RetryLimit()
-        self._nodata = (zarr_nodata(image)[0],) * len(info.channels)
+        self._nodata = (nodata,) * len(info.channels)
         self._scale, self._offset = _scaling(image, len(info.channels))
 
     def read(self, box: Box) -> Pixels:
@@ -81,9 +81,13 @@ def open_zarr(path: Path, *, volume: int | None = None) -> ZarrSource:
     ``volume`` chooses along a time axis longer than 1.
     """
     image = find_array(path, zarr.open(path, mode="r"), _parent(path))
-    info = _describe(path, image)
+    dtype = _check(path, image)
+    nodata, told = zarr_nodata(image)
+    info = _describe(path, image, dtype, nodata, told)
     steps = image.axes.length("t")
-    return ZarrSource(image, info, chosen_volume(path, f"{steps} time steps", steps, volume))
+    return ZarrSource(
+        image, info, nodata, chosen_volume(path, f"{steps} time steps", steps, volume)
+    )
 
 
 def _parent(path: Path) -> Any:
@@ -97,10 +101,10 @@ def _parent(path: Path) -> Any:
         return None
 
 
-def _describe(path: Path, image: ZarrImage) -> SourceInfo:
-    dtype = _check(path, image)
+def _describe(
+    path: Path, image: ZarrImage, dtype: np.dtype, nodata: Nodata, told: tuple[str, ...]
+) -> SourceInfo:
     georef, assumptions = find_georef(image)
-    nodata, fills = zarr_nodata(image)
     if (georef.kind == "raster") != (len(image.axes.spatial) == 2):
         raise InputError(f"{path}: its georeference is of a {georef.kind}, its axes are not")
     channels = _channel_names(image)
@@ -125,7 +129,7 @@ def _describe(path: Path, image: ZarrImage) -> SourceInfo:
         ),
         nodata=(float(nodata[0][0]) if nodata else None,) * len(channels),
         identity=identity,
-        warnings=(*assumptions, *fills),
+        warnings=(*assumptions, *told),
         facts={
             "zarr_format": image.array.metadata.zarr_format,
             "array": image.array.path or ".",
