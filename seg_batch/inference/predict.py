@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from seg_batch.config.options import as_checked
+from seg_batch.config.options import as_checked, declared
 from seg_batch.config.postprocess import describe
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core import events
@@ -31,7 +31,7 @@ from seg_batch.core.errors import (
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities
-from seg_batch.core.text import visible
+from seg_batch.core.text import nearest, visible
 from seg_batch.core.versions import package_version
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
 from seg_batch.inference.outputs import read_report
@@ -145,9 +145,10 @@ def _run(
     _predict_blocks(job, todo, pool, run, callback, stop, most)
     if run.lost_voxels == math.prod(plan.extent):
         clean(outputs)
+        damaged = " or ".join([prepared.info.path, *prepared.info.facts.get("masks", ())])
         raise UnreadableError(
-            f"no part of {prepared.info.path} can be read: if its disk is well, the file is damaged, "
-            "so copy it again from its origin"
+            f"no part of {prepared.info.path} can be read: if its disk is well, {damaged} is damaged, so "
+            "copy it again from its origin"
         )
     if run.receipts or run.lost_voxels:
         mapped = post_process(job, store, pool, callback)
@@ -287,6 +288,10 @@ def predict(
     (``core.events``) as they happen. Returns the report. Raises ``RefusedError`` when nothing was
     written, ``PartialResultError`` when the product has holes.
     """
+    for name in options.keys() - declared(PredictOptions):
+        raise TypeError(
+            f"predict() has no option {name!r}; {nearest(name, declared(PredictOptions))}"
+        )
     chosen = as_checked(RequestArguments(volume=volume))
     request = Request(
         input=str(path),

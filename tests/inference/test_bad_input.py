@@ -12,8 +12,11 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import rasterio
 
+import seg_batch
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
+from seg_batch.core.errors import SegbatchError
 from tests.support.files import (
     Ran,
     address_raster,
@@ -216,3 +219,19 @@ def test_a_full_disk_is_one_line_and_harms_nothing(tmp_path: Path) -> None:
     assert ran.status == 130
     assert "the disk is full" in ran.err
     assert ran.err.count("\n") == 1
+
+
+def test_a_misspelt_keyword_gets_a_hint(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"no option 'overlp'; did you mean overlap\?"):
+        seg_batch.predict(small, tmp_path / "o.tif", model="probe", overlp=8)
+
+
+def test_a_damaged_mask_is_named(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (1, 256, 256)).astype(np.uint8)
+    scene = write_raster(tmp_path / "a.tif", noise)
+    mask = tmp_path / "a.tif.msk"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(scene, "r+") as file:
+        file.write_mask(noise[0] > 99)
+    mask.write_bytes(mask.read_bytes()[: mask.stat().st_size // 2])
+    with pytest.raises(SegbatchError, match=r"a\.tif\.msk is damaged"):
+        seg_batch.predict(scene, tmp_path / "o.tif", model="probe")

@@ -155,7 +155,8 @@ def remedy_of(error: OSError) -> str:
 
 def read_error(info: SourceInfo, box: Box, error: BaseException) -> ReadError:
     """The error for a box, with the words of ``error`` and a remedy that fits them."""
-    remedy = "if its disk is well, the file is damaged there; restore it from its origin"
+    damaged = " or ".join(["the file", *info.facts.get("masks", ())])
+    remedy = f"if its disk is well, {damaged} is damaged there; restore it from its origin"
     if isinstance(error, OSError) and error.errno is not None:
         remedy = remedy_of(error)
     elif isinstance(error, MemoryError):

@@ -44,6 +44,7 @@ _FOREIGN_IMAGES = (".jp2", ".bmp", ".gif", ".webp", ".img", ".vrt", ".ecw", ".si
 _VENDOR = tuple(product(("rpc", "dim", "hdr"), (".xml", ".txt")))
 _VENDOR_BEGINS = tuple({begin for begin, _ in _VENDOR})
 _TILE = re.compile(r"_r\d+c\d+$")
+_LANDSAT_BAND, _LANDSAT = re.compile(r"_b.*$"), "_mtl.txt"  # one for all bands of a scene
 
 
 @dataclass(frozen=True, order=True)
@@ -88,7 +89,7 @@ def side_files(path: Path, names: Iterable[str] | None = None) -> list[SideFile]
 def sides_of(image: str, names: Iterable[str]) -> list[SideFile]:
     """The side files of an image among ``names``, by names alone."""
     stem = _stem(image.lower())[0]
-    begins = (stem, *_VENDOR_BEGINS) if _of_vendors(stem) else stem
+    begins = (_scene(stem), *_VENDOR_BEGINS) if _of_vendors(stem) else _scene(stem)
     near = (name for name in names if name.lower().startswith(begins))
     return [side for name in near if (side := side_of(image, name)) is not None]
 
@@ -106,6 +107,8 @@ def side_of(image: str, name: str) -> SideFile | None:
             return SideFile(name, rest)
         if rest in (_TRAVEL if is_raster else _TRAVEL_WITH_VOLUMES):
             return SideFile(name, rest, is_read=False)
+    if is_raster and low == _scene(stem) + _LANDSAT:
+        return SideFile(name, _LANDSAT)
     return SideFile(name, low[:3] + low[-4:]) if low in _of_vendors(stem) else None
 
 
@@ -114,7 +117,8 @@ def side_files_of(images: Iterable[str], names: Iterable[str]) -> dict[str, list
     belong to several images."""
     by_name: dict[str, list[str]] = defaultdict(list)
     for image in images:
-        for key in {image.lower(), _stem(image.lower())[0]}:
+        stem = _stem(image.lower())[0]
+        for key in {image.lower(), stem, _scene(stem)}:
             by_name[key].append(image)
     sides: dict[str, list[SideFile]] = defaultdict(list)
     for name in names:
@@ -131,6 +135,8 @@ def renamed(side: SideFile, image: str, new: str) -> str:
     old_stem, new_stem = _stem(image)[0], _stem(new)[0]
     if side.name.lower().startswith(old_stem.lower()):
         return new_stem + side.name[len(old_stem) :]
+    if side.ending == _LANDSAT:
+        return side.name  # a scene's, whatever its bands are called
     return side.name[:3] + new_stem[3:] + side.name[-4:]
 
 
@@ -156,6 +162,11 @@ def _of_volumes() -> frozenset[str]:
 def _stem(image: str) -> tuple[str, str]:
     stem, ending = split(image)
     return (stem, ending) if ending else os.path.splitext(image)
+
+
+def _scene(stem: str) -> str:
+    """The stem of a band of Landsat, in small letters, without the name of the band."""
+    return _LANDSAT_BAND.sub("", stem)
 
 
 def _world(ending: str) -> set[str]:
@@ -219,5 +230,7 @@ def _tried(image: str) -> Iterator[str]:
     for base, endings in ((image, (*_AFTER_NAME, *twice)), (stem, sorted(after_stem))):
         for end in endings:
             yield from dict.fromkeys((base + end, base + end.upper()))
+    if (scene := stem[: len(_scene(stem.lower()))]) != stem:
+        yield from (scene + _LANDSAT, scene + _LANDSAT.upper(), scene + "_MTL.txt")
     for name in sorted(_of_vendors(stem.lower())):
         yield from (name, name.upper())

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import rasterio
@@ -169,6 +170,14 @@ def test_a_marker_declares_an_image_complete(hot: Path) -> None:
     (hot / "a.tif.done").touch()
     assert once(hot, "--marker", ".done").status == 0
     assert fates(hot) == [("a.tif", "done")]
+
+
+def test_a_marker_may_be_a_file_that_only_travels(hot: Path) -> None:
+    """As converters write ``scan.json`` after ``scan.nii.gz``."""
+    nibabel.save(nibabel.Nifti1Image(np.zeros((9, 8, 7), np.uint8), np.eye(4)), hot / "a.nii.gz")
+    (hot / "a.json").write_text("{}")
+    assert once(hot, "--marker", ".json").status == 0
+    assert fates(hot) == [("a.nii.gz", "done")]
 
 
 def test_killed_at_any_moment_nothing_is_lost_or_done_twice(hot: Path, tmp_path: Path) -> None:

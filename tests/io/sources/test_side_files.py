@@ -143,7 +143,7 @@ def test_in_a_large_folder_names_are_tried(tmp_path: Path) -> None:
     assert names == ["m.TFW", "m.tif.aux.xml", "m.tif.msk", "m.tif.msk.ovr", "m_RPC.TXT"]
 
 
-@given(names=st.lists(st.sampled_from(["a.tif", "a.png", "b.tif", "a.b.tif", "a.nii.gz", "a.tfw", "a.wld", "a.pgw", "a.json", "a.tif.aux.xml", "A.TIF.MSK", "a.b.tif.ovr", "a_rpc.txt", "b.tif.msk.ovr", "b.prj", "c.tfw", "notes.txt"])))  # fmt: skip
+@given(names=st.lists(st.sampled_from(["a.tif", "a.png", "b.tif", "a.b.tif", "a.nii.gz", "a.tfw", "a.wld", "a.pgw", "a.json", "a.tif.aux.xml", "A.TIF.MSK", "a.b.tif.ovr", "a_rpc.txt", "b.tif.msk.ovr", "b.prj", "c.tfw", "notes.txt", "x_b1.tif", "x_b2.tif", "x_MTL.txt"])))  # fmt: skip
 def test_a_listing_is_grouped_as_each_image_would_be(names: list[str]) -> None:
     images = [name for name in names if name.endswith((".tif", ".png", ".nii.gz"))]
     grouped = side_files_of(set(images), set(names) - set(images))
@@ -158,6 +158,7 @@ def test_a_side_file_goes_by_the_new_name() -> None:
         ("scan.tif", "scan.TFW"): "scan-2.TFW",
         ("Scan.tif", "scan_RPC.TXT"): "scan-2_RPC.TXT",
         ("scan.nii.gz", "scan.bval"): "scan-2.bval",
+        ("LC08_X_B4.TIF", "LC08_X_MTL.txt"): "LC08_X_MTL.txt",
         ("IMG_P_R1C1.TIF", "RPC_P.XML"): None,
     }
     for (image, name), expected in table.items():
@@ -166,6 +167,19 @@ def test_a_side_file_goes_by_the_new_name() -> None:
         if expected is not None:
             new = "scan-2.nii.gz" if image.endswith(".gz") else "scan-2.tif"
             assert renamed(side, image, new) == expected
+
+
+@pytest.mark.parametrize("band", ["_B4", "_B10", "_B6_VCID_1", "_B4.b", ""])
+@pytest.mark.parametrize("ending", ["_MTL.txt", "_MTL.TXT"])
+def test_metadata_of_a_scene_belong_to_each_of_its_bands(
+    tmp_path: Path, band: str, ending: str
+) -> None:
+    path = raster(tmp_path / f"LC08_X{band}.TIF")
+    (tmp_path / f"LC08_X{ending}").write_text("GROUP = L1_METADATA_FILE\n")
+    with rasterio.open(path) as file:
+        listed = {Path(text).name for text in file.files} - {path.name}
+    assert listed <= {side.name for side in side_files(path)}
+    assert listed == {f"LC08_X{ending}"}
 
 
 def test_a_world_file_may_be_of_another_image() -> None:

@@ -160,7 +160,11 @@ def _describe(path: Path, layout: NiftiLayout, after: int) -> SourceInfo:
         chunk=(planes, *layout.shape[1:]),
         nodata=(None,),
         identity=file_identity(path),
-        warnings=(*georef_warnings(georef, layout.shape, layout.header), *_surplus(after)),
+        warnings=(
+            *georef_warnings(georef, layout.shape, layout.header),
+            *layout.oddities,
+            *_surplus(after),
+        ),
         facts={
             "orientation": "".join(nibabel.aff2axcodes(georef.matrix)),
             "volumes": layout.volumes,

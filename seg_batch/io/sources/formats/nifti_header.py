@@ -14,7 +14,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.nifti1 import unit_codes
+from nibabel.nifti1 import unit_codes, xform_codes
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
@@ -45,6 +45,7 @@ class NiftiLayout:
     dtype: np.dtype
     offset: int
     compressed: bool
+    oddities: tuple[str, ...] = ()  # fields that others take otherwise, one sentence each
 
     @property
     def volume_bytes(self) -> int:
@@ -62,10 +63,11 @@ def read_layout(path: Path) -> NiftiLayout:
         head = file.read(_HEAD_BYTES)
     compressed = head.startswith(GZIP)
     head = gzip_head(path, _HEAD_BYTES) if compressed else head
-    header = _parse(path, head)
+    header, oddities = _parse(path, head)
     shape, volumes = _shape(path, header)
     offset = int(header["vox_offset"]) or header.sizeof_hdr + 4
-    layout = NiftiLayout(header, shape, volumes, _dtype(path, header), offset, compressed)
+    dtype = _dtype(path, header)
+    layout = NiftiLayout(header, shape, volumes, dtype, offset, compressed, oddities)
     if len(head) <= offset and len(head) < _HEAD_BYTES:
         raise InputError(f"{path}: a NIfTI header without voxels; give the file with its data")
     real, needed = path.stat().st_size, layout.stop_bytes
@@ -78,11 +80,13 @@ def read_layout(path: Path) -> NiftiLayout:
     return layout
 
 
-def _parse(path: Path, head: bytes) -> Any:
+def _parse(path: Path, head: bytes) -> tuple[Any, tuple[str, ...]]:
+    """The header as nibabel mends it, and what of that others take otherwise."""
     second = head[4:8] == b"n+2\0"
     kind = nibabel.Nifti2Header if second else nibabel.Nifti1Header
     try:
         header = kind(head[: kind.sizeof_hdr], check=False)  # extensions may be of any length
+        oddities = _oddities(header)
         header.check_fix(logger=_SILENT, error_level=40)
     except (HeaderDataError, WrapStructError, ValueError) as error:
         raise InputError(f"{path}: a damaged NIfTI header ({error}); copy it again") from error
@@ -91,7 +95,28 @@ def _parse(path: Path, head: bytes) -> Any:
             f"{path}: a CIFTI file, whose rows are brain ordinates and not places in a volume; "
             "extract a volume first (wb_command -cifti-separate)"
         )
-    return header
+    return header, oddities
+
+
+def _oddities(header: Any) -> tuple[str, ...]:
+    """Fields of a header as it is stored that nibabel changes and ITK does not."""
+    told = []
+    if (header["pixdim"][1:4] < 0).any():
+        told.append(
+            "voxel sizes below 0 in pixdim count without their sign, as in nibabel; ITK mirrors those axes"
+        )
+    for name in ("sform", "qform"):
+        code = int(header[f"{name}_code"])
+        if code not in xform_codes.value_set():
+            told.append(
+                f"the code {code} of the {name} has no meaning: the {name} is not used, as in nibabel; "
+                "other programs may use it"
+            )
+    if int(header["vox_offset"]) == 0:
+        told.append(
+            f"the header does not say where voxels begin: byte {header.sizeof_hdr + 4} is taken"
+        )
+    return tuple(told)
 
 
 def _shape(path: Path, header: Any) -> tuple[Shape, int]:

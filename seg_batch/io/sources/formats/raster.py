@@ -194,6 +194,7 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
             "compression": structure.get("COMPRESSION", "none"),
             **({"layout": structure["LAYOUT"]} if "LAYOUT" in structure else {}),
             "overviews": dataset.overviews(1),
+            **({"masks": masks} if (masks := checks.mask_files(path, dataset)) else {}),
         },
         alpha=alpha,
     )

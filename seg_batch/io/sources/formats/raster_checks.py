@@ -161,11 +161,19 @@ def _png_complete(path: Path) -> bool:
     return False
 
 
+def mask_files(path: Path, dataset: Any) -> list[str]:
+    """The name of the file beside a raster that GDAL reads its mask from, if there is one."""
+    return [
+        name for name in (Path(listed).name for listed in dataset.files) if name == path.name + MASK
+    ]
+
+
 def unread_mask(path: Path, dataset: Any) -> tuple[str, ...]:
     """A line for a ``.msk`` file that GDAL passes over without a word."""
     name = path.name + MASK
-    read = {Path(listed).name for listed in dataset.files}
-    if name in read or not os.path.isfile(path.with_name(name)):  # False for too long a name, too
+    if mask_files(path, dataset) or not os.path.isfile(
+        path.with_name(name)
+    ):  # False for too long a name, too
         return ()
     return (f"{name} is not read, so it hides no pixel: it is damaged or of another size, or the image "
             "holds a mask itself",)  # fmt: skip

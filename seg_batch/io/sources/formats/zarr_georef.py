@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -33,6 +34,7 @@ from seg_batch.io.sources.formats.zarr_transform import (
 _MM = {
     "nanometer": 1e-6, "nm": 1e-6, "micrometer": 1e-3, "micron": 1e-3, "um": 1e-3, "µm": 1e-3,
     "millimeter": 1.0, "mm": 1.0, "centimeter": 10.0, "cm": 10.0, "meter": 1e3, "m": 1e3,
+    "kilometer": 1e6, "km": 1e6,
     "angstrom": 1e-7, "inch": 25.4,
 }  # fmt: skip
 _DEGREES = {"lat", "latitude", "lon", "longitude"}
@@ -105,7 +107,31 @@ def _raster(image: ZarrImage) -> tuple[RasterGeoref, list[str]]:
         transform=transform,
         metres_per_unit=metres_per_unit(crs),
     )
-    return georef, [*told, *contradictions, *georef_warnings(georef)]
+    units = [] if crs is None else _other_units(image, crs)
+    return georef, [*told, *contradictions, *units, *georef_warnings(georef)]
+
+
+def _other_units(image: ZarrImage, crs: Any) -> list[str]:
+    """A line where coordinates state another unit than their CRS."""
+    units = {str(_attributes(image, image.axes.name(role)).get("units", "")) for role in "xy"}
+    if other := sorted(unit for unit in units if _differs(unit.lower(), crs)):
+        return [
+            f"coordinates are in {other[0]} and the CRS is not: their numbers are taken in the unit of the "
+            "CRS, as rioxarray does"
+        ]
+    return []
+
+
+def _differs(unit: str, crs: Any) -> bool:
+    """Whether a unit is known, and another than that of the axes of a CRS."""
+    length_mm, metres = _unit_mm(unit), metres_per_unit(crs)
+    if crs.is_geographic:
+        return length_mm is not None
+    if metres is None:
+        return False
+    if length_mm is None:
+        return unit.startswith(("deg", "rad", "microrad"))
+    return not math.isclose(length_mm / 1000, metres, rel_tol=1e-3)
 
 
 def _attributes(image: ZarrImage, name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.io.sources import open_source, stage
+from seg_batch.io.sources.gzip_members import MEMBER_BYTES, ends_plainly
 from tests.support.files import address_volume
 
 VOLUME = nibabel.Nifti1Image(address_volume((5, 4, 3)), np.diag([2.0, 2, 3, 1])).to_bytes()
@@ -94,3 +95,12 @@ def test_data_that_ends_too_early_is_cut_short(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(VOLUME[:-4]) + b"after the end")
     with pytest.raises(InputError, match="cut short"):
         voxels(path)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_volumes_as_they_are_written_here_are_not_read_through(tmp_path: Path, more: int) -> None:
+    path, size = tmp_path / "v.nii.gz", 2 * MEMBER_BYTES + more
+    pieces = [bytes(min(MEMBER_BYTES, size - at)) for at in range(0, size, MEMBER_BYTES)]
+    path.write_bytes(b"".join(gzip.compress(piece, mtime=0) for piece in pieces))
+    assert ends_plainly(path, size)
+    assert not ends_plainly(path, size - 5)

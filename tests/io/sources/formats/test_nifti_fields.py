@@ -84,3 +84,22 @@ def test_what_does_not_matter_is_read(tmp_path: Path, fields: dict) -> None:
     with closing(open_source(changed(tmp_path, **fields))) as source:
         read = source.read(Box.whole(source.info.extent)).values[..., 0]
     assert np.array_equal(read, address_volume((5, 4, 3)).T)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"pixdim": [1, -2, 2, 3, 1, 1, 1, 1]}, "without their sign"),
+        ({"sform_code": 99}, "the code 99 of the sform has no meaning"),
+        ({"qform_code": 7}, "the code 7 of the qform has no meaning"),
+    ],
+    ids=str,
+)
+def test_what_itk_takes_otherwise_is_told(tmp_path: Path, fields: dict, words: str) -> None:
+    path = changed(tmp_path, **fields)
+    with closing(open_source(path)) as source:
+        assert any(words in line for line in source.info.warnings)
+        np.testing.assert_allclose(source.info.georef.matrix, nibabel.load(path).affine)
+    plain = changed(tmp_path)
+    with closing(open_source(plain)) as source:
+        assert not any("nibabel" in line for line in source.info.warnings)

@@ -259,3 +259,31 @@ def test_units_in_other_spellings(tmp_path: Path, unit: str, mm: float) -> None:
     info = open_source(tmp_path / "a.zarr" / "ct").info
     assert info.georef.spacing == pytest.approx((2 * mm, 2 * mm, 2 * mm))
     assert not any("not known" in line for line in info.warnings)
+
+
+@pytest.mark.parametrize(
+    ("unit", "crs", "is_told"),
+    [
+        ("km", "EPSG:32633", True),
+        ("m", "EPSG:32633", False),
+        ("metre", "EPSG:32633", False),
+        ("rad", "+proj=geos +h=35785831 +datum=WGS84", True),
+        ("degrees_north", "EPSG:4326", False),
+        ("m", "EPSG:4326", True),
+        ("parsec", "EPSG:32633", False),
+        ("km", "+proj=utm +zone=33 +datum=WGS84 +units=km", False),
+    ],
+)
+def test_coordinates_in_another_unit_than_the_crs_are_told(
+    tmp_path: Path, unit: str, crs: str, is_told: bool
+) -> None:
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=3)
+    group.create_array("img", data=np.zeros((4, 6), "u1"), dimension_names=("y", "x"))
+    for name, count in (("y", 4), ("x", 6)):
+        data = centres(10.0, 0.5, count)
+        attributes = {"units": unit}
+        group.create_array(name, data=data, dimension_names=(name,), attributes=attributes)
+    mapping = {"crs_wkt": pyproj.CRS(crs).to_wkt()}
+    group.create_array("spatial_ref", shape=(), dtype="i8", attributes=mapping)
+    warnings_of_it = open_source(tmp_path / "a.zarr").info.warnings
+    assert any(f"are in {unit} and" in line for line in warnings_of_it) == is_told
