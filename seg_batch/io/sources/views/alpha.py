@@ -29,7 +29,7 @@ def require_settled(
     if alpha is not None and not alpha.fixed and not alpha.marks:
         raise InputError(
             f"{info.path}: {alpha} may be a mask or data, and {why} does not tell: give --alpha mask or "
-            "--alpha data"
+            "--alpha data (options.alpha in a workflow)"
         )
 
 
