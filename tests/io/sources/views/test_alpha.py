@@ -81,7 +81,7 @@ def test_the_channels_of_the_model_decide_what_the_file_leaves_open(coast: Path)
 
 
 def test_any_number_of_channels_needs_the_option(coast: Path) -> None:
-    with pytest.raises(InputError, match=r"^[^\n]*--alpha mask or --alpha data$"):
+    with pytest.raises(InputError, match=r"^[^\n]*--alpha mask or --alpha data \(options"):
         predicted(coast, None)
     assert not (coast.parent / "labels.tif").exists()
     np.testing.assert_array_equal(predicted(coast, None, alpha="data"), SEA[0] % 2)
