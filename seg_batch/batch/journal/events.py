@@ -52,7 +52,7 @@ TOKEN = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backsl
 
 class InputFacts(TypedDict, total=False):
     """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
-    what a product would be made of."""
+    what a product would be made of; ``footprint``: longitudes and latitudes of a raster's outline."""
 
     kind: str
     extent: list[int]
@@ -69,6 +69,7 @@ class InputFacts(TypedDict, total=False):
     engine: str
     precision: str
     warnings: list[str]
+    footprint: list[tuple[float, float]] | None
 
 
 class ProductStamp(TypedDict):
@@ -110,6 +111,7 @@ class InputResult(TypedDict, total=False):
     peak_rss_bytes: int
     worker: str
     classes: list[ClassRow]
+    background: int | None
     seam_index: float | None
     warnings: list[str]
     failures: list[Failure]
