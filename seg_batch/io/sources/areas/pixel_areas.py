@@ -23,6 +23,7 @@ from seg_batch.io.sources.areas.ellipsoid import Ellipsoid, ellipsoid_of
 SAME_AREA = 1e-4  # pixels of a cell differ by no more of their area, and all get that of its middle
 TRUE_PLANE = 1e-3  # by which the areas of a plane may differ from those on the ellipsoid
 _FEW_PIXELS = 64  # in a cell: pixels are then added one by one
+_SPREAD = 32  # pixels per axis that a mean is taken of
 _BITS = 61  # of the area of the whole raster, in units
 _NODES = 20  # of the area scale per radius of the body
 _MOST_NODES = 512  # along an axis; all of them where some lie off the body
@@ -51,6 +52,18 @@ class PixelAreas:
 
     def hectares(self, units: int) -> float:
         return units * self._field.unit / M2_PER_HA
+
+    @property
+    def flat(self) -> bool:
+        """Whether all pixels have the area of the plane."""
+        return self._field.flat
+
+    def mean_hectares(self, box: Box) -> float:
+        """Of one pixel of a box, from some evenly spread over it."""
+        box = box.shift(self.origin)
+        sides = zip(box.start, box.stop, strict=True)
+        middles = ((np.arange(_SPREAD) + 0.5) / _SPREAD * (b - a) + a for a, b in sides)
+        return float(self._field.m2(*middles).mean()) / M2_PER_HA
 
     def of_pixels(self, box: Box) -> np.ndarray:
         """Units of each pixel, int64 ``box.shape``."""
