@@ -28,6 +28,7 @@ from seg_batch.core.run_files import CARD
 
 SCHEMA = 4
 WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
+TRAINED_FACTOR = 1.5  # a model takes grids that are finer or coarser than its training by this
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 

@@ -1,0 +1,170 @@
+"""The values of an input, against those that the model was trained on.
+
+A channel is held against the percentiles of its training. Its *scope* is the span from 1 to 99 %, wider by half
+of itself on each side. In a scene like those of the training next to no value lies outside, however small or
+uniform the scene is; means and deviations tell scenes from each other, not sensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+
+import numpy as np
+
+from seg_batch.config.card import ModelCard
+from seg_batch.config.channels import Channel, ChannelStatistics, Span
+from seg_batch.core.units import share_in_line
+from seg_batch.inference.fit.verdict import Finding
+from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.sample import Sample
+
+OUTSIDE_UNUSUAL, OUTSIDE_REFUSED = 0.1, 0.5  # of the values of a channel, outside its scope
+FILL_SHARE = 0.01  # of the sample: a single value outside all that training saw
+EDGE_SHARE = 0.2  # of the border
+MISSING_SHARE = 0.1  # of a channel, where others have data
+AIR_HU, AIR_SHARE = -800, 0.02
+MOST_PERMUTED = 6  # channels
+# Between stored numbers and reflectance: plain, per cent, 8 bits, Sentinel-2, Landsat Collection 2.
+SCALES = (
+    *((1e-4, 0.0), (1e4, 0.0), (0.01, 0.0), (100.0, 0.0), (1 / 255, 0.0), (255.0, 0.0)),
+    *((2.75e-5, -0.2), (36363.636, 7272.727), (1.0, -1024.0), (1.0, 1024.0)),
+)
+
+
+def value_findings(card: ModelCard, info: SourceInfo, seen: Sample) -> Iterator[Finding]:
+    """``seen``: of the channels that the model takes, in its order."""
+    if not len(seen.values):
+        return
+    if not seen.valid.any():
+        yield _nothing(info, seen)
+        return
+    names = card.channel_names or info.channels
+    channels = [seen.channel(n) for n in range(len(names))]
+    flat = [name for name, values in zip(names, channels, strict=True) if _is_constant(values)]
+    if flat:
+        yield _constant(flat, names, channels)
+        return
+    yield from _missing(names, seen)
+    if card.channels is not None:
+        yield from _against_card(card.channels, channels, seen)
+    yield from _other_modality(card, channels)
+
+
+def _nothing(info: SourceInfo, seen: Sample) -> Finding:
+    if info.kind == "raster" and not np.isnan(seen.values).all():
+        return Finding("unusual", "no pixel that was looked at has data")
+    return Finding("does not fit", "it has no values but NaN", "restore it from its origin")
+
+
+def _is_constant(values: np.ndarray) -> bool:
+    return len(values) == 0 or bool(values.min() == values.max())
+
+
+def _constant(flat: list[str], names: tuple[str, ...], channels: list[np.ndarray]) -> Finding:
+    values = channels[names.index(flat[0])]
+    what = "empty" if len(values) == 0 else f"{values[0]:g} everywhere"
+    which = "it is" if len(flat) == len(names) else f"{', '.join(flat)}: is"
+    return Finding("does not fit", f"{which} {what}", "restore it from its origin")
+
+
+def _missing(names: tuple[str, ...], seen: Sample) -> Iterator[Finding]:
+    anywhere = seen.valid.any(1)
+    for name, share in zip(names, 1 - seen.valid[anywhere].mean(0), strict=True):
+        if share > MISSING_SHARE:
+            yield Finding(
+                "unusual",
+                f"{name} is missing on {share_in_line(share)} of what other channels cover",
+            )
+
+
+def _against_card(
+    known: tuple[Channel, ...], channels: list[np.ndarray], seen: Sample
+) -> Iterator[Finding]:
+    """Fill values first: what they cover says nothing of the other values."""
+    statistics = [each.statistics for each in known]
+    if not all(statistics) or any(each.quantity == "arbitrary" for each in known):
+        return
+    trained = [each for each in statistics if each is not None]
+    fill = _fill(trained, seen)
+    if fill is not None:
+        value, share = fill
+        yield Finding(
+            "unusual",
+            f"{value:g} fills {share_in_line(share)} of it, which no training image has: nodata without a tag",
+            "declare it (gdal_edit.py -a_nodata)",
+        )
+        channels = [values[values != value] for values in channels]
+    outside = [_outside(*pair) for pair in zip(channels, trained, strict=True)]
+    worst = int(np.argmax(outside))
+    if outside[worst] > OUTSIDE_UNUSUAL:
+        low, high = np.percentile(channels[worst], (1, 99))
+        first, last = trained[worst].core
+        yield Finding(
+            "unusual" if outside[worst] <= OUTSIDE_REFUSED else "does not fit",
+            f"{known[worst].name} lies between {low:.4g} and {high:.4g}, in training it lay between "
+            f"{first:.4g} and {last:.4g}",
+            _remedy(channels, trained),
+        )
+
+
+def scope(trained: ChannelStatistics) -> Span:
+    low, high = trained.core
+    return low - (high - low) / 2, high + (high - low) / 2
+
+
+def _outside(values: np.ndarray, trained: ChannelStatistics) -> float:
+    """The share of values outside the scope of a channel."""
+    low, high = scope(trained)
+    return float(((values < low) | (values > high)).mean()) if len(values) else 0.0
+
+
+def _fill(trained: list[ChannelStatistics], seen: Sample) -> tuple[float, float] | None:
+    """The one value of all channels that lies outside all that training saw and covers a share of the image or
+    of its border, and its share."""
+    together = seen.values[seen.valid.all(1)]
+    same = together[(together == together[:, :1]).all(1), 0]
+    if not len(same):
+        return None
+    numbers, counts = np.unique(same, return_counts=True)
+    value, share = float(numbers[counts.argmax()]), counts.max() / len(together)
+    if any(each.percentiles[0] <= value <= each.percentiles[4] for each in trained):
+        return None
+    border = (seen.values[seen.edge] == value).all(1)
+    covers = share >= FILL_SHARE or (len(border) and border.mean() >= EDGE_SHARE)
+    return (value, share) if covers else None
+
+
+def _remedy(channels: list[np.ndarray], trained: list[ChannelStatistics]) -> str:
+    """The option under which the values would be those of the training; else another model."""
+
+    def fits(candidates: list[np.ndarray]) -> bool:
+        return max(map(_outside, candidates, trained)) <= OUTSIDE_UNUSUAL
+
+    for scale, offset in SCALES:
+        if fits([values * scale + offset for values in channels]):
+            return f"try --scale {scale:.6g}{f' --offset {offset:.6g}' if offset else ''}"
+    orders = permutations(range(len(channels))) if len(channels) <= MOST_PERMUTED else ()
+    for order in orders:
+        if fits([channels[n] for n in order]):
+            return f"its channels may have another order, try --bands {','.join(str(n + 1) for n in order)}"
+    return "give the --scale and --bands that it needs, or another --model"
+
+
+def _other_modality(card: ModelCard, channels: list[np.ndarray]) -> Iterator[Finding]:
+    """Air and bone of CT where another modality was trained, and CT without air."""
+    for values in channels:
+        air = float((values < AIR_HU).mean())
+        if card.modality == "MR" and air > AIR_SHARE:
+            yield Finding(
+                "does not fit",
+                f"{share_in_line(air)} of it lies below {AIR_HU}, as air in CT does, and the model is for MR",
+                "name another --model",
+            )
+        trained = card.channels[0].statistics if card.channels else None
+        if card.modality == "CT" and trained and trained.core[0] < AIR_HU and values.min() >= 0:
+            yield Finding(
+                "does not fit",
+                f"its values begin at {values.min():g}, so they are no HU, where air is near -1000",
+                "try --offset -1024",
+            )

@@ -1,0 +1,136 @@
+"""A thinned sample of an image, of bounded bytes and time whatever its size: for a look before the work."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from seg_batch.core.errors import ReadError
+from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.protocol import Source, SourceInfo
+
+READ_BYTES = 32 << 20  # of values and masks that are read, over all windows
+DECODE_BYTES = 64 << 20  # of one stored block: images of larger ones are not looked at
+WINDOWS = 16
+VOXELS = 200_000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Voxels of an image, evenly thinned. ``values``: ``(n, channels)`` in physical units, float32;
+    ``valid``: bool of the same shape; ``edge``: bool ``(n,)``, True on the border of the extent.
+
+    No voxels at all: the stored blocks are too large to be looked at.
+    """
+
+    values: np.ndarray
+    valid: np.ndarray
+    edge: np.ndarray
+
+    def channel(self, index: int) -> np.ndarray:
+        """The valid values of one channel."""
+        return self.values[self.valid[:, index], index]
+
+
+def sample(source: Source) -> Sample:
+    """A sample of about ``VOXELS`` voxels at most.
+
+    A raster is read from its overviews where it has them. A compressed volume is read from its beginning on,
+    without a copy on disk. Others are read whole where they are small, else in up to ``WINDOWS`` windows,
+    spread evenly. Unreadable windows are left out; ``ReadError`` where all are.
+    """
+    boxes = _boxes(source)
+    parts, fault = [], None
+    for box in boxes:
+        try:
+            parts += _part(source, box, VOXELS // len(boxes))
+        except ReadError as error:
+            fault = error
+    if not parts:
+        if fault is not None:
+            raise fault
+        none = np.empty((0, len(source.info.channels)), np.float32)
+        return Sample(none, none > 0, none[:, 0] > 0)
+    values, valid, edge = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Sample(values, valid, edge)
+
+
+def _boxes(source: Source) -> list[Box]:
+    """The windows to read: the whole where it is cheap, none where each stored block is too large."""
+    info = source.info
+    small = info.voxels * info.voxel_bytes <= READ_BYTES
+    if small or _overview(source) or _is_archive(source):
+        return [Box.whole(info.extent)]
+    if int(info.facts.get("block_bytes", 0)) > DECODE_BYTES:
+        return []
+    side = _side(info)
+    cut = sum(n > s for n, s in zip(info.extent, side, strict=True))
+    most = round(WINDOWS ** (1 / cut))
+    places = [_places(*axis, most) for axis in zip(info.extent, side, info.chunk, strict=True)]
+    return [Box.at(start, side) for start in product(*places)]
+
+
+def _side(info: SourceInfo) -> Shape:
+    """A chunk, or the part of it that fits in the share of one window."""
+    side, most = list(info.chunk), READ_BYTES // WINDOWS // info.voxel_bytes
+    for axis in range(len(side)):
+        rest = math.prod(side) // side[axis]
+        side[axis] = max(1, min(side[axis], most // rest))
+    return tuple(side)
+
+
+def _places(extent: int, side: int, chunk: int, most: int) -> list[int]:
+    """Up to ``most`` starts along an axis, from border to border; those between at the start of a chunk."""
+    count = min(most, -(-extent // side))
+    last = extent - side
+    inner = [round(last * n / (count - 1)) // chunk * chunk for n in range(1, count - 1)]
+    return sorted({0, *inner, last} if count > 1 else {last // 2})
+
+
+def _is_archive(source: Source) -> bool:
+    """Whether each read begins at the first byte of the file."""
+    return bool(source.info.facts.get("compressed")) and hasattr(source, "leading")
+
+
+def _overview(source: Source) -> int:
+    """The factor of an overview from which the whole is cheap to read; 0: there is none."""
+    info = source.info
+    factor = max(info.facts.get("overviews", ()), default=0) if hasattr(source, "reduced") else 0
+    return factor if factor and info.voxels // factor**2 * info.voxel_bytes <= READ_BYTES else 0
+
+
+def _part(source: Source, box: Box, most: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """About ``most`` voxels of a box at most: values, validity, and whether they lie on the border. None
+    where the box can't be read in time."""
+    extent = source.info.extent
+    if factor := _overview(source):
+        extent = tuple(-(-n // factor) for n in extent)
+        box, pixels = Box.whole(extent), source.reduced(extent)  # type: ignore[attr-defined]
+    elif _is_archive(source):
+        leading = source.leading(READ_BYTES)  # type: ignore[attr-defined]
+        if leading is None:
+            return []
+        box, pixels = leading
+    else:
+        pixels = source.read(box)
+    step = max(1, math.ceil((box.size / most) ** (1 / len(box.shape))))
+    kept = [np.unique(np.r_[0:n:step, n - 1]) for n in box.shape]  # the border is kept
+    thin = pixels[np.ix_(*kept)]
+    edge = np.zeros(thin.values.shape[:-1], bool)
+    for axis, (at, start, n) in enumerate(zip(kept, box.start, extent, strict=True)):
+        sides = np.isin(at + start, (0, n - 1))
+        edge |= sides.reshape(-1, *(1,) * (edge.ndim - 1 - axis))
+    return [_flat(thin, edge)]
+
+
+def _flat(pixels: Pixels, edge: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    channels = pixels.values.shape[-1]
+    values = pixels.physical(np.float32).reshape(-1, channels)
+    valid = np.isfinite(values)
+    if pixels.valid is not None:
+        valid &= pixels.valid.reshape(-1, channels)
+    return values, valid, edge.ravel()
