@@ -48,6 +48,7 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "engine": plan.engine,
         "precision": plan.precision,
         "warnings": _short(list(info.warnings)),
+        "review": _short(prepared.verdict.lines),
     }
 
 
@@ -73,6 +74,7 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "classes": [_class(row) for row in report["classes"] if row["voxels"]][:12],
         "seam_index": seams and seams["index"],
         "warnings": _short(report["source"]["warnings"]),
+        "review": _short(report.get("review", [])),
         "failures": [
             {"block": f["block"][:200], "box": f["box"][:200], "error": f["error"][:200]}
             for f in report["failures"][:3]

@@ -131,7 +131,7 @@ def _run(
     plan, outputs = prepared.plan, prepared.outputs
     done = store.receipts()
     run = BlockTally(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
-    warnings = (*prepared.info.warnings, *pool.advice)
+    warnings = (*prepared.verdict.lines, *prepared.info.warnings, *pool.advice)
     callback.on(events.BlocksPlanned(plan.blocks, plan.tiles_predicted, len(done), warnings))
     todo = [block for block in plan.output_blocks if block.name not in done]
     job = BlockJob(
@@ -161,6 +161,7 @@ def _run(
     report = build_report(
         prepared.info,
         prepared.model,
+        prepared.verdict,
         plan,
         run,
         products,
@@ -209,6 +210,7 @@ def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
         "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
+        "SEGBATCH_FIT": "; ".join(prepared.verdict.lines),
         "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
     }
     classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}

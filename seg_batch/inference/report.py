@@ -20,6 +20,8 @@ from seg_batch.core.run_files import PART, shortened
 from seg_batch.core.versions import package_version, versions
 from seg_batch.executors import Outcome
 from seg_batch.inference.bundles import Model
+from seg_batch.inference.fit.review import review_of
+from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.sliding_window.block import Receipt
 from seg_batch.inference.sliding_window.seams import SeamCounts, SeamSummary
@@ -124,7 +126,8 @@ class WorkFacts(TypedDict):
 
 
 class Report(WorkFacts):
-    """``<product>.json``. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
+    """``<product>.json``. ``fit``: what the look before the work said, ``Verdict.to_json``; ``review``: reasons
+    to look at the map before it is used, from that look and from the map itself. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
     ``geometry``: ``core.georef.georef_to_json``."""
 
     segbatch: str
@@ -142,6 +145,8 @@ class Report(WorkFacts):
     plan: dict[str, Any]
     geometry: dict[str, Any]
     source: SourceFacts
+    fit: NotRequired[dict[str, Any]]
+    review: NotRequired[list[str]]
     executor: str
     machine: dict[str, int]
     versions: dict[str, str]
@@ -232,6 +237,11 @@ def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[
     ]
 
 
+def _voxel_ml(info: SourceInfo) -> float | None:
+    georef = info.georef
+    return None if isinstance(georef, RasterGeoref) else georef.voxel_mm3 / MM3_PER_ML
+
+
 def block_intervals(receipts: list[Receipt]) -> dict[str, list[list[float]]]:
     """The intervals ``[start, stop]`` of each worker's blocks in unix seconds, in rising order; without
     the blocks that an earlier version wrote."""
@@ -255,6 +265,7 @@ def seam_table(receipts: list[Receipt], model: Model) -> SeamSummary | None:
 def build_report(
     info: SourceInfo,
     model: Model,
+    verdict: Verdict,
     plan: Plan,
     tally: BlockTally,
     products: list[Product],
@@ -289,6 +300,8 @@ def build_report(
             "identity": info.identity,
             "warnings": list(info.warnings),
         },
+        "fit": verdict.to_json(),
+        "review": [*verdict.lines, *review_of(model.card, labels.counts, _voxel_ml(info))],
         "executor": executor,
         "machine": {"cores": cores(), "gpus": gpus(), "memory_bytes": memory_bytes()},
         "versions": versions(),

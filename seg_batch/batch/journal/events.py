@@ -52,7 +52,7 @@ TOKEN = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backsl
 
 class InputFacts(TypedDict, total=False):
     """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
-    what a product would be made of."""
+    what a product would be made of; ``review``: why its map will have to be looked at."""
 
     kind: str
     extent: list[int]
@@ -69,6 +69,7 @@ class InputFacts(TypedDict, total=False):
     engine: str
     precision: str
     warnings: list[str]
+    review: list[str]
 
 
 class ProductStamp(TypedDict):
@@ -92,7 +93,7 @@ class StepResult(TypedDict):
 
 class InputResult(TypedDict, total=False):
     """The result of an input with a product: the part of its report that the report of the run
-    needs. An earlier version may have written fewer fields. ``worker``: the process that did it, or
+    needs; ``review``: reasons to look at its map. An earlier version may have written fewer fields. ``worker``: the process that did it, or
     that coordinated ``workers``, each with its number of blocks; ``why``: see ``StepResult``."""
 
     status: str
@@ -112,6 +113,7 @@ class InputResult(TypedDict, total=False):
     classes: list[ClassRow]
     seam_index: float | None
     warnings: list[str]
+    review: list[str]
     failures: list[Failure]
     began: float
     finished: float

@@ -68,6 +68,7 @@ class InputRow(TypedDict):
     classes: list[ClassRow]
     seam_index: float | None
     warnings: list[str]
+    review: list[str]
     failures: list[Failure]
     model: str | None
     output: str | None
@@ -120,6 +121,7 @@ class ReportTotals(TypedDict):
     workers_dropped: int
     stragglers: int
     warnings: int
+    to_review: int
     classes: list[ClassTotals]
 
 

@@ -106,6 +106,7 @@ def _input(record: InputRecord, history: RunHistory, spent: float, on_disk: int)
         "classes": result.get("classes") or [],
         "seam_index": result.get("seam_index"),
         "warnings": [*_warnings(facts, result), *_changed(result)],
+        "review": result.get("review") or [],
         "failures": result.get("failures") or [],
         "model": facts.get("model"),
         "output": result.get("output") or facts.get("output"),
@@ -198,6 +199,7 @@ def _totals(history: RunHistory, inputs: list[InputRow]) -> ReportTotals:
         "workers_dropped": kinds["worker_dropped"],
         "stragglers": kinds["straggler"],
         "warnings": sum(len(row["warnings"]) for row in inputs),
+        "to_review": sum(bool(row["review"]) for row in inputs),
         "classes": _classes(done),
     }
 

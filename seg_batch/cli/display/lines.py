@@ -47,7 +47,8 @@ def summary_lines(report: Report) -> str:
         f"{report['n_tiles']} tiles, recompute x{report['recompute']:.2f}, peak memory "
         f"{show_bytes(report['peak_rss_bytes'])} of {show_bytes(report['promised_bytes'])} promised"
     )
-    return "\n".join(lines + _post_lines(report) + _seam_lines(report))
+    review = [f"  to review: {reason}" for reason in report.get("review", ())]
+    return "\n".join(lines + _post_lines(report) + _seam_lines(report) + review)
 
 
 def _post_lines(report: Report) -> list[str]:
@@ -93,6 +94,7 @@ def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
         "memory_bytes": plan.memory_bytes,
         "disk_bytes": plan.disk_bytes,
         "seconds_estimate": round(plan.seconds_estimate, 1),
+        "fit": prepared.verdict.to_json(),
         "plan": plan.to_json(),
     }
 
@@ -120,6 +122,7 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
         ("disk", f"at most {show_bytes(plan.disk_bytes)}, {show_bytes(free)} free"),
         ("time", f"about {duration_in_line(plan.seconds_estimate)} (rough)"),
         *(("then", describe(step)) for step in plan.post),
+        *(("to review", line) for line in prepared.verdict.lines),
         ("output", product),
     ]
     return _rows(rows + [("warning", w) for w in info.warnings])

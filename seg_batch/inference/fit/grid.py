@@ -53,7 +53,7 @@ def _spacing(card: ModelCard, georef: VolumeGeoref) -> Iterator[Finding]:
     worst = max(map(_beyond, sizes, ranges))
     if worst <= 1:
         return
-    wanted = " x ".join(_span(each) for each in ranges)
+    wanted = _by_span(ranges)
     yield Finding(
         "unusual" if worst <= GRID_FACTOR else "does not fit",
         f"its voxels of {_by(sizes)} mm are not those of the model, which takes {wanted} mm",
@@ -82,7 +82,7 @@ def _field_of_view(card: ModelCard, georef: VolumeGeoref, info: SourceInfo) -> I
     beyond = [_beyond(side, span) for side, span in zip(sides, card.field_of_view_mm, strict=True)]
     longer = [side / span[1] for side, span in zip(sides, card.field_of_view_mm, strict=True)]
     if max(beyond) > VIEW_FACTOR:
-        wanted = " x ".join(_span(span) for span in card.field_of_view_mm)
+        wanted = _by_span(card.field_of_view_mm)
         other = sorted(longer)[1] > VIEW_FACTOR_REFUSED
         yield Finding(
             "does not fit" if other else "unusual",
@@ -95,5 +95,11 @@ def _by(sizes: tuple[float, ...] | list[float]) -> str:
     return " x ".join(f"{size:.4g}" for size in sizes)
 
 
+def _by_span(spans: tuple[Span, ...]) -> str:
+    """Each axis, or the one span of all."""
+    texts = [*map(_span, spans)]
+    return texts[0] if len(set(texts)) == 1 else " x ".join(texts)
+
+
 def _span(span: Span) -> str:
-    return f"{span[0]:.4g}" if span[0] == span[1] else f"{span[0]:.4g} to {span[1]:.4g}"
+    return f"{span[0]:.3g}" if span[0] == span[1] else f"{span[0]:.3g} to {span[1]:.3g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from seg_batch.config.card import ModelCard
 from seg_batch.core.errors import BundleError
@@ -14,10 +14,12 @@ from seg_batch.io.sources.views.open_view import View
 from seg_batch.io.sources.views.oriented import Oriented
 
 
-def look(view: View, card: ModelCard) -> Verdict:
-    """Whether an image, opened as the model sees it, fits the model: by four hundredths of a second of
-    reading, whatever its size. ``ReadError`` where no part of it can be read."""
-    return verdict_on(view, card, sample(view.file))
+def look(view: View, cards: Sequence[ModelCard]) -> Verdict:
+    """Whether an image, opened as a model sees it, fits it and all that are averaged with it. Reads a bounded
+    sample; ``ReadError`` where no part of that can be read."""
+    seen = sample(view.file)
+    verdicts = [verdict_on(view, card, seen) for card in cards]
+    return Verdict.of(dict.fromkeys(each for verdict in verdicts for each in verdict.findings))
 
 
 def verdict_on(view: View, card: ModelCard, seen: Sample) -> Verdict:
@@ -33,7 +35,10 @@ def _findings(view: View, card: ModelCard, seen: Sample) -> Iterator[Finding]:
     yield from value_findings(card, file, seen)
 
 
-def require_fit(verdict: Verdict, model: str, path: str, *, force: bool) -> None:
+def refuse_unfit(verdict: Verdict, models: Sequence[str], path: str, *, force: bool) -> None:
     """``BundleError`` for an input that does not fit, unless ``force``."""
     if verdict.outcome == "does not fit" and not force:
-        raise BundleError(f"{path} does not fit {model}: {verdict.line}, or --force to go on")
+        names = " + ".join(models)
+        raise BundleError(
+            f"{path} does not fit {names}: {verdict.line}; --force goes on all the same"
+        )

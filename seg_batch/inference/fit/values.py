@@ -13,7 +13,7 @@ from itertools import permutations
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.channels import Channel, ChannelStatistics, Span
+from seg_batch.config.channels import ChannelStatistics, Span
 from seg_batch.core.units import share_in_line
 from seg_batch.inference.fit.verdict import Finding
 from seg_batch.io.sources.protocol import SourceInfo
@@ -25,10 +25,11 @@ EDGE_SHARE = 0.2  # of the border
 MISSING_SHARE = 0.1  # of a channel, where others have data
 AIR_HU, AIR_SHARE = -800, 0.02
 MOST_PERMUTED = 6  # channels
-# Between stored numbers and reflectance: plain, per cent, 8 bits, Sentinel-2, Landsat Collection 2.
+# Between stored numbers and reflectance: Sentinel-2, per cent, 8 bits, Landsat (surface, top of atmosphere); HU.
 SCALES = (
     *((1e-4, 0.0), (1e4, 0.0), (0.01, 0.0), (100.0, 0.0), (1 / 255, 0.0), (255.0, 0.0)),
-    *((2.75e-5, -0.2), (36363.636, 7272.727), (1.0, -1024.0), (1.0, 1024.0)),
+    *((2.75e-5, -0.2), (36363.6, 7272.73), (2e-5, -0.1), (5e4, 5e3), (5.0, 5e3), (0.2, -1e3)),
+    *((1.0, -1024.0), (1.0, 1024.0)),
 )
 
 
@@ -47,7 +48,7 @@ def value_findings(card: ModelCard, info: SourceInfo, seen: Sample) -> Iterator[
         return
     yield from _missing(names, seen)
     if card.channels is not None:
-        yield from _against_card(card.channels, channels, seen)
+        yield from _against_card(card, channels, seen)
     yield from _other_modality(card, channels)
 
 
@@ -78,20 +79,17 @@ def _missing(names: tuple[str, ...], seen: Sample) -> Iterator[Finding]:
             )
 
 
-def _against_card(
-    known: tuple[Channel, ...], channels: list[np.ndarray], seen: Sample
-) -> Iterator[Finding]:
+def _against_card(card: ModelCard, channels: list[np.ndarray], seen: Sample) -> Iterator[Finding]:
     """Fill values first: what they cover says nothing of the other values."""
-    statistics = [each.statistics for each in known]
-    if not all(statistics) or any(each.quantity == "arbitrary" for each in known):
+    names, trained = card.channel_names or (), [each for each in card.trained_on if each]
+    if len(trained) < len(names) or any(c.quantity == "arbitrary" for c in card.channels or ()):
         return
-    trained = [each for each in statistics if each is not None]
     fill = _fill(trained, seen)
     if fill is not None:
         value, share = fill
         yield Finding(
             "unusual",
-            f"{value:g} fills {share_in_line(share)} of it, which no training image has: nodata without a tag",
+            f"{value:g} fills {share_in_line(share)} of it, which is no value of the training: nodata without a tag",
             "declare it (gdal_edit.py -a_nodata)",
         )
         channels = [values[values != value] for values in channels]
@@ -102,9 +100,9 @@ def _against_card(
         first, last = trained[worst].core
         yield Finding(
             "unusual" if outside[worst] <= OUTSIDE_REFUSED else "does not fit",
-            f"{known[worst].name} lies between {low:.4g} and {high:.4g}, in training it lay between "
-            f"{first:.4g} and {last:.4g}",
-            _remedy(channels, trained),
+            f"{names[worst]} lies between {low:.5g} and {high:.5g}, in training it lay between "
+            f"{first:.5g} and {last:.5g}",
+            _remedy(channels, trained, seen),
         )
 
 
@@ -128,27 +126,43 @@ def _fill(trained: list[ChannelStatistics], seen: Sample) -> tuple[float, float]
         return None
     numbers, counts = np.unique(same, return_counts=True)
     value, share = float(numbers[counts.argmax()]), counts.max() / len(together)
-    if any(each.percentiles[0] <= value <= each.percentiles[4] for each in trained):
+    if any(each.limits[0] <= value <= each.limits[1] for each in trained):
         return None
     border = (seen.values[seen.edge] == value).all(1)
     covers = share >= FILL_SHARE or (len(border) and border.mean() >= EDGE_SHARE)
     return (value, share) if covers else None
 
 
-def _remedy(channels: list[np.ndarray], trained: list[ChannelStatistics]) -> str:
-    """The option under which the values would be those of the training; else another model."""
+def _remedy(channels: list[np.ndarray], trained: list[ChannelStatistics], seen: Sample) -> str:
+    """The options under which the values are most like those of the training; else another model."""
+    order, count = range(len(channels)), len(channels)
+    attempts = {
+        f"try --scale {scale:.6g}{f' --offset {offset:.6g}' if offset else ''}": [
+            values * scale + offset for values in channels
+        ]
+        for scale, offset in SCALES
+    }
+    if seen.scale or seen.offset:
+        numbers = zip(
+            channels, seen.scale or (1,) * count, seen.offset or (0,) * count, strict=True
+        )
+        attempts["try --scale none"] = [(values - b) / a for values, a, b in numbers]
+    for chosen in permutations(order) if 1 < count <= MOST_PERMUTED else ():
+        text = ",".join(str(n + 1) for n in chosen)
+        attempts[f"its channels may have another order, try --bands {text}"] = [
+            channels[n] for n in chosen
+        ]
+    fitting = {
+        words: sum(map(_distance, values, trained))
+        for words, values in attempts.items()
+        if max(map(_outside, values, trained)) <= OUTSIDE_UNUSUAL
+    }
+    other = "give the --scale or --bands that it needs, or another --model"
+    return min(fitting, key=fitting.__getitem__) if fitting else other
 
-    def fits(candidates: list[np.ndarray]) -> bool:
-        return max(map(_outside, candidates, trained)) <= OUTSIDE_UNUSUAL
 
-    for scale, offset in SCALES:
-        if fits([values * scale + offset for values in channels]):
-            return f"try --scale {scale:.6g}{f' --offset {offset:.6g}' if offset else ''}"
-    orders = permutations(range(len(channels))) if len(channels) <= MOST_PERMUTED else ()
-    for order in orders:
-        if fits([channels[n] for n in order]):
-            return f"its channels may have another order, try --bands {','.join(str(n + 1) for n in order)}"
-    return "give the --scale and --bands that it needs, or another --model"
+def _distance(values: np.ndarray, trained: ChannelStatistics) -> float:
+    return abs(float(values.mean()) - trained.mean) / (trained.std or 1.0) if len(values) else 0.0
 
 
 def _other_modality(card: ModelCard, channels: list[np.ndarray]) -> Iterator[Finding]:
@@ -161,7 +175,7 @@ def _other_modality(card: ModelCard, channels: list[np.ndarray]) -> Iterator[Fin
                 f"{share_in_line(air)} of it lies below {AIR_HU}, as air in CT does, and the model is for MR",
                 "name another --model",
             )
-        trained = card.channels[0].statistics if card.channels else None
+        trained = next(iter(card.trained_on), None)
         if card.modality == "CT" and trained and trained.core[0] < AIR_HU and values.min() >= 0:
             yield Finding(
                 "does not fit",

@@ -44,6 +44,11 @@ class Verdict:
         return [each.measure for each in self.findings]
 
     @property
+    def lines(self) -> list[str]:
+        """Each finding, with what to try."""
+        return [f"{each.outcome}: {each}" for each in self.findings]
+
+    @property
     def line(self) -> str:
         """The gravest finding, and how many others there are."""
         if not self.findings:

@@ -22,7 +22,8 @@ VOXELS = 200_000
 @dataclass(frozen=True)
 class Sample:
     """Voxels of an image, evenly thinned. ``values``: ``(n, channels)`` in physical units, float32;
-    ``valid``: bool of the same shape; ``edge``: bool ``(n,)``, True on the border of the extent.
+    ``valid``: bool of the same shape; ``edge``: bool ``(n,)``, True on the border of the extent. ``scale`` and
+    ``offset``: by which stored numbers became these values; None: they are the stored numbers.
 
     No voxels at all: the stored blocks are too large to be looked at.
     """
@@ -30,6 +31,8 @@ class Sample:
     values: np.ndarray
     valid: np.ndarray
     edge: np.ndarray
+    scale: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
 
     def channel(self, index: int) -> np.ndarray:
         """The valid values of one channel."""
@@ -55,8 +58,12 @@ def sample(source: Source) -> Sample:
             raise fault
         none = np.empty((0, len(source.info.channels)), np.float32)
         return Sample(none, none > 0, none[:, 0] > 0)
-    values, valid, edge = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Sample(values, valid, edge)
+    first = parts[0]
+    values, valid, edge = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("values", "valid", "edge")
+    )
+    return Sample(values, valid, edge, first.scale, first.offset)
 
 
 def _boxes(source: Source) -> list[Box]:
@@ -103,9 +110,8 @@ def _overview(source: Source) -> int:
     return factor if factor and info.voxels // factor**2 * info.voxel_bytes <= READ_BYTES else 0
 
 
-def _part(source: Source, box: Box, most: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """About ``most`` voxels of a box at most: values, validity, and whether they lie on the border. None
-    where the box can't be read in time."""
+def _part(source: Source, box: Box, most: int) -> list[Sample]:
+    """About ``most`` voxels of a box at most; none where they can't be read in time."""
     extent = source.info.extent
     if factor := _overview(source):
         extent = tuple(-(-n // factor) for n in extent)
@@ -127,10 +133,10 @@ def _part(source: Source, box: Box, most: int) -> list[tuple[np.ndarray, np.ndar
     return [_flat(thin, edge)]
 
 
-def _flat(pixels: Pixels, edge: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _flat(pixels: Pixels, edge: np.ndarray) -> Sample:
     channels = pixels.values.shape[-1]
     values = pixels.physical(np.float32).reshape(-1, channels)
     valid = np.isfinite(values)
     if pixels.valid is not None:
         valid &= pixels.valid.reshape(-1, channels)
-    return values, valid, edge.ravel()
+    return Sample(values, valid, edge.ravel(), pixels.scale, pixels.offset)
