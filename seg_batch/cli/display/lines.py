@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from typing import Any
 
+from seg_batch.cli.display.values import (
+    model_rows,
+    spacing_facts,
+    spacing_rows,
+    value_facts,
+    value_rows,
+)
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.config.postprocess import describe
 from seg_batch.core.georef import crs_name, georef_to_json
@@ -14,9 +22,9 @@ from seg_batch.inference.bundles import (
     bundle_folders,
     find_bundle,
     installed_bundles,
-    mismatch,
     require_intact,
 )
+from seg_batch.inference.fit.choice import judge
 from seg_batch.inference.plan import DraftPlan
 from seg_batch.inference.report import SIZE_UNITS, Report
 from seg_batch.inference.request import Prepared
@@ -139,13 +147,12 @@ def _averaging(plan: DraftPlan, models: int) -> list[tuple[str, str]]:
 
 
 def source_facts(path: str, volume: int | None) -> dict[str, Any]:
-    """Geometry, channels and warnings of a file, and which installed models fit it."""
-    source = open_source(path, volume=volume)
-    try:
+    """Geometry, channels, values and warnings of a file, and which installed models it fits."""
+    with closing(open_source(path, volume=volume)) as source:
         info = source.info
         warnings = [*info.warnings, *corner_warnings(source)]
-    finally:
-        source.close()
+        values = value_facts(source)
+        verdicts = judge(source, installed_bundles())
     return {
         "input": info.path,
         "format": info.format,
@@ -157,7 +164,9 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
         "chunk": list(info.chunk),
         "georef": georef_to_json(info.georef),
         "facts": info.facts,
-        "models": {m.card.name: mismatch(m.card, info) or "fits" for m in installed_bundles()},
+        "spacing": spacing_facts(info),
+        "values": values,
+        "models": {m.card.name: verdict.to_json() for m, verdict in verdicts},
         "warnings": warnings,
     }
 
@@ -170,8 +179,10 @@ def source_lines(facts: dict[str, Any]) -> str:
         ("channels", f"{len(facts['channels'])}: {', '.join(facts['channels'])}"),
         ("nodata", nodata or "none"),
         *_georef_rows(facts["georef"]),
+        *spacing_rows(facts["spacing"]),
+        *value_rows(facts["values"]),
         *facts["facts"].items(),
-        *((f"model {name}", verdict) for name, verdict in facts["models"].items()),
+        *model_rows(facts["models"]),
         *(("warning", text) for text in facts["warnings"]),
     ]
     return _rows(rows)

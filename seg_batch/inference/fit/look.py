@@ -11,7 +11,6 @@ from seg_batch.inference.fit.values import value_findings
 from seg_batch.inference.fit.verdict import Finding, Verdict
 from seg_batch.io.sources.sample import Sample, sample
 from seg_batch.io.sources.views.open_view import View
-from seg_batch.io.sources.views.oriented import Oriented
 
 
 def look(view: View, cards: Sequence[ModelCard]) -> Verdict:
@@ -28,11 +27,8 @@ def verdict_on(view: View, card: ModelCard, seen: Sample) -> Verdict:
 
 
 def _findings(view: View, card: ModelCard, seen: Sample) -> Iterator[Finding]:
-    file = Oriented(
-        view.file, card.orientation
-    ).info  # the axes of the model, the voxels of the file
-    yield from grid_findings(card, file)
-    yield from value_findings(card, file, seen)
+    yield from grid_findings(card, view.coarse)
+    yield from value_findings(card, view.file.info, seen)
 
 
 def refuse_unfit(verdict: Verdict, models: Sequence[str], path: str, *, force: bool) -> None:

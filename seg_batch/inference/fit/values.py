@@ -7,6 +7,7 @@ uniform the scene is; means and deviations tell scenes from each other, not sens
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import permutations
 
@@ -34,21 +35,21 @@ SCALES = (
 
 
 def value_findings(card: ModelCard, info: SourceInfo, seen: Sample) -> Iterator[Finding]:
-    """``seen``: of the channels that the model takes, in its order."""
-    if not len(seen.values):
+    """``seen``: of the channels that the model takes, in its order. A model that takes any number of channels, as
+    the probe does, takes any values."""
+    names = card.channel_names
+    if names is None or not len(seen.values):
         return
     if not seen.valid.any():
         yield _nothing(info, seen)
         return
-    names = card.channel_names or info.channels
     channels = [seen.channel(n) for n in range(len(names))]
     flat = [name for name, values in zip(names, channels, strict=True) if _is_constant(values)]
     if flat:
         yield _constant(flat, names, channels)
         return
     yield from _missing(names, seen)
-    if card.channels is not None:
-        yield from _against_card(card, channels, seen)
+    yield from _against_card(card, channels, seen)
     yield from _other_modality(card, channels)
 
 
@@ -136,24 +137,25 @@ def _fill(trained: list[ChannelStatistics], seen: Sample) -> tuple[float, float]
 def _remedy(channels: list[np.ndarray], trained: list[ChannelStatistics], seen: Sample) -> str:
     """The options under which the values are most like those of the training; else another model."""
     order, count = range(len(channels)), len(channels)
-    attempts = {
-        f"try --scale {scale:.6g}{f' --offset {offset:.6g}' if offset else ''}": [
-            values * scale + offset for values in channels
-        ]
-        for scale, offset in SCALES
-    }
+    attempts = {}
     if seen.scale or seen.offset:
         numbers = zip(
             channels, seen.scale or (1,) * count, seen.offset or (0,) * count, strict=True
         )
         attempts["try --scale none"] = [(values - b) / a for values, a, b in numbers]
+    attempts |= {
+        f"try --scale {scale:.6g}{f' --offset {offset:.6g}' if offset else ''}": [
+            values * scale + offset for values in channels
+        ]
+        for scale, offset in SCALES
+    }
     for chosen in permutations(order) if 1 < count <= MOST_PERMUTED else ():
         text = ",".join(str(n + 1) for n in chosen)
         attempts[f"its channels may have another order, try --bands {text}"] = [
             channels[n] for n in chosen
         ]
     fitting = {
-        words: sum(map(_distance, values, trained))
+        words: round(sum(map(_distance, values, trained)), 3)
         for words, values in attempts.items()
         if max(map(_outside, values, trained)) <= OUTSIDE_UNUSUAL
     }
@@ -162,7 +164,11 @@ def _remedy(channels: list[np.ndarray], trained: list[ChannelStatistics], seen: 
 
 
 def _distance(values: np.ndarray, trained: ChannelStatistics) -> float:
-    return abs(float(values.mean()) - trained.mean) / (trained.std or 1.0) if len(values) else 0.0
+    """Between the means, in deviations of the training, and between the deviations, as a ratio."""
+    if not len(values) or not trained.std or not values.std():
+        return 0.0
+    mean = abs(float(values.mean()) - trained.mean) / trained.std
+    return mean + abs(math.log(float(values.std()) / trained.std))
 
 
 def _other_modality(card: ModelCard, channels: list[np.ndarray]) -> Iterator[Finding]:

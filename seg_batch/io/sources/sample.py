@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
 from seg_batch.core.errors import ReadError
-from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.protocol import Source, SourceInfo
 
@@ -44,26 +46,25 @@ def sample(source: Source) -> Sample:
 
     A raster is read from its overviews where it has them. A compressed volume is read from its beginning on,
     without a copy on disk. Others are read whole where they are small, else in up to ``WINDOWS`` windows,
-    spread evenly. Unreadable windows are left out; ``ReadError`` where all are.
+    spread evenly. Unreadable parts are left out; ``ReadError`` where nothing can be read.
     """
-    boxes = _boxes(source)
-    parts, fault = [], None
+    boxes, fault = _boxes(source), None
+    parts: list[Sample] = []
     for box in boxes:
         try:
-            parts += _part(source, box, VOXELS // len(boxes))
+            parts += _parts(source, box, VOXELS // len(boxes))
         except ReadError as error:
             fault = error
+    if fault is not None and not parts:
+        raise fault
     if not parts:
-        if fault is not None:
-            raise fault
         none = np.empty((0, len(source.info.channels)), np.float32)
-        return Sample(none, none > 0, none[:, 0] > 0)
-    first = parts[0]
+        return Sample(none, none > 0, np.empty(0, bool))
     values, valid, edge = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("values", "valid", "edge")
     )
-    return Sample(values, valid, edge, first.scale, first.offset)
+    return Sample(values, valid, edge, parts[0].scale, parts[0].offset)
 
 
 def _boxes(source: Source) -> list[Box]:
@@ -110,19 +111,40 @@ def _overview(source: Source) -> int:
     return factor if factor and info.voxels // factor**2 * info.voxel_bytes <= READ_BYTES else 0
 
 
-def _part(source: Source, box: Box, most: int) -> list[Sample]:
+def _parts(source: Source, box: Box, most: int) -> Iterator[Sample]:
     """About ``most`` voxels of a box at most; none where they can't be read in time."""
     extent = source.info.extent
     if factor := _overview(source):
-        extent = tuple(-(-n // factor) for n in extent)
-        box, pixels = Box.whole(extent), source.reduced(extent)  # type: ignore[attr-defined]
-    elif _is_archive(source):
+        small = tuple(-(-n // factor) for n in extent)
+        pixels = source.reduced(small)  # type: ignore[attr-defined]
+        yield _thinned(pixels, Box.whole(small), small, most)
+        return
+    if _is_archive(source):
         leading = source.leading(READ_BYTES)  # type: ignore[attr-defined]
-        if leading is None:
-            return []
-        box, pixels = leading
-    else:
-        pixels = source.read(box)
+        if leading is not None:
+            yield _thinned(leading[1], leading[0], extent, most)
+        return
+    try:
+        yield _thinned(source.read(box), box, extent, most)
+    except ReadError as error:
+        yield from _readable(source, box, most, error)
+
+
+def _readable(source: Source, box: Box, most: int, error: ReadError) -> Iterator[Sample]:
+    """The chunks of a box that can be read; the ``error`` where none can."""
+    parts = 0
+    for chunk in Blocks(source.info.extent, source.info.chunk):
+        part = chunk.box.intersection(box)
+        if part.size == 0:
+            continue
+        with suppress(ReadError):
+            yield _thinned(source.read(part), part, source.info.extent, most)
+            parts += 1
+    if not parts:
+        raise error
+
+
+def _thinned(pixels: Pixels, box: Box, extent: Shape, most: int) -> Sample:
     step = max(1, math.ceil((box.size / most) ** (1 / len(box.shape))))
     kept = [np.unique(np.r_[0:n:step, n - 1]) for n in box.shape]  # the border is kept
     thin = pixels[np.ix_(*kept)]
@@ -130,13 +152,9 @@ def _part(source: Source, box: Box, most: int) -> list[Sample]:
     for axis, (at, start, n) in enumerate(zip(kept, box.start, extent, strict=True)):
         sides = np.isin(at + start, (0, n - 1))
         edge |= sides.reshape(-1, *(1,) * (edge.ndim - 1 - axis))
-    return [_flat(thin, edge)]
-
-
-def _flat(pixels: Pixels, edge: np.ndarray) -> Sample:
-    channels = pixels.values.shape[-1]
-    values = pixels.physical(np.float32).reshape(-1, channels)
+    channels = thin.values.shape[-1]
+    values = thin.physical(np.float32).reshape(-1, channels)
     valid = np.isfinite(values)
-    if pixels.valid is not None:
-        valid &= pixels.valid.reshape(-1, channels)
+    if thin.valid is not None:
+        valid &= thin.valid.reshape(-1, channels)
     return Sample(values, valid, edge.ravel(), pixels.scale, pixels.offset)

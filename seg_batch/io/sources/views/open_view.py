@@ -94,9 +94,14 @@ class View(Oriented):
 
     def __init__(self, file: Source, card: ModelCard | Axes) -> None:
         """The view of an open image, which is closed with the view."""
-        self.file = file
+        self.file, self._card = file, card
         self.native = upsampled(file, card.finer, card.rank, card.orientation)
         super().__init__(self.native, card.orientation)
+
+    @property
+    def coarse(self) -> SourceInfo:
+        """The image in the axes of the model, with the voxels of its files."""
+        return Oriented(self.file, self._card.orientation).info
 
     def warnings(self) -> tuple[str, ...]:
         """Warnings about the files, from their headers and from four small reads at the corners."""
