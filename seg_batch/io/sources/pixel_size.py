@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.warp import transform
@@ -29,7 +30,7 @@ def pixel_sides_m(georef: RasterGeoref, extent: Shape) -> tuple[float, float] | 
     try:
         crs = CRS.from_wkt(georef.crs_wkt)
         lon, lat = map(np.radians, transform(crs, "EPSG:4326", corners[0], corners[1]))
-    except (RasterioError, ValueError):
+    except (RasterioError, CPLE_BaseError, ValueError):
         return None
     w2 = 1 - _E2 * math.sin(lat[0]) ** 2
     meridian, vertical = _A * (1 - _E2) / w2**1.5, _A / math.sqrt(w2)

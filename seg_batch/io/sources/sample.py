@@ -17,7 +17,7 @@ from seg_batch.io.sources.protocol import Source, SourceInfo
 
 READ_BYTES = 32 << 20  # of values and masks that are read, over all windows
 DECODE_BYTES = 64 << 20  # of one stored block: images of larger ones are not looked at
-WINDOWS = 16
+WINDOWS = 32  # at most: 5 x 5, or 3 x 3 x 3
 VOXELS = 200_000
 
 
@@ -77,7 +77,7 @@ def _boxes(source: Source) -> list[Box]:
         return []
     side = _side(info)
     cut = sum(n > s for n, s in zip(info.extent, side, strict=True))
-    most = round(WINDOWS ** (1 / cut))
+    most = int(WINDOWS ** (1 / cut) + 1e-9)
     places = [_places(*axis, most) for axis in zip(info.extent, side, info.chunk, strict=True)]
     return [Box.at(start, side) for start in product(*places)]
 
@@ -95,7 +95,8 @@ def _places(extent: int, side: int, chunk: int, most: int) -> list[int]:
     """Up to ``most`` starts along an axis, from border to border; those between at the start of a chunk."""
     count = min(most, -(-extent // side))
     last = extent - side
-    inner = [round(last * n / (count - 1)) // chunk * chunk for n in range(1, count - 1)]
+    whole = chunk if chunk <= side else 1
+    inner = [round(last * n / (count - 1)) // whole * whole for n in range(1, count - 1)]
     return sorted({0, *inner, last} if count > 1 else {last // 2})
 
 
