@@ -46,7 +46,7 @@ INSIDE: dict[str, list[str]] = {
     "config": [
         "options yaml_source",
         "overrides predict_options validation",
-        "cluster command_options postprocess",
+        "cluster command_options postprocess channels",
         "card",
         "recipe",
         "workflow",

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from seg_batch.config.channels import Channels, Span, names_of
 from seg_batch.config.postprocess import Step, check_chain
 from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.core.errors import BundleError, InputError
@@ -25,17 +26,24 @@ from seg_batch.core.geometry import Axis, Shape
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.run_files import CARD
 
-SCHEMA = 3
+SCHEMA = 4
 WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 
+Missing = Literal["any", "all"]
+Modality = Literal["optical", "sar", "elevation", "CT", "MR", "PET", "ultrasound", "microscopy"]
+
+
 class ClassInfo(CheckedValue):
-    """One class: its label value, its name and its colour (red, green, blue)."""
+    """One class: its label value, its name and its colour (red, green, blue). ``share`` of an image
+    and ``volume_ml``: the least and the greatest that one image of the training had."""
 
     id: int = Field(ge=0, le=65533)
     name: str
     colour: tuple[int, int, int]
+    share: Span | None = None
+    volume_ml: Span | None = None
 
 
 class Normalisation(CheckedValue):
@@ -108,7 +116,11 @@ class ModelCard(CheckedValue):
     description: str = ""
     kind: Literal["raster", "volume", "any"]
     rank: Literal[2, 3] | None = Field(default=None, description="spatial rank; none: any")
-    channels: tuple[str, ...] | None = Field(default=None, description="none: any number")
+    modality: Modality | None = Field(default=None, description="what its images were taken with")
+    channels: Channels | None = Field(default=None, description="none: any number")
+    missing: Missing = Field(
+        default="any", description="no label where any channel is missing, or where all are"
+    )
     classes: tuple[ClassInfo, ...] = Field(min_length=2)
     background: int | None = Field(
         default=0,
@@ -123,7 +135,13 @@ class ModelCard(CheckedValue):
     border: Border | None = Field(default=None, description="what --overlap auto goes by")
     normalisation: Normalisation
     spacing_mm: tuple[float, ...] | None = None
+    spacing_range_mm: tuple[Span, Span, Span] | None = None
+    field_of_view_mm: tuple[Span, Span, Span] | None = None
     pixel_m: float | None = None
+    pixel_range_m: Span | None = None
+    images: int | None = Field(
+        default=None, ge=1, description="how many images its statistics and ranges are of"
+    )
     orientation: str = Field(default="RAS", pattern=r"^[RLAPSI]{3}$")
     skip: SkipRule | None = None
     compute: Compute = Compute()
@@ -145,7 +163,8 @@ class ModelCard(CheckedValue):
         """An older card in this schema, also one inside a dataset or a work store.
 
         Version 2 added ``border`` and ``split``; version 3 ``format``, ``finer``, ``multiple`` and
-        ``post``. All are optional, so only the number changes.
+        ``post``; version 4 what the model was trained on. All are optional, and a channel that is a
+        text is one with this name, so only the number changes.
         """
         version = data.get("schema_version") if isinstance(data, dict) else None
         older = type(version) is int and 1 <= version < SCHEMA
@@ -172,6 +191,10 @@ class ModelCard(CheckedValue):
             raise ValueError("normalisation needs one mean and one std per channel")
         check_chain(self.post, [c.name for c in self.classes], background=self.background_name)
         return self
+
+    @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        return None if self.channels is None else names_of(self.channels)
 
     @property
     def background_index(self) -> int | None:

@@ -155,7 +155,7 @@ def _require_channels(a: SourceInfo, b: SourceInfo, recipe: Recipe) -> None:
     if len(a.channels) != len(card.channels):
         raise InputError(
             f"{a.path} has {len(a.channels)} channels, the recipe names {len(card.channels)} "
-            f"({', '.join(card.channels)}){alpha_hint(a, len(card.channels))}"
+            f"({', '.join(card.channel_names)}){alpha_hint(a, len(card.channels))}"
         )
     if len(b.channels) != 1:
         raise InputError(f"{b.path} has {len(b.channels)} channels, a label image has one")
@@ -163,7 +163,7 @@ def _require_channels(a: SourceInfo, b: SourceInfo, recipe: Recipe) -> None:
 
 def axes_of(recipe: Recipe) -> Axes:
     """The axes and channels in which a recipe sees images."""
-    return Axes(recipe.card.orientation, channels=tuple(recipe.card.channels))
+    return Axes(recipe.card.orientation, channels=recipe.card.channel_names)
 
 
 @contextmanager

@@ -174,7 +174,7 @@ def require_card(patches: PatchSet, card: ModelCard) -> None:
     draft = patches.recipe.card
     pairs = {
         "kind": (draft.kind, card.kind),
-        "channels": (draft.channels, card.channels),
+        "channels": (draft.channel_names, card.channel_names),
         "classes": ([c.id for c in draft.classes], [c.id for c in card.classes]),
         "orientation": (draft.orientation, card.orientation),
         "normalisation": (draft.normalisation == "source", card.normalisation.kind == "source"),

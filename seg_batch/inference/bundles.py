@@ -121,7 +121,7 @@ def mismatch(card: ModelCard, info: SourceInfo) -> str | None:
         return f"it is {card.rank}-D and the input has {len(info.extent)} spatial axes"
     if card.channels is not None and not may_have(info, len(card.channels)):
         return (
-            f"it needs {len(card.channels)} channels ({', '.join(card.channels)}) and the input "
+            f"it needs {len(card.channels)} channels ({', '.join(card.channel_names or ())}) and the input "
             f"has {len(info.channels)}{alpha_hint(info, len(card.channels))}"
         )
     return None

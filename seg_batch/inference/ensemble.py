@@ -22,7 +22,7 @@ from seg_batch.inference.sliding_window.stitch import Predictor
 # What members must share, by the word for it in a message.
 ALIKE: dict[str, Callable[[ModelCard], str]] = {
     "classes": lambda card: ", ".join(f"{c.id}={c.name}" for c in card.classes),
-    "channels": lambda card: ", ".join(card.channels or ("any",)),
+    "channels": lambda card: ", ".join(card.channel_names or ("any",)),
     "kind": lambda card: card.kind,
     "rank": lambda card: str(card.rank),
     "orientation": lambda card: card.orientation,

@@ -73,7 +73,7 @@ def initial_weights(recipe: Recipe, from_bundle: str | None) -> InitialWeights:
     transferred = with_source_weights(
         new_model(recipe),
         load_model(bundle.weights, sha256=theirs.weights_sha256),
-        channels=Names(theirs.channels or (), card.channels),
+        channels=Names(theirs.channel_names or (), card.channel_names),
         classes=Names([c.name for c in theirs.classes], [c.name for c in card.classes]),
     )
     return InitialWeights(transferred.model, (f"starts from {theirs.name}", *transferred.lines))
@@ -98,7 +98,7 @@ def _trained(name: str) -> bundles.Model:
 
 def _require_same(name: str, theirs: ModelCard, recipe: Recipe) -> None:
     mine, known = ([c.id for c in card.classes] for card in (recipe.card, theirs))
-    if mine != known or theirs.channels != recipe.card.channels:
+    if mine != known or theirs.channel_names != recipe.card.channel_names:
         raise InputError(
             f"{name} knows other classes or channels than the recipe, so there is nothing to "
             "follow: choose a teacher that was trained on the same ones"

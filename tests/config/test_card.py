@@ -139,7 +139,7 @@ def test_a_card_is_read_from_its_folder(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"card\.json can't be read"):
         read_card(tmp_path)
     (tmp_path / "card.json").write_text(json.dumps(card()), encoding="utf-8")
-    assert read_card(tmp_path).channels == ("red", "nir")
+    assert read_card(tmp_path).channel_names == ("red", "nir")
     (tmp_path / "card.json").write_bytes(b"\xff\xfe{}")
     with pytest.raises(BundleError, match="can't be read"):
         read_card(tmp_path)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from seg_batch.config.card import ModelCard, Normalisation
+from seg_batch.config.channels import Channel
 from seg_batch.conversion.sample_patches import (
     for_calibrating,
     for_comparing,
@@ -118,7 +119,9 @@ def test_numbers_that_differ_from_the_card_are_refused(tmp_path: Path) -> None:
 def test_packaged_samples_that_fit_are_the_default(tmp_path: Path) -> None:
     found = for_comparing(bundles.find_bundle("hippocampus-mri").card, 8, None)
     assert found.values.shape == (2, 48, 56, 48, 1)
-    card = bundles.find_bundle("hippocampus-mri").card.model_copy(update={"channels": ("T1", "T2")})
+    card = bundles.find_bundle("hippocampus-mri").card.model_copy(
+        update={"channels": (Channel(name="T1"), Channel(name="T2"))}
+    )
     with pytest.raises(InputError, match="--check"):
         for_comparing(card, 8, None)
     with pytest.raises(InputError, match="no raster and no volume"):

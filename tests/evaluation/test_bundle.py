@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from seg_batch.config.channels import Channel
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import Recipe
 from seg_batch.core import events
@@ -189,7 +190,7 @@ def test_shares_of_the_work_sum_to_its_cases(dataset: Path) -> None:
 
 
 def test_a_dataset_of_another_model_is_refused(dataset: Path) -> None:
-    other = CARD.model_copy(update={"channels": ("other",)})
+    other = CARD.model_copy(update={"channels": (Channel(name="other"),)})
     with pytest.raises(InputError, match="other channels"):
         evaluate_bundle((other, thirds), dataset)
     fewer = CARD.model_copy(update={"classes": CARD.classes[:2]})

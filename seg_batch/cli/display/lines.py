@@ -197,7 +197,7 @@ def model_facts(name: str | None) -> dict[str, Any]:
 def _short(card: ModelCard) -> dict[str, Any]:
     return {
         **{key: getattr(card, key) for key in ("name", "kind", "rank")},
-        "channels": list(card.channels or ()),
+        "channels": list(card.channel_names or ()),
         "classes": [c.name for c in card.classes],
         "patch": list(card.patch or ()),
         **{key: getattr(card, key) for key in ("scores", "licence", "description")},

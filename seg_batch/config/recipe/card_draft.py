@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
+from seg_batch.config.card import ClassInfo, Missing, Modality, ModelCard, Normalisation, SkipRule
+from seg_batch.config.channels import Channels, names_of
 from seg_batch.config.validation import CheckedValue
 from seg_batch.core.normalise import Normaliser
 
@@ -23,7 +24,9 @@ class CardTemplate(CheckedValue):
     description: str = ""
     kind: Literal["raster", "volume"]
     rank: Literal[2, 3]
-    channels: tuple[str, ...] = Field(min_length=1)
+    modality: Modality | None = None
+    channels: Annotated[Channels, Field(min_length=1)]
+    missing: Missing = "any"
     classes: tuple[ClassInfo, ...] = Field(min_length=2)
     background: int | None = 0
     patch: tuple[int, ...]
@@ -46,6 +49,10 @@ class CardTemplate(CheckedValue):
             mean, std = (numbers.mean, numbers.std) if numbers else (ones, ones)
             rule = Normalisation(kind="card", mean=mean, std=std)
         return ModelCard(**{**dict(self), "normalisation": rule, **measured})
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        return names_of(self.channels)
 
     @model_validator(mode="after")
     def _makes_a_card(self) -> CardTemplate:

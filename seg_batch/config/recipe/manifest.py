@@ -75,7 +75,8 @@ class Manifest(CheckedValue):
     def agreed(self, recipe: Recipe, where: str) -> Recipe:
         """The recipe with this manifest's ignore values; InputError where the two contradict."""
         for name in ("classes", "channels", "kind"):
-            mine, theirs = getattr(self, name), getattr(recipe.card, name)
+            theirs = recipe.card.channel_names if name == "channels" else getattr(recipe.card, name)
+            mine = getattr(self, name)
             if mine is not None and mine != theirs:
                 raise InputError(
                     f"{where} has other {name} than card.{name} of the recipe "
