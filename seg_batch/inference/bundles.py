@@ -14,7 +14,7 @@ from typing import Any
 
 from seg_batch.config.card import ModelCard, read_card
 from seg_batch.core.errors import BundleError, SegbatchError
-from seg_batch.core.files import file_parts, sha256
+from seg_batch.core.files import file_parts, sha256, why_not_local
 from seg_batch.core.resources import BUNDLES
 from seg_batch.core.run_files import CARD
 from seg_batch.inference.probe import PROBE_CARD
@@ -82,6 +82,8 @@ def find_bundle(name: str) -> Model:
     """The bundle of that name or at that path; its weights are not checked yet."""
     if name == PROBE_CARD.name:
         return PROBE
+    if why := why_not_local(name):
+        raise BundleError(why)
     path = Path(name)
     if not path.is_dir():
         places = [folder / name for folder in bundle_folders() if (folder / name).is_dir()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from seg_batch.core.files import read_json
+from seg_batch.core.files import read_json, require_local_output
 from seg_batch.core.registry import formats
 from seg_batch.core.run_files import (
     ATTEMPT,
@@ -84,6 +84,7 @@ def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = Fal
     default = named(stem, f"_labels{ending}")
     if output is None:
         return Outputs(Path.cwd() / default)
+    require_local_output(output)
     path = Path(output)
     require_short_name(path)
     is_folder = path.is_dir() and not formats.names_folder(path.name)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from seg_batch.core.errors import WorkflowError
+from seg_batch.core.files import why_not_local
 from seg_batch.core.text import nearest, other_separator
 
 MOST_BYTES = 64 << 20
@@ -49,7 +50,9 @@ def rows_of_list(path: str, volume: int | None) -> Iterator[InputSpec]:
         if name and not name.startswith("#"):
             where, empty = f"{path}:{number}", False
             named = os.path.join(folder, name)
-            yield InputSpec(named, where, volume=volume, error=_not_utf8(named, where))
+            yield InputSpec(
+                named, where, volume=volume, error=why_not_local(name) or _not_utf8(named, where)
+            )
     if empty:
         raise WorkflowError(f"{path}: it names no input: give one path a line")
 
@@ -99,7 +102,7 @@ def _row(row: dict[str, str], folder: str, where: str, volume: int | None) -> In
     return InputSpec(
         path=path,
         where=where,
-        error=_not_utf8(path, where),
+        error=why_not_local(name) or _not_utf8(path, where),
         output=row.get("output", "").strip() or None,
         volume=int(number) if number else volume,
         model=tuple(os.path.join(folder, m) if "/" in m else m for m in models) or None,
