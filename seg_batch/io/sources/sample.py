@@ -139,15 +139,22 @@ def _readable(source: Source, box: Box, most: int, error: ReadError) -> Iterator
         if part.size == 0:
             continue
         with suppress(ReadError):
-            yield _thinned(source.read(part), part, source.info.extent, most)
+            share = max(1, most * part.size // box.size)
+            yield _thinned(source.read(part), part, source.info.extent, share)
             parts += 1
     if not parts:
         raise error
 
 
 def _thinned(pixels: Pixels, box: Box, extent: Shape, most: int) -> Sample:
-    step = max(1, math.ceil((box.size / most) ** (1 / len(box.shape))))
-    kept = [np.unique(np.r_[0:n:step, n - 1]) for n in box.shape]  # the border is kept
+    counts = list(box.shape)
+    while math.prod(counts) > most and max(counts) > 2:
+        longest = counts.index(max(counts))
+        counts[longest] = -(-counts[longest] // 2)
+    # The border is kept.
+    kept = [
+        np.linspace(0, n - 1, m).round().astype(int) for n, m in zip(box.shape, counts, strict=True)
+    ]
     thin = pixels[np.ix_(*kept)]
     edge = np.zeros(thin.values.shape[:-1], bool)
     for axis, (at, start, n) in enumerate(zip(kept, box.start, extent, strict=True)):
