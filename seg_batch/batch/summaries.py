@@ -53,8 +53,8 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
 
 
 def result_of(report: Report, began: float, worker: str) -> InputResult:
-    """The outcome of the event "done"; JSON-ready, below 4 kB. ``began``: unix seconds; ``worker``:
-    the process that did or coordinated it."""
+    """The outcome of the event "done"; JSON-ready, some kB. ``began``: unix seconds; ``worker``: the process
+    that did or coordinated it."""
     seams, probabilities = report["seams"], report["probabilities"]
     return {
         "status": report["status"],
@@ -71,7 +71,7 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "promised_bytes": report["promised_bytes"],
         "peak_rss_bytes": report["peak_rss_bytes"],
         "worker": worker,
-        "classes": [_class(row) for row in report["classes"] if row["voxels"]][:12],
+        "classes": [_class(row) for row in report["classes"]],
         "seam_index": seams and seams["index"],
         "warnings": _short(report["source"]["warnings"]),
         "review": _short(report.get("review", [])),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
-from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, RasterGeoref, georef_to_json
+from seg_batch.core.georef import MM3_PER_ML, VolumeGeoref, georef_to_json
 from seg_batch.core.hardware import cores, gpus, memory_bytes, peak_rss_bytes
 from seg_batch.core.run_files import PART, shortened
 from seg_batch.core.versions import package_version, versions
@@ -210,19 +210,16 @@ class BlockTally:
         }
 
 
-def _sizes(voxels: int, info: SourceInfo) -> ReportSizes:
-    """Hectares for a raster whose CRS has a length unit, millilitres for a volume."""
-    georef = info.georef
-    if isinstance(georef, RasterGeoref):
-        if georef.crs_wkt is None or georef.pixel_m2 is None:
-            return {}
-        return {"hectares": voxels * georef.pixel_m2 / M2_PER_HA}
-    return {"millilitres": voxels * georef.voxel_mm3 / MM3_PER_ML}
+def _sizes(label: int, product: Product, info: SourceInfo) -> ReportSizes:
+    """Hectares for a raster whose pixels have areas, millilitres for a volume."""
+    if isinstance(info.georef, VolumeGeoref):
+        return {"millilitres": product.counts.get(label, 0) * info.georef.voxel_mm3 / MM3_PER_ML}
+    return {} if product.hectares is None else {"hectares": product.hectares.get(label, 0.0)}
 
 
-def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[ClassRow]:
-    """One row per class of the card."""
-    known = {c.id: c for c in model.card.classes}
+def class_table(product: Product, model: Model, info: SourceInfo) -> list[ClassRow]:
+    """One row per class of the card, also of those that do not occur."""
+    known, counts = {c.id: c for c in model.card.classes}, product.counts
     classified = sum(counts.get(i, 0) for i in known)
     return [
         {
@@ -231,7 +228,7 @@ def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[
             "colour": list(c.colour),
             "voxels": counts.get(i, 0),
             "share": counts.get(i, 0) / classified if classified else 0.0,
-            **_sizes(counts.get(i, 0), info),
+            **_sizes(i, product, info),
         }
         for i, c in known.items()
     ]
@@ -276,7 +273,7 @@ def build_report(
 ) -> Report:
     """The whole report as JSON-ready values."""
     labels = products[0]
-    classes = class_table(labels.counts, model, info)
+    classes = class_table(labels, model, info)
     return {
         "segbatch": package_version(),
         "status": "partial" if tally.failures else "complete",

@@ -45,10 +45,9 @@ def summary_lines(report: Report) -> str:
     lines = [f"{report['output']}  ({report['status']}, {duration_in_line(report['seconds'])})"]
     unit = next((unit for unit in SIZE_UNITS if unit in report["classes"][0]), None)
     for row in report["classes"]:
-        if row["voxels"]:
-            voxels = f"{with_commas(row['voxels']):>14} voxels"
-            size = f"{row[unit]:>14,.2f} {SIZE_UNITS[unit]}" if unit else voxels
-            lines.append(f"  {row['name']:<24} {size}  {share_in_line(row['share'], 2):>7}")
+        voxels = f"{with_commas(row['voxels']):>14} voxels"
+        size = f"{row[unit]:>14,.2f} {SIZE_UNITS[unit]}" if unit else voxels
+        lines.append(f"  {row['name']:<24} {size}  {share_in_line(row['share'], 2):>7}")
     blocks = report["blocks"]
     lines.append(
         f"  {blocks['done']} of {blocks['total']} blocks ({blocks['resumed']} resumed), "
