@@ -91,7 +91,7 @@ def write_quarantined(job: BatchJob) -> None:
     for key, record in fold(Journal.read(job.folder / JOURNAL)).inputs.items():
         named = key in job.requests or key in job.refused
         if named and record.status in (REFUSED, FAILED, PARTIAL):
-            listed = _listed(job.requests[key].input if key in job.requests else key)
+            listed = _listed("|".join(job.requests[key].files) if key in job.requests else key)
             lines.append(f"# {record.status}: {visible(record.error or '')}\n{listed}\n")
     if lines:
         write_text(path, "".join(lines))

@@ -98,8 +98,9 @@ class ModelFacts(TypedDict):
 
 
 class SourceFacts(TypedDict):
-    """The input as it was when it was opened."""
+    """The input as it was when it was opened. ``files``: the paths of an image of several."""
 
+    files: NotRequired[list[str]]
     format: str
     channels: list[str]
     dtype: str
@@ -145,6 +146,11 @@ class Report(WorkFacts):
     executor: str
     machine: dict[str, int]
     versions: dict[str, str]
+
+
+def input_files(report: Report) -> list[str]:
+    """The files of the input of a product."""
+    return report["source"].get("files") or [report["input"]]
 
 
 @dataclass
@@ -282,17 +288,22 @@ def build_report(
         "model": {**_model(model.card), "members": [_model(m.card) for m in model.members]},
         "plan": plan.to_json(),
         "geometry": georef_to_json(info.georef),
-        "source": {
-            "format": info.format,
-            "channels": list(info.channels),
-            "dtype": info.dtype,
-            "identity": info.identity,
-            "warnings": list(info.warnings),
-        },
+        "source": _source(info),
         "executor": executor,
         "machine": {"cores": cores(), "gpus": gpus(), "memory_bytes": memory_bytes()},
         "versions": versions(),
     }
+
+
+def _source(info: SourceInfo) -> SourceFacts:
+    facts: SourceFacts = {
+        "format": info.format,
+        "channels": list(info.channels),
+        "dtype": info.dtype,
+        "identity": info.identity,
+        "warnings": list(info.warnings),
+    }
+    return {**facts, "files": [file.path for file in info.stack]} if info.stack else facts
 
 
 def _model(card: ModelCard) -> ModelFacts:
