@@ -26,6 +26,7 @@ from seg_batch.io.sinks.product import digest
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sinks.publish import require_short_name
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.stack_names import image_stem
 
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # keys of every report of ours
 
@@ -79,8 +80,8 @@ def split_output(path: Path) -> tuple[str, str]:
 
 def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = False) -> Outputs:
     """``<input stem>_labels.tif`` or ``.nii.gz`` in the current folder, or in the folder that
-    ``output`` names, or ``output`` itself."""
-    stem, ending = split_output(Path(info.path))[0], formats.product_endings(info.kind)[0]
+    ``output`` names, or ``output`` itself. The stem of several files is what their names begin with."""
+    stem, ending = image_stem([f.path for f in info.files]), formats.product_endings(info.kind)[0]
     default = named(stem, f"_labels{ending}")
     if output is None:
         return Outputs(Path.cwd() / default)

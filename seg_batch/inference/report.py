@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
-from seg_batch.core.georef import MM3_PER_ML, VolumeGeoref, georef_to_json
+from seg_batch.core.georef import MM3_PER_ML, RasterGeoref, VolumeGeoref, georef_to_json
 from seg_batch.core.hardware import cores, gpus, memory_bytes, peak_rss_bytes
 from seg_batch.core.run_files import PART, shortened
 from seg_batch.core.versions import package_version, versions
@@ -100,8 +100,9 @@ class ModelFacts(TypedDict):
 
 
 class SourceFacts(TypedDict):
-    """The input as it was when it was opened."""
+    """The input as it was when it was opened. ``files``: the paths of an image of several."""
 
+    files: NotRequired[list[str]]
     format: str
     channels: list[str]
     dtype: str
@@ -150,6 +151,11 @@ class Report(WorkFacts):
     executor: str
     machine: dict[str, int]
     versions: dict[str, str]
+
+
+def input_files(report: Report) -> list[str]:
+    """The files of the input of a product."""
+    return report["source"].get("files") or [report["input"]]
 
 
 @dataclass
@@ -290,19 +296,24 @@ def build_report(
         "model": {**_model(model.card), "members": [_model(m.card) for m in model.members]},
         "plan": plan.to_json(),
         "geometry": georef_to_json(info.georef),
-        "source": {
-            "format": info.format,
-            "channels": list(info.channels),
-            "dtype": info.dtype,
-            "identity": info.identity,
-            "warnings": list(info.warnings),
-        },
+        "source": _source(info),
         "fit": verdict.to_json(),
         "review": [*verdict.lines, *review_of(model.card, labels.counts, _voxel_ml(info))],
         "executor": executor,
         "machine": {"cores": cores(), "gpus": gpus(), "memory_bytes": memory_bytes()},
         "versions": versions(),
     }
+
+
+def _source(info: SourceInfo) -> SourceFacts:
+    facts: SourceFacts = {
+        "format": info.format,
+        "channels": list(info.channels),
+        "dtype": info.dtype,
+        "identity": info.identity,
+        "warnings": list(info.warnings),
+    }
+    return {**facts, "files": [file.path for file in info.stack]} if info.stack else facts
 
 
 def _model(card: ModelCard) -> ModelFacts:

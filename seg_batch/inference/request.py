@@ -30,8 +30,8 @@ from seg_batch.inference.plan import MEMORY_SHARE, Decisions, DraftPlan, make_pl
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
-from seg_batch.io.sources.protocol import Source, SourceInfo
-from seg_batch.io.sources.views.alpha import contrary_reading, require_settled, settled_reading
+from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
+from seg_batch.io.sources.views.alpha import contrary_reading, require_settled
 from seg_batch.io.sources.views.open_view import ImageSpec, View
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
@@ -42,10 +42,11 @@ ModelLike = OneModel | Sequence[OneModel] | None
 
 @dataclass(frozen=True)
 class Request:
-    """One ``predict`` command for one input. ``many``: the output names a folder. ``attempt``: see
-    ``outputs.Outputs``."""
+    """One ``predict`` command for one input. ``input``: its file, or the files whose channels make up one
+    image. ``many``: the output names a folder. ``attempt``: see ``outputs.Outputs``. ``alpha``: the reading of
+    alpha for each file, once it is settled; else that of the options."""
 
-    input: str
+    input: str | tuple[str, ...]
     output: str | None = None
     model: ModelLike = None
     options: PredictOptions = field(default_factory=PredictOptions)
@@ -55,11 +56,19 @@ class Request:
     keep_store: bool = False
     many: bool = False
     attempt: str = ""
+    alpha: tuple[AlphaOption, ...] = ()
 
-    def image(self, staged: Path | None = None) -> ImageSpec:
-        """The input; ``staged``: its uncompressed copy."""
-        staged_files = () if staged is None else (staged,)
-        return ImageSpec((self.input,), self.volume, staged_files, (self.options.alpha,))
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.input,) if isinstance(self.input, str) else self.input
+
+    def __str__(self) -> str:
+        return ", ".join(self.files)
+
+    def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
+        """The input; ``staged``: the uncompressed copy of each file."""
+        alpha = self.alpha or (self.options.alpha,) * len(self.files)
+        return ImageSpec(self.files, self.volume, staged, alpha)
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
     with ExitStack() as opened:
         file = opened.enter_context(closing(request.image().open()))
         model = resolve_model(request.model, file)
-        settled = _alpha_settled(request, model, file.info)
+        settled = _alpha_settled(request, model, file)
         if settled != request:
             request, file = settled, opened.enter_context(closing(settled.image().open()))
         view = View(file, model.card)
@@ -104,15 +113,14 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
     return Prepared(request, info, model, plan, outputs, verdict)
 
 
-def _alpha_settled(request: Request, model: Model, info: SourceInfo) -> Request:
+def _alpha_settled(request: Request, model: Model, file: Source) -> Request:
     """The request with the reading of alpha that the model settles."""
     if model.card.channels is None:
-        require_settled(info)
+        require_settled(file.info)
         return request
-    alpha = settled_reading(info, len(model.card.channels))
-    if alpha == "auto":
-        return request
-    return replace(request, options=replace(request.options, alpha=alpha))
+    image = request.image()
+    settled = image.settled(file, len(model.card.channels))
+    return request if settled == image else replace(request, alpha=settled.alpha)
 
 
 def resolve_model(model: ModelLike, file: Source) -> Model:

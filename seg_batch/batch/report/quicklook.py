@@ -6,6 +6,7 @@ A raster is shown whole. A volume is shown by three slices through the median vo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import hypot
@@ -64,8 +65,9 @@ def draw_quicklook(
     """The views of one input. ``labels``: the path of its product; ``report``: the one beside the
     product (classes, background, volume). ``InputError`` for a file too large to be read."""
     with ExitStack() as opened:
-        pictured = _open(image, _volume(report), opened)
-        labelled = _open(labels, None, opened)
+        files = report.get("source", {}).get("files") or [image]
+        pictured = None if image is None else _open(files, _volume(report), opened)
+        labelled = None if labels is None else _open([labels], None, opened)
         if pictured is None and labelled is None:
             return ()
         return _views(pictured, labelled, report)
@@ -76,10 +78,8 @@ def _volume(report: dict[str, Any]) -> int | None:
     return None if volume is None else int(volume)
 
 
-def _open(path: str | Path | None, volume: int | None, opened: ExitStack) -> Source | None:
-    if path is None:
-        return None
-    view = opened.enter_context(open_view(ImageSpec((str(path),), volume), Axes(SEEN)))
+def _open(paths: Sequence[str | Path], volume: int | None, opened: ExitStack) -> Source:
+    view = opened.enter_context(open_view(ImageSpec(tuple(map(str, paths)), volume), Axes(SEEN)))
     info = view.file.info
     if info.voxels > LARGEST_VOXELS and not info.facts.get("overviews"):
         size = show_bytes(info.voxels * info.voxel_bytes)

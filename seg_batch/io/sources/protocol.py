@@ -58,6 +58,7 @@ class SourceInfo:
     digest of head and tail). ``warnings``: one sentence each. ``facts``: further values for
     ``inspect``; of these ``block_bytes`` counts in the memory of a reader: the bytes allocated
     besides the box itself while one stored block is decoded. ``alpha``: the bands marked as alpha, if any.
+    ``stack``: each file of an image that several make up, which ``path`` names all.
     """
 
     path: str
@@ -73,11 +74,19 @@ class SourceInfo:
     warnings: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     alpha: AlphaBands | None = None
+    stack: tuple[SourceInfo, ...] = ()
+
+    @property
+    def files(self) -> tuple[SourceInfo, ...]:
+        """Each file of the image."""
+        return self.stack or (self,)
 
     @property
     def voxel_bytes(self) -> int:
-        """Bytes per voxel of what ``read`` returns at most: values and mask of all channels."""
-        return len(self.channels) * (np.dtype(self.dtype).itemsize + 1)
+        """Bytes per voxel of what ``read`` holds at most: values and mask of all channels, and of a stack
+        those of the file that is being read."""
+        mine = len(self.channels) * (np.dtype(self.dtype).itemsize + 1)
+        return mine + max((file.voxel_bytes for file in self.stack), default=0)
 
     @property
     def voxels(self) -> int:

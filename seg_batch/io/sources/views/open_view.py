@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from seg_batch.config.card import ModelCard
+from seg_batch.core.errors import InputError
 from seg_batch.core.normalise import Moments, Normaliser
 from seg_batch.io.sources import corner_warnings, open_source, pieces
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
@@ -35,8 +37,10 @@ class ImageSpec:
         return self.alpha or ["auto"] * len(self.paths)
 
     def open(self) -> Source:
-        """The image as its files have it. ``InputError`` unless they can be read and share a grid."""
+        """The image as its files have it. ``InputError`` unless they can be read, share a grid, and are
+        different files."""
         count = len(self.paths)
+        require_different(self.paths)
         staged = self.staged or (None,) * count
         with ExitStack() as opened:
             files = [
@@ -71,6 +75,19 @@ class ImageSpec:
             return image
         image.close()
         return spec.open()
+
+
+def require_different(paths: Sequence[str]) -> None:
+    """``InputError`` where two of the files of one image are the same."""
+    real = [os.path.realpath(path) for path in paths]
+    for n, path in enumerate(real):
+        if path in real[:n]:
+            first, twice = paths[real.index(path)], paths[n]
+            named = "is named twice" if first == twice else f"and {first} are one file"
+            raise InputError(
+                f"{twice} {named}, so two channels of the image would be the same: name the file of each "
+                "channel once"
+            )
 
 
 @dataclass(frozen=True)
