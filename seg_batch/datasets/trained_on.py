@@ -19,7 +19,7 @@ from seg_batch.core.georef import MM3_PER_ML, RasterGeoref, VolumeGeoref
 from seg_batch.core.normalise import Pixels
 from seg_batch.datasets.label_classes import ignored
 from seg_batch.datasets.layout import Case
-from seg_batch.io.sources.pixel_size import pixel_sides_m
+from seg_batch.io.sources.areas.pixel_size import pixel_sides_m
 from seg_batch.io.sources.protocol import Source
 from seg_batch.io.sources.sample import sample
 from seg_batch.io.sources.views.open_view import View

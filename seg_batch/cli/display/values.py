@@ -9,7 +9,7 @@ import numpy as np
 from seg_batch.core.errors import ReadError
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
 from seg_batch.core.units import share_in_line
-from seg_batch.io.sources.pixel_size import pixel_sides_m
+from seg_batch.io.sources.areas.pixel_size import pixel_sides_m
 from seg_batch.io.sources.protocol import Source, SourceInfo
 from seg_batch.io.sources.sample import sample
 

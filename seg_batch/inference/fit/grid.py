@@ -8,7 +8,7 @@ from seg_batch.config.card import TRAINED_FACTOR, ModelCard
 from seg_batch.config.channels import Span
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
 from seg_batch.inference.fit.verdict import Finding
-from seg_batch.io.sources.pixel_size import pixel_sides_m
+from seg_batch.io.sources.areas.pixel_size import pixel_sides_m
 from seg_batch.io.sources.protocol import SourceInfo
 
 # Beyond a range by this factor an input does not fit; within it, it is unusual.

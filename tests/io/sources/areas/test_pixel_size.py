@@ -7,7 +7,7 @@ import pytest
 from pyproj import CRS, Geod, Transformer
 
 from seg_batch.core.georef import RasterGeoref
-from seg_batch.io.sources.pixel_size import pixel_sides_m
+from seg_batch.io.sources.areas.pixel_size import pixel_sides_m
 
 
 @pytest.mark.parametrize(
