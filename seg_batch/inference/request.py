@@ -13,7 +13,7 @@ from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import read_recipe
 from seg_batch.core import hardware
-from seg_batch.core.errors import BundleError, SegbatchError
+from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import (
     Model,
@@ -68,7 +68,8 @@ class Request:
     def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
         """The input; ``staged``: the uncompressed copy of each file."""
         alpha = self.alpha or (self.options.alpha,) * len(self.files)
-        return ImageSpec(self.files, self.volume, staged, alpha)
+        last = self.options.channels_last_axis
+        return ImageSpec(self.files, self.volume, staged, alpha, channels_last_axis=last)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class Prepared[P: Decisions]:
 def prepare(request: Request) -> Prepared[DraftPlan]:
     """Open the input, choose the model, make the plan. Reads the header, a bounded sample and
     the corners, writes nothing. ``BundleError`` for an input that does not fit."""
+    if request.volume is not None and request.options.channels_last_axis:
+        raise InputError(
+            "--volume takes one volume of a 4-D file and --channels-last-axis all of them: leave out one"
+        )
     with ExitStack() as opened:
         file = opened.enter_context(closing(request.image().open()))
         model = resolve_model(request.model, file)
@@ -193,6 +198,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         "model": names if model.members else names[0],
         "weights": weights if model.members else weights[0],
         "segbatch": package_version(),
+        **({"channels_last_axis": True} if request.options.channels_last_axis else {}),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
     }
 

@@ -15,8 +15,8 @@ from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.report import ModelFacts, ProductFacts, Report, input_files
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
 from seg_batch.io.sinks.product_sides import side_file_changes
-from seg_batch.io.sources import open_source
 from seg_batch.io.sources.identity import changed_beside
+from seg_batch.io.sources.views.open_view import ImageSpec
 
 Check = tuple[str, bool, str]
 
@@ -109,11 +109,12 @@ def _input(report: Report) -> Check:
     files = input_files(report)
     if gone := [path for path in files if not Path(path).exists()]:
         return "input", True, f"{', '.join(gone)} is gone: not checked"
-    volume, identity = report["plan"]["fingerprint"].get("volume"), report["source"]["identity"]
+    fingerprint, identity = report["plan"]["fingerprint"], report["source"]["identity"]
+    volume, last = fingerprint.get("volume"), fingerprint.get("channels_last_axis", False)
     changed = []
     for path, before in zip(files, identity.get("files", [identity]), strict=True):
-        with closing(open_source(path, volume=volume)) as source:
-            now = source.info.identity
+        with closing(ImageSpec((path,), volume, channels_last_axis=last).open()) as source:
+            now = source.info.files[0].identity
         if now != before:
             changed.append(f"{path} has changed since{changed_beside(before, now)}")
     return "input", not changed, "; ".join(changed) or f"{report['input']} unchanged"

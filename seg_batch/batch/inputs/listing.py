@@ -18,8 +18,8 @@ from seg_batch.core.errors import InputError, OutputError, SegbatchError
 from seg_batch.core.files import require_local_output
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
 from seg_batch.core.run_files import named
-from seg_batch.io.sources import open_source
 from seg_batch.io.sources.detect import detect
+from seg_batch.io.sources.views.open_view import ImageSpec
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _kind(spec: InputSpec) -> str:
     """``raster`` or ``volume``; the header is read only where the format may be either."""
     if kind := FORMATS[detect(spec.path)].kind:
         return kind
-    source = open_source(spec.path, volume=spec.volume)
+    source = ImageSpec((spec.path,), spec.volume, channels_last_axis=True).open()
     kind = source.info.kind
     source.close()
     return kind

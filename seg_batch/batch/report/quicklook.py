@@ -6,7 +6,6 @@ A raster is shown whole. A volume is shown by three slices through the median vo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import hypot
@@ -65,21 +64,23 @@ def draw_quicklook(
     """The views of one input. ``labels``: the path of its product; ``report``: the one beside the
     product (classes, background, volume). ``InputError`` for a file too large to be read."""
     with ExitStack() as opened:
-        files = report.get("source", {}).get("files") or [image]
-        pictured = None if image is None else _open(files, _volume(report), opened)
-        labelled = None if labels is None else _open([labels], None, opened)
+        pictured = None if image is None else _open(_image(image, report), opened)
+        labelled = None if labels is None else _open(ImageSpec((str(labels),)), opened)
         if pictured is None and labelled is None:
             return ()
         return _views(pictured, labelled, report)
 
 
-def _volume(report: dict[str, Any]) -> int | None:
-    volume = report.get("plan", {}).get("fingerprint", {}).get("volume")
-    return None if volume is None else int(volume)
+def _image(path: str | Path, report: dict[str, Any]) -> ImageSpec:
+    """The image as it was read for the product."""
+    files = report.get("source", {}).get("files") or [str(path)]
+    read = report.get("plan", {}).get("fingerprint", {})
+    volume, last = read.get("volume"), bool(read.get("channels_last_axis"))
+    return ImageSpec(tuple(files), None if volume is None else int(volume), channels_last_axis=last)
 
 
-def _open(paths: Sequence[str | Path], volume: int | None, opened: ExitStack) -> Source:
-    view = opened.enter_context(open_view(ImageSpec(tuple(map(str, paths)), volume), Axes(SEEN)))
+def _open(image: ImageSpec, opened: ExitStack) -> Source:
+    view = opened.enter_context(open_view(image, Axes(SEEN)))
     info = view.file.info
     if info.voxels > LARGEST_VOXELS and not info.facts.get("overviews"):
         size = show_bytes(info.voxels * info.voxel_bytes)

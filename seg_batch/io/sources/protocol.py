@@ -118,9 +118,11 @@ def require_inside(info: SourceInfo, box: Box) -> None:
 
 
 class SeveralVolumesError(InputError):
-    """A file holds several volumes, and none was chosen. ``remedy``: for a command that can't choose."""
+    """A file holds several volumes (``count``), and none was chosen. ``remedy``: for a command that can't
+    choose."""
 
     remedy = ""
+    count = 0
 
 
 def chosen_volume(path: Path, what: str, count: int, volume: int | None) -> int:
@@ -128,9 +130,14 @@ def chosen_volume(path: Path, what: str, count: int, volume: int | None) -> int:
     where several are there and none was chosen, ``InputError`` where the chosen one is not."""
     if volume is None and count > 1:
         error = SeveralVolumesError(
-            f"{path}: {what}; choose one with --volume K (0 to {count - 1})"
+            f"{path}: {what}; choose one with --volume K (0 to {count - 1}), or take them as channels with "
+            "--channels-last-axis"
         )
-        error.remedy = f"{path}: {what}, where one is read; give a file that holds that one alone"
+        error.count = count
+        error.remedy = (
+            f"{path}: {what}, where one is read; give a file that holds that one alone, or name "
+            f"{count} channels if they are that"
+        )
         raise error
     if volume is not None and not 0 <= volume < count:
         raise InputError(f"{path}: there is no volume {volume}; it holds {count}, counted from 0")

@@ -31,7 +31,10 @@ def image_stem(paths: Sequence[str]) -> str:
 
 
 def channel_names(paths: Sequence[str]) -> list[str]:
-    """A name for the channel of each file: what tells its name from those of the others, at both ends."""
+    """A name for the channel of each file: what tells its name from those of the others, at both ends.
+    Of several in one file their numbers."""
+    if len(paths) > 1 and len(set(paths)) == 1:
+        return [f"volume{k}" for k in range(len(paths))]
     stems = [stem_of(path) for path in paths]
     if len(paths) > 1 and len(set(stems)) == 1:
         stems = [Path(path).absolute().parent.name for path in paths]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from seg_batch.config.card import ModelCard
 from seg_batch.core.errors import InputError
 from seg_batch.core.normalise import Moments, Normaliser
 from seg_batch.io.sources import corner_warnings, open_source, pieces
-from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
+from seg_batch.io.sources.protocol import AlphaOption, SeveralVolumesError, Source, SourceInfo
 from seg_batch.io.sources.views.alpha import require_settled, settled_reading
 from seg_batch.io.sources.views.oriented import Oriented
 from seg_batch.io.sources.views.same_grid import grid_differences
@@ -25,12 +25,14 @@ from seg_batch.io.sources.views.upsampled import upsampled
 class ImageSpec:
     """The files of one image: one, or several whose channels follow one another. ``volume``: its index
     in a 4-D file; ``staged``: the result of ``stage`` for each path, where any was staged; ``alpha``: how
-    bands marked as alpha are read, for each path where any differs from ``auto``."""
+    bands marked as alpha are read, for each path where any differs from ``auto``; ``channels_last_axis``: the
+    volumes of a 4-D file are its channels."""
 
     paths: tuple[str, ...]
     volume: int | None = None
     staged: tuple[Path, ...] = ()
     alpha: tuple[AlphaOption, ...] = ()
+    channels_last_axis: bool = False
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
@@ -44,26 +46,34 @@ class ImageSpec:
         staged = self.staged or (None,) * count
         with ExitStack() as opened:
             files = [
-                opened.enter_context(
-                    closing(open_source(path, volume=self.volume, staged=copy, alpha=option))
-                )
+                opened.enter_context(closing(source))
                 for path, copy, option in zip(self.paths, staged, self._options, strict=True)
+                for source in self._sources(path, copy, option)
             ]
             image = files[0] if len(files) == 1 else Stacked(files)
             opened.pop_all()
         return image
+
+    def _sources(self, path: str, staged: Path | None, alpha: AlphaOption) -> Iterator[Source]:
+        """The file, or each of its volumes where these are channels."""
+        try:
+            yield open_source(path, volume=self.volume, staged=staged, alpha=alpha)
+        except SeveralVolumesError as error:
+            if not self.channels_last_axis:
+                raise
+            for volume in range(error.count):
+                yield open_source(path, volume=volume, staged=staged, alpha=alpha)
 
     def settled(self, image: Source, channels: int | None) -> ImageSpec:
         """The same, with what ``channels`` of a model settle about the alpha of ``image``, as it was opened."""
         reading = settled_reading(image.info, channels)
         if reading == "auto":
             return self
-        files = image.files if isinstance(image, Stacked) else (image.info,)
         return replace(
             self,
             alpha=tuple(
                 reading if info.alpha and not info.alpha.fixed else option
-                for info, option in zip(files, self._options, strict=True)
+                for info, option in zip(image.info.files, self._options, strict=True)
             ),
         )
 
@@ -75,6 +85,11 @@ class ImageSpec:
             return image
         image.close()
         return spec.open()
+
+
+def takes_last_axis(channels: Sized | None) -> bool:
+    """Whether the volumes of a 4-D file may be the channels of a model: it has several of a known number."""
+    return channels is not None and len(channels) > 1
 
 
 def require_different(paths: Sequence[str]) -> None:

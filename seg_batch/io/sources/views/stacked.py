@@ -70,17 +70,18 @@ def _stacked_info(infos: Sequence[SourceInfo]) -> SourceInfo:
     names = [
         name for i in infos for name in ([next(single)] if len(i.channels) == 1 else i.channels)
     ]
+    each = tuple({i.path: i for i in infos}.values())  # of a 4-D file there are several
     return replace(
         infos[0],
-        path=", ".join(i.path for i in infos),
+        path=", ".join(i.path for i in each),
         channels=tuple(names),
         dtype=np.result_type(*(i.dtype for i in infos)).name,
         nodata=tuple(value for i in infos for value in (i.nodata or (None,) * len(i.channels))),
-        identity={"files": [i.identity for i in infos]},
-        warnings=tuple(warning for i in infos for warning in i.warnings),
+        identity={"files": [i.identity for i in each]},
+        warnings=tuple(warning for i in each for warning in i.warnings),
         facts={**infos[0].facts, **_facts(infos)},
         alpha=_alpha([i.alpha for i in infos if i.alpha is not None], names),
-        stack=tuple(infos),
+        stack=each,
     )
 
 
