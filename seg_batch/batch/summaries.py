@@ -22,6 +22,7 @@ from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import files_in
 from seg_batch.io.sinks.store_folder import StoreFolder
 from seg_batch.io.sinks.work_store import fingerprint_digest
+from seg_batch.io.sources.areas.footprint import footprint
 
 WARNINGS = 5  # and 3 failures; the report beside the product has all
 # Parts of a fingerprint that differ between inputs, or may change under the same name. The others
@@ -49,6 +50,7 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "precision": plan.precision,
         "warnings": _short(list(info.warnings)),
         "review": _short(prepared.verdict.lines),
+        "footprint": footprint(info.georef, info.extent),
     }
 
 
@@ -72,6 +74,7 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "peak_rss_bytes": report["peak_rss_bytes"],
         "worker": worker,
         "classes": [_class(row) for row in report["classes"]],
+        "background": report["background"],
         "seam_index": seams and seams["index"],
         "warnings": _short(report["source"]["warnings"]),
         "review": _short(report.get("review", [])),
@@ -150,7 +153,7 @@ def _block_done(marker: bytes, at: float) -> BlockDone:
 
 
 def _class(row: ClassRow) -> ClassRow:
-    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+    rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
     return cast(ClassRow, rounded)
 
 

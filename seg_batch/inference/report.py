@@ -90,9 +90,11 @@ class ProductFacts(TypedDict):
 
 
 class ModelFacts(TypedDict):
-    """``whole_patch_layers``: layers that see a whole patch; ``members``: further models of an ensemble."""
+    """``channels``: their names, where the model has some; ``whole_patch_layers``: layers that see a whole
+    patch; ``members``: further models of an ensemble."""
 
     name: str
+    channels: NotRequired[list[str]]
     weights_sha256: str
     licence: str
     whole_patch_layers: list[str]
@@ -319,6 +321,7 @@ def _source(info: SourceInfo) -> SourceFacts:
 def _model(card: ModelCard) -> ModelFacts:
     return {
         "name": card.name,
+        "channels": list(card.channel_names or ()),
         "weights_sha256": card.weights_sha256,
         "licence": card.licence,
         WHOLE_PATCH: card.architecture.get(WHOLE_PATCH, []),

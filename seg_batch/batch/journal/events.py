@@ -52,7 +52,8 @@ TOKEN = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backsl
 
 class InputFacts(TypedDict, total=False):
     """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
-    what a product would be made of; ``review``: why its map will have to be looked at."""
+    what a product would be made of; ``review``: why its map will have to be looked at; ``footprint``:
+    longitudes and latitudes of a raster's outline."""
 
     kind: str
     extent: list[int]
@@ -70,6 +71,7 @@ class InputFacts(TypedDict, total=False):
     precision: str
     warnings: list[str]
     review: list[str]
+    footprint: list[tuple[float, float]] | None
 
 
 class ProductStamp(TypedDict):
@@ -111,6 +113,7 @@ class InputResult(TypedDict, total=False):
     peak_rss_bytes: int
     worker: str
     classes: list[ClassRow]
+    background: int | None
     seam_index: float | None
     warnings: list[str]
     review: list[str]

@@ -66,6 +66,8 @@ class InputRow(TypedDict):
     promised_bytes: int | None
     peak_rss_bytes: int | None
     classes: list[ClassRow]
+    background: int | None
+    footprint: list[tuple[float, float]] | None
     seam_index: float | None
     warnings: list[str]
     review: list[str]

@@ -104,6 +104,8 @@ def _input(record: InputRecord, history: RunHistory, spent: float, on_disk: int)
         "promised_bytes": result.get("promised_bytes") or facts.get("promised_bytes"),
         "peak_rss_bytes": result.get("peak_rss_bytes"),
         "classes": result.get("classes") or [],
+        "background": result.get("background"),
+        "footprint": facts.get("footprint"),
         "seam_index": result.get("seam_index"),
         "warnings": [*_warnings(facts, result), *_changed(result)],
         "review": result.get("review") or [],
