@@ -91,6 +91,7 @@ class PredictOptions(ModelOptions):
         read=_size,
         key="limits.memory",
     )
+    force: bool = option(False, "Go on in spite of a refusal.")
 
 
 @dataclass(frozen=True)

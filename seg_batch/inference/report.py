@@ -15,7 +15,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, RasterGeoref, georef_to_json
-from seg_batch.core.hardware import cores, gpus, memory_bytes, peak_rss_bytes
+from seg_batch.core.hardware import cores, gpus, memory_bytes
 from seg_batch.core.run_files import PART, shortened
 from seg_batch.core.versions import package_version, versions
 from seg_batch.executors import Outcome
@@ -108,7 +108,8 @@ class SourceFacts(TypedDict):
 
 
 class WorkFacts(TypedDict):
-    """The work on the blocks. ``spells``: see ``block_intervals``."""
+    """The work on the blocks. ``spells``: see ``block_intervals``; ``peak_rss_bytes``: the most that the work at
+    this input took of a process (``measuring.memory``)."""
 
     blocks: BlockCounts
     failures: list[Failure]
@@ -198,7 +199,7 @@ class BlockTally:
             "tiles_skipped": sum(receipt["skipped"] for receipt in self.receipts),
             "recompute": round(predicted / plan.tiles, 4) if done == self.total else plan.recompute,
             "promised_bytes": plan.promised_bytes,
-            "peak_rss_bytes": max(self.peak_rss_bytes, peak_rss_bytes()),
+            "peak_rss_bytes": self.peak_rss_bytes,
             "seconds": round(seconds, 3),
             "stages_s": {name: round(spent, 3) for name, spent in self.stages_s.items()},
             "spells": block_intervals(self.receipts),
