@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import glob
-from dataclasses import dataclass
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from seg_batch.core.files import read_json, require_local_output
 from seg_batch.core.registry import formats
@@ -13,6 +16,7 @@ from seg_batch.core.run_files import (
     ATTEMPT,
     ATTEMPT_BYTES,
     INTERMEDIATE,
+    PART,
     PROBABILITIES,
     REPORT,
     STAGED,
@@ -114,3 +118,23 @@ def is_intact(outputs: Outputs, report: Report) -> bool:
         for path, product in wanted.items()
         if product
     )
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write beside the place, flush to disk, replace atomically."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=shortened(path.name, 16), suffix=PART)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(report, file, indent=2, allow_nan=False, default=_plain)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(name, 0o644)
+    os.replace(name, path)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if hasattr(value, "item") else str(value)

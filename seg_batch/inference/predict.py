@@ -35,10 +35,13 @@ from seg_batch.core.registry.formats import FORMATS, holds_probabilities
 from seg_batch.core.text import nearest, visible
 from seg_batch.core.versions import package_version
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
-from seg_batch.inference.outputs import read_report
+from seg_batch.inference.measuring.disk import require_disk
+from seg_batch.inference.measuring.memory import METER
+from seg_batch.inference.measuring.time import is_alone, remember
+from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
 from seg_batch.inference.postprocess_run import post_process
-from seg_batch.inference.report import BlockTally, Report, build_report, write_report
+from seg_batch.inference.report import BlockTally, Report, build_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
 from seg_batch.inference.resume import (
     check_destination,
@@ -78,6 +81,7 @@ def predict_one(
     outputs = draft.outputs
     report = read_report(outputs)
     check_destination(draft, report)
+    require_disk(draft, report)
     with leaving_nothing_behind(outputs):
         normaliser, staged = _numbers(draft, callback)
         prepared = draft.by(draft.plan.with_normaliser(normaliser))
@@ -91,7 +95,8 @@ def predict_one(
                 prepared = prepared.by(adopt_stored(prepared.plan, Plan.from_json(store.spec.plan)))
                 if request.overwrite:
                     store.forget_damaged(prepared.plan.output_blocks)
-                return _run(prepared, store, workers, staged, callback, start, stop or Event())
+                stop, alone = stop or Event(), is_alone(request, pool)
+                return _run(prepared, store, workers, staged, callback, start, stop, alone=alone)
 
 
 def _own_pool(prepared: Prepared[Plan], staged: tuple[Path, ...]) -> AbstractContextManager[Pool]:
@@ -130,8 +135,10 @@ def _run(
     callback: Callback,
     start: float,
     stop: Event,
+    *,
+    alone: bool = False,
 ) -> Report:
-    """All blocks that are not done yet, then the product and its report."""
+    """All blocks that are not done yet, then the product and its report. ``alone``: beside no other input."""
     plan, outputs = prepared.plan, prepared.outputs
     done = store.receipts()
     run = BlockTally(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
@@ -146,22 +153,24 @@ def _run(
         key=uuid.uuid4().hex,
     )
     most = 0 if prepared.request.attempt else None  # an attempt is repeated as a whole
-    _predict_blocks(job, todo, pool, run, callback, stop, most)
-    if run.lost_voxels == math.prod(plan.extent):
-        clean(outputs)
-        damaged = " or ".join([prepared.info.path, *prepared.info.facts.get("masks", ())])
-        raise UnreadableError(
-            f"no part of {prepared.info.path} can be read: if its disk is well, {damaged} is damaged, so "
-            "copy it again from its origin"
-        )
-    if run.receipts or run.lost_voxels:
-        mapped = post_process(job, store, pool, callback)
-        require_same_input(prepared)
-        callback.on(events.Stage("writing the product"))
-        products = _export(prepared, store, run, mapped.name)
-    else:
-        first = run.failures[0]["error"]
-        raise SegbatchError(f"every block failed; the first: {first}") from run.cause
+    with METER.working(job.key, plan):
+        _predict_blocks(job, todo, pool, run, callback, stop, most)
+        if run.lost_voxels == math.prod(plan.extent):
+            clean(outputs)
+            damaged = " or ".join([prepared.info.path, *prepared.info.facts.get("masks", ())])
+            raise UnreadableError(
+                f"no part of {prepared.info.path} can be read: if its disk is well, {damaged} is damaged, so "
+                "copy it again from its origin"
+            )
+        if run.receipts or run.lost_voxels:
+            mapped = post_process(job, store, pool, callback)
+            require_same_input(prepared)
+            callback.on(events.Stage("writing the product"))
+            products = _export(prepared, store, run, mapped.name)
+        else:
+            first = run.failures[0]["error"]
+            raise SegbatchError(f"every block failed; the first: {first}") from run.cause
+        run.peak_rss_bytes = max(run.peak_rss_bytes, METER.peak_bytes(job.key))
     report = build_report(
         prepared.info,
         prepared.model,
@@ -174,6 +183,8 @@ def _run(
         steps=mapped.steps,
     )
     write_report(outputs.report, report)
+    if alone and not run.failures:
+        remember(plan, prepared.model, run.receipts[len(done) :])
     if not run.failures and not prepared.request.keep_store:
         clean(outputs)
     return report

@@ -5,18 +5,13 @@ The values of its JSON are declared here once, for all readers.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import tempfile
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, TypedDict
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
-from seg_batch.core.georef import MM3_PER_ML, RasterGeoref, VolumeGeoref, georef_to_json
-from seg_batch.core.hardware import cores, gpus, memory_bytes, peak_rss_bytes
-from seg_batch.core.run_files import PART, shortened
+from seg_batch.core.georef import MM3_PER_ML, VolumeGeoref, georef_to_json
+from seg_batch.core.hardware import cores, gpus, memory_bytes
 from seg_batch.core.versions import package_version, versions
 from seg_batch.executors import Outcome
 from seg_batch.inference.bundles import Model
@@ -113,7 +108,8 @@ class SourceFacts(TypedDict):
 
 
 class WorkFacts(TypedDict):
-    """The work on the blocks. ``spells``: see ``block_intervals``."""
+    """The work on the blocks. ``spells``: see ``block_intervals``; ``peak_rss_bytes``: the most that the work at
+    this input took of a process (``measuring.memory``)."""
 
     blocks: BlockCounts
     failures: list[Failure]
@@ -211,7 +207,7 @@ class BlockTally:
             "tiles_skipped": sum(receipt["skipped"] for receipt in self.receipts),
             "recompute": round(predicted / plan.tiles, 4) if done == self.total else plan.recompute,
             "promised_bytes": plan.promised_bytes,
-            "peak_rss_bytes": max(self.peak_rss_bytes, peak_rss_bytes()),
+            "peak_rss_bytes": self.peak_rss_bytes,
             "seconds": round(seconds, 3),
             "stages_s": {name: round(spent, 3) for name, spent in self.stages_s.items()},
             "spells": block_intervals(self.receipts),
@@ -240,11 +236,6 @@ def class_table(product: Product, model: Model, info: SourceInfo) -> list[ClassR
         }
         for i, c in known.items()
     ]
-
-
-def _voxel_ml(info: SourceInfo) -> float | None:
-    georef = info.georef
-    return None if isinstance(georef, RasterGeoref) else georef.voxel_mm3 / MM3_PER_ML
 
 
 def block_intervals(receipts: list[Receipt]) -> dict[str, list[list[float]]]:
@@ -300,7 +291,7 @@ def build_report(
         "geometry": georef_to_json(info.georef),
         "source": _source(info),
         "fit": verdict.to_json(),
-        "review": [*verdict.lines, *review_of(model.card, labels.counts, _voxel_ml(info))],
+        "review": [*verdict.lines, *review_of(model.card, labels.counts, info.georef)],
         "executor": executor,
         "machine": {"cores": cores(), "gpus": gpus(), "memory_bytes": memory_bytes()},
         "versions": versions(),
@@ -336,23 +327,3 @@ def _product(product: Product) -> ProductFacts:
         "counts": {str(k): v for k, v in sorted(product.counts.items())},
     }
     return {**facts, "side_files": product.side_files} if product.side_files else facts
-
-
-def write_report(path: Path, report: Report) -> None:
-    """Write beside the place, flush to disk, replace atomically."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=shortened(path.name, 16), suffix=PART)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(report, file, indent=2, allow_nan=False, default=_plain)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(name, 0o644)
-    os.replace(name, path)
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "__dataclass_fields__"):
-        return asdict(value)
-    if isinstance(value, Path):
-        return str(value)
-    return value.item() if hasattr(value, "item") else str(value)

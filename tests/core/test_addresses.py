@@ -29,7 +29,7 @@ ADDRESSES = {
     "//vsizip/a.zip/x.tif": "a virtual path of GDAL",
 }
 PATHS = (
-    *("out.tif", "/data/x.tif", "./s3:/bucket", "/work/s3:/bucket/x.tif", "a:b.tif", "12:30.tif"),
+    *("out.tif", "/data/x.tif", "./s3:/bucket", "/data/s3:/bucket/x.tif", "a:b.tif", "12:30.tif"),
     *("vsi/x.tif", "/data/vsi/x.tif", "C:/x.tif", "a@b.tif", "a@b:c.tif", "", ".", "profile:x"),
 )
 

@@ -53,7 +53,8 @@ TOKEN = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backsl
 class InputFacts(TypedDict, total=False):
     """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
     what a product would be made of; ``review``: why its map will have to be looked at; ``footprint``:
-    longitudes and latitudes of a raster's outline."""
+    longitudes and latitudes of a raster's outline; ``time``: whether the seconds are ``measured`` or a ``guess``, and
+    their range."""
 
     kind: str
     extent: list[int]
@@ -64,6 +65,7 @@ class InputFacts(TypedDict, total=False):
     memory_bytes: int
     disk_bytes: int
     seconds_estimate: float
+    time: dict[str, Any]
     output: str
     of: str
     model: str

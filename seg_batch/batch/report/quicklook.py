@@ -87,7 +87,7 @@ def draw_quicklook(
 def sample(image: str | Path, report: dict[str, Any]) -> tuple[Composite, list[Pixels]]:
     """How an input is shown, and a few of the pixels that are shown of it."""
     with ExitStack() as opened:
-        source = _open(image, _volume(report), opened)
+        source = _open(_image(image, report), opened)
         assert source is not None
         middle = (0.5,) * len(source.info.extent)
         composite = _composite(source.info, report)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from seg_batch.config.card import ClassInfo, ModelCard
 from seg_batch.config.channels import Span
+from seg_batch.core.georef import MM3_PER_ML, Georef, VolumeGeoref
 from seg_batch.core.units import share_in_line
 
 FEWEST_IMAGES = 5  # of a training, whose ranges say something of other images
@@ -13,13 +14,12 @@ FACTOR = 2.0  # outside a range by this
 WHOLE = 0.999  # the share of a class that leaves nothing to the others
 
 
-def review_of(
-    card: ModelCard, voxels: Mapping[int, int], voxel_ml: float | None = None
-) -> list[str]:
+def review_of(card: ModelCard, voxels: Mapping[int, int], georef: Georef) -> list[str]:
     """Reasons to look at a map, in words; none for one like the maps of the training.
 
-    ``voxels``: of each class by its id; ``voxel_ml``: the size of one, in millilitres, of a volume.
+    ``voxels``: of each class by its id; ``georef``: of the map.
     """
+    voxel_ml = georef.voxel_mm3 / MM3_PER_ML if isinstance(georef, VolumeGeoref) else None
     total = sum(voxels.get(c.id, 0) for c in card.classes)
     if total == 0:
         return ["no voxel has a label"]

@@ -21,4 +21,6 @@ def pixel_sides_m(georef: RasterGeoref, extent: Shape) -> tuple[float, float] | 
     across, up, _ = georef.matrix @ np.array([(x, x, x + 1), (y, y + 1, y), (1, 1, 1)])
     points = body.in_space(across, up)
     sides = np.linalg.norm(points[1:] - points[0], axis=-1)
-    return (float(sides[0]), float(sides[1])) if np.isfinite(sides).all() and sides.min() > 0 else None
+    return (
+        (float(sides[0]), float(sides[1])) if np.isfinite(sides).all() and sides.min() > 0 else None
+    )
