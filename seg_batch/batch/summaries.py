@@ -15,6 +15,8 @@ from typing import Any, cast
 from seg_batch.batch.journal import InputRecord
 from seg_batch.batch.journal.events import InputFacts, InputResult, ProductStamp
 from seg_batch.batch.journal.status import BlockDone
+from seg_batch.inference.measuring.disk import disk_at_most
+from seg_batch.inference.measuring.time import estimate
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.plan import DraftPlan
 from seg_batch.inference.report import UNREADABLE, ClassRow, ProductFacts, Report
@@ -32,7 +34,8 @@ OF = ("input", "volume", "model", "weights")
 
 def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
     """The facts of the event "surveyed"; JSON-ready."""
-    plan, info = prepared.plan, prepared.info
+    plan, info, model = prepared.plan, prepared.info, prepared.model
+    time_s = estimate(plan, model, in_run=True)
     return {
         "kind": info.kind,
         "extent": list(plan.extent),
@@ -41,14 +44,16 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "voxels": math.prod(plan.extent),
         "promised_bytes": plan.promised_bytes,
         "memory_bytes": plan.memory_bytes,
-        "disk_bytes": plan.disk_bytes,
-        "seconds_estimate": round(plan.seconds_estimate, 5),
+        "disk_bytes": disk_at_most(plan, info, model.card),
+        "seconds_estimate": round(time_s.seconds, 5),
+        "time": time_s.to_json(),
         "output": str(prepared.outputs.product),
         "of": _of(plan.identity),
         "model": " + ".join(prepared.model.names),
         "engine": plan.engine,
         "precision": plan.precision,
         "warnings": _short(list(info.warnings)),
+        "review": _short(prepared.verdict.lines),
         "footprint": footprint(info.georef, info.extent),
     }
 
@@ -76,6 +81,7 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "background": report["background"],
         "seam_index": seams and seams["index"],
         "warnings": _short(report["source"]["warnings"]),
+        "review": _short(report.get("review", [])),
         "failures": [
             {"block": f["block"][:200], "box": f["box"][:200], "error": f["error"][:200]}
             for f in report["failures"][:3]

@@ -26,7 +26,7 @@ from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.protocol import AlphaOption, without_volume_option
-from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view
+from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view, takes_last_axis
 from seg_batch.io.sources.views.same_grid import grid_differences
 
 SPLITS = ("test", "validation", "training", "all")
@@ -280,7 +280,8 @@ def _facts(pair: Pair) -> dict[str, Any]:
 @contextmanager
 def open_entry(pair: Pair, card: ModelCard) -> Iterator[tuple[View, View]]:
     """Image and label in the card's orientation, checked against it and each other."""
-    spec = ImageSpec(pair.images, alpha=(pair.alpha,) * len(pair.images))
+    alpha, last = (pair.alpha,) * len(pair.images), takes_last_axis(card.channels)
+    spec = ImageSpec(pair.images, alpha=alpha, channels_last_axis=last)
     with without_volume_option(), open_view(spec, card) as image:
         a = image.file.info
         bundles.require_fit(bundles.Model(card), a)

@@ -72,6 +72,7 @@ def run_page(facts: RunReport, gallery: Gallery) -> str:
             why=_why(facts),
             happened=", ".join(_counted(n, NOUNS[kind]) for kind, n in kinds.items()),
             wrong=[row for row in inputs if row["status"] in WRONG],
+            review=[row for row in inputs if row["review"]],
             most_wrong=MOST_WRONG,
             most_rows=MOST_ROWS,
             rows=[_row(i, row, sizes) for i, row in enumerate(inputs)],
@@ -128,7 +129,11 @@ def _headline(facts: RunReport) -> str:
         verb = "is" if missing == 1 else "are"
         sentence = f"{missing} of {total} {noun}s {verb} not complete: {', '.join(parts)}"
     elif facts["verdict"] == "complete":
-        return f"All {total} {noun}s are complete" if total > 1 else f"The one {noun} is complete"
+        sentence = (
+            f"All {total} {noun}s are complete" if total > 1 else f"The one {noun} is complete"
+        )
+        review = facts["totals"]["to_review"]
+        return f"{sentence}, {review} of them to review" if review else sentence
     else:
         sentence = f"{units.counted(total, noun)} complete, and not all were looked at"
     if facts["ended"]:

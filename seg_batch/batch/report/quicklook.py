@@ -77,8 +77,8 @@ def draw_quicklook(
     product (classes, background, volume); ``windows``: those to show it by, else its own. ``InputError`` for a
     file too large to be read."""
     with ExitStack() as opened:
-        pictured = _open(image, _volume(report), opened)
-        labelled = _open(labels, None, opened)
+        pictured = None if image is None else _open(_image(image, report), opened)
+        labelled = None if labels is None else _open(ImageSpec((str(labels),)), opened)
         if pictured is None and labelled is None:
             return ()
         return _views(pictured, labelled, report, windows or {})
@@ -87,7 +87,7 @@ def draw_quicklook(
 def sample(image: str | Path, report: dict[str, Any]) -> tuple[Composite, list[Pixels]]:
     """How an input is shown, and a few of the pixels that are shown of it."""
     with ExitStack() as opened:
-        source = _open(image, _volume(report), opened)
+        source = _open(_image(image, report), opened)
         assert source is not None
         middle = (0.5,) * len(source.info.extent)
         composite = _composite(source.info, report)
@@ -106,15 +106,16 @@ def _composite(info: SourceInfo, report: dict[str, Any]) -> Composite:
     return Composite.by_name([(name,) for name in names])
 
 
-def _volume(report: dict[str, Any]) -> int | None:
-    volume = report.get("plan", {}).get("fingerprint", {}).get("volume")
-    return None if volume is None else int(volume)
+def _image(path: str | Path, report: dict[str, Any]) -> ImageSpec:
+    """The image as it was read for the product."""
+    files = report.get("source", {}).get("files") or [str(path)]
+    read = report.get("plan", {}).get("fingerprint", {})
+    volume, last = read.get("volume"), bool(read.get("channels_last_axis"))
+    return ImageSpec(tuple(files), None if volume is None else int(volume), channels_last_axis=last)
 
 
-def _open(path: str | Path | None, volume: int | None, opened: ExitStack) -> Source | None:
-    if path is None:
-        return None
-    view = opened.enter_context(open_view(ImageSpec((str(path),), volume), Axes(SEEN)))
+def _open(image: ImageSpec, opened: ExitStack) -> Source:
+    view = opened.enter_context(open_view(image, Axes(SEEN)))
     info = view.file.info
     if info.voxels > LARGEST_VOXELS and not info.facts.get("overviews"):
         size = show_bytes(info.voxels * info.voxel_bytes)

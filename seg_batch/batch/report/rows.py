@@ -70,6 +70,7 @@ class InputRow(TypedDict):
     footprint: list[tuple[float, float]] | None
     seam_index: float | None
     warnings: list[str]
+    review: list[str]
     failures: list[Failure]
     model: str | None
     output: str | None
@@ -122,6 +123,7 @@ class ReportTotals(TypedDict):
     workers_dropped: int
     stragglers: int
     warnings: int
+    to_review: int
     classes: list[ClassTotals]
 
 

@@ -108,6 +108,7 @@ def _input(record: InputRecord, history: RunHistory, spent: float, on_disk: int)
         "footprint": facts.get("footprint"),
         "seam_index": result.get("seam_index"),
         "warnings": [*_warnings(facts, result), *_changed(result)],
+        "review": result.get("review") or [],
         "failures": result.get("failures") or [],
         "model": facts.get("model"),
         "output": result.get("output") or facts.get("output"),
@@ -200,6 +201,7 @@ def _totals(history: RunHistory, inputs: list[InputRow]) -> ReportTotals:
         "workers_dropped": kinds["worker_dropped"],
         "stragglers": kinds["straggler"],
         "warnings": sum(len(row["warnings"]) for row in inputs),
+        "to_review": sum(bool(row["review"]) for row in inputs),
         "classes": _classes(done),
     }
 

@@ -64,7 +64,7 @@ def prove_place(info: SourceInfo, path: Path) -> list[str]:
     """Before any work: OutputError unless a product at ``path`` can hold the place of an input, which is
     tried; lines about how it does where that matters to the user."""
     form = PRODUCTS[format_of(path, info.kind)]
-    like = Path(info.path) if info.format == form.name else None
+    like = Path(info.files[0].path) if info.format == form.name else None
     spec = ProductSpec(info.extent, "uint8", None, (), info.georef, like=like)
     return form.prove(spec, path.name)
 

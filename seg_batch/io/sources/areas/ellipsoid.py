@@ -67,13 +67,13 @@ class Ellipsoid:
         where there is no place on the body."""
         half = side / 2
         corners = [
-            self._in_space(x + dx, y + dy)
+            self.in_space(x + dx, y + dy)
             for dx, dy in ((-half, -half), (half, -half), (half, half), (-half, half))
         ]
         across = np.cross(corners[2] - corners[0], corners[3] - corners[1])
         return np.asarray(np.linalg.norm(across, axis=-1) / 2 / side**2)
 
-    def _in_space(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def in_space(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Metres ``(n, 3)`` from the middle of the body; NaN where points have no place."""
         lon, lat = np.radians(_moved(self.plane, self.degrees, x, y))
         e2 = 1 - (self.b / self.a) ** 2
