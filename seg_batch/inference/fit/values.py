@@ -48,7 +48,8 @@ def value_findings(card: ModelCard, info: SourceInfo, seen: Sample) -> Iterator[
     if flat:
         yield _constant(flat, names, channels)
         return
-    yield from _missing(names, seen)
+    if not seen.valid.all():
+        yield from _missing(names, seen)
     yield from _against_card(card, channels, seen)
     yield from _other_modality(card, channels)
 
