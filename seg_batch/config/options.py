@@ -108,8 +108,15 @@ _IS: dict[Any, Callable[[Any], bool]] = {
     int: lambda raw: isinstance(raw, Integral) and not isinstance(raw, bool),
     float: lambda raw: isinstance(raw, Real) and not isinstance(raw, bool),
     str: lambda raw: isinstance(raw, str),
+    str | int: lambda raw: isinstance(raw, str) or _IS[int](raw),
 }
-_WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+_WORDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    str | int: "names or numbers",
+}
 
 
 def _items(raw: Any, kind: Any) -> tuple[Any, ...] | None:

@@ -160,7 +160,7 @@ def _require_channels(a: SourceInfo, b: SourceInfo, recipe: Recipe) -> None:
 
 def axes_of(recipe: Recipe) -> Axes:
     """The axes and channels in which a recipe sees images."""
-    return Axes(recipe.card.orientation, channels=recipe.card.channel_names)
+    return Axes(recipe.card.orientation, channels=recipe.card.channels)
 
 
 @contextmanager

@@ -205,6 +205,7 @@ def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
         "SEGBATCH_MODEL": _together(model.names),
         "SEGBATCH_WEIGHTS": _together(m.card.weights_sha256 for m in model.all),
         "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
+        "SEGBATCH_BANDS": ",".join(map(str, prepared.info.bands)),
         "SEGBATCH_INPUT": visible(Path(prepared.info.path).name),
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),

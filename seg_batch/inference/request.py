@@ -30,7 +30,7 @@ from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.alpha import contrary_reading, require_settled, settled_reading
-from seg_batch.io.sources.views.open_view import ImageSpec, View
+from seg_batch.io.sources.views.open_view import ImageSpec, View, with_channels
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
@@ -57,7 +57,13 @@ class Request:
     def image(self, staged: Path | None = None) -> ImageSpec:
         """The input; ``staged``: its uncompressed copy."""
         staged_files = () if staged is None else (staged,)
-        return ImageSpec((self.input,), self.volume, staged_files, (self.options.alpha,))
+        return ImageSpec(
+            (self.input,),
+            self.volume,
+            staged_files,
+            (self.options.alpha,),
+            bands=tuple(map(str, self.options.bands or ())),
+        )
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,9 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         settled = _alpha_settled(request, model, file.info)
         if settled != request:
             request, file = settled, opened.enter_context(closing(settled.image().open()))
+            require_fit(model, file.info)
+        file = opened.enter_context(closing(with_channels(file, model.card.channels)))
+        request = _bands_settled(request, file.info)
         view = View(file, model.card)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
@@ -107,6 +116,13 @@ def _alpha_settled(request: Request, model: Model, info: SourceInfo) -> Request:
     if alpha == "auto":
         return request
     return replace(request, options=replace(request.options, alpha=alpha))
+
+
+def _bands_settled(request: Request, info: SourceInfo) -> Request:
+    """The request with the numbers of the bands that are taken, by hand or by name."""
+    if not info.taken:
+        return request
+    return replace(request, options=replace(request.options, bands=tuple(map(str, info.bands))))
 
 
 def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
@@ -180,6 +196,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         "weights": weights if model.members else weights[0],
         "segbatch": package_version(),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
+        **({"bands": info.bands} if info.taken else {}),
     }
 
 

@@ -8,11 +8,12 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from seg_batch.core.errors import WorkflowError
+from seg_batch.config.predict_options import band_names
+from seg_batch.core.errors import PlanError, WorkflowError
 from seg_batch.core.text import nearest, other_separator
 
 MOST_BYTES = 64 << 20
-COLUMNS = ("input", "output", "volume", "model")
+COLUMNS = ("input", "output", "volume", "model", "bands")
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,14 @@ class InputSpec:
     """One input as the workflow specifies it. ``where``: the place that names ``path``
     (``inputs.paths``, or a line of a list); ``output``: its name below the output folder, in a
     ``Listing`` its path; ``volume``: an index into a 4-D file; ``model``: its own, from the
-    manifest; ``error``: why it can't be an input, as far as that is known before it is opened."""
+    manifest, as are ``bands``; ``error``: why it can't be an input, as far as that is known before it is opened."""
 
     path: str
     where: str = field(default="", compare=False)
     output: str | None = None
     volume: int | None = None
     model: tuple[str, ...] | None = None
+    bands: tuple[str, ...] | None = None
     error: str | None = None
 
     @property
@@ -38,7 +40,7 @@ class InputSpec:
     @property
     def identity(self) -> tuple[object, ...]:
         """What two specifications of the same prediction have in common."""
-        return (self.key, self.output, self.volume, self.model)
+        return (self.key, self.output, self.volume, self.model, self.bands)
 
 
 def rows_of_list(path: str, volume: int | None) -> Iterator[InputSpec]:
@@ -55,8 +57,8 @@ def rows_of_list(path: str, volume: int | None) -> Iterator[InputSpec]:
 
 
 def rows_of_manifest(path: str, volume: int | None) -> Iterator[InputSpec]:
-    """One row per input; ``model`` may name several, joined by ``|``, whose predictions are averaged.
-    WorkflowError where the file is no such table, or one without rows; a faulty row gives an input with an
+    """One row per input; ``model`` may name several, joined by ``|``, whose predictions are averaged,
+    and so may ``bands``. WorkflowError where the file is no such table, or one without rows; a faulty row gives an input with an
     error."""
     text, folder, empty = _text(path), os.path.dirname(os.path.abspath(path)), True
     if separator := other_separator(text):
@@ -95,6 +97,10 @@ def _row(row: dict[str, str], folder: str, where: str, volume: int | None) -> In
     if number and not (number.isascii() and number.isdecimal() and len(number) < 10):
         return InputSpec(where, where, error=f"{where}: {number[:20]!r} is no volume: count from 0")
     path = os.path.join(folder, name)
+    try:
+        bands = band_names("bands", text) if (text := row.get("bands", "").strip()) else None
+    except PlanError as error:
+        return InputSpec(where, where, error=f"{where}: {error.message}")
     models = tuple(filter(None, (part.strip() for part in row.get("model", "").split("|"))))
     return InputSpec(
         path=path,
@@ -103,6 +109,7 @@ def _row(row: dict[str, str], folder: str, where: str, volume: int | None) -> In
         output=row.get("output", "").strip() or None,
         volume=int(number) if number else volume,
         model=tuple(os.path.join(folder, m) if "/" in m else m for m in models) or None,
+        bands=bands,
     )
 
 

@@ -29,7 +29,7 @@ from seg_batch.core.units import parse_bytes, parse_seconds
 
 class InputSettings(CheckedValue):
     """The inputs. ``paths``: files, folders (the images in them) and patterns (``**``: any folders
-    between). ``manifest``: a CSV with the column input and optionally output, volume, model. ``list``: a
+    between). ``manifest``: a CSV with the column input and optionally output, volume, model, bands. ``list``: a
     file with one path per line. ``exclude``: patterns of names, of the last parts of paths
     (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files."""
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +14,18 @@ import numpy as np
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.channel_names import ChannelNames, file_names, without_numbers
 from seg_batch.io.sources.protocol import AlphaBands, Source, SourceInfo, require_inside
 from seg_batch.io.sources.views.same_grid import grid_differences
+from seg_batch.io.sources.views.selected import selected
 
 
 class Stacked:
     """``read`` gives ``(*shape, channels of all files)`` in the common dtype of their values."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        """``InputError`` unless all files lie on one grid, naming what differs."""
+    def __init__(self, sources: Sequence[Source], whole: SourceInfo | None = None) -> None:
+        """``InputError`` unless all files lie on one grid, naming what differs. ``whole``: what is known of
+        them, if it is known."""
         self._sources = tuple(sources)
         self.files = tuple(source.info for source in sources)
         first, *others = self.files
@@ -29,7 +35,7 @@ class Stacked:
                     f"{other.path} can't be stacked on {first.path} ({'; '.join(differences)}), their "
                     "channels would show different places: bring both to one grid first"
                 )
-        self.info = _stacked_info(self.files)
+        self.info = whole or _stacked_info(self.files)
 
     def read(self, box: Box) -> Pixels:
         require_inside(self.info, box)
@@ -38,7 +44,22 @@ class Stacked:
         valid = None
         if any(p.valid is not None for p in parts):
             valid = np.concatenate([_mask(p) for p in parts], -1)
-        return Pixels(values, valid, _numbers(parts, "scale", 1.0), _numbers(parts, "offset", 0.0))
+        return Pixels(values, valid, self.info.scale, self.info.offset)
+
+    def only(self, indices: Sequence[int], line: str = "") -> Stacked | None:
+        """The stack that reads these channels only; None where their order mixes channels of files."""
+        first = np.cumsum([0, *(len(info.channels) for info in self.files)]).tolist()
+        at = [bisect_right(first, index) - 1 for index in indices]
+        runs = [
+            (k, [i - first[k] for _, i in run])
+            for k, run in groupby(zip(at, indices, strict=True), itemgetter(0))
+        ]
+        if len({k for k, _ in runs}) < len(runs):
+            return None
+        for k in set(range(len(self.files))) - {*at}:
+            self._sources[k].close()
+        parts = [selected(self._sources[k], own) for k, own in runs]
+        return Stacked(parts, self.info.of_channels(indices, line))
 
     def close(self) -> None:
         for source in self._sources:
@@ -49,11 +70,24 @@ def _mask(pixels: Pixels) -> np.ndarray:
     return np.ones(pixels.values.shape, bool) if pixels.valid is None else pixels.valid
 
 
-def _numbers(parts: list[Pixels], name: str, neutral: float) -> tuple[float, ...] | None:
-    pairs = [(getattr(p, name), p.values.shape[-1]) for p in parts]
-    if all(numbers is None for numbers, _ in pairs):
+def _numbers(
+    parts: list[tuple[tuple[float, ...] | None, int]], neutral: float
+) -> tuple[float, ...] | None:
+    if all(numbers is None for numbers, _ in parts):
         return None
-    return tuple(v for numbers, n in pairs for v in (numbers or (neutral,) * n))
+    return tuple(v for numbers, n in parts for v in (numbers or (neutral,) * n))
+
+
+def _channel_names(infos: Sequence[SourceInfo]) -> tuple[ChannelNames, ...]:
+    """What the files say, else what their names say."""
+    named = file_names([i.path for i in infos])
+    rows: list[ChannelNames] = []
+    for info, name in zip(infos, named, strict=True):
+        own = info.names or (ChannelNames(),) * len(info.channels)
+        if len(own) == 1:
+            own = (replace(own[0], names=(*own[0].names, *name.names)),)
+        rows += own
+    return tuple(without_numbers(rows)) if len(infos) > 1 else infos[0].names
 
 
 def _stacked_info(infos: Sequence[SourceInfo]) -> SourceInfo:
@@ -72,8 +106,22 @@ def _stacked_info(infos: Sequence[SourceInfo]) -> SourceInfo:
         identity={"files": [i.identity for i in infos]},
         warnings=tuple(warning for i in infos for warning in i.warnings),
         facts={**infos[0].facts, "block_bytes": blocks},
-        alpha=_alpha([i.alpha for i in infos if i.alpha is not None], names),
+        names=_channel_names(infos),
+        scale=_numbers([(i.scale, len(i.channels)) for i in infos], 1.0),
+        offset=_numbers([(i.offset, len(i.channels)) for i in infos], 0.0),
+        alpha=_alpha(_alphas(infos), names),
     )
+
+
+def _alphas(infos: Sequence[SourceInfo]) -> list[AlphaBands]:
+    """Those of each file, with their indices among the channels of all."""
+    alphas, first = list[AlphaBands](), 0
+    for info in infos:
+        if info.alpha is not None:
+            own = tuple(first + index for index in info.alpha.indices)
+            alphas.append(replace(info.alpha, indices=own))
+        first += len(info.channels)
+    return alphas
 
 
 def _alpha(bands: list[AlphaBands], channels: list[str]) -> AlphaBands | None:
@@ -88,4 +136,5 @@ def _alpha(bands: list[AlphaBands], channels: list[str]) -> AlphaBands | None:
         marks=min(each.marks for each in changing),
         fixed=changing[0].fixed,
         otherwise=len(channels) + more,
+        indices=tuple(index for each in changing for index in each.indices),
     )
