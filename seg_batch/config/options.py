@@ -120,8 +120,8 @@ _WORDS = {
 
 
 def _items(raw: Any, kind: Any) -> tuple[Any, ...] | None:
-    """The tuple that was meant; None where ``raw`` is none. One text is a tuple of one."""
-    if isinstance(raw, str):
+    """The tuple that was meant; None where ``raw`` is none. One text or number is a tuple of one."""
+    if isinstance(raw, str) or (kind is float and _IS[float](raw)):
         raw = (raw,)
     if not isinstance(raw, Sequence) or not all(map(_IS[kind], raw)):
         return None

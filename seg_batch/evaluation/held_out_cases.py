@@ -130,10 +130,11 @@ def collect_cases(
             f"{data} was cut with the values that it ignores, --ignore can't change them: drop it, "
             "or evaluate the manifest"
         )
-    if options.bands:
-        raise InputError(
-            f"{data} is cut already, --bands can't change it: drop it, or evaluate the manifest"
-        )
+    for name in ("bands", "scale", "offset"):
+        if getattr(options, name) is not None:
+            raise InputError(
+                f"{data} is cut already, --{name} can't change it: drop it, or evaluate the manifest"
+            )
     return _of_dataset(data, split, card, options)
 
 
@@ -288,6 +289,8 @@ def open_entry(pair: Pair, card: ModelCard, options: ModelOptions) -> Iterator[t
         pair.images,
         alpha=(pair.alpha,) * len(pair.images),
         bands=tuple(map(str, options.bands or ())),
+        scale=options.scale,
+        offset=options.offset,
     )
     with without_volume_option(), open_view(spec, card) as image:
         a = image.file.info

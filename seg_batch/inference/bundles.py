@@ -21,6 +21,7 @@ from seg_batch.inference.probe import PROBE_CARD
 from seg_batch.inference.probe import predict as probe
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.by_name import channel_fault
+from seg_batch.io.sources.views.rescaled import units_fault
 
 WEIGHTS = {"keras": "model.keras", "openvino": "model.xml"}
 
@@ -117,7 +118,7 @@ def mismatch(card: ModelCard, info: SourceInfo) -> str | None:
         return f"it is for {card.kind}s and the input is a {info.kind}"
     if card.rank is not None and card.rank > len(info.extent):
         return f"it is {card.rank}-D and the input has {len(info.extent)} spatial axes"
-    return channel_fault(info, card.channels)
+    return channel_fault(info, card.channels) or units_fault(info, card.channels)
 
 
 def choose_bundle(info: SourceInfo) -> Model:

@@ -63,6 +63,8 @@ class Request:
             staged_files,
             (self.options.alpha,),
             bands=tuple(map(str, self.options.bands or ())),
+            scale=self.options.scale,
+            offset=self.options.offset,
         )
 
 
@@ -93,7 +95,7 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
             request, file = settled, opened.enter_context(closing(settled.image().open()))
             require_fit(model, file.info)
         file = opened.enter_context(closing(with_channels(file, model.card.channels)))
-        request = _bands_settled(request, file.info)
+        request = _channels_settled(request, file.info)
         view = View(file, model.card)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
@@ -118,11 +120,15 @@ def _alpha_settled(request: Request, model: Model, info: SourceInfo) -> Request:
     return replace(request, options=replace(request.options, alpha=alpha))
 
 
-def _bands_settled(request: Request, info: SourceInfo) -> Request:
-    """The request with the numbers of the bands that are taken, by hand or by name."""
-    if not info.taken:
-        return request
-    return replace(request, options=replace(request.options, bands=tuple(map(str, info.bands))))
+def _channels_settled(request: Request, info: SourceInfo) -> Request:
+    """The request with the numbers of the bands that are taken, by hand or by name, and with their scales."""
+    options = request.options
+    if info.taken:
+        options = replace(options, bands=tuple(map(str, info.bands)))
+    if info.rescaled:
+        scale = options.scale if options.scale == "none" else info.scale
+        options = replace(options, scale=scale, offset=info.offset)
+    return replace(request, options=options)
 
 
 def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
@@ -197,6 +203,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         "segbatch": package_version(),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
         **({"bands": info.bands} if info.taken else {}),
+        **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
     }
 
 

@@ -91,6 +91,17 @@ def _band_list(value: object) -> object:
     return [str(each) for each in values]
 
 
+def _number_list(value: object) -> object:
+    """A number, or a text as on the command line, as a list of numbers."""
+    if isinstance(value, str) and value != "none":
+        try:
+            return [float(part) for part in value.split(",")]
+        except ValueError:
+            raise ValueError(f"{value[:40]!r} is no number, nor a list of them") from None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return [value] if is_number else value
+
+
 RasterProduct = Annotated[str, product_name("raster")]
 VolumeProduct = Annotated[str, product_name("volume")]
 Size = Annotated[str, checked_by(_check_size)]
@@ -105,3 +116,4 @@ Bands = Annotated[
     Field(min_length=1),
     BeforeValidator(_band_list),
 ]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_number_list)]

@@ -29,7 +29,7 @@ from seg_batch.core.run_files import RUNS
 # Keys that products depend on. The others may change before a run is resumed.
 MADE_OF = ("model", "options", "post", "outputs", "steps")
 # Keys that a later version added, at their defaults: a run begun before has the same fingerprint.
-CAME_LATER = {"alpha": "auto", "bands": None}
+CAME_LATER = {"alpha": "auto", "bands": None, "scale": None, "offset": None}
 # Words, never a line for a shell.
 Command = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],

@@ -69,6 +69,7 @@ class SourceInfo:
     ``alpha``: the bands marked as alpha, if any.
     ``names``: what the file says of each channel, empty where it says nothing. ``scale`` and ``offset``: as in
     ``Pixels``. ``taken``: where channels were chosen, their indices among all of the files.
+    ``rescaled``: scale and offset are others than the file's own.
     """
 
     path: str
@@ -88,6 +89,7 @@ class SourceInfo:
     scale: tuple[float, ...] | None = None
     offset: tuple[float, ...] | None = None
     taken: tuple[int, ...] = ()
+    rescaled: bool = False
 
     @property
     def voxel_bytes(self) -> int:

@@ -17,6 +17,7 @@ from seg_batch.io.sources.protocol import AlphaOption, AlphaReading, Source, Sou
 from seg_batch.io.sources.views.alpha import reading_beside, require_settled, settled_reading
 from seg_batch.io.sources.views.by_name import channels_called, taken_by_name
 from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.rescaled import Numbers, Scale, rescaled
 from seg_batch.io.sources.views.same_grid import grid_differences
 from seg_batch.io.sources.views.selected import selected
 from seg_batch.io.sources.views.stacked import Stacked
@@ -28,13 +29,15 @@ class ImageSpec:
     """The files of one image: one, or several whose channels follow one another. ``volume``: its index
     in a 4-D file; ``staged``: the result of ``stage`` for each path, where any was staged; ``alpha``: how
     bands marked as alpha are read, for each path where any differs from ``auto``; ``bands``: the channels that are
-    taken of all, by name or by number from 1, where not all are."""
+    taken of all, by name or by number from 1, where not all are; ``scale`` and ``offset``: see ``rescaled``, of the channels in ``bands``."""
 
     paths: tuple[str, ...]
     volume: int | None = None
     staged: tuple[Path, ...] = ()
     alpha: tuple[AlphaOption, ...] = ()
     bands: tuple[str, ...] = ()
+    scale: Scale | None = None
+    offset: Numbers | None = None
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
@@ -44,7 +47,13 @@ class ImageSpec:
         """The image as its files have it, of its channels those in ``bands``. ``InputError`` unless the files can be
         read, share a grid and have the bands."""
         image = self._files()
-        return self._chosen(image) if self.bands else image
+        with ExitStack() as opened:
+            opened.callback(image.close)
+            image = self._chosen(image) if self.bands else image
+            opened.callback(image.close)
+            image = rescaled(image, self.scale, self.offset)
+            opened.pop_all()
+        return image
 
     def _chosen(self, image: Source) -> Source:
         """The channels in ``bands``; the image is closed with the result, or where there is none."""
@@ -55,7 +64,7 @@ class ImageSpec:
             if reading == "auto":
                 opened.pop_all()
                 return selected(image, indices)
-        return self._read_as(reading, image).open()
+        return replace(self._read_as(reading, image), scale=None, offset=None).open()
 
     def _files(self) -> Source:
         count = len(self.paths)
@@ -78,7 +87,7 @@ class ImageSpec:
 
     def _read_as(self, reading: AlphaReading, image: Source) -> ImageSpec:
         """With this reading of the bands marked as alpha that are open."""
-        files = image.files if isinstance(image, Stacked) else (image.info,)
+        files: tuple[SourceInfo, ...] = getattr(image, "files", (image.info,))
         return replace(
             self,
             alpha=tuple(
@@ -161,6 +170,7 @@ def open_view(
         files      open_source  one for each path, its alpha read as the channels of the card say
         stacked    Stacked      the channels of several files, one after another
         selected   selected     of these the model's, by ``--bands`` or by their names
+        rescaled   rescaled     the scale and offset of ``--scale`` and ``--offset``
         aligned    aligned      a label on another grid than ``grid``, the file's own of its image
         upsampled  upsampled    the voxels that a super-resolving model makes of the image's
         oriented   Oriented     the axes of the model
