@@ -117,7 +117,7 @@ def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> 
     """The request of one input."""
     options = workflow.plan_options()
     return Request(
-        input=spec.path,
+        input=spec.files if spec.more else spec.path,
         output=spec.output,
         model=_model_names(spec.model or workflow.model),
         options=options if spec.bands is None else replace(options, bands=spec.bands),

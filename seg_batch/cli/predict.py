@@ -10,31 +10,41 @@ import typer
 
 from seg_batch.cli.options import Json, Quiet
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
-from seg_batch.core.errors import DiskFullError, SegbatchError
+from seg_batch.core.errors import DiskFullError, PlanError, SegbatchError
 from seg_batch.core.text import legible
 
 if TYPE_CHECKING:
     from seg_batch.inference.request import Request
 
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Scenes and volumes.")]
+Stack = Annotated[bool, typer.Option("--stack", help="All INPUTs are the channels of one image.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")]
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Measure the model's speed here first, in five seconds.")
+]
 KeepStore = Annotated[bool, typer.Option("--keep-store", help="Keep the Zarr work store.")]
 
 
 def requests(
-    inputs: list[str], arguments: RequestArguments, options: PredictOptions, **fields: Any
+    inputs: list[str],
+    stack: bool,
+    arguments: RequestArguments,
+    options: PredictOptions,
+    **fields: Any,
 ) -> list[Request]:
-    """One request per input; ``fields``: further ones of each."""
+    """One request per input, or one for all of a ``stack``; ``fields``: further ones of each."""
     from seg_batch.inference.request import Request
 
-    fields |= {**vars(arguments), "options": options, "many": len(inputs) > 1}
-    return [Request(input=name, **fields) for name in inputs]
+    images = [tuple(inputs)] if stack else inputs
+    fields |= {**vars(arguments), "options": options, "many": len(images) > 1}
+    return [Request(input=image, **fields) for image in images]
 
 
 def predict(
     inputs: Inputs,
     arguments: RequestArguments,
     options: PredictOptions,
+    stack: Stack = False,
     overwrite: Overwrite = False,
     keep_store: KeepStore = False,
     as_json: Json = False,
@@ -46,7 +56,9 @@ def predict(
     from seg_batch.inference.predict import partial_line, predict_one
 
     worst, shown = 0, list[Mapping[str, Any]]()
-    for request in requests(inputs, arguments, options, overwrite=overwrite, keep_store=keep_store):
+    more = {"overwrite": overwrite, "keep_store": keep_store}
+    wanted = requests(inputs, stack, arguments, options, **more)
+    for request in wanted:
         try:
             with Bar(quiet or as_json) as bar:
                 report = predict_one(request, bar)
@@ -54,7 +66,7 @@ def predict(
             if not request.many or isinstance(error, DiskFullError):
                 raise
             typer.echo(f"segbatch: {legible(error.message)}", err=True)
-            shown.append({"input": request.input, "status": "refused", "error": error.message})
+            shown.append({"input": str(request), "status": "refused", "error": error.message})
             worst = max(worst, error.status)
             continue
         shown.append(report)
@@ -64,22 +76,38 @@ def predict(
         if not quiet and not as_json:
             typer.echo(summary_lines(report))
     if as_json:
-        typer.echo(json.dumps(shown[0] if len(inputs) == 1 else shown))
+        typer.echo(json.dumps(shown[0] if len(wanted) == 1 else shown))
     raise typer.Exit(worst)
 
 
 def plan(
-    inputs: Inputs, arguments: RequestArguments, options: PredictOptions, as_json: Json = False
+    inputs: Inputs,
+    arguments: RequestArguments,
+    options: PredictOptions,
+    stack: Stack = False,
+    measure: Measure = False,
+    as_json: Json = False,
 ) -> None:
     """Show what predict would do, without doing it: blocks, memory, disk, time."""
     from seg_batch.cli.display.lines import plan_facts, plan_lines
+    from seg_batch.inference.measuring.disk import require_disk
+    from seg_batch.inference.measuring.time import measure_speed
+    from seg_batch.inference.outputs import read_report
     from seg_batch.inference.request import prepare
 
-    facts = []
-    for request in requests(inputs, arguments, options):
+    facts, refusal = [], None
+    for request in requests(inputs, stack, arguments, options):
         prepared = prepare(request)
+        if measure:
+            measure_speed(prepared.plan, prepared.model)
+        try:
+            require_disk(prepared, read_report(prepared.outputs))
+        except PlanError as error:
+            refusal = refusal or error
         facts.append(plan_facts(prepared))
         if not as_json:
             typer.echo(plan_lines(prepared))
     if as_json:
-        typer.echo(json.dumps(facts[0] if len(inputs) == 1 else facts))
+        typer.echo(json.dumps(facts[0] if len(facts) == 1 else facts))
+    if refusal is not None:
+        raise refusal

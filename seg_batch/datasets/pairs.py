@@ -13,13 +13,14 @@ from typing import Any
 from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.manifest import Manifest, read_manifest, stem
 from seg_batch.core.errors import InputError
+from seg_batch.core.files import require_local_input
 from seg_batch.core.geometry import Shape
 from seg_batch.datasets.label_classes import require_data
 from seg_batch.io.sources import stage
 from seg_batch.io.sources.protocol import AlphaOption, SourceInfo, without_volume_option
 from seg_batch.io.sources.side_files import is_image_name, side_files_of
 from seg_batch.io.sources.views.alpha import alpha_hint
-from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
+from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view, takes_last_axis
 from seg_batch.io.sources.views.rescaled import own_scale, units_fault
 from seg_batch.io.sources.views.same_grid import grid_differences
 
@@ -61,6 +62,8 @@ def find_pairs(given: list[str], alpha: AlphaOption = "auto") -> FoundPairs:
     pairs: list[Pair] = []
     manifests: dict[str, Manifest] = {}
     for text in given:
+        for part in text.split("="):
+            require_local_input(part)
         path = Path(text)
         if path.suffix.lower() in MANIFESTS and path.is_file():
             manifests[text] = read_manifest(path)
@@ -181,6 +184,7 @@ def open_pair(
         return ImageSpec(paths, staged=copies, alpha=alpha)
 
     images = spec(pair.images, (pair.alpha,) * len(pair.images))
+    images = replace(images, channels_last_axis=takes_last_axis(axes.channels))
     with without_volume_option(), open_view(images, axes) as image:
         grid = image.file.info if align == "nearest" else None
         with open_view(spec((pair.label,)), Axes(axes.orientation), grid=grid) as label:

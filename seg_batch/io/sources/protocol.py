@@ -15,7 +15,7 @@ from seg_batch.core.errors import STUMBLES, InputError, ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.channel_names import ChannelNames
+from seg_batch.io.sources.naming.channel_names import ChannelNames
 
 # The largest piece a library may decode at once: it is allocated whole, whatever the box asks for.
 BLOCK_LIMIT_BYTES = 2 << 30
@@ -66,9 +66,9 @@ class SourceInfo:
     digest of head and tail). ``warnings``: one sentence each. ``facts``: further values for
     ``inspect``; of these ``block_bytes`` counts in the memory of a reader: the bytes allocated
     besides the box itself while one stored block is decoded, and ``held_bytes`` per voxel that are read besides.
-    ``alpha``: the bands marked as alpha, if any.
-    ``names``: what the file says of each channel, empty where it says nothing. ``scale`` and ``offset``: as in
-    ``Pixels``. ``taken``: where channels were chosen, their indices among all of the files.
+    ``alpha``: the bands marked as alpha, if any. ``stack``: each file of an image that several make up, which
+    ``path`` names all. ``names``: what the file says of each channel, empty where it says nothing. ``scale`` and
+    ``offset``: as in ``Pixels``. ``taken``: where channels were chosen, their indices among all of the files.
     ``rescaled``: scale and offset are others than the file's own.
     """
 
@@ -85,6 +85,7 @@ class SourceInfo:
     warnings: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     alpha: AlphaBands | None = None
+    stack: tuple[SourceInfo, ...] = ()
     names: tuple[ChannelNames, ...] = ()
     scale: tuple[float, ...] | None = None
     offset: tuple[float, ...] | None = None
@@ -92,10 +93,17 @@ class SourceInfo:
     rescaled: bool = False
 
     @property
+    def files(self) -> tuple[SourceInfo, ...]:
+        """Each file of the image."""
+        return self.stack or (self,)
+
+    @property
     def voxel_bytes(self) -> int:
-        """Bytes per voxel of what ``read`` returns at most: values and mask of all channels."""
-        own = len(self.channels) * (np.dtype(self.dtype).itemsize + 1)
-        return own + int(self.facts.get("held_bytes", 0))
+        """Bytes per voxel of what ``read`` holds at most: values and mask of all channels, and of a stack
+        those of the file that is being read."""
+        mine = len(self.channels) * (np.dtype(self.dtype).itemsize + 1)
+        held = int(self.facts.get("held_bytes", 0))
+        return mine + held + max((file.voxel_bytes for file in self.stack), default=0)
 
     @property
     def bands(self) -> list[int]:
@@ -152,9 +160,11 @@ def require_inside(info: SourceInfo, box: Box) -> None:
 
 
 class SeveralVolumesError(InputError):
-    """A file holds several volumes, and none was chosen. ``remedy``: for a command that can't choose."""
+    """A file holds several volumes (``count``), and none was chosen. ``remedy``: for a command that can't
+    choose."""
 
     remedy = ""
+    count = 0
 
 
 def chosen_volume(path: Path, what: str, count: int, volume: int | None) -> int:
@@ -162,9 +172,14 @@ def chosen_volume(path: Path, what: str, count: int, volume: int | None) -> int:
     where several are there and none was chosen, ``InputError`` where the chosen one is not."""
     if volume is None and count > 1:
         error = SeveralVolumesError(
-            f"{path}: {what}; choose one with --volume K (0 to {count - 1})"
+            f"{path}: {what}; choose one with --volume K (0 to {count - 1}), or take them as channels with "
+            "--channels-last-axis"
         )
-        error.remedy = f"{path}: {what}, where one is read; give a file that holds that one alone"
+        error.count = count
+        error.remedy = (
+            f"{path}: {what}, where one is read; give a file that holds that one alone, or name "
+            f"{count} channels if they are that"
+        )
         raise error
     if volume is not None and not 0 <= volume < count:
         raise InputError(f"{path}: there is no volume {volume}; it holds {count}, counted from 0")

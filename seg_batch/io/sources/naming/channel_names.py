@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import Any
 
 from seg_batch.config.common_names import numbered, wavelength_in
@@ -146,21 +145,7 @@ def with_colours(named: Sequence[ChannelNames], colours: Sequence[str]) -> list[
     ]  # fmt: skip
 
 
-def file_names(paths: Sequence[str]) -> list[ChannelNames]:
-    """Of files that are one channel each of an image: what differs in their names."""
-    stems = [PurePath(path).name.partition(".")[0] for path in paths]
-    words = [stem.replace("-", "_").replace(" ", "_").split("_") for stem in stems]
-    if len(words) < 2:
-        return [ChannelNames() for _ in words]
-    head = _common([*zip(*words, strict=False)])
-    tail = _common([*zip(*(row[head:][::-1] for row in words), strict=False)])
-    rests = [row[head : len(row) - tail] for row in words]
-    return [
-        ChannelNames(tuple(dict.fromkeys(["_".join(rest), *(rest if len(rest) <= 6 else ())])) if any(rest) else ())
-        for rest in rests
-    ]  # fmt: skip
-
-
-def _common(columns: Sequence[tuple[str, ...]]) -> int:
-    """How many columns, from the first on, hold one word each."""
-    return next((k for k, column in enumerate(columns) if len(set(column)) > 1), len(columns))
+def words_of_file(name: str) -> tuple[str, ...]:
+    """The names that the name of a file may hold: the whole, and each of a few words."""
+    words = name.replace("-", "_").replace(" ", "_").split("_")
+    return tuple(dict.fromkeys((name, *words))) if 1 < len(words) <= 6 else (name,)
