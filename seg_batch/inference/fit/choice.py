@@ -10,6 +10,7 @@ from seg_batch.inference.fit.look import taken, verdict_on
 from seg_batch.inference.fit.verdict import Finding, Verdict
 from seg_batch.io.sources.protocol import Source
 from seg_batch.io.sources.sample import Sample
+from seg_batch.io.sources.views.by_name import taken_by_name
 from seg_batch.io.sources.views.open_view import View
 
 
@@ -24,7 +25,9 @@ def judge(
             verdict = Verdict((Finding("does not fit", reason),))
         else:
             seen = taken(file) if seen is None else seen
-            verdict = verdict_on(View(file, model.card), model.card, seen)
+            indices = taken_by_name(file.info, model.card.channels).indices
+            part = seen if indices is None else seen.of_channels(indices)
+            verdict = verdict_on(View(file, model.card), model.card, part)
         verdicts.append((model, verdict))
     return verdicts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
@@ -40,6 +40,15 @@ class Sample:
     def nothing(cls, channels: int) -> Sample:
         none = np.empty((0, channels), np.float32)
         return cls(none, none > 0, np.empty(0, bool))
+
+    def of_channels(self, indices: Sequence[int]) -> Sample:
+        """The same of these channels, in this order."""
+        at = list(indices)
+        scale, offset = (
+            None if numbers is None else tuple(numbers[i] for i in at)
+            for numbers in (self.scale, self.offset)
+        )
+        return Sample(self.values[:, at], self.valid[:, at], self.edge, scale, offset)
 
     def channel(self, index: int) -> np.ndarray:
         """The valid values of one channel."""
