@@ -46,8 +46,8 @@ class ViewRegion:
 
     @property
     def areas(self) -> PixelAreas | None:
-        """Of the pixels of ``box``, counted from its start."""
-        return PixelAreas.of(self.image.native.info.georef, self.extent, self.box.start)
+        """Of the pixels of the whole image."""
+        return PixelAreas.of(self.image.native.info.georef, self.extent)
 
     def read(self, box: Box) -> Pixels:
         return self.image.read(box)
