@@ -119,7 +119,7 @@ def chosen_volume(path: Path, what: str, count: int, volume: int | None) -> int:
     where several are there and none was chosen, ``InputError`` where the chosen one is not."""
     if volume is None and count > 1:
         error = SeveralVolumesError(
-            f"{path}: {what}; choose one with --volume K (0 to {count - 1})"
+            f"{path}: {what}; choose one with --volume K (0 to {count - 1}); in a workflow with inputs.volume: K"
         )
         error.remedy = f"{path}: {what}, where one is read; give a file that holds that one alone"
         raise error
