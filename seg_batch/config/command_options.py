@@ -39,7 +39,7 @@ class TrainOverrides:
 
     recipe: str | Path | None = option(None, "YAML, put over what is advised.", text="path")
     settings: tuple[str, ...] = _settings()
-    minutes: float | None = option(None, "Stop after so long.", free=True)
+    minutes: float | None = option(None, "For all of it: cutting, steps, scores.", free=True)
     steps: int | None = option(None, "Stop after so many steps.", free=True, least=1)
     arch: str | None = option(
         None, "anunet, unet, unet_se and so on: segbatch models --archs lists them."
