@@ -17,12 +17,14 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from seg_batch.batch.inputs.tables import STACKED
 from seg_batch.batch.job import BatchJob
 from seg_batch.batch.journal import Journal, fold
 from seg_batch.batch.journal.state import COMPLETE, FAILED, PARTIAL, REFUSED
 from seg_batch.core.errors import OutputError
 from seg_batch.core.files import remove, write_text
 from seg_batch.core.run_files import (
+    AREAS,
     ATTEMPT,
     ATTEMPT_BYTES,
     FACTS,
@@ -35,6 +37,7 @@ from seg_batch.core.run_files import (
     REPORT,
     SET_ASIDE,
     STORE,
+    VOLUMES,
     path_beside,
     shortened,
 )
@@ -47,7 +50,7 @@ _MARK = f".{ATTEMPT}"
 _MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being created
 
 _ROOMS = (len(STORE), ATTEMPT_BYTES)  # behind the names of products, where those are long
-REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS)
+REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS, AREAS, VOLUMES)
 
 
 def remove_leftovers(job: BatchJob) -> None:
@@ -91,7 +94,7 @@ def write_quarantined(job: BatchJob) -> None:
     for key, record in fold(Journal.read(job.folder / JOURNAL)).inputs.items():
         named = key in job.requests or key in job.refused
         if named and record.status in (REFUSED, FAILED, PARTIAL):
-            listed = _listed(job.requests[key].input if key in job.requests else key)
+            listed = _listed(STACKED.join(job.requests[key].files) if key in job.requests else key)
             lines.append(f"# {record.status}: {visible(record.error or '')}\n{listed}\n")
     if lines:
         write_text(path, "".join(lines))

@@ -116,7 +116,7 @@ def require_named(workflow: Workflow) -> None:
 def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> Request:
     """The request of one input."""
     return Request(
-        input=spec.path,
+        input=spec.files if spec.more else spec.path,
         output=spec.output,
         model=_model_names(spec.model or workflow.model),
         options=workflow.plan_options(),

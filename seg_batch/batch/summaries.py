@@ -24,6 +24,7 @@ from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import files_in
 from seg_batch.io.sinks.store_folder import StoreFolder
 from seg_batch.io.sinks.work_store import fingerprint_digest
+from seg_batch.io.sources.areas.footprint import footprint
 
 WARNINGS = 5  # and 3 failures; the report beside the product has all
 # Parts of a fingerprint that differ between inputs, or may change under the same name. The others
@@ -52,12 +53,14 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "engine": plan.engine,
         "precision": plan.precision,
         "warnings": _short(list(info.warnings)),
+        "review": _short(prepared.verdict.lines),
+        "footprint": footprint(info.georef, info.extent),
     }
 
 
 def result_of(report: Report, began: float, worker: str) -> InputResult:
-    """The outcome of the event "done"; JSON-ready, below 4 kB. ``began``: unix seconds; ``worker``:
-    the process that did or coordinated it."""
+    """The outcome of the event "done"; JSON-ready, some kB. ``began``: unix seconds; ``worker``: the process
+    that did or coordinated it."""
     seams, probabilities = report["seams"], report["probabilities"]
     return {
         "status": report["status"],
@@ -74,9 +77,11 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "promised_bytes": report["promised_bytes"],
         "peak_rss_bytes": report["peak_rss_bytes"],
         "worker": worker,
-        "classes": [_class(row) for row in report["classes"] if row["voxels"]][:12],
+        "classes": [_class(row) for row in report["classes"]],
+        "background": report["background"],
         "seam_index": seams and seams["index"],
         "warnings": _short(report["source"]["warnings"]),
+        "review": _short(report.get("review", [])),
         "failures": [
             {"block": f["block"][:200], "box": f["box"][:200], "error": f["error"][:200]}
             for f in report["failures"][:3]
@@ -152,7 +157,7 @@ def _block_done(marker: bytes, at: float) -> BlockDone:
 
 
 def _class(row: ClassRow) -> ClassRow:
-    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+    rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
     return cast(ClassRow, rounded)
 
 

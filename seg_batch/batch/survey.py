@@ -38,8 +38,12 @@ def _inspect(key: str, request: Request, failures: int = 0) -> InputFacts | Refu
             return _inspect(key, request, failures + 1)
         text = error.message
     except Exception as error:  # a damaged file can make a library raise anything
-        text = f"{request.input} can't be read ({type(error).__name__}: {error}): check the file"
-    return RefusedInput(key, text, os.path.exists(request.input), here())
+        text = f"{request} can't be read ({type(error).__name__}: {error}): check the file"
+    return RefusedInput(key, text, _exists(request), here())
+
+
+def _exists(request: Request) -> bool:
+    return all(map(os.path.exists, request.files))
 
 
 def survey_inputs(
@@ -60,9 +64,9 @@ def survey_inputs(
             if not isinstance(result, RefusedInput):
                 yield _planned(key, request, result)
                 continue
-            if not result.seen and os.path.exists(request.input):
+            if not result.seen and _exists(request):
                 raise ClusterError(
-                    f"worker {result.worker} does not see {request.input}: put inputs and outputs on "
+                    f"worker {result.worker} does not see {request}: put inputs and outputs on "
                     "a file system that all workers share"
                 )
             yield result

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seg_batch.inference.request import Request
 
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Scenes and volumes.")]
+Stack = Annotated[bool, typer.Option("--stack", help="All INPUTs are the channels of one image.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")]
 Measure = Annotated[
     bool, typer.Option("--measure", help="Measure the model's speed here first, in five seconds.")
@@ -25,19 +26,25 @@ KeepStore = Annotated[bool, typer.Option("--keep-store", help="Keep the Zarr wor
 
 
 def requests(
-    inputs: list[str], arguments: RequestArguments, options: PredictOptions, **fields: Any
+    inputs: list[str],
+    stack: bool,
+    arguments: RequestArguments,
+    options: PredictOptions,
+    **fields: Any,
 ) -> list[Request]:
-    """One request per input; ``fields``: further ones of each."""
+    """One request per input, or one for all of a ``stack``; ``fields``: further ones of each."""
     from seg_batch.inference.request import Request
 
-    fields |= {**vars(arguments), "options": options, "many": len(inputs) > 1}
-    return [Request(input=name, **fields) for name in inputs]
+    images = [tuple(inputs)] if stack else inputs
+    fields |= {**vars(arguments), "options": options, "many": len(images) > 1}
+    return [Request(input=image, **fields) for image in images]
 
 
 def predict(
     inputs: Inputs,
     arguments: RequestArguments,
     options: PredictOptions,
+    stack: Stack = False,
     overwrite: Overwrite = False,
     keep_store: KeepStore = False,
     as_json: Json = False,
@@ -49,7 +56,9 @@ def predict(
     from seg_batch.inference.predict import partial_line, predict_one
 
     worst, shown, once = 0, list[Mapping[str, Any]](), Once()
-    for request in requests(inputs, arguments, options, overwrite=overwrite, keep_store=keep_store):
+    more = {"overwrite": overwrite, "keep_store": keep_store}
+    wanted = requests(inputs, stack, arguments, options, **more)
+    for request in wanted:
         try:
             with Bar(quiet or as_json, once) as bar:
                 report = predict_one(request, bar)
@@ -57,7 +66,7 @@ def predict(
             if not request.many or isinstance(error, DiskFullError):
                 raise
             typer.echo(f"segbatch: {legible(error.message)}", err=True)
-            shown.append({"input": request.input, "status": "refused", "error": error.message})
+            shown.append({"input": str(request), "status": "refused", "error": error.message})
             worst = max(worst, error.status)
             continue
         shown.append(report)
@@ -67,7 +76,7 @@ def predict(
         if not quiet and not as_json:
             typer.echo(summary_lines(report))
     if as_json:
-        typer.echo(json.dumps(shown[0] if len(inputs) == 1 else shown))
+        typer.echo(json.dumps(shown[0] if len(wanted) == 1 else shown))
     raise typer.Exit(worst)
 
 
@@ -75,6 +84,7 @@ def plan(
     inputs: Inputs,
     arguments: RequestArguments,
     options: PredictOptions,
+    stack: Stack = False,
     measure: Measure = False,
     as_json: Json = False,
 ) -> None:
@@ -86,7 +96,7 @@ def plan(
     from seg_batch.inference.request import prepare
 
     facts, refusal = [], None
-    for request in requests(inputs, arguments, options):
+    for request in requests(inputs, stack, arguments, options):
         prepared = prepare(request)
         if measure:
             measure_speed(prepared.plan, prepared.model)
@@ -98,6 +108,6 @@ def plan(
         if not as_json:
             typer.echo(plan_lines(prepared))
     if as_json:
-        typer.echo(json.dumps(facts[0] if len(inputs) == 1 else facts))
+        typer.echo(json.dumps(facts[0] if len(facts) == 1 else facts))
     if refusal is not None:
         raise refusal

@@ -28,7 +28,7 @@ from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH, make_grid
 from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.protocol import without_volume_option
-from seg_batch.io.sources.views.open_view import Axes, open_view
+from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view, takes_last_axis
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,8 @@ def _fits(path: Path, card: ModelCard) -> bool:
 
 def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
     axes = Axes(card.orientation, channels=card.channel_names)
-    with without_volume_option(), open_view(path, axes) as view:
+    image = ImageSpec((str(path),), channels_last_axis=takes_last_axis(axes.channels))
+    with without_volume_option(), open_view(image, axes) as view:
         if reason := mismatch(card, view.file.info):
             raise InputError(f"{path} does not fit {card.name}: {reason}; give other images")
         return tiles(whole_region(view, card), card, most)

@@ -185,6 +185,16 @@ def voxel_distance(a: Georef, b: Georef, extent: Sequence[int]) -> float:
     return most if math.isfinite(most) else math.inf
 
 
+def affine_difference(a: Georef, b: Georef) -> float:
+    """The largest difference between two numbers of the transforms: of rasters in pixels of ``a``, of
+    volumes in mm."""
+    apart = float(np.abs(_world(a) - _world(b)).max())
+    if apart == 0 or isinstance(a, VolumeGeoref):
+        return apart
+    size = min(a.spacing)
+    return apart / size if size > 0 else math.inf
+
+
 def _world(georef: Georef) -> np.ndarray:
     """The matrix of a georeference; of a volume in mm, whatever its unit."""
     if isinstance(georef, RasterGeoref):

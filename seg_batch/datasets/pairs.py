@@ -20,7 +20,7 @@ from seg_batch.io.sources import stage
 from seg_batch.io.sources.protocol import AlphaOption, SourceInfo, without_volume_option
 from seg_batch.io.sources.side_files import is_image_name, side_files_of
 from seg_batch.io.sources.views.alpha import alpha_hint
-from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view
+from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view, takes_last_axis
 from seg_batch.io.sources.views.same_grid import grid_differences
 
 MANIFESTS = (".csv", ".yaml", ".yml")
@@ -178,6 +178,7 @@ def open_pair(
         return ImageSpec(paths, staged=copies, alpha=alpha)
 
     images = spec(pair.images, (pair.alpha,) * len(pair.images))
+    images = replace(images, channels_last_axis=takes_last_axis(axes.channels))
     with without_volume_option(), open_view(images, axes) as image:
         grid = image.file.info if align == "nearest" else None
         with open_view(spec((pair.label,)), Axes(axes.orientation), grid=grid) as label:

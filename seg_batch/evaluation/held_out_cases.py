@@ -24,8 +24,9 @@ from seg_batch.evaluation.predict_region import Region
 from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
+from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.protocol import AlphaOption, without_volume_option
-from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view
+from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view, takes_last_axis
 from seg_batch.io.sources.views.same_grid import grid_differences
 
 SPLITS = ("test", "validation", "training", "all")
@@ -42,6 +43,11 @@ class ViewRegion:
     @property
     def extent(self) -> Shape:
         return self.image.info.extent
+
+    @property
+    def areas(self) -> PixelAreas | None:
+        """Of the pixels of ``box``, counted from its start."""
+        return PixelAreas.of(self.image.native.info.georef, self.extent, self.box.start)
 
     def read(self, box: Box) -> Pixels:
         return self.image.read(box)
@@ -280,7 +286,8 @@ def _facts(pair: Pair) -> dict[str, Any]:
 @contextmanager
 def open_entry(pair: Pair, card: ModelCard) -> Iterator[tuple[View, View]]:
     """Image and label in the card's orientation, checked against it and each other."""
-    spec = ImageSpec(pair.images, alpha=(pair.alpha,) * len(pair.images))
+    alpha, last = (pair.alpha,) * len(pair.images), takes_last_axis(card.channels)
+    spec = ImageSpec(pair.images, alpha=alpha, channels_last_axis=last)
     with without_volume_option(), open_view(spec, card) as image:
         a = image.file.info
         bundles.require_fit(bundles.Model(card), a)

@@ -127,19 +127,6 @@ def mismatch(card: ModelCard, info: SourceInfo) -> str | None:
     return None
 
 
-def choose_bundle(info: SourceInfo) -> Model:
-    """The only installed model that fits the input."""
-    models = installed_bundles()
-    fits = [m for m in models if mismatch(m.card, info) is None]
-    if len(fits) == 1:
-        return require_intact(fits[0])
-    if fits:
-        names = ", ".join(m.card.name for m in fits)
-        raise BundleError(f"{len(fits)} models fit {info.path}: choose one with --model ({names})")
-    reasons = "; ".join(f"{m.card.name}: {mismatch(m.card, info)}" for m in models)
-    raise BundleError(f"no installed model fits {info.path} ({reasons}): name one with --model")
-
-
 def require_fit(model: Model, info: SourceInfo) -> Model:
     if reason := mismatch(model.card, info):
         raise BundleError(

@@ -139,14 +139,21 @@ def post_bytes(
 def disk_bytes(
     info: SourceInfo, card: ModelCard, chain: tuple[AnyStep, ...], probabilities: bool
 ) -> int:
-    """At most: store, plain copy and product, all incompressible; the maps before and after a step,
-    and probabilities that only a step needs, lie in the store alone."""
+    """At most: store, plain copy and product, all incompressible, and uncompressed copies of the input;
+    the maps before and after a step, and probabilities that only a step needs, lie in the store alone."""
     label = np.dtype(card.label_dtype).itemsize
     voxel = 3 * (label + (len(card.classes) if probabilities else 0))
     voxel += label * min(2, len(chain))
     if needs_probabilities(chain) and not probabilities:
         voxel += len(card.classes)
-    return math.prod(info.extent) * voxel
+    return math.prod(info.extent) * voxel + sum(map(_staged_bytes, info.files))
+
+
+def _staged_bytes(file: SourceInfo) -> int:
+    """Of the uncompressed copy of a volume, of all volumes in a 4-D file; 0 where none is made."""
+    if file.facts.get("compressed") is not True:
+        return 0
+    return file.voxels * np.dtype(file.dtype).itemsize * int(file.facts["volumes"])
 
 
 def coarse_bytes(info: SourceInfo, card: ModelCard) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import (
+    InputError,
     PartialResultError,
     RefusedError,
     SegbatchError,
@@ -37,10 +38,10 @@ from seg_batch.executors import Pool, group_size, open_pool, run_bounded
 from seg_batch.inference.measuring.disk import require_disk
 from seg_batch.inference.measuring.memory import METER
 from seg_batch.inference.measuring.time import is_alone, remember
-from seg_batch.inference.outputs import read_report
+from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
 from seg_batch.inference.postprocess_run import post_process
-from seg_batch.inference.report import BlockTally, Report, build_report, write_report
+from seg_batch.inference.report import BlockTally, Report, build_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
 from seg_batch.inference.resume import (
     check_destination,
@@ -98,24 +99,27 @@ def predict_one(
                 return _run(prepared, store, workers, staged, callback, start, stop, alone=alone)
 
 
-def _own_pool(prepared: Prepared[Plan], staged: Path | None) -> AbstractContextManager[Pool]:
+def _own_pool(prepared: Prepared[Plan], staged: tuple[Path, ...]) -> AbstractContextManager[Pool]:
     """A pool of this run's own, whose workers were checked against its requirements."""
-    plan, source = prepared.plan, staged or prepared.info.path
+    plan, files = prepared.plan, staged or prepared.request.files
     folder = prepared.outputs.product.parent
-    needs = requirements_of(prepared.model, plan, inputs=[source], outputs=[folder])
+    needs = requirements_of(prepared.model, plan, inputs=files, outputs=[folder])
     return open_pool(prepared.request.cluster, plan.workers, needs)
 
 
-def _numbers(prepared: Prepared[DraftPlan], callback: Callback) -> tuple[Normaliser, Path | None]:
-    """The normaliser, and the staged copy of a compressed volume.
+def _numbers(
+    prepared: Prepared[DraftPlan], callback: Callback
+) -> tuple[Normaliser, tuple[Path, ...]]:
+    """The normaliser, and the files that are read instead where a volume is compressed.
 
     Staging and the pass for statistics happen once, here, so that every worker reads the same
     plain file and uses the same numbers (law 6).
     """
-    card, staged = prepared.model.card, None
-    if FORMATS[prepared.info.format].stage:
+    card, staged = prepared.model.card, tuple[Path, ...]()
+    files = prepared.info.files
+    if any(FORMATS[file.format].stage for file in files):
         callback.on(events.Stage("staging the volume"))
-        staged = stage(prepared.info.path, prepared.outputs.staging)
+        staged = tuple(stage(file.path, prepared.outputs.staging) for file in files)
     if normaliser := card.normalisation.normaliser():
         return normaliser, staged
     callback.on(events.Stage("measuring mean and deviation"))
@@ -127,7 +131,7 @@ def _run(
     prepared: Prepared[Plan],
     store: WorkStore,
     pool: Pool,
-    staged: Path | None,
+    staged: tuple[Path, ...],
     callback: Callback,
     start: float,
     stop: Event,
@@ -138,7 +142,7 @@ def _run(
     plan, outputs = prepared.plan, prepared.outputs
     done = store.receipts()
     run = BlockTally(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
-    warnings = (*prepared.info.warnings, *pool.advice)
+    warnings = (*prepared.verdict.lines, *prepared.info.warnings, *pool.advice)
     callback.on(events.BlocksPlanned(plan.blocks, plan.tiles_predicted, len(done), warnings))
     todo = [block for block in plan.output_blocks if block.name not in done]
     job = BlockJob(
@@ -170,6 +174,7 @@ def _run(
     report = build_report(
         prepared.info,
         prepared.model,
+        prepared.verdict,
         plan,
         run,
         products,
@@ -199,7 +204,7 @@ def _export(
         classes=prepared.model.card.classes,
         georef=info.georef,
         tags=_provenance(prepared, run),
-        like=Path(info.path) if info.format == form else None,
+        like=Path(info.files[0].path) if info.format == form else None,
         with_probabilities=prepared.plan.probabilities,
     )
     products = []
@@ -216,10 +221,11 @@ def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
         "SEGBATCH_MODEL": _together(model.names),
         "SEGBATCH_WEIGHTS": _together(m.card.weights_sha256 for m in model.all),
         "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
-        "SEGBATCH_INPUT": visible(Path(prepared.info.path).name),
+        "SEGBATCH_INPUT": visible(", ".join(Path(f.path).name for f in prepared.info.files)),
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
         "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
+        "SEGBATCH_FIT": "; ".join(prepared.verdict.lines),
         "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
     }
     classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
@@ -280,7 +286,7 @@ def _opened(job: BlockJob, pool: Pool, callback: Callback) -> Iterator[None]:
 
 
 def predict(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     *,
     model: ModelLike = None,
@@ -293,6 +299,7 @@ def predict(
 ) -> Report:
     """Segment one scene or volume; the Python face of ``segbatch predict``.
 
+    ``path``: its file, or a list of the files whose channels make it up.
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
     ``function(patches) -> probabilities``. ``options``: fields of ``config.predict_options.PredictOptions``,
     such as ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
@@ -305,7 +312,7 @@ def predict(
         )
     chosen = as_checked(RequestArguments(volume=volume))
     request = Request(
-        input=str(path),
+        input=_files(path),
         output=None if output is None else str(output),
         model=model,
         options=as_checked(PredictOptions(**options)),
@@ -318,6 +325,14 @@ def predict(
     if report["status"] != "complete":
         raise PartialResultError(partial_line(report))
     return report
+
+
+def _files(path: str | Path | Sequence[str | Path]) -> str | tuple[str, ...]:
+    if isinstance(path, str | Path):
+        return str(path)
+    if not path:
+        raise InputError("there is no file to segment: name at least one")
+    return tuple(map(str, path))
 
 
 def partial_line(report: Report) -> str:

@@ -13,23 +13,25 @@ from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import read_recipe
 from seg_batch.core import hardware
-from seg_batch.core.errors import BundleError, SegbatchError
+from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import (
     Model,
-    choose_bundle,
     find_bundle,
     require_fit,
     require_intact,
 )
 from seg_batch.inference.ensemble import as_ensemble
+from seg_batch.inference.fit.choice import choose_bundle
+from seg_batch.inference.fit.look import look, refuse_unfit
+from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.outputs import Outputs, outputs_for
 from seg_batch.inference.plan import MEMORY_SHARE, Decisions, DraftPlan, make_plan
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
-from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.alpha import contrary_reading, require_settled, settled_reading
+from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
+from seg_batch.io.sources.views.alpha import contrary_reading, require_settled
 from seg_batch.io.sources.views.open_view import ImageSpec, View
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
@@ -40,10 +42,11 @@ ModelLike = OneModel | Sequence[OneModel] | None
 
 @dataclass(frozen=True)
 class Request:
-    """One ``predict`` command for one input. ``many``: the output names a folder. ``attempt``: see
-    ``outputs.Outputs``."""
+    """One ``predict`` command for one input. ``input``: its file, or the files whose channels make up one
+    image. ``many``: the output names a folder. ``attempt``: see ``outputs.Outputs``. ``alpha``: the reading of
+    alpha for each file, once it is settled; else that of the options."""
 
-    input: str
+    input: str | tuple[str, ...]
     output: str | None = None
     model: ModelLike = None
     options: PredictOptions = field(default_factory=PredictOptions)
@@ -53,39 +56,55 @@ class Request:
     keep_store: bool = False
     many: bool = False
     attempt: str = ""
+    alpha: tuple[AlphaOption, ...] = ()
 
-    def image(self, staged: Path | None = None) -> ImageSpec:
-        """The input; ``staged``: its uncompressed copy."""
-        staged_files = () if staged is None else (staged,)
-        return ImageSpec((self.input,), self.volume, staged_files, (self.options.alpha,))
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.input,) if isinstance(self.input, str) else self.input
+
+    def __str__(self) -> str:
+        return ", ".join(self.files)
+
+    def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
+        """The input; ``staged``: the uncompressed copy of each file."""
+        alpha = self.alpha or (self.options.alpha,) * len(self.files)
+        last = self.options.channels_last_axis
+        return ImageSpec(self.files, self.volume, staged, alpha, channels_last_axis=last)
 
 
 @dataclass(frozen=True)
 class Prepared[P: Decisions]:
     """Everything decided for one request, before anything is written. ``plan``: a draft, until the
-    numbers of the normaliser are known."""
+    numbers of the normaliser are known. ``verdict``: what the look at a sample said."""
 
     request: Request
     info: SourceInfo
     model: Model
     plan: P
     outputs: Outputs
+    verdict: Verdict
 
     def by[Q: Decisions](self, plan: Q) -> Prepared[Q]:
         """The same by another plan."""
-        return Prepared(self.request, self.info, self.model, plan, self.outputs)
+        return replace(self, plan=plan)  # type: ignore[arg-type, return-value]
 
 
 def prepare(request: Request) -> Prepared[DraftPlan]:
-    """Open the input, choose the model, make the plan. Reads the header and the corners only,
-    writes nothing."""
+    """Open the input, choose the model, make the plan. Reads the header, a bounded sample and
+    the corners, writes nothing. ``BundleError`` for an input that does not fit."""
+    if request.volume is not None and request.options.channels_last_axis:
+        raise InputError(
+            "--volume takes one volume of a 4-D file and --channels-last-axis all of them: leave out one"
+        )
     with ExitStack() as opened:
         file = opened.enter_context(closing(request.image().open()))
-        model = resolve_model(request.model, file.info)
-        settled = _alpha_settled(request, model, file.info)
+        model = resolve_model(request.model, file)
+        settled = _alpha_settled(request, model, file)
         if settled != request:
             request, file = settled, opened.enter_context(closing(settled.image().open()))
         view = View(file, model.card)
+        verdict = look(view, model.cards)
+        refuse_unfit(verdict, model.names, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
         plan = make_plan(
@@ -95,24 +114,24 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         info = replace(view.native.info, warnings=warnings)
     outputs = outputs_for(info, request.output, many=request.many)
     info = replace(info, warnings=(*info.warnings, *prove_place(info, outputs.product)))
-    return Prepared(request, info, model, plan, replace(outputs, attempt=request.attempt))
+    outputs = replace(outputs, attempt=request.attempt)
+    return Prepared(request, info, model, plan, outputs, verdict)
 
 
-def _alpha_settled(request: Request, model: Model, info: SourceInfo) -> Request:
+def _alpha_settled(request: Request, model: Model, file: Source) -> Request:
     """The request with the reading of alpha that the model settles."""
     if model.card.channels is None:
-        require_settled(info)
+        require_settled(file.info)
         return request
-    alpha = settled_reading(info, len(model.card.channels))
-    if alpha == "auto":
-        return request
-    return replace(request, options=replace(request.options, alpha=alpha))
+    image = request.image()
+    settled = image.settled(file, len(model.card.channels))
+    return request if settled == image else replace(request, alpha=settled.alpha)
 
 
-def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
+def resolve_model(model: ModelLike, file: Source) -> Model:
     """A bundle by name, path or fit; a card with any callable ``array -> array``; or a list of
     such, whose probabilities are averaged."""
-    return choose_bundle(info) if model is None else named_model(model, info)
+    return choose_bundle(file) if model is None else named_model(model, file.info)
 
 
 def named_model(model: OneModel | Sequence[OneModel], info: SourceInfo | None = None) -> Model:
@@ -179,6 +198,7 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         "model": names if model.members else names[0],
         "weights": weights if model.members else weights[0],
         "segbatch": package_version(),
+        **({"channels_last_axis": True} if request.options.channels_last_axis else {}),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
     }
 

@@ -24,7 +24,6 @@ from seg_batch.io.sinks.product_sides import require_no_foreign_side_files
 from seg_batch.io.sinks.spec import StoreSpec
 from seg_batch.io.sinks.store_folder import StoreFolder
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_differences
-from seg_batch.io.sources import open_source
 
 # See batch.dispatch.attempt_at: host, pid.
 _AT_WORK = re.compile(rf"\.{ATTEMPT}(.+)-(\d+)-[0-9a-f]+\.\w")
@@ -32,13 +31,14 @@ _AT_WORK = re.compile(rf"\.{ATTEMPT}(.+)-(\d+)-[0-9a-f]+\.\w")
 
 def check_destination(prepared: Prepared[Decisions], report: Report | None) -> None:
     """Refuse an output that can't be written, is the input, or is not ours, before any work."""
-    outputs, source = prepared.outputs, Path(prepared.info.path).resolve()
+    outputs = prepared.outputs
     check_output(outputs.product, prepared.info.kind)
     product = outputs.product.resolve()
-    if source in (product, *product.parents) or product in source.parents:
-        raise OutputError(
-            f"{product} is or holds the input, which would be lost: use another output"
-        )
+    for source in (Path(file.path).resolve() for file in prepared.info.files):
+        if source in (product, *product.parents) or product in source.parents:
+            raise OutputError(
+                f"{product} is or holds the input, which would be lost: use another output"
+            )
     if around := next((p for p in product.parents if (p / "zarr.json").exists()), None):
         raise OutputError(
             f"{around} is a Zarr store, which a file in it would spoil: use another output"
@@ -142,9 +142,9 @@ def require_same_input(prepared: Prepared[Decisions]) -> None:
     """InputError when the input is another file than at the beginning: the predictions are then of both.
     A file that is gone did not change while it was read."""
     info, outputs = prepared.info, prepared.outputs
-    if not Path(info.path).exists():
+    if not all(Path(file.path).exists() for file in info.files):
         return
-    source = open_source(prepared.request.input, volume=prepared.request.volume)
+    source = prepared.request.image().open()
     source.close()
     if source.info.identity != info.identity:
         clean(outputs)

@@ -12,11 +12,11 @@ from seg_batch.core.files import require_local_input
 from seg_batch.core.georef import georef_from_json
 from seg_batch.inference.bundles import installed_bundles
 from seg_batch.inference.outputs import Outputs, read_report
-from seg_batch.inference.report import ModelFacts, ProductFacts, Report
+from seg_batch.inference.report import ModelFacts, ProductFacts, Report, input_files
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
 from seg_batch.io.sinks.product_sides import side_file_changes
-from seg_batch.io.sources import open_source
 from seg_batch.io.sources.identity import changed_beside
+from seg_batch.io.sources.views.open_view import ImageSpec
 
 Check = tuple[str, bool, str]
 
@@ -106,13 +106,18 @@ def _readable(path: Path, report: Report) -> list[Check]:
 
 def _input(report: Report) -> Check:
     """An input that is gone is not checked; one that exists has to be the file that was used."""
-    if not Path(report["input"]).exists():
-        return "input", True, f"{report['input']} is gone: not checked"
-    volume = report["plan"]["fingerprint"].get("volume")
-    with closing(open_source(report["input"], volume=volume)) as source:
-        before, now = report["source"]["identity"], source.info.identity
-    changed = f"has changed since{changed_beside(before, now)}"
-    return "input", before == now, f"{report['input']} {'unchanged' if before == now else changed}"
+    files = input_files(report)
+    if gone := [path for path in files if not Path(path).exists()]:
+        return "input", True, f"{', '.join(gone)} is gone: not checked"
+    fingerprint, identity = report["plan"]["fingerprint"], report["source"]["identity"]
+    volume, last = fingerprint.get("volume"), fingerprint.get("channels_last_axis", False)
+    changed = []
+    for path, before in zip(files, identity.get("files", [identity]), strict=True):
+        with closing(ImageSpec((path,), volume, channels_last_axis=last).open()) as source:
+            now = source.info.files[0].identity
+        if now != before:
+            changed.append(f"{path} has changed since{changed_beside(before, now)}")
+    return "input", not changed, "; ".join(changed) or f"{report['input']} unchanged"
 
 
 def _model(facts: ModelFacts) -> Check:

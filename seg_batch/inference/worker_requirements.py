@@ -43,7 +43,7 @@ def shared_requirements(requests: Iterable[Request]) -> WorkerRequirements:
     prepared: see ``require_memory``."""
     requests = list(requests)
     needs = WorkerRequirements(
-        inputs=_with_side_files(request.input for request in requests[:1]),
+        inputs=_with_side_files(path for request in requests[:1] for path in request.files),
         outputs=tuple(dict.fromkeys(str(_folder(request)) for request in requests))[:MOST_FOLDERS],
     )
     for request in {repr(request.model): request for request in requests}.values():

@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 from itertools import dropwhile, islice
 
 from seg_batch.batch.inputs.no_match import why_no_image
+from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
 from seg_batch.config.workflow.parts import InputSettings
 from seg_batch.core.files import why_not_local
@@ -44,11 +45,22 @@ def expand_inputs(inputs: InputSettings) -> list[InputSpec]:
     specs: list[InputSpec] = []
     for text in inputs.paths:
         specs += _named_by(text, inputs.volume, products_in)
+    if inputs.stack:
+        specs += _stacks(inputs.stack, inputs.volume, products_in)
+    for case in inputs.cases:
+        path, *more = case.image
+        specs.append(
+            InputSpec(path, "inputs.cases", volume=inputs.volume, more=tuple(more), id=case.id)
+        )
     if inputs.manifest:
         specs += rows_of_manifest(inputs.manifest, inputs.volume)
     if inputs.list:
         specs += rows_of_list(inputs.list, inputs.volume)
-    return [spec for spec in specs if spec.error or not is_excluded(spec.path, inputs.exclude)]
+    return [spec for spec in specs if spec.error or not _is_left_out(spec, inputs.exclude)]
+
+
+def _is_left_out(spec: InputSpec, patterns: Iterable[str]) -> bool:
+    return any(is_excluded(path, patterns) for path in spec.files)
 
 
 def is_excluded(path: str, patterns: Iterable[str]) -> bool:
@@ -82,11 +94,7 @@ def _named_by(
         paths = partial(_matching, text)
     try:
         found = [*set(paths())]
-        images = sorted(
-            path
-            for path in found
-            if _is_image(path) and os.path.basename(path) not in products_in(os.path.dirname(path))
-        )
+        images = _images(found, products_in)
     except OSError as error:
         return [InputSpec(text, where, error=f"{text}: can't be read ({error.strerror}): check it")]
     if images:
@@ -94,6 +102,37 @@ def _named_by(
     deeper = f", or write {text.rstrip('/')}/**/* for those in folders below" * _has_folders(text)
     why = why_no_image(text, [path for path in found if not os.path.isdir(path)], _matching)
     return [InputSpec(text, where, error=f"{text}: no image there: {why}{deeper}")]
+
+
+def _stacks(
+    patterns: tuple[str, ...], volume: int | None, products_in: Callable[[str], set[str]]
+) -> list[InputSpec]:
+    """An image for each ``{id}`` that has a file for every pattern, an error for each that lacks one."""
+    where = "inputs.stack"
+    try:
+        paths = {text: _images(_matching(as_glob(text)), products_in) for text in patterns}
+    except OSError as error:
+        return [InputSpec(patterns[0], where, error=f"{patterns[0]}: can't be read ({error.strerror}): check it")]  # fmt: skip
+    specs = list[InputSpec]()
+    for case in stacked_cases(patterns, paths):
+        if (files := case.in_order(len(patterns))) is None:
+            first, why = filled(patterns[0], case.id), case.fault(patterns)
+            specs.append(InputSpec(first, where, error=why, id=case.id))
+        else:
+            specs.append(InputSpec(files[0], where, volume=volume, more=files[1:], id=case.id))
+    if specs:
+        return specs
+    why = why_no_image(as_glob(patterns[0]), [], _matching)
+    return [InputSpec(patterns[0], where, error=f"{patterns[0]}: no image there: {why}")]
+
+
+def _images(paths: Iterable[str], products_in: Callable[[str], set[str]]) -> list[str]:
+    """The images among the paths, sorted, without products of segbatch."""
+    return sorted(
+        path
+        for path in set(paths)
+        if _is_image(path) and os.path.basename(path) not in products_in(os.path.dirname(path))
+    )
 
 
 def _entries(folder: str) -> Iterator[str]:

@@ -18,8 +18,8 @@ from seg_batch.core.errors import InputError, OutputError, SegbatchError
 from seg_batch.core.files import require_local_output
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
 from seg_batch.core.run_files import named
-from seg_batch.io.sources import open_source
 from seg_batch.io.sources.detect import detect
+from seg_batch.io.sources.views.open_view import ImageSpec
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class _Listed:
                     "it once"
                 )
             output = output_of(spec, index, self.outputs)
-            path = os.path.abspath(spec.path)
-            self.specs[spec.key] = replace(spec, path=path, output=output)
+            path, *more = map(os.path.abspath, spec.files)
+            self.specs[spec.key] = replace(spec, path=path, more=tuple(more), output=output)
         except SegbatchError as error:
             self.refuse(spec.key, spec.where, error.message)
 
@@ -79,7 +79,7 @@ class _Listed:
 
     def apart(self) -> Listing:
         """The listing; refuses inputs whose output is an input, or that of an earlier one."""
-        inputs = {spec.path for spec in self.specs.values()}
+        inputs = {path for spec in self.specs.values() for path in spec.files}
         owners: dict[str, str] = {}
         for key, spec in tuple(self.specs.items()):
             written = self.written(spec)
@@ -107,12 +107,12 @@ class _Listed:
 def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
     """The path of the product; InputError for a file that is no image, OutputError for a name that
     leads out of the output folder."""
-    if "\0" in spec.path:
+    if any("\0" in path for path in spec.files):
         raise InputError(f"{spec.where}: a path can't hold a zero byte: mend it")
     if spec.output:
         require_local_output(spec.output)
     ending = f".{getattr(outputs.formats, _kind(spec))}"
-    name = spec.output or output_name(outputs.pattern, spec.path, index, ending)
+    name = spec.output or output_name(outputs.pattern, spec.named, index, ending)
     if not (spec.output and split(name)[1]):
         name = os.path.join(os.path.dirname(name), named(os.path.basename(name), ending))
     folder = os.path.abspath(outputs.folder)
@@ -131,7 +131,7 @@ def _kind(spec: InputSpec) -> str:
     """``raster`` or ``volume``; the header is read only where the format may be either."""
     if kind := FORMATS[detect(spec.path)].kind:
         return kind
-    source = open_source(spec.path, volume=spec.volume)
+    source = ImageSpec((spec.path,), spec.volume, channels_last_axis=True).open()
     kind = source.info.kind
     source.close()
     return kind

@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from seg_batch.core.errors import WorkflowError
+from seg_batch.config.recipe.manifest import read_images
+from seg_batch.core.errors import InputError, WorkflowError
 from seg_batch.core.files import why_not_local
+from seg_batch.core.registry.formats import split
 from seg_batch.core.text import nearest, other_separator
+from seg_batch.io.sources.stack_names import image_stem
 
+STACKED = "|"  # between the files of one image
 MOST_BYTES = 64 << 20
 COLUMNS = ("input", "output", "volume", "model")
 
@@ -21,7 +27,8 @@ class InputSpec:
     """One input as the workflow specifies it. ``where``: the place that names ``path``
     (``inputs.paths``, or a line of a list); ``output``: its name below the output folder, in a
     ``Listing`` its path; ``volume``: an index into a 4-D file; ``model``: its own, from the
-    manifest; ``error``: why it can't be an input, as far as that is known before it is opened."""
+    manifest; ``error``: why it can't be an input, as far as that is known before it is opened. ``more``: further
+    files whose channels follow those of ``path``; ``id``: the name of the image where a file's is not."""
 
     path: str
     where: str = field(default="", compare=False)
@@ -29,17 +36,65 @@ class InputSpec:
     volume: int | None = None
     model: tuple[str, ...] | None = None
     error: str | None = None
+    more: tuple[str, ...] = ()
+    id: str | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.path, *self.more)
 
     @property
     def key(self) -> str:
-        """Its name in the run: the path, with ``#volume`` for a volume of a 4-D file."""
-        path = os.path.abspath(self.path) if self.error is None else self.path
+        """Its name in the run: the path, those of further files after ``|`` (without their folder, where it
+        is the same), with ``#volume`` for a volume of a 4-D file."""
+        if self.error is not None:
+            path = self.path
+        else:
+            path, *more = map(os.path.abspath, self.files)
+            folder = os.path.join(os.path.dirname(path), "")
+            path = STACKED.join([path, *(each.removeprefix(folder) for each in more)])
         return path if self.volume is None else f"{path}#{self.volume}"
+
+    @property
+    def named(self) -> str:
+        """The path of a file that is called as the image is."""
+        if self.id is None and not self.more:
+            return self.path
+        name = (self.id or image_stem(self.files)) + split(self.path)[1]
+        return os.path.join(os.path.dirname(self.path), name)
 
     @property
     def identity(self) -> tuple[object, ...]:
         """What two specifications of the same prediction have in common."""
         return (self.key, self.output, self.volume, self.model)
+
+
+def _files(name: str, folder: str, where: str) -> dict[str, Any]:
+    """The files that ``a|b`` in a list or table names, and why they are no input; one where a file has
+    this very name."""
+    whole = os.path.join(folder, name)
+    parts = [name] if os.path.lexists(whole) else [part.strip() for part in name.split(STACKED)]
+    path, *more = (os.path.join(folder, part) for part in parts)
+    errors = (why_not_local(part) for part in parts)
+    error = next(filter(None, errors), "") or _not_utf8((path, *more), where)
+    if not all(parts):
+        path, more, error = (
+            where,
+            [],
+            f"{where}: {name[:80]!r} names no file beside a bar: name one",
+        )
+    return {"path": path, "more": tuple(more), "error": error}
+
+
+def _cases(path: str, volume: int | None) -> Iterator[InputSpec]:
+    """The cases of the manifest of a training. WorkflowError where the file is none."""
+    try:
+        cases = read_images(Path(path))
+    except InputError as error:
+        raise WorkflowError(error.message) from None
+    for case in cases:
+        first, *more = case.image
+        yield InputSpec(first, f"{path}: {case.id}", volume=volume, more=tuple(more), id=case.id)
 
 
 def rows_of_list(path: str, volume: int | None) -> Iterator[InputSpec]:
@@ -49,24 +104,28 @@ def rows_of_list(path: str, volume: int | None) -> Iterator[InputSpec]:
         name = line.strip()
         if name and not name.startswith("#"):
             where, empty = f"{path}:{number}", False
-            named = os.path.join(folder, name)
-            yield InputSpec(
-                named, where, volume=volume, error=why_not_local(name) or _not_utf8(named, where)
-            )
+            yield InputSpec(**_files(name, folder, where), where=where, volume=volume)
     if empty:
         raise WorkflowError(f"{path}: it names no input: give one path a line")
 
 
 def rows_of_manifest(path: str, volume: int | None) -> Iterator[InputSpec]:
-    """One row per input; ``model`` may name several, joined by ``|``, whose predictions are averaged.
+    """One row per input. ``input`` may name several files of one image, joined by ``|``; ``model`` several
+    whose predictions are averaged. The manifest of a training, in YAML or with the column image: its cases.
     WorkflowError where the file is no such table, or one without rows; a faulty row gives an input with an
     error."""
+    if path.lower().endswith((".yaml", ".yml")):
+        yield from _cases(path, volume)
+        return
     text, folder, empty = _text(path), os.path.dirname(os.path.abspath(path)), True
     if separator := other_separator(text):
         raise WorkflowError(f"{path}:1: {separator}")
     rows = csv.DictReader(io.StringIO(text, newline=""), restkey="", restval="", strict=True)
     try:
-        _require_columns(path, rows.fieldnames or ())
+        if "image" in (names := rows.fieldnames or ()) and "input" not in names:
+            yield from _cases(path, volume)
+            return
+        _require_columns(path, names)
         for row in rows:
             empty = False
             yield _row(row, folder, f"{path}:{rows.line_num}", volume)
@@ -97,21 +156,20 @@ def _row(row: dict[str, str], folder: str, where: str, volume: int | None) -> In
         return InputSpec(where, where, error=f"{where}: the row has no input: name a file")
     if number and not (number.isascii() and number.isdecimal() and len(number) < 10):
         return InputSpec(where, where, error=f"{where}: {number[:20]!r} is no volume: count from 0")
-    path = os.path.join(folder, name)
     models = tuple(filter(None, (part.strip() for part in row.get("model", "").split("|"))))
     return InputSpec(
-        path=path,
+        **_files(name, folder, where),
         where=where,
-        error=why_not_local(name) or _not_utf8(path, where),
         output=row.get("output", "").strip() or None,
         volume=int(number) if number else volume,
         model=tuple(os.path.join(folder, m) if "/" in m else m for m in models) or None,
     )
 
 
-def _not_utf8(path: str, where: str) -> str | None:
+def _not_utf8(paths: Iterable[str], where: str) -> str | None:
     """Why a path with bytes that are no UTF-8 is no input, where there is no such file."""
-    if os.path.lexists(path) or not any("\udc80" <= letter <= "\udcff" for letter in path):
+    odd = (p for p in paths if any("\udc80" <= letter <= "\udcff" for letter in p))
+    if (path := next((path for path in odd if not os.path.lexists(path)), None)) is None:
         return None
     return f"{where}: not UTF-8, so {os.path.basename(path)[:80]} can't be found: save it as UTF-8"
 

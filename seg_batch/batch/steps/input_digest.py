@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from seg_batch.config.workflow.parts import ID
 from seg_batch.config.workflow.steps import AnyStep
 from seg_batch.io.sinks.product import digest
 from seg_batch.io.sources.identity import side_identity
@@ -23,7 +24,8 @@ def digest_of(step: AnyStep, made: Collection[str]) -> str:
     sides = {side for text in strings_in(step.model_dump(mode="json")) for side in text.split("=")}
     sha256 = hashlib.sha256()
     for path in sorted(filter(os.path.isabs, sides)):
-        for name in [path] if os.path.lexists(path) else sorted(glob.glob(path, recursive=True)):
+        pattern = path.replace(ID, "*")
+        for name in [path] if os.path.lexists(path) else sorted(glob.glob(pattern, recursive=True)):
             for line in _file_lines(name, made):
                 sha256.update(os.fsencode(line))
     return sha256.hexdigest()

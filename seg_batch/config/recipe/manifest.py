@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -32,12 +32,12 @@ MOST_BYTES = 16 << 20
 COLUMNS = ("id", "image", "label", "split")
 
 
-class ManifestCase(CheckedValue):
-    """One case: its image (one path, or several files stacked as channels) and its label."""
+class ImageCase(CheckedValue):
+    """One case: its image (one path, or several files stacked as channels) and its label, if it has one."""
 
     id: str = Field(min_length=1, max_length=200)
     image: tuple[str, ...] = Field(min_length=1)
-    label: str = Field(min_length=1)
+    label: str | None = None
     split: Literal["training", "validation", "test"] | None = None
 
     @field_validator("image", mode="before")
@@ -53,24 +53,36 @@ class ManifestCase(CheckedValue):
         return value
 
 
-class Manifest(CheckedValue):
-    """All cases. ``classes``, ``channels`` and ``kind``, where given, must equal those of the recipe;
-    ``ignore`` adds label values that are no class."""
+class ManifestCase(ImageCase):
+    """A case to learn from."""
 
-    cases: tuple[ManifestCase, ...] = Field(min_length=1)
+    label: str = Field(min_length=1)
+
+
+class ImageManifest(CheckedValue):
+    """All cases, labelled or not, and what is said of them."""
+
+    cases: tuple[ImageCase, ...] = Field(min_length=1)
     classes: tuple[ClassInfo, ...] | None = None
     channels: tuple[str, ...] | None = None
     kind: Literal["raster", "volume"] | None = None
     ignore: tuple[int, ...] = ()
 
     @model_validator(mode="after")
-    def _unique_ids(self) -> Manifest:
+    def _unique_ids(self) -> Self:
         seen: set[str] = set()
         for entry in self.cases:
             if entry.id in seen:
                 raise ValueError(f"two cases are called {entry.id}")
             seen.add(entry.id)
         return self
+
+
+class Manifest(ImageManifest):
+    """Cases to learn from. ``classes``, ``channels`` and ``kind``, where given, must equal those of the
+    recipe; ``ignore`` adds label values that are no class."""
+
+    cases: tuple[ManifestCase, ...] = Field(min_length=1)
 
     def agreed(self, recipe: Recipe, where: str) -> Recipe:
         """The recipe with this manifest's ignore values; InputError where the two contradict."""
@@ -97,6 +109,15 @@ def _shown(value: Any) -> str:
 def read_manifest(path: Path) -> Manifest:
     """The manifest in a file, its paths relative to the working folder; InputError in one line where
     it holds none. No image is opened."""
+    return _read(path, Manifest)
+
+
+def read_images(path: Path) -> tuple[ImageCase, ...]:
+    """The cases of a manifest whose labels, if any, are not needed; as ``read_manifest``."""
+    return _read(path, ImageManifest).cases
+
+
+def _read[M: ImageManifest](path: Path, kind: type[M]) -> M:
     text = text_of(path, MOST_BYTES)
     if path.suffix.lower() == ".csv":
         plain = _from_csv(text, path)
@@ -105,9 +126,9 @@ def read_manifest(path: Path) -> Manifest:
         if not isinstance(plain, dict):
             raise InputError(f"{path} is no manifest: give a list of cases under the key cases")
     try:
-        manifest = Manifest.model_validate(plain)
+        manifest = kind.model_validate(plain)
     except ValidationError as error:
-        problem = first_problem(error, "cases", Manifest)
+        problem = first_problem(error, "cases", kind)
         raise InputError(f"{path}: {problem}; mend the manifest") from None
     cases = tuple(_relative_to(path.parent, entry) for entry in manifest.cases)
     return manifest.model_copy(update={"cases": cases})
@@ -118,11 +139,12 @@ def stem(name: str) -> str:
     return split(Path(name).name)[0]
 
 
-def _relative_to(folder: Path, entry: ManifestCase) -> ManifestCase:
-    for name in (*entry.image, entry.label):
+def _relative_to(folder: Path, entry: ImageCase) -> ImageCase:
+    for name in filter(None, (*entry.image, entry.label)):
         require_local_input(name)
     image = tuple(str(folder / name) for name in entry.image)
-    return entry.model_copy(update={"image": image, "label": str(folder / entry.label)})
+    label = entry.label and str(folder / entry.label)
+    return entry.model_copy(update={"image": image, "label": label})
 
 
 def _from_csv(text: str, path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.config.validation import CheckedValue, Duration
+from seg_batch.config.validation import CheckedValue, Duration, checked_by
 from seg_batch.config.workflow.fields import (
     Count,
     Positive,
@@ -26,14 +26,43 @@ from seg_batch.config.workflow.output_names import check_pattern
 from seg_batch.config.workflow.paths import GlobText, NameText, PathText
 from seg_batch.core.units import parse_bytes, parse_seconds
 
+ID = "{id}"  # in patterns of a stack: the part of their paths that the files of one image share
+
+
+class InputCase(CheckedValue):
+    """One image of one or several files, as in the manifest of a training. ``id``: its name in outputs."""
+
+    image: Annotated[tuple[PathText, ...], Field(min_length=1), BeforeValidator(as_list)]
+    id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_training(cls, value: Any) -> Any:
+        """Without what says nothing of an image to be segmented."""
+        if not isinstance(value, dict):
+            return value
+        return {key: each for key, each in value.items() if key not in ("label", "split")}
+
+
+def _stack_pattern(text: str) -> None:
+    if ID not in text:
+        raise ValueError(
+            f"{text[:80]!r} has no {ID}, by which the files of one case are known: write it"
+        )
+
 
 class InputSettings(CheckedValue):
     """The inputs. ``paths``: files, folders (the images in them) and patterns (``**``: any folders
-    between). ``manifest``: a CSV with the column input and optionally output, volume, model. ``list``: a
-    file with one path per line. ``exclude``: patterns of names, of the last parts of paths
-    (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files."""
+    between). ``stack``: a pattern for each file of one image, whose ``{id}`` is the same. ``cases``: images of
+    several files. ``manifest``: a CSV with the column input and optionally output, volume, model, or the
+    manifest of a training. ``list``: a file with one path per line. ``exclude``: patterns of names, of the
+    last parts of paths (``scouts/*.nii``), or of folders (``scouts/``). ``volume``: its index in 4-D files."""
 
     paths: Annotated[tuple[GlobText, ...], BeforeValidator(as_list)] = ()
+    stack: Annotated[
+        tuple[Annotated[GlobText, checked_by(_stack_pattern)], ...], BeforeValidator(as_list)
+    ] = ()
+    cases: tuple[InputCase, ...] = ()
     manifest: PathText | None = None
     list: PathText | None = None
     exclude: Words = ()
@@ -46,7 +75,7 @@ class InputSettings(CheckedValue):
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
-        if not (self.paths or self.manifest or self.list):
+        if not (self.paths or self.stack or self.cases or self.manifest or self.list):
             raise ValueError("there is nothing to segment: give paths, a manifest or a list")
         return self
 

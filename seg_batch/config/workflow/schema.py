@@ -29,7 +29,13 @@ from seg_batch.core.run_files import RUNS
 # Keys that products depend on. The others may change before a run is resumed.
 MADE_OF = ("model", "options", "post", "outputs", "steps")
 # Keys that a later version added, at their defaults: a run begun before has the same fingerprint.
-CAME_LATER = {"alpha": "auto", "force": False}
+CAME_LATER: dict[str, Any] = {
+    "alpha": "auto",
+    "force": False,
+    "stack": [],
+    "cases": [],
+    "channels_last_axis": False,
+}
 # Words, never a line for a shell.
 Command = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],

@@ -58,6 +58,7 @@ class SourceInfo:
     digest of head and tail). ``warnings``: one sentence each. ``facts``: further values for
     ``inspect``; of these ``block_bytes`` counts in the memory of a reader: the bytes allocated
     besides the box itself while one stored block is decoded. ``alpha``: the bands marked as alpha, if any.
+    ``stack``: each file of an image that several make up, which ``path`` names all.
     """
 
     path: str
@@ -73,11 +74,19 @@ class SourceInfo:
     warnings: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     alpha: AlphaBands | None = None
+    stack: tuple[SourceInfo, ...] = ()
+
+    @property
+    def files(self) -> tuple[SourceInfo, ...]:
+        """Each file of the image."""
+        return self.stack or (self,)
 
     @property
     def voxel_bytes(self) -> int:
-        """Bytes per voxel of what ``read`` returns at most: values and mask of all channels."""
-        return len(self.channels) * (np.dtype(self.dtype).itemsize + 1)
+        """Bytes per voxel of what ``read`` holds at most: values and mask of all channels, and of a stack
+        those of the file that is being read."""
+        mine = len(self.channels) * (np.dtype(self.dtype).itemsize + 1)
+        return mine + max((file.voxel_bytes for file in self.stack), default=0)
 
     @property
     def voxels(self) -> int:
@@ -109,9 +118,11 @@ def require_inside(info: SourceInfo, box: Box) -> None:
 
 
 class SeveralVolumesError(InputError):
-    """A file holds several volumes, and none was chosen. ``remedy``: for a command that can't choose."""
+    """A file holds several volumes (``count``), and none was chosen. ``remedy``: for a command that can't
+    choose."""
 
     remedy = ""
+    count = 0
 
 
 def chosen_volume(path: Path, what: str, count: int, volume: int | None) -> int:
@@ -119,9 +130,14 @@ def chosen_volume(path: Path, what: str, count: int, volume: int | None) -> int:
     where several are there and none was chosen, ``InputError`` where the chosen one is not."""
     if volume is None and count > 1:
         error = SeveralVolumesError(
-            f"{path}: {what}; choose one with --volume K (0 to {count - 1}); in a workflow with inputs.volume: K"
+            f"{path}: {what}; choose one with --volume K (0 to {count - 1}), in a workflow with "
+            "inputs.volume, or take them as channels with --channels-last-axis"
         )
-        error.remedy = f"{path}: {what}, where one is read; give a file that holds that one alone"
+        error.count = count
+        error.remedy = (
+            f"{path}: {what}, where one is read; give a file that holds that one alone, or name "
+            f"{count} channels if they are that"
+        )
         raise error
     if volume is not None and not 0 <= volume < count:
         raise InputError(f"{path}: there is no volume {volume}; it holds {count}, counted from 0")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from seg_batch.config.card import ModelCard
+from seg_batch.core.errors import InputError
 from seg_batch.core.normalise import Moments, Normaliser
 from seg_batch.io.sources import corner_warnings, open_source, pieces
-from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
+from seg_batch.io.sources.protocol import AlphaOption, SeveralVolumesError, Source, SourceInfo
 from seg_batch.io.sources.views.alpha import require_settled, settled_reading
 from seg_batch.io.sources.views.oriented import Oriented
 from seg_batch.io.sources.views.same_grid import grid_differences
@@ -23,43 +25,55 @@ from seg_batch.io.sources.views.upsampled import upsampled
 class ImageSpec:
     """The files of one image: one, or several whose channels follow one another. ``volume``: its index
     in a 4-D file; ``staged``: the result of ``stage`` for each path, where any was staged; ``alpha``: how
-    bands marked as alpha are read, for each path where any differs from ``auto``."""
+    bands marked as alpha are read, for each path where any differs from ``auto``; ``channels_last_axis``: the
+    volumes of a 4-D file are its channels."""
 
     paths: tuple[str, ...]
     volume: int | None = None
     staged: tuple[Path, ...] = ()
     alpha: tuple[AlphaOption, ...] = ()
+    channels_last_axis: bool = False
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
         return self.alpha or ["auto"] * len(self.paths)
 
     def open(self) -> Source:
-        """The image as its files have it. ``InputError`` unless they can be read and share a grid."""
+        """The image as its files have it. ``InputError`` unless they can be read, share a grid, and are
+        different files."""
         count = len(self.paths)
+        require_different(self.paths)
         staged = self.staged or (None,) * count
         with ExitStack() as opened:
             files = [
-                opened.enter_context(
-                    closing(open_source(path, volume=self.volume, staged=copy, alpha=option))
-                )
+                opened.enter_context(closing(source))
                 for path, copy, option in zip(self.paths, staged, self._options, strict=True)
+                for source in self._sources(path, copy, option)
             ]
             image = files[0] if len(files) == 1 else Stacked(files)
             opened.pop_all()
         return image
+
+    def _sources(self, path: str, staged: Path | None, alpha: AlphaOption) -> Iterator[Source]:
+        """The file, or each of its volumes where these are channels."""
+        try:
+            yield open_source(path, volume=self.volume, staged=staged, alpha=alpha)
+        except SeveralVolumesError as error:
+            if not self.channels_last_axis:
+                raise
+            for volume in range(error.count):
+                yield open_source(path, volume=volume, staged=staged, alpha=alpha)
 
     def settled(self, image: Source, channels: int | None) -> ImageSpec:
         """The same, with what ``channels`` of a model settle about the alpha of ``image``, as it was opened."""
         reading = settled_reading(image.info, channels)
         if reading == "auto":
             return self
-        files = image.files if isinstance(image, Stacked) else (image.info,)
         return replace(
             self,
             alpha=tuple(
                 reading if info.alpha and not info.alpha.fixed else option
-                for info, option in zip(files, self._options, strict=True)
+                for info, option in zip(image.info.files, self._options, strict=True)
             ),
         )
 
@@ -71,6 +85,24 @@ class ImageSpec:
             return image
         image.close()
         return spec.open()
+
+
+def takes_last_axis(channels: Sized | None) -> bool:
+    """Whether the volumes of a 4-D file may be the channels of a model: it has several of a known number."""
+    return channels is not None and len(channels) > 1
+
+
+def require_different(paths: Sequence[str]) -> None:
+    """``InputError`` where two of the files of one image are the same."""
+    real = [os.path.realpath(path) for path in paths]
+    for n, path in enumerate(real):
+        if path in real[:n]:
+            first, twice = paths[real.index(path)], paths[n]
+            named = "is named twice" if first == twice else f"and {first} are one file"
+            raise InputError(
+                f"{twice} {named}, so two channels of the image would be the same: name the file of each "
+                "channel once"
+            )
 
 
 @dataclass(frozen=True)
@@ -94,9 +126,14 @@ class View(Oriented):
 
     def __init__(self, file: Source, card: ModelCard | Axes) -> None:
         """The view of an open image, which is closed with the view."""
-        self.file = file
+        self.file, self._card = file, card
         self.native = upsampled(file, card.finer, card.rank, card.orientation)
         super().__init__(self.native, card.orientation)
+
+    @property
+    def coarse(self) -> SourceInfo:
+        """The image in the axes of the model, with the voxels of its files."""
+        return Oriented(self.file, self._card.orientation).info
 
     def warnings(self) -> tuple[str, ...]:
         """Warnings about the files, from their headers and from four small reads at the corners."""

@@ -7,6 +7,7 @@ from seg_batch.core.georef import (
     Georef,
     RasterGeoref,
     VolumeGeoref,
+    affine_difference,
     crs_name,
     georef_differences,
     voxel_distance,
@@ -29,6 +30,21 @@ def grid_differences(a: SourceInfo, b: SourceInfo) -> list[str]:
     if not crs and (apart := voxel_distance(a.georef, b.georef, a.extent)) > SAME_PLACE:
         differences.append(f"corners up to {apart:.3g} voxels apart")
     return differences + crs
+
+
+def stack_differences(a: SourceInfo, b: SourceInfo) -> list[str]:
+    """The same for two files of one image, whose affines must be equal, too: within a millionth of a pixel,
+    or a ten-thousandth of a millimetre."""
+    differences = grid_differences(a, b)
+    if differences:
+        return differences
+    limit, unit = (1e-6, "pixels") if isinstance(a.georef, RasterGeoref) else (1e-4, "mm")
+    apart = affine_difference(a.georef, b.georef)
+    return (
+        [f"affines differ by {apart:.3g} {unit}, at most {limit:g} is none"]
+        if apart > limit
+        else []
+    )
 
 
 def _crs_differences(a: Georef, b: Georef) -> list[str]:

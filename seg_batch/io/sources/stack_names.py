@@ -1,0 +1,56 @@
+"""The names of a stack: of the image that several files make up, and of the channel in each.
+
+Files of one image share the beginning of their names, and differ in a word: ``p7_t1c.nii.gz`` and
+``p7_flair.nii.gz`` are ``t1c`` and ``flair`` of ``p7``. Where all have one name their folders differ.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from seg_batch.core.registry.formats import split
+
+_BETWEEN = "_-. "
+_WORDS = re.compile(f"[{re.escape(_BETWEEN)}]+|[^{re.escape(_BETWEEN)}]+")
+
+
+def stem_of(path: str) -> str:
+    """The name of a file without its ending."""
+    name = Path(path).name
+    stem, ending = split(name)
+    return stem if ending else Path(name).stem
+
+
+def image_stem(paths: Sequence[str]) -> str:
+    """The words with which the names of all files begin, else the name of the first; no ending."""
+    words = [_WORDS.findall(stem_of(path)) for path in paths]
+    shared = "".join(words[0][: _same(words)]).strip(_BETWEEN)
+    return shared or stem_of(paths[0])
+
+
+def channel_names(paths: Sequence[str]) -> list[str]:
+    """A name for the channel of each file: what tells its name from those of the others, at both ends.
+    Of several in one file their numbers."""
+    if len(paths) > 1 and len(set(paths)) == 1:
+        return [f"volume{k}" for k in range(len(paths))]
+    stems = [stem_of(path) for path in paths]
+    if len(paths) > 1 and len(set(stems)) == 1:
+        stems = [Path(path).absolute().parent.name for path in paths]
+    words = [_WORDS.findall(stem) for stem in stems]
+    most = min(map(len, words)) - 1
+    if len(set(stems)) < len(stems) or len(stems) == 1 or most < 1:
+        return stems
+    begin = min(_same(words), most)
+    end = min(_same([each[::-1] for each in words]), most - begin)
+    kept = ["".join(each[begin : len(each) - end]).strip(_BETWEEN) for each in words]
+    return kept if all(kept) and len(set(kept)) == len(kept) else stems
+
+
+def _same(words: Sequence[Sequence[str]]) -> int:
+    """With how many equal words all begin."""
+    return next(
+        (n for n, column in enumerate(zip(*words, strict=False)) if len(set(column)) > 1),
+        min(map(len, words)),
+    )
