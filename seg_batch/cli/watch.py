@@ -29,7 +29,7 @@ def watch(
         list[str] | None,
         typer.Option(
             metavar="PATTERN",
-            help="Name of a file of one image, like {id}_t1c.nii.gz; repeatable, in the model's order.",
+            help="Name of each file of one image, with {id} for what they share; repeatable.",
         ),
     ] = None,
     settle: Annotated[

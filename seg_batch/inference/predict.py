@@ -209,6 +209,8 @@ def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
         "SEGBATCH_MODEL": _together(model.names),
         "SEGBATCH_WEIGHTS": _together(m.card.weights_sha256 for m in model.all),
         "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
+        "SEGBATCH_BANDS": ",".join(map(str, prepared.info.bands)),
+        "SEGBATCH_SCALE": _scaling(prepared),
         "SEGBATCH_INPUT": visible(", ".join(Path(f.path).name for f in prepared.info.files)),
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
@@ -218,6 +220,16 @@ def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
     classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
     # Formats keep no blanks around a tag: a name may begin with one.
     return {k: text for k, v in {**tags, **classes}.items() if (text := v.strip())}
+
+
+def _scaling(prepared: Prepared[Plan]) -> str:
+    """The scale and offset that were put on the file; empty where its own count."""
+    info = prepared.info
+    if not info.rescaled:
+        return ""
+    rows = {"scale": info.scale, "offset": info.offset}
+    said = (f"{name} {','.join(map(str, numbers))}" for name, numbers in rows.items() if numbers)
+    return "; ".join(said) or "stored numbers"
 
 
 def _together(texts: Iterable[str]) -> str:

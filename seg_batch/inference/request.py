@@ -30,7 +30,7 @@ from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
 from seg_batch.io.sources.views.alpha import contrary_reading, require_settled
-from seg_batch.io.sources.views.open_view import ImageSpec, View
+from seg_batch.io.sources.views.open_view import ImageSpec, View, with_channels
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
@@ -65,9 +65,16 @@ class Request:
 
     def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
         """The input; ``staged``: the uncompressed copy of each file."""
-        alpha = self.alpha or (self.options.alpha,) * len(self.files)
-        last = self.options.channels_last_axis
-        return ImageSpec(self.files, self.volume, staged, alpha, channels_last_axis=last)
+        return ImageSpec(
+            self.files,
+            self.volume,
+            staged,
+            self.alpha or (self.options.alpha,) * len(self.files),
+            channels_last_axis=self.options.channels_last_axis,
+            bands=tuple(map(str, self.options.bands or ())),
+            scale=self.options.scale,
+            offset=self.options.offset,
+        )
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,9 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         settled = _alpha_settled(request, model, file)
         if settled != request:
             request, file = settled, opened.enter_context(closing(settled.image().open()))
+            require_fit(model, file.info)
+        file = opened.enter_context(closing(with_channels(file, model.card.channels)))
+        request = _channels_settled(request, file.info)
         view = View(file, model.card)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
@@ -120,6 +130,17 @@ def _alpha_settled(request: Request, model: Model, file: Source) -> Request:
     image = request.image()
     settled = image.settled(file, len(model.card.channels))
     return request if settled == image else replace(request, alpha=settled.alpha)
+
+
+def _channels_settled(request: Request, info: SourceInfo) -> Request:
+    """The request with the numbers of the bands that are taken, by hand or by name, and with their scales."""
+    options = request.options
+    if info.taken:
+        options = replace(options, bands=tuple(map(str, info.bands)))
+    if info.rescaled:
+        scale = options.scale if options.scale == "none" else info.scale
+        options = replace(options, scale=scale, offset=info.offset)
+    return replace(request, options=options)
 
 
 def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
@@ -194,6 +215,8 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         "segbatch": package_version(),
         **({"channels_last_axis": True} if request.options.channels_last_axis else {}),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
+        **({"bands": info.bands} if info.taken else {}),
+        **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
     }
 
 

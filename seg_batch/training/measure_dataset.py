@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch.config.channels import Channel
 from seg_batch.core import hardware
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
@@ -70,7 +71,8 @@ def measure_dataset(
     be classes.
     """
     pairs = sorted(pairs, key=lambda pair: pair.case)
-    axes = Axes(channels=channels)
+    named = None if channels is None else tuple(Channel(name=name) for name in channels)
+    axes = Axes(channels=named)
     infos = [_header(pair, align, axes) for pair in pairs]
     _require_alike(infos)
     strips = _Strips.over(infos) if len(pairs) < FEW_CASES else None

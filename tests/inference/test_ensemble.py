@@ -14,6 +14,7 @@ import yaml
 
 from seg_batch.cli.display.lines import plan_facts, plan_lines
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
+from seg_batch.config.channels import Channel
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import BundleError, PlanError, StoreError
 from seg_batch.evaluation.evaluate import evaluate_bundle
@@ -94,7 +95,10 @@ def test_a_member_s_own_array_is_not_touched() -> None:
     [
         ({"classes": CARD.classes[:2]}, r"classes \(0=k0, 1=k1 against 0=k0, 1=k1, 2=k2\)"),
         ({"classes": CARD.classes[::-1]}, "classes"),
-        ({"channels": ("a", "b", "x")}, r"channels \(a, b, x against a, b, c\)"),
+        (
+            {"channels": tuple(Channel(name=n) for n in "abx")},
+            r"channels \(a, b, x against a, b, c\)",
+        ),
         ({"kind": "any"}, r"kind \(any against raster\)"),
         ({"rank": None}, "rank"),
         ({"orientation": "LPS"}, "orientation"),

@@ -29,7 +29,8 @@ class StackArrivals:
         for name in names:
             if ID not in name or glob.has_magic(name):
                 raise WorkflowError(
-                    f"stack: {name[:80]!r} is no name of a file with {ID} in it: write one like {ID}_t1c.nii.gz"
+                    f"stack: {name[:80]!r} is no name of a file with {ID} for what the files of one image "
+                    "share: write it"
                 )
         if len(folders) > 1 or any(ID in folder for folder in folders):
             raise WorkflowError("stack: files arrive in one folder: write patterns of names only")

@@ -30,10 +30,8 @@ from seg_batch.core.run_files import RUNS
 MADE_OF = ("model", "options", "post", "outputs", "steps")
 # Keys that a later version added, at their defaults: a run begun before has the same fingerprint.
 CAME_LATER: dict[str, Any] = {
-    "alpha": "auto",
-    "stack": [],
-    "cases": [],
-    "channels_last_axis": False,
+    **{"alpha": "auto", "bands": None, "scale": None, "offset": None},
+    **{"stack": [], "cases": [], "channels_last_axis": False},
 }
 # Words, never a line for a shell.
 Command = Annotated[
