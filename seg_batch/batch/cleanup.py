@@ -24,6 +24,7 @@ from seg_batch.batch.journal.state import COMPLETE, FAILED, PARTIAL, REFUSED
 from seg_batch.core.errors import OutputError
 from seg_batch.core.files import remove, write_text
 from seg_batch.core.run_files import (
+    AREAS,
     ATTEMPT,
     ATTEMPT_BYTES,
     FACTS,
@@ -36,6 +37,7 @@ from seg_batch.core.run_files import (
     REPORT,
     SET_ASIDE,
     STORE,
+    VOLUMES,
     path_beside,
     shortened,
 )
@@ -48,7 +50,7 @@ _MARK = f".{ATTEMPT}"
 _MAKING = re.compile(rf"{re.escape(PART)}-\d+$")  # a store that was being created
 
 _ROOMS = (len(STORE), ATTEMPT_BYTES)  # behind the names of products, where those are long
-REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS)
+REPORTS = (SET_ASIDE, PAGE, FACTS, JUNIT, METRICS, AREAS, VOLUMES)
 
 
 def remove_leftovers(job: BatchJob) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any, Literal
 
 from seg_batch.batch.job import BatchJob, PlannedInput, RefusedInput, job_of, require_named
@@ -45,21 +46,42 @@ def plan_run(workflow: Workflow, *, overwrite: bool = False) -> dict[str, Any]:
         "inputs": inputs,
         "complete": sorted(done),
         "refused": {**job.refused, **refused},
-        "totals": _totals(job, list(inputs.values())),
+        "totals": _totals(workflow, job, list(inputs.values())),
     }
 
 
-def _totals(job: BatchJob, facts: list[InputFacts]) -> dict[str, Any]:
+def _totals(workflow: Workflow, job: BatchJob, facts: list[InputFacts]) -> dict[str, Any]:
     sums: dict[str, float] = {name: sum(row[name] for row in facts) for name in SUMS}
     return {
         "inputs": len(facts),
         **sums,
+        "time": time_of([row["time"] for row in facts]),
+        "largest_disk_bytes": max((row["disk_bytes"] for row in facts), default=0),
         "memory_bytes": max((row["promised_bytes"] for row in facts), default=0),
         "workers": job.workers,
         "disk_free_bytes": disk_free_bytes(existing(job.folder)),
         "deadline": job.deadline,
+        "force": workflow.plan_options().force,
         "one_machine": read_spec(job.cluster).here,
     }
+
+
+def time_of(times: list[dict[str, Any]]) -> dict[str, Any]:
+    """The estimates of inputs that are done one after another, as one: measured where all are."""
+    ranges = [time["range"] for time in times]
+    guesses = sum(time["kind"] == "guess" for time in times)
+    reasons = Counter(time["why"] for time in times)
+    return {
+        "kind": "guess" if guesses else "measured",
+        "why": ", ".join(reason for reason, _ in reasons.most_common(2)),
+        "range": [round(sum(end), 1) for end in zip(*ranges, strict=True)] or [0.0, 0.0],
+    }
+
+
+def too_large(plan: dict[str, Any]) -> bool:
+    """Whether an input needs more disk than is free, so that the run would not begin."""
+    totals = plan["totals"]
+    return not totals["force"] and totals["largest_disk_bytes"] > totals["disk_free_bytes"]
 
 
 def plan_lines(plan: dict[str, Any]) -> list[str]:
@@ -80,14 +102,19 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         f"are upper bounds, {show_bytes(totals['disk_free_bytes'])} are free; times are rough"
         f"{'' if totals['one_machine'] else several}"
     )
-    return [*lines, *_exceeded(totals)]
+    return [*lines, *_time(totals), *_exceeded(totals)]
 
 
 def _exceeded(totals: dict[str, Any]) -> list[str]:
     """A line where the run may exceed the free disk, and one for its deadline."""
     lines = []
     needed, free = totals["disk_bytes"], totals["disk_free_bytes"]
-    if needed > free:
+    if (largest := totals["largest_disk_bytes"]) > free:
+        lines.append(
+            f"one input takes {show_bytes(largest)} of disk at most, and {show_bytes(free)} are free: free some "
+            "space, or go on with --set options.force=true"
+        )
+    elif needed > free:
         lines.append(
             f"the disk may fill up: it takes {show_bytes(needed)} at most, and {show_bytes(free)} are "
             "free; the run would stop there and could go on later"
@@ -99,6 +126,15 @@ def _exceeded(totals: dict[str, Any]) -> list[str]:
         early = f", {duration_roughly(late)} too early for all of it" if late > 0 else ""
         lines.append(f"it stops at {when}{early}")
     return lines
+
+
+def _time(totals: dict[str, Any]) -> list[str]:
+    """``time  about 1 h, 48 min to 1.3 h: measured here 3 times``; nothing where there is nothing to do."""
+    if not totals["inputs"]:
+        return []
+    low, high = map(duration_roughly, totals["time"]["range"])
+    seconds = duration_roughly(totals["seconds_estimate"])
+    return [f"time in all: about {seconds} ({low} to {high}): {totals['time']['why']}"]
 
 
 def _numbers(facts: dict[str, Any], memory_bytes: int) -> tuple[str, ...]:

@@ -188,6 +188,8 @@ class LogWriter(Callback):
         kept = ("status", "output", "seconds", "tiles", "worker", "peak_rss_bytes")
         level = "info" if result.get("status") == "complete" else "error"
         self._log.write(level, "done", input=key, **{name: result.get(name) for name in kept})
+        for reason in result.get("review") or ():
+            self._log.write("warning", "to review", str(reason), input=key)
         worker = None if "workers" in result else result.get("worker")
         for row in result.get("failures") or ():
             cause = failure(row.get("error", ""), key=key, block=row.get("block"), worker=worker)

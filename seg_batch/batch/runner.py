@@ -28,11 +28,12 @@ from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import ClusterError, Exit, RefusedError, SegbatchError
 from seg_batch.core.files import translate_os_errors as on_disk
-from seg_batch.core.hardware import disk_free_bytes, existing
 from seg_batch.core.units import show_bytes
 from seg_batch.executors import Pool, open_pool, require_memory
 from seg_batch.executors.faults import back_off_s
 from seg_batch.executors.pool import InlinePool
+from seg_batch.inference.measuring.disk import free_bytes, left_bytes
+from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.worker_requirements import shared_requirements
 
 _LEFT_OPEN: list[ExitStack] = []  # pools of interrupted runs: garbage collection would close them
@@ -159,18 +160,16 @@ class BatchRunner:
             self.journal.append("surveyed", item.key, facts=item.facts)
             items.append(item)
         self.outcomes.on(self._totals(items))
+        largest = max(items, key=lambda item: item.facts["disk_bytes"], default=None)
+        if largest is not None and (why := too_little_disk(largest)) is not None:
+            self.stop.ask(why, fault=True)
+            return []
         return items
 
     def _begin(self, item: PlannedInput) -> bool:
         """Whether the input may begin: its output needs disk. Sends the event if so."""
-        output, needed = item.facts["output"], item.facts["disk_bytes"]
-        free = disk_free_bytes(existing(Path(output).parent))
-        if free < needed:
-            self.stop.ask(
-                f"{item.key} may need {show_bytes(needed)} of disk at {output}, where "
-                f"{show_bytes(free)} are free: free some space and run the same command again",
-                fault=True,
-            )
+        if (why := too_little_disk(item)) is not None:
+            self.stop.ask(why, fault=True)
             return False
         self.outcomes.on(events.InputStarted(item.key, item.facts, item.attempt))
         return True
@@ -247,6 +246,18 @@ class BatchRunner:
 
     def end(self, status: int, why: str) -> None:
         self.outcomes.on(events.RunEnded(status, why))
+
+
+def too_little_disk(item: PlannedInput) -> str | None:
+    """Why the input may not begin: more disk may be needed than is free. None where it may."""
+    outputs = Outputs(Path(item.facts["output"]))
+    needed, free = left_bytes(item.facts["disk_bytes"], outputs), free_bytes(outputs.product)
+    if needed <= free or item.request.options.force:
+        return None
+    return (
+        f"{item.key} may need {show_bytes(needed)} of disk at {outputs.product}, where {show_bytes(free)} "
+        "are free: free some space and run the same command again, or with --set options.force=true"
+    )
 
 
 def _may_pass(ended: Ended) -> str:

@@ -15,6 +15,8 @@ from typing import Any, cast
 from seg_batch.batch.journal import InputRecord
 from seg_batch.batch.journal.events import InputFacts, InputResult, ProductStamp
 from seg_batch.batch.journal.status import BlockDone
+from seg_batch.inference.measuring.disk import disk_at_most
+from seg_batch.inference.measuring.time import estimate
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.plan import DraftPlan
 from seg_batch.inference.report import UNREADABLE, ClassRow, ProductFacts, Report
@@ -22,6 +24,7 @@ from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import files_in
 from seg_batch.io.sinks.store_folder import StoreFolder
 from seg_batch.io.sinks.work_store import fingerprint_digest
+from seg_batch.io.sources.areas.footprint import footprint
 
 WARNINGS = 5  # and 3 failures; the report beside the product has all
 # Parts of a fingerprint that differ between inputs, or may change under the same name. The others
@@ -31,7 +34,8 @@ OF = ("input", "volume", "model", "weights")
 
 def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
     """The facts of the event "surveyed"; JSON-ready."""
-    plan, info = prepared.plan, prepared.info
+    plan, info, model = prepared.plan, prepared.info, prepared.model
+    time_s = estimate(plan, model, in_run=True)
     return {
         "kind": info.kind,
         "extent": list(plan.extent),
@@ -40,20 +44,23 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "voxels": math.prod(plan.extent),
         "promised_bytes": plan.promised_bytes,
         "memory_bytes": plan.memory_bytes,
-        "disk_bytes": plan.disk_bytes,
-        "seconds_estimate": round(plan.seconds_estimate, 5),
+        "disk_bytes": disk_at_most(plan, info, model.card),
+        "seconds_estimate": round(time_s.seconds, 5),
+        "time": time_s.to_json(),
         "output": str(prepared.outputs.product),
         "of": _of(plan.identity),
         "model": " + ".join(prepared.model.names),
         "engine": plan.engine,
         "precision": plan.precision,
         "warnings": _short(list(info.warnings)),
+        "review": _short(prepared.verdict.lines),
+        "footprint": footprint(info.georef, info.extent),
     }
 
 
 def result_of(report: Report, began: float, worker: str) -> InputResult:
-    """The outcome of the event "done"; JSON-ready, below 4 kB. ``began``: unix seconds; ``worker``:
-    the process that did or coordinated it."""
+    """The outcome of the event "done"; JSON-ready, some kB. ``began``: unix seconds; ``worker``: the process
+    that did or coordinated it."""
     seams, probabilities = report["seams"], report["probabilities"]
     return {
         "status": report["status"],
@@ -70,9 +77,11 @@ def result_of(report: Report, began: float, worker: str) -> InputResult:
         "promised_bytes": report["promised_bytes"],
         "peak_rss_bytes": report["peak_rss_bytes"],
         "worker": worker,
-        "classes": [_class(row) for row in report["classes"] if row["voxels"]][:12],
+        "classes": [_class(row) for row in report["classes"]],
+        "background": report["background"],
         "seam_index": seams and seams["index"],
         "warnings": _short(report["source"]["warnings"]),
+        "review": _short(report.get("review", [])),
         "failures": [
             {"block": f["block"][:200], "box": f["box"][:200], "error": f["error"][:200]}
             for f in report["failures"][:3]
@@ -148,7 +157,7 @@ def _block_done(marker: bytes, at: float) -> BlockDone:
 
 
 def _class(row: ClassRow) -> ClassRow:
-    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+    rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}
     return cast(ClassRow, rounded)
 
 

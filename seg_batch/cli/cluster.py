@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from seg_batch.cli.options import Json, show
+from seg_batch.core.files import require_local_output
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
@@ -33,6 +34,7 @@ def certs(
     """
     from seg_batch.executors.cluster.certificates import make_certs
 
+    require_local_output(folder)
     made = Path(folder).absolute()
     make_certs(made, host or (), days)
     typer.echo(f"{made}: certificates for {days} days; keys are readable by you alone\n")

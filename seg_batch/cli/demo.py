@@ -15,7 +15,7 @@ import numpy as np
 from seg_batch.cli.display.lines import summary_lines
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import InputError
-from seg_batch.core.files import translate_os_errors
+from seg_batch.core.files import require_local_output, translate_os_errors
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.registry.formats import split
@@ -37,6 +37,7 @@ def run_demo(
     samples = [p for p in sorted(SAMPLES.iterdir()) if split(p.name)[1]]
     if not samples:
         raise InputError(f"no samples in {SAMPLES}: the installation is incomplete, install again")
+    require_local_output(folder)
     with translate_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for sample in samples:

@@ -10,7 +10,7 @@ import typer
 
 from seg_batch.cli.options import Json, Quiet
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
-from seg_batch.core.errors import DiskFullError, SegbatchError
+from seg_batch.core.errors import DiskFullError, PlanError, SegbatchError
 from seg_batch.core.text import legible
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Inputs = Annotated[list[str], typer.Argument(metavar="INPUT...", help="Scenes and volumes.")]
 Stack = Annotated[bool, typer.Option("--stack", help="All INPUTs are the channels of one image.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what stands at the output.")]
+Measure = Annotated[
+    bool, typer.Option("--measure", help="Measure the model's speed here first, in five seconds.")
+]
 KeepStore = Annotated[bool, typer.Option("--keep-store", help="Keep the Zarr work store.")]
 
 
@@ -82,17 +85,29 @@ def plan(
     arguments: RequestArguments,
     options: PredictOptions,
     stack: Stack = False,
+    measure: Measure = False,
     as_json: Json = False,
 ) -> None:
     """Show what predict would do, without doing it: blocks, memory, disk, time."""
     from seg_batch.cli.display.lines import plan_facts, plan_lines
+    from seg_batch.inference.measuring.disk import require_disk
+    from seg_batch.inference.measuring.time import measure_speed
+    from seg_batch.inference.outputs import read_report
     from seg_batch.inference.request import prepare
 
-    facts = []
+    facts, refusal = [], None
     for request in requests(inputs, stack, arguments, options):
         prepared = prepare(request)
+        if measure:
+            measure_speed(prepared.plan, prepared.model)
+        try:
+            require_disk(prepared, read_report(prepared.outputs))
+        except PlanError as error:
+            refusal = refusal or error
         facts.append(plan_facts(prepared))
         if not as_json:
             typer.echo(plan_lines(prepared))
     if as_json:
         typer.echo(json.dumps(facts[0] if len(facts) == 1 else facts))
+    if refusal is not None:
+        raise refusal

@@ -45,7 +45,7 @@ def run(
 
 
 def _dry_run(workflow: Workflow, overwrite: bool, as_json: bool) -> int:
-    from seg_batch.batch.dry_run import plan_lines, plan_run
+    from seg_batch.batch.dry_run import plan_lines, plan_run, too_large
     from seg_batch.batch.steps.dry_run import plan_steps, step_lines
 
     if workflow.steps:
@@ -53,6 +53,9 @@ def _dry_run(workflow: Workflow, overwrite: bool, as_json: bool) -> int:
     else:
         plan, lines = plan_run(workflow, overwrite=overwrite), plan_lines
     show(plan, lines, as_json)
+    runs = [s["night"] for s in plan["steps"] if "night" in s] if workflow.steps else [plan]
+    if any(map(too_large, runs)):
+        return 2
     return 3 if plan["refused"] else 0
 
 

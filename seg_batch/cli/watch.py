@@ -12,6 +12,7 @@ from seg_batch.cli.predict import Overwrite
 from seg_batch.config.options import unset_options
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core.errors import PlanError, StoppedError
+from seg_batch.core.files import require_local_input, require_local_output
 
 if TYPE_CHECKING:
     from seg_batch.config.workflow import Workflow
@@ -64,6 +65,9 @@ def watch(
 
     if marker is not None:
         _require_marker(marker)
+    require_local_input(folder)
+    for target in filter(None, (arguments.output, move_to, failed_to)):
+        require_local_output(target)
     done_to, bad_to = (Path(f).absolute() if f else None for f in (move_to, failed_to))
     chosen = _workflow(workflow, arguments, options, folder)
     patterns = stack or (chosen.inputs.stack if chosen.inputs else ())

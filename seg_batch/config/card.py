@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from seg_batch.config.channels import Channels, Span, names_of
+from seg_batch.config.channels import Channels, ChannelStatistics, Span, names_of
 from seg_batch.config.postprocess import Step, check_chain
 from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.core.errors import BundleError, InputError
@@ -28,6 +28,7 @@ from seg_batch.core.run_files import CARD
 
 SCHEMA = 4
 WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
+TRAINED_FACTOR = 1.5  # a model takes grids that are finer or coarser than its training by this
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 
@@ -195,6 +196,16 @@ class ModelCard(CheckedValue):
     @property
     def channel_names(self) -> tuple[str, ...] | None:
         return None if self.channels is None else names_of(self.channels)
+
+    @property
+    def trained_on(self) -> tuple[ChannelStatistics | None, ...]:
+        """The statistics of each channel; where a channel has none, the numbers it is normalised by."""
+        numbers, known = self.normalisation, self.channels or ()
+        by = [
+            ChannelStatistics(mean=m, std=s) for m, s in zip(numbers.mean, numbers.std, strict=True)
+        ]
+        other = by if len(by) == len(known) else [None] * len(known)
+        return tuple(c.statistics or alone for c, alone in zip(known, other, strict=True))
 
     @property
     def background_index(self) -> int | None:

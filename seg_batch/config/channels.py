@@ -23,24 +23,34 @@ Span = Annotated[tuple[float, float], checked_by(_rising)]
 class ChannelStatistics(CheckedValue):
     """The values of one channel over all images of a training, in physical units, without nodata.
 
-    ``percentiles``: 0, 1, 50, 99 and 100. ``nodata_share``: of all voxels.
+    ``percentiles``: 0, 1, 50, 99 and 100; None where only mean and deviation are known. ``nodata_share``: of
+    all voxels.
     """
 
     mean: float
     std: float = Field(ge=0)
-    percentiles: tuple[float, float, float, float, float]
+    percentiles: tuple[float, float, float, float, float] | None = None
     nodata_share: float = Field(default=0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _in_order(self) -> ChannelStatistics:
-        if list(self.percentiles) != sorted(self.percentiles):
+        if self.percentiles and list(self.percentiles) != sorted(self.percentiles):
             raise ValueError("percentiles rise from 0 to 100")
         return self
 
     @property
-    def core(self) -> tuple[float, float]:
-        """The percentiles 1 and 99."""
+    def core(self) -> Span:
+        """The percentiles 1 and 99; those of a normal distribution where they are not known."""
+        if self.percentiles is None:
+            return self.mean - 2.33 * self.std, self.mean + 2.33 * self.std
         return self.percentiles[1], self.percentiles[3]
+
+    @property
+    def limits(self) -> Span:
+        """The least and the greatest value; six deviations where they are not known."""
+        if self.percentiles is None:
+            return self.mean - 6 * self.std, self.mean + 6 * self.std
+        return self.percentiles[0], self.percentiles[4]
 
 
 class Channel(CheckedValue):

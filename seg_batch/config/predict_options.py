@@ -119,6 +119,7 @@ class PredictOptions(ModelOptions):
 
     channels_last_axis: bool = option(False, "The last axis of a 4-D file is its channels.")
     probabilities: bool = option(False, "Keep them too, as uint8.")
+    force: bool = option(False, "Go on where the input does not fit, or the disk is too small.")
     batch: int = option(0, "Patches per model call; 0: chosen from memory.", least=0)
     block: Shape | None = option(None, "Block shape, like 2048,2048.", read=_sides)
     workers: int = option(1, "Processes; 0: one per GPU, or one.", least=0, unsaid=0, key="workers")

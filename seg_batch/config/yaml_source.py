@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from seg_batch.core.errors import WorkflowError
+from seg_batch.core.files import require_local_input
 from seg_batch.core.units import whole_mib
 
 MOST_BYTES = 1 << 20
@@ -191,6 +192,7 @@ def read_tree(path: Path) -> YamlSource:
 
 def text_of(path: Path, most_bytes: int = MOST_BYTES) -> str:
     """The text of a file in UTF-8; WorkflowError where it is not UTF-8 or has more than ``most_bytes``."""
+    require_local_input(path)
     try:
         with path.open("rb") as file:
             data = file.read(most_bytes + 1)

@@ -19,6 +19,7 @@ from seg_batch.conversion import int8_scores, sample_patches
 from seg_batch.core import events, files
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import BundleError, InputError, OutputError
+from seg_batch.core.files import require_local_output
 from seg_batch.core.run_files import CARD
 from seg_batch.core.units import share_in_line, show_bytes
 from seg_batch.core.versions import package_version
@@ -109,6 +110,8 @@ def _source(name: str) -> Model:
 
 
 def _folder(output: str | Path | None, name: str) -> Path:
+    if output is not None:
+        require_local_output(output)
     path = Path.cwd() / name if output is None else Path(output).absolute()
     if path.suffix.lower() in _FILES:
         raise OutputError(

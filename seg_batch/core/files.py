@@ -1,6 +1,8 @@
 """Atomic replace of files, locks, and errors of the disk as messages with a remedy.
 
-Also the files that hold a model's weights, and their hash.
+Also the files that hold a model's weights, and their hash; and which texts are no paths of this machine:
+URLs, ``host:/path``, and the virtual paths of GDAL. As a path, ``s3://bucket/x.tif`` is a folder called
+``s3:`` beside the user's other folders. A local file of such a name is named as ``./s3:/x.tif``.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from seg_batch.core.errors import FULL, DiskFullError, OutputError
+from seg_batch.core.errors import FULL, DiskFullError, InputError, OutputError
 from seg_batch.core.run_files import PARTIAL, shortened
 
 _FULL = "free some space and run the same command again"
@@ -33,6 +35,11 @@ _ADVICE = {
     errno.ENAMETOOLONG: "its name is too long: choose a shorter one",
     errno.EROFS: "the file system is read-only: choose another output",
 }
+
+# ``s3:/`` too: a path that was normalised. A scheme of one letter is a drive of Windows.
+_URL = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]+:/|file:)", re.IGNORECASE)
+_HOST = re.compile(r"\s*[^\s/@:]+@[^\s/@:]+:[/~]")  # as scp writes it
+_VIRTUAL = re.compile(r"\s*/+vsi")
 
 
 @contextmanager
@@ -173,3 +180,34 @@ def sha256(path: Path) -> str:
         with part.open("rb") as file:
             hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
+
+
+def kind_of_address(path: str | os.PathLike[str]) -> str | None:
+    """What the text is instead of a path of this machine: ``a URL``, for one; None for a path."""
+    text = os.fsdecode(path)
+    if _VIRTUAL.match(text):
+        return "a virtual path of GDAL"
+    if _URL.match(text):
+        return "a URL"
+    return "an address on another machine" if _HOST.match(text) else None
+
+
+def why_not_local(path: str | os.PathLike[str]) -> str | None:
+    """Why the address can't be read or written, in one line that names it; None for a path of this machine."""
+    kind = kind_of_address(path)
+    return kind and (
+        f"{os.fsdecode(path)}: {kind}, and only plain paths of this machine are read and written: name one, "
+        "and copy the file to it or from it"
+    )
+
+
+def require_local_input(path: str | os.PathLike[str]) -> None:
+    """InputError for an address that is no path of this machine."""
+    if why := why_not_local(path):
+        raise InputError(why)
+
+
+def require_local_output(path: str | os.PathLike[str]) -> None:
+    """OutputError for an address that is no path of this machine."""
+    if why := why_not_local(path):
+        raise OutputError(why)

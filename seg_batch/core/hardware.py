@@ -135,6 +135,14 @@ def peak_rss_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def rss_bytes() -> int:
+    """Resident memory of this process now; where the system does not tell, its largest so far."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return peak_rss_bytes()
+
+
 def here() -> str:
     """The name of this process in receipts, journals and logs."""
     return f"{socket.gethostname()}:{os.getpid()}"

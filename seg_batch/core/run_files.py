@@ -40,6 +40,7 @@ WORKFLOW = "workflow.json"
 SET_ASIDE = "set-aside.txt"
 PAGE, FACTS = "report.html", "report.json"
 JUNIT, METRICS = "report.xml", "metrics.prom"
+AREAS, VOLUMES = "areas.csv", "volumes.csv"
 
 # In the folder of a bundle, of a running training, of an evaluation.
 CARD = "card.json"

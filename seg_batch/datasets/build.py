@@ -291,6 +291,7 @@ def _attributes(
                 "training_normaliser": asdict(own.training),
                 "identities": case.identities,
                 "sha256": survey["sha256"],
+                "seen": survey["seen"],
             }
             for case, own, survey in zip(plan.cases, numbers, surveys, strict=True)
         ],

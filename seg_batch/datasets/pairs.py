@@ -13,6 +13,7 @@ from typing import Any
 from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.manifest import Manifest, read_manifest, stem
 from seg_batch.core.errors import InputError
+from seg_batch.core.files import require_local_input
 from seg_batch.core.geometry import Shape
 from seg_batch.datasets.label_classes import require_data
 from seg_batch.io.sources import stage
@@ -61,6 +62,8 @@ def find_pairs(given: list[str], alpha: AlphaOption = "auto") -> FoundPairs:
     pairs: list[Pair] = []
     manifests: dict[str, Manifest] = {}
     for text in given:
+        for part in text.split("="):
+            require_local_input(part)
         path = Path(text)
         if path.suffix.lower() in MANIFESTS and path.is_file():
             manifests[text] = read_manifest(path)

@@ -20,6 +20,7 @@ from seg_batch.core.normalise import Moments, Pixels
 from seg_batch.datasets.label_classes import ignored
 from seg_batch.datasets.layout import Case
 from seg_batch.datasets.pairs import Pair, axes_of, open_pair
+from seg_batch.datasets.trained_on import describe_case
 from seg_batch.datasets.work_folder import SURVEY, DatasetJob
 from seg_batch.io.sources.iterate import piece_boxes
 from seg_batch.io.sources.views.open_view import View
@@ -32,7 +33,7 @@ def survey_case(job: DatasetJob, case: Case) -> dict[str, Any]:
     """The task. InputError for labels that are no class, or for none at all; returns plain JSON:
 
     ``training``: voxels per class index that training may see; ``moments`` or ``normaliser`` and
-    ``training_normaliser``; ``scale`` and ``offset`` of the image; ``sha256`` of its files.
+    ``training_normaliser``; ``scale`` and ``offset`` of the image; ``sha256`` of its files; ``seen``: see ``describe_case``.
     """
     recipe = job.recipe
     with (
@@ -46,6 +47,9 @@ def survey_case(job: DatasetJob, case: Case) -> dict[str, Any]:
             "scale": corner.scale,
             "offset": corner.offset,
             "sha256": _digests(case.pair),
+            "seen": describe_case(
+                image, label, case, [c.id for c in recipe.card.classes], recipe.cut.ignore
+            ),
         }
     job.work.note(SURVEY, case.name, survey)
     return survey

@@ -28,6 +28,7 @@ from seg_batch.core.files import (
     held_folder,
     read_json,
     remove,
+    require_local_output,
     translate_os_errors,
     write_json,
 )
@@ -48,8 +49,9 @@ def work_folder(output: Path) -> Path:
 
 
 def require_replaceable_dataset(output: Path, overwrite: bool) -> None:
-    """OutputError when ``output`` exists, unless it is a patch dataset and may be overwritten, or was
+    """OutputError for no path of this machine, and when ``output`` exists, unless it is a patch dataset and may be overwritten, or was
     moved there by a run that was killed before it removed its work folder."""
+    require_local_output(output)
     if not output.exists() or _was_published(output):
         return
     if not (overwrite and _is_dataset(output)):

@@ -24,6 +24,7 @@ from seg_batch.evaluation.predict_region import Region
 from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
+from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.protocol import without_volume_option
 from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view, takes_last_axis
 from seg_batch.io.sources.views.same_grid import grid_differences
@@ -42,6 +43,11 @@ class ViewRegion:
     @property
     def extent(self) -> Shape:
         return self.image.info.extent
+
+    @property
+    def areas(self) -> PixelAreas | None:
+        """Of the pixels of ``box``, counted from its start."""
+        return PixelAreas.of(self.image.native.info.georef, self.extent, self.box.start)
 
     def read(self, box: Box) -> Pixels:
         return self.image.read(box)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg_batch.core.errors import InputError
+from seg_batch.core.files import require_local_input
 from seg_batch.core.registry.formats import image_endings, names_folder
 from seg_batch.core.run_files import PART, PROBABILITIES, STORE
 from seg_batch.inference.outputs import split_output
@@ -75,6 +76,7 @@ def _is_file(path: Path) -> bool:
 
 def _listed(path: Path) -> dict[str, Path]:
     """Rasters and volumes by their stem."""
+    require_local_input(path)
     if not path.exists():
         raise InputError(f"{path} does not exist: name a label image, or a folder of them")
     if _is_file(path):

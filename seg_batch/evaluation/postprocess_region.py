@@ -22,6 +22,7 @@ from seg_batch.inference.plan import CHUNK, requested_chain
 from seg_batch.inference.postprocess.array_chain import run_chain
 from seg_batch.inference.postprocess.costs import blocks_of
 from seg_batch.inference.postprocess.label_context import LabelContext, require_chain_fits
+from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 
 
 class SeenRegion(Protocol):
@@ -49,9 +50,14 @@ class RegionPostprocess:
 
     @classmethod
     def of(
-        cls, card: ModelCard, options: PredictOptions, spacing: tuple[float, ...] | None
+        cls,
+        card: ModelCard,
+        options: PredictOptions,
+        spacing: tuple[float, ...] | None,
+        areas: PixelAreas | None = None,
     ) -> RegionPostprocess:
-        """PlanError where the chain does not fit the model or voxels of this spacing."""
+        """PlanError where the chain does not fit the model or voxels of this spacing. ``areas``: of the
+        region's pixels, counted from its start, where they are known."""
         chain = requested_chain(card, options)
         unit, each = None, 0.0
         if spacing is not None:
@@ -59,7 +65,7 @@ class RegionPostprocess:
             each *= math.prod(spacing)
         ids = {c.name: k for k, c in enumerate(card.classes)}
         nodata = np.iinfo(np.min_scalar_type(len(ids) + 1)).max
-        context = LabelContext(ids, card.background_index, int(nodata), unit, each)
+        context = LabelContext(ids, card.background_index, int(nodata), unit, each, areas)
         require_chain_fits(chain, card, context)
         return cls(chain, context, spacing)
 

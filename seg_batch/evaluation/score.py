@@ -16,7 +16,7 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.datasets.label_classes import of_card
 from seg_batch.datasets.patch_set import HeldRegion
-from seg_batch.evaluation.held_out_cases import spacing_of_card, uniquely_named
+from seg_batch.evaluation.held_out_cases import ViewRegion, spacing_of_card, uniquely_named
 from seg_batch.evaluation.metrics import confusion
 from seg_batch.evaluation.metrics.case import CaseScores
 from seg_batch.evaluation.metrics.confusion import Confusion
@@ -133,7 +133,8 @@ class RegionScorer:
         self, region: Region, spacing: tuple[float, ...] | None, on_share: Callable[[float], None]
     ) -> np.ndarray:
         """The region's class indices after the postprocess chain, ``region.box.shape``, on disk."""
-        after = RegionPostprocess.of(self.card, self.options, spacing)
+        areas = region.areas if isinstance(region, ViewRegion) else None
+        after = RegionPostprocess.of(self.card, self.options, spacing, areas)
         classes, shape = len(self.card.classes), region.box.shape
         dtype = np.min_scalar_type(classes + 1)  # one more for voxels without data
         out = self._mapped("predicted.npy", dtype, shape)

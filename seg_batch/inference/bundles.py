@@ -14,7 +14,7 @@ from typing import Any
 
 from seg_batch.config.card import ModelCard, read_card
 from seg_batch.core.errors import BundleError, SegbatchError
-from seg_batch.core.files import file_parts, sha256
+from seg_batch.core.files import file_parts, sha256, why_not_local
 from seg_batch.core.resources import BUNDLES
 from seg_batch.core.run_files import CARD
 from seg_batch.inference.probe import PROBE_CARD
@@ -83,6 +83,8 @@ def find_bundle(name: str) -> Model:
     """The bundle of that name or at that path; its weights are not checked yet."""
     if name == PROBE_CARD.name:
         return PROBE
+    if why := why_not_local(name):
+        raise BundleError(why)
     path = Path(name)
     if not path.is_dir():
         places = [folder / name for folder in bundle_folders() if (folder / name).is_dir()]
@@ -119,19 +121,6 @@ def mismatch(card: ModelCard, info: SourceInfo) -> str | None:
     if card.rank is not None and card.rank > len(info.extent):
         return f"it is {card.rank}-D and the input has {len(info.extent)} spatial axes"
     return channel_fault(info, card.channels) or units_fault(info, card.channels)
-
-
-def choose_bundle(info: SourceInfo) -> Model:
-    """The only installed model that fits the input."""
-    models = installed_bundles()
-    fits = [m for m in models if mismatch(m.card, info) is None]
-    if len(fits) == 1:
-        return require_intact(fits[0])
-    if fits:
-        names = ", ".join(m.card.name for m in fits)
-        raise BundleError(f"{len(fits)} models fit {info.path}: choose one with --model ({names})")
-    reasons = "; ".join(f"{m.card.name}: {mismatch(m.card, info)}" for m in models)
-    raise BundleError(f"no installed model fits {info.path} ({reasons}): name one with --model")
 
 
 def require_fit(model: Model, info: SourceInfo) -> Model:

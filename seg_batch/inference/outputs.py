@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import glob
-from dataclasses import dataclass
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from seg_batch.core.files import read_json
+from seg_batch.core.files import read_json, require_local_output
 from seg_batch.core.registry import formats
 from seg_batch.core.run_files import (
     ATTEMPT,
     ATTEMPT_BYTES,
     INTERMEDIATE,
+    PART,
     PROBABILITIES,
     REPORT,
     STAGED,
@@ -25,8 +29,8 @@ from seg_batch.inference.report import Report
 from seg_batch.io.sinks.product import digest
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sinks.publish import require_short_name
+from seg_batch.io.sources.naming.stack_names import image_stem
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.stack_names import image_stem
 
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # keys of every report of ours
 
@@ -85,6 +89,7 @@ def outputs_for(info: SourceInfo, output: str | Path | None, *, many: bool = Fal
     default = named(stem, f"_labels{ending}")
     if output is None:
         return Outputs(Path.cwd() / default)
+    require_local_output(output)
     path = Path(output)
     require_short_name(path)
     is_folder = path.is_dir() and not formats.names_folder(path.name)
@@ -113,3 +118,23 @@ def is_intact(outputs: Outputs, report: Report) -> bool:
         for path, product in wanted.items()
         if product
     )
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Write beside the place, flush to disk, replace atomically."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=shortened(path.name, 16), suffix=PART)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(report, file, indent=2, allow_nan=False, default=_plain)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(name, 0o644)
+    os.replace(name, path)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if hasattr(value, "item") else str(value)

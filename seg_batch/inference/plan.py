@@ -228,7 +228,7 @@ def make_plan(
         fits = memory_bytes // 4 // max(1, card.compute.activation_bytes)
         batch = max(1, min(GPU_BATCH, fits, len(grid)))
     chain = requested_chain(card, options)
-    require_chain_fits(chain, card, LabelContext.of(card, info.georef))
+    require_chain_fits(chain, card, LabelContext.of(card, info.georef, info.extent))
     costs = _costs(
         *(info, card, info_of(options.engine)),
         grid=grid,

@@ -95,7 +95,7 @@ def post_process(job: BlockJob, store: WorkStore, pool: Pool, callback: Callback
     basis = _basis(store, job.plan.blocks)
     name, rows = _done_before(store, basis, chain)
     store.drop_maps(keep=name)
-    context = LabelContext.of(job.model.card, store.spec.georef)
+    context = LabelContext.of(job.model.card, store.spec.georef, store.spec.extent)
     blocks = blocks_of(job.plan.extent, store.spec.chunk)
     threads = threads_for(pool.workers)
     for step in chain[len(rows) :]:

@@ -35,10 +35,13 @@ from seg_batch.core.registry.formats import FORMATS, holds_probabilities
 from seg_batch.core.text import nearest, visible
 from seg_batch.core.versions import package_version
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
-from seg_batch.inference.outputs import read_report
+from seg_batch.inference.measuring.disk import require_disk
+from seg_batch.inference.measuring.memory import METER
+from seg_batch.inference.measuring.time import is_alone, remember
+from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
 from seg_batch.inference.postprocess_run import post_process
-from seg_batch.inference.report import BlockTally, Report, build_report, write_report
+from seg_batch.inference.report import BlockTally, Report, build_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
 from seg_batch.inference.resume import (
     check_destination,
@@ -56,6 +59,7 @@ from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
 from seg_batch.io.sources import stage
 from seg_batch.io.sources.views.open_view import open_view
+from seg_batch.io.sources.views.rescaled import scale_by_hand
 
 
 def predict_one(
@@ -78,6 +82,7 @@ def predict_one(
     outputs = draft.outputs
     report = read_report(outputs)
     check_destination(draft, report)
+    require_disk(draft, report)
     with leaving_nothing_behind(outputs):
         normaliser, staged = _numbers(draft, callback)
         prepared = draft.by(draft.plan.with_normaliser(normaliser))
@@ -91,7 +96,8 @@ def predict_one(
                 prepared = prepared.by(adopt_stored(prepared.plan, Plan.from_json(store.spec.plan)))
                 if request.overwrite:
                     store.forget_damaged(prepared.plan.output_blocks)
-                return _run(prepared, store, workers, staged, callback, start, stop or Event())
+                stop, alone = stop or Event(), is_alone(request, pool)
+                return _run(prepared, store, workers, staged, callback, start, stop, alone=alone)
 
 
 def _own_pool(prepared: Prepared[Plan], staged: tuple[Path, ...]) -> AbstractContextManager[Pool]:
@@ -130,12 +136,14 @@ def _run(
     callback: Callback,
     start: float,
     stop: Event,
+    *,
+    alone: bool = False,
 ) -> Report:
-    """All blocks that are not done yet, then the product and its report."""
+    """All blocks that are not done yet, then the product and its report. ``alone``: beside no other input."""
     plan, outputs = prepared.plan, prepared.outputs
     done = store.receipts()
     run = BlockTally(total=plan.blocks, resumed=len(done), receipts=list(done.values()))
-    warnings = (*prepared.info.warnings, *pool.advice)
+    warnings = (*prepared.verdict.lines, *prepared.info.warnings, *pool.advice)
     callback.on(events.BlocksPlanned(plan.blocks, plan.tiles_predicted, len(done), warnings))
     todo = [block for block in plan.output_blocks if block.name not in done]
     job = BlockJob(
@@ -146,25 +154,28 @@ def _run(
         key=uuid.uuid4().hex,
     )
     most = 0 if prepared.request.attempt else None  # an attempt is repeated as a whole
-    _predict_blocks(job, todo, pool, run, callback, stop, most)
-    if run.lost_voxels == math.prod(plan.extent):
-        clean(outputs)
-        damaged = " or ".join([prepared.info.path, *prepared.info.facts.get("masks", ())])
-        raise UnreadableError(
-            f"no part of {prepared.info.path} can be read: if its disk is well, {damaged} is damaged, so "
-            "copy it again from its origin"
-        )
-    if run.receipts or run.lost_voxels:
-        mapped = post_process(job, store, pool, callback)
-        require_same_input(prepared)
-        callback.on(events.Stage("writing the product"))
-        products = _export(prepared, store, run, mapped.name)
-    else:
-        first = run.failures[0]["error"]
-        raise SegbatchError(f"every block failed; the first: {first}") from run.cause
+    with METER.working(job.key, plan):
+        _predict_blocks(job, todo, pool, run, callback, stop, most)
+        if run.lost_voxels == math.prod(plan.extent):
+            clean(outputs)
+            damaged = " or ".join([prepared.info.path, *prepared.info.facts.get("masks", ())])
+            raise UnreadableError(
+                f"no part of {prepared.info.path} can be read: if its disk is well, {damaged} is damaged, so "
+                "copy it again from its origin"
+            )
+        if run.receipts or run.lost_voxels:
+            mapped = post_process(job, store, pool, callback)
+            require_same_input(prepared)
+            callback.on(events.Stage("writing the product"))
+            products = _export(prepared, store, run, mapped.name)
+        else:
+            first = run.failures[0]["error"]
+            raise SegbatchError(f"every block failed; the first: {first}") from run.cause
+        run.peak_rss_bytes = max(run.peak_rss_bytes, METER.peak_bytes(job.key))
     report = build_report(
         prepared.info,
         prepared.model,
+        prepared.verdict,
         plan,
         run,
         products,
@@ -173,6 +184,8 @@ def _run(
         steps=mapped.steps,
     )
     write_report(outputs.report, report)
+    if alone and not run.failures:
+        remember(plan, prepared.model, run.receipts[len(done) :])
     if not run.failures and not prepared.request.keep_store:
         clean(outputs)
     return report
@@ -210,26 +223,17 @@ def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
         "SEGBATCH_WEIGHTS": _together(m.card.weights_sha256 for m in model.all),
         "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
         "SEGBATCH_BANDS": ",".join(map(str, prepared.info.bands)),
-        "SEGBATCH_SCALE": _scaling(prepared),
+        "SEGBATCH_SCALE": scale_by_hand(prepared.info),
         "SEGBATCH_INPUT": visible(", ".join(Path(f.path).name for f in prepared.info.files)),
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
         "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
+        "SEGBATCH_FIT": "; ".join(prepared.verdict.lines),
         "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
     }
     classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
     # Formats keep no blanks around a tag: a name may begin with one.
     return {k: text for k, v in {**tags, **classes}.items() if (text := v.strip())}
-
-
-def _scaling(prepared: Prepared[Plan]) -> str:
-    """The scale and offset that were put on the file; empty where its own count."""
-    info = prepared.info
-    if not info.rescaled:
-        return ""
-    rows = {"scale": info.scale, "offset": info.offset}
-    said = (f"{name} {','.join(map(str, numbers))}" for name, numbers in rows.items() if numbers)
-    return "; ".join(said) or "stored numbers"
 
 
 def _together(texts: Iterable[str]) -> str:

@@ -5,21 +5,18 @@ The values of its JSON are declared here once, for all readers.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import tempfile
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, TypedDict
 
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
-from seg_batch.core.georef import M2_PER_HA, MM3_PER_ML, RasterGeoref, georef_to_json
-from seg_batch.core.hardware import cores, gpus, memory_bytes, peak_rss_bytes
-from seg_batch.core.run_files import PART, shortened
+from seg_batch.core.georef import MM3_PER_ML, VolumeGeoref, georef_to_json
+from seg_batch.core.hardware import cores, gpus, memory_bytes
 from seg_batch.core.versions import package_version, versions
 from seg_batch.executors import Outcome
 from seg_batch.inference.bundles import Model
+from seg_batch.inference.fit.review import review_of
+from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.sliding_window.block import Receipt
 from seg_batch.inference.sliding_window.seams import SeamCounts, SeamSummary
@@ -88,9 +85,11 @@ class ProductFacts(TypedDict):
 
 
 class ModelFacts(TypedDict):
-    """``whole_patch_layers``: layers that see a whole patch; ``members``: further models of an ensemble."""
+    """``channels``: their names, where the model has some; ``whole_patch_layers``: layers that see a whole
+    patch; ``members``: further models of an ensemble."""
 
     name: str
+    channels: NotRequired[list[str]]
     weights_sha256: str
     licence: str
     whole_patch_layers: list[str]
@@ -109,7 +108,8 @@ class SourceFacts(TypedDict):
 
 
 class WorkFacts(TypedDict):
-    """The work on the blocks. ``spells``: see ``block_intervals``."""
+    """The work on the blocks. ``spells``: see ``block_intervals``; ``peak_rss_bytes``: the most that the work at
+    this input took of a process (``measuring.memory``)."""
 
     blocks: BlockCounts
     failures: list[Failure]
@@ -125,7 +125,8 @@ class WorkFacts(TypedDict):
 
 
 class Report(WorkFacts):
-    """``<product>.json``. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
+    """``<product>.json``. ``fit``: what the look before the work said, ``Verdict.to_json``; ``review``: reasons
+    to look at the map before it is used, from that look and from the map itself. ``post``: the steps after prediction; ``plan``: ``Plan.to_json``;
     ``geometry``: ``core.georef.georef_to_json``."""
 
     segbatch: str
@@ -143,6 +144,8 @@ class Report(WorkFacts):
     plan: dict[str, Any]
     geometry: dict[str, Any]
     source: SourceFacts
+    fit: NotRequired[dict[str, Any]]
+    review: NotRequired[list[str]]
     executor: str
     machine: dict[str, int]
     versions: dict[str, str]
@@ -204,26 +207,23 @@ class BlockTally:
             "tiles_skipped": sum(receipt["skipped"] for receipt in self.receipts),
             "recompute": round(predicted / plan.tiles, 4) if done == self.total else plan.recompute,
             "promised_bytes": plan.promised_bytes,
-            "peak_rss_bytes": max(self.peak_rss_bytes, peak_rss_bytes()),
+            "peak_rss_bytes": self.peak_rss_bytes,
             "seconds": round(seconds, 3),
             "stages_s": {name: round(spent, 3) for name, spent in self.stages_s.items()},
             "spells": block_intervals(self.receipts),
         }
 
 
-def _sizes(voxels: int, info: SourceInfo) -> ReportSizes:
-    """Hectares for a raster whose CRS has a length unit, millilitres for a volume."""
-    georef = info.georef
-    if isinstance(georef, RasterGeoref):
-        if georef.crs_wkt is None or georef.pixel_m2 is None:
-            return {}
-        return {"hectares": voxels * georef.pixel_m2 / M2_PER_HA}
-    return {"millilitres": voxels * georef.voxel_mm3 / MM3_PER_ML}
+def _sizes(label: int, product: Product, info: SourceInfo) -> ReportSizes:
+    """Hectares for a raster whose pixels have areas, millilitres for a volume."""
+    if isinstance(info.georef, VolumeGeoref):
+        return {"millilitres": product.counts.get(label, 0) * info.georef.voxel_mm3 / MM3_PER_ML}
+    return {} if product.hectares is None else {"hectares": product.hectares.get(label, 0.0)}
 
 
-def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[ClassRow]:
-    """One row per class of the card."""
-    known = {c.id: c for c in model.card.classes}
+def class_table(product: Product, model: Model, info: SourceInfo) -> list[ClassRow]:
+    """One row per class of the card, also of those that do not occur."""
+    known, counts = {c.id: c for c in model.card.classes}, product.counts
     classified = sum(counts.get(i, 0) for i in known)
     return [
         {
@@ -232,7 +232,7 @@ def class_table(counts: dict[int, int], model: Model, info: SourceInfo) -> list[
             "colour": list(c.colour),
             "voxels": counts.get(i, 0),
             "share": counts.get(i, 0) / classified if classified else 0.0,
-            **_sizes(counts.get(i, 0), info),
+            **_sizes(i, product, info),
         }
         for i, c in known.items()
     ]
@@ -261,6 +261,7 @@ def seam_table(receipts: list[Receipt], model: Model) -> SeamSummary | None:
 def build_report(
     info: SourceInfo,
     model: Model,
+    verdict: Verdict,
     plan: Plan,
     tally: BlockTally,
     products: list[Product],
@@ -271,7 +272,7 @@ def build_report(
 ) -> Report:
     """The whole report as JSON-ready values."""
     labels = products[0]
-    classes = class_table(labels.counts, model, info)
+    classes = class_table(labels, model, info)
     return {
         "segbatch": package_version(),
         "status": "partial" if tally.failures else "complete",
@@ -289,6 +290,8 @@ def build_report(
         "plan": plan.to_json(),
         "geometry": georef_to_json(info.georef),
         "source": _source(info),
+        "fit": verdict.to_json(),
+        "review": [*verdict.lines, *review_of(model.card, labels.counts, info.georef)],
         "executor": executor,
         "machine": {"cores": cores(), "gpus": gpus(), "memory_bytes": memory_bytes()},
         "versions": versions(),
@@ -309,6 +312,7 @@ def _source(info: SourceInfo) -> SourceFacts:
 def _model(card: ModelCard) -> ModelFacts:
     return {
         "name": card.name,
+        "channels": list(card.channel_names or ()),
         "weights_sha256": card.weights_sha256,
         "licence": card.licence,
         WHOLE_PATCH: card.architecture.get(WHOLE_PATCH, []),
@@ -323,23 +327,3 @@ def _product(product: Product) -> ProductFacts:
         "counts": {str(k): v for k, v in sorted(product.counts.items())},
     }
     return {**facts, "side_files": product.side_files} if product.side_files else facts
-
-
-def write_report(path: Path, report: Report) -> None:
-    """Write beside the place, flush to disk, replace atomically."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=shortened(path.name, 16), suffix=PART)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(report, file, indent=2, allow_nan=False, default=_plain)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(name, 0o644)
-    os.replace(name, path)
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "__dataclass_fields__"):
-        return asdict(value)
-    if isinstance(value, Path):
-        return str(value)
-    return value.item() if hasattr(value, "item") else str(value)

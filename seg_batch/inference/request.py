@@ -17,12 +17,14 @@ from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.core.versions import package_version
 from seg_batch.inference.bundles import (
     Model,
-    choose_bundle,
     find_bundle,
     require_fit,
     require_intact,
 )
 from seg_batch.inference.ensemble import as_ensemble
+from seg_batch.inference.fit.choice import choose_bundle
+from seg_batch.inference.fit.look import look, refuse_unfit
+from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.outputs import Outputs, outputs_for
 from seg_batch.inference.plan import MEMORY_SHARE, Decisions, DraftPlan, make_plan
 from seg_batch.inference.sliding_window.tta import symmetries
@@ -65,44 +67,46 @@ class Request:
 
     def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
         """The input; ``staged``: the uncompressed copy of each file."""
+        options = self.options
         return ImageSpec(
             self.files,
             self.volume,
             staged,
-            self.alpha or (self.options.alpha,) * len(self.files),
-            channels_last_axis=self.options.channels_last_axis,
-            bands=tuple(map(str, self.options.bands or ())),
-            scale=self.options.scale,
-            offset=self.options.offset,
+            self.alpha or (options.alpha,) * len(self.files),
+            channels_last_axis=options.channels_last_axis,
+            bands=tuple(map(str, options.bands or ())),
+            scale=options.scale,
+            offset=options.offset,
         )
 
 
 @dataclass(frozen=True)
 class Prepared[P: Decisions]:
     """Everything decided for one request, before anything is written. ``plan``: a draft, until the
-    numbers of the normaliser are known."""
+    numbers of the normaliser are known. ``verdict``: what the look at a sample said."""
 
     request: Request
     info: SourceInfo
     model: Model
     plan: P
     outputs: Outputs
+    verdict: Verdict
 
     def by[Q: Decisions](self, plan: Q) -> Prepared[Q]:
         """The same by another plan."""
-        return Prepared(self.request, self.info, self.model, plan, self.outputs)
+        return replace(self, plan=plan)  # type: ignore[arg-type, return-value]
 
 
 def prepare(request: Request) -> Prepared[DraftPlan]:
-    """Open the input, choose the model, make the plan. Reads the header and the corners only,
-    writes nothing."""
+    """Open the input, choose the model, make the plan. Reads the header, a bounded sample and
+    the corners, writes nothing. ``BundleError`` for an input that does not fit."""
     if request.volume is not None and request.options.channels_last_axis:
         raise InputError(
             "--volume takes one volume of a 4-D file and --channels-last-axis all of them: leave out one"
         )
     with ExitStack() as opened:
         file = opened.enter_context(closing(request.image().open()))
-        model = resolve_model(request.model, file.info)
+        model = resolve_model(request.model, file)
         settled = _alpha_settled(request, model, file)
         if settled != request:
             request, file = settled, opened.enter_context(closing(settled.image().open()))
@@ -110,6 +114,8 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         file = opened.enter_context(closing(with_channels(file, model.card.channels)))
         request = _channels_settled(request, file.info)
         view = View(file, model.card)
+        verdict = look(view, model.cards)
+        refuse_unfit(verdict, model.names, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
         plan = make_plan(
@@ -119,7 +125,8 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         info = replace(view.native.info, warnings=warnings)
     outputs = outputs_for(info, request.output, many=request.many)
     info = replace(info, warnings=(*info.warnings, *prove_place(info, outputs.product)))
-    return Prepared(request, info, model, plan, replace(outputs, attempt=request.attempt))
+    outputs = replace(outputs, attempt=request.attempt)
+    return Prepared(request, info, model, plan, outputs, verdict)
 
 
 def _alpha_settled(request: Request, model: Model, file: Source) -> Request:
@@ -143,10 +150,10 @@ def _channels_settled(request: Request, info: SourceInfo) -> Request:
     return replace(request, options=options)
 
 
-def resolve_model(model: ModelLike, info: SourceInfo) -> Model:
+def resolve_model(model: ModelLike, file: Source) -> Model:
     """A bundle by name, path or fit; a card with any callable ``array -> array``; or a list of
     such, whose probabilities are averaged."""
-    return choose_bundle(info) if model is None else named_model(model, info)
+    return choose_bundle(file) if model is None else named_model(model, file.info)
 
 
 def named_model(model: OneModel | Sequence[OneModel], info: SourceInfo | None = None) -> Model:

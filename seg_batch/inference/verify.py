@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.core.errors import InputError, SegbatchError
+from seg_batch.core.files import require_local_input
 from seg_batch.core.georef import georef_from_json
 from seg_batch.inference.bundles import installed_bundles
 from seg_batch.inference.outputs import Outputs, read_report
@@ -25,6 +26,7 @@ def verify_product(path: Path) -> dict[str, Any]:
 
     InputError when there is no product, or no report of ours beside it.
     """
+    require_local_input(path)
     outputs = Outputs(path.absolute())
     if not path.exists():
         raise InputError(f"{path} does not exist: name a product of segbatch predict")

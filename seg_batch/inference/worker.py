@@ -12,18 +12,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import BundleError, StoppedError
 from seg_batch.core.geometry import Block, Box
-from seg_batch.core.hardware import here, peak_rss_bytes
+from seg_batch.core.hardware import here
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.ensemble import average, without_repeats
-from seg_batch.inference.plan import Plan
+from seg_batch.inference.measuring.memory import METER
+from seg_batch.inference.plan import Decisions, Plan
 from seg_batch.inference.sliding_window.block import BlockResult, Receipt, predict_block
 from seg_batch.inference.sliding_window.stitch import EmptyRule, Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import average_views
@@ -55,14 +57,14 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
         seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def load_predictor_of(model: Model, settled: Plan | PredictOptions) -> Predictor:
+def load_predictor_of(model: Model, settled: Decisions | PredictOptions) -> Predictor:
     """The predictor of a model in this process: the mean of its members, averaged over views, for
     patches on the grid of its output."""
     members = [_loaded(member, settled) for member in model.all]
     return without_repeats(average_views(average(members), settled.tta), model.card.finer)
 
 
-def _loaded(model: Model, settled: Plan | PredictOptions) -> Predictor:
+def _loaded(model: Model, settled: Decisions | PredictOptions) -> Predictor:
     """One member; a bundle is loaded once per process, behind a lock."""
     if model.function is not None:
         return model.function
@@ -97,17 +99,29 @@ class BlockWorker:
         self.empty = EmptyRule(plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata)
         self.on_tiles: Callable[[int], None] = lambda n: None
         self.stop = threading.Event()
+        self._first: tuple[int, float] | None = None
         self._one_call = nullcontext() if job.model.path is None else threading.Lock()
 
     def close(self) -> None:
         self.view.close()
+
+    def _called(self, patches: np.ndarray) -> np.ndarray:
+        """The model's output. The first call in a process is slower than the rest: it is noted."""
+        plan, start = self.job.plan, time.perf_counter()
+        weights = tuple(card.weights_sha256 for card in self.job.model.cards)
+        call = (weights, plan.engine, plan.precision, plan.tta, patches.shape)
+        result = self.predictor(patches)
+        if call not in _calls:
+            _calls.add(call)
+            self._first = len(patches), time.perf_counter() - start
+        return result
 
     def _stitcher(self, seconds: dict[str, float]) -> Stitcher:
         plan = self.job.plan
 
         def predictor(patches: np.ndarray) -> np.ndarray:
             with self._one_call, _timed(seconds, "model"):
-                return self.predictor(patches)
+                return self._called(patches)
 
         return Stitcher(
             grid=self.taper.grid,
@@ -145,7 +159,10 @@ class BlockWorker:
             self.store.write(block, native, probabilities, receipt, done=not result.unreadable)
         seconds["stitch"] -= seconds["read"] + seconds.get("model", 0.0)
         seconds["total"] = time.perf_counter() - start
-        return {**receipt, "seconds": seconds, "peak_rss_bytes": peak_rss_bytes()}
+        first, self._first = self._first, None
+        if first is not None:
+            receipt["first"] = first
+        return {**receipt, "seconds": seconds, "peak_rss_bytes": METER.peak_bytes(self.job.key)}
 
     def _predicted(
         self, box: Box, seconds: dict[str, float]
@@ -175,6 +192,7 @@ class BlockWorker:
         self.on_tiles(tiles)
 
 
+_calls: set[tuple[Any, ...]] = set()  # of models in this process, each kind once
 IDLE = 2  # jobs kept open while none of their blocks runs: the inputs of a run take turns
 
 
@@ -223,5 +241,5 @@ def close_job(keep: int = 0) -> None:
 
 def run_block(job: BlockJob, block: Block) -> Receipt:
     """The task: one block of one job, in any process, once its memory fits there."""
-    with open_job(job) as work, ROOM.for_block(job.plan):
+    with METER.working(job.key, job.plan), open_job(job) as work, ROOM.for_block(job.plan):
         return work.predict(block)

@@ -6,8 +6,11 @@ same voxels look the same everywhere. Files are written by GDAL, which the packa
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,40 +46,121 @@ CT_AIR = -500.0
 CT_WINDOW = (-160.0, 240.0)
 
 
-def bands_shown(pixels: Pixels) -> Pixels:
-    """Bands 1, 2, 3 as red, green, blue where there are three; 3, 2, 1 where there are more, as
-    satellites have them; else the first as grey. In physical units, float32."""
-    count = pixels.values.shape[-1]
-    plain = Pixels(pixels.physical(np.float32), pixels.valid)
-    return plain[..., :1] if count < 3 else plain[..., :3] if count == 3 else plain[..., 2::-1]
+@dataclass(frozen=True)
+class Composite:
+    """The channels shown: three as red, green and blue, or one as grey; ``words``: empty where it is plain."""
+
+    channels: tuple[int, ...]
+    words: str = ""
+
+    @classmethod
+    def by_place(cls, count: int) -> Composite:
+        """Of channels that nobody names: three as cameras have them, more as satellites do."""
+        return cls((0,) if count < 3 else (0, 1, 2) if count == 3 else (2, 1, 0))
+
+    @classmethod
+    def by_name(cls, names: Sequence[Sequence[str]]) -> Composite:
+        """``names``: all that each channel is called. Red, green and blue; else near infrared, red and green in
+        their place; else the first channel as grey, since others have no colour."""
+        colours = [_colour(texts) for texts in names]
+        for wanted, words in _COMPOSITES.items():
+            if all(colour in colours for colour in wanted):
+                return cls(tuple(map(colours.index, wanted)), words)
+        return cls((0,), f"{names[0][0]} in grey" if len(names) > 1 and names[0] else "")
 
 
-def stretch(pictures: Sequence[Pixels]) -> tuple[list[np.ndarray], str]:
-    """RGB of pictures of one image, ``(y, x, 3)`` uint8 each, by one window, and the window in words."""
-    shown = [bands_shown(pixels) for pixels in pictures]
-    valid = [p.any_valid() & np.isfinite(p.values).all(-1) for p in shown]
-    seen = np.concatenate([p.values[where] for p, where in zip(shown, valid, strict=True)])
-    (low, high), words = _window(seen) if len(seen) else ((0.0, 0.0), "no data")
-    spread = np.maximum(high - low, 1e-6)
+_COMPOSITES = {
+    ("red", "green", "blue"): "red, green, blue",
+    ("nir", "red", "green"): "near infrared, red, green as red, green, blue",
+}
+_OTHERS = {
+    "edge",
+    "infra",
+    "near",
+    "short",
+    "coastal",
+}  # a word that makes another band of a colour's
+_BANDS = {
+    "2": "blue",
+    "3": "green",
+    "4": "red",
+    "8": "nir",
+}  # of Sentinel-2; Landsat 8 has the first three
+_LETTERS = {"r": "red", "g": "green", "b": "blue"}
+
+
+def _colour(texts: Sequence[str]) -> str:
+    """``red``, ``green``, ``blue``, ``nir``, or empty."""
+    for text in texts:
+        words = re.findall(r"[a-z]+|[1-9][0-9]*", text.casefold())
+        pairs = {number for word, number in pairwise(words) if word == "b"}
+        plain = {"red", "green", "blue"} & {*words} if not _OTHERS & {*words} else set()
+        if "nir" in words or ("near" in words and {"infrared", "infra", "ir"} & {*words}):
+            return "nir"
+        for colour in (
+            *plain,
+            *filter(None, map(_BANDS.get, pairs)),
+            _LETTERS.get(text.casefold()),
+        ):
+            if colour:
+                return colour
+    return ""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The lowest and the highest value shown, of each channel shown, and both in words."""
+
+    low: Any
+    high: Any
+    words: str
+
+
+def bands_shown(pixels: Pixels, composite: Composite | None = None) -> Pixels:
+    """The channels of a composite, by default that ``by_place``, in physical units, float32."""
+    chosen = composite or Composite.by_place(pixels.values.shape[-1])
+    return Pixels(pixels.physical(np.float32), pixels.valid)[..., list(chosen.channels)]
+
+
+def window_of(pictures: Sequence[Pixels], composite: Composite | None = None) -> Window:
+    """One window for these pictures."""
+    shown = [bands_shown(pixels, composite) for pixels in pictures]
+    seen = np.concatenate([p.values[_seen(p)] for p in shown])
+    return _window(seen) if len(seen) else Window(0.0, 0.0, "no data")
+
+
+def stretch(
+    pictures: Sequence[Pixels], composite: Composite | None = None, window: Window | None = None
+) -> tuple[list[np.ndarray], str]:
+    """RGB of pictures of one image, ``(y, x, 3)`` uint8 each, by one window, and the window in words. By default
+    the window is their own."""
+    window = window or window_of(pictures, composite)
+    spread = np.maximum(window.high - window.low, 1e-6)
     out = []
-    for p, where in zip(shown, valid, strict=True):
-        scaled = np.clip((np.where(where[..., None], p.values, low) - low) / spread, 0, 1)
+    for p in (bands_shown(pixels, composite) for pixels in pictures):
+        where = _seen(p)
+        values = np.where(where[..., None], p.values, window.low)
+        scaled = np.clip((values - window.low) / spread, 0, 1)
         rgb = np.broadcast_to((scaled * 255).astype(np.uint8), (*where.shape, 3)).copy()
         rgb[~where] = NO_DATA
         out.append(rgb)
-    return out, words
+    return out, window.words
 
 
-def _window(seen: np.ndarray) -> tuple[tuple[Any, Any], str]:
-    """Lowest and highest value shown, per channel of ``(n, channels)``, and both in words."""
+def _seen(shown: Pixels) -> np.ndarray:
+    return np.asarray(shown.any_valid() & np.isfinite(shown.values).all(-1))
+
+
+def _window(seen: np.ndarray) -> Window:
+    """Of the values ``(n, channels)``."""
     low, high = np.percentile(seen, (1, 99), axis=0)
     if seen.shape[1] > 1:
-        return (low, high), "1st to 99th percentile of each band"
+        return Window(low, high, "1st to 99th percentile of each band")
     if low[0] < CT_AIR:
         words = f"{CT_WINDOW[0]:g} to {CT_WINDOW[1]:g} HU (soft tissue)"
-        return (np.float32(CT_WINDOW[0]), np.float32(CT_WINDOW[1])), words
+        return Window(np.float32(CT_WINDOW[0]), np.float32(CT_WINDOW[1]), words)
     words = f"{number(float(low[0]))} to {number(float(high[0]))} (1st to 99th percentile)"
-    return (low, high), words
+    return Window(low, high, words)
 
 
 def coloured(

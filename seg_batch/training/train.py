@@ -23,7 +23,7 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import InputError, OutputError, StoreError
-from seg_batch.core.files import held_folder
+from seg_batch.core.files import held_folder, require_local_output
 from seg_batch.core.run_files import CARD, CHECKPOINT
 from seg_batch.datasets.patch_set import HeldRegion
 from seg_batch.datasets.samples import Samples
@@ -69,6 +69,8 @@ def train(
     paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
     callback, path, wishes = Callbacks(callback), Path(bundle), wishes or TrainOverrides()
     require_replaceable(path, overwrite, CARD)
+    if tensorboard is not None:
+        require_local_output(tensorboard)
     with _open_work(path) as work:
         learnt = training_set(
             paths,

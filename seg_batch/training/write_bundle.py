@@ -16,6 +16,7 @@ from seg_batch.core import events, files
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.run_files import CARD
 from seg_batch.datasets.patch_set import HeldRegion, PatchSet
+from seg_batch.datasets.trained_on import card_fields
 from seg_batch.evaluation.score import scores_of
 from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.stitch import Predictor
@@ -120,6 +121,7 @@ def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCa
         multiple=(multiple(*built),) * len(draft.patch),
         architecture={**described(*built), **for_card(model)},
         split=patches.hold_out,
+        **card_fields(draft, [case.get("seen") for case in patches.cases]),
         weights_sha256=sha256,
     )
 

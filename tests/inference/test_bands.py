@@ -33,7 +33,7 @@ CARD = ModelCard(
     overlap=(4, 4),
     channels=(*map(Channel.model_validate, NAMES[:3]), Channel(name="near infrared", aliases=("nir", "B5"))),
     classes=tuple(ClassInfo(id=k, name=f"k{k}", colour=(k, k, k)) for k in range(4)),
-    normalisation=Normalisation(kind="card", mean=(90, 80, 70, 60), std=(9, 8, 7, 6)),
+    normalisation=Normalisation(kind="card", mean=(90, 80, 70, 60), std=(90, 80, 70, 60)),
 )  # fmt: skip
 SHUFFLE = (3, 1, 0, 2)
 

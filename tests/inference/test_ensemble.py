@@ -96,7 +96,7 @@ def test_a_member_s_own_array_is_not_touched() -> None:
         ({"classes": CARD.classes[:2]}, r"classes \(0=k0, 1=k1 against 0=k0, 1=k1, 2=k2\)"),
         ({"classes": CARD.classes[::-1]}, "classes"),
         (
-            {"channels": tuple(Channel(name=n) for n in "abx")},
+            {"channels": (Channel(name="a"), Channel(name="b"), Channel(name="x"))},
             r"channels \(a, b, x against a, b, c\)",
         ),
         ({"kind": "any"}, r"kind \(any against raster\)"),
@@ -215,7 +215,7 @@ def test_views_that_training_never_saw_are_warned_of(volume: Path, tmp_path: Pat
     """Both packaged bundles: the one never saw a mirrored patch, the other mirrored both ways."""
 
     def warnings(path: Path, model: str, tta: str) -> list[str]:
-        request = Request(str(path), model=model, options=PredictOptions(tta=tta))
+        request = Request(str(path), model=model, options=PredictOptions(tta=tta, force=True))
         return [w for w in prepare(request).info.warnings if "mirrored" in w]
 
     (found,) = warnings(volume, "hippocampus-mri", "flips")

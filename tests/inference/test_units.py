@@ -35,7 +35,7 @@ def card(**changed: Any) -> ModelCard:
         "overlap": (2, 2),
         "channels": tuple(Channel(name=name) for name in ("red", "green", "blue")),
         "classes": tuple(ClassInfo(id=k, name=f"k{k}", colour=(k, k, k)) for k in range(3)),
-        "normalisation": Normalisation(kind="card", mean=(40, 50, 60), std=(9, 8, 7)),
+        "normalisation": Normalisation(kind="card", mean=(40, 50, 60), std=(90, 80, 70)),
     }
     return ModelCard(**{**fields, **changed})
 

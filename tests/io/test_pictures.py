@@ -21,6 +21,7 @@ from seg_batch.io.pictures import (
     NO_DATA,
     OKABE_ITO,
     UPRIGHT,
+    Composite,
     bands_shown,
     coloured,
     middle,
@@ -141,6 +142,24 @@ def test_bands_as_satellites_have_them_and_as_cameras_do() -> None:
     }
     assert shown == {2: [[[1]]], 3: [[[1, 3, 5]]], 8: [[[5, 3, 1]]]}
     assert bands_shown(physical).values.tolist() == [[[5, 3, 1]]]
+
+
+@pytest.mark.parametrize(
+    ("names", "channels"),
+    [
+        (["near infrared", "red", "green", "blue"], (1, 2, 3)),
+        (["B02", "B03", "B04", "B08"], (2, 1, 0)),
+        (["SR_B4", "SR_B3", "SR_B2"], (0, 1, 2)),
+        (["b", "g", "r"], (2, 1, 0)),
+        (["Band 4 - Red", "Band 3 - Green", "Band 2 - Blue"], (0, 1, 2)),
+        (["Red Edge 1", "nir", "red", "green"], (1, 2, 3)),
+        (["coastal blue", "green", "red"], (0,)),
+        (["VV", "VH", "angle"], (0,)),
+        (["T1", "FLAIR", "T2"], (0,)),
+    ],
+)
+def test_bands_are_shown_by_name(names: list[str], channels: tuple[int, ...]) -> None:
+    assert Composite.by_name([(name,) for name in names]).channels == channels
 
 
 def test_what_is_not_valid_is_grey_and_moves_no_window() -> None:

@@ -30,7 +30,7 @@ DROPPED = {
     "times of day": {"t", "began", "begun", "created", "finished", "last", "mtime_ns", "stopped"},
     "durations": {
         *("seconds", "seconds_estimate", "estimated_s", "stages_s", "spell", "spells", "slowest"),
-        *("minutes", "waited", "wait", "voxels_per_s"),
+        *("minutes", "waited", "wait", "voxels_per_s", "time"),
     },
     "memory measured, and the machine": {"peak_rss_bytes", "machine", "memory_bytes"},
     "processes": {"host", "pid", "worker", "workers", "tenure"},

@@ -15,6 +15,7 @@ from seg_batch.batch.inputs.no_match import why_no_image
 from seg_batch.batch.inputs.stacks import as_glob, filled, stacked_cases
 from seg_batch.batch.inputs.tables import InputSpec, rows_of_list, rows_of_manifest
 from seg_batch.config.workflow.parts import InputSettings
+from seg_batch.core.files import why_not_local
 from seg_batch.core.registry.formats import names_folder, split
 from seg_batch.core.run_files import (
     ATTEMPT,
@@ -83,6 +84,8 @@ def _named_by(
 ) -> list[InputSpec]:
     """The inputs of one of ``paths``: a file or store, the images in a folder, or matches."""
     where = "inputs.paths"
+    if why := why_not_local(text):
+        return [InputSpec(text, where, volume=volume, error=why)]
     if os.path.isdir(text) and not names_folder(text.rstrip("/").lower()):
         paths: Callable[[], Iterable[str]] = partial(_entries, text)
     elif os.path.lexists(text) or not glob.has_magic(text):

@@ -15,6 +15,7 @@ from seg_batch.config.workflow.output_names import is_ours, output_name
 from seg_batch.config.workflow.parts import OutputSettings
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core.errors import InputError, OutputError, SegbatchError
+from seg_batch.core.files import require_local_output
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities, split
 from seg_batch.core.run_files import named
 from seg_batch.io.sources.detect import detect
@@ -108,6 +109,8 @@ def output_of(spec: InputSpec, index: int, outputs: OutputSettings) -> str:
     leads out of the output folder."""
     if any("\0" in path for path in spec.files):
         raise InputError(f"{spec.where}: a path can't hold a zero byte: mend it")
+    if spec.output:
+        require_local_output(spec.output)
     ending = f".{getattr(outputs.formats, _kind(spec))}"
     name = spec.output or output_name(outputs.pattern, spec.named, index, ending)
     if not (spec.output and split(name)[1]):

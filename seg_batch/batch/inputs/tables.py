@@ -13,9 +13,10 @@ from typing import Any
 from seg_batch.config.predict_options import band_names
 from seg_batch.config.recipe.manifest import read_images
 from seg_batch.core.errors import InputError, PlanError, WorkflowError
+from seg_batch.core.files import why_not_local
 from seg_batch.core.registry.formats import split
 from seg_batch.core.text import nearest, other_separator
-from seg_batch.io.sources.stack_names import image_stem
+from seg_batch.io.sources.naming.stack_names import image_stem
 
 STACKED = "|"  # between the files of one image
 MOST_BYTES = 64 << 20
@@ -28,8 +29,7 @@ class InputSpec:
     (``inputs.paths``, or a line of a list); ``output``: its name below the output folder, in a
     ``Listing`` its path; ``volume``: an index into a 4-D file; ``model``: its own, from the
     manifest, as are ``bands``; ``error``: why it can't be an input, as far as that is known before it is opened.
-    ``more``: further files whose channels follow those of ``path``; ``id``: the name of the image where a
-    file's is not."""
+    ``more``: further files whose channels follow those of ``path``; ``id``: the name of the image where a file's is not."""
 
     path: str
     where: str = field(default="", compare=False)
@@ -77,7 +77,8 @@ def _files(name: str, folder: str, where: str) -> dict[str, Any]:
     whole = os.path.join(folder, name)
     parts = [name] if os.path.lexists(whole) else [part.strip() for part in name.split(STACKED)]
     path, *more = (os.path.join(folder, part) for part in parts)
-    error = _not_utf8((path, *more), where)
+    errors = (why_not_local(part) for part in parts)
+    error = next(filter(None, errors), "") or _not_utf8((path, *more), where)
     if not all(parts):
         path, more, error = (
             where,
@@ -111,9 +112,9 @@ def rows_of_list(path: str, volume: int | None) -> Iterator[InputSpec]:
 
 
 def rows_of_manifest(path: str, volume: int | None) -> Iterator[InputSpec]:
-    """One row per input. ``input`` may name several files of one image, joined by ``|``, as may ``bands``;
-    ``model`` several whose predictions are averaged. The manifest of a training, in YAML or with the column
-    image: its cases. WorkflowError where the file is no such table, or one without rows; a faulty row gives an input with an
+    """One row per input. ``input`` may name several files of one image, joined by ``|``; ``model`` several
+    whose predictions are averaged; ``bands`` several, too. The manifest of a training, in YAML or with the column image:
+    its cases. WorkflowError where the file is no such table, or one without rows; a faulty row gives an input with an
     error."""
     if path.lower().endswith((".yaml", ".yml")):
         yield from _cases(path, volume)

@@ -52,7 +52,9 @@ TOKEN = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backsl
 
 class InputFacts(TypedDict, total=False):
     """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
-    what a product would be made of."""
+    what a product would be made of; ``review``: why its map will have to be looked at; ``footprint``:
+    longitudes and latitudes of a raster's outline; ``time``: whether the seconds are ``measured`` or a ``guess``, and
+    their range."""
 
     kind: str
     extent: list[int]
@@ -63,12 +65,15 @@ class InputFacts(TypedDict, total=False):
     memory_bytes: int
     disk_bytes: int
     seconds_estimate: float
+    time: dict[str, Any]
     output: str
     of: str
     model: str
     engine: str
     precision: str
     warnings: list[str]
+    review: list[str]
+    footprint: list[tuple[float, float]] | None
 
 
 class ProductStamp(TypedDict):
@@ -92,7 +97,7 @@ class StepResult(TypedDict):
 
 class InputResult(TypedDict, total=False):
     """The result of an input with a product: the part of its report that the report of the run
-    needs. An earlier version may have written fewer fields. ``worker``: the process that did it, or
+    needs; ``review``: reasons to look at its map. An earlier version may have written fewer fields. ``worker``: the process that did it, or
     that coordinated ``workers``, each with its number of blocks; ``why``: see ``StepResult``."""
 
     status: str
@@ -110,8 +115,10 @@ class InputResult(TypedDict, total=False):
     peak_rss_bytes: int
     worker: str
     classes: list[ClassRow]
+    background: int | None
     seam_index: float | None
     warnings: list[str]
+    review: list[str]
     failures: list[Failure]
     began: float
     finished: float

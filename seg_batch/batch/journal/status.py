@@ -21,6 +21,7 @@ from seg_batch.batch.journal.state import (
     fold,
 )
 from seg_batch.core.errors import Exit, InputError
+from seg_batch.core.files import require_local_input
 from seg_batch.core.run_files import JOURNAL, RUNS
 
 SHOWN_FAILURES = 5
@@ -86,6 +87,7 @@ def run_folder(path: Path) -> Path:
 
     InputError when there is none, or more than one to choose from.
     """
+    require_local_input(path)
     if (path / JOURNAL).exists():
         return path
     runs = sorted(journal.parent for journal in path.glob(f"{RUNS}/*/{JOURNAL}"))

@@ -8,14 +8,17 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from seg_batch.batch.report.gallery import Gallery
+from seg_batch.batch.report.footprint_map import footprint_map
+from seg_batch.batch.report.gallery import Gallery, Picture
 from seg_batch.batch.report.history import MEANING
 from seg_batch.batch.report.rows import InputRow, RunReport
+from seg_batch.batch.report.sizes import SizeColumn, size_columns, size_tables
 from seg_batch.batch.report.summary import GO_ON
 from seg_batch.batch.report.timeline import timeline
 from seg_batch.core import units
 from seg_batch.core.errors import Exit
 from seg_batch.core.resources import PAGES
+from seg_batch.inference.report import SIZE_UNITS
 from seg_batch.io.html import environment
 
 FILTERS = {"shown", "moment", "clock", "duration", "size", "whole", "short"}
@@ -34,7 +37,7 @@ NOUNS = {
     "stopping": "stop",
 }
 
-# Key, heading, formatter. Every column sorts by its number.
+# Key, heading, formatter. Every column sorts by its number. The sizes of classes stand after the first.
 COLUMNS = (
     ("seconds", "Time", units.duration),
     ("voxels_per_s", "Voxels/s", units.number),
@@ -55,6 +58,7 @@ def run_page(facts: RunReport, gallery: Gallery) -> str:
     filters = {name: getattr(units, name) for name in FILTERS}
     tails = _tails(row["input"] for row in inputs)
     kinds = Counter(event["event"] for event in facts["events"])
+    sizes, sizes_left_out = size_columns(inputs)
     return (
         environment(**filters, file=lambda path: tails.get(path, str(path)))
         .get_template("run_report.html.j2")
@@ -68,20 +72,25 @@ def run_page(facts: RunReport, gallery: Gallery) -> str:
             why=_why(facts),
             happened=", ".join(_counted(n, NOUNS[kind]) for kind, n in kinds.items()),
             wrong=[row for row in inputs if row["status"] in WRONG],
+            review=[row for row in inputs if row["review"]],
             most_wrong=MOST_WRONG,
             most_rows=MOST_ROWS,
-            rows=[_row(i, row) for i, row in enumerate(inputs)],
+            rows=[_row(i, row, sizes) for i, row in enumerate(inputs)],
             columns=COLUMNS,
+            sizes=sizes,
+            sizes_left_out=sizes_left_out,
+            tables=[*size_tables(inputs)],
+            map=footprint_map(inputs),
             most_details=MOST_DETAILS,
             meaning=MEANING,
             places={row["input"]: i for i, row in enumerate(inputs)},
-            pictures=[_picture(p) for p in gallery.pictures],
+            pictures=[_picture(p, gallery.windows) for p in gallery.pictures],
+            legends=gallery.legends,
+            windows=gallery.windows,
             oriented=any(view.letters for p in gallery.pictures for view in p.views),
             left_out=gallery.left_out,
             timeline=timeline(facts),
-            units=[
-                u for u in ("hectares", "millilitres") if any(u in c for c in totals["classes"])
-            ],
+            units={u: s for u, s in SIZE_UNITS.items() if any(u in c for c in totals["classes"])},
         )
     )
 
@@ -120,7 +129,11 @@ def _headline(facts: RunReport) -> str:
         verb = "is" if missing == 1 else "are"
         sentence = f"{missing} of {total} {noun}s {verb} not complete: {', '.join(parts)}"
     elif facts["verdict"] == "complete":
-        return f"All {total} {noun}s are complete" if total > 1 else f"The one {noun} is complete"
+        sentence = (
+            f"All {total} {noun}s are complete" if total > 1 else f"The one {noun} is complete"
+        )
+        review = facts["totals"]["to_review"]
+        return f"{sentence}, {review} of them to review" if review else sentence
     else:
         sentence = f"{units.counted(total, noun)} complete, and not all were looked at"
     if facts["ended"]:
@@ -141,14 +154,17 @@ def _counted(n: int, noun: str) -> str:
     return f"{units.counted(n, first)}{space}{rest}"
 
 
-def _row(place: int, row: InputRow) -> dict[str, Any]:
+def _row(place: int, row: InputRow, sizes: list[SizeColumn]) -> dict[str, Any]:
+    """``cells``: text, number and kind of each, in the order of the table."""
     values: dict[str, Any] = {**row, "warnings": len(row["warnings"])}
-    cells = [(show(values[key]), values[key]) for key, _, show in COLUMNS]
+    first, *work = [(show(values[key]), values[key], key) for key, _, show in COLUMNS]
+    cells = [first, *((*column.cell(row), "sizes") for column in sizes), *work]
     over = (row["peak_rss_bytes"] or 0) > (row["promised_bytes"] or float("inf"))
     return {"place": place, "told": row, "cells": cells, "over": over}
 
 
-def _picture(picture: Any) -> dict[str, Any]:
+def _picture(picture: Picture, shared: tuple[str, ...]) -> dict[str, Any]:
+    """``windows``: those of its own, in words."""
     views = [
         {
             "title": view.title,
@@ -161,8 +177,12 @@ def _picture(picture: Any) -> dict[str, Any]:
         }
         for view in picture.views
     ]
-    windows = dict.fromkeys(v["window"] for v in views)
-    return {"told": picture, "views": views, "windows": [w for w in windows if w]}
+    windows = dict.fromkeys(str(v["window"]) for v in views)
+    return {
+        "told": picture,
+        "views": views,
+        "windows": [w for w in windows if w and w not in shared],
+    }
 
 
 def _data(kind: str, content: bytes | None) -> str:

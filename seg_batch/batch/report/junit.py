@@ -26,7 +26,7 @@ COUNTED = {"failure": "failures", "error": "errors", "skipped": "skipped"}
 # The case of a run without any input, which fails.
 NO_INPUT: dict[str, Any] = {
     **{"input": "inputs", "status": "failed", "error": "the journal tells of no input"},
-    **{"warnings": [], "seconds": None},
+    **{"warnings": [], "review": [], "seconds": None},
 }
 
 
@@ -67,5 +67,6 @@ def _case(suite: Element, name: str, row: dict[str, Any]) -> None:
         if verdict != "skipped":
             element.set("type", row["status"])
             element.text = why
-    if row["warnings"]:
-        SubElement(case, "system-out").text = "\n".join(map(shown, row["warnings"]))
+    lines = [*(f"to review: {reason}" for reason in row["review"]), *row["warnings"]]
+    if lines:
+        SubElement(case, "system-out").text = "\n".join(map(shown, lines))

@@ -74,6 +74,7 @@ _TOTALS = (
     ("workers_dropped", "workers_dropped", "Workers dropped because all failed on them."),
     ("stragglers", "stragglers", "Blocks that were repeated because they took too long."),
     ("warnings", "warnings", "Warnings about inputs and products."),
+    ("to_review", "to_review", "Inputs whose maps are to be looked at before they are used."),
 )
 
 

@@ -6,6 +6,7 @@ A raster is shown whole. A volume is shown by three slices through the median vo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import hypot
@@ -22,6 +23,9 @@ from seg_batch.core.units import show_bytes
 from seg_batch.io.pictures import (
     PLANES,
     UPRIGHT,
+    Composite,
+    Window,
+    bands_shown,
     coloured,
     jpeg_bytes,
     middle,
@@ -34,6 +38,7 @@ from seg_batch.io.sources.thumbnail import thumbnail
 from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view
 
 LONGEST = {2: 448, 3: 256}  # voxels per side of a picture, by rank
+SAMPLED = 96  # the same, of what a window is measured on
 LARGEST_VOXELS = 1 << 27  # of a file without overviews, which must be read whole
 SIDE = (64, 512, 512)  # of the blocks in which labels are read for the middle of a volume
 
@@ -58,17 +63,47 @@ class PlaneView:
     window: str = ""
 
 
+# The windows that pictures share, by the words and the number of the channels of their composite.
+Windows = Mapping[tuple[str, int], Window]
+
+
 def draw_quicklook(
-    image: str | Path | None, labels: str | Path | None, report: dict[str, Any]
+    image: str | Path | None,
+    labels: str | Path | None,
+    report: dict[str, Any],
+    windows: Windows | None = None,
 ) -> tuple[PlaneView, ...]:
     """The views of one input. ``labels``: the path of its product; ``report``: the one beside the
-    product (classes, background, volume). ``InputError`` for a file too large to be read."""
+    product (classes, background, volume); ``windows``: those to show it by, else its own. ``InputError`` for a
+    file too large to be read."""
     with ExitStack() as opened:
         pictured = None if image is None else _open(_image(image, report), opened)
         labelled = None if labels is None else _open(ImageSpec((str(labels),)), opened)
         if pictured is None and labelled is None:
             return ()
-        return _views(pictured, labelled, report)
+        return _views(pictured, labelled, report, windows or {})
+
+
+def sample(image: str | Path, report: dict[str, Any]) -> tuple[Composite, list[Pixels]]:
+    """How an input is shown, and a few of the pixels that are shown of it."""
+    with ExitStack() as opened:
+        source = _open(_image(image, report), opened)
+        assert source is not None
+        middle = (0.5,) * len(source.info.extent)
+        composite = _composite(source.info, report)
+        return composite, [
+            bands_shown(pixels, composite) for pixels in _small(source, middle, SAMPLED)
+        ]
+
+
+def _composite(info: SourceInfo, report: dict[str, Any]) -> Composite:
+    """By what the file calls its channels, else by what the model does, else by their place."""
+    names = list(info.channels)
+    if names == [f"band{k}" for k in range(1, len(names) + 1)]:
+        names = report.get("model", {}).get("channels") or []
+    if len(names) != len(info.channels):
+        return Composite.by_place(len(info.channels))
+    return Composite.by_name([(name,) for name in names])
 
 
 def _image(path: str | Path, report: dict[str, Any]) -> ImageSpec:
@@ -89,7 +124,7 @@ def _open(image: ImageSpec, opened: ExitStack) -> Source:
 
 
 def _views(
-    pictured: Source | None, labelled: Source | None, report: dict[str, Any]
+    pictured: Source | None, labelled: Source | None, report: dict[str, Any], windows: Windows
 ) -> tuple[PlaneView, ...]:
     first = pictured or labelled
     assert first is not None
@@ -98,8 +133,10 @@ def _views(
     images: list[np.ndarray | None] = [None] * len(axes)
     maps, window = images, ""
     if pictured is not None:
-        drawn, window = stretch(_small(pictured, shares))
-        images = [*drawn]
+        composite = _composite(pictured.info, report)
+        shared = windows.get((composite.words, len(composite.channels)))
+        drawn, words = stretch(_small(pictured, shares), composite, shared)
+        images, window = [*drawn], ": ".join(filter(None, (composite.words, words)))
     if labelled is not None:
         palette, clear = _palette(report), (0, 0, 0, 0)  # also where there is no label
         small = _small(labelled, shares)
@@ -147,11 +184,12 @@ def _planes(extent: Shape, shares: tuple[float, ...]) -> list[tuple[int | None, 
     return planes(Box.whole(extent), places)
 
 
-def _small(source: Source, shares: tuple[float, ...]) -> list[Pixels]:
-    """The raster, or each plane of the volume, reduced to the size of a picture and upright."""
+def _small(source: Source, shares: tuple[float, ...], longest: int = 0) -> list[Pixels]:
+    """The raster, or each plane of the volume, reduced to the size of a picture (or to ``longest`` voxels) and
+    upright."""
     out = []
     for axis, box in _planes(source.info.extent, shares):
-        factor = max(1.0, max(box.shape) / LONGEST[len(box.shape)])
+        factor = max(1.0, max(box.shape) / (longest or LONGEST[len(box.shape)]))
         shape = tuple(max(1, round(n / factor)) for n in box.shape)
         out.append(thumbnail(source, box, shape)[UPRIGHT[axis]])
     return out

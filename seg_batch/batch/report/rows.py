@@ -66,8 +66,11 @@ class InputRow(TypedDict):
     promised_bytes: int | None
     peak_rss_bytes: int | None
     classes: list[ClassRow]
+    background: int | None
+    footprint: list[tuple[float, float]] | None
     seam_index: float | None
     warnings: list[str]
+    review: list[str]
     failures: list[Failure]
     model: str | None
     output: str | None
@@ -120,6 +123,7 @@ class ReportTotals(TypedDict):
     workers_dropped: int
     stragglers: int
     warnings: int
+    to_review: int
     classes: list[ClassTotals]
 
 

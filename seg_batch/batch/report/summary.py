@@ -104,8 +104,11 @@ def _input(record: InputRecord, history: RunHistory, spent: float, on_disk: int)
         "promised_bytes": result.get("promised_bytes") or facts.get("promised_bytes"),
         "peak_rss_bytes": result.get("peak_rss_bytes"),
         "classes": result.get("classes") or [],
+        "background": result.get("background"),
+        "footprint": facts.get("footprint"),
         "seam_index": result.get("seam_index"),
         "warnings": [*_warnings(facts, result), *_changed(result)],
+        "review": result.get("review") or [],
         "failures": result.get("failures") or [],
         "model": facts.get("model"),
         "output": result.get("output") or facts.get("output"),
@@ -198,6 +201,7 @@ def _totals(history: RunHistory, inputs: list[InputRow]) -> ReportTotals:
         "workers_dropped": kinds["worker_dropped"],
         "stragglers": kinds["straggler"],
         "warnings": sum(len(row["warnings"]) for row in inputs),
+        "to_review": sum(bool(row["review"]) for row in inputs),
         "classes": _classes(done),
     }
 

@@ -12,6 +12,7 @@ from seg_batch.batch.report.html_page import run_page
 from seg_batch.batch.report.junit import junit
 from seg_batch.batch.report.prometheus import metrics
 from seg_batch.batch.report.rows import RunReport
+from seg_batch.batch.report.sizes import size_tables
 from seg_batch.batch.report.steps import steps_of, with_all_steps
 from seg_batch.batch.report.summary import run_report
 from seg_batch.core.errors import InputError
@@ -23,8 +24,8 @@ SHOWN = ("name", "model", "models", "options", "post", "outputs", "steps")
 
 
 def write(folder: str | Path) -> RunReport:
-    """Write ``report.json``, ``report.xml``, ``metrics.prom`` and ``report.html`` into the run's
-    folder; returns the content of ``report.json``. ``InputError`` where there is no journal."""
+    """Write ``report.json``, ``report.xml``, ``metrics.prom``, ``areas.csv`` and ``volumes.csv`` (of which a run
+    may have none) and ``report.html`` into the run's folder; returns the content of ``report.json``. ``InputError`` where there is no journal."""
     folder = Path(folder)
     if not (folder / JOURNAL).is_file():
         raise InputError(
@@ -45,5 +46,7 @@ def write(folder: str | Path) -> RunReport:
     write_bytes(folder / FACTS, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
     write_bytes(folder / JUNIT, junit(facts))
     write_bytes(folder / METRICS, metrics(facts).encode())
+    for name, table in size_tables(facts["inputs"]).items():
+        write_bytes(folder / name, table)
     write_bytes(folder / PAGE, run_page(facts, pictures).encode())
     return facts

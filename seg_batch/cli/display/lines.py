@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from typing import Any
 
+from seg_batch.cli.display.values import (
+    model_rows,
+    spacing_facts,
+    spacing_rows,
+    value_facts,
+    value_rows,
+)
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.config.postprocess import describe
 from seg_batch.core.georef import crs_name, georef_to_json
-from seg_batch.core.hardware import disk_free_bytes
 from seg_batch.core.units import duration_in_line, share_in_line, show_bytes, with_commas
 from seg_batch.inference.bundles import (
     bundle_folders,
     find_bundle,
     installed_bundles,
-    mismatch,
     require_intact,
 )
+from seg_batch.inference.fit.choice import judge
+from seg_batch.inference.measuring.disk import disk_at_most, free_bytes, left_bytes
+from seg_batch.inference.measuring.time import Estimate, estimate
 from seg_batch.inference.plan import DraftPlan
 from seg_batch.inference.report import SIZE_UNITS, Report
 from seg_batch.inference.request import Prepared
@@ -37,17 +46,17 @@ def summary_lines(report: Report) -> str:
     lines = [f"{report['output']}  ({report['status']}, {duration_in_line(report['seconds'])})"]
     unit = next((unit for unit in SIZE_UNITS if unit in report["classes"][0]), None)
     for row in report["classes"]:
-        if row["voxels"]:
-            voxels = f"{with_commas(row['voxels']):>14} voxels"
-            size = f"{row[unit]:>14,.2f} {SIZE_UNITS[unit]}" if unit else voxels
-            lines.append(f"  {row['name']:<24} {size}  {share_in_line(row['share'], 2):>7}")
+        voxels = f"{with_commas(row['voxels']):>14} voxels"
+        size = f"{row[unit]:>14,.2f} {SIZE_UNITS[unit]}" if unit else voxels
+        lines.append(f"  {row['name']:<24} {size}  {share_in_line(row['share'], 2):>7}")
     blocks = report["blocks"]
     lines.append(
         f"  {blocks['done']} of {blocks['total']} blocks ({blocks['resumed']} resumed), "
         f"{report['n_tiles']} tiles, recompute x{report['recompute']:.2f}, peak memory "
         f"{show_bytes(report['peak_rss_bytes'])} of {show_bytes(report['promised_bytes'])} promised"
     )
-    return "\n".join(lines + _post_lines(report) + _seam_lines(report))
+    review = [f"  to review: {reason}" for reason in report.get("review", ())]
+    return "\n".join(lines + _post_lines(report) + _seam_lines(report) + review)
 
 
 def _post_lines(report: Report) -> list[str]:
@@ -80,7 +89,8 @@ def _seam_lines(report: Report) -> list[str]:
 
 def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
     """The plan of one input, JSON-ready."""
-    plan = prepared.plan
+    plan, time_s = prepared.plan, estimate(prepared.plan, prepared.model)
+    at_most = disk_at_most(plan, prepared.info, prepared.model.card)
     return {
         "input": prepared.info.path,
         "output": str(prepared.outputs.product),
@@ -91,8 +101,12 @@ def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
         "recompute": round(plan.recompute, 4),
         "promised_bytes": plan.promised_bytes,
         "memory_bytes": plan.memory_bytes,
-        "disk_bytes": plan.disk_bytes,
-        "seconds_estimate": round(plan.seconds_estimate, 1),
+        "fit": prepared.verdict.to_json(),
+        "disk_bytes": at_most,
+        "disk_needed_bytes": left_bytes(at_most, prepared.outputs),
+        "disk_free_bytes": free_bytes(prepared.outputs.product),
+        "seconds_estimate": round(time_s.seconds, 1),
+        "time": time_s.to_json(),
         "plan": plan.to_json(),
     }
 
@@ -102,7 +116,9 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
     plan, info, product = prepared.plan, prepared.info, prepared.outputs.product
     finer = prepared.model.card.finer
     finer_text = f"{finer} voxels for each of the input's along each axis; sizes here count those"
-    free = disk_free_bytes(next(folder for folder in product.parents if folder.exists()))
+    at_most = disk_at_most(plan, info, prepared.model.card)
+    left, free = left_bytes(at_most, prepared.outputs), free_bytes(product)
+    there = f", {show_bytes(at_most - left)} of it there already" if left < at_most else ""
     rows = [
         ("input", f"{info.path}  ({info.kind}, {_by(plan.extent)}, {len(info.channels)} channels)"),
         ("model", f"{' + '.join(prepared.model.names)}  ({plan.rank}-D)"),
@@ -117,12 +133,20 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
             f"{show_bytes(plan.promised_bytes)} promised per worker, "
             f"{show_bytes(plan.memory_bytes)} allowed",
         ),
-        ("disk", f"at most {show_bytes(plan.disk_bytes)}, {show_bytes(free)} free"),
-        ("time", f"about {duration_in_line(plan.seconds_estimate)} (rough)"),
+        ("disk", f"at most {show_bytes(at_most)}{there}, {show_bytes(free)} free"),
+        ("time", time_line(estimate(plan, prepared.model))),
         *(("then", describe(step)) for step in plan.post),
+        *(("to review", line) for line in prepared.verdict.lines),
         ("output", product),
     ]
     return _rows(rows + [("warning", w) for w in info.warnings])
+
+
+def time_line(time_s: Estimate) -> str:
+    """``about 41 s (33 s to 52 s): measured here 3 times``."""
+    low, high = duration_in_line(time_s.low), duration_in_line(time_s.high)
+    advice = "; segbatch plan --measure measures" if time_s.kind == "guess" else ""
+    return f"about {duration_in_line(time_s.seconds)} ({low} to {high}): {time_s.why}{advice}"
 
 
 def _averaging(plan: DraftPlan, models: int) -> list[tuple[str, str]]:
@@ -136,13 +160,12 @@ def _averaging(plan: DraftPlan, models: int) -> list[tuple[str, str]]:
 
 
 def source_facts(path: str, volume: int | None) -> dict[str, Any]:
-    """Geometry, channels and warnings of a file, and which installed models fit it."""
-    source = open_source(path, volume=volume)
-    try:
+    """Geometry, channels, values and warnings of a file, and which installed models it fits."""
+    with closing(open_source(path, volume=volume)) as source:
         info = source.info
         warnings = [*info.warnings, *corner_warnings(source)]
-    finally:
-        source.close()
+        values = value_facts(source)
+        verdicts = judge(source, installed_bundles())
     return {
         "input": info.path,
         "format": info.format,
@@ -154,7 +177,9 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
         "chunk": list(info.chunk),
         "georef": georef_to_json(info.georef),
         "facts": info.facts,
-        "models": {m.card.name: mismatch(m.card, info) or "fits" for m in installed_bundles()},
+        "spacing": spacing_facts(info),
+        "values": values,
+        "models": {m.card.name: verdict.to_json() for m, verdict in verdicts},
         "warnings": warnings,
     }
 
@@ -167,8 +192,10 @@ def source_lines(facts: dict[str, Any]) -> str:
         ("channels", f"{len(facts['channels'])}: {', '.join(facts['channels'])}"),
         ("nodata", nodata or "none"),
         *_georef_rows(facts["georef"]),
+        *spacing_rows(facts["spacing"]),
+        *value_rows(facts["values"]),
         *facts["facts"].items(),
-        *((f"model {name}", verdict) for name, verdict in facts["models"].items()),
+        *model_rows(facts["models"]),
         *(("warning", text) for text in facts["warnings"]),
     ]
     return _rows(rows)

@@ -148,6 +148,8 @@ def line_of(event: events.Event) -> str:
     match event:
         case events.BlockEnded(block, error=error, key=key) if error is not None:
             return f"{key}: block {block} failed: {error}"
+        case events.InputDone(key, {"status": "complete", "review": [reason, *_]}):
+            return f"to review: {key}: {reason}"
         case events.InputDone(key, result) if result.get("status") != "complete":
             first = (result.get("failures") or [{}])[0].get("error", "some blocks failed")
             return f"{key}: partial result in {result.get('output')}: {first}"

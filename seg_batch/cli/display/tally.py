@@ -46,6 +46,7 @@ class Tally:
     partial: int = 0
     failed: int = 0
     refused: int = 0
+    to_review: int = 0
     blocks: list[int] = field(default_factory=lambda: [0, 0])
     tiles: list[int] = field(default_factory=lambda: [0, 0])
     running: dict[str, Running] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class Tally:
         complete = result.get("status") == "complete"
         self.done += complete
         self.partial += not complete
+        self.to_review += bool(result.get("review"))
         if item := self.running.pop(key, None):
             self.blocks[0] += item.blocks_left
             self.tiles[0] += item.tiles_left
@@ -159,6 +161,7 @@ class Tally:
     def counts(self) -> str:
         kinds = ("partial", "failed", "refused", "waiting")
         counts = {name: getattr(self, name) for name in kinds} | {"in hand": len(self.running)}
+        counts["to review"] = self.to_review
         others = [f"{n} {name}" for name, n in counts.items() if n]
         return ", ".join([f"{self.done} of {self.inputs} inputs done", *others])
 

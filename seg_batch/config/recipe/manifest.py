@@ -24,6 +24,7 @@ from seg_batch.config.recipe.recipe import Recipe
 from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.config.yaml_source import parse_tree, text_of
 from seg_batch.core.errors import InputError
+from seg_batch.core.files import require_local_input
 from seg_batch.core.registry.formats import split
 from seg_batch.core.text import nearest, other_separator
 
@@ -139,6 +140,8 @@ def stem(name: str) -> str:
 
 
 def _relative_to(folder: Path, entry: ImageCase) -> ImageCase:
+    for name in filter(None, (*entry.image, entry.label)):
+        require_local_input(name)
     image = tuple(str(folder / name) for name in entry.image)
     label = entry.label and str(folder / entry.label)
     return entry.model_copy(update={"image": image, "label": label})

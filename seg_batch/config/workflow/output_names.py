@@ -7,6 +7,7 @@ import re
 import string
 from pathlib import PurePath
 
+from seg_batch.core.files import why_not_local
 from seg_batch.core.registry.formats import split
 from seg_batch.core.run_files import (
     ATTEMPT,
@@ -37,6 +38,8 @@ def check_pattern(pattern: str) -> str:
     for _, name, spec, conversion in parts:
         if name is not None:
             _check_field(name, spec or "", conversion)
+    if why := why_not_local(pattern):
+        raise ValueError(why)
     steps = PurePath(pattern).parts
     if pattern.startswith("/") or pattern.endswith("/") or ".." in steps:
         raise ValueError(f"{pattern!r} leaves the output folder, or names none in it: name a file")

@@ -18,6 +18,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from seg_batch.config.yaml_source import SourceText
+from seg_batch.core.files import kind_of_address, why_not_local
 from seg_batch.core.text import nearest
 
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -89,13 +90,22 @@ def _resolved(value: object, info: ValidationInfo) -> object:
 
 def path_of(value: object, info: ValidationInfo) -> object:
     """Text as a path that starts at the folder of its file; other values unchanged."""
-    value = _resolved(value, info)
+    value = _local(_resolved(value, info))
     return os.path.join(value.folder, value) if isinstance(value, SourceText) and value else value
+
+
+def _local(value: object) -> object:
+    """The value; ValueError for an address that is no path of this machine."""
+    if isinstance(value, str) and (why := why_not_local(value)):
+        raise ValueError(why)
+    return value
 
 
 def _glob(value: object, info: ValidationInfo) -> object:
     value = _resolved(value, info)
-    if isinstance(value, SourceText) and value and not os.path.isabs(value):
+    if not isinstance(value, SourceText) or kind_of_address(value):
+        return value
+    if value and not os.path.isabs(value):
         return os.path.join(glob.escape(str(value.folder)), value)
     return value
 

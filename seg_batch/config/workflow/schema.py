@@ -30,8 +30,14 @@ from seg_batch.core.run_files import RUNS
 MADE_OF = ("model", "options", "post", "outputs", "steps")
 # Keys that a later version added, at their defaults: a run begun before has the same fingerprint.
 CAME_LATER: dict[str, Any] = {
-    **{"alpha": "auto", "bands": None, "scale": None, "offset": None},
-    **{"stack": [], "cases": [], "channels_last_axis": False},
+    "alpha": "auto",
+    "bands": None,
+    "scale": None,
+    "offset": None,
+    "force": False,
+    "stack": [],
+    "cases": [],
+    "channels_last_axis": False,
 }
 # Words, never a line for a shell.
 Command = Annotated[
@@ -72,7 +78,7 @@ class Workflow(CheckedValue):
     def sha256(self) -> str:
         """Digest of all keys that products depend on: a run is resumed only with the same."""
         plain = self.to_json()
-        made_of = json.dumps({key: plain[key] for key in MADE_OF}, sort_keys=True)
+        made_of = json.dumps(_without_force({key: plain[key] for key in MADE_OF}), sort_keys=True)
         return hashlib.sha256(made_of.encode("utf-8", "surrogatepass")).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -103,6 +109,13 @@ class Workflow(CheckedValue):
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two steps are called {twice}: give each a name of its own")
         return self
+
+
+def _without_force(plain: Any) -> Any:
+    """Without the key that changes no product."""
+    if isinstance(plain, dict):
+        return {key: _without_force(value) for key, value in plain.items() if key != "force"}
+    return [_without_force(value) for value in plain] if isinstance(plain, list) else plain
 
 
 def _without_later(plain: Any) -> Any:

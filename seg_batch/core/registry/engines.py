@@ -23,7 +23,7 @@ class EngineInfo:
     ``reported``: those that reports list. ``memory_bytes``: of the process before any patch;
     ``activation_share``: the part of a card's ``activation_bytes`` that a patch takes.
     ``flops_per_core``: precision -> multiply-adds x 2 per second, with AVX-512. ``uses_gpu``: whether
-    it uses a GPU where there is one.
+    it uses a GPU where there is one. ``start_s``: seconds until it computes a model that it had before.
     """
 
     name: str
@@ -37,6 +37,7 @@ class EngineInfo:
     flops_per_core: Mapping[str, float] = field(default_factory=dict)
     flops_below_avx512: float = SLOWEST
     uses_gpu: bool = True
+    start_s: float = 0.5
 
     def needs(self) -> tuple[str, ...]:
         """The libraries that workers must have in the same version as this process."""

@@ -70,6 +70,8 @@ if (table) {
     const button = event.target.closest(".open");
     if (button) unfold(button, button.getAttribute("aria-expanded") !== "true");
   });
+  const columns = find("#columns");
+  columns?.addEventListener("change", () => { table.dataset.columns = columns.value; });
   search.addEventListener("input", filter);
   status.addEventListener("change", filter);
   all.addEventListener("click", () => { most = Infinity; filter(); search.focus(); });

@@ -167,7 +167,11 @@ class ObjectPasses:
         held = block.box.grown(reach).intersection(Box.whole(extent))
         window = self.store.labels(held)
         return local_components(
-            window, held, block, extent, only=rule.only, rest=rule.rest, around=rule.around
+            *(window, held, block, extent),
+            only=rule.only,
+            rest=rule.rest,
+            around=rule.around,
+            areas=rule.areas,
         )
 
 

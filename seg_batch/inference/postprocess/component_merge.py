@@ -19,6 +19,7 @@ import numpy as np
 
 from seg_batch.core.geometry import Block, Box, Shape
 from seg_batch.inference.postprocess.components import Components, components, union_find
+from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 
 NOWHERE = -1  # the label beyond the border of the extent
 _FAR = np.iinfo(np.int32).max
@@ -27,12 +28,14 @@ _LAST = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class ComponentFacts:
-    """What is known of some components, one entry each: label, size in voxels, the index of the
-    first voxel in the extent (C order), and the least and the greatest label across their faces
-    (``NOWHERE`` beyond the extent; of a component that no other borders on, low > high)."""
+    """What is known of some components, one entry each: label, size in voxels, area in units of
+    ``PixelAreas`` (where the rule reads none: the size), the index of the first voxel in the extent (C
+    order), and the least and the greatest label across their faces (``NOWHERE`` beyond the extent; of a
+    component that no other borders on, low > high)."""
 
     label: np.ndarray
     size: np.ndarray
+    area: np.ndarray
     first: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -46,15 +49,17 @@ class ComponentFacts:
     def grouped(self, groups: np.ndarray) -> ComponentFacts:
         """The facts of parts put together: entry ``g`` of what has ``groups == g``."""
         n = int(groups.max(initial=-1)) + 1
-        label, size = np.zeros(n, self.label.dtype), np.zeros(n, np.int64)
+        label = np.zeros(n, self.label.dtype)
+        size, area = np.zeros((2, n), np.int64)
         first, low = np.full(n, _LAST), np.full(n, _FAR, np.int32)
         high = np.full(n, NOWHERE, np.int32)
         label[groups] = self.label
         np.add.at(size, groups, self.size)
+        np.add.at(area, groups, self.area)
         np.minimum.at(first, groups, self.first)
         np.minimum.at(low, groups, self.low)
         np.maximum.at(high, groups, self.high)
-        return ComponentFacts(label, size, first, low, high)
+        return ComponentFacts(label, size, area, first, low, high)
 
     @staticmethod
     def joined(parts: list[ComponentFacts]) -> ComponentFacts:
@@ -84,6 +89,7 @@ def local_components(
     only: tuple[int, ...] | None = None,
     rest: int = 0,
     around: int | None = None,
+    areas: PixelAreas | None = None,
 ) -> LocalComponents:
     """The components of ``block``, cut from a ``window`` of labels over ``held``.
 
@@ -92,14 +98,15 @@ def local_components(
     any other; ``held`` then reaches one voxel further than the block where the extent does.
     """
     labels = np.ascontiguousarray(window[block.box.slices(held.start)])
-    parts = components(labels if only is None else _merged(labels, only, rest))
+    pixels = None if areas is None else areas.of_pixels(block.box)
+    parts = components(labels if only is None else _merged(labels, only, rest), pixels)
     place = np.unravel_index(parts.first, labels.shape)
     places = [p + a for p, a in zip(place, block.box.start, strict=True)]
     first = np.ravel_multi_index(places, extent).astype(np.int64)
     low = high = first
     if around is not None:
         low, high = _around(window, held, block.box, parts, extent, around)
-    facts = ComponentFacts(parts.labels, parts.sizes, first, low, high)
+    facts = ComponentFacts(parts.labels, parts.sizes, parts.areas, first, low, high)
     faces = [np.unique(face) for face in _faces(parts.ids, block.box, extent).values()]
     on_face = np.unique(np.concatenate(faces)) if faces else np.zeros(0, np.int32)
     return LocalComponents(block, labels, parts, facts, on_face)

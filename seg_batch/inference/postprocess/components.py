@@ -16,16 +16,19 @@ from scipy.sparse.csgraph import connected_components
 @dataclass(frozen=True)
 class Components:
     """The components of an array: ``ids`` (its shape, int32, 0 .. n-1 in the order of their first
-    voxels), and of each its label, its size in voxels and the flat index of its first voxel."""
+    voxels), and of each its label, its size in voxels, the sum of its voxels' areas (without such: its size)
+    and the flat index of its first voxel."""
 
     ids: np.ndarray
     labels: np.ndarray
     sizes: np.ndarray
+    areas: np.ndarray
     first: np.ndarray
 
 
-def components(labels: np.ndarray) -> Components:
-    """The components of an array of rank 2 or more; no data makes components like any label.
+def components(labels: np.ndarray, areas: np.ndarray | None = None) -> Components:
+    """The components of an array of rank 2 or more; no data makes components like any label. ``areas``:
+    int64, of each voxel.
 
     Runs of one label along the last axis are the nodes of a graph; runs of one label side by side
     are joined, by one edge where they begin to touch. One pass for all labels, where
@@ -45,9 +48,13 @@ def components(labels: np.ndarray) -> Components:
     component = union_find(len(where), np.concatenate(pairs, 1))  # of each run
     n = int(component.max()) + 1
     sizes = np.bincount(component, lengths, n).astype(np.int64)
+    total = sizes
+    if areas is not None:
+        total = np.zeros(n, np.int64)
+        np.add.at(total, component, np.add.reduceat(areas.reshape(-1), where))
     first = np.empty(n, np.int64)
     first[component[::-1]] = where[::-1]  # the last value written to a place stays: the first run
-    return Components(component[runs], labels.reshape(-1)[first], sizes, first)
+    return Components(component[runs], labels.reshape(-1)[first], sizes, total, first)
 
 
 def sides(rank: int, axis: int, away: int = 1) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

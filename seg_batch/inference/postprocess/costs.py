@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from seg_batch.config.postprocess import AnyStep, CrfStep, MajorityStep, ThresholdStep
+from seg_batch.config.postprocess import (
+    AnyStep,
+    CrfStep,
+    MajorityStep,
+    MinSizeStep,
+    ThresholdStep,
+    parse_size,
+)
 from seg_batch.core import hardware
 from seg_batch.core.geometry import Blocks, Shape
 from seg_batch.executors import IN_FLIGHT
@@ -16,6 +23,7 @@ BLOCK_VOXELS = 1 << 21
 OBJECT_BYTES = 160
 MAJORITY_BYTES = 20
 THRESHOLD_BYTES = 24
+AREA_BYTES = 24  # further ones, where objects are measured in hectares
 
 
 def blocks_of(extent: Shape, chunk: Shape) -> Blocks:
@@ -48,10 +56,16 @@ def postprocess_block_bytes(
             return voxels * each + crf.working_bytes(block, classes, channels, step, None, threads)
         if isinstance(step, MajorityStep):
             return voxels * MAJORITY_BYTES
-        each = classes + THRESHOLD_BYTES if isinstance(step, ThresholdStep) else OBJECT_BYTES
-        return math.prod(block) * each
+        if isinstance(step, ThresholdStep):
+            return math.prod(block) * (classes + THRESHOLD_BYTES)
+        return math.prod(block) * (OBJECT_BYTES + AREA_BYTES * measures_hectares(step))
 
     return max(map(of_step, chain), default=0)
+
+
+def measures_hectares(step: AnyStep) -> bool:
+    sizes = (step.size, *step.classes.values()) if isinstance(step, MinSizeStep) else ()
+    return any(size and parse_size(size)[1] == "ha" for size in sizes)
 
 
 def threads_for(workers: int) -> int:

@@ -12,7 +12,8 @@ import numpy as np
 
 from seg_batch.config.postprocess import FillHolesStep, LargestStep, MinSizeStep
 from seg_batch.inference.postprocess.component_merge import ComponentFacts
-from seg_batch.inference.postprocess.label_context import LabelContext
+from seg_batch.inference.postprocess.label_context import LabelContext, LeastSize
+from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 
 KEEP, VOTE = -1, -2
 
@@ -21,11 +22,12 @@ KEEP, VOTE = -1, -2
 class ObjectRule:
     """``only``: the labels whose components the rule may change; all others may be taken for one label,
     ``rest`` (None: every label matters). ``around``: the label of whose components the rule reads what
-    they border on (None: of none)."""
+    they border on (None: of none). ``areas``: where it reads them."""
 
     only: tuple[int, ...] | None
     rest: int
     around: int | None = None
+    areas: PixelAreas | None = None
 
     def __call__(self, facts: ComponentFacts) -> np.ndarray:
         """int32, one per component: ``KEEP``, ``VOTE`` or a label."""
@@ -34,15 +36,16 @@ class ObjectRule:
 
 @dataclass(frozen=True, kw_only=True)
 class Small(ObjectRule):
-    """Objects of fewer voxels than ``least`` says for their label become ``rest``: the background, or
-    what their neighbours vote for where there is none. The background itself has no objects."""
+    """Objects of fewer voxels, or less area, than ``least`` says for their label become ``rest``: the
+    background, or what their neighbours vote for where there is none. The background itself has no objects."""
 
-    least: tuple[tuple[int, int], ...]
+    least: tuple[tuple[int, LeastSize], ...]
 
     def __call__(self, facts: ComponentFacts) -> np.ndarray:
         new = np.full(len(facts), KEEP, np.int32)
         for label, least in self.least:
-            new[(facts.label == label) & (facts.size < least)] = self.rest
+            small = (facts.size < least.voxels) | (facts.area < least.units)
+            new[(facts.label == label) & small] = self.rest
         return new
 
 
@@ -98,6 +101,7 @@ def rule_of(step: MinSizeStep | LargestStep | FillHolesStep, context: LabelConte
         return Largest(labels=labels, only=None if rest == VOTE else labels, rest=rest)
     sizes = dict.fromkeys(context.labels(()), step.size) if step.size else {}
     sizes |= {context.ids[name]: size for name, size in step.classes.items()}
-    least = tuple((label, context.voxels(size)) for label, size in sizes.items() if size)
+    least = tuple((label, context.least(size)) for label, size in sizes.items() if size)
     only = None if rest == VOTE else tuple(label for label, _ in least)
-    return Small(least=least, only=only, rest=rest)
+    areas = context.areas if any(size.units for _, size in least) else None
+    return Small(least=least, only=only, rest=rest, areas=areas)

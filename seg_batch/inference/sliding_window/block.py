@@ -56,7 +56,8 @@ class BlockResult:
 class Receipt(TypedDict):
     """What a worker returns of a block. ``seams``: ``SeamCounts.to_json``; ``unreadable``: boxes of the
     file; ``seconds``: per stage; ``spell``: unix seconds of the read and of the write. A marker in a store
-    has no ``seconds`` and no ``peak_rss_bytes``; one of an earlier version may lack ``spell`` and ``seams``."""
+    has no ``seconds`` and no ``peak_rss_bytes``; one of an earlier version may lack ``spell`` and ``seams``.
+    ``first``: patches and seconds of the first call of the model in the process, where this block made it."""
 
     tiles: int
     skipped: int
@@ -66,6 +67,7 @@ class Receipt(TypedDict):
     worker: str
     spell: NotRequired[list[float]]
     seconds: NotRequired[dict[str, float]]
+    first: NotRequired[tuple[int, float]]
     peak_rss_bytes: NotRequired[int]
 
 

@@ -21,6 +21,7 @@ from seg_batch.io.sinks.publish import atomic_replace, require_writable
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import open_source, pieces
+from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.protocol import SourceInfo
 
 _COUNTED = 1 << 20
@@ -30,13 +31,15 @@ _FLOAT32 = 1e-6  # NIfTI headers store their matrices in float32
 @dataclass(frozen=True)
 class Product:
     """A written product: path, bytes, sha256, and the number of voxels of each label value.
-    ``side_files``: the identities of those that are part of it, by name."""
+    ``side_files``: the identities of those that are part of it, by name; ``hectares``: of each label value,
+    None where pixels have no area."""
 
     path: Path
     bytes: int
     sha256: str
     counts: dict[int, int]
     side_files: dict[str, Any] = field(default_factory=dict)
+    hectares: dict[int, float] | None = None
 
 
 def format_of(path: Path, kind: str) -> str:
@@ -67,20 +70,29 @@ def prove_place(info: SourceInfo, path: Path) -> list[str]:
 
 
 class Counter:
-    """A ``Read`` that counts the voxels of each label; each box must be read once."""
+    """A ``Read`` that counts the voxels of each label, and sums their areas; each box must be read once."""
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
+    def __init__(self, read: Read, areas: PixelAreas | None = None) -> None:
+        self._read, self._areas = read, areas
         self._bins = np.zeros(1 << 16, np.int64)
+        self._units: dict[int, int] = {}
 
     def __call__(self, box: Box) -> np.ndarray:
         labels = self._read(box)
         count_into(self._bins, labels)
+        if self._areas is not None:
+            self._areas.add(self._units, labels, box)
         return labels
 
     @property
     def counts(self) -> dict[int, int]:
         return _counts(self._bins)
+
+    @property
+    def hectares(self) -> dict[int, float] | None:
+        """Of each label; None where pixels have no area."""
+        areas = self._areas
+        return None if areas is None else {k: areas.hectares(n) for k, n in self._units.items()}
 
 
 def count_into(bins: np.ndarray, labels: np.ndarray) -> None:
@@ -114,14 +126,14 @@ def export_product(
     plain: Read = partial(store.read_labels, name=labels)
     if spec.is_probabilities:
         plain = store.read_probabilities
-    counter = Counter(plain)
+    counter = Counter(plain, PixelAreas.of(spec.georef, spec.extent))
     read = plain if spec.is_probabilities else counter
     with atomic_replace(path) as part:
         form.write(part, store, spec, read, plain, labels)
         sha256 = digest(part)
         store.remember(sha256)
         sides = side_digests(part)
-    return Product(path, size(path), sha256, counter.counts, sides)
+    return Product(path, size(path), sha256, counter.counts, sides, counter.hectares)
 
 
 def digest(path: Path) -> str:

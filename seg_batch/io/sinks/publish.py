@@ -16,7 +16,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seg_batch.core.errors import BusyError, OutputError
-from seg_batch.core.files import file_lock, flush, held_folder, is_still_at, translate_os_errors
+from seg_batch.core.files import (
+    file_lock,
+    flush,
+    held_folder,
+    is_still_at,
+    require_local_output,
+    translate_os_errors,
+)
 from seg_batch.core.run_files import NAME_BYTES, PART, path_beside
 from seg_batch.io.sinks.product_sides import left_side_files
 
@@ -156,6 +163,7 @@ def writing_folder(path: Path, overwrite: bool, mark: str) -> Iterator[Path]:
 def require_replaceable(path: Path, overwrite: bool, mark: str) -> None:
     """OutputError when nothing can be written there, or when ``path`` exists, except with ``overwrite``
     where the file ``mark`` in it shows that it is a result of the same kind."""
+    require_local_output(path)
     require_short_name(path)
     if path.exists() and not (overwrite and (path / mark).is_file()):
         advice = "" if overwrite else ", or replace an earlier result with --overwrite"

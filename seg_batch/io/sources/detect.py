@@ -6,12 +6,12 @@ So the bytes decide, and the driver is pinned to them.
 
 from __future__ import annotations
 
-import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 from seg_batch.core.errors import InputError
+from seg_batch.core.files import require_local_input
 from seg_batch.core.registry.formats import FORMATS, Format
 from seg_batch.io.sources.foreign import foreign
 from seg_batch.io.sources.gzip_members import GZIP, GZIP_ERRORS, gzip_head
@@ -22,8 +22,7 @@ _HEAD_BYTES = 1024
 
 def detect(path: str | Path) -> str:
     """The name of the format among ``FORMATS``; else ``InputError``."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", str(path)) or str(path).startswith("/vsi"):
-        raise InputError(f"{path}: remote input is not read; copy it here first and give its path")
+    require_local_input(path)
     path = Path(path)
     if _is_folder(path):
         return _directory(path)

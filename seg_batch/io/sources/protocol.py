@@ -15,7 +15,7 @@ from seg_batch.core.errors import STUMBLES, InputError, ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.channel_names import ChannelNames
+from seg_batch.io.sources.naming.channel_names import ChannelNames
 
 # The largest piece a library may decode at once: it is allocated whole, whatever the box asks for.
 BLOCK_LIMIT_BYTES = 2 << 30
@@ -67,9 +67,8 @@ class SourceInfo:
     ``inspect``; of these ``block_bytes`` counts in the memory of a reader: the bytes allocated
     besides the box itself while one stored block is decoded, and ``held_bytes`` per voxel that are read besides.
     ``alpha``: the bands marked as alpha, if any. ``stack``: each file of an image that several make up, which
-    ``path`` names all.
-    ``names``: what the file says of each channel, empty where it says nothing. ``scale`` and ``offset``: as in
-    ``Pixels``. ``taken``: where channels were chosen, their indices among all of the files.
+    ``path`` names all. ``names``: what the file says of each channel, empty where it says nothing. ``scale`` and
+    ``offset``: as in ``Pixels``. ``taken``: where channels were chosen, their indices among all of the files.
     ``rescaled``: scale and offset are others than the file's own.
     """
 
@@ -102,9 +101,9 @@ class SourceInfo:
     def voxel_bytes(self) -> int:
         """Bytes per voxel of what ``read`` holds at most: values and mask of all channels, and of a stack
         those of the file that is being read."""
-        own = len(self.channels) * (np.dtype(self.dtype).itemsize + 1)
-        part = max((file.voxel_bytes for file in self.stack), default=0)
-        return own + part + int(self.facts.get("held_bytes", 0))
+        mine = len(self.channels) * (np.dtype(self.dtype).itemsize + 1)
+        held = int(self.facts.get("held_bytes", 0))
+        return mine + held + max((file.voxel_bytes for file in self.stack), default=0)
 
     @property
     def bands(self) -> list[int]:

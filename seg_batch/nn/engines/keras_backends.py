@@ -150,4 +150,5 @@ INFO = _AnyKeras(
     install=INSTALL,
     libraries=("keras",),
     memory_bytes=900 << 20,
+    start_s=5.0,
 )

@@ -163,4 +163,5 @@ INFO = _TensorFlow(
     memory_bytes=900 << 20,
     flops_per_core={"mixed": 140e9, "float32": 85e9},
     flops_below_avx512=45e9,
+    start_s=5.0,
 )

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,32 @@ def test_what_is_not_complete_stands_first_and_in_the_title(made: tuple) -> None
     assert text.index("gone.tif does not exist") < text.index('id="inputs"')
     assert json.loads((run / "report.json").read_text()) == facts
     assert sorted(p.name for p in run.iterdir()) == [
+        "areas.csv",
         "journal.jsonl",
         "metrics.prom",
         "report.html",
         "report.json",
         "report.xml",
+        "volumes.csv",
         "workflow.json",
+    ]
+
+
+def test_the_table_has_sizes_and_the_map_leads_to_its_rows(made: tuple) -> None:
+    facts, text, _ = made
+    heads = re.findall(r'<th scope="col" class="sizes">.*?<small>(.*?)</small>', text)
+    assert Counter(heads) == {"ha": 7, "mL": 5}, "the most common of seven each"
+    (volume,) = (row for row in facts["inputs"] if row["kind"] == "volume")
+    at = facts["inputs"].index(volume)
+    cells = re.search(rf'<tbody id="input-{at}".*?</tr>', text, re.DOTALL)
+    assert cells is not None
+    sizes = re.findall(r'data-value="([^"]*)" class="sizes">', cells[0])
+    found = [float(v) for v in sizes if v]
+    common = sorted(c["millilitres"] for c in volume["classes"] if c["id"] != volume["background"])
+    assert sorted(found) == common[-5:]
+    outlines = re.findall(r'<a href="#input-(\d+)"><polygon', text)
+    assert sorted(map(int, outlines)) == [
+        i for i, row in enumerate(facts["inputs"]) if row["footprint"]
     ]
 
 

@@ -226,9 +226,10 @@ def test_a_chain_in_the_wrong_order_is_refused(
         predict(small, tmp_path / "out.tif", model="probe", post=chain)
 
 
-def test_hectares_need_a_metric_crs(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "degrees.tif", patchy((64, 64))[None], crs="EPSG:4326")
-    with pytest.raises(PlanError, match="hectares need a raster with a metric CRS"):
+@pytest.mark.parametrize("crs", [None, "EPSG:4326"], ids=["no CRS", "metres called degrees"])
+def test_hectares_need_a_place(crs: str | None, tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "nowhere.tif", patchy((64, 64))[None], crs=crs)
+    with pytest.raises(PlanError, match="hectares need a raster with a metric CRS, or one in deg"):
         predict(path, tmp_path / "out.tif", model="probe", post=("min_size:0.5ha",))
 
 

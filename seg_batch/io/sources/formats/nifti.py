@@ -26,13 +26,15 @@ from seg_batch.io.sources.formats.nifti_header import (
     scaling,
     volume_georef,
 )
-from seg_batch.io.sources.formats.nifti_staging import bytes_after_end, stage
+from seg_batch.io.sources.formats.nifti_staging import bytes_after_end, leading_bytes, stage
+from seg_batch.io.sources.gzip_members import GZIP_ERRORS
 from seg_batch.io.sources.identity import file_identity
 from seg_batch.io.sources.protocol import SourceInfo, chosen_volume, read_error, require_inside
 from seg_batch.io.sources.tolerant_read import RetryLimit
 from seg_batch.io.sources.valid_mask import valid_mask
 
 _CHEAP_BYTES = 4 << 20
+_LEADING_BYTES = 128 << 20  # half a second of gzip
 _GAP_BYTES = 4 << 10  # an unwanted part of a row up to this size is read too: cheaper than a call
 
 
@@ -57,8 +59,28 @@ class NiftiSource:
             values = self._again(lambda: self._fetch(self._descriptor(), box))
         except (OSError, EOFError) as error:
             raise read_error(self.info, box, error) from error
+        return self._pixels(values)
+
+    def _pixels(self, values: np.ndarray) -> Pixels:
         values = values[..., None]
         return Pixels(values, valid_mask(values, ((),)), self.info.scale, self.info.offset)
+
+    def leading(self, most_bytes: int) -> tuple[Box, Pixels] | None:
+        """The first planes, of at most so many bytes, and their box: without a copy of a compressed
+        file on disk. None where that takes too long; ``ReadError`` where the file fails."""
+        plane_bytes = self._layout.volume_bytes // self.info.extent[0]
+        planes = min(self.info.extent[0], max(1, most_bytes // plane_bytes))
+        box = Box.whole((planes, *self.info.extent[1:]))
+        if self._plain is not None:
+            return box, self.read(box)
+        if self._first + planes * plane_bytes > _LEADING_BYTES:
+            return None
+        try:
+            data = leading_bytes(self._path, self._first, planes * plane_bytes)
+        except (OSError, *GZIP_ERRORS) as error:
+            raise read_error(self.info, box, error) from error
+        values = np.frombuffer(data, self._layout.dtype).reshape(box.shape)
+        return box, self._pixels(values.astype(values.dtype.newbyteorder("="), copy=False))
 
     def _descriptor(self) -> int:
         """The open file; a compressed one is staged to a private folder at the first read."""

@@ -16,6 +16,7 @@ from seg_batch.io.sources.gzip_members import GZIP_ERRORS, GzipData, ends_plainl
 from seg_batch.io.sources.identity import file_identity
 
 _PIECE_BYTES = 4 << 20
+_READ_BYTES = 256 << 10
 _NAME_BYTES = 64  # room behind the stem
 _SLACK_BYTES = 16 << 20  # some writers pad; more than this after the voxels is not padding
 
@@ -71,6 +72,19 @@ def _write(path: Path, target: Path, layout: NiftiLayout) -> None:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def leading_bytes(path: Path, first: int, count: int) -> bytearray:
+    """``count`` bytes of an archive's data from byte ``first`` on; one of ``GZIP_ERRORS`` where it is
+    damaged before their end."""
+    out, at = bytearray(), 0
+    with path.open("rb") as file:
+        for piece in GzipData(file, first + count, _READ_BYTES):
+            out += piece[max(0, first - at) :]
+            at += len(piece)
+            if len(out) >= count:
+                return out[:count]
+    raise EOFError("it ends before its voxels do")
 
 
 def bytes_after_end(path: Path, layout: NiftiLayout) -> int:

@@ -23,7 +23,6 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.channel_names import raster_names
 from seg_batch.io.sources.formats import raster_checks as checks
 from seg_batch.io.sources.formats.raster_georef import (
     contradictions,
@@ -33,6 +32,7 @@ from seg_batch.io.sources.formats.raster_georef import (
 )
 from seg_batch.io.sources.formats.raster_validity import Bands, roles
 from seg_batch.io.sources.identity import raster_identity
+from seg_batch.io.sources.naming.channel_names import raster_names
 from seg_batch.io.sources.protocol import (
     AlphaBands,
     AlphaOption,

@@ -125,6 +125,8 @@ def georef_warnings(georef: RasterGeoref) -> list[str]:
         warnings.append("a transform without a CRS: the product has no areas")
     elif not georef.crs_wkt:
         warnings.append("placed by control points or RPCs only: the product has no areas")
+    elif georef.transform == _IDENTITY:
+        warnings.append("a CRS without a transform: the product has no areas")
     a, b, _, d, e, _ = georef.transform
     if a * e - b * d == 0:
         warnings.append("the transform is singular: the product has no areas")
@@ -132,6 +134,4 @@ def georef_warnings(georef: RasterGeoref) -> list[str]:
         warnings.append("the raster is rotated or sheared against its CRS")
     if e > 0 and not (b or d) and georef.crs_wkt:
         warnings.append("rows run northward (south-up)")
-    if "Pseudo-Mercator" in (georef.crs_wkt or "") or "Mercator_1SP" in (georef.crs_wkt or ""):
-        warnings.append("Mercator coordinates stretch areas with latitude: hectares are too large")
     return warnings

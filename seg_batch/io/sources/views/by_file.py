@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from seg_batch.config.channels import Channel
 from seg_batch.config.common_names import spelling
+from seg_batch.io.sources.naming.stack_names import stem_of
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.stack_names import stem_of
 
 _NUMBER = re.compile(r"\d{4}")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from seg_batch.config import common_names as common
 from seg_batch.config.channels import Channel
 from seg_batch.core.errors import InputError
-from seg_batch.io.sources.channel_names import ChannelNames
+from seg_batch.io.sources.naming.channel_names import ChannelNames
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.alpha import alpha_hint, settled_reading
 from seg_batch.io.sources.views.by_file import files_in_order

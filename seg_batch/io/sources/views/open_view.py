@@ -35,18 +35,18 @@ from seg_batch.io.sources.views.upsampled import upsampled
 class ImageSpec:
     """The files of one image: one, or several whose channels follow one another. ``volume``: its index
     in a 4-D file; ``staged``: the result of ``stage`` for each path, where any was staged; ``alpha``: how
-    bands marked as alpha are read, for each path where any differs from ``auto``; ``bands``: the channels that are
-    taken of all, by name or by number from 1, where not all are; ``scale`` and ``offset``: see ``rescaled``, of the
-    channels in ``bands``; ``channels_last_axis``: the volumes of a 4-D file are its channels."""
+    bands marked as alpha are read, for each path where any differs from ``auto``; ``channels_last_axis``: the
+    volumes of a 4-D file are its channels; ``bands``: the channels that are taken of all, by name or by number from 1,
+    where not all are; ``scale`` and ``offset``: see ``rescaled``, of the channels in ``bands``."""
 
     paths: tuple[str, ...]
     volume: int | None = None
     staged: tuple[Path, ...] = ()
     alpha: tuple[AlphaOption, ...] = ()
+    channels_last_axis: bool = False
     bands: tuple[str, ...] = ()
     scale: Scale | None = None
     offset: Numbers | None = None
-    channels_last_axis: bool = False
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
@@ -54,7 +54,7 @@ class ImageSpec:
 
     def open(self) -> Source:
         """The image as its files have it, of its channels those in ``bands``. ``InputError`` unless the files can be
-        read, share a grid, are different and have the bands."""
+        read, share a grid, are different, and have the bands."""
         image = self._files()
         with ExitStack() as opened:
             opened.callback(image.close)
@@ -179,9 +179,14 @@ class View(Oriented):
 
     def __init__(self, file: Source, card: ModelCard | Axes) -> None:
         """The view of an open image, which is closed with the view."""
-        self.file = file
+        self.file, self._card = file, card
         self.native = upsampled(file, card.finer, card.rank, card.orientation)
         super().__init__(self.native, card.orientation)
+
+    @property
+    def coarse(self) -> SourceInfo:
+        """The image in the axes of the model, with the voxels of its files."""
+        return Oriented(self.file, self._card.orientation).info
 
     def warnings(self) -> tuple[str, ...]:
         """Warnings about the files, from their headers and from four small reads at the corners."""

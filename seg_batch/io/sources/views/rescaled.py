@@ -47,6 +47,13 @@ def own_scale(info: SourceInfo) -> str:
     return next(iter(numbers)) + ", ..." * (len(numbers) > 1)
 
 
+def scale_by_hand(info: SourceInfo) -> str:
+    """The scale and offset that were put on an image, in words; empty where its files' own count."""
+    rows = {"scale": info.scale, "offset": info.offset} if info.rescaled else {}
+    words = [f"{name} {','.join(map(str, numbers))}" for name, numbers in rows.items() if numbers]
+    return "; ".join(words) or ("stored numbers" if info.rescaled else "")
+
+
 def _each(info: SourceInfo, flag: str, numbers: Numbers | str, neutral: float) -> Numbers | None:
     """One number for each channel; None where they change nothing."""
     assert not isinstance(numbers, str)
@@ -69,7 +76,6 @@ class Rescaled:
 
     def __init__(self, source: Source, scale: Numbers | None, offset: Numbers | None) -> None:
         self._source = source
-        self.files = getattr(source, "files", (source.info,))
         self.info = replace(source.info, scale=scale, offset=offset, rescaled=True)
         if (reduced := getattr(source, "reduced", None)) is not None:
             self.reduced = lambda shape: self._of(reduced(shape))

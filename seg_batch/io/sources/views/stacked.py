@@ -14,9 +14,9 @@ import numpy as np
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
-from seg_batch.io.sources.channel_names import ChannelNames, file_names, without_numbers
+from seg_batch.io.sources.naming.channel_names import ChannelNames, without_numbers, words_of_file
+from seg_batch.io.sources.naming.stack_names import channel_names
 from seg_batch.io.sources.protocol import AlphaBands, Source, SourceInfo, require_inside
-from seg_batch.io.sources.stack_names import channel_names
 from seg_batch.io.sources.views.same_grid import stack_differences
 from seg_batch.io.sources.views.selected import selected
 
@@ -74,24 +74,23 @@ class Stacked:
 
 
 def _numbers(
-    parts: list[tuple[tuple[float, ...] | None, int]], neutral: float
+    parts: Sequence[tuple[int, tuple[float, ...] | None]], neutral: float
 ) -> tuple[float, ...] | None:
     """The numbers of all channels, of so many of each part; None where no part has any."""
-    if all(numbers is None for numbers, _ in parts):
+    if all(numbers is None for _, numbers in parts):
         return None
-    return tuple(v for numbers, n in parts for v in (numbers or (neutral,) * n))
+    return tuple(v for n, numbers in parts for v in (numbers or (neutral,) * n))
 
 
-def _channel_names(infos: Sequence[SourceInfo]) -> tuple[ChannelNames, ...]:
-    """What the files say, else what their names say."""
-    named = file_names([i.path for i in infos])
+def _named(infos: Sequence[SourceInfo], labels: Sequence[str]) -> tuple[ChannelNames, ...]:
+    """What the files say, else what the names say of those that are one channel each."""
     rows: list[ChannelNames] = []
-    for info, name in zip(infos, named, strict=True):
+    for info in infos:
         own = info.names or (ChannelNames(),) * len(info.channels)
-        if len(own) == 1:
-            own = (replace(own[0], names=(*own[0].names, *name.names)),)
+        if len(own) == 1 and len(infos) > 1:
+            own = (replace(own[0], names=(*own[0].names, *words_of_file(labels[len(rows)]))),)
         rows += own
-    return tuple(without_numbers(rows)) if len(infos) > 1 else infos[0].names
+    return tuple(without_numbers(rows)) if len(infos) > 1 else tuple(rows)
 
 
 def _stacked_info(infos: Sequence[SourceInfo]) -> SourceInfo:
@@ -109,21 +108,12 @@ def _stacked_info(infos: Sequence[SourceInfo]) -> SourceInfo:
         identity={"files": [i.identity for i in each]},
         warnings=tuple(warning for i in each for warning in i.warnings),
         facts={**infos[0].facts, **_facts(infos)},
-        names=_channel_names(infos),
-        scale=_numbers([(i.scale, len(i.channels)) for i in infos], 1.0),
-        offset=_numbers([(i.offset, len(i.channels)) for i in infos], 0.0),
         alpha=_alpha(_alphas(infos), names),
         stack=each,
+        names=_named(infos, names),
+        scale=_numbers([(len(i.channels), i.scale) for i in infos], 1.0),
+        offset=_numbers([(len(i.channels), i.offset) for i in infos], 0.0),
     )
-
-
-def _facts(infos: Sequence[SourceInfo]) -> dict[str, Any]:
-    """What is read beside the box, masks that may be damaged, and whether any file is compressed."""
-    masks = [mask for i in infos for mask in i.facts.get("masks", ())]
-    facts: dict[str, Any] = {"block_bytes": sum(int(i.facts.get("block_bytes", 0)) for i in infos)}
-    if any(i.facts.get("compressed") is True for i in infos):
-        facts["compressed"] = True
-    return {**facts, "masks": masks} if masks else facts
 
 
 def _alphas(infos: Sequence[SourceInfo]) -> list[AlphaBands]:
@@ -135,6 +125,15 @@ def _alphas(infos: Sequence[SourceInfo]) -> list[AlphaBands]:
             alphas.append(replace(info.alpha, indices=own))
         first += len(info.channels)
     return alphas
+
+
+def _facts(infos: Sequence[SourceInfo]) -> dict[str, Any]:
+    """What is read beside the box, masks that may be damaged, and whether any file is compressed."""
+    masks = [mask for i in infos for mask in i.facts.get("masks", ())]
+    facts: dict[str, Any] = {"block_bytes": sum(int(i.facts.get("block_bytes", 0)) for i in infos)}
+    if any(i.facts.get("compressed") is True for i in infos):
+        facts["compressed"] = True
+    return {**facts, "masks": masks} if masks else facts
 
 
 def _alpha(bands: list[AlphaBands], channels: list[str]) -> AlphaBands | None:

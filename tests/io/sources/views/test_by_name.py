@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from rasterio.enums import ColorInterp
 from seg_batch.config.channels import Channel, Channels
 from seg_batch.core.errors import InputError
 from seg_batch.io.sources import open_source
-from seg_batch.io.sources.channel_names import ChannelNames, file_names, labelled
+from seg_batch.io.sources.naming.channel_names import ChannelNames, labelled
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.by_name import channel_fault, channels_called, taken_by_name
+from seg_batch.io.sources.views.open_view import ImageSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 LANDSAT = (
@@ -156,20 +158,25 @@ def test_colours_alone_tell_where_they_name_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("paths", "names"),
+    "files",
     [
-        (("x/LC08_B5.TIF", "x/LC08_B4.TIF"), ("B5", "B4")),
-        (("p7_t1c.nii.gz", "p7_flair.nii.gz"), ("t1c", "flair")),
-        (("red_hill_nir.tif", "red_hill_green.tif"), ("nir", "green")),
-        (("a-red-10m.tif", "a-near_infrared-10m.tif"), ("red", "near_infrared")),
-        (("red.tif",), None),
+        ("LC08_B5.tif", "LC08_B4.tif", "LC08_B3.tif", "LC08_B2.tif"),
+        ("red_hill_nir.tif", "red_hill_red.tif", "red_hill_green.tif", "red_hill_blue.tif"),
+        ("a-near_infrared-10m.tif", "a-red-10m.tif", "a-green-10m.tif", "a-blue-10m.tif"),
+        ("nir/x.tif", "red/x.tif", "green/x.tif", "blue/x.tif"),
     ],
 )
-def test_files_of_a_stack_are_named_by_what_differs(
-    paths: tuple[str, ...], names: tuple[str, ...] | None
-) -> None:
-    named = [each.names[:1] for each in file_names(paths)]
-    assert named == ([()] if names is None else [(name,) for name in names])
+def test_files_of_a_stack_are_named_by_what_differs(tmp_path: Path, files: tuple[str, ...]) -> None:
+    paths = [tmp_path / name for name in files]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        raster(tmp_path, 1)
+        (tmp_path / "bands.tif").rename(path)
+    with closing(ImageSpec(tuple(map(str, paths))).open()) as image:
+        assert taken_by_name(image.info, LANDSAT).indices == (3, 2, 1, 0)
+    with closing(ImageSpec(tuple(map(str, paths[::-1]))).open()) as image:
+        assert taken_by_name(image.info, LANDSAT).indices is None
+    assert not any(open_source(paths[0]).info.names)
 
 
 def test_bands_by_hand_are_names_or_numbers() -> None:

@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from seg_batch.config.common_names import numbered, wavelength_in
-from seg_batch.io.sources.stack_names import channel_names, words_of
 
-MOST_WORDS = 6  # of a file name that may each be that of its channel
 MOST_CHANNELS = (
     1024  # more take longer to ask for their tags than a command that reads headers should
 )
@@ -147,12 +145,7 @@ def with_colours(named: Sequence[ChannelNames], colours: Sequence[str]) -> list[
     ]  # fmt: skip
 
 
-def file_names(paths: Sequence[str]) -> list[ChannelNames]:
-    """Of files that are one channel each of an image: what differs in their names."""
-    if len(set(paths)) < 2:
-        return [ChannelNames() for _ in paths]
-    return [
-        ChannelNames(tuple(dict.fromkeys((label, *(words if len(words) <= MOST_WORDS else ())))))
-        for label in channel_names(paths)
-        for words in [words_of(label)]
-    ]
+def words_of_file(name: str) -> tuple[str, ...]:
+    """The names that the name of a file may hold: the whole, and each of a few words."""
+    words = name.replace("-", "_").replace(" ", "_").split("_")
+    return tuple(dict.fromkeys((name, *words))) if 1 < len(words) <= 6 else (name,)

@@ -23,10 +23,6 @@ def stem_of(path: str) -> str:
     return stem if ending else Path(name).stem
 
 
-def words_of(name: str) -> list[str]:
-    return [word for word in _WORDS.findall(name) if word.strip(_BETWEEN)]
-
-
 def image_stem(paths: Sequence[str]) -> str:
     """The words with which the names of all files begin, else the name of the first; no ending."""
     words = [_WORDS.findall(stem_of(path)) for path in paths]

@@ -1,0 +1,46 @@
+"""The choice of an installed bundle, by a look at the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from seg_batch.core.errors import BundleError
+from seg_batch.inference.bundles import Model, installed_bundles, mismatch, require_intact
+from seg_batch.inference.fit.look import verdict_on
+from seg_batch.inference.fit.verdict import Finding, Verdict
+from seg_batch.io.sources.protocol import Source
+from seg_batch.io.sources.sample import sample
+from seg_batch.io.sources.views.by_name import taken_by_name
+from seg_batch.io.sources.views.open_view import View
+
+
+def judge(file: Source, models: Iterable[Model]) -> list[tuple[Model, Verdict]]:
+    """What a look at an open image says against each model; the sample is taken once, where it is needed."""
+    verdicts, seen = [], None
+    for model in models:
+        if reason := mismatch(model.card, file.info):
+            verdict = Verdict((Finding("does not fit", reason),))
+        else:
+            seen = sample(file) if seen is None else seen
+            taken = taken_by_name(file.info, model.card.channels).indices
+            part = seen if taken is None else seen.of_channels(taken)
+            verdict = verdict_on(View(file, model.card), model.card, part)
+        verdicts.append((model, verdict))
+    return verdicts
+
+
+def choose_bundle(file: Source) -> Model:
+    """The only installed model that the input fits; where it fits none, the only one for which it is merely
+    unusual. ``BundleError`` says what is the matter with each."""
+    verdicts, path = judge(file, installed_bundles()), file.info.path
+    for outcome in ("fits", "unusual"):
+        models = [model for model, verdict in verdicts if verdict.outcome == outcome]
+        if len(models) == 1:
+            return require_intact(models[0])
+        if models:
+            names = ", ".join(model.card.name for model in models)
+            raise BundleError(
+                f"{path} fits {len(models)} models: choose one with --model ({names})"
+            )
+    reasons = "; ".join(f"{model.card.name}: {verdict.line}" for model, verdict in verdicts)
+    raise BundleError(f"no installed model fits {path} ({reasons}): name one with --model")

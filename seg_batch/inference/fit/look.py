@@ -1,0 +1,40 @@
+"""The look before the work: header and sample of an input, held against a card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from seg_batch.config.card import ModelCard
+from seg_batch.core.errors import BundleError
+from seg_batch.inference.fit.grid import grid_findings
+from seg_batch.inference.fit.values import value_findings
+from seg_batch.inference.fit.verdict import Finding, Verdict
+from seg_batch.io.sources.sample import Sample, sample
+from seg_batch.io.sources.views.open_view import View
+
+
+def look(view: View, cards: Sequence[ModelCard]) -> Verdict:
+    """Whether an image, opened as a model sees it, fits it and all that are averaged with it. Reads a bounded
+    sample; ``ReadError`` where no part of that can be read."""
+    seen = sample(view.file)
+    verdicts = [verdict_on(view, card, seen) for card in cards]
+    return Verdict.of(dict.fromkeys(each for verdict in verdicts for each in verdict.findings))
+
+
+def verdict_on(view: View, card: ModelCard, seen: Sample) -> Verdict:
+    """The same for a sample that was taken before."""
+    return Verdict.of(_findings(view, card, seen))
+
+
+def _findings(view: View, card: ModelCard, seen: Sample) -> Iterator[Finding]:
+    yield from grid_findings(card, view.coarse)
+    yield from value_findings(card, view.file.info, seen)
+
+
+def refuse_unfit(verdict: Verdict, models: Sequence[str], path: str, *, force: bool) -> None:
+    """``BundleError`` for an input that does not fit, unless ``force``."""
+    if verdict.outcome == "does not fit" and not force:
+        names = " + ".join(models)
+        raise BundleError(
+            f"{path} does not fit {names}: {verdict.line}; --force goes on all the same"
+        )

@@ -1,0 +1,177 @@
+"""A thinned sample of an image, of bounded bytes and time whatever its size: for a look before the work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from seg_batch.core.errors import ReadError
+from seg_batch.core.geometry import Blocks, Box, Shape
+from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.protocol import Source, SourceInfo
+
+READ_BYTES = 32 << 20  # of values and masks that are read, over all windows
+DECODE_BYTES = 64 << 20  # of one stored block: images of larger ones are not looked at
+WINDOWS = 32  # at most: 5 x 5, or 3 x 3 x 3
+VOXELS = 200_000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Voxels of an image, evenly thinned. ``values``: ``(n, channels)`` in physical units, float32;
+    ``valid``: bool of the same shape; ``edge``: bool ``(n,)``, True on the border of the extent. ``scale`` and
+    ``offset``: by which stored numbers became these values; None: they are the stored numbers.
+
+    No voxels at all: the stored blocks are too large to be looked at.
+    """
+
+    values: np.ndarray
+    valid: np.ndarray
+    edge: np.ndarray
+    scale: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+
+    def of_channels(self, indices: Sequence[int]) -> Sample:
+        """The same of these channels, in this order."""
+        at = list(indices)
+        scale, offset = (
+            None if numbers is None else tuple(numbers[i] for i in at)
+            for numbers in (self.scale, self.offset)
+        )
+        return Sample(self.values[:, at], self.valid[:, at], self.edge, scale, offset)
+
+    def channel(self, index: int) -> np.ndarray:
+        """The valid values of one channel."""
+        return self.values[self.valid[:, index], index]
+
+
+def sample(source: Source) -> Sample:
+    """A sample of about ``VOXELS`` voxels at most.
+
+    A raster is read from its overviews where it has them. A compressed volume is read from its beginning on,
+    without a copy on disk. Others are read whole where they are small, else in up to ``WINDOWS`` windows,
+    spread evenly. Unreadable parts are left out; ``ReadError`` where nothing can be read.
+    """
+    boxes, fault = _boxes(source), None
+    parts: list[Sample] = []
+    for box in boxes:
+        try:
+            parts += _parts(source, box, VOXELS // len(boxes))
+        except ReadError as error:
+            fault = error
+    if fault is not None and not parts:
+        raise fault
+    if not parts:
+        none = np.empty((0, len(source.info.channels)), np.float32)
+        return Sample(none, none > 0, np.empty(0, bool))
+    values, valid, edge = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("values", "valid", "edge")
+    )
+    return Sample(values, valid, edge, parts[0].scale, parts[0].offset)
+
+
+def _boxes(source: Source) -> list[Box]:
+    """The windows to read: the whole where it is cheap, none where each stored block is too large."""
+    info = source.info
+    small = info.voxels * info.voxel_bytes <= READ_BYTES
+    if small or _overview(source) or _is_archive(source):
+        return [Box.whole(info.extent)]
+    if int(info.facts.get("block_bytes", 0)) > DECODE_BYTES:
+        return []
+    side = _side(info)
+    cut = sum(n > s for n, s in zip(info.extent, side, strict=True))
+    most = int(WINDOWS ** (1 / cut) + 1e-9)
+    places = [_places(*axis, most) for axis in zip(info.extent, side, info.chunk, strict=True)]
+    return [Box.at(start, side) for start in product(*places)]
+
+
+def _side(info: SourceInfo) -> Shape:
+    """A chunk, or the part of it that fits in the share of one window."""
+    side, most = list(info.chunk), READ_BYTES // WINDOWS // info.voxel_bytes
+    for axis in range(len(side)):
+        rest = math.prod(side) // side[axis]
+        side[axis] = max(1, min(side[axis], most // rest))
+    return tuple(side)
+
+
+def _places(extent: int, side: int, chunk: int, most: int) -> list[int]:
+    """Up to ``most`` starts along an axis, from border to border; those between at the start of a chunk."""
+    count = min(most, -(-extent // side))
+    last = extent - side
+    whole = chunk if chunk <= side else 1
+    inner = [round(last * n / (count - 1)) // whole * whole for n in range(1, count - 1)]
+    return sorted({0, *inner, last} if count > 1 else {last // 2})
+
+
+def _is_archive(source: Source) -> bool:
+    """Whether each read begins at the first byte of the file."""
+    return bool(source.info.facts.get("compressed")) and hasattr(source, "leading")
+
+
+def _overview(source: Source) -> int:
+    """The factor of an overview from which the whole is cheap to read; 0: there is none."""
+    info = source.info
+    factor = max(info.facts.get("overviews", ()), default=0) if hasattr(source, "reduced") else 0
+    return factor if factor and info.voxels // factor**2 * info.voxel_bytes <= READ_BYTES else 0
+
+
+def _parts(source: Source, box: Box, most: int) -> Iterator[Sample]:
+    """About ``most`` voxels of a box at most; none where they can't be read in time."""
+    extent = source.info.extent
+    if factor := _overview(source):
+        small = tuple(-(-n // factor) for n in extent)
+        pixels = source.reduced(small)  # type: ignore[attr-defined]
+        yield _thinned(pixels, Box.whole(small), small, most)
+        return
+    if _is_archive(source):
+        leading = source.leading(READ_BYTES)  # type: ignore[attr-defined]
+        if leading is not None:
+            yield _thinned(leading[1], leading[0], extent, most)
+        return
+    try:
+        yield _thinned(source.read(box), box, extent, most)
+    except ReadError as error:
+        yield from _readable(source, box, most, error)
+
+
+def _readable(source: Source, box: Box, most: int, error: ReadError) -> Iterator[Sample]:
+    """The chunks of a box that can be read; the ``error`` where none can."""
+    parts = 0
+    for chunk in Blocks(source.info.extent, source.info.chunk):
+        part = chunk.box.intersection(box)
+        if part.size == 0:
+            continue
+        with suppress(ReadError):
+            share = max(1, most * part.size // box.size)
+            yield _thinned(source.read(part), part, source.info.extent, share)
+            parts += 1
+    if not parts:
+        raise error
+
+
+def _thinned(pixels: Pixels, box: Box, extent: Shape, most: int) -> Sample:
+    counts = list(box.shape)
+    while math.prod(counts) > most and max(counts) > 2:
+        longest = counts.index(max(counts))
+        counts[longest] = -(-counts[longest] // 2)
+    # The border is kept.
+    kept = [
+        np.linspace(0, n - 1, m).round().astype(int) for n, m in zip(box.shape, counts, strict=True)
+    ]
+    thin = pixels[np.ix_(*kept)]
+    edge = np.zeros(thin.values.shape[:-1], bool)
+    for axis, (at, start, n) in enumerate(zip(kept, box.start, extent, strict=True)):
+        sides = np.isin(at + start, (0, n - 1))
+        edge |= sides.reshape(-1, *(1,) * (edge.ndim - 1 - axis))
+    channels = thin.values.shape[-1]
+    values = thin.physical(np.float32).reshape(-1, channels)
+    valid = np.isfinite(values)
+    if thin.valid is not None:
+        valid &= thin.valid.reshape(-1, channels)
+    return Sample(values, valid, edge.ravel(), pixels.scale, pixels.offset)
