@@ -16,6 +16,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.io.sources.naming.channel_names import ChannelNames
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.alpha import alpha_hint, settled_reading
+from seg_batch.io.sources.views.by_file import files_in_order
 
 REMEDY = "say which channels to take with --bands (options.bands in a workflow)"
 _SHOWN = 24
@@ -52,10 +53,17 @@ class _Meaning:
 
 def taken_by_name(info: SourceInfo, channels: Sequence[Channel] | None) -> Taken:
     """Which channels of an image a model with these ``channels`` takes."""
-    if channels is None or not any(info.names):
+    if channels is None:
+        return Taken()
+    order = files_in_order(info, channels)
+    if isinstance(order, str):
+        return Taken(fault=order)
+    if order is None and not any(info.names):
         return Taken()
     letters = common.letters_of({common.spelling(channel.name) for channel in channels})
     wanted = [_wanted(channel, letters) for channel in channels]
+    if order is not None:
+        return _all(info, wanted, order)
     strong = [(each.names, each.wavelength_um) for each in info.names]
     meanings = _meanings(strong, wanted)
     if any(meaning.exact or meaning.loose or meaning.commons for meaning in meanings):
