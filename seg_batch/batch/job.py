@@ -115,11 +115,12 @@ def require_named(workflow: Workflow) -> None:
 
 def request_of(workflow: Workflow, spec: InputSpec, overwrite: bool = False) -> Request:
     """The request of one input."""
+    options = workflow.plan_options()
     return Request(
         input=spec.files if spec.more else spec.path,
         output=spec.output,
         model=_model_names(spec.model or workflow.model),
-        options=workflow.plan_options(),
+        options=options if spec.bands is None else replace(options, bands=spec.bands),
         volume=spec.volume,
         overwrite=overwrite,
     )

@@ -108,13 +108,20 @@ _IS: dict[Any, Callable[[Any], bool]] = {
     int: lambda raw: isinstance(raw, Integral) and not isinstance(raw, bool),
     float: lambda raw: isinstance(raw, Real) and not isinstance(raw, bool),
     str: lambda raw: isinstance(raw, str),
+    str | int: lambda raw: isinstance(raw, str) or _IS[int](raw),
 }
-_WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+_WORDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    str | int: "names or numbers",
+}
 
 
 def _items(raw: Any, kind: Any) -> tuple[Any, ...] | None:
-    """The tuple that was meant; None where ``raw`` is none. One text is a tuple of one."""
-    if isinstance(raw, str):
+    """The tuple that was meant; None where ``raw`` is none. One text or number is a tuple of one."""
+    if isinstance(raw, str) or (kind is float and _IS[float](raw)):
         raw = (raw,)
     if not isinstance(raw, Sequence) or not all(map(_IS[kind], raw)):
         return None

@@ -46,14 +46,38 @@ def _sides(where: str, text: str) -> Shape | None:
     return tuple(map(int, parts)) or None
 
 
+def band_names(where: str, text: str) -> tuple[str, ...]:
+    """``B2,B3`` or, where names hold commas, ``B2|B3``."""
+    names = tuple(part.strip() for part in text.split("|" if "|" in text else ","))
+    if not all(names):
+        raise PlanError(f"{where} {text[:40]!r} is no list of bands: write it like B2,B3 or 3,2,1")
+    return names
+
+
+def _scale(where: str, text: str) -> tuple[float, ...] | Literal["none"]:
+    return "none" if text == "none" else _numbers(where, text)
+
+
+def _numbers(where: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise PlanError(
+            f"{where} {text[:40]!r} is no number: write one, or one per band, like 0.5,2"
+        ) from None
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """How a model is applied to patches, and the steps that follow.
 
     ``overlap``: voxels; None: the card's; ``auto``: as measured for the model, where it was measured.
     ``tta``: test-time augmentation, the views of each patch that are predicted and averaged. ``alpha``: how bands
-    that a raster marks as alpha are read; ``auto``: as the file says, else by the model's channels. ``post``: steps
-    that follow prediction, as on the command line; None: the card's."""
+    that a raster marks as alpha are read; ``auto``: as the file says, else by the model's channels. ``bands``: the
+    channels to take, in the model's order, by name or by number from 1; None: by the names that an image and the card
+    give, else all as they are. ``scale`` and
+    ``offset``: physical = stored * scale + offset, one number or one per band; ``none``: the stored numbers whatever the
+    file says. ``post``: steps that follow prediction, as on the command line; None: the card's."""
 
     engine: str = option("auto", f"{either(engine_names())}.", known=engine_names)
     precision: str = option("auto", "auto, float32 or mixed.", known=lambda: PRECISIONS)
@@ -68,6 +92,19 @@ class ModelOptions:
         least=0,
     )
     alpha: Literal["auto", "data", "mask"] = option("auto", ALPHA_HELP, known=lambda: ALPHA)
+    bands: tuple[str | int, ...] | None = option(
+        None,
+        "The bands to take, in the model's order: names, or numbers from 1, like B2,B3 or 3,2,1.",
+        read=band_names,
+    )
+    scale: tuple[float, ...] | Literal["none"] | None = option(
+        None,
+        "Of files that carry none, one or one per band; none: stored numbers in any case.",
+        read=_scale,
+    )
+    offset: tuple[float, ...] | None = option(
+        None, "Added to stored x scale, one or one per band.", read=_numbers
+    )
     post: tuple[str, ...] | None = option(
         None,
         "A step that follows prediction, repeatable; none: not even those of the card.",

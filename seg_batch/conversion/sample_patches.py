@@ -147,7 +147,7 @@ def _fits(path: Path, card: ModelCard) -> bool:
 
 
 def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
-    axes = Axes(card.orientation, channels=card.channel_names)
+    axes = Axes(card.orientation, channels=card.channels)
     image = ImageSpec((str(path),), channels_last_axis=takes_last_axis(axes.channels))
     with without_volume_option(), open_view(image, axes) as view:
         if reason := mismatch(card, view.file.info):

@@ -7,7 +7,7 @@ valid (nodata, masked, NaN, infinite) it becomes 0, the mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,15 @@ class Pixels:
         """Values and mask in another shape or order."""
         valid = None if self.valid is None else change(self.valid)
         return Pixels(change(self.values), valid, self.scale, self.offset)
+
+    def channels(self, indices: Sequence[int]) -> Pixels:
+        """These channels, in this order."""
+        scale, offset = (
+            None if numbers is None else tuple(numbers[i] for i in indices)
+            for numbers in (self.scale, self.offset)
+        )
+        valid = None if self.valid is None else self.valid[..., list(indices)]
+        return Pixels(self.values[..., list(indices)], valid, scale, offset)
 
     def physical(self, dtype: np.dtype | type = np.float64) -> np.ndarray:
         """Values in physical units, ``(*shape, channels)``. Unscaled integers keep their dtype when

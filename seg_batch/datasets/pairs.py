@@ -21,6 +21,7 @@ from seg_batch.io.sources.protocol import AlphaOption, SourceInfo, without_volum
 from seg_batch.io.sources.side_files import is_image_name, side_files_of
 from seg_batch.io.sources.views.alpha import alpha_hint
 from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_view, takes_last_axis
+from seg_batch.io.sources.views.rescaled import own_scale, units_fault
 from seg_batch.io.sources.views.same_grid import grid_differences
 
 MANIFESTS = (".csv", ".yaml", ".yml")
@@ -157,13 +158,18 @@ def _require_channels(a: SourceInfo, b: SourceInfo, recipe: Recipe) -> None:
             f"{a.path} has {len(a.channels)} channels, the recipe names {len(card.channels)} "
             f"({', '.join(card.channel_names)}){alpha_hint(a, len(card.channels))}"
         )
+    if units_fault(a, card.channels):
+        raise InputError(
+            f"{a.path} carries a scale of its own ({own_scale(a)}), and the recipe's channels are stored numbers "
+            "(DN), which would not be learnt: drop their quantity, or the scale"
+        )
     if len(b.channels) != 1:
         raise InputError(f"{b.path} has {len(b.channels)} channels, a label image has one")
 
 
 def axes_of(recipe: Recipe) -> Axes:
     """The axes and channels in which a recipe sees images."""
-    return Axes(recipe.card.orientation, channels=recipe.card.channel_names)
+    return Axes(recipe.card.orientation, channels=recipe.card.channels)
 
 
 @contextmanager

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import PredictOptions
+from seg_batch.config.predict_options import ModelOptions, PredictOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Normaliser, Pixels
@@ -25,7 +25,7 @@ from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
-from seg_batch.io.sources.protocol import AlphaOption, without_volume_option
+from seg_batch.io.sources.protocol import without_volume_option
 from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view, takes_last_axis
 from seg_batch.io.sources.views.same_grid import grid_differences
 
@@ -46,8 +46,8 @@ class ViewRegion:
 
     @property
     def areas(self) -> PixelAreas | None:
-        """Of the pixels of ``box``, counted from its start."""
-        return PixelAreas.of(self.image.native.info.georef, self.extent, self.box.start)
+        """Of the pixels of the whole image."""
+        return PixelAreas.of(self.image.native.info.georef, self.extent)
 
     def read(self, box: Box) -> Pixels:
         return self.image.read(box)
@@ -96,6 +96,7 @@ class EvalSet:
     cases: list[EvalCase]
     ignore: tuple[float, ...]
     facts: dict[str, Any]
+    options: ModelOptions = field(default_factory=ModelOptions)
 
     @contextmanager
     def open(self, case: EvalCase) -> Iterator[tuple[Region, tuple[float, ...] | None]]:
@@ -104,7 +105,7 @@ class EvalSet:
             yield case.region, spacing_of_card(self.card, len(case.region.extent))
             return
         assert case.pair is not None
-        with open_entry(case.pair, self.card) as (image, label):
+        with open_entry(case.pair, self.card, self.options) as (image, label):
             whole = whole_region(image, self.card)
             region = SourceRegion(
                 box=case.box or whole.box,
@@ -135,12 +136,17 @@ def collect_cases(
     if split not in SPLITS:
         raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
     if data.suffix.lower() in MANIFESTS or "=" in str(data) or (data / "images").is_dir():
-        return _of_pairs(data, split, card, (*ignore, *learnt), options.alpha)
+        return _of_pairs(data, split, card, (*ignore, *learnt), options)
     if ignore:
         raise InputError(
             f"{data} was cut with the values that it ignores, --ignore can't change them: drop it, "
             "or evaluate the manifest"
         )
+    for name in ("bands", "scale", "offset"):
+        if getattr(options, name) is not None:
+            raise InputError(
+                f"{data} is cut already, --{name} can't change it: drop it, or evaluate the manifest"
+            )
     return _of_dataset(data, split, card, options)
 
 
@@ -213,9 +219,9 @@ def _require_reach(
 
 
 def _of_pairs(
-    data: Path, split: str, card: ModelCard, ignore: tuple[float, ...], alpha: AlphaOption
+    data: Path, split: str, card: ModelCard, ignore: tuple[float, ...], options: ModelOptions
 ) -> EvalSet:
-    pairs = find_pairs([str(data)], alpha)
+    pairs = find_pairs([str(data)], options.alpha)
     chosen = [(pair, box) for pair in pairs.pairs for box in _boxes_of(pair, split, card)]
     if not chosen:
         have = ", ".join(sorted({pair.split or "none" for pair in pairs.pairs}))
@@ -228,7 +234,7 @@ def _of_pairs(
             raise InputError(f"{where} has other classes than {card.name}: evaluate its own bundle")
         ignore = (*ignore, *manifest.ignore)
     for pair, box in chosen:
-        _require_usable(pair, box, card, ignore)
+        _require_usable(pair, box, card, ignore, options)
     facts = {"path": str(data), "kind": "pairs", **(file_facts(data) if data.is_file() else {})}
     count = Counter(pair.case for pair, _ in chosen)
     cases = [
@@ -237,7 +243,7 @@ def _of_pairs(
         )
         for p, box in chosen
     ]
-    return EvalSet(card, cases, ignore, facts)
+    return EvalSet(card, cases, ignore, facts, options)
 
 
 def _boxes_of(pair: Pair, split: str, card: ModelCard) -> list[Box | None]:
@@ -262,10 +268,14 @@ def _held_out(
 
 
 def _require_usable(
-    pair: Pair, box: Box | None, card: ModelCard, ignore: tuple[float, ...]
+    pair: Pair,
+    box: Box | None,
+    card: ModelCard,
+    ignore: tuple[float, ...],
+    options: ModelOptions,
 ) -> None:
     """InputError unless the case can be scored: both headers, and one pass over the labels."""
-    with open_entry(pair, card) as (image, label):
+    with open_entry(pair, card, options) as (image, label):
         classes = of_card(card)
         require_data(label.info, classes.ids.tolist(), ignore)
         for piece in pieces(label.file):
@@ -284,10 +294,17 @@ def _facts(pair: Pair) -> dict[str, Any]:
 
 
 @contextmanager
-def open_entry(pair: Pair, card: ModelCard) -> Iterator[tuple[View, View]]:
-    """Image and label in the card's orientation, checked against it and each other."""
-    alpha, last = (pair.alpha,) * len(pair.images), takes_last_axis(card.channels)
-    spec = ImageSpec(pair.images, alpha=alpha, channels_last_axis=last)
+def open_entry(pair: Pair, card: ModelCard, options: ModelOptions) -> Iterator[tuple[View, View]]:
+    """Image and label in the card's orientation, checked against it and each other. ``options``: how the image is
+    read."""
+    spec = ImageSpec(
+        pair.images,
+        alpha=(pair.alpha,) * len(pair.images),
+        channels_last_axis=takes_last_axis(card.channels),
+        bands=tuple(map(str, options.bands or ())),
+        scale=options.scale,
+        offset=options.offset,
+    )
     with without_volume_option(), open_view(spec, card) as image:
         a = image.file.info
         bundles.require_fit(bundles.Model(card), a)

@@ -21,7 +21,8 @@ from seg_batch.core.run_files import CARD
 from seg_batch.inference.probe import PROBE_CARD
 from seg_batch.inference.probe import predict as probe
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.alpha import alpha_hint, may_have
+from seg_batch.io.sources.views.by_name import channel_fault
+from seg_batch.io.sources.views.rescaled import units_fault
 
 WEIGHTS = {"keras": "model.keras", "openvino": "model.xml"}
 
@@ -136,12 +137,7 @@ def mismatch(card: ModelCard, info: SourceInfo) -> str | None:
         return f"it is for {card.kind}s and the input is a {info.kind}"
     if card.rank is not None and card.rank > len(info.extent):
         return f"it is {card.rank}-D and the input has {len(info.extent)} spatial axes"
-    if card.channels is not None and not may_have(info, len(card.channels)):
-        return (
-            f"it needs {len(card.channels)} channels ({', '.join(card.channel_names or ())}) and the input "
-            f"has {len(info.channels)}{alpha_hint(info, len(card.channels))}"
-        )
-    return None
+    return channel_fault(info, card.channels) or units_fault(info, card.channels)
 
 
 def require_fit(model: Model, info: SourceInfo) -> Model:

@@ -29,8 +29,8 @@ from seg_batch.inference.report import Report
 from seg_batch.io.sinks.product import digest
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sinks.publish import require_short_name
+from seg_batch.io.sources.naming.stack_names import image_stem
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.stack_names import image_stem
 
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # keys of every report of ours
 

@@ -59,6 +59,7 @@ from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
 from seg_batch.io.sources import stage
 from seg_batch.io.sources.views.open_view import open_view
+from seg_batch.io.sources.views.rescaled import scale_by_hand
 
 
 def predict_one(
@@ -221,6 +222,8 @@ def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
         "SEGBATCH_MODEL": _together(model.names),
         "SEGBATCH_WEIGHTS": _together(m.card.weights_sha256 for m in model.all),
         "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
+        "SEGBATCH_BANDS": ",".join(map(str, prepared.info.bands)),
+        "SEGBATCH_SCALE": scale_by_hand(prepared.info),
         "SEGBATCH_INPUT": visible(", ".join(Path(f.path).name for f in prepared.info.files)),
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),

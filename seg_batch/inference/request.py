@@ -32,7 +32,7 @@ from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
 from seg_batch.io.sources.protocol import AlphaOption, Source, SourceInfo
 from seg_batch.io.sources.views.alpha import contrary_reading, require_settled
-from seg_batch.io.sources.views.open_view import ImageSpec, View
+from seg_batch.io.sources.views.open_view import ImageSpec, View, with_channels
 from seg_batch.nn.engines.choice import Choice
 from seg_batch.nn.engines.choice import choose as choose_engine
 
@@ -44,7 +44,7 @@ ModelLike = OneModel | Sequence[OneModel] | None
 class Request:
     """One ``predict`` command for one input. ``input``: its file, or the files whose channels make up one
     image. ``many``: the output names a folder. ``attempt``: see ``outputs.Outputs``. ``alpha``: the reading of
-    alpha for each file, once it is settled; else that of the options."""
+    alpha for each file, once it is settled; else that of the options. ``verdict``: of a look that was taken."""
 
     input: str | tuple[str, ...]
     output: str | None = None
@@ -57,6 +57,7 @@ class Request:
     many: bool = False
     attempt: str = ""
     alpha: tuple[AlphaOption, ...] = ()
+    verdict: Verdict | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -67,9 +68,17 @@ class Request:
 
     def image(self, staged: tuple[Path, ...] = ()) -> ImageSpec:
         """The input; ``staged``: the uncompressed copy of each file."""
-        alpha = self.alpha or (self.options.alpha,) * len(self.files)
-        last = self.options.channels_last_axis
-        return ImageSpec(self.files, self.volume, staged, alpha, channels_last_axis=last)
+        options = self.options
+        return ImageSpec(
+            self.files,
+            self.volume,
+            staged,
+            self.alpha or (options.alpha,) * len(self.files),
+            channels_last_axis=options.channels_last_axis,
+            bands=tuple(map(str, options.bands or ())),
+            scale=options.scale,
+            offset=options.offset,
+        )
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,7 @@ class Prepared[P: Decisions]:
 
 def prepare(request: Request) -> Prepared[DraftPlan]:
     """Open the input, choose the model, make the plan. Reads the header, a bounded sample and
-    the corners, writes nothing. ``BundleError`` for an input that does not fit."""
+    the corners, writes nothing. ``InputError`` for an input that does not fit."""
     if request.volume is not None and request.options.channels_last_axis:
         raise InputError(
             "--volume takes one volume of a 4-D file and --channels-last-axis all of them: leave out one"
@@ -102,8 +111,11 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         settled = _alpha_settled(request, model, file)
         if settled != request:
             request, file = settled, opened.enter_context(closing(settled.image().open()))
+            require_fit(model, file.info)
+        file = opened.enter_context(closing(with_channels(file, model.card.channels)))
+        request = _channels_settled(request, file.info)
         view = View(file, model.card)
-        verdict = look(view, model.cards)
+        verdict = request.verdict or look(view, model.cards)
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
@@ -126,6 +138,17 @@ def _alpha_settled(request: Request, model: Model, file: Source) -> Request:
     image = request.image()
     settled = image.settled(file, len(model.card.channels))
     return request if settled == image else replace(request, alpha=settled.alpha)
+
+
+def _channels_settled(request: Request, info: SourceInfo) -> Request:
+    """The request with the numbers of the bands that are taken, by hand or by name, and with their scales."""
+    options = request.options
+    if info.taken:
+        options = replace(options, bands=tuple(map(str, info.bands)))
+    if info.rescaled:
+        scale = options.scale if options.scale == "none" else info.scale
+        options = replace(options, scale=scale, offset=info.offset)
+    return replace(request, options=options)
 
 
 def resolve_model(model: ModelLike, file: Source) -> Model:
@@ -200,6 +223,8 @@ def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any
         "segbatch": package_version(),
         **({"channels_last_axis": True} if request.options.channels_last_axis else {}),
         **({} if (alpha := contrary_reading(info, model.card)) is None else {"alpha": alpha}),
+        **({"bands": info.bands} if info.taken else {}),
+        **({name: getattr(info, name) for name in ("scale", "offset")} if info.rescaled else {}),
     }
 
 

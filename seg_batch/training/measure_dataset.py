@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch.config.channels import Channel
 from seg_batch.core import hardware
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
@@ -91,7 +92,8 @@ def measure_dataset(
     be classes.
     """
     pairs = sorted(pairs, key=lambda pair: pair.case)
-    axes = Axes(channels=channels)
+    named = None if channels is None else tuple(Channel(name=name) for name in channels)
+    axes = Axes(channels=named)
     infos = [_header(pair, align, axes) for pair in pairs]
     _require_alike(infos)
     given = {pair.split for pair in pairs} - {None}
@@ -122,7 +124,8 @@ def _free(pairs: Sequence[Pair], held_out: Collection[str]) -> tuple[str, ...]:
     named = {pair.split for pair in pairs} | {*held_out}
     if "test" not in named or named & {"validation", "folds"}:
         return ()
-    return tuple(pair.case for pair in pairs if pair.split is None)
+    free = tuple(pair.case for pair in pairs if pair.split is None)
+    return free if len(free) > 1 else tuple(pair.case for pair in pairs if pair.split != "test")
 
 
 def _header(pair: Pair, align: str | None, axes: Axes) -> SourceInfo:

@@ -33,7 +33,7 @@ class Listing:
 
 def list_inputs(workflow: Workflow) -> Listing:
     """The inputs of a workflow without steps. WorkflowError where its manifest or list can't be read; a
-    faulty input is refused. An input named twice with the same output, volume and model counts once."""
+    faulty input is refused. An input named twice with the same output, volume, model and bands counts once."""
     if workflow.inputs is None:
         raise InputError(f"{workflow.name} is a workflow of steps: list the inputs of one of them")
     specs: dict[object, InputSpec] = {}
@@ -60,8 +60,8 @@ class _Listed:
                 raise InputError(spec.error)
             if spec.key in self.specs:
                 raise InputError(
-                    f"{spec.where}: {spec.path} is named twice, with another output or model: name "
-                    "it once"
+                    f"{spec.where}: {spec.path} is named twice, with another output, model or "
+                    "bands: name it once"
                 )
             output = output_of(spec, index, self.outputs)
             path, *more = map(os.path.abspath, spec.files)

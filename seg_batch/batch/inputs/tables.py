@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seg_batch.config.predict_options import band_names
 from seg_batch.config.recipe.manifest import read_images
-from seg_batch.core.errors import InputError, WorkflowError
+from seg_batch.core.errors import InputError, PlanError, WorkflowError
 from seg_batch.core.files import why_not_local
 from seg_batch.core.registry.formats import split
 from seg_batch.core.text import nearest, other_separator
-from seg_batch.io.sources.stack_names import image_stem
+from seg_batch.io.sources.naming.stack_names import image_stem
 
 STACKED = "|"  # between the files of one image
 MOST_BYTES = 64 << 20
-COLUMNS = ("input", "output", "volume", "model")
+COLUMNS = ("input", "output", "volume", "model", "bands")
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,15 @@ class InputSpec:
     """One input as the workflow specifies it. ``where``: the place that names ``path``
     (``inputs.paths``, or a line of a list); ``output``: its name below the output folder, in a
     ``Listing`` its path; ``volume``: an index into a 4-D file; ``model``: its own, from the
-    manifest; ``error``: why it can't be an input, as far as that is known before it is opened. ``more``: further
-    files whose channels follow those of ``path``; ``id``: the name of the image where a file's is not."""
+    manifest, as are ``bands``; ``error``: why it can't be an input, as far as that is known before it is opened.
+    ``more``: further files whose channels follow those of ``path``; ``id``: the name of the image where a file's is not."""
 
     path: str
     where: str = field(default="", compare=False)
     output: str | None = None
     volume: int | None = None
     model: tuple[str, ...] | None = None
+    bands: tuple[str, ...] | None = None
     error: str | None = None
     more: tuple[str, ...] = ()
     id: str | None = None
@@ -66,7 +68,7 @@ class InputSpec:
     @property
     def identity(self) -> tuple[object, ...]:
         """What two specifications of the same prediction have in common."""
-        return (self.key, self.output, self.volume, self.model)
+        return (self.key, self.output, self.volume, self.model, self.bands)
 
 
 def _files(name: str, folder: str, where: str) -> dict[str, Any]:
@@ -111,8 +113,8 @@ def rows_of_list(path: str, volume: int | None) -> Iterator[InputSpec]:
 
 def rows_of_manifest(path: str, volume: int | None) -> Iterator[InputSpec]:
     """One row per input. ``input`` may name several files of one image, joined by ``|``; ``model`` several
-    whose predictions are averaged. The manifest of a training, in YAML or with the column image: its cases.
-    WorkflowError where the file is no such table, or one without rows; a faulty row gives an input with an
+    whose predictions are averaged; ``bands`` several, too. The manifest of a training, in YAML or with the column image:
+    its cases. WorkflowError where the file is no such table, or one without rows; a faulty row gives an input with an
     error."""
     if path.lower().endswith((".yaml", ".yml")):
         yield from _cases(path, volume)
@@ -156,6 +158,10 @@ def _row(row: dict[str, str], folder: str, where: str, volume: int | None) -> In
         return InputSpec(where, where, error=f"{where}: the row has no input: name a file")
     if number and not (number.isascii() and number.isdecimal() and len(number) < 10):
         return InputSpec(where, where, error=f"{where}: {number[:20]!r} is no volume: count from 0")
+    try:
+        bands = band_names("bands", text) if (text := row.get("bands", "").strip()) else None
+    except PlanError as error:
+        return InputSpec(where, where, error=f"{where}: {error.message}")
     models = tuple(filter(None, (part.strip() for part in row.get("model", "").split("|"))))
     return InputSpec(
         **_files(name, folder, where),
@@ -163,6 +169,7 @@ def _row(row: dict[str, str], folder: str, where: str, volume: int | None) -> In
         output=row.get("output", "").strip() or None,
         volume=int(number) if number else volume,
         model=tuple(os.path.join(folder, m) if "/" in m else m for m in models) or None,
+        bands=bands,
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 from pydantic_core import PydanticKnownError
 
 from seg_batch.config.postprocess import NONE, parse_chain
+from seg_batch.config.predict_options import band_names
 from seg_batch.config.validation import checked_by
 from seg_batch.core.errors import PlanError
 from seg_batch.core.registry.formats import product_endings
@@ -77,6 +78,30 @@ def as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _band_list(value: object) -> object:
+    """A text as on the command line, a number, or a list of both, as a list of texts."""
+    values = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(each, bool) or not isinstance(each, str | int) for each in values):
+        raise ValueError("write bands like B2,B3,B4 or [3, 2, 1]")
+    if isinstance(value, str):
+        try:
+            return list(band_names("bands", value))
+        except PlanError as error:
+            raise ValueError(error.message) from None
+    return [str(each) for each in values]
+
+
+def _number_list(value: object) -> object:
+    """A number, or a text as on the command line, as a list of numbers."""
+    if isinstance(value, str) and value != "none":
+        try:
+            return [float(part) for part in value.split(",")]
+        except ValueError:
+            raise ValueError(f"{value[:40]!r} is no number, nor a list of them") from None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return [value] if is_number else value
+
+
 RasterProduct = Annotated[str, product_name("raster")]
 VolumeProduct = Annotated[str, product_name("volume")]
 Size = Annotated[str, checked_by(_check_size)]
@@ -86,3 +111,9 @@ Post = Annotated[tuple[PostStep, ...], Field(min_length=1), checked_by(_check_st
 Count = Annotated[int, Field(strict=True, ge=0)]
 Positive = Annotated[int, Field(strict=True, ge=1)]
 Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(as_list)]
+Bands = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    Field(min_length=1),
+    BeforeValidator(_band_list),
+]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_number_list)]

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError, create_model
 
 from seg_batch.config.options import Option, declared
 from seg_batch.config.validation import CheckedValue
-from seg_batch.config.workflow.fields import Positive, Words
+from seg_batch.config.workflow.fields import Bands, Numbers, Positive, Words
 from seg_batch.config.workflow.paths import NameText, PathText
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Shape
@@ -21,6 +21,8 @@ from seg_batch.core.text import nearest
 TEXTS = {"plain": str, "path": PathText, "name": NameText}
 LISTS = {
     tuple[str, ...]: Words,
+    tuple[str | int, ...]: Bands,
+    tuple[float, ...]: Numbers,
     Shape: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=3)],
 }
 

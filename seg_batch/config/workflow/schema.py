@@ -31,6 +31,9 @@ MADE_OF = ("model", "options", "post", "outputs", "steps")
 # Keys that a later version added, at their defaults: a run begun before has the same fingerprint.
 CAME_LATER: dict[str, Any] = {
     "alpha": "auto",
+    "bands": None,
+    "scale": None,
+    "offset": None,
     "force": False,
     "stack": [],
     "cases": [],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ from seg_batch.core.errors import STUMBLES, InputError, ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import Georef
 from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.naming.channel_names import ChannelNames
 
 # The largest piece a library may decode at once: it is allocated whole, whatever the box asks for.
 BLOCK_LIMIT_BYTES = 2 << 30
@@ -30,6 +31,7 @@ class AlphaBands:
 
     ``marks``: the reading that the file itself decides, empty where it leaves it open. ``fixed``: the number of
     channels of a model does not change the reading. ``otherwise``: how many channels the other one gives.
+    ``indices``: of these bands among the channels, where they are data.
     """
 
     names: tuple[str, ...]
@@ -37,6 +39,12 @@ class AlphaBands:
     marks: AlphaReading | Literal[""]
     fixed: bool
     otherwise: int
+    indices: tuple[int, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """Whether neither the file nor an option says what they are."""
+        return not self.fixed and not self.marks
 
     @property
     def other(self) -> AlphaReading:
@@ -57,8 +65,11 @@ class SourceInfo:
     what a resumed run compares, so that a changed input is noticed (size, modification time,
     digest of head and tail). ``warnings``: one sentence each. ``facts``: further values for
     ``inspect``; of these ``block_bytes`` counts in the memory of a reader: the bytes allocated
-    besides the box itself while one stored block is decoded. ``alpha``: the bands marked as alpha, if any.
-    ``stack``: each file of an image that several make up, which ``path`` names all.
+    besides the box itself while one stored block is decoded, and ``held_bytes`` per voxel that are read besides.
+    ``alpha``: the bands marked as alpha, if any. ``stack``: each file of an image that several make up, which
+    ``path`` names all. ``names``: what the file says of each channel, empty where it says nothing. ``scale`` and
+    ``offset``: as in ``Pixels``. ``taken``: where channels were chosen, their indices among all of the files.
+    ``rescaled``: scale and offset are others than the file's own.
     """
 
     path: str
@@ -75,6 +86,11 @@ class SourceInfo:
     facts: dict[str, Any] = field(default_factory=dict)
     alpha: AlphaBands | None = None
     stack: tuple[SourceInfo, ...] = ()
+    names: tuple[ChannelNames, ...] = ()
+    scale: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+    taken: tuple[int, ...] = ()
+    rescaled: bool = False
 
     @property
     def files(self) -> tuple[SourceInfo, ...]:
@@ -86,7 +102,33 @@ class SourceInfo:
         """Bytes per voxel of what ``read`` holds at most: values and mask of all channels, and of a stack
         those of the file that is being read."""
         mine = len(self.channels) * (np.dtype(self.dtype).itemsize + 1)
-        return mine + max((file.voxel_bytes for file in self.stack), default=0)
+        held = int(self.facts.get("held_bytes", 0))
+        return mine + held + max((file.voxel_bytes for file in self.stack), default=0)
+
+    @property
+    def bands(self) -> list[int]:
+        """The numbers from 1 of the channels that were chosen; empty where all are as they are."""
+        return [index + 1 for index in self.taken]
+
+    def of_channels(self, indices: Sequence[int], line: str = "") -> SourceInfo:
+        """The same of these channels, in this order, which is then that of a model: no name is left to go by.
+        ``line``: a further warning."""
+
+        def those[T](values: tuple[T, ...]) -> tuple[T, ...]:
+            return tuple(values[i] for i in indices) if values else ()
+
+        straight = tuple(indices) == tuple(range(len(self.channels)))
+        return replace(
+            self,
+            channels=those(self.channels),
+            nodata=those(self.nodata),
+            names=(),
+            scale=self.scale and those(self.scale),
+            offset=self.offset and those(self.offset),
+            alpha=None if self.alpha is None else replace(self.alpha, fixed=True, otherwise=0),
+            taken=() if straight else tuple(indices),
+            warnings=(*self.warnings, line) if line else self.warnings,
+        )
 
     @property
     def voxels(self) -> int:

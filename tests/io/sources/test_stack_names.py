@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.io.sources.stack_names import channel_names, image_stem
+from seg_batch.io.sources.naming.stack_names import channel_names, image_stem
 
 WORDS = st.text("abt12", min_size=1, max_size=3)
 

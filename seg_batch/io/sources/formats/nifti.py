@@ -46,7 +46,6 @@ class NiftiSource:
     ) -> None:
         self.info, self._path, self._layout = info, path, layout
         self._first = first  # byte at which the volume begins
-        self._scale, self._offset = scaling(layout)
         self._lock, self._again = threading.Lock(), RetryLimit()
         self._file: int | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -64,7 +63,7 @@ class NiftiSource:
 
     def _pixels(self, values: np.ndarray) -> Pixels:
         values = values[..., None]
-        return Pixels(values, valid_mask(values, ((),)), self._scale, self._offset)
+        return Pixels(values, valid_mask(values, ((),)), self.info.scale, self.info.offset)
 
     def leading(self, most_bytes: int) -> tuple[Box, Pixels] | None:
         """The first planes, of at most so many bytes, and their box: without a copy of a compressed
@@ -164,6 +163,7 @@ def _surplus(after: int) -> list[str]:
 def _describe(path: Path, layout: NiftiLayout, after: int) -> SourceInfo:
     plane_bytes = layout.volume_bytes // layout.shape[0]
     planes = min(layout.shape[0], max(1, _CHEAP_BYTES // plane_bytes))  # each lies in one piece
+    scale, offset = scaling(layout)
     try:
         georef = volume_georef(layout.header)
     except ValueError as error:
@@ -194,4 +194,6 @@ def _describe(path: Path, layout: NiftiLayout, after: int) -> SourceInfo:
             "byte_order": "big" if layout.header.endianness == ">" else "little",
             "block_bytes": plane_bytes,
         },
+        scale=scale,
+        offset=offset,
     )

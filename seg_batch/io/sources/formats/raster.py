@@ -10,7 +10,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from seg_batch.io.sources.formats.raster_georef import (
 )
 from seg_batch.io.sources.formats.raster_validity import Bands, roles
 from seg_batch.io.sources.identity import raster_identity
+from seg_batch.io.sources.naming.channel_names import raster_names
 from seg_batch.io.sources.protocol import (
     AlphaBands,
     AlphaOption,
@@ -71,9 +72,8 @@ for _option, _value in {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE", "GDAL_PAM_ENABL
 class RasterSource:
     """One raster file; ``read`` gives ``(y, x, channels)``, a view of the band-first array."""
 
-    def __init__(self, path: Path, info: SourceInfo, bands: Bands, scaling: tuple) -> None:
+    def __init__(self, path: Path, info: SourceInfo, bands: Bands) -> None:
         self.info, self._path, self._bands = info, path, bands
-        self._scale, self._offset = scaling
         self._idle: list[Any] = []
         # Workers end with their sources open; closed at the end of Python, rasterio prints errors.
         weakref.finalize(self, _close_all, self._idle)
@@ -97,7 +97,14 @@ class RasterSource:
         except (RasterioError, OSError) as error:
             raise read_error(self.info, box, error) from error
         valid = valid_mask(values, self._bands.nodata, opaque)
-        return Pixels(values, valid, self._scale, self._offset)
+        return Pixels(values, valid, self.info.scale, self.info.offset)
+
+    def only(self, indices: Sequence[int], line: str = "") -> RasterSource | None:
+        """A source that reads these bands only; this one is closed. None where all must be read."""
+        if (bands := self._bands.only(indices)) is None:
+            return None
+        self.close()
+        return RasterSource(self._path, self.info.of_channels(indices, line), bands)
 
     @contextlib.contextmanager
     def _handle(self) -> Iterator[Any]:
@@ -197,11 +204,19 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
             **({"masks": masks} if (masks := checks.mask_files(path, dataset)) else {}),
         },
         alpha=alpha,
+        names=raster_names(dataset, index),
+        **scaling(dataset.scales, dataset.offsets, index),
     )
-    scale = tuple(float(dataset.scales[i]) for i in index)
-    offset = tuple(float(dataset.offsets[i]) for i in index)
+    return RasterSource(path, info, bands)
+
+
+def scaling(
+    scales: Sequence[float], offsets: Sequence[float], index: Sequence[int]
+) -> dict[str, Any]:
+    """The scale and offset of these bands; none where all are stored as they are."""
+    scale, offset = (tuple(float(numbers[i]) for i in index) for numbers in (scales, offsets))
     plain = set(scale) == {1.0} and set(offset) == {0.0}
-    return RasterSource(path, info, bands, (None, None) if plain else (scale, offset))
+    return {} if plain else {"scale": scale, "offset": offset}
 
 
 def alpha_warnings(alpha: AlphaBands | None, option: AlphaOption) -> list[str]:

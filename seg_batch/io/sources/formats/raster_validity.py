@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from operator import and_
 from typing import Any, Literal
@@ -66,6 +66,18 @@ class Bands:
         valid = reduce(and_, opaque).transpose(1, 2, 0) if opaque else None
         return held[:count].transpose(1, 2, 0), valid
 
+    def only(self, indices: Sequence[int]) -> Bands | None:
+        """Those of these data bands; None where the validity of one depends on all."""
+        if self.together:
+            return None
+        masks = self.masks if len(self.masks) < 2 else tuple(self.masks[i] for i in indices)
+        return replace(
+            self,
+            data=tuple(self.data[i] for i in indices),
+            nodata=tuple(self.nodata[i] for i in indices),
+            masks=masks if any(masks) else (),
+        )
+
     def _asked(self, dataset: Any, window: Any, shape: tuple[int, ...] | None) -> np.ndarray:
         """bool ``(C or 1, y, x)``: GDAL's masks of the bands in ``masks``."""
         asked = [
@@ -95,6 +107,7 @@ def roles(name: str, dataset: Any, option: AlphaOption) -> tuple[Bands, AlphaBan
         marks=marks,
         fixed=fixed or option != "auto",
         otherwise=dataset.count - (0 if alpha else len(marked)),
+        indices=() if alpha else tuple(b - 1 for b in marked),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from seg_batch.io.sources.formats.zarr_georef import find_georef
 from seg_batch.io.sources.formats.zarr_identity import zarr_identity
 from seg_batch.io.sources.formats.zarr_nodata import dtype_as_read, zarr_nodata
 from seg_batch.io.sources.formats.zarr_transform import coordinates
+from seg_batch.io.sources.naming.channel_names import (
+    MOST_CHANNELS,
+    NAME_ARRAYS,
+    ChannelNames,
+    labelled,
+)
 from seg_batch.io.sources.protocol import (
     BLOCK_LIMIT_BYTES,
     SourceInfo,
@@ -47,24 +54,50 @@ logging.getLogger("asyncio").addFilter(
 class ZarrSource:
     """One array; ``read`` gives ``(y, x, channels)`` or ``(z, y, x, channels)``."""
 
-    def __init__(self, image: ZarrImage, info: SourceInfo, nodata: Nodata, time_step: int) -> None:
+    def __init__(
+        self,
+        image: ZarrImage,
+        info: SourceInfo,
+        nodata: Nodata,
+        time_step: int,
+        channels: tuple[int, ...] | None = None,
+    ) -> None:
         self.info, self._array, self._axes = info, image.array, image.axes
         self._time_step, self._again = time_step, RetryLimit()
-        self._nodata = (nodata,) * len(info.channels)
-        self._scale, self._offset = _scaling(image, len(info.channels))
+        self._one_nodata, self._nodata = nodata, (nodata,) * len(info.channels)
+        self._image, self._channels = image, channels
 
     def read(self, box: Box) -> Pixels:
         """``Pixels`` of shape ``(*box.shape, channels)``; ``ReadError`` for a damaged chunk."""
         require_inside(self.info, box)
         try:
-            values = self._again(lambda: np.asarray(self._array[self._index(box)]))
+            values = self._again(lambda: self._fetch(box))
         except Exception as error:  # each codec has errors of its own
             raise read_error(self.info, box, error) from error
         kept = [role for role in self._axes.roles if role in "zyxc"]
         order = [kept.index(role) for role in (*self._axes.spatial, "c") if role in kept]
         values = values.transpose(order).astype(self.info.dtype, copy=False)
         values = values if "c" in kept else values[..., None]
-        return Pixels(values, valid_mask(values, self._nodata), self._scale, self._offset)
+        return Pixels(values, valid_mask(values, self._nodata), self.info.scale, self.info.offset)
+
+    def only(self, indices: Sequence[int], line: str = "") -> ZarrSource | None:
+        """A source that reads the chunks of these channels only; None where there is no such axis."""
+        if "c" not in self._axes.roles or self._channels is not None:
+            return None
+        info = self.info.of_channels(indices, line)
+        return ZarrSource(self._image, info, self._one_nodata, self._time_step, tuple(indices))
+
+    def _fetch(self, box: Box) -> np.ndarray:
+        index = self._index(box)
+        if self._channels is None:
+            return np.asarray(self._array[index])
+        c = self._axes.roles.index("c")
+        parts = [
+            np.asarray(self._array[(*index[:c], slice(k, k + 1), *index[c + 1 :])])
+            for k in self._channels
+        ]
+        kept = sum(isinstance(part, slice) for part in index[:c])
+        return np.concatenate(parts, kept)
 
     def _index(self, box: Box) -> tuple[slice | int, ...]:
         spans = dict(zip(self._axes.spatial, box.slices(), strict=True))
@@ -107,7 +140,7 @@ def _describe(
     georef, assumptions = find_georef(image)
     if (georef.kind == "raster") != (len(image.axes.spatial) == 2):
         raise InputError(f"{path}: its georeference is of a {georef.kind}, its axes are not")
-    channels = _channel_names(image)
+    channels, (scale, offset) = _channel_names(image), _scaling(image)
     identity = zarr_identity(image)
     stored = identity["size"] if identity["complete"] else _PIB
     if image.array.nbytes > max(_TIB, _SPARSEST * stored):
@@ -136,6 +169,9 @@ def _describe(
             "axes": list(image.axes.names),
             "block_bytes": _chunk_bytes(image) * int(zarr.config.get("async.concurrency", 10)),
         },
+        names=_names(image),
+        scale=None if scale is None else scale * len(channels),
+        offset=None if offset is None else offset * len(channels),
     )
 
 
@@ -167,6 +203,16 @@ def _chunk_bytes(image: ZarrImage) -> int:
 
 def _channel_names(image: ZarrImage) -> tuple[str, ...]:
     """From OME's channel labels or the channel axis's coordinates; else ``band1``, ..."""
+    if labels := _labels(image):
+        return tuple(labels)
+    count = image.axes.length("c")
+    if len(image.axes.spatial) == 3 and count == 1:
+        return ("intensity",)
+    return tuple(f"band{c + 1}" for c in range(count))
+
+
+def _labels(image: ZarrImage) -> list[str]:
+    """One per channel, or none."""
     count = image.axes.length("c")
     ome = image.attributes.get("ome")
     omero = (ome if isinstance(ome, dict) else image.attributes).get("omero") or {}
@@ -174,18 +220,27 @@ def _channel_names(image: ZarrImage) -> tuple[str, ...]:
     if len(labels) != count or not all(labels):
         stored = coordinates(image, "c")
         labels = [] if stored is None or stored.dtype.kind not in "UTO" else [*map(str, stored)]
-    if labels:
-        return tuple(labels)
-    if len(image.axes.spatial) == 3 and count == 1:
-        return ("intensity",)
-    return tuple(f"band{c + 1}" for c in range(count))
+    return labels
 
 
-def _scaling(
-    image: ZarrImage, channels: int
-) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+def _names(image: ZarrImage) -> tuple[ChannelNames, ...]:
+    """Of the labels, and of further arrays along the channels, as STAC's readers write them."""
+    count = image.axes.length("c")
+    if count > MOST_CHANNELS or "c" not in image.axes.roles:
+        return ()
+    items: list[dict[str, Any]] = [{} for _ in range(count)]
+    for name in NAME_ARRAYS:
+        array: Any = None if image.group is None else image.group.get(name)
+        if getattr(array, "shape", None) == (count,):
+            for each, value in zip(items, np.asarray(array[:]).tolist(), strict=True):
+                each[name] = value
+    return labelled(_labels(image) or [""] * count, items)
+
+
+def _scaling(image: ZarrImage) -> tuple[tuple[float] | None, tuple[float] | None]:
+    """Those of all channels; none where the numbers are stored as they are."""
     attributes = image.array.attrs
     scale = float(np.ravel(attributes.get("scale_factor", 1))[0])
     offset = float(np.ravel(attributes.get("add_offset", 0))[0])
     plain = (scale, offset) == (1.0, 0.0)
-    return (None, None) if plain else ((scale,) * channels, (offset,) * channels)
+    return (None, None) if plain else ((scale,), (offset,))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from seg_batch.config.card import ModelCard
 from seg_batch.core.errors import InputError
 from seg_batch.io.sources.protocol import AlphaOption, AlphaReading, SourceInfo
@@ -26,11 +28,25 @@ def require_settled(
     """``InputError`` for an image that leaves open what its alpha is, where no number of channels tells.
     ``why``: there is none."""
     alpha = info.alpha
-    if alpha is not None and not alpha.fixed and not alpha.marks:
+    if alpha is not None and alpha.open:
         raise InputError(
             f"{info.path}: {alpha} may be a mask or data, and {why} does not tell: give --alpha mask or "
             "--alpha data (options.alpha in a workflow)"
         )
+
+
+def reading_beside(info: SourceInfo, taken: Sequence[int]) -> AlphaOption:
+    """The reading of alpha where these channels are taken by hand: data where they are among them, else by the
+    number of them. ``InputError`` where that leaves it open."""
+    alpha = info.alpha
+    if alpha is None or alpha.fixed:
+        return "auto"
+    if {*alpha.indices} & {*taken}:
+        return "data"
+    reading = settled_reading(info, len(taken))
+    if reading == "auto":
+        require_settled(info, "a choice of other bands")
+    return reading
 
 
 def may_have(info: SourceInfo, channels: int) -> bool:

@@ -10,13 +10,23 @@ from pathlib import Path
 from typing import Self
 
 from seg_batch.config.card import ModelCard
+from seg_batch.config.channels import Channels
 from seg_batch.core.errors import InputError
 from seg_batch.core.normalise import Moments, Normaliser
 from seg_batch.io.sources import corner_warnings, open_source, pieces
-from seg_batch.io.sources.protocol import AlphaOption, SeveralVolumesError, Source, SourceInfo
-from seg_batch.io.sources.views.alpha import require_settled, settled_reading
+from seg_batch.io.sources.protocol import (
+    AlphaOption,
+    AlphaReading,
+    SeveralVolumesError,
+    Source,
+    SourceInfo,
+)
+from seg_batch.io.sources.views.alpha import reading_beside, require_settled, settled_reading
+from seg_batch.io.sources.views.by_name import channels_called, taken_by_name
 from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.rescaled import Numbers, Scale, rescaled
 from seg_batch.io.sources.views.same_grid import grid_differences
+from seg_batch.io.sources.views.selected import selected
 from seg_batch.io.sources.views.stacked import Stacked
 from seg_batch.io.sources.views.upsampled import upsampled
 
@@ -26,21 +36,46 @@ class ImageSpec:
     """The files of one image: one, or several whose channels follow one another. ``volume``: its index
     in a 4-D file; ``staged``: the result of ``stage`` for each path, where any was staged; ``alpha``: how
     bands marked as alpha are read, for each path where any differs from ``auto``; ``channels_last_axis``: the
-    volumes of a 4-D file are its channels."""
+    volumes of a 4-D file are its channels; ``bands``: the channels that are taken of all, by name or by number from 1,
+    where not all are; ``scale`` and ``offset``: see ``rescaled``, of the channels in ``bands``."""
 
     paths: tuple[str, ...]
     volume: int | None = None
     staged: tuple[Path, ...] = ()
     alpha: tuple[AlphaOption, ...] = ()
     channels_last_axis: bool = False
+    bands: tuple[str, ...] = ()
+    scale: Scale | None = None
+    offset: Numbers | None = None
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
         return self.alpha or ["auto"] * len(self.paths)
 
     def open(self) -> Source:
-        """The image as its files have it. ``InputError`` unless they can be read, share a grid, and are
-        different files."""
+        """The image as its files have it, of its channels those in ``bands``. ``InputError`` unless the files can be
+        read, share a grid, are different, and have the bands."""
+        image = self._files()
+        with ExitStack() as opened:
+            opened.callback(image.close)
+            image = self._chosen(image) if self.bands else image
+            opened.callback(image.close)
+            image = rescaled(image, self.scale, self.offset)
+            opened.pop_all()
+        return image
+
+    def _chosen(self, image: Source) -> Source:
+        """The channels in ``bands``; the image is closed with the result, or where there is none."""
+        with ExitStack() as opened:
+            opened.callback(image.close)
+            indices = channels_called(image.info, self.bands)
+            reading = reading_beside(image.info, indices)
+            if reading == "auto":
+                opened.pop_all()
+                return selected(image, indices)
+        return replace(self._read_as(reading, image), scale=None, offset=None).open()
+
+    def _files(self) -> Source:
         count = len(self.paths)
         require_different(self.paths)
         staged = self.staged or (None,) * count
@@ -67,8 +102,10 @@ class ImageSpec:
     def settled(self, image: Source, channels: int | None) -> ImageSpec:
         """The same, with what ``channels`` of a model settle about the alpha of ``image``, as it was opened."""
         reading = settled_reading(image.info, channels)
-        if reading == "auto":
-            return self
+        return self if reading == "auto" or self.bands else self._read_as(reading, image)
+
+    def _read_as(self, reading: AlphaReading, image: Source) -> ImageSpec:
+        """With this reading of the bands marked as alpha that are open."""
         return replace(
             self,
             alpha=tuple(
@@ -77,14 +114,30 @@ class ImageSpec:
             ),
         )
 
-    def open_for(self, channels: int | None) -> Source:
-        """The image as a model of so many channels sees its alpha."""
+    def open_for(self, channels: Channels | None) -> Source:
+        """The image with the channels of a model: its alpha as their number says, its channels as their names say."""
         image = self.open()
-        spec = self.settled(image, channels)
-        if spec == self:
-            return image
-        image.close()
-        return spec.open()
+        spec = self.settled(image, None if channels is None else len(channels))
+        if spec != self:
+            image.close()
+            image = spec.open()
+        return with_channels(image, channels)
+
+
+def with_channels(image: Source, channels: Channels | None) -> Source:
+    """The channels of a model by the names that the files give; the image itself where it has them as they are.
+    ``InputError`` where the names contradict their order; the image is closed with the result, or then."""
+    with ExitStack() as opened:
+        opened.callback(image.close)
+        taken = taken_by_name(image.info, channels)
+        if taken.fault:
+            raise InputError(f"{image.info.path}: {taken.fault}")
+        if taken.indices is not None:
+            if not {*taken.indices} & {*(image.info.alpha.indices if image.info.alpha else ())}:
+                require_settled(image.info, "a model whose channels have other names")
+            image = selected(image, taken.indices, taken.line)
+        opened.pop_all()
+    return image
 
 
 def takes_last_axis(channels: Sized | None) -> bool:
@@ -108,13 +161,13 @@ def require_different(paths: Sequence[str]) -> None:
 @dataclass(frozen=True)
 class Axes:
     """The part of a card that a view depends on, where there is no card: the orientation of volumes,
-    output voxels per input voxel and axis, and along how many axes those are (None: all); ``channels`` tells
-    alpha from data, by their number."""
+    output voxels per input voxel and axis, and along how many axes those are (None: all); ``channels``: those of
+    the model, if they matter."""
 
     orientation: str = "RAS"
     finer: int = 1
     rank: int | None = None
-    channels: tuple[str, ...] | None = None
+    channels: Channels | None = None
 
 
 class View(Oriented):
@@ -157,6 +210,8 @@ def open_view(
 
         files      open_source  one for each path, its alpha read as the channels of the card say
         stacked    Stacked      the channels of several files, one after another
+        selected   selected     of these the model's, by ``--bands`` or by their names
+        rescaled   rescaled     the scale and offset of ``--scale`` and ``--offset``
         aligned    aligned      a label on another grid than ``grid``, the file's own of its image
         upsampled  upsampled    the voxels that a super-resolving model makes of the image's
         oriented   Oriented     the axes of the model
@@ -166,9 +221,8 @@ def open_view(
     """
     spec = image if isinstance(image, ImageSpec) else ImageSpec((str(image),))
     with ExitStack() as opened:
-        channels = None if card.channels is None else len(card.channels)
-        file = opened.enter_context(closing(spec.open_for(channels)))
-        if channels is None and isinstance(card, ModelCard):
+        file = opened.enter_context(closing(spec.open_for(card.channels)))
+        if card.channels is None and isinstance(card, ModelCard):
             require_settled(file.info)
         if grid is not None and grid_differences(grid, file.info):
             from seg_batch.io.sources.views.aligned import align_to_grid

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -11,18 +14,19 @@ import numpy as np
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
+from seg_batch.io.sources.naming.channel_names import ChannelNames, without_numbers, words_of_file
+from seg_batch.io.sources.naming.stack_names import channel_names
 from seg_batch.io.sources.protocol import AlphaBands, Source, SourceInfo, require_inside
-from seg_batch.io.sources.stack_names import channel_names
 from seg_batch.io.sources.views.same_grid import stack_differences
-
-_Factors = tuple[int, tuple[float, ...] | None, tuple[float, ...] | None]
+from seg_batch.io.sources.views.selected import selected
 
 
 class Stacked:
     """``read`` gives ``(*shape, channels of all files)`` in the common dtype of their values."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        """``InputError`` unless all files lie on one grid, naming what differs."""
+    def __init__(self, sources: Sequence[Source], whole: SourceInfo | None = None) -> None:
+        """``InputError`` unless all files lie on one grid, naming what differs. ``whole``: what is known of
+        them, if it is known."""
         self._sources = tuple(sources)
         self.files = tuple(source.info for source in sources)
         first, *others = self.files
@@ -32,13 +36,13 @@ class Stacked:
                     f"{other.path} can't be stacked on {first.path} ({'; '.join(differences)}), their "
                     "channels would show different places: bring both to one grid first"
                 )
-        self.info = _stacked_info(self.files)
+        self.info = whole or _stacked_info(self.files)
 
     def read(self, box: Box) -> Pixels:
         """File after file: besides the whole, the pixels of one are held."""
         require_inside(self.info, box)
         values = np.empty((*box.shape, len(self.info.channels)), self.info.dtype)
-        valid, factors, at = None, list[_Factors](), 0
+        valid, at = None, 0
         for source in self._sources:
             part = source.read(box)
             here = np.s_[..., at : at + part.values.shape[-1]]
@@ -47,9 +51,22 @@ class Stacked:
                 valid = np.ones(values.shape, bool) if valid is None else valid
                 valid[here] = part.valid
             at += part.values.shape[-1]
-            factors.append((part.values.shape[-1], part.scale, part.offset))
-        scales, offsets = [(n, scale) for n, scale, _ in factors], [(n, o) for n, _, o in factors]
-        return Pixels(values, valid, _numbers(scales, 1.0), _numbers(offsets, 0.0))
+        return Pixels(values, valid, self.info.scale, self.info.offset)
+
+    def only(self, indices: Sequence[int], line: str = "") -> Stacked | None:
+        """The stack that reads these channels only; None where their order mixes channels of files."""
+        first = np.cumsum([0, *(len(info.channels) for info in self.files)]).tolist()
+        at = [bisect_right(first, index) - 1 for index in indices]
+        runs = [
+            (k, [i - first[k] for _, i in run])
+            for k, run in groupby(zip(at, indices, strict=True), itemgetter(0))
+        ]
+        if len({k for k, _ in runs}) < len(runs):
+            return None
+        for k in set(range(len(self.files))) - {*at}:
+            self._sources[k].close()
+        parts = [selected(self._sources[k], own) for k, own in runs]
+        return Stacked(parts, self.info.of_channels(indices, line))
 
     def close(self) -> None:
         for source in self._sources:
@@ -63,6 +80,17 @@ def _numbers(
     if all(numbers is None for _, numbers in parts):
         return None
     return tuple(v for n, numbers in parts for v in (numbers or (neutral,) * n))
+
+
+def _named(infos: Sequence[SourceInfo], labels: Sequence[str]) -> tuple[ChannelNames, ...]:
+    """What the files say, else what the names say of those that are one channel each."""
+    rows: list[ChannelNames] = []
+    for info in infos:
+        own = info.names or (ChannelNames(),) * len(info.channels)
+        if len(own) == 1 and len(infos) > 1:
+            own = (replace(own[0], names=(*own[0].names, *words_of_file(labels[len(rows)]))),)
+        rows += own
+    return tuple(without_numbers(rows)) if len(infos) > 1 else tuple(rows)
 
 
 def _stacked_info(infos: Sequence[SourceInfo]) -> SourceInfo:
@@ -80,9 +108,23 @@ def _stacked_info(infos: Sequence[SourceInfo]) -> SourceInfo:
         identity={"files": [i.identity for i in each]},
         warnings=tuple(warning for i in each for warning in i.warnings),
         facts={**infos[0].facts, **_facts(infos)},
-        alpha=_alpha([i.alpha for i in infos if i.alpha is not None], names),
+        alpha=_alpha(_alphas(infos), names),
         stack=each,
+        names=_named(infos, names),
+        scale=_numbers([(len(i.channels), i.scale) for i in infos], 1.0),
+        offset=_numbers([(len(i.channels), i.offset) for i in infos], 0.0),
     )
+
+
+def _alphas(infos: Sequence[SourceInfo]) -> list[AlphaBands]:
+    """Those of each file, with their indices among the channels of all."""
+    alphas, first = list[AlphaBands](), 0
+    for info in infos:
+        if info.alpha is not None:
+            own = tuple(first + index for index in info.alpha.indices)
+            alphas.append(replace(info.alpha, indices=own))
+        first += len(info.channels)
+    return alphas
 
 
 def _facts(infos: Sequence[SourceInfo]) -> dict[str, Any]:
@@ -106,4 +148,5 @@ def _alpha(bands: list[AlphaBands], channels: list[str]) -> AlphaBands | None:
         marks=min(each.marks for each in changing),
         fixed=changing[0].fixed,
         otherwise=len(channels) + more,
+        indices=tuple(index for each in changing for index in each.indices),
     )

@@ -181,7 +181,7 @@ def test_each_file_of_a_stack_is_read_by_its_marks(tmp_path: Path, coast: Path) 
     plain = write_tiff(tmp_path / "c.tif", SEA[:1])
     spec = ImageSpec((str(coast), str(explicit), str(plain)))
     for channels, options in ((6, ("data", "auto", "auto")), (5, ("mask", "auto", "auto"))):
-        names = tuple(f"c{k}" for k in range(channels))
+        names = card(channels).channels
         with open_view(spec, Axes(channels=names)) as view:
             count, valid = read(view)
             assert count == channels
@@ -198,13 +198,11 @@ def test_a_pair_is_read_as_its_recipe_names_channels(tmp_path: Path, beyond_doub
     image = write_tiff(tmp_path / "i.tif", SEA, rgb=True, extra=[kind])
     pair = Pair((str(image),), str(write_tiff(tmp_path / "l.tif", SEA[:1] % 2)), "a")
     for channels, needs in ((4, beyond_doubt), (3, False)):
-        names = tuple(f"c{k}" for k in range(channels))
+        names = card(channels).channels
         with open_pair(pair, Axes(channels=names)) as (seen, _):
             assert len(seen.info.channels) == (3 if needs else channels)
-    with open_pair(replace(pair, alpha="data"), Axes(channels=("a", "b", "c", "d"))) as (
-        seen,
-        label,
-    ):
+    axes = Axes(channels=card(4).channels)
+    with open_pair(replace(pair, alpha="data"), axes) as (seen, label):
         assert len(seen.info.channels) == 4
         assert len(label.info.channels) == 1
 
