@@ -61,12 +61,12 @@ def as_ensemble(models: Sequence[Model]) -> Model:
     for n, model in enumerate(others, 1):
         if any(_same(model, earlier) for earlier in models[:n]):
             raise BundleError(
-                f"model {model.card.name} is named twice, which changes nothing and costs as much "
+                f"model {model.name} is named twice, which changes nothing and costs as much "
                 "again: name it once"
             )
         if other := _difference(first.card, model.card):
             raise BundleError(
-                f"model {model.card.name} can't be averaged with {first.card.name} for its {other}: "
+                f"model {model.name} can't be averaged with {first.name} for its {other}: "
                 "name models for the same task"
             )
     return replace(first, members=tuple(others))
