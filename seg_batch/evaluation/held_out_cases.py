@@ -61,11 +61,12 @@ class SourceRegion(ViewRegion):
     label: View
     classes: Classes
     ignore: tuple[float, ...]
+    missing: str = "all"
 
     def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
         labels, path = self.label.read(box), self.label.info.path
         indices, valid = self.classes.indices(labels, self.ignore, path)
-        return indices, valid & self.read(box).any_valid()
+        return indices, valid & self.read(box).with_data(self.missing)
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class EvalSet:
                 label=label,
                 classes=of_card(self.card),
                 ignore=self.ignore,
+                missing=self.card.missing,
             )
             yield region, spacing_of(image.info)
 
