@@ -26,6 +26,13 @@ def watch(
         str | None,
         typer.Option(help="A workflow that says how; its inputs are those that arrive."),
     ] = None,
+    stack: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Name of each file of one image, with {id} for what they share; repeatable.",
+        ),
+    ] = None,
     settle: Annotated[
         float, typer.Option(min=0, help="Seconds without a change until a file is complete.")
     ] = 10.0,
@@ -53,6 +60,7 @@ def watch(
     from seg_batch.batch.watch.archive import Archive
     from seg_batch.batch.watch.loop import ArrivalRules
     from seg_batch.batch.watch.service import Service, serve
+    from seg_batch.batch.watch.stack_arrivals import StackArrivals
     from seg_batch.cli.display.run_table import RunTable
 
     if marker is not None:
@@ -61,10 +69,13 @@ def watch(
     for target in filter(None, (arguments.output, move_to, failed_to)):
         require_local_output(target)
     done_to, bad_to = (Path(f).absolute() if f else None for f in (move_to, failed_to))
+    chosen = _workflow(workflow, arguments, options, folder)
+    patterns = stack or (chosen.inputs.stack if chosen.inputs else ())
+    arrivals = StackArrivals.of(patterns)
     service = Service(
-        archive=Archive(Path(folder).absolute(), done_to, bad_to, marker),
+        archive=Archive(Path(folder).absolute(), done_to, bad_to, marker, arrivals),
         rules=ArrivalRules(settle, every, marker, once),
-        workflow=_workflow(workflow, arguments, options, folder),
+        workflow=chosen,
         overwrite=overwrite,
         report=write,
     )

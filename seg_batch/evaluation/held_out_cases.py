@@ -26,6 +26,7 @@ from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.protocol import without_volume_option
+from seg_batch.io.sources.views.by_name import BY_NAME
 from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view, takes_last_axis
 from seg_batch.io.sources.views.same_grid import grid_differences
 
@@ -46,8 +47,8 @@ class ViewRegion:
 
     @property
     def areas(self) -> PixelAreas | None:
-        """Of the pixels of ``box``, counted from its start."""
-        return PixelAreas.of(self.image.native.info.georef, self.extent, self.box.start)
+        """Of the pixels of the whole image."""
+        return PixelAreas.of(self.image.native.info.georef, self.extent)
 
     def read(self, box: Box) -> Pixels:
         return self.image.read(box)
@@ -98,6 +99,7 @@ class EvalSet:
     ignore: tuple[float, ...]
     facts: dict[str, Any]
     options: ModelOptions = field(default_factory=ModelOptions)
+    warnings: tuple[str, ...] = ()
 
     @contextmanager
     def open(self, case: EvalCase) -> Iterator[tuple[Region, tuple[float, ...] | None]]:
@@ -122,9 +124,15 @@ class EvalSet:
 
 
 def collect_cases(
-    data: Path, split: str, card: ModelCard, options: PredictOptions, ignore: tuple[float, ...]
+    data: Path,
+    split: str,
+    card: ModelCard,
+    options: PredictOptions,
+    ignore: tuple[float, ...],
+    learnt: tuple[float, ...] = (),
 ) -> EvalSet:
-    """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair.
+    """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair. ``learnt``: values
+    that the training of the model ignored, which a dataset was cut without.
 
     InputError when there are none, or when the data does not fit the card: headers are compared and
     labels read here, so that a case that can't be used is named before the model is loaded.
@@ -132,7 +140,7 @@ def collect_cases(
     if split not in SPLITS:
         raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
     if data.suffix.lower() in MANIFESTS or "=" in str(data) or (data / "images").is_dir():
-        return _of_pairs(data, split, card, ignore, options)
+        return _of_pairs(data, split, card, (*ignore, *learnt), options)
     if ignore:
         raise InputError(
             f"{data} was cut with the values that it ignores, --ignore can't change them: drop it, "
@@ -229,8 +237,7 @@ def _of_pairs(
         if manifest.classes and [c.id for c in manifest.classes] != [c.id for c in card.classes]:
             raise InputError(f"{where} has other classes than {card.name}: evaluate its own bundle")
         ignore = (*ignore, *manifest.ignore)
-    for pair, box in chosen:
-        _require_usable(pair, box, card, ignore, options)
+    lines = [line for pair, box in chosen for line in _usable(pair, box, card, ignore, options)]
     facts = {"path": str(data), "kind": "pairs", **(file_facts(data) if data.is_file() else {})}
     count = Counter(pair.case for pair, _ in chosen)
     cases = [
@@ -239,7 +246,7 @@ def _of_pairs(
         )
         for p, box in chosen
     ]
-    return EvalSet(card, cases, ignore, facts, options)
+    return EvalSet(card, cases, ignore, facts, options, tuple(dict.fromkeys(lines)))
 
 
 def _boxes_of(pair: Pair, split: str, card: ModelCard) -> list[Box | None]:
@@ -263,14 +270,14 @@ def _held_out(
     return (Box(tuple(start), tuple(stop)) for part in parts for start, stop in boxes.get(part, []))
 
 
-def _require_usable(
+def _usable(
     pair: Pair,
     box: Box | None,
     card: ModelCard,
     ignore: tuple[float, ...],
     options: ModelOptions,
-) -> None:
-    """InputError unless the case can be scored: both headers, and one pass over the labels."""
+) -> list[str]:
+    """What is to be told of a case. InputError unless it can be scored: both headers, one pass over the labels."""
     with open_entry(pair, card, options) as (image, label):
         classes = of_card(card)
         require_data(label.info, classes.ids.tolist(), ignore)
@@ -281,6 +288,8 @@ def _require_usable(
             f"{card.name} held voxels {box} of {pair.case} out, which {image.info.path} with extent "
             f"{image.info.extent} does not have: is it another image of that name?"
         )
+    told = (line for line in image.file.info.warnings if line.startswith(BY_NAME))
+    return [f"{pair.case}: {line}" for line in told]
 
 
 def _facts(pair: Pair) -> dict[str, Any]:

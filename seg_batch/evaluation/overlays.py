@@ -13,17 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch.config.colours import BLUE, ORANGE, PURPLE, YELLOW
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.datasets.label_classes import Classes
 from seg_batch.evaluation.score_case import SIDE, LabelledCase
 from seg_batch.io.pictures import (
-    BLUE,
-    ORANGE,
     PLANES,
-    PURPLE,
     UPRIGHT,
-    YELLOW,
+    Composite,
     coloured,
     middle,
     planes,
@@ -62,7 +60,10 @@ def draw_overlays(case: LabelledCase, classes: Classes) -> list[OverlayView]:
     parts = planes(case.box, places)
     images: list[np.ndarray | None] = [None] * len(parts)
     if case.image is not None:
-        images = [*stretch([_sampled(case.image, *part) for part in parts])[0]]
+        sampled = [_sampled(case.image, *part) for part in parts]
+        names = [(name,) for name in case.channels]
+        composite = Composite.of(sampled[0].values.shape[-1], names)
+        images = [*stretch(sampled, composite)[0]]
     return [_view(case, classes, *part, rgb) for part, rgb in zip(parts, images, strict=True)]
 
 

@@ -19,17 +19,13 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
+from seg_batch.config.colours import OKABE_ITO as OKABE_ITO  # also named from here
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import number
 
 RGB = tuple[int, int, int]
 NO_DATA: RGB = (128, 128, 128)
-# Okabe and Ito (2008): distinct with any colour vision.
-ORANGE, SKY, GREEN, YELLOW = (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)
-BLUE, VERMILION, PURPLE = (0, 114, 178), (213, 94, 0), (204, 121, 167)
-OKABE_ITO: tuple[RGB, ...] = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE)
-
 PLANES = ("axial", "coronal", "sagittal")  # across z, y and x
 # Index that turns the pixels of such a plane upright: its first axis runs to superior or anterior.
 # None: a raster, whose first row is at the top.
@@ -59,6 +55,16 @@ class Composite:
         return cls((0,) if count < 3 else (0, 1, 2) if count == 3 else (2, 1, 0))
 
     @classmethod
+    def of(cls, count: int, *named: Sequence[Sequence[str]]) -> Composite:
+        """By the first of ``named`` that names so many channels, all that each is called; else by place."""
+        for names in named:
+            if len(names) == count and not all(
+                map(_NUMBERED.fullmatch, sum(map(tuple, names), ()))
+            ):
+                return cls.by_name(names)
+        return cls.by_place(count)
+
+    @classmethod
     def by_name(cls, names: Sequence[Sequence[str]]) -> Composite:
         """``names``: all that each channel is called. Red, green and blue; else near infrared, red and green in
         their place; else the first channel as grey, since others have no colour."""
@@ -73,6 +79,7 @@ _COMPOSITES = {
     ("red", "green", "blue"): "red, green, blue",
     ("nir", "red", "green"): "near infrared, red, green as red, green, blue",
 }
+_NUMBERED = re.compile(r"((band|channel|layer)?[ _-]*\d+)?", re.IGNORECASE)  # no name, but a place
 _OTHERS = {
     "edge",
     "infra",

@@ -210,3 +210,60 @@ def test_a_case_in_folders_of_its_channels(tmp_path: Path) -> None:
     prepared = prepare(Request(tuple(map(str, places)), f"{tmp_path}/", model=VOLUME))
     assert prepared.info.channels == ("t1c", "flair")
     assert prepared.outputs.product.name == "p7_labels.nii.gz"
+
+
+SWIR = (card("raster", ("red", "nir", "swir16")), by_channels)
+
+
+def put(folder: Path, **channels: int) -> list[str]:
+    """Files of these names; each holds the channel of this number."""
+    values = address_raster((70, 90), 4, "int16")
+    paths = {name: folder / f"{name}.tif" for name in channels}
+    return [str(write_raster(paths[name], values[[n]])) for name, n in channels.items()]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"s_red": 0, "s_nir": 1, "s_swir16": 2},
+        {"s_swir16": 2, "s_red": 0, "s_nir": 1},
+        {"s_green": 3, "s_nir": 1, "s_red": 0, "s_swir16": 2},
+        {"c_0001": 1, "c_0002": 2, "c_0000": 0},
+        {"x": 0, "y": 1, "z": 2},
+    ],
+)
+def test_files_that_are_named_as_channels_are_taken_by_name(
+    tmp_path: Path, names: dict[str, int]
+) -> None:
+    reads = run(scene(tmp_path), tmp_path / "straight.tif")["product"]["counts"]
+    report = predict_one(Request(tuple(put(tmp_path, **names)), f"{tmp_path}/o.tif", model=SWIR))
+    assert report["product"]["counts"] == reads
+    said = [line for line in report["source"]["warnings"] if "by name" in line]
+    assert len(said) == ([*names.values()] != [0, 1, 2])
+    assert verify_product(tmp_path / "o.tif")["ok"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"s_red": 0, "s_nir": 1}, "none of which is named as swir16"),
+        ({"s_red": 0, "s_nir": 1, "s_green": 2}, "none is named as swir16"),
+        ({"s_red": 0, "s_nir_red": 1, "s_nir": 2}, "both named as nir"),
+        ({"s_nir": 1, "s_red": 0, "s_other": 2}, "none is named as swir16"),
+        ({"c_0000": 0, "c_0001": 1, "c_0003": 2}, "numbered 0000, 0001, 0003, and .* to 0002"),
+    ],
+)
+def test_a_channel_that_is_missing_doubled_or_swapped_is_named(
+    tmp_path: Path, names: dict[str, int], said: str
+) -> None:
+    with pytest.raises(RefusedError, match=said):
+        predict_one(Request(tuple(put(tmp_path, **names)), f"{tmp_path}/o.tif", model=SWIR))
+
+
+def test_a_file_called_as_a_channel_is_that_channel(tmp_path: Path) -> None:
+    model = (card("raster", ("sentinel_red", "sentinel_nir")), by_channels)
+    files = put(tmp_path, sentinel_nir=1, sentinel_red=0)
+    predict_one(Request(tuple(files), f"{tmp_path}/o.tif", model=model))
+    predict_one(Request(tuple(files[::-1]), f"{tmp_path}/p.tif", model=model))
+    with rasterio.open(tmp_path / "o.tif") as a, rasterio.open(tmp_path / "p.tif") as b:
+        np.testing.assert_array_equal(a.read(1), b.read(1))

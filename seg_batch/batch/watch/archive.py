@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg_batch.batch.watch.arrivals import ArrivalOutcome, FolderListing, glance_at, marker_names
+from seg_batch.batch.watch.arrivals import ArrivalOutcome, FolderListing
 from seg_batch.batch.watch.move import (
     complete,
     gather,
@@ -22,6 +22,7 @@ from seg_batch.batch.watch.move import (
     remove_stale,
     reserved_name,
 )
+from seg_batch.batch.watch.stack_arrivals import SINGLE_FILES, StackArrivals
 from seg_batch.core.errors import OutputError
 from seg_batch.core.run_files import (
     MARKED_DONE,
@@ -37,12 +38,14 @@ from seg_batch.core.run_files import (
 @dataclass(frozen=True)
 class Archive:
     """Where arrivals of one hot folder go. ``done_to``, ``failed_to``: folders; where None, a small
-    file ``<name>.segbatch-done`` or ``.segbatch-failed`` beside the image states its outcome."""
+    file ``<name>.segbatch-done`` or ``.segbatch-failed`` beside the image states its outcome. ``stack``: which
+    files are one image."""
 
     folder: Path
     done_to: Path | None = None
     failed_to: Path | None = None
     marker: str | None = None
+    stack: StackArrivals = SINGLE_FILES
 
     def require_folders(self) -> None:
         """Make the folders, and undo what a kill left: hidden names and reservations. OutputError
@@ -107,14 +110,15 @@ class Archive:
                 ) from error
 
     def _move(self, outcome: ArrivalOutcome, target: Path) -> None:
-        """Move the image and its side files, unless others have replaced them: that is a new arrival."""
+        """Move the files of an image and their side files, unless others have replaced them: that is a new arrival."""
         hidden = hidden_beside(self.folder / outcome.name, MOVING)
         if os.path.lexists(hidden):
             give_back(hidden)
-        markers = marker_names(outcome.name, self.marker) if self.marker is not None else ()
+        markers = self.stack.markers(outcome.name, self.marker)
         try:
-            gathered = gather(self.folder / outcome.name, markers)
-            if glance_at(gathered) == outcome.glance:
+            files = [self.folder / name for name in self.stack.files(outcome.name)]
+            gathered = gather(files, markers)
+            if self.stack.glance(gathered.parent, outcome.name) == outcome.glance:
                 self._move_on(outcome, gathered, target, markers)
         finally:
             if os.path.lexists(hidden):

@@ -11,7 +11,7 @@ import os
 import stat
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,13 @@ Glance = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class FolderListing:
-    """The folder at one time: images by name, all other names; ``whole``: nothing is left out."""
+    """The folder at one time: images by name, all other names; ``whole``: nothing is left out. ``waiting``: by
+    their names, images that lack a file, with what they wait for."""
 
     images: dict[str, Glance]
     others: frozenset[str]
     whole: bool = True
+    waiting: dict[str, tuple[Glance, str]] = field(default_factory=dict)
 
 
 def list_arrivals(folder: Path) -> FolderListing:
@@ -143,14 +145,9 @@ class Settling:
         return [name for since, name in sorted(still) if now_s - since >= self.settle_s]
 
 
-def declared_complete(seen: FolderListing, marker: str) -> list[str]:
-    """Images that a marker file declares complete: ``scan.nii.gz`` by ``scan.nii.gz.done`` or
-    ``scan.done``, where ``marker`` is ``.done``."""
-    return sorted(name for name in seen.images if marker_names(name, marker) & seen.others)
-
-
 def marker_names(name: str, marker: str) -> set[str]:
-    """Names of the files that declare an image complete."""
+    """Names of the files that declare an image complete: ``scan.nii.gz.done`` and ``scan.done`` for
+    ``scan.nii.gz``, where ``marker`` is ``.done``."""
     return {name + marker, split_output(Path(name))[0] + marker}
 
 

@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from seg_batch.batch.inputs.tables import InputSpec
 from seg_batch.batch.job import BatchJob, job_of
 from seg_batch.batch.journal import Journal, State, fold
 from seg_batch.batch.run_log import LogWriter, RunLog, recording, worker_line
 from seg_batch.batch.runner import run_job
 from seg_batch.batch.shutdown import Shutdown
-from seg_batch.config.workflow.parts import InputSettings
+from seg_batch.batch.watch.stack_arrivals import SINGLE_FILES, StackArrivals
+from seg_batch.config.workflow.parts import InputCase, InputSettings
 from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
@@ -27,7 +29,7 @@ from seg_batch.executors import Pool, gather_logs
 
 class Batches:
     """Runs batches. ``folder``: of the watch, beside which each day has a run folder;
-    ``overwrite``: replace products of earlier arrivals of the same name; ``ended``: called after
+    ``overwrite``: replace products of earlier arrivals of the same name; ``stack``: which files are one; ``ended``: called after
     each batch with its run folder and exit status."""
 
     def __init__(
@@ -38,11 +40,12 @@ class Batches:
         stop: Shutdown,
         *,
         overwrite: bool = False,
+        stack: StackArrivals = SINGLE_FILES,
         say: Callable[[str], None],
         ended: Callable[[Path, int], None],
     ) -> None:
         self._workflow, self._folder, self._pool = workflow, folder, pool
-        self._stop, self._overwrite = stop, overwrite
+        self._stop, self._overwrite, self._stack = stop, overwrite, stack
         self._say, self._said, self._ended = say, set[str](), ended
         self._log: RunLog | None = None
         gather_logs(pool, self._log_worker_line)
@@ -71,19 +74,27 @@ class Batches:
         self._ended(job.folder, outcome["status"])
 
     def _job(self, inputs: dict[str, Path], overwrite: bool) -> BatchJob:
-        workflow, keys = self._workflow, {str(path): key for key, path in inputs.items()}
+        workflow = self._workflow
         volume = workflow.inputs.volume if workflow.inputs else None
-        named = InputSettings(paths=tuple(keys), volume=volume)
+        specs = {key: self._spec(path, volume) for key, path in inputs.items()}
+        keys = {spec.key: key for key, spec in specs.items()}
+        cases = tuple(InputCase(image=spec.files, id=spec.id) for spec in specs.values())
         day = time.strftime("%Y-%m-%d")
-        job = job_of(workflow.model_copy(update={"inputs": named}), overwrite=overwrite)
+        settings = InputSettings(cases=cases, volume=volume)
+        job = job_of(workflow.model_copy(update={"inputs": settings}), overwrite=overwrite)
         return replace(
             job,
             folder=self._folder.with_name(f"{self._folder.name}-{day}-{workflow.sha256[:8]}"),
-            requests={keys[path]: request for path, request in job.requests.items()},
-            refused={keys[path]: why for path, why in job.refused.items()},
+            requests={keys[key]: request for key, request in job.requests.items()},
+            refused={keys[key]: why for key, why in job.refused.items()},
             overwrite=False,  # of the run folder, which all batches share
             shares_folder=True,
         )
+
+    def _spec(self, path: Path, volume: int | None) -> InputSpec:
+        """The files of an arrival by the path of the first."""
+        first, *more = (str(path.with_name(name)) for name in self._stack.files(path.name))
+        return InputSpec(first, volume=volume, more=tuple(more), id=self._stack.id_of(path.name))
 
     def _say_once(self, text: str) -> None:
         """Every batch has the same messages about the pool; one is enough."""

@@ -25,10 +25,7 @@ from seg_batch.batch.watch.arrivals import (
     FolderListing,
     Glance,
     Settling,
-    declared_complete,
-    glance_at,
     list_arrivals,
-    marker_at,
 )
 from seg_batch.batch.watch.batches import Batches
 from seg_batch.core import events
@@ -67,7 +64,7 @@ class HotFolder:
         self.folder = archive.folder
         self._archive, self._rules, self._batches = archive, rules, batches
         self._arrival_log, self._callback, self._say = arrival_log, callback, say
-        self._settling = Settling(rules.settle_s)
+        self._settling, self._waiting = Settling(rules.settle_s), Settling(rules.settle_s)
         self._first, self._waited = math.inf, False  # since the first look, for long enough
         self._said: set[str] = set()
         self._on_idle, self._outcomes = on_idle, Counter[str]()
@@ -101,7 +98,7 @@ class HotFolder:
         """A listing, after archiving the arrivals in it that have an outcome; None while the folder
         can't be listed: a mount may come back."""
         try:
-            seen = list_arrivals(self.folder)
+            seen = self._archive.stack.grouped(list_arrivals(self.folder))
         except InputError as error:
             self._say_once(error.message)
             return None
@@ -127,10 +124,13 @@ class HotFolder:
         still = self._settling.settled(new, now)
         self._first = min(self._first, now)
         self._waited = now - self._first > self._rules.settle_s
+        lacking = {name: glance for name, (glance, _) in seen.waiting.items()}
+        for name in self._waiting.settled(lacking, now):
+            self._say_once(seen.waiting[name][1])
         if self._rules.marker is None:
             return still[:WAVE]
         declared = sorted(
-            name for name in declared_complete(seen, self._rules.marker) if name in new
+            name for name in self._archive.stack.declared(seen, self._rules.marker) if name in new
         )
         anew = [name for name in declared if self._is_declared_anew(name)]
         for name in sorted(set(declared).intersection(still).difference(anew)):
@@ -145,7 +145,7 @@ class HotFolder:
         return marker is not None and (before is None or before.marker != marker)
 
     def _marker(self, name: str) -> Glance | None:
-        return marker_at(self.folder / name, self._rules.marker)
+        return self._archive.stack.marker(self.folder, name, self._rules.marker)
 
     def _take(self, seen: FolderListing, names: list[str], stop: threading.Event) -> int:
         """Segment the arrivals that are as they were listed; returns how many are done with."""
@@ -155,7 +155,7 @@ class HotFolder:
             taken = []
             for name in group:
                 glance = seen.images[name]
-                if glance_at(self.folder / name) == glance:
+                if self._archive.stack.glance(self.folder, name) == glance:
                     taken.append(ArrivalOutcome(name, glance, CHANGED, marker=self._marker(name)))
             if taken and not stop.is_set():
                 for arrival in taken:
@@ -180,7 +180,7 @@ class HotFolder:
 
     def note(self, taken: ArrivalOutcome, why: str, output: str | None) -> None:
         """Log the outcome of an arrival, then archive it."""
-        if glance_at(self.folder / taken.name) != taken.glance:
+        if self._archive.stack.glance(self.folder, taken.name) != taken.glance:
             self._arrival_log.write(replace(taken, output=output))
             self._say(f"{taken.name} changed while it was segmented: it is segmented again")
             return

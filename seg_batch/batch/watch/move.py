@@ -11,7 +11,7 @@ import filecmp
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,21 +32,24 @@ from seg_batch.io.sources.side_files import SideFile, others_of, renamed, side_f
 UNKNOWN_S = 60  # for which a reservation without the name of a process is valid
 
 
-def gather(image: Path, besides: Collection[str] = ()) -> Path:
-    """Rename an image and its side files, but those named ``besides``, into a hidden folder; returns the
-    image there. A side file that may belong to another image, too, is copied."""
-    hidden = hidden_beside(image, MOVING)
+def gather(files: Sequence[Path], besides: Collection[str] = ()) -> Path:
+    """Rename the files of an image and their side files, but those named ``besides``, into a hidden folder;
+    returns the first file there. A side file that may belong to another image, too, is copied."""
+    folder, ours = files[0].parent, {file.name for file in files}
+    hidden = hidden_beside(files[0], MOVING)
     hidden.mkdir()
-    names = os.listdir(image.parent)
-    sides = [] if image.is_dir() else side_files(image, names)
-    _into(image, hidden)
-    for side in (side for side in sides if side.name not in besides):
-        at = image.with_name(side.name)
-        if others_of(side, image.name, names):
-            shutil.copy2(at, hidden / side.name)
+    names = os.listdir(folder)
+    sides = {s: f.name for f in files if not f.is_dir() for s in side_files(f, names)}
+    for file in files:
+        _into(file, hidden)
+    for side, image in sides.items():
+        if side.name in besides or (hidden / side.name).exists():
+            continue
+        if ours.issuperset(others_of(side, image, names)):
+            _into(folder / side.name, hidden)
         else:
-            _into(at, hidden)
-    return hidden / image.name
+            shutil.copy2(folder / side.name, hidden / side.name)
+    return hidden / files[0].name
 
 
 def _into(path: Path, hidden: Path) -> None:
@@ -62,17 +65,41 @@ def _into(path: Path, hidden: Path) -> None:
 def hand_over(gathered: Path, free: Path) -> None:
     """Move a gathered image and its side files to the reserved name ``free`` on the same file system."""
     hidden, moved = gathered.parent, hidden_beside(free, MOVED)
-    (hidden / DESTINATION).write_bytes(os.fsencode(free.name))
+    (hidden / DESTINATION).write_bytes(_destination(_names_at(free, gathered)))
     os.rename(hidden, moved)
     complete(moved)
 
 
+def _names_at(free: Path, gathered: Path) -> dict[str, str]:
+    """The names that the files of a gathered image get where the first is called ``free``: the same number
+    behind each. The first is the last of them."""
+    number = 1
+    if free.name != gathered.name:
+        number = int(split_output(free)[0].rpartition("-")[2])
+    others = [p.name for p in _images_in(gathered.parent) if p.name != gathered.name]
+    return {**{name: _numbered(name, number) for name in others}, gathered.name: free.name}
+
+
+def _destination(names: dict[str, str]) -> bytes:
+    """The name of a single file alone, as earlier versions wrote it; of several the pairs of names."""
+    texts = [*names.values()] if len(names) == 1 else [t for pair in names.items() for t in pair]
+    return b"\0".join(map(os.fsencode, texts))
+
+
+def _destined(hidden: Path) -> dict[Path, str]:
+    """The files of an image that are still in the hidden folder, and their names at the destination."""
+    texts = [*map(os.fsdecode, (hidden / DESTINATION).read_bytes().split(b"\0"))]
+    if len(texts) == 1:
+        return dict.fromkeys(_images_in(hidden), texts[0])
+    pairs = zip(map(hidden.joinpath, texts[::2]), texts[1::2], strict=True)
+    return {path: new for path, new in pairs if os.path.lexists(path)}
+
+
 def complete(hidden: Path) -> None:
-    """Give the files in a hidden folder their names at the destination, the image last. Another process
-    may do the same."""
+    """Give the files in a hidden folder their names at the destination, each after its side files. Another
+    process may do the same."""
     with suppress(FileNotFoundError):
-        name = os.fsdecode((hidden / DESTINATION).read_bytes())
-        if (image := _image_in(hidden)) is not None:
+        for image, name in _destined(hidden).items():
             for side, path in _sides(image):
                 os.rename(path, hidden.with_name(renamed(side, image.name, name)))
             os.rename(image, hidden.with_name(name))
@@ -89,7 +116,7 @@ def give_back(hidden: Path) -> None:
             os.rename(hidden, free)
         return
     (hidden / DESTINATION).unlink(missing_ok=True)
-    if (image := _image_in(hidden)) is not None:
+    for image in _images_in(hidden):
         with reserved_name(hidden.with_name(image.name)) as free:
             for side, path in _sides(image):
                 _give_back(path, free.with_name(renamed(side, image.name, free.name)))
@@ -110,8 +137,8 @@ def _remove_empty(hidden: Path) -> None:
         hidden.rmdir()
 
 
-def _image_in(hidden: Path) -> Path | None:
-    return next((path for path in hidden.iterdir() if split(path.name)[1]), None)
+def _images_in(hidden: Path) -> list[Path]:
+    return sorted(path for path in hidden.iterdir() if split(path.name)[1])
 
 
 def _sides(image: Path) -> list[tuple[SideFile, Path]]:
@@ -128,7 +155,6 @@ def reserved_name(path: Path, gathered: Path | None = None) -> Iterator[Path]:
     A hidden name beside it reserves it: a hard link is refused for the files of other users, on
     some file systems, and for folders.
     """
-    name, end = split_output(path)
     tried, n = path, 1
     while True:
         hidden = hidden_beside(tried, RESERVED)
@@ -137,14 +163,31 @@ def reserved_name(path: Path, gathered: Path | None = None) -> Iterator[Path]:
                 break
             hidden.unlink()
         n += 1
-        tried = path.with_name(shortened(name, len(os.fsencode(end)) + 8) + f"-{n}{end}")
+        tried = path.with_name(_numbered(path.name, n))
     try:
         yield tried
     finally:
         hidden.unlink(missing_ok=True)
 
 
+def _numbered(name: str, number: int) -> str:
+    """``scan.nii.gz``, ``scan-2.nii.gz``, and so on."""
+    stem, end = split_output(Path(name))
+    if number == 1:
+        return name
+    return shortened(stem, len(os.fsencode(end)) + 8) + f"-{number}{end}"
+
+
 def _is_free(path: Path, gathered: Path | None) -> bool:
+    if gathered is None:
+        return _is_free_for(path, None)
+    names = _names_at(path, gathered)
+    return all(
+        _is_free_for(path.with_name(new), gathered.with_name(old)) for old, new in names.items()
+    )
+
+
+def _is_free_for(path: Path, gathered: Path | None) -> bool:
     if os.path.lexists(path) or os.path.lexists(hidden_beside(path, MOVED)):
         return False
     if gathered is None or gathered.is_dir():

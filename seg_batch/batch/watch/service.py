@@ -93,6 +93,7 @@ def serve(service: Service, callback: Callback, say: Callable[[str], None]) -> i
             pool,
             stop,
             overwrite=service.overwrite,
+            stack=service.archive.stack,
             say=noted,
             ended=after.wave,
         )

@@ -16,11 +16,11 @@ from seg_batch.batch.watch.arrivals import (
     ArrivalOutcome,
     Glance,
     Settling,
-    declared_complete,
     glance_at,
     list_arrivals,
     marker_at,
 )
+from seg_batch.batch.watch.stack_arrivals import SINGLE_FILES
 from seg_batch.core.errors import InputError
 
 names = st.sampled_from(["a.tif", "b.nii.gz", "c.zarr"])
@@ -84,7 +84,7 @@ def test_a_glance_sees_what_is_written_deep_in_a_store(tmp_path: Path) -> None:
 def test_a_marker_may_follow_the_name_or_the_stem(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "a.nii.gz.done", "b.nii.gz", "b.done", "c.tif", "d.done"):
         (tmp_path / name).touch()
-    assert declared_complete(list_arrivals(tmp_path), ".done") == ["a.nii.gz", "b.nii.gz"]
+    assert SINGLE_FILES.declared(list_arrivals(tmp_path), ".done") == ["a.nii.gz", "b.nii.gz"]
     (tmp_path / "a.done").write_text("the newer one")
     assert marker_at(tmp_path / "a.nii.gz", ".done") == glance_at(tmp_path / "a.done")
     assert marker_at(tmp_path / "c.tif", ".done") is None

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from seg_batch.batch.watch.archive import Archive
 from seg_batch.batch.watch.arrivals import ArrivalOutcome, glance_at, list_arrivals
+from seg_batch.batch.watch.stack_arrivals import StackArrivals
 from tests.batch.watch.test_archive import fate
 
 SIDES = {"scan.tif.aux.xml", "scan.tif.msk", "scan.tfw", "scan.prj", "scan.tif.ovr"}
@@ -177,3 +178,35 @@ def test_a_relative_link_is_moved_and_leads_to_its_target(archive: Archive, tmp_
     assert not files(hot)
     assert files(tmp_path / "done") == {"scan.tif", "scan.tfw"}
     assert (tmp_path / "done" / "scan.tif").samefile(store / "scan.tif")
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore:This process")
+@pytest.mark.parametrize("taken", [False, True])
+def test_the_files_of_one_image_move_together(tmp_path: Path, taken: bool) -> None:
+    hot, done = tmp_path / "in", tmp_path / "done"
+    stack = StackArrivals(("{id}_a.tif", "{id}_b.tif"))
+    archive = Archive(hot, done_to=done, stack=stack)
+    hot.mkdir()
+    archive.require_folders()
+    mine = ("p_a.tif", "p_b.tif", "p_b.tfw", "p_b.tif.msk")
+    for step in range(16):
+        for path in [*hot.iterdir(), *done.iterdir()]:
+            path.unlink()
+        fill(hot, *mine)
+        if taken:
+            fill(done, "p_b.tif", text="another")
+        glance = stack.glance(hot, "p_a.tif")
+        assert glance is not None
+        outcome = ArrivalOutcome("p_a.tif", glance, "done")
+        _dies_at(step, archive, outcome)
+        archive.require_folders()
+        seen = stack.grouped(list_arrivals(hot))
+        assert not seen.waiting, "no file is left alone"
+        for name, now in seen.images.items():
+            assert (name, now) == (outcome.name, glance)
+            archive.finish(outcome)
+        assert not files(hot)
+        new = "-2" if taken else ""
+        named = {f"p_a{new}.tif", f"p_b{new}.tif", f"p_b{new}.tfw", f"p_b{new}.tif.msk"}
+        assert files(done) == named | ({"p_b.tif"} if taken else set())
