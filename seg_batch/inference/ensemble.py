@@ -28,6 +28,7 @@ ALIKE: dict[str, Callable[[ModelCard], str]] = {
     "orientation": lambda card: card.orientation,
     "normalisation": lambda card: str(card.normalisation),
     "skip rule": lambda card: str(card.skip),
+    "rule for missing channels": lambda card: card.missing,
     "output grid": lambda card: f"{card.finer} voxels per input voxel and axis",
 }
 LONG = 200  # characters; a longer difference is named, not shown
