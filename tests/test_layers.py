@@ -44,7 +44,7 @@ INSIDE: dict[str, list[str]] = {
         "taper georef normalise callbacks versions",
     ],
     "config": [
-        "options yaml_source common_names",
+        "options yaml_source common_names colours",
         "overrides predict_options validation",
         "cluster command_options postprocess channels",
         "card",

@@ -26,6 +26,7 @@ from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import FULL, DiskFullError, OutputError, SegbatchError
 from seg_batch.core.hardware import here
+from seg_batch.core.text import Once
 
 _TEXT = 4000  # characters of one value: a longer traceback is cut, so as not to fill the disk
 _PASSING = "it is tried again on its own; if it stays,"
@@ -136,7 +137,7 @@ class LogWriter(Callback):
     """Writes the events of a run into its log."""
 
     def __init__(self, log: RunLog) -> None:
-        self._log = log
+        self._log, self._once = log, Once()
 
     def on(self, event: events.Event) -> None:
         match event:
@@ -163,8 +164,8 @@ class LogWriter(Callback):
     def _started(self, key: str, facts: Mapping[str, Any]) -> None:
         kept = ("blocks", "tiles", "promised_bytes", "output")
         self._log.write("info", "started", input=key, **{name: facts.get(name) for name in kept})
-        for warning in facts.get("warnings") or ():
-            self._log.write("warning", "input", str(warning), input=key)
+        for warning in self._once.left(map(str, facts.get("warnings") or ())):
+            self._log.write("warning", "input", warning, input=key)
 
     def _block(self, event: events.BlockEnded) -> None:
         key, block, receipt = event.key, event.block, event.receipt or {}

@@ -53,7 +53,7 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "engine": plan.engine,
         "precision": plan.precision,
         "warnings": _short(list(info.warnings)),
-        "review": _short(prepared.verdict.lines),
+        "fit": prepared.verdict.to_json(),
         "footprint": footprint(info.georef, info.extent),
     }
 

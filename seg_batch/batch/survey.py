@@ -18,6 +18,7 @@ from seg_batch.core.errors import ClusterError, SegbatchError
 from seg_batch.core.hardware import here
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.executors.faults import back_off_s, fault_of
+from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.request import Request, prepare
 
 LOOKS = 3  # retries of an input after a transient error of the disk
@@ -74,6 +75,7 @@ def survey_inputs(
 
 def _planned(key: str, request: Request, facts: InputFacts) -> PlannedInput:
     """The survey fixes engine and precision, so that every worker and every attempt gives the same
-    bytes."""
+    bytes. It has looked at the input, which is not looked at again."""
     options = replace(request.options, engine=facts["engine"], precision=facts["precision"])
-    return PlannedInput(key, replace(request, options=options), facts)
+    verdict = Verdict.from_json(facts["fit"])
+    return PlannedInput(key, replace(request, options=options, verdict=verdict), facts)

@@ -11,7 +11,7 @@ import typer
 from seg_batch.cli.options import Json, Quiet
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core.errors import DiskFullError, PlanError, SegbatchError
-from seg_batch.core.text import legible
+from seg_batch.core.text import Once, legible
 
 if TYPE_CHECKING:
     from seg_batch.inference.request import Request
@@ -55,12 +55,12 @@ def predict(
     from seg_batch.cli.display.lines import summary_lines
     from seg_batch.inference.predict import partial_line, predict_one
 
-    worst, shown = 0, list[Mapping[str, Any]]()
+    worst, shown, once = 0, list[Mapping[str, Any]](), Once()
     more = {"overwrite": overwrite, "keep_store": keep_store}
     wanted = requests(inputs, stack, arguments, options, **more)
     for request in wanted:
         try:
-            with Bar(quiet or as_json) as bar:
+            with Bar(quiet or as_json, once) as bar:
                 report = predict_one(request, bar)
         except SegbatchError as error:
             if not request.many or isinstance(error, DiskFullError):

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from seg_batch.config.channels import Channels, ChannelStatistics, Span, names_of
+from seg_batch.config.colours import colour_of
 from seg_batch.config.postprocess import Step, check_chain
 from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.core.errors import BundleError, InputError
@@ -42,7 +43,9 @@ class ClassInfo(CheckedValue):
 
     id: int = Field(ge=0, le=65533)
     name: str
-    colour: tuple[int, int, int]
+    colour: tuple[int, int, int] = Field(
+        default_factory=lambda others: colour_of(others.get("id", 0)),
+    )
     share: Span | None = None
     volume_ml: Span | None = None
 

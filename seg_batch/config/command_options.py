@@ -39,7 +39,7 @@ class TrainOverrides:
 
     recipe: str | Path | None = option(None, "YAML, put over what is advised.", text="path")
     settings: tuple[str, ...] = _settings()
-    minutes: float | None = option(None, "Stop after so long.", free=True)
+    minutes: float | None = option(None, "For all of it: cutting, steps, scores.", free=True)
     steps: int | None = option(None, "Stop after so many steps.", free=True, least=1)
     arch: str | None = option(
         None, "anunet, unet, unet_se and so on: segbatch models --archs lists them."
@@ -134,11 +134,28 @@ class ImportOptions:
     )
     mean: tuple[float, ...] = option((), "One per channel, like 104.2,99.1.", read=_numbers)
     std: tuple[float, ...] = option((), "One per channel.", read=_numbers)
+    aliases: tuple[str, ...] = option(
+        (), "B4|SR_B4,B8|nir: other names that files have for each channel.", read=_names
+    )
+    quantity: tuple[str, ...] = option(
+        (),
+        "reflectance, DN, HU, arbitrary, ...: what values are, one or one per channel.",
+        read=_names,
+    )
+    modality: str | None = option(
+        None, "optical, sar, CT, MR, ...: what its images were taken with."
+    )
+    missing: Literal["any", "all"] = option(
+        "any", "No label where any channel has no data, or where all have none."
+    )
     kind: Literal["raster", "volume"] | None = option(None, "What it is for.")
     name: str | None = option(None, "Of the bundle; its folder's, if not given.")
     description: str = option("", "In one sentence.")
     licence: str = option("", "Of the weights.")
     pixel_m: float | None = option(None, "Pixel size it was trained at.")
+    pixel_range_m: tuple[float, ...] | None = option(
+        None, "Smallest and largest that it takes, like 8,12.", read=_numbers
+    )
     spacing_mm: tuple[float, ...] | None = option(
         None, "Voxel size it was trained at, z,y,x.", read=_numbers
     )

@@ -86,14 +86,31 @@ def _card(options: ImportOptions, path: Path) -> ModelCard:
         name=options.name or re.sub(r"[^A-Za-z0-9._-]+", "-", path.name),
         description=options.description,
         kind=options.kind or "any",
-        channels=options.channels,
+        modality=options.modality,
+        missing=options.missing,
+        channels=_channels(options),
         classes=classes.table,
         background=background,
         normalisation=_normalisation(options),
         pixel_m=options.pixel_m,
+        pixel_range_m=options.pixel_range_m,
         spacing_mm=options.spacing_mm,
         licence=options.licence,
     )
+
+
+def _channels(options: ImportOptions) -> list[dict[str, Any]]:
+    """The channels with their aliases and quantities; the numbers of the normalisation tell the rest."""
+    count = len(options.channels)
+    quantities = options.quantity * (count if len(options.quantity) == 1 else 1) or (None,) * count
+    aliases = options.aliases or ("",) * count
+    for flag, given in (("--quantity", quantities), ("--aliases", aliases)):
+        if len(given) != count:
+            raise InputError(f"{flag} names {len(given)} of {count} channels: name each")
+    return [
+        {"name": name, "quantity": quantity, "aliases": [a for a in text.split("|") if a]}
+        for name, quantity, text in zip(options.channels, quantities, aliases, strict=True)
+    ]
 
 
 def _normalisation(options: ImportOptions) -> Normalisation:

@@ -33,6 +33,21 @@ def other_separator(table: str) -> str | None:
     return name and f"its columns are separated by {name}: separate them by commas"
 
 
+class Once:
+    """Warnings that concern a whole run, and are told of its first input alone."""
+
+    OF_RUN = ("units of length are not stated",)
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def left(self, warnings: Iterable[str]) -> list[str]:
+        """The warnings of the next input without those that were told."""
+        left = [text for text in warnings if text not in self._told]
+        self._told.update(text for text in left if text.startswith(self.OF_RUN))
+        return left
+
+
 def without_colours(text: str) -> str:
     """The text without the sequences that colour it on a terminal."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.card import ClassInfo, ModelCard
+from seg_batch.config.colours import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from seg_batch.core.errors import InputError
 from seg_batch.core.normalise import Pixels
 from seg_batch.inference import bundles
-from seg_batch.io.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, YELLOW
 from seg_batch.io.sources.protocol import SourceInfo
 
 LARGEST = 65533  # of label values, as in a card

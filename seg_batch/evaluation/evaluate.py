@@ -18,9 +18,10 @@ from typing import Any
 from seg_batch.config.card import ModelCard
 from seg_batch.config.options import as_checked
 from seg_batch.config.predict_options import PredictOptions
+from seg_batch.config.recipe import read_recipe
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
-from seg_batch.core.errors import BundleError, InputError
+from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.datasets.label_classes import of_card, of_text
 from seg_batch.evaluation import thresholds
 from seg_batch.evaluation.file_pairs import classes_in_files, open_labelled_case, require_one_grid
@@ -116,7 +117,9 @@ def evaluate_bundle(
     engine = engine_of(chosen, options)
     options = replace(options, engine=engine.engine, precision=engine.precision)
     run = EvaluationRun(of_card(chosen.card), checks, pictures, Callbacks(callback))
-    held_out = collect_cases(Path(data), split, chosen.card, options, tuple(ignore))
+    held_out = collect_cases(
+        Path(data), split, chosen.card, options, tuple(ignore), learnt_ignore(chosen)
+    )
     with ExitStack() as stack:
         folder = stack.enter_context(open_output(output, overwrite))
         work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="work-"))
@@ -134,6 +137,16 @@ def evaluate_bundle(
         result["warnings"] = tta_warnings(chosen, options.tta) + leaks + run.warnings
         write_result(folder, result, run)
     return result
+
+
+def learnt_ignore(model: bundles.Model) -> tuple[float, ...]:
+    """The label values that the recipe beside a bundle ignores; none where there is no recipe."""
+    if model.path is None:
+        return ()
+    try:
+        return read_recipe(model.path / "recipe.yaml").cut.ignore
+    except SegbatchError:
+        return ()
 
 
 def _require_same_grid(card: ModelCard) -> None:

@@ -24,6 +24,7 @@ from seg_batch.evaluation.score_case import LabelledCase, Labels
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.report import Report
 from seg_batch.io.sources import open_source, pieces
+from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.protocol import SourceInfo, without_volume_option
 from seg_batch.io.sources.views.open_view import Axes, View, open_view
 from seg_batch.io.sources.views.same_grid import grid_differences
@@ -57,6 +58,7 @@ def open_labelled_case(
             image=files["image"].read if "image" in files else None,
             facts=_provenance(files, report),
             spacing=spacing_of(truth),
+            areas=PixelAreas.of(truth.georef, truth.extent),
             taper=Taper(plan.grid, plan.taper) if plan and tiled else None,
         )
 

@@ -46,8 +46,8 @@ class ViewRegion:
 
     @property
     def areas(self) -> PixelAreas | None:
-        """Of the pixels of ``box``, counted from its start."""
-        return PixelAreas.of(self.image.native.info.georef, self.extent, self.box.start)
+        """Of the pixels of the whole image."""
+        return PixelAreas.of(self.image.native.info.georef, self.extent)
 
     def read(self, box: Box) -> Pixels:
         return self.image.read(box)
@@ -120,9 +120,15 @@ class EvalSet:
 
 
 def collect_cases(
-    data: Path, split: str, card: ModelCard, options: PredictOptions, ignore: tuple[float, ...]
+    data: Path,
+    split: str,
+    card: ModelCard,
+    options: PredictOptions,
+    ignore: tuple[float, ...],
+    learnt: tuple[float, ...] = (),
 ) -> EvalSet:
-    """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair.
+    """The regions of ``split`` in a patch dataset, a manifest, a folder of pairs or one pair. ``learnt``: values
+    that the training of the model ignored, which a dataset was cut without.
 
     InputError when there are none, or when the data does not fit the card: headers are compared and
     labels read here, so that a case that can't be used is named before the model is loaded.
@@ -130,7 +136,7 @@ def collect_cases(
     if split not in SPLITS:
         raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
     if data.suffix.lower() in MANIFESTS or "=" in str(data) or (data / "images").is_dir():
-        return _of_pairs(data, split, card, ignore, options)
+        return _of_pairs(data, split, card, (*ignore, *learnt), options)
     if ignore:
         raise InputError(
             f"{data} was cut with the values that it ignores, --ignore can't change them: drop it, "

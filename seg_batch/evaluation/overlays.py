@@ -13,17 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch.config.colours import BLUE, ORANGE, PURPLE, YELLOW
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.datasets.label_classes import Classes
 from seg_batch.evaluation.score_case import SIDE, LabelledCase
 from seg_batch.io.pictures import (
-    BLUE,
-    ORANGE,
     PLANES,
-    PURPLE,
     UPRIGHT,
-    YELLOW,
     coloured,
     middle,
     planes,

@@ -98,6 +98,14 @@ def predict_blocks(
         yield box, result.labels
 
 
+def patches_of(region: Region, card: ModelCard) -> int:
+    """How many patches ``predict_blocks`` predicts of a region, empty ones included."""
+    grid, _ = make_grid(region.extent, card, PredictOptions())
+    side = (BLOCK[len(region.extent)],) * len(region.extent)
+    blocks = Blocks(region.box.shape, side)
+    return sum(grid.count(block.box.shift(region.box.start)) for block in blocks)
+
+
 def _advance(on_share: Callable[[float], None], tile_share: float, tiles: int) -> None:
     on_share(tiles * tile_share)
 

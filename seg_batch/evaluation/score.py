@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from seg_batch.evaluation.postprocess_region import RegionPostprocess
 from seg_batch.evaluation.predict_region import BlockStats, Region, predict_blocks
 from seg_batch.evaluation.score_case import CaseCounts, LabelledCase, count_case
 from seg_batch.inference.sliding_window.stitch import Predictor
+from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 
 PREDICTING = 0.9  # of the time that a region takes; the rest is counting
 
@@ -124,7 +125,10 @@ class RegionScorer:
             part = np.asarray(labels[box.slices(region.box.start)])
             return part, np.ones(part.shape, bool)
 
-        case = LabelledCase(name, region.box, region.truth, prediction, region.read, facts, spacing)
+        case = LabelledCase(
+            *(name, region.box, region.truth, prediction, region.read, facts, spacing),
+            areas=_areas_of(region),
+        )
         rest = 1 - PREDICTING
         classes = len(self.card.classes)
         return case, count_case(case, classes, on_block=lambda share: on_share(rest * share))
@@ -133,7 +137,9 @@ class RegionScorer:
         self, region: Region, spacing: tuple[float, ...] | None, on_share: Callable[[float], None]
     ) -> np.ndarray:
         """The region's class indices after the postprocess chain, ``region.box.shape``, on disk."""
-        areas = region.areas if isinstance(region, ViewRegion) else None
+        areas = _areas_of(region)
+        if areas is not None:
+            areas = replace(areas, origin=region.box.start)
         after = RegionPostprocess.of(self.card, self.options, spacing, areas)
         classes, shape = len(self.card.classes), region.box.shape
         dtype = np.min_scalar_type(classes + 1)  # one more for voxels without data
@@ -161,10 +167,15 @@ class RegionScorer:
         return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 
+def _areas_of(region: Region) -> PixelAreas | None:
+    """None of a region of a patch dataset, which keeps no place."""
+    return region.areas if isinstance(region, ViewRegion) else None
+
+
 def score_summary(
     cases: dict[str, CaseScores], names: list[str], background: int | None
 ) -> dict[str, Any]:
     """``summarise``, with sizes in mL or ha where all cases have voxels that measure so."""
-    units = [unit_of(scores.spacing) for scores in cases.values()]
+    units = [unit_of(scores.spacing, scores.hectares) for scores in cases.values()]
     alike = len({unit.name for unit in units}) == 1
     return summarise(cases, names, background, units if alike else None)

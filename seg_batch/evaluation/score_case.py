@@ -13,6 +13,7 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.core.taper import Taper
 from seg_batch.evaluation.metrics.case import CaseScorer, CaseScores
 from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
+from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 
 SIDE = {2: 1024, 3: 128}
 
@@ -27,7 +28,7 @@ class LabelledCase:
     ``truth(box)`` and ``prediction(box)``: class indices and where they count, ``box.shape`` each.
     ``image(box)``: the pixels there; None where no image is known. ``facts``: its source, as JSON.
     ``spacing``: length of a voxel per axis (mm, m), None where unknown. ``taper``: how tiles were
-    blended, if that is known.
+    blended, and ``areas``: of its pixels, if these are known.
     """
 
     name: str
@@ -38,6 +39,7 @@ class LabelledCase:
     facts: Mapping[str, Any]
     spacing: tuple[float, ...] | None = None
     taper: Taper | None = None
+    areas: PixelAreas | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def count_case(
     ``on_block`` is called with the share of the case that a block is.
     """
     region = case.box
-    scorer = CaseScorer(classes, region, case.spacing)
+    scorer = CaseScorer(classes, region, case.spacing, areas=case.areas)
     taper, seams, unknown, unpredicted = case.taper, None, 0, 0
     blocks = Blocks(region.shape, side or (SIDE[len(region.shape)],) * len(region.shape))
     for block in blocks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
-from seg_batch.io.pictures import OKABE_ITO
+from seg_batch.config.colours import OKABE_ITO
 
 CLASSES = 8
 _ONE_HOT = np.eye(CLASSES, dtype=np.float32)

@@ -44,7 +44,7 @@ ModelLike = OneModel | Sequence[OneModel] | None
 class Request:
     """One ``predict`` command for one input. ``input``: its file, or the files whose channels make up one
     image. ``many``: the output names a folder. ``attempt``: see ``outputs.Outputs``. ``alpha``: the reading of
-    alpha for each file, once it is settled; else that of the options."""
+    alpha for each file, once it is settled; else that of the options. ``verdict``: of a look that was taken."""
 
     input: str | tuple[str, ...]
     output: str | None = None
@@ -57,6 +57,7 @@ class Request:
     many: bool = False
     attempt: str = ""
     alpha: tuple[AlphaOption, ...] = ()
+    verdict: Verdict | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -99,7 +100,7 @@ class Prepared[P: Decisions]:
 
 def prepare(request: Request) -> Prepared[DraftPlan]:
     """Open the input, choose the model, make the plan. Reads the header, a bounded sample and
-    the corners, writes nothing. ``BundleError`` for an input that does not fit."""
+    the corners, writes nothing. ``InputError`` for an input that does not fit."""
     if request.volume is not None and request.options.channels_last_axis:
         raise InputError(
             "--volume takes one volume of a 4-D file and --channels-last-axis all of them: leave out one"
@@ -114,7 +115,7 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         file = opened.enter_context(closing(with_channels(file, model.card.channels)))
         request = _channels_settled(request, file.info)
         view = View(file, model.card)
-        verdict = look(view, model.cards)
+        verdict = request.verdict or look(view, model.cards)
         refuse_unfit(verdict, model.names, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)

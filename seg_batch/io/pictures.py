@@ -19,17 +19,13 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
+from seg_batch.config.colours import OKABE_ITO as OKABE_ITO  # also named from here
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import number
 
 RGB = tuple[int, int, int]
 NO_DATA: RGB = (128, 128, 128)
-# Okabe and Ito (2008): distinct with any colour vision.
-ORANGE, SKY, GREEN, YELLOW = (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)
-BLUE, VERMILION, PURPLE = (0, 114, 178), (213, 94, 0), (204, 121, 167)
-OKABE_ITO: tuple[RGB, ...] = (ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE)
-
 PLANES = ("axial", "coronal", "sagittal")  # across z, y and x
 # Index that turns the pixels of such a plane upright: its first axis runs to superior or anterior.
 # None: a raster, whose first row is at the top.

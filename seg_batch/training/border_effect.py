@@ -29,7 +29,7 @@ from seg_batch.inference.sliding_window.stitch import Predictor, cut
 
 LEAST = 0.01  # of the foreground voxels: less is not visible
 SHARE = 0.1  # of the disagreement at the border: removing the last tenth costs more than it gains
-PAIRS = 24  # pairs of patches per axis
+PAIRS, FEWEST = 24, 4  # pairs of patches per axis
 CHANCE = 2.0  # standard deviations by which few voxels may lie above the threshold
 _ROWS = 3  # distances compared together, since a single one may hold few voxels
 _UNIT = 16  # a network with four poolings sees the same phase of the image after a shift of 16
@@ -76,6 +76,12 @@ class _Tally:
             "threshold": round(threshold, 5),
             "reaches_further": reached == len(self.voxels),
         }
+
+
+def pairs_within(seconds: float, patch: Shape, patch_s: float) -> int:
+    """The pairs per axis that can be predicted in the time, where a patch takes ``patch_s``; all of ``PAIRS`` at
+    most, and ``FEWEST`` in any case."""
+    return max(FEWEST, min(PAIRS, int(seconds / (2 * len(patch) * max(patch_s, 1e-9)))))
 
 
 def _place(rng: np.random.Generator, extent: Shape, patch: Shape, axis: int, shift: int) -> Shape:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seg_batch.config.colours import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from seg_batch.core.units import duration_in_words, share_in_line
-from seg_batch.io.pictures import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from seg_batch.training.provenance import waiting_share
 
 if TYPE_CHECKING:

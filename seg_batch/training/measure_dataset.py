@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -37,14 +37,22 @@ MOST_VALUES = 256  # more distinct values than this are numbered objects or meas
 
 
 def advise_recipe(
-    given: list[str], align: str | None = None, alpha: AlphaOption = "auto"
+    given: list[str],
+    align: str | None = None,
+    alpha: AlphaOption = "auto",
+    own: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], tuple[Reason, ...]]:
     """The advised recipe, as plain values, for the data arguments of ``train`` or ``patches``, and its
-    reasons. Classes, channels and ignored values that a manifest names are taken from it."""
-    pairs = find_pairs(given, alpha)
+    reasons. Classes, channels and ignored values that a manifest names are taken from it. ``own``: the user's
+    settings, whose ignored values are no classes, and whose held-out parts leave nothing to be held out."""
+    pairs, own = find_pairs(given, alpha), own or {}
     ignore = {value for manifest in pairs.manifests.values() for value in manifest.ignore}
+    ignore |= _values(own.get("cut"), "ignore")
     channels = next((m.channels for m in pairs.manifests.values() if m.channels is not None), None)
-    facts = measure_dataset(pairs.pairs, align=align, ignore=ignore, channels=channels)
+    held = {name for name in ("validation", "test", "folds") if _part(own, "hold_out").get(name)}
+    facts = measure_dataset(
+        pairs.pairs, align=align, ignore=ignore, channels=channels, held_out=held
+    )
     plain, reasons = propose_recipe(facts)
     named: dict[str, Any] = {}
     for manifest in pairs.manifests.values():
@@ -56,6 +64,17 @@ def advise_recipe(
     return plain, tuple(r for r in reasons if r.key.removeprefix("card.") not in named)
 
 
+def _part(plain: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = plain.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _values(plain: Any, name: str) -> set[int]:
+    """The whole numbers of a setting that is not checked yet."""
+    value = plain.get(name) if isinstance(plain, Mapping) else None
+    return {v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int)}
+
+
 def measure_dataset(
     pairs: Sequence[Pair],
     *,
@@ -63,10 +82,12 @@ def measure_dataset(
     ignore: Collection[int] = (),
     gpus: int | None = None,
     channels: tuple[str, ...] | None = None,
+    held_out: Collection[str] = (),
 ) -> DatasetFacts:
     """The facts of these pairs and of this machine. Memory is bounded whatever their size.
 
-    ``ignore``: label values that are no class, besides nodata. ``channels``: where they are known. Raises InputError, naming the file,
+    ``ignore``: label values that are no class, besides nodata. ``channels``: where they are known. ``held_out``: parts, or ``folds``, that
+    a recipe holds out. Raises InputError, naming the file,
     where kinds or channels differ between images, or where label values are fractions or too many to
     be classes.
     """
@@ -75,7 +96,9 @@ def measure_dataset(
     axes = Axes(channels=named)
     infos = [_header(pair, align, axes) for pair in pairs]
     _require_alike(infos)
-    strips = _Strips.over(infos) if len(pairs) < FEW_CASES else None
+    given = {pair.split for pair in pairs} - {None}
+    split_given = bool(given) or "folds" in held_out or {"validation", "test"} <= {*held_out}
+    strips = _Strips.over(infos) if len(pairs) < FEW_CASES and not split_given else None
     measured = [_measure_case(pair, align, axes, ignore, strips) for pair in pairs]
     first = infos[0]
     names = tuple(first.channels)
@@ -91,8 +114,17 @@ def measure_dataset(
         cores=hardware.cores(),
         gpus=hardware.gpus() if gpus is None else gpus,
         strips=None if strips is None else strips.facts(),
-        split_given=any(pair.split for pair in pairs),
+        split_given=split_given,
+        free=_free(pairs, held_out),
     )
+
+
+def _free(pairs: Sequence[Pair], held_out: Collection[str]) -> tuple[str, ...]:
+    """The cases that validation may be chosen from, where manifests name a test part alone."""
+    named = {pair.split for pair in pairs} | {*held_out}
+    if "test" not in named or named & {"validation", "folds"}:
+        return ()
+    return tuple(pair.case for pair in pairs if pair.split is None)
 
 
 def _header(pair: Pair, align: str | None, axes: Axes) -> SourceInfo:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -38,6 +39,7 @@ from seg_batch.training.initial_weights import (
     resolved,
     teacher_of,
 )
+from seg_batch.training.time_left import other_work
 from seg_batch.training.training_set import TrainingSet, training_set
 from seg_batch.training.write_bundle import write_bundle
 
@@ -66,6 +68,7 @@ def train(
     can't be trained on, with nothing left behind, OutputError for a folder in the way, StoreError for
     another unfinished training.
     """
+    began = time.monotonic()
     paths = [str(data)] if isinstance(data, str | Path) else [str(path) for path in data]
     callback, path, wishes = Callbacks(callback), Path(bundle), wishes or TrainOverrides()
     require_replaceable(path, overwrite, CARD)
@@ -93,7 +96,7 @@ def train(
                 from seg_batch.nn.training.tensorboard import TensorBoardLog
 
                 callbacks = Callbacks(stack.enter_context(TensorBoardLog(tensorboard)), callback)
-            fit = partial(_fit, learnt, from_bundle, teacher, work, callbacks)
+            fit = partial(_fit, learnt, from_bundle, teacher, work, callbacks, began)
             fitted = _resumed(fit, work, overwrite)
         with writing_folder(path, overwrite, CARD) as folder:
             card = write_bundle(folder, learnt, fitted, work, callback)
@@ -149,8 +152,10 @@ def _fit(
     teacher: str | None,
     work: Path,
     callback: Callback,
+    began: float,
 ) -> FitResult:
-    """The training loop of ``nn`` with the samples, start and validation of this dataset."""
+    """The training loop of ``nn`` with the samples, start and validation of this dataset. ``began``: when the
+    minutes of the training did."""
     from seg_batch.nn.training.fit import fit
 
     recipe, patches = learnt.recipe, learnt.patches
@@ -168,6 +173,7 @@ def _fit(
         teacher=None if teacher is None else teacher_of(recipe, teacher),
         callback=callback,
         on_examples=Examples(work / "examples", choose_examples(validation, card), card),
+        other=other_work(began, patches, recipe, card),
     )
 
 

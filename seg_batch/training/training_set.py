@@ -79,7 +79,7 @@ def _recipe(
     if {"card", "cut"} <= own.keys() and overrides.recipe is not None:
         return _suited(recipe_of(own, where), own), ()
     callback.on(events.Stage("reading headers and labels"))
-    advice, reasons = advise_recipe(list(data), overrides.align, overrides.alpha)
+    advice, reasons = advise_recipe(list(data), overrides.align, overrides.alpha, own)
     advisable = recipe_of(_over(overrides, without_conflicts(advice, own)), where)
     recipe = _suited(advisable, own)
     unused = set() if recipe == advisable else {"network.filters"}

@@ -24,6 +24,7 @@ from seg_batch.training.border_effect import measure_border
 from seg_batch.training.curves import write_curves, write_history
 from seg_batch.training.examples import Examples, choose_examples
 from seg_batch.training.provenance import training_summary
+from seg_batch.training.time_left import border_pairs
 from seg_batch.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def write_bundle(
     validation, test = patches.held("validation"), patches.held("test")
     callback.on(events.Stage("measuring the border of a patch"))
     card = _card(patches, recipe, fitted.model, sha256)
-    card = card.model_copy(update={"border": _border(validation, card, predictor)})
+    card = card.model_copy(update={"border": _border(validation, card, predictor, recipe)})
     summary = training_summary(patches, recipe, fitted.history, fitted.step)
     scores: dict[str, Any] = {}
     for part, regions in (("validation", validation), ("test", test)):
@@ -92,7 +93,9 @@ def _pictures(
     Examples(folder, choose_examples(regions, card), card)(step, predict)
 
 
-def _border(regions: list[HeldRegion], card: ModelCard, predictor: Predictor) -> Border | None:
+def _border(
+    regions: list[HeldRegion], card: ModelCard, predictor: Predictor, recipe: Recipe
+) -> Border | None:
     """Measured on the middles of some held-out regions; of a volume, 2-D models get single slices."""
     assert card.patch is not None
     rank, images = len(card.patch), []
@@ -101,7 +104,8 @@ def _border(regions: list[HeldRegion], card: ModelCard, predictor: Predictor) ->
         box = region.window.middle((1,) * lead + (SIDE[rank],) * rank)
         image = region.normaliser(region.read(box))
         images.append(image.reshape(*image.shape[lead:]))
-    return measure_border(predictor, card.patch, images)
+    pairs = border_pairs(recipe, predictor, card.patch)
+    return measure_border(predictor, card.patch, images, pairs=pairs)
 
 
 def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCard:

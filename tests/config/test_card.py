@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seg_batch
-from seg_batch.config.card import SCHEMA, Border, ModelCard, parse_card, read_card
+from seg_batch.config.card import SCHEMA, Border, ClassInfo, ModelCard, parse_card, read_card
 from seg_batch.core.errors import BundleError
 
 BUNDLES = Path(seg_batch.__file__).parent / "data" / "bundles"
@@ -183,3 +183,12 @@ def test_labels_are_as_wide_as_the_largest_class_needs(
     classes = [{"id": i, "name": str(i), "colour": [0, 0, 0]} for i in (0, largest)]
     made = ModelCard.model_validate(card(classes=classes))
     assert (made.label_dtype, made.nodata) == (dtype, nodata)
+
+
+def test_a_class_has_a_colour_of_its_own_by_default() -> None:
+    colours = [ClassInfo(id=k, name="a").colour for k in range(60)]
+    assert colours[0] == (0, 0, 0)
+    assert len(set(colours)) == len(colours)
+    assert ClassInfo(id=3, name="a", colour=(1, 2, 3)).colour == (1, 2, 3)
+    with pytest.raises(ValueError, match="id"):
+        ClassInfo(id=-1, name="a")

@@ -88,11 +88,21 @@ def test_a_wrapped_model_predicts_a_scene(
 def test_a_volume_model_of_one_sigmoid_channel(tmp_path: Path) -> None:
     model = by_place(1, 1, 3, activation="sigmoid")
     said = ImportOptions(
-        ("T1",), "background,tumour", patch=(16, 16, 16), mean=(10.0,), std=(300.0,)
+        ("T1",),
+        "background,tumour",
+        patch=(16, 16, 16),
+        mean=(10.0,),
+        std=(300.0,),
+        modality="MR",
+        aliases=("T1w|mprage",),
+        quantity=("arbitrary",),
     )
     result = import_model(saved(model, tmp_path / "m.keras"), tmp_path / "b", said)
     card = result["card"]
     assert (card["kind"], card["rank"], card["background"]) == ("volume", 3, 0)
+    assert (card["modality"], card["missing"]) == ("MR", "any")
+    (channel,) = card["channels"]
+    assert (channel["aliases"], channel["quantity"]) == (["T1w", "mprage"], "arbitrary")
     volume = write_volume(tmp_path / "a.nii", address_volume((30, 25, 20)), np.eye(4))
     tensorflow = PredictOptions(engine="tensorflow")
     predict_one(Request(str(volume), str(tmp_path / "o.nii"), str(tmp_path / "b"), tensorflow))

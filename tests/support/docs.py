@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from seg_batch.config import postprocess
-from seg_batch.config.card import ModelCard
+from seg_batch.config.card import ClassInfo, ModelCard
 from seg_batch.config.cluster import CLASSES, ClusterSpec
 from seg_batch.config.options import declared
 from seg_batch.config.postprocess import STEPS
@@ -102,7 +102,7 @@ _CHECKED = {
     (TrainStep, "arch"): "a name of [networks](networks.md)",
 }
 # Defaults that the reader of the file fills in.
-_FILLED = {(Workflow, "name"): "that of the file"} | {
+_FILLED = {(Workflow, "name"): "that of the file", (ClassInfo, "colour"): "by id"} | {
     (step, "name"): "that of the command" for step in get_args(AnyStep)
 }
 

@@ -52,7 +52,7 @@ TOKEN = re.compile(rb'[{,]"tenure":(\d+)')  # a quote within a text has a backsl
 
 class InputFacts(TypedDict, total=False):
     """An input as surveyed; an earlier version may have written fewer fields. ``of``: a digest of
-    what a product would be made of; ``review``: why its map will have to be looked at; ``footprint``:
+    what a product would be made of; ``fit``: what the look at a sample said, ``Verdict.to_json``; ``footprint``:
     longitudes and latitudes of a raster's outline; ``time``: whether the seconds are ``measured`` or a ``guess``, and
     their range."""
 
@@ -72,7 +72,7 @@ class InputFacts(TypedDict, total=False):
     engine: str
     precision: str
     warnings: list[str]
-    review: list[str]
+    fit: dict[str, Any]
     footprint: list[tuple[float, float]] | None
 
 

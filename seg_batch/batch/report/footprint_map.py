@@ -130,5 +130,5 @@ def _label(value: float, positive: str, negative: str) -> str:
     """``112.5° W``; longitudes beyond 180 count from the other side."""
     if positive == "E":
         value = (value + 180) % 360 - 180
-    letter = positive if value > 0 else negative if value < 0 else ""
+    letter = "" if value in (0, -180) else positive if value > 0 else negative
     return f"{abs(round(value, 6)):g}°{letter}"

@@ -23,6 +23,7 @@ from seg_batch.batch.report.rows import (
 from seg_batch.batch.report.worker_intervals import workers
 from seg_batch.batch.summaries import BlocksOnDisk
 from seg_batch.core.errors import Exit
+from seg_batch.core.text import Once
 from seg_batch.core.versions import package_version
 from seg_batch.inference.report import SIZE_UNITS
 
@@ -45,6 +46,9 @@ def run_report(history: RunHistory, name: str, settings: dict[str, Any]) -> RunR
         for record in history.inputs
     ]
     inputs.sort(key=lambda row: STATUSES.index(row["status"]))
+    once = Once()
+    for row in inputs:
+        row["warnings"] = once.left(row["warnings"])
     counts = Counter(row["status"] for row in inputs)
     timed = [(-row["seconds"], row["input"]) for row in inputs if row["seconds"] is not None]
     return {

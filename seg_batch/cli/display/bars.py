@@ -22,6 +22,7 @@ from rich.text import Text
 
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
+from seg_batch.core.text import Once
 from seg_batch.core.units import share_in_line, show_s
 
 LINE_EVERY_S = 60.0
@@ -63,11 +64,11 @@ class _Drawn(Callback):
 class Bar(_Drawn):
     """Draws ``predict``: blocks, tiles per second, time left."""
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, once: Once | None = None) -> None:
         speed, since, left = _TilesPerSecond(), TimeElapsedColumn(), TimeRemainingColumn()
         blocks = TextColumn("{task.fields[blocks]}")
         super().__init__(quiet, BarColumn(), blocks, speed, since, left, blocks="")
-        self._ended = self._total = 0
+        self._once, self._ended, self._total = once or Once(), 0, 0
         self._by_block = True
 
     def on(self, event: events.Event) -> None:
@@ -88,7 +89,7 @@ class Bar(_Drawn):
                 self._keep(f"segbatch: worker {worker} was sent away: {reason}")
 
     def _planned(self, plan: events.BlocksPlanned) -> None:
-        for text in plan.warnings:
+        for text in self._once.left(plan.warnings):
             self._keep(f"segbatch: warning: {text}")
         self._total, self._ended = plan.blocks, plan.resumed
         share = (plan.blocks - plan.resumed) / plan.blocks

@@ -15,6 +15,7 @@ from seg_batch.cli.display.values import (
 )
 from seg_batch.config.card import WHOLE_PATCH, ModelCard
 from seg_batch.config.postprocess import describe
+from seg_batch.core.errors import InputError
 from seg_batch.core.georef import crs_name, georef_to_json
 from seg_batch.core.units import duration_in_line, share_in_line, show_bytes, with_commas
 from seg_batch.inference.bundles import (
@@ -24,12 +25,14 @@ from seg_batch.inference.bundles import (
     require_intact,
 )
 from seg_batch.inference.fit.choice import judge
+from seg_batch.inference.fit.look import taken
 from seg_batch.inference.measuring.disk import disk_at_most, free_bytes, left_bytes
 from seg_batch.inference.measuring.time import Estimate, estimate
 from seg_batch.inference.plan import DraftPlan
 from seg_batch.inference.report import SIZE_UNITS, Report
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sources import corner_warnings, open_source
+from seg_batch.io.sources.sample import Sample
 
 
 def _by(shape: Any) -> str:
@@ -164,8 +167,12 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
     with closing(open_source(path, volume=volume)) as source:
         info = source.info
         warnings = [*info.warnings, *corner_warnings(source)]
-        values = value_facts(source)
-        verdicts = judge(source, installed_bundles())
+        try:
+            seen = taken(source)
+        except InputError as error:  # the header can be read, and is shown
+            seen = Sample.nothing(len(info.channels))
+            warnings.append(error.message)
+        verdicts = judge(source, installed_bundles(), seen)
     return {
         "input": info.path,
         "format": info.format,
@@ -178,7 +185,7 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
         "georef": georef_to_json(info.georef),
         "facts": info.facts,
         "spacing": spacing_facts(info),
-        "values": values,
+        "values": value_facts(info, seen),
         "models": {m.card.name: verdict.to_json() for m, verdict in verdicts},
         "warnings": warnings,
     }

@@ -24,7 +24,7 @@ from seg_batch.cli.display.tally import GONE, Tally
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import Exit
-from seg_batch.core.text import about, visible
+from seg_batch.core.text import Once, about, visible
 from seg_batch.core.units import counted_plainly, plain_s, show_bytes, show_s
 
 ROWS = 12  # the most inputs, and the most workers, that are shown
@@ -46,6 +46,7 @@ class RunTable(Callback):
         self._tally = Tally(self._began)
         self._pool = self._idle = self._halt = ""
         self._stage = "starting the workers"
+        self._once = Once()
         self._retried: set[str] = set()  # inputs whose warnings were shown before
         self._over = threading.Event()
         self._live = Live(
@@ -104,7 +105,8 @@ class RunTable(Callback):
             case events.RunPlanned():
                 self._stage = ""
             case events.InputStarted(key, facts) if key not in self._retried:
-                return [f"warning: {key}: {text}" for text in facts.get("warnings") or ()]
+                texts = self._once.left(facts.get("warnings") or ())
+                return [f"warning: {key}: {text}" for text in texts]
             case events.InputRetried(key):
                 self._retried.add(key)
             case events.Stopping(why):

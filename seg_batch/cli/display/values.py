@@ -6,25 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.core.errors import ReadError
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
 from seg_batch.core.units import share_in_line
 from seg_batch.io.sources.areas.pixel_size import pixel_sides_m
-from seg_batch.io.sources.protocol import Source, SourceInfo
-from seg_batch.io.sources.sample import sample
+from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.sample import Sample
 
 PERCENTILES = (0, 1, 50, 99, 100)
 MOST = 16  # channels that are shown
 
 
-def value_facts(source: Source) -> list[dict[str, Any]]:
+def value_facts(info: SourceInfo, seen: Sample) -> list[dict[str, Any]]:
     """Of each channel, from a thinned sample: name, mean, deviation, percentiles, share of nodata, and the unit
-    that its values look like. Empty where nothing can be read."""
-    try:
-        seen = sample(source)
-    except ReadError:
-        return []
-    names = source.info.channels[: MOST if len(seen.values) else 0]
+    that its values look like."""
+    names = info.channels[: MOST if len(seen.values) else 0]
     return [_channel(name, seen.channel(n), len(seen.values)) for n, name in enumerate(names)]
 
 

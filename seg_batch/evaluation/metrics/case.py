@@ -11,12 +11,14 @@ bit for bit: what is counted are integers, and distances are taken between sorte
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.evaluation.metrics import surface
 from seg_batch.evaluation.metrics.confusion import Confusion, check_labels
+from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 
 CELLS = {1: 64, 2: 8, 3: 4}  # per axis, so that the bootstrap has up to 64 cells to draw from
 LIMIT = 40_000_000  # surface voxels of one case: 320 MB
@@ -31,7 +33,7 @@ class CaseScores:
     either band has, per cell: what a bootstrap within one case draws from. Distances, (K,), are in
     the unit of the spacing (voxels without one), NaN where neither truth nor prediction has the
     class and infinite where only one has. ``measured`` is False where the surfaces were too long
-    to hold: then all distances are NaN.
+    to hold: then all distances are NaN. ``hectares``: of a pixel of each cell, where they differ.
     """
 
     cells: np.ndarray
@@ -42,6 +44,7 @@ class CaseScores:
     reach: Shape
     spacing: tuple[float, ...] | None
     measured: bool = True
+    hectares: tuple[float, ...] | None = None
 
     @property
     def confusion(self) -> np.ndarray:
@@ -67,7 +70,8 @@ class CaseScorer:
     of a voxel per axis (mm, m; None: distances in voxels); ``reach`` half the width of the boundary
     band per axis, in voxels (default: 2 % of the diagonal, 1 to 32). Memory: some temporary bytes
     per voxel of a window, 8 bytes per surface voxel, and when the case ends about 50 bytes per
-    surface voxel of one class. With more than ``limit`` surface voxels no distances are taken.
+    surface voxel of one class. With more than ``limit`` surface voxels no distances are taken. ``areas``: of
+    the pixels, in the coordinates of the region.
     """
 
     def __init__(
@@ -77,8 +81,10 @@ class CaseScorer:
         spacing: tuple[float, ...] | None = None,
         reach: Shape | None = None,
         limit: int = LIMIT,
+        areas: PixelAreas | None = None,
     ) -> None:
         self.classes, self.region, self.spacing, self.limit = classes, region, spacing, limit
+        self._areas = None if areas is None or areas.flat else areas
         self.reach = reach or surface.default_reach(region.shape, spacing)
         if len(self.reach) != len(region.shape) or min(self.reach) < 1:
             raise ValueError(f"a band of {self.reach} voxels: at least 1 per axis is needed")
@@ -130,7 +136,12 @@ class CaseScorer:
             reach=self.reach,
             spacing=self.spacing,
             measured=self._held <= self.limit,
+            hectares=None if self._areas is None else self._hectares(self._areas, used),
         )
+
+    def _hectares(self, areas: PixelAreas, used: Any) -> tuple[float, ...]:
+        boxes = (box for box, one in zip(self._boxes, used, strict=True) if one)
+        return tuple(areas.mean_hectares(box.intersection(self.region)) for box in boxes)
 
     def _check(self, box: Box, window: Box, arrays: tuple[np.ndarray, ...]) -> None:
         if not self.region.contains(box) or window != self.window(box):

@@ -93,7 +93,7 @@ def _tables(scores: list[CaseScores], units: list[Unit]) -> dict[str, np.ndarray
     for name in DISTANCES:
         table = np.array([getattr(s, name) for s in scores])
         tables[name] = np.where(np.isfinite(table), table, np.nan)
-    sizes = [size_errors(m, unit) for m, unit in zip(matrices, units, strict=True)]
+    sizes = [size_errors(s.cells, unit) for s, unit in zip(scores, units, strict=True)]
     tables["size_error"] = np.array(sizes)
     tables["size_error_absolute"] = np.abs(tables["size_error"])
     return tables

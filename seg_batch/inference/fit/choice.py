@@ -6,24 +6,27 @@ from collections.abc import Iterable
 
 from seg_batch.core.errors import BundleError
 from seg_batch.inference.bundles import Model, installed_bundles, mismatch, require_intact
-from seg_batch.inference.fit.look import verdict_on
+from seg_batch.inference.fit.look import taken, verdict_on
 from seg_batch.inference.fit.verdict import Finding, Verdict
 from seg_batch.io.sources.protocol import Source
-from seg_batch.io.sources.sample import sample
+from seg_batch.io.sources.sample import Sample
 from seg_batch.io.sources.views.by_name import taken_by_name
 from seg_batch.io.sources.views.open_view import View
 
 
-def judge(file: Source, models: Iterable[Model]) -> list[tuple[Model, Verdict]]:
-    """What a look at an open image says against each model; the sample is taken once, where it is needed."""
-    verdicts, seen = [], None
+def judge(
+    file: Source, models: Iterable[Model], seen: Sample | None = None
+) -> list[tuple[Model, Verdict]]:
+    """What a look at an open image says against each model; ``seen``: its sample, else taken once, where it is
+    needed."""
+    verdicts = []
     for model in models:
         if reason := mismatch(model.card, file.info):
             verdict = Verdict((Finding("does not fit", reason),))
         else:
-            seen = sample(file) if seen is None else seen
-            taken = taken_by_name(file.info, model.card.channels).indices
-            part = seen if taken is None else seen.of_channels(taken)
+            seen = taken(file) if seen is None else seen
+            indices = taken_by_name(file.info, model.card.channels).indices
+            part = seen if indices is None else seen.of_channels(indices)
             verdict = verdict_on(View(file, model.card), model.card, part)
         verdicts.append((model, verdict))
     return verdicts

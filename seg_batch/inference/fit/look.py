@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from seg_batch.config.card import ModelCard
-from seg_batch.core.errors import BundleError
+from seg_batch.core.errors import InputError, ReadError
 from seg_batch.inference.fit.grid import grid_findings
 from seg_batch.inference.fit.values import value_findings
 from seg_batch.inference.fit.verdict import Finding, Verdict
+from seg_batch.io.sources.protocol import Source
 from seg_batch.io.sources.sample import Sample, sample
 from seg_batch.io.sources.views.open_view import View
 
 
 def look(view: View, cards: Sequence[ModelCard]) -> Verdict:
     """Whether an image, opened as a model sees it, fits it and all that are averaged with it. Reads a bounded
-    sample; ``ReadError`` where no part of that can be read."""
-    seen = sample(view.file)
+    sample; ``InputError`` where no part of that can be read."""
+    seen = taken(view.file)
     verdicts = [verdict_on(view, card, seen) for card in cards]
     return Verdict.of(dict.fromkeys(each for verdict in verdicts for each in verdict.findings))
+
+
+def taken(file: Source) -> Sample:
+    """The sample of an image; ``InputError`` where no part of it can be read."""
+    try:
+        return sample(file)
+    except ReadError as error:
+        raise InputError(error.message) from error
 
 
 def verdict_on(view: View, card: ModelCard, seen: Sample) -> Verdict:
@@ -32,9 +41,9 @@ def _findings(view: View, card: ModelCard, seen: Sample) -> Iterator[Finding]:
 
 
 def refuse_unfit(verdict: Verdict, models: Sequence[str], path: str, *, force: bool) -> None:
-    """``BundleError`` for an input that does not fit, unless ``force``."""
+    """``InputError`` for an input that does not fit, unless ``force``."""
     if verdict.outcome == "does not fit" and not force:
         names = " + ".join(models)
-        raise BundleError(
+        raise InputError(
             f"{path} does not fit {names}: {verdict.line}; --force goes on all the same"
         )

@@ -25,7 +25,10 @@ FILL_SHARE = 0.01  # of the sample: a single value outside all that training saw
 EDGE_SHARE = 0.2  # of the border
 MISSING_SHARE = 0.1  # of a channel, where others have data
 AIR_HU, AIR_SHARE = -800, 0.02
-MOST_PERMUTED = 6  # channels
+# In deviations, summed over channels: at most .7 between scenes of two sensors, and 1.3 or more for a scene with red and
+# blue exchanged.
+ORDER_GAIN = 1.0
+MOST_ORDERED, FEWEST_ORDERED = 6, 1000  # channels; values
 # Between stored numbers and reflectance: Sentinel-2, per cent, 8 bits, Landsat (surface, top of atmosphere); HU.
 SCALES = (
     *((1e-4, 0.0), (1e4, 0.0), (0.01, 0.0), (100.0, 0.0), (1 / 255, 0.0), (255.0, 0.0)),
@@ -48,7 +51,8 @@ def value_findings(card: ModelCard, info: SourceInfo, seen: Sample) -> Iterator[
     if flat:
         yield _constant(flat, names, channels)
         return
-    yield from _missing(names, seen)
+    if not seen.valid.all():
+        yield from _missing(names, seen)
     yield from _against_card(card, channels, seen)
     yield from _other_modality(card, channels)
 
@@ -105,6 +109,12 @@ def _against_card(card: ModelCard, channels: list[np.ndarray], seen: Sample) -> 
             f"{first:.5g} and {last:.5g}",
             _remedy(channels, trained, seen),
         )
+        return
+    order, gain = _best_order(channels, trained)
+    if gain > ORDER_GAIN:
+        yield Finding(
+            "unusual", "its channels are more like the training in another order", _in_order(order)
+        )
 
 
 def scope(trained: ChannelStatistics) -> Span:
@@ -136,7 +146,7 @@ def _fill(trained: list[ChannelStatistics], seen: Sample) -> tuple[float, float]
 
 def _remedy(channels: list[np.ndarray], trained: list[ChannelStatistics], seen: Sample) -> str:
     """The options under which the values are most like those of the training; else another model."""
-    order, count = range(len(channels)), len(channels)
+    count = len(channels)
     attempts = {}
     if seen.scale or seen.offset:
         numbers = zip(
@@ -149,11 +159,9 @@ def _remedy(channels: list[np.ndarray], trained: list[ChannelStatistics], seen: 
         ]
         for scale, offset in SCALES
     }
-    for chosen in permutations(order) if 1 < count <= MOST_PERMUTED else ():
-        text = ",".join(str(n + 1) for n in chosen)
-        attempts[f"its channels may have another order, try --bands {text}"] = [
-            channels[n] for n in chosen
-        ]
+    order, _ = _best_order(channels, trained)
+    if order != [*range(count)]:
+        attempts[_in_order(order)] = [channels[n] for n in order]
     fitting = {
         words: round(sum(map(_distance, values, trained)), 3)
         for words, values in attempts.items()
@@ -161,6 +169,24 @@ def _remedy(channels: list[np.ndarray], trained: list[ChannelStatistics], seen: 
     }
     other = "give the --scale or --bands that it needs, or another --model"
     return min(fitting, key=fitting.__getitem__) if fitting else other
+
+
+def _best_order(
+    channels: list[np.ndarray], trained: list[ChannelStatistics]
+) -> tuple[list[int], float]:
+    """The order of channels that is most like the training, and by how much more than theirs."""
+    table = np.array([[_distance(values, each) for values in channels] for each in trained])
+    same = [*range(len(table))]
+    if not 1 < len(table) <= MOST_ORDERED or min(map(len, channels)) < FEWEST_ORDERED:
+        return same, 0.0
+    orders = np.array(list(permutations(same)))
+    costs = table[same, orders].sum(1)
+    best = int(costs.argmin())
+    return orders[best].tolist(), float(costs[0] - costs[best])
+
+
+def _in_order(order: list[int]) -> str:
+    return f"try --bands {','.join(str(n + 1) for n in order)}"
 
 
 def _distance(values: np.ndarray, trained: ChannelStatistics) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,6 +33,10 @@ class Verdict:
     def of(cls, findings: Iterable[Finding]) -> Verdict:
         gravest = sorted(findings, key=lambda each: -ORDER.index(each.outcome))
         return cls(tuple(gravest))
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Verdict:
+        return cls(tuple(Finding(**each) for each in data["findings"]))
 
     @property
     def outcome(self) -> Outcome:

@@ -36,6 +36,11 @@ class Sample:
     scale: tuple[float, ...] | None = None
     offset: tuple[float, ...] | None = None
 
+    @classmethod
+    def nothing(cls, channels: int) -> Sample:
+        none = np.empty((0, channels), np.float32)
+        return cls(none, none > 0, np.empty(0, bool))
+
     def of_channels(self, indices: Sequence[int]) -> Sample:
         """The same of these channels, in this order."""
         at = list(indices)
@@ -47,7 +52,8 @@ class Sample:
 
     def channel(self, index: int) -> np.ndarray:
         """The valid values of one channel."""
-        return self.values[self.valid[:, index], index]
+        values, valid = self.values[:, index], self.valid[:, index]
+        return values if valid.all() else values[valid]
 
 
 def sample(source: Source) -> Sample:
@@ -67,8 +73,7 @@ def sample(source: Source) -> Sample:
     if fault is not None and not parts:
         raise fault
     if not parts:
-        none = np.empty((0, len(source.info.channels)), np.float32)
-        return Sample(none, none > 0, np.empty(0, bool))
+        return Sample.nothing(len(source.info.channels))
     values, valid, edge = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("values", "valid", "edge")

@@ -24,10 +24,20 @@ from seg_batch.nn.losses.voxelwise import inverse_frequency
 from seg_batch.nn.training.checkpoint import Checkpoints, mark
 from seg_batch.nn.training.history import Row, Scores
 from seg_batch.nn.training.input_pipeline import feed
-from seg_batch.nn.training.loop import Loop, OnExamples, PredictFn, SamplesLike, Validate
+from seg_batch.nn.training.loop import Loop, OnExamples, OtherWork, PredictFn, SamplesLike, Validate
 from seg_batch.nn.training.step import Trainer
 
-__all__ = ["FitResult", "PredictFn", "Row", "SamplesLike", "Scores", "Validate", "fit", "loss_of"]
+__all__ = [
+    "FitResult",
+    "OtherWork",
+    "PredictFn",
+    "Row",
+    "SamplesLike",
+    "Scores",
+    "Validate",
+    "fit",
+    "loss_of",
+]
 
 # Settings that may change between two runs of one training.
 _FREE = {
@@ -57,6 +67,7 @@ def fit(
     teacher: keras.Model | None = None,
     callback: Callback | None = None,
     on_examples: OnExamples | None = None,
+    other: OtherWork | None = None,
 ) -> FitResult:
     """Train a copy of `model` by `recipe`, and return its state with the highest score.
 
@@ -64,7 +75,7 @@ def fit(
     returns scores; the highest "score" wins, the earlier of equals. Rows go to
     ``work/history.jsonl`` and to `callback`. `on_examples` is called with the step and that
     function every ``fit.examples_every`` epochs. `teacher`: the model whose probabilities are
-    distilled (``fit.distil``).
+    distilled (``fit.distil``). `other`: what ``fit.minutes`` hold besides the steps.
 
     Law: after a kill at any moment, a second run with the same `work` gives the same weights and
     the same history except for seconds and wait, on one CPU and without a ``fit.minutes`` limit.
@@ -78,7 +89,7 @@ def fit(
     _require_alike(model, teacher)
     checkpoints = Checkpoints(Path(work), _marks(model, samples, recipe, teacher))
     trainer = Trainer(model, recipe, loss_of(recipe, samples.histogram), teacher)
-    loop = Loop(trainer, samples, validate, checkpoints, callback or Callback(), on_examples)
+    loop = Loop(trainer, samples, validate, checkpoints, callback or Callback(), on_examples, other)
     source = _Source(samples)
     try:
         loop.run(lambda start: feed(source, start, loop.per_step, cores()))

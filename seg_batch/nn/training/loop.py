@@ -30,6 +30,7 @@ type Validate = Callable[[PredictFn], Scores]
 type OnExamples = Callable[[int, PredictFn], object]
 
 LOG_EVERY = 20
+LEAST_SHARE = 0.1  # of the minutes is trained in any case
 EXHAUSTED = exhausted()
 NAMED = 8  # samples of a bad batch that a message names
 
@@ -58,13 +59,37 @@ class Best:
     sha256: str
 
 
-class Clock:
-    """Seconds of training, including those before a kill, and progress by steps or by time."""
+@dataclass(frozen=True)
+class OtherWork:
+    """What the minutes of a training hold besides its steps. `began`: when they began (`time.monotonic`);
+    `validation`: patches that a validation predicts; `after(patch_s)`: the seconds of what follows the last one,
+    where a patch takes so long."""
 
-    def __init__(self, recipe: Recipe, before: float = 0.0) -> None:
-        self.steps, self.start = recipe.fit.steps, time.monotonic() - before
-        minutes = recipe.fit.minutes
-        self.limit_s = math.inf if minutes is None else minutes * 60.0
+    began: float
+    validation: int
+    after: Callable[[float], float]
+
+    def seconds(self, patch_s: float) -> float:
+        """From the last step to the end, where a patch takes so long."""
+        return self.validation * patch_s + self.after(patch_s)
+
+
+class Clock:
+    """Seconds of training, including those before a kill, and progress by steps or by time.
+
+    `other`: what the minutes hold, too; `reserve` says how long it is going to take."""
+
+    def __init__(self, recipe: Recipe, before: float = 0.0, other: OtherWork | None = None) -> None:
+        now, minutes = time.monotonic(), recipe.fit.minutes
+        self.steps, self.start = recipe.fit.steps, now - before
+        self._left_s = math.inf if minutes is None else minutes * 60.0
+        self._left_s -= now - other.began if other else 0.0
+        self._least_s = 0.0 if minutes is None else minutes * 60.0 * LEAST_SHARE
+        self.reserve(0.0)
+
+    def reserve(self, seconds: float) -> None:
+        """End the steps so many seconds before the minutes are over, but not at once."""
+        self.limit_s = max(self._left_s - seconds, self._least_s)
 
     def seconds(self) -> float:
         return time.monotonic() - self.start
@@ -85,6 +110,7 @@ class Loop:
         checkpoints: Checkpoints,
         callback: Callback,
         on_examples: OnExamples | None,
+        other: OtherWork | None = None,
     ) -> None:
         self.recipe, self.trainer, self.samples = trainer.recipe, trainer, samples
         self.work, self._checkpoints = checkpoints.folder, checkpoints
@@ -94,7 +120,7 @@ class Loop:
         self._batched = Batched(lambda shape: compiled(self._kept, shape), size, EXHAUSTED)
         self.per_step = self.recipe.fit.batch * self.recipe.optimiser.accumulate
         self._thaws = frozen_steps(self.recipe, samples.epoch)
-        self._interrupt = Interrupt()
+        self._interrupt, self._other = Interrupt(), other
         self._begin()
 
     def run(self, batches: Callable[[int], Any]) -> None:
@@ -120,8 +146,20 @@ class Loop:
         self._waited_s = 0.0
         if checkpoint:
             self._restore(checkpoint.values)
-        self.clock = Clock(self.recipe, float(state.get("seconds", 0.0)))
+        self.clock = Clock(self.recipe, float(state.get("seconds", 0.0)), self._other)
+        self._reserve_by_trial()
         self._row_s, self._saved = self.clock.seconds(), self.step
+
+    def _reserve_by_trial(self) -> None:
+        """Reserve the time that other work takes, by that of a patch; its first call compiles."""
+        if self._other is None or math.isinf(self.clock.limit_s):
+            return
+        card = self.recipe.card
+        patch = np.zeros((1, *card.patch, len(card.channels)), np.float32)
+        for _ in range(2):
+            start = time.monotonic()
+            self.predict(patch)
+        self.clock.reserve(self._other.seconds(time.monotonic() - start))
 
     def _restore(self, values: tuple[np.ndarray, ...]) -> None:
         variables = self.trainer.variables()
@@ -155,7 +193,7 @@ class Loop:
     def _finish_step(self) -> bool:
         """Do what is due after a step, unless it was done before a kill; whether this is the end."""
         settings, step = self.recipe.fit, self.step
-        over = self.clock.progress(step) >= 1.0 or self._stale()
+        over = (step > 0 and self.clock.progress(step) >= 1.0) or self._stale()
         if step and (over or step % settings.validate_every == 0):
             if not self.history.has(step, scored=True):
                 self._check()
@@ -176,11 +214,15 @@ class Loop:
 
     def _check(self) -> None:
         """Validate; keep the model if its score is the highest; write history and checkpoint."""
+        start = time.monotonic()
         try:
             scores = self._validate(self.predict)
         except KeyboardInterrupt:
             self._save()  # a resumed training begins with this validation
             raise
+        if self._other is not None and self._other.validation:
+            patch_s = (time.monotonic() - start) / self._other.validation
+            self.clock.reserve(self._other.seconds(patch_s))
         if self.best is None or _number(scores) > _number(self.best.scores):
             self.best = self._keep(scores)
         self._note(replace(self._row(), scores=scores))

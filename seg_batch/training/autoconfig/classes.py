@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-import colorsys
 from typing import Any
 
+from seg_batch.config.colours import BLACK, colours
 from seg_batch.core.units import share_roughly
-from seg_batch.io.pictures import OKABE_ITO
 from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason
 
-# Then the "muted" scheme of Paul Tol: told apart with any colour vision, too.
-COLOURS = (
-    *OKABE_ITO, (51, 34, 136), (136, 204, 238), (68, 170, 153), (17, 119, 51), (153, 153, 51),
-    (221, 204, 119), (204, 102, 119), (136, 34, 85), (170, 68, 153),
-)  # fmt: skip
-BLACK = (0, 0, 0)
 IGNORE = 255
-_GOLDEN = 0.618033988749895
-
-
-def colours(n: int) -> list[tuple[int, int, int]]:
-    """``n`` different colours, none black; the first ones are safe for colour-blind people."""
-    palette = list(COLOURS[:n])
-    k = 0
-    while len(palette) < n:
-        hue, light = (k * _GOLDEN) % 1, 0.35 + 0.1 * (k % 5)
-        red, green, blue = (round(255 * v) for v in colorsys.hls_to_rgb(hue, light, 0.9))
-        if (red, green, blue) not in palette:
-            palette.append((red, green, blue))
-        k += 1
-    return palette
 
 
 def ignored(facts: DatasetFacts) -> tuple[int, ...]:

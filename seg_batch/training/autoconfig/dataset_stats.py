@@ -51,7 +51,8 @@ class DatasetFacts:
     """All cases of a set, sorted by name, and the machine that will train on them.
 
     ``whole``: images hold whole numbers. ``strips``: measured if there are too few cases to hold
-    out whole ones. ``split_given``: a manifest names the held-out cases. ``gpus``: 0 for training
+    out whole ones. ``split_given``: a manifest, or the recipe, holds cases or boxes out. ``free``: of those
+    cases that no manifest puts in a part, where none is in the validation part. ``gpus``: 0 for training
     on CPUs.
     """
 
@@ -65,6 +66,7 @@ class DatasetFacts:
     gpus: int = 0
     strips: StripStats | None = None
     split_given: bool = False
+    free: tuple[str, ...] = ()
     name: str = "my-model"
 
     @property

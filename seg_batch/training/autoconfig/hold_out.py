@@ -24,10 +24,19 @@ type Span = tuple[int, int]
 
 def choose_hold_out(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
     if facts.split_given:
-        return []
+        return _validation(facts.free)
     if len(facts.cases) < FEW_CASES:
         return [] if facts.strips is None else _strips(facts.strips, sizes)
     return _slices(facts) if _neighbours(facts) else _cases(facts)
+
+
+def _validation(free: tuple[str, ...]) -> list[Reason]:
+    """A validation part beside a test part that is given; nothing where a single case is free."""
+    names = free[2 % len(free) :: TEST_EVERY] if len(free) > 1 else ()
+    if not names:
+        return []
+    why = f"the manifest names none, and {len(names)} of {len(free)} cases without a split choose the checkpoint"
+    return [Reason("hold_out.validation", {"cases": [*names]}, why, shown=", ".join(names))]
 
 
 def _cases(facts: DatasetFacts) -> list[Reason]:

@@ -46,7 +46,8 @@ def choose_sizes(facts: DatasetFacts) -> tuple[PatchSizes, list[Reason]]:
     depths = (d for d in range(1, DEPTH[gpu] + 1) if min(space) >> d >= DEEPEST)
     depth, first = max(depths, default=1), FIRST_FILTERS[rank, gpu]
     side, allowed = 1 << depth, _voxels_per_step(facts, rank, first)
-    fit = _fit_patch(space, side, allowed // LEAST_BATCH[rank])
+    whole = tuple(facts.extent[a] for a in order)[-rank:]
+    fit = _fit_patch(space, whole, side, allowed // LEAST_BATCH[rank])
     batch = max(1, min(MOST_BATCH, allowed // prod(fit)))
     card = _card_patch(facts, order, fit, side)
     cut = _cut_patch(facts, space, fit, card, side)
@@ -93,11 +94,11 @@ def _voxels_per_step(facts: DatasetFacts, rank: int, first: int) -> int:
     return max(1, min(speed, int(MEMORY_SHARE * facts.memory_bytes / (BYTES_PER_FILTER * first))))
 
 
-def _fit_patch(space: Shape, side: int, most: int) -> Shape:
+def _fit_patch(space: Shape, whole: Shape, side: int, most: int) -> Shape:
     """The largest patch inside ``space`` of at most ``most`` voxels, sides multiples of ``side``.
 
-    The side with the largest share of its extent shrinks first, as in nnU-Net (Isensee et al.
-    2021); 2-D patches are squares.
+    The side with the largest share of the ``whole`` extent shrinks first, as in nnU-Net (Isensee et al.
+    2021), also where strips are held out; 2-D patches are squares.
     """
     patch = [max(side, n // side * side) for n in space]
     if len(space) == 2:
@@ -106,7 +107,7 @@ def _fit_patch(space: Shape, side: int, most: int) -> Shape:
         if len(space) == 2:
             patch = [patch[0] - side] * 2
             continue
-        longest = max((a for a in range(3) if patch[a] > side), key=lambda a: patch[a] / space[a])
+        longest = max((a for a in range(3) if patch[a] > side), key=lambda a: patch[a] / whole[a])
         patch[longest] -= side
     return tuple(patch)
 

@@ -128,6 +128,20 @@ def test_keys_find_sort_and_unfold(made: tuple, shown: Browser) -> None:
 
 
 @pytest.mark.full
+def test_columns_are_sizes_or_work(made: tuple, shown: Browser) -> None:
+    def seen(kind: str) -> bool:
+        return bool(shown.value(f"document.querySelector('#table td.{kind}').offsetWidth > 0"))
+
+    shown.open(made[2] / "report.html")
+    for chosen, sizes, work in (("sizes", True, False), ("work", False, True), ("", True, True)):
+        shown.value(
+            f"(s => {{ s.value = '{chosen}'; s.dispatchEvent(new Event('change')); }})"
+            "(document.querySelector('#columns'))"
+        )
+        assert (seen("sizes"), seen("work"), seen("seconds")) == (sizes, work, True)
+
+
+@pytest.mark.full
 def test_labels_fade_by_a_slider(made: tuple, shown: Browser) -> None:
     shown.open(made[2] / "report.html")
     shown.value("document.querySelector('#pictures').scrollIntoView()")

@@ -104,14 +104,14 @@ def test_blocks_that_are_too_large_are_not_looked_at() -> None:
 
 
 def test_overviews_are_read_where_they_are(tmp_path: Path) -> None:
-    path = write_raster(tmp_path / "a.tif", address_raster((2400, 2000), 2, "float64"))
+    path = write_raster(tmp_path / "a.tif", address_raster((600, 500), 2, "float64"))
     with rasterio.open(path, "r+") as dataset:
-        dataset.build_overviews([2, 4, 8])
+        dataset.build_overviews([2, 4])
     with rasterio.open(path) as dataset:
-        expected = dataset.read(out_shape=(2, 300, 250))
+        expected = dataset.read(out_shape=(2, 150, 125))
     source = open_source(str(path))
     values = sample(source).values
-    assert len(values) == 300 * 250
+    assert len(values) == 150 * 125
     np.testing.assert_array_equal(values, expected.reshape(2, -1).T.astype(np.float32))
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_batch.nn.engines.rates import KEPT, Observation, RatedModel
@@ -58,6 +58,7 @@ def test_other_models_tell_by_their_operations() -> None:
     assert MODEL.of_others() == [0.5]
 
 
+@settings(max_examples=15)
 @given(st.binary(max_size=80) | st.sampled_from([b"[]", b'{"rates": 3}', b'{"rates": [[], {}]}',
        b'{"flops": "x", "rates": [{"tiles": 1, "seconds": -1, "workers": 1}]}', b"[" * 50_000,
        b'{"rates": [{"tiles": 1e999, "seconds": 1, "workers": true}]}']))  # fmt: skip

@@ -316,3 +316,12 @@ def test_a_manifest_names_the_classes(tmp_path: Path) -> None:
     plain, why = advise_recipe([str(tmp_path / "set.yaml")])
     assert [c["name"] for c in plain["card"]["classes"]] == ["kind 1", "kind 3", "kind 7"]
     assert "card.classes" not in {r.key for r in why}
+
+
+def test_few_volumes_get_a_patch_of_their_own_shape() -> None:
+    brats = volume(3, extent=(155, 240, 240))
+    edges = tuple(240 * k // 20 for k in range(21))
+    strips = StripStats(1, edges, ({0: 9, 1: 3},) * 20, (155, 240, 240))
+    whole = recipe_of(replace(brats, split_given=True)).fit_patch
+    assert recipe_of(replace(brats, strips=strips)).fit_patch == whole
+    assert max(whole) <= 2 * min(whole)

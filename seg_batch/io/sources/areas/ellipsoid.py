@@ -50,6 +50,12 @@ class Ellipsoid:
         low, high = (np.sin(np.clip(side, -math.pi / 2, math.pi / 2)) for side in (low, high))
         return np.asarray(self.b**2 / 2 * np.abs(self._q(high) - self._q(low)))
 
+    def at_latitude(self, lat: np.ndarray) -> np.ndarray:
+        """Square metres per square radian of longitude and latitude."""
+        e2 = 1 - (self.b / self.a) ** 2
+        flat = self.b**2 * np.cos(lat) / (1 - e2 * np.sin(lat) ** 2) ** 2
+        return np.maximum(flat, 0.0)
+
     def _q(self, sine: np.ndarray) -> np.ndarray:
         e2 = max(0.0, 1 - (self.b / self.a) ** 2)
         e = math.sqrt(e2)

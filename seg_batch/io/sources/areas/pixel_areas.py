@@ -22,7 +22,11 @@ from seg_batch.io.sources.areas.ellipsoid import Ellipsoid, ellipsoid_of
 
 SAME_AREA = 1e-4  # pixels of a cell differ by no more of their area, and all get that of its middle
 TRUE_PLANE = 1e-3  # by which the areas of a plane may differ from those on the ellipsoid
+_BEYOND_POLE = (
+    1.1 * math.pi / 2
+)  # pixels may cross a pole; where they lie far beyond, these are no degrees
 _FEW_PIXELS = 64  # in a cell: pixels are then added one by one
+_SPREAD = 32  # pixels per axis that a mean is taken of
 _BITS = 61  # of the area of the whole raster, in units
 _NODES = 20  # of the area scale per radius of the body
 _MOST_NODES = 512  # along an axis; all of them where some lie off the body
@@ -51,6 +55,18 @@ class PixelAreas:
 
     def hectares(self, units: int) -> float:
         return units * self._field.unit / M2_PER_HA
+
+    @property
+    def flat(self) -> bool:
+        """Whether all pixels have the area of the plane."""
+        return self._field.flat
+
+    def mean_hectares(self, box: Box) -> float:
+        """Of one pixel of a box, from some evenly spread over it."""
+        box = box.shift(self.origin)
+        sides = zip(box.start, box.stop, strict=True)
+        middles = ((np.arange(_SPREAD) + 0.5) / _SPREAD * (b - a) + a for a, b in sides)
+        return float(self._field.m2(*middles).mean()) / M2_PER_HA
 
     def of_pixels(self, box: Box) -> np.ndarray:
         """Units of each pixel, int64 ``box.shape``."""
@@ -103,7 +119,7 @@ def _has_areas(georef: RasterGeoref, extent: Shape) -> bool:
     if body is None or body.radians is None:
         return body is not None
     most = max(abs(f + d * x + e * y) for x in (0, extent[1]) for y in (0, extent[0]))
-    return (most - abs(d) - abs(e)) * body.radians <= math.pi / 2  # else these are no degrees
+    return most * body.radians <= _BEYOND_POLE
 
 
 # The areas of pixels with these middles, by row and column, in square metres.
@@ -125,9 +141,8 @@ class _Field:
 def _field_of(georef: RasterGeoref, extent: Shape) -> _Field:
     body = ellipsoid_of(georef.crs_wkt or "")
     assert body is not None  # see ``_has_areas``
-    _, b, _, d, _, _ = georef.transform
-    if body.radians is not None and not (b or d):
-        m2, nodes = _by_zones(body, body.radians, georef, extent)
+    if body.radians is not None:
+        m2, nodes = _by_latitude(body, body.radians, georef, extent)
     else:
         nodes, inverse = _inverse_scale(body, georef, extent)
         plane = georef.pixel_m2
@@ -151,18 +166,23 @@ def _side(known: np.ndarray, axis: int, nodes: np.ndarray, n: int) -> int:
     return int(min(max(1, SAME_AREA // change), n)) if change > 0 else 1 if change != 0 else n
 
 
-def _by_zones(
+def _by_latitude(
     body: Ellipsoid, radians: float, georef: RasterGeoref, extent: Shape
 ) -> tuple[_SquareMetres, list[np.ndarray]]:
-    """Of a grid of longitudes and latitudes."""
-    a, _, _, _, e, f = georef.transform
+    """Of a grid of longitudes and latitudes: pieces of zones, or where it is rotated the area around the
+    middle of each pixel."""
+    a, b, _, d, e, f = georef.transform
 
-    def m2(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def pieces(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         low, high = (radians * (f + e * (rows + side)) for side in (-0.5, 0.5))
         return np.repeat(abs(a) * radians * body.zone(low, high)[:, None], len(columns), 1)
 
-    rows = np.linspace(0.5, extent[0] - 0.5, min(extent[0], 4096))
-    return m2, [rows, np.array([0.5])]
+    def around(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        lat = radians * (f + d * columns[None, :] + e * rows[:, None])
+        return abs(a * e - b * d) * radians**2 * body.at_latitude(lat)
+
+    rows, columns = (np.linspace(0.5, n - 0.5, min(n, 256)) for n in extent)
+    return (around, [rows, columns]) if b or d else (pieces, [rows, columns[:1]])
 
 
 def _by_splines(
