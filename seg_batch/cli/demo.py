@@ -23,7 +23,7 @@ from seg_batch.core.resources import SAMPLES
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.report import Report
 from seg_batch.inference.request import Request
-from seg_batch.io.pictures import coloured, stretch, write_png
+from seg_batch.io.pictures import Composite, coloured, stretch, write_png
 from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view
 
 SMALLEST_SIDE = 384
@@ -55,7 +55,9 @@ def write_preview(report: Report, folder: Path) -> Path | None:
     image, labels = _slices(report)
     palette = {row["id"]: row["colour"] for row in report["classes"]}
     drawn = coloured(labels.values[..., 0], labels.any_valid(), palette)
-    pair = np.concatenate([*stretch([image])[0], drawn], 1)
+    names = [(name,) for name in report.get("model", {}).get("channels", ())]
+    composite = Composite.of(image.values.shape[-1], names)
+    pair = np.concatenate([*stretch([image], composite)[0], drawn], 1)
     factor = max(1, -(-SMALLEST_SIDE // min(drawn.shape[:2])))
     path = folder / (Path(report["output"]).name.split(".")[0] + ".png")
     write_png(path, pair.repeat(factor, 0).repeat(factor, 1))

@@ -59,6 +59,7 @@ def open_labelled_case(
             facts=_provenance(files, report),
             spacing=spacing_of(truth),
             areas=PixelAreas.of(truth.georef, truth.extent),
+            channels=files["image"].info.channels if "image" in files else (),
             taper=Taper(plan.grid, plan.taper) if plan and tiled else None,
         )
 

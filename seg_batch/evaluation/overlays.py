@@ -21,6 +21,7 @@ from seg_batch.evaluation.score_case import SIDE, LabelledCase
 from seg_batch.io.pictures import (
     PLANES,
     UPRIGHT,
+    Composite,
     coloured,
     middle,
     planes,
@@ -59,7 +60,10 @@ def draw_overlays(case: LabelledCase, classes: Classes) -> list[OverlayView]:
     parts = planes(case.box, places)
     images: list[np.ndarray | None] = [None] * len(parts)
     if case.image is not None:
-        images = [*stretch([_sampled(case.image, *part) for part in parts])[0]]
+        sampled = [_sampled(case.image, *part) for part in parts]
+        names = [(name,) for name in case.channels]
+        composite = Composite.of(sampled[0].values.shape[-1], names)
+        images = [*stretch(sampled, composite)[0]]
     return [_view(case, classes, *part, rgb) for part, rgb in zip(parts, images, strict=True)]
 
 

@@ -128,6 +128,7 @@ class RegionScorer:
         case = LabelledCase(
             *(name, region.box, region.truth, prediction, region.read, facts, spacing),
             areas=_areas_of(region),
+            channels=self.card.channel_names or (),
         )
         rest = 1 - PREDICTING
         classes = len(self.card.classes)

@@ -26,7 +26,7 @@ class LabelledCase:
     """A case with truth and prediction on one grid: ``box`` of it is scored.
 
     ``truth(box)`` and ``prediction(box)``: class indices and where they count, ``box.shape`` each.
-    ``image(box)``: the pixels there; None where no image is known. ``facts``: its source, as JSON.
+    ``image(box)``: the pixels there, None where no image is known; ``channels``: their names. ``facts``: its source, as JSON.
     ``spacing``: length of a voxel per axis (mm, m), None where unknown. ``taper``: how tiles were
     blended, and ``areas``: of its pixels, if these are known.
     """
@@ -40,6 +40,7 @@ class LabelledCase:
     spacing: tuple[float, ...] | None = None
     taper: Taper | None = None
     areas: PixelAreas | None = None
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

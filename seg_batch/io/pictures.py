@@ -55,6 +55,16 @@ class Composite:
         return cls((0,) if count < 3 else (0, 1, 2) if count == 3 else (2, 1, 0))
 
     @classmethod
+    def of(cls, count: int, *named: Sequence[Sequence[str]]) -> Composite:
+        """By the first of ``named`` that names so many channels, all that each is called; else by place."""
+        for names in named:
+            if len(names) == count and not all(
+                map(_NUMBERED.fullmatch, sum(map(tuple, names), ()))
+            ):
+                return cls.by_name(names)
+        return cls.by_place(count)
+
+    @classmethod
     def by_name(cls, names: Sequence[Sequence[str]]) -> Composite:
         """``names``: all that each channel is called. Red, green and blue; else near infrared, red and green in
         their place; else the first channel as grey, since others have no colour."""
@@ -69,6 +79,7 @@ _COMPOSITES = {
     ("red", "green", "blue"): "red, green, blue",
     ("nir", "red", "green"): "near infrared, red, green as red, green, blue",
 }
+_NUMBERED = re.compile(r"((band|channel|layer)?[ _-]*\d+)?", re.IGNORECASE)  # no name, but a place
 _OTHERS = {
     "edge",
     "infra",

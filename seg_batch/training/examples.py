@@ -13,7 +13,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
 from seg_batch.datasets.patch_set import HeldRegion
 from seg_batch.inference.sliding_window.stitch import cut
-from seg_batch.io.pictures import UPRIGHT, coloured, middle, planes, stretch
+from seg_batch.io.pictures import UPRIGHT, Composite, coloured, middle, planes, stretch
 
 MOST = 3
 
@@ -105,7 +105,9 @@ def _write(path: Path, title: str, cuts: list[tuple[np.ndarray, ...]], card: Mod
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    images, _ = stretch([Pixels(image) for image, *_ in cuts])
+    names = [(name,) for name in card.channel_names or ()]
+    composite = Composite.of(cuts[0][0].shape[-1], names)
+    images, _ = stretch([Pixels(image) for image, *_ in cuts], composite)
     palette = {k: c.colour for k, c in enumerate(card.classes)}
     figure = Figure(figsize=(9.0, 3.1 * len(cuts) + 1.0), dpi=100, layout="constrained")
     grid = figure.subplots(len(cuts), 3, squeeze=False)

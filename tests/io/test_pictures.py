@@ -211,3 +211,11 @@ def test_blocks_without_a_wanted_voxel_are_not_read() -> None:
     np.testing.assert_array_equal(small.values[..., 0], values[np.ix_(*places)][..., 0])
     assert small.any_valid().all()
     assert len(asked) == 2 * 2
+
+
+def test_numbers_are_no_names() -> None:
+    unnamed, model = [("band1",), ("band2",), ("band3",)], [("nir",), ("red",), ("green",)]
+    assert Composite.of(3, unnamed) == Composite.by_place(3)
+    assert Composite.of(3, unnamed, model) == Composite.by_name(model)
+    assert Composite.of(4, unnamed, model) == Composite.by_place(4)
+    assert Composite.of(2, [("VV",), ("VH",)]).words == "VV in grey"

@@ -98,12 +98,8 @@ def sample(image: str | Path, report: dict[str, Any]) -> tuple[Composite, list[P
 
 def _composite(info: SourceInfo, report: dict[str, Any]) -> Composite:
     """By what the file calls its channels, else by what the model does, else by their place."""
-    names = list(info.channels)
-    if names == [f"band{k}" for k in range(1, len(names) + 1)]:
-        names = report.get("model", {}).get("channels") or []
-    if len(names) != len(info.channels):
-        return Composite.by_place(len(info.channels))
-    return Composite.by_name([(name,) for name in names])
+    own, models = info.channels, report.get("model", {}).get("channels") or ()
+    return Composite.of(len(own), *([(name,) for name in names] for names in (own, models)))
 
 
 def _image(path: str | Path, report: dict[str, Any]) -> ImageSpec:

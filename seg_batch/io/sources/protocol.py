@@ -172,8 +172,8 @@ def chosen_volume(path: Path, what: str, count: int, volume: int | None) -> int:
     where several are there and none was chosen, ``InputError`` where the chosen one is not."""
     if volume is None and count > 1:
         error = SeveralVolumesError(
-            f"{path}: {what}; choose one with --volume K (0 to {count - 1}), in a workflow inputs.volume: K, or take them as channels with "
-            "--channels-last-axis"
+            f"{path}: {what}; choose one with --volume K (0 to {count - 1}), in a workflow with "
+            "inputs.volume, or take them as channels with --channels-last-axis"
         )
         error.count = count
         error.remedy = (
