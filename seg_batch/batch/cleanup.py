@@ -17,7 +17,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from seg_batch.batch.inputs.tables import STACKED
+from seg_batch.batch.inputs.tables import STACKED, files_of_key
 from seg_batch.batch.job import BatchJob
 from seg_batch.batch.journal import Journal, fold
 from seg_batch.batch.journal.state import COMPLETE, FAILED, PARTIAL, REFUSED
@@ -94,7 +94,8 @@ def write_quarantined(job: BatchJob) -> None:
     for key, record in fold(Journal.read(job.folder / JOURNAL)).inputs.items():
         named = key in job.requests or key in job.refused
         if named and record.status in (REFUSED, FAILED, PARTIAL):
-            listed = _listed(STACKED.join(job.requests[key].files) if key in job.requests else key)
+            files = job.requests[key].files if key in job.requests else files_of_key(key)
+            listed = _listed(STACKED.join(files))
             lines.append(f"# {record.status}: {visible(record.error or '')}\n{listed}\n")
     if lines:
         write_text(path, "".join(lines))

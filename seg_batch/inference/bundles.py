@@ -143,6 +143,15 @@ def mismatch(card: ModelCard, info: SourceInfo) -> str | None:
 def require_fit(model: Model, info: SourceInfo) -> Model:
     if reason := mismatch(model.card, info):
         raise BundleError(
-            f"model {model.name} does not fit {info.path}: {reason}; choose another --model"
+            f"model {model.name} does not fit {info.path}: {reason}{_stack_hint(model.card, info)}; choose "
+            "another --model"
         )
     return model
+
+
+def _stack_hint(card: ModelCard, info: SourceInfo) -> str:
+    """What gives a single file the channels that it lacks."""
+    lacks = card.channels is not None and len(info.channels) < len(card.channels)
+    return (
+        "; files of one channel each are one image with --stack" if lacks and not info.stack else ""
+    )

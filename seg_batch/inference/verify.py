@@ -112,8 +112,8 @@ def _input(report: Report) -> Check:
     fingerprint, identity = report["plan"]["fingerprint"], report["source"]["identity"]
     volume, last = fingerprint.get("volume"), fingerprint.get("channels_last_axis", False)
     changed = []
-    each = identity["files"] if len(files) > 1 else [identity]
-    for path, before in zip(files, each, strict=True):
+    known = identity["files"] if "files" in report["source"] else [identity]
+    for path, before in zip(files, known, strict=True):
         with closing(ImageSpec((path,), volume, channels_last_axis=last).open()) as source:
             now = source.info.files[0].identity
         if now != before:

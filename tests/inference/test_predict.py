@@ -201,6 +201,12 @@ def test_probabilities_are_kept_beside_the_labels(scene: Path, tmp_path: Path) -
     assert set(np.unique(found)) == {0, 255}
 
 
+def test_a_zarr_input_is_known_again(scene: Path, tmp_path: Path) -> None:
+    predict(scene, tmp_path / "in.zarr")
+    predict(tmp_path / "in.zarr", tmp_path / "out.tif")
+    assert verify_product(tmp_path / "out.tif")["ok"]
+
+
 def test_a_zarr_product_holds_everything(scene: Path, tmp_path: Path) -> None:
     report = predict(scene, tmp_path / "out.zarr", probabilities=True)
     predict(scene, tmp_path / "out.tif")

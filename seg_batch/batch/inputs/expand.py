@@ -116,8 +116,9 @@ def _stacks(
     specs = list[InputSpec]()
     for case in stacked_cases(patterns, paths):
         if (files := case.in_order(len(patterns))) is None:
-            first, why = filled(patterns[0], case.id), case.fault(patterns)
-            specs.append(InputSpec(first, where, error=why, id=case.id))
+            first, *more = (filled(pattern, case.id) for pattern in patterns)
+            why = case.fault(patterns)
+            specs.append(InputSpec(first, where, error=why, more=tuple(more), id=case.id))
         else:
             specs.append(InputSpec(files[0], where, volume=volume, more=files[1:], id=case.id))
     if specs:

@@ -49,7 +49,7 @@ class InputSpec:
     def key(self) -> str:
         """Its name in the run: the path, those of further files after ``|`` (without their folder, where it
         is the same), with ``#volume`` for a volume of a 4-D file."""
-        if self.error is not None:
+        if self.error is not None and not self.more:
             path = self.path
         else:
             path, *more = map(os.path.abspath, self.files)
@@ -69,6 +69,12 @@ class InputSpec:
     def identity(self) -> tuple[object, ...]:
         """What two specifications of the same prediction have in common."""
         return (self.key, self.output, self.volume, self.model, self.bands)
+
+
+def files_of_key(key: str) -> list[str]:
+    """The paths in the key of an input that is refused, and has no request."""
+    path, *more = [key] if os.path.lexists(key) else key.split(STACKED)
+    return [path, *(os.path.join(os.path.dirname(path), each) for each in more)]
 
 
 def _files(name: str, folder: str, where: str) -> dict[str, Any]:

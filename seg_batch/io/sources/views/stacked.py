@@ -106,7 +106,7 @@ def _stacked_info(infos: Sequence[SourceInfo]) -> SourceInfo:
         dtype=np.result_type(*(i.dtype for i in infos)).name,
         nodata=tuple(value for i in infos for value in (i.nodata or (None,) * len(i.channels))),
         identity={"files": [i.identity for i in each]},
-        warnings=tuple(warning for i in each for warning in i.warnings),
+        warnings=tuple(dict.fromkeys(warning for i in each for warning in i.warnings)),
         facts={**infos[0].facts, **_facts(infos)},
         alpha=_alpha(_alphas(infos), names),
         stack=each,
