@@ -81,7 +81,7 @@ class _Tally:
 def pairs_within(seconds: float, patch: Shape, patch_s: float) -> int:
     """The pairs per axis that can be predicted in the time, where a patch takes ``patch_s``; all of ``PAIRS`` at
     most, and ``FEWEST`` in any case."""
-    return max(FEWEST, min(PAIRS, int(seconds / (2 * len(patch) * max(patch_s, 1e-9)))))
+    return max(FEWEST, int(min(PAIRS, seconds / (2 * len(patch) * max(patch_s, 1e-9)))))
 
 
 def _place(rng: np.random.Generator, extent: Shape, patch: Shape, axis: int, shift: int) -> Shape:
