@@ -32,7 +32,9 @@ DROPPED = {
         *("seconds", "seconds_estimate", "estimated_s", "stages_s", "spell", "spells", "slowest"),
         *("minutes", "waited", "wait", "voxels_per_s", "time"),
     },
-    "memory measured, and the machine": {"peak_rss_bytes", "machine", "memory_bytes"},
+    "memory measured, and the machine": {
+        *("peak_rss_bytes", "machine", "memory_bytes", "disk_free_bytes"),
+    },
     "processes": {"host", "pid", "worker", "workers", "tenure"},
     "versions of libraries": {"versions"},
     "bytes as GDAL, zlib, zstd and HDF5 write them": {

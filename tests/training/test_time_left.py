@@ -6,7 +6,7 @@ import math
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seg_batch.nn.training.loop import Clock, OtherWork
@@ -37,9 +37,12 @@ def test_the_border_takes_a_share_of_the_minutes() -> None:
     after = _after(recipe, 20)
     assert after(1.0) == pytest.approx(WRITING_S + SCORING * 20 + 6 * int(allowed / 6))
     assert after(1e-3) == pytest.approx(WRITING_S + 1e-3 * (SCORING * 20 + 6 * PAIRS))
-    assert math.isinf(border_s(volume_recipe(minutes=None)))
+    unlimited = volume_recipe(minutes=None)
+    assert math.isinf(border_s(unlimited))
+    assert _after(unlimited, 20)(1.0) == pytest.approx(WRITING_S + SCORING * 20 + 6 * PAIRS)
 
 
+@example(math.inf, 2, 0.0)
 @given(st.floats(0, 1e5), st.integers(2, 3), st.floats(0, 100))
 def test_pairs_fit_the_time_or_are_the_fewest(seconds: float, rank: int, patch_s: float) -> None:
     pairs = pairs_within(seconds, (32,) * rank, patch_s)
