@@ -22,7 +22,7 @@ COMMON_NAMES: dict[str, tuple[float, float, tuple[str, ...]]] = {
     "rededge071": (0.69, 0.725, ("red edge 1", "vegetation red edge 1", "re1")),
     "rededge075": (0.725, 0.76, ("red edge 2", "vegetation red edge 2", "re2")),
     "rededge078": (0.76, 0.79, ("red edge 3", "vegetation red edge 3", "re3")),
-    "nir": (0.76, 0.93, ("near infrared", "near infra red", "near ir", "nir broad", "nir wide")),
+    "nir": (0.79, 0.93, ("near infrared", "near infra red", "near ir", "nir broad", "nir wide")),
     "nir08": (0.84, 0.89, ("nir narrow", "narrow nir", "red edge 4", "vegetation red edge 4")),
     "nir09": (0.93, 0.96, ("water vapour", "water vapor")),
     "cirrus": (1.35, 1.40, ()),
@@ -34,7 +34,7 @@ COMMON_NAMES: dict[str, tuple[float, float, tuple[str, ...]]] = {
 }
 # A general name, and those that it may stand for.
 _KIN = {
-    "nir": {"nir08", "rededge078"},
+    "nir": {"nir08"},
     "rededge": {"rededge071", "rededge075", "rededge078"},
     "lwir": {"lwir11", "lwir12"},
     "green": {"green05"},

@@ -36,17 +36,20 @@ class Taken:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A channel of a model by all its spellings, and the common names among them."""
+    """A channel of a model by the spellings of its name, by all, and the common names among them."""
 
     name: str
-    spellings: frozenset[str]
+    own: set[str]
+    spellings: set[str]
     commons: set[str]
 
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What the names of one channel of an image mean: channels of the model, exactly or loosely, and common names."""
+    """What the names of one channel of an image mean: channels of the model, by their name, by that or an alias, or
+    loosely; and common names."""
 
+    own: frozenset[int] = frozenset()
     exact: frozenset[int] = frozenset()
     loose: frozenset[int] = frozenset()
     commons: frozenset[str] = frozenset()
@@ -76,8 +79,10 @@ def taken_by_name(info: SourceInfo, channels: Sequence[Channel] | None) -> Taken
 def _wanted(channel: Channel, letters: dict[str, str]) -> _Wanted:
     spellings = {common.spelling(text) for text in (channel.name, *channel.aliases)}
     spellings |= {letters[word] for word in spellings if word in letters}
-    commons = common.common_names(spellings)
-    return _Wanted(channel.name, frozenset(spellings | common.words_of(commons)), commons)
+    commons, name = common.common_names(spellings), common.spelling(channel.name)
+    own = {name, letters.get(name, name)}
+    own |= common.words_of(common.common_names(own))
+    return _Wanted(channel.name, own, spellings | common.words_of(commons), commons)
 
 
 def _meanings(
@@ -114,8 +119,9 @@ def _meaning(
                 i for i in exact if not wanted[i].commons or common.akin(wanted[i].commons, known)
             }
         if exact or commons:
-            return _Meaning(frozenset(exact), _akin(commons, wanted), frozenset(commons))
-    return _Meaning(_akin(at, wanted, exactly=True), commons=frozenset(at))
+            own = frozenset(i for i in exact if spellings & wanted[i].own)
+            return _Meaning(own, frozenset(exact), _akin(commons, wanted), frozenset(commons))
+    return _Meaning(exact=_akin(at, wanted, exactly=True), commons=frozenset(at))
 
 
 def _akin(commons: set[str], wanted: Sequence[_Wanted], exactly: bool = False) -> frozenset[int]:
@@ -144,8 +150,13 @@ def _taken(info: SourceInfo, wanted: Sequence[_Wanted], meanings: Sequence[_Mean
 
 
 def _places(wanted: Sequence[_Wanted], meanings: Sequence[_Meaning]) -> list[list[int]]:
-    """For each channel of the model, the channels of the image that its names name."""
-    places = [[j for j, m in enumerate(meanings) if i in m.exact] for i in range(len(wanted))]
+    """For each channel of the model, the channels of the image that name it: by its name, else by an alias, else
+    loosely. What is named by its name or an alias is not another loosely."""
+    places = [
+        [j for j, m in enumerate(meanings) if i in m.own]
+        or [j for j, m in enumerate(meanings) if i in m.exact]
+        for i in range(len(wanted))
+    ]
     sure = {j for at in places for j in at}
     return [
         at or [j for j, m in enumerate(meanings) if i in m.loose and j not in sure]

@@ -113,7 +113,7 @@ def test_names_in_order_or_without_meaning_are_no_news(names: list[str], count: 
         (["blue", "green", "red", "swir16"], "none is named as near infrared"),
         (["nir", "swir16", "swir22", "pan"], "are named nir, swir16"),
         (["blue", "green", "red", "nir", "nir"], "both named as near infrared"),
-        (["blue", "green", "red", "B5", "nir"], "both named as near infrared"),
+        (["blue", "green", "red", "B5", "SR_B5"], "both named as near infrared"),
         (["blue", "green", "red"], "has 3, none of which is named as near infrared"),
         (SENTINEL_2, "none of which is named as near infrared"),  # whose B5 is red edge
     ],
@@ -190,6 +190,17 @@ def test_bands_by_hand_are_names_or_numbers() -> None:
     unnamed = plain([ChannelNames()] * 4)
     with pytest.raises(InputError, match="no band 'B3'"):  # the third may be any band
         channels_called(unnamed, ("B3",))
+
+
+def test_the_name_of_a_channel_comes_before_its_aliases() -> None:
+    landsat = (*LANDSAT[:3], Channel(name="near infrared", aliases=("nir08", "B5")))
+    names = ["blue", "green", "red", "rededge071", "nir", "nir08"]  # as STAC has Sentinel-2
+    assert taken_by_name(plain(labelled(names)), landsat).indices == (0, 1, 2, 4)
+    for only in ("nir08", "B5"):
+        taken = taken_by_name(plain(labelled(["x", only, "red", "green", "blue"])), landsat)
+        assert taken.indices == (4, 3, 2, 1)
+    narrow = (*LANDSAT[:3], Channel(name="nir08"))
+    assert taken_by_name(plain(labelled(names)), narrow).indices == (0, 1, 2, 5)
 
 
 def test_models_without_names_take_what_comes() -> None:
