@@ -206,9 +206,12 @@ def channel_fault(info: SourceInfo, channels: Sequence[Channel] | None) -> str |
     if taken.fault or count == len(info.channels):
         return f"{taken.fault}; {REMEDY}" if taken.fault else None
     lacks = f", none of which is named as {' or '.join(taken.missing)}" if taken.missing else ""
+    hint = alpha_hint(info, count)
+    if not hint and len(info.channels) > count:
+        hint = f"; {REMEDY}"
     return (
         f"it needs {count} channels ({', '.join(c.name for c in channels)}) and the input has "
-        f"{len(info.channels)}{lacks}{alpha_hint(info, count)}"
+        f"{len(info.channels)}{lacks}{hint}"
     )
 
 
