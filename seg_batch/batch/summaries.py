@@ -49,7 +49,7 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "time": time_s.to_json(),
         "output": str(prepared.outputs.product),
         "of": _of(plan.identity),
-        "model": " + ".join(prepared.model.names),
+        "model": prepared.model.called,
         "engine": plan.engine,
         "precision": plan.precision,
         "warnings": _short(list(info.warnings)),

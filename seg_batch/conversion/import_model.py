@@ -7,7 +7,6 @@ rest is read from the model and checked. Keras is imported inside functions.
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +82,7 @@ def _card(options: ImportOptions, path: Path) -> ModelCard:
     if min(sizes) <= 0:
         raise InputError("--pixel-m and --spacing-mm are sizes: above 0")
     return make_card(
-        name=options.name or re.sub(r"[^A-Za-z0-9._-]+", "-", path.name),
+        name=options.name or bundles.name_for(path),
         description=options.description,
         kind=options.kind or "any",
         modality=options.modality,

@@ -64,6 +64,13 @@ class Pixels:
             return np.ones(self.values.shape[:-1], bool)
         return np.asarray(self.valid.any(-1))
 
+    def with_data(self, missing: str) -> np.ndarray:
+        """bool ``shape``: where no channel is missing (``missing`` is ``any``: one is enough to have no data), or
+        where not ``all`` are."""
+        if missing == "all" or self.valid is None:
+            return self.any_valid()
+        return np.asarray(self.valid.all(-1))
+
 
 def _finite(pixels: Pixels) -> np.ndarray:
     """Physical values; 0 where they are invalid or not finite."""

@@ -103,7 +103,9 @@ def _targets(labels: Pixels, image: Pixels, recipe: Recipe) -> np.ndarray:
     ids = np.array([c.id for c in recipe.card.classes])
     indices, _ = class_indices(labels.physical(np.float64)[..., 0], ids)
     out = indices.astype(store.label_dtype(len(ids)))
-    out[ignored(labels, recipe.cut.ignore) | ~image.any_valid()] = store.ignore_label(len(ids))
+    out[ignored(labels, recipe.cut.ignore) | ~image.with_data(recipe.card.missing)] = (
+        store.ignore_label(len(ids))
+    )
     return out
 
 

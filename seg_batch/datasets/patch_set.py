@@ -60,7 +60,9 @@ class PatchSet:
         """The held-out regions of a part, in order of their case and place."""
         groups = dict(self._group["held"].groups())
         names = sorted(groups, key=lambda name: tuple(map(int, name.split("."))))
-        regions = [HeldRegion.of(groups[name], self.ignore) for name in names]
+        regions = [
+            HeldRegion.of(groups[name], self.ignore, self.recipe.card.missing) for name in names
+        ]
         return [region for region in regions if region.part == part]
 
 
@@ -80,10 +82,11 @@ class HeldRegion:
     scale: tuple[float, ...] | None
     offset: tuple[float, ...] | None
     ignore: int
+    missing: str
     group: Any
 
     @classmethod
-    def of(cls, group: Any, ignore: int) -> HeldRegion:
+    def of(cls, group: Any, ignore: int, missing: str) -> HeldRegion:
         facts = dict(group.attrs)
         start, shape = tuple(facts["start"]), group["labels"].shape
         return cls(
@@ -96,6 +99,7 @@ class HeldRegion:
             scale=facts["scale"] and tuple(facts["scale"]),
             offset=facts["offset"] and tuple(facts["offset"]),
             ignore=ignore,
+            missing=missing,
             group=group,
         )
 
@@ -110,7 +114,9 @@ class HeldRegion:
         """Class indices and where they count, ``box.shape`` each."""
         with self._intact():
             labels = self.group["labels"][box.slices(self.window.start)]
-        return labels, labels != self.ignore
+            valid = self.group["valid"][box.slices(self.window.start)]
+        has_data = valid.all(-1) if self.missing == "any" else valid.any(-1)
+        return labels, (labels != self.ignore) & has_data
 
     def _intact(self) -> AbstractContextManager[None]:
         where = Path(self.group.store.root, self.group.path)

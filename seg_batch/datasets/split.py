@@ -87,12 +87,15 @@ def _cases_exist(hold_out: HoldOut, extents: Mapping[str, Shape]) -> None:
 def _held(
     hold_out: HoldOut, extents: Mapping[str, Shape], gap: Shape, given: Mapping[str, str]
 ) -> Split:
-    cases, boxes = {}, {}
+    cases, boxes, validated = {}, {}, "validation" in given.values()
     for number, (case, extent) in enumerate(extents.items()):
         whole, inside = hold_out.part_of(case, number), tuple(hold_out.boxes_in(extent))
-        if case in given:
-            _agree(case, given[case], whole, inside)
-        part = given.get(case) or whole
+        named = given.get(case)
+        if whole == "validation" and named == "training" and not validated:
+            named = None  # a training part is divided where the manifest has no other
+        if named is not None:
+            _agree(case, named, whole, inside)
+        part = named or whole
         if part is None and inside:
             boxes[case] = inside
         cases[case] = part or ("boxes" if inside else "training")

@@ -134,7 +134,8 @@ def evaluate_bundle(
         result = run.result("bundle", **stats.summary(run.classes.names))
         result |= {"split": split, "data": held_out.facts, "model": _model_facts(chosen, options)}
         leaks = [line for m in chosen.all for line in _leaks(m.card, held_out)]
-        result["warnings"] = tta_warnings(chosen, options.tta) + leaks + run.warnings
+        told = [*tta_warnings(chosen, options.tta), *held_out.warnings]
+        result["warnings"] = told + leaks + run.warnings
         write_result(folder, result, run)
     return result
 

@@ -26,6 +26,7 @@ from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.protocol import without_volume_option
+from seg_batch.io.sources.views.by_name import BY_NAME
 from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view, takes_last_axis
 from seg_batch.io.sources.views.same_grid import grid_differences
 
@@ -61,11 +62,12 @@ class SourceRegion(ViewRegion):
     label: View
     classes: Classes
     ignore: tuple[float, ...]
+    missing: str = "all"
 
     def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
         labels, path = self.label.read(box), self.label.info.path
         indices, valid = self.classes.indices(labels, self.ignore, path)
-        return indices, valid & self.read(box).any_valid()
+        return indices, valid & self.read(box).with_data(self.missing)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class EvalSet:
     ignore: tuple[float, ...]
     facts: dict[str, Any]
     options: ModelOptions = field(default_factory=ModelOptions)
+    warnings: tuple[str, ...] = ()
 
     @contextmanager
     def open(self, case: EvalCase) -> Iterator[tuple[Region, tuple[float, ...] | None]]:
@@ -115,6 +118,7 @@ class EvalSet:
                 label=label,
                 classes=of_card(self.card),
                 ignore=self.ignore,
+                missing=self.card.missing,
             )
             yield region, spacing_of(image.info)
 
@@ -233,8 +237,7 @@ def _of_pairs(
         if manifest.classes and [c.id for c in manifest.classes] != [c.id for c in card.classes]:
             raise InputError(f"{where} has other classes than {card.name}: evaluate its own bundle")
         ignore = (*ignore, *manifest.ignore)
-    for pair, box in chosen:
-        _require_usable(pair, box, card, ignore, options)
+    lines = [line for pair, box in chosen for line in _usable(pair, box, card, ignore, options)]
     facts = {"path": str(data), "kind": "pairs", **(file_facts(data) if data.is_file() else {})}
     count = Counter(pair.case for pair, _ in chosen)
     cases = [
@@ -243,7 +246,7 @@ def _of_pairs(
         )
         for p, box in chosen
     ]
-    return EvalSet(card, cases, ignore, facts, options)
+    return EvalSet(card, cases, ignore, facts, options, tuple(dict.fromkeys(lines)))
 
 
 def _boxes_of(pair: Pair, split: str, card: ModelCard) -> list[Box | None]:
@@ -267,14 +270,14 @@ def _held_out(
     return (Box(tuple(start), tuple(stop)) for part in parts for start, stop in boxes.get(part, []))
 
 
-def _require_usable(
+def _usable(
     pair: Pair,
     box: Box | None,
     card: ModelCard,
     ignore: tuple[float, ...],
     options: ModelOptions,
-) -> None:
-    """InputError unless the case can be scored: both headers, and one pass over the labels."""
+) -> list[str]:
+    """What is to be told of a case. InputError unless it can be scored: both headers, one pass over the labels."""
     with open_entry(pair, card, options) as (image, label):
         classes = of_card(card)
         require_data(label.info, classes.ids.tolist(), ignore)
@@ -285,6 +288,8 @@ def _require_usable(
             f"{card.name} held voxels {box} of {pair.case} out, which {image.info.path} with extent "
             f"{image.info.extent} does not have: is it another image of that name?"
         )
+    told = (line for line in image.file.info.warnings if line.startswith(BY_NAME))
+    return [f"{pair.case}: {line}" for line in told]
 
 
 def _facts(pair: Pair) -> dict[str, Any]:

@@ -42,11 +42,13 @@ class SeenRegion(Protocol):
 
 @dataclass(frozen=True)
 class RegionPostprocess:
-    """The chain and its context, in which labels are class indices; ``spacing`` of voxels (m, mm)."""
+    """The chain and its context, in which labels are class indices; ``spacing`` of voxels (m, mm); ``missing``: see
+    ``Pixels.with_data``."""
 
     chain: tuple[AnyStep, ...]
     context: LabelContext
     spacing: tuple[float, ...] | None
+    missing: str = "all"
 
     @classmethod
     def of(
@@ -67,7 +69,7 @@ class RegionPostprocess:
         nodata = np.iinfo(np.min_scalar_type(len(ids) + 1)).max
         context = LabelContext(ids, card.background_index, int(nodata), unit, each, areas)
         require_chain_fits(chain, card, context)
-        return cls(chain, context, spacing)
+        return cls(chain, context, spacing, card.missing)
 
     def apply(self, region: SeenRegion, labels: np.ndarray, kept: np.ndarray | None) -> None:
         """Change ``labels`` of the region in place; ``kept``: probabilities ``(classes, *shape)``.
@@ -79,12 +81,13 @@ class RegionPostprocess:
         chunk = (CHUNK[labels.ndim],) * labels.ndim
         blocks = blocks_of(labels.shape, chunk)
         for block in blocks:
-            valid = region.read(block.box.shift(region.box.start)).any_valid()
+            pixels = region.read(block.box.shift(region.box.start))
+            valid = pixels.with_data(self.missing)
             labels[block.box.slices()][~valid] = self.context.nodata
 
         def image(box: Box) -> tuple[np.ndarray, np.ndarray | None]:
             pixels = region.read(box.shift(region.box.start))
-            return region.normaliser(pixels), pixels.any_valid()
+            return region.normaliser(pixels), pixels.with_data(self.missing)
 
         run_chain(
             self.chain,

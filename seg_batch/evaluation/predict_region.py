@@ -138,5 +138,5 @@ def _stitcher(
         classes=len(card.classes),
         rank=rank,
         batch=options.batch or 1,
-        empty=EmptyRule(NOWHERE, skip.below if skip else None, skipped),
+        empty=EmptyRule(NOWHERE, skip.below if skip else None, skipped, missing=card.missing),
     )

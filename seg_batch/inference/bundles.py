@@ -6,6 +6,7 @@ A bundle is a folder with ``model.keras`` and ``card.json``.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,8 +54,24 @@ class Model:
         return tuple(model.card for model in self.all)
 
     @property
+    def name(self) -> str:
+        """What it is called by: its folder, as ``--model`` takes it; a function by its card."""
+        return self.card.name if self.path is None else self.path.name
+
+    @property
     def names(self) -> list[str]:
+        """What the cards call this model and its members, whatever their folders are called."""
         return [model.card.name for model in self.all]
+
+    @property
+    def called(self) -> str:
+        """The names of this model and its members, as they are told."""
+        return " + ".join(model.name for model in self.all)
+
+
+def name_for(folder: Path) -> str:
+    """The name in the card of a new bundle, where none is given: that of its folder, as far as cards hold it."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).lstrip("._-") or "model"
 
 
 PROBE = Model(PROBE_CARD, function=probe)
@@ -75,7 +92,7 @@ def installed_bundles() -> list[Model]:
         for card in sorted(folder.glob(f"*/{CARD}")):
             with suppress(SegbatchError):
                 model = Model(read_card(card.parent), card.parent)
-                models.setdefault(model.card.name, model)
+                models.setdefault(model.name, model)
     return list(models.values())
 
 
@@ -89,7 +106,7 @@ def find_bundle(name: str) -> Model:
     if not path.is_dir():
         places = [folder / name for folder in bundle_folders() if (folder / name).is_dir()]
         if not places:
-            known = ", ".join(m.card.name for m in [*installed_bundles(), PROBE])
+            known = ", ".join(m.name for m in [*installed_bundles(), PROBE])
             raise BundleError(
                 f"there is no model {name!r}: use the path of a bundle, or one of {known}"
             )
@@ -126,7 +143,7 @@ def mismatch(card: ModelCard, info: SourceInfo) -> str | None:
 def require_fit(model: Model, info: SourceInfo) -> Model:
     if reason := mismatch(model.card, info):
         raise BundleError(
-            f"model {model.card.name} does not fit {info.path}: {reason}{_stack_hint(model.card, info)}; choose "
+            f"model {model.name} does not fit {info.path}: {reason}{_stack_hint(model.card, info)}; choose "
             "another --model"
         )
     return model

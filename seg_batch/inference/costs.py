@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from seg_batch.config.postprocess import AnyStep, needs_probabilities
 from seg_batch.core import hardware, units
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape, recompute_factor
-from seg_batch.core.registry.engines import SLOWEST, info_of
+from seg_batch.core.registry.engines import SLOWEST, EngineInfo, info_of
 from seg_batch.executors import IN_FLIGHT
 from seg_batch.inference.postprocess.costs import blocks_of, postprocess_block_bytes, threads_for
 from seg_batch.io.sources.protocol import SourceInfo
@@ -154,6 +155,19 @@ def _staged_bytes(file: SourceInfo) -> int:
     if file.facts.get("compressed") is not True:
         return 0
     return file.voxels * np.dtype(file.dtype).itemsize * int(file.facts["volumes"])
+
+
+def costs_of(info: SourceInfo, card: ModelCard, engine: EngineInfo, **of_run: Any) -> Costs:
+    """The costs of an input and a model on an engine; ``of_run``: what depends on the run."""
+    return Costs(
+        **of_run,
+        in_bytes=info.voxel_bytes + coarse_bytes(info, card),
+        channels=len(info.channels),
+        classes=len(card.classes),
+        label_bytes=np.dtype(card.label_dtype).itemsize,
+        model_bytes=engine.memory_bytes if card.weights_sha256 else 0,
+        activation_bytes=int(engine.activation_share * card.compute.activation_bytes),
+    )
 
 
 def coarse_bytes(info: SourceInfo, card: ModelCard) -> int:

@@ -28,6 +28,7 @@ ALIKE: dict[str, Callable[[ModelCard], str]] = {
     "orientation": lambda card: card.orientation,
     "normalisation": lambda card: str(card.normalisation),
     "skip rule": lambda card: str(card.skip),
+    "rule for missing channels": lambda card: card.missing,
     "output grid": lambda card: f"{card.finer} voxels per input voxel and axis",
 }
 LONG = 200  # characters; a longer difference is named, not shown
@@ -61,12 +62,12 @@ def as_ensemble(models: Sequence[Model]) -> Model:
     for n, model in enumerate(others, 1):
         if any(_same(model, earlier) for earlier in models[:n]):
             raise BundleError(
-                f"model {model.card.name} is named twice, which changes nothing and costs as much "
+                f"model {model.name} is named twice, which changes nothing and costs as much "
                 "again: name it once"
             )
         if other := _difference(first.card, model.card):
             raise BundleError(
-                f"model {model.card.name} can't be averaged with {first.card.name} for its {other}: "
+                f"model {model.name} can't be averaged with {first.name} for its {other}: "
                 "name models for the same task"
             )
     return replace(first, members=tuple(others))

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-import numpy as np
-
 from seg_batch.config.card import Compute, ModelCard
 from seg_batch.config.postprocess import (
     AnyStep,
@@ -26,11 +24,11 @@ from seg_batch.core import hardware, units
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape
 from seg_batch.core.normalise import Normaliser
-from seg_batch.core.registry.engines import EngineInfo, info_of
+from seg_batch.core.registry.engines import info_of
 from seg_batch.inference.costs import (
     Costs,
     choose_block,
-    coarse_bytes,
+    costs_of,
     disk_bytes,
     estimate_seconds,
     post_bytes,
@@ -39,7 +37,6 @@ from seg_batch.inference.costs import (
 from seg_batch.inference.postprocess.label_context import LabelContext, require_chain_fits
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.inference.sliding_window.tta import symmetries
-from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.open_view import View
 
 CHUNK = {2: 1024, 3: 128}
@@ -49,7 +46,9 @@ LAYOUT = 1
 FROM_OPTIONS = ("taper", "probabilities", "precision", "engine", "tta", "workers")  # of the options
 SAME = {"in_fingerprint": True}  # marks a field: two runs that differ in it write other bytes
 # The last keys of a plan in stores and reports, in the order in which versions added them.
-CAME_LATER = ("engine", "engine_why", "tta", "passes", "post")
+CAME_LATER = ("engine", "engine_why", "tta", "passes", "post", "missing")
+# In a fingerprint only at another value, as earlier versions had no other.
+UNSAID = {"missing": "all"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +92,7 @@ class Decisions:
     disk_bytes: int
     seconds_estimate: float
     post: tuple[dict[str, Any], ...] = field(default=(), metadata=SAME)
+    missing: str = field(default="all", metadata=SAME)
 
     @property
     def grid(self) -> Grid:
@@ -143,7 +143,7 @@ class DraftPlan(Decisions):
         same = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in decided.items()
-            if name in FINGERPRINTED
+            if name in FINGERPRINTED and (name, value) not in UNSAID.items()
         }
         fingerprint = {"layout": LAYOUT, **same, **self.identity}
         return Plan(**{**decided, "normaliser": normaliser}, fingerprint=fingerprint)
@@ -185,18 +185,6 @@ class Plan(Decisions):
 FINGERPRINTED = {f.name for f in fields(Plan) if f.metadata == SAME}
 
 
-def _costs(info: SourceInfo, card: ModelCard, engine: EngineInfo, **of_run: Any) -> Costs:
-    return Costs(
-        **of_run,
-        in_bytes=info.voxel_bytes + coarse_bytes(info, card),
-        channels=len(info.channels),
-        classes=len(card.classes),
-        label_bytes=np.dtype(card.label_dtype).itemsize,
-        model_bytes=engine.memory_bytes if card.weights_sha256 else 0,
-        activation_bytes=int(engine.activation_share * card.compute.activation_bytes),
-    )
-
-
 def _together(cards: Sequence[ModelCard]) -> ModelCard:
     """The first card with the costs of a patch in an ensemble of all: every member computes it, and
     keeps its activations."""
@@ -229,7 +217,7 @@ def make_plan(
         batch = max(1, min(GPU_BATCH, fits, len(grid)))
     chain = requested_chain(card, options)
     require_chain_fits(chain, card, LabelContext.of(card, info.georef, info.extent))
-    costs = _costs(
+    costs = costs_of(
         *(info, card, info_of(options.engine)),
         grid=grid,
         batch=batch,
@@ -310,6 +298,7 @@ def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
         "empty_label": 0 if has_background else card.nodata,
         "skip_below": card.skip.below if card.skip else None,
         "skip_label": card.skip.label if card.skip else 0,
+        "missing": card.missing if len(info.channels) > 1 else "all",  # which of one are the same
     }
 
 

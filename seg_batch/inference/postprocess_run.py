@@ -78,7 +78,7 @@ class WorkStoreLabels:
         """The input as the model saw it, in the file's own axes; what can't be read is not valid."""
         with open_view(self.job.image, self.job.model.card) as view:
             pixels, _ = read_window(view.native, box)
-        valid = None if pixels.valid is None else pixels.any_valid()
+        valid = None if pixels.valid is None else pixels.with_data(self.job.plan.missing)
         return self.job.plan.normaliser(pixels), valid
 
     def write(self, block: Block, labels: np.ndarray) -> None:

@@ -22,6 +22,7 @@ PROBE_CARD = ModelCard(
         ClassInfo(id=i, name=f"residue {i}", colour=colour)
         for i, colour in enumerate(((20, 20, 20), *OKABE_ITO))
     ),
+    missing="all",  # it looks at the first channel, and takes any number
     normalisation=Normalisation(kind="identity"),
     licence="Apache-2.0",
     training_data="none",

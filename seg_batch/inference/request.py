@@ -116,7 +116,7 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         request = _channels_settled(request, file.info)
         view = View(file, model.card)
         verdict = request.verdict or look(view, model.cards)
-        refuse_unfit(verdict, model.names, file.info.path, force=request.options.force)
+        refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
         plan = make_plan(
@@ -234,7 +234,7 @@ def tta_warnings(model: Model, tta: str) -> list[str]:
     A model without a recipe beside it gets no line. The effect of mirrored patches on a model
     that never saw one depends on the data: left and right may be what its classes differ in.
     """
-    unseen = {member.card.name: _unseen_axes(member, tta) for member in model.all}
+    unseen = {member.name: _unseen_axes(member, tta) for member in model.all}
     return [
         f"{name} was trained without patches mirrored along {', '.join(axes)}, which --tta {tta} "
         "shows it: the map may be much worse; compare both with segbatch evaluate"

@@ -96,7 +96,9 @@ class BlockWorker:
         self.taper = Taper(plan.grid, plan.taper)  # once: it covers the whole extent
         self.predictor = load_predictor_of(job.model, plan)
         self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
-        self.empty = EmptyRule(plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata)
+        self.empty = EmptyRule(
+            plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata, plan.missing
+        )
         self.on_tiles: Callable[[int], None] = lambda n: None
         self.stop = threading.Event()
         self._first: tuple[int, float] | None = None

@@ -6,11 +6,10 @@ same voxels look the same everywhere. Files are written by GDAL, which the packa
 
 from __future__ import annotations
 
-import re
+import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,13 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from seg_batch.config.colours import OKABE_ITO as OKABE_ITO  # also named from here
+from seg_batch.config.common_names import (
+    common_names,
+    letters_of,
+    numbered,
+    numbering_of,
+    spellings_in,
+)
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import number
@@ -58,9 +64,7 @@ class Composite:
     def of(cls, count: int, *named: Sequence[Sequence[str]]) -> Composite:
         """By the first of ``named`` that names so many channels, all that each is called; else by place."""
         for names in named:
-            if len(names) == count and not all(
-                map(_NUMBERED.fullmatch, sum(map(tuple, names), ()))
-            ):
+            if len(names) == count and any(map(_is_name, itertools.chain(*names))):
                 return cls.by_name(names)
         return cls.by_place(count)
 
@@ -68,10 +72,11 @@ class Composite:
     def by_name(cls, names: Sequence[Sequence[str]]) -> Composite:
         """``names``: all that each channel is called. Red, green and blue; else near infrared, red and green in
         their place; else the first channel as grey, since others have no colour."""
-        colours = [_colour(texts) for texts in names]
+        common = _common_names(names)
         for wanted, words in _COMPOSITES.items():
-            if all(colour in colours for colour in wanted):
-                return cls(tuple(map(colours.index, wanted)), words)
+            places = [next((k for k, own in enumerate(common) if w in own), -1) for w in wanted]
+            if min(places) >= 0:
+                return cls(tuple(places), words)
         return cls((0,), f"{names[0][0]} in grey" if len(names) > 1 and names[0] else "")
 
 
@@ -79,39 +84,22 @@ _COMPOSITES = {
     ("red", "green", "blue"): "red, green, blue",
     ("nir", "red", "green"): "near infrared, red, green as red, green, blue",
 }
-_NUMBERED = re.compile(r"((band|channel|layer)?[ _-]*\d+)?", re.IGNORECASE)  # no name, but a place
-_OTHERS = {
-    "edge",
-    "infra",
-    "near",
-    "short",
-    "coastal",
-}  # a word that makes another band of a colour's
-_BANDS = {
-    "2": "blue",
-    "3": "green",
-    "4": "red",
-    "8": "nir",
-}  # of Sentinel-2; Landsat 8 has the first three
-_LETTERS = {"r": "red", "g": "green", "b": "blue"}
+# Of Sentinel-2, where numbers don't tell their sensor; Landsat 8 and 9 have the first three, too.
+_NUMBERS = {"b2": "blue", "b3": "green", "b4": "red", "b8": "nir"}
 
 
-def _colour(texts: Sequence[str]) -> str:
-    """``red``, ``green``, ``blue``, ``nir``, or empty."""
-    for text in texts:
-        words = re.findall(r"[a-z]+|[1-9][0-9]*", text.casefold())
-        pairs = {number for word, number in pairwise(words) if word == "b"}
-        plain = {"red", "green", "blue"} & {*words} if not _OTHERS & {*words} else set()
-        if "nir" in words or ("near" in words and {"infrared", "infra", "ir"} & {*words}):
-            return "nir"
-        for colour in (
-            *plain,
-            *filter(None, map(_BANDS.get, pairs)),
-            _LETTERS.get(text.casefold()),
-        ):
-            if colour:
-                return colour
-    return ""
+def _is_name(text: str) -> bool:
+    """Whether a text is more than the place of a channel, such as ``band 4``; ``B4`` is more."""
+    pair = numbered(text)
+    return bool(text) and (pair is None or pair[0] == "b")
+
+
+def _common_names(named: Sequence[Sequence[str]]) -> list[set[str]]:
+    """The common names of each channel."""
+    words = [{word for text in texts for word in spellings_in(text)} for texts in named]
+    every = set[str]().union(*words)
+    means = {**_NUMBERS, **numbering_of(every), **letters_of(every)}
+    return [common_names(own) | {means[word] for word in own & means.keys()} for own in words]
 
 
 @dataclass(frozen=True)

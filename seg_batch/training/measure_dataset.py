@@ -124,7 +124,8 @@ def _free(pairs: Sequence[Pair], held_out: Collection[str]) -> tuple[str, ...]:
     named = {pair.split for pair in pairs} | {*held_out}
     if "test" not in named or named & {"validation", "folds"}:
         return ()
-    return tuple(pair.case for pair in pairs if pair.split is None)
+    free = tuple(pair.case for pair in pairs if pair.split is None)
+    return free if len(free) > 1 else tuple(pair.case for pair in pairs if pair.split != "test")
 
 
 def _header(pair: Pair, align: str | None, axes: Axes) -> SourceInfo:

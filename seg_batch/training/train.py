@@ -30,6 +30,7 @@ from seg_batch.datasets.patch_set import HeldRegion
 from seg_batch.datasets.samples import Samples
 from seg_batch.datasets.work_folder import work_folder
 from seg_batch.evaluation.score import score
+from seg_batch.inference.bundles import name_for
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 from seg_batch.training.examples import Examples, choose_examples
@@ -82,6 +83,7 @@ def train(
             callback,
             check=lambda recipe: require_fitting(recipe, from_bundle, teacher),
             overwrite=overwrite,
+            name=name_for(path),
         )
         learnt = replace(learnt, recipe=resolved(learnt.recipe, from_bundle))
         callback.on(events.Noted(learnt.reasons))

@@ -40,18 +40,19 @@ def training_set(
     *,
     check: Callable[[Recipe], object] = lambda recipe: None,
     overwrite: bool = False,
+    name: str = "model",
 ) -> TrainingSet:
     """The dataset that ``data`` names, or one cut out of the pairs that it names.
 
     Pairs are cut into ``beside``, so that a killed training can be resumed; ``overwrite`` replaces
-    another dataset there. ``check`` may refuse the recipe before anything is cut. Raises InputError
+    another dataset there. ``name``: of the bundle, where no recipe says. ``check`` may refuse the recipe before anything is cut. Raises InputError
     for data that can't be learnt from.
     """
     if len(data) == 1 and os.path.isfile(os.path.join(data[0], "zarr.json")):
         existing = _from_dataset(data[0], overrides)
         check(existing.recipe)
         return existing
-    recipe, reasons = _recipe(data, overrides, callback)
+    recipe, reasons = _recipe(data, overrides, callback, name)
     check(recipe)
     make_patches(
         list(data),
@@ -72,7 +73,7 @@ def training_set(
 
 
 def _recipe(
-    data: Sequence[str], overrides: TrainOverrides, callback: Callback
+    data: Sequence[str], overrides: TrainOverrides, callback: Callback, name: str
 ) -> tuple[Recipe, tuple[str, ...]]:
     """A recipe file with card and cut is used as it is; less is put over the advised recipe."""
     own, where = _over(overrides, {}), str(overrides.recipe or "recipe")
@@ -80,6 +81,7 @@ def _recipe(
         return _suited(recipe_of(own, where), own), ()
     callback.on(events.Stage("reading headers and labels"))
     advice, reasons = advise_recipe(list(data), overrides.align, overrides.alpha, own)
+    advice["card"]["name"] = name
     advisable = recipe_of(_over(overrides, without_conflicts(advice, own)), where)
     recipe = _suited(advisable, own)
     unused = set() if recipe == advisable else {"network.filters"}

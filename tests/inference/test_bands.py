@@ -17,9 +17,11 @@ from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.config.channels import Channel
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.workflow import read
-from seg_batch.core.errors import RefusedError, WorkflowError
+from seg_batch.core.errors import InputError, RefusedError, WorkflowError
+from seg_batch.core.geometry import Box
 from seg_batch.evaluation.held_out_cases import collect_cases
 from seg_batch.inference.request import Request, prepare
+from seg_batch.io.sources.views.open_view import Axes, open_view
 from tests.support.files import segbatch
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -183,10 +185,24 @@ def test_evaluation_takes_the_same_bands(tmp_path: Path, straight: np.ndarray) -
         cases = collect_cases(
             Path(f"{path}={truth}"), "all", card, PredictOptions(bands=bands), (7,)
         )
+        assert [line.startswith("n: channels are taken by name") for line in cases.warnings] == [
+            True
+        ] * (path == named)
         with cases.open(cases.cases[0]) as (region, _):
             seen.append(region.read(region.box).values)
     np.testing.assert_array_equal(seen[0], np.moveaxis(VALUES, 0, -1))
     np.testing.assert_array_equal(seen[1], seen[0])
+
+
+def test_a_training_takes_channels_by_name_too(tmp_path: Path) -> None:
+    axes = Axes(channels=CARD.channels)
+    named = scene(tmp_path / "n.tif", SHUFFLE, tuple(NAMES[k] for k in SHUFFLE))
+    with open_view(named, axes) as view:
+        seen = view.read(Box((0, 0), (40, 30))).values
+    np.testing.assert_array_equal(seen, np.moveaxis(VALUES, 0, -1))
+    wrong = scene(tmp_path / "w.tif", SHUFFLE, ("red", "green", "blue", "swir16"))
+    with pytest.raises(InputError, match="none is named as near infrared; name the recipe's"):
+        open_view(wrong, axes)
 
 
 @pytest.mark.full

@@ -10,7 +10,7 @@ import pytest
 
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.normalise import Normaliser
-from seg_batch.inference.plan import FINGERPRINTED, DraftPlan, Plan
+from seg_batch.inference.plan import FINGERPRINTED, UNSAID, DraftPlan, Plan
 from seg_batch.inference.request import Request, prepare
 
 # As stores and reports have them: a run begun by any version is compared and told of in this order.
@@ -18,7 +18,7 @@ KEYS = (
     "extent view_extent orientation patch overlap margin taper block chunk rank batch classes "
     "probabilities precision normaliser label_dtype nodata empty_label skip_below skip_label workers "
     "blocks tiles recompute promised_bytes memory_bytes disk_bytes seconds_estimate engine engine_why "
-    "tta passes post fingerprint"
+    "tta passes post missing fingerprint"
 )
 FINGERPRINT = (
     "layout extent orientation patch overlap margin taper chunk probabilities precision engine tta "
@@ -35,7 +35,7 @@ def draft(scene: Path) -> DraftPlan:
 
 def test_the_marked_fields_are_the_fingerprint(draft: DraftPlan) -> None:
     names = FINGERPRINT.split()
-    assert set(names[1:-5]) == FINGERPRINTED
+    assert {*names[1:-5], *UNSAID} == FINGERPRINTED
     plan = draft.with_normaliser(NUMBERS)
     assert list(plan.fingerprint) == names
     assert plan.fingerprint["layout"] == 1
@@ -72,7 +72,7 @@ def test_what_is_kept_reads_back(draft: DraftPlan) -> None:
 
 
 def test_an_older_plan_is_read(draft: DraftPlan) -> None:
-    """One from before there were engines, views of a patch and steps after prediction."""
+    """One from before there were engines, views of a patch, steps after prediction and missing channels."""
     kept = json.loads(json.dumps(draft.with_normaliser(NUMBERS).to_json()))
     for name in ("engine", "engine_why", "tta", "passes", "post", "fingerprint"):
         del kept[name]

@@ -40,9 +40,11 @@ def _manifest(cases: Path, folder: Path, *splits: str | None) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("free", [2, 5])
-def test_a_test_part_alone_gets_a_validation_part(cases: Path, tmp_path: Path, free: int) -> None:
-    manifest = _manifest(cases, tmp_path, "test", *[None] * free)
+@pytest.mark.parametrize(("free", "split"), [(2, None), (5, None), (3, "training")])
+def test_a_test_part_alone_gets_a_validation_part(
+    cases: Path, tmp_path: Path, free: int, split: str | None
+) -> None:
+    manifest = _manifest(cases, tmp_path, "test", *[split] * free)
     plain, reasons = advise_recipe([manifest])
     assert "hold_out.validation" in {reason.key for reason in reasons}
     parts = plan_dataset([manifest], Recipe.model_validate(plain), None, 1 << 30).split.cases

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch.config.common_names import names_at
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref
@@ -33,6 +34,7 @@ from seg_batch.io.pictures import (
     png_bytes,
     stretch,
 )
+from seg_batch.io.sources.naming.channel_names import ChannelNames
 from seg_batch.io.sources.protocol import Source, SourceInfo
 from seg_batch.io.sources.thumbnail import thumbnail
 from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view
@@ -97,9 +99,15 @@ def sample(image: str | Path, report: dict[str, Any]) -> tuple[Composite, list[P
 
 
 def _composite(info: SourceInfo, report: dict[str, Any]) -> Composite:
-    """By what the file calls its channels, else by what the model does, else by their place."""
-    own, models = info.channels, report.get("model", {}).get("channels") or ()
-    return Composite.of(len(own), *([(name,) for name in names] for names in (own, models)))
+    """By what the file calls its channels, else by what the model does, else by what writers put into files
+    unasked, else by their place."""
+    said = info.names or (ChannelNames(),) * len(info.channels)
+    own = [
+        (name, *each.names, *names_at(each.wavelength_um or 0.0))
+        for name, each in zip(info.channels, said, strict=True)
+    ]
+    models = [(name,) for name in report.get("model", {}).get("channels") or ()]
+    return Composite.of(len(own), own, models, [each.weak for each in said])
 
 
 def _image(path: str | Path, report: dict[str, Any]) -> ImageSpec:

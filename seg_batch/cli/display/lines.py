@@ -13,12 +13,13 @@ from seg_batch.cli.display.values import (
     value_facts,
     value_rows,
 )
-from seg_batch.config.card import WHOLE_PATCH, ModelCard
+from seg_batch.config.card import WHOLE_PATCH
 from seg_batch.config.postprocess import describe
 from seg_batch.core.errors import InputError
 from seg_batch.core.georef import crs_name, georef_to_json
 from seg_batch.core.units import duration_in_line, share_in_line, show_bytes, with_commas
 from seg_batch.inference.bundles import (
+    Model,
     bundle_folders,
     find_bundle,
     installed_bundles,
@@ -97,8 +98,8 @@ def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
     return {
         "input": prepared.info.path,
         "output": str(prepared.outputs.product),
-        "model": prepared.model.card.name,
-        "members": prepared.model.names[1:],
+        "model": prepared.model.name,
+        "members": [member.name for member in prepared.model.members],
         "blocks": {"total": plan.blocks, "shape": list(plan.block)},
         "n_tiles": plan.tiles,
         "recompute": round(plan.recompute, 4),
@@ -124,11 +125,11 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
     there = f", {show_bytes(at_most - left)} of it there already" if left < at_most else ""
     rows = [
         ("input", f"{info.path}  ({info.kind}, {_by(plan.extent)}, {len(info.channels)} channels)"),
-        ("model", f"{' + '.join(prepared.model.names)}  ({plan.rank}-D)"),
+        ("model", f"{prepared.model.called}  ({plan.rank}-D)"),
         ("engine", f"{plan.engine} in {plan.precision}: {plan.engine_why}"),
         *([("finer", finer_text)] if finer > 1 else []),
         ("patch", f"{_by(plan.patch)}, overlap {_by(plan.overlap)}, {plan.taper} taper"),
-        *_averaging(plan, len(prepared.model.names)),
+        *_averaging(plan, len(prepared.model.all)),
         ("blocks", f"{plan.blocks} of {_by(plan.block)}, {plan.workers} worker(s)"),
         ("tiles", f"{plan.tiles}, recompute x{plan.recompute:.2f}, {plan.batch} per model call"),
         (
@@ -186,7 +187,7 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
         "facts": info.facts,
         "spacing": spacing_facts(info),
         "values": value_facts(info, seen),
-        "models": {m.card.name: verdict.to_json() for m, verdict in verdicts},
+        "models": {m.name: verdict.to_json() for m, verdict in verdicts},
         "warnings": warnings,
     }
 
@@ -224,13 +225,15 @@ def model_facts(name: str | None) -> dict[str, Any]:
         return {"path": str(model.path or ""), **model.card.model_dump(mode="json")}
     return {
         "folders": [str(folder) for folder in bundle_folders()],
-        "models": [{"path": str(m.path), **_short(m.card)} for m in installed_bundles()],
+        "models": [{"path": str(m.path), **_short(m)} for m in installed_bundles()],
     }
 
 
-def _short(card: ModelCard) -> dict[str, Any]:
+def _short(model: Model) -> dict[str, Any]:
+    card = model.card
     return {
-        **{key: getattr(card, key) for key in ("name", "kind", "rank")},
+        "name": model.name,
+        **{key: getattr(card, key) for key in ("kind", "rank")},
         "channels": list(card.channel_names or ()),
         "classes": [c.name for c in card.classes],
         "patch": list(card.patch or ()),

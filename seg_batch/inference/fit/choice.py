@@ -41,9 +41,9 @@ def choose_bundle(file: Source) -> Model:
         if len(models) == 1:
             return require_intact(models[0])
         if models:
-            names = ", ".join(model.card.name for model in models)
+            names = ", ".join(model.name for model in models)
             raise BundleError(
                 f"{path} fits {len(models)} models: choose one with --model ({names})"
             )
-    reasons = "; ".join(f"{model.card.name}: {verdict.line}" for model, verdict in verdicts)
+    reasons = "; ".join(f"{model.name}: {verdict.line}" for model, verdict in verdicts)
     raise BundleError(f"no installed model fits {path} ({reasons}): name one with --model")

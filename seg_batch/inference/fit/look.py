@@ -40,10 +40,9 @@ def _findings(view: View, card: ModelCard, seen: Sample) -> Iterator[Finding]:
     yield from value_findings(card, view.file.info, seen)
 
 
-def refuse_unfit(verdict: Verdict, models: Sequence[str], path: str, *, force: bool) -> None:
+def refuse_unfit(verdict: Verdict, model: str, path: str, *, force: bool) -> None:
     """``InputError`` for an input that does not fit, unless ``force``."""
     if verdict.outcome == "does not fit" and not force:
-        names = " + ".join(models)
         raise InputError(
-            f"{path} does not fit {names}: {verdict.line}; --force goes on all the same"
+            f"{path} does not fit {model}: {verdict.line}; --force goes on all the same"
         )

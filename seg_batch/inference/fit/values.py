@@ -103,8 +103,10 @@ def _against_card(card: ModelCard, channels: list[np.ndarray], seen: Sample) -> 
     if outside[worst] > OUTSIDE_UNUSUAL:
         low, high = np.percentile(channels[worst], (1, 99))
         first, last = trained[worst].core
+        # Numbers of a normalisation may be anybody's choice: they refuse nothing.
+        known = trained[worst].percentiles is not None
         yield Finding(
-            "unusual" if outside[worst] <= OUTSIDE_REFUSED else "does not fit",
+            "does not fit" if known and outside[worst] > OUTSIDE_REFUSED else "unusual",
             f"{names[worst]} lies between {low:.5g} and {high:.5g}, in training it lay between "
             f"{first:.5g} and {last:.5g}",
             _remedy(channels, trained, seen),

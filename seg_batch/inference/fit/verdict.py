@@ -43,6 +43,11 @@ class Verdict:
         return self.findings[0].outcome if self.findings else "fits"
 
     @property
+    def refusals(self) -> list[str]:
+        """What only ``--force`` goes on in spite of."""
+        return [line for line in self.lines if line.startswith("does not fit")]
+
+    @property
     def reasons(self) -> list[str]:
         """What each finding measured, without what to try."""
         return [each.measure for each in self.findings]

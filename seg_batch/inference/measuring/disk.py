@@ -53,12 +53,13 @@ def require_disk(prepared: Prepared[Decisions], report: Report | None = None) ->
     """PlanError where less is free beside the product than may be needed, unless the options say ``force``.
     ``report``: of an earlier product, for which nothing is needed while it is whole."""
     outputs, overwrite = prepared.outputs, prepared.request.overwrite
-    if report and not overwrite and report["status"] == "complete" and is_intact(outputs, report):
-        return
     at_most = disk_at_most(prepared.plan, prepared.info, prepared.model.card)
     needed, free = left_bytes(at_most, outputs), free_bytes(outputs.product)
-    if needed > free and not prepared.request.options.force:
-        raise PlanError(too_little(prepared.info.path, needed, outputs.product, free))
+    if needed <= free or prepared.request.options.force:
+        return
+    if report and not overwrite and report["status"] == "complete" and is_intact(outputs, report):
+        return
+    raise PlanError(too_little(prepared.info.path, needed, outputs.product, free))
 
 
 def free_bytes(product: Path) -> int:

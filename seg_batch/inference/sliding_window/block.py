@@ -78,7 +78,7 @@ class _Blank:
     def __init__(self, inside: Pixels, empty: EmptyRule, ids: np.ndarray) -> None:
         self.empty = empty
         self.low = None if empty.below is None else low_values(inside, empty)
-        self.without = None if inside.valid is None else ~inside.any_valid()
+        self.without = None if inside.valid is None else ~inside.with_data(empty.missing)
         self.sure = (ids == empty.below_label)[:, None] * np.uint8(255)
 
     def decided(self, rows: slice) -> np.ndarray | None:

@@ -33,7 +33,7 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class EmptyRule:
-    """Which voxels are empty, and their labels: no valid channel -> ``label``; first channel at
+    """Which voxels are empty, and their labels: ``any`` or ``all`` channels ``missing`` -> ``label``; first channel at
     most ``below`` (physical units) -> ``below_label``. Tiles of empty voxels alone are not predicted.
     Voxels that could not be read have no valid channel and get ``unreadable_label`` (None: ``label``)."""
 
@@ -41,6 +41,7 @@ class EmptyRule:
     below: float | None = None
     below_label: int = 0
     unreadable_label: int | None = None
+    missing: str = "all"
 
     @property
     def unreadable(self) -> int:
@@ -84,7 +85,7 @@ def is_empty(patch: Pixels, empty: EmptyRule) -> bool:
     """True when no voxel of the patch needs the model: skipping it changes no label (law 8)."""
     if patch.valid is None and empty.below is None:
         return False
-    return not (patch.any_valid() & ~low_values(patch, empty)).any()
+    return not (patch.with_data(empty.missing) & ~low_values(patch, empty)).any()
 
 
 def is_all_empty(held: Pixels, empty: EmptyRule) -> bool:

@@ -25,8 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import ZstdCodec
 
 from seg_batch.config.postprocess import describe
 from seg_batch.core.errors import BusyError, DamagedError, StoreError
@@ -44,7 +42,6 @@ ATTRIBUTES = "segbatch"
 _PART_BYTES = 16  # room for the ending of a store that is being made
 # Level 1 makes label maps as small as level 3, and is faster than the disk. Without the checksum, 199
 # of 200 flipped bits were read as wrong labels without an error.
-_CODEC = ZstdCodec(level=1, checksum=True)
 
 
 def plain(value: Any) -> Any:
@@ -54,6 +51,8 @@ def plain(value: Any) -> Any:
 
 def create_arrays(path: Path, spec: StoreSpec) -> None:
     """Create the group at ``path`` with its arrays and metadata."""
+    import zarr
+
     attributes = {ATTRIBUTES: plain(spec.to_json())}
     group = zarr.create_group(path, zarr_format=3, overwrite=True, attributes=attributes)
     create_labels(group, "labels", spec)
@@ -64,12 +63,18 @@ def create_arrays(path: Path, spec: StoreSpec) -> None:
             chunks=(1, *spec.chunk),
             dtype="uint8",
             fill_value=0,
-            compressors=_CODEC,
+            compressors=_codec(),
             dimension_names=("class", *AXES[len(spec.extent)]),
             attributes={"scale_factor": 1 / 255},
         )
     group.create_group(DONE)
     annotate(group, spec)
+
+
+def _codec() -> Any:
+    from zarr.codecs import ZstdCodec  # zarr takes long to import, and plans need no store
+
+    return ZstdCodec(level=1, checksum=True)
 
 
 def create_labels(group: Any, name: str, spec: StoreSpec) -> None:
@@ -79,7 +84,7 @@ def create_labels(group: Any, name: str, spec: StoreSpec) -> None:
         chunks=spec.chunk,
         dtype=spec.label_dtype,
         fill_value=spec.fill,
-        compressors=_CODEC,
+        compressors=_codec(),
         dimension_names=AXES[len(spec.extent)],
     )
 
@@ -143,6 +148,8 @@ class WorkStore(StoreFolder):
     @classmethod
     def open(cls, path: Path) -> WorkStore:
         """StoreError when ``path`` is no store of this version."""
+        import zarr
+
         try:
             attributes = zarr.open_group(path, mode="r", use_consolidated=False).attrs[ATTRIBUTES]
             spec = StoreSpec.from_json(attributes)  # type: ignore[arg-type]
@@ -154,6 +161,8 @@ class WorkStore(StoreFolder):
         return cls(path, spec)
 
     def _array(self, name: str) -> Any:
+        import zarr
+
         if name not in self._arrays:
             self._arrays[name] = zarr.open_array(self.path / name, mode="r+", config=_EXACT)
         return self._arrays[name]
@@ -187,6 +196,8 @@ class WorkStore(StoreFolder):
 
     def new_map(self) -> str:
         """Create an array like ``labels`` for the map after a step; returns its unique name."""
+        import zarr
+
         name = f"{STEP}{uuid.uuid4().hex[:12]}"
         with translate_os_errors(self.path):
             self._require_same()

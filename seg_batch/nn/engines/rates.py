@@ -8,8 +8,10 @@ there.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -21,6 +23,7 @@ from seg_batch.core.files import read_json, write_json
 
 KEPT = 8  # observations of a model with each number of workers
 MOST_FILES = 200  # of one machine and engine; the oldest go
+OTHERS = 10  # models whose speed is asked for where a model has none: each input of a run asks
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class RatedModel:
         """Seconds per tile of this model as the rates of other models have it, by their ``flops``."""
         seconds = []
         with contextlib.suppress(OSError, RuntimeError, RecursionError):
-            for file in sorted(self._folder.glob("*.json")):
+            for file in sorted(self._folder.glob("*.json"))[:OTHERS]:
                 data = read_json(file)
                 flops = _number(data.get("flops")) if isinstance(data, dict) else 0.0
                 if flops and file != self.file and (observed := list(_observations(data))):
@@ -136,13 +139,19 @@ def _number(value: Any) -> float:
 
 
 def _machine() -> str:
-    """A hash of the processors and GPUs: the home folder may be one of several machines."""
+    """The name of this kind of machine: the home folder may be one of several machines."""
+    limits = tuple(os.environ.get(name, "") for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"))
+    return _hashed(hardware.cores(), hardware.gpu_names(), limits)
+
+
+@functools.cache
+def _hashed(cores: int, gpus: tuple[str, ...], limits: tuple[str, ...]) -> str:
+    """A hash of the processors, the GPUs, and what of them may be used."""
     with contextlib.suppress(OSError):
         models = re.findall(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
-        parts = [*sorted(set(models)), hardware.cores(), *hardware.gpu_names()]
-        parts += [hardware.has_avx512(), hardware.may_use_bfloat16()]
+        parts = [*sorted(set(models)), cores, gpus, limits]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
-    return f"cores-{hardware.cores()}"
+    return f"cores-{cores}"
 
 
 def _sweep(folder: Path) -> None:

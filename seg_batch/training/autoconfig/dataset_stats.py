@@ -51,8 +51,8 @@ class DatasetFacts:
     """All cases of a set, sorted by name, and the machine that will train on them.
 
     ``whole``: images hold whole numbers. ``strips``: measured if there are too few cases to hold
-    out whole ones. ``split_given``: a manifest, or the recipe, holds cases or boxes out. ``free``: of those
-    cases that no manifest puts in a part, where none is in the validation part. ``gpus``: 0 for training
+    out whole ones. ``split_given``: a manifest, or the recipe, holds cases or boxes out. ``free``: of the
+    cases that validation may be chosen from, where a test part alone is given. ``gpus``: 0 for training
     on CPUs.
     """
 

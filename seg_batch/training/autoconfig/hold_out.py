@@ -35,7 +35,7 @@ def _validation(free: tuple[str, ...]) -> list[Reason]:
     names = free[2 % len(free) :: TEST_EVERY] if len(free) > 1 else ()
     if not names:
         return []
-    why = f"the manifest names none, and {len(names)} of {len(free)} cases without a split choose the checkpoint"
+    why = f"the manifest names none, and {len(names)} of the {len(free)} other cases choose the checkpoint"
     return [Reason("hold_out.validation", {"cases": [*names]}, why, shown=", ".join(names))]
 
 

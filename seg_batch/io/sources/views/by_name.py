@@ -19,6 +19,7 @@ from seg_batch.io.sources.views.alpha import alpha_hint, settled_reading
 from seg_batch.io.sources.views.by_file import files_in_order
 
 REMEDY = "say which channels to take with --bands (options.bands in a workflow)"
+BY_NAME = "channels are taken by name"  # how the line begins that tells of it
 _SHOWN = 24
 
 
@@ -163,22 +164,22 @@ def _all(info: SourceInfo, wanted: Sequence[_Wanted], indices: tuple[int, ...]) 
     if len({*indices}) < len(indices):
         j = next(j for j in indices if indices.count(j) > 1)
         both = " and ".join(w.name for w, at in zip(wanted, indices, strict=True) if at == j)
-        return Taken(fault=f"{info.channels[j]} may be {both}; {REMEDY}")
+        return Taken(fault=f"{info.channels[j]} may be {both}")
     if indices == tuple(range(len(info.channels))):
         return Taken()
     at = ", ".join(f"{w.name} = {j + 1}" for w, j in zip(wanted, indices, strict=True))
-    return Taken(indices, f"channels are taken by name, of {len(info.channels)} in the file: {at}")
+    return Taken(indices, f"{BY_NAME}, of {len(info.channels)} in the file: {at}")
 
 
 def _twice(info: SourceInfo, name: str, at: Sequence[int]) -> str:
     both = " and ".join(f"{j + 1} ({info.channels[j]})" for j in at)
-    return f"its channels {both} are both named as {name}; {REMEDY}"
+    return f"its channels {both} are both named as {name}"
 
 
 def _contradiction(info: SourceInfo, wanted: Sequence[_Wanted], missing: Sequence[str]) -> str:
     names = ", ".join(w.name for w in wanted)
     lacks = f", and none is named as {' or '.join(missing)}" if missing else ""
-    return f"it takes {names}, and the input's channels are named {', '.join(info.channels)}{lacks}; {REMEDY}"
+    return f"it takes {names}, and the input's channels are named {', '.join(info.channels)}{lacks}"
 
 
 def channel_fault(info: SourceInfo, channels: Sequence[Channel] | None) -> str | None:
@@ -192,7 +193,7 @@ def channel_fault(info: SourceInfo, channels: Sequence[Channel] | None) -> str |
     if taken.indices is not None:
         return None
     if taken.fault or count == len(info.channels):
-        return taken.fault or None
+        return f"{taken.fault}; {REMEDY}" if taken.fault else None
     lacks = f", none of which is named as {' or '.join(taken.missing)}" if taken.missing else ""
     return (
         f"it needs {count} channels ({', '.join(c.name for c in channels)}) and the input has "

@@ -22,13 +22,15 @@ from seg_batch.io.sources.protocol import (
     SourceInfo,
 )
 from seg_batch.io.sources.views.alpha import reading_beside, require_settled, settled_reading
-from seg_batch.io.sources.views.by_name import channels_called, taken_by_name
+from seg_batch.io.sources.views.by_name import REMEDY, channels_called, taken_by_name
 from seg_batch.io.sources.views.oriented import Oriented
 from seg_batch.io.sources.views.rescaled import Numbers, Scale, rescaled
 from seg_batch.io.sources.views.same_grid import grid_differences
 from seg_batch.io.sources.views.selected import selected
 from seg_batch.io.sources.views.stacked import Stacked
 from seg_batch.io.sources.views.upsampled import upsampled
+
+_NAME_THEM = "name the recipe's channels as the files do, or the files' as the recipe does"
 
 
 @dataclass(frozen=True)
@@ -114,24 +116,24 @@ class ImageSpec:
             ),
         )
 
-    def open_for(self, channels: Channels | None) -> Source:
+    def open_for(self, channels: Channels | None, remedy: str = REMEDY) -> Source:
         """The image with the channels of a model: its alpha as their number says, its channels as their names say."""
         image = self.open()
         spec = self.settled(image, None if channels is None else len(channels))
         if spec != self:
             image.close()
             image = spec.open()
-        return with_channels(image, channels)
+        return with_channels(image, channels, remedy)
 
 
-def with_channels(image: Source, channels: Channels | None) -> Source:
+def with_channels(image: Source, channels: Channels | None, remedy: str = REMEDY) -> Source:
     """The channels of a model by the names that the files give; the image itself where it has them as they are.
-    ``InputError`` where the names contradict their order; the image is closed with the result, or then."""
+    ``InputError`` with the ``remedy`` where the names contradict their order; the image is closed with the result, or then."""
     with ExitStack() as opened:
         opened.callback(image.close)
         taken = taken_by_name(image.info, channels)
         if taken.fault:
-            raise InputError(f"{image.info.path}: {taken.fault}")
+            raise InputError(f"{image.info.path}: {taken.fault}; {remedy}")
         if taken.indices is not None:
             if not {*taken.indices} & {*(image.info.alpha.indices if image.info.alpha else ())}:
                 require_settled(image.info, "a model whose channels have other names")
@@ -220,8 +222,9 @@ def open_view(
     the card or of the plan comes last, patch by patch. ``InputError`` where the image can't be opened.
     """
     spec = image if isinstance(image, ImageSpec) else ImageSpec((str(image),))
+    remedy = REMEDY if isinstance(card, ModelCard) else _NAME_THEM
     with ExitStack() as opened:
-        file = opened.enter_context(closing(spec.open_for(card.channels)))
+        file = opened.enter_context(closing(spec.open_for(card.channels, remedy)))
         if card.channels is None and isinstance(card, ModelCard):
             require_settled(file.info)
         if grid is not None and grid_differences(grid, file.info):
