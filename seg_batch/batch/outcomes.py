@@ -22,7 +22,8 @@ def error_text(error: BaseException) -> str:
 
 class Outcomes(Callback):
     """Writes the events of a run into the journal, then sends them on. ``counts``: inputs by
-    outcome, all ``inputs``, and those ``resumed``, which were complete before this session."""
+    outcome, all ``inputs``, and those ``resumed``, which were complete before this session; ``to_review``: whose maps of this session
+    are to be looked at."""
 
     def __init__(self, journal: Journal, callback: Callback) -> None:
         self._journal, self._callback = journal, callback
@@ -65,6 +66,7 @@ class Outcomes(Callback):
             case events.InputDone(key, result):
                 append("done", key, outcome=result)
                 self.counts[result["status"]] += 1
+                self.counts["to_review"] += bool(result.get("review"))
             case events.InputFailed(key, error, 2, worker):
                 append("refused", key, error=error, worker=worker or None)
                 self.counts["refused"] += 1

@@ -234,7 +234,7 @@ class BatchRunner:
         why = self.stop.why if left else "all inputs have come to an end"
         self.end(status, why)
         write_quarantined(self.job)
-        names = ("inputs", "complete", "resumed", "partial", "refused", "failed")
+        names = ("inputs", "complete", "resumed", "partial", "refused", "failed", "to_review")
         return {
             "status": status,
             "why": why,

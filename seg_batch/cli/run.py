@@ -107,6 +107,8 @@ def _input_lines(result: dict[str, Any]) -> list[str]:
     counts = {kind: f"{result[kind]} {kind}" for kind in kinds if result[kind]}
     if result["resumed"] and "complete" in counts:
         counts["complete"] += f" ({result['resumed']} of them before)"
+    if result["to_review"]:
+        counts["to review"] = f"{result['to_review']} to review"
     text = ", ".join(counts.values()) or "nothing to do"
     return [f"{counted_plainly(result['inputs'], 'input')}: {text}", *_report_line(result)]
 
