@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from seg_batch.config.channels import Channels, ChannelStatistics, Span, names_of
+from seg_batch.config.channels import Channels, ChannelStatistics, Shares, Sizes, Span, names_of
 from seg_batch.config.colours import colour_of
 from seg_batch.config.postprocess import Step, check_chain
 from seg_batch.config.validation import CheckedValue, first_problem
@@ -46,7 +46,7 @@ class ClassInfo(CheckedValue):
     colour: tuple[int, int, int] = Field(
         default_factory=lambda others: colour_of(others.get("id", 0)),
     )
-    share: Span | None = None
+    share: Shares | None = None
     volume_ml: Span | None = None
 
 
@@ -139,10 +139,10 @@ class ModelCard(CheckedValue):
     border: Border | None = Field(default=None, description="what --overlap auto goes by")
     normalisation: Normalisation
     spacing_mm: tuple[float, ...] | None = None
-    spacing_range_mm: tuple[Span, Span, Span] | None = None
-    field_of_view_mm: tuple[Span, Span, Span] | None = None
+    spacing_range_mm: tuple[Sizes, Sizes, Sizes] | None = None
+    field_of_view_mm: tuple[Sizes, Sizes, Sizes] | None = None
     pixel_m: float | None = None
-    pixel_range_m: Span | None = None
+    pixel_range_m: Sizes | None = None
     images: int | None = Field(
         default=None, ge=1, description="how many images its statistics and ranges are of"
     )

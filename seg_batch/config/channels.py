@@ -20,6 +20,20 @@ def _rising(span: tuple[float, float]) -> None:
 Span = Annotated[tuple[float, float], checked_by(_rising)]
 
 
+def _sizes(span: tuple[float, float]) -> None:
+    if span[0] <= 0:
+        raise ValueError(f"{span[0]:g} is no size: sizes are above 0")
+
+
+def _shares(span: tuple[float, float]) -> None:
+    if span[0] < 0 or span[1] > 1:
+        raise ValueError("shares lie between 0 and 1")
+
+
+Sizes = Annotated[Span, checked_by(_sizes)]
+Shares = Annotated[Span, checked_by(_shares)]
+
+
 class ChannelStatistics(CheckedValue):
     """The values of one channel over all images of a training, in physical units, without nodata.
 

@@ -110,7 +110,10 @@ def card_fields(card: CardTemplate, cases: Sequence[dict[str, Any] | None]) -> d
     if not known:
         return {}
     fields: dict[str, Any] = {
-        "channels": tuple(_channel(c, n, known) for n, c in enumerate(card.channels)),
+        "channels": tuple(
+            _channel(c, n, known, card.normalisation == "source")
+            for n, c in enumerate(card.channels)
+        ),
         "images": len(known),
     }
     spans = np.array([case["shares"] for case in known])
@@ -127,8 +130,10 @@ def card_fields(card: CardTemplate, cases: Sequence[dict[str, Any] | None]) -> d
     return {**fields, **_grid(card, known)}
 
 
-def _channel(channel: Channel, n: int, cases: list[dict[str, Any]]) -> Channel:
+def _channel(channel: Channel, n: int, cases: list[dict[str, Any]], source: bool) -> Channel:
     parts = [(case["channels"][n], case["nodata"][n]) for case in cases if case["channels"][n]]
+    if source and channel.quantity is None:  # each image has a scale of its own
+        channel = channel.model_copy(update={"quantity": "arbitrary"})
     if channel.statistics or not parts:
         return channel
     counts = np.array([part["count"] for part, _ in parts], float)

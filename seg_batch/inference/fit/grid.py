@@ -13,6 +13,7 @@ from seg_batch.io.sources.protocol import SourceInfo
 
 # Beyond a range by this factor an input does not fit; within it, it is unusual.
 GRID_FACTOR = 1.4
+SLACK = 0.01  # within which a size is that of a limit
 VIEW_FACTOR, VIEW_FACTOR_REFUSED = 1.5, 3.0
 _AXES = ("z", "y", "x")
 
@@ -43,7 +44,8 @@ def pixel_range(card: ModelCard) -> Span | None:
 
 def _beyond(value: float, span: Span) -> float:
     """The factor by which a size lies outside a range; at most 1 within it."""
-    return max(span[0] / value, value / span[1]) if span[1] > 0 and value > 0 else 0.0
+    factor = max(span[0] / value, value / span[1]) if value > 0 else 1.0
+    return factor if factor > 1 + SLACK else 1.0
 
 
 def _spacing(card: ModelCard, georef: VolumeGeoref) -> Iterator[Finding]:
@@ -87,7 +89,9 @@ def _field_of_view(card: ModelCard, georef: VolumeGeoref, info: SourceInfo) -> I
         yield Finding(
             "does not fit" if other else "unusual",
             f"its field of view of {_by(sides)} mm is not that of the training, {wanted} mm",
-            "cut out the part that the model is for, or name another --model",
+            "cut out the part that the model is for, or name another --model"
+            if max(longer) > VIEW_FACTOR
+            else "give an image of the whole part that the model is for",
         )
 
 

@@ -44,5 +44,5 @@ def refuse_unfit(verdict: Verdict, model: str, path: str, *, force: bool) -> Non
     """``InputError`` for an input that does not fit, unless ``force``."""
     if verdict.outcome == "does not fit" and not force:
         raise InputError(
-            f"{path} does not fit {model}: {verdict.line}; --force goes on all the same"
+            f"{path} does not fit {model}: {verdict.line}; --force goes on all the same (in a workflow: options of these names)"
         )

@@ -11,6 +11,10 @@ from seg_batch.core.units import share_in_line
 
 FEWEST_IMAGES = 5  # of a training, whose ranges say something of other images
 FACTOR = 2.0  # outside a range by this
+FEW_FACTOR, FEW_SHARE = (
+    10.0,
+    0.1,
+)  # above a range by this factor, and of the map, where there are fewer images
 WHOLE = 0.999  # the share of a class that leaves nothing to the others
 
 
@@ -37,11 +41,25 @@ def _reasons(
             yield f"all of it is {each.name}{seen}"
             return
     if (card.images or 0) < FEWEST_IMAGES:
+        yield from _far_out(card, voxels, total)
         return
     for each in card.classes:
         count = voxels.get(each.id, 0)
         if each.id != card.background:
             yield from _out_of_range(each, count, count / total, voxel_ml)
+
+
+def _far_out(card: ModelCard, voxels: Mapping[int, int], total: int) -> Iterator[str]:
+    """Few images say little of the shares in another: only much more of a class than they had is told."""
+    for each in card.classes:
+        share = voxels.get(each.id, 0) / total
+        if (
+            each.share
+            and each.id != card.background
+            and share > max(FEW_FACTOR * each.share[1], FEW_SHARE)
+        ):
+            words = f"in training at most {share_in_line(each.share[1])}"
+            yield f"{each.name} has {share_in_line(share)}, {words}"
 
 
 def _out_of_range(

@@ -1,218 +1,229 @@
 """The values of an input, against those that the model was trained on.
 
-A channel is held against the percentiles of its training. Its *scope* is the span from 1 to 99 %, wider by half
-of itself on each side. In a scene like those of the training next to no value lies outside, however small or
-uniform the scene is; means and deviations tell scenes from each other, not sensors.
+A channel is held against the scope of its training (``remedies.scope``). In a scene like those of the training
+next to no value lies outside, however small or uniform the scene is; means and deviations tell scenes from each
+other as well as sensors, so they are only told.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from itertools import permutations
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.channels import ChannelStatistics, Span
+from seg_batch.config.channels import ChannelStatistics
 from seg_batch.core.units import share_in_line
-from seg_batch.inference.fit.verdict import Finding
+from seg_batch.inference.fit.remedies import (
+    FEWEST_ORDERED,
+    HOUNSFIELD,
+    OUTSIDE,
+    best_order,
+    in_order,
+    outside,
+    remedy,
+)
+from seg_batch.inference.fit.verdict import Finding, Outcome
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.sample import Sample
 
-OUTSIDE_UNUSUAL, OUTSIDE_REFUSED = 0.1, 0.5  # of the values of a channel, outside its scope
-FILL_SHARE = 0.01  # of the sample: a single value outside all that training saw
+OUTSIDE_REFUSED = 0.5  # of the values of a channel, outside its scope
+FILL_SHARE = 0.01  # of a channel: a single value outside all that training saw
 EDGE_SHARE = 0.2  # of the border
 MISSING_SHARE = 0.1  # of a channel, where others have data
-AIR_HU, AIR_SHARE = -800, 0.02
+EMPTY_SHARE = 0.9  # of an image, where images of the training have data
+# In deviations. Crops of 64 pixels of the land cover's scene: 1.5 at most; its first four bands in another's place: 2.1.
+MEAN_SHIFT = 2.0
 # In deviations, summed over channels: at most .7 between scenes of two sensors, and 1.3 or more for a scene with red and
 # blue exchanged.
 ORDER_GAIN = 1.0
-MOST_ORDERED, FEWEST_ORDERED = 6, 1000  # channels; values
-# Between stored numbers and reflectance: Sentinel-2, per cent, 8 bits, Landsat (surface, top of atmosphere); HU.
-SCALES = (
-    *((1e-4, 0.0), (1e4, 0.0), (0.01, 0.0), (100.0, 0.0), (1 / 255, 0.0), (255.0, 0.0)),
-    *((2.75e-5, -0.2), (36363.6, 7272.73), (2e-5, -0.1), (5e4, 5e3), (5.0, 5e3), (0.2, -1e3)),
-    *((1.0, -1024.0), (1.0, 1024.0)),
-)
+AIR, TISSUE = (-1100, -900), (-150, 150)  # HU
+AIR_SHARE, TISSUE_SHARE = 0.02, 0.05
+
+Named = dict[str, np.ndarray]
 
 
 def value_findings(card: ModelCard, info: SourceInfo, seen: Sample) -> Iterator[Finding]:
     """``seen``: of the channels that the model takes, in its order. A model that takes any number of channels, as
     the probe does, takes any values."""
     names = card.channel_names
-    if names is None or not len(seen.values):
+    if names is None:
+        return
+    if not len(seen.values):
+        yield Finding("unusual", "its values were not looked at: its stored blocks are too large")
         return
     if not seen.valid.any():
         yield _nothing(info, seen)
         return
-    channels = [seen.channel(n) for n in range(len(names))]
-    flat = [name for name, values in zip(names, channels, strict=True) if _is_constant(values)]
-    if flat:
-        yield _constant(flat, names, channels)
+    channels = {name: seen.channel(n) for n, name in enumerate(names)}
+    if fault := _constant(channels, card, seen):
+        yield fault
         return
-    if not seen.valid.all():
-        yield from _missing(names, seen)
-    yield from _against_card(card, channels, seen)
-    yield from _other_modality(card, channels)
+    yield from _missing(card, seen)
+    yield from _against_card(card, info, channels, seen)
+    yield from _modality(card, [*channels.values()])
 
 
 def _nothing(info: SourceInfo, seen: Sample) -> Finding:
     if info.kind == "raster" and not np.isnan(seen.values).all():
         return Finding("unusual", "no pixel that was looked at has data")
-    return Finding("does not fit", "it has no values but NaN", "restore it from its origin")
+    return Finding(_sure(seen), "it has no values but NaN", "restore it from its origin")
 
 
-def _is_constant(values: np.ndarray) -> bool:
+def _sure(seen: Sample) -> Outcome:
+    """A part of an image proves nothing of the rest."""
+    return "does not fit" if seen.whole else "unusual"
+
+
+def _constant(channels: Named, card: ModelCard, seen: Sample) -> Finding | None:
+    """A channel of one value, unless the model was trained on such values, and others vary."""
+    trained = dict(zip(channels, card.trained_on, strict=True))
+    flat = [name for name, values in channels.items() if _is_flat(values)]
+    if len(seen.values) < 2 or not flat:
+        return None
+    if len(flat) < len(channels):
+        flat = [name for name in flat if not _is_known(channels[name], trained[name])]
+        if not flat:
+            return None
+    words = "each of its channels" if len(flat) == len(channels) > 1 else ", ".join(flat)
+    values = channels[flat[0]]
+    what = "empty" if len(values) == 0 else f"{values[0]:g}" if len(flat) == 1 else "constant"
+    where = "" if seen.whole else " where it was looked at"
+    return Finding(
+        _sure(seen), f"{words} is {what} everywhere{where}", "restore it from its origin"
+    )
+
+
+def _is_flat(values: np.ndarray) -> bool:
     return len(values) == 0 or bool(values.min() == values.max())
 
 
-def _constant(flat: list[str], names: tuple[str, ...], channels: list[np.ndarray]) -> Finding:
-    values = channels[names.index(flat[0])]
-    what = "empty" if len(values) == 0 else f"{values[0]:g} everywhere"
-    which = "it is" if len(flat) == len(names) else f"{', '.join(flat)}: is"
-    return Finding("does not fit", f"{which} {what}", "restore it from its origin")
+def _is_known(values: np.ndarray, trained: ChannelStatistics | None) -> bool:
+    low, high = trained.core if trained else (0.0, -1.0)
+    return len(values) > 0 and bool(low <= values[0] <= high)
 
 
-def _missing(names: tuple[str, ...], seen: Sample) -> Iterator[Finding]:
+def _missing(card: ModelCard, seen: Sample) -> Iterator[Finding]:
+    if seen.valid.all():
+        return
     anywhere = seen.valid.any(1)
-    for name, share in zip(names, 1 - seen.valid[anywhere].mean(0), strict=True):
+    shares = 1 - seen.valid[anywhere].mean(0)
+    for name, share in zip(card.channel_names or (), shares, strict=True):
         if share > MISSING_SHARE:
-            yield Finding(
-                "unusual",
-                f"{name} is missing on {share_in_line(share)} of what other channels cover",
-            )
+            words = f"{name} is missing on {share_in_line(share)} of what other channels cover"
+            yield Finding("unusual", words)
+    empty, trained = 1 - anywhere.mean(), [each.nodata_share for each in card.trained_on if each]
+    if trained and empty > EMPTY_SHARE > 2 * max(trained):
+        yield Finding("unusual", f"{share_in_line(empty)} of it has no data")
 
 
-def _against_card(card: ModelCard, channels: list[np.ndarray], seen: Sample) -> Iterator[Finding]:
+def _against_card(
+    card: ModelCard, info: SourceInfo, channels: Named, seen: Sample
+) -> Iterator[Finding]:
     """Fill values first: what they cover says nothing of the other values."""
-    names, trained = card.channel_names or (), [each for each in card.trained_on if each]
-    if len(trained) < len(names) or any(c.quantity == "arbitrary" for c in card.channels or ()):
+    if card.normalisation.kind == "source":  # each image has a scale of its own
         return
-    fill = _fill(trained, seen)
-    if fill is not None:
-        value, share = fill
-        yield Finding(
-            "unusual",
-            f"{value:g} fills {share_in_line(share)} of it, which is no value of the training: nodata without a tag",
-            "declare it (gdal_edit.py -a_nodata)",
-        )
-        channels = [values[values != value] for values in channels]
-    outside = [_outside(*pair) for pair in zip(channels, trained, strict=True)]
-    worst = int(np.argmax(outside))
-    if outside[worst] > OUTSIDE_UNUSUAL:
-        low, high = np.percentile(channels[worst], (1, 99))
-        first, last = trained[worst].core
+    known = zip(card.channels or (), card.trained_on, strict=True)
+    trained = {c.name: each for c, each in known if each and c.quantity != "arbitrary"}
+    fills = {
+        name: value
+        for name in trained
+        if (value := _fill(channels[name], trained[name], seen, name, card)) is not None
+    }
+    if fills:
+        yield _fill_finding(fills, channels, info)
+        channels = {n: v[v != fills[n]] if n in fills else v for n, v in channels.items()}
+    compared = {name: channels[name] for name in trained if len(channels[name])}
+    if compared:
+        yield from _range(card, compared, [trained[name] for name in compared], seen)
+    yield from _twins(compared)
+
+
+def _fill(
+    values: np.ndarray, trained: ChannelStatistics, seen: Sample, name: str, card: ModelCard
+) -> float | None:
+    """The one value of a channel that lies outside all that training saw, and covers a share of it or of its border."""
+    low, high = trained.limits
+    beyond = values[(values < low) | (values > high)]
+    if not len(beyond):
+        return None
+    numbers, counts = np.unique(beyond, return_counts=True)
+    value, count = float(numbers[counts.argmax()]), int(counts.max())
+    n = (card.channel_names or ()).index(name)
+    border = seen.values[seen.edge & seen.valid[:, n], n] == value
+    enough = count >= max(2, FILL_SHARE * len(values))
+    return value if enough or (len(border) > 1 and border.mean() >= EDGE_SHARE) else None
+
+
+def _fill_finding(fills: dict[str, float], channels: Named, info: SourceInfo) -> Finding:
+    name, value = next(iter(fills.items()))
+    share = share_in_line(float((channels[name] == value).mean()))
+    others = f" (and {len(fills) - 1} more channels)" if len(fills) > 1 else ""
+    cure = "declare it (gdal_edit.py -a_nodata)" if info.kind == "raster" else "cut it away"
+    words = f"{value:g} fills {share} of {name}{others}, which is no value of the training: nodata without a tag"
+    return Finding("unusual", words, cure)
+
+
+def _range(
+    card: ModelCard, channels: Named, trained: Sequence[ChannelStatistics], seen: Sample
+) -> Iterator[Finding]:
+    names, values = [*channels], [*channels.values()]
+    quantities = [c.quantity for c in card.channels or ()]
+    whole = len(names) == len(card.channels or ())  # else numbers of bands would be those of others
+    shares = [*map(outside, values, trained)]
+    worst = int(np.argmax(shares))
+    if shares[worst] > OUTSIDE:
         # Numbers of a normalisation may be anybody's choice: they refuse nothing.
-        known = trained[worst].percentiles is not None
-        yield Finding(
-            "does not fit" if known and outside[worst] > OUTSIDE_REFUSED else "unusual",
-            f"{names[worst]} lies between {low:.5g} and {high:.5g}, in training it lay between "
-            f"{first:.5g} and {last:.5g}",
-            _remedy(channels, trained, seen),
-        )
+        sure = trained[worst].percentiles is not None and shares[worst] > OUTSIDE_REFUSED
+        cure = remedy(values, trained, seen, quantities) if whole else "give another --model"
+        words = _compared(names[worst], values[worst], trained[worst])
+        yield Finding("does not fit" if sure else "unusual", words, cure)
         return
-    order, gain = _best_order(channels, trained)
-    if gain > ORDER_GAIN:
-        yield Finding(
-            "unusual", "its channels are more like the training in another order", _in_order(order)
-        )
+    order, gain = best_order(values, trained)
+    if gain > ORDER_GAIN and whole:
+        words = "its channels are more like the training in another order"
+        yield Finding("unusual", words, in_order(order, seen))
+        return
+    if min(map(len, values)) >= FEWEST_ORDERED:
+        for name, own, each in zip(names, values, trained, strict=True):
+            if each.percentiles and abs(own.mean() - each.mean) > MEAN_SHIFT * each.std:
+                yield Finding(
+                    "unusual", _compared(name, own, each), "look whether it is this channel"
+                )
+                return
 
 
-def scope(trained: ChannelStatistics) -> Span:
-    low, high = trained.core
-    return low - (high - low) / 2, high + (high - low) / 2
+def _compared(name: str, values: np.ndarray, trained: ChannelStatistics) -> str:
+    low, high = np.percentile(values, (1, 99))
+    first, last = trained.core
+    return f"{name} lies between {low:.5g} and {high:.5g}, in training it lay between {first:.5g} and {last:.5g}"
 
 
-def _outside(values: np.ndarray, trained: ChannelStatistics) -> float:
-    """The share of values outside the scope of a channel."""
-    low, high = scope(trained)
-    return float(((values < low) | (values > high)).mean()) if len(values) else 0.0
+def _twins(channels: Named) -> Iterator[Finding]:
+    for (a, first), (b, second) in combinations(channels.items(), 2):
+        if len(first) == len(second) >= FEWEST_ORDERED and np.array_equal(first, second):
+            yield Finding(
+                "unusual", f"{a} and {b} have the same values", "give each its own --bands"
+            )
 
 
-def _fill(trained: list[ChannelStatistics], seen: Sample) -> tuple[float, float] | None:
-    """The one value of all channels that lies outside all that training saw and covers a share of the image or
-    of its border, and its share."""
-    together = seen.values[seen.valid.all(1)]
-    same = together[(together == together[:, :1]).all(1), 0]
-    if not len(same):
-        return None
-    numbers, counts = np.unique(same, return_counts=True)
-    value, share = float(numbers[counts.argmax()]), counts.max() / len(together)
-    if any(each.limits[0] <= value <= each.limits[1] for each in trained):
-        return None
-    border = (seen.values[seen.edge] == value).all(1)
-    covers = share >= FILL_SHARE or (len(border) and border.mean() >= EDGE_SHARE)
-    return (value, share) if covers else None
-
-
-def _remedy(channels: list[np.ndarray], trained: list[ChannelStatistics], seen: Sample) -> str:
-    """The options under which the values are most like those of the training; else another model."""
-    count = len(channels)
-    attempts = {}
-    if seen.scale or seen.offset:
-        numbers = zip(
-            channels, seen.scale or (1,) * count, seen.offset or (0,) * count, strict=True
-        )
-        attempts["try --scale none"] = [(values - b) / a for values, a, b in numbers]
-    attempts |= {
-        f"try --scale {scale:.6g}{f' --offset {offset:.6g}' if offset else ''}": [
-            values * scale + offset for values in channels
-        ]
-        for scale, offset in SCALES
-    }
-    order, _ = _best_order(channels, trained)
-    if order != [*range(count)]:
-        attempts[_in_order(order)] = [channels[n] for n in order]
-    fitting = {
-        words: round(sum(map(_distance, values, trained)), 3)
-        for words, values in attempts.items()
-        if max(map(_outside, values, trained)) <= OUTSIDE_UNUSUAL
-    }
-    other = "give the --scale or --bands that it needs, or another --model"
-    return min(fitting, key=fitting.__getitem__) if fitting else other
-
-
-def _best_order(
-    channels: list[np.ndarray], trained: list[ChannelStatistics]
-) -> tuple[list[int], float]:
-    """The order of channels that is most like the training, and by how much more than theirs."""
-    table = np.array([[_distance(values, each) for values in channels] for each in trained])
-    same = [*range(len(table))]
-    if not 1 < len(table) <= MOST_ORDERED or min(map(len, channels)) < FEWEST_ORDERED:
-        return same, 0.0
-    orders = np.array(list(permutations(same)))
-    costs = table[same, orders].sum(1)
-    best = int(costs.argmin())
-    return orders[best].tolist(), float(costs[0] - costs[best])
-
-
-def _in_order(order: list[int]) -> str:
-    return f"try --bands {','.join(str(n + 1) for n in order)}"
-
-
-def _distance(values: np.ndarray, trained: ChannelStatistics) -> float:
-    """Between the means, in deviations of the training, and between the deviations, as a ratio."""
-    if not len(values) or not trained.std or not values.std():
-        return 0.0
-    mean = abs(float(values.mean()) - trained.mean) / trained.std
-    return mean + abs(math.log(float(values.std()) / trained.std))
-
-
-def _other_modality(card: ModelCard, channels: list[np.ndarray]) -> Iterator[Finding]:
-    """Air and bone of CT where another modality was trained, and CT without air."""
+def _modality(card: ModelCard, channels: Sequence[np.ndarray]) -> Iterator[Finding]:
+    """Air and tissue of CT where a model is for MR, and a CT without air."""
     for values in channels:
-        air = float((values < AIR_HU).mean())
-        if card.modality == "MR" and air > AIR_SHARE:
-            yield Finding(
-                "does not fit",
-                f"{share_in_line(air)} of it lies below {AIR_HU}, as air in CT does, and the model is for MR",
-                "name another --model",
-            )
+        air, tissue = (
+            float(((values >= low) & (values <= high)).mean()) for low, high in (AIR, TISSUE)
+        )
+        if card.modality == "MR" and air > AIR_SHARE and tissue > TISSUE_SHARE:
+            words = f"{share_in_line(air)} of it lies near -1000, as air in CT does, and the model is for MR"
+            yield Finding("does not fit", words, "name another --model")
         trained = next(iter(card.trained_on), None)
-        if card.modality == "CT" and trained and trained.core[0] < AIR_HU and values.min() >= 0:
-            yield Finding(
-                "does not fit",
-                f"its values begin at {values.min():g}, so they are no HU, where air is near -1000",
-                "try --offset -1024",
-            )
+        if card.modality == "CT" and trained and trained.core[0] < AIR[1] and not _has_air(values):
+            stored = values.min() >= 0 and _has_air(values + HOUNSFIELD[1])
+            cure = f"try --offset {HOUNSFIELD[1]:g}" if stored else "name another --model"
+            words = f"its values begin at {np.percentile(values, 1):.5g}, so they are no HU, where air is near -1000"
+            yield Finding("does not fit", words, cure)
+
+
+def _has_air(values: np.ndarray) -> bool:
+    return bool(np.percentile(values, 2) < -200 and values.max() > 100)

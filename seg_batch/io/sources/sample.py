@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -25,7 +25,8 @@ VOXELS = 200_000
 class Sample:
     """Voxels of an image, evenly thinned. ``values``: ``(n, channels)`` in physical units, float32;
     ``valid``: bool of the same shape; ``edge``: bool ``(n,)``, True on the border of the extent. ``scale`` and
-    ``offset``: by which stored numbers became these values; None: they are the stored numbers.
+    ``offset``: by which stored numbers became these values; None: they are the stored numbers. ``whole``: it is spread over all of
+    the image, without parts that were left out. ``numbers``: of the channels in the file, from 1, where they were chosen.
 
     No voxels at all: the stored blocks are too large to be looked at.
     """
@@ -35,6 +36,8 @@ class Sample:
     edge: np.ndarray
     scale: tuple[float, ...] | None = None
     offset: tuple[float, ...] | None = None
+    whole: bool = True
+    numbers: tuple[int, ...] = ()
 
     @classmethod
     def nothing(cls, channels: int) -> Sample:
@@ -48,7 +51,9 @@ class Sample:
             None if numbers is None else tuple(numbers[i] for i in at)
             for numbers in (self.scale, self.offset)
         )
-        return Sample(self.values[:, at], self.valid[:, at], self.edge, scale, offset)
+        values, valid = self.values[:, at], self.valid[:, at]
+        numbers = tuple(i + 1 for i in at)
+        return Sample(values, valid, self.edge, scale, offset, self.whole, numbers)
 
     def channel(self, index: int) -> np.ndarray:
         """The valid values of one channel."""
@@ -78,7 +83,14 @@ def sample(source: Source) -> Sample:
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("values", "valid", "edge")
     )
-    return Sample(values, valid, edge, parts[0].scale, parts[0].offset)
+    return replace(
+        parts[0],
+        values=values,
+        valid=valid,
+        edge=edge,
+        whole=len(boxes) == 1 and all(part.whole for part in parts),
+        numbers=tuple(source.info.bands),
+    )
 
 
 def _boxes(source: Source) -> list[Box]:
@@ -87,11 +99,14 @@ def _boxes(source: Source) -> list[Box]:
     small = info.voxels * info.voxel_bytes <= READ_BYTES
     if small or _overview(source) or _is_archive(source):
         return [Box.whole(info.extent)]
-    if int(info.facts.get("block_bytes", 0)) > DECODE_BYTES:
+    # A source may decode several chunks at a time; here it is asked for little more than one.
+    chunk_bytes = math.prod(info.chunk) * info.voxel_bytes
+    block_bytes = max(1, min(int(info.facts.get("block_bytes", 0)), chunk_bytes))
+    if block_bytes > DECODE_BYTES:
         return []
     side = _side(info)
     cut = sum(n > s for n, s in zip(info.extent, side, strict=True))
-    most = int(WINDOWS ** (1 / cut) + 1e-9)
+    most = int(min(WINDOWS, DECODE_BYTES // block_bytes) ** (1 / cut) + 1e-9)
     places = [_places(*axis, most) for axis in zip(info.extent, side, info.chunk, strict=True)]
     return [Box.at(start, side) for start in product(*places)]
 
@@ -137,7 +152,8 @@ def _parts(source: Source, box: Box, most: int) -> Iterator[Sample]:
     if _is_archive(source):
         leading = source.leading(READ_BYTES)  # type: ignore[attr-defined]
         if leading is not None:
-            yield _thinned(leading[1], leading[0], extent, most)
+            box, pixels = leading
+            yield replace(_thinned(pixels, box, extent, most), whole=box.shape == extent)
         return
     try:
         yield _thinned(source.read(box), box, extent, most)

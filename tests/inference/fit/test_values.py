@@ -42,7 +42,7 @@ def card(quantity: Any = "DN", **fields: Any) -> ModelCard:
     ]
     two = [{"id": k, "name": str(k), "colour": (k, k, k)} for k in (0, 1)]
     base = {"name": "m", "kind": "any", "classes": two, "channels": channels}
-    return ModelCard(**{**base, "normalisation": {"kind": "source"}, **fields})
+    return ModelCard(**{**base, "normalisation": {"kind": "identity"}, **fields})
 
 
 def verdict(values: np.ndarray, model: ModelCard | None = None, **parts: Any) -> Verdict:
@@ -124,11 +124,11 @@ def test_a_channel_that_is_missing_or_empty() -> None:
     assert verdict(values).reasons == ["nir is missing on 40.0% of what other channels cover"]
     values[:, 2] = 5
     found = verdict(values)
-    assert (found.outcome, found.reasons) == ("does not fit", ["nir: is 5 everywhere"])
+    assert (found.outcome, found.reasons) == ("does not fit", ["nir is 5 everywhere"])
     values[:] = np.nan
     assert verdict(values).reasons == ["it has no values but NaN"]
     values[:] = 3
-    assert verdict(values).reasons == ["it is 3 everywhere"]
+    assert verdict(values).reasons == ["each of its channels is constant everywhere"]
     assert (
         verdict(values, valid=np.zeros(values.shape, bool)).outcome == "unusual"
     )  # declared nodata
