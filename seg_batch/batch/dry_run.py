@@ -16,6 +16,7 @@ from seg_batch.core.hardware import disk_free_bytes, existing
 from seg_batch.core.text import about, visible
 from seg_batch.core.units import duration_roughly, show_bytes, with_commas
 from seg_batch.executors.pool import InlinePool
+from seg_batch.inference.fit.verdict import Verdict
 
 Sum = Literal["blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate"]
 SUMS: tuple[Sum, ...] = ("blocks", "tiles", "voxels", "disk_bytes", "seconds_estimate")
@@ -96,6 +97,9 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     if plan["complete"]:
         lines.append(f"complete before: {len(plan['complete'])}")
     lines += [f"refused  {visible(about(key, error))}" for key, error in plan["refused"].items()]
+    for key, facts in plan["inputs"].items():
+        verdict = Verdict.from_json(facts["fit"])
+        lines += [f"to review  {visible(about(key, line))}" for line in verdict.lines]
     several = ", and those of one machine like this: several share them"
     lines.append(
         f"{totals['workers']} worker(s), each within the memory of its largest input; sizes on disk "

@@ -17,6 +17,7 @@ PRECISIONS = ("auto", "float32", "mixed")
 TTA = ("none", "flips", "d4", "d4z")
 ALPHA = ("auto", "data", "mask")
 ALPHA_HELP = "A band marked as alpha is data or a mask; auto: by its marks and the channels."
+MOST = 1e30  # of a scale or an offset
 CLUSTERS = "auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml."
 
 
@@ -60,7 +61,10 @@ def _scale(where: str, text: str) -> tuple[float, ...] | Literal["none"]:
 
 def _numbers(where: str, text: str) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(","))
+        numbers = tuple(float(part) for part in text.split(","))
+        if all(abs(number) < MOST for number in numbers):
+            return numbers
+        raise ValueError
     except ValueError:
         raise PlanError(
             f"{where} {text[:40]!r} is no number: write one, or one per band, like 0.5,2"

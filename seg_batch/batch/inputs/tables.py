@@ -68,7 +68,7 @@ class InputSpec:
     @property
     def identity(self) -> tuple[object, ...]:
         """What two specifications of the same prediction have in common."""
-        return (self.key, self.output, self.volume, self.model, self.bands)
+        return (self.key, self.id, self.output, self.volume, self.model, self.bands)
 
 
 def files_of_key(key: str) -> list[str]:

@@ -128,6 +128,8 @@ def _headline(facts: RunReport) -> str:
         parts = [f"{n} {status}" for status, n in counts.items() if n and status != "complete"]
         verb = "is" if missing == 1 else "are"
         sentence = f"{missing} of {total} {noun}s {verb} not complete: {', '.join(parts)}"
+        review = facts["totals"]["to_review"]
+        sentence += f"; {review} to review" if review else ""
     elif facts["verdict"] == "complete":
         sentence = (
             f"All {total} {noun}s are complete" if total > 1 else f"The one {noun} is complete"

@@ -17,7 +17,7 @@ TABLES: dict[str, tuple[str, SizeUnit]] = {
     "raster": (AREAS, "hectares"),
     "volume": (VOLUMES, "millilitres"),
 }
-HEAD = ("input", "product", "class_id", "name", "voxels", "share")
+HEAD = ("input", "product", "status", "to_review", "class_id", "name", "voxels", "share")
 
 
 def size_tables(inputs: list[InputRow]) -> dict[str, bytes]:
@@ -29,6 +29,8 @@ def size_tables(inputs: list[InputRow]) -> dict[str, bytes]:
             (
                 row["input"],
                 row["output"],
+                row["status"],
+                "yes" if row["review"] else "no",
                 c["id"],
                 c["name"],
                 c["voxels"],

@@ -24,6 +24,7 @@ from seg_batch.config.workflow.fields import (
 from seg_batch.config.workflow.option_keys import Keys, with_keys_of
 from seg_batch.config.workflow.output_names import check_pattern
 from seg_batch.config.workflow.paths import GlobText, NameText, PathText
+from seg_batch.core.files import why_not_local
 from seg_batch.core.units import parse_bytes, parse_seconds
 
 ID = "{id}"  # in patterns of a stack: the part of their paths that the files of one image share
@@ -45,6 +46,8 @@ class InputCase(CheckedValue):
 
 
 def _stack_pattern(text: str) -> None:
+    if why := why_not_local(text):
+        raise ValueError(why)
     if ID not in text:
         raise ValueError(
             f"{text[:80]!r} has no {ID}, by which the files of one case are known: write it"

@@ -38,7 +38,8 @@ def test_tables_hold_a_row_per_input_and_class(made: tuple) -> None:
 
 
 def row(name: str, classes: list[dict[str, Any]], kind: str = "raster") -> Any:
-    return {"input": name, "output": f"{name}_labels", "kind": kind, "classes": classes, "background": 0}  # fmt: skip
+    known = {"status": "complete", "review": ["look"] * name.startswith("b"), "background": 0}
+    return {"input": name, "output": f"{name}_labels", "kind": kind, "classes": classes, **known}
 
 
 def of_class(k: int, voxels: int, **size: float) -> dict[str, Any]:
@@ -49,8 +50,8 @@ def test_a_size_that_is_not_known_is_empty() -> None:
     rows = [row("a,b.tif", [of_class(1, 3)]), row("b.tif", [of_class(1, 0, hectares=0.0)])]
     text = size_tables(rows)["areas.csv"].decode()
     first, second = text.splitlines()[1:]
-    assert first == '"a,b.tif","a,b.tif_labels",1,c1,3,0.1,'
-    assert second == "b.tif,b.tif_labels,1,c1,0,0.1,0.0"
+    assert first == '"a,b.tif","a,b.tif_labels",complete,no,1,c1,3,0.1,'
+    assert second == "b.tif,b.tif_labels,complete,yes,1,c1,0,0.1,0.0"
     assert list(size_tables(rows)) == ["areas.csv"]
     assert size_tables([]) == {}
 

@@ -23,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
+from seg_batch.core.text import visible
 from seg_batch.io.sources.formats import raster_checks as checks
 from seg_batch.io.sources.formats.raster_georef import (
     contradictions,
@@ -176,7 +177,7 @@ def _describe(path: Path, name: str, dataset: Any, option: AlphaOption) -> Raste
         format=name,
         kind="raster",
         extent=(dataset.height, dataset.width),
-        channels=tuple(dataset.descriptions[i] or f"band{i + 1}" for i in index),
+        channels=tuple(visible(dataset.descriptions[i] or f"band{i + 1}") for i in index),
         dtype=bands.dtype.name,
         georef=georef,
         # The file's own block, repeated until each side is worth a read, inside the extent.
