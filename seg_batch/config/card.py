@@ -168,11 +168,12 @@ class ModelCard(CheckedValue):
 
         Version 2 added ``border`` and ``split``; version 3 ``format``, ``finer``, ``multiple`` and
         ``post``; version 4 what the model was trained on. All are optional, and a channel that is a
-        text is one with this name, so only the number changes.
+        text is one with this name, so only the number changes. Models of before were trained, and
+        their maps made, with labels wherever any channel had data: they keep that rule.
         """
         version = data.get("schema_version") if isinstance(data, dict) else None
         older = type(version) is int and 1 <= version < SCHEMA
-        return {**data, "schema_version": SCHEMA} if older else data
+        return {"missing": "all", **data, "schema_version": SCHEMA} if older else data
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelCard:
