@@ -67,6 +67,7 @@ def test_objects_are_measured_on_the_ellipsoid_over_any_blocks(seed, background,
     assert np.array_equal(result, slow.without(labels, small, setting))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
 def test_a_map_has_the_hectares_of_pyproj_whatever_the_blocks(crs: str, tmp_path: Path) -> None:
     north, shape = 60.0, (1100, 90)

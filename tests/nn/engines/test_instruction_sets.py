@@ -53,7 +53,12 @@ def digests(engine: str, files: list[Path], **environment: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "isa", ["SSE41", "AVX2", pytest.param("AVX512_CORE", marks=pytest.mark.needs("avx512"))]
+    "isa",
+    [
+        pytest.param("SSE41", marks=pytest.mark.slow),
+        "AVX2",
+        pytest.param("AVX512_CORE", marks=pytest.mark.needs("avx512")),
+    ],
 )
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
 def test_a_patch_has_one_result_with_any_instructions(

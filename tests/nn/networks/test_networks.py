@@ -315,7 +315,7 @@ def test_a_step_counts_what_layers_ask_of_their_weights() -> None:
     assert found[1] - found[0] == pytest.approx(asked, rel=1e-4)
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_dropout_is_gone_on_with_after_a_stop(tmp_path: Path) -> None:
     """Its random numbers are part of the checkpoint: the same weights as without a stop."""
     how = recipe(
