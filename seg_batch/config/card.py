@@ -123,7 +123,8 @@ class ModelCard(CheckedValue):
     modality: Modality | None = Field(default=None, description="what its images were taken with")
     channels: Channels | None = Field(default=None, description="none: any number")
     missing: Missing = Field(
-        default="any", description="no label where any channel is missing, or where all are"
+        default="any",
+        description="no label where any channel is missing, or where all are, as in older cards",
     )
     classes: tuple[ClassInfo, ...] = Field(min_length=2)
     background: int | None = Field(
