@@ -26,17 +26,23 @@ COMMON_NAMES: dict[str, tuple[float, float, tuple[str, ...]]] = {
     "nir08": (0.84, 0.89, ("nir narrow", "narrow nir", "red edge 4", "vegetation red edge 4")),
     "nir09": (0.93, 0.96, ("water vapour", "water vapor")),
     "cirrus": (1.35, 1.40, ()),
+    "swir": (0.0, 0.0, ("shortwave infrared", "short wave infrared")),
     "swir16": (1.55, 1.75, ("swir 1", "shortwave infrared 1", "short wave infrared 1")),
     "swir22": (2.05, 2.35, ("swir 2", "shortwave infrared 2", "short wave infrared 2")),
     "lwir": (8.0, 13.0, ("tir", "thermal", "thermal infrared", "longwave infrared")),
     "lwir11": (10.4, 11.5, ("tir 1", "tirs 1", "thermal infrared 1")),
     "lwir12": (11.5, 12.6, ("tir 2", "tirs 2", "thermal infrared 2")),
+    # No wavelength tells these: polarisations, indices, quality, elevation.
+    **dict.fromkeys(("vv", "vh", "hh", "hv", "ndvi", "evi", "ndwi", "scl"), (0.0, 0.0, ())),
+    "qa": (0.0, 0.0, ("qa pixel", "qa 60", "quality")),
+    "elevation": (0.0, 0.0, ("dem", "dsm", "dtm")),
 }
 # A general name, and those that it may stand for.
 _KIN = {
     "nir": {"nir08"},
     "rededge": {"rededge071", "rededge075", "rededge078"},
     "lwir": {"lwir11", "lwir12"},
+    "swir": {"swir16", "swir22"},
     "green": {"green05"},
 }
 _IDLE = {"band", "channel", "layer", "reflectance", "refl", "radiance", "toa", "boa", "surface", "sr", "sur"}  # fmt: skip

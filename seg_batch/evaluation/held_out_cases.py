@@ -22,6 +22,7 @@ from seg_batch.datasets.patch_set import HeldRegion, PatchSet
 from seg_batch.evaluation.file_pairs import file_facts, spacing_of
 from seg_batch.evaluation.predict_region import Region
 from seg_batch.inference import bundles
+from seg_batch.inference.fit.look import look
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
@@ -283,13 +284,14 @@ def _usable(
         require_data(label.info, classes.ids.tolist(), ignore)
         for piece in pieces(label.file):
             classes.indices(piece, ignore, label.info.path)
+        verdict = look(image, [card])
     if box is not None and not Box.whole(image.info.extent).contains(box):
         raise InputError(
             f"{card.name} held voxels {box} of {pair.case} out, which {image.info.path} with extent "
             f"{image.info.extent} does not have: is it another image of that name?"
         )
     told = (line for line in image.file.info.warnings if line.startswith(BY_NAME))
-    return [f"{pair.case}: {line}" for line in told]
+    return [f"{pair.case}: {line}" for line in (*told, *verdict.lines)]
 
 
 def _facts(pair: Pair) -> dict[str, Any]:

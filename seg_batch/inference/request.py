@@ -107,7 +107,7 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         )
     with ExitStack() as opened:
         file = opened.enter_context(closing(request.image().open()))
-        model = resolve_model(request.model, file)
+        model, verdict = resolve_model(request.model, file)
         settled = _alpha_settled(request, model, file)
         if settled != request:
             request, file = settled, opened.enter_context(closing(settled.image().open()))
@@ -115,7 +115,7 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         file = opened.enter_context(closing(with_channels(file, model.card.channels)))
         request = _channels_settled(request, file.info)
         view = View(file, model.card)
-        verdict = request.verdict or look(view, model.cards)
+        verdict = request.verdict or verdict or look(view, model.cards)
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
@@ -151,10 +151,10 @@ def _channels_settled(request: Request, info: SourceInfo) -> Request:
     return replace(request, options=options)
 
 
-def resolve_model(model: ModelLike, file: Source) -> Model:
+def resolve_model(model: ModelLike, file: Source) -> tuple[Model, Verdict | None]:
     """A bundle by name, path or fit; a card with any callable ``array -> array``; or a list of
-    such, whose probabilities are averaged."""
-    return choose_bundle(file) if model is None else named_model(model, file.info)
+    such, whose probabilities are averaged. And what a look said, where the choice took one."""
+    return choose_bundle(file) if model is None else (named_model(model, file.info), None)
 
 
 def named_model(model: OneModel | Sequence[OneModel], info: SourceInfo | None = None) -> Model:

@@ -32,18 +32,18 @@ def judge(
     return verdicts
 
 
-def choose_bundle(file: Source) -> Model:
+def choose_bundle(file: Source) -> tuple[Model, Verdict]:
     """The only installed model that the input fits; where it fits none, the only one for which it is merely
-    unusual. ``BundleError`` says what is the matter with each."""
+    unusual; and what the look said of it. ``BundleError`` says what is the matter with each."""
     verdicts, path = judge(file, installed_bundles()), file.info.path
     for outcome in ("fits", "unusual"):
-        models = [model for model, verdict in verdicts if verdict.outcome == outcome]
-        if len(models) == 1:
-            return require_intact(models[0])
-        if models:
-            names = ", ".join(model.name for model in models)
+        chosen = [(model, verdict) for model, verdict in verdicts if verdict.outcome == outcome]
+        if len(chosen) == 1:
+            return require_intact(chosen[0][0]), chosen[0][1]
+        if chosen:
+            names = ", ".join(model.name for model, _ in chosen)
             raise BundleError(
-                f"{path} fits {len(models)} models: choose one with --model ({names})"
+                f"{path} fits {len(chosen)} models: choose one with --model ({names})"
             )
     reasons = "; ".join(f"{model.name}: {verdict.line}" for model, verdict in verdicts)
     raise BundleError(f"no installed model fits {path} ({reasons}): name one with --model")

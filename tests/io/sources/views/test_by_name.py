@@ -111,6 +111,9 @@ def test_names_in_order_or_without_meaning_are_no_news(names: list[str], count: 
     [
         (["red", "green", "blue", "index"], "none is named as near infrared"),
         (["blue", "green", "red", "swir16"], "none is named as near infrared"),
+        (["blue", "green", "red", "swir"], "none is named as near infrared"),
+        (["blue", "green", "red", "QA_PIXEL"], "none is named as near infrared"),
+        (["VV", "VH", "HH", "HV"], "are named VV, VH"),
         (["nir", "swir16", "swir22", "pan"], "are named nir, swir16"),
         (["blue", "green", "red", "nir", "nir"], "both named as near infrared"),
         (["blue", "green", "red", "B5", "SR_B5"], "both named as near infrared"),
