@@ -124,9 +124,11 @@ def _places(extent: int, side: int, chunk: int, most: int) -> list[int]:
     """Up to ``most`` starts along an axis, from border to border; those between at the start of a chunk."""
     count = min(most, -(-extent // side))
     last = extent - side
-    whole = chunk if chunk <= side else 1
+    whole = chunk if chunk < extent else 1
+    if count == 1:
+        return [last // 2 // whole * whole]
     inner = [round(last * n / (count - 1)) // whole * whole for n in range(1, count - 1)]
-    return sorted({0, *inner, last} if count > 1 else {last // 2})
+    return sorted({0, *inner, last})
 
 
 def _is_archive(source: Source) -> bool:

@@ -151,3 +151,42 @@ def test_air_tells_ct_from_mr_and_hu_from_stored_numbers() -> None:
     )
     assert verdict(mr, arbitrary) == Verdict()
     assert "as air in CT does" in verdict(ct, arbitrary).line
+
+
+def test_fill_of_one_channel_is_seen() -> None:
+    values = scene()
+    values[:300, 2] = 0
+    (finding,) = verdict(values).findings
+    assert finding.outcome == "unusual"
+    assert finding.measure.startswith("0 fills 6.0% of nir, which is no value of the training")
+
+
+def test_one_channel_twice_and_a_channel_that_is_another() -> None:
+    values = scene()
+    values[:, 1] = values[:, 0]
+    assert "blue and red have the same values" in verdict(values).reasons
+    values = scene()
+    values[:, 1] += np.float32(2.3 * STDS[1])
+    (finding,) = verdict(values).findings
+    assert (finding.outcome, finding.measure.partition(" lies")[0]) == ("unusual", "red")
+
+
+def test_a_part_of_an_image_proves_nothing_of_the_rest() -> None:
+    flat = np.full((2000, 3), 9000, np.float32)
+    assert verdict(flat).outcome == "does not fit"
+    assert verdict(flat, whole=False).outcome == "unusual"
+    nothing = verdict(np.empty((0, 3), np.float32))
+    assert (nothing.outcome, "blocks are too large" in nothing.line) == ("unusual", True)
+
+
+def test_numbers_of_bands_are_those_of_the_file() -> None:
+    found = verdict(scene()[:, ::-1], numbers=(2, 3, 5))
+    assert found.line.endswith("try --bands 5,3,2")
+
+
+def test_a_channel_that_was_constant_in_training_may_be_so() -> None:
+    values = scene()
+    values[:, 2] = 15000
+    assert verdict(values).outcome == "fits"
+    values[:, 2] = 3
+    assert verdict(values).reasons == ["nir is 3 everywhere"]
