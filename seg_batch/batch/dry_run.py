@@ -98,8 +98,8 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
         lines.append(f"complete before: {len(plan['complete'])}")
     lines += [f"refused  {visible(about(key, error))}" for key, error in plan["refused"].items()]
     for key, facts in plan["inputs"].items():
-        verdict = Verdict.from_json(facts["fit"])
-        lines += [f"to review  {visible(about(key, line))}" for line in verdict.lines]
+        reasons = Verdict.from_json(facts.get("fit") or {"findings": []}).lines
+        lines += [f"to review  {visible(about(key, line))}" for line in reasons]
     several = ", and those of one machine like this: several share them"
     lines.append(
         f"{totals['workers']} worker(s), each within the memory of its largest input; sizes on disk "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from seg_batch.batch.dry_run import plan_run
 from seg_batch.batch.report import write
@@ -35,6 +36,7 @@ def report_of(workflow: Workflow) -> dict[str, Any]:
     return {"status": status, **{Path(r["input"]).name: r for r in facts["inputs"]}}
 
 
+@pytest.mark.full
 def test_a_run_of_stacks(night: Callable[..., Workflow], tmp_path: Path) -> None:
     folder, moved = tmp_path / "in", np.diag([1.0, 1, 2.01, 1])
     put(folder, "p1", "t1c", "flair")

@@ -62,6 +62,7 @@ def stack(case: Path, ending: str = ".nii.gz") -> list[Path]:
     return [case / f"p7_{name}{ending}" for name in CARD.channel_names or ()]
 
 
+@pytest.mark.full
 def test_a_last_axis_is_so_many_files(case: Path) -> None:
     """Packed, plain and in one file, and as the evaluation of the same case has it."""
     whole = seg_batch.predict(

@@ -25,6 +25,8 @@ from seg_batch.inference.verify import verify_product
 from seg_batch.inference.worker_requirements import shared_requirements
 from tests.support.files import address_raster, address_volume, write_raster, write_volume
 
+pytestmark = pytest.mark.full
+
 PLACE = Affine(30, 0, 301905, 0, -30, 4154085)
 
 
