@@ -24,7 +24,10 @@ from seg_batch.inference.request import Request, prepare
 from seg_batch.io.sources.views.open_view import Axes, open_view
 from tests.support.files import segbatch
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+]
 NAMES = ("blue", "green", "red", "nir")
 VALUES = np.random.default_rng(2).integers(1, 200, (4, 40, 30)).astype("uint8")
 CARD = ModelCard(

@@ -22,7 +22,10 @@ from seg_batch.inference.request import Request, prepare
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.views.open_view import ImageSpec, open_view
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
+]
 VALUES = np.random.default_rng(5).integers(0, 100, (3, 20, 24)).astype("int16")
 
 

@@ -14,6 +14,8 @@ from seg_batch.inference.postprocess.label_context import LabelContext
 from seg_batch.inference.postprocess.run import run_step
 from tests.support.postprocess import slow
 
+pytestmark = pytest.mark.full
+
 NODATA = 255
 NAMES = ("none", "liver", "spleen", "kidney")
 

@@ -19,6 +19,8 @@ from seg_batch.nn.training.step import GROW_AFTER, SCALE, Scale, Trainer, frozen
 from seg_batch.nn.training.transfer import new_model
 from tests.support.nn.squares import Squares, dice, recipe, trained
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).resolve().parents[3]
 ENTROPY = {"terms": [{"name": "cross_entropy"}]}  # a mean over voxels, so also over batches
 

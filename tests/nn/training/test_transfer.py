@@ -12,6 +12,8 @@ from seg_batch.nn.networks.channel_fitting import Names, fitted
 from seg_batch.nn.training.transfer import TransferredModel, new_model, with_source_weights
 from tests.support.nn.squares import recipe
 
+pytestmark = pytest.mark.full
+
 RNG = np.random.default_rng(3)
 
 
