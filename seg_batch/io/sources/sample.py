@@ -187,7 +187,7 @@ def _thinned(pixels: Pixels, box: Box, extent: Shape, most: int) -> Sample:
     kept = [
         np.linspace(0, n - 1, m).round().astype(int) for n, m in zip(box.shape, counts, strict=True)
     ]
-    thin = pixels[np.ix_(*kept)]
+    thin = pixels if tuple(counts) == box.shape else pixels[np.ix_(*kept)]
     edge = np.zeros(thin.values.shape[:-1], bool)
     for axis, (at, start, n) in enumerate(zip(kept, box.start, extent, strict=True)):
         sides = np.isin(at + start, (0, n - 1))
