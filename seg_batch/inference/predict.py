@@ -6,7 +6,6 @@ State is on disk only: any process may die at any instruction, and the same comm
 
 from __future__ import annotations
 
-import math
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,9 +24,7 @@ from seg_batch.core.errors import (
     InputError,
     PartialResultError,
     RefusedError,
-    SegbatchError,
     StoppedError,
-    UnreadableError,
 )
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
@@ -51,6 +48,7 @@ from seg_batch.inference.resume import (
     leaving_nothing_behind,
     open_store,
     require_same_input,
+    require_some,
 )
 from seg_batch.inference.worker import BlockJob, close_job, open_job, run_block
 from seg_batch.inference.worker_requirements import requirements_of
@@ -156,21 +154,11 @@ def _run(
     most = 0 if prepared.request.attempt else None  # an attempt is repeated as a whole
     with METER.working(job.key, plan):
         _predict_blocks(job, todo, pool, run, callback, stop, most)
-        if run.lost_voxels == math.prod(plan.extent):
-            clean(outputs)
-            damaged = " or ".join([prepared.info.path, *prepared.info.facts.get("masks", ())])
-            raise UnreadableError(
-                f"no part of {prepared.info.path} can be read: if its disk is well, {damaged} is damaged, so "
-                "copy it again from its origin"
-            )
-        if run.receipts or run.lost_voxels:
-            mapped = post_process(job, store, pool, callback)
-            require_same_input(prepared)
-            callback.on(events.Stage("writing the product"))
-            products = _export(prepared, store, run, mapped.name)
-        else:
-            first = run.failures[0]["error"]
-            raise SegbatchError(f"every block failed; the first: {first}") from run.cause
+        require_some(prepared, run)
+        mapped = post_process(job, store, pool, callback)
+        require_same_input(prepared)
+        callback.on(events.Stage("writing the product"))
+        products = _export(prepared, store, run, mapped.name)
         run.peak_rss_bytes = max(run.peak_rss_bytes, METER.peak_bytes(job.key))
     report = build_report(
         prepared.info,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import socket
@@ -10,14 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from seg_batch.core.errors import InputError, OutputError, RefusedError, StoreError
+from seg_batch.core.errors import (
+    InputError,
+    OutputError,
+    RefusedError,
+    SegbatchError,
+    StoreError,
+    UnreadableError,
+)
 from seg_batch.core.hardware import is_running
 from seg_batch.core.registry.formats import holds_probabilities
 from seg_batch.core.run_files import ATTEMPT, STAGED, STORE
 from seg_batch.core.versions import versions
 from seg_batch.inference.outputs import Outputs, is_intact, read_report
 from seg_batch.inference.plan import Decisions, Plan
-from seg_batch.inference.report import BlockCounts, Report
+from seg_batch.inference.report import BlockCounts, BlockTally, Report
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sinks.product import check_output, digest
 from seg_batch.io.sinks.product_sides import require_no_foreign_side_files
@@ -206,3 +214,18 @@ def leaving_nothing_behind(outputs: Outputs) -> Iterator[None]:
         if outputs.attempt:
             shutil.rmtree(outputs.store, ignore_errors=True)
             shutil.rmtree(outputs.staging, ignore_errors=True)
+
+
+def require_some(prepared: Prepared[Plan], run: BlockTally) -> None:
+    """The error of a run of which no voxel was read, or no block was predicted."""
+    info = prepared.info
+    if run.lost_voxels == math.prod(prepared.plan.extent):
+        clean(prepared.outputs)
+        damaged = " or ".join([info.path, *info.facts.get("masks", ())])
+        raise UnreadableError(
+            f"no part of {info.path} can be read: if its disk is well, {damaged} is damaged, so "
+            "copy it again from its origin"
+        )
+    if not run.receipts and not run.lost_voxels:
+        first = run.failures[0]["error"]
+        raise SegbatchError(f"every block failed; the first: {first}") from run.cause

@@ -15,7 +15,6 @@ from seg_batch.io.sources.protocol import SourceInfo
 GRID_FACTOR = 1.4
 SLACK = 0.01  # within which a size is that of a limit
 VIEW_FACTOR, VIEW_FACTOR_REFUSED = 1.5, 3.0
-_AXES = ("z", "y", "x")
 
 
 def grid_findings(card: ModelCard, info: SourceInfo) -> Iterator[Finding]:

@@ -14,9 +14,8 @@ import numpy as np
 from seg_batch.config.channels import ChannelStatistics, Span
 from seg_batch.io.sources.sample import Sample
 
-NEAR = (
-    1.6  # deviations between the means: 1.5 at most in crops of 64 pixels of the land cover's scene
-)
+# Deviations between the means: 1.5 at most in crops of 64 pixels of the land cover's scene.
+NEAR = 1.6
 MOST_ORDERED, FEWEST_ORDERED = 6, 1000  # channels; values
 OUTSIDE = 0.1  # of the values, outside the scope
 OTHER = "give the --scale or --bands that it needs, or another --model"
@@ -79,10 +78,9 @@ def _attempts(
             yield "try --scale none", [(values - b) / a for values, a, b in numbers]
     else:
         for scale, offset in (*SCALES, *([HOUNSFIELD] if set(quantities) == {"HU"} else [])):
-            words = [f"--scale {scale:.6g}"] * (scale != 1) + [f"--offset {offset:.6g}"] * (
-                offset != 0
-            )
-            yield f"try {' '.join(words)}", [values * scale + offset for values in channels]
+            words = f" --scale {scale:.6g}" if scale != 1 else ""
+            words += f" --offset {offset:.6g}" if offset else ""
+            yield f"try{words}", [values * scale + offset for values in channels]
     order, gain = best_order(channels, trained)
     if gain:
         yield in_order(order, seen), [channels[n] for n in order]

@@ -11,10 +11,8 @@ from seg_batch.core.units import share_in_line
 
 FEWEST_IMAGES = 5  # of a training, whose ranges say something of other images
 FACTOR = 2.0  # outside a range by this
-FEW_FACTOR, FEW_SHARE = (
-    10.0,
-    0.1,
-)  # above a range by this factor, and of the map, where there are fewer images
+# Where there are fewer images: above a range by this factor, and of the map.
+FEW_FACTOR, FEW_SHARE = 10.0, 0.1
 WHOLE = 0.999  # the share of a class that leaves nothing to the others
 
 

@@ -126,10 +126,11 @@ def _against_card(
         return
     known = zip(card.channels or (), card.trained_on, strict=True)
     trained = {c.name: each for c, each in known if each and c.quantity != "arbitrary"}
+    borders = dict(zip(channels, map(seen.border, range(len(channels))), strict=True))
     fills = {
         name: value
-        for name in trained
-        if (value := _fill(channels[name], trained[name], seen, name, card)) is not None
+        for name, each in trained.items()
+        if (value := _fill(channels[name], borders[name], each)) is not None
     }
     if fills:
         yield _fill_finding(fills, channels, info)
@@ -140,9 +141,7 @@ def _against_card(
     yield from _twins(compared)
 
 
-def _fill(
-    values: np.ndarray, trained: ChannelStatistics, seen: Sample, name: str, card: ModelCard
-) -> float | None:
+def _fill(values: np.ndarray, border: np.ndarray, trained: ChannelStatistics) -> float | None:
     """The one value of a channel that lies outside all that training saw, and covers a share of it or of its border."""
     low, high = trained.limits
     beyond = values[(values < low) | (values > high)]
@@ -150,10 +149,9 @@ def _fill(
         return None
     numbers, counts = np.unique(beyond, return_counts=True)
     value, count = float(numbers[counts.argmax()]), int(counts.max())
-    n = (card.channel_names or ()).index(name)
-    border = seen.values[seen.edge & seen.valid[:, n], n] == value
     enough = count >= max(2, FILL_SHARE * len(values))
-    return value if enough or (len(border) > 1 and border.mean() >= EDGE_SHARE) else None
+    around = len(border) > 1 and (border == value).mean() >= EDGE_SHARE
+    return value if enough or around else None
 
 
 def _fill_finding(fills: dict[str, float], channels: Named, info: SourceInfo) -> Finding:

@@ -60,6 +60,10 @@ class Sample:
         values, valid = self.values[:, index], self.valid[:, index]
         return values if valid.all() else values[valid]
 
+    def border(self, index: int) -> np.ndarray:
+        """The valid values of one channel on the border of the extent."""
+        return self.values[self.edge & self.valid[:, index], index]
+
 
 def sample(source: Source) -> Sample:
     """A sample of about ``VOXELS`` voxels at most.
