@@ -19,7 +19,7 @@ MOST_IN_A_FOLDER = 15
 
 # Package -> libraries it may use. Those on one row do not know each other.
 ROWS: list[dict[str, str]] = [
-    {"core": "numpy"},
+    {"core": "numpy numba"},
     {"config": "pydantic pydantic_core yaml"},
     {
         "executors": "dask distributed dask_cuda cryptography",
@@ -41,7 +41,7 @@ INSIDE: dict[str, list[str]] = {
     "core": [
         "errors hardware text resources run_files events",
         "geometry units files registry",
-        "taper georef normalise callbacks versions",
+        "taper georef normalise callbacks versions resample",
     ],
     "config": [
         "options yaml_source common_names colours",

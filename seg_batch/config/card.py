@@ -27,13 +27,15 @@ from seg_batch.core.geometry import Axis, Shape
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.run_files import CARD
 
-SCHEMA = 4
+SCHEMA = 5
 WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
+CHANNELS_OF = 4  # the schema from which on a voxel lacks data where any channel does
 TRAINED_FACTOR = 1.5  # a model takes grids that are finer or coarser than its training by this
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 
 Missing = Literal["any", "all"]
+Rule = Literal["nearest", "linear", "cubic", "area"]
 Modality = Literal["optical", "sar", "elevation", "CT", "MR", "PET", "ultrasound", "microscopy"]
 
 
@@ -76,6 +78,22 @@ class Normalisation(CheckedValue):
         if self.kind == "identity":
             return Normaliser()
         return Normaliser(self.mean, self.std, self.low, self.high) if self.kind == "card" else None
+
+
+class Resampling(CheckedValue):
+    """How an image is brought to the grid of the model, along axes whose voxels differ from ``spacing_mm`` or
+    ``pixel_m`` by more than the ``tolerance``.
+
+    ``up``: the rule where the grid of the model is finer, ``down``: where it is coarser. ``thick``: the rule along the
+    axis of a volume whose voxels are longer than its others by more than ``thick_ratio``, as in nnU-Net
+    (Isensee et al. 2021).
+    """
+
+    up: Rule = "cubic"
+    down: Rule = "area"
+    thick: Rule = "nearest"
+    thick_ratio: float = Field(default=3.0, ge=1, allow_inf_nan=False)
+    tolerance: float = Field(default=0.02, ge=0, le=0.5)
 
 
 class SkipRule(CheckedValue):
@@ -144,6 +162,7 @@ class ModelCard(CheckedValue):
     field_of_view_mm: tuple[Sizes, Sizes, Sizes] | None = None
     pixel_m: float | None = None
     pixel_range_m: Sizes | None = None
+    resampling: Resampling = Resampling()
     images: int | None = Field(
         default=None, ge=1, description="how many images its statistics and ranges are of"
     )
@@ -168,13 +187,16 @@ class ModelCard(CheckedValue):
         """An older card in this schema, also one inside a dataset or a work store.
 
         Version 2 added ``border`` and ``split``; version 3 ``format``, ``finer``, ``multiple`` and
-        ``post``; version 4 what the model was trained on. All are optional, and a channel that is a
-        text is one with this name, so only the number changes. Models of before were trained, and
-        their maps made, with labels wherever any channel had data: they keep that rule.
+        ``post``; version 4 what the model was trained on; version 5 ``resampling`` and further kinds of
+        normalisation. All are optional, and a channel that is a text is one with this name, so only the
+        number changes. Models of before version 4 were trained, and their maps made, with labels wherever
+        any channel had data: they keep that rule.
         """
         version = data.get("schema_version") if isinstance(data, dict) else None
-        older = type(version) is int and 1 <= version < SCHEMA
-        return {"missing": "all", **data, "schema_version": SCHEMA} if older else data
+        if type(version) is not int or not 1 <= version < SCHEMA:
+            return data
+        rule = {"missing": "all"} if version < CHANNELS_OF else {}
+        return {**rule, **data, "schema_version": SCHEMA}
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelCard:

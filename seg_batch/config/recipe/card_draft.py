@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from seg_batch.config.card import ClassInfo, Missing, Modality, ModelCard, Normalisation, SkipRule
+from seg_batch.config.card import (
+    ClassInfo,
+    Missing,
+    Modality,
+    ModelCard,
+    Normalisation,
+    Resampling,
+    SkipRule,
+)
 from seg_batch.config.channels import Channels, names_of
 from seg_batch.config.validation import CheckedValue
 from seg_batch.core.normalise import Normaliser
@@ -35,6 +43,7 @@ class CardTemplate(CheckedValue):
     normalisation: Literal["card", "source", "identity"]
     spacing_mm: tuple[float, ...] | None = None
     pixel_m: float | None = None
+    resampling: Resampling = Resampling()
     orientation: str = "RAS"
     skip: SkipRule | None = None
     licence: str = ""
