@@ -1,14 +1,15 @@
 """Normalisation: from stored values to physical units, then a fixed affine map per channel.
 
 Normalisation never depends on a single patch (law 6): its parameters come from the card, or from one
-pass over the source before the work. ``values -> clip -> (v - mean) / std``; where a channel is not
-valid (nodata, masked, NaN, infinite) it becomes 0, the mean.
+pass over the source before the work (``core.statistics``). ``values -> clip -> (v - mean) / std``; where a
+channel is not valid (nodata, masked, NaN, infinite) it becomes 0, which is the mean, or the least value where
+values become 0 to 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,12 @@ class Pixels:
         valid = None if self.valid is None else self.valid[..., list(indices)]
         return Pixels(self.values[..., list(indices)], valid, scale, offset)
 
+    def only(self, seen: np.ndarray) -> Pixels:
+        """Valid in these voxels alone: bool ``shape``."""
+        valid = np.broadcast_to(seen[..., None], self.values.shape)
+        valid = valid if self.valid is None else self.valid & valid
+        return Pixels(self.values, valid, self.scale, self.offset)
+
     def physical(self, dtype: np.dtype | type = np.float64) -> np.ndarray:
         """Values in physical units, ``(*shape, channels)``. Unscaled integers keep their dtype when
         ``dtype`` is float64, so that large integers keep all digits."""
@@ -57,6 +64,17 @@ class Pixels:
         scale, offset = np.asarray(self.scale or 1, dtype), np.asarray(self.offset or 0, dtype)
         with np.errstate(invalid="ignore", over="ignore"):
             return self.values.astype(dtype) * scale + offset
+
+    def nonzero(self) -> np.ndarray:
+        """bool ``shape``: where any channel has a valid value other than 0, in physical units."""
+        out = np.zeros(self.values.shape[:-1], bool)
+        for c in range(self.values.shape[-1]):
+            channel = self.channels([c]).physical()[..., 0]
+            here = channel != 0
+            if channel.dtype.kind == "f":
+                here &= np.isfinite(channel)
+            out |= here if self.valid is None else here & self.valid[..., c]
+        return out
 
     def any_valid(self) -> np.ndarray:
         """bool ``shape``: where at least one channel is valid."""
@@ -86,19 +104,30 @@ class Normaliser:
     """``x = (clip(physical, low, high) - mean) / std`` per channel, float32; invalid -> 0.
 
     With empty ``mean`` and ``std``: the identity, which keeps exact physical values (float64 or the
-    file's integers) for predictors that work on numbers.
+    file's integers) for predictors that work on numbers. ``nonzero``: a voxel that is 0 in all channels
+    stays 0 in all of them.
     """
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
+    nonzero: bool = False
 
     @classmethod
     def from_json(cls, numbers: Mapping[str, Any]) -> Normaliser:
-        """From what ``dataclasses.asdict`` made, as JSON gives it back."""
-        values: dict[str, Any] = {k: v if v is None else tuple(v) for k, v in numbers.items()}
-        return cls(**values)
+        """From what ``to_json`` made, as JSON gives it back."""
+        kept: dict[str, Any] = {
+            k: v if v is None or isinstance(v, bool) else tuple(v) for k, v in numbers.items()
+        }
+        return cls(**kept)
+
+    def to_json(self) -> dict[str, Any]:
+        """Its numbers by name; ``nonzero`` only where it is so, as earlier versions had nothing else."""
+        numbers = asdict(self)
+        if not self.nonzero:
+            del numbers["nonzero"]
+        return numbers
 
     @property
     def identity(self) -> bool:
@@ -111,6 +140,8 @@ class Normaliser:
         out = np.empty(pixels.values.shape, np.float32)
         for c in range(pixels.values.shape[-1]):
             self._channel(pixels, c, out[..., c])
+        if self.nonzero:
+            out[~pixels.nonzero()] = 0
         return out
 
     def _channel(self, pixels: Pixels, c: int, out: np.ndarray) -> None:
@@ -134,54 +165,3 @@ class Normaliser:
             keep &= pixels.valid[..., c]
         if not keep.all():
             out[~keep] = 0
-
-
-@dataclass
-class Moments:
-    """Count, mean and sum of squared deviations per channel, ``(C,)`` float64 each.
-
-    Pieces are combined pairwise (Chan, Golub and LeVeque 1979), so that neither a large offset nor
-    the number of pieces costs digits.
-    """
-
-    count: np.ndarray
-    mean: np.ndarray
-    squares: np.ndarray
-
-    @classmethod
-    def of(cls, pieces: Iterable[Pixels], channels: int) -> Moments:
-        """Moments of the valid, finite voxels of all pieces, in one pass."""
-        moments = cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
-        for pixels in pieces:
-            moments.add(pixels)
-        return moments
-
-    def add(self, pixels: Pixels) -> None:
-        """Add the valid, finite voxels of a piece."""
-        physical = pixels.physical(np.float64)
-        for c in range(len(self.count)):
-            values = physical[..., c]
-            values = values[pixels.valid[..., c]] if pixels.valid is not None else values
-            values = values[np.isfinite(values)]
-            if values.size:
-                mean = float(values.mean(dtype=np.float64))
-                squares = float(np.square(values - mean).sum(dtype=np.float64))
-                self._combine(c, values.size, mean, squares)
-
-    def merge(self, other: Moments) -> None:
-        """Add the moments of other voxels."""
-        for c in map(int, np.flatnonzero(other.count)):
-            self._combine(c, other.count[c], other.mean[c], other.squares[c])
-
-    def _combine(self, c: int, count: float, mean: float, squares: float) -> None:
-        delta, total = mean - self.mean[c], self.count[c] + count
-        self.squares[c] += squares
-        self.squares[c] += delta**2 * self.count[c] * count / total
-        self.mean[c] += delta * count / total
-        self.count[c] = total
-
-    def normaliser(self) -> Normaliser:
-        """Mean and standard deviation; a channel without spread gets std 1."""
-        std = np.sqrt(self.squares / np.maximum(self.count, 1))
-        spread = std > 1e-13 * np.abs(self.mean)  # below that: rounding of a constant
-        return Normaliser(tuple(self.mean.tolist()), tuple(np.where(spread, std, 1.0).tolist()))

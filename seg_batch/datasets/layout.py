@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -177,7 +177,7 @@ def regions_of(
                 "box": [list(box.start), list(box.stop)],
                 "scale": survey["scale"],
                 "offset": survey["offset"],
-                "normaliser": asdict(numbers.held),
+                "normaliser": numbers.held.to_json(),
             },
         )
         for k, (part, box) in enumerate(case.held)

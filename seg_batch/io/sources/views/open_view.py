@@ -12,7 +12,8 @@ from typing import Self
 from seg_batch.config.card import ModelCard
 from seg_batch.config.channels import Channels
 from seg_batch.core.errors import InputError
-from seg_batch.core.normalise import Moments, Normaliser
+from seg_batch.core.normalise import Normaliser
+from seg_batch.core.statistics.schemes import measured
 from seg_batch.io.sources import corner_warnings, open_source, pieces
 from seg_batch.io.sources.protocol import (
     AlphaOption,
@@ -194,9 +195,10 @@ class View(Oriented):
         """Warnings about the files, from their headers and from four small reads at the corners."""
         return (*self.file.info.warnings, *corner_warnings(self.file))
 
-    def statistics(self) -> Normaliser:
-        """The image's own mean and deviation per channel, from one pass over the files."""
-        return Moments.of(pieces(self.file), len(self.file.info.channels)).normaliser()
+    def statistics(self, kind: str = "source") -> Normaliser:
+        """The image's own numbers by this scheme of ``core.statistics``, from one pass over the files as they are."""
+        info = self.file.info
+        return measured(kind, pieces(self.file), info.channels, info.path)
 
     def __enter__(self) -> Self:
         return self
