@@ -6,7 +6,6 @@ Frozen pydantic values. Unknown keys are refused, and an older schema is migrate
 from __future__ import annotations
 
 import json
-from math import isfinite
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -74,14 +73,12 @@ class Normalisation(CheckedValue):
             raise ValueError(
                 f"{self.kind} takes the numbers of each image: leave mean, std, low and high out"
             )
-        if not all(map(isfinite, (*self.mean, *self.std))):
-            raise ValueError("mean and std must be finite")
         if (self.low is None) != (self.high is None):
             raise ValueError("low and high come together or not at all")
         if self.low is not None and self.high is not None:
             if not len(self.low) == len(self.high) == len(self.mean):
                 raise ValueError("normalisation needs one low and one high per channel")
-            if not all(a < b for a, b in zip(self.low, self.high, strict=True)):
+            if any(a >= b for a, b in zip(self.low, self.high, strict=True)):
                 raise ValueError("low must lie below high")
         return self
 

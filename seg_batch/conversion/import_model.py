@@ -14,7 +14,6 @@ from seg_batch.config.card import (
     WHOLE_PATCH,
     Compute,
     ModelCard,
-    Normalisation,
     make_card,
     read_card,
 )
@@ -112,14 +111,14 @@ def _channels(options: ImportOptions) -> list[dict[str, Any]]:
     ]
 
 
-def _normalisation(options: ImportOptions) -> Normalisation:
+def _normalisation(options: ImportOptions) -> dict[str, Any]:
     given = [name for name in ("mean", "std", "low", "high") if getattr(options, name)]
     kind = options.normalisation or ("card" if given else "identity")
     if kind != "card":
         if given:
             flags = " and ".join(f"--{name}" for name in given)
             raise InputError(f"{flags} belong to --normalisation card, not {kind}")
-        return Normalisation(kind=kind)
+        return {"kind": kind}
     if not len(options.mean) == len(options.std) == len(options.channels):
         raise InputError(
             f"--normalisation card takes one --mean and one --std for each of "
@@ -127,7 +126,7 @@ def _normalisation(options: ImportOptions) -> Normalisation:
         )
     if min(options.std) <= 0:
         raise InputError(f"--std {min(options.std):g}: deviations are above 0")
-    return Normalisation(kind="card", mean=options.mean, std=options.std, **_limits(options))
+    return {"kind": "card", "mean": options.mean, "std": options.std, **_limits(options)}
 
 
 def _limits(options: ImportOptions) -> dict[str, tuple[float, ...]]:

@@ -9,7 +9,7 @@ values become 0 to 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -104,30 +104,21 @@ class Normaliser:
     """``x = (clip(physical, low, high) - mean) / std`` per channel, float32; invalid -> 0.
 
     With empty ``mean`` and ``std``: the identity, which keeps exact physical values (float64 or the
-    file's integers) for predictors that work on numbers. ``nonzero``: a voxel that is 0 in all channels
-    stays 0 in all of them.
+    file's integers) for predictors that work on numbers.
     """
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
-    nonzero: bool = False
 
     @classmethod
     def from_json(cls, numbers: Mapping[str, Any]) -> Normaliser:
-        """From what ``to_json`` made, as JSON gives it back."""
-        kept: dict[str, Any] = {
+        """From what ``dataclasses.asdict`` made, as JSON gives it back."""
+        values: dict[str, Any] = {
             k: v if v is None or isinstance(v, bool) else tuple(v) for k, v in numbers.items()
         }
-        return cls(**kept)
-
-    def to_json(self) -> dict[str, Any]:
-        """Its numbers by name; ``nonzero`` only where it is so, as earlier versions had nothing else."""
-        numbers = asdict(self)
-        if not self.nonzero:
-            del numbers["nonzero"]
-        return numbers
+        return (MaskedNormaliser if "nonzero" in values else cls)(**values)
 
     @property
     def identity(self) -> bool:
@@ -140,8 +131,6 @@ class Normaliser:
         out = np.empty(pixels.values.shape, np.float32)
         for c in range(pixels.values.shape[-1]):
             self._channel(pixels, c, out[..., c])
-        if self.nonzero:
-            out[~pixels.nonzero()] = 0
         return out
 
     def _channel(self, pixels: Pixels, c: int, out: np.ndarray) -> None:
@@ -165,3 +154,15 @@ class Normaliser:
             keep &= pixels.valid[..., c]
         if not keep.all():
             out[~keep] = 0
+
+
+@dataclass(frozen=True)
+class MaskedNormaliser(Normaliser):
+    """The same, but a voxel that is 0 in all channels stays 0 in all of them. ``nonzero`` tells the two apart in JSON."""
+
+    nonzero: bool = True
+
+    def __call__(self, pixels: Pixels) -> np.ndarray:
+        out = super().__call__(pixels)
+        out[~pixels.nonzero()] = 0
+        return out

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
@@ -294,7 +294,7 @@ def _attributes(
     """The dataset's metadata: everything ``train`` needs, and the sources."""
     return {
         "recipe": plan.recipe.model_dump_json(),
-        "normaliser": shared.to_json() if shared else None,
+        "normaliser": asdict(shared) if shared else None,
         "cases": [
             {
                 "case": case.pair.case,
@@ -302,8 +302,8 @@ def _attributes(
                 "label": Path(case.pair.label).name,
                 "extent": list(case.extent),
                 "held_out": case.whole,
-                "normaliser": own.held.to_json(),
-                "training_normaliser": own.training.to_json(),
+                "normaliser": asdict(own.held),
+                "training_normaliser": asdict(own.training),
                 "identities": case.identities,
                 "sha256": survey["sha256"],
                 "seen": survey["seen"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
@@ -177,7 +177,7 @@ def regions_of(
                 "box": [list(box.start), list(box.stop)],
                 "scale": survey["scale"],
                 "offset": survey["offset"],
-                "normaliser": numbers.held.to_json(),
+                "normaliser": asdict(numbers.held),
             },
         )
         for k, (part, box) in enumerate(case.held)

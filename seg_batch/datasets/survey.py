@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -150,11 +151,11 @@ def _statistics(image: View, label: View, case: Case, recipe: Recipe) -> dict[st
         return _moments(Moments.of(pieces, len(info.channels)))
     if kind == "ct":
         return _of_foreground(image, label, case, recipe)
-    whole = image.statistics(kind).to_json()
+    whole = asdict(image.statistics(kind))
     if not case.held or case.whole:
         return {"normaliser": whole, "training_normaliser": whole}
     training = measured(kind, _without_held(image, case), info.channels, info.path)
-    return {"normaliser": whole, "training_normaliser": training.to_json()}
+    return {"normaliser": whole, "training_normaliser": asdict(training)}
 
 
 def _moments(moments: Moments) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from seg_batch.config.card import Compute, ModelCard
@@ -139,7 +139,7 @@ class DraftPlan(Decisions):
     identity: dict[str, Any]
 
     def with_normaliser(self, normaliser: Normaliser) -> Plan:
-        decided = self._with_numbers(normaliser.to_json())
+        decided = self._with_numbers(asdict(normaliser))
         same = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in decided.items()
@@ -168,7 +168,7 @@ class Plan(Decisions):
         return {k: v for k, v in {**self.fingerprint, **kept}.items() if k != "post"}
 
     def to_json(self) -> dict[str, Any]:
-        return self._json(self.normaliser.to_json(), self.fingerprint)
+        return self._json(asdict(self.normaliser), self.fingerprint)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Plan:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from seg_batch.core.errors import InputError
-from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.normalise import MaskedNormaliser, Normaliser, Pixels
 from seg_batch.core.statistics.histogram import Histogram, most_of
 from seg_batch.core.statistics.moments import Moments
 
@@ -37,7 +37,8 @@ def _moments(pieces: Iterable[Pixels], channels: Sequence[str], _: str) -> Norma
 
 def _nonzero(pieces: Iterable[Pixels], channels: Sequence[str], _: str) -> Normaliser:
     inside = (pixels.only(pixels.nonzero()) for pixels in pieces)
-    return replace(Moments.of(inside, len(channels)).normaliser(), nonzero=True)
+    numbers = Moments.of(inside, len(channels)).normaliser()
+    return MaskedNormaliser(numbers.mean, numbers.std)
 
 
 def _range(pieces: Iterable[Pixels], channels: Sequence[str], _: str) -> Normaliser:
