@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -53,7 +54,8 @@ def advise_recipe(
     facts = measure_dataset(
         pairs.pairs, align=align, ignore=ignore, channels=channels, held_out=held
     )
-    plain, reasons = propose_recipe(facts)
+    modality = _part(own, "card").get("modality")
+    plain, reasons = propose_recipe(replace(facts, modality=modality))
     named: dict[str, Any] = {}
     for manifest in pairs.manifests.values():
         if manifest.channels is not None:

@@ -53,7 +53,7 @@ class DatasetFacts:
     ``whole``: images hold whole numbers. ``strips``: measured if there are too few cases to hold
     out whole ones. ``split_given``: a manifest, or the recipe, holds cases or boxes out. ``free``: of the
     cases that validation may be chosen from, where a test part alone is given. ``gpus``: 0 for training
-    on CPUs.
+    on CPUs. ``modality``: what the user says of it.
     """
 
     kind: str
@@ -68,6 +68,7 @@ class DatasetFacts:
     split_given: bool = False
     free: tuple[str, ...] = ()
     name: str = "my-model"
+    modality: str | None = None
 
     @property
     def voxels(self) -> dict[int, int]:
