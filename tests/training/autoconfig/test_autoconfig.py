@@ -189,6 +189,18 @@ def test_bodies_are_not_mirrored_and_land_is() -> None:
     assert recipe_of(scene()).augment.quarter_turns == (0, 1)
 
 
+def test_resolution_varies_where_voxels_are_long_along_one_axis() -> None:
+    assert recipe_of(volume()).augment.thick_slices == recipe_of(scene()).augment.thick_slices == 1
+    slabs = volume(spacing=(2.5, 1.0, 1.0))
+    assert recipe_of(slabs).augment.thick_slices == 2
+    assert "2.5 : 1" in reasons(slabs)["augment.thick_slices"].why
+    few = [case(f"thick_{k}", spacing=(4.0, 1.0, 1.0)) for k in range(3)]
+    mixed = volume(5, cases=(*volume(5).cases, *few))
+    assert recipe_of(mixed).augment.thick_slices == 4
+    seen_alone = recipe_of(volume(spacing=(5.0, 1.0, 1.0))).augment
+    assert (seen_alone.thick_slices, seen_alone.low_resolution) == (1, 2)
+
+
 def test_255_is_a_class_where_it_is_one_of_two() -> None:
     assert [c.id for c in recipe_of(scene(v0=3, v255=7)).card.classes] == [0, 255]
     assert recipe_of(scene(v0=3, v255=7)).cut.ignore == ()
