@@ -8,8 +8,9 @@ from math import prod
 from seg_batch.core.units import share_roughly
 from seg_batch.datasets.augment.resolution import LONGER
 from seg_batch.training.autoconfig.classes import background, shares
-from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts
 from seg_batch.training.autoconfig.patch_size import PatchSizes
+from seg_batch.training.autoconfig.reasons import Reason
 
 RARE, TINY = 0.01, 0.001
 AIR = -500  # Hounsfield units; no other modality stores whole numbers this far below zero
