@@ -19,7 +19,7 @@ class Resampled:
 
     def __init__(self, source: Source, grid: ModelGrid) -> None:
         self._source, self.grid = source, grid
-        self.info = _seen(source.info, grid)
+        self.info = seen_on(source.info, grid)
 
     def read(self, box: Box) -> Pixels:
         require_inside(self.info, box)
@@ -36,7 +36,8 @@ def on_grid(pixels: Pixels, grid: ModelGrid, window: Box, box: Box) -> Pixels:
     return Pixels(values, valid, pixels.scale, pixels.offset)
 
 
-def _seen(info: SourceInfo, grid: ModelGrid) -> SourceInfo:
+def seen_on(info: SourceInfo, grid: ModelGrid) -> SourceInfo:
+    """What is known of an image, on another grid."""
     axes = list(zip(grid.source, grid.target, info.chunk, strict=True))
     return replace(
         info,
