@@ -90,7 +90,7 @@ def _class_shares(label: Source, ids: Sequence[int], ignore: Sequence[int]) -> l
 
 
 def _place(image: View, shares: list[float]) -> dict[str, Any]:
-    info = image.info
+    info = image.coarse  # of the file: the model also takes what was resampled for it
     if isinstance(info.georef, VolumeGeoref):
         spacing, voxels = info.georef.spacing_mm, info.voxels * info.georef.voxel_mm3 / MM3_PER_ML
         return {

@@ -127,7 +127,7 @@ class EvalSet:
         with open_entry(case.pair, self.card, self.options) as (image, label):
             whole = whole_region(image, self.card)
             region = SourceRegion(
-                box=case.box or whole.box,
+                box=image.of_model(case.box) if case.box else whole.box,
                 image=image,
                 normaliser=whole.normaliser,
                 case=case.case,
@@ -300,10 +300,11 @@ def _usable(
         for piece in pieces(label.file):
             classes.indices(piece, ignore, label.info.path)
         verdict = look(image, [card])
-    if box is not None and not Box.whole(image.info.extent).contains(box):
+    extent = image.grid.target if image.grid else image.info.extent
+    if box is not None and not Box.whole(extent).contains(box):
         raise InputError(
             f"{card.name} held voxels {box} of {pair.case} out, which {image.info.path} with extent "
-            f"{image.info.extent} does not have: is it another image of that name?"
+            f"{extent} does not have: is it another image of that name?"
         )
     told = (line for line in image.file.info.warnings if line.startswith(BY_NAME))
     return [f"{pair.case}: {line}" for line in (*told, *verdict.lines)]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -32,7 +33,7 @@ from seg_batch.training.autoconfig import (
     StripStats,
     propose_recipe,
 )
-from seg_batch.training.autoconfig.grid import GivenGrid, Header, choose_grid
+from seg_batch.training.autoconfig.grid import ChosenGrid, GivenGrid, Header, choose_grid
 
 SAMPLE_VOXELS = 1 << 20
 TRUE_PLANE = 0.01  # a plane is true where its metres are, to this share
@@ -120,8 +121,12 @@ def measure_dataset(
     grid = choose_grid(infos[0].kind, headers, own_grid)
     given = {pair.split for pair in pairs} - {None}
     split_given = bool(given) or "folds" in held_out or {"validation", "test"} <= {*held_out}
-    strips = _Strips.over(infos) if len(pairs) < FEW_CASES and not split_given else None
-    measured = [_measure_case(pair, align, axes, ignore, strips) for pair in pairs]
+    extents = [grid.extent_of(header) for header in headers]
+    strips = _Strips.over(extents) if len(pairs) < FEW_CASES and not split_given else None
+    measured = [
+        _measure_case(pair, align, _on_grid(axes, grid, header), header.spacing, ignore, strips)
+        for pair, header in zip(pairs, headers, strict=True)
+    ]
     first = infos[0]
     names = tuple(first.channels)
     if len(set(names)) < len(names):
@@ -172,16 +177,29 @@ def _require_alike(infos: list[SourceInfo]) -> None:
                 )
 
 
+def _on_grid(axes: Axes, grid: ChosenGrid, header: Header) -> Axes:
+    """The axes in which a file is seen on the grid of the model."""
+    spacing = grid.spacing_of(header.spacing)
+    if len(header.extent) == 2:
+        return replace(axes, pixel_m=None if spacing is None else spacing[0])
+    return replace(axes, spacing_mm=spacing)
+
+
 def _measure_case(
-    pair: Pair, align: str | None, axes: Axes, ignore: Collection[int], strips: _Strips | None
+    pair: Pair,
+    align: str | None,
+    axes: Axes,
+    spacing: tuple[float, ...] | None,
+    ignore: Collection[int],
+    strips: _Strips | None,
 ) -> tuple[CaseFacts, bool]:
-    """The facts of a case, and whether its image holds whole numbers only."""
+    """The facts of a case, and whether its image holds whole numbers only. ``spacing``: of its file."""
     with open_pair(pair, axes, align) as (image, label):
         values = _middle_values(image)
         case = CaseFacts(
             case=pair.case,
             extent=image.info.extent,
-            spacing=_spacing(image.info),
+            spacing=spacing,
             voxels=_classes(label, ignore, strips),
             low=float(values.min()),
             high=float(values.max()),
@@ -191,11 +209,12 @@ def _measure_case(
 
 
 def _middle_values(image: View) -> np.ndarray:
-    """Valid physical values in the middle of an image, all channels, ``(n,)``; ``[0]`` without any."""
-    extent = image.info.extent
+    """Valid physical values in the middle of an image, all channels, ``(n,)``, as its file has them; ``[0]`` without any."""
+    source = image if image.grid is None else image.file
+    extent = source.info.extent
     part = min(1.0, (SAMPLE_VOXELS / math.prod(extent)) ** (1 / len(extent)))
     shape = tuple(max(1, int(n * part)) for n in extent)
-    pixels = image.read(Box.whole(extent).middle(shape))
+    pixels = source.read(Box.whole(extent).middle(shape))
     values = pixels.physical(np.float64)
     keep = np.isfinite(values) if pixels.valid is None else np.isfinite(values) & pixels.valid
     return values[keep] if keep.any() else np.zeros(1)
@@ -255,9 +274,9 @@ class _Strips:
         self.voxels: list[Counter[int]] = [Counter() for _ in range(parts)]
 
     @classmethod
-    def over(cls, infos: list[SourceInfo]) -> _Strips:
-        least = tuple(map(min, zip(*(info.extent for info in infos), strict=True)))
-        reach = tuple(map(max, zip(*(info.extent for info in infos), strict=True)))
+    def over(cls, extents: list[tuple[int, ...]]) -> _Strips:
+        least = tuple(map(min, zip(*extents, strict=True)))
+        reach = tuple(map(max, zip(*extents, strict=True)))
         return cls(least.index(max(least)), max(least), reach)
 
     def add(self, box: Box, pixels: Pixels, ignore: Collection[int], path: str) -> None:
