@@ -20,6 +20,7 @@ from seg_batch.core.resample.resampler import Resampler
 from seg_batch.datasets.label_classes import Classes, of_card, require_data
 from seg_batch.datasets.pairs import MANIFESTS, Pair, find_pairs
 from seg_batch.datasets.patch_set import HeldRegion, PatchSet
+from seg_batch.evaluation.dataset_card import require_card, spacing_of_card
 from seg_batch.evaluation.file_pairs import file_facts, spacing_of
 from seg_batch.evaluation.predict_region import Region
 from seg_batch.inference import bundles
@@ -170,13 +171,6 @@ def collect_cases(
     return _of_dataset(data, split, card, options)
 
 
-def spacing_of_card(card: ModelCard, rank: int) -> tuple[float, ...] | None:
-    """Length of a voxel per axis (m, mm) of a dataset that was cut for this card."""
-    if rank == 2:
-        return None if card.pixel_m is None else (card.pixel_m,) * 2
-    return card.spacing_mm
-
-
 def uniquely_named(regions: list[HeldRegion]) -> list[tuple[str, HeldRegion]]:
     """Regions by name: their case, with the box where several lie in one case."""
     count = Counter(region.case for region in regions)
@@ -205,25 +199,6 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: PredictOptions
     ]
     facts = {"path": str(data), "kind": "patch dataset", "fingerprint": patches.fingerprint}
     return EvalSet(card, cases, (), facts)
-
-
-def require_card(patches: PatchSet, card: ModelCard) -> None:
-    """InputError where the dataset was cut for another model."""
-    draft = patches.recipe.card
-    pairs = {
-        "kind": (draft.kind, card.kind),
-        "channels": (draft.channel_names, card.channel_names),
-        "classes": ([c.id for c in draft.classes], [c.id for c in card.classes]),
-        "orientation": (draft.orientation, card.orientation),
-        "normalisation": (draft.normalisation == "source", card.normalisation.kind == "source"),
-    }
-    for name, (cut, wanted) in pairs.items():
-        if cut != wanted:
-            what = f" ({cut} against {wanted})" if name != "normalisation" else ""
-            raise InputError(
-                f"{patches.path} was cut for a model with other {name}{what} than {card.name}: "
-                "evaluate it on its own dataset, or on a manifest"
-            )
 
 
 def _require_reach(

@@ -23,9 +23,9 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.core.resample.resampler import Resampler
 from seg_batch.io.sources.protocol import Source, require_inside
 from seg_batch.io.sources.views.model_grid import ModelGrid
-from seg_batch.io.sources.views.resampled import seen_on
+from seg_batch.io.sources.views.resampled import in_parts, seen_on
 
-MOST_CLASSES = 4096  # in one box; more are numbered objects or measurements
+MOST_CLASSES = 4096  # in one part; more are numbered objects or measurements
 _NEAREST = np.float32(
     1e-4
 )  # what makes the nearest of equal shares the largest, above their rounding
@@ -33,26 +33,29 @@ _HALF = np.float32(0.5 - 1e-4)
 # An axis made so many times finer, or more, loses nothing: the middle of a voxel is its own by more than
 # half, in three dimensions too, since (1 - 1 / (2 * 2.5)) ** 3 > 1 / 2.
 _FINE = 2.5
-_TARGET_BYTES, _SOURCE_BYTES = 48, 12  # held per voxel of both grids beside the labels
+_TARGET_BYTES, _SOURCE_BYTES = 48, 16  # held per voxel of both grids
 
 
 class ResampledLabels:
     """``source``, a label image of one channel, on a ``ModelGrid``. Values are the file's, in its type.
 
-    A voxel depends on those around it alone: its bits are the same in whichever box it is read. A box holds one class at a
-    time. ``InputError`` where there are more than ``MOST_CLASSES`` values in it.
+    A voxel depends on those around it alone: its bits are the same in whichever box it is read. A box is
+    read in parts, of which one class is held at a time. ``InputError`` where a part has more than ``MOST_CLASSES`` values.
     """
 
     def __init__(self, source: Source, grid: ModelGrid) -> None:
         self._source, self._votes = source, Votes.on(grid)
-        ratio = math.prod(n / m for n, m in zip(grid.source, grid.target, strict=True))
-        held = _TARGET_BYTES + math.ceil(_SOURCE_BYTES * ratio)
-        info = seen_on(source.info, grid)
-        facts = {**info.facts, "held_bytes": held}
-        self.info = replace(info, dtype=source.info.dtype, facts=facts)
+        self.info = replace(seen_on(source.info, grid), dtype=source.info.dtype)
 
     def read(self, box: Box) -> Pixels:
         require_inside(self.info, box)
+        return in_parts(box, self._bytes, self._read)
+
+    def _bytes(self, box: Box) -> int:
+        outer = self._votes.around(box)
+        return outer.size * _TARGET_BYTES + self._votes.needed(outer).size * _SOURCE_BYTES
+
+    def _read(self, box: Box) -> Pixels:
         outer = self._votes.around(box)
         window = self._votes.needed(outer)
         held = self._source.read(window)
