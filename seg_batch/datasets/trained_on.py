@@ -111,8 +111,7 @@ def card_fields(card: CardTemplate, cases: Sequence[dict[str, Any] | None]) -> d
         return {}
     fields: dict[str, Any] = {
         "channels": tuple(
-            _channel(c, n, known, card.normalisation == "source")
-            for n, c in enumerate(card.channels)
+            _channel(c, n, known, card.per_image) for n, c in enumerate(card.channels)
         ),
         "images": len(known),
     }
@@ -130,9 +129,9 @@ def card_fields(card: CardTemplate, cases: Sequence[dict[str, Any] | None]) -> d
     return {**fields, **_grid(card, known)}
 
 
-def _channel(channel: Channel, n: int, cases: list[dict[str, Any]], source: bool) -> Channel:
+def _channel(channel: Channel, n: int, cases: list[dict[str, Any]], per_image: bool) -> Channel:
     parts = [(case["channels"][n], case["nodata"][n]) for case in cases if case["channels"][n]]
-    if source and channel.quantity is None:  # each image has a scale of its own
+    if per_image and channel.quantity is None:  # each image has a scale of its own
         channel = channel.model_copy(update={"quantity": "arbitrary"})
     if channel.statistics or not parts:
         return channel

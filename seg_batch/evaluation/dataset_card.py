@@ -23,16 +23,21 @@ def require_card(patches: PatchSet, card: ModelCard) -> None:
         "channels": (draft.channel_names, card.channel_names),
         "classes": ([c.id for c in draft.classes], [c.id for c in card.classes]),
         "orientation": (draft.orientation, card.orientation),
-        "normalisation": (draft.normalisation == "source", card.normalisation.kind == "source"),
+        "normalisation": (_own_scheme(draft.card()), _own_scheme(card)),
         "voxel size": _sizes(draft, card),
     }
     for name, (cut, wanted) in pairs.items():
         if cut != wanted:
-            what = f" ({cut} against {wanted})" if name != "normalisation" else ""
             raise InputError(
-                f"{patches.path} was cut for a model with other {name}{what} than {card.name}: "
-                "evaluate it on its own dataset, or on a manifest"
+                f"{patches.path} was cut for a model with other {name} ({cut} against {wanted}) than "
+                f"{card.name}: evaluate it on its own dataset, or on a manifest"
             )
+
+
+def _own_scheme(card: ModelCard) -> str:
+    """How each image gets its own numbers; ``card`` where all have those of a card, or none."""
+    rule = card.normalisation
+    return rule.kind if rule.per_image else "card"
 
 
 def _sizes(draft: CardTemplate, card: ModelCard) -> tuple[object, object]:

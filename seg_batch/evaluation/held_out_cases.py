@@ -321,5 +321,6 @@ def open_entry(pair: Pair, card: ModelCard, options: ModelOptions) -> Iterator[t
 
 def whole_region(image: View, card: ModelCard) -> ViewRegion:
     """All of an image, by the numbers of the card, else by its own."""
-    normaliser = card.normalisation.normaliser() or image.statistics()
+    rule = card.normalisation
+    normaliser = rule.normaliser() or image.statistics(rule.kind)
     return ViewRegion(Box.whole(image.info.extent), image, normaliser)

@@ -29,6 +29,7 @@ from seg_batch.core.errors import (
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities
+from seg_batch.core.statistics.schemes import SCHEMES
 from seg_batch.core.text import nearest, visible
 from seg_batch.core.versions import package_version
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
@@ -127,9 +128,10 @@ def _numbers(
         staged = tuple(stage(file.path, prepared.outputs.staging) for file in files)
     if normaliser := card.normalisation.normaliser():
         return normaliser, staged
-    callback.on(events.Stage("measuring mean and deviation"))
+    kind = card.normalisation.kind
+    callback.on(events.Stage(f"measuring {SCHEMES[kind].what}"))
     with open_view(prepared.request.image(staged), card) as view:
-        return view.statistics(), staged
+        return view.statistics(kind), staged
 
 
 def _run(

@@ -62,7 +62,8 @@ def advise_recipe(
         held_out=held,
         own_grid=_given(own),
     )
-    plain, reasons = propose_recipe(facts)
+    modality = _part(own, "card").get("modality")
+    plain, reasons = propose_recipe(replace(facts, modality=modality))
     named: dict[str, Any] = {}
     for manifest in pairs.manifests.values():
         if manifest.channels is not None:

@@ -22,13 +22,16 @@ from seg_batch.config.grid_options import require_sizes
 from seg_batch.config.validation import CheckedValue
 from seg_batch.core.errors import PlanError
 from seg_batch.core.normalise import Normaliser
+from seg_batch.core.statistics import PerImage
+from seg_batch.core.statistics.schemes import SCHEMES
 
 
 class CardTemplate(CheckedValue):
     """A card without what only the training measures.
 
-    ``normalisation``: ``card`` measures mean and std over the training part of all images,
-    ``source`` over each image by itself, ``identity`` leaves physical values unchanged.
+    ``normalisation``: ``card`` measures mean and std over the training part of all images, ``ct`` over the
+    foreground of it, with percentiles .5 and 99.5 to clip to (both make a card of kind ``card``); the others are those
+    of a card.
     ``background``: id of the class that mean scores and Dice losses leave out; None: no class.
     """
 
@@ -44,7 +47,7 @@ class CardTemplate(CheckedValue):
     patch: tuple[int, ...]
     overlap: tuple[int, ...]
     margin: tuple[int, ...] | None = None
-    normalisation: Literal["card", "source", "identity"]
+    normalisation: Literal["card", "ct", "identity", PerImage]
     spacing_mm: tuple[float, ...] | None = None
     pixel_m: float | None = None
     resampling: Resampling = AS_NNUNET
@@ -54,14 +57,22 @@ class CardTemplate(CheckedValue):
     training_data: str = ""
 
     def card(self, numbers: Normaliser | None = None, **measured: Any) -> ModelCard:
-        """The card with the numbers of the normaliser (kind ``card``; None: placeholders) and the
+        """The card with the numbers of the normaliser (``card`` and ``ct``; None: placeholders) and the
         fields in ``measured``."""
-        rule = Normalisation(kind=self.normalisation)
-        if self.normalisation == "card":
+        if self.normalisation == "card" or self.normalisation == "ct":
             ones = (1.0,) * len(self.channels)
-            mean, std = (numbers.mean, numbers.std) if numbers else (ones, ones)
-            rule = Normalisation(kind="card", mean=mean, std=std)
+            known = numbers or Normaliser(ones, ones)
+            rule = Normalisation(
+                kind="card", mean=known.mean, std=known.std, low=known.low, high=known.high
+            )
+        else:
+            rule = Normalisation(kind=self.normalisation)
         return ModelCard(**{**dict(self), "normalisation": rule, **measured})
+
+    @property
+    def per_image(self) -> bool:
+        """Whether each image has its own numbers."""
+        return self.normalisation in SCHEMES
 
     @property
     def channel_names(self) -> tuple[str, ...]:

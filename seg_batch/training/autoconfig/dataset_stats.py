@@ -52,9 +52,9 @@ class DatasetFacts:
     """All cases of a set, sorted by name, and the machine that will train on them.
 
     ``whole``: images hold whole numbers. ``strips``: measured if there are too few cases to hold
-    out whole ones, in voxels of the model. ``grid``: of the model, to which the extents belong. ``split_given``: a manifest, or the recipe, holds cases or boxes out. ``free``: of the
-    cases that validation may be chosen from, where a test part alone is given. ``gpus``: 0 for training
-    on CPUs.
+    out whole ones, in voxels of the model. ``split_given``: a manifest, or the recipe, holds cases or boxes
+    out. ``free``: of the cases that validation may be chosen from, where a test part alone is given. ``gpus``: 0 for
+    training on CPUs. ``modality``: what the user says of it. ``grid``: of the model, to which the extents belong.
     """
 
     kind: str
@@ -69,6 +69,7 @@ class DatasetFacts:
     split_given: bool = False
     free: tuple[str, ...] = ()
     name: str = "my-model"
+    modality: str | None = None
     grid: ChosenGrid | None = None
 
     @property

@@ -37,9 +37,11 @@ def choose_normalisation(facts: DatasetFacts) -> list[Reason]:
             text = f"the means of the images differ by a factor of {apart:.3g}: if they come from different sensors, set it to source"
             reasons.append(Reason(key, None, text, warning=True))
         return reasons
-    if facts.whole and low < AIR:
-        why = f"whole numbers down to {low:g} are Hounsfield units, which mean the same in every scanner"
-        return [Reason(key, "card", why)]
+    hounsfield = facts.modality is None and facts.whole and low < AIR
+    if hounsfield or facts.modality == "CT":
+        said = f"whole numbers down to {low:g} are" if hounsfield else "values of CT are"
+        why = f"{said} Hounsfield units, which mean the same in every scanner; air and metal are clipped to what the foreground has"
+        return [Reason(key, "ct", why)]
     spread = f"means differ by a factor of {apart:.3g} between cases" if len(means) > 1 else "MR"
     why = f"intensities are on no fixed scale ({spread}), so each image has its own"
     return [Reason(key, "source", why)]

@@ -124,7 +124,9 @@ def test_thick_slices_are_seen_one_by_one_whichever_axis_they_lie_across() -> No
 
 
 def test_hounsfield_units_keep_their_scale_and_other_intensities_do_not() -> None:
-    assert recipe_of(volume(low=-1024)).card.normalisation == "card"
+    assert recipe_of(volume(low=-1024)).card.normalisation == "ct"
+    assert recipe_of(volume(low=0, whole=False, modality="CT")).card.normalisation == "ct"
+    assert recipe_of(volume(low=-1024, modality="MR")).card.normalisation == "source"
     assert recipe_of(volume(low=-1024, whole=False)).card.normalisation == "source"
     assert recipe_of(volume(low=0)).card.normalisation == "source"
     assert recipe_of(scene()).card.normalisation == "card"

@@ -14,8 +14,9 @@ from seg_batch.config.channels import Channels
 from seg_batch.config.grid_options import AS_STORED, GridOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
-from seg_batch.core.normalise import Moments, Normaliser, Pixels
+from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.resample.resampler import Resampler
+from seg_batch.core.statistics.schemes import measured
 from seg_batch.io.sources import corner_warnings, open_source, pieces
 from seg_batch.io.sources.protocol import (
     AlphaOption,
@@ -273,9 +274,10 @@ class View(Oriented):
         warnings = (*self.file.info.warnings, *corner_warnings(self.file))
         return (*warnings, *grid_warnings(self.coarse, self.grid))
 
-    def statistics(self) -> Normaliser:
-        """The image's own mean and deviation per channel, from one pass over the files."""
-        return Moments.of(pieces(self.file), len(self.file.info.channels)).normaliser()
+    def statistics(self, kind: str = "source") -> Normaliser:
+        """The image's own numbers by this scheme of ``core.statistics``, from one pass over the files as they are."""
+        info = self.file.info
+        return measured(kind, pieces(self.file), info.channels, info.path)
 
     def __enter__(self) -> Self:
         return self
