@@ -16,9 +16,10 @@ from seg_batch.core.geometry import Box
 from seg_batch.datasets.label_classes import of_card, require_data
 from seg_batch.datasets.pairs import MANIFESTS, Pair, find_pairs
 from seg_batch.datasets.patch_set import HeldRegion, PatchSet
+from seg_batch.evaluation.dataset_card import require_card, spacing_of_card
 from seg_batch.evaluation.file_pairs import file_facts, spacing_of
 from seg_batch.evaluation.predict_region import Region
-from seg_batch.evaluation.view_region import SourceRegion, ViewRegion, on_file_grid
+from seg_batch.evaluation.view_region import SourceRegion, ViewRegion
 from seg_batch.inference import bundles
 from seg_batch.inference.fit.look import look
 from seg_batch.inference.sliding_window.grid import make_grid
@@ -77,7 +78,7 @@ class EvalSet:
         with open_entry(case.pair, self.card, self.options) as (image, label):
             whole = whole_region(image, self.card)
             region = SourceRegion(
-                box=whole.box if case.box is None else on_file_grid(image, case.box),
+                box=image.of_model(case.box) if case.box else whole.box,
                 image=image,
                 normaliser=whole.normaliser,
                 case=case.case,
@@ -120,13 +121,6 @@ def collect_cases(
     return _of_dataset(data, split, card, options)
 
 
-def spacing_of_card(card: ModelCard, rank: int) -> tuple[float, ...] | None:
-    """Length of a voxel per axis (m, mm) of a dataset that was cut for this card."""
-    if rank == 2:
-        return None if card.pixel_m is None else (card.pixel_m,) * 2
-    return card.spacing_mm
-
-
 def uniquely_named(regions: list[HeldRegion]) -> list[tuple[str, HeldRegion]]:
     """Regions by name: their case, with the box where several lie in one case."""
     count = Counter(region.case for region in regions)
@@ -155,30 +149,6 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: PredictOptions
     ]
     facts = {"path": str(data), "kind": "patch dataset", "fingerprint": patches.fingerprint}
     return EvalSet(card, cases, (), facts)
-
-
-def require_card(patches: PatchSet, card: ModelCard) -> None:
-    """InputError where the dataset was cut for another model."""
-    draft = patches.recipe.card
-    pairs = {
-        "kind": (draft.kind, card.kind),
-        "channels": (draft.channel_names, card.channel_names),
-        "classes": ([c.id for c in draft.classes], [c.id for c in card.classes]),
-        "orientation": (draft.orientation, card.orientation),
-        "normalisation": (_own_scheme(draft.card()), _own_scheme(card)),
-    }
-    for name, (cut, wanted) in pairs.items():
-        if cut != wanted:
-            raise InputError(
-                f"{patches.path} was cut for a model with other {name} ({cut} against {wanted}) than "
-                f"{card.name}: evaluate it on its own dataset, or on a manifest"
-            )
-
-
-def _own_scheme(card: ModelCard) -> str:
-    """How each image gets its own numbers; ``card`` where all have those of a card, or none."""
-    rule = card.normalisation
-    return rule.kind if rule.per_image else "card"
 
 
 def _require_reach(
@@ -255,10 +225,11 @@ def _usable(
         for piece in pieces(label.file):
             classes.indices(piece, ignore, label.info.path)
         verdict = look(image, [card])
-    if box is not None and not Box.whole(image.model.info.extent).contains(box):
+    extent = image.grid.target if image.grid else image.info.extent
+    if box is not None and not Box.whole(extent).contains(box):
         raise InputError(
             f"{card.name} held voxels {box} of {pair.case} out, which {image.info.path} with extent "
-            f"{image.info.extent} does not have: is it another image of that name?"
+            f"{extent} does not have: is it another image of that name?"
         )
     told = (line for line in image.file.info.warnings if line.startswith(BY_NAME))
     return [f"{pair.case}: {line}" for line in (*told, *verdict.lines)]

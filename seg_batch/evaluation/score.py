@@ -16,7 +16,8 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.datasets.label_classes import of_card
 from seg_batch.datasets.patch_set import HeldRegion
-from seg_batch.evaluation.held_out_cases import spacing_of_card, uniquely_named
+from seg_batch.evaluation.dataset_card import spacing_of_card
+from seg_batch.evaluation.held_out_cases import uniquely_named
 from seg_batch.evaluation.metrics import confusion
 from seg_batch.evaluation.metrics.case import CaseScores
 from seg_batch.evaluation.metrics.confusion import Confusion

@@ -56,16 +56,3 @@ class SourceRegion(ViewRegion):
         labels, path = self.label.read(box), self.label.info.path
         indices, valid = self.classes.indices(labels, self.ignore, path)
         return indices, valid & self.read(box).with_data(self.missing)
-
-
-def on_file_grid(image: View, box: Box) -> Box:
-    """The voxels of the files that lie in a ``box`` of the grid of the model, in which training counts."""
-    if image.way_back is None:
-        return box
-    sides = zip(image.way_back.target, image.way_back.source, strict=True)
-    ratios = [n / m for n, m in sides]
-    start, stop = (
-        tuple(round(v * ratio) for v, ratio in zip(end, ratios, strict=True))
-        for end in (box.start, box.stop)
-    )
-    return Box(start, stop)

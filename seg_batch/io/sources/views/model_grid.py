@@ -18,7 +18,7 @@ import numpy as np
 from seg_batch.config.card import Resampling
 from seg_batch.config.grid_options import GridOptions
 from seg_batch.core.errors import InputError
-from seg_batch.core.geometry import Shape
+from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
 from seg_batch.core.resample.resampler import Resampler
 from seg_batch.core.units import share_in_line
@@ -87,6 +87,14 @@ class ModelGrid:
             for extent in (self.target, self.source)
         ]
         return Resampler(fine[0], fine[1], self.back)
+
+    def inside(self, box: Box) -> Box:
+        """The voxels of the image that lie wholly in a box of the grid."""
+        axes = list(zip(box.start, box.stop, self.source, self.target, strict=True))
+        starts = tuple(-(-a * n // m) for a, _, n, m in axes)
+        return Box(
+            starts, tuple(max(k, b * n // m) for k, (_, b, n, m) in zip(starts, axes, strict=True))
+        )
 
     @property
     def words(self) -> str:
