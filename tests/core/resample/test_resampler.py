@@ -2,6 +2,8 @@
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.core.geometry import Box
-from seg_batch.core.resample import passes, resampler, row_band
+from seg_batch.core.resample import kernels, passes, resampler, row_band
 from seg_batch.core.resample.resampler import MISSING_MOST, Resampler
 from tests.support.resampling import dense_sums, resamplers, slow_sums
 
@@ -33,6 +35,7 @@ def images(
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = (*of.source, draw(st.integers(1, 3)))
     values = rng.normal(100, 50, shape).astype(draw(st.sampled_from(["f4", "f8", "i2"])))
+    values[rng.random(shape) < 0.1] = -0.0
     valid = None
     if holes and values.dtype.kind == "f" and draw(st.booleans()):
         values[rng.random(shape) < 0.1] = draw(st.sampled_from([np.nan, np.inf, -np.inf]))
@@ -190,6 +193,21 @@ def test_the_last_voxel_is_included_and_edges_coincide() -> None:
         2,
         2,
     ]
+
+
+def test_kernels_work_where_no_folder_can_be_written() -> None:
+    """What has no file has no place for its machine code either, and numba refuses to keep it."""
+    names: dict[str, Any] = {}
+    exec("def double(x):\n    return 2 * x", names)
+    assert kernels.kernel(names["double"])(3.5) == 7
+
+
+def test_blocks_of_several_threads_are_those_of_one() -> None:
+    of = Resampler((30, 40, 20), (41, 33, 29), ("cubic", "area", "linear"))
+    values = np.random.default_rng(1).normal(size=(*of.source, 2))
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda _: whole(of, values)[0], range(8)))
+    assert all(same_bits(result, results[0]) for result in results)
 
 
 def test_a_window_that_is_too_small_is_refused() -> None:
