@@ -45,7 +45,7 @@ INSIDE: dict[str, list[str]] = {
         "statistics",
     ],
     "config": [
-        "options yaml_source common_names colours",
+        "options yaml_source common_names colours grid_options",
         "overrides predict_options validation",
         "cluster command_options postprocess channels",
         "card",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from seg_batch.config.card import (
+    AS_NNUNET,
     ClassInfo,
     Missing,
     Modality,
@@ -16,7 +18,9 @@ from seg_batch.config.card import (
     SkipRule,
 )
 from seg_batch.config.channels import Channels, names_of
+from seg_batch.config.grid_options import require_sizes
 from seg_batch.config.validation import CheckedValue
+from seg_batch.core.errors import PlanError
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.statistics import PerImage
 from seg_batch.core.statistics.schemes import SCHEMES
@@ -46,7 +50,7 @@ class CardTemplate(CheckedValue):
     normalisation: Literal["card", "ct", "identity", PerImage]
     spacing_mm: tuple[float, ...] | None = None
     pixel_m: float | None = None
-    resampling: Resampling = Resampling()
+    resampling: Resampling = AS_NNUNET
     orientation: str = "RAS"
     skip: SkipRule | None = None
     licence: str = ""
@@ -84,6 +88,22 @@ class CardTemplate(CheckedValue):
             )
         if len(set(names)) < len(names):
             raise ValueError("two classes share a name, their scores could not be told apart")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_grid(self) -> CardTemplate:
+        if self.pixel_m is not None and not 0 < self.pixel_m < math.inf:
+            raise ValueError(f"pixel_m {self.pixel_m:g} is no size of a pixel: give metres")
+        if self.spacing_mm is None:
+            return self
+        if len(self.spacing_mm) != 3:
+            raise ValueError(
+                f"spacing_mm {list(self.spacing_mm)} must have 3 sizes, those of z, y, x"
+            )
+        try:
+            require_sizes("spacing_mm", self.spacing_mm)
+        except PlanError as error:
+            raise ValueError(error.message) from None
         return self
 
 
