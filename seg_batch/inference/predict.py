@@ -63,7 +63,7 @@ from seg_batch.io.sinks.product import (
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
 from seg_batch.io.sources import stage
-from seg_batch.io.sources.views.model_grid import ModelGrid
+from seg_batch.io.sources.views.model_grid import words_of
 from seg_batch.io.sources.views.open_view import open_view
 from seg_batch.io.sources.views.rescaled import scale_by_hand
 
@@ -225,18 +225,13 @@ def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
         "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
-        "SEGBATCH_GRID": _grid_words(prepared.plan),
+        "SEGBATCH_GRID": words_of(prepared.plan.model_grid),
         "SEGBATCH_FIT": "; ".join(prepared.verdict.refusals),
         "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
     }
     classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
     # Formats keep no blanks around a tag: a name may begin with one.
     return {k: text for k, v in {**tags, **classes}.items() if (text := v.strip())}
-
-
-def _grid_words(plan: Plan) -> str:
-    """From which voxels to which the image came for the model; empty where it stayed as it is."""
-    return "" if plan.model_grid is None else ModelGrid.from_json(plan.model_grid).words
 
 
 def _together(texts: Iterable[str]) -> str:

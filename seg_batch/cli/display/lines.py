@@ -226,7 +226,7 @@ def _resampled(source: Source, model: Model, verdict: Verdict) -> str | None:
     if verdict.outcome == "does not fit":
         return None
     grid = View(source, model.card, GridOptions()).grid
-    return grid and grid.words
+    return grid.words if grid else None
 
 
 def source_lines(facts: dict[str, Any]) -> str:
