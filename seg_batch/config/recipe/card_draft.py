@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from seg_batch.config.card import (
-    AS_NNUNET,
     ClassInfo,
     Missing,
     Modality,
@@ -16,6 +15,7 @@ from seg_batch.config.card import (
     Normalisation,
     Resampling,
     SkipRule,
+    default_resampling,
 )
 from seg_batch.config.channels import Channels, names_of
 from seg_batch.config.grid_options import require_sizes
@@ -50,7 +50,7 @@ class CardTemplate(CheckedValue):
     normalisation: Literal["card", "ct", "identity", PerImage]
     spacing_mm: tuple[float, ...] | None = None
     pixel_m: float | None = None
-    resampling: Resampling = AS_NNUNET
+    resampling: Resampling = Field(default_factory=default_resampling)
     orientation: str = "RAS"
     skip: SkipRule | None = None
     licence: str = ""
