@@ -69,7 +69,8 @@ class Pixels:
         """bool ``shape``: where any channel has a valid value other than 0, in physical units."""
         out = np.zeros(self.values.shape[:-1], bool)
         for c in range(self.values.shape[-1]):
-            channel = self.channels([c]).physical()[..., 0]
+            stored = self.scale is None and self.offset is None
+            channel = self.values[..., c] if stored else self.channels([c]).physical()[..., 0]
             here = channel != 0
             if channel.dtype.kind == "f":
                 here &= np.isfinite(channel)

@@ -17,7 +17,7 @@ from seg_batch.core.errors import InputError, ReadError
 from seg_batch.core.files import sha256
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Pixels
-from seg_batch.core.statistics.histogram import Histogram
+from seg_batch.core.statistics.histogram import EXACT, Histogram
 from seg_batch.core.statistics.moments import Moments
 from seg_batch.core.statistics.schemes import count_values, measured
 from seg_batch.datasets.label_classes import ignored
@@ -29,9 +29,6 @@ from seg_batch.io.sources.iterate import piece_boxes
 from seg_batch.io.sources.views.open_view import View
 
 _MOST_VALUES = 65536  # more distinct values than this are no labels of any kind
-_MOST_NUMBERS = (
-    1 << 14
-)  # different values of a channel that the receipt of a case keeps; HU are some thousand
 _INSTANCES = 3  # so many times more distinct values than classes look like numbered objects
 
 
@@ -167,7 +164,7 @@ def _of_foreground(image: View, label: View, case: Case, recipe: Recipe) -> dict
     """Moments and values of the voxels of a class other than the background that training may see, in one pass."""
     channels = len(image.info.channels)
     moments = Moments.of((), channels)
-    values = [Histogram(_MOST_NUMBERS) for _ in range(channels)]
+    values = [Histogram(EXACT) for _ in range(channels)]
     for pixels in () if case.whole else _foreground(image, label, case, recipe):
         moments.add(pixels)
         count_values(values, pixels)

@@ -9,82 +9,32 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import ModelOptions, PredictOptions
 from seg_batch.core.errors import InputError
-from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.normalise import Normaliser, Pixels
-from seg_batch.core.resample.resampler import Resampler
-from seg_batch.datasets.label_classes import Classes, of_card, require_data
+from seg_batch.core.geometry import Box
+from seg_batch.datasets.label_classes import of_card, require_data
 from seg_batch.datasets.pairs import MANIFESTS, Pair, find_pairs
 from seg_batch.datasets.patch_set import HeldRegion, PatchSet
 from seg_batch.evaluation.dataset_card import require_card, spacing_of_card
 from seg_batch.evaluation.file_pairs import file_facts, spacing_of
 from seg_batch.evaluation.predict_region import Region
+from seg_batch.evaluation.view_region import SourceRegion, ViewRegion
 from seg_batch.inference import bundles
 from seg_batch.inference.fit.look import look
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
-from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.protocol import without_volume_option
 from seg_batch.io.sources.views.by_name import BY_NAME
 from seg_batch.io.sources.views.open_view import (
     ImageSpec,
-    Seen,
     View,
     open_view,
-    read_strictly,
     takes_last_axis,
 )
 from seg_batch.io.sources.views.same_grid import grid_differences
 
 SPLITS = ("test", "validation", "training", "all")
-
-
-@dataclass(frozen=True, eq=False)
-class ViewRegion:
-    """A ``SeenRegion`` read from the image's files."""
-
-    box: Box
-    image: View
-    normaliser: Normaliser
-
-    @property
-    def extent(self) -> Shape:
-        return self.image.info.extent
-
-    @property
-    def areas(self) -> PixelAreas | None:
-        """Of the pixels of the whole image."""
-        return PixelAreas.of(self.image.native.info.georef, self.extent)
-
-    @property
-    def way_back(self) -> Resampler | None:
-        return self.image.way_back
-
-    def read(self, box: Box) -> Pixels:
-        return self.image.read(box)
-
-    def read_with(self, window: Box, box: Box) -> Seen:
-        return self.image.read_with(window, box, read_strictly)
-
-
-@dataclass(frozen=True, eq=False)
-class SourceRegion(ViewRegion):
-    """A ``Region`` of a pair of files: a case of a manifest, or a box of it, with its label."""
-
-    case: str
-    label: View
-    classes: Classes
-    ignore: tuple[float, ...]
-    missing: str = "all"
-
-    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        labels, path = self.label.read(box), self.label.info.path
-        indices, valid = self.classes.indices(labels, self.ignore, path)
-        return indices, valid & self.read(box).with_data(self.missing)
 
 
 @dataclass(frozen=True)

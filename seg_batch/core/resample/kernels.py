@@ -20,7 +20,8 @@ from typing import Any
 import numba
 import numpy as np
 
-LINES = 16  # lines that are summed side by side where the axis is the last
+COLUMNS = 256  # that are summed side by side: the rows of a cubic band stay in the nearest cache
+LINES = 32  # of a narrow last axis that are turned to lie side by side
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
@@ -38,7 +39,7 @@ def _band(bands, i, origin):
 
 
 @kernel
-def _row(x, at, first, stop, left, ref, weights, out) -> None:
+def _row(x, at, first, stop, left, ref, weights, out):
     """``out[b]`` from ``x[k, at + b]``; ``left`` is the row of ``x`` that ``weights[0]`` belongs to."""
     end = at + out.size
     centre = x[ref, at:end]
@@ -71,42 +72,79 @@ def _row(x, at, first, stop, left, ref, weights, out) -> None:
 
 
 @kernel
-def along(x, start, origin, bands, weights, out) -> None:
+def along(x, start, origin, bands, weights, out):
     """``out`` ``(outer, rows, width)`` from the columns ``start <= b < start + width`` of ``x``."""
     outer, rows, width = out.shape
-    piece = 256 if weights.shape[1] > 2 else 4096  # the rows of a band stay in the nearest cache
+    n, taps = x.shape[1], weights.shape[1]
+    piece = COLUMNS if taps > 2 else 16 * COLUMNS
+    near = np.empty((n, COLUMNS), np.float32) if _copied(n, rows, taps) else x[0]
     for o in range(outer):
         for b in range(0, width, piece):
+            end, at = min(b + piece, width), start + b
+            if _copied(n, rows, taps):
+                near[:, : end - b] = x[o, :, at : at + end - b]
             for i in range(rows):
                 first, stop, left, ref = _band(bands, i, origin)
-                sums = out[o, i, b : min(b + piece, width)]
-                _row(x[o], start + b, first, stop, left, ref, weights[i], sums)
+                if _copied(n, rows, taps):
+                    _row(near, 0, first, stop, left, ref, weights[i], out[o, i, b:end])
+                else:
+                    _row(x[o], at, first, stop, left, ref, weights[i], out[o, i, b:end])
 
 
 @kernel
-def along_lines(x, origin, bands, weights, out) -> None:
-    """The same for a narrow ``inner``: ``LINES`` of ``outer`` are turned to lie side by side."""
+def _copied(n, rows, taps):
+    """Whether columns are worth a copy that lies close together. Rows whose distance is a power of two
+    drive one another out of the caches."""
+    return taps > 2 and n <= 4 * rows
+
+
+@kernel
+def along_pairs(x, origin, bands, weights, out):
+    """The same for a narrow ``inner`` and at most two weights: gathered, line by line."""
+    outer, rows, inner = out.shape
+    near, far = np.empty((2, rows * inner), np.int64)
+    share = np.empty(rows * inner, np.float32)
+    for i in range(rows):
+        first, stop, left, ref = _band(bands, i, origin)
+        other = first + stop - 1 - ref
+        for c in range(inner):
+            near[i * inner + c], far[i * inner + c] = ref * inner + c, other * inner + c
+            share[i * inner + c] = weights[i, other - left]
+    for o in range(outer):
+        line, sums = x[o].reshape(-1), out[o].reshape(-1)
+        for i in range(sums.size):
+            a, b = line[near[i]], line[far[i]]
+            sums[i] = a + (share[i] * (b - a) + _ZERO)
+
+
+@kernel
+def along_lines(x, origin, bands, weights, out):
+    """The same for a narrow ``inner``: some lines of ``outer`` are turned to lie side by side."""
     outer, n, inner = x.shape
-    rows = out.shape[1]
     turned = np.zeros((n, inner * LINES), np.float32)
-    row = np.empty(inner * LINES, np.float32)
+    sums = np.empty(inner * LINES, np.float32)
     for o in range(0, outer, LINES):
         lines = min(LINES, outer - o)
         _turn(x, o, lines, turned)
-        for i in range(rows):
+        for i in range(out.shape[1]):
             first, stop, left, ref = _band(bands, i, origin)
-            _row(turned, 0, first, stop, left, ref, weights[i], row)
-            for c in range(inner):
-                for k in range(lines):
-                    out[o + k, i, c] = row[c * LINES + k]
+            _row(turned, 0, first, stop, left, ref, weights[i], sums)
+            _turn_back(sums, o, lines, i, out)
 
 
 @kernel
-def _turn(x, o, lines, turned) -> None:
+def _turn(x, o, lines, turned):
     for j in range(x.shape[1]):
         for c in range(x.shape[2]):
             for k in range(lines):
                 turned[j, c * LINES + k] = x[o + k, j, c]
+
+
+@kernel
+def _turn_back(sums, o, lines, i, out):
+    for c in range(out.shape[2]):
+        for k in range(lines):
+            out[o + k, i, c] = sums[c * LINES + k]
 
 
 @kernel
@@ -130,7 +168,7 @@ def _voxel(x, missing, b, first, stop, left, ref, weights):
 @kernel
 def _row_missing(
     x, missing, at, origin, bands, weights, soft_bands, soft_weights, i, out, out_missing
-) -> None:
+):
     first, stop, left, ref = _band(bands, i, origin)
     _row(x, at, first, stop, left, ref, weights[i], out)
     out_missing[:] = _ZERO
@@ -149,12 +187,12 @@ def _row_missing(
 @kernel
 def along_missing(
     x, missing, start, origin, bands, weights, soft_bands, soft_weights, out, out_missing
-) -> None:
+):
     """``along`` for values of which some are missing; those are 0 in ``x``, as they are in ``out``."""
     outer, rows, width = out.shape
     for o in range(outer):
-        for b in range(0, width, 256):
-            end = min(b + 256, width)
+        for b in range(0, width, COLUMNS):
+            end = min(b + COLUMNS, width)
             for i in range(rows):
                 _row_missing(
                     x[o], missing[o], start + b, origin, bands, weights, soft_bands, soft_weights,
@@ -165,11 +203,11 @@ def along_missing(
 @kernel
 def along_lines_missing(
     x, missing, origin, bands, weights, soft_bands, soft_weights, out, out_missing
-) -> None:
+):
     """``along_lines`` for values of which some are missing."""
     outer, n, inner = x.shape
     turned, turned_missing = np.zeros((2, n, inner * LINES), np.float32)
-    row, row_missing = np.empty((2, inner * LINES), np.float32)
+    sums, shares = np.empty((2, inner * LINES), np.float32)
     for o in range(0, outer, LINES):
         lines = min(LINES, outer - o)
         _turn(x, o, lines, turned)
@@ -177,16 +215,14 @@ def along_lines_missing(
         for i in range(out.shape[1]):
             _row_missing(
                 turned, turned_missing, 0, origin, bands, weights, soft_bands, soft_weights,
-                i, row, row_missing,
+                i, sums, shares,
             )  # fmt: skip
-            for c in range(inner):
-                for k in range(lines):
-                    out[o + k, i, c] = row[c * LINES + k]
-                    out_missing[o + k, i, c] = row_missing[c * LINES + k]
+            _turn_back(sums, o, lines, i, out)
+            _turn_back(shares, o, lines, i, out_missing)
 
 
 @kernel
-def all_finite(x) -> bool:
+def all_finite(x):
     """Whether no value of a flat float32 array is NaN or infinite: one pass, no copy."""
     bad = 0
     for i in range(x.size):

@@ -10,6 +10,7 @@ not on the pieces that they came in nor on their order: a part has no more diffe
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,17 +74,25 @@ class Histogram:
     def to_json(self) -> dict[str, Any]:
         return {
             "shift": self.shift,
-            "keys": base64.b64encode(self.keys.astype("<u4").tobytes()).decode(),
-            "counts": base64.b64encode(self.counts.astype("<i8").tobytes()).decode(),
+            "keys": _packed(self.keys, "<u4"),
+            "counts": _packed(self.counts, "<i8"),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Histogram:
         made = cls()
         made.shift = int(data["shift"])
-        made.keys = np.frombuffer(base64.b64decode(data["keys"]), "<u4").astype(np.uint32)
-        made.counts = np.frombuffer(base64.b64decode(data["counts"]), "<i8").astype(np.int64)
+        made.keys = _unpacked(data["keys"], "<u4").astype(np.uint32)
+        made.counts = _unpacked(data["counts"], "<i8").astype(np.int64)
         return made
+
+
+def _packed(array: np.ndarray, dtype: str) -> str:
+    return base64.b64encode(zlib.compress(array.astype(dtype).tobytes(), 1)).decode()
+
+
+def _unpacked(text: str, dtype: str) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype)
 
 
 def _ordered(values: np.ndarray) -> np.ndarray:

@@ -20,8 +20,9 @@ CONVEX = ("nearest", "linear", "area")
 def small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small images are cut as large ones are."""
     if request.param == "pieces of one row":
-        for module in (passes, resampler, row_band):
-            monkeypatch.setattr(module, "PIECE_BYTES", 40)
+        monkeypatch.setattr(passes, "PIECE_BYTES", 40)
+        monkeypatch.setattr(resampler, "ROWS_BYTES", 200)
+        monkeypatch.setattr(row_band, "SPARE_BYTES", 40)
 
 
 @st.composite
