@@ -18,9 +18,8 @@ from seg_batch.config.card import (
     default_resampling,
 )
 from seg_batch.config.channels import Channels, names_of
-from seg_batch.config.grid_options import require_sizes
+from seg_batch.config.grid_options import LEAST, LONGEST, MOST
 from seg_batch.config.validation import CheckedValue
-from seg_batch.core.errors import PlanError
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.statistics import PerImage
 from seg_batch.core.statistics.schemes import SCHEMES
@@ -96,14 +95,12 @@ class CardTemplate(CheckedValue):
             raise ValueError(f"pixel_m {self.pixel_m:g} is no size of a pixel: give metres")
         if self.spacing_mm is None:
             return self
-        if len(self.spacing_mm) != 3:
+        low, high = (end(self.spacing_mm, default=0.0) for end in (min, max))
+        if len(self.spacing_mm) != 3 or low < LEAST or high > min(MOST, LONGEST * low):
             raise ValueError(
-                f"spacing_mm {list(self.spacing_mm)} must have 3 sizes, those of z, y, x"
+                f"spacing_mm {list(self.spacing_mm)} is no size of a voxel: give three numbers from {LEAST:g} to "
+                f"{MOST:g} mm, for z, y, x, the longest at most {LONGEST} times the shortest"
             )
-        try:
-            require_sizes("spacing_mm", self.spacing_mm)
-        except PlanError as error:
-            raise ValueError(error.message) from None
         return self
 
 
