@@ -15,6 +15,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.units import share_in_line
 from seg_batch.datasets.augment.intensity import vary_intensity
+from seg_batch.datasets.augment.resolution import PatchGrid, vary_slices
 from seg_batch.datasets.augment.spatial import cutmix, mixed_box, place_crop, vary_space
 from seg_batch.datasets.patch_set import PatchSet
 
@@ -36,7 +37,9 @@ class Samples:
         self.fingerprint = patches.fingerprint
         self.histogram: np.ndarray = patches.histogram[self.rows].sum(0, dtype=np.int64)
         self._draw = SampleDraw(self.rows, patches.histogram[self.rows], recipe)
-        self._spacing = (recipe.card.spacing_mm or ())[-recipe.card.rank :] or None
+        rank = recipe.card.rank
+        self._spacing = (recipe.card.spacing_mm or ())[-rank:] or None
+        self._grid = PatchGrid(self._spacing or (1.0,) * rank, recipe.card.resampling)
 
     def __call__(self, k: int) -> Sample:
         """Sample ``k``: ``(*patch, C)`` float32, ``(*patch)`` int32 class indices (0 where ignored)
@@ -46,7 +49,8 @@ class Samples:
         if how.cutmix and rng.random() < how.cutmix:
             other = self._pair(int(rng.choice(self.rows)), None, rng)
             pair = cutmix(pair, other, mixed_box(self.recipe.fit_patch, rng))
-        image, label = vary_intensity(pair[0], how, rng), pair[1]
+        image = vary_slices(pair[0], how.thick_slices, rng, self._grid)
+        image, label = vary_intensity(image, how, rng), pair[1]
         valid = label != self.patches.ignore
         return image, np.where(valid, label, 0).astype(np.int32), valid
 

@@ -29,6 +29,7 @@ from seg_batch.core.errors import (
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities
+from seg_batch.core.statistics.schemes import SCHEMES
 from seg_batch.core.text import nearest, visible
 from seg_batch.core.versions import package_version
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
@@ -52,7 +53,13 @@ from seg_batch.inference.resume import (
 )
 from seg_batch.inference.worker import BlockJob, close_job, open_job, run_block
 from seg_batch.inference.worker_requirements import requirements_of
-from seg_batch.io.sinks.product import Product, export_product, format_of, probabilities_spec
+from seg_batch.io.sinks.product import (
+    Product,
+    export_product,
+    format_of,
+    like_of,
+    probabilities_spec,
+)
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
 from seg_batch.io.sources import stage
@@ -121,9 +128,10 @@ def _numbers(
         staged = tuple(stage(file.path, prepared.outputs.staging) for file in files)
     if normaliser := card.normalisation.normaliser():
         return normaliser, staged
-    callback.on(events.Stage("measuring mean and deviation"))
+    kind = card.normalisation.kind
+    callback.on(events.Stage(f"measuring {SCHEMES[kind].what}"))
     with open_view(prepared.request.image(staged), card) as view:
-        return view.statistics(), staged
+        return view.statistics(kind), staged
 
 
 def _run(
@@ -193,7 +201,7 @@ def _export(
         classes=prepared.model.card.classes,
         georef=info.georef,
         tags=_provenance(prepared, run),
-        like=Path(info.files[0].path) if info.format == form else None,
+        like=like_of(info, form),
         with_probabilities=prepared.plan.probabilities,
     )
     products = []

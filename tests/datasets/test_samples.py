@@ -31,6 +31,7 @@ EVERYTHING: dict[str, Any] = {
     "gain": 0.1,
     "noise": 0.1,
     "low_resolution": 2,
+    "thick_slices": 4,
     "cutmix": 0.3,
 }
 

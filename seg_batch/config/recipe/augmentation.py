@@ -42,8 +42,9 @@ class Augment(CheckedValue):
 
     Intensity, the image only: ``gain`` (contrast) and ``shift`` (brightness) are standard deviations,
     ``noise`` is the largest one of white noise, ``gamma`` the largest change of the exponent, ``blur``
-    the largest sigma in voxels, ``low_resolution`` the largest factor of a coarser grid (1: none).
-    These last three are applied to 3 of 10 samples. ``drop_band``: probability that one channel is
+    the largest sigma in voxels, ``low_resolution`` the largest factor of a coarser grid (1: none),
+    ``thick_slices`` the largest thickness in voxels of simulated slices (1: none): across the axis with the
+    longest voxels, or across any where no axis has such. These last four are applied to 3 of 10 samples. ``drop_band``: probability that one channel is
     set to its mean. ``cutmix``: probability that a box is replaced by that of another sample,
     labels too (Yun et al., ICCV 2019).
     """
@@ -62,5 +63,6 @@ class Augment(CheckedValue):
     noise: float = Field(default=0, ge=0)
     blur: float = Field(default=0, ge=0)
     low_resolution: float = Field(default=1, ge=1, le=8)
+    thick_slices: float = Field(default=1, ge=1, le=10)
     drop_band: float = Field(default=0, ge=0, le=1)
     cutmix: float = Field(default=0, ge=0, le=1)

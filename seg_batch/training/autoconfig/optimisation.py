@@ -6,9 +6,11 @@ import math
 from math import prod
 
 from seg_batch.core.units import share_roughly
+from seg_batch.datasets.augment.resolution import LONGER
 from seg_batch.training.autoconfig.classes import background, shares
-from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts
 from seg_batch.training.autoconfig.patch_size import PatchSizes
+from seg_batch.training.autoconfig.reasons import Reason
 
 RARE, TINY = 0.01, 0.001
 AIR = -500  # Hounsfield units; no other modality stores whole numbers this far below zero
@@ -17,6 +19,8 @@ MOST_BALANCED = 0.75
 STEPS = {False: 4000, True: 20000}
 MINUTES = {False: 20, True: 120}
 CHECKS = 20
+IN_PLANE = 2.0  # the largest factor of a coarser grid for slices
+LEAST_SLICES, MOST_SLICES = 2.0, 8.0  # voxels; the largest thickness of simulated ones lies between
 
 
 def choose_normalisation(facts: DatasetFacts) -> list[Reason]:
@@ -33,9 +37,11 @@ def choose_normalisation(facts: DatasetFacts) -> list[Reason]:
             text = f"the means of the images differ by a factor of {apart:.3g}: if they come from different sensors, set it to source"
             reasons.append(Reason(key, None, text, warning=True))
         return reasons
-    if facts.whole and low < AIR:
-        why = f"whole numbers down to {low:g} are Hounsfield units, which mean the same in every scanner"
-        return [Reason(key, "card", why)]
+    hounsfield = facts.modality is None and facts.whole and low < AIR
+    if hounsfield or facts.modality == "CT":
+        said = f"whole numbers down to {low:g} are" if hounsfield else "values of CT are"
+        why = f"{said} Hounsfield units, which mean the same in every scanner; air and metal are clipped to what the foreground has"
+        return [Reason(key, "ct", why)]
     spread = f"means differ by a factor of {apart:.3g} between cases" if len(means) > 1 else "MR"
     why = f"intensities are on no fixed scale ({spread}), so each image has its own"
     return [Reason(key, "source", why)]
@@ -114,7 +120,24 @@ def choose_augment(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
         Reason("augment.gamma", 0.2, value),
         Reason("augment.noise", 0.1, value),
         Reason("augment.blur", 0.6, value),
+        *_resolution(facts, sizes),
     ]
+
+
+def _resolution(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
+    """Thick slices, where voxels of some case are long along one axis; in plane, where slices are seen alone."""
+    known = [case.spacing for case in facts.cases if case.spacing]
+    longest = max((max(s) / sorted(s)[-2] for s in known), default=1.0)
+    if facts.spacing is None or longest < LONGER:
+        return []
+    seen = f"voxels are longer along one axis, up to {longest:.3g} : 1"
+    if sizes.rank == 2:
+        why = f"{seen}: no two protocols have the same resolution, in slices neither"
+        return [Reason("augment.low_resolution", IN_PLANE, why)]
+    thickest = max(a / b for s in known for a, b in zip(s, facts.spacing, strict=True) if b)
+    value = round(min(max(thickest, LEAST_SLICES), MOST_SLICES), 1)
+    why = f"{seen}, and protocols differ: slices of up to {value:g} voxels are simulated"
+    return [Reason("augment.thick_slices", value, why)]
 
 
 def choose_run(facts: DatasetFacts, sizes: PatchSizes) -> list[Reason]:
