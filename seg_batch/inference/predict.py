@@ -63,6 +63,7 @@ from seg_batch.io.sinks.product import (
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
 from seg_batch.io.sources import stage
+from seg_batch.io.sources.views.model_grid import words_of
 from seg_batch.io.sources.views.open_view import open_view
 from seg_batch.io.sources.views.rescaled import scale_by_hand
 
@@ -224,6 +225,7 @@ def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
         "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
+        "SEGBATCH_GRID": words_of(prepared.plan.model_grid),
         "SEGBATCH_FIT": "; ".join(prepared.verdict.refusals),
         "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
     }

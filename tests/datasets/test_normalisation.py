@@ -70,7 +70,10 @@ def test_ct_is_measured_on_the_foreground_that_training_may_see(tmp_path: Path) 
     assert card.normalisation.normaliser() == numbers
 
 
-@pytest.mark.parametrize("kind", ["nonzero", "range", "percentiles"])
+@pytest.mark.parametrize(
+    "kind",
+    ["nonzero", *(pytest.param(k, marks=pytest.mark.full) for k in ("range", "percentiles"))],
+)
 def test_each_image_has_numbers_of_its_own(tmp_path: Path, kind: str) -> None:
     """Training patches those of what training may see, held-out boxes those of the whole, as in predict."""
     values, labels = body(4, 50)

@@ -1,6 +1,7 @@
 """The sums of a resampling, as machine code: float32, one order, no fused operations.
 
-A row of output is ``ref + (w0 * (x0 - ref) + w1 * (x1 - ref) + ...)``, rising along the axis. Arrays
+A row of output is ``ref + (0 + w0 * (x0 - ref) + w1 * (x1 - ref) + ...)``, rising along the axis; the
+zero keeps the sign of zeros the same in every kernel. Arrays
 are ``(outer, n, inner)`` with the axis in the middle; ``bands`` and ``weights`` are those of
 ``weights.Rows`` for the rows of the output, and ``origin`` is the input voxel of ``x[:, 0]``.
 
@@ -21,7 +22,7 @@ import numba
 import numpy as np
 
 COLUMNS = 256  # that are summed side by side: the rows of a cubic band stay in the nearest cache
-LINES = 32  # of a narrow last axis that are turned to lie side by side
+LINES = 64  # of a narrow last axis that are turned to lie side by side
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
@@ -44,31 +45,41 @@ def _row(x, at, first, stop, left, ref, weights, out):
     end = at + out.size
     centre = x[ref, at:end]
     if stop - first == 1:
-        out[:] = centre
+        for b in range(out.size):
+            out[b] = centre[b] + _ZERO
     elif stop - first == 2:
         other = x[first + stop - 1 - ref, at:end]
         weight = weights[first + stop - 1 - ref - left]
         for b in range(out.size):
             out[b] = centre[b] + (weight * (other[b] - centre[b]) + _ZERO)
     else:
-        out[:] = _ZERO
-        k = first
-        while k + 4 <= stop:  # four at a time: their sum is loaded and stored once
-            a, c, d, e = x[k, at:end], x[k + 1, at:end], x[k + 2, at:end], x[k + 3, at:end]
-            j = k - left
-            wa, wc, wd, we = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
-            for b in range(out.size):
-                r = centre[b]
-                pair = (out[b] + wa * (a[b] - r)) + wc * (c[b] - r)
-                out[b] = (pair + wd * (d[b] - r)) + we * (e[b] - r)
-            k += 4
-        while k < stop:
-            a, wa = x[k, at:end], weights[k - left]
-            for b in range(out.size):
-                out[b] += wa * (a[b] - centre[b])
-            k += 1
+        _long_row(x, at, first, stop, left, ref, weights, out)
+
+
+@kernel
+def _long_row(x, at, first, stop, left, ref, weights, out):
+    """``_row`` of three weights or more."""
+    end = at + out.size
+    centre = x[ref, at:end]
+    for b in range(out.size):
+        out[b] = _ZERO
+    k = first
+    while k + 4 <= stop:  # four at a time: their sum is loaded and stored once
+        a, c, d, e = x[k, at:end], x[k + 1, at:end], x[k + 2, at:end], x[k + 3, at:end]
+        j = k - left
+        wa, wc, wd, we = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
         for b in range(out.size):
-            out[b] = centre[b] + out[b]
+            r = centre[b]
+            pair = (out[b] + wa * (a[b] - r)) + wc * (c[b] - r)
+            out[b] = (pair + wd * (d[b] - r)) + we * (e[b] - r)
+        k += 4
+    while k < stop:
+        a, wa = x[k, at:end], weights[k - left]
+        for b in range(out.size):
+            out[b] += wa * (a[b] - centre[b])
+        k += 1
+    for b in range(out.size):
+        out[b] = centre[b] + out[b]
 
 
 @kernel
@@ -82,7 +93,9 @@ def along(x, start, origin, bands, weights, out):
         for b in range(0, width, piece):
             end, at = min(b + piece, width), start + b
             if _copied(n, rows, taps):
-                near[:, : end - b] = x[o, :, at : at + end - b]
+                for k in range(n):
+                    for c in range(end - b):
+                        near[k, c] = x[o, k, at + c]
             for i in range(rows):
                 first, stop, left, ref = _band(bands, i, origin)
                 if _copied(n, rows, taps):
@@ -121,10 +134,10 @@ def along_pairs(x, origin, bands, weights, out):
 def along_lines(x, origin, bands, weights, out):
     """The same for a narrow ``inner``: some lines of ``outer`` are turned to lie side by side."""
     outer, n, inner = x.shape
-    turned = np.zeros((n, inner * LINES), np.float32)
-    sums = np.empty(inner * LINES, np.float32)
-    for o in range(0, outer, LINES):
-        lines = min(LINES, outer - o)
+    side = _lines(inner)
+    turned, sums = np.zeros((n, inner * side), np.float32), np.empty(inner * side, np.float32)
+    for o in range(0, outer, side):
+        lines = min(side, outer - o)
         _turn(x, o, lines, turned)
         for i in range(out.shape[1]):
             first, stop, left, ref = _band(bands, i, origin)
@@ -133,18 +146,25 @@ def along_lines(x, origin, bands, weights, out):
 
 
 @kernel
+def _lines(inner):
+    return max(8, min(LINES, COLUMNS // inner))
+
+
+@kernel
 def _turn(x, o, lines, turned):
+    side = turned.shape[1] // x.shape[2]
     for j in range(x.shape[1]):
         for c in range(x.shape[2]):
             for k in range(lines):
-                turned[j, c * LINES + k] = x[o + k, j, c]
+                turned[j, c * side + k] = x[o + k, j, c]
 
 
 @kernel
 def _turn_back(sums, o, lines, i, out):
+    side = sums.size // out.shape[2]
     for c in range(out.shape[2]):
         for k in range(lines):
-            out[o + k, i, c] = sums[c * LINES + k]
+            out[o + k, i, c] = sums[c * side + k]
 
 
 @kernel
@@ -171,7 +191,8 @@ def _row_missing(
 ):
     first, stop, left, ref = _band(bands, i, origin)
     _row(x, at, first, stop, left, ref, weights[i], out)
-    out_missing[:] = _ZERO
+    for b in range(out.size):
+        out_missing[b] = _ZERO
     for k in range(first, stop):  # the largest share in the band of each column
         shares = missing[k, at : at + out.size]
         for b in range(out.size):
@@ -206,10 +227,11 @@ def along_lines_missing(
 ):
     """``along_lines`` for values of which some are missing."""
     outer, n, inner = x.shape
-    turned, turned_missing = np.zeros((2, n, inner * LINES), np.float32)
-    sums, shares = np.empty((2, inner * LINES), np.float32)
-    for o in range(0, outer, LINES):
-        lines = min(LINES, outer - o)
+    side = _lines(inner)
+    turned, turned_missing = np.zeros((2, n, inner * side), np.float32)
+    sums, shares = np.empty((2, inner * side), np.float32)
+    for o in range(0, outer, side):
+        lines = min(side, outer - o)
         _turn(x, o, lines, turned)
         _turn(missing, o, lines, turned_missing)
         for i in range(out.shape[1]):

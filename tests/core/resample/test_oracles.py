@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its own name for itself
-from hypothesis import given
+from hypothesis import given, settings
 from scipy import ndimage
 from skimage.transform import resize
 
@@ -35,6 +35,7 @@ def test_scipy_zoom(rule: str, source: tuple[int, ...], target: tuple[int, ...])
     assert np.allclose(ours(values, target, rule), theirs, rtol=0, atol=2e-6)
 
 
+@settings(max_examples=min(60, settings().max_examples))
 @given(resamplers(("linear",)))
 def test_scipy_zoom_by_any_ratio(of: Resampler) -> None:
     values = image(of.source)

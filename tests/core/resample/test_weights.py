@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_batch.core.resample import weights
@@ -24,6 +24,7 @@ def matrix(axis: AxisRows) -> np.ndarray:
     return rows
 
 
+@settings(max_examples=min(60, settings().max_examples))
 @given(axes())
 def test_rows_are_those_of_their_definitions(axis: AxisRows) -> None:
     assert axis.weights.dtype == np.float32
@@ -32,6 +33,7 @@ def test_rows_are_those_of_their_definitions(axis: AxisRows) -> None:
     assert np.allclose(matrix(axis), dense(axis.rule, axis.n_in, axis.n_out), rtol=0, atol=2e-7)
 
 
+@settings(max_examples=min(60, settings().max_examples))
 @given(axes())
 def test_bands_hold_every_weight_and_nothing_beside(axis: AxisRows) -> None:
     """A cubic row whose place is a voxel has one weight, and keeps its band, so that bands only rise."""
@@ -44,6 +46,7 @@ def test_bands_hold_every_weight_and_nothing_beside(axis: AxisRows) -> None:
             assert (first, stop) == (inside[0], inside[-1] + 1)
 
 
+@settings(max_examples=min(60, settings().max_examples))
 @given(axes(), st.data())
 def test_needed_and_reached_are_minimal_and_inverse(axis: AxisRows, data: st.DataObject) -> None:
     bands = [range(*axis.band(i)) for i in range(axis.n_out)]

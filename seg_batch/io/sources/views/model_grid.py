@@ -147,6 +147,11 @@ def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelG
     return ModelGrid(info.extent, target, rules, back, size, wanted, unit, options.output_grid)
 
 
+def words_of(stated: Mapping[str, Any] | None) -> str:
+    """``ModelGrid.words`` of a plan; empty where an image stays as it is."""
+    return "" if stated is None else ModelGrid.from_json(stated).words
+
+
 def way_back_of(stated: Mapping[str, Any] | None, seen: Shape) -> Resampler | None:
     """From what a model sees, of an extent, to the product, by the ``ModelGrid`` of a plan; None where both are one."""
     grid = None if stated is None else ModelGrid.from_json(stated)
