@@ -98,6 +98,7 @@ def test_the_slices_of_a_model_in_two_dimensions_stay_slices(tmp_path: Path) -> 
         assert a.info.extent == b.info.extent == (12, 36, 30)
 
 
+@pytest.mark.full
 def test_a_dataset_of_unequal_volumes_is_of_one_grid(tmp_path: Path) -> None:
     pairs = [
         phantom(tmp_path, name, s)
