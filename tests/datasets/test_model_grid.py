@@ -20,6 +20,7 @@ from seg_batch.datasets.pairs import axes_of, check_pair, find_pairs, open_pair
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.datasets.plan import plan_dataset
 from seg_batch.datasets.trained_on import card_fields
+from seg_batch.evaluation.dataset_card import require_card
 from seg_batch.io.sources.views.open_view import ImageSpec, open_view
 from seg_batch.training.measure_dataset import advise_recipe
 from tests.support.files import write_raster, write_volume
@@ -97,6 +98,7 @@ def test_the_slices_of_a_model_in_two_dimensions_stay_slices(tmp_path: Path) -> 
         assert a.info.extent == b.info.extent == (12, 36, 30)
 
 
+@pytest.mark.full
 def test_a_dataset_of_unequal_volumes_is_of_one_grid(tmp_path: Path) -> None:
     pairs = [
         phantom(tmp_path, name, s)
@@ -125,6 +127,13 @@ def test_a_dataset_of_unequal_volumes_is_of_one_grid(tmp_path: Path) -> None:
     fields = card_fields(made.card, seen)
     assert fields["spacing_mm"] == (1, 1, 1)
     assert fields["spacing_range_mm"][0] == pytest.approx((1 / 1.5, 2 * 1.5))
+    as_stored = made.card.model_copy(update={"spacing_mm": None})
+    assert card_fields(as_stored, seen)["spacing_mm"] is None, "no size was seen by all"
+    assert card_fields(as_stored, seen[:1])["spacing_mm"] == pytest.approx((1, 1, 1))
+    card = made.card.card()
+    require_card(patches, card)
+    with pytest.raises(InputError, match="other voxel size"):
+        require_card(patches, card.model_copy(update={"spacing_mm": (2.0, 1.0, 1.0)}))
 
 
 def test_rasters_come_to_the_pixel_of_the_recipe(tmp_path: Path) -> None:
