@@ -15,7 +15,6 @@ from typing import Any, cast
 from seg_batch.batch.journal import InputRecord
 from seg_batch.batch.journal.events import InputFacts, InputResult, ProductStamp
 from seg_batch.batch.journal.status import BlockDone
-from seg_batch.inference.measuring.disk import disk_at_most
 from seg_batch.inference.measuring.time import estimate
 from seg_batch.inference.outputs import Outputs
 from seg_batch.inference.plan import DraftPlan
@@ -44,7 +43,7 @@ def input_facts(prepared: Prepared[DraftPlan]) -> InputFacts:
         "voxels": math.prod(plan.extent),
         "promised_bytes": plan.promised_bytes,
         "memory_bytes": plan.memory_bytes,
-        "disk_bytes": disk_at_most(plan, info, model.card),
+        "disk_bytes": plan.disk_bytes,
         "seconds_estimate": round(time_s.seconds, 5),
         "time": time_s.to_json(),
         "output": str(prepared.outputs.product),

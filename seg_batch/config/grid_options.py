@@ -7,6 +7,7 @@ from typing import Literal
 
 from seg_batch.core.errors import PlanError
 
+Resample = Literal["auto", "never"]
 OutputGrid = Literal["native", "model"]
 LEAST, MOST = 1e-3, 1e5  # of a voxel in mm, of a pixel in metres
 MOST_MM = 1e3
@@ -34,13 +35,16 @@ class GridOptions:
     they are. ``spacing``: voxel sizes instead of the card's, in mm along ``z, y, x``, of rasters in metres along ``y, x``;
     one number for all axes. ``output_grid``: the grid of the product, that of the file or that of the model."""
 
-    resample: Literal["auto", "never"] = "auto"
+    resample: Resample = "auto"
     spacing: tuple[float, ...] | None = None
     output_grid: OutputGrid = "native"
 
     def __post_init__(self) -> None:
         if self.spacing is not None:
             require_sizes("--spacing", self.spacing)
+        if self.resample == "never" and (self.spacing is not None or self.output_grid == "model"):
+            other = "--output-grid model" if self.spacing is None else "--spacing"
+            raise PlanError(f"--resample never and {other} contradict each other: leave out one")
 
 
 AS_STORED = GridOptions(resample="never")

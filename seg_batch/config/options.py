@@ -23,7 +23,7 @@ class Option:
 
     ``flags``: on the command line; none: ``--name``. ``known``: the accepted names. ``least``: the smallest
     number. ``free``: the command line accepts any value, because the command has its own message for a wrong
-    one. ``read``: ``read(where, text)`` parses its text. ``unsaid``: the value where a command line or
+    one. ``read``: ``read(where, text)`` parses its text. ``check``: PlanError unless a list of values is right. ``unsaid``: the value where a command line or
     a workflow omits it, if that is not the default in Python. ``text``: the kind of its text in a workflow.
     ``key``: its path in a workflow; None: among the keys of its step, or the ``options`` of a
     prediction; empty: it has no key.
@@ -36,6 +36,7 @@ class Option:
     least: int | None = None
     free: bool = False
     read: Callable[[str, str], Any] | None = None
+    check: Callable[[str, Any], None] | None = None
     unsaid: Any = ...
     text: Literal["plain", "path", "name"] = "plain"
     key: str | None = None
@@ -81,6 +82,8 @@ class Option:
             if get_origin(kind) is Literal and raw in get_args(kind):
                 return raw
             if get_origin(kind) is tuple and (items := _items(raw, get_args(kind)[0])) is not None:
+                if self.check:
+                    self.check(self.name, items)
                 return items
             if kind in _IS and _IS[kind](raw):
                 return self._bounded(raw)

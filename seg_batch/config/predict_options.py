@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from seg_batch.config.grid_options import GridOptions, require_sizes
+from seg_batch.config.grid_options import GridOptions, OutputGrid, Resample, require_sizes
 from seg_batch.config.options import option
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Shape
@@ -19,8 +19,6 @@ TTA = ("none", "flips", "d4", "d4z")
 ALPHA = ("auto", "data", "mask")
 ALPHA_HELP = "A band marked as alpha is data or a mask; auto: by its marks and the channels."
 MOST = 1e30  # of a scale or an offset
-RESAMPLE = ("auto", "never")
-OUTPUT_GRIDS = ("native", "model")
 CLUSTERS = "auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml."
 
 
@@ -124,15 +122,16 @@ class ModelOptions:
     offset: tuple[float, ...] | None = option(
         None, "Added to stored x scale, one or one per band.", read=_numbers
     )
-    resample: Literal["auto", "never"] = option(
+    resample: Resample = option(
         "auto",
         "auto: images come to the voxel size of the model where theirs is another; never: as they are.",
-        known=lambda: RESAMPLE,
+        known=lambda: get_args(Resample),
     )
     spacing: tuple[float, ...] | None = option(
         None,
         "Voxel sizes instead of the model's: mm along z,y,x, of rasters metres along y,x, or one for all.",
         read=voxel_sizes,
+        check=require_sizes,
     )
     post: tuple[str, ...] | None = option(
         None,
@@ -152,10 +151,10 @@ class PredictOptions(ModelOptions):
     see ``GridOptions``."""
 
     channels_last_axis: bool = option(False, "The last axis of a 4-D file is its channels.")
-    output_grid: Literal["native", "model"] = option(
+    output_grid: OutputGrid = option(
         "native",
         "The grid of the product: native, as the input's, or model.",
-        known=lambda: OUTPUT_GRIDS,
+        known=lambda: get_args(OutputGrid),
     )
     probabilities: bool = option(False, "Keep them too, as uint8.")
     force: bool = option(False, "Go on where the input does not fit, or the disk is too small.")

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 Shape = tuple[int, ...]
-Wanted = Callable[[int, int, int], tuple[int, int]]
+Needed = Callable[[int, int, int], tuple[int, int]]
 
 
 def _axiswise(function: Callable[[int, int], int], a: Shape, b: Shape) -> Shape:
@@ -253,10 +253,10 @@ class Blocks:
         return (self.block(i) for i in itertools.product(*map(range, self.counts)))
 
 
-def recompute_factor(grid: Grid, blocks: Blocks, wanted: Wanted | None = None) -> float:
+def recompute_factor(grid: Grid, blocks: Blocks, needed: Needed | None = None) -> float:
     """Tiles predicted over all blocks, divided by the tiles of the grid (1: none is predicted twice).
 
-    Both are products over axes: ``prod_a sum_b |touching_a(b)| / prod_a |starts_a|``. ``wanted(axis, start, stop)``:
+    Both are products over axes: ``prod_a sum_b |touching_a(b)| / prod_a |starts_a|``. ``needed(axis, start, stop)``:
     what of the grid a span of blocks on another grid needs.
     """
     factor = 1.0
@@ -264,6 +264,6 @@ def recompute_factor(grid: Grid, blocks: Blocks, wanted: Wanted | None = None) -
         zip(grid.axes, blocks.shape, blocks.counts, strict=True)
     ):
         spans = ((b * side, min((b + 1) * side, blocks.extent[k])) for b in range(count))
-        parts = (span if wanted is None else wanted(k, *span) for span in spans)
+        parts = (span if needed is None else needed(k, *span) for span in spans)
         factor *= sum(len(axis.touching(*part)) for part in parts) / len(axis.starts)
     return factor

@@ -56,7 +56,7 @@ class OnModelGrid:
     file_bytes: int
     finer: Shape
 
-    def wanted(self, axis: int, start: int, stop: int) -> tuple[int, int]:
+    def needed(self, axis: int, start: int, stop: int) -> tuple[int, int]:
         """What the product needs of the model along an axis."""
         return (start, stop) if self.back is None else self.back.axes[axis].needed(start, stop)
 
@@ -97,14 +97,14 @@ class Costs:
         back = self.on_model and self.on_model.back
         return back.target if back else self.grid.extent
 
-    def wanted(self, axis: int, start: int, stop: int) -> tuple[int, int]:
+    def needed(self, axis: int, start: int, stop: int) -> tuple[int, int]:
         """What a span of the product needs of the model along an axis."""
-        return self.on_model.wanted(axis, start, stop) if self.on_model else (start, stop)
+        return self.on_model.needed(axis, start, stop) if self.on_model else (start, stop)
 
     def _parts(self, block: Shape) -> list[list[tuple[int, int]]]:
         """What each block needs of the model, along each axis."""
         return [
-            [self.wanted(axis, start, min(start + side, n)) for start in range(0, n, side)]
+            [self.needed(axis, start, min(start + side, n)) for start in range(0, n, side)]
             for axis, (side, n) in enumerate(zip(block, self.extent, strict=True))
         ]
 
@@ -162,7 +162,7 @@ def choose_block(
         if promised > memory_bytes:
             continue
         rounds = -(-len(blocks) // workers)
-        makespan = recompute_factor(costs.grid, Blocks(costs.extent, seen), costs.wanted)
+        makespan = recompute_factor(costs.grid, Blocks(costs.extent, seen), costs.needed)
         makespan *= rounds * workers / len(blocks)
         choices.append((round(makespan, 3), -block[0], block))
     if not choices:
@@ -191,9 +191,7 @@ def post_bytes(
     return BASE_BYTES + min(IN_FLIGHT, len(blocks)) * each
 
 
-def disk_bytes(
-    info: SourceInfo, card: ModelCard, chain: tuple[AnyStep, ...], probabilities: bool
-) -> int:
+def disk_bytes(view: View, card: ModelCard, chain: tuple[AnyStep, ...], probabilities: bool) -> int:
     """At most: store, plain copy and product, all incompressible, and uncompressed copies of the input;
     the maps before and after a step, and probabilities that only a step needs, lie in the store alone."""
     label = np.dtype(card.label_dtype).itemsize
@@ -201,15 +199,15 @@ def disk_bytes(
     voxel += label * min(2, len(chain))
     if needs_probabilities(chain) and not probabilities:
         voxel += len(card.classes)
-    return math.prod(info.extent) * voxel + sum(map(_staged_bytes, info.files))
+    staged = sum(map(_staged_bytes, view.file.info.files))
+    return view.native.info.voxels * voxel + staged
 
 
 def _staged_bytes(file: SourceInfo) -> int:
     """Of the uncompressed copy of a volume, of all volumes in a 4-D file; 0 where none is made."""
     if file.facts.get("compressed") is not True:
         return 0
-    voxels = math.prod(file.resampled_from or file.extent)
-    return voxels * np.dtype(file.dtype).itemsize * int(file.facts["volumes"])
+    return file.voxels * np.dtype(file.dtype).itemsize * int(file.facts["volumes"])
 
 
 def costs_of(view: View, card: ModelCard, engine: EngineInfo, **of_run: Any) -> Costs:

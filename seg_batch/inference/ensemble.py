@@ -29,8 +29,6 @@ ALIKE: dict[str, Callable[[ModelCard], str]] = {
     "normalisation": lambda card: str(card.normalisation),
     "skip rule": lambda card: str(card.skip),
     "rule for missing channels": lambda card: card.missing,
-    "voxel size": lambda card: str(card.spacing_mm or card.pixel_m),
-    "rules of resampling": lambda card: str(card.resampling),
     "output grid": lambda card: f"{card.finer} voxels per input voxel and axis",
 }
 LONG = 200  # characters; a longer difference is named, not shown
@@ -87,9 +85,23 @@ def _difference(first: ModelCard, other: ModelCard) -> str | None:
         if (theirs := of(other)) != (ours := of(first)):
             shown = f" ({theirs} against {ours})"
             return f"{word}{shown if len(shown) < LONG else ''}"
+    if _other_size(first, other):
+        return f"voxel size ({_sizes(other)} against {_sizes(first)})"
+    if _sizes(first) and _sizes(other) and first.resampling != other.resampling:
+        return "rules of resampling"
     if not _takes(other, first.patch):
         return f"patch ({other.patch}, which can't be {first.patch})"
     return None
+
+
+def _sizes(card: ModelCard) -> tuple[float, ...]:
+    return card.spacing_mm or ((card.pixel_m,) if card.pixel_m else ())
+
+
+def _other_size(first: ModelCard, other: ModelCard) -> bool:
+    """Whether both state a voxel size and these differ by more than the tolerance of the first."""
+    pairs = zip(_sizes(first), _sizes(other), strict=False)
+    return any(abs(a / b - 1) > first.resampling.tolerance for a, b in pairs)
 
 
 def _takes(card: ModelCard, patch: Shape | None) -> bool:

@@ -288,7 +288,7 @@ def _needed(
     return {
         "post": chain_to_json(chain),
         "promised_bytes": max(predicting, following),
-        "disk_bytes": disk_bytes(info, card, chain, options.probabilities),
+        "disk_bytes": disk_bytes(view, card, chain, options.probabilities),
     }
 
 

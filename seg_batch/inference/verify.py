@@ -40,14 +40,15 @@ def verify_product(path: Path) -> dict[str, Any]:
         )
     status, blocks = report["status"], report["blocks"]
     done = f"{status}, {blocks['done']} of {blocks['total']} blocks"
+    same_input = _input(report)
     checks = [
         ("complete", status == "complete", done),
         _digest("bytes", outputs.product, report["product"]),
         *_probabilities(outputs, report),
         *_side_files(outputs, report),
         *_readable(path, report),
-        _input(report),
-        *_grid(report),
+        same_input,
+        *(_grid(report) if same_input[1] else ()),
         *map(_model, (report["model"], *report["model"].get("members", ()))),
     ]
     ok = all(passed for _, passed, _ in checks)
@@ -134,11 +135,17 @@ def _grid(report: Report) -> list[Check]:
         m.card for m in installed_bundles() if m.card.weights_sha256 == facts["weights_sha256"]
     ]
     if not cards or not all(Path(path).exists() for path in input_files(report)):
-        return [("grid", True, f"{grid.words}: input or model are gone, not checked")]
+        return [
+            (
+                "grid",
+                True,
+                f"{grid.words}; the input is gone or the model not installed: not checked",
+            )
+        ]
     fingerprint = report["plan"]["fingerprint"]
     last = fingerprint.get("channels_last_axis", False)
     spec = ImageSpec(tuple(input_files(report)), fingerprint.get("volume"), channels_last_axis=last)
-    options = GridOptions("auto", grid.wanted, grid.output)  # type: ignore[arg-type]
+    options = GridOptions("auto", grid.wanted if grid.asked else None, grid.output)
     with View(spec.open(), cards[0], options) as view:
         same = view.grid == grid
         words = view.grid.words if view.grid else "none"

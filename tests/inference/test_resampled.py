@@ -258,3 +258,29 @@ def test_a_run_that_was_stopped_and_goes_on_gives_the_same_bytes(
     parts = predict_one(replace(request, options=PredictOptions(workers=2)))
     assert 0 < parts["blocks"]["resumed"] < parts["blocks"]["total"]
     assert parts["product"]["sha256"] == whole["product"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "outcome"),
+    [((1, 1, 10), "fits"), ((0.7, 1, 0.1), "fits"), ((4, 4, 1), "does not fit")],
+)
+def test_a_flat_model_is_asked_of_the_plane_alone(
+    tmp_path: Path, sizes: tuple[float, ...], outcome: str
+) -> None:
+    flat = {"rank": 2, "patch": (12, 12), "overlap": (4, 4), "margin": (1, 1)}
+    model = card(3).model_copy(update=flat)
+    path = write_volume(tmp_path / "s.nii", address_volume((30, 30, 5)), np.diag([*sizes, 1.0]))
+    request = Request(str(path), None, (model, crooked))
+    if outcome == "fits":
+        assert prepare(request).verdict.outcome == "fits"
+        return
+    with pytest.raises(InputError, match="voxels of"):
+        prepare(request)
+
+
+def test_options_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    for other in ({"spacing": (2.0,)}, {"output_grid": "model"}):
+        with pytest.raises(PlanError, match="contradict"):
+            predict(scan(tmp_path), model=(card(3), crooked), resample="never", **other)
+    with pytest.raises(InputError, match=r"--spacing"):
+        predict(scene(tmp_path, 10), model=(card(2), crooked), spacing=(100,))

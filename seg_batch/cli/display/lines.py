@@ -29,7 +29,7 @@ from seg_batch.inference.bundles import (
 from seg_batch.inference.fit.choice import judge
 from seg_batch.inference.fit.look import taken
 from seg_batch.inference.fit.verdict import Verdict
-from seg_batch.inference.measuring.disk import disk_at_most, free_bytes, left_bytes
+from seg_batch.inference.measuring.disk import free_bytes, left_bytes
 from seg_batch.inference.measuring.time import Estimate, estimate
 from seg_batch.inference.plan import DraftPlan
 from seg_batch.inference.report import SIZE_UNITS, Report
@@ -105,7 +105,7 @@ def _seam_lines(report: Report) -> list[str]:
 def plan_facts(prepared: Prepared[DraftPlan]) -> dict[str, Any]:
     """The plan of one input, JSON-ready."""
     plan, time_s = prepared.plan, estimate(prepared.plan, prepared.model)
-    at_most = disk_at_most(plan, prepared.info, prepared.model.card)
+    at_most = plan.disk_bytes
     return {
         "input": prepared.info.path,
         "output": str(prepared.outputs.product),
@@ -131,7 +131,7 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
     plan, info, product = prepared.plan, prepared.info, prepared.outputs.product
     finer = prepared.model.card.finer
     finer_text = f"{finer} voxels for each of the input's along each axis; sizes here count those"
-    at_most = disk_at_most(plan, info, prepared.model.card)
+    at_most = plan.disk_bytes
     left, free = left_bytes(at_most, prepared.outputs), free_bytes(product)
     there = f", {show_bytes(at_most - left)} of it there already" if left < at_most else ""
     rows = [

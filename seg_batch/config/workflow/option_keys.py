@@ -8,7 +8,7 @@ from operator import attrgetter, or_
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model
 
 from seg_batch.config.options import Option, declared
 from seg_batch.config.validation import CheckedValue
@@ -91,7 +91,18 @@ def _type_of(option: Option) -> Any:
     if option.known:
         return Annotated[str, BeforeValidator(partial(_check_name, option.known))]
     kinds = reduce(or_, (_bounded(kind, option) for kind in option.kinds if kind is not Path))
+    if option.check:
+        kinds = Annotated[kinds, AfterValidator(partial(_checked, option.check, option.name))]
     return kinds | None if option.unsaid is None else kinds
+
+
+def _checked(check: Callable[[str, Any], None], name: str, value: Any) -> Any:
+    """The value, if the check of its option does not say what is wrong with it."""
+    try:
+        check(name, value)
+    except PlanError as error:
+        raise ValueError(error.message) from None
+    return value
 
 
 def _bounded(kind: Any, option: Option) -> Any:

@@ -34,10 +34,14 @@ def grid_findings(
         wanted = None if options.resample == "never" else wanted_sizes(info, card, options)
         volume = isinstance(info.georef, VolumeGeoref)
         name, unit = ("voxels", "mm") if volume else ("pixels", "m")
+        flat = len(sizes) - (card.rank or len(sizes))  # slices of a 2-D model stay slices
         yield from (
             _stored(ranges, sizes, name, unit)
             if wanted is None
-            else _resampled(ranges, sizes, wanted, name, unit)
+            else _resampled(
+                *(ranges[flat:], sizes[flat:], wanted[flat:], name, unit),
+                asked=options.spacing is not None,
+            )
         )
     if isinstance(info.georef, VolumeGeoref):
         yield from _field_of_view(card, info.georef, info)
@@ -90,12 +94,20 @@ def _resampled(
     wanted: tuple[float, ...],
     name: str,
     unit: str,
+    *,
+    asked: bool,
 ) -> Iterator[Finding]:
-    """Sizes that the model gets at those that it wants."""
+    """Sizes that the model gets at those that it wants, or that were ``asked`` for."""
     coarser = [_beyond(size, (0.0, span[1])) for size, span in zip(sizes, ranges, strict=True)]
     mean = math.prod(coarser) ** (1 / len(coarser))
     farthest = max(max(a / b, b / a) for a, b in zip(sizes, wanted, strict=True))
-    if mean > COARSE_FACTOR or farthest > FARTHEST:
+    if asked and farthest > FARTHEST:
+        yield Finding(
+            "does not fit",
+            f"its {name} of {_by(sizes)} {unit} are {farthest:.3g} times as large as those of --spacing, or as small",
+            f"at most {FARTHEST:g} times is made up for: use another --spacing",
+        )
+    elif mean > COARSE_FACTOR or farthest > FARTHEST:
         yield Finding(
             "does not fit",
             _unlike(ranges, sizes, name, unit),

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from seg_batch.config.card import Resampling
-from seg_batch.config.grid_options import MOST_MM, GridOptions
+from seg_batch.config.grid_options import MOST_MM, GridOptions, OutputGrid
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
@@ -53,7 +53,7 @@ class ModelGrid:
 
     ``source`` and ``target``: extents of the image and of the grid; ``rules``: of values, per axis, ``back``: of
     probabilities. ``size`` and ``wanted``: of a voxel in ``unit``, as the image has it and as the model wants it.
-    ``output``: the grid of the product.
+    ``output``: the grid of the product; ``asked``: the sizes are those of ``--spacing``, not of the card.
     """
 
     source: Shape
@@ -63,7 +63,8 @@ class ModelGrid:
     size: Sizes
     wanted: Sizes
     unit: str
-    output: str = "native"
+    output: OutputGrid = "native"
+    asked: bool = False
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelGrid:
@@ -122,7 +123,7 @@ def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelG
         if options.spacing is not None:
             raise InputError(
                 f"{info.path} does not say how large its voxels are, so --spacing has nothing to go by: "
-                "give it a CRS or an affine, or drop --spacing"
+                "give it a CRS and a transform or an affine, or drop --spacing"
             )
         return None
     kept = len(info.extent) - (card.rank or len(info.extent))  # slices of a 2-D model stay slices
@@ -144,7 +145,17 @@ def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelG
         for axis in range(len(target))
     )
     unit = "mm" if isinstance(info.georef, VolumeGeoref) else "m"
-    return ModelGrid(info.extent, target, rules, back, size, wanted, unit, options.output_grid)
+    return ModelGrid(
+        info.extent,
+        target,
+        rules,
+        back,
+        size,
+        wanted,
+        unit,
+        options.output_grid,
+        options.spacing is not None,
+    )
 
 
 def words_of(stated: Mapping[str, Any] | None) -> str:
@@ -210,7 +221,7 @@ def grid_warnings(info: SourceInfo, grid: ModelGrid | None) -> tuple[str, ...]:
             return ()
         return (
             f"its pixels differ by {share_in_line(change - 1, 0)} over the scene, and are resampled by their size in "
-            "the middle: tell it in parts, or project it, where that matters",
+            "the middle: cut it into parts, or project it, where that matters",
         )
     sides = info.georef.matrix[:3, :3]
     sides = sides / np.linalg.norm(sides, axis=0)
@@ -218,6 +229,6 @@ def grid_warnings(info: SourceInfo, grid: ModelGrid | None) -> tuple[str, ...]:
     if lean <= SHEARED:
         return ()
     return (
-        f"its affine is sheared by {math.degrees(math.asin(min(1.0, lean))):.2g} degrees: it is resampled along its own "
-        "axes, which stay as they are",
+        f"it is resampled along its own axes, which are sheared by {math.degrees(math.asin(min(1.0, lean))):.2g} degrees "
+        "and stay so",
     )
