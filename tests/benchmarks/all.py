@@ -18,6 +18,7 @@ NAMES = (
     "post",
     "monai",
     "simulation",
+    "spacing",
     "warmth",
     "leaks",
     "scale",
