@@ -44,7 +44,7 @@ INSIDE: dict[str, list[str]] = {
         "taper georef normalise callbacks versions resample",
     ],
     "config": [
-        "options yaml_source common_names colours",
+        "options yaml_source common_names colours grid_options",
         "overrides predict_options validation",
         "cluster command_options postprocess channels",
         "card",

@@ -96,6 +96,9 @@ class Resampling(CheckedValue):
     tolerance: float = Field(default=0.02, ge=0, le=0.5)
 
 
+AS_NNUNET = Resampling()
+
+
 class SkipRule(CheckedValue):
     """Voxels whose first channel is at most ``below`` (physical units) are empty. They get the class
     ``label``, and tiles of empty voxels alone are not predicted."""
@@ -162,7 +165,7 @@ class ModelCard(CheckedValue):
     field_of_view_mm: tuple[Sizes, Sizes, Sizes] | None = None
     pixel_m: float | None = None
     pixel_range_m: Sizes | None = None
-    resampling: Resampling = Resampling()
+    resampling: Resampling = AS_NNUNET
     images: int | None = Field(
         default=None, ge=1, description="how many images its statistics and ranges are of"
     )

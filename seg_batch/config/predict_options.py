@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from seg_batch.config.grid_options import GridOptions, require_sizes
 from seg_batch.config.options import option
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Shape
@@ -18,6 +19,8 @@ TTA = ("none", "flips", "d4", "d4z")
 ALPHA = ("auto", "data", "mask")
 ALPHA_HELP = "A band marked as alpha is data or a mask; auto: by its marks and the channels."
 MOST = 1e30  # of a scale or an offset
+RESAMPLE = ("auto", "never")
+OUTPUT_GRIDS = ("native", "model")
 CLUSTERS = "auto, inline, local, tcp://host:8786, tls://host:8786 or SPEC.yaml."
 
 
@@ -55,6 +58,18 @@ def band_names(where: str, text: str) -> tuple[str, ...]:
     return names
 
 
+def voxel_sizes(where: str, text: str) -> tuple[float, ...]:
+    """``1`` or ``3,1,1``: finite, of a size that images have."""
+    try:
+        sizes = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise PlanError(
+            f"{where} {text[:40]!r} is no voxel size: write one number, or one per axis, like 1 or 3,1,1"
+        ) from None
+    require_sizes(where, sizes)
+    return sizes
+
+
 def _scale(where: str, text: str) -> tuple[float, ...] | Literal["none"]:
     return "none" if text == "none" else _numbers(where, text)
 
@@ -81,7 +96,7 @@ class ModelOptions:
     channels to take, in the model's order, by name or by number from 1; None: by the names that an image and the card
     give, else all as they are. ``scale`` and
     ``offset``: physical = stored * scale + offset, one number or one per band; ``none``: the stored numbers whatever the
-    file says. ``post``: steps that follow prediction, as on the command line; None: the card's."""
+    file says. ``resample`` and ``spacing``: see ``GridOptions``. ``post``: steps that follow prediction, as on the command line; None: the card's."""
 
     engine: str = option("auto", f"{either(engine_names())}.", known=engine_names)
     precision: str = option("auto", "auto, float32 or mixed.", known=lambda: PRECISIONS)
@@ -109,6 +124,16 @@ class ModelOptions:
     offset: tuple[float, ...] | None = option(
         None, "Added to stored x scale, one or one per band.", read=_numbers
     )
+    resample: Literal["auto", "never"] = option(
+        "auto",
+        "auto: images come to the voxel size of the model where theirs is another; never: as they are.",
+        known=lambda: RESAMPLE,
+    )
+    spacing: tuple[float, ...] | None = option(
+        None,
+        "Voxel sizes instead of the model's: mm along z,y,x, of rasters metres along y,x, or one for all.",
+        read=voxel_sizes,
+    )
     post: tuple[str, ...] | None = option(
         None,
         "A step that follows prediction, repeatable; none: not even those of the card.",
@@ -116,12 +141,22 @@ class ModelOptions:
         key="post",
     )
 
+    @property
+    def grid(self) -> GridOptions:
+        return GridOptions(self.resample, self.spacing)
+
 
 @dataclass(frozen=True)
 class PredictOptions(ModelOptions):
-    """All options of a prediction. ``memory_bytes``: per worker process; 0: a share of the machine."""
+    """All options of a prediction. ``memory_bytes``: per worker process; 0: a share of the machine. ``output_grid``:
+    see ``GridOptions``."""
 
     channels_last_axis: bool = option(False, "The last axis of a 4-D file is its channels.")
+    output_grid: Literal["native", "model"] = option(
+        "native",
+        "The grid of the product: native, as the input's, or model.",
+        known=lambda: OUTPUT_GRIDS,
+    )
     probabilities: bool = option(False, "Keep them too, as uint8.")
     force: bool = option(False, "Go on where the input does not fit, or the disk is too small.")
     batch: int = option(0, "Patches per model call; 0: chosen from memory.", least=0)
@@ -134,6 +169,10 @@ class PredictOptions(ModelOptions):
         read=_size,
         key="limits.memory",
     )
+
+    @property
+    def grid(self) -> GridOptions:
+        return GridOptions(self.resample, self.spacing, self.output_grid)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 Shape = tuple[int, ...]
+Wanted = Callable[[int, int, int], tuple[int, int]]
 
 
 def _axiswise(function: Callable[[int, int], int], a: Shape, b: Shape) -> Shape:
@@ -252,13 +253,17 @@ class Blocks:
         return (self.block(i) for i in itertools.product(*map(range, self.counts)))
 
 
-def recompute_factor(grid: Grid, blocks: Blocks) -> float:
+def recompute_factor(grid: Grid, blocks: Blocks, wanted: Wanted | None = None) -> float:
     """Tiles predicted over all blocks, divided by the tiles of the grid (1: none is predicted twice).
 
-    Both are products over axes: ``prod_a sum_b |touching_a(b)| / prod_a |starts_a|``.
+    Both are products over axes: ``prod_a sum_b |touching_a(b)| / prod_a |starts_a|``. ``wanted(axis, start, stop)``:
+    what of the grid a span of blocks on another grid needs.
     """
     factor = 1.0
-    for axis, side, count in zip(grid.axes, blocks.shape, blocks.counts, strict=True):
-        spans = ((b * side, min((b + 1) * side, axis.extent)) for b in range(count))
-        factor *= sum(len(axis.touching(*span)) for span in spans) / len(axis.starts)
+    for k, (axis, side, count) in enumerate(
+        zip(grid.axes, blocks.shape, blocks.counts, strict=True)
+    ):
+        spans = ((b * side, min((b + 1) * side, blocks.extent[k])) for b in range(count))
+        parts = (span if wanted is None else wanted(k, *span) for span in spans)
+        factor *= sum(len(axis.touching(*part)) for part in parts) / len(axis.starts)
     return factor

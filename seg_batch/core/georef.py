@@ -114,8 +114,8 @@ def georef_to_json(georef: Georef) -> dict[str, Any]:
     return asdict(georef)
 
 
-def refined(georef: Georef, factors: tuple[int, ...]) -> Georef:
-    """The georeference of a grid with ``factors`` voxels for each voxel, along ``(z,) y, x``.
+def refined(georef: Georef, factors: tuple[float, ...]) -> Georef:
+    """The georeference of a grid with ``factors`` voxels for each voxel, along ``(z,) y, x``; below 1 it is coarser.
 
     The outer corners keep their place: ``T' = T * scale(1 / f)`` for a transform, which maps corners;
     ``A' = A * S`` with ``S(v) = (v + 1/2) / f - 1/2`` for an affine, which maps centres.
@@ -134,7 +134,7 @@ def refined(georef: Georef, factors: tuple[int, ...]) -> Georef:
     )
 
 
-def _refined_rpc(key: str, text: str, fy: int, fx: int) -> str:
+def _refined_rpc(key: str, text: str, fy: float, fx: float) -> str:
     """RPCs count from the centre of the first pixel."""
     axis, _, name = key.partition("_")
     f = {"LINE": fy, "SAMP": fx}.get(axis)
@@ -144,7 +144,7 @@ def _refined_rpc(key: str, text: str, fy: int, fx: int) -> str:
     return str((value + 0.5) * f - 0.5 if name == "OFF" else value * f)
 
 
-def _refined_volume(georef: VolumeGeoref, factors: tuple[int, ...]) -> VolumeGeoref:
+def _refined_volume(georef: VolumeGeoref, factors: tuple[float, ...]) -> VolumeGeoref:
     steps = 1 / np.array(factors[::-1], np.float64)
     change = np.diag([*steps, 1.0])
     change[:3, 3] = steps / 2 - 0.5

@@ -17,6 +17,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.datasets.store import FORMAT, VERSION
+from seg_batch.io.sources.views.open_view import Seen
 
 CACHE_BYTES = 512 << 20
 
@@ -109,6 +110,15 @@ class HeldRegion:
         with self._intact():
             values, valid = self.group["values"][where], self.group["valid"][where]
         return Pixels(values, None if valid.all() else valid, self.scale, self.offset)
+
+    @property
+    def way_back(self) -> None:
+        """A dataset lies on the grid of its model."""
+
+    def read_with(self, window: Box, box: Box) -> Seen:
+        """The pixels of a window, and of a box inside it."""
+        held = self.read(window)
+        return Seen(held, held[box.slices(window.start)], [])
 
     def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
         """Class indices and where they count, ``box.shape`` each."""

@@ -47,7 +47,10 @@ def open_labelled_case(
         for name in ("found", "truth"):
             tables.require_data(files[name].info, classes.ids.tolist(), ignore)
         truth = files["truth"].info
-        tiled = plan is not None and plan.view_extent == truth.extent
+        way_back = plan.way_back if plan else None
+        tiled = plan is not None and truth.extent == (
+            way_back.target if way_back else plan.view_extent
+        )
         yield LabelledCase(
             name=match.case,
             box=Box.whole(truth.extent),
@@ -61,6 +64,7 @@ def open_labelled_case(
             areas=PixelAreas.of(truth.georef, truth.extent),
             channels=files["image"].info.channels if "image" in files else (),
             taper=Taper(plan.grid, plan.taper) if plan and tiled else None,
+            way_back=way_back,
         )
 
 

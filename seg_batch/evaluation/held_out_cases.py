@@ -16,6 +16,7 @@ from seg_batch.config.predict_options import ModelOptions, PredictOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.resample.resampler import Resampler
 from seg_batch.datasets.label_classes import Classes, of_card, require_data
 from seg_batch.datasets.pairs import MANIFESTS, Pair, find_pairs
 from seg_batch.datasets.patch_set import HeldRegion, PatchSet
@@ -28,7 +29,14 @@ from seg_batch.io.sources import pieces
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.protocol import without_volume_option
 from seg_batch.io.sources.views.by_name import BY_NAME
-from seg_batch.io.sources.views.open_view import ImageSpec, View, open_view, takes_last_axis
+from seg_batch.io.sources.views.open_view import (
+    ImageSpec,
+    Seen,
+    View,
+    open_view,
+    read_strictly,
+    takes_last_axis,
+)
 from seg_batch.io.sources.views.same_grid import grid_differences
 
 SPLITS = ("test", "validation", "training", "all")
@@ -51,8 +59,15 @@ class ViewRegion:
         """Of the pixels of the whole image."""
         return PixelAreas.of(self.image.native.info.georef, self.extent)
 
+    @property
+    def way_back(self) -> Resampler | None:
+        return self.image.way_back
+
     def read(self, box: Box) -> Pixels:
         return self.image.read(box)
+
+    def read_with(self, window: Box, box: Box) -> Seen:
+        return self.image.read_with(window, box, read_strictly)
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,6 +326,7 @@ def open_entry(pair: Pair, card: ModelCard, options: ModelOptions) -> Iterator[t
         bands=tuple(map(str, options.bands or ())),
         scale=options.scale,
         offset=options.offset,
+        grid=options.grid,
     )
     with without_volume_option(), open_view(spec, card) as image:
         a = image.file.info

@@ -11,7 +11,8 @@ import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.core.geometry import Blocks, Box
+from seg_batch.core.geometry import Blocks, Box, Shape
+from seg_batch.core.resample.resampler import Resampler
 from seg_batch.core.taper import Taper
 from seg_batch.evaluation.metrics.calibration import Calibration
 from seg_batch.evaluation.metrics.confusion import plain
@@ -20,6 +21,7 @@ from seg_batch.inference.sliding_window.block import Rows, predict_block
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.inference.sliding_window.seams import SeamCounts
 from seg_batch.inference.sliding_window.stitch import EmptyRule, Predictor, Stitcher
+from seg_batch.io.sources.views.open_view import Seen
 
 BLOCK = {2: 2048, 3: 192}
 NOWHERE = 0  # the class of voxels without data, of which none is scored
@@ -28,8 +30,14 @@ NOWHERE = 0  # the class of voxels without data, of which none is scored
 class Region(SeenRegion, Protocol):
     """A region of a case, with its truth; ``box`` is scored.
 
-    ``truth(box)``: class indices and where they count, ``box.shape`` each.
+    ``truth(box)``: class indices and where they count, ``box.shape`` each. ``way_back``: from the grid of the model
+    to that of the case, where it is another. ``read_with``: see ``View.read_with``.
     """
+
+    @property
+    def way_back(self) -> Resampler | None: ...
+
+    def read_with(self, window: Box, box: Box) -> Seen: ...
 
     @property
     def case(self) -> str: ...
@@ -83,12 +91,13 @@ def predict_blocks(
     side = (BLOCK[len(region.extent)],) * len(region.extent)
     for block in Blocks(region.box.shape, side):
         box = block.box.shift(region.box.start)
-        tile_share = box.size / region.box.size / stitcher.grid.count(box)
+        tile_share = box.size / region.box.size / stitcher.grid.count(_in_model(region, box))
         result = predict_block(
             stitcher,
-            lambda window: (region.read(window), []),
+            region.read_with,
             box,
             ids,
+            way_back=region.way_back,
             probabilities=None if keep is None else keep[:, *block.box.slices()],
             on_tiles=partial(_advance, on_share, tile_share),
             on_rows=_calibrated(region, stats),
@@ -100,10 +109,19 @@ def predict_blocks(
 
 def patches_of(region: Region, card: ModelCard) -> int:
     """How many patches ``predict_blocks`` predicts of a region, empty ones included."""
-    grid, _ = make_grid(region.extent, card, PredictOptions())
+    grid, _ = make_grid(_model_extent(region), card, PredictOptions())
     side = (BLOCK[len(region.extent)],) * len(region.extent)
     blocks = Blocks(region.box.shape, side)
-    return sum(grid.count(block.box.shift(region.box.start)) for block in blocks)
+    boxes = (block.box.shift(region.box.start) for block in blocks)
+    return sum(grid.count(_in_model(region, box)) for box in boxes)
+
+
+def _in_model(region: Region, box: Box) -> Box:
+    return box if region.way_back is None else region.way_back.needed(box)
+
+
+def _model_extent(region: Region) -> Shape:
+    return region.extent if region.way_back is None else region.way_back.source
 
 
 def _advance(on_share: Callable[[float], None], tile_share: float, tiles: int) -> None:
@@ -127,7 +145,7 @@ def _calibrated(region: Region, stats: BlockStats | None) -> Callable[[Rows], No
 def _stitcher(
     region: Region, card: ModelCard, predictor: Predictor, options: PredictOptions
 ) -> Stitcher:
-    grid, rank = make_grid(region.extent, card, options)
+    grid, rank = make_grid(_model_extent(region), card, options)
     skip = card.skip
     skipped = next(k for k, c in enumerate(card.classes) if c.id == skip.label) if skip else 0
     return Stitcher(

@@ -10,6 +10,7 @@ import numpy as np
 
 from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.normalise import Pixels
+from seg_batch.core.resample.resampler import Resampler
 from seg_batch.core.taper import Taper
 from seg_batch.evaluation.metrics.case import CaseScorer, CaseScores
 from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
@@ -28,7 +29,7 @@ class LabelledCase:
     ``truth(box)`` and ``prediction(box)``: class indices and where they count, ``box.shape`` each.
     ``image(box)``: the pixels there, None where no image is known; ``channels``: their names. ``facts``: its source, as JSON.
     ``spacing``: length of a voxel per axis (mm, m), None where unknown. ``taper``: how tiles were
-    blended, and ``areas``: of its pixels, if these are known.
+    blended, ``way_back``: from their grid to this one, where it is another, and ``areas``: of its pixels, if these are known.
     """
 
     name: str
@@ -39,6 +40,7 @@ class LabelledCase:
     facts: Mapping[str, Any]
     spacing: tuple[float, ...] | None = None
     taper: Taper | None = None
+    way_back: Resampler | None = None
     areas: PixelAreas | None = None
     channels: tuple[str, ...] = ()
 
@@ -78,20 +80,26 @@ def count_case(
         unknown += int((~valid[inside]).sum())
         unpredicted += int((valid & ~predicted)[inside].sum())
         if taper is not None:
-            block_seams = _seams(taper, classes, box, window, labels, predicted)
+            block_seams = _seams(taper, case.way_back, box, window, (labels, predicted), classes)
             seams = block_seams if seams is None else seams + block_seams
         on_block(1 / len(blocks))
     return CaseCounts(scorer.finish(), seams, unknown, unpredicted)
 
 
 def _seams(
-    taper: Taper, classes: int, box: Box, window: Box, labels: np.ndarray, predicted: np.ndarray
+    taper: Taper,
+    way_back: Resampler | None,
+    box: Box,
+    window: Box,
+    found: tuple[np.ndarray, np.ndarray],
+    classes: int,
 ) -> SeamCounts:
     """Flips of labels across tile borders; there are no probabilities to jump.
 
     Axis by axis in the box grown by the voxel before it, so that pairs across the faces of blocks
     are counted, once.
     """
+    labels, predicted = found
     total = SeamCounts.zero(len(box.shape), classes)
     for axis in range(len(box.shape)):
         before = list(box.start)
@@ -99,7 +107,7 @@ def _seams(
         grown = Box(tuple(before), box.stop)
         where = grown.slices(window.start)
         seen = predicted[where]
-        counter = SeamCounter(taper, np.arange(classes), grown)
+        counter = SeamCounter(taper, np.arange(classes), grown, way_back)
         nothing = np.broadcast_to(np.float32(0), (*grown.shape, 1))
         counter.add(grown.start[0], nothing, np.where(seen, labels[where], 0), seen)
         for field in fields(SeamCounts):

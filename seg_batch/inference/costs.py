@@ -19,6 +19,7 @@ from seg_batch.core import hardware, units
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape, recompute_factor
 from seg_batch.core.registry.engines import SLOWEST, EngineInfo, info_of
+from seg_batch.core.resample.resampler import Resampler
 from seg_batch.executors import IN_FLIGHT
 from seg_batch.inference.postprocess.costs import blocks_of, postprocess_block_bytes, threads_for
 from seg_batch.io.sources.protocol import SourceInfo
@@ -31,6 +32,7 @@ BASE_BYTES = 420 << 20  # interpreter, libraries, GDAL's cache, the export of th
 # and three ANU-Nets of 2 and 34 MiB: TensorFlow 10 to 100 MiB, OpenVINO 55 to 165, activations included.
 MEMBER_BYTES = 150 << 20
 
+SLABS_BYTES = 48 << 20  # of values on their way from one grid to another
 VOXELS_PER_CORE_S = 10e6
 
 
@@ -40,23 +42,41 @@ def _sides(extent: int, chunk: int) -> list[int]:
     return [*sides, -(-extent // chunk) * chunk]
 
 
-def _widest_window(grid: Grid, block: Shape) -> Shape:
-    """The largest window over all blocks, per axis."""
-    widths = []
-    for axis, side in zip(grid.axes, block, strict=True):
-        spans = [
-            axis.touching(start, min(start + side, axis.extent))
-            for start in range(0, axis.extent, side)
-        ]
-        ends = [(axis.starts[s[0]], axis.starts[s[-1]] + axis.patch) for s in spans]
-        widths.append(max(min(b, axis.extent) - a for a, b in ends))
-    return tuple(widths)
+def _widest(spans: list[tuple[int, int]]) -> int:
+    return max(stop - start for start, stop in spans)
+
+
+@dataclass(frozen=True)
+class OnModelGrid:
+    """The cost of a grid of the model's own. ``values``: from the image to it; ``back``: from it to the product, None
+    where that is on it; ``file_bytes``: per voxel of the image; ``finer``: voxels of the model's output per voxel of it."""
+
+    values: Resampler
+    back: Resampler | None
+    file_bytes: int
+    finer: Shape
+
+    def wanted(self, axis: int, start: int, stop: int) -> tuple[int, int]:
+        """What the product needs of the model along an axis."""
+        return (start, stop) if self.back is None else self.back.axes[axis].needed(start, stop)
+
+    def held_bytes(self, spans: list[list[tuple[int, int]]]) -> int:
+        """The image under the widest of the windows, whose spans along each axis are given."""
+        sides = []
+        for axis, (windows, finer) in enumerate(zip(spans, self.finer, strict=True)):
+            ends = (self.values.axes[axis].needed(a // finer, -(-b // finer)) for a, b in windows)
+            sides.append(max(b - a for a, b in ends))
+        return math.prod(sides) * self.file_bytes + SLABS_BYTES
+
+    def returned_bytes(self, model_row: int, row: int, classes: int) -> int:
+        """Rows of the model that are kept for later ones, and finished rows of the product, of so many voxels."""
+        return 0 if self.back is None else (3 * model_row + 2 * row) * classes * 4 + SLABS_BYTES
 
 
 @dataclass(frozen=True)
 class Costs:
     """Bytes per voxel and per patch that the memory promise is made of. ``views`` of each patch are
-    averaged, and ``members`` further models, all of which are loaded."""
+    averaged, and ``members`` further models, all of which are loaded. ``on_model``: where the model has a grid of its own."""
 
     grid: Grid
     in_bytes: int
@@ -69,14 +89,48 @@ class Costs:
     activation_bytes: int
     views: int = 1
     members: int = 0
+    on_model: OnModelGrid | None = None
+
+    @property
+    def extent(self) -> Shape:
+        """Of the product, in the axes of the model."""
+        back = self.on_model and self.on_model.back
+        return back.target if back else self.grid.extent
+
+    def wanted(self, axis: int, start: int, stop: int) -> tuple[int, int]:
+        """What a span of the product needs of the model along an axis."""
+        return self.on_model.wanted(axis, start, stop) if self.on_model else (start, stop)
+
+    def _parts(self, block: Shape) -> list[list[tuple[int, int]]]:
+        """What each block needs of the model, along each axis."""
+        return [
+            [self.wanted(axis, start, min(start + side, n)) for start in range(0, n, side)]
+            for axis, (side, n) in enumerate(zip(block, self.extent, strict=True))
+        ]
+
+    def _windows(self, parts: list[list[tuple[int, int]]]) -> list[list[tuple[int, int]]]:
+        """What is read for each of these, along each axis."""
+        windows = []
+        for axis, spans in zip(self.grid.axes, parts, strict=True):
+            touching = (axis.touching(*span) for span in spans)
+            ends = ((axis.starts[s[0]], axis.starts[s[-1]] + axis.patch) for s in touching)
+            windows.append([(a, min(b, axis.extent)) for a, b in ends])
+        return windows
 
     def one_block(self, block: Shape) -> int:
         """Held window, rolling band, one batch in and out, labels and probabilities, for a block
         whose shape is given in the view's axes."""
-        side = tuple(min(b, n) for b, n in zip(block, self.grid.extent, strict=True))
-        window = math.prod(_widest_window(self.grid, block)) * self.in_bytes
-        depth = min(self.grid.patch[0], side[0])
-        band = 2 * depth * math.prod(side[1:]) * self.classes * 4
+        side = tuple(min(b, n) for b, n in zip(block, self.extent, strict=True))
+        parts = self._parts(block)
+        windows = self._windows(parts)
+        window = math.prod(map(_widest, windows)) * self.in_bytes
+        of_model = tuple(map(_widest, parts))
+        depth = min(self.grid.patch[0], of_model[0])
+        band = 2 * depth * math.prod(of_model[1:]) * self.classes * 4
+        if self.on_model:
+            window += self.on_model.held_bytes(windows)
+            rows = math.prod(of_model[1:]), math.prod(side[1:])
+            band += self.on_model.returned_bytes(*rows, self.classes)
         averaging = self.channels * 4 if self.views > 1 else 0  # the turned copy of a patch
         sums = self.views.bit_length() - 1 + (self.members > 0)  # of views and of members
         patch = self.channels * 12 + self.classes * 16 + 8 + averaging + sums * self.classes * 4
@@ -108,7 +162,7 @@ def choose_block(
         if promised > memory_bytes:
             continue
         rounds = -(-len(blocks) // workers)
-        makespan = recompute_factor(costs.grid, Blocks(costs.grid.extent, seen))
+        makespan = recompute_factor(costs.grid, Blocks(costs.extent, seen), costs.wanted)
         makespan *= rounds * workers / len(blocks)
         choices.append((round(makespan, 3), -block[0], block))
     if not choices:
@@ -154,14 +208,23 @@ def _staged_bytes(file: SourceInfo) -> int:
     """Of the uncompressed copy of a volume, of all volumes in a 4-D file; 0 where none is made."""
     if file.facts.get("compressed") is not True:
         return 0
-    return file.voxels * np.dtype(file.dtype).itemsize * int(file.facts["volumes"])
+    voxels = math.prod(file.resampled_from or file.extent)
+    return voxels * np.dtype(file.dtype).itemsize * int(file.facts["volumes"])
 
 
-def costs_of(info: SourceInfo, card: ModelCard, engine: EngineInfo, **of_run: Any) -> Costs:
+def costs_of(view: View, card: ModelCard, engine: EngineInfo, **of_run: Any) -> Costs:
     """The costs of an input and a model on an engine; ``of_run``: what depends on the run."""
+    info, file = view.native.info, view.file.info
+    in_bytes, on_model = info.voxel_bytes + coarse_bytes(info, card), None
+    if view.grid is not None:
+        in_bytes = (
+            2 * len(info.channels) * (np.dtype("float32").itemsize + 1)
+        )  # one more while it is made
+        on_model = OnModelGrid(view.grid.values, view.way_back, file.voxel_bytes, view.finer)
     return Costs(
         **of_run,
-        in_bytes=info.voxel_bytes + coarse_bytes(info, card),
+        in_bytes=in_bytes,
+        on_model=on_model,
         channels=len(info.channels),
         classes=len(card.classes),
         label_bytes=np.dtype(card.label_dtype).itemsize,

@@ -25,6 +25,7 @@ from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.registry.engines import info_of
+from seg_batch.core.resample.resampler import Resampler
 from seg_batch.inference.costs import (
     Costs,
     choose_block,
@@ -37,6 +38,7 @@ from seg_batch.inference.costs import (
 from seg_batch.inference.postprocess.label_context import LabelContext, require_chain_fits
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.inference.sliding_window.tta import symmetries
+from seg_batch.io.sources.views.model_grid import way_back_of
 from seg_batch.io.sources.views.open_view import View
 
 CHUNK = {2: 1024, 3: 128}
@@ -46,15 +48,16 @@ LAYOUT = 1
 FROM_OPTIONS = ("taper", "probabilities", "precision", "engine", "tta", "workers")  # of the options
 SAME = {"in_fingerprint": True}  # marks a field: two runs that differ in it write other bytes
 # The last keys of a plan in stores and reports, in the order in which versions added them.
-CAME_LATER = ("engine", "engine_why", "tta", "passes", "post", "missing")
+CAME_LATER = ("engine", "engine_why", "tta", "passes", "post", "missing", "model_grid")
 # In a fingerprint only at another value, as earlier versions had no other.
-UNSAID = {"missing": "all"}
+UNSAID = {"missing": "all", "model_grid": None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decisions:
-    """The decisions of one run. Shapes are voxels; ``extent``, ``block`` and ``chunk`` are in the
-    file's own axes, ``view_extent``, ``patch``, ``overlap`` and ``margin`` in the model's view.
+    """The decisions of one run. Shapes are voxels; ``extent``, ``block`` and ``chunk`` are of the product, in the
+    file's own axes, ``view_extent``, ``patch``, ``overlap`` and ``margin`` of what the model sees, in its axes.
+    ``model_grid``: ``ModelGrid`` as JSON, where the image is resampled for the model.
 
     Fields marked as ``SAME`` must be equal for two runs to write the same bytes. Blocks, batch and
     workers need not be: a resumed run takes over the blocks of the store.
@@ -93,10 +96,16 @@ class Decisions:
     seconds_estimate: float
     post: tuple[dict[str, Any], ...] = field(default=(), metadata=SAME)
     missing: str = field(default="all", metadata=SAME)
+    model_grid: dict[str, Any] | None = field(default=None, metadata=SAME)
 
     @property
     def grid(self) -> Grid:
         return Grid(self.view_extent, self.patch, self.overlap, self.margin)
+
+    @property
+    def way_back(self) -> Resampler | None:
+        """From what the model sees to the product, both in the axes of the model; None where they have one grid."""
+        return way_back_of(self.model_grid, self.view_extent)
 
     @property
     def output_blocks(self) -> Blocks:
@@ -207,7 +216,7 @@ def make_plan(
     ``cards``: that of the model, and of further ones that are averaged with it. PlanError when it
     can't be done in the memory allowed."""
     info, card = view.native.info, _together(cards)
-    grid, rank = make_grid(view.info.extent, card, options)
+    grid, rank = make_grid(view.model.info.extent, card, options)
     views = len(symmetries(options.tta, grid.patch[-rank:]))
     memory_bytes = options.memory_bytes
     memory_bytes = memory_bytes or int(hardware.memory_bytes() * MEMORY_SHARE / options.workers)
@@ -218,7 +227,7 @@ def make_plan(
     chain = requested_chain(card, options)
     require_chain_fits(chain, card, LabelContext.of(card, info.georef, info.extent))
     costs = costs_of(
-        *(info, card, info_of(options.engine)),
+        *(view, card, info_of(options.engine)),
         grid=grid,
         batch=batch,
         probabilities=options.probabilities or needs_probabilities(chain),
@@ -226,7 +235,8 @@ def make_plan(
         members=len(cards) - 1,
     )
     blocks = _blocks(costs, view, options, memory_bytes)
-    predicted, passes = sum(grid.count(view.to_view(b.box)) for b in blocks), views * len(cards)
+    predicted = sum(grid.count(view.in_model(view.to_view(b.box))) for b in blocks)
+    passes = views * len(cards)
     plan = DraftPlan(
         **{name: getattr(options, name) for name in FROM_OPTIONS},
         **_of_input(view, card),
@@ -245,7 +255,7 @@ def make_plan(
             options.engine,
             options.precision,
             flops=predicted * views * card.compute.flops,
-            voxels=math.prod(info.extent) * predicted / len(grid) * passes,
+            voxels=math.prod(grid.extent) * predicted / len(grid) * passes,
             workers=options.workers,
         ),
         identity=identity,
@@ -289,7 +299,7 @@ def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
     has_background = info.kind == "volume" and any(c.id == 0 for c in card.classes)
     return {
         "extent": info.extent,
-        "view_extent": view.info.extent,
+        "view_extent": view.model.info.extent,
         "orientation": card.orientation if info.kind == "volume" else "",
         "chunk": _chunk(info.extent),
         "classes": len(card.classes),
@@ -298,6 +308,7 @@ def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
         "empty_label": 0 if has_background else card.nodata,
         "skip_below": card.skip.below if card.skip else None,
         "skip_label": card.skip.label if card.skip else 0,
+        "model_grid": view.grid and view.grid.to_json(),
         "missing": card.missing if len(info.channels) > 1 else "all",  # which of one are the same
     }
 

@@ -52,7 +52,13 @@ from seg_batch.inference.resume import (
 )
 from seg_batch.inference.worker import BlockJob, close_job, open_job, run_block
 from seg_batch.inference.worker_requirements import requirements_of
-from seg_batch.io.sinks.product import Product, export_product, format_of, probabilities_spec
+from seg_batch.io.sinks.product import (
+    Product,
+    export_product,
+    format_of,
+    like_of,
+    probabilities_spec,
+)
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
 from seg_batch.io.sources import stage
@@ -193,7 +199,7 @@ def _export(
         classes=prepared.model.card.classes,
         georef=info.georef,
         tags=_provenance(prepared, run),
-        like=Path(info.files[0].path) if info.format == form else None,
+        like=like_of(info, form),
         with_probabilities=prepared.plan.probabilities,
     )
     products = []

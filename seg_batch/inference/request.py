@@ -10,6 +10,7 @@ from typing import Any
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.cluster import ClusterSpec, read_spec
+from seg_batch.config.grid_options import GridOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import read_recipe
 from seg_batch.core import hardware
@@ -78,6 +79,7 @@ class Request:
             bands=tuple(map(str, options.bands or ())),
             scale=options.scale,
             offset=options.offset,
+            grid=options.grid,
         )
 
 
@@ -107,14 +109,14 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         )
     with ExitStack() as opened:
         file = opened.enter_context(closing(request.image().open()))
-        model, verdict = resolve_model(request.model, file)
+        model, verdict = resolve_model(request.model, file, request.options.grid)
         settled = _alpha_settled(request, model, file)
         if settled != request:
             request, file = settled, opened.enter_context(closing(settled.image().open()))
             require_fit(model, file.info)
         file = opened.enter_context(closing(with_channels(file, model.card.channels)))
         request = _channels_settled(request, file.info)
-        view = View(file, model.card)
+        view = View(file, model.card, request.options.grid)
         verdict = request.verdict or verdict or look(view, model.cards)
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
@@ -151,10 +153,12 @@ def _channels_settled(request: Request, info: SourceInfo) -> Request:
     return replace(request, options=options)
 
 
-def resolve_model(model: ModelLike, file: Source) -> tuple[Model, Verdict | None]:
+def resolve_model(
+    model: ModelLike, file: Source, grid: GridOptions = GridOptions()
+) -> tuple[Model, Verdict | None]:
     """A bundle by name, path or fit; a card with any callable ``array -> array``; or a list of
     such, whose probabilities are averaged. And what a look said, where the choice took one."""
-    return choose_bundle(file) if model is None else (named_model(model, file.info), None)
+    return choose_bundle(file, grid) if model is None else (named_model(model, file.info), None)
 
 
 def named_model(model: OneModel | Sequence[OneModel], info: SourceInfo | None = None) -> Model:

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from seg_batch.config.grid_options import GridOptions
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.files import require_local_input
 from seg_batch.core.georef import georef_from_json
@@ -16,7 +17,8 @@ from seg_batch.inference.report import ModelFacts, ProductFacts, Report, input_f
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sources.identity import changed_beside
-from seg_batch.io.sources.views.open_view import ImageSpec
+from seg_batch.io.sources.views.model_grid import ModelGrid
+from seg_batch.io.sources.views.open_view import ImageSpec, View
 
 Check = tuple[str, bool, str]
 
@@ -45,6 +47,7 @@ def verify_product(path: Path) -> dict[str, Any]:
         *_side_files(outputs, report),
         *_readable(path, report),
         _input(report),
+        *_grid(report),
         *map(_model, (report["model"], *report["model"].get("members", ()))),
     ]
     ok = all(passed for _, passed, _ in checks)
@@ -119,6 +122,27 @@ def _input(report: Report) -> Check:
         if now != before:
             changed.append(f"{path} has changed since{changed_beside(before, now)}")
     return "input", not changed, "; ".join(changed) or f"{report['input']} unchanged"
+
+
+def _grid(report: Report) -> list[Check]:
+    """The grid that the model worked on, where it was not that of the input: made anew from the header and the card."""
+    stated = report["plan"].get("model_grid")
+    if not stated:
+        return []
+    grid, facts = ModelGrid.from_json(stated), report["model"]
+    cards = [
+        m.card for m in installed_bundles() if m.card.weights_sha256 == facts["weights_sha256"]
+    ]
+    if not cards or not all(Path(path).exists() for path in input_files(report)):
+        return [("grid", True, f"{grid.words}: input or model are gone, not checked")]
+    fingerprint = report["plan"]["fingerprint"]
+    last = fingerprint.get("channels_last_axis", False)
+    spec = ImageSpec(tuple(input_files(report)), fingerprint.get("volume"), channels_last_axis=last)
+    options = GridOptions("auto", grid.wanted, grid.output)  # type: ignore[arg-type]
+    with View(spec.open(), cards[0], options) as view:
+        same = view.grid == grid
+        words = view.grid.words if view.grid else "none"
+    return [("grid", same, grid.words if same else f"report says {grid.words}, the header {words}")]
 
 
 def _model(facts: ModelFacts) -> Check:

@@ -20,7 +20,6 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import BundleError, StoppedError
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here
-from seg_batch.core.normalise import Pixels
 from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.ensemble import average, without_repeats
@@ -32,7 +31,7 @@ from seg_batch.inference.sliding_window.tta import average_views
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources.tolerant_read import read_window
-from seg_batch.io.sources.views.open_view import ImageSpec, open_view
+from seg_batch.io.sources.views.open_view import ImageSpec, Seen, open_view
 
 
 @dataclass(frozen=True)
@@ -171,9 +170,9 @@ class BlockWorker:
     ) -> tuple[BlockResult, np.ndarray | None]:
         """The block, and its probabilities where the plan keeps them."""
 
-        def read(window: Box) -> tuple[Pixels, list[Box]]:
+        def read(window: Box, box: Box) -> Seen:
             with _timed(seconds, "read"):
-                return read_window(self.view, window)
+                return self.view.read_with(window, box, read_window)
 
         plan = self.job.plan
         shape = (plan.classes, *box.shape)
@@ -183,6 +182,7 @@ class BlockWorker:
             read,
             box,
             self.ids,
+            way_back=self.view.way_back,
             probabilities=probabilities,
             on_tiles=self._on_tiles,
         )

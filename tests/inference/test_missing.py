@@ -23,6 +23,7 @@ from seg_batch.inference.probe import PROBE_CARD
 from seg_batch.inference.request import Request, prepare
 from seg_batch.inference.sliding_window.block import predict_block
 from seg_batch.inference.sliding_window.stitch import EmptyRule, Stitcher
+from seg_batch.io.sources.views.open_view import Seen
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 GRID = Grid((20, 16), (6, 6), (2, 2), (0, 0))
@@ -71,7 +72,7 @@ def test_what_is_skipped_and_what_is_labelled_go_by_one_rule(
     box = Box.whole(GRID.extent)
     result = predict_block(
         stitcher,
-        lambda window: (Pixels(values, valid)[window.slices()], []),
+        lambda window, box: Seen(*(Pixels(values, valid)[b.slices()] for b in (window, box)), []),
         box,
         np.arange(2, dtype="u1"),
     )

@@ -34,6 +34,7 @@ from seg_batch.inference.report import SIZE_UNITS, Report
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sources import corner_warnings, open_source
 from seg_batch.io.sources.sample import Sample
+from seg_batch.io.sources.views.model_grid import ModelGrid
 
 
 def _by(shape: Any) -> str:
@@ -59,8 +60,14 @@ def summary_lines(report: Report) -> str:
         f"{report['n_tiles']} tiles, recompute x{report['recompute']:.2f}, peak memory "
         f"{show_bytes(report['peak_rss_bytes'])} of {show_bytes(report['promised_bytes'])} promised"
     )
+    resampled = _resampled_lines(report)
     review = [f"  to review: {reason}" for reason in report.get("review", ())]
-    return "\n".join(lines + _post_lines(report) + _seam_lines(report) + review)
+    return "\n".join(lines + _post_lines(report) + _seam_lines(report) + resampled + review)
+
+
+def _resampled_lines(report: Report) -> list[str]:
+    grid = report["plan"].get("model_grid")
+    return [f"  resampled {ModelGrid.from_json(grid).words}"] if grid else []
 
 
 def _post_lines(report: Report) -> list[str]:
@@ -128,6 +135,7 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
         ("model", f"{prepared.model.called}  ({plan.rank}-D)"),
         ("engine", f"{plan.engine} in {plan.precision}: {plan.engine_why}"),
         *([("finer", finer_text)] if finer > 1 else []),
+        *_grid_rows(plan),
         ("patch", f"{_by(plan.patch)}, overlap {_by(plan.overlap)}, {plan.taper} taper"),
         *_averaging(plan, len(prepared.model.all)),
         ("blocks", f"{plan.blocks} of {_by(plan.block)}, {plan.workers} worker(s)"),
@@ -144,6 +152,20 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
         ("output", product),
     ]
     return _rows(rows + [("warning", w) for w in info.warnings])
+
+
+def _grid_rows(plan: DraftPlan) -> list[tuple[str, str]]:
+    """From which voxels to which the image comes for the model; nothing where it stays as it is."""
+    grid = plan.model_grid and ModelGrid.from_json(plan.model_grid)
+    if not grid:
+        return []
+    voxels = f"{_by(grid.source)} to {_by(grid.target)} voxels"
+    back = (
+        "the product is on it"
+        if grid.output == "model"
+        else f"back {', '.join(dict.fromkeys(grid.back))}"
+    )
+    return [("resampled", f"{grid.words}, {voxels}; {back}")]
 
 
 def time_line(time_s: Estimate) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from seg_batch.config.card import (
+    AS_NNUNET,
     ClassInfo,
     Missing,
     Modality,
@@ -43,7 +44,7 @@ class CardTemplate(CheckedValue):
     normalisation: Literal["card", "source", "identity"]
     spacing_mm: tuple[float, ...] | None = None
     pixel_m: float | None = None
-    resampling: Resampling = Resampling()
+    resampling: Resampling = AS_NNUNET
     orientation: str = "RAS"
     skip: SkipRule | None = None
     licence: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from seg_batch.config.grid_options import GridOptions
 from seg_batch.core.errors import BundleError
 from seg_batch.inference.bundles import Model, installed_bundles, mismatch, require_intact
 from seg_batch.inference.fit.look import taken, verdict_on
@@ -15,10 +16,13 @@ from seg_batch.io.sources.views.open_view import View
 
 
 def judge(
-    file: Source, models: Iterable[Model], seen: Sample | None = None
+    file: Source,
+    models: Iterable[Model],
+    seen: Sample | None = None,
+    grid: GridOptions = GridOptions(),
 ) -> list[tuple[Model, Verdict]]:
     """What a look at an open image says against each model; ``seen``: its sample, else taken once, where it is
-    needed."""
+    needed; ``grid``: how it comes to the grid of each."""
     verdicts = []
     for model in models:
         if reason := mismatch(model.card, file.info):
@@ -27,15 +31,15 @@ def judge(
             seen = taken(file) if seen is None else seen
             indices = taken_by_name(file.info, model.card.channels).indices
             part = seen if indices is None else seen.of_channels(indices)
-            verdict = verdict_on(View(file, model.card), model.card, part)
+            verdict = verdict_on(View(file, model.card, grid), model.card, part)
         verdicts.append((model, verdict))
     return verdicts
 
 
-def choose_bundle(file: Source) -> tuple[Model, Verdict]:
+def choose_bundle(file: Source, grid: GridOptions = GridOptions()) -> tuple[Model, Verdict]:
     """The only installed model that the input fits; where it fits none, the only one for which it is merely
     unusual; and what the look said of it. ``BundleError`` says what is the matter with each."""
-    verdicts, path = judge(file, installed_bundles()), file.info.path
+    verdicts, path = judge(file, installed_bundles(), grid=grid), file.info.path
     for outcome in ("fits", "unusual"):
         chosen = [(model, verdict) for model, verdict in verdicts if verdict.outcome == outcome]
         if len(chosen) == 1:

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from seg_batch.config.card import TRAINED_FACTOR, ModelCard
 from seg_batch.config.channels import Span
-from seg_batch.core.georef import RasterGeoref, VolumeGeoref
+from seg_batch.config.grid_options import AS_STORED, GridOptions
+from seg_batch.core.georef import VolumeGeoref
 from seg_batch.inference.fit.verdict import Finding
-from seg_batch.io.sources.areas.pixel_size import pixel_sides_m
 from seg_batch.io.sources.protocol import SourceInfo
+from seg_batch.io.sources.views.model_grid import voxel_sizes, wanted_sizes
 
-# Beyond a range by this factor an input does not fit; within it, it is unusual.
+# Beyond a range by this factor an input does not fit; within it, it is unusual. Where nothing is resampled it is that
+# of the worst axis.
 GRID_FACTOR = 1.4
+# Where the input is brought to the grid of the model, voxels can't be too small, but what was never measured does not
+# come back: as the geometric mean over the axes. An axis may be finer or coarser by FARTHEST.
+COARSE_UNUSUAL, COARSE_FACTOR = 1.2, 1.75
+FARTHEST = 8.0
 SLACK = 0.01  # within which a size is that of a limit
 VIEW_FACTOR, VIEW_FACTOR_REFUSED = 1.5, 3.0
 
 
-def grid_findings(card: ModelCard, info: SourceInfo) -> Iterator[Finding]:
-    """``info``: of the input as the model sees it, with the voxels of its file."""
-    georef = info.georef
-    if isinstance(georef, VolumeGeoref):
-        yield from _spacing(card, georef)
-        yield from _field_of_view(card, georef, info)
-    elif isinstance(georef, RasterGeoref):
-        yield from _pixel(card, georef, info)
+def grid_findings(
+    card: ModelCard, info: SourceInfo, options: GridOptions = AS_STORED
+) -> Iterator[Finding]:
+    """``info``: of the input in the axes of the model, with the voxels of its file; ``options``: how it comes to the
+    grid of the model."""
+    ranges, sizes = size_ranges(card, info), voxel_sizes(info)
+    if ranges is not None and sizes is not None and len(ranges) == len(sizes):
+        wanted = None if options.resample == "never" else wanted_sizes(info, card, options)
+        volume = isinstance(info.georef, VolumeGeoref)
+        name, unit = ("voxels", "mm") if volume else ("pixels", "m")
+        yield from (
+            _stored(ranges, sizes, name, unit)
+            if wanted is None
+            else _resampled(ranges, sizes, wanted, name, unit)
+        )
+    if isinstance(info.georef, VolumeGeoref):
+        yield from _field_of_view(card, info.georef, info)
+
+
+def size_ranges(card: ModelCard, info: SourceInfo) -> tuple[Span, ...] | None:
+    """The sizes that the model takes, for each axis of the input; None: the card does not say."""
+    if isinstance(info.georef, VolumeGeoref):
+        return spacing_ranges(card)
+    span = pixel_range(card)
+    return None if span is None else (span,) * len(info.extent)
 
 
 def spacing_ranges(card: ModelCard) -> tuple[Span, ...] | None:
@@ -47,32 +71,47 @@ def _beyond(value: float, span: Span) -> float:
     return factor if factor > 1 + SLACK else 1.0
 
 
-def _spacing(card: ModelCard, georef: VolumeGeoref) -> Iterator[Finding]:
-    ranges, sizes = spacing_ranges(card), georef.spacing_mm
-    if ranges is None or len(ranges) != len(sizes):
-        return
+def _stored(
+    ranges: tuple[Span, ...], sizes: tuple[float, ...], name: str, unit: str
+) -> Iterator[Finding]:
+    """Sizes that the model has to take as they are."""
     worst = max(map(_beyond, sizes, ranges))
-    if worst <= 1:
-        return
-    wanted = _by_span(ranges)
-    yield Finding(
-        "unusual" if worst <= GRID_FACTOR else "does not fit",
-        f"its voxels of {_by(sizes)} mm are not those of the model, which takes {wanted} mm",
-        "resample it first, or name another --model",
-    )
-
-
-def _pixel(card: ModelCard, georef: RasterGeoref, info: SourceInfo) -> Iterator[Finding]:
-    span, sides = pixel_range(card), pixel_sides_m(georef, info.extent)
-    if span is None or sides is None:
-        return
-    worst = max(_beyond(side, span) for side in sides)
     if worst > 1:
         yield Finding(
             "unusual" if worst <= GRID_FACTOR else "does not fit",
-            f"its pixels of {_by(sides)} m are not those of the model, which takes {_span(span)} m",
-            "resample it first, or name another --model",
+            _unlike(ranges, sizes, name, unit),
+            "let it be resampled (--resample auto), or name another --model",
         )
+
+
+def _resampled(
+    ranges: tuple[Span, ...],
+    sizes: tuple[float, ...],
+    wanted: tuple[float, ...],
+    name: str,
+    unit: str,
+) -> Iterator[Finding]:
+    """Sizes that the model gets at those that it wants."""
+    coarser = [_beyond(size, (0.0, span[1])) for size, span in zip(sizes, ranges, strict=True)]
+    mean = math.prod(coarser) ** (1 / len(coarser))
+    farthest = max(max(a / b, b / a) for a, b in zip(sizes, wanted, strict=True))
+    if mean > COARSE_FACTOR or farthest > FARTHEST:
+        yield Finding(
+            "does not fit",
+            _unlike(ranges, sizes, name, unit),
+            "resampling can't make up for that: name another --model",
+        )
+    elif mean > COARSE_UNUSUAL:
+        yield Finding(
+            "unusual", f"{_unlike(ranges, sizes, name, unit)}, and finer ones are made of them"
+        )
+
+
+def _unlike(ranges: tuple[Span, ...], sizes: tuple[float, ...], name: str, unit: str) -> str:
+    taken = _by_span(ranges)
+    return (
+        f"its {name} of {_by(sizes)} {unit} are not those of the model, which takes {taken} {unit}"
+    )
 
 
 def _field_of_view(card: ModelCard, georef: VolumeGeoref, info: SourceInfo) -> Iterator[Finding]:

@@ -36,7 +36,7 @@ def verdict_on(view: View, card: ModelCard, seen: Sample) -> Verdict:
 
 
 def _findings(view: View, card: ModelCard, seen: Sample) -> Iterator[Finding]:
-    yield from grid_findings(card, view.coarse)
+    yield from grid_findings(card, view.coarse, view.options)
     yield from value_findings(card, view.file.info, seen)
 
 

@@ -28,7 +28,7 @@ def disk_at_most(plan: Decisions, info: SourceInfo, card: ModelCard) -> int:
 def _staged_bytes(info: SourceInfo, card: ModelCard) -> int:
     if FORMATS[info.format].stage is None or info.facts.get("compressed") is not True:
         return 0
-    voxels = math.prod(info.extent) // card.finer ** len(info.extent)
+    voxels = math.prod(info.resampled_from or info.extent) // card.finer ** len(info.extent)
     volumes = info.facts.get("volumes")
     return voxels * np.dtype(info.dtype).itemsize * (volumes if isinstance(volumes, int) else 1)
 

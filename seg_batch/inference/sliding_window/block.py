@@ -13,21 +13,24 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from seg_batch.core.geometry import Box
+from seg_batch.core.geometry import Box, Tile
 from seg_batch.core.normalise import Pixels
+from seg_batch.core.resample.resampler import Resampler
 from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
 from seg_batch.inference.sliding_window.stitch import (
     Counts,
     EmptyRule,
     Stitcher,
     is_all_empty,
+    is_empty,
     low_values,
     quantised,
     winners,
 )
+from seg_batch.io.sources.views.open_view import Seen
 
-# The pixels of a window, and the boxes of it that could not be read: those are invalid in the pixels.
-Read = Callable[[Box], tuple[Pixels, list[Box]]]
+# The pixels of a window of the model's grid and of a box of the product, and what could not be read.
+Read = Callable[[Box, Box], Seen]
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Rows:
 @dataclass(frozen=True)
 class BlockResult:
     """``labels``: ``box.shape``, in the dtype of the ids. ``tiles``: all that touch the block, of
-    which ``skipped`` are empty. ``unreadable``: boxes of the window, reaching past the block."""
+    which ``skipped`` are empty. ``unreadable``: boxes of the product that may reach past the block."""
 
     labels: np.ndarray
     seams: SeamCounts
@@ -102,27 +105,33 @@ def predict_block(
     box: Box,
     ids: np.ndarray,
     *,
+    way_back: Resampler | None = None,
     probabilities: np.ndarray | None = None,
     on_tiles: Callable[[int], None] = lambda n: None,
     on_rows: Callable[[Rows], None] = lambda rows: None,
 ) -> BlockResult:
     """Read the window of ``box`` and label the box; ``ids``: the label of each class.
 
+    ``way_back``: from the grid of the model to that of the product, in which ``box`` lies; None: they are one.
+
     ``probabilities``: uint8 ``(classes, *box.shape)``, filled where given. ``on_tiles`` gets the number
     of tiles done since its last call. ``on_rows`` gets rows top to bottom, valid until it returns; a
     block whose whole window is empty has none.
     """
-    window = stitcher.grid.window(box)
-    held, unreadable = read(window)
-    blank = _Blank(held[box.slices(window.start)], stitcher.empty, ids)
+    wanted = box if way_back is None else way_back.needed(box)
+    window = stitcher.grid.window(wanted)
+    seen = read(window, box)
+    blank = _Blank(seen.inside, stitcher.empty, ids)
     labels, counts = np.empty(box.shape, ids.dtype), Counts()
-    seams = SeamCounter(stitcher.taper, ids, box)
-    if is_all_empty(held, stitcher.empty):
-        counts.tiles = counts.skipped = stitcher.grid.count(box)
+    seams = SeamCounter(stitcher.taper, ids, box, way_back)
+    if is_all_empty(seen.window if way_back is None else seen.inside, stitcher.empty):
+        counts.tiles = counts.skipped = stitcher.grid.count(wanted)
         on_tiles(counts.tiles)
         blank.fill(slice(None), labels, probabilities)
     else:
-        for row, sums in stitcher.sums(held, window, box, counts, on_tiles):
+        skips = None if way_back is None else _feeding_nothing(seen.inside, box, way_back, stitcher)
+        parts = stitcher.sums(seen.window, window, wanted, counts, on_tiles, skips)
+        for row, sums in parts if way_back is None else way_back.roll(parts, box):
             rows = slice(row - box.start[0], row - box.start[0] + len(sums))
             labels[rows] = winners(sums, ids)
             if probabilities is not None:
@@ -132,7 +141,20 @@ def predict_block(
             finished = Rows(place, sums, labels[rows], blank.decided(rows))
             seams.add(row, sums, finished.labels, finished.decided)
             on_rows(finished)
-    for part in (hole.intersection(box) for hole in unreadable):
+    for part in (hole.intersection(box) for hole in seen.unreadable):
         if part.size:
             labels[part.slices(box.start)] = stitcher.empty.unreadable
-    return BlockResult(labels, seams.counts, counts.tiles, counts.skipped, unreadable)
+    return BlockResult(labels, seams.counts, counts.tiles, counts.skipped, seen.unreadable)
+
+
+def _feeding_nothing(
+    inside: Pixels, box: Box, way_back: Resampler, stitcher: Stitcher
+) -> Callable[[Tile], bool]:
+    """Whether all voxels of the box that a tile has a say in are empty: only then it may be skipped (law 8), since
+    a voxel of the product may hold data where those of the model's grid around it seem empty."""
+
+    def skips(tile: Tile) -> bool:
+        part = way_back.reached(tile.trusted).intersection(box)
+        return part.size == 0 or is_empty(inside[part.slices(box.start)], stitcher.empty)
+
+    return skips

@@ -33,6 +33,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from seg_batch.core.geometry import Box
+from seg_batch.core.resample.resampler import Resampler
 from seg_batch.core.taper import Taper
 
 FAR = 16
@@ -71,9 +72,17 @@ def seam_sides(borders: np.ndarray, extent: int) -> tuple[np.ndarray, np.ndarray
 
 
 @lru_cache(maxsize=12)
-def _counted_planes(taper: Taper, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """``seam_sides`` of the whole extent; all blocks of a run share it, since every tile takes time."""
-    return seam_sides(border_planes(taper, axis), taper.grid.extent[axis])
+def _counted_planes(
+    taper: Taper, axis: int, way_back: Resampler | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """``seam_sides`` of the whole extent; all blocks of a run share it, since every tile takes time. On another grid
+    a border is the plane nearest to its place."""
+    borders, extent = border_planes(taper, axis), taper.grid.extent[axis]
+    if way_back is not None:
+        finer, extent = way_back.target[axis] / extent, way_back.target[axis]
+        borders = np.unique(np.rint(borders * finer).astype(np.int64))
+        borders = borders[(borders > 0) & (borders < extent)]
+    return seam_sides(borders, extent)
 
 
 @dataclass(frozen=True)
@@ -199,15 +208,18 @@ class _Slab:
 class SeamCounter:
     """Counts one block as its rows are finished, top to bottom, in the axes of the taper's grid.
 
-    ``ids``: the label of each class, in the order of the sums' last axis.
+    ``ids``: the label of each class, in the order of the sums' last axis. ``way_back``: from that grid to the one
+    that ``box`` and rows lie in, where it is another.
     """
 
-    def __init__(self, taper: Taper, ids: np.ndarray, box: Box) -> None:
+    def __init__(
+        self, taper: Taper, ids: np.ndarray, box: Box, way_back: Resampler | None = None
+    ) -> None:
         self._ids, self._row = ids, box.start[0]
         self._planes = [
             [
                 planes[(box.start[axis] < planes) & (planes < box.stop[axis])]
-                for planes in _counted_planes(taper, axis)
+                for planes in _counted_planes(taper, axis, way_back)
             ]
             for axis in range(len(taper.grid.extent))
         ]

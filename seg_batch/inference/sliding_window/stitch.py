@@ -29,6 +29,7 @@ ROWS_VOXELS = 1 << 18  # values of all channels that are examined together
 # A predictor: array in, array out: ``(n, *patch, channels) -> (n, *patch, classes)``, float32 in
 # 0..1. The result for one patch depends neither on ``n`` nor on its neighbours in the batch.
 Predictor = Callable[[np.ndarray], np.ndarray]
+Skips = Callable[[Tile], bool]
 
 
 @dataclass(frozen=True)
@@ -152,11 +153,13 @@ class Stitcher:
         box: Box,
         counts: Counts,
         on_tiles: Callable[[int], None] = lambda n: None,
+        skips: Skips | None = None,
     ) -> Iterator[tuple[int, np.ndarray]]:
         """``(first row, sums)`` of finished rows of ``box``, top to bottom; sums are float32
-        ``(rows, *width, classes)`` views to be used before the next step."""
+        ``(rows, *width, classes)`` views to be used before the next step. ``skips``: which tiles are not predicted;
+        None: the empty ones."""
         band = _Band(box, self.grid.patch[0], self.classes)
-        for tile, probabilities in self._predicted(held, window, box, counts, on_tiles):
+        for tile, probabilities in self._predicted(held, window, box, counts, on_tiles, skips):
             yield from self._finish(band, tile.trusted.start[0])
             if probabilities is not None:
                 inside = tile.trusted.intersection(box)
@@ -171,7 +174,13 @@ class Stitcher:
             band.advance(len(rows))
 
     def _predicted(
-        self, held: Pixels, window: Box, box: Box, counts: Counts, on_tiles: Callable[[int], None]
+        self,
+        held: Pixels,
+        window: Box,
+        box: Box,
+        counts: Counts,
+        on_tiles: Callable[[int], None],
+        skips: Skips | None,
     ) -> Iterator[tuple[Tile, np.ndarray | None]]:
         """The tiles of the block in grid order, each with its probabilities (None: empty).
 
@@ -181,7 +190,7 @@ class Stitcher:
         cuts: list[Pixels] = []
         for tile in self.grid.touching(box):
             pixels = cut(held, window, tile.box, self.grid.extent)
-            skip = is_empty(pixels, self.empty)
+            skip = is_empty(pixels, self.empty) if skips is None else skips(tile)
             counts.tiles += 1
             counts.skipped += skip
             waiting.append((tile, skip))

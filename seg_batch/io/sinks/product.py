@@ -64,9 +64,14 @@ def prove_place(info: SourceInfo, path: Path) -> list[str]:
     """Before any work: OutputError unless a product at ``path`` can hold the place of an input, which is
     tried; lines about how it does where that matters to the user."""
     form = PRODUCTS[format_of(path, info.kind)]
-    like = Path(info.files[0].path) if info.format == form.name else None
-    spec = ProductSpec(info.extent, "uint8", None, (), info.georef, like=like)
+    spec = ProductSpec(info.extent, "uint8", None, (), info.georef, like=like_of(info, form.name))
     return form.prove(spec, path.name)
+
+
+def like_of(info: SourceInfo, form: str) -> Path | None:
+    """The file whose header a product of this format copies; None where there is none on its grid."""
+    same = info.format == form and not info.resampled_from
+    return Path(info.files[0].path) if same else None
 
 
 class Counter:

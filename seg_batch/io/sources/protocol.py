@@ -69,7 +69,8 @@ class SourceInfo:
     ``alpha``: the bands marked as alpha, if any. ``stack``: each file of an image that several make up, which
     ``path`` names all. ``names``: what the file says of each channel, empty where it says nothing. ``scale`` and
     ``offset``: as in ``Pixels``. ``taken``: where channels were chosen, their indices among all of the files.
-    ``rescaled``: scale and offset are others than the file's own.
+    ``rescaled``: scale and offset are others than the file's own. ``resampled_from``: the extent of the files, where it
+    lies on another grid than they.
     """
 
     path: str
@@ -91,6 +92,7 @@ class SourceInfo:
     offset: tuple[float, ...] | None = None
     taken: tuple[int, ...] = ()
     rescaled: bool = False
+    resampled_from: Shape = ()
 
     @property
     def files(self) -> tuple[SourceInfo, ...]:

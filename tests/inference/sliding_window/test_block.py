@@ -11,6 +11,7 @@ from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.taper import Taper
 from seg_batch.inference.sliding_window.block import BlockResult, Read, Rows, predict_block
 from seg_batch.inference.sliding_window.stitch import EmptyRule, Stitcher
+from seg_batch.io.sources.views.open_view import Seen
 from tests.support.strategies import boxes
 
 GRID = Grid((40, 30), (12, 10), (6, 4), (1, 0))
@@ -35,9 +36,10 @@ def image() -> np.ndarray:
 
 
 def reading(values: np.ndarray, valid: np.ndarray | None, holes: list[Box]) -> Read:
-    def read(window: Box) -> tuple[Pixels, list[Box]]:
+    def read(window: Box, box: Box) -> Seen:
         parts = [part for hole in holes if (part := hole.intersection(window)).size]
-        return Pixels(values, valid)[window.slices()], parts
+        pixels = Pixels(values, valid)
+        return Seen(pixels[window.slices()], pixels[box.slices()], parts)
 
     return read
 

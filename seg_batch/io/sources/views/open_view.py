@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from seg_batch.config.card import ModelCard
+from seg_batch.config.card import AS_NNUNET, ModelCard, Resampling
 from seg_batch.config.channels import Channels
+from seg_batch.config.grid_options import AS_STORED, GridOptions
 from seg_batch.core.errors import InputError
-from seg_batch.core.normalise import Moments, Normaliser
+from seg_batch.core.geometry import Box
+from seg_batch.core.normalise import Moments, Normaliser, Pixels
+from seg_batch.core.resample.resampler import Resampler
 from seg_batch.io.sources import corner_warnings, open_source, pieces
 from seg_batch.io.sources.protocol import (
     AlphaOption,
@@ -23,12 +26,14 @@ from seg_batch.io.sources.protocol import (
 )
 from seg_batch.io.sources.views.alpha import reading_beside, require_settled, settled_reading
 from seg_batch.io.sources.views.by_name import REMEDY, channels_called, taken_by_name
+from seg_batch.io.sources.views.model_grid import grid_warnings, model_grid
 from seg_batch.io.sources.views.oriented import Oriented
+from seg_batch.io.sources.views.resampled import Resampled, on_grid
 from seg_batch.io.sources.views.rescaled import Numbers, Scale, rescaled
 from seg_batch.io.sources.views.same_grid import grid_differences
 from seg_batch.io.sources.views.selected import selected
 from seg_batch.io.sources.views.stacked import Stacked
-from seg_batch.io.sources.views.upsampled import upsampled
+from seg_batch.io.sources.views.upsampled import at_finer, coarser, finer_by, multiplied, upsampled
 
 _NAME_THEM = "name the recipe's channels as the files do, or the files' as the recipe does"
 
@@ -39,7 +44,8 @@ class ImageSpec:
     in a 4-D file; ``staged``: the result of ``stage`` for each path, where any was staged; ``alpha``: how
     bands marked as alpha are read, for each path where any differs from ``auto``; ``channels_last_axis``: the
     volumes of a 4-D file are its channels; ``bands``: the channels that are taken of all, by name or by number from 1,
-    where not all are; ``scale`` and ``offset``: see ``rescaled``, of the channels in ``bands``."""
+    where not all are; ``scale`` and ``offset``: see ``rescaled``, of the channels in ``bands``; ``grid``: how it comes to
+    the grid of a model."""
 
     paths: tuple[str, ...]
     volume: int | None = None
@@ -49,6 +55,7 @@ class ImageSpec:
     bands: tuple[str, ...] = ()
     scale: Scale | None = None
     offset: Numbers | None = None
+    grid: GridOptions = AS_STORED
 
     @property
     def _options(self) -> Sequence[AlphaOption]:
@@ -160,39 +167,98 @@ def require_different(paths: Sequence[str]) -> None:
             )
 
 
+# One read of a box, and the boxes of it that could not be read (``tolerant_read.read_window``).
+Reader = Callable[[Source, Box], tuple[Pixels, list[Box]]]
+
+
+def read_strictly(source: Source, box: Box) -> tuple[Pixels, list[Box]]:
+    """A ``Reader`` that raises where anything can't be read."""
+    return source.read(box), []
+
+
+@dataclass(frozen=True)
+class Seen:
+    """``window``: pixels of a window as the model sees it; ``inside``: of a box of the product; ``unreadable``: boxes in
+    the voxels of the product."""
+
+    window: Pixels
+    inside: Pixels
+    unreadable: list[Box]
+
+
 @dataclass(frozen=True)
 class Axes:
     """The part of a card that a view depends on, where there is no card: the orientation of volumes,
     output voxels per input voxel and axis, and along how many axes those are (None: all); ``channels``: those of
-    the model, if they matter."""
+    the model, if they matter; ``spacing_mm``, ``pixel_m`` and ``resampling``: of its grid."""
 
     orientation: str = "RAS"
     finer: int = 1
     rank: int | None = None
     channels: Channels | None = None
+    spacing_mm: tuple[float, ...] | None = None
+    pixel_m: float | None = None
+    resampling: Resampling = AS_NNUNET
 
 
 class View(Oriented):
-    """An image as a model sees it, and as its files have it; a ``Source`` of the former.
+    """An image as a model sees it, and as its files have it; a ``Source`` with the voxels of the product in the axes of the
+    model.
 
-    ``file``: axes, voxels and georeference of the files. ``native``: the axes of the files, the
-    voxels of the product. The view itself has the voxels of the product in the axes of the model.
+    ``finer``: voxels of the product for each of the image, where the model makes more, per axis in its axes. ``file``: axes, voxels and georeference of the files. ``native``: the axes of the files, the voxels of the product.
+    ``model``: what the model sees, which is the view itself unless it works on another ``grid``. ``way_back``: from the
+    voxels of ``model`` to those of the view; None where they are the same.
     """
 
-    def __init__(self, file: Source, card: ModelCard | Axes) -> None:
+    def __init__(
+        self, file: Source, card: ModelCard | Axes, options: GridOptions = AS_STORED
+    ) -> None:
         """The view of an open image, which is closed with the view."""
-        self.file, self._card = file, card
-        self.native = upsampled(file, card.finer, card.rank, card.orientation)
+        self.file, self.options = file, options
+        self._turned = Oriented(file, card.orientation)
+        self.grid = model_grid(self._turned.info, card, options)
+        shape = card.finer, card.rank, card.orientation
+        seen = self._turned if self.grid is None else Resampled(self._turned, self.grid)
+        on_model = self.grid is not None and options.output_grid == "model"
+        self.native = upsampled(seen if on_model else file, *shape)
         super().__init__(self.native, card.orientation)
+        self.model: Source = self
+        self.way_back: Resampler | None = None
+        self.finer = finer_by(len(self.info.extent), card.finer, card.rank)
+        if self.grid is not None and not on_model:
+            self.model = upsampled(seen, *shape)
+            self.way_back = self.grid.probabilities(self.finer)
 
     @property
     def coarse(self) -> SourceInfo:
         """The image in the axes of the model, with the voxels of its files."""
-        return Oriented(self.file, self._card.orientation).info
+        return self._turned.info
+
+    def in_model(self, box: Box) -> Box:
+        """What the model has to say for a box of the view: a box of ``model``."""
+        return box if self.way_back is None else self.way_back.needed(box)
+
+    def read_with(self, window: Box, box: Box, read: Reader) -> Seen:
+        """The pixels of a window of ``model`` and those of a box of the view, from one ``read`` of the image. Without
+        a grid of the model's own the window holds the box."""
+        if self.grid is None or self.way_back is None:
+            held, holes = read(self, window)
+            return Seen(held, held[box.slices(window.start)], holes)
+        coarse, inner = (coarser(part, self.finer) for part in (window, box))
+        needed = self.grid.values.needed(coarse).union(inner)
+        held, holes = read(self._turned, needed)
+        on_model = on_grid(held, self.grid, needed, coarse)
+        inside = at_finer(held[inner.slices(needed.start)], inner, box, self.finer)
+        return Seen(
+            at_finer(on_model, coarse, window, self.finer),
+            inside,
+            [multiplied(hole, self.finer) for hole in holes],
+        )
 
     def warnings(self) -> tuple[str, ...]:
         """Warnings about the files, from their headers and from four small reads at the corners."""
-        return (*self.file.info.warnings, *corner_warnings(self.file))
+        warnings = (*self.file.info.warnings, *corner_warnings(self.file))
+        return (*warnings, *grid_warnings(self.coarse, self.grid))
 
     def statistics(self) -> Normaliser:
         """The image's own mean and deviation per channel, from one pass over the files."""
@@ -215,8 +281,9 @@ def open_view(
         selected   selected     of these the model's, by ``--bands`` or by their names
         rescaled   rescaled     the scale and offset of ``--scale`` and ``--offset``
         aligned    aligned      a label on another grid than ``grid``, the file's own of its image
-        upsampled  upsampled    the voxels that a super-resolving model makes of the image's
         oriented   Oriented     the axes of the model
+        resampled  Resampled    the grid of the model, by ``ImageSpec.grid`` and the card
+        upsampled  upsampled    the voxels that a super-resolving model makes of the image's
 
     Anything that gives pixels another place or another size is one more layer here. The ``Normaliser`` of
     the card or of the plan comes last, patch by patch. ``InputError`` where the image can't be opened.
@@ -231,6 +298,6 @@ def open_view(
             from seg_batch.io.sources.views.aligned import align_to_grid
 
             file = align_to_grid(file, grid)
-        view = View(file, card)
+        view = View(file, card, spec.grid)
         opened.pop_all()
     return view

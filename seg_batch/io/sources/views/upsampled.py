@@ -73,7 +73,32 @@ def upsampled(source: Source, factor: int, rank: int | None, orientation: str) -
     """
     if factor == 1:
         return source
-    extent = source.info.extent
-    rank = rank or len(extent)
-    factors = Box.whole((1,) * (len(extent) - rank) + (factor,) * rank)
+    factors = Box.whole(finer_by(len(source.info.extent), factor, rank))
     return Upsampled(source, Oriented(source, orientation).to_native(factors).shape)
+
+
+def finer_by(axes: int, factor: int, rank: int | None) -> Shape:
+    """Voxels of the output for each of the input, per axis in the axes of the model."""
+    rank = rank or axes
+    return (1,) * (axes - rank) + (factor,) * rank
+
+
+def coarser(box: Box, factors: Shape) -> Box:
+    """The voxels that ``box`` of a finer grid lies in."""
+    start, stop = (zip(end, factors, strict=True) for end in (box.start, box.stop))
+    return Box(tuple(a // f for a, f in start), tuple(-(-b // f) for b, f in stop))
+
+
+def multiplied(box: Box, factors: Shape) -> Box:
+    """The voxels of a finer grid that lie in ``box``."""
+    return Box(
+        *(tuple(n * f for n, f in zip(e, factors, strict=True)) for e in (box.start, box.stop))
+    )
+
+
+def at_finer(pixels: Pixels, coarse: Box, box: Box, factors: Shape) -> Pixels:
+    """The pixels of ``box`` of a finer grid, of those of the ``coarse`` voxels that it lies in."""
+    if max(factors) == 1:
+        return pixels
+    inside = box.slices(multiplied(coarse, factors).start)
+    return pixels.map(lambda array: repeated(array, factors)[inside])

@@ -1,0 +1,194 @@
+"""The sums of a resampling, as machine code: float32, one order, no fused operations.
+
+A row of output is ``ref + (w0 * (x0 - ref) + w1 * (x1 - ref) + ...)``, rising along the axis. Arrays
+are ``(outer, n, inner)`` with the axis in the middle; ``bands`` and ``weights`` are those of
+``weights.Rows`` for the rows of the output, and ``origin`` is the input voxel of ``x[:, 0]``.
+
+``missing`` is the share of a voxel's weight that is missing, from 0 to 1. Where a band has none of it
+the sum is the same, bit for bit, as without. Elsewhere the row is ``ref + sum of w * (1 - missing) *
+(x - ref)`` over the sum of ``w * (1 - missing)``, with the row of ``soft_bands``, whose weights are all
+positive: dividing by a sum with negative weights would blow up beside a hole.
+
+This module imports numba, so it is imported where the first sum is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+LINES = 16  # lines that are summed side by side where the axis is the last
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compiled at its first call, and kept on disk for the next process where a folder can be written."""
+    try:
+        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # no folder for it: compiled in each process
+        return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+@kernel
+def _band(bands, i, origin):
+    return bands[i, 0] - origin, bands[i, 1] - origin, bands[i, 2] - origin, bands[i, 3] - origin
+
+
+@kernel
+def _row(x, at, first, stop, left, ref, weights, out) -> None:
+    """``out[b]`` from ``x[k, at + b]``; ``left`` is the row of ``x`` that ``weights[0]`` belongs to."""
+    end = at + out.size
+    centre = x[ref, at:end]
+    if stop - first == 1:
+        out[:] = centre
+    elif stop - first == 2:
+        other = x[first + stop - 1 - ref, at:end]
+        weight = weights[first + stop - 1 - ref - left]
+        for b in range(out.size):
+            out[b] = centre[b] + (weight * (other[b] - centre[b]) + _ZERO)
+    else:
+        out[:] = _ZERO
+        k = first
+        while k + 4 <= stop:  # four at a time: their sum is loaded and stored once
+            a, c, d, e = x[k, at:end], x[k + 1, at:end], x[k + 2, at:end], x[k + 3, at:end]
+            j = k - left
+            wa, wc, wd, we = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
+            for b in range(out.size):
+                r = centre[b]
+                pair = (out[b] + wa * (a[b] - r)) + wc * (c[b] - r)
+                out[b] = (pair + wd * (d[b] - r)) + we * (e[b] - r)
+            k += 4
+        while k < stop:
+            a, wa = x[k, at:end], weights[k - left]
+            for b in range(out.size):
+                out[b] += wa * (a[b] - centre[b])
+            k += 1
+        for b in range(out.size):
+            out[b] = centre[b] + out[b]
+
+
+@kernel
+def along(x, start, origin, bands, weights, out) -> None:
+    """``out`` ``(outer, rows, width)`` from the columns ``start <= b < start + width`` of ``x``."""
+    outer, rows, width = out.shape
+    piece = 256 if weights.shape[1] > 2 else 4096  # the rows of a band stay in the nearest cache
+    for o in range(outer):
+        for b in range(0, width, piece):
+            for i in range(rows):
+                first, stop, left, ref = _band(bands, i, origin)
+                sums = out[o, i, b : min(b + piece, width)]
+                _row(x[o], start + b, first, stop, left, ref, weights[i], sums)
+
+
+@kernel
+def along_lines(x, origin, bands, weights, out) -> None:
+    """The same for a narrow ``inner``: ``LINES`` of ``outer`` are turned to lie side by side."""
+    outer, n, inner = x.shape
+    rows = out.shape[1]
+    turned = np.zeros((n, inner * LINES), np.float32)
+    row = np.empty(inner * LINES, np.float32)
+    for o in range(0, outer, LINES):
+        lines = min(LINES, outer - o)
+        _turn(x, o, lines, turned)
+        for i in range(rows):
+            first, stop, left, ref = _band(bands, i, origin)
+            _row(turned, 0, first, stop, left, ref, weights[i], row)
+            for c in range(inner):
+                for k in range(lines):
+                    out[o + k, i, c] = row[c * LINES + k]
+
+
+@kernel
+def _turn(x, o, lines, turned) -> None:
+    for j in range(x.shape[1]):
+        for c in range(x.shape[2]):
+            for k in range(lines):
+                turned[j, c * LINES + k] = x[o + k, j, c]
+
+
+@kernel
+def _voxel(x, missing, b, first, stop, left, ref, weights):
+    """Value and missing share of one voxel that has something missing in its band."""
+    if missing[ref, b] >= _ONE:
+        ref = -1
+        for k in range(first, stop):
+            if ref < 0 and missing[k, b] < _ONE:
+                ref = k
+    if ref < 0:
+        return _ZERO, _ONE
+    centre, total, held = x[ref, b], _ZERO, _ZERO
+    for k in range(first, stop):
+        weight = weights[k - left] * (_ONE - missing[k, b])
+        held += weight
+        total += weight * (x[k, b] - centre)
+    return centre + total / held, max(_ZERO, _ONE - held)
+
+
+@kernel
+def _row_missing(
+    x, missing, at, origin, bands, weights, soft_bands, soft_weights, i, out, out_missing
+) -> None:
+    first, stop, left, ref = _band(bands, i, origin)
+    _row(x, at, first, stop, left, ref, weights[i], out)
+    out_missing[:] = _ZERO
+    for k in range(first, stop):  # the largest share in the band of each column
+        shares = missing[k, at : at + out.size]
+        for b in range(out.size):
+            out_missing[b] = max(out_missing[b], shares[b])
+    first, stop, left, ref = _band(soft_bands, i, origin)
+    for b in range(out.size):
+        if out_missing[b] > _ZERO:
+            out[b], out_missing[b] = _voxel(
+                x, missing, at + b, first, stop, left, ref, soft_weights[i]
+            )
+
+
+@kernel
+def along_missing(
+    x, missing, start, origin, bands, weights, soft_bands, soft_weights, out, out_missing
+) -> None:
+    """``along`` for values of which some are missing; those are 0 in ``x``, as they are in ``out``."""
+    outer, rows, width = out.shape
+    for o in range(outer):
+        for b in range(0, width, 256):
+            end = min(b + 256, width)
+            for i in range(rows):
+                _row_missing(
+                    x[o], missing[o], start + b, origin, bands, weights, soft_bands, soft_weights,
+                    i, out[o, i, b:end], out_missing[o, i, b:end],
+                )  # fmt: skip
+
+
+@kernel
+def along_lines_missing(
+    x, missing, origin, bands, weights, soft_bands, soft_weights, out, out_missing
+) -> None:
+    """``along_lines`` for values of which some are missing."""
+    outer, n, inner = x.shape
+    turned, turned_missing = np.zeros((2, n, inner * LINES), np.float32)
+    row, row_missing = np.empty((2, inner * LINES), np.float32)
+    for o in range(0, outer, LINES):
+        lines = min(LINES, outer - o)
+        _turn(x, o, lines, turned)
+        _turn(missing, o, lines, turned_missing)
+        for i in range(out.shape[1]):
+            _row_missing(
+                turned, turned_missing, 0, origin, bands, weights, soft_bands, soft_weights,
+                i, row, row_missing,
+            )  # fmt: skip
+            for c in range(inner):
+                for k in range(lines):
+                    out[o + k, i, c] = row[c * LINES + k]
+                    out_missing[o + k, i, c] = row_missing[c * LINES + k]
+
+
+@kernel
+def all_finite(x) -> bool:
+    """Whether no value of a flat float32 array is NaN or infinite: one pass, no copy."""
+    bad = 0
+    for i in range(x.size):
+        bad |= not np.isfinite(x[i])
+    return bad == 0

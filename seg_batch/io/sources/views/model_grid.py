@@ -1,0 +1,205 @@
+"""Which grid a model works on over an image, and by which rules its voxels come there and back.
+
+The edges of both grids coincide, so that the number of voxels is all that changes along an axis::
+
+    target = round(source * size / wanted)        x_source = (x_target + 1/2) * source / target - 1/2
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from seg_batch.config.card import Resampling
+from seg_batch.config.grid_options import GridOptions
+from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Shape
+from seg_batch.core.georef import RasterGeoref, VolumeGeoref
+from seg_batch.core.resample.resampler import Resampler
+from seg_batch.core.units import share_in_line
+from seg_batch.io.sources.areas.pixel_size import pixel_sides_m, size_change
+from seg_batch.io.sources.protocol import SourceInfo
+
+Sizes = tuple[float, ...]
+
+SHEARED = 1e-3  # cosine of the angle between two axes
+VARIED = 1.05  # a factor between the sizes of pixels of one scene
+
+
+class GridCard(Protocol):
+    """What a card says of the grid of its model."""
+
+    @property
+    def rank(self) -> int | None: ...
+
+    @property
+    def spacing_mm(self) -> Sizes | None: ...
+
+    @property
+    def pixel_m(self) -> float | None: ...
+
+    @property
+    def resampling(self) -> Resampling: ...
+
+
+@dataclass(frozen=True)
+class ModelGrid:
+    """Another grid than that of the image, in the axes of the model.
+
+    ``source`` and ``target``: extents of the image and of the grid; ``rules``: of values, per axis, ``back``: of
+    probabilities. ``size`` and ``wanted``: of a voxel in ``unit``, as the image has it and as the model wants it.
+    ``output``: the grid of the product.
+    """
+
+    source: Shape
+    target: Shape
+    rules: tuple[str, ...]
+    back: tuple[str, ...]
+    size: Sizes
+    wanted: Sizes
+    unit: str
+    output: str = "native"
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelGrid:
+        values: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in data.items()
+        }
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @cached_property
+    def values(self) -> Resampler:
+        """From the voxels of the image to those of the model."""
+        return Resampler(self.source, self.target, self.rules)
+
+    def probabilities(self, finer: Shape) -> Resampler:
+        """From the output of the model back to the image, with ``finer`` voxels for each on both grids."""
+        fine = [
+            tuple(n * f for n, f in zip(extent, finer, strict=True))
+            for extent in (self.target, self.source)
+        ]
+        return Resampler(fine[0], fine[1], self.back)
+
+    @property
+    def words(self) -> str:
+        """``from 5 x .7 x .7 mm to 1 x 1 x 1 mm (nearest, cubic, cubic)``."""
+        old, new = (" x ".join(f"{v:.4g}" for v in sizes) for sizes in (self.size, self._reached))
+        axes = zip(self.rules, self.source, self.target, strict=True)
+        used = [rule if n != m else "as it is" for rule, n, m in axes]
+        rules = ", ".join(used) if len({*used}) > 1 else used[0]
+        return f"from {old} {self.unit} to {new} {self.unit} ({rules})"
+
+    @property
+    def _reached(self) -> Sizes:
+        """The size of a voxel of the grid: whole voxels fill the image."""
+        axes = zip(self.size, self.source, self.target, strict=True)
+        return tuple(size * n / m for size, n, m in axes)
+
+
+def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelGrid | None:
+    """The grid of a model over an image in the axes of the model; None where it is that of the image, or where nothing
+    is known of either. ``InputError`` where sizes were asked for and the image has none."""
+    if options.resample == "never":
+        return None
+    wanted, size = wanted_sizes(info, card, options), voxel_sizes(info)
+    if wanted is None or size is None:
+        if options.spacing is not None:
+            raise InputError(
+                f"{info.path} does not say how large its voxels are, so --spacing has nothing to go by: "
+                "give it a CRS or an affine, or drop --spacing"
+            )
+        return None
+    kept = len(info.extent) - (card.rank or len(info.extent))  # slices of a 2-D model stay slices
+    rule = card.resampling
+    target = tuple(
+        n if axis < kept or abs(a / b - 1) <= rule.tolerance else max(1, round(n * a / b))
+        for axis, (n, a, b) in enumerate(zip(info.extent, size, wanted, strict=True))
+    )
+    if target == info.extent:
+        return None
+    thick = _thick_axis(info, size, wanted, rule.thick_ratio)
+    rules = tuple(
+        rule.thick if axis == thick else rule.up if m >= n else rule.down
+        for axis, (n, m) in enumerate(zip(info.extent, target, strict=True))
+    )
+    # As in nnU-Net, what came by whole slices goes back by whole slices.
+    back = tuple(
+        "nearest" if axis == thick and rule.thick == "nearest" else "linear"
+        for axis in range(len(target))
+    )
+    unit = "mm" if isinstance(info.georef, VolumeGeoref) else "m"
+    return ModelGrid(info.extent, target, rules, back, size, wanted, unit, options.output_grid)
+
+
+def way_back_of(stated: Mapping[str, Any] | None, seen: Shape) -> Resampler | None:
+    """From what a model sees, of an extent, to the product, by the ``ModelGrid`` of a plan; None where both are one."""
+    grid = None if stated is None else ModelGrid.from_json(stated)
+    if grid is None or grid.output == "model":
+        return None
+    return grid.probabilities(tuple(n // m for n, m in zip(seen, grid.target, strict=True)))
+
+
+def voxel_sizes(info: SourceInfo) -> Sizes | None:
+    """Of a volume in mm along ``z, y, x``, of a raster in metres along ``y, x``; None where it is not known."""
+    if isinstance(info.georef, VolumeGeoref):
+        sizes = info.georef.spacing_mm
+        return sizes if min(sizes) > 0 else None
+    if isinstance(info.georef, RasterGeoref):
+        return pixel_sides_m(info.georef, info.extent)
+    return None
+
+
+def wanted_sizes(info: SourceInfo, card: GridCard, options: GridOptions) -> Sizes | None:
+    """The sizes of ``--spacing``, else of the card."""
+    axes = len(info.extent)
+    if options.spacing is not None:
+        if len(options.spacing) not in (1, axes):
+            raise InputError(
+                f"--spacing has {len(options.spacing)} numbers and {info.path} {axes} axes: give one, or one "
+                f"for each of {'z,y,x'[-2 * axes + 1 :]}"
+            )
+        return options.spacing if len(options.spacing) == axes else options.spacing * axes
+    if isinstance(info.georef, VolumeGeoref):
+        return card.spacing_mm if card.spacing_mm and len(card.spacing_mm) == axes else None
+    return None if card.pixel_m is None else (card.pixel_m,) * axes
+
+
+def _thick_axis(info: SourceInfo, size: Sizes, wanted: Sizes, ratio: float) -> int | None:
+    """The axis of thick slices of a volume, else of the model's grid; None where neither has any."""
+    if not isinstance(info.georef, VolumeGeoref):
+        return None
+    for sizes in (size, wanted):
+        if max(sizes) > ratio * min(sizes):
+            return sizes.index(max(sizes))
+    return None
+
+
+def grid_warnings(info: SourceInfo, grid: ModelGrid | None) -> tuple[str, ...]:
+    """What is to be known of an image that is resampled."""
+    if grid is None:
+        return ()
+    if isinstance(info.georef, RasterGeoref):
+        change = size_change(info.georef, info.extent)
+        if change <= VARIED:
+            return ()
+        return (
+            f"its pixels differ by {share_in_line(change - 1, 0)} over the scene, and are resampled by their size in "
+            "the middle: tell it in parts, or project it, where that matters",
+        )
+    sides = info.georef.matrix[:3, :3]
+    sides = sides / np.linalg.norm(sides, axis=0)
+    lean = float(np.abs(np.triu(sides.T @ sides, 1)).max())
+    if lean <= SHEARED:
+        return ()
+    return (
+        f"its affine is sheared by {math.degrees(math.asin(min(1.0, lean))):.2g} degrees: it is resampled along its own "
+        "axes, which stay as they are",
+    )
