@@ -32,7 +32,8 @@ starter() { trained "$1" "$@"; }
 trained hippocampus-mri-1mm hippocampus-mri "$data/msd_hippocampus" \
   --set augment.low_resolution=1 --set augment.thick_slices=1 \
   --set loss.terms='[{name: dice}, {name: cross_entropy}]' \
-  --set optimiser.learning_rate=0.006 --set optimiser.ema=0.998
+  --set optimiser.learning_rate=0.006 --set optimiser.ema=0.998 \
+  --set fit.steps=8000 --set fit.validate_every=100
 starter hippocampus-mri "$data/msd_hippocampus" --from "$output/hippocampus-mri-1mm"
 starter landsat8-landcover "$zion/landsat8_b2345.tif=$zion/label_nlcd8_on_landsat_grid.tif"
 
