@@ -42,6 +42,7 @@ INSIDE: dict[str, list[str]] = {
         "errors hardware text resources run_files events",
         "geometry units files registry",
         "taper georef normalise callbacks versions resample",
+        "statistics",
     ],
     "config": [
         "options yaml_source common_names colours grid_options",

@@ -13,6 +13,7 @@ from seg_batch.config.options import option
 from seg_batch.config.predict_options import ALPHA_HELP, CLUSTERS
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
+from seg_batch.core.statistics import PerImage
 
 _settings = partial(option, (), "Over the recipe: part.key=value.", flags=("--set",))
 _align = partial(option, None, "nearest: bring labels on another grid to their image's.", free=True)
@@ -129,11 +130,15 @@ class ImportOptions:
     )
     patch: Shape | None = option(None, "Voxels per axis.", **_PER_AXIS)
     overlap: Shape | None = option(None, "Voxels per axis.", **_PER_AXIS)
-    normalisation: Literal["identity", "source", "card"] | None = option(
+    normalisation: Literal["identity", "card", PerImage] | None = option(
         None, "What the model was trained on; card takes --mean and --std."
     )
     mean: tuple[float, ...] = option((), "One per channel, like 104.2,99.1.", read=_numbers)
     std: tuple[float, ...] = option((), "One per channel.", read=_numbers)
+    low: tuple[float, ...] = option(
+        (), "-160: values below are set to it first; one per channel, with --high.", read=_numbers
+    )
+    high: tuple[float, ...] = option((), "Values above are set to it first.", read=_numbers)
     aliases: tuple[str, ...] = option(
         (), "B4|SR_B4,B8|nir: other names that files have for each channel.", read=_names
     )

@@ -43,3 +43,4 @@ class GridOptions:
 
 
 AS_STORED = GridOptions(resample="never")
+ON_MODEL = GridOptions(output_grid="model")

@@ -14,7 +14,6 @@ from seg_batch.config.card import (
     WHOLE_PATCH,
     Compute,
     ModelCard,
-    Normalisation,
     make_card,
     read_card,
 )
@@ -112,12 +111,14 @@ def _channels(options: ImportOptions) -> list[dict[str, Any]]:
     ]
 
 
-def _normalisation(options: ImportOptions) -> Normalisation:
-    kind = options.normalisation or ("card" if options.mean or options.std else "identity")
+def _normalisation(options: ImportOptions) -> dict[str, Any]:
+    given = [name for name in ("mean", "std", "low", "high") if getattr(options, name)]
+    kind = options.normalisation or ("card" if given else "identity")
     if kind != "card":
-        if options.mean or options.std:
-            raise InputError(f"--mean and --std belong to --normalisation card, not {kind}")
-        return Normalisation(kind=kind)
+        if given:
+            flags = " and ".join(f"--{name}" for name in given)
+            raise InputError(f"{flags} belong to --normalisation card, not {kind}")
+        return {"kind": kind}
     if not len(options.mean) == len(options.std) == len(options.channels):
         raise InputError(
             f"--normalisation card takes one --mean and one --std for each of "
@@ -125,7 +126,23 @@ def _normalisation(options: ImportOptions) -> Normalisation:
         )
     if min(options.std) <= 0:
         raise InputError(f"--std {min(options.std):g}: deviations are above 0")
-    return Normalisation(kind="card", mean=options.mean, std=options.std)
+    return {"kind": "card", "mean": options.mean, "std": options.std, **_limits(options)}
+
+
+def _limits(options: ImportOptions) -> dict[str, tuple[float, ...]]:
+    """What values are clipped to first."""
+    low, high = options.low, options.high
+    if not low and not high:
+        return {}
+    if not len(low) == len(high) == len(options.channels):
+        raise InputError(
+            f"--low and --high come together, one of each for each of {len(options.channels)} channels, "
+            f"{len(low)} and {len(high)} were given"
+        )
+    for a, b in zip(low, high, strict=True):
+        if not a < b:
+            raise InputError(f"--low {a:g} must lie below --high {b:g}")
+    return {"low": low, "high": high}
 
 
 def _measured(card: ModelCard, options: ImportOptions, wrapping: WrappedModel) -> ModelCard:
@@ -177,5 +194,8 @@ def imported_lines(result: dict[str, Any]) -> list[str]:
 _MEANING = {
     "identity": "the model sees the values of the file; --normalisation source or card change them",
     "source": "less the mean, by the deviation, of each whole input",
+    "nonzero": "less the mean, by the deviation, of what is not 0 in each whole input; 0 stays 0",
+    "range": "from 0 to 1, the least and the greatest value of each whole input",
+    "percentiles": "from 0 to 1, percentiles 2 and 98 of each whole input, to which it is clipped",
     "card": "less the given mean, by the given deviation",
 }

@@ -1,13 +1,14 @@
 """Normalisation: from stored values to physical units, then a fixed affine map per channel.
 
 Normalisation never depends on a single patch (law 6): its parameters come from the card, or from one
-pass over the source before the work. ``values -> clip -> (v - mean) / std``; where a channel is not
-valid (nodata, masked, NaN, infinite) it becomes 0, the mean.
+pass over the source before the work (``core.statistics``). ``values -> clip -> (v - mean) / std``; where a
+channel is not valid (nodata, masked, NaN, infinite) it becomes 0, which is the mean, or the least value where
+values become 0 to 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,12 @@ class Pixels:
         valid = None if self.valid is None else self.valid[..., list(indices)]
         return Pixels(self.values[..., list(indices)], valid, scale, offset)
 
+    def only(self, seen: np.ndarray) -> Pixels:
+        """Valid in these voxels alone: bool ``shape``."""
+        valid = np.broadcast_to(seen[..., None], self.values.shape)
+        valid = valid if self.valid is None else self.valid & valid
+        return Pixels(self.values, valid, self.scale, self.offset)
+
     def physical(self, dtype: np.dtype | type = np.float64) -> np.ndarray:
         """Values in physical units, ``(*shape, channels)``. Unscaled integers keep their dtype when
         ``dtype`` is float64, so that large integers keep all digits."""
@@ -57,6 +64,18 @@ class Pixels:
         scale, offset = np.asarray(self.scale or 1, dtype), np.asarray(self.offset or 0, dtype)
         with np.errstate(invalid="ignore", over="ignore"):
             return self.values.astype(dtype) * scale + offset
+
+    def nonzero(self) -> np.ndarray:
+        """bool ``shape``: where any channel has a valid value other than 0, in physical units."""
+        out = np.zeros(self.values.shape[:-1], bool)
+        for c in range(self.values.shape[-1]):
+            stored = self.scale is None and self.offset is None
+            channel = self.values[..., c] if stored else self.channels([c]).physical()[..., 0]
+            here = channel != 0
+            if channel.dtype.kind == "f":
+                here &= np.isfinite(channel)
+            out |= here if self.valid is None else here & self.valid[..., c]
+        return out
 
     def any_valid(self) -> np.ndarray:
         """bool ``shape``: where at least one channel is valid."""
@@ -97,8 +116,10 @@ class Normaliser:
     @classmethod
     def from_json(cls, numbers: Mapping[str, Any]) -> Normaliser:
         """From what ``dataclasses.asdict`` made, as JSON gives it back."""
-        values: dict[str, Any] = {k: v if v is None else tuple(v) for k, v in numbers.items()}
-        return cls(**values)
+        values: dict[str, Any] = {
+            k: v if v is None or isinstance(v, bool) else tuple(v) for k, v in numbers.items()
+        }
+        return (MaskedNormaliser if "nonzero" in values else cls)(**values)
 
     @property
     def identity(self) -> bool:
@@ -136,52 +157,13 @@ class Normaliser:
             out[~keep] = 0
 
 
-@dataclass
-class Moments:
-    """Count, mean and sum of squared deviations per channel, ``(C,)`` float64 each.
+@dataclass(frozen=True)
+class MaskedNormaliser(Normaliser):
+    """The same, but a voxel that is 0 in all channels stays 0 in all of them. ``nonzero`` tells the two apart in JSON."""
 
-    Pieces are combined pairwise (Chan, Golub and LeVeque 1979), so that neither a large offset nor
-    the number of pieces costs digits.
-    """
+    nonzero: bool = True
 
-    count: np.ndarray
-    mean: np.ndarray
-    squares: np.ndarray
-
-    @classmethod
-    def of(cls, pieces: Iterable[Pixels], channels: int) -> Moments:
-        """Moments of the valid, finite voxels of all pieces, in one pass."""
-        moments = cls(np.zeros(channels), np.zeros(channels), np.zeros(channels))
-        for pixels in pieces:
-            moments.add(pixels)
-        return moments
-
-    def add(self, pixels: Pixels) -> None:
-        """Add the valid, finite voxels of a piece."""
-        physical = pixels.physical(np.float64)
-        for c in range(len(self.count)):
-            values = physical[..., c]
-            values = values[pixels.valid[..., c]] if pixels.valid is not None else values
-            values = values[np.isfinite(values)]
-            if values.size:
-                mean = float(values.mean(dtype=np.float64))
-                squares = float(np.square(values - mean).sum(dtype=np.float64))
-                self._combine(c, values.size, mean, squares)
-
-    def merge(self, other: Moments) -> None:
-        """Add the moments of other voxels."""
-        for c in map(int, np.flatnonzero(other.count)):
-            self._combine(c, other.count[c], other.mean[c], other.squares[c])
-
-    def _combine(self, c: int, count: float, mean: float, squares: float) -> None:
-        delta, total = mean - self.mean[c], self.count[c] + count
-        self.squares[c] += squares
-        self.squares[c] += delta**2 * self.count[c] * count / total
-        self.mean[c] += delta * count / total
-        self.count[c] = total
-
-    def normaliser(self) -> Normaliser:
-        """Mean and standard deviation; a channel without spread gets std 1."""
-        std = np.sqrt(self.squares / np.maximum(self.count, 1))
-        spread = std > 1e-13 * np.abs(self.mean)  # below that: rounding of a constant
-        return Normaliser(tuple(self.mean.tolist()), tuple(np.where(spread, std, 1.0).tolist()))
+    def __call__(self, pixels: Pixels) -> np.ndarray:
+        out = super().__call__(pixels)
+        out[~pixels.nonzero()] = 0
+        return out

@@ -20,11 +20,15 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.recipe import Recipe
+from seg_batch.config.recipe.card_draft import CardTemplate
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import InputError, OutputError, RefusedError
 from seg_batch.core.files import require_free_space
-from seg_batch.core.normalise import Moments, Normaliser
+from seg_batch.core.normalise import Normaliser
+from seg_batch.core.statistics.histogram import Histogram
+from seg_batch.core.statistics.moments import Moments
+from seg_batch.core.statistics.schemes import of_foreground
 from seg_batch.core.units import show_bytes
 from seg_batch.core.versions import versions
 from seg_batch.datasets import layout, store
@@ -207,17 +211,28 @@ def _numbers(
     plan: DatasetPlan, surveys: list[dict[str, Any]]
 ) -> tuple[Normaliser | None, list[Numbers]]:
     """The normaliser that all cases share (None where each has its own), and those of each case."""
-    kind = plan.recipe.card.normalisation
-    if kind == "source":
+    card = plan.recipe.card
+    if card.per_image:
         both = [(s["training_normaliser"], s["normaliser"]) for s in surveys]
         return None, [Numbers(*map(Normaliser.from_json, pair)) for pair in both]
     shared = Normaliser()
-    if kind == "card":
-        moments = Moments.of((), len(plan.recipe.card.channels))
-        for survey in surveys:
-            moments.merge(Moments(*map(np.array, survey["moments"])))
-        shared = moments.normaliser()
+    if card.normalisation != "identity":
+        shared = _measured(card, surveys)
     return shared, [Numbers(shared, shared)] * len(surveys)
+
+
+def _measured(card: CardTemplate, surveys: list[dict[str, Any]]) -> Normaliser:
+    """The numbers of all that training may see."""
+    moments = Moments.of((), len(card.channels))
+    for survey in surveys:
+        moments.merge(Moments(*map(np.array, survey["moments"])))
+    if card.normalisation == "card":
+        return moments.normaliser()
+    values = [Histogram() for _ in card.channels]
+    for survey in surveys:
+        for channel, part in zip(values, survey["values"], strict=True):
+            channel.merge(Histogram.from_json(part))
+    return of_foreground(moments, values, card.channel_names)
 
 
 def _tasks(

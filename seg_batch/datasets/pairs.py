@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from seg_batch.config.grid_options import ON_MODEL
 from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.manifest import Manifest, read_manifest, stem
 from seg_batch.core.errors import InputError
@@ -114,8 +115,8 @@ def _names(folder: Path) -> set[str]:
 
 @dataclass(frozen=True)
 class CheckedPair:
-    """A pair whose headers were read, in the recipe's orientation. ``identities``: of the files, JSON.
-    ``dtype``: of the image. ``compressed``: whether reading a part may decompress much more."""
+    """A pair whose headers were read, in the recipe's orientation and on its grid. ``identities``: of the files, and
+    where these are resampled how, JSON. ``dtype``: of the image. ``compressed``: whether reading a part may decompress much more."""
 
     pair: Pair
     extent: Shape
@@ -137,7 +138,7 @@ def check_pair(pair: Pair, recipe: Recipe, align: str | None = None) -> CheckedP
             raise InputError(f"case {pair.case}: {error.message}") from error
         a, b = image.info, label.info
         _require_channels(a, b, recipe)
-        if differences := grid_differences(a, b):
+        if differences := grid_differences(image.coarse, label.coarse):
             raise InputError(
                 f"{b.path} is not on the grid of {a.path} ({'; '.join(differences)}), so labels "
                 "would be cut beside their pixels: resample the label to the image's grid first, or "
@@ -145,6 +146,8 @@ def check_pair(pair: Pair, recipe: Recipe, align: str | None = None) -> CheckedP
             )
         require_data(b, (c.id for c in recipe.card.classes), recipe.cut.ignore)
         identities = {"image": a.identity, "label": b.identity}
+        if image.grid is not None:
+            identities["grid"] = image.grid.to_json()
         compressed = any(info.facts.get("compressed") is True for info in (a, b))
         return CheckedPair(pair, a.extent, identities, a.dtype, compressed)
 
@@ -168,24 +171,33 @@ def _require_channels(a: SourceInfo, b: SourceInfo, recipe: Recipe) -> None:
 
 
 def axes_of(recipe: Recipe) -> Axes:
-    """The axes and channels in which a recipe sees images."""
-    return Axes(recipe.card.orientation, channels=recipe.card.channels)
+    """The axes, the channels and the grid in which a recipe sees images."""
+    card = recipe.card
+    return Axes(
+        card.orientation,
+        rank=card.rank,
+        channels=card.channels,
+        spacing_mm=card.spacing_mm,
+        pixel_m=card.pixel_m,
+        resampling=card.resampling,
+    )
 
 
 @contextmanager
 def open_pair(
     pair: Pair, axes: Axes, align: str | None = None, staged: Path | None = None
 ) -> Iterator[tuple[View, View]]:
-    """Image and label, both seen in one orientation; with ``align="nearest"``, the label on the
-    image's grid. ``staged``: a folder of uncompressed copies that tasks share."""
+    """Image and label, both seen in one orientation and on one grid; with ``align="nearest"``, the label
+    on that of the image's file. ``staged``: a folder of uncompressed copies that tasks share."""
 
     def spec(paths: tuple[str, ...], alpha: tuple[AlphaOption, ...] = ()) -> ImageSpec:
         copies = () if staged is None else tuple(stage(path, staged) for path in paths)
-        return ImageSpec(paths, staged=copies, alpha=alpha)
+        return ImageSpec(paths, staged=copies, alpha=alpha, grid=ON_MODEL)
 
     images = spec(pair.images, (pair.alpha,) * len(pair.images))
     images = replace(images, channels_last_axis=takes_last_axis(axes.channels))
     with without_volume_option(), open_view(images, axes) as image:
         grid = image.file.info if align == "nearest" else None
-        with open_view(spec((pair.label,)), Axes(axes.orientation), grid=grid) as label:
+        label_axes = Axes(axes.orientation)
+        with open_view(spec((pair.label,)), label_axes, grid=grid, labels_of=image) as label:
             yield image, label

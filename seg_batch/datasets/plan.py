@@ -34,6 +34,9 @@ class DatasetPlan:
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same for a run to resume another."""
         recipe = self.recipe.model_dump(mode="json")
+        del recipe["card"][
+            "resampling"
+        ]  # counts where it was done, and is among the identities there
         cases = {
             case.pair.case: {"files": [*case.pair.images, case.pair.label], **case.identities}
             for case in self.cases

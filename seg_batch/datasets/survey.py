@@ -16,7 +16,10 @@ from seg_batch.config.recipe import Recipe
 from seg_batch.core.errors import InputError, ReadError
 from seg_batch.core.files import sha256
 from seg_batch.core.geometry import Box
-from seg_batch.core.normalise import Moments, Pixels
+from seg_batch.core.normalise import Pixels
+from seg_batch.core.statistics.histogram import EXACT, Histogram
+from seg_batch.core.statistics.moments import Moments
+from seg_batch.core.statistics.schemes import count_values, measured
 from seg_batch.datasets.label_classes import ignored
 from seg_batch.datasets.layout import Case
 from seg_batch.datasets.pairs import Pair, axes_of, open_pair
@@ -32,8 +35,8 @@ _INSTANCES = 3  # so many times more distinct values than classes look like numb
 def survey_case(job: DatasetJob, case: Case) -> dict[str, Any]:
     """The task. InputError for labels that are no class, or for none at all; returns plain JSON:
 
-    ``training``: voxels per class index that training may see; ``moments`` or ``normaliser`` and
-    ``training_normaliser``; ``scale`` and ``offset`` of the image; ``sha256`` of its files; ``seen``: see ``describe_case``.
+    ``training``: voxels per class index that training may see; ``moments`` (for ``ct`` with the ``values`` that they
+    are of), or ``normaliser`` and ``training_normaliser``; ``scale`` and ``offset`` of the image; ``sha256`` of its files; ``seen``: see ``describe_case``.
     """
     recipe = job.recipe
     with (
@@ -43,7 +46,7 @@ def survey_case(job: DatasetJob, case: Case) -> dict[str, Any]:
         corner = image.read(Box.whole((1,) * len(case.extent)))
         survey = {
             "training": _class_voxels(label, case, recipe),
-            **_statistics(image, case, recipe),
+            **_statistics(image, label, case, recipe),
             "scale": corner.scale,
             "offset": corner.offset,
             "sha256": _digests(case.pair),
@@ -131,24 +134,51 @@ def _looks_like_instances(values: Counter[float], classes: int) -> bool:
     return whole and len(values) > _INSTANCES * classes and len(values) >= 0.9 * (high - low + 1)
 
 
-def _statistics(image: View, case: Case, recipe: Recipe) -> dict[str, Any]:
+def _statistics(image: View, label: View, case: Case, recipe: Recipe) -> dict[str, Any]:
     """The numbers that training patches are normalised by see no held-out voxel (law 6).
 
     With statistics per image, held-out boxes are scored as ``predict`` will see them: by the numbers
     of the whole image.
     """
-    channels = len(image.info.channels)
-    if recipe.card.normalisation == "identity":
+    kind, info = recipe.card.normalisation, image.file.info
+    if kind == "identity":
         return {}
-    if recipe.card.normalisation == "card":
-        moments = Moments.of(iter(()) if case.whole else _without_held(image, case), channels)
-        numbers = (moments.count, moments.mean, moments.squares)
-        return {"moments": [array.tolist() for array in numbers]}
-    whole = asdict(image.statistics())
+    if kind == "card":
+        pieces = iter(()) if case.whole else _without_held(image, case)
+        return _moments(Moments.of(pieces, len(info.channels)))
+    if kind == "ct":
+        return _of_foreground(image, label, case, recipe)
+    whole = asdict(image.statistics(kind))
     if not case.held or case.whole:
         return {"normaliser": whole, "training_normaliser": whole}
-    training = Moments.of(_without_held(image, case), channels).normaliser()
+    training = measured(kind, _without_held(image, case), info.channels, info.path)
     return {"normaliser": whole, "training_normaliser": asdict(training)}
+
+
+def _moments(moments: Moments) -> dict[str, Any]:
+    numbers = (moments.count, moments.mean, moments.squares)
+    return {"moments": [array.tolist() for array in numbers]}
+
+
+def _of_foreground(image: View, label: View, case: Case, recipe: Recipe) -> dict[str, Any]:
+    """Moments and values of the voxels of a class other than the background that training may see, in one pass."""
+    channels = len(image.info.channels)
+    moments = Moments.of((), channels)
+    values = [Histogram(EXACT) for _ in range(channels)]
+    for pixels in () if case.whole else _foreground(image, label, case, recipe):
+        moments.add(pixels)
+        count_values(values, pixels)
+    return {**_moments(moments), "values": [channel.to_json() for channel in values]}
+
+
+def _foreground(image: View, label: View, case: Case, recipe: Recipe) -> Iterator[Pixels]:
+    """``_without_held``, valid only where the label is a class other than the background."""
+    ids = [c.id for c in recipe.card.classes if c.id != recipe.card.background]
+    boxes = piece_boxes(image.info)
+    for box, pixels in zip(boxes, _without_held(image, case), strict=True):
+        labels = label.read(box)
+        front = np.isin(labels.physical(np.float64)[..., 0], ids)
+        yield pixels.only(front & ~ignored(labels, recipe.cut.ignore))
 
 
 def _without_held(image: View, case: Case) -> Iterator[Pixels]:
@@ -156,10 +186,7 @@ def _without_held(image: View, case: Case) -> Iterator[Pixels]:
     held = [box for _, box in case.held]
     for box in piece_boxes(image.info):
         pixels = image.read(box)
-        valid = ~_mask(box, held)[..., None]
-        valid = valid if pixels.valid is None else pixels.valid & valid
-        valid = np.broadcast_to(valid, pixels.values.shape)
-        yield Pixels(pixels.values, valid, pixels.scale, pixels.offset)
+        yield pixels.only(~_mask(box, held))
 
 
 def _digests(pair: Pair) -> dict[str, str]:

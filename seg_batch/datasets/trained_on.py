@@ -90,7 +90,7 @@ def _class_shares(label: Source, ids: Sequence[int], ignore: Sequence[int]) -> l
 
 
 def _place(image: View, shares: list[float]) -> dict[str, Any]:
-    info = image.info
+    info = image.coarse  # of the file: the model also takes what was resampled for it
     if isinstance(info.georef, VolumeGeoref):
         spacing, voxels = info.georef.spacing_mm, info.voxels * info.georef.voxel_mm3 / MM3_PER_ML
         return {
@@ -111,8 +111,7 @@ def card_fields(card: CardTemplate, cases: Sequence[dict[str, Any] | None]) -> d
         return {}
     fields: dict[str, Any] = {
         "channels": tuple(
-            _channel(c, n, known, card.normalisation == "source")
-            for n, c in enumerate(card.channels)
+            _channel(c, n, known, card.per_image) for n, c in enumerate(card.channels)
         ),
         "images": len(known),
     }
@@ -130,9 +129,9 @@ def card_fields(card: CardTemplate, cases: Sequence[dict[str, Any] | None]) -> d
     return {**fields, **_grid(card, known)}
 
 
-def _channel(channel: Channel, n: int, cases: list[dict[str, Any]], source: bool) -> Channel:
+def _channel(channel: Channel, n: int, cases: list[dict[str, Any]], per_image: bool) -> Channel:
     parts = [(case["channels"][n], case["nodata"][n]) for case in cases if case["channels"][n]]
-    if source and channel.quantity is None:  # each image has a scale of its own
+    if per_image and channel.quantity is None:  # each image has a scale of its own
         channel = channel.model_copy(update={"quantity": "arbitrary"})
     if channel.statistics or not parts:
         return channel
@@ -156,21 +155,30 @@ def _channel(channel: Channel, n: int, cases: list[dict[str, Any]], source: bool
 
 def _grid(card: CardTemplate, cases: list[dict[str, Any]]) -> dict[str, Any]:
     """Sizes of voxels and of images. A model takes what lies between the sizes of its training and a factor
-    more on both sides."""
+    more on both sides. Where the recipe gives no grid, files are as they are: that of the model is theirs if
+    they share one."""
     if card.kind == "volume":
         sizes = np.array([case["spacing_mm"] for case in cases])
-        spacing = card.spacing_mm or tuple(np.median(sizes, 0).tolist())
         views = np.array([case["view_mm"] for case in cases])
         return {
-            "spacing_mm": spacing,
+            "spacing_mm": card.spacing_mm or _shared(card, sizes),
             "spacing_range_mm": tuple(_span(axis, TRAINED_FACTOR) for axis in sizes.T),
             "field_of_view_mm": tuple(_span(axis) for axis in views.T),
         }
     pixels = [side for case in cases for side in case.get("pixel_m") or ()]
     if not pixels:
         return {}
-    size = card.pixel_m or float(np.median(pixels))
+    shared = _shared(card, np.array(pixels)[:, None])
+    size = card.pixel_m or (None if shared is None else shared[0])
     return {"pixel_m": size, "pixel_range_m": _span(pixels, TRAINED_FACTOR)}
+
+
+def _shared(card: CardTemplate, sizes: np.ndarray) -> tuple[float, ...] | None:
+    """The median of ``(n, axes)``, unless a model would see some of these voxels resampled, which it was not trained on."""
+    middle = np.median(sizes, 0)
+    seen = slice(-card.rank, None)
+    near = np.abs(sizes / np.where(middle > 0, middle, 1) - 1)[:, seen] <= card.resampling.tolerance
+    return tuple(middle.tolist()) if near.all() else None
 
 
 def _span(values: Any, factor: float = 1.0) -> tuple[float, float]:

@@ -9,81 +9,32 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import ModelOptions, PredictOptions
 from seg_batch.core.errors import InputError
-from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.normalise import Normaliser, Pixels
-from seg_batch.core.resample.resampler import Resampler
-from seg_batch.datasets.label_classes import Classes, of_card, require_data
+from seg_batch.core.geometry import Box
+from seg_batch.datasets.label_classes import of_card, require_data
 from seg_batch.datasets.pairs import MANIFESTS, Pair, find_pairs
 from seg_batch.datasets.patch_set import HeldRegion, PatchSet
+from seg_batch.evaluation.dataset_card import require_card, spacing_of_card
 from seg_batch.evaluation.file_pairs import file_facts, spacing_of
 from seg_batch.evaluation.predict_region import Region
+from seg_batch.evaluation.view_region import SourceRegion, ViewRegion
 from seg_batch.inference import bundles
 from seg_batch.inference.fit.look import look
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
-from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 from seg_batch.io.sources.protocol import without_volume_option
 from seg_batch.io.sources.views.by_name import BY_NAME
 from seg_batch.io.sources.views.open_view import (
     ImageSpec,
-    Seen,
     View,
     open_view,
-    read_strictly,
     takes_last_axis,
 )
 from seg_batch.io.sources.views.same_grid import grid_differences
 
 SPLITS = ("test", "validation", "training", "all")
-
-
-@dataclass(frozen=True, eq=False)
-class ViewRegion:
-    """A ``SeenRegion`` read from the image's files."""
-
-    box: Box
-    image: View
-    normaliser: Normaliser
-
-    @property
-    def extent(self) -> Shape:
-        return self.image.info.extent
-
-    @property
-    def areas(self) -> PixelAreas | None:
-        """Of the pixels of the whole image."""
-        return PixelAreas.of(self.image.native.info.georef, self.extent)
-
-    @property
-    def way_back(self) -> Resampler | None:
-        return self.image.way_back
-
-    def read(self, box: Box) -> Pixels:
-        return self.image.read(box)
-
-    def read_with(self, window: Box, box: Box) -> Seen:
-        return self.image.read_with(window, box, read_strictly)
-
-
-@dataclass(frozen=True, eq=False)
-class SourceRegion(ViewRegion):
-    """A ``Region`` of a pair of files: a case of a manifest, or a box of it, with its label."""
-
-    case: str
-    label: View
-    classes: Classes
-    ignore: tuple[float, ...]
-    missing: str = "all"
-
-    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        labels, path = self.label.read(box), self.label.info.path
-        indices, valid = self.classes.indices(labels, self.ignore, path)
-        return indices, valid & self.read(box).with_data(self.missing)
 
 
 @dataclass(frozen=True)
@@ -127,7 +78,7 @@ class EvalSet:
         with open_entry(case.pair, self.card, self.options) as (image, label):
             whole = whole_region(image, self.card)
             region = SourceRegion(
-                box=case.box or whole.box,
+                box=image.of_model(case.box) if case.box else whole.box,
                 image=image,
                 normaliser=whole.normaliser,
                 case=case.case,
@@ -170,13 +121,6 @@ def collect_cases(
     return _of_dataset(data, split, card, options)
 
 
-def spacing_of_card(card: ModelCard, rank: int) -> tuple[float, ...] | None:
-    """Length of a voxel per axis (m, mm) of a dataset that was cut for this card."""
-    if rank == 2:
-        return None if card.pixel_m is None else (card.pixel_m,) * 2
-    return card.spacing_mm
-
-
 def uniquely_named(regions: list[HeldRegion]) -> list[tuple[str, HeldRegion]]:
     """Regions by name: their case, with the box where several lie in one case."""
     count = Counter(region.case for region in regions)
@@ -205,25 +149,6 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: PredictOptions
     ]
     facts = {"path": str(data), "kind": "patch dataset", "fingerprint": patches.fingerprint}
     return EvalSet(card, cases, (), facts)
-
-
-def require_card(patches: PatchSet, card: ModelCard) -> None:
-    """InputError where the dataset was cut for another model."""
-    draft = patches.recipe.card
-    pairs = {
-        "kind": (draft.kind, card.kind),
-        "channels": (draft.channel_names, card.channel_names),
-        "classes": ([c.id for c in draft.classes], [c.id for c in card.classes]),
-        "orientation": (draft.orientation, card.orientation),
-        "normalisation": (draft.normalisation == "source", card.normalisation.kind == "source"),
-    }
-    for name, (cut, wanted) in pairs.items():
-        if cut != wanted:
-            what = f" ({cut} against {wanted})" if name != "normalisation" else ""
-            raise InputError(
-                f"{patches.path} was cut for a model with other {name}{what} than {card.name}: "
-                "evaluate it on its own dataset, or on a manifest"
-            )
 
 
 def _require_reach(
@@ -300,10 +225,11 @@ def _usable(
         for piece in pieces(label.file):
             classes.indices(piece, ignore, label.info.path)
         verdict = look(image, [card])
-    if box is not None and not Box.whole(image.info.extent).contains(box):
+    extent = image.grid.target if image.grid else image.info.extent
+    if box is not None and not Box.whole(extent).contains(box):
         raise InputError(
             f"{card.name} held voxels {box} of {pair.case} out, which {image.info.path} with extent "
-            f"{image.info.extent} does not have: is it another image of that name?"
+            f"{extent} does not have: is it another image of that name?"
         )
     told = (line for line in image.file.info.warnings if line.startswith(BY_NAME))
     return [f"{pair.case}: {line}" for line in (*told, *verdict.lines)]
@@ -345,5 +271,6 @@ def open_entry(pair: Pair, card: ModelCard, options: ModelOptions) -> Iterator[t
 
 def whole_region(image: View, card: ModelCard) -> ViewRegion:
     """All of an image, by the numbers of the card, else by its own."""
-    normaliser = card.normalisation.normaliser() or image.statistics()
+    rule = card.normalisation
+    normaliser = rule.normaliser() or image.statistics(rule.kind)
     return ViewRegion(Box.whole(image.info.extent), image, normaliser)

@@ -16,7 +16,8 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.datasets.label_classes import of_card
 from seg_batch.datasets.patch_set import HeldRegion
-from seg_batch.evaluation.held_out_cases import ViewRegion, spacing_of_card, uniquely_named
+from seg_batch.evaluation.dataset_card import spacing_of_card
+from seg_batch.evaluation.held_out_cases import uniquely_named
 from seg_batch.evaluation.metrics import confusion
 from seg_batch.evaluation.metrics.case import CaseScores
 from seg_batch.evaluation.metrics.confusion import Confusion
@@ -25,6 +26,7 @@ from seg_batch.evaluation.metrics.summary import summarise
 from seg_batch.evaluation.postprocess_region import RegionPostprocess
 from seg_batch.evaluation.predict_region import BlockStats, Region, predict_blocks
 from seg_batch.evaluation.score_case import CaseCounts, LabelledCase, count_case
+from seg_batch.evaluation.view_region import ViewRegion
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 

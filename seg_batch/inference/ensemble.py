@@ -29,6 +29,8 @@ ALIKE: dict[str, Callable[[ModelCard], str]] = {
     "normalisation": lambda card: str(card.normalisation),
     "skip rule": lambda card: str(card.skip),
     "rule for missing channels": lambda card: card.missing,
+    "voxel size": lambda card: str(card.spacing_mm or card.pixel_m),
+    "rules of resampling": lambda card: str(card.resampling),
     "output grid": lambda card: f"{card.finer} voxels per input voxel and axis",
 }
 LONG = 200  # characters; a longer difference is named, not shown

@@ -29,6 +29,7 @@ from seg_batch.core.errors import (
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.registry.formats import FORMATS, holds_probabilities
+from seg_batch.core.statistics.schemes import SCHEMES
 from seg_batch.core.text import nearest, visible
 from seg_batch.core.versions import package_version
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
@@ -62,6 +63,7 @@ from seg_batch.io.sinks.product import (
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
 from seg_batch.io.sources import stage
+from seg_batch.io.sources.views.model_grid import words_of
 from seg_batch.io.sources.views.open_view import open_view
 from seg_batch.io.sources.views.rescaled import scale_by_hand
 
@@ -127,9 +129,10 @@ def _numbers(
         staged = tuple(stage(file.path, prepared.outputs.staging) for file in files)
     if normaliser := card.normalisation.normaliser():
         return normaliser, staged
-    callback.on(events.Stage("measuring mean and deviation"))
+    kind = card.normalisation.kind
+    callback.on(events.Stage(f"measuring {SCHEMES[kind].what}"))
     with open_view(prepared.request.image(staged), card) as view:
-        return view.statistics(), staged
+        return view.statistics(kind), staged
 
 
 def _run(
@@ -222,6 +225,7 @@ def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
         "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
         "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
         "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
+        "SEGBATCH_GRID": words_of(prepared.plan.model_grid),
         "SEGBATCH_FIT": "; ".join(prepared.verdict.refusals),
         "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
     }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.normalise import Pixels
 from seg_batch.datasets.pairs import Pair, find_pairs, open_pair
+from seg_batch.io.sources.areas.pixel_size import pixel_sides_m
 from seg_batch.io.sources.iterate import piece_boxes
 from seg_batch.io.sources.protocol import AlphaOption, SourceInfo
 from seg_batch.io.sources.views.alpha import require_settled
@@ -31,8 +33,10 @@ from seg_batch.training.autoconfig import (
     StripStats,
     propose_recipe,
 )
+from seg_batch.training.autoconfig.grid import ChosenGrid, GivenGrid, Header, choose_grid
 
 SAMPLE_VOXELS = 1 << 20
+TRUE_PLANE = 0.01  # a plane is true where its metres are, to this share
 MOST_VALUES = 256  # more distinct values than this are numbered objects or measurements
 
 
@@ -51,9 +55,15 @@ def advise_recipe(
     channels = next((m.channels for m in pairs.manifests.values() if m.channels is not None), None)
     held = {name for name in ("validation", "test", "folds") if _part(own, "hold_out").get(name)}
     facts = measure_dataset(
-        pairs.pairs, align=align, ignore=ignore, channels=channels, held_out=held
+        pairs.pairs,
+        align=align,
+        ignore=ignore,
+        channels=channels,
+        held_out=held,
+        own_grid=_given(own),
     )
-    plain, reasons = propose_recipe(facts)
+    modality = _part(own, "card").get("modality")
+    plain, reasons = propose_recipe(replace(facts, modality=modality))
     named: dict[str, Any] = {}
     for manifest in pairs.manifests.values():
         if manifest.channels is not None:
@@ -75,6 +85,17 @@ def _values(plain: Any, name: str) -> set[int]:
     return {v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int)}
 
 
+def _given(own: Mapping[str, Any]) -> GivenGrid:
+    """The grid of settings that are not checked yet: what is none there is refused where they are."""
+    card = _part(own, "card")
+    sizes = card.get("spacing_mm") or card.get("pixel_m") or ()
+    sizes = sizes if isinstance(sizes, (list, tuple)) else (sizes,)
+    known = bool(sizes) and all(isinstance(v, (int, float)) and 0 < v < math.inf for v in sizes)
+    letters = card.get("orientation")
+    spacing = tuple(map(float, sizes)) if known else None
+    return GivenGrid(spacing, letters if isinstance(letters, str) else None)
+
+
 def measure_dataset(
     pairs: Sequence[Pair],
     *,
@@ -83,11 +104,12 @@ def measure_dataset(
     gpus: int | None = None,
     channels: tuple[str, ...] | None = None,
     held_out: Collection[str] = (),
+    own_grid: GivenGrid | None = None,
 ) -> DatasetFacts:
     """The facts of these pairs and of this machine. Memory is bounded whatever their size.
 
     ``ignore``: label values that are no class, besides nodata. ``channels``: where they are known. ``held_out``: parts, or ``folds``, that
-    a recipe holds out. Raises InputError, naming the file,
+    a recipe holds out. ``own_grid``: that of a recipe. Raises InputError, naming the file,
     where kinds or channels differ between images, or where label values are fractions or too many to
     be classes.
     """
@@ -96,10 +118,16 @@ def measure_dataset(
     axes = Axes(channels=named)
     infos = [_header(pair, align, axes) for pair in pairs]
     _require_alike(infos)
+    headers = [Header(p.case, i.extent, _spacing(i)) for p, i in zip(pairs, infos, strict=True)]
+    grid = choose_grid(infos[0].kind, headers, own_grid)
     given = {pair.split for pair in pairs} - {None}
     split_given = bool(given) or "folds" in held_out or {"validation", "test"} <= {*held_out}
-    strips = _Strips.over(infos) if len(pairs) < FEW_CASES and not split_given else None
-    measured = [_measure_case(pair, align, axes, ignore, strips) for pair in pairs]
+    extents = [grid.extent_of(header) for header in headers]
+    strips = _Strips.over(extents) if len(pairs) < FEW_CASES and not split_given else None
+    measured = [
+        _measure_case(pair, align, _on_grid(axes, grid, header), header.spacing, ignore, strips)
+        for pair, header in zip(pairs, headers, strict=True)
+    ]
     first = infos[0]
     names = tuple(first.channels)
     if len(set(names)) < len(names):
@@ -116,6 +144,7 @@ def measure_dataset(
         strips=None if strips is None else strips.facts(),
         split_given=split_given,
         free=_free(pairs, held_out),
+        grid=grid,
     )
 
 
@@ -149,16 +178,29 @@ def _require_alike(infos: list[SourceInfo]) -> None:
                 )
 
 
+def _on_grid(axes: Axes, grid: ChosenGrid, header: Header) -> Axes:
+    """The axes in which a file is seen on the grid of the model."""
+    spacing = grid.spacing_of(header.spacing)
+    if len(header.extent) == 2:
+        return replace(axes, pixel_m=None if spacing is None else spacing[0])
+    return replace(axes, spacing_mm=spacing)
+
+
 def _measure_case(
-    pair: Pair, align: str | None, axes: Axes, ignore: Collection[int], strips: _Strips | None
+    pair: Pair,
+    align: str | None,
+    axes: Axes,
+    spacing: tuple[float, ...] | None,
+    ignore: Collection[int],
+    strips: _Strips | None,
 ) -> tuple[CaseFacts, bool]:
-    """The facts of a case, and whether its image holds whole numbers only."""
+    """The facts of a case, and whether its image holds whole numbers only. ``spacing``: of its file."""
     with open_pair(pair, axes, align) as (image, label):
         values = _middle_values(image)
         case = CaseFacts(
             case=pair.case,
             extent=image.info.extent,
-            spacing=_spacing(image.info),
+            spacing=spacing,
             voxels=_classes(label, ignore, strips),
             low=float(values.min()),
             high=float(values.max()),
@@ -168,22 +210,31 @@ def _measure_case(
 
 
 def _middle_values(image: View) -> np.ndarray:
-    """Valid physical values in the middle of an image, all channels, ``(n,)``; ``[0]`` without any."""
-    extent = image.info.extent
+    """Valid physical values in the middle of an image, all channels, ``(n,)``, as its file has them; ``[0]`` without any."""
+    source = image if image.grid is None else image.file
+    extent = source.info.extent
     part = min(1.0, (SAMPLE_VOXELS / math.prod(extent)) ** (1 / len(extent)))
     shape = tuple(max(1, int(n * part)) for n in extent)
-    pixels = image.read(Box.whole(extent).middle(shape))
+    pixels = source.read(Box.whole(extent).middle(shape))
     values = pixels.physical(np.float64)
     keep = np.isfinite(values) if pixels.valid is None else np.isfinite(values) & pixels.valid
     return values[keep] if keep.any() else np.zeros(1)
 
 
 def _spacing(info: SourceInfo) -> tuple[float, ...] | None:
-    """mm per axis of a volume, metres of a raster; None where the file states none."""
+    """mm per axis of a volume, metres of a raster; None where the file states none.
+
+    Metres of the plane of the CRS where these are true ones, since they are the round numbers that people know.
+    """
     georef = info.georef
-    if isinstance(georef, RasterGeoref):
-        return None if georef.pixel_m2 is None else (math.sqrt(georef.pixel_m2),) * 2
-    return georef.spacing_mm
+    if not isinstance(georef, RasterGeoref):
+        return georef.spacing_mm if min(georef.spacing_mm) > 0 else None
+    sides = pixel_sides_m(georef, info.extent)
+    if georef.metres_per_unit is None:
+        return sides
+    plane = tuple(side * georef.metres_per_unit for side in georef.spacing)
+    true = sides is None or np.allclose(sides, plane, rtol=TRUE_PLANE)
+    return plane if true and min(plane) > 0 else sides
 
 
 def _classes(label: View, ignore: Collection[int], strips: _Strips | None) -> dict[int, int]:
@@ -224,9 +275,9 @@ class _Strips:
         self.voxels: list[Counter[int]] = [Counter() for _ in range(parts)]
 
     @classmethod
-    def over(cls, infos: list[SourceInfo]) -> _Strips:
-        least = tuple(map(min, zip(*(info.extent for info in infos), strict=True)))
-        reach = tuple(map(max, zip(*(info.extent for info in infos), strict=True)))
+    def over(cls, extents: list[tuple[int, ...]]) -> _Strips:
+        least = tuple(map(min, zip(*extents, strict=True)))
+        reach = tuple(map(max, zip(*extents, strict=True)))
         return cls(least.index(max(least)), max(least), reach)
 
     def add(self, box: Box, pixels: Pixels, ignore: Collection[int], path: str) -> None:

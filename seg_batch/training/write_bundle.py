@@ -123,7 +123,7 @@ def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCa
     draft, network = recipe.card, recipe.network
     built = (network.arch, network.filters, network.options)
     return draft.card(
-        patches.normaliser if draft.normalisation == "card" else None,
+        patches.normaliser,
         compute=Compute(
             activation_bytes=activation_bytes(model, draft.patch),
             flops=forward_flops(model, draft.patch),

@@ -17,6 +17,7 @@ NAMES = (
     "crf_gain",
     "post",
     "monai",
+    "resample",
     "simulation",
     "spacing",
     "warmth",

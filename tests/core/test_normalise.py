@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seg_batch.core.normalise import Moments, Normaliser, Pixels
+from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.statistics.moments import Moments
 
 DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64", "bool")
 CHANNELS = 2

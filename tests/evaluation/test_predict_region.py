@@ -19,8 +19,9 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PartialResultError, ReadError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.evaluation import predict_region
-from seg_batch.evaluation.held_out_cases import SourceRegion, collect_cases
+from seg_batch.evaluation.held_out_cases import collect_cases
 from seg_batch.evaluation.predict_region import BlockStats, predict_blocks
+from seg_batch.evaluation.view_region import SourceRegion
 from seg_batch.inference import plan
 from seg_batch.inference.predict import predict
 from tests.support.evaluation.label_files import CARD, IDS

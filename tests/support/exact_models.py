@@ -68,7 +68,7 @@ CARDS: dict[str, dict[str, Any]] = {
         "normalisation": IDENTITY,
         "orientation": "LPS",
         "skip": {"below": 3.0, "label": 2},
-        "spacing_mm": [1.0, 1.0, 2.0],
+        "spacing_mm": [2.0, 1.0, 1.0],
     },
     "exact-finer": {
         "kind": "raster",

@@ -72,6 +72,13 @@ def test_few_cases_with_a_split_are_as_large_as_they_are(cases: Path, tmp_path: 
     assert math.prod(whole["fit"]["patch"]) > math.prod(by_strips["fit"]["patch"])
 
 
+def test_the_modality_that_is_said_decides_the_normalisation(cases: Path, tmp_path: Path) -> None:
+    manifest = _manifest(cases, tmp_path, "test", "validation", None)
+    own = {"card": {"modality": "CT"}}
+    assert advise_recipe([manifest], own=own)[0]["card"]["normalisation"] == "ct"
+    assert advise_recipe([manifest])[0]["card"]["normalisation"] == "source"
+
+
 @pytest.mark.parametrize("ignore", [[7], 7])
 def test_an_ignored_value_is_no_class(tmp_path: Path, ignore: object) -> None:
     pair, _ = bright_scene(tmp_path)

@@ -14,6 +14,7 @@ from seg_batch.cli.display.values import (
     value_rows,
 )
 from seg_batch.config.card import WHOLE_PATCH
+from seg_batch.config.grid_options import GridOptions
 from seg_batch.config.postprocess import describe
 from seg_batch.core.errors import InputError
 from seg_batch.core.georef import crs_name, georef_to_json
@@ -27,14 +28,17 @@ from seg_batch.inference.bundles import (
 )
 from seg_batch.inference.fit.choice import judge
 from seg_batch.inference.fit.look import taken
+from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.measuring.disk import disk_at_most, free_bytes, left_bytes
 from seg_batch.inference.measuring.time import Estimate, estimate
 from seg_batch.inference.plan import DraftPlan
 from seg_batch.inference.report import SIZE_UNITS, Report
 from seg_batch.inference.request import Prepared
 from seg_batch.io.sources import corner_warnings, open_source
+from seg_batch.io.sources.protocol import Source
 from seg_batch.io.sources.sample import Sample
 from seg_batch.io.sources.views.model_grid import ModelGrid
+from seg_batch.io.sources.views.open_view import View
 
 
 def _by(shape: Any) -> str:
@@ -209,9 +213,20 @@ def source_facts(path: str, volume: int | None) -> dict[str, Any]:
         "facts": info.facts,
         "spacing": spacing_facts(info),
         "values": value_facts(info, seen),
-        "models": {m.name: verdict.to_json() for m, verdict in verdicts},
+        "models": {
+            m.name: {**verdict.to_json(), "resampled": _resampled(source, m, verdict)}
+            for m, verdict in verdicts
+        },
         "warnings": warnings,
     }
+
+
+def _resampled(source: Source, model: Model, verdict: Verdict) -> str | None:
+    """From which voxels to which a file comes for a model that takes it; None where it stays as it is."""
+    if verdict.outcome == "does not fit":
+        return None
+    grid = View(source, model.card, GridOptions()).grid
+    return grid.words if grid else None
 
 
 def source_lines(facts: dict[str, Any]) -> str:

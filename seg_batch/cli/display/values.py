@@ -98,5 +98,7 @@ def model_rows(models: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     rows = []
     for name, verdict in models.items():
         reasons = "; ".join(each["measure"] for each in verdict["findings"])
+        if verdict["resampled"]:
+            reasons = "; ".join(filter(None, (reasons, f"resampled {verdict['resampled']}")))
         rows.append((f"model {name}", f"{verdict['outcome']}{f': {reasons}' if reasons else ''}"))
     return rows

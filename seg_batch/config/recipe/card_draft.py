@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -17,15 +18,20 @@ from seg_batch.config.card import (
     SkipRule,
 )
 from seg_batch.config.channels import Channels, names_of
+from seg_batch.config.grid_options import require_sizes
 from seg_batch.config.validation import CheckedValue
+from seg_batch.core.errors import PlanError
 from seg_batch.core.normalise import Normaliser
+from seg_batch.core.statistics import PerImage
+from seg_batch.core.statistics.schemes import SCHEMES
 
 
 class CardTemplate(CheckedValue):
     """A card without what only the training measures.
 
-    ``normalisation``: ``card`` measures mean and std over the training part of all images,
-    ``source`` over each image by itself, ``identity`` leaves physical values unchanged.
+    ``normalisation``: ``card`` measures mean and std over the training part of all images, ``ct`` over the
+    foreground of it, with percentiles .5 and 99.5 to clip to (both make a card of kind ``card``); the others are those
+    of a card.
     ``background``: id of the class that mean scores and Dice losses leave out; None: no class.
     """
 
@@ -41,7 +47,7 @@ class CardTemplate(CheckedValue):
     patch: tuple[int, ...]
     overlap: tuple[int, ...]
     margin: tuple[int, ...] | None = None
-    normalisation: Literal["card", "source", "identity"]
+    normalisation: Literal["card", "ct", "identity", PerImage]
     spacing_mm: tuple[float, ...] | None = None
     pixel_m: float | None = None
     resampling: Resampling = AS_NNUNET
@@ -51,14 +57,22 @@ class CardTemplate(CheckedValue):
     training_data: str = ""
 
     def card(self, numbers: Normaliser | None = None, **measured: Any) -> ModelCard:
-        """The card with the numbers of the normaliser (kind ``card``; None: placeholders) and the
+        """The card with the numbers of the normaliser (``card`` and ``ct``; None: placeholders) and the
         fields in ``measured``."""
-        rule = Normalisation(kind=self.normalisation)
-        if self.normalisation == "card":
+        if self.normalisation == "card" or self.normalisation == "ct":
             ones = (1.0,) * len(self.channels)
-            mean, std = (numbers.mean, numbers.std) if numbers else (ones, ones)
-            rule = Normalisation(kind="card", mean=mean, std=std)
+            known = numbers or Normaliser(ones, ones)
+            rule = Normalisation(
+                kind="card", mean=known.mean, std=known.std, low=known.low, high=known.high
+            )
+        else:
+            rule = Normalisation(kind=self.normalisation)
         return ModelCard(**{**dict(self), "normalisation": rule, **measured})
+
+    @property
+    def per_image(self) -> bool:
+        """Whether each image has its own numbers."""
+        return self.normalisation in SCHEMES
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -74,6 +88,22 @@ class CardTemplate(CheckedValue):
             )
         if len(set(names)) < len(names):
             raise ValueError("two classes share a name, their scores could not be told apart")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_grid(self) -> CardTemplate:
+        if self.pixel_m is not None and not 0 < self.pixel_m < math.inf:
+            raise ValueError(f"pixel_m {self.pixel_m:g} is no size of a pixel: give metres")
+        if self.spacing_mm is None:
+            return self
+        if len(self.spacing_mm) != 3:
+            raise ValueError(
+                f"spacing_mm {list(self.spacing_mm)} must have 3 sizes, those of z, y, x"
+            )
+        try:
+            require_sizes("spacing_mm", self.spacing_mm)
+        except PlanError as error:
+            raise ValueError(error.message) from None
         return self
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,12 +12,14 @@ from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.resample.weights import AxisRows
 
 PIECE_BYTES = 1 << 20  # of what lies between two axes: it stays in the processor's cache
+MOST_ROWS, LEAST_LINES = 8, 64  # of a piece where rows are long
 _NARROW = 32  # values side by side below which lines are turned to lie side by side
 
 
 class Part(NamedTuple):
     """A box of an image, channels last, contiguous. ``missing`` is the share of each value's weight
-    that is missing, from 0 to 1; None is nowhere any. Missing values are 0."""
+    that is missing, from 0 to 1; None is nowhere any. Missing values are 0. Along the first axis it
+    may be flat rows, and longer than what they hold."""
 
     values: np.ndarray  # float32 (*shape, C)
     missing: np.ndarray | None  # the same
@@ -57,34 +59,46 @@ class Passes:
             box = _with_side(box, axis, self.axes[axis].needed(box.start[axis], box.stop[axis]))
         return box
 
-    def __call__(self, part: Part, at: Box, box: Box, sums: np.ndarray | None = None) -> Part:
+    def __call__(
+        self, part: Part, at: Box, box: Box, channels: int, sums: np.ndarray | None = None
+    ) -> Part:
         """A box of the result, from a part at ``at`` that holds what it needs, into ``sums`` or, until
-        the next call, into a buffer. Sums are made in pieces along the second axis."""
+        the next call, into a buffer."""
         if not self.order and sums is None:
             return part.cut(*box.slices(at.start))
-        shape = (*box.shape, part.values.shape[-1])
+        shape = (*box.shape, channels)
         sums = self._scratch("sums", shape) if sums is None else sums
         missing = None if part.missing is None else self._scratch("missing", shape)
         result = Part(sums, missing)
-        for piece in self._pieces(box, part.values.shape[-1]):
+        for piece in self._pieces(box, channels):
             self._piece(part, at, piece, result.view(*piece.slices(box.start)))
         return result
 
-    def _pieces(self, box: Box, channels: int) -> list[Box]:
-        """One row or more: whole where they are small or cannot be cut into contiguous pieces."""
-        if len(box.shape) == 1 or box.shape[0] > 1:
-            return [box]
-        line = math.prod(box.shape[2:]) * channels * 4
-        step = max(1, PIECE_BYTES // max(1, line))
-        first, stop = box.start[1], box.stop[1]
-        return [_with_side(box, 1, (y, min(y + step, stop))) for y in range(first, stop, step)]
+    def _pieces(self, box: Box, channels: int) -> Iterator[Box]:
+        """Boxes of some rows and some lines each, of which a mebibyte lies between two axes. Lines at
+        the seams are summed twice along the axes before, so there are many lines; a row of a band is
+        read once for all rows of a piece, so there are some rows."""
+        rows, lines = box.shape[0], 1
+        if len(box.shape) > 1:
+            line = 4 * channels * math.prod(box.shape[2:])
+            rows, lines = PIECE_BYTES // (line * box.shape[1]), box.shape[1]
+            if rows < MOST_ROWS:
+                rows = min(max(PIECE_BYTES // (LEAST_LINES * line), 1), MOST_ROWS)
+                lines = max(PIECE_BYTES // (rows * line), 1)
+        for a in range(box.start[0], box.stop[0], rows):
+            part = _with_side(box, 0, (a, min(a + rows, box.stop[0])))
+            for b in range(box.start[1], box.stop[1], lines) if len(box.shape) > 1 else ():
+                yield _with_side(part, 1, (b, min(b + lines, box.stop[1])))
+            if len(box.shape) == 1:
+                yield part
 
     def _piece(self, part: Part, at: Box, box: Box, result: Part) -> None:
         for k, (axis, after) in enumerate(zip(self.order, self._steps(box), strict=True)):
-            into = result if k + 1 == len(self.order) else self._between(k, after, part)
+            last = k + 1 == len(self.order) and result.values.flags.c_contiguous
+            into = result if last else self._between(k, after, result)
             self._sum(part, at, axis, after, into)
             part, at = into, after
-        if not self.order:
+        if part is not result:
             _copy(part.cut(*box.slices(at.start)), result)
 
     def _steps(self, box: Box) -> list[Box]:
@@ -95,16 +109,16 @@ class Passes:
             steps.insert(0, _with_side(steps[0], axis, side))
         return steps if self.order else []
 
-    def _between(self, k: int, box: Box, part: Part) -> Part:
-        shape = (*box.shape, part.values.shape[-1])
-        missing = None if part.missing is None else self._scratch(f"missing {k}", shape)
+    def _between(self, k: int, box: Box, result: Part) -> Part:
+        shape = (*box.shape, result.values.shape[-1])
+        missing = None if result.missing is None else self._scratch(f"missing {k}", shape)
         return Part(self._scratch(f"sums {k}", shape), missing)
 
     def _sum(self, part: Part, at: Box, axis: int, after: Box, into: Part) -> None:
         """``after``, which may be less of other axes than ``part`` holds, into an array."""
         from seg_batch.core.resample import kernels
 
-        part, at, start = _without_others(part, at, axis, after)
+        part, at, start = _without_others(part, at, axis, after, into.values.shape[-1])
         rows, (first, stop) = self.axes[axis], _side(after, axis)
         outer, inner = (
             math.prod(into.values.shape[:axis]),
@@ -117,8 +131,8 @@ class Passes:
         x, y = part.values.reshape(shape), into.values.reshape(outer, stop - first, inner)
         places = (origin,) if lines else (start, origin)
         if part.missing is None:
-            kernel = kernels.along_lines if lines else kernels.along
-            kernel(x, *places, bands, weights, y)
+            turned = kernels.along_lines if weights.shape[1] > 2 else kernels.along_pairs
+            (turned if lines else kernels.along)(x, *places, bands, weights, y)
             return
         assert into.missing is not None
         soft = (array[first:stop] for array in rows.soft.arrays)
@@ -127,14 +141,16 @@ class Passes:
         kernel(x, missing[0], *places, bands, weights, *soft, y, missing[1])
 
 
-def _without_others(part: Part, at: Box, axis: int, after: Box) -> tuple[Part, Box, int]:
+def _without_others(
+    part: Part, at: Box, axis: int, after: Box, channels: int
+) -> tuple[Part, Box, int]:
     """The part cut to ``after`` in all axes but ``axis``, where that lies, and its first column: rows
     of the first axis stay where they are, since a piece of each is contiguous."""
     wanted = _with_side(after, axis, _side(at, axis))
     if wanted == at:
         return part, at, 0
     if axis == 0 and wanted.shape[2:] == at.shape[2:]:
-        line = math.prod(part.values.shape[2:])
+        line = math.prod(at.shape[2:]) * channels
         return part, at, (wanted.start[1] - at.start[1]) * line
     return part.cut(*wanted.slices(at.start)), wanted, 0
 

@@ -21,10 +21,11 @@ from functools import cached_property
 import numpy as np
 
 from seg_batch.core.geometry import Box, Shape
-from seg_batch.core.resample.passes import PIECE_BYTES, Part, Passes
+from seg_batch.core.resample.passes import Part, Passes
 from seg_batch.core.resample.row_band import RowBand
 from seg_batch.core.resample.weights import AxisRows
 
+ROWS_BYTES = 8 << 20  # of the rows that are worked on together
 MISSING_MOST = np.float32(0.5 + 1e-5)  # half of the weight, and the rounding of its sum
 Sides = Iterable[tuple[int, int]]
 
@@ -102,7 +103,7 @@ class Resampler:
 
         ``parts`` are ``(first row, float32 (rows, *needed(box).shape[1:], C))`` of the source, all
         rows of ``needed(box)`` in their order. What comes out is ``(first row, float32 (rows,
-        *box.shape[1:], C))`` of the target, a mebibyte or one row at a time. An array is valid until
+        *box.shape[1:], C))`` of the target, a few mebibytes or one row at a time. An array is valid until
         the next is asked for, on both sides. Source rows are held as long as later rows need them.
         """
         arriving = ((first, Part(np.ascontiguousarray(rows), None)) for first, rows in parts)
@@ -112,27 +113,38 @@ class Resampler:
     def _rolled(
         self, parts: Iterable[tuple[int, Part]], box: Box, sums: np.ndarray | None
     ) -> Iterator[tuple[int, Part]]:
-        """What comes before the first axis is summed row by row as rows come, the rest on a band."""
-        place = self.order.index(0) if 0 in self.order else len(self.order)
-        early, late = (
-            Passes(self.axes, order) for order in (self.order[:place], self.order[place:])
-        )
-        middle, need = late.before(box), self.needed(box)
+        """Rows of a box, into ``sums`` where it is given. What comes before the first axis is summed
+        as rows come, the rest from a band of the rows that are held."""
+        if 0 not in self.order:
+            yield from self._row_by_row(parts, box, sums)
+            return
+        place, need = self.order.index(0), self.needed(box)
+        early, late = Passes(self.axes, self.order[:place]), Passes(self.axes, self.order[place:])
+        middle = late.before(box)
         band, row = RowBand(middle.start[0]), box.start[0]
-        for first, part in parts:
-            for start, stop in _steps(first, first + len(part.values), part.values[:1].nbytes):
-                rows = part.view(slice(start - first, stop - first))
-                done = early(rows, _rows(need, start, stop), _rows(middle, start, stop))
-                band.append(start, done)
-                ready = self._ready(row, box.stop[0], band.stop)
-                size = 4 * math.prod(box.shape[1:]) * part.values.shape[-1]
-                for a, b in _steps(row, ready, size):
-                    into = None if sums is None else sums[a - box.start[0] : b - box.start[0]]
-                    at = _rows(middle, band.start, band.stop)
-                    yield a, late(band.part, at, _rows(box, a, b), into)
-                row = ready
-                if row < box.stop[0]:
-                    band.drop(self.axes[0].band(row)[0])
+        for first, part in _small(parts):
+            stop, channels = first + len(part.values), part.values.shape[-1]
+            at, want = _rows(need, first, stop), _rows(middle, first, stop)
+            band.append(first, early(part, at, want, channels))
+            ready = self._ready(row, box.stop[0], band.stop)
+            for a, b in _steps(row, ready, 4 * math.prod(box.shape[1:]) * channels):
+                into = None if sums is None else sums[a - box.start[0] : b - box.start[0]]
+                at = _rows(middle, band.start, band.stop)
+                yield a, late(band.part, at, _rows(box, a, b), channels, into)
+            row = ready
+            if row < box.stop[0]:
+                band.drop(self.axes[0].band(row)[0])
+
+    def _row_by_row(
+        self, parts: Iterable[tuple[int, Part]], box: Box, sums: np.ndarray | None
+    ) -> Iterator[tuple[int, Part]]:
+        """Where rows stay what they are, each is summed alone."""
+        passes, need = Passes(self.axes, self.order), self.needed(box)
+        for first, part in _small(parts):
+            stop = first + len(part.values)
+            into = None if sums is None else sums[first - box.start[0] : stop - box.start[0]]
+            at, want = _rows(need, first, stop), _rows(box, first, stop)
+            yield first, passes(part, at, want, part.values.shape[-1], into)
 
     def _ready(self, row: int, stop: int, held: int) -> int:
         """The first row of the target that needs rows of the source from ``held`` on."""
@@ -161,9 +173,16 @@ def _parts(values: np.ndarray, valid: np.ndarray | None, start: int) -> Iterator
             )
 
 
+def _small(parts: Iterable[tuple[int, Part]]) -> Iterator[tuple[int, Part]]:
+    """The same rows, in parts of a few mebibytes or one row."""
+    for first, part in parts:
+        for start, stop in _steps(0, len(part.values), part.values[:1].nbytes):
+            yield first + start, part.view(slice(start, stop))
+
+
 def _steps(start: int, stop: int, row_bytes: int) -> Iterator[tuple[int, int]]:
-    """Runs of rows of about ``PIECE_BYTES``, at least one."""
-    step = max(1, PIECE_BYTES // max(1, row_bytes))
+    """Runs of rows of about ``ROWS_BYTES``, at least one."""
+    step = max(1, ROWS_BYTES // max(1, row_bytes))
     for first in range(start, stop, step):
         yield first, min(first + step, stop)
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from seg_batch.core.resample.passes import PIECE_BYTES, Part
+from seg_batch.core.resample.passes import Part
+
+SPARE_BYTES = 1 << 20  # more than is held now, so that it need not move for each new row
+APART = 1024  # values: a row begins a quarter of this after the place of the row before
 
 
 class RowBand:
-    """Rows ``start <= row < stop`` of something that arrives row by row, as copies."""
+    """Rows ``start <= row < stop`` of something that arrives row by row, as flat copies. Long rows are
+    held some bytes apart: rows whose distance is a power of two drive one another out of the caches."""
 
     def __init__(self, start: int) -> None:
         self.start = self.stop = start
@@ -35,32 +39,33 @@ class RowBand:
         n = len(part.values) - skipped
         if n <= 0:
             return
-        self._make_room(n, part.values.shape[1:])
-        where = slice(
-            self._offset + self.stop - self.start, self._offset + self.stop - self.start + n
-        )
-        self._values[where] = part.values[skipped:]
+        size = part.values[0].size
+        self._make_room(n, size if size < APART else size + (APART // 4 - size) % APART)
+        end = self._offset + self.stop - self.start
+        where = slice(end, end + n), slice(0, size)
+        self._values[where] = part.values[skipped:].reshape(n, size)
         self.stop += n
         if part.missing is not None:
             self._hold_missing()
             self._missing_stop = self.stop
-        if self._missing.size:
-            self._missing[where] = 0 if part.missing is None else part.missing[skipped:]
+            self._missing[where] = part.missing[skipped:].reshape(n, size)
+        elif self._missing.size:
+            self._missing[where] = 0
 
-    def _make_room(self, n: int, shape: tuple[int, ...]) -> None:
+    def _make_room(self, n: int, width: int) -> None:
         held = self.stop - self.start
         if self._offset + held + n <= len(self._values):
             return
-        rows = held + n
-        if rows > len(self._values):
-            spare = PIECE_BYTES // max(1, 4 * int(np.prod(shape)))
-            self._values = self._moved(self._values, np.empty((rows + spare, *shape), np.float32))
+        if held + n > len(self._values):
+            spare = SPARE_BYTES // (4 * width)
+            into = np.empty((held + n + spare, width), np.float32)
+            self._values = self._moved(self._values, into)
             if self._missing.size:
-                self._missing = self._moved(self._missing, np.empty_like(self._values))
+                self._missing = self._moved(self._missing, np.empty_like(into))
         else:
-            for array in (self._values, self._missing):
-                if array.size:
-                    self._moved(array, array)
+            self._moved(self._values, self._values)
+            if self._missing.size:
+                self._moved(self._missing, self._missing)
         self._offset = 0
 
     def _moved(self, array: np.ndarray, into: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ integers; they move only upward along the axis, so ranges can be inverted by bis
              there, the later one
 ``linear``   between the two neighbours; the first and the last voxel are repeated at the border
 ``cubic``    interpolating cubic B-spline, the border voxels repeated (scipy's ``mode="nearest"``).
-             Prefilter and spline are one row of 26 weights. What is cut off sums to less than
-             5e-8 of the largest value per axis, below the rounding of float32
+             Prefilter and spline are one row of 26 weights. Along an axis, what is cut off
+             changes a sum by less than 1e-7 of the largest value, less than float32 resolves
 ``area``     mean over the part of the input that the output voxel covers. Where the output is finer,
              that is the input voxel it lies in, or the two that it overlaps
 =========== ====================================================================================
@@ -130,19 +130,19 @@ class AxisRows:
 
     def _spline(self, before: int, beyond: float, first: int, stop: int) -> np.ndarray:
         """Weights of the band, those of voxels beyond the border added to the border's."""
-        offsets = np.arange(1 - REACH, REACH + 1)
-        values = _cardinal_spline(beyond - offsets)
-        places = np.clip(before + offsets, 0, self.n_in - 1) - first
+        values = _spline_samples(beyond) @ _PREFILTER
+        places = np.clip(before + _OFFSETS, 0, self.n_in - 1) - first
         return np.bincount(places, values / values.sum(), minlength=stop - first)
 
 
-def _cardinal_spline(x: np.ndarray) -> np.ndarray:
-    """The cubic spline that is 1 at 0 and 0 at all other integers."""
-    knots = np.arange(-3 * REACH, 3 * REACH + 1)
-    coefficients = math.sqrt(3) * _POLE ** np.abs(knots)
-    u = np.abs(x[:, None] - knots)
-    pieces = np.where(u < 1, 2 / 3 - u**2 + u**3 / 2, np.where(u < 2, (2 - u) ** 3 / 6, 0))
-    return (pieces * coefficients).sum(1)
+_OFFSETS = np.arange(1 - REACH, REACH + 1)  # of a cubic row, from the voxel before its place
+# What each voxel of a row adds to the four spline coefficients about the place.
+_PREFILTER = math.sqrt(3) * _POLE ** np.abs(np.arange(-1, 3)[:, None] - _OFFSETS)
+
+
+def _spline_samples(t: float) -> np.ndarray:
+    """The four cubic B-splines that are not zero at ``t`` of the way from one voxel to the next."""
+    return np.array([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 1 + 3 * t * (1 + t - t**2), t**3]) / 6
 
 
 @lru_cache(64)

@@ -33,10 +33,13 @@ class PatchGrid:
         return self.spacing.index(first) if first >= LONGER * second else None
 
     def rule(self, axis: int, factor: float) -> Rule:
-        """The rule for a file whose voxels are longer along an axis by a ``factor``, else those of the grid."""
-        others = (side for k, side in enumerate(self.spacing) if k != axis)
-        thick = self.spacing[axis] * factor > self.rules.thick_ratio * max(others)
-        return self.rules.thick if thick else self.rules.up
+        """The rule for a volume whose voxels are longer along an axis by a ``factor``, else those of the grid; in the
+        plane of slices none are thick."""
+        file = tuple(side * factor if k == axis else side for k, side in enumerate(self.spacing))
+        for sides in (file, self.spacing) if len(file) == 3 else ():
+            if max(sides) > self.rules.thick_ratio * min(sides):
+                return self.rules.thick if sides.index(max(sides)) == axis else self.rules.up
+        return self.rules.up
 
 
 def vary_slices(

@@ -122,7 +122,7 @@ def _against_card(
     card: ModelCard, info: SourceInfo, channels: Named, seen: Sample
 ) -> Iterator[Finding]:
     """Fill values first: what they cover says nothing of the other values."""
-    if card.normalisation.kind == "source":  # each image has a scale of its own
+    if card.normalisation.per_image:  # each image has a scale of its own
         return
     known = zip(card.channels or (), card.trained_on, strict=True)
     trained = {c.name: each for c, each in known if each and c.quantity != "arbitrary"}

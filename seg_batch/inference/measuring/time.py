@@ -6,6 +6,7 @@ Every complete prediction of a bundle measures that speed, and so does ``segbatc
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ EACH_S = 0.15  # to open and write an input of a run, whose workers have the mod
 SPREAD = 1.25  # measured times of one model on one machine differ by so much at least
 SCALED = 2.0  # by as much do models that one machine computes differ in operations per second
 GUESSED, GUESSED_ON_GPU = 5.0, 50.0  # and machines of one kind
+RESAMPLED_PER_CORE_S = 80e6  # values: 45 million by splines, 120 to 300 back (Zen 4)
 MEASURED_S = 5.0  # a calibration takes so long
 
 
@@ -62,6 +64,7 @@ def estimate(plan: Decisions, model: Model, *, in_run: bool = False) -> Estimate
     the model."""
     rated, calls = rated_model(plan, model), _calls(plan, model)
     start_s = EACH_S if in_run else info_of(plan.engine).start_s if rated else 0.0
+    start_s += resampling_s(plan)
     rate = None if rated is None else rated.rate(plan.workers)
     if rate is not None:
         tile_s = calls * _with_workers(plan, rate)
@@ -76,6 +79,15 @@ def estimate(plan: Decisions, model: Model, *, in_run: bool = False) -> Estimate
     factor = GUESSED_ON_GPU if hardware.gpus() else GUESSED
     why = "a guess, nothing was measured here"
     return _estimate(plan.seconds_estimate, start_s, 1 / factor, factor, "guess", why)
+
+
+def resampling_s(plan: Decisions) -> float:
+    """Seconds to bring the image to the grid of the model, and probabilities back; 0 where they are one."""
+    if plan.model_grid is None:
+        return 0.0
+    back = math.prod(plan.extent) * plan.classes if plan.way_back else 0
+    there = math.prod(plan.model_grid["source"]) + math.prod(plan.model_grid["target"])
+    return (there + back) / RESAMPLED_PER_CORE_S
 
 
 def _estimate(

@@ -11,7 +11,7 @@ from typing import Any
 
 from seg_batch.core.errors import InputError
 from seg_batch.training.autoconfig.classes import choose_classes, shares
-from seg_batch.training.autoconfig.dataset_stats import CaseFacts, DatasetFacts, Reason, StripStats
+from seg_batch.training.autoconfig.dataset_stats import CaseFacts, DatasetFacts, StripStats
 from seg_batch.training.autoconfig.hold_out import STRIPS, choose_hold_out
 from seg_batch.training.autoconfig.optimisation import (
     choose_augment,
@@ -21,6 +21,7 @@ from seg_batch.training.autoconfig.optimisation import (
     choose_sampling,
 )
 from seg_batch.training.autoconfig.patch_size import FEW_CASES, choose_sizes
+from seg_batch.training.autoconfig.reasons import Reason
 
 __all__ = [
     "FEW_CASES",

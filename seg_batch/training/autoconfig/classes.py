@@ -6,7 +6,8 @@ from typing import Any
 
 from seg_batch.config.colours import BLACK, colours
 from seg_batch.core.units import share_roughly
-from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts
+from seg_batch.training.autoconfig.reasons import Reason
 
 IGNORE = 255
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from statistics import median
-from typing import Any
 
 from seg_batch.core.units import counted_plainly
+from seg_batch.training.autoconfig.grid import ChosenGrid, Header, choose_grid
 
 type Shape = tuple[int, ...]
 
@@ -18,8 +19,8 @@ type Shape = tuple[int, ...]
 class CaseFacts:
     """One case, axes in the order ``(z,) y, x`` of RAS.
 
-    ``spacing``: voxel size per axis, mm for volumes and metres for rasters, or None if the file has
-    none. ``voxels``: labelled voxels per label value. ``low``, ``high``, ``mean``: of a sample from
+    ``extent``: on the grid of the model. ``spacing``: of the file, voxel size per axis, mm for volumes and
+    metres for rasters, or None if it has none. ``voxels``: labelled voxels per label value. ``low``, ``high``, ``mean``: of a sample from
     the middle of the image, physical units.
     """
 
@@ -51,9 +52,9 @@ class DatasetFacts:
     """All cases of a set, sorted by name, and the machine that will train on them.
 
     ``whole``: images hold whole numbers. ``strips``: measured if there are too few cases to hold
-    out whole ones. ``split_given``: a manifest, or the recipe, holds cases or boxes out. ``free``: of the
-    cases that validation may be chosen from, where a test part alone is given. ``gpus``: 0 for training
-    on CPUs.
+    out whole ones, in voxels of the model. ``split_given``: a manifest, or the recipe, holds cases or boxes
+    out. ``free``: of the cases that validation may be chosen from, where a test part alone is given. ``gpus``: 0 for
+    training on CPUs. ``modality``: what the user says of it. ``grid``: of the model, to which the extents belong.
     """
 
     kind: str
@@ -68,6 +69,8 @@ class DatasetFacts:
     split_given: bool = False
     free: tuple[str, ...] = ()
     name: str = "my-model"
+    modality: str | None = None
+    grid: ChosenGrid | None = None
 
     @property
     def voxels(self) -> dict[int, int]:
@@ -90,36 +93,21 @@ class DatasetFacts:
     def count(self) -> str:
         return counted_plainly(len(self.cases), "case")
 
+    @cached_property
+    def chosen(self) -> ChosenGrid:
+        """The grid of the model, chosen from the cases where it was not before."""
+        headers = [Header(c.case, c.extent, c.spacing) for c in self.cases]
+        return self.grid or choose_grid(self.kind, headers)
+
     @property
     def spacing(self) -> tuple[float, ...] | None:
-        """The median spacing of the cases that have one, axis by axis; None if none has."""
-        known = [c.spacing for c in self.cases if c.spacing]
-        if not known:
-            return None
-        return tuple(round(median(side), 6) for side in zip(*known, strict=True))
+        """Of the model, axis by axis; None if no case has any."""
+        return self.chosen.spacing
 
     @property
     def size(self) -> int:
         """Voxels of all images together."""
         return sum(prod(case.extent) for case in self.cases)
-
-
-@dataclass(frozen=True)
-class Reason:
-    """A setting and the reason for its value. ``key`` is dotted, as for ``--set``. A ``warning`` sets
-    nothing, it names the setting that it is about. ``shown``: a long value in words."""
-
-    key: str
-    value: Any
-    why: str
-    warning: bool = field(default=False, kw_only=True)
-    shown: str = field(default="", kw_only=True)
-
-    def __str__(self) -> str:
-        """``fit.patch = 128 x 128: ...`` on one line."""
-        if self.warning:
-            return f"{self.key}: warning: {self.why}"
-        return f"{self.key} = {self.shown or show(self.value)}: {self.why}"
 
 
 def total(parts: Iterable[Mapping[int, int]]) -> Counter[int]:
@@ -128,18 +116,3 @@ def total(parts: Iterable[Mapping[int, int]]) -> Counter[int]:
     for voxels in parts:
         counts.update(voxels)
     return counts
-
-
-def show(value: Any) -> str:
-    """A setting's value in few words."""
-    if isinstance(value, dict):
-        if "name" in value:
-            rest = {k: v for k, v in value.items() if k not in ("name", "colour")}
-            return f"{value['name']} ({show(rest)})" if rest else str(value["name"])
-        return ", ".join(f"{k} {show(v)}" for k, v in value.items())
-    if isinstance(value, (list, tuple)):
-        joint = " + " if value and isinstance(value[0], dict) else " x "
-        return joint.join(map(show, value)) if value else "none"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "none" if value is None else str(value)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from seg_batch.core.units import share_roughly
-from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, StripStats, total
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, StripStats, total
 from seg_batch.training.autoconfig.patch_size import FEW_CASES, PatchSizes
+from seg_batch.training.autoconfig.reasons import Reason
 
 TEST_EVERY = 5
 MANY_CASES = 20

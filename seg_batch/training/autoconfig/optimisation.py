@@ -8,8 +8,9 @@ from math import prod
 from seg_batch.core.units import share_roughly
 from seg_batch.datasets.augment.resolution import LONGER
 from seg_batch.training.autoconfig.classes import background, shares
-from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts
 from seg_batch.training.autoconfig.patch_size import PatchSizes
+from seg_batch.training.autoconfig.reasons import Reason
 
 RARE, TINY = 0.01, 0.001
 AIR = -500  # Hounsfield units; no other modality stores whole numbers this far below zero
@@ -36,9 +37,11 @@ def choose_normalisation(facts: DatasetFacts) -> list[Reason]:
             text = f"the means of the images differ by a factor of {apart:.3g}: if they come from different sensors, set it to source"
             reasons.append(Reason(key, None, text, warning=True))
         return reasons
-    if facts.whole and low < AIR:
-        why = f"whole numbers down to {low:g} are Hounsfield units, which mean the same in every scanner"
-        return [Reason(key, "card", why)]
+    hounsfield = facts.modality is None and facts.whole and low < AIR
+    if hounsfield or facts.modality == "CT":
+        said = f"whole numbers down to {low:g} are" if hounsfield else "values of CT are"
+        why = f"{said} Hounsfield units, which mean the same in every scanner; air and metal are clipped to what the foreground has"
+        return [Reason(key, "ct", why)]
     spread = f"means differ by a factor of {apart:.3g} between cases" if len(means) > 1 else "MR"
     why = f"intensities are on no fixed scale ({spread}), so each image has its own"
     return [Reason(key, "source", why)]

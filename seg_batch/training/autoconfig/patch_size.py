@@ -1,4 +1,4 @@
-"""Rank, spacing, patches, network and batch size, from extents, memory and cores."""
+"""Patches, network and batch size, from extents, memory and cores."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from math import prod
 
 from seg_batch.core.units import whole_gib
-from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Reason, Shape, show
+from seg_batch.training.autoconfig.dataset_stats import DatasetFacts, Shape
+from seg_batch.training.autoconfig.reasons import Reason, show
 
-ANISOTROPIC = 3.0
-ODD_SPACING = 0.2
 FEW_CASES = 5  # with fewer, strips of each case are held out, and a patch must fit beside them
 DEEPEST = 4  # least side of a patch at the lowest level, in voxels
 # A training step of ANU-Net held 430 to 870 bytes per voxel and filter of the first level, and took two
@@ -41,7 +40,7 @@ class PatchSizes:
 
 
 def choose_sizes(facts: DatasetFacts) -> tuple[PatchSizes, list[Reason]]:
-    rank, order, reasons = _rank(facts)
+    rank, order = facts.chosen.rank, facts.chosen.order
     space, gpu = _space(facts, order)[-rank:], facts.gpus > 0
     depths = (d for d in range(1, DEPTH[gpu] + 1) if min(space) >> d >= DEEPEST)
     depth, first = max(depths, default=1), FIRST_FILTERS[rank, gpu]
@@ -56,28 +55,7 @@ def choose_sizes(facts: DatasetFacts) -> tuple[PatchSizes, list[Reason]]:
     stride = tuple(max(1, min(c, f // part)) for f, c in zip(fit, cut, strict=True))
     filters = tuple(first << k for k in range(depth + 1))
     sizes = PatchSizes(rank, order, fit, cut, card, stride, batch, filters)
-    return sizes, [*reasons, *_spacing(facts, order), *_reasons(facts, sizes, allowed)]
-
-
-def _rank(facts: DatasetFacts) -> tuple[int, tuple[int, ...], list[Reason]]:
-    """The rank, and the order of axes in which 2-D slices lie across the coarsest axis."""
-    axes, spacing = tuple(range(len(facts.extent))), facts.spacing
-    if facts.kind == "raster":
-        return 2, axes, [Reason("card.rank", 2, "rasters have two axes")]
-    if spacing is None or max(spacing) <= ANISOTROPIC * sorted(spacing)[1]:
-        sizes = "unknown spacing" if spacing is None else f"spacing {show(spacing)} mm"
-        why = f"{sizes} is not coarser than 3 : 1 along any axis"
-        if min(facts.extent) >= 2 * DEEPEST:
-            return 3, axes, [Reason("card.rank", 3, why)]
-        why = f"only {min(facts.extent)} slices: nothing to look at across them"
-        spacing = tuple(1 / n for n in facts.extent)
-    else:
-        why = f"spacing {show(spacing)} mm is coarser than 3 : 1 along one axis, so slices are seen one by one"
-    coarse = spacing.index(max(spacing))
-    order = (coarse, *(a for a in axes if a != coarse))
-    letters = "".join("SAR"[a] for a in reversed(order))
-    ways = "slices lie across the axis with the coarsest voxels"
-    return 2, order, [Reason("card.rank", 2, why), Reason("card.orientation", letters, ways)]
+    return sizes, [*facts.chosen.reasons, *_reasons(facts, sizes, allowed)]
 
 
 def _space(facts: DatasetFacts, order: tuple[int, ...]) -> Shape:
@@ -132,25 +110,6 @@ def _cut_patch(facts: DatasetFacts, space: Shape, fit: Shape, card: Shape, side:
         return tuple(map(max, fit, card)) if fits else fit
     larger = (3 * f // 2 // side * side for f in fit)
     return tuple(max(f, min(n, m)) for f, n, m in zip(fit, space, larger, strict=True))
-
-
-def _spacing(facts: DatasetFacts, order: tuple[int, ...]) -> list[Reason]:
-    spacing, raster = facts.spacing, facts.kind == "raster"
-    if spacing is None:
-        return []
-    key = "card.pixel_m" if raster else "card.spacing_mm"
-    value = spacing[0] if raster else [spacing[a] for a in order]
-    reasons = [Reason(key, value, f"the median of {facts.count}")]
-    odd = [case.case for case in facts.cases if case.spacing and _odd(case.spacing, spacing)]
-    if odd:
-        names = ", ".join(odd[:5]) + (f" and {len(odd) - 5} more" if len(odd) > 5 else "")
-        why = f"{names} differ by more than 20 % from it, and nothing is resampled: train without, or resample first"
-        reasons.append(Reason(key, None, why, warning=True))
-    return reasons
-
-
-def _odd(mine: tuple[float, ...], median: tuple[float, ...]) -> bool:
-    return any(abs(a / b - 1) > ODD_SPACING for a, b in zip(mine, median, strict=True) if b)
 
 
 def _reasons(facts: DatasetFacts, sizes: PatchSizes, allowed: int) -> list[Reason]:

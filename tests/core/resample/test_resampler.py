@@ -2,26 +2,35 @@
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_batch.core.geometry import Box
-from seg_batch.core.resample import passes, resampler, row_band
+from seg_batch.core.resample import kernels, passes, resampler, row_band
 from seg_batch.core.resample.resampler import MISSING_MOST, Resampler
 from tests.support.resampling import dense_sums, resamplers, slow_sums
 
 CONVEX = ("nearest", "linear", "area")
 
 
-@pytest.fixture(autouse=True, params=["pieces of one row", "pieces as they are"])
-def small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+# Sums of every example are made in Python, too, or block by block.
+some_examples = settings(max_examples=min(60, settings().max_examples))
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small images are cut as large ones are."""
-    if request.param == "pieces of one row":
-        for module in (passes, resampler, row_band):
-            monkeypatch.setattr(module, "PIECE_BYTES", 40)
+    monkeypatch.setattr(passes, "PIECE_BYTES", 40)
+    monkeypatch.setattr(resampler, "ROWS_BYTES", 200)
+    monkeypatch.setattr(row_band, "SPARE_BYTES", 40)
+
+
+pytestmark = pytest.mark.usefixtures("small_pieces")
 
 
 @st.composite
@@ -32,6 +41,7 @@ def images(
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = (*of.source, draw(st.integers(1, 3)))
     values = rng.normal(100, 50, shape).astype(draw(st.sampled_from(["f4", "f8", "i2"])))
+    values[rng.random(shape) < 0.1] = -0.0
     valid = None
     if holes and values.dtype.kind == "f" and draw(st.booleans()):
         values[rng.random(shape) < 0.1] = draw(st.sampled_from([np.nan, np.inf, -np.inf]))
@@ -63,6 +73,7 @@ def everywhere(valid: np.ndarray | None, sums: np.ndarray) -> np.ndarray:
     return np.ones(sums.shape, bool) if valid is None else valid
 
 
+@some_examples
 @given(st.data())
 def test_sums_are_those_of_dense_matrices(data: st.DataObject) -> None:
     of = data.draw(resamplers())
@@ -72,6 +83,7 @@ def test_sums_are_those_of_dense_matrices(data: st.DataObject) -> None:
     assert np.allclose(sums, dense_sums(of, values), rtol=0, atol=2e-6 * 300)
 
 
+@some_examples
 @given(st.data())
 def test_bits_are_those_of_plain_numpy(data: st.DataObject) -> None:
     of = data.draw(resamplers())
@@ -83,6 +95,7 @@ def test_bits_are_those_of_plain_numpy(data: st.DataObject) -> None:
     assert np.array_equal(everywhere(valid, sums), slow_valid)
 
 
+@some_examples
 @given(st.data())
 def test_a_block_has_the_bits_of_the_whole_from_any_window(data: st.DataObject) -> None:
     of = data.draw(resamplers())
@@ -96,6 +109,7 @@ def test_a_block_has_the_bits_of_the_whole_from_any_window(data: st.DataObject) 
     assert np.array_equal(everywhere(block_valid, block), everywhere(valid, sums)[box.slices()])
 
 
+@some_examples
 @given(st.data())
 def test_a_constant_stays_what_it_is(data: st.DataObject) -> None:
     of = data.draw(resamplers())
@@ -106,6 +120,7 @@ def test_a_constant_stays_what_it_is(data: st.DataObject) -> None:
     assert np.all((sums if valid is None else sums[valid]) == constant)
 
 
+@some_examples
 @given(st.data())
 def test_holes_are_left_out_of_the_sums_and_do_not_spread(data: st.DataObject) -> None:
     of = data.draw(resamplers(CONVEX))
@@ -121,6 +136,7 @@ def test_holes_are_left_out_of_the_sums_and_do_not_spread(data: st.DataObject) -
     assert not sums[~valid].any()
 
 
+@some_examples
 @given(st.data())
 def test_cubic_is_linear_where_its_band_holds_a_hole(data: st.DataObject) -> None:
     """Nothing blows up: a renormalised sum with negative weights could."""
@@ -148,6 +164,7 @@ def test_half_of_the_weight_is_enough() -> None:
     assert not whole(of, values, mask)[1][0, 0, 0]
 
 
+@some_examples
 @given(st.data())
 def test_rows_that_arrive_give_the_bits_of_the_whole(data: st.DataObject) -> None:
     of = data.draw(resamplers())
@@ -189,6 +206,28 @@ def test_the_last_voxel_is_included_and_edges_coincide() -> None:
         2,
         2,
     ]
+
+
+def test_kernels_work_where_no_folder_can_be_written() -> None:
+    """What has no file has no place for its machine code either, and numba refuses to keep it."""
+    names: dict[str, Any] = {}
+    exec("def double(x):\n    return 2 * x", names)
+    assert kernels.kernel(names["double"])(3.5) == 7
+
+
+def test_blocks_of_several_threads_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an image that has several pieces as they are."""
+    of = Resampler((70, 80, 60), (81, 73, 90), ("cubic", "area", "linear"))
+    values = np.random.default_rng(1).normal(size=(*of.source, 2))
+    values[20:30, 20:30, 20:30] = np.nan
+    monkeypatch.undo()
+    sums, valid = whole(of, values)
+    boxes = [Box((i, 10, 5), (min(i + 25, 81), 70, 90)) for i in range(0, 81, 25)]
+    with ThreadPoolExecutor(4) as threads:
+        blocks = threads.map(lambda box: of(values, None, Box.whole(of.source), box), boxes)
+        for box, (block, block_valid) in zip(boxes, blocks, strict=True):
+            assert same_bits(block, sums[box.slices()])
+            assert np.array_equal(everywhere(block_valid, block), valid[box.slices()])
 
 
 def test_a_window_that_is_too_small_is_refused() -> None:

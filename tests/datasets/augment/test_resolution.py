@@ -45,12 +45,14 @@ def test_a_constant_stays_and_nothing_moves(n: int, factor: float, phase: float,
 
 
 def test_the_rule_is_that_of_a_file_with_such_voxels() -> None:
-    cube, slab = PatchGrid((1.0, 1.0, 1.0)), PatchGrid((3.0, 1.0, 1.2))
+    cube, slab = PatchGrid((1.0, 1.0, 1.0)), PatchGrid((2.5, 1.0, 1.2))
     assert (cube.thick_axis, slab.thick_axis) == (None, 0)
     assert (cube.rule(1, 2.9), cube.rule(1, 3.1)) == ("cubic", "nearest")
     assert (slab.rule(0, 1.1), slab.rule(0, 1.3)) == ("cubic", "nearest")
-    own = PatchGrid((1.0, 1.0), Resampling(up="linear", thick="linear", thick_ratio=2))
-    assert (own.rule(0, 1.5), own.rule(0, 2.5)) == ("linear", "linear")
+    assert slab.rule(1, 1.3) == "cubic"
+    own = PatchGrid((1.0, 1.0, 1.0), Resampling(up="linear", thick="area", thick_ratio=2))
+    assert (own.rule(0, 1.5), own.rule(0, 2.5)) == ("linear", "area")
+    assert PatchGrid((1.0, 1.0)).rule(0, 8) == "cubic", "no slices are thick in their own plane"
 
 
 def test_slices_lie_across_the_long_axis_else_across_any() -> None:

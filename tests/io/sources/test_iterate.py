@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref
-from seg_batch.core.normalise import Moments, Pixels
+from seg_batch.core.normalise import Pixels
+from seg_batch.core.statistics.moments import Moments
 from seg_batch.io.sources import corner_warnings, pieces
 from seg_batch.io.sources.protocol import SourceInfo
 

@@ -20,7 +20,6 @@ from seg_batch.datasets.split import resolve_split
 from seg_batch.training.autoconfig import (
     CaseFacts,
     DatasetFacts,
-    Reason,
     StripStats,
     propose_recipe,
     without_conflicts,
@@ -28,40 +27,8 @@ from seg_batch.training.autoconfig import (
 from seg_batch.training.autoconfig.classes import colours
 from seg_batch.training.measure_dataset import advise_recipe, measure_dataset
 from tests.support.files import write_raster, write_volume
+from tests.support.training.facts import GIB, case, reasons, recipe_of, scene, volume, warnings
 from tests.support.training.recipes import raster_pair
-
-GIB = 1 << 30
-
-
-def case(name: str = "a", **changes: Any) -> CaseFacts:
-    plain = CaseFacts(name, (36, 50, 36), (1.0, 1.0, 1.0), {0: 950, 1: 30, 2: 20}, 0, 900, 200)
-    return replace(plain, **changes)
-
-
-def volume(n: int = 20, **changes: Any) -> DatasetFacts:
-    one = {k: changes.pop(k) for k in list(changes) if k in CaseFacts.__dataclass_fields__}
-    cases = tuple(case(f"case_{k:02}", **one) for k in range(n))
-    return replace(DatasetFacts("volume", ("T1",), "int16", True, cases, 16 * GIB, 2), **changes)
-
-
-def scene(extent: tuple[int, int] = (1000, 600), **voxels: int) -> DatasetFacts:
-    counts = {int(k[1:]): n for k, n in voxels.items()} or {1: 500, 2: 400, 5: 100}
-    edges = tuple(extent[0] * k // 20 for k in range(21))
-    strips = StripStats(0, edges, (counts,) * 20, extent)
-    one = CaseFacts("scene", extent, (30.0, 30.0), {k: 20 * n for k, n in counts.items()}, 0, 9, 3)
-    return DatasetFacts("raster", ("a", "b"), "uint16", True, (one,), 16 * GIB, 2, strips=strips)
-
-
-def recipe_of(facts: DatasetFacts) -> Recipe:
-    return Recipe.model_validate(propose_recipe(facts)[0])
-
-
-def reasons(facts: DatasetFacts) -> dict[str, Reason]:
-    return {r.key: r for r in propose_recipe(facts)[1] if not r.warning}
-
-
-def warnings(facts: DatasetFacts) -> list[str]:
-    return [str(r) for r in propose_recipe(facts)[1] if r.warning]
 
 
 @st.composite
@@ -156,14 +123,10 @@ def test_thick_slices_are_seen_one_by_one_whichever_axis_they_lie_across() -> No
     assert recipe_of(volume(spacing=(2.5, 1.0, 1.0))).card.rank == 3
 
 
-def test_odd_spacing_is_named() -> None:
-    cases = (*volume().cases, case("zz", spacing=(1.0, 1.0, 1.5)))
-    assert any("zz" in text for text in warnings(replace(volume(), cases=cases)))
-    assert not warnings(volume())
-
-
 def test_hounsfield_units_keep_their_scale_and_other_intensities_do_not() -> None:
-    assert recipe_of(volume(low=-1024)).card.normalisation == "card"
+    assert recipe_of(volume(low=-1024)).card.normalisation == "ct"
+    assert recipe_of(volume(low=0, whole=False, modality="CT")).card.normalisation == "ct"
+    assert recipe_of(volume(low=-1024, modality="MR")).card.normalisation == "source"
     assert recipe_of(volume(low=-1024, whole=False)).card.normalisation == "source"
     assert recipe_of(volume(low=0)).card.normalisation == "source"
     assert recipe_of(scene()).card.normalisation == "card"
@@ -187,18 +150,6 @@ def test_bodies_are_not_mirrored_and_land_is() -> None:
     assert recipe_of(volume()).augment.flip == ()
     assert recipe_of(scene()).augment.flip == (0, 1)
     assert recipe_of(scene()).augment.quarter_turns == (0, 1)
-
-
-def test_resolution_varies_where_voxels_are_long_along_one_axis() -> None:
-    assert recipe_of(volume()).augment.thick_slices == recipe_of(scene()).augment.thick_slices == 1
-    slabs = volume(spacing=(2.5, 1.0, 1.0))
-    assert recipe_of(slabs).augment.thick_slices == 2
-    assert "2.5 : 1" in reasons(slabs)["augment.thick_slices"].why
-    few = [case(f"thick_{k}", spacing=(4.0, 1.0, 1.0)) for k in range(3)]
-    mixed = volume(5, cases=(*volume(5).cases, *few))
-    assert recipe_of(mixed).augment.thick_slices == 4
-    seen_alone = recipe_of(volume(spacing=(5.0, 1.0, 1.0))).augment
-    assert (seen_alone.thick_slices, seen_alone.low_resolution) == (1, 2)
 
 
 def test_255_is_a_class_where_it_is_one_of_two() -> None:

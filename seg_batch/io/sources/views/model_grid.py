@@ -18,7 +18,7 @@ import numpy as np
 from seg_batch.config.card import Resampling
 from seg_batch.config.grid_options import GridOptions
 from seg_batch.core.errors import InputError
-from seg_batch.core.geometry import Shape
+from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
 from seg_batch.core.resample.resampler import Resampler
 from seg_batch.core.units import share_in_line
@@ -88,6 +88,14 @@ class ModelGrid:
         ]
         return Resampler(fine[0], fine[1], self.back)
 
+    def inside(self, box: Box) -> Box:
+        """The voxels of the image that lie wholly in a box of the grid."""
+        axes = list(zip(box.start, box.stop, self.source, self.target, strict=True))
+        starts = tuple(-(-a * n // m) for a, _, n, m in axes)
+        return Box(
+            starts, tuple(max(k, b * n // m) for k, (_, b, n, m) in zip(starts, axes, strict=True))
+        )
+
     @property
     def words(self) -> str:
         """``from 5 x .7 x .7 mm to 1 x 1 x 1 mm (nearest, cubic, cubic)``."""
@@ -137,6 +145,11 @@ def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelG
     )
     unit = "mm" if isinstance(info.georef, VolumeGeoref) else "m"
     return ModelGrid(info.extent, target, rules, back, size, wanted, unit, options.output_grid)
+
+
+def words_of(stated: Mapping[str, Any] | None) -> str:
+    """``ModelGrid.words`` of a plan; empty where an image stays as it is."""
+    return "" if stated is None else ModelGrid.from_json(stated).words
 
 
 def way_back_of(stated: Mapping[str, Any] | None, seen: Shape) -> Resampler | None:

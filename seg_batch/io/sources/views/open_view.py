@@ -14,8 +14,9 @@ from seg_batch.config.channels import Channels
 from seg_batch.config.grid_options import AS_STORED, GridOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
-from seg_batch.core.normalise import Moments, Normaliser, Pixels
+from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.resample.resampler import Resampler
+from seg_batch.core.statistics.schemes import measured
 from seg_batch.io.sources import corner_warnings, open_source, pieces
 from seg_batch.io.sources.protocol import (
     AlphaOption,
@@ -26,9 +27,10 @@ from seg_batch.io.sources.protocol import (
 )
 from seg_batch.io.sources.views.alpha import reading_beside, require_settled, settled_reading
 from seg_batch.io.sources.views.by_name import REMEDY, channels_called, taken_by_name
-from seg_batch.io.sources.views.model_grid import grid_warnings, model_grid
+from seg_batch.io.sources.views.model_grid import ModelGrid, grid_warnings, model_grid
 from seg_batch.io.sources.views.oriented import Oriented
 from seg_batch.io.sources.views.resampled import Resampled, on_grid
+from seg_batch.io.sources.views.resampled_labels import ResampledLabels
 from seg_batch.io.sources.views.rescaled import Numbers, Scale, rescaled
 from seg_batch.io.sources.views.same_grid import grid_differences
 from seg_batch.io.sources.views.selected import selected
@@ -211,15 +213,23 @@ class View(Oriented):
     """
 
     def __init__(
-        self, file: Source, card: ModelCard | Axes, options: GridOptions = AS_STORED
+        self,
+        file: Source,
+        card: ModelCard | Axes,
+        options: GridOptions = AS_STORED,
+        labels_on: ModelGrid | None = None,
     ) -> None:
-        """The view of an open image, which is closed with the view."""
+        """The view of an open image, which is closed with the view. ``labels_on``: it is of labels, which come to this
+        grid."""
         self.file, self.options = file, options
         self._turned = Oriented(file, card.orientation)
-        self.grid = model_grid(self._turned.info, card, options)
+        self.grid = labels_on or model_grid(self._turned.info, card, options)
         shape = card.finer, card.rank, card.orientation
-        seen = self._turned if self.grid is None else Resampled(self._turned, self.grid)
-        on_model = self.grid is not None and options.output_grid == "model"
+        seen: Source = self._turned
+        if self.grid is not None:
+            layer = Resampled if labels_on is None else ResampledLabels
+            seen = layer(self._turned, self.grid)
+        on_model = self.grid is not None and self.grid.output == "model"
         self.native = upsampled(seen if on_model else file, *shape)
         super().__init__(self.native, card.orientation)
         self.model: Source = self
@@ -237,6 +247,10 @@ class View(Oriented):
     def in_model(self, box: Box) -> Box:
         """What the model has to say for a box of the view: a box of ``model``."""
         return box if self.way_back is None else self.way_back.needed(box)
+
+    def of_model(self, box: Box) -> Box:
+        """The voxels of the view that lie wholly in a box of ``model``, of one without ``finer`` voxels."""
+        return box if self.way_back is None or self.grid is None else self.grid.inside(box)
 
     def read_with(self, window: Box, box: Box, read: Reader) -> Seen:
         """The pixels of a window of ``model`` and those of a box of the view, from one ``read`` of the image. Without
@@ -260,9 +274,10 @@ class View(Oriented):
         warnings = (*self.file.info.warnings, *corner_warnings(self.file))
         return (*warnings, *grid_warnings(self.coarse, self.grid))
 
-    def statistics(self) -> Normaliser:
-        """The image's own mean and deviation per channel, from one pass over the files."""
-        return Moments.of(pieces(self.file), len(self.file.info.channels)).normaliser()
+    def statistics(self, kind: str = "source") -> Normaliser:
+        """The image's own numbers by this scheme of ``core.statistics``, from one pass over the files as they are."""
+        info = self.file.info
+        return measured(kind, pieces(self.file), info.channels, info.path)
 
     def __enter__(self) -> Self:
         return self
@@ -272,7 +287,11 @@ class View(Oriented):
 
 
 def open_view(
-    image: ImageSpec | str | Path, card: ModelCard | Axes, *, grid: SourceInfo | None = None
+    image: ImageSpec | str | Path,
+    card: ModelCard | Axes,
+    *,
+    grid: SourceInfo | None = None,
+    labels_of: View | None = None,
 ) -> View:
     """Open an image as the model of ``card`` sees it. The layers, each only where it is needed::
 
@@ -282,7 +301,8 @@ def open_view(
         rescaled   rescaled     the scale and offset of ``--scale`` and ``--offset``
         aligned    aligned      a label on another grid than ``grid``, the file's own of its image
         oriented   Oriented     the axes of the model
-        resampled  Resampled    the grid of the model, by ``ImageSpec.grid`` and the card
+        resampled  Resampled    the grid of the model, by ``ImageSpec.grid`` and the card; of labels
+                                ResampledLabels, onto the grid of the image whose ``labels_of`` they are
         upsampled  upsampled    the voxels that a super-resolving model makes of the image's
 
     Anything that gives pixels another place or another size is one more layer here. The ``Normaliser`` of
@@ -299,5 +319,7 @@ def open_view(
 
             file = align_to_grid(file, grid)
         view = View(file, card, spec.grid)
+        if labels_of is not None and labels_of.grid and view.info.extent == labels_of.grid.source:
+            view = View(file, card, labels_on=labels_of.grid)
         opened.pop_all()
     return view

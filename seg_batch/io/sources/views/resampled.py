@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+
+import numpy as np
 
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import refined
@@ -10,6 +13,7 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.io.sources.protocol import Source, SourceInfo, require_inside
 from seg_batch.io.sources.views.model_grid import ModelGrid
 
+PART_BYTES = 64 << 20
 _LOST = ("overviews", "block_bytes")  # facts of stored voxels
 
 
@@ -19,15 +23,39 @@ class Resampled:
 
     def __init__(self, source: Source, grid: ModelGrid) -> None:
         self._source, self.grid = source, grid
-        self.info = _seen(source.info, grid)
+        self.info = seen_on(source.info, grid)
 
     def read(self, box: Box) -> Pixels:
         require_inside(self.info, box)
+        return in_parts(box, self._bytes, self._read)
+
+    def _bytes(self, box: Box) -> int:
+        each = self._source.info.voxel_bytes + 4 * len(self.info.channels)
+        return self.grid.values.needed(box).size * each
+
+    def _read(self, box: Box) -> Pixels:
         window = self.grid.values.needed(box)
         return on_grid(self._source.read(window), self.grid, window, box)
 
     def close(self) -> None:
         self._source.close()
+
+
+def in_parts(box: Box, size: Callable[[Box], int], read: Callable[[Box], Pixels]) -> Pixels:
+    """The pixels of a box, read in parts of which each holds about ``PART_BYTES`` at most, by ``size``: what a coarse
+    grid is made of may be much more than itself."""
+    if size(box) <= PART_BYTES or box.size == 1:
+        return read(box)
+    axis = max(range(len(box.shape)), key=box.shape.__getitem__)
+    middle = box.start[axis] + box.shape[axis] // 2
+    ends = (*box.stop[:axis], middle, *box.stop[axis + 1 :])
+    starts = (*box.start[:axis], middle, *box.start[axis + 1 :])
+    first, second = (in_parts(b, size, read) for b in (Box(box.start, ends), Box(starts, box.stop)))
+    values = np.concatenate([first.values, second.values], axis)
+    if first.valid is None and second.valid is None:
+        return Pixels(values, None, first.scale, first.offset)
+    masks = (np.ones(p.values.shape, bool) if p.valid is None else p.valid for p in (first, second))
+    return Pixels(values, np.concatenate([*masks], axis), first.scale, first.offset)
 
 
 def on_grid(pixels: Pixels, grid: ModelGrid, window: Box, box: Box) -> Pixels:
@@ -36,7 +64,8 @@ def on_grid(pixels: Pixels, grid: ModelGrid, window: Box, box: Box) -> Pixels:
     return Pixels(values, valid, pixels.scale, pixels.offset)
 
 
-def _seen(info: SourceInfo, grid: ModelGrid) -> SourceInfo:
+def seen_on(info: SourceInfo, grid: ModelGrid) -> SourceInfo:
+    """What is known of an image, on another grid."""
     axes = list(zip(grid.source, grid.target, info.chunk, strict=True))
     return replace(
         info,

@@ -1,0 +1,58 @@
+"""Regions of images that are read from their files, on the grid of these files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.resample.resampler import Resampler
+from seg_batch.datasets.label_classes import Classes
+from seg_batch.io.sources.areas.pixel_areas import PixelAreas
+from seg_batch.io.sources.views.open_view import Seen, View, read_strictly
+
+
+@dataclass(frozen=True, eq=False)
+class ViewRegion:
+    """A ``SeenRegion`` read from the image's files."""
+
+    box: Box
+    image: View
+    normaliser: Normaliser
+
+    @property
+    def extent(self) -> Shape:
+        return self.image.info.extent
+
+    @property
+    def areas(self) -> PixelAreas | None:
+        """Of the pixels of the whole image."""
+        return PixelAreas.of(self.image.native.info.georef, self.extent)
+
+    @property
+    def way_back(self) -> Resampler | None:
+        return self.image.way_back
+
+    def read(self, box: Box) -> Pixels:
+        return self.image.read(box)
+
+    def read_with(self, window: Box, box: Box) -> Seen:
+        return self.image.read_with(window, box, read_strictly)
+
+
+@dataclass(frozen=True, eq=False)
+class SourceRegion(ViewRegion):
+    """A ``Region`` of a pair of files: a case of a manifest, or a box of it, with its label."""
+
+    case: str
+    label: View
+    classes: Classes
+    ignore: tuple[float, ...]
+    missing: str = "all"
+
+    def truth(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        labels, path = self.label.read(box), self.label.info.path
+        indices, valid = self.classes.indices(labels, self.ignore, path)
+        return indices, valid & self.read(box).with_data(self.missing)

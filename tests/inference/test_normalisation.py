@@ -1,0 +1,101 @@
+"""What a model sees of an image whose numbers are its own, and what a run says and keeps of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seg_batch.config.card import ModelCard, Normalisation
+from seg_batch.core.errors import InputError
+from seg_batch.core.normalise import Normaliser
+from seg_batch.core.statistics.schemes import SCHEMES
+from seg_batch.evaluation.held_out_cases import whole_region
+from seg_batch.inference.plan import Plan
+from seg_batch.inference.predict import predict_one
+from seg_batch.inference.request import Request
+from seg_batch.io.sources.views.open_view import open_view
+from tests.support.files import write_raster
+
+SIDE = 24
+
+
+def card(kind: str) -> ModelCard:
+    return ModelCard(
+        name="sees",
+        kind="raster",
+        rank=2,
+        channels=("a", "b"),
+        classes=({"id": 0, "name": "low"}, {"id": 7, "name": "high"}),
+        patch=(SIDE, SIDE),
+        overlap=(0, 0),
+        normalisation=Normalisation(kind=kind),
+    )
+
+
+def scene(folder: Path) -> tuple[Path, np.ndarray]:
+    """A frame of 0 in both bands, one pixel without data; ``(y, x, band)``."""
+    values = np.random.default_rng(6).integers(0, 900, (2, SIDE, SIDE)).astype(np.int16)
+    values[:, :5] = 0
+    values[0, 20, 20] = -9999
+    path = write_raster(folder / "a.tif", values, nodata=-9999)
+    return path, np.moveaxis(values, 0, -1)
+
+
+def expected(kind: str, values: np.ndarray) -> np.ndarray:
+    """With numpy, band by band, on the whole image."""
+    out, valid = np.zeros(values.shape), values != -9999
+    inside = (values * valid != 0).any(-1)
+    for c in range(2):
+        here = valid[..., c] & (inside if kind == "nonzero" else True)
+        v = values[here, c].astype(float)
+        low, high = np.percentile(v, {"range": (0, 100)}.get(kind, (2, 98)))
+        scaled = (v.clip(low, high) - low) / (high - low)
+        out[here, c] = scaled if kind in ("range", "percentiles") else (v - v.mean()) / v.std()
+    return out
+
+
+@pytest.mark.parametrize("kind", SCHEMES)
+def test_a_model_sees_an_image_by_its_own_numbers(tmp_path: Path, kind: str) -> None:
+    path, values = scene(tmp_path)
+    seen: list[np.ndarray] = []
+
+    def predictor(patches: np.ndarray) -> np.ndarray:
+        seen.extend(patches)
+        return np.full((*patches.shape[:-1], 2), 0.5, np.float32)
+
+    report = predict_one(Request(str(path), str(tmp_path / "o.tif"), (card(kind), predictor)))
+    np.testing.assert_allclose(seen[-1], expected(kind, values), atol=1e-5)
+    plan = json.loads(json.dumps(report["plan"]))
+    numbers = plan["normaliser"]
+    assert ("nonzero" in numbers) == (kind == "nonzero")
+    assert plan["fingerprint"]["normaliser"] == numbers
+    assert Plan.from_json(plan).normaliser == Normaliser.from_json(numbers)
+    with open_view(path, card(kind)) as view:
+        assert whole_region(view, card(kind)).normaliser == view.statistics(kind)
+
+
+def test_an_image_that_percentiles_would_make_one_value_of_is_refused(tmp_path: Path) -> None:
+    values = np.zeros((2, SIDE, SIDE), np.uint8)
+    values[:, 3, 3:9] = 200
+    path = write_raster(tmp_path / "a.tif", values)
+    request = Request(str(path), str(tmp_path / "o.tif"), (card("percentiles"), lambda x: x))
+    with pytest.raises(InputError, match=r"a\.tif: band1 is 0 from percentile 2 to 98"):
+        predict_one(request)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"kind": "nonzero", "mean": [1.0]}, "leave mean, std, low and high out"),
+        ({"kind": "percentiles", "low": [1.0], "high": [2.0]}, "takes the numbers of each image"),
+        ({"kind": "z-score"}, "nonzero"),
+    ],
+)
+def test_rules_that_can_t_be_are_refused(rule: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Normalisation.model_validate(rule)
