@@ -68,7 +68,7 @@ slow: $(STAMP)
 chaos: $(STAMP)
 	$(BIN)/python tests/chaos/chaos.py
 
-# MONAI is measured against in an environment of its own; torch never meets the package.
+# MONAI and torch are measured against in an environment of their own; torch never meets the package.
 # Where the registry has no CPU build of this torch for a Python, name another: MONAI_PYTHON=python3.12
 ifndef MONAI_PYTHON
 MONAI_PYTHON := $(shell for p in python3.11 python3.12 python3.13; do \

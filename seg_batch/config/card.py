@@ -113,6 +113,21 @@ class Resampling(CheckedValue):
 AS_NNUNET = Resampling()
 
 
+def default_resampling(others: dict[str, Any]) -> Resampling:
+    """By the other fields of a card: linear upwards where 0 has to stay 0, of which cubic weights make small values."""
+    rule = others.get("normalisation")
+    masked = getattr(rule, "kind", rule) == "nonzero"
+    return Resampling(up="linear") if masked else AS_NNUNET
+
+
+def require_zeros_kept(kind: str, rules: Resampling) -> None:
+    """ValueError where these rules would take the zeros from a scheme that goes by them."""
+    if kind == "nonzero" and "cubic" in (rules.up, rules.down, rules.thick):
+        raise ValueError(
+            "cubic resampling makes small values of 0, by which nonzero goes: use linear"
+        )
+
+
 class SkipRule(CheckedValue):
     """Voxels whose first channel is at most ``below`` (physical units) are empty. They get the class
     ``label``, and tiles of empty voxels alone are not predicted."""
@@ -179,7 +194,7 @@ class ModelCard(CheckedValue):
     field_of_view_mm: tuple[Sizes, Sizes, Sizes] | None = None
     pixel_m: float | None = None
     pixel_range_m: Sizes | None = None
-    resampling: Resampling = AS_NNUNET
+    resampling: Resampling = Field(default_factory=default_resampling)
     images: int | None = Field(
         default=None, ge=1, description="how many images its statistics and ranges are of"
     )
@@ -234,6 +249,7 @@ class ModelCard(CheckedValue):
         lengths = {len(self.normalisation.mean), len(self.normalisation.std)}
         if self.normalisation.kind == "card" and lengths != {len(self.channels or ())}:
             raise ValueError("normalisation needs one mean and one std per channel")
+        require_zeros_kept(self.normalisation.kind, self.resampling)
         check_chain(self.post, [c.name for c in self.classes], background=self.background_name)
         return self
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from seg_batch.config.card import ModelCard
+from seg_batch.config.grid_options import ON_MODEL
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.geometry import Box, Shape
@@ -29,7 +30,7 @@ from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH, make_grid
 from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.protocol import without_volume_option
-from seg_batch.io.sources.views.open_view import Axes, ImageSpec, open_view, takes_last_axis
+from seg_batch.io.sources.views.open_view import ImageSpec, open_view, takes_last_axis
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,10 @@ def _fits(path: Path, card: ModelCard) -> bool:
 
 
 def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
-    axes = Axes(card.orientation, channels=card.channels)
-    image = ImageSpec((str(path),), channels_last_axis=takes_last_axis(axes.channels))
-    with without_volume_option(), open_view(image, axes) as view:
+    of_input = card.model_copy(update={"finer": 1})  # the grid of the model's input
+    last = takes_last_axis(card.channels)
+    image = ImageSpec((str(path),), channels_last_axis=last, grid=ON_MODEL)
+    with without_volume_option(), open_view(image, of_input) as view:
         if reason := mismatch(card, view.file.info):
             raise InputError(f"{path} does not fit {card.name}: {reason}; give other images")
         return tiles(whole_region(view, card), card, most)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,7 @@ from seg_batch.io.sources.views.open_view import Axes, ImageSpec, View, open_vie
 from seg_batch.io.sources.views.rescaled import own_scale, units_fault
 from seg_batch.io.sources.views.same_grid import grid_differences
 
+MOST_COARSER, MOST_VOXELS = 16, 64  # times: along an axis, and in all
 MANIFESTS = (".csv", ".yaml", ".yml")
 
 
@@ -170,6 +172,23 @@ def _require_channels(a: SourceInfo, b: SourceInfo, recipe: Recipe) -> None:
         raise InputError(f"{b.path} has {len(b.channels)} channels, a label image has one")
 
 
+def _require_near(image: View) -> None:
+    """InputError where the grid of the model would hold little of an image, or little else than what was made up."""
+    if image.grid is None:
+        return
+    there, here = image.grid.target, image.grid.source
+    coarser = max(n / m for n, m in zip(here, there, strict=True))
+    if coarser > MOST_COARSER or math.prod(there) > MOST_VOXELS * math.prod(here):
+        raise InputError(
+            f"{image.info.path} would come {image.grid.words}, which makes {_by(there)} voxels of {_by(here)}: give a size nearer to that of the images (card.spacing_mm, card.pixel_m), or "
+            "take the case out"
+        )
+
+
+def _by(extent: Shape) -> str:
+    return " x ".join(map(str, extent))
+
+
 def axes_of(recipe: Recipe) -> Axes:
     """The axes, the channels and the grid in which a recipe sees images."""
     card = recipe.card
@@ -197,6 +216,7 @@ def open_pair(
     images = spec(pair.images, (pair.alpha,) * len(pair.images))
     images = replace(images, channels_last_axis=takes_last_axis(axes.channels))
     with without_volume_option(), open_view(images, axes) as image:
+        _require_near(image)
         grid = image.file.info if align == "nearest" else None
         label_axes = Axes(axes.orientation)
         with open_view(spec((pair.label,)), label_axes, grid=grid, labels_of=image) as label:

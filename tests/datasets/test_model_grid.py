@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from rasterio.transform import Affine
 
+from seg_batch.config.grid_options import GridOptions
 from seg_batch.config.recipe.reading import recipe_of
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
@@ -18,6 +20,8 @@ from seg_batch.datasets.pairs import axes_of, check_pair, find_pairs, open_pair
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.datasets.plan import plan_dataset
 from seg_batch.datasets.trained_on import card_fields
+from seg_batch.evaluation.dataset_card import require_card
+from seg_batch.io.sources.views.open_view import ImageSpec, open_view
 from seg_batch.training.measure_dataset import advise_recipe
 from tests.support.files import write_raster, write_volume
 from tests.support.training.recipes import plain_recipe, recipe
@@ -94,6 +98,7 @@ def test_the_slices_of_a_model_in_two_dimensions_stay_slices(tmp_path: Path) -> 
         assert a.info.extent == b.info.extent == (12, 36, 30)
 
 
+@pytest.mark.full
 def test_a_dataset_of_unequal_volumes_is_of_one_grid(tmp_path: Path) -> None:
     pairs = [
         phantom(tmp_path, name, s)
@@ -122,6 +127,13 @@ def test_a_dataset_of_unequal_volumes_is_of_one_grid(tmp_path: Path) -> None:
     fields = card_fields(made.card, seen)
     assert fields["spacing_mm"] == (1, 1, 1)
     assert fields["spacing_range_mm"][0] == pytest.approx((1 / 1.5, 2 * 1.5))
+    as_stored = made.card.model_copy(update={"spacing_mm": None})
+    assert card_fields(as_stored, seen)["spacing_mm"] is None, "no size was seen by all"
+    assert card_fields(as_stored, seen[:1])["spacing_mm"] == pytest.approx((1, 1, 1))
+    card = made.card.card()
+    require_card(patches, card)
+    with pytest.raises(InputError, match="other voxel size"):
+        require_card(patches, card.model_copy(update={"spacing_mm": (2.0, 1.0, 1.0)}))
 
 
 def test_rasters_come_to_the_pixel_of_the_recipe(tmp_path: Path) -> None:
@@ -182,6 +194,27 @@ def test_an_impossible_spacing_is_refused(card: dict[str, Any]) -> None:
         recipe_of(plain_recipe(3, card={**ON_GRID, **card}), "test")
     with pytest.raises(InputError, match="pixel_m"):
         recipe_of(plain_recipe(2, card={"pixel_m": 0}), "test")
+
+
+def test_a_grid_far_from_an_image_is_refused_before_work(tmp_path: Path) -> None:
+    pair = phantom(tmp_path, "a", (1, 1, 1))
+    for sizes in ([0.2, 0.2, 0.2], [20, 1, 1]):
+        with pytest.raises(InputError, match=r"a_image.* give a size nearer"):
+            check_pair(
+                find_pairs([pair]).pairs[0], recipe(3, card={**ON_GRID, "spacing_mm": sizes})
+            )
+    with pytest.raises(InputError, match="give a size nearer"):
+        advise_recipe([pair], own={"card": {"spacing_mm": [0.2, 0.2, 0.2]}})
+
+
+def test_held_out_boxes_come_back_to_the_voxels_of_a_file(tmp_path: Path) -> None:
+    image = phantom(tmp_path, "a", (2.0, 1.0, 0.5)).partition("=")[0]
+    axes = replace(axes_of(recipe(3, card=ON_GRID)), channels=None)
+    with open_view(ImageSpec((image,), grid=GridOptions()), axes) as view:
+        assert view.info.extent == (12, 36, 60)
+        assert view.of_model(Box((4, 5, 6), (10, 9, 8))) == Box((2, 5, 12), (5, 9, 16))
+        assert view.of_model(Box((3, 0, 0), (9, 36, 30))) == Box((2, 0, 0), (4, 36, 60))
+        assert view.of_model(Box((3, 0, 0), (4, 1, 1))).size == 0
 
 
 def test_the_advice_counts_and_measures_on_the_grid_of_the_model(tmp_path: Path) -> None:

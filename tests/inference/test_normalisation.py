@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seg_batch.config.card import ModelCard, Normalisation
+from seg_batch.config.card import ModelCard, Normalisation, Resampling
+from seg_batch.config.grid_options import GridOptions
 from seg_batch.core.errors import InputError
+from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.statistics.schemes import SCHEMES
 from seg_batch.evaluation.held_out_cases import whole_region
 from seg_batch.inference.plan import Plan
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
-from seg_batch.io.sources.views.open_view import open_view
-from tests.support.files import write_raster
+from seg_batch.io.sources.views.open_view import ImageSpec, open_view
+from tests.support.files import write_raster, write_volume
+from tests.support.training.recipes import recipe
 
 SIDE = 24
 
@@ -99,3 +102,29 @@ def test_an_image_that_percentiles_would_make_one_value_of_is_refused(tmp_path: 
 def test_rules_that_can_t_be_are_refused(rule: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Normalisation.model_validate(rule)
+
+
+def test_zeros_are_never_resampled_by_weights_that_overshoot() -> None:
+    assert card("nonzero").resampling == Resampling(up="linear")
+    assert card("source").resampling == Resampling()
+    plain = {**card("nonzero").model_dump(mode="json"), "resampling": {"tolerance": 0.1}}
+    with pytest.raises(ValueError, match="cubic resampling makes small values of 0"):
+        ModelCard.model_validate(plain)
+    template = recipe(card={"normalisation": "nonzero"}).card
+    assert template.resampling.up == template.card().resampling.up == "linear"
+
+
+def test_what_is_0_stays_0_on_the_grid_of_the_model(tmp_path: Path) -> None:
+    """A body of one value in air of 0, at 2 mm, for a model of 1 mm."""
+    head = np.zeros((12, 12, 12), np.int16)
+    head[4:8, 4:8, 4:8] = 500
+    path = write_volume(tmp_path / "a.nii", head, np.diag([2, 2, 2, 1]))
+    plain = card("nonzero").model_dump(mode="json", exclude={"resampling"})
+    plain |= {"kind": "volume", "rank": 3, "channels": ["a"], "spacing_mm": [1, 1, 1]}
+    model = ModelCard.model_validate({**plain, "patch": [8, 8, 8], "overlap": [0, 0, 0]})
+    with open_view(ImageSpec((str(path),), grid=GridOptions()), model) as view:
+        pixels = view.model.read(Box.whole(view.model.info.extent))
+        out = view.statistics("nonzero")(pixels)[..., 0]
+    assert out.shape == (24, 24, 24)
+    out[7:17, 7:17, 7:17] = 0
+    assert not out.any()

@@ -25,6 +25,7 @@ from seg_batch.config.options import declared
 from seg_batch.config.postprocess import STEPS
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import Recipe
+from seg_batch.config.recipe.card_draft import CardTemplate
 from seg_batch.config.recipe.hold_out import HeldPart
 from seg_batch.config.recipe.manifest import Manifest
 from seg_batch.config.recipe.training import Network
@@ -102,9 +103,12 @@ _CHECKED = {
     (TrainStep, "arch"): "a name of [networks](networks.md)",
 }
 # Defaults that the reader of the file fills in.
-_FILLED = {(Workflow, "name"): "that of the file", (ClassInfo, "colour"): "by id"} | {
-    (step, "name"): "that of the command" for step in get_args(AnyStep)
-}
+_FILLED = {
+    (Workflow, "name"): "that of the file",
+    (ClassInfo, "colour"): "by id",
+    (ModelCard, "resampling"): "",
+    (CardTemplate, "resampling"): "",
+} | {(step, "name"): "that of the command" for step in get_args(AnyStep)}
 
 
 def kind(hint: Any) -> str:

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from seg_batch.config.card import (
-    AS_NNUNET,
     ClassInfo,
     Missing,
     Modality,
@@ -16,11 +15,11 @@ from seg_batch.config.card import (
     Normalisation,
     Resampling,
     SkipRule,
+    default_resampling,
 )
 from seg_batch.config.channels import Channels, names_of
-from seg_batch.config.grid_options import require_sizes
+from seg_batch.config.grid_options import LEAST, LONGEST, MOST
 from seg_batch.config.validation import CheckedValue
-from seg_batch.core.errors import PlanError
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.statistics import PerImage
 from seg_batch.core.statistics.schemes import SCHEMES
@@ -50,7 +49,7 @@ class CardTemplate(CheckedValue):
     normalisation: Literal["card", "ct", "identity", PerImage]
     spacing_mm: tuple[float, ...] | None = None
     pixel_m: float | None = None
-    resampling: Resampling = AS_NNUNET
+    resampling: Resampling = Field(default_factory=default_resampling)
     orientation: str = "RAS"
     skip: SkipRule | None = None
     licence: str = ""
@@ -96,14 +95,12 @@ class CardTemplate(CheckedValue):
             raise ValueError(f"pixel_m {self.pixel_m:g} is no size of a pixel: give metres")
         if self.spacing_mm is None:
             return self
-        if len(self.spacing_mm) != 3:
+        low, high = (end(self.spacing_mm, default=0.0) for end in (min, max))
+        if len(self.spacing_mm) != 3 or low < LEAST or high > min(MOST, LONGEST * low):
             raise ValueError(
-                f"spacing_mm {list(self.spacing_mm)} must have 3 sizes, those of z, y, x"
+                f"spacing_mm {list(self.spacing_mm)} is no size of a voxel: give three numbers from {LEAST:g} to "
+                f"{MOST:g} mm, for z, y, x, the longest at most {LONGEST} times the shortest"
             )
-        try:
-            require_sizes("spacing_mm", self.spacing_mm)
-        except PlanError as error:
-            raise ValueError(error.message) from None
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -78,19 +79,18 @@ class Passes:
         """Boxes of some rows and some lines each, of which a mebibyte lies between two axes. Lines at
         the seams are summed twice along the axes before, so there are many lines; a row of a band is
         read once for all rows of a piece, so there are some rows."""
-        rows, lines = box.shape[0], 1
-        if len(box.shape) > 1:
-            line = 4 * channels * math.prod(box.shape[2:])
-            rows, lines = PIECE_BYTES // (line * box.shape[1]), box.shape[1]
-            if rows < MOST_ROWS:
-                rows = min(max(PIECE_BYTES // (LEAST_LINES * line), 1), MOST_ROWS)
-                lines = max(PIECE_BYTES // (rows * line), 1)
-        for a in range(box.start[0], box.stop[0], rows):
-            part = _with_side(box, 0, (a, min(a + rows, box.stop[0])))
-            for b in range(box.start[1], box.stop[1], lines) if len(box.shape) > 1 else ():
-                yield _with_side(part, 1, (b, min(b + lines, box.stop[1])))
-            if len(box.shape) == 1:
-                yield part
+        if len(box.shape) == 1:
+            yield box
+            return
+        line = 4 * channels * math.prod(box.shape[2:])
+        rows, lines = PIECE_BYTES // (line * box.shape[1]), box.shape[1]
+        if rows < MOST_ROWS:
+            rows = min(max(PIECE_BYTES // (LEAST_LINES * line), 1), MOST_ROWS)
+            lines = max(PIECE_BYTES // (rows * line), 1)
+        sides = zip(box.start[:2], box.stop[:2], (rows, lines), strict=True)
+        for place in itertools.product(*(range(*side) for side in sides)):
+            stop = (place[0] + rows, place[1] + lines, *box.stop[2:])
+            yield Box((*place, *box.start[2:]), stop).intersection(box)
 
     def _piece(self, part: Part, at: Box, box: Box, result: Part) -> None:
         for k, (axis, after) in enumerate(zip(self.order, self._steps(box), strict=True)):

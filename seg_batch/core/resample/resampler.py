@@ -81,6 +81,8 @@ class Resampler:
         need = self.needed(box)
         if not window.contains(need) or values.shape[:-1] != window.shape:
             raise ValueError(f"{box} needs {need}, and values {values.shape} lie at {window}")
+        if valid is not None and valid.shape != values.shape:
+            raise ValueError(f"valid {valid.shape} is not of the shape of values {values.shape}")
         inside = need.slices(window.start)
         sums = np.empty((*box.shape, values.shape[-1]), np.float32)
         if not sums.size:

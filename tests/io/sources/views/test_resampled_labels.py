@@ -75,8 +75,9 @@ def fields(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray | None, Shape, tuple
     return values, valid, target, rules
 
 
+@pytest.mark.full
 @given(fields(), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_box_holds_the_bits_of_the_whole(field: Any, data: st.DataObject) -> None:
     values, valid, target, rules = field
     view = seen(values, target, rules, valid)
@@ -118,10 +119,10 @@ def test_coarser_labels_are_those_of_the_largest_area() -> None:
         assert not maximum_filter(most == k, 3)[other & (found == k)].any(), "lost there"
 
 
-@pytest.mark.parametrize("ratio", [1.25, 1.5, 2, 2.7, 3, 4])
+@pytest.mark.parametrize("ratio", [1.25, 1.5, 2, 2.7, 4])
 def test_thin_sheets_and_lines_are_not_lost(ratio: float) -> None:
-    n = 48
-    for place in (7, 22, 23):
+    n = 40
+    for place in (7, 22):
         for axis in range(3):
             sheet = np.zeros((n, n, n), np.uint8)
             np.moveaxis(sheet, axis, 0)[place] = 1
@@ -129,7 +130,7 @@ def test_thin_sheets_and_lines_are_not_lost(ratio: float) -> None:
             assert found.any(0).all(), "a sheet has no hole"
             assert found.sum() <= 2 * found[0].size, "and is not thick"
             line = np.zeros((n, n, n), np.uint8)
-            np.moveaxis(line, axis, 0)[:, place, 31] = 1
+            np.moveaxis(line, axis, 0)[:, place, 25] = 1
             found = np.moveaxis(shrunk(line, ratio), axis, 0)
             assert found.any((1, 2)).all()
             assert objects(found, np.ones((3, 3, 3)))[1] == 1
