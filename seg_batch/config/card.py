@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     Field,
@@ -36,6 +36,7 @@ TRAINED_FACTOR = 1.5  # a model takes grids that are finer or coarser than its t
 RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 
+Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Missing = Literal["any", "all"]
 Rule = Literal["nearest", "linear", "cubic", "area"]
 Modality = Literal["optical", "sar", "elevation", "CT", "MR", "PET", "ultrasound", "microscopy"]
@@ -189,10 +190,10 @@ class ModelCard(CheckedValue):
     margin: tuple[int, ...] | None = None
     border: Border | None = Field(default=None, description="what --overlap auto goes by")
     normalisation: Normalisation
-    spacing_mm: tuple[float, ...] | None = None
+    spacing_mm: tuple[Size, ...] | None = None
     spacing_range_mm: tuple[Sizes, Sizes, Sizes] | None = None
     field_of_view_mm: tuple[Sizes, Sizes, Sizes] | None = None
-    pixel_m: float | None = None
+    pixel_m: Size | None = None
     pixel_range_m: Sizes | None = None
     resampling: Resampling = Field(default_factory=default_resampling)
     images: int | None = Field(

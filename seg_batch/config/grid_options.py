@@ -8,7 +8,8 @@ from typing import Literal
 from seg_batch.core.errors import PlanError
 
 OutputGrid = Literal["native", "model"]
-LEAST, MOST = 1e-3, 1e3  # of a voxel in mm, of a pixel in metres
+LEAST, MOST = 1e-3, 1e5  # of a voxel in mm, of a pixel in metres
+MOST_MM = 1e3
 LONGEST = 50  # times the shortest side of a voxel
 
 
@@ -17,8 +18,8 @@ def require_sizes(where: str, sizes: tuple[float, ...]) -> None:
     written = ",".join(f"{size:g}" for size in sizes)[:40]
     if not 1 <= len(sizes) <= 3 or not all(LEAST <= size <= MOST for size in sizes):
         raise PlanError(
-            f"{where} {written!r} is no voxel size: give one number, or one per axis, from {LEAST:g} to {MOST:g} "
-            "(mm, of rasters metres), like 1 or 3,1,1"
+            f"{where} {written!r} is no voxel size: give one number, or one per axis, from {LEAST:g} to {MOST_MM:g} mm, "
+            f"of rasters to {MOST:g} m, like 1 or 3,1,1"
         )
     if max(sizes) > LONGEST * min(sizes):
         raise PlanError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import nibabel
@@ -13,7 +15,9 @@ from affine import Affine
 
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.core.errors import InputError, PlanError, StoreError
+from seg_batch.core import events
+from seg_batch.core.callbacks import Callback
+from seg_batch.core.errors import InputError, PlanError, StoppedError, StoreError
 from seg_batch.core.geometry import Box, Grid
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.resample.resampler import Resampler
@@ -105,15 +109,16 @@ def test_a_volume_goes_there_and_back_as_a_whole_does(tmp_path: Path) -> None:
     assert all(check["ok"] for check in verify_product(out)["checks"])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", ["volume", "raster, finer", "raster, coarser"])
 def test_any_blocks_and_workers_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("seg_batch.inference.plan.CHUNK", {2: 32, 3: 8})
+    monkeypatch.setattr("seg_batch.inference.plan.CHUNK", {2: 64, 3: 16})
     side = {"raster, finer": 10, "raster, coarser": 52}.get(kind, 0)
     path = scene(tmp_path, side) if side else scan(tmp_path)
     model = card(2 if side else 3)
-    blocks = [None, (32, 64), (96, 32)] if side else [None, (8, 16, 8), (16, 8, 40)]
+    blocks = [None, (64, 64), (128, 64)] if side else [None, (16, 16, 16), (32, 16, 48)]
     ending = ".tif" if side else ".nii.gz"
     made = [
         predict(
@@ -227,3 +232,29 @@ def test_what_resampling_can_make_up_for_fits(tmp_path: Path, side: float, outco
 def test_a_grid_beyond_all_memory_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="per worker"):
         predict(scan(tmp_path), model=(card(3), crooked), spacing=(0.002,), force=True)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("side", [0, 10])
+def test_a_run_that_was_stopped_and_goes_on_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: float
+) -> None:
+    monkeypatch.setattr("seg_batch.inference.plan.CHUNK", {2: 64, 3: 16})
+    path = scene(tmp_path, side) if side else scan(tmp_path)
+    ending, model = (".tif", card(2)) if side else (".nii.gz", card(3))
+    block = (64, 128) if side else (16, 32, 48)
+    whole = predict(path, tmp_path / f"whole{ending}", model=(model, crooked))
+    stop = Event()
+
+    class Once(Callback):
+        def on(self, event: events.Event) -> None:
+            if isinstance(event, events.BlockEnded):
+                stop.set()
+
+    options = PredictOptions(block=block)
+    request = Request(str(path), str(tmp_path / f"parts{ending}"), (model, crooked), options)
+    with pytest.raises(StoppedError):
+        predict_one(request, Once(), stop=stop)
+    parts = predict_one(replace(request, options=PredictOptions(workers=2)))
+    assert 0 < parts["blocks"]["resumed"] < parts["blocks"]["total"]
+    assert parts["product"]["sha256"] == whole["product"]["sha256"]

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from seg_batch.config.card import Resampling
-from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.grid_options import MOST_MM, GridOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref
@@ -178,6 +178,11 @@ def wanted_sizes(info: SourceInfo, card: GridCard, options: GridOptions) -> Size
             raise InputError(
                 f"--spacing has {len(options.spacing)} numbers and {info.path} {axes} axes: give one, or one "
                 f"for each of {'z,y,x'[-2 * axes + 1 :]}"
+            )
+        if isinstance(info.georef, VolumeGeoref) and max(options.spacing) > MOST_MM:
+            raise InputError(
+                f"--spacing {max(options.spacing):g} makes voxels of more than a metre, and {info.path} is a volume: give "
+                "mm"
             )
         return options.spacing if len(options.spacing) == axes else options.spacing * axes
     if isinstance(info.georef, VolumeGeoref):
