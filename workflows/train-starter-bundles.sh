@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Trains the starter bundles and, where its data lie beside theirs, the one of membranes: each within
-# 30 minutes on two cores.
+# Trains the starter bundles and, where its data lie beside theirs, the one of membranes: each training
+# within 30 minutes on two cores.
 #
 #   SEGBATCH_DATA=/folder/of/real/data workflows/train-starter-bundles.sh [OUTPUT]
 #
@@ -17,15 +17,24 @@ zion=$data/zion_landsat8_nlcd
 isbi=$data/isbi2012_membrane
 mkdir -p -- "$output"
 
-# starter NAME DATA...: the recipe and the bundle have the name; a finished one stays.
-starter() {
-  local name=$1 && shift
+# trained NAME RECIPE ARGUMENTS...: a finished bundle stays.
+trained() {
+  local name=$1 recipe=$2 && shift 2
   if [ ! -e "$output/$name/card.json" ]; then
-    "$command" train "$@" -o "$output/$name" --recipe "$recipes/$name.yaml"
+    "$command" train "$@" -o "$output/$name" --recipe "$recipes/$recipe.yaml"
   fi
 }
 
-starter hippocampus-mri "$data/msd_hippocampus"
+# starter NAME DATA...: the recipe and the bundle have the name.
+starter() { trained "$1" "$@"; }
+
+# In two steps: first at the resolution of the data alone, then from there with others simulated.
+trained hippocampus-mri-1mm hippocampus-mri "$data/msd_hippocampus" \
+  --set augment.low_resolution=1 --set augment.thick_slices=1 \
+  --set loss.terms='[{name: dice}, {name: cross_entropy}]' \
+  --set optimiser.learning_rate=0.006 --set optimiser.ema=0.998 \
+  --set fit.steps=8000 --set fit.validate_every=100
+starter hippocampus-mri "$data/msd_hippocampus" --from "$output/hippocampus-mri-1mm"
 starter landsat8-landcover "$zion/landsat8_b2345.tif=$zion/label_nlcd8_on_landsat_grid.tif"
 
 # Neighbouring slices are alike: 10 and 13 are left out, as gaps between the parts of the recipe.

@@ -88,6 +88,16 @@ def teacher_of(recipe: Recipe, name: str) -> Any:
     return load_model(bundle.weights, sha256=bundle.card.weights_sha256)
 
 
+def bundles_used(from_bundle: str | None, teacher: str | None) -> dict[str, dict[str, str]]:
+    """The bundles that a training starts from (``from``) and follows (``teacher``), by name and weights."""
+    named = {"from": from_bundle, "teacher": teacher}
+    cards = {part: _trained(name).card for part, name in named.items() if name is not None}
+    return {
+        part: {"name": card.name, "weights_sha256": card.weights_sha256}
+        for part, card in cards.items()
+    }
+
+
 def _trained(name: str) -> bundles.Model:
     """A bundle by name or path; InputError where it has no weights."""
     bundle = bundles.require_intact(bundles.find_bundle(name))

@@ -35,6 +35,7 @@ from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 from seg_batch.training.examples import Examples, choose_examples
 from seg_batch.training.initial_weights import (
+    bundles_used,
     initial_weights,
     require_fitting,
     resolved,
@@ -101,7 +102,8 @@ def train(
             fit = partial(_fit, learnt, from_bundle, teacher, work, callbacks, began)
             fitted = _resumed(fit, work, overwrite)
         with writing_folder(path, overwrite, CARD) as folder:
-            card = write_bundle(folder, learnt, fitted, work, callback)
+            used = bundles_used(from_bundle, teacher)
+            card = write_bundle(folder, learnt, fitted, used, work, callback)
         callback.on(events.Noted(_warnings(card)))
     shutil.rmtree(work_folder(path))
     return card.model_dump(mode="json")

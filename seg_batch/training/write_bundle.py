@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,14 @@ SIDE = {2: 1024, 3: 128}  # voxels per axis that are read of each
 
 
 def write_bundle(
-    folder: Path, learnt: TrainingSet, fitted: FitResult, work: Path, callback: Callback
+    folder: Path,
+    learnt: TrainingSet,
+    fitted: FitResult,
+    used: Mapping[str, Any],
+    work: Path,
+    callback: Callback,
 ) -> ModelCard:
-    """Write the bundle into ``folder`` and return its card.
+    """Write the bundle into ``folder`` and return its card. ``used``: the bundles that it was made from.
 
     ``model.keras``, ``card.json``, ``recipe.yaml``, ``split.json``, ``training.json``, ``history.csv``
     and ``history.json``, ``curves.png``, ``examples/``: pictures of held-out patches.
@@ -53,7 +59,7 @@ def write_bundle(
     callback.on(events.Stage("measuring the border of a patch"))
     card = _card(patches, recipe, fitted.model, sha256)
     card = card.model_copy(update={"border": _border(validation, card, predictor, recipe)})
-    summary = training_summary(patches, recipe, fitted.history, fitted.step)
+    summary = {**training_summary(patches, recipe, fitted.history, fitted.step), **used}
     scores: dict[str, Any] = {}
     for part, regions in (("validation", validation), ("test", test)):
         if regions:

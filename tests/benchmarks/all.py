@@ -19,6 +19,7 @@ NAMES = (
     "monai",
     "resample",
     "simulation",
+    "spacing",
     "warmth",
     "leaks",
     "scale",

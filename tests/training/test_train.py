@@ -150,6 +150,9 @@ def test_a_bundle_from_volumes_is_what_predict_takes(tmp_path: Path) -> None:
     again = train(tmp_path / "d.zarr", tmp_path / "c", wishes=more, from_bundle=str(tmp_path / "b"))
     began = again["scores"]["validation"]["overall"]["mean_dice"]["mean"]
     assert began > 0.5, "it began where the other ended"
+    start = {key: card[key] for key in ("name", "weights_sha256")}
+    assert again["scores"]["training"]["from"] == start
+    assert "from" not in card["scores"]["training"]
 
 
 def _dice_of_product(folder: Path, case: str) -> float:
