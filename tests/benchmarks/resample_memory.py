@@ -89,6 +89,7 @@ def main(folder: Path, name: str) -> None:
                 "block": report["plan"]["block"],
                 "promised_bytes": report["promised_bytes"],
                 "peak_bytes": peak,
+                "allowed_bytes": memory_bytes,
                 "seconds": report["seconds"],
                 "stages_s": report["stages_s"],
                 "sha256": report["product"]["sha256"],
