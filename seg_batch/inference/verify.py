@@ -103,9 +103,14 @@ def _readable(path: Path, report: Report) -> list[Check]:
     voxels = sum(counts.values())
     whole = voxels == math.prod(extent)
     return [
-        ("geometry", not changed, "; ".join(changed) or "as the input's"),
+        ("geometry", not changed, "; ".join(changed) or _place(report)),
         ("counts", whole and counts == expected, f"{voxels} voxels in {len(counts)} labels"),
     ]
+
+
+def _place(report: Report) -> str:
+    grid = report["plan"].get("model_grid")
+    return "on the grid of the model" if grid and grid["output"] == "model" else "as the input's"
 
 
 def _input(report: Report) -> Check:
