@@ -76,13 +76,15 @@ def _counted_planes(
     taper: Taper, axis: int, way_back: Resampler | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """``seam_sides`` of the whole extent; all blocks of a run share it, since every tile takes time. On another grid
-    a border is the plane nearest to its place."""
-    borders, extent = border_planes(taper, axis), taper.grid.extent[axis]
-    if way_back is not None:
-        finer, extent = way_back.target[axis] / extent, way_back.target[axis]
-        borders = np.unique(np.rint(borders * finer).astype(np.int64))
-        borders = borders[(borders > 0) & (borders < extent)]
-    return seam_sides(borders, extent)
+    each is the plane nearest to its place, the inside ones too: between voxels that were interpolated labels flip
+    more often in some places than in others, and only equal places can be compared."""
+    extent = taper.grid.extent[axis]
+    sides = seam_sides(border_planes(taper, axis), extent)
+    if way_back is None:
+        return sides
+    target = way_back.target[axis]
+    borders, inside = (np.unique(np.rint(s * (target / extent)).astype(np.int64)) for s in sides)
+    return tuple(s[(s > 0) & (s < target)] for s in (borders, inside))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

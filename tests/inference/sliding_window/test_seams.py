@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape
 from seg_batch.core.normalise import Normaliser, Pixels
+from seg_batch.core.resample.resampler import Resampler
 from seg_batch.core.taper import TAPERS, Taper
 from seg_batch.inference.sliding_window import seams
 from seg_batch.inference.sliding_window.seams import (
@@ -278,3 +279,15 @@ def test_a_tile_that_sees_everything_otherwise_is_seen_whatever_the_taper(taper:
     found, *_ = count(rough(grid.extent), grid, taper, biased, grid.extent)
     assert found.index is not None
     assert found.index > 1.2
+
+
+def test_planes_of_another_grid_lie_where_those_of_the_model_do() -> None:
+    """Borders and the planes beside them alike: else an interpolated map would show seams that it has not."""
+    grid = Grid((100, 64), (24, 20), (8, 6), (0, 0))
+    taper = Taper(grid)
+    finer = Resampler(grid.extent, (300, 96), ("linear", "linear"))
+    for axis, ratio in ((0, 3), (1, 1.5)):
+        own = seam_sides(border_planes(taper, axis), grid.extent[axis])
+        seen = SeamCounter(taper, np.arange(2), Box.whole(finer.target), finer)._planes[axis]
+        for there, here in zip(own, seen, strict=True):
+            assert np.array_equal(here, np.rint(there * ratio))
