@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+ZERO = 1e-6  # of a step of what is stored: closer to 0 is 0
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -66,12 +68,17 @@ class Pixels:
             return self.values.astype(dtype) * scale + offset
 
     def nonzero(self) -> np.ndarray:
-        """bool ``shape``: where any channel has a valid value other than 0, in physical units."""
+        """bool ``shape``: where any channel has a valid value other than 0, in physical units. An offset is seldom an
+        exact number of steps in binary, so that 0 is what is within ``ZERO`` of a step of it."""
         out = np.zeros(self.values.shape[:-1], bool)
         for c in range(self.values.shape[-1]):
-            stored = self.scale is None and self.offset is None
-            channel = self.values[..., c] if stored else self.channels([c]).physical()[..., 0]
-            here = channel != 0
+            channel = self.values[..., c]
+            if self.offset is None or not self.offset[c]:
+                here = channel != 0
+            else:
+                step = abs(self.scale[c]) if self.scale else 1.0
+                channel = self.channels([c]).physical()[..., 0]
+                here = np.abs(channel) > ZERO * step
             if channel.dtype.kind == "f":
                 here &= np.isfinite(channel)
             out |= here if self.valid is None else here & self.valid[..., c]

@@ -26,6 +26,7 @@ from seg_batch.datasets.pairs import Pair, axes_of, open_pair
 from seg_batch.datasets.trained_on import describe_case
 from seg_batch.datasets.work_folder import SURVEY, DatasetJob
 from seg_batch.io.sources.iterate import piece_boxes
+from seg_batch.io.sources.protocol import Source
 from seg_batch.io.sources.views.open_view import View
 
 _MOST_VALUES = 65536  # more distinct values than this are no labels of any kind
@@ -138,20 +139,22 @@ def _statistics(image: View, label: View, case: Case, recipe: Recipe) -> dict[st
     """The numbers that training patches are normalised by see no held-out voxel (law 6).
 
     With statistics per image, held-out boxes are scored as ``predict`` will see them: by the numbers
-    of the whole image.
+    of the whole image. Both are of the voxels of the files, as those of ``predict`` are, not of what was made of them
+    on the grid of the model.
     """
     kind, info = recipe.card.normalisation, image.file.info
     if kind == "identity":
         return {}
     if kind == "card":
-        pieces = iter(()) if case.whole else _without_held(image, case)
+        pieces = iter(()) if case.whole else _without(image, _held(case))
         return _moments(Moments.of(pieces, len(info.channels)))
     if kind == "ct":
         return _of_foreground(image, label, case, recipe)
     whole = asdict(image.statistics(kind))
     if not case.held or case.whole:
         return {"normaliser": whole, "training_normaliser": whole}
-    training = measured(kind, _without_held(image, case), info.channels, info.path)
+    held = [image.touched(box) for box in _held(case)]
+    training = measured(kind, _without(image.as_stored, held), info.channels, info.path)
     return {"normaliser": whole, "training_normaliser": asdict(training)}
 
 
@@ -172,18 +175,21 @@ def _of_foreground(image: View, label: View, case: Case, recipe: Recipe) -> dict
 
 
 def _foreground(image: View, label: View, case: Case, recipe: Recipe) -> Iterator[Pixels]:
-    """``_without_held``, valid only where the label is a class other than the background."""
+    """What is not held out, valid only where the label is a class other than the background."""
     ids = [c.id for c in recipe.card.classes if c.id != recipe.card.background]
     boxes = piece_boxes(image.info)
-    for box, pixels in zip(boxes, _without_held(image, case), strict=True):
+    for box, pixels in zip(boxes, _without(image, _held(case)), strict=True):
         labels = label.read(box)
         front = np.isin(labels.physical(np.float64)[..., 0], ids)
         yield pixels.only(front & ~ignored(labels, recipe.cut.ignore))
 
 
-def _without_held(image: View, case: Case) -> Iterator[Pixels]:
-    """An image in pieces of bounded size, its held-out voxels invalid."""
-    held = [box for _, box in case.held]
+def _held(case: Case) -> list[Box]:
+    return [box for _, box in case.held]
+
+
+def _without(image: Source, held: list[Box]) -> Iterator[Pixels]:
+    """An image in pieces of bounded size, its voxels in these boxes invalid."""
     for box in piece_boxes(image.info):
         pixels = image.read(box)
         yield pixels.only(~_mask(box, held))

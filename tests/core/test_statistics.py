@@ -167,6 +167,36 @@ def test_what_is_0_in_all_channels_stays_0(numbers: list[int], flags: int) -> No
             assert out[v, c] == expected
 
 
+@given(
+    st.integers(-40_000, 40_000),
+    st.floats(1e-6, 1e3) | st.floats(-1e3, -1e-6),
+    st.sampled_from(["uint16", "int16", "int32", "float64"]),
+)
+def test_the_stored_zero_is_0_whatever_the_offset_is_in_binary(
+    zero: int, scale: float, dtype: str
+) -> None:
+    if dtype != "float64":
+        zero = int(np.clip(zero, np.iinfo(dtype).min, np.iinfo(dtype).max))
+    values = np.array([[zero], [zero ^ 1], [zero ^ 2]]).astype(dtype)
+    pixels = Pixels(values, None, (scale,), (-zero * scale,))
+    assert pixels.nonzero().tolist() == [False, True, True]
+    numbers = measured("nonzero", [pixels], ("T1",), "a.nii")
+    expected = (values[1:].astype(float) - zero) * scale
+    np.testing.assert_allclose(numbers.mean, expected.mean(), rtol=1e-6, atol=1e-9 * abs(scale))
+    assert numbers(pixels)[0] == 0
+
+
+def test_small_numbers_without_an_offset_are_not_0() -> None:
+    values = np.array([[1e-9], [0]], np.float32)
+    for pixels in (
+        Pixels(values),
+        Pixels(values, None, (1e-3,)),
+        Pixels(values, None, (2.0,), (0.0,)),
+    ):
+        assert pixels.nonzero().tolist() == [True, False]
+    assert Pixels(np.array([[3]], np.uint16), None, (0.1,), (-0.3,)).nonzero().tolist() == [False]
+
+
 def test_zero_is_a_physical_value() -> None:
     pixels = Pixels(np.array([[1000], [1024], [0]], np.uint16), None, (1.0,), (-1024.0,))
     assert pixels.nonzero().tolist() == [True, False, True]
@@ -191,6 +221,21 @@ def test_percentiles_that_are_one_value_are_refused() -> None:
     with pytest.raises(InputError, match=r"a\.nii: T1 is 0 from percentile 2 to 98"):
         measured("percentiles", [Pixels(values)], ("T1",), "a.nii")
     assert measured("range", [Pixels(values)], ("T1",), "a.nii").high == (500.0,)
+
+
+@pytest.mark.parametrize("centre", [1e9, 1e9 + 32])
+def test_percentiles_of_values_that_float32_can_t_tell_apart_are_refused(centre: float) -> None:
+    values = np.random.default_rng(7).normal(centre, 1, (5000, 1))
+    with pytest.raises(InputError, match=r"a\.nii: T1 goes from 9?9?.*, where float32 has hardly"):
+        measured("percentiles", cut(Pixels(values), [40]), ("T1",), "a.nii")
+    np.testing.assert_allclose(
+        measured("percentiles", [Pixels(values, None, None, (-centre,))], ("T1",), "a.nii").mean,
+        np.percentile(values - centre, 2),
+        rtol=1e-4,
+    )
+    # What is exact in float32 is counted so, however few steps it spans; rounding is no spread.
+    for few in (np.array([[1e9], [1e9 + 64]]), np.array([[0.1], [0.1 + 1e-16]])):
+        measured("percentiles", [Pixels(few)], ("T1",), "a.nii")
 
 
 def test_ct_is_the_foreground_s_mean_and_deviation_after_a_clip_to_its_percentiles() -> None:

@@ -16,7 +16,7 @@ from seg_batch.datasets.build import make_patches
 from seg_batch.datasets.patch_set import PatchSet
 from seg_batch.evaluation.held_out_cases import require_card
 from seg_batch.io.sources.views.open_view import Axes, open_view
-from tests.support.files import write_raster
+from tests.support.files import write_raster, write_volume
 from tests.support.training.recipes import recipe
 
 ORGANS = [{"id": 0, "name": "nothing"}, {"id": 1, "name": "liver"}, {"id": 5, "name": "tumour"}]
@@ -102,6 +102,34 @@ def test_each_image_has_numbers_of_its_own(tmp_path: Path, kind: str) -> None:
     other = card.model_copy(update={"normalisation": Normalisation(kind="source")})
     with pytest.raises(InputError, match=rf"other normalisation \({kind} against source\)"):
         require_card(patches, other)
+
+
+@pytest.mark.parametrize("kind", ["nonzero", pytest.param("range", marks=pytest.mark.full)])
+def test_training_and_predict_measure_the_voxels_of_the_file(tmp_path: Path, kind: str) -> None:
+    """A bright body in air of 0, at 2 mm and turned, for a model of 1 mm: no number is of what weights make of it, nor
+    of a voxel that a held-out box touches."""
+    values = np.zeros((10, 10, 10), np.int16)  # x, y, z
+    values[2:9, 2:8, 2:8] = np.random.default_rng(8).normal(800, 50, (7, 6, 6))
+    kept = np.ones(values.shape, bool)
+    kept[5:, 2:6] = False  # x runs backwards
+    boxes = [[[0, 4, 0], [20, 12, 9]]]
+    turned = np.diag([-2.0, 2, 2, 1])
+    image = write_volume(tmp_path / "a.nii", values, turned)
+    label = write_volume(tmp_path / "b.nii", (values > 800).astype(np.uint8), turned)
+    sides = {"patch": [8] * 3, "overlap": [0] * 3}
+    made = recipe(
+        3,
+        card={"normalisation": kind, "spacing_mm": [1] * 3, "classes": ORGANS[:2], **sides},
+        cut=sides,
+        hold_out={"test": {"boxes": boxes}, "gap": 0},
+    )
+    make_patches([f"{image}={label}"], tmp_path / "d.zarr", made)
+    (case,) = PatchSet(tmp_path / "d.zarr").cases
+    assert case["extent"] == [20, 20, 20]
+    for name, seen in (("normaliser", values), ("training_normaliser", values[kept])):
+        expected = measured(kind, [Pixels(seen.reshape(-1, 1))], ("a",), "a.nii")
+        found = Normaliser.from_json(case[name])
+        np.testing.assert_allclose([found.mean, found.std], [expected.mean, expected.std])
 
 
 def test_a_scheme_that_would_make_one_value_of_all_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 A value is counted as a float32, by its bits in an order that is that of the numbers. As long as ``most`` values or
 fewer differ, each is counted by itself, so that percentiles are exact for integers of up to 16 bits. Beyond that the
 last bits are dropped, one at a time: a percentile is then within ``1 / 2**10`` of itself at the very worst (values in
-all powers of two that there are), and within some 1e-5 in images. How many bits are dropped depends on the values only,
+all powers of two that there are), and within some 1e-5 in images. These are shares of the value, not of the range: of
+values far from 0 beside their spread (int32 about 2e9, a thousand apart, of which float32 has one in 128) percentiles
+are as coarse as float32. The least and the greatest are kept in full. How many bits are dropped depends on the values only,
 not on the pieces that they came in nor on their order: a part has no more different values than the whole.
 """
 
@@ -29,14 +31,18 @@ def most_of(channels: int) -> int:
 
 
 class Histogram:
-    """``keys``: sorted, uint32, the ordered bits of values without the last ``shift``; ``counts``: int64."""
+    """``keys``: sorted, uint32, the ordered bits of values without the last ``shift``; ``counts``: int64. ``least`` and
+    ``greatest``: of the values as they came."""
 
     def __init__(self, most: int = MOST) -> None:
         self.keys, self.counts = np.empty(0, np.uint32), np.empty(0, np.int64)
         self.shift, self._most = 0, most
+        self.least, self.greatest = np.inf, -np.inf
 
     def add(self, values: np.ndarray, counts: np.ndarray | None = None) -> None:
         """Count finite values of any shape and dtype, each once or as often as ``counts`` says."""
+        if values.size:
+            self._widen(float(values.min()), float(values.max()))
         keys = _ordered(values.ravel()) >> self.shift
         if counts is None:
             keys, counts = np.unique(keys, return_counts=True)
@@ -44,7 +50,11 @@ class Histogram:
 
     def merge(self, other: Histogram) -> None:
         """Count the values that another histogram has counted."""
+        self._widen(other.least, other.greatest)
         self._merge(other.keys, other.counts, other.shift)
+
+    def _widen(self, least: float, greatest: float) -> None:
+        self.least, self.greatest = min(self.least, least), max(self.greatest, greatest)
 
     def _merge(self, keys: np.ndarray, counts: np.ndarray, shift: int) -> None:
         common = max(shift, self.shift)
@@ -74,6 +84,7 @@ class Histogram:
     def to_json(self) -> dict[str, Any]:
         return {
             "shift": self.shift,
+            "ends": [self.least, self.greatest] if len(self.keys) else [],
             "keys": _packed(self.keys, "<u4"),
             "counts": _packed(self.counts, "<i8"),
         }
@@ -82,6 +93,8 @@ class Histogram:
     def from_json(cls, data: Mapping[str, Any]) -> Histogram:
         made = cls()
         made.shift = int(data["shift"])
+        if data["ends"]:
+            made._widen(*data["ends"])
         made.keys = _unpacked(data["keys"], "<u4").astype(np.uint32)
         made.counts = _unpacked(data["counts"], "<i8").astype(np.int64)
         return made

@@ -19,6 +19,8 @@ from seg_batch.core.statistics.moments import Moments
 LOW, HIGH = 2.0, 98.0  # of ``percentiles``
 CT_LOW, CT_HIGH = 0.5, 99.5  # of the foreground, as in nnU-Net (Isensee et al. 2021)
 _PART = 1 << 20  # values that are sorted at a time
+_LEAST_STEPS = 4  # of float32 in the range of values whose percentiles are worth anything
+_ROUNDING = 1e-13  # of a value: such differences are none
 
 
 def measured(
@@ -26,7 +28,8 @@ def measured(
 ) -> Normaliser:
     """The numbers of one image. ``channels``: their names; ``where``: the image, in errors.
 
-    ``InputError`` where the percentiles of a channel are one value and its values are not.
+    ``InputError`` where the percentiles of a channel are one value and its values are not, or where float32 has hardly
+    any values in its range.
     """
     return SCHEMES[kind].numbers(pieces, channels, where)
 
@@ -62,7 +65,23 @@ def _percentiles(pieces: Iterable[Pixels], channels: Sequence[str], where: str) 
                 f"{where}: {name} is {low:g} from percentile {LOW:g} to {HIGH:g}, so they would make one value of all "
                 "of it: leave the image out, or normalise in another way"
             )
+        if _hardly_counted(histogram):
+            raise InputError(
+                f"{where}: {name} goes from {histogram.least:.17g} to {histogram.greatest:.17g}, where float32 has "
+                f"hardly any values, so percentiles would make a few of all of it: subtract {low:g} from it, or "
+                "normalise in another way"
+            )
     return _to_one([low for low, _ in limits], [high for _, high in limits])
+
+
+def _hardly_counted(histogram: Histogram) -> bool:
+    """Whether float32, as which values are counted, has hardly any in their range, and they are not rounding alone."""
+    ends = np.array([histogram.least, histogram.greatest])
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounded, extent = ends.astype(np.float32), float(ends[1] - ends[0])
+        steps = extent / float(np.spacing(np.abs(rounded).max()))
+    exact = bool((rounded == ends).all())
+    return not exact and _ROUNDING * float(np.abs(ends).max()) < extent and steps < _LEAST_STEPS
 
 
 def _to_one(low: Sequence[float], high: Sequence[float]) -> Normaliser:
@@ -84,7 +103,8 @@ def count_values(each: Sequence[Histogram], pixels: Pixels) -> None:
 def of_foreground(
     moments: Moments, each: Sequence[Histogram], channels: Sequence[str]
 ) -> Normaliser:
-    """The numbers of CT: the foreground's mean and deviation, after a clip to its percentiles .5 and 99.5.
+    """The numbers of CT: a clip to percentiles .5 and 99.5 of the foreground, then its mean and deviation, which are of
+    its values before any clip, as in nnU-Net.
 
     ``InputError`` where there is no foreground, or these percentiles are one value.
     """

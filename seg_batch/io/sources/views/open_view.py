@@ -244,6 +244,20 @@ class View(Oriented):
         """The image in the axes of the model, with the voxels of its files."""
         return self._turned.info
 
+    @property
+    def as_stored(self) -> Source:
+        """What ``coarse`` is of: not resampled; the view itself where nothing is."""
+        return self if self.info.extent == self.coarse.extent else self._turned
+
+    def touched(self, box: Box) -> Box:
+        """The voxels of ``as_stored`` that a box of the view lies in, each at least in part."""
+        box = coarser(box, self.finer)
+        if self.grid is None or self.grid.output == "native":
+            return box
+        axes = zip(box.start, box.stop, self.grid.source, self.grid.target, strict=True)
+        ends = [(a * n // m, -(-b * n // m)) for a, b, n, m in axes]
+        return Box(tuple(a for a, _ in ends), tuple(b for _, b in ends))
+
     def in_model(self, box: Box) -> Box:
         """What the model has to say for a box of the view: a box of ``model``."""
         return box if self.way_back is None else self.way_back.needed(box)
