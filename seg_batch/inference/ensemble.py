@@ -29,10 +29,18 @@ ALIKE: dict[str, Callable[[ModelCard], str]] = {
     "normalisation": lambda card: str(card.normalisation),
     "skip rule": lambda card: str(card.skip),
     "rule for missing channels": lambda card: card.missing,
-    "voxel size": lambda card: str(card.spacing_mm or card.pixel_m),
+    "voxel size": lambda card: str(_resampled_to(card)),
     "rules of resampling": lambda card: str(card.resampling),
     "output grid": lambda card: f"{card.finer} voxels per input voxel and axis",
 }
+
+
+def _resampled_to(card: ModelCard) -> tuple[tuple[float, ...] | None, float | None]:
+    """In mm, between the slices of a 2-D model none, and in metres."""
+    sizes = card.spacing_mm
+    return sizes and sizes[-(card.rank or len(sizes)) :], card.pixel_m
+
+
 LONG = 200  # characters; a longer difference is named, not shown
 
 
