@@ -121,6 +121,14 @@ def default_resampling(others: dict[str, Any]) -> Resampling:
     return Resampling(up="linear") if masked else AS_NNUNET
 
 
+def known_resampling(plain: Any) -> Resampling:
+    """The rules of settings that are not checked yet; the default where they are none."""
+    try:
+        return Resampling.model_validate(plain)
+    except ValidationError:
+        return AS_NNUNET
+
+
 def require_zeros_kept(kind: str, rules: Resampling) -> None:
     """ValueError where these rules would take the zeros from a scheme that goes by them."""
     if kind == "nonzero" and "cubic" in (rules.up, rules.down, rules.thick):
@@ -241,6 +249,8 @@ class ModelCard(CheckedValue):
             value = getattr(self, name)
             if value is not None and self.rank is not None and len(value) != self.rank:
                 raise ValueError(f"{name} {value} does not have rank {self.rank}")
+        if self.spacing_mm is not None and len(self.spacing_mm) not in {3, self.rank or 2}:
+            raise ValueError(f"spacing_mm {self.spacing_mm} is no size of a voxel: give z, y, x")
         if self.patch is not None and self.overlap is not None:
             _check_grid(self.patch, self.overlap, self.margin or (0,) * len(self.patch))
         if self.border is not None:

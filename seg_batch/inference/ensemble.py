@@ -95,7 +95,9 @@ def _difference(first: ModelCard, other: ModelCard) -> str | None:
 
 
 def _sizes(card: ModelCard) -> tuple[float, ...]:
-    return card.spacing_mm or ((card.pixel_m,) if card.pixel_m else ())
+    """In mm, without that between the slices of a 2-D model, or in metres; empty where the card states none."""
+    sizes = card.spacing_mm
+    return sizes[-(card.rank or len(sizes)) :] if sizes else (card.pixel_m,) if card.pixel_m else ()
 
 
 def _other_size(first: ModelCard, other: ModelCard) -> bool:

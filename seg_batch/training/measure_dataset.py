@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch.config.card import known_resampling
 from seg_batch.config.channels import Channel
 from seg_batch.core import hardware
 from seg_batch.core.errors import InputError
@@ -33,7 +34,7 @@ from seg_batch.training.autoconfig import (
     StripStats,
     propose_recipe,
 )
-from seg_batch.training.autoconfig.grid import ChosenGrid, GivenGrid, Header, choose_grid
+from seg_batch.training.autoconfig.grid import NOT_GIVEN, ChosenGrid, GivenGrid, Header, choose_grid
 
 SAMPLE_VOXELS = 1 << 20
 TRUE_PLANE = 0.01  # a plane is true where its metres are, to this share
@@ -91,9 +92,13 @@ def _given(own: Mapping[str, Any]) -> GivenGrid:
     sizes = card.get("spacing_mm") or card.get("pixel_m") or ()
     sizes = sizes if isinstance(sizes, (list, tuple)) else (sizes,)
     known = bool(sizes) and all(isinstance(v, (int, float)) and 0 < v < math.inf for v in sizes)
-    letters = card.get("orientation")
-    spacing = tuple(map(float, sizes)) if known else None
-    return GivenGrid(spacing, letters if isinstance(letters, str) else None)
+    letters, rank = card.get("orientation"), card.get("rank")
+    return GivenGrid(
+        tuple(map(float, sizes)) if known else None,
+        letters if isinstance(letters, str) else None,
+        rank if rank in (2, 3) else None,
+        known_resampling(card.get("resampling")),
+    )
 
 
 def measure_dataset(
@@ -104,7 +109,7 @@ def measure_dataset(
     gpus: int | None = None,
     channels: tuple[str, ...] | None = None,
     held_out: Collection[str] = (),
-    own_grid: GivenGrid | None = None,
+    own_grid: GivenGrid = NOT_GIVEN,
 ) -> DatasetFacts:
     """The facts of these pairs and of this machine. Memory is bounded whatever their size.
 
@@ -180,7 +185,7 @@ def _require_alike(infos: list[SourceInfo]) -> None:
 
 def _on_grid(axes: Axes, grid: ChosenGrid, header: Header) -> Axes:
     """The axes in which a file is seen on the grid of the model."""
-    spacing = grid.spacing_of(header.spacing)
+    axes, spacing = replace(axes, resampling=grid.resampling), grid.spacing_of(header.spacing)
     if len(header.extent) == 2:
         return replace(axes, pixel_m=None if spacing is None else spacing[0])
     return replace(axes, spacing_mm=spacing)

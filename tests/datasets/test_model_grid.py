@@ -185,8 +185,7 @@ def test_a_label_of_another_grid_is_refused_before_it_is_resampled(tmp_path: Pat
         {"spacing_mm": [0, 1, 1]},
         {"spacing_mm": [1, -1, 1]},
         {"spacing_mm": [1, 1]},
-        {"spacing_mm": [1e-4] * 3},
-        {"spacing_mm": [60, 1, 1]},
+        {"spacing_mm": [1, 1, float("inf")]},
     ],
 )
 def test_an_impossible_spacing_is_refused(card: dict[str, Any]) -> None:
@@ -198,13 +197,37 @@ def test_an_impossible_spacing_is_refused(card: dict[str, Any]) -> None:
 
 def test_a_grid_far_from_an_image_is_refused_before_work(tmp_path: Path) -> None:
     pair = phantom(tmp_path, "a", (1, 1, 1))
-    for sizes in ([0.2, 0.2, 0.2], [20, 1, 1]):
+    for sizes in ([0.2, 0.2, 0.2], [20, 1, 1], [1e-6, 1e-6, 1e-6], [1, 1, 1e9]):
         with pytest.raises(InputError, match=r"a_image.* give a size nearer"):
             check_pair(
                 find_pairs([pair]).pairs[0], recipe(3, card={**ON_GRID, "spacing_mm": sizes})
             )
     with pytest.raises(InputError, match="give a size nearer"):
         advise_recipe([pair], own={"card": {"spacing_mm": [0.2, 0.2, 0.2]}})
+    raster, truth = (
+        write_raster(tmp_path / n, np.ones((1, 64, 64), "u1")) for n in ("r.tif", "l.tif")
+    )
+    for side, why in ((1e-3, "more than any machine"), (3e4, "a single voxel")):
+        with pytest.raises(InputError, match=why):
+            check_pair(
+                find_pairs([f"{raster}={truth}"]).pairs[0], recipe(2, card={"pixel_m": side})
+            )
+
+
+@pytest.mark.parametrize(
+    "spacing", [(5e-4, 2e-4, 2e-4), (3e-8, 4e-9, 4e-9), (6, 0.1, 0.1), (1500, 1500, 1500)]
+)
+def test_files_of_any_voxel_size_are_trained_on(tmp_path: Path, spacing: tuple[float, ...]) -> None:
+    affine = np.diag([*spacing[::-1], 1.0])
+    label = (np.indices((24, 26, 12)).sum(0) % 7 < 3).astype(np.uint8)
+    pairs = []
+    for k in range(3):
+        image = write_volume(tmp_path / f"i{k}.nii.gz", label * np.float32(90 + k), affine)
+        pairs.append(f"{image}={write_volume(tmp_path / f'l{k}.nii.gz', label, affine)}")
+    plain, _ = advise_recipe(pairs)
+    made = recipe_of(plain, "advice")
+    assert made.card.spacing_mm == pytest.approx(spacing, rel=1e-5)
+    assert check_pair(find_pairs(pairs[:1]).pairs[0], made).extent == (12, 26, 24)
 
 
 def test_held_out_boxes_come_back_to_the_voxels_of_a_file(tmp_path: Path) -> None:
@@ -231,6 +254,12 @@ def test_the_advice_counts_and_measures_on_the_grid_of_the_model(tmp_path: Path)
     assert all(stop[a] <= SIDES_MM[a] for _, stop in boxes for a in range(3))
     coarse, _ = advise_recipe(pairs, own={"card": {"spacing_mm": [2, 2, 2]}})
     assert max(coarse["card"]["patch"]) <= 24
+    loose, why_loose = advise_recipe(
+        pairs, own={"card": {"rank": 2, "resampling": {"tolerance": 0.5}}}
+    )
+    assert len(loose["card"]["patch"]) == 2
+    assert {r.key: r.why for r in why_loose}["card.rank"] == "given"
+    assert {r.key: r.why for r in why_loose}["card.spacing_mm"] == "the median of 3 cases"
     kept, _ = advise_recipe(pairs, own={"card": {"spacing_mm": [0, 2, 2]}})
     assert kept["card"]["spacing_mm"] == [1, 1, 1], (
         "what is none is refused where settings are checked"

@@ -105,6 +105,8 @@ def test_a_member_s_own_array_is_not_touched() -> None:
         ({"normalisation": Normalisation(kind="source")}, "normalisation"),
         ({"skip": SkipRule(below=0)}, "skip rule"),
         ({"finer": 3}, "output grid"),
+        ({"pixel_m": 7.0}, "voxel size"),
+        ({"spacing_mm": (3.0, 1.0, 1.0)}, "voxel size"),
         ({"patch": (64, 64)}, r"patch \(\(64, 64\), which can't be \(48, 48\)\)"),
     ],
 )
@@ -114,6 +116,16 @@ def test_members_that_differ_are_refused_by_name(changed: dict[str, Any], said: 
         as_ensemble([Model(CARD, function=A), Model(other, function=B)])
     assert "\n" not in refused.value.message
     assert refused.value.status == 2
+
+
+def test_sizes_between_slices_are_no_difference() -> None:
+    said = (CARD, (1.0, 2.0)), (OTHER, (3.0, 1.0, 2.0))
+    as_ensemble(
+        [
+            Model(c.model_copy(update={"spacing_mm": sizes}), function=f)
+            for (c, sizes), f in zip(said, (A, B), strict=True)
+        ]
+    )
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_what_resampling_can_make_up_for_fits(tmp_path: Path, side: float, outco
 
 def test_a_grid_beyond_all_memory_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="per worker"):
-        predict(scan(tmp_path), model=(card(3), crooked), spacing=(0.002,), force=True)
+        predict(scan(tmp_path), model=(card(3), crooked), spacing=(0.005,), force=True)
 
 
 @pytest.mark.full

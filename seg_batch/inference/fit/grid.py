@@ -30,8 +30,12 @@ def grid_findings(
     """``info``: of the input in the axes of the model, with the voxels of its file; ``options``: how it comes to the
     grid of the model."""
     ranges, sizes = size_ranges(card, info), voxel_sizes(info)
-    if ranges is not None and sizes is not None and len(ranges) == len(sizes):
+    if ranges is not None and sizes is not None and len(ranges) <= len(sizes):
         wanted = None if options.resample == "never" else wanted_sizes(info, card, options)
+        within = slice(
+            -len(ranges), None
+        )  # of a 2-D model a card may say the sizes in slices alone
+        sizes, wanted = sizes[within], wanted and wanted[within]
         volume = isinstance(info.georef, VolumeGeoref)
         name, unit = ("voxels", "mm") if volume else ("pixels", "m")
         flat = len(sizes) - (card.rank or len(sizes))  # slices of a 2-D model stay slices
@@ -48,7 +52,7 @@ def grid_findings(
 
 
 def size_ranges(card: ModelCard, info: SourceInfo) -> tuple[Span, ...] | None:
-    """The sizes that the model takes, for each axis of the input; None: the card does not say."""
+    """The sizes that the model takes, for each axis of the input or the last two; None: the card does not say."""
     if isinstance(info.georef, VolumeGeoref):
         return spacing_ranges(card)
     span = pixel_range(card)

@@ -6,13 +6,14 @@ one nothing is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
 
-from seg_batch.config.card import Resampling
+from seg_batch.config.card import AS_NNUNET, Resampling
 from seg_batch.core.units import counted_plainly
 from seg_batch.training.autoconfig.reasons import Reason, show
 
@@ -22,7 +23,8 @@ type Sizes = tuple[float, ...]
 ANISOTROPIC = 3.0
 LEAST_SLICES = 8  # with fewer there is nothing to see across them
 _THICK_PERCENTILE = 10
-_TOLERANCE = Resampling().tolerance
+_DIGITS = 6
+_PLACES = {"S": 0, "I": 0, "A": 1, "P": 1, "R": 2, "L": 2}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class ChosenGrid:
     rank: int
     order: tuple[int, ...]
     reasons: tuple[Reason, ...]
+    resampling: Resampling = AS_NNUNET
 
     def spacing_of(self, file: Sizes | None) -> Sizes | None:
         """The spacing to which a file with this one comes: slices that are seen one by one stay."""
@@ -58,25 +61,39 @@ class ChosenGrid:
         if target is None or header.spacing is None:
             return header.extent
         sides = zip(header.extent, header.spacing, target, strict=True)
-        return tuple(n if _near(a, b) else max(1, round(n * a / b)) for n, a, b in sides)
+        near = self.resampling.tolerance
+        return tuple(n if abs(a / b - 1) <= near else max(1, round(n * a / b)) for n, a, b in sides)
 
 
 @dataclass(frozen=True)
 class GivenGrid:
-    """What a recipe says of the grid: ``spacing`` in its orientation, of rasters one number; ``orientation``: its letters."""
+    """What a recipe says of the grid: ``spacing`` in its orientation, of rasters one number; ``orientation``: its letters;
+    ``rank`` of the model, and the rules of ``resampling``."""
 
     spacing: Sizes | None = None
     orientation: str | None = None
+    rank: int | None = None
+    resampling: Resampling = AS_NNUNET
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The axes of the files in this orientation; empty where there is none."""
+        letters = reversed((self.orientation or "").upper())
+        order = tuple(_PLACES.get(letter, -1) for letter in letters)
+        return order if sorted(order) == [0, 1, 2] else ()
 
 
-def choose_grid(kind: str, headers: Sequence[Header], given: GivenGrid | None = None) -> ChosenGrid:
+NOT_GIVEN = GivenGrid()
+
+
+def choose_grid(kind: str, headers: Sequence[Header], given: GivenGrid = NOT_GIVEN) -> ChosenGrid:
     """The grid for these files, or the ``given`` one, with reasons for the card."""
     spacing, why = _chosen(kind, headers)
-    grid = _seen(kind, headers, spacing)
+    grid = _seen(kind, headers, spacing, given)
     own = _in_file_axes(given, grid.order)
     if own is not None:
         spacing, why = own, "given"
-        grid = _seen(kind, headers, own, grid.order)
+        grid = _seen(kind, headers, own, given, grid.order)
     if spacing is None:
         return grid
     value = spacing[0] if kind == "raster" else [spacing[a] for a in grid.order]
@@ -91,7 +108,7 @@ def choose_grid(kind: str, headers: Sequence[Header], given: GivenGrid | None = 
         )
         text = f"{names} do not say how large their voxels are, and are taken as they are: add it, or train without"
         reasons.append(Reason(key, None, text, warning=True))
-    return ChosenGrid(spacing, grid.rank, grid.order, tuple(reasons))
+    return replace(grid, reasons=tuple(reasons))
 
 
 def _chosen(kind: str, headers: Sequence[Header]) -> tuple[Sizes | None, str]:
@@ -99,9 +116,9 @@ def _chosen(kind: str, headers: Sequence[Header]) -> tuple[Sizes | None, str]:
     known = np.array([h.spacing for h in headers if h.spacing], float)
     if not len(known):
         return None, ""
-    why = f"the median of {counted_plainly(len(headers), 'case')}"
+    why = f"the median of {counted_plainly(len(known), 'case')}"
     if kind == "raster":
-        side = round(median(np.sqrt(known.prod(1)).tolist()), 6)
+        side = _rounded(median(np.sqrt(known.prod(1)).tolist()))
         return (side, side), why
     spacing = np.median(known, 0)
     extent = np.median([h.extent for h in headers if h.spacing], 0)
@@ -113,50 +130,62 @@ def _chosen(kind: str, headers: Sequence[Header]) -> tuple[Sizes | None, str]:
         spacing[thick] = max(np.percentile(known[:, thick], _THICK_PERCENTILE), spacing[rest].max())
         if spacing[thick] < middle:
             why += f", across thick slices the tenth percentile (their median is {middle:.3g} mm)"
-    return tuple(round(side, 6) for side in spacing.tolist()), why
+    return tuple(map(_rounded, spacing.tolist())), why
+
+
+def _rounded(side: float) -> float:
+    """To as many decimals as there are digits, small sides to as many digits."""
+    return round(side, max(_DIGITS, _DIGITS - 1 - math.floor(math.log10(side))))
 
 
 def _seen(
-    kind: str, headers: Sequence[Header], spacing: Sizes | None, order: tuple[int, ...] = ()
+    kind: str,
+    headers: Sequence[Header],
+    spacing: Sizes | None,
+    given: GivenGrid,
+    order: tuple[int, ...] = (),
 ) -> ChosenGrid:
-    """Slices or volumes of this spacing; the ``order`` of axes where a recipe gives it."""
-    axes = tuple(range(len(headers[0].extent)))
+    """Slices or volumes of this spacing, or what is ``given``; ``order``: of the axes, where it is known."""
+    axes, order, rules = (
+        tuple(range(len(headers[0].extent))),
+        given.order or order,
+        given.resampling,
+    )
     if kind == "raster":
-        return ChosenGrid(spacing, 2, axes, (Reason("card.rank", 2, "rasters have two axes"),))
-    whole = ChosenGrid(spacing, 3, order or axes, ())
+        why = "rasters have two axes"
+        return ChosenGrid(spacing, 2, axes, (Reason("card.rank", 2, why),), rules)
+    whole = ChosenGrid(spacing, 3, order or axes, (), rules)
+    if given.rank == 3:
+        return replace(whole, reasons=(Reason("card.rank", 3, "given"),))
     extent = [int(median(side)) for side in zip(*map(whole.extent_of, headers), strict=True)]
     if spacing is None or max(spacing) <= ANISOTROPIC * sorted(spacing)[1]:
         sizes = "unknown spacing" if spacing is None else f"spacing {show(spacing)} mm"
         why = f"{sizes} is not coarser than 3 : 1 along any axis"
-        if min(extent) >= LEAST_SLICES:
-            return ChosenGrid(spacing, 3, whole.order, (Reason("card.rank", 3, why),))
+        few = min(extent) < LEAST_SLICES
+        if not few and given.rank is None:
+            return replace(whole, reasons=(Reason("card.rank", 3, why),))
         why = f"only {min(extent)} slices: nothing to look at across them"
-        coarse = extent.index(min(extent))
+        coarse = (
+            extent.index(min(extent)) if few or spacing is None else spacing.index(max(spacing))
+        )
     else:
         why = f"spacing {show(spacing)} mm is coarser than 3 : 1 along one axis, so slices are seen one by one"
         coarse = spacing.index(max(spacing))
+    reasons = [Reason("card.rank", 2, why if given.rank is None else "given")]
     order = order or (coarse, *(a for a in axes if a != coarse))
-    letters = "".join("SAR"[a] for a in reversed(order))
-    ways = "slices lie across the axis with the coarsest voxels"
-    reasons = (Reason("card.rank", 2, why), Reason("card.orientation", letters, ways))
-    return ChosenGrid(spacing, 2, order, reasons)
+    if not given.order:
+        letters = "".join("SAR"[a] for a in reversed(order))
+        ways = "slices lie across the axis with the coarsest voxels"
+        reasons.append(Reason("card.orientation", letters, ways))
+    return ChosenGrid(spacing, 2, order, tuple(reasons), rules)
 
 
-def _in_file_axes(given: GivenGrid | None, order: tuple[int, ...]) -> Sizes | None:
-    """A given spacing in the axes of the files. It is in the orientation of the recipe, or else in the advised one."""
-    if given is None or given.spacing is None:
+def _in_file_axes(given: GivenGrid, order: tuple[int, ...]) -> Sizes | None:
+    """A given spacing in the axes of the files, which for the model have this order."""
+    if given.spacing is None:
         return None
     if len(given.spacing) == 1 and len(order) == 2:
         return given.spacing * 2
     if len(given.spacing) != len(order):
         return None
-    if given.orientation is not None:
-        places = {"S": 0, "I": 0, "A": 1, "P": 1, "R": 2, "L": 2}
-        order = tuple(places.get(letter, -1) for letter in reversed(given.orientation.upper()))
-        if sorted(order) != [0, 1, 2]:
-            return None
     return tuple(given.spacing[order.index(a)] for a in range(len(order)))
-
-
-def _near(a: float, b: float) -> bool:
-    return abs(a / b - 1) <= _TOLERANCE

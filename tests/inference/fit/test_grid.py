@@ -50,6 +50,24 @@ def test_volumes(
 
 
 @pytest.mark.parametrize(
+    ("spacing", "expected"),
+    [((1, 1, 9), "fits"), ((1.6, 1.6, 1), "fits"), ((3, 3, 1), "does not fit")],
+)
+def test_a_card_of_two_sizes_is_held_against_those_within_slices(
+    tmp_path: Path, spacing: tuple[float, ...], expected: str
+) -> None:
+    path = write_volume(tmp_path / "v.nii", address_volume((36, 50, 12)), np.diag([*spacing, 1]))
+    plain = HIPPOCAMPUS.model_dump()
+    shape = dict.fromkeys(("patch", "overlap", "margin", "border", "multiple"))
+    ranges = {"spacing_range_mm": None, "field_of_view_mm": None}
+    flat = {**plain, **shape, **ranges, "rank": 2, "spacing_mm": (1.2, 1.2)}
+    assert outcome(ModelCard(**flat), path) == expected
+    for sizes, rank in (((1.0,), 2), ((1.0, 1.0), 3), ((1.0,) * 4, 2)):
+        with pytest.raises(ValueError, match="no size of a voxel: give z, y, x"):
+            ModelCard(**{**flat, "spacing_mm": sizes, "rank": rank})
+
+
+@pytest.mark.parametrize(
     ("georeference", "expected"),
     [
         ({"size": 30}, "fits"),

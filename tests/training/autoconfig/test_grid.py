@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from seg_batch.config.card import Resampling
 from seg_batch.training.autoconfig.grid import GivenGrid, Header, choose_grid
 from tests.support.training.facts import case, reasons, recipe_of, scene, volume
 
@@ -70,6 +71,8 @@ def test_a_file_without_voxel_size_is_named() -> None:
     text = [str(r) for r in choose_grid("volume", headers((1, 1, 1), None)).reasons if r.warning]
     assert "c1" in text[0]
     assert not [r for r in choose_grid("volume", headers(None, None)).reasons if r.warning]
+    known = choose_grid("volume", headers((1, 1, 1), None, (1, 1, 1))).reasons
+    assert any("the median of 2 cases" in r.why for r in known)
 
 
 def test_a_given_grid_wins_in_the_orientation_of_the_recipe() -> None:
@@ -81,6 +84,33 @@ def test_a_given_grid_wins_in_the_orientation_of_the_recipe() -> None:
     assert choose_grid("volume", files, GivenGrid((1.0, 2.0))).spacing == (1, 1, 1), "refused later"
     raster = [Header("a", (50, 60), (10.0, 10.0))]
     assert choose_grid("raster", raster, GivenGrid((20.0,))).extent_of(raster[0]) == (25, 30)
+
+
+def test_rank_and_tolerance_of_a_recipe_are_those_reasoned_with() -> None:
+    thick = headers((5, 1, 1), (5, 1.1, 1), (5, 1, 1))
+    assert choose_grid("volume", thick).rank == 2
+    whole = choose_grid("volume", thick, GivenGrid(rank=3))
+    assert (whole.rank, whole.order, whole.spacing) == (3, (0, 1, 2), (5, 1, 1))
+    assert str(whole.reasons[0]) == "card.rank = 3: given"
+    assert whole.extent_of(thick[1]) == (100, 220, 200)
+    loose = choose_grid("volume", thick, GivenGrid(rank=3, resampling=Resampling(tolerance=0.2)))
+    assert loose.extent_of(thick[1]) == (100, 200, 200)
+    assert not any("of other voxels" in r.why for r in loose.reasons)
+    slices = choose_grid("volume", headers((1, 1, 1), (2, 1, 1), (1, 1, 1)), GivenGrid(rank=2))
+    assert (slices.rank, slices.order) == (2, (0, 1, 2))
+    assert slices.spacing_of((2, 0.5, 1)) == (2, 1, 1), "slices stay slices"
+    turned = choose_grid("volume", thick, GivenGrid(orientation="SAR", rank=2))
+    assert {r.key: r.value for r in turned.reasons}["card.spacing_mm"] == [1, 1, 5]
+    assert turned.spacing_of((4, 2, 3)) == (5, 1, 3)
+
+
+@pytest.mark.parametrize("side", [3e-8, 4.0000001e-7, 1.23456789e-3, 0.46875, 11.71875, 1500])
+def test_small_sides_keep_their_digits(side: float) -> None:
+    assert choose_grid("volume", headers((side, side, side))).spacing == pytest.approx(
+        (side,) * 3, rel=5e-6
+    )
+    raster = choose_grid("raster", [Header("a", (50, 60), (side, side))]).spacing
+    assert raster == pytest.approx((side, side), rel=5e-6)
 
 
 def test_resolution_varies_where_voxels_are_long_along_one_axis() -> None:

@@ -29,6 +29,9 @@ Sizes = tuple[float, ...]
 
 SHEARED = 1e-3  # cosine of the angle between two axes
 VARIED = 1.05  # a factor between the sizes of pixels of one scene
+MOST_ALONG = 1 << 22  # voxels of a grid along an axis, whose rows of weights lie in memory
+MOST_VOXELS = 1 << 40
+FLATTENED = 64  # so many times longer, voxels that leave one along an axis show nothing of it
 
 
 class GridCard(Protocol):
@@ -115,7 +118,8 @@ class ModelGrid:
 
 def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelGrid | None:
     """The grid of a model over an image in the axes of the model; None where it is that of the image, or where nothing
-    is known of either. ``InputError`` where sizes were asked for and the image has none."""
+    is known of either. ``InputError`` where sizes were asked for and the image has none, and where the grid would have far
+    too many voxels, or one along an axis of many."""
     if options.resample == "never":
         return None
     wanted, size = wanted_sizes(info, card, options), voxel_sizes(info)
@@ -128,10 +132,7 @@ def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelG
         return None
     kept = len(info.extent) - (card.rank or len(info.extent))  # slices of a 2-D model stay slices
     rule = card.resampling
-    target = tuple(
-        n if axis < kept or abs(a / b - 1) <= rule.tolerance else max(1, round(n * a / b))
-        for axis, (n, a, b) in enumerate(zip(info.extent, size, wanted, strict=True))
-    )
+    target = _extent(info, size, (*size[:kept], *wanted[kept:]), rule.tolerance)
     if target == info.extent:
         return None
     thick = _thick_axis(info, size, wanted, rule.thick_ratio)
@@ -155,6 +156,28 @@ def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelG
         unit,
         options.output_grid,
         options.spacing is not None,
+    )
+
+
+def _extent(info: SourceInfo, size: Sizes, wanted: Sizes, tolerance: float) -> Shape:
+    """The extent of an image in voxels of the ``wanted`` size; InputError where that is no grid to work on."""
+    axes = list(zip(info.extent, size, wanted, strict=True))
+    lengths = [n if abs(a / b - 1) <= tolerance else n * (a / b) for n, a, b in axes]
+    if max(lengths) > MOST_ALONG or math.prod(lengths) > MOST_VOXELS:
+        voxels = " x ".join(f"{max(1.0, length):.4g}" for length in lengths)
+        why = f"{voxels} voxels, more than any machine holds"
+    elif any(
+        n > 1 and s < 1.5 and b > FLATTENED * a for s, (n, a, b) in zip(lengths, axes, strict=True)
+    ):
+        why = "a single voxel along an axis that has many"
+    else:
+        return tuple(max(1, round(length)) for length in lengths)
+    old, new = (" x ".join(f"{v:.4g}" for v in sizes) for sizes in (size, wanted))
+    unit = "mm" if isinstance(info.georef, VolumeGeoref) else "m"
+    raise InputError(
+        f"{info.path} would be resampled from {old} {unit} to {new} {unit}, which makes {why}: give a size nearer to "
+        "that of the image (--spacing, or spacing_mm or pixel_m of the card or recipe), or see whether the file says the "
+        "right one"
     )
 
 
@@ -197,8 +220,13 @@ def wanted_sizes(info: SourceInfo, card: GridCard, options: GridOptions) -> Size
             )
         return options.spacing if len(options.spacing) == axes else options.spacing * axes
     if isinstance(info.georef, VolumeGeoref):
-        return card.spacing_mm if card.spacing_mm and len(card.spacing_mm) == axes else None
+        return _of_axes(card.spacing_mm, info.georef.spacing_mm)
     return None if card.pixel_m is None else (card.pixel_m,) * axes
+
+
+def _of_axes(sizes: Sizes | None, own: Sizes) -> Sizes | None:
+    """The sizes of a card for all axes of a volume: two are those within slices, between which nothing is resampled."""
+    return None if sizes is None else (*own[: len(own) - len(sizes)], *sizes)
 
 
 def _thick_axis(info: SourceInfo, size: Sizes, wanted: Sizes, ratio: float) -> int | None:

@@ -74,6 +74,34 @@ def test_slices_of_a_flat_model_stay_slices(tmp_path: Path) -> None:
     assert grid is not None
     assert grid.target == (5, 12, 10)
 
+    within = grid_of(path, Axes(rank=2, spacing_mm=(1, 1)))
+    assert within is not None
+    assert (within.target, within.rules, within.wanted) == (grid.target, grid.rules, (4, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ((1e-5, 1e-5, 1e-5), r"1.2e\+06 x 1e\+06 x 8e\+05 voxels, more"),
+        ((1, 1, 1e-7), r"12 x 10 x 8e\+07 voxels, more"),
+        ((5e-324,) * 3, "inf voxels, more"),
+        ((1e300,) * 3, "a single voxel along an axis"),
+        ((1, 70, 1), "a single voxel along an axis"),
+    ],
+)
+def test_a_grid_that_is_none_is_refused_in_one_line(
+    tmp_path: Path, sizes: tuple[float, ...], words: str
+) -> None:
+    path = scan(tmp_path, (1, 1, 1), (8, 10, 12))
+    with pytest.raises(InputError, match=words) as caught:
+        grid_of(path, Axes(spacing_mm=sizes))
+    assert "1 x 1 x 1 mm to" in caught.value.message
+    assert "\n" not in caught.value.message
+    thin = scan(tmp_path, (1, 1, 1), (8, 1, 12))
+    assert grid_of(thin, Axes(spacing_mm=(1, 70, 1))) is None, "one voxel stays one"
+    with pytest.raises(InputError, match="a single voxel along an axis"):
+        grid_of(path, Axes(), GridOptions(spacing=(100.0,)))
+
 
 def test_sizes_by_hand_overrule_the_card_and_must_fit_the_axes(tmp_path: Path) -> None:
     path, axes = scan(tmp_path, (1, 1, 1), (12, 10, 8)), Axes(spacing_mm=(1, 1, 1))
