@@ -310,7 +310,7 @@ def _attributes(
             }
             for case, own, survey in zip(plan.cases, numbers, surveys, strict=True)
         ],
-        "split": plan.split.to_json(),
+        "split": plan.split.stated(),
         "align": plan.align,
         "fingerprint": work.digest,
         "versions": versions(),

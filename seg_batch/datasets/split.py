@@ -11,6 +11,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Blocks, Box, Shape
 
 type Held = tuple[str, Box]
+ON_MODEL = "model"  # of ``grid`` in what a card says of its boxes
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class Split:
         gap = list(self.gap) if boxes else None
         folds = dict(self.folds) if self.folds else None
         return {"cases": dict(self.cases), "boxes": boxes, "gap": gap, "folds": folds}
+
+    def stated(self) -> dict[str, Any]:
+        """``to_json`` for datasets and cards. ``grid`` says that boxes are in voxels of the model; where they do
+        not say it, as those of before, boxes are in voxels of the files."""
+        plain = self.to_json()
+        return {**plain, "grid": ON_MODEL} if self.boxes else plain
 
 
 def resolve_split(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from seg_batch.config.card import ModelCard
 from seg_batch.config.recipe.card_draft import CardTemplate
 from seg_batch.core.errors import InputError
@@ -15,16 +18,41 @@ def spacing_of_card(card: ModelCard | CardTemplate, rank: int) -> tuple[float, .
     return card.spacing_mm
 
 
+def as_cut(draft: CardTemplate, cases: Iterable[Mapping[str, Any]]) -> CardTemplate:
+    """The template of a dataset without its voxel size, where a case of it has another and was not resampled: datasets
+    of before were cut from files as they are, whatever their recipe says."""
+    if _other_sizes(draft, cases) is None:
+        return draft
+    return draft.model_copy(update={"spacing_mm": None, "pixel_m": None})
+
+
+def _other_sizes(
+    card: ModelCard | CardTemplate, cases: Iterable[Mapping[str, Any]]
+) -> tuple[float, ...] | None:
+    """The voxel size of the first case that a model of this card would see resampled, and that was not."""
+    for case in cases:
+        seen = case.get("seen") or {}
+        sizes = tuple(seen.get("spacing_mm") or seen.get("pixel_m") or ())
+        wanted = spacing_of_card(card, len(sizes))
+        if "grid" in case["identities"] or not wanted or len(wanted) != len(sizes):
+            continue
+        rank, tolerance = card.rank or len(sizes), card.resampling.tolerance
+        axes = list(zip(case["extent"], sizes, wanted, strict=True))[-rank:]
+        if any(abs(a / b - 1) > tolerance and max(1, round(n * a / b)) != n for n, a, b in axes):
+            return sizes
+    return None
+
+
 def require_card(patches: PatchSet, card: ModelCard) -> None:
     """InputError where the dataset was cut for another model."""
-    draft = patches.recipe.card
+    draft = as_cut(patches.recipe.card, patches.cases)
     pairs = {
         "kind": (draft.kind, card.kind),
         "channels": (draft.channel_names, card.channel_names),
         "classes": ([c.id for c in draft.classes], [c.id for c in card.classes]),
         "orientation": (draft.orientation, card.orientation),
         "normalisation": (_own_scheme(draft.card()), _own_scheme(card)),
-        "voxel size": _sizes(draft, card),
+        "voxel size": _sizes(draft, card, patches.cases),
     }
     for name, (cut, wanted) in pairs.items():
         if cut != wanted:
@@ -40,10 +68,14 @@ def _own_scheme(card: ModelCard) -> str:
     return rule.kind if rule.per_image else "card"
 
 
-def _sizes(draft: CardTemplate, card: ModelCard) -> tuple[object, object]:
-    """Of the voxels of both, or nothing where they are the same to the model, or not known of both."""
+def _sizes(
+    draft: CardTemplate, card: ModelCard, cases: Iterable[Mapping[str, Any]]
+) -> tuple[object, object]:
+    """Of the voxels of both, or nothing where they are the same to the model, or not known of both. Without a size of
+    the dataset the ``cases`` have their own."""
     axes = 2 if draft.kind == "raster" else 3
     cut, wanted = spacing_of_card(draft, axes), spacing_of_card(card, axes)
+    cut = cut or _other_sizes(card, cases)
     if cut is None or wanted is None or len(cut) != len(wanted):
         return None, None
     seen = list(zip(cut, wanted, strict=True))[-draft.rank :]

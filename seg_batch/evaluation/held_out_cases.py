@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.config.card import ModelCard
+from seg_batch.config.grid_options import GridOptions
+from seg_batch.config.options import declared
 from seg_batch.config.predict_options import ModelOptions, PredictOptions
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.datasets.label_classes import of_card, require_data
 from seg_batch.datasets.pairs import MANIFESTS, Pair, find_pairs
 from seg_batch.datasets.patch_set import HeldRegion, PatchSet
+from seg_batch.datasets.split import ON_MODEL
 from seg_batch.evaluation.dataset_card import require_card, spacing_of_card
 from seg_batch.evaluation.file_pairs import file_facts, spacing_of
 from seg_batch.evaluation.predict_region import Region
@@ -24,8 +27,9 @@ from seg_batch.inference import bundles
 from seg_batch.inference.fit.look import look
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.io.sources import pieces
-from seg_batch.io.sources.protocol import without_volume_option
+from seg_batch.io.sources.protocol import SourceInfo, without_volume_option
 from seg_batch.io.sources.views.by_name import BY_NAME
+from seg_batch.io.sources.views.model_grid import ModelGrid, model_grid
 from seg_batch.io.sources.views.open_view import (
     ImageSpec,
     View,
@@ -39,7 +43,8 @@ SPLITS = ("test", "validation", "training", "all")
 
 @dataclass(frozen=True)
 class EvalCase:
-    """A region to be opened: of a dataset, or of a pair of files (``box`` None: the whole case)."""
+    """A region to be opened: of a dataset, or of a pair of files (``box`` None: the whole case). ``box``: as the card
+    has its boxes; ``place``: the same in voxels of the file."""
 
     name: str
     case: str
@@ -47,6 +52,7 @@ class EvalCase:
     facts: dict[str, Any]
     region: HeldRegion | None = None
     pair: Pair | None = None
+    place: Box | None = None
 
     def seen_by(self, card: ModelCard) -> bool:
         """Whether the card says that its bundle was trained on the case, here or around here."""
@@ -78,7 +84,7 @@ class EvalSet:
         with open_entry(case.pair, self.card, self.options) as (image, label):
             whole = whole_region(image, self.card)
             region = SourceRegion(
-                box=image.of_model(case.box) if case.box else whole.box,
+                box=case.place or whole.box,
                 image=image,
                 normaliser=whole.normaliser,
                 case=case.case,
@@ -113,8 +119,8 @@ def collect_cases(
             f"{data} was cut with the values that it ignores, --ignore can't change them: drop it, "
             "or evaluate the manifest"
         )
-    for name in ("bands", "scale", "offset"):
-        if getattr(options, name) is not None:
+    for name in ("alpha", "bands", "scale", "offset", "resample", "spacing"):
+        if getattr(options, name) != declared(ModelOptions)[name].unsaid:
             raise InputError(
                 f"{data} is cut already, --{name} can't change it: drop it, or evaluate the manifest"
             )
@@ -143,12 +149,26 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: PredictOptions
         _require_reach(region, card, options, data)
     if normaliser := card.normalisation.normaliser():
         regions = [replace(region, normaliser=normaliser) for region in regions]
+    grids = {case["case"]: case["identities"].get("grid") for case in patches.cases}
     cases = [
-        EvalCase(name, region.case, region.box, {"part": region.part}, region=region)
+        EvalCase(
+            name,
+            region.case,
+            _as_in_card(region.box, grids[region.case], card),
+            {"part": region.part},
+            region=region,
+        )
         for name, region in uniquely_named(regions)
     ]
     facts = {"path": str(data), "kind": "patch dataset", "fingerprint": patches.fingerprint}
     return EvalSet(card, cases, (), facts)
+
+
+def _as_in_card(box: Box, grid: dict[str, Any] | None, card: ModelCard) -> Box:
+    """A box of a dataset, whose case came to this ``ModelGrid``, on the grid of the card's boxes."""
+    if grid is None or card.split.get("grid") == ON_MODEL:
+        return box
+    return ModelGrid.from_json(grid).inside(box)
 
 
 def _require_reach(
@@ -178,15 +198,16 @@ def _of_pairs(
         if manifest.classes and [c.id for c in manifest.classes] != [c.id for c in card.classes]:
             raise InputError(f"{where} has other classes than {card.name}: evaluate its own bundle")
         ignore = (*ignore, *manifest.ignore)
-    lines = [line for pair, box in chosen for line in _usable(pair, box, card, ignore, options)]
     facts = {"path": str(data), "kind": "pairs", **(file_facts(data) if data.is_file() else {})}
-    count = Counter(pair.case for pair, _ in chosen)
-    cases = [
-        EvalCase(
-            p.case if count[p.case] == 1 else f"{p.case} [{box}]", p.case, box, _facts(p), pair=p
-        )
-        for p, box in chosen
-    ]
+    count, cases, lines = Counter(pair.case for pair, _ in chosen), [], list[str]()
+    for pair, box in chosen:
+        place, told = _usable(pair, box, card, ignore, options)
+        lines += told
+        name = pair.case if count[pair.case] == 1 else f"{pair.case} [{box}]"
+        if place is None or place.size:
+            cases.append(EvalCase(name, pair.case, box, _facts(pair), pair=pair, place=place))
+    if not cases:
+        raise InputError(f"{lines[-1]}, so there is nothing to score: use --split all")
     return EvalSet(card, cases, ignore, facts, options, tuple(dict.fromkeys(lines)))
 
 
@@ -217,22 +238,36 @@ def _usable(
     card: ModelCard,
     ignore: tuple[float, ...],
     options: ModelOptions,
-) -> list[str]:
-    """What is to be told of a case. InputError unless it can be scored: both headers, one pass over the labels."""
+) -> tuple[Box | None, list[str]]:
+    """The voxels of the file that are scored (None: all), and what is to be told of the case. InputError unless it can
+    be scored: both headers, one pass over the labels."""
     with open_entry(pair, card, options) as (image, label):
         classes = of_card(card)
         require_data(label.info, classes.ids.tolist(), ignore)
         for piece in pieces(label.file):
             classes.indices(piece, ignore, label.info.path)
         verdict = look(image, [card])
-    extent = image.grid.target if image.grid else image.info.extent
-    if box is not None and not Box.whole(extent).contains(box):
+    told = [line for line in image.file.info.warnings if line.startswith(BY_NAME)]
+    told += verdict.lines
+    place = None if box is None else _in_file(box, pair.case, image.coarse, card)
+    if place is not None and not place.size:
+        told.append(f"no whole voxel of {image.info.path} lies in {box}, which was held out")
+    return place, [f"{pair.case}: {line}" for line in told]
+
+
+def _in_file(box: Box, case: str, info: SourceInfo, card: ModelCard) -> Box:
+    """The voxels of a file, in the card's axes, that lie wholly in a box of the card, on whatever grid the model is to
+    see it now. InputError where the file is not of that size."""
+    grid = None
+    if card.split.get("grid") == ON_MODEL:
+        grid = model_grid(info, card, GridOptions())
+    extent = info.extent if grid is None else grid.target
+    if not Box.whole(extent).contains(box):
         raise InputError(
-            f"{card.name} held voxels {box} of {pair.case} out, which {image.info.path} with extent "
+            f"{card.name} held voxels {box} of {case} out, which {info.path} with extent "
             f"{extent} does not have: is it another image of that name?"
         )
-    told = (line for line in image.file.info.warnings if line.startswith(BY_NAME))
-    return [f"{pair.case}: {line}" for line in (*told, *verdict.lines)]
+    return box if grid is None else grid.inside(box)
 
 
 def _facts(pair: Pair) -> dict[str, Any]:
@@ -252,7 +287,7 @@ def open_entry(pair: Pair, card: ModelCard, options: ModelOptions) -> Iterator[t
         bands=tuple(map(str, options.bands or ())),
         scale=options.scale,
         offset=options.offset,
-        grid=options.grid,
+        grid=GridOptions(options.resample, options.spacing),
     )
     with without_volume_option(), open_view(spec, card) as image:
         a = image.file.info

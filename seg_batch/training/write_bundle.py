@@ -18,6 +18,7 @@ from seg_batch.core.callbacks import Callback
 from seg_batch.core.run_files import CARD
 from seg_batch.datasets.patch_set import HeldRegion, PatchSet
 from seg_batch.datasets.trained_on import card_fields
+from seg_batch.evaluation.dataset_card import as_cut
 from seg_batch.evaluation.score import scores_of
 from seg_batch.inference import bundles
 from seg_batch.inference.sliding_window.stitch import Predictor
@@ -120,7 +121,7 @@ def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCa
     from seg_batch.nn.analysis.global_layers import for_card
     from seg_batch.nn.networks.registry import described, multiple
 
-    draft, network = recipe.card, recipe.network
+    draft, network = as_cut(recipe.card, patches.cases), recipe.network
     built = (network.arch, network.filters, network.options)
     return draft.card(
         patches.normaliser,

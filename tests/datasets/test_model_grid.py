@@ -235,9 +235,10 @@ def test_held_out_boxes_come_back_to_the_voxels_of_a_file(tmp_path: Path) -> Non
     axes = replace(axes_of(recipe(3, card=ON_GRID)), channels=None)
     with open_view(ImageSpec((image,), grid=GridOptions()), axes) as view:
         assert view.info.extent == (12, 36, 60)
-        assert view.of_model(Box((4, 5, 6), (10, 9, 8))) == Box((2, 5, 12), (5, 9, 16))
-        assert view.of_model(Box((3, 0, 0), (9, 36, 30))) == Box((2, 0, 0), (4, 36, 60))
-        assert view.of_model(Box((3, 0, 0), (4, 1, 1))).size == 0
+        assert view.grid is not None
+        assert view.grid.inside(Box((4, 5, 6), (10, 9, 8))) == Box((2, 5, 12), (5, 9, 16))
+        assert view.grid.inside(Box((3, 0, 0), (9, 36, 30))) == Box((2, 0, 0), (4, 36, 60))
+        assert view.grid.inside(Box((3, 0, 0), (4, 1, 1))).size == 0
 
 
 def test_the_advice_counts_and_measures_on_the_grid_of_the_model(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ PARTS = ("training", "validation", "test")
 
 class HeldPart(CheckedValue):
     """One held-out part: whole cases, by name or every n-th from ``first`` in sorted order; or
-    boxes ``[start, stop]`` in voxels, in every case."""
+    boxes ``[start, stop]`` in every case, in voxels of the model's grid and in its axes."""
 
     cases: tuple[str, ...] = ()
     every: int = Field(default=0, ge=0)

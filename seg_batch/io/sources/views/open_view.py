@@ -262,10 +262,6 @@ class View(Oriented):
         """What the model has to say for a box of the view: a box of ``model``."""
         return box if self.way_back is None else self.way_back.needed(box)
 
-    def of_model(self, box: Box) -> Box:
-        """The voxels of the view that lie wholly in a box of ``model``, of one without ``finer`` voxels."""
-        return box if self.way_back is None or self.grid is None else self.grid.inside(box)
-
     def read_with(self, window: Box, box: Box, read: Reader) -> Seen:
         """The pixels of a window of ``model`` and those of a box of the view, from one ``read`` of the image. Without
         a grid of the model's own the window holds the box."""
