@@ -58,7 +58,7 @@ def require_card(patches: PatchSet, card: ModelCard) -> None:
         if cut != wanted:
             raise InputError(
                 f"{patches.path} was cut for a model with other {name} ({cut} against {wanted}) than "
-                f"{card.name}: evaluate it on its own dataset, or on a manifest"
+                f"{card.name}: evaluate it on a dataset that was cut for it, or on a manifest"
             )
 
 
