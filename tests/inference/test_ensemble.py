@@ -105,8 +105,6 @@ def test_a_member_s_own_array_is_not_touched() -> None:
         ({"normalisation": Normalisation(kind="source")}, "normalisation"),
         ({"skip": SkipRule(below=0)}, "skip rule"),
         ({"finer": 3}, "output grid"),
-        ({"pixel_m": 7.0}, "voxel size"),
-        ({"spacing_mm": (3.0, 1.0, 1.0)}, "voxel size"),
         ({"patch": (64, 64)}, r"patch \(\(64, 64\), which can't be \(48, 48\)\)"),
     ],
 )
@@ -116,6 +114,29 @@ def test_members_that_differ_are_refused_by_name(changed: dict[str, Any], said: 
         as_ensemble([Model(CARD, function=A), Model(other, function=B)])
     assert "\n" not in refused.value.message
     assert refused.value.status == 2
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "alike"),
+    [
+        ({"pixel_m": 30.0}, {"pixel_m": 7.0}, False),
+        ({"pixel_m": 30.0}, {"pixel_m": 30.3}, True),
+        ({}, {"pixel_m": 7.0}, True),
+        ({"spacing_mm": (1.0, 1.0, 1.0)}, {"spacing_mm": (1.0, 3.0, 1.0)}, False),
+    ],
+)
+def test_members_state_one_voxel_size_if_any(
+    mine: dict[str, Any], other: dict[str, Any], alike: bool
+) -> None:
+    models = [
+        Model(CARD.model_copy(update=mine), function=A),
+        Model(OTHER.model_copy(update=other), function=B),
+    ]
+    if alike:
+        assert as_ensemble(models).members
+        return
+    with pytest.raises(BundleError, match="voxel size"):
+        as_ensemble(models)
 
 
 def test_sizes_between_slices_are_no_difference() -> None:
