@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from seg_batch.config.grid_options import GridOptions
-from seg_batch.core.errors import BundleError
+from seg_batch.core.errors import BundleError, InputError
 from seg_batch.inference.bundles import Model, installed_bundles, mismatch, require_intact
 from seg_batch.inference.fit.look import taken, verdict_on
 from seg_batch.inference.fit.verdict import Finding, Verdict
@@ -31,9 +31,19 @@ def judge(
             seen = taken(file) if seen is None else seen
             indices = taken_by_name(file.info, model.card.channels).indices
             part = seen if indices is None else seen.of_channels(indices)
-            verdict = verdict_on(View(file, model.card, grid), model.card, part)
+            verdict = _on_its_grid(file, model, grid, part)
         verdicts.append((model, verdict))
     return verdicts
+
+
+def _on_its_grid(file: Source, model: Model, grid: GridOptions, part: Sample) -> Verdict:
+    try:
+        view = View(file, model.card, grid)
+    except InputError as error:
+        if grid.spacing is not None:  # which is asked of all models
+            raise
+        return Verdict((Finding("does not fit", error.message),))
+    return verdict_on(view, model.card, part)
 
 
 def choose_bundle(file: Source, grid: GridOptions = GridOptions()) -> tuple[Model, Verdict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,12 @@ import numpy as np
 import pytest
 
 from seg_batch.config.card import ModelCard
-from seg_batch.inference.bundles import find_bundle
+from seg_batch.config.grid_options import GridOptions
+from seg_batch.core.errors import InputError
+from seg_batch.inference.bundles import Model, find_bundle
+from seg_batch.inference.fit.choice import judge
 from seg_batch.inference.fit.look import look
+from seg_batch.io.sources import open_source
 from seg_batch.io.sources.views.open_view import open_view
 from tests.support.files import address_raster, address_volume, write_raster, write_volume
 
@@ -65,6 +70,19 @@ def test_a_card_of_two_sizes_is_held_against_those_within_slices(
     for sizes, rank in (((1.0,), 2), ((1.0, 1.0), 3), ((1.0,) * 4, 2)):
         with pytest.raises(ValueError, match="no size of a voxel: give z, y, x"):
             ModelCard(**{**flat, "spacing_mm": sizes, "rank": rank})
+
+
+def test_a_model_whose_grid_is_none_here_does_not_fit_and_stops_no_other(tmp_path: Path) -> None:
+    path = write_volume(tmp_path / "v.nii", address_volume((36, 50, 36)), np.eye(4))
+    tiny = HIPPOCAMPUS.model_copy(update={"spacing_mm": (1e-5,) * 3, "spacing_range_mm": None})
+    models = [Model(card, function=lambda x: x) for card in (tiny, HIPPOCAMPUS)]
+    with closing(open_source(path)) as file:
+        verdicts = [verdict for _, verdict in judge(file, models)]
+        with pytest.raises(InputError, match="single voxel"):
+            judge(file, models, grid=GridOptions(spacing=(99.0,)))
+    assert "more than any machine holds" in verdicts[0].line
+    assert verdicts[0].outcome == "does not fit"
+    assert "machine" not in verdicts[1].line
 
 
 @pytest.mark.parametrize(
