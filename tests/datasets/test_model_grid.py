@@ -202,8 +202,9 @@ def test_a_grid_far_from_an_image_is_refused_before_work(tmp_path: Path) -> None
             check_pair(
                 find_pairs([pair]).pairs[0], recipe(3, card={**ON_GRID, "spacing_mm": sizes})
             )
-    with pytest.raises(InputError, match="give a size nearer"):
-        advise_recipe([pair], own={"card": {"spacing_mm": [0.2, 0.2, 0.2]}})
+    for side in (0.2, 5e-324):
+        with pytest.raises(InputError, match="give a size nearer"):
+            advise_recipe([pair], own={"card": {"spacing_mm": [side] * 3}})
     raster, truth = (
         write_raster(tmp_path / n, np.ones((1, 64, 64), "u1")) for n in ("r.tif", "l.tif")
     )

@@ -24,6 +24,7 @@ ANISOTROPIC = 3.0
 LEAST_SLICES = 8  # with fewer there is nothing to see across them
 _THICK_PERCENTILE = 10
 _DIGITS = 6
+_ENDLESS = 1e18  # voxels along an axis: refused where the image is opened
 _PLACES = {"S": 0, "I": 0, "A": 1, "P": 1, "R": 2, "L": 2}
 
 
@@ -62,7 +63,10 @@ class ChosenGrid:
             return header.extent
         sides = zip(header.extent, header.spacing, target, strict=True)
         near = self.resampling.tolerance
-        return tuple(n if abs(a / b - 1) <= near else max(1, round(n * a / b)) for n, a, b in sides)
+        return tuple(
+            n if abs(a / b - 1) <= near else max(1, round(min(n * a / b, _ENDLESS)))
+            for n, a, b in sides
+        )
 
 
 @dataclass(frozen=True)
