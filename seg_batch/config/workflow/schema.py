@@ -38,6 +38,9 @@ CAME_LATER: dict[str, Any] = {
     "stack": [],
     "cases": [],
     "channels_last_axis": False,
+    "resample": "auto",
+    "spacing": None,
+    "output_grid": "native",
 }
 # Words, never a line for a shell.
 Command = Annotated[

@@ -207,7 +207,8 @@ class View(Oriented):
     """An image as a model sees it, and as its files have it; a ``Source`` with the voxels of the product in the axes of the
     model.
 
-    ``finer``: voxels of the product for each of the image, where the model makes more, per axis in its axes. ``file``: axes, voxels and georeference of the files. ``native``: the axes of the files, the voxels of the product.
+    ``file``: axes, voxels and georeference of the files. ``native``: the axes of the files, the voxels of the product.
+    ``finer``: voxels of the product for each of the image, where the model makes more, per axis in its axes.
     ``model``: what the model sees, which is the view itself unless it works on another ``grid``. ``way_back``: from the
     voxels of ``model`` to those of the view; None where they are the same.
     """
@@ -253,7 +254,7 @@ class View(Oriented):
         """The voxels of ``as_stored`` that a box of the view lies in, each at least in part."""
         box = coarser(box, self.finer)
         if self.grid is None or self.grid.output == "native":
-            return box
+            return box  # the view has the voxels of the image
         axes = zip(box.start, box.stop, self.grid.source, self.grid.target, strict=True)
         ends = [(a * n // m, -(-b * n // m)) for a, b, n, m in axes]
         return Box(tuple(a for a, _ in ends), tuple(b for _, b in ends))
