@@ -76,7 +76,10 @@ LIBRARIES = {room: set(names.split()) for row in ROWS for room, names in row.ite
 CLOSED = {"seg_batch.nn.backend.keras", "seg_batch.nn.backend.tf"}  # not by the back door either
 # The layers between a file and a model, which only the door to them puts together.
 VIEWS = "seg_batch.io.sources.views"
-LAYERS = {f"{VIEWS}.{layer}" for layer in ("stacked", "aligned", "upsampled", "oriented")}
+LAYERS = {
+    f"{VIEWS}.{layer}"
+    for layer in ("stacked", "aligned", "oriented", "resampled", "resampled_labels", "upsampled")
+}
 FACE = "seg_batch"  # seg_batch/__init__.py shows what users call; nothing inside looks at it
 
 

@@ -11,7 +11,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Blocks, Box, Shape
 
 type Held = tuple[str, Box]
-ON_MODEL = "model"  # of ``grid`` in what a card says of its boxes
+BOXES_ON_MODEL = "model"  # of ``grid`` in what a card says of its boxes
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Split:
         """``to_json`` for datasets and cards. ``grid`` says that boxes are in voxels of the model; where they do
         not say it, as those of before, boxes are in voxels of the files."""
         plain = self.to_json()
-        return {**plain, "grid": ON_MODEL} if self.boxes else plain
+        return {**plain, "grid": BOXES_ON_MODEL} if self.boxes else plain
 
 
 def resolve_split(

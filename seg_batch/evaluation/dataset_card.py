@@ -9,6 +9,7 @@ from seg_batch.config.card import ModelCard
 from seg_batch.config.recipe.card_draft import CardTemplate
 from seg_batch.core.errors import InputError
 from seg_batch.datasets.patch_set import PatchSet
+from seg_batch.io.sources.views.model_grid import target_extent
 
 
 def spacing_of_card(card: ModelCard | CardTemplate, rank: int) -> tuple[float, ...] | None:
@@ -36,9 +37,10 @@ def _other_sizes(
         wanted = spacing_of_card(card, len(sizes))
         if "grid" in case["identities"] or not wanted or len(wanted) != len(sizes):
             continue
-        rank, tolerance = card.rank or len(sizes), card.resampling.tolerance
-        axes = list(zip(case["extent"], sizes, wanted, strict=True))[-rank:]
-        if any(abs(a / b - 1) > tolerance and max(1, round(n * a / b)) != n for n, a, b in axes):
+        seen_axes = slice(-(card.rank or len(sizes)), None)
+        extent = tuple(case["extent"])[seen_axes]
+        near = card.resampling.tolerance
+        if target_extent(extent, sizes[seen_axes], wanted[seen_axes], near) != extent:
             return sizes
     return None
 

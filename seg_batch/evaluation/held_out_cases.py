@@ -18,7 +18,7 @@ from seg_batch.core.geometry import Box
 from seg_batch.datasets.label_classes import of_card, require_data
 from seg_batch.datasets.pairs import MANIFESTS, Pair, find_pairs
 from seg_batch.datasets.patch_set import HeldRegion, PatchSet
-from seg_batch.datasets.split import ON_MODEL
+from seg_batch.datasets.split import BOXES_ON_MODEL
 from seg_batch.evaluation.dataset_card import require_card, spacing_of_card
 from seg_batch.evaluation.file_pairs import file_facts, spacing_of
 from seg_batch.evaluation.predict_region import Region
@@ -166,7 +166,7 @@ def _of_dataset(data: Path, split: str, card: ModelCard, options: PredictOptions
 
 def _as_in_card(box: Box, grid: dict[str, Any] | None, card: ModelCard) -> Box:
     """A box of a dataset, whose case came to this ``ModelGrid``, on the grid of the card's boxes."""
-    if grid is None or card.split.get("grid") == ON_MODEL:
+    if grid is None or card.split.get("grid") == BOXES_ON_MODEL:
         return box
     return ModelGrid.from_json(grid).inside(box)
 
@@ -259,7 +259,7 @@ def _in_file(box: Box, case: str, info: SourceInfo, card: ModelCard) -> Box:
     """The voxels of a file, in the card's axes, that lie wholly in a box of the card, on whatever grid the model is to
     see it now. InputError where the file is not of that size."""
     grid = None
-    if card.split.get("grid") == ON_MODEL:
+    if card.split.get("grid") == BOXES_ON_MODEL:
         grid = model_grid(info, card, GridOptions())
     extent = info.extent if grid is None else grid.target
     if not Box.whole(extent).contains(box):

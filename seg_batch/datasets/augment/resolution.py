@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from seg_batch.config.card import Resampling, Rule
+from seg_batch.config.card import AS_NNUNET, Resampling, Rule
 from seg_batch.datasets.augment.intensity import SOMETIMES
+from seg_batch.io.sources.views.model_grid import thick_axis
 
 LONGER = 1.5  # the least ratio of an axis to the next one at which it is the one with thick slices
-CARD_RULES = Resampling()  # of a card that says nothing else
 _ORDER: dict[Rule, int] = {"nearest": 0, "area": 1, "linear": 1, "cubic": 3}
 
 
@@ -24,7 +24,7 @@ class PatchGrid:
     """The grid of a patch: ``spacing``, in any unit, per axis, and the ``rules`` by which files come to it."""
 
     spacing: tuple[float, ...]
-    rules: Resampling = CARD_RULES
+    rules: Resampling = AS_NNUNET
 
     @property
     def thick_axis(self) -> int | None:
@@ -36,10 +36,9 @@ class PatchGrid:
         """The rule for a volume whose voxels are longer along an axis by a ``factor``, else those of the grid; in the
         plane of slices none are thick."""
         file = tuple(side * factor if k == axis else side for k, side in enumerate(self.spacing))
-        for sides in (file, self.spacing) if len(file) == 3 else ():
-            if max(sides) > self.rules.thick_ratio * min(sides):
-                return self.rules.thick if sides.index(max(sides)) == axis else self.rules.up
-        return self.rules.up
+        grids = (file, self.spacing) if len(file) == 3 else ()
+        is_thick = thick_axis(grids, self.rules.thick_ratio) == axis
+        return self.rules.thick if is_thick else self.rules.up
 
 
 def vary_slices(

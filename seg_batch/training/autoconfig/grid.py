@@ -15,6 +15,7 @@ import numpy as np
 
 from seg_batch.config.card import AS_NNUNET, Resampling
 from seg_batch.core.units import counted_plainly
+from seg_batch.io.sources.views.model_grid import target_extent
 from seg_batch.training.autoconfig.reasons import Reason, show
 
 type Shape = tuple[int, ...]
@@ -24,7 +25,6 @@ ANISOTROPIC = 3.0
 LEAST_SLICES = 8  # with fewer there is nothing to see across them
 _THICK_PERCENTILE = 10
 _DIGITS = 6
-_ENDLESS = 1e18  # voxels along an axis: refused where the image is opened
 _PLACES = {"S": 0, "I": 0, "A": 1, "P": 1, "R": 2, "L": 2}
 
 
@@ -61,12 +61,7 @@ class ChosenGrid:
         target = self.spacing_of(header.spacing)
         if target is None or header.spacing is None:
             return header.extent
-        sides = zip(header.extent, header.spacing, target, strict=True)
-        near = self.resampling.tolerance
-        return tuple(
-            n if abs(a / b - 1) <= near else max(1, round(min(n * a / b, _ENDLESS)))
-            for n, a, b in sides
-        )
+        return target_extent(header.extent, header.spacing, target, self.resampling.tolerance)
 
 
 @dataclass(frozen=True)

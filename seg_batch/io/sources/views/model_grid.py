@@ -8,7 +8,7 @@ The edges of both grids coincide, so that the number of voxels is all that chang
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -30,6 +30,7 @@ Sizes = tuple[float, ...]
 SHEARED = 1e-3  # cosine of the angle between two axes
 VARIED = 1.05  # a factor between the sizes of pixels of one scene
 MOST_ALONG = 1 << 22  # voxels of a grid along an axis, whose rows of weights lie in memory
+ENDLESS = 1e18  # voxels along an axis: refused where the image is opened
 MOST_VOXELS = 1 << 40
 FLATTENED = 64  # so many times longer, voxels that leave one along an axis show nothing of it
 
@@ -135,7 +136,8 @@ def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelG
     target = _extent(info, size, (*size[:kept], *wanted[kept:]), rule.tolerance)
     if target == info.extent:
         return None
-    thick = _thick_axis(info, size, wanted, rule.thick_ratio)
+    volume = isinstance(info.georef, VolumeGeoref)
+    thick = thick_axis((size, wanted), rule.thick_ratio) if volume else None
     rules = tuple(
         rule.thick if axis == thick else rule.up if m >= n else rule.down
         for axis, (n, m) in enumerate(zip(info.extent, target, strict=True))
@@ -145,7 +147,7 @@ def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelG
         "nearest" if axis == thick and rule.thick == "nearest" else "linear"
         for axis in range(len(target))
     )
-    unit = "mm" if isinstance(info.georef, VolumeGeoref) else "m"
+    unit = "mm" if volume else "m"
     return ModelGrid(
         info.extent,
         target,
@@ -157,6 +159,21 @@ def model_grid(info: SourceInfo, card: GridCard, options: GridOptions) -> ModelG
         options.output_grid,
         options.spacing is not None,
     )
+
+
+def target_extent(extent: Shape, size: Sizes, wanted: Sizes, tolerance: float) -> Shape:
+    """``round(n * size / wanted)`` voxels along each axis, at least one; ``n`` where the sizes differ within the
+    ``tolerance``."""
+    return tuple(
+        n if abs(a / b - 1) <= tolerance else max(1, round(min(n * (a / b), ENDLESS)))
+        for n, a, b in zip(extent, size, wanted, strict=True)
+    )
+
+
+def thick_axis(grids: Iterable[Sizes], ratio: float) -> int | None:
+    """The axis of thick slices of the first of these grids that has any, by its voxel sizes; None where none has."""
+    thick = (sizes for sizes in grids if max(sizes) > ratio * min(sizes))
+    return next((sizes.index(max(sizes)) for sizes in thick), None)
 
 
 def _extent(info: SourceInfo, size: Sizes, wanted: Sizes, tolerance: float) -> Shape:
@@ -171,7 +188,7 @@ def _extent(info: SourceInfo, size: Sizes, wanted: Sizes, tolerance: float) -> S
     ):
         why = "a single voxel along an axis that has many"
     else:
-        return tuple(max(1, round(length)) for length in lengths)
+        return target_extent(info.extent, size, wanted, tolerance)
     old, new = (" x ".join(f"{v:.4g}" for v in sizes) for sizes in (size, wanted))
     unit = "mm" if isinstance(info.georef, VolumeGeoref) else "m"
     raise InputError(
@@ -227,16 +244,6 @@ def wanted_sizes(info: SourceInfo, card: GridCard, options: GridOptions) -> Size
 def _of_axes(sizes: Sizes | None, own: Sizes) -> Sizes | None:
     """The sizes of a card for all axes of a volume: two are those within slices, between which nothing is resampled."""
     return None if sizes is None else (*own[: len(own) - len(sizes)], *sizes)
-
-
-def _thick_axis(info: SourceInfo, size: Sizes, wanted: Sizes, ratio: float) -> int | None:
-    """The axis of thick slices of a volume, else of the model's grid; None where neither has any."""
-    if not isinstance(info.georef, VolumeGeoref):
-        return None
-    for sizes in (size, wanted):
-        if max(sizes) > ratio * min(sizes):
-            return sizes.index(max(sizes))
-    return None
 
 
 def grid_warnings(info: SourceInfo, grid: ModelGrid | None) -> tuple[str, ...]:
