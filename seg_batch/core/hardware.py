@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
@@ -148,6 +147,8 @@ def rss_bytes() -> int:
 
 def here() -> str:
     """The name of this process in receipts, journals and logs."""
+    import socket  # 10 ms, and seldom wanted
+
     return f"{socket.gethostname()}:{os.getpid()}"
 
 

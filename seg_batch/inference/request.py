@@ -12,7 +12,6 @@ from seg_batch.config.card import ModelCard
 from seg_batch.config.cluster import ClusterSpec, read_spec
 from seg_batch.config.grid_options import GridOptions
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.config.recipe import read_recipe
 from seg_batch.core import hardware
 from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.core.versions import package_version
@@ -257,6 +256,8 @@ def _unseen_axes(model: Model, tta: str) -> list[str]:
     card = model.card
     if tta == "none" or model.path is None or card.rank is None or card.patch is None:
         return []
+    from seg_batch.config.recipe import read_recipe  # with all of training's settings
+
     try:
         seen = read_recipe(model.path / "recipe.yaml").augment.flip
     except SegbatchError:
