@@ -28,6 +28,7 @@ from seg_batch.inference.fit.look import look, refuse_unfit
 from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.outputs import Outputs, outputs_for
 from seg_batch.inference.plan import MEMORY_SHARE, Decisions, DraftPlan, make_plan
+from seg_batch.inference.sliding_window.device_rule import SUMS, in_words, on_host
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
@@ -121,9 +122,9 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
         options = _settled(request, engine)
-        plan = make_plan(
-            view, model.cards, options, engine.why, _identity(request, file.info, model)
-        )
+        why = on_host(options.engine, model.cards, options.tta, view.grid is not None)
+        identity = _identity(request, file.info, model) | (SUMS if why is None else {})
+        plan = make_plan(view, model.cards, options, in_words(engine.why, why), identity)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta))
         info = replace(view.native.info, warnings=warnings)
     outputs = outputs_for(info, request.output, many=request.many)

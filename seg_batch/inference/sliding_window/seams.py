@@ -218,7 +218,7 @@ class SeamCounter:
         self, taper: Taper, ids: np.ndarray, box: Box, way_back: Resampler | None = None
     ) -> None:
         self._ids, self._row = ids, box.start[0]
-        self._planes = [
+        self.planes = [
             [
                 planes[(box.start[axis] < planes) & (planes < box.stop[axis])]
                 for planes in _counted_planes(taper, axis, way_back)
@@ -236,15 +236,15 @@ class SeamCounter:
         ``(rows, *width)``. Rows come without gaps; nothing is kept but a copy of the last."""
         slab = _Slab(sums, labels, valid)
         stop = row + len(sums)
-        for kind, planes in enumerate(self._planes[0]):
+        for kind, planes in enumerate(self.planes[0]):
             if self._last is not None and row in planes:
                 self._tally(0, kind, self._last, slab.take(np.array([0]), 0))
             self._gather(slab, 0, kind, planes[(row < planes) & (planes < stop)] - row)
         for axis in range(1, sums.ndim - 1):
-            for kind, planes in enumerate(self._planes[axis]):
+            for kind, planes in enumerate(self.planes[axis]):
                 self._gather(slab, axis, kind, planes - self._origin[axis])
         self._last = None
-        if any(stop in planes for planes in self._planes[0]):
+        if any(stop in planes for planes in self.planes[0]):
             self._last = slab.take(np.array([len(sums) - 1]), 0)
 
     def _gather(self, slab: _Slab, axis: int, kind: int, planes: np.ndarray) -> None:
@@ -257,9 +257,21 @@ class SeamCounter:
     def _tally(self, axis: int, kind: int, a: _Slab, b: _Slab) -> None:
         """Count the pairs ``a[v], b[v]`` of which both have data."""
         jumps = np.abs(a.sums - b.sums).sum(axis=-1)
-        before, after = a.labels, b.labels
-        if a.valid is not None and b.valid is not None:
-            both = a.valid & b.valid
+        both = None if a.valid is None or b.valid is None else a.valid & b.valid
+        self.count(axis, kind, jumps, a.labels, b.labels, both)
+
+    def count(
+        self,
+        axis: int,
+        kind: int,
+        jumps: np.ndarray,
+        before: np.ndarray,
+        after: np.ndarray,
+        both: np.ndarray | None,
+    ) -> None:
+        """Take in pairs on planes of one kind: twice how far their probabilities jump, their labels, and which of
+        them have data on either side (None: all), of one shape."""
+        if both is not None:
             jumps, before, after = jumps[both], before[both], after[both]
         same = self._histogram(before[before == after])
         involved = self._histogram(before) + self._histogram(after) - same

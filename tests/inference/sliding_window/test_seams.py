@@ -288,6 +288,6 @@ def test_planes_of_another_grid_lie_where_those_of_the_model_do() -> None:
     finer = Resampler(grid.extent, (300, 96), ("linear", "linear"))
     for axis, ratio in ((0, 3), (1, 1.5)):
         own = seam_sides(border_planes(taper, axis), grid.extent[axis])
-        seen = SeamCounter(taper, np.arange(2), Box.whole(finer.target), finer)._planes[axis]
+        seen = SeamCounter(taper, np.arange(2), Box.whole(finer.target), finer).planes[axis]
         for there, here in zip(own, seen, strict=True):
             assert np.array_equal(here, np.rint(there * ratio))
