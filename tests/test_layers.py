@@ -40,7 +40,7 @@ REST = "*"
 INSIDE: dict[str, list[str]] = {
     "core": [
         "errors hardware text resources run_files events",
-        "geometry units files registry",
+        "geometry units files registry kernels",
         "taper georef normalise callbacks versions resample",
         "statistics",
     ],

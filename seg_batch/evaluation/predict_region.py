@@ -18,9 +18,10 @@ from seg_batch.evaluation.metrics.calibration import Calibration
 from seg_batch.evaluation.metrics.confusion import plain
 from seg_batch.evaluation.postprocess_region import SeenRegion
 from seg_batch.inference.sliding_window.block import Rows, predict_block
+from seg_batch.inference.sliding_window.empty import EmptyRule
 from seg_batch.inference.sliding_window.grid import make_grid
 from seg_batch.inference.sliding_window.seams import SeamCounts
-from seg_batch.inference.sliding_window.stitch import EmptyRule, Predictor, Stitcher
+from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
 from seg_batch.io.sources.views.open_view import Seen
 
 BLOCK = {2: 2048, 3: 192}

@@ -21,13 +21,14 @@ from seg_batch.core.errors import BundleError, StoppedError
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here
 from seg_batch.core.taper import Taper
-from seg_batch.inference.bundles import Model
+from seg_batch.inference.bundles import PROBE, Model
 from seg_batch.inference.ensemble import average, without_repeats
 from seg_batch.inference.measuring.memory import METER
 from seg_batch.inference.plan import Decisions, Plan
 from seg_batch.inference.sliding_window.block import BlockResult, Read, Receipt, predict_block
 from seg_batch.inference.sliding_window.device_rule import device_of
-from seg_batch.inference.sliding_window.stitch import EmptyRule, Predictor, Stitcher
+from seg_batch.inference.sliding_window.empty import EmptyRule
+from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import average_views
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
@@ -67,10 +68,19 @@ def load_predictor_of(model: Model, settled: Decisions | PredictOptions) -> Pred
     return without_repeats(average_views(average(members), settled.tta), model.card.finer)
 
 
+def _with_own_patches(function: Predictor) -> Predictor:
+    """A user's function may change its patches, or keep them; those of the stitcher are overwritten, or are the window."""
+    return lambda patches: function(patches.copy())
+
+
 def _loaded(model: Model, settled: Decisions | PredictOptions) -> Predictor:
     """One member; a bundle is loaded once per process, behind a lock."""
     if model.function is not None:
-        return model.function
+        return (
+            model.function
+            if model.function is PROBE.function
+            else _with_own_patches(model.function)
+        )
     from seg_batch.nn.engines import load_predictor
 
     loaded = load_predictor(

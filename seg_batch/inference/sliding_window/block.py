@@ -14,20 +14,15 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from seg_batch.core.geometry import Box, Tile
-from seg_batch.core.normalise import Pixels
 from seg_batch.core.resample.resampler import Resampler
+from seg_batch.inference.sliding_window.band import as_lines, in_lines, loops
+from seg_batch.inference.sliding_window.empty import DECIDED, LOW, Emptiness
 from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
-from seg_batch.inference.sliding_window.stitch import (
-    Counts,
-    EmptyRule,
-    Stitcher,
-    is_all_empty,
-    is_empty,
-    low_values,
-    quantised,
-    winners,
-)
+from seg_batch.inference.sliding_window.stitch import Counts, Stitcher
 from seg_batch.io.sources.views.open_view import Seen
+
+_NO_STATES = np.empty((0, 0, 0), np.uint8)
+_NOT_KEPT = np.empty((0, 0, 0, 0), np.uint8)
 
 # The pixels of a window of the model's grid and of a box of the product, and what could not be read.
 Read = Callable[[Box, Box], Seen]
@@ -78,29 +73,45 @@ class Receipt(TypedDict):
     fell_back: NotRequired[str]
 
 
-class _Blank:
-    """Voxels of a block that no model decides: ``low`` by the skip rule, ``without`` any data (None: there
-    are none). ``sure``: uint8 ``(classes, 1)``, 255 for the class of the skip rule."""
+class _Labels:
+    """Labels of a block, and probabilities where they are kept, as its rows are finished."""
 
-    def __init__(self, inside: Pixels, empty: EmptyRule, ids: np.ndarray) -> None:
-        self.empty = empty
-        self.low = None if empty.below is None else low_values(inside, empty)
-        self.without = None if inside.valid is None else ~inside.with_data(empty.missing)
-        self.sure = (ids == empty.below_label)[:, None] * np.uint8(255)
+    def __init__(
+        self, box: Box, ids: np.ndarray, empty: Emptiness, probabilities: np.ndarray | None
+    ) -> None:
+        self.ids, self.rule, self.probabilities = ids, empty.rule, probabilities
+        self.labels, self.states = np.empty(box.shape, ids.dtype), empty.of(box)
+        self._loops = loops(box.size * len(ids))
+        self._others = np.array(self.rule.others, ids.dtype)
+        self._sure = (ids == self.rule.below_label) * np.uint8(255)
 
-    def decided(self, rows: slice) -> np.ndarray | None:
-        """bool, True where the model decides; None: everywhere."""
-        parts = [part[rows] for part in (self.low, self.without) if part is not None]
-        return ~np.logical_or.reduce(parts) if parts else None
+    def fill(self) -> None:
+        """A block without a voxel that the model decides."""
+        low = None if self.rule.below is None else self.states == LOW
+        self.labels[...] = self.rule.label
+        if low is not None:
+            self.labels[low] = self.rule.below_label
+        if self.probabilities is not None:
+            self.probabilities[...] = 0
+            if low is not None:
+                self.probabilities[:, low] = self._sure[:, None]
 
-    def fill(self, rows: slice, labels: np.ndarray, probabilities: np.ndarray | None) -> None:
-        """Set these voxels in the given rows of a block's labels and probabilities."""
-        rules = ((self.low, self.empty.below_label, self.sure), (self.without, self.empty.label, 0))
-        for where, label, probability in rules:
-            if where is not None:
-                labels[rows][where[rows]] = label
-                if probabilities is not None:
-                    probabilities[:, rows][:, where[rows]] = probability
+    def add(self, rows: slice, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Labels of finished rows, which are ``rows`` of the block, and where the model decides them (None: everywhere)."""
+        labels = self.labels[rows]
+        states = None if self.states is None else self.states[rows]
+        kept = self.probabilities
+        self._loops.label(
+            in_lines(sums),
+            self.ids,
+            self._others,
+            _NO_STATES if states is None else as_lines(states),
+            as_lines(labels),
+            self._sure,
+            _NOT_KEPT if kept is None else as_lines(kept, 1),
+            rows.start,
+        )
+        return labels, None if states is None else states == DECIDED
 
 
 def predict_block(
@@ -125,40 +136,37 @@ def predict_block(
     wanted = box if way_back is None else way_back.needed(box)
     window = stitcher.grid.window(wanted)
     seen = read(window, box)
-    blank = _Blank(seen.inside, stitcher.empty, ids)
-    labels, counts = np.empty(box.shape, ids.dtype), Counts()
+    pixels, place = (seen.window, window) if way_back is None else (seen.inside, box)
+    empty = Emptiness(pixels, place, stitcher.empty)
+    found, counts = _Labels(box, ids, empty, probabilities), Counts()
     seams = SeamCounter(stitcher.taper, ids, box, way_back)
-    if is_all_empty(seen.window if way_back is None else seen.inside, stitcher.empty):
+    if empty.fills(place):
         counts.tiles = counts.skipped = stitcher.grid.count(wanted)
         on_tiles(counts.tiles)
-        blank.fill(slice(None), labels, probabilities)
+        found.fill()
     else:
-        skips = None if way_back is None else _feeding_nothing(seen.inside, box, way_back, stitcher)
+        skips = empty.skipping(window)
+        if way_back is not None:
+            skips = _feeding_nothing(empty, box, way_back)
         parts = stitcher.sums(seen.window, window, wanted, counts, on_tiles, skips)
         for row, sums in parts if way_back is None else way_back.roll(parts, box):
             rows = slice(row - box.start[0], row - box.start[0] + len(sums))
-            labels[rows] = winners(sums, ids)
-            if probabilities is not None:
-                probabilities[:, rows] = quantised(sums)
-            blank.fill(rows, labels, probabilities)
-            place = Box((row, *box.start[1:]), (row + len(sums), *box.stop[1:]))
-            finished = Rows(place, sums, labels[rows], blank.decided(rows))
-            seams.add(row, sums, finished.labels, finished.decided)
-            on_rows(finished)
-    for part in (hole.intersection(box) for hole in seen.unreadable):
-        if part.size:
-            labels[part.slices(box.start)] = stitcher.empty.unreadable
-    return BlockResult(labels, seams.counts, counts.tiles, counts.skipped, seen.unreadable)
+            labels, decided = found.add(rows, sums)
+            seams.add(row, sums, labels, decided)
+            part = Box((row, *box.start[1:]), (row + len(sums), *box.stop[1:]))
+            on_rows(Rows(part, sums, labels, decided))
+    for hole in (hole.intersection(box) for hole in seen.unreadable):
+        if hole.size:
+            found.labels[hole.slices(box.start)] = stitcher.empty.unreadable
+    return BlockResult(found.labels, seams.counts, counts.tiles, counts.skipped, seen.unreadable)
 
 
-def _feeding_nothing(
-    inside: Pixels, box: Box, way_back: Resampler, stitcher: Stitcher
-) -> Callable[[Tile], bool]:
+def _feeding_nothing(empty: Emptiness, box: Box, way_back: Resampler) -> Callable[[Tile], bool]:
     """Whether all voxels of the box that a tile has a say in are empty: only then it may be skipped (law 8), since
     a voxel of the product may hold data where those of the model's grid around it seem empty."""
 
     def skips(tile: Tile) -> bool:
         part = way_back.reached(tile.trusted).intersection(box)
-        return part.size == 0 or is_empty(inside[part.slices(box.start)], stitcher.empty)
+        return part.size == 0 or empty.fills(part)
 
     return skips

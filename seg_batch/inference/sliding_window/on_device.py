@@ -22,16 +22,12 @@ from typing import Any
 import numpy as np
 
 from seg_batch.core.geometry import Box, Shape, Tile
-from seg_batch.core.normalise import Normaliser, Pixels
-from seg_batch.inference.sliding_window.block import BlockResult, Read, _Blank, predict_block
+from seg_batch.core.normalise import Pixels
+from seg_batch.inference.sliding_window.block import BlockResult, Read, predict_block
+from seg_batch.inference.sliding_window.empty import DECIDED, LOW, WITHOUT, Emptiness
 from seg_batch.inference.sliding_window.seams import SeamCounter
-from seg_batch.inference.sliding_window.stitch import (
-    Counts,
-    Stitcher,
-    cut,
-    is_all_empty,
-    is_empty,
-)
+from seg_batch.inference.sliding_window.stitch import Counts, Stitcher, cut
+from seg_batch.inference.sliding_window.stored_values import stored
 from seg_batch.io.sources.views.open_view import Seen
 from seg_batch.nn.engines.device import Device, DeviceLost
 
@@ -57,9 +53,10 @@ def predict_on_device(
     """``predict_block`` on a device, for a product on the grid of the model. ``stitcher``: its predictor is not called."""
     window = stitcher.grid.window(box)
     seen = read(window, box)
-    block = _Block(stitcher, seen, window, box, ids, probabilities, _Onwards(on_tiles))
+    empty = Emptiness(seen.window, window, stitcher.empty)
+    block = _Block(stitcher, seen, window, empty, box, ids, probabilities, _Onwards(on_tiles))
     why = ""
-    if not is_all_empty(seen.window, stitcher.empty):
+    if not empty.fills(window):
         try:
             while True:
                 shared = device.shared()
@@ -108,6 +105,7 @@ class _Block:
     stitcher: Stitcher
     seen: Seen
     window: Box
+    empty: Emptiness
     box: Box
     ids: np.ndarray
     probabilities: np.ndarray | None
@@ -116,13 +114,13 @@ class _Block:
     def labelled(self, shared: Any) -> BlockResult:
         """Its labels, computed in the shared batch; ``_NotFiniteError``, or an error of the device."""
         self.on_tiles.again()
-        grid, counts = self.stitcher.grid, Counts()
+        grid, counts, skips = self.stitcher.grid, Counts(), self.empty.skipping(self.window)
         out = _Returned(self, shared)
-        canvas = _Canvas(shared, self, out.planes)
+        canvas = _Canvas(shared, self, out.seams.planes)
         for _, row in itertools.groupby(grid.touching(self.box), lambda tile: tile.index[0]):
             tiles = list(row)
             canvas.move_to(tiles[0].box.start[0])
-            wanted = [tile for tile in tiles if not self._skips(tile)]
+            wanted = [tile for tile in tiles if not skips(tile)]
             if wanted:
                 canvas.add(wanted)
             counts.tiles += len(tiles)
@@ -132,23 +130,14 @@ class _Block:
                 out.take(*rows)
         for rows in canvas.end():
             out.take(*rows)
-        empty = self.stitcher.empty
         for part in (hole.intersection(self.box) for hole in self.seen.unreadable):
             if part.size:
-                out.labels[part.slices(self.box.start)] = empty.unreadable
-        skipped = counts.skipped
-        return BlockResult(
-            out.labels, out.seams.counts, counts.tiles, skipped, self.seen.unreadable
-        )
+                out.labels[part.slices(self.box.start)] = self.empty.rule.unreadable
+        unreadable = self.seen.unreadable
+        return BlockResult(out.labels, out.seams.counts, counts.tiles, counts.skipped, unreadable)
 
     def cut(self, box: Box) -> Pixels:
         return cut(self.seen.window, self.window, box, self.stitcher.grid.extent)
-
-    def _skips(self, tile: Tile) -> bool:
-        empty = self.stitcher.empty
-        if self.seen.window.valid is None and empty.below is None:
-            return False
-        return is_empty(self.cut(tile.box), empty)
 
 
 @dataclass(frozen=True)
@@ -191,7 +180,9 @@ class _Canvas:
         """Send the rows of some tiles of one tile row up, and take places for the tiles."""
         depth = self._programs.patch[0]
         row = Box((self._top, *self.place.start[1:]), (self._top + depth, *self.place.stop[1:]))
-        slab = self._programs.upload(*stored(self._block, row, (depth, *self.width)))
+        pixels, normaliser = self._block.cut(row), self._block.stitcher.normaliser
+        shape = (depth, *self.width)
+        slab = self._programs.upload(*stored(pixels, normaliser, shape))
         starts = np.array([self._start(tile, self._top) for tile in tiles], np.int32)
         places = self._shared.take(slab, starts)
         self._todo.extend(
@@ -269,96 +260,61 @@ class _Returned:
 
     def __init__(self, block: _Block, shared: Any) -> None:
         self._block, self._fetch = block, shared.programs.fetch
-        stitcher = block.stitcher
         self.labels = np.empty(block.box.shape, block.ids.dtype)
-        self._blank = _Blank(block.seen.inside, stitcher.empty, block.ids)
-        self.seams = SeamCounter(stitcher.taper, block.ids, block.box)
-        self.planes = self.seams.planes
-        touching = next(stitcher.grid.touching(block.box))
-        self._origin = touching.box.start[1:]
+        self.seams = SeamCounter(block.stitcher.taper, block.ids, block.box)
+        self._states = block.empty.of(block.box)
+        first = next(block.stitcher.grid.touching(block.box))
+        self._origin = first.box.start[1:]  # of the band, across its rows
 
     def take(self, top: int, rows: int, back: Any) -> None:
         """Rows from ``top`` on, of which some may lie above the block."""
         if not self._fetch(back.finite):
             raise _NotFiniteError
-        box, labels = self._block.box, self.labels
+        box, ids = self._block.box, self._block.ids
         first = max(top, box.start[0])
         if first >= top + rows:
             return
         inside = Box((first, *box.start[1:]), (top + rows, *box.stop[1:]))
-        band = inside.slices((top, *self._origin))
-        here = slice(first - box.start[0], top + rows - box.start[0])
-        labels[here] = self._block.ids[self._fetch(back.winners)[band]]
-        probabilities = self._block.probabilities
-        if probabilities is not None:
-            probabilities[:, here] = self._fetch(back.probabilities)[:, *band]
-        self._blank.fill(here, labels, probabilities)
-        self._count(top, rows, here, band, [self._fetch(each) for each in back.jumps])
+        band, here = inside.slices((top, *self._origin)), inside.slices(box.start)
+        self.labels[here] = ids[self._fetch(back.winners)[band]]
+        if self._block.probabilities is not None:
+            shares = self._fetch(back.probabilities)[:, *band]
+            self._block.probabilities[:, *here] = shares
+        decided = self._without_undecided(here)
+        self.seams.add(first, np.empty((*inside.shape, 0), np.float32), self.labels[here], decided)
+        self._add_jumps(top, rows, inside, [self._fetch(each) for each in back.jumps])
 
-    def _count(
-        self, top: int, rows: int, here: slice, band: tuple[slice, ...], jumps: list[np.ndarray]
-    ) -> None:
-        above = slice(
-            max(0, here.start - 1), here.stop
-        )  # with the row that the first is compared with
-        decided, labels = self._blank.decided(above), self.labels[above]
-        start = (above.start + self._block.box.start[0], *self._block.box.start[1:])
-        for axis, kinds in enumerate(self.planes):
+    def _without_undecided(self, here: tuple[slice, ...]) -> np.ndarray | None:
+        """Label what no model decides in some rows; where one does (None: everywhere)."""
+        if self._states is None:
+            return None
+        rule, states, labels = self._block.empty.rule, self._states[here], self.labels[here]
+        kept = self._block.probabilities
+        sure = (self._block.ids == rule.below_label)[:, None] * np.uint8(255)
+        for state, shares in ((LOW, sure), (WITHOUT, np.uint8(0))):
+            where = states == state
+            labels[where] = rule.others[state]
+            if kept is not None:
+                kept[:, *here][:, where] = shares
+        return np.asarray(states == DECIDED)
+
+    def _add_jumps(self, top: int, rows: int, inside: Box, jumps: list[np.ndarray]) -> None:
+        """Jumps between voxels that a model decides, at the planes that were asked for (``_Canvas``)."""
+        box, band = self._block.box, inside.slices((top, *self._origin))
+        for axis, kinds in enumerate(self.seams.planes):
             done = 0
-            for kind, all_planes in enumerate(kinds):
-                planes = all_planes
+            for kind, planes in enumerate(kinds):
                 if axis == 0:
                     planes = planes[(top <= planes) & (planes < top + rows)]
                 index = list(band)
                 index[axis] = slice(done, done + len(planes))
                 done += len(planes)
-                if not len(planes):
-                    continue
-                sides = slice(None) if axis == 0 else slice(here.start - above.start, None)
-                pair = [planes - 1 - start[axis], planes - start[axis]]
-                a, b = (labels[sides].take(each, axis) for each in pair)
-                both = None
-                if decided is not None:
-                    both = np.logical_and(*(decided[sides].take(each, axis) for each in pair))
-                self.seams.count(axis, kind, jumps[axis][tuple(index)], a, b, both)
-
-
-def stored(
-    block: _Block, row: Box, shape: Shape
-) -> tuple[np.ndarray, np.ndarray | None, list[np.ndarray]]:
-    """Values, validity and numbers of ``row`` for ``upload``, filled up to ``shape``. What float32 does not hold, or a
-    rule of its own normalises, is normalised here."""
-    pixels, normaliser = block.cut(row), block.stitcher.normaliser
-    numbers = affine(normaliser, pixels)
-    if numbers is None:
-        return _filled_up(normaliser(pixels).astype(np.float32), shape), None, []
-    valid = None if pixels.valid is None else _filled_up(pixels.valid, shape)
-    return _filled_up(pixels.values, shape), valid, numbers
-
-
-def _filled_up(values: np.ndarray, shape: Shape) -> np.ndarray:
-    """In C order and this machine's byte order; zeros behind the ends."""
-    if values.shape[:-1] == shape:
-        return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-    out = np.zeros((*shape, values.shape[-1]), values.dtype.newbyteorder("="))
-    out[tuple(map(slice, values.shape))] = values
-    return out
-
-
-def affine(normaliser: Normaliser, pixels: Pixels) -> list[np.ndarray] | None:
-    """The numbers of a normaliser for stored values, float32 ``(C,)`` each: gain and shift, after scale, offset, low
-    and high where it clips. None where they do not say all."""
-    stored = pixels.values.dtype
-    if type(normaliser) is not Normaliser or normaliser.identity or stored.kind not in "iuf":
-        return None
-    if np.result_type(stored, np.float32) != np.float32:
-        return None
-    mean, std = np.array(normaliser.mean), np.array(normaliser.std)
-    gain, shift = 1 / std, -mean / std
-    scale = np.array(pixels.scale or (1.0,) * len(mean))
-    offset = np.array(pixels.offset or (0.0,) * len(mean))
-    if normaliser.low is None or normaliser.high is None:
-        numbers = [scale * gain, offset * gain + shift]
-    else:
-        numbers = [scale, offset, normaliser.low, normaliser.high, gain, shift]
-    return [np.asarray(each, np.float32) for each in numbers]
+                amounts = jumps[axis][tuple(index)]
+                if self._states is not None:
+                    place = list(inside.slices(box.start))
+                    sides = []
+                    for side in (planes - 1, planes):
+                        place[axis] = side - box.start[axis]  # type: ignore[call-overload]
+                        sides.append(self._states[tuple(place)] == DECIDED)
+                    amounts = amounts[sides[0] & sides[1]]
+                self.seams.counts.jumps[axis, kind] += amounts.sum(dtype=np.float64) / 2
