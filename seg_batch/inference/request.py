@@ -29,6 +29,7 @@ from seg_batch.inference.outputs import Outputs, outputs_for
 from seg_batch.inference.plan import Decisions, DraftPlan
 from seg_batch.inference.planning.begun import with_patch_begun
 from seg_batch.inference.planning.draft import make_plan
+from seg_batch.inference.sliding_window.device_rule import SUMS, in_words, on_host
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
@@ -126,10 +127,10 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         options, step_bytes = with_patch_begun(
             _settled(request, engine), outputs, request.overwrite
         )
-        plan = make_plan(
-            *(view, model.cards, options, engine.why, _identity(request, file.info, model)),
-            step_bytes=step_bytes,
-        )
+        why = on_host(options.engine, model.cards, options.tta, view.grid is not None)
+        identity = _identity(request, file.info, model) | (SUMS if why is None else {})
+        words = in_words(engine.why, why)
+        plan = make_plan(view, model.cards, options, words, identity, step_bytes)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta))
         info = replace(view.native.info, warnings=warnings)
     info = replace(info, warnings=(*info.warnings, *prove_place(info, outputs.product)))

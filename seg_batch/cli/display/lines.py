@@ -106,7 +106,7 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
         ("engine", f"{plan.engine} in {plan.precision}: {plan.engine_why}"),
         *([("finer", finer_text)] if finer > 1 else []),
         *_grid_rows(plan),
-(
+        (
             "patch",
             f"{by(plan.patch)}, overlap {by(plan.overlap)}, {plan.taper} taper: {plan.patch_choice['why']}",
         ),

@@ -42,20 +42,23 @@ class Rows:
 @dataclass(frozen=True)
 class BlockResult:
     """``labels``: ``box.shape``, in the dtype of the ids. ``tiles``: all that touch the block, of
-    which ``skipped`` are empty. ``unreadable``: boxes of the product that may reach past the block."""
+    which ``skipped`` are empty. ``unreadable``: boxes of the product that may reach past the block.
+    ``fell_back``: why the CPU computed it instead of a GPU, in one line."""
 
     labels: np.ndarray
     seams: SeamCounts
     tiles: int
     skipped: int
     unreadable: list[Box]
+    fell_back: str = ""
 
 
 class Receipt(TypedDict):
     """What a worker returns of a block. ``seams``: ``SeamCounts.to_json``; ``unreadable``: boxes of the
     file; ``seconds``: per stage; ``spell``: unix seconds of the read and of the write. A marker in a store
     has no ``seconds`` and no ``peak_rss_bytes``; one of an earlier version may lack ``spell`` and ``seams``.
-    ``first``: patches and seconds of the first call of the model in the process, where this block made it."""
+    ``first``: patches and seconds of the first call of the model in the process, where this block made it.
+    ``fell_back``: see ``BlockResult``; only where there is such a line."""
 
     tiles: int
     skipped: int
@@ -67,6 +70,7 @@ class Receipt(TypedDict):
     seconds: NotRequired[dict[str, float]]
     first: NotRequired[tuple[int, float]]
     peak_rss_bytes: NotRequired[int]
+    fell_back: NotRequired[str]
 
 
 class _Labels:

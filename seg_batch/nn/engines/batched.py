@@ -75,7 +75,8 @@ class Batched:
 @dataclass(frozen=True)
 class LoadedNetwork:
     """A loaded model with one input of `channels` and one output of `outputs` per voxel, of `rank` axes;
-    the rest as `Batched` takes it. `gpu`: it computes on a GPU."""
+    the rest as `Batched` takes it. `gpu`: it computes on a GPU. `keras_model`: as it is computed, for programs
+    that go on with its output on the device (`engines.device`)."""
 
     compiler: Callable[[Shape], Forward]
     channels: int
@@ -83,6 +84,7 @@ class LoadedNetwork:
     outputs: int
     gpu: bool = False
     exhausted: tuple[type[BaseException], ...] = (MemoryError,)
+    keras_model: Any = None
 
     @classmethod
     def of_keras(cls, model: Any, compiler: Callable[[Shape], Forward], **more: Any) -> Self:
@@ -115,7 +117,8 @@ class ModelPredictor(Batched):
         if precision not in PRECISIONS:
             raise InputError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
         self.precision = precision
-        network = self.load(Path(weights), sha256)
+        self.weights = Path(weights)
+        self.network = network = self.load(self.weights, sha256)
         batch = batch if network.gpu or batch < 1 else 1
         super().__init__(network.compiler, batch, network.exhausted)
         self.channels, self.rank = network.channels, network.rank

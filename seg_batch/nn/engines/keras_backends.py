@@ -48,9 +48,8 @@ class AnyKerasPredictor(ModelPredictor):
                 "--precision mixed: use --precision float32"
             )
         model = load_model(weights, sha256=sha256)
-        return LoadedNetwork.of_keras(
-            model, partial(compiled, fold_batchnorm(model, policy)), gpu=gpu
-        )
+        folded = fold_batchnorm(model, policy)
+        return LoadedNetwork.of_keras(model, partial(compiled, folded), gpu=gpu, keras_model=folded)
 
 
 def _started(backend: str) -> bool:
