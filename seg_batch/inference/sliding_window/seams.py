@@ -220,6 +220,11 @@ class SeamCounter:
         self._last: tuple[np.ndarray, ...] | None = None
         self.counts = SeamCounts.zero(len(box.start), len(ids))
 
+    @property
+    def planes(self) -> list[np.ndarray]:
+        """Those that are counted at, along each axis."""
+        return [np.concatenate(kinds) for kinds in self._planes]
+
     def add(
         self, row: int, sums: np.ndarray, labels: np.ndarray, valid: np.ndarray | None = None
     ) -> None:
