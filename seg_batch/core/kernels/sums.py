@@ -132,6 +132,8 @@ def _fill(line, states, low, without):
 @kernel
 def _largest(values, first, steps, ids, best, labels):
     n, lost = labels.size, _NONE
+    if steps[0] == 1:
+        return _largest_of_each(values, first, steps[3], ids, labels)
     for c in range(n):
         best[c] = _LEAST
         labels[c] = ids[0]
@@ -142,6 +144,22 @@ def _largest(values, first, steps, ids, best, labels):
         else:
             stop = at + (n - 1) * steps[3] + 1
             lost |= _larger(values[at : stop : steps[3]], best, labels, ids[k])
+    return lost
+
+
+@kernel
+def _largest_of_each(values, first, step, ids, labels):
+    """Where the classes of a voxel lie side by side."""
+    lost = _NONE
+    for c in range(labels.size):
+        most, k = _LEAST, 0
+        for j in range(ids.size):
+            value = np.float32(values[first + c * step + j])
+            larger = value > most
+            most = value if larger else most
+            k = j if larger else k
+            lost |= np.int32(value - value != 0)
+        labels[c] = ids[k]
     return lost
 
 
