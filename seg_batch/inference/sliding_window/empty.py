@@ -12,6 +12,7 @@ from seg_batch.core.geometry import Box, Tile
 from seg_batch.core.normalise import Pixels
 
 DECIDED, LOW, WITHOUT = 0, 1, 2  # states of voxels, as ``core.kernels.sums`` has them
+_ROWS = 16
 ROWS_VOXELS = 1 << 18  # values of all channels that are examined together
 
 
@@ -44,7 +45,6 @@ class Emptiness:
         """``box``: where the pixels lie."""
         self.origin, self.rule = box.start, empty
         self.states = _states(pixels, empty)
-        self._decided = None if self.states is None else self.states == DECIDED
 
     def of(self, box: Box) -> np.ndarray | None:
         """The states in a box, contiguous."""
@@ -58,7 +58,11 @@ class Emptiness:
 
     def fills(self, box: Box) -> bool:
         """Whether the model decides no voxel of a box."""
-        return self._decided is not None and not self._decided[box.slices(self.origin)].any()
+        if self.states is None:
+            return False
+        part = self.states[box.slices(self.origin)]
+        rows = range(0, len(part), _ROWS)  # the first ones of most tiles say it already
+        return all(part[row : row + _ROWS].all() for row in rows)
 
 
 def _states(pixels: Pixels, empty: EmptyRule) -> np.ndarray | None:
