@@ -121,14 +121,18 @@ def predict_block(
     wanted = box if way_back is None else way_back.needed(box)
     window = stitcher.grid.window(wanted)
     seen = read(window, box)
-    blank = _Blank(seen.inside, stitcher.empty, ids)
-    labels, counts = np.empty(box.shape, ids.dtype), Counts()
+    counts = Counts()
     seams = SeamCounter(stitcher.taper, ids, box, way_back)
     if is_all_empty(seen.window if way_back is None else seen.inside, stitcher.empty):
         counts.tiles = counts.skipped = stitcher.grid.count(wanted)
         on_tiles(counts.tiles)
-        blank.fill(slice(None), labels, probabilities)
+        inside = seen.inside.once() if probabilities is None else seen.inside
+        labels = np.empty(inside.values.shape[:-1], ids.dtype)
+        _Blank(inside, stitcher.empty, ids).fill(slice(None), labels, probabilities)
+        labels = labels if labels.shape == box.shape else np.broadcast_to(labels, box.shape)
     else:
+        blank = _Blank(seen.inside, stitcher.empty, ids)
+        labels = np.empty(box.shape, ids.dtype)
         skips = None if way_back is None else _feeding_nothing(seen.inside, box, way_back, stitcher)
         parts = stitcher.sums(seen.window, window, wanted, counts, on_tiles, skips)
         for row, sums in parts if way_back is None else way_back.roll(parts, box):

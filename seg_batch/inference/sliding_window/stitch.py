@@ -91,6 +91,7 @@ def is_empty(patch: Pixels, empty: EmptyRule) -> bool:
 
 def is_all_empty(held: Pixels, empty: EmptyRule) -> bool:
     """``is_empty`` of a whole window, some rows at a time: in most windows an early row holds data."""
+    held = held.once()
     rows = max(1, ROWS_VOXELS // max(1, math.prod(held.values.shape[1:])))
     return all(is_empty(held[r : r + rows], empty) for r in range(0, len(held.values), rows))
 
