@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from threading import Event
 from typing import Any
 
 from seg_batch.config.options import as_checked, declared
-from seg_batch.config.postprocess import describe
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
@@ -28,10 +27,9 @@ from seg_batch.core.errors import (
 )
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
-from seg_batch.core.registry.formats import FORMATS, holds_probabilities
+from seg_batch.core.registry.formats import FORMATS
 from seg_batch.core.statistics.schemes import SCHEMES
-from seg_batch.core.text import nearest, visible
-from seg_batch.core.versions import package_version
+from seg_batch.core.text import nearest
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
 from seg_batch.inference.measuring.disk import require_disk
 from seg_batch.inference.measuring.memory import METER
@@ -39,6 +37,7 @@ from seg_batch.inference.measuring.time import is_alone, remember
 from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
 from seg_batch.inference.postprocess_run import post_process
+from seg_batch.inference.products.export import Export
 from seg_batch.inference.report import BlockTally, Report, build_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
 from seg_batch.inference.resume import (
@@ -53,19 +52,9 @@ from seg_batch.inference.resume import (
 )
 from seg_batch.inference.worker import BlockJob, close_job, open_job, run_block
 from seg_batch.inference.worker_requirements import requirements_of
-from seg_batch.io.sinks.product import (
-    Product,
-    export_product,
-    format_of,
-    like_of,
-    probabilities_spec,
-)
-from seg_batch.io.sinks.spec import ProductSpec
-from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
+from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import stage
-from seg_batch.io.sources.views.model_grid import words_of
 from seg_batch.io.sources.views.open_view import open_view
-from seg_batch.io.sources.views.rescaled import scale_by_hand
 
 
 def predict_one(
@@ -161,13 +150,13 @@ def _run(
         key=uuid.uuid4().hex,
     )
     most = 0 if prepared.request.attempt else None  # an attempt is repeated as a whole
-    with METER.working(job.key, plan):
-        _predict_blocks(job, todo, pool, run, callback, stop, most)
+    with METER.working(job.key, plan), Export.begun(prepared, store, done) as export:
+        _predict_blocks(job, todo, pool, run, callback, stop, most, export)
         require_some(prepared, run)
         mapped = post_process(job, store, pool, callback)
         require_same_input(prepared)
         callback.on(events.Stage("writing the product"))
-        products = _export(prepared, store, run, mapped.name)
+        products = export.products(run, mapped.name)
         run.peak_rss_bytes = max(run.peak_rss_bytes, METER.peak_bytes(job.key))
     report = build_report(
         prepared.info,
@@ -188,57 +177,6 @@ def _run(
     return report
 
 
-def _export(
-    prepared: Prepared[Plan], store: WorkStore, run: BlockTally, labels: str
-) -> list[Product]:
-    """The labels, and the probabilities where the plan has them and they are not in the same product.
-    ``labels``: the store's map after the last step."""
-    outputs, info = prepared.outputs, prepared.info
-    form = format_of(outputs.product, info.kind)
-    spec = ProductSpec(
-        extent=info.extent,
-        dtype=prepared.plan.label_dtype,
-        nodata=prepared.plan.nodata if info.kind == "raster" else None,
-        classes=prepared.model.card.classes,
-        georef=info.georef,
-        tags=_provenance(prepared, run),
-        like=like_of(info, form),
-        with_probabilities=prepared.plan.probabilities,
-    )
-    products = []
-    if prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
-        products.append(export_product(store, outputs.probabilities, probabilities_spec(spec)))
-    return [export_product(store, outputs.product, spec, labels), *products]
-
-
-def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
-    """The tags of a product: how it was made."""
-    model = prepared.model
-    tags = {
-        "SEGBATCH_VERSION": f"segbatch {package_version()}",
-        "SEGBATCH_MODEL": _together(model.names),
-        "SEGBATCH_WEIGHTS": _together(m.card.weights_sha256 for m in model.all),
-        "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
-        "SEGBATCH_BANDS": ",".join(map(str, prepared.info.bands)),
-        "SEGBATCH_SCALE": scale_by_hand(prepared.info),
-        "SEGBATCH_INPUT": visible(", ".join(Path(f.path).name for f in prepared.info.files)),
-        "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
-        "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
-        "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
-        "SEGBATCH_GRID": words_of(prepared.plan.model_grid),
-        "SEGBATCH_FIT": "; ".join(prepared.verdict.refusals),
-        "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
-    }
-    classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
-    # Formats keep no blanks around a tag: a name may begin with one.
-    return {k: text for k, v in {**tags, **classes}.items() if (text := v.strip())}
-
-
-def _together(texts: Iterable[str]) -> str:
-    """The texts of an ensemble's members, each once and in order."""
-    return " + ".join(dict.fromkeys(filter(None, texts)))
-
-
 def _predict_blocks(
     job: BlockJob,
     todo: list[Block],
@@ -247,6 +185,7 @@ def _predict_blocks(
     callback: Callback,
     stop: Event,
     most: int | None,
+    export: Export,
 ) -> None:
     """Hand out the blocks and collect their results; on any interruption stop the rest.
     ``most``: further tries of a block."""
@@ -263,6 +202,8 @@ def _predict_blocks(
             if isinstance(outcome.error, RefusedError):
                 raise outcome.error
             run.add(outcome)
+            if outcome.error is None:
+                export.block_done(outcome.item)
             block, worker = outcome.item.name, outcome.worker
             callback.on(events.BlockEnded(block, worker, outcome.result, outcome.error))
     if len(run.receipts) + len(run.failures) < run.total:

@@ -18,7 +18,7 @@ from seg_batch.core.resample.resampler import Resampler
 from seg_batch.inference.sliding_window.alone import Alone
 from seg_batch.inference.sliding_window.band import Direct
 from seg_batch.inference.sliding_window.empty import Emptiness
-from seg_batch.inference.sliding_window.labels import Labels
+from seg_batch.inference.sliding_window.labels import Labels, without_model
 from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
 from seg_batch.inference.sliding_window.stitch import Counts, Stitcher
 from seg_batch.io.sources.views.open_view import Seen
@@ -95,14 +95,15 @@ def predict_block(
     window = stitcher.grid.window(wanted)
     seen = read(window, box)
     pixels, place = (seen.window, window) if way_back is None else (seen.inside, box)
-    empty = Emptiness(pixels, place, stitcher.empty)
-    found, counts = Labels(box, ids, empty, probabilities), Counts()
+    empty, counts = Emptiness(pixels, place, stitcher.empty), Counts()
     seams = SeamCounter(stitcher.taper, ids, box, way_back)
     if empty.fills(place):
         counts.tiles = counts.skipped = stitcher.grid.count(wanted)
         on_tiles(counts.tiles)
-        found.undecided(box)
+        labels = without_model(empty, box, ids, probabilities)
     else:
+        found = Labels(box, ids, empty, probabilities)
+        labels = found.labels
         skips = empty.skipping(window)
         if way_back is not None:
             skips = _feeding_nothing(empty, box, way_back)
@@ -115,14 +116,16 @@ def predict_block(
             part = Box((row, *box.start[1:]), (row + len(sums), *box.stop[1:]))
             found.of_rows(sums, part, [part] if alone is None else alone.rest(part))
             rows = slice(row - box.start[0], row - box.start[0] + len(sums))
-            labels, decided = found.labels[rows], found.decided(rows)
-            seams.add(row, sums, labels, decided)
+            decided = found.decided(rows)
+            seams.add(row, sums, labels[rows], decided)
             if on_rows is not None:
-                on_rows(Rows(part, sums, labels, decided))
-    for hole in (hole.intersection(box) for hole in seen.unreadable):
-        if hole.size:
-            found.labels[hole.slices(box.start)] = stitcher.empty.unreadable
-    return BlockResult(found.labels, seams.counts, counts.tiles, counts.skipped, seen.unreadable)
+                on_rows(Rows(part, sums, labels[rows], decided))
+    holes = [hole.intersection(box) for hole in seen.unreadable]
+    if any(hole.size for hole in holes) and not labels.flags.writeable:
+        labels = labels.copy()
+    for hole in (hole for hole in holes if hole.size):
+        labels[hole.slices(box.start)] = stitcher.empty.unreadable
+    return BlockResult(labels, seams.counts, counts.tiles, counts.skipped, seen.unreadable)
 
 
 def _direct(alone: Alone, found: Labels) -> Direct:

@@ -21,6 +21,16 @@ _NO_STATES = np.empty((0, 0, 0), np.uint8)
 _NOT_KEPT = np.empty((0, 0, 0, 0), np.uint8)
 
 
+def without_model(
+    empty: Emptiness, box: Box, ids: np.ndarray, probabilities: np.ndarray | None
+) -> np.ndarray:
+    """The labels of a block of which the model decides no voxel; a view of one value where all are the same."""
+    if probabilities is not None:
+        Labels(box, ids, empty, probabilities).undecided(box)
+    others = np.array(empty.rule.others, ids.dtype)
+    return np.broadcast_to(others[empty.once(box)], box.shape)
+
+
 class Labels:
     """``labels``: of ``box``, in the dtype of the ids. ``probabilities``: uint8 ``(classes, *box.shape)``; None: not kept.
 
