@@ -16,6 +16,7 @@ import numpy as np
 from seg_batch.core.geometry import Box, Tile
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.resample.resampler import Resampler
+from seg_batch.core.spells import Spell
 from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
 from seg_batch.inference.sliding_window.stitch import (
     Counts,
@@ -60,6 +61,7 @@ class Receipt(TypedDict):
     """What a worker returns of a block. ``seams``: ``SeamCounts.to_json``; ``unreadable``: boxes of the
     file; ``seconds``: per stage; ``spell``: unix seconds of the read and of the write. A marker in a store
     has no ``seconds`` and no ``peak_rss_bytes``; one of an earlier version may lack ``spell`` and ``seams``.
+    ``spells``: of all stages, where a profile was asked for.
     ``first``: patches and seconds of the first call of the model in the process, where this block made it."""
 
     tiles: int
@@ -72,6 +74,7 @@ class Receipt(TypedDict):
     seconds: NotRequired[dict[str, float]]
     first: NotRequired[tuple[int, float]]
     peak_rss_bytes: NotRequired[int]
+    spells: NotRequired[list[Spell]]
 
 
 class _Blank:
