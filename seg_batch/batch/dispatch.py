@@ -256,6 +256,12 @@ class _InputCallback(Callback):
         self._dispatcher.block_ended(event)
 
 
+class SmallResult(InputResult, total=False):
+    """A result on its way to the coordinator. ``spells``: where a profile was asked for."""
+
+    spells: list[Spell]
+
+
 class _Spells(Callback):
     def __init__(self) -> None:
         self.spells: list[Spell] = []
@@ -265,12 +271,12 @@ class _Spells(Callback):
             self.spells += event.spells
 
 
-def run_small(item: PlannedInput) -> InputResult | Doubtful:
+def run_small(item: PlannedInput) -> SmallResult | Doubtful:
     """The task of a small input: ``summaries.result_of`` its report. It raises what ``predict_one``
     does."""
     began, profile = time.time(), _Spells()
     report = predict_one(attempt_at(item.request), profile)
-    result = result_of(report, began, here())
+    result: SmallResult = {**result_of(report, began, here())}
     if profile.spells:
         result["spells"] = profile.spells
     return Doubtful(result, why) if (why := retryable_error(result)) else result

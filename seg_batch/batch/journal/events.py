@@ -19,7 +19,6 @@ from typing import Any, NotRequired, Required, TypedDict, cast
 
 from seg_batch.batch.journal.lease import Lease
 from seg_batch.core.errors import FULL, DamagedError, DiskFullError, OutputError, StoreError
-from seg_batch.core.spells import Spell
 from seg_batch.inference.report import BlockCounts, ClassRow, Failure
 
 CANCEL = b"\x18"
@@ -99,8 +98,7 @@ class StepResult(TypedDict):
 class InputResult(TypedDict, total=False):
     """The result of an input with a product: the part of its report that the report of the run
     needs; ``review``: reasons to look at its map. An earlier version may have written fewer fields. ``worker``: the process that did it, or
-    that coordinated ``workers``, each with its number of blocks; ``why``: see ``StepResult``. ``spells``: on its way to the
-    coordinator only, where a profile was asked for."""
+    that coordinated ``workers``, each with its number of blocks; ``why``: see ``StepResult``."""
 
     status: str
     output: str
@@ -126,7 +124,6 @@ class InputResult(TypedDict, total=False):
     finished: float
     workers: dict[str, int]
     why: str
-    spells: list[Spell]
 
 
 class JournalEvent(TypedDict, total=False):
