@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
@@ -28,11 +29,13 @@ from seg_batch.core.errors import (
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.registry.formats import FORMATS
+from seg_batch.core.spells import add, recorded, spell
 from seg_batch.core.statistics.schemes import SCHEMES
 from seg_batch.core.text import nearest
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
 from seg_batch.inference.measuring.disk import require_disk
 from seg_batch.inference.measuring.memory import METER
+from seg_batch.inference.measuring.profile import profiled
 from seg_batch.inference.measuring.time import is_alone, remember
 from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
@@ -71,9 +74,22 @@ def predict_one(
     Raises ``RefusedError`` before anything is written. When blocks failed, the product is in
     place with holes, and the report's status is ``partial``.
     """
-    start = time.perf_counter()
     callback = Callbacks(callback)
-    draft = prepare(request)
+    with recorded(request.profile) as spells:
+        try:
+            return _predicted(request, callback, pool, stop)
+        finally:
+            if spells:
+                callback.on(events.Profiled(tuple(spells)))
+
+
+@spell("predict")
+def _predicted(
+    request: Request, callback: Callback, pool: Pool | None, stop: Event | None
+) -> Report:
+    start = time.perf_counter()
+    with spell("plan"):
+        draft = prepare(request)
     outputs = draft.outputs
     report = read_report(outputs)
     check_destination(draft, report)
@@ -86,7 +102,8 @@ def predict_one(
                 clean_unused(outputs)
             return earlier
         with nullcontext(pool) if pool else _own_pool(prepared, staged) as workers:
-            store = open_store(prepared, report)
+            with spell("store"):
+                store = open_store(prepared, report)
             with store.lock():
                 prepared = prepared.by(adopt_stored(prepared.plan, Plan.from_json(store.spec.plan)))
                 if request.overwrite:
@@ -115,12 +132,13 @@ def _numbers(
     files = prepared.info.files
     if any(FORMATS[file.format].stage for file in files):
         callback.on(events.Stage("staging the volume"))
-        staged = tuple(stage(file.path, prepared.outputs.staging) for file in files)
+        with spell("staging"):
+            staged = tuple(stage(file.path, prepared.outputs.staging) for file in files)
     if normaliser := card.normalisation.normaliser():
         return normaliser, staged
     kind = card.normalisation.kind
     callback.on(events.Stage(f"measuring {SCHEMES[kind].what}"))
-    with open_view(prepared.request.image(staged), card) as view:
+    with spell("statistics"), open_view(prepared.request.image(staged), card) as view:
         return view.statistics(kind), staged
 
 
@@ -148,6 +166,7 @@ def _run(
         plan=plan,
         store=str(outputs.store),
         key=uuid.uuid4().hex,
+        profile=prepared.request.profile,
     )
     most = 0 if prepared.request.attempt else None  # an attempt is repeated as a whole
     with METER.working(job.key, plan), Export.begun(prepared, store, done) as export:
@@ -177,6 +196,7 @@ def _run(
     return report
 
 
+@spell("blocks")
 def _predict_blocks(
     job: BlockJob,
     todo: list[Block],
@@ -201,6 +221,8 @@ def _predict_blocks(
         ):
             if isinstance(outcome.error, RefusedError):
                 raise outcome.error
+            if outcome.result:
+                add(outcome.result.pop("spells", ()), outcome.item.name)
             run.add(outcome)
             if outcome.error is None:
                 export.block_done(outcome.item)
@@ -237,6 +259,7 @@ def predict(
     overwrite: bool = False,
     keep_store: bool = False,
     callback: Callback | None = None,
+    profile: str | None = None,
     **options: Any,
 ) -> Report:
     """Segment one scene or volume; the Python face of ``segbatch predict``.
@@ -245,7 +268,7 @@ def predict(
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
     ``function(patches) -> probabilities``. ``options``: fields of ``config.predict_options.PredictOptions``,
     such as ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
-    (``core.events``) as they happen. Returns the report. Raises ``RefusedError`` when nothing was
+    (``core.events``) as they happen. ``profile``: a file for a Chrome trace of where the time went. Returns the report. Raises ``RefusedError`` when nothing was
     written, ``PartialResultError`` when the product has holes.
     """
     for name in options.keys() - declared(PredictOptions):
@@ -262,8 +285,10 @@ def predict(
         volume=chosen.volume,
         overwrite=overwrite,
         keep_store=keep_store,
+        profile=profile is not None,
     )
-    report = predict_one(request, callback)
+    with profiled(profile, warnings.warn) as kept:
+        report = predict_one(request, Callbacks(callback, kept))
     if report["status"] != "complete":
         raise PartialResultError(partial_line(report))
     return report

@@ -9,6 +9,7 @@ from pathlib import Path
 from seg_batch.config.postprocess import describe
 from seg_batch.core.geometry import Block
 from seg_batch.core.registry.formats import holds_probabilities
+from seg_batch.core.spells import spell
 from seg_batch.core.text import visible
 from seg_batch.core.versions import package_version
 from seg_batch.inference.plan import Plan
@@ -56,6 +57,7 @@ class Export:
         for early in self._early.values():
             early.block_done(block)
 
+    @spell("export")
     def products(self, run: BlockTally, labels: str) -> list[Product]:
         """The labels, and the probabilities where the plan has them and they are not in the same product.
         ``labels``: the store's map after the last step."""

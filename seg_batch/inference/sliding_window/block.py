@@ -15,6 +15,7 @@ import numpy as np
 
 from seg_batch.core.geometry import Box, Shape, Tile
 from seg_batch.core.resample.resampler import Resampler
+from seg_batch.core.spells import Spell
 from seg_batch.inference.sliding_window.alone import Alone
 from seg_batch.inference.sliding_window.band import Direct
 from seg_batch.inference.sliding_window.empty import Emptiness
@@ -57,7 +58,8 @@ class Receipt(TypedDict):
     file; ``seconds``: per stage; ``spell``: unix seconds of the read and of the write. A marker in a store
     has no ``seconds`` and no ``peak_rss_bytes``; one of an earlier version may lack ``spell`` and ``seams``.
     ``first``: patches and seconds of the first call of the model in the process, where this block made it.
-    ``fell_back``: see ``BlockResult``; only where there is such a line."""
+    ``fell_back``: see ``BlockResult``; only where there is such a line.
+    ``spells``: of all stages, where a profile was asked for."""
 
     tiles: int
     skipped: int
@@ -70,6 +72,7 @@ class Receipt(TypedDict):
     first: NotRequired[tuple[int, float]]
     peak_rss_bytes: NotRequired[int]
     fell_back: NotRequired[str]
+    spells: NotRequired[list[Spell]]
 
 
 def predict_block(
