@@ -14,16 +14,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from seg_batch.core.versions import package_version
-
 if TYPE_CHECKING:
+    __version__: str
     from seg_batch.core.callbacks import Callback
     from seg_batch.evaluation.evaluate import evaluate_bundle, evaluate_files
     from seg_batch.inference.predict import predict
     from seg_batch.io.sources import open_source
     from seg_batch.training.train import train
 
-__version__ = package_version()
 __all__ = [
     "Callback",
     "ModelCard",
@@ -46,6 +44,10 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from seg_batch.core.versions import package_version
+
+        return package_version()
     if name not in _MODULES:
         raise AttributeError(f"module 'seg_batch' has no attribute {name!r}")
     import importlib

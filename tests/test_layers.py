@@ -47,7 +47,7 @@ INSIDE: dict[str, list[str]] = {
     "config": [
         "options yaml_source common_names colours grid_options",
         "overrides predict_options validation",
-        "cluster command_options postprocess channels",
+        "cluster command_options postprocess channels resampling",
         "card",
         "recipe",
         "workflow",

@@ -102,7 +102,7 @@ def _files_in(paths: list[str], applied: ModelOptions) -> tuple[str, str]:
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
-    from seg_batch.cli.display.lines import interval_text
+    from seg_batch.cli.display.model_lines import interval_text
 
     scores = result["scores"]
     overall = scores["overall"]

@@ -1,7 +1,8 @@
 """The command line: it parses, calls one function of the package, prints, and sets the exit status.
 
 0 complete; 1 unexpected fault; 2 bad input, usage or a refused plan; 3 partial result;
-130 interrupted (resumable). Commands import what they call when they run, so that ``--help`` is quick.
+130 interrupted (resumable). Only the module of the asked command is imported, and commands import what they call
+when they run.
 """
 
 from __future__ import annotations
@@ -14,30 +15,59 @@ import sys
 import traceback
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from seg_batch.cli import (
-    cluster,
-    docs,
-    evaluate,
-    export,
-    models,
-    predict,
-    report,
-    run,
-    status,
-    train,
-    watch,
-)
 from seg_batch.cli.display.standard_streams import open_standard_streams, write_error
 from seg_batch.cli.options import Json, Quiet, show, spread
 from seg_batch.core.errors import Exit, SegbatchError
+from seg_batch.core.registry import Registry
 from seg_batch.core.text import legible
-from seg_batch.core.versions import package_version
+
+# The place of each command or group of commands, in the order of --help.
+COMMANDS = {
+    "predict": "seg_batch.cli.predict:predict",
+    "plan": "seg_batch.cli.predict:plan",
+    "inspect": "seg_batch.cli.main:inspect",
+    "verify": "seg_batch.cli.main:verify",
+    "demo": "seg_batch.cli.main:demo",
+    "patches": "seg_batch.cli.train:patches",
+    "train": "seg_batch.cli.train:train",
+    "evaluate": "seg_batch.cli.evaluate:evaluate",
+    "export": "seg_batch.cli.export:export",
+    "run": "seg_batch.cli.run:run",
+    "watch": "seg_batch.cli.watch:watch",
+    "status": "seg_batch.cli.status:status",
+    "report": "seg_batch.cli.report:report",
+    "docs": "seg_batch.cli.docs:docs",
+    "models": "seg_batch.cli.models:app",
+    "cluster": "seg_batch.cli.cluster:app",
+}
+
+
+class Commands(TyperGroup):
+    """A group whose commands are imported when they are asked for."""
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(**facts | {"commands": _Parsers(COMMANDS)})
+
+
+class _Parsers(Registry[Any]):
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        if isinstance(value, typer.Typer):
+            self[name] = typer.main.get_command(value)
+        elif not hasattr(value, "make_context"):
+            alone = typer.Typer(rich_markup_mode=None, add_completion=False)
+            alone.command()(spread(value))
+            self[name] = typer.main.get_command(alone)
+        return super().__getitem__(name)
+
 
 app = typer.Typer(
+    cls=Commands,
     name="segbatch",
     help="Segment scenes and volumes larger than memory: resumable, measured, geometry proven.",
     no_args_is_help=True,
@@ -53,6 +83,8 @@ VolumeIndex = Annotated[int | None, typer.Option("--volume", min=0, help="Which 
 
 def _version(value: bool) -> None:
     if value:
+        from seg_batch.core.versions import package_version
+
         typer.echo(f"segbatch {package_version()}")
         raise typer.Exit
 
@@ -68,7 +100,7 @@ def _root(
 
 def inspect(path: Input, volume: VolumeIndex = None, as_json: Json = False) -> None:
     """Show what a file is: geometry, channels, nodata, warnings."""
-    from seg_batch.cli.display.lines import source_facts, source_lines
+    from seg_batch.cli.display.source_lines import source_facts, source_lines
 
     show(source_facts(path, volume), source_lines, as_json)
 
@@ -98,31 +130,13 @@ def demo(
         typer.echo(line)
 
 
-for command in (
-    predict.predict,
-    predict.plan,
-    inspect,
-    verify,
-    demo,
-    train.patches,
-    train.train,
-    evaluate.evaluate,
-    export.export,
-    run.run,
-    watch.watch,
-    status.status,
-    report.report,
-    docs.docs,
-):
-    app.command()(spread(command))
-app.add_typer(models.app, name="models")
-app.add_typer(cluster.app, name="cluster")
-
-
 def main() -> None:
     """Run the command and leave with its exit status."""
     open_standard_streams()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault(
+        "PYDANTIC_DISABLE_PLUGINS", "__all__"
+    )  # looked for in all that is installed
     os.environ["PYTHONSAFEPATH"] = "1"  # so that no process imports from the current folder
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # raises KeyboardInterrupt
     logging.getLogger("distributed").setLevel(logging.CRITICAL)

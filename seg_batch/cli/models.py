@@ -59,7 +59,7 @@ def show_one(context: typer.Context, name: str, as_json: Json = False) -> None:
 
 
 def _show(name: str | None, as_json: bool) -> None:
-    from seg_batch.cli.display.lines import model_facts, model_lines
+    from seg_batch.cli.display.model_lines import model_facts, model_lines
 
     show(model_facts(name), model_lines, as_json)
 

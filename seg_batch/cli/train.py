@@ -57,7 +57,7 @@ def train(
     """Fit a network to labelled data; writes a bundle, scored on what was held out. The same
     command again resumes."""
     from seg_batch.cli.display.bars import TrainBar
-    from seg_batch.cli.display.lines import score_lines
+    from seg_batch.cli.display.model_lines import score_lines
     from seg_batch.training.train import train as fit
 
     with TrainBar(quiet or as_json) as bar:

@@ -18,15 +18,17 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from seg_batch.config.validation import CheckedValue, Duration, keys_in, models_at
-from seg_batch.config.yaml_source import YamlSource, parse_tree, text_of
 from seg_batch.core.errors import ClusterError, WorkflowError
 from seg_batch.core.text import nearest
 from seg_batch.core.units import parse_bytes, parse_seconds
+
+if TYPE_CHECKING:
+    from seg_batch.config.yaml_source import YamlSource
 
 WORDS = ("auto", "inline", "local")
 ADDRESS = re.compile(r"(tcp|tls)://[^\s/@]+:\d{1,5}")
@@ -163,16 +165,19 @@ def read_spec(cluster: str | Mapping[str, Any] | ClusterSpec) -> ClusterSpec:
     if isinstance(cluster, ClusterSpec):
         return cluster
     if isinstance(cluster, Mapping):
-        return _checked(YamlSource(cluster), "cluster", Path.cwd())
+        return _checked(dict(cluster), "cluster", Path.cwd())
     if cluster in WORDS or "://" in cluster:
-        return _checked(YamlSource({"cluster": cluster}), "--cluster", Path.cwd())
+        return _checked({"cluster": cluster}, "--cluster", Path.cwd())
     path = Path(cluster)
     if path.suffix not in (".yaml", ".yml"):
         raise ClusterError(f"--cluster {_unknown(cluster)}; {nearest(cluster, WORDS)}")
-    return _checked(_read_tree(path), str(path), path.absolute().parent)
+    tree = _read_tree(path)
+    return _checked(dict(tree.plain), str(path), path.absolute().parent, tree)
 
 
 def _read_tree(path: Path) -> YamlSource:
+    from seg_batch.config.yaml_source import parse_tree, text_of
+
     try:
         tree = parse_tree(text_of(path), str(path))
     except WorkflowError as error:
@@ -184,9 +189,10 @@ def _read_tree(path: Path) -> YamlSource:
     return tree
 
 
-def _checked(tree: YamlSource, where: str, folder: Path) -> ClusterSpec:
-    """The spec in ``tree``; a relative ``security`` starts at ``folder``."""
-    plain = dict(tree.plain)
+def _checked(
+    plain: dict[str, Any], where: str, folder: Path, tree: YamlSource | None = None
+) -> ClusterSpec:
+    """The spec of ``plain`` values, those of ``tree``, if any; a relative ``security`` starts at ``folder``."""
     certificates = plain.get("security")
     if certificates is None and plain.get("cluster") not in WORDS:
         certificates = os.environ.get(TLS_FOLDER) or None
@@ -197,7 +203,7 @@ def _checked(tree: YamlSource, where: str, folder: Path) -> ClusterSpec:
     except ValidationError as error:
         first = error.errors()[0]
         loc, unknown = first["loc"], first["type"] == "extra_forbidden"
-        place = tree.place(loc, of_key=unknown) if tree.values else where
+        place = tree.place(loc, of_key=unknown) if tree else where
         raise ClusterError(f"{place}: {_reason(first)}") from None
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
@@ -206,7 +207,9 @@ Step = Annotated[AnyStep, Field(discriminator="step")]
 STEPS: dict[str, type[AnyStep]] = {
     kind.model_fields["step"].default: kind for kind in get_args(AnyStep)
 }
-_CHAIN: TypeAdapter[tuple[AnyStep, ...]] = TypeAdapter(tuple[Step, ...])
+_CHAIN: TypeAdapter[tuple[AnyStep, ...]] = TypeAdapter(
+    tuple[Step, ...], config=ConfigDict(defer_build=True)
+)
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

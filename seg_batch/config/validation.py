@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from seg_batch.config.yaml_source import SourcePlace, Where, YamlSource
 from seg_batch.core.errors import WorkflowError
 from seg_batch.core.text import nearest
 from seg_batch.core.units import parse_seconds
+
+if TYPE_CHECKING:
+    from seg_batch.config.yaml_source import SourcePlace, Where, YamlSource
 
 type Model = type[BaseModel]
 
@@ -29,9 +31,12 @@ Duration = Annotated[str, checked_by(parse_seconds)]
 
 
 class CheckedValue(BaseModel):
-    """Base of the values that people write: frozen, unknown keys refused, no NaN (JSON has none)."""
+    """Base of the values that people write: frozen, unknown keys refused, no NaN (JSON has none).
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    A kind of value is built when a first one is checked: a command meets few of all kinds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 # What pydantic calls a type -> what a person writes.

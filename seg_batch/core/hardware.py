@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
@@ -13,6 +12,9 @@ from pathlib import Path
 # Values of ONEDNN_MAX_CPU_ISA that exclude AVX-512, and bfloat16.
 BELOW_AVX512 = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2"})
 BELOW_BFLOAT16 = BELOW_AVX512 | {"AVX512_CORE", "AVX512_CORE_VNNI"}
+
+
+MEMORY_SHARE = 0.6  # of a machine, for all workers on it together
 
 
 def cores() -> int:
@@ -145,6 +147,8 @@ def rss_bytes() -> int:
 
 def here() -> str:
     """The name of this process in receipts, journals and logs."""
+    import socket  # 10 ms, and seldom wanted
+
     return f"{socket.gethostname()}:{os.getpid()}"
 
 

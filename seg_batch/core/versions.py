@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import platform
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
 
 from seg_batch.core.registry.engines import ENGINES
 
 LIBRARIES = ("dask", "distributed", "rasterio", "nibabel", "zarr", "scipy", "pydantic")
 
 
-def package_version() -> str:
+@cache
+def _installed(name: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # slow, and seldom wanted
+
     try:
-        return version("segbatch")
+        return version(name)
     except PackageNotFoundError:
-        return "0+unknown"
+        return None
+
+
+def package_version() -> str:
+    return _installed("segbatch") or "0+unknown"
 
 
 def versions() -> dict[str, str]:
     """Installed versions by name, without importing the libraries."""
     engines = (library for info in ENGINES.values() for library in info.reported)
-    installed = {"segbatch": package_version(), "python": platform.python_version()}
-    for name in ("numpy", *engines, *LIBRARIES):
-        with suppress(PackageNotFoundError):
-            installed[name] = version(name)
-    return installed
+    ours = {"segbatch": package_version(), "python": platform.python_version()}
+    names = ("numpy", *engines, *LIBRARIES)
+    return ours | {name: number for name in names if (number := _installed(name)) is not None}

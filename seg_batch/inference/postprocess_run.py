@@ -26,7 +26,6 @@ from seg_batch.core.geometry import Block, Box, Shape
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.inference.postprocess.costs import blocks_of, threads_for
 from seg_batch.inference.postprocess.label_context import LabelContext
-from seg_batch.inference.postprocess.run import run_step
 from seg_batch.inference.report import PostStepRow
 from seg_batch.inference.worker import BlockJob
 from seg_batch.io.sinks.work_store import WorkStore
@@ -99,6 +98,8 @@ def post_process(job: BlockJob, store: WorkStore, pool: Pool, callback: Callback
     blocks = blocks_of(job.plan.extent, store.spec.chunk)
     threads = threads_for(pool.workers)
     for step in chain[len(rows) :]:
+        from seg_batch.inference.postprocess.run import run_step  # with SciPy, for a chain alone
+
         callback.on(events.Stage(describe(step)))
         start = time.perf_counter()
         after = store.new_map()

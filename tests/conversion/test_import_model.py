@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from seg_batch.cli.display.lines import model_facts, model_lines, summary_lines
+from seg_batch.cli.display.lines import summary_lines
+from seg_batch.cli.display.model_lines import model_facts, model_lines
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.conversion.import_model import import_model, imported_lines

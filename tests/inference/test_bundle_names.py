@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from seg_batch.cli.display.lines import model_facts, plan_facts, source_facts
+from seg_batch.cli.display.lines import plan_facts
+from seg_batch.cli.display.model_lines import model_facts
+from seg_batch.cli.display.source_lines import source_facts
 from seg_batch.core.errors import BundleError
 from seg_batch.core.resources import BUNDLES, SAMPLES
 from seg_batch.inference.bundles import find_bundle, name_for

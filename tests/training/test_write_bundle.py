@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from seg_batch.cli.display.lines import score_lines
+from seg_batch.cli.display.model_lines import score_lines
 from seg_batch.config.card import read_card
 from seg_batch.config.command_options import TrainOverrides
 from seg_batch.config.recipe import Recipe, read_recipe

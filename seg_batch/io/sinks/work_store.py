@@ -33,12 +33,11 @@ from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import is_running
 from seg_batch.core.run_files import PART, shortened
 from seg_batch.io.sinks.spec import StoreSpec
-from seg_batch.io.sinks.store_folder import DONE, STEP, StoreFolder
+from seg_batch.io.sinks.store_folder import ATTRIBUTES, DONE, STEP, StoreFolder
 from seg_batch.io.sinks.zarr_attributes import AXES, annotate
 from seg_batch.io.sources.identity import changed_beside
 from seg_batch.io.sources.protocol import one_line
 
-ATTRIBUTES = "segbatch"
 _PART_BYTES = 16  # room for the ending of a store that is being made
 # Level 1 makes label maps as small as level 3, and is faster than the disk. Without the checksum, 199
 # of 200 flipped bits were read as wrong labels without an error.

@@ -15,6 +15,7 @@ from seg_batch.core.text import without_colours
 type Forward = Callable[[np.ndarray], np.ndarray]
 
 PRECISIONS = ("float32", "mixed")
+KEPT = 2  # shapes that stay compiled, with their buffers: the inputs of a run take turns
 
 
 class Batched:
@@ -55,9 +56,11 @@ class Batched:
         """The result of `part`; None, with the batch halved, if memory ran out."""
         shape = (self.batch, *part.shape[1:])
         try:
-            if shape not in self._forwards:
-                self._forwards[shape] = self._compiler(shape)
-            return self._forwards[shape](_padded(part, self.batch))[: len(part)]
+            forward = self._forwards.pop(shape, None) or self._compiler(shape)
+            for last in list(self._forwards)[: 1 - KEPT]:
+                del self._forwards[last]
+            self._forwards[shape] = forward  # in the order of their last use
+            return forward(_padded(part, self.batch))[: len(part)]
         except self._exhausted as error:
             if self.batch == 1:
                 raise PlanError(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from seg_batch.cli.display.lines import source_facts, source_lines
+from seg_batch.cli.display.source_lines import source_facts, source_lines
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Box

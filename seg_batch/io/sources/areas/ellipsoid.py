@@ -17,10 +17,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from rasterio._err import CPLE_BaseError
-from rasterio.crs import CRS
-from rasterio.errors import CRSError, RasterioError
-from rasterio.warp import transform
 
 _DEGREES = {
     "subtype": "ellipsoidal",
@@ -87,6 +83,10 @@ class Ellipsoid:
 def _moved(plane: Any, degrees: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Points in another CRS, ``(2, n)``, NaN where they have no place in it: one such point fails the
     others of its call, so that those are tried by halves."""
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import CRSError, RasterioError
+    from rasterio.warp import transform
+
     try:
         moved = np.array(transform(plane, degrees, x, y), np.float64)
     except (RasterioError, CRSError, CPLE_BaseError):
@@ -101,6 +101,10 @@ def _moved(plane: Any, degrees: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray
 @lru_cache(64)
 def ellipsoid_of(crs_wkt: str) -> Ellipsoid | None:
     """The body of a CRS; None for one that is not of the earth or another body, but of a building site."""
+    from rasterio._err import CPLE_BaseError  # with GDAL, of which volumes have no need
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError, RasterioError
+
     try:
         crs = CRS.from_wkt(crs_wkt)
         whole = crs.to_dict(projjson=True)

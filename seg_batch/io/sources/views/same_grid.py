@@ -12,7 +12,6 @@ from seg_batch.core.georef import (
     georef_differences,
     voxel_distance,
 )
-from seg_batch.io.sources.crs import same_crs
 from seg_batch.io.sources.protocol import SourceInfo
 
 
@@ -51,6 +50,8 @@ def _crs_differences(a: Georef, b: Georef) -> list[str]:
     """Coordinates in two CRSs have no distance."""
     if not (isinstance(a, RasterGeoref) and isinstance(b, RasterGeoref)):
         return []
+    from seg_batch.io.sources.crs import same_crs  # with GDAL, of which volumes have no need
+
     if not same_crs(a.crs_wkt, b.crs_wkt):
         return [f"crs: {crs_name(a.crs_wkt)} against {crs_name(b.crs_wkt)}"]
     points_differ = a.gcps and b.gcps and _points_differ(a, b)
@@ -58,6 +59,8 @@ def _crs_differences(a: Georef, b: Georef) -> list[str]:
 
 
 def _points_differ(a: RasterGeoref, b: RasterGeoref) -> bool:
+    from seg_batch.io.sources.crs import same_crs
+
     phrases = georef_differences(a, b)
     return any(p.startswith("gcps:") for p in phrases) or not same_crs(
         a.gcps_crs_wkt, b.gcps_crs_wkt

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seg_batch
-from seg_batch.cli.display.lines import source_facts
+from seg_batch.cli.display.source_lines import source_facts
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import InputError, RefusedError
