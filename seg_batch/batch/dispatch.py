@@ -18,14 +18,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from seg_batch.batch.job import PlannedInput, may_coordinate
 from seg_batch.batch.journal.events import InputResult
 from seg_batch.batch.outcomes import error_text
 from seg_batch.batch.shutdown import Shutdown
 from seg_batch.batch.summaries import result_of, retryable_error
-from seg_batch.core import events
+from seg_batch.core import events, hardware
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import StoppedError
 from seg_batch.core.hardware import here
@@ -33,6 +33,7 @@ from seg_batch.core.run_files import ATTEMPT
 from seg_batch.core.spells import Spell
 from seg_batch.executors import Doubtful, Pool, RetryCallback, group_size, run_bounded
 from seg_batch.executors.faults import Fault, fault_of
+from seg_batch.executors.pool import SHARING
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
@@ -62,6 +63,18 @@ class BorrowedPool:
     def drain(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class SharingPool(BorrowedPool):
+    """The pool of this process with more items at once than blocks: small inputs share the batches of a GPU. The gate of
+    a process's memory lets in what fits (``inference.worker_requirements``)."""
+
+    window = SHARING
+
+
+def sharing(pool: Pool) -> Pool:
+    """The pool for small inputs."""
+    return cast(Pool, SharingPool(pool)) if pool.inline and hardware.gpus() else pool
 
 
 class Dispatcher:
@@ -117,7 +130,7 @@ class Dispatcher:
     def _run_small(self, items: list[PlannedInput]) -> None:
         out = _HandedOut(self.callback)
         for outcome in run_bounded(
-            self._pool,
+            sharing(self._pool),
             run_small,
             map(out.begun, self._begun(items)),
             retries=min(1, self._retries),
