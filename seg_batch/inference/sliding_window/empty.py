@@ -44,7 +44,11 @@ class Emptiness:
     def __init__(self, pixels: Pixels, box: Box, empty: EmptyRule) -> None:
         """``box``: where the pixels lie."""
         self.origin, self.rule = box.start, empty
-        self.states = _states(pixels, empty)
+        self._nothing = pixels.valid is not None and not pixels.valid.any()
+        shape = pixels.values.shape[:-1]
+        self.states = (
+            np.broadcast_to(np.uint8(WITHOUT), shape) if self._nothing else _states(pixels, empty)
+        )
 
     def of(self, box: Box) -> np.ndarray | None:
         """The states in a box, contiguous."""
@@ -58,8 +62,8 @@ class Emptiness:
 
     def fills(self, box: Box) -> bool:
         """Whether the model decides no voxel of a box."""
-        if self.states is None:
-            return False
+        if self.states is None or self._nothing:
+            return self._nothing
         part = self.states[box.slices(self.origin)]
         rows = range(0, len(part), _ROWS)  # the first ones of most tiles say it already
         return all(part[row : row + _ROWS].all() for row in rows)
@@ -70,9 +74,6 @@ def _states(pixels: Pixels, empty: EmptyRule) -> np.ndarray | None:
     if pixels.valid is None and empty.below is None:
         return None
     states = np.zeros(pixels.values.shape[:-1], np.uint8)
-    if pixels.valid is not None and not pixels.valid.any():
-        states[...] = WITHOUT
-        return states
     rows = max(1, ROWS_VOXELS // max(1, math.prod(states.shape[1:])))
     for first in range(0, len(states), rows):
         part, out = pixels[first : first + rows], states[first : first + rows]
