@@ -16,6 +16,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,16 @@ from seg_batch.core.errors import StoppedError
 from seg_batch.core.hardware import here
 from seg_batch.core.run_files import ATTEMPT
 from seg_batch.core.spells import Spell
-from seg_batch.executors import Doubtful, Pool, RetryCallback, group_size, run_bounded
+from seg_batch.executors import (
+    IN_FLIGHT,
+    Doubtful,
+    Pool,
+    RetryCallback,
+    group_size,
+    run_bounded,
+)
 from seg_batch.executors.faults import Fault, fault_of
+from seg_batch.executors.pool import InlinePool
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
@@ -116,8 +125,14 @@ class Dispatcher:
 
     def _run_small(self, items: list[PlannedInput]) -> None:
         out = _HandedOut(self.callback)
+        with self._pool_of_small() as pool:
+            self._hand_out(pool, items, out)
+        for key in list(out.keys):
+            self.callback.on(events.InputWithdrawn(key))
+
+    def _hand_out(self, pool: Pool, items: list[PlannedInput], out: _HandedOut) -> None:
         for outcome in run_bounded(
-            self._pool,
+            pool,
             run_small,
             map(out.begun, self._begun(items)),
             retries=min(1, self._retries),
@@ -126,7 +141,7 @@ class Dispatcher:
             callback=out,
             tries=out,
             seconds=lambda item: item.seconds,
-            together=group_size(len(items), self._pool.workers),
+            together=group_size(len(items), pool.workers),
         ):
             del out.keys[outcome.item.key]
             if outcome.result and (spells := outcome.result.pop("spells", None)):
@@ -134,8 +149,13 @@ class Dispatcher:
             item = replace(outcome.item, attempt=outcome.attempt)
             ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)
             self._ended.put(ended)
-        for key in list(out.keys):
-            self.callback.on(events.InputWithdrawn(key))
+
+    def _pool_of_small(self) -> AbstractContextManager[Pool]:
+        """In this process one input more than blocks of a large one: while one is in the model and another is written,
+        the next is opened and read. ``ROOM`` keeps their memory."""
+        if not self._pool.inline:
+            return nullcontext(self._pool)
+        return closing(InlinePool(IN_FLIGHT + 1))
 
     def _begun(self, items: list[PlannedInput]) -> Iterator[PlannedInput]:
         for item in items:
