@@ -2,7 +2,7 @@
 # Another Python:  make demo PYTHON=/path/to/python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slurm test-hosts check slow chaos bench train-starters clean
+.PHONY: help demo test test-slurm test-hosts check slow chaos bench bench-long train-starters clean
 .DELETE_ON_ERROR:
 
 # The first Python that runs and fits. A shim may exist and still fail, so each one is run.
@@ -29,7 +29,8 @@ help:
 	@echo "make check   format, lint, types, layers, fast tests, under 2 minutes"
 	@echo "make slow    tests that take longer"
 	@echo "make chaos   a night of 20 inputs killed, stopped, starved and misread, against a quiet one"
-	@echo "make bench   speed and memory, as ratios measured in one run"
+	@echo "make bench   speed, memory and accuracy, beside others and the last kept run, under 30 minutes"
+	@echo "make bench-long   what takes longer: training, scale, leaks, a simulated cluster"
 	@echo "make train-starters   the starter bundles anew, into build/, under 30 minutes each"
 	@echo "make clean   remove everything that can be made again"
 
@@ -68,21 +69,26 @@ slow: $(STAMP)
 chaos: $(STAMP)
 	$(BIN)/python tests/chaos/chaos.py
 
-# MONAI and torch are measured against in an environment of their own; torch never meets the package.
-# Where the registry has no CPU build of this torch for a Python, name another: MONAI_PYTHON=python3.12
-ifndef MONAI_PYTHON
-MONAI_PYTHON := $(shell for p in python3.11 python3.12 python3.13; do \
+# Torch, MONAI and nnU-Net are measured against in an environment of their own; torch never meets the package.
+# Where the registry has no CPU build of this torch for a Python, name another: PEERS_PYTHON=python3.12
+ifndef PEERS_PYTHON
+PEERS_PYTHON := $(shell for p in python3.11 python3.12 python3.13; do \
 	$$p -c 'import ensurepip' 2>/dev/null && { echo $$p; break; }; done)
 endif
-.venv-monai/.installed: Makefile
-	@echo "Building .venv-monai with $(MONAI_PYTHON): the first time takes some minutes" >&2
-	@$(MONAI_PYTHON) -m venv --clear .venv-monai
-	@.venv-monai/bin/python -m pip -qq --disable-pip-version-check install \
-	  torch==2.13.0 monai==1.6.1 rasterio numpy
+.venv-peers/.installed: Makefile
+	@echo "Building .venv-peers with $(PEERS_PYTHON): the first time takes some minutes" >&2
+	@$(PEERS_PYTHON) -m venv --clear .venv-peers
+	@.venv-peers/bin/python -m pip -qq --disable-pip-version-check install \
+	  torch==2.13.0 monai==1.6.1 nnunetv2==2.8.1 rasterio==1.4.4 nibabel==5.4.2 numpy==2.4.6
 	@touch $@
 
-bench: $(STAMP) .venv-monai/.installed
-	$(BIN)/python tests/benchmarks/all.py
+# The table is kept for machines of this kind by:  make bench KEEP=--keep
+bench bench-long: export SEGBATCH_DATA ?= ../shared/data
+bench: $(STAMP) .venv-peers/.installed
+	$(BIN)/python tests/benchmarks/all.py $(KEEP)
+
+bench-long: $(STAMP) .venv-peers/.installed
+	$(BIN)/python tests/benchmarks/all.py --long $(KEEP)
 
 # Real data: SEGBATCH_DATA names their folder, see seg_batch/data/samples/README.md.
 train-starters: export SEGBATCH_DATA ?= ../shared/data

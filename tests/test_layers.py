@@ -40,7 +40,7 @@ REST = "*"
 INSIDE: dict[str, list[str]] = {
     "core": [
         "errors hardware text resources run_files",
-        "geometry units files registry spells",
+        "geometry units files registry kernels spells",
         "events",
         "taper georef normalise callbacks versions resample",
         "statistics",
@@ -48,7 +48,7 @@ INSIDE: dict[str, list[str]] = {
     "config": [
         "options yaml_source common_names colours grid_options",
         "overrides predict_options validation",
-        "cluster command_options postprocess channels",
+        "cluster command_options postprocess channels resampling",
         "card",
         "recipe",
         "workflow",

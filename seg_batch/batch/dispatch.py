@@ -16,32 +16,24 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from seg_batch.batch.job import PlannedInput, may_coordinate
 from seg_batch.batch.journal.events import InputResult
 from seg_batch.batch.outcomes import error_text
 from seg_batch.batch.shutdown import Shutdown
 from seg_batch.batch.summaries import result_of, retryable_error
-from seg_batch.core import events
+from seg_batch.core import events, hardware
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import StoppedError
 from seg_batch.core.hardware import here
 from seg_batch.core.run_files import ATTEMPT
 from seg_batch.core.spells import Spell
-from seg_batch.executors import (
-    IN_FLIGHT,
-    Doubtful,
-    Pool,
-    RetryCallback,
-    group_size,
-    run_bounded,
-)
+from seg_batch.executors import Doubtful, Pool, RetryCallback, group_size, run_bounded
 from seg_batch.executors.faults import Fault, fault_of
-from seg_batch.executors.pool import InlinePool
+from seg_batch.executors.pool import IN_FLIGHT, SHARING
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
@@ -71,6 +63,21 @@ class BorrowedPool:
     def drain(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class SharingPool(BorrowedPool):
+    """The pool of this process with more items at once than blocks. Small inputs share the batches of a GPU; on a CPU
+    one more than blocks of a large input are at once, so that the next is read while one is in the model and another is
+    written. The gate of a process's memory lets in what fits (``inference.worker_requirements``)."""
+
+    @property
+    def window(self) -> int:
+        return SHARING if hardware.gpus() else IN_FLIGHT + 1
+
+
+def sharing(pool: Pool) -> Pool:
+    """The pool for small inputs."""
+    return cast(Pool, SharingPool(pool)) if pool.inline else pool
 
 
 class Dispatcher:
@@ -125,14 +132,8 @@ class Dispatcher:
 
     def _run_small(self, items: list[PlannedInput]) -> None:
         out = _HandedOut(self.callback)
-        with self._pool_of_small() as pool:
-            self._hand_out(pool, items, out)
-        for key in list(out.keys):
-            self.callback.on(events.InputWithdrawn(key))
-
-    def _hand_out(self, pool: Pool, items: list[PlannedInput], out: _HandedOut) -> None:
         for outcome in run_bounded(
-            pool,
+            sharing(self._pool),
             run_small,
             map(out.begun, self._begun(items)),
             retries=min(1, self._retries),
@@ -141,7 +142,7 @@ class Dispatcher:
             callback=out,
             tries=out,
             seconds=lambda item: item.seconds,
-            together=group_size(len(items), pool.workers),
+            together=group_size(len(items), self._pool.workers),
         ):
             del out.keys[outcome.item.key]
             if outcome.result and (spells := outcome.result.pop("spells", None)):
@@ -149,13 +150,8 @@ class Dispatcher:
             item = replace(outcome.item, attempt=outcome.attempt)
             ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)
             self._ended.put(ended)
-
-    def _pool_of_small(self) -> AbstractContextManager[Pool]:
-        """In this process one input more than blocks of a large one: while one is in the model and another is written,
-        the next is opened and read. ``ROOM`` keeps their memory."""
-        if not self._pool.inline:
-            return nullcontext(self._pool)
-        return closing(InlinePool(IN_FLIGHT + 1))
+        for key in list(out.keys):
+            self.callback.on(events.InputWithdrawn(key))
 
     def _begun(self, items: list[PlannedInput]) -> Iterator[PlannedInput]:
         for item in items:

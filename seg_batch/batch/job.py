@@ -25,7 +25,6 @@ from seg_batch.config.workflow.schema import Workflow
 from seg_batch.core import hardware
 from seg_batch.core.errors import SegbatchError, WorkflowError
 from seg_batch.executors import HERE, Pool
-from seg_batch.inference.plan import MEMORY_SHARE
 from seg_batch.inference.request import Request, named_model
 
 MOST_LED = 32  # large inputs that are coordinated at once, at most
@@ -78,7 +77,7 @@ def memory_share(pool: Pool) -> int:
         min(size / neighbours[host], limits.get(worker) or size)
         for worker, (host, size) in machines.items()
     ]
-    return int(min(parts) * MEMORY_SHARE)
+    return int(min(parts) * hardware.MEMORY_SHARE)
 
 
 def _memory() -> tuple[str, int]:

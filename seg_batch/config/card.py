@@ -21,6 +21,7 @@ from pydantic import (
 from seg_batch.config.channels import Channels, ChannelStatistics, Shares, Sizes, Span, names_of
 from seg_batch.config.colours import colour_of
 from seg_batch.config.postprocess import Step, check_chain
+from seg_batch.config.resampling import Resampling, default_resampling, require_zeros_kept
 from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Axis, Shape
@@ -29,7 +30,7 @@ from seg_batch.core.run_files import CARD
 from seg_batch.core.statistics import PerImage
 from seg_batch.core.statistics.schemes import SCHEMES
 
-SCHEMA = 5
+SCHEMA = 6
 WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
 CHANNELS_OF = 4  # the schema from which on a voxel lacks data where any channel does
 TRAINED_FACTOR = 1.5  # a model takes grids that are finer or coarser than its training by this
@@ -38,7 +39,6 @@ RANKS = {"raster": (2,), "volume": (2, 3), "any": (2, 3)}
 
 Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Missing = Literal["any", "all"]
-Rule = Literal["nearest", "linear", "cubic", "area"]
 Modality = Literal["optical", "sar", "elevation", "CT", "MR", "PET", "ultrasound", "microscopy"]
 
 
@@ -93,48 +93,6 @@ class Normalisation(CheckedValue):
         if self.kind == "identity":
             return Normaliser()
         return Normaliser(self.mean, self.std, self.low, self.high) if self.kind == "card" else None
-
-
-class Resampling(CheckedValue):
-    """How an image is brought to the grid of the model, along axes whose voxels differ from ``spacing_mm`` or
-    ``pixel_m`` by more than the ``tolerance``.
-
-    ``up``: the rule where the grid of the model is finer, ``down``: where it is coarser. ``thick``: the rule along the
-    axis of a volume whose voxels are longer than its others by more than ``thick_ratio``, as in nnU-Net
-    (Isensee et al. 2021).
-    """
-
-    up: Rule = "cubic"
-    down: Rule = "area"
-    thick: Rule = "nearest"
-    thick_ratio: float = Field(default=3.0, ge=1, allow_inf_nan=False)
-    tolerance: float = Field(default=0.02, ge=0, le=0.5)
-
-
-AS_NNUNET = Resampling()
-
-
-def default_resampling(others: dict[str, Any]) -> Resampling:
-    """By the other fields of a card: linear upwards where 0 has to stay 0, of which cubic weights make small values."""
-    rule = others.get("normalisation")
-    masked = getattr(rule, "kind", rule) == "nonzero"
-    return Resampling(up="linear") if masked else AS_NNUNET
-
-
-def known_resampling(plain: Any) -> Resampling:
-    """The rules of settings that are not checked yet; the default where they are none."""
-    try:
-        return Resampling.model_validate(plain)
-    except ValidationError:
-        return AS_NNUNET
-
-
-def require_zeros_kept(kind: str, rules: Resampling) -> None:
-    """ValueError where these rules would take the zeros from a scheme that goes by them."""
-    if kind == "nonzero" and "cubic" in (rules.up, rules.down, rules.thick):
-        raise ValueError(
-            "cubic resampling makes small values of 0, by which nonzero goes: use linear"
-        )
 
 
 class SkipRule(CheckedValue):
@@ -194,6 +152,9 @@ class ModelCard(CheckedValue):
     multiple: tuple[PositiveInt, ...] | None = Field(
         default=None, description="what sides of other patches must be multiples of; none: no other"
     )
+    patch_fixed: str | None = Field(
+        default=None, description="why predictions take this patch alone; none: larger ones too"
+    )
     overlap: tuple[int, ...] | None = None
     margin: tuple[int, ...] | None = None
     border: Border | None = Field(default=None, description="what --overlap auto goes by")
@@ -229,7 +190,7 @@ class ModelCard(CheckedValue):
 
         Version 2 added ``border`` and ``split``; version 3 ``format``, ``finer``, ``multiple`` and
         ``post``; version 4 what the model was trained on; version 5 ``resampling`` and further kinds of
-        normalisation. All are optional, and a channel that is a text is one with this name, so only the
+        normalisation; version 6 ``patch_fixed``. All are optional, and a channel that is a text is one with this name, so only the
         number changes. Models of before version 4 were trained, and their maps made, with labels wherever
         any channel had data: they keep that rule.
         """
@@ -263,6 +224,17 @@ class ModelCard(CheckedValue):
         require_zeros_kept(self.normalisation.kind, self.resampling)
         check_chain(self.post, [c.name for c in self.classes], background=self.background_name)
         return self
+
+    @property
+    def why_fixed(self) -> str | None:
+        """Why predictions take the card's patch alone; None where they may take another."""
+        if self.patch_fixed is not None:
+            return self.patch_fixed
+        if layers := self.architecture.get(WHOLE_PATCH):
+            return f"a layer sees the whole patch: {layers[0]}"
+        if self.patch is None or self.multiple is None:
+            return "no other sides are known to fit"
+        return None if self.compute.activation_bytes else "what a patch needs was not measured"
 
     @property
     def channel_names(self) -> tuple[str, ...] | None:

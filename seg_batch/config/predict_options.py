@@ -29,9 +29,29 @@ def _tapers() -> Iterable[str]:
 
 
 def _voxels(where: str, text: str) -> int | str:
-    if text != "auto" and not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise PlanError(f"{where} {text[:20]!r} is no number of voxels: use one from 0 on, or auto")
-    return text if text == "auto" else int(text)
+    if text in ("auto", "card"):
+        return text
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise PlanError(
+            f"{where} {text[:20]!r} is no number of voxels: use one from 0 on, auto or card"
+        )
+    return int(text)
+
+
+def _patch(where: str, text: str) -> Shape | str:
+    if text in ("auto", "card"):
+        return text
+    try:
+        sides = _sides(where, text) or (0,)
+    except PlanError:
+        sides = (0,)
+    _require_patch(f"{where} {text[:40]!r}", sides)
+    return sides
+
+
+def _require_patch(where: str, sides: Shape) -> None:
+    if not 2 <= len(sides) <= 3 or min(sides) < 1:
+        raise PlanError(f"{where} is no patch: use auto, card, or sides like 512,512 or 96,96,96")
 
 
 def _size(where: str, text: str) -> int:
@@ -88,7 +108,9 @@ def _numbers(where: str, text: str) -> tuple[float, ...]:
 class ModelOptions:
     """How a model is applied to patches, and the steps that follow.
 
-    ``overlap``: voxels; None: the card's; ``auto``: as measured for the model, where it was measured.
+    ``patch``: the sides of a patch; ``auto``: those that cost least, where the model may have others than it was trained
+    on; ``card``: those. ``overlap``: voxels; None or ``auto``: as measured for the model, where it was measured, else as
+    ``card``, the card's.
     ``tta``: test-time augmentation, the views of each patch that are predicted and averaged. ``alpha``: how bands
     that a raster marks as alpha are read; ``auto``: as the file says, else by the model's channels. ``bands``: the
     channels to take, in the model's order, by name or by number from 1; None: by the names that an image and the card
@@ -102,9 +124,15 @@ class ModelOptions:
         "none", "Average over views of each patch: none, flips, d4 or d4z.", known=lambda: TTA
     )
     taper: str = option("hann", "hann, gaussian, linear, constant or crop.", known=_tapers)
-    overlap: int | Literal["auto"] | None = option(
+    patch: Shape | Literal["auto", "card"] = option(
+        "auto",
+        "auto: the sides that cost least; card: as the model was trained; or sides like 512,512.",
+        read=_patch,
+        check=_require_patch,
+    )
+    overlap: int | Literal["auto", "card"] | None = option(
         None,
-        "Voxels that neighbouring tiles share, or auto: as measured for the model.",
+        "Voxels that neighbouring tiles share; auto: as measured for the model; card: the card's.",
         read=_voxels,
         least=0,
     )

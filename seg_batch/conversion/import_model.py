@@ -23,6 +23,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.run_files import CARD
 from seg_batch.datasets.label_classes import of_text
 from seg_batch.inference import bundles
+from seg_batch.inference.sliding_window.larger_patch import why_not_larger
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def import_model(
     path = Path(bundle)
     require_replaceable(path, overwrite, CARD)
     card = _card(options, path)
-    from seg_batch.nn.wrap_foreign import require_same, wrapped
+    from seg_batch.nn.wrap_foreign import noise_images, require_same, wrapped
 
     wrapping = wrapped(
         Path(file),
@@ -59,11 +60,18 @@ def import_model(
         wrapping.model.save(weights)
         sha256 = files.sha256(weights)
         card = card.model_copy(update={"weights_sha256": sha256})
-        text = json.dumps(card.model_dump(mode="json"), indent=2)
-        (folder / CARD).write_text(text + "\n", encoding="utf-8")
+        _write_card(folder, card)
         written = bundles.require_intact(bundles.Model(read_card(folder), folder))
         require_same(written.weights, wrapping, written.card.weights_sha256)
+        if fixed := why_not_larger(wrapping.run, card, noise_images(wrapping)):
+            card = card.model_copy(update={"patch_fixed": fixed})
+            _write_card(folder, card)
     return {"path": str(path), "notes": list(wrapping.notes), "card": card.model_dump(mode="json")}
+
+
+def _write_card(folder: Path, card: ModelCard) -> None:
+    text = json.dumps(card.model_dump(mode="json"), indent=2)
+    (folder / CARD).write_text(text + "\n", encoding="utf-8")
 
 
 def _card(options: ImportOptions, path: Path) -> ModelCard:
@@ -187,6 +195,11 @@ def imported_lines(result: dict[str, Any]) -> list[str]:
         f"normalisation {card['normalisation']['kind']}: {_MEANING[card['normalisation']['kind']]}",
         *result["notes"],
         *card["architecture"].get(WHOLE_PATCH, ()),
+        *(
+            [f"predictions take this patch alone: {card['patch_fixed']}"]
+            if card["patch_fixed"]
+            else []
+        ),
         result["path"],
     ]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.predict_options import PredictOptions
 from seg_batch.conversion.sample_patches import held_part, is_dataset
 from seg_batch.core.errors import InputError
 from seg_batch.core.units import counted_plainly
@@ -16,6 +15,7 @@ from seg_batch.datasets.patch_set import HeldRegion
 from seg_batch.evaluation.held_out_cases import collect_cases
 from seg_batch.evaluation.score import scores_of
 from seg_batch.inference.bundles import Model
+from seg_batch.inference.sliding_window.grid import AS_TRAINED
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.nn.export.formats import DICE_LOSS, ExportFormat
 
@@ -33,9 +33,7 @@ def scored(
     part = held_part(data) if is_dataset(data) else None
     if part is None:
         return card.model_copy(update={"scores": kept}), None
-    regions = [
-        c.region for c in collect_cases(data, part, card, PredictOptions(), ()).cases if c.region
-    ]
+    regions = [c.region for c in collect_cases(data, part, card, AS_TRAINED, ()).cases if c.region]
     before = scores_of(regions, card, _predictor("keras_file", model.weights))
     after = scores_of(regions, card, _predictor(form.module, file))
     dice = _compared(part, regions, before, after)

@@ -15,7 +15,6 @@ import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.grid_options import ON_MODEL
-from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
@@ -26,7 +25,7 @@ from seg_batch.evaluation.dataset_card import require_card
 from seg_batch.evaluation.held_out_cases import collect_cases, whole_region
 from seg_batch.evaluation.postprocess_region import SeenRegion
 from seg_batch.inference.bundles import mismatch
-from seg_batch.inference.sliding_window.grid import DEFAULT_PATCH, make_grid
+from seg_batch.inference.sliding_window.grid import AS_TRAINED, DEFAULT_PATCH, make_grid
 from seg_batch.inference.sliding_window.stitch import cut
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.protocol import without_volume_option
@@ -103,7 +102,7 @@ def of_held_out(path: Path, card: ModelCard, most: int) -> SamplePatches:
     part = held_part(path)
     if part is None:
         raise InputError(f"{path} holds nothing out to compare on: give images with --check")
-    held_out = collect_cases(path, part, card, PredictOptions(), ())
+    held_out = collect_cases(path, part, card, AS_TRAINED, ())
     each = -(-most // len(held_out.cases))
     images: list[np.ndarray] = []
     for case in _spread(held_out.cases, most):
@@ -161,7 +160,7 @@ def _of_image(path: Path, card: ModelCard, most: int) -> list[np.ndarray]:
 def tiles(region: SeenRegion, card: ModelCard, most: int) -> list[np.ndarray]:
     """At most ``most`` tiles of a region, spread over it, ``(*patch, channels)`` each."""
     coarse = card.model_copy(update={"finer": 1})  # the grid of the model's input
-    grid, rank = make_grid(region.extent, coarse, PredictOptions())
+    grid, rank = make_grid(region.extent, coarse, AS_TRAINED)
     patches = []
     for tile in _spread(list(grid.touching(region.box)), most):
         box = tile.box

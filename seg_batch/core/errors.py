@@ -65,6 +65,10 @@ class PlanError(RefusedError):
     """The plan can't be carried out: it needs more memory or disk than allowed, or is contradictory."""
 
 
+class NoRoomError(PlanError):
+    """A worker would need more memory than it is allowed."""
+
+
 class StoreError(RefusedError):
     """The work store belongs to another plan, or another process is writing to it."""
 

@@ -8,12 +8,14 @@ values become 0 to 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+ROWS_VOXELS = 1 << 15  # that are normalised together
 ZERO = 1e-6  # of a step of what is stored: closer to 0 is 0
 
 
@@ -41,6 +43,15 @@ class Pixels:
         """Values and mask in another shape or order."""
         valid = None if self.valid is None else change(self.valid)
         return Pixels(change(self.values), valid, self.scale, self.offset)
+
+    def once(self) -> Pixels:
+        """The same without repetition: of an axis along which all are views of one (``io.sources.constant``), the first."""
+        arrays = [self.values] if self.valid is None else [self.values, self.valid]
+        axes = range(self.values.ndim - 1)
+        same = [all(array.strides[axis] == 0 for array in arrays) for axis in axes]
+        if self.values.size == 0 or not any(same):
+            return self
+        return self[tuple(slice(0, 1) if repeats else slice(None) for repeats in same)]
 
     def channels(self, indices: Sequence[int]) -> Pixels:
         """These channels, in this order."""
@@ -88,14 +99,22 @@ class Pixels:
         """bool ``shape``: where at least one channel is valid."""
         if self.valid is None:
             return np.ones(self.values.shape[:-1], bool)
-        return np.asarray(self.valid.any(-1))
+        return _over_channels(np.logical_or, self.valid)
 
     def with_data(self, missing: str) -> np.ndarray:
         """bool ``shape``: where no channel is missing (``missing`` is ``any``: one is enough to have no data), or
         where not ``all`` are."""
         if missing == "all" or self.valid is None:
             return self.any_valid()
-        return np.asarray(self.valid.all(-1))
+        return _over_channels(np.logical_and, self.valid)
+
+
+def _over_channels(rule: np.ufunc, valid: np.ndarray) -> np.ndarray:
+    """``rule.reduce(valid, -1)``, channel by channel: ten times as fast where these lie apart."""
+    out = valid[..., 0].copy()
+    for c in range(1, valid.shape[-1]):
+        rule(out, valid[..., c], out=out)
+    return out
 
 
 def _finite(pixels: Pixels) -> np.ndarray:
@@ -132,13 +151,25 @@ class Normaliser:
     def identity(self) -> bool:
         return not self.mean
 
-    def __call__(self, pixels: Pixels) -> np.ndarray:
-        """``(*shape, channels)``, all finite."""
+    def dtype(self, pixels: Pixels) -> np.dtype:
+        """Of what becomes of these pixels."""
+        return _finite(pixels[:0]).dtype if self.identity else np.dtype(np.float32)
+
+    def __call__(self, pixels: Pixels, out: np.ndarray | None = None) -> np.ndarray:
+        """``(*shape, channels)``, all finite, in ``out`` where it is given. A few rows at a time, so that what is made
+        on the way stays in the cache."""
         if self.identity:
-            return _finite(pixels)
-        out = np.empty(pixels.values.shape, np.float32)
-        for c in range(pixels.values.shape[-1]):
-            self._channel(pixels, c, out[..., c])
+            values = _finite(pixels)
+            if out is None:
+                return values
+            out[...] = values
+            return out
+        out = np.empty(pixels.values.shape, np.float32) if out is None else out
+        rows = max(1, ROWS_VOXELS // max(1, math.prod(out.shape[1:-1])))
+        for first in range(0, len(out), rows):
+            part = pixels[first : first + rows]
+            for c in range(out.shape[-1]):
+                self._channel(part, c, out[first : first + rows, ..., c])
         return out
 
     def _channel(self, pixels: Pixels, c: int, out: np.ndarray) -> None:
@@ -170,7 +201,7 @@ class MaskedNormaliser(Normaliser):
 
     nonzero: bool = True
 
-    def __call__(self, pixels: Pixels) -> np.ndarray:
-        out = super().__call__(pixels)
+    def __call__(self, pixels: Pixels, out: np.ndarray | None = None) -> np.ndarray:
+        out = super().__call__(pixels, out)
         out[~pixels.nonzero()] = 0
         return out

@@ -25,18 +25,26 @@ from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.datasets.label_classes import of_card, of_text
 from seg_batch.evaluation import thresholds
 from seg_batch.evaluation.file_pairs import classes_in_files, open_labelled_case, require_one_grid
-from seg_batch.evaluation.held_out_cases import EvalSet, collect_cases
+from seg_batch.evaluation.held_out_cases import EvalSet, collect_cases, with_patch_kept
 from seg_batch.evaluation.matching import Matches, match
 from seg_batch.evaluation.predict_region import BlockStats
 from seg_batch.evaluation.result import EvaluationRun, open_output, write_result
 from seg_batch.evaluation.score import RegionScorer
 from seg_batch.evaluation.score_case import LabelledCase, count_case
 from seg_batch.inference import bundles
+from seg_batch.inference.ensemble import together
 from seg_batch.inference.request import OneModel, engine_of, named_model, tta_warnings
 from seg_batch.inference.worker import load_predictor_of
 
 PICTURES = 20
-_MODEL_OPTIONS = ("overlap", "taper", "engine", "precision", "tta")  # that the result lists
+_MODEL_OPTIONS = (
+    "patch",
+    "overlap",
+    "taper",
+    "engine",
+    "precision",
+    "tta",
+)  # that the result lists
 
 
 def evaluate_files(
@@ -116,6 +124,7 @@ def evaluate_bundle(
     options = as_checked(options or PredictOptions())
     engine = engine_of(chosen, options)
     options = replace(options, engine=engine.engine, precision=engine.precision)
+    options = with_patch_kept(Path(data), options)
     run = EvaluationRun(of_card(chosen.card), checks, pictures, Callbacks(callback))
     held_out = collect_cases(
         Path(data), split, chosen.card, options, tuple(ignore), learnt_ignore(chosen)
@@ -125,7 +134,7 @@ def evaluate_bundle(
         work = stack.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="work-"))
         run.callback.on(events.Stage("loading the model"))
         predictor, stats = load_predictor_of(chosen, options), BlockStats()
-        scorer = RegionScorer(chosen.card, predictor, options, Path(work), stats)
+        scorer = RegionScorer(together(chosen.cards), predictor, options, Path(work), stats)
         run.callback.on(events.StepsPlanned(len(held_out.cases)))
         for case in held_out.cases:
             run.callback.on(events.Stage(case.name))

@@ -112,7 +112,7 @@ def collect_cases(
     """
     if split not in SPLITS:
         raise InputError(f"--split {split!r} is unknown: use one of {', '.join(SPLITS)}")
-    if data.suffix.lower() in MANIFESTS or "=" in str(data) or (data / "images").is_dir():
+    if not _is_dataset(data):
         return _of_pairs(data, split, card, (*ignore, *learnt), options)
     if ignore:
         raise InputError(
@@ -125,6 +125,17 @@ def collect_cases(
                 f"{data} is cut already, --{name} can't change it: drop it, or evaluate the manifest"
             )
     return _of_dataset(data, split, card, options)
+
+
+def _is_dataset(data: Path) -> bool:
+    pairs = data.suffix.lower() in MANIFESTS or "=" in str(data) or (data / "images").is_dir()
+    return not pairs
+
+
+def with_patch_kept(data: Path, options: PredictOptions) -> PredictOptions:
+    """The options, without a choice of the patch where a dataset keeps no more than that of the card around a region."""
+    keeps_card = options.patch == "auto" and _is_dataset(data)
+    return replace(options, patch="card") if keeps_card else options
 
 
 def uniquely_named(regions: list[HeldRegion]) -> list[tuple[str, HeldRegion]]:

@@ -18,7 +18,8 @@ from seg_batch.config.postprocess import AnyStep
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Normaliser, Pixels
-from seg_batch.inference.plan import CHUNK, requested_chain
+from seg_batch.inference.costs import CHUNK
+from seg_batch.inference.plan import requested_chain
 from seg_batch.inference.postprocess.array_chain import run_chain
 from seg_batch.inference.postprocess.costs import blocks_of
 from seg_batch.inference.postprocess.label_context import LabelContext, require_chain_fits

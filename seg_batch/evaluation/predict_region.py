@@ -18,9 +18,10 @@ from seg_batch.evaluation.metrics.calibration import Calibration
 from seg_batch.evaluation.metrics.confusion import plain
 from seg_batch.evaluation.postprocess_region import SeenRegion
 from seg_batch.inference.sliding_window.block import Rows, predict_block
-from seg_batch.inference.sliding_window.grid import make_grid
+from seg_batch.inference.sliding_window.empty import EmptyRule
+from seg_batch.inference.sliding_window.grid import AS_TRAINED, make_grid
 from seg_batch.inference.sliding_window.seams import SeamCounts
-from seg_batch.inference.sliding_window.stitch import EmptyRule, Predictor, Stitcher
+from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
 from seg_batch.io.sources.views.open_view import Seen
 
 BLOCK = {2: 2048, 3: 192}
@@ -82,11 +83,11 @@ def predict_blocks(
 ) -> Iterator[tuple[Box, np.ndarray]]:
     """The region block by block: boxes of its case, and the class index of each voxel.
 
-    ``options``: overlap, taper, batch. ``stats`` counts calibration against the region's truth, and
+    ``options``: patch, overlap, taper, batch; None: as the model was trained. ``stats`` counts calibration against the region's truth, and
     seams. ``on_share`` is called with each further share of the region that is predicted. ``keep``:
     an array ``(classes, *region.box.shape)`` of uint8 that gets the probabilities, 0 without data.
     """
-    stitcher = _stitcher(region, card, predictor, options or PredictOptions())
+    stitcher = _stitcher(region, card, predictor, options or AS_TRAINED)
     ids = np.arange(stitcher.classes, dtype=np.min_scalar_type(stitcher.classes))
     side = (BLOCK[len(region.extent)],) * len(region.extent)
     for block in Blocks(region.box.shape, side):
@@ -109,7 +110,7 @@ def predict_blocks(
 
 def patches_of(region: Region, card: ModelCard) -> int:
     """How many patches ``predict_blocks`` predicts of a region, empty ones included."""
-    grid, _ = make_grid(_model_extent(region), card, PredictOptions())
+    grid, _ = make_grid(_model_extent(region), card, AS_TRAINED)
     side = (BLOCK[len(region.extent)],) * len(region.extent)
     blocks = Blocks(region.box.shape, side)
     boxes = (block.box.shift(region.box.start) for block in blocks)

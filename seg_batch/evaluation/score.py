@@ -27,6 +27,7 @@ from seg_batch.evaluation.postprocess_region import RegionPostprocess
 from seg_batch.evaluation.predict_region import BlockStats, Region, predict_blocks
 from seg_batch.evaluation.score_case import CaseCounts, LabelledCase, count_case
 from seg_batch.evaluation.view_region import ViewRegion
+from seg_batch.inference.sliding_window.grid import AS_TRAINED
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
 
@@ -87,7 +88,7 @@ def scores_of(
     """
     stats, cases = BlockStats(), {}
     with tempfile.TemporaryDirectory(prefix="scoring-") as folder:
-        scorer = RegionScorer(card, predictor, PredictOptions(), Path(folder), stats)
+        scorer = RegionScorer(card, predictor, AS_TRAINED, Path(folder), stats)
         for name, region in uniquely_named(list(regions)):
             spacing = spacing_of_card(card, len(region.extent))
             _, counted = scorer.score(name, region, spacing, {}, lambda share: None)

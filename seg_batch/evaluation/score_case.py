@@ -108,7 +108,7 @@ def _seams(
         where = grown.slices(window.start)
         seen = predicted[where]
         counter = SeamCounter(taper, np.arange(classes), grown, way_back)
-        nothing = np.broadcast_to(np.float32(0), (*grown.shape, 1))
+        nothing = np.empty((*grown.shape, 0), np.float32)
         counter.add(grown.start[0], nothing, np.where(seen, labels[where], 0), seen)
         for field in fields(SeamCounts):
             getattr(total, field.name)[axis] = getattr(counter.counts, field.name)[axis]

@@ -16,17 +16,17 @@ import numpy as np
 from seg_batch.config.card import ModelCard
 from seg_batch.config.postprocess import AnyStep, needs_probabilities
 from seg_batch.core import hardware, units
-from seg_batch.core.errors import PlanError
+from seg_batch.core.errors import NoRoomError, PlanError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape, recompute_factor
 from seg_batch.core.registry.engines import SLOWEST, EngineInfo, info_of
 from seg_batch.core.resample.resampler import Resampler
 from seg_batch.executors import IN_FLIGHT
 from seg_batch.inference.postprocess.costs import blocks_of, postprocess_block_bytes, threads_for
+from seg_batch.inference.sliding_window.patch_choice import BLOCK_VOXELS
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.open_view import View
 
-# Blocks beyond this gain little (recompute x1.08 in 2-D, x1.12 in 3-D) and cost memory.
-BLOCK_VOXELS = {2: 1 << 24, 3: 1 << 26}
+CHUNK = {2: 1024, 3: 128}
 BASE_BYTES = 420 << 20  # interpreter, libraries, GDAL's cache, the export of the product
 # For each further model of an ensemble, besides the activations that its card states. Measured with two
 # and three ANU-Nets of 2 and 34 MiB: TensorFlow 10 to 100 MiB, OpenVINO 55 to 165, activations included.
@@ -34,6 +34,11 @@ MEMBER_BYTES = 150 << 20
 
 SLABS_BYTES = 48 << 20  # of values on their way from one grid to another
 VOXELS_PER_CORE_S = 10e6
+
+
+def chunk_of(extent: Shape) -> Shape:
+    """The chunk of a work store."""
+    return tuple(min(CHUNK[len(extent)], n) for n in extent)
 
 
 def _sides(extent: int, chunk: int) -> list[int]:
@@ -126,14 +131,14 @@ class Costs:
         window = math.prod(map(_widest, windows)) * self.in_bytes
         of_model = tuple(map(_widest, parts))
         depth = min(self.grid.patch[0], of_model[0])
-        band = 2 * depth * math.prod(of_model[1:]) * self.classes * 4
+        band = depth * math.prod(of_model[1:]) * self.classes * 4
         if self.on_model:
             window += self.on_model.held_bytes(windows)
             rows = math.prod(of_model[1:]), math.prod(side[1:])
             band += self.on_model.returned_bytes(*rows, self.classes)
         averaging = self.channels * 4 if self.views > 1 else 0  # the turned copy of a patch
         sums = self.views.bit_length() - 1 + (self.members > 0)  # of views and of members
-        patch = self.channels * 12 + self.classes * 16 + 8 + averaging + sums * self.classes * 4
+        patch = self.channels * 8 + self.classes * 8 + averaging + sums * self.classes * 4
         patch *= math.prod(self.grid.patch)
         out = math.prod(side) * (
             2 * self.label_bytes + 2 + (self.classes if self.probabilities else 0)
@@ -166,7 +171,7 @@ def choose_block(
         makespan *= rounds * workers / len(blocks)
         choices.append((round(makespan, 3), -block[0], block))
     if not choices:
-        raise PlanError(
+        raise NoRoomError(
             f"the smallest block needs {units.show_bytes(least)} per worker, allowed are "
             f"{units.show_bytes(memory_bytes)}: raise --memory or use fewer --workers"
         )

@@ -8,12 +8,13 @@ run; so they must agree in everything that says what goes in and what comes out:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from seg_batch.config.card import ModelCard
+from seg_batch.config.card import Compute, ModelCard
 from seg_batch.core.errors import BundleError
 from seg_batch.core.geometry import Shape
 from seg_batch.inference.bundles import Model
@@ -71,6 +72,22 @@ def as_ensemble(models: Sequence[Model]) -> Model:
                 "name models for the same task"
             )
     return replace(first, members=tuple(others))
+
+
+def together(cards: Sequence[ModelCard]) -> ModelCard:
+    """The first card with the costs of a patch in an ensemble of all, which every member computes, keeping its
+    activations; and with the patches that all of them take."""
+    compute = Compute(
+        activation_bytes=sum(card.compute.activation_bytes for card in cards),
+        flops=sum(card.compute.flops for card in cards),
+    )
+    steps = [card.multiple for card in cards if card.multiple is not None]
+    together = {
+        "compute": compute,
+        "multiple": tuple(map(math.lcm, *steps)) if len(steps) == len(cards) else None,
+        "patch_fixed": next((card.why_fixed for card in cards if card.why_fixed), None),
+    }
+    return cards[0].model_copy(update=together)
 
 
 def _same(a: Model, b: Model) -> bool:

@@ -1,4 +1,4 @@
-"""Where results go: default names, whether what is already there may be replaced, and the tags of products."""
+"""Where results go: default names, and whether what is already there may be replaced."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import glob
 import json
 import os
 import tempfile
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from seg_batch.config.postprocess import describe
 from seg_batch.core.files import read_json, require_local_output
 from seg_batch.core.registry import formats
 from seg_batch.core.run_files import (
@@ -27,20 +25,12 @@ from seg_batch.core.run_files import (
     path_beside,
     shortened,
 )
-from seg_batch.core.text import visible
-from seg_batch.core.versions import package_version
-from seg_batch.inference.bundles import Model
-from seg_batch.inference.fit.verdict import Verdict
-from seg_batch.inference.plan import Plan
 from seg_batch.inference.report import Report
 from seg_batch.io.sinks.product import digest
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sinks.publish import require_short_name
-from seg_batch.io.sinks.work_store import fingerprint_digest
 from seg_batch.io.sources.naming.stack_names import image_stem
 from seg_batch.io.sources.protocol import SourceInfo
-from seg_batch.io.sources.views.model_grid import words_of
-from seg_batch.io.sources.views.rescaled import scale_by_hand
 
 _OURS = {"segbatch", "status", "blocks", "plan", "product"}  # keys of every report of ours
 
@@ -148,32 +138,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value.item() if hasattr(value, "item") else str(value)
-
-
-def product_tags(
-    model: Model, info: SourceInfo, plan: Plan, verdict: Verdict, *, partial: bool
-) -> dict[str, str]:
-    """The tags of a product: how it was made."""
-    tags = {
-        "SEGBATCH_VERSION": f"segbatch {package_version()}",
-        "SEGBATCH_MODEL": _together(model.names),
-        "SEGBATCH_WEIGHTS": _together(m.card.weights_sha256 for m in model.all),
-        "SEGBATCH_TTA": plan.tta.replace("none", ""),
-        "SEGBATCH_BANDS": ",".join(map(str, info.bands)),
-        "SEGBATCH_SCALE": scale_by_hand(info),
-        "SEGBATCH_INPUT": visible(", ".join(Path(f.path).name for f in info.files)),
-        "SEGBATCH_FINGERPRINT": fingerprint_digest(plan.fingerprint),
-        "SEGBATCH_POST": "; ".join(map(describe, plan.post)),
-        "SEGBATCH_STATUS": "PARTIAL" if partial else "complete",
-        "SEGBATCH_GRID": words_of(plan.model_grid),
-        "SEGBATCH_FIT": "; ".join(verdict.refusals),
-        "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
-    }
-    classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
-    # Formats keep no blanks around a tag: a name may begin with one.
-    return {k: text for k, v in {**tags, **classes}.items() if (text := v.strip())}
-
-
-def _together(texts: Iterable[str]) -> str:
-    """The texts of an ensemble's members, each once and in order."""
-    return " + ".join(dict.fromkeys(filter(None, texts)))

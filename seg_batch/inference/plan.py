@@ -6,49 +6,31 @@ states bytes per worker before any work, and making one refuses what can't fit (
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from seg_batch.config.card import Compute, ModelCard
+from seg_batch.config.card import ModelCard
 from seg_batch.config.postprocess import (
     AnyStep,
     chain_from_json,
-    chain_to_json,
     needs_probabilities,
     parse_chain,
 )
 from seg_batch.config.predict_options import PredictOptions
-from seg_batch.core import hardware, units
-from seg_batch.core.errors import PlanError
-from seg_batch.core.geometry import Blocks, Box, Grid, Shape
+from seg_batch.core import units
+from seg_batch.core.errors import NoRoomError
+from seg_batch.core.geometry import Blocks, Grid, Shape
 from seg_batch.core.normalise import Normaliser
-from seg_batch.core.registry.engines import info_of
 from seg_batch.core.resample.resampler import Resampler
-from seg_batch.inference.costs import (
-    Costs,
-    choose_block,
-    costs_of,
-    disk_bytes,
-    estimate_seconds,
-    post_bytes,
-    requested_block,
-)
-from seg_batch.inference.postprocess.label_context import LabelContext, require_chain_fits
-from seg_batch.inference.sliding_window.grid import make_grid
-from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sources.views.model_grid import way_back_of
-from seg_batch.io.sources.views.open_view import View
 
-CHUNK = {2: 1024, 3: 128}
-MEMORY_SHARE = 0.6
-GPU_BATCH = 16  # patches at most; as many as fit in a quarter of the memory
 LAYOUT = 1
-FROM_OPTIONS = ("taper", "probabilities", "precision", "engine", "tta", "workers")  # of the options
 SAME = {"in_fingerprint": True}  # marks a field: two runs that differ in it write other bytes
 # The last keys of a plan in stores and reports, in the order in which versions added them.
-CAME_LATER = ("engine", "engine_why", "tta", "passes", "post", "missing", "model_grid")
+CAME_LATER = (
+    *("engine", "engine_why", "tta", "passes", "post", "missing", "model_grid"),
+    "patch_choice",
+)
 # In a fingerprint only at another value, as earlier versions had no other.
 UNSAID = {"missing": "all", "model_grid": None}
 
@@ -57,7 +39,8 @@ UNSAID = {"missing": "all", "model_grid": None}
 class Decisions:
     """The decisions of one run. Shapes are voxels; ``extent``, ``block`` and ``chunk`` are of the product, in the
     file's own axes, ``view_extent``, ``patch``, ``overlap`` and ``margin`` of what the model sees, in its axes.
-    ``model_grid``: ``ModelGrid`` as JSON, where the image is resampled for the model.
+    ``model_grid``: ``ModelGrid`` as JSON, where the image is resampled for the model. ``patch_choice``: see
+    ``sliding_window.patch_choice.Layout``; empty in plans of before there was a choice.
 
     Fields marked as ``SAME`` must be equal for two runs to write the same bytes. Blocks, batch and
     workers need not be: a resumed run takes over the blocks of the store.
@@ -97,6 +80,7 @@ class Decisions:
     post: tuple[dict[str, Any], ...] = field(default=(), metadata=SAME)
     missing: str = field(default="all", metadata=SAME)
     model_grid: dict[str, Any] | None = field(default=None, metadata=SAME)
+    patch_choice: dict[str, Any] = field(default_factory=dict)
 
     @property
     def grid(self) -> Grid:
@@ -194,133 +178,10 @@ class Plan(Decisions):
 FINGERPRINTED = {f.name for f in fields(Plan) if f.metadata == SAME}
 
 
-def _together(cards: Sequence[ModelCard]) -> ModelCard:
-    """The first card with the costs of a patch in an ensemble of all: every member computes it, and
-    keeps its activations."""
-    compute = Compute(
-        activation_bytes=sum(card.compute.activation_bytes for card in cards),
-        flops=sum(card.compute.flops for card in cards),
-    )
-    return cards[0].model_copy(update={"compute": compute})
-
-
-def make_plan(
-    view: View,
-    cards: Sequence[ModelCard],
-    options: PredictOptions,
-    engine_why: str,
-    identity: dict[str, Any],
-) -> DraftPlan:
-    """All decisions for one input but the numbers of the normaliser.
-
-    ``cards``: that of the model, and of further ones that are averaged with it. PlanError when it
-    can't be done in the memory allowed."""
-    info, card = view.native.info, _together(cards)
-    grid, rank = make_grid(view.model.info.extent, card, options)
-    views = len(symmetries(options.tta, grid.patch[-rank:]))
-    memory_bytes = options.memory_bytes
-    memory_bytes = memory_bytes or int(hardware.memory_bytes() * MEMORY_SHARE / options.workers)
-    batch = options.batch or 1  # more gain nothing on a CPU, and padding the last batch costs
-    if hardware.gpus() and not options.batch:
-        fits = memory_bytes // 4 // max(1, card.compute.activation_bytes)
-        batch = max(1, min(GPU_BATCH, fits, len(grid)))
-    chain = requested_chain(card, options)
-    require_chain_fits(chain, card, LabelContext.of(card, info.georef, info.extent))
-    costs = costs_of(
-        *(view, card, info_of(options.engine)),
-        grid=grid,
-        batch=batch,
-        probabilities=options.probabilities or needs_probabilities(chain),
-        views=views,
-        members=len(cards) - 1,
-    )
-    blocks = _blocks(costs, view, options, memory_bytes)
-    predicted = sum(grid.count(view.in_model(view.to_view(b.box))) for b in blocks)
-    passes = views * len(cards)
-    plan = DraftPlan(
-        **{name: getattr(options, name) for name in FROM_OPTIONS},
-        **_of_input(view, card),
-        **_needed(costs, blocks, view, card, options, chain),
-        **{name: getattr(grid, name) for name in ("patch", "overlap", "margin")},
-        engine_why=engine_why,
-        block=blocks.shape,
-        rank=rank,
-        batch=batch,
-        passes=passes,
-        blocks=len(blocks),
-        tiles=len(grid),
-        recompute=predicted / len(grid),
-        memory_bytes=memory_bytes,
-        seconds_estimate=estimate_seconds(
-            options.engine,
-            options.precision,
-            flops=predicted * views * card.compute.flops,
-            voxels=math.prod(grid.extent) * predicted / len(grid) * passes,
-            workers=options.workers,
-        ),
-        identity=identity,
-    )
-    check_memory(plan)
-    return plan
-
-
-def _blocks(costs: Costs, view: View, options: PredictOptions, memory_bytes: int) -> Blocks:
-    """In the file's own axes: of the shape of ``--block``, else of the shape that ends soonest."""
-    extent = view.native.info.extent
-    chunk = _chunk(extent)
-    if options.block:
-        return Blocks(extent, requested_block(options.block, extent, chunk))
-    return Blocks(extent, choose_block(costs, extent, view, chunk, options.workers, memory_bytes))
-
-
-def _needed(
-    costs: Costs,
-    blocks: Blocks,
-    view: View,
-    card: ModelCard,
-    options: PredictOptions,
-    chain: tuple[AnyStep, ...],
-) -> dict[str, Any]:
-    """The steps that follow prediction, and upper bounds in bytes of a process and of the disk."""
-    info = view.native.info
-    predicting = costs.process(view.to_view(Box.whole(blocks.shape)).shape, len(blocks))
-    following = post_bytes(chain, info, card, _chunk(info.extent), options.workers)
-    return {
-        "post": chain_to_json(chain),
-        "promised_bytes": max(predicting, following),
-        "disk_bytes": disk_bytes(view, card, chain, options.probabilities),
-    }
-
-
-def _of_input(view: View, card: ModelCard) -> dict[str, Any]:
-    """The sides of the input, and how its labels are written."""
-    info = view.native.info
-    # Rasters have nodata; volumes have none, so NaN there becomes background where 0 is one.
-    has_background = info.kind == "volume" and any(c.id == 0 for c in card.classes)
-    return {
-        "extent": info.extent,
-        "view_extent": view.model.info.extent,
-        "orientation": card.orientation if info.kind == "volume" else "",
-        "chunk": _chunk(info.extent),
-        "classes": len(card.classes),
-        "label_dtype": card.label_dtype,
-        "nodata": card.nodata,
-        "empty_label": 0 if has_background else card.nodata,
-        "skip_below": card.skip.below if card.skip else None,
-        "skip_label": card.skip.label if card.skip else 0,
-        "model_grid": view.grid and view.grid.to_json(),
-        "missing": card.missing if len(info.channels) > 1 else "all",  # which of one are the same
-    }
-
-
-def _chunk(extent: Shape) -> Shape:
-    return tuple(min(CHUNK[len(extent)], n) for n in extent)
-
-
 def check_memory(plan: Decisions) -> None:
-    """PlanError when a worker may use less than the plan promises to need."""
+    """NoRoomError when a worker may use less than the plan promises to need."""
     if plan.promised_bytes > plan.memory_bytes:
-        raise PlanError(
+        raise NoRoomError(
             f"blocks of {'x'.join(map(str, plan.block))} need "
             f"{units.show_bytes(plan.promised_bytes)} per worker, allowed are "
             f"{units.show_bytes(plan.memory_bytes)}: raise --memory or use fewer --workers"

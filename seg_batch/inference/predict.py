@@ -28,7 +28,7 @@ from seg_batch.core.errors import (
 )
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
-from seg_batch.core.registry.formats import FORMATS, holds_probabilities
+from seg_batch.core.registry.formats import FORMATS
 from seg_batch.core.spells import add, recorded, spell
 from seg_batch.core.statistics.schemes import SCHEMES
 from seg_batch.core.text import nearest
@@ -37,9 +37,10 @@ from seg_batch.inference.measuring.disk import require_disk
 from seg_batch.inference.measuring.memory import METER
 from seg_batch.inference.measuring.profile import profiled
 from seg_batch.inference.measuring.time import is_alone, remember
-from seg_batch.inference.outputs import product_tags, read_report, write_report
+from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
 from seg_batch.inference.postprocess_run import post_process
+from seg_batch.inference.products.export import Export
 from seg_batch.inference.report import BlockTally, Report, build_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
 from seg_batch.inference.resume import (
@@ -54,14 +55,6 @@ from seg_batch.inference.resume import (
 )
 from seg_batch.inference.worker import BlockJob, close_job, open_job, run_block
 from seg_batch.inference.worker_requirements import requirements_of
-from seg_batch.io.sinks.product import (
-    Product,
-    export_product,
-    format_of,
-    like_of,
-    probabilities_spec,
-)
-from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import stage
 from seg_batch.io.sources.views.open_view import open_view
@@ -176,13 +169,13 @@ def _run(
         profile=prepared.request.profile,
     )
     most = 0 if prepared.request.attempt else None  # an attempt is repeated as a whole
-    with METER.working(job.key, plan):
-        _predict_blocks(job, todo, pool, run, callback, stop, most)
+    with METER.working(job.key, plan), Export.begun(prepared, store, done) as export:
+        _predict_blocks(job, todo, pool, run, callback, stop, most, export)
         require_some(prepared, run)
         mapped = post_process(job, store, pool, callback)
         require_same_input(prepared)
         callback.on(events.Stage("writing the product"))
-        products = _export(prepared, store, run, mapped.name)
+        products = export.products(run, mapped.name)
         run.peak_rss_bytes = max(run.peak_rss_bytes, METER.peak_bytes(job.key))
     report = build_report(
         prepared.info,
@@ -203,30 +196,6 @@ def _run(
     return report
 
 
-@spell("export")
-def _export(
-    prepared: Prepared[Plan], store: WorkStore, run: BlockTally, labels: str
-) -> list[Product]:
-    """The labels, and the probabilities where the plan has them and they are not in the same product.
-    ``labels``: the store's map after the last step."""
-    outputs, info, plan = prepared.outputs, prepared.info, prepared.plan
-    form = format_of(outputs.product, info.kind)
-    spec = ProductSpec(
-        extent=info.extent,
-        dtype=prepared.plan.label_dtype,
-        nodata=prepared.plan.nodata if info.kind == "raster" else None,
-        classes=prepared.model.card.classes,
-        georef=info.georef,
-        tags=product_tags(prepared.model, info, plan, prepared.verdict, partial=bool(run.failures)),
-        like=like_of(info, form),
-        with_probabilities=prepared.plan.probabilities,
-    )
-    products = []
-    if prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
-        products.append(export_product(store, outputs.probabilities, probabilities_spec(spec)))
-    return [export_product(store, outputs.product, spec, labels), *products]
-
-
 @spell("blocks")
 def _predict_blocks(
     job: BlockJob,
@@ -236,6 +205,7 @@ def _predict_blocks(
     callback: Callback,
     stop: Event,
     most: int | None,
+    export: Export,
 ) -> None:
     """Hand out the blocks and collect their results; on any interruption stop the rest.
     ``most``: further tries of a block."""
@@ -254,6 +224,8 @@ def _predict_blocks(
             if outcome.result:
                 add(outcome.result.pop("spells", ()), outcome.item.name)
             run.add(outcome)
+            if outcome.error is None:
+                export.block_done(outcome.item)
             block, worker = outcome.item.name, outcome.worker
             callback.on(events.BlockEnded(block, worker, outcome.result, outcome.error))
     if len(run.receipts) + len(run.failures) < run.total:

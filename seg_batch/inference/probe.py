@@ -12,7 +12,6 @@ from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
 from seg_batch.config.colours import OKABE_ITO
 
 CLASSES = 8
-_ONE_HOT = np.eye(CLASSES, dtype=np.float32)
 
 PROBE_CARD = ModelCard(
     name="probe",
@@ -37,5 +36,8 @@ def classes_of(values: np.ndarray) -> np.ndarray:
 
 
 def predict(patches: np.ndarray) -> np.ndarray:
-    """``(n, *patch, channels)`` physical values -> one-hot ``(n, *patch, 8)`` float32."""
-    return np.take(_ONE_HOT, classes_of(patches[..., 0]), axis=0)
+    """``(n, *patch, channels)`` physical values -> ``(n, *patch, 8)`` uint8, 1 for the class and else 0; in memory the classes
+    come first."""
+    classes = np.arange(CLASSES, dtype=np.uint8).reshape(-1, *(1,) * (patches.ndim - 2))
+    hit = classes_of(patches[..., 0])[:, None] == classes
+    return np.moveaxis(hit.view(np.uint8), 1, -1)

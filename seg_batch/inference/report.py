@@ -97,7 +97,8 @@ class ModelFacts(TypedDict):
 
 
 class SourceFacts(TypedDict):
-    """The input as it was when it was opened. ``files``: the paths of an image of several."""
+    """The input as it was when it was opened. ``files``: the paths of an image of several. ``warnings``: what was said
+    of it, and where the CPU computed blocks instead of a GPU."""
 
     files: NotRequired[list[str]]
     format: str
@@ -289,7 +290,7 @@ def build_report(
         "model": {**_model(model.card), "members": [_model(m.card) for m in model.members]},
         "plan": plan.to_json(),
         "geometry": georef_to_json(info.georef),
-        "source": _source(info),
+        "source": _source(info, tally.receipts),
         "fit": verdict.to_json(),
         "review": [*verdict.lines, *review_of(model.card, labels.counts, info.georef)],
         "executor": executor,
@@ -298,13 +299,14 @@ def build_report(
     }
 
 
-def _source(info: SourceInfo) -> SourceFacts:
+def _source(info: SourceInfo, receipts: list[Receipt]) -> SourceFacts:
+    fell_back = dict.fromkeys(receipt.get("fell_back", "") for receipt in receipts)
     facts: SourceFacts = {
         "format": info.format,
         "channels": list(info.channels),
         "dtype": info.dtype,
         "identity": info.identity,
-        "warnings": list(info.warnings),
+        "warnings": [*info.warnings, *filter(None, fell_back)],
     }
     return {**facts, "files": [file.path for file in info.stack]} if info.stack else facts
 

@@ -26,7 +26,10 @@ from seg_batch.inference.fit.choice import choose_bundle
 from seg_batch.inference.fit.look import look, refuse_unfit
 from seg_batch.inference.fit.verdict import Verdict
 from seg_batch.inference.outputs import Outputs, outputs_for
-from seg_batch.inference.plan import MEMORY_SHARE, Decisions, DraftPlan, make_plan
+from seg_batch.inference.plan import Decisions, DraftPlan
+from seg_batch.inference.planning.begun import with_patch_begun
+from seg_batch.inference.planning.draft import make_plan
+from seg_batch.inference.sliding_window.device_rule import SUMS, in_words, on_host
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES
@@ -121,15 +124,18 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         verdict = request.verdict or verdict or look(view, model.cards)
         refuse_unfit(verdict, model.called, file.info.path, force=request.options.force)
         engine = engine_of(model, request.options)
-        options = _settled(request, engine)
-        plan = make_plan(
-            view, model.cards, options, engine.why, _identity(request, file.info, model)
+        outputs = outputs_for(view.native.info, request.output, many=request.many)
+        outputs = replace(outputs, attempt=request.attempt)
+        options, step_bytes = with_patch_begun(
+            _settled(request, engine), outputs, request.overwrite
         )
+        why = on_host(options.engine, model.cards, options.tta, view.grid is not None)
+        identity = _identity(request, file.info, model) | (SUMS if why is None else {})
+        words = in_words(engine.why, why)
+        plan = make_plan(view, model.cards, options, words, identity, step_bytes)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta))
         info = replace(view.native.info, warnings=warnings)
-    outputs = outputs_for(info, request.output, many=request.many)
     info = replace(info, warnings=(*info.warnings, *prove_place(info, outputs.product)))
-    outputs = replace(outputs, attempt=request.attempt)
     return Prepared(request, info, model, plan, outputs, verdict)
 
 
@@ -203,7 +209,7 @@ def _settled(request: Request, engine: Choice) -> PredictOptions:
     # Each worker has its own: as much as this machine by default.
     if not memory_bytes and not spec.here:
         worker_bytes = spec.worker_memory_bytes or hardware.memory_bytes()
-        memory_bytes = int(worker_bytes * MEMORY_SHARE)
+        memory_bytes = int(worker_bytes * hardware.MEMORY_SHARE)
     return replace(
         options,
         workers=workers,

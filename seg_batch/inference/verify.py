@@ -7,13 +7,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from seg_batch.config.card import ModelCard
 from seg_batch.config.grid_options import GridOptions
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.files import require_local_input
 from seg_batch.core.georef import georef_from_json
 from seg_batch.inference.bundles import installed_bundles
+from seg_batch.inference.ensemble import together
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.report import ModelFacts, ProductFacts, Report, input_files
+from seg_batch.inference.sliding_window.grid import automatic
 from seg_batch.io.sinks.product import count_labels, digest, geometry_changes
 from seg_batch.io.sinks.product_sides import side_file_changes
 from seg_batch.io.sources.identity import changed_beside
@@ -49,6 +52,7 @@ def verify_product(path: Path) -> dict[str, Any]:
         *_readable(path, report),
         same_input,
         *(_grid(report) if same_input[1] else ()),
+        *_patch(report),
         *map(_model, (report["model"], *report["model"].get("members", ()))),
     ]
     ok = all(passed for _, passed, _ in checks)
@@ -136,10 +140,8 @@ def _grid(report: Report) -> list[Check]:
     if not stated:
         return []
     grid, facts = ModelGrid.from_json(stated), report["model"]
-    cards = [
-        m.card for m in installed_bundles() if m.card.weights_sha256 == facts["weights_sha256"]
-    ]
-    if not cards or not all(Path(path).exists() for path in input_files(report)):
+    card = _card_of(facts["weights_sha256"])
+    if card is None or not all(Path(path).exists() for path in input_files(report)):
         return [
             (
                 "grid",
@@ -151,10 +153,37 @@ def _grid(report: Report) -> list[Check]:
     last = fingerprint.get("channels_last_axis", False)
     spec = ImageSpec(tuple(input_files(report)), fingerprint.get("volume"), channels_last_axis=last)
     options = GridOptions("auto", grid.wanted if grid.asked else None, grid.output)
-    with View(spec.open(), cards[0], options) as view:
+    with View(spec.open(), card, options) as view:
         same = view.grid == grid
         words = view.grid.words if view.grid else "none"
     return [("grid", same, grid.words if same else f"report says {grid.words}, the header {words}")]
+
+
+def _patch(report: Report) -> list[Check]:
+    """An automatic choice of the patch, made anew from the plan and the card."""
+    plan, choice = report["plan"], report["plan"].get("patch_choice") or {}
+    if choice.get("by") != "auto":
+        return []
+    rank, words = plan["rank"], " x ".join(map(str, plan["patch"]))
+    facts = (report["model"], *report["model"].get("members", ()))
+    cards = [_card_of(model["weights_sha256"]) for model in facts]
+    known = [card for card in cards if card is not None]
+    if len(known) < len(cards):
+        return [("patch", True, f"{words}; a model is not installed: not checked")]
+    card = together(known)
+    margin = tuple(n // card.finer for n in plan["margin"][-rank:])
+    least, step = tuple(choice["least_overlap"]), choice["step_bytes"]
+    layout = automatic(
+        tuple(plan["view_extent"]), card, least, margin, plan["engine"], plan["tta"], step
+    )
+    now = [n * card.finer for n in layout.patch]
+    same = card.why_fixed is None and now == list(plan["patch"][-rank:])
+    return [("patch", same, f"{words}, {choice['why']}" if same else f"{words}, of its card {now}")]
+
+
+def _card_of(weights_sha256: str) -> ModelCard | None:
+    cards = (model.card for model in installed_bundles())
+    return next((card for card in cards if card.weights_sha256 == weights_sha256), None)
 
 
 def _model(facts: ModelFacts) -> Check:

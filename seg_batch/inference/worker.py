@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,17 +22,22 @@ from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here
 from seg_batch.core.spells import recorded, spell
 from seg_batch.core.taper import Taper
-from seg_batch.inference.bundles import Model
+from seg_batch.inference.bundles import PROBE, Model
 from seg_batch.inference.ensemble import average, without_repeats
 from seg_batch.inference.measuring.memory import METER
 from seg_batch.inference.plan import Decisions, Plan
-from seg_batch.inference.sliding_window.block import BlockResult, Receipt, predict_block
-from seg_batch.inference.sliding_window.stitch import EmptyRule, Predictor, Stitcher
+from seg_batch.inference.sliding_window.block import BlockResult, Read, Receipt, predict_block
+from seg_batch.inference.sliding_window.device_rule import device_of
+from seg_batch.inference.sliding_window.empty import EmptyRule
+from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import average_views
 from seg_batch.inference.worker_requirements import ROOM
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources.tolerant_read import read_window
 from seg_batch.io.sources.views.open_view import ImageSpec, Seen, open_view
+
+if TYPE_CHECKING:
+    from seg_batch.nn.engines.device import Device
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,19 @@ def load_predictor_of(model: Model, settled: Decisions | PredictOptions) -> Pred
     return without_repeats(average_views(average(members), settled.tta), model.card.finer)
 
 
+def _with_own_patches(function: Predictor) -> Predictor:
+    """A user's function may change its patches, or keep them; those of the stitcher are overwritten, or are the window."""
+    return lambda patches: function(patches.copy())
+
+
 def _loaded(model: Model, settled: Decisions | PredictOptions) -> Predictor:
     """One member; a bundle is loaded once per process, behind a lock."""
     if model.function is not None:
-        return model.function
+        return (
+            model.function
+            if model.function is PROBE.function
+            else _with_own_patches(model.function)
+        )
     from seg_batch.nn.engines import load_predictor
 
     loaded = load_predictor(
@@ -98,6 +112,7 @@ class BlockWorker:
         self.store = WorkStore.open(Path(job.store))
         self.taper = Taper(plan.grid, plan.taper)  # once: it covers the whole extent
         self.predictor = load_predictor_of(job.model, plan)
+        self.device = device_of(self.predictor, plan.fingerprint, plan.patch, plan.batch)
         self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
         self.empty = EmptyRule(
             plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata, plan.missing
@@ -156,6 +171,8 @@ class BlockWorker:
             "worker": here(),
             "spell": [round(began, 3), round(time.time(), 3)],
         }
+        if result.fell_back:
+            receipt["fell_back"] = result.fell_back
         native = self.view.from_view(result.labels)
         if probabilities is not None:
             last = self.view.from_view(np.moveaxis(probabilities, 0, -1))
@@ -181,6 +198,8 @@ class BlockWorker:
         plan = self.job.plan
         shape = (plan.classes, *box.shape)
         probabilities = np.empty(shape, np.uint8) if plan.keeps_probabilities else None
+        if self.device is not None:
+            return self._on_device(self.device, read, box, seconds, probabilities), probabilities
         result = predict_block(
             self._stitcher(seconds),
             read,
@@ -191,6 +210,25 @@ class BlockWorker:
             on_tiles=self._on_tiles,
         )
         return result, probabilities
+
+    def _on_device(
+        self,
+        device: Device,
+        read: Read,
+        box: Box,
+        seconds: dict[str, float],
+        probabilities: np.ndarray | None,
+    ) -> BlockResult:
+        from seg_batch.inference.sliding_window.on_device import predict_on_device
+
+        with _timed(seconds, "model"):
+            result = predict_on_device(
+                *(self._stitcher({}), device, read, box, self.ids),
+                probabilities=probabilities,
+                on_tiles=self._on_tiles,
+            )
+        seconds["model"] -= seconds["read"]
+        return result
 
     def _on_tiles(self, tiles: int) -> None:
         if self.stop.is_set():

@@ -18,6 +18,7 @@ from seg_batch.nn.analysis.graph import maker
 from seg_batch.nn.analysis.patch_shapes import comma, patch_and_factor, require_patch_memory
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.engines import load_predictor
+from seg_batch.nn.engines.batched import two_classes
 from seg_batch.nn.networks.blocks import probability
 from seg_batch.nn.safe_loading import read_model
 
@@ -38,6 +39,13 @@ class WrappedModel:
     @property
     def rank(self) -> int:
         return len(self.patch)
+
+    def run(self, patches: np.ndarray) -> np.ndarray:
+        """Probabilities of two classes or more, for patches of any sides that fit."""
+        return two_classes(_run(self.model, patches))
+
+
+FIELD = 12  # voxels of one value along an axis
 
 
 def wrapped(
@@ -74,16 +82,24 @@ def wrapped(
 def require_same(path: Path, wrapping: WrappedModel, sha256: str) -> None:
     """Raises BundleError unless the file, run as in ``predict``, gives the model's probabilities."""
     patch = _noise((1, *wrapping.patch, wrapping.model.input_shape[-1]))
-    expected = _run(wrapping.model, patch)
+    expected = wrapping.run(patch)
     engine = "tensorflow" if keras.backend.backend() == "tensorflow" else "keras"
     actual = load_predictor(path, engine=engine, sha256=sha256)(patch)
-    if expected.shape[-1] == 1:
-        expected = np.concatenate([1 - expected, expected], -1)
     if actual.shape != expected.shape or np.abs(actual - expected).max() > _SUM:
         raise BundleError(
             f"{path} does not give the probabilities of the model it was made of, so nothing was "
             "kept: save the model again, built of plain Keras layers"
         )
+
+
+def noise_images(wrapping: WrappedModel) -> list[np.ndarray]:
+    """Images of noise alone, and of fields with some: ``(*sides, channels)``, twice as long as a patch."""
+    channels, sides = int(wrapping.model.input_shape[-1]), tuple(2 * n for n in wrapping.patch)
+    fields = _noise((*(-(-n // FIELD) for n in sides), channels))
+    for axis, n in enumerate(sides):
+        fields = np.repeat(fields, FIELD, axis).take(np.arange(n), axis)
+    noise = _noise((*sides, channels))
+    return [noise, fields + noise / 4]
 
 
 def _require_input(model: keras.Model, channels: int, path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg_batch.config.card import Border, Compute, ModelCard
+from seg_batch.config.card import Compute, ModelCard
 from seg_batch.config.recipe import Recipe
 from seg_batch.config.recipe.reading import as_yaml
 from seg_batch.core import events, files
@@ -21,6 +21,7 @@ from seg_batch.datasets.trained_on import card_fields
 from seg_batch.evaluation.dataset_card import as_cut
 from seg_batch.evaluation.score import scores_of
 from seg_batch.inference import bundles
+from seg_batch.inference.sliding_window.larger_patch import why_not_larger
 from seg_batch.inference.sliding_window.stitch import Predictor
 from seg_batch.training.border_effect import measure_border
 from seg_batch.training.curves import write_curves, write_history
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from seg_batch.nn.training.fit import FitResult
 
 IMAGES = 8  # regions that the border effect of a patch is measured on
+TRIED = 2  # of them, with a larger patch
 SIDE = {2: 1024, 3: 128}  # voxels per axis that are read of each
 
 
@@ -59,7 +61,12 @@ def write_bundle(
     validation, test = patches.held("validation"), patches.held("test")
     callback.on(events.Stage("measuring the border of a patch"))
     card = _card(patches, recipe, fitted.model, sha256)
-    card = card.model_copy(update={"border": _border(validation, card, predictor, recipe)})
+    images = _images(validation, card)
+    pairs = border_pairs(recipe, predictor, recipe.card.patch)
+    border = measure_border(predictor, recipe.card.patch, images, pairs=pairs)
+    card = card.model_copy(update={"border": border})
+    fixed = why_not_larger(predictor, card, images[:TRIED])
+    card = card.model_copy(update={"patch_fixed": fixed})
     summary = {**training_summary(patches, recipe, fitted.history, fitted.step), **used}
     scores: dict[str, Any] = {}
     for part, regions in (("validation", validation), ("test", test)):
@@ -100,10 +107,8 @@ def _pictures(
     Examples(folder, choose_examples(regions, card), card)(step, predict)
 
 
-def _border(
-    regions: list[HeldRegion], card: ModelCard, predictor: Predictor, recipe: Recipe
-) -> Border | None:
-    """Measured on the middles of some held-out regions; of a volume, 2-D models get single slices."""
+def _images(regions: list[HeldRegion], card: ModelCard) -> list[np.ndarray]:
+    """The middles of some held-out regions, normalised; of a volume, 2-D models get single slices."""
     assert card.patch is not None
     rank, images = len(card.patch), []
     for region in regions[:IMAGES]:
@@ -111,8 +116,7 @@ def _border(
         box = region.window.middle((1,) * lead + (SIDE[rank],) * rank)
         image = region.normaliser(region.read(box))
         images.append(image.reshape(*image.shape[lead:]))
-    pairs = border_pairs(recipe, predictor, card.patch)
-    return measure_border(predictor, card.patch, images, pairs=pairs)
+    return images
 
 
 def _card(patches: PatchSet, recipe: Recipe, model: Any, sha256: str) -> ModelCard:

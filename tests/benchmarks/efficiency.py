@@ -1,17 +1,16 @@
 """What a run costs on top of its network: wall time of predict, model load aside, over the time of
 the bare compiled forward passes on as many patches. 1.00 would be reading, stitching and writing
-for nothing. Target: at most 1.10."""
+for nothing. On the patches that the plan has chosen."""
 
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from figures import target
 from timing import DATA, interleaved, make_bundle, make_scene, seconds_of, show
 
 import seg_batch
 from seg_batch.nn.engines import load_predictor
-
-TARGET = 1.10
 
 
 def compare(name: str, scene: Path, bundle: Path, work: Path) -> None:
@@ -39,13 +38,14 @@ def compare(name: str, scene: Path, bundle: Path, work: Path) -> None:
 
     bare()
     found = interleaved(3, predict=lambda: seconds_of(whole), forward=lambda: seconds_of(bare))
-    ratio = found["predict"] / found["forward"]
+    ratio, wanted = found["predict"] / found["forward"], target(f"efficiency {name}", "ratio")
     show(
         f"efficiency {name}",
         f"{found['predict']:.2f} s for the run, {found['forward']:.2f} s for {n} patches alone: "
-        f"x{ratio:.3f} (target x{TARGET:.2f}), {plan['precision']}",
+        f"x{ratio:.3f} (target x{wanted:.2f}), {plan['precision']}, patch "
+        f"{'x'.join(map(str, plan['patch']))}",
         ratio=ratio,
-        target=TARGET,
+        patch=plan["patch"],
         **found,
     )
 

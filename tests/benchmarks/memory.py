@@ -1,14 +1,14 @@
 """Memory does not grow with the scene: peak resident memory of the run on 32768 x 32768 over that
-on 8192 x 8192, same options, probe. Target: at most 1.15, and never more than the plan promised."""
+on 8192 x 8192, same options, probe; never more than the plan promised, and by how much less."""
 
 import sys
 import tempfile
 from pathlib import Path
 
+from figures import target
 from timing import Ran, make_scene, predict, show
 
 SMALL, LARGE = 8192, 32768
-TARGET = 1.15
 MIB = 1 << 20
 
 
@@ -37,13 +37,16 @@ def main() -> None:
         peak <= ran.report["promised_bytes"]
         for ran, peak in ((small, small_peak), (large, large_peak))
     )
-    ratio = large_peak / small_peak
+    ratio, wanted = large_peak / small_peak, target("memory", "ratio")
+    promise = large.report["promised_bytes"] / large_peak
     show(
         "memory",
-        f"x{ratio:.3f} for 16 times the pixels (target x{TARGET}), "
-        f"promise {'kept' if kept else 'BROKEN'}",
+        f"x{ratio:.3f} for 16 times the pixels (target x{wanted}), "
+        f"promise {'kept' if kept else 'BROKEN'}, x{promise:.2f} the peak of the larger one "
+        f"(target x{target('memory', 'promise')})",
         ratio=ratio,
-        target=TARGET,
+        promise=promise,
+        sides={"8192": small.costs, "32768": large.costs},
         promise_kept=kept,
         peaks=[small_peak, large_peak],
         promises=[small.report["promised_bytes"], large.report["promised_bytes"]],

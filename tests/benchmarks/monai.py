@@ -1,95 +1,75 @@
 """Against MONAI: the same network wiring, patch, overlap and Gaussian weights, on the CPU, from
 GeoTIFF to GeoTIFF, each as a command from start to end.
 
-Three pairs: as either comes (segbatch chooses engine and precision), both in float32 with MONAI's
-network in the memory layout that suits it best, and both in bfloat16. As they come, the network of
-the paper, too (base 32). Targets: as they come 4.5 times as fast at base 16 and 5 times at base 32;
-2 times in the other pairs. `make bench` builds .venv-monai.
+Pairs: as either comes (segbatch chooses engine, precision and patch), at two widths, the second the network of
+the paper (base 32), and with torch.compile; both in float32 and both in bfloat16, with MONAI's network in the memory
+layout that suits it best; the same with the patch and overlap that segbatch has chosen; and a plain loop over
+windows instead of MONAI. `make bench` builds .venv-peers.
+
+``python tests/benchmarks/monai.py [--side 2048] [--only NAME ...]``
 """
 
-import math
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
-from timing import Ran, interleaved, make_bundle, make_scene, predict, run_command, show
+from peers import Pair, Task, compare, require_peers
+from timing import make_bundle, make_scene
 
+from seg_batch.core.hardware import has_bfloat16
 from seg_batch.nn.engines import load_predictor
 
-SIDE, PATCH, OVERLAP, CLASSES = 3072, 256, 64, 8
+QUICK, PATCH, OVERLAP, CHANNELS, CLASSES = 2048, 256, 64, 4, 8
 BASE_16, BASE_32 = (16, 32, 64, 128, 256), (32, 64, 128, 256, 512)
-ROOT = Path(__file__).parents[2]
-PYTHON = ROOT / ".venv-monai" / "bin" / "python"
-PAIRS = {
-    "as they come": (BASE_16, "auto", "plain", 4.5),
-    "as they come, base 32": (BASE_32, "auto", "plain", 5.0),
-    "float32": (BASE_16, "float32", "channels_last", 2.0),
-    "bfloat16": (BASE_16, "mixed", "bfloat16", 2.0),
-}
+BY_HAND = ("--channels-last",)
+HALF = (*BY_HAND, "--bfloat16")
+OURS = HALF if has_bfloat16() else BY_HAND  # in our precision of today
+ONE = ("--batch", "1")  # compiled once: the last batch of four is another shape
+PAIRS = (
+    Pair("as they come", BASE_16),
+    Pair("as they come, base 32", BASE_32),
+    Pair("float32", BASE_16, "float32", BY_HAND),
+    Pair("bfloat16", BASE_16, "mixed", HALF),
+)
+QUICK_PAIRS = (
+    Pair("compiled", BASE_16, options=("--compile", *ONE)),
+    Pair("our patch", BASE_16, options=(*OURS, *ONE), our_patch=True),
+    Pair("our patch, compiled", BASE_16, options=(*OURS, "--compile", *ONE), our_patch=True),
+    Pair("plain loop", BASE_16, options=("--way", "loop")),
+)
 
 
-def monai(scene: Path, output: Path, mode: str, filters: tuple[int, ...]) -> Ran:
-    numbers = {"--classes": CLASSES, "--patch": PATCH, "--overlap": OVERLAP}
-    options = [text for option, n in numbers.items() for text in (option, str(n))]
-    # -P: this folder is not on its path, where monai would be this file
-    side = Path(__file__).parent / "monai_side.py"
-    command = [str(PYTHON), "-P", str(side), str(scene), str(output), "--mode", mode]
-    return run_command([*command, *options, "--filters", *map(str, filters)])
-
-
-def parameters(filters: tuple[int, ...]) -> int:
-    """Of our network with one head, so that both sides are seen to have the same wiring."""
-    from seg_batch.nn.networks.anunet import ANUNetConfig, anunet
-
-    model = anunet(ANUNetConfig(2, 4, CLASSES, filters, heads=(len(filters) - 1,)))
-    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
-
-
-def compare(name: str, scene: Path, bundle: Path) -> None:
-    filters, precision, mode, target = PAIRS[name]
-    inside: dict[str, float] = {}
-
-    def ours() -> float:
-        options = ["--model", str(bundle), "--taper", "gaussian", "--precision", precision]
-        ran = predict(scene, scene.with_name("ours.tif"), *options)
-        inside["segbatch"] = ran.report["seconds"]
-        return ran.seconds
-
-    def theirs() -> float:
-        ran = monai(scene, scene.with_name("theirs.tif"), mode, filters)
-        inside["monai"] = ran.report["seconds"]
-        assert ran.report["parameters"] == parameters(filters), "the networks differ"
-        return ran.seconds
-
-    found = interleaved(2, segbatch=ours, monai=theirs)
-    ratio = found["monai"] / found["segbatch"]
-    show(
-        f"monai, {name}",
-        f"{found['segbatch']:.1f} s against {found['monai']:.1f} s: {ratio:.2f} times as fast "
-        f"(target {target}); by their own clocks, without start and imports of torch, "
-        f"{inside['monai'] / inside['segbatch']:.2f} times",
-        ratio=ratio,
-        target=target,
-        **found,
-    )
+def pairs(side: int) -> list[Pair]:
+    """Their names tell the side of the scene, but for the first one that was measured, of 3072 pixels."""
+    known = PAIRS if side == 3072 else (*PAIRS, *QUICK_PAIRS)
+    prefix = "monai" if side == 3072 else f"monai {side}"
+    return [Pair(**{**vars(pair), "name": f"{prefix}, {pair.name}"}) for pair in known]
 
 
 def main() -> None:
-    if not PYTHON.is_file():
-        sys.exit("no .venv-monai: run make bench")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=QUICK)
+    parser.add_argument("--only", nargs="+", help="names without their prefix")
+    asked = parser.parse_args()
+    require_peers()
+    chosen = [
+        pair
+        for pair in pairs(asked.side)
+        if not asked.only or pair.name.partition(", ")[2] in asked.only
+    ]
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        scene = make_scene(work / "scene.tif", SIDE)
+        scene = make_scene(work / "scene.tif", asked.side)
         bundles = {}
-        for filters in (BASE_16, BASE_32):
-            network = {"channels": 4, "classes": CLASSES, "filters": filters}
+        for filters in {pair.filters for pair in chosen}:
+            network = {"channels": CHANNELS, "classes": CLASSES, "filters": filters}
             folder = work / f"base-{filters[0]}"
             bundles[filters] = make_bundle(folder, 2, PATCH, OVERLAP, **network)
-            load_predictor(
-                folder / "model.keras", engine="openvino"
-            )  # converted, once for all runs
-        for name, (filters, *_) in PAIRS.items():
-            compare(name, scene, bundles[filters])
+            # Converted, once for all runs.
+            load_predictor(folder / "model.keras", engine="openvino")
+        task = Task(scene, bundles, (PATCH,) * 2, (OVERLAP,) * 2, CHANNELS, CLASSES)
+        for pair in chosen:
+            compare(pair, task, rounds=1 if asked.side < 3072 else 2)
 
 
 if __name__ == "__main__":

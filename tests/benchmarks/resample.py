@@ -4,7 +4,7 @@ arrays, by turns, in one run, two threads for torch and for us.
 The way there is of one channel, from 256^3 to 320^3, linear and cubic; the way back is of three
 classes, both ways, row by row as a band rolls. Target: at most twice the time of torch. The first
 call of a process is shown, too, with the machine code on disk and without. `make bench` builds
-.venv-monai, where torch is.
+.venv-peers, where torch is.
 
 Memory, by resample_memory.py: 104 classes on 512 x 512 x 397 voxels there and back, below 3 GiB. `resample.py large`
 does 2048^3 voxels instead, in at most 16 GiB, which takes half an hour and 30 GB of disk.
@@ -27,7 +27,7 @@ from seg_batch.core.resample.resampler import Resampler
 SMALL, LARGE, TARGET, THREADS = (256,) * 3, (320,) * 3, 2.0, 2
 GIB = 1 << 30
 ROOT = Path(__file__).parents[2]
-PYTHON = ROOT / ".venv-monai" / "bin" / "python"
+PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 FIRST_CALL = """
 import json, time
 import numpy as np
@@ -143,7 +143,7 @@ def main() -> None:
         return
     memory("classes")
     if not PYTHON.is_file():
-        sys.exit("no .venv-monai: run make bench")
+        sys.exit("no .venv-peers: run make bench")
     first_call()
     for rule in ("linear", "cubic"):
         compare(f"{rule}, one channel", Resampler(SMALL, LARGE, (rule,) * 3), 1, there)

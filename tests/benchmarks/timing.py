@@ -5,21 +5,25 @@ Ratios come from one run, turn by turn (A B A B), so that a busy machine slows b
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import rasterio
 from rasterio.windows import Window
 
 SEGBATCH = [sys.executable, "-c", "from seg_batch.cli.main import main; main()"]
+LINES = "SEGBATCH_BENCHMARK_LINES"
+ROOT = Path(__file__).parents[2]
+PEERS = ROOT / ".venv-peers" / "bin"  # torch, MONAI, nnU-Net: see the Makefile
 DATA = Path(os.environ.get("SEGBATCH_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
@@ -40,11 +44,20 @@ def interleaved(rounds: int, **sides: Callable[[], float]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Ran:
-    """One command: its report, wall time and largest resident memory, seen from outside."""
+    """One command: its report, and wall time, processor time and memory of all its processes, seen from outside.
+
+    ``rss_bytes``: the most that was resident at one moment. ``cpu_s``: of processes that were waited for.
+    """
 
     report: dict[str, Any]
     seconds: float
     rss_bytes: int
+    cpu_s: float
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """For ``show(sides=...)``."""
+        return {"seconds": self.seconds, "cpu_s": self.cpu_s, "peak_bytes": self.rss_bytes}
 
 
 def _peak_rss_bytes(pid: int) -> int:
@@ -55,22 +68,45 @@ def _peak_rss_bytes(pid: int) -> int:
         return 0
 
 
-def run_command(command: list[str]) -> Ran:
-    """Run a command that prints one JSON object; whatever else it does is measured.
+def _rss_bytes(pid: int) -> int:
+    """Of a process and all its descendants, now."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        threads = Path(f"/proc/{pid}/task").glob("*/children")
+        children = [int(child) for path in threads for child in path.read_text().split()]
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(map(_rss_bytes, children))
+
+
+def _cpu_s() -> float:
+    """Of all children of this process that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measured(command: list[str], out: IO[bytes] | int = subprocess.DEVNULL, **env: str) -> Ran:
+    """Run a command; ``env`` is added to the environment.
 
     Its memory is looked up while it lives: ``ru_maxrss`` would include that of this process.
     """
+    start, before, peak = time.perf_counter(), _cpu_s(), 0
+    with subprocess.Popen(command, stdout=out, env={**os.environ, **env}) as process:
+        while process.poll() is None:
+            peak = max(peak, _peak_rss_bytes(process.pid), _rss_bytes(process.pid))
+            time.sleep(0.02)
+    seconds = time.perf_counter() - start
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return Ran({}, seconds, peak, _cpu_s() - before)
+
+
+def run_command(command: list[str]) -> Ran:
+    """Run a command that prints one JSON object; whatever else it does is measured."""
     with tempfile.TemporaryFile() as out:
-        start, peak = time.perf_counter(), 0
-        with subprocess.Popen(command, stdout=out) as process:
-            while process.poll() is None:
-                peak = max(peak, _peak_rss_bytes(process.pid))
-                time.sleep(0.02)
-        seconds = time.perf_counter() - start
-        if process.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+        ran = measured(command, out)
         out.seek(0)
-        return Ran(json.load(out), seconds, peak)
+        return replace(ran, report=json.load(out))
 
 
 def predict(scene: Path, output: Path, *options: str) -> Ran:
@@ -80,9 +116,14 @@ def predict(scene: Path, output: Path, *options: str) -> Ran:
 
 
 def show(name: str, text: str, **figures: Any) -> None:
-    """One line for people, one for programs."""
+    """One line for people, one for programs; the latter also goes to the file named by ``LINES``, of
+    which ``all.py`` makes the table. ``sides``: what each side of a comparison took (``Ran.costs``)."""
     print(f"{name}: {text}")
-    print(json.dumps({"benchmark": name, **figures}), flush=True)
+    line = json.dumps({"benchmark": name, **figures})
+    print(line, flush=True)
+    if LINES in os.environ:
+        with Path(os.environ[LINES]).open("a") as file:
+            file.write(line + "\n")
 
 
 def make_scene(

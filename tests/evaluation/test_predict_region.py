@@ -22,7 +22,7 @@ from seg_batch.evaluation import predict_region
 from seg_batch.evaluation.held_out_cases import collect_cases
 from seg_batch.evaluation.predict_region import BlockStats, predict_blocks
 from seg_batch.evaluation.view_region import SourceRegion
-from seg_batch.inference import plan
+from seg_batch.inference import costs
 from seg_batch.inference.predict import predict
 from tests.support.evaluation.label_files import CARD, IDS
 from tests.support.files import address_raster, address_volume, damaged, write_raster, write_volume
@@ -128,7 +128,7 @@ def compare(case: Case, folder: Path) -> tuple[dict[str, Any], BlockStats]:
 @given(cases())
 def test_what_is_scored_is_what_predict_writes(case: Case) -> None:
     sides = patch.dict(predict_region.BLOCK, dict.fromkeys((2, 3), case.side))
-    with tempfile.TemporaryDirectory() as folder, patch.dict(plan.CHUNK, CHUNK), sides:
+    with tempfile.TemporaryDirectory() as folder, patch.dict(costs.CHUNK, CHUNK), sides:
         compare(case, Path(folder))
 
 
@@ -144,7 +144,7 @@ def test_blocks_of_nothing_are_scored_as_they_are_written(
     tmp_path: Path, skips: bool, block: Shape
 ) -> None:
     sides = patch.dict(predict_region.BLOCK, {2: block[0]})
-    with patch.dict(plan.CHUNK, CHUNK), sides:
+    with patch.dict(costs.CHUNK, CHUNK), sides:
         report, watch = compare(known(skips, block), tmp_path)
     assert watch.seams is not None
     names = [c.name for c in CARD.classes]

@@ -41,10 +41,12 @@ def test_auto_without_a_measurement_is_the_cards_overlap() -> None:
     assert (plain.overlap, plain.margin) == ((16, 8), (2, 1))
 
 
-def test_without_the_option_a_measurement_changes_nothing() -> None:
+def test_a_measurement_is_the_default_and_the_cards_overlap_can_be_asked_for() -> None:
     plain, _ = make_grid((300, 200), card(), PredictOptions())
     measured, _ = make_grid((300, 200), card(border=MEASURED), PredictOptions())
-    assert plain == measured
+    assert (measured.overlap, measured.margin) == (MEASURED.overlap, MEASURED.margin)
+    of_card, _ = make_grid((300, 200), card(border=MEASURED), PredictOptions(overlap="card"))
+    assert of_card == plain
     number, _ = make_grid((300, 200), card(border=MEASURED), PredictOptions(overlap=12))
     assert (number.overlap, number.margin) == ((12, 12), (2, 1))
 

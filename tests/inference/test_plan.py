@@ -18,7 +18,7 @@ KEYS = (
     "extent view_extent orientation patch overlap margin taper block chunk rank batch classes "
     "probabilities precision normaliser label_dtype nodata empty_label skip_below skip_label workers "
     "blocks tiles recompute promised_bytes memory_bytes disk_bytes seconds_estimate engine engine_why "
-    "tta passes post missing model_grid fingerprint"
+    "tta passes post missing model_grid patch_choice fingerprint"
 )
 FINGERPRINT = (
     "layout extent orientation patch overlap margin taper chunk probabilities precision engine tta "

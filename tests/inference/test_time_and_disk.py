@@ -54,11 +54,16 @@ def test_a_measured_speed_is_what_plans_go_by() -> None:
     rated = rated_model(prepared.plan, prepared.model)
     assert rated is not None
     rated.observe(Observation(10, 100.0, 1))
-    measured = _estimate(SCENE)
+    measured = _estimate(SCENE, patch="card")
     assert measured.kind == "measured"
-    assert measured.seconds == pytest.approx(10.0 * prepared.plan.tiles_predicted, rel=0.1)
+    tiles = prepare(Request(str(SCENE), options=PredictOptions(patch="card"))).plan.tiles_predicted
+    assert measured.seconds == pytest.approx(10.0 * tiles, rel=0.1)
+    patches = math.prod(prepared.plan.patch) / math.prod(prepared.model.card.patch or ())
+    assert _estimate(SCENE).seconds == pytest.approx(10.0 * patches, rel=0.1)  # in one tile
     assert measured.low < measured.seconds < measured.high
-    assert _estimate(SCENE, tta="d4").seconds == pytest.approx(8 * measured.seconds, rel=0.1)
+    assert _estimate(SCENE, patch="card", tta="d4").seconds == pytest.approx(
+        8 * measured.seconds, rel=0.1
+    )
     other = _estimate(VOLUME)
     assert (other.kind, other.why) == ("guess", "a guess, by the speed of other models here")
     assert other.high / other.low > measured.high / measured.low
@@ -91,7 +96,7 @@ def _receipt(start: float, stop: float, tiles: int, worker: str = "a", **more: o
 
 
 def test_the_speed_is_that_of_all_workers_without_first_calls() -> None:
-    prepared = prepare(Request(str(SCENE), options=PredictOptions(workers=2)))
+    prepared = prepare(Request(str(SCENE), options=PredictOptions(workers=2, patch="card")))
     rated = rated_model(prepared.plan, prepared.model)
     assert rated is not None
     blocks = [

@@ -106,7 +106,10 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
         ("engine", f"{plan.engine} in {plan.precision}: {plan.engine_why}"),
         *([("finer", finer_text)] if finer > 1 else []),
         *_grid_rows(plan),
-        ("patch", f"{by(plan.patch)}, overlap {by(plan.overlap)}, {plan.taper} taper"),
+        (
+            "patch",
+            f"{by(plan.patch)}, overlap {by(plan.overlap)}, {plan.taper} taper: {plan.patch_choice['why']}",
+        ),
         *_averaging(plan, len(prepared.model.all)),
         ("blocks", f"{plan.blocks} of {by(plan.block)}, {plan.workers} worker(s)"),
         ("tiles", f"{plan.tiles}, recompute x{plan.recompute:.2f}, {plan.batch} per model call"),

@@ -97,9 +97,10 @@ def _type_of(option: Option) -> Any:
 
 
 def _checked(check: Callable[[str, Any], None], name: str, value: Any) -> Any:
-    """The value, if the check of its option does not say what is wrong with it."""
+    """The value, if the check of its option does not say what is wrong with it; names need none."""
     try:
-        check(name, value)
+        if not isinstance(value, str):
+            check(name, value)
     except PlanError as error:
         raise ValueError(error.message) from None
     return value

@@ -41,6 +41,7 @@ CAME_LATER: dict[str, Any] = {
     "resample": "auto",
     "spacing": None,
     "output_grid": "native",
+    "patch": "auto",
 }
 # Words, never a line for a shell.
 Command = Annotated[

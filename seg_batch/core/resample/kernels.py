@@ -15,23 +15,13 @@ This module imports numba, so it is imported where the first sum is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
+
+from seg_batch.core.kernels.compiled import kernel
 
 COLUMNS = 256  # that are summed side by side: the rows of a cubic band stay in the nearest cache
 LINES = 64  # of a narrow last axis that are turned to lie side by side
 _ZERO, _ONE = np.float32(0), np.float32(1)
-
-
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compiled at its first call, and kept on disk for the next process where a folder can be written."""
-    try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder for it: compiled in each process
-        return numba.njit(nogil=True, error_model="numpy")(function)
 
 
 @kernel

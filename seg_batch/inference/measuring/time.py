@@ -117,9 +117,17 @@ def _views(plan: Decisions, model: Model) -> int:
     return max(1, plan.passes // len(model.all))
 
 
-def _calls(plan: Decisions, model: Model) -> int:
+def _calls(plan: Decisions, model: Model) -> float:
     """The tiles to be computed, each as often as it has views."""
-    return plan.tiles_predicted * _views(plan, model)
+    return plan.tiles_predicted * _passes(plan, model)
+
+
+def _passes(plan: Decisions, model: Model) -> float:
+    """What a tile takes: its views, each as many patches of the card as it has voxels of one. The time of a voxel
+    hardly depends on the patch."""
+    card, rank = model.card, plan.rank
+    trained = math.prod(card.patch or plan.patch[-rank:]) * card.finer**rank
+    return _views(plan, model) * math.prod(plan.patch[-rank:]) / trained
 
 
 def _with_workers(plan: Decisions, rate: Rate) -> float:
@@ -146,7 +154,7 @@ def remember(plan: Decisions, model: Model, receipts: Sequence[Receipt]) -> None
     steady, steady_s = tiles - sum(n for n, _ in first), busy_s - first_s
     cold = steady < 1 or steady_s <= 0
     tiles, busy_s = (tiles, busy_s) if cold else (steady, steady_s)
-    rated.observe(Observation(tiles * _views(plan, model), busy_s, plan.workers, cold))
+    rated.observe(Observation(tiles * _passes(plan, model), busy_s, plan.workers, cold))
 
 
 def _covered(spells: list[list[float]]) -> float:
@@ -177,7 +185,7 @@ def measure_speed(plan: Decisions, model: Model, least_s: float = MEASURED_S) ->
     while (spent := time.perf_counter() - start) < least_s or not calls:
         predictor(patches)
         calls += 1
-    rated.observe(Observation(calls * plan.batch * _views(plan, model), spent, 1))
+    rated.observe(Observation(calls * plan.batch * _passes(plan, model), spent, 1))
     _measured.add(rated)
 
 

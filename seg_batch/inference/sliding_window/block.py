@@ -13,21 +13,15 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from seg_batch.core.geometry import Box, Tile
-from seg_batch.core.normalise import Pixels
+from seg_batch.core.geometry import Box, Shape, Tile
 from seg_batch.core.resample.resampler import Resampler
 from seg_batch.core.spells import Spell
+from seg_batch.inference.sliding_window.alone import Alone
+from seg_batch.inference.sliding_window.band import Direct
+from seg_batch.inference.sliding_window.empty import Emptiness
+from seg_batch.inference.sliding_window.labels import Labels, without_model
 from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
-from seg_batch.inference.sliding_window.stitch import (
-    Counts,
-    EmptyRule,
-    Stitcher,
-    is_all_empty,
-    is_empty,
-    low_values,
-    quantised,
-    winners,
-)
+from seg_batch.inference.sliding_window.stitch import Counts, Stitcher
 from seg_batch.io.sources.views.open_view import Seen
 
 # The pixels of a window of the model's grid and of a box of the product, and what could not be read.
@@ -48,21 +42,24 @@ class Rows:
 @dataclass(frozen=True)
 class BlockResult:
     """``labels``: ``box.shape``, in the dtype of the ids. ``tiles``: all that touch the block, of
-    which ``skipped`` are empty. ``unreadable``: boxes of the product that may reach past the block."""
+    which ``skipped`` are empty. ``unreadable``: boxes of the product that may reach past the block.
+    ``fell_back``: why the CPU computed it instead of a GPU, in one line."""
 
     labels: np.ndarray
     seams: SeamCounts
     tiles: int
     skipped: int
     unreadable: list[Box]
+    fell_back: str = ""
 
 
 class Receipt(TypedDict):
     """What a worker returns of a block. ``seams``: ``SeamCounts.to_json``; ``unreadable``: boxes of the
     file; ``seconds``: per stage; ``spell``: unix seconds of the read and of the write. A marker in a store
     has no ``seconds`` and no ``peak_rss_bytes``; one of an earlier version may lack ``spell`` and ``seams``.
-    ``spells``: of all stages, where a profile was asked for.
-    ``first``: patches and seconds of the first call of the model in the process, where this block made it."""
+    ``first``: patches and seconds of the first call of the model in the process, where this block made it.
+    ``fell_back``: see ``BlockResult``; only where there is such a line.
+    ``spells``: of all stages, where a profile was asked for."""
 
     tiles: int
     skipped: int
@@ -74,32 +71,8 @@ class Receipt(TypedDict):
     seconds: NotRequired[dict[str, float]]
     first: NotRequired[tuple[int, float]]
     peak_rss_bytes: NotRequired[int]
+    fell_back: NotRequired[str]
     spells: NotRequired[list[Spell]]
-
-
-class _Blank:
-    """Voxels of a block that no model decides: ``low`` by the skip rule, ``without`` any data (None: there
-    are none). ``sure``: uint8 ``(classes, 1)``, 255 for the class of the skip rule."""
-
-    def __init__(self, inside: Pixels, empty: EmptyRule, ids: np.ndarray) -> None:
-        self.empty = empty
-        self.low = None if empty.below is None else low_values(inside, empty)
-        self.without = None if inside.valid is None else ~inside.with_data(empty.missing)
-        self.sure = (ids == empty.below_label)[:, None] * np.uint8(255)
-
-    def decided(self, rows: slice) -> np.ndarray | None:
-        """bool, True where the model decides; None: everywhere."""
-        parts = [part[rows] for part in (self.low, self.without) if part is not None]
-        return ~np.logical_or.reduce(parts) if parts else None
-
-    def fill(self, rows: slice, labels: np.ndarray, probabilities: np.ndarray | None) -> None:
-        """Set these voxels in the given rows of a block's labels and probabilities."""
-        rules = ((self.low, self.empty.below_label, self.sure), (self.without, self.empty.label, 0))
-        for where, label, probability in rules:
-            if where is not None:
-                labels[rows][where[rows]] = label
-                if probabilities is not None:
-                    probabilities[:, rows][:, where[rows]] = probability
 
 
 def predict_block(
@@ -111,7 +84,7 @@ def predict_block(
     way_back: Resampler | None = None,
     probabilities: np.ndarray | None = None,
     on_tiles: Callable[[int], None] = lambda n: None,
-    on_rows: Callable[[Rows], None] = lambda rows: None,
+    on_rows: Callable[[Rows], None] | None = None,
 ) -> BlockResult:
     """Read the window of ``box`` and label the box; ``ids``: the label of each class.
 
@@ -124,40 +97,62 @@ def predict_block(
     wanted = box if way_back is None else way_back.needed(box)
     window = stitcher.grid.window(wanted)
     seen = read(window, box)
-    blank = _Blank(seen.inside, stitcher.empty, ids)
-    labels, counts = np.empty(box.shape, ids.dtype), Counts()
+    pixels, place = (seen.window, window) if way_back is None else (seen.inside, box)
+    empty, counts = Emptiness(pixels, place, stitcher.empty), Counts()
     seams = SeamCounter(stitcher.taper, ids, box, way_back)
-    if is_all_empty(seen.window if way_back is None else seen.inside, stitcher.empty):
+    if empty.fills(place):
         counts.tiles = counts.skipped = stitcher.grid.count(wanted)
         on_tiles(counts.tiles)
-        blank.fill(slice(None), labels, probabilities)
+        labels = without_model(empty, box, ids, probabilities)
     else:
-        skips = None if way_back is None else _feeding_nothing(seen.inside, box, way_back, stitcher)
-        parts = stitcher.sums(seen.window, window, wanted, counts, on_tiles, skips)
+        found = Labels(box, ids, empty, probabilities)
+        labels = found.labels
+        skips = empty.skipping(window)
+        if way_back is not None:
+            skips = _feeding_nothing(empty, box, way_back)
+        alone = None
+        if way_back is None and on_rows is None:
+            alone = Alone(stitcher.taper, box, [np.concatenate(kinds) for kinds in seams.planes])
+        direct = None if alone is None else _direct(alone, found)
+        parts = stitcher.sums(seen.window, window, wanted, counts, on_tiles, skips, direct)
         for row, sums in parts if way_back is None else way_back.roll(parts, box):
+            part = Box((row, *box.start[1:]), (row + len(sums), *box.stop[1:]))
+            found.of_rows(sums, part, [part] if alone is None else alone.rest(part))
             rows = slice(row - box.start[0], row - box.start[0] + len(sums))
-            labels[rows] = winners(sums, ids)
-            if probabilities is not None:
-                probabilities[:, rows] = quantised(sums)
-            blank.fill(rows, labels, probabilities)
-            place = Box((row, *box.start[1:]), (row + len(sums), *box.stop[1:]))
-            finished = Rows(place, sums, labels[rows], blank.decided(rows))
-            seams.add(row, sums, finished.labels, finished.decided)
-            on_rows(finished)
-    for part in (hole.intersection(box) for hole in seen.unreadable):
-        if part.size:
-            labels[part.slices(box.start)] = stitcher.empty.unreadable
+            decided = found.decided(rows)
+            seams.add(row, sums, labels[rows], decided)
+            if on_rows is not None:
+                on_rows(Rows(part, sums, labels[rows], decided))
+    holes = [hole.intersection(box) for hole in seen.unreadable]
+    if any(hole.size for hole in holes) and not labels.flags.writeable:
+        labels = labels.copy()
+    for hole in (hole for hole in holes if hole.size):
+        labels[hole.slices(box.start)] = stitcher.empty.unreadable
     return BlockResult(labels, seams.counts, counts.tiles, counts.skipped, seen.unreadable)
 
 
-def _feeding_nothing(
-    inside: Pixels, box: Box, way_back: Resampler, stitcher: Stitcher
-) -> Callable[[Tile], bool]:
+def _direct(alone: Alone, found: Labels) -> Direct:
+    """Labels of a tile what it decides alone."""
+
+    def label(tile: Tile, values: np.ndarray | None, steps: Shape) -> Box | None:
+        box = alone.of(tile)
+        if box is None:
+            return None
+        if values is None:
+            found.undecided(box)
+        else:
+            found.of_values(box, values, tile.box, steps)
+        return box
+
+    return label
+
+
+def _feeding_nothing(empty: Emptiness, box: Box, way_back: Resampler) -> Callable[[Tile], bool]:
     """Whether all voxels of the box that a tile has a say in are empty: only then it may be skipped (law 8), since
     a voxel of the product may hold data where those of the model's grid around it seem empty."""
 
     def skips(tile: Tile) -> bool:
         part = way_back.reached(tile.trusted).intersection(box)
-        return part.size == 0 or is_empty(inside[part.slices(box.start)], stitcher.empty)
+        return part.size == 0 or empty.fills(part)
 
     return skips

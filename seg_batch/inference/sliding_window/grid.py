@@ -2,52 +2,166 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PlanError
 from seg_batch.core.geometry import Grid, Shape
+from seg_batch.core.units import show_bytes
+from seg_batch.inference.sliding_window.patch_choice import (
+    BLOCK_VOXELS,
+    Layout,
+    cheapest,
+    memory_step,
+    most_voxels,
+    nominal_block,
+)
 
 DEFAULT_PATCH = {2: (512, 512), 3: (64, 64, 64)}
+AS_TRAINED = PredictOptions(patch="card", overlap="card")
+
+
+def layout_for(
+    extent: Shape, card: ModelCard, options: PredictOptions, step_bytes: int = 0
+) -> Layout:
+    """Patch, overlap and margin for a view of ``extent``. ``step_bytes``: of memory, for an automatic choice; 0: by the
+    options and this machine. PlanError where those of the options do not fit the model."""
+    rank = card.rank or len(extent)
+    layout = _layout(extent, card, options, card.patch or DEFAULT_PATCH[rank], step_bytes)
+    if options.taper == "crop":
+        layout = replace(layout, margin=tuple(o // 2 for o in layout.overlap))
+    return layout
+
+
+def _layout(
+    extent: Shape, card: ModelCard, options: PredictOptions, trained: Shape, step_bytes: int
+) -> Layout:
+    if isinstance(options.patch, tuple):
+        patch = _asked(options.patch, card, trained)
+        overlap, margin = _overlap_and_margin(patch, card, options.overlap)
+        return Layout(patch, overlap, margin, "asked", "asked for")
+    why = "as trained, as asked for" if options.patch == "card" else card.why_fixed
+    if why is not None:
+        return Layout(trained, *_overlap_and_margin(trained, card, options.overlap), "card", why)
+    return _cheapest(extent, card, options, step_bytes or memory_step(options.memory_bytes))
+
+
+def _cheapest(extent: Shape, card: ModelCard, options: PredictOptions, step: int) -> Layout:
+    assert card.patch is not None
+    overlap, margin = _overlap_and_margin(card.patch, card, options.overlap, grows=True)
+    return automatic(extent, card, overlap, margin, options.engine, options.tta, step)
+
+
+def automatic(
+    extent: Shape,
+    card: ModelCard,
+    overlap: Shape,
+    margin: Shape,
+    engine: str,
+    tta: str,
+    step_bytes: int,
+) -> Layout:
+    """The layout that costs least for tiles that share at least ``overlap``."""
+    rank = len(overlap)
+    seen = tuple(-(-n // card.finer) for n in extent[-rank:])
+    patch, shared = cheapest(
+        *(seen, card, overlap, margin),
+        block=nominal_block(seen, BLOCK_VOXELS[len(extent)] // card.finer**rank),
+        most=most_voxels(card, engine, step_bytes),
+        square=tta.startswith("d4"),
+    )
+    why = f"computes the fewest voxels with {show_bytes(step_bytes)} a worker"
+    return Layout(patch, shared, margin, "auto", why, step_bytes, overlap)
+
+
+def _asked(patch: Shape, card: ModelCard, trained: Shape) -> Shape:
+    """The patch of ``--patch``; PlanError, with the nearest that fit, where the model does not take it."""
+    words = ",".join(map(str, patch))
+    if patch == trained:
+        return patch
+    if card.why_fixed is not None:
+        raise PlanError(
+            f"--patch {words}: {card.name} takes patches of {','.join(map(str, trained))} alone "
+            f"({card.why_fixed}): leave out --patch"
+        )
+    if len(patch) != len(trained):
+        raise PlanError(
+            f"--patch {words}: the model is {len(trained)}-D, give {len(trained)} sides"
+        )
+    if near := [near for near in _nearest(patch, card.multiple or ()) if near != patch]:
+        raise PlanError(
+            f"--patch {words}: sides of {card.name} are multiples of {','.join(map(str, card.multiple or ()))}: "
+            f"use --patch {' or '.join(','.join(map(str, n)) for n in dict.fromkeys(near))}"
+        )
+    return patch
+
+
+def _nearest(patch: Shape, multiple: Shape) -> Iterator[Shape]:
+    """The fitting patches below and above."""
+    yield tuple(max(m, n // m * m) for n, m in zip(patch, multiple, strict=True))
+    yield tuple(-(-n // m) * m for n, m in zip(patch, multiple, strict=True))
 
 
 def _overlap_and_margin(
-    patch: Shape, card: ModelCard, wanted: int | Literal["auto"] | None
+    patch: Shape,
+    card: ModelCard,
+    wanted: int | Literal["auto", "card"] | None,
+    *,
+    grows: bool = False,
 ) -> tuple[Shape, Shape]:
-    """What neighbouring tiles share and what of it is not trusted, in voxels per axis."""
-    if wanted == "auto" and card.border is not None:
-        return card.border.overlap, card.border.margin
-    margin = card.margin or (0,) * len(patch)
-    if wanted is None or wanted == "auto":
-        return card.overlap or tuple(p // 8 for p in patch), margin
-    overlap = tuple(min(wanted, p - 1) for p in patch)
-    if max(overlap) < wanted:
-        raise PlanError(
-            f"an overlap of {wanted} leaves no stride in a patch of {max(patch)}: "
-            f"use less than {max(patch)}"
-        )
+    """What neighbouring tiles share and what of it is not trusted, in voxels per axis. ``grows``: the patch may
+    become larger for an overlap that it has no room for."""
+    if wanted in (None, "auto") and card.border is not None:
+        overlap, margin = card.border.overlap, card.border.margin
+    else:
+        margin = card.margin or (0,) * len(patch)
+        overlap = card.overlap or tuple(p // 8 for p in card.patch or patch)
+    if isinstance(wanted, int):
+        overlap = (wanted,) * len(patch) if grows else tuple(min(wanted, p - 1) for p in patch)
+        if max(overlap) < wanted:
+            raise PlanError(
+                f"an overlap of {wanted} leaves no stride in a patch of {max(patch)}: "
+                f"use less than {max(patch)}"
+            )
+    elif not grows:  # a patch that was asked for may be small
+        overlap = tuple(min(o, p // 2) for o, p in zip(overlap, patch, strict=True))
+        margin = tuple(min(m, o // 2) for m, o in zip(margin, overlap, strict=True))
     return overlap, margin
 
 
-def make_grid(extent: Shape, card: ModelCard, options: PredictOptions) -> tuple[Grid, int]:
-    """The grid over a view of ``extent`` and the model's spatial rank.
+def make_grid(
+    extent: Shape, card: ModelCard, options: PredictOptions, layout: Layout | None = None
+) -> tuple[Grid, int]:
+    """The grid over a view of ``extent`` and the model's spatial rank. ``layout``: that of ``layout_for``, where it is known.
 
     A 2-D model on a volume gets patches one slice thick. The sides of a ``finer`` model are counted
     in voxels of its input, ``extent`` and grid in those of its output.
     """
-    rank = card.rank or len(extent)
-    patch = card.patch or DEFAULT_PATCH[rank]
-    overlap, margin = _overlap_and_margin(patch, card, options.overlap)
-    if options.taper == "crop":
-        margin = tuple(o // 2 for o in overlap)
+    layout = layout or layout_for(extent, card, options)
+    rank = len(layout.patch)
     lead = len(extent) - rank
     sides = (
         (fill,) * lead + tuple(n * card.finer for n in side)
-        for fill, side in ((1, patch), (0, overlap), (0, margin))
+        for fill, side in ((1, layout.patch), (0, layout.overlap), (0, layout.margin))
     )
     try:
         grid = Grid(extent, *sides)
     except ValueError as error:
         raise PlanError(f"{error}; use another --overlap") from None
     return grid, rank
+
+
+def scaled_to(card: ModelCard, patch: Shape) -> ModelCard:
+    """The card with the costs of a patch of this shape (voxels of its input)."""
+    if card.patch is None or patch == card.patch:
+        return card
+    share, compute = math.prod(patch) / math.prod(card.patch), card.compute
+    scaled = {
+        "activation_bytes": int(compute.activation_bytes * share),
+        "flops": compute.flops * share,
+    }
+    return card.model_copy(update={"compute": compute.model_copy(update=scaled)})

@@ -35,11 +35,12 @@ import numpy as np
 from seg_batch.core.geometry import Box
 from seg_batch.core.resample.resampler import Resampler
 from seg_batch.core.taper import Taper
+from seg_batch.inference.sliding_window.band import as_lines, in_lines, loops
 
 FAR = 16
 FEWEST = 60  # flips, a third of which lie on borders by chance; a ratio of fewer says nothing
 ROUNDING = 1e-6  # a mean jump below this is float32, not the model
-_AT_ONCE = 1 << 18  # probabilities gathered at once, so that memory does not follow the block
+ALL_VALID = np.empty((0, 0, 0), bool)
 
 
 def border_planes(taper: Taper, axis: int) -> np.ndarray:
@@ -194,19 +195,6 @@ class SeamSummary(TypedDict):
     blocks: int
 
 
-@dataclass(frozen=True)
-class _Slab:
-    """Some rows of a block: sums ``(rows, *width, classes)``, labels and validity without the last."""
-
-    sums: np.ndarray
-    labels: np.ndarray
-    valid: np.ndarray | None
-
-    def take(self, index: np.ndarray, axis: int) -> _Slab:
-        valid = None if self.valid is None else self.valid.take(index, axis)
-        return _Slab(self.sums.take(index, axis), self.labels.take(index, axis), valid)
-
-
 class SeamCounter:
     """Counts one block as its rows are finished, top to bottom, in the axes of the taper's grid.
 
@@ -226,49 +214,54 @@ class SeamCounter:
             for axis in range(len(taper.grid.extent))
         ]
         self._origin = box.start
-        self._last: _Slab | None = None
+        self._index = np.full(int(ids.max()) + 1, -1)
+        self._index[ids] = np.arange(len(ids))
+        self._loops = loops(box.size * len(ids))
+        self._last: tuple[np.ndarray, ...] | None = None
         self.counts = SeamCounts.zero(len(box.start), len(ids))
+
+    @property
+    def planes(self) -> list[list[np.ndarray]]:
+        """Those of each axis within the box, borders first and inside second."""
+        return self._planes
 
     def add(
         self, row: int, sums: np.ndarray, labels: np.ndarray, valid: np.ndarray | None = None
     ) -> None:
-        """Take in the rows from ``row`` on: sums ``(rows, *width, classes)``, labels and valid
-        ``(rows, *width)``. Rows come without gaps; nothing is kept but a copy of the last."""
-        slab = _Slab(sums, labels, valid)
-        stop = row + len(sums)
-        for kind, planes in enumerate(self._planes[0]):
-            if self._last is not None and row in planes:
-                self._tally(0, kind, self._last, slab.take(np.array([0]), 0))
-            self._gather(slab, 0, kind, planes[(row < planes) & (planes < stop)] - row)
-        for axis in range(1, sums.ndim - 1):
-            for kind, planes in enumerate(self._planes[axis]):
-                self._gather(slab, axis, kind, planes - self._origin[axis])
+        """Take in the rows from ``row`` on: sums ``(rows, *width, classes)``, which may be of no class where there are no
+        probabilities; labels and valid ``(rows, *width)``. Rows come without gaps; nothing is kept but a copy of the
+        last."""
+        stop = row + len(labels)
+        rows = (in_lines(sums), ALL_VALID if valid is None else as_lines(valid), as_lines(labels))
+        if self._last is not None:
+            both = tuple(np.concatenate([a, b[:1]]) for a, b in zip(self._last, rows, strict=True))
+            self._count(both, 0, row - 1, row, row + 1)
+        self._count(rows, 0, row, row + 1, stop)
+        for axis in range(1, labels.ndim):
+            self._count(rows, axis, self._origin[axis])
         self._last = None
         if any(stop in planes for planes in self._planes[0]):
-            self._last = slab.take(np.array([len(sums) - 1]), 0)
+            self._last = tuple(part[-1:].copy() for part in rows)
 
-    def _gather(self, slab: _Slab, axis: int, kind: int, planes: np.ndarray) -> None:
-        each = slab.sums.size // slab.sums.shape[axis]
-        step = max(1, _AT_ONCE // each)
-        for i in range(0, len(planes), step):
-            some = planes[i : i + step]
-            self._tally(axis, kind, slab.take(some - 1, axis), slab.take(some, axis))
-
-    def _tally(self, axis: int, kind: int, a: _Slab, b: _Slab) -> None:
-        """Count the pairs ``a[v], b[v]`` of which both have data."""
-        jumps = np.abs(a.sums - b.sums).sum(axis=-1)
-        before, after = a.labels, b.labels
-        if a.valid is not None and b.valid is not None:
-            both = a.valid & b.valid
-            jumps, before, after = jumps[both], before[both], after[both]
-        same = self._histogram(before[before == after])
-        involved = self._histogram(before) + self._histogram(after) - same
-        counts = self.counts
-        counts.pairs[axis, kind] += before.size
-        counts.flips[axis, kind] += before.size - same.sum()
-        counts.jumps[axis, kind] += jumps.sum(dtype=np.float64) / 2
-        counts.class_pairs[axis, kind] += involved
-        counts.class_flips[axis, kind] += involved - same
-
-    def _histogram(self, labels: np.ndarray) -> np.ndarray:
-        return np.bincount(labels.ravel(), minlength=int(self._ids.max()) + 1)[self._ids]
+    def _count(
+        self,
+        rows: tuple[np.ndarray, ...],
+        axis: int,
+        origin: int,
+        first: int | None = None,
+        stop: int | None = None,
+    ) -> None:
+        """Count at the planes ``first <= plane < stop`` of an axis, None: all; the rows begin at ``origin`` of it."""
+        counts, place = self.counts, axis + (axis > 0) * (3 - len(self._planes))
+        for kind, planes in enumerate(self._planes[axis]):
+            if first is not None:
+                planes = planes[(first <= planes) & (planes < stop)]
+            if not len(planes):
+                continue
+            totals = np.zeros(2, np.int64)
+            classes = np.stack([counts.class_pairs[axis, kind], counts.class_flips[axis, kind]])
+            jumps = self._loops.count(*rows, self._index, place, planes - origin, totals, classes)
+            counts.pairs[axis, kind] += totals[0]
+            counts.flips[axis, kind] += totals[1]
+            counts.jumps[axis, kind] += jumps / 2
+            counts.class_pairs[axis, kind], counts.class_flips[axis, kind] = classes

@@ -20,6 +20,7 @@ from seg_batch.core.errors import BusyError, OutputError
 from seg_batch.core.files import file_lock, read_json, translate_os_errors, write_json
 from seg_batch.core.run_files import PARTIAL
 
+ATTRIBUTES = "segbatch"
 STEP = "post-"  # prefix of the maps after a step
 DONE = "done"
 _PREDICTED = {"labels", "probabilities"}
@@ -35,6 +36,13 @@ class StoreFolder:
     @property
     def lock_file(self) -> Path:
         return self.path / DONE / _LOCK
+
+    def attributes(self) -> dict[str, Any]:
+        """What a store says of itself (``StoreSpec`` as JSON); empty where there is none."""
+        group = read_json(self.path / "zarr.json")
+        attributes = group.get("attributes") if isinstance(group, dict) else None
+        ours = attributes.get(ATTRIBUTES) if isinstance(attributes, dict) else None
+        return ours if isinstance(ours, dict) else {}
 
     def chunks(self, name: str) -> Path:
         """The folder of an array's chunks."""

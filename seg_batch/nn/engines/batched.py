@@ -15,6 +15,7 @@ from seg_batch.core.text import without_colours
 type Forward = Callable[[np.ndarray], np.ndarray]
 
 PRECISIONS = ("float32", "mixed")
+KEPT = 2  # shapes that stay compiled, with their buffers: the inputs of a run take turns
 
 
 class Batched:
@@ -55,9 +56,11 @@ class Batched:
         """The result of `part`; None, with the batch halved, if memory ran out."""
         shape = (self.batch, *part.shape[1:])
         try:
-            if shape not in self._forwards:
-                self._forwards[shape] = self._compiler(shape)
-            return self._forwards[shape](_padded(part, self.batch))[: len(part)]
+            forward = self._forwards.pop(shape, None) or self._compiler(shape)
+            for last in list(self._forwards)[: 1 - KEPT]:
+                del self._forwards[last]
+            self._forwards[shape] = forward  # in the order of their last use
+            return forward(_padded(part, self.batch))[: len(part)]
         except self._exhausted as error:
             if self.batch == 1:
                 raise PlanError(
@@ -72,7 +75,8 @@ class Batched:
 @dataclass(frozen=True)
 class LoadedNetwork:
     """A loaded model with one input of `channels` and one output of `outputs` per voxel, of `rank` axes;
-    the rest as `Batched` takes it. `gpu`: it computes on a GPU."""
+    the rest as `Batched` takes it. `gpu`: it computes on a GPU. `keras_model`: as it is computed, for programs
+    that go on with its output on the device (`engines.device`)."""
 
     compiler: Callable[[Shape], Forward]
     channels: int
@@ -80,6 +84,7 @@ class LoadedNetwork:
     outputs: int
     gpu: bool = False
     exhausted: tuple[type[BaseException], ...] = (MemoryError,)
+    keras_model: Any = None
 
     @classmethod
     def of_keras(cls, model: Any, compiler: Callable[[Shape], Forward], **more: Any) -> Self:
@@ -112,7 +117,8 @@ class ModelPredictor(Batched):
         if precision not in PRECISIONS:
             raise InputError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
         self.precision = precision
-        network = self.load(Path(weights), sha256)
+        self.weights = Path(weights)
+        self.network = network = self.load(self.weights, sha256)
         batch = batch if network.gpu or batch < 1 else 1
         super().__init__(network.compiler, batch, network.exhausted)
         self.channels, self.rank = network.channels, network.rank

@@ -29,6 +29,9 @@ from seg_batch.nn.engines.batched import (
 )
 from seg_batch.nn.engines.tensorflow import backend_of_keras
 
+DETERMINISTIC = (
+    "--xla_gpu_deterministic_ops"  # the same bytes in every process; read when XLA starts
+)
 INSTALL = {"jax": "pip install jax", "torch": "pip install torch"}
 
 
@@ -48,13 +51,12 @@ class AnyKerasPredictor(ModelPredictor):
                 "--precision mixed: use --precision float32"
             )
         model = load_model(weights, sha256=sha256)
-        return LoadedNetwork.of_keras(
-            model, partial(compiled, fold_batchnorm(model, policy)), gpu=gpu
-        )
+        folded = fold_batchnorm(model, policy)
+        return LoadedNetwork.of_keras(model, partial(compiled, folded), gpu=gpu, keras_model=folded)
 
 
 def _started(backend: str) -> bool:
-    """Start JAX or PyTorch, on a CPU with one thread; whether it uses a GPU.
+    """Start JAX or PyTorch, on a CPU with one thread, on a GPU with one result; whether it uses a GPU.
 
     A JAX that runs already keeps its threads.
     """
@@ -69,6 +71,8 @@ def _started(backend: str) -> bool:
     before = os.environ.get("NPROC")
     if not hardware.gpus():
         os.environ["NPROC"] = "1"  # how many threads XLA takes, read when it starts
+    elif DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):  # as TensorFlow's: nothing autotuned
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}=true"
     try:
         return bool(jax.default_backend() != "cpu")
     finally:

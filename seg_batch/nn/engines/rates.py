@@ -28,12 +28,12 @@ OTHERS = 10  # models whose speed is asked for where a model has none: each inpu
 
 @dataclass(frozen=True)
 class Observation:
-    """``tiles`` computed in ``seconds`` by all ``workers`` of a machine together, so many at once.
+    """``tiles`` of the card's patch computed in ``seconds`` by all ``workers`` of a machine together, so many at once.
 
     ``cold``: the seconds hold the first call of the model, which is slower than the rest.
     """
 
-    tiles: int
+    tiles: float
     seconds: float
     workers: int
     cold: bool = False
@@ -91,7 +91,7 @@ class RatedModel:
 
     def observe(self, observation: Observation) -> None:
         """Keep an observation; does nothing where that is not possible."""
-        if observation.tiles < 1 or not 0 < observation.seconds < math.inf:
+        if observation.tiles <= 0 or not 0 < observation.seconds < math.inf:
             return
         known = _read(self)
         if observation.cold and any(not o.cold for o in known):
@@ -127,9 +127,9 @@ def _observations(data: Any) -> Iterator[Observation]:
         if isinstance(row, dict):
             tiles, seconds = _number(row.get("tiles")), _number(row.get("seconds"))
             workers = _number(row.get("workers"))
-            if min(tiles, workers) >= 1 and seconds > 0:
+            if tiles > 0 and workers >= 1 and seconds > 0:
                 cold = row.get("cold") is True
-                yield Observation(int(tiles), seconds, int(workers), cold)
+                yield Observation(tiles, seconds, int(workers), cold)
 
 
 def _number(value: Any) -> float:

@@ -52,7 +52,7 @@ class KerasPredictor(ModelPredictor):
             tf.config.experimental.enable_tensor_float_32_execution(tf32)
         folded = _computing(model, self.precision, gpu)
         return LoadedNetwork.of_keras(
-            model, partial(compiled, folded), gpu=gpu, exhausted=exhausted()
+            model, partial(compiled, folded), gpu=gpu, exhausted=exhausted(), keras_model=folded
         )
 
 

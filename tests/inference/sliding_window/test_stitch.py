@@ -18,16 +18,8 @@ from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Blocks, Box, Grid
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.taper import TAPERS, Taper
-from seg_batch.inference.sliding_window.stitch import (
-    Counts,
-    EmptyRule,
-    Stitcher,
-    cut,
-    is_all_empty,
-    is_empty,
-    quantised,
-    winners,
-)
+from seg_batch.inference.sliding_window.empty import Emptiness, EmptyRule
+from seg_batch.inference.sliding_window.stitch import Counts, Stitcher, cut
 
 CLASSES = 3
 PLAIN = Normaliser((0.0,), (1.0,))
@@ -139,19 +131,26 @@ def test_skipping_changes_no_voxel_that_is_not_empty(grid: Grid, seed: int) -> N
 
 @given(grids(), st.integers(0, 2**32 - 1), st.sampled_from([None, 0.5]), st.booleans())
 def test_a_window_is_empty_if_no_voxel_of_it_needs_the_model(
-    grid: Grid, seed: int, low: float | None, masked: bool
+    grid: Grid, seed: int, below: float | None, masked: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     rare = rng.random((*grid.extent, 2)) < 2 / math.prod(grid.extent)
-    values = np.where(rare, 1.0, 0.0) if low is not None else rng.random((*grid.extent, 2))
-    held, empty = Pixels(values, rare if masked else None), EmptyRule(255, low)
-    asked = [is_empty(held[index], empty) for index in np.ndindex(grid.extent)]
-    with patch("seg_batch.inference.sliding_window.stitch.ROWS_VOXELS", 4):
-        found = is_all_empty(held, empty)
-    assert found is all(asked) is is_empty(held, empty)
-    if found:
-        whole = Box.whole(grid.extent)
-        assert all(is_empty(cut(held, whole, t.box, grid.extent), empty) for t in grid)
+    values = np.where(rare, 1.0, 0.0) if below is not None else rng.random((*grid.extent, 2))
+    held, empty = Pixels(values, rare if masked else None), EmptyRule(255, below)
+    whole = Box.whole(grid.extent)
+
+    def decided(box: Box) -> bool:
+        pixels = held[box.slices()]
+        data = np.ones(box.shape, bool) if pixels.valid is None else pixels.valid.any(-1)
+        low = np.zeros(box.shape, bool) if below is None else pixels.values[..., 0] <= below
+        low &= True if pixels.valid is None else pixels.valid[..., 0]
+        return bool((data & ~low).any())
+
+    with patch("seg_batch.inference.sliding_window.empty.ROWS_VOXELS", 4):
+        found = Emptiness(held, whole, empty)
+    skips = found.skipping(whole)
+    assert found.fills(whole) is not decided(whole)
+    assert [skips(t) for t in grid] == [not decided(t.box.intersection(whole)) for t in grid]
 
 
 def test_the_predictor_can_see_a_seam() -> None:
@@ -189,15 +188,3 @@ def test_a_model_with_the_wrong_classes_is_named() -> None:
     stitcher = Stitcher(grid, Taper(grid), PLAIN, lambda x: x, 2, 2, 1, EmptyRule(255))
     with pytest.raises(ValueError, match=r"gave \(1, 8, 8, 1\)"):
         by_blocks(address((8, 8)), stitcher, (8, 8))
-
-
-@given(st.integers(2, 20), st.integers(1, 9), st.integers(0, 2**32 - 1))
-def test_winners_is_argmax(classes: int, rows: int, seed: int) -> None:
-    sums = np.random.default_rng(seed).integers(0, 4, (rows, 7, classes)).astype(np.float32)
-    ids = np.arange(10, 10 + classes, dtype=np.uint8)
-    assert np.array_equal(winners(sums, ids), ids[sums.argmax(-1)])
-
-
-def test_quantised_rounds_to_the_nearest_of_255() -> None:
-    sums = np.array([[[0.0, 1.0, 0.5, 1.0000001]]], np.float32)
-    assert quantised(sums)[:, 0, 0].tolist() == [0, 255, 128, 255]

@@ -16,7 +16,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.georef import Georef, RasterGeoref, crs_name, georef_differences, voxel_distance
 from seg_batch.core.spells import spell
-from seg_batch.io.sinks.cog import TILE, palette, window_of, without_georef_warning
+from seg_batch.io.sinks.cog.write import TILE, palette, window_of, without_georef_warning
 from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, samples
 from seg_batch.io.sources.crs import same_crs
 from seg_batch.io.sources.formats.raster_checks import check_complete

@@ -1,0 +1,105 @@
+"""Which voxels no model decides, and what they get instead; tiles of such voxels alone are not predicted (law 8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from seg_batch.core.geometry import Box, Tile
+from seg_batch.core.normalise import Pixels
+
+DECIDED, LOW, WITHOUT = 0, 1, 2  # states of voxels, as ``core.kernels.sums`` has them
+_ROWS = 16
+ROWS_VOXELS = 1 << 18  # values of all channels that are examined together
+
+
+@dataclass(frozen=True)
+class EmptyRule:
+    """Which voxels are empty, and their labels: ``any`` or ``all`` channels ``missing`` -> ``label``; first channel at
+    most ``below`` (physical units) -> ``below_label``. Tiles of empty voxels alone are not predicted.
+    Voxels that could not be read have no valid channel and get ``unreadable_label`` (None: ``label``)."""
+
+    label: int
+    below: float | None = None
+    below_label: int = 0
+    unreadable_label: int | None = None
+    missing: str = "all"
+
+    @property
+    def unreadable(self) -> int:
+        return self.label if self.unreadable_label is None else self.unreadable_label
+
+    @property
+    def others(self) -> tuple[int, int, int]:
+        """The label of each state; that of ``DECIDED`` is the model's."""
+        return 0, self.below_label, self.label
+
+
+class Emptiness:
+    """The states of the voxels of some pixels, made once for all tiles. ``states``: uint8; None: ``DECIDED`` everywhere."""
+
+    def __init__(self, pixels: Pixels, box: Box, empty: EmptyRule) -> None:
+        """``box``: where the pixels lie."""
+        self.origin, self.rule = box.start, empty
+        states = _states(pixels.once(), empty)
+        shape = pixels.values.shape[:-1]
+        self.states = None if states is None else np.broadcast_to(states, shape)
+
+    def of(self, box: Box) -> np.ndarray | None:
+        """The states in a box, contiguous."""
+        if self.states is None:
+            return None
+        return np.ascontiguousarray(self.states[box.slices(self.origin)])
+
+    def once(self, box: Box) -> np.ndarray:
+        """The states in a box, without the repetition of constant ones, where there are any states."""
+        assert self.states is not None
+        return _once(self.states[box.slices(self.origin)])
+
+    def skipping(self, window: Box) -> Callable[[Tile], bool]:
+        """Which tiles are empty; ``window``: that of all tiles."""
+        return lambda tile: self.fills(tile.box.intersection(window))
+
+    def fills(self, box: Box) -> bool:
+        """Whether the model decides no voxel of a box."""
+        if self.states is None:
+            return False
+        part = self.once(box)
+        rows = range(0, len(part), _ROWS)  # the first ones of most tiles say it already
+        return all(part[row : row + _ROWS].all() for row in rows)
+
+
+def _once(array: np.ndarray) -> np.ndarray:
+    """Of an axis along which all are views of one, the first."""
+    return array[tuple(slice(0, 1) if step == 0 else slice(None) for step in array.strides)]
+
+
+def _states(pixels: Pixels, empty: EmptyRule) -> np.ndarray | None:
+    """A few rows at a time, so that what is made on the way stays in the cache."""
+    if pixels.valid is None and empty.below is None:
+        return None
+    states = np.zeros(pixels.values.shape[:-1], np.uint8)
+    if pixels.valid is not None and not pixels.valid.any():
+        states[...] = WITHOUT
+        return states
+    rows = max(1, ROWS_VOXELS // max(1, math.prod(states.shape[1:])))
+    for first in range(0, len(states), rows):
+        part, out = pixels[first : first + rows], states[first : first + rows]
+        if empty.below is not None:
+            np.copyto(out, LOW, where=low_values(part, empty))
+        if part.valid is not None:
+            np.copyto(out, WITHOUT, where=~part.with_data(empty.missing))
+    return states
+
+
+def low_values(pixels: Pixels, empty: EmptyRule) -> np.ndarray:
+    """bool ``shape``: first channel valid and at most ``empty.below``; all False without a rule."""
+    if empty.below is None:
+        return np.zeros(pixels.values.shape[:-1], bool)
+    physical = pixels[..., :1].physical(np.float64)[..., 0]
+    with np.errstate(invalid="ignore"):
+        low = physical <= empty.below
+    return low if pixels.valid is None else low & pixels.valid[..., 0]

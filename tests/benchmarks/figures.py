@@ -1,0 +1,170 @@
+"""Every figure that the benchmarks show, with its unit and its target: the rows of the table of ``all.py``.
+
+A target stands here and nowhere else; benchmarks ask for it (``target``).
+"""
+
+from dataclasses import dataclass, field
+
+from machine import Machine, this_machine
+
+
+@dataclass(frozen=True)
+class Figure:
+    """``benchmark`` and ``key`` say where it comes from: the key of the line that ``show`` prints.
+
+    ``higher``: whether more is better. ``without``: another target on machines that lack a feature.
+    ``needs``: a feature without which it can't be measured. A figure without a target is told only.
+    """
+
+    benchmark: str
+    key: str
+    what: str
+    target: float | None = None
+    higher: bool = True
+    unit: str = "x"
+    scale: float = 1.0
+    without: dict[str, float] = field(default_factory=dict)
+    needs: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.benchmark}: {self.key}"
+
+    def target_on(self, machine: Machine) -> float | None:
+        lacking = [value for name, value in self.without.items() if not machine.has(name)]
+        return lacking[0] if lacking else self.target
+
+    def reached(self, value: float, machine: Machine) -> bool:
+        """As it is shown: what is rounded to the target has reached it."""
+        target = self.target_on(machine)
+        if target is None:
+            return True
+        shown = float(f"{value:.3g}")
+        return shown >= target if self.higher else shown <= target
+
+    def shown(self, value: float | None) -> str:
+        if value is None:
+            return "-"
+        text = f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+        return f"x{text}" if self.unit == "x" else f"{text} {self.unit}".strip()
+
+    def wanted(self, machine: Machine) -> str:
+        target = self.target_on(machine)
+        return "" if target is None else f"{'>=' if self.higher else '<='} {self.shown(target)}"
+
+
+def at_least(benchmark: str, key: str, what: str, target: float, **more: object) -> Figure:
+    return Figure(benchmark, key, what, target, **more)  # type: ignore[arg-type]
+
+
+def at_most(benchmark: str, key: str, what: str, target: float, **more: object) -> Figure:
+    return Figure(benchmark, key, what, target, higher=False, **more)  # type: ignore[arg-type]
+
+
+def told(benchmark: str, key: str, what: str, **more: object) -> Figure:
+    return Figure(benchmark, key, what, **more)  # type: ignore[arg-type]
+
+
+CPU_S = {"unit": "CPU s"}
+MILLIONS = {"unit": "million/s", "scale": 1e-6}
+SHARE = {"unit": "%", "scale": 100.0}
+
+# Against others, the same network on both sides.
+PEERS = (
+    at_least(
+        "monai 2048, as they come, base 32", "ratio", "MONAI as it comes, 2-D, base 32", 10.0
+    ),
+    at_least(
+        "monai 2048, as they come", "ratio", "MONAI as it comes, 2-D, base 16", 9.0,
+        without={"bfloat16": 5.0},
+    ),
+    at_least("monai 2048, compiled", "inside", "the same with torch.compile, its time aside", 3.0),
+    at_least("monai 2048, float32", "ratio", "MONAI by hand, 2-D, float32, channels_last", 3.0),
+    at_least(
+        "monai 2048, bfloat16", "ratio", "MONAI by hand, 2-D, bfloat16, channels_last", 3.0,
+        needs="bfloat16",
+    ),
+    at_least(
+        "monai 2048, our patch", "ratio", "MONAI by hand, 2-D, our precision, our patch, batch 1", 3.0
+    ),
+    at_least(
+        "monai 2048, our patch, compiled", "inside",
+        "the same with torch.compile, its time aside", 3.0,
+    ),
+    at_least("monai 2048, plain loop", "ratio", "a loop of rasterio and torch, 2-D, base 16", 3.0),
+    at_least("monai 3-D, as they come", "ratio", "MONAI as it comes, 3-D", 9.0,
+             without={"bfloat16": 5.0}),
+    at_least("monai 3-D, by hand", "ratio", "MONAI by hand, 3-D, our precision, our patch", 3.0),
+    at_least("monai 3-D, compiled", "inside", "the same with torch.compile, its time aside", 3.0),
+    at_least("nnunet, head", "ratio", "nnU-Net on its own network, a head, no mirroring", 3.0),
+    at_least("nnunet, head, compiled", "ratio", "the same with torch.compile", 3.0),
+    at_least("nnunet, folder", "ratio", "nnU-Net as it comes, mirroring, 12 small volumes", 3.0),
+)  # fmt: skip
+# What a run costs beside its network.
+RUN = (
+    at_most("efficiency 2-D", "ratio", "whole run over bare forward passes, 2-D", 1.05),
+    at_most("efficiency 3-D", "ratio", "whole run over bare forward passes, 3-D", 1.05),
+    at_least("overhead", "pixels_per_s", "the pipeline with the probe, 8 classes", 60.0,
+             without={"avx512": 35.0}, **MILLIONS),
+    at_most("overhead", "ratio", "the same over a plain copy", 1.0),
+    told("overhead", "over_translate", "the same over gdal_translate of the scene"),
+    at_most("memory", "ratio", "peak memory, 32768 x 32768 over 8192 x 8192", 1.05),
+    at_most("memory", "promise", "promise over peak memory", 1.3),
+    at_most("empty", "cpu_s", "all-empty 100 000 x 100 000", 20.0, **CPU_S),
+    at_most("startup", "inspect", "inspect of a small file", 0.5, **CPU_S),
+    told("startup", "plan", "plan of a small file", **CPU_S),
+    at_most("startup", "predict", "predict of a small volume", 1.5, **CPU_S),
+)  # fmt: skip
+ACCURACY = (
+    at_least("patches, scene", "accuracy", "accuracy of the chosen patch less that of the card's",
+             -0.1, unit="points", scale=100.0),
+    at_least("patches, scene", "iou", "the same, mean IoU", -0.1, unit="points", scale=100.0),
+    at_least("patches, volumes", "dice", "the same, Dice of volumes", -0.1, unit="points", scale=100.0),
+    at_most("patches, scene", "seams", "seam index of the chosen patch over the card's, scene", 1.0),
+    at_most("patches, volumes", "seams", "the same, volumes", 1.0),
+)  # fmt: skip
+GPU = (
+    at_least("gpu, forward", "share", "forward over the device's bf16 peak", 0.6, unit="",
+             needs="gpus"),
+    at_least("gpu, run", "busy", "share of time that the GPU is busy, end to end", 0.9, unit="",
+             needs="gpus"),
+    at_least("gpu, monai", "ratio", "MONAI on the same GPU", 3.0, needs="gpus"),
+)  # fmt: skip
+# `make bench-long`.
+LONG = (
+    at_least("monai, as they come, base 32", "ratio", "MONAI as it comes, 3072 px, base 32", 10.0),
+    at_least("monai, as they come", "ratio", "MONAI as it comes, 3072 px, base 16", 9.0,
+             without={"bfloat16": 5.0}),
+    at_least("monai, float32", "ratio", "MONAI by hand, 3072 px, float32", 3.0),
+    at_least("monai, bfloat16", "ratio", "MONAI by hand, 3072 px, bfloat16", 3.0,
+             needs="bfloat16"),
+    at_least("engines 2-D, openvino", "ratio", "OpenVINO over TensorFlow, float32, 2-D", 0.95),
+    at_least("engines 2-D, bfloat16", "ratio", "the same, bfloat16 over float32", 1.8,
+             needs="bfloat16"),
+    at_least("engines 3-D, openvino", "ratio", "OpenVINO over TensorFlow, float32, 3-D", 0.95),
+    at_least("engines 3-D, bfloat16", "ratio", "the same, bfloat16 over float32", 3.0,
+             needs="bfloat16"),
+    told("workers", "ratio", "time of two workers over one"),
+    at_least("training, tiny", "median_rate", "training loop over bare steps, toy", 0.85),
+    at_least("training, landsat8-landcover", "median_rate", "the same, land cover", 0.85),
+    at_least("warmth", "ratio", "200 volumes in one run over 200 commands", 5.0),
+    at_most("warmth", "idle", "the same, time that workers wait", 10.0, **SHARE),
+    at_most("scale, one scene", "ms_per_block", "coordinator per block, 100 000 x 100 000", 5.0,
+            unit="ms"),
+    at_most("scale, one scene", "growth", "the same, its memory over the run", 1.2),
+    at_most("scale, many inputs", "ms_per_input", "coordinator per input, 10 000 inputs", 5.0,
+            unit="ms"),
+    at_most("scale, many inputs", "growth", "the same, memory over that with 1 000", 1.2),
+    at_most("resample, linear, one channel", "ratio", "resampling, linear, over torch", 2.0),
+    at_most("resample, cubic, one channel", "ratio", "the same, cubic", 2.0),
+)  # fmt: skip
+FIGURES = (*PEERS, *RUN, *ACCURACY, *GPU, *LONG)
+
+
+def target(benchmark: str, key: str) -> float:
+    """Of a figure that has one, on this machine."""
+    figure = next(f for f in FIGURES if (f.benchmark, f.key) == (benchmark, key))
+    value = figure.target_on(this_machine())
+    if value is None:
+        raise LookupError(f"{figure.name} has no target")
+    return value / figure.scale
