@@ -13,6 +13,9 @@ from seg_batch.executors.worker_health import Health
 
 HERE = "this process"  # as a worker
 IN_FLIGHT = 2  # items at once in every process, so that reading, model and writing overlap
+SHARING = (
+    8  # small inputs at once in this process where it has a GPU, whose batches their tiles share
+)
 
 
 class Pool(Protocol):
@@ -113,7 +116,12 @@ class InlinePool(Pool):
         self.window = threads
         self.dropped: dict[str, str] = {}
         self.health = Health()
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="segbatch")
+        self._threads = self._new_threads()
+
+    def _new_threads(self) -> ThreadPoolExecutor:
+        """As many as ever are needed: ``window`` says how many work."""
+        most = max(self.window, SHARING)
+        return ThreadPoolExecutor(most, thread_name_prefix="segbatch")
 
     def submit(self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()) -> Any:
         return self._threads.submit(function, *args)
@@ -127,7 +135,7 @@ class InlinePool(Pool):
     def drain(self) -> None:
         """Drops what waits, and waits for what runs."""
         self.close()
-        self._threads = ThreadPoolExecutor(self.window, thread_name_prefix="segbatch")
+        self._threads = self._new_threads()
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)

@@ -1,5 +1,7 @@
 """Runs whose sums stay on the device, forced on the CPU: which runs they are, and what is said of them."""
 
+import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,10 @@ import pytest
 import rasterio
 
 from seg_batch import predict
+from seg_batch.batch.dispatch import sharing
 from seg_batch.core import hardware
+from seg_batch.executors import IN_FLIGHT, run_bounded
+from seg_batch.executors.pool import SHARING, InlinePool
 from seg_batch.inference.probe import PROBE_CARD
 from seg_batch.inference.sliding_window.device_rule import FORCED, in_words, on_host
 from tests.support.bundles import make_bundle
@@ -39,6 +44,19 @@ def test_a_run_on_the_device_says_so_and_has_the_labels_of_any_other(
     assert (labels(tmp_path / "device.tif") != expected).mean() < 1e-3
     again = predict(scene, tmp_path / "host.tif", **options, overwrite=True)
     assert again["blocks"]["resumed"] == 0  # a store of the other path is not gone on with
+
+
+def test_small_inputs_come_in_greater_numbers_where_a_gpu_computes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with closing(InlinePool()) as pool:
+        monkeypatch.setattr(hardware, "gpus", lambda: 0)
+        assert sharing(pool) is pool
+        monkeypatch.setattr(hardware, "gpus", lambda: 1)
+        together = threading.Barrier(SHARING)
+        ends = run_bounded(sharing(pool), lambda n: together.wait(20), range(SHARING))
+        assert sorted(end.result for end in ends) == list(range(SHARING))
+        assert pool.window == IN_FLIGHT
 
 
 def test_what_stays_on_a_gpu_and_why_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from seg_batch.config.card import ModelCard
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.normalise import Pixels
+from seg_batch.core.units import share
 from seg_batch.inference.sliding_window.stitch import Predictor, cut
 
 DIFFERENT = 0.01  # of the voxels: the same share is the least that a border effect counts from
@@ -43,7 +44,7 @@ def why_not_larger(
     if worst <= DIFFERENT:
         return None
     larger = " x ".join(str(n + 2 * m) for n, m in zip(card.patch, more, strict=True))
-    return f"{worst:.1%} of its labels inside a patch are others in one of {larger}"
+    return f"{share(worst)} of its labels inside a patch are others in one of {larger}"
 
 
 def _different(predictor: Predictor, card: ModelCard, image: np.ndarray, more: Shape) -> float:

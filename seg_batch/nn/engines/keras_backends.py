@@ -29,6 +29,9 @@ from seg_batch.nn.engines.batched import (
 )
 from seg_batch.nn.engines.tensorflow import backend_of_keras
 
+DETERMINISTIC = (
+    "--xla_gpu_deterministic_ops"  # the same bytes in every process; read when XLA starts
+)
 INSTALL = {"jax": "pip install jax", "torch": "pip install torch"}
 
 
@@ -53,7 +56,7 @@ class AnyKerasPredictor(ModelPredictor):
 
 
 def _started(backend: str) -> bool:
-    """Start JAX or PyTorch, on a CPU with one thread; whether it uses a GPU.
+    """Start JAX or PyTorch, on a CPU with one thread, on a GPU with one result; whether it uses a GPU.
 
     A JAX that runs already keeps its threads.
     """
@@ -68,6 +71,8 @@ def _started(backend: str) -> bool:
     before = os.environ.get("NPROC")
     if not hardware.gpus():
         os.environ["NPROC"] = "1"  # how many threads XLA takes, read when it starts
+    elif DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):  # as TensorFlow's: nothing autotuned
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}=true"
     try:
         return bool(jax.default_backend() != "cpu")
     finally:
