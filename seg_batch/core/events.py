@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from seg_batch.core.spells import Spell
-
 
 @dataclass(frozen=True)
 class Event:
@@ -92,9 +90,9 @@ class BlockEnded(Event):
 
 @dataclass(frozen=True)
 class Profiled(Event):
-    """A prediction ended, well or not, of which a profile was asked for."""
+    """A prediction ended, well or not, of which a profile was asked for; ``spells``: ``core.spells.Spell``."""
 
-    spells: Sequence[Spell]
+    spells: Sequence[Any]
     key: str = ""
 
 

@@ -25,11 +25,11 @@ from seg_batch.inference.ensemble import as_ensemble
 from seg_batch.inference.fit.choice import choose_bundle
 from seg_batch.inference.fit.look import look, refuse_unfit
 from seg_batch.inference.fit.verdict import Verdict
+from seg_batch.inference.on_device.rule import SUMS, in_words, on_host
 from seg_batch.inference.outputs import Outputs, outputs_for
 from seg_batch.inference.plan import Decisions, DraftPlan
 from seg_batch.inference.planning.begun import with_patch_begun
 from seg_batch.inference.planning.draft import make_plan
-from seg_batch.inference.sliding_window.device_rule import SUMS, in_words, on_host
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sinks.product import prove_place
 from seg_batch.io.sinks.zarr_attributes import AXES

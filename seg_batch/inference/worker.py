@@ -25,9 +25,9 @@ from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import PROBE, Model
 from seg_batch.inference.ensemble import average, without_repeats
 from seg_batch.inference.measuring.memory import METER
+from seg_batch.inference.on_device.rule import device_of
 from seg_batch.inference.plan import Decisions, Plan
 from seg_batch.inference.sliding_window.block import BlockResult, Read, Receipt, predict_block
-from seg_batch.inference.sliding_window.device_rule import device_of
 from seg_batch.inference.sliding_window.empty import EmptyRule
 from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import average_views
@@ -219,7 +219,7 @@ class BlockWorker:
         seconds: dict[str, float],
         probabilities: np.ndarray | None,
     ) -> BlockResult:
-        from seg_batch.inference.sliding_window.on_device import predict_on_device
+        from seg_batch.inference.on_device.block import predict_on_device
 
         with _timed(seconds, "model"):
             result = predict_on_device(

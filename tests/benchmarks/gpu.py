@@ -160,9 +160,9 @@ def segmented(size: dict[str, Any], small: bool, stays: bool) -> dict[str, Any]:
     from seg_batch.core.geometry import Block, Blocks, Box, Grid
     from seg_batch.core.normalise import Normaliser, Pixels
     from seg_batch.core.taper import Taper
+    from seg_batch.inference.on_device.block import predict_on_device
     from seg_batch.inference.sliding_window.block import predict_block
     from seg_batch.inference.sliding_window.empty import EmptyRule
-    from seg_batch.inference.sliding_window.on_device import predict_on_device
     from seg_batch.inference.sliding_window.stitch import Stitcher
     from seg_batch.io.sources.views.open_view import Seen
     from seg_batch.nn.engines.device import DEVICES

@@ -14,8 +14,8 @@ from seg_batch.batch.dispatch import sharing
 from seg_batch.core import hardware
 from seg_batch.executors import IN_FLIGHT, run_bounded
 from seg_batch.executors.pool import SHARING, InlinePool
+from seg_batch.inference.on_device.rule import FORCED, in_words, on_host
 from seg_batch.inference.probe import PROBE_CARD
-from seg_batch.inference.sliding_window.device_rule import FORCED, in_words, on_host
 from tests.support.bundles import make_bundle
 from tests.support.files import address_raster, write_raster
 

@@ -13,9 +13,9 @@ from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape
 from seg_batch.core.normalise import MaskedNormaliser, Normaliser, Pixels
 from seg_batch.core.taper import Taper
+from seg_batch.inference.on_device.block import predict_on_device
 from seg_batch.inference.sliding_window.block import BlockResult, predict_block
 from seg_batch.inference.sliding_window.empty import EmptyRule
-from seg_batch.inference.sliding_window.on_device import predict_on_device
 from seg_batch.inference.sliding_window.stitch import Stitcher
 from seg_batch.io.sources.views.open_view import Seen
 from seg_batch.nn.backend import keras, tf

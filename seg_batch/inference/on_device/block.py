@@ -23,11 +23,11 @@ import numpy as np
 
 from seg_batch.core.geometry import Box, Shape, Tile
 from seg_batch.core.normalise import Pixels
+from seg_batch.inference.on_device.stored_values import stored
 from seg_batch.inference.sliding_window.block import BlockResult, Read, predict_block
 from seg_batch.inference.sliding_window.empty import DECIDED, LOW, WITHOUT, Emptiness
 from seg_batch.inference.sliding_window.seams import SeamCounter
 from seg_batch.inference.sliding_window.stitch import Counts, Stitcher, cut
-from seg_batch.inference.sliding_window.stored_values import stored
 from seg_batch.io.sources.views.open_view import Seen
 from seg_batch.nn.engines.device import Device, DeviceLost
 

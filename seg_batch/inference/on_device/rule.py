@@ -1,4 +1,4 @@
-"""Whether the sums of a run stay on the GPU that computes its model (``on_device``), and why not.
+"""Whether the sums of a run stay on the GPU that computes its model (``on_device.block``), and why not.
 
 The two paths compute the same labels up to ties, and not the same bytes, so a run keeps to one: the fingerprint says
 ``sums: device``. It is never said where there is no GPU, so that stores and products of before go on.
