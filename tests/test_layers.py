@@ -39,8 +39,9 @@ ROWS: list[dict[str, str]] = [
 REST = "*"
 INSIDE: dict[str, list[str]] = {
     "core": [
-        "errors hardware text resources run_files events",
-        "geometry units files registry kernels",
+        "errors hardware text resources run_files",
+        "geometry units files registry kernels spells",
+        "events",
         "taper georef normalise callbacks versions resample",
         "statistics",
     ],

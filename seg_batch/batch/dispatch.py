@@ -30,9 +30,10 @@ from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import StoppedError
 from seg_batch.core.hardware import here
 from seg_batch.core.run_files import ATTEMPT
+from seg_batch.core.spells import Spell
 from seg_batch.executors import Doubtful, Pool, RetryCallback, group_size, run_bounded
 from seg_batch.executors.faults import Fault, fault_of
-from seg_batch.executors.pool import SHARING
+from seg_batch.executors.pool import IN_FLIGHT, SHARING
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
@@ -65,15 +66,18 @@ class BorrowedPool:
 
 
 class SharingPool(BorrowedPool):
-    """The pool of this process with more items at once than blocks: small inputs share the batches of a GPU. The gate of
-    a process's memory lets in what fits (``inference.worker_requirements``)."""
+    """The pool of this process with more items at once than blocks. Small inputs share the batches of a GPU; on a CPU
+    one more than blocks of a large input are at once, so that the next is read while one is in the model and another is
+    written. The gate of a process's memory lets in what fits (``inference.worker_requirements``)."""
 
-    window = SHARING
+    @property
+    def window(self) -> int:
+        return SHARING if hardware.gpus() else IN_FLIGHT + 1
 
 
 def sharing(pool: Pool) -> Pool:
     """The pool for small inputs."""
-    return cast(Pool, SharingPool(pool)) if pool.inline and hardware.gpus() else pool
+    return cast(Pool, SharingPool(pool)) if pool.inline else pool
 
 
 class Dispatcher:
@@ -141,6 +145,8 @@ class Dispatcher:
             together=group_size(len(items), self._pool.workers),
         ):
             del out.keys[outcome.item.key]
+            if outcome.result and (spells := outcome.result.pop("spells", None)):
+                self.callback.on(events.Profiled(spells, outcome.item.key))
             item = replace(outcome.item, attempt=outcome.attempt)
             ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)
             self._ended.put(ended)
@@ -249,7 +255,7 @@ class _InputCallback(Callback):
         match event:
             case events.BlocksPlanned(blocks=blocks, resumed=resumed):
                 self._dispatcher.planned(self._key, blocks, resumed)
-            case events.Stage():
+            case events.Stage() | events.Profiled():
                 self._dispatcher.callback.on(replace(event, key=self._key))
             case events.WorkerTrouble("dropped"):
                 self._dispatcher.callback.on(event)
@@ -266,12 +272,29 @@ class _InputCallback(Callback):
         self._dispatcher.block_ended(event)
 
 
-def run_small(item: PlannedInput) -> InputResult | Doubtful:
+class SmallResult(InputResult, total=False):
+    """A result on its way to the coordinator. ``spells``: where a profile was asked for."""
+
+    spells: list[Spell]
+
+
+class _Spells(Callback):
+    def __init__(self) -> None:
+        self.spells: list[Spell] = []
+
+    def on(self, event: events.Event) -> None:
+        if isinstance(event, events.Profiled):
+            self.spells += event.spells
+
+
+def run_small(item: PlannedInput) -> SmallResult | Doubtful:
     """The task of a small input: ``summaries.result_of`` its report. It raises what ``predict_one``
     does."""
-    began = time.time()
-    report = predict_one(attempt_at(item.request))
-    result = result_of(report, began, here())
+    began, profile = time.time(), _Spells()
+    report = predict_one(attempt_at(item.request), profile)
+    result: SmallResult = {**result_of(report, began, here())}
+    if profile.spells:
+        result["spells"] = profile.spells
     return Doubtful(result, why) if (why := retryable_error(result)) else result
 
 

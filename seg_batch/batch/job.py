@@ -51,6 +51,11 @@ class BatchJob:
     overwrite: bool = False
     shares_folder: bool = False
 
+    def profiled(self) -> BatchJob:
+        """The same with a profile of each prediction."""
+        requests = {key: replace(each, profile=True) for key, each in self.requests.items()}
+        return replace(self, requests=requests)
+
     def on(self, pool: Pool) -> dict[str, Request]:
         """The requests with workers and memory of this pool. An input is cut for all workers only
         where there are fewer inputs than workers."""

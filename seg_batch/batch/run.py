@@ -24,6 +24,7 @@ from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import SegbatchError, StoreError
 from seg_batch.core.run_files import JOURNAL, LOG, PAGE
 from seg_batch.executors import gather_logs
+from seg_batch.inference.measuring.profile import profiled
 
 Say = Callable[[str], None]
 Write = Callable[[Path], Any]
@@ -36,12 +37,14 @@ def run_unattended(
     write: Write,
     *,
     overwrite: bool = False,
+    profile: str | None = None,
 ) -> dict[str, Any]:
     """Do a workflow of one prediction, as far as it is not done, then its report and commands.
 
     ``say`` gets messages for the user; ``write`` writes the report of a run folder. A failure of
     the report or of a command never changes the outcome of the run. A run that can't begin writes
-    only into a folder that holds an earlier session of it. Returns the dict of ``run_job`` with the
+    only into a folder that holds an earlier session of it. ``profile``: a file for a Chrome trace of where the time
+    of its inputs went. Returns the dict of ``run_job`` with the
     path of the ``report``.
     """
     folder = Path(workflow.run_folder)
@@ -49,11 +52,13 @@ def run_unattended(
     with ExitStack() as held:
         try:
             job = _settled(workflow, overwrite, say)
+            profile_of = held.enter_context(profiled(profile, say, job.requests))
+            job = job.profiled() if profile_of else job
             after.log = log = held.enter_context(RunLog(folder / LOG))
             held.enter_context(recording(log))
             outcome = run_job(
                 job,
-                Callbacks(callback, LogWriter(log)),
+                Callbacks(callback, LogWriter(log), profile_of),
                 say=say,
                 opened=lambda pool: gather_logs(pool, partial(worker_line, log)),
             )

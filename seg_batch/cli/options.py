@@ -13,6 +13,7 @@ import typer
 
 from seg_batch.config.options import Option, declared
 from seg_batch.core.errors import StoppedError
+from seg_batch.core.text import legible
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -88,6 +89,11 @@ def _parsed(option: Option) -> Any:
     if option.read or str in option.kinds or (option.free and get_origin(kind) is Literal):
         return str
     return list[get_args(kind)[0]] if get_origin(kind) in (tuple, list) else kind  # type: ignore[misc]
+
+
+def say(line: str) -> None:
+    """A line for the user on standard error."""
+    typer.echo(f"segbatch: {legible(line)}", err=True)
 
 
 def stopped(reason: str) -> StoppedError:

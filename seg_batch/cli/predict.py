@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seg_batch.cli.options import Json, Quiet
+from seg_batch.cli.options import Json, Quiet, say
+from seg_batch.config.command_options import ProfileOptions
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core.errors import DiskFullError, PlanError, SegbatchError
-from seg_batch.core.text import Once, legible
+from seg_batch.core.text import Once
 
 if TYPE_CHECKING:
     from seg_batch.inference.request import Request
@@ -44,6 +45,7 @@ def predict(
     inputs: Inputs,
     arguments: RequestArguments,
     options: PredictOptions,
+    profiling: ProfileOptions,
     stack: Stack = False,
     overwrite: Overwrite = False,
     keep_store: KeepStore = False,
@@ -53,28 +55,31 @@ def predict(
     """Segment scenes and volumes. The same command again resumes."""
     from seg_batch.cli.display.bars import Bar
     from seg_batch.cli.display.lines import summary_lines
+    from seg_batch.core.callbacks import Callbacks
+    from seg_batch.inference.measuring.profile import profiled
     from seg_batch.inference.predict import partial_line, predict_one
 
     worst, shown, once = 0, list[Mapping[str, Any]](), Once()
-    more = {"overwrite": overwrite, "keep_store": keep_store}
+    more = {"overwrite": overwrite, "keep_store": keep_store, "profile": bool(profiling.profile)}
     wanted = requests(inputs, stack, arguments, options, **more)
-    for request in wanted:
-        try:
-            with Bar(quiet or as_json, once) as bar:
-                report = predict_one(request, bar)
-        except SegbatchError as error:
-            if not request.many or isinstance(error, DiskFullError):
-                raise
-            typer.echo(f"segbatch: {legible(error.message)}", err=True)
-            shown.append({"input": str(request), "status": "refused", "error": error.message})
-            worst = max(worst, error.status)
-            continue
-        shown.append(report)
-        if report["status"] != "complete":
-            worst = max(worst, 3)
-            typer.echo(f"segbatch: {partial_line(report)}", err=True)
-        if not quiet and not as_json:
-            typer.echo(summary_lines(report))
+    with profiled(profiling.profile, say) as profile:
+        for request in wanted:
+            try:
+                with Bar(quiet or as_json, once) as bar:
+                    report = predict_one(request, Callbacks(bar, profile))
+            except SegbatchError as error:
+                if not request.many or isinstance(error, DiskFullError):
+                    raise
+                say(error.message)
+                shown.append({"input": str(request), "status": "refused", "error": error.message})
+                worst = max(worst, error.status)
+                continue
+            shown.append(report)
+            if report["status"] != "complete":
+                worst = max(worst, 3)
+                say(partial_line(report))
+            if not quiet and not as_json:
+                typer.echo(summary_lines(report))
     if as_json:
         typer.echo(json.dumps(shown[0] if len(wanted) == 1 else shown))
     raise typer.Exit(worst)

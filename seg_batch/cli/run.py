@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seg_batch.cli.options import Json, Overwrite, Quiet, show, stopped
-from seg_batch.core.errors import StoppedError
+from seg_batch.config.command_options import ProfileOptions
+from seg_batch.core.errors import PlanError, StoppedError
 from seg_batch.core.text import visible
 from seg_batch.core.units import counted_plainly
 
@@ -23,6 +24,7 @@ Settings = Annotated[
 
 def run(
     file: Annotated[str, typer.Argument(metavar="WORKFLOW", help="A YAML file.")],
+    profiling: ProfileOptions,
     settings: Settings = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what it would do and take; do nothing.")
@@ -34,13 +36,16 @@ def run(
     """Segment the inputs of a workflow, or do its steps, unattended. The same command again resumes."""
     from seg_batch.config.workflow import read
 
-    workflow = read(file, settings or ())
+    workflow, profile = read(file, settings or ()), profiling.profile
+    if profile and (dry_run or workflow.steps):
+        what = "a dry run predicts nothing" if dry_run else "the workflow has steps"
+        raise PlanError(f"--profile is of one prediction, and {what}: leave it out")
     if dry_run:
         status = _dry_run(workflow, overwrite, as_json)
     elif workflow.steps:
         status = _run_steps(workflow, overwrite, as_json, quiet)
     else:
-        status = _run_inputs(workflow, overwrite, as_json, quiet)
+        status = _run_inputs(workflow, overwrite, as_json, quiet, profile)
     raise typer.Exit(status)
 
 
@@ -59,13 +64,16 @@ def _dry_run(workflow: Workflow, overwrite: bool, as_json: bool) -> int:
     return 3 if plan["refused"] else 0
 
 
-def _run_inputs(workflow: Workflow, overwrite: bool, as_json: bool, quiet: bool) -> int:
+def _run_inputs(
+    workflow: Workflow, overwrite: bool, as_json: bool, quiet: bool, profile: str | None
+) -> int:
     from seg_batch.batch.report import write
     from seg_batch.batch.run import run_unattended
     from seg_batch.cli.display.run_table import RunTable
 
     with RunTable(quiet or as_json, last_line=False) as table:
-        result = run_unattended(workflow, table, table.say, write, overwrite=overwrite)
+        more: dict[str, Any] = {"overwrite": overwrite, "profile": profile}
+        result = run_unattended(workflow, table, table.say, write, **more)
     show(result, _input_lines, as_json, quiet)
     if result["left"]:
         raise stopped(result["why"])

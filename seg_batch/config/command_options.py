@@ -117,6 +117,15 @@ _PER_AXIS: dict[str, Any] = {"metavar": "N,N", "read": _voxels}
 
 
 @dataclass(frozen=True)
+class ProfileOptions:
+    """Of commands that predict."""
+
+    profile: str | None = option(
+        None, "Write where the time went, as a Chrome trace, to FILE.", metavar="FILE"
+    )
+
+
+@dataclass(frozen=True)
 class ImportOptions:
     """Facts about a model that its file lacks. ``patch`` and ``overlap``: voxels per axis;
     ``classes``: ``background,forest`` or ``0=background,3=forest``, in the model's order;

@@ -5,9 +5,11 @@ A callback ignores the events that it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from seg_batch.core.spells import Spell
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,14 @@ class BlockEnded(Event):
     worker: str = ""
     receipt: Mapping[str, Any] | None = None
     error: BaseException | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Profiled(Event):
+    """A prediction ended, well or not, of which a profile was asked for."""
+
+    spells: Sequence[Spell]
     key: str = ""
 
 

@@ -44,6 +44,15 @@ class Pixels:
         valid = None if self.valid is None else change(self.valid)
         return Pixels(change(self.values), valid, self.scale, self.offset)
 
+    def once(self) -> Pixels:
+        """The same without repetition: of an axis along which all are views of one (``io.sources.constant``), the first."""
+        arrays = [self.values] if self.valid is None else [self.values, self.valid]
+        axes = range(self.values.ndim - 1)
+        same = [all(array.strides[axis] == 0 for array in arrays) for axis in axes]
+        if self.values.size == 0 or not any(same):
+            return self
+        return self[tuple(slice(0, 1) if repeats else slice(None) for repeats in same)]
+
     def channels(self, indices: Sequence[int]) -> Pixels:
         """These channels, in this order."""
         scale, offset = (

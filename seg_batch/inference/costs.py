@@ -131,14 +131,14 @@ class Costs:
         window = math.prod(map(_widest, windows)) * self.in_bytes
         of_model = tuple(map(_widest, parts))
         depth = min(self.grid.patch[0], of_model[0])
-        band = 2 * depth * math.prod(of_model[1:]) * self.classes * 4
+        band = depth * math.prod(of_model[1:]) * self.classes * 4
         if self.on_model:
             window += self.on_model.held_bytes(windows)
             rows = math.prod(of_model[1:]), math.prod(side[1:])
             band += self.on_model.returned_bytes(*rows, self.classes)
         averaging = self.channels * 4 if self.views > 1 else 0  # the turned copy of a patch
         sums = self.views.bit_length() - 1 + (self.members > 0)  # of views and of members
-        patch = self.channels * 12 + self.classes * 16 + 8 + averaging + sums * self.classes * 4
+        patch = self.channels * 8 + self.classes * 8 + averaging + sums * self.classes * 4
         patch *= math.prod(self.grid.patch)
         out = math.prod(side) * (
             2 * self.label_bytes + 2 + (self.classes if self.probabilities else 0)

@@ -23,6 +23,7 @@ from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Block, Box, Shape
+from seg_batch.core.spells import spell
 from seg_batch.executors import Pool, run_bounded
 from seg_batch.inference.postprocess.costs import blocks_of, threads_for
 from seg_batch.inference.postprocess.label_context import LabelContext
@@ -104,7 +105,8 @@ def post_process(job: BlockJob, store: WorkStore, pool: Pool, callback: Callback
         start = time.perf_counter()
         after = store.new_map()
         labels = WorkStoreLabels(job, name, after)
-        change = run_step(step, labels, context, blocks, partial(_in_pool, pool), threads)
+        with spell(step.step):
+            change = run_step(step, labels, context, blocks, partial(_in_pool, pool), threads)
         row: PostStepRow = {
             "step": chain_to_json([step])[0],
             "words": describe(step),

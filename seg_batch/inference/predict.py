@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,6 @@ from threading import Event
 from typing import Any
 
 from seg_batch.config.options import as_checked, declared
-from seg_batch.config.postprocess import describe
 from seg_batch.config.predict_options import PredictOptions, RequestArguments
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback, Callbacks
@@ -28,17 +28,19 @@ from seg_batch.core.errors import (
 )
 from seg_batch.core.geometry import Block
 from seg_batch.core.normalise import Normaliser
-from seg_batch.core.registry.formats import FORMATS, holds_probabilities
+from seg_batch.core.registry.formats import FORMATS
+from seg_batch.core.spells import add, recorded, spell
 from seg_batch.core.statistics.schemes import SCHEMES
-from seg_batch.core.text import nearest, visible
-from seg_batch.core.versions import package_version
+from seg_batch.core.text import nearest
 from seg_batch.executors import Pool, group_size, open_pool, run_bounded
 from seg_batch.inference.measuring.disk import require_disk
 from seg_batch.inference.measuring.memory import METER
+from seg_batch.inference.measuring.profile import profiled
 from seg_batch.inference.measuring.time import is_alone, remember
 from seg_batch.inference.outputs import read_report, write_report
 from seg_batch.inference.plan import DraftPlan, Plan, adopt_stored
 from seg_batch.inference.postprocess_run import post_process
+from seg_batch.inference.products.export import Export
 from seg_batch.inference.report import BlockTally, Report, build_report
 from seg_batch.inference.request import ModelLike, Prepared, Request, prepare
 from seg_batch.inference.resume import (
@@ -53,19 +55,9 @@ from seg_batch.inference.resume import (
 )
 from seg_batch.inference.worker import BlockJob, close_job, open_job, run_block
 from seg_batch.inference.worker_requirements import requirements_of
-from seg_batch.io.sinks.product import (
-    Product,
-    export_product,
-    format_of,
-    like_of,
-    probabilities_spec,
-)
-from seg_batch.io.sinks.spec import ProductSpec
-from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
+from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import stage
-from seg_batch.io.sources.views.model_grid import words_of
 from seg_batch.io.sources.views.open_view import open_view
-from seg_batch.io.sources.views.rescaled import scale_by_hand
 
 
 def predict_one(
@@ -82,9 +74,22 @@ def predict_one(
     Raises ``RefusedError`` before anything is written. When blocks failed, the product is in
     place with holes, and the report's status is ``partial``.
     """
-    start = time.perf_counter()
     callback = Callbacks(callback)
-    draft = prepare(request)
+    with recorded(request.profile) as spells:
+        try:
+            return _predicted(request, callback, pool, stop)
+        finally:
+            if spells:
+                callback.on(events.Profiled(tuple(spells)))
+
+
+@spell("predict")
+def _predicted(
+    request: Request, callback: Callback, pool: Pool | None, stop: Event | None
+) -> Report:
+    start = time.perf_counter()
+    with spell("plan"):
+        draft = prepare(request)
     outputs = draft.outputs
     report = read_report(outputs)
     check_destination(draft, report)
@@ -97,7 +102,8 @@ def predict_one(
                 clean_unused(outputs)
             return earlier
         with nullcontext(pool) if pool else _own_pool(prepared, staged) as workers:
-            store = open_store(prepared, report)
+            with spell("store"):
+                store = open_store(prepared, report)
             with store.lock():
                 prepared = prepared.by(adopt_stored(prepared.plan, Plan.from_json(store.spec.plan)))
                 if request.overwrite:
@@ -126,12 +132,13 @@ def _numbers(
     files = prepared.info.files
     if any(FORMATS[file.format].stage for file in files):
         callback.on(events.Stage("staging the volume"))
-        staged = tuple(stage(file.path, prepared.outputs.staging) for file in files)
+        with spell("staging"):
+            staged = tuple(stage(file.path, prepared.outputs.staging) for file in files)
     if normaliser := card.normalisation.normaliser():
         return normaliser, staged
     kind = card.normalisation.kind
     callback.on(events.Stage(f"measuring {SCHEMES[kind].what}"))
-    with open_view(prepared.request.image(staged), card) as view:
+    with spell("statistics"), open_view(prepared.request.image(staged), card) as view:
         return view.statistics(kind), staged
 
 
@@ -159,15 +166,16 @@ def _run(
         plan=plan,
         store=str(outputs.store),
         key=uuid.uuid4().hex,
+        profile=prepared.request.profile,
     )
     most = 0 if prepared.request.attempt else None  # an attempt is repeated as a whole
-    with METER.working(job.key, plan):
-        _predict_blocks(job, todo, pool, run, callback, stop, most)
+    with METER.working(job.key, plan), Export.begun(prepared, store, done) as export:
+        _predict_blocks(job, todo, pool, run, callback, stop, most, export)
         require_some(prepared, run)
         mapped = post_process(job, store, pool, callback)
         require_same_input(prepared)
         callback.on(events.Stage("writing the product"))
-        products = _export(prepared, store, run, mapped.name)
+        products = export.products(run, mapped.name)
         run.peak_rss_bytes = max(run.peak_rss_bytes, METER.peak_bytes(job.key))
     report = build_report(
         prepared.info,
@@ -188,57 +196,7 @@ def _run(
     return report
 
 
-def _export(
-    prepared: Prepared[Plan], store: WorkStore, run: BlockTally, labels: str
-) -> list[Product]:
-    """The labels, and the probabilities where the plan has them and they are not in the same product.
-    ``labels``: the store's map after the last step."""
-    outputs, info = prepared.outputs, prepared.info
-    form = format_of(outputs.product, info.kind)
-    spec = ProductSpec(
-        extent=info.extent,
-        dtype=prepared.plan.label_dtype,
-        nodata=prepared.plan.nodata if info.kind == "raster" else None,
-        classes=prepared.model.card.classes,
-        georef=info.georef,
-        tags=_provenance(prepared, run),
-        like=like_of(info, form),
-        with_probabilities=prepared.plan.probabilities,
-    )
-    products = []
-    if prepared.plan.probabilities and not holds_probabilities(outputs.product.name):
-        products.append(export_product(store, outputs.probabilities, probabilities_spec(spec)))
-    return [export_product(store, outputs.product, spec, labels), *products]
-
-
-def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
-    """The tags of a product: how it was made."""
-    model = prepared.model
-    tags = {
-        "SEGBATCH_VERSION": f"segbatch {package_version()}",
-        "SEGBATCH_MODEL": _together(model.names),
-        "SEGBATCH_WEIGHTS": _together(m.card.weights_sha256 for m in model.all),
-        "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
-        "SEGBATCH_BANDS": ",".join(map(str, prepared.info.bands)),
-        "SEGBATCH_SCALE": scale_by_hand(prepared.info),
-        "SEGBATCH_INPUT": visible(", ".join(Path(f.path).name for f in prepared.info.files)),
-        "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
-        "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
-        "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
-        "SEGBATCH_GRID": words_of(prepared.plan.model_grid),
-        "SEGBATCH_FIT": "; ".join(prepared.verdict.refusals),
-        "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
-    }
-    classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
-    # Formats keep no blanks around a tag: a name may begin with one.
-    return {k: text for k, v in {**tags, **classes}.items() if (text := v.strip())}
-
-
-def _together(texts: Iterable[str]) -> str:
-    """The texts of an ensemble's members, each once and in order."""
-    return " + ".join(dict.fromkeys(filter(None, texts)))
-
-
+@spell("blocks")
 def _predict_blocks(
     job: BlockJob,
     todo: list[Block],
@@ -247,6 +205,7 @@ def _predict_blocks(
     callback: Callback,
     stop: Event,
     most: int | None,
+    export: Export,
 ) -> None:
     """Hand out the blocks and collect their results; on any interruption stop the rest.
     ``most``: further tries of a block."""
@@ -262,7 +221,11 @@ def _predict_blocks(
         ):
             if isinstance(outcome.error, RefusedError):
                 raise outcome.error
+            if outcome.result:
+                add(outcome.result.pop("spells", ()), outcome.item.name)
             run.add(outcome)
+            if outcome.error is None:
+                export.block_done(outcome.item)
             block, worker = outcome.item.name, outcome.worker
             callback.on(events.BlockEnded(block, worker, outcome.result, outcome.error))
     if len(run.receipts) + len(run.failures) < run.total:
@@ -296,6 +259,7 @@ def predict(
     overwrite: bool = False,
     keep_store: bool = False,
     callback: Callback | None = None,
+    profile: str | None = None,
     **options: Any,
 ) -> Report:
     """Segment one scene or volume; the Python face of ``segbatch predict``.
@@ -304,7 +268,7 @@ def predict(
     ``model``: a bundle's name or path, ``"probe"``, or ``(ModelCard, function)`` with any
     ``function(patches) -> probabilities``. ``options``: fields of ``config.predict_options.PredictOptions``,
     such as ``overlap``, ``probabilities``, ``memory_bytes`` or ``workers``. ``callback``: gets the events
-    (``core.events``) as they happen. Returns the report. Raises ``RefusedError`` when nothing was
+    (``core.events``) as they happen. ``profile``: a file for a Chrome trace of where the time went. Returns the report. Raises ``RefusedError`` when nothing was
     written, ``PartialResultError`` when the product has holes.
     """
     for name in options.keys() - declared(PredictOptions):
@@ -321,8 +285,10 @@ def predict(
         volume=chosen.volume,
         overwrite=overwrite,
         keep_store=keep_store,
+        profile=profile is not None,
     )
-    report = predict_one(request, callback)
+    with profiled(profile, warnings.warn) as kept:
+        report = predict_one(request, Callbacks(callback, kept))
     if report["status"] != "complete":
         raise PartialResultError(partial_line(report))
     return report

@@ -47,7 +47,8 @@ ModelLike = OneModel | Sequence[OneModel] | None
 class Request:
     """One ``predict`` command for one input. ``input``: its file, or the files whose channels make up one
     image. ``many``: the output names a folder. ``attempt``: see ``outputs.Outputs``. ``alpha``: the reading of
-    alpha for each file, once it is settled; else that of the options. ``verdict``: of a look that was taken."""
+    alpha for each file, once it is settled; else that of the options. ``verdict``: of a look that was taken. ``profile``: it ends with
+    an event ``Profiled``."""
 
     input: str | tuple[str, ...]
     output: str | None = None
@@ -59,6 +60,7 @@ class Request:
     keep_store: bool = False
     many: bool = False
     attempt: str = ""
+    profile: bool = False
     alpha: tuple[AlphaOption, ...] = ()
     verdict: Verdict | None = None
 

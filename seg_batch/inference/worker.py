@@ -20,6 +20,7 @@ from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import BundleError, StoppedError
 from seg_batch.core.geometry import Block, Box
 from seg_batch.core.hardware import here
+from seg_batch.core.spells import recorded, spell
 from seg_batch.core.taper import Taper
 from seg_batch.inference.bundles import PROBE, Model
 from seg_batch.inference.ensemble import average, without_repeats
@@ -42,13 +43,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class BlockJob:
     """One run, as it is sent to workers. Paths must mean the same on every worker; ``key`` is
-    unique to the run, since the same paths may hold other things in the next."""
+    unique to the run, since the same paths may hold other things in the next. ``profile``: receipts carry spells."""
 
     image: ImageSpec
     model: Model
     plan: Plan
     store: str
     key: str
+    profile: bool = False
 
 
 @contextmanager
@@ -56,11 +58,13 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     """Add the time spent to the ``seconds`` of a stage."""
     start = time.perf_counter()
     try:
-        yield
+        with spell(stage):
+            yield
     finally:
         seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
+@spell("load")
 def load_predictor_of(model: Model, settled: Decisions | PredictOptions) -> Predictor:
     """The predictor of a model in this process: the mean of its members, averaged over views, for
     patches on the grid of its output."""
@@ -281,5 +285,12 @@ def close_job(keep: int = 0) -> None:
 
 def run_block(job: BlockJob, block: Block) -> Receipt:
     """The task: one block of one job, in any process, once its memory fits there."""
+    with recorded(job.profile) as spells:
+        receipt = _run_block(job, block)
+    return {**receipt, "spells": spells} if spells else receipt
+
+
+@spell("block")
+def _run_block(job: BlockJob, block: Block) -> Receipt:
     with METER.working(job.key, job.plan), open_job(job) as work, ROOM.for_block(job.plan):
         return work.predict(block)

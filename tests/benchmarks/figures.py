@@ -10,7 +10,8 @@ from machine import Machine, this_machine
 
 @dataclass(frozen=True)
 class Figure:
-    """``benchmark`` and ``key`` say where it comes from: the key of the line that ``show`` prints.
+    """``benchmark`` and ``key`` say where it comes from: the key of the line that ``show`` prints, with dots
+    where it lies deeper, or a quotient of two.
 
     ``higher``: whether more is better. ``without``: another target on machines that lack a feature.
     ``needs``: a feature without which it can't be measured. A figure without a target is told only.
@@ -72,7 +73,7 @@ SHARE = {"unit": "%", "scale": 100.0}
 # Against others, the same network on both sides.
 PEERS = (
     at_least(
-        "monai 2048, as they come, base 32", "ratio", "MONAI as it comes, 2-D, base 32", 10.0
+        "monai 1536, as they come, base 32", "ratio", "MONAI as it comes, 2-D, base 32", 10.0
     ),
     at_least(
         "monai 2048, as they come", "ratio", "MONAI as it comes, 2-D, base 16", 9.0,
@@ -91,12 +92,11 @@ PEERS = (
         "monai 2048, our patch, compiled", "inside",
         "the same with torch.compile, its time aside", 3.0,
     ),
-    at_least("monai 2048, plain loop", "ratio", "a loop of rasterio and torch, 2-D, base 16", 3.0),
-    at_least("monai 3-D, as they come", "ratio", "MONAI as it comes, 3-D", 9.0,
-             without={"bfloat16": 5.0}),
+    told("monai 2048, plain loop", "ratio", "a loop of rasterio and torch, 2-D, base 16"),
+    told("monai 3-D, as they come", "ratio", "MONAI as it comes, 3-D"),
     at_least("monai 3-D, by hand", "ratio", "MONAI by hand, 3-D, our precision, our patch", 3.0),
     at_least("monai 3-D, compiled", "inside", "the same with torch.compile, its time aside", 3.0),
-    at_least("nnunet, head", "ratio", "nnU-Net on its own network, a head, no mirroring", 3.0),
+    at_least("nnunet, head", "ratio", "nnU-Net on its own network, part of a head, no mirroring", 3.0),
     at_least("nnunet, head, compiled", "ratio", "the same with torch.compile", 3.0),
     at_least("nnunet, folder", "ratio", "nnU-Net as it comes, mirroring, 12 small volumes", 3.0),
 )  # fmt: skip
@@ -124,11 +124,16 @@ ACCURACY = (
     at_most("patches, volumes", "seams", "the same, volumes", 1.0),
 )  # fmt: skip
 GPU = (
-    at_least("gpu, forward", "share", "forward over the device's bf16 peak", 0.6, unit="",
+    at_least("gpu", "sides.forward.flops_s/sides.matmul.flops_s",
+             "forward over the device's bf16 peak", 0.6, unit="", needs="gpus"),
+    at_least("gpu", "sides.stays.busy", "share of time that the GPU is busy", 0.9, unit="",
              needs="gpus"),
-    at_least("gpu, run", "busy", "share of time that the GPU is busy, end to end", 0.9, unit="",
+    at_least("gpu", "sides.monai.seconds/sides.stays.seconds", "MONAI on the same GPU", 3.0,
              needs="gpus"),
-    at_least("gpu, monai", "ratio", "MONAI on the same GPU", 3.0, needs="gpus"),
+    at_least("gpu", "sides.monai_tuned.seconds/sides.stays.seconds", "the same, by hand", 3.0,
+             needs="gpus"),
+    at_least("gpu", "sides.nnunet.seconds/sides.stays.seconds", "nnU-Net on the same GPU", 3.0,
+             needs="gpus"),
 )  # fmt: skip
 # `make bench-long`.
 LONG = (

@@ -2,13 +2,14 @@
 plans and back, windows that overlap by half, Gaussian weights, each as a command from start to end.
 
 Our side is a bundle made here: the same network layer by layer in Keras, with the weights of the checkpoint, so that
-both compute the same operations per voxel, and the maps can be compared. Its instance normalisation looks at
+both compute the same operations per voxel, and the maps can be compared (on one patch their labels are equal;
+over an image windows lie elsewhere, which that network's normalisation depends on). Its instance normalisation looks at
 the whole patch, so no other patch than that of its plans can be chosen.
 
-Two tasks: a real head (MNI152) without mirroring, as it comes and with torch.compile; a folder of small volumes,
+Two tasks: a part of a real head (MNI152) without mirroring, as it comes and with torch.compile; a folder of small volumes,
 the hippocampus' test cases, as it comes, which is with mirroring.
 
-``python tests/benchmarks/nnunet.py [--cases 12] [--only head compiled folder]``
+``python tests/benchmarks/nnunet.py [--cases 12] [--size 112,128,112] [--only head compiled folder]``
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from efficiency import volume
+from monai_volume import cropped
 from peers import report, require_peers
 from spacing import HIPPOCAMPUS, names
 from timing import DATA, PEERS, SEGBATCH, Ran, measured, run_command
@@ -217,13 +218,15 @@ def main() -> None:
         sys.exit("no real data: set SEGBATCH_DATA")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=12)
+    parser.add_argument("--size", default="112,128,112", help="of the part of the head")
     parser.add_argument("--only", nargs="+", default=("head", "compiled", "folder"))
     asked = parser.parse_args()
     require_peers()
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         model = bundle(work / "bundle")
-        head = Task([volume(work)], model, work / "head")
+        size = tuple(map(int, asked.size.split(",")))
+        head = Task([cropped(size, work)], model, work / "head")
         plain = ("--disable_tta",)
         if "head" in asked.only:
             compare("nnunet, head", head, "none", plain)

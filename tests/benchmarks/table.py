@@ -4,6 +4,7 @@ kind, the target; a missed target is marked."""
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,23 @@ class Lines:
 
     def value(self, figure: Figure) -> float | None:
         """In the unit of the figure."""
-        value = self.by_name.get(figure.benchmark, {}).get(figure.key)
-        return None if value is None else float(value) * figure.scale
+        line = self.by_name.get(figure.benchmark, {})
+        values = [reduce(part, path.split("."), line) for path in figure.key.split("/")]
+        if any(value is None for value in values):
+            return None
+        return float(values[0]) / float(values[1] if values[1:] else 1) * figure.scale
 
     def sides(self) -> Iterable[tuple[str, str, dict[str, float]]]:
         """``(benchmark, side, costs)`` of all comparisons."""
         for name, line in self.by_name.items():
             for side, costs in line.get("sides", {}).items():
-                yield name, side, costs
+                if "cpu_s" in costs:
+                    yield name, side, costs
+
+
+def part(of: Any, name: str) -> Any:
+    """An item of a mapping; None where it lacks it or is none."""
+    return of.get(name) if isinstance(of, dict) else None
 
 
 def kept_file(machine: Machine) -> Path:

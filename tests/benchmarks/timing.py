@@ -171,6 +171,7 @@ def make_bundle(folder: Path, rank: int, patch: int, overlap: int, **network: An
         channels=tuple(f"channel {i}" for i in range(n)),
         classes=[{"id": i, "name": str(i), "colour": (i, i, i)} for i in range(config.classes)],
         patch=sides,
+        multiple=(config.multiple,) * rank,
         overlap=(overlap,) * rank,
         normalisation={"kind": "card", "mean": (2000.0,) * n, "std": (1000.0,) * n},
         compute={

@@ -20,6 +20,7 @@ from seg_batch.config.command_options import (
     CutOptions,
     EvaluateOptions,
     ImportOptions,
+    ProfileOptions,
     StartOptions,
     TrainOverrides,
 )
@@ -45,6 +46,7 @@ PLACES = {
     StartOptions: (("train",), TrainStep, (train,)),
     EvaluateOptions: (("evaluate",), EvaluateStep, (evaluate_bundle, evaluate_files)),
     ImportOptions: (("models import",), None, ()),
+    ProfileOptions: (("predict", "run"), None, (seg_batch.predict,)),
 }
 NO_KEY = {
     (CutOptions, "cluster"): "the workflow's own, for all of its steps",

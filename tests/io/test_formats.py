@@ -40,7 +40,7 @@ ELSEWHERE = {
     "training/train.py": "what the patches of a training are called",
     "io/sources/foreign.py": "remedies: what a file that is not read is to be converted to",
     "io/sources/formats/nifti_staging.py": "what a staged copy is called",
-    "io/sinks/cog.py": "what is made on the way",
+    "io/sinks/cog/write.py": "what is made on the way",
     "io/sinks/nifti.py": "what is made on the way",
     "cli/demo.py": "which programs show the results",
 }

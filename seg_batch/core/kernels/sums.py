@@ -18,71 +18,107 @@ DECIDED, LOW, WITHOUT = (
     2,
 )  # what becomes of a voxel: the model's label, that of the skip rule, none
 _ZERO, _ONE, _MOST, _NONE = np.float32(0), np.float32(1), np.float32(255), np.int32(0)
+_LEAST = np.float32(-np.inf)
 _NEVER = np.uint8(0)  # the probability of each class where nothing is decided
 
 
 @kernel
-def add(sums, at, corner, fresh, values, place, steps, weights_z, weights_y, weights_x):
+def add(sums, at, corner, fresh, alone, values, place, steps, weights_z, weights_y, weights_x):
     """Add a box of a patch, whose first row is row ``at`` of the ring. 0 where all its values are finite.
 
     ``corner``: first line and column in ``sums``. ``fresh``: first row, line and column of the box to which no tile was added
-    before; what the ring held there is overwritten. ``values``: the patch, flat; the box begins at ``place``, and ``steps`` are
-    the distances of classes, rows, lines and columns.
+    before; what the ring held there is overwritten. ``alone``: first and last of the rows, lines and columns that are
+    left out. ``values``: the patch, flat; the box begins at ``place``, and ``steps`` are the distances of classes, rows, lines
+    and columns.
     """
     lost, n = _NONE, weights_x.size
+    ends, left, right = np.empty(5, np.int64), alone[4], alone[5]
     for z in range(weights_z.size):
         row = (at + z) % sums.shape[0]
         for y in range(weights_y.size):
             weight = weights_z[z] * weights_y[y]
             old = fresh[2] if z >= fresh[0] and y >= fresh[1] else n
+            inside = alone[0] <= z < alone[1] and alone[2] <= y < alone[3]
+            pieces = _pieces(ends, old, (left, right) if inside else (n, n), n)
             for k in range(sums.shape[1]):
                 line = sums[row, k, corner[0] + y, corner[1] : corner[1] + n]
                 first = place + k * steps[0] + z * steps[1] + y * steps[2]
-                if steps[3] == 1:
-                    lost |= _add_line(line, values[first : first + n], weight, weights_x, old)
-                else:
-                    stop = first + (n - 1) * steps[3] + 1
-                    lost |= _add_line(line, values[first : stop : steps[3]], weight, weights_x, old)
+                for i in range(pieces):
+                    a, b = ends[i], ends[i + 1]
+                    if a >= left and b <= right and inside:
+                        continue
+                    part, weights = line[a:b], weights_x[a:b]
+                    lost |= _add(
+                        part, values, first + a * steps[3], steps[3], weight, weights, a >= old
+                    )
     return lost
 
 
 @kernel
-def _add_line(line, values, weight, weights, old):
-    """Values up to ``old`` are added, the others put in. 0 where all are finite."""
+def _pieces(ends, old, alone, n):
+    """The stretches of a line that are done alike: how many, and where they end."""
+    pieces = 0
+    ends[0] = 0
+    for end in (min(old, alone[0]), min(max(old, alone[0]), alone[1]), max(old, alone[1]), n):
+        if ends[pieces] < end <= n:
+            pieces += 1
+            ends[pieces] = end
+    return pieces
+
+
+@kernel
+def _add(line, values, first, step, weight, weights, fresh):
+    if step == 1:
+        return _add_line(line, values[first : first + line.size], weight, weights, fresh)
+    stop = first + (line.size - 1) * step + 1
+    return _add_line(line, values[first:stop:step], weight, weights, fresh)
+
+
+@kernel
+def _add_line(line, values, weight, weights, fresh):
+    """0 where all values are finite."""
     lost = _NONE
-    for x in range(old):
-        value = values[x] * _ONE
-        line[x] = line[x] + value * (weight * weights[x])
-        lost |= np.int32(value - value != 0)
-    for x in range(old, line.size):
-        value = values[x] * _ONE
-        line[x] = _ZERO + value * (weight * weights[x])
-        lost |= np.int32(value - value != 0)
+    if fresh:
+        for x in range(line.size):
+            value = values[x] * _ONE
+            line[x] = _ZERO + value * (weight * weights[x])
+            lost |= np.int32(value - value != 0)
+    else:
+        for x in range(line.size):
+            value = values[x] * _ONE
+            line[x] = line[x] + value * (weight * weights[x])
+            lost |= np.int32(value - value != 0)
     return lost
 
 
 @kernel
-def label(sums, ids, others, states, labels, sure, probabilities, first):
-    """The label of the largest sum, the first of equals, for rows of sums; and, where ``probabilities`` ``(classes, rows, height,
-    width)`` has any class, ``round(255 p)`` from its row ``first`` on.
+def label(values, place, steps, corner, shape, ids, others, states, labels, sure, probabilities):
+    """The label of the largest value, the first of equals, in a box; and, where ``probabilities`` ``(classes, rows, lines,
+    columns)`` has any class, ``round(255 p)``. 0 where all values are finite.
 
-    ``states``, where it has any row: what becomes of each voxel; ``others``: the labels that are not the model's, by state.
-    ``sure``: the probabilities that stand for the label of the skip rule.
+    ``values``, ``place`` and ``steps``: as in `add`, of sums or of a patch. ``corner`` and ``shape``: where the box lies in the
+    other arrays. ``states``, where it has any row: what becomes of each voxel; ``others``: the labels that are not the
+    model's, by state. ``sure``: the probabilities that stand for the label of the skip rule.
     """
-    best = np.empty(PIECE, np.float32)
-    for z in range(sums.shape[0]):
-        for y in range(sums.shape[2]):
-            for x in range(0, sums.shape[3], PIECE):
-                stop = min(x + PIECE, sums.shape[3])
-                line = labels[z, y, x:stop]
-                _largest(sums[z], y, x, ids, best, line)
+    best, lost = np.empty(PIECE, np.float32), _NONE
+    for z in range(shape[0]):
+        row = corner[0] + z
+        for y in range(shape[1]):
+            at = corner[1] + y
+            for x in range(0, shape[2], PIECE):
+                start, stop = corner[2] + x, corner[2] + min(x + PIECE, shape[2])
+                first = place + z * steps[1] + y * steps[2] + x * steps[3]
+                line = labels[row, at, start:stop]
+                lost |= _largest(values, first, steps, ids, best, line)
                 for k in range(probabilities.shape[0]):
-                    _quantise(sums[z, k, y, x:stop], probabilities[k, first + z, y, x:stop])
+                    part = probabilities[k, row, at, start:stop]
+                    _quantise(values, first + k * steps[0], steps[3], part)
                 if states.shape[0] > 0:
-                    some = states[z, y, x:stop]
+                    some = states[row, at, start:stop]
                     _fill(line, some, others[LOW], others[WITHOUT])
                     for k in range(probabilities.shape[0]):
-                        _fill(probabilities[k, first + z, y, x:stop], some, sure[k], _NEVER)
+                        _fill(probabilities[k, row, at, start:stop], some, sure[k], _NEVER)
+    return lost
 
 
 @kernel
@@ -94,25 +130,64 @@ def _fill(line, states, low, without):
 
 
 @kernel
-def _largest(sums, y, x, ids, best, labels):
-    n = labels.size
-    line = sums[0, y, x : x + n]
+def _largest(values, first, steps, ids, best, labels):
+    n, lost = labels.size, _NONE
+    if steps[0] == 1:
+        return _largest_of_each(values, first, steps[3], ids, labels)
     for c in range(n):
-        best[c] = line[c]
+        best[c] = _LEAST
         labels[c] = ids[0]
-    for k in range(1, ids.size):
-        line, name = sums[k, y, x : x + n], ids[k]
-        for c in range(n):
-            value, most = line[c], best[c]
-            larger = value > most
-            best[c] = value if larger else most
-            labels[c] = name if larger else labels[c]
+    for k in range(ids.size):
+        at = first + k * steps[0]
+        if steps[3] == 1:
+            lost |= _larger(values[at : at + n], best, labels, ids[k])
+        else:
+            stop = at + (n - 1) * steps[3] + 1
+            lost |= _larger(values[at : stop : steps[3]], best, labels, ids[k])
+    return lost
 
 
 @kernel
-def _quantise(line, out):
+def _largest_of_each(values, first, step, ids, labels):
+    """Where the classes of a voxel lie side by side."""
+    lost = _NONE
+    for c in range(labels.size):
+        most, k = _LEAST, 0
+        for j in range(ids.size):
+            value = np.float32(values[first + c * step + j])
+            larger = value > most
+            most = value if larger else most
+            k = j if larger else k
+            lost |= np.int32(value - value != 0)
+        labels[c] = ids[k]
+    return lost
+
+
+@kernel
+def _larger(line, best, labels, name):
+    lost = _NONE
     for c in range(line.size):
-        out[c] = np.uint8(np.rint(min(max(line[c], _ZERO), _ONE) * _MOST))
+        value, most = np.float32(line[c]), best[c]
+        larger = value > most
+        best[c] = value if larger else most
+        labels[c] = name if larger else labels[c]
+        lost |= np.int32(value - value != 0)
+    return lost
+
+
+@kernel
+def _quantise(values, first, step, out):
+    if step == 1:
+        _quantise_line(values[first : first + out.size], out)
+    else:
+        _quantise_line(values[first : first + (out.size - 1) * step + 1 : step], out)
+
+
+@kernel
+def _quantise_line(line, out):
+    for c in range(line.size):
+        value = min(max(np.float32(line[c]), _ZERO), _ONE)
+        out[c] = np.uint8(np.rint(value * _MOST))
 
 
 @kernel

@@ -38,7 +38,9 @@ class ProductFormat:
     """A format of products. ``endings``: the default first; ``aliases``: other spellings.
     ``holds_probabilities``: in the product itself, not beside it.
 
-    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it. ``prove``:
+    ``write``: of ``(part, store, spec, read, again, labels)``, writes ``part`` and checks it. ``begin``: of
+    ``(spec, folder)``, what takes boxes of a product while others are still to come; ``write`` gets it as ``begun``.
+    ``prove``:
     of ``(spec, name)``, before any work: OutputError where a product can't hold the place of ``spec``; else
     lines about how one of that name does.
     """
@@ -48,6 +50,7 @@ class ProductFormat:
     endings: tuple[str, ...]
     write: Callable[..., None]
     prove: Callable[..., list[str]] = lambda spec, name: []
+    begin: Callable[..., Any] | None = None
     aliases: tuple[str, ...] = ()
     is_folder: bool = False
     holds_probabilities: bool = False

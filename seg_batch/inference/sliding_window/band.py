@@ -12,7 +12,7 @@ There the ring is overwritten: nothing has to be cleared, and nothing moves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from seg_batch.core.taper import Taper
 from seg_batch.inference.sliding_window import plain_sums
 
 _ONE = np.ones(1, np.float32)
+_NOT_ALONE = (0, 0, 0, 0, 0, 0)
 _TAKEN = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
 
 
@@ -45,19 +46,40 @@ def in_lines(sums: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(as_lines(np.moveaxis(sums, -1, 1), 1))
 
 
-def _three[T](along: Sequence[T], of_one: T) -> tuple[T, ...]:
+def of_lines[T](along: Sequence[T], of_one: T) -> tuple[T, ...]:
     """What is along each axis of a box for rows, lines and columns; ``of_one``: for the one line of an image."""
     return (along[0], *(along[1:-1] or [of_one]), along[-1])
 
 
-class Band:
-    """The sums of ``box``, float32, in memory ``(rows, classes, lines, columns)``."""
+def place_of(box: Box, origin: Box, steps: Shape) -> int:
+    """The first voxel of a box in flat values that begin with that of ``origin``; ``steps``: how far apart classes, rows,
+    lines and columns are."""
+    away = [a - b for a, b in zip(box.start, origin.start, strict=True)]
+    return sum(n * step for n, step in zip(of_lines(away, 0), steps[1:], strict=True))
 
-    def __init__(self, taper: Taper, box: Box, classes: int) -> None:
+
+def require_finite(finite: bool) -> None:
+    """SegbatchError where values are not finite: as labels they would all be the first."""
+    if not finite:
+        raise SegbatchError(
+            "the model gave values that are not finite, of which no labels can be made: its "
+            "weights are damaged, or the input is far from what it was trained on"
+        )
+
+
+# Labels what needs no sums of a tile with these flat values (None: an empty one), and says which box that was.
+Direct = Callable[[Tile, np.ndarray | None, Shape], Box | None]
+
+
+class Band:
+    """The sums of ``box``, float32, in memory ``(rows, classes, lines, columns)``. ``direct``: labels what of a tile needs
+    no sums; None: everything is summed."""
+
+    def __init__(self, taper: Taper, box: Box, classes: int, direct: Direct | None = None) -> None:
         self.taper, self.box, self.top = taper, box, box.start[0]
         depth = min(taper.grid.patch[0], box.shape[0])
-        self._ring = np.empty((depth, classes, *_three(box.shape, 1)[1:]), np.float32)
-        self._loops = loops(box.size * classes)
+        self._ring = np.empty((depth, classes, *of_lines(box.shape, 1)[1:]), np.float32)
+        self._loops, self._direct = loops(box.size * classes), direct
 
     def add(self, tile: Tile, probabilities: np.ndarray | None) -> None:
         """Add the ``(*patch, classes)`` of a tile, times its taper; None: zeros.
@@ -68,26 +90,25 @@ class Band:
         fresh = self._fresh(tile, inside)
         if probabilities is None:
             self._clear(fresh, inside)
+            if self._direct is not None:
+                self._direct(tile, None, ())
             return
         part = inside.slices(tile.box.start)
         flat, steps = _flat(probabilities)
+        alone = None if self._direct is None else self._direct(tile, flat, steps)
         rows = zip(self.taper.rows, tile.index, part, strict=True)
-        corner = [a - b for a, b in zip(inside.start, self.box.start, strict=True)]
         lost = self._loops.add(
             self._ring,
             self._row(inside.start[0]),
-            _three(corner, 0)[1:],
-            _three([a - b for a, b in zip(fresh, inside.start, strict=True)], 0),
+            of_lines([a - b for a, b in zip(inside.start, self.box.start, strict=True)], 0)[1:],
+            of_lines([a - b for a, b in zip(fresh, inside.start, strict=True)], 0),
+            _NOT_ALONE if alone is None else _ends(alone, inside),
             flat,
-            sum(side.start * step for side, step in zip(part, steps[1:], strict=True)),
-            (steps[0], *_three(steps[1:], 0)),
-            *_three([axis_rows[i][side] for axis_rows, i, side in rows], _ONE),
+            place_of(inside, tile.box, steps),
+            steps,
+            *of_lines([axis_rows[i][side] for axis_rows, i, side in rows], _ONE),
         )
-        if lost:
-            raise SegbatchError(
-                "the model gave values that are not finite, of which no labels can be made: its "
-                "weights are damaged, or the input is far from what it was trained on"
-            )
+        require_finite(not lost)
 
     def release(self, row: int) -> Iterator[tuple[int, np.ndarray]]:
         """``(first row, sums)`` of the rows above ``row``, which are finished; sums are ``(rows, *width, classes)`` views,
@@ -115,11 +136,17 @@ class Band:
 
 
 def _flat(probabilities: np.ndarray) -> tuple[np.ndarray, Shape]:
-    """All values ``(*patch, classes)`` in the order of memory, and how far apart classes, rows, ... and columns are."""
+    """All values ``(*patch, classes)`` in the order of memory, and how far apart classes, rows, lines and columns are."""
     if probabilities.dtype not in _TAKEN:
         probabilities = probabilities.astype(np.result_type(probabilities, np.float32))
     first = np.moveaxis(probabilities, -1, 0)
     if not first.flags.c_contiguous:
         first = np.moveaxis(np.ascontiguousarray(probabilities), -1, 0)
-    steps = tuple(max(1, step // first.itemsize) for step in first.strides)
-    return np.moveaxis(first, 0, -1).ravel("K"), steps
+    step, *steps = (max(1, step // first.itemsize) for step in first.strides)
+    return np.moveaxis(first, 0, -1).ravel("K"), (step, *of_lines(steps, 0))
+
+
+def _ends(alone: Box, inside: Box) -> Shape:
+    """First and last rows, lines and columns of a box in another one."""
+    sides = of_lines(alone.slices(inside.start), slice(0, 1))
+    return tuple(end for side in sides for end in (side.start, side.stop))

@@ -13,16 +13,16 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from seg_batch.core.geometry import Box, Tile
+from seg_batch.core.geometry import Box, Shape, Tile
 from seg_batch.core.resample.resampler import Resampler
-from seg_batch.inference.sliding_window.band import as_lines, in_lines, loops
-from seg_batch.inference.sliding_window.empty import DECIDED, LOW, Emptiness
+from seg_batch.core.spells import Spell
+from seg_batch.inference.sliding_window.alone import Alone
+from seg_batch.inference.sliding_window.band import Direct
+from seg_batch.inference.sliding_window.empty import Emptiness
+from seg_batch.inference.sliding_window.labels import Labels, without_model
 from seg_batch.inference.sliding_window.seams import SeamCounter, SeamCounts
 from seg_batch.inference.sliding_window.stitch import Counts, Stitcher
 from seg_batch.io.sources.views.open_view import Seen
-
-_NO_STATES = np.empty((0, 0, 0), np.uint8)
-_NOT_KEPT = np.empty((0, 0, 0, 0), np.uint8)
 
 # The pixels of a window of the model's grid and of a box of the product, and what could not be read.
 Read = Callable[[Box, Box], Seen]
@@ -58,7 +58,8 @@ class Receipt(TypedDict):
     file; ``seconds``: per stage; ``spell``: unix seconds of the read and of the write. A marker in a store
     has no ``seconds`` and no ``peak_rss_bytes``; one of an earlier version may lack ``spell`` and ``seams``.
     ``first``: patches and seconds of the first call of the model in the process, where this block made it.
-    ``fell_back``: see ``BlockResult``; only where there is such a line."""
+    ``fell_back``: see ``BlockResult``; only where there is such a line.
+    ``spells``: of all stages, where a profile was asked for."""
 
     tiles: int
     skipped: int
@@ -71,47 +72,7 @@ class Receipt(TypedDict):
     first: NotRequired[tuple[int, float]]
     peak_rss_bytes: NotRequired[int]
     fell_back: NotRequired[str]
-
-
-class _Labels:
-    """Labels of a block, and probabilities where they are kept, as its rows are finished."""
-
-    def __init__(
-        self, box: Box, ids: np.ndarray, empty: Emptiness, probabilities: np.ndarray | None
-    ) -> None:
-        self.ids, self.rule, self.probabilities = ids, empty.rule, probabilities
-        self.labels, self.states = np.empty(box.shape, ids.dtype), empty.of(box)
-        self._loops = loops(box.size * len(ids))
-        self._others = np.array(self.rule.others, ids.dtype)
-        self._sure = (ids == self.rule.below_label) * np.uint8(255)
-
-    def fill(self) -> None:
-        """A block without a voxel that the model decides."""
-        low = None if self.rule.below is None else self.states == LOW
-        self.labels[...] = self.rule.label
-        if low is not None:
-            self.labels[low] = self.rule.below_label
-        if self.probabilities is not None:
-            self.probabilities[...] = 0
-            if low is not None:
-                self.probabilities[:, low] = self._sure[:, None]
-
-    def add(self, rows: slice, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Labels of finished rows, which are ``rows`` of the block, and where the model decides them (None: everywhere)."""
-        labels = self.labels[rows]
-        states = None if self.states is None else self.states[rows]
-        kept = self.probabilities
-        self._loops.label(
-            in_lines(sums),
-            self.ids,
-            self._others,
-            _NO_STATES if states is None else as_lines(states),
-            as_lines(labels),
-            self._sure,
-            _NOT_KEPT if kept is None else as_lines(kept, 1),
-            rows.start,
-        )
-        return labels, None if states is None else states == DECIDED
+    spells: NotRequired[list[Spell]]
 
 
 def predict_block(
@@ -123,7 +84,7 @@ def predict_block(
     way_back: Resampler | None = None,
     probabilities: np.ndarray | None = None,
     on_tiles: Callable[[int], None] = lambda n: None,
-    on_rows: Callable[[Rows], None] = lambda rows: None,
+    on_rows: Callable[[Rows], None] | None = None,
 ) -> BlockResult:
     """Read the window of ``box`` and label the box; ``ids``: the label of each class.
 
@@ -137,28 +98,53 @@ def predict_block(
     window = stitcher.grid.window(wanted)
     seen = read(window, box)
     pixels, place = (seen.window, window) if way_back is None else (seen.inside, box)
-    empty = Emptiness(pixels, place, stitcher.empty)
-    found, counts = _Labels(box, ids, empty, probabilities), Counts()
+    empty, counts = Emptiness(pixels, place, stitcher.empty), Counts()
     seams = SeamCounter(stitcher.taper, ids, box, way_back)
     if empty.fills(place):
         counts.tiles = counts.skipped = stitcher.grid.count(wanted)
         on_tiles(counts.tiles)
-        found.fill()
+        labels = without_model(empty, box, ids, probabilities)
     else:
+        found = Labels(box, ids, empty, probabilities)
+        labels = found.labels
         skips = empty.skipping(window)
         if way_back is not None:
             skips = _feeding_nothing(empty, box, way_back)
-        parts = stitcher.sums(seen.window, window, wanted, counts, on_tiles, skips)
+        alone = None
+        if way_back is None and on_rows is None:
+            alone = Alone(stitcher.taper, box, [np.concatenate(kinds) for kinds in seams.planes])
+        direct = None if alone is None else _direct(alone, found)
+        parts = stitcher.sums(seen.window, window, wanted, counts, on_tiles, skips, direct)
         for row, sums in parts if way_back is None else way_back.roll(parts, box):
-            rows = slice(row - box.start[0], row - box.start[0] + len(sums))
-            labels, decided = found.add(rows, sums)
-            seams.add(row, sums, labels, decided)
             part = Box((row, *box.start[1:]), (row + len(sums), *box.stop[1:]))
-            on_rows(Rows(part, sums, labels, decided))
-    for hole in (hole.intersection(box) for hole in seen.unreadable):
-        if hole.size:
-            found.labels[hole.slices(box.start)] = stitcher.empty.unreadable
-    return BlockResult(found.labels, seams.counts, counts.tiles, counts.skipped, seen.unreadable)
+            found.of_rows(sums, part, [part] if alone is None else alone.rest(part))
+            rows = slice(row - box.start[0], row - box.start[0] + len(sums))
+            decided = found.decided(rows)
+            seams.add(row, sums, labels[rows], decided)
+            if on_rows is not None:
+                on_rows(Rows(part, sums, labels[rows], decided))
+    holes = [hole.intersection(box) for hole in seen.unreadable]
+    if any(hole.size for hole in holes) and not labels.flags.writeable:
+        labels = labels.copy()
+    for hole in (hole for hole in holes if hole.size):
+        labels[hole.slices(box.start)] = stitcher.empty.unreadable
+    return BlockResult(labels, seams.counts, counts.tiles, counts.skipped, seen.unreadable)
+
+
+def _direct(alone: Alone, found: Labels) -> Direct:
+    """Labels of a tile what it decides alone."""
+
+    def label(tile: Tile, values: np.ndarray | None, steps: Shape) -> Box | None:
+        box = alone.of(tile)
+        if box is None:
+            return None
+        if values is None:
+            found.undecided(box)
+        else:
+            found.of_values(box, values, tile.box, steps)
+        return box
+
+    return label
 
 
 def _feeding_nothing(empty: Emptiness, box: Box, way_back: Resampler) -> Callable[[Tile], bool]:

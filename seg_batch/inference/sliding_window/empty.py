@@ -12,6 +12,7 @@ from seg_batch.core.geometry import Box, Tile
 from seg_batch.core.normalise import Pixels
 
 DECIDED, LOW, WITHOUT = 0, 1, 2  # states of voxels, as ``core.kernels.sums`` has them
+_ROWS = 16
 ROWS_VOXELS = 1 << 18  # values of all channels that are examined together
 
 
@@ -43,8 +44,10 @@ class Emptiness:
     def __init__(self, pixels: Pixels, box: Box, empty: EmptyRule) -> None:
         """``box``: where the pixels lie."""
         self.origin, self.rule = box.start, empty
-        self.states = _states(pixels, empty)
-        self._decided = None if self.states is None else self.states == DECIDED
+        once, shape = pixels.once(), pixels.values.shape[:-1]
+        nothing = once.valid is not None and not once.valid.any()
+        states = np.uint8(WITHOUT) if nothing else _states(once, empty)
+        self.states = None if states is None else np.broadcast_to(states, shape)
 
     def of(self, box: Box) -> np.ndarray | None:
         """The states in a box, contiguous."""
@@ -52,13 +55,27 @@ class Emptiness:
             return None
         return np.ascontiguousarray(self.states[box.slices(self.origin)])
 
+    def once(self, box: Box) -> np.ndarray:
+        """The states in a box, without the repetition of constant ones, where there are any states."""
+        assert self.states is not None
+        return _once(self.states[box.slices(self.origin)])
+
     def skipping(self, window: Box) -> Callable[[Tile], bool]:
         """Which tiles are empty; ``window``: that of all tiles."""
         return lambda tile: self.fills(tile.box.intersection(window))
 
     def fills(self, box: Box) -> bool:
         """Whether the model decides no voxel of a box."""
-        return self._decided is not None and not self._decided[box.slices(self.origin)].any()
+        if self.states is None:
+            return False
+        part = self.once(box)
+        rows = range(0, len(part), _ROWS)  # the first ones of most tiles say it already
+        return all(part[row : row + _ROWS].all() for row in rows)
+
+
+def _once(array: np.ndarray) -> np.ndarray:
+    """Of an axis along which all are views of one, the first."""
+    return array[tuple(slice(0, 1) if step == 0 else slice(None) for step in array.strides)]
 
 
 def _states(pixels: Pixels, empty: EmptyRule) -> np.ndarray | None:
@@ -66,9 +83,6 @@ def _states(pixels: Pixels, empty: EmptyRule) -> np.ndarray | None:
     if pixels.valid is None and empty.below is None:
         return None
     states = np.zeros(pixels.values.shape[:-1], np.uint8)
-    if pixels.valid is not None and not pixels.valid.any():
-        states[...] = WITHOUT
-        return states
     rows = max(1, ROWS_VOXELS // max(1, math.prod(states.shape[1:])))
     for first in range(0, len(states), rows):
         part, out = pixels[first : first + rows], states[first : first + rows]

@@ -19,14 +19,14 @@ def add(
     at: int,
     corner: Shape,
     fresh: Shape,
+    alone: Shape,
     values: np.ndarray,
     place: int,
     steps: Shape,
     *weights: np.ndarray,
 ) -> bool:
     shape = (sums.shape[1], *map(len, weights))
-    strides = tuple(step * values.itemsize for step in steps)
-    part = np.lib.stride_tricks.as_strided(values[place:], shape, strides, writeable=False)
+    part = _box(values, place, steps, shape)
     rows = (at + np.arange(shape[1])) % len(sums)
     where = (slice(None), *(slice(a, a + n) for a, n in zip(corner, shape[2:], strict=True)))
     inside = sums[rows][:, *where]
@@ -38,24 +38,37 @@ def add(
 
 
 def label(
-    sums: np.ndarray,
+    values: np.ndarray,
+    place: int,
+    steps: Shape,
+    corner: Shape,
+    shape: Shape,
     ids: np.ndarray,
     others: np.ndarray,
     states: np.ndarray,
     labels: np.ndarray,
     sure: np.ndarray,
     probabilities: np.ndarray,
-    first: int,
-) -> None:
-    labels[...] = ids[sums.argmax(1)]
-    if len(states):
-        np.copyto(labels, others[states], where=states != 0)
+) -> bool:
+    part = _box(values, place, steps, (len(ids), *shape)).astype(np.float32, copy=False)
+    where = tuple(slice(a, a + n) for a, n in zip(corner, shape, strict=True))
+    labels[where] = ids[part.argmax(0)]
     if len(probabilities):
-        scaled = np.rint(np.clip(np.moveaxis(sums, 1, 0), 0, 1) * np.float32(255))
-        if len(states):
-            fixed = np.where(states == 1, sure[:, None, None, None], 0)
-            scaled = np.where(states == 0, scaled, fixed)
-        probabilities[:, first : first + len(sums)] = scaled
+        with np.errstate(invalid="ignore"):  # the caller refuses what is not finite
+            probabilities[:, *where] = np.rint(np.clip(part, 0, 1) * np.float32(255))
+    if len(states):
+        low, without = states[where] == 1, states[where] == 2
+        labels[where][low], labels[where][without] = others[1], others[2]
+        if len(probabilities):
+            probabilities[:, *where][:, low] = sure[:, None]
+            probabilities[:, *where][:, without] = 0
+    return not np.isfinite(part).all()
+
+
+def _box(values: np.ndarray, place: int, steps: Shape, shape: Shape) -> np.ndarray:
+    """``(classes, rows, lines, columns)`` of flat values."""
+    strides = tuple(step * values.itemsize for step in steps)
+    return np.lib.stride_tricks.as_strided(values[place:], shape, strides, writeable=False)
 
 
 def count(

@@ -14,7 +14,7 @@ import numpy as np
 from seg_batch.core.geometry import Box, Grid, Shape, Tile
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.taper import Taper
-from seg_batch.inference.sliding_window.band import Band
+from seg_batch.inference.sliding_window.band import Band, Direct
 from seg_batch.inference.sliding_window.empty import Emptiness, EmptyRule
 
 # A predictor: array in, array out: ``(n, *patch, channels) -> (n, *patch, classes)``, float32 in 0..1,
@@ -80,14 +80,15 @@ class Stitcher:
         counts: Counts,
         on_tiles: Callable[[int], None] = lambda n: None,
         skips: Skips | None = None,
+        direct: Direct | None = None,
     ) -> Iterator[tuple[int, np.ndarray]]:
         """``(first row, sums)`` of finished rows of ``box``, top to bottom; sums are float32
         ``(rows, *width, classes)`` views to be used before the next step, in memory with the classes before the width. ``skips``: which tiles are not predicted;
-        None: the empty ones."""
+        None: the empty ones. ``direct``: see ``Band``; what it labels has no sums."""
         if skips is None:
             empty = Emptiness(held, window, self.empty)
             skips = empty.skipping(window)
-        band = Band(self.taper, box, self.classes)
+        band = Band(self.taper, box, self.classes, direct)
         for tile, probabilities in self._predicted(held, window, box, counts, on_tiles, skips):
             yield from band.release(tile.trusted.start[0])
             band.add(tile, probabilities)

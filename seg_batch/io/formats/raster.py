@@ -39,18 +39,32 @@ def _format(name: str, title: str, endings: tuple[str, ...], *magic: bytes) -> F
     )
 
 
-def _write(part: Path, store: Any, spec: ProductSpec, read: Read, again: Read, labels: str) -> None:
-    from seg_batch.io.sinks.cog import write_cog
-    from seg_batch.io.sinks.cog_check import check_cog
-    from seg_batch.io.sinks.cog_place import placed
+def _begin(spec: ProductSpec, folder: Path) -> Any:
+    from seg_batch.io.sinks.cog.write import begin_cog
+
+    return begin_cog(spec, folder)
+
+
+def _write(
+    part: Path,
+    store: Any,
+    spec: ProductSpec,
+    read: Read,
+    again: Read,
+    labels: str,
+    begun: Any = None,
+) -> None:
+    from seg_batch.io.sinks.cog.check import check_cog
+    from seg_batch.io.sinks.cog.place import placed
+    from seg_batch.io.sinks.cog.write import write_cog
 
     spec = placed(spec)
-    write_cog(part, spec, read)
+    write_cog(part, spec, read, begun)
     check_cog(part, spec, again)
 
 
 def _prove(spec: ProductSpec, name: str) -> list[str]:
-    from seg_batch.io.sinks.cog_place import place_warnings
+    from seg_batch.io.sinks.cog.place import place_warnings
 
     return place_warnings(spec, name)
 
@@ -64,6 +78,7 @@ COG = ProductFormat(
     kinds=("raster",),
     endings=(".tif",),
     aliases=(".tiff",),
+    begin=_begin,
     write=_write,
     prove=_prove,
 )

@@ -24,6 +24,7 @@ import numpy as np
 from seg_batch.core.errors import SegbatchError
 from seg_batch.core.geometry import Box
 from seg_batch.core.hardware import cores
+from seg_batch.core.spells import spell
 from seg_batch.io.sinks.nifti_header import header_bytes, place_changes
 from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, read_ahead, samples
 from seg_batch.io.sources.formats.nifti import open_nifti
@@ -105,6 +106,7 @@ def _check_voxels(plain: Path, spec: ProductSpec, read: Read) -> None:
                 raise damaged(plain, [f"voxels differ at {box}"])
 
 
+@spell("check")
 def check_nifti(part: Path, spec: ProductSpec, crc: int) -> None:
     """DamagedError unless the closed file reads back: shape, geometry with codes, every byte."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,16 +13,18 @@ from typing import Any
 import numpy as np
 
 from seg_batch.core.errors import OutputError
-from seg_batch.core.files import files_in
-from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.files import files_in, translate_os_errors
+from seg_batch.core.geometry import Blocks, Box, Shape
 from seg_batch.core.georef import Georef, RasterGeoref, VolumeGeoref, georef_differences
-from seg_batch.core.registry.formats import PRODUCTS, products_of
+from seg_batch.core.registry.formats import PRODUCTS, ProductFormat, products_of
+from seg_batch.io.sinks.early import EarlyProduct
 from seg_batch.io.sinks.product_sides import side_digests
 from seg_batch.io.sinks.publish import atomic_replace, require_writable
 from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources import open_source, pieces
 from seg_batch.io.sources.areas.pixel_areas import PixelAreas
+from seg_batch.io.sources.constant import is_constant, value_of
 from seg_batch.io.sources.protocol import SourceInfo
 
 _COUNTED = 1 << 20
@@ -75,18 +78,27 @@ def like_of(info: SourceInfo, form: str) -> Path | None:
 
 
 class Counter:
-    """A ``Read`` that counts the voxels of each label, and sums their areas; each box must be read once."""
+    """A ``Read`` that counts the voxels of each label, and sums their areas, of each box once. Any thread may read."""
 
     def __init__(self, read: Read, areas: PixelAreas | None = None) -> None:
-        self._read, self._areas = read, areas
+        self._read, self._areas, self._lock = read, areas, threading.Lock()
         self._bins = np.zeros(1 << 16, np.int64)
         self._units: dict[int, int] = {}
+        self._seen: set[Box] = set()
 
     def __call__(self, box: Box) -> np.ndarray:
         labels = self._read(box)
-        count_into(self._bins, labels)
-        if self._areas is not None:
-            self._areas.add(self._units, labels, box)
+        bins, units = np.zeros_like(self._bins), dict[int, int]()
+        count_into(bins, labels)
+        if self._areas is not None and not self._areas.flat:
+            self._areas.add(units, labels, box)
+        with self._lock:
+            if box in self._seen:
+                return labels
+            self._seen.add(box)
+            self._bins += bins
+            for label, n in units.items():
+                self._units[label] = self._units.get(label, 0) + n
         return labels
 
     @property
@@ -97,12 +109,18 @@ class Counter:
     def hectares(self) -> dict[int, float] | None:
         """Of each label; None where pixels have no area."""
         areas = self._areas
-        return None if areas is None else {k: areas.hectares(n) for k, n in self._units.items()}
+        if areas is None:
+            return None
+        units = self.counts if areas.flat else self._units
+        return {k: areas.hectares(n) for k, n in units.items()}
 
 
 def count_into(bins: np.ndarray, labels: np.ndarray) -> None:
     """Add the voxels of each label to 65536 bins. Bytes are counted in pairs, which halves the time, and
     in pieces, since NumPy converts them to 64 bits."""
+    if is_constant(labels):
+        bins[value_of(labels)] += labels.size
+        return
     flat = np.ascontiguousarray(labels).reshape(-1)
     for start in range(0, flat.size, _COUNTED):
         piece = flat[start : start + _COUNTED]
@@ -117,28 +135,57 @@ def _counts(bins: np.ndarray) -> dict[int, int]:
     return {int(i): int(bins[i]) for i in np.flatnonzero(bins)}
 
 
+def begin_product(
+    store: WorkStore, path: Path, spec: ProductSpec, blocks: Blocks
+) -> EarlyProduct[Read] | None:
+    """A product of which parts are made while ``blocks`` come into the store; None for a format that can't, and where
+    there is one block. To be closed."""
+    form = _form_of(path, spec)
+    if form.begin is None or len(blocks) < 2:
+        return None
+    spec = replace(spec, chunk=store.spec.chunk)
+    with translate_os_errors(path):
+        return EarlyProduct(form.begin(spec, path.parent), _reads(store, spec)[0], blocks)
+
+
 def export_product(
-    store: WorkStore, path: Path, spec: ProductSpec, labels: str = "labels"
+    store: WorkStore,
+    path: Path,
+    spec: ProductSpec,
+    labels: str = "labels",
+    early: EarlyProduct[Read] | None = None,
 ) -> Product:
     """Write labels (or probabilities) of the store to ``path`` and verify them. ``labels``: the name of
-    the store's map.
+    the store's map; ``early``: what was made of the product before.
 
     The store is unchanged. OutputError when the disk refuses, DamagedError when the store or the closed
     product does not read back; an earlier product at ``path`` is then unchanged.
     """
-    form = PRODUCTS[format_of(path, "raster" if len(spec.extent) == 2 else "volume")]
-    spec = replace(spec, chunk=store.spec.chunk)
-    plain: Read = partial(store.read_labels, name=labels)
-    if spec.is_probabilities:
-        plain = store.read_probabilities
-    counter = Counter(plain, PixelAreas.of(spec.georef, spec.extent))
-    read = plain if spec.is_probabilities else counter
+    form, spec = _form_of(path, spec), replace(spec, chunk=store.spec.chunk)
+    read, plain = _reads(store, spec, labels)
+    begun = {}
+    if early is not None:
+        early.end()
+        read, begun = early.read, {"begun": early.begun}
     with atomic_replace(path) as part:
-        form.write(part, store, spec, read, plain, labels)
+        form.write(part, store, spec, read, plain, labels, **begun)
         sha256 = digest(part)
         store.remember(sha256)
         sides = side_digests(part)
-    return Product(path, size(path), sha256, counter.counts, sides, counter.hectares)
+    counts, hectares = (read.counts, read.hectares) if isinstance(read, Counter) else ({}, None)
+    return Product(path, size(path), sha256, counts, sides, hectares)
+
+
+def _form_of(path: Path, spec: ProductSpec) -> ProductFormat:
+    return PRODUCTS[format_of(path, "raster" if len(spec.extent) == 2 else "volume")]
+
+
+def _reads(store: WorkStore, spec: ProductSpec, labels: str = "labels") -> tuple[Read, Read]:
+    """Of what the product is of: one that counts labels, and one that does not."""
+    if spec.is_probabilities:
+        return store.read_probabilities, store.read_probabilities
+    plain: Read = partial(store.read_labels, name=labels)
+    return Counter(plain, PixelAreas.of(spec.georef, spec.extent)), plain
 
 
 def digest(path: Path) -> str:
@@ -166,7 +213,7 @@ def geometry_changes(path: Path, expected: Georef, extent: Shape) -> list[str]:
     with closing(open_source(path)) as source:
         actual = source.info.georef
     if isinstance(expected, RasterGeoref) and isinstance(actual, RasterGeoref):
-        from seg_batch.io.sinks.cog_check import place_changes
+        from seg_batch.io.sinks.cog.check import place_changes
 
         return place_changes(expected, actual, extent)
     changes = georef_differences(expected, actual, _FLOAT32)

@@ -78,16 +78,15 @@ class ProductSpec:
         """The same at half the resolution, for the overview of a raster."""
         return replace(self, extent=tuple(-(-n // 2) for n in self.extent), chunk=None)
 
-    def boxes(self, multiple: int = 1, piece_bytes: int = PIECE_BYTES) -> list[Box]:
-        """The extent in boxes of whole chunks (and of multiples of ``multiple`` voxels), grown from the
-        last axis to the first up to ``piece_bytes``, for any extent."""
+    def boxes(self) -> list[Box]:
+        """The extent in boxes of whole chunks, grown from the last axis to the first up to ``PIECE_BYTES``, for any
+        extent."""
         side = _SIDE[len(self.extent)]
-        chunk = self.chunk or tuple(min(n, side) for n in self.extent)
-        shape = [-(-c // multiple) * multiple for c in chunk]
-        voxels = piece_bytes // (self.bands * np.dtype(self.dtype).itemsize)
+        shape = list(self.chunk or (min(n, side) for n in self.extent))
+        voxels = PIECE_BYTES // (self.bands * np.dtype(self.dtype).itemsize)
         for axis in reversed(range(len(shape))):
             shape[axis] *= max(1, voxels // math.prod(shape))
-            shape[axis] = min(shape[axis], -(-self.extent[axis] // multiple) * multiple)
+            shape[axis] = min(shape[axis], self.extent[axis])
         return [block.box for block in Blocks(self.extent, tuple(shape))]
 
 

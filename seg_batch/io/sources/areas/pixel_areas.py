@@ -19,6 +19,7 @@ import numpy as np
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import M2_PER_HA, Georef, RasterGeoref
 from seg_batch.io.sources.areas.ellipsoid import Ellipsoid, ellipsoid_of
+from seg_batch.io.sources.constant import is_constant, value_of
 
 SAME_AREA = 1e-4  # pixels of a cell differ by no more of their area, and all get that of its middle
 TRUE_PLANE = 1e-3  # by which the areas of a plane may differ from those on the ellipsoid
@@ -79,11 +80,12 @@ class PixelAreas:
         """Add the units of each label of a box to ``totals``."""
         if math.prod(self._field.cell) < _FEW_PIXELS:
             pixels = self.of_pixels(box)
-            for label in np.unique(labels).tolist():
+            for label in np.unique(_distinct(labels)).tolist():
                 totals[label] = totals.get(label, 0) + int(pixels[labels == label].sum())
             return
         for part, units in self._cells_of(box):
-            counts = np.bincount(labels[part].reshape(-1))
+            counts = np.bincount(_distinct(labels[part]))
+            counts *= labels[part].size // counts.sum()
             for label in np.flatnonzero(counts).tolist():
                 totals[label] = totals.get(label, 0) + int(counts[label]) * units
 
@@ -109,6 +111,11 @@ class PixelAreas:
     @property
     def _field(self) -> _Field:
         return _field_of(self.georef, self.extent)
+
+
+def _distinct(labels: np.ndarray) -> np.ndarray:
+    """The labels in one row; one for all where they are the same."""
+    return value_of(labels).reshape(1) if is_constant(labels) else labels.reshape(-1)
 
 
 def _has_areas(georef: RasterGeoref, extent: Shape) -> bool:

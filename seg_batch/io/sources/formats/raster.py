@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp
@@ -22,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.hardware import cores
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.text import visible
 from seg_batch.io.sources.formats import raster_checks as checks
@@ -49,19 +51,15 @@ from seg_batch.io.sources.valid_mask import valid_mask
 # hold a row of 512 px tiles over 16 000 columns of four 16-bit bands; reading whole windows needs no more.
 GDAL_CACHE_BYTES = 64 << 20
 RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG"}  # format -> driver
-_GDAL_THREADS = "2"  # decoding of one read; readers of several blocks are the caller's threads
+_MOST_THREADS = 8  # that decode one read; readers of several blocks are the caller's threads
 _CHEAP_SIDE = 512
 
 # ``info.warnings`` says it instead, for the same files.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
 
-def limit_gdal_cache(size_bytes: int = GDAL_CACHE_BYTES) -> None:
-    """Set GDAL's block cache, one per process: the memory promise of a worker includes it."""
-    set_gdal_config("GDAL_CACHEMAX", int(size_bytes))
-
-
-limit_gdal_cache()
+# One cache for each process: the memory promise of a worker includes it.
+set_gdal_config("GDAL_CACHEMAX", GDAL_CACHE_BYTES)
 # What GDAL would print about a file while no call of rasterio listens; errors are raised all the same.
 if "CPL_LOG" not in os.environ:
     set_gdal_config("CPL_LOG", os.devnull)
@@ -71,7 +69,8 @@ for _option, _value in {"GDAL_DISABLE_READDIR_ON_OPEN": "FALSE", "GDAL_PAM_ENABL
 
 
 class RasterSource:
-    """One raster file; ``read`` gives ``(y, x, channels)``, a view of the band-first array."""
+    """One raster file; ``read`` gives ``(y, x, channels)``, a view of the band-first array, or of one pixel where
+    the file stores nothing."""
 
     def __init__(self, path: Path, info: SourceInfo, bands: Bands) -> None:
         self.info, self._path, self._bands = info, path, bands
@@ -94,9 +93,18 @@ class RasterSource:
     def _pixels(self, box: Box, window: Any, shape: Shape | None = None) -> Pixels:
         try:
             with self._handle() as dataset:
-                values, opaque = self._again(lambda: self._bands.read(dataset, window, shape))
+                if shape is None and self._bands.is_hole(dataset, box):
+                    first = self._valid(dataset, tuple((start, start + 1) for start in box.start))
+                    if first.valid is not None and not first.valid.any():
+                        return first.map(
+                            lambda pixel: np.broadcast_to(pixel, (*box.shape, pixel.size))
+                        )
+                return self._valid(dataset, window, shape)
         except (RasterioError, OSError) as error:
             raise read_error(self.info, box, error) from error
+
+    def _valid(self, dataset: Any, window: Any, shape: Shape | None = None) -> Pixels:
+        values, opaque = self._again(lambda: self._bands.read(dataset, window, shape))
         valid = valid_mask(values, self._bands.nodata, opaque)
         return Pixels(values, valid, self.info.scale, self.info.offset)
 
@@ -156,7 +164,7 @@ def open_raster(path: Path, name: str, alpha: AlphaOption = "auto") -> RasterSou
 
 
 def _open(path: Path, name: str) -> Any:
-    options = {"NUM_THREADS": _GDAL_THREADS} if name == "geotiff" else {}
+    options = {"NUM_THREADS": min(cores(), _MOST_THREADS)} if name == "geotiff" else {}
     return rasterio.open(path.absolute(), driver=RASTERS[name], sharing=False, **options)
 
 

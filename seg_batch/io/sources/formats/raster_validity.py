@@ -7,6 +7,7 @@ infinite. GDAL's own mask is the first of these sources that a file has; here a 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +16,11 @@ from operator import and_
 from typing import Any, Literal
 
 import numpy as np
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.io import MemoryFile
 from rasterio.shutil import copy
 
+from seg_batch.core.geometry import Box
 from seg_batch.io.sources.protocol import AlphaBands, AlphaOption, AlphaReading
 from seg_batch.io.sources.valid_mask import Nodata, exactly, stored_nodata
 
@@ -55,8 +57,10 @@ class Bands:
         One read for data and alpha: interleaved by pixel, they are decoded together.
         """
         count, both = len(self.data), [*self.data, *self.alpha]
-        out = None if shape is None else (len(both), *shape)
-        held = dataset.read(both, window=window, out_shape=out, out_dtype=self.dtype)
+        sides = shape or tuple(stop - start for start, stop in window)
+        # rasterio's own array would be zeroed first, page by page, which takes as long as the read.
+        out = np.empty((len(both), *sides), self.dtype)
+        held = dataset.read(both, window=window, out=out)
         opaque = [(band > 0)[None] for band in held[count:]]
         if self.together:
             equal = (band == value for band, value in zip(held, self.together, strict=True))
@@ -65,6 +69,20 @@ class Bands:
             opaque.append(self._asked(dataset, window, shape))
         valid = reduce(and_, opaque).transpose(1, 2, 0) if opaque else None
         return held[:count].transpose(1, 2, 0), valid
+
+    def is_hole(self, dataset: Any, box: Box) -> bool:
+        """Whether a GeoTIFF stores no block of these bands in a box, so that all its pixels are like the first."""
+        if self.masks or dataset.driver != "GTiff":
+            return False
+        bands = (*self.data, *self.alpha)
+        bands = bands[:1] if dataset.interleaving == Interleaving.pixel else bands
+        axes = zip(box.start, box.stop, dataset.block_shapes[0], strict=True)
+        rows, columns = (range(a // side, -(-b // side)) for a, b, side in axes)
+        blocks = itertools.product(bands, rows, columns)
+        return all(
+            dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=b) is None
+            for b, y, x in blocks
+        )
 
     def only(self, indices: Sequence[int]) -> Bands | None:
         """Those of these data bands; None where the validity of one depends on all."""

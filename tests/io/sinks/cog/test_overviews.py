@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from seg_batch.io.sinks.cog import majority_overview, mean_overview
+from seg_batch.io.sinks.cog.overviews import majority_overview, mean_overview
 
 SHAPES = array_shapes(min_dims=2, max_dims=2, max_side=7)
 

@@ -24,14 +24,14 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.files import translate_os_errors
 from seg_batch.core.georef import RasterGeoref, crs_name
 from seg_batch.core.registry.formats import PRODUCTS
-from seg_batch.io.sinks.cog import (
+from seg_batch.io.sinks.cog.check import place_changes
+from seg_batch.io.sinks.cog.write import (
     copy_as_cog,
     create_plain,
     placement_by_crs,
     without_georef_warning,
     written_whole,
 )
-from seg_batch.io.sinks.cog_check import place_changes
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sources.crs import WHOLE_CRS
 from seg_batch.io.sources.formats.raster_georef import raster_georef

@@ -21,9 +21,9 @@ from rasterio.errors import CRSError
 
 from seg_batch.core.errors import OutputError
 from seg_batch.core.georef import RasterGeoref
-from seg_batch.io.sinks.cog import write_cog
-from seg_batch.io.sinks.cog_check import check_cog
-from seg_batch.io.sinks.cog_place import _read_back, place_warnings, placed
+from seg_batch.io.sinks.cog.check import check_cog
+from seg_batch.io.sinks.cog.place import _read_back, place_warnings, placed
+from seg_batch.io.sinks.cog.write import write_cog
 from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.crs import crs_wkt, metres_per_unit, same_crs

@@ -1,16 +1,17 @@
 """Cloud-optimised GeoTIFF: labels with their colours, or one band of probabilities per class.
 
-GDAL's COG driver holds a raster that it writes in memory, so plain tiled TIFFs are written first, box
-by box: the raster, then each overview from the one below it. GDAL reads ``a.tif.ovr`` as the overview
-of ``a.tif`` (and ``a.tif.ovr.ovr`` as the next), and its COG driver copies them.
+GDAL's COG driver would write everything a second and a third time. So it makes a strip of the raster, which
+has the place and the meaning of all of it (``cog_layout``), and the tiles are encoded box by box (``cog_tiles``).
+The bytes are those that the driver itself would write.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,35 +28,29 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from seg_batch.core.errors import OutputError
-from seg_batch.core.files import require_free_space
-from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref
+from seg_batch.core.hardware import cores
+from seg_batch.io.sinks.cog.layout import TILE, head, is_big, strip
+from seg_batch.io.sinks.cog.overviews import majority_overview, mean_overview
+from seg_batch.io.sinks.cog.tiles import COMPRESS, LEVEL, CogTiles
 from seg_batch.io.sinks.product_sides import drop_side_files
-from seg_batch.io.sinks.spec import PIECE_BYTES, ProductSpec, Read, read_ahead
+from seg_batch.io.sinks.spec import ProductSpec, Read
 from seg_batch.io.sources.crs import crs_options
-from seg_batch.io.sources.formats.raster import limit_gdal_cache
 from seg_batch.io.sources.protocol import one_line
 from seg_batch.io.sources.side_files import AUXILIARY
 
-TILE = 512
-# DEFLATE, because every program reads it. Level 6 instead of 1 would make label maps a third smaller
-# and take four to nine times as long, which would be most of a run with a light model.
-_PACKING = {"COMPRESS": "DEFLATE", "LEVEL": 1, "NUM_THREADS": "ALL_CPUS", "BIGTIFF": "IF_SAFER"}
+_THREADS = 4  # boxes at work at once, at most
 # GDAL 3.12 moves control points by half a pixel when it creates a file whose pixels are points, and in
 # the same direction again when it reads it. If that is fixed, check_cog fails.
 _POINT_SHIFT = 1.0
-_CACHE_BYTES = 16 << 20
-_CACHED_TILES = 8
 _PLAIN = {
     "driver": "GTiff",
     "tiled": True,
     "blockxsize": TILE,
     "blockysize": TILE,
-    "compress": "zstd",
-    "zstd_level": 1,
     "interleave": "band",
-    "num_threads": "all_cpus",
-    "bigtiff": "if_safer",
+    "sparse_ok": True,
 }
 
 
@@ -67,39 +62,59 @@ def without_georef_warning() -> Iterator[None]:
         yield
 
 
+def begin_cog(spec: ProductSpec, folder: Path) -> CogTiles:
+    """The tiles of a product, to which boxes may be added before ``write_cog``. They wait in ``folder``, and are gone
+    when closed."""
+    return CogTiles(spec, folder, mean_overview if spec.is_probabilities else majority_overview)
+
+
+def write_cog(part: Path, spec: ProductSpec, read: Read, begun: CogTiles | None = None) -> None:
+    """Write ``part``; ``read`` is called once for each box that is not yet in ``begun``, from several threads. Files
+    ``.strip*`` stay beside ``part``; the caller removes the folder.
+
+    OutputError when GDAL fails, OSError when the disk is full.
+    """
+    with (
+        _translated(part),
+        nullcontext(begun) if begun else closing(begin_cog(spec, part.parent)) as tiles,
+    ):
+        threads = ThreadPoolExecutor(min(cores(), _THREADS))
+        try:
+            for _ in threads.map(lambda box: tiles.add(box, read(box)), tiles.missing):
+                pass
+        finally:
+            threads.shutdown(cancel_futures=True)
+        tiles.finish()
+        with part.open("wb") as file:
+            file.write(head(_strip(part, spec), spec.extent, tiles.sizes))
+            tiles.write(file)
+        _write_side_file(part, spec)
+
+
 @contextmanager
-def _small_cache(spec: ProductSpec) -> Iterator[None]:
-    """A small GDAL cache: whole tiles are written once and read once, so a large one gains nothing."""
-    tiles_bytes = _CACHED_TILES * spec.bands * TILE * TILE * np.dtype(spec.dtype).itemsize
-    limit_gdal_cache(max(_CACHE_BYTES, tiles_bytes))
+def _translated(part: Path) -> Iterator[None]:
     try:
         yield
-    finally:
-        limit_gdal_cache()
-
-
-def write_cog(part: Path, spec: ProductSpec, read: Read) -> None:
-    """Write ``part``; ``read`` is called once for each box, top to bottom. Files ``.plain*`` stay beside
-    ``part``; the caller removes the folder.
-
-    OutputError when GDAL fails, OSError when the disk is full. libtiff would only print that and go on,
-    so the free space is checked before.
-    """
-    plain = part.with_name(".plain.tif")
-    try:
-        with without_georef_warning(), written_whole(spec), _small_cache(spec):
-            with create_plain(plain, spec) as file:
-                _fill(file, spec.boxes(TILE), read)
-            _write_overviews(plain, spec)
-            written = sum(path.stat().st_size for path in part.parent.glob(".plain*"))
-            require_free_space(part.parent, written * 3 // 2 + PIECE_BYTES)
-            copy_as_cog(plain, part)
-            _write_side_file(part, spec)
     except (RasterioError, CPLE_BaseError, SystemError) as error:  # the last without a reason
         raise OutputError(
             f"can't write {part} ({one_line(error)}); run the same command again, and check the disk if it "
             "stays"
         ) from error
+
+
+def _strip(part: Path, spec: ProductSpec) -> bytes:
+    """A COG of one row or column of the raster, with all its overviews; none has pixels of meaning."""
+    plain, cog = part.with_name(".strip.tif"), part.with_name(".strip.cog.tif")
+    big = is_big(spec.extent, spec.bands * np.dtype(spec.dtype).itemsize)
+    with without_georef_warning(), written_whole(spec):
+        level, path = replace(spec, extent=strip(spec.extent)), plain
+        with create_plain(path, level):
+            pass
+        while max(level.extent) > TILE:
+            level, path = level.halved(), path.with_name(path.name + ".ovr")
+            rasterio.open(path, "w", **_profile(level)).close()
+        copy_as_cog(plain, cog, "YES" if big else "NO")
+    return cog.read_bytes()
 
 
 @contextmanager
@@ -116,8 +131,9 @@ def written_whole(spec: ProductSpec) -> rasterio.Env:
     return rasterio.Env(**crs_options(georef.crs_wkt or georef.gcps_crs_wkt))
 
 
-def copy_as_cog(plain: Path | str, part: Path | str) -> None:
-    rasterio.shutil.copy(plain, part, driver="COG", BLOCKSIZE=TILE, OVERVIEWS="AUTO", **_PACKING)
+def copy_as_cog(plain: Path | str, part: Path | str, big: str = "IF_SAFER") -> None:
+    layout = {"BLOCKSIZE": TILE, "OVERVIEWS": "AUTO", "BIGTIFF": big}
+    rasterio.shutil.copy(plain, part, driver="COG", COMPRESS=COMPRESS, LEVEL=LEVEL, **layout)
 
 
 def _write_side_file(part: Path, spec: ProductSpec) -> None:
@@ -135,35 +151,9 @@ def _profile(spec: ProductSpec) -> dict[str, Any]:
     return {**_PLAIN, **shape, **more, "dtype": spec.dtype, "nodata": spec.nodata}
 
 
-def _fill(file: Any, boxes: list[Box], read: Read) -> None:
-    for box, values in read_ahead(read, boxes):
-        require_free_space(Path(file.name).parent, 2 * values.nbytes)
-        file.write(values.reshape(file.count, *box.shape), window=window_of(box))
-
-
 def window_of(box: Box) -> Window:
     (y, x), (rows, columns) = box.start, box.shape
     return Window(x, y, columns, rows)
-
-
-def _write_overviews(plain: Path, spec: ProductSpec) -> None:
-    """One file for each halving, until one tile holds it."""
-    smaller = mean_overview if spec.is_probabilities else majority_overview
-    while max(spec.extent) > TILE:
-        overview = plain.with_name(plain.name + ".ovr")
-        half = spec.halved()
-        with rasterio.open(plain) as below, rasterio.open(overview, "w", **_profile(half)) as file:
-            # Each is made from four times as many pixels.
-            boxes = half.boxes(TILE, PIECE_BYTES // 4)
-            _fill(file, boxes, partial(_half, below, spec.extent, smaller))
-        plain, spec = overview, half
-
-
-def _half(below: Any, extent: Shape, smaller: Any, box: Box) -> np.ndarray:
-    """A box of an overview, from the box of twice the size in the raster below it."""
-    stop = tuple(min(2 * b, n) for b, n in zip(box.stop, extent, strict=True))
-    twice = Box(tuple(2 * a for a in box.start), stop)
-    return np.asarray(smaller(below.read(window=window_of(twice))))
 
 
 def _placement(spec: ProductSpec) -> dict[str, Any]:
@@ -214,35 +204,3 @@ def palette(spec: ProductSpec) -> dict[int, tuple[int, int, int, int]]:
         return {}
     colours = {c.id: (*c.colour, 255) for c in spec.classes}
     return colours if spec.nodata is None else {**colours, spec.nodata: (0, 0, 0, 0)}
-
-
-# GDAL's MODE resampling takes twice the time of the rest of a COG. Here, on whole arrays and without
-# branches, a majority costs no more than NEAREST, and thin lines do not flicker between levels.
-def majority_overview(labels: np.ndarray) -> np.ndarray:
-    """``(..., y, x)`` labels to ``(..., ceil(y/2), ceil(x/2))``: the most frequent label of
-    each 2 x 2, where nodata counts as a label. Ties are resolved always in the same way."""
-    p, q, r, s = _quarters(labels)
-    out = _where(q == r, q, p)
-    return _where((q == s) | (r == s), s, out)
-
-
-def mean_overview(values: np.ndarray) -> np.ndarray:
-    """``(..., y, x)`` uint8 to ``(..., ceil(y/2), ceil(x/2))``: the rounded mean of each 2 x 2."""
-    total = np.full((), 2, np.uint16)
-    for quarter in _quarters(values):
-        total = total + quarter
-    return (total >> 2).astype(values.dtype)
-
-
-def _quarters(a: np.ndarray) -> list[np.ndarray]:
-    """Top left, top right, bottom left, bottom right of each 2 x 2; odd edges are repeated."""
-    rows, columns = a.shape[-2] % 2, a.shape[-1] % 2
-    if rows or columns:
-        a = np.pad(a, [(0, 0)] * (a.ndim - 2) + [(0, rows), (0, columns)], mode="edge")
-    return [np.ascontiguousarray(a[..., y::2, x::2]) for y in (0, 1) for x in (0, 1)]
-
-
-def _where(mask: np.ndarray, yes: np.ndarray, no: np.ndarray) -> np.ndarray:
-    """``np.where`` for integers, by bits: four times as fast on bytes."""
-    ones = np.negative(mask.astype(no.dtype))
-    return no ^ ((no ^ yes) & ones)

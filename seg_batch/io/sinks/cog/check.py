@@ -15,7 +15,8 @@ from rasterio.errors import RasterioError
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.georef import Georef, RasterGeoref, crs_name, georef_differences, voxel_distance
-from seg_batch.io.sinks.cog import TILE, palette, window_of, without_georef_warning
+from seg_batch.core.spells import spell
+from seg_batch.io.sinks.cog.write import TILE, palette, window_of, without_georef_warning
 from seg_batch.io.sinks.spec import ProductSpec, Read, damaged, samples
 from seg_batch.io.sources.crs import same_crs
 from seg_batch.io.sources.formats.raster_checks import check_complete
@@ -27,6 +28,7 @@ _RELATIVE = 1e-9
 _CRS_KEYS = ("crs_wkt", "gcps_crs_wkt")
 
 
+@spell("check")
 def check_cog(part: Path, spec: ProductSpec, read: Read) -> None:
     """DamagedError unless layout, geometry, meaning and sampled pixels agree with ``spec``."""
     assert isinstance(spec.georef, RasterGeoref)

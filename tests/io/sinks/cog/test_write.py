@@ -15,12 +15,11 @@ from rasterio.crs import CRS
 from rasterio.rpc import RPC
 
 from seg_batch.core.errors import DamagedError
-from seg_batch.core.geometry import Blocks, Box, Shape
+from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref, georef_differences
-from seg_batch.io.sinks.cog import majority_overview
-from seg_batch.io.sinks.cog_check import check_cog
+from seg_batch.io.sinks.cog.check import check_cog
+from seg_batch.io.sinks.cog.overviews import majority_overview
 from seg_batch.io.sinks.product import export_product, probabilities_spec
-from seg_batch.io.sinks.spec import ProductSpec
 from seg_batch.io.sinks.work_store import WorkStore
 from seg_batch.io.sources.formats.raster_georef import raster_georef
 from tests.support.io.stores import (
@@ -124,22 +123,6 @@ def test_any_extent(tmp_path: Path, extent: Shape, dtype: str) -> None:
         with opened(path, OVERVIEW_LEVEL=level) as file:
             assert np.array_equal(file.read(1), below)
     assert max(below.shape) <= 512
-
-
-def test_the_last_column_of_boxes_is_narrow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Several boxes in both directions, whose overviews do not end at tiles."""
-    monkeypatch.setattr("seg_batch.io.sinks.spec.ProductSpec.boxes", _small_boxes)
-    path = exported(tmp_path, (1537, 1100))
-    with opened(path) as file:
-        assert np.array_equal(file.read(1), labels_at(Box.whole((1537, 1100))))
-    with opened(path, OVERVIEW_LEVEL=0) as file:
-        assert np.array_equal(file.read(1), majority_overview(labels_at(Box.whole((1537, 1100)))))
-
-
-def _small_boxes(spec: ProductSpec, multiple: int = 1, piece_bytes: int = 0) -> list[Box]:
-    return [block.box for block in Blocks(spec.extent, (512, 512))]
 
 
 def test_names_colours_and_provenance(tmp_path: Path) -> None:

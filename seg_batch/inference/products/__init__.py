@@ -1,0 +1,1 @@
+"""From the store of a run to its products."""

@@ -1,0 +1,116 @@
+"""The products of one run: which there are, their provenance, and what of them is made while blocks come in."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from seg_batch.config.postprocess import describe
+from seg_batch.core.geometry import Block
+from seg_batch.core.registry.formats import holds_probabilities
+from seg_batch.core.spells import spell
+from seg_batch.core.text import visible
+from seg_batch.core.versions import package_version
+from seg_batch.inference.plan import Plan
+from seg_batch.inference.report import BlockTally
+from seg_batch.inference.request import Prepared
+from seg_batch.io.sinks.early import EarlyProduct
+from seg_batch.io.sinks.product import (
+    Product,
+    begin_product,
+    export_product,
+    format_of,
+    like_of,
+    probabilities_spec,
+)
+from seg_batch.io.sinks.spec import ProductSpec, Read
+from seg_batch.io.sinks.work_store import WorkStore, fingerprint_digest
+from seg_batch.io.sources.views.model_grid import words_of
+from seg_batch.io.sources.views.rescaled import scale_by_hand
+
+
+class Export:
+    """The products of a run, made from its store. Blocks are told as they are done."""
+
+    def __init__(self, prepared: Prepared[Plan], store: WorkStore) -> None:
+        self._prepared, self._store = prepared, store
+        self._early: dict[Path, EarlyProduct[Read]] = {}
+
+    @classmethod
+    @contextmanager
+    def begun(
+        cls, prepared: Prepared[Plan], store: WorkStore, done: Container[str]
+    ) -> Iterator[Export]:
+        """``done``: the names of blocks that are in the store. With steps after prediction nothing is made early."""
+        export, blocks = cls(prepared, store), prepared.plan.output_blocks
+        with ExitStack() as opened:
+            for path, spec in export._specs({}).items() if not prepared.plan.post else ():
+                if (early := begin_product(store, path, spec, blocks)) is not None:
+                    export._early[path] = opened.enter_context(closing(early))
+            for block in blocks:
+                if block.name in done:
+                    export.block_done(block)
+            yield export
+
+    def block_done(self, block: Block) -> None:
+        for early in self._early.values():
+            early.block_done(block)
+
+    @spell("export")
+    def products(self, run: BlockTally, labels: str) -> list[Product]:
+        """The labels, and the probabilities where the plan has them and they are not in the same product.
+        ``labels``: the store's map after the last step."""
+        specs = self._specs(_provenance(self._prepared, run))
+        products = [
+            export_product(self._store, path, spec, labels, self._early.get(path))
+            for path, spec in specs.items()
+        ]
+        return products[::-1]
+
+    def _specs(self, tags: dict[str, str]) -> dict[Path, ProductSpec]:
+        """By path, the labels last."""
+        prepared, outputs = self._prepared, self._prepared.outputs
+        info, plan = prepared.info, prepared.plan
+        spec = ProductSpec(
+            extent=info.extent,
+            dtype=plan.label_dtype,
+            nodata=plan.nodata if info.kind == "raster" else None,
+            classes=prepared.model.card.classes,
+            georef=info.georef,
+            tags=tags,
+            like=like_of(info, format_of(outputs.product, info.kind)),
+            with_probabilities=plan.probabilities,
+        )
+        specs = {}
+        if plan.probabilities and not holds_probabilities(outputs.product.name):
+            specs[outputs.probabilities] = probabilities_spec(spec)
+        return {**specs, outputs.product: spec}
+
+
+def _provenance(prepared: Prepared[Plan], run: BlockTally) -> dict[str, str]:
+    """The tags of a product: how it was made."""
+    model = prepared.model
+    tags = {
+        "SEGBATCH_VERSION": f"segbatch {package_version()}",
+        "SEGBATCH_MODEL": _together(model.names),
+        "SEGBATCH_WEIGHTS": _together(m.card.weights_sha256 for m in model.all),
+        "SEGBATCH_TTA": prepared.plan.tta.replace("none", ""),
+        "SEGBATCH_BANDS": ",".join(map(str, prepared.info.bands)),
+        "SEGBATCH_SCALE": scale_by_hand(prepared.info),
+        "SEGBATCH_INPUT": visible(", ".join(Path(f.path).name for f in prepared.info.files)),
+        "SEGBATCH_FINGERPRINT": fingerprint_digest(prepared.plan.fingerprint),
+        "SEGBATCH_POST": "; ".join(map(describe, prepared.plan.post)),
+        "SEGBATCH_STATUS": "PARTIAL" if run.failures else "complete",
+        "SEGBATCH_GRID": words_of(prepared.plan.model_grid),
+        "SEGBATCH_FIT": "; ".join(prepared.verdict.refusals),
+        "SEGBATCH_LICENCE": _together(m.card.licence for m in model.all),
+    }
+    classes = {f"CLASS_{c.id}": c.name for c in model.card.classes}
+    # Formats keep no blanks around a tag: a name may begin with one.
+    return {k: text for k, v in {**tags, **classes}.items() if (text := v.strip())}
+
+
+def _together(texts: Iterable[str]) -> str:
+    """The texts of an ensemble's members, each once and in order."""
+    return " + ".join(dict.fromkeys(filter(None, texts)))
