@@ -315,11 +315,24 @@ def measure(sides: list[str], small: bool, deadline: float) -> None:
     sampler.close()
     counts = {facts["parameters"] for facts in all_facts.values() if "parameters" in facts}
     assert len(counts) <= 1, f"the networks differ: {counts} parameters"
-    line = json.dumps({"benchmark": "gpu", "small": small, "sides": all_facts})
-    print(line)
+    print(json.dumps({"benchmark": "gpu", "small": small, "sides": all_facts}))
     if LINES in os.environ and not small:
         with Path(os.environ[LINES]).open("a") as file:
-            file.write(line + "\n")
+            file.writelines(json.dumps(line) + "\n" for line in figures(all_facts))
+
+
+def figures(facts: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The lines that the table of ``all.py`` is made of."""
+    speeds = [facts.get(side, {}).get("flops_s") for side in ("forward", "matmul")]
+    if all(speeds):
+        yield {"benchmark": "gpu, forward", "share": speeds[0] / speeds[1]}
+    ours = facts.get("stays", {})
+    if "busy" in ours:
+        yield {"benchmark": "gpu, run", "busy": ours["busy"]}
+    for side in TORCH:
+        if "seconds" in ours and "seconds" in facts.get(side, {}):
+            ratio = facts[side]["seconds"] / ours["seconds"]
+            yield {"benchmark": f"gpu, {side}", "ratio": ratio}
 
 
 if __name__ == "__main__":
