@@ -33,7 +33,7 @@ from seg_batch.core.run_files import ATTEMPT
 from seg_batch.core.spells import Spell
 from seg_batch.executors import Doubtful, Pool, RetryCallback, group_size, run_bounded
 from seg_batch.executors.faults import Fault, fault_of
-from seg_batch.executors.pool import SHARING
+from seg_batch.executors.pool import IN_FLIGHT, SHARING
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
@@ -66,15 +66,18 @@ class BorrowedPool:
 
 
 class SharingPool(BorrowedPool):
-    """The pool of this process with more items at once than blocks: small inputs share the batches of a GPU. The gate of
-    a process's memory lets in what fits (``inference.worker_requirements``)."""
+    """The pool of this process with more items at once than blocks. Small inputs share the batches of a GPU; on a CPU
+    one more than blocks of a large input are at once, so that the next is read while one is in the model and another is
+    written. The gate of a process's memory lets in what fits (``inference.worker_requirements``)."""
 
-    window = SHARING
+    @property
+    def window(self) -> int:
+        return SHARING if hardware.gpus() else IN_FLIGHT + 1
 
 
 def sharing(pool: Pool) -> Pool:
     """The pool for small inputs."""
-    return cast(Pool, SharingPool(pool)) if pool.inline and hardware.gpus() else pool
+    return cast(Pool, SharingPool(pool)) if pool.inline else pool
 
 
 class Dispatcher:

@@ -44,8 +44,9 @@ class Emptiness:
     def __init__(self, pixels: Pixels, box: Box, empty: EmptyRule) -> None:
         """``box``: where the pixels lie."""
         self.origin, self.rule = box.start, empty
-        states = _states(pixels.once(), empty)
-        shape = pixels.values.shape[:-1]
+        once, shape = pixels.once(), pixels.values.shape[:-1]
+        nothing = once.valid is not None and not once.valid.any()
+        states = np.uint8(WITHOUT) if nothing else _states(once, empty)
         self.states = None if states is None else np.broadcast_to(states, shape)
 
     def of(self, box: Box) -> np.ndarray | None:
@@ -82,9 +83,6 @@ def _states(pixels: Pixels, empty: EmptyRule) -> np.ndarray | None:
     if pixels.valid is None and empty.below is None:
         return None
     states = np.zeros(pixels.values.shape[:-1], np.uint8)
-    if pixels.valid is not None and not pixels.valid.any():
-        states[...] = WITHOUT
-        return states
     rows = max(1, ROWS_VOXELS // max(1, math.prod(states.shape[1:])))
     for first in range(0, len(states), rows):
         part, out = pixels[first : first + rows], states[first : first + rows]

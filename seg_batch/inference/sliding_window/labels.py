@@ -89,6 +89,6 @@ class Labels:
             kept[...] = 0
         if self._rule.below is not None and self._states is not None:
             low = self._states[where] == LOW
-            self.labels[where][low] = self._rule.below_label
+            np.copyto(self.labels[where], self._others[LOW], where=low)
             if kept is not None:
                 kept[:, low] = self._sure[:, None]

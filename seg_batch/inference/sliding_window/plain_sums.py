@@ -54,7 +54,8 @@ def label(
     where = tuple(slice(a, a + n) for a, n in zip(corner, shape, strict=True))
     labels[where] = ids[part.argmax(0)]
     if len(probabilities):
-        probabilities[:, *where] = np.rint(np.clip(part, 0, 1) * np.float32(255))
+        with np.errstate(invalid="ignore"):  # the caller refuses what is not finite
+            probabilities[:, *where] = np.rint(np.clip(part, 0, 1) * np.float32(255))
     if len(states):
         low, without = states[where] == 1, states[where] == 2
         labels[where][low], labels[where][without] = others[1], others[2]

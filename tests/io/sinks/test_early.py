@@ -16,7 +16,7 @@ from seg_batch.io.sinks.product import begin_product, export_product, probabilit
 from seg_batch.io.sinks.work_store import WorkStore
 from tests.support.io.stores import product_spec, store_spec, write_block
 
-EXTENT, CHUNK, BLOCK = (1100, 1300), (256, 256), (512, 768)
+EXTENT, CHUNK, BLOCK = (700, 1100), (256, 256), (256, 768)
 BLOCKS = Blocks(EXTENT, BLOCK)
 
 
@@ -27,7 +27,7 @@ def _small_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> WorkStore:
-    return WorkStore.create(tmp_path / "s", store_spec(EXTENT, CHUNK, probabilities=True))
+    return WorkStore.create(tmp_path / "s", store_spec(EXTENT, CHUNK))
 
 
 def shuffled() -> Iterator[Block]:
@@ -37,7 +37,9 @@ def shuffled() -> Iterator[Block]:
 
 
 @pytest.mark.parametrize("probabilities", [False, True])
-def test_in_any_order(store: WorkStore, tmp_path: Path, probabilities: bool) -> None:
+def test_in_any_order(tmp_path: Path, probabilities: bool) -> None:
+    made_of = store_spec(EXTENT, CHUNK, probabilities=probabilities)
+    store = WorkStore.create(tmp_path / "s", made_of)
     spec = product_spec(store)
     spec = probabilities_spec(spec) if probabilities else spec
     early = begin_product(store, tmp_path / "early.tif", spec, BLOCKS)

@@ -23,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
+from seg_batch.core.hardware import cores
 from seg_batch.core.normalise import Pixels
 from seg_batch.core.text import visible
 from seg_batch.io.sources.formats import raster_checks as checks
@@ -50,7 +51,7 @@ from seg_batch.io.sources.valid_mask import valid_mask
 # hold a row of 512 px tiles over 16 000 columns of four 16-bit bands; reading whole windows needs no more.
 GDAL_CACHE_BYTES = 64 << 20
 RASTERS = {"geotiff": "GTiff", "png": "PNG", "jpeg": "JPEG"}  # format -> driver
-_GDAL_THREADS = "2"  # decoding of one read; readers of several blocks are the caller's threads
+_MOST_THREADS = 8  # that decode one read; readers of several blocks are the caller's threads
 _CHEAP_SIDE = 512
 
 # ``info.warnings`` says it instead, for the same files.
@@ -163,7 +164,7 @@ def open_raster(path: Path, name: str, alpha: AlphaOption = "auto") -> RasterSou
 
 
 def _open(path: Path, name: str) -> Any:
-    options = {"NUM_THREADS": _GDAL_THREADS} if name == "geotiff" else {}
+    options = {"NUM_THREADS": min(cores(), _MOST_THREADS)} if name == "geotiff" else {}
     return rasterio.open(path.absolute(), driver=RASTERS[name], sharing=False, **options)
 
 

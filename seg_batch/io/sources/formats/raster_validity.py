@@ -57,8 +57,10 @@ class Bands:
         One read for data and alpha: interleaved by pixel, they are decoded together.
         """
         count, both = len(self.data), [*self.data, *self.alpha]
-        out = None if shape is None else (len(both), *shape)
-        held = dataset.read(both, window=window, out_shape=out, out_dtype=self.dtype)
+        sides = shape or tuple(stop - start for start, stop in window)
+        # rasterio's own array would be zeroed first, page by page, which takes as long as the read.
+        out = np.empty((len(both), *sides), self.dtype)
+        held = dataset.read(both, window=window, out=out)
         opaque = [(band > 0)[None] for band in held[count:]]
         if self.together:
             equal = (band == value for band, value in zip(held, self.together, strict=True))

@@ -15,7 +15,6 @@ from rasterio.transform import Affine
 from seg_batch.core.errors import InputError, ReadError
 from seg_batch.core.geometry import Box
 from seg_batch.io.sources import corner_warnings, open_source
-from seg_batch.io.sources.formats.raster import limit_gdal_cache
 from seg_batch.io.sources.valid_mask import stored_nodata, valid_mask
 
 
@@ -327,9 +326,6 @@ def test_the_cache_of_gdal_is_small():
     from seg_batch.io.sources.formats.raster import GDAL_CACHE_BYTES
 
     assert get_gdal_config("GDAL_CACHEMAX") == GDAL_CACHE_BYTES
-    limit_gdal_cache(32 << 20)
-    assert get_gdal_config("GDAL_CACHEMAX") == 32 << 20
-    limit_gdal_cache()
 
 
 def test_a_collar_without_a_tag_is_suspected(tiff):
