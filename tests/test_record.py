@@ -75,7 +75,7 @@ def test_a_work_store_made_before_is_resumed(tmp_path: Path) -> None:
         "resumed": len(before),
     }
     shutil.rmtree(fresh / "out.tif.work.zarr")
-    command(fresh, PREDICT)
+    command(fresh, f"{PREDICT} --patch card --overlap card")
     for name in ("out.tif", "out_probabilities.tif"):
         assert settled(folder / name) == settled(fresh / name)
 

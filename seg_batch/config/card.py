@@ -192,12 +192,15 @@ class ModelCard(CheckedValue):
         ``post``; version 4 what the model was trained on; version 5 ``resampling`` and further kinds of
         normalisation; version 6 ``patch_fixed``. All are optional, and a channel that is a text is one with this name, so only the
         number changes. Models of before version 4 were trained, and their maps made, with labels wherever
-        any channel had data: they keep that rule.
+        any channel had data: they keep that rule. Models that were imported before version 6 keep their patch: no other was
+        tried, and the multiples in their cards may be wrong.
         """
         version = data.get("schema_version") if isinstance(data, dict) else None
         if type(version) is not int or not 1 <= version < SCHEMA:
             return data
         rule = {"missing": "all"} if version < CHANNELS_OF else {}
+        if data.get("multiple") and not data.get("scores"):
+            rule["patch_fixed"] = "imported before other patches were tried: import the model again"
         return {**rule, **data, "schema_version": SCHEMA}
 
     @model_validator(mode="after")

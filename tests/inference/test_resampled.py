@@ -114,7 +114,7 @@ def test_a_volume_goes_there_and_back_as_a_whole_does(tmp_path: Path) -> None:
 def test_any_blocks_and_workers_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("seg_batch.inference.plan.CHUNK", {2: 64, 3: 16})
+    monkeypatch.setattr("seg_batch.inference.costs.CHUNK", {2: 64, 3: 16})
     side = {"raster, finer": 10, "raster, coarser": 52}.get(kind, 0)
     path = scene(tmp_path, side) if side else scan(tmp_path)
     model = card(2 if side else 3)
@@ -239,7 +239,7 @@ def test_a_grid_beyond_all_memory_is_refused_in_one_line(tmp_path: Path) -> None
 def test_a_run_that_was_stopped_and_goes_on_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: float
 ) -> None:
-    monkeypatch.setattr("seg_batch.inference.plan.CHUNK", {2: 64, 3: 16})
+    monkeypatch.setattr("seg_batch.inference.costs.CHUNK", {2: 64, 3: 16})
     path = scene(tmp_path, side) if side else scan(tmp_path)
     ending, model = (".tif", card(2)) if side else (".nii.gz", card(3))
     block = (64, 128) if side else (16, 32, 48)

@@ -105,7 +105,7 @@ def test_scores_are_those_of_evaluate_and_of_the_map(scene: dict[str, Any]) -> N
     assert sum(map(sum, table["confusion"])) == 64 * 128
     assert set(table["classes"]) == {"dark", "bright"}
     assert scores["training"]["steps"] == 30
-    exact = PredictOptions(precision="float32")
+    exact = PredictOptions(precision="float32", patch="card", overlap="card")
     again = evaluate_bundle(folder / "b", folder / "d.zarr", split="test", options=exact)
     for name in ("overall", "classes", "confusion"):
         assert again["scores"][name] == table[name]

@@ -21,9 +21,9 @@ from seg_batch.config.postprocess import parse_chain
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import PartialResultError, PlanError, SegbatchError, StoreError
 from seg_batch.core.normalise import Normaliser
-from seg_batch.inference import postprocess_run
 from seg_batch.inference import predict as verb
 from seg_batch.inference.plan import Plan, adopt_stored
+from seg_batch.inference.postprocess import run
 from seg_batch.inference.postprocess.array_chain import run_chain
 from seg_batch.inference.postprocess.label_context import LabelContext
 from seg_batch.inference.predict import predict, predict_one
@@ -287,7 +287,7 @@ def test_another_chain_takes_over_the_predictions(scene: Path, tmp_path: Path) -
 def test_a_step_that_is_done_is_not_done_again(
     scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, real, seen = tmp_path / "out.tif", postprocess_run.run_step, []
+    out, real, seen = tmp_path / "out.tif", run.run_step, []
 
     def failing(step: Any, *rest: Any) -> Any:
         seen.append(step.step)
@@ -295,7 +295,7 @@ def test_a_step_that_is_done_is_not_done_again(
             raise SegbatchError("the disk is gone")
         return real(step, *rest)
 
-    monkeypatch.setattr(postprocess_run, "run_step", failing)
+    monkeypatch.setattr(run, "run_step", failing)
     with pytest.raises(SegbatchError, match="the disk is gone"):
         predict(scene, out, model="probe", post=CHAIN)
     assert not out.exists()
