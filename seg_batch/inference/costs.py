@@ -32,6 +32,7 @@ BASE_BYTES = 420 << 20  # interpreter, libraries, GDAL's cache, the export of th
 # and three ANU-Nets of 2 and 34 MiB: TensorFlow 10 to 100 MiB, OpenVINO 55 to 165, activations included.
 MEMBER_BYTES = 150 << 20
 
+AHEAD = 2  # batches at a time: one in the model, one on its way to or from it
 SLABS_BYTES = 48 << 20  # of values on their way from one grid to another
 VOXELS_PER_CORE_S = 10e6
 
@@ -123,7 +124,7 @@ class Costs:
         return windows
 
     def one_block(self, block: Shape) -> int:
-        """Held window, rolling band, one batch in and out, labels and probabilities, for a block
+        """Held window, rolling band, two batches in and out, labels and probabilities, for a block
         whose shape is given in the view's axes."""
         side = tuple(min(b, n) for b, n in zip(block, self.extent, strict=True))
         parts = self._parts(block)
@@ -143,7 +144,8 @@ class Costs:
         out = math.prod(side) * (
             2 * self.label_bytes + 2 + (self.classes if self.probabilities else 0)
         )
-        return window + band + self.batch * patch + out
+        batches = 1 if len(self.grid) <= self.batch else AHEAD
+        return window + band + batches * self.batch * patch + out
 
     def process(self, block: Shape, n_blocks: int) -> int:
         model = self.model_bytes + self.batch * self.activation_bytes

@@ -14,12 +14,13 @@ import numpy as np
 from seg_batch.core.geometry import Box, Grid, Shape, Tile
 from seg_batch.core.normalise import Normaliser, Pixels
 from seg_batch.core.taper import Taper
+from seg_batch.inference.sliding_window.ahead import Ahead, Result
 from seg_batch.inference.sliding_window.band import Band, Direct
 from seg_batch.inference.sliding_window.empty import Emptiness, EmptyRule
 
 # A predictor: array in, array out: ``(n, *patch, channels) -> (n, *patch, classes)``, float32 in 0..1,
 # or uint8 0 and 1. The result for one patch depends neither on ``n`` nor on its neighbours in the batch. What lies
-# in memory with the classes first is added without a turn; the patches are overwritten by the next ones.
+# in memory with the classes first is added without a turn; the patches are overwritten by later ones.
 Predictor = Callable[[np.ndarray], np.ndarray]
 Skips = Callable[[Tile], bool]
 
@@ -105,27 +106,48 @@ class Stitcher:
     ) -> Iterator[tuple[Tile, np.ndarray | None]]:
         """The tiles of the block in grid order, each with its probabilities (None: empty).
 
+        While the model computes a batch, the one before it is handed out and the next is cut.
+        """
+        ahead = Ahead(self._predict, alone=self.grid.count(box) <= self.batch)
+        before: tuple[list[tuple[Tile, bool]], Result] | None = None
+        with ahead:
+            for waiting, patches in self._batches(held, window, box, counts, skips):
+                batch = waiting, ahead.begin(patches)
+                if before is not None:
+                    yield from _matched(*before)
+                    on_tiles(len(before[0]))
+                before = batch
+            if before is not None:
+                yield from _matched(*before)
+                on_tiles(len(before[0]))
+
+    def _batches(
+        self, held: Pixels, window: Box, box: Box, counts: Counts, skips: Skips
+    ) -> Iterator[tuple[list[tuple[Tile, bool]], np.ndarray | None]]:
+        """Tiles with whether they are empty, and the patches of those that are not; two arrays take turns.
+
         Empty tiles take no place in a batch: every batch but the last is full.
         """
-        waiting: list[tuple[Tile, bool]] = []  # with whether it is empty
-        patches, n = None, 0
+        waiting: list[tuple[Tile, bool]] = []
+        arrays: list[np.ndarray | None] = [None, None]
+        n = 0
         for tile in self.grid.touching(box):
             skip = skips(tile)
             counts.tiles += 1
             counts.skipped += skip
             waiting.append((tile, skip))
             if not skip:
-                patches = self._put(patches, n, cut(held, window, tile.box, self.grid.extent))
-                n += 1
+                pixels = cut(held, window, tile.box, self.grid.extent)
+                arrays[0], n = self._put(arrays[0], n, pixels), n + 1
             if n == self.batch:
-                yield from self._matched(waiting, patches)
-                on_tiles(len(waiting))
+                yield waiting, arrays[0]
                 waiting, n = [], 0
-        yield from self._matched(waiting, None if patches is None else patches[:n])
-        on_tiles(len(waiting))
+                arrays.reverse()
+        if waiting:
+            yield waiting, None if n == 0 or arrays[0] is None else arrays[0][:n]
 
     def _put(self, patches: np.ndarray | None, n: int, pixels: Pixels) -> np.ndarray:
-        """The patches of a batch with these pixels as the one of number ``n``; all batches share one array."""
+        """The patches of a batch with these pixels as the one of number ``n``; two arrays take turns."""
         if self.normaliser.identity and self.batch == 1:
             return self.normaliser(pixels)[None]
         if patches is None:
@@ -134,12 +156,6 @@ class Stitcher:
         self.normaliser(pixels, patches[n])
         return patches
 
-    def _matched(
-        self, waiting: list[tuple[Tile, bool]], patches: np.ndarray | None
-    ) -> Iterator[tuple[Tile, np.ndarray | None]]:
-        results = iter(() if patches is None or not len(patches) else self._predict(patches))
-        return ((tile, None if skip else next(results)) for tile, skip in waiting)
-
     def _predict(self, patches: np.ndarray) -> np.ndarray:
         shape = patches.shape[:1] + patches.shape[-1 - self.rank :]
         result = self.predictor(patches.reshape(shape))
@@ -147,3 +163,10 @@ class Stitcher:
         if result.shape != expected:
             raise ValueError(f"the model gave {result.shape} for patches {shape}, not {expected}")
         return result.reshape(*patches.shape[:-1], self.classes)
+
+
+def _matched(
+    waiting: list[tuple[Tile, bool]], result: Result
+) -> Iterator[tuple[Tile, np.ndarray | None]]:
+    results = iter(result())
+    return ((tile, None if skip else next(results)) for tile, skip in waiting)
