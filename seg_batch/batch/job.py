@@ -64,7 +64,8 @@ class BatchJob:
         for key, request in self.requests.items():
             memory_bytes = request.options.memory_bytes or share
             options = replace(request.options, workers=workers, memory_bytes=memory_bytes)
-            requests[key] = replace(request, options=options)
+            asked = request.options.memory_bytes
+            requests[key] = replace(request, options=options, memory_asked=asked)
         return requests
 
 

@@ -23,7 +23,7 @@ from seg_batch.core.errors import InputError
 from seg_batch.core.run_files import CARD
 from seg_batch.datasets.label_classes import of_text
 from seg_batch.inference import bundles
-from seg_batch.inference.sliding_window.larger_patch import why_not_larger
+from seg_batch.inference.sliding_window.larger_patch import larger_patch, why_not_larger
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def import_model(
     path = Path(bundle)
     require_replaceable(path, overwrite, CARD)
     card = _card(options, path)
-    from seg_batch.nn.wrap_foreign import noise_images, require_same, wrapped
+    from seg_batch.nn.wrap_foreign import require_same, wrapped
 
     wrapping = wrapped(
         Path(file),
@@ -63,10 +63,22 @@ def import_model(
         _write_card(folder, card)
         written = bundles.require_intact(bundles.Model(read_card(folder), folder))
         require_same(written.weights, wrapping, written.card.weights_sha256)
-        if fixed := why_not_larger(wrapping.run, card, noise_images(wrapping)):
+        if fixed := _why_fixed(wrapping, card):
             card = card.model_copy(update={"patch_fixed": fixed})
             _write_card(folder, card)
     return {"path": str(path), "notes": list(wrapping.notes), "card": card.model_dump(mode="json")}
+
+
+def _why_fixed(wrapping: WrappedModel, card: ModelCard) -> str | None:
+    """Why predictions take the card's patch alone, by a try on noise; None where they need not."""
+    from seg_batch.nn.analysis.patch_shapes import require_patch_memory
+    from seg_batch.nn.wrap_foreign import noise_images
+
+    try:
+        require_patch_memory(wrapping.model, larger_patch(card))
+    except InputError:
+        return "a larger one needs more memory than there was to try it"
+    return why_not_larger(wrapping.run, card, noise_images(wrapping))
 
 
 def _write_card(folder: Path, card: ModelCard) -> None:

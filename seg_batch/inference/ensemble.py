@@ -18,6 +18,7 @@ from seg_batch.config.card import Compute, ModelCard
 from seg_batch.core.errors import BundleError
 from seg_batch.core.geometry import Shape
 from seg_batch.inference.bundles import Model
+from seg_batch.inference.sliding_window.grid import scaled_to
 from seg_batch.inference.sliding_window.stitch import Predictor
 
 # What members must share, by the word for it in a message.
@@ -77,9 +78,11 @@ def as_ensemble(models: Sequence[Model]) -> Model:
 def together(cards: Sequence[ModelCard]) -> ModelCard:
     """The first card with the costs of a patch in an ensemble of all, which every member computes, keeping its
     activations; and with the patches that all of them take."""
+    patch = cards[0].patch
+    each = [scaled_to(card, patch).compute if patch else card.compute for card in cards]
     compute = Compute(
-        activation_bytes=sum(card.compute.activation_bytes for card in cards),
-        flops=sum(card.compute.flops for card in cards),
+        activation_bytes=sum(one.activation_bytes for one in each),
+        flops=sum(one.flops for one in each),
     )
     steps = [card.multiple for card in cards if card.multiple is not None]
     together = {

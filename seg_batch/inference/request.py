@@ -62,6 +62,7 @@ class Request:
     attempt: str = ""
     profile: bool = False
     alpha: tuple[AlphaOption, ...] = ()
+    memory_asked: int | None = None
     verdict: Verdict | None = None
 
     @property
@@ -126,13 +127,11 @@ def prepare(request: Request) -> Prepared[DraftPlan]:
         engine = engine_of(model, request.options)
         outputs = outputs_for(view.native.info, request.output, many=request.many)
         outputs = replace(outputs, attempt=request.attempt)
-        options, step_bytes = with_patch_begun(
-            _settled(request, engine), outputs, request.overwrite
-        )
+        options, begun = with_patch_begun(_settled(request, engine), outputs, request.overwrite)
         why = on_host(options.engine, model.cards, options.tta, view.grid is not None)
         identity = _identity(request, file.info, model) | (SUMS if why is None else {})
         words = in_words(engine.why, why)
-        plan = make_plan(view, model.cards, options, words, identity, step_bytes)
+        plan = make_plan(view, model.cards, options, words, identity, _memory_asked(request), begun)
         warnings = (*view.warnings(), *tta_warnings(model, options.tta))
         info = replace(view.native.info, warnings=warnings)
     info = replace(info, warnings=(*info.warnings, *prove_place(info, outputs.product)))
@@ -217,6 +216,12 @@ def _settled(request: Request, engine: Choice) -> PredictOptions:
         engine=engine.engine,
         precision=engine.precision,
     )
+
+
+def _memory_asked(request: Request) -> int:
+    """What the command says that a worker may use, in bytes; 0: nothing."""
+    asked = request.options.memory_bytes if request.memory_asked is None else request.memory_asked
+    return asked or read_spec(request.cluster).worker_memory_bytes or 0
 
 
 def _identity(request: Request, info: SourceInfo, model: Model) -> dict[str, Any]:

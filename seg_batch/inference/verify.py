@@ -171,13 +171,12 @@ def _patch(report: Report) -> list[Check]:
     if len(known) < len(cards):
         return [("patch", True, f"{words}; a model is not installed: not checked")]
     card = together(known)
-    margin = tuple(n // card.finer for n in plan["margin"][-rank:])
-    least, step = tuple(choice["least_overlap"]), choice["step_bytes"]
-    layout = automatic(
-        tuple(plan["view_extent"]), card, least, margin, plan["engine"], plan["tta"], step
-    )
-    now = [n * card.finer for n in layout.patch]
-    same = card.why_fixed is None and now == list(plan["patch"][-rank:])
+    least, margin = tuple(choice["least_overlap"]), tuple(choice["least_margin"])
+    how = plan["engine"], plan["tta"], choice["step_bytes"]
+    layout = automatic(tuple(plan["view_extent"]), card, least, margin, *how)
+    now, shared = ([n * card.finer for n in side] for side in (layout.patch, layout.overlap))
+    as_stated = now == list(plan["patch"][-rank:]) and shared == list(plan["overlap"][-rank:])
+    same = card.why_fixed is None and as_stated
     return [("patch", same, f"{words}, {choice['why']}" if same else f"{words}, of its card {now}")]
 
 

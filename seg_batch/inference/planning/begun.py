@@ -12,15 +12,17 @@ from seg_batch.io.sinks.store_folder import StoreFolder
 
 def with_patch_begun(
     options: PredictOptions, outputs: Outputs, overwrite: bool
-) -> tuple[PredictOptions, int]:
-    """The options, and the step of memory for an automatic choice of the patch; 0: none was begun. A run on a machine of
+) -> tuple[PredictOptions, int | None]:
+    """The options, and the step of memory for an automatic choice of the patch; None: none was begun. A run on a machine of
     another size goes on with the patch of its store, and one that an earlier version began with that of the card."""
     earlier = None if overwrite else _plan_of_store(outputs) or _plan_of_report(outputs)
     if options.patch != "auto" or earlier is None:
-        return options, 0
+        return options, None
     if choice := earlier.get("patch_choice"):
-        return options, int(choice["step_bytes"])
-    return replace(options, patch="card", overlap=options.overlap or "card"), 0
+        return options, int(choice["step_bytes"]) or None
+    return replace(
+        options, patch="card", overlap="card" if options.overlap is None else options.overlap
+    ), None
 
 
 def _plan_of_store(outputs: Outputs) -> dict[str, Any] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,8 @@ from seg_batch.config.card import ModelCard
 from seg_batch.config.postprocess import AnyStep, chain_to_json, needs_probabilities
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core import hardware
-from seg_batch.core.errors import NoRoomError
-from seg_batch.core.geometry import Blocks, Box
+from seg_batch.core.errors import NoRoomError, PlanError
+from seg_batch.core.geometry import Blocks, Box, Grid, Shape
 from seg_batch.core.registry.engines import info_of
 from seg_batch.inference.costs import (
     Costs,
@@ -28,7 +29,7 @@ from seg_batch.inference.ensemble import together
 from seg_batch.inference.plan import DraftPlan, check_memory, requested_chain
 from seg_batch.inference.postprocess.label_context import LabelContext, require_chain_fits
 from seg_batch.inference.sliding_window.grid import layout_for, make_grid, scaled_to
-from seg_batch.inference.sliding_window.patch_choice import Layout
+from seg_batch.inference.sliding_window.patch_choice import Layout, memory_step
 from seg_batch.inference.sliding_window.tta import symmetries
 from seg_batch.io.sources.views.open_view import View
 
@@ -45,58 +46,104 @@ def make_plan(
     options: PredictOptions,
     engine_why: str,
     identity: dict[str, Any],
-    step_bytes: int = 0,
+    memory_asked: int = 0,
+    begun: int | None = None,
 ) -> DraftPlan:
     """All decisions for one input but the numbers of the normaliser.
 
-    ``cards``: that of the model, and of further ones that are averaged with it. ``step_bytes``: see ``layout_for``.
-    PlanError when it can't be done in the memory allowed."""
-    card, extent = together(cards), view.model.info.extent
-    layout = layout_for(extent, card, options, step_bytes)
+    ``cards``: that of the model, and of further ones that are averaged with it. ``memory_asked``: bytes of a worker that
+    the command names, by which a patch is chosen; 0: by the share of a core. ``begun``: the step of memory of the run that
+    this one goes on with. PlanError when it can't be done in the memory allowed."""
+    card = together(cards)
+    layout = _chosen(view, cards, card, options, memory_asked, begun)
+    try:
+        return _draft(view, cards, card, options, layout, engine_why, identity)
+    except NoRoomError as error:
+        raise _with_smaller(error, view, cards, card, options, layout) from None
 
-    def draft(layout: Layout) -> DraftPlan:
-        return _draft(
-            view, cards, scaled_to(card, layout.patch), options, layout, engine_why, identity
-        )
 
-    while True:
-        try:
-            return draft(layout)
-        except NoRoomError as error:
-            if layout.by == "asked":
-                raise _with_smaller(error, card, layout, draft) from None
-            if layout.patch == card.patch or layout.by != "auto":
-                raise
-            layout = layout_for(extent, card, options, layout.step_bytes // 2)
+def _chosen(
+    view: View,
+    cards: Sequence[ModelCard],
+    card: ModelCard,
+    options: PredictOptions,
+    memory_asked: int,
+    begun: int | None,
+) -> Layout:
+    """The layout of the options; of an automatic choice the first that lets the smallest block be done, one patch at a
+    time, so that neither workers nor blocks nor batch have a say."""
+    extent = view.model.info.extent
+    step = memory_step(memory_asked) if begun is None else begun
+    layout, limit = layout_for(extent, card, options, step), memory_asked or step
+    while layout.by == "auto" and begun is None and layout.patch != card.patch and step > 1:
+        if _least_bytes(view, cards, card, options, layout) <= limit:
+            break
+        step //= 2
+        layout = layout_for(extent, card, options, step)
+    return layout
+
+
+def _least_bytes(
+    view: View,
+    cards: Sequence[ModelCard],
+    card: ModelCard,
+    options: PredictOptions,
+    layout: Layout,
+) -> int:
+    """What a worker needs at least with these tiles."""
+    extent = view.native.info.extent
+    grid, _ = make_grid(view.model.info.extent, card, options, layout)
+    costs = _costs(view, cards, scaled_to(card, layout.patch), options, grid, batch=1)
+    blocks = Blocks(extent, chunk_of(extent))
+    return costs.process(view.to_view(Box.whole(blocks.shape)).shape, len(blocks))
+
+
+def _costs(
+    view: View,
+    cards: Sequence[ModelCard],
+    card: ModelCard,
+    options: PredictOptions,
+    grid: Grid,
+    batch: int,
+) -> Costs:
+    """``card``: with the costs of a patch of the grid."""
+    rank = card.rank or len(grid.patch)
+    return costs_of(
+        *(view, card, info_of(options.engine)),
+        grid=grid,
+        batch=batch,
+        probabilities=options.probabilities or needs_probabilities(requested_chain(card, options)),
+        views=len(symmetries(options.tta, grid.patch[-rank:])),
+        members=len(cards) - 1,
+    )
 
 
 def _with_smaller(
-    error: NoRoomError, card: ModelCard, layout: Layout, draft: Callable[[Layout], DraftPlan]
+    error: NoRoomError,
+    view: View,
+    cards: Sequence[ModelCard],
+    card: ModelCard,
+    options: PredictOptions,
+    layout: Layout,
 ) -> NoRoomError:
     """The error, with the nearest patch that fits in memory."""
     step, patch = card.multiple or (1,) * len(layout.patch), layout.patch
-    while patch != (
-        smaller := tuple(
-            max(m, int(n * SMALLER) // m * m) for n, m in zip(patch, step, strict=True)
-        )
-    ):
+    while card.why_fixed is None:
+        smaller = tuple(max(m, int(n * SMALLER) // m * m) for n, m in zip(patch, step, strict=True))
+        if smaller == patch:
+            break
         patch = smaller
-        try:
-            draft(
-                replace(
-                    layout,
-                    patch=patch,
-                    overlap=tuple(
-                        min(o, n // 2) for o, n in zip(layout.overlap, patch, strict=True)
-                    ),
-                    margin=(0,) * len(patch),
-                )
-            )
-        except NoRoomError:
-            continue
-        asked, less = (",".join(map(str, sides)) for sides in (layout.patch, patch))
-        return NoRoomError(f"--patch {asked}: {error}, or use --patch {less}")
+        with suppress(PlanError):
+            asked = replace(options, patch=patch)
+            named = layout_for(view.model.info.extent, card, asked)
+            _draft(view, cards, card, asked, named, "", {})
+            told = f"patches of {_by(layout.patch)} are too large: {error}"
+            return NoRoomError(f"{told}, or use --patch {_by(patch)}")
     return error
+
+
+def _by(patch: Shape) -> str:
+    return ",".join(map(str, patch))
 
 
 def _draft(
@@ -109,26 +156,18 @@ def _draft(
     identity: dict[str, Any],
 ) -> DraftPlan:
     """The plan with these tiles; NoRoomError where they do not fit in memory."""
-    info = view.native.info
+    info, card = view.native.info, scaled_to(card, layout.patch)
     grid, rank = make_grid(view.model.info.extent, card, options, layout)
-    views = len(symmetries(options.tta, grid.patch[-rank:]))
     memory_bytes = options.memory_bytes or int(
         hardware.memory_bytes() * hardware.MEMORY_SHARE / options.workers
     )
     batch = options.batch or _batch(card, memory_bytes, len(grid))
     chain = requested_chain(card, options)
     require_chain_fits(chain, card, LabelContext.of(card, info.georef, info.extent))
-    costs = costs_of(
-        *(view, card, info_of(options.engine)),
-        grid=grid,
-        batch=batch,
-        probabilities=options.probabilities or needs_probabilities(chain),
-        views=views,
-        members=len(cards) - 1,
-    )
+    costs = _costs(view, cards, card, options, grid, batch)
     blocks = _blocks(costs, view, options, memory_bytes)
     predicted = sum(grid.count(view.in_model(view.to_view(b.box))) for b in blocks)
-    passes = views * len(cards)
+    passes = costs.views * len(cards)
     plan = DraftPlan(
         **{name: getattr(options, name) for name in FROM_OPTIONS},
         **_of_input(view, card),
@@ -147,7 +186,7 @@ def _draft(
         seconds_estimate=estimate_seconds(
             options.engine,
             options.precision,
-            flops=predicted * views * card.compute.flops,
+            flops=predicted * costs.views * card.compute.flops,
             voxels=math.prod(grid.extent) * predicted / len(grid) * passes,
             workers=options.workers,
         ),

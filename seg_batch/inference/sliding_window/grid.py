@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
 
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import PredictOptions
@@ -26,34 +25,32 @@ AS_TRAINED = PredictOptions(patch="card", overlap="card")
 
 
 def layout_for(
-    extent: Shape, card: ModelCard, options: PredictOptions, step_bytes: int = 0
+    extent: Shape, card: ModelCard, options: PredictOptions, step_bytes: int | None = None
 ) -> Layout:
-    """Patch, overlap and margin for a view of ``extent``. ``step_bytes``: of memory, for an automatic choice; 0: by the
+    """Patch, overlap and margin for a view of ``extent``. ``step_bytes``: of memory, for an automatic choice; None: by the
     options and this machine. PlanError where those of the options do not fit the model."""
     rank = card.rank or len(extent)
-    layout = _layout(extent, card, options, card.patch or DEFAULT_PATCH[rank], step_bytes)
+    trained = card.patch or DEFAULT_PATCH[rank]
+    if isinstance(options.patch, tuple):
+        patch = _asked(options.patch, card, trained)
+        layout = Layout(patch, *_overlap_and_margin(patch, card, options), "asked", "asked for")
+    else:
+        layout = Layout(
+            trained, *_overlap_and_margin(trained, card, options), "card", _why_card(card, options)
+        )
+    if not layout.why:
+        step = memory_step(options.memory_bytes) if step_bytes is None else step_bytes
+        layout = automatic(
+            extent, card, layout.overlap, layout.margin, options.engine, options.tta, step
+        )
     if options.taper == "crop":
         layout = replace(layout, margin=tuple(o // 2 for o in layout.overlap))
     return layout
 
 
-def _layout(
-    extent: Shape, card: ModelCard, options: PredictOptions, trained: Shape, step_bytes: int
-) -> Layout:
-    if isinstance(options.patch, tuple):
-        patch = _asked(options.patch, card, trained)
-        overlap, margin = _overlap_and_margin(patch, card, options.overlap)
-        return Layout(patch, overlap, margin, "asked", "asked for")
-    why = "as trained, as asked for" if options.patch == "card" else card.why_fixed
-    if why is not None:
-        return Layout(trained, *_overlap_and_margin(trained, card, options.overlap), "card", why)
-    return _cheapest(extent, card, options, step_bytes or memory_step(options.memory_bytes))
-
-
-def _cheapest(extent: Shape, card: ModelCard, options: PredictOptions, step: int) -> Layout:
-    assert card.patch is not None
-    overlap, margin = _overlap_and_margin(card.patch, card, options.overlap, grows=True)
-    return automatic(extent, card, overlap, margin, options.engine, options.tta, step)
+def _why_card(card: ModelCard, options: PredictOptions) -> str:
+    """Why the patch is that of the card; empty where another may be chosen."""
+    return "as trained, as asked for" if options.patch == "card" else card.why_fixed or ""
 
 
 def automatic(
@@ -75,7 +72,7 @@ def automatic(
         square=tta.startswith("d4"),
     )
     why = f"computes the fewest voxels with {show_bytes(step_bytes)} a worker"
-    return Layout(patch, shared, margin, "auto", why, step_bytes, overlap)
+    return Layout(patch, shared, margin, "auto", why, step_bytes, overlap, margin)
 
 
 def _asked(patch: Shape, card: ModelCard, trained: Shape) -> Shape:
@@ -107,29 +104,29 @@ def _nearest(patch: Shape, multiple: Shape) -> Iterator[Shape]:
 
 
 def _overlap_and_margin(
-    patch: Shape,
-    card: ModelCard,
-    wanted: int | Literal["auto", "card"] | None,
-    *,
-    grows: bool = False,
+    patch: Shape, card: ModelCard, options: PredictOptions
 ) -> tuple[Shape, Shape]:
-    """What neighbouring tiles share and what of it is not trusted, in voxels per axis. ``grows``: the patch may
-    become larger for an overlap that it has no room for."""
+    """What neighbouring tiles share and what of it is not trusted, in voxels per axis."""
+    wanted = options.overlap
     if wanted in (None, "auto") and card.border is not None:
         overlap, margin = card.border.overlap, card.border.margin
     else:
         margin = card.margin or (0,) * len(patch)
         overlap = card.overlap or tuple(p // 8 for p in card.patch or patch)
-    if isinstance(wanted, int):
-        overlap = (wanted,) * len(patch) if grows else tuple(min(wanted, p - 1) for p in patch)
-        if max(overlap) < wanted:
-            raise PlanError(
-                f"an overlap of {wanted} leaves no stride in a patch of {max(patch)}: "
-                f"use less than {max(patch)}"
-            )
-    elif not grows:  # a patch that was asked for may be small
+    if not isinstance(wanted, int):  # a patch that was asked for may be small
         overlap = tuple(min(o, p // 2) for o, p in zip(overlap, patch, strict=True))
-        margin = tuple(min(m, o // 2) for m, o in zip(margin, overlap, strict=True))
+        return overlap, tuple(min(m, o // 2) for m, o in zip(margin, overlap, strict=True))
+    overlap = tuple(min(wanted, p - 1) for p in patch)
+    if max(overlap) < wanted:
+        raise PlanError(
+            f"an overlap of {wanted} leaves no stride in a patch of {max(patch)}: "
+            f"use less than {max(patch)}"
+        )
+    if options.taper != "crop" and any(2 * m > o for m, o in zip(margin, overlap, strict=True)):
+        raise PlanError(
+            f"an overlap of {wanted} is less than both margins of {card.name}, {max(margin)} voxels each, which leave "
+            f"voxels without a tile: use {2 * max(margin)} or more"
+        )
     return overlap, margin
 
 

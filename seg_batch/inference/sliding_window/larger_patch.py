@@ -20,7 +20,7 @@ from seg_batch.core.normalise import Pixels
 from seg_batch.core.units import share
 from seg_batch.inference.sliding_window.stitch import Predictor, cut
 
-DIFFERENT = 0.01  # of the voxels: the same share is the least that a border effect counts from
+DIFFERENT = 0.01  # of the foreground: the same share is the least that a border effect counts from
 GROWS = 4  # the larger patch has a quarter of the patch more on each side
 
 
@@ -34,21 +34,29 @@ def why_not_larger(
     """
     if card.why_fixed is not None or not images:
         return None
-    assert card.patch is not None
-    assert card.multiple is not None
-    more = tuple(
-        m * max(1, n // (GROWS * m)) for n, m in zip(card.patch, card.multiple, strict=True)
-    )
-    shares = [_different(predictor, card, image, more) for image in images]
-    worst = max(shares)
+    more = _more(card)
+    worst = max(_different(predictor, card, image, more) for image in images)
     if worst <= DIFFERENT:
         return None
-    larger = " x ".join(str(n + 2 * m) for n, m in zip(card.patch, more, strict=True))
+    larger = " x ".join(map(str, larger_patch(card)))
     return f"{share(worst)} of its labels inside a patch are others in one of {larger}"
 
 
+def _more(card: ModelCard) -> Shape:
+    """What the larger patch has more on each side."""
+    sides = zip(card.patch or (), card.multiple or (), strict=False)
+    return tuple(m * max(1, n // (GROWS * m)) for n, m in sides)
+
+
+def larger_patch(card: ModelCard) -> Shape:
+    """The patch that is tried; that of the card where others are not known to fit."""
+    more = _more(card) or (0,) * len(card.patch or ())
+    return tuple(n + 2 * m for n, m in zip(card.patch or (), more, strict=True))
+
+
 def _different(predictor: Predictor, card: ModelCard, image: np.ndarray, more: Shape) -> float:
-    """The share of voxels in the middle whose labels differ."""
+    """The share of voxels in the middle whose labels differ, of those that either gives another class than the commonest:
+    a volume is background nearly everywhere, whatever the model does."""
     patch = card.patch or ()
     extent = image.shape[:-1]
     start = tuple((n - p) // 2 for n, p in zip(extent, patch, strict=True))
@@ -62,7 +70,9 @@ def _different(predictor: Predictor, card: ModelCard, image: np.ndarray, more: S
         )
     )
     one, other = (part[middle] for part in labels)
-    return float((one != other).mean())
+    common = np.bincount(one.ravel()).argmax()
+    counted = int(((one != common) | (other != common)).sum())
+    return float((one != other).sum() / counted) if counted else 0.0
 
 
 def _labels(predictor: Predictor, image: np.ndarray, box: Box, own: Box) -> np.ndarray:

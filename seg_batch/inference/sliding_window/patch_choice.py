@@ -27,10 +27,10 @@ from seg_batch.core.registry.engines import info_of
 # Blocks beyond this gain little and cost memory.
 BLOCK_VOXELS = {2: 1 << 24, 3: 1 << 26}
 MOST_BYTES = 2 << 30  # of the activations of a patch: beyond, next to nothing is gained
-# Sides are multiples of an eighth of the card's, so that inputs of many sizes share few patches. A single tile is as long
-# as the extent allows: voxels that are mirrored beyond it are context that is not there. Twelve mirrored columns made a pond
-# at the edge of a scene barren ground.
-EIGHTH = 8
+EIGHTH = 8  # sides are multiples of an eighth of the card's, so that inputs of many sizes share few patches
+# A single tile reaches at most so far past the extent: voxels that are mirrored there are context that is not there.
+# Twelve mirrored columns made a pond at the edge of a scene barren ground, four did not.
+MIRRORED = 8
 
 By = Literal["auto", "card", "asked"]
 
@@ -39,7 +39,7 @@ By = Literal["auto", "card", "asked"]
 class Layout:
     """The tiles of a model, in voxels of its input along each of its axes. ``by``: who chose the patch; ``why``: in
     words; ``step_bytes``: the step of memory that an automatic choice went by, else 0; ``least``: what tiles have to
-    share, of which ``overlap`` is what they do share."""
+    share, of which ``overlap`` is what they do share; ``least_margin``: that of the card."""
 
     patch: Shape
     overlap: Shape
@@ -48,6 +48,7 @@ class Layout:
     why: str
     step_bytes: int = 0
     least: Shape = ()
+    least_margin: Shape = ()
 
     @property
     def choice(self) -> dict[str, Any]:
@@ -57,6 +58,7 @@ class Layout:
             "why": self.why,
             "step_bytes": self.step_bytes,
             "least_overlap": list(self.least),
+            "least_margin": list(self.least_margin),
         }
 
 
@@ -104,18 +106,22 @@ def _side(extent: int, patch: int, overlap: int, margin: int, blocks: Blocks) ->
 def _sides(
     extent: int, least: int, multiple: int, most: int, overlap: int, margin: int, block: int
 ) -> Iterator[_Side]:
-    """For each number of tiles the shortest side, from one tile on to the side of the card."""
+    """For each number of tiles the shortest side, from one tile on to the side of the card, ``least``."""
     blocks = Blocks((extent,), (block,))
-    coarse = multiple * max(1, least // (EIGHTH * multiple))
-    least, seen = max(least, -(-(overlap + 1) // multiple) * multiple), set[int]()
+    coarse, seen = multiple * max(1, least // (EIGHTH * multiple)), set[int]()
     for tiles in itertools.count(_fewest_tiles(extent, max(most, least), overlap)):
         needed = -(-(extent + (tiles - 1) * overlap) // tiles)
         step = multiple if tiles == 1 else coarse
-        patch = max(least, -(-needed // step) * step)
-        if patch not in seen and (patch <= most or patch == least):
+        patch = least if needed <= least else -(-needed // step) * step
+        alone = tiles == 1 and patch > least
+        if not (
+            patch in seen
+            or (patch > most and patch > least)
+            or (alone and patch > extent + MIRRORED)
+        ):
             seen.add(patch)
             yield _side(extent, patch, overlap, margin, blocks)
-        if patch == least:
+        if needed <= least:
             return
 
 
@@ -150,14 +156,19 @@ def cheapest(
                 _sides(extent[k], least, card.multiple[k], widest, overlap[k], margin[k], block[k])
             )
         )
+    trained = tuple(sides[-1] for sides in choices)
     fitting = (
         sides
         for sides in itertools.product(*choices)
-        if _volume(sides) <= max(most, _volume([c[-1] for c in choices]))
+        if _volume(sides) <= max(most, math.prod(card.patch))
         and not (square and sides[-1].patch != sides[-2].patch)
     )
-    best = min(fitting, key=lambda sides: (math.prod(s.cost for s in sides), _volume(sides)))
-    return tuple(s.patch for s in best), tuple(s.overlap for s in best)
+    best = min(
+        fitting,
+        key=lambda sides: (math.prod(side.cost for side in sides), _volume(sides)),
+        default=trained,
+    )
+    return tuple(side.patch for side in best), tuple(side.overlap for side in best)
 
 
 def _volume(sides: Sequence[_Side]) -> int:

@@ -1,5 +1,6 @@
 """Any number of patches through a function that takes exactly so many at a time."""
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from seg_batch.core.text import without_colours
 type Forward = Callable[[np.ndarray], np.ndarray]
 
 PRECISIONS = ("float32", "mixed")
-KEPT = 2  # shapes that stay compiled, with their buffers: the inputs of a run take turns
+# Shapes that stay compiled, with their buffers, since the inputs of a run take turns: two of any size, and small ones.
+KEPT, KEPT_SMALL, SMALL_VOXELS = 2, 8, 1 << 20
 
 
 class Batched:
@@ -52,13 +54,20 @@ class Batched:
                     start += len(part)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    def _forget(self) -> None:
+        """Let compiled shapes go, so that there is room for one more."""
+        kept = list(self._forwards)
+        while len(kept) >= KEPT and (
+            len(kept) >= KEPT_SMALL or sum(math.prod(s[1:-1]) for s in kept) > SMALL_VOXELS
+        ):
+            del self._forwards[kept.pop(0)]
+
     def _run(self, part: np.ndarray) -> np.ndarray | None:
         """The result of `part`; None, with the batch halved, if memory ran out."""
         shape = (self.batch, *part.shape[1:])
         try:
             forward = self._forwards.pop(shape, None) or self._compiler(shape)
-            for last in list(self._forwards)[: 1 - KEPT]:
-                del self._forwards[last]
+            self._forget()
             self._forwards[shape] = forward  # in the order of their last use
             return forward(_padded(part, self.batch))[: len(part)]
         except self._exhausted as error:

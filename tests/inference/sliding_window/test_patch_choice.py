@@ -22,7 +22,7 @@ from seg_batch.core.geometry import Blocks, Grid, Shape
 from seg_batch.core.resources import SAMPLES
 from seg_batch.inference.probe import PROBE_CARD
 from seg_batch.inference.request import Request, prepare
-from seg_batch.inference.sliding_window.grid import layout_for
+from seg_batch.inference.sliding_window.grid import automatic, layout_for
 from seg_batch.inference.sliding_window.larger_patch import why_not_larger
 from seg_batch.inference.sliding_window.patch_choice import cheapest, memory_step, nominal_block
 from seg_batch.inference.verify import verify_product
@@ -198,15 +198,20 @@ def test_a_run_goes_on_with_the_patch_of_its_store(tmp_path: Path) -> None:
     assert np.array_equal(labels, again)
 
 
-def test_a_run_that_an_earlier_version_began_goes_on_with_the_cards_patch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("overlap", ["card", 0])
+def test_a_run_that_an_earlier_version_began_goes_on_with_the_cards_patch(
+    tmp_path: Path, overlap: Any
+) -> None:
     path, output = scene(tmp_path), tmp_path / "map.tif"
-    predict(path, output, patch="card", overlap="card")
+    predict(path, output, patch="card", overlap=overlap)
     report = output.with_suffix(".json")
     report = next(p for p in tmp_path.glob("*.json")) if not report.exists() else report
     facts = json.loads(report.read_text())
     del facts["plan"]["patch_choice"]
     report.write_text(json.dumps(facts))
-    assert of_file(path, output).patch == (256, 256)
+    asked = {} if overlap == "card" else {"overlap": overlap}
+    assert of_file(path, output, **asked).patch == (256, 256)
+    assert of_file(path, output, **asked).overlap == ((64, 64) if overlap == "card" else (0, 0))
 
 
 @pytest.mark.full
@@ -239,3 +244,45 @@ def test_a_model_that_sees_its_whole_patch_is_found_by_its_labels() -> None:
     images = [rng.normal(size=(90, 110, 1)).astype(np.float32) + np.arange(110)[:, None] / 20]
     assert why_not_larger(local, card(), images) is None
     assert "labels inside a patch" in (why_not_larger(whole, card(), images) or "")
+
+
+def test_an_overlap_as_long_as_the_cards_patch_is_refused() -> None:
+    for overlap in (64, 300):
+        with pytest.raises(PlanError, match="leaves no stride in a patch of 64"):
+            layout_for((900, 900), card(), PredictOptions(overlap=overlap))
+    odd = card((250, 250), multiple=1)
+    assert layout_for((900, 900), odd, PredictOptions(overlap=249)).patch[0] >= 250
+
+
+def test_an_overlap_without_room_for_the_margins_is_refused() -> None:
+    with pytest.raises(PlanError, match="use 24 or more"):
+        layout_for((900, 900), card(overlap=(24, 24), margin=(12, 12)), PredictOptions(overlap=8))
+
+
+def test_views_that_swap_axes_of_a_patch_that_is_no_square_keep_it() -> None:
+    assert layout_for((40, 50), card(), PredictOptions(tta="d4"), 1 << 20).patch == (64, 48)
+
+
+@pytest.mark.parametrize("taper", ["hann", "crop"])
+def test_what_is_stated_of_a_choice_makes_it_anew(taper: str) -> None:
+    of, options = card(margin=(3, 2)), PredictOptions(taper=taper)
+    layout = layout_for((900, 700), of, options, 1 << 24)
+    stated = layout.choice
+    how = options.engine, options.tta, stated["step_bytes"]
+    again = automatic(
+        (900, 700), of, tuple(stated["least_overlap"]), tuple(stated["least_margin"]), *how
+    )
+    assert (again.patch, again.overlap) == (layout.patch, layout.overlap)
+
+
+def test_the_share_of_a_worker_in_a_run_changes_no_patch(tmp_path: Path) -> None:
+    path, model = scene(tmp_path), (card((256, 256), each=700), crooked)
+    plans = [
+        prepare(Request(path, str(tmp_path / "m.tif"), model, options, memory_asked=0)).plan
+        for options in (
+            PredictOptions(memory_bytes=16 << 30),
+            PredictOptions(memory_bytes=3 << 30, workers=4, batch=2),
+        )
+    ]
+    assert plans[0].patch == plans[1].patch
+    assert plans[0].patch_choice == plans[1].patch_choice
