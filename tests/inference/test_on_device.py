@@ -40,6 +40,9 @@ def test_a_run_on_the_device_says_so_and_has_the_labels_of_any_other(
     assert "sums" not in host["plan"]["fingerprint"]
     assert device["plan"]["fingerprint"]["sums"] == "device"
     assert device["tiles_predicted"] == host["tiles_predicted"]
+    assert (
+        device["source"]["warnings"] == host["source"]["warnings"]
+    )  # no block fell back to the CPU
     expected = labels(tmp_path / "host.tif")
     assert (labels(tmp_path / "device.tif") != expected).mean() < 1e-3
     again = predict(scene, tmp_path / "host.tif", **options, overwrite=True)
@@ -68,10 +71,10 @@ def test_what_stays_on_a_gpu_and_why_not(monkeypatch: pytest.MonkeyPatch) -> Non
     assert on_host("tensorflow", [card], "none", False) is None
     assert on_host("openvino", [card], "none", False) == ""
     assert on_host("function", [card], "none", False) == ""
-    assert on_host("tensorflow", [card, card], "none", False) == "of an ensemble"
-    assert on_host("tensorflow", [card], "d4", False) == "of several views"
-    assert on_host("tensorflow", [card], "none", True) == "on another grid"
+    assert on_host("tensorflow", [card, card], "none", False) == "it is an ensemble"
+    assert on_host("tensorflow", [card], "d4", False) == "it averages several views"
+    assert on_host("tensorflow", [card], "none", True) == "it sees images on another grid"
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     reason = on_host("keras", [card], "none", False)
-    expected = "there is a GPU; sums on the CPU: Keras computes with PyTorch"
+    expected = "there is a GPU; sums on the CPU, since Keras computes with PyTorch"
     assert in_words("there is a GPU", reason) == expected

@@ -249,8 +249,8 @@ class _Canvas:
 
 
 def _padded(planes: np.ndarray) -> np.ndarray:
-    """Planes, and as many more as make their number a multiple of ``PLANES``."""
-    out = np.ones(max(PLANES, -(-len(planes) // PLANES) * PLANES), np.int32)
+    """Planes, and as many planes 0, which any side has, as make their number a multiple of ``PLANES``."""
+    out = np.zeros(max(PLANES, -(-len(planes) // PLANES) * PLANES), np.int32)
     out[: len(planes)] = planes
     return out
 

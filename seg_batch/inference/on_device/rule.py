@@ -34,9 +34,9 @@ def on_host(engine: str, cards: Sequence[ModelCard], tta: str, resampled: bool) 
         return ""
     reasons = {
         "Keras computes with PyTorch": os.environ.get("KERAS_BACKEND", BACKENDS[0]) not in BACKENDS,
-        "of an ensemble": len(cards) > 1,
-        "of several views": tta != "none",
-        "on another grid": resampled or cards[0].finer != 1,
+        "it is an ensemble": len(cards) > 1,
+        "it averages several views": tta != "none",
+        "it sees images on another grid": resampled or cards[0].finer != 1,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 
@@ -45,7 +45,7 @@ def in_words(why: str, reason: str | None) -> str:
     """The reason for an engine, and where the sums are made."""
     if reason is None:
         return f"{why}; sums stay on it"
-    return f"{why}; sums on the CPU: {reason}" if reason else why
+    return f"{why}; sums on the CPU, since {reason}" if reason else why
 
 
 def device_of(predictor: Any, fingerprint: dict[str, Any], patch: Any, batch: int) -> Device | None:

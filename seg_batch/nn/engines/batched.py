@@ -126,7 +126,7 @@ class ModelPredictor(Batched):
         if precision not in PRECISIONS:
             raise InputError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
         self.precision = precision
-        self.weights = Path(weights)
+        self.weights, self.sha256 = Path(weights), sha256
         self.network = network = self.load(self.weights, sha256)
         batch = batch if network.gpu or batch < 1 else 1
         super().__init__(network.compiler, batch, network.exhausted)

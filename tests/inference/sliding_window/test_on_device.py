@@ -1,5 +1,7 @@
 """The path of a GPU, on the CPU: the labels of today's path, the same bytes for any blocks, and what faults give."""
 
+import hashlib
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seg_batch.core.errors import SegbatchError
+from seg_batch.core.errors import BundleError, SegbatchError
 from seg_batch.core.geometry import Blocks, Box, Grid, Shape
 from seg_batch.core.normalise import MaskedNormaliser, Normaliser, Pixels
 from seg_batch.core.taper import Taper
@@ -110,6 +112,7 @@ def test_labels_are_those_of_the_cpu_for_any_blocks(
     for block in blocks:
         labels, shares, result = labelled(work, pixels, block, device)
         expected, expected_shares, today = labelled(work, pixels, block, None)
+        assert not result.fell_back
         assert (labels != expected).mean() < 1e-3
         assert np.abs(shares.astype(int) - expected_shares).max() <= 1
         assert (result.tiles, result.skipped) == (today.tiles, today.skipped)
@@ -120,20 +123,35 @@ def test_labels_are_those_of_the_cpu_for_any_blocks(
         np.testing.assert_array_equal(labels, first)
 
 
-def test_a_model_of_two_axes_sees_slices_of_a_volume(
-    networks: Callable[[int], ModelPredictor],
+@pytest.mark.parametrize(
+    "grid",
+    [
+        Grid((2, 33, 20), (1, 16, 24), (0, 4, 4), (0, 2, 2)),  # slices of a volume
+        Grid((33, 1), (16, 1), (4, 0), (2, 0)),
+        Grid((1, 33), (1, 16), (0, 4), (0, 2)),
+    ],
+)
+def test_a_model_of_two_axes_sees_patches_of_side_1(
+    grid: Grid, networks: Callable[[int], ModelPredictor]
 ) -> None:
-    grid = Grid((2, 33, 20), (1, 16, 24), (0, 4, 4), (0, 2, 2))
     work, pixels = stitcher(networks(2), grid), image(grid.extent, "int16")
-    device = Device(networks(2), grid.patch, 4)
-    labels = [labelled(work, pixels, (1, 33, 20), each)[0] for each in (device, None)]
-    assert (labels[0] != labels[1]).mean() < 1e-3
+    device, block = Device(networks(2), grid.patch, 4), (1, *grid.extent[1:])
+    labels, _, result = labelled(work, pixels, block, device)
+    expected, _, today = labelled(work, pixels, block, None)
+    assert not result.fell_back
+    assert (labels != expected).mean() < 1e-3
+    np.testing.assert_allclose(result.seams.jumps, today.seams.jumps, rtol=1e-4, atol=1e-3)
 
 
 class Faulty(DevicePrograms):
-    """Programs whose network fails from a size of batch on, or gives what is not finite."""
+    """Programs that do not fit, or whose network fails, from a size of batch on, or gives what is not finite."""
 
-    most, error, nan = 99, MemoryError, False
+    fits, most, error, nan = 99, 99, MemoryError, False
+
+    def empty_batch(self) -> Any:
+        if self.batch > self.fits:
+            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+        return super().empty_batch()
 
     def compute(self, batch: Any) -> Any:
         if self.batch > self.most:
@@ -159,11 +177,12 @@ def scene(networks: Callable[[int], ModelPredictor]) -> tuple[Stitcher, Pixels, 
     return work, pixels, labelled(work, pixels, (75, 90), None)[0]
 
 
+@pytest.mark.parametrize("facts", [{"most": 2}, {"fits": 2}])
 def test_memory_that_runs_out_halves_the_batch(
-    scene: tuple[Stitcher, Pixels, np.ndarray], faulty: Callable[..., None]
+    scene: tuple[Stitcher, Pixels, np.ndarray], faulty: Callable[..., None], facts: dict[str, Any]
 ) -> None:
     work, pixels, expected = scene
-    faulty(most=2)
+    faulty(**facts)
     device = Device(work.predictor, work.grid.patch, 4)  # type: ignore[arg-type]
     labels, _, result = labelled(work, pixels, (75, 90), device)
     assert device.shared().programs.batch == 2
@@ -175,6 +194,7 @@ def test_memory_that_runs_out_halves_the_batch(
     ("facts", "words"),
     [
         ({"most": 0}, "too little memory for a single patch"),
+        ({"fits": 0}, "too little memory for a single patch"),
         (
             {"most": 0, "error": tf.errors.InternalError(None, None, "device lost")},
             "the GPU stopped working",
@@ -194,6 +214,40 @@ def test_what_a_device_can_not_do_the_cpu_does_and_a_line_says_so(
     labels, _, result = labelled(work, pixels, (75, 90), device)
     assert words in result.fell_back
     np.testing.assert_array_equal(labels, expected)
+
+
+def test_a_mistake_in_a_program_is_no_lost_device(
+    scene: tuple[Stitcher, Pixels, np.ndarray], faulty: Callable[..., None]
+) -> None:
+    work, pixels, _ = scene
+    error = tf.errors.InvalidArgumentError(None, None, "indices[0] = 2 is not in [0, 2)")
+    faulty(most=0, error=error)
+    device = Device(work.predictor, work.grid.patch, 2)  # type: ignore[arg-type]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        labelled(work, pixels, (75, 90), device)
+
+
+def test_the_cpu_goes_on_with_the_weights_of_the_device_only(
+    tmp_path: Path, networks: Callable[[int], ModelPredictor]
+) -> None:
+    path = tmp_path / "model.keras"
+    path.write_bytes(networks(2).weights.read_bytes())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    device = Device(KerasPredictor(path, sha256=digest), (16, 16), 1)
+    path.write_bytes(networks(3).weights.read_bytes())
+    with pytest.raises(BundleError, match=r"model\.keras"):
+        device.on_cpu(np.zeros((1, 16, 16, 2), np.float32))
+
+
+def test_the_devices_used_last_are_kept(networks: Callable[[int], ModelPredictor]) -> None:
+    def device(batch: int) -> weakref.ref[Device]:
+        return weakref.ref(DEVICES.of(networks(2), (8, 8), batch))
+
+    first, second = device(1), device(2)
+    assert device(1)() is first()
+    device(3)
+    assert first() is not None
+    assert second() is None
 
 
 def test_a_model_that_gives_nothing_finite_anywhere_fails_the_block(

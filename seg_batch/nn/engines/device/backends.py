@@ -1,7 +1,8 @@
 """What TensorFlow and JAX say in other words: how a function is compiled, where arrays lie, which error is which.
 
 A ``DeviceBackend`` has one instance per library. The errors of a device are of three kinds: ``memory``, where a smaller
-batch may fit; ``lost``, where the device does not answer as it should; None: the error is no fault of the device.
+batch may fit; ``lost``, where the device does not answer as it should; None: the error is no fault of the device, as
+where a program is given what it can't take.
 """
 
 from collections.abc import Callable, Sequence
@@ -93,6 +94,8 @@ class _Jax:
     def kind_of(self, error: BaseException) -> Kind | None:
         if not isinstance(error, self._jax.errors.JaxRuntimeError):
             return "memory" if isinstance(error, MemoryError) else None
+        if str(error).startswith("INVALID_ARGUMENT"):
+            return None
         return "memory" if "RESOURCE_EXHAUSTED" in str(error) else "lost"
 
 
@@ -145,7 +148,8 @@ class _TensorFlow:
         errors = self._tf.errors
         if isinstance(error, (errors.ResourceExhaustedError, MemoryError)):
             return "memory"
-        return "lost" if isinstance(error, errors.OpError) else None
+        lost = isinstance(error, errors.OpError)
+        return "lost" if lost and not isinstance(error, errors.InvalidArgumentError) else None
 
 
 def _probabilities(y: Any) -> Any:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from seg_batch.core.geometry import Shape
-from seg_batch.nn.engines.batched import ModelPredictor
+from seg_batch.nn.engines.batched import KEPT, ModelPredictor
+from seg_batch.nn.engines.device.backends import Kind, backend_of
 from seg_batch.nn.engines.device.programs import DevicePrograms
 from seg_batch.nn.engines.device.shared_batch import SharedBatch
 
@@ -37,18 +38,28 @@ class Device:
 
     def shared(self) -> SharedBatch:
         with self._lock:
-            if self._why_lost:
-                raise DeviceLost(self._why_lost)
-            if self._shared is None:
-                network, precision = self._predictor.network, self._predictor.precision
-                programs = DevicePrograms(network, self.patch, self._batch, precision)
-                self._shared = SharedBatch(programs)
+            while self._shared is None:
+                if self._why_lost:
+                    raise DeviceLost(self._why_lost)
+                self._shared = self._made()
             return self._shared
+
+    def _made(self) -> SharedBatch | None:
+        """The programs and their batch; None where the device failed at them."""
+        network, precision = self._predictor.network, self._predictor.precision
+        try:
+            return SharedBatch(DevicePrograms(network, self.patch, self._batch, precision))
+        except Exception as error:
+            kind = _kind_of(error)
+            if kind is None:
+                raise
+            self._go_on(kind, error)
+            return None
 
     def failed(self, shared: SharedBatch, error: BaseException) -> bool:
         """Whether the same tiles can be tried again after an error: with a batch of half the size, or because
         another thread has halved it. Errors that are no fault of the device can't; after a lost one nothing can."""
-        kind = shared.programs.kind_of(error)
+        kind = _kind_of(error)
         if kind is None:
             return False
         shared.broken(error)
@@ -58,7 +69,7 @@ class Device:
                 self._go_on(kind, error)
         return True
 
-    def _go_on(self, kind: str, error: BaseException) -> None:
+    def _go_on(self, kind: Kind, error: BaseException) -> None:
         if kind == "memory" and self._batch > 1:
             self._batch //= 2
             _log.warning(
@@ -75,9 +86,17 @@ class Device:
         with self._lock, _cpu():
             if self._on_cpu is None:
                 predictor = self._predictor
-                self._on_cpu = type(predictor)(predictor.weights, precision="float32")
+                self._on_cpu = type(predictor)(
+                    predictor.weights, precision="float32", sha256=predictor.sha256
+                )
             result: np.ndarray = self._on_cpu(patches)
             return result
+
+
+def _kind_of(error: BaseException) -> Kind | None:
+    from seg_batch.nn.backend import keras
+
+    return backend_of(keras.backend.backend()).kind_of(error)
 
 
 def _cpu() -> AbstractContextManager[Any]:
@@ -88,7 +107,8 @@ def _cpu() -> AbstractContextManager[Any]:
 
 
 class _Devices:
-    """The devices of a process, by network, patch and batch: jobs of one model share one."""
+    """The devices of a process, by network, patch and batch: jobs of one model share one. Those used
+    last are kept; another lives as long as a job has it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -97,9 +117,11 @@ class _Devices:
     def of(self, predictor: ModelPredictor, patch: Shape, batch: int) -> Device:
         key = id(predictor), patch, batch
         with self._lock:
-            if key not in self._known:
-                self._known[key] = Device(predictor, patch, batch)
-            return self._known[key]
+            device = self._known.pop(key, None) or Device(predictor, patch, batch)
+            for last in list(self._known)[: 1 - KEPT]:
+                del self._known[last]
+            self._known[key] = device  # in the order of their last use
+            return device
 
 
 DEVICES = _Devices()

@@ -62,7 +62,6 @@ class DevicePrograms:
         self._finishes: dict[bool, Any] = {}
         self._add = self._backend.compiled(self._added, donated=(0,))
         self.wait, self.fetch = self._backend.wait, self._backend.fetch
-        self.kind_of = self._backend.kind_of
 
     def upload(
         self, values: np.ndarray, valid: np.ndarray | None, affine: Sequence[np.ndarray]
