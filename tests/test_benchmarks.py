@@ -16,8 +16,8 @@ def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
     monkeypatch.setattr(table, "KEPT", tmp_path / "kept")
     yield table
-    for name in ("table", "figures", "machine"):
-        sys.modules.pop(name)
+    for name in ("table", "figures", "machine", "gpu"):
+        sys.modules.pop(name, None)
 
 
 def test_what_misses_its_target_is_marked_and_what_was_not_measured_is_there(
@@ -45,3 +45,17 @@ def test_what_misses_its_target_is_marked_and_what_was_not_measured_is_there(
     assert rows["inspect of a small file"][0] == "not run"
     assert rows["forward over the device's bf16 peak"][0] == "not run: no GPU"
     assert "**missed**" in table.pages(lines, new)[1]
+
+
+def test_the_rows_of_a_gpu_are_filled_by_its_lines(table) -> None:
+    import gpu
+    from figures import GPU
+    from machine import Machine
+
+    facts = {side: {"seconds": 4.0} for side in gpu.TORCH}
+    facts |= {"matmul": {"flops_s": 1e15}, "forward": {"flops_s": 7e14}}
+    facts |= {"stays": {"seconds": 1.0, "busy": 0.95}}
+    lines = table.Lines({line["benchmark"]: line for line in gpu.figures(facts)})
+    assert [lines.value(figure) for figure in GPU] == [0.7, 0.95, 4.0, 4.0, 4.0]
+    rows = {row[0]: row[1] for row in table.figures_of(lines, Machine("CPU", 2, True, True, 24, 1))}
+    assert [rows[figure.what] for figure in GPU] == ["0.7", "0.95", "x4", "x4", "x4"]

@@ -15,7 +15,9 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -31,12 +33,16 @@ from seg_batch.core.errors import StoppedError
 from seg_batch.core.hardware import here
 from seg_batch.core.run_files import ATTEMPT
 from seg_batch.core.spells import Spell
-from seg_batch.executors import Doubtful, Pool, RetryCallback, group_size, run_bounded
+from seg_batch.executors import Doubtful, Outcome, Pool, RetryCallback, group_size, run_bounded
 from seg_batch.executors.faults import Fault, fault_of
-from seg_batch.executors.pool import IN_FLIGHT, SHARING
+from seg_batch.executors.pool import IN_FLIGHT
 from seg_batch.inference.outputs import Outputs, read_report
 from seg_batch.inference.predict import predict_one
 from seg_batch.inference.request import Request
+
+SHARING = (
+    8  # small inputs at once in this process where it has a GPU, whose batches their tiles share
+)
 
 
 @dataclass(frozen=True)
@@ -66,18 +72,29 @@ class BorrowedPool:
 
 
 class SharingPool(BorrowedPool):
-    """The pool of this process with more items at once than blocks. Small inputs share the batches of a GPU; on a CPU
-    one more than blocks of a large input are at once, so that the next is read while one is in the model and another is
-    written. The gate of a process's memory lets in what fits (``inference.worker_requirements``)."""
+    """The pool of this process for small inputs, with threads of its own, beside those that do blocks. Small inputs share
+    the batches of a GPU; on a CPU one more than blocks of a large input are at once, so that the next is read while one
+    is in the model and another is written. The gate of a process's memory lets in what fits
+    (``inference.worker_requirements``)."""
 
-    @property
-    def window(self) -> int:
-        return SHARING if hardware.gpus() else IN_FLIGHT + 1
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self.window = SHARING if hardware.gpus() else IN_FLIGHT + 1
+        self._threads = ThreadPoolExecutor(self.window, thread_name_prefix="segbatch-small")
+
+    def submit(
+        self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()
+    ) -> Future[Any]:
+        return self._threads.submit(function, *args)
+
+    def close(self) -> None:
+        """Drops what waits, and waits for what runs; the borrowed pool stays open."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
 
 def sharing(pool: Pool) -> Pool:
-    """The pool for small inputs."""
-    return cast(Pool, SharingPool(pool)) if pool.inline else pool
+    """The pool for small inputs, to be closed by the caller."""
+    return cast(Pool, SharingPool(pool) if pool.inline else BorrowedPool(pool))
 
 
 class Dispatcher:
@@ -132,26 +149,30 @@ class Dispatcher:
 
     def _run_small(self, items: list[PlannedInput]) -> None:
         out = _HandedOut(self.callback)
-        for outcome in run_bounded(
-            sharing(self._pool),
-            run_small,
-            map(out.begun, self._begun(items)),
-            retries=min(1, self._retries),
-            most=self._retries,
-            stop=self._stop.asked,
-            callback=out,
-            tries=out,
-            seconds=lambda item: item.seconds,
-            together=group_size(len(items), self._pool.workers),
-        ):
-            del out.keys[outcome.item.key]
-            if outcome.result and (spells := outcome.result.pop("spells", None)):
-                self.callback.on(events.Profiled(spells, outcome.item.key))
-            item = replace(outcome.item, attempt=outcome.attempt)
-            ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)
-            self._ended.put(ended)
+        with closing(sharing(self._pool)) as pool:
+            for outcome in run_bounded(
+                pool,
+                run_small,
+                map(out.begun, self._begun(items)),
+                retries=min(1, self._retries),
+                most=self._retries,
+                stop=self._stop.asked,
+                callback=out,
+                tries=out,
+                seconds=lambda item: item.seconds,
+                together=group_size(len(items), pool.workers),
+            ):
+                self._small_ended(out, outcome)
         for key in list(out.keys):
             self.callback.on(events.InputWithdrawn(key))
+
+    def _small_ended(self, out: _HandedOut, outcome: Outcome) -> None:
+        del out.keys[outcome.item.key]
+        if outcome.result and (spells := outcome.result.pop("spells", None)):
+            self.callback.on(events.Profiled(spells, outcome.item.key))
+        item = replace(outcome.item, attempt=outcome.attempt)
+        ended = Ended(item, outcome.result, outcome.error, outcome.worker, outcome.fault)
+        self._ended.put(ended)
 
     def _begun(self, items: list[PlannedInput]) -> Iterator[PlannedInput]:
         for item in items:

@@ -24,7 +24,7 @@ from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import SegbatchError, StoreError
 from seg_batch.core.run_files import JOURNAL, LOG, PAGE
 from seg_batch.executors import gather_logs
-from seg_batch.inference.measuring.profile import profiled
+from seg_batch.inference.measuring.profile import profiled, require_profile_place
 
 Say = Callable[[str], None]
 Write = Callable[[Path], Any]
@@ -44,9 +44,11 @@ def run_unattended(
     ``say`` gets messages for the user; ``write`` writes the report of a run folder. A failure of
     the report or of a command never changes the outcome of the run. A run that can't begin writes
     only into a folder that holds an earlier session of it. ``profile``: a file for a Chrome trace of where the time
-    of its inputs went. Returns the dict of ``run_job`` with the
-    path of the ``report``.
+    of its inputs went; OutputError before anything is done or said where it can't be written. Returns the dict of
+    ``run_job`` with the path of the ``report``.
     """
+    if profile is not None:
+        require_profile_place(profile)
     folder = Path(workflow.run_folder)
     after = Afterwards(workflow, say, write)
     with ExitStack() as held:

@@ -118,7 +118,7 @@ _PER_AXIS: dict[str, Any] = {"metavar": "N,N", "read": _voxels}
 
 @dataclass(frozen=True)
 class ProfileOptions:
-    """Of commands that predict."""
+    """Of ``predict`` and ``run``."""
 
     profile: str | None = option(
         None, "Write where the time went, as a Chrome trace, to FILE.", metavar="FILE"

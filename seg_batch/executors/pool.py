@@ -13,9 +13,6 @@ from seg_batch.executors.worker_health import Health
 
 HERE = "this process"  # as a worker
 IN_FLIGHT = 2  # items at once in every process, so that reading, model and writing overlap
-SHARING = (
-    8  # small inputs at once in this process where it has a GPU, whose batches their tiles share
-)
 
 
 class Pool(Protocol):
@@ -119,9 +116,8 @@ class InlinePool(Pool):
         self._threads = self._new_threads()
 
     def _new_threads(self) -> ThreadPoolExecutor:
-        """As many as ever are needed: ``window`` says how many work."""
-        most = max(self.window, SHARING)
-        return ThreadPoolExecutor(most, thread_name_prefix="segbatch")
+        """So many that ``window`` holds for all who share the pool together."""
+        return ThreadPoolExecutor(self.window, thread_name_prefix="segbatch")
 
     def submit(self, function: Callable[..., Any], *args: Any, avoid: Collection[str] = ()) -> Any:
         return self._threads.submit(function, *args)

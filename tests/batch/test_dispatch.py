@@ -7,14 +7,18 @@ import random
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seg_batch.batch.dispatch import BorrowedPool
 from seg_batch.batch.job import (
     FEWEST_LED,
     MOST_LED,
@@ -28,6 +32,8 @@ from seg_batch.batch.shutdown import Shutdown
 from seg_batch.batch.summaries import file_stamp
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
+from seg_batch.executors import run_bounded
+from seg_batch.executors.pool import InlinePool
 from seg_batch.inference.request import Request
 from seg_batch.inference.worker_requirements import MemoryGate
 from seg_batch.io.sinks.product import digest
@@ -208,3 +214,25 @@ def test_a_product_in_many_files_is_known_by_all_of_them(tmp_path: Path) -> None
 def test_an_item_is_small_when_it_has_one_block() -> None:
     assert item(1).small
     assert not replace(item(1), facts={"blocks": 2}).small
+
+
+def test_large_inputs_of_one_process_share_its_two_blocks_at_once() -> None:
+    guard, now, most = threading.Lock(), 0, 0
+
+    def block(_: int) -> None:
+        nonlocal now, most
+        with guard:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with guard:
+            now -= 1
+
+    with closing(InlinePool()) as pool, ThreadPoolExecutor(3) as coordinators:
+        borrowed = cast(Any, BorrowedPool(pool))
+        inputs = [
+            coordinators.submit(lambda: list(run_bounded(borrowed, block, range(4))))
+            for _ in range(3)
+        ]
+        assert [len(each.result()) for each in inputs] == [4, 4, 4]
+        assert most == pool.window

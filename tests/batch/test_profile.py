@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -21,7 +23,7 @@ from seg_batch.config.workflow import Workflow
 from seg_batch.core import events
 from seg_batch.core.callbacks import Callback
 from seg_batch.core.errors import OutputError, PlanError
-from seg_batch.inference.measuring.profile import Profile
+from seg_batch.inference.measuring.profile import Profile, profiled, require_profile_place
 
 US = 0.2  # of rounding
 CARD = ModelCard(
@@ -114,6 +116,8 @@ def test_the_trace_of_a_run_has_the_small_and_the_large_inputs(
     require_nested(found)
     blocks = [each["args"]["input"] for each in found if each["name"] == "block"]
     assert {number: blocks.count(number) for number in blocks} == {1: 6, 2: 1, 3: 1}
+    made = {each["args"]["input"] for each in found if each["name"] == "product"}
+    assert made == {1, 2, 3}
     journal = (Path(workflow.run_folder) / "journal.jsonl").read_text()
     assert "small0" in journal
     assert '"spells"' not in journal
@@ -135,6 +139,16 @@ def test_a_file_that_is_no_profile_is_never_replaced(volumes: Path, tmp_path: Pa
         assert why in ran.exception.message
     assert image.read_bytes() == kept
     assert not any(tmp_path.iterdir())
+    for text in ('[tool]\nname = "mine"\n', '[{"name": "mine"}]\n', "[]\n"):
+        other = tmp_path / "other"
+        other.write_text(text)
+        with pytest.raises(OutputError, match="no profile"):
+            require_profile_place(other)
+    other.unlink()
+    os.mkfifo(other)
+    with pytest.raises(OutputError, match="no profile"):  # and nothing waits for a writer
+        require_profile_place(other)
+    other.unlink()
     command = ["predict", str(image), "-o", output, "--model", "probe", "-q", "--profile", output]
     ran = CliRunner().invoke(app, command)  # the product is there when the profile comes
     assert ran.exit_code == 0
@@ -147,6 +161,28 @@ def test_what_predicts_nothing_has_no_profile(tmp_path: Path, volumes: Path) -> 
     path.write_text(f"inputs: {volumes}\nmodel: probe\noutputs: {tmp_path}\n")
     ran = CliRunner().invoke(app, ["run", str(path), "--dry-run", "--profile", "t.json"])
     assert isinstance(ran.exception, PlanError)
+
+
+def test_a_profile_takes_the_place_of_an_empty_file_or_a_profile(tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    path.touch()
+    spell: Any = {"stage": "s", "start": 0, "stop": 1, "worker": "w", "thread": 1}
+    for spells in ([], [spell], [spell, spell], []):
+        with profiled(path, print) as profile:
+            assert profile
+            profile.on(events.Profiled(spells))
+        assert len(bars(json.loads(path.read_text()))) == len(spells)
+
+
+def test_a_run_whose_profile_has_no_place_runs_no_commands(
+    night: Callable[..., Workflow], tmp_path: Path
+) -> None:
+    workflow = night(on_finish=[["touch", str(tmp_path / "ran")]])
+    path = str(tmp_path / "none" / "t.json")
+    with pytest.raises(OutputError, match="has no folder"):
+        run_unattended(workflow, Callback(), print, lambda folder: None, profile=path)
+    assert not (tmp_path / "ran").exists()
+    assert not Path(workflow.run_folder).exists()
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40), st.integers(1, 9)), max_size=12))

@@ -9,10 +9,11 @@ import tempfile
 from pathlib import Path
 
 from nights import make_scenes, make_volumes
-from timing import SEGBATCH, Ran, measured, show
+from timing import ROOT, SEGBATCH, Ran, measured, show
 
 ROUNDS = 5
 MODEL = "hippocampus-mri"
+SCENE = ROOT / "seg_batch" / "data" / "samples" / "zion_landsat8.tif"
 
 
 def main() -> None:
@@ -23,6 +24,8 @@ def main() -> None:
         commands = {
             "inspect": ["inspect", scene],
             "plan": ["plan", scene, "--model", "probe"],
+            "inspect_scene": ["inspect", str(SCENE)],
+            "plan_scene": ["plan", str(SCENE), "--model", "landsat8-landcover"],
             "predict": ["predict", volume, "--model", MODEL, "-o", str(work / "out.nii.gz")],
         }
         commands["predict"] += ["--overwrite", "--quiet"]

@@ -4,7 +4,6 @@ kind, the target; a missed target is marked."""
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +30,8 @@ class Lines:
 
     def value(self, figure: Figure) -> float | None:
         """In the unit of the figure."""
-        line = self.by_name.get(figure.benchmark, {})
-        values = [reduce(part, path.split("."), line) for path in figure.key.split("/")]
-        if any(value is None for value in values):
-            return None
-        return float(values[0]) / float(values[1] if values[1:] else 1) * figure.scale
+        value = self.by_name.get(figure.benchmark, {}).get(figure.key)
+        return None if value is None else float(value) * figure.scale
 
     def sides(self) -> Iterable[tuple[str, str, dict[str, float]]]:
         """``(benchmark, side, costs)`` of all comparisons."""
@@ -43,11 +39,6 @@ class Lines:
             for side, costs in line.get("sides", {}).items():
                 if "cpu_s" in costs:
                     yield name, side, costs
-
-
-def part(of: Any, name: str) -> Any:
-    """An item of a mapping; None where it lacks it or is none."""
-    return of.get(name) if isinstance(of, dict) else None
 
 
 def kept_file(machine: Machine) -> Path:

@@ -10,10 +10,10 @@ import pytest
 import rasterio
 
 from seg_batch import predict
-from seg_batch.batch.dispatch import sharing
+from seg_batch.batch.dispatch import SHARING, sharing
 from seg_batch.core import hardware
 from seg_batch.executors import IN_FLIGHT, run_bounded
-from seg_batch.executors.pool import SHARING, InlinePool
+from seg_batch.executors.pool import InlinePool
 from seg_batch.inference.on_device.rule import FORCED, in_words, on_host
 from seg_batch.inference.probe import PROBE_CARD
 from tests.support.bundles import make_bundle
@@ -54,11 +54,13 @@ def test_small_inputs_come_in_greater_numbers_where_a_gpu_computes_them(
 ) -> None:
     with closing(InlinePool()) as pool:
         monkeypatch.setattr(hardware, "gpus", lambda: 0)
-        assert sharing(pool).window == IN_FLIGHT + 1
+        with closing(sharing(pool)) as small:
+            assert small.window == IN_FLIGHT + 1
         monkeypatch.setattr(hardware, "gpus", lambda: 1)
         together = threading.Barrier(SHARING)
-        ends = run_bounded(sharing(pool), lambda n: together.wait(20), range(SHARING))
-        assert sorted(end.result for end in ends) == list(range(SHARING))
+        with closing(sharing(pool)) as small:
+            ends = run_bounded(small, lambda n: together.wait(20), range(SHARING))
+            assert sorted(end.result for end in ends) == list(range(SHARING))
         assert pool.window == IN_FLIGHT
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.files import require_local_output, translate_os_errors, write_text
 from seg_batch.core.spells import Spell
 from seg_batch.core.spells.trace import trace_of
+
+_BEGINNING = b'[\n{"name": "process_name", "ph": "M", '  # of every file that is written here,
+_NO_SPELLS = b"[\n\n]\n"  # but of this one
 
 
 class Profile(Callback):
@@ -63,7 +67,7 @@ def _as_text(trace: list[dict[str, Any]]) -> str:
 
 
 def require_profile_place(path: str | Path) -> None:
-    """OutputError unless a profile can be there: a file that is none, such as an image, is not replaced."""
+    """OutputError unless a profile can be written there: a file that is none, such as an image, is not replaced."""
     require_local_output(path)
     path = Path(path)
     with translate_os_errors(path):
@@ -71,7 +75,18 @@ def require_profile_place(path: str | Path) -> None:
             raise OutputError(f"--profile {path} is a folder: name a file in it, like trace.json")
         if not path.parent.is_dir():
             raise OutputError(f"--profile {path} has no folder: make {path.parent} first")
-        if path.exists() and not path.read_bytes()[:1] == b"[":
+        if path.exists() and not _may_be_replaced(path):
             raise OutputError(
                 f"--profile {path} is there already and is no profile: name another file"
             )
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Whether it is an empty file or a profile."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(len(_BEGINNING))
+    return start in (b"", _NO_SPELLS, _BEGINNING)

@@ -10,9 +10,11 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from seg_batch.core.geometry import Block, Box, Shape
+from seg_batch.core.spells import spell
 
 
 class EarlyProduct[R: Callable[[Box], Any]]:
@@ -33,8 +35,10 @@ class EarlyProduct[R: Callable[[Box], Any]]:
         for index in self._touched(block):
             self._waiting_for[index] -= 1
             if not self._waiting_for[index]:
-                self._thread.submit(self._make, self.begun.boxes.block(index).box)
+                box = self.begun.boxes.block(index).box
+                self._thread.submit(copy_context().run, self._make, box)
 
+    @spell("product")
     def _make(self, box: Box) -> None:
         self.begun.add(box, self.read(box))
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
+from contextvars import copy_context
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from seg_batch.core.errors import OutputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.core.hardware import cores
+from seg_batch.core.spells import spell
 from seg_batch.io.sinks.cog.layout import TILE, head, is_big, strip
 from seg_batch.io.sinks.cog.overviews import majority_overview, mean_overview
 from seg_batch.io.sinks.cog.tiles import COMPRESS, LEVEL, CogTiles
@@ -78,9 +80,14 @@ def write_cog(part: Path, spec: ProductSpec, read: Read, begun: CogTiles | None 
         _translated(part),
         nullcontext(begun) if begun else closing(begin_cog(spec, part.parent)) as tiles,
     ):
-        threads = ThreadPoolExecutor(min(cores(), _THREADS))
+        threads, context = ThreadPoolExecutor(min(cores(), _THREADS)), copy_context()
+
+        @spell("product")
+        def make(box: Box) -> None:
+            tiles.add(box, read(box))
+
         try:
-            for _ in threads.map(lambda box: tiles.add(box, read(box)), tiles.missing):
+            for _ in threads.map(lambda box: context.copy().run(make, box), tiles.missing):
                 pass
         finally:
             threads.shutdown(cancel_futures=True)
