@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from seg_batch.core.resample.resampler import Resampler
 from seg_batch.executors import IN_FLIGHT
 from seg_batch.inference.postprocess.costs import blocks_of, postprocess_block_bytes, threads_for
 from seg_batch.inference.sliding_window.patch_choice import BLOCK_VOXELS
+from seg_batch.io.sinks.spec import PIECE_BYTES
 from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.open_view import View
 
@@ -31,6 +33,8 @@ BASE_BYTES = 420 << 20  # interpreter, libraries, GDAL's cache, the export of th
 # For each further model of an ensemble, besides the activations that its card states. Measured with two
 # and three ANU-Nets of 2 and 34 MiB: TensorFlow 10 to 100 MiB, OpenVINO 55 to 165, activations included.
 MEMBER_BYTES = 150 << 20
+
+OVERVIEWS = Fraction(4, 3)  # a raster and all halves of it
 
 AHEAD = 2  # batches at a time: one in the model, one on its way to or from it
 SLABS_BYTES = 48 << 20  # of values on their way from one grid to another
@@ -150,7 +154,15 @@ class Costs:
     def process(self, block: Shape, n_blocks: int) -> int:
         model = self.model_bytes + self.batch * self.activation_bytes
         model += self.members * MEMBER_BYTES if self.model_bytes else 0
-        return BASE_BYTES + model + min(IN_FLIGHT, n_blocks) * self.one_block(block)
+        early = self._early_bytes if n_blocks > 1 else 0
+        return BASE_BYTES + model + early + min(IN_FLIGHT, n_blocks) * self.one_block(block)
+
+    @property
+    def _early_bytes(self) -> int:
+        """Of a box of probabilities that is encoded while blocks are predicted, beyond what the base has for it."""
+        if len(self.extent) != 2 or not self.probabilities:
+            return 0
+        return max(0, math.prod(chunk_of(self.extent)) * self.classes - PIECE_BYTES)
 
 
 def choose_block(
@@ -199,15 +211,17 @@ def post_bytes(
 
 
 def disk_bytes(view: View, card: ModelCard, chain: tuple[AnyStep, ...], probabilities: bool) -> int:
-    """At most: store, plain copy and product, all incompressible, and uncompressed copies of the input;
-    the maps before and after a step, and probabilities that only a step needs, lie in the store alone."""
+    """At most: store, plain copy and product, all incompressible, and uncompressed copies of the input; of a raster
+    the tiles instead of a plain copy, and both with overviews. The maps before and after a step, and probabilities
+    that only a step needs, lie in the store alone."""
     label = np.dtype(card.label_dtype).itemsize
-    voxel = 3 * (label + (len(card.classes) if probabilities else 0))
+    copies = 1 + 2 * (OVERVIEWS if view.native.info.kind == "raster" else 1)
+    voxel = copies * (label + (len(card.classes) if probabilities else 0))
     voxel += label * min(2, len(chain))
     if needs_probabilities(chain) and not probabilities:
         voxel += len(card.classes)
     staged = sum(map(_staged_bytes, view.file.info.files))
-    return view.native.info.voxels * voxel + staged
+    return math.ceil(view.native.info.voxels * voxel) + staged
 
 
 def _staged_bytes(file: SourceInfo) -> int:

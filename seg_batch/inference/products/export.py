@@ -62,10 +62,12 @@ class Export:
         """The labels, and the probabilities where the plan has them and they are not in the same product.
         ``labels``: the store's map after the last step."""
         specs = self._specs(_provenance(self._prepared, run))
-        products = [
-            export_product(self._store, path, spec, labels, self._early.get(path))
-            for path, spec in specs.items()
-        ]
+        products = []
+        for path, spec in specs.items():
+            early = self._early.get(path)
+            products.append(export_product(self._store, path, spec, labels, early))
+            if early is not None:
+                early.close()  # its tiles take as much disk as the product
         return products[::-1]
 
     def _specs(self, tags: dict[str, str]) -> dict[Path, ProductSpec]:

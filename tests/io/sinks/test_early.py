@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,12 @@ def store(tmp_path: Path) -> WorkStore:
     return WorkStore.create(tmp_path / "s", store_spec(EXTENT, CHUNK))
 
 
+def all_made(early: Any) -> None:
+    """Wait for what was begun; nothing is left for the end."""
+    early._thread.submit(lambda: None).result()
+    assert not early.begun.missing
+
+
 def shuffled() -> Iterator[Block]:
     blocks = list(BLOCKS)
     random.Random(3).shuffle(blocks)
@@ -48,6 +55,7 @@ def test_in_any_order(tmp_path: Path, probabilities: bool) -> None:
         for block in shuffled():
             write_block(store, block)
             early.block_done(block)
+        all_made(early)
         made = export_product(store, tmp_path / "early.tif", spec, early=early)
     late = export_product(store, tmp_path / "late.tif", spec)
     assert (made.sha256, made.counts, made.hectares) == (late.sha256, late.counts, late.hectares)
@@ -62,13 +70,15 @@ def test_blocks_that_never_come(store: WorkStore, tmp_path: Path) -> None:
         for block in list(shuffled())[1:]:
             write_block(store, block)
             early.block_done(block)
+        early._thread.submit(lambda: None).result()
+        assert 0 < len(early.begun.missing) < len(early.begun.boxes)
         made = export_product(store, tmp_path / "early.tif", spec, early=early)
     late = export_product(store, tmp_path / "late.tif", spec)
     assert (made.sha256, made.counts, made.hectares) == (late.sha256, late.counts, late.hectares)
 
 
 def test_what_fails_early_is_made_and_counted_once(store: WorkStore, tmp_path: Path) -> None:
-    """A chunk that is damaged for a while, and a box that is counted and then not encoded."""
+    """Boxes that are counted and then not encoded."""
     spec = product_spec(store)
     early = begin_product(store, tmp_path / "early.tif", spec, BLOCKS)
     assert early is not None
@@ -85,6 +95,8 @@ def test_what_fails_early_is_made_and_counted_once(store: WorkStore, tmp_path: P
         for block in BLOCKS:
             write_block(store, block)
             early.block_done(block)
+        early._thread.submit(lambda: None).result()
+        assert sorted(early.begun.missing, key=str) == sorted(failed, key=str)
         made = export_product(store, tmp_path / "early.tif", spec, early=early)
     late = export_product(store, tmp_path / "late.tif", spec)
     assert len(failed) == 2

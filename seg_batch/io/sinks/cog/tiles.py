@@ -2,11 +2,12 @@
 
 Boxes come in any order and from any threads, and with a box all its tiles and those of the overviews that lie
 in it. They wait in a file without a name, which is gone with the process, until all are there and are
-written in one order (``cog_layout``). So the bytes of a product depend on pixels alone.
+written in one order (``layout``). So the bytes of a product depend on pixels alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import threading
@@ -14,7 +15,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import rasterio
@@ -28,6 +29,9 @@ from seg_batch.io.sources.constant import constant, is_constant, value_of
 # DEFLATE, because every program reads it. Level 6 instead of 1 would make label maps a third smaller
 # and take four to nine times as long, which would be most of a run with a light model.
 COMPRESS, LEVEL = "DEFLATE", 1
+_ENCODED_BYTES = (
+    4 << 20
+)  # of pixels at a time, and one tile at least: GDAL's file of them is in memory
 _PLACED = rasterio.Affine.scale(2)  # any place: without one each file of tiles would be warned of
 
 
@@ -54,13 +58,15 @@ class CogTiles:
     def close(self) -> None:
         self._file.close()
 
+    @property
+    def pixel_bytes(self) -> int:
+        return self._spec.bands * np.dtype(self._spec.dtype).itemsize
+
     @cached_property
     def _depth(self) -> int:
         """How many overviews have whole tiles in a box."""
-        spec = self._spec
-        pixel_bytes, depth = spec.bands * np.dtype(spec.dtype).itemsize, 0
-        chunk = max(spec.chunk or (0,))
-        while TILE << depth < chunk or (TILE << depth + 1) ** 2 * pixel_bytes <= PIECE_BYTES:
+        chunk, depth = max(self._spec.chunk or (0,)), 0
+        while TILE << depth < chunk or (TILE << depth + 1) ** 2 * self.pixel_bytes <= PIECE_BYTES:
             depth += 1
         return min(depth, len(self.extents) - 1)
 
@@ -94,7 +100,7 @@ class CogTiles:
         if is_constant(values):
             sides = (-(-n // 2) for n in values.shape[1:])
             return constant(value_of(values), (len(values), *sides))
-        return self._smaller(values)
+        return np.stack([self._smaller(band) for band in values])  # of all, it takes twice as much
 
     def finish(self) -> None:
         """The tiles of further overviews, each from the four below it."""
@@ -129,7 +135,7 @@ class CogTiles:
         return np.moveaxis(tile[: height - y * TILE, : width - x * TILE], -1, 0)
 
     def _put(self, tiles: Sequence[tuple[int, Shape, np.ndarray]]) -> None:
-        """Encode these tiles together; those of one value once for each shape."""
+        """Encode these tiles; those of one value once for each shape."""
         new = []
         for level, index, tile in tiles:
             key = (tile.shape, value_of(tile).tobytes()) if is_constant(tile) else None
@@ -137,12 +143,15 @@ class CogTiles:
                 new.append((level, index, tile, key))
             else:
                 self._note(level, index, self._same[key])
-        if not new:
-            return
+        for few in itertools.batched(new, max(1, _ENCODED_BYTES // (TILE**2 * self.pixel_bytes))):
+            self._put_new(few)
+
+    def _put_new(self, new: Sequence[tuple[int, Shape, np.ndarray, Any]]) -> None:
+        """Encode these tiles in one file. The key of one of a single value is the last of each."""
         encoded = self._encoded([tile for *_, tile, _ in new])
         with self._lock:
             first, self._end = self._end, self._end + sum(map(len, encoded))
-        for (level, index, _, key), data in zip(new, encoded, strict=True):
+        for (level, index, tile, key), data in zip(new, encoded, strict=True):
             _write_at(self._file, data, first)
             self._note(level, index, (first, len(data)))
             if key is not None:

@@ -1,12 +1,13 @@
 """Cloud-optimised GeoTIFF: labels with their colours, or one band of probabilities per class.
 
 GDAL's COG driver would write everything a second and a third time. So it makes a strip of the raster, which
-has the place and the meaning of all of it (``cog_layout``), and the tiles are encoded box by box (``cog_tiles``).
+has the place and the meaning of all of it (``layout``), and the tiles are encoded box by box (``tiles``).
 The bytes are those that the driver itself would write.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +43,7 @@ from seg_batch.io.sources.crs import crs_options
 from seg_batch.io.sources.protocol import one_line
 from seg_batch.io.sources.side_files import AUXILIARY
 
-_THREADS = 4  # boxes at work at once, at most
+_THREADS, _BOXES_BYTES = 4, 32 << 20  # boxes at work at once, at most; one if it is larger
 # GDAL 3.12 moves control points by half a pixel when it creates a file whose pixels are points, and in
 # the same direction again when it reads it. If that is fixed, check_cog fails.
 _POINT_SHIFT = 1.0
@@ -80,7 +81,9 @@ def write_cog(part: Path, spec: ProductSpec, read: Read, begun: CogTiles | None 
         _translated(part),
         nullcontext(begun) if begun else closing(begin_cog(spec, part.parent)) as tiles,
     ):
-        threads, context = ThreadPoolExecutor(min(cores(), _THREADS)), copy_context()
+        fit = _BOXES_BYTES // (math.prod(tiles.boxes.shape) * tiles.pixel_bytes)
+        threads = ThreadPoolExecutor(max(1, min(cores(), _THREADS, fit)))
+        context = copy_context()
 
         @spell("product")
         def make(box: Box) -> None:

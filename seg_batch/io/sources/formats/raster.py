@@ -125,11 +125,14 @@ class RasterSource:
         dataset = dataset or _open(self._path, self.info.format)
         try:
             yield dataset
-        finally:
-            with self._lock:
-                self._idle.append(dataset)
-                if self._closed:
-                    _close_all(self._idle)
+        except BaseException:
+            # Read by several threads, a tile that can't be decoded stays in the handle's cache as if it were read.
+            dataset.close()
+            raise
+        with self._lock:
+            self._idle.append(dataset)
+            if self._closed:
+                _close_all(self._idle)
 
     def close(self) -> None:
         with self._lock:

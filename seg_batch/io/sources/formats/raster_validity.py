@@ -26,6 +26,7 @@ from seg_batch.io.sources.valid_mask import Nodata, exactly, stored_nodata
 
 _DEFAULT_OF_FOUR = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
 _COMPARED = {MaskFlags.all_valid, MaskFlags.nodata, MaskFlags.alpha}  # needs no mask of GDAL's
+_OF_A_PAGE = 512  # blocks in the 4 KiB of a table that libtiff reads at once
 _EPSILON = np.finfo(np.float32).eps  # GDAL has it for doubles, too
 _NO_NAME = re.compile(r"(?:band|channel|layer|b)?[ _-]*0*(\d*)", re.IGNORECASE)
 _ALPHA_NAME = re.compile(
@@ -76,13 +77,20 @@ class Bands:
             return False
         bands = (*self.data, *self.alpha)
         bands = bands[:1] if dataset.interleaving == Interleaving.pixel else bands
-        axes = zip(box.start, box.stop, dataset.block_shapes[0], strict=True)
+        sides = dataset.block_shapes[0]
+        axes = zip(box.start, box.stop, sides, strict=True)
         rows, columns = (range(a // side, -(-b // side)) for a, b, side in axes)
         blocks = itertools.product(bands, rows, columns)
-        return all(
-            dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=b) is None
+        if any(
+            dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=b) is not None
             for b, y, x in blocks
-        )
+        ):
+            return False
+        # Where a part of the table of blocks can't be read, none of it has an offset; a read of it fails.
+        for b, y, x in itertools.product(bands, rows, {*columns[::_OF_A_PAGE], columns[-1]}):
+            corner = ((i * side, i * side + 1) for i, side in zip((y, x), sides, strict=True))
+            dataset.read(b, window=tuple(corner))
+        return True
 
     def only(self, indices: Sequence[int]) -> Bands | None:
         """Those of these data bands; None where the validity of one depends on all."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import struct
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,9 @@ import rasterio
 from rasterio.windows import Window
 
 import seg_batch
+from seg_batch.core.errors import ReadError
 from seg_batch.core.geometry import Box
+from seg_batch.io.sinks.cog.layout import _COUNTS, _OFFSETS, directories, table
 from seg_batch.io.sources import open_source
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -106,3 +111,22 @@ def test_an_empty_scene_has_the_map_of_a_stored_one(tmp_path: Path) -> None:
             maps.append(file.read())
     assert np.array_equal(*maps)
     assert (maps[0] == 255).sum() == side**2 - 512**2
+
+
+@pytest.mark.parametrize("tag", [_OFFSETS, _COUNTS])
+def test_what_the_table_can_not_say_is_no_hole(tmp_path: Path, tag: int) -> None:
+    """A file that is cut after it was opened, within its table of tiles: those of row 64 and on have no place."""
+    path, side = tmp_path / "a.tif", 128 * TILE
+    with rasterio.open(sparse(path, height=side, width=side, count=1, nodata=0), "r+") as file:
+        for y in range(0, side, TILE):
+            file.write(np.ones((1, TILE, TILE), "uint8"), window=Window(y, y, TILE, TILE))
+    data = bytearray(path.read_bytes())
+    data += bytes(-len(data) % 4096)
+    entry = next(directories(data))[tag]
+    numbers = table(data, entry)[0].tobytes()
+    struct.pack_into(entry.code, data, entry.value_at, len(data))
+    path.write_bytes(data + numbers)
+    with closing(open_source(path)) as source:
+        os.truncate(path, len(data) + len(numbers) // 2)
+        with pytest.raises(ReadError):
+            source.read(Box((63 * TILE, 64 * TILE), (66 * TILE, 66 * TILE)))
