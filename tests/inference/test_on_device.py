@@ -19,6 +19,8 @@ from seg_batch.inference.probe import PROBE_CARD
 from tests.support.bundles import make_bundle
 from tests.support.files import address_raster, write_raster
 
+pytestmark = pytest.mark.full
+
 
 def labels(path: Path) -> np.ndarray:
     with rasterio.open(path) as file:

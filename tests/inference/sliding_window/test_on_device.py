@@ -26,6 +26,8 @@ from seg_batch.nn.engines.device import DEVICES, Device
 from seg_batch.nn.engines.device.programs import DevicePrograms
 from seg_batch.nn.engines.tensorflow import KerasPredictor
 
+pytestmark = pytest.mark.full
+
 CLASSES = 3
 IDS = np.array([0, 2, 7], np.uint8)
 Result = tuple[np.ndarray, np.ndarray, BlockResult]

@@ -112,13 +112,14 @@ def predict(path: str, output: Path, **options: Any) -> tuple[dict[str, Any], np
         return dict(report["plan"]), file.read()
 
 
+@pytest.mark.full
 def test_neither_blocks_nor_workers_change_patch_or_labels(tmp_path: Path) -> None:
     path = scene(tmp_path)
     plans, maps = zip(
         *(
             predict(path, tmp_path / f"{k}.tif", **options)
             for k, options in enumerate(
-                ({}, {"block": (1024, 1024)}, {"block": (2048, 1024), "workers": 2})
+                ({"block": (2048, 2048)}, {"block": (1024, 1024), "workers": 2})
             )
         ),
         strict=True,
