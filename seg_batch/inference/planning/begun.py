@@ -19,7 +19,8 @@ def with_patch_begun(
     if options.patch != "auto" or earlier is None:
         return options, None
     if choice := earlier.get("patch_choice"):
-        return options, int(choice["step_bytes"]) or None
+        step = choice.get("step_bytes") if isinstance(choice, dict) else None
+        return options, step if isinstance(step, int) and step > 0 else None
     return replace(
         options, patch="card", overlap="card" if options.overlap is None else options.overlap
     ), None

@@ -35,9 +35,8 @@ from seg_batch.io.sources.views.open_view import View
 
 GPU_BATCH = 16  # patches at most; as many as fit in a quarter of the memory
 FROM_OPTIONS = ("taper", "probabilities", "precision", "engine", "tta", "workers")  # of the options
-SMALLER = (
-    0.9  # of the sides of a patch that does not fit in memory, for the one that is named instead
-)
+# Of the sides of a patch that does not fit in memory, for the one that is named instead.
+SMALLER = 0.9
 
 
 def make_plan(

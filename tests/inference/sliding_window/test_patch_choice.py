@@ -287,3 +287,16 @@ def test_the_share_of_a_worker_in_a_run_changes_no_patch(tmp_path: Path) -> None
     ]
     assert plans[0].patch == plans[1].patch
     assert plans[0].patch_choice == plans[1].patch_choice
+
+
+@pytest.mark.parametrize(
+    "choice", [[], "auto", {"by": "auto"}, {"step_bytes": "much"}, {"step_bytes": -1}]
+)
+def test_a_choice_that_nobody_made_is_none(tmp_path: Path, choice: Any) -> None:
+    path, output = scene(tmp_path, (300, 300)), tmp_path / "map.tif"
+    predict(path, output, patch="card")
+    report = next(tmp_path.glob("*.json"))
+    facts = json.loads(report.read_text())
+    facts["plan"]["patch_choice"] = choice or "none"
+    report.write_text(json.dumps(facts))
+    assert of_file(path, output).patch_choice["by"] == "auto"
