@@ -113,8 +113,9 @@ def _overlap_and_margin(
     else:
         margin = card.margin or (0,) * len(patch)
         overlap = card.overlap or tuple(p // 8 for p in card.patch or patch)
-    if not isinstance(wanted, int):  # a patch that was asked for may be small
-        overlap = tuple(min(o, p // 2) for o, p in zip(overlap, patch, strict=True))
+    if not isinstance(wanted, int):
+        trained = zip(overlap, patch, card.patch or patch, strict=True)
+        overlap = tuple(o if p >= t else min(o, p // 2) for o, p, t in trained)
         return overlap, tuple(min(m, o // 2) for m, o in zip(margin, overlap, strict=True))
     overlap = tuple(min(wanted, p - 1) for p in patch)
     if max(overlap) < wanted:

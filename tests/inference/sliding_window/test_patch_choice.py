@@ -300,3 +300,10 @@ def test_a_choice_that_nobody_made_is_none(tmp_path: Path, choice: Any) -> None:
     facts["plan"]["patch_choice"] = choice or "none"
     report.write_text(json.dumps(facts))
     assert of_file(path, output).patch_choice["by"] == "auto"
+
+
+def test_an_overlap_of_more_than_half_a_patch_stays_that_of_the_card() -> None:
+    of = card(overlap=(50, 40))
+    for patch in ("card", (64, 48)):
+        assert layout_for((900, 900), of, PredictOptions(patch=patch)).overlap == (50, 40)
+    assert layout_for((900, 900), of, PredictOptions(patch=(32, 48))).overlap == (16, 40)
