@@ -48,7 +48,7 @@ INSIDE: dict[str, list[str]] = {
     "config": [
         "options yaml_source common_names colours grid_options",
         "overrides predict_options validation",
-        "cluster command_options postprocess channels resampling",
+        "cluster command_options postprocess card_parts",
         "card",
         "recipe",
         "workflow",

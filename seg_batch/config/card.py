@@ -12,25 +12,34 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import (
     Field,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
 )
 
-from seg_batch.config.channels import Channels, ChannelStatistics, Shares, Sizes, Span, names_of
+from seg_batch.config.card_parts.channels import (
+    Channels,
+    ChannelStatistics,
+    Shares,
+    Sizes,
+    Span,
+    names_of,
+)
+from seg_batch.config.card_parts.network import AS_BEFORE, Network, Output, Tensors
+from seg_batch.config.card_parts.normalisation import Normalisation
+from seg_batch.config.card_parts.resampling import (
+    Resampling,
+    default_resampling,
+    require_zeros_kept,
+)
 from seg_batch.config.colours import colour_of
 from seg_batch.config.postprocess import Step, check_chain
-from seg_batch.config.resampling import Resampling, default_resampling, require_zeros_kept
 from seg_batch.config.validation import CheckedValue, first_problem
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Axis, Shape
-from seg_batch.core.normalise import Normaliser
 from seg_batch.core.run_files import CARD
-from seg_batch.core.statistics import PerImage
-from seg_batch.core.statistics.schemes import SCHEMES
 
-SCHEMA = 6
+SCHEMA = 7
 WHOLE_PATCH: Final = "whole_patch_layers"  # in cards and reports: see nn.analysis.global_layers
 CHANNELS_OF = 4  # the schema from which on a voxel lacks data where any channel does
 TRAINED_FACTOR = 1.5  # a model takes grids that are finer or coarser than its training by this
@@ -53,46 +62,6 @@ class ClassInfo(CheckedValue):
     )
     share: Shares | None = None
     volume_ml: Span | None = None
-
-
-class Normalisation(CheckedValue):
-    """How stored values become model input. ``card``: with the numbers here, one per channel, in physical
-    units. ``identity``: not at all. Else with numbers of each input, from one pass over it: ``source``, its mean and
-    std; ``nonzero``, those of its voxels that are not 0 in all channels, and the others stay 0; ``range``, its least
-    value becomes 0 and its greatest 1; ``percentiles``, so do its percentiles 2 and 98, to which values are clipped."""
-
-    kind: Literal["card", "identity", PerImage]
-    mean: tuple[float, ...] = ()
-    std: tuple[PositiveFloat, ...] = ()
-    low: tuple[float, ...] | None = None
-    high: tuple[float, ...] | None = None
-
-    @model_validator(mode="after")
-    def _limits(self) -> Normalisation:
-        given = (self.mean, self.std, self.low, self.high)
-        if self.per_image and self.kind != "source" and any(given):
-            raise ValueError(
-                f"{self.kind} takes the numbers of each image: leave mean, std, low and high out"
-            )
-        if (self.low is None) != (self.high is None):
-            raise ValueError("low and high come together or not at all")
-        if self.low is not None and self.high is not None:
-            if not len(self.low) == len(self.high) == len(self.mean):
-                raise ValueError("normalisation needs one low and one high per channel")
-            if any(a >= b for a, b in zip(self.low, self.high, strict=True)):
-                raise ValueError("low must lie below high")
-        return self
-
-    @property
-    def per_image(self) -> bool:
-        """Whether each image has its own numbers, so that its values may be in any unit."""
-        return self.kind in SCHEMES
-
-    def normaliser(self) -> Normaliser | None:
-        """The normaliser of the card's numbers; None where each image has its own numbers."""
-        if self.kind == "identity":
-            return Normaliser()
-        return Normaliser(self.mean, self.std, self.low, self.high) if self.kind == "card" else None
 
 
 class SkipRule(CheckedValue):
@@ -168,12 +137,26 @@ class ModelCard(CheckedValue):
     images: int | None = Field(
         default=None, ge=1, description="how many images its statistics and ranges are of"
     )
-    orientation: str = Field(default="RAS", pattern=r"^[RLAPSI]{3}$")
+    orientation: str = Field(default="RAS", pattern=r"^([RLAPSI]{3}|stored)$")
     skip: SkipRule | None = None
     compute: Compute = Compute()
-    format: Literal["keras", "openvino"] = Field(
-        default="keras", description="model.keras, or model.xml and model.bin"
+    format: Literal["keras", "openvino", "onnx"] = Field(
+        default="keras", description="model.keras, model.xml and model.bin, or model.onnx"
     )
+    tensors: Tensors | None = Field(default=None, description="of a foreign file; none: ours")
+    output: Output = AS_BEFORE
+    padding: Literal["mirror", "zero"] = Field(
+        default="mirror",
+        description="what the model sees beyond an image that is smaller than a patch",
+    )
+    crop: Literal["none", "nonzero"] = Field(
+        default="none",
+        description="nonzero: the box around what is not 0 is all that the model sees",
+    )
+    taper: str | None = Field(
+        default=None, description="how tiles are blended where no option says; none: hann"
+    )
+    tta: str = Field(default="none", description="the views that are averaged where no option says")
     finer: int = Field(default=1, ge=1, le=8, description="output voxels per input voxel and axis")
     post: tuple[Step, ...] = Field(default=(), description="steps that follow prediction, in order")
     architecture: dict[str, Any] = Field(default_factory=dict)
@@ -182,6 +165,14 @@ class ModelCard(CheckedValue):
     split: dict[str, Any] = Field(default_factory=dict, description="what was held out, and how")
     scores: dict[str, Any] = Field(default_factory=dict)
     weights_sha256: str = ""
+    folds_sha256: tuple[str, ...] = Field(
+        default=(),
+        description="of further networks in the bundle, model_1.onnx on, averaged with the first",
+    )
+    origin: dict[str, Any] = Field(
+        default_factory=dict,
+        description="what a bundle was made of, and what its card could not hold",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -190,7 +181,7 @@ class ModelCard(CheckedValue):
 
         Version 2 added ``border`` and ``split``; version 3 ``format``, ``finer``, ``multiple`` and
         ``post``; version 4 what the model was trained on; version 5 ``resampling`` and further kinds of
-        normalisation; version 6 ``patch_fixed``. All are optional, and a channel that is a text is one with this name, so only the
+        normalisation; version 6 ``patch_fixed``; version 7 what foreign networks need. All are optional, and a channel that is a text is one with this name, so only the
         number changes. Models of before version 4 were trained, and their maps made, with labels wherever
         any channel had data: they keep that rule. Models that were imported before version 6 keep their patch: no other was
         tried, and the multiples in their cards may be wrong.
@@ -238,6 +229,11 @@ class ModelCard(CheckedValue):
         if self.patch is None or self.multiple is None:
             return "no other sides are known to fit"
         return None if self.compute.activation_bytes else "what a patch needs was not measured"
+
+    @property
+    def network(self) -> Network:
+        """What an engine needs to know of the file of the network."""
+        return Network(self.tensors, self.output, len(self.classes), self.background_index)
 
     @property
     def channel_names(self) -> tuple[str, ...] | None:

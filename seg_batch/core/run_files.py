@@ -44,6 +44,7 @@ AREAS, VOLUMES = "areas.csv", "volumes.csv"
 
 # In the folder of a bundle, of a running training, of an evaluation.
 CARD = "card.json"
+TEST = "test.npz"  # a patch and what the network gave for it when the bundle was made
 CHECKPOINT = "checkpoint-"
 EVALUATION, EVALUATION_PAGE = "evaluation.json", "index.html"
 

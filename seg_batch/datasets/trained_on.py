@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.card import TRAINED_FACTOR
-from seg_batch.config.channels import Channel, ChannelStatistics
+from seg_batch.config.card_parts.channels import Channel, ChannelStatistics
 from seg_batch.config.recipe.card_draft import CardTemplate
 from seg_batch.core.geometry import Box
 from seg_batch.core.georef import MM3_PER_ML, RasterGeoref, VolumeGeoref

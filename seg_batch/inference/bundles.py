@@ -24,25 +24,27 @@ from seg_batch.io.sources.protocol import SourceInfo
 from seg_batch.io.sources.views.by_name import channel_fault
 from seg_batch.io.sources.views.rescaled import units_fault
 
-WEIGHTS = {"keras": "model.keras", "openvino": "model.xml"}
+WEIGHTS = {"keras": "model.keras", "openvino": "model.xml", "onnx": "model.onnx"}
 
 
 @dataclass(frozen=True)
 class Model:
     """A card with its network: in a bundle's folder, or any callable ``array -> array``.
 
-    ``members``: further models whose probabilities are averaged with this one's.
+    ``members``: further models whose probabilities are averaged with this one's. ``fold``: which of several
+    networks in the folder it is.
     """
 
     card: ModelCard
     path: Path | None = None
     function: Callable[[Any], Any] | None = None
     members: tuple[Model, ...] = ()
+    fold: int = 0
 
     @property
     def weights(self) -> Path:
         assert self.path is not None
-        return self.path / WEIGHTS[self.card.format]
+        return weights_file(self.path, self.card, self.fold)
 
     @property
     def all(self) -> tuple[Model, ...]:
@@ -69,6 +71,22 @@ class Model:
         return " + ".join(model.name for model in self.all)
 
 
+def weights_file(folder: Path, card: ModelCard, fold: int = 0) -> Path:
+    """``model.onnx``, of further folds ``model_1.onnx`` on."""
+    path = folder / WEIGHTS[card.format]
+    return path.with_stem(f"{path.stem}_{fold}") if fold else path
+
+
+def model_in(folder: Path) -> Model:
+    """The bundle in a folder; of several folds an ensemble. BundleError where there is no sound card."""
+    card = read_card(folder)
+    folds = [
+        Model(card.model_copy(update={"weights_sha256": sha256}), folder, fold=k)
+        for k, sha256 in enumerate(card.folds_sha256, 1)
+    ]
+    return Model(card, folder, members=tuple(folds))
+
+
 def name_for(folder: Path) -> str:
     """The name in the card of a new bundle, where none is given: that of its folder, as far as cards hold it."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).lstrip("._-") or "model"
@@ -91,7 +109,7 @@ def installed_bundles() -> list[Model]:
     for folder in bundle_folders():
         for card in sorted(folder.glob(f"*/{CARD}")):
             with suppress(SegbatchError):
-                model = Model(read_card(card.parent), card.parent)
+                model = model_in(card.parent)
                 models.setdefault(model.name, model)
     return list(models.values())
 
@@ -111,7 +129,7 @@ def find_bundle(name: str) -> Model:
                 f"there is no model {name!r}: use the path of a bundle, or one of {known}"
             )
         path = places[0]
-    return Model(read_card(path), path.resolve())
+    return model_in(path.resolve())
 
 
 def require_intact(model: Model) -> Model:

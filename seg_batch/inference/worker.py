@@ -93,6 +93,7 @@ def _loaded(model: Model, settled: Decisions | PredictOptions) -> Predictor:
         batch=settled.batch or 1,
         precision=settled.precision,
         sha256=model.card.weights_sha256,
+        network=model.card.network,
     )
     if loaded.classes != len(model.card.classes):
         raise BundleError(

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from seg_batch.config.card_parts.network import OURS
 from seg_batch.core.errors import BundleError, InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.nn.analysis.graph import maker
 from seg_batch.nn.analysis.patch_shapes import comma, patch_and_factor, require_patch_memory
 from seg_batch.nn.backend import keras, tf
 from seg_batch.nn.engines import load_predictor
-from seg_batch.nn.engines.batched import two_classes
+from seg_batch.nn.engines.output import finished
 from seg_batch.nn.networks.blocks import probability
 from seg_batch.nn.safe_loading import read_model
 
@@ -42,7 +43,7 @@ class WrappedModel:
 
     def run(self, patches: np.ndarray) -> np.ndarray:
         """Probabilities of two classes or more, for patches of any sides that fit."""
-        return two_classes(_run(self.model, patches))
+        return finished(_run(self.model, patches), OURS)
 
 
 FIELD = 12  # voxels of one value along an axis

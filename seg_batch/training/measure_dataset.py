@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.config.channels import Channel
-from seg_batch.config.resampling import known_resampling
+from seg_batch.config.card_parts.channels import Channel
+from seg_batch.config.card_parts.resampling import known_resampling
 from seg_batch.core import hardware
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box

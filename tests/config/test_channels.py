@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from seg_batch.config.channels import Channel, Channels, ChannelStatistics, names_of
+from seg_batch.config.card_parts.channels import Channel, Channels, ChannelStatistics, names_of
 
 CHANNELS = TypeAdapter(Channels)
 VALUES = st.floats(-1e9, 1e9)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seg_batch.config.card import ModelCard, Normalisation
-from seg_batch.config.channels import Channel
+from seg_batch.config.card_parts.channels import Channel
 from seg_batch.conversion.sample_patches import (
     for_calibrating,
     for_comparing,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from seg_batch.config.channels import Channel
+from seg_batch.config.card_parts.channels import Channel
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.recipe import Recipe
 from seg_batch.core import events

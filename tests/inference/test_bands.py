@@ -14,7 +14,7 @@ import seg_batch
 from seg_batch.batch.inputs.tables import rows_of_manifest
 from seg_batch.batch.job import job_of
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation
-from seg_batch.config.channels import Channel
+from seg_batch.config.card_parts.channels import Channel
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.config.workflow import read
 from seg_batch.core.errors import InputError, RefusedError, WorkflowError

@@ -14,7 +14,7 @@ import yaml
 
 from seg_batch.cli.display.lines import plan_facts, plan_lines
 from seg_batch.config.card import ClassInfo, ModelCard, Normalisation, SkipRule
-from seg_batch.config.channels import Channel
+from seg_batch.config.card_parts.channels import Channel
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import BundleError, PlanError, StoreError
 from seg_batch.evaluation.evaluate import evaluate_bundle

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from seg_batch.config.card import ModelCard, Normalisation
+from seg_batch.config.card_parts.resampling import Resampling
 from seg_batch.config.grid_options import GridOptions
-from seg_batch.config.resampling import Resampling
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Normaliser

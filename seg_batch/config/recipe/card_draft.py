@@ -15,8 +15,8 @@ from seg_batch.config.card import (
     Size,
     SkipRule,
 )
-from seg_batch.config.channels import Channels, names_of
-from seg_batch.config.resampling import Resampling, default_resampling
+from seg_batch.config.card_parts.channels import Channels, names_of
+from seg_batch.config.card_parts.resampling import Resampling, default_resampling
 from seg_batch.config.validation import CheckedValue
 from seg_batch.core.normalise import Normaliser
 from seg_batch.core.statistics import PerImage

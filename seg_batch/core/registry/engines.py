@@ -63,7 +63,7 @@ class EngineInfo:
 # In the order of lists.
 ENGINES: Registry[EngineInfo] = Registry(
     {
-        "openvino": "seg_batch.nn.engines.openvino:INFO",
+        "openvino": "seg_batch.nn.engines.openvino.engine:INFO",
         "tensorflow": "seg_batch.nn.engines.tensorflow:INFO",
         "keras": "seg_batch.nn.engines.keras_backends:INFO",
     }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from seg_batch.config.resampling import AS_NNUNET, Resampling, Rule
+from seg_batch.config.card_parts.resampling import AS_NNUNET, Resampling, Rule
 from seg_batch.datasets.augment.intensity import SOMETIMES
 from seg_batch.io.sources.views.model_grid import thick_axis
 

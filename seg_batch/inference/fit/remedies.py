@@ -11,7 +11,7 @@ from itertools import permutations
 
 import numpy as np
 
-from seg_batch.config.channels import ChannelStatistics, Span
+from seg_batch.config.card_parts.channels import ChannelStatistics, Span
 from seg_batch.io.sources.sample import Sample
 
 # Deviations between the means: 1.5 at most in crops of 64 pixels of the land cover's scene.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from seg_batch.config.card import ClassInfo, ModelCard
-from seg_batch.config.channels import Span
+from seg_batch.config.card_parts.channels import Span
 from seg_batch.core.georef import MM3_PER_ML, Georef, VolumeGeoref
 from seg_batch.core.units import share_in_line
 

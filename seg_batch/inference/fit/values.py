@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.channels import ChannelStatistics
+from seg_batch.config.card_parts.channels import ChannelStatistics
 from seg_batch.core.units import share_in_line
 from seg_batch.inference.fit.remedies import (
     FEWEST_ORDERED,

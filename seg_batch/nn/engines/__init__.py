@@ -4,8 +4,8 @@
 ``choice``          the engine of a run, and the reason; loads none of them
 ``batched``         batches of one size; `ModelPredictor`, the base of every engine
 ``tensorflow``      Keras on TensorFlow: GPUs, and where no other engine is installed
-``openvino``        OpenVINO on CPUs; ``openvino_convert`` makes its files from Keras
-                    models, ``openvino_cache`` keeps them, ``openvino_precision`` chooses
+``openvino``        OpenVINO on CPUs; ``openvino.convert`` makes its files from Keras
+                    models, ``openvino.cache`` keeps them, ``openvino.precision`` chooses
                     the layers that stay float32
 ``keras_backends``  Keras on JAX or PyTorch, as KERAS_BACKEND says
 ``steady``          how many threads an engine may have here without changing a bit
@@ -20,6 +20,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from seg_batch.config.card_parts.network import OURS, Network
 from seg_batch.core.errors import PlanError
 from seg_batch.core.registry.engines import ENGINES
 from seg_batch.nn.engines.batched import ModelPredictor
@@ -39,16 +40,17 @@ def load_predictor(
     batch: int = 1,
     precision: str = "float32",
     sha256: str | None = None,
+    network: Network = OURS,
 ) -> ModelPredictor:
     """The predictor of a bundle's weights, loaded once per process.
 
     `engine` is one of `ENGINES` (see `choose`). `sha256` (hex) is compared with the file's first;
-    BundleError if it differs. PlanError where the engine is not installed: a worker need not have what
+    BundleError if it differs. `network`: see `ModelCard.network`. PlanError where the engine is not installed: a worker need not have what
     the planner has. The number of threads comes from TF_NUM_INTRAOP_THREADS, read when
     the engine starts; an engine takes one where their number could change a bit (see `steady`).
     """
     path, info = Path(weights).resolve(), ENGINES[engine]
-    how = {"batch": batch, "precision": precision, "sha256": sha256}
+    how = {"batch": batch, "precision": precision, "sha256": sha256, "network": network}
     key = (path, stamp(path), engine, *how.values())
     with _lock:
         if key not in _loaded_already:

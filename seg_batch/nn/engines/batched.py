@@ -9,9 +9,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from seg_batch.config.card_parts.network import OURS, Network
 from seg_batch.core.errors import InputError, PlanError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.text import without_colours
+from seg_batch.nn.engines.output import classes_of, finished
 
 type Forward = Callable[[np.ndarray], np.ndarray]
 
@@ -106,8 +108,7 @@ class ModelPredictor(Batched):
     """The model in a file of weights as a function of patches; each engine is one, and says how to `load`.
 
     Patches are float32 ``(n, *patch, channels)``, normalised as the model's card says; the result is
-    float32 ``(n, *patch, classes)``, probabilities. One output is a sigmoid and becomes two classes,
-    (1 - p, p). `precision` is "float32" or "mixed" (see `core.hardware.default_precision`). BundleError
+    float32 ``(n, *patch, classes)``, as `output.finished` has it. `precision` is "float32" or "mixed" (see `core.hardware.default_precision`). BundleError
     where the file is no model of this kind, or `sha256` (hex) is given and differs.
 
     On a CPU the model is called with one patch at a time, for any `batch`. It costs
@@ -122,16 +123,22 @@ class ModelPredictor(Batched):
         batch: int = 1,
         precision: str = "float32",
         sha256: str | None = None,
+        network: Network = OURS,
     ) -> None:
         if precision not in PRECISIONS:
             raise InputError(f"unknown precision {precision!r}; use one of {', '.join(PRECISIONS)}")
-        self.precision = precision
+        self.precision, self.spec = precision, network
         self.weights, self.sha256 = Path(weights), sha256
-        self.network = network = self.load(self.weights, sha256)
-        batch = batch if network.gpu or batch < 1 else 1
-        super().__init__(network.compiler, batch, network.exhausted)
-        self.channels, self.rank = network.channels, network.rank
-        self.classes = max(network.outputs, 2)
+        self.network = loaded = self.load(self.weights, sha256)
+        batch = batch if loaded.gpu or batch < 1 else 1
+        super().__init__(self._finishing, batch, loaded.exhausted)
+        self.channels, self.rank = loaded.channels, loaded.rank
+        self.classes = classes_of(loaded.outputs, network)
+
+    def _finishing(self, shape: Shape) -> Forward:
+        """The network for arrays of exactly `shape`, with what turns its output into scores."""
+        forward, spec = self.network.compiler(shape), self.spec
+        return lambda x: finished(forward(x), spec)
 
     def load(self, weights: Path, sha256: str | None) -> LoadedNetwork:
         """The model in the file, made ready to compute in `precision`."""
@@ -160,11 +167,6 @@ def unfit_shape(shape: Shape, error: Exception) -> InputError:
         f"the model can't take patches of shape {shape[1:]} ({words}); most take sides that are a multiple of "
         "2 to the power of their depth"
     )
-
-
-def two_classes(y: np.ndarray) -> np.ndarray:
-    """Class probabilities of an output that may be one sigmoid per voxel."""
-    return np.concatenate([np.float32(1) - y, y], axis=-1) if y.shape[-1] == 1 else y
 
 
 def _padded(part: np.ndarray, batch: int) -> np.ndarray:

@@ -24,7 +24,6 @@ from seg_batch.nn.engines.batched import (
     LoadedNetwork,
     ModelPredictor,
     Shape,
-    two_classes,
     unfit_shape,
 )
 from seg_batch.nn.engines.tensorflow import backend_of_keras
@@ -95,7 +94,7 @@ def compiled(model: Any, shape: Shape) -> Forward:
     forward = _with_jax(model) if keras.backend.backend() == "jax" else _with_torch(model)
 
     def run(x: np.ndarray) -> np.ndarray:
-        return two_classes(np.array(keras.ops.convert_to_numpy(forward(x)), np.float32))
+        return np.array(keras.ops.convert_to_numpy(forward(x)), np.float32)
 
     return run
 

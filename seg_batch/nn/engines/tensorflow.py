@@ -28,7 +28,7 @@ from seg_batch.core import hardware
 from seg_batch.core.errors import PlanError
 from seg_batch.core.registry.engines import EngineInfo
 from seg_batch.nn.engines.batched import Forward, LoadedNetwork, ModelPredictor, unfit_shape
-from seg_batch.nn.engines.openvino import INSTALL as INSTALL_OPENVINO
+from seg_batch.nn.engines.openvino.engine import INSTALL as INSTALL_OPENVINO
 from seg_batch.nn.engines.steady import tensorflow_may_thread, warn_of_one_thread
 
 _log = logging.getLogger(__name__)
@@ -111,8 +111,7 @@ def compiled(model: Any, shape: tuple[int, ...]) -> Forward:
 
     def forward(x: Any) -> Any:
         y = model(x, training=False)
-        y = tf.cast(y[-1] if isinstance(y, (list, tuple)) else y, tf.float32)
-        return tf.concat([1.0 - y, y], axis=-1) if y.shape[-1] == 1 else y
+        return tf.cast(y[-1] if isinstance(y, (list, tuple)) else y, tf.float32)
 
     signature = [tf.TensorSpec(shape, tf.float32)]
     try:

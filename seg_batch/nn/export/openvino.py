@@ -17,7 +17,7 @@ from seg_batch.nn.export.job import Exported, ExportJob, tensor
 def write(order: ExportJob, folder: Path) -> dict[str, Any]:
     import tempfile
 
-    from seg_batch.nn.engines.openvino_import import openvino
+    from seg_batch.nn.engines.openvino.library import openvino
     from seg_batch.nn.export.saved_graph import loaded, write_trunk
 
     with tempfile.TemporaryDirectory(dir=folder, prefix="trunk-") as trunk:
@@ -40,7 +40,7 @@ def _quantised(model: Any, order: ExportJob) -> tuple[Any, dict[str, Any]]:
 
 
 def read(path: Path, precision: str = "f32") -> Exported:
-    from seg_batch.nn.engines.openvino_import import openvino, openvino_core
+    from seg_batch.nn.engines.openvino.library import openvino, openvino_core
 
     model = openvino_core().read_model(path)
     compiled = openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})

@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from seg_batch.config.resampling import AS_NNUNET, Resampling
+from seg_batch.config.card_parts.resampling import AS_NNUNET, Resampling
 from seg_batch.core.units import counted_plainly
 from seg_batch.io.sources.views.model_grid import target_extent
 from seg_batch.training.autoconfig.reasons import Reason, show

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seg_batch.config.resampling import Resampling, Rule
+from seg_batch.config.card_parts.resampling import Resampling, Rule
 from seg_batch.datasets.augment.intensity import SOMETIMES
 from seg_batch.datasets.augment.resolution import PatchGrid, thick_slices, vary_slices
 

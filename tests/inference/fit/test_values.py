@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.channels import Channel, ChannelStatistics
+from seg_batch.config.card_parts.channels import Channel, ChannelStatistics
 from seg_batch.core.georef import RasterGeoref
 from seg_batch.inference.fit.values import value_findings
 from seg_batch.inference.fit.verdict import Verdict

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from seg_batch.nn.engines import openvino as engine
-from seg_batch.nn.engines.openvino_import import openvino_core
+from seg_batch.nn.engines.openvino import engine
+from seg_batch.nn.engines.openvino.library import openvino_core
 
 
 class Able:

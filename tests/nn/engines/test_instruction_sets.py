@@ -16,7 +16,7 @@ import pytest
 from seg_batch.core import hardware
 from seg_batch.nn.backend import keras
 from seg_batch.nn.engines import steady
-from seg_batch.nn.engines.openvino import OpenVINOPredictor
+from seg_batch.nn.engines.openvino.engine import OpenVINOPredictor
 from seg_batch.nn.engines.tensorflow import KerasPredictor
 
 pytestmark = pytest.mark.full

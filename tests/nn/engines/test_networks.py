@@ -8,9 +8,9 @@ import pytest
 
 from seg_batch.core.errors import BundleError
 from seg_batch.nn.backend import keras
-from seg_batch.nn.engines.openvino import OpenVINOPredictor
-from seg_batch.nn.engines.openvino_convert import convert, to_openvino
-from seg_batch.nn.engines.openvino_import import openvino as ov
+from seg_batch.nn.engines.openvino.convert import convert, to_openvino
+from seg_batch.nn.engines.openvino.engine import OpenVINOPredictor
+from seg_batch.nn.engines.openvino.library import openvino as ov
 from seg_batch.nn.networks.anunet import deepest
 from seg_batch.nn.networks.registry import ARCHITECTURES, build, multiple
 

@@ -17,10 +17,10 @@ from seg_batch.inference import bundles
 from seg_batch.inference.bundles import Model
 from seg_batch.inference.worker import load_predictor_of
 from seg_batch.nn.backend import keras
-from seg_batch.nn.engines.openvino import OpenVINOPredictor, _config
-from seg_batch.nn.engines.openvino_convert import to_openvino
-from seg_batch.nn.engines.openvino_import import openvino as ov
-from seg_batch.nn.engines.openvino_import import openvino_core
+from seg_batch.nn.engines.openvino.convert import to_openvino
+from seg_batch.nn.engines.openvino.engine import OpenVINOPredictor, _config
+from seg_batch.nn.engines.openvino.library import openvino as ov
+from seg_batch.nn.engines.openvino.library import openvino_core
 
 PRECISIONS = ["float32", pytest.param("mixed", marks=pytest.mark.needs("bfloat16"))]
 SHAPES = {"2d": (32, 48, 3), "3d": (16, 24, 20, 1)}
@@ -112,7 +112,7 @@ def test_openvino_tells_nobody(bundle_files, tmp_path: Path) -> None:  # type: i
     """Its telemetry keeps an identity in the home folder, and sends from a process of its own."""
     code = (
         "import os, sys; sys.addaudithook(lambda e, a: e in ('os.fork', 'socket.connect') and os._exit(9)); "
-        "from seg_batch.nn.engines.openvino import OpenVINOPredictor; OpenVINOPredictor(sys.argv[1])"
+        "from seg_batch.nn.engines.openvino.engine import OpenVINOPredictor; OpenVINOPredictor(sys.argv[1])"
     )
     env = {**os.environ, "HOME": str(tmp_path)}
     env.pop("CI", None)
@@ -125,8 +125,8 @@ def test_openvino_tells_nobody(bundle_files, tmp_path: Path) -> None:  # type: i
 CORES = """
 import sys
 import numpy as np
-from seg_batch.nn.engines.openvino import OpenVINOPredictor
-from seg_batch.nn.engines.openvino_import import openvino
+from seg_batch.nn.engines.openvino.engine import OpenVINOPredictor
+from seg_batch.nn.engines.openvino.library import openvino
 from seg_batch.nn.export.openvino import read
 made = []
 class Counted(openvino.Core):
@@ -270,7 +270,7 @@ def test_bfloat16_is_never_imitated(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         def get_property(self, *_: str) -> list[str]:
             return ["FP32"]
 
-    monkeypatch.setattr("seg_batch.nn.engines.openvino.openvino_core", Plain)
+    monkeypatch.setattr("seg_batch.nn.engines.openvino.engine.openvino_core", Plain)
     with pytest.raises(PlanError, match="use --precision float32"):
         OpenVINOPredictor(tmp_path / "model.xml", precision="mixed")
 

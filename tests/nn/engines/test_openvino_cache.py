@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from seg_batch.core import files
-from seg_batch.nn.engines import openvino_cache
+from seg_batch.nn.engines.openvino import cache
 from tests.support.patience import PATIENCE_S
 
 
@@ -48,31 +48,27 @@ def bundle(tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
     weights = tmp_path / "bundle" / "model.keras"
     weights.write_bytes(b"weights")
     converter = Converter(written(tmp_path / "made"))
-    monkeypatch.setattr(openvino_cache, "convert", converter)
+    monkeypatch.setattr(cache, "convert", converter)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     return weights, files.sha256(weights), converter
 
 
 def entries() -> list[Path]:
-    folder = openvino_cache.user_cache()
+    folder = cache.user_cache()
     return sorted(folder.iterdir()) if folder.exists() else []
 
 
 def test_a_model_is_converted_once_and_kept(bundle) -> None:  # type: ignore[no-untyped-def]
     weights, sha256, converter = bundle
-    first = openvino_cache.convert_cached(weights, sha256)
-    assert (
-        openvino_cache.convert_cached(weights, sha256)
-        == first
-        == openvino_cache.read(converter.xml)
-    )
+    first = cache.convert_cached(weights, sha256)
+    assert cache.convert_cached(weights, sha256) == first == cache.read(converter.xml)
     assert converter.calls == 1
     (entry,) = entries()
     os.utime(entry, (0, 0))
     now = time.time()
-    openvino_cache.convert_cached(weights, sha256)
+    cache.convert_cached(weights, sha256)
     assert entry.stat().st_mtime > now - 1  # used, so it stays
-    openvino_cache.convert_cached(weights, "0" * 64)  # other weights
+    cache.convert_cached(weights, "0" * 64)  # other weights
     assert converter.calls == 2
     assert entry in entries()
 
@@ -80,7 +76,7 @@ def test_a_model_is_converted_once_and_kept(bundle) -> None:  # type: ignore[no-
 @pytest.mark.parametrize("harm", ["model.bin", "model.xml", "sha256", "gone"])
 def test_a_damaged_entry_is_made_anew(bundle, harm: str) -> None:  # type: ignore[no-untyped-def]
     weights, sha256, converter = bundle
-    good = openvino_cache.convert_cached(weights, sha256)
+    good = cache.convert_cached(weights, sha256)
     (entry,) = entries()
     if harm == "gone":
         (entry / "model.bin").unlink()
@@ -88,9 +84,9 @@ def test_a_damaged_entry_is_made_anew(bundle, harm: str) -> None:  # type: ignor
         content = bytearray((entry / harm).read_bytes())
         content[len(content) // 2] ^= 1
         (entry / harm).write_bytes(content)
-    assert openvino_cache.convert_cached(weights, sha256) == good
+    assert cache.convert_cached(weights, sha256) == good
     assert converter.calls == 2
-    assert openvino_cache.convert_cached(weights, sha256) == good
+    assert cache.convert_cached(weights, sha256) == good
     assert converter.calls == 2
     assert entries() == [entry]
 
@@ -100,7 +96,8 @@ RACER = """
 import os, shutil, sys, time
 from pathlib import Path
 from seg_batch.core import files
-from seg_batch.nn.engines import openvino_cache
+from seg_batch.nn.engines.openvino import cache
+from seg_batch.nn.engines.openvino import cache
 weights, made, racing = map(Path, sys.argv[1:])
 def convert(_, xml):
     for suffix in (".xml", ".bin"):
@@ -108,8 +105,8 @@ def convert(_, xml):
     (racing / str(os.getpid())).touch()
     while len(os.listdir(racing)) < 4:
         time.sleep(0.01)
-openvino_cache.convert = convert
-assert openvino_cache.convert_cached(weights, files.sha256(weights)) == openvino_cache.read(made)
+cache.convert = convert
+assert cache.convert_cached(weights, files.sha256(weights)) == cache.read(made)
 """
 
 
@@ -117,7 +114,7 @@ assert openvino_cache.convert_cached(weights, files.sha256(weights)) == openvino
 @pytest.mark.parametrize("damaged", [False, True])
 def test_processes_may_race(bundle, damaged: bool) -> None:  # type: ignore[no-untyped-def]
     weights, sha256, converter = bundle
-    good = openvino_cache.convert_cached(weights, sha256)
+    good = cache.convert_cached(weights, sha256)
     (entry,) = entries()
     if damaged:
         (entry / "model.bin").write_bytes(b"")
@@ -129,18 +126,18 @@ def test_processes_may_race(bundle, damaged: bool) -> None:  # type: ignore[no-u
     racers = [subprocess.Popen(command) for _ in range(4)]
     assert [racer.wait(PATIENCE_S) for racer in racers] == [0] * 4
     assert entries() == [entry]
-    assert openvino_cache.convert_cached(weights, sha256) == good
+    assert cache.convert_cached(weights, sha256) == good
     assert converter.calls == 1
 
 
 def test_a_bundle_is_never_written_to_nor_believed(bundle) -> None:  # type: ignore[no-untyped-def]
     """What lies in its folder under the right name is not the conversion, whatever it says."""
     weights, sha256, converter = bundle
-    openvino_cache.convert_cached(weights, sha256)
+    cache.convert_cached(weights, sha256)
     (entry,) = entries()
     assert os.listdir(weights.parent) == [weights.name]
     shutil.move(entry, weights.parent / entry.name)
-    openvino_cache.convert_cached(weights, sha256)
+    cache.convert_cached(weights, sha256)
     assert converter.calls == 2
 
 
@@ -148,8 +145,8 @@ def test_without_a_place_for_it_nothing_is_kept(bundle, monkeypatch) -> None:  #
     """A file stands where the folder would be: works for root, too, who may write anywhere."""
     weights, sha256, converter = bundle
     monkeypatch.setenv("XDG_CACHE_HOME", str(weights))
-    assert openvino_cache.convert_cached(weights, sha256) == openvino_cache.read(converter.xml)
-    assert openvino_cache.convert_cached(weights, sha256) == openvino_cache.read(converter.xml)
+    assert cache.convert_cached(weights, sha256) == cache.read(converter.xml)
+    assert cache.convert_cached(weights, sha256) == cache.read(converter.xml)
     assert converter.calls == 2
 
 
@@ -158,15 +155,16 @@ FULL = """
 import resource, shutil, signal, sys
 from pathlib import Path
 from seg_batch.core import files
-from seg_batch.nn.engines import openvino_cache
+from seg_batch.nn.engines.openvino import cache
+from seg_batch.nn.engines.openvino import cache
 weights, made = map(Path, sys.argv[1:])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 def convert(_, xml):
     for suffix in (".xml", ".bin"):
         shutil.copyfile(made.with_suffix(suffix), xml.with_suffix(suffix))
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
-openvino_cache.convert = convert
-assert openvino_cache.convert_cached(weights, files.sha256(weights)) == openvino_cache.read(made)
+cache.convert = convert
+assert cache.convert_cached(weights, files.sha256(weights)) == cache.read(made)
 """
 
 
@@ -181,10 +179,10 @@ def test_a_full_cache_is_done_without(bundle) -> None:  # type: ignore[no-untype
 def test_what_killed_conversions_left_goes_and_what_is_at_work_stays(bundle) -> None:  # type: ignore[no-untyped-def]
     weights, sha256, _ = bundle
     left, live, unused, used = (
-        openvino_cache.user_cache() / name
+        cache.user_cache() / name
         for name in (
-            f"{openvino_cache.MAKING}left",
-            f"{openvino_cache.MAKING}live",
+            f"{cache.MAKING}left",
+            f"{cache.MAKING}live",
             "unused",
             "used",
         )
@@ -193,8 +191,8 @@ def test_what_killed_conversions_left_goes_and_what_is_at_work_stays(bundle) -> 
         (folder / "entry").mkdir(parents=True)
     os.utime(left, (0, 0))
     os.utime(unused, (0, 0))
-    os.utime(used, (time.time() - 2 * openvino_cache.STALE_S,) * 2)
-    openvino_cache.convert_cached(weights, sha256)
+    os.utime(used, (time.time() - 2 * cache.STALE_S,) * 2)
+    cache.convert_cached(weights, sha256)
     assert not left.exists()
     assert not unused.exists()
     assert live.exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seg_batch.config.resampling import Resampling
+from seg_batch.config.card_parts.resampling import Resampling
 from seg_batch.training.autoconfig.grid import GivenGrid, Header, choose_grid
 from tests.support.training.facts import case, reasons, recipe_of, scene, volume
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from seg_batch.config.channels import Channel
+from seg_batch.config.card_parts.channels import Channel
 from seg_batch.config.common_names import spelling
 from seg_batch.io.sources.naming.stack_names import stem_of
 from seg_batch.io.sources.protocol import SourceInfo

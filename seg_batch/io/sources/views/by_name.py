@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from seg_batch.config import common_names as common
-from seg_batch.config.channels import Channel
+from seg_batch.config.card_parts.channels import Channel
 from seg_batch.core.errors import InputError
 from seg_batch.io.sources.naming.channel_names import ChannelNames
 from seg_batch.io.sources.protocol import SourceInfo

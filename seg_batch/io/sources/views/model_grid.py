@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from seg_batch.config.card_parts.resampling import Resampling
 from seg_batch.config.grid_options import MOST_MM, GridOptions, OutputGrid
-from seg_batch.config.resampling import Resampling
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box, Shape
 from seg_batch.core.georef import RasterGeoref, VolumeGeoref

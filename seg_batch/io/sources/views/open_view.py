@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Self
 
 from seg_batch.config.card import ModelCard
-from seg_batch.config.channels import Channels
+from seg_batch.config.card_parts.channels import Channels
+from seg_batch.config.card_parts.resampling import AS_NNUNET, Resampling
 from seg_batch.config.grid_options import AS_STORED, GridOptions
-from seg_batch.config.resampling import AS_NNUNET, Resampling
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Box
 from seg_batch.core.normalise import Normaliser, Pixels

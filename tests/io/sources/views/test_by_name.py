@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 
-from seg_batch.config.channels import Channel, Channels
+from seg_batch.config.card_parts.channels import Channel, Channels
 from seg_batch.core.errors import InputError
 from seg_batch.io.sources import open_source
 from seg_batch.io.sources.naming.channel_names import ChannelNames, labelled

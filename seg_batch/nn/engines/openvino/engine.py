@@ -5,7 +5,7 @@ Measurements (OpenVINO 2026.4, Zen 5, two cores) and their consequences:
 - A patch has one result to the last bit for any number of threads, in float32 and in bfloat16, with
   the instructions of any x86-64 (SSE4.1, AVX2, AVX-512). Elsewhere each network is tried (`steady`).
 - ``precision="mixed"`` is bfloat16, refused where the CPU does not compute in it: OpenVINO would silently
-  use another type there, and workers would differ. Layers that stay float32: `openvino_precision`.
+  use another type there, and workers would differ. Layers that stay float32: `openvino.precision`.
 - Threads are not pinned to cores: several processes would all take the first ones.
 """
 
@@ -25,12 +25,11 @@ from seg_batch.nn.engines.batched import (
     LoadedNetwork,
     ModelPredictor,
     Shape,
-    two_classes,
     unfit_shape,
 )
-from seg_batch.nn.engines.openvino_cache import convert_cached, read
-from seg_batch.nn.engines.openvino_import import openvino, openvino_core
-from seg_batch.nn.engines.openvino_precision import split_by_precision
+from seg_batch.nn.engines.openvino.cache import convert_cached, read
+from seg_batch.nn.engines.openvino.library import openvino, openvino_core
+from seg_batch.nn.engines.openvino.precision import split_by_precision
 from seg_batch.nn.engines.steady import is_x86, with_equal_bits
 from seg_batch.nn.weights import verified
 
@@ -41,7 +40,7 @@ INSTALL = "pip install 'segbatch[cpu]'"
 class OpenVINOPredictor(ModelPredictor):
     """The model in a ``.keras`` file, or in ``model.xml`` and ``model.bin``; see `ModelPredictor`.
 
-    A ``.keras`` file is converted once (`openvino_cache`). PlanError if the CPU has no bfloat16 and
+    A ``.keras`` file is converted once (`openvino.cache`). PlanError if the CPU has no bfloat16 and
     `precision` is "mixed".
     """
 
@@ -87,7 +86,8 @@ class OpenVINOPredictor(ModelPredictor):
             chain[0].set_input_tensor(openvino.Tensor(image, shared_memory=True))
             for request in chain:
                 request.infer()
-            return two_classes(chain[-1].get_output_tensor().data.copy())
+            y: np.ndarray = chain[-1].get_output_tensor().data.copy()
+            return y
 
         return run
 

@@ -23,7 +23,7 @@ import numpy as np
 from seg_batch.core import errors
 from seg_batch.core.errors import BundleError, SegbatchError
 from seg_batch.core.resources import PACKAGE
-from seg_batch.nn.engines.openvino_import import openvino, openvino_core
+from seg_batch.nn.engines.openvino.library import openvino, openvino_core
 
 
 def convert(weights: Path, xml: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_batch.nn.engines.openvino_import import openvino
+from seg_batch.nn.engines.openvino.library import openvino
 
 STEM = 1
 CONVOLUTIONS = {

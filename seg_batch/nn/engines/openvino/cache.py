@@ -19,13 +19,13 @@ from pathlib import Path
 from seg_batch.core import hardware
 from seg_batch.core.files import sha256
 from seg_batch.core.resources import PACKAGE
-from seg_batch.nn.engines.openvino_convert import convert
-from seg_batch.nn.engines.openvino_import import openvino
+from seg_batch.nn.engines.openvino.convert import convert
+from seg_batch.nn.engines.openvino.library import openvino
 
 XML = "model.xml"
 MAKING, STALE_S = "making-", 3600.0
 UNUSED_S = 180 * 86400.0
-MADE_BY = ("engines/openvino_convert.py", "analysis/batchnorm_folding.py", "analysis/graph.py")
+MADE_BY = ("engines/openvino/convert.py", "analysis/batchnorm_folding.py", "analysis/graph.py")
 
 
 def convert_cached(weights: Path, sha256: str) -> tuple[bytes, bytes]:
