@@ -20,10 +20,10 @@ def model_facts(name: str | None) -> dict[str, Any]:
     found = listing()
     if name is not None:
         model = require_intact(find_bundle(name))
-        hides = found.hides.get(name, []) if model.path else []
+        hides = [str(path) for path in found.hides_of(model)]
         return {
             "path": str(model.path or ""),
-            **({"hides": [str(path) for path in hides]} if hides else {}),
+            **({"hides": hides} if hides else {}),
             "why_fixed": model.card.why_fixed,
             "added": model.path and read_json(model.path / ADDED),
             **model.card.model_dump(mode="json"),
