@@ -9,10 +9,12 @@ from pathlib import Path
 
 from seg_batch.core.errors import BundleError, InputError, SegbatchError
 from seg_batch.core.files import file_parts
+from seg_batch.core.text import visible
 from seg_batch.core.units import show_bytes
 from seg_batch.inference.bundles import Model, model_in, require_intact
 from seg_batch.library.archive import Bounded
 
+_LONGEST = 600  # of a message: a card may have any words
 _MOST_INSIDE, _MOST_PACKED = 1 << 30, 20  # bytes, and times the size of the file
 # How an ONNX file begins; and the key, as protobuf has it, of a tensor's numbers in another file.
 _IR_VERSION, _ELSEWHERE = b"\x08", b"\x0a\x08location"
@@ -29,7 +31,7 @@ def checked(folder: Path, where: str) -> Model:
         return model
     except SegbatchError as error:
         said = error.message.replace(f"{folder}/", f"{where}: ").replace(str(folder), where)
-        raise BundleError(said) from None
+        raise BundleError(visible(said[:_LONGEST])) from None
     except RecursionError:
         raise BundleError(f"{where} is nested too deeply to be a bundle: get it again") from None
 

@@ -67,6 +67,7 @@ def summary_of(card: ModelCard) -> CardSummary:
         rank=card.rank,
         modality=card.modality,
         format=card.format,
+        networks=1 + len(card.folds_sha256),
         channels=card.channel_names or (),
         classes=tuple(c.name for c in card.classes),
         licence=card.licence,
