@@ -29,6 +29,7 @@ ALIKE: dict[str, Callable[[ModelCard], str]] = {
     "rank": lambda card: str(card.rank),
     "orientation": lambda card: card.orientation,
     "normalisation": lambda card: str(card.normalisation),
+    "crop": lambda card: card.crop,
     "skip rule": lambda card: str(card.skip),
     "rule for missing channels": lambda card: card.missing,
     "output grid": lambda card: f"{card.finer} voxels per input voxel and axis",
