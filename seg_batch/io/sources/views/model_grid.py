@@ -141,8 +141,8 @@ class ModelGrid:
         if not self.crop:
             return self._sizes
         seen, whole = (" x ".join(map(str, extent)) for extent in (self.source, self.whole))
-        crop = "no voxel that is not 0" if self.nothing else f"{seen} of {whole} voxels"
-        return f"{self._sizes}, {crop}" if self.resampled and not self.nothing else crop
+        crop = "to nothing, since all is 0" if self.nothing else f"to {seen} of {whole} voxels"
+        return f"{self._sizes}, cropped {crop}" if self.verb == "resampled" else crop
 
     @property
     def verb(self) -> str:
