@@ -99,11 +99,16 @@ def name_for(folder: Path) -> str:
 PROBE = Model(PROBE_CARD, function=probe)
 
 
+def users_bundles() -> Path:
+    """The folder of the bundles that the user added."""
+    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    return home / "segbatch" / "bundles"
+
+
 def bundle_folders() -> list[Path]:
     """Where bundles are looked for: ``$SEGBATCH_BUNDLES``, the user's data folder, the package."""
     named = [Path(p) for p in os.environ.get("SEGBATCH_BUNDLES", "").split(os.pathsep) if p]
-    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
-    return [*named, home / "segbatch" / "bundles", BUNDLES]
+    return [*named, users_bundles(), BUNDLES]
 
 
 def installed_bundles() -> list[Model]:
