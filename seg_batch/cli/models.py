@@ -1,4 +1,4 @@
-"""The commands ``models``, ``models NAME`` and ``models import``."""
+"""The commands ``models``, ``models NAME``, ``models import``, and those of the library."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from seg_batch.cli.model_commands.library import COMMANDS
 from seg_batch.cli.options import Json, Overwrite, show, spread
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.core.errors import InputError
@@ -24,7 +25,7 @@ class Named(TyperGroup):
 app = typer.Typer(
     cls=Named,
     invoke_without_command=True,
-    subcommand_metavar="[NAME | import FILE]",
+    subcommand_metavar="[NAME | COMMAND ...]",
     rich_markup_mode=None,
     add_completion=False,
 )
@@ -81,3 +82,5 @@ def import_(
 
 
 app.command("import")(spread(import_))
+for word, command in COMMANDS.items():
+    app.command(word)(command)
