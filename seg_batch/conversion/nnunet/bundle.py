@@ -1,0 +1,256 @@
+"""A bundle from a results folder of nnU-Net: read, converted in a Python with torch, checked, then moved into place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from seg_batch.config.card import ModelCard
+from seg_batch.conversion.nnunet.card import card_of
+from seg_batch.conversion.nnunet.folder import (
+    Checkpoint,
+    Folds,
+    folds_of,
+    left_out,
+    require_trained,
+)
+from seg_batch.conversion.nnunet.reading import (
+    DATASET,
+    FINGERPRINT,
+    PLANS,
+    Configuration,
+    Dataset,
+    Fingerprint,
+    Plans,
+    checked,
+    configuration,
+    read,
+)
+from seg_batch.conversion.nnunet.trainers import BATCH_NORM, PATTERN, keeps_network
+from seg_batch.core import files
+from seg_batch.core.errors import InputError
+from seg_batch.core.run_files import CARD
+from seg_batch.core.units import counted
+from seg_batch.inference import bundles
+from seg_batch.io.sinks.publish import require_replaceable, writing_folder
+from seg_batch.nn.torch_conversion.process import convert
+
+SCRIPT, EXTRA = "nnunet_script", "nnunet"
+
+
+@dataclass(frozen=True)
+class Results:
+    """A results folder that was read: its folder, its files as values, and what is taken of it."""
+
+    folder: Path
+    plans: Plans
+    dataset: Dataset
+    fingerprint: Fingerprint
+    folds: Folds
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the checkpoints say of themselves, all of them the same."""
+
+    trainer: str
+    configuration: str
+    mirroring: tuple[int, ...]
+    epochs: tuple[int | None, ...]
+    torch: str
+    notes: tuple[str, ...]
+
+
+def import_results(
+    folder: str | Path,
+    bundle: str | Path,
+    *,
+    fold: str | None = None,
+    checkpoint: Checkpoint = "final",
+    name: str | None = None,
+    description: str = "",
+    licence: str = "",
+    python: str | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Write the bundle folder ``bundle`` of the trained configuration in ``folder``; ``path``, ``card`` and ``notes``.
+
+    ``fold``: as ``folds_of`` takes it. ``python``: with torch; None: as ``convert`` finds it. Raises InputError for
+    what can't be carried over, OutputError if ``bundle`` can't be written; nothing is written then.
+    """
+    path = Path(bundle)
+    require_replaceable(path, overwrite, CARD)
+    results = read_results(Path(folder), fold, checkpoint)
+    words = {
+        "name": name or bundles.name_for(path),
+        "description": description,
+        "licence": licence,
+    }
+    with tempfile.TemporaryDirectory() as made:
+        trained = _converted(results, Path(made), python)
+        chosen = configuration(results.plans, trained.configuration, str(results.folder / PLANS))
+        card = card_of(
+            results.plans,
+            chosen,
+            results.dataset,
+            results.fingerprint,
+            trained.mirroring,
+            training_data=_training_data(results),
+            origin=_origin(results, trained, checkpoint),
+            architecture={"nnunet": chosen.architecture.name},
+            **words,
+        )
+        with writing_folder(path, overwrite, CARD) as part:
+            card = _put(card, Path(made), part, len(results.folds.names))
+    notes = [_taken(results, trained, checkpoint), *trained.notes, *left_out(results.folder)]
+    return {"path": str(path), "notes": notes, "card": card.model_dump(mode="json")}
+
+
+def read_results(folder: Path, fold: str | None, checkpoint: Checkpoint) -> Results:
+    """The folder with its files as checked values; InputError where it is none, or lacks what is asked for."""
+    require_trained(folder)
+    plans, dataset = read(folder / PLANS, Plans), read(folder / DATASET, Dataset)
+    known = folder / FINGERPRINT
+    fingerprint = read(known, Fingerprint) if known.is_file() else Fingerprint()
+    return Results(folder, plans, dataset, fingerprint, folds_of(folder, fold, checkpoint))
+
+
+def _converted(results: Results, made: Path, python: str | None) -> Trained:
+    """Networks in the folder ``made``, and what their checkpoints say; InputError for what can't be carried over."""
+    job = {
+        "checkpoints": [str(path.resolve()) for path in results.folds.checkpoints],
+        "networks": _designs(results),
+        "trainers": PATTERN,
+        "batch_norm": BATCH_NORM,
+        "inputs": len(results.dataset.channels),
+        "outputs": results.dataset.outputs,
+    }
+    (made / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    answer = convert(SCRIPT, ["job.json"], made, python=python, extra=EXTRA)
+    return _same(answer, results)
+
+
+def _designs(results: Results) -> dict[str, Any]:
+    """The networks of all configurations that can be carried over: which of them it is stands in the checkpoints."""
+    designs = {}
+    for name in results.plans.configurations:
+        with suppress(InputError):
+            chosen = configuration(results.plans, name, PLANS)
+            designs[name] = {**chosen.architecture.as_job(), "patch": chosen.patch_size}
+    return designs
+
+
+def _same(answer: dict[str, Any], results: Results) -> Trained:
+    """What all checkpoints say; InputError where they differ from one another, or from the files beside them."""
+    first, paths = answer["folds"][0], results.folds.checkpoints
+    for path, other in zip(paths, answer["folds"], strict=True):
+        for what in ("trainer", "configuration", "mirroring"):
+            if other[what] != first[what]:
+                raise InputError(
+                    f"{path} has the {what} {str(other[what])[:60]} and {paths[0]} {str(first[what])[:60]}: folds of one training have one; "
+                    "choose by --fold"
+                )
+        _require_labels(other["dataset"], results.dataset, path)
+    if not keeps_network(first["trainer"]):
+        raise InputError(
+            f"{paths[0]} was trained by {first['trainer'][:80]}, which is none of nnU-Net's that keep the network of its plans: predict "
+            "with nnU-Net"
+        )
+    return Trained(
+        trainer=first["trainer"],
+        configuration=first["configuration"],
+        mirroring=_axes(first["mirroring"], paths[0]),
+        epochs=tuple(other["epoch"] for other in answer["folds"]),
+        torch=str(answer["torch"]),
+        notes=_changed(first, results),
+    )
+
+
+def _require_labels(stated: Any, dataset: Dataset, path: Path) -> None:
+    """InputError where a checkpoint was trained on other labels or channels than dataset.json has."""
+    if not isinstance(stated, dict):
+        return
+    trained = checked(stated, Dataset, f"{path}, dataset_json")
+    for what in ("labels", "regions_class_order", "channels"):
+        theirs, ours = getattr(trained, what), getattr(dataset, what)
+        if theirs != ours and not (what == "channels" and len(theirs) == len(ours)):
+            raise InputError(
+                f"{path} was trained with the {what} {str(theirs)[:100]}, and {DATASET} has {str(ours)[:100]}: copy the results "
+                "folder again"
+            )
+
+
+def _axes(mirroring: Any, path: Path) -> tuple[int, ...]:
+    """The axes along which predictions are mirrored; none where the checkpoint has none."""
+    axes = tuple(mirroring or ())
+    if any(axis not in (0, 1, 2) for axis in axes) or len(set(axes)) < len(axes):
+        raise InputError(
+            f"{path} is mirrored along axes {str(axes)[:60]}: 0, 1 and 2 alone are axes"
+        )
+    return tuple(sorted(axes))
+
+
+def _changed(stated: dict[str, Any], results: Results) -> tuple[str, ...]:
+    """Where plans.json says other things than the plans in the checkpoint; as nnU-Net, we go by the file."""
+    name, inside = stated["configuration"], stated["plans"]
+    try:
+        theirs = configuration(Plans.model_validate(inside), name, "")
+        ours = configuration(results.plans, name, "")
+    except (InputError, ValidationError):
+        return ()
+    keys = [key for key in Configuration.model_fields if getattr(theirs, key) != getattr(ours, key)]
+    if not keys:
+        return ()
+    return (
+        f"{PLANS} has another {', '.join(keys)} than the plans in the checkpoint, and counts, as in nnU-Net",
+    )
+
+
+def _put(card: ModelCard, made: Path, part: Path, folds: int) -> ModelCard:
+    """Networks, card and test tensor in the folder of the bundle; the card as it is there."""
+    sums = []
+    for k in range(folds):
+        file = bundles.weights_file(part, card, k)
+        shutil.copyfile(made / file.name, file)
+        sums.append(files.sha256(file))
+    card = card.model_copy(update={"weights_sha256": sums[0], "folds_sha256": tuple(sums[1:])})
+    text = json.dumps(card.model_dump(mode="json"), indent=2)
+    (part / CARD).write_text(text + "\n", encoding="utf-8")
+    return card
+
+
+def _training_data(results: Results) -> str:
+    """Its name, and what dataset.json says of it."""
+    said = results.dataset
+    licence = f"licence of the images: {said.licence}" if said.licence else ""
+    return "; ".join(text for text in (results.plans.dataset_name, said.reference, licence) if text)
+
+
+def _origin(results: Results, trained: Trained, checkpoint: Checkpoint) -> dict[str, Any]:
+    made_of = {
+        "dataset": results.plans.dataset_name,
+        "trainer": trained.trainer,
+        "plans": results.plans.plans_name,
+        "configuration": trained.configuration,
+        "folds": list(results.folds.names),
+        "checkpoint": checkpoint,
+        "epochs": list(trained.epochs),
+        "reader": results.plans.image_reader_writer,
+        "torch": trained.torch,
+    }
+    return {"format": "nnU-Net v2", "made_of": made_of, "left_out": left_out(results.folder)}
+
+
+def _taken(results: Results, trained: Trained, checkpoint: Checkpoint) -> str:
+    count = counted(len(results.folds.names), "fold")
+    return (
+        f"{trained.configuration} of {results.plans.dataset_name}, {trained.trainer}: {count} "
+        f"({', '.join(results.folds.names)}), checkpoint {checkpoint}"
+    )
