@@ -1,18 +1,20 @@
-"""A bundle from a results folder of nnU-Net: read, converted in a Python with torch, checked, then moved into place."""
+"""A bundle from a results folder of nnU-Net: read, converted in a Python with torch, and held against it."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from seg_batch.config.card import ModelCard
+from seg_batch.config.command_options import ImportOptions
+from seg_batch.conversion import onnx_import, test_tensor
 from seg_batch.conversion.nnunet.card import card_of
 from seg_batch.conversion.nnunet.folder import (
     Checkpoint,
@@ -36,13 +38,13 @@ from seg_batch.conversion.nnunet.reading import (
 from seg_batch.conversion.nnunet.trainers import BATCH_NORM, PATTERN, keeps_network
 from seg_batch.core import files
 from seg_batch.core.errors import InputError
-from seg_batch.core.run_files import CARD
 from seg_batch.core.units import counted
 from seg_batch.inference import bundles
-from seg_batch.io.sinks.publish import require_replaceable, writing_folder
+from seg_batch.nn.engines.output import finished
 from seg_batch.nn.torch_conversion.process import convert
 
 SCRIPT, EXTRA = "nnunet_script", "nnunet"
+_TAKEN = ("name", "description", "licence", "fold", "checkpoint", "torch_python")
 
 
 @dataclass(frozen=True)
@@ -68,49 +70,55 @@ class Trained:
     notes: tuple[str, ...]
 
 
-def import_results(
-    folder: str | Path,
-    bundle: str | Path,
-    *,
-    fold: str | None = None,
-    checkpoint: Checkpoint = "final",
-    name: str | None = None,
-    description: str = "",
-    licence: str = "",
-    python: str | None = None,
-    overwrite: bool = False,
-) -> dict[str, Any]:
-    """Write the bundle folder ``bundle`` of the trained configuration in ``folder``; ``path``, ``card`` and ``notes``.
+def into(part: Path, source: Path, options: ImportOptions, name: str) -> tuple[ModelCard, tuple[str, ...]]:
+    """Write the networks of the results folder ``source`` and their card, called ``name``, into ``part``; the card, and the
+    choices made.
 
-    ``fold``: as ``folds_of`` takes it. ``python``: with torch; None: as ``convert`` finds it. Raises InputError for
-    what can't be carried over, OutputError if ``bundle`` can't be written; nothing is written then.
+    The engine that predicts gives for the test tensor what torch gave, or nothing is kept. Raises InputError for what can't
+    be carried over.
     """
-    path = Path(bundle)
-    require_replaceable(path, overwrite, CARD)
-    results = read_results(Path(folder), fold, checkpoint)
-    words = {
-        "name": name or bundles.name_for(path),
-        "description": description,
-        "licence": licence,
-    }
-    with tempfile.TemporaryDirectory() as made:
-        trained = _converted(results, Path(made), python)
-        chosen = configuration(results.plans, trained.configuration, str(results.folder / PLANS))
+    require_alone(options)
+    results = read_results(source, options.fold, options.checkpoint)
+    with tempfile.TemporaryDirectory(dir=part, prefix=".") as scratch:
+        made = Path(scratch)
+        trained = _converted(results, made, options.torch_python)
+        chosen = configuration(results.plans, trained.configuration, str(source / PLANS))
         card = card_of(
             results.plans,
             chosen,
             results.dataset,
             results.fingerprint,
             trained.mirroring,
+            name=name,
+            description=options.description,
+            licence=options.licence,
             training_data=_training_data(results),
-            origin=_origin(results, trained, checkpoint),
+            origin=_origin(results, trained, options.checkpoint),
             architecture={"nnunet": chosen.architecture.name},
-            **words,
         )
-        with writing_folder(path, overwrite, CARD) as part:
-            card = _put(card, Path(made), part, len(results.folds.names))
-    notes = [_taken(results, trained, checkpoint), *trained.notes, *left_out(results.folder)]
-    return {"path": str(path), "notes": notes, "card": card.model_dump(mode="json")}
+        networks = [made / f"model_{k}.onnx" if k else made / "model.onnx" for k in range(len(results.folds.names))]
+        card, notes = onnx_import.into(part, networks, card.model_dump(mode="json", exclude_defaults=True))
+        _require_as_torch(part, made / "raw.npz")
+    return card, (_taken(results, trained, options.checkpoint), *notes, *trained.notes, *left_out(source))
+
+
+def require_alone(options: ImportOptions) -> None:
+    """InputError for options of models whose files say less than those of nnU-Net do."""
+    for field in fields(options):
+        if field.name not in _TAKEN and getattr(options, field.name) != field.default:
+            raise InputError(
+                f"--{field.name.replace('_', '-')} is for models whose files do not say it: nnU-Net's plans do, so leave it out"
+            )
+
+
+def _require_as_torch(part: Path, raw: Path) -> None:
+    """BundleError unless the engine that predicts gives what torch did, which becomes the test tensor."""
+    model = bundles.model_in(part)
+    with np.load(raw, allow_pickle=False) as held:
+        image, scores = (np.moveaxis(held[key], 1, -1) for key in ("input", "output"))
+    expected = finished(scores, model.card.network)
+    test_tensor.require_same_here(model, image, expected)
+    test_tensor.keep(part, image, expected)
 
 
 def read_results(folder: Path, fold: str | None, checkpoint: Checkpoint) -> Results:
@@ -213,19 +221,6 @@ def _changed(stated: dict[str, Any], results: Results) -> tuple[str, ...]:
     )
 
 
-def _put(card: ModelCard, made: Path, part: Path, folds: int) -> ModelCard:
-    """Networks, card and test tensor in the folder of the bundle; the card as it is there."""
-    sums = []
-    for k in range(folds):
-        file = bundles.weights_file(part, card, k)
-        shutil.copyfile(made / file.name, file)
-        sums.append(files.sha256(file))
-    card = card.model_copy(update={"weights_sha256": sums[0], "folds_sha256": tuple(sums[1:])})
-    text = json.dumps(card.model_dump(mode="json"), indent=2)
-    (part / CARD).write_text(text + "\n", encoding="utf-8")
-    return card
-
-
 def _training_data(results: Results) -> str:
     """Its name, and what dataset.json says of it."""
     said = results.dataset
@@ -241,11 +236,12 @@ def _origin(results: Results, trained: Trained, checkpoint: Checkpoint) -> dict[
         "configuration": trained.configuration,
         "folds": list(results.folds.names),
         "checkpoint": checkpoint,
+        "sha256": [files.sha256(path) for path in results.folds.checkpoints],
         "epochs": list(trained.epochs),
         "reader": results.plans.image_reader_writer,
         "torch": trained.torch,
     }
-    return {"format": "nnU-Net v2", "made_of": made_of, "left_out": left_out(results.folder)}
+    return {"nnunet": made_of, "left_out": left_out(results.folder)}
 
 
 def _taken(results: Results, trained: Trained, checkpoint: Checkpoint) -> str:

@@ -55,7 +55,7 @@ def card_of(
         patch=chosen.patch_size,
         overlap=tuple(side // 2 for side in chosen.patch_size),
         patch_fixed="its normalisation sees the whole patch",
-        normalisation=_normalisation(plans, chosen, dataset),
+        normalisation=_normalisation(plans, chosen),
         resampling=_resampling(chosen),
         orientation=_orientation(plans),
         images=len(fingerprint.spacings) or dataset.training,
@@ -63,7 +63,8 @@ def card_of(
         tensors={"layout": "channels_first", "input": "image", "output": "logits"},
         padding="zero",
         crop="nonzero",
-        taper="gaussian",
+        tiles="even",
+        taper="nnunet",
         tta=_views(mirroring, rank),
         **_classes(dataset),
         **_sizes(plans, chosen, fingerprint, flat),
@@ -118,26 +119,17 @@ def _modality(chosen: Configuration, dataset: Dataset) -> str | None:
     return "MR" if all(map(_MR.fullmatch, dataset.channels)) else None
 
 
-def _normalisation(plans: Plans, chosen: Configuration, dataset: Dataset) -> dict[str, Any]:
+def _normalisation(plans: Plans, chosen: Configuration) -> dict[str, Any]:
     """One scheme for all channels, or one for each."""
     pairs = zip(chosen.normalization_schemes, chosen.use_mask_for_norm, strict=True)
     kinds = [_kind(scheme, masked) for scheme, masked in pairs]
     numbers = [_numbers(plans, scheme, k) for k, scheme in enumerate(chosen.normalization_schemes)]
-    if len({*kinds}) > 1:
-        return _mixed(kinds, numbers)
-    if kinds[0] != "card":
-        return {"kind": kinds[0]}
     clipped = [n["low"] is not None for n in numbers]
-    keys = ("mean", "std", "low", "high") if all(clipped) else ("mean", "std")
-    if any(clipped) and not all(clipped):
-        return _mixed(kinds, numbers)
-    return {"kind": "card", **{key: [n[key] for n in numbers] for key in keys}}
-
-
-def _mixed(kinds: list[str], numbers: list[dict[str, float | None]]) -> dict[str, Any]:
-    raise InputError(
-        f"its channels are normalised by different schemes ({', '.join(kinds)}), which a card can't hold: predict with nnU-Net"
-    )
+    keys = ("mean", "std", *(("low", "high") if any(clipped) else ()))
+    columns = {key: [n[key] for n in numbers] for key in keys}
+    if len({*kinds}) > 1 or (any(clipped) and not all(clipped)):
+        return {"kind": "mixed", "kinds": kinds, **(columns if "card" in kinds else {})}
+    return {"kind": kinds[0], **(columns if kinds[0] == "card" else {})}
 
 
 def _kind(scheme: str, masked: bool) -> str:
@@ -155,7 +147,7 @@ def _numbers(plans: Plans, scheme: str, channel: int) -> dict[str, float | None]
     if scheme == "RGBTo01Normalization":
         return {"mean": 0.0, "std": 255.0, "low": None, "high": None}
     if scheme != "CTNormalization":
-        return dict.fromkeys(("mean", "std", "low", "high"))
+        return {"mean": 0.0, "std": 1.0, "low": None, "high": None}
     known: Intensity | None = plans.intensities.get(str(channel))
     if known is None:
         raise InputError(
@@ -171,16 +163,23 @@ def _numbers(plans: Plans, scheme: str, channel: int) -> dict[str, float | None]
 
 def _resampling(chosen: Configuration) -> dict[str, Any]:
     """The rules of values; probabilities go back linearly, along thick slices by the nearest."""
+    functions = (chosen.resampling_fn_data, chosen.resampling_fn_probabilities)
+    if NOT_RESAMPLED in functions and len({*functions}) > 1:
+        raise InputError(
+            "its plans resample images alone or scores alone, so that labels would not lie on their image: mend plans.json"
+        )
     values, back = (
         _rules(chosen.resampling_fn_data, chosen.resampling_fn_data_kwargs),
         _rules(chosen.resampling_fn_probabilities, chosen.resampling_fn_probabilities_kwargs),
     )
-    if (back["up"], back["thick"]) != ("linear", "nearest"):
+    if (back["up"], back["thick"]) != ("linear", "nearest") or back["thick_ratio"] != values[
+        "thick_ratio"
+    ]:
         raise InputError(
             f"its scores are resampled by {back['up']} and {back['thick']} rules, and linear and nearest alone are known: predict "
             "with nnU-Net"
         )
-    return {**values, "tolerance": 0.0}
+    return {**values, "tolerance": 0.0, "normalised": True}
 
 
 def _rules(function: str, given: Resize) -> dict[str, Any]:
@@ -211,9 +210,7 @@ def _orientation(plans: Plans) -> str:
         return "".join(letters[k] for k in reversed(order))
     if order == (0, 1, 2) or plans.image_reader_writer == _FLAT:
         return "stored"
-    raise InputError(
-        f"its axes are transposed to {', '.join(_AXES[k] for k in order)}, which a card can't hold: predict with nnU-Net"
-    )
+    return "stored:" + ",".join(map(str, order))
 
 
 def _sizes(
@@ -234,7 +231,11 @@ def _sizes(
 
 
 def _views(mirroring: tuple[int, ...], rank: int) -> str:
-    """``tta`` of the axes along which it mirrors."""
+    """``tta`` of the axes along which it mirrors; InputError for one that there is not."""
+    if any(axis >= rank for axis in mirroring):
+        raise InputError(
+            f"its checkpoints mirror along axis {max(mirroring)}, and its network is {rank}-D: copy the results folder again"
+        )
     if not mirroring:
         return "none"
     if len(mirroring) == rank:
