@@ -70,7 +70,8 @@ def import_(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="A model: .keras, .onnx, or of PyTorch (TorchScript, .pt2)."
+            metavar="FILE",
+            help="A model: .keras, .onnx, of PyTorch (TorchScript, .pt2), or a results folder of nnU-Net.",
         ),
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="The bundle folder to write.")],

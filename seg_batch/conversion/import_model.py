@@ -13,8 +13,10 @@ from seg_batch.config.card import WHOLE_PATCH
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.conversion import keras_import, onnx_import, torch_import
 from seg_batch.conversion.declared import declared
+from seg_batch.conversion.nnunet import bundle as nnunet
 from seg_batch.core.errors import InputError
 from seg_batch.core.run_files import CARD
+from seg_batch.inference import bundles
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 
 
@@ -23,12 +25,18 @@ def import_model(
 ) -> dict[str, Any]:
     """Write the bundle folder ``bundle`` for the model in ``file``; ``path``, ``card`` and ``notes``.
 
-    ``file``: a Keras model, ``.onnx``, or of PyTorch (TorchScript, ``.pt2``), by its ending. The bundle is loaded and run
+    ``file``: a Keras model, ``.onnx``, or of PyTorch (TorchScript, ``.pt2``), by its ending; or a results folder of nnU-Net. The bundle is loaded and run
     before it replaces ``bundle`` atomically. Raises InputError for a model or options that make no bundle, OutputError if
     ``bundle`` can't be written; nothing is written then.
     """
     path, source = Path(bundle), Path(file)
     require_replaceable(path, overwrite, CARD)
+    if source.is_dir():
+        with writing_folder(path, overwrite, CARD) as folder:
+            name = options.name or bundles.name_for(path)
+            card, notes = nnunet.into(folder, source, options, name)
+        return {"path": str(path), "notes": list(notes), "card": card.model_dump(mode="json")}
+    nnunet.require_none_of(options)
     fields = declared(options, path)
     with writing_folder(path, overwrite, CARD) as folder:
         if source.suffix.lower() == ".onnx":
@@ -72,4 +80,5 @@ _MEANING = {
     "range": "from 0 to 1, the least and the greatest value of each whole input",
     "percentiles": "from 0 to 1, percentiles 2 and 98 of each whole input, to which it is clipped",
     "card": "less the given mean, by the given deviation",
+    "mixed": "each channel by a scheme of its own",
 }

@@ -174,7 +174,7 @@ def test_ct_without_numbers_is_refused() -> None:
 
 
 def test_channels_that_plans_do_not_count_are_refused() -> None:
-    with pytest.raises(InputError, match="has 3 channels and plans.json normalises 1"):
+    with pytest.raises(InputError, match=r"has 3 channels and plans\.json normalises 1"):
         card(dataset=small.dataset(channel_names=CHANNELS))
 
 

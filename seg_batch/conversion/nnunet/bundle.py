@@ -44,7 +44,8 @@ from seg_batch.nn.engines.output import finished
 from seg_batch.nn.torch_conversion.process import convert
 
 SCRIPT, EXTRA = "nnunet_script", "nnunet"
-_TAKEN = ("name", "description", "licence", "fold", "checkpoint", "torch_python")
+_OURS = ("fold", "checkpoint")  # options that are for these folders alone
+_TAKEN = ("name", "description", "licence", "torch_python", *_OURS)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class Trained:
     notes: tuple[str, ...]
 
 
-def into(part: Path, source: Path, options: ImportOptions, name: str) -> tuple[ModelCard, tuple[str, ...]]:
+def into(
+    part: Path, source: Path, options: ImportOptions, name: str
+) -> tuple[ModelCard, tuple[str, ...]]:
     """Write the networks of the results folder ``source`` and their card, called ``name``, into ``part``; the card, and the
     choices made.
 
@@ -96,10 +99,20 @@ def into(part: Path, source: Path, options: ImportOptions, name: str) -> tuple[M
             origin=_origin(results, trained, options.checkpoint),
             architecture={"nnunet": chosen.architecture.name},
         )
-        networks = [made / f"model_{k}.onnx" if k else made / "model.onnx" for k in range(len(results.folds.names))]
-        card, notes = onnx_import.into(part, networks, card.model_dump(mode="json", exclude_defaults=True))
+        networks = [
+            made / f"model_{k}.onnx" if k else made / "model.onnx"
+            for k in range(len(results.folds.names))
+        ]
+        card, notes = onnx_import.into(
+            part, networks, card.model_dump(mode="json", exclude_defaults=True)
+        )
         _require_as_torch(part, made / "raw.npz")
-    return card, (_taken(results, trained, options.checkpoint), *notes, *trained.notes, *left_out(source))
+    return card, (
+        _taken(results, trained, options.checkpoint),
+        *notes,
+        *trained.notes,
+        *left_out(source),
+    )
 
 
 def require_alone(options: ImportOptions) -> None:
@@ -108,6 +121,15 @@ def require_alone(options: ImportOptions) -> None:
         if field.name not in _TAKEN and getattr(options, field.name) != field.default:
             raise InputError(
                 f"--{field.name.replace('_', '-')} is for models whose files do not say it: nnU-Net's plans do, so leave it out"
+            )
+
+
+def require_none_of(options: ImportOptions) -> None:
+    """InputError for options of results folders, where the model is none."""
+    for field in fields(options):
+        if field.name in _OURS and getattr(options, field.name) != field.default:
+            raise InputError(
+                f"--{field.name} is for results folders of nnU-Net: name one, or leave it out"
             )
 
 

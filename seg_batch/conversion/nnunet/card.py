@@ -184,7 +184,7 @@ def _resampling(chosen: Configuration) -> dict[str, Any]:
 
 def _rules(function: str, given: Resize) -> dict[str, Any]:
     if function == NOT_RESAMPLED:
-        return {"up": "linear", "down": "linear", "thick": "nearest"}
+        return {"up": "linear", "down": "linear", "thick": "nearest", "thick_ratio": _NEVER}
     if function == "resample_torch_fornnunet":
         rule, thick = given.mode.removesuffix("-exact"), "nearest"
     else:
