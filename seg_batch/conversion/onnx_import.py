@@ -19,11 +19,14 @@ from seg_batch.conversion.declared import Fields, settled
 from seg_batch.core import files
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
+from seg_batch.core.text import without_colours
 from seg_batch.inference import bundles
+from seg_batch.inference.sliding_window.larger_patch import why_not_larger
 from seg_batch.inference.sliding_window.stitch import Predictor
 
 if TYPE_CHECKING:
     from seg_batch.nn.analysis.onnx.describe import OnnxDescription
+    from seg_batch.nn.analysis.onnx.network import PatchNetwork
 
 SIDE = {2: 256, 3: 64}  # of a patch, by rank, if neither the file nor a person fixes one
 FORM = "onnx"
@@ -130,20 +133,31 @@ def _copied(file: _File, place: Path) -> list[str]:
     return [f"the numbers in {names} are now in {place.name}"] if names else []
 
 
-def _patch(file: _File, fields: Fields) -> Shape:
+def _patch(network: PatchNetwork, where: str, fields: Fields) -> Shape:
     """The patch: the file's sides, where it fixes them; else what is said, or the default."""
-    said = fields.get("patch") or [None] * file.rank
-    if len(said) != file.rank or any(n is not None and n < 1 for n in said):
-        raise InputError(
-            f"--patch {_comma(said)}: the model is {file.rank}-D, give {file.rank} sides"
-        )
-    pairs = list(zip(file.fixed, said, strict=True))
+    rank, fixed = network.rank, network.sides
+    said = fields.get("patch") or [None] * rank
+    if len(said) != rank or any(n is not None and n < 1 for n in said):
+        raise InputError(f"--patch {_comma(said)}: the model is {rank}-D, give {rank} sides")
+    pairs = list(zip(fixed, said, strict=True))
     if any(n is not None and m not in (None, n) for n, m in pairs):
         raise InputError(
-            f"{file.path} was made for patches of {_comma(file.fixed)} alone, not {_comma(said)}: leave out --patch, or "
-            "export it with open sides"
+            f"{where} was made for patches of {_comma(fixed)} alone, not {_comma(said)}: leave out --patch, or export it "
+            "with open sides"
         )
-    return tuple(n or m or SIDE[file.rank] for n, m in pairs)
+    steps = network.multiples or (1,) * rank
+    sides = zip(pairs, steps, strict=True)
+    patch = tuple(n or m or -(-SIDE[rank] // step) * step for (n, m), step in sides)
+    if network.output_sides(patch) is None and network.multiples and not any(fixed):
+        near = dict.fromkeys(
+            tuple(max(1, n // m + up) * m for n, m in zip(patch, steps, strict=True))
+            for up in (0, 1)
+        )
+        raise InputError(
+            f"a patch of {_comma(patch)} does not fit {where}, whose sides are multiples of {_comma(steps)}: use --patch "
+            f"{' or '.join(map(_comma, near))}"
+        )
+    return patch
 
 
 def _comma(sides: Sequence[int | None]) -> str:
@@ -152,27 +166,50 @@ def _comma(sides: Sequence[int | None]) -> str:
 
 def _measured(folder: Path, file: _File, fields: Fields) -> ModelCard:
     """The card with what the file and a real pass tell."""
-    patch, where = _patch(file, fields), str(file.path)
-    run = _raw(folder / bundles.WEIGHTS[FORM], file.tensors)
+    from seg_batch.nn.analysis.onnx.network import opened
+
+    weights, where = folder / bundles.WEIGHTS[FORM], str(file.path)
+    network = opened(weights, file.tensors)
+    patch = _patch(network, where, fields)
+    costs = _costs(network, patch, where)
+    run = _raw(weights, file.tensors)
     image = test_tensor.noise_of(patch, len(fields["channels"]))
     y = run(image)
     fields = _with_threshold(fields, y.shape[-1], where)
     said = Output(**fields.get("output", {}))
-    network = Network(file.tensors, said, len(fields["classes"]), _background(fields))
-    real_pass.require_meaning(run, image, y, network, where)
+    meaning = Network(file.tensors, said, len(fields["classes"]), _background(fields))
+    real_pass.require_meaning(run, image, y, meaning, where)
     grid = real_pass.output_grid(run, image, y, where)
     if said.shrink is not None and said.shrink != (grid.shrink or (0,) * len(patch)):
         raise InputError(
             f"the card says output.shrink {list(said.shrink)}, and {where} gives {_comma(y.shape[1:-1])} for "
             f"{_comma(patch)}: leave it out of the card"
         )
-    found = {"rank": file.rank, "patch": patch, "finer": grid.finer}
-    own = {
-        "tensors": file.tensors,
-        "output": {**fields.get("output", {}), "shrink": grid.shrink},
-        **_costs(file, patch),
+    found = {
+        "rank": file.rank,
+        "patch": patch,
+        "finer": grid.finer,
+        "multiple": None if any(network.sides) else network.multiples,
     }
-    return settled({**fields, **own}, found, where)
+    output = {**fields.get("output", {}), "shrink": grid.shrink}
+    return settled({**fields, "tensors": file.tensors, "output": output, **costs}, found, where)
+
+
+def _costs(network: PatchNetwork, patch: Shape, where: str) -> Fields:
+    """What a patch needs; InputError where that is more than this machine has."""
+    try:
+        needed, flops = network.activation_bytes(patch), network.flops(patch)
+    except RuntimeError as error:
+        reason = " ".join(without_colours(str(error)).split())[-200:]
+        raise InputError(
+            f"{where} can't take a patch of {_comma(patch)} ({reason}): try another --patch"
+        ) from None
+    if needed > (memory := hardware.memory_bytes()):
+        raise InputError(
+            f"a patch of {_comma(patch)} needs {units.show_bytes(needed)} to run, this machine has "
+            f"{units.show_bytes(memory)}: use a smaller --patch"
+        )
+    return {"compute": Compute(activation_bytes=needed, flops=flops)}
 
 
 def _with_threshold(fields: Fields, outputs: int, where: str) -> Fields:
@@ -221,8 +258,8 @@ def _run(folder: Path, card: ModelCard) -> ModelCard:
     output = predictor(image)
     test_tensor.keep(folder, image, output)
     test_tensor.require_same_here(model, image, output)
-    return card
-
-
-def _costs(file: _File, patch: Shape) -> Fields:
-    return {}
+    twice = tuple(2 * n for n in card.patch or ())
+    larger = test_tensor.noise_of(twice, image.shape[-1])[0]
+    return card.model_copy(
+        update={"patch_fixed": card.patch_fixed or why_not_larger(predictor, card, [larger])}
+    )
