@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg_batch.config.card import ModelCard
+import numpy as np
+
+from seg_batch.config.card import Compute, ModelCard
 from seg_batch.config.card_parts.network import Network, Output, Tensors
 from seg_batch.conversion import real_pass, test_tensor
 from seg_batch.conversion.bundle_folder import write_card
 from seg_batch.conversion.declared import Fields, settled
-from seg_batch.core import files
+from seg_batch.core import files, hardware, units
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.text import without_colours
@@ -260,6 +262,13 @@ def _run(folder: Path, card: ModelCard) -> ModelCard:
     test_tensor.require_same_here(model, image, output)
     twice = tuple(2 * n for n in card.patch or ())
     larger = test_tensor.noise_of(twice, image.shape[-1])[0]
-    return card.model_copy(
-        update={"patch_fixed": card.patch_fixed or why_not_larger(predictor, card, [larger])}
-    )
+    fixed = card.patch_fixed or why_not_larger(_filled(predictor, card), card, [larger])
+    return card.model_copy(update={"patch_fixed": fixed})
+
+
+def _filled(predictor: Predictor, card: ModelCard) -> Predictor:
+    """The predictor with outputs as large as its patches: what is missing at their borders is compared nowhere."""
+    if not (shrink := card.output.shrink):
+        return predictor
+    missing = ((0, 0), *((n, n) for n in shrink), (0, 0))
+    return lambda patches: np.pad(predictor(patches), missing, mode="edge")
