@@ -6,27 +6,32 @@ against the file and a real pass over noise.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg_batch.config.card import ModelCard
+import numpy as np
+
+from seg_batch.config.card import Compute, ModelCard
 from seg_batch.config.card_parts.network import Network, Output, Tensors
 from seg_batch.conversion import real_pass, test_tensor
 from seg_batch.conversion.bundle_folder import write_card
 from seg_batch.conversion.declared import Fields, settled
-from seg_batch.core import files, units
+from seg_batch.core import files, hardware, units
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
+from seg_batch.core.text import without_colours
 from seg_batch.inference import bundles
+from seg_batch.inference.sliding_window.larger_patch import why_not_larger
 from seg_batch.inference.sliding_window.stitch import Predictor
 
 if TYPE_CHECKING:
     from seg_batch.nn.analysis.onnx.describe import OnnxDescription
+    from seg_batch.nn.analysis.onnx.network import PatchNetwork
 
 SIDE = {2: 256, 3: 64}  # of a patch, by rank, if neither the file nor a person fixes one
+FORM = "onnx"
 RAW = Output(classes="independent")  # what a predictor leaves as it is
 
 
@@ -61,16 +66,14 @@ def into(
             )
     notes, hashes = [], []
     for fold, file in enumerate(chosen):
-        place = folder / Path(bundles.WEIGHTS["onnx"]).with_stem(
-            f"model_{fold}" if fold else "model"
-        )
+        place = folder / Path(bundles.WEIGHTS[FORM]).with_stem(f"model_{fold}" if fold else "model")
         notes += _copied(file, place)
         hashes.append(files.sha256(place))
     if (said := fields.get("weights_sha256")) and said != files.sha256(sources[0]):
         raise InputError(
             f"{sources[0]} has not the weights_sha256 of the card: it is another file, or damaged"
         )
-    found = {"weights_sha256": hashes[0], "folds_sha256": tuple(hashes[1:]), "format": "onnx"}
+    found = {"weights_sha256": hashes[0], "folds_sha256": tuple(hashes[1:]), "format": FORM}
     card = _measured(folder, first, {**fields, **found})
     write_card(folder, card)
     card = _run(folder, card)
@@ -124,37 +127,39 @@ def _layout(path: Path, image: Any, scores: Any, channels: int, classes: int) ->
 
 
 def _copied(file: _File, place: Path) -> list[str]:
-    """The file at its place in the bundle; with its external data in it where it has some, and a note of that."""
-    if not file.held.external:
-        shutil.copyfile(file.path, place)
-        return []
-    import onnx
+    """The file at its place in the bundle; a note where its numbers came from other files."""
+    from seg_batch.nn.analysis.onnx.inline import write_whole
 
-    size = file.path.stat().st_size + sum(path.stat().st_size for path in file.held.external)
-    if size >= onnx.checker.MAXIMUM_PROTOBUF:
-        raise InputError(
-            f"{file.path} has {units.show_bytes(size)} with its external data, more than one ONNX file holds "
-            f"({units.show_bytes(onnx.checker.MAXIMUM_PROTOBUF)}): export it in float16"
-        )
-    onnx.save(onnx.load(str(file.path)), str(place))
+    write_whole(file.held, place)
     names = ", ".join(path.name for path in file.held.external)
-    return [f"the numbers in {names} are now in {place.name}"]
+    return [f"the numbers in {names} are now in {place.name}"] if names else []
 
 
-def _patch(file: _File, fields: Fields) -> Shape:
+def _patch(network: PatchNetwork, where: str, fields: Fields) -> Shape:
     """The patch: the file's sides, where it fixes them; else what is said, or the default."""
-    said = fields.get("patch") or [None] * file.rank
-    if len(said) != file.rank or any(n is not None and n < 1 for n in said):
-        raise InputError(
-            f"--patch {_comma(said)}: the model is {file.rank}-D, give {file.rank} sides"
-        )
-    pairs = list(zip(file.fixed, said, strict=True))
+    rank, fixed = network.rank, network.sides
+    said = fields.get("patch") or [None] * rank
+    if len(said) != rank or any(n is not None and n < 1 for n in said):
+        raise InputError(f"--patch {_comma(said)}: the model is {rank}-D, give {rank} sides")
+    pairs = list(zip(fixed, said, strict=True))
     if any(n is not None and m not in (None, n) for n, m in pairs):
         raise InputError(
-            f"{file.path} was made for patches of {_comma(file.fixed)} alone, not {_comma(said)}: leave out --patch, or "
-            "export it with open sides"
+            f"{where} was made for patches of {_comma(fixed)} alone, not {_comma(said)}: leave out --patch, or export it "
+            "with open sides"
         )
-    return tuple(n or m or SIDE[file.rank] for n, m in pairs)
+    steps = network.multiples or (1,) * rank
+    sides = zip(pairs, steps, strict=True)
+    patch = tuple(n or m or -(-SIDE[rank] // step) * step for (n, m), step in sides)
+    if network.output_sides(patch) is None and network.multiples and not any(fixed):
+        near = dict.fromkeys(
+            tuple(max(1, n // m + up) * m for n, m in zip(patch, steps, strict=True))
+            for up in (0, 1)
+        )
+        raise InputError(
+            f"a patch of {_comma(patch)} does not fit {where}, whose sides are multiples of {_comma(steps)}: use --patch "
+            f"{' or '.join(map(_comma, near))}"
+        )
+    return patch
 
 
 def _comma(sides: Sequence[int | None]) -> str:
@@ -163,27 +168,50 @@ def _comma(sides: Sequence[int | None]) -> str:
 
 def _measured(folder: Path, file: _File, fields: Fields) -> ModelCard:
     """The card with what the file and a real pass tell."""
-    patch, where = _patch(file, fields), str(file.path)
-    run = _raw(folder / bundles.WEIGHTS["onnx"], file.tensors)
+    from seg_batch.nn.analysis.onnx.network import opened
+
+    weights, where = folder / bundles.WEIGHTS[FORM], str(file.path)
+    network = opened(weights, file.tensors)
+    patch = _patch(network, where, fields)
+    costs = _costs(network, patch, where)
+    run = _raw(weights, file.tensors)
     image = test_tensor.noise_of(patch, len(fields["channels"]))
     y = run(image)
     fields = _with_threshold(fields, y.shape[-1], where)
     said = Output(**fields.get("output", {}))
-    network = Network(file.tensors, said, len(fields["classes"]), _background(fields))
-    real_pass.require_meaning(run, image, y, network, where)
+    meaning = Network(file.tensors, said, len(fields["classes"]), _background(fields))
+    real_pass.require_meaning(run, image, y, meaning, where)
     grid = real_pass.output_grid(run, image, y, where)
     if said.shrink is not None and said.shrink != (grid.shrink or (0,) * len(patch)):
         raise InputError(
             f"the card says output.shrink {list(said.shrink)}, and {where} gives {_comma(y.shape[1:-1])} for "
             f"{_comma(patch)}: leave it out of the card"
         )
-    found = {"rank": file.rank, "patch": patch, "finer": grid.finer}
-    own = {
-        "tensors": file.tensors,
-        "output": {**fields.get("output", {}), "shrink": grid.shrink},
-        **_costs(file, patch),
+    found = {
+        "rank": file.rank,
+        "patch": patch,
+        "finer": grid.finer,
+        "multiple": None if any(network.sides) else network.multiples,
     }
-    return settled({**fields, **own}, found, where)
+    output = {**fields.get("output", {}), "shrink": grid.shrink}
+    return settled({**fields, "tensors": file.tensors, "output": output, **costs}, found, where)
+
+
+def _costs(network: PatchNetwork, patch: Shape, where: str) -> Fields:
+    """What a patch needs; InputError where that is more than this machine has."""
+    try:
+        needed, flops = network.activation_bytes(patch), network.flops(patch)
+    except RuntimeError as error:
+        reason = " ".join(without_colours(str(error)).split())[-200:]
+        raise InputError(
+            f"{where} can't take a patch of {_comma(patch)} ({reason}): try another --patch"
+        ) from None
+    if needed > (memory := hardware.memory_bytes()):
+        raise InputError(
+            f"a patch of {_comma(patch)} needs {units.show_bytes(needed)} to run, this machine has "
+            f"{units.show_bytes(memory)}: use a smaller --patch"
+        )
+    return {"compute": Compute(activation_bytes=needed, flops=flops)}
 
 
 def _with_threshold(fields: Fields, outputs: int, where: str) -> Fields:
@@ -216,21 +244,31 @@ def _ids(fields: Fields) -> list[int]:
 def _raw(weights: Path, tensors: Tensors) -> Predictor:
     """The network alone, without activation, in float32."""
     from seg_batch.nn.engines import load_predictor
+    from seg_batch.nn.engines.reference import reference
 
     network = Network(tensors, RAW)
-    return load_predictor(weights, engine=test_tensor.reference("onnx"), network=network)
+    return load_predictor(weights, engine=reference(FORM), network=network)
 
 
 def _run(folder: Path, card: ModelCard) -> ModelCard:
     """Run what was written as predictions do, keep the test tensor; the card with its ``patch_fixed``."""
+    from seg_batch.nn.engines.reference import reference
+
     model = bundles.model_in(folder)
-    predictor = test_tensor.predictor_of(model, test_tensor.reference("onnx"))
+    predictor = test_tensor.predictor_of(model, reference(FORM))
     image = test_tensor.noise(card)
     output = predictor(image)
     test_tensor.keep(folder, image, output)
     test_tensor.require_same_here(model, image, output)
-    return card
+    twice = tuple(2 * n for n in card.patch or ())
+    larger = test_tensor.noise_of(twice, image.shape[-1])[0]
+    fixed = card.patch_fixed or why_not_larger(_filled(predictor, card), card, [larger])
+    return card.model_copy(update={"patch_fixed": fixed})
 
 
-def _costs(file: _File, patch: Shape) -> Fields:
-    return {}
+def _filled(predictor: Predictor, card: ModelCard) -> Predictor:
+    """The predictor with outputs as large as its patches: what is missing at their borders is compared nowhere."""
+    if not (shrink := card.output.shrink):
+        return predictor
+    missing = ((0, 0), *((n, n) for n in shrink), (0, 0))
+    return lambda patches: np.pad(predictor(patches), missing, mode="edge")
