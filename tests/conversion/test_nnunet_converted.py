@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from seg_batch.config.card import read_card
-from seg_batch.conversion.nnunet.bundle import import_results
+from seg_batch.config.command_options import ImportOptions
+from seg_batch.conversion.import_model import import_model
 from seg_batch.core.errors import InputError
 from seg_batch.nn.torch_conversion.process import VARIABLE
 from tests.support import nnunet_results as small
@@ -73,14 +74,14 @@ def test_a_network_gives_the_same_in_onnx(
     tmp_path: Path, configuration: dict[str, Any], job: dict[str, Any]
 ) -> None:
     folder = trained(tmp_path / "t", job, plans=small.plans(configuration))
-    import_results(folder, tmp_path / "bundle")
+    import_model(folder, tmp_path / "bundle", ImportOptions())
     patch, scores = expected(folder, 0)
     assert np.abs(run(tmp_path / "bundle", patch) - scores).max() < 1e-4 * np.abs(scores).max()
 
 
 def test_each_fold_is_a_network_of_the_bundle(tmp_path: Path) -> None:
     folder = trained(tmp_path / "t", {"seed": 1}, {"seed": 2})
-    result = import_results(folder, tmp_path / "bundle")
+    result = import_model(folder, tmp_path / "bundle", ImportOptions())
     card = read_card(tmp_path / "bundle")
     assert len(card.folds_sha256) == 1
     assert "2 folds (0, 1)" in result["notes"][0]
@@ -92,7 +93,7 @@ def test_each_fold_is_a_network_of_the_bundle(tmp_path: Path) -> None:
 def refusal(tmp_path: Path, *folds: dict[str, Any], **files: Any) -> str:
     folder = trained(tmp_path / "t", *folds, **files)
     with pytest.raises(InputError) as refused:
-        import_results(folder, tmp_path / "bundle")
+        import_model(folder, tmp_path / "bundle", ImportOptions())
     assert not (tmp_path / "bundle").exists()
     assert "\n" not in str(refused.value)
     return str(refused.value)
@@ -133,4 +134,4 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
     folder = small.results(tmp_path / "t")
     (folder / "fold_0/checkpoint_final.pth").write_bytes(b"\x80\x02cos\nsystem\n")
     with pytest.raises(InputError, match="so it was not opened"):
-        import_results(folder, tmp_path / "bundle")
+        import_model(folder, tmp_path / "bundle", ImportOptions())
