@@ -6,7 +6,8 @@ against the file and a real pass over noise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from seg_batch.conversion import real_pass, test_tensor
 from seg_batch.conversion.bundle_folder import write_card
 from seg_batch.conversion.declared import Fields, settled
 from seg_batch.core import files, hardware, units
-from seg_batch.core.errors import InputError
+from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.text import without_colours
 from seg_batch.inference import bundles
@@ -93,11 +94,12 @@ def _chosen(path: Path, fields: Fields) -> _File:
         )
     channels, classes = len(fields["channels"]), len(fields["classes"])
     layout = said.get("layout") or _layout(path, image, scores, channels, classes)
-    axis = 1 if layout == "channels_first" else -1
-    if image.shape[axis] not in (None, channels):
+    axis, other = (1, -1) if layout == "channels_first" else (-1, 1)
+    count = image.shape[axis] or (channels if image.shape[other] != channels else None)
+    if count != channels:
         raise InputError(
-            f"{path} takes {image.shape[axis]} channels ({image.line}, {layout.replace('_', ' ')}) and {channels} are "
-            "named: give --channels one name for each, in the model's order, or the other --layout"
+            f"{path} takes {image.line}, which is not {channels} channels with {layout.replace('_', ' ')}: give --channels one "
+            "name for each, in the model's order, or the other --layout"
         )
     fixed = image.shape[2:] if axis == 1 else image.shape[1:-1]
     tensors = Tensors.model_validate({"layout": layout, "input": image.name, "output": scores.name})
@@ -105,20 +107,22 @@ def _chosen(path: Path, fields: Fields) -> _File:
 
 
 def _layout(path: Path, image: Any, scores: Any, channels: int, classes: int) -> str:
-    """Where the channels are, by the shapes alone: those that can't be are left out."""
+    """Where the channels are, by the shapes: the axis as long as they are many, of several the one that fits the classes."""
+    axes = {"channels_first": 1, "channels_last": -1}
     outputs = {classes, classes - 1} | ({1} if classes == 2 else set())
-    able = []
-    for layout, axis in (("channels_first", 1), ("channels_last", -1)):
-        gives = scores.shape[axis] if scores.shape else None
-        if image.shape[axis] in (None, channels) and (gives is None or gives in outputs):
-            able.append((layout, (image.shape[axis] is not None) + (gives is not None)))
-    sure = [layout for layout, known in able if known == max(k for _, k in able)]
-    if len(sure) == 1:
-        return sure[0]
+    takes = {layout: image.shape[axis] for layout, axis in axes.items()}
+    gives = {layout: scores.shape[axis] if scores.shape else None for layout, axis in axes.items()}
+    able = [layout for layout, n in takes.items() if n == channels]
+    if not able and not any(takes.values()):
+        able = list(axes)
+    if len(able) > 1:
+        able = [layout for layout in able if gives[layout] in outputs] or able
+    if len(able) == 1:
+        return able[0]
     if not able:
         raise InputError(
-            f"{path} takes {image.line} and gives {scores.line}, which are not {channels} channels and {classes} classes: "
-            "name each channel and each class, in the model's order, or say --layout"
+            f"{path} takes {image.line}, and {channels} channels are named: give --channels one name for each, in the model's "
+            "order"
         )
     raise InputError(
         f"{path} takes {image.line}, which does not tell where its channels are: say --layout channels_first or --layout "
@@ -171,12 +175,14 @@ def _measured(folder: Path, file: _File, fields: Fields) -> ModelCard:
     from seg_batch.nn.analysis.onnx.network import opened
 
     weights, where = folder / bundles.WEIGHTS[FORM], str(file.path)
-    network = opened(weights, file.tensors)
+    with _told_of(file, weights):
+        network = opened(weights, file.tensors)
     patch = _patch(network, where, fields)
     costs = _costs(network, patch, where)
-    run = _raw(weights, file.tensors)
     image = test_tensor.noise_of(patch, len(fields["channels"]))
-    y = run(image)
+    with _told_of(file, weights):
+        run = _raw(weights, file.tensors)
+        y = run(image)
     fields = _with_threshold(fields, y.shape[-1], where)
     said = Output(**fields.get("output", {}))
     meaning = Network(file.tensors, said, len(fields["classes"]), _background(fields))
@@ -195,6 +201,20 @@ def _measured(folder: Path, file: _File, fields: Fields) -> ModelCard:
     }
     output = {**fields.get("output", {}), "shrink": grid.shrink}
     return settled({**fields, "tensors": file.tensors, "output": output, **costs}, found, where)
+
+
+@contextmanager
+def _told_of(file: _File, place: Path) -> Iterator[None]:
+    """What is wrong with the copy at ``place`` is told of the file that people know; InputError."""
+    try:
+        yield
+    except SegbatchError as error:
+        words = error.message.replace(str(place), str(file.path)).partition("); ")[0]
+        closed = ")" if words.count("(") > words.count(")") else ""
+        raise InputError(
+            f"{words}{closed}: with {file.tensors.layout.replace('_', ' ')} it can't be run here, say the other --layout or "
+            "export it again with standard operators"
+        ) from None
 
 
 def _costs(network: PatchNetwork, patch: Shape, where: str) -> Fields:
