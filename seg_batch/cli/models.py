@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from seg_batch.cli.model_commands.bench import bench
 from seg_batch.cli.model_commands.library import COMMANDS
 from seg_batch.cli.options import Json, Overwrite, show, spread
 from seg_batch.config.command_options import ImportOptions
@@ -110,5 +111,5 @@ def check(
     raise typer.Exit(result["status"])
 
 
-for word, command in COMMANDS.items():
+for word, command in {**COMMANDS, "bench": bench}.items():
     app.command(word)(command)

@@ -103,9 +103,9 @@ def into(
             made / f"model_{k}.onnx" if k else made / "model.onnx"
             for k in range(len(results.folds.names))
         ]
-        card, notes = onnx_import.into(
-            part, networks, card.model_dump(mode="json", exclude_defaults=True)
-        )
+        said = card.model_dump(mode="json", exclude_defaults=True)
+        said["background"] = card.background  # said, though it is the default
+        card, notes = onnx_import.into(part, networks, said)
         _require_as_torch(part, made / "raw.npz")
     return card, (
         _taken(results, trained, options.checkpoint),
