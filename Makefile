@@ -2,7 +2,7 @@
 # Another Python:  make demo PYTHON=/path/to/python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slurm test-hosts check slow chaos bench bench-long train-starters clean
+.PHONY: help demo test test-slurm test-hosts test-torch check slow chaos bench bench-long train-starters clean
 .DELETE_ON_ERROR:
 
 # The first Python that runs and fits. A shim may exist and still fail, so each one is run.
@@ -26,6 +26,7 @@ help:
 	@echo "make test    the whole test suite, under 15 minutes"
 	@echo "make test-slurm   jobs of a real SLURM, started on this machine; needs root, slurm-wlm and munge"
 	@echo "make test-hosts   hosts in network namespaces, links cut in mid-run; needs root"
+	@echo "make test-torch   models of PyTorch and nnU-Net, converted in a Python with torch"
 	@echo "make check   format, lint, types, layers, fast tests, under 2 minutes"
 	@echo "make slow    tests that take longer"
 	@echo "make chaos   a night of 20 inputs killed, stopped, starved and misread, against a quiet one"
@@ -60,7 +61,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	HYPOTHESIS_PROFILE=fast $(PYTEST) $(SHARED) -m "not slow and not bench and not gpu and not torch and not slurm and not hosts and not full"
+	HYPOTHESIS_PROFILE=fast $(PYTEST) $(SHARED) -m "not slow and not bench and not gpu and not torch and not slurm and not hosts and not convert and not full"
 
 slow: $(STAMP)
 	$(PYTEST) -m slow
@@ -81,6 +82,23 @@ endif
 	@.venv-peers/bin/python -m pip -qq --disable-pip-version-check install \
 	  torch==2.13.0 monai==1.6.1 nnunetv2==2.8.1 rasterio==1.4.4 nibabel==5.4.2 numpy==2.4.6
 	@touch $@
+
+# What converts models of PyTorch, in a Python of its own, too. Where there is no torch for it, it is told.
+.venv-torch/.installed: Makefile
+	@echo "Building .venv-torch with $(PEERS_PYTHON)" >&2
+	@$(PEERS_PYTHON) -m venv --clear .venv-torch
+	@.venv-torch/bin/python -m pip -qq --disable-pip-version-check install \
+	  torch==2.13.0 onnx==1.23.2 onnxscript==0.7.2 numpy
+	@.venv-torch/bin/python -m pip -qq --disable-pip-version-check install --no-deps \
+	  dynamic-network-architectures==0.4.4 einops==0.8.2
+	@touch $@
+
+test-torch: export SEGBATCH_TORCH_PYTHON = $(CURDIR)/.venv-torch/bin/python
+test-torch: $(STAMP)
+	@if $(MAKE) --no-print-directory .venv-torch/.installed; then \
+	  echo '$(PYTEST) -m convert tests/conversion'; $(PYTEST) -m convert tests/conversion; \
+	else echo "SKIPPED: make $@ was not run on this machine:" >&2; \
+	  echo "    no torch for $(or $(PEERS_PYTHON),any Python): name another with PEERS_PYTHON=" >&2; fi
 
 # The table is kept for machines of this kind by:  make bench KEEP=--keep
 bench bench-long: export SEGBATCH_DATA ?= ../shared/data

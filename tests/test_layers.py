@@ -50,7 +50,7 @@ INSIDE: dict[str, list[str]] = {
         "overrides predict_options validation",
         "cluster command_options postprocess card_parts",
         "card",
-        "recipe",
+        "card_file recipe",
         "workflow",
     ],
     "io": ["sources pictures html", "sinks", "formats"],

@@ -23,7 +23,7 @@ class EngineInfo:
     ``reported``: those that reports list. ``memory_bytes``: of the process before any patch;
     ``activation_share``: the part of a card's ``activation_bytes`` that a patch takes.
     ``flops_per_core``: precision -> multiply-adds x 2 per second, with AVX-512. ``uses_gpu``: whether
-    it uses a GPU where there is one. ``start_s``: seconds until it computes a model that it had before.
+    it uses a GPU where there is one; ``gpu_install``: what to install so that it does. ``start_s``: seconds until it computes a model that it had before.
     """
 
     name: str
@@ -37,6 +37,7 @@ class EngineInfo:
     flops_per_core: Mapping[str, float] = field(default_factory=dict)
     flops_below_avx512: float = SLOWEST
     uses_gpu: bool = True
+    gpu_install: str = ""
     start_s: float = 0.5
 
     def needs(self) -> tuple[str, ...]:
@@ -45,6 +46,10 @@ class EngineInfo:
 
     def unfit(self) -> str | None:
         """Why it can't run in this process; None where it can."""
+        return None
+
+    def lacks(self, precision: str, gpus: int) -> str | None:
+        """Why it can't compute in that precision here; None where it can."""
         return None
 
     def claim(self, gpus: int, is_installed: Callable[[str], bool]) -> tuple[int, str] | None:
@@ -66,6 +71,7 @@ ENGINES: Registry[EngineInfo] = Registry(
         "openvino": "seg_batch.nn.engines.openvino.engine:INFO",
         "tensorflow": "seg_batch.nn.engines.tensorflow:INFO",
         "keras": "seg_batch.nn.engines.keras_backends:INFO",
+        "onnxruntime": "seg_batch.nn.engines.onnxruntime:INFO",
     }
 )
 

@@ -33,6 +33,7 @@ def on_host(engine: str, cards: Sequence[ModelCard], tta: str, resampled: bool) 
     if engine not in ENGINES or not ENGINES[engine].uses_gpu or not (hardware.gpus() or forced()):
         return ""
     reasons = {
+        "it is no Keras model": any(card.format != "keras" for card in cards),
         "Keras computes with PyTorch": os.environ.get("KERAS_BACKEND", BACKENDS[0]) not in BACKENDS,
         "it is an ensemble": len(cards) > 1,
         "it averages several views": tta != "none",

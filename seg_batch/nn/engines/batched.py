@@ -13,7 +13,7 @@ from seg_batch.config.card_parts.network import OURS, Network
 from seg_batch.core.errors import InputError, PlanError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.text import without_colours
-from seg_batch.nn.engines.output import classes_of, finished
+from seg_batch.nn.engines.output import activated, classes_of, finished
 
 type Forward = Callable[[np.ndarray], np.ndarray]
 
@@ -87,7 +87,7 @@ class Batched:
 class LoadedNetwork:
     """A loaded model with one input of `channels` and one output of `outputs` per voxel, of `rank` axes;
     the rest as `Batched` takes it. `gpu`: it computes on a GPU. `keras_model`: as it is computed, for programs
-    that go on with its output on the device (`engines.device`)."""
+    that go on with its output on the device (`engines.device`). ``activated``: its output is what `Output.blend` names already."""
 
     compiler: Callable[[Shape], Forward]
     channels: int
@@ -96,6 +96,7 @@ class LoadedNetwork:
     gpu: bool = False
     exhausted: tuple[type[BaseException], ...] = (MemoryError,)
     keras_model: Any = None
+    activated: bool = False
 
     @classmethod
     def of_keras(cls, model: Any, compiler: Callable[[Shape], Forward], **more: Any) -> Self:
@@ -130,6 +131,8 @@ class ModelPredictor(Batched):
         self.precision, self.spec = precision, network
         self.weights, self.sha256 = Path(weights), sha256
         self.network = loaded = self.load(self.weights, sha256)
+        if loaded.activated:
+            self.spec = activated(network)
         batch = batch if loaded.gpu or batch < 1 else 1
         super().__init__(self._finishing, batch, loaded.exhausted)
         self.channels, self.rank = loaded.channels, loaded.rank

@@ -41,7 +41,10 @@ def choose(
     for library, install in info.install.items():
         if library in info.needs() and not _is_installed(library):
             raise PlanError(f"{library} is not installed: {install}, or use another --engine")
-    return Choice(engine, info.precision(gpus) if precision == "auto" else precision, why)
+    precision = info.precision(gpus) if precision == "auto" else precision
+    if reason := info.lacks(precision, gpus):
+        raise PlanError(reason)
+    return Choice(engine, precision, why)
 
 
 def _reading(formats: Collection[str]) -> list[EngineInfo]:
@@ -51,10 +54,14 @@ def _reading(formats: Collection[str]) -> list[EngineInfo]:
 def _automatic(gpus: int, formats: Collection[str]) -> tuple[str, str]:
     able = _reading(formats)
     if len(able) == 1:
-        rare = min(formats, key=lambda name: len(_reading([name])))
-        return able[0].name, f"the bundle is {able[0].formats[rare]}"
+        models = " and ".join(able[0].formats[name] for name in sorted(formats))
+        why = "the bundle is" if len(formats) == 1 else "it alone runs both"
+        return able[0].name, f"{why} {models}"
     claims = ((info.claim(gpus, _is_installed), info.name) for info in able)
     (_, why), engine = max((claim, name) for claim, name in claims if claim is not None)
+    if gpus and not ENGINES[engine].uses_gpu:
+        hints = (f"; for the GPU: {info.gpu_install}" for info in able if info.gpu_install)
+        why += next(hints, "")
     return engine, why
 
 

@@ -77,14 +77,16 @@ def _layers(config: Any) -> Iterator[str]:
             yield from _layers(value)
 
 
-def with_equal_bits(many: Forward, one: Callable[[], Forward], shape: Shape) -> Forward:
+def with_equal_bits(
+    many: Forward, one: Callable[[], Forward], shape: Shape, engine: str = "OpenVINO"
+) -> Forward:
     """`many` (threads), if noise of `shape` gives the same bits as with `one` thread; else the function
     with one thread, and a warning in the log."""
     noise = np.random.default_rng(0).standard_normal(shape, np.float32)
     alone = one()
     if np.array_equal(many(noise), alone(noise), equal_nan=True):
         return many
-    warn_of_one_thread("OpenVINO")
+    warn_of_one_thread(engine)
     return alone
 
 

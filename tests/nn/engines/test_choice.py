@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from seg_batch.core import hardware
 from seg_batch.core.errors import PlanError
+from seg_batch.core.registry.engines import ENGINES
 from seg_batch.nn.engines import choice
 from seg_batch.nn.engines.choice import Choice, choose
+from seg_batch.nn.engines.onnxruntime import INFO
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +63,42 @@ def test_what_can_not_be_is_refused() -> None:
     with pytest.raises(PlanError, match="can't run an OpenVINO model"):
         choose("tensorflow", gpus=0, formats=["openvino"])
     assert choose("auto", gpus=1, formats=["openvino"]).engine == "openvino"
+
+
+def test_onnx_goes_through_the_same_choice(here: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx = {"formats": ["onnx"]}
+    assert choose("auto", gpus=0, **onnx) == Choice("openvino", "mixed", "the fastest on a CPU")
+    of_gpu = choose("auto", gpus=1, **onnx)
+    hint = "the fastest on a CPU; for the GPU: pip install 'segbatch[onnx-gpu]'"
+    assert (of_gpu.engine, of_gpu.why) == ("openvino", hint)
+    with pytest.raises(
+        PlanError, match=r"onnxruntime is not installed: pip install 'segbatch\[onnx"
+    ):
+        choose("onnxruntime", gpus=0, **onnx)
+    here.add("onnxruntime")
+    monkeypatch.setitem(ENGINES, "onnxruntime", replace(INFO, uses_gpu=True, gpu_install=""))
+    assert choose("auto", gpus=1, **onnx) == Choice("onnxruntime", "mixed", "there is a GPU")
+    assert choose("auto", gpus=0, **onnx).engine == "openvino"
+    here.remove("openvino")
+    alone = choose("auto", gpus=0, **onnx)
+    assert (alone.engine, alone.precision) == ("onnxruntime", "float32")
+
+
+def test_what_can_not_run_onnx_or_its_precision_is_refused(here: set[str]) -> None:
+    here.add("onnxruntime")
+    with pytest.raises(
+        PlanError, match="tensorflow can't run an ONNX model: use --engine openvino"
+    ):
+        choose("tensorflow", gpus=1, formats=["onnx"])
+    with pytest.raises(PlanError, match="onnxruntime can't run a Keras model: use --engine"):
+        choose("onnxruntime", gpus=0, formats=["keras"])
+    with pytest.raises(PlanError, match="float32 on a CPU: use --precision float32"):
+        choose("onnxruntime", gpus=0, precision="mixed", formats=["onnx"])
+    both = choose("auto", gpus=1, formats=["onnx", "keras"])
+    assert (both.engine, both.why) == (
+        "openvino",
+        "it alone runs both a Keras model and an ONNX model",
+    )
 
 
 @pytest.mark.full

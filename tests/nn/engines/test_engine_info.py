@@ -35,10 +35,12 @@ ELSEWHERE = {
     "core/registry/engines.py": "the list of engines",
     "config/card.py": "formats of weights",
     "inference/bundles.py": "formats of weights",
+    "inference/on_device/rule.py": "formats of weights",
     "inference/plan.py": "what computed where a kept plan does not say",
     "nn/backend.py": "what Keras computes with",
     "nn/wrap_foreign.py": "what Keras computes with, which then checks the model",
     "nn/export/formats.py": "formats of exports",
+    "nn/export/onnx.py": "the library's version, by its name",
     "nn/export/openvino.py": "the library's version, by its name",
     "nn/export/savedmodel.py": "the library's version, by its name",
     "nn/export/keras_file.py": "the library's version, by its name",
@@ -112,7 +114,9 @@ def test_a_registered_engine_is_chosen_costed_and_required_of_workers(
     toy: EngineInfo, bundle: Path, scene: Path, tmp_path: Path
 ) -> None:
     assert engine_names()[-1] == "toy"
-    with pytest.raises(PlanError, match=r"use one of auto, openvino, tensorflow, keras, toy$"):
+    with pytest.raises(
+        PlanError, match=r"use one of auto, openvino, tensorflow, keras, onnxruntime, toy$"
+    ):
         choose("fast", gpus=0)
     request = Request(str(scene), str(tmp_path / "map.tif"), model=str(bundle))
     plan = prepare(request).plan

@@ -137,7 +137,7 @@ def test_openvino_on_another_cpu_is_tried(
     """Its networks hold here, so all threads stay; what depends on them gets one, and a line."""
     x = np.random.default_rng(5).normal(size=(1, 32, 48, 3)).astype(np.float32)
     expected = OpenVINOPredictor(models["2d"])(x)
-    monkeypatch.setattr("seg_batch.nn.engines.openvino.is_x86", lambda: False)
+    monkeypatch.setattr("seg_batch.nn.engines.openvino.engine.is_x86", lambda: False)
     np.testing.assert_array_equal(OpenVINOPredictor(models["2d"])(x), expected)
     assert not caplog.text
     found = steady.with_equal_bits(lambda x: x + 1e-7, lambda: lambda x: x, x.shape)

@@ -27,8 +27,11 @@ from seg_batch.nn.engines.batched import (
     Shape,
     unfit_shape,
 )
+from seg_batch.nn.engines.fixed_shapes import alone_or_filled, filled, require_sides
+from seg_batch.nn.engines.onnx_file import read_whole
 from seg_batch.nn.engines.openvino.cache import convert_cached, read
 from seg_batch.nn.engines.openvino.library import openvino, openvino_core
+from seg_batch.nn.engines.openvino.onnx_model import parsed_onnx
 from seg_batch.nn.engines.openvino.precision import split_by_precision
 from seg_batch.nn.engines.steady import is_x86, with_equal_bits
 from seg_batch.nn.weights import verified
@@ -38,9 +41,9 @@ INSTALL = "pip install 'segbatch[cpu]'"
 
 
 class OpenVINOPredictor(ModelPredictor):
-    """The model in a ``.keras`` file, or in ``model.xml`` and ``model.bin``; see `ModelPredictor`.
+    """The model in a ``.keras`` or ``.onnx`` file, or in ``model.xml`` and ``model.bin``; see `ModelPredictor`.
 
-    A ``.keras`` file is converted once (`openvino.cache`). PlanError if the CPU has no bfloat16 and
+    A ``.keras`` file is converted once (`openvino.cache`); an ``.onnx`` file is parsed each time, in a tenth of a second. PlanError if the CPU has no bfloat16 and
     `precision` is "mixed".
     """
 
@@ -51,21 +54,39 @@ class OpenVINOPredictor(ModelPredictor):
                 "this CPU does not compute in bfloat16, which --precision mixed asks OpenVINO for: "
                 "use --precision float32"
             )
-        hashed = verified(weights, sha256)
-        files = read(weights) if weights.suffix == ".xml" else convert_cached(weights, hashed)
-        self._model = _parsed(self._core, files, weights)
-        image, classes = self._model.input(0).partial_shape, self._model.output(0).partial_shape
+        onnx = weights.suffix == ".onnx"
+        if onnx:
+            data = read_whole(weights, sha256)
+            self._model = parsed_onnx(self._core, data, str(weights), self.spec)
+        else:
+            hashed = verified(weights, sha256)
+            files = read(weights) if weights.suffix == ".xml" else convert_cached(weights, hashed)
+            self._model = _parsed(self._core, files, weights)
+        image, scores = self._model.input(0).partial_shape, self._model.output(0).partial_shape
+        _require_images(self._model, weights)
+        # A file made here has no fixed sides that a card does not name, and keeps its open batch.
+        fixed = [n.get_length() if onnx and n.is_static else None for n in image]
+        self._batch, self._sides = fixed[0], fixed[1:-1]
         return LoadedNetwork(
             self._compile,
             channels=image[-1].get_length(),
             rank=len(image) - 2,
-            outputs=classes[-1].get_length(),
+            outputs=scores[-1].get_length(),
+            activated=onnx,
         )
 
     def _compile(self, shape: Shape) -> Forward:
         """The network for arrays of exactly `shape`; InputError if it can't take that."""
-        many = self._compiled(shape)
-        return many if is_x86() else with_equal_bits(many, lambda: self._compiled(shape, 1), shape)
+        require_sides(shape, self._sides)
+        many = self._of_batch(shape)
+        return many if is_x86() else with_equal_bits(many, lambda: self._of_batch(shape, 1), shape)
+
+    def _of_batch(self, shape: Shape, threads: int | None = None) -> Forward:
+        """The same, also where the file fixes another batch."""
+        if self._batch in (None, shape[0]):
+            return self._compiled(shape, threads)
+        whole = filled(self._compiled((self._batch, *shape[1:]), threads), self._batch)
+        return alone_or_filled(lambda: self._compiled(shape, threads), whole, shape)
 
     def _compiled(self, shape: Shape, threads: int | None = None) -> Forward:
         model = self._model.clone()
@@ -115,12 +136,16 @@ def _parsed(core: Any, files: tuple[bytes, bytes], path: Path) -> Any:
     tensor = openvino.Tensor(np.frombuffer(numbers, np.uint8).copy())
     try:
         model = core.read_model(xml, tensor)
-        ends = [*model.inputs, *model.outputs]
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise BundleError(
             f"{path} is no model that OpenVINO can read ({reason}); get the bundle again"
         ) from error
+    return model
+
+
+def _require_images(model: Any, path: Path) -> None:
+    ends = [*model.inputs, *model.outputs]
     one_of_each = len(model.inputs) == len(model.outputs) == 1
     if not (one_of_each and all(map(_is_image, ends))):
         types = ", ".join(f"{end.partial_shape} {end.element_type.to_string()}" for end in ends)
@@ -128,7 +153,6 @@ def _parsed(core: Any, files: tuple[bytes, bytes], path: Path) -> Any:
             f"{path} has inputs and outputs {types}; a segmentation model "
             "has one of each, (batch, *spatial, channels), of floats"
         )
-    return model
 
 
 def _is_image(end: Any) -> bool:
@@ -153,9 +177,10 @@ class _OpenVINO(EngineInfo):
 INFO = _OpenVINO(
     name="openvino",
     predictor=OpenVINOPredictor,
-    formats={MODEL: "an OpenVINO model", "keras": "a Keras model"},
+    formats={MODEL: "an OpenVINO model", "keras": "a Keras model", "onnx": "an ONNX model"},
     install={"openvino": INSTALL},
     libraries=("openvino",),
+    reported=("openvino",),
     memory_bytes=200 << 20,
     activation_share=0.75,
     flops_per_core={"mixed": 200e9, "float32": 90e9},
