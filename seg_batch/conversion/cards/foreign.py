@@ -87,10 +87,10 @@ class Foreign:
     example: Example | None = None
 
     @property
-    def origin(self) -> dict[str, Any]:
-        """For ``card.origin``."""
+    def whole(self) -> dict[str, Any]:
+        """The fields with their origin."""
         facts = {"world": self.world, "document": self.document.name, "file": self.model.name}
-        return {**facts, "not_carried": list(self.not_carried)}
+        return {**self.fields, "origin": {**facts, "not_carried": list(self.not_carried)}}
 
 
 def no_place(what: str, names: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from seg_batch.conversion.cards.entry import document, is_text_of
 from seg_batch.conversion.cards.foreign import Foreign, Reader
 from seg_batch.conversion.cards.monai import reading as monai
 from seg_batch.conversion.cards.stac import reading as stac
+from seg_batch.core import files
 from seg_batch.core.errors import InputError
 from seg_batch.core.run_files import CARD
 from seg_batch.core.text import either
@@ -38,7 +39,13 @@ def opened(path: Path) -> Iterator[Foreign | None]:
             raise InputError(
                 f"{path} holds no rdf.yaml, no configs/{monai.METADATA} and no STAC item of a model: name the model itself"
             )
-        yield next((read(document) for document, read in documents.items()), None)
+        foreign = next((read(document) for document, read in documents.items()), None)
+        if foreign and foreign.sha256 and files.sha256(foreign.model) != foreign.sha256.lower():
+            raise InputError(
+                f"{foreign.model} does not match the hash in {foreign.document.name}: it is another file, or damaged; "
+                "fetch both again"
+            )
+        yield foreign
 
 
 def documents_at(path: Path) -> dict[Path, Reader]:
