@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from seg_batch.config.card import ModelCard
-from seg_batch.conversion import int8_scores, sample_patches
+from seg_batch.config.card_parts.network import Tensors
+from seg_batch.conversion import int8_scores, sample_patches, test_tensor
 from seg_batch.core import events, files
 from seg_batch.core.callbacks import Callback, Callbacks
 from seg_batch.core.errors import BundleError, InputError, OutputError
@@ -28,7 +29,7 @@ from seg_batch.inference.bundles import Model
 from seg_batch.io.sinks.publish import writing_folder
 from seg_batch.nn.export import formats, subprocess_run
 from seg_batch.nn.export.formats import ExportFormat, Tolerance
-from seg_batch.nn.export.job import ExportJob
+from seg_batch.nn.export.job import INPUT, OUTPUT, ExportJob
 
 REPORT = "export.json"
 COMPARED, CALIBRATED = 8, 64  # patches
@@ -65,7 +66,7 @@ def export(
     """Write the bundle ``model`` as format ``to`` into the folder ``output``; returns its report.
 
     The folder (default: ``<name>-<format>`` in the working folder) gets the file, ``card.json`` and
-    ``export.json``, all or none. ``calibrate``: a patch dataset or images for the ranges of int8.
+    ``export.json``, and a test tensor, all or none. ``calibrate``: a patch dataset or images for the ranges of int8.
     ``check``: a patch dataset or images to compare on; default: those of ``calibrate`` (the
     held-out part of a dataset), else the packaged samples that fit. Raises InputError if the
     format, its library or the data are missing, or if the file disagrees with Keras; BundleError
@@ -154,6 +155,7 @@ def _write(job: _Export, folder: Path, callback: Callback) -> tuple[dict[str, An
         "seconds_per_patch": {form.name: exported.seconds, "keras": written.keras.seconds},
     }
     card = _own_card(job, folder)
+    test_tensor.keep(folder, compared.values[:1], exported.probabilities[:1])
     if calibration is not None and job.calibrate is not None:
         report["calibrated"] = {"patches": len(calibration.values), "from": calibration.origin}
         callback.on(events.Stage("scoring it on what was held out"))
@@ -219,6 +221,8 @@ def _own_card(job: _Export, folder: Path) -> ModelCard:
     if name != "keras":
         own["name"] = f"{card.name}-{'int8' if job.quantize == 'int8' else name}"
         own["multiple"] = None  # the file takes one patch shape
+    if name == "onnx":
+        own["tensors"] = Tensors(input=INPUT, output=OUTPUT)
     return card.model_copy(update=own)
 
 

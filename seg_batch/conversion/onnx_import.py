@@ -6,7 +6,6 @@ against the file and a real pass over noise.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from seg_batch.config.card_parts.network import Network, Output, Tensors
 from seg_batch.conversion import real_pass, test_tensor
 from seg_batch.conversion.bundle_folder import write_card
 from seg_batch.conversion.declared import Fields, settled
-from seg_batch.core import files, units
+from seg_batch.core import files
 from seg_batch.core.errors import InputError
 from seg_batch.core.geometry import Shape
 from seg_batch.inference import bundles
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from seg_batch.nn.analysis.onnx.describe import OnnxDescription
 
 SIDE = {2: 256, 3: 64}  # of a patch, by rank, if neither the file nor a person fixes one
+FORM = "onnx"
 RAW = Output(classes="independent")  # what a predictor leaves as it is
 
 
@@ -61,16 +61,14 @@ def into(
             )
     notes, hashes = [], []
     for fold, file in enumerate(chosen):
-        place = folder / Path(bundles.WEIGHTS["onnx"]).with_stem(
-            f"model_{fold}" if fold else "model"
-        )
+        place = folder / Path(bundles.WEIGHTS[FORM]).with_stem(f"model_{fold}" if fold else "model")
         notes += _copied(file, place)
         hashes.append(files.sha256(place))
     if (said := fields.get("weights_sha256")) and said != files.sha256(sources[0]):
         raise InputError(
             f"{sources[0]} has not the weights_sha256 of the card: it is another file, or damaged"
         )
-    found = {"weights_sha256": hashes[0], "folds_sha256": tuple(hashes[1:]), "format": "onnx"}
+    found = {"weights_sha256": hashes[0], "folds_sha256": tuple(hashes[1:]), "format": FORM}
     card = _measured(folder, first, {**fields, **found})
     write_card(folder, card)
     card = _run(folder, card)
@@ -124,21 +122,12 @@ def _layout(path: Path, image: Any, scores: Any, channels: int, classes: int) ->
 
 
 def _copied(file: _File, place: Path) -> list[str]:
-    """The file at its place in the bundle; with its external data in it where it has some, and a note of that."""
-    if not file.held.external:
-        shutil.copyfile(file.path, place)
-        return []
-    import onnx
+    """The file at its place in the bundle; a note where its numbers came from other files."""
+    from seg_batch.nn.analysis.onnx.inline import write_whole
 
-    size = file.path.stat().st_size + sum(path.stat().st_size for path in file.held.external)
-    if size >= onnx.checker.MAXIMUM_PROTOBUF:
-        raise InputError(
-            f"{file.path} has {units.show_bytes(size)} with its external data, more than one ONNX file holds "
-            f"({units.show_bytes(onnx.checker.MAXIMUM_PROTOBUF)}): export it in float16"
-        )
-    onnx.save(onnx.load(str(file.path)), str(place))
+    write_whole(file.held, place)
     names = ", ".join(path.name for path in file.held.external)
-    return [f"the numbers in {names} are now in {place.name}"]
+    return [f"the numbers in {names} are now in {place.name}"] if names else []
 
 
 def _patch(file: _File, fields: Fields) -> Shape:
@@ -164,7 +153,7 @@ def _comma(sides: Sequence[int | None]) -> str:
 def _measured(folder: Path, file: _File, fields: Fields) -> ModelCard:
     """The card with what the file and a real pass tell."""
     patch, where = _patch(file, fields), str(file.path)
-    run = _raw(folder / bundles.WEIGHTS["onnx"], file.tensors)
+    run = _raw(folder / bundles.WEIGHTS[FORM], file.tensors)
     image = test_tensor.noise_of(patch, len(fields["channels"]))
     y = run(image)
     fields = _with_threshold(fields, y.shape[-1], where)
@@ -216,15 +205,18 @@ def _ids(fields: Fields) -> list[int]:
 def _raw(weights: Path, tensors: Tensors) -> Predictor:
     """The network alone, without activation, in float32."""
     from seg_batch.nn.engines import load_predictor
+    from seg_batch.nn.engines.reference import reference
 
     network = Network(tensors, RAW)
-    return load_predictor(weights, engine=test_tensor.reference("onnx"), network=network)
+    return load_predictor(weights, engine=reference(FORM), network=network)
 
 
 def _run(folder: Path, card: ModelCard) -> ModelCard:
     """Run what was written as predictions do, keep the test tensor; the card with its ``patch_fixed``."""
+    from seg_batch.nn.engines.reference import reference
+
     model = bundles.model_in(folder)
-    predictor = test_tensor.predictor_of(model, test_tensor.reference("onnx"))
+    predictor = test_tensor.predictor_of(model, reference(FORM))
     image = test_tensor.noise(card)
     output = predictor(image)
     test_tensor.keep(folder, image, output)

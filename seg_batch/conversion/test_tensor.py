@@ -16,7 +16,7 @@ import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.core import hardware, units
-from seg_batch.core.errors import BundleError, Exit, PlanError, SegbatchError
+from seg_batch.core.errors import BundleError, Exit, PlanError
 from seg_batch.core.geometry import Shape
 from seg_batch.core.registry.engines import AUTO, ENGINES
 from seg_batch.core.run_files import TEST
@@ -27,7 +27,6 @@ from seg_batch.inference.sliding_window.stitch import Predictor
 
 FIELD = 12  # voxels of one value along an axis
 STEP = 16  # of the noise, per deviation: it takes a quarter of the space that full numbers do
-REFERENCES = {"onnx": ("onnxruntime",), "keras": ("tensorflow", "keras"), "openvino": ()}
 LARGEST = 4 << 30  # bytes of both arrays
 
 
@@ -93,21 +92,10 @@ def predictor_of(model: Model, engine: str, precision: str = "float32") -> Predi
     )
 
 
-def reference(form: str) -> str:
-    """The engine whose float32 is what others are compared with: the maker's own where it is installed."""
-    from seg_batch.nn.engines import choose
-
-    for engine in REFERENCES[form]:
-        try:
-            return choose(engine, gpus=0, precision="float32", formats=(form,)).engine
-        except PlanError:
-            continue
-    return choose(AUTO, gpus=0, precision="float32", formats=(form,)).engine
-
-
 def require_same_here(model: Model, image: np.ndarray, expected: np.ndarray) -> None:
     """Run the model as ``predict`` would here, in float32; BundleError unless it gives the same labels."""
     from seg_batch.nn.engines import choose
+    from seg_batch.nn.engines.reference import reference
 
     form = model.card.format
     engine = choose(AUTO, gpus=0, precision="float32", formats=(form,)).engine
@@ -155,20 +143,22 @@ def check(bundle: str, engine: str = AUTO) -> dict[str, Any]:
 def _on(
     model: Model, engine: str, image: np.ndarray, expected: np.ndarray, *, only: bool
 ) -> list[Difference]:
-    """The differences in each precision that the engine would take here."""
+    """The differences in each precision that the engine has here."""
     from seg_batch.nn.engines import choose
 
-    try:
-        choose(engine, gpus=0, formats=(model.card.format,))
-        precisions = dict.fromkeys(("float32", hardware.default_precision()))
-        return [
-            difference(engine, p, predictor_of(model, engine, p)(image), expected)
-            for p in precisions
-        ]
-    except SegbatchError as error:
-        if only or isinstance(error, BundleError):
-            raise
-        return [Difference(engine, why_not=error.message)]
+    rows: list[Difference] = []
+    for precision in dict.fromkeys(("float32", hardware.default_precision())):
+        try:
+            choose(engine, gpus=0, precision=precision, formats=(model.card.format,))
+            actual = predictor_of(model, engine, precision)(image)
+        except PlanError as error:
+            if only and not rows:
+                raise
+            if not rows:
+                rows.append(Difference(engine, precision, why_not=error.message))
+        else:
+            rows.append(difference(engine, precision, actual, expected))
+    return rows
 
 
 def difference(engine: str, precision: str, actual: np.ndarray, expected: np.ndarray) -> Difference:

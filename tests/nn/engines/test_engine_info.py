@@ -46,7 +46,7 @@ ELSEWHERE = {
     "nn/export/keras_file.py": "the library's version, by its name",
     "nn/safe_loading.py": "modules of layers",
     "conversion/export.py": "formats of weights and of exports",
-    "conversion/import_model.py": "formats of weights",
+    "conversion/keras_import.py": "formats of weights",
     "training/write_bundle.py": "a model is checked on what trained it",
 }
 
