@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,10 +85,10 @@ def cards(draw: st.DrawFn) -> ModelCard:
     return ModelCard(**fields)
 
 
-def file_of(card: ModelCard, layout: str = "channels_first") -> ExportedFile:
-    """A file that the card may be of: independent classes have no score of the background."""
+def file_of(card: ModelCard, path: Path, layout: str = "channels_first") -> ExportedFile:
+    """The file at ``path`` as one that the card may be of: independent classes have no score of the background."""
     outputs = len(card.classes) - (card.output.classes == "independent")
-    return ExportedFile("onnx", "model.onnx", "0" * 64, 1234, outputs=outputs, layout=layout)
+    return ExportedFile.at(path, form="onnx", outputs=outputs, layout=layout)
 
 
 def scores_of(card: ModelCard, patches: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from seg_batch.config.yaml_source import dumped
 from seg_batch.conversion.cards.bioimageio import reading as bioimageio
 from seg_batch.conversion.cards.bioimageio import writing as bioimageio_writing
 from seg_batch.conversion.cards.entry import Entry
-from seg_batch.conversion.cards.example import Example, normaliser_for
+from seg_batch.conversion.cards.example import Example, Sample, normaliser_for
 from seg_batch.conversion.cards.exported import ExportedFile
 from seg_batch.conversion.cards.foreign import lost
 from seg_batch.conversion.cards.monai import reading as monai
@@ -33,13 +33,10 @@ ITEM = "stac_mlm.json"
 
 @dataclass(frozen=True)
 class _Job:
-    """``run``: normalised patches ``(1, *patch, channels)`` to probabilities of the classes, by the written file."""
-
     folder: Path
     card: ModelCard
     file: ExportedFile
-    patch: np.ndarray
-    run: Callable[[np.ndarray], np.ndarray]
+    sample: Sample
 
 
 def chosen(text: str) -> tuple[str, ...]:
@@ -55,26 +52,15 @@ def chosen(text: str) -> tuple[str, ...]:
     return names
 
 
-def require_fit(worlds: Sequence[str], card: ModelCard, file: ExportedFile) -> None:
-    """InputError where one of them, asked for by name, has no card for such a model."""
-    for name in worlds:
-        if why := _WORLDS[name].why_not(card, file):
-            raise InputError(f"--cards {name}: {why}; leave it out")
-
-
 def write(
-    worlds: Sequence[str],
-    folder: Path,
-    card: ModelCard,
-    file: ExportedFile,
-    patch: np.ndarray,
-    run: Callable[[np.ndarray], np.ndarray],
+    worlds: Sequence[str], folder: Path, card: ModelCard, file: ExportedFile, sample: Sample
 ) -> dict[str, Any]:
     """Write the card of each world that has one into ``folder``; of each, its file and what it does not say, or why
-    there is none. ``patch``: a normalised one, ``(1, *patch, channels)``."""
-    job, report = _Job(folder, card, file, patch, run), {}
+    there is none."""
+    job, report = _Job(folder, card, file, sample), {}
     for name in worlds:
-        if why := _WORLDS[name].why_not(card, file):
+        several = "the model has several networks" if card.folds_sha256 else None
+        if why := several or _WORLDS[name].why_not(card, file):
             report[name] = {"left_out": why}
         else:
             report[name] = _WORLDS[name].write(job)
@@ -120,10 +106,10 @@ def _bioimageio(job: _Job) -> dict[str, Any]:
 
 def _example(job: _Job) -> Example:
     """Test tensors as the description has them: values before its first step, scores after its last."""
-    values = bioimageio_writing.raw(job.card, job.patch)
+    values = bioimageio_writing.raw(job.card, job.sample.patch)
     pixels = Pixels(values[0])
     seen = normaliser_for(job.card, pixels)(pixels)[None].astype(np.float32)
-    scores = job.run(seen)
+    scores = job.sample.scores_for(seen)
     kept = list(range(scores.shape[-1]))
     if job.file.outputs < len(kept) and job.card.background_index is not None:
         kept.remove(job.card.background_index)

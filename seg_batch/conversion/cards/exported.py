@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -20,3 +22,13 @@ class ExportedFile:
     outputs: int = 0
     layout: str = "channels_last"
     versions: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, path: Path, **facts: Any) -> ExportedFile:
+        """The file at ``path``; a folder, as of TensorFlow, has no hash."""
+        if path.is_dir():
+            size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+            return cls(name=path.name, sha256="", size_bytes=size, **facts)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(name=path.name, sha256=digest, size_bytes=path.stat().st_size, **facts)

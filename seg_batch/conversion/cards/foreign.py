@@ -76,7 +76,7 @@ _LICENCES = [
 @dataclass(frozen=True)
 class Foreign:
     """``fields`` of a card, without what only the model's file tells; ``not_carried``: sentences. ``sha256``: of the
-    file, where the document has it. ``example``: what its authors got for an input of theirs."""
+    file, where the document has it. ``credits``: whom it names as makers, and what to cite. ``example``: what its authors got for an input of theirs."""
 
     world: str
     document: Path
@@ -84,13 +84,15 @@ class Foreign:
     fields: dict[str, Any]
     not_carried: tuple[str, ...] = ()
     sha256: str = ""
+    credits: tuple[str, ...] = ()
     example: Example | None = None
 
     @property
     def whole(self) -> dict[str, Any]:
         """The fields with their origin."""
         facts = {"world": self.world, "document": self.document.name, "file": self.model.name}
-        return {**self.fields, "origin": {**facts, "not_carried": list(self.not_carried)}}
+        about = {"credits": list(self.credits), "not_carried": list(self.not_carried)}
+        return {**self.fields, "origin": {**facts, **about}}
 
 
 def no_place(what: str, names: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from seg_batch.config.card import ModelCard, make_card
 from seg_batch.conversion.cards import export
+from seg_batch.conversion.cards.example import Sample
 from seg_batch.conversion.cards.foreign import OF_THE_FILE
 from seg_batch.conversion.cards.opening import opened
 from seg_batch.core.normalise import Pixels
@@ -23,15 +24,17 @@ from tests.support.foreign_cards import cards, file_of, scores_of
 
 def written(world: str, card: ModelCard, folder: Path, layout: str = "channels_first") -> Any:
     """The report of a card for ``world`` in ``folder``, with a model beside it."""
-    file = file_of(card, layout)
-    (folder / file.name).write_bytes(b"network")
+    (folder / "model.onnx").write_bytes(b"network")
+    file = file_of(card, folder / "model.onnx", layout)
     patch = np.random.default_rng(1).normal(
         0, 1, (1, *(card.patch or ()), len(card.channels or ()))
     )
     small = patch.astype(np.float32)
-    report = export.write(
-        [world], folder, card, file, small, lambda x: scores_of(card, x).astype(np.float32)
-    )
+
+    def run(x: np.ndarray) -> np.ndarray:
+        return scores_of(card, x).astype(np.float32)
+
+    report = export.write([world], folder, card, file, Sample(small, run(small), run))
     return report[world]
 
 

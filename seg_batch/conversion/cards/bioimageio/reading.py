@@ -47,8 +47,6 @@ _MODALITIES = {
     "em": "microscopy",
 }
 _NOT_KEPT = [
-    "authors",
-    "cite",
     "covers",
     "maintainers",
     "documentation",
@@ -91,7 +89,16 @@ def read(path: Path) -> Foreign:
     axes = axes_of(given)
     example = example_of(given, result, axes, path.parent, rdf["config"]["bioimageio"])
     fields, sentences = card_fields(rdf, example)
-    return Foreign(WORLD, path, file, fields, tuple(sentences), weights["sha256"].text(""), example)
+    return Foreign(
+        WORLD,
+        path,
+        file,
+        fields,
+        tuple(sentences),
+        sha256=weights["sha256"].text(""),
+        credits=_credits(rdf),
+        example=example,
+    )
 
 
 def card_fields(rdf: Entry, example: Example | None) -> tuple[dict[str, Any], list[str]]:
@@ -223,6 +230,12 @@ def _grid(
     if fields.get("overlap") and any(o >= p for o, p in zip(fields["overlap"], patch, strict=True)):
         raise result["axes"].error(f"a halo of {outer.halos} leaves nothing of a patch of {patch}")
     return fields
+
+
+def _credits(rdf: Entry) -> tuple[str, ...]:
+    people = [author["name"].text() for author in rdf["authors"]]
+    works = [f"{c['text'].text('')} {c['doi'].text('') or c['url'].text('')}" for c in rdf["cite"]]
+    return (*people, *(work.strip() for work in works))
 
 
 def _training_data(entry: Entry) -> str:

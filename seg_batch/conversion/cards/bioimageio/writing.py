@@ -33,6 +33,8 @@ def why_not(card: ModelCard, file: ExportedFile) -> str | None:
         return f"it knows no weights in {file.form}"
     if card.rank is None or not card.channels or card.patch is None:
         return "a description names channels and sides, and the card has none"
+    if card.normalisation.kind == "nonzero":
+        return "it can't say that what is 0 stays 0"
     if card.output.rule == "last":
         return "it can't say that the last class above the threshold is taken"
     return None

@@ -41,8 +41,8 @@ _MODALITIES = {
 _QUANTITIES = {"hounsfield": "HU", "suv": "SUV"}
 _MULTIPLE = re.compile(r"(\d+)\s*\*\s*n|n\s*\*\s*(\d+)")
 _NOT_KEPT = (
-    "version changelog authors copyright data_type image_classes label_classes pred_classes eval_metrics "
-    "intended_use references monai_version pytorch_version numpy_version"
+    "version changelog copyright data_type image_classes label_classes pred_classes eval_metrics "
+    "intended_use monai_version pytorch_version numpy_version"
 )
 
 
@@ -56,7 +56,9 @@ def read(path: Path) -> Foreign:
         )
     metadata, config = document(path), document(inference)
     fields, sentences = card_fields(metadata, config)
-    return Foreign(WORLD, path, _model(folder), fields, tuple(sentences))
+    people = metadata["authors"].texts()
+    credited = tuple(t for t in (*people, *metadata["references"].texts()) if t)
+    return Foreign(WORLD, path, _model(folder), fields, tuple(sentences), credits=credited)
 
 
 def _model(folder: Path) -> Path:

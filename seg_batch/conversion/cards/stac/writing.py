@@ -31,10 +31,8 @@ _ARTIFACTS = {
 
 def why_not(card: ModelCard, file: ExportedFile) -> str | None:
     """Why there is no item for this model, in a few words; None where there is one."""
-    if card.rank != 2:
-        return "STAC describes images of the Earth, and the model is not 2-D"
-    if card.kind == "volume":
-        return "STAC describes images of the Earth, and the model is for volumes"
+    if card.rank != 2 or card.kind != "raster":
+        return "STAC describes images of the Earth, and the model is not 2-D and of kind raster"
     if not card.channels:
         return "an item names its bands, and the card has none"
     return None
@@ -64,16 +62,17 @@ def item(card: ModelCard, file: ExportedFile) -> dict[str, Any]:
         properties["gsd"] = card.pixel_m
     if licence := spdx(card.licence):
         properties["license"] = licence
-    asset = {
+    asset: dict[str, Any] = {
         "href": f"./{file.name}",
         "type": f"application/octet-stream; framework={framework.lower()}",
         "roles": [ROLE, "mlm:weights"],
         "mlm:artifact_type": artifact,
-        "file:checksum": f"1220{file.sha256}",  # a multihash: sha2-256, 32 bytes
         "file:size": file.size_bytes,
         # STAC allows bands of an item only where an asset has some.
         "bands": [{"name": band["name"]} for band in bands],
     }
+    if file.sha256:
+        asset["file:checksum"] = f"1220{file.sha256}"  # a multihash: sha2-256, 32 bytes
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
