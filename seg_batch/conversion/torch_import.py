@@ -25,7 +25,7 @@ def into(
     ``python``: the interpreter with torch. Raises InputError for what holds no network, or can't be converted.
     """
     kind = kind_of(source)
-    if kind in ("torchscript", "exported") and fields.get("patch") is None:
+    if kind == "torchscript" and fields.get("patch") is None:
         raise InputError(
             f"{source} is converted for patches of one shape, and none is said: give --patch 256,256, as it was trained"
         )

@@ -27,10 +27,12 @@ _CALLS = re.compile(
     r"|_operator\.(add|sub|mul|truediv|floordiv|mod|neg|pow|getitem|eq|ne|lt|le|gt|ge|and_|or_|not_)"
     r"|math\.(ceil|floor|trunc|sqrt)"
 )
-# Expressions of sizes: numbers, their symbols and functions.
+# Expressions of sizes: numbers, symbols and functions of SymPy; no attribute, no other name, no other text.
 _SIZES = re.compile(
-    r"(?:[su]\d+|zuf\d+|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv|ModularIndexing|Ne|Eq|True|False|oo|int_oo"
-    r"|\d+|[-+*/%(),<>=!&|~\s]|\.(?=\d))*"
+    r"(?:\b(?:[su]|zuf)\d+\b|'(?:[su]|zuf)\d+'|\b(?:Symbol|Integer|Float|Rational|Add|Mul|Pow|Max|Min|Mod|PythonMod|Ne|Eq"
+    r"|FloorDiv|CleanDiv|CeilDiv|CeilToInt|FloorToInt|IntTrueDiv|FloatTrueDiv|ModularIndexing|ToFloat|TruncToInt|And|Or|Not"
+    r"|Equality|Unequality|StrictLessThan|LessThan|StrictGreaterThan|GreaterThan|precision|positive|nonnegative|integer"
+    r"|true|false|True|False|oo|int_oo)\b|\d+|[-+*/%(),<>=!&|~\s]|\.(?=\d))*"
 )
 _WRITES = re.compile(r"\b(?:torch|aten)\.(?:save|from_file)\b|\bfrom_file\s*\(")
 

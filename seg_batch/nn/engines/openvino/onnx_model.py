@@ -69,6 +69,11 @@ def _chosen(model: Any, where: str, tensors: Tensors) -> tuple[Any, Any]:
                 f"{where} has a tensor {end.partial_shape} of {end.element_type.to_string()}: a network of patches "
                 "takes and gives floats of rank 4 or 5"
             )
+    if len(image.partial_shape) != len(outputs[0].partial_shape):
+        raise BundleError(
+            f"{where} takes {image.partial_shape} and gives {outputs[0].partial_shape}, of another rank: it labels no "
+            "voxels"
+        )
     return image, outputs[0]
 
 
