@@ -1,4 +1,4 @@
-"""The commands ``models``, ``models NAME``, ``models import`` and ``models check``."""
+"""The commands ``models``, ``models NAME``, ``models import``, ``models check``, and those of the library."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from seg_batch.cli.model_commands.library import COMMANDS
 from seg_batch.cli.options import Json, Overwrite, show, spread
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.core.errors import InputError
@@ -25,7 +26,7 @@ class Named(TyperGroup):
 app = typer.Typer(
     cls=Named,
     invoke_without_command=True,
-    subcommand_metavar="[NAME | import FILE | check BUNDLE]",
+    subcommand_metavar="[NAME | COMMAND ...]",
     rich_markup_mode=None,
     add_completion=False,
 )
@@ -106,3 +107,7 @@ def check(
     assert context.parent is not None
     show(result, lines, as_json or context.parent.params["as_json"])
     raise typer.Exit(result["status"])
+
+
+for word, command in COMMANDS.items():
+    app.command(word)(command)

@@ -12,14 +12,16 @@ import numpy as np
 from seg_batch.config.card import ModelCard
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.geometry import Blocks, Box, Shape
-from seg_batch.core.resample.resampler import Resampler
+from seg_batch.core.normalise import Normaliser
+from seg_batch.core.resample.pasted import WayBack
 from seg_batch.core.taper import Taper
 from seg_batch.evaluation.metrics.calibration import Calibration
 from seg_batch.evaluation.metrics.confusion import plain
 from seg_batch.evaluation.postprocess_region import SeenRegion
 from seg_batch.inference.sliding_window.block import Rows, predict_block
 from seg_batch.inference.sliding_window.empty import EmptyRule
-from seg_batch.inference.sliding_window.grid import AS_TRAINED, make_grid
+from seg_batch.inference.sliding_window.grid import AS_TRAINED, as_card_says, make_grid
+from seg_batch.inference.sliding_window.scores import Scores, scores_of
 from seg_batch.inference.sliding_window.seams import SeamCounts
 from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
 from seg_batch.io.sources.views.open_view import Seen
@@ -32,11 +34,18 @@ class Region(SeenRegion, Protocol):
     """A region of a case, with its truth; ``box`` is scored.
 
     ``truth(box)``: class indices and where they count, ``box.shape`` each. ``way_back``: from the grid of the model
-    to that of the case, where it is another. ``read_with``: see ``View.read_with``.
+    to that of the case, where it is another. ``read_with``: see ``View.read_with``; ``rest``: what is left to do to its
+    windows. ``decided``: see ``View.decided``.
     """
 
     @property
-    def way_back(self) -> Resampler | None: ...
+    def way_back(self) -> WayBack | None: ...
+
+    @property
+    def decided(self) -> Box | None: ...
+
+    @property
+    def rest(self) -> Normaliser: ...
 
     def read_with(self, window: Box, box: Box) -> Seen: ...
 
@@ -92,7 +101,8 @@ def predict_blocks(
     side = (BLOCK[len(region.extent)],) * len(region.extent)
     for block in Blocks(region.box.shape, side):
         box = block.box.shift(region.box.start)
-        tile_share = box.size / region.box.size / stitcher.grid.count(_in_model(region, box))
+        tiles = stitcher.grid.count(_in_model(region, box))
+        tile_share = box.size / region.box.size / max(1, tiles)
         result = predict_block(
             stitcher,
             region.read_with,
@@ -101,7 +111,7 @@ def predict_blocks(
             way_back=region.way_back,
             probabilities=None if keep is None else keep[:, *block.box.slices()],
             on_tiles=partial(_advance, on_share, tile_share),
-            on_rows=_calibrated(region, stats),
+            on_rows=_calibrated(region, stats, stitcher.scores),
         )
         if stats is not None:
             stats.add_seams(result.seams)
@@ -129,7 +139,7 @@ def _advance(on_share: Callable[[float], None], tile_share: float, tiles: int) -
     on_share(tiles * tile_share)
 
 
-def _calibrated(region: Region, stats: BlockStats | None) -> Callable[[Rows], None]:
+def _calibrated(region: Region, stats: BlockStats | None, scores: Scores) -> Callable[[Rows], None]:
     """Counts the probability of the winning class against the region's truth."""
     if stats is None:
         return lambda rows: None
@@ -137,7 +147,7 @@ def _calibrated(region: Region, stats: BlockStats | None) -> Callable[[Rows], No
     def add(rows: Rows) -> None:
         truth, valid = region.truth(rows.box)
         counted = valid if rows.decided is None else valid & rows.decided
-        confidence = np.clip(rows.sums.max(-1), 0, 1)
+        confidence = scores.of_labels(rows.sums, rows.labels)
         stats.calibration.add(confidence, truth == rows.labels, counted)
 
     return add
@@ -146,16 +156,19 @@ def _calibrated(region: Region, stats: BlockStats | None) -> Callable[[Rows], No
 def _stitcher(
     region: Region, card: ModelCard, predictor: Predictor, options: PredictOptions
 ) -> Stitcher:
+    options = as_card_says(options, card)
     grid, rank = make_grid(_model_extent(region), card, options)
     skip = card.skip
     skipped = next(k for k, c in enumerate(card.classes) if c.id == skip.label) if skip else 0
+    rule = EmptyRule(NOWHERE, skip.below if skip else None, skipped, missing=card.missing)
     return Stitcher(
         grid=grid,
         taper=Taper(grid, options.taper),
-        normaliser=region.normaliser,
+        normaliser=region.rest,
         predictor=predictor,
         classes=len(card.classes),
         rank=rank,
         batch=options.batch or 1,
-        empty=EmptyRule(NOWHERE, skip.below if skip else None, skipped, missing=card.missing),
+        empty=rule.seen_in(region.decided, card.background_index or 0),
+        scores=scores_of(card),
     )

@@ -11,6 +11,7 @@ from seg_batch.config.card import ModelCard
 from seg_batch.config.grid_options import GridOptions
 from seg_batch.core.errors import InputError, SegbatchError
 from seg_batch.core.files import require_local_input
+from seg_batch.core.geometry import Box
 from seg_batch.core.georef import georef_from_json
 from seg_batch.inference.bundles import installed_bundles
 from seg_batch.inference.ensemble import together
@@ -153,7 +154,9 @@ def _grid(report: Report) -> list[Check]:
     last = fingerprint.get("channels_last_axis", False)
     spec = ImageSpec(tuple(input_files(report)), fingerprint.get("volume"), channels_last_axis=last)
     options = GridOptions("auto", grid.wanted if grid.asked else None, grid.output)
-    with View(spec.open(), card, options) as view:
+    crop = grid.part if grid.crop else None
+    crop = Box(crop.start, crop.start) if crop and grid.nothing else crop
+    with View(spec.open(), card, options, crop=crop) as view:
         same = view.grid == grid
         words = view.grid.words if view.grid else "none"
     return [("grid", same, grid.words if same else f"report says {grid.words}, the header {words}")]
@@ -181,7 +184,7 @@ def _patch(report: Report) -> list[Check]:
 
 
 def _card_of(weights_sha256: str) -> ModelCard | None:
-    cards = (model.card for model in installed_bundles())
+    cards = (card for model in installed_bundles() for card in model.cards)
     return next((card for card in cards if card.weights_sha256 == weights_sha256), None)
 
 
@@ -189,6 +192,6 @@ def _model(facts: ModelFacts) -> Check:
     name, weights = facts["name"], facts["weights_sha256"]
     for model in installed_bundles():
         if model.card.name == name:
-            same = model.card.weights_sha256 == weights
+            same = any(card.weights_sha256 == weights for card in model.cards)
             return "model", same, f"{name} {'as installed' if same else 'differs from installed'}"
     return "model", True, f"{name} is not installed here: not checked"

@@ -29,6 +29,7 @@ from seg_batch.inference.on_device.rule import device_of
 from seg_batch.inference.plan import Decisions, Plan
 from seg_batch.inference.sliding_window.block import BlockResult, Read, Receipt, predict_block
 from seg_batch.inference.sliding_window.empty import EmptyRule
+from seg_batch.inference.sliding_window.scores import scores_of
 from seg_batch.inference.sliding_window.stitch import Predictor, Stitcher
 from seg_batch.inference.sliding_window.tta import average_views
 from seg_batch.inference.worker_requirements import ROOM
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class BlockJob:
     """One run, as it is sent to workers. Paths must mean the same on every worker; ``key`` is
-    unique to the run, since the same paths may hold other things in the next. ``profile``: receipts carry spells."""
+    unique to the run, since the same paths may hold other things in the next. ``profile``: receipts carry spells.
+    ``limits``: of ``View.normalised_first``, where there are any."""
 
     image: ImageSpec
     model: Model
@@ -51,6 +53,7 @@ class BlockJob:
     store: str
     key: str
     profile: bool = False
+    limits: np.ndarray | None = None
 
 
 @contextmanager
@@ -69,7 +72,8 @@ def load_predictor_of(model: Model, settled: Decisions | PredictOptions) -> Pred
     """The predictor of a model in this process: the mean of its members, averaged over views, for
     patches on the grid of its output."""
     members = [_loaded(member, settled) for member in model.all]
-    return without_repeats(average_views(average(members), settled.tta), model.card.finer)
+    tta = model.card.tta if settled.tta == "auto" else settled.tta
+    return without_repeats(average_views(average(members), tta), model.card.finer)
 
 
 def _with_own_patches(function: Predictor) -> Predictor:
@@ -115,9 +119,12 @@ class BlockWorker:
         self.predictor = load_predictor_of(job.model, plan)
         self.device = device_of(self.predictor, plan.fingerprint, plan.patch, plan.batch)
         self.ids = np.array([c.id for c in job.model.card.classes], plan.label_dtype)
-        self.empty = EmptyRule(
+        self.normaliser = self.view.normalised_first(plan.normaliser, job.limits)
+        rule = EmptyRule(
             plan.empty_label, plan.skip_below, plan.skip_label, plan.nodata, plan.missing
         )
+        self.empty = rule.seen_in(self.view.decided, job.model.card.background or 0)
+        self.scores = scores_of(job.model.card)
         self.on_tiles: Callable[[int], None] = lambda n: None
         self.stop = threading.Event()
         self._first: tuple[int, float] | None = None
@@ -147,12 +154,13 @@ class BlockWorker:
         return Stitcher(
             grid=self.taper.grid,
             taper=self.taper,
-            normaliser=plan.normaliser,
+            normaliser=self.normaliser,
             predictor=predictor,
             classes=plan.classes,
             rank=plan.rank,
             batch=plan.batch,
             empty=self.empty,
+            scores=self.scores,
         )
 
     def predict(self, block: Block) -> Receipt:

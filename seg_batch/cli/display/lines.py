@@ -37,7 +37,10 @@ def summary_lines(report: Report) -> str:
 
 def _resampled_lines(report: Report) -> list[str]:
     grid = report["plan"].get("model_grid")
-    return [f"  resampled {ModelGrid.from_json(grid).words}"] if grid else []
+    if not grid:
+        return []
+    made = ModelGrid.from_json(grid)
+    return [f"  {made.verb} {made.words}"]
 
 
 def _post_lines(report: Report) -> list[str]:
@@ -108,7 +111,8 @@ def plan_lines(prepared: Prepared[DraftPlan]) -> str:
         *_grid_rows(plan),
         (
             "patch",
-            f"{by(plan.patch)}, overlap {by(plan.overlap)}, {plan.taper} taper: {plan.patch_choice['why']}",
+            f"{by(plan.patch_seen)}{_labelled(plan)}, overlap {by(plan.overlap)}, {plan.taper} taper: "
+            f"{plan.patch_choice['why']}",
         ),
         *_averaging(plan, len(prepared.model.all)),
         ("blocks", f"{plan.blocks} of {by(plan.block)}, {plan.workers} worker(s)"),
@@ -138,7 +142,9 @@ def _grid_rows(plan: DraftPlan) -> list[tuple[str, str]]:
         if grid.output == "model"
         else f"back {', '.join(dict.fromkeys(grid.back))}"
     )
-    return [("resampled", f"{grid.words}, {voxels}; {back}")]
+    if not grid.resampled or grid.nothing:
+        return [(grid.verb, f"{grid.words}; the rest is background")]
+    return [(grid.verb, f"{grid.words}, {voxels}; {back}")]
 
 
 def time_line(time_s: Estimate) -> str:
@@ -146,6 +152,10 @@ def time_line(time_s: Estimate) -> str:
     low, high = duration_in_line(time_s.low), duration_in_line(time_s.high)
     advice = "; segbatch plan --measure measures" if time_s.kind == "guess" else ""
     return f"about {duration_in_line(time_s.seconds)} ({low} to {high}): {time_s.why}{advice}"
+
+
+def _labelled(plan: DraftPlan) -> str:
+    return "" if plan.patch == plan.patch_seen else f" of which {by(plan.patch)} is labelled"
 
 
 def _averaging(plan: DraftPlan, models: int) -> list[tuple[str, str]]:
