@@ -150,18 +150,20 @@ class ModelCard(CheckedValue):
     output: Output = AS_BEFORE
     padding: Literal["mirror", "zero"] = Field(
         default="mirror",
-        description="what the model sees beyond an image that is smaller than a patch",
+        description="what the model sees beyond the image: its mirror image, or zeros once normalised, "
+        "with an image smaller than a patch in their middle",
     )
     crop: Literal["none", "nonzero"] = Field(
         default="none",
         description="nonzero: the box around what is not 0 is all that the model sees",
     )
     taper: str | None = Field(
-        default=None, description="how tiles are blended where no option says; none: hann"
+        default=None,
+        description="how tiles are blended where no option says; none: hann; gaussian: as in MONAI; nnunet: as in nnU-Net",
     )
     tiles: Literal["stride", "even"] = Field(
         default="stride",
-        description="stride: the last tile is moved back; even: all steps between tiles are alike, as in nnU-Net",
+        description="one stride, the last tile moved back; or all steps alike, as in nnU-Net",
     )
     tta: str = Field(default="none", description="the views that are averaged where no option says")
     finer: int = Field(default=1, ge=1, le=8, description="output voxels per input voxel and axis")
