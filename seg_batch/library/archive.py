@@ -60,7 +60,7 @@ def members(file: IO[bytes], where: str, most_bytes: int) -> Iterator[Member]:
 
 def _in_zip(file: IO[bytes], where: str) -> Iterator[Member]:
     with _sound(where):
-        archive = zipfile.ZipFile(_Bounded(file))  # type: ignore[arg-type]
+        archive = zipfile.ZipFile(Bounded(file))  # type: ignore[arg-type]
         infos = archive.infolist()
     for info in infos:
         if info.flag_bits & 1:
@@ -82,7 +82,7 @@ def _zip_kind(info: zipfile.ZipInfo) -> Literal["file", "folder", "link", "devic
 
 
 def _in_tar(file: Any, where: str, most_bytes: int) -> Iterator[Member]:
-    bounded = _Bounded(file, most_bytes + _SLACK_BYTES)
+    bounded = Bounded(file, most_bytes + _SLACK_BYTES)
     with _sound(where):
         archive = tarfile.TarFile(fileobj=bounded)  # type: ignore[arg-type]
     while True:
@@ -121,7 +121,7 @@ def _reader(opened: Callable[[], Any], where: str) -> Callable[[], Iterator[byte
     return chunks
 
 
-class _Bounded:
+class Bounded:
     """A file of which no reader takes much at once, nor anything beyond ``most_bytes``."""
 
     mode = "rb"

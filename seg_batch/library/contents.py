@@ -180,9 +180,14 @@ def _in_folder(source: Path) -> Iterator[Member]:
             )
 
         def chunks(path: Path = path) -> Iterator[bytes]:
-            with path.open("rb") as file:
-                while chunk := file.read(CHUNK_BYTES):
-                    yield chunk
+            try:
+                with path.open("rb") as file:
+                    while chunk := file.read(CHUNK_BYTES):
+                        yield chunk
+            except OSError as error:
+                raise InputError(
+                    f"{path} can't be read ({error.strerror}): let it be read, or leave it out"
+                ) from None
 
         name = path.relative_to(source).as_posix()
         yield Member(name, "file" if path.is_file() else "device", chunks)
