@@ -76,7 +76,9 @@ def cards(draw: st.DrawFn) -> ModelCard:
     if margin:
         fields |= {"margin": (margin,) * rank, "overlap": (2 * margin,) * rank}
     if kind == "volume":
-        fields["orientation"] = draw(st.sampled_from(["RAS", "LPS", "SAR", "ASL"]))
+        fields["orientation"] = draw(
+            st.sampled_from(["RAS", "LPS", "SAR", "ASL", "stored", "stored:2,1,0"])
+        )
         fields["spacing_mm"] = draw(st.none() | st.tuples(_SIZES, _SIZES, _SIZES))
         rule = draw(st.sampled_from(["linear", "nearest"]))
         fields["resampling"] = {"up": rule, "down": rule, "thick": rule, "tolerance": 0.0}

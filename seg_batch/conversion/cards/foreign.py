@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from seg_batch.config.card import ModelCard
 from seg_batch.config.colours import colour_of
+from seg_batch.config.validation import CheckedValue
 from seg_batch.conversion.cards.example import Example
 
 BACKGROUND = re.compile(r"background|bg|other|unlabell?ed", re.IGNORECASE)
+MIXED = "it can't say that channels are normalised in different ways"
 # What a run goes by, so that without it results differ; the rest of a card describes.
 ACTS = frozenset(
     [
@@ -29,6 +29,7 @@ ACTS = frozenset(
         "padding",
         "crop",
         "taper",
+        "tiles",
         "tta",
         "finer",
         "post",
@@ -151,14 +152,14 @@ def _gone(ours: Any, back: Any, way: str) -> list[str]:
     """The ways to values of ours that are other ones, or none, in what was read back."""
     if _alike(ours, back) or ours in (None, "", (), {}):
         return []
-    if isinstance(ours, BaseModel) and type(back) is type(ours):
+    if isinstance(ours, CheckedValue) and type(back) is type(ours):
         parts = [
             path
             for key in type(ours).model_fields
             for path in _gone(getattr(ours, key), getattr(back, key), f"{way}.{key}")
         ]
         return [way] if way == "normalisation" else parts
-    models = isinstance(ours, tuple) and ours and isinstance(ours[0], BaseModel)
+    models = isinstance(ours, tuple) and ours and isinstance(ours[0], CheckedValue)
     if models and isinstance(back, tuple) and len(back) == len(ours):
         return [p for a, b in zip(ours, back, strict=True) for p in _gone(a, b, way)]
     return [way]
@@ -170,7 +171,7 @@ def _alike(a: Any, b: Any) -> bool:
         return abs(a - b) <= 1e-9 * max(abs(a), abs(b))
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(_alike, a, b))
-    if isinstance(a, BaseModel) and type(a) is type(b):
+    if isinstance(a, CheckedValue) and type(a) is type(b):
         return all(_alike(getattr(a, k), getattr(b, k)) for k in type(a).model_fields)
     return bool(a == b)
 

@@ -39,7 +39,7 @@ def test_a_path_outside_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "b.zip"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr(zipfile.ZipInfo(name), "x")
-    with pytest.raises(InputError, match="outside of it"), opened(path):
+    with pytest.raises(InputError, match="leads outside"), opened(path):
         pass
     assert [p.name for p in tmp_path.parent.rglob("evil*")] == []
 
@@ -49,7 +49,7 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(path, "w") as file:
         file.writestr(info, "/etc/passwd")
-    with pytest.raises(InputError, match="a link"), opened(path):
+    with pytest.raises(InputError, match="is a link"), opened(path):
         pass
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from seg_batch.config.card import ModelCard
 from seg_batch.conversion.cards.exported import ExportedFile
-from seg_batch.conversion.cards.foreign import spdx
+from seg_batch.conversion.cards.foreign import MIXED, spdx
 from seg_batch.conversion.cards.scaling import limits_of
 from seg_batch.core.statistics.schemes import HIGH, LOW
 
@@ -37,6 +37,8 @@ def why_not(card: ModelCard, file: ExportedFile) -> str | None:
         return "it can't say that what is 0 stays 0"
     if card.output.rule == "last":
         return "it can't say that the last class above the threshold is taken"
+    if card.normalisation.kind == "mixed":
+        return MIXED
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from seg_batch.config.card import STORED
 from seg_batch.conversion.cards.entry import Entry
 from seg_batch.conversion.cards.monai.config import Config
 from seg_batch.conversion.cards.scaling import Scaling
@@ -73,12 +74,7 @@ class Preprocessing:
         """Orientation, voxel size, rules and crop. The axes of a tensor run to the ``axcodes``, and those of ours to the
         letters of an orientation from the last to the first; ``slices_along``: the axis that a 2-D network leaves out."""
         order = [0, 1, 2] if slices_along is None else [slices_along, *({0, 1, 2} - {slices_along})]
-        if not self.axcodes:
-            raise self.config.root["preprocessing"].error(
-                "there is no Orientationd, so that the network sees each file's own axes, x first, which a card can't say: "
-                "add the Orientationd of the images it was trained on"
-            )
-        fields: dict[str, Any] = {"orientation": "".join(self.axcodes[k] for k in reversed(order))}
+        fields: dict[str, Any] = {"orientation": self._letters(order)}
         if self.spacing is not None:
             rule = self.rule
             fields["spacing_mm"] = tuple(self.spacing[k] for k in order)
@@ -86,6 +82,12 @@ class Preprocessing:
         if self.crop:
             fields["crop"] = "nonzero"
         return fields
+
+    def _letters(self, order: list[int]) -> str:
+        """Without Orientationd, the axes of each file, of which the first is the last of ours."""
+        if self.axcodes:
+            return "".join(self.axcodes[k] for k in reversed(order))
+        return f"{STORED}:{','.join(str(2 - k) for k in order)}"
 
     def _orientation(self, step: Entry) -> None:
         codes = self.config.entry(step["axcodes"]).text().upper()
@@ -103,8 +105,6 @@ class Preprocessing:
             sizes *= 3
         if len(sizes) != 3 or not (min(sizes) > 0 or max(sizes) <= 0):
             raise ValueError(f"pixdim {sizes} leaves an axis as it is, and a card has all or none")
-        if not self.axcodes:
-            raise ValueError("it comes before Orientationd, so that its axes are not known")
         modes = [str(item.value).lower() for item in self.config.items(step["mode"])] or [
             "bilinear"
         ]

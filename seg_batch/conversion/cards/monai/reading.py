@@ -106,6 +106,8 @@ def card_fields(metadata: Entry, inference: Entry) -> tuple[dict[str, Any], list
         **window.fields(),
         **after.post({c["id"]: c["name"] for c in classes}),
     }
+    if fields["background"] is None:
+        fields.pop("crop", None)
     if before.pads_with_zeros:
         fields["padding"] = "zero"
     if multiple := _multiple(given):

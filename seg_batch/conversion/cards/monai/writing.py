@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from seg_batch.config.card import ModelCard
+from seg_batch.config.card import STORED, ModelCard
 from seg_batch.conversion.cards.exported import ExportedFile
-from seg_batch.conversion.cards.foreign import spdx
+from seg_batch.conversion.cards.foreign import MIXED, spdx
 from seg_batch.conversion.cards.scaling import limits_of
 from seg_batch.core.statistics.schemes import HIGH, LOW
 
@@ -25,8 +25,8 @@ def why_not(card: ModelCard, file: ExportedFile) -> str | None:
         return "a bundle is for volumes, with named channels and a patch"
     if file.form != "onnx" or file.layout != "channels_first":
         return "it runs networks with channels first, in ONNX or TorchScript"
-    if card.orientation == "stored":
-        return "it has the axes of files as they are stored, and MONAI x first"
+    if card.normalisation.kind == "mixed":
+        return MIXED
     if card.output.gives != "logits" and file.outputs < len(card.classes):
         return "it takes thresholds after a sigmoid alone, and the network ends in its own"
     if card.output.rule == "last":
@@ -109,12 +109,7 @@ def _order(card: ModelCard) -> tuple[int, ...]:
 
 
 def _before(card: ModelCard) -> list[dict[str, Any]]:
-    letters = card.orientation[::-1]
-    steps = [
-        _step("LoadImaged"),
-        _step("EnsureChannelFirstd"),
-        _step("Orientationd", axcodes="".join(letters[k] for k in _order(card))),
-    ]
+    steps = [_step("LoadImaged"), _step("EnsureChannelFirstd"), *_orientation(card)]
     if card.spacing_mm is not None and len(card.spacing_mm) == 3:
         sizes = [card.spacing_mm[k] for k in _order(card)]
         mode = _MODES.get(card.resampling.up, "bilinear")
@@ -122,6 +117,14 @@ def _before(card: ModelCard) -> list[dict[str, Any]]:
     if card.crop == "nonzero":
         steps.append(_step("CropForegroundd", source_key="@image_key"))
     return [*steps, *_intensity(card), _step("EnsureTyped")]
+
+
+def _orientation(card: ModelCard) -> list[dict[str, Any]]:
+    """None where the card has the axes of each file, x first, as MONAI reads them; other orders are told as lost."""
+    if card.orientation.startswith(STORED):
+        return []
+    letters = card.orientation[::-1]
+    return [_step("Orientationd", axcodes="".join(letters[k] for k in _order(card)))]
 
 
 def _intensity(card: ModelCard) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from seg_batch.config.card import ClassInfo, ModelCard
 from seg_batch.config.card_parts.channels import Channel
 from seg_batch.config.common_names import COMMON_NAMES, common_names, spelling
 from seg_batch.conversion.cards.exported import ExportedFile
-from seg_batch.conversion.cards.foreign import spdx
+from seg_batch.conversion.cards.foreign import MIXED, spdx
 from seg_batch.conversion.cards.scaling import limits_of
 from seg_batch.conversion.cards.stac.reading import FORMAT, ROLE, UNITS
 
@@ -35,6 +35,8 @@ def why_not(card: ModelCard, file: ExportedFile) -> str | None:
         return "STAC describes images of the Earth, and the model is not 2-D and of kind raster"
     if not card.channels:
         return "an item names its bands, and the card has none"
+    if card.normalisation.kind == "mixed":
+        return MIXED
     return None
 
 
