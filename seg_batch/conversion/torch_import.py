@@ -25,11 +25,11 @@ def into(
     ``python``: the interpreter with torch. Raises InputError for what holds no network, or can't be converted.
     """
     kind = kind_of(source)
+    require_safe(source, kind)
     if kind == "torchscript" and fields.get("patch") is None:
         raise InputError(
             f"{source} is converted for patches of one shape, and none is said: give --patch 256,256, as it was trained"
         )
-    require_safe(source, kind)
     layout = fields.get("tensors", {}).get("layout", "channels_first")
     sides, channels = fields.get("patch") or (1, 1), len(fields["channels"])
     shape = (1, channels, *sides) if layout == "channels_first" else (1, *sides, channels)
