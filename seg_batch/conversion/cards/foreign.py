@@ -90,10 +90,11 @@ class Foreign:
 
     @property
     def whole(self) -> dict[str, Any]:
-        """The fields with their origin."""
+        """The fields with their origin; which sides fit is found in the file."""
         facts = {"world": self.world, "document": self.document.name, "file": self.model.name}
         about = {"credits": list(self.credits), "not_carried": list(self.not_carried)}
-        return {**self.fields, "origin": {**facts, **about}}
+        said = {key: value for key, value in self.fields.items() if key != "multiple"}
+        return {**said, "origin": {**facts, **about}}
 
 
 def no_place(what: str, names: Iterable[str]) -> list[str]:

@@ -134,7 +134,7 @@ def card_fields(rdf: Entry, example: Example | None) -> tuple[dict[str, Any], li
         **_size(axes),
         **_grid(given, result, axes, outer, example, output),
     }
-    return fields, _not_carried(rdf, axes, activation)
+    return fields, _not_carried(rdf, activation)
 
 
 def _only(entries: Entry, what: str) -> Entry:
@@ -244,16 +244,12 @@ def _training_data(entry: Entry) -> str:
     return entry["name"].text("") or entry["id"].text("") if entry else ""
 
 
-def _not_carried(rdf: Entry, axes: Axes, activation: Activation) -> list[str]:
+def _not_carried(rdf: Entry, activation: Activation) -> list[str]:
     sentences = no_place("what tells of its makers", [k for k in _NOT_KEPT if rdf[k]])
     other = [k for k in rdf["weights"].mapping() if k not in _WEIGHTS]
     sentences += no_place("weights in other formats", other)
     if activation.independent and len(rdf["outputs"][0]["axes"].value or ()) > 3:
         sentences.append(
             "a voxel may be of several classes there, and gets the most probable one here"
-        )
-    if any(axes.free) and not axes.multiple:
-        sentences.append(
-            "sides from a least one on in steps that it is no multiple of: the patch of the card alone is taken"
         )
     return sentences

@@ -37,10 +37,6 @@ class Axes:
     offsets: tuple[int, ...]
 
     @property
-    def free(self) -> tuple[bool, ...]:
-        return tuple(step > 0 for step in self.steps)
-
-    @property
     def multiple(self) -> tuple[int, ...] | None:
         """What all sides are multiples of, where that describes which fit."""
         fit = all(s and least % s == 0 for s, least in zip(self.steps, self.least, strict=True))
