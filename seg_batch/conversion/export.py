@@ -18,7 +18,6 @@ from seg_batch.config.card import ModelCard
 from seg_batch.config.card_parts.network import Tensors
 from seg_batch.conversion import int8_scores, onnx_copy, sample_patches, test_tensor
 from seg_batch.conversion.cards import export as foreign_cards
-from seg_batch.conversion.cards.example import Sample
 from seg_batch.conversion.cards.exported import ExportedFile
 from seg_batch.core import events, files
 from seg_batch.core.callbacks import Callback, Callbacks
@@ -154,15 +153,13 @@ def _write(job: _Export, folder: Path, callback: Callback) -> tuple[dict[str, An
     )
     compared = sample_patches.for_comparing(card, COMPARED, job.check or job.calibrate)
     callback.on(events.Stage(f"writing {form.name}"))
-    written = subprocess_run.write(form.module, order, folder, compared.values)
+    liveliest = compared.values[[np.argmax([patch.std() for patch in compared.values])]]
+    patches = np.concatenate([compared.values, foreign_cards.seen_of(card, liveliest)])
+    written = subprocess_run.write(form.module, order, folder, patches)
     callback.on(events.Stage("running what was written"))
-
-    def run(patches: np.ndarray) -> subprocess_run.ModelRun:
-        return subprocess_run.run(form.module, folder / form.file, patches, form.batch)
-
-    exported = run(compared.values)
-    allowed = form.allowed(job.quantize)
-    difference = difference_of(exported.probabilities, written.keras.probabilities)
+    exported = subprocess_run.run(form.module, folder / form.file, patches, form.batch)
+    given, allowed = exported.probabilities[:-1], form.allowed(job.quantize)
+    difference = difference_of(given, written.keras.probabilities[:-1])
     require_alike(difference, allowed, job.name)
     report = {
         **_description(job, folder),
@@ -174,20 +171,15 @@ def _write(job: _Export, folder: Path, callback: Callback) -> tuple[dict[str, An
         "seconds_per_patch": {form.name: exported.seconds, "keras": written.keras.seconds},
     }
     card = _own_card(job, folder)
-    test_tensor.keep(folder, compared.values[:1], exported.probabilities[:1])
+    test_tensor.keep(folder, compared.values[:1], given[:1])
     if calibration is not None and job.calibrate is not None:
         report["calibrated"] = {"patches": len(calibration.values), "from": calibration.origin}
         callback.on(events.Stage("scoring it on what was held out"))
         card, report["dice"] = int8_scores.scored(
             card, job.model, form, folder / form.file, Path(job.calibrate)
         )
-    report["cards"] = foreign_cards.write(
-        job.worlds,
-        folder,
-        card,
-        _written_file(job, folder, report),
-        Sample(compared.values[:1], exported.probabilities[:1], lambda x: run(x).probabilities),
-    )
+    file, scores = _written_file(job, folder, report), exported.probabilities[-1:]
+    report["cards"] = foreign_cards.write(job.worlds, folder, card, file, liveliest, scores)
     return report, card
 
 

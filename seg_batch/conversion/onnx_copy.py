@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seg_batch.config.card_parts.network import Network, Output
 from seg_batch.conversion import test_tensor
 from seg_batch.conversion.bundle_folder import write_card
 from seg_batch.conversion.cards import export as foreign_cards
-from seg_batch.conversion.cards.example import Sample
 from seg_batch.conversion.cards.exported import ExportedFile
 from seg_batch.core import files
 from seg_batch.core.run_files import TEST
@@ -71,7 +68,7 @@ def _cards(model: Model, folder: Path, worlds: Sequence[str]) -> dict[str, Any]:
     output = card.output.model_copy(update={"blend": "probabilities"})
     network = Network(tensors, output, len(card.classes), card.background_index)
     image = test_tensor.noise(card)
-    scores = raw(image)
+    scores = raw(foreign_cards.seen_of(card, image))
     file = ExportedFile.at(
         weights,
         form=card.format,
@@ -82,12 +79,7 @@ def _cards(model: Model, folder: Path, worlds: Sequence[str]) -> dict[str, Any]:
         versions={"opset": describe(weights).opset},
     )
 
-    def run(patches: np.ndarray) -> np.ndarray:
-        return finished(raw(patches), network)
-
-    return foreign_cards.write(
-        worlds, folder, card, file, Sample(image, finished(scores, network), run)
-    )
+    return foreign_cards.write(worlds, folder, card, file, image, finished(scores, network))
 
 
 def lines(report: dict[str, Any]) -> list[str]:

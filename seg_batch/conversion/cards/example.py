@@ -63,22 +63,6 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A normalised patch ``(1, *patch, channels)`` and the probabilities of the classes for it, ``(1, *sides, classes)``, by
-    a written file; ``run`` makes those of another patch."""
-
-    patch: np.ndarray
-    scores: np.ndarray
-    run: Callable[[np.ndarray], np.ndarray]
-
-    def scores_for(self, patch: np.ndarray) -> np.ndarray:
-        """Those that are known, where the patch is the same but for its last digits."""
-        if np.allclose(patch, self.patch, rtol=1e-5, atol=1e-5):
-            return self.scores
-        return self.run(patch)
-
-
-@dataclass(frozen=True)
 class Agreement:
     """``largest``: difference of all values; ``share``: of those beyond the tolerance, of which ``allowed`` may be."""
 

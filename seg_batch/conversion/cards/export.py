@@ -15,7 +15,7 @@ from seg_batch.config.yaml_source import dumped
 from seg_batch.conversion.cards.bioimageio import reading as bioimageio
 from seg_batch.conversion.cards.bioimageio import writing as bioimageio_writing
 from seg_batch.conversion.cards.entry import Entry
-from seg_batch.conversion.cards.example import Example, Sample, normaliser_for
+from seg_batch.conversion.cards.example import Example, normaliser_for
 from seg_batch.conversion.cards.exported import ExportedFile
 from seg_batch.conversion.cards.foreign import lost
 from seg_batch.conversion.cards.monai import reading as monai
@@ -36,7 +36,8 @@ class _Job:
     folder: Path
     card: ModelCard
     file: ExportedFile
-    sample: Sample
+    patch: np.ndarray
+    scores: np.ndarray
 
 
 def chosen(text: str) -> tuple[str, ...]:
@@ -52,12 +53,25 @@ def chosen(text: str) -> tuple[str, ...]:
     return names
 
 
+def seen_of(card: ModelCard, patch: np.ndarray) -> np.ndarray:
+    """What a model sees of the test input that is written for a normalised patch ``(1, *patch, channels)``: about that
+    patch, but where each image has its own numbers."""
+    pixels = Pixels(bioimageio_writing.raw(card, patch)[0])
+    return normaliser_for(card, pixels)(pixels)[None].astype(np.float32)
+
+
 def write(
-    worlds: Sequence[str], folder: Path, card: ModelCard, file: ExportedFile, sample: Sample
+    worlds: Sequence[str],
+    folder: Path,
+    card: ModelCard,
+    file: ExportedFile,
+    patch: np.ndarray,
+    scores: np.ndarray,
 ) -> dict[str, Any]:
     """Write the card of each world that has one into ``folder``; of each, its file and what it does not say, or why
-    there is none."""
-    job, report = _Job(folder, card, file, sample), {}
+    there is none. ``patch``: a normalised one; ``scores``: the probabilities of the classes that the file gives for
+    what is ``seen_of`` it, ``(1, *sides, classes)``."""
+    job, report = _Job(folder, card, file, patch, scores), {}
     for name in worlds:
         several = "the model has several networks" if card.folds_sha256 else None
         if why := several or _WORLDS[name].why_not(card, file):
@@ -106,14 +120,11 @@ def _bioimageio(job: _Job) -> dict[str, Any]:
 
 def _example(job: _Job) -> Example:
     """Test tensors as the description has them: values before its first step, scores after its last."""
-    values = bioimageio_writing.raw(job.card, job.sample.patch)
-    pixels = Pixels(values[0])
-    seen = normaliser_for(job.card, pixels)(pixels)[None].astype(np.float32)
-    scores = job.sample.scores_for(seen)
-    kept = list(range(scores.shape[-1]))
+    kept = list(range(job.scores.shape[-1]))
     if job.file.outputs < len(kept) and job.card.background_index is not None:
         kept.remove(job.card.background_index)
-    return Example(values, np.ascontiguousarray(scores[..., kept]), activated=True)
+    values = bioimageio_writing.raw(job.card, job.patch)
+    return Example(values, np.ascontiguousarray(job.scores[..., kept]), activated=True)
 
 
 def _monai(job: _Job) -> dict[str, Any]:
