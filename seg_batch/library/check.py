@@ -12,7 +12,7 @@ from seg_batch.core.files import file_parts
 from seg_batch.core.text import visible
 from seg_batch.core.units import show_bytes
 from seg_batch.inference.bundles import Model, model_in, require_intact
-from seg_batch.library.archive import Bounded
+from seg_batch.io.archive import Bounded
 
 _LONGEST = 600  # of a message: a card may have any words
 _MOST_INSIDE, _MOST_PACKED = 1 << 30, 20  # bytes, and times the size of the file

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from seg_batch.library import archive, check, contents
+from seg_batch.io import archive
+from seg_batch.library import check, contents
 from tests.library.conftest import Adds, Refuses
 from tests.support.library import LAYER, files_of, keras_file, tarred, zipped
 
