@@ -1,4 +1,4 @@
-"""The commands ``models``, ``models NAME``, ``models import``, and those of the library."""
+"""The commands ``models``, ``models NAME``, ``models import``, ``models check``, and those of the library."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from seg_batch.cli.model_commands.library import COMMANDS
 from seg_batch.cli.options import Json, Overwrite, show, spread
 from seg_batch.config.command_options import ImportOptions
 from seg_batch.core.errors import InputError
+from seg_batch.core.registry.engines import AUTO
 
 SHOW = "show-one"
 
@@ -40,7 +41,7 @@ def models(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the installed bundles, show the one called NAME, or import a Keras model."""
+    """List the installed bundles, show the one called NAME, or import a model of others."""
     if context.invoked_subcommand is not None:
         if archs:
             raise InputError("--archs lists all networks: give no name with it")
@@ -68,13 +69,19 @@ def _show(name: str | None, as_json: bool) -> None:
 
 def import_(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE.keras", help="Saved by model.save.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A model: .keras, .onnx, of PyTorch (TorchScript, .pt2), or a results folder of nnU-Net.",
+        ),
+    ],
     output: Annotated[str, typer.Option("-o", "--output", help="The bundle folder to write.")],
     about: ImportOptions,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Wrap a Keras model of any design into a bundle, checked by running it once."""
+    """Make a bundle of a model of any design, checked by running it."""
     from seg_batch.conversion.import_model import import_model, imported_lines
 
     result = import_model(file, output, about, overwrite=overwrite)
@@ -83,5 +90,26 @@ def import_(
 
 
 app.command("import")(spread(import_))
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="By name or path.")],
+    engine: Annotated[
+        str, typer.Option(help="The engine that is tried; auto: each that is here.")
+    ] = AUTO,
+    as_json: Json = False,
+) -> None:
+    """Run the test patch of a bundle on the engines here, against what it gave when it was made; status 3 where one differs."""
+    from seg_batch.conversion.test_tensor import check as run
+    from seg_batch.conversion.test_tensor import lines
+
+    result = run(bundle, engine)
+    assert context.parent is not None
+    show(result, lines, as_json or context.parent.params["as_json"])
+    raise typer.Exit(result["status"])
+
+
 for word, command in {**COMMANDS, "bench": bench}.items():
     app.command(word)(command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -127,18 +127,25 @@ class ProfileOptions:
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """Facts about a model that its file lacks. ``patch`` and ``overlap``: voxels per axis;
+    """Facts about a model that its file lacks: in the file ``card`` by the names of a card's fields, or here, and
+    what is here counts. ``channels`` and ``classes`` are needed. ``patch``, ``overlap`` and ``margin``: voxels per axis;
     ``classes``: ``background,forest`` or ``0=background,3=forest``, in the model's order;
     ``normalisation``: None is ``card`` where ``mean`` and ``std`` are given, else ``identity``."""
 
     channels: tuple[str, ...] = option(
-        MISSING, "red,green,blue: names, in the model's order.", read=_names
+        (), "red,green,blue: names, in the model's order.", read=_names
     )
-    classes: str = option(
-        MISSING, "background,forest or 0=background,3=forest, in the model's order."
+    classes: str | None = option(
+        None, "background,forest or 0=background,3=forest, in the model's order."
+    )
+    card: str | None = option(
+        None, "YAML or JSON with fields of a card; options count before it.", metavar="FILE"
     )
     patch: Shape | None = option(None, "Voxels per axis.", **_PER_AXIS)
     overlap: Shape | None = option(None, "Voxels per axis.", **_PER_AXIS)
+    margin: Shape | None = option(
+        None, "Voxels at each border of a patch that are not used, per axis.", **_PER_AXIS
+    )
     normalisation: Literal["identity", "card", PerImage] | None = option(
         None, "What the model was trained on; card takes --mean and --std."
     )
@@ -159,8 +166,8 @@ class ImportOptions:
     modality: str | None = option(
         None, "optical, sar, CT, MR, ...: what its images were taken with."
     )
-    missing: Literal["any", "all"] = option(
-        "any", "No label where any channel has no data, or where all have none."
+    missing: Literal["any", "all"] | None = option(
+        None, "No label where any channel has no data, as if not given, or where all have none."
     )
     kind: Literal["raster", "volume"] | None = option(None, "What it is for.")
     name: str | None = option(None, "Of the bundle; its folder's, if not given.")
@@ -173,5 +180,25 @@ class ImportOptions:
     spacing_mm: tuple[float, ...] | None = option(
         None, "Voxel size it was trained at, z,y,x.", read=_numbers
     )
-    head: str | None = option(None, "Which of several outputs; the last, if not given.")
-    logits: bool = option(False, "It ends in raw scores: add a softmax.")
+    output_name: str | None = option(
+        None,
+        "Which of several outputs; the last of a Keras model, if not given.",
+        flags=("--head", "--output-name"),
+    )
+    logits: bool = option(False, "It ends in raw scores: a softmax (or sigmoid) follows.")
+    activation: Literal["softmax", "sigmoid"] | None = option(
+        None, "sigmoid: classes do not exclude one another. Of ONNX and PyTorch files."
+    )
+    threshold: float | None = option(
+        None, "Probability that a class of a sigmoid has to reach; 0.5, if not given."
+    )
+    layout: Literal["channels_first", "channels_last"] | None = option(
+        None, "Of ONNX and PyTorch files whose shapes leave it open."
+    )
+    fold: str | None = option(
+        None, "Of an nnU-Net results folder: 0,1 or all; each that was trained, if not given."
+    )
+    checkpoint: Literal["final", "best"] = option("final", "Of an nnU-Net results folder.")
+    torch_python: str | None = option(
+        None, "A Python with torch, for PyTorch files; else $SEGBATCH_TORCH_PYTHON.", metavar="FILE"
+    )

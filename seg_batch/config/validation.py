@@ -61,8 +61,10 @@ def first_problem(error: ValidationError, whole: str, model: Model | None = None
     return f"{'.'.join(map(str, where)) or whole}: {first['msg']}{hint}"
 
 
-def complaint(error: ValidationError, tree: YamlSource, model: Model) -> WorkflowError:
-    """The fault that comes first in the file, and the positions of up to five others."""
+def complaint(
+    error: ValidationError, tree: YamlSource, model: Model, whole: str = "the workflow"
+) -> WorkflowError:
+    """The fault that comes first in the file, which is ``whole``, and the positions of up to five others."""
     errors = error.errors(include_url=False)
     prefixes = {e["loc"][:length] for e in errors for length in range(len(e["loc"]))}
     by_value: dict[tuple[Where, bool], list[Any]] = {}  # a value may be wrong in several ways
@@ -70,7 +72,9 @@ def complaint(error: ValidationError, tree: YamlSource, model: Model) -> Workflo
         if e["type"] != "too_short" or e["loc"] not in prefixes:
             known = e["type"] != "extra_forbidden"
             by_value.setdefault((tree.existing(e["loc"]), known), []).append(e)
-    faults = sorted(_fault(where, group, tree, model) for (where, _), group in by_value.items())
+    faults = sorted(
+        _fault(where, group, tree, model, whole) for (where, _), group in by_value.items()
+    )
     place, text = faults[0]
     others = list(dict.fromkeys(str(other) for other, _ in faults[1:] if other != place))
     further = f" (further faults: {', '.join(others[:5])})" if others else ""
@@ -78,7 +82,7 @@ def complaint(error: ValidationError, tree: YamlSource, model: Model) -> Workflo
 
 
 def _fault(
-    where: Where, errors: list[Any], tree: YamlSource, model: Model
+    where: Where, errors: list[Any], tree: YamlSource, model: Model, whole: str
 ) -> tuple[SourcePlace, str]:
     """The position and the text of what is wrong with one value."""
     wanted = {e["type"]: _wanted(e, model) for e in errors}
@@ -86,7 +90,7 @@ def _fault(
     if error["type"] == "extra_forbidden":
         return tree.place(where, of_key=True), _unknown(error["loc"], model)
     place = tree.place(where)
-    name = ".".join(map(str, where)) or "the workflow"
+    name = ".".join(map(str, where)) or whole
     if error["type"] == "missing":
         return place, f"{name} lacks the key {error['loc'][-1]!r}: add it"
     if all(wanted.values()):

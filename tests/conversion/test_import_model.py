@@ -145,11 +145,11 @@ def test_the_last_of_several_outputs_is_taken_and_said(tmp_path: Path) -> None:
     result = import_model(path, tmp_path / "b", told(patch=(16, 16)))
     assert "late" in result["notes"][0]
     assert any("late" in line for line in imported_lines(result))
-    result = import_model(path, tmp_path / "c", told(patch=(16, 16), head="early"))
+    result = import_model(path, tmp_path / "c", told(patch=(16, 16), output_name="early"))
     assert result["notes"] == []
     assert keras.models.load_model(tmp_path / "c" / "model.keras").output.name.startswith("keras")
     with pytest.raises(InputError, match="early, late"):
-        import_model(path, tmp_path / "d", told(head="middle"))
+        import_model(path, tmp_path / "d", told(output_name="middle"))
 
 
 def test_raw_scores_are_refused_or_get_a_softmax(tmp_path: Path) -> None:

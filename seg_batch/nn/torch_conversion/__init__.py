@@ -3,6 +3,7 @@ another installation. Torch is never imported here, and the scripts import nothi
 
 ===========================  ==========================================================
 ``process``                  runs a script, and gives its answer or its error in one line
+``safe_archive``             what a file is, and that it runs no code
 ``run_script``               what runs there: calls a script and prints what it answers
 ``torchscript_script``       TorchScript, ``.pt2`` and pickled checkpoints
 ===========================  ==========================================================

@@ -19,6 +19,7 @@ from seg_batch.core.text import without_colours
 
 VARIABLE = "SEGBATCH_TORCH_PYTHON"
 LONGEST_S = 1800
+_NO_CODE = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}  # whatever a script, or torch within it, asks for
 _HERE = Path(__file__).resolve().parent
 
 
@@ -65,7 +66,7 @@ def _environment(interpreter: str) -> dict[str, str]:
     """Ours; for another Python without what names the libraries of this one."""
     unsafe = {"PYTHONHOME", "PYTHONPATH"} if interpreter != sys.executable else set()
     kept = {name: value for name, value in os.environ.items() if name not in unsafe}
-    return {**kept, "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1", **_NO_CODE}
 
 
 def _answer(done: subprocess.CompletedProcess[str], interpreter: str, extra: str) -> dict[str, Any]:

@@ -47,7 +47,7 @@ ELSEWHERE = {
     "nn/safe_config.py": "modules of layers",
     "library/check.py": "formats of weights",
     "conversion/export.py": "formats of weights and of exports",
-    "conversion/import_model.py": "formats of weights",
+    "conversion/keras_import.py": "formats of weights",
     "training/write_bundle.py": "a model is checked on what trained it",
 }
 

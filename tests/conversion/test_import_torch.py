@@ -1,0 +1,110 @@
+"""Files of PyTorch become bundles by way of another Python, named by SEGBATCH_TORCH_PYTHON: `make test-torch`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seg_batch.config.command_options import ImportOptions
+from seg_batch.conversion.import_model import import_model
+from seg_batch.core.errors import InputError
+from seg_batch.inference.bundles import find_bundle
+from seg_batch.nn.torch_conversion.process import VARIABLE
+
+pytestmark = pytest.mark.convert
+
+MAKE = """
+import os, pickle, torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch touched",)
+
+class Writes(nn.Module):
+    def forward(self, x):
+        torch.save(x, "touched")
+        return x
+
+torch.manual_seed(0)
+net, patch = Net().eval(), torch.rand(1, 3, 32, 32)
+torch.jit.trace(net, patch).save("traced.pt")
+torch.jit.script(net).save("scripted.pt")
+torch.export.save(torch.export.export(net, (patch,)), "fixed.pt2")
+sides = {2: torch.export.Dim("h", min=8, max=512), 3: torch.export.Dim("w", min=8, max=512)}
+torch.export.save(torch.export.export(net, (patch,), dynamic_shapes=(sides,)), "open.pt2")
+torch.save(net.state_dict(), "weights.pth")
+torch.save(net, "whole.pth")
+torch.save({"a": Evil()}, "evil.pth")
+torch.save({"a": Evil()}, "old.pth", _use_new_zipfile_serialization=False)
+pickle.dump(Evil(), open("evil.pkl", "wb"))
+torch.jit.script(Writes()).save("writes.pt")
+image = torch.tensor(__import__("numpy").load("image.npy"))
+__import__("numpy").save("scores.npy", net(image).softmax(1).detach().numpy())
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    python = os.environ.get(VARIABLE)
+    assert python, f"{VARIABLE} names no Python with torch: make test-torch"
+    folder = tmp_path_factory.mktemp("files")
+    image = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    np.save(folder / "image.npy", image)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    (folder / "make.py").write_text(MAKE)
+    subprocess.run([python, "make.py"], cwd=folder, env=environment, check=True)
+    return folder
+
+
+def said(**more: object) -> ImportOptions:
+    return ImportOptions(("a", "b", "c"), "background,x", logits=True, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["traced.pt", "scripted.pt", "fixed.pt2", "open.pt2"])
+def test_a_network_gives_what_it_gave_in_torch(files: Path, tmp_path: Path, name: str) -> None:
+    from seg_batch.conversion.test_tensor import predictor_of
+
+    patch = None if name == "fixed.pt2" else (32, 32)
+    result = import_model(files / name, tmp_path / "b", said(patch=patch))
+    assert result["card"]["origin"]["pytorch"]["file"] == name
+    assert (result["card"]["multiple"] is not None) == (name == "open.pt2")
+    image = np.moveaxis(np.load(files / "image.npy"), 1, -1)
+    scores = predictor_of(find_bundle(str(tmp_path / "b")), "openvino")(image)
+    expected = np.moveaxis(np.load(files / "scores.npy"), 1, -1)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("weights.pth", "holds weights .4 entries. and no network"),
+        ("whole.pth", "it calls .*Net"),
+        ("evil.pth", "it calls posix.system"),
+        ("old.pth", "it calls posix.system"),
+        ("evil.pkl", "nothing in it was run"),
+        ("writes.pt", "torch.save"),
+        ("traced.pt", "give --patch"),
+    ],
+)
+def test_what_holds_no_network_or_code_is_refused(
+    files: Path, tmp_path: Path, name: str, words: str
+) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        import_model(files / name, tmp_path / "b", said())
+    assert "\n" not in caught.value.message
+    assert not list(tmp_path.iterdir())
+    assert not list(files.rglob("touched"))
+    assert not Path("touched").exists()
