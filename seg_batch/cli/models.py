@@ -71,7 +71,9 @@ def import_(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="A model: .keras, .onnx, or of PyTorch (TorchScript, .pt2)."
+            metavar="FILE",
+            help="A model: .keras, .onnx, or of PyTorch (TorchScript, .pt2); or a folder, .zip or card of "
+            "bioimage.io, MONAI or STAC MLM.",
         ),
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="The bundle folder to write.")],
