@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from seg_batch.cli.model_commands.bench import bench
 from seg_batch.cli.model_commands.library import COMMANDS
 from seg_batch.cli.options import Json, Overwrite, show, spread
 from seg_batch.config.command_options import ImportOptions
@@ -72,8 +73,8 @@ def import_(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A model: .keras, .onnx, or of PyTorch (TorchScript, .pt2); or a folder, .zip or card of "
-            "bioimage.io, MONAI or STAC MLM.",
+            help="A model: .keras, .onnx, of PyTorch (TorchScript, .pt2), a results folder of nnU-Net; or a folder, .zip or "
+            "card of bioimage.io, MONAI or STAC MLM.",
         ),
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="The bundle folder to write.")],
@@ -111,5 +112,5 @@ def check(
     raise typer.Exit(result["status"])
 
 
-for word, command in COMMANDS.items():
+for word, command in {**COMMANDS, "bench": bench}.items():
     app.command(word)(command)

@@ -14,8 +14,10 @@ from seg_batch.config.command_options import ImportOptions
 from seg_batch.conversion import foreign_import, keras_import, onnx_import, torch_import
 from seg_batch.conversion.cards.opening import opened
 from seg_batch.conversion.declared import Fields, declared
+from seg_batch.conversion.nnunet import bundle as nnunet
 from seg_batch.core.errors import InputError
 from seg_batch.core.run_files import CARD
+from seg_batch.inference import bundles
 from seg_batch.io.sinks.publish import require_replaceable, writing_folder
 
 
@@ -24,13 +26,19 @@ def import_model(
 ) -> dict[str, Any]:
     """Write the bundle folder ``bundle`` for the model in ``file``; ``path``, ``card`` and ``notes``.
 
-    ``file``: a Keras model, ``.onnx``, or of PyTorch (TorchScript, ``.pt2``), by its ending; or a folder, a zip file or the
-    document itself, where a model comes with a card of another world (`conversion.cards`). The bundle is loaded and run
+    ``file``: a Keras model, ``.onnx``, or of PyTorch (TorchScript, ``.pt2``), by its ending; a folder, a zip file or the document
+    itself, where a model comes with a card of another world (`conversion.cards`); or a results folder of nnU-Net. The bundle is loaded and run
     before it replaces ``bundle`` atomically. Raises InputError for a model or options that make no bundle, OutputError if
     ``bundle`` can't be written; nothing is written then.
     """
     path = Path(bundle)
     require_replaceable(path, overwrite, CARD)
+    if nnunet.is_results(Path(file)):
+        with writing_folder(path, overwrite, CARD) as folder:
+            name = options.name or bundles.name_for(path)
+            card, notes = nnunet.into(folder, Path(file), options, name)
+        return {"path": str(path), "notes": list(notes), "card": card.model_dump(mode="json")}
+    nnunet.require_none_of(options)
     with opened(Path(file)) as foreign:
         fields = declared(options, path, {} if foreign is None else foreign.whole)
         source = Path(file) if foreign is None else foreign.model
@@ -86,4 +94,5 @@ _MEANING = {
     "range": "from 0 to 1, the least and the greatest value of each whole input",
     "percentiles": "from 0 to 1, percentiles 2 and 98 of each whole input, to which it is clipped",
     "card": "less the given mean, by the given deviation",
+    "mixed": "each channel by a scheme of its own",
 }
