@@ -78,7 +78,7 @@ def _cards(model: Model, folder: Path, worlds: Sequence[str]) -> dict[str, Any]:
         output=tensors.output if tensors else "",
         outputs=scores.shape[-1],
         layout=tensors.layout if tensors else "channels_last",
-        single=bool(shape) and shape[0] == 1,
+        single=shape is not None and shape[0] == 1,
         versions={"opset": held.opset},
     )
 
