@@ -53,7 +53,7 @@ INSIDE: dict[str, list[str]] = {
         "card_file recipe",
         "workflow",
     ],
-    "io": ["sources pictures html", "sinks", "formats"],
+    "io": ["sources pictures html archive", "sinks", "formats"],
     "inference": [
         "probe postprocess sliding_window",
         "bundles costs",

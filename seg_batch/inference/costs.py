@@ -100,6 +100,7 @@ class Costs:
     batch: int
     model_bytes: int
     activation_bytes: int
+    weights_bytes: int = 0
     views: int = 1
     members: int = 0
     on_model: OnModelGrid | None = None
@@ -161,7 +162,7 @@ class Costs:
         return window + band + batches * self.batch * patch + out
 
     def process(self, block: Shape, n_blocks: int) -> int:
-        model = self.model_bytes + self.batch * self.activation_bytes
+        model = self.model_bytes + self.weights_bytes + self.batch * self.activation_bytes
         model += self.members * MEMBER_BYTES if self.model_bytes else 0
         early = self._early_bytes if n_blocks > 1 else 0
         return BASE_BYTES + model + early + min(IN_FLIGHT, n_blocks) * self.one_block(block)
@@ -258,6 +259,7 @@ def costs_of(view: View, card: ModelCard, engine: EngineInfo, **of_run: Any) -> 
         label_bytes=np.dtype(card.label_dtype).itemsize,
         model_bytes=engine.memory_bytes if card.weights_sha256 else 0,
         activation_bytes=int(engine.activation_share * card.compute.activation_bytes),
+        weights_bytes=int(engine.weights_share * card.compute.weights_bytes),
     )
 
 

@@ -100,6 +100,7 @@ def together(cards: Sequence[ModelCard]) -> ModelCard:
     compute = Compute(
         activation_bytes=sum(one.activation_bytes for one in each),
         flops=sum(one.flops for one in each),
+        weights_bytes=sum(one.weights_bytes for one in each),
     )
     steps = [card.multiple for card in cards if card.multiple is not None]
     together = {

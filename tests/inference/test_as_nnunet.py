@@ -109,6 +109,7 @@ CASES = {
     "thick slices of the image": Case((5.0, 1.0, 1.1), (2.0, 1.3, 0.7), (CT,)),
     "thick slices of the model": Case((1.5, 1.0, 1.0), (5.0, 1.2, 1.2)),
     "thick along another axis": Case((1.0, 1.0, 4.0), (1.2, 0.8, 4.0), (CT,)),
+    "thick along two axes in turn": Case((1.0, 1.1, 4.0), (4.5, 1.0, 1.2), (CT,)),
     "two long sides": Case((0.3, 1.25, 1.25), (0.5, 1.0, 1.0)),
     "masked": Case((2.0, 1.5, 1.2), (1.2, 1.0, 1.6), (Channel("masked"),)),
     "CT and PET": Case((3.0, 1.4, 1.2), (2.0, 1.0, 1.0), (CT, Channel("zscore"))),
@@ -142,7 +143,16 @@ def test_a_model_sees_what_nnunet_sees(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["finer", "thick slices of the image", "CT and PET", "transposed", "slices", "as it is"]
+    "name",
+    [
+        "finer",
+        "thick along two axes in turn",
+        "thick slices of the image",
+        "CT and PET",
+        "transposed",
+        "slices",
+        "as it is",
+    ],
 )
 def test_labels_come_back_as_those_of_nnunet(tmp_path: Path, name: str) -> None:
     case, out = CASES[name], tmp_path / "out.nii"

@@ -110,7 +110,7 @@ def test_a_crop_is_seen_as_a_file_of_its_own(
     assert not found.any()
     assert all(check["ok"] for check in verify_product(out)["checks"])
     assert report["peak_rss_bytes"] <= report["promised_bytes"]
-    assert "9 x 18 x 26 of 21 x 41 x 33 voxels" in summary_lines(report)
+    assert "to 9 x 18 x 26 of 21 x 41 x 33 voxels" in summary_lines(report)
 
 
 def test_an_image_of_zeros_is_background(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_an_image_of_zeros_is_background(tmp_path: Path) -> None:
     for fields in ({}, {"spacing_mm": (2.0, 2.0, 2.0)}):
         model = card(**fields), never
         prepared = prepare(Request(str(path), str(out), model))
-        assert "no voxel that is not 0; the rest is background" in plan_lines(prepared)
+        assert "to nothing, since all is 0; the rest is background" in plan_lines(prepared)
         report = predict(path, out, model=model, probabilities=True, overwrite=True)
         assert report["recompute"] == 0
         assert report["review"][0].startswith("unusual: a is 0 everywhere")

@@ -9,10 +9,11 @@ import rasterio
 
 from seg_batch.config.predict_options import PredictOptions
 from seg_batch.core.errors import BundleError, PlanError
+from seg_batch.core.registry.engines import ENGINES
 from seg_batch.inference.bundles import model_in
 from seg_batch.inference.measuring.bench import bench, in_an_hour
 from seg_batch.inference.predict import predict_one
-from seg_batch.inference.request import Request
+from seg_batch.inference.request import Request, prepare
 from seg_batch.nn.engines.rates import RatedModel
 from tests.support.files import address_raster, write_raster
 from tests.support.onnx_bundles import make_onnx_bundle
@@ -90,3 +91,13 @@ def test_what_can_not_be_measured_is_refused_in_one_line(tmp_path: Path) -> None
     (bundle / "model.onnx").write_bytes(b"another")
     with pytest.raises(BundleError, match="does not match the hash in its card"):
         bench(str(bundle))
+
+
+def test_large_weights_are_part_of_the_promise(tmp_path: Path, scene: Path) -> None:
+    promised = []
+    for k, weights in enumerate((0, 100 << 20)):
+        bundle = make_onnx_bundle(tmp_path / f"b{k}", compute={"weights_bytes": weights})
+        request = Request(str(scene), None, model=str(bundle))
+        promised.append(prepare(request).plan.promised_bytes)
+    share = ENGINES["openvino"].weights_share
+    assert promised[1] - promised[0] == share * (100 << 20)

@@ -136,7 +136,7 @@ def _grid_rows(plan: DraftPlan) -> list[tuple[str, str]]:
     grid = plan.model_grid and ModelGrid.from_json(plan.model_grid)
     if not grid:
         return []
-    voxels = f"{by(grid.source)} to {by(grid.target)} voxels"
+    voxels = f"{'' if grid.crop else by(grid.source)} to {by(grid.target)} voxels".lstrip()
     back = (
         "the product is on it"
         if grid.output == "model"

@@ -71,6 +71,11 @@ class Trained:
     notes: tuple[str, ...]
 
 
+def is_results(path: Path) -> bool:
+    """Whether a folder looks like what nnU-Net's training left, perhaps in part."""
+    return any((path / name).is_file() for name in (PLANS, DATASET))
+
+
 def into(
     part: Path, source: Path, options: ImportOptions, name: str
 ) -> tuple[ModelCard, tuple[str, ...]]:

@@ -105,8 +105,8 @@ class ModelGrid:
 
     @property
     def slices(self) -> int | None:
-        """The axis whose slices are resampled each by itself; None: the image is as a whole."""
-        return self.back.index("nearest") if "nearest" in self.back else None
+        """The axis whose slices come to the grid each by itself; None: the image does as a whole."""
+        return self.rules.index("nearest") if "nearest" in self.rules else None
 
     @cached_property
     def values(self) -> Resampler:
@@ -141,8 +141,8 @@ class ModelGrid:
         if not self.crop:
             return self._sizes
         seen, whole = (" x ".join(map(str, extent)) for extent in (self.source, self.whole))
-        crop = "no voxel that is not 0" if self.nothing else f"{seen} of {whole} voxels"
-        return f"{self._sizes}, {crop}" if self.resampled and not self.nothing else crop
+        crop = "to nothing, since all is 0" if self.nothing else f"to {seen} of {whole} voxels"
+        return f"{self._sizes}, cropped {crop}" if self.verb == "resampled" else crop
 
     @property
     def verb(self) -> str:
@@ -210,7 +210,9 @@ def _grid(
         rule.thick if axis == thick else rule.up if m >= n else rule.down
         for axis, (n, m) in enumerate(zip(extent, target, strict=True))
     )
-    # As in nnU-Net, what came by whole slices goes back by whole slices.
+    # As in nnU-Net, what came by whole slices goes back by whole slices. It asks the model's grid first then.
+    if rule.normalised and volume:
+        thick = thick_axis((wanted, size), rule.thick_ratio)
     back = tuple(
         "nearest" if axis == thick and rule.thick == "nearest" else "linear"
         for axis in range(len(target))
